@@ -1,0 +1,1 @@
+"""Cascadia: model cascades inside one SGLang server."""

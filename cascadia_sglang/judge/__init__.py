@@ -1,0 +1,1 @@
+"""The in-engine scorer: running state of an answer, its features, the calibrated score."""

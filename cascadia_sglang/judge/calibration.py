@@ -1,0 +1,105 @@
+"""The calibration file of a tier: the fitted score model and what it was fitted on."""
+
+import json
+import math
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.judge.features import FEATURES, logit
+from cascadia_sglang.judge.state import FloatArray
+
+
+class PrefixModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Linear model from the features after `tokens` tokens to the log-odds of the final score."""
+
+    tokens: int
+    weights: list[float]
+    bias: float
+    residual_sd: float
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A logistic model on standardised features: score = sigmoid(w · (x - mean) / scale + bias).
+
+    The score is the probability that the answer is acceptable, in [0, 1].
+    """
+
+    version: int
+    features: list[str]
+    mean: list[float]
+    scale: list[float]
+    weights: list[float]
+    bias: float
+    prefix: list[PrefixModel]
+    samples: int
+    report: dict[str, float]
+
+    def __post_init__(self) -> None:
+        if self.version != 1:
+            raise ValueError(f"version is {self.version}, allowed: 1")
+        if tuple(self.features) != FEATURES:
+            raise ValueError("features differ from this release's; fit the calibration again")
+        lengths = {len(self.mean), len(self.scale), len(self.weights)}
+        lengths |= {len(model.weights) for model in self.prefix}
+        if lengths != {len(FEATURES)}:
+            raise ValueError(f"mean, scale and weights need {len(FEATURES)} numbers each")
+        if min(self.scale) <= 0:
+            raise ValueError("scale must be positive")
+        if any(model.residual_sd <= 0 for model in self.prefix):
+            raise ValueError("residual_sd must be positive")
+
+
+class ScoreModel:
+    """A calibration ready for use in a worker."""
+
+    def __init__(self, calibration: Calibration) -> None:
+        self._mean = np.array(calibration.mean)
+        self._scale = np.array(calibration.scale)
+        self._weights = np.array(calibration.weights)
+        self._bias = calibration.bias
+        self._prefix = {
+            model.tokens: (np.array(model.weights), model.bias, model.residual_sd)
+            for model in calibration.prefix
+        }
+
+    def score(self, features_F: FloatArray) -> float:
+        """Probability that the finished answer is acceptable; NaN where a feature is not finite."""
+        log_odds = float(self._weights @ self._standardised(features_F)) + self._bias
+        return 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, log_odds))))
+
+    def has_checkpoint(self, tokens: int) -> bool:
+        """Whether a prefix of this many tokens can be judged."""
+        return tokens in self._prefix
+
+    def chance_of_acceptance(self, tokens: int, features_F: FloatArray, threshold: float) -> float:
+        """P(final score >= threshold | the first `tokens` tokens), normal in the log-odds."""
+        weights, bias, residual_sd = self._prefix[tokens]
+        expected = float(weights @ self._standardised(features_F)) + bias
+        deviations = (expected - float(logit(threshold))) / residual_sd
+        return 0.5 * math.erfc(-deviations / math.sqrt(2.0))
+
+    def _standardised(self, features_F: FloatArray) -> FloatArray:
+        standardised: FloatArray = (features_F - self._mean) / self._scale
+        return standardised
+
+
+def load_calibration(path: Path) -> Calibration:
+    """Read a calibration file.
+
+    Raises:
+        ConfigError: if the file is missing or does not fit; names the file and the place.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Calibration)
+    except OSError as error:
+        raise ConfigError(f"calibration {path}: {error.strerror}") from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ConfigError(f"calibration {path}: {error}") from error
+
+
+def save_calibration(calibration: Calibration, path: Path) -> None:
+    """Write a calibration file, readable and stable under version control."""
+    path.write_text(json.dumps(msgspec.to_builtins(calibration), indent=1) + "\n")
