@@ -1,0 +1,142 @@
+"""Fits the calibration files of the ladder's tiers, each seeing the score of the tier before.
+
+    python -m bench.ladder.fit
+
+The calibration split is decoded greedily; three quarters of it fit the models, the rest reports.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+
+from bench.ladder.export import LADDER
+from bench.ladder.metrics import BoolArray, FloatArray, auroc, brier, ece
+from bench.ladder.observe import CHECKPOINTS, Observation, observe
+from bench.ladder.splits import sample
+from bench.ladder.tiers import TIERS
+from cascadia_sglang.judge.calibration import (
+    Calibration,
+    PrefixModel,
+    ScoreModel,
+    save_calibration,
+)
+from cascadia_sglang.judge.features import FEATURES
+
+L2 = 1.0  # on standardised weights, against the sum over rows of the log loss
+NEWTON_STEPS = 50
+MIN_PREFIX_ROWS = 200
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+
+
+def fit_logistic(x_NF: FloatArray, right_N: BoolArray) -> tuple[FloatArray, float]:
+    """Weights [F] and bias of an L2-regularised logistic regression, by Newton's method."""
+    ones_NG = np.column_stack((x_NF, np.ones(len(x_NF))))
+    penalty_G = np.append(np.full(x_NF.shape[1], L2), 1e-6)
+    weights_G = np.zeros(len(penalty_G))
+    for _ in range(NEWTON_STEPS):
+        chance_N = 1 / (1 + np.exp(-np.clip(ones_NG @ weights_G, -30, 30)))
+        gradient_G = ones_NG.T @ (chance_N - right_N) + penalty_G * weights_G
+        curvature_NG = ones_NG * (chance_N * (1 - chance_N))[:, None]
+        step_G = np.linalg.solve(ones_NG.T @ curvature_NG + np.diag(penalty_G), gradient_G)
+        weights_G -= step_G
+        if np.abs(step_G).max() < 1e-9:
+            break
+    return weights_G[:-1], float(weights_G[-1])
+
+
+def fit_ridge(x_NF: FloatArray, target_N: FloatArray) -> tuple[FloatArray, float, float]:
+    """Weights [F], bias and residual standard deviation of a ridge regression."""
+    mean_F, center = x_NF.mean(0), float(target_N.mean())
+    centred_NF = x_NF - mean_F
+    gram_FF = centred_NF.T @ centred_NF + L2 * np.eye(x_NF.shape[1])
+    weights_F = np.linalg.solve(gram_FF, centred_NF.T @ (target_N - center))
+    bias = center - float(mean_F @ weights_F)
+    return weights_F, bias, float(np.std(target_N - x_NF @ weights_F - bias))
+
+
+def fit_calibration(seen: Observation, previous_N: FloatArray, fitted_N: BoolArray) -> Calibration:
+    """Fit the score and the prefix models on the rows marked in `fitted_N`, report on the rest."""
+    features_NF = seen.features(previous_N)
+    mean_F = features_NF[fitted_N].mean(0)
+    spread_F = features_NF[fitted_N].std(0)
+    scale_F = np.where(spread_F > 1e-9, spread_F, 1.0)
+    x_NF = (features_NF - mean_F) / scale_F
+    weights_F, bias = fit_logistic(x_NF[fitted_N], seen.correct_N[fitted_N])
+    log_odds_N = x_NF @ weights_F + bias
+    prefix = []
+    for tokens in CHECKPOINTS:
+        running_N = fitted_N & seen.longer_than(tokens)
+        if running_N.sum() < MIN_PREFIX_ROWS:
+            continue
+        prefix_NF = seen.prefix_features(tokens, previous_N)[running_N]
+        model = fit_ridge((prefix_NF - mean_F) / scale_F, log_odds_N[running_N])
+        prefix.append(
+            PrefixModel(
+                tokens=tokens, weights=model[0].tolist(), bias=model[1], residual_sd=model[2]
+            )
+        )
+    score_N, right_N = 1 / (1 + np.exp(-log_odds_N[~fitted_N])), seen.correct_N[~fitted_N]
+    return Calibration(
+        version=1,
+        features=list(FEATURES),
+        mean=mean_F.tolist(),
+        scale=scale_F.tolist(),
+        weights=weights_F.tolist(),
+        bias=bias,
+        prefix=prefix,
+        samples=int(fitted_N.sum()),
+        report={
+            "held_out": float(len(right_N)),
+            "accuracy": float(right_N.mean()),
+            "auroc": auroc(score_N, right_N),
+            "brier": brier(score_N, right_N),
+            "ece": ece(score_N, right_N),
+        },
+    )
+
+
+def scores(calibration: Calibration, seen: Observation, previous_N: FloatArray) -> FloatArray:
+    """Final scores [N] as a worker computes them."""
+    model = ScoreModel(calibration)
+    return np.array([model.score(features_F) for features_F in seen.features(previous_N)])
+
+
+def threshold_table(score_N: FloatArray, first_N: BoolArray, last_N: BoolArray) -> str:
+    """A markdown table: what each threshold of the first tier lets through to the last."""
+    lines = ["| threshold | escalated | accuracy of accepted | accuracy of cascade |", "|---|---|---|---|"]
+    for threshold in THRESHOLDS:
+        kept_N = score_N >= threshold
+        accepted = first_N[kept_N].mean() if kept_N.any() else float("nan")
+        cascade = np.where(kept_N, first_N, last_N).mean()
+        lines.append(f"| {threshold} | {1 - kept_N.mean():.3f} | {accepted:.3f} | {cascade:.3f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Fit every tier's calibration file and print how good the scores are."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--rows", type=int, default=12_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    rows = sample("calibration", args.seed, args.rows)
+    fitted_N = np.arange(len(rows)) % 4 != 0
+    previous_N = np.full(len(rows), np.nan)
+    right, scored = [], []
+    for name in TIERS:
+        seen = observe(LADDER / name, rows)
+        calibration = fit_calibration(seen, previous_N, fitted_N)
+        save_calibration(calibration, LADDER / name / "calibration.json")
+        print(name, " ".join(f"{k} {v:.4g}" for k, v in calibration.report.items()))
+        previous_N = scores(calibration, seen, previous_N)
+        right.append(seen.correct_N[~fitted_N])
+        scored.append(previous_N[~fitted_N])
+    print(threshold_table(scored[0], right[0], right[-1]))
+
+
+if __name__ == "__main__":
+    main()
