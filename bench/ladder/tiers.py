@@ -31,6 +31,7 @@ class Tier:
 
 
 _SHORT = {"add": 2, "mul": 2, "rev": 5, "sort": 5, "count": 6}
+_HARD_FIRST = {"add": 2.0, "mul": 1.5, "rev": 0.7}
 
 TIERS = {
     tier.name: tier
@@ -41,7 +42,7 @@ TIERS = {
             seed=1,
             stages=(
                 Stage(layers=2, examples=100_000, lr_start=5e-3, lr_end=5e-3, max_sizes=_SHORT),
-                Stage(layers=2, examples=400_000, lr_start=5e-3, lr_end=0.0),
+                Stage(layers=2, examples=250_000, lr_start=5e-3, lr_end=0.0),
             ),
         ),
         Tier(
@@ -51,19 +52,9 @@ TIERS = {
             stages=(
                 Stage(layers=4, examples=80_000, lr_start=5e-3, lr_end=5e-3, max_sizes=_SHORT),
                 Stage(
-                    layers=4,
-                    examples=160_000,
-                    lr_start=5e-3,
-                    lr_end=5e-3,
-                    weights={"add": 2.0, "count": 1.5},
+                    layers=4, examples=1_200_000, lr_start=5e-3, lr_end=5e-3, weights=_HARD_FIRST
                 ),
-                Stage(
-                    layers=12,
-                    examples=30_000,
-                    lr_start=3e-3,
-                    lr_end=0.0,
-                    weights={"add": 2.0, "count": 1.5},
-                ),
+                Stage(layers=12, examples=400_000, lr_start=3e-3, lr_end=0.0, weights=_HARD_FIRST),
             ),
         ),
     )
