@@ -1,6 +1,6 @@
 """Prints a tier's accuracy on its test split, per family and size, decoding greedily.
 
-    python -m bench.ladder.evaluate bench/ladder/small
+python -m bench.ladder.evaluate bench/ladder/small
 """
 
 from __future__ import annotations

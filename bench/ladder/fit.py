@@ -71,7 +71,7 @@ def fit_calibration(seen: Observation, previous_N: FloatArray, fitted_N: BoolArr
         running_N = fitted_N & seen.longer_than(tokens)
         if running_N.sum() < MIN_PREFIX_ROWS:
             continue
-        prefix_NF = seen.prefix_features(tokens, previous_N)[running_N]
+        prefix_NF = seen.prefix_features(tokens, previous_N, running_N)
         model = fit_ridge((prefix_NF - mean_F) / scale_F, log_odds_N[running_N])
         prefix.append(
             PrefixModel(
@@ -106,7 +106,10 @@ def scores(calibration: Calibration, seen: Observation, previous_N: FloatArray) 
 
 def threshold_table(score_N: FloatArray, first_N: BoolArray, last_N: BoolArray) -> str:
     """A markdown table: what each threshold of the first tier lets through to the last."""
-    lines = ["| threshold | escalated | accuracy of accepted | accuracy of cascade |", "|---|---|---|---|"]
+    lines = [
+        "| threshold | escalated | accuracy of accepted | accuracy of cascade |",
+        "|---|---|---|---|",
+    ]
     for threshold in THRESHOLDS:
         kept_N = score_N >= threshold
         accepted = first_N[kept_N].mean() if kept_N.any() else float("nan")

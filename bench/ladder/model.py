@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from bench.ladder.tokenizer import VOCAB_SIZE
 
@@ -38,7 +38,7 @@ class _Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, NORM_EPS)
+        return functional.rms_norm(x, self.weight.shape, self.weight, NORM_EPS)
 
 
 def _linear(size_in: int, size_out: int) -> nn.Linear:
@@ -85,7 +85,7 @@ class _Mlp(nn.Module):
         self.down_proj = _linear(shape.intermediate, shape.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
 class _Layer(nn.Module):
@@ -124,12 +124,10 @@ class LadderModel(nn.Module):
         cos, sin, bias = _positions(ids_BT.shape[1], self.shape.head_dim, x_BTH.dtype)
         for layer in self.model.layers:
             x_BTH = layer(x_BTH, cos, sin, bias)
-        return F.linear(self.model.norm(x_BTH[wanted_BT]), self.model.embed_tokens.weight)
+        return functional.linear(self.model.norm(x_BTH[wanted_BT]), self.model.embed_tokens.weight)
 
 
-def _positions(
-    length: int, head_dim: int, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
+def _positions(length: int, head_dim: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Cosine and sine [T, 1, D] of the rotary embedding, and the causal bias [T, T]."""
     frequency = ROPE_THETA ** (-torch.arange(0, head_dim, 2) / head_dim)
     angle_TD = (torch.arange(length)[:, None] * frequency).repeat(1, 2)[:, None]

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from cascadia_kernels import fold_sampled, row_statistics
 
 from bench.ladder.decode import Step, batches, decode_steps, load_model, texts
 from bench.ladder.evaluate import MAX_TOKENS
 from bench.ladder.families import Row, is_correct
 from bench.ladder.tokenizer import EOS_ID
+from cascadia_kernels import fold_sampled, row_statistics
 from cascadia_sglang.judge import state
 from cascadia_sglang.judge.features import features
 from cascadia_sglang.judge.state import FloatArray, empty_states, fold_step
@@ -38,10 +38,16 @@ class Observation:
         """Features of the finished answers."""
         return features(self.final_NS, self.prompt_tokens_N, self.truncated_N, previous_score_N)
 
-    def prefix_features(self, tokens: int, previous_score_N: FloatArray) -> FloatArray:
-        """Features after `tokens` tokens; only meaningful for answers that were longer."""
-        nothing = np.zeros_like(self.truncated_N)
-        return features(self.prefix_NS[tokens], self.prompt_tokens_N, nothing, previous_score_N)
+    def prefix_features(
+        self, tokens: int, previous_score_N: FloatArray, rows_N: npt.NDArray[np.bool_]
+    ) -> FloatArray:
+        """Features after `tokens` tokens of the marked answers, which must have run longer."""
+        return features(
+            self.prefix_NS[tokens][rows_N],
+            self.prompt_tokens_N[rows_N],
+            np.zeros(int(rows_N.sum())),
+            previous_score_N[rows_N],
+        )
 
     def longer_than(self, tokens: int) -> npt.NDArray[np.bool_]:
         """Which answers still ran after `tokens` tokens."""
@@ -81,5 +87,6 @@ def _step_values(step: Step) -> FloatArray:
     """Step values [B, 5] of a greedy step, which no temperature touches."""
     statistics = row_statistics(step.logits_BV)
     temperature_B = step.logits_BV.new_ones(len(step.logits_BV))
-    values: FloatArray = fold_sampled(statistics, step.tokens_B, None, temperature_B).double().numpy()
+    values_BS = fold_sampled(statistics, step.tokens_B, None, temperature_B)
+    values: FloatArray = values_BS.double().numpy()
     return values

@@ -1,4 +1,4 @@
-"""Draws rows of one split: a hash of the prompt decides the split, so no two splits share a prompt."""
+"""Draws rows of one split: a hash of the prompt decides its split, so splits share no prompt."""
 
 from __future__ import annotations
 

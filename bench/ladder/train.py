@@ -17,18 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from bench.ladder.export import LADDER, export
-from bench.ladder.families import Row
+from bench.ladder.gradient import Replicas
 from bench.ladder.model import LadderModel, grow
 from bench.ladder.splits import sample
 from bench.ladder.tiers import TIERS, Stage, Tier
-from bench.ladder.tokenizer import PAD_ID, encode_answer, encode_prompt
 
 BATCH = 384
-CHUNKS = 4  # of similar length, so that little of a batch is padding
 WARMUP_STEPS = 40
 LOG_STEPS = 100
 SAVE_STEPS = 250
@@ -74,38 +70,13 @@ def learning_rate(stage: Stage, step: int, steps: int) -> float:
     return lr * min(1.0, (step + 1) / WARMUP_STEPS)
 
 
-def collate(rows: list[Row]) -> tuple[Tensor, Tensor]:
-    """Ids [B, T] right-padded, and the mask [B, T] of ids that belong to answers."""
-    pairs = [(encode_prompt(row.prompt), encode_answer(row.answer)) for row in rows]
-    length = max(len(prompt) + len(answer) for prompt, answer in pairs)
-    ids_BT = torch.full((len(rows), length), PAD_ID)
-    answer_BT = torch.zeros(len(rows), length, dtype=torch.bool)
-    for row, (prompt, answer) in enumerate(pairs):
-        end = len(prompt) + len(answer)
-        ids_BT[row, :end] = torch.tensor(prompt + answer)
-        answer_BT[row, len(prompt) : end] = True
-    return ids_BT, answer_BT
-
-
-def backward(model: LadderModel, rows: list[Row], share: float) -> tuple[float, list[bool]]:
-    """Add the gradient of the answers' loss; returns the loss and which rows greedy gets right."""
-    ids_BT, answer_BT = collate(rows)
-    wanted_BT = answer_BT[:, 1:]
-    logits = model(ids_BT[:, :-1], wanted_BT).float()
-    targets = ids_BT[:, 1:][wanted_BT]
-    loss = F.cross_entropy(logits, targets, reduction="sum") * share
-    loss.backward()
-    wrong_BT = torch.zeros_like(wanted_BT)
-    wrong_BT[wanted_BT] = logits.argmax(-1) != targets
-    return loss.item(), (~wrong_BT.any(1)).tolist()
-
-
 class Trainer:
-    """One tier's run: fp32 weights, their bf16 copy, the optimizer and the progress."""
+    """One tier's run: fp32 weights, the optimizer and the progress."""
 
-    def __init__(self, tier: Tier, checkpoint: Path) -> None:
+    def __init__(self, tier: Tier, checkpoint: Path, threads: int = 1) -> None:
         self.tier = tier
         self.checkpoint = checkpoint
+        self._threads = threads
         self.progress = Progress()
         torch.manual_seed(tier.seed)
         self._use(LadderModel(tier.shape, tier.stages[0].layers))
@@ -145,13 +116,7 @@ class Trainer:
     def _use(self, model: LadderModel) -> None:
         self.model = model
         self.optimizer = Optimizer(model)
-        self.half = LadderModel(self.tier.shape, len(model.model.layers)).bfloat16()
-        self._copy_to_half()
-
-    def _copy_to_half(self) -> None:
-        with torch.no_grad():
-            for half, full in zip(self.half.parameters(), self.model.parameters(), strict=True):
-                half.copy_(full)
+        self._replicas = Replicas(model, self._threads)
 
     def _deepen_to(self, layers: int) -> None:
         now = len(self.model.model.layers)
@@ -169,32 +134,15 @@ class Trainer:
         while self.progress.step < steps:
             step = self.progress.step
             seed = (self.tier.seed * 100 + self.progress.stage) * 1_000_000 + step
-            rows = sample(
-                "train", seed, BATCH, weights=stage.weights, max_sizes=stage.max_sizes
-            )
-            log.add(*self._step(rows, learning_rate(stage, step, steps)))
+            rows = sample("train", seed, BATCH, weights=stage.weights, max_sizes=stage.max_sizes)
+            log.add(*self._replicas.gradient(rows))
+            self.optimizer.step(learning_rate(stage, step, steps))
+            self._replicas.refresh()
             self.progress.step += 1
             if self.progress.step % LOG_STEPS == 0:
                 log.flush(self.progress.step)
             if self.progress.step % SAVE_STEPS == 0:
                 self.save()
-
-    def _step(self, rows: list[Row], lr: float) -> tuple[float, list[tuple[str, bool]]]:
-        rows = sorted(rows, key=lambda row: len(row.prompt) + len(row.answer))
-        share = 1 / sum(len(row.answer) + 1 for row in rows)
-        loss, right = 0.0, []
-        size = -(-len(rows) // CHUNKS)
-        for start in range(0, len(rows), size):
-            chunk = rows[start : start + size]
-            chunk_loss, chunk_right = backward(self.half, chunk, share)
-            loss += chunk_loss
-            right += list(zip((row.family for row in chunk), chunk_right, strict=True))
-        for half, full in zip(self.half.parameters(), self.model.parameters(), strict=True):
-            full.grad = half.grad.float() if half.grad is not None else None
-            half.grad = None
-        self.optimizer.step(lr)
-        self._copy_to_half()
-        return loss, right
 
 
 class _Log:
@@ -231,8 +179,8 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=Path, default=LADDER / "checkpoints")
     parser.add_argument("--out", type=Path, help="folder of the export, default: the tier's own")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    trainer = Trainer(TIERS[args.tier], args.checkpoints / f"{args.tier}.pt")
+    torch.set_num_threads(1)
+    trainer = Trainer(TIERS[args.tier], args.checkpoints / f"{args.tier}.pt", args.threads)
     trainer.run()
     export(trainer.model, args.out or LADDER / args.tier)
 
