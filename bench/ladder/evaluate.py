@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from bench.ladder.decode import batches, decode_steps, load_model, texts
-from bench.ladder.families import Row, is_correct
+from bench.ladder.families import FAMILIES, Row, is_correct
 from bench.ladder.splits import SPLITS, sample
 
 MAX_TOKENS = 24
@@ -39,7 +39,7 @@ def report(rows: Sequence[Row], right: Sequence[bool]) -> str:
             seen[key] += 1
             good[key] += is_right
     lines = ["| family | rows | accuracy | per size |", "|---|---|---|---|"]
-    for family in sorted({family for family, _ in seen}):
+    for family in [name for name in (*FAMILIES, "all") if seen[name, 0]]:
         sizes = sorted(size for name, size in seen if name == family and size)
         per_size = " ".join(f"{s}:{good[family, s] / seen[family, s]:.2f}" for s in sizes)
         share = good[family, 0] / seen[family, 0]

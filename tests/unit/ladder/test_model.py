@@ -9,7 +9,7 @@ import torch
 from transformers import Qwen3ForCausalLM
 
 from bench.ladder.export import export
-from bench.ladder.gradient import collate
+from bench.ladder.gradient import Replicas, collate
 from bench.ladder.model import LadderModel, Shape, grow
 from bench.ladder.splits import sample
 from bench.ladder.tiers import Stage, Tier
@@ -67,3 +67,15 @@ def test_resumed_run_equals_an_unbroken_one(
     resumed.run()
     for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_gradient_does_not_depend_on_the_number_of_copies(model: LadderModel) -> None:
+    rows = sample("train", 6, 64)
+    losses, gradients = [], []
+    for threads in (1, 2):
+        loss, right = Replicas(model, threads).gradient(rows)
+        assert len(right) == len(rows)
+        losses.append(loss)
+        gradients.append(model.model.embed_tokens.weight.grad.clone())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0.05, atol=1e-3)

@@ -1,0 +1,100 @@
+"""Fitting a calibration: the fits recover what made the data, and the file tells the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.ladder.export import LADDER
+from bench.ladder.fit import fit_calibration, fit_logistic, fit_ridge, scores, threshold_table
+from bench.ladder.metrics import auroc, brier, ece
+from bench.ladder.observe import Observation, observe
+from bench.ladder.splits import sample
+from cascadia_sglang.judge import state
+from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
+
+
+def test_logistic_fit_recovers_the_weights_behind_the_labels() -> None:
+    rng = np.random.default_rng(0)
+    x_NF = rng.normal(size=(20_000, 3))
+    true_F = np.array([1.5, -0.7, 0.0])
+    right_N = rng.random(20_000) < 1 / (1 + np.exp(-(x_NF @ true_F + 0.4)))
+    weights_F, bias = fit_logistic(x_NF, right_N)
+    np.testing.assert_allclose([*weights_F, bias], [*true_F, 0.4], atol=0.08)
+
+
+def test_logistic_fit_stays_finite_on_separable_rows() -> None:
+    x_NF = np.array([[-1.0], [1.0]] * 50)
+    weights_F, bias = fit_logistic(x_NF, x_NF[:, 0] > 0)
+    assert np.isfinite([*weights_F, bias]).all()
+    assert weights_F[0] > 1
+
+
+def test_ridge_fit_recovers_line_and_residual() -> None:
+    rng = np.random.default_rng(1)
+    x_NF = rng.normal(size=(20_000, 2)) + 3
+    target_N = x_NF @ [2.0, -1.0] + 5 + 0.5 * rng.normal(size=20_000)
+    weights_F, bias, residual_sd = fit_ridge(x_NF, target_N)
+    np.testing.assert_allclose([*weights_F, bias, residual_sd], [2, -1, 5, 0.5], atol=0.05)
+
+
+def test_auroc_counts_pairs_and_half_of_ties() -> None:
+    right_N = np.array([True, True, False, False])
+    assert auroc(np.array([0.9, 0.5, 0.5, 0.1]), right_N) == pytest.approx(3.5 / 4)
+    assert np.isnan(auroc(np.ones(2), np.ones(2, dtype=bool)))
+
+
+def test_brier_and_ece_of_a_known_case() -> None:
+    right_N = np.array([True, False] * 30)
+    assert brier(np.full(60, 0.5), right_N) == pytest.approx(0.25)
+    assert ece(np.full(60, 0.5), right_N) == pytest.approx(0.0)
+    assert ece(np.full(60, 0.9), right_N) == pytest.approx(0.4)
+
+
+def test_threshold_table_weighs_both_tiers() -> None:
+    first, last = np.array([True, False, False]), np.array([True, True, False])
+    table = threshold_table(np.array([0.9, 0.6, 0.1]), first, last)
+    assert "| 0.5 | 0.333 | 0.500 | 0.333 |" in table
+    assert "| 0.7 | 0.667 | 1.000 | 0.667 |" in table
+
+
+@pytest.fixture(scope="module")
+def seen() -> Observation:
+    return observe(LADDER / "small", sample("calibration", 1, 600))
+
+
+def test_observation_counts_the_end_of_sequence_token(seen: Observation) -> None:
+    rows = sample("calibration", 1, 600)
+    tokens_N = np.array([len(row.answer) + 1 for row in rows])
+    right_N = seen.correct_N
+    np.testing.assert_array_equal(seen.final_NS[right_N, state.COUNT], tokens_N[right_N])
+    np.testing.assert_array_equal(seen.prompt_tokens_N, [len(row.prompt) + 1 for row in rows])
+
+
+def test_prefix_state_has_as_many_tokens_as_its_checkpoint(seen: Observation) -> None:
+    longer_N = seen.longer_than(4)
+    assert longer_N.any()
+    assert (seen.prefix_NS[4][longer_N, state.COUNT] == 4).all()
+
+
+def test_fitted_calibration_separates_right_from_wrong(seen: Observation) -> None:
+    previous_N = np.full(600, np.nan)
+    calibration = fit_calibration(seen, previous_N, np.arange(600) % 4 != 0)
+    assert calibration.report["auroc"] > 0.85
+    assert auroc(scores(calibration, seen, previous_N), seen.correct_N) > 0.85
+    assert [model.tokens for model in calibration.prefix][:2] == [2, 4]
+
+
+def test_committed_calibration_fits_the_committed_model(seen: Observation) -> None:
+    calibration = load_calibration(LADDER / "small" / "calibration.json")
+    score_N = scores(calibration, seen, np.full(600, np.nan))
+    assert auroc(score_N, seen.correct_N) > 0.9
+    assert abs(score_N.mean() - seen.correct_N.mean()) < 0.06
+
+
+def test_early_chance_tells_hopeless_from_promising(seen: Observation) -> None:
+    calibration = load_calibration(LADDER / "small" / "calibration.json")
+    model, longer_N = ScoreModel(calibration), seen.longer_than(4)
+    prefix_NF = seen.prefix_features(4, np.full(600, np.nan), longer_N)
+    chance_N = np.array([model.chance_of_acceptance(4, row_F, 0.8) for row_F in prefix_NF])
+    assert auroc(chance_N, seen.correct_N[longer_N]) > 0.85
