@@ -21,7 +21,7 @@ def fold_sampled(
     statistics: RowStatistics,
     token_ids_B: torch.Tensor,
     probability_B: torch.Tensor | None,
-    temperature_B: torch.Tensor,
+    temperature_B: torch.Tensor | None,
 ) -> torch.Tensor:
     """Pack what one decoding step says about the token it chose.
 
@@ -36,7 +36,7 @@ def fold_sampled(
         token_ids_B: sampled ids, any integer dtype.
         probability_B: the sampler's probability of the sampled token, at the row's temperature
             and before any truncation, or None where the sampler left none.
-        temperature_B: the sampler's temperature for the row.
+        temperature_B: the sampler's temperature for the row; None for 1 throughout.
 
     Returns:
         Step values, float32, [B, len(STEP_VALUES)], fresh memory.
@@ -54,7 +54,7 @@ def fold_sampled(
     known_B = found_B
     if probability_B is not None:
         tempered_B = probability_B.float().log() + statistics.tempered_logsumexp_B
-        from_sampler_B = temperature_B * tempered_B
+        from_sampler_B = tempered_B if temperature_B is None else temperature_B * tempered_B
         usable_B = ~found_B & from_sampler_B.isfinite()
         logit_B = torch.where(usable_B, from_sampler_B, logit_B)
         known_B = found_B | usable_B

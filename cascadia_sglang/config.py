@@ -1,0 +1,305 @@
+"""What an operator writes: the cascade file, checked whole before anything starts."""
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from cascadia_sglang.errors import ConfigError
+
+# Requests for the whole cascade use this model name.
+CASCADE_MODEL = "cascadia"
+
+_TIER_NAME = re.compile(r"[a-z0-9-]+")
+_RESERVED_NAMES = (CASCADE_MODEL, "default")
+# Of the server as a whole: a tier cannot have its own.
+_SERVER_WIDE_ARGS = re.compile(
+    r"host|port|.*tokenizer.*|.*metric.*|.*key.*|served_model_name|model_path|nccl_port"
+    r"|dist_init_addr|node_rank|nnodes|log_level.*|ssl_.*|dp_size|data_parallel_size|use_ray"
+)
+
+
+class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One model of the cascade.
+
+    `server_args` override the command line's SGLang flags for this tier, by field name.
+    `sampling` overrides the client's sampling parameters key by key. `prompt_suffix` is appended
+    to the prompt for this tier alone. `calibration` is required for every tier but the last.
+    """
+
+    name: str
+    model_path: str
+    calibration: str | None = None
+    replicas: int = 1
+    server_args: dict[str, Any] = {}
+    sampling: dict[str, Any] = {}
+    prompt_suffix: str | None = None
+    reasoning: Literal["on", "off"] | None = None
+
+
+class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Reading a draft in one prefill before writing anew."""
+
+    enabled: bool = False
+    low: float = 0.2
+    high: float = 0.8
+
+
+class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a request climbs. `thresholds` holds one number in [0, 1] a tier but the last."""
+
+    thresholds: list[float] = []
+    quality_floor: float | None = None
+    entry: Literal["first", "predicted"] = "first"
+    stream: Literal["buffered", "commit", "direct"] = "buffered"
+    commit_tokens: int = 8
+    early_abort: float | None = 0.05
+    deadline_s: float | None = None
+    max_attempts: int = 4
+    allow_degraded: bool = False
+    unknown_model: Literal["reject", "cascade"] = "reject"
+    verify: VerifyConfig = VerifyConfig()
+
+
+class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the policy says where there is no score to trust."""
+
+    on_error: Literal["escalate", "accept"] = "escalate"
+    on_constrained: Literal["escalate", "accept"] = "escalate"
+    scope: Literal["answer", "all"] = "answer"
+
+
+class PrefixConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Warming of the next tier's prefix cache."""
+
+    warm: Literal["auto", "always", "off"] = "auto"
+
+
+class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Re-planning while serving."""
+
+    enabled: bool = False
+    gpu_budget: int | None = None
+    interval_s: float = 30.0
+    objective: Literal["bottleneck", "path"] = "bottleneck"
+    shadow_rate: float = 0.0
+    emulate: str | None = None
+
+
+class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole cascade.
+
+    ```yaml
+    version: 1
+    tiers:
+      - name: small
+        model_path: bench/ladder/small
+        calibration: bench/ladder/small/calibration.json
+      - name: large
+        model_path: bench/ladder/large
+    routing:
+      thresholds: [0.8]
+    ```
+    """
+
+    version: int
+    tiers: list[TierConfig]
+    routing: RoutingConfig = RoutingConfig()
+    judge: JudgeConfig = JudgeConfig()
+    prefix: PrefixConfig = PrefixConfig()
+    planner: PlannerConfig = PlannerConfig()
+
+    def tier_index(self, name: str) -> int | None:
+        """Index of the tier of this name, None where there is none."""
+        return next((i for i, tier in enumerate(self.tiers) if tier.name == name), None)
+
+
+class RefusedFlag(msgspec.Struct, frozen=True, kw_only=True):
+    """An SGLang flag that a cascade cannot be served with, by field name."""
+
+    flag: str
+    allowed: Any
+    reason: str
+
+
+REFUSED_FLAGS: tuple[RefusedFlag, ...] = (
+    RefusedFlag(
+        flag="dp_size",
+        allowed=1,
+        reason="a cascade scales a tier by `replicas`, not by data parallelism in a worker",
+    ),
+    RefusedFlag(
+        flag="tokenizer_worker_num",
+        allowed=1,
+        reason="the router lives in the one tokenizer process",
+    ),
+    RefusedFlag(
+        flag="detokenizer_worker_num", allowed=1, reason="all tiers share the one detokenizer"
+    ),
+    RefusedFlag(flag="grpc_mode", allowed=False, reason="gRPC mode bypasses the router"),
+    RefusedFlag(flag="smg_grpc_mode", allowed=False, reason="gRPC mode bypasses the router"),
+    RefusedFlag(flag="grpc_port", allowed=None, reason="the gRPC server bypasses the router"),
+    RefusedFlag(flag="use_ray", allowed=False, reason="workers are started in this host"),
+    RefusedFlag(
+        flag="disaggregation_mode",
+        allowed="null",
+        reason="prefill and decode of a tier run in one worker",
+    ),
+    RefusedFlag(
+        flag="encoder_only", allowed=False, reason="encoder disaggregation has no tier to answer"
+    ),
+    RefusedFlag(
+        flag="language_only", allowed=False, reason="encoder disaggregation has no tier to answer"
+    ),
+    RefusedFlag(
+        flag="skip_tokenizer_init",
+        allowed=False,
+        reason="the cascade needs the tokenizer that its tiers share",
+    ),
+    RefusedFlag(
+        flag="is_embedding", allowed=False, reason="an embedding has no answer to be judged"
+    ),
+    RefusedFlag(flag="nnodes", allowed=1, reason="workers are started in this host"),
+    RefusedFlag(
+        flag="dllm_algorithm",
+        allowed=None,
+        reason="diffusion models do not show the judge their logits",
+    ),
+    RefusedFlag(
+        flag="speculative_algorithm",
+        allowed=None,
+        reason="speculative decoding does not show the judge its logits",
+    ),
+)
+
+# Settings whose capability this release does not have. Refused, so that nobody believes they act.
+_NOT_YET: tuple[tuple[str, Any], ...] = (
+    ("routing.entry", "first"),
+    ("routing.stream", "buffered"),
+    ("routing.quality_floor", None),
+    ("routing.verify.enabled", False),
+    ("planner.enabled", False),
+    ("planner.emulate", None),
+)
+
+
+def load_cascade(path: Path) -> CascadeConfig:
+    """Read and check a cascade file (YAML or JSON).
+
+    Raises:
+        ConfigError: one line that names the place and what is allowed.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ConfigError(f"cascade file {path}: {error.strerror}") from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"cascade file {path}: {' '.join(str(error).split())}") from error
+    return build_cascade(data, f"cascade file {path}")
+
+
+def cascade_from_flags(tiers: str, thresholds: str | None) -> CascadeConfig:
+    """Build a cascade from `--cascade-tiers small=PATH,large=PATH` and `--cascade-thresholds`.
+
+    A tier's calibration file is PATH/calibration.json where that exists.
+    """
+    built: list[dict[str, Any]] = []
+    for part in tiers.split(","):
+        name, equals, model_path = part.partition("=")
+        if not equals or not model_path:
+            raise ConfigError(f"--cascade-tiers: {part!r} is not NAME=PATH")
+        beside = Path(model_path) / "calibration.json"
+        calibration = str(beside) if beside.exists() else None
+        built.append({"name": name, "model_path": model_path, "calibration": calibration})
+    try:
+        numbers = [float(x) for x in thresholds.split(",")] if thresholds else []
+    except ValueError as error:
+        raise ConfigError(
+            f"--cascade-thresholds: {thresholds!r} is not a list of numbers in [0, 1]"
+        ) from error
+    data = {"version": 1, "tiers": built, "routing": {"thresholds": numbers}}
+    return build_cascade(data, "--cascade-tiers")
+
+
+def build_cascade(data: Any, place: str) -> CascadeConfig:
+    """Convert and check plain data; `place` begins every error."""
+    try:
+        config = msgspec.convert(data, CascadeConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{place}: {error}") from error
+    for problem in _problems(config):
+        raise ConfigError(f"{place}: {problem}")
+    return config
+
+
+def _problems(config: CascadeConfig) -> list[str]:
+    """Everything that crosses fields, each a line with its place."""
+    problems: list[str] = []
+    if config.version != 1:
+        problems.append(f"version is {config.version}, allowed: 1")
+    if not config.tiers:
+        problems.append("tiers is empty, needed: at least one")
+    for index, tier in enumerate(config.tiers):
+        is_last = index == len(config.tiers) - 1
+        problems.extend(f"tiers[{index}].{p}" for p in _tier_problems(tier, is_last))
+        if tier.name in [other.name for other in config.tiers[:index]]:
+            problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
+    problems.extend(f"routing.{p}" for p in _routing_problems(config))
+    for setting, only in _NOT_YET:
+        value: Any = config
+        for part in setting.split("."):
+            value = getattr(value, part)
+        if value != only:
+            problems.append(f"{setting} is {value!r}, allowed in this release: {only!r}")
+    return problems
+
+
+def _tier_problems(tier: TierConfig, is_last: bool) -> list[str]:
+    problems: list[str] = []
+    if not _TIER_NAME.fullmatch(tier.name) or tier.name in _RESERVED_NAMES:
+        problems.append(
+            f"name is {tier.name!r}, allowed: letters a-z, digits and '-', except "
+            + " and ".join(repr(name) for name in _RESERVED_NAMES)
+        )
+    if not _may_exist(tier.model_path):
+        problems.append(f"model_path {tier.model_path!r} does not exist")
+    if tier.calibration is None and not is_last:
+        problems.append("calibration is missing, required for every tier but the last")
+    if tier.calibration is not None and not Path(tier.calibration).is_file():
+        problems.append(f"calibration {tier.calibration!r} does not exist")
+    if tier.replicas < 1:
+        problems.append(f"replicas is {tier.replicas}, allowed: 1 or more")
+    for key in tier.server_args:
+        if _SERVER_WIDE_ARGS.fullmatch(key):
+            problems.append(f"server_args.{key} belongs to the whole server, not to a tier")
+    return problems
+
+
+def _routing_problems(config: CascadeConfig) -> list[str]:
+    routing = config.routing
+    problems: list[str] = []
+    wanted = max(0, len(config.tiers) - 1)
+    if len(routing.thresholds) != wanted:
+        problems.append(
+            f"thresholds has {len(routing.thresholds)} numbers, needed: {wanted}, "
+            "one for every tier but the last"
+        )
+    for index, threshold in enumerate(routing.thresholds):
+        if not 0.0 <= threshold <= 1.0:
+            problems.append(f"thresholds[{index}] is {threshold}, allowed: 0 to 1")
+    if routing.early_abort is not None and not 0.0 <= routing.early_abort <= 1.0:
+        problems.append(f"early_abort is {routing.early_abort}, allowed: 0 to 1 or null")
+    if routing.deadline_s is not None and not routing.deadline_s > 0:
+        problems.append(f"deadline_s is {routing.deadline_s}, allowed: above 0 or null")
+    if routing.max_attempts < 1:
+        problems.append(f"max_attempts is {routing.max_attempts}, allowed: 1 or more")
+    return problems
+
+
+def _may_exist(model_path: str) -> bool:
+    """Whether SGLang could find the model: a local path, or a hub name of the form owner/model."""
+    return Path(model_path).exists() or bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model_path))

@@ -1,0 +1,1 @@
+"""Status routes, response headers, model list."""

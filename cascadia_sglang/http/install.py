@@ -1,0 +1,45 @@
+"""Puts the cascade's routes and middleware into SGLang's application."""
+
+import time
+from typing import Any
+
+import fastapi
+from fastapi.responses import JSONResponse
+
+from cascadia_sglang.http.middleware import CascadeMiddleware
+from cascadia_sglang.http.status import model_cards, status
+
+
+def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
+    """Add routes ahead of SGLang's own of the same path, and the middleware around all."""
+    router = fastapi.APIRouter()
+    created = int(time.time())
+
+    @router.get("/cascadia/status")
+    async def get_status() -> dict[str, Any]:
+        return status(server.config, server.pool, server.router)
+
+    @router.get("/v1/models")
+    async def list_models() -> dict[str, Any]:
+        return {"object": "list", "data": model_cards(server.config, server.pool, created)}
+
+    @router.get("/v1/models/{model:path}")
+    async def get_model(model: str) -> Any:
+        cards = {card["id"]: card for card in model_cards(server.config, server.pool, created)}
+        if model in cards:
+            return cards[model]
+        message = f"The model '{model}' does not exist"
+        content = {
+            "error": {
+                "message": message,
+                "type": "invalid_request_error",
+                "param": "model",
+                "code": "model_not_found",
+            }
+        }
+        return JSONResponse(content, status_code=404)
+
+    app.router.routes[:0] = router.routes
+    app.add_middleware(
+        CascadeMiddleware, config=server.config, on_startup=manager.auto_create_handle_loop
+    )

@@ -1,0 +1,91 @@
+"""Pure ASGI middleware: request controls in, response headers out."""
+
+import json
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.errors import RequestError
+from cascadia_sglang.http.trace import SCOPE_KEY, Trace
+from cascadia_sglang.router.cascade import Outcome
+from cascadia_sglang.router.controls import PREFIX, parse_controls
+
+_PREFIX = PREFIX.encode()
+
+
+class CascadeMiddleware:
+    """Reads `x-cascadia-*` before the route runs; writes them once the first body byte is there.
+
+    The response's start is held back until then, because only then the tier is known.
+    """
+
+    def __init__(self, app: ASGIApp, config: CascadeConfig, on_startup: Any) -> None:
+        self._app = app
+        self._config = config
+        self._on_startup = on_startup
+        self._names = [tier.name for tier in config.tiers]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                self._on_startup()
+            await self._app(scope, receive, send)
+            return
+        ours = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]
+                if k.startswith(_PREFIX)}
+        try:
+            trace = Trace(parse_controls(ours, self._config))
+        except RequestError as error:
+            await _send_error(send, scope["path"], error)
+            return
+        scope[SCOPE_KEY] = trace
+        start: Message | None = None
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            if start is not None:
+                start["headers"] = [*start.get("headers", ()), *self._headers(trace.outcome)]
+                held, start = start, None
+                await send(held)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+    def _headers(self, outcome: Outcome) -> list[tuple[bytes, bytes]]:
+        if outcome.attempts == 0:
+            return []
+        headers = [
+            (b"x-cascadia-attempts", str(outcome.attempts).encode()),
+            (b"x-cascadia-total-tokens", str(outcome.tokens).encode()),
+        ]
+        if outcome.tier_index >= 0:
+            headers.append((b"x-cascadia-tier", self._names[outcome.tier_index].encode()))
+        if outcome.score is not None:
+            headers.append((b"x-cascadia-score", f"{outcome.score:.6f}".encode()))
+        return headers
+
+
+async def _send_error(send: Send, path: str, error: RequestError) -> None:
+    """An error before any route runs, in the shape of the route's own errors."""
+    if path.startswith("/v1/"):
+        content: dict[str, Any] = {
+            "object": "error",
+            "message": str(error),
+            "type": "BadRequest",
+            "param": error.param,
+            "code": error.status,
+        }
+    elif path.startswith("/cascadia"):
+        content = {
+            "error": {"message": str(error), "type": "invalid_request", "param": error.param}
+        }
+    else:
+        content = {"error": {"message": str(error)}}
+    body = json.dumps(content).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

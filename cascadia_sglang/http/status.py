@@ -1,0 +1,60 @@
+"""What `GET /cascadia/status` and `GET /v1/models` say."""
+
+from typing import Any
+
+from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
+from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.workers.pool import WorkerPool
+
+
+def status(config: CascadeConfig, pool: WorkerPool, router: CascadeRouter) -> dict[str, Any]:
+    """Tiers, workers, thresholds and counters of the running server."""
+    return {
+        "tiers": [
+            {
+                "name": tier.name,
+                "model_path": tier.model_path,
+                "answered": router.answered[index],
+                "escalated": router.escalated[index],
+            }
+            for index, tier in enumerate(config.tiers)
+        ],
+        "workers": [
+            {
+                "id": worker.worker_id,
+                "tiers": [config.tiers[index].name for index in worker.tiers],
+                "state": worker.state.value,
+                "pids": worker.handle.pids,
+                "running": len(worker.rids),
+            }
+            for worker in pool
+        ],
+        "thresholds": config.routing.thresholds,
+        "active": router.active_count,
+    }
+
+
+def model_cards(config: CascadeConfig, pool: WorkerPool, created: int) -> list[dict[str, Any]]:
+    """The cascade and every tier, as the OpenAI model list shows them."""
+    cards = [_card(CASCADE_MODEL, _context(pool, range(len(config.tiers))), created)]
+    for index, tier in enumerate(config.tiers):
+        cards.append(_card(tier.name, _context(pool, [index]), created))
+    return cards
+
+
+def _context(pool: WorkerPool, tiers: Any) -> int | None:
+    """The longest context among the tiers' workers."""
+    found = [limits.context_tokens for t in tiers if (limits := pool.limits(t)) is not None]
+    return max(found, default=None)
+
+
+def _card(name: str, max_model_len: int | None, created: int) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": CASCADE_MODEL,
+        "root": name,
+        "parent": None,
+        "max_model_len": max_model_len,
+    }

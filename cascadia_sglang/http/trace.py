@@ -1,0 +1,39 @@
+"""What the HTTP side and the router share of one request; lives in the ASGI scope."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import fastapi
+
+from cascadia_sglang.errors import RequestError
+from cascadia_sglang.router.cascade import Outcome
+from cascadia_sglang.router.controls import Controls, tier_of_model
+
+SCOPE_KEY = "cascadia"
+
+
+@dataclass(slots=True)
+class Trace:
+    """The controls a request came with, and what it came to."""
+
+    controls: Controls
+    outcome: Outcome = field(default_factory=Outcome)
+
+
+def note_model(server: Any, handler: Any, model: str | None, raw_request: Any) -> None:
+    """Pin the tier that `model` names; a tier named by header wins over it.
+
+    Raises:
+        fastapi.HTTPException: 404 for an unknown name.
+    """
+    trace: Trace | None = raw_request.scope.get(SCOPE_KEY)
+    if trace is None:
+        return
+    served_name = handler.tokenizer_manager.served_model_name
+    try:
+        tier = tier_of_model(model, served_name, server.config)
+    except RequestError as error:
+        raise fastapi.HTTPException(status_code=error.status, detail=str(error)) from None
+    if trace.controls.tier is None and tier is not None:
+        trace.controls = dataclasses.replace(trace.controls, tier=tier)

@@ -1,0 +1,75 @@
+"""What travels between the router and the engine workers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+# Key of an attempt's order in `SamplingParams.custom_params`, and of the judge's report in
+# `meta_info` on the way from the worker to the router.
+ATTEMPT_KEY = "cascadia"
+REPORT_KEY = "cascadia_judge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSpec:
+    """What one engine worker is told at its start; rides on its `ServerArgs`.
+
+    Attributes:
+        worker_id: unique in the server.
+        calibrations: path of the calibration file per judged tier index.
+        threads: CPU threads for tensor operations.
+        environment: of the main process; a fork server's children would see an older one.
+    """
+
+    worker_id: str
+    calibrations: dict[int, str]
+    threads: int
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptOrder:
+    """What a worker's judge is told with an attempt.
+
+    Attributes:
+        tier_index: whose calibration rates the answer.
+        threshold: smallest score that will be accepted.
+        early_abort: end the attempt once the chance of acceptance falls below; None for never.
+        previous_score: score of the tier before, None at the first.
+    """
+
+    tier_index: int
+    threshold: float
+    early_abort: float | None
+    previous_score: float | None
+
+    def to_params(self) -> dict[str, Any]:
+        """Flat scalars, as custom sampling parameters carry them."""
+        return {
+            "tier_index": self.tier_index,
+            "threshold": self.threshold,
+            "early_abort": self.early_abort,
+            "previous_score": self.previous_score,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeReport:
+    """What the judge says of a finished attempt.
+
+    Attributes:
+        score: calibrated probability that the answer is acceptable, or the chance of acceptance
+            where the attempt was ended early; None where it could not be computed.
+        early_abort: whether the judge ended the attempt.
+    """
+
+    score: float | None
+    early_abort: bool
+
+    def to_meta(self) -> dict[str, Any]:
+        return {"score": self.score, "early_abort": self.early_abort}
+
+    @classmethod
+    def from_meta(cls, meta: dict[str, Any] | None) -> "JudgeReport":
+        if meta is None:
+            return cls(score=None, early_abort=False)
+        return cls(score=meta["score"], early_abort=meta["early_abort"])

@@ -1,0 +1,65 @@
+"""SGLang platform for hosts without an accelerator: plain PyTorch on the CPU.
+
+SGLang's own CPU path needs AMX instructions and its CPU wheel. This platform makes the ordinary
+wheel serve on any x86 or Arm CPU through the native (PyTorch) forwards.
+"""
+
+import os
+from typing import Any
+
+import torch
+from sglang.srt.platforms.cpu import CpuDeviceMixin
+from sglang.srt.platforms.device_mixin import PlatformEnum
+from sglang.srt.platforms.interface import SRTPlatform
+
+QUALIFIED_NAME = "cascadia_sglang.platform.NativeCpuPlatform"
+ENTRY_POINT = "cascadia_cpu"
+
+# Of the host's memory, for weights and key-value pools of all workers together.
+HOST_MEMORY_SHARE = 0.5
+
+
+class NativeCpuPlatform(CpuDeviceMixin, SRTPlatform):
+    """Serves with PyTorch's native operators on the CPU."""
+
+    _enum = PlatformEnum.OOT
+
+    def get_default_attention_backend(self) -> str:
+        return "torch_native"
+
+    def get_dispatch_key_name(self) -> str:
+        return "native"
+
+    def get_device(self, device_id: int = 0) -> str:  # type: ignore[override]
+        """The name, as the base class says; the CPU mixin's `torch.device` breaks the defaults."""
+        del device_id
+        return "cpu"
+
+    def apply_server_args_defaults(self, server_args: Any) -> None:
+        """Idle workers sleep: polling schedulers would hold the cores that serve.
+
+        The key-value pool takes its share of the host's memory at once, so SGLang's default for
+        an accelerator of its own would leave the host none.
+        """
+        server_args.sleep_on_idle = True
+        if server_args.mem_fraction_static is None:
+            server_args.mem_fraction_static = HOST_MEMORY_SHARE
+
+
+def activate() -> str | None:
+    """SGLang's entry point: the platform's name, or None where this host has a better one.
+
+    None where an accelerator is present, where SGLANG_USE_CPU_ENGINE=1 asks for SGLang's own CPU
+    path, and where SGLANG_PLATFORM selects another plugin.
+    """
+    if os.environ.get("SGLANG_PLATFORM", ENTRY_POINT) not in ("", ENTRY_POINT):
+        return None
+    if os.environ.get("SGLANG_USE_CPU_ENGINE", "0") == "1" or _has_accelerator():
+        return None
+    return QUALIFIED_NAME
+
+
+def _has_accelerator() -> bool:
+    if torch.cuda.is_available() or torch.xpu.is_available() or torch.backends.mps.is_available():
+        return True
+    return any(hasattr(torch, name) for name in ("npu", "musa", "hpu"))

@@ -1,0 +1,39 @@
+"""Entry points that SGLang calls: the plugin, and the backend of `sglang serve`."""
+
+from typing import Any
+
+
+def register() -> None:
+    """SGLang's general plugin: adds the cascade's flags. Nothing else happens without them."""
+    from cascadia_patches.registry import ARGUMENT_PATCHES, register_patches
+
+    register_patches(ARGUMENT_PATCHES)
+
+
+def serve_backend() -> Any:
+    """Backend of `sglang serve` that needs no --model-path where --plugin cascadia is given."""
+    from sglang.cli.serve_backends import (
+        SERVE_BACKEND_API_VERSION,
+        ServeBackend,
+        ServeBackendDetection,
+        ServeRequest,
+    )
+
+    def detect(request: ServeRequest) -> ServeBackendDetection:
+        asked = "--plugin=cascadia" in request.argv or any(
+            pair == ("--plugin", "cascadia") for pair in zip(request.argv, request.argv[1:])
+        )
+        return ServeBackendDetection.MATCH if asked else ServeBackendDetection.NO_MATCH
+
+    def run(request: ServeRequest) -> None:
+        from sglang.launch_server import run_server
+        from sglang.srt.server_args import prepare_server_args
+
+        run_server(prepare_server_args(list(request.argv)))
+
+    return ServeBackend(
+        api_version=SERVE_BACKEND_API_VERSION,
+        run=run,
+        detect=detect,
+        requires_model_path=False,
+    )

@@ -1,0 +1,1 @@
+"""The request path: cascade, attempt, policy."""

@@ -1,0 +1,115 @@
+"""One prompt on one tier, and what the router needs of the engine to run it."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cascadia_sglang.messages import AttemptOrder, JudgeReport
+
+Output = dict[str, Any]
+
+
+class WorkerLimits(Protocol):
+    """What fits a tier's workers, in tokens."""
+
+    @property
+    def context_tokens(self) -> int: ...
+
+    @property
+    def input_tokens(self) -> int: ...
+
+
+class Engine(Protocol):
+    """The engine as the router sees it. Requests are SGLang's own objects, opaque here."""
+
+    def split(self, request: Any) -> list[list[Any]]:
+        """Normalise a request, in place, into its prompts, each a list of single samples."""
+        ...
+
+    async def tokenise(self, samples: list[Any]) -> int | None:
+        """Tokenise a prompt once for all tiers, in place; its length, None where not known yet."""
+        ...
+
+    def max_new_tokens(self, sample: Any) -> int | None:
+        """Output limit that the client asked for."""
+        ...
+
+    def is_judgeable(self, sample: Any) -> bool:
+        """Whether raw logits say something about this sample (not under a grammar, not beams)."""
+        ...
+
+    def limits(self, tier_index: int) -> WorkerLimits | None:
+        """Of the tier's workers; None while it has none that is ready."""
+        ...
+
+    def new_rid_base(self) -> str:
+        """What the rids of a request's attempts begin with, unique in this server."""
+        ...
+
+    async def run(
+        self, sample: Any, rid: str, order: AttemptOrder, http_request: Any
+    ) -> tuple[Output, JudgeReport]:
+        """Run one sample to its end on the best worker of the order's tier; cancelling aborts it.
+
+        Raises:
+            WorkerError: if the tier has no worker, or the worker was lost.
+        """
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """What one prompt's visit to one tier came to.
+
+    Attributes:
+        score: mean over the samples; None where one has none.
+        tokens: generated, all samples together.
+        reason: why the request stayed or left.
+    """
+
+    tier_index: int
+    outputs: list[Output] = field(default_factory=list)
+    score: float | None = None
+    early_abort: bool = False
+    tokens: int = 0
+    reason: str = ""
+    seconds: float = 0.0
+
+    def summary(self, tier_name: str) -> dict[str, Any]:
+        """As `meta_info.cascadia.attempts` shows it."""
+        return {
+            "tier": tier_name,
+            "score": self.score,
+            "tokens": self.tokens,
+            "reason": self.reason,
+        }
+
+
+def finished_attempt(
+    tier_index: int, results: Iterable[tuple[Output, JudgeReport]], started: float
+) -> Attempt:
+    """Sum up the samples of an attempt; `started` is `time.monotonic()` at its begin."""
+    outputs: list[Output] = []
+    reports: list[JudgeReport] = []
+    for output, report in results:
+        outputs.append(output)
+        reports.append(report)
+    scores = [report.score for report in reports if report.score is not None]
+    return Attempt(
+        tier_index=tier_index,
+        outputs=outputs,
+        score=sum(scores) / len(scores) if len(scores) == len(reports) else None,
+        early_abort=any(report.early_abort for report in reports),
+        tokens=sum(output["meta_info"].get("completion_tokens", 0) for output in outputs),
+        seconds=time.monotonic() - started,
+    )
+
+
+def attempt_rid(base: str, number: int) -> str:
+    """Rid of the `number`-th run under a base.
+
+    SGLang aborts by prefix, so no rid may begin another: bases are of one length, and so are the
+    numbers.
+    """
+    return f"{base}-{number:06d}"

@@ -1,0 +1,112 @@
+"""What a client may ask of the cascade for one request: the `x-cascadia-*` headers and `model`."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
+from cascadia_sglang.errors import RequestError
+
+PREFIX = "x-cascadia-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controls:
+    """A request's wishes; None leaves the cascade's own setting.
+
+    Attributes:
+        tier: index of the one tier that answers, without a judge's decision.
+        max_tier: index of the highest tier, which answers as the last one.
+        threshold: used for every tier.
+        deadline_s: tightens the cascade's deadline.
+        allow_degraded: whether the best finished answer may go out when time or tiers run out.
+    """
+
+    tier: int | None = None
+    max_tier: int | None = None
+    threshold: float | None = None
+    deadline_s: float | None = None
+    allow_degraded: bool | None = None
+
+
+def parse_controls(headers: Mapping[str, str], config: CascadeConfig) -> Controls:
+    """Read the headers of a request; names are lower case.
+
+    Raises:
+        RequestError: 400 for a malformed or unknown control; names the header and what is allowed.
+    """
+    tiers = {tier.name: index for index, tier in enumerate(config.tiers)}
+    names = ", ".join(tiers)
+
+    def chosen(header: str, allowed: str, read: Callable[[str], float | int | None]) -> float | None:
+        text = headers.get(header)
+        if text is None:
+            return None
+        value = read(text.strip())
+        if value is None:
+            raise RequestError(400, f"header {header} is {text!r}, allowed: {allowed}", header)
+        return value
+
+    for header in headers:
+        if header.startswith(PREFIX) and header not in _KNOWN:
+            raise RequestError(
+                400, f"header {header} is unknown, allowed: {', '.join(_KNOWN)}", header
+            )
+    tier = chosen("x-cascadia-tier", names, tiers.get)
+    max_tier = chosen("x-cascadia-max-tier", names, tiers.get)
+    threshold = chosen("x-cascadia-threshold", "a number from 0 to 1", _probability)
+    deadline_ms = chosen("x-cascadia-deadline-ms", "a number above 0", _positive)
+    degraded = chosen("x-cascadia-allow-degraded", "true, false", _FLAGS.get)
+    chosen("x-cascadia-stream", "buffered", {"buffered": 0}.get)
+    return Controls(
+        tier=None if tier is None else int(tier),
+        max_tier=None if max_tier is None else int(max_tier),
+        threshold=threshold,
+        deadline_s=None if deadline_ms is None else deadline_ms / 1000.0,
+        allow_degraded=None if degraded is None else bool(degraded),
+    )
+
+
+def tier_of_model(model: str | None, served_name: str, config: CascadeConfig) -> int | None:
+    """Index of the tier that `model` pins, None for the whole cascade.
+
+    Raises:
+        RequestError: 404 for a name that is neither, unless the cascade takes unknown names.
+    """
+    base = (model or "").split(":", 1)[0].strip()
+    if base in ("", "default", CASCADE_MODEL) or model == served_name:
+        return None
+    index = config.tier_index(base)
+    if index is None and config.routing.unknown_model == "reject":
+        allowed = ", ".join([CASCADE_MODEL, *(tier.name for tier in config.tiers)])
+        raise RequestError(404, f"model {model!r} does not exist, allowed: {allowed}", "model")
+    return index
+
+
+_FLAGS = {"true": 1, "false": 0}
+_KNOWN = (
+    "x-cascadia-tier",
+    "x-cascadia-max-tier",
+    "x-cascadia-threshold",
+    "x-cascadia-deadline-ms",
+    "x-cascadia-stream",
+    "x-cascadia-allow-degraded",
+)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _probability(text: str) -> float | None:
+    value = _number(text)
+    return value if value is not None and 0.0 <= value <= 1.0 else None
+
+
+def _positive(text: str) -> float | None:
+    value = _number(text)
+    return value if value is not None and value > 0.0 else None

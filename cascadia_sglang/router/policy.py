@@ -1,0 +1,50 @@
+"""The rule that accepts an answer or sends the request on. Pure."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+
+class Verdict(Enum):
+    """What happens to a finished attempt."""
+
+    ACCEPT = "accept"
+    ESCALATE = "escalate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What is known of a finished attempt.
+
+    Attributes:
+        score: None where the judge has none.
+        early_abort: whether the judge ended it; such an answer is incomplete.
+        judged: whether this request can be judged at all.
+        pinned: whether the client chose this tier.
+        last: whether no tier above may answer.
+    """
+
+    score: float | None
+    early_abort: bool = False
+    judged: bool = True
+    pinned: bool = False
+    last: bool = False
+
+
+def decide(
+    finding: Finding, threshold: float, on_error: Literal["accept", "escalate"]
+) -> tuple[Verdict, str]:
+    """The verdict and its reason. `score >= threshold` accepts."""
+    if finding.pinned:
+        return Verdict.ACCEPT, "pinned"
+    if finding.last:
+        return Verdict.ACCEPT, "last_tier"
+    if finding.early_abort:
+        return Verdict.ESCALATE, "early_abort"
+    if not finding.judged:
+        return Verdict.ACCEPT, "unjudged"
+    if finding.score is None:
+        return (Verdict.ACCEPT if on_error == "accept" else Verdict.ESCALATE), "judge_error"
+    if finding.score >= threshold:
+        return Verdict.ACCEPT, "accepted"
+    return Verdict.ESCALATE, "below_threshold"

@@ -1,0 +1,1 @@
+"""Engine workers: launched, watched, picked, stopped."""

@@ -1,0 +1,130 @@
+"""A `ServerArgs` for every worker, from SGLang's parsed flags and the cascade file."""
+
+import argparse
+import copy
+import json
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sglang.srt.server_args import ServerArgs
+
+from cascadia_sglang.config import CASCADE_MODEL, REFUSED_FLAGS, CascadeConfig
+from cascadia_sglang.errors import ConfigError
+
+Construct = Callable[[argparse.Namespace], ServerArgs]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSpec:
+    """Tiers that name the same model with the same flags; their workers serve them all."""
+
+    index: int
+    tiers: tuple[int, ...]
+    name: str
+    model_path: str
+    server_args: dict[str, Any]
+    replicas: int
+
+
+def pool_specs(config: CascadeConfig) -> list[PoolSpec]:
+    """Group a cascade's tiers into pools, in tier order."""
+    grouped: dict[str, list[int]] = {}
+    for index, tier in enumerate(config.tiers):
+        key = json.dumps([tier.model_path, tier.server_args], sort_keys=True, default=str)
+        grouped.setdefault(key, []).append(index)
+    specs = []
+    for index, tiers in enumerate(grouped.values()):
+        first = config.tiers[tiers[0]]
+        specs.append(
+            PoolSpec(
+                index=index,
+                tiers=tuple(tiers),
+                name="+".join(config.tiers[i].name for i in tiers),
+                model_path=first.model_path,
+                server_args=first.server_args,
+                replicas=max(config.tiers[i].replicas for i in tiers),
+            )
+        )
+    return specs
+
+
+class TierArguments:
+    """Builds fresh, unresolved `ServerArgs`: one for the server, one for each worker started."""
+
+    def __init__(
+        self, namespace: argparse.Namespace, config: CascadeConfig, construct: Construct
+    ) -> None:
+        self._namespace = namespace
+        self._config = config
+        self._construct = construct
+
+    def for_server(self) -> ServerArgs:
+        """Of the main process and the detokenizer: the first tier's model and tokenizer."""
+        namespace = self._with_pool(pool_specs(self._config)[0])
+        if namespace.served_model_name is None:
+            namespace.served_model_name = CASCADE_MODEL
+        return self._construct(namespace)
+
+    def for_worker(
+        self, pool: PoolSpec, base_gpu_id: int, memory_share: float | None
+    ) -> ServerArgs:
+        """Of one engine worker of a pool.
+
+        Args:
+            base_gpu_id: the first of its devices.
+            memory_share: of the host's memory where workers share it, None where each has a
+                device of its own. A flag of the operator wins.
+        """
+        namespace = self._with_pool(pool)
+        namespace.served_model_name = pool.name
+        namespace.base_gpu_id = base_gpu_id
+        if namespace.mem_fraction_static is None:
+            namespace.mem_fraction_static = memory_share
+        return self._construct(namespace)
+
+    def _with_pool(self, pool: PoolSpec) -> argparse.Namespace:
+        namespace = copy.copy(self._namespace)
+        namespace.model_path = pool.model_path
+        for key, value in pool.server_args.items():
+            setattr(namespace, key, value)
+        return namespace
+
+
+def check_arguments(namespace: argparse.Namespace, config: CascadeConfig) -> None:
+    """Check what only SGLang's own flags can tell, before anything starts.
+
+    Raises:
+        ConfigError: for an unknown flag of a tier, a refused flag, or a port in use.
+    """
+    known = {field.name for field in msgspec.structs.fields(ServerArgs)}
+    for index, tier in enumerate(config.tiers):
+        for key in tier.server_args:
+            if key not in known:
+                raise ConfigError(f"tiers[{index}].server_args.{key} is no SGLang flag")
+    for refused in REFUSED_FLAGS:
+        places = [("--" + refused.flag.replace("_", "-"), getattr(namespace, refused.flag, None))]
+        places += [
+            (f"tiers[{index}].server_args.{refused.flag}", tier.server_args.get(refused.flag))
+            for index, tier in enumerate(config.tiers)
+        ]
+        for place, value in places:
+            if value is not None and value != refused.allowed:
+                raise ConfigError(f"{place} is {value!r}: {refused.reason}")
+    if os.environ.get("SGLANG_RUST_SERVER", "0").lower() not in ("", "0", "false"):
+        raise ConfigError("SGLANG_RUST_SERVER is set: the Rust server has no tokenizer manager")
+    _check_port(namespace.host or "127.0.0.1", namespace.port)
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As the server will bind: connections of an earlier server in TIME_WAIT do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(f"port {port} on {host}: {error.strerror}") from error

@@ -1,0 +1,53 @@
+"""The process that engine workers and the detokenizer are forked from, preloaded with SGLang.
+
+Importing this module *in the fork server* prepares that process, so it stands first in the
+preload list. A worker forked from it skips SGLang's imports (about ten seconds).
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+from multiprocessing import forkserver
+
+PRELOAD = (
+    "cascadia_sglang.workers.fork_server",
+    "sglang.srt.managers.scheduler",
+    "sglang.srt.managers.detokenizer_manager",
+    "cascadia_sglang.workers.entry",
+)
+_ROLE_VARIABLE = "CASCADIA_FORK_SERVER_PARENT"
+_PR_SET_PDEATHSIG = 1
+
+
+def start_fork_server() -> None:
+    """Start the fork server, which imports in the background. Call it from the main thread.
+
+    The parent-death signal is bound to the thread that starts the fork server.
+    """
+    multiprocessing.set_start_method("forkserver", force=True)
+    multiprocessing.set_forkserver_preload(list(PRELOAD))
+    os.environ[_ROLE_VARIABLE] = str(os.getpid())
+    # Importing SGLang asks for CUDA; the driver's own count does not initialise it, which would
+    # poison every fork.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    forkserver.ensure_running()
+    del os.environ[_ROLE_VARIABLE]
+
+
+def _prepare_this_process() -> None:
+    """Die with the main process; leave Ctrl-C and failing workers to its supervisor."""
+    parent = int(os.environ.pop(_ROLE_VARIABLE))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:
+        # It died before the signal was set.
+        os._exit(1)
+    os.setsid()
+    # A scheduler that fails sends SIGQUIT to its parent, which is this process.
+    signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+
+
+if _ROLE_VARIABLE in os.environ and os.environ[_ROLE_VARIABLE] == str(os.getppid()):
+    _prepare_this_process()

@@ -1,0 +1,95 @@
+"""The engine workers that serve, and which of them takes the next attempt."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class WorkerState(Enum):
+    """Where a worker is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What fits a worker, in tokens.
+
+    Attributes:
+        context_tokens: prompt and answer together.
+        input_tokens: a prompt must be shorter.
+    """
+
+    context_tokens: int
+    input_tokens: int
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Worker:
+    """One running SGLang scheduler group.
+
+    Attributes:
+        worker_id: `<tier>-<number>`, unique in the server.
+        tiers: indices of the tiers it serves.
+        handle: what the launcher knows of it (processes, sockets' addresses).
+        socket: where its requests go; None until the tokenizer manager exists.
+        rids: attempts it runs now.
+    """
+
+    worker_id: str
+    tiers: tuple[int, ...]
+    handle: Any
+    state: WorkerState = WorkerState.STARTING
+    limits: Limits | None = None
+    socket: Any = None
+    rids: set[str] = field(default_factory=set)
+
+
+class WorkerPool:
+    """Owns the workers. Only the server adds and removes; the router picks and assigns."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, Worker] = {}
+        self._by_rid: dict[str, Worker] = {}
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self._workers.values())
+
+    def add(self, worker: Worker) -> None:
+        self._workers[worker.worker_id] = worker
+
+    def remove(self, worker: Worker) -> None:
+        """Forget a worker; its rids stay assigned until their attempts end."""
+        worker.state = WorkerState.DEAD
+        self._workers.pop(worker.worker_id, None)
+
+    def ready(self) -> list[Worker]:
+        return [w for w in self._workers.values() if w.state is WorkerState.READY]
+
+    def pick(self, tier_index: int) -> Worker | None:
+        """The ready worker of a tier with the fewest attempts, the oldest of several."""
+        candidates = [w for w in self.ready() if tier_index in w.tiers]
+        return min(candidates, key=lambda w: len(w.rids), default=None)
+
+    def limits(self, tier_index: int) -> Limits | None:
+        """Of the tier's workers, which are all alike; None while none is ready."""
+        worker = self.pick(tier_index)
+        return None if worker is None else worker.limits
+
+    def assign(self, rid: str, worker: Worker) -> None:
+        """Note where an attempt runs, so that its messages find the worker."""
+        self._by_rid[rid] = worker
+        worker.rids.add(rid)
+
+    def release(self, rid: str) -> None:
+        worker = self._by_rid.pop(rid, None)
+        if worker is not None:
+            worker.rids.discard(rid)
+
+    def worker_of(self, rid: str | None) -> Worker | None:
+        """The worker that runs an attempt, None for a rid of no attempt."""
+        return None if rid is None else self._by_rid.get(rid)

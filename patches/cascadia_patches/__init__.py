@@ -1,0 +1,1 @@
+"""Every place where Cascadia touches SGLang, as data. See `registry`."""
