@@ -1,0 +1,73 @@
+# One target for each habit of the project; `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+VENV ?= .venv
+PYTHON ?= python3
+PORT ?= 30000
+CONFIG ?= bench/ladder/cascade.yaml
+ARGS ?=
+
+python := $(VENV)/bin/python
+install := $(python) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+sources := cascadia_sglang kernels patches tests bench
+
+# What the environment holds is named by what was asked of it.
+key := $(shell cat pyproject.toml constraints.txt | sha256sum | cut -c 1-16)
+installed := $(VENV)/.installed-$(key)
+
+.PHONY: help env lock serve test check type test-gpu bench bench-smoke
+
+help:  ## this list
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(installed)  ## create the environment in VENV (.venv), or leave it where it is complete
+	@# The editable install names one checkout. An environment that others use too is pointed here.
+	@if [ "$$(cat $(VENV)/.checkout 2> /dev/null)" != "$(CURDIR)" ]; then \
+		$(install) --no-index --no-deps --no-build-isolation --editable . ; \
+		echo "$(CURDIR)" > $(VENV)/.checkout; \
+	fi
+
+$(installed): | pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("PYTHON must be Python 3.11 or newer")'
+	@$(python) -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV): about 11 GB, some minutes"
+	@rm -f $(VENV)/.installed-* $(VENV)/.checkout
+	$(install) setuptools
+	$(install) --no-build-isolation --editable '.[dev]'
+	@echo "$(CURDIR)" > $(VENV)/.checkout
+	@touch $@
+
+lock: env  ## write constraints.txt from the environment
+	@sed -n '/^#/p' constraints.txt > constraints.txt.new
+	@$(python) -m pip freeze --all --exclude-editable | grep -v '^pip==' >> constraints.txt.new
+	@mv constraints.txt.new constraints.txt
+
+# The demo's models lie in the repository; nothing is asked of a model hub.
+serve: export HF_HUB_OFFLINE ?= $(if $(filter bench/ladder/%,$(CONFIG)),1)
+serve: env  ## serve a cascade in the foreground (PORT=30000, CONFIG=cascade.yaml, ARGS="--flag")
+	@exec $(python) -m sglang.launch_server --plugin cascadia --cascade-config $(CONFIG) --port $(PORT) $(ARGS)
+
+test: env  ## every test that needs no GPU
+	$(python) -m pytest -m "not gpu"
+
+check: env  ## lint and format
+	$(python) -m ruff check $(sources)
+	$(python) -m ruff format --check $(sources)
+
+type: env  ## strict types of the three packages
+	$(python) -m mypy
+
+# On a CUDA machine that has torch, triton and pytest; no environment is made.
+test-gpu:  ## kernel tests on a CUDA device, with PYTHON as it is
+	PYTHONPATH=kernels $(PYTHON) -m pytest -c /dev/null --rootdir . -p no:cacheprovider \
+		-o markers="gpu: needs a CUDA device" --import-mode=importlib -m gpu tests/kernels
+
+bench: env  ## the CPU benches; results go to bench/results
+	$(python) -m bench.router.overhead
+	$(python) -m bench.router.accuracy
+
+bench-smoke: env  ## every CPU bench once, briefly; writes nothing
+	$(python) -m bench.router.overhead --smoke
+	$(python) -m bench.router.accuracy --smoke
