@@ -15,6 +15,7 @@ from typing import Any
 
 from cascadia_sglang.config import CascadeConfig, cascade_from_flags, load_cascade
 from cascadia_sglang.errors import ConfigError, RequestError, WorkerError
+from cascadia_sglang.http.trace import SCOPE_KEY, sglang_error
 from cascadia_sglang.judge.calibration import load_calibration
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.attempt import attempt_rid
@@ -127,8 +128,7 @@ class CascadeServer:
         """Block until each of these workers is ready, and let it serve."""
         for worker in workers:
             worker.handle.wait_for_ready()
-            worker.limits = worker.handle.limits
-            worker.state = WorkerState.READY
+            self.pool.admit(worker, worker.handle.limits)
 
     async def add_worker(self, tier_name: str) -> Worker:
         """Start one more worker for a tier of the running server, and admit it once ready.
@@ -222,15 +222,18 @@ class CascadeServer:
                 yield output
             return
         if self._manager.server_status is ServerStatus.Starting:
-            yield await self._warm_up(request, http_request)
+            yield await self._warm_up(request)
             return
-        trace = http_request.scope.get("cascadia") if http_request is not None else None
+        trace = http_request.scope.get(SCOPE_KEY) if http_request is not None else None
         controls = trace.controls if trace is not None else Controls()
         outcome = trace.outcome if trace is not None else Outcome()
-        async for output in self.router.answer(request, http_request, controls, outcome):
-            yield output
+        try:
+            async for output in self.router.answer(request, http_request, controls, outcome):
+                yield output
+        except RequestError as error:
+            raise sglang_error(error, request, http_request) from None
 
-    async def _warm_up(self, request: Any, http_request: Any) -> Any:
+    async def _warm_up(self, request: Any) -> Any:
         """SGLang's first request: every worker runs it, so that none is cold when it serves."""
         samples = self.engine.split(copy.copy(request))[0]
         await self.engine.tokenise(samples)
@@ -241,7 +244,7 @@ class CascadeServer:
                 tier_index=worker.tiers[0], threshold=0.0, early_abort=None, previous_score=None
             )
             output, _ = await self.engine.run_on(
-                worker, samples[0], attempt_rid(base, number), order, http_request
+                worker, samples[0], attempt_rid(base, number), order
             )
         return output
 
@@ -259,4 +262,8 @@ class CascadeServer:
 
         self._tell_control_plane()
         self._supervisor = Supervisor(self.pool, self.router, self.lose)
-        await self._supervisor.run(manager)
+        sweep = asyncio.create_task(self.router.watch_disconnects())
+        try:
+            await self._supervisor.run(manager)
+        finally:
+            sweep.cancel()

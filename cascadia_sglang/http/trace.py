@@ -37,3 +37,16 @@ def note_model(server: Any, handler: Any, model: str | None, raw_request: Any) -
         raise fastapi.HTTPException(status_code=error.status, detail=str(error)) from None
     if trace.controls.tier is None and tier is not None:
         trace.controls = dataclasses.replace(trace.controls, tier=tier)
+
+
+def sglang_error(error: RequestError, request: Any, http_request: Any) -> Exception:
+    """What SGLang's handlers turn into the route's own error shape, with the error's status."""
+    is_native_stream = (
+        http_request is not None and http_request.url.path == "/generate" and request.stream
+    )
+    if error.status == 400 or is_native_stream or http_request is None:
+        plain = ValueError(str(error))
+        plain.status_code = error.status  # type: ignore[attr-defined]
+        return plain
+    headers = {"Retry-After": "1"} if error.status == 503 else None
+    return fastapi.HTTPException(status_code=error.status, detail=str(error), headers=headers)

@@ -99,11 +99,11 @@ class Judge:
 
     def reports(self, requests: Sequence["Req"]) -> list[list[dict[str, Any]]]:
         """One list a request: its report where it has ended, else nothing."""
-        found = []
+        found: list[list[dict[str, Any]]] = []
         for request in requests:
             attempt: JudgedAttempt | None = getattr(request, _ATTRIBUTE, None)
-            is_over = attempt is not None and attempt.report is not None and request.finished()
-            found.append([attempt.report.to_meta()] if is_over else [])  # type: ignore[union-attr]
+            report = attempt.report if attempt is not None and request.finished() else None
+            found.append([] if report is None else [report.to_meta()])
         return found
 
     def _attempt_of(self, request: "Req") -> JudgedAttempt | None:

@@ -12,21 +12,26 @@ FloatArray = npt.NDArray[np.float64]
 
 TAIL_WINDOW = 8
 
+# Sums over the steps, the step values' in their own order.
 COUNT = 0
 SUM_LOGPROB = 1
-MIN_LOGPROB = 2
-SUM_ENTROPY = 3
-MAX_ENTROPY = 4
-SUM_MARGIN = 5
-MIN_MARGIN = 6
-SUM_SELF_CERTAINTY = 7
+SUM_ENTROPY = 2
+SUM_MARGIN = 3
+SUM_SELF_CERTAINTY = 4
+KNOWN = 5  # steps whose log-probability is exact
+# Extremes over the steps.
+MIN_LOGPROB = 6
+MIN_MARGIN = 7
 MIN_SELF_CERTAINTY = 8
-UNKNOWN = 9  # steps whose log-probability is only a bound
+MAX_ENTROPY = 9
 TAIL = 10  # the last W log-probabilities, a ring
 STATE_COLUMNS = TAIL + TAIL_WINDOW
 
+_LOGPROB, _ENTROPY, _MARGIN, _SELF_CERTAINTY, _KNOWN = range(5)
+_MINIMA = [_LOGPROB, _MARGIN, _SELF_CERTAINTY]
+
 _EMPTY_ROW = np.zeros(STATE_COLUMNS)
-_EMPTY_ROW[[MIN_LOGPROB, MIN_MARGIN, MIN_SELF_CERTAINTY]] = np.inf
+_EMPTY_ROW[MIN_LOGPROB : MIN_SELF_CERTAINTY + 1] = np.inf
 _EMPTY_ROW[MAX_ENTROPY] = -np.inf
 
 
@@ -44,19 +49,13 @@ def fold_step(states_NS: FloatArray, rows: npt.NDArray[np.intp], values: FloatAr
         values: step values in the order of `cascadia_kernels.STEP_VALUES`, [n, 5].
     """
     folded = states_NS[rows]
-    logprob, entropy, margin, self_certainty, known = values.T
     tail_column = TAIL + folded[:, COUNT].astype(np.intp) % TAIL_WINDOW
-    folded[np.arange(len(rows)), tail_column] = logprob
+    folded[np.arange(len(rows)), tail_column] = values[:, _LOGPROB]
     folded[:, COUNT] += 1.0
-    folded[:, SUM_LOGPROB] += logprob
-    np.minimum(folded[:, MIN_LOGPROB], logprob, out=folded[:, MIN_LOGPROB])
-    folded[:, SUM_ENTROPY] += entropy
-    np.maximum(folded[:, MAX_ENTROPY], entropy, out=folded[:, MAX_ENTROPY])
-    folded[:, SUM_MARGIN] += margin
-    np.minimum(folded[:, MIN_MARGIN], margin, out=folded[:, MIN_MARGIN])
-    folded[:, SUM_SELF_CERTAINTY] += self_certainty
-    np.minimum(folded[:, MIN_SELF_CERTAINTY], self_certainty, out=folded[:, MIN_SELF_CERTAINTY])
-    folded[:, UNKNOWN] += 1.0 - known
+    folded[:, SUM_LOGPROB : KNOWN + 1] += values
+    minima = folded[:, MIN_LOGPROB : MIN_SELF_CERTAINTY + 1]
+    np.minimum(minima, values[:, _MINIMA], out=minima)
+    np.maximum(folded[:, MAX_ENTROPY], values[:, _ENTROPY], out=folded[:, MAX_ENTROPY])
     states_NS[rows] = folded
 
 

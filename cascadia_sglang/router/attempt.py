@@ -48,7 +48,7 @@ class Engine(Protocol):
         ...
 
     async def run(
-        self, sample: Any, rid: str, order: AttemptOrder, http_request: Any
+        self, sample: Any, rid: str, order: AttemptOrder
     ) -> tuple[Output, JudgeReport]:
         """Run one sample to its end on the best worker of the order's tier; cancelling aborts it.
 

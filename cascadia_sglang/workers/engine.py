@@ -84,13 +84,13 @@ class TokenizerEngine:
         return self._pool.limits(tier_index)
 
     async def run(
-        self, sample: GenerateReqInput, rid: str, order: AttemptOrder, http_request: Any
+        self, sample: GenerateReqInput, rid: str, order: AttemptOrder
     ) -> tuple[Output, JudgeReport]:
         worker = self._pool.pick(order.tier_index)
         if worker is None:
             name = self._tiers[order.tier_index].name
             raise WorkerError(f"tier {name} has no worker that accepts requests")
-        return await self.run_on(worker, sample, rid, order, http_request)
+        return await self.run_on(worker, sample, rid, order)
 
     async def run_on(
         self,
@@ -98,13 +98,13 @@ class TokenizerEngine:
         sample: GenerateReqInput,
         rid: str,
         order: AttemptOrder,
-        http_request: Any,
     ) -> tuple[Output, JudgeReport]:
         """`run` on a given worker."""
         assert self._generate is not None
         attempt = self._attempt_object(sample, rid, order)
         self._pool.assign(rid, worker)
-        outputs = self._generate(self._manager, attempt, http_request)
+        # Without the HTTP request: the router itself watches for clients that disconnect.
+        outputs = self._generate(self._manager, attempt, None)
         try:
             output = await anext(outputs)
         except (ValueError, asyncio.CancelledError):

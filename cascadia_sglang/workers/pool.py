@@ -50,35 +50,51 @@ class Worker:
 
 
 class WorkerPool:
-    """Owns the workers. Only the server adds and removes; the router picks and assigns."""
+    """Owns the workers. Only the server changes it; the router picks and assigns.
+
+    What the router reads is a snapshot that is swapped whole whenever a worker changes state.
+    """
 
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}
         self._by_rid: dict[str, Worker] = {}
+        self._ready: dict[int, tuple[Worker, ...]] = {}
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._workers.values())
 
     def add(self, worker: Worker) -> None:
+        """Take in a worker that is starting."""
         self._workers[worker.worker_id] = worker
+
+    def admit(self, worker: Worker, limits: Limits) -> None:
+        """Let a started worker take attempts."""
+        worker.limits = limits
+        self._change(worker, WorkerState.READY)
+
+    def drain(self, worker: Worker) -> None:
+        """Give a worker no further attempts; those it runs go on."""
+        self._change(worker, WorkerState.DRAINING)
 
     def remove(self, worker: Worker) -> None:
         """Forget a worker; its rids stay assigned until their attempts end."""
-        worker.state = WorkerState.DEAD
         self._workers.pop(worker.worker_id, None)
+        self._change(worker, WorkerState.DEAD)
 
     def ready(self) -> list[Worker]:
         return [w for w in self._workers.values() if w.state is WorkerState.READY]
 
     def pick(self, tier_index: int) -> Worker | None:
         """The ready worker of a tier with the fewest attempts, the oldest of several."""
-        candidates = [w for w in self.ready() if tier_index in w.tiers]
-        return min(candidates, key=lambda w: len(w.rids), default=None)
+        candidates = self._ready.get(tier_index, ())
+        if len(candidates) <= 1:
+            return candidates[0] if candidates else None
+        return min(candidates, key=lambda worker: len(worker.rids))
 
     def limits(self, tier_index: int) -> Limits | None:
         """Of the tier's workers, which are all alike; None while none is ready."""
-        worker = self.pick(tier_index)
-        return None if worker is None else worker.limits
+        candidates = self._ready.get(tier_index)
+        return candidates[0].limits if candidates else None
 
     def assign(self, rid: str, worker: Worker) -> None:
         """Note where an attempt runs, so that its messages find the worker."""
@@ -93,3 +109,11 @@ class WorkerPool:
     def worker_of(self, rid: str | None) -> Worker | None:
         """The worker that runs an attempt, None for a rid of no attempt."""
         return None if rid is None else self._by_rid.get(rid)
+
+    def _change(self, worker: Worker, state: WorkerState) -> None:
+        worker.state = state
+        ready: dict[int, list[Worker]] = {}
+        for other in self.ready():
+            for tier_index in other.tiers:
+                ready.setdefault(tier_index, []).append(other)
+        self._ready = {tier_index: tuple(found) for tier_index, found in ready.items()}

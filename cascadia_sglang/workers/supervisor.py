@@ -81,7 +81,7 @@ class Supervisor:
         # Let the given-up requests answer before the server closes.
         await asyncio.sleep(0.2)
         for worker in list(self._pool):
-            worker.state = WorkerState.DRAINING
+            self._pool.drain(worker)
             sock_send(worker.socket, ShutdownReq())
         await asyncio.to_thread(self._join, started + EXIT_S - 1.0)
         if manager._server_stop_hook is not None:

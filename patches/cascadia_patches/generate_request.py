@@ -9,39 +9,17 @@ through the original.
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from cascadia_sglang.errors import CascadiaError, RequestError
-
 from cascadia_patches.registry import PatchSpec
 
 
 def _build(server: Any) -> Callable[..., Any]:
-    async def generate_request(
-        original: Callable[..., Any], manager: Any, obj: Any, request: Any = None
+    def generate_request(
+        original: Callable[..., Any], _manager: Any, obj: Any, request: Any = None
     ) -> AsyncIterator[Any]:
-        try:
-            async for output in server.answer(original, obj, request):
-                yield output
-        except RequestError as error:
-            raise as_sglang_error(error, obj, request) from None
-        except CascadiaError as error:
-            raise as_sglang_error(RequestError(503, str(error)), obj, request) from None
-        finally:
-            del manager
+        answer: AsyncIterator[Any] = server.answer(original, obj, request)
+        return answer
 
     return generate_request
-
-
-def as_sglang_error(error: RequestError, obj: Any, request: Any) -> Exception:
-    """What SGLang's handlers turn into the route's own error shape, with the status."""
-    import fastapi
-
-    is_native_stream = request is not None and request.url.path == "/generate" and obj.stream
-    if error.status == 400 or is_native_stream or request is None:
-        plain = ValueError(str(error))
-        plain.status_code = error.status  # type: ignore[attr-defined]
-        return plain
-    headers = {"Retry-After": "1"} if error.status == 503 else None
-    return fastapi.HTTPException(status_code=error.status, detail=str(error), headers=headers)
 
 
 PATCH = PatchSpec(

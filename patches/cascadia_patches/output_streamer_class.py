@@ -21,7 +21,8 @@ def _build(judge: Any) -> Callable[..., type]:
             __slots__ = ()
 
             def build_additional_customized_info(self, reqs: list[Any]) -> dict[str, list[Any]]:
-                return {REPORT_KEY: judge.reports(reqs)}
+                reports = judge.reports(reqs)
+                return {REPORT_KEY: reports} if any(reports) else {}
 
             def is_request_level_customized_info_key(self, key: str) -> bool:
                 return key == REPORT_KEY
