@@ -1,4 +1,4 @@
-"""The judge's tensor operations: references, PyTorch forms, launchers. Imports torch and triton only."""
+"""The judge's tensor operations and their references. Imports torch and triton only."""
 
 from cascadia_kernels.fold_sampled import STEP_VALUES, fold_sampled
 from cascadia_kernels.row_statistics import BEST_PAIRS, RowStatistics, row_statistics

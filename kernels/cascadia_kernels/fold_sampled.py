@@ -41,16 +41,11 @@ def fold_sampled(
     Returns:
         Step values, float32, [B, len(STEP_VALUES)], fresh memory.
     """
-    token_ids_B = token_ids_B.to(torch.int64)
-    is_token_BK = statistics.best_ids_BK == token_ids_B.unsqueeze(-1)
-    # The best logits are sorted, so a token that is not there falls to the last, the bound.
-    column_B1 = is_token_BK.to(torch.int8).argmax(dim=-1, keepdim=True)
+    is_token_BK = statistics.best_ids_BK == token_ids_B.to(torch.int64).unsqueeze(-1)
     found_B = is_token_BK.any(dim=-1)
-    logit_B = torch.where(
-        found_B,
-        statistics.best_logits_BK.gather(-1, column_B1).squeeze(-1),
-        statistics.best_logits_BK[:, -1],
-    )
+    # The last of the best logits is the least: the maximum is the token's where it is among them.
+    bound_B1 = statistics.best_logits_BK[:, -1:]
+    logit_B = torch.where(is_token_BK, statistics.best_logits_BK, bound_B1).amax(dim=-1)
     known_B = found_B
     if probability_B is not None:
         tempered_B = probability_B.float().log() + statistics.tempered_logsumexp_B

@@ -18,8 +18,7 @@ def reference_row(logits: list[float], temperature: float) -> dict[str, float]:
         "entropy": -sum(p * math.log(p) for p in probabilities.tolist() if p > 0),
         "top1_logprob": ordered[0] - logsumexp,
         "margin": ordered[0] - ordered[1] if len(ordered) > 1 else math.inf,
-        "self_certainty": -sum(math.log(len(finite)) + x - logsumexp for x in finite)
-        / len(finite),
+        "self_certainty": -sum(math.log(len(finite)) + x - logsumexp for x in finite) / len(finite),
     }
 
 

@@ -9,14 +9,13 @@ from typing import NamedTuple
 import torch
 
 BEST_PAIRS = 16
-# Far below the log-probability of any fp32 probability above zero; keeps 0 * -inf out of sums.
-_LOGPROB_FLOOR = -1e4
 
 
 class RowStatistics(NamedTuple):
     """Statistics of the raw logits (temperature 1 unless said), one entry a row, float32.
 
-    A row that holds NaN or +inf has NaN statistics; columns at -inf have probability zero.
+    Columns at -inf have probability zero. A row that holds NaN or +inf, or nothing finite, is NaN
+    in all but its margin and its best pairs.
     """
 
     logsumexp_B: torch.Tensor
@@ -43,7 +42,7 @@ def row_statistics(
         temperature_B: > 0, the sampler's temperature for the row; None for 1 throughout.
 
     Returns:
-        Fresh tensors; nothing aliases the input. An empty batch gives empty tensors.
+        Tensors that do not alias the input; an empty batch gives empty ones.
 
     Raises:
         ValueError: if a shape does not match.
@@ -55,36 +54,38 @@ def row_statistics(
             f"row_statistics takes one temperature a row, got {list(temperature_B.shape)} "
             f"for logits {list(logits_BV.shape)}"
         )
-    logits_BV = logits_BV.float()
+    logits_BV = logits_BV.float().contiguous()
     columns = logits_BV.shape[1]
     best_logits_BK, best_ids_BK = logits_BV.topk(min(columns, BEST_PAIRS), dim=-1)
+    top1_B = best_logits_BK.select(1, 0)
     logprobs_BV = logits_BV.log_softmax(dim=-1)
-    top1_B = best_logits_BK[:, 0]
-    top1_logprob_B = logprobs_BV.gather(-1, best_ids_BK[:, :1]).squeeze(-1)
+    top1_logprob_B = logprobs_BV.amax(dim=-1)
     logsumexp_B = top1_B - top1_logprob_B
-    probabilities_BV = logprobs_BV.exp()
-    finite_BV = logprobs_BV.clamp_min(_LOGPROB_FLOOR)
     if temperature_B is None:
-        tempered_logsumexp_B = logsumexp_B.clone()
+        tempered_logsumexp_B = logsumexp_B
     else:
-        tempered_logsumexp_B = (logits_BV / temperature_B.unsqueeze(-1)).logsumexp(dim=-1)
+        tempered_BV = logits_BV / temperature_B.unsqueeze(-1)
+        tempered_logsumexp_B = top1_B / temperature_B - tempered_BV.log_softmax(dim=-1).amax(dim=-1)
+    finite_count_B = columns - logprobs_BV.isneginf().sum(dim=-1)
+    finite_BV = logprobs_BV.nan_to_num(nan=math.nan, neginf=0.0)
+    weighted_BV = logprobs_BV.exp_().mul_(finite_BV)
+    # PyTorch splits the sum of one long row over its threads, but never a row among several. Both
+    # sums are taken as one of 2 * B rows, so a lone row adds up in the order it has in a batch.
+    sums_2B = torch.stack((finite_BV, weighted_BV)).sum(dim=-1)
     return RowStatistics(
         logsumexp_B=logsumexp_B,
         tempered_logsumexp_B=tempered_logsumexp_B,
-        entropy_B=-(probabilities_BV * finite_BV).sum(dim=-1),
+        entropy_B=sums_2B.select(0, 1).neg(),
         top1_logprob_B=top1_logprob_B,
         margin_B=(
-            top1_B - best_logits_BK[:, 1] if columns > 1 else torch.full_like(top1_B, math.inf)
+            top1_B - best_logits_BK.select(1, 1)
+            if columns > 1
+            else torch.full_like(top1_B, math.inf)
         ),
-        self_certainty_B=_self_certainty(logprobs_BV),
+        # -(log(n) + sum / n)
+        self_certainty_B=torch.addcdiv(
+            finite_count_B.log(), sums_2B.select(0, 0), finite_count_B
+        ).neg_(),
         best_ids_BK=best_ids_BK,
         best_logits_BK=best_logits_BK,
     )
-
-
-def _self_certainty(logprobs_BV: torch.Tensor) -> torch.Tensor:
-    """[B]; columns at -inf count neither in the mean nor in n."""
-    masked_BV = logprobs_BV == -math.inf
-    total_B = logprobs_BV.masked_fill(masked_BV, 0.0).sum(dim=-1)
-    count_B = (logprobs_BV.shape[1] - masked_BV.sum(dim=-1)).to(total_B.dtype)
-    return -(total_B / count_B) - count_B.log()
