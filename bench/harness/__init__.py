@@ -1,0 +1,1 @@
+"""What the benches share: servers as child processes, a light HTTP client, estimates, rows."""

@@ -1,0 +1,62 @@
+"""Medians, quantiles and intervals of what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_RESAMPLES = 10_000
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number out of `n` repetitions.
+
+    Attributes:
+        p50: the number itself: their median, or a mean where that is the estimate.
+        p20, p80: quantiles over the repetitions, where they say something.
+        low95, high95: ends of its 95 percent interval, where it has one.
+    """
+
+    p50: float
+    n: int
+    p20: float | None = None
+    p80: float | None = None
+    low95: float | None = None
+    high95: float | None = None
+
+
+def spread(values: Sequence[float]) -> Estimate:
+    """Median and quantiles of values, at least one."""
+    p50, p20, p80 = np.quantile(values, (0.5, 0.2, 0.8)).tolist()
+    return Estimate(p50=p50, p20=p20, p80=p80, n=len(values))
+
+
+def median_ratio(after: Sequence[float], before: Sequence[float]) -> Estimate:
+    """Median of the ratios of pairs, with a bootstrap interval over the pairs.
+
+    Args:
+        after, before: of one length; `after[i]` and `before[i]` were measured one after the other.
+    """
+    ratios_P = np.divide(after, before)
+    count = len(ratios_P)
+    picks_RP = np.random.default_rng(_SEED).integers(count, size=(_RESAMPLES, count))
+    low, high = np.quantile(np.median(ratios_P[picks_RP], axis=1), (0.025, 0.975)).tolist()
+    p50, p20, p80 = np.quantile(ratios_P, (0.5, 0.2, 0.8)).tolist()
+    return Estimate(p50=p50, p20=p20, p80=p80, low95=low, high95=high, n=count)
+
+
+def mean_difference(after: Sequence[float], before: Sequence[float]) -> Estimate:
+    """Mean of the differences of pairs, with a normal interval; for many pairs."""
+    differences_P = np.subtract(after, before, dtype=float)
+    mean = float(differences_P.mean())
+    half = 1.96 * float(differences_P.std()) / len(differences_P) ** 0.5
+    return Estimate(p50=mean, low95=mean - half, high95=mean + half, n=len(differences_P))
+
+
+def mean(values: Sequence[float]) -> Estimate:
+    """Mean of values, with a normal interval; for many values."""
+    return mean_difference(values, [0.0] * len(values))

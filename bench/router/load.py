@@ -1,0 +1,43 @@
+"""Requests of the ladder's test split, for the benches of the router."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.harness.client import Reply, post
+from bench.ladder.families import Row
+from bench.ladder.splits import sample
+
+MAX_NEW_TOKENS = 32
+
+
+def questions(seed: int, count: int) -> list[Row]:
+    """Rows of the test split; calibration and reports elsewhere use seed 0."""
+    return sample("test", seed, count)
+
+
+def requests(
+    rows: Sequence[Row],
+    *,
+    stream_interval: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> list[bytes]:
+    """Greedy requests to the native route, streamed where an interval is given."""
+    sampling: dict[str, Any] = {"temperature": 0, "max_new_tokens": MAX_NEW_TOKENS}
+    if stream_interval is not None:
+        sampling["stream_interval"] = stream_interval
+    body = {"sampling_params": sampling, "stream": stream_interval is not None}
+    return [post("/generate", {"text": row.prompt, **body}, headers) for row in rows]
+
+
+def text_of(reply: Reply) -> str:
+    """The answer's text."""
+    text: str = reply.json()["text"]
+    return text
+
+
+def tier_of(reply: Reply) -> str:
+    """The tier that answered, of a reply by a cascade."""
+    tier: str = reply.json()["meta_info"]["cascadia"]["tier"]
+    return tier

@@ -1,0 +1,104 @@
+"""The load client against a server on the loopback address that cuts its replies anywhere."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from bench.harness.client import post, send_all
+
+PLAIN = b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"text":"hi"}'
+STREAMED = (
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    b'11\r\ndata: {"text":1}\n\r\n1\r\n\n\r\n'
+    b'12\r\ndata: {"text":2}\n\n\r\n'
+    b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+)
+
+
+@contextmanager
+def serving(reply: Callable[[bytes], list[bytes]]) -> Iterator[int]:
+    """Answer every request on any number of connections with the pieces that `reply` gives."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer(connection: socket.socket) -> None:
+            with connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                while request := connection.recv(65536):
+                    for piece in reply(request):
+                        connection.sendall(piece)
+                        time.sleep(0.001)
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1]
+
+
+def in_pieces(reply: bytes, size: int) -> list[bytes]:
+    return [reply[i : i + size] for i in range(0, len(reply), size)]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000], ids=lambda size: f"pieces of {size}")
+@pytest.mark.parametrize(
+    ("reply", "text"), [(PLAIN, "hi"), (STREAMED, 2)], ids=["plain", "streamed"]
+)
+def test_a_reply_is_whole_however_it_arrives(reply: bytes, text: object, size: int) -> None:
+    with serving(lambda _: in_pieces(reply, size)) as port:
+        sent = send_all(port, [post("/generate", {"text": "x"})] * 3, concurrency=2)
+    assert [r.json()["text"] for r in sent.replies] == [text] * 3
+
+
+def test_replies_are_in_the_order_of_the_requests() -> None:
+    def echo(request: bytes) -> list[bytes]:
+        body = request.partition(b"\r\n\r\n")[2]
+        time.sleep(0.01 * (3 - json.loads(body)["number"] % 4))
+        return [b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body), body]
+
+    with serving(echo) as port:
+        sent = send_all(port, [post("/", {"number": n}) for n in range(12)], concurrency=4)
+    assert [reply.json()["number"] for reply in sent.replies] == list(range(12))
+    assert 0.0 < max(reply.seconds for reply in sent.replies) <= sent.seconds
+
+
+def test_a_reply_that_is_not_200_raises_with_its_text() -> None:
+    refusal = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy"
+    with serving(lambda _: [refusal]) as port, pytest.raises(RuntimeError, match="busy"):
+        send_all(port, [post("/", {})], concurrency=1)
+
+
+def test_a_closed_connection_raises() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def close() -> None:
+            connection, _ = listener.accept()
+            connection.recv(100)
+            connection.close()
+
+        threading.Thread(target=close, daemon=True).start()
+        with pytest.raises((RuntimeError, ConnectionError)):
+            send_all(listener.getsockname()[1], [post("/", {})], concurrency=1)
+
+
+def test_headers_travel_with_a_request() -> None:
+    seen: list[bytes] = []
+
+    def note(request: bytes) -> list[bytes]:
+        seen.append(request)
+        return [PLAIN]
+
+    with serving(note) as port:
+        send_all(port, [post("/generate", {}, {"x-cascadia-tier": "large"})], concurrency=1)
+    assert b"\r\nx-cascadia-tier: large\r\n" in seen[0]

@@ -1,0 +1,44 @@
+"""Estimates: medians of pairs, intervals that hold what they should."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.harness.estimates import mean, mean_difference, median_ratio, spread
+
+
+def test_a_spread_is_median_and_quantiles() -> None:
+    value = spread([float(x) for x in range(11)])
+    assert (value.p50, value.p20, value.p80, value.n) == (5.0, 2.0, 8.0, 11)
+
+
+def test_a_ratio_of_proportional_pairs_is_exact_whatever_they_drift() -> None:
+    before = [1.0, 5.0, 2.0, 9.0]
+    value = median_ratio([0.9 * x for x in before], before)
+    assert value.p50 == pytest.approx(0.9)
+    assert value.low95 == pytest.approx(0.9)
+    assert value.high95 == pytest.approx(0.9)
+
+
+def test_a_ratio_is_the_second_by_the_first_pair_by_pair() -> None:
+    value = median_ratio([2.0, 3.0, 40.0], [1.0, 1.0, 10.0])
+    assert value.p50 == 3.0
+    assert (value.low95, value.high95) == (2.0, 4.0)
+
+
+def test_a_mean_difference_holds_the_truth_nineteen_times_in_twenty() -> None:
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        before = rng.random(200) < 0.5
+        after = np.where(rng.random(200) < 0.2, rng.random(200) < 0.8, before)
+        value = mean_difference(after.tolist(), before.tolist())
+        assert value.low95 is not None
+        assert value.high95 is not None
+        held += value.low95 <= 0.2 * (0.8 - 0.5) <= value.high95
+    assert 0.92 <= held / 400 <= 0.98
+
+
+def test_a_mean_is_the_share_of_right_answers() -> None:
+    assert mean([True, True, False, True]).p50 == 0.75
