@@ -68,6 +68,8 @@ class ScoreModel:
     def score(self, features_F: FloatArray) -> float:
         """Probability that the finished answer is acceptable; NaN where a feature is not finite."""
         log_odds = float(self._weights @ self._standardised(features_F)) + self._bias
+        if not math.isfinite(log_odds):
+            return math.nan
         return 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, log_odds))))
 
     def has_checkpoint(self, tokens: int) -> bool:
@@ -75,9 +77,14 @@ class ScoreModel:
         return tokens in self._prefix
 
     def chance_of_acceptance(self, tokens: int, features_F: FloatArray, threshold: float) -> float:
-        """P(final score >= threshold | the first `tokens` tokens), normal in the log-odds."""
+        """P(final score >= threshold | the first `tokens` tokens), normal in the log-odds.
+
+        NaN where a feature is not finite.
+        """
         weights, bias, residual_sd = self._prefix[tokens]
         expected = float(weights @ self._standardised(features_F)) + bias
+        if not math.isfinite(expected):
+            return math.nan
         deviations = (expected - float(logit(threshold))) / residual_sd
         return 0.5 * math.erfc(-deviations / math.sqrt(2.0))
 

@@ -3,8 +3,6 @@
 Shape legend: N answers, S state columns, F features.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from cascadia_sglang.judge import state
@@ -33,20 +31,12 @@ FEATURES = (
 _LOGIT_LIMIT = 14.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerContext:
-    """What the judge knows besides the logits."""
-
-    prompt_tokens: int
-    truncated: bool
-    previous_score: float | None
-
-
 def logit(probability: FloatArray | float) -> FloatArray:
     """Log-odds, cut to ±14."""
     with np.errstate(divide="ignore"):
         odds = np.log(probability) - np.log1p(-np.asarray(probability))
-    return np.clip(odds, -_LOGIT_LIMIT, _LOGIT_LIMIT)
+    cut: FloatArray = np.clip(odds, -_LOGIT_LIMIT, _LOGIT_LIMIT)
+    return cut
 
 
 def features(
@@ -88,19 +78,9 @@ def features(
     return np.stack(columns, axis=1)
 
 
-def answer_features(answer: FloatArray, context: AnswerContext) -> FloatArray:
-    """Features of one answer from its state [S], [F]."""
-    previous = np.nan if context.previous_score is None else context.previous_score
-    return features(
-        answer[np.newaxis],
-        np.array([float(context.prompt_tokens)]),
-        np.array([float(context.truncated)]),
-        np.array([previous]),
-    )[0]
-
-
 def _logit_of_log(logprob: FloatArray) -> FloatArray:
     """Log-odds from a log-probability, without losing the digits near probability 1."""
     with np.errstate(divide="ignore"):
         complement = np.log(-np.expm1(np.minimum(logprob, 0.0)))
-    return np.clip(logprob - complement, -_LOGIT_LIMIT, _LOGIT_LIMIT)
+    cut: FloatArray = np.clip(logprob - complement, -_LOGIT_LIMIT, _LOGIT_LIMIT)
+    return cut

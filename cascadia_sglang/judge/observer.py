@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from cascadia_kernels import RowStatistics, fold_sampled, row_statistics
 from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH
 
+from cascadia_kernels import RowStatistics, fold_sampled, row_statistics
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
 from cascadia_sglang.judge.features import features
 from cascadia_sglang.judge.state import FloatArray, StateRow, StateTable
@@ -211,9 +211,7 @@ class DeviceStepValues:
     values_B5: torch.Tensor
     judge: Judge
 
-    def copy_to_host(
-        self, copy_tensor: Callable[[torch.Tensor], torch.Tensor]
-    ) -> "HostStepValues":
+    def copy_to_host(self, copy_tensor: Callable[[torch.Tensor], torch.Tensor]) -> "HostStepValues":
         return HostStepValues(copy_tensor(self.values_B5), self.judge)
 
 
@@ -224,9 +222,7 @@ class HostStepValues:
     values_B5: torch.Tensor
     judge: Judge
 
-    def consume(
-        self, batch: "ScheduleBatch", commits: Sequence["CommittedTokens | None"]
-    ) -> None:
+    def consume(self, batch: "ScheduleBatch", commits: Sequence["CommittedTokens | None"]) -> None:
         try:
             self.judge.consume(batch.reqs, commits, self.values_B5.numpy().astype(np.float64))
         except Exception as error:  # noqa: BLE001

@@ -96,7 +96,8 @@ class StateRow:
 
     def state(self) -> FloatArray:
         """A copy of the state, [S]."""
-        return self._table.states_NS[self.index].copy()
+        state_S: FloatArray = self._table.states_NS[self.index].copy()
+        return state_S
 
     def __del__(self) -> None:
         self._table.free_row(self.index)
