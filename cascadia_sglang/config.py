@@ -1,8 +1,9 @@
 """What an operator writes: the cascade file, checked whole before anything starts."""
 
+import operator
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import yaml
@@ -116,7 +117,7 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return next((i for i, tier in enumerate(self.tiers) if tier.name == name), None)
 
 
-class RefusedFlag(msgspec.Struct, frozen=True, kw_only=True):
+class RefusedFlag(NamedTuple):
     """An SGLang flag that a cascade cannot be served with, by field name."""
 
     flag: str
@@ -124,64 +125,39 @@ class RefusedFlag(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+_BYPASS = "gRPC bypasses the router"
+_ONE_HOST = "workers are started in this host"
+_NO_ENCODER = "encoder disaggregation has no tier to answer"
+_NO_LOGITS = "it does not show the judge the logits that a token is chosen from"
+
 REFUSED_FLAGS: tuple[RefusedFlag, ...] = (
-    RefusedFlag(
-        flag="dp_size",
-        allowed=1,
-        reason="a cascade scales a tier by `replicas`, not by data parallelism in a worker",
-    ),
-    RefusedFlag(
-        flag="tokenizer_worker_num",
-        allowed=1,
-        reason="the router lives in the one tokenizer process",
-    ),
-    RefusedFlag(
-        flag="detokenizer_worker_num", allowed=1, reason="all tiers share the one detokenizer"
-    ),
-    RefusedFlag(flag="grpc_mode", allowed=False, reason="gRPC mode bypasses the router"),
-    RefusedFlag(flag="smg_grpc_mode", allowed=False, reason="gRPC mode bypasses the router"),
-    RefusedFlag(flag="grpc_port", allowed=None, reason="the gRPC server bypasses the router"),
-    RefusedFlag(flag="use_ray", allowed=False, reason="workers are started in this host"),
-    RefusedFlag(
-        flag="disaggregation_mode",
-        allowed="null",
-        reason="prefill and decode of a tier run in one worker",
-    ),
-    RefusedFlag(
-        flag="encoder_only", allowed=False, reason="encoder disaggregation has no tier to answer"
-    ),
-    RefusedFlag(
-        flag="language_only", allowed=False, reason="encoder disaggregation has no tier to answer"
-    ),
-    RefusedFlag(
-        flag="skip_tokenizer_init",
-        allowed=False,
-        reason="the cascade needs the tokenizer that its tiers share",
-    ),
-    RefusedFlag(
-        flag="is_embedding", allowed=False, reason="an embedding has no answer to be judged"
-    ),
-    RefusedFlag(flag="nnodes", allowed=1, reason="workers are started in this host"),
-    RefusedFlag(
-        flag="dllm_algorithm",
-        allowed=None,
-        reason="diffusion models do not show the judge their logits",
-    ),
-    RefusedFlag(
-        flag="speculative_algorithm",
-        allowed=None,
-        reason="speculative decoding does not show the judge its logits",
-    ),
+    RefusedFlag("dp_size", 1, "a tier scales by `replicas`, not by data parallelism in a worker"),
+    RefusedFlag("tokenizer_worker_num", 1, "the router lives in the one tokenizer process"),
+    RefusedFlag("detokenizer_worker_num", 1, "all tiers share the one detokenizer"),
+    RefusedFlag("grpc_mode", False, _BYPASS),
+    RefusedFlag("smg_grpc_mode", False, _BYPASS),
+    RefusedFlag("grpc_port", None, _BYPASS),
+    RefusedFlag("use_ray", False, _ONE_HOST),
+    RefusedFlag("disaggregation_mode", "null", "prefill and decode of a tier run in one worker"),
+    RefusedFlag("encoder_only", False, _NO_ENCODER),
+    RefusedFlag("language_only", False, _NO_ENCODER),
+    RefusedFlag("skip_tokenizer_init", False, "the cascade needs the tokenizer its tiers share"),
+    RefusedFlag("is_embedding", False, "an embedding has no answer to be judged"),
+    RefusedFlag("nnodes", 1, _ONE_HOST),
+    RefusedFlag("dllm_algorithm", None, _NO_LOGITS),
+    RefusedFlag("speculative_algorithm", None, _NO_LOGITS),
 )
 
 # Settings whose capability this release does not have. Refused, so that nobody believes they act.
-_NOT_YET: tuple[tuple[str, Any], ...] = (
-    ("routing.entry", "first"),
-    ("routing.stream", "buffered"),
-    ("routing.quality_floor", None),
-    ("routing.verify.enabled", False),
-    ("planner.enabled", False),
-    ("planner.emulate", None),
+_NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
+    ("routing.entry", ("first",)),
+    ("routing.stream", ("buffered",)),
+    ("routing.quality_floor", (None,)),
+    ("routing.verify.enabled", (False,)),
+    ("judge.scope", ("answer",)),
+    ("prefix.warm", ("auto", "off")),
+    ("planner.enabled", (False,)),
+    ("planner.emulate", (None,)),
 )
 
 
@@ -192,12 +168,14 @@ def load_cascade(path: Path) -> CascadeConfig:
         ConfigError: one line that names the place and what is allowed.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cascade file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"cascade file {path}: no UTF-8 text: {error}") from error
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"cascade file {path}: {' '.join(str(error).split())}") from error
     return build_cascade(data, f"cascade file {path}")
 
@@ -249,12 +227,11 @@ def _problems(config: CascadeConfig) -> list[str]:
         if tier.name in [other.name for other in config.tiers[:index]]:
             problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
     problems.extend(f"routing.{p}" for p in _routing_problems(config))
-    for setting, only in _NOT_YET:
-        value: Any = config
-        for part in setting.split("."):
-            value = getattr(value, part)
-        if value != only:
-            problems.append(f"{setting} is {value!r}, allowed in this release: {only!r}")
+    for setting, allowed in _NOT_YET:
+        value: Any = operator.attrgetter(setting)(config)
+        if value not in allowed:
+            shown = ", ".join(repr(one) for one in allowed)
+            problems.append(f"{setting} is {value!r}, allowed in this release: {shown}")
     return problems
 
 
@@ -271,6 +248,8 @@ def _tier_problems(tier: TierConfig, is_last: bool) -> list[str]:
         problems.append("calibration is missing, required for every tier but the last")
     if tier.calibration is not None and not Path(tier.calibration).is_file():
         problems.append(f"calibration {tier.calibration!r} does not exist")
+    if tier.reasoning is not None:
+        problems.append(f"reasoning is {tier.reasoning!r}, allowed in this release: None")
     if tier.replicas < 1:
         problems.append(f"replicas is {tier.replicas}, allowed: 1 or more")
     for key in tier.server_args:
@@ -302,4 +281,6 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
 
 def _may_exist(model_path: str) -> bool:
     """Whether SGLang could find the model: a local path, or a hub name of the form owner/model."""
+    if not model_path:
+        return False
     return Path(model_path).exists() or bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model_path))
