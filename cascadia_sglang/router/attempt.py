@@ -47,9 +47,7 @@ class Engine(Protocol):
         """What the rids of a request's attempts begin with, unique in this server."""
         ...
 
-    async def run(
-        self, sample: Any, rid: str, order: AttemptOrder
-    ) -> tuple[Output, JudgeReport]:
+    async def run(self, sample: Any, rid: str, order: AttemptOrder) -> tuple[Output, JudgeReport]:
         """Run one sample to its end on the best worker of the order's tier; cancelling aborts it.
 
         Raises:

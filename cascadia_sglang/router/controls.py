@@ -38,7 +38,9 @@ def parse_controls(headers: Mapping[str, str], config: CascadeConfig) -> Control
     tiers = {tier.name: index for index, tier in enumerate(config.tiers)}
     names = ", ".join(tiers)
 
-    def chosen(header: str, allowed: str, read: Callable[[str], float | int | None]) -> float | None:
+    def chosen(
+        header: str, allowed: str, read: Callable[[str], float | int | None]
+    ) -> float | None:
         text = headers.get(header)
         if text is None:
             return None
@@ -74,7 +76,7 @@ def tier_of_model(model: str | None, served_name: str, config: CascadeConfig) ->
         RequestError: 404 for a name that is neither, unless the cascade takes unknown names.
     """
     base = (model or "").split(":", 1)[0].strip()
-    if base in ("", "default", CASCADE_MODEL) or model == served_name:
+    if base in ("", "default", CASCADE_MODEL, served_name) or model == served_name:
         return None
     index = config.tier_index(base)
     if index is None and config.routing.unknown_model == "reject":
