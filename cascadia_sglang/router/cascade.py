@@ -35,6 +35,7 @@ class ActiveRequest:
     outcome: Outcome
     deadline: float | None  # in the event loop's time
     rid_base: str
+    is_batch: bool
     runs: int = 0
     rids: set[str] = field(default_factory=set)  # of the attempts that run now
     scopes: set[asyncio.Timeout] = field(default_factory=set)  # around those attempts
@@ -97,7 +98,6 @@ class CascadeRouter:
                         yield item
                     return
                 groups = list(await asyncio.gather(*tasks))
-                outcome.score = None
         finally:
             for task in tasks:
                 task.cancel()
@@ -148,6 +148,7 @@ class CascadeRouter:
             outcome=outcome,
             deadline=asyncio.get_running_loop().time() + min(limits) if limits else None,
             rid_base=self._engine.new_rid_base(),
+            is_batch=len(prompts) > 1,
         )
         rids = [sample.rid for samples in prompts for sample in samples]
         for rid in rids:
@@ -167,7 +168,11 @@ class CascadeRouter:
         pinned = active.controls.tier is not None
         previous_score: float | None = None
         for tier_index in tiers:
-            if len(attempts) >= self._config.routing.max_attempts:
+            if active.given_up is not None:
+                raise active.given_up
+            if active.aborted:
+                raise RequestError(400, "the request was aborted")
+            if sum(a.reason != "too_long" for a in attempts) >= self._config.routing.max_attempts:
                 return self._degraded(samples, attempts, active, 503, "max_attempts reached")
             is_last = tier_index == tiers[-1]
             threshold = self._threshold(tier_index, active.controls)
@@ -304,7 +309,7 @@ class CascadeRouter:
         self.answered[chosen.tier_index] += 1
         outcome = active.outcome
         outcome.tier_index = max(outcome.tier_index, chosen.tier_index)
-        outcome.score = chosen.score
+        outcome.score = None if active.is_batch else chosen.score
         outcome.tokens += sum(attempt.tokens for attempt in attempts)
         story = {
             "tier": names[chosen.tier_index],
