@@ -1,0 +1,247 @@
+"""Doubles for tests of the request path: a scripted engine, its requests, and virtual time."""
+
+import asyncio
+import itertools
+import selectors
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from cascadia_sglang.config import CascadeConfig, JudgeConfig, RoutingConfig, TierConfig
+from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.messages import AttemptOrder, JudgeReport
+from cascadia_sglang.router.attempt import Output
+
+T = TypeVar("T")
+
+
+def make_cascade(
+    *names: str, thresholds: Sequence[float] = (), judge: JudgeConfig | None = None, **routing: Any
+) -> CascadeConfig:
+    """A cascade without files behind it.
+
+    Args:
+        names: of the tiers, smallest first.
+        thresholds: 0.8 throughout where none is given.
+        routing: further fields of `RoutingConfig`.
+    """
+    return CascadeConfig(
+        version=1,
+        tiers=[TierConfig(name=name, model_path=f"/models/{name}") for name in names],
+        routing=RoutingConfig(thresholds=list(thresholds) or [0.8] * (len(names) - 1), **routing),
+        judge=judge or JudgeConfig(),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """How a tier answers one sample.
+
+    Attributes:
+        score: of the judge; None for a judge that has none.
+        seconds: until the answer, or the loss, is there.
+        lost: whether the worker is lost on the way.
+        error: raised in place of an answer, as the engine's own errors are.
+    """
+
+    score: float | None = None
+    tokens: int = 4
+    seconds: float = 0.0
+    early_abort: bool = False
+    lost: bool = False
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeLimits:
+    """What fits a tier, in tokens."""
+
+    context_tokens: int = 1000
+    input_tokens: int = 1000
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeSample:
+    """One sample of one prompt."""
+
+    rid: str
+    text: str
+    prompt_tokens: int | None = 10
+    max_new_tokens: int | None = None
+    judgeable: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeRequest:
+    """A client's request: prompts, each with its samples."""
+
+    prompts: list[list[FakeSample]]
+    is_single: bool
+    stream: bool = False
+
+
+def make_request(
+    *texts: str, rid: str = "caller", samples: int = 1, stream: bool = False, **sample: Any
+) -> FakeRequest:
+    """A request of one sample under `rid`, or of several under `rid_0`, `rid_1` and so on.
+
+    Args:
+        texts: one prompt each; one prompt "question" where none is given.
+        samples: of each prompt.
+        sample: further fields of `FakeSample`.
+    """
+    texts = texts or ("question",)
+    is_single = len(texts) == 1 and samples == 1
+    numbers = itertools.count()
+    return FakeRequest(
+        prompts=[
+            [
+                FakeSample(rid=rid if is_single else f"{rid}_{next(numbers)}", text=text, **sample)
+                for _ in range(samples)
+            ]
+            for text in texts
+        ],
+        is_single=is_single,
+        stream=stream,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeRun:
+    """A sample that was sent to a tier.
+
+    Attributes:
+        end: how it ended: answered, aborted, cancelled, lost, failed; empty while it runs.
+    """
+
+    rid: str
+    text: str
+    order: AttemptOrder
+    end: str = ""
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class FakeEngine:
+    """Answers from a script, without SGLang. Implements `router.attempt.Engine`.
+
+    Args:
+        tiers: a reply a tier, or replies by prompt, or a sequence that is used up run by run;
+            None for a tier without a worker.
+        limits: a limit a tier; the default fits everything.
+        tokenise_seconds: how long tokenising takes.
+    """
+
+    def __init__(
+        self,
+        *tiers: Reply | Mapping[str, Reply] | Sequence[Reply] | None,
+        limits: Sequence[FakeLimits | None] | None = None,
+        tokenise_seconds: float = 0.0,
+    ) -> None:
+        self._tiers = [iter(tier) if isinstance(tier, Sequence) else tier for tier in tiers]
+        self._limits = list(limits) if limits is not None else [FakeLimits()] * len(tiers)
+        self._tokenise_seconds = tokenise_seconds
+        self._bases = itertools.count()
+        self.runs: list[FakeRun] = []
+
+    @property
+    def visits(self) -> list[int]:
+        """Tier of every run, in the order in which they began."""
+        return [run.order.tier_index for run in self.runs]
+
+    def abort(self, rid: str) -> None:
+        """End a run as SGLang ends an aborted request: with what it has so far."""
+        for run in self.runs:
+            if run.rid == rid:
+                run.stop.set()
+
+    def split(self, request: FakeRequest) -> list[list[FakeSample]]:
+        return request.prompts
+
+    async def tokenise(self, samples: list[FakeSample]) -> int | None:
+        await asyncio.sleep(self._tokenise_seconds)
+        return samples[0].prompt_tokens
+
+    def max_new_tokens(self, sample: FakeSample) -> int | None:
+        return sample.max_new_tokens
+
+    def is_judgeable(self, sample: FakeSample) -> bool:
+        return sample.judgeable
+
+    def limits(self, tier_index: int) -> FakeLimits | None:
+        return self._limits[tier_index]
+
+    def new_rid_base(self) -> str:
+        return f"{next(self._bases):08d}"
+
+    async def run(
+        self, sample: FakeSample, rid: str, order: AttemptOrder
+    ) -> tuple[Output, JudgeReport]:
+        run = FakeRun(rid=rid, text=sample.text, order=order)
+        self.runs.append(run)
+        try:
+            return await self._reply(run)
+        except asyncio.CancelledError:
+            run.end = "cancelled"
+            raise
+
+    async def _reply(self, run: FakeRun) -> tuple[Output, JudgeReport]:
+        tier = self._tiers[run.order.tier_index]
+        if tier is None:
+            run.end = "lost"
+            raise WorkerError("the tier has no worker")
+        if isinstance(tier, Mapping):
+            reply = tier[run.text]
+        else:
+            reply = tier if isinstance(tier, Reply) else next(tier)
+        try:
+            async with asyncio.timeout(reply.seconds):
+                await run.stop.wait()
+        except TimeoutError:
+            run.end = "lost" if reply.lost else "failed" if reply.error else "answered"
+        else:
+            run.end = "aborted"
+        if run.end == "lost":
+            raise WorkerError("the worker was lost")
+        if reply.error is not None and run.end == "failed":
+            raise reply.error
+        is_cut = run.end == "aborted" or reply.early_abort
+        meta_info = {
+            "id": run.rid,
+            "finish_reason": {"type": "abort" if is_cut else "stop"},
+            "completion_tokens": reply.tokens,
+        }
+        output = {"text": f"{run.text} by tier {run.order.tier_index}", "meta_info": meta_info}
+        return output, JudgeReport(score=reply.score, early_abort=reply.early_abort)
+
+
+class _InstantSelector(selectors.DefaultSelector):
+    """Passes the time that the loop would have waited, without waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0)
+        if not ready:
+            if timeout is None:
+                raise RuntimeError("the test waits for something that never comes")
+            self.now += timeout
+        return ready
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock starts at 0 and jumps to the next timer: no test sleeps."""
+
+    def __init__(self) -> None:
+        self._virtual = _InstantSelector()
+        super().__init__(self._virtual)
+
+    def time(self) -> float:
+        return self._virtual.now
+
+
+def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end on a fresh `VirtualTimeLoop`."""
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        return runner.run(main)

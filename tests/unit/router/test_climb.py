@@ -1,0 +1,362 @@
+"""One prompt on its way through the tiers."""
+
+from typing import Any
+
+import pytest
+
+from cascadia_sglang.config import JudgeConfig
+from cascadia_sglang.router.cascade import CascadeRouter, Outcome
+from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.testing import (
+    FakeEngine,
+    FakeLimits,
+    FakeRequest,
+    Reply,
+    make_cascade,
+    make_request,
+    run_in_virtual_time,
+)
+from tests.unit.router.asking import FOREVER, GOOD, THREE, TWO, WEAK, ask
+
+# Accept and escalate
+
+
+def test_a_good_answer_of_the_first_tier_goes_out_at_once() -> None:
+    engine = FakeEngine(GOOD, GOOD)
+    answer = ask(engine)
+    assert engine.visits == [0]
+    assert answer.text == "question by tier 0"
+    assert answer.items[0]["meta_info"]["id"] == "caller"
+    assert answer.story == {
+        "tier": "small",
+        "tier_index": 0,
+        "score": 0.9,
+        "attempts": [{"tier": "small", "score": 0.9, "tokens": 4, "reason": "accepted"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("score", "visits"),
+    [(0.8, [0]), (0.8 - 1e-12, [0, 1]), (0.0, [0, 1]), (1.0, [0])],
+    ids=["at", "just-below", "zero", "one"],
+)
+def test_a_score_at_the_threshold_is_accepted(score: float, visits: list[int]) -> None:
+    engine = FakeEngine(Reply(score=score), GOOD)
+    ask(engine)
+    assert engine.visits == visits
+
+
+def test_a_weak_answer_is_replaced_by_the_next_tiers() -> None:
+    engine = FakeEngine(Reply(score=0.3, tokens=7), Reply(score=0.5, tokens=5))
+    answer = ask(engine)
+    assert answer.text == "question by tier 1"
+    assert answer.reasons == [("small", "below_threshold"), ("large", "last_tier")]
+    assert answer.outcome == Outcome(tier_index=1, score=0.5, attempts=2, tokens=12)
+
+
+@pytest.mark.parametrize("score", [0.0, None], ids=["score-0", "no-score"])
+def test_the_last_tier_is_never_judged(score: float | None) -> None:
+    answer = ask(FakeEngine(WEAK, Reply(score=score)))
+    assert answer.reasons[-1] == ("large", "last_tier")
+    assert answer.story["score"] == score
+
+
+def test_a_single_tier_answers_as_the_last() -> None:
+    answer = ask(FakeEngine(WEAK), make_cascade("only"))
+    assert answer.reasons == [("only", "last_tier")]
+
+
+def test_every_tier_has_its_own_threshold() -> None:
+    config = make_cascade("small", "middle", "large", thresholds=[0.9, 0.4])
+    engine = FakeEngine(Reply(score=0.5), Reply(score=0.5), GOOD)
+    ask(engine, config)
+    assert engine.visits == [0, 1]
+    assert [run.order.threshold for run in engine.runs] == [0.9, 0.4]
+
+
+def test_the_score_of_the_tier_before_is_handed_on() -> None:
+    engine = FakeEngine(Reply(score=0.3), Reply(score=0.4), GOOD)
+    ask(engine, THREE)
+    assert [run.order.previous_score for run in engine.runs] == [None, 0.3, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("on_error", "reasons"),
+    [
+        ("escalate", [("small", "judge_error"), ("large", "last_tier")]),
+        ("accept", [("small", "judge_error")]),
+    ],
+)
+def test_an_answer_without_a_score_goes_where_the_cascade_says(
+    on_error: Any, reasons: list[tuple[str, str]]
+) -> None:
+    config = make_cascade("small", "large", judge=JudgeConfig(on_error=on_error))
+    assert ask(FakeEngine(Reply(score=None), GOOD), config).reasons == reasons
+
+
+def test_counters_tell_who_answered_and_who_passed_on() -> None:
+    async def main() -> CascadeRouter:
+        engine = FakeEngine({"easy": GOOD, "hard": WEAK}, GOOD)
+        router = CascadeRouter(TWO, engine)
+        for text in ("easy", "hard", "hard"):
+            async for _ in router.answer(make_request(text), None, Controls(), Outcome()):
+                pass
+        return router
+
+    router = run_in_virtual_time(main())
+    assert router.answered == [1, 2]
+    assert router.escalated == [2, 0]
+
+
+def test_the_engines_own_errors_pass_unchanged() -> None:
+    refusal = ValueError("the input is too long")
+    answer = ask(FakeEngine(Reply(error=refusal), GOOD))
+    assert answer.error is refusal
+
+
+# Controls
+
+
+@pytest.mark.parametrize("pinned", [0, 1, 2])
+def test_a_pinned_tier_answers_alone_whatever_its_score(pinned: int) -> None:
+    engine = FakeEngine(WEAK, WEAK, WEAK)
+    answer = ask(engine, THREE, controls=Controls(tier=pinned))
+    assert engine.visits == [pinned]
+    assert answer.reasons == [(THREE.tiers[pinned].name, "pinned")]
+
+
+def test_a_pinned_tier_without_a_worker_is_not_replaced() -> None:
+    answer = ask(FakeEngine(None, GOOD), controls=Controls(tier=0))
+    assert answer.status == 503
+
+
+def test_the_highest_tier_allowed_answers_as_the_last() -> None:
+    engine = FakeEngine(WEAK, WEAK, GOOD)
+    answer = ask(engine, THREE, controls=Controls(max_tier=1))
+    assert engine.visits == [0, 1]
+    assert answer.reasons[-1] == ("middle", "last_tier")
+
+
+def test_a_threshold_of_the_request_holds_for_every_tier() -> None:
+    engine = FakeEngine(Reply(score=0.85), Reply(score=0.95), GOOD)
+    ask(engine, THREE, controls=Controls(threshold=0.95))
+    assert engine.visits == [0, 1]
+    assert {run.order.threshold for run in engine.runs} == {0.95}
+
+
+# Early abort
+
+
+def test_an_answer_that_the_judge_ended_goes_on() -> None:
+    engine = FakeEngine(Reply(score=0.01, early_abort=True), GOOD)
+    answer = ask(engine)
+    assert answer.reasons == [("small", "early_abort"), ("large", "last_tier")]
+
+
+@pytest.mark.parametrize(
+    ("request_", "controls", "expected"),
+    [
+        (make_request(), Controls(), [0.05, None]),
+        (make_request(samples=2), Controls(), [None] * 4),
+        (make_request(), Controls(tier=0), [None]),
+        (make_request(), Controls(max_tier=0), [None]),
+        (make_request(), Controls(threshold=0.5), [0.05, None]),
+    ],
+    ids=["climb", "two-samples", "pinned", "only-tier", "own-threshold"],
+)
+def test_only_a_single_sample_below_the_last_tier_may_be_ended_early(
+    request_: FakeRequest, controls: Controls, expected: list[float | None]
+) -> None:
+    engine = FakeEngine(WEAK, WEAK)
+    ask(engine, request=request_, controls=controls)
+    assert [run.order.early_abort for run in engine.runs] == expected
+
+
+def test_nothing_is_ended_early_at_threshold_0() -> None:
+    engine = FakeEngine(GOOD, GOOD)
+    ask(engine, controls=Controls(threshold=0.0))
+    assert [run.order.early_abort for run in engine.runs] == [None]
+
+
+def test_early_abort_can_be_switched_off() -> None:
+    engine = FakeEngine(GOOD, GOOD)
+    ask(engine, make_cascade("small", "large", early_abort=None))
+    assert [run.order.early_abort for run in engine.runs] == [None]
+
+
+# Deadline, attempts, degraded answers
+
+
+def test_a_deadline_that_passes_is_a_504_and_ends_the_attempt() -> None:
+    engine = FakeEngine(WEAK, FOREVER)
+    answer = ask(engine, controls=Controls(deadline_s=3.0))
+    assert answer.status == 504
+    assert answer.seconds == 3.0
+    assert [run.end for run in engine.runs] == ["answered", "cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("own", "headers", "expected"),
+    [(5.0, 2.0, 2.0), (2.0, 5.0, 2.0), (2.0, None, 2.0), (None, 5.0, 5.0)],
+    ids=["header-tightens", "header-cannot-extend", "config-alone", "header-alone"],
+)
+def test_the_tighter_of_two_deadlines_holds(
+    own: float | None, headers: float | None, expected: float
+) -> None:
+    config = make_cascade("small", "large", deadline_s=own)
+    answer = ask(FakeEngine(FOREVER, GOOD), config, controls=Controls(deadline_s=headers))
+    assert answer.seconds == expected
+
+
+def test_the_deadline_covers_all_tiers_together() -> None:
+    engine = FakeEngine(Reply(score=0.3, seconds=2.0), Reply(score=0.3, seconds=2.0), GOOD)
+    answer = ask(engine, THREE, controls=Controls(deadline_s=3.0))
+    assert (answer.status, answer.seconds) == (504, 3.0)
+
+
+def test_a_degraded_answer_is_the_best_complete_one() -> None:
+    engine = FakeEngine(Reply(score=0.5), Reply(score=0.3), FOREVER)
+    answer = ask(engine, THREE, controls=Controls(deadline_s=3.0, allow_degraded=True))
+    assert answer.text == "question by tier 0"
+    assert answer.reasons == [
+        ("small", "degraded"),
+        ("middle", "below_threshold"),
+        ("large", "deadline"),
+    ]
+    assert (answer.outcome.tier_index, answer.outcome.score) == (0, 0.5)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [Reply(score=0.04, early_abort=True), Reply(score=None), Reply(lost=True)],
+    ids=["ended-early", "unjudged", "lost"],
+)
+def test_an_incomplete_or_unjudged_answer_is_never_degraded(first: Reply) -> None:
+    controls = Controls(deadline_s=3.0, allow_degraded=True)
+    assert ask(FakeEngine(first, FOREVER), controls=controls).status == 504
+
+
+@pytest.mark.parametrize(
+    ("own", "header", "is_served"),
+    [(True, None, True), (False, None, False), (True, False, False), (False, True, True)],
+    ids=["config-yes", "config-no", "header-no", "header-yes"],
+)
+def test_the_header_decides_over_the_config_whether_degraded_answers_go_out(
+    own: bool, header: bool | None, is_served: bool
+) -> None:
+    config = make_cascade("small", "large", allow_degraded=own, deadline_s=1.0)
+    answer = ask(FakeEngine(WEAK, FOREVER), config, controls=Controls(allow_degraded=header))
+    assert (answer.error is None) == is_served
+
+
+def test_max_attempts_ends_the_climb() -> None:
+    config = make_cascade("small", "middle", "large", max_attempts=2)
+    engine = FakeEngine(WEAK, WEAK, GOOD)
+    answer = ask(engine, config)
+    assert answer.status == 503
+    assert engine.visits == [0, 1]
+
+
+def test_max_attempts_may_end_in_a_degraded_answer() -> None:
+    config = make_cascade("small", "middle", "large", max_attempts=2, allow_degraded=True)
+    answer = ask(FakeEngine(WEAK, Reply(score=0.6), GOOD), config)
+    assert answer.reasons == [("small", "below_threshold"), ("middle", "degraded")]
+
+
+def test_a_tier_that_was_skipped_is_no_attempt() -> None:
+    config = make_cascade("small", "large", max_attempts=1)
+    engine = FakeEngine(GOOD, GOOD, limits=[FakeLimits(input_tokens=5), FakeLimits()])
+    answer = ask(engine, config)
+    assert answer.error is None
+    assert engine.visits == [1]
+
+
+# Lost workers
+
+
+@pytest.mark.parametrize("first", [None, Reply(lost=True)], ids=["no-worker", "lost-on-the-way"])
+def test_a_tier_that_is_not_available_is_passed_over(first: Reply | None) -> None:
+    answer = ask(FakeEngine(first, GOOD))
+    assert answer.reasons == [("small", "tier_unavailable"), ("large", "last_tier")]
+
+
+def test_no_tier_at_all_is_a_503() -> None:
+    assert ask(FakeEngine(None, None)).status == 503
+
+
+def test_a_lost_last_tier_leaves_the_degraded_answer() -> None:
+    answer = ask(FakeEngine(WEAK, None), controls=Controls(allow_degraded=True))
+    assert answer.reasons == [("small", "degraded"), ("large", "tier_unavailable")]
+
+
+# Length
+
+
+@pytest.mark.parametrize(
+    ("tokens", "max_new_tokens", "visits"),
+    [(9, 1, [0]), (10, 1, [1]), (9, 11, [0]), (9, 12, [1]), (9, None, [0])],
+    ids=["fits", "input-at-the-limit", "context-full", "context-over", "no-output-limit"],
+)
+def test_a_prompt_skips_the_tiers_that_it_does_not_fit(
+    tokens: int, max_new_tokens: int | None, visits: list[int]
+) -> None:
+    limits = [FakeLimits(input_tokens=10, context_tokens=20), FakeLimits()]
+    engine = FakeEngine(GOOD, GOOD, limits=limits)
+    request = make_request(prompt_tokens=tokens, max_new_tokens=max_new_tokens)
+    ask(engine, request=request)
+    assert engine.visits == visits
+
+
+def test_a_skipped_tier_is_told_in_the_story() -> None:
+    engine = FakeEngine(GOOD, GOOD, limits=[FakeLimits(input_tokens=5), FakeLimits()])
+    assert ask(engine).reasons == [("small", "too_long"), ("large", "last_tier")]
+
+
+def test_a_prompt_that_fits_only_lower_tiers_is_answered_by_the_highest_of_them() -> None:
+    limits = [FakeLimits(), FakeLimits(), FakeLimits(input_tokens=5)]
+    engine = FakeEngine(WEAK, WEAK, GOOD, limits=limits)
+    answer = ask(engine, THREE)
+    assert engine.visits == [0, 1]
+    assert answer.reasons[-1] == ("middle", "last_tier")
+
+
+def test_a_prompt_that_fits_nowhere_gets_the_engines_own_refusal() -> None:
+    refusal = ValueError("the input is longer than the context")
+    limits = [FakeLimits(input_tokens=5)] * 2
+    engine = FakeEngine(GOOD, Reply(error=refusal), limits=limits)
+    assert ask(engine).error is refusal
+    assert engine.visits == [1]
+
+
+@pytest.mark.parametrize("unknown", ["length", "limits"])
+def test_where_a_length_or_a_limit_is_not_known_every_tier_is_tried(unknown: str) -> None:
+    limits = [None, None] if unknown == "limits" else [FakeLimits(input_tokens=5)] * 2
+    request = make_request(prompt_tokens=None if unknown == "length" else 10)
+    engine = FakeEngine(WEAK, GOOD, limits=limits)
+    ask(engine, request=request)
+    assert engine.visits == [0, 1]
+
+
+# Constrained requests
+
+
+@pytest.mark.parametrize(
+    ("on_constrained", "controls", "reasons"),
+    [
+        ("escalate", Controls(), [("large", "last_tier")]),
+        ("escalate", Controls(max_tier=1), [("middle", "last_tier")]),
+        ("accept", Controls(), [("small", "unjudged")]),
+        ("escalate", Controls(tier=0), [("small", "pinned")]),
+    ],
+    ids=["escalate", "escalate-to-the-highest-allowed", "accept", "pinned"],
+)
+def test_a_request_that_cannot_be_judged_goes_where_the_cascade_says(
+    on_constrained: Any, controls: Controls, reasons: list[tuple[str, str]]
+) -> None:
+    config = make_cascade(
+        "small", "middle", "large", judge=JudgeConfig(on_constrained=on_constrained)
+    )
+    engine = FakeEngine(WEAK, WEAK, WEAK)
+    answer = ask(engine, config, make_request(judgeable=False), controls)
+    assert answer.reasons == reasons
+    assert [run.order.early_abort for run in engine.runs] == [None]

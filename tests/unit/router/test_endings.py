@@ -1,0 +1,243 @@
+"""Aborts, shutdown, disconnects, and what is left of a request."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cascadia_sglang.errors import RequestError
+from cascadia_sglang.router.attempt import attempt_rid
+from cascadia_sglang.router.cascade import CascadeRouter, Outcome
+from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.testing import (
+    FakeEngine,
+    FakeRequest,
+    Reply,
+    make_request,
+    run_in_virtual_time,
+)
+from tests.unit.router.asking import FOREVER, GOOD, TWO, WEAK, after, ask
+
+# Abort and end
+
+
+def test_an_abort_stops_the_climb_with_what_is_there() -> None:
+    engine = FakeEngine(Reply(score=0.3, seconds=10.0), GOOD)
+
+    def abort(router: CascadeRouter) -> None:
+        for rid in router.abort("caller") or ():
+            engine.abort(rid)
+
+    answer = ask(engine, meanwhile=after(1.0, abort))
+    assert engine.visits == [0]
+    assert answer.reasons == [("small", "aborted")]
+    assert answer.items[0]["meta_info"]["finish_reason"]["type"] == "abort"
+    assert answer.seconds == 1.0
+
+
+def test_an_abort_names_the_attempts_that_run_now() -> None:
+    engine = FakeEngine(WEAK, Reply(score=0.9, seconds=10.0))
+    named: list[set[str] | None] = []
+    ask(engine, meanwhile=after(1.0, lambda router: named.append(router.abort("caller"))))
+    assert named == [{engine.runs[1].rid}]
+
+
+def test_an_abort_of_an_unknown_rid_is_not_the_routers() -> None:
+    named: list[set[str] | None] = []
+    ask(
+        FakeEngine(FOREVER, GOOD),
+        meanwhile=after(1.0, lambda router: named.append(router.abort("other"))),
+        controls=Controls(deadline_s=2.0),
+    )
+    assert named == [None]
+
+
+def test_after_an_abort_of_all_nothing_climbs() -> None:
+    engine = FakeEngine(Reply(score=0.3, seconds=10.0), GOOD)
+    ask(engine, meanwhile=after(1.0, CascadeRouter.abort_all))
+    assert engine.visits == [0]
+
+
+def test_an_abort_before_the_first_attempt_runs_nothing() -> None:
+    engine = FakeEngine(GOOD, GOOD, tokenise_seconds=2.0)
+    ask(engine, meanwhile=after(1.0, lambda router: router.abort("caller")))
+    assert engine.visits == []
+
+
+def test_a_worker_lost_after_an_abort_is_not_replaced() -> None:
+    engine = FakeEngine(Reply(lost=True, seconds=2.0), GOOD)
+    ask(engine, meanwhile=after(1.0, lambda router: router.abort("caller")))
+    assert engine.visits == [0]
+
+
+def test_an_answer_that_the_engine_ended_is_final() -> None:
+    engine = FakeEngine(Reply(score=0.3, seconds=10.0), GOOD)
+
+    async def end(_: CascadeRouter) -> None:
+        await asyncio.sleep(1.0)
+        engine.abort(engine.runs[0].rid)
+
+    assert ask(engine, meanwhile=end).reasons == [("small", "aborted")]
+
+
+def test_end_all_gives_every_request_up() -> None:
+    engine = FakeEngine(FOREVER, GOOD)
+    answer = ask(engine, meanwhile=after(1.0, CascadeRouter.end_all))
+    assert (answer.status, answer.seconds) == (503, 1.0)
+    assert [run.end for run in engine.runs] == ["cancelled"]
+
+
+def test_end_all_reaches_every_prompt_of_a_batch() -> None:
+    engine = FakeEngine(FOREVER, GOOD)
+    answer = ask(
+        engine, request=make_request("one", "two"), meanwhile=after(1.0, CascadeRouter.end_all)
+    )
+    assert answer.status == 503
+    assert [run.end for run in engine.runs] == ["cancelled", "cancelled"]
+
+
+def test_a_request_given_up_before_its_first_attempt_runs_nothing() -> None:
+    engine = FakeEngine(GOOD, GOOD, tokenise_seconds=2.0)
+    answer = ask(engine, meanwhile=after(1.0, CascadeRouter.end_all))
+    assert engine.visits == []
+    assert answer.status == 503
+
+
+def test_a_router_that_admits_nothing_answers_503() -> None:
+    async def main() -> FakeEngine:
+        engine = FakeEngine(GOOD, GOOD)
+        router = CascadeRouter(TWO, engine)
+        router.admitting = False
+        with pytest.raises(RequestError) as raised:
+            await anext(router.answer(make_request(), None, Controls(), Outcome()))
+        assert raised.value.status == 503
+        return engine
+
+    assert run_in_virtual_time(main()).visits == []
+
+
+class Disconnected:
+    """An HTTP request whose client left after some seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def is_disconnected(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._seconds
+
+
+def test_a_request_that_nobody_waits_for_is_ended() -> None:
+    engine = FakeEngine(FOREVER, GOOD)
+    answer = ask(
+        engine,
+        http_request=Disconnected(2.5),
+        meanwhile=lambda router: router.watch_disconnects(),
+    )
+    assert answer.status == 400
+    assert answer.seconds == 3.0
+    assert [run.end for run in engine.runs] == ["cancelled"]
+
+
+# Rids and what is left
+
+
+def test_a_rid_that_is_on_its_way_is_refused_and_the_first_goes_on() -> None:
+    async def main() -> tuple[Any, int]:
+        router = CascadeRouter(TWO, FakeEngine(Reply(score=0.9, seconds=2.0), GOOD))
+        first = asyncio.ensure_future(
+            anext(router.answer(make_request(), None, Controls(), Outcome()))
+        )
+        await asyncio.sleep(1.0)
+        with pytest.raises(RequestError) as raised:
+            await anext(router.answer(make_request(), None, Controls(), Outcome()))
+        return await first, raised.value.status
+
+    item, status = run_in_virtual_time(main())
+    assert status == 400
+    assert item["meta_info"]["id"] == "caller"
+
+
+def test_a_rid_may_be_used_again_once_answered() -> None:
+    async def main() -> list[Any]:
+        router = CascadeRouter(TWO, FakeEngine(GOOD, GOOD))
+        return [
+            await anext(router.answer(make_request(), None, Controls(), Outcome()))
+            for _ in range(2)
+        ]
+
+    assert len(run_in_virtual_time(main())) == 2
+
+
+def test_no_rid_of_an_attempt_begins_another() -> None:
+    async def main() -> FakeEngine:
+        engine = FakeEngine(WEAK, GOOD)
+        router = CascadeRouter(TWO, engine)
+        for _ in range(12):
+            await anext(router.answer(make_request(samples=7), None, Controls(), Outcome()))
+        return engine
+
+    rids = sorted(run.rid for run in run_in_virtual_time(main()).runs)
+    assert len(rids) == 12 * 7 * 2
+    assert not any(later.startswith(rid) for rid, later in itertools.pairwise(rids))
+
+
+@pytest.mark.parametrize(("number", "other"), [(1, 10), (10, 100), (99_999, 999_990)])
+def test_no_attempt_number_begins_another(number: int, other: int) -> None:
+    assert not attempt_rid("base", other).startswith(attempt_rid("base", number))
+
+
+@pytest.mark.parametrize(
+    ("engine", "request_", "meanwhile"),
+    [
+        (FakeEngine(GOOD, GOOD), make_request(), None),
+        (FakeEngine(GOOD, GOOD), make_request("one", "two", samples=2), None),
+        (FakeEngine(GOOD, GOOD), make_request("one", "two", stream=True), None),
+        (FakeEngine(Reply(error=ValueError("no")), GOOD), make_request(), None),
+        (FakeEngine(None, None), make_request("one", "two", stream=True), None),
+        (FakeEngine(FOREVER, GOOD), make_request("one", "two"), CascadeRouter.end_all),
+    ],
+    ids=["single", "batch", "stream", "engine-error", "no-tier", "given-up"],
+)
+def test_nothing_is_left_once_a_request_has_ended(
+    engine: FakeEngine, request_: FakeRequest, meanwhile: Callable[[CascadeRouter], None] | None
+) -> None:
+    answer = ask(engine, request=request_, meanwhile=meanwhile and after(1.0, meanwhile))
+    assert answer.router is not None
+    assert answer.router.active_count == 0
+    assert all(run.end for run in engine.runs)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [make_request(), make_request("one", "two"), make_request("one", "two", stream=True)],
+    ids=["single", "batch", "stream"],
+)
+def test_nothing_is_left_of_a_request_that_is_cancelled(request_: FakeRequest) -> None:
+    async def main() -> tuple[CascadeRouter, FakeEngine]:
+        engine = FakeEngine(FOREVER, GOOD)
+        router = CascadeRouter(TWO, engine)
+        outputs = router.answer(request_, None, Controls(), Outcome())
+        task = asyncio.ensure_future(anext(outputs))
+        await asyncio.sleep(1.0)
+        assert router.active_count == len(request_.prompts)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0)
+        return router, engine
+
+    router, engine = run_in_virtual_time(main())
+    assert router.active_count == 0
+    assert {run.end for run in engine.runs} == {"cancelled"}
+
+
+def test_nothing_is_left_when_the_first_item_is_in_the_callers_hands() -> None:
+    async def main() -> tuple[int, int]:
+        router = CascadeRouter(TWO, FakeEngine(GOOD, GOOD))
+        outputs = router.answer(make_request(), None, Controls(), Outcome())
+        await anext(outputs)
+        return router.active_count, sum(router.answered)
+
+    assert run_in_virtual_time(main()) == (0, 1)
