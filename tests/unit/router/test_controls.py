@@ -1,0 +1,118 @@
+"""What the `x-cascadia-*` headers and `model` ask for."""
+
+import pytest
+
+from cascadia_sglang.errors import RequestError
+from cascadia_sglang.router.controls import Controls, parse_controls, tier_of_model
+from cascadia_sglang.testing import make_cascade
+
+CASCADE = make_cascade("small", "middle", "large")
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, Controls()),
+        ({"accept": "text/plain", "x-other": "1"}, Controls()),
+        ({"x-cascadia-tier": "small"}, Controls(tier=0)),
+        ({"x-cascadia-tier": " large "}, Controls(tier=2)),
+        ({"x-cascadia-max-tier": "middle"}, Controls(max_tier=1)),
+        ({"x-cascadia-max-tier": "small"}, Controls(max_tier=0)),
+        ({"x-cascadia-threshold": "0"}, Controls(threshold=0.0)),
+        ({"x-cascadia-threshold": "1.0"}, Controls(threshold=1.0)),
+        ({"x-cascadia-threshold": "7e-1"}, Controls(threshold=0.7)),
+        ({"x-cascadia-deadline-ms": "1500"}, Controls(deadline_s=1.5)),
+        ({"x-cascadia-deadline-ms": "0.5"}, Controls(deadline_s=0.0005)),
+        ({"x-cascadia-allow-degraded": "true"}, Controls(allow_degraded=True)),
+        ({"x-cascadia-allow-degraded": "false"}, Controls(allow_degraded=False)),
+        ({"x-cascadia-stream": "buffered"}, Controls()),
+        (
+            {"x-cascadia-max-tier": "middle", "x-cascadia-threshold": "0.5"},
+            Controls(max_tier=1, threshold=0.5),
+        ),
+    ],
+    ids=lambda case: (
+        "+".join(f"{k}={v}" for k, v in case.items()) if isinstance(case, dict) else ""
+    ),
+)
+def test_headers_become_controls(headers: dict[str, str], expected: Controls) -> None:
+    assert parse_controls(headers, CASCADE) == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "allowed"),
+    [
+        ("x-cascadia-tier", "huge", "small, middle, large"),
+        ("x-cascadia-tier", "", "small, middle, large"),
+        ("x-cascadia-tier", "Small", "small, middle, large"),
+        ("x-cascadia-tier", "cascadia", "small, middle, large"),
+        ("x-cascadia-max-tier", "2", "small, middle, large"),
+        ("x-cascadia-threshold", "1.01", "0 to 1"),
+        ("x-cascadia-threshold", "-0.1", "0 to 1"),
+        ("x-cascadia-threshold", "nan", "0 to 1"),
+        ("x-cascadia-threshold", "high", "0 to 1"),
+        ("x-cascadia-threshold", "0.5,0.6", "0 to 1"),
+        ("x-cascadia-deadline-ms", "0", "above 0"),
+        ("x-cascadia-deadline-ms", "-5", "above 0"),
+        ("x-cascadia-deadline-ms", "inf", "above 0"),
+        ("x-cascadia-deadline-ms", "1s", "above 0"),
+        ("x-cascadia-allow-degraded", "yes", "true, false"),
+        ("x-cascadia-allow-degraded", "1", "true, false"),
+        ("x-cascadia-stream", "instant", "buffered"),
+    ],
+)
+def test_a_malformed_control_is_a_400_with_its_name_value_and_what_is_allowed(
+    header: str, value: str, allowed: str
+) -> None:
+    with pytest.raises(RequestError) as raised:
+        parse_controls({header: value}, CASCADE)
+    assert (raised.value.status, raised.value.param) == (400, header)
+    assert header in str(raised.value)
+    assert repr(value) in str(raised.value)
+    assert allowed in str(raised.value)
+
+
+def test_a_misspelt_control_is_a_400_with_the_names_there_are() -> None:
+    with pytest.raises(RequestError) as raised:
+        parse_controls({"x-cascadia-treshold": "0.5"}, CASCADE)
+    assert (raised.value.status, raised.value.param) == (400, "x-cascadia-treshold")
+    assert "x-cascadia-threshold" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "tier"),
+    [
+        (None, None),
+        ("", None),
+        ("default", None),
+        ("cascadia", None),
+        ("cascadia:adapter", None),
+        ("my-server", None),
+        ("my-server:adapter", None),
+        (":adapter", None),
+        ("small", 0),
+        ("large", 2),
+        ("middle:adapter", 1),
+    ],
+)
+def test_a_model_name_pins_a_tier_or_means_the_cascade(model: str | None, tier: int | None) -> None:
+    assert tier_of_model(model, "my-server", CASCADE) == tier
+
+
+def test_a_served_name_with_a_colon_means_the_cascade() -> None:
+    assert tier_of_model("org:model", "org:model", CASCADE) is None
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "Small", "small2", "gpt:small"])
+def test_an_unknown_model_is_a_404_with_the_names_there_are(model: str) -> None:
+    with pytest.raises(RequestError) as raised:
+        tier_of_model(model, "my-server", CASCADE)
+    assert (raised.value.status, raised.value.param) == (404, "model")
+    assert "cascadia, small, middle, large" in str(raised.value)
+    assert repr(model) in str(raised.value)
+
+
+def test_an_unknown_model_may_mean_the_cascade() -> None:
+    cascade = make_cascade("small", "large", unknown_model="cascade")
+    assert tier_of_model("gpt-4o", "my-server", cascade) is None
+    assert tier_of_model("large", "my-server", cascade) == 1

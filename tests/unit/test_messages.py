@@ -1,0 +1,34 @@
+"""What travels between router and workers survives the way."""
+
+import pytest
+
+from cascadia_sglang.messages import AttemptOrder, JudgeReport
+
+ORDERS = {
+    "first": AttemptOrder(tier_index=0, threshold=0.8, early_abort=0.05, previous_score=None),
+    "last": AttemptOrder(tier_index=2, threshold=0.0, early_abort=None, previous_score=0.25),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
+def test_an_order_survives_the_sampling_parameters(order: AttemptOrder) -> None:
+    params = order.to_params()
+    assert AttemptOrder(**params) == order
+    assert all(isinstance(value, int | float | None) for value in params.values())
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        JudgeReport(score=0.5, early_abort=False),
+        JudgeReport(score=0.01, early_abort=True),
+        JudgeReport(score=None, early_abort=False),
+    ],
+    ids=["scored", "ended-early", "failed"],
+)
+def test_a_report_survives_the_metadata(report: JudgeReport) -> None:
+    assert JudgeReport.from_meta(report.to_meta()) == report
+
+
+def test_no_report_is_an_answer_without_a_score() -> None:
+    assert JudgeReport.from_meta(None) == JudgeReport(score=None, early_abort=False)
