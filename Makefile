@@ -17,7 +17,7 @@ sources := cascadia_sglang kernels patches tests bench
 key := $(shell cat pyproject.toml constraints.txt | sha256sum | cut -c 1-16)
 installed := $(VENV)/.installed-$(key)
 
-.PHONY: help env lock serve test check type test-gpu bench bench-smoke
+.PHONY: help env lock docs serve test check type test-gpu bench bench-smoke
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ env: $(installed)  ## create the environment in VENV (.venv), or leave it where 
 $(installed): | pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("PYTHON must be Python 3.11 or newer")'
 	@$(python) -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV): about 11 GB, some minutes"
+	@echo "installing into $(VENV); the first time about 11 GB and some minutes"
 	@rm -f $(VENV)/.installed-* $(VENV)/.checkout
 	$(install) setuptools
 	$(install) --no-build-isolation --editable '.[dev]'
@@ -43,6 +43,9 @@ lock: env  ## write constraints.txt from the environment
 	@sed -n '/^#/p' constraints.txt > constraints.txt.new
 	@$(python) -m pip freeze --all --exclude-editable | grep -v '^pip==' >> constraints.txt.new
 	@mv constraints.txt.new constraints.txt
+
+docs: env  ## write the parts of documents that are made from code
+	$(python) -m cascadia_patches.catalogue patches/README.md
 
 # The demo's models lie in the repository; nothing is asked of a model hub.
 serve: export HF_HUB_OFFLINE ?= $(if $(filter bench/ladder/%,$(CONFIG)),1)

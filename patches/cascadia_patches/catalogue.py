@@ -1,0 +1,54 @@
+"""The table of patches in patches/README.md, made from the patches themselves.
+
+python -m cascadia_patches.catalogue patches/README.md     # writes the table anew
+"""
+
+import sys
+from pathlib import Path
+
+from cascadia_patches.registry import (
+    ARGUMENT_PATCHES,
+    JUDGE_PATCHES,
+    SERVER_PATCHES,
+    load_patch,
+)
+
+BEGIN = "<!-- patches: written by `make docs` -->"
+END = "<!-- end of patches -->"
+
+_WHERE = (
+    ("every SGLang process", ARGUMENT_PATCHES),
+    ("the main process of a cascade", SERVER_PATCHES),
+    ("an engine worker that judges", JUDGE_PATCHES),
+)
+
+
+def table() -> str:
+    """Markdown, one line a patch, in the order in which a start meets them."""
+    lines = ["| target | hook | in | why | drop when |", "|---|---|---|---|---|"]
+    for place, names in _WHERE:
+        for patch in map(load_patch, names):
+            target = patch.target.removeprefix("sglang.srt.")
+            lines.append(
+                f"| `{target}` | {patch.hook_type} | {place} | {patch.reason} | {patch.drop_when} |"
+            )
+    return "\n".join(lines)
+
+
+def with_table(text: str) -> str:
+    """A document with the table between its two marks brought up to date."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the document has no lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+def main() -> None:
+    """Rewrite the table of the document named on the command line."""
+    path = Path(sys.argv[1])
+    path.write_text(with_table(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""The patches on disk, in the registry and in the document are the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cascadia_patches import registry
+from cascadia_patches.catalogue import with_table
+from cascadia_patches.registry import load_patch
+
+PATCHES = Path(__file__).resolve().parents[2] / "patches"
+NAMES = (*registry.ARGUMENT_PATCHES, *registry.SERVER_PATCHES, *registry.JUDGE_PATCHES)
+
+
+def test_the_table_in_the_document_is_that_of_the_patches() -> None:
+    text = (PATCHES / "README.md").read_text()
+    assert text == with_table(text), "run `make docs`"
+
+
+def test_every_patch_module_is_in_force_somewhere() -> None:
+    files = {path.stem for path in (PATCHES / "cascadia_patches").glob("*.py")}
+    assert files - {"__init__", "registry", "catalogue"} == set(NAMES)
+
+
+def test_no_two_patches_have_the_same_target() -> None:
+    targets = [load_patch(name).target for name in NAMES]
+    assert len(set(targets)) == len(targets)
