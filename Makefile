@@ -13,11 +13,12 @@ python := $(VENV)/bin/python
 install := $(python) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 sources := cascadia_sglang kernels patches tests bench
 
-# What the environment holds is named by what was asked of it.
-key := $(shell cat pyproject.toml constraints.txt | sha256sum | cut -c 1-16)
+# What the environment holds is named by what was asked of it: the pins, and pyproject.toml down to
+# the settings of the tools.
+key := $(shell sed '/^\[tool\.ruff\]/,$$d' pyproject.toml | cat - constraints.txt | sha256sum | cut -c 1-16)
 installed := $(VENV)/.installed-$(key)
 
-.PHONY: help env lock docs serve test check type test-gpu bench bench-smoke
+.PHONY: help env key lock docs serve test check type test-gpu bench bench-smoke
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +39,9 @@ $(installed): | pyproject.toml constraints.txt
 	$(install) --no-build-isolation --editable '.[dev]'
 	@echo "$(CURDIR)" > $(VENV)/.checkout
 	@touch $@
+
+key:
+	@echo $(key)
 
 lock: env  ## write constraints.txt from the environment
 	@sed -n '/^#/p' constraints.txt > constraints.txt.new
