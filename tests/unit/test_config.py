@@ -1,0 +1,334 @@
+"""The cascade file: what loads, and what is refused with its place."""
+
+import copy
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cascadia_sglang.config import (
+    CascadeConfig,
+    build_cascade,
+    cascade_from_flags,
+    load_cascade,
+)
+from cascadia_sglang.errors import ConfigError
+
+Data = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with the models `small` and `large`."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("small", "large"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "small" / "calibration.json").write_text("{}")
+    return tmp_path
+
+
+GOOD: Data = {
+    "version": 1,
+    "tiers": [
+        {"name": "small", "model_path": "small", "calibration": "small/calibration.json"},
+        {"name": "large", "model_path": "large"},
+    ],
+    "routing": {"thresholds": [0.8]},
+}
+
+
+def changed(place: str, value: Any) -> Data:
+    """GOOD with one place, as `tiers.0.name`, set to a value."""
+    data = copy.deepcopy(GOOD)
+    *path, last = place.split(".")
+    inner: Any = data
+    for part in path:
+        inner = inner[int(part)] if part.isdigit() else inner.setdefault(part, {})
+    inner[int(last) if last.isdigit() else last] = value
+    return data
+
+
+def refusal(data: Any) -> str:
+    """What the operator is told."""
+    with pytest.raises(ConfigError) as raised:
+        build_cascade(data, "cascade file x.yaml")
+    text = str(raised.value)
+    assert text.startswith("cascade file x.yaml: ")
+    assert "\n" not in text
+    return text
+
+
+def test_a_good_file_loads() -> None:
+    config = build_cascade(GOOD, "here")
+    assert [tier.name for tier in config.tiers] == ["small", "large"]
+    assert config.routing.thresholds == [0.8]
+
+
+@pytest.mark.parametrize(("name", "index"), [("small", 0), ("large", 1), ("other", None)])
+def test_a_tier_is_found_by_its_name(name: str, index: int | None) -> None:
+    assert build_cascade(GOOD, "here").tier_index(name) == index
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("cascade", {}, "unknown field `cascade`"),
+        ("tiers.1.treshold", 0.5, "unknown field `treshold` - at `$.tiers[1]`"),
+        ("routing.treshold", 0.5, "unknown field `treshold` - at `$.routing`"),
+        ("routing.verify.lower", 0.5, "unknown field `lower` - at `$.routing.verify`"),
+        ("judge.on_eror", "accept", "unknown field `on_eror` - at `$.judge`"),
+        ("prefix.warmth", "off", "unknown field `warmth` - at `$.prefix`"),
+        ("planner.budget", 4, "unknown field `budget` - at `$.planner`"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_its_place(place: str, value: Any, said: str) -> None:
+    assert said in refusal(changed(place, value))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("version", "1", "$.version"),
+        ("tiers", None, "$.tiers"),
+        ("tiers.0.name", 7, "$.tiers[0].name"),
+        ("tiers.0.replicas", 1.5, "$.tiers[0].replicas"),
+        ("tiers.0.server_args", [], "$.tiers[0].server_args"),
+        ("tiers.1.reasoning", "maybe", "$.tiers[1].reasoning"),
+        ("routing.thresholds", 0.8, "$.routing.thresholds"),
+        ("routing.thresholds.0", "high", "$.routing.thresholds[0]"),
+        ("routing.stream", "instant", "$.routing.stream"),
+        ("routing.unknown_model", "guess", "$.routing.unknown_model"),
+        ("routing.allow_degraded", "yes", "$.routing.allow_degraded"),
+        ("judge.on_error", "ignore", "$.judge.on_error"),
+        ("judge.on_constrained", "ignore", "$.judge.on_constrained"),
+        ("prefix.warm", "never", "$.prefix.warm"),
+        ("planner.objective", "cost", "$.planner.objective"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_with_its_place(
+    place: str, value: Any, said: str
+) -> None:
+    assert said in refusal(changed(place, value))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("version", 2, "version is 2, allowed: 1"),
+        ("tiers", [], "tiers is empty, needed: at least one"),
+        ("tiers.0.model_path", "no/such/model", "tiers[0].model_path 'no/such/model' does not"),
+        ("tiers.0.model_path", "/no/such", "tiers[0].model_path '/no/such' does not exist"),
+        ("tiers.1.model_path", "missing", "tiers[1].model_path 'missing' does not exist"),
+        ("tiers.1.model_path", "", "tiers[1].model_path '' does not exist"),
+        ("tiers.0.calibration", None, "tiers[0].calibration is missing, required for every tier"),
+        ("tiers.0.calibration", "no.json", "tiers[0].calibration 'no.json' does not exist"),
+        ("tiers.0.calibration", "small", "tiers[0].calibration 'small' does not exist"),
+        ("tiers.1.calibration", "no.json", "tiers[1].calibration 'no.json' does not exist"),
+        ("tiers.1.name", "small", "tiers[1].name 'small' is used twice"),
+        ("tiers.1.replicas", 0, "tiers[1].replicas is 0, allowed: 1 or more"),
+        ("routing.thresholds", [], "thresholds has 0 numbers, needed: 1"),
+        ("routing.thresholds", [0.5, 0.6], "thresholds has 2 numbers, needed: 1"),
+        ("routing.thresholds", [1.01], "routing.thresholds[0] is 1.01, allowed: 0 to 1"),
+        ("routing.thresholds", [-0.1], "routing.thresholds[0] is -0.1, allowed: 0 to 1"),
+        ("routing.thresholds", [float("nan")], "routing.thresholds[0] is nan, allowed: 0 to 1"),
+        ("routing.early_abort", 1.5, "routing.early_abort is 1.5, allowed: 0 to 1 or null"),
+        ("routing.early_abort", float("nan"), "routing.early_abort is nan"),
+        ("routing.deadline_s", 0, "routing.deadline_s is 0.0, allowed: above 0 or null"),
+        ("routing.deadline_s", float("nan"), "routing.deadline_s is nan"),
+        ("routing.max_attempts", 0, "routing.max_attempts is 0, allowed: 1 or more"),
+    ],
+)
+def test_a_value_that_cannot_be_served_is_refused_with_what_is_allowed(
+    place: str, value: Any, said: str
+) -> None:
+    assert said in refusal(changed(place, value))
+
+
+@pytest.mark.parametrize(
+    "name", ["Small", "small_1", "small 1", "", "klein/ö", "cascadia", "default"]
+)
+def test_a_tier_name_is_plain_and_not_one_that_means_the_cascade(name: str) -> None:
+    text = refusal(changed("tiers.0.name", name))
+    assert f"tiers[0].name is {name!r}, allowed: letters a-z, digits and '-'" in text
+    assert "'cascadia' and 'default'" in text
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "host",
+        "port",
+        "tokenizer_path",
+        "tokenizer_mode",
+        "skip_tokenizer_init",
+        "tokenizer_worker_num",
+        "enable_metrics",
+        "api_key",
+        "admin_api_key",
+        "ssl_keyfile",
+        "served_model_name",
+        "model_path",
+        "nccl_port",
+        "dist_init_addr",
+        "nnodes",
+        "node_rank",
+        "log_level",
+        "log_level_http",
+        "dp_size",
+    ],
+)
+def test_a_flag_of_the_whole_server_is_no_tiers(key: str) -> None:
+    text = refusal(changed(f"tiers.1.server_args.{key}", 1))
+    assert f"tiers[1].server_args.{key} belongs to the whole server, not to a tier" in text
+
+
+@pytest.mark.parametrize("key", ["tp_size", "max_total_tokens", "context_length", "dtype"])
+def test_a_flag_of_a_worker_may_be_a_tiers(key: str) -> None:
+    config = build_cascade(changed(f"tiers.1.server_args.{key}", 1), "here")
+    assert config.tiers[1].server_args == {key: 1}
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("routing.entry", "predicted"),
+        ("routing.stream", "commit"),
+        ("routing.stream", "direct"),
+        ("routing.quality_floor", 0.9),
+        ("routing.verify.enabled", True),
+        ("judge.scope", "all"),
+        ("prefix.warm", "always"),
+        ("planner.enabled", True),
+        ("planner.emulate", "profile.json"),
+        ("tiers.1.reasoning", "off"),
+    ],
+)
+def test_a_setting_that_does_not_act_yet_is_refused(place: str, value: Any) -> None:
+    text = refusal(changed(place, value))
+    name = place.rpartition(".")[2]
+    assert f"{name} is {value!r}, allowed in this release:" in text
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("routing.thresholds", [0]),
+        ("routing.thresholds", [1]),
+        ("routing.early_abort", None),
+        ("routing.deadline_s", 0.5),
+        ("routing.max_attempts", 1),
+        ("prefix.warm", "off"),
+        ("tiers.1.model_path", "Qwen/Qwen3-0.6B"),
+        ("tiers.1.prompt_suffix", "<think></think>"),
+        ("tiers.1.sampling", {"temperature": 0}),
+    ],
+)
+def test_values_at_the_edge_are_served(place: str, value: Any) -> None:
+    assert build_cascade(changed(place, value), "here").version == 1
+
+
+def test_one_tier_alone_is_a_cascade() -> None:
+    config = build_cascade({"version": 1, "tiers": [GOOD["tiers"][1]]}, "here")
+    assert config.routing.thresholds == []
+
+
+# Files
+
+
+def test_yaml_and_json_load_alike(folder: Path) -> None:
+    (folder / "cascade.yaml").write_text(yaml.safe_dump(GOOD))
+    (folder / "cascade.json").write_text(json.dumps(GOOD))
+    config = load_cascade(folder / "cascade.yaml")
+    assert config == load_cascade(folder / "cascade.json")
+    assert config == build_cascade(GOOD, "here")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"tiers: [", "line 1"),
+        (b"\tversion: 1", "cannot start any token"),
+        (b"", "Expected `object`, got `null`"),
+        (b"- 1", "Expected `object`, got `array`"),
+        (b"name: 2024-13-01", "month must be in 1..12"),
+        (b"\xff\xfe\x00", "no UTF-8 text"),
+        (b"version: !!python/object:os.system {}", "could not determine a constructor"),
+    ],
+    ids=["cut-off", "tab", "empty", "list", "impossible-date", "binary", "tag"],
+)
+def test_a_file_that_cannot_be_parsed_is_one_line_with_its_name(
+    folder: Path, content: bytes, said: str
+) -> None:
+    path = folder / "cascade.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as raised:
+        load_cascade(path)
+    assert str(raised.value).startswith(f"cascade file {path}: ")
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("missing.yaml", "No such file"), ("small", "Is a directory")]
+)
+def test_a_file_that_cannot_be_read_is_one_line_with_its_name(
+    folder: Path, name: str, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"cascade file {folder / name}: {said}"):
+        load_cascade(folder / name)
+
+
+def test_the_example_in_the_docstring_loads(folder: Path) -> None:
+    text = inspect.getdoc(CascadeConfig)
+    assert text is not None
+    example = text.partition("```yaml\n")[2].partition("```")[0]
+    (folder / "cascade.yaml").write_text(example)
+    for tier in yaml.safe_load(example)["tiers"]:
+        Path(tier["model_path"]).mkdir(parents=True)
+        if "calibration" in tier:
+            Path(tier["calibration"]).write_text("{}")
+    assert len(load_cascade(folder / "cascade.yaml").tiers) == 2
+
+
+# Flags
+
+
+def test_tiers_from_flags_take_the_calibration_beside_the_model() -> None:
+    config = cascade_from_flags("small=small,large=large", "0.7")
+    assert config == build_cascade(changed("routing.thresholds", [0.7]), "here")
+
+
+def test_a_single_tier_from_flags_needs_no_threshold() -> None:
+    assert cascade_from_flags("large=large", None).routing.thresholds == []
+
+
+@pytest.mark.parametrize(
+    ("tiers", "thresholds", "said"),
+    [
+        ("small", "0.7", "--cascade-tiers: 'small' is not NAME=PATH"),
+        ("small=", "0.7", "--cascade-tiers: 'small=' is not NAME=PATH"),
+        ("small=small,,large=large", "0.7", "--cascade-tiers: '' is not NAME=PATH"),
+        ("", "0.7", "--cascade-tiers: '' is not NAME=PATH"),
+        ("small=small,large=large", "high", "--cascade-thresholds: 'high' is not a list"),
+        ("small=small,large=large", "0.7,", "--cascade-thresholds: '0.7,' is not a list"),
+        ("small=small,large=large", "nan", "routing.thresholds[0] is nan"),
+        ("small=small,large=large", "1.5", "routing.thresholds[0] is 1.5"),
+        ("small=small,large=large", None, "thresholds has 0 numbers, needed: 1"),
+        ("small=small,large=large", "0.7,0.8", "thresholds has 2 numbers, needed: 1"),
+        ("large=large,small=small", "0.7", "tiers[0].calibration is missing"),
+        ("small=small,small=small", "0.7", "tiers[1].name 'small' is used twice"),
+        ("default=small,large=large", "0.7", "tiers[0].name is 'default'"),
+        ("small=gone,large=large", "0.7", "tiers[0].model_path 'gone' does not exist"),
+    ],
+)
+def test_malformed_flags_are_one_line_with_the_flag(
+    tiers: str, thresholds: str | None, said: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        cascade_from_flags(tiers, thresholds)
+    assert said in str(raised.value)
+    assert "--cascade-" in str(raised.value)
+    assert "\n" not in str(raised.value)

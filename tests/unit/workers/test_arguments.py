@@ -1,0 +1,196 @@
+"""Which SGLang flags a cascade takes, and how tiers share workers."""
+
+import argparse
+import socket
+from typing import Any
+
+import msgspec
+import pytest
+from sglang.srt.server_args import ServerArgs
+
+from cascadia_sglang.config import REFUSED_FLAGS, CascadeConfig, RefusedFlag, TierConfig
+from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.testing import make_cascade
+from cascadia_sglang.workers.arguments import TierArguments, check_arguments, pool_specs
+
+FIELDS = {field.name for field in msgspec.structs.fields(ServerArgs)}
+
+# A value that each refused flag must not have.
+OTHER: dict[str, Any] = {
+    "dp_size": 2,
+    "tokenizer_worker_num": 2,
+    "detokenizer_worker_num": 2,
+    "grpc_mode": True,
+    "smg_grpc_mode": True,
+    "grpc_port": 5000,
+    "use_ray": True,
+    "disaggregation_mode": "prefill",
+    "encoder_only": True,
+    "language_only": True,
+    "skip_tokenizer_init": True,
+    "is_embedding": True,
+    "nnodes": 2,
+    "dllm_algorithm": "LowConfidence",
+    "speculative_algorithm": "EAGLE",
+}
+
+flags = pytest.mark.parametrize("refused", REFUSED_FLAGS, ids=lambda refused: refused.flag)
+
+
+@pytest.fixture(scope="module")
+def parser() -> argparse.ArgumentParser:
+    """SGLang's own command line."""
+    parser = argparse.ArgumentParser()
+    ServerArgs.add_cli_args(parser)
+    return parser
+
+
+@pytest.fixture
+def namespace(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What SGLang's flags are where the operator gives none."""
+    return parser.parse_args(["--model-path", "x", "--port", str(free_port())])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def cascade_with(**server_args: Any) -> CascadeConfig:
+    """Two tiers, the second with flags of its own."""
+    config = make_cascade("small", "large")
+    large = msgspec.structs.replace(config.tiers[1], server_args=server_args)
+    return msgspec.structs.replace(config, tiers=[config.tiers[0], large])
+
+
+def test_every_refused_flag_has_a_value_to_be_refused_here() -> None:
+    assert OTHER.keys() == {refused.flag for refused in REFUSED_FLAGS}
+
+
+@flags
+def test_a_refused_flag_is_a_field_of_sglangs_and_allowed_as_it_is_by_default(
+    refused: RefusedFlag, namespace: argparse.Namespace
+) -> None:
+    assert refused.flag in FIELDS
+    assert getattr(namespace, refused.flag) == refused.allowed
+    check_arguments(namespace, make_cascade("small", "large"))
+
+
+@flags
+def test_a_refused_flag_of_the_command_line_is_refused_with_the_reason(
+    refused: RefusedFlag, namespace: argparse.Namespace
+) -> None:
+    setattr(namespace, refused.flag, OTHER[refused.flag])
+    with pytest.raises(ConfigError) as raised:
+        check_arguments(namespace, make_cascade("small", "large"))
+    shown = "--" + refused.flag.replace("_", "-")
+    expected = f"{shown} is {OTHER[refused.flag]!r}: {refused.reason}"
+    assert str(raised.value) == expected
+
+
+@flags
+def test_a_refused_flag_of_a_tier_is_refused_with_its_place(
+    refused: RefusedFlag, namespace: argparse.Namespace
+) -> None:
+    config = cascade_with(**{refused.flag: OTHER[refused.flag]})
+    with pytest.raises(ConfigError) as raised:
+        check_arguments(namespace, config)
+    assert str(raised.value).startswith(f"tiers[1].server_args.{refused.flag} is ")
+    assert refused.reason in str(raised.value)
+
+
+def test_a_tiers_flag_that_sglang_does_not_know_is_refused_with_its_place(
+    namespace: argparse.Namespace,
+) -> None:
+    with pytest.raises(ConfigError, match=r"tiers\[1\].server_args.tp is no SGLang flag"):
+        check_arguments(namespace, cascade_with(tp=2))
+
+
+def test_a_tiers_flag_that_sglang_knows_is_taken(namespace: argparse.Namespace) -> None:
+    check_arguments(namespace, cascade_with(tp_size=2, max_total_tokens=100))
+
+
+def test_a_port_in_use_is_refused_with_its_number(namespace: argparse.Namespace) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        namespace.port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {namespace.port} on 127.0.0.1"):
+            check_arguments(namespace, make_cascade("small", "large"))
+
+
+@pytest.mark.parametrize(("value", "is_refused"), [("1", True), ("true", True), ("0", False)])
+def test_the_rust_server_is_refused(
+    namespace: argparse.Namespace, monkeypatch: pytest.MonkeyPatch, value: str, is_refused: bool
+) -> None:
+    monkeypatch.setenv("SGLANG_RUST_SERVER", value)
+    if not is_refused:
+        check_arguments(namespace, make_cascade("small", "large"))
+        return
+    with pytest.raises(ConfigError, match="SGLANG_RUST_SERVER"):
+        check_arguments(namespace, make_cascade("small", "large"))
+
+
+# Pools
+
+
+def tier(name: str, model_path: str, replicas: int = 1, **server_args: Any) -> TierConfig:
+    return TierConfig(name=name, model_path=model_path, replicas=replicas, server_args=server_args)
+
+
+def pools_of(*tiers: TierConfig) -> list[tuple[str, tuple[int, ...], int]]:
+    config = CascadeConfig(version=1, tiers=list(tiers))
+    return [(spec.name, spec.tiers, spec.replicas) for spec in pool_specs(config)]
+
+
+def test_tiers_of_the_same_model_and_flags_share_their_workers() -> None:
+    pools = pools_of(
+        tier("quick", "a", dtype="bfloat16", tp_size=1),
+        tier("large", "b"),
+        tier("careful", "a", replicas=3, tp_size=1, dtype="bfloat16"),
+    )
+    assert pools == [("quick+careful", (0, 2), 3), ("large", (1,), 1)]
+
+
+@pytest.mark.parametrize(
+    "other", [tier("two", "b"), tier("two", "a", tp_size=2)], ids=["model", "flags"]
+)
+def test_tiers_that_differ_in_model_or_flags_have_workers_of_their_own(other: TierConfig) -> None:
+    assert [name for name, _, _ in pools_of(tier("one", "a"), other)] == ["one", "two"]
+
+
+def test_a_workers_arguments_are_the_command_lines_with_the_tiers_over_them() -> None:
+    config = CascadeConfig(
+        version=1, tiers=[tier("small", "a"), tier("large", "b", context_length=512)]
+    )
+    given = argparse.Namespace(
+        model_path=None, context_length=128, served_model_name=None, mem_fraction_static=None
+    )
+    arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
+    small, large = (arguments.for_worker(spec, 3, 0.25) for spec in pool_specs(config))
+    assert (small.model_path, small.context_length) == ("a", 128)
+    assert (large.model_path, large.context_length) == ("b", 512)
+    assert (large.base_gpu_id, large.mem_fraction_static) == (3, 0.25)
+    assert given == argparse.Namespace(
+        model_path=None, context_length=128, served_model_name=None, mem_fraction_static=None
+    )
+
+
+def test_a_memory_share_of_the_operator_wins() -> None:
+    config = make_cascade("only")
+    given = argparse.Namespace(served_model_name=None, mem_fraction_static=0.6)
+    arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
+    assert arguments.for_worker(pool_specs(config)[0], 0, 0.1).mem_fraction_static == 0.6
+
+
+@pytest.mark.parametrize(("own", "served"), [(None, "cascadia"), ("mine", "mine")])
+def test_the_server_is_called_cascadia_unless_the_operator_names_it(
+    own: str | None, served: str
+) -> None:
+    config = make_cascade("small", "large")
+    given = argparse.Namespace(served_model_name=own)
+    arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
+    server = arguments.for_server()
+    assert (server.served_model_name, server.model_path) == (served, "/models/small")
