@@ -28,6 +28,7 @@ from cascadia_sglang.workers.arguments import (
     pool_specs,
 )
 from cascadia_sglang.workers.engine import TokenizerEngine
+from cascadia_sglang.workers.fork_server import start_fork_server, threads_per_worker
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 
 logger = logging.getLogger(__name__)
@@ -58,9 +59,7 @@ def prepare_server(
     is_forking = current_platform.device_type == "cpu"
     if is_forking:
         # It imports SGLang while this process does.
-        from cascadia_sglang.workers.fork_server import start_fork_server
-
-        start_fork_server()
+        start_fork_server(worker_threads(config))
     arguments = TierArguments(namespace, config, construct)
     server_args = arguments.for_server()
     server = CascadeServer(config, arguments, calibrations, is_forking)
@@ -78,6 +77,11 @@ def _read_config(namespace: argparse.Namespace) -> CascadeConfig:
             raise ConfigError("--cascade-thresholds goes with --cascade-tiers")
         return load_cascade(Path(path))
     return cascade_from_flags(tiers, namespace.cascade_thresholds)
+
+
+def worker_threads(config: CascadeConfig) -> int:
+    """CPU threads of each worker's tensor operations."""
+    return threads_per_worker(sum(spec.replicas for spec in pool_specs(config)))
 
 
 class CascadeServer:
@@ -119,6 +123,7 @@ class CascadeServer:
             self._arguments,
             self._calibrations,
             sum(spec.replicas for spec in self._specs),
+            worker_threads(self.config),
             start_group,
             server_ports,
         )

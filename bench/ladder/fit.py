@@ -2,13 +2,14 @@
 
     python -m bench.ladder.fit
 
-The calibration split is decoded greedily; three quarters of it fit the models, the rest reports.
+Both splits are decoded greedily: the calibration split fits, the test split reports.
 """
 
 from __future__ import annotations
 
 import argparse
 
+import msgspec
 import numpy as np
 import torch
 
@@ -57,18 +58,17 @@ def fit_ridge(x_NF: FloatArray, target_N: FloatArray) -> tuple[FloatArray, float
     return weights_F, bias, float(np.std(target_N - x_NF @ weights_F - bias))
 
 
-def fit_calibration(seen: Observation, previous_N: FloatArray, fitted_N: BoolArray) -> Calibration:
-    """Fit the score and the prefix models on the rows marked in `fitted_N`, report on the rest."""
+def fit_calibration(seen: Observation, previous_N: FloatArray) -> Calibration:
+    """Fit the score and the prefix models; the report is left empty."""
     features_NF = seen.features(previous_N)
-    mean_F = features_NF[fitted_N].mean(0)
-    spread_F = features_NF[fitted_N].std(0)
+    mean_F, spread_F = features_NF.mean(0), features_NF.std(0)
     scale_F = np.where(spread_F > 1e-9, spread_F, 1.0)
     x_NF = (features_NF - mean_F) / scale_F
-    weights_F, bias = fit_logistic(x_NF[fitted_N], seen.correct_N[fitted_N])
+    weights_F, bias = fit_logistic(x_NF, seen.correct_N)
     log_odds_N = x_NF @ weights_F + bias
     prefix = []
     for tokens in CHECKPOINTS:
-        running_N = fitted_N & seen.longer_than(tokens)
+        running_N = seen.longer_than(tokens)
         if running_N.sum() < MIN_PREFIX_ROWS:
             continue
         prefix_NF = seen.prefix_features(tokens, previous_N, running_N)
@@ -78,7 +78,6 @@ def fit_calibration(seen: Observation, previous_N: FloatArray, fitted_N: BoolArr
                 tokens=tokens, weights=model[0].tolist(), bias=model[1], residual_sd=model[2]
             )
         )
-    score_N, right_N = 1 / (1 + np.exp(-log_odds_N[~fitted_N])), seen.correct_N[~fitted_N]
     return Calibration(
         version=1,
         features=list(FEATURES),
@@ -87,14 +86,8 @@ def fit_calibration(seen: Observation, previous_N: FloatArray, fitted_N: BoolArr
         weights=weights_F.tolist(),
         bias=bias,
         prefix=prefix,
-        samples=int(fitted_N.sum()),
-        report={
-            "held_out": float(len(right_N)),
-            "accuracy": float(right_N.mean()),
-            "auroc": auroc(score_N, right_N),
-            "brier": brier(score_N, right_N),
-            "ece": ece(score_N, right_N),
-        },
+        samples=len(x_NF),
+        report={},
     )
 
 
@@ -102,6 +95,17 @@ def scores(calibration: Calibration, seen: Observation, previous_N: FloatArray) 
     """Final scores [N] as a worker computes them."""
     model = ScoreModel(calibration)
     return np.array([model.score(features_F) for features_F in seen.features(previous_N)])
+
+
+def report(score_N: FloatArray, right_N: BoolArray) -> dict[str, float]:
+    """What the calibration file says about rows that did not fit it."""
+    return {
+        "held_out": float(len(right_N)),
+        "accuracy": float(right_N.mean()),
+        "auroc": auroc(score_N, right_N),
+        "brier": brier(score_N, right_N),
+        "ece": ece(score_N, right_N),
+    }
 
 
 def threshold_table(score_N: FloatArray, first_N: BoolArray, last_N: BoolArray) -> str:
@@ -121,23 +125,28 @@ def threshold_table(score_N: FloatArray, first_N: BoolArray, last_N: BoolArray) 
 def main() -> None:
     """Fit every tier's calibration file and print how good the scores are."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--rows", type=int, default=12_000)
+    parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rows = sample("calibration", args.seed, args.rows)
-    fitted_N = np.arange(len(rows)) % 4 != 0
-    previous_N = np.full(len(rows), np.nan)
+    fit_rows = sample("calibration", args.seed, args.rows)
+    test_rows = sample("test", args.seed, args.rows)
+    fit_previous_N = test_previous_N = np.full(args.rows, np.nan)
     right, scored = [], []
     for name in TIERS:
-        seen = observe(LADDER / name, rows)
-        calibration = fit_calibration(seen, previous_N, fitted_N)
-        save_calibration(calibration, LADDER / name / "calibration.json")
-        print(name, " ".join(f"{k} {v:.4g}" for k, v in calibration.report.items()))
-        previous_N = scores(calibration, seen, previous_N)
-        right.append(seen.correct_N[~fitted_N])
-        scored.append(previous_N[~fitted_N])
+        fit_seen = observe(LADDER / name, fit_rows)
+        test_seen = observe(LADDER / name, test_rows)
+        calibration = fit_calibration(fit_seen, fit_previous_N)
+        fit_previous_N = scores(calibration, fit_seen, fit_previous_N)
+        test_previous_N = scores(calibration, test_seen, test_previous_N)
+        told = report(test_previous_N, test_seen.correct_N)
+        save_calibration(
+            msgspec.structs.replace(calibration, report=told), LADDER / name / "calibration.json"
+        )
+        print(name, " ".join(f"{key} {value:.4g}" for key, value in told.items()))
+        right.append(test_seen.correct_N)
+        scored.append(test_previous_N)
     print(threshold_table(scored[0], right[0], right[-1]))
 
 

@@ -31,6 +31,7 @@ class Tier:
 
 
 _SHORT = {"add": 2, "mul": 2, "rev": 5, "sort": 5, "count": 6}
+# The families that need the most examples get more of the mix.
 _HARD_FIRST = {"add": 2.0, "mul": 1.5, "rev": 0.7}
 
 TIERS = {
@@ -51,10 +52,11 @@ TIERS = {
             seed=2,
             stages=(
                 Stage(layers=4, examples=80_000, lr_start=5e-3, lr_end=5e-3, max_sizes=_SHORT),
+                Stage(layers=4, examples=800_000, lr_start=5e-3, lr_end=5e-3, weights=_HARD_FIRST),
                 Stage(
-                    layers=4, examples=1_200_000, lr_start=5e-3, lr_end=5e-3, weights=_HARD_FIRST
+                    layers=12, examples=288_000, lr_start=3e-3, lr_end=1.08e-3, weights=_HARD_FIRST
                 ),
-                Stage(layers=12, examples=400_000, lr_start=3e-3, lr_end=0.0, weights=_HARD_FIRST),
+                Stage(layers=12, examples=75_000, lr_start=1e-3, lr_end=0.0, weights=_HARD_FIRST),
             ),
         ),
     )

@@ -20,14 +20,26 @@ _ROLE_VARIABLE = "CASCADIA_FORK_SERVER_PARENT"
 _PR_SET_PDEATHSIG = 1
 
 
-def start_fork_server() -> None:
+def threads_per_worker(worker_count: int) -> int:
+    """A worker's share of this host's cores, one core being left to the server process."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return max(1, int(os.environ["OMP_NUM_THREADS"].split(",")[0]))
+    return max(1, (len(os.sched_getaffinity(0)) - 1) // worker_count)
+
+
+def start_fork_server(threads: int) -> None:
     """Start the fork server, which imports in the background. Call it from the main thread.
 
     The parent-death signal is bound to the thread that starts the fork server.
+
+    Args:
+        threads: of each worker's tensor operations. The libraries read it when they are loaded;
+            threads beyond a worker's share would spin on its neighbours' cores.
     """
     multiprocessing.set_start_method("forkserver", force=True)
     multiprocessing.set_forkserver_preload(list(PRELOAD))
     os.environ[_ROLE_VARIABLE] = str(os.getpid())
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     # Importing SGLang asks for CUDA; the driver's own count does not initialise it, which would
     # poison every fork.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")

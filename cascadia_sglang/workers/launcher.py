@@ -89,12 +89,13 @@ class Launcher:
         arguments: TierArguments,
         calibrations: dict[int, str],
         worker_count: int,
+        threads: int,
         start_group: StartGroup,
         server_ports: PortArgs,
     ) -> None:
         self._arguments = arguments
         self._calibrations = calibrations
-        self._threads = max(1, len(os.sched_getaffinity(0)) // worker_count)
+        self._threads = threads
         # Twice the planned number may run while capacity moves.
         on_host = current_platform.device_type == "cpu"
         self._memory_share = HOST_MEMORY_SHARE / (2 * worker_count) if on_host else None

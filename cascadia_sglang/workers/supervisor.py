@@ -17,9 +17,11 @@ from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 
 logger = logging.getLogger(__name__)
 
-DRAIN_S = 7.0
+DRAIN_S = 5.5
+# Workers that have not ended by then are killed.
+JOIN_S = 7.0
 # Everything has ended by then, whatever hangs.
-EXIT_S = 9.5
+EXIT_S = 9.0
 
 
 class Supervisor:
@@ -83,7 +85,7 @@ class Supervisor:
         for worker in list(self._pool):
             self._pool.drain(worker)
             sock_send(worker.socket, ShutdownReq())
-        await asyncio.to_thread(self._join, started + EXIT_S - 1.0)
+        await asyncio.to_thread(self._join, started + JOIN_S)
         if manager._server_stop_hook is not None:
             manager._server_stop_hook()
 

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from bench.ladder.export import LADDER
-from bench.ladder.fit import fit_calibration, fit_logistic, fit_ridge, scores, threshold_table
+from bench.ladder.fit import (
+    fit_calibration,
+    fit_logistic,
+    fit_ridge,
+    report,
+    scores,
+    threshold_table,
+)
 from bench.ladder.metrics import auroc, brier, ece
 from bench.ladder.observe import Observation, observe
 from bench.ladder.splits import sample
@@ -78,10 +85,12 @@ def test_prefix_state_has_as_many_tokens_as_its_checkpoint(seen: Observation) ->
 
 
 def test_fitted_calibration_separates_right_from_wrong(seen: Observation) -> None:
-    previous_N = np.full(600, np.nan)
-    calibration = fit_calibration(seen, previous_N, np.arange(600) % 4 != 0)
-    assert calibration.report["auroc"] > 0.85
-    assert auroc(scores(calibration, seen, previous_N), seen.correct_N) > 0.85
+    calibration = fit_calibration(seen, np.full(600, np.nan))
+    others = observe(LADDER / "small", sample("test", 1, 300))
+    told = report(scores(calibration, others, np.full(300, np.nan)), others.correct_N)
+    assert told["held_out"] == 300
+    assert told["auroc"] > 0.85
+    assert told["ece"] < 0.15
     assert [model.tokens for model in calibration.prefix][:2] == [2, 4]
 
 

@@ -1,0 +1,30 @@
+"""A cascade server that asks for one more worker of its first tier once it serves."""
+
+import asyncio
+import gc
+import sys
+import threading
+import time
+
+from sglang.launch_server import run_server
+from sglang.srt.plugins import load_plugins
+from sglang.srt.server_args import prepare_server_args
+
+
+def add_worker() -> None:
+    from cascadia_sglang.server import CascadeServer
+
+    server = next(found for found in gc.get_objects() if isinstance(found, CascadeServer))
+    while server._supervisor is None:
+        time.sleep(0.2)
+    loop = server._manager.event_loop
+    started = time.monotonic()
+    asyncio.run_coroutine_threadsafe(server.add_worker("small"), loop).result(60)
+    print(f"added a worker in {time.monotonic() - started:.2f} s", flush=True)
+
+
+if __name__ == "__main__":
+    load_plugins()
+    server_args = prepare_server_args(sys.argv[1:])
+    threading.Thread(target=add_worker, daemon=True).start()
+    run_server(server_args)

@@ -1,0 +1,100 @@
+"""The real server on the real demo models, started as a user would start it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_S = 120.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Server:
+    """A running server process and how to talk to it."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, timeout: float = 60.0) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=timeout)
+
+    def status(self) -> dict:
+        with self.client() as client:
+            return client.get("/cascadia/status").json()
+
+    def family(self) -> list[psutil.Process]:
+        """The main process and everything below it."""
+        main = psutil.Process(self.process.pid)
+        return [main, *main.children(recursive=True)]
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended:\n{self.log.read_text()[-3000:]}")
+            try:
+                if httpx.get(f"{self.url}/health_generate", timeout=30).status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.25)
+        raise RuntimeError(f"not ready in {READY_S:.0f} s:\n{self.log.read_text()[-3000:]}")
+
+    def stop(self) -> None:
+        """End it and whatever it started, however it stands."""
+        if self.process.poll() is None:
+            family = self.family()
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                pass
+            for process in family:
+                if process.is_running():
+                    process.kill()
+            self.process.wait(15)
+
+
+def start(folder: Path, *arguments: str, command: tuple[str, ...] | None = None) -> Server:
+    """Start a server with these arguments after `sglang.launch_server`, or another command."""
+    port = free_port()
+    log = folder / f"server-{port}.log"
+    launch = command or (sys.executable, "-m", "sglang.launch_server")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*launch, *arguments, "--port", str(port)],
+            cwd=ROOT,
+            env=environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Server(process, port, log)
+
+
+CASCADE = ("--plugin", "cascadia", "--cascade-config", "bench/ladder/cascade.yaml")
+
+
+def gone(processes: list[psutil.Process], within_s: float) -> list[psutil.Process]:
+    """The processes that are still there after this time."""
+    _, alive = psutil.wait_procs(processes, timeout=within_s)
+    return [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
