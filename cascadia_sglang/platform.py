@@ -30,7 +30,7 @@ class NativeCpuPlatform(CpuDeviceMixin, SRTPlatform):
     def get_dispatch_key_name(self) -> str:
         return "native"
 
-    def get_device(self, device_id: int = 0) -> str:  # type: ignore[override]
+    def get_device(self, device_id: int = 0) -> str:
         """The name, as the base class says; the CPU mixin's `torch.device` breaks the defaults."""
         del device_id
         return "cpu"

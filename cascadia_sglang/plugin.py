@@ -21,7 +21,8 @@ def serve_backend() -> Any:
 
     def detect(request: ServeRequest) -> ServeBackendDetection:
         asked = "--plugin=cascadia" in request.argv or any(
-            pair == ("--plugin", "cascadia") for pair in zip(request.argv, request.argv[1:])
+            pair == ("--plugin", "cascadia")
+            for pair in zip(request.argv, request.argv[1:], strict=False)
         )
         return ServeBackendDetection.MATCH if asked else ServeBackendDetection.NO_MATCH
 

@@ -18,8 +18,9 @@ from cascadia_sglang.errors import ConfigError, RequestError, WorkerError
 from cascadia_sglang.http.trace import SCOPE_KEY, sglang_error
 from cascadia_sglang.judge.calibration import load_calibration
 from cascadia_sglang.messages import AttemptOrder
+from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.attempt import attempt_rid
-from cascadia_sglang.router.cascade import CascadeRouter, Outcome
+from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.workers.arguments import (
     PoolSpec,
@@ -52,9 +53,14 @@ def prepare_server(
     for path in calibrations.values():
         load_calibration(Path(path))
 
-    from cascadia_patches.registry import ARGUMENT_PATCHES, SERVER_PATCHES, apply_patches
-    from cascadia_patches.registry import verify_patches
     from sglang.srt.platforms import current_platform
+
+    from cascadia_patches.registry import (
+        ARGUMENT_PATCHES,
+        SERVER_PATCHES,
+        apply_patches,
+        verify_patches,
+    )
 
     is_forking = current_platform.device_type == "cpu"
     if is_forking:
@@ -214,9 +220,9 @@ class CascadeServer:
 
         Embeddings, health checks and whatever else is no question to the cascade go to one worker.
         """
+        from sglang.srt.constants import HEALTH_CHECK_RID_PREFIX
         from sglang.srt.managers.io_struct import GenerateReqInput
         from sglang.srt.managers.tokenizer_manager import ServerStatus
-        from sglang.srt.constants import HEALTH_CHECK_RID_PREFIX
 
         self._manager.auto_create_handle_loop()
         self.engine.connect(self._manager, generate)

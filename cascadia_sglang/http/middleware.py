@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace
-from cascadia_sglang.router.cascade import Outcome
+from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.controls import PREFIX, parse_controls
 
 _PREFIX = PREFIX.encode()
@@ -32,8 +32,11 @@ class CascadeMiddleware:
                 self._on_startup()
             await self._app(scope, receive, send)
             return
-        ours = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]
-                if k.startswith(_PREFIX)}
+        ours = {
+            k.decode("latin-1"): v.decode("latin-1")
+            for k, v in scope["headers"]
+            if k.startswith(_PREFIX)
+        }
         try:
             trace = Trace(parse_controls(ours, self._config))
         except RequestError as error:

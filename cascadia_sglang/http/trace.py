@@ -7,7 +7,7 @@ from typing import Any
 import fastapi
 
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.router.cascade import Outcome
+from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.controls import Controls, tier_of_model
 
 SCOPE_KEY = "cascadia"
@@ -49,4 +49,7 @@ def sglang_error(error: RequestError, request: Any, http_request: Any) -> Except
         plain.status_code = error.status  # type: ignore[attr-defined]
         return plain
     headers = {"Retry-After": "1"} if error.status == 503 else None
-    return fastapi.HTTPException(status_code=error.status, detail=str(error), headers=headers)
+    refusal: Exception = fastapi.HTTPException(
+        status_code=error.status, detail=str(error), headers=headers
+    )
+    return refusal

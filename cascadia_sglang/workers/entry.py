@@ -4,10 +4,10 @@ import os
 from typing import Any
 
 import torch
-from cascadia_patches.registry import JUDGE_PATCHES, apply_patches
 from sglang.srt.managers.scheduler import run_scheduler_process
 from sglang.srt.server_args import ServerArgs
 
+from cascadia_patches.registry import JUDGE_PATCHES, apply_patches
 from cascadia_sglang.judge.observer import Judge
 from cascadia_sglang.messages import WorkerSpec
 

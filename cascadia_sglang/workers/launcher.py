@@ -64,9 +64,7 @@ class WorkerHandle:
                 f"a worker of tier {self.pool.name} ({self.pool.model_path}) did not start: {error}"
             ) from error
         input_tokens = self.result.scheduler_infos[0]["max_req_input_len"]
-        self.limits = Limits(
-            context_tokens=self.limits.context_tokens, input_tokens=input_tokens
-        )
+        self.limits = Limits(context_tokens=self.limits.context_tokens, input_tokens=input_tokens)
 
     def kill(self) -> None:
         """End every rank at once."""

@@ -43,7 +43,8 @@ def _build(_: None) -> Callable[..., None]:
             "--cascade-tiers", help="Tiers without a file, smallest first: small=PATH,large=PATH."
         )
         group.add_argument(
-            "--cascade-thresholds", help="With --cascade-tiers: one number in [0, 1] a tier but the last."
+            "--cascade-thresholds",
+            help="With --cascade-tiers: one number in [0, 1] a tier but the last.",
         )
 
     return add_cascade_flags

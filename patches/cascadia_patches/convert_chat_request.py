@@ -1,16 +1,15 @@
 """AROUND hook on OpenAIServingChat._convert_to_internal_request: note the model's name.
 
 Upstream: turns an OpenAI request into the engine's own, which has no model name. Runs in a thread.
-We need: the tier that `model` pins (chat completions; Anthropic's messages come through it too); a name that is neither a tier nor the
-cascade is a 404.
+We need: the tier that `model` pins (chat completions; Anthropic's messages come through it too).
+A name that is neither a tier nor the cascade is a 404.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from cascadia_sglang.http.trace import note_model
-
 from cascadia_patches.registry import PatchSpec
+from cascadia_sglang.http.trace import note_model
 
 
 def _build(server: Any) -> Callable[..., Any]:

@@ -8,9 +8,8 @@ cascade is a 404.
 from collections.abc import Callable
 from typing import Any
 
-from cascadia_sglang.http.trace import note_model
-
 from cascadia_patches.registry import PatchSpec
+from cascadia_sglang.http.trace import note_model
 
 
 def _build(server: Any) -> Callable[..., Any]:

@@ -11,9 +11,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cascadia_sglang.errors import CascadiaError
-
 from cascadia_patches.registry import PatchSpec
+from cascadia_sglang.errors import CascadiaError
 
 
 def _build(server: Any) -> Callable[..., Any]:
@@ -22,7 +21,7 @@ def _build(server: Any) -> Callable[..., Any]:
         cls: type,
         _server_args: Any,
         port_args: Any,
-        _run_scheduler: Callable[..., None],
+        _run_scheduler_process_func: Callable[..., None],
         **options: Any,
     ) -> Any:
         from sglang.srt.entrypoints.engine import SchedulerInitResult

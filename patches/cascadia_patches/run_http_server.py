@@ -11,9 +11,7 @@ from cascadia_patches.registry import PatchSpec
 
 
 def _build(server: Any) -> Callable[..., None]:
-    def add_routes(
-        _server_args: Any, tokenizer_manager: Any, *_args: Any, **_options: Any
-    ) -> None:
+    def add_routes(_server_args: Any, tokenizer_manager: Any, *_args: Any, **_options: Any) -> None:
         from sglang.srt.entrypoints.http_server import app
 
         from cascadia_sglang.http.install import install

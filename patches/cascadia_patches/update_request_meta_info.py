@@ -7,9 +7,8 @@ We need: the one report of a finished attempt, for the router alone.
 from collections.abc import Callable
 from typing import Any
 
-from cascadia_sglang.messages import REPORT_KEY
-
 from cascadia_patches.registry import PatchSpec
+from cascadia_sglang.messages import REPORT_KEY
 
 
 def _build(_server: Any) -> Callable[..., None]:

@@ -1,5 +1,6 @@
 """The real server on the real demo models, started as a user would start it."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -63,10 +64,8 @@ class Server:
         if self.process.poll() is None:
             family = self.family()
             self.process.send_signal(signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                pass
             for process in family:
                 if process.is_running():
                     process.kill()

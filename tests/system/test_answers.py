@@ -88,9 +88,11 @@ def test_these_names_mean_the_cascade(demo, model):
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_unknown_model_is_a_404(demo, route, stream):
     body = {"model": "gpt-4", "stream": stream}
-    body |= {"prompt": EASY} if route == "completions" else {
-        "messages": [{"role": "user", "content": EASY}]
-    }
+    body |= (
+        {"prompt": EASY}
+        if route == "completions"
+        else {"messages": [{"role": "user", "content": EASY}]}
+    )
     with demo.client() as client:
         response = client.post(f"/v1/{route}", json=body)
     assert response.status_code == 404

@@ -7,7 +7,8 @@ from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.router.cascade import CascadeRouter, Outcome
+from cascadia_sglang.router.active import Outcome
+from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.testing import (
     FakeEngine,

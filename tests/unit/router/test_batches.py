@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascadia_sglang.router.cascade import Outcome
+from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.testing import (
     FakeEngine,
     Reply,

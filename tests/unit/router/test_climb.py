@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from cascadia_sglang.config import JudgeConfig
-from cascadia_sglang.router.cascade import CascadeRouter, Outcome
+from cascadia_sglang.router.active import Outcome
+from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.testing import (
     FakeEngine,

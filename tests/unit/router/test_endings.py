@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from cascadia_sglang.errors import RequestError
+from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.attempt import attempt_rid
-from cascadia_sglang.router.cascade import CascadeRouter, Outcome
+from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.testing import (
     FakeEngine,
