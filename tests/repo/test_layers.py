@@ -1,0 +1,121 @@
+"""Who may import whom."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.repo.source import Source, product_files
+
+PACKAGES = ("cascadia_sglang", "cascadia_kernels", "cascadia_patches")
+
+# What everyone may use, and what itself uses nothing of the rest.
+BASE = (
+    "cascadia_sglang.config",
+    "cascadia_sglang.errors",
+    "cascadia_sglang.messages",
+    "cascadia_sglang.metrics",
+)
+
+# Modules that begin so, and all that they may import of the project besides themselves.
+OWN_IMPORTS = {
+    "cascadia_kernels": (),
+    **dict.fromkeys(BASE, BASE),
+    "cascadia_sglang.judge": (*BASE, "cascadia_kernels"),
+    "cascadia_sglang.router": (*BASE, "cascadia_sglang.judge"),
+    "cascadia_sglang.planner": BASE,
+    "cascadia_sglang.prefix": (*BASE, "cascadia_sglang.router"),
+    "cascadia_sglang.testing": (*BASE, "cascadia_sglang.router"),
+}
+
+# A library, and the modules that may import it.
+LIBRARIES = {
+    "sglang": (
+        "cascadia_sglang.plugin",
+        "cascadia_sglang.platform",
+        "cascadia_sglang.server",
+        "cascadia_sglang.workers",
+        "cascadia_sglang.judge.observer",
+        "cascadia_sglang.http",
+        "cascadia_patches",
+        "bench",
+    ),
+    "torch": (
+        "cascadia_kernels",
+        "cascadia_sglang.judge.observer",
+        "cascadia_sglang.platform",
+        "cascadia_sglang.workers",
+        "bench",
+    ),
+    "triton": ("cascadia_kernels", "bench"),
+    "highspy": ("cascadia_sglang.planner.milp",),
+    "fastapi": ("cascadia_sglang.http", "cascadia_patches", "bench"),
+    "starlette": ("cascadia_sglang.http",),
+}
+
+# All that the kernels may import besides Python's own library.
+KERNEL_LIBRARIES = ("torch", "triton")
+
+
+def is_within(module: str, *roots: str) -> bool:
+    return any(module == root or module.startswith(f"{root}.") for root in roots)
+
+
+def test_the_walk_sees_every_package() -> None:
+    seen = {source.module.split(".")[0] for source in product_files()}
+    assert seen == {*PACKAGES, "bench"}
+
+
+@pytest.mark.parametrize("layer", OWN_IMPORTS)
+def test_a_layer_imports_only_those_below_it(layer: str) -> None:
+    found = [
+        f"{source}:{line} imports {module}"
+        for source in product_files()
+        if is_within(source.module, layer)
+        for line, module in source.imports()
+        if is_within(module, *PACKAGES, "bench")
+        and not is_within(module, layer, *OWN_IMPORTS[layer])
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
+    found = [
+        f"{source}:{line} imports {module}"
+        for source in product_files()
+        if not is_within(source.module, *LIBRARIES[library])
+        for line, module in source.imports()
+        if is_within(module, library)
+    ]
+    assert found == []
+
+
+def test_kernels_import_torch_and_triton_only() -> None:
+    allowed = (*sys.stdlib_module_names, *KERNEL_LIBRARIES, "cascadia_kernels")
+    found = [
+        f"{source}:{line} imports {module}"
+        for source in product_files()
+        if is_within(source.module, "cascadia_kernels")
+        for line, module in source.imports()
+        if not is_within(module, *allowed)
+    ]
+    assert found == []
+
+
+def test_no_package_imports_tests_or_benches() -> None:
+    found = [
+        f"{source}:{line} imports {module}"
+        for source in product_files()
+        if is_within(source.module, *PACKAGES)
+        for line, module in source.imports()
+        if is_within(module, "tests", "bench", "pytest", "hypothesis")
+    ]
+    assert found == []
+
+
+def test_an_import_is_seen_wherever_it_stands() -> None:
+    text = "def f():\n    from sglang.srt import utils\nimport triton.language as tl\n"
+    source = Source(Path("x.py"), "x", text, ast.parse(text))
+    assert sorted(source.imports()) == [(2, "sglang.srt.utils"), (3, "triton.language")]

@@ -1,0 +1,100 @@
+"""What every file of the project keeps to."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+
+from tests.repo.source import ROOT, Source, files_of_tests, product_files
+
+MAX_LINES = 300
+
+# Names that say nothing of what is inside.
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
+
+
+def test_no_module_is_longer_than_300_lines() -> None:
+    lengths = {str(source): len(source.text.splitlines()) for source in product_files()}
+    assert {path: length for path, length in lengths.items() if length > MAX_LINES} == {}
+
+
+def test_every_module_begins_with_what_it_is_for() -> None:
+    missing = [
+        str(source)
+        for source in (*product_files(), *files_of_tests())
+        if not ast.get_docstring(source.tree)
+    ]
+    assert missing == []
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    assert [str(s) for s in product_files() if VAGUE_NAMES & set(s.module.split("."))] == []
+
+
+def test_imports_are_absolute() -> None:
+    relative = [
+        f"{source}:{node.lineno}"
+        for source in (*product_files(), *files_of_tests())
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.ImportFrom) and node.level > 0
+    ]
+    assert relative == []
+
+
+def silent_handlers(source: Source) -> Iterator[int]:
+    """Lines of `except` clauses that do nothing."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ExceptHandler) and all(
+            isinstance(inner, ast.Pass)
+            or (isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Constant))
+            for inner in node.body
+        ):
+            yield node.lineno
+
+
+def test_no_exception_is_swallowed() -> None:
+    found = [f"{source}:{line}" for source in product_files() for line in silent_handlers(source)]
+    assert found == []
+
+
+def test_a_swallowed_exception_would_be_seen() -> None:
+    text = "try:\n    f()\nexcept OSError:\n    pass\n"
+    assert list(silent_handlers(Source(ROOT / "x.py", "x", text, ast.parse(text)))) == [3]
+
+
+def exported(source: Source) -> list[str]:
+    """What a module's `__all__` lists."""
+    for node in source.tree.body:
+        if isinstance(node, ast.Assign) and any(
+            isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets
+        ):
+            names: list[str] = ast.literal_eval(node.value)
+            return names
+    return []
+
+
+def test_what_a_module_exports_is_bound_in_it() -> None:
+    for source in product_files():
+        names = exported(source)
+        bound = {
+            alias.asname or alias.name
+            for node in source.tree.body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        bound |= {node.name for node in source.tree.body if hasattr(node, "name")}
+        assert set(names) <= bound, source
+        assert len(set(names)) == len(names), source
+
+
+def test_the_kernels_say_what_they_export() -> None:
+    (package,) = (source for source in product_files() if source.module == "cascadia_kernels")
+    assert {"row_statistics", "fold_sampled"} <= set(exported(package))
+
+
+def test_the_changelog_has_a_section_for_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    sections = re.findall(
+        r"^## \[?(Unreleased|[0-9.]+)\]?", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    assert "Unreleased" in sections or version in sections
