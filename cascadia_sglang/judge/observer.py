@@ -7,6 +7,7 @@ says so once in the log and leaves the answer without a score; it never fails a 
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +160,7 @@ class _Observed:
     statistics: RowStatistics
     logits_BV: torch.Tensor  # SGLang's buffer, which the sampler overwrites
     temperature_B: torch.Tensor | None
-    probability_is_raw: bool
+    changed_B: torch.Tensor | None  # rows whose probabilities are not of these logits
 
 
 class JudgeObserver:
@@ -183,9 +184,7 @@ class JudgeObserver:
                 statistics=row_statistics(logits, temperature_B),
                 logits_BV=logits,
                 temperature_B=temperature_B,
-                # A mask or a bias comes between these logits and the sampler's probabilities.
-                probability_is_raw=sampling_info.grammar_mask is None
-                and sampling_info.logit_bias is None,
+                changed_B=_changed_rows(sampling_info, logits),
             )
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
             self._judge.report_failure(error)
@@ -194,9 +193,11 @@ class JudgeObserver:
     def after_sample(self, state: _Observed, token_ids: torch.Tensor) -> "DeviceStepValues | None":
         try:
             probability_B = None
-            if state.temperature_B is not None and state.probability_is_raw:
+            if state.temperature_B is not None:
                 ids_B1 = token_ids.to(torch.int64).unsqueeze(-1)
                 probability_B = state.logits_BV.gather(-1, ids_B1).squeeze(-1)
+                if state.changed_B is not None:
+                    probability_B.masked_fill_(state.changed_B, math.nan)
             values = fold_sampled(state.statistics, token_ids, probability_B, state.temperature_B)
             return DeviceStepValues(values, self._judge)
         except Exception as error:  # noqa: BLE001
@@ -227,6 +228,31 @@ class HostStepValues:
             self.judge.consume(batch.reqs, commits, self.values_B5.numpy().astype(np.float64))
         except Exception as error:  # noqa: BLE001
             self.judge.report_failure(error)
+
+
+def _changed_rows(
+    sampling_info: "SamplingBatchInfo", logits_BV: torch.Tensor
+) -> torch.Tensor | None:
+    """Rows that a grammar, bias or processor of their own changes before the sampler, [B] bool.
+
+    Row by row, so that what a request asks for does not change its neighbours' step values. None
+    where no request of the batch asks for any.
+    """
+    has_grammar = sampling_info.grammar_mask is not None
+    has_bias = sampling_info.logit_bias is not None
+    has_processor = sampling_info.has_custom_logit_processor
+    if not (has_grammar or has_bias or has_processor):
+        return None
+    changed_B = torch.zeros(len(logits_BV), dtype=torch.bool, device=logits_BV.device)
+    if has_grammar:
+        rows = [row for row, grammar in enumerate(sampling_info.grammars) if grammar]
+        changed_B[rows] = True
+    if has_bias:
+        changed_B |= (sampling_info.logit_bias != 0).any(dim=-1)
+    if has_processor:
+        for entry in sampling_info.custom_logit_processor.values():
+            changed_B[entry.indices] = True
+    return changed_B
 
 
 def _is_truncated(request: "Req") -> bool:

@@ -1,0 +1,376 @@
+"""The judge in a worker: what it takes from sampling steps, and what it says of an answer."""
+
+import logging
+import math
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH
+
+from cascadia_kernels import STEP_VALUES
+from cascadia_kernels.testing import make_logits
+from cascadia_sglang.judge.calibration import Calibration, PrefixModel, ScoreModel
+from cascadia_sglang.judge.features import FEATURES, features
+from cascadia_sglang.judge.observer import HostStepValues, Judge, JudgeObserver
+from cascadia_sglang.judge.state import FloatArray, empty_states, fold_step
+from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
+
+F = len(FEATURES)
+COMMITTED: Any = object()  # a visible token; the judge asks only whether there is one
+SURE, UNSURE = [-0.1, 0.2, 3.0, 4.0, 1.0], [-3.0, 2.0, 0.1, 0.5, 1.0]
+
+
+def make_model(bias: float = 0.0, weight: float = 1.0) -> ScoreModel:
+    """Scores by the mean log-probability alone, after 2 tokens too."""
+    weights = [weight if name == "mean_logprob" else 0.0 for name in FEATURES]
+    return ScoreModel(
+        Calibration(
+            version=1,
+            features=list(FEATURES),
+            mean=[0.0] * F,
+            scale=[1.0] * F,
+            weights=weights,
+            bias=bias,
+            prefix=[PrefixModel(tokens=2, weights=weights, bias=bias, residual_sd=0.1)],
+            samples=1,
+            report={},
+        )
+    )
+
+
+@dataclass(eq=False)
+class FakeReq:
+    """What the judge needs of SGLang's `Req`."""
+
+    sampling_params: Any
+    origin_input_ids: list[int] = field(default_factory=lambda: [1, 2, 3])
+    finished_reason: Any = None
+    to_finish: Any = None
+
+    def finished(self) -> bool:
+        return self.finished_reason is not None
+
+
+def make_req(
+    tier_index: int | None = 0,
+    threshold: float = 0.5,
+    early_abort: float | None = None,
+    previous_score: float | None = None,
+) -> FakeReq:
+    """A request that the router sent; one of someone else's where the tier is None."""
+    if tier_index is None:
+        return FakeReq(SimpleNamespace(custom_params=None))
+    order = AttemptOrder(
+        tier_index=tier_index,
+        threshold=threshold,
+        early_abort=early_abort,
+        previous_score=previous_score,
+    )
+    return FakeReq(SimpleNamespace(custom_params={ATTEMPT_KEY: order.to_params()}))
+
+
+def step(judge: Judge, *pairs: tuple[FakeReq, list[float]]) -> None:
+    """One decoding step in which every request gets a visible token."""
+    requests: Any = [request for request, _ in pairs]
+    judge.consume(requests, [COMMITTED] * len(pairs), np.array([values for _, values in pairs]))
+
+
+def finish(request: FakeReq, reason: Any = "stop") -> None:
+    request.finished_reason = reason
+
+
+def report_of(judge: Judge, request: Any) -> Any:
+    (found,) = judge.reports([request])
+    return found[0] if found else None
+
+
+def plain_features(
+    answer: list[list[float]], truncated: bool = False, previous: float = math.nan
+) -> FloatArray:
+    states_NS = empty_states(1)
+    for values in answer:
+        fold_step(states_NS, np.array([0]), np.array([values]))
+    row: FloatArray = features(
+        states_NS, np.array([3.0]), np.array([float(truncated)]), np.array([previous])
+    )[0]
+    return row
+
+
+# Answers
+
+
+def test_a_finished_answer_has_the_score_of_its_tokens() -> None:
+    judge, request = Judge({0: make_model()}), make_req()
+    step(judge, (request, SURE))
+    finish(request)
+    step(judge, (request, UNSURE))
+    expected = make_model().score(plain_features([SURE, UNSURE]))
+    assert report_of(judge, request) == {"score": expected, "early_abort": False}
+    assert expected == pytest.approx(1 / (1 + math.exp(1.55)))
+
+
+def test_an_answer_on_its_way_has_no_report() -> None:
+    judge, request = Judge({0: make_model()}), make_req()
+    step(judge, (request, SURE))
+    assert report_of(judge, request) is None
+
+
+def test_the_requests_of_a_batch_do_not_mix() -> None:
+    judge, sure, unsure = Judge({0: make_model()}), make_req(), make_req()
+    step(judge, (sure, SURE), (unsure, UNSURE))
+    finish(sure)
+    finish(unsure)
+    step(judge, (unsure, UNSURE), (sure, SURE))
+    model = make_model()
+    assert report_of(judge, sure)["score"] == model.score(plain_features([SURE, SURE]))
+    assert report_of(judge, unsure)["score"] == model.score(plain_features([UNSURE, UNSURE]))
+
+
+def test_a_step_without_a_visible_token_counts_for_nothing() -> None:
+    judge, request = Judge({0: make_model()}), make_req()
+    judge.consume([request], [None], np.array([UNSURE]))  # type: ignore[list-item]
+    finish(request)
+    step(judge, (request, SURE))
+    assert report_of(judge, request)["score"] == make_model().score(plain_features([SURE]))
+
+
+def test_a_tier_is_judged_by_its_own_calibration() -> None:
+    judge = Judge({0: make_model(bias=-2.0), 2: make_model(bias=2.0)})
+    first, third = make_req(tier_index=0), make_req(tier_index=2)
+    finish(first)
+    finish(third)
+    step(judge, (first, SURE), (third, SURE))
+    assert report_of(judge, first)["score"] < 0.5 < report_of(judge, third)["score"]
+
+
+@pytest.mark.parametrize("tier_index", [None, 1], ids=["not-the-routers", "no-calibration"])
+def test_a_request_that_is_not_judged_has_no_report(tier_index: int | None) -> None:
+    judge, request = Judge({0: make_model()}), make_req(tier_index=tier_index)
+    finish(request)
+    step(judge, (request, SURE))
+    assert report_of(judge, request) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "truncated"), [(FINISH_LENGTH(length=4), True), ("stop", False)], ids=["yes", "no"]
+)
+def test_the_score_knows_whether_the_answer_was_cut_off(reason: Any, truncated: bool) -> None:
+    model = ScoreModel(truncation_calibration())
+    judge, request = Judge({0: model}), make_req()
+    finish(request, reason)
+    step(judge, (request, SURE))
+    assert report_of(judge, request)["score"] == model.score(plain_features([SURE], truncated))
+    assert (report_of(judge, request)["score"] < 0.5) == truncated
+
+
+def truncation_calibration() -> Calibration:
+    return Calibration(
+        version=1,
+        features=list(FEATURES),
+        mean=[0.0] * F,
+        scale=[1.0] * F,
+        weights=[-2.0 if name == "truncated" else 0.0 for name in FEATURES],
+        bias=1.0,
+        prefix=[],
+        samples=1,
+        report={},
+    )
+
+
+def test_the_score_knows_the_score_of_the_tier_before() -> None:
+    weights = [1.0 if name == "previous_logit" else 0.0 for name in FEATURES]
+    calibration = Calibration(
+        version=1,
+        features=list(FEATURES),
+        mean=[0.0] * F,
+        scale=[1.0] * F,
+        weights=weights,
+        bias=0.0,
+        prefix=[],
+        samples=1,
+        report={},
+    )
+    judge, request = Judge({1: ScoreModel(calibration)}), make_req(1, previous_score=0.9)
+    finish(request)
+    step(judge, (request, SURE))
+    assert report_of(judge, request)["score"] == pytest.approx(0.9)
+
+
+def test_an_answer_that_cannot_be_rated_has_a_report_without_a_score() -> None:
+    judge, request = Judge({0: make_model()}), make_req()
+    finish(request)
+    step(judge, (request, [math.nan, 1.0, 1.0, 1.0, 1.0]))
+    assert report_of(judge, request) == {"score": None, "early_abort": False}
+
+
+# Early abort
+
+
+def test_a_hopeless_attempt_is_ended_at_its_checkpoint() -> None:
+    judge, request = Judge({0: make_model()}), make_req(threshold=0.9, early_abort=0.05)
+    step(judge, (request, UNSURE))
+    assert request.to_finish is None
+    step(judge, (request, UNSURE))
+    assert isinstance(request.to_finish, FINISH_ABORT)
+    finish(request, request.to_finish)
+    report = report_of(judge, request)
+    assert report["early_abort"]
+    assert report["score"] < 0.05
+
+
+def test_tokens_after_an_early_abort_change_nothing() -> None:
+    judge, request = Judge({0: make_model()}), make_req(threshold=0.9, early_abort=0.05)
+    step(judge, (request, UNSURE))
+    step(judge, (request, UNSURE))
+    finish(request, request.to_finish)
+    before = report_of(judge, request)
+    step(judge, (request, SURE))
+    assert report_of(judge, request) == before
+
+
+@pytest.mark.parametrize(
+    ("values", "early_abort", "threshold"),
+    [(SURE, 0.05, 0.4), (UNSURE, None, 0.9), (UNSURE, 0.05, 0.001)],
+    ids=["hopeful", "not-asked-for", "low-threshold"],
+)
+def test_an_attempt_goes_on_where_it_has_a_chance_or_nobody_asked(
+    values: list[float], early_abort: float | None, threshold: float
+) -> None:
+    judge = Judge({0: make_model()})
+    request = make_req(threshold=threshold, early_abort=early_abort)
+    for _ in range(4):
+        step(judge, (request, values))
+    assert request.to_finish is None
+
+
+def test_an_attempt_that_finishes_at_its_checkpoint_is_rated_not_ended() -> None:
+    judge, request = Judge({0: make_model()}), make_req(threshold=0.9, early_abort=0.05)
+    step(judge, (request, UNSURE))
+    finish(request)
+    step(judge, (request, UNSURE))
+    assert request.to_finish is None
+    assert not report_of(judge, request)["early_abort"]
+
+
+# Failures
+
+
+def test_a_failing_judge_fails_no_request_and_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    judge, request = Judge({0: make_model()}), make_req()
+    broken = HostStepValues(torch.zeros(1, 2), judge)  # too few columns
+    for _ in range(3):
+        broken.consume(SimpleNamespace(reqs=[request]), [COMMITTED])  # type: ignore[arg-type]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert "without a score" in caplog.text
+    assert report_of(judge, request) is None
+
+
+def test_a_failing_observer_skips_the_step() -> None:
+    observer = JudgeObserver(Judge({}))
+    broken: Any = SimpleNamespace()
+    assert observer.before_grammar(torch.zeros(1, 4), broken) is None
+
+
+# Steps
+
+
+def make_info(rows: int, temperature: float | None = None, **changes: Any) -> Any:
+    """What the observer needs of SGLang's `SamplingBatchInfo`."""
+    info = {
+        "is_all_greedy": temperature is None,
+        "temperatures": torch.full((rows, 1), temperature or 1.0),
+        "grammar_mask": None,
+        "grammars": None,
+        "logit_bias": None,
+        "has_custom_logit_processor": False,
+        "custom_logit_processor": None,
+        **changes,
+    }
+    return SimpleNamespace(**info)
+
+
+def observe(logits_BV: torch.Tensor, tokens_B: torch.Tensor, info: Any) -> torch.Tensor:
+    """The step values of a step, with the sampler overwriting the logits as SGLang's does."""
+    observer = JudgeObserver(Judge({}))
+    buffer_BV = logits_BV.clone()
+    state = observer.before_grammar(buffer_BV, info)
+    assert state is not None
+    if not info.is_all_greedy:
+        if info.logit_bias is not None:
+            buffer_BV += info.logit_bias
+        buffer_BV.div_(info.temperatures)
+        buffer_BV[:] = buffer_BV.softmax(dim=-1)
+    values = observer.after_sample(state, tokens_B.to(torch.int32))
+    assert values is not None
+    host = values.copy_to_host(lambda tensor: tensor.clone())
+    return host.values_B5
+
+
+LOGPROB, KNOWN = STEP_VALUES.index("logprob"), STEP_VALUES.index("known")
+
+
+@pytest.mark.parametrize("temperature", [None, 1.0, 0.6], ids=["greedy", "one", "own"])
+@pytest.mark.parametrize("rank", [0, 10, 40], ids=["best", "tenth", "far"])
+def test_the_logprob_of_the_sampled_token_is_that_of_the_raw_logits(
+    temperature: float | None, rank: int
+) -> None:
+    logits_BV = make_logits(3, 100, spread=2.0)
+    tokens_B = logits_BV.sort(dim=-1, descending=True).indices[:, rank]
+    values = observe(logits_BV, tokens_B, make_info(3, temperature))
+    exact_B = logits_BV.log_softmax(dim=-1).gather(1, tokens_B.unsqueeze(-1)).squeeze(-1)
+    is_known = rank < 16 or temperature is not None
+    assert values[:, KNOWN].tolist() == [float(is_known)] * 3
+    if is_known:
+        torch.testing.assert_close(values[:, LOGPROB], exact_B, atol=1e-4, rtol=1e-5)
+    else:
+        assert bool((values[:, LOGPROB] > exact_B).all())
+
+
+BIAS = torch.zeros(3, 100)
+BIAS[1, 5] = 4.0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"grammar_mask": object(), "grammars": [None, object(), None]},
+        {"logit_bias": BIAS},
+        {
+            "has_custom_logit_processor": True,
+            "custom_logit_processor": {7: SimpleNamespace(rows=[1], indices=torch.tensor([1]))},
+        },
+    ],
+    ids=["grammar", "bias", "processor"],
+)
+def test_what_one_request_asks_for_changes_no_bit_of_its_neighbours(
+    changes: dict[str, Any],
+) -> None:
+    logits_BV = make_logits(3, 100, spread=2.0)
+    tokens_B = logits_BV.sort(dim=-1, descending=True).indices[:, 40]
+    plain = observe(logits_BV, tokens_B, make_info(3, 0.7))
+    beside = observe(logits_BV, tokens_B, make_info(3, 0.7, **changes))
+    assert torch.equal(beside[[0, 2]], plain[[0, 2]])
+    assert beside[:, KNOWN].tolist() == [1.0, 0.0, 1.0]
+
+
+def test_a_bias_that_has_left_the_batch_changes_no_bit() -> None:
+    logits_BV = make_logits(3, 100, spread=2.0)
+    tokens_B = logits_BV.sort(dim=-1, descending=True).indices[:, 40]
+    plain = observe(logits_BV, tokens_B, make_info(3, 0.7))
+    after = observe(logits_BV, tokens_B, make_info(3, 0.7, logit_bias=torch.zeros(3, 100)))
+    assert torch.equal(after, plain)
+
+
+def test_a_greedy_request_is_the_same_among_sampled_ones() -> None:
+    logits_BV = make_logits(3, 100)
+    tokens_B = logits_BV.argmax(dim=-1)
+    alone = observe(logits_BV[:1], tokens_B[:1], make_info(1))
+    mixed = make_info(3, 0.7)
+    mixed.temperatures[0] = 1.0  # as SGLang sets it for a greedy row
+    assert torch.equal(observe(logits_BV, tokens_B, mixed)[:1], alone)
