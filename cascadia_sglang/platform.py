@@ -35,6 +35,12 @@ class NativeCpuPlatform(CpuDeviceMixin, SRTPlatform):
         del device_id
         return "cpu"
 
+    def get_torch_profiler_activity_str(self) -> str:
+        return "CPU"
+
+    def get_torch_profiler_activity(self) -> torch.profiler.ProfilerActivity:
+        return torch.profiler.ProfilerActivity.CPU
+
     def apply_server_args_defaults(self, server_args: Any) -> None:
         """Idle workers sleep: polling schedulers would hold the cores that serve.
 

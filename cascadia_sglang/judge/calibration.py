@@ -56,18 +56,23 @@ class ScoreModel:
     """A calibration ready for use in a worker."""
 
     def __init__(self, calibration: Calibration) -> None:
-        self._mean = np.array(calibration.mean)
-        self._scale = np.array(calibration.scale)
-        self._weights = np.array(calibration.weights)
-        self._bias = calibration.bias
+        mean, scale = np.array(calibration.mean), np.array(calibration.scale)
+
+        def of_raw_features(weights: list[float], bias: float) -> tuple[FloatArray, float]:
+            """Weights and bias with the standardisation folded in: one product an answer."""
+            folded: FloatArray = np.array(weights) / scale
+            return folded, bias - float(folded @ mean)
+
+        self._final = of_raw_features(calibration.weights, calibration.bias)
         self._prefix = {
-            model.tokens: (np.array(model.weights), model.bias, model.residual_sd)
+            model.tokens: (*of_raw_features(model.weights, model.bias), model.residual_sd)
             for model in calibration.prefix
         }
 
     def score(self, features_F: FloatArray) -> float:
         """Probability that the finished answer is acceptable; NaN where a feature is not finite."""
-        log_odds = float(self._weights @ self._standardised(features_F)) + self._bias
+        weights, bias = self._final
+        log_odds = float(weights @ features_F) + bias
         if not math.isfinite(log_odds):
             return math.nan
         return 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, log_odds))))
@@ -82,15 +87,11 @@ class ScoreModel:
         NaN where a feature is not finite.
         """
         weights, bias, residual_sd = self._prefix[tokens]
-        expected = float(weights @ self._standardised(features_F)) + bias
+        expected = float(weights @ features_F) + bias
         if not math.isfinite(expected):
             return math.nan
         deviations = (expected - float(logit(threshold))) / residual_sd
         return 0.5 * math.erfc(-deviations / math.sqrt(2.0))
-
-    def _standardised(self, features_F: FloatArray) -> FloatArray:
-        standardised: FloatArray = (features_F - self._mean) / self._scale
-        return standardised
 
 
 def load_calibration(path: Path) -> Calibration:

@@ -131,7 +131,7 @@ class Judge:
     def _rate(self, due: list[tuple["Req", JudgedAttempt]]) -> None:
         previous = [attempt.order.previous_score for _, attempt in due]
         rows_F = features(
-            np.stack([attempt.row.state() for _, attempt in due]),
+            self._table.states(attempt.row for _, attempt in due),
             np.array([float(len(request.origin_input_ids)) for request, _ in due]),
             np.array([float(_is_truncated(request)) for request, _ in due]),
             np.array([np.nan if score is None else score for score in previous]),
@@ -139,7 +139,7 @@ class Judge:
         for (request, attempt), features_F in zip(due, rows_F, strict=True):
             if request.finished():
                 score = attempt.model.score(features_F)
-                finite = score if np.isfinite(score) else None
+                finite = score if math.isfinite(score) else None
                 attempt.report = JudgeReport(score=finite, early_abort=False)
             else:
                 self._end_if_hopeless(request, attempt, features_F)

@@ -80,6 +80,11 @@ class StateTable:
         """Fold one step; `values[i]` belongs to the i-th row."""
         fold_step(self.states_NS, np.fromiter((row.index for row in rows), np.intp), values)
 
+    def states(self, rows: Iterable["StateRow"]) -> FloatArray:
+        """Copies of some states, [n, S]."""
+        copies: FloatArray = self.states_NS[[row.index for row in rows]]
+        return copies
+
     def free_row(self, index: int) -> None:
         self._free.append(index)
 
