@@ -54,7 +54,7 @@ def row_statistics(
             f"row_statistics takes one temperature a row, got {list(temperature_B.shape)} "
             f"for logits {list(logits_BV.shape)}"
         )
-    logits_BV = logits_BV.float().contiguous()
+    logits_BV = logits_BV.float()
     columns = logits_BV.shape[1]
     best_logits_BK, best_ids_BK = logits_BV.topk(min(columns, BEST_PAIRS), dim=-1)
     top1_B = best_logits_BK.select(1, 0)

@@ -26,6 +26,13 @@ def test_samples_are_accepted_together_by_their_mean_score(
     assert engine.visits == visits
 
 
+def test_one_sample_that_was_ended_early_makes_the_prompt_climb() -> None:
+    engine = FakeEngine([Reply(score=1.0), Reply(score=1.0, early_abort=True)], GOOD)
+    answer = ask(engine, request=make_request(samples=2))
+    story = answer.items[0][0]["meta_info"]["cascadia"]
+    assert [attempt["reason"] for attempt in story["attempts"]] == ["early_abort", "last_tier"]
+
+
 def test_samples_come_back_as_a_list_in_order_under_the_callers_rids() -> None:
     engine = FakeEngine([Reply(score=0.9, seconds=2.0, tokens=1), Reply(score=0.9, tokens=2)], GOOD)
     answer = ask(engine, request=make_request(samples=2))
@@ -59,7 +66,8 @@ def test_a_batch_comes_back_in_order_whatever_finishes_first() -> None:
 
 
 def test_a_batch_tells_its_highest_tier_and_all_attempts_but_no_score() -> None:
-    replies = {"hard": Reply(score=0.3, tokens=1), "easy": Reply(score=0.9, tokens=2)}
+    easy = Reply(score=0.9, tokens=2, seconds=5.0)  # accepted after the hard one
+    replies = {"hard": Reply(score=0.3, tokens=1), "easy": easy}
     engine = FakeEngine(replies, Reply(score=0.7, tokens=10))
     answer = ask(engine, request=make_request("hard", "easy"))
     assert answer.outcome == Outcome(tier_index=1, score=None, attempts=3, tokens=13)
