@@ -249,8 +249,6 @@ def _tier_problems(tier: TierConfig, is_last: bool) -> list[str]:
     if tier.calibration is not None and not Path(tier.calibration).is_file():
         problems.append(f"calibration {tier.calibration!r} does not exist")
     if tier.reasoning is not None:
-        problems.append(f"reasoning is {tier.reasoning!r}, allowed in this release: None")
-    if tier.reasoning is not None:
         problems.append(f"reasoning is {tier.reasoning!r}, allowed in this release: null")
     if tier.replicas < 1:
         problems.append(f"replicas is {tier.replicas}, allowed: 1 or more")

@@ -56,6 +56,9 @@ class TokenizerEngine:
             return [[request]]
         # SGLang repeats the whole batch once a sample; its answers group by prompt.
         prompts, samples = request.batch_size, request.parallel_sample_num
+        if len(request.rid) < prompts * samples:
+            # A client's own list names the prompts.
+            request.rid = [f"{rid}_{sample}" for sample in range(samples) for rid in request.rid]
         return [
             [request[sample * prompts + prompt] for sample in range(samples)]
             for prompt in range(prompts)
