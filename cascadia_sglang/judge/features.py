@@ -1,12 +1,29 @@
 """What the score model sees of an answer: features of the running state.
 
+Compiled, because they are computed in the engine worker whenever an answer ends.
+
 Shape legend: N answers, S state columns, F features.
 """
 
+import math
+
+import numba
 import numpy as np
 
-from cascadia_sglang.judge import state
-from cascadia_sglang.judge.state import FloatArray
+from cascadia_sglang.judge.state import (
+    COUNT,
+    MAX_ENTROPY,
+    MIN_LOGPROB,
+    MIN_MARGIN,
+    MIN_SELF_CERTAINTY,
+    SUM_ENTROPY,
+    SUM_LOGPROB,
+    SUM_MARGIN,
+    SUM_SELF_CERTAINTY,
+    TAIL,
+    TAIL_WINDOW,
+    FloatArray,
+)
 
 FEATURES = (
     "mean_logprob",
@@ -39,6 +56,31 @@ def logit(probability: FloatArray | float) -> FloatArray:
     return cut
 
 
+@numba.njit("float64(float64)", cache=True)
+def _logit(probability: float) -> float:
+    """`logit` of one number."""
+    if probability <= 0.0:
+        return -_LOGIT_LIMIT
+    if probability >= 1.0:
+        return _LOGIT_LIMIT
+    odds = math.log(probability) - math.log1p(-probability)
+    return min(max(odds, -_LOGIT_LIMIT), _LOGIT_LIMIT)
+
+
+@numba.njit("float64(float64)", cache=True)
+def _logit_of_log(logprob: float) -> float:
+    """Log-odds from a log-probability, without losing the digits near probability 1."""
+    if math.isnan(logprob):
+        return logprob
+    if logprob >= 0.0:
+        return _LOGIT_LIMIT
+    odds = logprob - math.log(-math.expm1(logprob))
+    return min(max(odds, -_LOGIT_LIMIT), _LOGIT_LIMIT)
+
+
+@numba.njit(
+    "float64[:,:](float64[:,:], float64[:], float64[:], float64[:])", cache=True, nogil=True
+)
 def features(
     states_NS: FloatArray,
     prompt_tokens_N: FloatArray,
@@ -53,34 +95,28 @@ def features(
         truncated_N: 1 where the answer ended at its length limit, else 0.
         previous_score_N: score of the tier before, NaN where there was none.
     """
-    count = states_NS[:, state.COUNT]
-    tail = states_NS[:, state.TAIL :].sum(axis=1) / np.minimum(count, state.TAIL_WINDOW)
-    sum_logprob = states_NS[:, state.SUM_LOGPROB]
-    min_logprob = states_NS[:, state.MIN_LOGPROB]
-    columns = (
-        sum_logprob / count,
-        min_logprob,
-        sum_logprob,
-        _logit_of_log(sum_logprob),
-        _logit_of_log(min_logprob),
-        tail,
-        states_NS[:, state.SUM_ENTROPY] / count,
-        states_NS[:, state.MAX_ENTROPY],
-        states_NS[:, state.SUM_MARGIN] / count,
-        states_NS[:, state.MIN_MARGIN],
-        states_NS[:, state.SUM_SELF_CERTAINTY] / count,
-        states_NS[:, state.MIN_SELF_CERTAINTY],
-        np.log(count),
-        np.log1p(prompt_tokens_N),
-        truncated_N,
-        np.where(np.isnan(previous_score_N), 0.0, logit(np.nan_to_num(previous_score_N, nan=0.5))),
-    )
-    return np.stack(columns, axis=1)
-
-
-def _logit_of_log(logprob: FloatArray) -> FloatArray:
-    """Log-odds from a log-probability, without losing the digits near probability 1."""
-    with np.errstate(divide="ignore"):
-        complement = np.log(-np.expm1(np.minimum(logprob, 0.0)))
-    cut: FloatArray = np.clip(logprob - complement, -_LOGIT_LIMIT, _LOGIT_LIMIT)
-    return cut
+    rows_NF = np.empty((len(states_NS), len(FEATURES)))
+    for row in range(len(states_NS)):
+        answer, values = states_NS[row], rows_NF[row]
+        count = answer[COUNT]
+        tail = 0.0
+        for place in range(TAIL, TAIL + TAIL_WINDOW):
+            tail += answer[place]
+        values[0] = answer[SUM_LOGPROB] / count
+        values[1] = answer[MIN_LOGPROB]
+        values[2] = answer[SUM_LOGPROB]
+        values[3] = _logit_of_log(answer[SUM_LOGPROB])
+        values[4] = _logit_of_log(answer[MIN_LOGPROB])
+        values[5] = tail / min(count, float(TAIL_WINDOW))
+        values[6] = answer[SUM_ENTROPY] / count
+        values[7] = answer[MAX_ENTROPY]
+        values[8] = answer[SUM_MARGIN] / count
+        values[9] = answer[MIN_MARGIN]
+        values[10] = answer[SUM_SELF_CERTAINTY] / count
+        values[11] = answer[MIN_SELF_CERTAINTY]
+        values[12] = math.log(count)
+        values[13] = math.log1p(prompt_tokens_N[row])
+        values[14] = truncated_N[row]
+        previous = previous_score_N[row]
+        values[15] = 0.0 if math.isnan(previous) else _logit(previous)
+    return rows_NF

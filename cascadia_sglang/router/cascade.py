@@ -171,7 +171,8 @@ class CascadeRouter:
             if verdict is Verdict.ACCEPT:
                 return self._deliver(samples, attempts, attempt, active)
             self.escalated[tier_index] += 1
-            previous_score = attempt.score
+            # A chance of acceptance is no score: calibrations know scores of finished answers.
+            previous_score = None if attempt.early_abort else attempt.score
         return self._degraded(samples, attempts, active, 503, "no tier is available")
 
     async def _route(

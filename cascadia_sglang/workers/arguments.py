@@ -116,6 +116,11 @@ def check_arguments(namespace: argparse.Namespace, config: CascadeConfig) -> Non
                 raise ConfigError(f"{place} is {value!r}: {refused.reason}")
     if os.environ.get("SGLANG_RUST_SERVER", "0").lower() not in ("", "0", "false"):
         raise ConfigError("SGLANG_RUST_SERVER is set: the Rust server has no tokenizer manager")
+    if config.tier_index(namespace.served_model_name or "") is not None:
+        raise ConfigError(
+            f"--served-model-name {namespace.served_model_name!r} is a tier's name, "
+            "which `model` could then no longer pin"
+        )
     _check_port(namespace.host or "127.0.0.1", namespace.port)
 
 

@@ -8,7 +8,7 @@ from sglang.srt.managers.scheduler import run_scheduler_process
 from sglang.srt.server_args import ServerArgs
 
 from cascadia_patches.registry import JUDGE_PATCHES, apply_patches
-from cascadia_sglang.judge.observer import Judge
+from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.messages import WorkerSpec
 
 

@@ -15,6 +15,7 @@ PRELOAD = (
     "sglang.srt.managers.scheduler",
     "sglang.srt.managers.detokenizer_manager",
     "cascadia_sglang.workers.entry",
+    "cascadia_sglang.judge.observer",
 )
 _ROLE_VARIABLE = "CASCADIA_FORK_SERVER_PARENT"
 _PR_SET_PDEATHSIG = 1

@@ -13,10 +13,10 @@ from cascadia_patches.registry import PatchSpec
 
 def _build(judge: Any) -> Callable[..., None]:
     def install_observer(_result: None, runner: Any, *_args: Any, **_kwargs: Any) -> None:
-        from cascadia_sglang.judge.observer import JudgeObserver
+        from cascadia_sglang.judge.observer import build_observer
 
         if not runner.is_draft_worker:
-            runner.sampling_observer = JudgeObserver(judge)
+            runner.sampling_observer = build_observer(judge, runner.device)
 
     return install_observer
 

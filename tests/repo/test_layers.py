@@ -36,6 +36,7 @@ LIBRARIES = {
         "cascadia_sglang.platform",
         "cascadia_sglang.server",
         "cascadia_sglang.workers",
+        "cascadia_sglang.judge.judge",
         "cascadia_sglang.judge.observer",
         "cascadia_sglang.http",
         "cascadia_patches",
@@ -43,6 +44,7 @@ LIBRARIES = {
     ),
     "torch": (
         "cascadia_kernels",
+        "cascadia_sglang.judge.judge",
         "cascadia_sglang.judge.observer",
         "cascadia_sglang.platform",
         "cascadia_sglang.workers",

@@ -15,12 +15,13 @@ from cascadia_kernels import STEP_VALUES
 from cascadia_kernels.testing import make_logits
 from cascadia_sglang.judge.calibration import Calibration, PrefixModel, ScoreModel
 from cascadia_sglang.judge.features import FEATURES, features
-from cascadia_sglang.judge.observer import HostStepValues, Judge, JudgeObserver
+from cascadia_sglang.judge.judge import Judge
+from cascadia_sglang.judge.observer import CopiedStep, DeviceObserver
 from cascadia_sglang.judge.state import FloatArray, empty_states, fold_step
 from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
 
 F = len(FEATURES)
-COMMITTED: Any = object()  # a visible token; the judge asks only whether there is one
+COMMITTED: Any = SimpleNamespace(token_ids=(7,))  # a visible token
 SURE, UNSURE = [-0.1, 0.2, 3.0, 4.0, 1.0], [-3.0, 2.0, 0.1, 0.5, 1.0]
 
 
@@ -76,7 +77,8 @@ def make_req(
 def step(judge: Judge, *pairs: tuple[FakeReq, list[float]]) -> None:
     """One decoding step in which every request gets a visible token."""
     requests: Any = [request for request, _ in pairs]
-    judge.consume(requests, [COMMITTED] * len(pairs), np.array([values for _, values in pairs]))
+    step = CopiedStep(torch.tensor([values for _, values in pairs], dtype=torch.float64), judge)
+    judge.consume(requests, [COMMITTED] * len(pairs), step)
 
 
 def finish(request: FakeReq, reason: Any = "stop") -> None:
@@ -132,7 +134,7 @@ def test_the_requests_of_a_batch_do_not_mix() -> None:
 
 def test_a_step_without_a_visible_token_counts_for_nothing() -> None:
     judge, request = Judge({0: make_model()}), make_req()
-    judge.consume([request], [None], np.array([UNSURE]))  # type: ignore[list-item]
+    judge.consume([request], [None], CopiedStep(torch.tensor([UNSURE]), judge))  # type: ignore[list-item]
     finish(request)
     step(judge, (request, SURE))
     assert report_of(judge, request)["score"] == make_model().score(plain_features([SURE]))
@@ -263,7 +265,7 @@ def test_a_failing_judge_fails_no_request_and_says_so_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     judge, request = Judge({0: make_model()}), make_req()
-    broken = HostStepValues(torch.zeros(1, 2), judge)  # too few columns
+    broken = CopiedStep(torch.zeros(1, 2), judge)  # too few columns
     for _ in range(3):
         broken.consume(SimpleNamespace(reqs=[request]), [COMMITTED])  # type: ignore[arg-type]
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
@@ -272,7 +274,7 @@ def test_a_failing_judge_fails_no_request_and_says_so_once(
 
 
 def test_a_failing_observer_skips_the_step() -> None:
-    observer = JudgeObserver(Judge({}))
+    observer = DeviceObserver(Judge({}))
     broken: Any = SimpleNamespace()
     assert observer.before_grammar(torch.zeros(1, 4), broken) is None
 
@@ -297,7 +299,7 @@ def make_info(rows: int, temperature: float | None = None, **changes: Any) -> An
 
 def observe(logits_BV: torch.Tensor, tokens_B: torch.Tensor, info: Any) -> torch.Tensor:
     """The step values of a step, with the sampler overwriting the logits as SGLang's does."""
-    observer = JudgeObserver(Judge({}))
+    observer = DeviceObserver(Judge({}))
     buffer_BV = logits_BV.clone()
     state = observer.before_grammar(buffer_BV, info)
     assert state is not None

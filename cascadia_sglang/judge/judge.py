@@ -1,0 +1,165 @@
+"""The judge of one worker: which requests it rates, and what it says of them.
+
+What the judge learns of a request lives on the request, so retraction, chunked prefill and overlap
+cannot mix two requests up. A judge that fails says so once in the log and leaves the answer
+without a score; it never fails a request.
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH
+
+from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
+from cascadia_sglang.judge.features import features
+from cascadia_sglang.judge.state import FloatArray, StateRow, StateTable
+from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder, JudgeReport
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.auxiliary_output import CommittedTokens
+    from sglang.srt.managers.schedule_batch import Req
+
+logger = logging.getLogger(__name__)
+
+# Attribute of SGLang's `Req` that holds its `JudgedAttempt`, or None where it is not judged.
+_ATTRIBUTE = "_cascadia_attempt"
+
+
+@dataclass(slots=True)
+class JudgedAttempt:
+    """A request under the judge's eye."""
+
+    order: AttemptOrder
+    model: ScoreModel
+    row: StateRow
+    tokens: int = 0
+    report: JudgeReport | None = None
+
+
+class Step(Protocol):
+    """What a decoding step said about the rows of its batch."""
+
+    def fold(
+        self, table: StateTable, states: list[StateRow], rows: list[int], token_ids: list[int]
+    ) -> None:
+        """Fold rows of the batch, and the tokens sampled there, into some states."""
+        ...
+
+
+class Judge:
+    """Scores of one worker: the models of its tiers and the states of its requests."""
+
+    def __init__(self, models: dict[int, ScoreModel]) -> None:
+        self._models = models
+        self._table = StateTable()
+        self._failed = False
+
+    @classmethod
+    def from_files(cls, calibrations: dict[int, str]) -> "Judge":
+        """Load the calibration file of each judged tier index."""
+        return cls(
+            {
+                tier_index: ScoreModel(load_calibration(Path(path)))
+                for tier_index, path in calibrations.items()
+            }
+        )
+
+    def report_failure(self, error: Exception) -> None:
+        """Log the first failure with its trace; answers go without a score."""
+        if not self._failed:
+            self._failed = True
+            logger.error("the judge failed, answers go without a score", exc_info=error)
+
+    def consume(
+        self,
+        requests: Sequence["Req"],
+        commits: Sequence["CommittedTokens | None"],
+        step: Step,
+    ) -> None:
+        """Fold a committed step into its requests; rate those that ended or reached a checkpoint.
+
+        Row i of the step belongs to the i-th request; no commit means no visible token.
+        """
+        rows: list[int] = []
+        token_ids: list[int] = []
+        attempts: list[JudgedAttempt] = []
+        due: list[tuple[Req, JudgedAttempt]] = []
+        for index, (request, commit) in enumerate(zip(requests, commits, strict=True)):
+            if commit is None:
+                continue
+            attempt = self._attempt_of(request)
+            if attempt is None or attempt.report is not None:
+                continue
+            rows.append(index)
+            token_ids.append(commit.token_ids[-1])
+            attempts.append(attempt)
+            attempt.tokens += 1
+            if request.finished() or self._is_checkpoint(attempt):
+                due.append((request, attempt))
+        if rows:
+            step.fold(self._table, [attempt.row for attempt in attempts], rows, token_ids)
+        if due:
+            self._rate(due)
+
+    def reports(self, requests: Sequence["Req"]) -> list[list[dict[str, Any]]]:
+        """One list a request: its report where it has ended, else nothing."""
+        found: list[list[dict[str, Any]]] = []
+        for request in requests:
+            attempt: JudgedAttempt | None = getattr(request, _ATTRIBUTE, None)
+            report = attempt.report if attempt is not None and request.finished() else None
+            found.append([] if report is None else [report.to_meta()])
+        return found
+
+    def _attempt_of(self, request: "Req") -> JudgedAttempt | None:
+        try:
+            attempt: JudgedAttempt | None = getattr(request, _ATTRIBUTE)
+        except AttributeError:
+            attempt = self._new_attempt(request.sampling_params.custom_params)
+            setattr(request, _ATTRIBUTE, attempt)
+        return attempt
+
+    def _new_attempt(self, custom_params: dict[str, Any] | None) -> JudgedAttempt | None:
+        params = custom_params.get(ATTEMPT_KEY) if custom_params else None
+        model = self._models.get(params["tier_index"]) if params else None
+        if params is None or model is None:
+            return None
+        return JudgedAttempt(AttemptOrder(**params), model, self._table.new_row())
+
+    @staticmethod
+    def _is_checkpoint(attempt: JudgedAttempt) -> bool:
+        return attempt.order.early_abort is not None and attempt.model.has_checkpoint(
+            attempt.tokens
+        )
+
+    def _rate(self, due: list[tuple["Req", JudgedAttempt]]) -> None:
+        previous = [attempt.order.previous_score for _, attempt in due]
+        rows_F = features(
+            self._table.states(attempt.row for _, attempt in due),
+            np.array([float(len(request.origin_input_ids)) for request, _ in due]),
+            np.array([float(_is_truncated(request)) for request, _ in due]),
+            np.array([np.nan if score is None else score for score in previous]),
+        )
+        for (request, attempt), features_F in zip(due, rows_F, strict=True):
+            if request.finished():
+                score = attempt.model.score(features_F)
+                finite = score if math.isfinite(score) else None
+                attempt.report = JudgeReport(score=finite, early_abort=False)
+            else:
+                self._end_if_hopeless(request, attempt, features_F)
+
+    @staticmethod
+    def _end_if_hopeless(request: "Req", attempt: JudgedAttempt, features_F: FloatArray) -> None:
+        order = attempt.order
+        chance = attempt.model.chance_of_acceptance(attempt.tokens, features_F, order.threshold)
+        if order.early_abort is not None and chance < order.early_abort:
+            attempt.report = JudgeReport(score=chance, early_abort=True)
+            request.to_finish = FINISH_ABORT("ended by the judge: unlikely to be accepted")
+
+
+def _is_truncated(request: "Req") -> bool:
+    return isinstance(request.finished_reason, FINISH_LENGTH)
