@@ -13,6 +13,9 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from sglang.srt.constants import HEALTH_CHECK_RID_PREFIX
+from sglang.srt.managers.io_struct import GenerateReqInput
+
 from cascadia_sglang.config import CascadeConfig, cascade_from_flags, load_cascade
 from cascadia_sglang.errors import ConfigError, RequestError, WorkerError
 from cascadia_sglang.http.trace import SCOPE_KEY, sglang_error
@@ -112,6 +115,7 @@ class CascadeServer:
         self._launcher: Any = None
         self._manager: Any = None
         self._supervisor: Any = None
+        self._starting: Any = None
 
     # Start
 
@@ -181,7 +185,10 @@ class CascadeServer:
 
     def connect(self, manager: Any) -> None:
         """Take the tokenizer manager and open a socket to every worker started so far."""
+        from sglang.srt.managers.tokenizer_manager import ServerStatus
+
         self._manager = manager
+        self._starting = ServerStatus.Starting
         for worker in self.pool:
             self._open_socket(worker)
 
@@ -220,10 +227,6 @@ class CascadeServer:
 
         Embeddings, health checks and whatever else is no question to the cascade go to one worker.
         """
-        from sglang.srt.constants import HEALTH_CHECK_RID_PREFIX
-        from sglang.srt.managers.io_struct import GenerateReqInput
-        from sglang.srt.managers.tokenizer_manager import ServerStatus
-
         self._manager.auto_create_handle_loop()
         self.engine.connect(self._manager, generate)
         rid = getattr(request, "rid", None)
@@ -232,7 +235,7 @@ class CascadeServer:
             async for output in generate(self._manager, request, http_request):
                 yield output
             return
-        if self._manager.server_status is ServerStatus.Starting:
+        if self._manager.server_status is self._starting:
             yield await self._warm_up(request)
             return
         trace = http_request.scope.get(SCOPE_KEY) if http_request is not None else None

@@ -11,7 +11,7 @@ from cascadia_sglang.http.status import model_cards, status
 
 
 def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
-    """Add routes ahead of SGLang's own of the same path, and the middleware around all."""
+    """Add routes in place of SGLang's own of the same path, and the middleware around all."""
     router = fastapi.APIRouter()
     created = int(time.time())
 
@@ -39,7 +39,21 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
         }
         return JSONResponse(content, status_code=404)
 
-    app.router.routes[:0] = router.routes
+    _place(app.router.routes, router.routes)
     app.add_middleware(
         CascadeMiddleware, config=server.config, on_startup=manager.auto_create_handle_loop
     )
+
+
+def _place(routes: list[Any], ours: list[Any]) -> None:
+    """Put our routes where SGLang's of the same path stand, the others last.
+
+    Every request walks the list, so nothing is put before the routes that serve the most.
+    """
+    for route in ours:
+        # An included router has no path of its own.
+        same = [i for i, other in enumerate(routes) if getattr(other, "path", None) == route.path]
+        if same:
+            routes[same[0]] = route
+        else:
+            routes.append(route)

@@ -9,9 +9,10 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace
 from cascadia_sglang.router.active import Outcome
-from cascadia_sglang.router.controls import PREFIX, parse_controls
+from cascadia_sglang.router.controls import PREFIX, Controls, parse_controls
 
 _PREFIX = PREFIX.encode()
+_NO_CONTROLS = Controls()
 
 
 class CascadeMiddleware:
@@ -38,7 +39,7 @@ class CascadeMiddleware:
             if k.startswith(_PREFIX)
         }
         try:
-            trace = Trace(parse_controls(ours, self._config))
+            trace = Trace(parse_controls(ours, self._config) if ours else _NO_CONTROLS)
         except RequestError as error:
             await _send_error(send, scope["path"], error)
             return

@@ -2,7 +2,8 @@
 
 import asyncio
 import copy
-import uuid
+import itertools
+import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -32,6 +33,9 @@ class TokenizerEngine:
         self._manager: Any = None
         self._generate: Generate | None = None
         self._suffixes: list[list[int]] = []
+        # 32 hex digits together, unique beyond this server's life.
+        self._rid_prefix = secrets.token_hex(8)
+        self._rid_numbers = itertools.count()
 
     def connect(self, manager: Any, generate: Generate) -> None:
         """Take SGLang's tokenizer manager and its own, unpatched `generate_request`."""
@@ -47,7 +51,7 @@ class TokenizerEngine:
         ]
 
     def new_rid_base(self) -> str:
-        return uuid.uuid4().hex
+        return f"{self._rid_prefix}{next(self._rid_numbers):016x}"
 
     def split(self, request: GenerateReqInput) -> list[list[GenerateReqInput]]:
         request.normalize_batch_and_arguments()
