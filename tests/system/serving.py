@@ -72,17 +72,21 @@ class Server:
             self.process.wait(15)
 
 
-def start(folder: Path, *arguments: str, command: tuple[str, ...] | None = None) -> Server:
+def start(
+    folder: Path,
+    *arguments: str,
+    command: tuple[str, ...] | None = None,
+    environment: dict[str, str] | None = None,
+) -> Server:
     """Start a server with these arguments after `sglang.launch_server`, or another command."""
     port = free_port()
     log = folder / f"server-{port}.log"
     launch = command or (sys.executable, "-m", "sglang.launch_server")
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     with log.open("wb") as out:
         process = subprocess.Popen(
             [*launch, *arguments, "--port", str(port)],
             cwd=ROOT,
-            env=environment,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})},
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -1,0 +1,76 @@
+"""Bad input ends the real command with one line, exit code 2, and nothing started."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from tests.system.serving import ROOT
+
+pytestmark = pytest.mark.sglang
+
+DEMO = yaml.safe_load((ROOT / "bench/ladder/cascade.yaml").read_text())
+
+
+def run(folder: Path, cascade: dict, *more: str, launcher: tuple[str, ...] = ()) -> str:
+    """The error line of a start that must fail."""
+    path = folder / "cascade.json"
+    path.write_text(json.dumps(cascade))
+    launch = launcher or (sys.executable, "-m", "sglang.launch_server")
+    before = set(psutil.pids())
+    ended = subprocess.run(
+        [*launch, "--plugin", "cascadia", "--cascade-config", str(path), *more],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        check=False,
+    )
+    ours = [line for line in ended.stderr.splitlines() if line.startswith("cascadia: error: ")]
+    assert ended.returncode == 2, ended.stderr[-2000:]
+    assert len(ours) == 1
+    assert "Traceback" not in ended.stderr
+    started = [psutil.Process(pid) for pid in set(psutil.pids()) - before]
+    assert not [p for p in started if "forkserver" in " ".join(p.cmdline())]
+    return ours[0]
+
+
+def test_an_unknown_key_is_named_with_its_place(tmp_path: Path) -> None:
+    line = run(tmp_path, {**DEMO, "routing": {"treshold": [0.5]}})
+    assert "treshold" in line
+    assert "$.routing" in line
+
+
+def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert str(port) in run(tmp_path, DEMO, "--port", str(port))
+
+
+def test_sglang_serve_refuses_in_the_same_way(tmp_path: Path) -> None:
+    serve = (str(Path(sys.executable).with_name("sglang")), "serve")
+    broken = {**DEMO, "routing": {"thresholds": [0.5, 0.5]}}
+    assert "thresholds has 2 numbers, needed: 1" in run(tmp_path, broken, launcher=serve)
+
+
+def test_tiers_with_different_tokenizers_are_refused_with_the_first_difference(
+    tmp_path: Path,
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "bench/ladder/large", other)
+    vocabulary = json.loads((other / "tokenizer.json").read_text())
+    words = vocabulary["model"]["vocab"]
+    words["a"], words["b"] = words["b"], words["a"]
+    (other / "tokenizer.json").write_text(json.dumps(vocabulary))
+    tiers = [DEMO["tiers"][0], {**DEMO["tiers"][1], "model_path": str(other)}]
+    line = run(tmp_path, {**DEMO, "tiers": tiers})
+    assert "small and large have different tokenizers" in line
+    assert "'a'" in line or "'b'" in line
