@@ -7,6 +7,7 @@ pieces that the patches' hooks call.
 import argparse
 import asyncio
 import copy
+import gc
 import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -274,6 +275,9 @@ class CascadeServer:
         """Watch the workers and handle the stop signals, for the life of the event loop."""
         from cascadia_sglang.workers.supervisor import Supervisor
 
+        # What the start has made is there for good: spare the serving process walks over it.
+        gc.collect()
+        gc.freeze()
         self._tell_control_plane()
         self._supervisor = Supervisor(self.pool, self.router, self.lose)
         sweep = asyncio.create_task(self.router.watch_disconnects())

@@ -16,6 +16,7 @@ PRELOAD = (
     "sglang.srt.managers.detokenizer_manager",
     "cascadia_sglang.workers.entry",
     "cascadia_sglang.judge.observer",
+    "cascadia_sglang.workers.freeze",
 )
 _ROLE_VARIABLE = "CASCADIA_FORK_SERVER_PARENT"
 _PR_SET_PDEATHSIG = 1
