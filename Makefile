@@ -74,7 +74,9 @@ test-gpu:  ## kernel tests on a CUDA device, with PYTHON as it is
 bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.router.overhead
 	$(python) -m bench.router.accuracy
+	$(python) -m bench.router.start
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
 	$(python) -m bench.router.accuracy --smoke
+	$(python) -m bench.router.start --smoke

@@ -19,7 +19,12 @@ STOP_S = 30.0
 
 @contextlib.contextmanager
 def running_server(
-    arguments: Sequence[str], *, port: int, log: Path, threads: int = 1
+    arguments: Sequence[str],
+    *,
+    port: int,
+    log: Path,
+    threads: int = 1,
+    module: str = "sglang.launch_server",
 ) -> Iterator[int]:
     """Serve while the block runs; yields the port once the server answers.
 
@@ -27,17 +32,18 @@ def running_server(
     else does.
 
     Args:
-        arguments: of `sglang.launch_server`, without the port.
+        arguments: of the module, without the port.
         port: on the loopback address; must be free.
         log: takes what the server prints.
         threads: OMP_NUM_THREADS of every process.
+        module: what is run; it takes SGLang's server flags.
 
     Raises:
         RuntimeError: with the end of the log, if it ends or is not ready in time.
     """
     _check_free(port)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "sglang.launch_server", *arguments, "--port", str(port)]
+    command = [sys.executable, "-m", module, *arguments, "--port", str(port)]
     with log.open("wb") as out:
         process = subprocess.Popen(
             command, env=environment, stdout=out, stderr=out, start_new_session=True

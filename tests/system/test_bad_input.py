@@ -1,10 +1,14 @@
 """Bad input ends the real command with one line, exit code 2, and nothing started."""
 
+import contextlib
 import json
+import os
 import shutil
 import socket
 import subprocess
 import sys
+import time
+import uuid
 from pathlib import Path
 
 import psutil
@@ -15,6 +19,8 @@ from tests.system.serving import ROOT
 
 pytestmark = pytest.mark.sglang
 
+# In the environment of a start and of all its children.
+MARK = "CASCADIA_TEST_MARK"
 DEMO = yaml.safe_load((ROOT / "bench/ladder/cascade.yaml").read_text())
 
 
@@ -23,12 +29,13 @@ def run(folder: Path, cascade: dict, *more: str, launcher: tuple[str, ...] = ())
     path = folder / "cascade.json"
     path.write_text(json.dumps(cascade))
     launch = launcher or (sys.executable, "-m", "sglang.launch_server")
-    before = set(psutil.pids())
+    mark = uuid.uuid4().hex
     ended = subprocess.run(
         [*launch, "--plugin", "cascadia", "--cascade-config", str(path), *more],
         capture_output=True,
         text=True,
         cwd=ROOT,
+        env={**os.environ, MARK: mark},
         timeout=120,
         check=False,
     )
@@ -36,9 +43,21 @@ def run(folder: Path, cascade: dict, *more: str, launcher: tuple[str, ...] = ())
     assert ended.returncode == 2, ended.stderr[-2000:]
     assert len(ours) == 1
     assert "Traceback" not in ended.stderr
-    started = [psutil.Process(pid) for pid in set(psutil.pids()) - before]
-    assert not [p for p in started if "forkserver" in " ".join(p.cmdline())]
+    deadline = time.monotonic() + 5
+    while left := marked(mark):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
     return ours[0]
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Live processes that the start with this mark has begotten."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) == mark:
+                found.append(process)
+    return found
 
 
 def test_an_unknown_key_is_named_with_its_place(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_requests_on_a_lost_worker_climb(own_demo):
 
 def test_one_more_worker_joins_the_running_server(tmp_path):
     """Asked for in code; the script prints its time and the server uses both workers."""
-    script = Path(__file__).with_name("add_worker_script.py")
+    script = ROOT / "bench/router/add_worker.py"
     server = start(tmp_path, *CASCADE, command=(sys.executable, str(script)))
     try:
         server.wait_until_ready()
