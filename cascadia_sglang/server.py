@@ -233,8 +233,11 @@ class CascadeServer:
         rid = getattr(request, "rid", None)
         is_health_check = isinstance(rid, str) and rid.startswith(HEALTH_CHECK_RID_PREFIX)
         if not isinstance(request, GenerateReqInput) or is_health_check:
-            async for output in generate(self._manager, request, http_request):
-                yield output
+            try:
+                async for output in generate(self._manager, request, http_request):
+                    yield output
+            except RequestError as error:
+                raise sglang_error(error, request, http_request) from None
             return
         if self._manager.server_status is self._starting:
             yield await self._warm_up(request)

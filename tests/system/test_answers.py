@@ -50,7 +50,7 @@ def test_an_answer_below_the_threshold_climbs(demo):
 
 
 def test_a_hopeless_attempt_is_ended_in_the_worker(demo):
-    """No answer of `steps` length is good from a tier that never saw the family."""
+    """The small tier adds one or two digits; five are beyond it, and its judge sees that early."""
     response = generate(demo, {"x-cascadia-threshold": "0.999"}, text="add 98765 43219")
     first = response.json()["meta_info"]["cascadia"]["attempts"][0]
     assert first["reason"] == "early_abort"
