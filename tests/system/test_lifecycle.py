@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -24,10 +25,10 @@ LONG = {"temperature": 0, "max_new_tokens": 1900, "ignore_eos": True}
 class Flight:
     """Twenty requests on their way: half end while the server drains, half do not."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, lengths: Sequence[dict] = (MEDIUM, LONG)) -> None:
         self.ends: list[str] = []
         self._threads = [
-            threading.Thread(target=self._ask, args=(server, LONG if i % 2 else MEDIUM, i))
+            threading.Thread(target=self._ask, args=(server, lengths[i % len(lengths)], i))
             for i in range(20)
         ]
         for thread in self._threads:
@@ -161,7 +162,8 @@ def test_one_more_worker_joins_the_running_server(tmp_path):
         while server.status()["workers"][-1]["state"] != "ready":
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        flight = Flight(server)
+        # All of one length: short ones that alternate with long ones would all be one worker's.
+        flight = Flight(server, (LONG,))
         busy = [w["running"] for w in server.status()["workers"] if w["tiers"] == ["small"]]
         assert len(busy) == 2
         assert min(busy) > 0
