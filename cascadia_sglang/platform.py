@@ -5,6 +5,7 @@ wheel serve on any x86 or Arm CPU through the native (PyTorch) forwards.
 """
 
 import os
+import platform
 from typing import Any
 
 import torch
@@ -45,11 +46,21 @@ class NativeCpuPlatform(CpuDeviceMixin, SRTPlatform):
         """Idle workers sleep: polling schedulers would hold the cores that serve.
 
         The key-value pool takes its share of the host's memory at once, so SGLang's default for
-        an accelerator of its own would leave the host none.
+        an accelerator of its own would leave the host none. A model in bf16 is computed in fp32
+        where the CPU has no instructions for bf16: PyTorch's substitute takes ten times as long.
         """
         server_args.sleep_on_idle = True
+        if server_args.dtype == "auto" and not has_bf16_instructions():
+            server_args.dtype = "float32"
         if server_args.mem_fraction_static is None:
             server_args.mem_fraction_static = HOST_MEMORY_SHARE
+
+
+def has_bf16_instructions() -> bool:
+    """Whether this CPU multiplies bf16 matrices itself. Of Arm's nothing is known: taken for yes."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return True
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def activate() -> str | None:
