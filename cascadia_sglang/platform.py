@@ -57,7 +57,7 @@ class NativeCpuPlatform(CpuDeviceMixin, SRTPlatform):
 
 
 def has_bf16_instructions() -> bool:
-    """Whether this CPU multiplies bf16 matrices itself. Of Arm's nothing is known: taken for yes."""
+    """Whether this CPU multiplies bf16 matrices itself; of an Arm CPU it is taken for granted."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return True
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
