@@ -60,7 +60,7 @@ def has_bf16_instructions() -> bool:
     """Whether this CPU multiplies bf16 matrices itself; of an Arm CPU it is taken for granted."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return True
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def activate() -> str | None:
