@@ -79,7 +79,11 @@ class PrefixConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Re-planning while serving."""
+    """Where capacity goes.
+
+    `emulate` names a profile file: every worker then takes the profile's time for each forward,
+    on its even share of `gpu_budget` devices. For studies on a host without accelerators.
+    """
 
     enabled: bool = False
     gpu_budget: int | None = None
@@ -157,7 +161,6 @@ _NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("judge.scope", ("answer",)),
     ("prefix.warm", ("auto", "off")),
     ("planner.enabled", (False,)),
-    ("planner.emulate", (None,)),
 )
 
 
@@ -227,6 +230,9 @@ def _problems(config: CascadeConfig) -> list[str]:
         if tier.name in [other.name for other in config.tiers[:index]]:
             problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
     problems.extend(f"routing.{p}" for p in _routing_problems(config))
+    budget = config.planner.gpu_budget
+    if budget is not None and budget < 1:
+        problems.append(f"planner.gpu_budget is {budget}, allowed: 1 or more, or null")
     for setting, allowed in _NOT_YET:
         value: Any = operator.attrgetter(setting)(config)
         if value not in allowed:

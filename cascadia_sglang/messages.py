@@ -10,6 +10,21 @@ REPORT_KEY = "cascadia_judge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PaceSpec:
+    """The device that a worker emulates.
+
+    Attributes:
+        profile: path of the profile file.
+        tier: whose step times in it are the worker's.
+        share: of the device that the worker has, above 0 and at most 1.
+    """
+
+    profile: str
+    tier: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
     """What one engine worker is told at its start; rides on its `ServerArgs`.
 
@@ -18,12 +33,14 @@ class WorkerSpec:
         calibrations: path of the calibration file per judged tier index.
         threads: CPU threads for tensor operations.
         environment: of the main process; a fork server's children would see an older one.
+        pace: of an emulated device; None where the host's own speed counts.
     """
 
     worker_id: str
     calibrations: dict[int, str]
     threads: int
     environment: dict[str, str]
+    pace: PaceSpec | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from cascadia_sglang.config import CascadeConfig, cascade_from_flags, load_casca
 from cascadia_sglang.errors import ConfigError, RequestError, WorkerError
 from cascadia_sglang.http.trace import SCOPE_KEY, sglang_error
 from cascadia_sglang.judge.calibration import load_calibration
-from cascadia_sglang.messages import AttemptOrder
+from cascadia_sglang.messages import AttemptOrder, PaceSpec
 from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.attempt import attempt_rid
 from cascadia_sglang.router.cascade import CascadeRouter
@@ -34,6 +34,7 @@ from cascadia_sglang.workers.arguments import (
 )
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.fork_server import start_fork_server, threads_per_worker
+from cascadia_sglang.workers.pace import pace_specs
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def prepare_server(
     }
     for path in calibrations.values():
         load_calibration(Path(path))
+    paces = pace_specs(config)
 
     from sglang.srt.platforms import current_platform
 
@@ -72,7 +74,7 @@ def prepare_server(
         start_fork_server(worker_threads(config))
     arguments = TierArguments(namespace, config, construct)
     server_args = arguments.for_server()
-    server = CascadeServer(config, arguments, calibrations, is_forking)
+    server = CascadeServer(config, arguments, calibrations, paces, is_forking)
     apply_patches(SERVER_PATCHES, server)
     verify_patches(ARGUMENT_PATCHES)
     return server_args
@@ -102,6 +104,7 @@ class CascadeServer:
         config: CascadeConfig,
         arguments: TierArguments,
         calibrations: dict[int, str],
+        paces: dict[int, PaceSpec],
         is_forking: bool,
     ) -> None:
         self.config = config
@@ -111,6 +114,7 @@ class CascadeServer:
         self.router = CascadeRouter(config, self.engine)
         self._arguments = arguments
         self._calibrations = calibrations
+        self._paces = paces
         self._specs = pool_specs(config)
         self._numbers = itertools.count()
         self._launcher: Any = None
@@ -133,6 +137,7 @@ class CascadeServer:
         self._launcher = Launcher(
             self._arguments,
             self._calibrations,
+            self._paces,
             sum(spec.replicas for spec in self._specs),
             worker_threads(self.config),
             start_group,

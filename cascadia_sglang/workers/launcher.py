@@ -14,7 +14,7 @@ from sglang.srt.runtime_context import create_context, use_context
 from sglang.srt.server_args import PortArgs, ServerArgs
 
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.messages import WorkerSpec
+from cascadia_sglang.messages import PaceSpec, WorkerSpec
 from cascadia_sglang.platform import HOST_MEMORY_SHARE
 from cascadia_sglang.workers.arguments import PoolSpec, TierArguments
 from cascadia_sglang.workers.entry import run_worker
@@ -86,6 +86,7 @@ class Launcher:
         self,
         arguments: TierArguments,
         calibrations: dict[int, str],
+        paces: dict[int, PaceSpec],
         worker_count: int,
         threads: int,
         start_group: StartGroup,
@@ -93,6 +94,7 @@ class Launcher:
     ) -> None:
         self._arguments = arguments
         self._calibrations = calibrations
+        self._paces = paces
         self._threads = threads
         # Twice the planned number may run while capacity moves.
         on_host = current_platform.device_type == "cpu"
@@ -120,6 +122,7 @@ class Launcher:
             calibrations={t: c for t, c in self._calibrations.items() if t in pool.tiers},
             threads=self._threads,
             environment=dict(os.environ),
+            pace=self._paces.get(pool.index),
         )
         try:
             server_args.resolve_once()

@@ -9,6 +9,7 @@ from pathlib import Path
 from cascadia_patches.registry import (
     ARGUMENT_PATCHES,
     JUDGE_PATCHES,
+    PACE_PATCHES,
     SERVER_PATCHES,
     load_patch,
 )
@@ -20,6 +21,7 @@ _WHERE = (
     ("every SGLang process", ARGUMENT_PATCHES),
     ("the main process of a cascade", SERVER_PATCHES),
     ("an engine worker that judges", JUDGE_PATCHES),
+    ("an engine worker on an emulated device", PACE_PATCHES),
 )
 
 

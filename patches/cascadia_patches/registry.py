@@ -65,6 +65,11 @@ SERVER_PATCHES = (
 # Of an engine worker that judges.
 JUDGE_PATCHES = ("model_runner_init", "output_streamer_class")
 
+# Of an engine worker on an emulated device.
+PACE_PATCHES = ("forward_batch_generation",)
+
+ALL_PATCHES = (*ARGUMENT_PATCHES, *SERVER_PATCHES, *JUDGE_PATCHES, *PACE_PATCHES)
+
 
 def load_patch(name: str) -> PatchSpec:
     """The patch of one module of this package."""

@@ -8,7 +8,7 @@ from cascadia_patches import registry
 from cascadia_patches.registry import PatchSpec, load_patch
 from tests.patches.upstream import Target, find
 
-NAMES = (*registry.ARGUMENT_PATCHES, *registry.SERVER_PATCHES, *registry.JUDGE_PATCHES)
+NAMES = registry.ALL_PATCHES
 
 every_patch = pytest.mark.parametrize("patch", [load_patch(name) for name in NAMES], ids=NAMES)
 

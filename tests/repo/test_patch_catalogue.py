@@ -9,7 +9,7 @@ from cascadia_patches.catalogue import with_table
 from cascadia_patches.registry import load_patch
 
 PATCHES = Path(__file__).resolve().parents[2] / "patches"
-NAMES = (*registry.ARGUMENT_PATCHES, *registry.SERVER_PATCHES, *registry.JUDGE_PATCHES)
+NAMES = registry.ALL_PATCHES
 
 
 def test_the_table_in_the_document_is_that_of_the_patches() -> None:

@@ -202,7 +202,6 @@ def test_a_flag_of_a_worker_may_be_a_tiers(key: str) -> None:
         ("judge.scope", "all"),
         ("prefix.warm", "always"),
         ("planner.enabled", True),
-        ("planner.emulate", "profile.json"),
         ("tiers.1.reasoning", "off"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Where capacity goes. Pure: needs neither torch nor SGLang."""

@@ -1,0 +1,68 @@
+"""A worker that is as fast as an emulated device: every forward takes the time a profile says.
+
+For benches and tests on a host whose workers share its cores: engine, queues and caches are real,
+the speed of the device is the profile's.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.messages import PaceSpec
+from cascadia_sglang.planner.profile import StepTimes, load_profile
+from cascadia_sglang.workers.arguments import pool_specs
+
+T = TypeVar("T")
+
+
+def pace_specs(config: CascadeConfig) -> dict[int, PaceSpec]:
+    """The emulated device of each pool's workers, by pool index; empty without `planner.emulate`.
+
+    The budget's devices are shared evenly by the workers of a start, at most one device each.
+
+    Raises:
+        ConfigError: if the profile cannot be read, or lacks a tier.
+    """
+    emulate, budget = config.planner.emulate, config.planner.gpu_budget
+    if emulate is None:
+        return {}
+    profile = load_profile(Path(emulate))
+    pools = pool_specs(config)
+    workers = sum(pool.replicas for pool in pools)
+    share = 1.0 if budget is None else min(1.0, budget / workers)
+    specs = {}
+    for pool in pools:
+        tier = config.tiers[pool.tiers[0]].name
+        if tier not in profile.tiers:
+            known = ", ".join(sorted(profile.tiers))
+            raise ConfigError(f"profile {emulate}: no tier {tier!r}, it has: {known}")
+        specs[pool.index] = PaceSpec(profile=emulate, tier=tier, share=share)
+    return specs
+
+
+class Pace:
+    """Holds a worker's forwards back to the speed of its share of a device."""
+
+    def __init__(self, times: StepTimes, share: float) -> None:
+        self._times = times
+        self._share = share
+
+    @classmethod
+    def from_spec(cls, spec: PaceSpec) -> "Pace":
+        """Load the step times of the worker's tier."""
+        return cls(load_profile(Path(spec.profile)).tiers[spec.tier], spec.share)
+
+    def step_s(self, is_decode: bool, size: int) -> float:
+        """Seconds a forward takes: of `size` rows that decode, or of `size` tokens of prompts."""
+        whole = self._times.decode_s(size) if is_decode else self._times.prefill_s(size)
+        return whole / self._share
+
+    def run(self, forward: Callable[[], T], is_decode: bool, size: int) -> T:
+        """Run a forward and sleep for what is left of its time; a slower host adds nothing."""
+        started = time.monotonic()
+        result = forward()
+        time.sleep(max(0.0, started + self.step_s(is_decode, size) - time.monotonic()))
+        return result

@@ -1,0 +1,60 @@
+"""Two real workers on one emulated device: each is half as fast as the device."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from tests.system.serving import start
+
+pytestmark = pytest.mark.sglang
+
+STEP_MS = 25.0
+TOKENS = 80
+
+
+def test_two_workers_on_one_device_serve_half_each(tmp_path):
+    times = {"decode_ms": [[1, STEP_MS], [64, STEP_MS]], "prefill_ms": [[1, STEP_MS]]}
+    profile = tmp_path / "profile.json"
+    content = {"version": 1, "device": "made up", "tiers": {"only": times}}
+    profile.write_text(json.dumps(content))
+    cascade = tmp_path / "cascade.json"
+    tier = {
+        "name": "only",
+        "model_path": "bench/ladder/small",
+        "replicas": 2,
+        "server_args": {"max_total_tokens": 16384},
+    }
+    planner = {"emulate": str(profile), "gpu_budget": 1}
+    cascade.write_text(json.dumps({"version": 1, "tiers": [tier], "planner": planner}))
+    server = start(tmp_path, "--plugin", "cascadia", "--cascade-config", str(cascade))
+    steps_per_s: list[float] = []
+
+    def ask(prompt: str) -> None:
+        params = {"temperature": 0, "max_new_tokens": TOKENS, "ignore_eos": True}
+        started = time.monotonic()
+        with server.client() as client:
+            body = {"text": prompt, "sampling_params": params}
+            reply = client.post("/generate", json=body).json()
+        assert reply["meta_info"]["completion_tokens"] == TOKENS
+        steps_per_s.append(TOKENS / (time.monotonic() - started))
+
+    try:
+        server.wait_until_ready()
+        threads = [threading.Thread(target=ask, args=(prompt,)) for prompt in ("rev ab", "rev cd")]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + TOKENS * STEP_MS / 1000
+        busy: list[int] = []
+        while busy != [1, 1] and time.monotonic() < deadline:
+            busy = [worker["running"] for worker in server.status()["workers"]]
+        for thread in threads:
+            thread.join(60)
+    finally:
+        server.stop()
+    assert busy == [1, 1]
+    half = 1000 / STEP_MS / 2
+    assert len(steps_per_s) == 2
+    for rate in steps_per_s:
+        assert 0.8 * half < rate <= 1.02 * half
