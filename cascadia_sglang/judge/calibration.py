@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.judge.features import FEATURES, logit
 from cascadia_sglang.judge.state import FloatArray
+from cascadia_sglang.struct_file import load_struct
 
 
 class PrefixModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,12 +100,7 @@ def load_calibration(path: Path) -> Calibration:
     Raises:
         ConfigError: if the file is missing or does not fit; names the file and the place.
     """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Calibration)
-    except OSError as error:
-        raise ConfigError(f"calibration {path}: {error.strerror}") from error
-    except (msgspec.DecodeError, ValueError) as error:
-        raise ConfigError(f"calibration {path}: {error}") from error
+    return load_struct(path, Calibration, "calibration")
 
 
 def save_calibration(calibration: Calibration, path: Path) -> None:

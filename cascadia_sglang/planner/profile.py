@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.struct_file import load_struct
 
 
 class StepTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,9 +62,4 @@ def load_profile(path: Path) -> Profile:
     Raises:
         ConfigError: if the file is missing or does not fit; names the file and the place.
     """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Profile)
-    except OSError as error:
-        raise ConfigError(f"profile {path}: {error.strerror}") from error
-    except (msgspec.DecodeError, ValueError) as error:
-        raise ConfigError(f"profile {path}: {error}") from error
+    return load_struct(path, Profile, "profile")

@@ -16,6 +16,7 @@ BASE = (
     "cascadia_sglang.errors",
     "cascadia_sglang.messages",
     "cascadia_sglang.metrics",
+    "cascadia_sglang.struct_file",
 )
 
 # Modules that begin so, and all that they may import of the project besides themselves.

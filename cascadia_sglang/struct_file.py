@@ -1,0 +1,24 @@
+"""JSON files that hold one struct: calibrations, profiles."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from cascadia_sglang.errors import ConfigError
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def load_struct(path: Path, kind: type[S], what: str) -> S:
+    """Read and check a file; `what` it is begins every error.
+
+    Raises:
+        ConfigError: if the file is missing or does not fit; names the file and the place.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise ConfigError(f"{what} {path}: {error.strerror}") from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ConfigError(f"{what} {path}: {error}") from error
