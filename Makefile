@@ -36,7 +36,7 @@ $(installed): | pyproject.toml constraints.txt
 	@echo "installing into $(VENV); the first time about 11 GB and some minutes"
 	@rm -f $(VENV)/.installed-* $(VENV)/.checkout
 	$(install) setuptools
-	$(install) --no-build-isolation --editable '.[dev]'
+	$(install) --no-build-isolation --editable '.[dev,bench]'
 	@echo "$(CURDIR)" > $(VENV)/.checkout
 	@touch $@
 
@@ -73,10 +73,13 @@ test-gpu:  ## kernel tests on a CUDA device, with PYTHON as it is
 
 bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.router.overhead
-	$(python) -m bench.router.accuracy
 	$(python) -m bench.router.start
+	$(python) -m bench.serving.compare
+	$(python) -m bench.serving.picture
+	$(python) -m bench.serving.step_times
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
-	$(python) -m bench.router.accuracy --smoke
 	$(python) -m bench.router.start --smoke
+	$(python) -m bench.serving.compare --smoke
+	$(python) -m bench.serving.step_times --smoke

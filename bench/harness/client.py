@@ -21,10 +21,16 @@ _CHUNKS_END = b"\r\n0\r\n\r\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One raw response and how long it took from the request's first byte to its own last."""
+    """One raw response, and when it came.
+
+    Attributes:
+        seconds: from the request's first byte to the response's last.
+        first_byte_s: to the first byte of its body.
+    """
 
     raw: bytes
     seconds: float
+    first_byte_s: float
 
     @property
     def status(self) -> int:
@@ -96,7 +102,11 @@ async def _send_all(port: int, requests: Sequence[bytes], concurrency: int) -> R
         for index in waiting:
             begin = time.perf_counter()
             raw = await connection.exchange(requests[index])
-            replies[index] = Reply(raw=raw, seconds=time.perf_counter() - begin)
+            replies[index] = Reply(
+                raw=raw,
+                seconds=time.perf_counter() - begin,
+                first_byte_s=connection.first_byte_at - begin,
+            )
 
     started = time.perf_counter()
     await asyncio.gather(*(work(connection) for _, connection in pairs))
@@ -110,9 +120,11 @@ class _Connection(asyncio.Protocol):
     """One keep-alive connection; one exchange at a time."""
 
     def __init__(self) -> None:
+        self.first_byte_at = 0.0  # of the body, on `time.perf_counter()`
         self._transport: Any = None
         self._buffer = bytearray()
-        self._length: int | None = None  # of the whole response, None until its head is there
+        self._head: int | None = None  # its length, None until it is there
+        self._length: int | None = None  # of the whole response
         self._is_chunked = False
         self._reply: asyncio.Future[bytes] | None = None
 
@@ -121,15 +133,18 @@ class _Connection(asyncio.Protocol):
 
     async def exchange(self, request: bytes) -> bytes:
         self._buffer.clear()
-        self._length, self._is_chunked = None, False
+        self._head, self._length, self._is_chunked = None, None, False
+        self.first_byte_at = 0.0
         self._reply = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return await self._reply
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        if self._length is None and not self._is_chunked:
+        if self._head is None:
             self._read_head()
+        if not self.first_byte_at and self._head is not None and len(self._buffer) > self._head:
+            self.first_byte_at = time.perf_counter()
         if self._is_complete() and self._reply is not None and not self._reply.done():
             self._reply.set_result(bytes(self._buffer))
 
@@ -137,10 +152,11 @@ class _Connection(asyncio.Protocol):
         end = self._buffer.find(_HEAD_END)
         if end < 0:
             return
+        self._head = end + len(_HEAD_END)
         for line in bytes(self._buffer[:end]).lower().split(b"\r\n")[1:]:
             name, _, value = line.partition(b":")
             if name == b"content-length":
-                self._length = end + len(_HEAD_END) + int(value)
+                self._length = self._head + int(value)
             elif name == b"transfer-encoding" and value.strip() == b"chunked":
                 self._is_chunked = True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,10 @@ from torch import Tensor
 from transformers import Qwen3ForCausalLM
 
 from bench.ladder.families import Row
-from bench.ladder.tokenizer import EOS_ID, VOCABULARY, encode_prompt
+from bench.ladder.gradient import precision
+from bench.ladder.tokenizer import EOS_ID, PAD_ID, VOCABULARY, encode_prompt
 
+BATCH_TOKENS = 16_384  # of prompts
 _TEXT_OF = {index: token for token, index in VOCABULARY.items()}
 
 
@@ -27,30 +28,49 @@ class Step:
 
 
 def load_model(folder: Path) -> Qwen3ForCausalLM:
-    """Load an exported tier in bf16, as it is served."""
-    return Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    """Load an exported tier in the precision in which this machine serves it."""
+    return Qwen3ForCausalLM.from_pretrained(folder, dtype=precision()).eval()
 
 
-def batches(rows: Sequence[Row], most: int = 512) -> Iterator[list[int]]:
-    """Indices of rows in batches of one prompt length each, which need no padding."""
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for index, row in enumerate(rows):
-        by_length[len(row.prompt)].append(index)
-    for _, indices in sorted(by_length.items()):
-        for start in range(0, len(indices), most):
-            yield indices[start : start + most]
+def batches(rows: Sequence[Row]) -> Iterator[list[int]]:
+    """Indices of rows in batches of one family and similar length: little padding, and all answers
+    of a batch end at about the same step."""
+    batch: list[int] = []
+    for index in sorted(range(len(rows)), key=lambda i: (rows[i].family, len(rows[i].prompt))):
+        row = rows[index]
+        is_other = bool(batch) and rows[batch[0]].family != row.family
+        if is_other or len(row.prompt) * (len(batch) + 1) > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
 
 
 @torch.inference_mode()
 def decode_steps(
     model: Qwen3ForCausalLM, prompts: Sequence[str], max_tokens: int
 ) -> Iterator[Step]:
-    """Decode prompts of one length until every row has ended or max_tokens are out."""
-    ids_BT = torch.tensor([encode_prompt(prompt) for prompt in prompts])
+    """Decode prompts until every row has ended or max_tokens are out."""
+    encoded = [encode_prompt(prompt) for prompt in prompts]
+    length = max(map(len, encoded))
+    padding = [length - len(ids) for ids in encoded]
+    ids_BT = torch.tensor([[PAD_ID] * p + ids for p, ids in zip(padding, encoded, strict=True)])
+    padding_B1 = torch.tensor(padding)[:, None]
+    positions_BT = torch.arange(length)[None] - padding_B1
+    mask_BT = (positions_BT >= 0).long()
+    positions_BT = positions_BT.clamp(min=0)
     active_B = torch.ones(len(prompts), dtype=torch.bool)
     cache = None
     for _ in range(max_tokens):
-        out = model(ids_BT, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        out = model(
+            ids_BT,
+            attention_mask=mask_BT,
+            position_ids=positions_BT,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
         cache, logits_BV = out.past_key_values, out.logits[:, -1].float()
         tokens_B = logits_BV.argmax(-1)
         yield Step(logits_BV=logits_BV, tokens_B=tokens_B, active_B=active_B)
@@ -58,6 +78,8 @@ def decode_steps(
         if not active_B.any():
             return
         ids_BT = tokens_B[:, None]
+        mask_BT = torch.cat((mask_BT, torch.ones_like(padding_B1)), 1)
+        positions_BT = positions_BT[:, -1:] + 1
 
 
 def texts(steps: Sequence[Step]) -> list[str]:

@@ -16,7 +16,7 @@ from bench.ladder.decode import batches, decode_steps, load_model, texts
 from bench.ladder.families import FAMILIES, Row, is_correct
 from bench.ladder.splits import SPLITS, sample
 
-MAX_TOKENS = 24
+MAX_TOKENS = 128
 
 
 def answers(folder: Path, rows: Sequence[Row]) -> list[str]:

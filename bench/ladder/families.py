@@ -8,17 +8,24 @@ from random import Random
 
 LETTERS = "abcdefghij"
 KEY_LETTERS = "abcdefghijklmnopqrstuvwxyz"
-MAX_SYSTEM_CHARS = 900
+MAX_PAIRS = 20
+MAX_SYSTEM_CHARS = 900  # with as many pairs; room for notes grows with the pairs
+MAX_TURNS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One question: `size` is the largest drawn size (digits, letters or pairs)."""
+    """One question: `size` is the largest drawn size (digits, letters or pairs).
+
+    `turns` are the spans of the prompt that hold answers to earlier questions, their line ends
+    included; training learns from them as from the answer.
+    """
 
     family: str
     size: int
     prompt: str
     answer: str
+    turns: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,20 +87,46 @@ def _steps(rng: Random, sizes: tuple[int, ...]) -> tuple[str, str]:
     return f"steps {left} {right}", f"{' '.join(columns)} = {left + right}"
 
 
-def _get(rng: Random, sizes: tuple[int, ...]) -> tuple[str, str]:
-    """Ask for one of several pairs; half of the prompts hide them among `note` lines."""
+def _pairs(rng: Random, count: int) -> tuple[list[str], dict[str, str]]:
+    """Lines that set `count` keys, in half of the draws hidden among `note` lines; the pairs."""
     keys: dict[str, str] = {}
-    while len(keys) < sizes[0]:
+    while len(keys) < count:
         keys["".join(rng.choices(KEY_LETTERS, k=2))] = f"{rng.randrange(100):02d}"
     lines = [f"set {key}={value}" for key, value in keys.items()]
-    room = rng.randrange(MAX_SYSTEM_CHARS) if rng.random() < 0.5 else 0
+    room = rng.randrange(MAX_SYSTEM_CHARS * count // MAX_PAIRS) if rng.random() < 0.5 else 0
     while True:
         note = f"note {_letters(rng, rng.randint(4, 40))}"
         if sum(map(len, lines)) + len(lines) + len(note) > room:
-            break
+            return lines, keys
         lines.insert(rng.randint(0, len(lines)), note)
+
+
+def _get(rng: Random, sizes: tuple[int, ...]) -> tuple[str, str]:
+    """Ask for one of several pairs."""
+    lines, keys = _pairs(rng, sizes[0])
     key = rng.choice(list(keys))
     return "\n".join([*lines, f"get {key}"]), keys[key]
+
+
+def _recall(rng: Random, sizes: tuple[int, ...]) -> tuple[str, str]:
+    """A conversation of `get` questions over the same pairs, some asked again; the last is open."""
+    lines, keys = _pairs(rng, sizes[0])
+    *earlier, last = rng.choices(list(keys), k=MAX_TURNS)
+    for key in earlier:
+        lines += [f"get {key}", keys[key]]
+    return "\n".join([*lines, f"get {last}"]), keys[last]
+
+
+def _answered_turns(prompt: str) -> tuple[tuple[int, int], ...]:
+    """Where the prompt of a conversation holds the answers to its earlier questions."""
+    spans, start, is_answer = [], 0, False
+    for line in prompt.split("\n"):
+        end = start + len(line) + 1
+        if is_answer:
+            spans.append((start, end))
+        is_answer = line.startswith("get ")
+        start = end
+    return tuple(spans)
 
 
 FAMILIES = {
@@ -105,11 +138,21 @@ FAMILIES = {
         Family(name="sort", low=2, high=12, sizes_drawn=1, make=_sort),
         Family(name="count", low=3, high=16, sizes_drawn=1, make=_count),
         Family(name="steps", low=2, high=6, sizes_drawn=2, make=_steps),
-        Family(name="get", low=2, high=20, sizes_drawn=1, make=_get),
+        Family(name="get", low=2, high=MAX_PAIRS, sizes_drawn=1, make=_get),
+        Family(name="recall", low=2, high=MAX_PAIRS, sizes_drawn=1, make=_recall),
     )
 }
 
-TRAINED_FAMILIES = ("add", "mul", "rev", "sort", "count")
+# What the tiers are measured on. `recall` is there to learn from: a long prompt that asks once
+# says little.
+TEST_FAMILIES = ("add", "mul", "rev", "sort", "count", "steps", "get")
+
+
+def make_row(family: Family, rng: Random, sizes: tuple[int, ...]) -> Row:
+    """A question of a family at given sizes."""
+    prompt, answer = family.make(rng, sizes)
+    turns = _answered_turns(prompt) if family.name == "recall" else ()
+    return Row(family=family.name, size=max(sizes), prompt=prompt, answer=answer, turns=turns)
 
 
 def is_correct(row: Row, answer_text: str) -> bool:

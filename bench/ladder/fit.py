@@ -8,6 +8,7 @@ Both splits are decoded greedily: the calibration split fits, the test split rep
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -18,6 +19,7 @@ from bench.ladder.metrics import BoolArray, FloatArray, auroc, brier, ece
 from bench.ladder.observe import CHECKPOINTS, Observation, observe
 from bench.ladder.splits import sample
 from bench.ladder.tiers import TIERS
+from cascadia_sglang.judge import state
 from cascadia_sglang.judge.calibration import (
     Calibration,
     PrefixModel,
@@ -97,28 +99,49 @@ def scores(calibration: Calibration, seen: Observation, previous_N: FloatArray) 
     return np.array([model.score(features_F) for features_F in seen.features(previous_N)])
 
 
-def report(score_N: FloatArray, right_N: BoolArray) -> dict[str, float]:
-    """What the calibration file says about rows that did not fit it."""
-    return {
+def report(seen: Observation, score_N: FloatArray, reached_N: BoolArray) -> dict[str, float]:
+    """What the calibration file says about rows that did not fit it.
+
+    Args:
+        reached_N: rows that the tiers before pass on; what ends in `_reached` counts these alone.
+    """
+    right_N, final_NS = seen.correct_N, seen.final_NS
+    mean_logprob_N = final_NS[:, state.SUM_LOGPROB] / final_NS[:, state.COUNT]
+    told = {
         "held_out": float(len(right_N)),
         "accuracy": float(right_N.mean()),
         "auroc": auroc(score_N, right_N),
         "brier": brier(score_N, right_N),
         "ece": ece(score_N, right_N),
     }
+    if not reached_N.all():
+        told["reached"] = float(reached_N.sum())
+        told["accuracy_reached"] = float(right_N[reached_N].mean())
+        told["auroc_reached"] = auroc(score_N[reached_N], right_N[reached_N])
+        told["ece_reached"] = ece(score_N[reached_N], right_N[reached_N])
+    told["auroc_reached_of_length"] = auroc(-final_NS[reached_N, state.COUNT], right_N[reached_N])
+    told["auroc_reached_of_mean_logprob"] = auroc(mean_logprob_N[reached_N], right_N[reached_N])
+    return told
 
 
-def threshold_table(score_N: FloatArray, first_N: BoolArray, last_N: BoolArray) -> str:
-    """A markdown table: what each threshold of the first tier lets through to the last."""
-    lines = [
-        "| threshold | escalated | accuracy of accepted | accuracy of cascade |",
-        "|---|---|---|---|",
-    ]
+def threshold_table(score_TN: Sequence[FloatArray], right_TN: Sequence[BoolArray]) -> str:
+    """A markdown table: what one threshold for all tiers but the last does.
+
+    Args:
+        score_TN, right_TN: of each tier, smallest first; the last one's score decides nothing.
+    """
+    lines = ["| threshold | answered by each tier | accuracy of cascade |", "|---|---|---|"]
     for threshold in THRESHOLDS:
-        kept_N = score_N >= threshold
-        accepted = first_N[kept_N].mean() if kept_N.any() else float("nan")
-        cascade = np.where(kept_N, first_N, last_N).mean()
-        lines.append(f"| {threshold} | {1 - kept_N.mean():.3f} | {accepted:.3f} | {cascade:.3f} |")
+        waiting_N = np.ones(len(right_TN[0]), dtype=bool)
+        right_N = np.zeros(len(right_TN[0]), dtype=bool)
+        shares = []
+        for tier, (score_N, tier_right_N) in enumerate(zip(score_TN, right_TN, strict=True)):
+            is_last = tier == len(right_TN) - 1
+            kept_N = waiting_N if is_last else waiting_N & (score_N >= threshold)
+            right_N |= kept_N & tier_right_N
+            waiting_N = waiting_N & ~kept_N
+            shares.append(f"{kept_N.mean():.3f}")
+        lines.append(f"| {threshold} | {', '.join(shares)} | {right_N.mean():.4f} |")
     return "\n".join(lines)
 
 
@@ -128,11 +151,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--threshold", type=float, default=0.9, help="of the tiers before, in what a report counts"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     fit_rows = sample("calibration", args.seed, args.rows)
     test_rows = sample("test", args.seed, args.rows)
     fit_previous_N = test_previous_N = np.full(args.rows, np.nan)
+    reached_N = np.ones(args.rows, dtype=bool)
     right, scored = [], []
     for name in TIERS:
         fit_seen = observe(LADDER / name, fit_rows)
@@ -140,14 +167,15 @@ def main() -> None:
         calibration = fit_calibration(fit_seen, fit_previous_N)
         fit_previous_N = scores(calibration, fit_seen, fit_previous_N)
         test_previous_N = scores(calibration, test_seen, test_previous_N)
-        told = report(test_previous_N, test_seen.correct_N)
+        told = report(test_seen, test_previous_N, reached_N)
         save_calibration(
             msgspec.structs.replace(calibration, report=told), LADDER / name / "calibration.json"
         )
-        print(name, " ".join(f"{key} {value:.4g}" for key, value in told.items()))
+        print(name, " ".join(f"{key} {value:.4g}" for key, value in told.items()), flush=True)
         right.append(test_seen.correct_N)
         scored.append(test_previous_N)
-    print(threshold_table(scored[0], right[0], right[-1]))
+        reached_N = reached_N & (test_previous_N < args.threshold)
+    print(threshold_table(scored, right))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from cascadia_sglang.judge import state
 from cascadia_sglang.judge.features import features
 from cascadia_sglang.judge.state import FloatArray, empty_states, fold_step
 
-CHECKPOINTS = (2, 4, 8, 16, 32)
+CHECKPOINTS = (2, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

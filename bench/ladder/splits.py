@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from random import Random
 
-from bench.ladder.families import FAMILIES, TRAINED_FAMILIES, Family, Row
+from bench.ladder.families import FAMILIES, TEST_FAMILIES, Family, Row, make_row
 
 SPLITS = ("train", "calibration", "test")
 _BUCKETS = 16
@@ -22,7 +22,7 @@ def sample(
     split: str,
     seed: int,
     n: int,
-    families: Sequence[str] = TRAINED_FAMILIES,
+    families: Sequence[str] = TEST_FAMILIES,
     *,
     weights: Mapping[str, float] | None = None,
     max_sizes: Mapping[str, int] | None = None,
@@ -56,6 +56,6 @@ def _draw(rng: Random, family: Family, split: str, max_size: int | None) -> Row:
     high = family.high if max_size is None else max_size
     sizes = tuple(rng.randint(family.low, high) for _ in range(family.sizes_drawn))
     while True:
-        prompt, answer = family.make(rng, sizes)
-        if split_of(prompt) == split:
-            return Row(family=family.name, size=max(sizes), prompt=prompt, answer=answer)
+        row = make_row(family, rng, sizes)
+        if split_of(row.prompt) == split:
+            return row

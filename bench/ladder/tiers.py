@@ -22,41 +22,93 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
-    """A model of the ladder: its shape, seed and the stages it is trained in."""
+    """A model of the ladder: its shape, seed and the stages it is trained in.
+
+    `trunk` names a tier of the same shape and a number of its stages: this one goes on from what
+    that one was after them, rather than from scratch.
+    """
 
     name: str
     shape: Shape
     seed: int
     stages: tuple[Stage, ...]
+    trunk: tuple[str, int] | None = None
 
 
-_SHORT = {"add": 2, "mul": 2, "rev": 5, "sort": 5, "count": 6}
-# The families that need the most examples get more of the mix.
-_HARD_FIRST = {"add": 2.0, "mul": 1.5, "rev": 0.7}
+_SHAPE = Shape(hidden=128, heads=4, kv_heads=2, head_dim=32, intermediate=256)
+
+# `get` does not emerge from many pairs at once: it starts with few, asked again and again.
+_SHORT = {"add": 2, "mul": 2, "rev": 5, "sort": 5, "count": 6, "steps": 3, "get": 3, "recall": 3}
+# What is learned late, when lookups and strings are long there.
+_HARD = {
+    "add": 3.0,
+    "mul": 2.0,
+    "rev": 0.6,
+    "sort": 0.5,
+    "count": 2.0,
+    "steps": 0.6,
+    "get": 0.25,
+    "recall": 0.1,
+}
+_MEDIUM = {"get": 8, "recall": 8}
+_START = {"recall": 2.0}
+
+# The long prompts of `get` and `recall` together are drawn as often as one other family; the
+# families that need the most examples get more of the mix.
+_MIX = {"add": 2.0, "rev": 0.6, "sort": 0.6, "count": 1.2, "get": 0.5, "recall": 0.5}
+
+
+def _stage(
+    layers: int,
+    examples: int,
+    lr_start: float,
+    lr_end: float,
+    weights: Mapping[str, float],
+    max_sizes: Mapping[str, int] | None = None,
+) -> Stage:
+    return Stage(
+        layers=layers,
+        examples=examples,
+        lr_start=lr_start,
+        lr_end=lr_end,
+        weights=weights,
+        max_sizes=max_sizes or {},
+    )
+
 
 TIERS = {
     tier.name: tier
     for tier in (
         Tier(
             name="small",
-            shape=Shape(hidden=64, heads=4, kv_heads=2, head_dim=64, intermediate=192),
+            shape=_SHAPE,
             seed=1,
             stages=(
-                Stage(layers=2, examples=100_000, lr_start=5e-3, lr_end=5e-3, max_sizes=_SHORT),
-                Stage(layers=2, examples=250_000, lr_start=5e-3, lr_end=0.0),
+                _stage(2, 30_000, 4e-3, 4e-3, _START, _SHORT),
+                _stage(2, 60_000, 4e-3, 4e-3, _MIX, _MEDIUM),
+                _stage(2, 150_000, 4e-3, 0.0, _MIX),
+            ),
+        ),
+        Tier(
+            name="middle",
+            shape=_SHAPE,
+            seed=2,
+            stages=(
+                _stage(3, 40_000, 4e-3, 4e-3, _START, _SHORT),
+                _stage(3, 80_000, 4e-3, 4e-3, _MIX, _MEDIUM),
+                _stage(3, 160_000, 4e-3, 4e-3, _HARD),
+                _stage(6, 160_000, 3e-3, 3e-3, _HARD),
+                _stage(6, 40_000, 3e-3, 0.0, _HARD),
             ),
         ),
         Tier(
             name="large",
-            shape=Shape(hidden=128, heads=4, kv_heads=2, head_dim=64, intermediate=256),
-            seed=2,
+            shape=_SHAPE,
+            seed=3,
+            trunk=("middle", 4),
             stages=(
-                Stage(layers=4, examples=80_000, lr_start=5e-3, lr_end=5e-3, max_sizes=_SHORT),
-                Stage(layers=4, examples=800_000, lr_start=5e-3, lr_end=5e-3, weights=_HARD_FIRST),
-                Stage(
-                    layers=12, examples=288_000, lr_start=3e-3, lr_end=1.08e-3, weights=_HARD_FIRST
-                ),
-                Stage(layers=12, examples=75_000, lr_start=1e-3, lr_end=0.0, weights=_HARD_FIRST),
+                _stage(6, 80_000, 3e-3, 2e-3, _HARD),
+                _stage(24, 40_000, 2e-3, 0.0, _HARD),
             ),
         ),
     )

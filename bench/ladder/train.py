@@ -2,9 +2,9 @@
 
     python -m bench.ladder.train small
 
-The weights live in fp32; each step computes with a bf16 copy, the precision they are served in.
-Batch number i of a stage depends on the tier's seed, the stage and i alone, so a resumed run sees
-the examples an unbroken one would.
+The weights live in fp32; each step computes with a copy, in bf16 where the CPU has instructions
+for it. Batch number i of a stage depends on the tier's seed, the stage and i alone, so a resumed
+run sees the examples an unbroken one would.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from typing import Any
 import torch
 
 from bench.ladder.export import LADDER, export
+from bench.ladder.families import FAMILIES
 from bench.ladder.gradient import Replicas
 from bench.ladder.model import LadderModel, grow
+from bench.ladder.muon import Muon
 from bench.ladder.splits import sample
 from bench.ladder.tiers import TIERS, Stage, Tier
 
-BATCH = 384
+BATCH = 256
 WARMUP_STEPS = 40
-LOG_STEPS = 100
+LOG_STEPS = 25
 SAVE_STEPS = 250
 
 
@@ -46,7 +48,7 @@ class Optimizer:
         inside = {id(p) for p in matrices}
         others = [p for p in model.parameters() if id(p) not in inside]
         self._parts: tuple[torch.optim.Optimizer, ...] = (
-            torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            Muon(matrices),
             torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0),
         )
 
@@ -73,15 +75,26 @@ def learning_rate(stage: Stage, step: int, steps: int) -> float:
 class Trainer:
     """One tier's run: fp32 weights, the optimizer and the progress."""
 
-    def __init__(self, tier: Tier, checkpoint: Path, threads: int = 1) -> None:
+    def __init__(self, tier: Tier, checkpoints: Path, threads: int = 1) -> None:
         self.tier = tier
-        self.checkpoint = checkpoint
+        self._checkpoints = checkpoints
         self._threads = threads
         self.progress = Progress()
         torch.manual_seed(tier.seed)
-        self._use(LadderModel(tier.shape, tier.stages[0].layers))
-        if checkpoint.exists():
+        if self._checkpoint.exists():
             self._load()
+        elif tier.trunk is not None:
+            self._use(self._read_model(torch.load(self._after_stage(*tier.trunk))))
+        else:
+            self._use(LadderModel(tier.shape, tier.stages[0].layers))
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self._checkpoints / f"{self.tier.name}.pt"
+
+    def _after_stage(self, tier_name: str, stages: int) -> Path:
+        """Where a tier's weights lie as they were after that many stages."""
+        return self._checkpoints / f"{tier_name}-{stages}.pt"
 
     def run(self) -> None:
         while self.progress.stage < len(self.tier.stages):
@@ -91,27 +104,32 @@ class Trainer:
             self.progress = Progress(stage=self.progress.stage + 1)
             self._use(self.model)
             self.save()
+            weights = self.model.state_dict()
+            torch.save(weights, self._after_stage(self.tier.name, self.progress.stage))
 
     def save(self) -> None:
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        self._checkpoints.mkdir(parents=True, exist_ok=True)
         state = {
             "weights": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "progress": (self.progress.stage, self.progress.step),
         }
-        partial = self.checkpoint.with_suffix(".partial")
+        partial = self._checkpoint.with_suffix(".partial")
         torch.save(state, partial)
-        partial.replace(self.checkpoint)
+        partial.replace(self._checkpoint)
 
     def _load(self) -> None:
-        state = torch.load(self.checkpoint)
-        layers = 1 + max(int(n.split(".")[2]) for n in state["weights"] if ".layers." in n)
-        model = LadderModel(self.tier.shape, layers)
-        model.load_state_dict(state["weights"])
-        self._use(model)
+        state = torch.load(self._checkpoint)
+        self._use(self._read_model(state["weights"]))
         self.optimizer.load_state_dict(state["optimizer"])
         stage, step = state["progress"]
         self.progress = Progress(stage=stage, step=step)
+
+    def _read_model(self, weights: dict[str, torch.Tensor]) -> LadderModel:
+        layers = 1 + max(int(name.split(".")[2]) for name in weights if ".layers." in name)
+        model = LadderModel(self.tier.shape, layers)
+        model.load_state_dict(weights)
+        return model
 
     def _use(self, model: LadderModel) -> None:
         self.model = model
@@ -134,7 +152,14 @@ class Trainer:
         while self.progress.step < steps:
             step = self.progress.step
             seed = (self.tier.seed * 100 + self.progress.stage) * 1_000_000 + step
-            rows = sample("train", seed, BATCH, weights=stage.weights, max_sizes=stage.max_sizes)
+            rows = sample(
+                "train",
+                seed,
+                BATCH,
+                tuple(FAMILIES),
+                weights=stage.weights,
+                max_sizes=stage.max_sizes,
+            )
             log.add(*self._replicas.gradient(rows))
             self.optimizer.step(learning_rate(stage, step, steps))
             self._replicas.refresh()
@@ -180,7 +205,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder of the export, default: the tier's own")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    trainer = Trainer(TIERS[args.tier], args.checkpoints / f"{args.tier}.pt", args.threads)
+    trainer = Trainer(TIERS[args.tier], args.checkpoints, args.threads)
     trainer.run()
     export(trainer.model, args.out or LADDER / args.tier)
 

@@ -1,7 +1,7 @@
 """What the cascade costs a request that its first tier answers, against plain SGLang.
 
 Two servers run at once and one of them works while the other sleeps: a cascade of the ladder's
-two tiers with threshold 0, so that the second is never asked, and plain SGLang with the small
+three tiers with threshold 0, so that only the first is asked, and plain SGLang with the small
 model alone. Both have the same SGLang flags and one thread a worker. Rounds of the two alternate
 in pairs; a pair sends the same prompts to both.
 
@@ -26,6 +26,7 @@ from pathlib import Path
 
 from bench.harness.client import Round, send_all
 from bench.harness.estimates import Estimate, median_ratio, spread
+from bench.harness.load import questions, requests, text_of, tier_of
 from bench.harness.rows import (
     RESULTS,
     Facts,
@@ -36,15 +37,15 @@ from bench.harness.rows import (
     source_line,
 )
 from bench.harness.server import running_server
-from bench.router.load import questions, requests, text_of, tier_of
 
 BENCH = "router"
-SMALL, LARGE = "bench/ladder/small", "bench/ladder/large"
+SMALL = "bench/ladder/small"
+TIERS = ",".join(f"{name}=bench/ladder/{name}" for name in ("small", "middle", "large"))
 FLAGS = ("--max-total-tokens", "65536", "--max-running-requests", "128", "--log-level", "warning")
 PLAIN = ("--model-path", SMALL, *FLAGS)
 CASCADE = (
-    *("--plugin", "cascadia", "--cascade-tiers", f"small={SMALL},large={LARGE}"),
-    *("--cascade-thresholds", "0", *FLAGS),
+    *("--plugin", "cascadia", "--cascade-tiers", TIERS),
+    *("--cascade-thresholds", "0,0", *FLAGS),
 )
 
 CASES = {"not streamed": None, "stream_interval 4": 4, "stream_interval 1": 1}
@@ -149,8 +150,8 @@ def report(cells: Sequence[Cell], facts: Facts) -> str:
     lines = [
         "# Cascade against plain SGLang",
         "",
-        "A cascade of two tiers with threshold 0, its second tier idle, against plain SGLang with "
-        "the small model. Medians over rounds; ratios are medians over pairs of rounds with a "
+        "A cascade of three tiers with threshold 0, only its first at work, against plain SGLang "
+        "with the small model. Medians over rounds; ratios are medians over pairs of rounds with a "
         "95 % bootstrap interval. The cascade buffers: a streamed answer comes in one piece.",
         "",
         "| case | concurrency | rounds of requests | plain, requests/s | cascade, requests/s "

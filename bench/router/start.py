@@ -1,4 +1,4 @@
-"""How long a start takes: two tiers from the command to an answer, and one more worker.
+"""How long a start takes: every tier from the command to an answer, and one more worker.
 
 Example:
     python -m bench.router.start             # writes bench/results/start.{csv,md}
@@ -11,20 +11,22 @@ import tempfile
 import time
 from pathlib import Path
 
+import yaml
+
 from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
 from bench.harness.server import running_server
 
-CASCADE = ["--plugin", "cascadia", "--cascade-config", "bench/ladder/cascade.yaml"]
 ADDED = re.compile(r"added a worker in ([0-9.]+) s")
 
 
-def measure(port: int) -> tuple[float, float]:
+def measure(config: Path, port: int) -> tuple[float, float]:
     """Seconds from the command to a healthy server, and from asking for a worker to having it."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
         started = time.monotonic()
-        with running_server(CASCADE, port=port, log=log, module="bench.router.add_worker"):
+        flags = ("--plugin", "cascadia", "--cascade-config", str(config))
+        with running_server(flags, port=port, log=log, module="bench.router.add_worker"):
             ready_s = time.monotonic() - started
             deadline = time.monotonic() + 60
             while not (found := ADDED.search(log.read_text())):
@@ -34,7 +36,7 @@ def measure(port: int) -> tuple[float, float]:
     return ready_s, float(found[1])
 
 
-def report(ready: Estimate, added: Estimate, runs: int, source: str) -> str:
+def report(ready: Estimate, added: Estimate, tiers: int, runs: int, source: str) -> str:
     """The markdown page."""
     return "\n".join(
         [
@@ -44,7 +46,7 @@ def report(ready: Estimate, added: Estimate, runs: int, source: str) -> str:
             "",
             "| what | seconds |",
             "|---|---|",
-            f"| two tiers, from the command to a generated token | {_shown(ready)} |",
+            f"| {tiers} tiers, from the command to a generated token | {_shown(ready)} |",
             f"| one more worker of the first tier, asked for while serving | {_shown(added)} |",
             "",
             source,
@@ -61,15 +63,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--config", type=Path, default=Path("bench/ladder/cascade.yaml"))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--port", type=int, default=31000)
     parser.add_argument("--smoke", action="store_true", help="one start; writes nothing")
     options = parser.parse_args()
     runs = 1 if options.smoke else options.runs
-    measured = [measure(options.port) for _ in range(runs)]
+    measured = [measure(options.config, options.port) for _ in range(runs)]
     ready, added = (spread(values) for values in zip(*measured, strict=True))
     facts = facts_of_this_run("bench.router.start")
-    page = report(ready, added, runs, source_line(facts))
+    tiers = len(yaml.safe_load(options.config.read_text())["tiers"])
+    page = report(ready, added, tiers, runs, source_line(facts))
     print(page)
     if options.smoke:
         return
@@ -83,7 +87,7 @@ def main() -> None:
             unit="s",
             value=value,
         )
-        for case, value in (("two tiers", ready), ("one more worker", added))
+        for case, value in ((f"{tiers} tiers", ready), ("one more worker", added))
     ]
     save_rows(RESULTS / "start.csv", rows)
     (RESULTS / "start.md").write_text(page)

@@ -94,7 +94,7 @@ def start(
     return Server(process, port, log)
 
 
-CASCADE = ("--plugin", "cascadia", "--cascade-config", "bench/ladder/cascade.yaml")
+CASCADE = ("--plugin", "cascadia", "--cascade-config", "tests/system/cascade.yaml")
 
 
 def gone(processes: list[psutil.Process], within_s: float) -> list[psutil.Process]:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.sglang
 
 # In the environment of a start and of all its children.
 MARK = "CASCADIA_TEST_MARK"
-DEMO = yaml.safe_load((ROOT / "bench/ladder/cascade.yaml").read_text())
+DEMO = yaml.safe_load((ROOT / "tests/system/cascade.yaml").read_text())
 
 
 def run(folder: Path, cascade: dict, *more: str, launcher: tuple[str, ...] = ()) -> str:

@@ -93,6 +93,7 @@ def test_make_serve_passes_the_stop_on(tmp_path, how):
     server = Server(process, port, tmp_path / "make.log")
     try:
         server.wait_until_ready()
+        assert [tier["name"] for tier in server.status()["tiers"]] == ["small", "middle", "large"]
         if how == "ctrl-c":
             _stop_and_check(server, lambda: os.killpg(process.pid, signal.SIGINT))
         else:

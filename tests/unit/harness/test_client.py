@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -23,7 +23,7 @@ STREAMED = (
 
 
 @contextmanager
-def serving(reply: Callable[[bytes], list[bytes]]) -> Iterator[int]:
+def serving(reply: Callable[[bytes], Iterable[bytes]]) -> Iterator[int]:
     """Answer every request on any number of connections with the pieces that `reply` gives."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -102,3 +102,18 @@ def test_headers_travel_with_a_request() -> None:
     with serving(note) as port:
         send_all(port, [post("/generate", {}, {"x-cascadia-tier": "large"})], concurrency=1)
     assert b"\r\nx-cascadia-tier: large\r\n" in seen[0]
+
+
+def test_first_byte_is_that_of_the_body_not_of_the_head() -> None:
+    head, _, body = STREAMED.partition(b"\r\n\r\n")
+
+    def reply(_: bytes) -> Iterator[bytes]:
+        yield head + b"\r\n\r\n"
+        time.sleep(0.05)
+        yield body[:20]
+        time.sleep(0.05)
+        yield body[20:]
+
+    with serving(reply) as port:
+        (answered,) = send_all(port, [post("/generate", {"text": "x"})], concurrency=1).replies
+    assert 0.05 <= answered.first_byte_s <= answered.seconds - 0.05

@@ -7,7 +7,14 @@ from collections import Counter
 
 import pytest
 
-from bench.ladder.families import FAMILIES, MAX_SYSTEM_CHARS, Row, is_correct
+from bench.ladder.families import (
+    FAMILIES,
+    MAX_SYSTEM_CHARS,
+    MAX_TURNS,
+    TEST_FAMILIES,
+    Row,
+    is_correct,
+)
 from bench.ladder.splits import SPLITS, sample, split_of
 
 ALL = tuple(FAMILIES)
@@ -27,7 +34,7 @@ def solve(prompt: str) -> str:
         return "".join(letter * words[0].count(letter) for letter in sorted(set(words[0])))
     if family == "count":
         return str(len(re.findall(words[0], words[2])))
-    if family == "get":
+    if family == "get":  # of `recall` too
         return dict(re.findall(r"^set (\w+)=(\d+)$", prompt, re.M))[words[0]]
     raise AssertionError(prompt)
 
@@ -58,6 +65,15 @@ def test_get_system_part_stays_within_its_room() -> None:
     lengths = [len(row.prompt.rpartition("\n")[0]) for row in sample("train", 5, 500, ("get",))]
     assert max(lengths) <= MAX_SYSTEM_CHARS
     assert max(lengths) > MAX_SYSTEM_CHARS // 2
+
+
+def test_recall_marks_the_right_answers_of_its_earlier_turns() -> None:
+    rows = sample("train", 5, 300, ("recall",))
+    assert max(len(row.turns) for row in rows) == MAX_TURNS - 1
+    for row in rows:
+        for start, end in row.turns:
+            asked, answer = row.prompt[:start].removesuffix("\n"), row.prompt[start:end]
+            assert answer == solve(asked) + "\n"
 
 
 def test_sizes_fill_the_declared_range() -> None:
@@ -94,7 +110,8 @@ def test_every_small_domain_has_prompts_in_every_split() -> None:
 
 def test_families_are_uniform_unless_weighted() -> None:
     even = Counter(row.family for row in sample("train", 9, 5000))
-    assert all(900 < n < 1100 for n in even.values())
+    assert set(even) == set(TEST_FAMILIES)
+    assert all(600 < n < 830 for n in even.values())
     heavy = Counter(row.family for row in sample("train", 9, 5000, weights={"add": 5.0}))
     assert heavy["add"] > 2000
 

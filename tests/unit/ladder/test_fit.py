@@ -58,11 +58,12 @@ def test_brier_and_ece_of_a_known_case() -> None:
     assert ece(np.full(60, 0.9), right_N) == pytest.approx(0.4)
 
 
-def test_threshold_table_weighs_both_tiers() -> None:
-    first, last = np.array([True, False, False]), np.array([True, True, False])
-    table = threshold_table(np.array([0.9, 0.6, 0.1]), first, last)
-    assert "| 0.5 | 0.333 | 0.500 | 0.333 |" in table
-    assert "| 0.7 | 0.667 | 1.000 | 0.667 |" in table
+def test_threshold_table_follows_rows_through_three_tiers() -> None:
+    right = [np.array(r, dtype=bool) for r in ([1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0])]
+    scored = [np.array(s) for s in ([0.9, 0.6, 0.1, 0.1], [0.9, 0.9, 0.6, 0.1], [0.0] * 4)]
+    table = threshold_table(scored, right)
+    assert "| 0.5 | 0.500, 0.250, 0.250 | 0.2500 |" in table
+    assert "| 0.7 | 0.250, 0.250, 0.500 | 0.7500 |" in table
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +88,11 @@ def test_prefix_state_has_as_many_tokens_as_its_checkpoint(seen: Observation) ->
 def test_fitted_calibration_separates_right_from_wrong(seen: Observation) -> None:
     calibration = fit_calibration(seen, np.full(600, np.nan))
     others = observe(LADDER / "small", sample("test", 1, 300))
-    told = report(scores(calibration, others, np.full(300, np.nan)), others.correct_N)
+    score_N = scores(calibration, others, np.full(300, np.nan))
+    told = report(others, score_N, score_N < 0.9)
     assert told["held_out"] == 300
+    assert told["reached"] == (score_N < 0.9).sum()
+    assert told["accuracy_reached"] < told["accuracy"]
     assert told["auroc"] > 0.85
     assert told["ece"] < 0.15
     assert [model.tokens for model in calibration.prefix][:2] == [2, 4]

@@ -9,10 +9,12 @@ import torch
 from transformers import Qwen3ForCausalLM
 
 from bench.ladder.export import export
-from bench.ladder.gradient import Replicas, collate
+from bench.ladder.families import FAMILIES
+from bench.ladder.gradient import Replicas, collate, deal, length_of
 from bench.ladder.model import LadderModel, Shape, grow
 from bench.ladder.splits import sample
 from bench.ladder.tiers import Stage, Tier
+from bench.ladder.tokenizer import encode_answer, encode_prompt
 from bench.ladder.train import Trainer
 
 TINY = Shape(hidden=32, heads=4, kv_heads=2, head_dim=16, intermediate=48)
@@ -38,19 +40,52 @@ def test_logits_equal_those_of_qwen3(model: LadderModel, tmp_path: Path) -> None
         torch.testing.assert_close(ours, theirs(ids_BT).logits.flatten(0, 1), rtol=1e-4, atol=1e-4)
 
 
+def test_last_layer_computes_wanted_positions_alone_and_changes_nothing(model: LadderModel) -> None:
+    ids_BT, weight_BT = collate(sample("train", 3, 8, ("add", "recall"), max_sizes={"recall": 3}))
+    wanted_BT = weight_BT > 0
+    everywhere = model(ids_BT, torch.ones_like(wanted_BT)).view(*ids_BT.shape, -1)
+    assert int(wanted_BT.any(0).int().argmax()) > 0
+    torch.testing.assert_close(
+        model(ids_BT, wanted_BT), everywhere[wanted_BT], rtol=1e-4, atol=1e-5
+    )
+
+
 def test_grown_model_computes_the_same(model: LadderModel) -> None:
     deeper = LadderModel(TINY, 6)
     deeper.load_state_dict(grow(model.state_dict(), 3))
-    ids_BT, wanted_BT = collate(sample("train", 3, 8))
-    assert torch.equal(model(ids_BT, wanted_BT), deeper(ids_BT, wanted_BT))
+    ids_BT, weight_BT = collate(sample("train", 3, 8))
+    torch.testing.assert_close(model(ids_BT, weight_BT > 0), deeper(ids_BT, weight_BT > 0))
 
 
-def test_mask_marks_the_answer_and_its_end() -> None:
-    rows = sample("train", 4, 16)
-    ids_BT, answer_BT = collate(rows)
-    for row, ids, marked in zip(rows, ids_BT, answer_BT, strict=True):
-        assert len(ids[marked]) == len(row.answer) + 1
-        assert marked.nonzero()[0] == len(row.prompt) + 1
+def test_weights_mark_the_answer_its_end_and_earlier_turns() -> None:
+    rows = sample("train", 4, 16, ("add", "recall"))
+    ids_BT, weight_BT = collate(rows)
+    for row, ids, weights in zip(rows, ids_BT, weight_BT, strict=True):
+        marked = weights > 0
+        turns = "".join(row.prompt[start:end] for start, end in row.turns)
+        assert ids[marked].tolist() == encode_prompt(turns)[:-1] + encode_answer(row.answer)
+        assert weights.sum().item() == pytest.approx(marked.sum().item() ** 0.5)
+
+
+def test_every_row_is_dealt_once_and_the_work_is_even() -> None:
+    rows = sample("train", 7, 300, tuple(FAMILIES))
+    hands = deal(rows, 2)
+    dealt = [row for hand in hands for chunk in hand for row in chunk]
+    assert sorted(map(id, dealt)) == sorted(map(id, rows))
+    tokens = [sum(length_of(row) for chunk in hand for row in chunk) for hand in hands]
+    assert min(tokens) > 0.7 * max(tokens)
+
+
+def test_later_tier_goes_on_from_its_trunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.ladder.train.BATCH", 16)
+    stage = Stage(layers=1, examples=32, lr_start=1e-3, lr_end=1e-3)
+    trunk = Trainer(Tier(name="trunk", shape=TINY, seed=5, stages=(stage, stage)), tmp_path)
+    trunk.run()
+    later = Tier(name="later", shape=TINY, seed=6, stages=(stage,), trunk=("trunk", 2))
+    for ours, theirs in zip(
+        Trainer(later, tmp_path).model.parameters(), trunk.model.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
 
 
 def test_resumed_run_equals_an_unbroken_one(
@@ -60,10 +95,10 @@ def test_resumed_run_equals_an_unbroken_one(
     stage = Stage(layers=1, examples=64, lr_start=1e-3, lr_end=0.0)
     deeper = Stage(layers=2, examples=32, lr_start=1e-3, lr_end=0.0)
     tier = Tier(name="tiny", shape=TINY, seed=5, stages=(stage, deeper))
-    whole = Trainer(tier, tmp_path / "whole.pt")
+    whole = Trainer(tier, tmp_path / "whole")
     whole.run()
-    Trainer(Tier(name="tiny", shape=TINY, seed=5, stages=(stage,)), tmp_path / "half.pt").run()
-    resumed = Trainer(tier, tmp_path / "half.pt")
+    Trainer(Tier(name="tiny", shape=TINY, seed=5, stages=(stage,)), tmp_path / "half").run()
+    resumed = Trainer(tier, tmp_path / "half")
     resumed.run()
     for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)

@@ -1,4 +1,4 @@
-"""Requests of the ladder's test split, for the benches of the router."""
+"""Requests of the ladder's test split, for every bench that asks a server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.harness.client import Reply, post
 from bench.ladder.families import Row
 from bench.ladder.splits import sample
 
-MAX_NEW_TOKENS = 32
+MAX_NEW_TOKENS = 128  # the longest answer has 120 characters
 
 
 def questions(seed: int, count: int) -> list[Row]:
