@@ -36,8 +36,11 @@ def draw(found: Points, to: Path) -> None:
     shipped = found["cascade"]
     at = (shipped["requests_per_s"], shipped["accuracy"])
     axes.plot(*at, "*", markersize=14, color="tab:blue", label="cascade, as shipped")
-    for name in (name for name in found if name.endswith(" alone")):
-        at = (found[name]["requests_per_s"], found[name]["accuracy"])
+    for name, value in found.items():
+        # Relations of two arms have no latency of their own.
+        if not name.endswith(" alone") or "latency_p50" not in value:
+            continue
+        at = (value["requests_per_s"], value["accuracy"])
         axes.plot(*at, "s", color="tab:gray")
         axes.annotate(name, at, (6, -10), textcoords="offset points")
     axes.set_xlabel("requests/s")
