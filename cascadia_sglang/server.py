@@ -17,7 +17,8 @@ from typing import Any
 from sglang.srt.constants import HEALTH_CHECK_RID_PREFIX
 from sglang.srt.managers.io_struct import GenerateReqInput
 
-from cascadia_sglang.config import CascadeConfig, cascade_from_flags, load_cascade
+from cascadia_sglang.cascade_file import cascade_from_flags, load_cascade
+from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError, RequestError, WorkerError
 from cascadia_sglang.http.trace import SCOPE_KEY, sglang_error
 from cascadia_sglang.judge.calibration import load_calibration

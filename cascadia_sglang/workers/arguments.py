@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 from sglang.srt.server_args import ServerArgs
 
-from cascadia_sglang.config import CASCADE_MODEL, REFUSED_FLAGS, CascadeConfig
+from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.refused_flags import REFUSED_FLAGS
 
 Construct = Callable[[argparse.Namespace], ServerArgs]
 

@@ -12,9 +12,11 @@ PACKAGES = ("cascadia_sglang", "cascadia_kernels", "cascadia_patches")
 
 # What everyone may use, and what itself uses nothing of the rest.
 BASE = (
+    "cascadia_sglang.cascade_file",
     "cascadia_sglang.config",
     "cascadia_sglang.errors",
     "cascadia_sglang.messages",
+    "cascadia_sglang.refused_flags",
     "cascadia_sglang.metrics",
     "cascadia_sglang.struct_file",
 )

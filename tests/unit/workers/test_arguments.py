@@ -8,8 +8,9 @@ import msgspec
 import pytest
 from sglang.srt.server_args import ServerArgs
 
-from cascadia_sglang.config import REFUSED_FLAGS, CascadeConfig, RefusedFlag, TierConfig
+from cascadia_sglang.config import CascadeConfig, TierConfig
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.refused_flags import REFUSED_FLAGS, RefusedFlag
 from cascadia_sglang.testing import make_cascade
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments, pool_specs
 

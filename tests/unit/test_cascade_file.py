@@ -9,12 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cascadia_sglang.config import (
-    CascadeConfig,
-    build_cascade,
-    cascade_from_flags,
-    load_cascade,
-)
+from cascadia_sglang.cascade_file import build_cascade, cascade_from_flags, load_cascade
+from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 
 Data = dict[str, Any]

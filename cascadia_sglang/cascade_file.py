@@ -1,0 +1,159 @@
+"""Reads a cascade file or the flags in its place, checked whole before anything starts."""
+
+import operator
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig, TierConfig
+from cascadia_sglang.errors import ConfigError
+
+_TIER_NAME = re.compile(r"[a-z0-9-]+")
+_RESERVED_NAMES = (CASCADE_MODEL, "default")
+# Of the server as a whole: a tier cannot have its own.
+_SERVER_WIDE_ARGS = re.compile(
+    r"host|port|.*tokenizer.*|.*metric.*|.*key.*|served_model_name|model_path|nccl_port"
+    r"|dist_init_addr|node_rank|nnodes|log_level.*|ssl_.*|dp_size|data_parallel_size|use_ray"
+)
+
+# Settings whose capability this release does not have. Refused, so that nobody believes they act.
+_NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
+    ("routing.entry", ("first",)),
+    ("routing.stream", ("buffered",)),
+    ("routing.quality_floor", (None,)),
+    ("routing.verify.enabled", (False,)),
+    ("judge.scope", ("answer",)),
+    ("prefix.warm", ("auto", "off")),
+    ("planner.enabled", (False,)),
+)
+
+
+def load_cascade(path: Path) -> CascadeConfig:
+    """Read and check a cascade file (YAML or JSON).
+
+    Raises:
+        ConfigError: one line that names the place and what is allowed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cascade file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"cascade file {path}: no UTF-8 text: {error}") from error
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"cascade file {path}: {' '.join(str(error).split())}") from error
+    return build_cascade(data, f"cascade file {path}")
+
+
+def cascade_from_flags(tiers: str, thresholds: str | None) -> CascadeConfig:
+    """Build a cascade from `--cascade-tiers small=PATH,large=PATH` and `--cascade-thresholds`.
+
+    A tier's calibration file is PATH/calibration.json where that exists.
+    """
+    built: list[dict[str, Any]] = []
+    for part in tiers.split(","):
+        name, equals, model_path = part.partition("=")
+        if not equals or not model_path:
+            raise ConfigError(f"--cascade-tiers: {part!r} is not NAME=PATH")
+        beside = Path(model_path) / "calibration.json"
+        calibration = str(beside) if beside.exists() else None
+        built.append({"name": name, "model_path": model_path, "calibration": calibration})
+    try:
+        numbers = [float(x) for x in thresholds.split(",")] if thresholds else []
+    except ValueError as error:
+        raise ConfigError(
+            f"--cascade-thresholds: {thresholds!r} is not a list of numbers in [0, 1]"
+        ) from error
+    data = {"version": 1, "tiers": built, "routing": {"thresholds": numbers}}
+    return build_cascade(data, "--cascade-tiers")
+
+
+def build_cascade(data: Any, place: str) -> CascadeConfig:
+    """Convert and check plain data; `place` begins every error."""
+    try:
+        config = msgspec.convert(data, CascadeConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{place}: {error}") from error
+    for problem in _problems(config):
+        raise ConfigError(f"{place}: {problem}")
+    return config
+
+
+def _problems(config: CascadeConfig) -> list[str]:
+    """Everything that crosses fields, each a line with its place."""
+    problems: list[str] = []
+    if config.version != 1:
+        problems.append(f"version is {config.version}, allowed: 1")
+    if not config.tiers:
+        problems.append("tiers is empty, needed: at least one")
+    for index, tier in enumerate(config.tiers):
+        is_last = index == len(config.tiers) - 1
+        problems.extend(f"tiers[{index}].{p}" for p in _tier_problems(tier, is_last))
+        if tier.name in [other.name for other in config.tiers[:index]]:
+            problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
+    problems.extend(f"routing.{p}" for p in _routing_problems(config))
+    budget = config.planner.gpu_budget
+    if budget is not None and budget < 1:
+        problems.append(f"planner.gpu_budget is {budget}, allowed: 1 or more, or null")
+    for setting, allowed in _NOT_YET:
+        value: Any = operator.attrgetter(setting)(config)
+        if value not in allowed:
+            shown = ", ".join(repr(one) for one in allowed)
+            problems.append(f"{setting} is {value!r}, allowed in this release: {shown}")
+    return problems
+
+
+def _tier_problems(tier: TierConfig, is_last: bool) -> list[str]:
+    problems: list[str] = []
+    if not _TIER_NAME.fullmatch(tier.name) or tier.name in _RESERVED_NAMES:
+        problems.append(
+            f"name is {tier.name!r}, allowed: letters a-z, digits and '-', except "
+            + " and ".join(repr(name) for name in _RESERVED_NAMES)
+        )
+    if not _may_exist(tier.model_path):
+        problems.append(f"model_path {tier.model_path!r} does not exist")
+    if tier.calibration is None and not is_last:
+        problems.append("calibration is missing, required for every tier but the last")
+    if tier.calibration is not None and not Path(tier.calibration).is_file():
+        problems.append(f"calibration {tier.calibration!r} does not exist")
+    if tier.reasoning is not None:
+        problems.append(f"reasoning is {tier.reasoning!r}, allowed in this release: null")
+    if tier.replicas < 1:
+        problems.append(f"replicas is {tier.replicas}, allowed: 1 or more")
+    for key in tier.server_args:
+        if _SERVER_WIDE_ARGS.fullmatch(key):
+            problems.append(f"server_args.{key} belongs to the whole server, not to a tier")
+    return problems
+
+
+def _routing_problems(config: CascadeConfig) -> list[str]:
+    routing = config.routing
+    problems: list[str] = []
+    wanted = max(0, len(config.tiers) - 1)
+    if len(routing.thresholds) != wanted:
+        problems.append(
+            f"thresholds has {len(routing.thresholds)} numbers, needed: {wanted}, "
+            "one for every tier but the last"
+        )
+    for index, threshold in enumerate(routing.thresholds):
+        if not 0.0 <= threshold <= 1.0:
+            problems.append(f"thresholds[{index}] is {threshold}, allowed: 0 to 1")
+    if routing.early_abort is not None and not 0.0 <= routing.early_abort <= 1.0:
+        problems.append(f"early_abort is {routing.early_abort}, allowed: 0 to 1 or null")
+    if routing.deadline_s is not None and not routing.deadline_s > 0:
+        problems.append(f"deadline_s is {routing.deadline_s}, allowed: above 0 or null")
+    if routing.max_attempts < 1:
+        problems.append(f"max_attempts is {routing.max_attempts}, allowed: 1 or more")
+    return problems
+
+
+def _may_exist(model_path: str) -> bool:
+    """Whether SGLang could find the model: a local path, or a hub name of the form owner/model."""
+    if not model_path:
+        return False
+    return Path(model_path).exists() or bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model_path))
