@@ -36,7 +36,7 @@ $(installed): | pyproject.toml constraints.txt
 	@echo "installing into $(VENV); the first time about 11 GB and some minutes"
 	@rm -f $(VENV)/.installed-* $(VENV)/.checkout
 	$(install) setuptools
-	$(install) --no-build-isolation --editable '.[dev,bench]'
+	$(install) --no-build-isolation --editable '.[dev,bench,calibrate]'
 	@echo "$(CURDIR)" > $(VENV)/.checkout
 	@touch $@
 
