@@ -22,7 +22,6 @@ _SERVER_WIDE_ARGS = re.compile(
 # Settings whose capability this release does not have. Refused, so that nobody believes they act.
 _NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("routing.entry", ("first",)),
-    ("routing.stream", ("buffered",)),
     ("routing.quality_floor", (None,)),
     ("routing.verify.enabled", (False,)),
     ("judge.scope", ("answer",)),
@@ -145,6 +144,10 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
             problems.append(f"thresholds[{index}] is {threshold}, allowed: 0 to 1")
     if routing.early_abort is not None and not 0.0 <= routing.early_abort <= 1.0:
         problems.append(f"early_abort is {routing.early_abort}, allowed: 0 to 1 or null")
+    if routing.commit_tokens < 1:
+        problems.append(f"commit_tokens is {routing.commit_tokens}, allowed: 1 or more")
+    if not 0.0 <= routing.commit_chance <= 1.0:
+        problems.append(f"commit_chance is {routing.commit_chance}, allowed: 0 to 1")
     if routing.deadline_s is not None and not routing.deadline_s > 0:
         problems.append(f"deadline_s is {routing.deadline_s}, allowed: above 0 or null")
     if routing.max_attempts < 1:

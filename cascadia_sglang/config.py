@@ -35,13 +35,19 @@ class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a request climbs. `thresholds` holds one number in [0, 1] a tier but the last."""
+    """How a request climbs. `thresholds` holds one number in [0, 1] a tier but the last.
+
+    `stream: commit` lets a streamed answer out once `commit_tokens` tokens are there and the chance
+    that it will be accepted is `commit_chance` or more, at a checkpoint of the calibration; from
+    then on its tier is final. `direct` lets the first tier's answer out as it is written.
+    """
 
     thresholds: list[float] = []
     quality_floor: float | None = None
     entry: Literal["first", "predicted"] = "first"
     stream: Literal["buffered", "commit", "direct"] = "buffered"
     commit_tokens: int = 8
+    commit_chance: float = 0.9
     early_abort: float | None = 0.05
     deadline_s: float | None = None
     max_attempts: int = 4

@@ -52,12 +52,16 @@ class AttemptOrder:
         threshold: smallest score that will be accepted.
         early_abort: end the attempt once the chance of acceptance falls below; None for never.
         previous_score: score of the tier before, None at the first.
+        commit_tokens: commit to the answer at a checkpoint after this many tokens; None for never.
+        commit_chance: smallest chance of acceptance with which it is committed to.
     """
 
     tier_index: int
     threshold: float
     early_abort: float | None
     previous_score: float | None
+    commit_tokens: int | None = None
+    commit_chance: float = 1.0
 
     def to_params(self) -> dict[str, Any]:
         """Flat scalars, as custom sampling parameters carry them."""
@@ -66,27 +70,32 @@ class AttemptOrder:
             "threshold": self.threshold,
             "early_abort": self.early_abort,
             "previous_score": self.previous_score,
+            "commit_tokens": self.commit_tokens,
+            "commit_chance": self.commit_chance,
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeReport:
-    """What the judge says of a finished attempt.
+    """What the judge says of an attempt: of a finished one, or of one it has committed to.
 
     Attributes:
         score: calibrated probability that the answer is acceptable, or the chance of acceptance
-            where the attempt was ended early; None where it could not be computed.
+            where the attempt was ended early or goes on; None where it could not be computed.
         early_abort: whether the judge ended the attempt.
+        committed: whether the judge committed to the answer before its end; it ends none such.
     """
 
     score: float | None
     early_abort: bool
+    committed: bool = False
 
     def to_meta(self) -> dict[str, Any]:
-        return {"score": self.score, "early_abort": self.early_abort}
+        meta: dict[str, Any] = {"score": self.score, "early_abort": self.early_abort}
+        return {**meta, "committed": True} if self.committed else meta
 
     @classmethod
     def from_meta(cls, meta: dict[str, Any] | None) -> "JudgeReport":
         if meta is None:
             return cls(score=None, early_abort=False)
-        return cls(score=meta["score"], early_abort=meta["early_abort"])
+        return cls(**meta)

@@ -19,7 +19,8 @@ from cascadia_sglang.judge.calibration import load_calibration
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments
-from cascadia_sglang.workers.engine import TokenizerEngine
+from cascadia_sglang.workers.detokenizer import Detokenizer
+from cascadia_sglang.workers.dispatch import Dispatch
 from cascadia_sglang.workers.fleet import Fleet, worker_threads
 from cascadia_sglang.workers.fork_server import start_fork_server
 from cascadia_sglang.workers.pace import pace_specs
@@ -78,7 +79,7 @@ def _read_config(namespace: argparse.Namespace) -> CascadeConfig:
 
 
 class CascadeServer:
-    """Holds the pool, the engine, the router and the fleet of workers."""
+    """Holds the fleet of workers, the detokenizer, the router and the door to it."""
 
     def __init__(
         self,
@@ -91,10 +92,12 @@ class CascadeServer:
         self.config = config
         self.is_forking = is_forking
         self.pool = WorkerPool()
-        self.engine = TokenizerEngine(config.tiers, self.pool)
-        self.router = CascadeRouter(config, self.engine)
-        self.door = Door(self.router, self.engine, self.pool)
-        self.fleet = Fleet(config, arguments, calibrations, paces, self.pool, self.engine)
+        self.fleet = Fleet(config, arguments, calibrations, paces, self.pool)
+        self.control = self.fleet.control
+        self.dispatch = Dispatch(self.pool, self.control, self.fleet.sessions)
+        self.detokenizer = Detokenizer()
+        self.router = CascadeRouter(config, self.fleet.engine)
+        self.door = Door(self.router, self.fleet.engine, self.pool, self.fleet.sessions)
 
     def launch(self, start_group: Any, server_ports: Any) -> list[Worker]:
         """Start every tier's workers, without waiting.
@@ -119,10 +122,9 @@ class CascadeServer:
         # What the start has made is there for good: spare the serving process walks over it.
         gc.collect()
         gc.freeze()
-        self.fleet.tell_control_plane()
-        self.fleet.supervisor = Supervisor(self.pool, self.router, self.fleet.lose)
+        supervisor = Supervisor(self.fleet, self.detokenizer, self.router)
         sweep = asyncio.create_task(self.router.watch_disconnects())
         try:
-            await self.fleet.supervisor.run(manager)
+            await supervisor.run(manager)
         finally:
             sweep.cancel()

@@ -29,6 +29,7 @@ def status(config: CascadeConfig, pool: WorkerPool, router: CascadeRouter) -> di
             }
             for worker in pool
         ],
+        "bypassed": [config.tiers[index].name for index in sorted(pool.bypassed)],
         "thresholds": config.routing.thresholds,
         "active": router.active_count,
     }

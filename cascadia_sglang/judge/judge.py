@@ -39,6 +39,7 @@ class JudgedAttempt:
     row: StateRow
     tokens: int = 0
     report: JudgeReport | None = None
+    commitment: JudgeReport | None = None
 
 
 class Step(Protocol):
@@ -107,11 +108,16 @@ class Judge:
             self._rate(due)
 
     def reports(self, requests: Sequence["Req"]) -> list[list[dict[str, Any]]]:
-        """One list a request: its report where it has ended, else nothing."""
+        """One list a request: its report where it has ended, the commitment to it before.
+
+        A commitment is said with every output, of which the receiver may merge several.
+        """
         found: list[list[dict[str, Any]]] = []
         for request in requests:
             attempt: JudgedAttempt | None = getattr(request, _ATTRIBUTE, None)
-            report = attempt.report if attempt is not None and request.finished() else None
+            report = None
+            if attempt is not None:
+                report = attempt.report if request.finished() else attempt.commitment
             found.append([] if report is None else [report.to_meta()])
         return found
 
@@ -132,9 +138,10 @@ class Judge:
 
     @staticmethod
     def _is_checkpoint(attempt: JudgedAttempt) -> bool:
-        return attempt.order.early_abort is not None and attempt.model.has_checkpoint(
-            attempt.tokens
-        )
+        order = attempt.order
+        is_asked = order.early_abort is not None or order.commit_tokens is not None
+        is_open = is_asked and attempt.commitment is None
+        return is_open and attempt.model.has_checkpoint(attempt.tokens)
 
     def _rate(self, due: list[tuple["Req", JudgedAttempt]]) -> None:
         previous = [attempt.order.previous_score for _, attempt in due]
@@ -148,15 +155,19 @@ class Judge:
             if request.finished():
                 score = attempt.model.score(features_F)
                 finite = score if math.isfinite(score) else None
-                attempt.report = JudgeReport(score=finite, early_abort=False)
+                committed = attempt.commitment is not None
+                attempt.report = JudgeReport(score=finite, early_abort=False, committed=committed)
             else:
-                self._end_if_hopeless(request, attempt, features_F)
+                self._commit_or_end(request, attempt, features_F)
 
     @staticmethod
-    def _end_if_hopeless(request: "Req", attempt: JudgedAttempt, features_F: FloatArray) -> None:
+    def _commit_or_end(request: "Req", attempt: JudgedAttempt, features_F: FloatArray) -> None:
         order = attempt.order
         chance = attempt.model.chance_of_acceptance(attempt.tokens, features_F, order.threshold)
-        if order.early_abort is not None and chance < order.early_abort:
+        is_due = order.commit_tokens is not None and attempt.tokens >= order.commit_tokens
+        if is_due and chance >= order.commit_chance:
+            attempt.commitment = JudgeReport(score=chance, early_abort=False, committed=True)
+        elif order.early_abort is not None and chance < order.early_abort:
             attempt.report = JudgeReport(score=chance, early_abort=True)
             request.to_finish = FINISH_ABORT("ended by the judge: unlikely to be accepted")
 

@@ -1,6 +1,8 @@
 """The requests on their way: registered, sent to climb, answered under the caller's rids."""
 
 import asyncio
+import contextlib
+import functools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,9 +10,10 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.active import ActiveRequest, Outcome
 from cascadia_sglang.router.attempt import Attempt, Engine, Output
-from cascadia_sglang.router.climb import Climb
+from cascadia_sglang.router.climb import Climb, stream_mode
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.gather import as_accepted
+from cascadia_sglang.router.stream import Sink, streamed
 
 DISCONNECT_POLL_S = 1.0
 
@@ -49,6 +52,14 @@ class CascadeRouter:
         active = self._register(prompts, http_request, controls, outcome)
         tasks: list[asyncio.Task[list[Output]]] = []
         try:
+            if request.stream and stream_mode(controls, self._config) != "buffered":
+                climbs = [functools.partial(self._climb, p, active) for p in prompts]
+                async with contextlib.aclosing(
+                    streamed(climbs, len(prompts[0]), request.is_single)
+                ) as outputs:
+                    async for item in outputs:
+                        yield item
+                return
             if len(prompts) == 1:
                 groups = [await self._climb(prompts[0], active)]
             else:
@@ -124,9 +135,11 @@ class CascadeRouter:
             for sample in samples:
                 self._active.pop(sample.rid, None)
 
-    async def _climb(self, samples: list[Any], active: ActiveRequest) -> list[Output]:
-        """Take one prompt through the tiers; the outputs of its answer."""
-        climb = Climb(samples, active, self._config, self._engine)
+    async def _climb(
+        self, samples: list[Any], active: ActiveRequest, sink: Sink | None = None
+    ) -> list[Output]:
+        """Take one prompt through the tiers; the outputs of its answer, the last where streamed."""
+        climb = Climb(samples, active, self._config, self._engine, sink)
         try:
             chosen = await climb.run()
         finally:

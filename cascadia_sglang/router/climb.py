@@ -1,11 +1,14 @@
 """How a prompt climbs the tiers until an answer is good enough."""
 
 import asyncio
+import contextlib
+import dataclasses
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.errors import RequestError, WorkerError
+from cascadia_sglang.errors import RequestError, WorkerLostError, WorkerUnavailableError
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.active import ActiveRequest
 from cascadia_sglang.router.attempt import Attempt, Engine, finished_attempt
@@ -13,19 +16,26 @@ from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.gather import all_or_none
 from cascadia_sglang.router.policy import Finding, Verdict, decide
 from cascadia_sglang.router.route import Route, find_route
+from cascadia_sglang.router.stream import Gate, Sink, is_last
 
 
 class Climb:
     """One prompt on its way: its samples, and the attempts that it took so far."""
 
     def __init__(
-        self, samples: list[Any], active: ActiveRequest, config: CascadeConfig, engine: Engine
+        self,
+        samples: list[Any],
+        active: ActiveRequest,
+        config: CascadeConfig,
+        engine: Engine,
+        sink: Sink | None = None,
     ) -> None:
         self.attempts: list[Attempt] = []
         self._samples = samples
         self._active = active
         self._config = config
         self._engine = engine
+        self._sink = sink
 
     async def run(self) -> Attempt:
         """Go from tier to tier; the attempt whose outputs are the answer.
@@ -35,6 +45,8 @@ class Climb:
         """
         active = self._active
         route = await find_route(self._samples, active.controls, self._config, self._engine)
+        if self._sink is not None and stream_mode(active.controls, self._config) == "direct":
+            route = dataclasses.replace(route, judged=False)
         self.attempts.extend(route.skipped)
         previous_score: float | None = None
         for tier_index in route.tiers:
@@ -43,15 +55,17 @@ class Climb:
                 return self._degraded(503, "max_attempts reached")
             order = self._order(tier_index, route, previous_score)
             try:
-                attempt = await self._attempt(order)
-            except TimeoutError:
+                attempt = await self._visit(order)
+            except (TimeoutError, WorkerUnavailableError) as error:
+                if self._is_visible():
+                    raise active.given_up or _cut_short(error) from None
+                if isinstance(error, WorkerUnavailableError):
+                    self.attempts.append(Attempt(tier_index=tier_index, reason="tier_unavailable"))
+                    continue
                 if active.given_up is not None:
                     raise active.given_up from None
                 self.attempts.append(Attempt(tier_index=tier_index, reason="deadline"))
                 return self._degraded(504, "deadline passed")
-            except WorkerError:
-                self.attempts.append(Attempt(tier_index=tier_index, reason="tier_unavailable"))
-                continue
             self.attempts.append(attempt)
             if self._is_final(attempt, order, route):
                 return attempt
@@ -78,10 +92,30 @@ class Climb:
             judged=route.judged,
             pinned=route.pinned,
             last=order.tier_index == route.tiers[-1],
+            visible=self._is_visible(),
         )
         verdict, attempt.reason = decide(finding, order.threshold, self._config.judge.on_error)
         attempt.escalated = verdict is Verdict.ESCALATE
         return verdict is Verdict.ACCEPT
+
+    async def _visit(self, order: AttemptOrder) -> Attempt:
+        """Run the tier's attempt, again on another worker where one is lost.
+
+        Raises:
+            WorkerUnavailableError: if the tier has no worker, or no further attempt is left.
+            TimeoutError: if the deadline passed, or the request was given up.
+        """
+        while True:
+            try:
+                return await self._attempt(order)
+            except WorkerLostError as error:
+                if self._is_visible():
+                    raise WorkerUnavailableError(str(error)) from error
+                self._check_wanted()
+                is_spent = self._tried() + 1 >= self._config.routing.max_attempts
+                if is_spent or not self._engine.has_worker(order.tier_index):
+                    raise WorkerUnavailableError(str(error)) from error
+                self.attempts.append(Attempt(tier_index=order.tier_index, reason="worker_lost"))
 
     async def _attempt(self, order: AttemptOrder) -> Attempt:
         active = self._active
@@ -89,21 +123,45 @@ class Climb:
         async with asyncio.timeout_at(active.deadline) as scope:
             active.scopes.add(scope)
             try:
-                runs = [self._run(sample, order) for sample in self._samples]
+                runs = self._runs(order)
                 results = [await runs[0]] if len(runs) == 1 else await all_or_none(runs)
             finally:
                 active.scopes.discard(scope)
         return finished_attempt(order.tier_index, results, started)
 
+    def _runs(self, order: AttemptOrder) -> list[Coroutine[Any, Any, Any]]:
+        if self._sink is None:
+            return [self._run(sample, order) for sample in self._samples]
+        rids = [sample.rid for sample in self._samples]
+        gate = Gate(self._sink, rids, self._engine.is_incremental)
+        return [self._stream(n, sample, order, gate) for n, sample in enumerate(self._samples)]
+
     async def _run(self, sample: Any, order: AttemptOrder) -> Any:
-        active = self._active
-        rid = active.next_rid()
-        active.rids.add(rid)
-        active.outcome.attempts += 1
+        rid = self._active.begin_run()
         try:
             return await self._engine.run(sample, rid, order)
         finally:
-            active.rids.discard(rid)
+            self._active.rids.discard(rid)
+
+    async def _stream(self, number: int, sample: Any, order: AttemptOrder, gate: Gate) -> Any:
+        """`_run`, with its outputs sent on their way as the gate allows."""
+        rid = self._active.begin_run()
+        # Without a commitment to wait for, the tier is final.
+        is_free = order.commit_tokens is None
+        try:
+            async with contextlib.aclosing(self._engine.stream(sample, rid, order)) as outputs:
+                async for output, report in outputs:
+                    if is_last(output):
+                        return gate.whole(number, output), report
+                    gate.take(number, output, is_free or report.committed)
+                    if self._is_visible():
+                        self._active.show(order.tier_index)
+            raise WorkerLostError("the stream ended before its answer")
+        finally:
+            self._active.rids.discard(rid)
+
+    def _is_visible(self) -> bool:
+        return self._sink is not None and self._sink.is_visible
 
     def _order(self, tier_index: int, route: Route, previous_score: float | None) -> AttemptOrder:
         threshold = threshold_of(tier_index, self._active.controls, self._config)
@@ -116,6 +174,8 @@ class Climb:
             threshold=threshold,
             early_abort=self._config.routing.early_abort if may_end else None,
             previous_score=previous_score,
+            commit_tokens=None if is_final else self._config.routing.commit_tokens,
+            commit_chance=self._config.routing.commit_chance,
         )
 
     def _degraded(self, status: int, reason: str) -> Attempt:
@@ -131,6 +191,18 @@ class Climb:
             best.reason = "degraded"
             return best
         raise RequestError(status, f"{reason}; no accepted answer")
+
+
+def _cut_short(error: Exception) -> RequestError:
+    """A stream that cannot be completed ends with an error; what was seen stays as it is."""
+    if isinstance(error, TimeoutError):
+        return RequestError(504, "deadline passed; the answer is incomplete")
+    return RequestError(503, f"{error}; the answer is incomplete")
+
+
+def stream_mode(controls: Controls, config: CascadeConfig) -> str:
+    """When a streamed answer leaves: buffered, commit or direct."""
+    return controls.stream or config.routing.stream
 
 
 def threshold_of(tier_index: int, controls: Controls, config: CascadeConfig) -> float:

@@ -22,6 +22,7 @@ class Finding:
         judged: whether this request can be judged at all.
         pinned: whether the client chose this tier.
         last: whether no tier above may answer.
+        visible: whether the client has seen some of it.
     """
 
     score: float | None
@@ -29,6 +30,7 @@ class Finding:
     judged: bool = True
     pinned: bool = False
     last: bool = False
+    visible: bool = False
 
 
 def decide(
@@ -39,6 +41,8 @@ def decide(
         return Verdict.ACCEPT, "pinned"
     if finding.last:
         return Verdict.ACCEPT, "last_tier"
+    if finding.visible:
+        return Verdict.ACCEPT, "committed"
     if finding.early_abort:
         return Verdict.ESCALATE, "early_abort"
     if not finding.judged:

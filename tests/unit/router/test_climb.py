@@ -281,6 +281,34 @@ def test_a_tier_that_is_not_available_is_passed_over(first: Reply | None) -> Non
     assert answer.reasons == [("small", "tier_unavailable"), ("large", "last_tier")]
 
 
+def test_a_lost_attempt_runs_again_on_another_worker_of_its_tier() -> None:
+    engine = FakeEngine([Reply(lost=True), GOOD], GOOD, workers=[2, 1])
+    answer = ask(engine)
+    assert engine.visits == [0, 0]
+    assert answer.reasons == [("small", "worker_lost"), ("small", "accepted")]
+    assert len({run.rid for run in engine.runs}) == 2
+
+
+def test_attempts_that_were_lost_count() -> None:
+    config = make_cascade("small", "large", max_attempts=3)
+    engine = FakeEngine([Reply(lost=True)] * 9, GOOD, workers=[9, 1])
+    assert ask(engine, config).status == 503
+    assert engine.visits == [0, 0, 0]
+
+
+def test_a_lost_attempt_is_not_run_again_after_the_deadline() -> None:
+    lost = Reply(lost=True, seconds=2.0)
+    engine = FakeEngine([lost] * 9, GOOD, workers=[9, 1])
+    answer = ask(engine, controls=Controls(deadline_s=3.0))
+    assert (answer.status, answer.seconds, engine.visits) == (504, 3.0, [0, 0])
+
+
+def test_a_pinned_tier_is_tried_on_all_its_workers_and_no_other() -> None:
+    engine = FakeEngine([Reply(lost=True)] * 2, GOOD, workers=[2, 1])
+    assert ask(engine, controls=Controls(tier=0)).status == 503
+    assert engine.visits == [0, 0]
+
+
 def test_no_tier_at_all_is_a_503() -> None:
     assert ask(FakeEngine(None, None)).status == 503
 
