@@ -83,6 +83,19 @@ def build_cascade(data: Any, place: str) -> CascadeConfig:
     return config
 
 
+def with_thresholds(config: CascadeConfig, thresholds: list[float]) -> CascadeConfig:
+    """The same cascade with other thresholds.
+
+    Raises:
+        ConfigError: if there are too few or too many, or one is not in [0, 1].
+    """
+    routing = msgspec.structs.replace(config.routing, thresholds=thresholds)
+    changed = msgspec.structs.replace(config, routing=routing)
+    for problem in _routing_problems(changed):
+        raise ConfigError(problem)
+    return changed
+
+
 def _problems(config: CascadeConfig) -> list[str]:
     """Everything that crosses fields, each a line with its place."""
     problems: list[str] = []
@@ -144,6 +157,8 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
             problems.append(f"thresholds[{index}] is {threshold}, allowed: 0 to 1")
     if routing.early_abort is not None and not 0.0 <= routing.early_abort <= 1.0:
         problems.append(f"early_abort is {routing.early_abort}, allowed: 0 to 1 or null")
+    if routing.queue_limit < 1:
+        problems.append(f"queue_limit is {routing.queue_limit}, allowed: 1 or more")
     if routing.commit_tokens < 1:
         problems.append(f"commit_tokens is {routing.commit_tokens}, allowed: 1 or more")
     if not 0.0 <= routing.commit_chance <= 1.0:

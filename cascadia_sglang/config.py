@@ -40,6 +40,7 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `stream: commit` lets a streamed answer out once `commit_tokens` tokens are there and the chance
     that it will be accepted is `commit_chance` or more, at a checkpoint of the calibration; from
     then on its tier is final. `direct` lets the first tier's answer out as it is written.
+    `queue_limit` is how many attempts one worker may hold, running and waiting; beyond it: 503.
     """
 
     thresholds: list[float] = []
@@ -51,6 +52,7 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     early_abort: float | None = 0.05
     deadline_s: float | None = None
     max_attempts: int = 4
+    queue_limit: int = 4096
     allow_degraded: bool = False
     unknown_model: Literal["reject", "cascade"] = "reject"
     verify: VerifyConfig = VerifyConfig()

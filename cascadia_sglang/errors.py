@@ -6,7 +6,8 @@ CascadiaError
 ├── RequestError       what the client sent cannot be served
 └── WorkerError        a worker did not start
     ├── WorkerLostError         it ended, hung or failed while it ran an attempt
-    └── WorkerUnavailableError  a tier has none that accepts attempts
+    ├── WorkerUnavailableError  a tier has none that accepts attempts
+    └── OverloadError           a tier's workers hold as many attempts as they may
 """
 
 
@@ -41,3 +42,7 @@ class WorkerLostError(WorkerError):
 
 class WorkerUnavailableError(WorkerError):
     """A tier without a worker that accepts attempts."""
+
+
+class OverloadError(WorkerError):
+    """A tier whose workers hold as many attempts as they may."""

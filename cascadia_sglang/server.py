@@ -17,6 +17,7 @@ from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.http.door import Door
 from cascadia_sglang.judge.calibration import load_calibration
 from cascadia_sglang.messages import PaceSpec
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments
 from cascadia_sglang.workers.detokenizer import Detokenizer
@@ -114,6 +115,12 @@ class CascadeServer:
         """Take the tokenizer manager, once its own sockets are open."""
         self.door.connect(manager)
         self.fleet.connect(manager)
+
+    def measure(self) -> None:
+        """Write metrics from now on."""
+        metrics = Metrics([tier.name for tier in self.config.tiers])
+        self.router.metrics = metrics
+        self.fleet.metrics = metrics
 
     async def supervise(self, manager: Any) -> None:
         """Watch the workers and handle the stop signals, for the life of the event loop."""

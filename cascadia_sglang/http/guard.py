@@ -37,7 +37,7 @@ async def guard(
     if index is None and handling is Handling.TIER_CONTROL:
         raise RequestError(400, f"tier is missing, allowed: {names}", "tier")
     target_tiers.set(None if index is None else frozenset({index}))
-    return _replay(body)
+    return _replay(body, receive)
 
 
 def _reason(path: str) -> str:
@@ -75,11 +75,11 @@ def _tier_name(scope: Scope, body: bytes, handling: Handling) -> tuple[str | Non
     return (None if name is None else str(name)), body
 
 
-def _replay(body: bytes) -> Receive:
-    """A body that was read already; the client is not heard any more."""
-    messages = [{"type": "http.request", "body": body, "more_body": False}]
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A body that was read already, and then what else the client does."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def receive() -> Message:
-        return messages.pop() if messages else {"type": "http.disconnect"}
+    async def next_message() -> Message:
+        return messages.pop() if messages else await receive()
 
-    return receive
+    return next_message

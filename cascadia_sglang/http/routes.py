@@ -1,6 +1,6 @@
 """Every route of SGLang's server, and what a cascade does with it.
 
-python -m cascadia_sglang.http.routes     # the table as Markdown
+python -m cascadia_sglang.http.routes > cascadia_sglang/http/README.md     # as a document
 """
 
 from dataclasses import dataclass
@@ -188,8 +188,15 @@ GUARDED = frozenset(
 
 
 def as_markdown() -> str:
-    """The table, for documents."""
-    lines = ["| routes | what happens |", "|---|---|"]
+    """The document of the routes."""
+    lines = [
+        "# Routes",
+        "",
+        "What a cascade does with every route of SGLang's server. Written by `make docs`.",
+        "",
+        "| routes | what happens |",
+        "|---|---|",
+    ]
     for routes in TABLE:
         paths = ", ".join(f"`{path}`" for path in routes.paths)
         text = routes.handling.value + (f"; {routes.note}" if routes.note else "")

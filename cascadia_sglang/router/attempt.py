@@ -67,6 +67,7 @@ class Engine(Protocol):
 
         Raises:
             WorkerUnavailableError: if the tier has no worker.
+            OverloadError: if its workers hold as many attempts as they may.
             WorkerLostError: if the worker was lost; another one of the tier may do it.
         """
         ...

@@ -3,11 +3,14 @@
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+from cascadia_sglang.cascade_file import with_thresholds
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import RequestError
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.router.active import ActiveRequest, Outcome
 from cascadia_sglang.router.attempt import Attempt, Engine, Output
 from cascadia_sglang.router.climb import Climb, stream_mode
@@ -15,14 +18,15 @@ from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.gather import as_accepted
 from cascadia_sglang.router.stream import Sink, streamed
 
-DISCONNECT_POLL_S = 1.0
+DISCONNECT_POLL_S = 0.4
 
 
 class CascadeRouter:
     """Takes a request through the tiers. Owns the requests on their way, by the caller's rid."""
 
     def __init__(self, config: CascadeConfig, engine: Engine) -> None:
-        self._config = config
+        self.config = config
+        self.metrics: Metrics | None = None
         self._engine = engine
         self._active: dict[str, ActiveRequest] = {}
         self.admitting = True
@@ -52,7 +56,7 @@ class CascadeRouter:
         active = self._register(prompts, http_request, controls, outcome)
         tasks: list[asyncio.Task[list[Output]]] = []
         try:
-            if request.stream and stream_mode(controls, self._config) != "buffered":
+            if request.stream and stream_mode(controls, self.config) != "buffered":
                 climbs = [functools.partial(self._climb, p, active) for p in prompts]
                 async with contextlib.aclosing(
                     streamed(climbs, len(prompts[0]), request.is_single)
@@ -100,11 +104,25 @@ class CascadeRouter:
         for active in set(self._active.values()):
             active.give_up(RequestError(503, "the server is shutting down"))
 
+    def set_thresholds(self, thresholds: list[float]) -> None:
+        """Use these from now on; requests on their way keep theirs.
+
+        Raises:
+            ConfigError: if they are not one number in [0, 1] for every tier but the last.
+        """
+        self.config = with_thresholds(self.config, thresholds)
+
     async def watch_disconnects(self) -> None:
-        """End, once a second, what no client waits for any more. Runs until cancelled."""
+        """End within a second what no client waits for any more. Runs until cancelled.
+
+        What has come since the last look is left for the next: most of it will be over by then.
+        """
+        earlier: set[ActiveRequest] = set()
         while True:
             await asyncio.sleep(DISCONNECT_POLL_S)
-            for active in set(self._active.values()):
+            now = set(self._active.values())
+            known, earlier = now & earlier, now
+            for active in known:
                 request = active.http_request
                 if request is not None and await request.is_disconnected():
                     active.give_up(RequestError(400, "the client disconnected"))
@@ -112,9 +130,7 @@ class CascadeRouter:
     def _register(
         self, prompts: list[list[Any]], http_request: Any, controls: Controls, outcome: Outcome
     ) -> ActiveRequest:
-        limits = [
-            x for x in (controls.deadline_s, self._config.routing.deadline_s) if x is not None
-        ]
+        limits = [x for x in (controls.deadline_s, self.config.routing.deadline_s) if x is not None]
         active = ActiveRequest(
             http_request=http_request,
             controls=controls,
@@ -139,14 +155,25 @@ class CascadeRouter:
         self, samples: list[Any], active: ActiveRequest, sink: Sink | None = None
     ) -> list[Output]:
         """Take one prompt through the tiers; the outputs of its answer, the last where streamed."""
-        climb = Climb(samples, active, self._config, self._engine, sink)
+        climb = Climb(samples, active, self.config, self._engine, sink)
+        started = time.monotonic()
         try:
             chosen = await climb.run()
+        except BaseException as error:
+            if self.metrics is not None:
+                # 499: nobody waits any more.
+                self.metrics.failed(climb.attempts, getattr(error, "status", None) or 499)
+            raise
         finally:
             active.outcome.tokens += sum(attempt.tokens for attempt in climb.attempts)
             for attempt in climb.attempts:
                 if attempt.escalated:
                     self.escalated[attempt.tier_index] += 1
+        if self.metrics is not None:
+            seconds = time.monotonic() - started
+            seen = None if sink is None else sink.first_s
+            ttft_s = seconds if seen is None else seen - started
+            self.metrics.answered(climb.attempts, chosen, seconds, ttft_s)
         return self._deliver(samples, climb.attempts, chosen, active)
 
     def _deliver(
@@ -157,7 +184,7 @@ class CascadeRouter:
         active: ActiveRequest,
     ) -> list[Output]:
         """The chosen outputs under the caller's rids, with what led to them."""
-        names = [tier.name for tier in self._config.tiers]
+        names = [tier.name for tier in self.config.tiers]
         self.answered[chosen.tier_index] += 1
         outcome = active.outcome
         outcome.tier_index = max(outcome.tier_index, chosen.tier_index)

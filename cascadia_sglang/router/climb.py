@@ -8,7 +8,12 @@ from collections.abc import Coroutine
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.errors import RequestError, WorkerLostError, WorkerUnavailableError
+from cascadia_sglang.errors import (
+    OverloadError,
+    RequestError,
+    WorkerLostError,
+    WorkerUnavailableError,
+)
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.active import ActiveRequest
 from cascadia_sglang.router.attempt import Attempt, Engine, finished_attempt
@@ -66,6 +71,9 @@ class Climb:
                     raise active.given_up from None
                 self.attempts.append(Attempt(tier_index=tier_index, reason="deadline"))
                 return self._degraded(504, "deadline passed")
+            except OverloadError as error:
+                self.attempts.append(Attempt(tier_index=tier_index, reason="overloaded"))
+                return self._degraded(503, str(error))
             self.attempts.append(attempt)
             if self._is_final(attempt, order, route):
                 return attempt
@@ -168,13 +176,14 @@ class Climb:
         is_final = tier_index == route.tiers[-1] or not route.judged
         # Samples of one prompt are judged together, so none of them is ended alone; and nothing
         # is hopeless at threshold 0.
+        may_commit = not is_final and self._sink is not None
         may_end = not is_final and len(self._samples) == 1 and threshold > 0.0
         return AttemptOrder(
             tier_index=tier_index,
             threshold=threshold,
             early_abort=self._config.routing.early_abort if may_end else None,
             previous_score=previous_score,
-            commit_tokens=None if is_final else self._config.routing.commit_tokens,
+            commit_tokens=self._config.routing.commit_tokens if may_commit else None,
             commit_chance=self._config.routing.commit_chance,
         )
 

@@ -1,6 +1,7 @@
 """Answers that leave token by token, before the whole of them is there."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,11 +26,17 @@ class Sink:
     def __init__(self, queue: "asyncio.Queue[Output | _End]", first_index: int | None) -> None:
         self._queue = queue
         self._first_index = first_index
-        self.is_visible = False
+        self.first_s: float | None = None  # when the first output left, `time.monotonic()`
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether the client has seen some of the answer."""
+        return self.first_s is not None
 
     def send(self, number: int, rid: str, output: Output) -> None:
         """Send what the prompt's sample of this number says, under the caller's rid."""
-        self.is_visible = True
+        if self.first_s is None:
+            self.first_s = time.monotonic()
         output = {**output, "meta_info": {**output["meta_info"], "id": rid}}
         if self._first_index is not None:
             output["index"] = self._first_index + number

@@ -10,7 +10,7 @@ import fastapi
 from sglang.srt.managers.io_struct import AbortReq, GenerateReqInput, sock_send
 
 from cascadia_sglang.config import TierConfig
-from cascadia_sglang.errors import WorkerLostError, WorkerUnavailableError
+from cascadia_sglang.errors import OverloadError, WorkerLostError, WorkerUnavailableError
 from cascadia_sglang.messages import ATTEMPT_KEY, REPORT_KEY, AttemptOrder, JudgeReport
 from cascadia_sglang.router.attempt import Output
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
@@ -34,11 +34,13 @@ class TokenizerEngine:
         tiers: list[TierConfig],
         pool: WorkerPool,
         sessions: Sessions,
+        queue_limit: int,
         on_fault: Callable[[Worker, Exception], None],
     ) -> None:
         self._tiers = tiers
         self._pool = pool
         self._sessions = sessions
+        self._queue_limit = queue_limit
         self._on_fault = on_fault
         self._lost: set[str] = set()  # rids of attempts that were ended from this side
         self._manager: Any = None
@@ -112,7 +114,7 @@ class TokenizerEngine:
         self, sample: GenerateReqInput, rid: str, order: AttemptOrder
     ) -> AsyncGenerator[tuple[Output, JudgeReport], None]:
         worker = self._worker_for(sample, order)
-        attempt = self._attempt_object(sample, rid, order)
+        attempt = self._attempt_object(worker, sample, rid, order)
         attempt.stream = True
         outputs = self._begin(worker, attempt)
         try:
@@ -139,6 +141,8 @@ class TokenizerEngine:
         if worker is None:
             name = self._tiers[order.tier_index].name
             raise WorkerUnavailableError(f"tier {name} has no worker that accepts requests")
+        if len(worker.rids) >= self._queue_limit:
+            raise OverloadError(f"tier {self._tiers[order.tier_index].name} is full")
         return worker
 
     async def run_on(
@@ -149,7 +153,7 @@ class TokenizerEngine:
         order: AttemptOrder,
     ) -> tuple[Output, JudgeReport]:
         """`run` on a given worker."""
-        outputs = self._begin(worker, self._attempt_object(sample, rid, order))
+        outputs = self._begin(worker, self._attempt_object(worker, sample, rid, order))
         try:
             output = await anext(outputs)
         except Exception as error:
@@ -209,11 +213,14 @@ class TokenizerEngine:
             raise WorkerLostError(f"worker {worker.worker_id} failed") from error
 
     def _attempt_object(
-        self, sample: GenerateReqInput, rid: str, order: AttemptOrder
+        self, worker: Worker, sample: GenerateReqInput, rid: str, order: AttemptOrder
     ) -> GenerateReqInput:
         attempt = copy.copy(sample)
         attempt.rid = rid
         attempt.stream = False
+        if self._manager.enable_metrics:
+            labels = {"tier": self._tiers[order.tier_index].name, "worker": worker.worker_id}
+            attempt.custom_labels = {**(sample.custom_labels or {}), **labels}
         tier = self._tiers[order.tier_index]
         params = {**sample.sampling_params, **tier.sampling, "n": 1}
         custom = params.get("custom_params") or {}

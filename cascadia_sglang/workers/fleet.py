@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from sglang.srt.utils.network import get_zmq_socket
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.messages import PaceSpec
+from cascadia_sglang.metrics import Metrics, forget_gauges
 from cascadia_sglang.workers.arguments import PoolSpec, TierArguments, pool_specs
 from cascadia_sglang.workers.breaker import OPEN_S, Breaker
 from cascadia_sglang.workers.control import ControlPlane
@@ -44,7 +46,9 @@ class Fleet:
         self.pool = pool
         self.control = ControlPlane(pool, self.lose)
         self.sessions = Sessions()
-        self.engine = TokenizerEngine(config.tiers, pool, self.sessions, self._engine_failed)
+        self.engine = TokenizerEngine(
+            config.tiers, pool, self.sessions, config.routing.queue_limit, self._engine_failed
+        )
         self._arguments = arguments
         self._calibrations = calibrations
         self._paces = paces
@@ -54,7 +58,9 @@ class Fleet:
         self._launcher: Any = None
         self._manager: Any = None
         self._recoveries: set[asyncio.Task[None]] = set()
+        self._due: Counter[int] = Counter()  # workers that are to be started again, by pool
         self.stopping = False
+        self.metrics: Metrics | None = None
 
     def launch(self, start_group: Any, server_ports: Any) -> list[Worker]:
         """Start every tier's workers, without waiting.
@@ -94,13 +100,40 @@ class Fleet:
         Raises:
             WorkerError: if it did not start.
         """
-        index = self.config.tier_index(tier_name)
-        worker = self._start(next(spec for spec in self._specs if index in spec.tiers))
+        worker = self._start(self._spec_of(tier_name))
         # Should it not start, the caller is told, and nothing is tried again.
         worker.retired = True
         await self._admit(worker)
         worker.retired = False
         return worker
+
+    def _spec_of(self, tier_name: str) -> PoolSpec:
+        index = self.config.tier_index(tier_name)
+        return next(spec for spec in self._specs if index in spec.tiers)
+
+    async def scale(self, tier_name: str, replicas: int) -> None:
+        """Have this many workers of a tier; those that are too many end what they run first.
+
+        Raises:
+            WorkerError: if one did not start.
+        """
+        spec = self._spec_of(tier_name)
+        while True:
+            present = [w for w in self.pool if w.handle.pool is spec and not w.retired]
+            coming = len(present) + self._due[spec.index]
+            if coming < replicas:
+                await self.add_worker(tier_name)
+            elif coming > replicas and present:
+                await self._retire(present[-1])
+            else:
+                return
+
+    async def _retire(self, worker: Worker) -> None:
+        worker.retired = True
+        self.pool.drain(worker)
+        while worker.rids and worker.state is not WorkerState.DEAD:
+            await asyncio.sleep(0.05)
+        self.lose(worker, "it was retired")
 
     async def _admit(self, worker: Worker) -> None:
         """Let a worker of the running server serve once it is ready."""
@@ -108,11 +141,13 @@ class Fleet:
         try:
             await asyncio.to_thread(worker.handle.wait_for_ready)
         except WorkerError:
+            self._measure(worker, None)
             self.lose(worker, "it did not start")
             raise
         if worker.state is WorkerState.DEAD:
             raise WorkerError(f"worker {worker.worker_id} was lost while it started")
         self.pool.admit(worker, worker.handle.limits)
+        self._measure(worker, time.monotonic() - worker.handle.started)
         logger.info("worker %s serves", worker.worker_id)
 
     def lose(self, worker: Worker, why: str) -> None:
@@ -125,6 +160,9 @@ class Fleet:
         self.pool.remove(worker)
         worker.handle.kill()
         self._launcher.free(worker.handle)
+        if self.metrics is not None:
+            forget_gauges(worker.handle.pids)
+            self._show_workers()
         self.engine.fail_attempts(worker)
         if worker.socket is not None:
             worker.socket.close(linger=0)
@@ -134,6 +172,7 @@ class Fleet:
         logger.error("worker %s was lost: %s", worker.worker_id, why)
         spec = worker.handle.pool
         delay_s = self._count_fault(spec)
+        self._due[spec.index] += 1
         task = asyncio.create_task(self._recover(spec, delay_s))
         self._recoveries.add(task)
         task.add_done_callback(self._recoveries.discard)
@@ -158,6 +197,7 @@ class Fleet:
             except WorkerError as error:
                 logger.error("%s", error)
                 delay_s = self._count_fault(spec)
+        self._due[spec.index] -= 1
         try:
             await self._admit(worker)
         except WorkerError as error:
@@ -180,6 +220,17 @@ class Fleet:
     def _close_breaker(self, spec: PoolSpec) -> None:
         if not self._breakers[spec.index].is_open(time.monotonic()):
             self.pool.restore(spec.tiers)
+
+    def _measure(self, worker: Worker, start_s: float | None) -> None:
+        if self.metrics is not None:
+            self.metrics.worker_started(worker.handle.pool.name, start_s)
+            self._show_workers()
+
+    def _show_workers(self) -> None:
+        assert self.metrics is not None
+        self.metrics.show_workers(
+            Counter((worker.handle.pool.name, worker.state.value) for worker in self.pool)
+        )
 
     def _start(self, spec: PoolSpec) -> Worker:
         worker_id = f"{spec.name}-{next(self._numbers)}"

@@ -120,10 +120,10 @@ class Launcher:
         """
         started = time.monotonic()
         # Flags are read by a first record; the one that starts knows its devices.
-        probe = self._arguments.for_worker(pool, 0, None)
+        probe = self._arguments.for_worker(pool, worker_id, 0, None)
         devices = self._free_devices(probe)
         server_args = self._arguments.for_worker(
-            pool, devices.start if devices else 0, self._memory_share
+            pool, worker_id, devices.start if devices else 0, self._memory_share
         )
         server_args._cascadia = WorkerSpec(
             worker_id=worker_id,

@@ -35,13 +35,22 @@ class Supervisor:
         # SGLang brings everything down on SIGQUIT, which a failing worker sends; here its end is
         # seen by its sentinel.
         loop.add_signal_handler(signal.SIGQUIT, lambda: None)
-        watch = asyncio.create_task(self._watch())
+        watch = asyncio.create_task(self._keep_watching())
         await self._stopping.wait()
         watch.cancel()
         self._fleet.stop()
         for sentinel in self._processes:
             loop.remove_reader(sentinel)
         await stop_server(manager, self._fleet.pool, self._router)
+
+    async def _keep_watching(self) -> None:
+        """Watch on, whatever goes wrong with one look: unwatched, a loss would be a hang."""
+        while True:
+            try:
+                await self._watch()
+            except Exception:
+                logger.exception("supervision failed and goes on")
+                await asyncio.sleep(LOOK_S)
 
     async def _watch(self) -> None:
         """Look at every process: at once when one ends, and once a second for signs of life."""

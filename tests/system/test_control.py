@@ -16,6 +16,9 @@ from tests.system.serving import ROOT, Server, start
 
 pytestmark = pytest.mark.sglang
 
+KEY = "secret"
+ADMIN = {"authorization": f"Bearer {KEY}"}
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -25,7 +28,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     cascade["tiers"][0]["replicas"] = 2
     path = folder / "cascade.json"
     path.write_text(json.dumps(cascade))
-    server = start(folder, "--plugin", "cascadia", "--cascade-config", str(path))
+    flags = ("--enable-metrics", "--admin-api-key", KEY)
+    server = start(folder, "--plugin", "cascadia", "--cascade-config", str(path), *flags)
     try:
         server.wait_until_ready()
         yield server
@@ -36,6 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
     with server.client(timeout=30) as client:
+        client.headers.update(ADMIN)
         yield client
 
 
@@ -150,6 +155,91 @@ def test_a_session_stays_with_the_worker_that_holds_it(client: httpx.Client) -> 
         json={"text": "rev abc", "sampling_params": params, "session_params": {"id": session}},
     )
     assert gone.status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/cascadia/thresholds", "/cascadia/workers"])
+@pytest.mark.parametrize("key", [None, "Bearer wrong", "secret"])
+def test_writing_needs_the_admin_key(server: Server, path: str, key: str | None) -> None:
+    with server.client() as client:
+        headers = {} if key is None else {"authorization": key}
+        response = client.post(path, json={"thresholds": [0.5]}, headers=headers)
+    assert response.status_code == 401
+    assert response.json()["error"]["type"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/cascadia/thresholds", {"thresholds": [0.5, 0.5]}, "needed: 1"),
+        ("/cascadia/thresholds", {"thresholds": [1.5]}, "0 to 1"),
+        ("/cascadia/thresholds", {"threshold": [0.5]}, "threshold"),
+        ("/cascadia/workers", {"tier": "huge", "replicas": 1}, "small, large"),
+        ("/cascadia/workers", {"tier": "small", "replicas": 0}, "1 to 64"),
+    ],
+)
+def test_what_cannot_be_set_is_a_400_that_says_what_is_allowed(
+    client: httpx.Client, path: str, body: dict, said: str
+) -> None:
+    response = client.post(path, json=body)
+    assert response.status_code == 400
+    assert said in response.json()["error"]["message"]
+
+
+def test_thresholds_hold_from_the_next_request_on(server: Server, client: httpx.Client) -> None:
+    body = {"text": "rev abc", "sampling_params": {"temperature": 0, "max_new_tokens": 8}}
+    for threshold, tier in ((0.0, "small"), (1.0, "large"), (0.9, "small")):
+        told = client.post("/cascadia/thresholds", json={"thresholds": [threshold]})
+        assert told.json() == {"thresholds": [threshold]}
+        assert server.status()["thresholds"] == [threshold]
+        answer = client.post("/generate", json=body).json()
+        assert answer["meta_info"]["cascadia"]["tier"] == tier
+
+
+def scrape(client: httpx.Client) -> list[str]:
+    return client.get("/metrics/").text.splitlines()
+
+
+def test_a_dead_workers_gauges_disappear_and_its_neighbours_stay(
+    server: Server, client: httpx.Client
+) -> None:
+    """And what it counted stays counted."""
+    body = {"text": "rev abc", "sampling_params": {"temperature": 0, "max_new_tokens": 8}}
+    for _ in range(4):
+        client.post("/generate", json=body, headers={"x-cascadia-threshold": "0"})
+    small = [worker for worker in workers(server) if worker["tiers"] == ["small"]]
+    dead, living = small[0], small[1]
+
+    def gauges(worker: dict) -> list[str]:
+        name = f'worker="{worker["id"]}"'
+        return [x for x in scrape(client) if x.startswith("sglang:num_running_reqs{") and name in x]
+
+    assert gauges(dead)
+    assert gauges(living)
+    assert 'tier="small"' in gauges(dead)[0]
+    os.kill(dead["pids"][0], signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while gauges(dead):
+        assert time.monotonic() < deadline
+    assert gauges(living)
+    while len(workers(server)) < 3:
+        assert time.monotonic() < deadline
+    lines = scrape(client)
+    assert 'cascadia:workers{state="ready",tier="small"} 2.0' in lines
+    assert 'cascadia:worker_starts_total{outcome="ready",tier="small"} 1.0' in lines
+    accepted = next(x for x in lines if 'requests_total{reason="accepted",tier="small"}' in x)
+    assert float(accepted.split()[-1]) >= 4
+    attempts = [x for x in lines if x.startswith("sglang:num_requests_total{")]
+    assert any('tier="small"' in x and f'worker="{living["id"]}"' in x for x in attempts)
+
+
+def test_a_tier_gets_the_number_of_workers_that_is_asked_for(
+    server: Server, client: httpx.Client
+) -> None:
+    for replicas in (1, 2):
+        told = client.post("/cascadia/workers", json={"tier": "small", "replicas": replicas})
+        assert told.status_code == 200, told.text
+        assert told.json()["replicas"] == replicas
+        assert len([w for w in workers(server) if w["tiers"] == ["small"]]) == replicas
 
 
 def test_calls_return_within_ten_seconds_with_one_worker_stopped(

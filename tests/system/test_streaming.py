@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.system.serving import CASCADE, Server, start
+from tests.system.serving import Server
 
 pytestmark = pytest.mark.sglang
 
@@ -16,19 +16,9 @@ LONG = {"temperature": 0, "max_new_tokens": 400, "ignore_eos": True}
 PROMPT = "steps 123456 654321"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = start(tmp_path_factory.mktemp("streaming"), *CASCADE, "--stream-interval", "1")
-    try:
-        server.wait_until_ready()
-        yield server
-    finally:
-        server.stop()
-
-
 @pytest.fixture
-def client(server: Server) -> Iterator[httpx.Client]:
-    with server.client(timeout=60) as client:
+def client(demo: Server) -> Iterator[httpx.Client]:
+    with demo.client(timeout=60) as client:
         yield client
 
 
@@ -110,7 +100,7 @@ def test_an_answer_that_the_judge_gives_up_is_never_seen(client: httpx.Client) -
 
 @pytest.mark.parametrize("route", ["native", "chat"])
 def test_a_visible_stream_whose_worker_dies_ends_with_an_error_event(
-    server: Server, client: httpx.Client, route: str
+    demo: Server, client: httpx.Client, route: str
 ) -> None:
     headers = {"x-cascadia-stream": "direct"}
     if route == "native":
@@ -121,7 +111,7 @@ def test_a_visible_stream_whose_worker_dies_ends_with_an_error_event(
         messages = [{"role": "user", "content": PROMPT}]
         body = {"model": "cascadia", "messages": messages, "stream": True, "max_tokens": 400}
         body |= {"temperature": 0, "ignore_eos": True}
-    small = next(w for w in server.status()["workers"] if w["tiers"] == ["small"])
+    small = next(w for w in demo.status()["workers"] if w["tiers"] == ["small"])
     seen: list[dict] = []
     with client.stream("POST", path, json=body, headers=headers) as response:
         for event in events(response):
@@ -132,8 +122,6 @@ def test_a_visible_stream_whose_worker_dies_ends_with_an_error_event(
     assert "error" in seen[-1]
     assert "incomplete" in json.dumps(seen[-1])
     assert not [event for event in seen[:-1] if "error" in event]
-    while "small" not in [
-        w["tiers"][0] for w in server.status()["workers"] if w["state"] == "ready"
-    ]:
-        assert server.process.poll() is None
-    assert server.status()["active"] == 0
+    while "small" not in [w["tiers"][0] for w in demo.status()["workers"] if w["state"] == "ready"]:
+        assert demo.process.poll() is None
+    assert demo.status()["active"] == 0

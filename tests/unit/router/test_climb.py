@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from cascadia_sglang.config import JudgeConfig
+from cascadia_sglang.errors import OverloadError
 from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
@@ -316,6 +317,21 @@ def test_no_tier_at_all_is_a_503() -> None:
 def test_a_lost_last_tier_leaves_the_degraded_answer() -> None:
     answer = ask(FakeEngine(WEAK, None), controls=Controls(allow_degraded=True))
     assert answer.reasons == [("small", "degraded"), ("large", "tier_unavailable")]
+
+
+# Overload
+
+
+def test_a_full_tier_is_a_503_and_not_the_next_tiers_load() -> None:
+    engine = FakeEngine(Reply(error=OverloadError("tier small is full")), GOOD)
+    answer = ask(engine)
+    assert (answer.status, engine.visits) == (503, [0])
+
+
+def test_a_full_tier_leaves_the_degraded_answer() -> None:
+    engine = FakeEngine(WEAK, Reply(error=OverloadError("tier large is full")))
+    answer = ask(engine, controls=Controls(allow_degraded=True))
+    assert answer.reasons == [("small", "degraded"), ("large", "overloaded")]
 
 
 # Length

@@ -10,7 +10,7 @@ from fastapi import HTTPException
 from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.config import TierConfig
-from cascadia_sglang.errors import WorkerLostError, WorkerUnavailableError
+from cascadia_sglang.errors import OverloadError, WorkerLostError, WorkerUnavailableError
 from cascadia_sglang.messages import ATTEMPT_KEY, REPORT_KEY, AttemptOrder, JudgeReport
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
@@ -33,6 +33,7 @@ class FakeManager:
     def __init__(self) -> None:
         self.tokenizer = SimpleNamespace(encode=lambda text, **_: [len(text)])
         self.rid_to_state: dict[str, Any] = {}
+        self.enable_metrics = False
 
     def _set_default_priority(self, request: GenerateReqInput) -> None:
         request.priority = 0
@@ -71,7 +72,7 @@ def make_engine(
     pool.add(worker)
     pool.admit(worker, LIMITS)
     faults: list[Worker] = []
-    engine = TokenizerEngine(TIERS, pool, Sessions(), lambda worker, _: faults.append(worker))
+    engine = TokenizerEngine(TIERS, pool, Sessions(), 2, lambda worker, _: faults.append(worker))
     engine.faults = faults  # type: ignore[attr-defined]
     engine.connect(FakeManager(), generate or Scripted())
     return engine, pool, worker
@@ -300,3 +301,13 @@ async def test_what_an_aborted_attempt_left_goes_with_its_worker() -> None:
     engine.fail_attempts(worker)
     assert engine._manager.rid_to_state == {}
     assert worker.ending == set()
+
+
+async def test_a_worker_that_holds_all_that_it_may_takes_no_more() -> None:
+    engine, pool, worker = make_engine()
+    for number in range(2):
+        pool.assign(f"held-{number}", worker)
+    with pytest.raises(OverloadError, match="tier small is full"):
+        await engine.run(make_sample(), "attempt-1", ORDER)
+    pool.release("held-0")
+    await engine.run(make_sample(), "attempt-2", ORDER)
