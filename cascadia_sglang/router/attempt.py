@@ -65,6 +65,7 @@ class Attempt:
         tokens: generated, all samples together.
         reason: why the request stayed or left.
         record: the first sample's features, where the server records them.
+        escalated: whether the policy sent the request on.
     """
 
     tier_index: int
@@ -73,8 +74,16 @@ class Attempt:
     early_abort: bool = False
     tokens: int = 0
     reason: str = ""
+    escalated: bool = False
     seconds: float = 0.0
     record: dict[str, Any] | None = None
+
+    def ended_by_engine(self) -> bool:
+        """Whether the engine, not the judge, gave a sample up: such an answer is final."""
+        if self.early_abort:
+            return False
+        reasons = (output["meta_info"].get("finish_reason") for output in self.outputs)
+        return any(reason is not None and reason.get("type") == "abort" for reason in reasons)
 
     def summary(self, tier_name: str) -> dict[str, Any]:
         """As `meta_info.cascadia.attempts` shows it."""
