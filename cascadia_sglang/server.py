@@ -15,7 +15,7 @@ from cascadia_sglang.cascade_file import cascade_from_flags, load_cascade
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.http.door import Door
-from cascadia_sglang.judge.calibration import check_calibrations
+from cascadia_sglang.judge.calibration import Calibration, load_calibrations
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments
@@ -36,12 +36,7 @@ def prepare_server(
     """
     config = _read_config(namespace)
     check_arguments(namespace, config)
-    calibrations = {
-        index: tier.calibration
-        for index, tier in enumerate(config.tiers)
-        if tier.calibration is not None
-    }
-    check_calibrations(calibrations)
+    calibrations = load_calibrations(config.calibrations())
     paces = pace_specs(config)
 
     from sglang.srt.platforms import current_platform
@@ -83,17 +78,18 @@ class CascadeServer:
         self,
         config: CascadeConfig,
         arguments: TierArguments,
-        calibrations: dict[int, str],
+        calibrations: dict[int, Calibration],
         paces: dict[int, PaceSpec],
         is_forking: bool,
     ) -> None:
         self.config = config
         self.is_forking = is_forking
         self.pool = WorkerPool()
-        self.engine = TokenizerEngine(config.tiers, self.pool)
+        judges_constrained = {t for t, one in calibrations.items() if one.judges_constrained}
+        self.engine = TokenizerEngine(config.tiers, self.pool, judges_constrained)
         self.router = CascadeRouter(config, self.engine)
         self.door = Door(self.router, self.engine, self.pool)
-        self.fleet = Fleet(config, arguments, calibrations, paces, self.pool, self.engine)
+        self.fleet = Fleet(config, arguments, paces, self.pool, self.engine)
 
     def launch(self, start_group: Any, server_ports: Any) -> list[Worker]:
         """Start every tier's workers, without waiting.

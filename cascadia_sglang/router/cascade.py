@@ -25,6 +25,7 @@ class CascadeRouter:
         self.admitting = True
         self.answered = [0] * len(config.tiers)
         self.escalated = [0] * len(config.tiers)
+        self.judge_errors = [0] * len(config.tiers)
 
     @property
     def active_count(self) -> int:
@@ -134,6 +135,8 @@ class CascadeRouter:
             for attempt in climb.attempts:
                 if attempt.escalated:
                     self.escalated[attempt.tier_index] += 1
+                if attempt.judge_failed:
+                    self.judge_errors[attempt.tier_index] += 1
         return self._deliver(samples, climb.attempts, chosen, active)
 
     def _deliver(

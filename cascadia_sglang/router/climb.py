@@ -12,7 +12,7 @@ from cascadia_sglang.router.attempt import Attempt, Engine, finished_attempt
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.gather import all_or_none
 from cascadia_sglang.router.policy import Finding, Verdict, decide
-from cascadia_sglang.router.route import Route, find_route
+from cascadia_sglang.router.route import Route, find_route, room_tokens
 
 
 class Climb:
@@ -69,16 +69,37 @@ class Climb:
         if self._active.aborted or attempt.ended_by_engine():
             attempt.reason = "aborted"
             return True
+        attempt.judge_failed = self._judge_failed(attempt)
         finding = Finding(
             score=attempt.score,
             early_abort=attempt.early_abort,
-            judged=route.judged,
+            judged=order.tier_index in route.judged,
             pinned=route.pinned,
             last=order.tier_index == route.tiers[-1],
+            uncut_score=attempt.uncut_score,
+            next_has_room=self._next_has_room(attempt, route),
         )
         verdict, attempt.reason = decide(finding, order.threshold, self._config.judge.on_error)
         attempt.escalated = verdict is Verdict.ESCALATE
         return verdict is Verdict.ACCEPT
+
+    def _next_has_room(self, attempt: Attempt, route: Route) -> bool:
+        later = [tier for tier in route.tiers if tier > attempt.tier_index]
+        if attempt.uncut_score is None or not later:
+            return True
+        sample, config = self._samples[0], self._config
+        room = room_tokens(later[0], route.prompt_tokens, sample, config, self._engine)
+        return room > attempt.longest
+
+    def _judge_failed(self, attempt: Attempt) -> bool:
+        """Whether there is no score although a judge should have given one."""
+        tier_index = attempt.tier_index
+        return (
+            attempt.score is None
+            and not attempt.early_abort
+            and self._config.tiers[tier_index].calibration is not None
+            and self._engine.is_judgeable(self._samples[0], tier_index)
+        )
 
     async def _attempt(self, order: AttemptOrder) -> Attempt:
         active = self._active
@@ -104,7 +125,7 @@ class Climb:
 
     def _order(self, tier_index: int, route: Route) -> AttemptOrder:
         threshold = threshold_of(tier_index, self._active.controls, self._config)
-        is_final = tier_index == route.tiers[-1] or not route.judged
+        is_final = tier_index == route.tiers[-1] or tier_index not in route.judged
         # Samples of one prompt are judged together, so none of them is ended alone; and nothing
         # is hopeless at threshold 0.
         may_end = not is_final and len(self._samples) == 1 and threshold > 0.0

@@ -10,7 +10,7 @@ from sglang.srt.utils.network import get_zmq_socket
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.messages import PaceSpec
+from cascadia_sglang.messages import JudgeSpec, PaceSpec
 from cascadia_sglang.workers.arguments import PoolSpec, TierArguments, pool_specs
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.fork_server import threads_per_worker
@@ -29,14 +29,12 @@ class Fleet:
         self,
         config: CascadeConfig,
         arguments: TierArguments,
-        calibrations: dict[int, str],
         paces: dict[int, PaceSpec],
         pool: WorkerPool,
         engine: TokenizerEngine,
     ) -> None:
         self._config = config
         self._arguments = arguments
-        self._calibrations = calibrations
         self._paces = paces
         self._pool = pool
         self._engine = engine
@@ -57,8 +55,11 @@ class Fleet:
 
         self._launcher = Launcher(
             self._arguments,
-            self._calibrations,
-            self._config.judge.record,
+            JudgeSpec(
+                calibrations=self._config.calibrations(),
+                record=self._config.judge.record,
+                counts_reasoning=self._config.judge.scope == "all",
+            ),
             self._paces,
             sum(spec.replicas for spec in self._specs),
             worker_threads(self._config),
