@@ -16,6 +16,7 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.http.door import Door
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations
+from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments
@@ -87,7 +88,8 @@ class CascadeServer:
         self.pool = WorkerPool()
         judges_constrained = {t for t, one in calibrations.items() if one.judges_constrained}
         self.engine = TokenizerEngine(config.tiers, self.pool, judges_constrained)
-        self.router = CascadeRouter(config, self.engine)
+        watches = {tier: ScoreWatch(calibration) for tier, calibration in calibrations.items()}
+        self.router = CascadeRouter(config, self.engine, watches)
         self.door = Door(self.router, self.engine, self.pool)
         self.fleet = Fleet(config, arguments, paces, self.pool, self.engine)
 

@@ -26,6 +26,7 @@ from bench.ladder.splits import sample
 from bench.ladder.tiers import TIERS
 from cascadia_sglang.judge import state
 from cascadia_sglang.judge.calibration import (
+    SCORE_DIGITS,
     Calibration,
     PrefixModel,
     ScoreModel,
@@ -211,7 +212,7 @@ def main() -> None:
         score_NJ, known_NJ = serve_all(calibrations, test_seen, report_at_N)
         told = report(test_seen[-1], score_NJ[:, -1], reached_N)
         finished_N = reached_N & ~np.isnan(known_NJ[:, -1])
-        quantiles = np.quantile(score_NJ[finished_N, -1], QUANTILES).round(6)
+        quantiles = np.quantile(score_NJ[finished_N, -1], QUANTILES).round(SCORE_DIGITS)
         save_calibration(
             msgspec.structs.replace(
                 calibrations[-1], score_quantiles=quantiles.tolist(), report=told
