@@ -19,6 +19,7 @@ from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.cascade_file import cascade_from_flags, load_cascade
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import ConfigError, RequestError, WorkerError
 from cascadia_sglang.http.trace import SCOPE_KEY, sglang_error
 from cascadia_sglang.judge.calibration import load_calibration
@@ -113,6 +114,7 @@ class CascadeServer:
         self.pool = WorkerPool()
         self.engine = TokenizerEngine(config.tiers, self.pool)
         self.router = CascadeRouter(config, self.engine)
+        self.router.entry = configured_entry(config)
         self._arguments = arguments
         self._calibrations = calibrations
         self._paces = paces
@@ -132,9 +134,11 @@ class CascadeServer:
             CascadiaError: if the tiers' tokenizers differ, or a worker cannot be started.
         """
         from cascadia_sglang.workers.launcher import Launcher
-        from cascadia_sglang.workers.tokenizers import check_same_tokenizer
+        from cascadia_sglang.workers.tokenizers import check_same_tokenizer, check_vocabulary
 
         check_same_tokenizer([(tier.name, tier.model_path) for tier in self.config.tiers])
+        if self.router.entry is not None:
+            check_vocabulary(self.config.tiers[0], self.router.entry.vocabulary)
         self._launcher = Launcher(
             self._arguments,
             self._calibrations,

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import RequestError, WorkerError
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.active import ActiveRequest, Outcome
-from cascadia_sglang.router.attempt import Attempt, Engine, Output, finished_attempt
+from cascadia_sglang.router.attempt import Attempt, Engine, Output, entry_tier, finished_attempt
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.gather import all_or_none, as_accepted
 from cascadia_sglang.router.policy import Finding, Verdict, decide
@@ -24,6 +25,7 @@ class CascadeRouter:
         self._config = config
         self._engine = engine
         self._active: dict[str, ActiveRequest] = {}
+        self.entry: EntryScorer | None = None  # None: every climb begins at the first tier
         self.admitting = True
         self.answered = [0] * len(config.tiers)
         self.escalated = [0] * len(config.tiers)
@@ -196,6 +198,8 @@ class CascadeRouter:
             # The engine itself says what is wrong, in its own words.
             return [], wanted[-1:], judged
         skipped = [Attempt(tier_index=t, reason="too_long") for t in wanted if t not in fitting]
+        if self.entry is not None:
+            fitting = self.entry.climb(self._engine.prompt_ids(samples[0]), fitting)
         return skipped, fitting, judged
 
     def _fits(self, tier_index: int, prompt_tokens: int, sample: Any) -> bool:
@@ -280,6 +284,8 @@ class CascadeRouter:
             "score": chosen.score,
             "attempts": [attempt.summary(names[attempt.tier_index]) for attempt in attempts],
         }
+        if self.entry is not None:
+            story["entry"] = names[entry_tier(attempts)]
         for sample, output in zip(samples, chosen.outputs, strict=True):
             output["meta_info"]["id"] = sample.rid
             output["meta_info"]["cascadia"] = story

@@ -1,0 +1,85 @@
+"""The routers that the bench compares: how much each prompt needs the strong model.
+
+Shape legend: N prompts.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bench.entry.encoder import encoder_chances, fit_encoder
+from bench.entry.sets import VOCABULARY, RoutingSet, encode, train_tokenizer
+from cascadia_sglang.entry.fit import fit_entry_model
+from cascadia_sglang.entry.model import EntryScorer, vocabulary_fingerprint
+
+FloatArray = npt.NDArray[np.float64]
+
+NGRAMS, BITS = 2, 16
+# Dollars per million tokens that the paper counts (section 5.4). The last is of no model: with it,
+# the chances of both models are fitted. No curve depends on them.
+COSTS = (0.24, 24.7, 1000.0)
+SERVED = "entry model"
+DIFFERENCE = "entry model, both chances"
+ENCODER_SERVED = "encoder"
+ENCODER_DIFFERENCE = "encoder, both chances"
+LENGTH = "length alone"
+
+
+def entry_needs(fit: RoutingSet, test: RoutingSet) -> tuple[dict[str, FloatArray], list[float]]:
+    """Needs [N] of the test prompts by the entry model, and microseconds that each took.
+
+    The served need is that of the weak model's chance alone; the other is by how much the strong
+    model's chance is greater.
+    """
+    tokenizer = train_tokenizer(fit.prompts)
+    model = fit_entry_model(
+        encode(tokenizer, fit.prompts),
+        fit.right_2N,
+        COSTS,
+        tiers=["weak", "strong", "none"],
+        vocabulary=vocabulary_fingerprint(tokenizer.get_vocab()),
+        ngrams=NGRAMS,
+        bits=BITS,
+    )
+    scorer = EntryScorer(model)
+    prompts = encode(tokenizer, test.prompts)
+    taken_us: list[float] = []
+    chances = np.empty((2, len(prompts)))
+    for row, ids in enumerate(prompts):
+        started = time.perf_counter()
+        scorer.climb(ids, [0, 1, 2])
+        taken_us.append((time.perf_counter() - started) * 1e6)
+        chances[:, row] = scorer.chances(ids)
+    needs = {
+        SERVED: 1 - chances[0],
+        DIFFERENCE: chances[1] - chances[0],
+        LENGTH: np.array([float(len(ids)) for ids in prompts]),
+    }
+    return needs, taken_us
+
+
+def encoder_needs(
+    fit: RoutingSet, test: RoutingSet, seed: int
+) -> tuple[dict[str, FloatArray], list[float]]:
+    """The same by the encoder; microseconds of one prompt at a time, of a hundred prompts."""
+    tokenizer = train_tokenizer(fit.prompts)
+    model = fit_encoder(encode(tokenizer, fit.prompts), fit.right_2N, VOCABULARY, seed)
+    prompts = encode(tokenizer, test.prompts)
+    chances_2N = encoder_chances(model, prompts)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    taken_us = []
+    for ids in prompts[:100]:
+        started = time.perf_counter()
+        encoder_chances(model, [ids])
+        taken_us.append((time.perf_counter() - started) * 1e6)
+    torch.set_num_threads(threads)
+    needs = {
+        ENCODER_SERVED: 1 - chances_2N[0],
+        ENCODER_DIFFERENCE: chances_2N[1] - chances_2N[0],
+    }
+    return needs, taken_us

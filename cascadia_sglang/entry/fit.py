@@ -1,0 +1,142 @@
+"""Fits an entry model to prompts and to which tiers answered them acceptably.
+
+Needs scikit-learn (the extra `calibrate`). Nothing here is used while serving.
+
+Shape legend: N prompts, H judged tiers (every tier but the last), B buckets, X features.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedKFold
+
+from cascadia_sglang.entry.features import FloatArray, IntArray, prompt_features
+from cascadia_sglang.entry.model import EntryModel, TierChance
+
+BoolArray = npt.NDArray[np.bool_]
+
+# Inverse L2 strengths to choose from, by the log loss of prompts left out.
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
+FOLDS = 5
+MAX_STEPS = 1000
+# With fewer prompts of one kind, there is nothing to tell them apart by.
+MIN_OF_A_KIND = 20
+
+
+def feature_matrix(
+    prompt_ids: Sequence[Sequence[int]], ngrams: int, bits: int
+) -> sparse.csr_matrix:
+    """Features of N prompts [N, B + 1]: hashed n-grams, then ln(1 + tokens)."""
+    columns: list[IntArray] = []
+    values: list[FloatArray] = []
+    ends = [0]
+    for ids in prompt_ids:
+        buckets_F, values_F, log_tokens = prompt_features(ids, ngrams, bits)
+        columns += [buckets_F, np.array([1 << bits])]
+        values += [values_F, np.array([log_tokens])]
+        ends.append(ends[-1] + len(buckets_F) + 1)
+    data = (np.concatenate(values), np.concatenate(columns), ends)
+    return sparse.csr_matrix(data, shape=(len(prompt_ids), (1 << bits) + 1))
+
+
+def fit_chance(x_NX: sparse.csr_matrix, right_N: BoolArray) -> tuple[FloatArray, float]:
+    """Weights [X] and bias of an L2-regularised logistic regression.
+
+    Its strength is that of `STRENGTHS` with the least cross-validated log loss. Where nearly all
+    labels are equal, the weights are 0 and the bias is the smoothed log-odds of their share.
+    """
+    right, wrong = int(right_N.sum()), int((~right_N).sum())
+    if min(right, wrong) < MIN_OF_A_KIND:
+        return np.zeros(x_NX.shape[1]), float(np.log((right + 0.5) / (wrong + 0.5)))
+    losses = np.zeros(len(STRENGTHS))
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    for fit_rows, other_rows in folds.split(np.zeros(len(right_N)), right_N):
+        # Each strength's fit starts from the weaker one's weights.
+        model = LogisticRegression(max_iter=MAX_STEPS, warm_start=True)
+        for place, strength in enumerate(STRENGTHS):
+            model.set_params(C=strength).fit(x_NX[fit_rows], right_N[fit_rows])
+            chance_N2 = model.predict_proba(x_NX[other_rows])
+            losses[place] += log_loss(right_N[other_rows], chance_N2)
+    best = STRENGTHS[int(losses.argmin())]
+    model = LogisticRegression(C=best, max_iter=MAX_STEPS).fit(x_NX, right_N)
+    return model.coef_[0], float(model.intercept_[0])
+
+
+def skip_margins(right_HN: BoolArray, costs: Sequence[float]) -> list[float]:
+    """Chance below which trying a tier costs more than it saves, for every tier but the last.
+
+    Trying tier i costs c_i, and with chance p it saves R_i, the mean cost of the climb from tier
+    i + 1 on; it pays where p >= c_i / R_i. R_i is that of the prompts that come there, the ones
+    that tier i answers wrong: R_i = c_{i+1} + P(i + 1 wrong | i wrong) R_{i+1}.
+
+    Args:
+        right_HN: whether each tier's answer is acceptable, smallest tier first.
+        costs: mean cost of an attempt on each tier, the last one's too, in any one unit, above 0.
+    """
+    margins: list[float] = []
+    rest = costs[-1]
+    for tier in reversed(range(len(right_HN))):
+        margins.insert(0, min(1.0, costs[tier] / rest))
+        if tier > 0:
+            wrong_N = ~right_HN[tier][~right_HN[tier - 1]]
+            rest = costs[tier] + (float(wrong_N.mean()) if len(wrong_N) else 1.0) * rest
+    return margins
+
+
+def fit_entry_model(
+    prompt_ids: Sequence[Sequence[int]],
+    right_HN: BoolArray,
+    costs: Sequence[float],
+    *,
+    tiers: Sequence[str],
+    vocabulary: str,
+    ngrams: int,
+    bits: int,
+) -> EntryModel:
+    """Fit the chances of every tier but the last; the report is left empty.
+
+    Args:
+        prompt_ids: token ids of N prompts as the router has them, at least one prompt.
+        right_HN: whether the answer of each tier but the last is acceptable, smallest tier first.
+        costs: mean cost of an attempt on each tier, the last one's too, in any one unit, above 0.
+        tiers: names, smallest first.
+        vocabulary: `vocabulary_fingerprint` of the tokenizer that gave the ids.
+        ngrams, bits: of `prompt_features`; 2 and 16 suit subword tokens.
+
+    Raises:
+        ValueError: if the sizes differ or a cost is not above 0.
+    """
+    shape = (len(tiers) - 1, len(prompt_ids))
+    if right_HN.shape != shape or len(costs) != len(tiers):
+        raise ValueError(
+            f"{len(tiers)} tiers need as many costs, not {len(costs)}, and with {len(prompt_ids)} "
+            f"prompts labels of shape {shape}, not {right_HN.shape}"
+        )
+    if not prompt_ids or not all(0.0 < cost < float("inf") for cost in costs):
+        raise ValueError("needed: at least one prompt, and costs above 0")
+    x_NX = feature_matrix(prompt_ids, ngrams, bits)
+    chances = []
+    for right_N, margin in zip(right_HN, skip_margins(right_HN, costs), strict=True):
+        weights_X, bias = fit_chance(x_NX, right_N)
+        chances.append(
+            TierChance(
+                weights=weights_X[:-1].astype("<f4").tobytes(),
+                length_weight=float(weights_X[-1]),
+                bias=bias,
+                skip_below=margin,
+            )
+        )
+    return EntryModel(
+        version=1,
+        tiers=list(tiers),
+        vocabulary=vocabulary,
+        ngrams=ngrams,
+        bits=bits,
+        chances=chances,
+        samples=len(prompt_ids),
+        report={},
+    )
