@@ -19,10 +19,10 @@ from torch import Tensor, nn
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-MAX_TOKENS = 256  # the last ones of a prompt
-WIDTH, LAYERS, HEADS = 128, 2, 4
-BATCH, EPOCHS, PATIENCE = 32, 20, 3
-RATE, DECAY, DROPOUT, TOKEN_DROPOUT = 5e-4, 0.1, 0.2, 0.15
+MAX_TOKENS = 128  # the last ones of a prompt
+WIDTH, LAYERS, HEADS = 64, 2, 4
+BATCH, EPOCHS, PATIENCE = 32, 10, 3
+RATE, DECAY, DROPOUT, TOKEN_DROPOUT = 1e-3, 0.1, 0.2, 0.15
 VALIDATION = 0.1
 PADDING, HIDDEN = 0, 1  # token ids stand above them
 

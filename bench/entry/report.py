@@ -1,21 +1,29 @@
-"""The page of `bench.entry.routing`."""
+"""The page of `bench.entry.routing`, from its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+from collections.abc import Sequence
+from pathlib import Path
 
 from bench.entry.published import PAPER, PUBLISHED, REQUESTS_PER_S
 from bench.entry.sets import RoutingSet
-from bench.harness.estimates import Estimate
-from bench.harness.rows import Facts, source_line
 
-Values = Mapping[tuple[str, str], Estimate]
+Values = dict[str, str]  # of a row, by column
 
 _HEAD = ["| router | APGR | CPT(50 %) | CPT(80 %) |", "|---|---|---|---|"]
+_METRICS = ("apgr", "cpt50", "cpt80")
 
 
-def report(sets: Sequence[RoutingSet], found: Mapping[str, Values], facts: Facts) -> str:
-    """Markdown: a table a case, RouteLLM's beside it, and where the numbers come from."""
+def report(path: Path, sets: Sequence[RoutingSet]) -> str:
+    """Markdown: a table a case, RouteLLM's beside it, and where the numbers come from.
+
+    Args:
+        path: of the rows.
+        sets: that they are about.
+    """
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["metric"] in (*_METRICS, "routing_time")]
     lines = [
         "# The entry model on RouteLLM's evaluation sets",
         "",
@@ -29,21 +37,29 @@ def report(sets: Sequence[RoutingSet], found: Mapping[str, Values], facts: Facts
         "",
         *(_about(one) for one in sets),
         "",
+        "Half to half: means over random halves, with a 95 % interval corrected for their overlap "
+        "(Nadeau and Bengio 2003). From set to set: fitted once on the whole of the first; "
+        "intervals by bootstrap over the prompts of the second.",
+        "",
     ]
-    for case, values in found.items():
-        lines += [f"## {case}", "", _how(case, values), "", *_HEAD]
-        routers = dict.fromkeys(router for router, metric in values if metric == "apgr")
-        lines += [_line(router, values) for router in routers]
-        name = case.split(",")[0] if "half" in case else case.rpartition(" ")[2]
+    for case in dict.fromkeys(row["case"] for row in rows):
+        own = [row for row in rows if row["case"] == case]
+        lines += [f"## {case}", "", *_HEAD]
+        lines += [_line(own, router) for router in dict.fromkeys(row["variant"] for row in own)]
+        tested = case.partition(",")[0].rpartition(" ")[2]
         lines += [
             f"| RouteLLM, {one.method}, {one.training} | {one.apgr:.3f} | {one.cpt50:.3f} "
             f"| {one.cpt80:.3f} |"
             for one in PUBLISHED
-            if one.set_name == name
+            if one.set_name == tested
         ]
         lines.append("")
-    lines += ["## Time of one prompt", "", *_times(found), "", *_difference(), source_line(facts)]
-    return "\n".join([*lines, ""])
+    lines += [*_times(rows), "", *_difference()]
+    sources = dict.fromkeys(
+        f"- `{row['command']}` on {row['machine']}; commit {row['commit']}, {row['date_utc']}."
+        for row in rows
+    )
+    return "\n".join([*lines, *sources, ""])
 
 
 def _about(one: RoutingSet) -> str:
@@ -53,37 +69,32 @@ def _about(one: RoutingSet) -> str:
     )
 
 
-def _how(case: str, values: Values) -> str:
-    if "half" in case:
-        seeds = [values[key].n for key in (("entry model", "apgr"), ("encoder", "apgr"))]
-        return (
-            f"Means over {seeds[0]} random halves ({seeds[1]} for the encoder), with a 95 % "
-            "interval corrected for their overlap (Nadeau and Bengio 2003)."
+def _line(rows: Sequence[Values], router: str) -> str:
+    found = {row["metric"]: row for row in rows if row["variant"] == router}
+    cells = [
+        "{:.3f} [{:.3f}, {:.3f}]".format(
+            *(float(found[metric][column]) for column in ("p50", "low95", "high95"))
         )
-    return "Fitted once on the whole first set; intervals by bootstrap over the test prompts."
+        for metric in _METRICS
+    ]
+    n = found["apgr"]["n"]
+    fits = f", {n} halves" if "half" in found["apgr"]["case"] else ""
+    return f"| {router}{fits} | {' | '.join(cells)} |"
 
 
-def _line(router: str, values: Values) -> str:
-    cells = []
-    for metric in ("apgr", "cpt50", "cpt80"):
-        value = values[router, metric]
-        cells.append(f"{value.p50:.3f} [{value.low95:.3f}, {value.high95:.3f}]")
-    return f"| {router} | {' | '.join(cells)} |"
-
-
-def _times(found: Mapping[str, Values]) -> list[str]:
+def _times(rows: Sequence[Values]) -> list[str]:
     lines = [
+        "## Time of one prompt",
+        "",
         "Median and 80 % quantile on one thread, tokens given, prompts one at a time.",
         "",
         "| set | router | microseconds | 80 % |",
         "|---|---|---|---|",
     ]
-    for case, values in found.items():
-        for (router, metric), value in values.items():
-            if metric == "microseconds":
-                lines.append(
-                    f"| {case.split(',')[0]} | {router} | {value.p50:.0f} | {value.p80:.0f} |"
-                )
+    for row in rows:
+        if row["metric"] == "routing_time":
+            name, taken = row["case"].partition(",")[0], (float(row["p50"]), float(row["p80"]))
+            lines.append(f"| {name} | {row['variant']} | {taken[0]:.0f} | {taken[1]:.0f} |")
     published = ", ".join(f"{name} {rate}" for name, rate in REQUESTS_PER_S.items())
     return [*lines, "", f"RouteLLM's published rates, requests per second: {published}."]
 

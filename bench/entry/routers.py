@@ -29,12 +29,15 @@ ENCODER_DIFFERENCE = "encoder, both chances"
 LENGTH = "length alone"
 
 
-def entry_needs(fit: RoutingSet, test: RoutingSet) -> tuple[dict[str, FloatArray], list[float]]:
+def entry_needs(
+    fit: RoutingSet, test: RoutingSet, seed: int
+) -> tuple[dict[str, FloatArray], list[float]]:
     """Needs [N] of the test prompts by the entry model, and microseconds that each took.
 
     The served need is that of the weak model's chance alone; the other is by how much the strong
-    model's chance is greater.
+    model's chance is greater. Nothing in the fit is random.
     """
+    del seed
     tokenizer = train_tokenizer(fit.prompts)
     model = fit_entry_model(
         encode(tokenizer, fit.prompts),

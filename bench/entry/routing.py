@@ -1,6 +1,7 @@
 """The entry model on RouteLLM's evaluation sets, beside RouteLLM's published numbers.
 
     python -m bench.entry.routing --gsm8k routing_gsm8k.jsonl --mmlu routing_mmlu.jsonl
+    python -m bench.entry.routing … --router encoder --seeds 2     # the transformer instead
 
 `bench/entry/sets.py` says where to get the files. In a set: fitted on a random half of it, tested
 on the other, for several seeds. Across sets: fitted on the whole of one, tested on the other.
@@ -10,69 +11,64 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from bench.entry.curve import curve
+from bench.entry.curve import BoolArray, curve
 from bench.entry.report import report
 from bench.entry.routers import FloatArray, encoder_needs, entry_needs
 from bench.entry.sets import RoutingSet, halves, load_set
 from bench.harness.estimates import Estimate, resampled_halves, spread
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import RESULTS, Row, facts_of_this_run, make_row, save_rows
 from bench.ladder.splits import sample
 
-METRICS = ("apgr", "cpt50", "cpt80")
-RESAMPLES = 1000
+BENCH = "entry"
+RESAMPLES = 500
 
-# Of each case: by router and metric.
-Found = dict[str, dict[tuple[str, str], Estimate]]
+# A router's family: needs of a test set after a fit with a seed, and microseconds of each prompt.
+Needs = Callable[[RoutingSet, RoutingSet, int], tuple[dict[str, FloatArray], list[float]]]
+ROUTERS: dict[str, Needs] = {"entry": entry_needs, "encoder": encoder_needs}
+
+Told = tuple[str, str, Estimate]  # router, metric, value
 
 
-def metrics(need_N: FloatArray, test: RoutingSet) -> dict[str, float]:
+def metrics(need_N: FloatArray, right_2N: BoolArray) -> dict[str, float]:
     """APGR, CPT(50 %) and CPT(80 %)."""
-    made = curve(need_N, *test.right_2N)
+    made = curve(need_N, *right_2N)
     return {"apgr": made.apgr(), "cpt50": made.cpt(0.5), "cpt80": made.cpt(0.8)}
 
 
-def within(whole: RoutingSet, seeds: int, encoder_seeds: int) -> dict[tuple[str, str], Estimate]:
+def within(whole: RoutingSet, needs_of: Needs, seeds: int) -> Iterator[Told]:
     """Half against half."""
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    taken_us: list[float] = []
     for seed in range(seeds):
         fit, test = halves(whole, seed)
-        needs, taken_us = entry_needs(fit, test)
-        values["entry model", "microseconds"] += taken_us
-        if seed < encoder_seeds:
-            more, encoder_us = encoder_needs(fit, test, seed)
-            needs |= more
-            values["encoder", "microseconds"] += encoder_us
+        needs, us = needs_of(fit, test, seed)
+        taken_us += us
         for router, need_N in needs.items():
-            for metric, value in metrics(need_N, test).items():
+            for metric, value in metrics(need_N, test.right_2N).items():
                 values[router, metric].append(value)
-        print(whole.name, "seed", seed, _line(needs, test), flush=True)
-    return {
-        key: spread(found) if key[1] == "microseconds" else resampled_halves(found)
-        for key, found in values.items()
-    }
+            print(whole.name, seed, router, f"{values[router, 'apgr'][-1]:.3f}", flush=True)
+    for (router, metric), found in values.items():
+        yield router, metric, resampled_halves(found)
+    yield next(iter(values))[0], "routing_time", spread(taken_us)
 
 
-def across(fit: RoutingSet, test: RoutingSet, encoder: bool) -> dict[tuple[str, str], Estimate]:
+def across(fit: RoutingSet, test: RoutingSet, needs_of: Needs) -> Iterator[Told]:
     """Fitted on one set, tested on the other; intervals by bootstrap over the test prompts."""
-    needs, _ = entry_needs(fit, test)
-    if encoder:
-        needs |= encoder_needs(fit, test, 0)[0]
-    print(fit.name, "to", test.name, _line(needs, test), flush=True)
-    rng = np.random.default_rng(0)
-    picks_RN = rng.integers(len(test.prompts), size=(RESAMPLES, len(test.prompts)))
-    found = {}
+    needs, _ = needs_of(fit, test, 0)
+    count = len(test.prompts)
+    picks_RN = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
     for router, need_N in needs.items():
-        drawn = [metrics(need_N[picks_N], test.part(picks_N)) for picks_N in picks_RN]
-        for metric, value in metrics(need_N, test).items():
+        drawn = [metrics(need_N[picks_N], test.right_2N[:, picks_N]) for picks_N in picks_RN]
+        for metric, value in metrics(need_N, test.right_2N).items():
             low, high = np.quantile([one[metric] for one in drawn], (0.025, 0.975)).tolist()
-            found[router, metric] = Estimate(p50=value, low95=low, high95=high, n=len(test.prompts))
-    return found
+            yield router, metric, Estimate(p50=value, low95=low, high95=high, n=count)
+        print(fit.name, "to", test.name, router, metrics(need_N, test.right_2N), flush=True)
 
 
 def invented(count: int) -> RoutingSet:
@@ -86,53 +82,50 @@ def invented(count: int) -> RoutingSet:
     )
 
 
-def _line(needs: Mapping[str, FloatArray], test: RoutingSet) -> str:
-    return ", ".join(f"{name} {metrics(n, test)['apgr']:.3f}" for name, n in needs.items())
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--gsm8k", type=Path)
     parser.add_argument("--mmlu", type=Path)
+    parser.add_argument("--router", choices=tuple(ROUTERS), default="entry")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--encoder-seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2, help="of the encoder's training")
     parser.add_argument("--smoke", action="store_true", help="on invented answers; writes nothing")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure every case; write rows and the report."""
+    """Measure every case of one router; write its rows, and the report of all rows."""
     args = _arguments()
     torch.set_num_threads(args.threads)
+    needs_of = ROUTERS[args.router]
     if args.smoke:
-        within(invented(200), 2, 1)
+        list(within(invented(200), needs_of, 2))
         return
     if args.gsm8k is None or args.mmlu is None:
         raise SystemExit("needed: --gsm8k and --mmlu; bench/entry/sets.py says where to get them")
-    sets: Sequence[RoutingSet] = [load_set(args.mmlu), load_set(args.gsm8k)]
-    found: Found = {}
-    for one, other in (sets, sets[::-1]):
-        found[f"{one.name}, half to half"] = within(one, args.seeds, args.encoder_seeds)
-        found[f"{one.name} to {other.name}"] = across(one, other, args.encoder_seeds > 0)
+    mmlu, gsm8k = load_set(args.mmlu), load_set(args.gsm8k)
     facts = facts_of_this_run("bench.entry.routing")
-    rows = [
-        make_row(
-            facts,
-            bench="entry",
-            case=case,
-            variant=router,
-            metric=metric,
-            unit="us" if metric == "microseconds" else "1",
-            value=value,
-        )
-        for case, values in found.items()
-        for (router, metric), value in values.items()
-    ]
-    save_rows(RESULTS / "entry.csv", rows)
-    (RESULTS / "entry.md").write_text(report(sets, found, facts))
+    for one, other in ((gsm8k, mmlu), (mmlu, gsm8k)):
+        for case, found in (
+            (f"{one.name}, half to half", within(one, needs_of, args.seeds)),
+            (f"{one.name} to {other.name}", across(one, other, needs_of)),
+        ):
+            rows: list[Row] = [
+                make_row(
+                    facts,
+                    bench=BENCH,
+                    case=case,
+                    variant=router,
+                    metric=metric,
+                    unit="us" if metric == "routing_time" else "1",
+                    value=value,
+                )
+                for router, metric, value in found
+            ]
+            save_rows(RESULTS / f"{BENCH}.csv", rows)
+    (RESULTS / f"{BENCH}.md").write_text(report(RESULTS / f"{BENCH}.csv", (mmlu, gsm8k)))
 
 
 if __name__ == "__main__":
