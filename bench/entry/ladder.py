@@ -49,6 +49,7 @@ SERVE_SEED = 20_361
 NGRAMS, BITS = 3, 12  # of characters
 CONFIG = LADDER / "cascade.yaml"
 MODEL = LADDER / "entry.json"
+CACHE = Path(__file__).parent / "cache"  # not in git
 
 
 def tier_costs() -> list[float]:
@@ -62,12 +63,20 @@ def tier_costs() -> list[float]:
     return [1 / rates[f"{name} alone"] for name in TIERS]
 
 
-def right_answers(rows: Sequence[Question]) -> BoolArray:
-    """Whether each tier but the last answers each row right, [H, N]."""
-    given = [answers(LADDER / name, rows) for name in list(TIERS)[:-1]]
-    return np.array(
-        [[is_correct(row, text) for row, text in zip(rows, texts, strict=True)] for texts in given]
-    )
+def right_answers(split: str, count: int) -> tuple[list[Question], BoolArray]:
+    """Prompts of a split, and whether each tier but the last answers each right, [H, N].
+
+    What was decoded once is kept in `CACHE`.
+    """
+    rows, right = sample(split, SEED, count), []
+    for name in list(TIERS)[:-1]:
+        path = CACHE / f"{split}-{SEED}-{count}-{name}.npy"
+        if not path.exists():
+            texts = answers(LADDER / name, rows)
+            CACHE.mkdir(exist_ok=True)
+            np.save(path, [is_correct(row, text) for row, text in zip(rows, texts, strict=True)])
+        right.append(np.load(path))
+    return rows, np.array(right)
 
 
 def fit(rows: Sequence[Question], right_HN: BoolArray) -> EntryModel:
@@ -101,9 +110,8 @@ def told(model: EntryModel, rows: Sequence[Question], right_HN: BoolArray) -> di
 
 def fit_demo(rows: int, facts: Facts) -> list[Row]:
     """Fit the demo's entry model, write it, and say how good it is."""
-    fit_rows, test_rows = sample("calibration", SEED, rows), sample("test", SEED, rows // 2)
-    model = fit(fit_rows, right_answers(fit_rows))
-    found = told(model, test_rows, right_answers(test_rows))
+    model = fit(*right_answers("calibration", rows))
+    found = told(model, *right_answers("test", rows // 2))
     save_entry_model(msgspec.structs.replace(model, report=found), MODEL)
     for name, chance in zip(TIERS, model.chances, strict=False):
         found[f"skip_below_{name}"] = chance.skip_below
@@ -166,7 +174,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("step", choices=("fit", "serve"))
-    parser.add_argument("--rows", type=int, default=6000, help="that fit; half as many report")
+    parser.add_argument("--rows", type=int, default=5000, help="that fit; half as many report")
     parser.add_argument("--prompts", type=int, default=4000)
     parser.add_argument("--block", type=int, default=500)
     parser.add_argument("--concurrency", type=int, default=64)
