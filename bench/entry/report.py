@@ -42,7 +42,7 @@ def report(path: Path, sets: Sequence[RoutingSet]) -> str:
         "intervals by bootstrap over the prompts of the second.",
         "",
     ]
-    for case in dict.fromkeys(row["case"] for row in rows):
+    for case in dict.fromkeys(row["case"] for row in rows if row["metric"] in _METRICS):
         own = [row for row in rows if row["case"] == case]
         lines += [f"## {case}", "", *_HEAD]
         lines += [_line(own, router) for router in dict.fromkeys(row["variant"] for row in own)]
@@ -86,15 +86,16 @@ def _times(rows: Sequence[Values]) -> list[str]:
     lines = [
         "## Time of one prompt",
         "",
-        "Median and 80 % quantile on one thread, tokens given, prompts one at a time.",
+        "Median and 80 % quantile on one thread, tokens given, prompts one at a time. The encoder "
+        "reads the last 128 tokens of a prompt, the entry model the last 2,048.",
         "",
-        "| set | router | microseconds | 80 % |",
+        "| prompt | router | microseconds | 80 % |",
         "|---|---|---|---|",
     ]
     for row in rows:
         if row["metric"] == "routing_time":
-            name, taken = row["case"].partition(",")[0], (float(row["p50"]), float(row["p80"]))
-            lines.append(f"| {name} | {row['variant']} | {taken[0]:.0f} | {taken[1]:.0f} |")
+            taken = f"{float(row['p50']):.0f} | {float(row['p80']):.0f}"
+            lines.append(f"| {row['case']} | {row['variant']} | {taken} |")
     published = ", ".join(f"{name} {rate}" for name, rate in REQUESTS_PER_S.items())
     return [*lines, "", f"RouteLLM's published rates, requests per second: {published}."]
 

@@ -5,11 +5,8 @@ Shape legend: N prompts.
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from bench.entry.encoder import encoder_chances, fit_encoder
 from bench.entry.sets import VOCABULARY, RoutingSet, encode, train_tokenizer
@@ -29,10 +26,8 @@ ENCODER_DIFFERENCE = "encoder, both chances"
 LENGTH = "length alone"
 
 
-def entry_needs(
-    fit: RoutingSet, test: RoutingSet, seed: int
-) -> tuple[dict[str, FloatArray], list[float]]:
-    """Needs [N] of the test prompts by the entry model, and microseconds that each took.
+def entry_needs(fit: RoutingSet, test: RoutingSet, seed: int) -> dict[str, FloatArray]:
+    """Needs [N] of the test prompts by the entry model.
 
     The served need is that of the weak model's chance alone; the other is by how much the strong
     model's chance is greater. Nothing in the fit is random.
@@ -50,39 +45,20 @@ def entry_needs(
     )
     scorer = EntryScorer(model)
     prompts = encode(tokenizer, test.prompts)
-    taken_us: list[float] = []
-    chances = np.empty((2, len(prompts)))
-    for row, ids in enumerate(prompts):
-        started = time.perf_counter()
-        scorer.climb(ids, [0, 1, 2])
-        taken_us.append((time.perf_counter() - started) * 1e6)
-        chances[:, row] = scorer.chances(ids)
-    needs = {
-        SERVED: 1 - chances[0],
-        DIFFERENCE: chances[1] - chances[0],
+    chances_2N = np.array([scorer.chances(ids) for ids in prompts]).T
+    return {
+        SERVED: 1 - chances_2N[0],
+        DIFFERENCE: chances_2N[1] - chances_2N[0],
         LENGTH: np.array([float(len(ids)) for ids in prompts]),
     }
-    return needs, taken_us
 
 
-def encoder_needs(
-    fit: RoutingSet, test: RoutingSet, seed: int
-) -> tuple[dict[str, FloatArray], list[float]]:
-    """The same by the encoder; microseconds of one prompt at a time, of a hundred prompts."""
+def encoder_needs(fit: RoutingSet, test: RoutingSet, seed: int) -> dict[str, FloatArray]:
+    """The same by the encoder."""
     tokenizer = train_tokenizer(fit.prompts)
     model = fit_encoder(encode(tokenizer, fit.prompts), fit.right_2N, VOCABULARY, seed)
-    prompts = encode(tokenizer, test.prompts)
-    chances_2N = encoder_chances(model, prompts)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    taken_us = []
-    for ids in prompts[:100]:
-        started = time.perf_counter()
-        encoder_chances(model, [ids])
-        taken_us.append((time.perf_counter() - started) * 1e6)
-    torch.set_num_threads(threads)
-    needs = {
+    chances_2N = encoder_chances(model, encode(tokenizer, test.prompts))
+    return {
         ENCODER_SERVED: 1 - chances_2N[0],
         ENCODER_DIFFERENCE: chances_2N[1] - chances_2N[0],
     }
-    return needs, taken_us

@@ -21,15 +21,15 @@ from bench.entry.curve import BoolArray, curve
 from bench.entry.report import report
 from bench.entry.routers import FloatArray, encoder_needs, entry_needs
 from bench.entry.sets import RoutingSet, halves, load_set
-from bench.harness.estimates import Estimate, resampled_halves, spread
+from bench.harness.estimates import Estimate, resampled_halves
 from bench.harness.rows import RESULTS, Row, facts_of_this_run, make_row, save_rows
 from bench.ladder.splits import sample
 
 BENCH = "entry"
 RESAMPLES = 500
 
-# A router's family: needs of a test set after a fit with a seed, and microseconds of each prompt.
-Needs = Callable[[RoutingSet, RoutingSet, int], tuple[dict[str, FloatArray], list[float]]]
+# Needs of a test set by the routers of a family, after a fit with a seed.
+Needs = Callable[[RoutingSet, RoutingSet, int], dict[str, FloatArray]]
 ROUTERS: dict[str, Needs] = {"entry": entry_needs, "encoder": encoder_needs}
 
 Told = tuple[str, str, Estimate]  # router, metric, value
@@ -44,26 +44,21 @@ def metrics(need_N: FloatArray, right_2N: BoolArray) -> dict[str, float]:
 def within(whole: RoutingSet, needs_of: Needs, seeds: int) -> Iterator[Told]:
     """Half against half."""
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
-    taken_us: list[float] = []
     for seed in range(seeds):
         fit, test = halves(whole, seed)
-        needs, us = needs_of(fit, test, seed)
-        taken_us += us
-        for router, need_N in needs.items():
+        for router, need_N in needs_of(fit, test, seed).items():
             for metric, value in metrics(need_N, test.right_2N).items():
                 values[router, metric].append(value)
             print(whole.name, seed, router, f"{values[router, 'apgr'][-1]:.3f}", flush=True)
     for (router, metric), found in values.items():
         yield router, metric, resampled_halves(found)
-    yield next(iter(values))[0], "routing_time", spread(taken_us)
 
 
 def across(fit: RoutingSet, test: RoutingSet, needs_of: Needs) -> Iterator[Told]:
     """Fitted on one set, tested on the other; intervals by bootstrap over the test prompts."""
-    needs, _ = needs_of(fit, test, 0)
     count = len(test.prompts)
     picks_RN = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
-    for router, need_N in needs.items():
+    for router, need_N in needs_of(fit, test, 0).items():
         drawn = [metrics(need_N[picks_N], test.right_2N[:, picks_N]) for picks_N in picks_RN]
         for metric, value in metrics(need_N, test.right_2N).items():
             low, high = np.quantile([one[metric] for one in drawn], (0.025, 0.975)).tolist()
@@ -119,7 +114,7 @@ def main() -> None:
                     case=case,
                     variant=router,
                     metric=metric,
-                    unit="us" if metric == "routing_time" else "1",
+                    unit="1",
                     value=value,
                 )
                 for router, metric, value in found
