@@ -2,10 +2,12 @@
 
 Needs scikit-learn (the extra `calibrate`). Nothing here is used while serving.
 
-Shape legend: N prompts, H judged tiers (every tier but the last), B buckets, X features.
+Shape legend: N prompts, H judged tiers (every tier but the last), B buckets, S buckets
+that occur.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -27,43 +29,80 @@ MAX_STEPS = 1000
 MIN_OF_A_KIND = 20
 
 
-def feature_matrix(
-    prompt_ids: Sequence[Sequence[int]], ngrams: int, bits: int
-) -> sparse.csr_matrix:
-    """Features of N prompts [N, B + 1]: hashed n-grams, then ln(1 + tokens)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """Features of N prompts, as the regressions see them.
+
+    Attributes:
+        x_NS: values of the buckets that occur, and in the last column the standardised length.
+        buckets_S: which buckets those are; a bucket that never occurs has weight 0.
+        length_mean, length_scale: of ln(1 + tokens).
+    """
+
+    x_NS: sparse.csr_matrix
+    buckets_S: IntArray
+    length_mean: float
+    length_scale: float
+
+
+def design(prompt_ids: Sequence[Sequence[int]], ngrams: int, bits: int) -> Design:
+    """Features of at least one prompt."""
     columns: list[IntArray] = []
     values: list[FloatArray] = []
-    ends = [0]
+    lengths, ends = [], [0]
     for ids in prompt_ids:
         buckets_F, values_F, log_tokens = prompt_features(ids, ngrams, bits)
-        columns += [buckets_F, np.array([1 << bits])]
-        values += [values_F, np.array([log_tokens])]
-        ends.append(ends[-1] + len(buckets_F) + 1)
-    data = (np.concatenate(values), np.concatenate(columns), ends)
-    return sparse.csr_matrix(data, shape=(len(prompt_ids), (1 << bits) + 1))
+        columns.append(buckets_F)
+        values.append(values_F)
+        lengths.append(log_tokens)
+        ends.append(ends[-1] + len(buckets_F))
+    buckets_S, places = np.unique(np.concatenate(columns), return_inverse=True)
+    counted_NS = sparse.csr_matrix(
+        (np.concatenate(values), places, ends), shape=(len(prompt_ids), len(buckets_S))
+    )
+    mean, spread = float(np.mean(lengths)), float(np.std(lengths))
+    scale = spread if spread > 1e-9 else 1.0
+    length_N1 = sparse.csr_matrix((np.array(lengths) - mean)[:, None] / scale)
+    return Design(
+        x_NS=sparse.hstack([counted_NS, length_N1]).tocsr(),
+        buckets_S=buckets_S,
+        length_mean=mean,
+        length_scale=scale,
+    )
 
 
-def fit_chance(x_NX: sparse.csr_matrix, right_N: BoolArray) -> tuple[FloatArray, float]:
-    """Weights [X] and bias of an L2-regularised logistic regression.
+def fit_chance(seen: Design, right_N: BoolArray, bits: int, skip_below: float) -> TierChance:
+    """An L2-regularised logistic regression, its standardisation folded in.
 
     Its strength is that of `STRENGTHS` with the least cross-validated log loss. Where nearly all
     labels are equal, the weights are 0 and the bias is the smoothed log-odds of their share.
     """
+    weights_B = np.zeros(1 << bits, dtype="<f4")
     right, wrong = int(right_N.sum()), int((~right_N).sum())
     if min(right, wrong) < MIN_OF_A_KIND:
-        return np.zeros(x_NX.shape[1]), float(np.log((right + 0.5) / (wrong + 0.5)))
+        length_weight, bias = 0.0, float(np.log((right + 0.5) / (wrong + 0.5)))
+    else:
+        model = LogisticRegression(C=_best_strength(seen, right_N), max_iter=MAX_STEPS)
+        weights_S = model.fit(seen.x_NS, right_N).coef_[0]
+        weights_B[seen.buckets_S] = weights_S[:-1]
+        length_weight = float(weights_S[-1]) / seen.length_scale
+        bias = float(model.intercept_[0]) - length_weight * seen.length_mean
+    return TierChance(
+        weights=weights_B.tobytes(), length_weight=length_weight, bias=bias, skip_below=skip_below
+    )
+
+
+def _best_strength(seen: Design, right_N: BoolArray) -> float:
     losses = np.zeros(len(STRENGTHS))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     for fit_rows, other_rows in folds.split(np.zeros(len(right_N)), right_N):
         # Each strength's fit starts from the weaker one's weights.
         model = LogisticRegression(max_iter=MAX_STEPS, warm_start=True)
         for place, strength in enumerate(STRENGTHS):
-            model.set_params(C=strength).fit(x_NX[fit_rows], right_N[fit_rows])
-            chance_N2 = model.predict_proba(x_NX[other_rows])
+            model.set_params(C=strength).fit(seen.x_NS[fit_rows], right_N[fit_rows])
+            chance_N2 = model.predict_proba(seen.x_NS[other_rows])
             losses[place] += log_loss(right_N[other_rows], chance_N2)
-    best = STRENGTHS[int(losses.argmin())]
-    model = LogisticRegression(C=best, max_iter=MAX_STEPS).fit(x_NX, right_N)
-    return model.coef_[0], float(model.intercept_[0])
+    return STRENGTHS[int(losses.argmin())]
 
 
 def skip_margins(right_HN: BoolArray, costs: Sequence[float]) -> list[float]:
@@ -118,18 +157,12 @@ def fit_entry_model(
         )
     if not prompt_ids or not all(0.0 < cost < float("inf") for cost in costs):
         raise ValueError("needed: at least one prompt, and costs above 0")
-    x_NX = feature_matrix(prompt_ids, ngrams, bits)
-    chances = []
-    for right_N, margin in zip(right_HN, skip_margins(right_HN, costs), strict=True):
-        weights_X, bias = fit_chance(x_NX, right_N)
-        chances.append(
-            TierChance(
-                weights=weights_X[:-1].astype("<f4").tobytes(),
-                length_weight=float(weights_X[-1]),
-                bias=bias,
-                skip_below=margin,
-            )
-        )
+    seen = design(prompt_ids, ngrams, bits)
+    margins = skip_margins(right_HN, costs)
+    chances = [
+        fit_chance(seen, right_N, bits, margin)
+        for right_N, margin in zip(right_HN, margins, strict=True)
+    ]
     return EntryModel(
         version=1,
         tiers=list(tiers),

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from cascadia_sglang.entry.features import prompt_features
 from cascadia_sglang.entry.fit import (
     STRENGTHS,
-    feature_matrix,
+    design,
     fit_chance,
     fit_entry_model,
     skip_margins,
@@ -42,20 +43,30 @@ def fitted() -> EntryModel:
 
 
 def test_the_scorer_gives_scikit_learns_probabilities(fitted: EntryModel) -> None:
+    """On prompts whose buckets all occurred in the fit."""
     prompts, right_HN = make_prompts(600, 0)
-    others, _ = make_prompts(50, 1)
-    x_NX, others_NX = (feature_matrix(ids, NGRAMS, BITS) for ids in (prompts, others))
+    seen = design(prompts, NGRAMS, BITS)
     scorer = EntryScorer(fitted)
-    given = np.array([scorer.chances(ids) for ids in others])
+    given = np.array([scorer.chances(ids) for ids in prompts])
     for tier in (0, 1):
         # The strength that the fit chose is the one whose model it is.
         models = [LogisticRegression(C=c, max_iter=1000) for c in STRENGTHS]
         expected = [
-            model.fit(x_NX, right_HN[tier]).predict_proba(others_NX)[:, 1] for model in models
+            model.fit(seen.x_NS, right_HN[tier]).predict_proba(seen.x_NS)[:, 1] for model in models
         ]
         gaps = [np.abs(given[:, tier] - chances).max() for chances in expected]
         # Weights are stored in float32.
         assert min(gaps) < 1e-6
+
+
+def test_a_bucket_that_never_occurred_says_nothing() -> None:
+    prompts = [[1, 2], [2, 3]] * 30
+    right_N = np.arange(60) % 2 == 0
+    chance = fit_chance(design(prompts, 1, BITS), right_N, BITS, 0.5)
+    weights_B = np.frombuffer(chance.weights, dtype="<f4")
+    occurring = {int(bucket) for ids in prompts for bucket in prompt_features(ids, 1, BITS)[0]}
+    assert set(np.flatnonzero(weights_B)) <= occurring
+    assert weights_B.any()
 
 
 def test_what_the_small_tier_can_do_is_learned(fitted: EntryModel) -> None:
@@ -74,9 +85,10 @@ def test_what_the_small_tier_can_do_is_learned(fitted: EntryModel) -> None:
 def test_labels_of_nearly_one_kind_give_their_share(right: int) -> None:
     prompts, _ = make_prompts(100, 3)
     right_N = np.arange(100) < right
-    weights_X, bias = fit_chance(feature_matrix(prompts, NGRAMS, BITS), right_N)
-    assert not weights_X.any()
-    assert 1 / (1 + np.exp(-bias)) == pytest.approx((right + 0.5) / 101)
+    chance = fit_chance(design(prompts, NGRAMS, BITS), right_N, BITS, 0.5)
+    assert not np.frombuffer(chance.weights, dtype="<f4").any()
+    assert chance.length_weight == 0.0
+    assert 1 / (1 + np.exp(-chance.bias)) == pytest.approx((right + 0.5) / 101)
 
 
 def test_margins_are_the_break_even_of_trying_a_tier() -> None:
