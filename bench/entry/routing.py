@@ -84,7 +84,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--gsm8k", type=Path)
     parser.add_argument("--mmlu", type=Path)
     parser.add_argument("--router", choices=tuple(ROUTERS), default="entry")
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2, help="of the encoder's training")
     parser.add_argument("--smoke", action="store_true", help="on invented answers; writes nothing")
     return parser.parse_args()
@@ -102,7 +102,7 @@ def main() -> None:
         raise SystemExit("needed: --gsm8k and --mmlu; bench/entry/sets.py says where to get them")
     mmlu, gsm8k = load_set(args.mmlu), load_set(args.gsm8k)
     facts = facts_of_this_run("bench.entry.routing")
-    for one, other in ((gsm8k, mmlu), (mmlu, gsm8k)):
+    for one, other in ((mmlu, gsm8k), (gsm8k, mmlu)):
         for case, found in (
             (f"{one.name}, half to half", within(one, needs_of, args.seeds)),
             (f"{one.name} to {other.name}", across(one, other, needs_of)),
