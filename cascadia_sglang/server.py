@@ -13,9 +13,11 @@ from typing import Any
 
 from cascadia_sglang.cascade_file import cascade_from_flags, load_cascade
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.http.door import Door
-from cascadia_sglang.judge.calibration import load_calibration
+from cascadia_sglang.judge.calibration import Calibration, load_calibrations
+from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.router.cascade import CascadeRouter
@@ -38,13 +40,7 @@ def prepare_server(
     """
     config = _read_config(namespace)
     check_arguments(namespace, config)
-    calibrations = {
-        index: tier.calibration
-        for index, tier in enumerate(config.tiers)
-        if tier.calibration is not None
-    }
-    for path in calibrations.values():
-        load_calibration(Path(path))
+    calibrations = load_calibrations(config.calibrations())
     paces = pace_specs(config)
 
     from sglang.srt.platforms import current_platform
@@ -86,18 +82,21 @@ class CascadeServer:
         self,
         config: CascadeConfig,
         arguments: TierArguments,
-        calibrations: dict[int, str],
+        calibrations: dict[int, Calibration],
         paces: dict[int, PaceSpec],
         is_forking: bool,
     ) -> None:
         self.config = config
         self.is_forking = is_forking
         self.pool = WorkerPool()
-        self.fleet = Fleet(config, arguments, calibrations, paces, self.pool)
+        judges_constrained = {t for t, one in calibrations.items() if one.judges_constrained}
+        self.fleet = Fleet(config, arguments, paces, self.pool, judges_constrained)
         self.control = self.fleet.control
         self.dispatch = Dispatch(self.pool, self.control, self.fleet.sessions)
         self.detokenizer = Detokenizer()
-        self.router = CascadeRouter(config, self.fleet.engine)
+        watches = {tier: ScoreWatch(calibration) for tier, calibration in calibrations.items()}
+        self.router = CascadeRouter(config, self.fleet.engine, watches)
+        self.router.entry = configured_entry(config)
         self.door = Door(self.router, self.fleet.engine, self.pool, self.fleet.sessions)
 
     def launch(self, start_group: Any, server_ports: Any) -> list[Worker]:
@@ -106,9 +105,11 @@ class CascadeServer:
         Raises:
             CascadiaError: if the tiers' tokenizers differ, or a worker cannot be started.
         """
-        from cascadia_sglang.workers.tokenizers import check_same_tokenizer
+        from cascadia_sglang.workers.tokenizers import check_same_tokenizer, check_vocabulary
 
         check_same_tokenizer([(tier.name, tier.model_path) for tier in self.config.tiers])
+        if self.router.entry is not None:
+            check_vocabulary(self.config.tiers[0], self.router.entry.vocabulary)
         return self.fleet.launch(start_group, server_ports)
 
     def connect(self, manager: Any) -> None:

@@ -106,7 +106,10 @@ class Door:
         output = None
         for number, worker in enumerate(self._pool.ready()):
             order = AttemptOrder(
-                tier_index=worker.tiers[0], threshold=0.0, early_abort=None, previous_score=None
+                tier_index=worker.tiers[0],
+                threshold=0.0,
+                early_abort=None,
+                earlier_scores=(None,) * worker.tiers[0],
             )
             output, _ = await self._engine.run_on(
                 worker, samples[0], attempt_rid(base, number), order

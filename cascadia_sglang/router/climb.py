@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import (
     OverloadError,
     RequestError,
@@ -20,7 +21,7 @@ from cascadia_sglang.router.attempt import Attempt, Engine, finished_attempt
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.gather import all_or_none
 from cascadia_sglang.router.policy import Finding, Verdict, decide
-from cascadia_sglang.router.route import Route, find_route
+from cascadia_sglang.router.route import Route, find_route, room_tokens
 from cascadia_sglang.router.stream import Gate, Sink, is_last
 
 
@@ -34,6 +35,7 @@ class Climb:
         config: CascadeConfig,
         engine: Engine,
         sink: Sink | None = None,
+        entry: EntryScorer | None = None,
     ) -> None:
         self.attempts: list[Attempt] = []
         self._samples = samples
@@ -41,6 +43,7 @@ class Climb:
         self._config = config
         self._engine = engine
         self._sink = sink
+        self._entry = entry
 
     async def run(self) -> Attempt:
         """Go from tier to tier; the attempt whose outputs are the answer.
@@ -49,16 +52,17 @@ class Climb:
             RequestError: where no answer may go out.
         """
         active = self._active
-        route = await find_route(self._samples, active.controls, self._config, self._engine)
+        route = await find_route(
+            self._samples, active.controls, self._config, self._engine, self._entry
+        )
         if self._sink is not None and stream_mode(active.controls, self._config) == "direct":
-            route = dataclasses.replace(route, judged=False)
+            route = dataclasses.replace(route, judged=frozenset())
         self.attempts.extend(route.skipped)
-        previous_score: float | None = None
         for tier_index in route.tiers:
             self._check_wanted()
             if self._tried() >= self._config.routing.max_attempts:
                 return self._degraded(503, "max_attempts reached")
-            order = self._order(tier_index, route, previous_score)
+            order = self._order(tier_index, route)
             try:
                 attempt = await self._visit(order)
             except (TimeoutError, WorkerUnavailableError) as error:
@@ -77,8 +81,6 @@ class Climb:
             self.attempts.append(attempt)
             if self._is_final(attempt, order, route):
                 return attempt
-            # A chance of acceptance is no score: calibrations know scores of finished answers.
-            previous_score = None if attempt.early_abort else attempt.score
         return self._degraded(503, "no tier is available")
 
     def _check_wanted(self) -> None:
@@ -94,13 +96,16 @@ class Climb:
         if self._active.aborted or attempt.ended_by_engine():
             attempt.reason = "aborted"
             return True
+        attempt.judge_failed = self._judge_failed(attempt)
         finding = Finding(
             score=attempt.score,
             early_abort=attempt.early_abort,
-            judged=route.judged,
+            judged=order.tier_index in route.judged,
             pinned=route.pinned,
             last=order.tier_index == route.tiers[-1],
             visible=self._is_visible(),
+            uncut_score=attempt.uncut_score,
+            next_has_room=self._next_has_room(attempt, route),
         )
         verdict, attempt.reason = decide(finding, order.threshold, self._config.judge.on_error)
         attempt.escalated = verdict is Verdict.ESCALATE
@@ -124,6 +129,24 @@ class Climb:
                 if is_spent or not self._engine.has_worker(order.tier_index):
                     raise WorkerUnavailableError(str(error)) from error
                 self.attempts.append(Attempt(tier_index=order.tier_index, reason="worker_lost"))
+
+    def _next_has_room(self, attempt: Attempt, route: Route) -> bool:
+        later = [tier for tier in route.tiers if tier > attempt.tier_index]
+        if attempt.uncut_score is None or not later:
+            return True
+        sample, config = self._samples[0], self._config
+        room = room_tokens(later[0], route.prompt_tokens, sample, config, self._engine)
+        return room > attempt.longest
+
+    def _judge_failed(self, attempt: Attempt) -> bool:
+        """Whether there is no score although a judge should have given one."""
+        tier_index = attempt.tier_index
+        return (
+            attempt.score is None
+            and not attempt.early_abort
+            and self._config.tiers[tier_index].calibration is not None
+            and self._engine.is_judgeable(self._samples[0], tier_index)
+        )
 
     async def _attempt(self, order: AttemptOrder) -> Attempt:
         active = self._active
@@ -171,9 +194,9 @@ class Climb:
     def _is_visible(self) -> bool:
         return self._sink is not None and self._sink.is_visible
 
-    def _order(self, tier_index: int, route: Route, previous_score: float | None) -> AttemptOrder:
+    def _order(self, tier_index: int, route: Route) -> AttemptOrder:
         threshold = threshold_of(tier_index, self._active.controls, self._config)
-        is_final = tier_index == route.tiers[-1] or not route.judged
+        is_final = tier_index == route.tiers[-1] or tier_index not in route.judged
         # Samples of one prompt are judged together, so none of them is ended alone; and nothing
         # is hopeless at threshold 0.
         may_commit = not is_final and self._sink is not None
@@ -182,10 +205,16 @@ class Climb:
             tier_index=tier_index,
             threshold=threshold,
             early_abort=self._config.routing.early_abort if may_end else None,
-            previous_score=previous_score,
+            earlier_scores=self._earlier_scores(tier_index),
             commit_tokens=self._config.routing.commit_tokens if may_commit else None,
             commit_chance=self._config.routing.commit_chance,
         )
+
+    def _earlier_scores(self, tier_index: int) -> tuple[float | None, ...]:
+        """Final scores of the tiers below; None where there is none."""
+        # A chance of acceptance is no score: calibrations know scores of finished answers.
+        known = {a.tier_index: a.score for a in self.attempts if not a.early_abort}
+        return tuple(known.get(tier) for tier in range(tier_index))
 
     def _degraded(self, status: int, reason: str) -> Attempt:
         """The best complete answer, where the request allows one that was not accepted."""

@@ -35,8 +35,8 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
     os.environ.update(spec.environment)
     torch.set_num_threads(spec.threads)
     apply_patches(WORKER_PATCHES)
-    if spec.calibrations:
-        apply_patches(JUDGE_PATCHES, Judge.from_files(spec.calibrations))
+    if spec.judge.calibrations or spec.judge.record:
+        apply_patches(JUDGE_PATCHES, Judge.from_spec(spec.judge))
     if spec.pace is not None:
         apply_patches(PACE_PATCHES, Pace.from_spec(spec.pace))
     run_scheduler_process(server_args, *arguments)

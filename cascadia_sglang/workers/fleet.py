@@ -5,7 +5,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 import zmq
@@ -13,7 +13,7 @@ from sglang.srt.utils.network import get_zmq_socket
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.messages import PaceSpec
+from cascadia_sglang.messages import JudgeSpec, PaceSpec
 from cascadia_sglang.metrics import Metrics, forget_gauges
 from cascadia_sglang.workers.arguments import PoolSpec, TierArguments, pool_specs
 from cascadia_sglang.workers.breaker import OPEN_S, Breaker
@@ -38,19 +38,23 @@ class Fleet:
         self,
         config: CascadeConfig,
         arguments: TierArguments,
-        calibrations: dict[int, str],
         paces: dict[int, PaceSpec],
         pool: WorkerPool,
+        judges_constrained: Set[int] = frozenset(),
     ) -> None:
         self.config = config
         self.pool = pool
         self.control = ControlPlane(pool, self.lose)
         self.sessions = Sessions()
         self.engine = TokenizerEngine(
-            config.tiers, pool, self.sessions, config.routing.queue_limit, self._engine_failed
+            config.tiers,
+            pool,
+            self.sessions,
+            config.routing.queue_limit,
+            self._engine_failed,
+            judges_constrained,
         )
         self._arguments = arguments
-        self._calibrations = calibrations
         self._paces = paces
         self._specs = pool_specs(config)
         self._breakers = [Breaker() for _ in self._specs]
@@ -73,7 +77,11 @@ class Fleet:
 
         self._launcher = Launcher(
             self._arguments,
-            self._calibrations,
+            JudgeSpec(
+                calibrations=self.config.calibrations(),
+                record=self.config.judge.record,
+                counts_reasoning=self.config.judge.scope == "all",
+            ),
             self._paces,
             sum(spec.replicas for spec in self._specs),
             worker_threads(self.config),

@@ -3,24 +3,22 @@
 from typing import Any
 
 import pytest
-import torch
 
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.judge.observer import CopiedStep
 from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
 from tests.unit.judge.test_observer import (
-    COMMITTED,
     SURE,
     UNSURE,
     FakeReq,
     finish,
     make_model,
     report_of,
+    step,
 )
 
 
 def make_req(**order: Any) -> FakeReq:
-    values = {"tier_index": 0, "threshold": 0.5, "early_abort": 0.05, "previous_score": None}
+    values = {"tier_index": 0, "threshold": 0.5, "early_abort": 0.05, "earlier_scores": ()}
     asked = AttemptOrder(**{**values, "commit_tokens": 2, "commit_chance": 0.9, **order})
     sampling: Any = type("Sampling", (), {"custom_params": {ATTEMPT_KEY: asked.to_params()}})
     return FakeReq(sampling)
@@ -28,8 +26,7 @@ def make_req(**order: Any) -> FakeReq:
 
 def steps(judge: Judge, request: FakeReq, *tokens: list[float]) -> None:
     for values in tokens:
-        row = CopiedStep(torch.tensor([values], dtype=torch.float64), judge)
-        judge.consume([request], [COMMITTED], row)  # type: ignore[list-item]
+        step(judge, (request, values))
 
 
 def test_it_commits_at_a_checkpoint_whose_chance_holds() -> None:
