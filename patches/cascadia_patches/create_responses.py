@@ -1,6 +1,7 @@
 """AROUND hook on OpenAIServingResponses.create_responses: note the model's name.
 
-Upstream: answers the Responses API with engine requests of its own, which have no model name.
+Upstream: answers the Responses API with engine requests of its own, which have no model name; a
+name other than the server's is refused.
 We need: the tier that `model` pins; a name that is neither a tier nor the cascade is a 404.
 """
 
@@ -17,6 +18,9 @@ def _build(server: Any) -> Callable[..., Any]:
     ) -> Any:
         if raw_request is not None:
             note_model(server, handler, request.model, raw_request)
+        # It would refuse every name but its own.
+        served = handler.tokenizer_manager.served_model_name
+        request = request.model_copy(update={"model": served})
         return await original(handler, request, raw_request)
 
     return note_and_answer

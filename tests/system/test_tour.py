@@ -13,6 +13,8 @@ from tests.system.serving import Server
 pytestmark = pytest.mark.sglang
 
 QUESTION = [{"role": "user", "content": "rev abcd"}]
+# The client has no parameter for it.
+GREEDY = {"temperature": 0}
 
 
 @pytest.fixture
@@ -151,7 +153,7 @@ def test_a_malformed_control_names_its_header(client: openai.OpenAI) -> None:
 
 def test_a_message_is_answered(claude: anthropic.Anthropic) -> None:
     reply = claude.messages.with_raw_response.create(
-        model="cascadia", max_tokens=16, temperature=0, messages=QUESTION
+        model="cascadia", max_tokens=16, messages=QUESTION, extra_body=GREEDY
     )
     assert reply.headers["x-cascadia-tier"] == "small"
     message = reply.parse()
@@ -164,8 +166,8 @@ def test_a_message_is_streamed(claude: anthropic.Anthropic, mode: str) -> None:
     with claude.messages.stream(
         model="cascadia",
         max_tokens=16,
-        temperature=0,
         messages=QUESTION,
+        extra_body=GREEDY,
         extra_headers={"x-cascadia-stream": mode},
     ) as stream:
         assert "".join(stream.text_stream) == "dcba"
