@@ -18,7 +18,7 @@ sources := cascadia_sglang kernels patches tests bench
 key := $(shell sed '/^\[tool\.ruff\]/,$$d' pyproject.toml | cat - constraints.txt | sha256sum | cut -c 1-16)
 installed := $(VENV)/.installed-$(key)
 
-.PHONY: help env key lock docs serve test check type test-gpu bench bench-smoke
+.PHONY: help env key lock docs serve test check type test-gpu bench bench-smoke bench-gpu
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,9 +67,15 @@ type: env  ## strict types of the three packages
 	$(python) -m mypy
 
 # On a CUDA machine that has torch, triton and pytest; no environment is made.
+test-gpu bench-gpu: export PYTHONPATH := .:kernels
+
 test-gpu:  ## kernel tests on a CUDA device, with PYTHON as it is
-	PYTHONPATH=kernels $(PYTHON) -m pytest -c /dev/null --rootdir . -p no:cacheprovider \
+	$(PYTHON) -c 'import torch, sys; torch.cuda.is_available() or sys.exit("torch sees no CUDA device")'
+	$(PYTHON) -m pytest -c /dev/null --rootdir . -p no:cacheprovider \
 		-o markers="gpu: needs a CUDA device" --import-mode=importlib -m gpu tests/kernels
+
+bench-gpu: test-gpu  ## kernel bench on a CUDA device, after its tests; results go to bench/results
+	$(PYTHON) -m bench.kernel.run $(ARGS)
 
 bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.router.overhead

@@ -660,6 +660,7 @@ def test_a_step_of_the_last_pipeline_stage_is_the_same_in_the_first(
 @pytest.mark.parametrize("is_draft", [True, False])
 def test_a_draft_runner_gets_no_observer(is_draft: bool) -> None:
     """Its setter would raise, and it never samples for a request."""
-    runner = SimpleNamespace(is_draft_worker=is_draft, device="cpu")
+    model_config = SimpleNamespace(vocab_size=32)
+    runner = SimpleNamespace(is_draft_worker=is_draft, device="cpu", model_config=model_config)
     model_runner_init.PATCH.build(Judge({}))(None, runner)
     assert hasattr(runner, "sampling_observer") != is_draft
