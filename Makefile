@@ -78,6 +78,9 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.serving.compare
 	$(python) -m bench.serving.picture
 	$(python) -m bench.serving.step_times
+	$(python) -m bench.entry.latency
+	$(python) -m bench.entry.ladder fit
+	$(python) -m bench.entry.ladder serve
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
@@ -85,3 +88,7 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.judge_cost --smoke
 	$(python) -m bench.serving.compare --smoke
 	$(python) -m bench.serving.step_times --smoke
+	$(python) -m bench.entry.latency --smoke
+	$(python) -m bench.entry.routing --smoke
+	$(python) -m bench.entry.routing --router encoder --smoke
+	$(python) -m bench.entry.ladder serve --smoke

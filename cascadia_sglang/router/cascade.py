@@ -6,10 +6,11 @@ from types import MappingProxyType
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.router.active import ActiveRequest, Outcome
-from cascadia_sglang.router.attempt import Attempt, Engine, Output
+from cascadia_sglang.router.attempt import Attempt, Engine, Output, entry_tier
 from cascadia_sglang.router.climb import Climb
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.gather import as_accepted
@@ -30,6 +31,7 @@ class CascadeRouter:
         self._config = config
         self._engine = engine
         self._active: dict[str, ActiveRequest] = {}
+        self.entry: EntryScorer | None = None  # None: every climb begins at the first tier
         self.admitting = True
         self.answered = [0] * len(config.tiers)
         self.escalated = [0] * len(config.tiers)
@@ -136,7 +138,7 @@ class CascadeRouter:
 
     async def _climb(self, samples: list[Any], active: ActiveRequest) -> list[Output]:
         """Take one prompt through the tiers; the outputs of its answer."""
-        climb = Climb(samples, active, self._config, self._engine)
+        climb = Climb(samples, active, self._config, self._engine, entry=self.entry)
         try:
             chosen = await climb.run()
         finally:
@@ -177,6 +179,8 @@ class CascadeRouter:
             "score": chosen.score,
             "attempts": [attempt.summary(names[attempt.tier_index]) for attempt in attempts],
         }
+        if self.entry is not None:
+            story["entry"] = names[entry_tier(attempts)]
         for sample, output in zip(samples, chosen.outputs, strict=True):
             output["meta_info"]["id"] = sample.rid
             output["meta_info"]["cascadia"] = story

@@ -1,0 +1,1 @@
+"""What `cascadia NAME` does: a module a command, with `add_arguments` and `run`."""
