@@ -97,4 +97,3 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.entry.latency --smoke
 	$(python) -m bench.entry.routing --smoke
 	$(python) -m bench.entry.routing --router encoder --smoke
-	$(python) -m bench.entry.ladder serve --smoke
