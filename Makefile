@@ -50,6 +50,7 @@ lock: env  ## write constraints.txt from the environment
 
 docs: env  ## write the parts of documents that are made from code
 	$(python) -m cascadia_patches.catalogue patches/README.md
+	$(python) -m cascadia_sglang.http.routes > cascadia_sglang/http/README.md
 
 # The demo's models lie in the repository; nothing is asked of a model hub.
 serve: export HF_HUB_OFFLINE ?= $(if $(filter bench/ladder/%,$(CONFIG)),1)
@@ -80,9 +81,11 @@ bench-gpu: test-gpu  ## kernel bench on a CUDA device, after its tests; results 
 bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.router.overhead
 	$(python) -m bench.router.start
+	$(python) -m bench.router.soak
 	$(python) -m bench.router.judge_cost
 	$(python) -m bench.serving.compare
 	$(python) -m bench.serving.picture
+	$(python) -m bench.serving.first_token
 	$(python) -m bench.serving.step_times
 	$(python) -m bench.entry.latency
 	$(python) -m bench.entry.ladder fit
@@ -91,6 +94,8 @@ bench: env  ## the CPU benches; results go to bench/results
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
 	$(python) -m bench.router.start --smoke
+	$(python) -m bench.router.soak --smoke
+	$(python) -m bench.serving.first_token --smoke
 	$(python) -m bench.router.judge_cost --smoke
 	$(python) -m bench.serving.compare --smoke
 	$(python) -m bench.serving.step_times --smoke

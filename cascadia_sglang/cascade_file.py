@@ -21,7 +21,6 @@ _SERVER_WIDE_ARGS = re.compile(
 
 # Settings whose capability this release does not have. Refused, so that nobody believes they act.
 _NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
-    ("routing.stream", ("buffered",)),
     ("routing.quality_floor", (None,)),
     ("routing.verify.enabled", (False,)),
     ("prefix.warm", ("auto", "off")),
@@ -82,6 +81,19 @@ def build_cascade(data: Any, place: str) -> CascadeConfig:
     for problem in _problems(config):
         raise ConfigError(f"{place}: {problem}")
     return config
+
+
+def with_thresholds(config: CascadeConfig, thresholds: list[float]) -> CascadeConfig:
+    """The same cascade with other thresholds.
+
+    Raises:
+        ConfigError: if there are too few or too many, or one is not in [0, 1].
+    """
+    routing = msgspec.structs.replace(config.routing, thresholds=thresholds)
+    changed = msgspec.structs.replace(config, routing=routing)
+    for problem in _routing_problems(changed):
+        raise ConfigError(problem)
+    return changed
 
 
 def _problems(config: CascadeConfig) -> list[str]:
@@ -150,6 +162,12 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
         problems.append(f"entry_model {routing.entry_model!r} does not exist")
     if routing.early_abort is not None and not 0.0 <= routing.early_abort <= 1.0:
         problems.append(f"early_abort is {routing.early_abort}, allowed: 0 to 1 or null")
+    if routing.queue_limit < 1:
+        problems.append(f"queue_limit is {routing.queue_limit}, allowed: 1 or more")
+    if routing.commit_tokens < 1:
+        problems.append(f"commit_tokens is {routing.commit_tokens}, allowed: 1 or more")
+    if not 0.0 <= routing.commit_chance <= 1.0:
+        problems.append(f"commit_chance is {routing.commit_chance}, allowed: 0 to 1")
     if routing.deadline_s is not None and not routing.deadline_s > 0:
         problems.append(f"deadline_s is {routing.deadline_s}, allowed: above 0 or null")
     if routing.max_attempts < 1:

@@ -39,6 +39,11 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     With `entry: predicted`, the model of the file `entry_model` says from the prompt alone at which
     tier a request begins; `entry: first` leaves the file unused.
+
+    `stream: commit` lets a streamed answer out once `commit_tokens` tokens are there and the chance
+    that it will be accepted is `commit_chance` or more, at a checkpoint of the calibration; from
+    then on its tier is final. `direct` lets the first tier's answer out as it is written.
+    `queue_limit` is how many attempts one worker may hold, running and waiting; beyond it: 503.
     """
 
     thresholds: list[float] = []
@@ -47,9 +52,11 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     entry_model: str | None = None
     stream: Literal["buffered", "commit", "direct"] = "buffered"
     commit_tokens: int = 8
+    commit_chance: float = 0.9
     early_abort: float | None = 0.05
     deadline_s: float | None = None
     max_attempts: int = 4
+    queue_limit: int = 4096
     allow_degraded: bool = False
     unknown_model: Literal["reject", "cascade"] = "reject"
     verify: VerifyConfig = VerifyConfig()

@@ -4,7 +4,10 @@ CascadiaError
 ├── ConfigError        what the operator wrote cannot be served
 ├── PatchError         a patch did not take on this SGLang
 ├── RequestError       what the client sent cannot be served
-└── WorkerError        a worker failed to start or is gone
+└── WorkerError        a worker did not start
+    ├── WorkerLostError         it ended, hung or failed while it ran an attempt
+    ├── WorkerUnavailableError  a tier has none that accepts attempts
+    └── OverloadError           a tier's workers hold as many attempts as they may
 """
 
 
@@ -30,4 +33,16 @@ class RequestError(CascadiaError):
 
 
 class WorkerError(CascadiaError):
-    """A worker that did not start, or that is gone."""
+    """A worker that did not start."""
+
+
+class WorkerLostError(WorkerError):
+    """An attempt whose worker ended, hung or failed; it may be run again elsewhere."""
+
+
+class WorkerUnavailableError(WorkerError):
+    """A tier without a worker that accepts attempts."""
+
+
+class OverloadError(WorkerError):
+    """A tier whose workers hold as many attempts as they may."""

@@ -77,12 +77,16 @@ class AttemptOrder:
         threshold: smallest score that will be accepted.
         early_abort: end the attempt once the chance of acceptance falls below; None for never.
         earlier_scores: final scores of the tiers before, None where there is none.
+        commit_tokens: commit to the answer at a checkpoint after this many tokens; None for never.
+        commit_chance: smallest chance of acceptance with which it is committed to.
     """
 
     tier_index: int
     threshold: float
     early_abort: float | None
     earlier_scores: tuple[float | None, ...]
+    commit_tokens: int | None = None
+    commit_chance: float = 1.0
 
     def to_params(self) -> dict[str, Any]:
         """Plain values, as custom sampling parameters carry them."""
@@ -91,6 +95,8 @@ class AttemptOrder:
             "threshold": self.threshold,
             "early_abort": self.early_abort,
             "earlier_scores": list(self.earlier_scores),
+            "commit_tokens": self.commit_tokens,
+            "commit_chance": self.commit_chance,
         }
 
     @classmethod
@@ -100,30 +106,33 @@ class AttemptOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeReport:
-    """What the judge says of a finished attempt.
+    """What the judge says of an attempt: of a finished one, or of one it has committed to.
 
     Attributes:
         score: calibrated probability that the answer is acceptable, or the chance of acceptance
-            where the attempt was ended early; None where it could not be computed.
+            where the attempt was ended early or goes on; None where it could not be computed.
         early_abort: whether the judge ended the attempt.
         uncut_score: of an answer that was cut off at a length limit: what its score would be had it
             ended there by itself. None for any other answer.
         record: the base features on the way, where the server records them: `tokens`, ascending and
             ending with the whole answer's, and `features`, one list a number of tokens.
+        committed: whether the judge committed to the answer before its end; it ends none such.
     """
 
     score: float | None
     early_abort: bool
     uncut_score: float | None = None
     record: dict[str, Any] | None = None
+    committed: bool = False
 
     def to_meta(self) -> dict[str, Any]:
-        return {
+        meta: dict[str, Any] = {
             "score": self.score,
             "early_abort": self.early_abort,
             "uncut_score": self.uncut_score,
             "record": self.record,
         }
+        return {**meta, "committed": True} if self.committed else meta
 
     @classmethod
     def from_meta(cls, meta: dict[str, Any] | None) -> "JudgeReport":

@@ -19,9 +19,11 @@ from cascadia_sglang.http.door import Door
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations
 from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.messages import PaceSpec
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments
-from cascadia_sglang.workers.engine import TokenizerEngine
+from cascadia_sglang.workers.detokenizer import Detokenizer
+from cascadia_sglang.workers.dispatch import Dispatch
 from cascadia_sglang.workers.fleet import Fleet, worker_threads
 from cascadia_sglang.workers.fork_server import start_fork_server
 from cascadia_sglang.workers.pace import pace_specs
@@ -74,7 +76,7 @@ def _read_config(namespace: argparse.Namespace) -> CascadeConfig:
 
 
 class CascadeServer:
-    """Holds the pool, the engine, the router and the fleet of workers."""
+    """Holds the fleet of workers, the detokenizer, the router and the door to it."""
 
     def __init__(
         self,
@@ -88,12 +90,14 @@ class CascadeServer:
         self.is_forking = is_forking
         self.pool = WorkerPool()
         judges_constrained = {t for t, one in calibrations.items() if one.judges_constrained}
-        self.engine = TokenizerEngine(config.tiers, self.pool, judges_constrained)
+        self.fleet = Fleet(config, arguments, paces, self.pool, judges_constrained)
+        self.control = self.fleet.control
+        self.dispatch = Dispatch(self.pool, self.control, self.fleet.sessions)
+        self.detokenizer = Detokenizer()
         watches = {tier: ScoreWatch(calibration) for tier, calibration in calibrations.items()}
-        self.router = CascadeRouter(config, self.engine, watches)
+        self.router = CascadeRouter(config, self.fleet.engine, watches)
         self.router.entry = configured_entry(config)
-        self.door = Door(self.router, self.engine, self.pool)
-        self.fleet = Fleet(config, arguments, paces, self.pool, self.engine)
+        self.door = Door(self.router, self.fleet.engine, self.pool, self.fleet.sessions)
 
     def launch(self, start_group: Any, server_ports: Any) -> list[Worker]:
         """Start every tier's workers, without waiting.
@@ -113,6 +117,12 @@ class CascadeServer:
         self.door.connect(manager)
         self.fleet.connect(manager)
 
+    def measure(self) -> None:
+        """Write metrics from now on."""
+        metrics = Metrics([tier.name for tier in self.config.tiers])
+        self.router.metrics = metrics
+        self.fleet.metrics = metrics
+
     async def supervise(self, manager: Any) -> None:
         """Watch the workers and handle the stop signals, for the life of the event loop."""
         from cascadia_sglang.workers.supervisor import Supervisor
@@ -120,10 +130,9 @@ class CascadeServer:
         # What the start has made is there for good: spare the serving process walks over it.
         gc.collect()
         gc.freeze()
-        self.fleet.tell_control_plane()
-        self.fleet.supervisor = Supervisor(self.pool, self.router, self.fleet.lose)
+        supervisor = Supervisor(self.fleet, self.detokenizer, self.router)
         sweep = asyncio.create_task(self.router.watch_disconnects())
         try:
-            await self.fleet.supervisor.run(manager)
+            await supervisor.run(manager)
         finally:
             sweep.cancel()

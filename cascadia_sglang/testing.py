@@ -3,12 +3,12 @@
 import asyncio
 import itertools
 import selectors
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from cascadia_sglang.config import CascadeConfig, JudgeConfig, RoutingConfig, TierConfig
-from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.errors import WorkerLostError, WorkerUnavailableError
 from cascadia_sglang.messages import AttemptOrder, JudgeReport
 from cascadia_sglang.router.attempt import Output
 
@@ -34,6 +34,14 @@ def make_cascade(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What a streamed attempt shows on the way, and when after what was before."""
+
+    seconds: float = 1.0
+    committed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """How a tier answers one sample.
 
@@ -43,6 +51,7 @@ class Reply:
         seconds: until the answer, or the loss, is there.
         lost: whether the worker is lost on the way.
         error: raised in place of an answer, as the engine's own errors are.
+        steps: what is shown on the way where it is streamed; `seconds` count from the last.
     """
 
     score: float | None = None
@@ -52,6 +61,7 @@ class Reply:
     early_abort: bool = False
     lost: bool = False
     error: Exception | None = None
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +140,7 @@ class FakeEngine:
         tiers: a reply a tier, or replies by prompt, or a sequence that is used up run by run;
             None for a tier without a worker.
         limits: a limit a tier; the default fits everything.
+        workers: how many each tier has, one where it is not said; a lost one does not come back.
         tokenise_seconds: how long tokenising takes.
     """
 
@@ -137,10 +148,12 @@ class FakeEngine:
         self,
         *tiers: Reply | Mapping[str, Reply] | Sequence[Reply] | None,
         limits: Sequence[FakeLimits | None] | None = None,
+        workers: Sequence[int] | None = None,
         tokenise_seconds: float = 0.0,
     ) -> None:
         self._tiers = [iter(tier) if isinstance(tier, Sequence) else tier for tier in tiers]
         self._limits = list(limits) if limits is not None else [FakeLimits()] * len(tiers)
+        self._workers = list(workers) if workers is not None else [1] * len(tiers)
         self._tokenise_seconds = tokenise_seconds
         self._bases = itertools.count()
         self.runs: list[FakeRun] = []
@@ -177,8 +190,33 @@ class FakeEngine:
     def limits(self, tier_index: int) -> FakeLimits | None:
         return self._limits[tier_index]
 
+    def has_worker(self, tier_index: int) -> bool:
+        return self._tiers[tier_index] is not None and self._workers[tier_index] > 0
+
     def new_rid_base(self) -> str:
         return f"{next(self._bases):08d}"
+
+    @property
+    def is_incremental(self) -> bool:
+        return False
+
+    async def stream(
+        self, sample: FakeSample, rid: str, order: AttemptOrder
+    ) -> AsyncGenerator[tuple[Output, JudgeReport], None]:
+        """Half of the answer after every step of the reply, then the answer."""
+        run = FakeRun(rid=rid, text=sample.text, order=order)
+        self.runs.append(run)
+        try:
+            reply = self._choose(run)
+            for step in reply.steps:
+                await asyncio.sleep(step.seconds)
+                meta_info = {"id": rid, "finish_reason": None, "completion_tokens": 1}
+                half = {"text": f"{run.text} by", "meta_info": meta_info}
+                yield half, JudgeReport(score=0.9, early_abort=False, committed=step.committed)
+            yield await self._finish(run, reply)
+        except (asyncio.CancelledError, GeneratorExit):
+            run.end = run.end or "cancelled"
+            raise
 
     async def run(
         self, sample: FakeSample, rid: str, order: AttemptOrder
@@ -186,20 +224,21 @@ class FakeEngine:
         run = FakeRun(rid=rid, text=sample.text, order=order)
         self.runs.append(run)
         try:
-            return await self._reply(run)
+            return await self._finish(run, self._choose(run))
         except asyncio.CancelledError:
             run.end = "cancelled"
             raise
 
-    async def _reply(self, run: FakeRun) -> tuple[Output, JudgeReport]:
+    def _choose(self, run: FakeRun) -> Reply:
         tier = self._tiers[run.order.tier_index]
-        if tier is None:
+        if tier is None or not self.has_worker(run.order.tier_index):
             run.end = "lost"
-            raise WorkerError("the tier has no worker")
+            raise WorkerUnavailableError("the tier has no worker")
         if isinstance(tier, Mapping):
-            reply = tier[run.text]
-        else:
-            reply = tier if isinstance(tier, Reply) else next(tier)
+            return tier[run.text]
+        return tier if isinstance(tier, Reply) else next(tier)
+
+    async def _finish(self, run: FakeRun, reply: Reply) -> tuple[Output, JudgeReport]:
         try:
             async with asyncio.timeout(reply.seconds):
                 await run.stop.wait()
@@ -208,7 +247,8 @@ class FakeEngine:
         else:
             run.end = "aborted"
         if run.end == "lost":
-            raise WorkerError("the worker was lost")
+            self._workers[run.order.tier_index] -= 1
+            raise WorkerLostError("the worker was lost")
         if reply.error is not None and run.end == "failed":
             raise reply.error
         is_cut = run.end == "aborted" or reply.early_abort

@@ -15,7 +15,7 @@ def add_worker() -> None:
     from cascadia_sglang.server import CascadeServer
 
     server = next(found for found in gc.get_objects() if isinstance(found, CascadeServer))
-    while server.fleet.supervisor is None:
+    while server.door.manager is None or server.door.manager.event_loop is None:
         time.sleep(0.2)
     loop = server.door.manager.event_loop
     started = time.monotonic()

@@ -1,9 +1,11 @@
 """What SGLang's `generate_request` and `abort_request` become: the door to the cascade."""
 
 import copy
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
+import fastapi
 from sglang.srt.constants import HEALTH_CHECK_RID_PREFIX
 from sglang.srt.managers.io_struct import GenerateReqInput
 
@@ -14,17 +16,26 @@ from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.attempt import attempt_rid
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.workers.control import target_tiers
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.pool import WorkerPool
+from cascadia_sglang.workers.sessions import Sessions
 
 
 class Door:
     """Sends what comes in to the cascade, or around it where it is no question to the cascade."""
 
-    def __init__(self, router: CascadeRouter, engine: TokenizerEngine, pool: WorkerPool) -> None:
+    def __init__(
+        self,
+        router: CascadeRouter,
+        engine: TokenizerEngine,
+        pool: WorkerPool,
+        sessions: Sessions,
+    ) -> None:
         self._router = router
         self._engine = engine
         self._pool = pool
+        self._sessions = sessions
         self.manager: Any = None
         self._starting: Any = None
 
@@ -58,10 +69,26 @@ class Door:
         controls = trace.controls if trace is not None else Controls()
         outcome = trace.outcome if trace is not None else Outcome()
         try:
+            pinned = self._pinned_tier(request)
+            if pinned is not None:
+                controls = dataclasses.replace(controls, tier=pinned)
             async for output in self._router.answer(request, http_request, controls, outcome):
                 yield output
         except RequestError as error:
-            raise sglang_error(error, request, http_request) from None
+            raise sglang_error(error, request, http_request, outcome.is_early) from None
+        except fastapi.HTTPException as error:
+            if not outcome.is_early:
+                raise
+            # Its status is out already.
+            raise ValueError(error.detail) from None
+
+    def _pinned_tier(self, request: GenerateReqInput) -> int | None:
+        """The tier of a request that no header or model pins, but that has only one to go to."""
+        if request.session_params:
+            # A session's history lies in one worker.
+            return self._sessions.worker_of(request.session_params).tiers[0]
+        tiers = target_tiers.get()
+        return None if tiers is None else min(tiers)
 
     def abort(self, rid: str, is_all: bool) -> list[str] | None:
         """Rids that SGLang is to abort in place of the caller's; None leaves the call as it is."""

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 
 from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.status import model_cards, status
+from cascadia_sglang.http.writes import write_routes
 
 
 def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
@@ -17,7 +18,7 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
 
     @router.get("/cascadia/status")
     async def get_status() -> dict[str, Any]:
-        return status(server.config, server.pool, server.router)
+        return status(server.config, server.pool, server.router, len(manager.rid_to_state))
 
     @router.get("/v1/models")
     async def list_models() -> dict[str, Any]:
@@ -39,7 +40,9 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
         }
         return JSONResponse(content, status_code=404)
 
-    _place(app.router.routes, router.routes)
+    _place(app.router.routes, [*router.routes, *write_routes(server, manager).routes])
+    if manager.enable_metrics:
+        server.measure()
     app.add_middleware(
         CascadeMiddleware, config=server.config, on_startup=manager.auto_create_handle_loop
     )

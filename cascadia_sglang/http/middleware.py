@@ -7,12 +7,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import RequestError
+from cascadia_sglang.http.guard import guard
+from cascadia_sglang.http.routes import GUARDED
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace
 from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.controls import PREFIX, Controls, parse_controls
 
 _PREFIX = PREFIX.encode()
 _NO_CONTROLS = Controls()
+# A worker is started again within seconds, and a queue moves. SGLang's own error handlers drop
+# headers, so it is added here.
+_RETRY_AFTER = (b"retry-after", b"1")
 
 
 class CascadeMiddleware:
@@ -40,6 +45,8 @@ class CascadeMiddleware:
         }
         try:
             trace = Trace(parse_controls(ours, self._config) if ours else _NO_CONTROLS)
+            if scope["path"] in GUARDED:
+                receive = await guard(scope, receive, trace.controls.tier, self._config)
         except RequestError as error:
             await _send_error(send, scope["path"], error)
             return
@@ -50,6 +57,8 @@ class CascadeMiddleware:
             nonlocal start
             if message["type"] == "http.response.start":
                 start = message
+                if message["status"] == 503:
+                    message["headers"] = [*message.get("headers", ()), _RETRY_AFTER]
                 return
             if start is not None:
                 start["headers"] = [*start.get("headers", ()), *self._headers(trace.outcome)]
@@ -64,8 +73,9 @@ class CascadeMiddleware:
             return []
         headers = [
             (b"x-cascadia-attempts", str(outcome.attempts).encode()),
-            (b"x-cascadia-total-tokens", str(outcome.tokens).encode()),
         ]
+        if not outcome.is_early:
+            headers.append((b"x-cascadia-total-tokens", str(outcome.tokens).encode()))
         if outcome.tier_index >= 0:
             headers.append((b"x-cascadia-tier", self._names[outcome.tier_index].encode()))
         if outcome.score is not None:

@@ -8,8 +8,14 @@ from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.workers.pool import WorkerPool
 
 
-def status(config: CascadeConfig, pool: WorkerPool, router: CascadeRouter) -> dict[str, Any]:
-    """Tiers, workers, thresholds and counters of the running server."""
+def status(
+    config: CascadeConfig, pool: WorkerPool, router: CascadeRouter, rids: int
+) -> dict[str, Any]:
+    """Tiers, workers, thresholds and counters of the running server.
+
+    Args:
+        rids: requests that the tokenizer manager knows, attempts included.
+    """
     return {
         "tiers": [
             {
@@ -33,8 +39,10 @@ def status(config: CascadeConfig, pool: WorkerPool, router: CascadeRouter) -> di
             }
             for worker in pool
         ],
-        "thresholds": config.routing.thresholds,
+        "bypassed": [config.tiers[index].name for index in sorted(pool.bypassed)],
+        "thresholds": router.config.routing.thresholds,
         "active": router.active_count,
+        "rids": rids,
     }
 
 

@@ -1,6 +1,8 @@
 """What the HTTP side and the router share of one request; lives in the ASGI scope."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,17 +41,29 @@ def note_model(server: Any, handler: Any, model: str | None, raw_request: Any) -
         trace.controls = dataclasses.replace(trace.controls, tier=tier)
 
 
-def sglang_error(error: RequestError, request: Any, http_request: Any) -> Exception:
-    """What SGLang's handlers turn into the route's own error shape, with the error's status."""
+@contextlib.contextmanager
+def as_http_error() -> Iterator[None]:
+    """Let an error of ours out as one that SGLang's handlers answer with its status."""
+    try:
+        yield
+    except RequestError as error:
+        raise fastapi.HTTPException(status_code=error.status, detail=str(error)) from None
+
+
+def sglang_error(
+    error: RequestError, request: Any, http_request: Any, is_visible: bool = False
+) -> Exception:
+    """What SGLang's handlers turn into the route's own error shape, with the error's status.
+
+    Args:
+        is_visible: whether the client has some of the answer; an error event then ends it.
+    """
     is_native_stream = (
         http_request is not None and http_request.url.path == "/generate" and request.stream
     )
-    if error.status == 400 or is_native_stream or http_request is None:
+    if error.status == 400 or is_visible or is_native_stream or http_request is None:
         plain = ValueError(str(error))
         plain.status_code = error.status  # type: ignore[attr-defined]
         return plain
-    headers = {"Retry-After": "1"} if error.status == 503 else None
-    refusal: Exception = fastapi.HTTPException(
-        status_code=error.status, detail=str(error), headers=headers
-    )
+    refusal: Exception = fastapi.HTTPException(status_code=error.status, detail=str(error))
     return refusal

@@ -49,6 +49,7 @@ class JudgedAttempt:
     tokens: int = 0
     record: dict[str, Any] | None = None
     report: JudgeReport | None = None
+    commitment: JudgeReport | None = None
 
 
 class Step(Protocol):
@@ -127,11 +128,16 @@ class Judge:
             self._rate(due)
 
     def reports(self, requests: Sequence["Req"]) -> list[list[dict[str, Any]]]:
-        """One list a request: its report where it has ended, else nothing."""
+        """One list a request: its report where it has ended, the commitment to it before.
+
+        A commitment is said with every output, of which the receiver may merge several.
+        """
         found: list[list[dict[str, Any]]] = []
         for request in requests:
             attempt: JudgedAttempt | None = getattr(request, _ATTRIBUTE, None)
-            report = attempt.report if attempt is not None and request.finished() else None
+            report = None
+            if attempt is not None:
+                report = attempt.report if request.finished() else attempt.commitment
             found.append([] if report is None else [report.to_meta()])
         return found
 
@@ -160,11 +166,16 @@ class Judge:
     def _is_checkpoint(attempt: JudgedAttempt) -> bool:
         if attempt.record is not None and attempt.tokens > 1:
             return attempt.tokens & (attempt.tokens - 1) == 0
-        return (
-            attempt.order.early_abort is not None
-            and attempt.model is not None
-            and attempt.model.has_checkpoint(attempt.tokens)
-        )
+        if attempt.model is None or not Judge._is_open(attempt):
+            return False
+        return attempt.model.has_checkpoint(attempt.tokens)
+
+    @staticmethod
+    def _is_open(attempt: JudgedAttempt) -> bool:
+        """Whether the attempt may still be ended or committed to."""
+        order = attempt.order
+        is_asked = order.early_abort is not None or order.commit_tokens is not None
+        return is_asked and attempt.commitment is None
 
     def _rate(self, due: list[tuple["Req", JudgedAttempt]]) -> None:
         rows_F = features(
@@ -182,19 +193,22 @@ class Judge:
             if request.finished():
                 attempt.report = _final_report(attempt, features_F, _is_truncated(request))
             elif attempt.model is not None:
-                self._end_if_hopeless(request, attempt, attempt.model, features_F)
+                self._commit_or_end(request, attempt, attempt.model, features_F)
 
     @staticmethod
-    def _end_if_hopeless(
+    def _commit_or_end(
         request: "Req", attempt: JudgedAttempt, model: ScoreModel, features_F: FloatArray
     ) -> None:
         order = attempt.order
-        if order.early_abort is None or not model.has_checkpoint(attempt.tokens):
+        if not Judge._is_open(attempt) or not model.has_checkpoint(attempt.tokens):
             return
         chance = model.chance_of_acceptance(
             attempt.tokens, features_F, order.threshold, order.earlier_scores
         )
-        if chance < order.early_abort:
+        is_due = order.commit_tokens is not None and attempt.tokens >= order.commit_tokens
+        if is_due and chance >= order.commit_chance:
+            attempt.commitment = JudgeReport(score=chance, early_abort=False, committed=True)
+        elif order.early_abort is not None and chance < order.early_abort:
             attempt.report = JudgeReport(score=chance, early_abort=True, record=attempt.record)
             request.to_finish = FINISH_ABORT("ended by the judge: unlikely to be accepted")
 
@@ -207,6 +221,7 @@ def _final_report(attempt: JudgedAttempt, features_F: FloatArray, truncated: boo
         early_abort=False,
         uncut_score=_score(attempt, uncut_F) if truncated else None,
         record=attempt.record,
+        committed=attempt.commitment is not None,
     )
 
 

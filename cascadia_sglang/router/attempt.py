@@ -1,7 +1,7 @@
 """One prompt on one tier, and what the router needs of the engine to run it."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -48,15 +48,32 @@ class Engine(Protocol):
         """Of the tier's workers; None while it has none that is ready."""
         ...
 
+    def has_worker(self, tier_index: int) -> bool:
+        """Whether an attempt on this tier would find a worker now."""
+        ...
+
     def new_rid_base(self) -> str:
         """What the rids of a request's attempts begin with, unique in this server."""
+        ...
+
+    @property
+    def is_incremental(self) -> bool:
+        """Whether a streamed output continues the one before, rather than repeating it."""
+        ...
+
+    def stream(
+        self, sample: Any, rid: str, order: AttemptOrder
+    ) -> AsyncGenerator[tuple[Output, JudgeReport], None]:
+        """As `run`, with every output on the way; the last has a finish reason."""
         ...
 
     async def run(self, sample: Any, rid: str, order: AttemptOrder) -> tuple[Output, JudgeReport]:
         """Run one sample to its end on the best worker of the order's tier; cancelling aborts it.
 
         Raises:
-            WorkerError: if the tier has no worker, or the worker was lost.
+            WorkerUnavailableError: if the tier has no worker.
+            OverloadError: if its workers hold as many attempts as they may.
+            WorkerLostError: if the worker was lost; another one of the tier may do it.
         """
         ...
 

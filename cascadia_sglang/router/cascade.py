@@ -1,21 +1,27 @@
 """The requests on their way: registered, sent to climb, answered under the caller's rids."""
 
 import asyncio
+import contextlib
+import functools
+import time
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from cascadia_sglang.cascade_file import with_thresholds
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.judge.drift import ScoreWatch
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.router.active import ActiveRequest, Outcome
 from cascadia_sglang.router.attempt import Attempt, Engine, Output, entry_tier
-from cascadia_sglang.router.climb import Climb
+from cascadia_sglang.router.climb import Climb, stream_mode
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.gather import as_accepted
+from cascadia_sglang.router.stream import Sink, streamed
 
-DISCONNECT_POLL_S = 1.0
+DISCONNECT_POLL_S = 0.4
 
 
 class CascadeRouter:
@@ -28,7 +34,8 @@ class CascadeRouter:
         watches: Mapping[int, ScoreWatch] = MappingProxyType({}),
     ) -> None:
         """`watches` are shown the scores of the tier indices that they belong to."""
-        self._config = config
+        self.config = config
+        self.metrics: Metrics | None = None
         self._engine = engine
         self._active: dict[str, ActiveRequest] = {}
         self.entry: EntryScorer | None = None  # None: every climb begins at the first tier
@@ -61,6 +68,14 @@ class CascadeRouter:
         active = self._register(prompts, http_request, controls, outcome)
         tasks: list[asyncio.Task[list[Output]]] = []
         try:
+            if request.stream and stream_mode(controls, self.config) != "buffered":
+                climbs = [functools.partial(self._climb, p, active) for p in prompts]
+                async with contextlib.aclosing(
+                    streamed(climbs, len(prompts[0]), request.is_single)
+                ) as outputs:
+                    async for item in outputs:
+                        yield item
+                return
             if len(prompts) == 1:
                 groups = [await self._climb(prompts[0], active)]
             else:
@@ -101,11 +116,25 @@ class CascadeRouter:
         for active in set(self._active.values()):
             active.give_up(RequestError(503, "the server is shutting down"))
 
+    def set_thresholds(self, thresholds: list[float]) -> None:
+        """Use these from now on; requests on their way keep theirs.
+
+        Raises:
+            ConfigError: if they are not one number in [0, 1] for every tier but the last.
+        """
+        self.config = with_thresholds(self.config, thresholds)
+
     async def watch_disconnects(self) -> None:
-        """End, once a second, what no client waits for any more. Runs until cancelled."""
+        """End within a second what no client waits for any more. Runs until cancelled.
+
+        What has come since the last look is left for the next: most of it will be over by then.
+        """
+        earlier: set[ActiveRequest] = set()
         while True:
             await asyncio.sleep(DISCONNECT_POLL_S)
-            for active in set(self._active.values()):
+            now = set(self._active.values())
+            known, earlier = now & earlier, now
+            for active in known:
                 request = active.http_request
                 if request is not None and await request.is_disconnected():
                     active.give_up(RequestError(400, "the client disconnected"))
@@ -113,9 +142,7 @@ class CascadeRouter:
     def _register(
         self, prompts: list[list[Any]], http_request: Any, controls: Controls, outcome: Outcome
     ) -> ActiveRequest:
-        limits = [
-            x for x in (controls.deadline_s, self._config.routing.deadline_s) if x is not None
-        ]
+        limits = [x for x in (controls.deadline_s, self.config.routing.deadline_s) if x is not None]
         active = ActiveRequest(
             http_request=http_request,
             controls=controls,
@@ -136,11 +163,19 @@ class CascadeRouter:
             for sample in samples:
                 self._active.pop(sample.rid, None)
 
-    async def _climb(self, samples: list[Any], active: ActiveRequest) -> list[Output]:
-        """Take one prompt through the tiers; the outputs of its answer."""
-        climb = Climb(samples, active, self._config, self._engine, entry=self.entry)
+    async def _climb(
+        self, samples: list[Any], active: ActiveRequest, sink: Sink | None = None
+    ) -> list[Output]:
+        """Take one prompt through the tiers; the outputs of its answer, the last where streamed."""
+        climb = Climb(samples, active, self.config, self._engine, sink, self.entry)
+        started = time.monotonic()
         try:
             chosen = await climb.run()
+        except BaseException as error:
+            if self.metrics is not None:
+                # 499: nobody waits any more.
+                self.metrics.failed(climb.attempts, getattr(error, "status", None) or 499)
+            raise
         finally:
             active.outcome.tokens += sum(attempt.tokens for attempt in climb.attempts)
             for attempt in climb.attempts:
@@ -149,6 +184,11 @@ class CascadeRouter:
                 if attempt.judge_failed:
                     self.judge_errors[attempt.tier_index] += 1
                 self._watch_score(attempt, active.controls)
+        if self.metrics is not None:
+            seconds = time.monotonic() - started
+            seen = None if sink is None else sink.first_s
+            ttft_s = seconds if seen is None else seen - started
+            self.metrics.answered(climb.attempts, chosen, seconds, ttft_s)
         return self._deliver(samples, climb.attempts, chosen, active)
 
     def _watch_score(self, attempt: Attempt, controls: Controls) -> None:
@@ -168,7 +208,7 @@ class CascadeRouter:
         active: ActiveRequest,
     ) -> list[Output]:
         """The chosen outputs under the caller's rids, with what led to them."""
-        names = [tier.name for tier in self._config.tiers]
+        names = [tier.name for tier in self.config.tiers]
         self.answered[chosen.tier_index] += 1
         outcome = active.outcome
         outcome.tier_index = max(outcome.tier_index, chosen.tier_index)

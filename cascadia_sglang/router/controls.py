@@ -19,6 +19,7 @@ class Controls:
         max_tier: index of the highest tier, which answers as the last one.
         threshold: used for every tier.
         deadline_s: tightens the cascade's deadline.
+        stream: when a streamed answer leaves, see `routing.stream`.
         allow_degraded: whether the best finished answer may go out when time or tiers run out.
     """
 
@@ -26,6 +27,7 @@ class Controls:
     max_tier: int | None = None
     threshold: float | None = None
     deadline_s: float | None = None
+    stream: str | None = None
     allow_degraded: bool | None = None
 
 
@@ -59,12 +61,13 @@ def parse_controls(headers: Mapping[str, str], config: CascadeConfig) -> Control
     threshold = chosen("x-cascadia-threshold", "a number from 0 to 1", _probability)
     deadline_ms = chosen("x-cascadia-deadline-ms", "a number above 0", _positive)
     degraded = chosen("x-cascadia-allow-degraded", "true, false", _FLAGS.get)
-    chosen("x-cascadia-stream", "buffered", {"buffered": 0}.get)
+    stream = chosen("x-cascadia-stream", ", ".join(_STREAMS), _stream_number)
     return Controls(
         tier=None if tier is None else int(tier),
         max_tier=None if max_tier is None else int(max_tier),
         threshold=threshold,
         deadline_s=None if deadline_ms is None else deadline_ms / 1000.0,
+        stream=None if stream is None else _STREAMS[int(stream)],
         allow_degraded=None if degraded is None else bool(degraded),
     )
 
@@ -85,6 +88,7 @@ def tier_of_model(model: str | None, served_name: str, config: CascadeConfig) ->
     return index
 
 
+_STREAMS = ("buffered", "commit", "direct")
 _FLAGS = {"true": 1, "false": 0}
 _KNOWN = (
     "x-cascadia-tier",
@@ -102,6 +106,10 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def _stream_number(text: str) -> int | None:
+    return _STREAMS.index(text) if text in _STREAMS else None
 
 
 def _probability(text: str) -> float | None:

@@ -68,14 +68,18 @@ class TierArguments:
         namespace = self._with_pool(pool_specs(self._config)[0])
         if namespace.served_model_name is None:
             namespace.served_model_name = CASCADE_MODEL
+        if namespace.enable_metrics:
+            own = namespace.tokenizer_metrics_allowed_custom_labels or []
+            namespace.tokenizer_metrics_allowed_custom_labels = [*own, "tier", "worker"]
         return self._construct(namespace)
 
     def for_worker(
-        self, pool: PoolSpec, base_gpu_id: int, memory_share: float | None
+        self, pool: PoolSpec, worker_id: str, base_gpu_id: int, memory_share: float | None
     ) -> ServerArgs:
         """Of one engine worker of a pool.
 
         Args:
+            worker_id: stands on its metrics.
             base_gpu_id: the first of its devices.
             memory_share: of the host's memory where workers share it, None where each has a
                 device of its own. A flag of the operator wins.
@@ -83,6 +87,9 @@ class TierArguments:
         namespace = self._with_pool(pool)
         namespace.served_model_name = pool.name
         namespace.base_gpu_id = base_gpu_id
+        if namespace.enable_metrics:
+            labels = {"tier": pool.name, "worker": worker_id}
+            namespace.extra_metric_labels = {**(namespace.extra_metric_labels or {}), **labels}
         if namespace.mem_fraction_static is None:
             namespace.mem_fraction_static = memory_share
         return self._construct(namespace)

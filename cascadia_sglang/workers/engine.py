@@ -1,16 +1,16 @@
 """The engine behind the router: SGLang's tokenizer manager and the worker pool."""
 
-import asyncio
 import copy
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Callable, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Set
 from typing import Any
 
-from sglang.srt.managers.io_struct import GenerateReqInput
+import fastapi
+from sglang.srt.managers.io_struct import AbortReq, GenerateReqInput, sock_send
 
 from cascadia_sglang.config import TierConfig
-from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.errors import OverloadError, WorkerLostError, WorkerUnavailableError
 from cascadia_sglang.messages import (
     ATTEMPT_KEY,
     CONSTRAINTS,
@@ -20,6 +20,7 @@ from cascadia_sglang.messages import (
 )
 from cascadia_sglang.router.attempt import Output
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
+from cascadia_sglang.workers.sessions import Sessions
 
 Generate = Callable[[Any, Any, Any], AsyncIterator[Output]]
 
@@ -27,16 +28,27 @@ Generate = Callable[[Any, Any, Any], AsyncIterator[Output]]
 class TokenizerEngine:
     """Runs attempts through SGLang's own `generate_request`, each on the worker that was picked.
 
-    Implements `router.attempt.Engine`.
+    Implements `router.attempt.Engine`. `on_fault` is told of a worker that answered with an
+    internal error.
     """
 
     def __init__(
-        self, tiers: list[TierConfig], pool: WorkerPool, judges_constrained: Set[int] = frozenset()
+        self,
+        tiers: list[TierConfig],
+        pool: WorkerPool,
+        sessions: Sessions,
+        queue_limit: int,
+        on_fault: Callable[[Worker, Exception], None],
+        judges_constrained: Set[int] = frozenset(),
     ) -> None:
         """`judges_constrained` holds the tiers whose calibration knows answers under a grammar."""
         self._tiers = tiers
         self._judges_constrained = judges_constrained
         self._pool = pool
+        self._sessions = sessions
+        self._queue_limit = queue_limit
+        self._on_fault = on_fault
+        self._lost: set[str] = set()  # rids of attempts that were ended from this side
         self._manager: Any = None
         self._generate: Generate | None = None
         self._suffixes: list[list[int]] = []
@@ -101,14 +113,47 @@ class TokenizerEngine:
     def limits(self, tier_index: int) -> Limits | None:
         return self._pool.limits(tier_index)
 
+    def has_worker(self, tier_index: int) -> bool:
+        return self._pool.limits(tier_index) is not None
+
+    @property
+    def is_incremental(self) -> bool:
+        return bool(self._manager.incremental_streaming_output)
+
+    async def stream(
+        self, sample: GenerateReqInput, rid: str, order: AttemptOrder
+    ) -> AsyncGenerator[tuple[Output, JudgeReport], None]:
+        worker = self._worker_for(sample, order)
+        attempt = self._attempt_object(worker, sample, rid, order)
+        attempt.stream = True
+        outputs = self._begin(worker, attempt)
+        try:
+            async for output in outputs:
+                _raise_if_refused(output)
+                yield output, JudgeReport.from_meta(output["meta_info"].pop(REPORT_KEY, None))
+        except Exception as error:
+            self._raise_if_lost(error, rid, worker)
+            raise
+        finally:
+            await self._end(outputs, rid, worker)
+
     async def run(
         self, sample: GenerateReqInput, rid: str, order: AttemptOrder
     ) -> tuple[Output, JudgeReport]:
-        worker = self._pool.pick(order.tier_index)
+        return await self.run_on(self._worker_for(sample, order), sample, rid, order)
+
+    def _worker_for(self, sample: GenerateReqInput, order: AttemptOrder) -> Worker:
+        worker: Worker | None
+        if sample.session_params:
+            worker = self._sessions.worker_of(sample.session_params)
+        else:
+            worker = self._pool.pick(order.tier_index)
         if worker is None:
             name = self._tiers[order.tier_index].name
-            raise WorkerError(f"tier {name} has no worker that accepts requests")
-        return await self.run_on(worker, sample, rid, order)
+            raise WorkerUnavailableError(f"tier {name} has no worker that accepts requests")
+        if len(worker.rids) >= self._queue_limit:
+            raise OverloadError(f"tier {self._tiers[order.tier_index].name} is full")
+        return worker
 
     async def run_on(
         self,
@@ -118,30 +163,28 @@ class TokenizerEngine:
         order: AttemptOrder,
     ) -> tuple[Output, JudgeReport]:
         """`run` on a given worker."""
-        assert self._generate is not None
-        attempt = self._attempt_object(sample, rid, order)
-        self._pool.assign(rid, worker)
-        # Without the HTTP request: the router itself watches for clients that disconnect.
-        outputs = self._generate(self._manager, attempt, None)
+        outputs = self._begin(worker, self._attempt_object(worker, sample, rid, order))
         try:
             output = await anext(outputs)
-        except (ValueError, asyncio.CancelledError):
-            raise
         except Exception as error:
-            if worker.state is WorkerState.DEAD:
-                raise WorkerError(f"worker {worker.worker_id} was lost") from error
+            self._raise_if_lost(error, rid, worker)
             raise
         finally:
-            await outputs.aclose()  # type: ignore[attr-defined]
-            self._pool.release(rid)
+            await self._end(outputs, rid, worker)
         return output, JudgeReport.from_meta(output["meta_info"].pop(REPORT_KEY, None))
 
     def fail_attempts(self, worker: Worker) -> None:
-        """End the attempts of a lost worker, as SGLang ends a request that was refused."""
+        """End the attempts of a worker that can no longer be completed; they may run elsewhere."""
+        states = self._manager.rid_to_state
+        for rid in worker.ending:
+            states.pop(rid, None)
+        worker.ending.clear()
         for rid in list(worker.rids):
-            state = self._manager.rid_to_state.pop(rid, None)
+            state = states.pop(rid, None)
+            self._lost.add(rid)
             if state is None:
                 continue
+            # As SGLang ends a request that a scheduler refused.
             reason = {"type": "abort", "message": "the worker was lost", "status_code": 503}
             state.out_list.append(
                 {"text": "", "output_ids": [], "meta_info": {"id": rid, "finish_reason": reason}}
@@ -149,18 +192,64 @@ class TokenizerEngine:
             state.finished = True
             state.event.set()
 
+    def _begin(self, worker: Worker, attempt: GenerateReqInput) -> AsyncIterator[Output]:
+        assert self._generate is not None
+        self._pool.assign(attempt.rid, worker)
+        # Without the HTTP request: the router itself watches for clients that disconnect.
+        return self._generate(self._manager, attempt, None)
+
+    async def _end(self, outputs: AsyncIterator[Output], rid: str, worker: Worker) -> None:
+        await outputs.aclose()  # type: ignore[attr-defined]
+        self._pool.release(rid)
+        self._lost.discard(rid)
+        states = self._manager.rid_to_state
+        if rid in states:
+            # It was aborted; its state goes when the worker says so, or with the worker.
+            worker.ending = {other for other in worker.ending if other in states} | {rid}
+
+    def _raise_if_lost(self, error: Exception, rid: str, worker: Worker) -> None:
+        """Tell what an attempt on another worker may mend from what it may not.
+
+        What the client did wrong (400) and back-pressure (429, 503) pass.
+        """
+        if rid in self._lost or worker.state is WorkerState.DEAD:
+            if worker.state is WorkerState.READY:
+                # It lives, and may have the request: the detokenizer was lost.
+                sock_send(worker.socket, AbortReq(rid=rid))
+            raise WorkerLostError(f"worker {worker.worker_id} was lost") from error
+        status = getattr(error, "status_code", None)
+        if status is not None and status >= 500 and status != 503:
+            self._on_fault(worker, error)
+            raise WorkerLostError(f"worker {worker.worker_id} failed") from error
+
     def _attempt_object(
-        self, sample: GenerateReqInput, rid: str, order: AttemptOrder
+        self, worker: Worker, sample: GenerateReqInput, rid: str, order: AttemptOrder
     ) -> GenerateReqInput:
         attempt = copy.copy(sample)
         attempt.rid = rid
         attempt.stream = False
+        if self._manager.enable_metrics:
+            labels = {"tier": self._tiers[order.tier_index].name, "worker": worker.worker_id}
+            attempt.custom_labels = {**(sample.custom_labels or {}), **labels}
         tier = self._tiers[order.tier_index]
         params = {**sample.sampling_params, **tier.sampling, "n": 1}
         custom = params.get("custom_params") or {}
         params["custom_params"] = {**custom, ATTEMPT_KEY: order.to_params()}
         attempt.sampling_params = params
+        if sample.session_params:
+            attempt.session_params = self._sessions.as_known(sample.session_params, sample.rid, rid)
         suffix = self._suffixes[order.tier_index]
         if suffix and attempt.input_ids is not None:
             attempt.input_ids = [*attempt.input_ids, *suffix]
         return attempt
+
+
+def _raise_if_refused(output: Output) -> None:
+    """What SGLang raises for an answer that is not streamed, it sends as the last of a stream."""
+    reason = output["meta_info"].get("finish_reason") or {}
+    status = reason.get("status_code")
+    if reason.get("type") != "abort" or status is None:
+        return
+    if status == 400:
+        raise ValueError(reason["message"])
+    raise fastapi.HTTPException(status_code=status, detail=reason["message"])

@@ -1,28 +1,48 @@
-"""What runs in an engine worker's process: prepare it, then SGLang's own scheduler."""
+"""What runs in an engine worker's process, and in the detokenizer's: SGLang's own, prepared."""
 
 import os
+from multiprocessing.connection import Connection
 from typing import Any
 
 import setproctitle
 import torch
+from sglang.srt.managers.detokenizer_manager import run_detokenizer_process
 from sglang.srt.managers.scheduler import run_scheduler_process
 from sglang.srt.server_args import ServerArgs
 
-from cascadia_patches.registry import JUDGE_PATCHES, PACE_PATCHES, apply_patches
+from cascadia_patches.registry import (
+    JUDGE_PATCHES,
+    PACE_PATCHES,
+    WORKER_PATCHES,
+    apply_patches,
+)
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.messages import WorkerSpec
+from cascadia_sglang.workers.heart import start_heart
 from cascadia_sglang.workers.pace import Pace
 
 
-def run_worker(server_args: ServerArgs, *arguments: Any) -> None:
-    """SGLang's `run_scheduler_process` with the judge, and an emulated device's pace, in place."""
+def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> None:
+    """SGLang's `run_scheduler_process` with the judge, and an emulated device's pace, in place.
+
+    Args:
+        pipe: where the process beats.
+    """
+    start_heart(pipe)
     spec: WorkerSpec = server_args._cascadia
     # It finds its place in the process's memory by the environment that the process began with.
     setproctitle.getproctitle()
     os.environ.update(spec.environment)
     torch.set_num_threads(spec.threads)
+    apply_patches(WORKER_PATCHES)
     if spec.judge.calibrations or spec.judge.record:
         apply_patches(JUDGE_PATCHES, Judge.from_spec(spec.judge))
     if spec.pace is not None:
         apply_patches(PACE_PATCHES, Pace.from_spec(spec.pace))
     run_scheduler_process(server_args, *arguments)
+
+
+def run_detokenizer(pipe: Connection, *arguments: Any) -> None:
+    """SGLang's `run_detokenizer_process`, which beats on the pipe."""
+    start_heart(pipe)
+    run_detokenizer_process(*arguments)

@@ -40,11 +40,20 @@ def start_fork_server(threads: int) -> None:
     """
     multiprocessing.set_start_method("forkserver", force=True)
     multiprocessing.set_forkserver_preload(list(PRELOAD))
-    os.environ[_ROLE_VARIABLE] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     # Importing SGLang asks for CUDA; the driver's own count does not initialise it, which would
     # poison every fork.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    ensure_fork_server()
+
+
+def ensure_fork_server() -> None:
+    """Start the fork server unless it runs, prepared as `_prepare_this_process` says.
+
+    Python starts a lost one by itself, but unprepared. Call this from the main thread before a
+    process is forked from it.
+    """
+    os.environ[_ROLE_VARIABLE] = str(os.getpid())
     forkserver.ensure_running()
     del os.environ[_ROLE_VARIABLE]
 

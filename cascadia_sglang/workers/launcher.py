@@ -1,5 +1,6 @@
 """Starts and ends SGLang scheduler groups that share one tokenizer manager and detokenizer."""
 
+import functools
 import multiprocessing
 import os
 import time
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from sglang.srt.configs.model_config import ModelConfig
+from sglang.srt.managers.load_snapshot import create_load_snapshot_reader
 from sglang.srt.platforms import current_platform
 from sglang.srt.runtime_context import create_context, use_context
 from sglang.srt.server_args import PortArgs, ServerArgs
@@ -18,6 +20,8 @@ from cascadia_sglang.messages import JudgeSpec, PaceSpec, WorkerSpec
 from cascadia_sglang.platform import HOST_MEMORY_SHARE
 from cascadia_sglang.workers.arguments import PoolSpec, TierArguments
 from cascadia_sglang.workers.entry import run_worker
+from cascadia_sglang.workers.fork_server import ensure_fork_server
+from cascadia_sglang.workers.heart import Pulse
 from cascadia_sglang.workers.pool import Limits
 
 # SGLang's `Engine._launch_scheduler_processes`, bound: (server_args, port_args, function).
@@ -34,6 +38,8 @@ class WorkerHandle:
         processes: one a rank.
         input_address: where its requests go.
         devices: accelerators it holds; empty on a CPU.
+        pulse: tells whether its processes live.
+        loads: SGLang's reader of the load that its scheduler writes into shared memory.
     """
 
     pool: PoolSpec
@@ -43,6 +49,8 @@ class WorkerHandle:
     devices: range
     limits: Limits
     started: float
+    pulse: Pulse
+    loads: Any
 
     @property
     def pids(self) -> list[int]:
@@ -112,10 +120,10 @@ class Launcher:
         """
         started = time.monotonic()
         # Flags are read by a first record; the one that starts knows its devices.
-        probe = self._arguments.for_worker(pool, 0, None)
+        probe = self._arguments.for_worker(pool, worker_id, 0, None)
         devices = self._free_devices(probe)
         server_args = self._arguments.for_worker(
-            pool, devices.start if devices else 0, self._memory_share
+            pool, worker_id, devices.start if devices else 0, self._memory_share
         )
         server_args._cascadia = WorkerSpec(
             worker_id=worker_id,
@@ -124,6 +132,9 @@ class Launcher:
             environment=dict(os.environ),
             pace=self._paces.get(pool.index),
         )
+        pulse = Pulse()
+        if multiprocessing.get_start_method() == "forkserver":
+            ensure_fork_server()
         try:
             server_args.resolve_once()
             server_args.check_server_args()
@@ -134,10 +145,14 @@ class Launcher:
                 raise WorkerError("CUDA is initialised in the main process; forking is unsafe")
             with use_context(create_context(server_args, role="tokenizer")):
                 context_tokens = ModelConfig.from_server_args(server_args).context_len
-                result, processes = self._start_group(server_args, ports, run_worker)
+                result, processes = self._start_group(
+                    server_args, ports, functools.partial(run_worker, pulse.beats_in)
+                )
         except (ValueError, OSError, RuntimeError, AssertionError) as error:
             first_line = str(error).strip().split("\n")[0]
+            pulse.close()
             raise WorkerError(f"tier {pool.name} cannot be started: {first_line}") from error
+        pulse.hand_over()
         self._taken.update(devices)
         return WorkerHandle(
             pool=pool,
@@ -147,11 +162,15 @@ class Launcher:
             devices=devices,
             limits=Limits(context_tokens=context_tokens, input_tokens=0),
             started=started,
+            pulse=pulse,
+            loads=create_load_snapshot_reader(ports, caller="TokenizerManager"),
         )
 
     def free(self, handle: WorkerHandle) -> None:
         """Give back the devices of a worker that has ended."""
         self._taken.difference_update(handle.devices)
+        handle.pulse.close()
+        handle.loads.close()
 
     def _free_devices(self, server_args: ServerArgs) -> range:
         """The first free run of devices for one worker; SGLang numbers them base + rank * step."""

@@ -1,6 +1,6 @@
 """The engine workers that serve, and which of them takes the next attempt."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -36,8 +36,10 @@ class Worker:
         worker_id: `<tier>-<number>`, unique in the server.
         tiers: indices of the tiers it serves.
         handle: what the launcher knows of it (processes, sockets' addresses).
+        retired: whether it is to end, so that its end is no fault.
         socket: where its requests go; None until the tokenizer manager exists.
         rids: attempts it runs now.
+        ending: attempts that were aborted, until it says that they have ended.
     """
 
     worker_id: str
@@ -47,6 +49,8 @@ class Worker:
     limits: Limits | None = None
     socket: Any = None
     rids: set[str] = field(default_factory=set)
+    ending: set[str] = field(default_factory=set)
+    retired: bool = False
 
 
 class WorkerPool:
@@ -59,6 +63,7 @@ class WorkerPool:
         self._workers: dict[str, Worker] = {}
         self._by_rid: dict[str, Worker] = {}
         self._ready: dict[int, tuple[Worker, ...]] = {}
+        self._bypassed: set[int] = set()
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._workers.values())
@@ -80,6 +85,21 @@ class WorkerPool:
         """Forget a worker; its rids stay assigned until their attempts end."""
         self._workers.pop(worker.worker_id, None)
         self._change(worker, WorkerState.DEAD)
+
+    def bypass(self, tiers: Iterable[int]) -> None:
+        """Pick no worker for these tiers until they are restored."""
+        self._bypassed.update(tiers)
+        self._publish()
+
+    def restore(self, tiers: Iterable[int]) -> None:
+        """Let these tiers be served again."""
+        self._bypassed.difference_update(tiers)
+        self._publish()
+
+    @property
+    def bypassed(self) -> frozenset[int]:
+        """Tiers that are passed over after too many faults."""
+        return frozenset(self._bypassed)
 
     def ready(self) -> list[Worker]:
         return [w for w in self._workers.values() if w.state is WorkerState.READY]
@@ -112,8 +132,11 @@ class WorkerPool:
 
     def _change(self, worker: Worker, state: WorkerState) -> None:
         worker.state = state
+        self._publish()
+
+    def _publish(self) -> None:
         ready: dict[int, list[Worker]] = {}
         for other in self.ready():
-            for tier_index in other.tiers:
+            for tier_index in set(other.tiers) - self._bypassed:
                 ready.setdefault(tier_index, []).append(other)
         self._ready = {tier_index: tuple(found) for tier_index, found in ready.items()}

@@ -1,60 +1,31 @@
-"""Watches the worker processes and brings the server down in order."""
+"""Watches the worker processes and the detokenizer, and answers the stop signals."""
 
 import asyncio
+import contextlib
 import logging
-import os
 import signal
-import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
-from sglang.srt.managers.io_struct import ShutdownReq, sock_send
-from sglang.srt.utils import kill_process_tree
-
 from cascadia_sglang.router.cascade import CascadeRouter
-from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
+from cascadia_sglang.workers.detokenizer import Detokenizer
+from cascadia_sglang.workers.fleet import Fleet
+from cascadia_sglang.workers.heart import LOOK_S
+from cascadia_sglang.workers.stop import stop_server
 
 logger = logging.getLogger(__name__)
 
-DRAIN_S = 5.5
-# Workers that have not ended by then are killed.
-JOIN_S = 7.0
-# Everything has ended by then, whatever hangs.
-EXIT_S = 9.0
-
 
 class Supervisor:
-    """Notes lost workers, and turns SIGTERM and Ctrl-C into a drain."""
+    """Notes what has ended or hangs, and turns SIGTERM and Ctrl-C into a drain."""
 
-    def __init__(
-        self, pool: WorkerPool, router: CascadeRouter, on_lost: Callable[[Worker], None]
-    ) -> None:
-        self._pool = pool
+    def __init__(self, fleet: Fleet, detokenizer: Detokenizer, router: CascadeRouter) -> None:
+        self._fleet = fleet
+        self._detokenizer = detokenizer
         self._router = router
-        self._on_lost = on_lost
         self._stopping = asyncio.Event()
-        self._watched: set[str] = set()
-
-    def watch(self, worker: Worker) -> None:
-        """Call back when a rank of this worker ends. Needs the running event loop."""
-        if worker.worker_id in self._watched:
-            return
-        self._watched.add(worker.worker_id)
-        loop = asyncio.get_running_loop()
-        for process in worker.handle.processes:
-            loop.add_reader(process.sentinel, self._process_ended, worker, process)
-
-    def _process_ended(self, worker: Worker, process: Any) -> None:
-        asyncio.get_running_loop().remove_reader(process.sentinel)
-        if worker.state is WorkerState.DEAD:
-            return
-        was_serving = worker.state is WorkerState.READY
-        self._pool.remove(worker)
-        worker.handle.kill()
-        if was_serving and not self._stopping.is_set():
-            logger.error("worker %s ended unexpectedly (pid %s)", worker.worker_id, process.pid)
-        self._on_lost(worker)
+        self._ended = asyncio.Event()
+        # By sentinel; held so that no descriptor is closed, and its number reused, while watched.
+        self._processes: dict[int, Any] = {}
 
     async def run(self, manager: Any) -> None:
         """Watch until asked to stop, then drain and end the server within ten seconds."""
@@ -64,44 +35,64 @@ class Supervisor:
         # SGLang brings everything down on SIGQUIT, which a failing worker sends; here its end is
         # seen by its sentinel.
         loop.add_signal_handler(signal.SIGQUIT, lambda: None)
-        for worker in self._pool:
-            self.watch(worker)
+        watch = asyncio.create_task(self._keep_watching())
         await self._stopping.wait()
-        await self._stop(manager)
+        watch.cancel()
+        self._fleet.stop()
+        for sentinel in self._processes:
+            loop.remove_reader(sentinel)
+        await stop_server(manager, self._fleet.pool, self._router)
 
-    async def _stop(self, manager: Any) -> None:
-        started = time.monotonic()
-        _exit_at(started + EXIT_S)
-        logger.info("stopping: %d requests on their way", self._router.active_count)
-        self._router.admitting = False
-        manager.gracefully_exit = True
-        while self._router.active_count and time.monotonic() < started + DRAIN_S:
-            await asyncio.sleep(0.05)
-        self._router.end_all()
-        if manager._subprocess_watchdog is not None:
-            manager._subprocess_watchdog.stop()
-        # Let the given-up requests answer before the server closes.
-        await asyncio.sleep(0.2)
-        for worker in list(self._pool):
-            self._pool.drain(worker)
-            sock_send(worker.socket, ShutdownReq())
-        await asyncio.to_thread(self._join, started + JOIN_S)
-        if manager._server_stop_hook is not None:
-            manager._server_stop_hook()
+    async def _keep_watching(self) -> None:
+        """Watch on, whatever goes wrong with one look: unwatched, a loss would be a hang."""
+        while True:
+            try:
+                await self._watch()
+            except Exception:
+                logger.exception("supervision failed and goes on")
+                await asyncio.sleep(LOOK_S)
 
-    def _join(self, deadline: float) -> None:
-        for worker in list(self._pool):
-            if not worker.handle.join(deadline):
-                worker.handle.kill()
+    async def _watch(self) -> None:
+        """Look at every process: at once when one ends, and once a second for signs of life."""
+        loop = asyncio.get_running_loop()
+        next_look = loop.time()
+        while True:
+            self._take_ended()
+            if loop.time() >= next_look:
+                next_look = loop.time() + LOOK_S
+                self._take_stalled()
+            self._wait_for_ends()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(next_look):
+                    await self._ended.wait()
+            self._ended.clear()
 
+    def _take_ended(self) -> None:
+        for worker in list(self._fleet.pool):
+            if not worker.handle.is_alive():
+                self._fleet.lose(worker, "its process ended")
+        if not self._detokenizer.process.is_alive():
+            self._replace_detokenizer("its process ended")
 
-def _exit_at(deadline: float) -> None:
-    """End the process and its children at the deadline, should anything hold it until then."""
+    def _take_stalled(self) -> None:
+        for worker in list(self._fleet.pool):
+            if worker.handle.pulse.look(worker.handle.pids):
+                self._fleet.lose(worker, "it gives no sign of life")
+        if self._detokenizer.is_stalled():
+            self._replace_detokenizer("it gives no sign of life")
 
-    def end() -> None:
-        time.sleep(max(0.0, deadline - time.monotonic()))
-        logger.warning("not everything ended in time; killing what is left")
-        kill_process_tree(os.getpid(), include_parent=False)
-        os._exit(0)
+    def _replace_detokenizer(self, why: str) -> None:
+        logger.error("the detokenizer was lost: %s", why)
+        self._detokenizer.restart()
+        self._fleet.lose_attempts()
 
-    threading.Thread(target=end, daemon=True, name="cascadia-exit").start()
+    def _wait_for_ends(self) -> None:
+        """Be woken by the end of any process that is there now."""
+        loop = asyncio.get_running_loop()
+        processes = [p for worker in self._fleet.pool for p in worker.handle.processes]
+        present = {process.sentinel: process for process in (*processes, self._detokenizer.process)}
+        for sentinel in self._processes.keys() - present.keys():
+            loop.remove_reader(sentinel)
+        for sentinel in present.keys() - self._processes.keys():
+            loop.add_reader(sentinel, self._ended.set)
+        self._processes = present

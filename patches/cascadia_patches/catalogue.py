@@ -11,6 +11,7 @@ from cascadia_patches.registry import (
     JUDGE_PATCHES,
     PACE_PATCHES,
     SERVER_PATCHES,
+    WORKER_PATCHES,
     load_patch,
 )
 
@@ -20,6 +21,7 @@ END = "<!-- end of patches -->"
 _WHERE = (
     ("every SGLang process", ARGUMENT_PATCHES),
     ("the main process of a cascade", SERVER_PATCHES),
+    ("every engine worker", WORKER_PATCHES),
     ("an engine worker that judges", JUDGE_PATCHES),
     ("an engine worker on an emulated device", PACE_PATCHES),
 )

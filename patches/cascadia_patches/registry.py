@@ -49,18 +49,30 @@ ARGUMENT_PATCHES = ("add_cli_args", "from_cli_args")
 SERVER_PATCHES = (
     "set_envs_and_config",
     "launch_scheduler_processes",
+    "launch_detokenizer",
     "init_ipc_channels",
     "run_http_server",
     "convert_chat_request",
     "convert_completion_request",
+    "create_responses",
+    "ollama_chat",
+    "ollama_generate",
     "generate_request",
     "validate_one_request",
     "dispatch_to_scheduler",
     "async_dispatch_to_scheduler",
     "abort_request",
+    "communicator_call",
+    "communicator_handle_recv",
+    "wait_for_model_update",
+    "handle_update_weights_output",
+    "get_loads",
     "update_request_meta_info",
     "sigterm_watchdog",
 )
+
+# Of every engine worker.
+WORKER_PATCHES = ("watchdog_once",)
 
 # Of an engine worker that judges.
 JUDGE_PATCHES = ("model_runner_init", "output_streamer_class")
@@ -68,7 +80,7 @@ JUDGE_PATCHES = ("model_runner_init", "output_streamer_class")
 # Of an engine worker on an emulated device.
 PACE_PATCHES = ("forward_batch_generation",)
 
-ALL_PATCHES = (*ARGUMENT_PATCHES, *SERVER_PATCHES, *JUDGE_PATCHES, *PACE_PATCHES)
+ALL_PATCHES = (*ARGUMENT_PATCHES, *SERVER_PATCHES, *WORKER_PATCHES, *JUDGE_PATCHES, *PACE_PATCHES)
 
 
 def load_patch(name: str) -> PatchSpec:

@@ -57,7 +57,12 @@ LIBRARIES = {
     "triton": ("cascadia_kernels", "bench"),
     "highspy": ("cascadia_sglang.planner.milp",),
     "sklearn": ("cascadia_sglang.entry.fit", "bench"),
-    "fastapi": ("cascadia_sglang.http", "cascadia_patches", "bench"),
+    "fastapi": (
+        "cascadia_sglang.http",
+        "cascadia_sglang.workers.engine",
+        "cascadia_patches",
+        "bench",
+    ),
     "starlette": ("cascadia_sglang.http",),
 }
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 from tests.system.serving import CASCADE, ROOT, Server, free_port, gone, start
@@ -107,48 +106,6 @@ def test_sigkill_of_the_main_process_leaves_nothing_behind(own_demo):
     assert len(family) >= 5
     own_demo.process.kill()
     assert gone(family, 5) == []
-
-
-def test_a_killed_worker_is_an_event_and_not_an_outage(own_demo):
-    small = own_demo.status()["workers"][0]
-    psutil.Process(small["pids"][0]).kill()
-    body = {"text": "rev abc", "sampling_params": SHORT}
-    with own_demo.client() as client:
-        for _ in range(3):
-            response = client.post("/generate", json=body, headers={"x-cascadia-threshold": "0"})
-            assert response.status_code == 200
-        attempts = response.json()["meta_info"]["cascadia"]["attempts"]
-        assert [attempt["reason"] for attempt in attempts] == ["tier_unavailable", "last_tier"]
-        pinned = client.post("/generate", json=body, headers={"x-cascadia-tier": "small"})
-        assert pinned.status_code == 503
-        assert client.get("/health_generate").status_code == 200
-        assert client.post("/flush_cache").status_code == 200
-    assert [worker["id"] for worker in own_demo.status()["workers"]] == ["large-1"]
-
-
-def test_requests_on_a_lost_worker_climb(own_demo):
-    """Work in flight on the worker that dies ends on the next tier."""
-    pid = own_demo.status()["workers"][0]["pids"][0]
-    ends: list[httpx.Response] = []
-
-    def ask() -> None:
-        body = {"text": "rev abc", "sampling_params": {**LONG, "max_new_tokens": 300}}
-        with own_demo.client() as client:
-            headers = {"x-cascadia-threshold": "0"}
-            ends.append(client.post("/generate", json=body, headers=headers))
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + 10
-    while own_demo.status()["workers"][0]["running"] < 4 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    psutil.Process(pid).kill()
-    for thread in threads:
-        thread.join(60)
-    assert [response.status_code for response in ends] == [200] * 4
-    reasons = [a["reason"] for a in ends[0].json()["meta_info"]["cascadia"]["attempts"]]
-    assert reasons == ["tier_unavailable", "last_tier"]
 
 
 def test_one_more_worker_joins_the_running_server(tmp_path):

@@ -203,8 +203,6 @@ def test_a_flag_of_a_worker_may_be_a_tiers(key: str) -> None:
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        ("routing.stream", "commit"),
-        ("routing.stream", "direct"),
         ("routing.quality_floor", 0.9),
         ("routing.verify.enabled", True),
         ("prefix.warm", "always"),

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from cascadia_sglang.config import JudgeConfig
+from cascadia_sglang.errors import OverloadError
 from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
@@ -300,6 +301,34 @@ def test_a_tier_that_is_not_available_is_passed_over(first: Reply | None) -> Non
     assert answer.reasons == [("small", "tier_unavailable"), ("large", "last_tier")]
 
 
+def test_a_lost_attempt_runs_again_on_another_worker_of_its_tier() -> None:
+    engine = FakeEngine([Reply(lost=True), GOOD], GOOD, workers=[2, 1])
+    answer = ask(engine)
+    assert engine.visits == [0, 0]
+    assert answer.reasons == [("small", "worker_lost"), ("small", "accepted")]
+    assert len({run.rid for run in engine.runs}) == 2
+
+
+def test_attempts_that_were_lost_count() -> None:
+    config = make_cascade("small", "large", max_attempts=3)
+    engine = FakeEngine([Reply(lost=True)] * 9, GOOD, workers=[9, 1])
+    assert ask(engine, config).status == 503
+    assert engine.visits == [0, 0, 0]
+
+
+def test_a_lost_attempt_is_not_run_again_after_the_deadline() -> None:
+    lost = Reply(lost=True, seconds=2.0)
+    engine = FakeEngine([lost] * 9, GOOD, workers=[9, 1])
+    answer = ask(engine, controls=Controls(deadline_s=3.0))
+    assert (answer.status, answer.seconds, engine.visits) == (504, 3.0, [0, 0])
+
+
+def test_a_pinned_tier_is_tried_on_all_its_workers_and_no_other() -> None:
+    engine = FakeEngine([Reply(lost=True)] * 2, GOOD, workers=[2, 1])
+    assert ask(engine, controls=Controls(tier=0)).status == 503
+    assert engine.visits == [0, 0]
+
+
 def test_no_tier_at_all_is_a_503() -> None:
     assert ask(FakeEngine(None, None)).status == 503
 
@@ -307,6 +336,21 @@ def test_no_tier_at_all_is_a_503() -> None:
 def test_a_lost_last_tier_leaves_the_degraded_answer() -> None:
     answer = ask(FakeEngine(WEAK, None), controls=Controls(allow_degraded=True))
     assert answer.reasons == [("small", "degraded"), ("large", "tier_unavailable")]
+
+
+# Overload
+
+
+def test_a_full_tier_is_a_503_and_not_the_next_tiers_load() -> None:
+    engine = FakeEngine(Reply(error=OverloadError("tier small is full")), GOOD)
+    answer = ask(engine)
+    assert (answer.status, engine.visits) == (503, [0])
+
+
+def test_a_full_tier_leaves_the_degraded_answer() -> None:
+    engine = FakeEngine(WEAK, Reply(error=OverloadError("tier large is full")))
+    answer = ask(engine, controls=Controls(allow_degraded=True))
+    assert answer.reasons == [("small", "degraded"), ("large", "overloaded")]
 
 
 # Length

@@ -25,7 +25,8 @@ CASCADE = make_cascade("small", "middle", "large")
         ({"x-cascadia-deadline-ms": "0.5"}, Controls(deadline_s=0.0005)),
         ({"x-cascadia-allow-degraded": "true"}, Controls(allow_degraded=True)),
         ({"x-cascadia-allow-degraded": "false"}, Controls(allow_degraded=False)),
-        ({"x-cascadia-stream": "buffered"}, Controls()),
+        ({"x-cascadia-stream": "buffered"}, Controls(stream="buffered")),
+        ({"x-cascadia-stream": "commit"}, Controls(stream="commit")),
         (
             {"x-cascadia-max-tier": "middle", "x-cascadia-threshold": "0.5"},
             Controls(max_tier=1, threshold=0.5),
@@ -58,7 +59,7 @@ def test_headers_become_controls(headers: dict[str, str], expected: Controls) ->
         ("x-cascadia-deadline-ms", "1s", "above 0"),
         ("x-cascadia-allow-degraded", "yes", "true, false"),
         ("x-cascadia-allow-degraded", "1", "true, false"),
-        ("x-cascadia-stream", "instant", "buffered"),
+        ("x-cascadia-stream", "instant", "buffered, commit, direct"),
     ],
 )
 def test_a_malformed_control_is_a_400_with_its_name_value_and_what_is_allowed(

@@ -137,7 +137,8 @@ def test_a_request_that_nobody_waits_for_is_ended() -> None:
         meanwhile=lambda router: router.watch_disconnects(),
     )
     assert answer.status == 400
-    assert answer.seconds == 3.0
+    # Gone after 2.5 seconds, ended within one more.
+    assert 2.5 < answer.seconds <= 3.5
     assert [run.end for run in engine.runs] == ["cancelled"]
 
 

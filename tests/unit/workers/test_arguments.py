@@ -166,24 +166,23 @@ def test_a_workers_arguments_are_the_command_lines_with_the_tiers_over_them() ->
     config = CascadeConfig(
         version=1, tiers=[tier("small", "a"), tier("large", "b", context_length=512)]
     )
-    given = argparse.Namespace(
-        model_path=None, context_length=128, served_model_name=None, mem_fraction_static=None
-    )
+    values = {"served_model_name": None, "mem_fraction_static": None, "enable_metrics": False}
+    given = argparse.Namespace(model_path=None, context_length=128, **values)
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
-    small, large = (arguments.for_worker(spec, 3, 0.25) for spec in pool_specs(config))
+    small, large = (arguments.for_worker(spec, "w-0", 3, 0.25) for spec in pool_specs(config))
     assert (small.model_path, small.context_length) == ("a", 128)
     assert (large.model_path, large.context_length) == ("b", 512)
     assert (large.base_gpu_id, large.mem_fraction_static) == (3, 0.25)
-    assert given == argparse.Namespace(
-        model_path=None, context_length=128, served_model_name=None, mem_fraction_static=None
-    )
+    assert given == argparse.Namespace(model_path=None, context_length=128, **values)
 
 
 def test_a_memory_share_of_the_operator_wins() -> None:
     config = make_cascade("only")
-    given = argparse.Namespace(served_model_name=None, mem_fraction_static=0.6)
+    given = argparse.Namespace(
+        served_model_name=None, mem_fraction_static=0.6, enable_metrics=False
+    )
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
-    assert arguments.for_worker(pool_specs(config)[0], 0, 0.1).mem_fraction_static == 0.6
+    assert arguments.for_worker(pool_specs(config)[0], "w-0", 0, 0.1).mem_fraction_static == 0.6
 
 
 @pytest.mark.parametrize(("own", "served"), [(None, "cascadia"), ("mine", "mine")])
@@ -191,7 +190,23 @@ def test_the_server_is_called_cascadia_unless_the_operator_names_it(
     own: str | None, served: str
 ) -> None:
     config = make_cascade("small", "large")
-    given = argparse.Namespace(served_model_name=own)
+    given = argparse.Namespace(served_model_name=own, enable_metrics=False)
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
     server = arguments.for_server()
     assert (server.served_model_name, server.model_path) == (served, "/models/small")
+
+
+def test_metrics_of_workers_and_attempts_have_tier_and_worker_labels() -> None:
+    config = make_cascade("small", "large")
+    given = argparse.Namespace(
+        served_model_name=None,
+        mem_fraction_static=None,
+        enable_metrics=True,
+        extra_metric_labels={"site": "here"},
+        tokenizer_metrics_allowed_custom_labels=None,
+    )
+    arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
+    worker = arguments.for_worker(pool_specs(config)[1], "large-7", 0, None)
+    labels = {"site": "here", "tier": "large", "worker": "large-7"}
+    assert worker.extra_metric_labels == labels
+    assert arguments.for_server().tokenizer_metrics_allowed_custom_labels == ["tier", "worker"]

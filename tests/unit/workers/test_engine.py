@@ -6,13 +6,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fastapi import HTTPException
 from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.config import TierConfig
-from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.errors import OverloadError, WorkerLostError, WorkerUnavailableError
 from cascadia_sglang.messages import ATTEMPT_KEY, REPORT_KEY, AttemptOrder, JudgeReport
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
+from cascadia_sglang.workers.sessions import Sessions
 
 ORDER = AttemptOrder(tier_index=0, threshold=0.8, early_abort=0.05, earlier_scores=())
 LIMITS = Limits(context_tokens=100, input_tokens=90)
@@ -31,6 +33,7 @@ class FakeManager:
     def __init__(self) -> None:
         self.tokenizer = SimpleNamespace(encode=lambda text, **_: [len(text)])
         self.rid_to_state: dict[str, Any] = {}
+        self.enable_metrics = False
 
     def _set_default_priority(self, request: GenerateReqInput) -> None:
         request.priority = 0
@@ -68,7 +71,9 @@ def make_engine(
     pool, worker = WorkerPool(), Worker(worker_id="small-0", tiers=(0, 1), handle=None)
     pool.add(worker)
     pool.admit(worker, LIMITS)
-    engine = TokenizerEngine(TIERS, pool)
+    faults: list[Worker] = []
+    engine = TokenizerEngine(TIERS, pool, Sessions(), 2, lambda worker, _: faults.append(worker))
+    engine.faults = faults  # type: ignore[attr-defined]
     engine.connect(FakeManager(), generate or Scripted())
     return engine, pool, worker
 
@@ -164,7 +169,7 @@ def test_only_an_answer_that_the_sampler_chose_freely_can_be_judged(
 
 
 def test_an_answer_under_a_grammar_is_judged_where_the_calibration_knows_enough_of_them() -> None:
-    engine = TokenizerEngine(TIERS, WorkerPool(), {1})
+    engine = TokenizerEngine(TIERS, WorkerPool(), Sessions(), 2, lambda *_: None, {1})
     sample = make_sample(sampling_params={"regex": "[0-9]+"})
     assert [engine.is_judgeable(sample, tier) for tier in (0, 1)] == [False, True]
     sample = make_sample(sampling_params={"regex": "[0-9]+", "max_new_tokens": 0})
@@ -223,21 +228,25 @@ async def test_a_tiers_sampling_and_suffix_hold_for_that_tier_alone() -> None:
 async def test_a_tier_without_a_worker_is_told_by_its_name() -> None:
     engine, pool, worker = make_engine()
     pool.drain(worker)
-    with pytest.raises(WorkerError, match="tier small has no worker"):
+    with pytest.raises(WorkerUnavailableError, match="tier small has no worker"):
         await engine.run(make_sample(), "attempt-1", ORDER)
 
 
 @pytest.mark.parametrize(
-    ("error", "lost", "expected"),
+    ("error", "lost", "expected", "faults"),
     [
-        (RuntimeError("gone"), True, WorkerError),
-        (RuntimeError("broken"), False, RuntimeError),
-        (ValueError("too long"), False, ValueError),
+        (RuntimeError("gone"), True, WorkerLostError, 0),
+        (HTTPException(500, "out of memory"), False, WorkerLostError, 1),
+        (HTTPException(503, "the queue is full"), False, HTTPException, 0),
+        (HTTPException(429, "too many"), False, HTTPException, 0),
+        (HTTPException(400, "too long"), False, HTTPException, 0),
+        (RuntimeError("broken"), False, RuntimeError, 0),
+        (ValueError("too long"), False, ValueError, 0),
     ],
-    ids=["worker-lost", "engine-error", "refused"],
+    ids=["lost", "internal", "full", "too-many", "refused", "own-bug", "refused-here"],
 )
-async def test_only_the_loss_of_its_worker_sends_an_attempt_on(
-    error: Exception, lost: bool, expected: type[Exception]
+async def test_only_a_lost_or_failing_worker_sends_an_attempt_on(
+    error: Exception, lost: bool, expected: type[Exception], faults: int
 ) -> None:
     generate = Scripted(error)
     engine, pool, worker = make_engine(generate)
@@ -247,6 +256,7 @@ async def test_only_the_loss_of_its_worker_sends_an_attempt_on(
         pool.remove(worker)
     with pytest.raises(expected):
         await run
+    assert engine.faults == [worker] * faults  # type: ignore[attr-defined]
     assert pool.worker_of("attempt-1") is None
     assert generate.closed == 1
 
@@ -279,3 +289,44 @@ def test_the_attempts_of_a_lost_worker_are_ended_as_refused() -> None:
     assert states["lost-1"].out_list[0]["meta_info"]["finish_reason"]["status_code"] == 503
     assert not states["other-1"].finished
     assert engine._manager.rid_to_state.keys() == {"other-1"}
+
+
+async def test_an_attempt_that_was_failed_over_may_run_again_though_its_worker_lives() -> None:
+    """As where the detokenizer was lost: the worker itself is told to end the attempt."""
+    sent: list[bytes] = []
+    generate = Scripted(KeyError("attempt-1"))
+    engine, _, worker = make_engine(generate)
+    worker.socket = SimpleNamespace(
+        send_pyobj=lambda message, **_: sent.append(message),
+    )
+    run = asyncio.ensure_future(engine.run(make_sample(), "attempt-1", ORDER))
+    await asyncio.sleep(0)
+    engine.fail_attempts(worker)
+    with pytest.raises(WorkerLostError):
+        await run
+    assert sent
+    assert engine._lost == set()
+
+
+async def test_what_an_aborted_attempt_left_goes_with_its_worker() -> None:
+    engine, _, worker = make_engine()
+    run = asyncio.ensure_future(engine.run(make_sample(), "attempt-1", ORDER))
+    await asyncio.sleep(0)
+    # SGLang keeps the state of an aborted request until the worker says that it has ended.
+    engine._manager.rid_to_state["attempt-1"] = SimpleNamespace()
+    run.cancel()
+    await asyncio.wait([run])
+    assert worker.ending == {"attempt-1"}
+    engine.fail_attempts(worker)
+    assert engine._manager.rid_to_state == {}
+    assert worker.ending == set()
+
+
+async def test_a_worker_that_holds_all_that_it_may_takes_no_more() -> None:
+    engine, pool, worker = make_engine()
+    for number in range(2):
+        pool.assign(f"held-{number}", worker)
+    with pytest.raises(OverloadError, match="tier small is full"):
+        await engine.run(make_sample(), "attempt-1", ORDER)
+    pool.release("held-0")
+    await engine.run(make_sample(), "attempt-2", ORDER)

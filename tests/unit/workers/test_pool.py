@@ -123,3 +123,13 @@ def test_releasing_an_unknown_attempt_changes_nothing() -> None:
 @pytest.mark.parametrize("rid", [None, "unknown"])
 def test_a_rid_of_no_attempt_has_no_worker(rid: str | None) -> None:
     assert make_pool(make_worker()).worker_of(rid) is None
+
+
+def test_a_bypassed_tier_has_no_worker_until_it_is_restored() -> None:
+    worker, other = make_worker("a"), make_worker("b", tiers=(0, 1))
+    pool = make_pool(worker, other)
+    pool.bypass([0])
+    assert (pool.pick(0), pool.limits(0), pool.pick(1)) == (None, None, other)
+    assert pool.ready() == [worker, other]
+    pool.restore([0])
+    assert pool.pick(0) is worker

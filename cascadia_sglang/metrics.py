@@ -1,0 +1,119 @@
+"""The cascade's metrics, beside SGLang's own on `/metrics`.
+
+They are written in prometheus_client's multi-process form, as SGLang's are, so one scrape of the
+server shows both.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0)
+_START_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0, 600.0)
+_SCORES = tuple(step / 20 for step in range(1, 21))
+
+
+class Visit(Protocol):
+    """What the metrics read of a request's visit to a tier."""
+
+    @property
+    def tier_index(self) -> int: ...
+    @property
+    def score(self) -> float | None: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def escalated(self) -> bool: ...
+    @property
+    def seconds(self) -> float: ...
+
+
+class Metrics:
+    """Writes them. Build it once the directory of the multi-process form is known.
+
+    Args:
+        tiers: their names.
+    """
+
+    def __init__(self, tiers: Sequence[str]) -> None:
+        # It reads where to write when it is imported.
+        from prometheus_client import Counter, Gauge, Histogram
+
+        def counter(name: str, text: str, *labels: str) -> Any:
+            return Counter(f"cascadia:{name}", text, labels)
+
+        def histogram(name: str, text: str, buckets: Sequence[float]) -> Any:
+            return Histogram(f"cascadia:{name}", text, ("tier",), buckets=buckets)
+
+        self._tiers = tiers
+        self._requests = counter("requests_total", "Client requests.", "tier", "reason")
+        self._escalations = counter(
+            "escalations_total", "Answers that were not good enough.", "from_tier", "reason"
+        )
+        self._tokens = counter("tokens_total", "Generated tokens.", "tier", "kind")
+        self._starts = counter("worker_starts_total", "Worker starts.", "tier", "outcome")
+        self._score = histogram("score", "Calibrated scores of answers.", _SCORES)
+        self._attempt = histogram("attempt_seconds", "Attempts.", _SECONDS)
+        self._request = histogram("request_seconds", "Requests, by answering tier.", _SECONDS)
+        self._ttft = histogram("ttft_seconds", "Time to the first byte.", _SECONDS)
+        self._start = histogram("worker_start_seconds", "Worker starts.", _START_SECONDS)
+        self._workers = Gauge(
+            "cascadia:workers",
+            "Workers by state.",
+            ("tier", "state"),
+            multiprocess_mode="mostrecent",
+        )
+        self._shown: set[tuple[str, str]] = set()
+
+    def answered(
+        self, visits: Iterable[Visit], chosen: Visit, seconds: float, ttft_s: float
+    ) -> None:
+        """Count a prompt that got an answer."""
+        tier = self._tiers[chosen.tier_index]
+        self._requests.labels(tier, chosen.reason).inc()
+        self._request.labels(tier).observe(seconds)
+        self._ttft.labels(tier).observe(ttft_s)
+        self._visited(visits, chosen)
+
+    def failed(self, visits: Iterable[Visit], status: int) -> None:
+        """Count a prompt that got an error, or that nobody waited for any more."""
+        self._requests.labels("none", f"error_{status}").inc()
+        self._visited(visits, None)
+
+    def _visited(self, visits: Iterable[Visit], chosen: Visit | None) -> None:
+        for visit in visits:
+            tier = self._tiers[visit.tier_index]
+            if visit.seconds:
+                self._attempt.labels(tier).observe(visit.seconds)
+            if visit.score is not None:
+                self._score.labels(tier).observe(visit.score)
+            if visit.tokens:
+                kind = "answered" if visit is chosen else "discarded"
+                self._tokens.labels(tier, kind).inc(visit.tokens)
+            if visit.escalated:
+                self._escalations.labels(tier, visit.reason).inc()
+
+    def worker_started(self, tier: str, seconds: float | None) -> None:
+        """Count a start; None seconds for one that failed."""
+        self._starts.labels(tier, "failed" if seconds is None else "ready").inc()
+        if seconds is not None:
+            self._start.labels(tier).observe(seconds)
+
+    def show_workers(self, counts: dict[tuple[str, str], int]) -> None:
+        """Show how many workers of a tier are in a state; what is not named is 0."""
+        self._shown |= counts.keys()
+        for tier, state in self._shown:
+            self._workers.labels(tier, state).set(counts.get((tier, state), 0))
+
+
+def forget_gauges(pids: Iterable[int]) -> None:
+    """Take a dead worker's gauges from the scrape; what it counted stays."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return
+    for pid in pids:
+        for path in Path(folder).glob(f"gauge_*_{pid}.db"):
+            path.unlink(missing_ok=True)

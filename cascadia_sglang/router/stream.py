@@ -1,0 +1,138 @@
+"""Answers that leave token by token, before the whole of them is there."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cascadia_sglang.router.attempt import Output
+
+
+@dataclass(slots=True)
+class _End:
+    """A prompt is done: with an error, or with all its outputs sent."""
+
+    error: BaseException | None
+
+
+class Sink:
+    """Where the outputs of one prompt's samples go on their way to the client.
+
+    What an attempt says is held back until its tier is known to be final. From then on it is
+    visible: it cannot be taken back.
+    """
+
+    def __init__(self, queue: "asyncio.Queue[Output | _End]", first_index: int | None) -> None:
+        self._queue = queue
+        self._first_index = first_index
+        self.first_s: float | None = None  # when the first output left, `time.monotonic()`
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether the client has seen some of the answer."""
+        return self.first_s is not None
+
+    def send(self, number: int, rid: str, output: Output) -> None:
+        """Send what the prompt's sample of this number says, under the caller's rid."""
+        if self.first_s is None:
+            self.first_s = time.monotonic()
+        output = {**output, "meta_info": {**output["meta_info"], "id": rid}}
+        if self._first_index is not None:
+            output["index"] = self._first_index + number
+        self._queue.put_nowait(output)
+
+
+@dataclass(slots=True)
+class Gate:
+    """Holds the outputs of an attempt's samples until all of them are committed.
+
+    Attributes:
+        sink: where they go then.
+        rids: the caller's, one a sample.
+        is_incremental: whether an output continues the one before, rather than repeating it.
+    """
+
+    sink: Sink
+    rids: list[str]
+    is_incremental: bool
+    held: list[tuple[int, Output]] = field(default_factory=list)
+    committed: set[int] = field(default_factory=set)
+
+    def take(self, number: int, output: Output, is_committed: bool) -> None:
+        """Take an output that is not the sample's last."""
+        if is_committed:
+            self.committed.add(number)
+        if not self.is_incremental:
+            self.held = [one for one in self.held if one[0] != number]
+        if len(self.committed) == len(self.rids):
+            for held_number, held in self.held:
+                self.sink.send(held_number, self.rids[held_number], held)
+            self.held.clear()
+            self.sink.send(number, self.rids[number], output)
+            return
+        self.held.append((number, output))
+
+    def whole(self, number: int, last: Output) -> Output:
+        """A sample's last output with what is held of it, where outputs continue one another."""
+        parts = [output for held_number, output in self.held if held_number == number]
+        if not self.is_incremental or not parts:
+            return last
+        parts.append(last)
+        meta_info = dict(last["meta_info"])
+        for key, value in last["meta_info"].items():
+            if isinstance(value, list):
+                meta_info[key] = [x for part in parts for x in part["meta_info"].get(key) or ()]
+        return {
+            **last,
+            "text": "".join(part["text"] for part in parts),
+            "output_ids": [token for part in parts for token in part["output_ids"]],
+            "meta_info": meta_info,
+        }
+
+
+async def streamed(
+    climbs: Sequence[Callable[[Sink], Awaitable[list[Output]]]], samples_each: int, is_single: bool
+) -> AsyncGenerator[Output, None]:
+    """Outputs of some prompts as they come, the last ones of each at its end.
+
+    Args:
+        climbs: takes a prompt through the tiers; its last outputs, one a sample.
+        is_single: whether there is one prompt of one sample, whose outputs carry no index.
+
+    Raises:
+        Exception: the first with which a prompt failed; the others are ended.
+    """
+    queue: asyncio.Queue[Output | _End] = asyncio.Queue()
+
+    async def run(prompt: int, climb: Callable[[Sink], Awaitable[list[Output]]]) -> None:
+        sink = Sink(queue, None if is_single else prompt * samples_each)
+        error: BaseException | None = None
+        try:
+            for number, output in enumerate(await climb(sink)):
+                sink.send(number, output["meta_info"]["id"], output)
+        except Exception as caught:  # noqa: BLE001  raised where the outputs are read
+            error = caught
+        queue.put_nowait(_End(error))
+
+    tasks = [asyncio.create_task(run(prompt, climb)) for prompt, climb in enumerate(climbs)]
+    left = len(tasks)
+    try:
+        while left:
+            item = await queue.get()
+            if not isinstance(item, _End):
+                yield item
+            elif item.error is not None:
+                raise item.error
+            else:
+                left -= 1
+    finally:
+        for task in tasks:
+            task.cancel()
+        # What they run is aborted before the request is forgotten.
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def is_last(output: Any) -> bool:
+    """Whether a sample has ended with this output."""
+    return output["meta_info"].get("finish_reason") is not None

@@ -1,0 +1,140 @@
+"""Control calls of SGLang's tokenizer manager, to whatever workers there are when one begins.
+
+SGLang waits for a fixed number of replies, which carry no name: a worker that is gone would be
+waited for, and one that is late would answer the next call. Here a call's members are fixed when it
+begins, the end of one counts as its answer, and every message carries a mark that the scheduler
+puts on the reply (the field in which SGLang notes an HTTP worker, of which a cascade has one).
+"""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from sglang.srt.managers.io_struct import sock_send
+
+from cascadia_sglang.errors import RequestError
+from cascadia_sglang.workers.pool import Worker, WorkerPool
+
+logger = logging.getLogger(__name__)
+
+CALL_S = 9.0
+
+# Tiers that the control call of this HTTP request is for; None for all.
+target_tiers: ContextVar[frozenset[int] | None] = ContextVar("target_tiers", default=None)
+
+# Messages whose work may take long. A worker that lives is waited for.
+_PATIENT = ("Weight", "LoRA", "Memory", "HiCache", "Profile", "Flush")
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """One call on its way: who has not answered, and what the others said."""
+
+    missing: dict[str, Worker]  # by mark
+    replies: dict[str, Any] = field(default_factory=dict)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def settle(self, mark: str) -> None:
+        self.missing.pop(mark, None)
+        if not self.missing:
+            self.done.set()
+
+
+class ControlPlane:
+    """Makes control calls. `lose` is told of a worker that missed one.
+
+    Calls of one kind follow one another.
+    """
+
+    def __init__(self, pool: WorkerPool, lose: Callable[[Worker, str], None]) -> None:
+        self._pool = pool
+        self._lose = lose
+        self._marks = itertools.count()
+        self._calls: dict[str, _Call] = {}
+        self._locks: dict[Any, asyncio.Lock] = {}
+
+    def members(self) -> list[Worker]:
+        """Workers that a control message reaches now."""
+        wanted = target_tiers.get()
+        return [
+            worker
+            for worker in self._pool.ready()
+            if wanted is None or not wanted.isdisjoint(worker.tiers)
+        ]
+
+    async def call(self, kind: Any, message: Any) -> list[Any]:
+        """Send a message to every member; the replies, failures first, at least one.
+
+        Args:
+            kind: calls of the same kind follow one another.
+
+        Raises:
+            RequestError: 503 if there is no member, none of them answered, or earlier calls of
+                this kind took all the time.
+        """
+        is_patient = any(word in type(message).__name__ for word in _PATIENT)
+        deadline = None if is_patient else asyncio.get_running_loop().time() + CALL_S
+        name = type(message).__name__
+        lock = self._locks.setdefault(kind, asyncio.Lock())
+        try:
+            async with asyncio.timeout_at(deadline):
+                await lock.acquire()
+        except TimeoutError:
+            raise RequestError(503, f"{name}: earlier calls of this kind are not done") from None
+        try:
+            replies = await self._send_and_wait(message, deadline)
+        finally:
+            lock.release()
+        if not replies:
+            raise RequestError(503, f"{name}: no worker answered")
+        return sorted(replies, key=lambda reply: bool(getattr(reply, "success", True)))
+
+    async def _send_and_wait(self, message: Any, deadline: float | None) -> Sequence[Any]:
+        call = _Call({f"control-{next(self._marks)}": worker for worker in self.members()})
+        members = dict(call.missing)
+        if not members:
+            return []
+        try:
+            for mark, worker in members.items():
+                self._calls[mark] = call
+                message.http_worker_ipc = mark
+                sock_send(worker.socket, message)
+            async with asyncio.timeout_at(deadline):
+                await call.done.wait()
+        except TimeoutError:
+            for worker in list(call.missing.values()):
+                self._lose(worker, f"it did not answer {type(message).__name__} in {CALL_S:.0f} s")
+        finally:
+            for mark in members:
+                self._calls.pop(mark, None)
+        return [
+            _named(call.replies[mark], members[mark]) for mark in members if mark in call.replies
+        ]
+
+    def receive(self, reply: Any) -> None:
+        """Take a reply; one to a call that is over is dropped."""
+        mark = reply.http_worker_ipc
+        call = self._calls.get(mark)
+        if call is None:
+            logger.info("dropped a late %s", type(reply).__name__)
+            return
+        call.replies[mark] = reply
+        call.settle(mark)
+
+    def gone(self, worker: Worker) -> None:
+        """Wait no longer for a worker that was lost."""
+        for call in set(self._calls.values()):
+            for mark in [mark for mark, other in call.missing.items() if other is worker]:
+                call.settle(mark)
+
+
+def _named(reply: Any, worker: Worker) -> Any:
+    """A reply that shows whose it is, where it has a place for that."""
+    state = getattr(reply, "internal_state", None)
+    if isinstance(state, dict):
+        state["worker"] = worker.worker_id
+    return reply

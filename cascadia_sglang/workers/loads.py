@@ -1,0 +1,26 @@
+"""The load of every worker, read from the shared memory into which its scheduler writes it."""
+
+from collections.abc import Iterable
+
+from sglang.srt.managers.load_snapshot import LoadSnapshot
+
+from cascadia_sglang.workers.pool import Worker
+
+
+class WorkerLoad(LoadSnapshot, kw_only=True):  # type: ignore[misc,call-arg]
+    """SGLang's snapshot with the worker's name. `dp_rank` is the worker's place among the live."""
+
+    worker: str
+
+
+def read_loads(workers: Iterable[Worker], place: int | None) -> list[WorkerLoad]:
+    """Loads of the workers that have written one, of one of them where a place is given."""
+    loads = []
+    for index, worker in enumerate(workers):
+        if place is not None and place != index:
+            continue
+        for snapshot in worker.handle.loads.read_all():
+            values = {name: getattr(snapshot, name) for name in snapshot.__struct_fields__}
+            values["dp_rank"] = index
+            loads.append(WorkerLoad(worker=worker.worker_id, **values))
+    return loads

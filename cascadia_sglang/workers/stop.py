@@ -1,0 +1,62 @@
+"""Brings the server down in order, within ten seconds."""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from typing import Any
+
+from sglang.srt.managers.io_struct import ShutdownReq, sock_send
+from sglang.srt.utils import kill_process_tree
+
+from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.workers.pool import WorkerPool
+
+logger = logging.getLogger(__name__)
+
+DRAIN_S = 5.5
+# Workers that have not ended by then are killed.
+JOIN_S = 7.0
+# Everything has ended by then, whatever hangs.
+EXIT_S = 9.0
+
+
+async def stop_server(manager: Any, pool: WorkerPool, router: CascadeRouter) -> None:
+    """Let requests end for a while, give up the rest, end the workers, end the server."""
+    started = time.monotonic()
+    _exit_at(started + EXIT_S)
+    logger.info("stopping: %d requests on their way", router.active_count)
+    router.admitting = False
+    manager.gracefully_exit = True
+    while router.active_count and time.monotonic() < started + DRAIN_S:
+        await asyncio.sleep(0.05)
+    router.end_all()
+    if manager._subprocess_watchdog is not None:
+        manager._subprocess_watchdog.stop()
+    # Let the given-up requests answer before the server closes.
+    await asyncio.sleep(0.2)
+    for worker in list(pool):
+        pool.drain(worker)
+        sock_send(worker.socket, ShutdownReq())
+    await asyncio.to_thread(_join, pool, started + JOIN_S)
+    if manager._server_stop_hook is not None:
+        manager._server_stop_hook()
+
+
+def _join(pool: WorkerPool, deadline: float) -> None:
+    for worker in list(pool):
+        if not worker.handle.join(deadline):
+            worker.handle.kill()
+
+
+def _exit_at(deadline: float) -> None:
+    """End the process and its children at the deadline, should anything hold it until then."""
+
+    def end() -> None:
+        time.sleep(max(0.0, deadline - time.monotonic()))
+        logger.warning("not everything ended in time; killing what is left")
+        kill_process_tree(os.getpid(), include_parent=False)
+        os._exit(0)
+
+    threading.Thread(target=end, daemon=True, name="cascadia-exit").start()

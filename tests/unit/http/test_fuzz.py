@@ -1,0 +1,136 @@
+"""Whatever is sent to the cascade's own routes or written into a cascade file, nothing breaks."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import fastapi
+import pytest
+import yaml
+from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascadia_sglang.cascade_file import build_cascade
+from cascadia_sglang.errors import ConfigError, WorkerError
+from cascadia_sglang.http.middleware import CascadeMiddleware
+from cascadia_sglang.http.writes import write_routes
+from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.testing import FakeEngine, make_cascade
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+BODY = (
+    st.binary(max_size=40)
+    | JSON.map(lambda value: json.dumps(value).encode())
+    | st.fixed_dictionaries(
+        {},
+        optional={
+            "thresholds": st.lists(st.floats() | st.integers(), max_size=3) | JSON,
+            "tier": st.sampled_from(["small", "large"]) | JSON,
+            "replicas": st.integers() | JSON,
+        },
+    ).map(lambda value: json.dumps(value).encode())
+)
+
+
+def make_client() -> TestClient:
+    config = make_cascade("small", "large")
+
+    async def scale(tier: str, replicas: int) -> None:
+        assert tier in ("small", "large")
+        assert 1 <= replicas <= 64
+        raise WorkerError("no devices are free")
+
+    router = CascadeRouter(config, FakeEngine())
+    server = SimpleNamespace(config=config, router=router, fleet=SimpleNamespace(scale=scale))
+    args = SimpleNamespace(api_key=None, admin_api_key="key")
+    app = fastapi.FastAPI()
+    for route in write_routes(server, SimpleNamespace(server_args=args)).routes:
+        app.router.routes.append(route)
+    app.add_middleware(CascadeMiddleware, config=config, on_startup=lambda: None)
+    return TestClient(app, raise_server_exceptions=True)
+
+
+CLIENT = make_client()
+
+
+@pytest.mark.parametrize("path", ["/cascadia/thresholds", "/cascadia/workers"])
+@given(body=BODY)
+@settings(max_examples=60)
+def test_a_body_is_taken_or_refused_in_one_shape(path: str, body: bytes) -> None:
+    reply = CLIENT.post(path, content=body, headers={"authorization": "Bearer key"})
+    assert reply.status_code in (200, 400, 503)
+    if reply.status_code != 200:
+        assert set(reply.json()["error"]) == {"message", "type", "param"}
+
+
+HEADER_TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
+
+
+@given(name=HEADER_TEXT.filter(str.isalpha), value=HEADER_TEXT)
+@settings(max_examples=60)
+def test_a_control_header_is_taken_or_refused(name: str, value: str) -> None:
+    headers = {f"x-cascadia-{name}": value.strip()}
+    reply = CLIENT.get("/nowhere", headers=headers)
+    assert reply.status_code in (400, 404)
+
+
+def mutations(data: Any) -> st.SearchStrategy[Any]:
+    """The same data with one place replaced, or one key more."""
+    places: list[tuple[Any, Any]] = []
+
+    def walk(node: Any) -> None:
+        items = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, value in list(items):
+            places.append((node, key))
+            if isinstance(value, dict | list):
+                walk(value)
+
+    walk(data)
+    numbers = st.integers(0, len(places) - 1)
+
+    def mutate(number: int, value: Any) -> Any:
+        copy = json.loads(json.dumps(data))
+        found: list[tuple[Any, Any]] = []
+        places_of = found.append
+
+        def again(node: Any) -> None:
+            for key, inner in list(node.items() if isinstance(node, dict) else enumerate(node)):
+                places_of((node, key))
+                if isinstance(inner, dict | list):
+                    again(inner)
+
+        again(copy)
+        node, key = found[number]
+        node[key] = value
+        return copy
+
+    return st.builds(mutate, numbers, JSON)
+
+
+EXAMPLE = {
+    "version": 1,
+    "tiers": [
+        {"name": "small", "model_path": "a/b", "calibration": "x", "replicas": 1},
+        {"name": "large", "model_path": "a/c", "server_args": {"dtype": "x"}, "sampling": {}},
+    ],
+    "routing": {"thresholds": [0.5], "deadline_s": 1.0, "early_abort": 0.1, "stream": "commit"},
+    "judge": {"on_error": "accept"},
+    "planner": {"emulate": None, "gpu_budget": 2},
+}
+
+
+@given(data=mutations(EXAMPLE) | JSON)
+@settings(max_examples=150)
+def test_a_cascade_file_is_taken_or_refused_with_one_line(data: Any) -> None:
+    line = "here"
+    try:
+        build_cascade(yaml.safe_load(yaml.safe_dump(data)), "here")
+    except ConfigError as error:
+        line = str(error)
+    assert line.startswith("here")
+    assert "\n" not in line

@@ -1,0 +1,84 @@
+"""Which tier a request outside the cascade is for."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from cascadia_sglang.errors import RequestError
+from cascadia_sglang.http.guard import guard
+from cascadia_sglang.testing import make_cascade
+from cascadia_sglang.workers.control import target_tiers
+
+TWO = make_cascade("small", "large")
+
+
+def ask(
+    path: str, body: Any = None, query: str = "", header_tier: int | None = None
+) -> tuple[frozenset[int] | None, bytes]:
+    """The tiers that it is for, and the body that its route gets."""
+    data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    messages = [
+        {"type": "http.request", "body": data[:3], "more_body": True},
+        {"type": "http.request", "body": data[3:]},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def main() -> tuple[frozenset[int] | None, bytes]:
+        scope = {"type": "http", "path": path, "query_string": query.encode()}
+        replay = await guard(scope, receive, header_tier, TWO)
+        got = (await replay())["body"]
+        assert (await replay())["type"] == "http.disconnect"
+        return target_tiers.get(), got
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "named", [{"body": {"tier": "large"}}, {"query": "tier=large"}, {"header_tier": 1}]
+)
+def test_a_tier_is_named_in_body_query_or_header(named: dict[str, Any]) -> None:
+    tiers, _ = ask("/flush_cache", **named)
+    assert tiers == {1}
+
+
+def test_the_tier_is_taken_out_of_the_body_that_sglang_checks() -> None:
+    _, body = ask("/update_weights_from_disk", {"tier": "small", "model_path": "x"})
+    assert json.loads(body) == {"model_path": "x"}
+
+
+@pytest.mark.parametrize("body", [None, b"not json", {"mode": "abort"}, [1, 2]])
+def test_a_control_call_without_a_tier_is_for_all_and_passes_as_it_is(body: Any) -> None:
+    tiers, passed = ask("/pause_generation", body)
+    assert tiers is None
+    sent = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    assert passed == sent
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/score", "/v1/rerank", "/classify"])
+def test_routes_of_one_tier_take_it_from_the_model(path: str) -> None:
+    tiers, body = ask(path, {"model": "small", "input": "x"})
+    assert tiers == {0}
+    assert json.loads(body)["model"] == "small"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/update_weights_from_disk", {"model_path": "x"}, "tier"),
+        ("/load_lora_adapter", {"lora_name": "x"}, "tier"),
+        ("/flush_cache", {"tier": "huge"}, "tier"),
+        ("/v1/embeddings", {"model": "cascadia", "input": "x"}, "model"),
+        ("/v1/score", {}, "model"),
+        ("/v1/audio/transcriptions", None, None),
+        ("/pd_role_switch", {"tier": "small"}, None),
+    ],
+)
+def test_what_cannot_be_served_is_a_400(path: str, body: Any, param: str | None) -> None:
+    with pytest.raises(RequestError) as caught:
+        ask(path, body)
+    assert (caught.value.status, caught.value.param) == (400, param)

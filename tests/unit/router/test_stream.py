@@ -1,0 +1,158 @@
+"""Answers that leave before the whole of them is there."""
+
+from typing import Any
+
+import pytest
+
+from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.stream import Gate
+from cascadia_sglang.testing import FakeEngine, Reply, Step, make_cascade, make_request
+from tests.unit.router.asking import GOOD, TWO, Answer, after, ask
+
+COMMIT, DIRECT = Controls(stream="commit"), Controls(stream="direct")
+HELD, SEEN = Step(), Step(committed=True)
+
+
+def ask_streamed(engine: FakeEngine, controls: Controls = COMMIT, **more: Any) -> Answer:
+    request = more.pop("request", None) or make_request(stream=True)
+    return ask(engine, request=request, controls=controls, **more)
+
+
+def texts(answer: Answer) -> list[str]:
+    return [item["text"] for item in answer.items]
+
+
+def test_nothing_is_seen_before_the_judge_commits() -> None:
+    engine = FakeEngine(Reply(score=0.9, steps=(HELD, HELD, SEEN), seconds=1.0), GOOD)
+    answer = ask_streamed(engine)
+    assert texts(answer) == ["question by", "question by tier 0"]
+    assert {item["meta_info"]["id"] for item in answer.items} == {"caller"}
+    assert answer.items[-1]["meta_info"]["cascadia"]["attempts"][0]["reason"] == "committed"
+
+
+def test_a_held_answer_that_fails_escalates_unseen() -> None:
+    weak = Reply(score=0.3, steps=(HELD, HELD))
+    answer = ask_streamed(FakeEngine(weak, Reply(score=0.9, steps=(HELD,))))
+    assert texts(answer) == ["question by", "question by tier 1"]
+    assert answer.outcome.tier_index == 1
+    reasons = answer.items[-1]["meta_info"]["cascadia"]["attempts"]
+    assert [one["reason"] for one in reasons] == ["below_threshold", "last_tier"]
+
+
+def test_a_held_answer_that_holds_goes_out_whole() -> None:
+    answer = ask_streamed(FakeEngine(Reply(score=0.9, steps=(HELD,)), GOOD))
+    assert texts(answer) == ["question by tier 0"]
+
+
+def test_a_committed_answer_stays_though_its_score_is_weak() -> None:
+    engine = FakeEngine(Reply(score=0.1, steps=(SEEN,)), GOOD)
+    assert texts(ask_streamed(engine)) == ["question by", "question by tier 0"]
+    assert engine.visits == [0]
+
+
+@pytest.mark.parametrize("controls", [DIRECT, Controls(stream="commit", tier=0)])
+def test_a_tier_that_is_final_is_seen_at_once(controls: Controls) -> None:
+    engine = FakeEngine(Reply(score=0.1, steps=(HELD, HELD)), GOOD)
+    assert len(ask_streamed(engine, controls).items) == 3
+    assert engine.visits == [0]
+    assert engine.runs[0].order.commit_tokens is None
+    assert engine.runs[0].order.early_abort is None
+
+
+def test_the_order_says_when_to_commit() -> None:
+    config = make_cascade("small", "large", stream="commit", commit_tokens=4, commit_chance=0.7)
+    engine = FakeEngine(GOOD, GOOD)
+    ask(engine, config, make_request(stream=True))
+    ask(engine, config, make_request())
+    streamed, whole = (run.order for run in engine.runs)
+    assert (streamed.commit_tokens, streamed.commit_chance) == (4, 0.7)
+    assert whole.commit_tokens is None
+
+
+def test_a_worker_lost_before_a_byte_was_seen_is_replaced() -> None:
+    lost = Reply(lost=True, steps=(HELD,))
+    engine = FakeEngine([lost, Reply(score=0.9, steps=(SEEN,))], GOOD, workers=[2, 1])
+    assert texts(ask_streamed(engine)) == ["question by", "question by tier 0"]
+    assert engine.visits == [0, 0]
+
+
+def test_a_worker_lost_after_a_byte_was_seen_ends_the_stream_with_an_error() -> None:
+    engine = FakeEngine(Reply(lost=True, steps=(SEEN,)), GOOD, workers=[2, 1])
+    answer = ask_streamed(engine)
+    assert texts(answer) == ["question by"]
+    assert answer.status == 503
+    assert engine.visits == [0]
+    assert answer.outcome.is_early
+
+
+def test_a_deadline_that_passes_after_a_byte_was_seen_is_an_error() -> None:
+    engine = FakeEngine(Reply(score=0.9, steps=(SEEN,), seconds=9.0), GOOD)
+    answer = ask_streamed(engine, Controls(stream="commit", deadline_s=2.0, allow_degraded=True))
+    assert (texts(answer), answer.status, answer.seconds) == (["question by"], 504, 2.0)
+
+
+def test_a_shutdown_ends_a_visible_stream_with_its_own_error() -> None:
+    engine = FakeEngine(Reply(score=0.9, steps=(SEEN,), seconds=9.0), GOOD)
+    answer = ask_streamed(engine, meanwhile=after(3.0, CascadeRouter.end_all))
+    assert (len(answer.items), answer.status, answer.seconds) == (1, 503, 3.0)
+    assert [run.end for run in engine.runs] == ["cancelled"]
+
+
+def test_samples_of_a_prompt_wait_for_one_another() -> None:
+    request = make_request(samples=2, stream=True)
+    replies = [
+        Reply(score=0.9, steps=(SEEN,), seconds=5.0),
+        Reply(score=0.9, steps=(HELD, HELD, SEEN), seconds=3.0),
+    ]
+    answer = ask_streamed(FakeEngine(replies, GOOD), request=request)
+    assert sorted(item["index"] for item in answer.items) == [0, 0, 1, 1]
+    last = {item["index"]: item["text"] for item in answer.items}
+    assert set(last.values()) == {"question by tier 0"}
+
+
+def test_prompts_of_a_batch_are_seen_each_in_its_own_time() -> None:
+    tier = {"one": Reply(score=0.9, steps=(SEEN,)), "two": Reply(score=0.2, steps=(HELD,))}
+    request = make_request("one", "two", stream=True)
+    answer = ask_streamed(FakeEngine(tier, GOOD), request=request)
+    seen = [(item["index"], item["text"]) for item in answer.items]
+    assert seen[:2] == [(0, "one by"), (0, "one by tier 0")]
+    assert seen[-1] == (1, "two by tier 1")
+
+
+def test_one_prompt_that_fails_ends_the_others() -> None:
+    tier = {"one": Reply(lost=True, steps=(SEEN,)), "two": Reply(score=0.9, seconds=50.0)}
+    engine = FakeEngine(tier, None)
+    answer = ask_streamed(engine, request=make_request("one", "two", stream=True))
+    assert answer.status == 503
+    assert [run.end for run in engine.runs] == ["lost", "cancelled"]
+    assert answer.router is not None
+    assert answer.router.active_count == 0
+
+
+def test_a_request_that_is_not_streamed_is_not_touched_by_the_mode() -> None:
+    config = make_cascade("small", "large", stream="direct")
+    answer = ask(FakeEngine(Reply(score=0.1), GOOD), config)
+    assert answer.text == "question by tier 1"
+
+
+def test_the_header_decides_over_the_config() -> None:
+    config = make_cascade("small", "large", stream="direct")
+    engine = FakeEngine(Reply(score=0.1, steps=(HELD,)), GOOD)
+    answer = ask(engine, config, make_request(stream=True), Controls(stream="buffered"))
+    assert texts(answer) == ["question by tier 1"]
+    assert TWO.routing.stream == "buffered"
+
+
+def test_held_outputs_that_continue_one_another_go_out_with_the_last() -> None:
+    def output(text: str) -> dict[str, Any]:
+        return {"text": text, "output_ids": [len(text)], "meta_info": {"logprobs": [text]}}
+
+    gate = Gate(sink=None, rids=["caller"], is_incremental=True)  # type: ignore[arg-type]
+    gate.take(0, output("a"), False)
+    gate.take(0, output("bc"), False)
+    assert gate.whole(0, output("d")) == {
+        "text": "abcd",
+        "output_ids": [1, 2, 1],
+        "meta_info": {"logprobs": ["a", "bc", "d"]},
+    }

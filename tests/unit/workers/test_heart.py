@@ -1,0 +1,80 @@
+"""Signs of life of real processes."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+
+import pytest
+
+from cascadia_sglang.workers.heart import PATIENCE, Pulse, start_heart
+
+fork = multiprocessing.get_context("fork")
+
+
+def beat_and_wait(pipe: object) -> None:
+    start_heart(pipe)  # type: ignore[arg-type]
+    signal.pause()
+
+
+def wait_without_a_beat(_: object) -> None:
+    signal.pause()
+
+
+def compute_without_a_beat(_: object) -> None:
+    while True:
+        sum(range(1000))
+
+
+@contextmanager
+def watched(run: Callable[[object], None]) -> Iterator[tuple[Pulse, BaseProcess]]:
+    pulse = Pulse()
+    process = fork.Process(target=run, args=(pulse.beats_in,))
+    process.start()
+    pulse.hand_over()
+    try:
+        yield pulse, process
+    finally:
+        process.kill()
+        process.join()
+        pulse.close()
+
+
+def look_for(pulse: Pulse, process: BaseProcess, seconds: float) -> list[int]:
+    """The last of many looks, spread over this time."""
+    stalled: list[int] = []
+    for _ in range(2 * PATIENCE):
+        time.sleep(seconds / (2 * PATIENCE))
+        stalled = pulse.look([process.pid or 0])
+    return stalled
+
+
+@pytest.mark.parametrize("run", [beat_and_wait, compute_without_a_beat])
+def test_a_process_that_beats_or_computes_lives(run: Callable[[object], None]) -> None:
+    with watched(run) as (pulse, process):
+        assert look_for(pulse, process, 5.5) == []
+
+
+def test_a_process_that_does_neither_is_stalled() -> None:
+    with watched(wait_without_a_beat) as (pulse, process):
+        assert look_for(pulse, process, 0.5) == [process.pid]
+
+
+def test_a_stopped_process_is_stalled_and_a_continued_one_is_not() -> None:
+    with watched(beat_and_wait) as (pulse, process):
+        assert process.pid is not None
+        assert look_for(pulse, process, 5.5) == []
+        os.kill(process.pid, signal.SIGSTOP)
+        assert look_for(pulse, process, 0.5) == [process.pid]
+        os.kill(process.pid, signal.SIGCONT)
+        assert look_for(pulse, process, 5.5) == []
+
+
+def test_a_process_that_has_ended_gives_no_sign_of_life() -> None:
+    with watched(beat_and_wait) as (pulse, process):
+        process.kill()
+        process.join()
+        assert look_for(pulse, process, 0.1) == [process.pid]
