@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from cascadia_sglang.planner.columns import fits
-from cascadia_sglang.planner.problem import Candidate, Deployment, Problem, RunningReplica
+from cascadia_sglang.planner.problem import Candidate, Deployment, Method, Problem, RunningReplica
 
 Status = Literal["optimal", "time_limit", "infeasible"]
 
@@ -42,15 +42,16 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
 class Search(msgspec.Struct, frozen=True, kw_only=True):
     """How the thresholds were found.
 
-    `bound` and `gap` are of the value that the method minimises, over all thresholds of its grid:
-    seconds for `exact` and `chebyshev`, the penalised latency for `penalty`.
+    `rounds` are the method's own steps: boxes of `exact`, searches along one tier's thresholds of
+    `penalty`, points on the front of `chebyshev`. `best_s` is the least objective at the floor
+    over all thresholds of the exact method's grid, found by looking at `boxes` of them with
+    `deployments` deployments solved.
     """
 
-    method: str
-    value: float
-    bound: float
-    gap: float
+    method: Method
     rounds: int
+    best_s: float
+    boxes: int
     deployments: int
 
 
@@ -58,9 +59,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer to a problem.
 
     `allocation` counts the GPUs of every tier; tiers of one pool name the same ones.
-    `objective_s` is what the problem minimises, switching included; no plan of the candidates
-    given is worth less than `bound_s`, and `gap` is (objective_s - bound_s) / max(objective_s,
-    1e-9). `candidate` is the index among the problem's candidates.
+    `objective_s` is what the problem minimises, switching included. No plan is worth less than
+    `bound_s`: none of the candidates given, or none of the thresholds on the exact method's grid;
+    `gap` is (objective_s - bound_s) / max(objective_s, 1e-9). `candidate` is the index among the
+    problem's candidates.
     """
 
     thresholds: list[float]

@@ -42,8 +42,8 @@ def _shortage_of(problem: Problem, candidate: Candidate) -> InfeasiblePlanError:
         choices.sort(key=lambda one: one.gpus)
         if not choices:
             return InfeasiblePlanError(
-                f"tier {name!r} has no GPU count in its table, or no shape whose memory and "
-                "devices fit a node",
+                f"no count of GPUs serves tier {name!r}: its table is empty, or no shape fits "
+                "the memory and the devices of a node",
                 tier=name,
             )
         least_total += choices[0].gpus

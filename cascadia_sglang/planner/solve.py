@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
+import msgspec
+
 from cascadia_sglang.planner.allocation import allocate
 from cascadia_sglang.planner.plan import Plan
 from cascadia_sglang.planner.problem import Problem
+from cascadia_sglang.planner.routing import choose_and_allocate
 
 
 def solve(problem: Problem, *, time_limit_s: float = 10.0) -> Plan:
@@ -14,4 +19,9 @@ def solve(problem: Problem, *, time_limit_s: float = 10.0) -> Plan:
         InfeasiblePlanError: if no plan keeps the budget and the quality floor.
         PlanTimeoutError: if the time limit comes before any plan.
     """
-    return allocate(problem, time_limit_s=time_limit_s)
+    begun = time.perf_counter()
+    if problem.calibration:
+        plan = choose_and_allocate(problem, time_limit_s=time_limit_s)
+    else:
+        plan = allocate(problem, time_limit_s=time_limit_s)
+    return msgspec.structs.replace(plan, solve_s=time.perf_counter() - begun)
