@@ -6,6 +6,7 @@ from math import isfinite
 from pathlib import Path
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.planner.devices import misplaced
 from cascadia_sglang.planner.problem import Candidate, Deployment, Problem, read_problem
 
 
@@ -143,11 +144,11 @@ def _cluster(problem: Problem) -> Iterator[str]:
         if kind.memory_gib is not None:
             yield from _range(f"cluster[{index}].memory_gib", kind.memory_gib, 0)
     for index, replica in enumerate(problem.running):
-        if replica.gpu not in names:
-            yield f"running[{index}].gpu is {replica.gpu!r}, allowed: {', '.join(names)}"
         for name in ("tp_size", "pp_size", "gpu_id_step"):
             if getattr(replica, name) < 1:
                 yield f"running[{index}].{name} is {getattr(replica, name)}, allowed: 1 or more"
+    for index, line in misplaced(problem.running, problem.cluster):
+        yield f"running[{index}]: {line}"
 
 
 def _gpu_count(place: str, gpus: int) -> Iterator[str]:

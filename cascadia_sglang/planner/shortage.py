@@ -32,8 +32,21 @@ def shortage(problem: Problem, indices: Sequence[int]) -> InfeasiblePlanError:
 
 
 def _shortage_of(problem: Problem, candidate: Candidate) -> InfeasiblePlanError:
+    """Too few GPUs in all, or else too few of a type."""
+    resources, capacity = resources_of(problem)
+    everything = _first_short(problem, candidate, ("gpu_budget",), [problem.gpu_budget])
+    of_a_type = _first_short(problem, candidate, resources, capacity)
+    return (
+        everything
+        or of_a_type
+        or InfeasiblePlanError("the types of GPU cannot be shared out among the tiers")
+    )
+
+
+def _first_short(
+    problem: Problem, candidate: Candidate, resources: tuple[str, ...], left: list[int]
+) -> InfeasiblePlanError | None:
     """Every pool in turn takes its least count; the first that finds too few is the reason."""
-    resources, left = resources_of(problem)
     least_total = 0
     short: tuple[str, int, int, int] | None = None
     for pool in problem.pools:
@@ -56,13 +69,15 @@ def _shortage_of(problem: Problem, candidate: Candidate) -> InfeasiblePlanError:
             taken = choices[next(i for i, number in enumerate(lacking) if number <= 0)]
             left = [a - b for a, b in zip(left, uses_of(taken, resources), strict=True)]
         elif short is None:
-            short = (name, lacks, choices[lacking.index(lacks)].gpus, left[0])
+            needs = choices[lacking.index(lacks)].gpus
+            short = (name, lacks, needs, needs - lacks)
     if short is None:
-        return InfeasiblePlanError("the types of GPU cannot be shared out among the tiers")
+        return None
     name, lacks, needs, there = short
     return InfeasiblePlanError(
-        f"tier {name!r} lacks {lacks} GPUs: it needs at least {needs} and {max(0, there)} are left "
-        f"to it of gpu_budget {problem.gpu_budget}; all tiers together need at least {least_total}",
+        f"tier {name!r} lacks {lacks} GPU{'s' if lacks > 1 else ''}: it needs at least {needs} and "
+        f"{there} are left to it of gpu_budget {problem.gpu_budget}; all tiers together need at "
+        f"least {least_total}",
         tier=name,
         lacks_gpus=lacks,
     )

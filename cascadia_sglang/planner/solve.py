@@ -7,6 +7,7 @@ import time
 import msgspec
 
 from cascadia_sglang.planner.allocation import allocate
+from cascadia_sglang.planner.placement import place
 from cascadia_sglang.planner.plan import Plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.routing import choose_and_allocate
@@ -24,4 +25,6 @@ def solve(problem: Problem, *, time_limit_s: float = 10.0) -> Plan:
         plan = choose_and_allocate(problem, time_limit_s=time_limit_s)
     else:
         plan = allocate(problem, time_limit_s=time_limit_s)
+    if plan.deployments:
+        plan = place(problem, plan)
     return msgspec.structs.replace(plan, solve_s=time.perf_counter() - begun)
