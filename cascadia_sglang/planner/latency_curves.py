@@ -1,4 +1,7 @@
-"""From the shares of requests that reach each tier to a deployment and its latency."""
+"""From the shares of requests that reach each tier to a deployment and its latency.
+
+Shape legend: P pairs of a curve.
+"""
 
 from __future__ import annotations
 
@@ -26,40 +29,53 @@ class Deployed:
 Deploy = Callable[[Sequence[float]], Deployed | None]
 
 
-def tables_at(problem: Problem, shares: Sequence[float]) -> list[dict[int, float]]:
-    """Latency of every tier by GPUs under these shares, as a candidate holds it.
+class Curves:
+    """A problem's curves of latency against the share of requests that reaches a tier."""
 
-    Linear between the pairs of a curve, level below the first; counts of GPUs whose curve ends
-    before the share cannot serve it and are left out.
-    """
-    tables = []
-    for share, curves in zip(shares, problem.latency_by_share_s, strict=True):
-        table = {}
-        for gpus, pairs in curves.items():
-            if share <= pairs[-1][0]:
-                at, latency_s = zip(*pairs, strict=True)
-                table[gpus] = float(np.interp(share, at, latency_s))
-        tables.append(table)
-    return tables
+    def __init__(self, problem: Problem) -> None:
+        self._tiers = [
+            [(gpus, *np.array(pairs, dtype=np.float64).T) for gpus, pairs in curves.items()]
+            for curves in problem.latency_by_share_s
+        ]
+        self._tables: dict[tuple[int, float], dict[int, float]] = {}
+
+    def tables(self, shares: Sequence[float]) -> list[dict[int, float]]:
+        """Latency of every tier by GPUs under these shares, as a candidate holds it.
+
+        Linear between the pairs of a curve, level below the first; counts of GPUs whose curve ends
+        before the share cannot serve it and are left out.
+        """
+        return [self._table(tier, share) for tier, share in enumerate(shares)]
+
+    def _table(self, tier: int, share: float) -> dict[int, float]:
+        if (tier, share) not in self._tables:
+            self._tables[tier, share] = {
+                gpus: float(np.interp(share, shares_P, latency_P))
+                for gpus, shares_P, latency_P in self._tiers[tier]
+                if share <= shares_P[-1]
+            }
+        return self._tables[tier, share]
 
 
 def candidate_at(
-    problem: Problem, thresholds: Sequence[float], shares: Sequence[float], quality: float
+    curves: Curves, thresholds: Sequence[float], shares: Sequence[float], quality: float
 ) -> Candidate:
     """The candidate that thresholds with these consequences are."""
     return Candidate(
         thresholds=list(thresholds),
         quality=quality,
         shares=list(shares),
-        latency_s=tables_at(problem, shares),
+        latency_s=curves.tables(shares),
     )
 
 
 def deploy_by_curves(problem: Problem) -> Deploy:
     """A `Deploy` that reads the problem's curves; exact, without the solver."""
 
+    curves = Curves(problem)
+
     def deploy(shares: Sequence[float]) -> Deployed | None:
-        candidate = candidate_at(problem, [], shares, 1.0)
+        candidate = candidate_at(curves, [], shares, 1.0)
         single = msgspec.structs.replace(problem, candidates=[candidate])
         columns, choices = build_columns(single, [0])
         picks = best_picks(columns, 0)

@@ -19,7 +19,13 @@ from cascadia_sglang.planner.allocation import allocate
 from cascadia_sglang.planner.certificate import certify, effective_rows, halves, rows_needed
 from cascadia_sglang.planner.chebyshev import front
 from cascadia_sglang.planner.exact import Proof, minimise
-from cascadia_sglang.planner.latency_curves import Deploy, Deployed, candidate_at, deploy_by_curves
+from cascadia_sglang.planner.latency_curves import (
+    Curves,
+    Deploy,
+    Deployed,
+    candidate_at,
+    deploy_by_curves,
+)
 from cascadia_sglang.planner.penalty import GRID_POINTS, coordinate_search, first_place
 from cascadia_sglang.planner.plan import Certificate, Plan, Search, gap_of
 from cascadia_sglang.planner.problem import Problem, RoutingSettings
@@ -89,7 +95,7 @@ def _plan(
     time_limit_s: float,
 ) -> Plan:
     quality = chosen.point.quality if certificate is None else certificate.quality
-    candidate = candidate_at(problem, chosen.thresholds, chosen.shares, quality)
+    candidate = candidate_at(Curves(problem), chosen.thresholds, chosen.shares, quality)
     explicit = msgspec.structs.replace(problem, candidates=[candidate])
     plan = allocate(explicit, time_limit_s=time_limit_s)
     # A finer or coarser grid than the exact one may hold something better than its best.
@@ -210,5 +216,7 @@ def _infeasible(problem: Problem, points: Points, floor: float) -> InfeasiblePla
         )
     replay = points.replay
     place = best.place
-    candidate = candidate_at(problem, replay.thresholds(place), replay.shares(place), best.quality)
+    candidate = candidate_at(
+        Curves(problem), replay.thresholds(place), replay.shares(place), best.quality
+    )
     return shortage(msgspec.structs.replace(problem, candidates=[candidate]), [0])

@@ -1,0 +1,67 @@
+"""Makes the sample that the routing bench plans with: every ladder tier answers every prompt.
+
+    python -m bench.planner.sample       # writes bench/results/planner_sample.csv
+
+Prompts are of the ladder's test split, of a seed that no calibration or report has used. Every row
+holds the score of each tier but the last, given the score before it, and whether each was right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.harness.rows import RESULTS
+from bench.ladder.export import LADDER
+from bench.ladder.fit import scores
+from bench.ladder.observe import observe
+from bench.ladder.splits import sample
+from bench.ladder.tiers import TIERS
+from cascadia_sglang.judge.calibration import load_calibration
+from cascadia_sglang.planner.problem import CalibrationRow
+
+SAMPLE = RESULTS / "planner_sample.csv"
+SEED = 41
+
+
+def read_sample(path: Path = SAMPLE) -> list[CalibrationRow]:
+    """The rows of a sample file."""
+    with path.open(newline="") as file:
+        return [
+            CalibrationRow(
+                scores=[float(row[name]) for name in row if name.startswith("score_")],
+                correct=[float(row[name]) for name in row if name.startswith("correct_")],
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def main() -> None:
+    """Decode the prompts with every tier and write what the judge and the reference say."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--rows", type=int, default=1_500)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    prompts = sample("test", SEED, args.rows)
+    columns: dict[str, list[str]] = {}
+    previous_N = np.full(args.rows, np.nan)
+    for name in TIERS:
+        seen = observe(LADDER / name, prompts)
+        columns[f"correct_{name}"] = [str(int(right)) for right in seen.correct_N]
+        if name != list(TIERS)[-1]:
+            calibration = load_calibration(LADDER / name / "calibration.json")
+            previous_N = scores(calibration, seen, previous_N)
+            columns[f"score_{name}"] = [f"{score:.6f}" for score in previous_N]
+        print(name, f"accuracy {seen.correct_N.mean():.4f}", flush=True)
+    with SAMPLE.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+if __name__ == "__main__":
+    main()
