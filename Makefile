@@ -77,9 +77,14 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.serving.compare
 	$(python) -m bench.serving.picture
 	$(python) -m bench.serving.step_times
+	$(python) -m bench.planner.solver
+	$(python) -m bench.planner.sample
+	$(python) -m bench.planner.routing
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
 	$(python) -m bench.router.start --smoke
 	$(python) -m bench.serving.compare --smoke
 	$(python) -m bench.serving.step_times --smoke
+	$(python) -m bench.planner.solver --smoke
+	$(python) -m bench.planner.routing --smoke

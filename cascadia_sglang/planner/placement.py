@@ -19,6 +19,8 @@ from cascadia_sglang.planner.problem import Deployment, GpuType, Problem, Runnin
 # Choices of replicas to keep, and nodes tried for new ones, before everything is placed anew.
 MAX_CHOICES = 2_000
 MAX_STEPS = 5_000
+# More new replicas than this are placed one after the other without turning back.
+MAX_DEPTH = 200
 
 _Free = dict[tuple[str, int], frozenset[int]]
 
@@ -104,9 +106,26 @@ def _fit(
         for _ in range(want.replicas - len(group))
     ]
     missing.sort(key=lambda want: -want.replica_gpus)
-    steps = iter(range(MAX_STEPS))
     frozen = {key: frozenset(devices) for key, devices in free.items()}
-    return _descend(kinds, frozen, missing, steps)
+    straight = _straight(kinds, dict(frozen), missing)
+    if straight is not None or len(missing) > MAX_DEPTH:
+        return straight
+    return _descend(kinds, frozen, missing, iter(range(MAX_STEPS)))
+
+
+def _straight(
+    kinds: dict[str, GpuType], free: _Free, missing: Sequence[Deployment]
+) -> list[RunningReplica] | None:
+    """Give each its first place; changes what is free."""
+    placed = []
+    for want in missing:
+        replica = next(_places(kinds[want.gpu], free, want), None)
+        if replica is None:
+            return None
+        for gpu, node, device in devices_of(replica, kinds[want.gpu]):
+            free[gpu, node] -= {device}
+        placed.append(replica)
+    return placed
 
 
 def _descend(

@@ -9,6 +9,9 @@ from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.planner.devices import misplaced
 from cascadia_sglang.planner.problem import Candidate, Deployment, Problem, read_problem
 
+# More of anything than this is a slip of the pen, and would not fit the solver's integers.
+MOST = 1_000_000
+
 
 def load_problem(path: Path) -> Problem:
     """Read and check a problem file.
@@ -26,8 +29,7 @@ def problems_of(problem: Problem) -> Iterator[str]:
     """Everything that is wrong, a line each with its place."""
     if problem.version != 1:
         yield f"version is {problem.version}, allowed: 1"
-    if problem.gpu_budget < 1:
-        yield f"gpu_budget is {problem.gpu_budget}, allowed: 1 or more"
+    yield from _count("gpu_budget", problem.gpu_budget)
     if problem.quality_floor is not None:
         yield from _range("quality_floor", problem.quality_floor, 0, 1)
     yield from _range("switching_cost_s", problem.switching_cost_s, 0)
@@ -69,7 +71,7 @@ def _candidate(problem: Problem, candidate: Candidate) -> Iterator[str]:
         for index, table in enumerate(candidate.latency_s):
             for gpus, latency_s in table.items():
                 place = f'latency_s[{index}]["{gpus}"]'
-                yield from _gpu_count(place, gpus)
+                yield from _count(f"GPUs of {place}", gpus)
                 yield from _range(place, latency_s, 0)
     for index, deployment in enumerate(candidate.deployments):
         for line in _deployment(problem, deployment):
@@ -84,8 +86,7 @@ def _deployment(problem: Problem, deployment: Deployment) -> Iterator[str]:
     if deployment.gpu not in types:
         yield f"gpu is {deployment.gpu!r}, allowed: {', '.join(types) or 'what cluster lists'}"
     for name in ("tp_size", "pp_size", "replicas"):
-        if getattr(deployment, name) < 1:
-            yield f"{name} is {getattr(deployment, name)}, allowed: 1 or more"
+        yield from _count(name, getattr(deployment, name))
     served = {problem.tiers[index].name for index in problem.tiers_of(deployment.pool)}
     if set(deployment.latency_s) != served:
         yield f"latency_s has {sorted(deployment.latency_s)}, needed: {sorted(served)}"
@@ -109,7 +110,7 @@ def _routing(problem: Problem) -> Iterator[str]:
     for index, table in enumerate(problem.latency_by_share_s):
         for gpus, pairs in table.items():
             place = f'latency_by_share_s[{index}]["{gpus}"]'
-            yield from _gpu_count(place, gpus)
+            yield from _count(f"GPUs of {place}", gpus)
             yield from _curve(place, pairs)
     settings = problem.routing
     if not 2 <= settings.quantiles <= 64:
@@ -139,21 +140,20 @@ def _cluster(problem: Problem) -> Iterator[str]:
     for index, kind in enumerate(problem.cluster):
         if kind.gpu in names[:index]:
             yield f"cluster[{index}].gpu {kind.gpu!r} is used twice"
-        if kind.nodes < 1 or kind.gpus_per_node < 1:
-            yield f"cluster[{index}] needs nodes and gpus_per_node of 1 or more"
+        yield from _count(f"cluster[{index}].nodes", kind.nodes)
+        yield from _count(f"cluster[{index}].gpus_per_node", kind.gpus_per_node)
         if kind.memory_gib is not None:
             yield from _range(f"cluster[{index}].memory_gib", kind.memory_gib, 0)
     for index, replica in enumerate(problem.running):
         for name in ("tp_size", "pp_size", "gpu_id_step"):
-            if getattr(replica, name) < 1:
-                yield f"running[{index}].{name} is {getattr(replica, name)}, allowed: 1 or more"
+            yield from _count(f"running[{index}].{name}", getattr(replica, name))
     for index, line in misplaced(problem.running, problem.cluster):
         yield f"running[{index}]: {line}"
 
 
-def _gpu_count(place: str, gpus: int) -> Iterator[str]:
-    if gpus < 1:
-        yield f"{place}: {gpus} GPUs, allowed: 1 or more"
+def _count(place: str, number: int) -> Iterator[str]:
+    if not 1 <= number <= MOST:
+        yield f"{place} is {number}, allowed: 1 to {MOST}"
 
 
 def _range(place: str, value: float, low: float, high: float | None = None) -> Iterator[str]:

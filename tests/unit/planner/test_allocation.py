@@ -97,7 +97,7 @@ def test_tiers_of_one_pool_share_their_gpus() -> None:
 
 
 def test_a_budget_beyond_every_table_costs_no_memory() -> None:
-    assert allocate(example(gpu_budget=10**9)).objective_s == 1.4
+    assert allocate(example(gpu_budget=10**6)).objective_s == 1.4
 
 
 @pytest.mark.parametrize("objective", ["bottleneck", "path"])

@@ -142,6 +142,17 @@ def test_a_model_too_large_for_every_shape_is_told_so() -> None:
         solve(shaped([deployment("a", 2, 1)], tiers=[{"name": "a", "memory_gib": 161}]))
 
 
+def test_a_thousand_replicas_find_their_places() -> None:
+    plan = checked(shaped([deployment("a", 1, 1000), deployment("b", 8, 3)], nodes=128))
+    assert len(plan.placement) == 1003
+
+
+def test_a_first_fit_that_fails_is_searched_further() -> None:
+    """Sizes 4, 3, 3, 2, 2, 2 fill two nodes of eight in one way only: 4 + 2 + 2 and 3 + 3 + 2."""
+    wanted = [deployment("a", 4, 1), deployment("b", 3, 2), deployment("c", 2, 3)]
+    assert len(checked(shaped(wanted)).placement) == 6
+
+
 def test_replicas_that_no_nodes_can_hold_are_told_so() -> None:
     with pytest.raises(InfeasiblePlanError, match="not the nodes: 3 of 5 for a"):
         solve(shaped([deployment("a", 5, 3)]))
