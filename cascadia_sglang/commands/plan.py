@@ -8,13 +8,12 @@ Example:
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from cascadia_sglang.errors import InfeasiblePlanError, PlanTimeoutError
-from cascadia_sglang.planner.plan import Plan
+from cascadia_sglang.planner.plan import NoPlan, Plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.problem_checks import load_problem
 from cascadia_sglang.planner.solve import solve
@@ -50,20 +49,19 @@ def run(args: argparse.Namespace) -> int:
     try:
         plan = solve(problem, time_limit_s=args.time_limit_s)
     except InfeasiblePlanError as error:
-        reason = {"tier": error.tier, "lacks_gpus": error.lacks_gpus}
-        return _no_plan(args, "infeasible", error, INFEASIBLE, reason)
+        answer = NoPlan(
+            status="infeasible", reason=str(error), tier=error.tier, lacks_gpus=error.lacks_gpus
+        )
+        return _no_plan(args, answer, INFEASIBLE)
     except PlanTimeoutError as error:
-        return _no_plan(args, "time_limit", error, TIMED_OUT, {})
+        return _no_plan(args, NoPlan(status="time_limit", reason=str(error)), TIMED_OUT)
     print(msgspec.json.encode(plan).decode() if args.json else "\n".join(lines(problem, plan)))
     return 0
 
 
-def _no_plan(
-    args: argparse.Namespace, status: str, error: Exception, code: int, more: Mapping[str, object]
-) -> int:
-    print(f"cascadia plan: {args.problem}: {error}", file=sys.stderr)
+def _no_plan(args: argparse.Namespace, answer: NoPlan, code: int) -> int:
+    print(f"cascadia plan: {args.problem}: {answer.reason}", file=sys.stderr)
     if args.json:
-        answer = {"status": status, "reason": str(error), **more}
         print(msgspec.json.encode(answer).decode())
     return code
 
@@ -82,6 +80,11 @@ def lines(problem: Problem, plan: Plan) -> list[str]:
     told.append(f"latency ({words[problem.objective]}) {plan.objective_s:.6g} s, {plan.status}")
     told.append(f"no plan is below {plan.bound_s:.6g} s: gap {plan.gap:.3%}")
     told.append(f"quality {plan.quality:.4f}; solved in {plan.solve_s * 1000:.1f} ms")
+    if plan.search is not None:
+        told.append(
+            f"thresholds by {plan.search.method}; the best on the exact grid is "
+            f"{plan.search.best_s:.6g} s, after {plan.search.boxes} boxes"
+        )
     if plan.certificate is not None:
         sure = plan.certificate
         told.append(

@@ -10,7 +10,9 @@ import msgspec
 from cascadia_sglang.planner.columns import fits
 from cascadia_sglang.planner.problem import Candidate, Deployment, Method, Problem, RunningReplica
 
-Status = Literal["optimal", "time_limit", "infeasible"]
+# `optimal` is proved; `feasible` keeps budget and floor, and something better may exist;
+# `time_limit` is what the solver had when its time was over.
+Status = Literal["optimal", "feasible", "time_limit"]
 
 # Two sums of the same seconds in another order differ by less than this share of them.
 ROUNDING = 1e-9
@@ -81,6 +83,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     moves: list[Move] = []
     search: Search | None = None
     certificate: Certificate | None = None
+
+
+class NoPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer where there is no plan; `tier` is the one that lacks GPUs, where one does."""
+
+    status: Literal["infeasible", "time_limit"]
+    reason: str
+    tier: str | None = None
+    lacks_gpus: int = 0
 
 
 def gap_of(objective_s: float, bound_s: float) -> float:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 
 from cascadia_sglang.errors import InfeasiblePlanError
-from cascadia_sglang.planner.allocation import allocate
+from cascadia_sglang.planner.allocation import TOLERANCE, allocate
 from cascadia_sglang.planner.certificate import certify, effective_rows, halves, rows_needed
 from cascadia_sglang.planner.chebyshev import front
 from cascadia_sglang.planner.exact import Proof, minimise
@@ -107,10 +107,12 @@ def _plan(
         deployments=points.deployments,
         best_s=proof.value,
     )
+    gap = gap_of(plan.objective_s, bound_s)
     return msgspec.structs.replace(
         plan,
         bound_s=bound_s,
-        gap=gap_of(plan.objective_s, bound_s),
+        gap=gap,
+        status="feasible" if plan.status == "optimal" and gap > TOLERANCE else plan.status,
         search=search_facts,
         certificate=certificate,
     )

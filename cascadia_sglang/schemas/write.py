@@ -11,7 +11,7 @@ import msgspec
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.judge.calibration import Calibration
-from cascadia_sglang.planner.plan import Plan
+from cascadia_sglang.planner.plan import NoPlan, Plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.profile import Profile
 
@@ -19,6 +19,7 @@ from cascadia_sglang.planner.profile import Profile
 _STRUCTS: dict[str, tuple[type[msgspec.Struct], int]] = {
     "calibration": (Calibration, 1),
     "cascade": (CascadeConfig, 1),
+    "no-plan": (NoPlan, 1),
     "plan": (Plan, 1),
     "problem": (Problem, 1),
     "profile": (Profile, 1),

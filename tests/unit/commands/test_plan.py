@@ -68,6 +68,7 @@ def test_no_plan_is_code_3_and_one_line(
     assert "tier 'large' lacks 2 GPUs" in told.err
     if flags:
         answer = json.loads(told.out)
+        jsonschema.validate(answer, json.loads(read_schema("no-plan")))
         assert (answer["status"], answer["tier"], answer["lacks_gpus"]) == (
             "infeasible",
             "large",

@@ -145,6 +145,7 @@ def test_a_plan_keeps_the_floor_and_says_how_far_it_can_be_from_the_best(
     assert plan.bound_s == pytest.approx(min(plan.objective_s, plan.search.best_s))
     candidate = candidate_at(Curves(problem), plan.thresholds, plan.shares, plan.quality)
     assert check_plan(msgspec.structs.replace(problem, candidates=[candidate]), plan) == []
+    assert plan.status == ("optimal" if plan.gap == 0 else "feasible")
     if method == "exact":
         assert plan.gap == 0
 
