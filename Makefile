@@ -79,7 +79,7 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.serving.step_times
 	$(python) -m bench.planner.solver
 	$(python) -m bench.planner.sample
-	$(python) -m bench.planner.routing
+	$(python) -m bench.planner.routing --ladder
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke

@@ -17,11 +17,11 @@ import torch
 
 from bench.harness.rows import RESULTS
 from bench.ladder.export import LADDER
-from bench.ladder.fit import scores
-from bench.ladder.observe import observe
+from bench.ladder.observe import Observation, observe
 from bench.ladder.splits import sample
 from bench.ladder.tiers import TIERS
-from cascadia_sglang.judge.calibration import load_calibration
+from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
+from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.planner.problem import CalibrationRow
 
 SAMPLE = RESULTS / "planner_sample.csv"
@@ -40,6 +40,12 @@ def read_sample(path: Path = SAMPLE) -> list[CalibrationRow]:
         ]
 
 
+def _scores(tier: str, seen: Observation, previous_N: FloatArray) -> FloatArray:
+    """Final scores [N] as a worker of the tier computes them, given the scores before."""
+    model = ScoreModel(load_calibration(LADDER / tier / "calibration.json"))
+    return np.array([model.score(features_F) for features_F in seen.features(previous_N)])
+
+
 def main() -> None:
     """Decode the prompts with every tier and write what the judge and the reference say."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -53,8 +59,7 @@ def main() -> None:
         seen = observe(LADDER / name, prompts)
         columns[f"correct_{name}"] = [str(int(right)) for right in seen.correct_N]
         if name != list(TIERS)[-1]:
-            calibration = load_calibration(LADDER / name / "calibration.json")
-            previous_N = scores(calibration, seen, previous_N)
+            previous_N = _scores(name, seen, previous_N)
             columns[f"score_{name}"] = [f"{score:.6f}" for score in previous_N]
         print(name, f"accuracy {seen.correct_N.mean():.4f}", flush=True)
     with SAMPLE.open("w", newline="") as file:
