@@ -18,6 +18,8 @@ from cascadia_sglang.planner.shortage import at_the_floor, shortage
 
 # The solver's own tolerance, as a share of the objective: closer values are one to it.
 TOLERANCE = 1e-6
+# It may take an integer that is off by 1e-6 for one, in every pool: beyond this it contradicts.
+CONTRADICTION = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +108,8 @@ def _best(columns: Columns, incumbent: list[int] | None, time_limit_s: float) ->
     if found.picks is not None:
         solved = kept[found.picks].tolist()
         solved_s = columns.objective_s(solved)
-        if exact and abs(solved_s - incumbent_s) > margin_s and found.status == "optimal":
+        differ = abs(solved_s - incumbent_s) > CONTRADICTION * incumbent_s
+        if exact and differ and found.status == "optimal":
             raise PlanError(f"the solver says {solved_s} s, exact is {incumbent_s} s")
         if solved_s < incumbent_s:
             picks, objective_s = solved, solved_s

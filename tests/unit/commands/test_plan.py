@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 
 from cascadia_sglang.cli import main
 from cascadia_sglang.schemas import NAMES, read_schema
 from cascadia_sglang.schemas.write import build_schema
+from tests.unit.planner.samples import routing_problem
 
 PROBLEM: dict[str, Any] = {
     "gpu_budget": 8,
@@ -55,6 +57,23 @@ def test_a_plan_for_a_reader_names_every_tier(
     out = capsys.readouterr().out
     assert "small                1      100.0%     0.7000" in out
     assert "latency (slowest tier) 1.4 s, optimal" in out
+
+
+def test_thresholds_that_were_searched_come_with_their_proof(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "problem.json"
+    settings = {"method": "chebyshev", "confidence": 0.9}
+    path.write_bytes(msgspec.json.encode(routing_problem(quality_floor=0.7, routing=settings)))
+    assert main(["plan", "--problem", str(path), "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    jsonschema.validate(plan, json.loads(read_schema("plan")))
+    assert plan["search"]["method"] == "chebyshev"
+    assert plan["certificate"]["lower_bound"] >= 0.7
+    assert main(["plan", "--problem", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "thresholds by chebyshev; the best on the exact grid is" in out
+    assert "with confidence 0.9, on 200 rows that chose nothing" in out
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
