@@ -126,14 +126,15 @@ def _best(columns: Columns, incumbent: list[int] | None, time_limit_s: float) ->
 
 
 def _without_incumbent(columns: Columns, time_limit_s: float) -> _Best | None:
-    found = solve_milp(columns, scale_s=1.0, start=None, time_limit_s=time_limit_s)
+    typical_s = float(np.median(columns.value_C)) if len(columns.value_C) else 0.0
+    found = solve_milp(columns, scale_s=typical_s or 1.0, start=None, time_limit_s=time_limit_s)
     if found.status == "infeasible":
         return None
     if found.picks is None:
         raise PlanTimeoutError(f"no plan within {time_limit_s} s")
     objective_s = columns.objective_s(found.picks)
     bound_s = min(found.bound_s, objective_s)
-    if objective_s - bound_s <= TOLERANCE * max(1.0, objective_s):
+    if objective_s - bound_s <= TOLERANCE * objective_s:
         bound_s = objective_s
     return _Best(
         picks=found.picks, objective_s=objective_s, bound_s=max(0.0, bound_s), status=found.status
