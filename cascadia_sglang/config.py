@@ -35,11 +35,16 @@ class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a request climbs. `thresholds` holds one number in [0, 1] a tier but the last."""
+    """How a request climbs. `thresholds` holds one number in [0, 1] a tier but the last.
+
+    With `entry: predicted`, the model of the file `entry_model` says from the prompt alone at which
+    tier a request begins; `entry: first` leaves the file unused.
+    """
 
     thresholds: list[float] = []
     quality_floor: float | None = None
     entry: Literal["first", "predicted"] = "first"
+    entry_model: str | None = None
     stream: Literal["buffered", "commit", "direct"] = "buffered"
     commit_tokens: int = 8
     early_abort: float | None = 0.05
@@ -51,11 +56,20 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the policy says where there is no score to trust."""
+    """What the policy says where there is no score to trust.
+
+    `scope` says what is judged: the answer, or all tokens with the reasoning before it too.
+    Reasoning is what SGLang counts as such: it needs `--reasoning-parser`, and a request in which
+    the model reasons.
+
+    `record` puts the features of every attempt's answer into `meta_info.cascadia`, from which a
+    calibration is fitted. No tier needs a calibration file then.
+    """
 
     on_error: Literal["escalate", "accept"] = "escalate"
     on_constrained: Literal["escalate", "accept"] = "escalate"
     scope: Literal["answer", "all"] = "answer"
+    record: bool = False
 
 
 class PrefixConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,3 +119,8 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def tier_index(self, name: str) -> int | None:
         """Index of the tier of this name, None where there is none."""
         return next((i for i, tier in enumerate(self.tiers) if tier.name == name), None)
+
+    def calibrations(self) -> dict[int, str]:
+        """Path of the calibration file of each tier index that has one."""
+        paths = {index: tier.calibration for index, tier in enumerate(self.tiers)}
+        return {index: path for index, path in paths.items() if path is not None}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +41,18 @@ def read_sample(path: Path = SAMPLE) -> list[CalibrationRow]:
         ]
 
 
-def _scores(tier: str, seen: Observation, previous_N: FloatArray) -> FloatArray:
-    """Final scores [N] as a worker of the tier computes them, given the scores before."""
+def _scores(tier: str, seen: Observation, earlier: Sequence[FloatArray]) -> FloatArray:
+    """Final scores [N] as a worker of the tier computes them, given those of the tiers before."""
     model = ScoreModel(load_calibration(LADDER / tier / "calibration.json"))
-    return np.array([model.score(features_F) for features_F in seen.features(previous_N)])
+    known = [
+        tuple(float(scores_N[row]) for scores_N in earlier) for row in range(len(seen.correct_N))
+    ]
+    return np.array(
+        [
+            model.score(features_F, before)
+            for features_F, before in zip(seen.features(), known, strict=True)
+        ]
+    )
 
 
 def main() -> None:
@@ -54,13 +63,13 @@ def main() -> None:
     torch.set_num_threads(1)
     prompts = sample("test", SEED, args.rows)
     columns: dict[str, list[str]] = {}
-    previous_N = np.full(args.rows, np.nan)
+    earlier: list[FloatArray] = []
     for name in TIERS:
         seen = observe(LADDER / name, prompts)
         columns[f"correct_{name}"] = [str(int(right)) for right in seen.correct_N]
         if name != list(TIERS)[-1]:
-            previous_N = _scores(name, seen, previous_N)
-            columns[f"score_{name}"] = [f"{score:.6f}" for score in previous_N]
+            earlier.append(_scores(name, seen, earlier))
+            columns[f"score_{name}"] = [f"{score:.6f}" for score in earlier[-1]]
         print(name, f"accuracy {seen.correct_N.mean():.4f}", flush=True)
     with SAMPLE.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -25,7 +25,8 @@ MIN_MARGIN = 7
 MIN_SELF_CERTAINTY = 8
 MAX_ENTROPY = 9
 TAIL = 10  # the last W log-probabilities, a ring
-STATE_COLUMNS = TAIL + TAIL_WINDOW
+FORCED = TAIL + TAIL_WINDOW  # steps whose likeliest token a grammar did not allow; in no sum
+STATE_COLUMNS = FORCED + 1
 
 _LOGPROB, _ENTROPY, _MARGIN, _SELF_CERTAINTY, _KNOWN = range(5)
 _MINIMA = [_LOGPROB, _MARGIN, _SELF_CERTAINTY]
@@ -79,6 +80,10 @@ class StateTable:
     def fold(self, rows: Iterable["StateRow"], values: FloatArray) -> None:
         """Fold one step; `values[i]` belongs to the i-th row."""
         fold_step(self.states_NS, np.fromiter((row.index for row in rows), np.intp), values)
+
+    def count_forced(self, rows: Iterable["StateRow"]) -> None:
+        """Count one step whose likeliest token a grammar did not allow."""
+        self.states_NS[[row.index for row in rows], FORCED] += 1.0
 
     def states(self, rows: Iterable["StateRow"]) -> FloatArray:
         """Copies of some states, [n, S]."""

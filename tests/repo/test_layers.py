@@ -26,7 +26,8 @@ OWN_IMPORTS = {
     "cascadia_kernels": (),
     **dict.fromkeys(BASE, BASE),
     "cascadia_sglang.judge": (*BASE, "cascadia_kernels"),
-    "cascadia_sglang.router": (*BASE, "cascadia_sglang.judge"),
+    "cascadia_sglang.entry": BASE,
+    "cascadia_sglang.router": (*BASE, "cascadia_sglang.judge", "cascadia_sglang.entry"),
     "cascadia_sglang.planner": BASE,
     "cascadia_sglang.prefix": (*BASE, "cascadia_sglang.router"),
     "cascadia_sglang.testing": (*BASE, "cascadia_sglang.router"),
@@ -55,6 +56,7 @@ LIBRARIES = {
     ),
     "triton": ("cascadia_kernels", "bench"),
     "highspy": ("cascadia_sglang.planner.milp",),
+    "sklearn": ("cascadia_sglang.entry.fit", "bench"),
     "fastapi": ("cascadia_sglang.http", "cascadia_patches", "bench"),
     "starlette": ("cascadia_sglang.http",),
 }

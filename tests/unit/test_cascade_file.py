@@ -63,6 +63,16 @@ def test_a_good_file_loads() -> None:
     assert config.routing.thresholds == [0.8]
 
 
+def test_a_recording_cascade_needs_no_calibration() -> None:
+    data = changed("tiers.0.calibration", None)
+    data["judge"] = {"record": True}
+    assert build_cascade(data, "here").tiers[0].calibration is None
+
+
+def test_all_tokens_can_be_judged() -> None:
+    assert build_cascade(changed("judge.scope", "all"), "here").judge.scope == "all"
+
+
 @pytest.mark.parametrize(("name", "index"), [("small", 0), ("large", 1), ("other", None)])
 def test_a_tier_is_found_by_its_name(name: str, index: int | None) -> None:
     assert build_cascade(GOOD, "here").tier_index(name) == index
@@ -132,6 +142,9 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_place(
         ("routing.thresholds", [float("nan")], "routing.thresholds[0] is nan, allowed: 0 to 1"),
         ("routing.early_abort", 1.5, "routing.early_abort is 1.5, allowed: 0 to 1 or null"),
         ("routing.early_abort", float("nan"), "routing.early_abort is nan"),
+        ("routing.entry", "predicted", "routing.entry_model is missing, required where entry is"),
+        ("routing.entry_model", "no.json", "routing.entry_model 'no.json' does not exist"),
+        ("routing.entry_model", "small", "routing.entry_model 'small' does not exist"),
         ("routing.deadline_s", 0, "routing.deadline_s is 0.0, allowed: above 0 or null"),
         ("routing.deadline_s", float("nan"), "routing.deadline_s is nan"),
         ("routing.max_attempts", 0, "routing.max_attempts is 0, allowed: 1 or more"),
@@ -190,12 +203,10 @@ def test_a_flag_of_a_worker_may_be_a_tiers(key: str) -> None:
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        ("routing.entry", "predicted"),
         ("routing.stream", "commit"),
         ("routing.stream", "direct"),
         ("routing.quality_floor", 0.9),
         ("routing.verify.enabled", True),
-        ("judge.scope", "all"),
         ("prefix.warm", "always"),
         ("planner.enabled", True),
         ("tiers.1.reasoning", "off"),
@@ -223,6 +234,14 @@ def test_a_setting_that_does_not_act_yet_is_refused(place: str, value: Any) -> N
 )
 def test_values_at_the_edge_are_served(place: str, value: Any) -> None:
     assert build_cascade(changed(place, value), "here").version == 1
+
+
+@pytest.mark.parametrize("entry", ["first", "predicted"])
+def test_an_entry_model_may_stand_beside_either_entry(folder: Path, entry: str) -> None:
+    (folder / "entry.json").write_text("{}")
+    data = changed("routing.entry", entry)
+    data["routing"]["entry_model"] = "entry.json"
+    assert build_cascade(data, "here").routing.entry == entry
 
 
 def test_one_tier_alone_is_a_cascade() -> None:
@@ -294,6 +313,12 @@ def test_the_example_in_the_docstring_loads(folder: Path) -> None:
 def test_tiers_from_flags_take_the_calibration_beside_the_model() -> None:
     config = cascade_from_flags("small=small,large=large", "0.7")
     assert config == build_cascade(changed("routing.thresholds", [0.7]), "here")
+
+
+def test_the_last_tier_from_flags_goes_without_the_calibration_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "large" / "calibration.json").write_text("{}")
+    tiers = cascade_from_flags("small=small,large=large", "0.7").tiers
+    assert [tier.calibration for tier in tiers] == ["small/calibration.json", None]
 
 
 def test_a_single_tier_from_flags_needs_no_threshold() -> None:

@@ -1,7 +1,9 @@
 """One prompt on its way through the tiers."""
 
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from cascadia_sglang.config import JudgeConfig
@@ -75,10 +77,27 @@ def test_every_tier_has_its_own_threshold() -> None:
     assert [run.order.threshold for run in engine.runs] == [0.9, 0.4]
 
 
-def test_the_score_of_the_tier_before_is_handed_on() -> None:
+def test_the_scores_of_all_tiers_before_are_handed_on() -> None:
     engine = FakeEngine(Reply(score=0.3), Reply(score=0.4), GOOD)
     ask(engine, THREE)
-    assert [run.order.previous_score for run in engine.runs] == [None, 0.3, 0.4]
+    assert [run.order.earlier_scores for run in engine.runs] == [(), (0.3,), (0.3, 0.4)]
+
+
+def test_no_score_is_known_of_a_tier_that_ended_early_or_was_skipped() -> None:
+    early = Reply(score=0.02, early_abort=True)
+    short = FakeLimits(context_tokens=5, input_tokens=5)
+    engine = FakeEngine(early, Reply(score=0.4), GOOD)
+    ask(engine, THREE)
+    assert [run.order.earlier_scores for run in engine.runs] == [(), (None,), (None, 0.4)]
+    engine = FakeEngine(GOOD, Reply(score=0.4), GOOD, limits=[short, FakeLimits(), FakeLimits()])
+    ask(engine, THREE)
+    assert [run.order.earlier_scores for run in engine.runs] == [(None,), (None, 0.4)]
+
+
+def test_a_pinned_tier_knows_no_score_of_the_tiers_before() -> None:
+    engine = FakeEngine(GOOD, GOOD, GOOD)
+    ask(engine, THREE, controls=Controls(tier=2))
+    assert [run.order.earlier_scores for run in engine.runs] == [(None, None)]
 
 
 @pytest.mark.parametrize(
@@ -361,3 +380,106 @@ def test_a_request_that_cannot_be_judged_goes_where_the_cascade_says(
     answer = ask(engine, config, make_request(judgeable=False), controls)
     assert answer.reasons == reasons
     assert [run.order.early_abort for run in engine.runs] == [None]
+
+
+# Cut off
+
+
+@pytest.mark.parametrize(
+    ("limit", "contexts", "sampling", "visits"),
+    [
+        (4, (1000, 1000), {}, [0]),
+        (None, (14, 14), {}, [0]),
+        (None, (14, 15), {}, [0, 1]),
+        (4, (14, 15), {}, [0]),
+        (4, (1000, 1000), {"max_new_tokens": 5}, [0, 1]),
+        (9, (1000, 1000), {"max_new_tokens": 4}, [0]),
+    ],
+    ids=["the-clients-limit", "context", "longer-context", "both", "own-limit", "own-lower-limit"],
+)
+def test_an_answer_that_is_only_cut_off_goes_on_where_there_is_room(
+    limit: int | None, contexts: tuple[int, int], sampling: dict[str, Any], visits: list[int]
+) -> None:
+    """A prompt of 10 tokens, an answer of 4."""
+    cut = Reply(score=0.2, uncut_score=0.9, tokens=4)
+    limits = [FakeLimits(context_tokens=n, input_tokens=n) for n in contexts]
+    engine = FakeEngine(cut, GOOD, limits=limits)
+    small, large = TWO.tiers
+    large = msgspec.structs.replace(large, sampling=sampling)
+    config = msgspec.structs.replace(TWO, tiers=[small, large])
+    answer = ask(engine, config, make_request(max_new_tokens=limit))
+    assert engine.visits == visits
+    assert answer.reasons[0][1] == ("truncated" if visits == [0] else "below_threshold")
+
+
+# Grammars
+
+
+@pytest.mark.parametrize(
+    ("judged", "on_constrained", "visits", "reason"),
+    [
+        (frozenset({0, 1}), "escalate", [0], "accepted"),
+        (frozenset({1}), "escalate", [1], "accepted"),
+        (frozenset({1}), "accept", [0], "unjudged"),
+        (frozenset[int](), "escalate", [2], "last_tier"),
+        (frozenset[int](), "accept", [0], "unjudged"),
+    ],
+)
+def test_a_request_under_a_grammar_visits_the_tiers_that_can_judge_it(
+    judged: frozenset[int], on_constrained: Any, visits: list[int], reason: str
+) -> None:
+    engine = FakeEngine(GOOD, GOOD, GOOD)
+    config = msgspec.structs.replace(THREE, judge=JudgeConfig(on_constrained=on_constrained))
+    answer = ask(engine, config, make_request(judgeable=judged))
+    assert engine.visits == visits
+    assert answer.reasons[-1][1] == reason
+
+
+# Judges that fail
+
+
+def test_a_judge_without_a_score_is_counted_where_it_should_have_one() -> None:
+    silent = Reply(score=None)
+    tiers = [
+        msgspec.structs.replace(tier, calibration=calibration)
+        for tier, calibration in zip(THREE.tiers, ("a.json", "b.json", None), strict=True)
+    ]
+    config = msgspec.structs.replace(THREE, tiers=tiers)
+    answer = ask(FakeEngine(silent, silent, silent), config)
+    assert answer.router.judge_errors == [1, 1, 0]
+    answer = ask(FakeEngine(silent, silent, silent), config, make_request(judgeable=False))
+    assert answer.router.judge_errors == [0, 0, 0]
+    early = Reply(score=None, early_abort=True)
+    answer = ask(FakeEngine(early, GOOD, GOOD), config)
+    assert answer.router.judge_errors == [0, 0, 0]
+
+
+# Drift
+
+
+@pytest.mark.parametrize(
+    ("reply", "controls", "samples", "seen"),
+    [
+        (GOOD, Controls(), 1, 1),
+        (WEAK, Controls(), 1, 1),
+        (Reply(score=0.01, early_abort=True), Controls(), 1, 0),
+        (Reply(score=None), Controls(), 1, 0),
+        (GOOD, Controls(threshold=0.1), 1, 0),
+        (GOOD, Controls(tier=0), 1, 0),
+        (GOOD, Controls(), 2, 0),
+    ],
+    ids=["accepted", "escalated", "ended-early", "no-score", "own-threshold", "pinned", "samples"],
+)
+def test_a_watch_sees_scores_of_whole_answers_that_came_the_cascades_own_way(
+    reply: Reply, controls: Controls, samples: int, seen: int
+) -> None:
+    watch: Any = SimpleNamespace(scores=[], add=lambda score: watch.scores.append(score))
+    router = CascadeRouter(TWO, FakeEngine(reply, GOOD), {0: watch})
+
+    async def main() -> None:
+        request = make_request(samples=samples)
+        async for _ in router.answer(request, None, controls, Outcome()):
+            pass
+
+    run_in_virtual_time(main())
+    assert len(watch.scores) == seen

@@ -14,7 +14,7 @@ from cascadia_sglang.messages import ATTEMPT_KEY, REPORT_KEY, AttemptOrder, Judg
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
 
-ORDER = AttemptOrder(tier_index=0, threshold=0.8, early_abort=0.05, previous_score=None)
+ORDER = AttemptOrder(tier_index=0, threshold=0.8, early_abort=0.05, earlier_scores=())
 LIMITS = Limits(context_tokens=100, input_tokens=90)
 
 TIERS = [
@@ -119,6 +119,14 @@ def test_a_rid_used_twice_in_a_batch_is_refused() -> None:
 # Tokens and limits
 
 
+def test_a_tokenised_prompt_has_its_ids() -> None:
+    engine, _, _ = make_engine()
+    sample = make_sample(text="ab")
+    assert engine.prompt_ids(sample) is None
+    asyncio.run(engine.tokenise([sample]))
+    assert engine.prompt_ids(sample) == [ord("a"), ord("b")]
+
+
 async def test_a_prompt_is_tokenised_once_for_all_samples() -> None:
     engine, _, _ = make_engine()
     (samples,) = engine.split(GenerateReqInput(text="ab", sampling_params={"n": 2}))
@@ -152,7 +160,15 @@ def test_only_an_answer_that_the_sampler_chose_freely_can_be_judged(
     params: dict[str, Any], judgeable: bool
 ) -> None:
     engine, _, _ = make_engine()
-    assert engine.is_judgeable(make_sample(sampling_params=params)) == judgeable
+    assert engine.is_judgeable(make_sample(sampling_params=params), 0) == judgeable
+
+
+def test_an_answer_under_a_grammar_is_judged_where_the_calibration_knows_enough_of_them() -> None:
+    engine = TokenizerEngine(TIERS, WorkerPool(), {1})
+    sample = make_sample(sampling_params={"regex": "[0-9]+"})
+    assert [engine.is_judgeable(sample, tier) for tier in (0, 1)] == [False, True]
+    sample = make_sample(sampling_params={"regex": "[0-9]+", "max_new_tokens": 0})
+    assert not engine.is_judgeable(sample, 1)
 
 
 # Runs
@@ -192,7 +208,10 @@ async def test_a_tiers_sampling_and_suffix_hold_for_that_tier_alone() -> None:
     prompt = list(sample.input_ids)
     for tier_index in (1, 0):
         order = AttemptOrder(
-            tier_index=tier_index, threshold=0.8, early_abort=None, previous_score=None
+            tier_index=tier_index,
+            threshold=0.8,
+            early_abort=None,
+            earlier_scores=(None,) * tier_index,
         )
         await engine.run(sample, f"attempt-{tier_index}", order)
     large, small = generate.attempts
