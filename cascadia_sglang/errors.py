@@ -2,6 +2,9 @@
 
 CascadiaError
 ├── ConfigError        what the operator wrote cannot be served
+├── PlanError          no plan comes out
+│   ├── InfeasiblePlanError   no plan keeps the budget and the quality floor
+│   └── PlanTimeoutError      the time limit came before any plan
 ├── PatchError         a patch did not take on this SGLang
 ├── RequestError       what the client sent cannot be served
 └── WorkerError        a worker did not start
@@ -17,6 +20,28 @@ class CascadiaError(Exception):
 
 class ConfigError(CascadiaError):
     """A cascade file, flag or calibration that cannot be served."""
+
+
+class PlanError(CascadiaError):
+    """A problem that gives no plan."""
+
+
+class InfeasiblePlanError(PlanError):
+    """No plan keeps the budget and the quality floor.
+
+    Attributes:
+        tier: that lacks GPUs; None where the reason is another.
+        lacks_gpus: how many more it needs than are left to it.
+    """
+
+    def __init__(self, message: str, tier: str | None = None, lacks_gpus: int = 0) -> None:
+        super().__init__(message)
+        self.tier = tier
+        self.lacks_gpus = lacks_gpus
+
+
+class PlanTimeoutError(PlanError):
+    """The time limit came before any plan was found."""
 
 
 class PatchError(CascadiaError):
