@@ -76,10 +76,13 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.router.start
 	$(python) -m bench.serving.compare
 	$(python) -m bench.serving.picture
-	$(python) -m bench.serving.step_times
+	$(python) -m bench.planner.speed
+	$(python) -m bench.planner.simulator --emulated
+	$(python) -m bench.planner.simulator
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
 	$(python) -m bench.router.start --smoke
 	$(python) -m bench.serving.compare --smoke
-	$(python) -m bench.serving.step_times --smoke
+	$(python) -m bench.planner.speed --smoke
+	$(python) -m bench.planner.simulator --emulated --smoke

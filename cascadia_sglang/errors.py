@@ -4,6 +4,7 @@ CascadiaError
 ├── ConfigError        what the operator wrote cannot be served
 ├── PatchError         a patch did not take on this SGLang
 ├── RequestError       what the client sent cannot be served
+├── WorkloadError      a trace, a window or a sample that says too little to plan by
 └── WorkerError        a worker failed to start or is gone
 """
 
@@ -27,6 +28,10 @@ class RequestError(CascadiaError):
         super().__init__(message)
         self.status = status
         self.param = param
+
+
+class WorkloadError(CascadiaError):
+    """A trace, a window or a sample that says too little to plan by."""
 
 
 class WorkerError(CascadiaError):

@@ -1,6 +1,7 @@
 """What runs in an engine worker's process: prepare it, then SGLang's own scheduler."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import setproctitle
@@ -8,10 +9,16 @@ import torch
 from sglang.srt.managers.scheduler import run_scheduler_process
 from sglang.srt.server_args import ServerArgs
 
-from cascadia_patches.registry import JUDGE_PATCHES, PACE_PATCHES, apply_patches
+from cascadia_patches.registry import (
+    JUDGE_PATCHES,
+    PACE_PATCHES,
+    STEP_LOG_PATCHES,
+    apply_patches,
+)
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.messages import WorkerSpec
 from cascadia_sglang.workers.pace import Pace
+from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER, StepLog
 
 
 def run_worker(server_args: ServerArgs, *arguments: Any) -> None:
@@ -25,4 +32,7 @@ def run_worker(server_args: ServerArgs, *arguments: Any) -> None:
         apply_patches(JUDGE_PATCHES, Judge.from_files(spec.calibrations))
     if spec.pace is not None:
         apply_patches(PACE_PATCHES, Pace.from_spec(spec.pace))
+    if spec.environment.get(STEP_LOG_FOLDER):
+        folder = Path(spec.environment[STEP_LOG_FOLDER])
+        apply_patches(STEP_LOG_PATCHES, StepLog(folder, spec.worker_id))
     run_scheduler_process(server_args, *arguments)

@@ -1,0 +1,1 @@
+"""What the planner's parts are worth: how fast the simulator is, and how right."""

@@ -1,0 +1,1 @@
+"""JSON schemas of the files that commands read and write; `python -m cascadia_sglang.schemas`."""
