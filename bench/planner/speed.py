@@ -40,9 +40,7 @@ def main() -> None:
     inputs, outputs = random.integers(10, 500, count), random.integers(50, 400, count)
     rows: list[Row] = []
     for is_blocking in (False, True):
-        limits = EngineLimits(
-            kv_tokens=65536, max_running_requests=64, is_blocking=is_blocking
-        )
+        limits = EngineLimits(kv_tokens=65536, max_running_requests=64, is_blocking=is_blocking)
         tier = Tier(name="tier", times=TIMES, limits=limits)
         for rate in RATES_PER_S:
             load = build_workload(poisson_arrivals_s(rate, count, 1), inputs, outputs)

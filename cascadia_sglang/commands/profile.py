@@ -23,7 +23,7 @@ from cascadia_sglang.planner.roofline import GPUS, roofline_profile
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cascade", type=Path, help="the cascade file, YAML or JSON")
     parser.add_argument("--out", type=Path, required=True, help="where the profile goes")
-    parser.add_argument("--quick", action="store_true", help="small sizes, two repetitions")
+    parser.add_argument("--quick", action="store_true", help="few, small sizes")
     parser.add_argument(
         "--flag", action="append", default=[], help="a flag of SGLang, --flag=--x=1"
     )

@@ -9,20 +9,14 @@ Shape legend: as in `world`; r a request, w a replica.
 
 import numpy as np
 
+from cascadia_sglang.planner.compiled import compiled
 from cascadia_sglang.planner.prefix_cache import (
     evict,
     lock_blocks,
     matched_blocks,
     newly_locked_tokens,
 )
-from cascadia_sglang.planner.world import (
-    PREFILL_S,
-    PREFILL_TOKENS,
-    RUNNING,
-    Floats,
-    World,
-    compiled,
-)
+from cascadia_sglang.planner.world import PREFILL_S, PREFILL_TOKENS, RUNNING, Floats, World
 
 # SGLang's default of SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION.
 CLIP_NEW_TOKENS = 4096

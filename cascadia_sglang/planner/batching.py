@@ -13,6 +13,7 @@ Shape legend: as in `world`; r a request, w a replica.
 """
 
 from cascadia_sglang.planner.admission import admit, append_waiting, interpolate
+from cascadia_sglang.planner.compiled import compiled
 from cascadia_sglang.planner.prefix_cache import evict, insert_blocks, release
 from cascadia_sglang.planner.world import (
     DECODE,
@@ -23,7 +24,6 @@ from cascadia_sglang.planner.world import (
     PREFILL,
     RUNNING,
     World,
-    compiled,
 )
 
 # SGLang's default of SGLANG_RETRACT_DECODE_STEPS.

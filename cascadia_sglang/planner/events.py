@@ -16,7 +16,8 @@ import numpy as np
 
 from cascadia_sglang.planner.admission import append_waiting
 from cascadia_sglang.planner.batching import schedule, take_results
-from cascadia_sglang.planner.world import DONE, NONE, RECEIVE, RETURN, TOO_LONG, World, compiled
+from cascadia_sglang.planner.compiled import compiled
+from cascadia_sglang.planner.world import DONE, NONE, RECEIVE, RETURN, TOO_LONG, World
 
 
 @compiled

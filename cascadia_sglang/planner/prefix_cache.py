@@ -9,7 +9,8 @@ no trace tells who would reuse them.
 Shape legend: as in `world`; r a request, w a replica.
 """
 
-from cascadia_sglang.planner.world import World, compiled
+from cascadia_sglang.planner.compiled import compiled
+from cascadia_sglang.planner.world import World
 
 
 @compiled

@@ -157,6 +157,33 @@ def latency_table(
     return best
 
 
+def latency_by_share(
+    surfaces: Iterable[Surface],
+    rate_per_s: float,
+    gpu_budget: int,
+    statistic: Statistic = "p95",
+    *,
+    points: int = 32,
+) -> dict[int, list[tuple[float, float]]]:
+    """A tier's latency by the share of all requests that reaches it: `latency_by_share_s`.
+
+    Args:
+        rate_per_s: of the whole cascade.
+        points: shares at even distances up to 1; those that saturate a count of GPUs end its list.
+
+    Returns:
+        By GPU count, pairs of a share and seconds, both rising; a count that carries none of the
+        shares is left out.
+    """
+    known = list(surfaces)
+    curves: dict[int, list[tuple[float, float]]] = {}
+    for share in (index / points for index in range(1, points + 1)):
+        for gpus, choice in latency_table(known, share * rate_per_s, gpu_budget, statistic).items():
+            if choice.latency_s < float("inf"):
+                curves.setdefault(gpus, []).append((share, choice.latency_s))
+    return curves
+
+
 def isotonic(values: Sequence[float]) -> Floats:
     """The never-falling sequence nearest to these values in squares (pool adjacent violators)."""
     levels: list[float] = []

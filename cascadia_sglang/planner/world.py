@@ -10,12 +10,8 @@ K their knots.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
-
-# A compiled function of the simulator makes no array, so numba need not count who holds one.
-compiled = numba.njit(cache=True, error_model="numpy", _nrt=False)
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -29,12 +29,14 @@ class Plan:
         rows: batch sizes that decode.
         largest_prompt: tokens of the longest prompt.
         most_tokens: of all prompts of a batch together.
+        rounds: of all sizes at most; one that begins after `seconds` is left out.
     """
 
     rows: Sequence[int]
     largest_prompt: int
     most_tokens: int
-    repeats: int
+    rounds: int
+    seconds: float
 
 
 class Load:
@@ -57,7 +59,10 @@ class Load:
         Raises:
             WorkerError: if the server does not answer with success.
         """
-        for _ in range(plan.repeats):
+        started = time.monotonic()
+        for number in range(plan.rounds):
+            if number > 0 and time.monotonic() - started > plan.seconds:
+                return
             for size in (s for s in _PREFILLS if s <= plan.largest_prompt):
                 prompt = self.prompt(size)
                 self.ask([prompt], 3)

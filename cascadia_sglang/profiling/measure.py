@@ -23,6 +23,8 @@ from cascadia_sglang.profiling.steps import read_steps
 from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER
 
 _ASKED, _WIDTH = 96, 8
+_SECONDS = 20.0
+_QUICK_ROWS = (1, 8, 32)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -31,7 +33,7 @@ def measure(cascade: Path, flags: Sequence[str], *, quick: bool) -> Profile:
 
     Args:
         flags: further flags of SGLang for the server.
-        quick: one repetition of small sizes.
+        quick: few, small sizes.
 
     Raises:
         ConfigError: if the cascade file cannot be served.
@@ -83,10 +85,11 @@ def _plan(limits: EngineLimits, tier: TierConfig, quick: bool) -> Plan:
     largest = min(context // 2, limits.kv_tokens // 2, 128 if quick else 4096)
     rows = [count for count in _ROWS if count <= limits.max_running_requests]
     return Plan(
-        rows=rows[:3] if quick else rows,
+        rows=[count for count in _QUICK_ROWS if count in rows] if quick else rows,
         largest_prompt=largest,
         most_tokens=min(8192, limits.kv_tokens // 2),
-        repeats=2 if quick else 4,
+        rounds=2 if quick else 4,
+        seconds=_SECONDS,
     )
 
 

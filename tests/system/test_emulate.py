@@ -1,11 +1,14 @@
 """Two real workers on one emulated device: each is half as fast as the device."""
 
 import json
+import statistics
 import threading
 import time
 
 import pytest
 
+from cascadia_sglang.profiling.steps import read_steps
+from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER
 from tests.system.serving import start
 
 pytestmark = pytest.mark.sglang
@@ -28,7 +31,14 @@ def test_two_workers_on_one_device_serve_half_each(tmp_path):
     }
     planner = {"emulate": str(profile), "gpu_budget": 1}
     cascade.write_text(json.dumps({"version": 1, "tiers": [tier], "planner": planner}))
-    server = start(tmp_path, "--plugin", "cascadia", "--cascade-config", str(cascade))
+    server = start(
+        tmp_path,
+        "--plugin",
+        "cascadia",
+        "--cascade-config",
+        str(cascade),
+        environment={STEP_LOG_FOLDER: str(tmp_path)},
+    )
     steps_per_s: list[float] = []
 
     def ask(prompt: str) -> None:
@@ -54,6 +64,10 @@ def test_two_workers_on_one_device_serve_half_each(tmp_path):
     finally:
         server.stop()
     assert busy == [1, 1]
+    # The workers' own log of their steps says the same.
+    steps = [step for step in read_steps(tmp_path, "only").steps if step.is_decode]
+    assert len(steps) >= TOKENS - 2
+    assert 2 * STEP_MS <= 1000 * statistics.median(step.seconds for step in steps) < 2.5 * STEP_MS
     half = 1000 / STEP_MS / 2
     assert len(steps_per_s) == 2
     for rate in steps_per_s:

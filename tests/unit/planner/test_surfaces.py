@@ -16,6 +16,7 @@ from cascadia_sglang.planner.surfaces import (
     Surface,
     build_surface,
     isotonic,
+    latency_by_share,
     latency_table,
 )
 from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
@@ -82,6 +83,13 @@ def test_a_table_has_the_best_shape_for_every_number_of_gpus():
     assert list(table) == list(range(2, 9))
     latencies = [choice.latency_s for choice in table.values()]
     assert latencies == sorted(latencies, reverse=True)
+
+
+def test_a_curve_by_share_ends_where_its_gpus_are_full():
+    curves = latency_by_share([_flat(2, 5.0, 1.0), _flat(4, 12.0, 0.4)], 10.0, 4, points=10)
+    assert list(curves) == [2, 3, 4]
+    assert [share for share, _ in curves[2]] == [0.1, 0.2, 0.3, 0.4]
+    assert curves[4] == [(index / 10, 0.4) for index in range(1, 11)]
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=12))
