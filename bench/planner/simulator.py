@@ -33,7 +33,7 @@ import yaml
 from bench.harness.client import send_all
 from bench.harness.estimates import Estimate
 from bench.harness.load import questions, requests
-from bench.harness.rows import RESULTS, Row, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
 from bench.planner.observed import observe, replay
 from bench.planner.report import report
 from cascadia_sglang.planner.profile import HostTimes, Profile, load_profile
@@ -49,7 +49,7 @@ FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
 LOADS = (0.3, 0.6, 0.75)
 RUNS = 5
 RUN_S = 8.0
-FEWEST = 80
+FEWEST = 50
 SEED = 70_000
 # Student's t for five runs.
 T_95 = 2.776
@@ -122,7 +122,7 @@ def saturation_per_s(arm: Arm, count: int) -> float:
 
 def cells(arm: Arm, smoke: bool) -> Iterator[Cell]:
     """Every load of an arm."""
-    most = saturation_per_s(arm, 64 if smoke else 384)
+    most = saturation_per_s(arm, 64 if smoke else 192)
     print(f"{arm.name}: carries {most:.1f}/s", file=sys.stderr, flush=True)
     for index, load in enumerate(LOADS):
         rate = load * most
@@ -208,51 +208,43 @@ def main() -> None:
             for cell in cells(arm, args.smoke):
                 print(report([cell]), file=sys.stderr, flush=True)
                 found.append(cell)
-    rows: list[Row] = []
-    for cell in found:
-        case = f"{cell.arm}, {100 * cell.load:.0f} % of saturation"
-        half = cell.half_width * float(np.mean(cell.real_p95_ms))
-        mean = float(np.mean(cell.real_p95_ms))
-        told = (
-            (
-                "real",
-                "e2e_p95",
-                "ms",
-                Estimate(p50=mean, low95=mean - half, high95=mean + half, n=RUNS),
-            ),
-            ("real", "e2e_p50", "ms", Estimate(p50=float(np.mean(cell.real_p50_ms)), n=RUNS)),
-            (
-                "simulated",
-                "e2e_p95",
-                "ms",
-                Estimate(p50=float(np.mean(cell.simulated_p95_ms)), n=RUNS),
-            ),
-            (
-                "simulated",
-                "e2e_p50",
-                "ms",
-                Estimate(p50=float(np.mean(cell.simulated_p50_ms)), n=RUNS),
-            ),
-            ("simulated/real - 1", "e2e_p95", "1", Estimate(p50=cell.error, n=RUNS)),
-            ("allowed", "e2e_p95", "1", Estimate(p50=cell.allowed, n=RUNS)),
-            ("real", "rate", "1/s", Estimate(p50=cell.rate_per_s, n=RUNS)),
-            ("real", "requests", "1", Estimate(p50=cell.requests, n=RUNS)),
-        )
-        for variant, metric, unit, value in told:
-            rows.append(
-                make_row(
-                    facts,
-                    bench=BENCH,
-                    case=case,
-                    variant=variant,
-                    metric=metric,
-                    unit=unit,
-                    value=value,
-                )
-            )
+                if not args.smoke:
+                    save_rows(RESULTS / "simulator.csv", rows_of(cell, facts))
     print(report(found))
-    if not args.smoke:
-        save_rows(RESULTS / "simulator.csv", rows)
+
+
+def rows_of(cell: Cell, facts: Facts) -> list[Row]:
+    """Every number of a cell."""
+    real_ms = float(np.mean(cell.real_p95_ms))
+    half_ms = cell.half_width * real_ms
+    runs = len(cell.real_p95_ms)
+    real = Estimate(p50=real_ms, low95=real_ms - half_ms, high95=real_ms + half_ms, n=runs)
+
+    def plain(value: float) -> Estimate:
+        return Estimate(p50=value, n=runs)
+
+    told = (
+        ("real", "e2e_p95", "ms", real),
+        ("real", "e2e_p50", "ms", plain(float(np.mean(cell.real_p50_ms)))),
+        ("simulated", "e2e_p95", "ms", plain(float(np.mean(cell.simulated_p95_ms)))),
+        ("simulated", "e2e_p50", "ms", plain(float(np.mean(cell.simulated_p50_ms)))),
+        ("simulated/real - 1", "e2e_p95", "1", plain(cell.error)),
+        ("allowed", "e2e_p95", "1", plain(cell.allowed)),
+        ("real", "rate", "1/s", plain(cell.rate_per_s)),
+        ("real", "requests", "1", plain(cell.requests)),
+    )
+    return [
+        make_row(
+            facts,
+            bench=BENCH,
+            case=f"{cell.arm}, {100 * cell.load:.0f} % of saturation",
+            variant=variant,
+            metric=metric,
+            unit=unit,
+            value=value,
+        )
+        for variant, metric, unit, value in told
+    ]
 
 
 if __name__ == "__main__":

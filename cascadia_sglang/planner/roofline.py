@@ -56,6 +56,8 @@ class ModelShape:
     Attributes:
         parameters: that lie in memory; `active` of them work on each token.
         kv_bytes: of a token's keys and values.
+        kv_shards: parallel ranks that these can be divided among; 1 for latent attention, where
+            every rank holds them whole.
         weight_bytes: of a parameter.
     """
 
@@ -66,6 +68,7 @@ class ModelShape:
     parameters: float
     active: float
     kv_bytes: float
+    kv_shards: int
     weight_bytes: float
 
 
@@ -132,6 +135,7 @@ def shape_of_config(data: Mapping[str, Any]) -> ModelShape:
         parameters=float(layers * attention + first_dense * dense + rest * own + tables),
         active=float(layers * attention + first_dense * dense + rest * active + embedding),
         kv_bytes=kv_bytes,
+        kv_shards=1 if latent else kv_heads,
         weight_bytes=bits / 8,
     )
 
@@ -143,8 +147,9 @@ def fits(shape: ModelShape, gpu: Gpu, tp: int, pp: int) -> bool:
 
 def kv_tokens(shape: ModelShape, gpu: Gpu, tp: int, pp: int) -> int:
     """Tokens of the KV cache of tp x pp devices after the weights; 0 where these do not fit."""
-    room = tp * pp * gpu.memory_gb * 1e9 * MEMORY_FOR_WORKER - shape.parameters * shape.weight_bytes
-    return max(0, int(room / shape.kv_bytes))
+    weights = shape.parameters * shape.weight_bytes / (tp * pp)
+    room = gpu.memory_gb * 1e9 * MEMORY_FOR_WORKER - weights
+    return max(0, int(room / (shape.kv_bytes / (pp * min(tp, shape.kv_shards)))))
 
 
 def roofline_times(shape: ModelShape, gpu: Gpu, tp: int, pp: int) -> StepTimes:
@@ -167,7 +172,7 @@ def roofline_times(shape: ModelShape, gpu: Gpu, tp: int, pp: int) -> StepTimes:
     return StepTimes(
         decode_ms=[(rows, 1e3 * seconds(rows)) for rows in ROWS],
         prefill_ms=[(tokens, 1e3 * seconds(tokens)) for tokens in TOKENS],
-        decode_context_us=1e6 * shape.kv_bytes / bandwidth,
+        decode_context_us=1e6 * shape.kv_bytes / (bandwidth * min(tp, shape.kv_shards) / tp),
         prefill_context_ns=1e9 * attention_flops / flops,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import http.client
 import os
 import signal
@@ -13,6 +14,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
 START_S = 180.0
 STOP_S = 30.0
 
@@ -30,7 +33,7 @@ def running_server(
     """Serve while the block runs; yields the port once the server answers.
 
     The server has a session of its own, so that whatever it started ends with it, and nothing
-    else does.
+    else does. It is asked to end where this process is killed.
 
     Args:
         arguments: of the module, without the port.
@@ -49,13 +52,23 @@ def running_server(
     command = [sys.executable, "-m", module, *arguments, "--port", str(port)]
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, env=all_of_it, stdout=out, stderr=out, start_new_session=True
+            command,
+            env=all_of_it,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
     try:
         _wait_until_ready(process, port, log)
         yield port
     finally:
         _stop(process)
+
+
+def _end_with_parent() -> None:
+    """In the child: be asked to end when the process that measures is killed."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _check_free(port: int) -> None:

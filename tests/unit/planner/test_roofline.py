@@ -82,6 +82,16 @@ def test_what_memory_is_left_holds_the_cache():
     assert kv_tokens(shape, GPUS["H100"], 4, 1) == pytest.approx(428_000, rel=0.01)
 
 
+def test_a_latent_cache_is_held_whole_by_every_rank():
+    shape = shape_of_config(DEEPSEEK_V3)
+    eight, sixteen = (kv_tokens(shape, GPUS["H200"], tp, 1) for tp in (8, 16))
+    # 124 GB a device less its part of 671 GB, over 70,272 bytes a token.
+    assert eight == pytest.approx((141e9 * 0.88 - 671e9 / 8) / 70_272, rel=0.02)
+    assert sixteen < 2 * eight + 1e6
+    times = [roofline_times(shape, GPUS["H200"], tp, 1) for tp in (8, 16)]
+    assert times[0].decode_context_us == pytest.approx(times[1].decode_context_us)
+
+
 def test_a_model_that_does_not_fit_is_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(LLAMA_70B))
     with pytest.raises(ConfigError, match=r"tier big: 141\.1 GB of weights do not fit 1 x 1 L40S"):
