@@ -81,7 +81,10 @@ def prefix_ids(prompts: Sequence[str], tokens: Sequence[int]) -> list[list[int]]
     """An id for every prefix; the ladder's tokens are characters and, at the end, a marker."""
     known: dict[str, int] = {}
     return [
-        [known.setdefault(prompt[:end], len(known)) for end in range(1, min(len(prompt), count))]
+        [
+            known.setdefault(prompt[:end], len(known))
+            for end in range(1, min(len(prompt), count - 1) + 1)
+        ]
         for prompt, count in zip(prompts, tokens, strict=True)
     ]
 
