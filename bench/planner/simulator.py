@@ -10,7 +10,7 @@ With --emulated the tiers run on emulated devices (bench/planner/emulated.yaml),
 are known and the workers do not disturb each other.
 
 Example:
-    python -m bench.planner.simulator --arm small              # writes bench/results/simulator.*
+    python -m bench.planner.simulator --arm small              # writes bench/results/simulator.csv
     python -m bench.planner.simulator --emulated
     python -m bench.planner.simulator --emulated --smoke       # a few requests; writes nothing
 """

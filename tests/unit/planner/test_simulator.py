@@ -144,6 +144,12 @@ def test_half_a_device_takes_twice_as_long():
     assert _e2e_s([0, 9], [3, 3], _tier(share=0.5)) == pytest.approx([0.24, 0.24])
 
 
+def test_the_stages_of_a_pipeline_have_a_batch_each():
+    tier = _tier(stages=2, is_blocking=True, max_running_requests=2)
+    # Both have a lane; the third waits for the first to end.
+    assert _e2e_s([0, 0, 0.01, 50], [3, 3, 3, 1], tier)[:3] == pytest.approx([0.12, 0.12, 0.23])
+
+
 def test_a_prompt_that_does_not_fit_is_refused_and_counts_against_attainment():
     load = build_workload([0, 1, 2], [10, 20_000, 10], [5, 5, 5])
     outcome = simulate(load, direct_paths(load), [_tier()])
@@ -212,7 +218,6 @@ LOADS = st.fixed_dictionaries(
         "chunked_prefill_tokens": st.sampled_from([None, 16, 64]),
         "is_blocking": st.booleans(),
         "replicas": st.integers(1, 3),
-        "stages": st.integers(1, 1),
         "cores": st.sampled_from([0.0, 1.0, 2.0]),
         "block": st.sampled_from([1, 8, 32]),
     }
@@ -263,9 +268,10 @@ def test_no_request_is_lost_and_no_work_either(load):
     assert tokens <= rows
     if retracted == 0:
         assert rows <= tokens + int(visited.sum()) * 2 + chunks + len(workload)
-    # Nothing is faster than on idle replicas, nor than its own steps alone.
-    floor_s = 0.004 + paths.tokens_RT[:, 0] * 0.0 + 0.005
-    assert (outcome.e2e_s_R >= floor_s - 1e-9).all()
+    # Nothing is faster than the shortest steps of its own, the front's work and the wire.
+    steps_s = ((0.005 + 0.010 * (paths.tokens_RT - 1)) * visited).sum(axis=1)
+    host_s = 0.002 + 0.002 * visited.sum(axis=1) + 0.001 * (visited.sum(axis=1) - 1)
+    assert (outcome.e2e_s_R >= steps_s + host_s - 1e-9).all()
 
 
 @settings(max_examples=30, deadline=None)
