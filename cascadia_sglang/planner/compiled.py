@@ -10,7 +10,7 @@ import numba
 F = TypeVar("F", bound=Callable[..., Any])
 
 # What a compiled function of the simulator may be made of.
-_SOURCES = ("admission", "batching", "events", "prefix_cache", "world")
+_SOURCES = ("admission", "batching", "compiled", "events", "prefix_cache", "world")
 
 
 def _stamp() -> str:
@@ -31,7 +31,7 @@ def compiled(function: F) -> F:
     """
     made: Any = numba.njit(cache=True, error_model="numpy", _nrt=False)(function)
     # Code that was compiled with another version of what it calls is not taken up again.
-    kept = getattr(made, "_cache", None)
+    kept: Any = getattr(made, "_cache", None)
     if hasattr(kept, "_cache_file"):
         kept._cache_file._source_stamp = _STAMP
     result: F = made
