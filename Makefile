@@ -86,13 +86,15 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.serving.compare
 	$(python) -m bench.serving.picture
 	$(python) -m bench.serving.first_token
-	$(python) -m bench.serving.step_times
 	$(python) -m bench.planner.solver
 	$(python) -m bench.planner.sample
 	$(python) -m bench.planner.routing --ladder
 	$(python) -m bench.entry.latency
 	$(python) -m bench.entry.ladder fit
 	$(python) -m bench.entry.ladder serve
+	$(python) -m bench.planner.speed
+	$(python) -m bench.planner.simulator --emulated
+	$(python) -m bench.planner.simulator
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
@@ -101,9 +103,10 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.serving.first_token --smoke
 	$(python) -m bench.router.judge_cost --smoke
 	$(python) -m bench.serving.compare --smoke
-	$(python) -m bench.serving.step_times --smoke
 	$(python) -m bench.planner.solver --smoke
 	$(python) -m bench.planner.routing --smoke
 	$(python) -m bench.entry.latency --smoke
 	$(python) -m bench.entry.routing --smoke
 	$(python) -m bench.entry.routing --router encoder --smoke
+	$(python) -m bench.planner.speed --smoke
+	$(python) -m bench.planner.simulator --emulated --smoke

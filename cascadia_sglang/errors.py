@@ -7,6 +7,7 @@ CascadiaError
 │   └── PlanTimeoutError      the time limit came before any plan
 ├── PatchError         a patch did not take on this SGLang
 ├── RequestError       what the client sent cannot be served
+├── WorkloadError      a trace, a window or a sample that says too little to plan by
 └── WorkerError        a worker did not start
     ├── WorkerLostError         it ended, hung or failed while it ran an attempt
     ├── WorkerUnavailableError  a tier has none that accepts attempts
@@ -55,6 +56,10 @@ class RequestError(CascadiaError):
         super().__init__(message)
         self.status = status
         self.param = param
+
+
+class WorkloadError(CascadiaError):
+    """A trace, a window or a sample that says too little to plan by."""
 
 
 class WorkerError(CascadiaError):

@@ -1,1 +1,1 @@
-"""Benches of the planner: the solver's speed, and what its routing methods find."""
+"""Benches of the planner: its solver, its searches of thresholds, its simulator."""

@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-NAMES = ("calibration", "cascade", "no-plan", "plan", "problem", "profile")
+NAMES = ("calibration", "cascade", "no-plan", "plan", "problem", "profile", "setup")
 
 
 def read_schema(name: str) -> str:

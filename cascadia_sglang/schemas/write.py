@@ -14,15 +14,17 @@ from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.planner.plan import NoPlan, Plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.profile import Profile
+from cascadia_sglang.planner.setup import Setup
 
 # A file, its struct, and the version of what it may hold.
 _STRUCTS: dict[str, tuple[type[msgspec.Struct], int]] = {
-    "calibration": (Calibration, 1),
+    "calibration": (Calibration, 2),
     "cascade": (CascadeConfig, 1),
     "no-plan": (NoPlan, 1),
     "plan": (Plan, 1),
     "problem": (Problem, 1),
     "profile": (Profile, 1),
+    "setup": (Setup, 1),
 }
 
 
