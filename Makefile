@@ -18,7 +18,7 @@ sources := cascadia_sglang kernels patches tests bench
 key := $(shell sed '/^\[tool\.ruff\]/,$$d' pyproject.toml | cat - constraints.txt | sha256sum | cut -c 1-16)
 installed := $(VENV)/.installed-$(key)
 
-.PHONY: help env key lock docs serve test check type test-gpu bench bench-smoke
+.PHONY: help env key lock docs serve test check type test-gpu bench bench-smoke bench-gpu
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,9 +68,15 @@ type: env  ## strict types of the three packages
 	$(python) -m mypy
 
 # On a CUDA machine that has torch, triton and pytest; no environment is made.
+test-gpu bench-gpu: export PYTHONPATH := .:kernels
+
 test-gpu:  ## kernel tests on a CUDA device, with PYTHON as it is
-	PYTHONPATH=kernels $(PYTHON) -m pytest -c /dev/null --rootdir . -p no:cacheprovider \
+	$(PYTHON) -c 'import torch, sys; torch.cuda.is_available() or sys.exit("torch sees no CUDA device")'
+	$(PYTHON) -m pytest -c /dev/null --rootdir . -p no:cacheprovider \
 		-o markers="gpu: needs a CUDA device" --import-mode=importlib -m gpu tests/kernels
+
+bench-gpu: test-gpu  ## kernel bench on a CUDA device, after its tests; results go to bench/results
+	$(PYTHON) -m bench.kernel.run $(ARGS)
 
 bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.router.overhead
@@ -80,10 +86,15 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.serving.compare
 	$(python) -m bench.serving.picture
 	$(python) -m bench.serving.first_token
-	$(python) -m bench.serving.step_times
+	$(python) -m bench.planner.solver
+	$(python) -m bench.planner.sample
+	$(python) -m bench.planner.routing --ladder
 	$(python) -m bench.entry.latency
 	$(python) -m bench.entry.ladder fit
 	$(python) -m bench.entry.ladder serve
+	$(python) -m bench.planner.speed
+	$(python) -m bench.planner.simulator --emulated
+	$(python) -m bench.planner.simulator
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
@@ -92,8 +103,10 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.serving.first_token --smoke
 	$(python) -m bench.router.judge_cost --smoke
 	$(python) -m bench.serving.compare --smoke
-	$(python) -m bench.serving.step_times --smoke
+	$(python) -m bench.planner.solver --smoke
+	$(python) -m bench.planner.routing --smoke
 	$(python) -m bench.entry.latency --smoke
 	$(python) -m bench.entry.routing --smoke
 	$(python) -m bench.entry.routing --router encoder --smoke
-	$(python) -m bench.entry.ladder serve --smoke
+	$(python) -m bench.planner.speed --smoke
+	$(python) -m bench.planner.simulator --emulated --smoke

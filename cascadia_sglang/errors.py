@@ -2,8 +2,12 @@
 
 CascadiaError
 ├── ConfigError        what the operator wrote cannot be served
+├── PlanError          no plan comes out
+│   ├── InfeasiblePlanError   no plan keeps the budget and the quality floor
+│   └── PlanTimeoutError      the time limit came before any plan
 ├── PatchError         a patch did not take on this SGLang
 ├── RequestError       what the client sent cannot be served
+├── WorkloadError      a trace, a window or a sample that says too little to plan by
 └── WorkerError        a worker did not start
     ├── WorkerLostError         it ended, hung or failed while it ran an attempt
     ├── WorkerUnavailableError  a tier has none that accepts attempts
@@ -19,6 +23,28 @@ class ConfigError(CascadiaError):
     """A cascade file, flag or calibration that cannot be served."""
 
 
+class PlanError(CascadiaError):
+    """A problem that gives no plan."""
+
+
+class InfeasiblePlanError(PlanError):
+    """No plan keeps the budget and the quality floor.
+
+    Attributes:
+        tier: that lacks GPUs; None where the reason is another.
+        lacks_gpus: how many more it needs than are left to it.
+    """
+
+    def __init__(self, message: str, tier: str | None = None, lacks_gpus: int = 0) -> None:
+        super().__init__(message)
+        self.tier = tier
+        self.lacks_gpus = lacks_gpus
+
+
+class PlanTimeoutError(PlanError):
+    """The time limit came before any plan was found."""
+
+
 class PatchError(CascadiaError):
     """A patch that did not take, or an SGLang whose seams differ."""
 
@@ -30,6 +56,10 @@ class RequestError(CascadiaError):
         super().__init__(message)
         self.status = status
         self.param = param
+
+
+class WorkloadError(CascadiaError):
+    """A trace, a window or a sample that says too little to plan by."""
 
 
 class WorkerError(CascadiaError):

@@ -1,6 +1,6 @@
 """The demo with a predicted entry: its entry model, fitted here, and the cascade that uses it.
 
-    python -m bench.entry.ladder fit       # writes bench/ladder/entry.json and rows
+    python -m bench.entry.ladder fit       # writes bench/entry/cache/entry.json and rows
     python -m bench.entry.ladder serve     # the cascade with entry first and predicted, in turn
     python -m bench.entry.ladder serve --smoke     # a few prompts; writes nothing
 
@@ -48,8 +48,8 @@ SEED = 1
 SERVE_SEED = 20_361
 NGRAMS, BITS = 3, 12  # of characters
 CONFIG = LADDER / "cascade.yaml"
-MODEL = LADDER / "entry.json"
 CACHE = Path(__file__).parent / "cache"  # not in git
+MODEL = CACHE / "entry.json"
 
 
 def tier_costs() -> list[float]:
@@ -187,6 +187,8 @@ def main() -> None:
     if args.step == "fit":
         save_rows(RESULTS / "entry.csv", fit_demo(args.rows, facts))
         return
+    if not MODEL.exists():
+        raise SystemExit(f"{MODEL} is missing: run the step `fit` first")
     count, block = (64, 32) if args.smoke else (args.prompts, args.block)
     arms = serve(questions(SERVE_SEED, count), block, args.concurrency, args.port)
     case = f"{CONFIG.relative_to(LADDER.parents[1])}, concurrency {args.concurrency}"

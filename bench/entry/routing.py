@@ -1,7 +1,7 @@
 """The entry model on RouteLLM's evaluation sets, beside RouteLLM's published numbers.
 
     python -m bench.entry.routing --gsm8k routing_gsm8k.jsonl --mmlu routing_mmlu.jsonl
-    python -m bench.entry.routing … --router encoder --seeds 2     # the transformer instead
+    python -m bench.entry.routing … --router encoder     # the transformer instead
 
 `bench/entry/sets.py` says where to get the files. In a set: fitted on a random half of it, tested
 on the other, for several seeds. Across sets: fitted on the whole of one, tested on the other.
@@ -84,6 +84,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--gsm8k", type=Path)
     parser.add_argument("--mmlu", type=Path)
     parser.add_argument("--router", choices=tuple(ROUTERS), default="entry")
+    parser.add_argument("--fit-on", nargs="+", choices=("mmlu", "gsm8k"), default=["mmlu", "gsm8k"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2, help="of the encoder's training")
     parser.add_argument("--smoke", action="store_true", help="on invented answers; writes nothing")
@@ -102,7 +103,8 @@ def main() -> None:
         raise SystemExit("needed: --gsm8k and --mmlu; bench/entry/sets.py says where to get them")
     mmlu, gsm8k = load_set(args.mmlu), load_set(args.gsm8k)
     facts = facts_of_this_run("bench.entry.routing")
-    for one, other in ((mmlu, gsm8k), (gsm8k, mmlu)):
+    pairs = {"mmlu": (mmlu, gsm8k), "gsm8k": (gsm8k, mmlu)}
+    for one, other in (pairs[name] for name in args.fit_on):
         for case, found in (
             (f"{one.name}, half to half", within(one, needs_of, args.seeds)),
             (f"{one.name} to {other.name}", across(one, other, needs_of)),

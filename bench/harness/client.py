@@ -116,6 +116,54 @@ async def _send_all(port: int, requests: Sequence[bytes], concurrency: int) -> R
     return Round(replies=[reply for reply in replies if reply is not None], seconds=seconds)
 
 
+def send_at(port: int, requests: Sequence[bytes], at_s: Sequence[float], width: int = 256) -> Round:
+    """Send each request at its time, however many are under way: an open loop.
+
+    Latencies count from the time a request was due, so that a client that falls behind shows.
+
+    Args:
+        at_s: seconds from the start, rising.
+        width: connections; a request that finds none waits for one.
+
+    Raises:
+        RuntimeError: for a reply that is not 200, or a closed connection.
+    """
+    sent = uvloop.run(_send_at(port, requests, at_s, width))
+    for reply in sent.replies:
+        if reply.status != 200:
+            raise RuntimeError(f"port {port} answered {reply.raw[:2000]!r}")
+    return sent
+
+
+async def _send_at(
+    port: int, requests: Sequence[bytes], at_s: Sequence[float], width: int
+) -> Round:
+    loop = asyncio.get_running_loop()
+    idle: asyncio.Queue[_Connection] = asyncio.Queue()
+    transports = []
+    for _ in range(min(width, len(requests))):
+        transport, connection = await loop.create_connection(_Connection, "127.0.0.1", port)
+        transports.append(transport)
+        idle.put_nowait(connection)
+    started = time.perf_counter()
+
+    async def one(request: bytes, due: float) -> Reply:
+        await asyncio.sleep(max(0.0, started + due - time.perf_counter()))
+        connection = await idle.get()
+        raw = await connection.exchange(request)
+        ended = time.perf_counter()
+        first_s = connection.first_byte_at - started - due
+        idle.put_nowait(connection)
+        return Reply(raw=raw, seconds=ended - started - due, first_byte_s=first_s)
+
+    pairs = zip(requests, at_s, strict=True)
+    replies = await asyncio.gather(*(one(request, due) for request, due in pairs))
+    seconds = time.perf_counter() - started
+    for transport in transports:
+        transport.close()
+    return Round(replies=list(replies), seconds=seconds)
+
+
 class _Connection(asyncio.Protocol):
     """One keep-alive connection; one exchange at a time."""
 

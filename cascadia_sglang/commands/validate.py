@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cascadia_sglang.cascade_file import load_cascade
 from cascadia_sglang.entry.model import configured_entry
-from cascadia_sglang.judge.calibration import load_calibration
+from cascadia_sglang.judge.calibration import load_calibrations
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,9 +23,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: names the place and what is allowed.
     """
     config = load_cascade(args.cascade)
-    for tier in config.tiers:
-        if tier.calibration is not None:
-            load_calibration(Path(tier.calibration))
+    load_calibrations(config.calibrations())
     configured_entry(config)
     print(f"{args.cascade} is valid: {', '.join(tier.name for tier in config.tiers)}")
     return 0

@@ -4,7 +4,6 @@ SGLang calls the observer around the sampler, and `consume` of what it returns i
 once the step's tokens are committed.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cascadia_kernels import RowStatistics, fold_sampled, row_statistics
+from cascadia_kernels import RowStatistics, fold_sampled, row_statistics, row_summary, warm_up
 from cascadia_sglang.judge.host_step import fold_host_step, host_statistics
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.state import StateRow, StateTable
@@ -24,9 +23,22 @@ if TYPE_CHECKING:
     from sglang.srt.sampling.sampling_batch_info import SamplingBatchInfo
 
 
-def build_observer(judge: Judge, device: str) -> "HostObserver | DeviceObserver":
-    """The observer for a model runner on this device."""
-    return HostObserver(judge) if device == "cpu" else DeviceObserver(judge)
+def build_observer(
+    judge: Judge, device: str, columns: int | None = None
+) -> "HostObserver | DeviceObserver":
+    """The observer for a model runner on this device, its kernels compiled.
+
+    Args:
+        columns: the vocabulary that the kernels are compiled for; None to compile at first use.
+    """
+    if device == "cpu":
+        return HostObserver(judge)
+    if columns is not None:
+        try:
+            warm_up(device, columns)
+        except Exception as error:  # noqa: BLE001  answers without a score beat no worker
+            judge.report_failure(error)
+    return DeviceObserver(judge)
 
 
 class HostObserver:
@@ -142,7 +154,8 @@ class DeviceObserver:
             forced_B = None
             if sampling_info.grammar_mask is not None:
                 mask_BW = sampling_info.grammar_mask.vocab_mask
-                forced_B = forced_rows(mask_BW, statistics.best_ids_BK[:, 0])
+                top1_ids_B = row_summary(statistics, temperature_B).best_ids_BK[:, 0]
+                forced_B = forced_rows(mask_BW, top1_ids_B)
             return _Observed(
                 statistics=statistics,
                 logits_BV=logits,
@@ -156,13 +169,11 @@ class DeviceObserver:
 
     def after_sample(self, state: _Observed, token_ids: torch.Tensor) -> "DeviceStep | None":
         try:
-            probability_B = None
-            if state.temperature_B is not None:
-                ids_B1 = token_ids.to(torch.int64).unsqueeze(-1)
-                probability_B = state.logits_BV.gather(-1, ids_B1).squeeze(-1)
-                if state.changed_B is not None:
-                    probability_B.masked_fill_(state.changed_B, math.nan)
-            values = fold_sampled(state.statistics, token_ids, probability_B, state.temperature_B)
+            # Where it sampled, the sampler left its probabilities in the buffer.
+            probability_BV = None if state.temperature_B is None else state.logits_BV
+            values = fold_sampled(
+                state.statistics, token_ids, probability_BV, state.temperature_B, state.changed_B
+            )
             return DeviceStep(values, state.forced_B, self._judge)
         except Exception as error:  # noqa: BLE001
             self._judge.report_failure(error)

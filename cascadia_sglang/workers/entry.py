@@ -2,6 +2,7 @@
 
 import os
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import setproctitle
@@ -13,6 +14,7 @@ from sglang.srt.server_args import ServerArgs
 from cascadia_patches.registry import (
     JUDGE_PATCHES,
     PACE_PATCHES,
+    STEP_LOG_PATCHES,
     WORKER_PATCHES,
     apply_patches,
 )
@@ -20,6 +22,7 @@ from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.messages import WorkerSpec
 from cascadia_sglang.workers.heart import start_heart
 from cascadia_sglang.workers.pace import Pace
+from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER, StepLog
 
 
 def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> None:
@@ -39,6 +42,9 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
         apply_patches(JUDGE_PATCHES, Judge.from_spec(spec.judge))
     if spec.pace is not None:
         apply_patches(PACE_PATCHES, Pace.from_spec(spec.pace))
+    if spec.environment.get(STEP_LOG_FOLDER):
+        folder = Path(spec.environment[STEP_LOG_FOLDER])
+        apply_patches(STEP_LOG_PATCHES, StepLog(folder, spec.worker_id))
     run_scheduler_process(server_args, *arguments)
 
 

@@ -7,13 +7,14 @@ the speed of the device is the profile's.
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.planner.profile import StepTimes, load_profile
 from cascadia_sglang.workers.arguments import pool_specs
+from cascadia_sglang.workers.batch_shape import BatchShape, shape_of
 
 T = TypeVar("T")
 
@@ -55,14 +56,22 @@ class Pace:
         """Load the step times of the worker's tier."""
         return cls(load_profile(Path(spec.profile)).tiers[spec.tier], spec.share)
 
-    def step_s(self, is_decode: bool, size: int) -> float:
-        """Seconds a forward takes: of `size` rows that decode, or of `size` tokens of prompts."""
-        whole = self._times.decode_s(size) if is_decode else self._times.prefill_s(size)
+    def step_s(self, shape: BatchShape) -> float:
+        """Seconds that a batch of this shape takes."""
+        if shape.is_decode:
+            whole = self._times.decode_s(shape.rows, shape.context_tokens)
+        else:
+            whole = self._times.prefill_s(shape.tokens, shape.rows, shape.context_pairs)
         return whole / self._share
 
-    def run(self, forward: Callable[[], T], is_decode: bool, size: int) -> T:
-        """Run a forward and sleep for what is left of its time; a slower host adds nothing."""
+    def run(self, forward: Callable[[], T], batch: Any) -> T:
+        """Run a batch's forward and sleep for what is left of its time; a slower host adds nothing.
+
+        Args:
+            batch: SGLang's `ScheduleBatch`.
+        """
         started = time.monotonic()
+        seconds = self.step_s(shape_of(batch))
         result = forward()
-        time.sleep(max(0.0, started + self.step_s(is_decode, size) - time.monotonic()))
+        time.sleep(max(0.0, started + seconds - time.monotonic()))
         return result

@@ -30,3 +30,82 @@ def reference_logprob(logits: list[float], token_id: int) -> float:
 def _logsumexp(values: list[float]) -> float:
     largest = max(values)
     return largest + math.log(sum(math.exp(x - largest) for x in values))
+
+
+def reference_state(steps: list[list[float]], tail_window: int) -> list[float]:
+    """The state after some steps, each in the order of STEP_VALUES; no forced step."""
+    logprobs, entropies, margins, certainties, known = (
+        list(column) for column in zip(*steps, strict=True)
+    )
+    tail = [0.0] * tail_window
+    for index, logprob in enumerate(logprobs):
+        tail[index % tail_window] = logprob
+    return [
+        float(len(steps)),
+        sum(logprobs),
+        sum(entropies),
+        sum(margins),
+        sum(certainties),
+        sum(known),
+        min(logprobs),
+        min(margins),
+        min(certainties),
+        max(entropies),
+        *tail,
+        0.0,
+    ]
+
+
+def reference_score(
+    state: list[float],
+    prompt_tokens: int,
+    truncated: bool,
+    weights: list[float],
+    bias: float,
+    tail_window: int,
+    logit_limit: float,
+) -> float:
+    """Score of one state, `judge_score`'s features written out."""
+
+    def logit_of_log(logprob: float) -> float:
+        if logprob >= 0.0:
+            return logit_limit
+        odds = logprob - math.log(-math.expm1(logprob))
+        return max(-logit_limit, min(logit_limit, odds))
+
+    count, forced = state[0], state[-1]
+    features = [
+        state[1] / count,
+        state[6],
+        state[1],
+        logit_of_log(state[1]),
+        logit_of_log(state[6]),
+        sum(state[10 : 10 + tail_window]) / min(count, tail_window),
+        state[2] / count,
+        state[9],
+        state[3] / count,
+        state[7],
+        state[4] / count,
+        state[8],
+        math.log(count + forced),
+        math.log1p(prompt_tokens),
+        float(truncated),
+        forced / (count + forced),
+    ]
+    odds = bias + sum(w * x for w, x in zip(weights, features, strict=True))
+    return 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, odds))))
+
+
+def reference_probe(
+    hidden: list[float], parameters: tuple[torch.Tensor, ...], epsilon: float
+) -> float:
+    """`hidden_probe` of one hidden state; parameters in the order of ProbeWeights."""
+    norm_weight, norm_bias, first, first_bias, second, second_bias = (
+        parameter.double().cpu() for parameter in parameters
+    )
+    row = torch.tensor(hidden, dtype=torch.float64)
+    centred = row - row.mean()
+    normed = centred / math.sqrt(centred.square().mean().item() + epsilon)
+    inner = (normed * norm_weight + norm_bias) @ first + first_bias
+    odds = (inner * torch.sigmoid(inner)) @ second + second_bias
+    return float(torch.sigmoid(odds))

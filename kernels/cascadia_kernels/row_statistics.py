@@ -1,48 +1,76 @@
-"""What one row of next-token logits says about the model's certainty, in one pass over the row.
+"""What one row of next-token logits says about the model's certainty, in one read of the row.
 
-Shape legend: B rows (one request each), V vocabulary, K = min(V, BEST_PAIRS) best columns.
+A row is split into ranges of RANGE columns; a program reads one range. The split depends on V
+alone, so a row's numbers do not depend on the batch it is in.
+
+Shape legend: B rows (one request each), V vocabulary, S ranges of a row, P partial sums, C places
+for the best keys of a range.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
+import triton
+import triton.language as tl
 
-BEST_PAIRS = 16
+from cascadia_kernels.best_keys import (
+    NO_RANK,
+    keys_of,
+    lower_bound,
+    places_of,
+    raised_bound,
+    ranks_of,
+)
+from cascadia_kernels.cpu import row_statistics_cpu
+from cascadia_kernels.device import runs_triton
+
+RANGE = 16384  # columns of a program
+WARPS = 4
+LANE_BYTES = 2048  # of columns read side by side: 16 a thread
+TILE = 4096  # columns of a program in flight: 16 KiB of float32
+PLACES = 32  # for the best keys of a range, at least 16 of them
+
+# Partial sums of a range, in order. `d = x - peak` over the finite logits x.
+PARTIALS = (
+    "peak",  # the largest logit
+    "total",  # sum of exp(d)
+    "tempered",  # sum of exp(d / temperature)
+    "weighted",  # sum of d exp(d)
+    "linear",  # sum of d
+    "finite",  # number of finite logits
+    "kept",  # number of best keys
+)
+PARTIALS_STRIDE = 8
+
+_NO_RANK = tl.constexpr(NO_RANK)
+_LOG2E = tl.constexpr(1.4426950408889634)
 
 
 class RowStatistics(NamedTuple):
-    """Statistics of the raw logits (temperature 1 unless said), one entry a row, float32.
+    """Partial statistics of the raw logits by row and range.
 
-    Columns at -inf have probability zero. A row that holds NaN or +inf, or nothing finite, is NaN
-    in all but its margin and its best pairs.
+    `row_summary` turns them into named numbers; `fold_sampled` reads them as they are.
     """
 
-    logsumexp_B: torch.Tensor
-    tempered_logsumexp_B: torch.Tensor  # of logits / temperature
-    entropy_B: torch.Tensor  # nats, >= 0
-    top1_logprob_B: torch.Tensor
-    margin_B: torch.Tensor  # best logit - second best, >= 0; +inf where only one column is finite
-    self_certainty_B: torch.Tensor  # >= 0, 0 for a uniform row (arXiv 2502.18581)
-    best_ids_BK: torch.Tensor  # int64, best logit first
-    best_logits_BK: torch.Tensor
+    partials_BSP: torch.Tensor  # float32, PARTIALS in the last dimension, padded
+    keys_BSC: torch.Tensor  # int64, the first `kept` hold the range's best keys, in no order
+    columns: int  # V
 
 
 def row_statistics(
     logits_BV: torch.Tensor, temperature_B: torch.Tensor | None = None
 ) -> RowStatistics:
-    """Summarise each row of logits.
+    """Summarise each row of logits, in one launch that reads each logit once.
 
-    Self-certainty is -mean(log(n * p)) over the n columns with finite logits: the
-    cross-entropy from the uniform distribution, less its own entropy. A row's result depends on
-    that row alone, bit for bit, whatever B and the other rows are.
+    A row's result depends on that row alone, bit for bit, whatever B and the other rows are. On an
+    accelerator this is a Triton kernel; on the CPU it is PyTorch, with one range a row.
 
     Args:
-        logits_BV: any float dtype, not modified.
+        logits_BV: any float dtype, any strides, not modified.
         temperature_B: > 0, the sampler's temperature for the row; None for 1 throughout.
 
     Returns:
-        Tensors that do not alias the input; an empty batch gives empty ones.
+        Fresh memory of the caching allocator; an empty batch gives empty tensors.
 
     Raises:
         ValueError: if a shape does not match.
@@ -54,38 +82,210 @@ def row_statistics(
             f"row_statistics takes one temperature a row, got {list(temperature_B.shape)} "
             f"for logits {list(logits_BV.shape)}"
         )
-    logits_BV = logits_BV.float()
-    columns = logits_BV.shape[1]
-    best_logits_BK, best_ids_BK = logits_BV.topk(min(columns, BEST_PAIRS), dim=-1)
-    top1_B = best_logits_BK.select(1, 0)
-    logprobs_BV = logits_BV.log_softmax(dim=-1)
-    top1_logprob_B = logprobs_BV.amax(dim=-1)
-    logsumexp_B = top1_B - top1_logprob_B
-    if temperature_B is None:
-        tempered_logsumexp_B = logsumexp_B
-    else:
-        tempered_BV = logits_BV / temperature_B.unsqueeze(-1)
-        tempered_logsumexp_B = top1_B / temperature_B - tempered_BV.log_softmax(dim=-1).amax(dim=-1)
-    finite_count_B = columns - logprobs_BV.isneginf().sum(dim=-1)
-    finite_BV = logprobs_BV.nan_to_num(nan=math.nan, neginf=0.0)
-    weighted_BV = logprobs_BV.exp_().mul_(finite_BV)
-    # PyTorch splits the sum of one long row over its threads, but never a row among several. Both
-    # sums are taken as one of 2 * B rows, so a lone row adds up in the order it has in a batch.
-    sums_2B = torch.stack((finite_BV, weighted_BV)).sum(dim=-1)
-    return RowStatistics(
-        logsumexp_B=logsumexp_B,
-        tempered_logsumexp_B=tempered_logsumexp_B,
-        entropy_B=sums_2B.select(0, 1).neg(),
-        top1_logprob_B=top1_logprob_B,
-        margin_B=(
-            top1_B - best_logits_BK.select(1, 1)
-            if columns > 1
-            else torch.full_like(top1_B, math.inf)
-        ),
-        # -(log(n) + sum / n)
-        self_certainty_B=torch.addcdiv(
-            finite_count_B.log(), sums_2B.select(0, 0), finite_count_B
-        ).neg_(),
-        best_ids_BK=best_ids_BK,
-        best_logits_BK=best_logits_BK,
+    rows, columns = logits_BV.shape
+    if not runs_triton(logits_BV):
+        return RowStatistics(*row_statistics_cpu(logits_BV, temperature_B), columns)
+    ranges = -(-columns // RANGE)
+    device = logits_BV.device
+    partials_BSP = torch.empty(rows, ranges, PARTIALS_STRIDE, dtype=torch.float32, device=device)
+    keys_BSC = torch.empty(rows, ranges, PLACES, dtype=torch.int64, device=device)
+    if rows:
+        row_statistics_kernel[(rows * ranges,)](
+            logits_BV,
+            logits_BV.stride(0),
+            logits_BV.stride(1),
+            temperature_B,
+            0 if temperature_B is None else temperature_B.stride(0),
+            partials_BSP,
+            keys_BSC,
+            columns,
+            ranges,
+            **launch_constants(logits_BV.dtype),
+            num_warps=WARPS,
+        )
+    return RowStatistics(partials_BSP, keys_BSC, columns)
+
+
+def launch_constants(dtype: torch.dtype) -> dict[str, int]:
+    """Constants of the kernel for logits of this type."""
+    lanes = LANE_BYTES // dtype.itemsize
+    return {
+        "RANGE": RANGE,
+        "LANES": lanes,
+        "DEPTH": TILE // lanes,
+        "PLACES": PLACES,
+        "PARTIALS_STRIDE": PARTIALS_STRIDE,
+    }
+
+
+@triton.jit
+def row_statistics_kernel(
+    logits_ptr,
+    stride_b,
+    stride_v,
+    temperature_ptr,
+    temperature_stride,
+    partials_ptr,
+    keys_ptr,
+    columns,
+    ranges,
+    RANGE: tl.constexpr,
+    LANES: tl.constexpr,
+    DEPTH: tl.constexpr,
+    PLACES: tl.constexpr,
+    PARTIALS_STRIDE: tl.constexpr,
+):
+    program = tl.program_id(0).to(tl.int64)
+    row = program // ranges
+    first = (program % ranges).to(tl.int32) * RANGE
+    end = tl.minimum(first + RANGE, columns)
+    row_ptr = logits_ptr + row * stride_b
+    TEMPERED: tl.constexpr = temperature_ptr is not None
+    rate = 1.0
+    if TEMPERED:
+        rate = 1.0 / tl.load(temperature_ptr + row * temperature_stride).to(tl.float32)
+
+    # Every lane keeps sums relative to its own peak so far: no thread waits for another here.
+    # Whole tiles are read as if every logit were finite. An infinite one leaves its lane's linear
+    # sum at -inf; then the range is read once more, with care.
+    lane = tl.arange(0, LANES)
+    offset = tl.arange(0, DEPTH)[:, None] * LANES + lane[None, :]
+    TILE: tl.constexpr = DEPTH * LANES
+    peak = tl.full([LANES], float("-inf"), tl.float32)
+    total = tl.zeros([LANES], tl.float32)
+    tempered = tl.zeros([LANES], tl.float32)
+    weighted = tl.zeros([LANES], tl.float32)
+    linear = tl.zeros([LANES], tl.float32)
+    finite = tl.zeros([LANES], tl.int32)
+    careful = first + (end - first) // TILE * TILE
+    for start in range(first, careful, TILE):
+        column = start + offset
+        x = tl.load(row_ptr + column.to(tl.int64) * stride_v).to(tl.float32)
+        peak, total, tempered, weighted, linear, finite = _with_tile(
+            x, peak, total, tempered, weighted, linear, finite, rate, TEMPERED, False
+        )
+    if tl.min(linear, axis=0) == float("-inf"):
+        careful = first
+        peak = tl.full([LANES], float("-inf"), tl.float32)
+        total = tl.zeros([LANES], tl.float32)
+        tempered = tl.zeros([LANES], tl.float32)
+        weighted = tl.zeros([LANES], tl.float32)
+        linear = tl.zeros([LANES], tl.float32)
+        finite = tl.zeros([LANES], tl.int32)
+    for start in range(careful, end, TILE):
+        column = start + offset
+        x = tl.load(
+            row_ptr + column.to(tl.int64) * stride_v, mask=column < end, other=float("-inf")
+        ).to(tl.float32)
+        peak, total, tempered, weighted, linear, finite = _with_tile(
+            x, peak, total, tempered, weighted, linear, finite, rate, TEMPERED, True
+        )
+
+    # The lanes' sums, moved to the peak of the range.
+    range_peak = tl.max(peak, axis=0)
+    base = tl.where(range_peak == float("-inf"), 0.0, range_peak)
+    fall = tl.where(peak == float("-inf"), 0.0, peak - base)
+    total, tempered, weighted, linear = _moved(
+        fall, rate, total, tempered, weighted, linear, finite, TEMPERED
     )
+    if not TEMPERED:
+        tempered = total
+    # One reduction of four sums, which come out in the order of PARTIALS.
+    sums = tl.sum(tl.join(tl.join(total, weighted), tl.join(tempered, linear)), axis=0)
+    partials_ptr += program * PARTIALS_STRIDE
+    place = tl.arange(0, 2)
+    tl.store(partials_ptr + 1 + 2 * place[:, None] + place[None, :], sums)
+    tl.store(partials_ptr, range_peak)
+    tl.store(partials_ptr + 5, tl.sum(finite, axis=0).to(tl.float32))
+    kept = _keep_best(
+        peak, row_ptr, stride_v, first, end, keys_ptr + program * PLACES, RANGE, LANES, PLACES
+    )
+    tl.store(partials_ptr + 6, kept.to(tl.float32))
+
+
+@triton.jit
+def _with_tile(
+    x,
+    peak,
+    total,
+    tempered,
+    weighted,
+    linear,
+    finite,
+    rate,
+    TEMPERED: tl.constexpr,
+    MAY_BE_INFINITE: tl.constexpr,
+):
+    """The lanes' peaks and sums with a tile of logits [DEPTH, LANES] added."""
+    new_peak = tl.maximum(peak, tl.max(x, axis=0))
+    base = tl.where(new_peak == float("-inf"), 0.0, new_peak)
+    fall = tl.where(peak == float("-inf"), 0.0, peak - base)
+    total, tempered, weighted, linear = _moved(
+        fall, rate, total, tempered, weighted, linear, finite, TEMPERED
+    )
+    d = x - base[None, :]
+    weight = tl.exp2(d * _LOG2E)
+    if TEMPERED:
+        tempered += tl.sum(tl.exp2(d * (rate * _LOG2E)), axis=0)
+    if MAY_BE_INFINITE:
+        is_finite = x != float("-inf")
+        finite += tl.sum(is_finite.to(tl.int32), axis=0)
+        d = tl.where(is_finite, d, 0.0)
+    else:
+        finite += x.shape[0]
+    total += tl.sum(weight, axis=0)
+    weighted += tl.sum(d * weight, axis=0)
+    linear += tl.sum(d, axis=0)
+    return new_peak, total, tempered, weighted, linear, finite
+
+
+@triton.jit
+def _moved(fall, rate, total, tempered, weighted, linear, finite, TEMPERED: tl.constexpr):
+    """The sums relative to a peak that is higher by -fall."""
+    scale = tl.exp2(fall * _LOG2E)
+    weighted = (weighted + fall * total) * scale
+    linear += fall * finite.to(tl.float32)
+    total *= scale
+    if TEMPERED:
+        tempered *= tl.exp2(fall * (rate * _LOG2E))
+    return total, tempered, weighted, linear
+
+
+@triton.jit
+def _keep_best(
+    peak,
+    row_ptr,
+    stride_v,
+    first,
+    end,
+    keys_ptr,
+    RANGE: tl.constexpr,
+    LANES: tl.constexpr,
+    PLACES: tl.constexpr,
+):
+    """Store the best keys of a range and return how many: 16 best of it are among them.
+
+    The 16 best columns lie in the lanes with the 16 best peaks. Some 20 lanes are found by their
+    peaks and read again, from the cache; the rest of the range is not.
+    """
+    lane = tl.arange(0, LANES)
+    peak_ranks = tl.where(lane < end - first, ranks_of(peak), _NO_RANK)
+    bound = raised_bound(peak_ranks, lower_bound(peak_ranks), PLACES)
+    place, chosen = places_of(peak_ranks, bound, PLACES)
+    # The places of the keys hold the chosen lanes in between.
+    tl.store(keys_ptr + place, lane, mask=place >= 0)
+    tl.debug_barrier()
+    place = tl.arange(0, PLACES)
+    chosen_lane = tl.load(keys_ptr + place, mask=place < chosen, other=0).to(tl.int32)
+
+    column = first + tl.arange(0, RANGE // LANES)[:, None] * LANES + chosen_lane[None, :]
+    is_read = (place < chosen)[None, :] & (column < end)
+    x = tl.load(row_ptr + column.to(tl.int64) * stride_v, mask=is_read, other=float("-inf"))
+    ranks = tl.where(is_read, ranks_of(x.to(tl.float32)), _NO_RANK)
+    ranks = tl.reshape(ranks, [RANGE // LANES * PLACES])
+    column = tl.reshape(column, [RANGE // LANES * PLACES])
+    bound = raised_bound(ranks, bound, PLACES)
+    place, kept = places_of(ranks, bound, PLACES)
+    tl.debug_barrier()  # every thread has read its lanes
+    tl.store(keys_ptr + place, keys_of(ranks, column), mask=place >= 0)
+    return kept

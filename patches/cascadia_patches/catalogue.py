@@ -11,6 +11,7 @@ from cascadia_patches.registry import (
     JUDGE_PATCHES,
     PACE_PATCHES,
     SERVER_PATCHES,
+    STEP_LOG_PATCHES,
     WORKER_PATCHES,
     load_patch,
 )
@@ -24,6 +25,7 @@ _WHERE = (
     ("every engine worker", WORKER_PATCHES),
     ("an engine worker that judges", JUDGE_PATCHES),
     ("an engine worker on an emulated device", PACE_PATCHES),
+    ("an engine worker that `cascadia profile` measures", STEP_LOG_PATCHES),
 )
 
 

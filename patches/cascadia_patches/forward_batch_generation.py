@@ -19,9 +19,7 @@ def _build(pace: Any) -> Callable[..., Any]:
 
         if batch is None or batch.forward_mode.is_idle():
             return forward()
-        is_decode = batch.forward_mode.is_decode()
-        size = len(batch.reqs) if is_decode else batch.extend_num_tokens
-        return pace.run(forward, is_decode, size)
+        return pace.run(forward, batch)
 
     return forward_batch_generation
 

@@ -16,7 +16,8 @@ def _build(judge: Any) -> Callable[..., None]:
         from cascadia_sglang.judge.observer import build_observer
 
         if not runner.is_draft_worker:
-            runner.sampling_observer = build_observer(judge, runner.device)
+            columns = runner.model_config.vocab_size
+            runner.sampling_observer = build_observer(judge, runner.device, columns)
 
     return install_observer
 

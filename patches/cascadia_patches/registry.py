@@ -80,7 +80,17 @@ JUDGE_PATCHES = ("model_runner_init", "output_streamer_class")
 # Of an engine worker on an emulated device.
 PACE_PATCHES = ("forward_batch_generation",)
 
-ALL_PATCHES = (*ARGUMENT_PATCHES, *SERVER_PATCHES, *WORKER_PATCHES, *JUDGE_PATCHES, *PACE_PATCHES)
+# Of an engine worker whose steps `cascadia profile` measures.
+STEP_LOG_PATCHES = ("run_batch",)
+
+ALL_PATCHES = (
+    *ARGUMENT_PATCHES,
+    *SERVER_PATCHES,
+    *WORKER_PATCHES,
+    *JUDGE_PATCHES,
+    *PACE_PATCHES,
+    *STEP_LOG_PATCHES,
+)
 
 
 def load_patch(name: str) -> PatchSpec:

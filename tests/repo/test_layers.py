@@ -29,6 +29,12 @@ OWN_IMPORTS = {
     "cascadia_sglang.entry": BASE,
     "cascadia_sglang.router": (*BASE, "cascadia_sglang.judge", "cascadia_sglang.entry"),
     "cascadia_sglang.planner": BASE,
+    "cascadia_sglang.profiling": (
+        *BASE,
+        "cascadia_sglang.planner",
+        "cascadia_sglang.workers.step_log",
+        "cascadia_sglang.workers.batch_shape",
+    ),
     "cascadia_sglang.prefix": (*BASE, "cascadia_sglang.router"),
     "cascadia_sglang.testing": (*BASE, "cascadia_sglang.router"),
 }

@@ -3,15 +3,53 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
-from tests.system.serving import CASCADE, Server, start
+from bench.ladder.tokenizer import VOCABULARY, build_tokenizer
+from cascadia_sglang.entry.features import prompt_features
+from cascadia_sglang.entry.model import (
+    EntryModel,
+    TierChance,
+    save_entry_model,
+    vocabulary_fingerprint,
+)
+from tests.system.serving import CASCADE, ROOT, Server, start
+
+# Prompts with this character skip the small tier of the shared demo.
+SKIPS_SMALL = "~"
+_BITS = 12
+
+
+def save_entry(path: Path) -> None:
+    """An entry model of the small and the large tier that skips for one character alone."""
+    weights_B = np.zeros(1 << _BITS, dtype="<f4")
+    weights_B[prompt_features([VOCABULARY[SKIPS_SMALL]], 1, _BITS)[0]] = -1000.0
+    small = TierChance(weights=weights_B.tobytes(), length_weight=0.0, bias=20.0, skip_below=0.5)
+    model = EntryModel(
+        version=1,
+        tiers=["small", "large"],
+        vocabulary=vocabulary_fingerprint(build_tokenizer().get_vocab()),
+        ngrams=1,
+        bits=_BITS,
+        chances=[small],
+        samples=1,
+        report={},
+    )
+    save_entry_model(model, path)
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The demo cascade, shared by the tests that leave it as it is."""
-    server = start(tmp_path_factory.mktemp("demo"), *CASCADE)
+    """The demo cascade, its entry predicted, shared by the tests that leave it as it is."""
+    folder = tmp_path_factory.mktemp("demo")
+    save_entry(folder / "entry.json")
+    cascade = yaml.safe_load((ROOT / CASCADE[-1]).read_text())
+    cascade["routing"] |= {"entry": "predicted", "entry_model": str(folder / "entry.json")}
+    path = folder / "cascade.yaml"
+    path.write_text(yaml.safe_dump(cascade))
+    server = start(folder, *CASCADE[:-1], str(path))
     try:
         server.wait_until_ready()
         yield server

@@ -2,12 +2,15 @@
 
 import json
 import math
+import statistics
 import threading
 import time
 
 import pytest
 
 from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.profiling.steps import read_steps
+from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER
 from tests.system.serving import start
 
 pytestmark = pytest.mark.sglang
@@ -31,7 +34,14 @@ def test_two_workers_on_one_device_serve_half_each(tmp_path):
     planner = {"emulate": str(profile), "gpu_budget": 1}
     config = {"version": 1, "tiers": [tier], "planner": planner}
     cascade.write_text(json.dumps({**config, "judge": {"record": True}}))
-    server = start(tmp_path, "--plugin", "cascadia", "--cascade-config", str(cascade))
+    server = start(
+        tmp_path,
+        "--plugin",
+        "cascadia",
+        "--cascade-config",
+        str(cascade),
+        environment={STEP_LOG_FOLDER: str(tmp_path)},
+    )
     steps_per_s: list[float] = []
     records: list[dict] = []
 
@@ -60,6 +70,10 @@ def test_two_workers_on_one_device_serve_half_each(tmp_path):
     finally:
         server.stop()
     assert busy == [1, 1]
+    # The workers' own log of their steps says the same.
+    steps = [step for step in read_steps(tmp_path, "only").steps if step.is_decode]
+    assert len(steps) >= TOKENS - 2
+    assert 2 * STEP_MS <= 1000 * statistics.median(step.seconds for step in steps) < 2.5 * STEP_MS
     half = 1000 / STEP_MS / 2
     assert len(steps_per_s) == 2
     for rate in steps_per_s:

@@ -40,3 +40,21 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> No
         main(["conjure"])
     assert ended.value.code == 2
     assert "conjure" in capsys.readouterr().err
+
+
+def test_a_calibration_of_another_place_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ladder = Path("bench/ladder").resolve()
+    tiers = [
+        {
+            "name": name,
+            "model_path": str(ladder / name),
+            "calibration": str(ladder / name / "calibration.json"),
+        }
+        for name in ("middle", "large")
+    ]
+    path = tmp_path / "cascade.json"
+    path.write_text(json.dumps({"version": 1, "tiers": tiers, "routing": {"thresholds": [0.5]}}))
+    assert main(["validate", str(path)]) == 2
+    assert "fitted behind 1 tiers, but this tier is behind 0" in capsys.readouterr().err

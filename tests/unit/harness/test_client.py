@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import threading
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from bench.harness.client import post, send_all
+from bench.harness.client import post, send_all, send_at
 
 PLAIN = b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"text":"hi"}'
 STREAMED = (
@@ -117,3 +118,32 @@ def test_first_byte_is_that_of_the_body_not_of_the_head() -> None:
     with serving(reply) as port:
         (answered,) = send_all(port, [post("/generate", {"text": "x"})], concurrency=1).replies
     assert 0.05 <= answered.first_byte_s <= answered.seconds - 0.05
+
+
+def test_an_open_loop_sends_at_its_times_whatever_is_under_way() -> None:
+    """All answers wait for the last request: a closed loop would never send it."""
+    count = 5
+    everyone = threading.Barrier(count, timeout=10)
+
+    def reply(_: bytes) -> Iterable[bytes]:
+        everyone.wait()
+        yield PLAIN
+
+    at_s = [0.05 * index for index in range(count)]
+    with serving(reply) as port:
+        sent = send_at(port, [post("/generate", {"text": "x"})] * count, at_s)
+    latencies_s = [answer.seconds for answer in sent.replies]
+    for earlier, later in itertools.pairwise(latencies_s):
+        assert earlier - later == pytest.approx(0.05, abs=0.04)
+
+
+def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
+    """With one connection the second of two requests waits for the first."""
+
+    def reply(_: bytes) -> Iterable[bytes]:
+        return in_pieces(PLAIN, 1)
+
+    with serving(reply) as port:
+        sent = send_at(port, [post("/generate", {"text": "x"})] * 2, [0.0, 0.0], width=1)
+    first, second = (answer.seconds for answer in sent.replies)
+    assert second > 1.5 * first

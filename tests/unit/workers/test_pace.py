@@ -2,15 +2,29 @@
 
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from cascadia_sglang.config import CascadeConfig, PlannerConfig, TierConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.planner.profile import StepTimes
+from cascadia_sglang.workers.batch_shape import BatchShape
 from cascadia_sglang.workers.pace import Pace, pace_specs
 
-TIMES = StepTimes(decode_ms=[(1, 20.0), (2, 30.0)], prefill_ms=[(10, 40.0)])
+TIMES = StepTimes(
+    decode_ms=[(1, 20.0), (2, 30.0)],
+    prefill_ms=[(10, 40.0)],
+    decode_context_us=1.0,
+    prefill_row_ms=5.0,
+    prefill_context_ns=4000.0,
+)
+
+
+# As much of SGLang's batch as a pace reads: one request of 8 tokens that decodes.
+DECODING = SimpleNamespace(
+    forward_mode=SimpleNamespace(is_decode=lambda: True), reqs=[SimpleNamespace(seqlen=8)]
+)
 
 
 def _cascade(tmp_path, replicas: int, budget: int | None, *profiled: str) -> CascadeConfig:
@@ -30,19 +44,22 @@ def _cascade(tmp_path, replicas: int, budget: int | None, *profiled: str) -> Cas
 
 @pytest.mark.parametrize(("share", "seconds"), [(1.0, 0.030), (0.5, 0.060)])
 def test_a_step_takes_the_time_of_the_workers_share(share, seconds):
-    assert Pace(TIMES, share).step_s(is_decode=True, size=2) == pytest.approx(seconds)
-    assert Pace(TIMES, share).step_s(is_decode=False, size=10) == pytest.approx(0.040 / share)
+    pace = Pace(TIMES, share)
+    decode = BatchShape(is_decode=True, rows=2, tokens=2, context_tokens=1000)
+    prefill = BatchShape(is_decode=False, rows=3, tokens=10, context_pairs=500)
+    assert pace.step_s(decode) == pytest.approx(seconds + 0.001 / share)
+    assert pace.step_s(prefill) == pytest.approx((0.040 + 2 * 0.005 + 0.002) / share)
 
 
 def test_a_forward_is_held_back_and_its_result_comes_through():
     started = time.monotonic()
-    assert Pace(TIMES, 1.0).run(lambda: "logits", is_decode=True, size=1) == "logits"
+    assert Pace(TIMES, 1.0).run(lambda: "logits", DECODING) == "logits"
     assert 0.020 <= time.monotonic() - started < 0.2
 
 
 def test_a_forward_slower_than_the_device_is_not_held_longer():
     started = time.monotonic()
-    Pace(TIMES, 1.0).run(lambda: time.sleep(0.05), is_decode=True, size=1)
+    Pace(TIMES, 1.0).run(lambda: time.sleep(0.05), DECODING)
     assert time.monotonic() - started < 0.069
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import http.client
 import os
 import signal
@@ -10,9 +11,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
 START_S = 180.0
 STOP_S = 30.0
 
@@ -23,36 +26,49 @@ def running_server(
     *,
     port: int,
     log: Path,
-    threads: int = 1,
+    threads: int | None = 1,
+    environment: Mapping[str, str] | None = None,
     module: str = "sglang.launch_server",
 ) -> Iterator[int]:
     """Serve while the block runs; yields the port once the server answers.
 
     The server has a session of its own, so that whatever it started ends with it, and nothing
-    else does.
+    else does. It is asked to end where this process is killed.
 
     Args:
         arguments: of the module, without the port.
         port: on the loopback address; must be free.
         log: takes what the server prints.
-        threads: OMP_NUM_THREADS of every process.
+        threads: OMP_NUM_THREADS of every process; None for what the caller has.
+        environment: added to the caller's.
         module: what is run; it takes SGLang's server flags.
 
     Raises:
         RuntimeError: with the end of the log, if it ends or is not ready in time.
     """
     _check_free(port)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    own = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    all_of_it = {**os.environ, "HF_HUB_OFFLINE": "1", **own, **(environment or {})}
     command = [sys.executable, "-m", module, *arguments, "--port", str(port)]
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, env=environment, stdout=out, stderr=out, start_new_session=True
+            command,
+            env=all_of_it,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
     try:
         _wait_until_ready(process, port, log)
         yield port
     finally:
         _stop(process)
+
+
+def _end_with_parent() -> None:
+    """In the child: be asked to end when the process that measures is killed."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _check_free(port: int) -> None:

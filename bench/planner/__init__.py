@@ -1,0 +1,1 @@
+"""Benches of the planner: its solver, its searches of thresholds, its simulator."""

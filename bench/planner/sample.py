@@ -1,0 +1,81 @@
+"""Makes the sample that the routing bench plans with: every ladder tier answers every prompt.
+
+    python -m bench.planner.sample       # writes bench/results/planner_sample.csv
+
+Prompts are of the ladder's test split, of a seed that no calibration or report has used. Every row
+holds the score of each tier but the last, given the score before it, and whether each was right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.harness.rows import RESULTS
+from bench.ladder.export import LADDER
+from bench.ladder.observe import Observation, observe
+from bench.ladder.splits import sample
+from bench.ladder.tiers import TIERS
+from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
+from cascadia_sglang.judge.state import FloatArray
+from cascadia_sglang.planner.problem import CalibrationRow
+
+SAMPLE = RESULTS / "planner_sample.csv"
+SEED = 41
+
+
+def read_sample(path: Path = SAMPLE) -> list[CalibrationRow]:
+    """The rows of a sample file."""
+    with path.open(newline="") as file:
+        return [
+            CalibrationRow(
+                scores=[float(row[name]) for name in row if name.startswith("score_")],
+                correct=[float(row[name]) for name in row if name.startswith("correct_")],
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def _scores(tier: str, seen: Observation, earlier: Sequence[FloatArray]) -> FloatArray:
+    """Final scores [N] as a worker of the tier computes them, given those of the tiers before."""
+    model = ScoreModel(load_calibration(LADDER / tier / "calibration.json"))
+    known = [
+        tuple(float(scores_N[row]) for scores_N in earlier) for row in range(len(seen.correct_N))
+    ]
+    return np.array(
+        [
+            model.score(features_F, before)
+            for features_F, before in zip(seen.features(), known, strict=True)
+        ]
+    )
+
+
+def main() -> None:
+    """Decode the prompts with every tier and write what the judge and the reference say."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--rows", type=int, default=1_500)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    prompts = sample("test", SEED, args.rows)
+    columns: dict[str, list[str]] = {}
+    earlier: list[FloatArray] = []
+    for name in TIERS:
+        seen = observe(LADDER / name, prompts)
+        columns[f"correct_{name}"] = [str(int(right)) for right in seen.correct_N]
+        if name != list(TIERS)[-1]:
+            earlier.append(_scores(name, seen, earlier))
+            columns[f"score_{name}"] = [f"{score:.6f}" for score in earlier[-1]]
+        print(name, f"accuracy {seen.correct_N.mean():.4f}", flush=True)
+    with SAMPLE.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""How near simulated latencies come to those of the real server.
+
+An arm is a tier alone or the cascade. Its step times are measured first, by random prompts
+(`cascadia profile`). Then prompts of the test split come as a Poisson process at 30, 60 and 75 % of
+what the arm can carry, five runs each with prompts of their own, and every run is simulated with
+its own arrival times, lengths and paths. The target: the simulated p95 is within 10 % of the real
+one, or within half the width of the 95 % interval of the five.
+
+With --emulated the tiers run on emulated devices (bench/planner/emulated.yaml), so that step times
+are known and the workers do not disturb each other.
+
+Example:
+    python -m bench.planner.simulator --arm small              # writes bench/results/simulator.csv
+    python -m bench.planner.simulator --emulated
+    python -m bench.planner.simulator --emulated --smoke       # a few requests; writes nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import yaml
+
+from bench.harness.client import send_all
+from bench.harness.estimates import Estimate
+from bench.harness.load import questions, requests
+from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
+from bench.planner.observed import observe, replay
+from bench.planner.report import report
+from cascadia_sglang.planner.profile import HostTimes, Profile, load_profile
+from cascadia_sglang.planner.simulator import Tier
+from cascadia_sglang.planner.workload import poisson_arrivals_s
+from cascadia_sglang.profiling.measure import measure
+from cascadia_sglang.profiling.server import running_server
+
+BENCH = "planner.simulator"
+CASCADE = "cascade"
+REAL, EMULATED = Path("bench/ladder/cascade.yaml"), Path("bench/planner/emulated.yaml")
+FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
+LOADS = (0.3, 0.6, 0.75)
+RUNS = 5
+RUN_S = 8.0
+FEWEST = 50
+SEED = 70_000
+# Student's t for five runs.
+T_95 = 2.776
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """What is asked: a server and, of a cascade, perhaps one of its tiers."""
+
+    name: str
+    port: int
+    pinned: str | None
+    tiers: list[Tier]
+    host: HostTimes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One arm at one load: a quantile of each run, real and simulated, in milliseconds."""
+
+    arm: str
+    load: float
+    rate_per_s: float
+    requests: int
+    real_p50_ms: list[float]
+    real_p95_ms: list[float]
+    simulated_p50_ms: list[float]
+    simulated_p95_ms: list[float]
+
+    @property
+    def half_width(self) -> float:
+        """Of the 95 % interval of the real p95, relative to it."""
+        deviation = float(np.std(self.real_p95_ms, ddof=1)) if len(self.real_p95_ms) > 1 else 0.0
+        return T_95 * deviation / len(self.real_p95_ms) ** 0.5 / float(np.mean(self.real_p95_ms))
+
+    @property
+    def error(self) -> float:
+        """Simulated over real p95, minus 1; means over the runs."""
+        return float(np.mean(self.simulated_p95_ms) / np.mean(self.real_p95_ms)) - 1.0
+
+    @property
+    def allowed(self) -> float:
+        return max(0.1, self.half_width)
+
+
+def profile_of(config: Path, kept: Path | None, emulated: bool) -> Profile:
+    """Measured now, or read from where it was kept."""
+    if kept is not None and kept.exists():
+        return load_profile(kept)
+    profile = measure(config, FLAGS, quick=emulated)
+    if kept is not None:
+        kept.write_text(json.dumps(msgspec.to_builtins(profile), indent=1) + "\n")
+    return profile
+
+
+def start(stack: ExitStack, command: Sequence[str], port: int) -> int:
+    """A server that ends with the stack."""
+    logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    flags = (*command, *FLAGS)
+    return stack.enter_context(running_server(flags, port=port, log=logs / "log", threads=1))
+
+
+def saturation_per_s(arm: Arm, count: int) -> float:
+    """Requests per second with more waiting than run."""
+    headers = None if arm.pinned is None else {"x-cascadia-tier": arm.pinned}
+    sent = requests(questions(SEED - 1, count), headers=headers)
+    send_all(arm.port, sent[: count // 4], 64)
+    return send_all(arm.port, sent, 96).requests_per_s
+
+
+def cells(arm: Arm, smoke: bool) -> Iterator[Cell]:
+    """Every load of an arm."""
+    most = saturation_per_s(arm, 64 if smoke else 192)
+    print(f"{arm.name}: carries {most:.1f}/s", file=sys.stderr, flush=True)
+    for index, load in enumerate(LOADS):
+        rate = load * most
+        count = 24 if smoke else max(FEWEST, int(RUN_S * rate))
+        real, simulated = [], []
+        for run in range(1 if smoke else RUNS):
+            seed = SEED + 100 * index + run
+            at_s = poisson_arrivals_s(rate, count, seed)
+            names = [tier.name for tier in arm.tiers]
+            observed = observe(arm.port, at_s.tolist(), seed, names, arm.pinned)
+            real.append(np.quantile(observed.e2e_s, (0.5, 0.95)) * 1000)
+            outcome = replay(observed, arm.tiers, arm.host)
+            simulated.append(np.quantile(outcome.e2e_s_R, (0.5, 0.95)) * 1000)
+        yield Cell(
+            arm=arm.name,
+            load=load,
+            rate_per_s=rate,
+            requests=count,
+            real_p50_ms=[float(p50) for p50, _ in real],
+            real_p95_ms=[float(p95) for _, p95 in real],
+            simulated_p50_ms=[float(p50) for p50, _ in simulated],
+            simulated_p95_ms=[float(p95) for _, p95 in simulated],
+        )
+
+
+def arms(args: argparse.Namespace, stack: ExitStack) -> Iterator[Arm]:
+    """Start what was asked for; each arm's servers end before the next one's begin."""
+    config = EMULATED if args.emulated else REAL
+    names = [tier["name"] for tier in yaml.safe_load(config.read_text())["tiers"]]
+    asked = [*names, CASCADE] if args.arm == "all" else [args.arm]
+    if args.emulated:
+        profile = profile_of(config, args.profile, emulated=True)
+        command = ("--plugin", "cascadia", "--cascade-config", str(config))
+        port = start(stack, command, args.port)
+        for name in asked:
+            used = names if name == CASCADE else [name]
+            pinned = None if name == CASCADE else name
+            yield _arm(f"{name}, emulated", port, pinned, profile, used)
+        return
+    for name in asked:
+        kept = None if args.profile is None else args.profile.with_suffix(f".{name}.json")
+        with ExitStack() as own:
+            if name == CASCADE:
+                profile = profile_of(config, kept, emulated=False)
+                command = ("--plugin", "cascadia", "--cascade-config", str(config))
+                yield _arm(name, start(own, command, args.port), None, profile, names)
+                continue
+            alone = Path(own.enter_context(tempfile.TemporaryDirectory())) / "cascade.json"
+            alone.write_text(json.dumps(_alone(config, name)))
+            profile = profile_of(alone, kept, emulated=False)
+            tier = _alone(config, name)["tiers"][0]
+            command = ("--model-path", tier["model_path"], "--max-total-tokens", "65536")
+            yield _arm(f"{name} alone", start(own, command, args.port), None, profile, [name])
+
+
+def _alone(config: Path, name: str) -> dict:
+    """A cascade of one tier without a judge, to measure what plain SGLang's worker does."""
+    tiers = yaml.safe_load(config.read_text())["tiers"]
+    (tier,) = (tier for tier in tiers if tier["name"] == name)
+    return {"version": 1, "tiers": [{k: v for k, v in tier.items() if k != "calibration"}]}
+
+
+def _arm(name: str, port: int, pinned: str | None, profile: Profile, tiers: list[str]) -> Arm:
+    made = [Tier(name=t, times=profile.tiers[t], limits=profile.limits[t]) for t in tiers]
+    return Arm(name=name, port=port, pinned=pinned, tiers=made, host=profile.host)
+
+
+def main() -> None:
+    """Measure, simulate, print the report, and write it with its rows."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--arm", default="all", help="small, middle, large, cascade or all")
+    parser.add_argument("--emulated", action="store_true")
+    parser.add_argument("--profile", type=Path, help="keep measured step times here, or take them")
+    parser.add_argument("--port", type=int, default=31000)
+    parser.add_argument("--smoke", action="store_true", help="24 requests; writes nothing")
+    args = parser.parse_args()
+    facts = facts_of_this_run("bench.planner.simulator")
+    found: list[Cell] = []
+    with ExitStack() as stack:
+        for arm in arms(args, stack):
+            for cell in cells(arm, args.smoke):
+                print(report([cell]), file=sys.stderr, flush=True)
+                found.append(cell)
+                if not args.smoke:
+                    save_rows(RESULTS / "simulator.csv", rows_of(cell, facts))
+    print(report(found))
+
+
+def rows_of(cell: Cell, facts: Facts) -> list[Row]:
+    """Every number of a cell."""
+    real_ms = float(np.mean(cell.real_p95_ms))
+    half_ms = cell.half_width * real_ms
+    runs = len(cell.real_p95_ms)
+    real = Estimate(p50=real_ms, low95=real_ms - half_ms, high95=real_ms + half_ms, n=runs)
+
+    def plain(value: float) -> Estimate:
+        return Estimate(p50=value, n=runs)
+
+    told = (
+        ("real", "e2e_p95", "ms", real),
+        ("real", "e2e_p50", "ms", plain(float(np.mean(cell.real_p50_ms)))),
+        ("simulated", "e2e_p95", "ms", plain(float(np.mean(cell.simulated_p95_ms)))),
+        ("simulated", "e2e_p50", "ms", plain(float(np.mean(cell.simulated_p50_ms)))),
+        ("simulated/real - 1", "e2e_p95", "1", plain(cell.error)),
+        ("allowed", "e2e_p95", "1", plain(cell.allowed)),
+        ("real", "rate", "1/s", plain(cell.rate_per_s)),
+        ("real", "requests", "1", plain(cell.requests)),
+    )
+    return [
+        make_row(
+            facts,
+            bench=BENCH,
+            case=f"{cell.arm}, {100 * cell.load:.0f} % of saturation",
+            variant=variant,
+            metric=metric,
+            unit=unit,
+            value=value,
+        )
+        for variant, metric, unit, value in told
+    ]
+
+
+if __name__ == "__main__":
+    main()

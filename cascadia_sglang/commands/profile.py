@@ -1,0 +1,75 @@
+"""Measure each tier's step times on this machine, or estimate them for another.
+
+The cascade is started with its own settings; its real workers are loaded tier by tier, and what
+their batch steps took is fitted by rows, tokens and context. With --gpu nothing is measured: a
+roofline of the model's shape says what a device of data-sheet speed could do at best.
+
+Example:
+    cascadia profile cascade.yaml --out profile.json
+    cascadia profile cascade.yaml --out h100.json --gpu H100 --tp 2
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import msgspec
+
+from cascadia_sglang.planner.profile import Profile
+from cascadia_sglang.planner.roofline import GPUS, roofline_profile
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cascade", type=Path, help="the cascade file, YAML or JSON")
+    parser.add_argument("--out", type=Path, required=True, help="where the profile goes")
+    parser.add_argument("--quick", action="store_true", help="few, small sizes")
+    parser.add_argument(
+        "--flag", action="append", default=[], help="a flag of SGLang, --flag=--x=1"
+    )
+    parser.add_argument("--gpu", choices=sorted(GPUS), help="estimate for this device instead")
+    parser.add_argument("--tp", type=int, default=1, help="with --gpu: tensor parallel size")
+    parser.add_argument("--pp", type=int, default=1, help="with --gpu: pipeline stages")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the profile and say how well it fits.
+
+    Raises:
+        CascadiaError: one line on what cannot be read, started or measured.
+    """
+    if args.gpu is not None:
+        from cascadia_sglang.cascade_file import load_cascade
+
+        models = {tier.name: tier.model_path for tier in load_cascade(args.cascade).tiers}
+        profile = roofline_profile(models, GPUS[args.gpu], args.tp, args.pp)
+    else:
+        # It starts SGLang's world; an estimate needs none of it.
+        from cascadia_sglang.profiling.measure import measure
+
+        profile = measure(args.cascade, args.flag, quick=args.quick)
+    text = json.dumps(msgspec.to_builtins(profile), indent=1)
+    args.out.write_text(text + "\n", encoding="utf-8")
+    print(text)
+    for line in summary(profile):
+        print(line, file=sys.stderr)
+    return 0
+
+
+def summary(profile: Profile) -> list[str]:
+    """What each tier's fit is worth, a line a tier."""
+    if profile.source == "roofline":
+        return [f"{profile.device}: NOT MEASURED, a roofline's lower bound on step times"]
+    return [
+        f"{name}: decode {_error(profile, 'decode_error', name)}; "
+        f"prefill {_error(profile, 'prefill_error', name)}"
+        for name in profile.tiers
+    ]
+
+
+def _error(profile: Profile, field: str, name: str) -> str:
+    error = getattr(profile, field)[name]
+    return (
+        f"{error.steps} steps, held-out error median {100 * error.median:.1f} %, "
+        f"p95 {100 * error.p95:.1f} %, bias {100 * error.bias:+.1f} %"
+    )

@@ -1,0 +1,89 @@
+"""A quality floor that holds with a stated confidence, one-sidedly.
+
+One half of the sample chooses thresholds, the other says what they are worth. Several choices may
+be tried on the second half, the safest first and each only after the one before it has passed: the
+chance of passing a bad one then stays that of a single test (fixed sequence testing; for risk
+control: Angelopoulos et al., Learn then Test, 2021).
+
+Shape legend: N rows.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from cascadia_sglang.planner.columns import FloatArray, IntArray
+from cascadia_sglang.planner.plan import Certificate
+from cascadia_sglang.planner.replay import Sample
+
+
+def halves(sample: Sample, seed: int) -> tuple[IntArray, IntArray]:
+    """Row indices of two halves of a sample, drawn at random."""
+    order_N = np.random.default_rng(seed).permutation(len(sample.weight_N))
+    middle = (len(order_N) + 1) // 2
+    return np.sort(order_N[:middle]), np.sort(order_N[middle:])
+
+
+def certify(sample: Sample, thresholds: list[float], confidence: float) -> Certificate:
+    """What rows that did not choose the thresholds say of their quality."""
+    answered_N = sample.answered(thresholds)
+    return Certificate(
+        quality=sample.mean(answered_N),
+        lower_bound=lower_bound(answered_N, sample.weight_N, confidence),
+        confidence=confidence,
+        rows=len(answered_N),
+    )
+
+
+def lower_bound(values_N: FloatArray, weight_N: FloatArray, confidence: float) -> float:
+    """Smallest mean that values in [0, 1] leave plausible; 0 without any.
+
+    Right or wrong answers of equal weight: Clopper and Pearson's bound, exact at every size.
+    Otherwise Hoeffding's with the effective number of rows, wider and as safe where weights do not
+    depend on the answers.
+    """
+    if len(values_N) == 0:
+        return 0.0
+    is_binary = bool(np.isin(values_N, (0.0, 1.0)).all())
+    if is_binary and np.allclose(weight_N, weight_N[0], rtol=1e-9, atol=0):
+        return _clopper_pearson(int(values_N.sum()), len(values_N), 1 - confidence)
+    total = float(weight_N.sum())
+    margin = math.sqrt(-math.log(1 - confidence) / (2 * effective_rows(weight_N)))
+    return max(0.0, float(weight_N @ values_N) / total - margin)
+
+
+def effective_rows(weight_N: FloatArray) -> float:
+    """Rows of equal weight that would tell as much: (sum w)^2 / sum w^2 (Kish, 1965)."""
+    return float(weight_N.sum()) ** 2 / float(weight_N @ weight_N)
+
+
+def rows_needed(floor: float, confidence: float) -> int:
+    """Rows without a single wrong answer that certify a floor below 1."""
+    return max(1, math.ceil(math.log(1 - confidence) / math.log(floor))) if floor > 0 else 1
+
+
+def _clopper_pearson(right: int, rows: int, alpha: float) -> float:
+    """The p at which `right` or more of `rows` have probability alpha."""
+    if right == 0:
+        return 0.0
+    log_factorial = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, rows + 1)))))
+    count = np.arange(right, rows + 1)
+    log_ways = log_factorial[rows] - log_factorial[count] - log_factorial[rows - count]
+
+    def tail(p: float) -> float:
+        terms = log_ways + count * math.log(p) + (rows - count) * math.log1p(-p)
+        return float(np.exp(terms).sum())
+
+    low, high = 0.0, right / rows
+    for _ in range(60):
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        # The lower end stays where the tail is thinner than alpha, so the bound is never too high.
+        if tail(middle) < alpha:
+            low = middle
+        else:
+            high = middle
+    return low

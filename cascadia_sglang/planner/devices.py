@@ -1,0 +1,63 @@
+"""Which devices a replica lies on, and where one finds room in a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+
+from cascadia_sglang.planner.problem import GpuType, RunningReplica
+
+# Type of GPU, node, and device in the node.
+Device = tuple[str, int, int]
+
+
+def devices_of(replica: RunningReplica, kind: GpuType) -> list[Device]:
+    """Devices of a replica on this type of GPU, in the order of its ranks.
+
+    One larger than a node has all devices of its node and of the next ones.
+    """
+    if replica.replica_gpus > kind.gpus_per_node:
+        nodes = replica.replica_gpus // kind.gpus_per_node
+        return [
+            (kind.gpu, replica.node + node, device)
+            for node in range(nodes)
+            for device in range(kind.gpus_per_node)
+        ]
+    return [
+        (kind.gpu, replica.node, replica.base_gpu_id + rank * replica.gpu_id_step)
+        for rank in range(replica.replica_gpus)
+    ]
+
+
+def misplaced(replicas: list[RunningReplica], cluster: list[GpuType]) -> Iterator[tuple[int, str]]:
+    """Index of every replica on a device that is not there or is taken, and what is wrong."""
+    kinds = {kind.gpu: kind for kind in cluster}
+    taken: set[Device] = set()
+    for index, replica in enumerate(replicas):
+        kind = kinds.get(replica.gpu)
+        if kind is None:
+            yield index, f"gpu is {replica.gpu!r}, allowed: {', '.join(kinds)}"
+            continue
+        for gpu, node, device in devices_of(replica, kind):
+            if not (0 <= node < kind.nodes and 0 <= device < kind.gpus_per_node):
+                yield index, f"device {device} of node {node} is not among the {gpu} of cluster"
+            elif (gpu, node, device) in taken:
+                yield index, f"device {device} of node {node} ({gpu}) is taken twice"
+            taken.add((gpu, node, device))
+
+
+def progression(free: Set[int], count: int, gpus_per_node: int) -> tuple[int, int] | None:
+    """Base and step of `count` free devices base + k * step; None where there are none.
+
+    Neighbours first, those on a multiple of their count before others, so that what stays free
+    stays in one piece.
+    """
+    if count == 1:
+        # The free device with the fewest free neighbours.
+        alone = sorted(free, key=lambda d: ((d - 1 in free) + (d + 1 in free), d))
+        return (alone[0], 1) if alone else None
+    for step in range(1, gpus_per_node):
+        bases = sorted(free, key=lambda base: (base % count != 0, base))
+        for base in bases:
+            if all(base + rank * step in free for rank in range(count)):
+                return base, step
+    return None

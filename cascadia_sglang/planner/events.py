@@ -1,0 +1,183 @@
+"""Discrete events: arrivals, the front's work, the ends of batch steps.
+
+Requests arrive at the front, one process that takes them one by one; it hands them to the replica
+of their tier with the fewest attempts, gets the finished attempts back over the wire, and answers
+or hands them to the next tier. A replica is a loop over batches. Where they share a host, all that
+are busy progress at the same rate: cores / busy, at most 1.
+
+A blocking replica (a CPU) computes in its scheduler's thread: the results of a batch are seen after
+the next batch has run. One that is not (a GPU) schedules a batch while the one before runs, and
+sees results when they are there.
+
+Shape legend: as in `world`; r a request, w a replica.
+"""
+
+import numpy as np
+
+from cascadia_sglang.planner.admission import append_waiting
+from cascadia_sglang.planner.batching import schedule, take_results
+from cascadia_sglang.planner.compiled import compiled
+from cascadia_sglang.planner.world import DONE, NONE, RECEIVE, RETURN, TOO_LONG, World
+
+
+@compiled
+def run_events(world: World) -> int:
+    """Run until every request is settled; how many are not, where nothing happens any more."""
+    counts = world.counts_1[0]
+    total = len(world.requests_R)
+    front = len(world.replicas_W)
+    now_s = 0.0
+    arrived = 0
+    while counts.settled < total:
+        busy = 0
+        first = front
+        for entity in range(front + 1):
+            if world.work_s_E[entity] < np.inf:
+                busy += 1
+            if world.work_s_E[entity] < world.work_s_E[first]:
+                first = entity
+        rate = 1.0 if counts.cores == 0.0 else min(1.0, counts.cores / max(busy, 1))
+        arrival_s = world.requests_R[arrived].arrival_s if arrived < total else np.inf
+        wired_s = world.ring_R[counts.wire_head].wire_s if counts.wire > 0 else np.inf
+        next_s = min(arrival_s, wired_s, now_s + world.work_s_E[first] / rate)
+        if next_s == np.inf:
+            return int(total - counts.settled)
+        for entity in range(front + 1):
+            left_s = world.work_s_E[entity] - (next_s - now_s) * rate
+            world.work_s_E[entity] = max(0.0, left_s)
+        now_s = next_s
+        if arrival_s <= now_s:
+            _arrive(world, arrived)
+            arrived += 1
+        elif wired_s <= now_s:
+            r = world.ring_R[counts.wire_head].wire
+            counts.wire_head = (counts.wire_head + 1) % total
+            counts.wire -= 1
+            _queue_at_front(world, r, RETURN)
+        elif first == front:
+            world.work_s_E[front] = np.inf
+            _finish_front(world, now_s)
+        else:
+            world.work_s_E[first] = np.inf
+            _finish_step(world, first, now_s)
+        if world.work_s_E[front] == np.inf and counts.front > 0:
+            world.work_s_E[front] = _front_work_s(world)
+    return 0
+
+
+@compiled
+def _arrive(world: World, r: int) -> None:
+    """Take in a request; one whose prompt and limit do not fit a tier's memory is refused."""
+    request = world.requests_R[r]
+    for tier in range(request.tier, request.last_tier + 1):
+        replica = world.replicas_W[world.tiers_T[tier].start]
+        if request.input_tokens + request.limit_tokens + 1 >= replica.capacity_tokens:
+            request.status = TOO_LONG
+            world.counts_1[0].settled += 1
+            return
+    _queue_at_front(world, r, RECEIVE)
+
+
+@compiled
+def _queue_at_front(world: World, r: int, task: int) -> None:
+    counts = world.counts_1[0]
+    world.ring_R[(counts.front_head + counts.front) % len(world.ring_R)].front = r
+    world.requests_R[r].front_task = task
+    counts.front += 1
+
+
+@compiled
+def _front_work_s(world: World) -> float:
+    """How long the front works on the first of its queue."""
+    counts = world.counts_1[0]
+    request = world.requests_R[world.ring_R[counts.front_head].front]
+    if request.front_task == RECEIVE:
+        return float(counts.receive_s)
+    if request.tier == request.last_tier:
+        return float(counts.respond_s)
+    return float(counts.escalate_s)
+
+
+@compiled
+def _finish_front(world: World, now_s: float) -> None:
+    """The front is done with the first of its queue: dispatch it, answer it or let it climb."""
+    counts = world.counts_1[0]
+    r = world.ring_R[counts.front_head].front
+    request = world.requests_R[r]
+    counts.front_head = (counts.front_head + 1) % len(world.ring_R)
+    counts.front -= 1
+    if request.front_task == RETURN:
+        world.replicas_W[request.replica].load -= 1
+        if request.tier == request.last_tier:
+            request.finish_s = now_s
+            request.status = DONE
+            counts.settled += 1
+            return
+        request.tier += 1
+    chosen = world.tiers_T[request.tier].start
+    for w in range(chosen + 1, world.tiers_T[request.tier].end):
+        if world.replicas_W[w].load < world.replicas_W[chosen].load:
+            chosen = w
+    attempt = world.attempts_RT[r, request.tier]
+    attempt.dispatched_s = now_s
+    world.replicas_W[chosen].load += 1
+    request.replica = chosen
+    request.out_tokens = 0
+    request.in_flight = 0
+    request.target_tokens = min(attempt.tokens, request.limit_tokens)
+    request.finished = 0
+    append_waiting(world, r, chosen)
+    if world.replicas_W[chosen].running_slot < 0:
+        _start_next(world, chosen, now_s)
+
+
+@compiled
+def _finish_step(world: World, w: int, now_s: float) -> None:
+    """A batch has run: see the results that are there now, and go on."""
+    replica = world.replicas_W[w]
+    slot = replica.running_slot
+    replica.running_slot = -1
+    if replica.is_blocking == 1:
+        _deliver(world, w, 1 - slot, now_s)
+        _start_next(world, w, now_s)
+    elif replica.held_slot >= 0:
+        _start(world, w, replica.held_slot, now_s)
+    else:
+        _deliver(world, w, slot, now_s)
+        _start_next(world, w, now_s)
+
+
+@compiled
+def _start_next(world: World, w: int, now_s: float) -> None:
+    """Schedule and start a batch; a pass without one sees the last results and tries again."""
+    while True:
+        last = world.replicas_W[w].slot
+        if schedule(world, w) != NONE:
+            _start(world, w, world.replicas_W[w].slot, now_s)
+            return
+        if world.slots_WS[w, last].rows == 0:
+            return
+        _deliver(world, w, last, now_s)
+
+
+@compiled
+def _start(world: World, w: int, slot: int, now_s: float) -> None:
+    replica = world.replicas_W[w]
+    replica.running_slot = slot
+    replica.held_slot = -1
+    world.work_s_E[w] = world.slots_WS[w, slot].step_s
+    if replica.is_blocking == 0:
+        _deliver(world, w, 1 - slot, now_s)
+        if schedule(world, w) != NONE:
+            replica.held_slot = replica.slot
+
+
+@compiled
+def _deliver(world: World, w: int, slot: int, now_s: float) -> None:
+    """See a batch's results and send the attempts that ended to the front."""
+    counts = world.counts_1[0]
+    for index in range(take_results(world, w, slot, now_s)):
+        place = (counts.wire_head + counts.wire) % len(world.ring_R)
+        world.ring_R[place].wire = world.ended_M[index]
+        world.ring_R[place].wire_s = now_s + counts.wire_delay_s
+        counts.wire += 1

@@ -1,0 +1,174 @@
+"""What a problem file says: tiers, budget, and what every candidate of thresholds would cost."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from cascadia_sglang.errors import ConfigError
+
+Objective = Literal["bottleneck", "path"]
+Method = Literal["penalty", "chebyshev", "exact"]
+
+
+class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A tier by name.
+
+    `pool` names the workers that serve it, where several tiers share them; by itself a tier has
+    its own. `memory_gib` is what one replica needs on all its devices together: weights and the
+    least KV cache.
+    """
+
+    name: str
+    pool: str | None = None
+    memory_gib: float | None = None
+
+    @property
+    def pool_name(self) -> str:
+        return self.name if self.pool is None else self.pool
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One way to run a pool: replicas of one shape on one type of GPU.
+
+    `latency_s` is by tier of the pool.
+    """
+
+    pool: str
+    gpu: str
+    tp_size: int = 1
+    pp_size: int = 1
+    replicas: int = 1
+    latency_s: dict[str, float]
+
+    @property
+    def replica_gpus(self) -> int:
+        return self.tp_size * self.pp_size
+
+    @property
+    def gpus(self) -> int:
+        return self.replica_gpus * self.replicas
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Thresholds, and what follows from them.
+
+    `shares[i]` is the share of requests that reach tier i. `latency_s[i][f]` is tier i's latency
+    with f GPUs under that load: the p95 for the objective `bottleneck`, the mean for `path`. An f
+    that is missing is not allowed for the tier. `deployments` stands in its place where shapes and
+    types of GPU are to be chosen too.
+    """
+
+    thresholds: list[float]
+    quality: float
+    shares: list[float]
+    latency_s: list[dict[int, float]] = []
+    deployments: list[Deployment] = []
+
+
+class GpuType(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Nodes of one type of GPU; `memory_gib` is what a device can give to a worker."""
+
+    gpu: str
+    nodes: int
+    gpus_per_node: int
+    memory_gib: float | None = None
+
+
+class RunningReplica(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A worker that runs: on devices base_gpu_id + k * gpu_id_step of a node.
+
+    A replica larger than a node has all devices of this node and of the next ones.
+    """
+
+    pool: str
+    gpu: str
+    tp_size: int = 1
+    pp_size: int = 1
+    node: int
+    base_gpu_id: int
+    gpu_id_step: int = 1
+
+    @property
+    def replica_gpus(self) -> int:
+        return self.tp_size * self.pp_size
+
+
+class CalibrationRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A prompt that every tier answered.
+
+    `scores` holds one number in [0, 1] a tier but the last; `correct` one a tier, 1 for right.
+    """
+
+    scores: list[float]
+    correct: list[float]
+    weight: float = 1.0
+
+
+class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How thresholds are searched; see `cascadia_sglang.planner.routing`.
+
+    `confidence` splits the sample: one half chooses, the other certifies the floor one-sidedly at
+    this level. null uses the whole sample and promises nothing beyond it.
+    """
+
+    method: Method = "exact"
+    quantiles: int = 64
+    penalty_weight: float = 100.0
+    confidence: float | None = None
+    seed: int = 0
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A problem file.
+
+    Either `candidates` says what every choice of thresholds would cost, or `calibration` and
+    `latency_by_share_s` let the planner search them: `latency_by_share_s[i][f]` lists pairs
+    (share of requests that reach tier i, its latency in seconds), both rising; a share beyond the
+    last pair is more than f GPUs can serve.
+
+    `cluster`, `running` and `switching_cost_s` go with `deployments`: where replicas can lie, what
+    runs now, and what one replica to start is worth in seconds of the objective.
+    """
+
+    version: int = 1
+    gpu_budget: int
+    quality_floor: float | None = None
+    objective: Objective = "bottleneck"
+    tiers: list[Tier]
+    candidates: list[Candidate] = []
+    calibration: list[CalibrationRow] = []
+    latency_by_share_s: list[dict[int, list[tuple[float, float]]]] = []
+    routing: RoutingSettings = RoutingSettings()
+    cluster: list[GpuType] = []
+    running: list[RunningReplica] = []
+    switching_cost_s: float = 0.0
+
+    @property
+    def pools(self) -> list[str]:
+        """Names of the pools, in the order of their first tiers."""
+        return list(dict.fromkeys(tier.pool_name for tier in self.tiers))
+
+    def tiers_of(self, pool: str) -> list[int]:
+        """Indices of the tiers that a pool serves."""
+        return [index for index, tier in enumerate(self.tiers) if tier.pool_name == pool]
+
+
+def read_problem(path: Path) -> Problem:
+    """Read a problem file; what crosses fields is for `checked` in `problem_checks`.
+
+    Raises:
+        ConfigError: if the file is missing or does not fit; names the file and the place.
+    """
+    try:
+        # Python's reader takes NaN, which the checks then name with its place.
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"problem {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"problem {path}: no JSON: {error}") from error
+    try:
+        return msgspec.convert(data, Problem, str_keys=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"problem {path}: {error}") from error

@@ -1,0 +1,206 @@
+"""Simulates a cascade on its replicas: continuous batching as SGLang does it, request by request.
+
+A simulation is a function of its arguments: the same workload, paths and tiers give the same times
+to the last bit. Chance enters only where a workload is drawn, by the seed given there.
+
+Shape legend: R requests, T tiers, W replicas, K knots of a step-time table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cascadia_sglang.errors import WorkloadError
+from cascadia_sglang.planner.events import run_events
+from cascadia_sglang.planner.outcome import Outcome, Replica
+from cascadia_sglang.planner.paths import Paths
+from cascadia_sglang.planner.profile import EngineLimits, HostTimes, StepTimes
+from cascadia_sglang.planner.workload import Workload
+from cascadia_sglang.planner.world import (
+    ATTEMPT,
+    COUNTS,
+    DECODE_ROWS,
+    DECODE_S,
+    PREFILL_S,
+    PREFILL_TOKENS,
+    REPLICA,
+    REQUEST,
+    TIER,
+    Floats,
+    Records,
+    World,
+    new_world,
+)
+
+# SGLang's defaults: SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR, SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS.
+_MIN_RATIO_FACTOR, _RATIO_DECAY_STEPS = 0.14, 600
+_NO_CHUNK = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """One tier's replicas.
+
+    Attributes:
+        times: of a step on one whole device, or on the devices of a replica.
+        replicas: workers that serve the tier, each alike.
+        share: of its device that each has, above 0 and at most 1.
+        stages: pipeline stages of a replica. Every stage's batch is a lane of its own with its
+            share of requests and memory, and takes a whole step's time.
+    """
+
+    name: str
+    times: StepTimes
+    limits: EngineLimits
+    replicas: int = 1
+    share: float = 1.0
+    stages: int = 1
+
+
+def simulate(
+    workload: Workload,
+    paths: Paths,
+    tiers: Sequence[Tier],
+    *,
+    host: HostTimes | None = None,
+    is_buffered: bool = False,
+) -> Outcome:
+    """Run a workload through a cascade and see when every answer comes.
+
+    Args:
+        paths: which tiers each request of the workload visits, and how long it writes there.
+        tiers: smallest first, as in `paths`.
+        host: the front's work; none by default.
+        is_buffered: whether answers leave whole, so that the first token comes with the last.
+
+    Raises:
+        WorkloadError: if paths and workload differ, or a tier has no replica.
+    """
+    if len(paths.last_tier_R) != len(workload) or paths.tokens_RT.shape[1] != len(tiers):
+        raise WorkloadError(
+            f"paths are of {paths.tokens_RT.shape[0]} requests and {paths.tokens_RT.shape[1]} "
+            f"tiers, the workload has {len(workload)} and the cascade {len(tiers)}"
+        )
+    for tier in tiers:
+        if tier.replicas < 1 or tier.stages < 1 or not 0.0 < tier.share <= 1.0:
+            raise WorkloadError(
+                f"tier {tier.name}: {tier.replicas} replicas of {tier.stages} stages with "
+                f"{tier.share:g} of a device, allowed: from 1, from 1, above 0 to 1"
+            )
+    world = _world(workload, paths, tiers, host or HostTimes())
+    left = run_events(world)
+    if left:
+        raise RuntimeError(f"{left} requests of a simulation never end")
+    return _outcome(world, paths, tiers, is_buffered)
+
+
+def _world(workload: Workload, paths: Paths, tiers: Sequence[Tier], host: HostTimes) -> World:
+    R, T = len(workload), len(tiers)
+    requests_R = np.zeros(R, REQUEST)
+    requests_R["arrival_s"] = workload.arrival_s_R
+    requests_R["input_tokens"] = workload.input_tokens_R
+    requests_R["limit_tokens"] = paths.limit_tokens_R
+    requests_R["tier"] = paths.first_tier_R
+    requests_R["last_tier"] = paths.last_tier_R
+    requests_R["blocks_start"] = workload.block_starts_R[:-1]
+    requests_R["blocks_end"] = workload.block_starts_R[1:]
+    attempts_RT = np.zeros((R, T), ATTEMPT)
+    attempts_RT["tokens"] = paths.tokens_RT
+    lanes_T = [tier.replicas * tier.stages for tier in tiers]
+    tiers_T = np.zeros(T, TIER)
+    tiers_T["end"] = np.cumsum(lanes_T)
+    tiers_T["start"] = tiers_T["end"] - lanes_T
+    knots = max(len(pairs) for t in tiers for pairs in (t.times.decode_ms, t.times.prefill_ms))
+    replicas_W = np.concatenate(
+        [np.repeat(_replica(tier), n) for tier, n in zip(tiers, lanes_T, strict=True)]
+    )
+    tables = [
+        np.repeat(_table(tier, knots)[None], n, axis=0)
+        for tier, n in zip(tiers, lanes_T, strict=True)
+    ]
+    counts_1 = np.zeros(1, COUNTS)
+    counts_1["cores"] = host.shared_cores
+    counts_1["receive_s"] = host.receive_ms / 1e3
+    counts_1["respond_s"] = host.respond_ms / 1e3
+    counts_1["escalate_s"] = host.escalate_ms / 1e3
+    counts_1["wire_delay_s"] = host.wire_ms / 1e3
+    counts_1["block_tokens"] = workload.block_tokens
+    return new_world(
+        requests_R,
+        attempts_RT,
+        tiers_T,
+        replicas_W,
+        np.concatenate(tables),
+        workload.blocks_P,
+        counts_1,
+    )
+
+
+def _replica(tier: Tier) -> Records:
+    """The constants of one lane of a tier, [1]."""
+    limits = tier.limits
+    lane = np.zeros(1, REPLICA)
+    lane["capacity_tokens"] = limits.kv_tokens // tier.stages
+    lane["max_running"] = max(1, limits.max_running_requests // tier.stages)
+    lane["chunk_tokens"] = limits.chunked_prefill_tokens or _NO_CHUNK
+    lane["max_prefill_tokens"] = limits.max_prefill_tokens
+    lane["is_blocking"] = limits.is_blocking
+    lane["ratio"] = limits.new_token_ratio
+    lane["ratio_min"] = limits.new_token_ratio * _MIN_RATIO_FACTOR
+    lane["ratio_decay"] = (lane["ratio"] - lane["ratio_min"]) / _RATIO_DECAY_STEPS
+    lane["decode_context_s"] = tier.times.decode_context_us / 1e6 / tier.share
+    lane["prefill_row_s"] = tier.times.prefill_row_ms / 1e3 / tier.share
+    lane["prefill_context_s"] = tier.times.prefill_context_ns / 1e9 / tier.share
+    return lane
+
+
+def _table(tier: Tier, knots: int) -> Floats:
+    """The step-time tables of a tier, [J, K]; short ones go on in proportion to their last knot."""
+    table_JK = np.empty((4, knots))
+    columns = (
+        (DECODE_ROWS, DECODE_S, tier.times.decode_ms),
+        (PREFILL_TOKENS, PREFILL_S, tier.times.prefill_ms),
+    )
+    for sizes, seconds, pairs in columns:
+        known = np.array(pairs, np.float64)
+        more = np.arange(2, 2 + knots - len(known))[:, None] * known[-1]
+        all_of_it = np.concatenate([known, more])
+        table_JK[sizes] = all_of_it[:, 0]
+        table_JK[seconds] = all_of_it[:, 1] / 1e3 / tier.share
+    return table_JK
+
+
+def _outcome(world: World, paths: Paths, tiers: Sequence[Tier], is_buffered: bool) -> Outcome:
+    requests_R, attempts_RT = world.requests_R, world.attempts_RT
+    rows_R = np.arange(len(requests_R))
+    last = attempts_RT[rows_R, paths.last_tier_R]
+    e2e_s_R: npt.NDArray[np.float64] = requests_R["finish_s"] - requests_R["arrival_s"]
+    # After its first token an answer takes the same way to the client as after its last.
+    way_s_R = requests_R["finish_s"] - last["done_s"]
+    first_s_R = last["first_s"] + way_s_R - requests_R["arrival_s"]
+    owners = np.repeat(np.arange(len(tiers)), world.tiers_T["end"] - world.tiers_T["start"])
+    return Outcome(
+        tier_names=tuple(tier.name for tier in tiers),
+        status_R=requests_R["status"].copy(),
+        last_tier_R=paths.last_tier_R,
+        tokens_R=np.minimum(paths.tokens_RT[rows_R, paths.last_tier_R], paths.limit_tokens_R),
+        arrival_s_R=requests_R["arrival_s"].copy(),
+        e2e_s_R=e2e_s_R,
+        ttft_s_R=e2e_s_R if is_buffered else first_s_R,
+        attempt_ttft_s_RT=attempts_RT["first_s"] - attempts_RT["dispatched_s"],
+        attempt_e2e_s_RT=attempts_RT["done_s"] - attempts_RT["dispatched_s"],
+        replicas=tuple(
+            Replica(
+                tier=int(owner),
+                busy_s=float(lane["busy_s"]),
+                steps=int(lane["steps"]),
+                row_steps=int(lane["row_steps"]),
+                prefill_tokens=int(lane["prefill_tokens"]),
+                hit_tokens=int(lane["hit_tokens"]),
+                retracted=int(lane["retracted"]),
+            )
+            for owner, lane in zip(owners, world.replicas_W, strict=True)
+        ),
+    )

@@ -1,0 +1,169 @@
+"""Measures every tier of a cascade on this machine, one after the other, on its real workers."""
+
+import json
+import os
+import platform
+import socket
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from cascadia_sglang.cascade_file import load_cascade
+from cascadia_sglang.config import CascadeConfig, TierConfig
+from cascadia_sglang.errors import ConfigError, WorkerError
+from cascadia_sglang.planner.profile import EngineLimits, FitError, HostTimes, Profile, StepTimes
+from cascadia_sglang.planner.step_fit import fit_step_times
+from cascadia_sglang.profiling.load import Load, Plan
+from cascadia_sglang.profiling.server import running_server
+from cascadia_sglang.profiling.steps import read_steps
+from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER
+
+_ASKED, _WIDTH = 96, 8
+_SECONDS = 20.0
+_QUICK_ROWS = (1, 8, 32)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+def measure(cascade: Path, flags: Sequence[str], *, quick: bool) -> Profile:
+    """Start the cascade with one worker a tier, load it tier by tier, and fit what it did.
+
+    Args:
+        flags: further flags of SGLang for the server.
+        quick: few, small sizes.
+
+    Raises:
+        ConfigError: if the cascade file cannot be served.
+        WorkerError: if the server does not start, or a tier does not answer.
+    """
+    config = load_cascade(cascade)
+    times: dict[str, StepTimes] = {}
+    limits: dict[str, EngineLimits] = {}
+    decode_error: dict[str, FitError] = {}
+    prefill_error: dict[str, FitError] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        command = ("--plugin", "cascadia", "--cascade-config", str(cascade), *flags)
+        environment = {STEP_LOG_FOLDER: name}
+        log = folder / "server.log"
+        try:
+            with running_server(
+                command, port=_free_port(), log=log, threads=None, environment=environment
+            ) as port:
+                server = _server_process(port)
+                for tier in config.tiers:
+                    print(f"measuring {tier.name}", file=sys.stderr, flush=True)
+                    load = Load(port, tier.name, _vocabulary(tier), seed=0)
+                    load.ask([load.prompt(8)], 3)
+                    found = read_steps(folder, tier.name).limits
+                    load.run(_plan(found, tier, quick))
+                    limits[tier.name] = found
+                host = _host_times(config, port, folder, server, limits)
+                for tier in config.tiers:
+                    steps = read_steps(folder, tier.name).steps
+                    fitted = fit_step_times(steps)
+                    times[tier.name], decode_error[tier.name], prefill_error[tier.name] = fitted
+        except RuntimeError as error:
+            raise WorkerError(str(error).strip().split("\n")[-1]) from error
+    return Profile(
+        version=1,
+        device=f"one worker on {_machine()}",
+        tiers=times,
+        limits=limits,
+        host=host,
+        decode_error=decode_error,
+        prefill_error=prefill_error,
+    )
+
+
+def _plan(limits: EngineLimits, tier: TierConfig, quick: bool) -> Plan:
+    """What fits the worker: half of its context, half of its KV cache, its running requests."""
+    context = _config(tier).get("max_position_embeddings", 4096)
+    largest = min(context // 2, limits.kv_tokens // 2, 128 if quick else 4096)
+    rows = [count for count in _ROWS if count <= limits.max_running_requests]
+    return Plan(
+        rows=[count for count in _QUICK_ROWS if count in rows] if quick else rows,
+        largest_prompt=largest,
+        most_tokens=min(8192, limits.kv_tokens // 2),
+        rounds=2 if quick else 4,
+        seconds=_SECONDS,
+    )
+
+
+def _host_times(
+    config: CascadeConfig,
+    port: int,
+    folder: Path,
+    server: psutil.Process,
+    limits: dict[str, EngineLimits],
+) -> HostTimes:
+    """The front's work from its processor time, the wire from what is left of a lone request."""
+    first = config.tiers[0]
+    load = Load(port, first.name, _vocabulary(first), seed=1)
+    load.ask_many(2 * _WIDTH, _WIDTH)
+    alone_s = []
+    for _ in range(_ASKED // 4):
+        before_s = read_steps(folder, first.name).all_s
+        seconds = load.ask([load.prompt(8)], 2)
+        alone_s.append(seconds - (read_steps(folder, first.name).all_s - before_s))
+    front_s = _processor_s(server, load, None)
+    wire_s = max(0.0, statistics.median(alone_s) - front_s)
+    escalate_s = 0.0
+    if len(config.tiers) > 1:
+        climbing_s = _processor_s(server, load, {"x-cascadia-threshold": "1"})
+        escalate_s = max(0.0, climbing_s - front_s) / (len(config.tiers) - 1)
+    on_host = all(limit.is_blocking for limit in limits.values()) and not config.planner.emulate
+    return HostTimes(
+        receive_ms=round(500 * front_s, 4),
+        respond_ms=round(500 * front_s, 4),
+        escalate_ms=round(1000 * escalate_s, 4),
+        wire_ms=round(1000 * wire_s, 4),
+        shared_cores=float(len(os.sched_getaffinity(0))) if on_host else 0.0,
+    )
+
+
+def _processor_s(server: psutil.Process, load: Load, headers: dict[str, str] | None) -> float:
+    """Processor time of the server's main process for a request."""
+    before = server.cpu_times()
+    load.ask_many(_ASKED, _WIDTH, headers)
+    after = server.cpu_times()
+    return float(after.user + after.system - before.user - before.system) / _ASKED
+
+
+def _server_process(port: int) -> psutil.Process:
+    for child in psutil.Process().children():
+        if str(port) in child.cmdline():
+            return child
+    raise WorkerError("the server's process is gone")
+
+
+def _vocabulary(tier: TierConfig) -> int:
+    size: int = _config(tier).get("vocab_size", 0)
+    if size < 2:
+        raise ConfigError(f"tier {tier.name}: {tier.model_path}/config.json has no vocab_size")
+    return size
+
+
+def _config(tier: TierConfig) -> dict[str, int]:
+    path = Path(tier.model_path) / "config.json"
+    try:
+        data: dict[str, int] = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"tier {tier.name}: {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"tier {tier.name}: {path}: {error}") from error
+    return data
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _machine() -> str:
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} cores of {platform.processor() or platform.machine()}"

@@ -1,0 +1,86 @@
+"""Reads what workers wrote about their steps (`cascadia_sglang.workers.step_log`)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.planner.profile import EngineLimits
+from cascadia_sglang.planner.step_fit import Step
+
+
+class _Header(msgspec.Struct):
+    worker: str
+    kv_tokens: int
+    max_running_requests: int
+    chunked_prefill_tokens: int | None
+    max_prefill_tokens: int
+    new_token_ratio: float
+    is_blocking: bool
+
+
+class _Line(msgspec.Struct):
+    is_decode: bool
+    rows: int
+    tokens: int
+    context_tokens: int
+    context_pairs: int
+    started_s: float
+    forward_s: float
+    step_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSteps:
+    """A worker's steps that were followed by another at once, and what it holds.
+
+    Attributes:
+        all_s: of all its steps, those before a pause with their forward alone.
+    """
+
+    limits: EngineLimits
+    steps: Sequence[Step]
+    all_s: float
+
+
+def read_steps(folder: Path, tier: str) -> WorkerSteps:
+    """Steps of the first worker of a tier; a last line that is cut off is left out.
+
+    Raises:
+        WorkerError: if no worker of the tier has run a step.
+    """
+    paths = sorted(path for path in folder.glob("*.jsonl") if _serves(path.stem, tier))
+    lines = paths[0].read_bytes().split(b"\n")[:-1] if paths else []
+    if len(lines) < 2:
+        raise WorkerError(f"no worker of tier {tier} has run a step")
+    header = msgspec.json.decode(lines[0], type=_Header)
+    found = [msgspec.json.decode(line, type=_Line) for line in lines[1:]]
+    steps = [
+        Step(
+            is_decode=line.is_decode,
+            seconds=line.step_s,
+            rows=line.rows,
+            tokens=line.tokens,
+            context_tokens=line.context_tokens,
+            context_pairs=line.context_pairs,
+        )
+        for line in found
+        if line.step_s is not None
+    ]
+    limits = EngineLimits(
+        kv_tokens=header.kv_tokens,
+        max_running_requests=header.max_running_requests,
+        chunked_prefill_tokens=header.chunked_prefill_tokens,
+        max_prefill_tokens=header.max_prefill_tokens,
+        new_token_ratio=header.new_token_ratio,
+        is_blocking=header.is_blocking,
+    )
+    total = sum(line.forward_s if line.step_s is None else line.step_s for line in found)
+    return WorkerSteps(limits=limits, steps=steps, all_s=total)
+
+
+def _serves(worker_id: str, tier: str) -> bool:
+    """Worker ids are the pool's tiers, joined by plus signs, and a number."""
+    return tier in worker_id.rpartition("-")[0].split("+")

@@ -1,0 +1,49 @@
+"""Writes the schemas from the structs that read and write the files.
+
+python -m cascadia_sglang.schemas.write
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.judge.calibration import Calibration
+from cascadia_sglang.planner.plan import NoPlan, Plan
+from cascadia_sglang.planner.problem import Problem
+from cascadia_sglang.planner.profile import Profile
+from cascadia_sglang.planner.setup import Setup
+
+# A file, its struct, and the version of what it may hold.
+_STRUCTS: dict[str, tuple[type[msgspec.Struct], int]] = {
+    "calibration": (Calibration, 2),
+    "cascade": (CascadeConfig, 1),
+    "no-plan": (NoPlan, 1),
+    "plan": (Plan, 1),
+    "problem": (Problem, 1),
+    "profile": (Profile, 1),
+    "setup": (Setup, 1),
+}
+
+
+def build_schema(name: str) -> str:
+    """The schema of a file as JSON text."""
+    struct, version = _STRUCTS[name]
+    schema: dict[str, Any] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"cascadia/{name}/{version}",
+        **msgspec.json.schema(struct),
+    }
+    return json.dumps(schema, indent=1) + "\n"
+
+
+def main() -> None:
+    """Write every schema beside this file."""
+    for name in _STRUCTS:
+        Path(__file__).with_name(f"{name}.json").write_text(build_schema(name))
+
+
+if __name__ == "__main__":
+    main()

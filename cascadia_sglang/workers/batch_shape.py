@@ -1,0 +1,37 @@
+"""The shape of a batch that SGLang's scheduler runs, in the terms of step times."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchShape:
+    """What a step's time depends on; see `cascadia_sglang.planner.profile.StepTimes`.
+
+    Attributes:
+        rows: requests of the batch.
+        tokens: new tokens of prompts; of a decoding step, its rows.
+        context_tokens: of a decoding step: what its rows attend to, together.
+        context_pairs: of a prefill: new tokens times the tokens before them, over its prompts.
+    """
+
+    is_decode: bool
+    rows: int
+    tokens: int
+    context_tokens: int = 0
+    context_pairs: int = 0
+
+
+def shape_of(batch: Any) -> BatchShape:
+    """Of a `ScheduleBatch` that is about to run and is not idle."""
+    rows = len(batch.reqs)
+    if batch.forward_mode.is_decode():
+        context = sum(request.seqlen for request in batch.reqs)
+        return BatchShape(is_decode=True, rows=rows, tokens=rows, context_tokens=context)
+    lengths = zip(batch.extend_lens, batch.prefix_lens, strict=True)
+    return BatchShape(
+        is_decode=False,
+        rows=rows,
+        tokens=batch.extend_num_tokens,
+        context_pairs=sum(new * before for new, before in lengths),
+    )

@@ -1,0 +1,30 @@
+"""Every kernel compiles for the GPUs it is meant for, without spilling; no GPU is needed."""
+
+import pytest
+import triton
+
+from bench.kernel.compiled import Launch, compile_for, launches
+
+if triton.knobs.runtime.interpret:
+    pytest.skip("the interpreter's kernels do not compile", allow_module_level=True)
+
+# Registers that leave the threads of a kernel enough company on a processor: 168 are three
+# programs of 128 threads, as many as hide the latency of their reads.
+MOST_REGISTERS = 168
+# The row statistics of bfloat16 for one of both is enough.
+CASES = [
+    (launch, capability)
+    for launch in launches()
+    for capability in (80, 90)
+    if capability == 90 or "bf16" not in launch.name
+]
+
+
+@pytest.mark.parametrize(
+    ("launch", "capability"), CASES, ids=[f"{launch.name}-cuda:{c}" for launch, c in CASES]
+)
+def test_a_kernel_compiles_without_spilling(launch: Launch, capability: int) -> None:
+    found = compile_for(launch, capability)
+    assert found.spilled_bytes == 0
+    assert 0 < found.registers <= MOST_REGISTERS
+    assert found.instructions > 10

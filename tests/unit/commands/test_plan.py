@@ -1,0 +1,123 @@
+"""`cascadia plan` and `cascadia schema` as a shell sees them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+
+from cascadia_sglang.cli import main
+from cascadia_sglang.schemas import NAMES, read_schema
+from cascadia_sglang.schemas.write import build_schema
+from tests.unit.planner.samples import routing_problem
+
+PROBLEM: dict[str, Any] = {
+    "gpu_budget": 8,
+    "quality_floor": 0.85,
+    "objective": "bottleneck",
+    "tiers": [{"name": "small"}, {"name": "large"}],
+    "candidates": [
+        {
+            "thresholds": [0.7],
+            "quality": 0.88,
+            "shares": [1.0, 0.31],
+            "latency_s": [{"1": 0.9, "2": 0.5}, {"4": 2.1, "6": 1.4}],
+        }
+    ],
+}
+
+
+@pytest.fixture
+def problem(tmp_path: Path) -> Path:
+    path = tmp_path / "problem.json"
+    path.write_text(json.dumps(PROBLEM))
+    return path
+
+
+def test_a_plan_goes_to_stdout_as_its_schema_says(
+    problem: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--problem", str(problem), "--json"]) == 0
+    told = capfd.readouterr()
+    plan = json.loads(told.out)
+    assert told.err == ""
+    named = ("thresholds", "allocation", "objective_s", "quality", "bound_s", "gap", "status")
+    assert [plan[name] for name in named] == [[0.7], [1, 6], 1.4, 0.88, 1.4, 0.0, "optimal"]
+    assert plan["solve_s"] > 0
+    jsonschema.validate(plan, json.loads(read_schema("plan")))
+    jsonschema.validate(PROBLEM, json.loads(read_schema("problem")))
+
+
+def test_a_plan_for_a_reader_names_every_tier(
+    problem: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--problem", str(problem)]) == 0
+    out = capsys.readouterr().out
+    assert "small                1      100.0%     0.7000" in out
+    assert "latency (slowest tier) 1.4 s, optimal" in out
+
+
+def test_thresholds_that_were_searched_come_with_their_proof(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "problem.json"
+    settings = {"method": "chebyshev", "confidence": 0.9}
+    path.write_bytes(msgspec.json.encode(routing_problem(quality_floor=0.7, routing=settings)))
+    assert main(["plan", "--problem", str(path), "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    jsonschema.validate(plan, json.loads(read_schema("plan")))
+    assert plan["search"]["method"] == "chebyshev"
+    assert plan["certificate"]["lower_bound"] >= 0.7
+    assert main(["plan", "--problem", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "thresholds by chebyshev; the best on the exact grid is" in out
+    assert "with confidence 0.9, on 200 rows that chose nothing" in out
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_no_plan_is_code_3_and_one_line(
+    problem: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem.write_text(json.dumps({**PROBLEM, "gpu_budget": 3}))
+    assert main(["plan", "--problem", str(problem), *flags]) == 3
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1
+    assert "tier 'large' lacks 2 GPUs" in told.err
+    if flags:
+        answer = json.loads(told.out)
+        jsonschema.validate(answer, json.loads(read_schema("no-plan")))
+        assert (answer["status"], answer["tier"], answer["lacks_gpus"]) == (
+            "infeasible",
+            "large",
+            2,
+        )
+
+
+def test_bad_input_is_code_2_and_one_line(
+    problem: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem.write_text(json.dumps({**PROBLEM, "gpu_budget": -1}))
+    assert main(["plan", "--problem", str(problem)]) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1
+    assert "gpu_budget is -1" in told.err
+
+
+@pytest.mark.parametrize("limit", ["-1", "nan", "soon"])
+def test_a_time_limit_that_is_none_is_refused(
+    problem: Path, limit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", "--problem", str(problem), "--time-limit-s", limit])
+    assert ended.value.code == 2
+    assert "--time-limit-s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_schema_is_that_of_the_struct(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema", name]) == 0
+    out = capsys.readouterr().out
+    assert out == build_schema(name)
+    jsonschema.Draft202012Validator.check_schema(json.loads(out))

@@ -1,0 +1,81 @@
+"""A worker's steps, written by the worker's log and read back for a fit."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.profiling.steps import read_steps
+from cascadia_sglang.workers.step_log import StepLog
+
+SCHEDULER = {
+    "max_total_num_tokens": 5000,
+    "max_running_requests": 7,
+    "chunked_prefill_size": None,
+    "max_prefill_tokens": 16384,
+    "new_token_ratio_tracker": SimpleNamespace(init=0.7),
+    "device": "cpu",
+}
+
+
+def _batch(lengths, *, is_decode, is_idle=False, before=(0, 0)):
+    mode = SimpleNamespace(is_decode=lambda: is_decode, is_idle=lambda: is_idle)
+    return SimpleNamespace(
+        forward_mode=mode,
+        reqs=[SimpleNamespace(seqlen=length) for length in lengths],
+        extend_lens=list(lengths),
+        prefix_lens=list(before[: len(lengths)]),
+        extend_num_tokens=sum(lengths),
+    )
+
+
+def _run(folder, *batches):
+    """Run batches, each with whether the scheduler idled before it."""
+    log = StepLog(folder, "small-0")
+    for batch, idled in batches:
+        scheduler = SimpleNamespace(**SCHEDULER, _sched_idled=idled)
+        assert log.run(scheduler, batch, lambda: "result") == "result"
+
+
+def test_steps_come_back_with_their_shapes(tmp_path):
+    prefill = _batch([10, 20], is_decode=False, before=(4, 0))
+    decode = _batch([11, 21], is_decode=True)
+    _run(tmp_path, (prefill, True), (decode, False), (decode, False))
+    found = read_steps(tmp_path, "small")
+    assert [step.is_decode for step in found.steps] == [False, True]
+    first, second = found.steps
+    assert (first.rows, first.tokens, first.context_pairs) == (2, 30, 40)
+    assert (second.rows, second.tokens, second.context_tokens) == (2, 2, 32)
+    assert found.limits.kv_tokens == 5000
+    assert found.limits.chunked_prefill_tokens is None
+    assert found.limits.is_blocking
+
+
+def test_a_step_before_a_pause_has_no_time_of_its_own(tmp_path):
+    decode = _batch([11], is_decode=True)
+    _run(tmp_path, (decode, True), (decode, True), (decode, False), (decode, False))
+    found = read_steps(tmp_path, "small")
+    assert len(found.steps) == 2
+    assert found.all_s > 0
+
+
+def test_idle_batches_are_no_steps(tmp_path):
+    _run(
+        tmp_path,
+        *((_batch([], is_decode=False, is_idle=True), False),) * 3,
+        *((_batch([5], is_decode=True), False),) * 3,
+    )
+    assert len(read_steps(tmp_path, "small").steps) == 2
+
+
+def test_a_tier_is_found_among_those_that_share_a_worker(tmp_path):
+    log = StepLog(tmp_path, "fast+careful-3")
+    for _ in range(3):
+        log.run(
+            SimpleNamespace(**SCHEDULER, _sched_idled=False),
+            _batch([5], is_decode=True),
+            lambda: None,
+        )
+    assert len(read_steps(tmp_path, "careful").steps) == 2
+    with pytest.raises(WorkerError, match="no worker of tier care has run a step"):
+        read_steps(tmp_path, "care")
