@@ -1,6 +1,7 @@
 """The load of every worker, read from the shared memory into which its scheduler writes it."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from sglang.srt.managers.load_snapshot import LoadSnapshot
 
@@ -12,9 +13,15 @@ class WorkerLoad(LoadSnapshot, kw_only=True):  # type: ignore[misc,call-arg]
 
     worker: str
 
+    def to_dict(self, include: set[str] | None = None) -> dict[str, Any]:
+        return {**super().to_dict(include), "worker": self.worker}
+
 
 def read_loads(workers: Iterable[Worker], place: int | None) -> list[WorkerLoad]:
-    """Loads of the workers that have written one, of one of them where a place is given."""
+    """Loads of the workers that have written one, of one of them where a place is given.
+
+    Blocks while a worker writes, so for as long as one is stopped that was about to.
+    """
     loads = []
     for index, worker in enumerate(workers):
         if place is not None and place != index:

@@ -4,6 +4,7 @@ Upstream: reads the shared memory of the one scheduler group.
 We need: that of each worker, with its name.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ def _build(server: Any) -> Callable[..., Any]:
         from cascadia_sglang.workers.loads import read_loads
 
         del include
-        return read_loads(server.pool.ready(), dp_rank)
+        return await asyncio.to_thread(read_loads, server.pool.ready(), dp_rank)
 
     return get_loads
 
