@@ -53,15 +53,17 @@ def load_cascade(path: Path) -> CascadeConfig:
 def cascade_from_flags(tiers: str, thresholds: str | None) -> CascadeConfig:
     """Build a cascade from `--cascade-tiers small=PATH,large=PATH` and `--cascade-thresholds`.
 
-    A tier's calibration file is PATH/calibration.json where that exists.
+    A tier's calibration file is PATH/calibration.json where that exists; the last tier, whose score
+    decides nothing, goes without.
     """
     built: list[dict[str, Any]] = []
-    for part in tiers.split(","):
+    parts = tiers.split(",")
+    for number, part in enumerate(parts, 1):
         name, equals, model_path = part.partition("=")
         if not equals or not model_path:
             raise ConfigError(f"--cascade-tiers: {part!r} is not NAME=PATH")
         beside = Path(model_path) / "calibration.json"
-        calibration = str(beside) if beside.exists() else None
+        calibration = str(beside) if number < len(parts) and beside.exists() else None
         built.append({"name": name, "model_path": model_path, "calibration": calibration})
     try:
         numbers = [float(x) for x in thresholds.split(",")] if thresholds else []
@@ -93,7 +95,8 @@ def _problems(config: CascadeConfig) -> list[str]:
         problems.append("tiers is empty, needed: at least one")
     for index, tier in enumerate(config.tiers):
         is_last = index == len(config.tiers) - 1
-        problems.extend(f"tiers[{index}].{p}" for p in _tier_problems(tier, is_last))
+        needs_calibration = not is_last and not config.judge.record
+        problems.extend(f"tiers[{index}].{p}" for p in _tier_problems(tier, needs_calibration))
         if tier.name in [other.name for other in config.tiers[:index]]:
             problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
     problems.extend(f"routing.{p}" for p in _routing_problems(config))
@@ -108,7 +111,7 @@ def _problems(config: CascadeConfig) -> list[str]:
     return problems
 
 
-def _tier_problems(tier: TierConfig, is_last: bool) -> list[str]:
+def _tier_problems(tier: TierConfig, needs_calibration: bool) -> list[str]:
     problems: list[str] = []
     if not _TIER_NAME.fullmatch(tier.name) or tier.name in _RESERVED_NAMES:
         problems.append(
@@ -117,7 +120,7 @@ def _tier_problems(tier: TierConfig, is_last: bool) -> list[str]:
         )
     if not _may_exist(tier.model_path):
         problems.append(f"model_path {tier.model_path!r} does not exist")
-    if tier.calibration is None and not is_last:
+    if tier.calibration is None and needs_calibration:
         problems.append("calibration is missing, required for every tier but the last")
     if tier.calibration is not None and not Path(tier.calibration).is_file():
         problems.append(f"calibration {tier.calibration!r} does not exist")

@@ -51,11 +51,16 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the policy says where there is no score to trust."""
+    """What the policy says where there is no score to trust.
+
+    `record` puts the features of every attempt's answer into `meta_info.cascadia`, from which a
+    calibration is fitted. No tier needs a calibration file then.
+    """
 
     on_error: Literal["escalate", "accept"] = "escalate"
     on_constrained: Literal["escalate", "accept"] = "escalate"
     scope: Literal["answer", "all"] = "answer"
+    record: bool = False
 
 
 class PrefixConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

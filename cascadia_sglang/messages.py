@@ -31,6 +31,7 @@ class WorkerSpec:
     Attributes:
         worker_id: unique in the server.
         calibrations: path of the calibration file per judged tier index.
+        record: whether every finished attempt carries its features.
         threads: CPU threads for tensor operations.
         environment: of the main process; a fork server's children would see an older one.
         pace: of an emulated device; None where the host's own speed counts.
@@ -38,6 +39,7 @@ class WorkerSpec:
 
     worker_id: str
     calibrations: dict[int, str]
+    record: bool
     threads: int
     environment: dict[str, str]
     pace: PaceSpec | None
@@ -51,22 +53,26 @@ class AttemptOrder:
         tier_index: whose calibration rates the answer.
         threshold: smallest score that will be accepted.
         early_abort: end the attempt once the chance of acceptance falls below; None for never.
-        previous_score: score of the tier before, None at the first.
+        earlier_scores: final scores of the tiers before, None where there is none.
     """
 
     tier_index: int
     threshold: float
     early_abort: float | None
-    previous_score: float | None
+    earlier_scores: tuple[float | None, ...]
 
     def to_params(self) -> dict[str, Any]:
-        """Flat scalars, as custom sampling parameters carry them."""
+        """Plain values, as custom sampling parameters carry them."""
         return {
             "tier_index": self.tier_index,
             "threshold": self.threshold,
             "early_abort": self.early_abort,
-            "previous_score": self.previous_score,
+            "earlier_scores": list(self.earlier_scores),
         }
+
+    @classmethod
+    def from_params(cls, params: dict[str, Any]) -> "AttemptOrder":
+        return cls(**{**params, "earlier_scores": tuple(params["earlier_scores"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +83,19 @@ class JudgeReport:
         score: calibrated probability that the answer is acceptable, or the chance of acceptance
             where the attempt was ended early; None where it could not be computed.
         early_abort: whether the judge ended the attempt.
+        record: the base features on the way, where the server records them: `tokens`, ascending and
+            ending with the whole answer's, and `features`, one list a number of tokens.
     """
 
     score: float | None
     early_abort: bool
+    record: dict[str, Any] | None = None
 
     def to_meta(self) -> dict[str, Any]:
-        return {"score": self.score, "early_abort": self.early_abort}
+        return {"score": self.score, "early_abort": self.early_abort, "record": self.record}
 
     @classmethod
     def from_meta(cls, meta: dict[str, Any] | None) -> "JudgeReport":
         if meta is None:
             return cls(score=None, early_abort=False)
-        return cls(score=meta["score"], early_abort=meta["early_abort"])
+        return cls(**meta)

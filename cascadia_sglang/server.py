@@ -21,7 +21,7 @@ from cascadia_sglang.cascade_file import cascade_from_flags, load_cascade
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError, RequestError, WorkerError
 from cascadia_sglang.http.trace import SCOPE_KEY, sglang_error
-from cascadia_sglang.judge.calibration import load_calibration
+from cascadia_sglang.judge.calibration import check_calibrations
 from cascadia_sglang.messages import AttemptOrder, PaceSpec
 from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.attempt import attempt_rid
@@ -56,8 +56,7 @@ def prepare_server(
         for index, tier in enumerate(config.tiers)
         if tier.calibration is not None
     }
-    for path in calibrations.values():
-        load_calibration(Path(path))
+    check_calibrations(calibrations)
     paces = pace_specs(config)
 
     from sglang.srt.platforms import current_platform
@@ -138,6 +137,7 @@ class CascadeServer:
         self._launcher = Launcher(
             self._arguments,
             self._calibrations,
+            self.config.judge.record,
             self._paces,
             sum(spec.replicas for spec in self._specs),
             worker_threads(self.config),
@@ -265,7 +265,10 @@ class CascadeServer:
         output = None
         for number, worker in enumerate(self.pool.ready()):
             order = AttemptOrder(
-                tier_index=worker.tiers[0], threshold=0.0, early_abort=None, previous_score=None
+                tier_index=worker.tiers[0],
+                threshold=0.0,
+                early_abort=None,
+                earlier_scores=(None,) * worker.tiers[0],
             )
             output, _ = await self.engine.run_on(
                 worker, samples[0], attempt_rid(base, number), order

@@ -1,8 +1,13 @@
-"""Fits the calibration files of the ladder's tiers, each seeing the score of the tier before.
+"""Fits the calibration files of the ladder's tiers, each seeing the scores of the tiers before.
 
     python -m bench.ladder.fit
 
-Both splits are decoded greedily: the calibration split fits, the test split reports.
+Both splits are decoded greedily: the calibration split fits, the test split reports. Serving ends
+hopeless attempts early, and then no final score of that tier is known to the tiers above. The fit
+sees as many such answers: every row has a threshold of its own, at which the tiers before are
+served.
+
+Shape legend: N rows, F base features, G columns with those of the earlier tiers, J earlier tiers.
 """
 
 from __future__ import annotations
@@ -26,12 +31,15 @@ from cascadia_sglang.judge.calibration import (
     ScoreModel,
     save_calibration,
 )
-from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.judge.features import FEATURES, earlier_features, earlier_names
 
 L2 = 1.0  # on standardised weights, against the sum over rows of the log loss
 NEWTON_STEPS = 50
 MIN_PREFIX_ROWS = 200
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+EARLY_ABORT = 0.05  # the cascade's default
+DRAWN_THRESHOLDS = (0.5, 0.95)  # ends of the uniform distribution of a row's threshold
+QUANTILES = np.linspace(0.0, 1.0, 101)
 
 
 def fit_logistic(x_NF: FloatArray, right_N: BoolArray) -> tuple[FloatArray, float]:
@@ -60,43 +68,76 @@ def fit_ridge(x_NF: FloatArray, target_N: FloatArray) -> tuple[FloatArray, float
     return weights_F, bias, float(np.std(target_N - x_NF @ weights_F - bias))
 
 
-def fit_calibration(seen: Observation, previous_N: FloatArray) -> Calibration:
-    """Fit the score and the prefix models; the report is left empty."""
-    features_NF = seen.features(previous_N)
-    mean_F, spread_F = features_NF.mean(0), features_NF.std(0)
-    scale_F = np.where(spread_F > 1e-9, spread_F, 1.0)
-    x_NF = (features_NF - mean_F) / scale_F
-    weights_F, bias = fit_logistic(x_NF, seen.correct_N)
-    log_odds_N = x_NF @ weights_F + bias
+def fit_calibration(seen: Observation, earlier_NJ: FloatArray) -> Calibration:
+    """Fit the score and the prefix models; report and quantiles are left empty.
+
+    Args:
+        earlier_NJ: scores of the tiers before, NaN where unknown.
+    """
+    earlier_NE = earlier_features(earlier_NJ)
+    columns_NG = np.column_stack((seen.features(), earlier_NE))
+    mean_G, spread_G = columns_NG.mean(0), columns_NG.std(0)
+    scale_G = np.where(spread_G > 1e-9, spread_G, 1.0)
+    x_NG = (columns_NG - mean_G) / scale_G
+    weights_G, bias = fit_logistic(x_NG, seen.correct_N)
+    log_odds_N = x_NG @ weights_G + bias
     prefix = []
     for tokens in CHECKPOINTS:
         running_N = seen.longer_than(tokens)
         if running_N.sum() < MIN_PREFIX_ROWS:
             continue
-        prefix_NF = seen.prefix_features(tokens, previous_N, running_N)
-        model = fit_ridge((prefix_NF - mean_F) / scale_F, log_odds_N[running_N])
+        prefix_NG = np.column_stack((seen.prefix_features(tokens), earlier_NE[running_N]))
+        model = fit_ridge((prefix_NG - mean_G) / scale_G, log_odds_N[running_N])
         prefix.append(
             PrefixModel(
                 tokens=tokens, weights=model[0].tolist(), bias=model[1], residual_sd=model[2]
             )
         )
     return Calibration(
-        version=1,
-        features=list(FEATURES),
-        mean=mean_F.tolist(),
-        scale=scale_F.tolist(),
-        weights=weights_F.tolist(),
+        version=2,
+        features=[*FEATURES, *earlier_names(earlier_NJ.shape[1])],
+        mean=mean_G.tolist(),
+        scale=scale_G.tolist(),
+        weights=weights_G.tolist(),
         bias=bias,
         prefix=prefix,
-        samples=len(x_NF),
+        samples=len(x_NG),
+        constrained_samples=0,
+        score_quantiles=[0.0, 1.0],
         report={},
     )
 
 
-def scores(calibration: Calibration, seen: Observation, previous_N: FloatArray) -> FloatArray:
-    """Final scores [N] as a worker computes them."""
+def serve(
+    calibration: Calibration, seen: Observation, earlier_NJ: FloatArray, threshold_N: FloatArray
+) -> tuple[FloatArray, BoolArray]:
+    """Final scores [N] as a worker computes them, and which attempts it would have ended early."""
     model = ScoreModel(calibration)
-    return np.array([model.score(features_F) for features_F in seen.features(previous_N)])
+    earlier = [[None if np.isnan(score) else score for score in row_J] for row_J in earlier_NJ]
+    pairs = zip(seen.features(), earlier, strict=True)
+    score_N = np.array([model.score(features_F, before) for features_F, before in pairs])
+    ended_N = np.zeros(len(score_N), dtype=bool)
+    for tokens in (prefix.tokens for prefix in calibration.prefix):
+        running = np.flatnonzero(seen.longer_than(tokens))
+        for row, features_F in zip(running, seen.prefix_features(tokens), strict=True):
+            chance = model.chance_of_acceptance(tokens, features_F, threshold_N[row], earlier[row])
+            ended_N[row] |= chance < EARLY_ABORT
+    return score_N, ended_N
+
+
+def serve_all(
+    calibrations: Sequence[Calibration], seen: Sequence[Observation], threshold_N: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Final scores of every tier, and what the tiers above know of them: NaN where ended early.
+
+    Both are [N, tiers].
+    """
+    score_NJ = known_NJ = np.empty((len(threshold_N), 0))
+    for calibration, observation in zip(calibrations, seen, strict=True):
+        score_N, ended_N = serve(calibration, observation, known_NJ, threshold_N)
+        score_NJ = np.column_stack((score_NJ, score_N))
+        known_NJ = np.column_stack((known_NJ, np.where(ended_N, np.nan, score_N)))
+    return score_NJ, known_NJ
 
 
 def report(seen: Observation, score_N: FloatArray, reached_N: BoolArray) -> dict[str, float]:
@@ -124,25 +165,23 @@ def report(seen: Observation, score_N: FloatArray, reached_N: BoolArray) -> dict
     return told
 
 
-def threshold_table(score_TN: Sequence[FloatArray], right_TN: Sequence[BoolArray]) -> str:
-    """A markdown table: what one threshold for all tiers but the last does.
+def table_row(threshold: float, known_NJ: FloatArray, right_NJ: BoolArray) -> str:
+    """A row of a markdown table: what one threshold for all tiers but the last does.
 
     Args:
-        score_TN, right_TN: of each tier, smallest first; the last one's score decides nothing.
+        known_NJ: scores at this threshold, NaN where the attempt was ended early; the last tier's
+            decide nothing.
     """
-    lines = ["| threshold | answered by each tier | accuracy of cascade |", "|---|---|---|"]
-    for threshold in THRESHOLDS:
-        waiting_N = np.ones(len(right_TN[0]), dtype=bool)
-        right_N = np.zeros(len(right_TN[0]), dtype=bool)
-        shares = []
-        for tier, (score_N, tier_right_N) in enumerate(zip(score_TN, right_TN, strict=True)):
-            is_last = tier == len(right_TN) - 1
-            kept_N = waiting_N if is_last else waiting_N & (score_N >= threshold)
-            right_N |= kept_N & tier_right_N
-            waiting_N = waiting_N & ~kept_N
-            shares.append(f"{kept_N.mean():.3f}")
-        lines.append(f"| {threshold} | {', '.join(shares)} | {right_N.mean():.4f} |")
-    return "\n".join(lines)
+    waiting_N = np.ones(len(right_NJ), dtype=bool)
+    right_N = np.zeros(len(right_NJ), dtype=bool)
+    shares = []
+    for tier, (known_N, tier_right_N) in enumerate(zip(known_NJ.T, right_NJ.T, strict=True)):
+        is_last = tier == right_NJ.shape[1] - 1
+        kept_N = waiting_N if is_last else waiting_N & (known_N >= threshold)
+        right_N |= kept_N & tier_right_N
+        waiting_N = waiting_N & ~kept_N
+        shares.append(f"{kept_N.mean():.3f}")
+    return f"| {threshold} | {', '.join(shares)} | {right_N.mean():.4f} |"
 
 
 def main() -> None:
@@ -158,24 +197,34 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     fit_rows = sample("calibration", args.seed, args.rows)
     test_rows = sample("test", args.seed, args.rows)
-    fit_previous_N = test_previous_N = np.full(args.rows, np.nan)
+    drawn_N = np.random.default_rng(args.seed).uniform(*DRAWN_THRESHOLDS, args.rows)
+    report_at_N = np.full(args.rows, args.threshold)
+    fit_seen: list[Observation] = []
+    test_seen: list[Observation] = []
+    calibrations: list[Calibration] = []
     reached_N = np.ones(args.rows, dtype=bool)
-    right, scored = [], []
     for name in TIERS:
-        fit_seen = observe(LADDER / name, fit_rows)
-        test_seen = observe(LADDER / name, test_rows)
-        calibration = fit_calibration(fit_seen, fit_previous_N)
-        fit_previous_N = scores(calibration, fit_seen, fit_previous_N)
-        test_previous_N = scores(calibration, test_seen, test_previous_N)
-        told = report(test_seen, test_previous_N, reached_N)
+        _, earlier_NJ = serve_all(calibrations, fit_seen, drawn_N)
+        fit_seen.append(observe(LADDER / name, fit_rows))
+        test_seen.append(observe(LADDER / name, test_rows))
+        calibrations.append(fit_calibration(fit_seen[-1], earlier_NJ))
+        score_NJ, known_NJ = serve_all(calibrations, test_seen, report_at_N)
+        told = report(test_seen[-1], score_NJ[:, -1], reached_N)
+        finished_N = reached_N & ~np.isnan(known_NJ[:, -1])
+        quantiles = np.quantile(score_NJ[finished_N, -1], QUANTILES).round(6)
         save_calibration(
-            msgspec.structs.replace(calibration, report=told), LADDER / name / "calibration.json"
+            msgspec.structs.replace(
+                calibrations[-1], score_quantiles=quantiles.tolist(), report=told
+            ),
+            LADDER / name / "calibration.json",
         )
         print(name, " ".join(f"{key} {value:.4g}" for key, value in told.items()), flush=True)
-        right.append(test_seen.correct_N)
-        scored.append(test_previous_N)
-        reached_N = reached_N & (test_previous_N < args.threshold)
-    print(threshold_table(scored, right))
+        reached_N = reached_N & ~(known_NJ[:, -1] >= args.threshold)
+    right_NJ = np.column_stack([seen.correct_N for seen in test_seen])
+    print("| threshold | answered by each tier | accuracy of cascade |\n|---|---|---|")
+    for threshold in THRESHOLDS:
+        _, known_NJ = serve_all(calibrations, test_seen, np.full(args.rows, threshold))
+        print(table_row(threshold, known_NJ, right_NJ))
 
 
 if __name__ == "__main__":

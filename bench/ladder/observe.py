@@ -34,19 +34,17 @@ class Observation:
     truncated_N: FloatArray
     correct_N: npt.NDArray[np.bool_]
 
-    def features(self, previous_score_N: FloatArray) -> FloatArray:
-        """Features of the finished answers."""
-        return features(self.final_NS, self.prompt_tokens_N, self.truncated_N, previous_score_N)
+    def features(self) -> FloatArray:
+        """Base features of the finished answers, [N, F]."""
+        return features(self.final_NS, self.prompt_tokens_N, self.truncated_N)
 
-    def prefix_features(
-        self, tokens: int, previous_score_N: FloatArray, rows_N: npt.NDArray[np.bool_]
-    ) -> FloatArray:
-        """Features after `tokens` tokens of the marked answers, which must have run longer."""
+    def prefix_features(self, tokens: int) -> FloatArray:
+        """Base features after `tokens` tokens of the answers that ran longer, in their order."""
+        rows_N = self.longer_than(tokens)
         return features(
             self.prefix_NS[tokens][rows_N],
             self.prompt_tokens_N[rows_N],
             np.zeros(int(rows_N.sum())),
-            previous_score_N[rows_N],
         )
 
     def longer_than(self, tokens: int) -> npt.NDArray[np.bool_]:

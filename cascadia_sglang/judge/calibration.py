@@ -2,12 +2,14 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from cascadia_sglang.judge.features import FEATURES, logit
+from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.judge.features import FEATURES, earlier_features, earlier_names, logit
 from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.struct_file import load_struct
 
@@ -25,6 +27,16 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A logistic model on standardised features: score = sigmoid(w · (x - mean) / scale + bias).
 
     The score is the probability that the answer is acceptable, in [0, 1].
+
+    Attributes:
+        features: names of the columns: the base features of this tier's answer, then the log-odds
+            of every earlier tier's score and whether it is unknown (`earlier_names`).
+        prefix: models of the log-odds of the final score, on the same columns.
+        samples: answers it was fitted on.
+        constrained_samples: of those, under a grammar.
+        score_quantiles: of finished answers that reach this tier, ascending, at evenly
+            spaced probabilities from 0 to 1.
+        report: how good the score was on answers that did not fit it.
     """
 
     version: int
@@ -35,21 +47,48 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     bias: float
     prefix: list[PrefixModel]
     samples: int
+    constrained_samples: int
+    score_quantiles: list[float]
     report: dict[str, float]
 
     def __post_init__(self) -> None:
-        if self.version != 1:
-            raise ValueError(f"version is {self.version}, allowed: 1")
-        if tuple(self.features) != FEATURES:
+        if self.version != 2:
+            raise ValueError(f"version is {self.version}, allowed: 2; fit the calibration again")
+        if self.features != [*FEATURES, *earlier_names(self.earlier_tiers)]:
             raise ValueError("features differ from this release's; fit the calibration again")
         lengths = {len(self.mean), len(self.scale), len(self.weights)}
         lengths |= {len(model.weights) for model in self.prefix}
-        if lengths != {len(FEATURES)}:
-            raise ValueError(f"mean, scale and weights need {len(FEATURES)} numbers each")
+        if lengths != {len(self.features)}:
+            raise ValueError(f"mean, scale and weights need {len(self.features)} numbers each")
         if min(self.scale) <= 0:
             raise ValueError("scale must be positive")
         if any(model.residual_sd <= 0 for model in self.prefix):
             raise ValueError("residual_sd must be positive")
+        if not 0 <= self.constrained_samples <= self.samples:
+            raise ValueError("constrained_samples must be from 0 to samples")
+        ends = [0.0, *self.score_quantiles, 1.0]
+        if len(self.score_quantiles) < 2 or ends != sorted(ends):
+            raise ValueError("score_quantiles needs two or more numbers from 0 to 1, ascending")
+
+    @property
+    def earlier_tiers(self) -> int:
+        """How many tiers came before the one that was fitted."""
+        return max(0, len(self.features) - len(FEATURES)) // 2
+
+
+class _Linear:
+    """One product for the base features, one for what the earlier tiers said."""
+
+    def __init__(self, weights: FloatArray, bias: float) -> None:
+        self._base_F, self._earlier_E = weights[: len(FEATURES)], weights[len(FEATURES) :]
+        self._bias = bias
+
+    def log_odds(self, features_F: FloatArray, earlier_scores: Sequence[float | None]) -> float:
+        log_odds = float(self._base_F @ features_F) + self._bias
+        if len(self._earlier_E):
+            scores_1J = np.array([earlier_scores], dtype=np.float64)  # None becomes NaN
+            log_odds += float(self._earlier_E @ earlier_features(scores_1J)[0])
+        return log_odds
 
 
 class ScoreModel:
@@ -58,21 +97,26 @@ class ScoreModel:
     def __init__(self, calibration: Calibration) -> None:
         mean, scale = np.array(calibration.mean), np.array(calibration.scale)
 
-        def of_raw_features(weights: list[float], bias: float) -> tuple[FloatArray, float]:
+        def of_raw_features(weights: list[float], bias: float) -> _Linear:
             """Weights and bias with the standardisation folded in: one product an answer."""
             folded: FloatArray = np.array(weights) / scale
-            return folded, bias - float(folded @ mean)
+            return _Linear(folded, bias - float(folded @ mean))
 
         self._final = of_raw_features(calibration.weights, calibration.bias)
         self._prefix = {
-            model.tokens: (*of_raw_features(model.weights, model.bias), model.residual_sd)
+            model.tokens: (of_raw_features(model.weights, model.bias), model.residual_sd)
             for model in calibration.prefix
         }
 
-    def score(self, features_F: FloatArray) -> float:
-        """Probability that the finished answer is acceptable; NaN where a feature is not finite."""
-        weights, bias = self._final
-        log_odds = float(weights @ features_F) + bias
+    def score(self, features_F: FloatArray, earlier_scores: Sequence[float | None] = ()) -> float:
+        """Probability that the finished answer is acceptable; NaN where a feature is not finite.
+
+        Args:
+            features_F: base features of the answer.
+            earlier_scores: final scores of the tiers before, None where unknown, as many as the
+                calibration has.
+        """
+        log_odds = self._final.log_odds(features_F, earlier_scores)
         if not math.isfinite(log_odds):
             return math.nan
         return 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, log_odds))))
@@ -81,13 +125,19 @@ class ScoreModel:
         """Whether a prefix of this many tokens can be judged."""
         return tokens in self._prefix
 
-    def chance_of_acceptance(self, tokens: int, features_F: FloatArray, threshold: float) -> float:
+    def chance_of_acceptance(
+        self,
+        tokens: int,
+        features_F: FloatArray,
+        threshold: float,
+        earlier_scores: Sequence[float | None] = (),
+    ) -> float:
         """P(final score >= threshold | the first `tokens` tokens), normal in the log-odds.
 
         NaN where a feature is not finite.
         """
-        weights, bias, residual_sd = self._prefix[tokens]
-        expected = float(weights @ features_F) + bias
+        model, residual_sd = self._prefix[tokens]
+        expected = model.log_odds(features_F, earlier_scores)
         if not math.isfinite(expected):
             return math.nan
         deviations = (expected - float(logit(threshold))) / residual_sd
@@ -101,6 +151,21 @@ def load_calibration(path: Path) -> Calibration:
         ConfigError: if the file is missing or does not fit; names the file and the place.
     """
     return load_struct(path, Calibration, "calibration")
+
+
+def check_calibrations(paths: dict[int, str]) -> None:
+    """Read the calibration file of each tier index, and see that it is of a tier at that place.
+
+    Raises:
+        ConfigError: one line that names the file and what is wrong with it.
+    """
+    for tier_index, path in paths.items():
+        fitted = load_calibration(Path(path)).earlier_tiers
+        if fitted != tier_index:
+            raise ConfigError(
+                f"calibration {path} was fitted behind {fitted} tiers, but this tier is behind "
+                f"{tier_index}; fit the calibration again"
+            )
 
 
 def save_calibration(calibration: Calibration, path: Path) -> None:

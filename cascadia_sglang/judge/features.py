@@ -1,8 +1,8 @@
-"""What the score model sees of an answer: features of the running state.
+"""What the score model sees of an answer: its running state, and what earlier tiers said.
 
-Compiled, because they are computed in the engine worker whenever an answer ends.
+Compiled, because the base features are computed in the engine worker whenever an answer ends.
 
-Shape legend: N answers, S state columns, F features.
+Shape legend: N answers, S state columns, F base features, J earlier tiers, E = 2 * J columns.
 """
 
 import math
@@ -12,6 +12,7 @@ import numpy as np
 
 from cascadia_sglang.judge.state import (
     COUNT,
+    FORCED,
     MAX_ENTROPY,
     MIN_LOGPROB,
     MIN_MARGIN,
@@ -41,7 +42,7 @@ FEATURES = (
     "log_tokens",
     "log_prompt_tokens",
     "truncated",  # 1 where the answer ended at its length limit
-    "previous_logit",  # log-odds of the score of the tier before; 0 at the first tier
+    "forced_share",  # of the steps: the grammar did not allow the model's likeliest token
 )
 
 # Log-odds are cut here: beyond it fp32 rounding of the logits decides, not the model.
@@ -56,15 +57,23 @@ def logit(probability: FloatArray | float) -> FloatArray:
     return cut
 
 
-@numba.njit("float64(float64)", cache=True)
-def _logit(probability: float) -> float:
-    """`logit` of one number."""
-    if probability <= 0.0:
-        return -_LOGIT_LIMIT
-    if probability >= 1.0:
-        return _LOGIT_LIMIT
-    odds = math.log(probability) - math.log1p(-probability)
-    return min(max(odds, -_LOGIT_LIMIT), _LOGIT_LIMIT)
+def earlier_names(earlier_tiers: int) -> list[str]:
+    """Columns that follow the base features where this many tiers came before."""
+    return [f"tier_{j}_{what}" for j in range(earlier_tiers) for what in ("logit", "unknown")]
+
+
+def earlier_features(scores_NJ: FloatArray) -> FloatArray:
+    """What the earlier tiers said, in the order of `earlier_names`, [N, E].
+
+    Args:
+        scores_NJ: final scores of the earlier tiers, NaN where none is known: the tier was skipped,
+            its attempt was ended early, or it was not judged.
+    """
+    unknown_NJ = np.isnan(scores_NJ)
+    columns_NE = np.empty((len(scores_NJ), 2 * scores_NJ.shape[1]))
+    columns_NE[:, 0::2] = np.where(unknown_NJ, 0.0, logit(scores_NJ))
+    columns_NE[:, 1::2] = unknown_NJ
+    return columns_NE
 
 
 @numba.njit("float64(float64)", cache=True)
@@ -78,27 +87,25 @@ def _logit_of_log(logprob: float) -> float:
     return min(max(odds, -_LOGIT_LIMIT), _LOGIT_LIMIT)
 
 
-@numba.njit(
-    "float64[:,:](float64[:,:], float64[:], float64[:], float64[:])", cache=True, nogil=True
-)
+@numba.njit("float64[:,:](float64[:,:], float64[:], float64[:])", cache=True, nogil=True)
 def features(
-    states_NS: FloatArray,
-    prompt_tokens_N: FloatArray,
-    truncated_N: FloatArray,
-    previous_score_N: FloatArray,
+    states_NS: FloatArray, prompt_tokens_N: FloatArray, truncated_N: FloatArray
 ) -> FloatArray:
-    """Features in the order of `FEATURES`, [N, F].
+    """Features in the order of `FEATURES`, [N, F]; NaN where every step was forced.
 
     Args:
         states_NS: states with at least one token each.
         prompt_tokens_N: tokens of the prompt.
         truncated_N: 1 where the answer ended at its length limit, else 0.
-        previous_score_N: score of the tier before, NaN where there was none.
     """
     rows_NF = np.empty((len(states_NS), len(FEATURES)))
     for row in range(len(states_NS)):
         answer, values = states_NS[row], rows_NF[row]
         count = answer[COUNT]
+        steps = count + answer[FORCED]
+        if count == 0.0:
+            values[:] = np.nan
+            continue
         tail = 0.0
         for place in range(TAIL, TAIL + TAIL_WINDOW):
             tail += answer[place]
@@ -114,9 +121,8 @@ def features(
         values[9] = answer[MIN_MARGIN]
         values[10] = answer[SUM_SELF_CERTAINTY] / count
         values[11] = answer[MIN_SELF_CERTAINTY]
-        values[12] = math.log(count)
+        values[12] = math.log(steps)
         values[13] = math.log1p(prompt_tokens_N[row])
         values[14] = truncated_N[row]
-        previous = previous_score_N[row]
-        values[15] = 0.0 if math.isnan(previous) else _logit(previous)
+        values[15] = answer[FORCED] / steps
     return rows_NF

@@ -35,9 +35,10 @@ class JudgedAttempt:
     """A request under the judge's eye."""
 
     order: AttemptOrder
-    model: ScoreModel
+    model: ScoreModel | None  # None where the answer is only recorded
     row: StateRow
     tokens: int = 0
+    record: dict[str, Any] | None = None
     report: JudgeReport | None = None
 
 
@@ -54,19 +55,22 @@ class Step(Protocol):
 class Judge:
     """Scores of one worker: the models of its tiers and the states of its requests."""
 
-    def __init__(self, models: dict[int, ScoreModel]) -> None:
+    def __init__(self, models: dict[int, ScoreModel], record: bool = False) -> None:
+        """`record` keeps the features on the way of every answer, whether its tier has a model."""
         self._models = models
+        self._record = record
         self._table = StateTable()
         self._failed = False
 
     @classmethod
-    def from_files(cls, calibrations: dict[int, str]) -> "Judge":
+    def from_files(cls, calibrations: dict[int, str], record: bool = False) -> "Judge":
         """Load the calibration file of each judged tier index."""
         return cls(
             {
                 tier_index: ScoreModel(load_calibration(Path(path)))
                 for tier_index, path in calibrations.items()
-            }
+            },
+            record,
         )
 
     def report_failure(self, error: Exception) -> None:
@@ -126,39 +130,59 @@ class Judge:
     def _new_attempt(self, custom_params: dict[str, Any] | None) -> JudgedAttempt | None:
         params = custom_params.get(ATTEMPT_KEY) if custom_params else None
         model = self._models.get(params["tier_index"]) if params else None
-        if params is None or model is None:
+        if params is None or (model is None and not self._record):
             return None
-        return JudgedAttempt(AttemptOrder(**params), model, self._table.new_row())
+        record: dict[str, Any] | None = {"tokens": [], "features": []} if self._record else None
+        order = AttemptOrder.from_params(params)
+        return JudgedAttempt(order, model, self._table.new_row(), record=record)
 
     @staticmethod
     def _is_checkpoint(attempt: JudgedAttempt) -> bool:
-        return attempt.order.early_abort is not None and attempt.model.has_checkpoint(
-            attempt.tokens
+        if attempt.record is not None and attempt.tokens > 1:
+            return attempt.tokens & (attempt.tokens - 1) == 0
+        return (
+            attempt.order.early_abort is not None
+            and attempt.model is not None
+            and attempt.model.has_checkpoint(attempt.tokens)
         )
 
     def _rate(self, due: list[tuple["Req", JudgedAttempt]]) -> None:
-        previous = [attempt.order.previous_score for _, attempt in due]
         rows_F = features(
             self._table.states(attempt.row for _, attempt in due),
             np.array([float(len(request.origin_input_ids)) for request, _ in due]),
             np.array([float(_is_truncated(request)) for request, _ in due]),
-            np.array([np.nan if score is None else score for score in previous]),
         )
         for (request, attempt), features_F in zip(due, rows_F, strict=True):
+            if attempt.record is not None:
+                attempt.record["tokens"].append(attempt.tokens)
+                attempt.record["features"].append(features_F.tolist())
             if request.finished():
-                score = attempt.model.score(features_F)
-                finite = score if math.isfinite(score) else None
-                attempt.report = JudgeReport(score=finite, early_abort=False)
-            else:
-                self._end_if_hopeless(request, attempt, features_F)
+                attempt.report = _final_report(attempt, features_F)
+            elif attempt.model is not None:
+                self._end_if_hopeless(request, attempt, attempt.model, features_F)
 
     @staticmethod
-    def _end_if_hopeless(request: "Req", attempt: JudgedAttempt, features_F: FloatArray) -> None:
+    def _end_if_hopeless(
+        request: "Req", attempt: JudgedAttempt, model: ScoreModel, features_F: FloatArray
+    ) -> None:
         order = attempt.order
-        chance = attempt.model.chance_of_acceptance(attempt.tokens, features_F, order.threshold)
-        if order.early_abort is not None and chance < order.early_abort:
-            attempt.report = JudgeReport(score=chance, early_abort=True)
+        if order.early_abort is None or not model.has_checkpoint(attempt.tokens):
+            return
+        chance = model.chance_of_acceptance(
+            attempt.tokens, features_F, order.threshold, order.earlier_scores
+        )
+        if chance < order.early_abort:
+            attempt.report = JudgeReport(score=chance, early_abort=True, record=attempt.record)
             request.to_finish = FINISH_ABORT("ended by the judge: unlikely to be accepted")
+
+
+def _final_report(attempt: JudgedAttempt, features_F: FloatArray) -> JudgeReport:
+    score = math.nan
+    if attempt.model is not None:
+        score = attempt.model.score(features_F, attempt.order.earlier_scores)
+    return JudgeReport(
+        score=score if math.isfinite(score) else None, early_abort=False, record=attempt.record
+    )
 
 
 def _is_truncated(request: "Req") -> bool:

@@ -25,7 +25,8 @@ MIN_MARGIN = 7
 MIN_SELF_CERTAINTY = 8
 MAX_ENTROPY = 9
 TAIL = 10  # the last W log-probabilities, a ring
-STATE_COLUMNS = TAIL + TAIL_WINDOW
+FORCED = TAIL + TAIL_WINDOW  # steps whose likeliest token a grammar did not allow; in no sum
+STATE_COLUMNS = FORCED + 1
 
 _LOGPROB, _ENTROPY, _MARGIN, _SELF_CERTAINTY, _KNOWN = range(5)
 _MINIMA = [_LOGPROB, _MARGIN, _SELF_CERTAINTY]

@@ -64,6 +64,7 @@ class Attempt:
         score: mean over the samples; None where one has none.
         tokens: generated, all samples together.
         reason: why the request stayed or left.
+        record: the first sample's features, where the server records them.
     """
 
     tier_index: int
@@ -73,15 +74,17 @@ class Attempt:
     tokens: int = 0
     reason: str = ""
     seconds: float = 0.0
+    record: dict[str, Any] | None = None
 
     def summary(self, tier_name: str) -> dict[str, Any]:
         """As `meta_info.cascadia.attempts` shows it."""
-        return {
+        told = {
             "tier": tier_name,
             "score": self.score,
             "tokens": self.tokens,
             "reason": self.reason,
         }
+        return told if self.record is None else {**told, "record": self.record}
 
 
 def finished_attempt(
@@ -101,6 +104,7 @@ def finished_attempt(
         early_abort=any(report.early_abort for report in reports),
         tokens=sum(output["meta_info"].get("completion_tokens", 0) for output in outputs),
         seconds=time.monotonic() - started,
+        record=reports[0].record if reports else None,
     )
 
 

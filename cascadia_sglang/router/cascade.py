@@ -130,7 +130,7 @@ class CascadeRouter:
         """Take one prompt from tier to tier until an answer goes out."""
         attempts, tiers, judged = await self._route(samples, active.controls)
         pinned = active.controls.tier is not None
-        previous_score: float | None = None
+        scores: dict[int, float | None] = {}
         for tier_index in tiers:
             if active.given_up is not None:
                 raise active.given_up
@@ -144,7 +144,7 @@ class CascadeRouter:
                 tier_index=tier_index,
                 threshold=threshold,
                 early_abort=self._early_abort(samples, threshold, is_last or not judged),
-                previous_score=previous_score,
+                earlier_scores=tuple(scores.get(tier) for tier in range(tier_index)),
             )
             try:
                 attempt = await self._attempt(samples, order, active)
@@ -172,7 +172,7 @@ class CascadeRouter:
                 return self._deliver(samples, attempts, attempt, active)
             self.escalated[tier_index] += 1
             # A chance of acceptance is no score: calibrations know scores of finished answers.
-            previous_score = None if attempt.early_abort else attempt.score
+            scores[tier_index] = None if attempt.early_abort else attempt.score
         return self._degraded(samples, attempts, active, 503, "no tier is available")
 
     async def _route(

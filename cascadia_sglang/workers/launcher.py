@@ -86,6 +86,7 @@ class Launcher:
         self,
         arguments: TierArguments,
         calibrations: dict[int, str],
+        record: bool,
         paces: dict[int, PaceSpec],
         worker_count: int,
         threads: int,
@@ -94,6 +95,7 @@ class Launcher:
     ) -> None:
         self._arguments = arguments
         self._calibrations = calibrations
+        self._record = record
         self._paces = paces
         self._threads = threads
         # Twice the planned number may run while capacity moves.
@@ -120,6 +122,7 @@ class Launcher:
         server_args._cascadia = WorkerSpec(
             worker_id=worker_id,
             calibrations={t: c for t, c in self._calibrations.items() if t in pool.tiers},
+            record=self._record,
             threads=self._threads,
             environment=dict(os.environ),
             pace=self._paces.get(pool.index),

@@ -1,11 +1,13 @@
 """Two real workers on one emulated device: each is half as fast as the device."""
 
 import json
+import math
 import threading
 import time
 
 import pytest
 
+from cascadia_sglang.judge.features import FEATURES
 from tests.system.serving import start
 
 pytestmark = pytest.mark.sglang
@@ -27,9 +29,11 @@ def test_two_workers_on_one_device_serve_half_each(tmp_path):
         "server_args": {"max_total_tokens": 16384},
     }
     planner = {"emulate": str(profile), "gpu_budget": 1}
-    cascade.write_text(json.dumps({"version": 1, "tiers": [tier], "planner": planner}))
+    config = {"version": 1, "tiers": [tier], "planner": planner}
+    cascade.write_text(json.dumps({**config, "judge": {"record": True}}))
     server = start(tmp_path, "--plugin", "cascadia", "--cascade-config", str(cascade))
     steps_per_s: list[float] = []
+    records: list[dict] = []
 
     def ask(prompt: str) -> None:
         params = {"temperature": 0, "max_new_tokens": TOKENS, "ignore_eos": True}
@@ -38,6 +42,8 @@ def test_two_workers_on_one_device_serve_half_each(tmp_path):
             body = {"text": prompt, "sampling_params": params}
             reply = client.post("/generate", json=body).json()
         assert reply["meta_info"]["completion_tokens"] == TOKENS
+        (attempt,) = reply["meta_info"]["cascadia"]["attempts"]
+        records.append(attempt["record"])
         steps_per_s.append(TOKENS / (time.monotonic() - started))
 
     try:
@@ -58,3 +64,9 @@ def test_two_workers_on_one_device_serve_half_each(tmp_path):
     assert len(steps_per_s) == 2
     for rate in steps_per_s:
         assert 0.8 * half < rate <= 1.02 * half
+    for record in records:  # the server records, so no calibration is needed to see features
+        assert record["tokens"] == [2, 4, 8, 16, 32, 64, TOKENS]
+        rows = [dict(zip(FEATURES, row, strict=True)) for row in record["features"]]
+        assert [row["log_tokens"] for row in rows] == [math.log(n) for n in record["tokens"]]
+        assert [row["truncated"] for row in rows] == [0.0] * 6 + [1.0]
+        assert all(row["sum_logprob"] < 0.0 for row in rows)

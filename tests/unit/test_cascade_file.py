@@ -63,6 +63,12 @@ def test_a_good_file_loads() -> None:
     assert config.routing.thresholds == [0.8]
 
 
+def test_a_recording_cascade_needs_no_calibration() -> None:
+    data = changed("tiers.0.calibration", None)
+    data["judge"] = {"record": True}
+    assert build_cascade(data, "here").tiers[0].calibration is None
+
+
 @pytest.mark.parametrize(("name", "index"), [("small", 0), ("large", 1), ("other", None)])
 def test_a_tier_is_found_by_its_name(name: str, index: int | None) -> None:
     assert build_cascade(GOOD, "here").tier_index(name) == index
@@ -294,6 +300,12 @@ def test_the_example_in_the_docstring_loads(folder: Path) -> None:
 def test_tiers_from_flags_take_the_calibration_beside_the_model() -> None:
     config = cascade_from_flags("small=small,large=large", "0.7")
     assert config == build_cascade(changed("routing.thresholds", [0.7]), "here")
+
+
+def test_the_last_tier_from_flags_goes_without_the_calibration_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "large" / "calibration.json").write_text("{}")
+    tiers = cascade_from_flags("small=small,large=large", "0.7").tiers
+    assert [tier.calibration for tier in tiers] == ["small/calibration.json", None]
 
 
 def test_a_single_tier_from_flags_needs_no_threshold() -> None:

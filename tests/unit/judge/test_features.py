@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascadia_sglang.judge import state
-from cascadia_sglang.judge.features import FEATURES, features, logit
+from cascadia_sglang.judge.features import (
+    FEATURES,
+    earlier_features,
+    earlier_names,
+    features,
+    logit,
+)
 from cascadia_sglang.judge.state import FloatArray, empty_states, fold_step
 
 Step = tuple[float, float, float, float]
@@ -34,14 +40,11 @@ def features_of(
     answer: list[Step],
     prompt_tokens: int = 10,
     truncated: bool = False,
-    previous: float = math.nan,
+    forced: int = 0,
 ) -> dict[str, float]:
-    row = features(
-        state_of(answer),
-        np.array([float(prompt_tokens)]),
-        np.array([float(truncated)]),
-        np.array([previous]),
-    )[0]
+    states_NS = state_of(answer)
+    states_NS[:, state.FORCED] = forced
+    row = features(states_NS, np.array([float(prompt_tokens)]), np.array([float(truncated)]))[0]
     return dict(zip(FEATURES, row.tolist(), strict=True))
 
 
@@ -72,7 +75,7 @@ def test_every_feature_follows_its_formula(answer: list[Step]) -> None:
         "log_tokens": math.log(count),
         "log_prompt_tokens": math.log(11),
         "truncated": 0.0,
-        "previous_logit": 0.0,
+        "forced_share": 0.0,
     }
     assert features_of(answer) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
@@ -84,15 +87,32 @@ def test_a_truncated_answer_says_so() -> None:
     assert features_of(ONE_STEP, truncated=True)["truncated"] == 1.0
 
 
-@pytest.mark.parametrize(
-    ("previous", "expected"),
-    [(math.nan, 0.0), (0.5, 0.0), (0.9, math.log(9)), (0.0, -14.0), (1.0, 14.0)],
-    ids=["none", "even", "likely", "zero", "one"],
-)
-def test_the_score_of_the_tier_before_counts_by_its_log_odds(
-    previous: float, expected: float
-) -> None:
-    assert features_of(ONE_STEP, previous=previous)["previous_logit"] == pytest.approx(expected)
+def test_forced_steps_count_as_length_and_as_a_share_and_in_no_mean() -> None:
+    plain, forced = features_of(ONE_STEP * 3), features_of(ONE_STEP * 3, forced=5)
+    assert forced.pop("forced_share") == 5 / 8
+    assert forced.pop("log_tokens") == pytest.approx(math.log(8))
+    assert forced == {name: plain[name] for name in forced}
+
+
+def test_an_answer_with_no_free_step_says_nothing() -> None:
+    row = features(empty_states(1), np.array([3.0]), np.array([0.0]))[0]
+    assert np.isnan(row).all()
+
+
+def test_earlier_tiers_count_by_log_odds_and_by_whether_they_are_unknown() -> None:
+    scores_NJ = np.array([[0.9, math.nan], [0.0, 1.0], [0.5, 0.5]])
+    columns_NE = earlier_features(scores_NJ)
+    assert earlier_names(2) == ["tier_0_logit", "tier_0_unknown", "tier_1_logit", "tier_1_unknown"]
+    np.testing.assert_allclose(
+        columns_NE,
+        [[math.log(9), 0.0, 0.0, 1.0], [-14.0, 0.0, 14.0, 0.0], [0.0, 0.0, 0.0, 0.0]],
+        atol=1e-12,
+    )
+
+
+def test_without_earlier_tiers_there_are_no_columns() -> None:
+    assert earlier_names(0) == []
+    assert earlier_features(np.empty((3, 0))).shape == (3, 0)
 
 
 @pytest.mark.parametrize(
@@ -137,9 +157,7 @@ def test_logit_never_falls(one: float, other: float) -> None:
 def test_rows_of_a_batch_are_those_of_single_answers() -> None:
     long = [(-0.5, 2.0, 1.0, 3.0)] * 20
     states_NS = np.concatenate((state_of(ONE_STEP), state_of(long)))
-    together = features(
-        states_NS, np.array([10.0, 99.0]), np.array([0.0, 1.0]), np.array([math.nan, 0.3])
-    )
+    together = features(states_NS, np.array([10.0, 99.0]), np.array([0.0, 1.0]))
     assert together.shape == (2, len(FEATURES))
     assert together[0].tolist() == list(features_of(ONE_STEP).values())
-    assert together[1].tolist() == list(features_of(long, 99, True, 0.3).values())
+    assert together[1].tolist() == list(features_of(long, 99, True).values())

@@ -14,7 +14,7 @@ from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH
 from cascadia_kernels import STEP_VALUES
 from cascadia_kernels.testing import make_logits
 from cascadia_sglang.judge.calibration import Calibration, PrefixModel, ScoreModel
-from cascadia_sglang.judge.features import FEATURES, features
+from cascadia_sglang.judge.features import FEATURES, earlier_names, features
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.observer import CopiedStep, DeviceObserver
 from cascadia_sglang.judge.state import FloatArray, empty_states, fold_step
@@ -30,7 +30,7 @@ def make_model(bias: float = 0.0, weight: float = 1.0) -> ScoreModel:
     weights = [weight if name == "mean_logprob" else 0.0 for name in FEATURES]
     return ScoreModel(
         Calibration(
-            version=1,
+            version=2,
             features=list(FEATURES),
             mean=[0.0] * F,
             scale=[1.0] * F,
@@ -38,6 +38,8 @@ def make_model(bias: float = 0.0, weight: float = 1.0) -> ScoreModel:
             bias=bias,
             prefix=[PrefixModel(tokens=2, weights=weights, bias=bias, residual_sd=0.1)],
             samples=1,
+            constrained_samples=0,
+            score_quantiles=[0.0, 1.0],
             report={},
         )
     )
@@ -60,7 +62,7 @@ def make_req(
     tier_index: int | None = 0,
     threshold: float = 0.5,
     early_abort: float | None = None,
-    previous_score: float | None = None,
+    earlier_scores: tuple[float | None, ...] = (),
 ) -> FakeReq:
     """A request that the router sent; one of someone else's where the tier is None."""
     if tier_index is None:
@@ -69,7 +71,7 @@ def make_req(
         tier_index=tier_index,
         threshold=threshold,
         early_abort=early_abort,
-        previous_score=previous_score,
+        earlier_scores=earlier_scores,
     )
     return FakeReq(SimpleNamespace(custom_params={ATTEMPT_KEY: order.to_params()}))
 
@@ -90,15 +92,11 @@ def report_of(judge: Judge, request: Any) -> Any:
     return found[0] if found else None
 
 
-def plain_features(
-    answer: list[list[float]], truncated: bool = False, previous: float = math.nan
-) -> FloatArray:
+def plain_features(answer: list[list[float]], truncated: bool = False) -> FloatArray:
     states_NS = empty_states(1)
     for values in answer:
         fold_step(states_NS, np.array([0]), np.array([values]))
-    row: FloatArray = features(
-        states_NS, np.array([3.0]), np.array([float(truncated)]), np.array([previous])
-    )[0]
+    row: FloatArray = features(states_NS, np.array([3.0]), np.array([float(truncated)]))[0]
     return row
 
 
@@ -111,7 +109,7 @@ def test_a_finished_answer_has_the_score_of_its_tokens() -> None:
     finish(request)
     step(judge, (request, UNSURE))
     expected = make_model().score(plain_features([SURE, UNSURE]))
-    assert report_of(judge, request) == {"score": expected, "early_abort": False}
+    assert report_of(judge, request) == {"score": expected, "early_abort": False, "record": None}
     assert expected == pytest.approx(1 / (1 + math.exp(1.55)))
 
 
@@ -161,7 +159,7 @@ def test_a_request_that_is_not_judged_has_no_report(tier_index: int | None) -> N
     ("reason", "truncated"), [(FINISH_LENGTH(length=4), True), ("stop", False)], ids=["yes", "no"]
 )
 def test_the_score_knows_whether_the_answer_was_cut_off(reason: Any, truncated: bool) -> None:
-    model = ScoreModel(truncation_calibration())
+    model = ScoreModel(make_calibration(0, 1.0, truncated=-2.0))
     judge, request = Judge({0: model}), make_req()
     finish(request, reason)
     step(judge, (request, SURE))
@@ -169,44 +167,85 @@ def test_the_score_knows_whether_the_answer_was_cut_off(reason: Any, truncated: 
     assert (report_of(judge, request)["score"] < 0.5) == truncated
 
 
-def truncation_calibration() -> Calibration:
+def make_calibration(earlier_tiers: int, bias: float, **weights: float) -> Calibration:
+    """A calibration with a few weights on raw columns, and no prefix model."""
+    names = [*FEATURES, *earlier_names(earlier_tiers)]
     return Calibration(
-        version=1,
-        features=list(FEATURES),
-        mean=[0.0] * F,
-        scale=[1.0] * F,
-        weights=[-2.0 if name == "truncated" else 0.0 for name in FEATURES],
-        bias=1.0,
+        version=2,
+        features=names,
+        mean=[0.0] * len(names),
+        scale=[1.0] * len(names),
+        weights=[weights.get(name, 0.0) for name in names],
+        bias=bias,
         prefix=[],
         samples=1,
+        constrained_samples=0,
+        score_quantiles=[0.0, 1.0],
         report={},
     )
 
 
-def test_the_score_knows_the_score_of_the_tier_before() -> None:
-    weights = [1.0 if name == "previous_logit" else 0.0 for name in FEATURES]
-    calibration = Calibration(
-        version=1,
-        features=list(FEATURES),
-        mean=[0.0] * F,
-        scale=[1.0] * F,
-        weights=weights,
-        bias=0.0,
-        prefix=[],
-        samples=1,
-        report={},
-    )
-    judge, request = Judge({1: ScoreModel(calibration)}), make_req(1, previous_score=0.9)
+@pytest.mark.parametrize(
+    ("earlier_scores", "expected"),
+    [
+        ((0.9, 0.5), 0.9),
+        ((0.9, None), 1 / (1 + math.exp(-math.log(9) - 2))),
+        ((None, None), 1 / (1 + math.exp(-2))),
+    ],
+    ids=["known", "second-unknown", "both-unknown"],
+)
+def test_the_score_knows_the_scores_of_all_tiers_before(
+    earlier_scores: tuple[float | None, ...], expected: float
+) -> None:
+    calibration = make_calibration(2, 0.0, tier_0_logit=1.0, tier_1_logit=1.0, tier_1_unknown=2.0)
+    judge = Judge({2: ScoreModel(calibration)})
+    request = make_req(2, earlier_scores=earlier_scores)
     finish(request)
     step(judge, (request, SURE))
-    assert report_of(judge, request)["score"] == pytest.approx(0.9)
+    assert report_of(judge, request)["score"] == pytest.approx(expected)
 
 
 def test_an_answer_that_cannot_be_rated_has_a_report_without_a_score() -> None:
     judge, request = Judge({0: make_model()}), make_req()
     finish(request)
     step(judge, (request, [math.nan, 1.0, 1.0, 1.0, 1.0]))
-    assert report_of(judge, request) == {"score": None, "early_abort": False}
+    assert report_of(judge, request) == {"score": None, "early_abort": False, "record": None}
+
+
+# Recording
+
+
+def test_a_recorded_answer_carries_its_features_at_powers_of_two_and_at_its_end() -> None:
+    judge, request = Judge({}, record=True), make_req()
+    answer = [[-0.1 * n, 0.2 * n, 3.0, 4.0, 1.0] for n in range(11)]
+    for number, values in enumerate(answer):
+        if number == 10:
+            finish(request, FINISH_LENGTH(length=11))
+        step(judge, (request, values))
+    report = report_of(judge, request)
+    assert (report["score"], report["early_abort"]) == (None, False)
+    assert report["record"]["tokens"] == [2, 4, 8, 11]
+    expected = [plain_features(answer[:tokens], tokens == 11) for tokens in (2, 4, 8, 11)]
+    np.testing.assert_array_equal(report["record"]["features"], expected)
+
+
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_the_end_of_a_recorded_answer_is_there_once(tokens: int) -> None:
+    judge, request = Judge({0: make_model()}, record=True), make_req()
+    for number in range(tokens):
+        if number == tokens - 1:
+            finish(request)
+        step(judge, (request, SURE))
+    report = report_of(judge, request)
+    assert report["record"]["tokens"] == ([1] if tokens == 1 else [2, 4])
+    assert report["score"] == make_model().score(plain_features([SURE] * tokens))
+
+
+def test_recording_ends_nothing_early_where_nobody_asked() -> None:
+    judge, request = Judge({0: make_model()}, record=True), make_req(threshold=0.9)
+    for _ in range(4):
+        step(judge, (request, UNSURE))
+    assert request.to_finish is None
 
 
 # Early abort

@@ -82,7 +82,7 @@ def test_a_fold_leaves_the_other_rows_as_they_are() -> None:
 def test_the_tail_holds_the_last_logprobs_only() -> None:
     window = state.TAIL_WINDOW
     answer: list[Step] = [(-float(n), 0.0, 0.0, 0.0, 1.0) for n in range(2 * window + 3)]
-    tail = fold_alone(answer)[state.TAIL :]
+    tail = fold_alone(answer)[state.TAIL : state.TAIL + window]
     assert sorted(tail) == sorted(-float(n) for n in range(window + 3, 2 * window + 3))
 
 

@@ -11,8 +11,9 @@ from bench.ladder.fit import (
     fit_logistic,
     fit_ridge,
     report,
-    scores,
-    threshold_table,
+    serve,
+    serve_all,
+    table_row,
 )
 from bench.ladder.metrics import auroc, brier, ece
 from bench.ladder.observe import Observation, observe
@@ -58,12 +59,14 @@ def test_brier_and_ece_of_a_known_case() -> None:
     assert ece(np.full(60, 0.9), right_N) == pytest.approx(0.4)
 
 
-def test_threshold_table_follows_rows_through_three_tiers() -> None:
-    right = [np.array(r, dtype=bool) for r in ([1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0])]
-    scored = [np.array(s) for s in ([0.9, 0.6, 0.1, 0.1], [0.9, 0.9, 0.6, 0.1], [0.0] * 4)]
-    table = threshold_table(scored, right)
-    assert "| 0.5 | 0.500, 0.250, 0.250 | 0.2500 |" in table
-    assert "| 0.7 | 0.250, 0.250, 0.500 | 0.7500 |" in table
+def test_a_row_of_the_table_follows_rows_through_three_tiers() -> None:
+    right_NJ = np.array([[1, 1, 1], [0, 1, 1], [0, 0, 1], [0, 0, 0]], dtype=bool)
+    known_NJ = np.array([[0.9, 0.9, 0.0], [0.6, 0.9, 0.0], [np.nan, 0.6, 0.0], [0.1, 0.1, 0.0]])
+    assert table_row(0.5, known_NJ, right_NJ) == "| 0.5 | 0.500, 0.250, 0.250 | 0.2500 |"
+    assert table_row(0.7, known_NJ, right_NJ) == "| 0.7 | 0.250, 0.250, 0.500 | 0.7500 |"
+
+
+NO_TIERS = np.empty((600, 0))
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +89,9 @@ def test_prefix_state_has_as_many_tokens_as_its_checkpoint(seen: Observation) ->
 
 
 def test_fitted_calibration_separates_right_from_wrong(seen: Observation) -> None:
-    calibration = fit_calibration(seen, np.full(600, np.nan))
+    calibration = fit_calibration(seen, NO_TIERS)
     others = observe(LADDER / "small", sample("test", 1, 300))
-    score_N = scores(calibration, others, np.full(300, np.nan))
+    score_N, _ = serve(calibration, others, NO_TIERS[:300], np.full(300, 0.9))
     told = report(others, score_N, score_N < 0.9)
     assert told["held_out"] == 300
     assert told["reached"] == (score_N < 0.9).sum()
@@ -100,7 +103,9 @@ def test_fitted_calibration_separates_right_from_wrong(seen: Observation) -> Non
 
 def test_committed_calibration_fits_the_committed_model(seen: Observation) -> None:
     calibration = load_calibration(LADDER / "small" / "calibration.json")
-    score_N = scores(calibration, seen, np.full(600, np.nan))
+    score_N, ended_N = serve(calibration, seen, NO_TIERS, np.full(600, 0.9))
+    assert 0.0 < ended_N.mean() < 0.3
+    assert seen.correct_N[ended_N].mean() < 0.3
     assert auroc(score_N, seen.correct_N) > 0.9
     assert abs(score_N.mean() - seen.correct_N.mean()) < 0.06
 
@@ -108,6 +113,19 @@ def test_committed_calibration_fits_the_committed_model(seen: Observation) -> No
 def test_early_chance_tells_hopeless_from_promising(seen: Observation) -> None:
     calibration = load_calibration(LADDER / "small" / "calibration.json")
     model, longer_N = ScoreModel(calibration), seen.longer_than(4)
-    prefix_NF = seen.prefix_features(4, np.full(600, np.nan), longer_N)
+    prefix_NF = seen.prefix_features(4)
     chance_N = np.array([model.chance_of_acceptance(4, row_F, 0.8) for row_F in prefix_NF])
     assert auroc(chance_N, seen.correct_N[longer_N]) > 0.85
+
+
+def test_a_tier_behind_another_is_fitted_on_what_serving_knows_of_it(seen: Observation) -> None:
+    """Attempts that were ended early leave their score unknown, all others keep theirs."""
+    first = load_calibration(LADDER / "small" / "calibration.json")
+    threshold_N = np.full(600, 0.9)
+    score_NJ, known_NJ = serve_all([first], [seen], threshold_N)
+    _, ended_N = serve(first, seen, NO_TIERS, threshold_N)
+    np.testing.assert_array_equal(np.isnan(known_NJ[:, 0]), ended_N)
+    np.testing.assert_array_equal(known_NJ[~ended_N], score_NJ[~ended_N])
+    second = fit_calibration(seen, known_NJ)
+    assert second.earlier_tiers == 1
+    assert second.mean[second.features.index("tier_0_unknown")] == pytest.approx(ended_N.mean())

@@ -75,10 +75,27 @@ def test_every_tier_has_its_own_threshold() -> None:
     assert [run.order.threshold for run in engine.runs] == [0.9, 0.4]
 
 
-def test_the_score_of_the_tier_before_is_handed_on() -> None:
+def test_the_scores_of_all_tiers_before_are_handed_on() -> None:
     engine = FakeEngine(Reply(score=0.3), Reply(score=0.4), GOOD)
     ask(engine, THREE)
-    assert [run.order.previous_score for run in engine.runs] == [None, 0.3, 0.4]
+    assert [run.order.earlier_scores for run in engine.runs] == [(), (0.3,), (0.3, 0.4)]
+
+
+def test_no_score_is_known_of_a_tier_that_ended_early_or_was_skipped() -> None:
+    early = Reply(score=0.02, early_abort=True)
+    short = FakeLimits(context_tokens=5, input_tokens=5)
+    engine = FakeEngine(early, Reply(score=0.4), GOOD)
+    ask(engine, THREE)
+    assert [run.order.earlier_scores for run in engine.runs] == [(), (None,), (None, 0.4)]
+    engine = FakeEngine(GOOD, Reply(score=0.4), GOOD, limits=[short, FakeLimits(), FakeLimits()])
+    ask(engine, THREE)
+    assert [run.order.earlier_scores for run in engine.runs] == [(None,), (None, 0.4)]
+
+
+def test_a_pinned_tier_knows_no_score_of_the_tiers_before() -> None:
+    engine = FakeEngine(GOOD, GOOD, GOOD)
+    ask(engine, THREE, controls=Controls(tier=2))
+    assert [run.order.earlier_scores for run in engine.runs] == [(None, None)]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from cascadia_sglang.messages import ATTEMPT_KEY, REPORT_KEY, AttemptOrder, Judg
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
 
-ORDER = AttemptOrder(tier_index=0, threshold=0.8, early_abort=0.05, previous_score=None)
+ORDER = AttemptOrder(tier_index=0, threshold=0.8, early_abort=0.05, earlier_scores=())
 LIMITS = Limits(context_tokens=100, input_tokens=90)
 
 TIERS = [
@@ -192,7 +192,10 @@ async def test_a_tiers_sampling_and_suffix_hold_for_that_tier_alone() -> None:
     prompt = list(sample.input_ids)
     for tier_index in (1, 0):
         order = AttemptOrder(
-            tier_index=tier_index, threshold=0.8, early_abort=None, previous_score=None
+            tier_index=tier_index,
+            threshold=0.8,
+            early_abort=None,
+            earlier_scores=(None,) * tier_index,
         )
         await engine.run(sample, f"attempt-{tier_index}", order)
     large, small = generate.attempts
