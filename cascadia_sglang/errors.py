@@ -1,6 +1,7 @@
 """Errors of Cascadia.
 
 CascadiaError
+├── CalibrationError   a sample that a calibration cannot be made of
 ├── ConfigError        what the operator wrote cannot be served
 ├── PatchError         a patch did not take on this SGLang
 ├── RequestError       what the client sent cannot be served
@@ -10,6 +11,10 @@ CascadiaError
 
 class CascadiaError(Exception):
     """Base of every error that Cascadia raises on purpose; its text is one line."""
+
+
+class CalibrationError(CascadiaError):
+    """A sample, a label or a target that a calibration cannot be made of."""
 
 
 class ConfigError(CascadiaError):
