@@ -2,7 +2,7 @@
 
 Serving ends hopeless attempts early, and then no final score of that tier is known to the tiers
 above. The fit sees as many such answers: every prompt draws a threshold at which the tiers before
-are served. Prompts that a tier would not see at their threshold weigh little in its fit.
+are served.
 
 A prefix model answers P(final score >= h | k tokens) = Phi((w x + b - logit h) / sd). It is fitted
 as it is used, by a logistic regression of whether the final score reaches drawn thresholds h on the
@@ -23,8 +23,7 @@ from cascadia_sglang.judge.state import FloatArray
 
 MIN_PREFIX_ROWS = 100
 DRAWN_THRESHOLDS = (0.3, 0.98)  # ends of the uniform distribution of a prompt's threshold
-UNREACHED_WEIGHT = 0.1
-_L2 = 1.0  # on standardised weights, against the sum over rows of the log loss
+_L2 = 3.0  # on standardised weights, against the sum over rows of the log loss
 _DRAWS = 4  # thresholds an answer in the fit of a prefix model
 _PROBIT = 1.702
 _SD_LIMITS = (0.05, 20.0)
@@ -42,7 +41,6 @@ def fit_cascade(pool: Pool, early_abort: float | None) -> list[Calibration]:
     """
     rng = np.random.default_rng(_SEED)
     threshold_N = rng.uniform(*DRAWN_THRESHOLDS, len(pool))
-    weight_N = np.ones(len(pool))
     known_NJ = np.empty((len(pool), 0))
     fitted: list[Calibration] = []
     for index, answers in enumerate(pool.tiers):
@@ -57,36 +55,30 @@ def fit_cascade(pool: Pool, early_abort: float | None) -> list[Calibration]:
                 f"{int(right_n.sum())} are acceptable, a score needs some of both kinds"
             )
         rows = np.flatnonzero(seen_N)
-        calibration = fit_tier(
-            answers.take(rows), known_NJ[rows], weight_N[rows], int(pool.constrained_N[rows].sum())
-        )
+        constrained = int(pool.constrained_N[rows].sum())
+        calibration = fit_tier(answers.take(rows), known_NJ[rows], constrained)
         fitted.append(calibration)
         replay = TierReplay(calibration, answers, early_abort)
         score_N = sigmoid(replay.log_odds(known_NJ))
         ended_N = ends(replay.abort_level(known_NJ), threshold_N)
-        weight_N = np.where((score_N >= threshold_N) & ~ended_N, UNREACHED_WEIGHT, weight_N)
         known_NJ = np.column_stack((known_NJ, np.where(ended_N, np.nan, score_N)))
     return fitted
 
 
-def fit_tier(
-    answers: TierAnswers, known_NJ: FloatArray, weight_N: FloatArray, constrained: int = 0
-) -> Calibration:
+def fit_tier(answers: TierAnswers, known_NJ: FloatArray, constrained: int = 0) -> Calibration:
     """Fit one tier's score and prefix models.
 
     Args:
         answers: with finite features, some right and some wrong.
         known_NJ: scores of the tiers before, NaN where unknown.
-        weight_N: weight of each answer.
         constrained: how many of the answers were written under a grammar.
     """
     earlier_NE = earlier_features(known_NJ)
     columns_NG = np.column_stack((answers.features_NF, earlier_NE))
-    mean_G = np.average(columns_NG, axis=0, weights=weight_N)
-    spread_G = np.sqrt(np.average((columns_NG - mean_G) ** 2, axis=0, weights=weight_N))
+    mean_G, spread_G = columns_NG.mean(0), columns_NG.std(0)
     scale_G = np.where(spread_G > 1e-9, spread_G, 1.0)
     x_NG = (columns_NG - mean_G) / scale_G
-    weights_G, bias = fit_logistic(x_NG, answers.right_N, weight_N)
+    weights_G, bias = fit_logistic(x_NG, answers.right_N)
     log_odds_N = x_NG @ weights_G + bias
     prefix = []
     for tokens, rows_NF in sorted(answers.prefix_NF.items()):
@@ -94,9 +86,7 @@ def fit_tier(
         if running_N.sum() < MIN_PREFIX_ROWS:
             continue
         columns_nG = np.column_stack((rows_NF[running_N], earlier_NE[running_N]))
-        model = fit_prefix(
-            (columns_nG - mean_G) / scale_G, log_odds_N[running_N], weight_N[running_N], tokens
-        )
+        model = fit_prefix((columns_nG - mean_G) / scale_G, log_odds_N[running_N], tokens)
         if model is not None:
             prefix.append(model)
     return Calibration(
@@ -114,9 +104,7 @@ def fit_tier(
     )
 
 
-def fit_prefix(
-    x_NG: FloatArray, log_odds_N: FloatArray, weight_N: FloatArray, tokens: int
-) -> PrefixModel | None:
+def fit_prefix(x_NG: FloatArray, log_odds_N: FloatArray, tokens: int) -> PrefixModel | None:
     """The model after `tokens` tokens; None where no drawn threshold divides the answers.
 
     Args:
@@ -129,7 +117,7 @@ def fit_prefix(
     if reaches_ND.all() or not reaches_ND.any():
         return None
     columns = np.column_stack((np.repeat(x_NG, _DRAWS, axis=0), -level_ND.ravel()))
-    weights, bias = fit_logistic(columns, reaches_ND.ravel(), np.repeat(weight_N, _DRAWS) / _DRAWS)
+    weights, bias = fit_logistic(columns, reaches_ND.ravel(), _L2 * _DRAWS)
     slope = float(np.clip(weights[-1] / _PROBIT, 1 / _SD_LIMITS[1], 1 / _SD_LIMITS[0]))
     return PrefixModel(
         tokens=tokens,
@@ -139,10 +127,8 @@ def fit_prefix(
     )
 
 
-def fit_logistic(
-    x_NG: FloatArray, right_N: BoolArray, weight_N: FloatArray
-) -> tuple[FloatArray, float]:
-    """Weights [G] and bias of an L2-regularised logistic regression.
+def fit_logistic(x_NG: FloatArray, right_N: BoolArray, l2: float = _L2) -> tuple[FloatArray, float]:
+    """Weights [G] and bias of a logistic regression, l2 / 2 on the squared weights, bias free.
 
     Raises:
         CalibrationError: if scikit-learn is missing.
@@ -153,8 +139,8 @@ def fit_logistic(
         raise CalibrationError(
             "scikit-learn is missing; install it with: pip install 'cascadia-sglang[calibrate]'"
         ) from error
-    model = LogisticRegression(C=1 / _L2, solver="newton-cholesky", max_iter=200)
-    model.fit(x_NG, right_N, sample_weight=weight_N)
+    model = LogisticRegression(C=1 / l2, solver="newton-cholesky", max_iter=200)
+    model.fit(x_NG, right_N)
     weights_G: FloatArray = model.coef_[0]
     return weights_G, float(model.intercept_[0])
 
@@ -162,6 +148,6 @@ def fit_logistic(
 def fit_alone(x_N: FloatArray, right_N: BoolArray) -> tuple[float, float]:
     """Weight and bias of one raw feature: what it is worth without the others."""
     mean, spread = float(x_N.mean()), float(x_N.std()) or 1.0
-    weights, bias = fit_logistic(((x_N - mean) / spread)[:, None], right_N, np.ones(len(x_N)))
+    weights, bias = fit_logistic(((x_N - mean) / spread)[:, None], right_N)
     slope = float(weights[0]) / spread
     return slope, bias - slope * mean
