@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from bench.ladder.model import Shape
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Stage:
     """A stretch of training at one depth; the learning rate goes linearly from start to end."""
 
@@ -58,24 +58,6 @@ _START = {"recall": 2.0}
 _MIX = {"add": 2.0, "rev": 0.6, "sort": 0.6, "count": 1.2, "get": 0.5, "recall": 0.5}
 
 
-def _stage(
-    layers: int,
-    examples: int,
-    lr_start: float,
-    lr_end: float,
-    weights: Mapping[str, float],
-    max_sizes: Mapping[str, int] | None = None,
-) -> Stage:
-    return Stage(
-        layers=layers,
-        examples=examples,
-        lr_start=lr_start,
-        lr_end=lr_end,
-        weights=weights,
-        max_sizes=max_sizes or {},
-    )
-
-
 TIERS = {
     tier.name: tier
     for tier in (
@@ -84,9 +66,9 @@ TIERS = {
             shape=_SHAPE,
             seed=1,
             stages=(
-                _stage(2, 30_000, 4e-3, 4e-3, _START, _SHORT),
-                _stage(2, 60_000, 4e-3, 4e-3, _MIX, _MEDIUM),
-                _stage(2, 150_000, 4e-3, 0.0, _MIX),
+                Stage(2, 30_000, 4e-3, 4e-3, _START, _SHORT),
+                Stage(2, 60_000, 4e-3, 4e-3, _MIX, _MEDIUM),
+                Stage(2, 150_000, 4e-3, 0.0, _MIX),
             ),
         ),
         Tier(
@@ -94,11 +76,11 @@ TIERS = {
             shape=_SHAPE,
             seed=2,
             stages=(
-                _stage(3, 40_000, 4e-3, 4e-3, _START, _SHORT),
-                _stage(3, 80_000, 4e-3, 4e-3, _MIX, _MEDIUM),
-                _stage(3, 160_000, 4e-3, 4e-3, _HARD),
-                _stage(6, 160_000, 3e-3, 3e-3, _HARD),
-                _stage(6, 40_000, 3e-3, 0.0, _HARD),
+                Stage(3, 40_000, 4e-3, 4e-3, _START, _SHORT),
+                Stage(3, 80_000, 4e-3, 4e-3, _MIX, _MEDIUM),
+                Stage(3, 160_000, 4e-3, 4e-3, _HARD),
+                Stage(6, 160_000, 3e-3, 3e-3, _HARD),
+                Stage(6, 40_000, 3e-3, 0.0, _HARD),
             ),
         ),
         Tier(
@@ -107,8 +89,8 @@ TIERS = {
             seed=3,
             trunk=("middle", 4),
             stages=(
-                _stage(6, 80_000, 3e-3, 2e-3, _HARD),
-                _stage(24, 40_000, 2e-3, 0.0, _HARD),
+                Stage(6, 80_000, 3e-3, 2e-3, _HARD),
+                Stage(24, 40_000, 2e-3, 0.0, _HARD),
             ),
         ),
     )

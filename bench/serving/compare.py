@@ -34,7 +34,7 @@ from bench.serving.report import report
 
 BENCH = "serving"
 CASCADE = "cascade"
-SEED = 20_263
+SEED = 20_265
 SWEEP = (0.3, 0.5, 0.7, 0.9, 0.97)
 FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
 
