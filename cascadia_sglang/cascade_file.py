@@ -25,7 +25,6 @@ _NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("routing.stream", ("buffered",)),
     ("routing.quality_floor", (None,)),
     ("routing.verify.enabled", (False,)),
-    ("judge.scope", ("answer",)),
     ("prefix.warm", ("auto", "off")),
     ("planner.enabled", (False,)),
 )

@@ -53,6 +53,10 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the policy says where there is no score to trust.
 
+    `scope` says what is judged: the answer, or all tokens with the reasoning before it too.
+    Reasoning is what SGLang counts as such: it needs `--reasoning-parser`, and a request in which
+    the model reasons.
+
     `record` puts the features of every attempt's answer into `meta_info.cascadia`, from which a
     calibration is fitted. No tier needs a calibration file then.
     """
@@ -110,3 +114,8 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def tier_index(self, name: str) -> int | None:
         """Index of the tier of this name, None where there is none."""
         return next((i for i, tier in enumerate(self.tiers) if tier.name == name), None)
+
+    def calibrations(self) -> dict[int, str]:
+        """Path of the calibration file of each tier index that has one."""
+        paths = {index: tier.calibration for index, tier in enumerate(self.tiers)}
+        return {index: path for index, path in paths.items() if path is not None}

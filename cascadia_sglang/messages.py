@@ -1,12 +1,16 @@
 """What travels between the router and the engine workers."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 # Key of an attempt's order in `SamplingParams.custom_params`, and of the judge's report in
 # `meta_info` on the way from the worker to the router.
 ATTEMPT_KEY = "cascadia"
 REPORT_KEY = "cascadia_judge"
+
+# Sampling parameters under which a grammar decides which tokens may be chosen.
+CONSTRAINTS = ("json_schema", "regex", "ebnf", "structural_tag")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,21 +29,40 @@ class PaceSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeSpec:
+    """What a worker's judge is told at its start.
+
+    Attributes:
+        calibrations: path of the calibration file per judged tier index.
+        record: whether every finished attempt carries its features.
+        counts_reasoning: whether the reasoning before an answer is part of what is judged.
+    """
+
+    calibrations: dict[int, str]
+    record: bool
+    counts_reasoning: bool
+
+    def of_tiers(self, tiers: Collection[int]) -> "JudgeSpec":
+        """With the calibrations of these tiers alone."""
+        return replace(
+            self, calibrations={t: c for t, c in self.calibrations.items() if t in tiers}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
     """What one engine worker is told at its start; rides on its `ServerArgs`.
 
     Attributes:
         worker_id: unique in the server.
-        calibrations: path of the calibration file per judged tier index.
-        record: whether every finished attempt carries its features.
+        judge: of the tiers that it serves.
         threads: CPU threads for tensor operations.
         environment: of the main process; a fork server's children would see an older one.
         pace: of an emulated device; None where the host's own speed counts.
     """
 
     worker_id: str
-    calibrations: dict[int, str]
-    record: bool
+    judge: JudgeSpec
     threads: int
     environment: dict[str, str]
     pace: PaceSpec | None
@@ -83,16 +106,19 @@ class JudgeReport:
         score: calibrated probability that the answer is acceptable, or the chance of acceptance
             where the attempt was ended early; None where it could not be computed.
         early_abort: whether the judge ended the attempt.
+        uncut_score: of an answer that was cut off at a length limit: what its score would be had it
+            ended there by itself. None for any other answer.
         record: the base features on the way, where the server records them: `tokens`, ascending and
             ending with the whole answer's, and `features`, one list a number of tokens.
     """
 
     score: float | None
     early_abort: bool
+    uncut_score: float | None = None
     record: dict[str, Any] | None = None
 
     def to_meta(self) -> dict[str, Any]:
-        return {"score": self.score, "early_abort": self.early_abort, "record": self.record}
+        return asdict(self)
 
     @classmethod
     def from_meta(cls, meta: dict[str, Any] | None) -> "JudgeReport":

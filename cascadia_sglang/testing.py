@@ -39,12 +39,14 @@ class Reply:
 
     Attributes:
         score: of the judge; None for a judge that has none.
+        uncut_score: of the judge, for an answer that was cut off at a length limit.
         seconds: until the answer, or the loss, is there.
         lost: whether the worker is lost on the way.
         error: raised in place of an answer, as the engine's own errors are.
     """
 
     score: float | None = None
+    uncut_score: float | None = None
     tokens: int = 4
     seconds: float = 0.0
     early_abort: bool = False
@@ -68,7 +70,7 @@ class FakeSample:
     text: str
     prompt_tokens: int | None = 10
     max_new_tokens: int | None = None
-    judgeable: bool = True
+    judgeable: bool | frozenset[int] = True  # or the tiers that can judge it
 
 
 @dataclass(slots=True, kw_only=True)
@@ -164,8 +166,10 @@ class FakeEngine:
     def max_new_tokens(self, sample: FakeSample) -> int | None:
         return sample.max_new_tokens
 
-    def is_judgeable(self, sample: FakeSample) -> bool:
-        return sample.judgeable
+    def is_judgeable(self, sample: FakeSample, tier_index: int) -> bool:
+        if isinstance(sample.judgeable, bool):
+            return sample.judgeable
+        return tier_index in sample.judgeable
 
     def limits(self, tier_index: int) -> FakeLimits | None:
         return self._limits[tier_index]
@@ -211,7 +215,10 @@ class FakeEngine:
             "completion_tokens": reply.tokens,
         }
         output = {"text": f"{run.text} by tier {run.order.tier_index}", "meta_info": meta_info}
-        return output, JudgeReport(score=reply.score, early_abort=reply.early_abort)
+        report = JudgeReport(
+            score=reply.score, early_abort=reply.early_abort, uncut_score=reply.uncut_score
+        )
+        return output, report
 
 
 class _InstantSelector(selectors.DefaultSelector):

@@ -15,11 +15,11 @@ def add_worker() -> None:
     from cascadia_sglang.server import CascadeServer
 
     server = next(found for found in gc.get_objects() if isinstance(found, CascadeServer))
-    while server._supervisor is None:
+    while server.fleet.supervisor is None:
         time.sleep(0.2)
-    loop = server._manager.event_loop
+    loop = server.door.manager.event_loop
     started = time.monotonic()
-    asyncio.run_coroutine_threadsafe(server.add_worker("small"), loop).result(60)
+    asyncio.run_coroutine_threadsafe(server.fleet.add_worker("small"), loop).result(60)
     print(f"added a worker in {time.monotonic() - started:.2f} s", flush=True)
 
 

@@ -14,8 +14,10 @@ def status(config: CascadeConfig, pool: WorkerPool, router: CascadeRouter) -> di
             {
                 "name": tier.name,
                 "model_path": tier.model_path,
+                "judge": "off" if tier.calibration is None else "on",
                 "answered": router.answered[index],
                 "escalated": router.escalated[index],
+                "judge_errors": router.judge_errors[index],
             }
             for index, tier in enumerate(config.tiers)
         ],

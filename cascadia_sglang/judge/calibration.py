@@ -13,6 +13,9 @@ from cascadia_sglang.judge.features import FEATURES, earlier_features, earlier_n
 from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.struct_file import load_struct
 
+# Under a grammar an answer is judged where at least this many such answers were fitted.
+MIN_CONSTRAINED_SAMPLES = 100
+
 
 class PrefixModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Linear model from the features after `tokens` tokens to the log-odds of the final score."""
@@ -75,6 +78,11 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """How many tiers came before the one that was fitted."""
         return max(0, len(self.features) - len(FEATURES)) // 2
 
+    @property
+    def judges_constrained(self) -> bool:
+        """Whether enough answers under a grammar were fitted to judge one."""
+        return self.constrained_samples >= MIN_CONSTRAINED_SAMPLES
+
 
 class _Linear:
     """One product for the base features, one for what the earlier tiers said."""
@@ -95,6 +103,7 @@ class ScoreModel:
     """A calibration ready for use in a worker."""
 
     def __init__(self, calibration: Calibration) -> None:
+        self.judges_constrained = calibration.judges_constrained
         mean, scale = np.array(calibration.mean), np.array(calibration.scale)
 
         def of_raw_features(weights: list[float], bias: float) -> _Linear:
@@ -153,19 +162,20 @@ def load_calibration(path: Path) -> Calibration:
     return load_struct(path, Calibration, "calibration")
 
 
-def check_calibrations(paths: dict[int, str]) -> None:
+def load_calibrations(paths: dict[int, str]) -> dict[int, Calibration]:
     """Read the calibration file of each tier index, and see that it is of a tier at that place.
 
     Raises:
         ConfigError: one line that names the file and what is wrong with it.
     """
-    for tier_index, path in paths.items():
-        fitted = load_calibration(Path(path)).earlier_tiers
-        if fitted != tier_index:
+    loaded = {tier_index: load_calibration(Path(path)) for tier_index, path in paths.items()}
+    for tier_index, calibration in loaded.items():
+        if calibration.earlier_tiers != tier_index:
             raise ConfigError(
-                f"calibration {path} was fitted behind {fitted} tiers, but this tier is behind "
-                f"{tier_index}; fit the calibration again"
+                f"calibration {paths[tier_index]} was fitted behind {calibration.earlier_tiers} "
+                f"tiers, but this tier is behind {tier_index}; fit the calibration again"
             )
+    return loaded
 
 
 def save_calibration(calibration: Calibration, path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cascadia_sglang.judge.state import (
     COUNT,
+    FORCED,
     KNOWN,
     MAX_ENTROPY,
     MIN_LOGPROB,
@@ -76,7 +77,7 @@ def host_statistics(logits_BV: npt.NDArray[np.float32]) -> npt.NDArray[np.float6
 
 
 @numba.njit(
-    "void(float64[:,:], int64[:], int64[:], int64[:], float32[:,:], float64[:,:])",
+    "void(float64[:,:], int64[:], int64[:], int64[:], float32[:,:], float64[:,:], boolean[:])",
     cache=True,
     nogil=True,
 )
@@ -87,6 +88,7 @@ def fold_host_step(
     token_ids_n: npt.NDArray[np.int64],
     logits_BV: npt.NDArray[np.float32],
     statistics_B4: npt.NDArray[np.float64],
+    forced_B: npt.NDArray[np.bool_],
 ) -> None:
     """Fold a step into some requests' states, in place, as `state.fold_step` does.
 
@@ -95,10 +97,14 @@ def fold_host_step(
         rows_n: the rows of the step they belong to.
         token_ids_n: sampled tokens, whose log-probability is taken from the logits themselves.
         logits_BV: as they were before the sampler changed them.
+        forced_B: rows whose likeliest token a grammar did not allow; they are counted, no more.
     """
     for index in range(len(rows_n)):
         answer = states_NS[states_n[index]]
         row = rows_n[index]
+        if forced_B[row]:
+            answer[FORCED] += 1.0
+            continue
         logprob = float(logits_BV[row, token_ids_n[index]]) - statistics_B4[row, LOGSUMEXP]
         answer[TAIL + int(answer[COUNT]) % TAIL_WINDOW] = logprob
         answer[COUNT] += 1.0

@@ -16,18 +16,27 @@ import numpy as np
 from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH
 
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
-from cascadia_sglang.judge.features import features
+from cascadia_sglang.judge.features import FEATURES, features
 from cascadia_sglang.judge.state import FloatArray, StateRow, StateTable
-from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder, JudgeReport
+from cascadia_sglang.messages import (
+    ATTEMPT_KEY,
+    CONSTRAINTS,
+    AttemptOrder,
+    JudgeReport,
+    JudgeSpec,
+)
 
 if TYPE_CHECKING:
     from sglang.srt.managers.auxiliary_output import CommittedTokens
     from sglang.srt.managers.schedule_batch import Req
+    from sglang.srt.sampling.sampling_params import SamplingParams
 
 logger = logging.getLogger(__name__)
 
 # Attribute of SGLang's `Req` that holds its `JudgedAttempt`, or None where it is not judged.
 _ATTRIBUTE = "_cascadia_attempt"
+
+_TRUNCATED = FEATURES.index("truncated")
 
 
 @dataclass(slots=True)
@@ -55,22 +64,26 @@ class Step(Protocol):
 class Judge:
     """Scores of one worker: the models of its tiers and the states of its requests."""
 
-    def __init__(self, models: dict[int, ScoreModel], record: bool = False) -> None:
+    def __init__(
+        self, models: dict[int, ScoreModel], record: bool = False, counts_reasoning: bool = False
+    ) -> None:
         """`record` keeps the features on the way of every answer, whether its tier has a model."""
         self._models = models
         self._record = record
+        self._counts_reasoning = counts_reasoning
         self._table = StateTable()
         self._failed = False
 
     @classmethod
-    def from_files(cls, calibrations: dict[int, str], record: bool = False) -> "Judge":
+    def from_spec(cls, spec: JudgeSpec) -> "Judge":
         """Load the calibration file of each judged tier index."""
         return cls(
             {
                 tier_index: ScoreModel(load_calibration(Path(path)))
-                for tier_index, path in calibrations.items()
+                for tier_index, path in spec.calibrations.items()
             },
-            record,
+            spec.record,
+            spec.counts_reasoning,
         )
 
     def report_failure(self, error: Exception) -> None:
@@ -99,11 +112,14 @@ class Judge:
             attempt = self._attempt_of(request)
             if attempt is None or attempt.report is not None:
                 continue
-            rows.append(index)
-            token_ids.append(commit.token_ids[-1])
-            attempts.append(attempt)
-            attempt.tokens += 1
-            if request.finished() or self._is_checkpoint(attempt):
+            # SGLang counts the tokens up to the end of the reasoning before this is called.
+            is_counted = self._counts_reasoning or commit.output_index >= request.reasoning_tokens
+            if is_counted:
+                rows.append(index)
+                token_ids.append(commit.token_ids[-1])
+                attempts.append(attempt)
+                attempt.tokens += 1
+            if request.finished() or (is_counted and self._is_checkpoint(attempt)):
                 due.append((request, attempt))
         if rows:
             step.fold(self._table, [attempt.row for attempt in attempts], rows, token_ids)
@@ -123,13 +139,17 @@ class Judge:
         try:
             attempt: JudgedAttempt | None = getattr(request, _ATTRIBUTE)
         except AttributeError:
-            attempt = self._new_attempt(request.sampling_params.custom_params)
+            attempt = self._new_attempt(request.sampling_params)
             setattr(request, _ATTRIBUTE, attempt)
         return attempt
 
-    def _new_attempt(self, custom_params: dict[str, Any] | None) -> JudgedAttempt | None:
+    def _new_attempt(self, sampling_params: "SamplingParams") -> JudgedAttempt | None:
+        custom_params = sampling_params.custom_params
         params = custom_params.get(ATTEMPT_KEY) if custom_params else None
         model = self._models.get(params["tier_index"]) if params else None
+        is_constrained = any(getattr(sampling_params, key, None) for key in CONSTRAINTS)
+        if model is not None and is_constrained and not model.judges_constrained:
+            model = None
         if params is None or (model is None and not self._record):
             return None
         record: dict[str, Any] | None = {"tokens": [], "features": []} if self._record else None
@@ -155,9 +175,12 @@ class Judge:
         for (request, attempt), features_F in zip(due, rows_F, strict=True):
             if attempt.record is not None:
                 attempt.record["tokens"].append(attempt.tokens)
-                attempt.record["features"].append(features_F.tolist())
+                # As JSON says it: where every step was forced, there is no number.
+                attempt.record["features"].append(
+                    [x if math.isfinite(x) else None for x in features_F.tolist()]
+                )
             if request.finished():
-                attempt.report = _final_report(attempt, features_F)
+                attempt.report = _final_report(attempt, features_F, _is_truncated(request))
             elif attempt.model is not None:
                 self._end_if_hopeless(request, attempt, attempt.model, features_F)
 
@@ -176,13 +199,22 @@ class Judge:
             request.to_finish = FINISH_ABORT("ended by the judge: unlikely to be accepted")
 
 
-def _final_report(attempt: JudgedAttempt, features_F: FloatArray) -> JudgeReport:
-    score = math.nan
-    if attempt.model is not None:
-        score = attempt.model.score(features_F, attempt.order.earlier_scores)
+def _final_report(attempt: JudgedAttempt, features_F: FloatArray, truncated: bool) -> JudgeReport:
+    uncut_F = features_F.copy()
+    uncut_F[_TRUNCATED] = 0.0
     return JudgeReport(
-        score=score if math.isfinite(score) else None, early_abort=False, record=attempt.record
+        score=_score(attempt, features_F),
+        early_abort=False,
+        uncut_score=_score(attempt, uncut_F) if truncated else None,
+        record=attempt.record,
     )
+
+
+def _score(attempt: JudgedAttempt, features_F: FloatArray) -> float | None:
+    if attempt.model is None:
+        return None
+    score = attempt.model.score(features_F, attempt.order.earlier_scores)
+    return score if math.isfinite(score) else None
 
 
 def _is_truncated(request: "Req") -> bool:

@@ -45,7 +45,11 @@ class HostObserver:
         try:
             is_left_alone = sampling_info.is_all_greedy and not _changes_logits(sampling_info)
             logits_BV = (logits if is_left_alone else logits.clone()).float().numpy()
-            return HostStep(logits_BV, host_statistics(logits_BV), self._judge)
+            forced_B = np.zeros(len(logits_BV), dtype=np.bool_)
+            if sampling_info.grammar_mask is not None:
+                mask_BW = sampling_info.grammar_mask.vocab_mask
+                forced_B = forced_rows(mask_BW, logits.argmax(dim=-1)).numpy()
+            return HostStep(logits_BV, host_statistics(logits_BV), forced_B, self._judge)
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
             self._judge.report_failure(error)
             return None
@@ -61,6 +65,7 @@ class HostStep:
 
     logits_BV: npt.NDArray[np.float32]
     statistics_B4: npt.NDArray[np.float64]
+    forced_B: npt.NDArray[np.bool_]
     judge: Judge
 
     def copy_to_host(self, copy_tensor: Callable[[torch.Tensor], torch.Tensor]) -> "HostStep":
@@ -83,6 +88,7 @@ class HostStep:
             np.array(token_ids),
             self.logits_BV,
             self.statistics_B4,
+            self.forced_B,
         )
 
 
@@ -94,6 +100,7 @@ class _Observed:
     logits_BV: torch.Tensor  # SGLang's buffer, which the sampler overwrites
     temperature_B: torch.Tensor | None
     changed_B: torch.Tensor | None  # rows whose probabilities are not of these logits
+    forced_B: torch.Tensor | None  # rows whose likeliest token a grammar does not allow
 
 
 class DeviceObserver:
@@ -113,11 +120,17 @@ class DeviceObserver:
             temperature_B = None
             if not sampling_info.is_all_greedy:
                 temperature_B = sampling_info.temperatures.flatten()
+            statistics = row_statistics(logits, temperature_B)
+            forced_B = None
+            if sampling_info.grammar_mask is not None:
+                mask_BW = sampling_info.grammar_mask.vocab_mask
+                forced_B = forced_rows(mask_BW, statistics.best_ids_BK[:, 0])
             return _Observed(
-                statistics=row_statistics(logits, temperature_B),
+                statistics=statistics,
                 logits_BV=logits,
                 temperature_B=temperature_B,
                 changed_B=_changed_rows(sampling_info, logits),
+                forced_B=forced_B,
             )
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
             self._judge.report_failure(error)
@@ -132,7 +145,7 @@ class DeviceObserver:
                 if state.changed_B is not None:
                     probability_B.masked_fill_(state.changed_B, math.nan)
             values = fold_sampled(state.statistics, token_ids, probability_B, state.temperature_B)
-            return DeviceStep(values, self._judge)
+            return DeviceStep(values, state.forced_B, self._judge)
         except Exception as error:  # noqa: BLE001
             self._judge.report_failure(error)
             return None
@@ -143,10 +156,12 @@ class DeviceStep:
     """Step values on the device, copied later by SGLang."""
 
     values_B5: torch.Tensor
+    forced_B: torch.Tensor | None
     judge: Judge
 
     def copy_to_host(self, copy_tensor: Callable[[torch.Tensor], torch.Tensor]) -> "CopiedStep":
-        return CopiedStep(copy_tensor(self.values_B5), self.judge)
+        forced_B = None if self.forced_B is None else copy_tensor(self.forced_B)
+        return CopiedStep(copy_tensor(self.values_B5), forced_B, self.judge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +169,7 @@ class CopiedStep:
     """Step values in the scheduler."""
 
     values_B5: torch.Tensor
+    forced_B: torch.Tensor | None
     judge: Judge
 
     def consume(self, batch: "ScheduleBatch", commits: Sequence["CommittedTokens | None"]) -> None:
@@ -166,7 +182,35 @@ class CopiedStep:
         self, table: StateTable, states: list[StateRow], rows: list[int], token_ids: list[int]
     ) -> None:
         del token_ids  # their log-probabilities are among the values
-        table.fold(states, self.values_B5.numpy().astype(np.float64)[rows])
+        values = self.values_B5.numpy().astype(np.float64)[rows]
+        if self.forced_B is None:
+            table.fold(states, values)
+            return
+        forced = self.forced_B.numpy()[rows]
+        table.fold(
+            [s for s, is_forced in zip(states, forced, strict=True) if not is_forced],
+            values[~forced],
+        )
+        table.count_forced(s for s, is_forced in zip(states, forced, strict=True) if is_forced)
+
+
+def forced_rows(mask_BW: torch.Tensor, top1_ids_B: torch.Tensor) -> torch.Tensor:
+    """Rows whose likeliest token a grammar does not allow, [B] bool.
+
+    Args:
+        mask_BW: as SGLang's grammar backends fill it: int32 words with a bit a token, set where it
+            is allowed (xgrammar, llguidance), or one bool a token, true where it is not (outlines).
+            Rows without a grammar allow everything.
+        top1_ids_B: int64.
+    """
+    ids_B1 = top1_ids_B.unsqueeze(-1)
+    if mask_BW.dtype == torch.bool:
+        return mask_BW.gather(1, ids_B1).squeeze(-1)
+    # A column beyond the mask's vocabulary has no bit, and the mask leaves it as it is.
+    last_word = mask_BW.shape[1] - 1
+    words_B1 = mask_BW.gather(1, (ids_B1 // 32).clamp(max=last_word))
+    is_masked_B1 = ((words_B1 >> (ids_B1 % 32)) & 1 == 0) & (ids_B1 // 32 <= last_word)
+    return is_masked_B1.squeeze(-1)
 
 
 def _changes_logits(sampling_info: "SamplingBatchInfo") -> bool:

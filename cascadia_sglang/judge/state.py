@@ -81,6 +81,10 @@ class StateTable:
         """Fold one step; `values[i]` belongs to the i-th row."""
         fold_step(self.states_NS, np.fromiter((row.index for row in rows), np.intp), values)
 
+    def count_forced(self, rows: Iterable["StateRow"]) -> None:
+        """Count one step whose likeliest token a grammar did not allow."""
+        self.states_NS[[row.index for row in rows], FORCED] += 1.0
+
     def states(self, rows: Iterable["StateRow"]) -> FloatArray:
         """Copies of some states, [n, S]."""
         copies: FloatArray = self.states_NS[[row.index for row in rows]]

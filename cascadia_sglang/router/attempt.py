@@ -35,8 +35,9 @@ class Engine(Protocol):
         """Output limit that the client asked for."""
         ...
 
-    def is_judgeable(self, sample: Any) -> bool:
-        """Whether raw logits say something about this sample (not under a grammar, not beams)."""
+    def is_judgeable(self, sample: Any, tier_index: int) -> bool:
+        """Whether the tier's judge can rate this sample: no beams, and a grammar only where its
+        calibration knows enough of them."""
         ...
 
     def limits(self, tier_index: int) -> WorkerLimits | None:
@@ -62,19 +63,34 @@ class Attempt:
 
     Attributes:
         score: mean over the samples; None where one has none.
+        uncut_score: the mean had every cut-off sample ended by itself; None where none is cut.
+        longest: tokens of the longest sample.
         tokens: generated, all samples together.
+        judge_failed: whether a judge that should have rated it did not.
         reason: why the request stayed or left.
         record: the first sample's features, where the server records them.
+        escalated: whether the policy sent the request on.
     """
 
     tier_index: int
     outputs: list[Output] = field(default_factory=list)
     score: float | None = None
     early_abort: bool = False
+    uncut_score: float | None = None
+    longest: int = 0
     tokens: int = 0
+    judge_failed: bool = False
     reason: str = ""
+    escalated: bool = False
     seconds: float = 0.0
     record: dict[str, Any] | None = None
+
+    def ended_by_engine(self) -> bool:
+        """Whether the engine, not the judge, gave a sample up: such an answer is final."""
+        if self.early_abort:
+            return False
+        reasons = (output["meta_info"].get("finish_reason") for output in self.outputs)
+        return any(reason is not None and reason.get("type") == "abort" for reason in reasons)
 
     def summary(self, tier_name: str) -> dict[str, Any]:
         """As `meta_info.cascadia.attempts` shows it."""
@@ -96,16 +112,26 @@ def finished_attempt(
     for output, report in results:
         outputs.append(output)
         reports.append(report)
-    scores = [report.score for report in reports if report.score is not None]
+    tokens = [output["meta_info"].get("completion_tokens", 0) for output in outputs]
+    is_cut = any(report.uncut_score is not None for report in reports)
+    uncut = [r.score if r.uncut_score is None else r.uncut_score for r in reports]
     return Attempt(
         tier_index=tier_index,
         outputs=outputs,
-        score=sum(scores) / len(scores) if len(scores) == len(reports) else None,
+        score=_mean([report.score for report in reports]),
+        uncut_score=_mean(uncut) if is_cut else None,
         early_abort=any(report.early_abort for report in reports),
-        tokens=sum(output["meta_info"].get("completion_tokens", 0) for output in outputs),
+        longest=max(tokens, default=0),
+        tokens=sum(tokens),
         seconds=time.monotonic() - started,
         record=reports[0].record if reports else None,
     )
+
+
+def _mean(scores: list[float | None]) -> float | None:
+    """None where one is missing."""
+    known = [score for score in scores if score is not None]
+    return sum(known) / len(known) if known and len(known) == len(scores) else None
 
 
 def attempt_rid(base: str, number: int) -> str:

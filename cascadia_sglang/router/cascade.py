@@ -1,18 +1,16 @@
-"""The request path: a prompt climbs the tiers until an answer is good enough."""
+"""The requests on their way: registered, sent to climb, answered under the caller's rids."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.errors import RequestError, WorkerError
-from cascadia_sglang.messages import AttemptOrder
+from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.active import ActiveRequest, Outcome
-from cascadia_sglang.router.attempt import Attempt, Engine, Output, finished_attempt
+from cascadia_sglang.router.attempt import Attempt, Engine, Output
+from cascadia_sglang.router.climb import Climb
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.gather import all_or_none, as_accepted
-from cascadia_sglang.router.policy import Finding, Verdict, decide
+from cascadia_sglang.router.gather import as_accepted
 
 DISCONNECT_POLL_S = 1.0
 
@@ -27,6 +25,7 @@ class CascadeRouter:
         self.admitting = True
         self.answered = [0] * len(config.tiers)
         self.escalated = [0] * len(config.tiers)
+        self.judge_errors = [0] * len(config.tiers)
 
     @property
     def active_count(self) -> int:
@@ -127,138 +126,18 @@ class CascadeRouter:
                 self._active.pop(sample.rid, None)
 
     async def _climb(self, samples: list[Any], active: ActiveRequest) -> list[Output]:
-        """Take one prompt from tier to tier until an answer goes out."""
-        attempts, tiers, judged = await self._route(samples, active.controls)
-        pinned = active.controls.tier is not None
-        scores: dict[int, float | None] = {}
-        for tier_index in tiers:
-            if active.given_up is not None:
-                raise active.given_up
-            if active.aborted:
-                raise RequestError(400, "the request was aborted")
-            if sum(a.reason != "too_long" for a in attempts) >= self._config.routing.max_attempts:
-                return self._degraded(samples, attempts, active, 503, "max_attempts reached")
-            is_last = tier_index == tiers[-1]
-            threshold = self._threshold(tier_index, active.controls)
-            order = AttemptOrder(
-                tier_index=tier_index,
-                threshold=threshold,
-                early_abort=self._early_abort(samples, threshold, is_last or not judged),
-                earlier_scores=tuple(scores.get(tier) for tier in range(tier_index)),
-            )
-            try:
-                attempt = await self._attempt(samples, order, active)
-            except TimeoutError:
-                if active.given_up is not None:
-                    raise active.given_up from None
-                attempts.append(Attempt(tier_index=tier_index, reason="deadline"))
-                return self._degraded(samples, attempts, active, 504, "deadline passed")
-            except WorkerError:
-                attempts.append(Attempt(tier_index=tier_index, reason="tier_unavailable"))
-                continue
-            attempts.append(attempt)
-            if active.aborted or _ended_by_engine(attempt):
-                attempt.reason = "aborted"
-                return self._deliver(samples, attempts, attempt, active)
-            finding = Finding(
-                score=attempt.score,
-                early_abort=attempt.early_abort,
-                judged=judged,
-                pinned=pinned,
-                last=is_last,
-            )
-            verdict, attempt.reason = decide(finding, threshold, self._config.judge.on_error)
-            if verdict is Verdict.ACCEPT:
-                return self._deliver(samples, attempts, attempt, active)
-            self.escalated[tier_index] += 1
-            # A chance of acceptance is no score: calibrations know scores of finished answers.
-            scores[tier_index] = None if attempt.early_abort else attempt.score
-        return self._degraded(samples, attempts, active, 503, "no tier is available")
-
-    async def _route(
-        self, samples: list[Any], controls: Controls
-    ) -> tuple[list[Attempt], list[int], bool]:
-        """Tiers too short for the prompt, tiers to visit in order, and whether it is judged."""
-        prompt_tokens = await self._engine.tokenise(samples)
-        top = len(self._config.tiers) - 1
-        if controls.tier is not None:
-            return [], [controls.tier], False
-        if controls.max_tier is not None:
-            top = controls.max_tier
-        judged = self._engine.is_judgeable(samples[0])
-        wanted = list(range(top + 1))
-        if not judged and self._config.judge.on_constrained == "escalate":
-            wanted = [top]
-        if prompt_tokens is None:
-            return [], wanted, judged
-        fitting = [t for t in wanted if self._fits(t, prompt_tokens, samples[0])]
-        if not fitting:
-            # The engine itself says what is wrong, in its own words.
-            return [], wanted[-1:], judged
-        skipped = [Attempt(tier_index=t, reason="too_long") for t in wanted if t not in fitting]
-        return skipped, fitting, judged
-
-    def _fits(self, tier_index: int, prompt_tokens: int, sample: Any) -> bool:
-        limits = self._engine.limits(tier_index)
-        if limits is None:
-            return True
-        total = prompt_tokens + (self._engine.max_new_tokens(sample) or 1)
-        return prompt_tokens < limits.input_tokens and total <= limits.context_tokens
-
-    async def _attempt(
-        self, samples: list[Any], order: AttemptOrder, active: ActiveRequest
-    ) -> Attempt:
-        started = time.monotonic()
-        async with asyncio.timeout_at(active.deadline) as scope:
-            active.scopes.add(scope)
-            try:
-                runs = [self._run(sample, order, active) for sample in samples]
-                results = [await runs[0]] if len(runs) == 1 else await all_or_none(runs)
-            finally:
-                active.scopes.discard(scope)
-        return finished_attempt(order.tier_index, results, started)
-
-    async def _run(self, sample: Any, order: AttemptOrder, active: ActiveRequest) -> Any:
-        rid = active.next_rid()
-        active.rids.add(rid)
-        active.outcome.attempts += 1
+        """Take one prompt through the tiers; the outputs of its answer."""
+        climb = Climb(samples, active, self._config, self._engine)
         try:
-            return await self._engine.run(sample, rid, order)
+            chosen = await climb.run()
         finally:
-            active.rids.discard(rid)
-
-    def _threshold(self, tier_index: int, controls: Controls) -> float:
-        if controls.threshold is not None:
-            return controls.threshold
-        thresholds = self._config.routing.thresholds
-        return thresholds[tier_index] if tier_index < len(thresholds) else 0.0
-
-    def _early_abort(self, samples: list[Any], threshold: float, is_final: bool) -> float | None:
-        """Samples of one prompt are judged together, so none of them is ended alone; and nothing
-        is hopeless at threshold 0."""
-        if is_final or len(samples) > 1 or threshold <= 0.0:
-            return None
-        return self._config.routing.early_abort
-
-    def _degraded(
-        self,
-        samples: list[Any],
-        attempts: list[Attempt],
-        active: ActiveRequest,
-        status: int,
-        reason: str,
-    ) -> list[Output]:
-        """The best complete answer, where the request allows one that was not accepted."""
-        allowed = active.controls.allow_degraded
-        if allowed is None:
-            allowed = self._config.routing.allow_degraded
-        complete = [a for a in attempts if a.outputs and not a.early_abort and a.score is not None]
-        if allowed and complete:
-            best = max(complete, key=lambda attempt: attempt.score or 0.0)
-            best.reason = "degraded"
-            return self._deliver(samples, attempts, best, active)
-        active.outcome.tokens += sum(attempt.tokens for attempt in attempts)
-        raise RequestError(status, f"{reason}; no accepted answer")
+            active.outcome.tokens += sum(attempt.tokens for attempt in climb.attempts)
+            for attempt in climb.attempts:
+                if attempt.escalated:
+                    self.escalated[attempt.tier_index] += 1
+                if attempt.judge_failed:
+                    self.judge_errors[attempt.tier_index] += 1
+        return self._deliver(samples, climb.attempts, chosen, active)
 
     def _deliver(
         self,
@@ -273,7 +152,6 @@ class CascadeRouter:
         outcome = active.outcome
         outcome.tier_index = max(outcome.tier_index, chosen.tier_index)
         outcome.score = None if active.is_batch else chosen.score
-        outcome.tokens += sum(attempt.tokens for attempt in attempts)
         story = {
             "tier": names[chosen.tier_index],
             "tier_index": chosen.tier_index,
@@ -284,11 +162,3 @@ class CascadeRouter:
             output["meta_info"]["id"] = sample.rid
             output["meta_info"]["cascadia"] = story
         return chosen.outputs
-
-
-def _ended_by_engine(attempt: Attempt) -> bool:
-    """Whether the engine, not the judge, gave a sample up: such an answer is final."""
-    if attempt.early_abort:
-        return False
-    reasons = (output["meta_info"].get("finish_reason") for output in attempt.outputs)
-    return any(reason is not None and reason.get("type") == "abort" for reason in reasons)

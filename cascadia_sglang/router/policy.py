@@ -22,6 +22,8 @@ class Finding:
         judged: whether this request can be judged at all.
         pinned: whether the client chose this tier.
         last: whether no tier above may answer.
+        uncut_score: of an answer that was cut off at a length limit: its score had it ended there.
+        next_has_room: whether the next tier may write more tokens than this answer has.
     """
 
     score: float | None
@@ -29,12 +31,19 @@ class Finding:
     judged: bool = True
     pinned: bool = False
     last: bool = False
+    uncut_score: float | None = None
+    next_has_room: bool = True
 
 
 def decide(
     finding: Finding, threshold: float, on_error: Literal["accept", "escalate"]
 ) -> tuple[Verdict, str]:
-    """The verdict and its reason. `score >= threshold` accepts."""
+    """The verdict and its reason. `score >= threshold` accepts.
+
+    An answer whose only fault is that it was cut off, at a limit that the next tier would meet too,
+    is accepted: written as well, it would be cut off there again. One that is weak besides goes on,
+    for the next tier may come to the end sooner.
+    """
     if finding.pinned:
         return Verdict.ACCEPT, "pinned"
     if finding.last:
@@ -47,4 +56,7 @@ def decide(
         return (Verdict.ACCEPT if on_error == "accept" else Verdict.ESCALATE), "judge_error"
     if finding.score >= threshold:
         return Verdict.ACCEPT, "accepted"
+    uncut = finding.uncut_score
+    if uncut is not None and uncut >= threshold and not finding.next_has_room:
+        return Verdict.ACCEPT, "truncated"
     return Verdict.ESCALATE, "below_threshold"

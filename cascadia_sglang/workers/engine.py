@@ -4,21 +4,24 @@ import asyncio
 import copy
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Set
 from typing import Any
 
 from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.config import TierConfig
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.messages import ATTEMPT_KEY, REPORT_KEY, AttemptOrder, JudgeReport
+from cascadia_sglang.messages import (
+    ATTEMPT_KEY,
+    CONSTRAINTS,
+    REPORT_KEY,
+    AttemptOrder,
+    JudgeReport,
+)
 from cascadia_sglang.router.attempt import Output
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
 
 Generate = Callable[[Any, Any, Any], AsyncIterator[Output]]
-
-# Sampling parameters under which the sampler does not choose freely.
-_CONSTRAINTS = ("json_schema", "regex", "ebnf", "structural_tag")
 
 
 class TokenizerEngine:
@@ -27,8 +30,12 @@ class TokenizerEngine:
     Implements `router.attempt.Engine`.
     """
 
-    def __init__(self, tiers: list[TierConfig], pool: WorkerPool) -> None:
+    def __init__(
+        self, tiers: list[TierConfig], pool: WorkerPool, judges_constrained: Set[int] = frozenset()
+    ) -> None:
+        """`judges_constrained` holds the tiers whose calibration knows answers under a grammar."""
         self._tiers = tiers
+        self._judges_constrained = judges_constrained
         self._pool = pool
         self._manager: Any = None
         self._generate: Generate | None = None
@@ -81,9 +88,9 @@ class TokenizerEngine:
         value: int | None = sample.sampling_params.get("max_new_tokens")
         return value
 
-    def is_judgeable(self, sample: GenerateReqInput) -> bool:
+    def is_judgeable(self, sample: GenerateReqInput, tier_index: int) -> bool:
         params = sample.sampling_params
-        if any(params.get(key) for key in _CONSTRAINTS):
+        if tier_index not in self._judges_constrained and any(params.get(k) for k in CONSTRAINTS):
             return False
         return params.get("max_new_tokens") != 0 and (params.get("beam_width") or 1) == 1
 

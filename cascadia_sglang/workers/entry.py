@@ -21,8 +21,8 @@ def run_worker(server_args: ServerArgs, *arguments: Any) -> None:
     setproctitle.getproctitle()
     os.environ.update(spec.environment)
     torch.set_num_threads(spec.threads)
-    if spec.calibrations or spec.record:
-        apply_patches(JUDGE_PATCHES, Judge.from_files(spec.calibrations, spec.record))
+    if spec.judge.calibrations or spec.judge.record:
+        apply_patches(JUDGE_PATCHES, Judge.from_spec(spec.judge))
     if spec.pace is not None:
         apply_patches(PACE_PATCHES, Pace.from_spec(spec.pace))
     run_scheduler_process(server_args, *arguments)

@@ -14,7 +14,7 @@ from sglang.srt.runtime_context import create_context, use_context
 from sglang.srt.server_args import PortArgs, ServerArgs
 
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.messages import PaceSpec, WorkerSpec
+from cascadia_sglang.messages import JudgeSpec, PaceSpec, WorkerSpec
 from cascadia_sglang.platform import HOST_MEMORY_SHARE
 from cascadia_sglang.workers.arguments import PoolSpec, TierArguments
 from cascadia_sglang.workers.entry import run_worker
@@ -85,8 +85,7 @@ class Launcher:
     def __init__(
         self,
         arguments: TierArguments,
-        calibrations: dict[int, str],
-        record: bool,
+        judge: JudgeSpec,
         paces: dict[int, PaceSpec],
         worker_count: int,
         threads: int,
@@ -94,8 +93,7 @@ class Launcher:
         server_ports: PortArgs,
     ) -> None:
         self._arguments = arguments
-        self._calibrations = calibrations
-        self._record = record
+        self._judge = judge
         self._paces = paces
         self._threads = threads
         # Twice the planned number may run while capacity moves.
@@ -121,8 +119,7 @@ class Launcher:
         )
         server_args._cascadia = WorkerSpec(
             worker_id=worker_id,
-            calibrations={t: c for t, c in self._calibrations.items() if t in pool.tiers},
-            record=self._record,
+            judge=self._judge.of_tiers(pool.tiers),
             threads=self._threads,
             environment=dict(os.environ),
             pace=self._paces.get(pool.index),

@@ -14,7 +14,7 @@ def _build(server: Any) -> Callable[..., None]:
     def abort(
         original: Callable[..., None], manager: Any, rid: str = "", abort_all: bool = False
     ) -> None:
-        attempts = server.abort(rid, abort_all)
+        attempts = server.door.abort(rid, abort_all)
         for one in [rid] if attempts is None else attempts:
             original(manager, one, abort_all)
 

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from cascadia_patches.registry import PatchSpec
+from cascadia_sglang.workers.dispatch import sockets_for
 
 
 def _build(server: Any) -> Callable[..., Any]:
     async def dispatch(_original: Callable[..., Any], _manager: Any, obj: Any) -> None:
         from sglang.srt.managers.io_struct import async_sock_send
 
-        for socket in server.sockets_for(obj):
+        for socket in sockets_for(obj, server.pool):
             await async_sock_send(socket, obj)
 
     return dispatch

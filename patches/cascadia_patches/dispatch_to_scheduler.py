@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from cascadia_patches.registry import PatchSpec
+from cascadia_sglang.workers.dispatch import sockets_for
 
 
 def _build(server: Any) -> Callable[..., None]:
     def dispatch(_original: Callable[..., None], _manager: Any, obj: Any) -> None:
         from sglang.srt.managers.io_struct import sock_send
 
-        for socket in server.sockets_for(obj):
+        for socket in sockets_for(obj, server.pool):
             sock_send(socket, obj)
 
     return dispatch

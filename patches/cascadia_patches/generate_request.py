@@ -16,7 +16,7 @@ def _build(server: Any) -> Callable[..., Any]:
     def generate_request(
         original: Callable[..., Any], _manager: Any, obj: Any, request: Any = None
     ) -> AsyncIterator[Any]:
-        answer: AsyncIterator[Any] = server.answer(original, obj, request)
+        answer: AsyncIterator[Any] = server.door.answer(original, obj, request)
         return answer
 
     return generate_request

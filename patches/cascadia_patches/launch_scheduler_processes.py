@@ -32,7 +32,7 @@ def _build(server: Any) -> Callable[..., Any]:
 
         def wait_for_ready() -> None:
             with _one_line_errors():
-                server.admit_when_ready(workers)
+                server.fleet.admit_when_ready(workers)
             for worker in workers:
                 infos.extend(worker.handle.result.scheduler_infos)
 

@@ -69,6 +69,10 @@ def test_a_recording_cascade_needs_no_calibration() -> None:
     assert build_cascade(data, "here").tiers[0].calibration is None
 
 
+def test_all_tokens_can_be_judged() -> None:
+    assert build_cascade(changed("judge.scope", "all"), "here").judge.scope == "all"
+
+
 @pytest.mark.parametrize(("name", "index"), [("small", 0), ("large", 1), ("other", None)])
 def test_a_tier_is_found_by_its_name(name: str, index: int | None) -> None:
     assert build_cascade(GOOD, "here").tier_index(name) == index
@@ -201,7 +205,6 @@ def test_a_flag_of_a_worker_may_be_a_tiers(key: str) -> None:
         ("routing.stream", "direct"),
         ("routing.quality_floor", 0.9),
         ("routing.verify.enabled", True),
-        ("judge.scope", "all"),
         ("prefix.warm", "always"),
         ("planner.enabled", True),
         ("tiers.1.reasoning", "off"),

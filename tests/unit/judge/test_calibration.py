@@ -16,8 +16,8 @@ from cascadia_sglang.judge.calibration import (
     Calibration,
     PrefixModel,
     ScoreModel,
-    check_calibrations,
     load_calibration,
+    load_calibrations,
     save_calibration,
 )
 from cascadia_sglang.judge.features import FEATURES, earlier_names, logit
@@ -134,10 +134,10 @@ def test_a_file_that_cannot_be_read_is_one_line_with_its_name(tmp_path: Path, na
 
 def test_a_calibration_is_of_a_tier_at_its_place(tmp_path: Path) -> None:
     path = str(written(tmp_path))
-    check_calibrations({2: path})
+    assert load_calibrations({2: path}) == {2: CALIBRATION}
     for place in (0, 1, 3):
         with pytest.raises(ConfigError, match=f"behind 2 tiers, but this tier is behind {place}"):
-            check_calibrations({place: path})
+            load_calibrations({place: path})
 
 
 # The score

@@ -21,7 +21,7 @@ from cascadia_sglang.judge.host_step import (
 )
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.observer import HostObserver, HostStep, build_observer
-from cascadia_sglang.judge.state import MIN_LOGPROB, empty_states, fold_step
+from cascadia_sglang.judge.state import COUNT, FORCED, MIN_LOGPROB, empty_states, fold_step
 
 COLUMNS = {"logsumexp": LOGSUMEXP, "entropy": ENTROPY, "margin": MARGIN}
 COLUMNS["self_certainty"] = SELF_CERTAINTY
@@ -79,9 +79,23 @@ def test_folding_equals_the_fold_of_the_kernels_step_values() -> None:
         values = fold_sampled(row_statistics(logits_BV), tokens_B, None, None).double().numpy()
         fold_step(device, states, values[rows])
         own = host_statistics(logits_BV.numpy())
-        fold_host_step(host, states, rows, tokens_B.numpy()[rows], logits_BV.numpy(), own)
+        tokens = tokens_B.numpy()[rows]
+        fold_host_step(host, states, rows, tokens, logits_BV.numpy(), own, np.zeros(3, np.bool_))
     np.testing.assert_allclose(host, device, atol=1e-4, rtol=1e-5)
     np.testing.assert_array_equal(host[[1, 3, 5]], empty_states(3))
+
+
+def test_a_forced_step_is_counted_and_leaves_the_rest_as_it_was() -> None:
+    logits_BV = make_logits(2, 40).numpy()
+    states, rows, tokens = np.array([1, 0]), np.array([0, 1]), np.array([3, 4])
+    folded = empty_states(2)
+    statistics_B4, forced_B = host_statistics(logits_BV), np.array([True, False])
+    fold_host_step(folded, states, rows, tokens, logits_BV, statistics_B4, forced_B)
+    expected = empty_states(2)
+    expected[1, FORCED] = 1.0
+    np.testing.assert_array_equal(folded[1], expected[1])
+    assert folded[0, COUNT] == 1.0
+    assert folded[0, FORCED] == 0.0
 
 
 class _Info(SimpleNamespace):
@@ -113,7 +127,8 @@ def test_the_sampled_tokens_logprob_is_that_of_the_raw_logits(info: Any) -> None
         logits_BV[:] = logits_BV.softmax(dim=-1)
     states = empty_states(2)
     both = np.arange(2)
-    fold_host_step(states, both, both, np.array([3, 29]), state.logits_BV, state.statistics_B4)
+    tokens = np.array([3, 29])
+    fold_host_step(states, both, both, tokens, state.logits_BV, state.statistics_B4, state.forced_B)
     exact = [reference_logprob(raw[row].tolist(), token) for row, token in ((0, 3), (1, 29))]
     np.testing.assert_allclose(states[:, MIN_LOGPROB], exact, rtol=1e-9)
 

@@ -6,22 +6,30 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
-from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH
+import xgrammar
+from sglang.srt.managers.auxiliary_output import CommittedTokens
+from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH, Req
+from sglang.srt.sampling.sampling_params import SamplingParams
 
 from cascadia_kernels import STEP_VALUES
 from cascadia_kernels.testing import make_logits
 from cascadia_sglang.judge.calibration import Calibration, PrefixModel, ScoreModel
 from cascadia_sglang.judge.features import FEATURES, earlier_names, features
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.judge.observer import CopiedStep, DeviceObserver
+from cascadia_sglang.judge.observer import (
+    CopiedStep,
+    DeviceObserver,
+    HostObserver,
+    forced_rows,
+)
 from cascadia_sglang.judge.state import FloatArray, empty_states, fold_step
-from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
+from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder, JudgeReport
 
 F = len(FEATURES)
-COMMITTED: Any = SimpleNamespace(token_ids=(7,))  # a visible token
 SURE, UNSURE = [-0.1, 0.2, 3.0, 4.0, 1.0], [-3.0, 2.0, 0.1, 0.5, 1.0]
 
 
@@ -53,6 +61,13 @@ class FakeReq:
     origin_input_ids: list[int] = field(default_factory=lambda: [1, 2, 3])
     finished_reason: Any = None
     to_finish: Any = None
+    reasoning_tokens: int = 0
+    visible_tokens: int = 0
+
+    def commit(self) -> CommittedTokens:
+        """A visible token more."""
+        self.visible_tokens += 1
+        return CommittedTokens(output_index=self.visible_tokens - 1, token_ids=(7,))
 
     def finished(self) -> bool:
         return self.finished_reason is not None
@@ -79,8 +94,9 @@ def make_req(
 def step(judge: Judge, *pairs: tuple[FakeReq, list[float]]) -> None:
     """One decoding step in which every request gets a visible token."""
     requests: Any = [request for request, _ in pairs]
-    step = CopiedStep(torch.tensor([values for _, values in pairs], dtype=torch.float64), judge)
-    judge.consume(requests, [COMMITTED] * len(pairs), step)
+    values_B5 = torch.tensor([values for _, values in pairs], dtype=torch.float64)
+    commits = [request.commit() for request in requests]
+    judge.consume(requests, commits, CopiedStep(values_B5, None, judge))
 
 
 def finish(request: FakeReq, reason: Any = "stop") -> None:
@@ -109,7 +125,7 @@ def test_a_finished_answer_has_the_score_of_its_tokens() -> None:
     finish(request)
     step(judge, (request, UNSURE))
     expected = make_model().score(plain_features([SURE, UNSURE]))
-    assert report_of(judge, request) == {"score": expected, "early_abort": False, "record": None}
+    assert report_of(judge, request) == JudgeReport(score=expected, early_abort=False).to_meta()
     assert expected == pytest.approx(1 / (1 + math.exp(1.55)))
 
 
@@ -130,9 +146,56 @@ def test_the_requests_of_a_batch_do_not_mix() -> None:
     assert report_of(judge, unsure)["score"] == model.score(plain_features([UNSURE, UNSURE]))
 
 
+def test_rows_of_other_requests_and_of_beams_are_left_out() -> None:
+    """A step has a row a request, then those of beam members; the requests may change places."""
+    judge, first, second = Judge({0: make_model()}), make_req(), make_req()
+    step(judge, (first, SURE), (second, UNSURE))
+    values_B5 = torch.tensor([UNSURE, SURE, [-9.0, 9.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
+    finish(first)
+    finish(second)
+    requests: Any = [second, first]
+    commits = [request.commit() for request in requests]
+    judge.consume(requests, commits, CopiedStep(values_B5, None, judge))
+    assert report_of(judge, first)["score"] == make_model().score(plain_features([SURE, SURE]))
+    assert report_of(judge, second)["score"] == make_model().score(plain_features([UNSURE] * 2))
+
+
+def test_chunks_of_a_prompt_and_the_step_past_the_end_change_nothing() -> None:
+    """Rows without a visible token, before the first and after the last one."""
+    judge, request = Judge({0: make_model()}), make_req()
+    requests: Any = [request]
+    blind = CopiedStep(torch.tensor([UNSURE]), None, judge)
+    judge.consume(requests, [None], blind)
+    step(judge, (request, SURE))
+    finish(request)
+    step(judge, (request, SURE))
+    judge.consume(requests, [None], blind)
+    assert report_of(judge, request)["score"] == make_model().score(plain_features([SURE, SURE]))
+
+
+def test_a_retracted_request_goes_on_where_it_was() -> None:
+    """Its answer so far stays; the step that was thrown away has no commit; it comes back in
+    another row of another batch, after its slot went to somebody else."""
+    judge, request, other = Judge({0: make_model()}), make_req(), make_req()
+    step(judge, (request, SURE))
+    requests: Any = [request]
+    judge.consume(requests, [None], CopiedStep(torch.tensor([UNSURE]), None, judge))
+    step(judge, (other, UNSURE))
+    finish(request)
+    step(judge, (other, UNSURE), (request, SURE))
+    assert report_of(judge, request)["score"] == make_model().score(plain_features([SURE, SURE]))
+
+
+def test_a_prompt_without_an_answer_has_no_report() -> None:
+    """Prefill alone: SGLang samples nothing, so the judge sees no step."""
+    judge, request = Judge({0: make_model()}), make_req()
+    finish(request, FINISH_LENGTH(length=0))
+    assert report_of(judge, request) is None
+
+
 def test_a_step_without_a_visible_token_counts_for_nothing() -> None:
     judge, request = Judge({0: make_model()}), make_req()
-    judge.consume([request], [None], CopiedStep(torch.tensor([UNSURE]), judge))  # type: ignore[list-item]
+    judge.consume([request], [None], CopiedStep(torch.tensor([UNSURE]), None, judge))  # type: ignore[list-item]
     finish(request)
     step(judge, (request, SURE))
     assert report_of(judge, request)["score"] == make_model().score(plain_features([SURE]))
@@ -165,6 +228,8 @@ def test_the_score_knows_whether_the_answer_was_cut_off(reason: Any, truncated: 
     step(judge, (request, SURE))
     assert report_of(judge, request)["score"] == model.score(plain_features([SURE], truncated))
     assert (report_of(judge, request)["score"] < 0.5) == truncated
+    uncut = model.score(plain_features([SURE])) if truncated else None
+    assert report_of(judge, request)["uncut_score"] == uncut
 
 
 def make_calibration(earlier_tiers: int, bias: float, **weights: float) -> Calibration:
@@ -209,7 +274,144 @@ def test_an_answer_that_cannot_be_rated_has_a_report_without_a_score() -> None:
     judge, request = Judge({0: make_model()}), make_req()
     finish(request)
     step(judge, (request, [math.nan, 1.0, 1.0, 1.0, 1.0]))
-    assert report_of(judge, request) == {"score": None, "early_abort": False, "record": None}
+    assert report_of(judge, request) == JudgeReport(score=None, early_abort=False).to_meta()
+
+
+# Grammars
+
+
+def forced_step(judge: Judge, request: FakeReq, values: list[float], is_forced: bool) -> None:
+    requests: Any = [request]
+    values_B5 = torch.tensor([values], dtype=torch.float64)
+    step = CopiedStep(values_B5, torch.tensor([is_forced]), judge)
+    judge.consume(requests, [request.commit()], step)
+
+
+def test_forced_steps_are_a_share_and_in_no_statistic() -> None:
+    judge, request = Judge({0: make_model()}, record=True), make_req()
+    for is_forced in (True, False, True):
+        forced_step(judge, request, UNSURE if is_forced else SURE, is_forced)
+    finish(request)
+    forced_step(judge, request, SURE, False)
+    expected = plain_features([SURE, SURE])
+    expected[FEATURES.index("forced_share")] = 0.5
+    expected[FEATURES.index("log_tokens")] = math.log(4)
+    assert report_of(judge, request)["record"]["features"][-1] == expected.tolist()
+
+
+def test_an_answer_that_is_forced_throughout_has_no_score() -> None:
+    judge, request = Judge({0: make_model()}), make_req()
+    finish(request)
+    forced_step(judge, request, SURE, True)
+    assert report_of(judge, request)["score"] is None
+
+
+@pytest.mark.parametrize("seen", [0, 99, 100])
+def test_an_answer_under_a_grammar_is_rated_by_a_calibration_that_knows_enough_of_them(
+    seen: int,
+) -> None:
+    calibration = msgspec.structs.replace(
+        make_calibration(0, 1.0), samples=500, constrained_samples=seen
+    )
+    judge, request = Judge({0: ScoreModel(calibration)}, record=True), make_req()
+    request.sampling_params.regex = "[0-9]+"
+    finish(request)
+    step(judge, (request, SURE))
+    report = report_of(judge, request)
+    assert (report["score"] is not None) == (seen >= 100)
+    assert report["record"] is not None
+
+
+MASKS = {
+    "packed": torch.tensor([[0b0101, -1], [-1, -1], [-(2**31), 0b10]], dtype=torch.int32),
+    "bools": torch.tensor([[i not in (0, 2) for i in range(64)], [False] * 64, [False] * 64]),
+}
+MASKS["bools"][2] = torch.tensor([i not in (31, 33) for i in range(64)])
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
+def test_a_row_is_forced_where_the_mask_forbids_its_likeliest_token(mask: torch.Tensor) -> None:
+    """The two forms in which SGLang's grammar backends fill a mask."""
+    assert forced_rows(mask, torch.tensor([0, 9, 31])).tolist() == [False, False, False]
+    assert forced_rows(mask, torch.tensor([1, 63, 33])).tolist() == [True, False, False]
+    assert forced_rows(mask, torch.tensor([3, 0, 32])).tolist() == [True, False, True]
+
+
+def test_a_column_that_a_packed_mask_does_not_cover_is_not_forced() -> None:
+    assert forced_rows(MASKS["packed"], torch.tensor([64, 70, 64])).tolist() == [False] * 3
+
+
+@pytest.mark.parametrize("observer", [HostObserver, DeviceObserver])
+def test_an_observer_sees_the_mask_before_sglang_drops_it(observer: Any) -> None:
+    """With xgrammar's own mask and its application to the logits."""
+    logits_BV = make_logits(2, 64)
+    top_B = logits_BV.argmax(dim=-1)
+    mask = xgrammar.allocate_token_bitmask(2, 64)
+    top = int(top_B[1])
+    mask.numpy().view(np.uint32)[1, top // 32] &= ~np.uint32(1 << top % 32)
+    info = make_info(
+        2,
+        grammar_mask=SimpleNamespace(vocab_mask=mask),
+        grammars=[object(), object()],
+    )
+    seen = observer(Judge({})).before_grammar(logits_BV, info)
+    xgrammar.apply_token_bitmask_inplace(logits_BV, mask)
+    assert (logits_BV.argmax(dim=-1) == top_B).tolist() == [True, False]
+    assert seen.forced_B.tolist() == [False, True]
+
+
+# Reasoning
+
+
+def reason(judge: Judge, steps: list[tuple[list[float], bool]]) -> Any:
+    """Report of an answer whose steps say whether they are still reasoning."""
+    request = make_req()
+    for number, (values, is_reasoning) in enumerate(steps):
+        request.reasoning_tokens += is_reasoning  # SGLang counts before the judge is called
+        if number == len(steps) - 1:
+            finish(request)
+        step(judge, (request, values))
+    return report_of(judge, request)
+
+
+THOUGHTFUL = [(UNSURE, True), (UNSURE, True), (SURE, False), (SURE, False)]
+
+
+def test_the_reasoning_before_an_answer_is_left_out() -> None:
+    report = reason(Judge({0: make_model()}, record=True), THOUGHTFUL)
+    assert report["score"] == make_model().score(plain_features([SURE, SURE]))
+    assert report["record"]["tokens"] == [2]
+
+
+def test_the_reasoning_counts_where_all_is_judged() -> None:
+    report = reason(Judge({0: make_model()}, counts_reasoning=True), THOUGHTFUL)
+    assert report["score"] == make_model().score(plain_features([UNSURE] * 2 + [SURE] * 2))
+
+
+def test_reasoning_that_comes_to_no_answer_has_no_score() -> None:
+    report = reason(Judge({0: make_model()}), [(SURE, True), (SURE, True)])
+    assert report == JudgeReport(score=None, early_abort=False).to_meta()
+
+
+def test_reasoning_ends_where_sglang_says() -> None:
+    """Its own request, which counts up to the end of the end-of-thinking tokens."""
+    params = SamplingParams(max_new_tokens=8)
+    params.custom_params = make_req().sampling_params.custom_params
+    request = Req("rid", "", [1, 2, 3], params, vocab_size=64, require_reasoning=True)
+    judge = Judge({0: make_model()})
+    for position, (token, values) in enumerate(
+        [(5, UNSURE), (60, UNSURE), (61, UNSURE), (6, SURE), (60, SURE)]
+    ):
+        request.output_ids.append(token)
+        request.update_reasoning_tokens(token, [60, 61])
+        if position == 4:
+            request.finished_reason = FINISH_LENGTH(length=5)
+        commit = CommittedTokens(output_index=position, token_ids=(token,))
+        values_B5 = torch.tensor([values], dtype=torch.float64)
+        judge.consume([request], [commit], CopiedStep(values_B5, None, judge))
+    assert report_of(judge, request)["score"] == make_model().score(
+        plain_features([SURE, SURE], truncated=True)
+    )
 
 
 # Recording
@@ -304,9 +506,9 @@ def test_a_failing_judge_fails_no_request_and_says_so_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     judge, request = Judge({0: make_model()}), make_req()
-    broken = CopiedStep(torch.zeros(1, 2), judge)  # too few columns
+    broken = CopiedStep(torch.zeros(1, 2), None, judge)  # too few columns
     for _ in range(3):
-        broken.consume(SimpleNamespace(reqs=[request]), [COMMITTED])  # type: ignore[arg-type]
+        broken.consume(SimpleNamespace(reqs=[request]), [request.commit()])  # type: ignore[arg-type]
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "without a score" in caplog.text
     assert report_of(judge, request) is None
@@ -373,6 +575,7 @@ def test_the_logprob_of_the_sampled_token_is_that_of_the_raw_logits(
         assert bool((values[:, LOGPROB] > exact_B).all())
 
 
+ALLOWED = torch.full((3, 4), -1, dtype=torch.int32)
 BIAS = torch.zeros(3, 100)
 BIAS[1, 5] = 4.0
 
@@ -380,7 +583,7 @@ BIAS[1, 5] = 4.0
 @pytest.mark.parametrize(
     "changes",
     [
-        {"grammar_mask": object(), "grammars": [None, object(), None]},
+        {"grammar_mask": SimpleNamespace(vocab_mask=ALLOWED), "grammars": [None, object(), None]},
         {"logit_bias": BIAS},
         {
             "has_custom_logit_processor": True,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from cascadia_sglang.config import JudgeConfig
@@ -378,3 +379,75 @@ def test_a_request_that_cannot_be_judged_goes_where_the_cascade_says(
     answer = ask(engine, config, make_request(judgeable=False), controls)
     assert answer.reasons == reasons
     assert [run.order.early_abort for run in engine.runs] == [None]
+
+
+# Cut off
+
+
+@pytest.mark.parametrize(
+    ("limit", "contexts", "sampling", "visits"),
+    [
+        (4, (1000, 1000), {}, [0]),
+        (None, (14, 14), {}, [0]),
+        (None, (14, 15), {}, [0, 1]),
+        (4, (14, 15), {}, [0]),
+        (4, (1000, 1000), {"max_new_tokens": 5}, [0, 1]),
+        (9, (1000, 1000), {"max_new_tokens": 4}, [0]),
+    ],
+    ids=["the-clients-limit", "context", "longer-context", "both", "own-limit", "own-lower-limit"],
+)
+def test_an_answer_that_is_only_cut_off_goes_on_where_there_is_room(
+    limit: int | None, contexts: tuple[int, int], sampling: dict[str, Any], visits: list[int]
+) -> None:
+    """A prompt of 10 tokens, an answer of 4."""
+    cut = Reply(score=0.2, uncut_score=0.9, tokens=4)
+    limits = [FakeLimits(context_tokens=n, input_tokens=n) for n in contexts]
+    engine = FakeEngine(cut, GOOD, limits=limits)
+    small, large = TWO.tiers
+    large = msgspec.structs.replace(large, sampling=sampling)
+    config = msgspec.structs.replace(TWO, tiers=[small, large])
+    answer = ask(engine, config, make_request(max_new_tokens=limit))
+    assert engine.visits == visits
+    assert answer.reasons[0][1] == ("truncated" if visits == [0] else "below_threshold")
+
+
+# Grammars
+
+
+@pytest.mark.parametrize(
+    ("judged", "on_constrained", "visits", "reason"),
+    [
+        (frozenset({0, 1}), "escalate", [0], "accepted"),
+        (frozenset({1}), "escalate", [1], "accepted"),
+        (frozenset({1}), "accept", [0], "unjudged"),
+        (frozenset[int](), "escalate", [2], "last_tier"),
+        (frozenset[int](), "accept", [0], "unjudged"),
+    ],
+)
+def test_a_request_under_a_grammar_visits_the_tiers_that_can_judge_it(
+    judged: frozenset[int], on_constrained: Any, visits: list[int], reason: str
+) -> None:
+    engine = FakeEngine(GOOD, GOOD, GOOD)
+    config = msgspec.structs.replace(THREE, judge=JudgeConfig(on_constrained=on_constrained))
+    answer = ask(engine, config, make_request(judgeable=judged))
+    assert engine.visits == visits
+    assert answer.reasons[-1][1] == reason
+
+
+# Judges that fail
+
+
+def test_a_judge_without_a_score_is_counted_where_it_should_have_one() -> None:
+    silent = Reply(score=None)
+    tiers = [
+        msgspec.structs.replace(tier, calibration=calibration)
+        for tier, calibration in zip(THREE.tiers, ("a.json", "b.json", None), strict=True)
+    ]
+    config = msgspec.structs.replace(THREE, tiers=tiers)
+    answer = ask(FakeEngine(silent, silent, silent), config)
+    assert answer.router.judge_errors == [1, 1, 0]
+    answer = ask(FakeEngine(silent, silent, silent), config, make_request(judgeable=False))
+    assert answer.router.judge_errors == [0, 0, 0]
+    early = Reply(score=None, early_abort=True)
+    answer = ask(FakeEngine(early, GOOD, GOOD), config)
+    assert answer.router.judge_errors == [0, 0, 0]

@@ -152,7 +152,15 @@ def test_only_an_answer_that_the_sampler_chose_freely_can_be_judged(
     params: dict[str, Any], judgeable: bool
 ) -> None:
     engine, _, _ = make_engine()
-    assert engine.is_judgeable(make_sample(sampling_params=params)) == judgeable
+    assert engine.is_judgeable(make_sample(sampling_params=params), 0) == judgeable
+
+
+def test_an_answer_under_a_grammar_is_judged_where_the_calibration_knows_enough_of_them() -> None:
+    engine = TokenizerEngine(TIERS, WorkerPool(), {1})
+    sample = make_sample(sampling_params={"regex": "[0-9]+"})
+    assert [engine.is_judgeable(sample, tier) for tier in (0, 1)] == [False, True]
+    sample = make_sample(sampling_params={"regex": "[0-9]+", "max_new_tokens": 0})
+    assert not engine.is_judgeable(sample, 1)
 
 
 # Runs

@@ -1,0 +1,90 @@
+"""What SGLang's `generate_request` and `abort_request` become: the door to the cascade."""
+
+import copy
+from collections.abc import AsyncIterator
+from typing import Any
+
+from sglang.srt.constants import HEALTH_CHECK_RID_PREFIX
+from sglang.srt.managers.io_struct import GenerateReqInput
+
+from cascadia_sglang.errors import RequestError
+from cascadia_sglang.http.trace import SCOPE_KEY, sglang_error
+from cascadia_sglang.messages import AttemptOrder
+from cascadia_sglang.router.active import Outcome
+from cascadia_sglang.router.attempt import attempt_rid
+from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.workers.engine import TokenizerEngine
+from cascadia_sglang.workers.pool import WorkerPool
+
+
+class Door:
+    """Sends what comes in to the cascade, or around it where it is no question to the cascade."""
+
+    def __init__(self, router: CascadeRouter, engine: TokenizerEngine, pool: WorkerPool) -> None:
+        self._router = router
+        self._engine = engine
+        self._pool = pool
+        self.manager: Any = None
+        self._starting: Any = None
+
+    def connect(self, manager: Any) -> None:
+        """Take the tokenizer manager."""
+        from sglang.srt.managers.tokenizer_manager import ServerStatus
+
+        self.manager = manager
+        self._starting = ServerStatus.Starting
+
+    async def answer(self, generate: Any, request: Any, http_request: Any) -> AsyncIterator[Any]:
+        """What SGLang's `generate_request` becomes.
+
+        Embeddings, health checks and whatever else is no question to the cascade go to one worker.
+        """
+        self.manager.auto_create_handle_loop()
+        self._engine.connect(self.manager, generate)
+        rid = getattr(request, "rid", None)
+        is_health_check = isinstance(rid, str) and rid.startswith(HEALTH_CHECK_RID_PREFIX)
+        if not isinstance(request, GenerateReqInput) or is_health_check:
+            try:
+                async for output in generate(self.manager, request, http_request):
+                    yield output
+            except RequestError as error:
+                raise sglang_error(error, request, http_request) from None
+            return
+        if self.manager.server_status is self._starting:
+            yield await self._warm_up(request)
+            return
+        trace = http_request.scope.get(SCOPE_KEY) if http_request is not None else None
+        controls = trace.controls if trace is not None else Controls()
+        outcome = trace.outcome if trace is not None else Outcome()
+        try:
+            async for output in self._router.answer(request, http_request, controls, outcome):
+                yield output
+        except RequestError as error:
+            raise sglang_error(error, request, http_request) from None
+
+    def abort(self, rid: str, is_all: bool) -> list[str] | None:
+        """Rids that SGLang is to abort in place of the caller's; None leaves the call as it is."""
+        if is_all:
+            self._router.abort_all()
+            return None
+        rids = self._router.abort(rid)
+        return None if rids is None else sorted(rids)
+
+    async def _warm_up(self, request: Any) -> Any:
+        """SGLang's first request: every worker runs it, so that none is cold when it serves."""
+        samples = self._engine.split(copy.copy(request))[0]
+        await self._engine.tokenise(samples)
+        base = self._engine.new_rid_base()
+        output = None
+        for number, worker in enumerate(self._pool.ready()):
+            order = AttemptOrder(
+                tier_index=worker.tiers[0],
+                threshold=0.0,
+                early_abort=None,
+                earlier_scores=(None,) * worker.tiers[0],
+            )
+            output, _ = await self._engine.run_on(
+                worker, samples[0], attempt_rid(base, number), order
+            )
+        return output

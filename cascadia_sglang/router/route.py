@@ -1,0 +1,73 @@
+"""Which tiers a prompt may visit, and in which order."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.router.attempt import Attempt, Engine
+from cascadia_sglang.router.controls import Controls
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """The way of one prompt.
+
+    Attributes:
+        tiers: to visit, in order; never empty.
+        skipped: tiers that the prompt does not fit, as attempts that were not made.
+        judged: tiers where a judge's score decides on it.
+        pinned: whether the client chose the one tier.
+        prompt_tokens: None where not known yet.
+    """
+
+    tiers: list[int]
+    skipped: list[Attempt]
+    judged: frozenset[int]
+    pinned: bool
+    prompt_tokens: int | None = None
+
+
+async def find_route(
+    samples: list[Any], controls: Controls, config: CascadeConfig, engine: Engine
+) -> Route:
+    """Tokenise a prompt and find its way."""
+    prompt_tokens = await engine.tokenise(samples)
+    if controls.tier is not None:
+        return Route(tiers=[controls.tier], skipped=[], judged=frozenset(), pinned=True)
+    top = len(config.tiers) - 1 if controls.max_tier is None else controls.max_tier
+    judged = frozenset(t for t in range(top + 1) if engine.is_judgeable(samples[0], t))
+    wanted = list(range(top + 1))
+    if config.judge.on_constrained == "escalate":
+        wanted = [t for t in wanted if t in judged or t == top]
+    skipped: list[Attempt] = []
+    if prompt_tokens is not None:
+        fitting = [t for t in wanted if _fits(t, prompt_tokens, samples[0], engine)]
+        if fitting:
+            skipped = [Attempt(tier_index=t, reason="too_long") for t in wanted if t not in fitting]
+        # Where it fits none, the engine itself says what is wrong, in its own words.
+        wanted = fitting or wanted[-1:]
+    return Route(
+        tiers=wanted, skipped=skipped, judged=judged, pinned=False, prompt_tokens=prompt_tokens
+    )
+
+
+def room_tokens(
+    tier_index: int, prompt_tokens: int | None, sample: Any, config: CascadeConfig, engine: Engine
+) -> float:
+    """The most tokens that a tier may write: by its own or the client's limit, and its context."""
+    own: int | None = config.tiers[tier_index].sampling.get("max_new_tokens")
+    asked = engine.max_new_tokens(sample) if own is None else own
+    limits = engine.limits(tier_index)
+    if limits is None or prompt_tokens is None:
+        return math.inf if asked is None else asked
+    in_context = limits.context_tokens - prompt_tokens
+    return in_context if asked is None else min(asked, in_context)
+
+
+def _fits(tier_index: int, prompt_tokens: int, sample: Any, engine: Engine) -> bool:
+    limits = engine.limits(tier_index)
+    if limits is None:
+        return True
+    total = prompt_tokens + (engine.max_new_tokens(sample) or 1)
+    return prompt_tokens < limits.input_tokens and total <= limits.context_tokens
