@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bench.harness.rows import ROOT
 from bench.ladder.export import LADDER
 from bench.ladder.families import Row
 from bench.ladder.observe import CHECKPOINTS, Observation, observe
@@ -29,7 +30,7 @@ from cascadia_sglang.judge.state import STATE_COLUMNS, FloatArray
 
 CHUNK = 2_000
 FIRST_SEED = 40_000  # of chunk 0; no other sample uses these seeds
-CACHE = Path(__file__).parent / "cache"
+CACHE = ROOT / "bench" / "calibration" / "cache"
 
 
 def chunk_rows(split: str, chunk: int) -> list[Row]:

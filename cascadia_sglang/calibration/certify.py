@@ -118,6 +118,7 @@ def least_accepted(error: float) -> int:
 def promises(certificate: Certificate, tier_names: Sequence[str]) -> list[str]:
     """The certificate in sentences."""
     percent = f"{100 * certificate.confidence:g} %"
+    together = " for all tiers at once" if len(certificate.risks) > 1 else ""
     lines = []
     for bound in certificate.risks:
         name = tier_names[bound.tier_index]
@@ -128,7 +129,7 @@ def promises(certificate: Certificate, tier_names: Sequence[str]) -> list[str]:
         else:
             lines.append(
                 f"{name}: at most {bound.risk_high:.4f} of the accepted answers are wrong "
-                f"({bound.wrong} of {bound.accepted} were)"
+                f"({bound.wrong} of {bound.accepted} were), with {percent} confidence{together}"
             )
     loss = certificate.loss
     if loss.loss_high is None:
@@ -136,7 +137,6 @@ def promises(certificate: Certificate, tier_names: Sequence[str]) -> list[str]:
     else:
         lines.append(
             f"cascade: accuracy at most {loss.loss_high:.4f} below the last tier's "
-            f"({loss.lost} lost, {loss.gained} gained of {loss.prompts})"
+            f"({loss.lost} lost, {loss.gained} gained of {loss.prompts}), with {percent} confidence"
         )
-    joint = f"With {percent} confidence, all tiers together" if len(lines) > 2 else percent
-    return [f"{joint}:" if joint != percent else f"With {percent} confidence:", *lines]
+    return lines

@@ -74,7 +74,7 @@ def record_tier(
     for thread in threads:
         thread.start()
     try:
-        return _collect(done, file, tier.name, len(questions), width)
+        return _collect(done, file, Progress(tier.name, len(questions)), stopping, width)
     finally:
         stopping.set()
 
@@ -82,13 +82,13 @@ def record_tier(
 def _collect(
     done: "queue.SimpleQueue[Record | Exception | None]",
     file: RecordFile,
-    name: str,
-    count: int,
+    tell: "Progress",
+    stopping: threading.Event,
     width: int,
 ) -> list[Record]:
-    """Take what the threads bring until all of them have ended."""
+    """Take what `width` threads bring until all of them have ended, also after one has failed."""
     records: list[Record] = []
-    tell = Progress(name, count)
+    lost: Exception | None = None
     while width:
         one = done.get()
         if one is None:
@@ -100,7 +100,10 @@ def _collect(
         elif isinstance(one, RefusedError):
             print(f"left out: {one}", file=sys.stderr, flush=True)
         else:
-            raise CalibrationError(f"tier {name}: the server was lost: {one!r}") from one
+            lost = lost or one
+            stopping.set()
+    if lost is not None:
+        raise CalibrationError(f"the server was lost: {lost!r}") from lost
     tell(len(records), last=True)
     return records
 

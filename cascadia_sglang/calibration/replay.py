@@ -126,6 +126,11 @@ class CascadeReplay:
         """
         below = range(len(pool.tiers) - 1)
         self._tiers = [TierReplay(calibrations[i], pool.tiers[i], early_abort) for i in below]
+        # A tier whose calibration saw too few answers under a grammar gives those no score.
+        self._unjudged_NT = np.column_stack(
+            [pool.constrained_N & ~calibrations[i].judges_constrained for i in below]
+            or [np.empty((len(pool), 0), dtype=bool)]
+        )
         self._noise_NT = np.zeros((len(pool), len(below))) if noise_NT is None else noise_NT
         self._count = len(pool)
         self._right_NT = pool.right()
@@ -169,8 +174,9 @@ class CascadeReplay:
         """Scores and abort levels of a tier behind these thresholds."""
         known_NJ = self.known_scores(thresholds)
         replay, noise_N = self._tiers[tier], self._noise_NT[:, tier]
+        score_N = sigmoid(replay.log_odds(known_NJ) + noise_N)
         return (
-            sigmoid(replay.log_odds(known_NJ) + noise_N),
+            np.where(self._unjudged_NT[:, tier], np.nan, score_N),
             replay.abort_level(known_NJ) + noise_N,
         )
 

@@ -136,8 +136,7 @@ Evaluate = Callable[[tuple[float, ...]], Outcome]
 
 def _exhaustive(replay: CascadeReplay, count: int, evaluate: Evaluate, target: Target) -> Outcome:
     best = evaluate((1.0,) * count)
-    first_grid = grid(replay.tier_scores(0, ())[0])
-    for first in first_grid:
+    for first in grid(replay.tier_scores(0, ())[0]) if count else []:
         rest = [grid(replay.tier_scores(1, (first,))[0])] if count > 1 else []
         tried = (evaluate((first, *other)) for other in itertools.product(*rest))
         best = _better(best, tried, target)
