@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
-from pathlib import Path
 
 import torch
 
-from bench.calibration.pool import CHUNK, decode_chunk, load_pool
+from bench.calibration.pool import decode_chunk, load_pool
 from bench.ladder.export import LADDER
 from bench.ladder.tiers import TIERS
 from cascadia_sglang.calibration.calibrate import Settings, calibrate_parts
 from cascadia_sglang.calibration.page import page
-from cascadia_sglang.calibration.report import examine, reported_calibrations, save_json
+from cascadia_sglang.calibration.report import examine, reported_calibrations
 from cascadia_sglang.calibration.split import split_sample
 from cascadia_sglang.calibration.thresholds import Target
 from cascadia_sglang.cascade_file import load_cascade
@@ -33,6 +31,7 @@ CHUNKS = 5
 TIER_COST = (1.0, 2.4, 8.7)
 MAX_LOSS = 0.005
 CASCADE = LADDER / "cascade.yaml"
+REPORT = LADDER / "calibration.md"
 
 
 def settings() -> Settings:
@@ -58,7 +57,6 @@ def main() -> None:
     """Decode what is not decoded yet, fit, choose, certify; write the files."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="folder for report.json and report.md as well")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     for chunk in range(CHUNKS):
@@ -66,16 +64,13 @@ def main() -> None:
             decode_chunk(SPLIT, chunk, tier)
     parts = split_sample(load_pool(SPLIT, range(CHUNKS)))
     cascade = calibrate_parts(parts, settings())
-    report = examine(cascade, parts, f"exact match, {CHUNKS * CHUNK} prompts of the ladder")
+    report = examine(cascade, parts, "exact")
     for name, calibration in reported_calibrations(report, parts).items():
         save_calibration(calibration, LADDER / name / "calibration.json")
     CASCADE.write_text(with_thresholds(CASCADE.read_text(), cascade.thresholds))
-    if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
-        save_json(report, args.out / "report.json")
-        (args.out / "report.md").write_text(page(report))
-    print(page(report))
-    print(f"thresholds {list(cascade.thresholds)} in {CASCADE}", file=sys.stderr)
+    told = page(report)
+    REPORT.write_text(told)
+    print(told)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """What a cascade would have made of recorded answers, as the router and the judge serve them.
 
-An answer is accepted when its score reaches the threshold and no checkpoint ended it early. The
-judge ends an answer after k tokens where its chance of acceptance falls below `early_abort`:
+An answer is accepted when its score reaches the threshold and no checkpoint ended it early. One
+that was cut off at its length limit is accepted also where its score without that would do: the next
+tier was recorded under the same limit. The judge ends an answer after k tokens where its chance of
+acceptance falls below `early_abort`:
 
     Phi((m - logit h) / sd) < early_abort   <=>   logit h > m + sd * Phi^-1(1 - early_abort)
 
@@ -23,6 +25,23 @@ from cascadia_sglang.calibration.pool import BoolArray, Pool, RowArray, TierAnsw
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.features import FEATURES, earlier_features, logit
 from cascadia_sglang.judge.state import FloatArray
+
+_TRUNCATED = FEATURES.index("truncated")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierScores:
+    """One tier behind some thresholds.
+
+    Attributes:
+        score_N: of the finished answers; NaN where there is none.
+        accepted_at_N: largest threshold that the answer reaches, cut off or not.
+        level_N: log-odds of a threshold above which the attempt is ended early.
+    """
+
+    score_N: FloatArray
+    accepted_at_N: FloatArray
+    level_N: FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +84,9 @@ class TierReplay:
             return base_N, raw_G[len(FEATURES) :]
 
         self._final = halves(calibration.weights, calibration.bias, answers.features_NF)
+        # What having been cut off adds to an answer's log-odds.
+        cut_N = answers.features_NF[:, _TRUNCATED]
+        self.cut_log_odds_N = cut_N * calibration.weights[_TRUNCATED] / scale_G[_TRUNCATED]
         self._prefix = {
             model.tokens: (
                 *halves(model.weights, model.bias, answers.prefix_NF[model.tokens]),
@@ -128,7 +150,7 @@ class CascadeReplay:
         self._tiers = [TierReplay(calibrations[i], pool.tiers[i], early_abort) for i in below]
         # A tier whose calibration saw too few answers under a grammar gives those no score.
         self._unjudged_NT = np.column_stack(
-            [pool.constrained_N & ~calibrations[i].judges_constrained for i in below]
+            [pool.constrained_N & (not calibrations[i].judges_constrained) for i in below]
             or [np.empty((len(pool), 0), dtype=bool)]
         )
         self._noise_NT = np.zeros((len(pool), len(below))) if noise_NT is None else noise_NT
@@ -145,9 +167,10 @@ class CascadeReplay:
         reached_NT = np.ones((count, last + 1), dtype=bool)
         for tier, threshold in enumerate(thresholds):
             reached_NT[:, tier] = waiting_N
-            score_NT[:, tier], level_N = self.tier_scores(tier, tuple(thresholds[:tier]))
-            ended_NT[:, tier] = ends(level_N, threshold)
-            accepted_N = waiting_N & ~ended_NT[:, tier] & (score_NT[:, tier] >= threshold)
+            seen = self.tier_scores(tier, tuple(thresholds[:tier]))
+            score_NT[:, tier] = seen.score_N
+            ended_NT[:, tier] = ends(seen.level_N, threshold)
+            accepted_N = waiting_N & ~ended_NT[:, tier] & (seen.accepted_at_N >= threshold)
             answered_by_N[accepted_N] = tier
             waiting_N = waiting_N & ~accepted_N
         reached_NT[:, last] = waiting_N
@@ -164,20 +187,21 @@ class CascadeReplay:
         """What tiers behind these thresholds know: scores, NaN where ended early, [N, J]."""
         known_NJ = np.empty((self._count, len(thresholds)))
         for tier, threshold in enumerate(thresholds):
-            score_N, level_N = self.tier_scores(tier, tuple(thresholds[:tier]))
-            known_NJ[:, tier] = np.where(ends(level_N, threshold), np.nan, score_N)
+            seen = self.tier_scores(tier, tuple(thresholds[:tier]))
+            known_NJ[:, tier] = np.where(ends(seen.level_N, threshold), np.nan, seen.score_N)
         return known_NJ
 
-    def _tier_scores(
-        self, tier: int, thresholds: tuple[float, ...]
-    ) -> tuple[FloatArray, FloatArray]:
-        """Scores and abort levels of a tier behind these thresholds."""
+    def _tier_scores(self, tier: int, thresholds: tuple[float, ...]) -> TierScores:
+        """A tier behind these thresholds."""
         known_NJ = self.known_scores(thresholds)
         replay, noise_N = self._tiers[tier], self._noise_NT[:, tier]
-        score_N = sigmoid(replay.log_odds(known_NJ) + noise_N)
-        return (
-            np.where(self._unjudged_NT[:, tier], np.nan, score_N),
-            replay.abort_level(known_NJ) + noise_N,
+        log_odds_N = replay.log_odds(known_NJ) + noise_N
+        log_odds_N[self._unjudged_NT[:, tier]] = np.nan
+        uncut_N = np.maximum(log_odds_N, log_odds_N - replay.cut_log_odds_N)
+        return TierScores(
+            score_N=sigmoid(log_odds_N),
+            accepted_at_N=sigmoid(uncut_N),
+            level_N=replay.abort_level(known_NJ) + noise_N,
         )
 
 

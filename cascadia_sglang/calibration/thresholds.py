@@ -1,7 +1,8 @@
 """Chooses the thresholds of all tiers together, on answers that fitted nothing.
 
 Every tier has a grid of quantiles of its own scores. Up to two thresholds are searched
-exhaustively; more by coordinate descent from several starts, which may end in a local optimum.
+exhaustively; more by coordinate descent from the best points of a coarse grid, which may end in a
+local optimum.
 
 Shape legend: N prompts, T tiers.
 """
@@ -19,7 +20,8 @@ from cascadia_sglang.judge.state import FloatArray
 GRID = 64  # thresholds a tier, at most
 _DIGITS = 4
 _EXHAUSTIVE = 2  # thresholds, at most
-_START_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
+_COARSE = 1_000  # thresholds of all tiers together that a descent looks at first, about
+_STARTS = 8
 _SWEEPS = 20
 
 
@@ -136,22 +138,25 @@ Evaluate = Callable[[tuple[float, ...]], Outcome]
 
 def _exhaustive(replay: CascadeReplay, count: int, evaluate: Evaluate, target: Target) -> Outcome:
     best = evaluate((1.0,) * count)
-    for first in grid(replay.tier_scores(0, ())[0]) if count else []:
-        rest = [grid(replay.tier_scores(1, (first,))[0])] if count > 1 else []
+    for first in grid(replay.tier_scores(0, ()).accepted_at_N) if count else []:
+        rest = [grid(replay.tier_scores(1, (first,)).accepted_at_N)] if count > 1 else []
         tried = (evaluate((first, *other)) for other in itertools.product(*rest))
         best = _better(best, tried, target)
     return best
 
 
 def _descend(replay: CascadeReplay, count: int, evaluate: Evaluate, target: Target) -> Outcome:
-    starts = []
-    for quantile in _START_QUANTILES:
-        thresholds: tuple[float, ...] = ()
-        for tier in range(count):
-            inner = grid(replay.tier_scores(tier, thresholds)[0])
-            thresholds += (inner[round(quantile * (len(inner) - 1))],)
-        starts.append(evaluate(thresholds))
-    starts.append(evaluate((1.0,) * count))
+    coarse = round(_COARSE ** (1 / count))
+    rows: list[tuple[float, ...]] = [()]
+    for tier in range(count):
+        points = np.linspace(0, 1, max(coarse, 2))
+        rows = [
+            (*head, own[round(point * (len(own) - 1))])
+            for head in rows
+            for own in [grid(replay.tier_scores(tier, head).accepted_at_N)]
+            for point in points
+        ]
+    starts = sorted((evaluate(thresholds) for thresholds in rows), key=target.rank)[:_STARTS]
     return min((_settle(replay, start, evaluate, target) for start in starts), key=target.rank)
 
 
@@ -162,7 +167,10 @@ def _settle(replay: CascadeReplay, start: Outcome, evaluate: Evaluate, target: T
         before = best
         for tier in range(len(start.thresholds)):
             head, tail = best.thresholds[:tier], best.thresholds[tier + 1 :]
-            tried = (evaluate((*head, h, *tail)) for h in grid(replay.tier_scores(tier, head)[0]))
+            tried = (
+                evaluate((*head, h, *tail))
+                for h in grid(replay.tier_scores(tier, head).accepted_at_N)
+            )
             best = _better(best, tried, target)
         if best is before:
             break

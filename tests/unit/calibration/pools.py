@@ -5,6 +5,8 @@ import numpy as np
 from cascadia_sglang.calibration.pool import Pool, TierAnswers
 from cascadia_sglang.judge.features import FEATURES
 
+TRUNCATED = FEATURES.index("truncated")
+
 
 def make_pool(count: int, seed: int = 0, skills: tuple[float, ...] = (0.0, 1.5, 3.0)) -> Pool:
     """Prompts of some difficulty; a tier's log-odds of being right are its skill less that.
@@ -16,11 +18,14 @@ def make_pool(count: int, seed: int = 0, skills: tuple[float, ...] = (0.0, 1.5, 
     difficulty_N = rng.normal(scale=2.0, size=count)
     tiers = []
     for skill in skills:
-        log_odds_N = 1.5 * (skill - difficulty_N)
+        is_cut_N = rng.random(count) < 0.1
+        log_odds_N = 1.5 * (skill - difficulty_N) - 2.0 * is_cut_N
         features_NF = rng.normal(size=(count, len(FEATURES)))
         features_NF[:, 0] = log_odds_N + 0.5 * rng.normal(size=count)
         features_NF[:, 1] = log_odds_N + 3.0 * rng.normal(size=count)
+        features_NF[:, TRUNCATED] = is_cut_N
         prefix_NF = features_NF + rng.normal(size=features_NF.shape)
+        prefix_NF[:, TRUNCATED] = 0.0
         prefix_NF[rng.random(count) < 0.2] = np.nan
         tiers.append(
             TierAnswers(

@@ -10,6 +10,8 @@ from cascadia_sglang.calibration.fit import fit_cascade
 from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.replay import CascadeReplay
 from cascadia_sglang.judge.calibration import Calibration, ScoreModel
+from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.router.policy import Finding, Verdict, decide
 from tests.unit.calibration.pools import make_pool
 
 EARLY_ABORT = 0.05
@@ -25,6 +27,9 @@ def calibrations() -> list[Calibration]:
     return fit_cascade(make_pool(600, seed=2), EARLY_ABORT)
 
 
+TRUNCATED = FEATURES.index("truncated")
+
+
 def climb(
     calibrations: list[Calibration], pool: Pool, row: int, thresholds: tuple[float, ...]
 ) -> tuple[int, list[float | None]]:
@@ -37,7 +42,18 @@ def climb(
             if not np.isnan(rows_NF[row]).any() and threshold > 0:
                 chance = model.chance_of_acceptance(tokens, rows_NF[row], threshold, known)
                 score = None if chance < EARLY_ABORT else score
-        if score is not None and score >= threshold:
+        uncut = None
+        if answers.features_NF[row, TRUNCATED] == 1.0:
+            uncut_F = answers.features_NF[row].copy()
+            uncut_F[TRUNCATED] = 0.0
+            uncut = model.score(uncut_F, known)
+        finding = Finding(
+            score=score,
+            early_abort=score is None,
+            uncut_score=uncut,
+            next_has_room=False,
+        )
+        if decide(finding, threshold, "escalate")[0] is Verdict.ACCEPT:
             return tier, [*known, score]
         known.append(score)
     return len(thresholds), known
