@@ -26,7 +26,7 @@ from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
 from bench.ladder.fit import settings
 from bench.ladder.splits import SPLITS
-from cascadia_sglang.calibration.calibrate import calibrate, true_risks
+from cascadia_sglang.calibration.calibrate import Settings, calibrate, true_risks
 from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.errors import CalibrationError
 
@@ -69,7 +69,7 @@ class Trial:
         return self.refused is not None or any(bound is None for bound in self.bounds)
 
 
-def trial(pool: Pool, number: int, size: int) -> Trial:
+def trial(pool: Pool, number: int, size: int, asked: Settings) -> Trial:
     """Draw a set without replacement, calibrate, and look at the rest."""
     order = np.random.default_rng(number).permutation(len(pool))
     drawn = pool.take(order[:size])
@@ -77,7 +77,7 @@ def trial(pool: Pool, number: int, size: int) -> Trial:
     named = drawn.renamed([f"{number}:{prompt_id}" for prompt_id in drawn.ids])
     started = time.process_time()
     try:
-        cascade = calibrate(named, settings())
+        cascade = calibrate(named, asked)
     except CalibrationError as error:
         return Trial(refused=str(error))
     seconds = time.process_time() - started
@@ -129,7 +129,7 @@ def main() -> None:
     facts = facts_of_this_run("bench.calibration.coverage")
     trials = []
     for number in range(args.sets):
-        trials.append(trial(pool, number, args.size))
+        trials.append(trial(pool, number, args.size, settings()))
         if number % 20 == 19:
             print(f"{number + 1} sets", file=sys.stderr, flush=True)
     case = f"{len(pool)} prompts, sets of {args.size}"

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
-import signal
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cascadia_sglang.calibration.server import child_server
+
 START_S = 180.0
-STOP_S = 30.0
 
 
 @contextlib.contextmanager
@@ -28,9 +25,6 @@ def running_server(
 ) -> Iterator[int]:
     """Serve while the block runs; yields the port once the server answers.
 
-    The server has a session of its own, so that whatever it started ends with it, and nothing
-    else does.
-
     Args:
         arguments: of the module, without the port.
         port: on the loopback address; must be free.
@@ -39,20 +33,14 @@ def running_server(
         module: what is run; it takes SGLang's server flags.
 
     Raises:
-        RuntimeError: with the end of the log, if it ends or is not ready in time.
+        RuntimeError: if the port is taken.
+        CalibrationError: if the server ends or is not ready in time; names the log.
     """
     _check_free(port)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", module, *arguments, "--port", str(port)]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, env=environment, stdout=out, stderr=out, start_new_session=True
-        )
-    try:
-        _wait_until_ready(process, port, log)
+    with child_server(command, port, log, START_S, environment):
         yield port
-    finally:
-        _stop(process)
 
 
 def _check_free(port: int) -> None:
@@ -62,40 +50,3 @@ def _check_free(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise RuntimeError(f"port {port}: {error.strerror}") from error
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"the server ended with {process.returncode}\n{_end_of(log)}")
-        if _is_healthy(port):
-            return
-        time.sleep(0.5)
-    raise RuntimeError(f"the server was not ready in {START_S:.0f} s\n{_end_of(log)}")
-
-
-def _is_healthy(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    try:
-        connection.request("GET", "/health_generate")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def _end_of(log: Path) -> str:
-    return log.read_text(errors="replace")[-3000:]
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the server to end, then end its whole session."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_S)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(STOP_S)

@@ -1,9 +1,9 @@
 """What a cascade would have made of recorded answers, as the router and the judge serve them.
 
 An answer is accepted when its score reaches the threshold and no checkpoint ended it early. One
-that was cut off at its length limit is accepted also where its score without that would do: the next
-tier was recorded under the same limit. The judge ends an answer after k tokens where its chance of
-acceptance falls below `early_abort`:
+that was cut off at its length limit is accepted also where its score without that would do: the
+next tier was recorded under the same limit. The judge ends an answer after k tokens where its
+chance of acceptance falls below `early_abort`:
 
     Phi((m - logit h) / sd) < early_abort   <=>   logit h > m + sd * Phi^-1(1 - early_abort)
 

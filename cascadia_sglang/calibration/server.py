@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,10 +27,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 def recording_server(
     config: CascadeConfig, folder: Path, flags: Sequence[str], start_s: float
 ) -> Iterator[int]:
-    """Serve while the block runs, on a free port of the loopback address, which it yields.
-
-    The server has a session of its own, which ends as a whole; should this process be killed, the
-    system ends the server.
+    """Serve a cascade while the block runs, on a free port of the loopback address; yields it.
 
     Args:
         config: with `judge.record`.
@@ -38,16 +35,43 @@ def recording_server(
         flags: SGLang's, for every tier.
 
     Raises:
-        CalibrationError: if it ends or is not ready in time; names the log and its last line.
+        CalibrationError: if it ends or is not ready in time.
     """
     cascade, log = folder / "recording.json", folder / "server.log"
     cascade.write_text(json.dumps(msgspec.to_builtins(config), indent=1) + "\n")
     port = free_port()
     command = [sys.executable, "-m", "sglang.launch_server", "--plugin", "cascadia"]
     command += ["--cascade-config", str(cascade), "--host", "127.0.0.1", "--port", str(port)]
+    with child_server([*command, *flags], port, log, start_s):
+        yield port
+
+
+@contextlib.contextmanager
+def child_server(
+    command: Sequence[str],
+    port: int,
+    log: Path,
+    start_s: float,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[None]:
+    """Run a server while the block runs; the block begins when it is ready.
+
+    The server has a session of its own, which ends as a whole; should this process be killed, the
+    system ends the server.
+
+    Args:
+        command: starts SGLang's HTTP server on `port` of the loopback address.
+        log: takes what the server prints.
+        start_s: how long it may take until it is ready.
+        environment: in place of this process's.
+
+    Raises:
+        CalibrationError: if it ends or is not ready in time; names the log and its last line.
+    """
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [*command, *flags],
+            command,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
@@ -56,7 +80,7 @@ def recording_server(
         )
     try:
         _wait_until_ready(process, port, log, start_s)
-        yield port
+        yield
     finally:
         _stop(process)
 
