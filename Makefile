@@ -77,6 +77,10 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.serving.compare
 	$(python) -m bench.serving.picture
 	$(python) -m bench.serving.step_times
+	$(python) -m bench.calibration.pool --split calibration --chunks 5
+	$(python) -m bench.calibration.pool --split test --chunks 10
+	$(python) -m bench.calibration.quality
+	$(python) -m bench.calibration.coverage
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
