@@ -74,6 +74,7 @@ test-gpu:  ## kernel tests on a CUDA device, with PYTHON as it is
 bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.router.overhead
 	$(python) -m bench.router.start
+	$(python) -m bench.router.judge_cost
 	$(python) -m bench.serving.compare
 	$(python) -m bench.serving.picture
 	$(python) -m bench.serving.step_times
@@ -81,9 +82,17 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.calibration.pool --split test --chunks 10
 	$(python) -m bench.calibration.quality
 	$(python) -m bench.calibration.coverage
+	$(python) -m bench.entry.latency
+	$(python) -m bench.entry.ladder fit
+	$(python) -m bench.entry.ladder serve
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
 	$(python) -m bench.router.start --smoke
+	$(python) -m bench.router.judge_cost --smoke
 	$(python) -m bench.serving.compare --smoke
 	$(python) -m bench.serving.step_times --smoke
+	$(python) -m bench.entry.latency --smoke
+	$(python) -m bench.entry.routing --smoke
+	$(python) -m bench.entry.routing --router encoder --smoke
+	$(python) -m bench.entry.ladder serve --smoke

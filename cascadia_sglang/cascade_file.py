@@ -21,7 +21,6 @@ _SERVER_WIDE_ARGS = re.compile(
 
 # Settings whose capability this release does not have. Refused, so that nobody believes they act.
 _NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
-    ("routing.entry", ("first",)),
     ("routing.stream", ("buffered",)),
     ("routing.quality_floor", (None,)),
     ("routing.verify.enabled", (False,)),
@@ -170,6 +169,10 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
     for index, threshold in enumerate(routing.thresholds):
         if not 0.0 <= threshold <= 1.0:
             problems.append(f"thresholds[{index}] is {threshold}, allowed: 0 to 1")
+    if routing.entry_model is None and routing.entry == "predicted":
+        problems.append("entry_model is missing, required where entry is 'predicted'")
+    if routing.entry_model is not None and not Path(routing.entry_model).is_file():
+        problems.append(f"entry_model {routing.entry_model!r} does not exist")
     if routing.early_abort is not None and not 0.0 <= routing.early_abort <= 1.0:
         problems.append(f"early_abort is {routing.early_abort}, allowed: 0 to 1 or null")
     if routing.deadline_s is not None and not routing.deadline_s > 0:

@@ -35,11 +35,16 @@ class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a request climbs. `thresholds` holds one number in [0, 1] a tier but the last."""
+    """How a request climbs. `thresholds` holds one number in [0, 1] a tier but the last.
+
+    With `entry: predicted`, the model of the file `entry_model` says from the prompt alone at which
+    tier a request begins; `entry: first` leaves the file unused.
+    """
 
     thresholds: list[float] = []
     quality_floor: float | None = None
     entry: Literal["first", "predicted"] = "first"
+    entry_model: str | None = None
     stream: Literal["buffered", "commit", "direct"] = "buffered"
     commit_tokens: int = 8
     early_abort: float | None = 0.05

@@ -1,7 +1,7 @@
 """What travels between the router and the engine workers."""
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 # Key of an attempt's order in `SamplingParams.custom_params`, and of the judge's report in
@@ -118,7 +118,12 @@ class JudgeReport:
     record: dict[str, Any] | None = None
 
     def to_meta(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            "score": self.score,
+            "early_abort": self.early_abort,
+            "uncut_score": self.uncut_score,
+            "record": self.record,
+        }
 
     @classmethod
     def from_meta(cls, meta: dict[str, Any] | None) -> "JudgeReport":

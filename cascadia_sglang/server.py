@@ -13,9 +13,11 @@ from typing import Any
 
 from cascadia_sglang.cascade_file import cascade_from_flags, load_cascade
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.http.door import Door
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations
+from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments
@@ -87,7 +89,9 @@ class CascadeServer:
         self.pool = WorkerPool()
         judges_constrained = {t for t, one in calibrations.items() if one.judges_constrained}
         self.engine = TokenizerEngine(config.tiers, self.pool, judges_constrained)
-        self.router = CascadeRouter(config, self.engine)
+        watches = {tier: ScoreWatch(calibration) for tier, calibration in calibrations.items()}
+        self.router = CascadeRouter(config, self.engine, watches)
+        self.router.entry = configured_entry(config)
         self.door = Door(self.router, self.engine, self.pool)
         self.fleet = Fleet(config, arguments, paces, self.pool, self.engine)
 
@@ -97,9 +101,11 @@ class CascadeServer:
         Raises:
             CascadiaError: if the tiers' tokenizers differ, or a worker cannot be started.
         """
-        from cascadia_sglang.workers.tokenizers import check_same_tokenizer
+        from cascadia_sglang.workers.tokenizers import check_same_tokenizer, check_vocabulary
 
         check_same_tokenizer([(tier.name, tier.model_path) for tier in self.config.tiers])
+        if self.router.entry is not None:
+            check_vocabulary(self.config.tiers[0], self.router.entry.vocabulary)
         return self.fleet.launch(start_group, server_ports)
 
     def connect(self, manager: Any) -> None:

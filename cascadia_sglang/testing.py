@@ -163,6 +163,9 @@ class FakeEngine:
         await asyncio.sleep(self._tokenise_seconds)
         return samples[0].prompt_tokens
 
+    def prompt_ids(self, sample: FakeSample) -> list[int] | None:
+        return None if sample.prompt_tokens is None else list(map(ord, sample.text))
+
     def max_new_tokens(self, sample: FakeSample) -> int | None:
         return sample.max_new_tokens
 

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from cascadia_sglang.calibration.calibrate import CalibratedCascade
+from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.quality import (
     GroupQuality,
     TierQuality,
@@ -24,7 +25,7 @@ from cascadia_sglang.calibration.quality import (
 from cascadia_sglang.calibration.sensitivity import WeakerJudge, weaker_judges
 from cascadia_sglang.calibration.split import PARTS, Parts
 from cascadia_sglang.calibration.thresholds import Outcome, Target, outcome_of
-from cascadia_sglang.judge.calibration import Calibration
+from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
 from cascadia_sglang.judge.state import FloatArray
 
 _QUANTILES = np.linspace(0.0, 1.0, 101)
@@ -95,11 +96,13 @@ def _curve(cascade: CalibratedCascade, parts: Parts) -> list[Outcome]:
 
 
 def reported_calibrations(report: Report, parts: Parts) -> dict[str, Calibration]:
-    """By tier name, the files' contents: models, quantiles and what was measured of them."""
+    """By tier name, the files' contents: models, what was measured of them, and the quantiles of
+    the scores of what fitted none of them."""
     cascade = report.cascade
-    served = cascade.replay(parts.certify).serve(cascade.thresholds)
-    scores = cascade.scores(parts.certify, served)
-    ended = [*served.ended_NT.T, np.zeros(len(parts.certify), dtype=bool)]
+    unfitted = Pool.concatenated([parts.choose, parts.certify])
+    served = cascade.replay(unfitted).serve(cascade.thresholds)
+    scores = cascade.scores(unfitted, served)
+    ended = [*served.ended_NT.T, np.zeros(len(unfitted), dtype=bool)]
     found = {}
     for index, (calibration, score_N) in enumerate(zip(cascade.calibrations, scores, strict=True)):
         finished_N = served.reached_NT[:, index] & ~ended[index] & np.isfinite(score_N)
@@ -116,7 +119,7 @@ def score_quantiles(score_N: FloatArray) -> list[float]:
     """Of scores, at 101 evenly spaced probabilities; the whole range where there is none."""
     if not len(score_N):
         return [0.0, 1.0]
-    quantiles: list[float] = np.quantile(score_N, _QUANTILES).round(6).tolist()
+    quantiles: list[float] = np.quantile(score_N, _QUANTILES).round(SCORE_DIGITS).tolist()
     return quantiles
 
 

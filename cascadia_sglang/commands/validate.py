@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from cascadia_sglang.cascade_file import load_cascade
+from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.judge.calibration import load_calibration
 
 
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the file and every calibration it names.
+    """Check the file, every calibration that it names, and its entry model where that acts.
 
     Raises:
         ConfigError: names the place and what is allowed.
@@ -25,5 +26,6 @@ def run(args: argparse.Namespace) -> int:
     for tier in config.tiers:
         if tier.calibration is not None:
             load_calibration(Path(tier.calibration))
+    configured_entry(config)
     print(f"{args.cascade} is valid: {', '.join(tier.name for tier in config.tiers)}")
     return 0

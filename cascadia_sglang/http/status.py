@@ -3,6 +3,7 @@
 from typing import Any
 
 from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
+from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.workers.pool import WorkerPool
 
@@ -18,6 +19,7 @@ def status(config: CascadeConfig, pool: WorkerPool, router: CascadeRouter) -> di
                 "answered": router.answered[index],
                 "escalated": router.escalated[index],
                 "judge_errors": router.judge_errors[index],
+                "drift": _drift(router.watches.get(index)),
             }
             for index, tier in enumerate(config.tiers)
         ],
@@ -42,6 +44,19 @@ def model_cards(config: CascadeConfig, pool: WorkerPool, created: int) -> list[d
     for index, tier in enumerate(config.tiers):
         cards.append(_card(tier.name, _context(pool, [index]), created))
     return cards
+
+
+def _drift(watch: ScoreWatch | None) -> dict[str, Any] | None:
+    """How far a tier's last scores are from its calibration's; None without one or too few."""
+    drift = None if watch is None else watch.drift()
+    if drift is None:
+        return None
+    return {
+        "scores": drift.scores,
+        "distance": round(drift.distance, 4),
+        "limit": round(drift.limit, 4),
+        "alarm": drift.is_alarm,
+    }
 
 
 def _context(pool: WorkerPool, tiers: Any) -> int | None:

@@ -1,5 +1,6 @@
 """The calibration file of a tier: the fitted score model and what it was fitted on."""
 
+import functools
 import json
 import math
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from cascadia_sglang.struct_file import load_struct
 
 # Under a grammar an answer is judged where at least this many such answers were fitted.
 MIN_CONSTRAINED_SAMPLES = 100
+# To which the score quantiles are rounded: many scores are next to 1, and all of them count as 1.
+SCORE_DIGITS = 6
 
 
 class PrefixModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,7 +41,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         samples: answers it was fitted on.
         constrained_samples: of those, under a grammar.
         score_quantiles: of finished answers that reach this tier, ascending, at evenly
-            spaced probabilities from 0 to 1.
+            spaced probabilities from 0 to 1, rounded to `SCORE_DIGITS`.
         report: how good the score was on answers that did not fit it.
     """
 
@@ -84,6 +87,20 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return self.constrained_samples >= MIN_CONSTRAINED_SAMPLES
 
 
+@functools.lru_cache(maxsize=256)
+def _threshold_logit(threshold: float) -> float:
+    """A server has few thresholds, and asks for them at every checkpoint."""
+    return float(logit(threshold))
+
+
+@functools.lru_cache(maxsize=1024)
+def _earlier_columns(earlier_scores: tuple[float | None, ...]) -> FloatArray:
+    """One answer's columns, [E]; it asks for them at each of its checkpoints."""
+    columns_1E = earlier_features(np.array([earlier_scores], dtype=np.float64))  # None becomes NaN
+    columns_E: FloatArray = columns_1E[0]
+    return columns_E
+
+
 class _Linear:
     """One product for the base features, one for what the earlier tiers said."""
 
@@ -94,8 +111,7 @@ class _Linear:
     def log_odds(self, features_F: FloatArray, earlier_scores: Sequence[float | None]) -> float:
         log_odds = float(self._base_F @ features_F) + self._bias
         if len(self._earlier_E):
-            scores_1J = np.array([earlier_scores], dtype=np.float64)  # None becomes NaN
-            log_odds += float(self._earlier_E @ earlier_features(scores_1J)[0])
+            log_odds += float(self._earlier_E @ _earlier_columns(tuple(earlier_scores)))
         return log_odds
 
 
@@ -149,7 +165,7 @@ class ScoreModel:
         expected = model.log_odds(features_F, earlier_scores)
         if not math.isfinite(expected):
             return math.nan
-        deviations = (expected - float(logit(threshold))) / residual_sd
+        deviations = (expected - _threshold_logit(threshold)) / residual_sd
         return 0.5 * math.erfc(-deviations / math.sqrt(2.0))
 
 

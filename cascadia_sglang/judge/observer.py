@@ -5,7 +5,7 @@ once the step's tokens are committed.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,15 @@ class HostObserver:
         del token_ids  # the scheduler's commits name them
         return state
 
+    def from_pp_tensors(self, tensors: Mapping[str, torch.Tensor]) -> "HostStep":
+        """The step of another pipeline stage."""
+        return HostStep(
+            tensors["logits"].numpy(),
+            tensors["statistics"].numpy(),
+            tensors["forced"].numpy().view(np.bool_),
+            self._judge,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class HostStep:
@@ -67,6 +76,15 @@ class HostStep:
     statistics_B4: npt.NDArray[np.float64]
     forced_B: npt.NDArray[np.bool_]
     judge: Judge
+
+    def to_pp_tensors(self) -> dict[str, torch.Tensor]:
+        """What the first pipeline stage, whose scheduler commits the tokens, needs of the last."""
+        return {
+            "logits": torch.from_numpy(self.logits_BV),
+            "statistics": torch.from_numpy(self.statistics_B4),
+            # Not every transport takes bools.
+            "forced": torch.from_numpy(self.forced_B.view(np.uint8)),
+        }
 
     def copy_to_host(self, copy_tensor: Callable[[torch.Tensor], torch.Tensor]) -> "HostStep":
         del copy_tensor
@@ -150,6 +168,12 @@ class DeviceObserver:
             self._judge.report_failure(error)
             return None
 
+    def from_pp_tensors(self, tensors: Mapping[str, torch.Tensor]) -> "DeviceStep":
+        """The step of another pipeline stage."""
+        forced_B = tensors.get("forced")
+        forced_B = None if forced_B is None else forced_B.to(torch.bool)
+        return DeviceStep(tensors["values"], forced_B, self._judge)
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceStep:
@@ -158,6 +182,12 @@ class DeviceStep:
     values_B5: torch.Tensor
     forced_B: torch.Tensor | None
     judge: Judge
+
+    def to_pp_tensors(self) -> dict[str, torch.Tensor]:
+        """What the first pipeline stage, whose scheduler commits the tokens, needs of the last."""
+        if self.forced_B is None:
+            return {"values": self.values_B5}
+        return {"values": self.values_B5, "forced": self.forced_B.to(torch.uint8)}
 
     def copy_to_host(self, copy_tensor: Callable[[torch.Tensor], torch.Tensor]) -> "CopiedStep":
         forced_B = None if self.forced_B is None else copy_tensor(self.forced_B)

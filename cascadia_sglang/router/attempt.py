@@ -1,7 +1,7 @@
 """One prompt on one tier, and what the router needs of the engine to run it."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,6 +29,10 @@ class Engine(Protocol):
 
     async def tokenise(self, samples: list[Any]) -> int | None:
         """Tokenise a prompt once for all tiers, in place; its length, None where not known yet."""
+        ...
+
+    def prompt_ids(self, sample: Any) -> Sequence[int] | None:
+        """Token ids of a tokenised sample's prompt; None where not known yet."""
         ...
 
     def max_new_tokens(self, sample: Any) -> int | None:
@@ -132,6 +136,11 @@ def _mean(scores: list[float | None]) -> float | None:
     """None where one is missing."""
     known = [score for score in scores if score is not None]
     return sum(known) / len(known) if known and len(known) == len(scores) else None
+
+
+def entry_tier(attempts: Iterable[Attempt]) -> int:
+    """Where the climb began: the first tier that the prompt was sent to."""
+    return next(attempt.tier_index for attempt in attempts if attempt.reason != "too_long")
 
 
 def attempt_rid(base: str, number: int) -> str:

@@ -1,13 +1,16 @@
 """The requests on their way: registered, sent to climb, answered under the caller's rids."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import RequestError
+from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.router.active import ActiveRequest, Outcome
-from cascadia_sglang.router.attempt import Attempt, Engine, Output
+from cascadia_sglang.router.attempt import Attempt, Engine, Output, entry_tier
 from cascadia_sglang.router.climb import Climb
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.gather import as_accepted
@@ -18,14 +21,22 @@ DISCONNECT_POLL_S = 1.0
 class CascadeRouter:
     """Takes a request through the tiers. Owns the requests on their way, by the caller's rid."""
 
-    def __init__(self, config: CascadeConfig, engine: Engine) -> None:
+    def __init__(
+        self,
+        config: CascadeConfig,
+        engine: Engine,
+        watches: Mapping[int, ScoreWatch] = MappingProxyType({}),
+    ) -> None:
+        """`watches` are shown the scores of the tier indices that they belong to."""
         self._config = config
         self._engine = engine
         self._active: dict[str, ActiveRequest] = {}
+        self.entry: EntryScorer | None = None  # None: every climb begins at the first tier
         self.admitting = True
         self.answered = [0] * len(config.tiers)
         self.escalated = [0] * len(config.tiers)
         self.judge_errors = [0] * len(config.tiers)
+        self.watches = watches
 
     @property
     def active_count(self) -> int:
@@ -127,7 +138,7 @@ class CascadeRouter:
 
     async def _climb(self, samples: list[Any], active: ActiveRequest) -> list[Output]:
         """Take one prompt through the tiers; the outputs of its answer."""
-        climb = Climb(samples, active, self._config, self._engine)
+        climb = Climb(samples, active, self._config, self._engine, entry=self.entry)
         try:
             chosen = await climb.run()
         finally:
@@ -137,7 +148,17 @@ class CascadeRouter:
                     self.escalated[attempt.tier_index] += 1
                 if attempt.judge_failed:
                     self.judge_errors[attempt.tier_index] += 1
+                self._watch_score(attempt, active.controls)
         return self._deliver(samples, climb.attempts, chosen, active)
+
+    def _watch_score(self, attempt: Attempt, controls: Controls) -> None:
+        """Show a tier's watch the score of a whole answer that came the cascade's own way."""
+        watch = self.watches.get(attempt.tier_index)
+        is_own_way = controls.tier is None and controls.threshold is None
+        is_whole = not attempt.early_abort and attempt.reason != "aborted"
+        is_one = len(attempt.outputs) == 1  # the mean score of several is distributed otherwise
+        if watch is not None and attempt.score is not None and is_own_way and is_whole and is_one:
+            watch.add(attempt.score)
 
     def _deliver(
         self,
@@ -158,6 +179,8 @@ class CascadeRouter:
             "score": chosen.score,
             "attempts": [attempt.summary(names[attempt.tier_index]) for attempt in attempts],
         }
+        if self.entry is not None:
+            story["entry"] = names[entry_tier(attempts)]
         for sample, output in zip(samples, chosen.outputs, strict=True):
             output["meta_info"]["id"] = sample.rid
             output["meta_info"]["cascadia"] = story

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import RequestError, WorkerError
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.active import ActiveRequest
@@ -19,13 +20,19 @@ class Climb:
     """One prompt on its way: its samples, and the attempts that it took so far."""
 
     def __init__(
-        self, samples: list[Any], active: ActiveRequest, config: CascadeConfig, engine: Engine
+        self,
+        samples: list[Any],
+        active: ActiveRequest,
+        config: CascadeConfig,
+        engine: Engine,
+        entry: EntryScorer | None = None,
     ) -> None:
         self.attempts: list[Attempt] = []
         self._samples = samples
         self._active = active
         self._config = config
         self._engine = engine
+        self._entry = entry
 
     async def run(self) -> Attempt:
         """Go from tier to tier; the attempt whose outputs are the answer.
@@ -34,7 +41,9 @@ class Climb:
             RequestError: where no answer may go out.
         """
         active = self._active
-        route = await find_route(self._samples, active.controls, self._config, self._engine)
+        route = await find_route(
+            self._samples, active.controls, self._config, self._engine, self._entry
+        )
         self.attempts.extend(route.skipped)
         for tier_index in route.tiers:
             self._check_wanted()

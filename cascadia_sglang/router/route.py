@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.router.attempt import Attempt, Engine
 from cascadia_sglang.router.controls import Controls
 
@@ -29,9 +30,13 @@ class Route:
 
 
 async def find_route(
-    samples: list[Any], controls: Controls, config: CascadeConfig, engine: Engine
+    samples: list[Any],
+    controls: Controls,
+    config: CascadeConfig,
+    engine: Engine,
+    entry: EntryScorer | None = None,
 ) -> Route:
-    """Tokenise a prompt and find its way."""
+    """Tokenise a prompt and find its way, from the tier that `entry` predicts where it is given."""
     prompt_tokens = await engine.tokenise(samples)
     if controls.tier is not None:
         return Route(tiers=[controls.tier], skipped=[], judged=frozenset(), pinned=True)
@@ -47,6 +52,8 @@ async def find_route(
             skipped = [Attempt(tier_index=t, reason="too_long") for t in wanted if t not in fitting]
         # Where it fits none, the engine itself says what is wrong, in its own words.
         wanted = fitting or wanted[-1:]
+    if entry is not None:
+        wanted = entry.climb(engine.prompt_ids(samples[0]), wanted)
     return Route(
         tiers=wanted, skipped=skipped, judged=judged, pinned=False, prompt_tokens=prompt_tokens
     )

@@ -84,6 +84,10 @@ class TokenizerEngine:
                 sample.text = None
         return None if first.input_ids is None else len(first.input_ids)
 
+    def prompt_ids(self, sample: GenerateReqInput) -> list[int] | None:
+        ids: list[int] | None = sample.input_ids
+        return ids
+
     def max_new_tokens(self, sample: GenerateReqInput) -> int | None:
         value: int | None = sample.sampling_params.get("max_new_tokens")
         return value

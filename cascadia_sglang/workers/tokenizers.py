@@ -5,6 +5,8 @@ from typing import Any
 
 from sglang.srt.utils.hf_transformers.tokenizer import get_tokenizer
 
+from cascadia_sglang.config import TierConfig
+from cascadia_sglang.entry.model import vocabulary_fingerprint
 from cascadia_sglang.errors import ConfigError
 
 
@@ -26,6 +28,20 @@ def check_same_tokenizer(tiers: list[tuple[str, str]]) -> None:
             raise ConfigError(
                 f"tiers {first_name} and {name} have different tokenizers: {difference}"
             )
+
+
+def check_vocabulary(tier: TierConfig, fingerprint: str) -> None:
+    """Compare a tier's vocabulary with the one that an entry model was fitted on.
+
+    Raises:
+        ConfigError: if they differ, as then the entry model's ids mean other tokens.
+    """
+    found = vocabulary_fingerprint(_load(tier.name, tier.model_path).get_vocab())
+    if found != fingerprint:
+        raise ConfigError(
+            f"entry model: fitted on the vocabulary {fingerprint}, but tier {tier.name} has "
+            f"{found}; fit it again"
+        )
 
 
 def _same_file(first_path: str, path: str) -> bool:

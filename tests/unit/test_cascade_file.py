@@ -142,6 +142,9 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_place(
         ("routing.thresholds", [float("nan")], "routing.thresholds[0] is nan, allowed: 0 to 1"),
         ("routing.early_abort", 1.5, "routing.early_abort is 1.5, allowed: 0 to 1 or null"),
         ("routing.early_abort", float("nan"), "routing.early_abort is nan"),
+        ("routing.entry", "predicted", "routing.entry_model is missing, required where entry is"),
+        ("routing.entry_model", "no.json", "routing.entry_model 'no.json' does not exist"),
+        ("routing.entry_model", "small", "routing.entry_model 'small' does not exist"),
         ("routing.deadline_s", 0, "routing.deadline_s is 0.0, allowed: above 0 or null"),
         ("routing.deadline_s", float("nan"), "routing.deadline_s is nan"),
         ("routing.max_attempts", 0, "routing.max_attempts is 0, allowed: 1 or more"),
@@ -200,7 +203,6 @@ def test_a_flag_of_a_worker_may_be_a_tiers(key: str) -> None:
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        ("routing.entry", "predicted"),
         ("routing.stream", "commit"),
         ("routing.stream", "direct"),
         ("routing.quality_floor", 0.9),
@@ -232,6 +234,14 @@ def test_a_setting_that_does_not_act_yet_is_refused(place: str, value: Any) -> N
 )
 def test_values_at_the_edge_are_served(place: str, value: Any) -> None:
     assert build_cascade(changed(place, value), "here").version == 1
+
+
+@pytest.mark.parametrize("entry", ["first", "predicted"])
+def test_an_entry_model_may_stand_beside_either_entry(folder: Path, entry: str) -> None:
+    (folder / "entry.json").write_text("{}")
+    data = changed("routing.entry", entry)
+    data["routing"]["entry_model"] = "entry.json"
+    assert build_cascade(data, "here").routing.entry == entry
 
 
 def test_one_tier_alone_is_a_cascade() -> None:

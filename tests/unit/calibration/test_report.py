@@ -11,6 +11,7 @@ import pytest
 from cascadia_sglang.calibration.calibrate import Settings, calibrate, calibrate_parts, true_risks
 from cascadia_sglang.calibration.output import write
 from cascadia_sglang.calibration.page import page
+from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.quality import tier_qualities
 from cascadia_sglang.calibration.report import Report, examine, reported_calibrations
 from cascadia_sglang.calibration.sensitivity import AUROCS, noise_for
@@ -76,7 +77,8 @@ def test_tiers_are_measured_on_what_reaches_them(report: Report, parts: Parts) -
 
 
 def test_quantiles_are_of_finished_answers_that_reach_the_tier(report, parts) -> None:
-    served = report.cascade.replay(parts.certify).serve(report.cascade.thresholds)
+    unfitted = Pool.concatenated([parts.choose, parts.certify])
+    served = report.cascade.replay(unfitted).serve(report.cascade.thresholds)
     rows_N = served.reached_NT[:, 1] & ~served.ended_NT[:, 1]
     quantiles = reported_calibrations(report, parts)["middle"].score_quantiles
     assert len(quantiles) == 101

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.harness.estimates import mean, mean_difference, median_ratio, spread
+from bench.harness.estimates import mean, mean_difference, median_ratio, resampled_halves, spread
 
 
 def test_a_spread_is_median_and_quantiles() -> None:
@@ -42,3 +42,23 @@ def test_a_mean_difference_holds_the_truth_nineteen_times_in_twenty() -> None:
 
 def test_a_mean_is_the_share_of_right_answers() -> None:
     assert mean([True, True, False, True]).p50 == 0.75
+
+
+def test_halves_of_one_sample_have_the_interval_of_their_overlap() -> None:
+    """Over many samples, the interval of the mean error of a model holds the true one."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(200):
+        sample = rng.random(200) < 0.3
+        splits = [rng.permutation(200) for _ in range(8)]
+        # A model that predicts the majority of its half is tested on the other.
+        values = [
+            float((sample[order[100:]] != (sample[order[:100]].mean() > 0.5)).mean())
+            for order in splits
+        ]
+        found = resampled_halves(values)
+        assert found.low95 is not None
+        assert found.high95 is not None
+        assert found.low95 < found.p50 < found.high95
+        held += found.low95 <= 0.3 <= found.high95
+    assert held / 200 > 0.9

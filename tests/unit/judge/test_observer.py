@@ -13,10 +13,15 @@ import torch
 import xgrammar
 from sglang.srt.managers.auxiliary_output import CommittedTokens
 from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH, Req
+from sglang.srt.sampling.sampling_observer_pp import (
+    add_auxiliary_output_to_pp_tensors,
+    pop_auxiliary_output_from_pp_tensors,
+)
 from sglang.srt.sampling.sampling_params import SamplingParams
 
 from cascadia_kernels import STEP_VALUES
 from cascadia_kernels.testing import make_logits
+from cascadia_patches import model_runner_init
 from cascadia_sglang.judge.calibration import Calibration, PrefixModel, ScoreModel
 from cascadia_sglang.judge.features import FEATURES, earlier_names, features
 from cascadia_sglang.judge.judge import Judge
@@ -618,3 +623,43 @@ def test_a_greedy_request_is_the_same_among_sampled_ones() -> None:
     mixed = make_info(3, 0.7)
     mixed.temperatures[0] = 1.0  # as SGLang sets it for a greedy row
     assert torch.equal(observe(logits_BV, tokens_B, mixed)[:1], alone)
+
+
+# Runners and pipeline stages
+
+
+@pytest.mark.parametrize("is_constrained", [False, True], ids=["plain", "grammar"])
+@pytest.mark.parametrize("observer", [HostObserver, DeviceObserver])
+def test_a_step_of_the_last_pipeline_stage_is_the_same_in_the_first(
+    observer: Any, is_constrained: bool
+) -> None:
+    """By SGLang's own transport of what an observer returns."""
+    grammar = {"grammar_mask": SimpleNamespace(vocab_mask=ALLOWED), "grammars": [object()] * 3}
+    logits_BV, reports = make_logits(3, 100), []
+    tokens_B = logits_BV.argmax(dim=-1)
+    for is_moved in (False, True):
+        judge = Judge({0: make_model()}, record=True)
+        stage = observer(judge)
+        state = stage.before_grammar(logits_BV, make_info(3, **grammar if is_constrained else {}))
+        output = stage.after_sample(state, tokens_B)
+        if is_moved:
+            tensors: dict[str, Any] = {"next_token_ids": tokens_B}
+            add_auxiliary_output_to_pp_tensors(tensors, output)
+            output = pop_auxiliary_output_from_pp_tensors(tensors, stage)
+        requests = [make_req() for _ in range(3)]
+        commits = [request.commit() for request in requests]
+        for request in requests:
+            finish(request)
+        host = output.copy_to_host(lambda tensor: tensor.clone())
+        host.consume(SimpleNamespace(reqs=requests), commits)
+        reports.append([report_of(judge, request) for request in requests])
+    assert reports[0] == reports[1]
+    assert None not in reports[0]
+
+
+@pytest.mark.parametrize("is_draft", [True, False])
+def test_a_draft_runner_gets_no_observer(is_draft: bool) -> None:
+    """Its setter would raise, and it never samples for a request."""
+    runner = SimpleNamespace(is_draft_worker=is_draft, device="cpu")
+    model_runner_init.PATCH.build(Judge({}))(None, runner)
+    assert hasattr(runner, "sampling_observer") != is_draft

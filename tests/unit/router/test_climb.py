@@ -1,5 +1,6 @@
 """One prompt on its way through the tiers."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -451,3 +452,34 @@ def test_a_judge_without_a_score_is_counted_where_it_should_have_one() -> None:
     early = Reply(score=None, early_abort=True)
     answer = ask(FakeEngine(early, GOOD, GOOD), config)
     assert answer.router.judge_errors == [0, 0, 0]
+
+
+# Drift
+
+
+@pytest.mark.parametrize(
+    ("reply", "controls", "samples", "seen"),
+    [
+        (GOOD, Controls(), 1, 1),
+        (WEAK, Controls(), 1, 1),
+        (Reply(score=0.01, early_abort=True), Controls(), 1, 0),
+        (Reply(score=None), Controls(), 1, 0),
+        (GOOD, Controls(threshold=0.1), 1, 0),
+        (GOOD, Controls(tier=0), 1, 0),
+        (GOOD, Controls(), 2, 0),
+    ],
+    ids=["accepted", "escalated", "ended-early", "no-score", "own-threshold", "pinned", "samples"],
+)
+def test_a_watch_sees_scores_of_whole_answers_that_came_the_cascades_own_way(
+    reply: Reply, controls: Controls, samples: int, seen: int
+) -> None:
+    watch: Any = SimpleNamespace(scores=[], add=lambda score: watch.scores.append(score))
+    router = CascadeRouter(TWO, FakeEngine(reply, GOOD), {0: watch})
+
+    async def main() -> None:
+        request = make_request(samples=samples)
+        async for _ in router.answer(request, None, controls, Outcome()):
+            pass
+
+    run_in_virtual_time(main())
+    assert len(watch.scores) == seen

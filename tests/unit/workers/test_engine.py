@@ -119,6 +119,14 @@ def test_a_rid_used_twice_in_a_batch_is_refused() -> None:
 # Tokens and limits
 
 
+def test_a_tokenised_prompt_has_its_ids() -> None:
+    engine, _, _ = make_engine()
+    sample = make_sample(text="ab")
+    assert engine.prompt_ids(sample) is None
+    asyncio.run(engine.tokenise([sample]))
+    assert engine.prompt_ids(sample) == [ord("a"), ord("b")]
+
+
 async def test_a_prompt_is_tokenised_once_for_all_samples() -> None:
     engine, _, _ = make_engine()
     (samples,) = engine.split(GenerateReqInput(text="ab", sampling_params={"n": 2}))

@@ -1,0 +1,1 @@
+"""What the pre-generation router is worth: on RouteLLM's evaluation sets, and on the ladder."""

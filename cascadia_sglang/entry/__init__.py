@@ -1,0 +1,1 @@
+"""The pre-generation router: where a prompt begins its climb, predicted from the prompt alone."""
