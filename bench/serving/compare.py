@@ -26,11 +26,11 @@ from bench.harness.client import send_all
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio
 from bench.harness.load import questions, requests
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.server import running_server
 from bench.ladder.families import Row as Question
 from bench.serving.arms import Arm
 from bench.serving.ceiling import Ceiling, ceiling
 from bench.serving.report import report
-from cascadia_sglang.profiling.server import running_server
 
 BENCH = "serving"
 CASCADE = "cascade"

@@ -6,7 +6,7 @@ import pytest
 
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
-from tests.unit.judge.test_observer import (
+from tests.unit.judge.judging import (
     SURE,
     UNSURE,
     FakeReq,
