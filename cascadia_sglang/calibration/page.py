@@ -98,7 +98,8 @@ def _scores(report: Report) -> str:
     ]
     return (
         "On the prompts that reach the tier; 95 % bootstrap intervals. ECE has 15 bins of equal "
-        "mass; resampling adds noise to each, so its interval leans upward. Baselines are made probabilities by a logistic regression of their own.\n\n"
+        "mass; resampling adds noise to each, so its interval leans upward. Baselines are made "
+        "probabilities by a logistic regression of their own.\n\n"
         + _table(("tier", "reached", "accuracy", "by", *_METRICS.values()), rows)
     )
 
