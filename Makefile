@@ -89,6 +89,10 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.planner.solver
 	$(python) -m bench.planner.sample
 	$(python) -m bench.planner.routing --ladder
+	$(python) -m bench.calibration.pool --split calibration --chunks 5
+	$(python) -m bench.calibration.pool --split test --chunks 10
+	$(python) -m bench.calibration.quality
+	$(python) -m bench.calibration.coverage
 	$(python) -m bench.entry.latency
 	$(python) -m bench.entry.ladder fit
 	$(python) -m bench.entry.ladder serve

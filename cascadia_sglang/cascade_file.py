@@ -34,6 +34,32 @@ def load_cascade(path: Path) -> CascadeConfig:
     Raises:
         ConfigError: one line that names the place and what is allowed.
     """
+    return build_cascade(_read(path), f"cascade file {path}")
+
+
+def load_uncalibrated(path: Path) -> CascadeConfig:
+    """Read a cascade file to record answers with; it needs no calibration and no threshold yet.
+
+    What it says of them is not looked at.
+
+    Raises:
+        ConfigError: as `load_cascade` does.
+    """
+    data = _read(path)
+    if isinstance(data, dict) and isinstance(data.get("tiers"), list):
+        tiers = [
+            {**tier, "calibration": None} if isinstance(tier, dict) else tier
+            for tier in data["tiers"]
+        ]
+        judge, routing = data.get("judge") or {}, data.get("routing") or {}
+        if isinstance(judge, dict) and isinstance(routing, dict):
+            routing = {**routing, "thresholds": [0.0] * (len(tiers) - 1)}
+            judge = {**judge, "record": True}
+        data = {**data, "tiers": tiers, "judge": judge, "routing": routing}
+    return build_cascade(data, f"cascade file {path}")
+
+
+def _read(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -41,10 +67,9 @@ def load_cascade(path: Path) -> CascadeConfig:
     except UnicodeDecodeError as error:
         raise ConfigError(f"cascade file {path}: no UTF-8 text: {error}") from error
     try:
-        data = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"cascade file {path}: {' '.join(str(error).split())}") from error
-    return build_cascade(data, f"cascade file {path}")
 
 
 def cascade_from_flags(tiers: str, thresholds: str | None) -> CascadeConfig:

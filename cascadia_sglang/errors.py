@@ -1,12 +1,14 @@
 """Errors of Cascadia.
 
 CascadiaError
+├── CalibrationError   a sample that a calibration cannot be made of
 ├── ConfigError        what the operator wrote cannot be served
 ├── PlanError          no plan comes out
 │   ├── InfeasiblePlanError   no plan keeps the budget and the quality floor
 │   └── PlanTimeoutError      the time limit came before any plan
 ├── PatchError         a patch did not take on this SGLang
 ├── RequestError       what the client sent cannot be served
+├── StartError         a server that a command needs did not start
 ├── WorkloadError      a trace, a window or a sample that says too little to plan by
 └── WorkerError        a worker did not start
     ├── WorkerLostError         it ended, hung or failed while it ran an attempt
@@ -17,6 +19,10 @@ CascadiaError
 
 class CascadiaError(Exception):
     """Base of every error that Cascadia raises on purpose; its text is one line."""
+
+
+class CalibrationError(CascadiaError):
+    """A sample, a label or a target that a calibration cannot be made of."""
 
 
 class ConfigError(CascadiaError):
@@ -56,6 +62,10 @@ class RequestError(CascadiaError):
         super().__init__(message)
         self.status = status
         self.param = param
+
+
+class StartError(CascadiaError):
+    """A server, started as a child process, that ended or was not ready in time."""
 
 
 class WorkloadError(CascadiaError):

@@ -30,12 +30,13 @@ from bench.ladder.evaluate import answers
 from bench.ladder.export import LADDER
 from bench.ladder.families import Row as Question
 from bench.ladder.families import is_correct
-from bench.ladder.metrics import BoolArray, auroc, ece
 from bench.ladder.splits import sample
 from bench.ladder.tiers import TIERS
 from bench.ladder.tokenizer import build_tokenizer, encode_prompt
 from bench.serving.arms import Arm
 from bench.serving.compare import FLAGS, ask
+from cascadia_sglang.calibration.pool import BoolArray
+from cascadia_sglang.calibration.statistics import auroc, ece
 from cascadia_sglang.entry.fit import fit_entry_model
 from cascadia_sglang.entry.model import (
     EntryModel,

@@ -34,13 +34,13 @@ from bench.harness.client import send_all
 from bench.harness.estimates import Estimate
 from bench.harness.load import questions, requests
 from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
+from bench.harness.server import running_server
 from bench.planner.observed import observe, replay
 from bench.planner.report import report
 from cascadia_sglang.planner.profile import HostTimes, Profile, load_profile
 from cascadia_sglang.planner.simulator import Tier
 from cascadia_sglang.planner.workload import poisson_arrivals_s
 from cascadia_sglang.profiling.measure import measure
-from cascadia_sglang.profiling.server import running_server
 
 BENCH = "planner.simulator"
 CASCADE = "cascade"
@@ -109,7 +109,7 @@ def start(stack: ExitStack, command: Sequence[str], port: int) -> int:
     """A server that ends with the stack."""
     logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     flags = (*command, *FLAGS)
-    return stack.enter_context(running_server(flags, port=port, log=logs / "log", threads=1))
+    return stack.enter_context(running_server(flags, port=port, log=logs / "log"))
 
 
 def saturation_per_s(arm: Arm, count: int) -> float:

@@ -36,7 +36,7 @@ from bench.harness.rows import (
     save_rows,
     source_line,
 )
-from cascadia_sglang.profiling.server import running_server
+from bench.harness.server import running_server
 
 BENCH = "router"
 SMALL = "bench/ladder/small"

@@ -15,7 +15,7 @@ import yaml
 
 from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
-from cascadia_sglang.profiling.server import running_server
+from bench.harness.server import running_server
 
 ADDED = re.compile(r"added a worker in ([0-9.]+) s")
 

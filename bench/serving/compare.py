@@ -26,15 +26,16 @@ from bench.harness.client import send_all
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio
 from bench.harness.load import questions, requests
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.server import running_server
 from bench.ladder.families import Row as Question
 from bench.serving.arms import Arm
 from bench.serving.ceiling import Ceiling, ceiling
 from bench.serving.report import report
-from cascadia_sglang.profiling.server import running_server
 
 BENCH = "serving"
 CASCADE = "cascade"
 SEED = 20_265
+CONCURRENCY = 64
 SWEEP = (0.3, 0.5, 0.7, 0.9, 0.97)
 FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
 
@@ -110,7 +111,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=5000)
     parser.add_argument("--part", type=int, default=1000, help="prompts of a sweep or a stream")
     parser.add_argument("--block", type=int, default=500, help="prompts a block")
-    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--concurrency", type=int, default=CONCURRENCY)
     parser.add_argument("--port", type=int, default=31000, help="of the first server")
     parser.add_argument("--smoke", action="store_true", help="64 prompts; writes nothing")
     args = parser.parse_args()
@@ -145,10 +146,11 @@ def main() -> None:
         for variant, metric, unit, value in found
     ]
     page = report(cascade, alone, sweep, best, facts, case)
+    name = BENCH if args.concurrency == CONCURRENCY else f"{BENCH}-{args.concurrency}"
     print(page)
     if not args.smoke:
-        save_rows(RESULTS / f"{BENCH}.csv", rows)
-        (RESULTS / f"{BENCH}.md").write_text(page)
+        save_rows(RESULTS / f"{name}.csv", rows)
+        (RESULTS / f"{name}.md").write_text(page)
 
 
 if __name__ == "__main__":

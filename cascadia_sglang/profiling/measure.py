@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import socket
 import statistics
 import sys
 import tempfile
@@ -13,12 +12,12 @@ from pathlib import Path
 import psutil
 
 from cascadia_sglang.cascade_file import load_cascade
+from cascadia_sglang.child_server import free_port, running_server
 from cascadia_sglang.config import CascadeConfig, TierConfig
 from cascadia_sglang.errors import ConfigError, WorkerError
 from cascadia_sglang.planner.profile import EngineLimits, FitError, HostTimes, Profile, StepTimes
 from cascadia_sglang.planner.step_fit import fit_step_times
 from cascadia_sglang.profiling.load import Load, Plan
-from cascadia_sglang.profiling.server import running_server
 from cascadia_sglang.profiling.steps import read_steps
 from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER
 
@@ -37,7 +36,8 @@ def measure(cascade: Path, flags: Sequence[str], *, quick: bool) -> Profile:
 
     Raises:
         ConfigError: if the cascade file cannot be served.
-        WorkerError: if the server does not start, or a tier does not answer.
+        StartError: if the server does not start.
+        WorkerError: if a tier does not answer.
     """
     config = load_cascade(cascade)
     times: dict[str, StepTimes] = {}
@@ -49,25 +49,20 @@ def measure(cascade: Path, flags: Sequence[str], *, quick: bool) -> Profile:
         command = ("--plugin", "cascadia", "--cascade-config", str(cascade), *flags)
         environment = {STEP_LOG_FOLDER: name}
         log = folder / "server.log"
-        try:
-            with running_server(
-                command, port=_free_port(), log=log, threads=None, environment=environment
-            ) as port:
-                server = _server_process(port)
-                for tier in config.tiers:
-                    print(f"measuring {tier.name}", file=sys.stderr, flush=True)
-                    load = Load(port, tier.name, _vocabulary(tier), seed=0)
-                    load.ask([load.prompt(8)], 3)
-                    found = read_steps(folder, tier.name).limits
-                    load.run(_plan(found, tier, quick))
-                    limits[tier.name] = found
-                host = _host_times(config, port, folder, server, limits)
-                for tier in config.tiers:
-                    steps = read_steps(folder, tier.name).steps
-                    fitted = fit_step_times(steps)
-                    times[tier.name], decode_error[tier.name], prefill_error[tier.name] = fitted
-        except RuntimeError as error:
-            raise WorkerError(str(error).strip().split("\n")[-1]) from error
+        with running_server(command, port=free_port(), log=log, environment=environment) as port:
+            server = _server_process(port)
+            for tier in config.tiers:
+                print(f"measuring {tier.name}", file=sys.stderr, flush=True)
+                load = Load(port, tier.name, _vocabulary(tier), seed=0)
+                load.ask([load.prompt(8)], 3)
+                found = read_steps(folder, tier.name).limits
+                load.run(_plan(found, tier, quick))
+                limits[tier.name] = found
+            host = _host_times(config, port, folder, server, limits)
+            for tier in config.tiers:
+                steps = read_steps(folder, tier.name).steps
+                fitted = fit_step_times(steps)
+                times[tier.name], decode_error[tier.name], prefill_error[tier.name] = fitted
     return Profile(
         version=1,
         device=f"one worker on {_machine()}",
@@ -156,12 +151,6 @@ def _config(tier: TierConfig) -> dict[str, int]:
     except ValueError as error:
         raise ConfigError(f"tier {tier.name}: {path}: {error}") from error
     return data
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _machine() -> str:

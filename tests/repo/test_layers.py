@@ -13,6 +13,7 @@ PACKAGES = ("cascadia_sglang", "cascadia_kernels", "cascadia_patches")
 # What everyone may use, and what itself uses nothing of the rest.
 BASE = (
     "cascadia_sglang.cascade_file",
+    "cascadia_sglang.child_server",
     "cascadia_sglang.config",
     "cascadia_sglang.errors",
     "cascadia_sglang.messages",
@@ -26,6 +27,7 @@ OWN_IMPORTS = {
     "cascadia_kernels": (),
     **dict.fromkeys(BASE, BASE),
     "cascadia_sglang.judge": (*BASE, "cascadia_kernels"),
+    "cascadia_sglang.calibration": (*BASE, "cascadia_sglang.judge"),
     "cascadia_sglang.entry": BASE,
     "cascadia_sglang.router": (*BASE, "cascadia_sglang.judge", "cascadia_sglang.entry"),
     "cascadia_sglang.planner": BASE,
@@ -61,8 +63,9 @@ LIBRARIES = {
         "bench",
     ),
     "triton": ("cascadia_kernels", "bench"),
+    "matplotlib": ("cascadia_sglang.calibration.picture", "bench"),
     "highspy": ("cascadia_sglang.planner.milp",),
-    "sklearn": ("cascadia_sglang.entry.fit", "bench"),
+    "sklearn": ("cascadia_sglang.calibration.fit", "cascadia_sglang.entry.fit", "bench"),
     "fastapi": (
         "cascadia_sglang.http",
         "cascadia_sglang.workers.engine",

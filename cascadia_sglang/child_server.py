@@ -1,6 +1,4 @@
-"""Starts an SGLang server as a child process and always ends it."""
-
-from __future__ import annotations
+"""An SGLang server as a child process that always ends: what a command measures or asks."""
 
 import contextlib
 import ctypes
@@ -14,10 +12,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG = 1
+from cascadia_sglang.errors import StartError
+
 START_S = 180.0
 STOP_S = 30.0
+_POLL_S = 0.5
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @contextlib.contextmanager
@@ -26,49 +26,50 @@ def running_server(
     *,
     port: int,
     log: Path,
-    threads: int | None = 1,
+    start_s: float = START_S,
     environment: Mapping[str, str] | None = None,
     module: str = "sglang.launch_server",
 ) -> Iterator[int]:
     """Serve while the block runs; yields the port once the server answers.
 
-    The server has a session of its own, so that whatever it started ends with it, and nothing
-    else does. It is asked to end where this process is killed.
+    The server has a session of its own, which ends as a whole; should this process be killed, the
+    system asks the server to end.
 
     Args:
         arguments: of the module, without the port.
         port: on the loopback address; must be free.
         log: takes what the server prints.
-        threads: OMP_NUM_THREADS of every process; None for what the caller has.
-        environment: added to the caller's.
+        start_s: how long it may take until it is ready.
+        environment: added to this process's.
         module: what is run; it takes SGLang's server flags.
 
     Raises:
-        RuntimeError: with the end of the log, if it ends or is not ready in time.
+        StartError: if the port is taken, or the server ends or is not ready in time; names the log
+            and its last line.
     """
     _check_free(port)
-    own = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
-    all_of_it = {**os.environ, "HF_HUB_OFFLINE": "1", **own, **(environment or {})}
-    command = [sys.executable, "-m", module, *arguments, "--port", str(port)]
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command,
-            env=all_of_it,
+            [sys.executable, "-m", module, *arguments, "--port", str(port)],
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
             start_new_session=True,
             preexec_fn=_end_with_parent,
         )
     try:
-        _wait_until_ready(process, port, log)
+        _wait_until_ready(process, port, log, start_s)
         yield port
     finally:
         _stop(process)
 
 
-def _end_with_parent() -> None:
-    """In the child: be asked to end when the process that measures is killed."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def free_port() -> int:
+    """A port of the loopback address that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _check_free(port: int) -> None:
@@ -77,21 +78,30 @@ def _check_free(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise RuntimeError(f"port {port}: {error.strerror}") from error
+            raise StartError(f"port {port}: {error.strerror}") from error
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_S
+def _end_with_parent() -> None:
+    """In the child, before it becomes the server: SIGTERM when the parent is gone (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _wait_until_ready(
+    process: subprocess.Popen[bytes], port: int, log: Path, start_s: float
+) -> None:
+    deadline = time.monotonic() + start_s
     while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"the server ended with {process.returncode}\n{_end_of(log)}")
-        if _is_healthy(port):
+        code = process.poll()
+        if code is not None:
+            raise StartError(f"the server ended with {code}; {log} ends: {_last_line(log)}")
+        if _is_ready(port):
             return
-        time.sleep(0.5)
-    raise RuntimeError(f"the server was not ready in {START_S:.0f} s\n{_end_of(log)}")
+        time.sleep(_POLL_S)
+    raise StartError(f"the server was not ready in {start_s:.0f} s; {log} ends: {_last_line(log)}")
 
 
-def _is_healthy(port: int) -> bool:
+def _is_ready(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         connection.request("GET", "/health_generate")
@@ -102,8 +112,9 @@ def _is_healthy(port: int) -> bool:
         connection.close()
 
 
-def _end_of(log: Path) -> str:
-    return log.read_text(errors="replace")[-3000:]
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "without a line"
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

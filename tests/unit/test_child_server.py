@@ -10,7 +10,7 @@ import psutil
 
 SCRIPT = """
 import subprocess, sys
-from cascadia_sglang.profiling.server import _end_with_parent
+from cascadia_sglang.child_server import _end_with_parent
 child = subprocess.Popen(
     [sys.executable, "-c", "import time; time.sleep(60)"],
     start_new_session=True,
@@ -22,7 +22,7 @@ child.wait()
 
 
 def test_a_server_is_asked_to_end_when_the_measuring_process_is_killed():
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[2]
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT], cwd=root, stdout=subprocess.PIPE, text=True
     )

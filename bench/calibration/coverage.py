@@ -1,0 +1,155 @@
+"""Whether the promises of a calibration hold: many calibrations, each against what it never saw.
+
+From one pool of answered prompts, fresh calibration sets are drawn; each goes through the whole of
+it (fit, choose, certify), and its bounds are compared with what its scores and thresholds do on the
+rest of the pool. Risks on the rest have noise of their own, which makes violations more frequent
+than the bound's own error, never less.
+
+Example:
+    python -m bench.calibration.coverage          # writes rows to bench/results/calibration.csv
+    python -m bench.calibration.coverage --sets 5 --smoke
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.calibration.pool import complete_chunks, load_pool
+from bench.harness.estimates import Estimate, spread
+from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.ladder.fit import settings
+from bench.ladder.splits import SPLITS
+from cascadia_sglang.calibration.calibrate import Settings, calibrate, true_risks
+from cascadia_sglang.calibration.pool import Pool
+from cascadia_sglang.errors import CalibrationError
+
+BENCH = "calibration"
+SIZE = 10_000
+SETS = 200
+MIN_POOL = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One calibration set.
+
+    Attributes:
+        bounds, risks: of each tier below the last: promised, None where it abstains; true.
+        loss_bound, loss: the same of the cascade's accuracy beside the last tier's.
+        refused: why there is no calibration at all; None where there is.
+    """
+
+    bounds: tuple[float | None, ...] = ()
+    risks: tuple[float, ...] = ()
+    loss_bound: float | None = None
+    loss: float = math.nan
+    seconds: float = 0.0
+    refused: str | None = None
+
+    @property
+    def violates_risk(self) -> bool:
+        """Whether any tier's true risk is above its bound."""
+        pairs = zip(self.bounds, self.risks, strict=True)
+        return any(bound is not None and risk > bound for bound, risk in pairs)
+
+    @property
+    def violates_loss(self) -> bool:
+        return self.loss_bound is not None and self.loss > self.loss_bound
+
+    @property
+    def abstains(self) -> bool:
+        """Whether any tier promises nothing."""
+        return self.refused is not None or any(bound is None for bound in self.bounds)
+
+
+def trial(pool: Pool, number: int, size: int, asked: Settings) -> Trial:
+    """Draw a set without replacement, calibrate, and look at the rest."""
+    order = np.random.default_rng(number).permutation(len(pool))
+    drawn = pool.take(order[:size])
+    # Names of this set alone, so that every set divides its prompts anew.
+    named = drawn.renamed([f"{number}:{prompt_id}" for prompt_id in drawn.ids])
+    started = time.process_time()
+    try:
+        cascade = calibrate(named, asked)
+    except CalibrationError as error:
+        return Trial(refused=str(error))
+    seconds = time.process_time() - started
+    rest = cascade.replay(pool.take(order[size:])).serve(cascade.thresholds)
+    return Trial(
+        bounds=tuple(bound.risk_high for bound in cascade.certificate.risks),
+        risks=tuple(true_risks(rest)),
+        loss_bound=cascade.certificate.loss.loss_high,
+        loss=float(rest.last_right_N.mean() - rest.right_N.mean()),
+        seconds=seconds,
+    )
+
+
+def estimates(trials: list[Trial]) -> list[tuple[str, str, Estimate]]:
+    """Metric, unit and value."""
+    count = len(trials)
+    fitted = [one for one in trials if one.refused is None]
+    found = [
+        ("violations_of_accepted_risk", sum(one.violates_risk for one in fitted)),
+        ("violations_of_loss", sum(one.violates_loss for one in fitted)),
+        ("sets_with_an_abstention", sum(one.abstains for one in trials)),
+        ("sets_refused", count - len(fitted)),
+    ]
+    told = [(name, "1", Estimate(p50=value, n=count)) for name, value in found]
+    for tier in range(len(fitted[0].bounds)):
+        bounds = [b for one in fitted if (b := one.bounds[tier]) is not None]
+        told.append((f"bound_tier_{tier}", "1", spread(bounds)))
+        told.append((f"true_risk_tier_{tier}", "1", spread([one.risks[tier] for one in fitted])))
+    losses = [b for one in fitted if (b := one.loss_bound) is not None]
+    told.append(("bound_loss", "1", spread(losses)))
+    told.append(("true_loss", "1", spread([one.loss for one in fitted])))
+    told.append(("cpu_seconds_a_set", "s", spread([one.seconds for one in fitted])))
+    return told
+
+
+def main() -> None:
+    """Run every set and print what came of them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sets", type=int, default=SETS)
+    parser.add_argument("--size", type=int, default=SIZE, help="prompts of a set")
+    parser.add_argument("--smoke", action="store_true", help="any pool will do; writes nothing")
+    args = parser.parse_args()
+    pools = [load_pool(s, chunks) for s in SPLITS if (chunks := complete_chunks(s))]
+    pool = Pool.concatenated(pools)
+    if len(pool) < MIN_POOL and not args.smoke:
+        sys.exit(f"the pool has {len(pool)} prompts, {MIN_POOL} are needed: bench.calibration.pool")
+    facts = facts_of_this_run("bench.calibration.coverage")
+    trials = []
+    for number in range(args.sets):
+        trials.append(trial(pool, number, args.size, settings()))
+        if number % 20 == 19:
+            print(f"{number + 1} sets", file=sys.stderr, flush=True)
+    case = f"{len(pool)} prompts, sets of {args.size}"
+    rows = [
+        make_row(
+            facts,
+            bench=BENCH,
+            case=case,
+            variant="coverage",
+            metric=metric,
+            unit=unit,
+            value=value,
+        )
+        for metric, unit, value in estimates(trials)
+    ]
+    for row in rows:
+        print(dataclasses.asdict(row)["metric"], row.p50, row.p20, row.p80)
+    if not args.smoke:
+        save_rows(RESULTS / f"{BENCH}.csv", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Servers of the benches: one thread a process, and nothing is asked of a model hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from cascadia_sglang import child_server
+
+
+def running_server(
+    arguments: Sequence[str],
+    *,
+    port: int,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    module: str = "sglang.launch_server",
+) -> AbstractContextManager[int]:
+    """`child_server.running_server` with these settings; `environment` goes above them."""
+    own = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **(environment or {})}
+    return child_server.running_server(
+        arguments, port=port, log=log, environment=own, module=module
+    )

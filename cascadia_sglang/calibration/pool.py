@@ -1,0 +1,98 @@
+"""What every tier answered to a sample of prompts: the arrays that everything here works on.
+
+Shape legend: N prompts, T tiers, F base features.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cascadia_sglang.judge.state import FloatArray
+
+BoolArray = npt.NDArray[np.bool_]
+RowArray = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierAnswers:
+    """One tier's answers to N prompts.
+
+    Attributes:
+        features_NF: base features of the finished answers; NaN where the judge had nothing to see.
+        prefix_NF: the same after some number of tokens; NaN where the answer had ended by then.
+        right_N: whether each answer is acceptable.
+    """
+
+    features_NF: FloatArray
+    prefix_NF: dict[int, FloatArray]
+    right_N: BoolArray
+
+    def take(self, rows_M: RowArray) -> "TierAnswers":
+        """Some of the rows."""
+        return TierAnswers(
+            features_NF=self.features_NF[rows_M],
+            prefix_NF={tokens: rows_NF[rows_M] for tokens, rows_NF in self.prefix_NF.items()},
+            right_N=self.right_N[rows_M],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """The same N prompts answered by every tier, smallest first.
+
+    Attributes:
+        ids: name of each prompt; decides which part of the sample it belongs to.
+        groups: what the operator calls its kind, None where nothing was said.
+        constrained_N: whether the answers were written under a grammar.
+    """
+
+    tiers: tuple[TierAnswers, ...]
+    ids: tuple[str, ...]
+    groups: tuple[str | None, ...]
+    constrained_N: BoolArray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def right(self) -> BoolArray:
+        """Whether each tier's answer is acceptable, [N, T]."""
+        return np.column_stack([tier.right_N for tier in self.tiers])
+
+    def take(self, rows_M: RowArray) -> "Pool":
+        """Some of the prompts."""
+        return Pool(
+            tiers=tuple(tier.take(rows_M) for tier in self.tiers),
+            ids=tuple(self.ids[row] for row in rows_M),
+            groups=tuple(self.groups[row] for row in rows_M),
+            constrained_N=self.constrained_N[rows_M],
+        )
+
+    @classmethod
+    def concatenated(cls, pools: Sequence["Pool"]) -> "Pool":
+        """The prompts of several pools of the same tiers, one after the other."""
+        tiers = []
+        for parts in zip(*(pool.tiers for pool in pools), strict=True):
+            counts = list(parts[0].prefix_NF)
+            tiers.append(
+                TierAnswers(
+                    features_NF=np.concatenate([part.features_NF for part in parts]),
+                    prefix_NF={
+                        tokens: np.concatenate([part.prefix_NF[tokens] for part in parts])
+                        for tokens in counts
+                    },
+                    right_N=np.concatenate([part.right_N for part in parts]),
+                )
+            )
+        return cls(
+            tiers=tuple(tiers),
+            ids=tuple(prompt_id for pool in pools for prompt_id in pool.ids),
+            groups=tuple(group for pool in pools for group in pool.groups),
+            constrained_N=np.concatenate([pool.constrained_N for pool in pools]),
+        )
+
+    def renamed(self, ids: Sequence[str]) -> "Pool":
+        """The same answers under other names."""
+        return dataclasses.replace(self, ids=tuple(ids))

@@ -1,0 +1,129 @@
+"""The answers of every tier to a sample, a line each, kept so that an interrupted run goes on."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import numpy as np
+
+from cascadia_sglang.calibration.pool import Pool, TierAnswers
+from cascadia_sglang.calibration.sample import Question
+from cascadia_sglang.errors import CalibrationError
+from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.judge.state import FloatArray
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One answer of one tier.
+
+    Attributes:
+        id: of the question.
+        asked: digest of all that shaped the answer; another digest is another answer.
+        text: of the answer.
+        tokens: at which the judge looked, ascending; the last is the whole answer's.
+        features: base features after each of these; a None is a number that is not finite.
+        seconds: from the request to the answer.
+    """
+
+    id: str
+    tier: str
+    asked: str
+    text: str
+    tokens: list[int]
+    features: list[list[float | None]]
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if not self.tokens or len(self.tokens) != len(self.features):
+            raise ValueError("tokens and features need the same number of entries, one at least")
+        if any(len(row) != len(FEATURES) for row in self.features):
+            raise ValueError(f"features needs rows of {len(FEATURES)} numbers")
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.tier, self.id, self.asked
+
+
+Key = tuple[str, str, str]
+
+
+class RecordFile:
+    """Appends records to a file, each whole before the next; used as a context."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    def load(self) -> dict[Key, Record]:
+        """Every record by its key.
+
+        A last line without its end was being written when a run was killed: it is cut off.
+
+        Raises:
+            CalibrationError: names the line that does not fit.
+        """
+        if not self._path.exists():
+            return {}
+        content = self._path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(self._path, whole)
+        decoder = msgspec.json.Decoder(Record)
+        found: dict[Key, Record] = {}
+        for number, line in enumerate(content[:whole].splitlines(), 1):
+            try:
+                record = decoder.decode(line)
+            except (msgspec.DecodeError, ValueError) as error:
+                raise CalibrationError(f"records {self._path}, line {number}: {error}") from error
+            found[record.key] = record
+        return found
+
+    def append(self, record: Record) -> None:
+        """Write one record, and hand it to the system at once."""
+        if self._file is None:
+            self._file = self._path.open("ab")
+        self._file.write(msgspec.json.encode(record) + b"\n")
+        self._file.flush()
+
+    def __enter__(self) -> "RecordFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def pool_of(
+    questions: Sequence[Question],
+    records: Sequence[Sequence[Record]],
+    right: Sequence[Sequence[bool]],
+) -> Pool:
+    """The arrays of a sample.
+
+    Args:
+        records, right: of every tier, smallest first, in the order of the questions.
+    """
+    return Pool(
+        tiers=tuple(_answers(own, labels) for own, labels in zip(records, right, strict=True)),
+        ids=tuple(question.id for question in questions),
+        groups=tuple(question.group for question in questions),
+        constrained_N=np.array([question.constraint is not None for question in questions]),
+    )
+
+
+def _answers(records: Sequence[Record], right: Sequence[bool]) -> TierAnswers:
+    features_NF = np.array([record.features[-1] for record in records], dtype=np.float64)
+    prefix_NF: dict[int, FloatArray] = {}
+    for row, record in enumerate(records):
+        for tokens, features in zip(record.tokens[:-1], record.features[:-1], strict=True):
+            if tokens not in prefix_NF:
+                prefix_NF[tokens] = np.full(features_NF.shape, np.nan)
+            prefix_NF[tokens][row] = np.array(features, dtype=np.float64)
+    return TierAnswers(
+        features_NF=features_NF,
+        prefix_NF=dict(sorted(prefix_NF.items())),
+        right_N=np.array(right, dtype=bool),
+    )

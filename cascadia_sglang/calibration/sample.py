@@ -1,0 +1,81 @@
+"""The operator's sample: one question a line of a JSONL file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cascadia_sglang.errors import CalibrationError
+
+# Grammars by which SGLang constrains an answer, as its sampling parameters name them.
+CONSTRAINTS = ("json_schema", "regex", "ebnf")
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One line of the sample.
+
+    Attributes:
+        id: unique; decides which part of the sample the question belongs to.
+        messages, prompt: a chat or a text, exactly one of them.
+        reference: what the answer is compared with; a number stands for its text.
+        group: its kind, for what is reported apart.
+        constraint: one of `json_schema`, `regex` and `ebnf` with its text.
+    """
+
+    id: str
+    messages: list[dict[str, Any]] | None = None
+    prompt: str | None = None
+    reference: str | int | float | None = None
+    group: str | None = None
+    constraint: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise ValueError("id is empty")
+        if (self.messages is None) == (self.prompt is None):
+            raise ValueError("one of messages and prompt is needed")
+        if self.constraint is not None and (
+            len(self.constraint) != 1 or not set(self.constraint) <= set(CONSTRAINTS)
+        ):
+            raise ValueError(f"constraint needs one of {', '.join(CONSTRAINTS)}")
+
+    @property
+    def reference_text(self) -> str | None:
+        return None if self.reference is None else str(self.reference)
+
+
+def read_sample(path: Path) -> list[Question]:
+    """Read every question; blank lines are passed over.
+
+    Raises:
+        CalibrationError: names the file and the number of the first line that does not fit.
+    """
+    questions: list[Question] = []
+    seen: dict[str, int] = {}
+    decoder = msgspec.json.Decoder(Question)
+    for number, line in _lines(path):
+        try:
+            question = decoder.decode(line)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise CalibrationError(f"sample {path}, line {number}: {error}") from error
+        if question.id in seen:
+            raise CalibrationError(
+                f"sample {path}, line {number}: id {question.id!r} is on line "
+                f"{seen[question.id]} already"
+            )
+        seen[question.id] = number
+        questions.append(question)
+    if not questions:
+        raise CalibrationError(f"sample {path}: no question in it")
+    return questions
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CalibrationError(f"sample {path}: {error.strerror}") from error
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if line.strip():
+            yield number, line

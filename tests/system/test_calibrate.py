@@ -1,0 +1,135 @@
+"""`cascadia calibrate` on the real server: what it records, writes and leaves behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from bench.calibration.pool import tier_answers
+from bench.ladder.export import LADDER
+from bench.ladder.observe import observe
+from bench.ladder.splits import sample
+from cascadia_sglang.calibration.records import Record, RecordFile, pool_of
+from cascadia_sglang.calibration.sample import Question
+from cascadia_sglang.judge.calibration import load_calibrations
+from tests.system.serving import ROOT, gone
+
+pytestmark = pytest.mark.sglang
+
+ROWS = sample("calibration", 11, 240)
+CODE = "import sys; from cascadia_sglang.cli import main; sys.exit(main())"
+TIERS = ("small", "middle")
+# In fp32 the engine and a plain forward of a padded batch add up in another order.
+TOLERANCE = 2e-3
+
+
+def start(folder: Path, *extra: str) -> subprocess.Popen[str]:
+    arguments = ["calibrate", str(folder / "cascade.json"), "--data", str(folder / "set.jsonl")]
+    arguments += ["--out", str(folder / "out"), "--max-tokens", "128", *extra]
+    return subprocess.Popen(
+        [sys.executable, "-c", CODE, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cascade of two tiers that was never calibrated, and a sample, half of it chats."""
+    folder = tmp_path_factory.mktemp("calibrate")
+    tiers = [{"name": name, "model_path": f"bench/ladder/{name}"} for name in TIERS]
+    (folder / "cascade.json").write_text(json.dumps({"version": 1, "tiers": tiers}))
+    lines = []
+    for number, row in enumerate(ROWS):
+        question = {"id": str(number), "reference": row.answer, "group": row.family}
+        if number % 2:
+            question["messages"] = [{"role": "user", "content": row.prompt}]
+        else:
+            question["prompt"] = row.prompt
+        lines.append(json.dumps(question))
+    (folder / "set.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def said(folder: Path) -> tuple[str, str]:
+    """What a first whole run wrote to stdout and stderr."""
+    process = start(folder, "--escalation-rate", "0.5")
+    try:
+        out, err = process.communicate(timeout=280)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    return out, err
+
+
+def records(folder: Path, tier: str) -> list[Record]:
+    found = RecordFile(folder / "out" / "records.jsonl").load().values()
+    return sorted((r for r in found if r.tier == tier), key=lambda record: int(record.id))
+
+
+def test_every_tier_answers_everything_and_is_calibrated(folder, said) -> None:
+    out, err = said
+    assert f"middle: {len(ROWS)} of {len(ROWS)} answers" in err
+    assert "routing: thresholds: [" in out
+    paths = {0: str(folder / "out" / "small.json"), 1: str(folder / "out" / "middle.json")}
+    present = {index: path for index, path in paths.items() if Path(path).exists()}
+    loaded = load_calibrations(present)
+    assert loaded[0].samples > 50
+
+
+@pytest.mark.usefixtures("said")
+@pytest.mark.parametrize("tier", TIERS)
+def test_engine_records_what_a_plain_forward_gives(folder, tier) -> None:
+    """The demo's calibrations are fitted on features computed without the engine."""
+    own = records(folder, tier)
+    seen = observe(LADDER / tier, ROWS)
+    expected = tier_answers(seen)
+    questions = [Question(id=record.id, prompt="x") for record in own]
+    (answers,) = pool_of(questions, [own], [seen.correct_N.tolist()]).tiers
+    # A tie between two tokens may be broken either way; then the answers differ, not the features.
+    same_N = np.array([record.tokens[-1] for record in own]) == seen.final_NS[:, 0]
+    texts = [record.text.strip() == row.answer for record, row in zip(own, ROWS, strict=True)]
+    same_N &= np.array(texts) == seen.correct_N
+    assert same_N.mean() > 0.98
+    np.testing.assert_allclose(
+        answers.features_NF[same_N], expected.features_NF[same_N], atol=TOLERANCE, rtol=1e-3
+    )
+    for tokens, rows_NF in answers.prefix_NF.items():
+        np.testing.assert_allclose(
+            rows_NF[same_N], expected.prefix_NF[tokens][same_N], atol=TOLERANCE, rtol=1e-3
+        )
+
+
+@pytest.mark.usefixtures("said")
+def test_a_second_run_asks_nothing_again(folder) -> None:
+    process = start(folder, "--escalation-rate", "0.5", "--tier-cost", "small=1,middle=3")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "starting the server" not in err
+    assert "small: at most" in out or "small: no promise" in out
+
+
+def test_a_run_that_is_ended_leaves_no_server_behind(folder, tmp_path) -> None:
+    for name in ("cascade.json", "set.jsonl"):
+        (tmp_path / name).write_text((folder / name).read_text())
+    process = start(tmp_path)
+    assert process.stderr is not None
+    assert "starting the server" in process.stderr.readline()
+    log = tmp_path / "out" / "server.log"
+    family: list[psutil.Process] = []
+    while not family or not log.exists():
+        family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert gone(family, within_s=10) == []

@@ -1,0 +1,169 @@
+"""`cascadia calibrate` before and after its server: arguments, costs, resumed records."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cascadia_sglang.calibration.asking import Sampling, digest_of
+from cascadia_sglang.calibration.records import Record, RecordFile
+from cascadia_sglang.calibration.sample import read_sample
+from cascadia_sglang.cascade_file import load_uncalibrated
+from cascadia_sglang.cli import main
+from cascadia_sglang.commands.calibrate import parse_costs, recorded_costs
+from cascadia_sglang.errors import CalibrationError, ConfigError
+from cascadia_sglang.judge.calibration import load_calibration
+from cascadia_sglang.judge.features import FEATURES
+
+SAMPLING = Sampling(temperature=0.0, max_tokens=512)
+
+
+def test_costs_need_every_tier_once() -> None:
+    assert parse_costs("large=8, small=1", ["small", "large"]) == (1.0, 8.0)
+    for text in ("small=1", "small=1,large=8,huge=9", "small=1,large=0"):
+        with pytest.raises(CalibrationError, match="one number above 0 for each"):
+            parse_costs(text, ["small", "large"])
+    with pytest.raises(CalibrationError, match="'large' is not TIER=NUMBER"):
+        parse_costs("small=1,large", ["small", "large"])
+
+
+def record(name: str, tier: str, seconds: float) -> Record:
+    return Record(
+        id=name,
+        tier=tier,
+        asked="",
+        text="",
+        tokens=[1],
+        features=[[0.0] * len(FEATURES)],
+        seconds=seconds,
+    )
+
+
+def test_costs_are_mean_times_in_units_of_the_first_tier() -> None:
+    slow = [record("a", "large", 3.0), record("b", "large", 5.0)]
+    assert recorded_costs([[record("a", "small", 0.5)], slow]) == (1.0, 8.0)
+
+
+@pytest.fixture
+def cascade(tmp_path: Path) -> Path:
+    """A cascade file whose calibrations do not exist yet, and that has no thresholds."""
+    tiers = [
+        {"name": name, "model_path": f"bench/ladder/{name}", "calibration": f"{name}.json"}
+        for name in ("small", "large")
+    ]
+    path = tmp_path / "cascade.json"
+    path.write_text(json.dumps({"version": 1, "tiers": tiers}))
+    return path
+
+
+def test_a_cascade_is_recorded_before_it_has_calibrations(cascade: Path) -> None:
+    config = load_uncalibrated(cascade)
+    assert config.judge.record
+    assert config.calibrations() == {}
+    assert config.routing.thresholds == [0.0]
+
+
+def test_what_else_is_wrong_with_a_cascade_is_still_said(tmp_path: Path) -> None:
+    path = tmp_path / "cascade.json"
+    for broken, message in (
+        ({"version": 1, "tiers": [{"name": "UP", "model_path": "a/b"}]}, r"tiers\[0\]\.name"),
+        ({"version": 1, "tiers": 3}, "tiers"),
+        ({"version": 1, "tiers": [7]}, r"tiers\[0\]"),
+        ({"version": 1, "tiers": [], "judge": 5}, "judge"),
+        ([], "array"),
+    ):
+        path.write_text(json.dumps(broken))
+        with pytest.raises(ConfigError, match=message):
+            load_uncalibrated(path)
+
+
+def write_sample(folder: Path, count: int) -> Path:
+    path = folder / "set.jsonl"
+    lines = [{"id": f"q{i}", "prompt": str(i), "reference": "yes"} for i in range(count)]
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    return path
+
+
+def write_records(cascade: Path, data: Path, out: Path) -> None:
+    """As if a run had asked everything: the first feature tells whether the answer is right."""
+    config, rng = load_uncalibrated(cascade), np.random.default_rng(0)
+    out.mkdir()
+    with RecordFile(out / "records.jsonl") as file:
+        for tier, skill in zip(config.tiers, (0.0, 2.0), strict=True):
+            for question in read_sample(data):
+                features = rng.normal(size=len(FEATURES))
+                is_right = rng.random() < 1 / (1 + np.exp(-2 * features[0] - skill))
+                file.append(
+                    Record(
+                        id=question.id,
+                        tier=tier.name,
+                        asked=digest_of(question, tier, SAMPLING),
+                        text="yes" if is_right else "no",
+                        tokens=[1],
+                        features=[features.tolist()],
+                        seconds=0.1 if tier.name == "small" else 0.4,
+                    )
+                )
+
+
+def test_whole_records_are_calibrated_without_a_server(
+    cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_sample(tmp_path, 600), tmp_path / "out"
+    write_records(cascade, data, out)
+    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*asked, "--escalation-rate", "0.5"]) == 0
+    told = capsys.readouterr()
+    assert "starting the server" not in told.err
+    assert "routing: thresholds: [0." in told.out
+    assert "small: at most" in told.out
+    assert "with 95 % confidence" in told.out
+    calibration = load_calibration(out / "small.json")
+    weights = dict(zip(calibration.features, calibration.weights, strict=True))
+    assert max(weights, key=lambda name: abs(weights[name])) == FEATURES[0]
+    report = json.loads((out / "report.json").read_text())
+    assert report["settings"]["tier_cost"] == pytest.approx([1.0, 4.0])
+    assert report["chosen"]["shares"][1] <= 0.5
+
+
+def test_a_target_out_of_reach_ends_with_one_line(
+    cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_sample(tmp_path, 600), tmp_path / "out"
+    write_records(cascade, data, out)
+    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*asked, "--target-quality", "0.9999"]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith("cascadia calibrate: no thresholds give quality 0.9999")
+    assert told.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--label", "fuzzy"], "--label 'fuzzy' is unknown"),
+        (["--tier-cost", "small=1"], "--tier-cost"),
+        (["--data", "/nowhere.jsonl"], "sample /nowhere.jsonl: No such file"),
+    ],
+)
+def test_bad_arguments_end_before_anything_starts(
+    cascade: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    extra: list[str],
+    message: str,
+) -> None:
+    out = tmp_path / "out"
+    data = write_sample(tmp_path, 3)
+    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out), *extra]
+    assert main(asked) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_two_targets_are_refused(cascade: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["calibrate", str(cascade), "--data", "x", "--out", "y"]
+    with pytest.raises(SystemExit):
+        main([*asked, "--target-quality", "0.9", "--escalation-rate", "0.5"])
+    assert "not allowed with" in capsys.readouterr().err
