@@ -72,7 +72,7 @@ SERVER_PATCHES = (
 )
 
 # Of every engine worker.
-WORKER_PATCHES = ("watchdog_once",)
+WORKER_PATCHES = ("watchdog_once", "free_cpu_memory")
 
 # Of an engine worker that judges.
 JUDGE_PATCHES = ("model_runner_init", "output_streamer_class")
