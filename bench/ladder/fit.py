@@ -25,17 +25,18 @@ from cascadia_sglang.cascade_file import load_cascade
 from cascadia_sglang.judge.calibration import save_calibration
 
 SPLIT = "calibration"
-CHUNKS = 5
+CHUNKS = 10
 # Seconds of the machine an answer of each tier takes, in units of the small one's: the inverse of
-# what each alone serves at concurrency 64 (bench/results/serving.md).
-TIER_COST = (1.0, 2.4, 8.7)
-MAX_LOSS = 0.005
+# what each alone serves, at concurrency 64 (bench/results/serving.md); the large one, which few
+# requests reach, serves them one at a time (bench/results/serving-1.md).
+TIER_COST = (1.0, 2.3, 44.0)
+MAX_LOSS = 0.006
 CASCADE = LADDER / "cascade.yaml"
 REPORT = LADDER / "calibration.md"
 
 
 def settings() -> Settings:
-    """What the demo asks for: at most half a point below the large tier, as cheap as can be."""
+    """What the demo asks for: at most 0.6 points below the large tier, as cheap as can be."""
     return Settings(
         tier_names=tuple(TIERS),
         tier_cost=TIER_COST,

@@ -1,6 +1,6 @@
 """Chooses the thresholds of all tiers together, on answers that fitted nothing.
 
-Every tier has a grid of quantiles of its own scores. Up to two thresholds are searched
+Every tier has a grid of quantiles of its scores of what reaches it. Up to two thresholds are searched
 exhaustively; more by coordinate descent from the best points of a coarse grid, which may end in a
 local optimum.
 
@@ -133,13 +133,19 @@ def grid(score_N: FloatArray) -> list[float]:
     return sorted({0.0, 1.0, *np.round(inner, _DIGITS).tolist()})
 
 
+def tier_grid(replay: CascadeReplay, tier: int, before: tuple[float, ...]) -> list[float]:
+    """The grid of a tier on the prompts that the thresholds before it pass on."""
+    reached_N = replay.serve(before).reached_NT[:, -1]
+    return grid(replay.tier_scores(tier, before).accepted_at_N[reached_N])
+
+
 Evaluate = Callable[[tuple[float, ...]], Outcome]
 
 
 def _exhaustive(replay: CascadeReplay, count: int, evaluate: Evaluate, target: Target) -> Outcome:
     best = evaluate((1.0,) * count)
-    for first in grid(replay.tier_scores(0, ()).accepted_at_N) if count else []:
-        rest = [grid(replay.tier_scores(1, (first,)).accepted_at_N)] if count > 1 else []
+    for first in tier_grid(replay, 0, ()) if count else []:
+        rest = [tier_grid(replay, 1, (first,))] if count > 1 else []
         tried = (evaluate((first, *other)) for other in itertools.product(*rest))
         best = _better(best, tried, target)
     return best
@@ -153,7 +159,7 @@ def _descend(replay: CascadeReplay, count: int, evaluate: Evaluate, target: Targ
         rows = [
             (*head, own[round(point * (len(own) - 1))])
             for head in rows
-            for own in [grid(replay.tier_scores(tier, head).accepted_at_N)]
+            for own in [tier_grid(replay, tier, head)]
             for point in points
         ]
     starts = sorted((evaluate(thresholds) for thresholds in rows), key=target.rank)[:_STARTS]
@@ -167,10 +173,7 @@ def _settle(replay: CascadeReplay, start: Outcome, evaluate: Evaluate, target: T
         before = best
         for tier in range(len(start.thresholds)):
             head, tail = best.thresholds[:tier], best.thresholds[tier + 1 :]
-            tried = (
-                evaluate((*head, h, *tail))
-                for h in grid(replay.tier_scores(tier, head).accepted_at_N)
-            )
+            tried = (evaluate((*head, h, *tail)) for h in tier_grid(replay, tier, head))
             best = _better(best, tried, target)
         if best is before:
             break

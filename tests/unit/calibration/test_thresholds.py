@@ -7,7 +7,15 @@ import pytest
 
 from cascadia_sglang.calibration.fit import fit_cascade
 from cascadia_sglang.calibration.replay import CascadeReplay
-from cascadia_sglang.calibration.thresholds import GRID, Outcome, Target, choose, grid, outcome_of
+from cascadia_sglang.calibration.thresholds import (
+    GRID,
+    Outcome,
+    Target,
+    choose,
+    grid,
+    outcome_of,
+    tier_grid,
+)
 from cascadia_sglang.errors import CalibrationError
 from tests.unit.calibration.pools import make_pool
 
@@ -84,3 +92,14 @@ def test_grid_is_short_rounded_and_spans_all() -> None:
     assert (points[0], points[-1]) == (0.0, 1.0)
     assert points == sorted({round(point, 4) for point in points})
     assert grid(np.array([np.nan])) == [0.0, 1.0]
+
+
+def test_a_later_tiers_grid_is_of_the_prompts_that_reach_it(replay: CascadeReplay) -> None:
+    """Quantiles of all prompts would leave few points to a tier that few of them reach."""
+    first = grid(replay.tier_scores(0, ()).accepted_at_N)[40]
+    reached_N = replay.serve((first, 1.0)).reached_NT[:, 1]
+    scores_N = replay.tier_scores(1, (first,)).accepted_at_N[reached_N]
+    inner = set(tier_grid(replay, 1, (first,))) - {0.0, 1.0}
+    assert 20 < reached_N.sum() < 200
+    assert inner <= set(np.round(scores_N, 4).tolist())
+    assert len(inner) >= min(GRID - 3, len(set(np.round(scores_N, 4)))) - 2
