@@ -1,8 +1,8 @@
 """Chooses the thresholds of all tiers together, on answers that fitted nothing.
 
-Every tier has a grid of quantiles of its scores of what reaches it. Up to two thresholds are searched
-exhaustively; more by coordinate descent from the best points of a coarse grid, which may end in a
-local optimum.
+Every tier has a grid of quantiles of its scores of what reaches it. Up to two thresholds are
+searched exhaustively; more by coordinate descent from the best points of a coarse grid, which may
+end in a local optimum.
 
 Shape legend: N prompts, T tiers.
 """
