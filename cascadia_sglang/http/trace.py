@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,19 @@ def note_model(server: Any, handler: Any, model: str | None, raw_request: Any) -
         raise fastapi.HTTPException(status_code=error.status, detail=str(error)) from None
     if trace.controls.tier is None and tier is not None:
         trace.controls = dataclasses.replace(trace.controls, tier=tier)
+
+
+def noting_model(server: Any) -> Callable[..., Any]:
+    """Hook around a handler of (request, raw_request) that notes the model's name before it."""
+
+    async def note_and_answer(
+        original: Callable[..., Any], handler: Any, request: Any, raw_request: Any = None
+    ) -> Any:
+        if raw_request is not None:
+            note_model(server, handler, request.model, raw_request)
+        return await original(handler, request, raw_request)
+
+    return note_and_answer
 
 
 @contextlib.contextmanager
