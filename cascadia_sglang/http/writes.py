@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from sglang.srt.utils.auth import AuthLevel, decide_request_auth
 
 from cascadia_sglang.errors import ConfigError, RequestError, WorkerError
+from cascadia_sglang.http.openapi import documented
 
 _MOST_REPLICAS = 64
 
@@ -38,7 +39,7 @@ def write_routes(server: Any, manager: Any) -> fastapi.APIRouter:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RequestError(400, f"body: {error}") from error
 
-    @router.post("/cascadia/thresholds")
+    @router.post("/cascadia/thresholds", **documented(ThresholdsBody))
     async def set_thresholds(request: fastapi.Request) -> Any:
         try:
             body = await body_of(request, ThresholdsBody)
@@ -47,7 +48,7 @@ def write_routes(server: Any, manager: Any) -> fastapi.APIRouter:
             return cascadia_error(error)
         return {"thresholds": server.router.config.routing.thresholds}
 
-    @router.post("/cascadia/workers")
+    @router.post("/cascadia/workers", **documented(WorkersBody))
     async def set_workers(request: fastapi.Request) -> Any:
         started = time.monotonic()
         try:
