@@ -219,6 +219,8 @@ class CascadeRouter:
             "score": chosen.score,
             "attempts": [attempt.summary(names[attempt.tier_index]) for attempt in attempts],
         }
+        if self.config.judge.record:
+            story["prompt_ids"] = self._engine.prompt_ids(samples[0])
         if self.entry is not None:
             story["entry"] = names[entry_tier(attempts)]
         for sample, output in zip(samples, chosen.outputs, strict=True):
