@@ -26,9 +26,8 @@ import numpy as np
 
 from cascadia_sglang.calibration.asking import Sampling, digest_of
 from cascadia_sglang.calibration.calibrate import Settings, calibrate_parts
-from cascadia_sglang.calibration.entry_model import fit_on_pool
 from cascadia_sglang.calibration.labels import KINDS, Labeler, make_labeler, needs_reference
-from cascadia_sglang.calibration.output import write
+from cascadia_sglang.calibration.output import write, write_entry_model
 from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.recording import missing, record_tier
 from cascadia_sglang.calibration.records import Key, Record, RecordFile, pool_of
@@ -39,7 +38,6 @@ from cascadia_sglang.calibration.split import split_sample
 from cascadia_sglang.calibration.thresholds import Target
 from cascadia_sglang.cascade_file import load_uncalibrated
 from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.entry.model import save_entry_model, vocabulary_fingerprint
 from cascadia_sglang.errors import CalibrationError
 
 
@@ -99,43 +97,14 @@ def run(args: argparse.Namespace) -> int:
     for line in write(examine(cascade, parts, args.label), parts, args.out):
         print(line)
     prompt_ids = [record.prompt_ids for record in records[0]]
-    for line in _write_entry_model(pool, prompt_ids, settings.tier_cost, config, args.out):
-        print(line)
+    if any(prompt_ids):
+        # SGLang's import is slow, and only this needs it.
+        from cascadia_sglang.workers.tokenizers import vocabulary_of
+
+        vocabulary = vocabulary_of(config.tiers[0])
+        for line in write_entry_model(cascade, pool, prompt_ids, vocabulary, args.out):
+            print(line)
     return 0
-
-
-def _write_entry_model(
-    pool: Pool,
-    prompt_ids: list[list[int] | None],
-    costs: Sequence[float],
-    config: CascadeConfig,
-    folder: Path,
-) -> Iterator[str]:
-    """Fit and write `entry.json`, for `routing.entry: predicted`; yields what it is worth."""
-    known = [row for row, ids in enumerate(prompt_ids) if ids is not None]
-    if not known:
-        return
-    # SGLang's import is slow, and only this needs it.
-    from cascadia_sglang.workers.tokenizers import vocabulary_of
-
-    vocabulary = vocabulary_of(config.tiers[0])
-    model = fit_on_pool(
-        pool.take(np.array(known)),
-        [ids for ids in prompt_ids if ids is not None],
-        costs,
-        tiers=[tier.name for tier in config.tiers],
-        vocabulary=vocabulary_fingerprint(vocabulary),
-        vocabulary_size=len(vocabulary),
-    )
-    if model is None:
-        return
-    path = folder / "entry.json"
-    save_entry_model(model, path)
-    yield f"routing: entry: predicted, entry_model: {path}"
-    for name in model.tiers[:-1]:
-        auroc = model.report.get(f"auroc_{name}", float("nan"))
-        skipped = model.report[f"skipped_{name}"]
-        yield f"  {name}: skipped by {skipped:.1%} of the prompts; AUROC of its chance {auroc:.3f}"
 
 
 def _target(args: argparse.Namespace) -> Target:

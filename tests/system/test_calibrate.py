@@ -88,7 +88,7 @@ def test_every_tier_answers_everything_and_is_calibrated(folder, said) -> None:
     present = {index: path for index, path in paths.items() if Path(path).exists()}
     loaded = load_calibrations(present)
     assert loaded[0].samples > 50
-    assert "routing: entry: predicted" in out
+    assert "routing: entry_model: " in out
     assert load_entry_model(folder / "out" / "entry.json", TIERS).samples > 100
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cascadia_sglang.calibration.entry_model import fit_on_pool
+from cascadia_sglang.calibration.entry_model import MAX_LOSS, commit_at_once, fit_on_pool
 from cascadia_sglang.calibration.split import part_of
 from cascadia_sglang.entry.model import EntryModel, EntryScorer
 from tests.unit.calibration.pools import make_pool
@@ -48,3 +48,22 @@ def test_it_skips_what_the_first_tier_would_fail_and_says_so() -> None:
 
 def test_a_small_sample_gives_none() -> None:
     assert fit(60) is None
+
+
+def test_what_leaves_at_once_loses_no_more_than_it_may() -> None:
+    model = fit(600)
+    assert model is not None
+    rng = np.random.default_rng(1)
+    prompts = [rng.integers(10, 50, 10).tolist() + [TELLS] * (row % 2) for row in range(400)]
+    right_N = np.array([TELLS not in prompt for prompt in prompts])
+    found = commit_at_once(model, prompts, right_N, np.ones(400, dtype=bool))
+    assert found is not None
+    scorer = EntryScorer(model)
+    leaves_N = np.array([scorer.chance(ids, 0) >= found.chance for ids in prompts])
+    assert (~right_N[leaves_N]).mean() <= MAX_LOSS
+    assert leaves_N.mean() == pytest.approx(found.share, abs=0.01)
+    assert found.share == pytest.approx(0.5, abs=0.05)
+    # A cascade that is no better than its first tier loses nothing by it.
+    assert commit_at_once(model, prompts, right_N, right_N).share >= found.share
+    # And where the first tier is never right, nothing may leave.
+    assert commit_at_once(model, prompts, ~right_N & False, np.ones(400, dtype=bool)) is None
