@@ -93,6 +93,9 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.calibration.pool --split test --chunks 10
 	$(python) -m bench.calibration.quality
 	$(python) -m bench.calibration.coverage
+	$(python) -m bench.calibration.hidden --split calibration --chunks 5
+	$(python) -m bench.calibration.hidden --split test --chunks 5
+	$(python) -m bench.calibration.probe
 	$(python) -m bench.entry.latency
 	$(python) -m bench.entry.ladder fit
 	$(python) -m bench.entry.ladder serve

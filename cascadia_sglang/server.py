@@ -56,7 +56,8 @@ def prepare_server(
     if is_forking:
         # It imports SGLang while this process does.
         start_fork_server(worker_threads(config))
-    arguments = TierArguments(namespace, config, construct)
+    probed = {tier for tier, one in calibrations.items() if one.probe is not None}
+    arguments = TierArguments(namespace, config, construct, probed)
     server_args = arguments.for_server()
     server = CascadeServer(config, arguments, calibrations, paces, is_forking)
     apply_patches(SERVER_PATCHES, server)

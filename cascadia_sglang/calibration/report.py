@@ -111,6 +111,7 @@ def reported_calibrations(report: Report, parts: Parts) -> dict[str, Calibration
             calibration,
             score_quantiles=score_quantiles(score_N[finished_N]),
             report=_numbers(report, index),
+            quantile_samples=int(finished_N.sum()),
         )
     return found
 

@@ -80,7 +80,9 @@ def test_quantiles_are_of_finished_answers_that_reach_the_tier(report, parts) ->
     unfitted = Pool.concatenated([parts.choose, parts.certify])
     served = report.cascade.replay(unfitted).serve(report.cascade.thresholds)
     rows_N = served.reached_NT[:, 1] & ~served.ended_NT[:, 1]
-    quantiles = reported_calibrations(report, parts)["middle"].score_quantiles
+    calibration = reported_calibrations(report, parts)["middle"]
+    assert calibration.quantile_samples == rows_N.sum()
+    quantiles = calibration.score_quantiles
     assert len(quantiles) == 101
     assert quantiles[50] == pytest.approx(np.median(served.score_NT[rows_N, 1]), abs=1e-6)
 
