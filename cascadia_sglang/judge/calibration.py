@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.judge.agreement import Agreement
 from cascadia_sglang.judge.features import FEATURES, earlier_features, earlier_names, logit
 from cascadia_sglang.judge.probe import Probe
 from cascadia_sglang.judge.state import FloatArray
@@ -47,6 +48,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         report: how good the score was on answers that did not fit it.
         quantile_samples: answers that these quantiles are of: those that reached the tier.
         probe: of the hidden state, where the score counts one.
+        agreement: with the last tier, of the answers that this one accepts; None where not known.
     """
 
     version: int
@@ -62,12 +64,14 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     report: dict[str, float]
     quantile_samples: int | None = None
     probe: Probe | None = None
+    agreement: Agreement | None = None
 
     def __post_init__(self) -> None:
         if self.version not in (2, 3):
             raise ValueError(f"version is {self.version}, allowed: 2, 3; fit the calibration again")
-        if self.version == 2 and (self.quantile_samples is not None or self.probe is not None):
-            raise ValueError("quantile_samples and probe need version 3")
+        added = (self.quantile_samples, self.probe, self.agreement)
+        if self.version == 2 and added != (None, None, None):
+            raise ValueError("quantile_samples, probe and agreement need version 3")
         if self.version == 3 and (self.quantile_samples is None or self.quantile_samples < 0):
             raise ValueError("quantile_samples must be 0 or more in version 3")
         if self.features != [*FEATURES, *earlier_names(self.earlier_tiers)]:

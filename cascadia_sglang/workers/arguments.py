@@ -131,6 +131,7 @@ def check_arguments(namespace: argparse.Namespace, config: CascadeConfig) -> Non
         places += [
             (f"tiers[{index}].server_args.{refused.flag}", tier.server_args.get(refused.flag))
             for index, tier in enumerate(config.tiers)
+            if not refused.in_tiers
         ]
         for place, value in places:
             if value is not None and value != refused.allowed:
