@@ -83,6 +83,7 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.router.start
 	$(python) -m bench.router.soak
 	$(python) -m bench.router.judge_cost
+	$(python) -m bench.router.fold_cost
 	$(python) -m bench.serving.compare
 	$(python) -m bench.serving.picture
 	$(python) -m bench.serving.first_token
@@ -93,6 +94,9 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.calibration.pool --split test --chunks 10
 	$(python) -m bench.calibration.quality
 	$(python) -m bench.calibration.coverage
+	$(python) -m bench.calibration.hidden --split calibration --chunks 5
+	$(python) -m bench.calibration.hidden --split test --chunks 5
+	$(python) -m bench.calibration.probe
 	$(python) -m bench.entry.latency
 	$(python) -m bench.entry.ladder fit
 	$(python) -m bench.entry.ladder serve
@@ -106,6 +110,7 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.soak --smoke
 	$(python) -m bench.serving.first_token --smoke
 	$(python) -m bench.router.judge_cost --smoke
+	$(python) -m bench.router.fold_cost --smoke
 	$(python) -m bench.serving.compare --smoke
 	$(python) -m bench.planner.solver --smoke
 	$(python) -m bench.planner.routing --smoke

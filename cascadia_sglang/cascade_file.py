@@ -130,14 +130,19 @@ def _problems(config: CascadeConfig) -> list[str]:
         problems.append("tiers is empty, needed: at least one")
     for index, tier in enumerate(config.tiers):
         is_last = index == len(config.tiers) - 1
-        needs_calibration = not is_last and not config.judge.record
+        needs_calibration = not (is_last or config.judge.record or tier.is_speculative)
         problems.extend(f"tiers[{index}].{p}" for p in _tier_problems(tier, needs_calibration))
+        if tier.is_speculative:
+            place = f"tiers[{index}].server_args.speculative_algorithm"
+            problems.extend(f"{place} {p}" for p in _speculative_problems(config, index))
         if tier.name in [other.name for other in config.tiers[:index]]:
             problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
     problems.extend(f"routing.{p}" for p in _routing_problems(config))
     budget = config.planner.gpu_budget
     if budget is not None and budget < 1:
         problems.append(f"planner.gpu_budget is {budget}, allowed: 1 or more, or null")
+    if not 0.0 <= config.planner.shadow_rate <= 1.0:
+        problems.append(f"planner.shadow_rate is {config.planner.shadow_rate}, allowed: 0 to 1")
     for setting, allowed in _NOT_YET:
         value: Any = operator.attrgetter(setting)(config)
         if value not in allowed:
@@ -166,6 +171,21 @@ def _tier_problems(tier: TierConfig, needs_calibration: bool) -> list[str]:
     for key in tier.server_args:
         if _SERVER_WIDE_ARGS.fullmatch(key):
             problems.append(f"server_args.{key} belongs to the whole server, not to a tier")
+    return problems
+
+
+def _speculative_problems(config: CascadeConfig, index: int) -> list[str]:
+    """Of a tier that decodes speculatively, where SGLang shows the judge no logits."""
+    problems: list[str] = []
+    if config.tiers[index].calibration is not None:
+        problems.append("turns the tier's judge off, so it cannot have a calibration")
+    if config.judge.record:
+        problems.append("turns the tier's judge off, so judge.record cannot record its answers")
+    if index < len(config.tiers) - 1 and config.judge.on_error == "escalate":
+        problems.append(
+            "leaves its answers without a score; allowed: on the last tier, or with "
+            "judge.on_error: accept"
+        )
     return problems
 
 

@@ -13,7 +13,8 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     `server_args` override the command line's SGLang flags for this tier, by field name.
     `sampling` overrides the client's sampling parameters key by key. `prompt_suffix` is appended
-    to the prompt for this tier alone. `calibration` is required for every tier but the last.
+    to the prompt for this tier alone. `calibration` is required for every tier but the last, and
+    cannot be given where `server_args` ask for speculative decoding: such a tier has no judge.
     """
 
     name: str
@@ -24,6 +25,11 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     sampling: dict[str, Any] = {}
     prompt_suffix: str | None = None
     reasoning: Literal["on", "off"] | None = None
+
+    @property
+    def is_speculative(self) -> bool:
+        """Whether it decodes speculatively; SGLang shows the judge no logits then."""
+        return self.server_args.get("speculative_algorithm") is not None
 
 
 class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,6 +74,9 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the policy says where there is no score to trust.
 
+    A tier that decodes speculatively has no judge. As the last one it needs none; below that, all
+    its answers are accepted without a score, which `on_error: accept` must allow.
+
     `scope` says what is judged: the answer, or all tokens with the reasoning before it too.
     Reasoning is what SGLang counts as such: it needs `--reasoning-parser`, and a request in which
     the model reasons.
@@ -93,6 +102,9 @@ class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     `emulate` names a profile file: every worker then takes the profile's time for each forward,
     on its even share of `gpu_budget` devices. For studies on a host without accelerators.
+
+    `shadow_rate` is the share of the answers accepted below the last tier that the last tier gives
+    too, off the request's path, to see whether they agree as often as they did when calibrated.
     """
 
     enabled: bool = False

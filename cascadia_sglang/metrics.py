@@ -53,6 +53,9 @@ class Metrics:
         self._escalations = counter(
             "escalations_total", "Answers that were not good enough.", "from_tier", "reason"
         )
+        self._shadows = counter(
+            "shadow_total", "Accepted answers given by the last tier too.", "tier", "outcome"
+        )
         self._tokens = counter("tokens_total", "Generated tokens.", "tier", "kind")
         self._starts = counter("worker_starts_total", "Worker starts.", "tier", "outcome")
         self._score = histogram("score", "Calibrated scores of answers.", _SCORES)
@@ -95,6 +98,10 @@ class Metrics:
                 self._tokens.labels(tier, kind).inc(visit.tokens)
             if visit.escalated:
                 self._escalations.labels(tier, visit.reason).inc()
+
+    def shadowed(self, tier_index: int, outcome: str) -> None:
+        """Count an accepted answer of a tier that was chosen for the last tier to give too."""
+        self._shadows.labels(self._tiers[tier_index], outcome).inc()
 
     def worker_started(self, tier: str, seconds: float | None) -> None:
         """Count a start; None seconds for one that failed."""

@@ -4,11 +4,15 @@ from typing import Any, NamedTuple
 
 
 class RefusedFlag(NamedTuple):
-    """An SGLang flag that a cascade cannot be served with, by field name."""
+    """An SGLang flag that a cascade cannot be served with, by field name.
+
+    `in_tiers` says that a tier's own `server_args` may have it, where the cascade file allows it.
+    """
 
     flag: str
     allowed: Any
     reason: str
+    in_tiers: bool = False
 
 
 _BYPASS = "gRPC bypasses the router"
@@ -31,5 +35,10 @@ REFUSED_FLAGS: tuple[RefusedFlag, ...] = (
     RefusedFlag("is_embedding", False, "an embedding has no answer to be judged"),
     RefusedFlag("nnodes", 1, _ONE_HOST),
     RefusedFlag("dllm_algorithm", None, _NO_LOGITS),
-    RefusedFlag("speculative_algorithm", None, _NO_LOGITS),
+    RefusedFlag(
+        "speculative_algorithm",
+        None,
+        f"{_NO_LOGITS}; a tier without a judge may have it in its server_args",
+        in_tiers=True,
+    ),
 )

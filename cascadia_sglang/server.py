@@ -7,6 +7,7 @@ pieces that the patches' hooks call.
 import argparse
 import asyncio
 import gc
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.http.door import Door
+from cascadia_sglang.judge.agreement import AgreementWatch
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations
 from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.messages import PaceSpec
@@ -28,6 +30,8 @@ from cascadia_sglang.workers.fleet import Fleet, worker_threads
 from cascadia_sglang.workers.fork_server import start_fork_server
 from cascadia_sglang.workers.pace import pace_specs
 from cascadia_sglang.workers.pool import Worker, WorkerPool
+
+logger = logging.getLogger(__name__)
 
 
 def prepare_server(
@@ -56,7 +60,8 @@ def prepare_server(
     if is_forking:
         # It imports SGLang while this process does.
         start_fork_server(worker_threads(config))
-    arguments = TierArguments(namespace, config, construct)
+    probed = {tier for tier, one in calibrations.items() if one.probe is not None}
+    arguments = TierArguments(namespace, config, construct, probed)
     server_args = arguments.for_server()
     server = CascadeServer(config, arguments, calibrations, paces, is_forking)
     apply_patches(SERVER_PATCHES, server)
@@ -97,6 +102,9 @@ class CascadeServer:
         watches = {tier: ScoreWatch(calibration) for tier, calibration in calibrations.items()}
         self.router = CascadeRouter(config, self.fleet.engine, watches)
         self.router.entry = configured_entry(config)
+        self.router.shadow.watches = {
+            tier: AgreementWatch(one.agreement) for tier, one in calibrations.items()
+        }
         self.door = Door(self.router, self.fleet.engine, self.pool, self.fleet.sessions)
 
     def launch(self, start_group: Any, server_ports: Any) -> list[Worker]:
@@ -107,6 +115,14 @@ class CascadeServer:
         """
         from cascadia_sglang.workers.tokenizers import check_same_tokenizer, check_vocabulary
 
+        for tier in self.config.tiers:
+            if tier.is_speculative:
+                # Only the last tier's answers, or with on_error: accept, go out without a score.
+                logger.warning(
+                    "tier %s: judge off, it decodes speculatively; its answers are accepted "
+                    "without a score",
+                    tier.name,
+                )
         check_same_tokenizer([(tier.name, tier.model_path) for tier in self.config.tiers])
         if self.router.entry is not None:
             check_vocabulary(self.config.tiers[0], self.router.entry.vocabulary)
@@ -121,6 +137,7 @@ class CascadeServer:
         """Write metrics from now on."""
         metrics = Metrics([tier.name for tier in self.config.tiers])
         self.router.metrics = metrics
+        self.router.shadow.metrics = metrics
         self.fleet.metrics = metrics
 
     async def supervise(self, manager: Any) -> None:

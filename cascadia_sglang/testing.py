@@ -52,6 +52,7 @@ class Reply:
         lost: whether the worker is lost on the way.
         error: raised in place of an answer, as the engine's own errors are.
         steps: what is shown on the way where it is streamed; `seconds` count from the last.
+        text: of the answer; one that names prompt and tier where it is None.
     """
 
     score: float | None = None
@@ -62,6 +63,7 @@ class Reply:
     lost: bool = False
     error: Exception | None = None
     steps: tuple[Step, ...] = ()
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,7 +259,8 @@ class FakeEngine:
             "finish_reason": {"type": "abort" if is_cut else "stop"},
             "completion_tokens": reply.tokens,
         }
-        output = {"text": f"{run.text} by tier {run.order.tier_index}", "meta_info": meta_info}
+        own_text = f"{run.text} by tier {run.order.tier_index}"
+        output = {"text": reply.text or own_text, "meta_info": meta_info}
         report = JudgeReport(
             score=reply.score, early_abort=reply.early_abort, uncut_score=reply.uncut_score
         )

@@ -90,7 +90,7 @@ def fit_tier(answers: TierAnswers, known_NJ: FloatArray, constrained: int = 0) -
         if model is not None:
             prefix.append(model)
     return Calibration(
-        version=2,
+        version=3,
         features=[*FEATURES, *earlier_names(known_NJ.shape[1])],
         mean=mean_G.tolist(),
         scale=scale_G.tolist(),
@@ -101,6 +101,7 @@ def fit_tier(answers: TierAnswers, known_NJ: FloatArray, constrained: int = 0) -
         constrained_samples=constrained,
         score_quantiles=[0.0, 1.0],
         report={},
+        quantile_samples=0,
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from cascadia_sglang.calibration.sample import Question
 from cascadia_sglang.errors import CalibrationError
+from cascadia_sglang.judge.agreement import same_answer
 
 COMMAND_S = 3600.0
 KINDS = "exact, number, regex:PATTERN, command:COMMAND or agreement"
@@ -95,8 +96,7 @@ def _compared(compare: Compare, name: str) -> Labeler:
 
 def _agreement(questions: Sequence[Question], answers: Sequence[Sequence[str]]) -> list[list[bool]]:
     del questions
-    last = [answer.split() for answer in answers[-1]]
-    return [[a.split() == b for a, b in zip(tier, last, strict=True)] for tier in answers]
+    return [[same_answer(a, b) for a, b in zip(tier, answers[-1], strict=True)] for tier in answers]
 
 
 def _commanded(command: str) -> Labeler:

@@ -24,11 +24,13 @@ class TierAnswers:
         features_NF: base features of the finished answers; NaN where the judge had nothing to see.
         prefix_NF: the same after some number of tokens; NaN where the answer had ended by then.
         right_N: whether each answer is acceptable.
+        same_N: whether it equals the last tier's; None where the answers are not at hand.
     """
 
     features_NF: FloatArray
     prefix_NF: dict[int, FloatArray]
     right_N: BoolArray
+    same_N: BoolArray | None = None
 
     def take(self, rows_M: RowArray) -> "TierAnswers":
         """Some of the rows."""
@@ -36,6 +38,7 @@ class TierAnswers:
             features_NF=self.features_NF[rows_M],
             prefix_NF={tokens: rows_NF[rows_M] for tokens, rows_NF in self.prefix_NF.items()},
             right_N=self.right_N[rows_M],
+            same_N=None if self.same_N is None else self.same_N[rows_M],
         )
 
 
@@ -84,6 +87,7 @@ class Pool:
                         for tokens in counts
                     },
                     right_N=np.concatenate([part.right_N for part in parts]),
+                    same_N=_joined([part.same_N for part in parts]),
                 )
             )
         return cls(
@@ -96,3 +100,8 @@ class Pool:
     def renamed(self, ids: Sequence[str]) -> "Pool":
         """The same answers under other names."""
         return dataclasses.replace(self, ids=tuple(ids))
+
+
+def _joined(parts: Sequence[BoolArray | None]) -> BoolArray | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None

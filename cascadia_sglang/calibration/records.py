@@ -11,6 +11,7 @@ import numpy as np
 from cascadia_sglang.calibration.pool import Pool, TierAnswers
 from cascadia_sglang.calibration.sample import Question
 from cascadia_sglang.errors import CalibrationError
+from cascadia_sglang.judge.agreement import same_answer
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.state import FloatArray
 
@@ -110,14 +111,18 @@ def pool_of(
         records, right: of every tier, smallest first, in the order of the questions.
     """
     return Pool(
-        tiers=tuple(_answers(own, labels) for own, labels in zip(records, right, strict=True)),
+        tiers=tuple(
+            _answers(own, labels, records[-1]) for own, labels in zip(records, right, strict=True)
+        ),
         ids=tuple(question.id for question in questions),
         groups=tuple(question.group for question in questions),
         constrained_N=np.array([question.constraint is not None for question in questions]),
     )
 
 
-def _answers(records: Sequence[Record], right: Sequence[bool]) -> TierAnswers:
+def _answers(
+    records: Sequence[Record], right: Sequence[bool], last: Sequence[Record]
+) -> TierAnswers:
     features_NF = np.array([record.features[-1] for record in records], dtype=np.float64)
     prefix_NF: dict[int, FloatArray] = {}
     for row, record in enumerate(records):
@@ -129,4 +134,5 @@ def _answers(records: Sequence[Record], right: Sequence[bool]) -> TierAnswers:
         features_NF=features_NF,
         prefix_NF=dict(sorted(prefix_NF.items())),
         right_N=np.array(right, dtype=bool),
+        same_N=np.array([same_answer(a.text, b.text) for a, b in zip(records, last, strict=True)]),
     )

@@ -72,6 +72,8 @@ class TierReplay:
     def __init__(
         self, calibration: Calibration, answers: TierAnswers, early_abort: float | None
     ) -> None:
+        if calibration.probe is not None:
+            raise ValueError("a probe's score cannot be replayed: answers keep no hidden states")
         scale_G = np.array(calibration.scale)
         mean_G = np.array(calibration.mean)
 

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from cascadia_sglang.calibration.calibrate import CalibratedCascade
-from cascadia_sglang.calibration.pool import Pool
+from cascadia_sglang.calibration.pool import BoolArray, Pool, TierAnswers
 from cascadia_sglang.calibration.quality import (
     GroupQuality,
     TierQuality,
@@ -25,6 +25,7 @@ from cascadia_sglang.calibration.quality import (
 from cascadia_sglang.calibration.sensitivity import WeakerJudge, weaker_judges
 from cascadia_sglang.calibration.split import PARTS, Parts
 from cascadia_sglang.calibration.thresholds import Outcome, Target, outcome_of
+from cascadia_sglang.judge.agreement import Agreement
 from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
 from cascadia_sglang.judge.state import FloatArray
 
@@ -111,8 +112,18 @@ def reported_calibrations(report: Report, parts: Parts) -> dict[str, Calibration
             calibration,
             score_quantiles=score_quantiles(score_N[finished_N]),
             report=_numbers(report, index),
+            quantile_samples=int(finished_N.sum()),
+            agreement=_agreement(unfitted.tiers[index], served.answered_by_N == index),
         )
     return found
+
+
+def _agreement(answers: TierAnswers, accepted_N: BoolArray) -> Agreement | None:
+    """Of accepted answers with the last tier's."""
+    if answers.same_N is None:
+        return None
+    same_N = answers.same_N[accepted_N]
+    return Agreement(agreed=int(same_N.sum()), answers=len(same_N))
 
 
 def score_quantiles(score_N: FloatArray) -> list[float]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
+from cascadia_sglang.judge.agreement import AgreementWatch
 from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.workers.pool import WorkerPool
@@ -26,6 +27,7 @@ def status(
                 "escalated": router.escalated[index],
                 "judge_errors": router.judge_errors[index],
                 "drift": _drift(router.watches.get(index)),
+                "shadow": _shadow(router.shadow.watches.get(index)),
             }
             for index, tier in enumerate(config.tiers)
         ],
@@ -64,6 +66,21 @@ def _drift(watch: ScoreWatch | None) -> dict[str, Any] | None:
         "distance": round(drift.distance, 4),
         "limit": round(drift.limit, 4),
         "alarm": drift.is_alarm,
+    }
+
+
+def _shadow(watch: AgreementWatch | None) -> dict[str, Any] | None:
+    """How often a tier's accepted answers equal the last tier's; None before the first is known."""
+    state = None if watch is None else watch.state()
+    if state is None or not state.now.answers:
+        return None
+    expected = state.expected
+    return {
+        "answers": state.now.answers,
+        "agreed": state.now.agreed,
+        "expected": None if expected is None else [expected.agreed, expected.answers],
+        "p_value": state.p_value,
+        "alarm": state.is_alarm,
     }
 
 

@@ -10,7 +10,9 @@ import msgspec
 import numpy as np
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.judge.agreement import Agreement
 from cascadia_sglang.judge.features import FEATURES, earlier_features, earlier_names, logit
+from cascadia_sglang.judge.probe import Probe
 from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.struct_file import load_struct
 
@@ -32,7 +34,8 @@ class PrefixModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A logistic model on standardised features: score = sigmoid(w · (x - mean) / scale + bias).
 
-    The score is the probability that the answer is acceptable, in [0, 1].
+    The score is the probability that the answer is acceptable, in [0, 1]. A file of version 2 loads
+    too; it has no `quantile_samples`, so no drift can be told, and no probe.
 
     Attributes:
         features: names of the columns: the base features of this tier's answer, then the log-odds
@@ -43,6 +46,9 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         score_quantiles: of finished answers that reach this tier, ascending, at evenly
             spaced probabilities from 0 to 1, rounded to `SCORE_DIGITS`.
         report: how good the score was on answers that did not fit it.
+        quantile_samples: answers that these quantiles are of: those that reached the tier.
+        probe: of the hidden state, where the score counts one.
+        agreement: with the last tier, of the answers that this one accepts; None where not known.
     """
 
     version: int
@@ -56,10 +62,18 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     constrained_samples: int
     score_quantiles: list[float]
     report: dict[str, float]
+    quantile_samples: int | None = None
+    probe: Probe | None = None
+    agreement: Agreement | None = None
 
     def __post_init__(self) -> None:
-        if self.version != 2:
-            raise ValueError(f"version is {self.version}, allowed: 2; fit the calibration again")
+        if self.version not in (2, 3):
+            raise ValueError(f"version is {self.version}, allowed: 2, 3; fit the calibration again")
+        added = (self.quantile_samples, self.probe, self.agreement)
+        if self.version == 2 and added != (None, None, None):
+            raise ValueError("quantile_samples, probe and agreement need version 3")
+        if self.version == 3 and (self.quantile_samples is None or self.quantile_samples < 0):
+            raise ValueError("quantile_samples must be 0 or more in version 3")
         if self.features != [*FEATURES, *earlier_names(self.earlier_tiers)]:
             raise ValueError("features differ from this release's; fit the calibration again")
         lengths = {len(self.mean), len(self.scale), len(self.weights)}
@@ -120,6 +134,7 @@ class ScoreModel:
 
     def __init__(self, calibration: Calibration) -> None:
         self.judges_constrained = calibration.judges_constrained
+        self.probe = calibration.probe
         mean, scale = np.array(calibration.mean), np.array(calibration.scale)
 
         def of_raw_features(weights: list[float], bias: float) -> _Linear:
@@ -133,15 +148,23 @@ class ScoreModel:
             for model in calibration.prefix
         }
 
-    def score(self, features_F: FloatArray, earlier_scores: Sequence[float | None] = ()) -> float:
+    def score(
+        self,
+        features_F: FloatArray,
+        earlier_scores: Sequence[float | None] = (),
+        probe_log_odds: float = math.nan,
+    ) -> float:
         """Probability that the finished answer is acceptable; NaN where a feature is not finite.
 
         Args:
             features_F: base features of the answer.
             earlier_scores: final scores of the tiers before, None where unknown, as many as the
                 calibration has.
+            probe_log_odds: of the probe on the answer's last hidden state, where there is a probe.
         """
         log_odds = self._final.log_odds(features_F, earlier_scores)
+        if self.probe is not None:
+            log_odds += self.probe.weight * probe_log_odds
         if not math.isfinite(log_odds):
             return math.nan
         return 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, log_odds))))

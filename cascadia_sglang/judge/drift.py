@@ -51,7 +51,7 @@ class ScoreWatch:
 
     def __init__(self, calibration: Calibration) -> None:
         self._quantiles_K = np.array(calibration.score_quantiles)
-        self._samples = calibration.samples
+        self._samples = calibration.quantile_samples or 0
         self._window: deque[float] = deque(maxlen=WINDOW)
 
     def add(self, score: float) -> None:
@@ -59,9 +59,10 @@ class ScoreWatch:
         self._window.append(score)
 
     def drift(self) -> Drift | None:
-        """How far off the window is; None while it holds too few scores to say."""
+        """How far off the window is; None while it holds too few scores to say, and where the
+        calibration does not tell how many its quantiles are of."""
         count = len(self._window)
-        if count < LEAST_SCORES:
+        if count < LEAST_SCORES or not self._samples:
             return None
         # Smirnov's limit for two samples; between two quantiles nothing is known of the function.
         spread = math.sqrt((count + self._samples) / (count * self._samples))

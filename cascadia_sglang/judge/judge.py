@@ -17,6 +17,7 @@ from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH
 
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
 from cascadia_sglang.judge.features import FEATURES, features
+from cascadia_sglang.judge.probe import Probe
 from cascadia_sglang.judge.state import FloatArray, StateRow, StateTable
 from cascadia_sglang.messages import (
     ATTEMPT_KEY,
@@ -61,6 +62,19 @@ class Step(Protocol):
         """Fold rows of the batch, and the tokens sampled there, into some states."""
         ...
 
+    def probe_log_odds(self, row: int, tier_index: int) -> float:
+        """What the tier's probe says of the hidden state at a row; NaN where there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A request to be rated after a step, and its row in it."""
+
+    request: "Req"
+    attempt: JudgedAttempt
+    row: int
+
 
 class Judge:
     """Scores of one worker: the models of its tiers and the states of its requests."""
@@ -87,6 +101,11 @@ class Judge:
             spec.counts_reasoning,
         )
 
+    def probes(self) -> dict[int, Probe]:
+        """The probe of each tier index whose score counts one."""
+        probes = {tier: model.probe for tier, model in self._models.items()}
+        return {tier: probe for tier, probe in probes.items() if probe is not None}
+
     def report_failure(self, error: Exception) -> None:
         """Log the first failure with its trace; answers go without a score."""
         if not self._failed:
@@ -106,7 +125,7 @@ class Judge:
         rows: list[int] = []
         token_ids: list[int] = []
         attempts: list[JudgedAttempt] = []
-        due: list[tuple[Req, JudgedAttempt]] = []
+        due: list[_Due] = []
         for index, (request, commit) in enumerate(zip(requests, commits, strict=True)):
             if commit is None:
                 continue
@@ -121,11 +140,11 @@ class Judge:
                 attempts.append(attempt)
                 attempt.tokens += 1
             if request.finished() or (is_counted and self._is_checkpoint(attempt)):
-                due.append((request, attempt))
+                due.append(_Due(request, attempt, index))
         if rows:
             step.fold(self._table, [attempt.row for attempt in attempts], rows, token_ids)
         if due:
-            self._rate(due)
+            self._rate(due, step)
 
     def reports(self, requests: Sequence["Req"]) -> list[list[dict[str, Any]]]:
         """One list a request: its report where it has ended, the commitment to it before.
@@ -177,13 +196,14 @@ class Judge:
         is_asked = order.early_abort is not None or order.commit_tokens is not None
         return is_asked and attempt.commitment is None
 
-    def _rate(self, due: list[tuple["Req", JudgedAttempt]]) -> None:
+    def _rate(self, due: list[_Due], step: Step) -> None:
         rows_F = features(
-            self._table.states(attempt.row for _, attempt in due),
-            np.array([float(len(request.origin_input_ids)) for request, _ in due]),
-            np.array([float(_is_truncated(request)) for request, _ in due]),
+            self._table.states(one.attempt.row for one in due),
+            np.array([float(len(one.request.origin_input_ids)) for one in due]),
+            np.array([float(_is_truncated(one.request)) for one in due]),
         )
-        for (request, attempt), features_F in zip(due, rows_F, strict=True):
+        for one, features_F in zip(due, rows_F, strict=True):
+            request, attempt = one.request, one.attempt
             if attempt.record is not None:
                 attempt.record["tokens"].append(attempt.tokens)
                 # As JSON says it: where every step was forced, there is no number.
@@ -191,7 +211,11 @@ class Judge:
                     [x if math.isfinite(x) else None for x in features_F.tolist()]
                 )
             if request.finished():
-                attempt.report = _final_report(attempt, features_F, _is_truncated(request))
+                probed = math.nan
+                if attempt.model is not None and attempt.model.probe is not None:
+                    probed = step.probe_log_odds(one.row, attempt.order.tier_index)
+                truncated = _is_truncated(request)
+                attempt.report = _final_report(attempt, features_F, truncated, probed)
             elif attempt.model is not None:
                 self._commit_or_end(request, attempt, attempt.model, features_F)
 
@@ -213,22 +237,24 @@ class Judge:
             request.to_finish = FINISH_ABORT("ended by the judge: unlikely to be accepted")
 
 
-def _final_report(attempt: JudgedAttempt, features_F: FloatArray, truncated: bool) -> JudgeReport:
+def _final_report(
+    attempt: JudgedAttempt, features_F: FloatArray, truncated: bool, probed: float
+) -> JudgeReport:
     uncut_F = features_F.copy()
     uncut_F[_TRUNCATED] = 0.0
     return JudgeReport(
-        score=_score(attempt, features_F),
+        score=_score(attempt, features_F, probed),
         early_abort=False,
-        uncut_score=_score(attempt, uncut_F) if truncated else None,
+        uncut_score=_score(attempt, uncut_F, probed) if truncated else None,
         record=attempt.record,
         committed=attempt.commitment is not None,
     )
 
 
-def _score(attempt: JudgedAttempt, features_F: FloatArray) -> float | None:
+def _score(attempt: JudgedAttempt, features_F: FloatArray, probed: float) -> float | None:
     if attempt.model is None:
         return None
-    score = attempt.model.score(features_F, attempt.order.earlier_scores)
+    score = attempt.model.score(features_F, attempt.order.earlier_scores, probed)
     return score if math.isfinite(score) else None
 
 

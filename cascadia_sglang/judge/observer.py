@@ -4,6 +4,7 @@ SGLang calls the observer around the sampler, and `consume` of what it returns i
 once the step's tokens are committed.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ import numpy.typing as npt
 import torch
 
 from cascadia_kernels import RowStatistics, fold_sampled, row_statistics, row_summary, warm_up
+from cascadia_sglang.judge.changed_rows import changed_rows, changes_logits, forced_rows
+from cascadia_sglang.judge.hidden import DeviceProbed, HiddenStates, HostProbed
 from cascadia_sglang.judge.host_step import fold_host_step, host_statistics
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.state import StateRow, StateTable
@@ -38,7 +41,7 @@ def build_observer(
             warm_up(device, columns)
         except Exception as error:  # noqa: BLE001  answers without a score beat no worker
             judge.report_failure(error)
-    return DeviceObserver(judge)
+    return DeviceObserver(judge, device)
 
 
 class HostObserver:
@@ -46,6 +49,7 @@ class HostObserver:
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
+        self.hidden = HiddenStates(judge.probes(), "cpu")
 
     def is_active(self, sampling_info: "SamplingBatchInfo") -> bool:
         del sampling_info
@@ -55,13 +59,14 @@ class HostObserver:
         self, logits: torch.Tensor, sampling_info: "SamplingBatchInfo"
     ) -> "HostStep | None":
         try:
-            is_left_alone = sampling_info.is_all_greedy and not _changes_logits(sampling_info)
+            is_left_alone = sampling_info.is_all_greedy and not changes_logits(sampling_info)
             logits_BV = (logits if is_left_alone else logits.clone()).float().numpy()
             forced_B = np.zeros(len(logits_BV), dtype=np.bool_)
             if sampling_info.grammar_mask is not None:
                 mask_BW = sampling_info.grammar_mask.vocab_mask
                 forced_B = forced_rows(mask_BW, logits.argmax(dim=-1)).numpy()
-            return HostStep(logits_BV, host_statistics(logits_BV), forced_B, self._judge)
+            probed = self.hidden.probed_on_host(len(logits_BV))
+            return HostStep(logits_BV, host_statistics(logits_BV), forced_B, self._judge, probed)
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
             self._judge.report_failure(error)
             return None
@@ -77,6 +82,7 @@ class HostObserver:
             tensors["statistics"].numpy(),
             tensors["forced"].numpy().view(np.bool_),
             self._judge,
+            self.hidden.host_from_pp_tensors(tensors),
         )
 
 
@@ -88,6 +94,7 @@ class HostStep:
     statistics_B4: npt.NDArray[np.float64]
     forced_B: npt.NDArray[np.bool_]
     judge: Judge
+    probed: HostProbed | None = None
 
     def to_pp_tensors(self) -> dict[str, torch.Tensor]:
         """What the first pipeline stage, whose scheduler commits the tokens, needs of the last."""
@@ -96,6 +103,7 @@ class HostStep:
             "statistics": torch.from_numpy(self.statistics_B4),
             # Not every transport takes bools.
             "forced": torch.from_numpy(self.forced_B.view(np.uint8)),
+            **({} if self.probed is None else self.probed.to_pp_tensors()),
         }
 
     def copy_to_host(self, copy_tensor: Callable[[torch.Tensor], torch.Tensor]) -> "HostStep":
@@ -121,6 +129,9 @@ class HostStep:
             self.forced_B,
         )
 
+    def probe_log_odds(self, row: int, tier_index: int) -> float:
+        return math.nan if self.probed is None else self.probed.log_odds(row, tier_index)
+
 
 @dataclass(slots=True)
 class _Observed:
@@ -131,13 +142,15 @@ class _Observed:
     temperature_B: torch.Tensor | None
     changed_B: torch.Tensor | None  # rows whose probabilities are not of these logits
     forced_B: torch.Tensor | None  # rows whose likeliest token a grammar does not allow
+    probed: DeviceProbed | None
 
 
 class DeviceObserver:
     """On an accelerator: step values of every row, without a copy of the logits."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Judge, device: str = "cpu") -> None:
         self._judge = judge
+        self.hidden = HiddenStates(judge.probes(), device)
 
     def is_active(self, sampling_info: "SamplingBatchInfo") -> bool:
         del sampling_info
@@ -160,8 +173,9 @@ class DeviceObserver:
                 statistics=statistics,
                 logits_BV=logits,
                 temperature_B=temperature_B,
-                changed_B=_changed_rows(sampling_info, logits),
+                changed_B=changed_rows(sampling_info, logits),
                 forced_B=forced_B,
+                probed=self.hidden.probed_on_device(len(logits)),
             )
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
             self._judge.report_failure(error)
@@ -174,7 +188,7 @@ class DeviceObserver:
             values = fold_sampled(
                 state.statistics, token_ids, probability_BV, state.temperature_B, state.changed_B
             )
-            return DeviceStep(values, state.forced_B, self._judge)
+            return DeviceStep(values, state.forced_B, self._judge, state.probed)
         except Exception as error:  # noqa: BLE001
             self._judge.report_failure(error)
             return None
@@ -183,7 +197,8 @@ class DeviceObserver:
         """The step of another pipeline stage."""
         forced_B = tensors.get("forced")
         forced_B = None if forced_B is None else forced_B.to(torch.bool)
-        return DeviceStep(tensors["values"], forced_B, self._judge)
+        probed = self.hidden.device_from_pp_tensors(tensors)
+        return DeviceStep(tensors["values"], forced_B, self._judge, probed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +208,19 @@ class DeviceStep:
     values_B5: torch.Tensor
     forced_B: torch.Tensor | None
     judge: Judge
+    probed: DeviceProbed | None = None
 
     def to_pp_tensors(self) -> dict[str, torch.Tensor]:
         """What the first pipeline stage, whose scheduler commits the tokens, needs of the last."""
-        if self.forced_B is None:
-            return {"values": self.values_B5}
-        return {"values": self.values_B5, "forced": self.forced_B.to(torch.uint8)}
+        tensors = {} if self.probed is None else self.probed.to_pp_tensors()
+        if self.forced_B is not None:
+            tensors["forced"] = self.forced_B.to(torch.uint8)
+        return {**tensors, "values": self.values_B5}
 
     def copy_to_host(self, copy_tensor: Callable[[torch.Tensor], torch.Tensor]) -> "CopiedStep":
         forced_B = None if self.forced_B is None else copy_tensor(self.forced_B)
-        return CopiedStep(copy_tensor(self.values_B5), forced_B, self.judge)
+        probed = None if self.probed is None else self.probed.copy_to_host(copy_tensor)
+        return CopiedStep(copy_tensor(self.values_B5), forced_B, self.judge, probed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +230,7 @@ class CopiedStep:
     values_B5: torch.Tensor
     forced_B: torch.Tensor | None
     judge: Judge
+    probed: DeviceProbed | None = None
 
     def consume(self, batch: "ScheduleBatch", commits: Sequence["CommittedTokens | None"]) -> None:
         try:
@@ -234,52 +253,5 @@ class CopiedStep:
         )
         table.count_forced(s for s, is_forced in zip(states, forced, strict=True) if is_forced)
 
-
-def forced_rows(mask_BW: torch.Tensor, top1_ids_B: torch.Tensor) -> torch.Tensor:
-    """Rows whose likeliest token a grammar does not allow, [B] bool.
-
-    Args:
-        mask_BW: as SGLang's grammar backends fill it: int32 words with a bit a token, set where it
-            is allowed (xgrammar, llguidance), or one bool a token, true where it is not (outlines).
-            Rows without a grammar allow everything.
-        top1_ids_B: int64.
-    """
-    ids_B1 = top1_ids_B.unsqueeze(-1)
-    if mask_BW.dtype == torch.bool:
-        return mask_BW.gather(1, ids_B1).squeeze(-1)
-    # A column beyond the mask's vocabulary has no bit, and the mask leaves it as it is.
-    last_word = mask_BW.shape[1] - 1
-    words_B1 = mask_BW.gather(1, (ids_B1 // 32).clamp(max=last_word))
-    is_masked_B1 = ((words_B1 >> (ids_B1 % 32)) & 1 == 0) & (ids_B1 // 32 <= last_word)
-    return is_masked_B1.squeeze(-1)
-
-
-def _changes_logits(sampling_info: "SamplingBatchInfo") -> bool:
-    """Whether a request of the batch has its logits changed before the sampler."""
-    return (
-        sampling_info.grammar_mask is not None
-        or sampling_info.logit_bias is not None
-        or sampling_info.has_custom_logit_processor
-    )
-
-
-def _changed_rows(
-    sampling_info: "SamplingBatchInfo", logits_BV: torch.Tensor
-) -> torch.Tensor | None:
-    """Rows that a grammar, bias or processor of their own changes before the sampler, [B] bool.
-
-    Row by row, so that what a request asks for does not change its neighbours' step values. None
-    where no request of the batch asks for any.
-    """
-    if not _changes_logits(sampling_info):
-        return None
-    changed_B = torch.zeros(len(logits_BV), dtype=torch.bool, device=logits_BV.device)
-    if sampling_info.grammar_mask is not None:
-        rows = [row for row, grammar in enumerate(sampling_info.grammars) if grammar]
-        changed_B[rows] = True
-    if sampling_info.logit_bias is not None:
-        changed_B |= (sampling_info.logit_bias != 0).any(dim=-1)
-    if sampling_info.has_custom_logit_processor:
-        for entry in sampling_info.custom_logit_processor.values():
-            changed_B[entry.indices] = True
-    return changed_B
+    def probe_log_odds(self, row: int, tier_index: int) -> float:
+        return math.nan if self.probed is None else self.probed.log_odds(row, tier_index)

@@ -40,8 +40,8 @@ class Engine(Protocol):
         ...
 
     def is_judgeable(self, sample: Any, tier_index: int) -> bool:
-        """Whether the tier's judge can rate this sample: no beams, and a grammar only where its
-        calibration knows enough of them."""
+        """Whether the tier's judge can rate this sample: it is not off for speculative decoding, no
+        beams, and a grammar only where its calibration knows enough of them."""
         ...
 
     def limits(self, tier_index: int) -> WorkerLimits | None:

@@ -19,6 +19,7 @@ from cascadia_sglang.router.attempt import Attempt, Engine, Output, entry_tier
 from cascadia_sglang.router.climb import Climb, stream_mode
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.gather import as_accepted
+from cascadia_sglang.router.shadow import Shadow
 from cascadia_sglang.router.stream import Sink, streamed
 
 DISCONNECT_POLL_S = 0.4
@@ -44,6 +45,7 @@ class CascadeRouter:
         self.escalated = [0] * len(config.tiers)
         self.judge_errors = [0] * len(config.tiers)
         self.watches = watches
+        self.shadow = Shadow(engine, len(config.tiers) - 1, config.planner.shadow_rate)
 
     @property
     def active_count(self) -> int:
@@ -113,6 +115,7 @@ class CascadeRouter:
 
     def end_all(self) -> None:
         """Give up every request that is still on its way; each fails with a clear error."""
+        self.shadow.stop()
         for active in set(self._active.values()):
             active.give_up(RequestError(503, "the server is shutting down"))
 
@@ -189,6 +192,7 @@ class CascadeRouter:
             seen = None if sink is None else sink.first_s
             ttft_s = seconds if seen is None else seen - started
             self.metrics.answered(climb.attempts, chosen, seconds, ttft_s)
+        self.shadow.consider(samples, chosen, active.controls)
         return self._deliver(samples, climb.attempts, chosen, active)
 
     def _watch_score(self, attempt: Attempt, controls: Controls) -> None:

@@ -44,7 +44,8 @@ async def find_route(
     judged = frozenset(t for t in range(top + 1) if engine.is_judgeable(samples[0], t))
     wanted = list(range(top + 1))
     if config.judge.on_constrained == "escalate":
-        wanted = [t for t in wanted if t in judged or t == top]
+        # A tier without a judge is there only where its answers are accepted as they are.
+        wanted = [t for t in wanted if t in judged or t == top or config.tiers[t].is_speculative]
     skipped: list[Attempt] = []
     if prompt_tokens is not None:
         fitting = [t for t in wanted if _fits(t, prompt_tokens, samples[0], engine)]

@@ -18,7 +18,7 @@ from cascadia_sglang.planner.setup import Setup
 
 # A file, its struct, and the version of what it may hold.
 _STRUCTS: dict[str, tuple[type[msgspec.Struct], int]] = {
-    "calibration": (Calibration, 2),
+    "calibration": (Calibration, 3),
     "cascade": (CascadeConfig, 1),
     "no-plan": (NoPlan, 1),
     "plan": (Plan, 1),

@@ -5,7 +5,7 @@ import copy
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +57,14 @@ class TierArguments:
     """Builds fresh, unresolved `ServerArgs`: one for the server, one for each worker started."""
 
     def __init__(
-        self, namespace: argparse.Namespace, config: CascadeConfig, construct: Construct
+        self,
+        namespace: argparse.Namespace,
+        config: CascadeConfig,
+        construct: Construct,
+        probed: Set[int] = frozenset(),
     ) -> None:
+        """`probed` holds the tiers whose calibration has a probe of the hidden states."""
+        self._probed = probed
         self._namespace = namespace
         self._config = config
         self._construct = construct
@@ -92,6 +98,13 @@ class TierArguments:
             namespace.extra_metric_labels = {**(namespace.extra_metric_labels or {}), **labels}
         if namespace.mem_fraction_static is None:
             namespace.mem_fraction_static = memory_share
+        if self._probed & set(pool.tiers):
+            if namespace.enable_return_hidden_states or namespace.enable_return_aux_hidden_states:
+                raise ConfigError(
+                    f"tier {pool.name!r}: a calibration with a probe needs the last hidden states "
+                    "alone; no flag may ask for more"
+                )
+            namespace.return_hidden_states_mode = "last"
         return self._construct(namespace)
 
     def _with_pool(self, pool: PoolSpec) -> argparse.Namespace:
@@ -118,6 +131,7 @@ def check_arguments(namespace: argparse.Namespace, config: CascadeConfig) -> Non
         places += [
             (f"tiers[{index}].server_args.{refused.flag}", tier.server_args.get(refused.flag))
             for index, tier in enumerate(config.tiers)
+            if not refused.in_tiers
         ]
         for place, value in places:
             if value is not None and value != refused.allowed:

@@ -106,6 +106,8 @@ class TokenizerEngine:
 
     def is_judgeable(self, sample: GenerateReqInput, tier_index: int) -> bool:
         params = sample.sampling_params
+        if self._tiers[tier_index].is_speculative:
+            return False
         if tier_index not in self._judges_constrained and any(params.get(k) for k in CONSTRAINTS):
             return False
         return params.get("max_new_tokens") != 0 and (params.get("beam_width") or 1) == 1

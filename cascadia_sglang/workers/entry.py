@@ -14,6 +14,7 @@ from sglang.srt.server_args import ServerArgs
 from cascadia_patches.registry import (
     JUDGE_PATCHES,
     PACE_PATCHES,
+    PROBE_PATCHES,
     STEP_LOG_PATCHES,
     WORKER_PATCHES,
     apply_patches,
@@ -39,7 +40,10 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
     torch.set_num_threads(spec.threads)
     apply_patches(WORKER_PATCHES)
     if spec.judge.calibrations or spec.judge.record:
-        apply_patches(JUDGE_PATCHES, Judge.from_spec(spec.judge))
+        judge = Judge.from_spec(spec.judge)
+        apply_patches(JUDGE_PATCHES, judge)
+        if judge.probes():
+            apply_patches(PROBE_PATCHES, judge)
     if spec.pace is not None:
         apply_patches(PACE_PATCHES, Pace.from_spec(spec.pace))
     if spec.environment.get(STEP_LOG_FOLDER):

@@ -10,6 +10,7 @@ from cascadia_patches.registry import (
     ARGUMENT_PATCHES,
     JUDGE_PATCHES,
     PACE_PATCHES,
+    PROBE_PATCHES,
     SERVER_PATCHES,
     STEP_LOG_PATCHES,
     WORKER_PATCHES,
@@ -24,6 +25,7 @@ _WHERE = (
     ("the main process of a cascade", SERVER_PATCHES),
     ("every engine worker", WORKER_PATCHES),
     ("an engine worker that judges", JUDGE_PATCHES),
+    ("an engine worker whose calibration has a probe", PROBE_PATCHES),
     ("an engine worker on an emulated device", PACE_PATCHES),
     ("an engine worker that `cascadia profile` measures", STEP_LOG_PATCHES),
 )

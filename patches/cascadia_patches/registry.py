@@ -77,6 +77,9 @@ WORKER_PATCHES = ("watchdog_once", "free_cpu_memory")
 # Of an engine worker that judges.
 JUDGE_PATCHES = ("model_runner_init", "output_streamer_class")
 
+# Of an engine worker that judges by a calibration with a probe.
+PROBE_PATCHES = ("sample",)
+
 # Of an engine worker on an emulated device.
 PACE_PATCHES = ("forward_batch_generation",)
 
@@ -88,6 +91,7 @@ ALL_PATCHES = (
     *SERVER_PATCHES,
     *WORKER_PATCHES,
     *JUDGE_PATCHES,
+    *PROBE_PATCHES,
     *PACE_PATCHES,
     *STEP_LOG_PATCHES,
 )

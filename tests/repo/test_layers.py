@@ -48,6 +48,7 @@ LIBRARIES = {
         "cascadia_sglang.platform",
         "cascadia_sglang.server",
         "cascadia_sglang.workers",
+        "cascadia_sglang.judge.changed_rows",
         "cascadia_sglang.judge.judge",
         "cascadia_sglang.judge.observer",
         "cascadia_sglang.http",
@@ -56,6 +57,9 @@ LIBRARIES = {
     ),
     "torch": (
         "cascadia_kernels",
+        "cascadia_sglang.calibration.probe",
+        "cascadia_sglang.judge.changed_rows",
+        "cascadia_sglang.judge.hidden",
         "cascadia_sglang.judge.judge",
         "cascadia_sglang.judge.observer",
         "cascadia_sglang.platform",

@@ -1,15 +1,29 @@
 """What the judge sees of an answer does not depend on how the engine computes it.
 
-One server with the small model three times: as it is, with prompts in chunks, over two ranks.
+One server with the small model three times: as it is, with prompts in chunks, over two ranks. The
+first has a calibration that counts a probe of the hidden state alone, and knows as many answers
+under a grammar as it takes; that of the second knows one too few.
 """
 
 import concurrent.futures
 import json
 import math
 
+import msgspec
+import numpy as np
 import pytest
 
-from cascadia_sglang.judge.features import FEATURES
+from bench.calibration.hidden import read_hidden
+from bench.ladder.export import LADDER
+from bench.ladder.families import Row
+from bench.ladder.tokenizer import EOS_ID
+from cascadia_sglang.judge.calibration import (
+    MIN_CONSTRAINED_SAMPLES,
+    Calibration,
+    save_calibration,
+)
+from cascadia_sglang.judge.features import FEATURES, earlier_names
+from cascadia_sglang.judge.probe import ProbeParameters, packed, probe_log_odds
 from tests.system.serving import start
 
 pytestmark = pytest.mark.sglang
@@ -36,6 +50,48 @@ PROMPTS = (
 
 REGEXES = {"as it is": "[a-j]{7}", "digits": "[0-9]{7}"}  # of "rev hgfabcd"
 
+HIDDEN, UNITS = 128, 8
+RNG = np.random.default_rng(0)
+PROBE = packed(
+    ProbeParameters(
+        norm_weight_H=np.ones(HIDDEN),
+        norm_bias_H=np.zeros(HIDDEN),
+        first_HU=RNG.normal(size=(HIDDEN, UNITS)) / 8,
+        first_bias_U=RNG.normal(size=UNITS),
+        second_U=RNG.normal(size=UNITS),
+        second_bias_1=np.zeros(1),
+    ),
+    weight=1.0,
+)
+CALIBRATION = Calibration(
+    version=3,
+    features=list(FEATURES),
+    mean=[0.0] * len(FEATURES),
+    scale=[1.0] * len(FEATURES),
+    weights=[0.0] * len(FEATURES),
+    bias=0.0,
+    prefix=[],
+    samples=MIN_CONSTRAINED_SAMPLES,
+    constrained_samples=MIN_CONSTRAINED_SAMPLES,
+    score_quantiles=[0.0, 1.0],
+    report={},
+    quantile_samples=0,
+    probe=PROBE,
+)
+
+# Of the second tier: every answer has the score 0.5.
+NAMES = [*FEATURES, *earlier_names(1)]
+FEW_CONSTRAINED = msgspec.structs.replace(
+    CALIBRATION,
+    features=NAMES,
+    mean=[0.0] * len(NAMES),
+    scale=[1.0] * len(NAMES),
+    weights=[0.0] * len(NAMES),
+    constrained_samples=MIN_CONSTRAINED_SAMPLES - 1,
+    probe=None,
+)
+GRAMMARS = {"regex": "[0-9]{1,4}", "json_schema": '{"type": "integer"}'}
+
 Recorded = dict[str, list[tuple[list[int], dict]]]
 
 
@@ -57,6 +113,10 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         "routing": {"thresholds": [0.5, 0.5]},
         "judge": {"record": True},
     }
+    for tier, calibration in zip(tiers, (CALIBRATION, FEW_CONSTRAINED), strict=False):
+        path = folder / f"{tier['name']}.json"
+        save_calibration(calibration, path)
+        tier["calibration"] = str(path)
     (folder / "cascade.json").write_text(json.dumps(config))
     server = start(
         folder,
@@ -70,7 +130,15 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         with server.client() as client:
             reply = client.post("/generate", json=body, headers={"x-cascadia-tier": tier}).json()
         (attempt,) = reply["meta_info"]["cascadia"]["attempts"]
-        return reply["output_ids"], attempt["record"]
+        return reply["output_ids"], {**attempt["record"], "score": attempt["score"]}
+
+    def climb(prompt: str, **sampling: str) -> list[dict]:
+        """The attempts of a request that no tier but the last is good enough for."""
+        params = {"temperature": 0, "max_new_tokens": 24, **sampling}
+        with server.client() as client:
+            body = {"text": prompt, "sampling_params": params}
+            reply = client.post("/generate", json=body, headers={"x-cascadia-threshold": "1"})
+        return reply.json()["meta_info"]["cascadia"]["attempts"]
 
     try:
         server.wait_until_ready()
@@ -81,6 +149,8 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
             }
             for name, regex in REGEXES.items():
                 found[name] = [ask("plain", "rev hgfabcd", regex=regex)]
+            for name, grammar in {"none": {}, **{k: {k: v} for k, v in GRAMMARS.items()}}.items():
+                found[f"climb, {name}"] = climb("add 12 34", **grammar)
     finally:
         server.stop()
     return found
@@ -95,6 +165,37 @@ def test_features_do_not_depend_on_how_the_answer_was_computed(records, tier):
         assert other["tokens"] == plain["tokens"]
         assert plain["tokens"][-1] == len(ids)
         assert_same(other, plain)
+
+
+def test_the_probe_sees_the_hidden_state_of_the_last_token(records):
+    """As plain torch computes it, of the answers that the length limit does not cut off."""
+    ended = [n for n, (ids, _) in enumerate(records["plain"]) if ids[-1] == EOS_ID]
+    assert len(ended) == len(PROMPTS) - 1
+    rows = [Row(family="any", size=0, prompt=PROMPTS[n], answer="") for n in ended]
+    log_odds_N = probe_log_odds(read_hidden(LADDER / "small", rows).last_NH, PROBE.unpacked())
+    expected = 1 / (1 + np.exp(-log_odds_N))
+    found = [records["plain"][n][1]["score"] for n in ended]
+    assert found == pytest.approx(expected.tolist(), abs=TOLERANCE)
+    assert max(found) - min(found) > 0.05
+    # The last tier has no calibration.
+    assert [record["score"] for _, record in records["parallel"]] == [None] * len(PROMPTS)
+
+
+@pytest.mark.parametrize("grammar", GRAMMARS)
+def test_an_answer_under_a_grammar_is_judged_by_the_tier_that_knows_enough_of_them(
+    records, grammar
+):
+    """The other one is passed over, as `on_constrained: escalate` has it."""
+    attempts = records[f"climb, {grammar}"]
+    told = [(one["tier"], one["reason"]) for one in attempts]
+    assert told == [("plain", "below_threshold"), ("parallel", "last_tier")]
+    assert 0.0 < attempts[0]["score"] < 1.0
+
+
+def test_without_a_grammar_both_judge(records):
+    attempts = records["climb, none"]
+    assert [one["tier"] for one in attempts] == ["plain", "chunked", "parallel"]
+    assert attempts[1]["score"] == pytest.approx(0.5)
 
 
 def test_a_grammar_that_allows_what_the_model_wants_changes_nothing(records):

@@ -150,6 +150,8 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_place(
         ("routing.deadline_s", 0, "routing.deadline_s is 0.0, allowed: above 0 or null"),
         ("routing.deadline_s", float("nan"), "routing.deadline_s is nan"),
         ("routing.max_attempts", 0, "routing.max_attempts is 0, allowed: 1 or more"),
+        ("planner.shadow_rate", 1.5, "planner.shadow_rate is 1.5, allowed: 0 to 1"),
+        ("planner.shadow_rate", float("nan"), "planner.shadow_rate is nan, allowed: 0 to 1"),
     ],
 )
 def test_a_value_that_cannot_be_served_is_refused_with_what_is_allowed(
@@ -352,3 +354,45 @@ def test_malformed_flags_are_one_line_with_the_flag(
     assert said in str(raised.value)
     assert "--cascade-" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+# Speculative decoding
+
+
+def speculative(tier: int, accept: bool = False, calibrated: bool = False) -> Data:
+    """GOOD with a tier that decodes speculatively, and without its calibration."""
+    data = changed(f"tiers.{tier}.server_args", {"speculative_algorithm": "NGRAM"})
+    data["tiers"][tier]["calibration"] = "small/calibration.json" if calibrated else None
+    data["judge"] = {"on_error": "accept" if accept else "escalate"}
+    return data
+
+
+@pytest.mark.parametrize(("tier", "accept"), [(1, False), (1, True), (0, True)])
+def test_a_tier_without_a_judge_may_decode_speculatively(tier: int, accept: bool) -> None:
+    config = build_cascade(speculative(tier, accept), "here")
+    assert [one.is_speculative for one in config.tiers] == [tier == 0, tier == 1]
+
+
+@pytest.mark.parametrize("value", [None, {}, {"speculative_algorithm": None}])
+def test_without_an_algorithm_a_tier_is_not_speculative(value: Data | None) -> None:
+    config = build_cascade(changed("tiers.1.server_args", value or {}), "here")
+    assert not config.tiers[1].is_speculative
+
+
+PLACE = "tiers[{}].server_args.speculative_algorithm"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (speculative(0), PLACE.format(0) + " leaves its answers without a score; allowed: on the"),
+        (speculative(1, calibrated=True), PLACE.format(1) + " turns the tier's judge off, so it"),
+        (
+            {**speculative(1), "judge": {"record": True}},
+            PLACE.format(1) + " turns the tier's judge off, so judge.record cannot",
+        ),
+    ],
+    ids=["escalate", "calibration", "record"],
+)
+def test_speculative_decoding_beside_a_judge_is_refused(data: Data, said: str) -> None:
+    assert said in refusal(data)

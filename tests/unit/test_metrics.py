@@ -16,6 +16,7 @@ weak.reason = "below_threshold"
 good = Attempt(tier_index=1, tokens=5, seconds=0.2, reason="last_tier")
 metrics.answered([weak, good], good, 0.3, 0.25)
 metrics.failed([weak], 504)
+metrics.shadowed(0, "agreed")
 metrics.worker_started("small", 2.5)
 metrics.worker_started("small", None)
 metrics.show_workers({("small", "ready"): 2})
@@ -48,6 +49,7 @@ def test_requests_attempts_and_workers_are_counted(tmp_path: Path) -> None:
         'cascadia:requests_total{reason="last_tier",tier="large"} 1.0',
         'cascadia:requests_total{reason="error_504",tier="none"} 1.0',
         'cascadia:escalations_total{from_tier="small",reason="below_threshold"} 2.0',
+        'cascadia:shadow_total{outcome="agreed",tier="small"} 1.0',
         'cascadia:tokens_total{kind="answered",tier="large"} 5.0',
         'cascadia:tokens_total{kind="discarded",tier="small"} 14.0',
         'cascadia:score_bucket{le="0.35",tier="small"} 0.0',

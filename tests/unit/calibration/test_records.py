@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.records import Record, RecordFile, pool_of
 from cascadia_sglang.calibration.sample import Question
 from cascadia_sglang.errors import CalibrationError
@@ -74,3 +76,15 @@ def test_arrays_hold_the_end_and_what_still_ran_before() -> None:
     assert pool.groups == ("g", None, None)
     assert pool.constrained_N.tolist() == [False, True, False]
     assert pool.right()[:, 0].tolist() == [True, False, True]
+
+
+def test_answers_are_compared_with_the_last_tiers_word_by_word() -> None:
+    questions = [Question(id=name, prompt="x") for name in "abc"]
+    small, last = (
+        [msgspec.structs.replace(record("a", [2]), text=text) for text in texts]
+        for texts in (("4690", "a  b", "a b"), ("4690", "a b\n", "ab"))
+    )
+    pool = pool_of(questions, [small, last], [[True] * 3] * 2)
+    assert [tier.same_N.tolist() for tier in pool.tiers] == [[True, True, False], [True] * 3]
+    again = Pool.concatenated([pool.take(np.array([2])), pool.take(np.array([0]))])
+    assert again.tiers[0].same_N.tolist() == [False, True]

@@ -19,6 +19,7 @@ from cascadia_sglang.calibration.split import Parts, split_sample
 from cascadia_sglang.calibration.statistics import auroc
 from cascadia_sglang.calibration.thresholds import Target
 from cascadia_sglang.errors import CalibrationError
+from cascadia_sglang.judge.agreement import Agreement
 from cascadia_sglang.judge.calibration import load_calibrations
 from tests.unit.calibration.pools import make_pool
 
@@ -80,9 +81,28 @@ def test_quantiles_are_of_finished_answers_that_reach_the_tier(report, parts) ->
     unfitted = Pool.concatenated([parts.choose, parts.certify])
     served = report.cascade.replay(unfitted).serve(report.cascade.thresholds)
     rows_N = served.reached_NT[:, 1] & ~served.ended_NT[:, 1]
-    quantiles = reported_calibrations(report, parts)["middle"].score_quantiles
+    calibration = reported_calibrations(report, parts)["middle"]
+    assert calibration.quantile_samples == rows_N.sum()
+    quantiles = calibration.score_quantiles
     assert len(quantiles) == 101
     assert quantiles[50] == pytest.approx(np.median(served.score_NT[rows_N, 1]), abs=1e-6)
+
+
+def test_agreement_is_that_of_the_accepted_answers_with_the_last_tiers(report, parts) -> None:
+    def told(part: Pool) -> Pool:
+        """The answers to every third prompt differ."""
+        same_N = np.arange(len(part)) % 3 > 0
+        tiers = tuple(dataclasses.replace(tier, same_N=same_N) for tier in part.tiers)
+        return dataclasses.replace(part, tiers=tiers)
+
+    known = dataclasses.replace(parts, choose=told(parts.choose), certify=told(parts.certify))
+    unfitted = Pool.concatenated([known.choose, known.certify])
+    served = report.cascade.replay(unfitted).serve(report.cascade.thresholds)
+    same_N = unfitted.tiers[1].same_N[served.answered_by_N == 1]
+    found = reported_calibrations(report, known)["middle"].agreement
+    assert found == Agreement(agreed=same_N.sum(), answers=len(same_N))
+    assert 0 < found.agreed < found.answers
+    assert reported_calibrations(report, parts)["middle"].agreement is None
 
 
 def test_groups_are_measured_by_scores_that_never_saw_them(report: Report, parts: Parts) -> None:

@@ -26,7 +26,7 @@ def make_model(bias: float = 0.0, weight: float = 1.0) -> ScoreModel:
     weights = [weight if name == "mean_logprob" else 0.0 for name in FEATURES]
     return ScoreModel(
         Calibration(
-            version=2,
+            version=3,
             features=list(FEATURES),
             mean=[0.0] * F,
             scale=[1.0] * F,
@@ -37,6 +37,7 @@ def make_model(bias: float = 0.0, weight: float = 1.0) -> ScoreModel:
             constrained_samples=0,
             score_quantiles=[0.0, 1.0],
             report={},
+            quantile_samples=1,
         )
     )
 
@@ -108,7 +109,7 @@ def make_calibration(earlier_tiers: int, bias: float, **weights: float) -> Calib
     """A calibration with a few weights on raw columns, and no prefix model."""
     names = [*FEATURES, *earlier_names(earlier_tiers)]
     return Calibration(
-        version=2,
+        version=3,
         features=names,
         mean=[0.0] * len(names),
         scale=[1.0] * len(names),
@@ -119,4 +120,5 @@ def make_calibration(earlier_tiers: int, bias: float, **weights: float) -> Calib
         constrained_samples=0,
         score_quantiles=[0.0, 1.0],
         report={},
+        quantile_samples=1,
     )

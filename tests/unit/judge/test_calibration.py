@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,7 +29,7 @@ EARLIER = (0.3, None)
 RNG = np.random.default_rng(0)
 
 CALIBRATION = Calibration(
-    version=2,
+    version=3,
     features=NAMES,
     mean=RNG.normal(size=G).tolist(),
     scale=RNG.uniform(0.5, 2.0, size=G).tolist(),
@@ -42,6 +43,7 @@ CALIBRATION = Calibration(
     constrained_samples=10,
     score_quantiles=[0.1, 0.5, 0.5, 0.9],
     report={"auroc": 0.9},
+    quantile_samples=40,
 )
 MODEL = ScoreModel(CALIBRATION)
 
@@ -66,6 +68,11 @@ def test_a_saved_calibration_loads_as_it_was(tmp_path: Path) -> None:
     assert load_calibration(path) == CALIBRATION
 
 
+def test_a_file_of_version_2_loads(tmp_path: Path) -> None:
+    loaded = load_calibration(written(tmp_path, version=2, quantile_samples=None, probe=None))
+    assert loaded == msgspec.structs.replace(CALIBRATION, version=2, quantile_samples=None)
+
+
 def prefix(**changes: Any) -> list[dict[str, Any]]:
     return [{"tokens": 2, "weights": [0.0] * G, "bias": 0.0, "residual_sd": 1.0, **changes}]
 
@@ -73,7 +80,10 @@ def prefix(**changes: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"version": 1}, "version is 1, allowed: 2"),
+        ({"version": 1}, "version is 1, allowed: 2, 3"),
+        ({"version": 2}, "quantile_samples, probe and agreement need version 3"),
+        ({"quantile_samples": None}, "quantile_samples must be 0 or more"),
+        ({"quantile_samples": -1}, "quantile_samples must be 0 or more"),
         ({"version": "1"}, "$.version"),
         ({"weight": [1.0]}, "unknown field `weight`"),
         ({"bias": None}, "missing required field `bias`"),

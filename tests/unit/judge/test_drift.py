@@ -22,27 +22,29 @@ def quantiles_of(scores: FloatArray) -> list[float]:
     return np.quantile(scores, PROBABILITIES).round(SCORE_DIGITS).tolist()
 
 
-def make_watch(samples: int = 5000) -> ScoreWatch:
+def make_watch(reached: int | None = 5000) -> ScoreWatch:
+    """Of a tier that this many of 20,000 fitted answers reached."""
     zeros = [0.0] * len(FEATURES)
     return ScoreWatch(
         Calibration(
-            version=2,
+            version=2 if reached is None else 3,
             features=list(FEATURES),
             mean=zeros,
             scale=[1.0] * len(FEATURES),
             weights=zeros,
             bias=0.0,
             prefix=[],
-            samples=samples,
+            samples=20_000,
             constrained_samples=0,
-            score_quantiles=quantiles_of(draw(samples, seed=99)),
+            score_quantiles=quantiles_of(draw(reached or 5000, seed=99)),
             report={},
+            quantile_samples=reached,
         )
     )
 
 
-def watch_of(scores: FloatArray) -> ScoreWatch:
-    watch = make_watch()
+def watch_of(scores: FloatArray, reached: int | None = 5000) -> ScoreWatch:
+    watch = make_watch(reached)
     for score in scores.tolist():
         watch.add(score)
     return watch
@@ -68,6 +70,22 @@ def test_too_few_scores_say_nothing() -> None:
     scores = draw(LEAST_SCORES, 0, doubt=3.0)
     assert watch_of(scores[:-1]).drift() is None
     assert watch_of(scores).drift() is not None
+
+
+def test_the_limit_is_that_of_the_answers_that_reached_the_tier() -> None:
+    """Not of all that fitted it: a later tier's quantiles are of far fewer."""
+    scores = draw(1000, 0)
+    few, many = watch_of(scores, 300).drift(), watch_of(scores, 5000).drift()
+    assert few is not None
+    assert many is not None
+    # Smirnov's factor at 0.001 is 1.95; 1 / 100 lies between two quantiles.
+    assert few.limit == pytest.approx(1.949 * (1 / 1000 + 1 / 300) ** 0.5 + 0.01, abs=1e-3)
+    assert many.limit == pytest.approx(1.949 * (1 / 1000 + 1 / 5000) ** 0.5 + 0.01, abs=1e-3)
+
+
+@pytest.mark.parametrize("reached", [None, 0], ids=["version-2", "nothing-reached-it"])
+def test_quantiles_of_an_unknown_number_say_nothing(reached: int | None) -> None:
+    assert watch_of(draw(1000, 0, doubt=3.0), reached).drift() is None
 
 
 def test_only_the_last_scores_count() -> None:

@@ -15,12 +15,9 @@ from sglang.srt.sampling.sampling_observer_pp import (
 from cascadia_kernels import STEP_VALUES
 from cascadia_kernels.testing import make_logits
 from cascadia_patches import model_runner_init
+from cascadia_sglang.judge.changed_rows import forced_rows
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.judge.observer import (
-    DeviceObserver,
-    HostObserver,
-    forced_rows,
-)
+from cascadia_sglang.judge.observer import DeviceObserver, HostObserver
 from tests.unit.judge.judging import (
     finish,
     make_model,

@@ -527,3 +527,17 @@ def test_a_watch_sees_scores_of_whole_answers_that_came_the_cascades_own_way(
 
     run_in_virtual_time(main())
     assert len(watch.scores) == seen
+
+
+def test_a_tier_without_a_judge_is_not_passed_over_and_its_answer_is_accepted() -> None:
+    """It decodes speculatively; the file's checks allow that with `on_error: accept` alone."""
+    config = make_cascade("small", "middle", "large", judge=JudgeConfig(on_error="accept"))
+    middle = msgspec.structs.replace(
+        config.tiers[1], server_args={"speculative_algorithm": "NGRAM"}
+    )
+    config = msgspec.structs.replace(config, tiers=[config.tiers[0], middle, config.tiers[2]])
+    engine = FakeEngine(WEAK, Reply(score=None), FOREVER)
+    answer = ask(engine, config, make_request(judgeable=frozenset({0, 2})))
+    assert answer.reasons == [("small", "below_threshold"), ("middle", "unjudged")]
+    assert answer.router is not None
+    assert answer.router.judge_errors == [0, 0, 0]

@@ -92,10 +92,13 @@ def test_a_refused_flag_of_the_command_line_is_refused_with_the_reason(
 
 
 @flags
-def test_a_refused_flag_of_a_tier_is_refused_with_its_place(
+def test_a_refused_flag_of_a_tier_is_refused_with_its_place_unless_tiers_may_have_it(
     refused: RefusedFlag, namespace: argparse.Namespace
 ) -> None:
     config = cascade_with(**{refused.flag: OTHER[refused.flag]})
+    if refused.in_tiers:
+        check_arguments(namespace, config)
+        return
     with pytest.raises(ConfigError) as raised:
         check_arguments(namespace, config)
     assert str(raised.value).startswith(f"tiers[1].server_args.{refused.flag} is ")

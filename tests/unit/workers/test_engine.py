@@ -84,6 +84,14 @@ def make_sample(**fields: Any) -> GenerateReqInput:
     return engine.split(request)[0][0]
 
 
+def test_a_tier_that_decodes_speculatively_judges_nothing() -> None:
+    arguments = {"speculative_algorithm": "NGRAM"}
+    tiers = [TIERS[0], TierConfig(name="large", model_path="b", server_args=arguments)]
+    engine = TokenizerEngine(tiers, WorkerPool(), Sessions(), 2, lambda *_: None, {1})
+    sample = make_sample()
+    assert [engine.is_judgeable(sample, tier) for tier in (0, 1)] == [True, False]
+
+
 # Splitting
 
 

@@ -1,0 +1,256 @@
+"""What a probe of the hidden state adds to the demo's scores, on prompts that nothing has used.
+
+A network reads the last hidden state of an answer (or the mean over its steps); half of the
+calibration split fits it, the other half the score that counts it beside the logits' features. The
+score without it is fitted on both halves. On the way, after k tokens, both foretell whether the
+committed score will reach the committed threshold. Differences are paired: every resample of the
+test prompts measures both.
+
+Example:
+    python -m bench.calibration.hidden --split calibration --chunks 10
+    python -m bench.calibration.hidden --split test --chunks 5
+    python -m bench.calibration.probe             # writes rows to bench/results/calibration.csv
+
+Shape legend: N answers, H hidden size, G columns of the logits' features, R resamples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bench.calibration.hidden import PROBED, HiddenStates, complete_hidden, load_hidden
+from bench.calibration.pool import complete_chunks, load_pool
+from bench.harness.estimates import Estimate
+from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.ladder.fit import CASCADE, settings
+from cascadia_sglang.calibration.fit import fit_tier
+from cascadia_sglang.calibration.pool import BoolArray, Pool, TierAnswers
+from cascadia_sglang.calibration.probe import fit_probe, with_probe
+from cascadia_sglang.calibration.replay import CascadeReplay, sigmoid
+from cascadia_sglang.calibration.statistics import METRICS, RESAMPLES, auroc, ece
+from cascadia_sglang.cascade_file import load_cascade
+from cascadia_sglang.judge.calibration import Calibration, load_calibrations
+from cascadia_sglang.judge.features import earlier_features
+from cascadia_sglang.judge.probe import probe_log_odds
+from cascadia_sglang.judge.state import FloatArray
+
+BENCH = "calibration"
+MIN_PROMPTS = 5_000
+CHECKPOINTS = (2, 4, 8, 16)
+MIN_RUNNING = 500  # answers of a checkpoint that are measured
+
+Told = tuple[str, str, Estimate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What one tier is asked of one split: columns of the logits, hidden states, the outcome."""
+
+    columns_NG: FloatArray
+    hidden_NH: FloatArray
+    right_N: BoolArray
+
+    def take(self, rows: FloatArray | BoolArray) -> Answers:
+        return Answers(
+            columns_NG=self.columns_NG[rows],
+            hidden_NH=self.hidden_NH[rows],
+            right_N=self.right_N[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A split behind the demo's committed calibrations and thresholds.
+
+    Attributes:
+        known_NJ: scores of the earlier tiers, NaN where ended early.
+        accepted_N: whether this tier's committed score reaches its threshold.
+    """
+
+    answers: TierAnswers
+    hidden: HiddenStates
+    known_NJ: FloatArray
+    reached_N: BoolArray
+    accepted_N: BoolArray
+
+    def finished(self, kind: str) -> Answers:
+        """All answers at their end; `kind` of hidden state is last or mean."""
+        hidden_NH = self.hidden.last_NH if kind == "last" else self.hidden.mean_NH
+        return Answers(
+            columns_NG=self._columns(self.answers.features_NF),
+            hidden_NH=hidden_NH,
+            right_N=self.answers.right_N,
+        )
+
+    def after(self, tokens: int) -> tuple[Answers, BoolArray]:
+        """All answers after some tokens, the outcome being acceptance; which of them still ran."""
+        rows_NF = self.answers.prefix_NF[tokens]
+        found = Answers(
+            columns_NG=self._columns(rows_NF),
+            hidden_NH=self.hidden.prefix_NH[tokens],
+            right_N=self.accepted_N,
+        )
+        return found, np.isfinite(rows_NF).all(1)
+
+    def _columns(self, rows_NF: FloatArray) -> FloatArray:
+        return np.column_stack((rows_NF, earlier_features(self.known_NJ)))
+
+
+def served(pool: Pool, hidden: HiddenStates, tier: int) -> Served:
+    """What reaches a tier of the demo."""
+    config = load_cascade(CASCADE)
+    loaded = load_calibrations(config.calibrations())
+    calibrations = [loaded[index] for index in sorted(loaded)]
+    replay = CascadeReplay(calibrations, pool, settings().early_abort)
+    thresholds = config.routing.thresholds
+    found = replay.serve(thresholds)
+    return Served(
+        answers=pool.tiers[tier],
+        hidden=hidden,
+        known_NJ=replay.known_scores(thresholds[:tier]),
+        reached_N=found.reached_NT[:, tier],
+        accepted_N=found.score_NT[:, tier] >= thresholds[tier],
+    )
+
+
+def scores(
+    fitting: Answers, counted_N: BoolArray, known_NJ: FloatArray, asked: Answers
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Of the asked answers: by logits, with the probe beside them, by the probe alone.
+
+    Args:
+        fitting: of the calibration split; its first half fits the network.
+        counted_N: the answers of it that fit scores: those that reach the tier.
+    """
+    half = len(counted_N) // 2
+    is_second_N = np.arange(len(counted_N)) >= half
+    is_running_N = np.isfinite(fitting.columns_NG).all(1)
+    own = fitting.take(is_running_N & ~is_second_N)
+    parameters = fit_probe(own.hidden_NH, own.right_N)
+    rows = fitting.take(counted_N & is_running_N)
+    width = fitting.columns_NG.shape[1] - 2 * known_NJ.shape[1]
+    answers = TierAnswers(
+        features_NF=rows.columns_NG[:, :width], prefix_NF={}, right_N=rows.right_N
+    )
+    logits = fit_tier(answers, known_NJ[counted_N & is_running_N])
+    second = fitting.take(counted_N & is_running_N & is_second_N)
+    both = with_probe(logits, second.columns_NG, second.hidden_NH, second.right_N, parameters)
+    return (
+        sigmoid(log_odds(logits, asked)),
+        sigmoid(log_odds(both, asked)),
+        sigmoid(probe_log_odds(asked.hidden_NH, parameters)),
+    )
+
+
+def log_odds(calibration: Calibration, asked: Answers) -> FloatArray:
+    """Of the score of each answer."""
+    standard_NG = (asked.columns_NG - np.array(calibration.mean)) / np.array(calibration.scale)
+    odds_N: FloatArray = standard_NG @ np.array(calibration.weights) + calibration.bias
+    if calibration.probe is not None:
+        parameters = calibration.probe.unpacked()
+        odds_N = odds_N + calibration.probe.weight * probe_log_odds(asked.hidden_NH, parameters)
+    return odds_N
+
+
+def paired(
+    metric: str, without_N: FloatArray, with_N: FloatArray, right_N: BoolArray
+) -> tuple[Estimate, Estimate, Estimate]:
+    """A metric without and with the probe, and the difference, with bootstrap intervals."""
+    rng = np.random.default_rng(0)
+    count, of = len(right_N), METRICS[metric]
+    pairs_R2 = []
+    for _ in range(RESAMPLES):
+        rows = rng.integers(count, size=count)
+        right = right_N[rows]
+        pairs_R2.append((of(without_N[rows], right), of(with_N[rows], right)))
+    both_R2 = np.array(pairs_R2)
+    values = np.array([of(without_N, right_N), of(with_N, right_N)])
+    measured_R3 = np.column_stack((both_R2, both_R2[:, 1] - both_R2[:, 0]))
+    low_3, high_3 = np.quantile(measured_R3, (0.025, 0.975), axis=0)
+    told_3 = (*values, values[1] - values[0])
+    without, with_, gain = (
+        Estimate(p50=float(value), low95=float(low), high95=float(high), n=count)
+        for value, low, high in zip(told_3, low_3, high_3, strict=True)
+    )
+    return without, with_, gain
+
+
+def tier_estimates(name: str, fitting: Served, asking: Served) -> Iterator[Told]:
+    """At the end of the answers, for both kinds of hidden state, and on the way."""
+    reached_N = asking.reached_N & np.isfinite(asking.answers.features_NF).all(1)
+    for kind in ("last", "mean"):
+        asked = asking.finished(kind).take(reached_N)
+        by_logits_N, with_probe_N, alone_N = scores(
+            fitting.finished(kind), fitting.reached_N, fitting.known_NJ, asked
+        )
+        for metric in ("auroc", "ece", "brier"):
+            without, with_, gain = paired(metric, by_logits_N, with_probe_N, asked.right_N)
+            yield f"{name} by logits", metric, without
+            yield f"{name} with probe of {kind}", metric, with_
+            yield f"{name} gain of probe of {kind}", metric, gain
+        count = len(asked.right_N)
+        alone = (("auroc", auroc), ("ece", ece))
+        for metric, of in alone:
+            value = Estimate(p50=of(alone_N, asked.right_N), n=count)
+            yield f"{name} probe of {kind} alone", metric, value
+    for tokens in CHECKPOINTS:
+        fitted, _ = fitting.after(tokens)
+        every, runs_N = asking.after(tokens)
+        asked = every.take(asking.reached_N & runs_N)
+        if min(asked.right_N.sum(), (~asked.right_N).sum()) < MIN_RUNNING / 10:
+            continue
+        if len(asked.right_N) < MIN_RUNNING:
+            continue
+        by_logits_N, with_probe_N, _ = scores(fitted, fitting.reached_N, fitting.known_NJ, asked)
+        for metric in ("auroc", "ece"):
+            without, with_, gain = paired(metric, by_logits_N, with_probe_N, asked.right_N)
+            yield f"{name} after {tokens} tokens by logits", metric, without
+            yield f"{name} after {tokens} tokens with probe", metric, with_
+            yield f"{name} after {tokens} tokens gain of probe", metric, gain
+
+
+def main() -> None:
+    """Measure every probed tier."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="any number of prompts; writes nothing"
+    )
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    chunks = {s: complete_hidden(s, complete_chunks(s)) for s in ("calibration", "test")}
+    pools = {split: load_pool(split, chunks[split]) for split in chunks}
+    if len(pools["test"]) < MIN_PROMPTS and not args.smoke:
+        sys.exit(
+            f"hidden states of {len(pools['test'])} prompts are there, {MIN_PROMPTS} needed: "
+            "bench.calibration.hidden"
+        )
+    facts = facts_of_this_run("bench.calibration.probe")
+    case = f"probe, {len(pools['calibration'])} to fit, {len(pools['test'])} prompts of test split"
+    rows = []
+    for tier, name in enumerate(PROBED):
+        of_split = {
+            split: served(pool, load_hidden(split, chunks[split], name), tier)
+            for split, pool in pools.items()
+        }
+        for variant, metric, value in tier_estimates(
+            name, of_split["calibration"], of_split["test"]
+        ):
+            row = make_row(
+                facts, bench=BENCH, case=case, variant=variant, metric=metric, unit="1", value=value
+            )
+            rows.append(row)
+            print(f"{variant}: {metric} {row.p50} [{row.low95}, {row.high95}] n={row.n}")
+    if not args.smoke:
+        save_rows(RESULTS / f"{BENCH}.csv", rows)
+
+
+if __name__ == "__main__":
+    main()

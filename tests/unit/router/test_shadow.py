@@ -1,0 +1,140 @@
+"""A share of the accepted answers is given by the last tier too, and nobody waits for it."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from cascadia_sglang.config import PlannerConfig
+from cascadia_sglang.judge.agreement import AgreementWatch
+from cascadia_sglang.router.active import Outcome
+from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.shadow import DEADLINE_S, MOST_AT_A_TIME
+from cascadia_sglang.testing import (
+    FakeEngine,
+    FakeRequest,
+    Reply,
+    make_cascade,
+    make_request,
+    run_in_virtual_time,
+)
+
+SMALL = Reply(score=0.9, text="fifty  six")
+SLOW = Reply(seconds=5.0)
+
+
+class Asked:
+    """A router after some requests, each sent when the one before was answered."""
+
+    def __init__(
+        self,
+        *tiers: Reply | Sequence[Reply] | None,
+        requests: int = 1,
+        rate: float = 1.0,
+        controls: Controls | None = None,
+        request: FakeRequest | None = None,
+        stop_after: float | None = None,
+    ) -> None:
+        self.engine = FakeEngine(*tiers)
+        names = ("small", "middle", "large")[-len(tiers) :]
+        config = msgspec.structs.replace(
+            make_cascade(*names), planner=PlannerConfig(shadow_rate=rate)
+        )
+        self.watch = AgreementWatch(None)
+
+        async def main() -> None:
+            router = CascadeRouter(config, self.engine)
+            router.shadow.watches = {0: self.watch}
+            self.counts = router.shadow.counts
+            for number in range(requests):
+                asked = request or make_request(rid=f"caller-{number}")
+                given = router.answer(asked, None, controls or Controls(), Outcome())
+                self.items: list[Any] = [item async for item in given]
+            self.answered_s = asyncio.get_running_loop().time()
+            self.active = router.active_count
+            if stop_after is not None:
+                await asyncio.sleep(stop_after)
+                router.end_all()
+            await asyncio.sleep(2 * DEADLINE_S)
+
+        run_in_virtual_time(main())
+
+
+@pytest.mark.parametrize(
+    ("last", "outcome", "agreed"),
+    [("fifty six", "agreed", 1), ("fifty seven", "differed", 0)],
+)
+def test_an_accepted_answer_is_given_again_after_it_went_out(
+    last: str, outcome: str, agreed: int
+) -> None:
+    asked = Asked(SMALL, Reply(seconds=5.0, text=last))
+    assert asked.items[0]["text"] == SMALL.text
+    assert (asked.answered_s, asked.active) == (0.0, 0)
+    assert asked.counts == {(0, outcome): 1}
+    now = asked.watch.state().now
+    assert (now.agreed, now.answers) == (agreed, 1)
+    first, second = asked.engine.runs
+    assert second.order.tier_index == 1
+    assert second.order.early_abort is None
+    assert not second.rid.startswith(first.rid)
+    assert not first.rid.startswith(second.rid)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
+def test_the_rate_is_that_of_the_accepted_answers(rate: float) -> None:
+    asked = Asked(SMALL, Reply(), requests=400, rate=rate)
+    assert asked.counts.total() / 400 == pytest.approx(rate, abs=0.06)
+    # Nothing yields between these requests, so shadows wait for their turn.
+    assert set(asked.counts) <= {(0, "differed"), (0, "skipped")}
+
+
+@pytest.mark.parametrize(
+    "controls",
+    [Controls(tier=0), Controls(max_tier=1), Controls(threshold=0.5)],
+    ids=["pinned", "max-tier", "threshold"],
+)
+def test_what_did_not_come_the_cascades_own_way_is_left_alone(controls: Controls) -> None:
+    assert Asked(SMALL, SLOW, controls=controls).counts == {}
+
+
+def test_an_answer_of_the_last_tier_or_of_several_samples_is_left_alone() -> None:
+    assert Asked(Reply(score=0.1), SLOW).counts == {}
+    assert Asked(SMALL, SLOW, request=make_request(samples=2)).counts == {}
+
+
+def test_only_a_few_run_at_a_time() -> None:
+    asked = Asked(SMALL, SLOW, requests=MOST_AT_A_TIME + 3)
+    assert asked.counts == {(0, "differed"): MOST_AT_A_TIME, (0, "skipped"): 3}
+
+
+@pytest.mark.parametrize(
+    "last",
+    [Reply(lost=True), Reply(error=ValueError("no")), Reply(early_abort=True), Reply(seconds=1e6)],
+    ids=["lost", "error", "aborted", "too-slow"],
+)
+def test_a_shadow_that_fails_says_nothing_of_agreement(last: Reply) -> None:
+    asked = Asked(SMALL, last)
+    assert asked.items[0]["text"] == SMALL.text
+    assert asked.counts == {(0, "failed"): 1}
+    assert asked.watch.state().now.answers == 0
+
+
+def test_without_a_worker_of_the_last_tier_none_is_tried() -> None:
+    asked = Asked(SMALL, None)
+    assert asked.counts == {(0, "skipped"): 1}
+    assert asked.engine.visits == [0]
+
+
+def test_the_servers_end_aborts_it() -> None:
+    asked = Asked(SMALL, Reply(seconds=50.0), stop_after=1.0)
+    assert asked.engine.runs[1].end == "cancelled"
+    assert asked.counts == {}
+
+
+def test_a_middle_tier_is_watched_apart() -> None:
+    asked = Asked(Reply(score=0.2), SMALL, SLOW)
+    assert asked.counts == {(1, "differed"): 1}
+    assert asked.watch.state().now.answers == 0
