@@ -31,6 +31,7 @@ OWN_IMPORTS = {
     "cascadia_sglang.entry": BASE,
     "cascadia_sglang.router": (*BASE, "cascadia_sglang.judge", "cascadia_sglang.entry"),
     "cascadia_sglang.planner": BASE,
+    "cascadia_sglang.reallocation": (*BASE, "cascadia_sglang.planner"),
     "cascadia_sglang.profiling": (
         *BASE,
         "cascadia_sglang.planner",
@@ -40,6 +41,24 @@ OWN_IMPORTS = {
     "cascadia_sglang.prefix": (*BASE, "cascadia_sglang.router"),
     "cascadia_sglang.testing": (*BASE, "cascadia_sglang.router"),
 }
+
+# What decides and orders the moves: functions of their arguments, which know no clock, no event
+# loop, no chance, no file and no process.
+PURE = (
+    "cascadia_sglang.reallocation.actions",
+    "cascadia_sglang.reallocation.diff",
+    "cascadia_sglang.reallocation.target",
+)
+IMPURE_LIBRARIES = (
+    "asyncio",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "random",
+    "subprocess",
+    "threading",
+    "time",
+)
 
 # A library, and the modules that may import it.
 LIBRARIES = {
@@ -123,6 +142,18 @@ def test_kernels_import_torch_and_triton_only() -> None:
         if not is_within(module, *allowed)
     ]
     assert found == []
+
+
+def test_what_decides_on_moves_is_pure() -> None:
+    found = [
+        f"{source}:{line} imports {module}"
+        for source in product_files()
+        if source.module in PURE
+        for line, module in source.imports()
+        if is_within(module, *IMPURE_LIBRARIES)
+    ]
+    assert found == []
+    assert {source.module for source in product_files()} >= set(PURE)
 
 
 def test_no_package_imports_tests_or_benches() -> None:
