@@ -17,6 +17,7 @@ _RESERVED_NAMES = (CASCADE_MODEL, "default")
 _SERVER_WIDE_ARGS = re.compile(
     r"host|port|.*tokenizer.*|.*metric.*|.*key.*|served_model_name|model_path|nccl_port"
     r"|dist_init_addr|node_rank|nnodes|log_level.*|ssl_.*|dp_size|data_parallel_size|use_ray"
+    r"|base_gpu_id|gpu_id_step"
 )
 
 # Settings whose capability this release does not have. Refused, so that nobody believes they act.

@@ -20,6 +20,7 @@ from cascadia_sglang.judge.calibration import Calibration, load_calibrations
 from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments
 from cascadia_sglang.workers.detokenizer import Detokenizer
@@ -97,6 +98,7 @@ class CascadeServer:
         watches = {tier: ScoreWatch(calibration) for tier, calibration in calibrations.items()}
         self.router = CascadeRouter(config, self.fleet.engine, watches)
         self.router.entry = configured_entry(config)
+        self.mover = Mover(self.fleet, self.router, config)
         self.door = Door(self.router, self.fleet.engine, self.pool, self.fleet.sessions)
 
     def launch(self, start_group: Any, server_ports: Any) -> list[Worker]:
@@ -122,6 +124,7 @@ class CascadeServer:
         metrics = Metrics([tier.name for tier in self.config.tiers])
         self.router.metrics = metrics
         self.fleet.metrics = metrics
+        self.mover.metrics = metrics
 
     async def supervise(self, manager: Any) -> None:
         """Watch the workers and handle the stop signals, for the life of the event loop."""

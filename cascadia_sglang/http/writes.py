@@ -8,7 +8,15 @@ import msgspec
 from fastapi.responses import JSONResponse
 from sglang.srt.utils.auth import AuthLevel, decide_request_auth
 
-from cascadia_sglang.errors import ConfigError, RequestError, WorkerError
+from cascadia_sglang.errors import (
+    CascadiaError,
+    ConfigError,
+    PlanError,
+    RequestError,
+    WorkerError,
+)
+from cascadia_sglang.http.plan import plan_in_force, told_actions
+from cascadia_sglang.reallocation.target import Capacity, capacity_of
 
 _MOST_REPLICAS = 64
 
@@ -24,6 +32,18 @@ class WorkersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     tier: str
     replicas: int
+
+
+class PlanBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /cascadia/plan.
+
+    `tiers` holds what each tier named is to have, of workers that tiers share for one of them. A
+    dry run says what would be done.
+    """
+
+    tiers: dict[str, Capacity]
+    thresholds: list[float] | None = None
+    dry_run: bool = False
 
 
 def write_routes(server: Any, manager: Any) -> fastapi.APIRouter:
@@ -52,17 +72,33 @@ def write_routes(server: Any, manager: Any) -> fastapi.APIRouter:
         started = time.monotonic()
         try:
             body = await body_of(request, WorkersBody)
-            names = [tier.name for tier in server.config.tiers]
-            if body.tier not in names:
-                raise RequestError(400, f"tier is {body.tier!r}, allowed: {', '.join(names)}")
-            if not 1 <= body.replicas <= _MOST_REPLICAS:
-                allowed = f"1 to {_MOST_REPLICAS}"
-                raise RequestError(400, f"replicas is {body.replicas}, allowed: {allowed}")
-            await server.fleet.scale(body.tier, body.replicas)
-        except (RequestError, WorkerError) as error:
+            pool = _pool_of(server, body.tier)
+            _check_number("replicas", body.replicas, 1)
+            running = capacity_of(server.mover.running()).get(pool, Capacity(replicas=0))
+            wanted = msgspec.structs.replace(running, replicas=body.replicas)
+            await server.mover.move({pool: wanted})
+        except CascadiaError as error:
             return cascadia_error(error)
         seconds = time.monotonic() - started
         return {"tier": body.tier, "replicas": body.replicas, "seconds": round(seconds, 3)}
+
+    @router.post("/cascadia/plan")
+    async def set_plan(request: fastapi.Request) -> Any:
+        try:
+            body = await body_of(request, PlanBody)
+            wanted = {}
+            for tier, capacity in body.tiers.items():
+                for key, least in (("replicas", 0), ("tp_size", 1), ("pp_size", 1)):
+                    _check_number(f"tiers.{tier}.{key}", getattr(capacity, key), least)
+                wanted[_pool_of(server, tier)] = capacity
+            if body.dry_run:
+                target = server.mover.target(wanted, body.thresholds)
+                actions = server.mover.actions(target)
+                return {"plan": msgspec.to_builtins(target), "actions": told_actions(actions)}
+            await server.mover.move(wanted, body.thresholds)
+        except CascadiaError as error:
+            return cascadia_error(error)
+        return plan_in_force(server.mover)
 
     if args.api_key:
         # SGLang would else ask for the other key first.
@@ -76,10 +112,26 @@ def cascadia_error(error: Exception) -> JSONResponse:
     status = error.status if isinstance(error, RequestError) else 400
     if isinstance(error, WorkerError):
         status = 503
+    if isinstance(error, PlanError):
+        status = 409
     param = error.param if isinstance(error, RequestError) else None
     kind = "invalid_request" if status < 500 else "unavailable"
     content = {"error": {"message": str(error), "type": kind, "param": param}}
     return JSONResponse(content, status_code=status)
+
+
+def _pool_of(server: Any, tier: str) -> str:
+    index = server.config.tier_index(tier)
+    if index is None:
+        names = ", ".join(one.name for one in server.config.tiers)
+        raise RequestError(400, f"tier is {tier!r}, allowed: {names}")
+    pool: str = server.fleet.pool_of(index)
+    return pool
+
+
+def _check_number(place: str, value: int, least: int) -> None:
+    if not least <= value <= _MOST_REPLICAS:
+        raise RequestError(400, f"{place} is {value}, allowed: {least} to {_MOST_REPLICAS}")
 
 
 def _check_admin(request: fastapi.Request, args: Any) -> None:

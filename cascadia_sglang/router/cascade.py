@@ -116,6 +116,11 @@ class CascadeRouter:
         for active in set(self._active.values()):
             active.give_up(RequestError(503, "the server is shutting down"))
 
+    @property
+    def thresholds(self) -> list[float]:
+        """Scores from which an answer of each tier but the last is accepted."""
+        return self.config.routing.thresholds
+
     def set_thresholds(self, thresholds: list[float]) -> None:
         """Use these from now on; requests on their way keep theirs.
 

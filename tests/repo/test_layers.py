@@ -156,6 +156,36 @@ def test_what_decides_on_moves_is_pure() -> None:
     assert {source.module for source in product_files()} >= set(PURE)
 
 
+# Calls that change which workers there are, or which of them accept requests.
+POOL_WRITES = ("add", "admit", "drain", "remove")
+CAPACITY_WRITES = ("start", "drain", "stop_replica", "recover")
+
+
+def calls(source: Source, owner: str, names: tuple[str, ...]) -> set[str]:
+    """Methods of these names that are called on something called `owner` or `_owner`."""
+    return {
+        node.func.attr
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in names
+        and ast.unparse(node.func.value).split(".")[-1] in (owner, f"_{owner}")
+    }
+
+
+def test_the_fleet_alone_writes_the_pool_and_the_mover_alone_changes_the_capacity() -> None:
+    """But for the end of the server, which drains everything."""
+    package = [s for s in product_files() if s.module.startswith("cascadia_sglang.")]
+    pool = {s.module for s in package if calls(s, "pool", POOL_WRITES)}
+    assert pool == {"cascadia_sglang.workers.fleet", "cascadia_sglang.workers.stop"}
+    capacity = {
+        s.module
+        for s in package
+        if calls(s, "workers", CAPACITY_WRITES) or calls(s, "fleet", CAPACITY_WRITES)
+    }
+    assert capacity == {"cascadia_sglang.reallocation.mover"}
+
+
 def test_no_package_imports_tests_or_benches() -> None:
     found = [
         f"{source}:{line} imports {module}"
