@@ -69,6 +69,9 @@ class Metrics:
         self._plan = Gauge(
             "cascadia:plan_number", "The plan in force.", multiprocess_mode="mostrecent"
         )
+        self._gear = Gauge(
+            "cascadia:gear", "0: the plan's thresholds.", multiprocess_mode="mostrecent"
+        )
         self._workers = Gauge(
             "cascadia:workers",
             "Workers by state.",
@@ -115,6 +118,10 @@ class Metrics:
         """Show the number of the plan in force, which took this long to come into force."""
         self._plan.set(number)
         self._moves.observe(seconds)
+
+    def shifted(self, gear: int) -> None:
+        """Show the gear in force."""
+        self._gear.set(gear)
 
     def planned(self, seconds: float) -> None:
         """Count a plan that was asked for, whatever came of it."""

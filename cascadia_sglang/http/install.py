@@ -24,7 +24,7 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
 
     @router.get("/cascadia/plan")
     async def get_plan() -> dict[str, Any]:
-        return plan_in_force(server.mover)
+        return plan_in_force(server.mover, server.controller)
 
     @router.get("/v1/models")
     async def list_models() -> dict[str, Any]:

@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 
 from cascadia_sglang.reallocation.actions import Action
+from cascadia_sglang.reallocation.controller import Controller
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.reallocation.target import capacity_of
 
 
-def plan_in_force(mover: Mover) -> dict[str, Any]:
+def plan_in_force(mover: Mover, controller: Controller | None) -> dict[str, Any]:
     """The plan that is in force, and how the last change to it went."""
     running = mover.running()
     last = mover.last
@@ -22,6 +23,7 @@ def plan_in_force(mover: Mover) -> dict[str, Any]:
         "replicas": msgspec.to_builtins(running.replicas),
         "gpus": running.gpus,
         "gpu_budget": mover.gpu_budget,
+        "planner": None if controller is None else controller.summary(),
         "last_move": None
         if last is None
         else {

@@ -42,6 +42,7 @@ def status(
         ],
         "bypassed": [config.tiers[index].name for index in sorted(pool.bypassed)],
         "thresholds": router.config.routing.thresholds,
+        "gear": router.gear,
         "plan_number": mover.number,
         "active": router.active_count,
         "rids": rids,

@@ -14,6 +14,7 @@ from cascadia_sglang.errors import (
     PlanError,
     RequestError,
     WorkerError,
+    WorkloadError,
 )
 from cascadia_sglang.http.plan import plan_in_force, told_actions
 from cascadia_sglang.reallocation.target import Capacity, capacity_of
@@ -37,11 +38,11 @@ class WorkersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PlanBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of POST /cascadia/plan.
 
-    `tiers` holds what each tier named is to have, of workers that tiers share for one of them. A
-    dry run says what would be done.
+    Without `tiers` and `thresholds` the planner is asked. `tiers` holds what each tier named is to
+    have, of workers that tiers share for one of them. A dry run says what would be done.
     """
 
-    tiers: dict[str, Capacity]
+    tiers: dict[str, Capacity] = {}
     thresholds: list[float] | None = None
     dry_run: bool = False
 
@@ -62,10 +63,10 @@ def write_routes(server: Any, manager: Any) -> fastapi.APIRouter:
     async def set_thresholds(request: fastapi.Request) -> Any:
         try:
             body = await body_of(request, ThresholdsBody)
-            server.router.set_thresholds(body.thresholds)
+            server.gearbox.set_thresholds(body.thresholds)
         except (RequestError, ConfigError) as error:
             return cascadia_error(error)
-        return {"thresholds": server.router.config.routing.thresholds}
+        return {"thresholds": server.gearbox.thresholds}
 
     @router.post("/cascadia/workers")
     async def set_workers(request: fastapi.Request) -> Any:
@@ -91,14 +92,20 @@ def write_routes(server: Any, manager: Any) -> fastapi.APIRouter:
                 for key, least in (("replicas", 0), ("tp_size", 1), ("pp_size", 1)):
                     _check_number(f"tiers.{tier}.{key}", getattr(capacity, key), least)
                 wanted[_pool_of(server, tier)] = capacity
+            thresholds = body.thresholds
+            if not wanted and thresholds is None:
+                if server.controller is None:
+                    raise RequestError(400, "tiers is missing, and planner.enabled is false")
+                proposal = await server.controller.propose()
+                wanted, thresholds = proposal.pools, proposal.thresholds
             if body.dry_run:
-                target = server.mover.target(wanted, body.thresholds)
+                target = server.mover.target(wanted, thresholds)
                 actions = server.mover.actions(target)
                 return {"plan": msgspec.to_builtins(target), "actions": told_actions(actions)}
-            await server.mover.move(wanted, body.thresholds)
+            await server.mover.move(wanted, thresholds)
         except CascadiaError as error:
             return cascadia_error(error)
-        return plan_in_force(server.mover)
+        return plan_in_force(server.mover, server.controller)
 
     if args.api_key:
         # SGLang would else ask for the other key first.
@@ -112,7 +119,7 @@ def cascadia_error(error: Exception) -> JSONResponse:
     status = error.status if isinstance(error, RequestError) else 400
     if isinstance(error, WorkerError):
         status = 503
-    if isinstance(error, PlanError):
+    if isinstance(error, PlanError | WorkloadError):
         status = 409
     param = error.param if isinstance(error, RequestError) else None
     kind = "invalid_request" if status < 500 else "unavailable"

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from cascadia_sglang.cascade_file import with_thresholds
 from cascadia_sglang.config import CascadeConfig
@@ -22,6 +22,14 @@ from cascadia_sglang.router.gather import as_accepted
 from cascadia_sglang.router.stream import Sink, streamed
 
 DISCONNECT_POLL_S = 0.4
+
+
+class Listener(Protocol):
+    """Whoever is told of every prompt that comes, and of what became of it."""
+
+    def arrived(self) -> None: ...
+
+    def finished(self, attempts: list[Attempt], seconds: float, is_own_way: bool) -> None: ...
 
 
 class CascadeRouter:
@@ -44,6 +52,8 @@ class CascadeRouter:
         self.escalated = [0] * len(config.tiers)
         self.judge_errors = [0] * len(config.tiers)
         self.watches = watches
+        self.gear = 0  # of the thresholds in force
+        self.listener: Listener | None = None
 
     @property
     def active_count(self) -> int:
@@ -116,11 +126,6 @@ class CascadeRouter:
         for active in set(self._active.values()):
             active.give_up(RequestError(503, "the server is shutting down"))
 
-    @property
-    def thresholds(self) -> list[float]:
-        """Scores from which an answer of each tier but the last is accepted."""
-        return self.config.routing.thresholds
-
     def set_thresholds(self, thresholds: list[float]) -> None:
         """Use these from now on; requests on their way keep theirs.
 
@@ -156,6 +161,7 @@ class CascadeRouter:
             rid_base=self._engine.new_rid_base(),
             is_batch=len(prompts) > 1,
         )
+        outcome.gear = self.gear
         rids = [sample.rid for samples in prompts for sample in samples]
         for rid in rids:
             if rid in self._active:
@@ -174,6 +180,8 @@ class CascadeRouter:
         """Take one prompt through the tiers; the outputs of its answer, the last where streamed."""
         climb = Climb(samples, active, self.config, self._engine, sink, self.entry)
         started = time.monotonic()
+        if self.listener is not None:
+            self.listener.arrived()
         try:
             chosen = await climb.run()
         except BaseException as error:
@@ -189,6 +197,9 @@ class CascadeRouter:
                 if attempt.judge_failed:
                     self.judge_errors[attempt.tier_index] += 1
                 self._watch_score(attempt, active.controls)
+            if self.listener is not None:
+                is_own_way = active.controls.tier is None and active.controls.threshold is None
+                self.listener.finished(climb.attempts, time.monotonic() - started, is_own_way)
         if self.metrics is not None:
             seconds = time.monotonic() - started
             seen = None if sink is None else sink.first_s

@@ -24,7 +24,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("moves")
     cascade = yaml.safe_load((ROOT / "tests/system/cascade.yaml").read_text())
     cascade["tiers"][0]["replicas"] = 2
-    cascade["planner"] = {"gpu_budget": 4}
+    profile = json.loads((ROOT / "bench/planner/emulated.json").read_text())
+    limits = {"kv_tokens": 65536, "max_running_requests": 32}
+    profile["limits"] = dict.fromkeys(("small", "large"), limits)
+    (folder / "profile.json").write_text(json.dumps(profile))
+    cascade["planner"] = {
+        "enabled": True,
+        "interval_s": 600,
+        "gpu_budget": 4,
+        "profile": str(folder / "profile.json"),
+    }
     path = folder / "cascade.json"
     path.write_text(json.dumps(cascade))
     flags = ("--admin-api-key", KEY, "--enable-metrics")
@@ -79,6 +88,12 @@ def shape(client: httpx.Client) -> dict[str, tuple[int, int]]:
     return {name: (pool["replicas"], pool["tp_size"]) for name, pool in pools.items()}
 
 
+def test_without_traffic_the_planner_has_nothing_to_plan_by(client: httpx.Client) -> None:
+    told = client.post("/cascadia/plan", json={"dry_run": True})
+    assert told.status_code == 409
+    assert "0 requests are too few to plan by" in told.json()["error"]["message"]
+
+
 def test_a_dry_run_says_what_would_be_done(client: httpx.Client) -> None:
     told = client.post("/cascadia/plan", json={**TO_LARGE, "dry_run": True}).json()
     assert [one["type"] for one in told["actions"]] == ["start", "drain", "stop"]
@@ -101,6 +116,7 @@ def test_capacity_moves_there_and_back_and_no_request_fails(
             assert sorted(ready) == ["large"] * large + ["small"] * small
     assert len(asking.statuses) > 10
     assert set(asking.statuses) == {200}
+    assert client.get("/cascadia/plan").json()["planner"]["window"]["arrivals_per_s"] > 0
     assert server.status()["thresholds"] == [0.8]
     assert server.status()["plan_number"] == number + 2
     lines = client.get("/metrics/").text.splitlines()
