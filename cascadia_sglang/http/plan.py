@@ -8,7 +8,6 @@ import msgspec
 from cascadia_sglang.reallocation.actions import Action
 from cascadia_sglang.reallocation.controller import Controller
 from cascadia_sglang.reallocation.mover import Mover
-from cascadia_sglang.reallocation.target import capacity_of
 
 
 def plan_in_force(mover: Mover, controller: Controller | None) -> dict[str, Any]:
@@ -19,7 +18,7 @@ def plan_in_force(mover: Mover, controller: Controller | None) -> dict[str, Any]
         "number": mover.number,
         "is_moving": mover.is_moving,
         "thresholds": list(running.thresholds),
-        "pools": msgspec.to_builtins(capacity_of(running)),
+        "pools": msgspec.to_builtins(mover.capacity()),
         "replicas": msgspec.to_builtins(running.replicas),
         "gpus": running.gpus,
         "gpu_budget": mover.gpu_budget,

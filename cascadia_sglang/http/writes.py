@@ -17,7 +17,7 @@ from cascadia_sglang.errors import (
     WorkloadError,
 )
 from cascadia_sglang.http.plan import plan_in_force, told_actions
-from cascadia_sglang.reallocation.target import Capacity, capacity_of
+from cascadia_sglang.reallocation.target import Capacity
 
 _MOST_REPLICAS = 64
 
@@ -35,6 +35,14 @@ class WorkersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     replicas: int
 
 
+class TierCapacity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Replicas that a tier is to have; sizes of their groups where these are to change."""
+
+    replicas: int
+    tp_size: int | None = None
+    pp_size: int | None = None
+
+
 class PlanBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of POST /cascadia/plan.
 
@@ -42,7 +50,7 @@ class PlanBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     have, of workers that tiers share for one of them. A dry run says what would be done.
     """
 
-    tiers: dict[str, Capacity] = {}
+    tiers: dict[str, TierCapacity] = {}
     thresholds: list[float] | None = None
     dry_run: bool = False
 
@@ -75,8 +83,7 @@ def write_routes(server: Any, manager: Any) -> fastapi.APIRouter:
             body = await body_of(request, WorkersBody)
             pool = _pool_of(server, body.tier)
             _check_number("replicas", body.replicas, 1)
-            running = capacity_of(server.mover.running()).get(pool, Capacity(replicas=0))
-            wanted = msgspec.structs.replace(running, replicas=body.replicas)
+            wanted = msgspec.structs.replace(server.mover.capacity()[pool], replicas=body.replicas)
             await server.mover.move({pool: wanted})
         except CascadiaError as error:
             return cascadia_error(error)
@@ -87,11 +94,7 @@ def write_routes(server: Any, manager: Any) -> fastapi.APIRouter:
     async def set_plan(request: fastapi.Request) -> Any:
         try:
             body = await body_of(request, PlanBody)
-            wanted = {}
-            for tier, capacity in body.tiers.items():
-                for key, least in (("replicas", 0), ("tp_size", 1), ("pp_size", 1)):
-                    _check_number(f"tiers.{tier}.{key}", getattr(capacity, key), least)
-                wanted[_pool_of(server, tier)] = capacity
+            wanted = _wanted(server, body.tiers)
             thresholds = body.thresholds
             if not wanted and thresholds is None:
                 if server.controller is None:
@@ -125,6 +128,22 @@ def cascadia_error(error: Exception) -> JSONResponse:
     kind = "invalid_request" if status < 500 else "unavailable"
     content = {"error": {"message": str(error), "type": kind, "param": param}}
     return JSONResponse(content, status_code=status)
+
+
+def _wanted(server: Any, tiers: dict[str, TierCapacity]) -> dict[str, Capacity]:
+    """By pool, what a body asks for; the shape stays where it names none."""
+    known, wanted = server.mover.capacity(), {}
+    for tier, asked in tiers.items():
+        pool = _pool_of(server, tier)
+        _check_number(f"tiers.{tier}.replicas", asked.replicas, 0)
+        changes: dict[str, int] = {"replicas": asked.replicas}
+        for key in ("tp_size", "pp_size"):
+            size = getattr(asked, key)
+            if size is not None:
+                _check_number(f"tiers.{tier}.{key}", size, 1)
+                changes[key] = size
+        wanted[pool] = msgspec.structs.replace(known[pool], **changes)
+    return wanted
 
 
 def _pool_of(server: Any, tier: str) -> str:

@@ -90,6 +90,7 @@ class Controller:
         situation = self._situation(now, self.monitor.look(now))
         if reason_to_stay(situation) is None:
             situation = await self._planned(situation)
+        if situation.proposal is not None:
             # What the plan was made for is what later traffic is compared with, moved or not.
             self.monitor.renew(time.monotonic())
         decision = decide(situation)
@@ -107,8 +108,9 @@ class Controller:
         """
         started = time.monotonic()
         try:
-            running = self._mover.running()
-            request = plan_request(self._config, self._tiers, running, self._window(started))
+            window = self._window(started)
+            pools = self._mover.capacity()
+            request = plan_request(self._config, self._tiers, pools, window)
             return await self._ask(request, self._config.planner.deadline_s)
         finally:
             if self.metrics is not None:

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from cascadia_sglang.cascade_file import with_thresholds
 from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.errors import InfeasiblePlanError, WorkerError
+from cascadia_sglang.errors import InfeasiblePlanError, PlanError, WorkerError
 from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.reallocation.actions import (
@@ -109,6 +111,7 @@ class Mover:
         self._config = config
         self._drain_s = drain_s
         self._lock = asyncio.Lock()
+        self._capacity: dict[str, Capacity] = {}
 
     @property
     def is_moving(self) -> bool:
@@ -119,6 +122,15 @@ class Mover:
         return RunningPlan(
             replicas=self._workers.replicas(), thresholds=tuple(self._thresholds.thresholds)
         )
+
+    def capacity(self) -> dict[str, Capacity]:
+        """What every pool has; of one without replicas the shape that it had last."""
+        known = {
+            pool: msgspec.structs.replace(shape, replicas=0)
+            for pool, shape in self._capacity.items()
+        }
+        self._capacity = {**known, **capacity_of(self.running())}
+        return dict(self._capacity)
 
     def target(
         self, wanted: Mapping[str, Capacity], thresholds: Sequence[float] | None = None
@@ -131,7 +143,7 @@ class Mover:
             ConfigError: for thresholds that do not fit the tiers.
         """
         current = self.running()
-        capacity = {**capacity_of(current), **wanted}
+        capacity = {**self.capacity(), **wanted}
         last = self._workers.pool_of(len(self._config.tiers) - 1)
         if capacity.get(last, Capacity(replicas=0)).replicas < 1:
             raise InfeasiblePlanError(f"{last} has 0 replicas, the last tier needs 1 or more")
@@ -201,7 +213,13 @@ class Mover:
 
     async def _undo(self, before: RunningPlan) -> None:
         """Back to what ran; a worker that does not come back is tried again in the background."""
-        for action in self.actions(before):
+        try:
+            actions = self.actions(before)
+        except PlanError as error:
+            # Another worker was lost meanwhile, and comes back by itself.
+            logger.error("no way back to the plan before: %s", error)
+            return
+        for action in actions:
             try:
                 await self._carry_out(action)
             except WorkerError as error:

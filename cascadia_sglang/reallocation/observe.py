@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError, WorkloadError
 from cascadia_sglang.planner.profile import Profile
-from cascadia_sglang.reallocation.actions import RunningPlan
 from cascadia_sglang.reallocation.monitor import Finished
 from cascadia_sglang.reallocation.propose import PlanRequest, WindowTier
-from cascadia_sglang.reallocation.target import capacity_of
+from cascadia_sglang.reallocation.target import Capacity
 
 # Requests of a window that are simulated, the newest; and with how few nothing is planned.
 MOST_REQUESTS = 2_000
@@ -56,10 +55,10 @@ def window_tiers(
 def plan_request(
     config: CascadeConfig,
     tiers: list[WindowTier],
-    running: RunningPlan,
+    pools: dict[str, Capacity],
     requests: Sequence[Finished],
 ) -> PlanRequest:
-    """A request for a plan for these requests.
+    """A request for a plan for these requests, of the pools as they are now.
 
     Raises:
         WorkloadError: if they are too few.
@@ -72,7 +71,7 @@ def plan_request(
     assert config.planner.gpu_budget is not None
     return PlanRequest(
         tiers=tiers,
-        pools=capacity_of(running),
+        pools=pools,
         gpu_budget=config.planner.gpu_budget,
         objective=config.planner.objective,
         arrival_s_R=[request.at_s - request.seconds - first_s for request in known],

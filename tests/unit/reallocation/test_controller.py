@@ -83,10 +83,14 @@ def test_without_a_change_nobody_is_asked(tmp_path):
     "failure", [PlanError("it ended"), PlanTimeoutError("late"), OSError("no process")]
 )
 def test_a_planner_that_fails_leaves_the_plan_in_force(tmp_path, failure):
-    controller, workers, _, _ = make(Planner(failure), tmp_path)
+    planner = Planner(failure)
+    controller, workers, _, _ = make(planner, tmp_path)
     entry = asyncio.run(controller.look())
     assert entry.decision.reason == f"no_plan: {failure}"
     assert workers.log == []
+    # The change is still there, so the next look asks again.
+    planner.answer = GAIN
+    assert asyncio.run(controller.look()).decision.verdict == "move"
 
 
 def test_a_plan_that_does_not_fit_the_server_is_none(tmp_path):

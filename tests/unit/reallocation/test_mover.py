@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from cascadia_sglang.config import CascadeConfig, PlannerConfig, RoutingConfig, TierConfig
@@ -90,3 +91,14 @@ def test_a_plan_that_does_not_fit_changes_nothing(wanted, thresholds, error):
     with pytest.raises(error):
         asyncio.run(mover.move(wanted, thresholds))
     assert workers.log == []
+
+
+def test_a_pool_without_replicas_keeps_its_shape():
+    mover, _ = make_mover(Workers())
+    two_ranks = Capacity(replicas=1, tp_size=2)
+    asyncio.run(mover.move({"small": two_ranks}))
+    assert mover.capacity()["small"] == two_ranks
+    none = msgspec.structs.replace(two_ranks, replicas=0)
+    asyncio.run(mover.move({"small": none}))
+    assert mover.running().counts == {"large": 1}
+    assert mover.capacity() == {"small": none, "large": Capacity(replicas=1)}

@@ -7,7 +7,7 @@ from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadErr
 from cascadia_sglang.planner.profile import Profile
 from cascadia_sglang.reallocation.observe import plan_request, window_tiers
 from cascadia_sglang.reallocation.propose import PlanRequest, propose
-from tests.unit.reallocation.windows import make_config, plan_asked, requests, running, tiers
+from tests.unit.reallocation.windows import make_config, plan_asked, pools, requests, tiers
 
 
 @pytest.mark.parametrize("objective", ["path", "bottleneck"])
@@ -32,7 +32,7 @@ def test_a_request_survives_the_way_to_the_planner_process():
 
 def test_too_few_requests_are_no_window():
     with pytest.raises(WorkloadError, match="49 requests are too few"):
-        plan_request(make_config(), tiers(), running(2, 2), requests(49, 1.0, 0.5))
+        plan_request(make_config(), tiers(), pools(2, 2), requests(49, 1.0, 0.5))
 
 
 def test_a_budget_below_one_replica_a_pool_has_no_plan():

@@ -3,12 +3,11 @@
 import numpy as np
 
 from cascadia_sglang.config import CascadeConfig, PlannerConfig, RoutingConfig, TierConfig
-from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.planner.profile import EngineLimits, Profile, StepTimes
-from cascadia_sglang.reallocation.actions import RunningPlan
 from cascadia_sglang.reallocation.monitor import Finished, Visit
 from cascadia_sglang.reallocation.observe import plan_request, window_tiers
 from cascadia_sglang.reallocation.propose import PlanRequest
+from cascadia_sglang.reallocation.target import Capacity
 
 NAMES = ("small", "large")
 LIMITS = EngineLimits(kv_tokens=65536, max_running_requests=8)
@@ -57,17 +56,10 @@ def requests(
     return made
 
 
-def running(small: int, large: int) -> RunningPlan:
-    pools = ["small"] * small + ["large"] * large
-    return RunningPlan(
-        replicas=tuple(
-            RunningReplica(pool=pool, gpu="cpu", node=0, base_gpu_id=n)
-            for n, pool in enumerate(pools)
-        ),
-        thresholds=(0.5,),
-    )
+def pools(small: int, large: int) -> dict[str, Capacity]:
+    return {"small": Capacity(replicas=small), "large": Capacity(replicas=large)}
 
 
 def plan_asked(hard: float, small: int = 2, rate: float = 12.0, **planner) -> PlanRequest:
     window = requests(300, rate, hard)
-    return plan_request(make_config(**planner), tiers(), running(small, 4 - small), window)
+    return plan_request(make_config(**planner), tiers(), pools(small, 4 - small), window)
