@@ -25,12 +25,12 @@ THRESHOLD = 0.85
 Split = int
 
 
-def scaled_profile(folder: Path, slower: float) -> Path:
-    """The profile with every time so many times as long."""
+def scaled_profile(folder: Path, slower: Mapping[str, float]) -> Path:
+    """The profile with each tier's times so many times as long."""
     profile = json.loads(PROFILE.read_text())
-    for times in profile["tiers"].values():
+    for tier, times in profile["tiers"].items():
         for name in ("decode_ms", "prefill_ms"):
-            times[name] = [[size, ms * slower] for size, ms in times[name]]
+            times[name] = [[size, ms * slower[tier]] for size, ms in times[name]]
     path = folder / "profile.json"
     path.write_text(json.dumps(profile))
     return path
