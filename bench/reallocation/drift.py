@@ -123,12 +123,12 @@ def trace(rates: tuple[float, ...], phase_s: float, seed: int) -> Trace:
     return Trace(requests=requests, at_s=at_s)
 
 
-def rates(port: int, count: int) -> tuple[float, ...]:
+def rates(port: int, waiting: int) -> tuple[float, ...]:
     """Of the three phases."""
     set_split(port, 1)
-    hard = LOAD * saturation_per_s(port, HARD, count, SEED - 1)
+    hard = LOAD * saturation_per_s(port, HARD, waiting, SEED - 1)
     set_split(port, DEVICES - 1)
-    easy = LOAD * saturation_per_s(port, EASY, count, SEED - 2)
+    easy = LOAD * saturation_per_s(port, EASY, waiting, SEED - 2)
     set_split(port, START)
     return easy / 2, hard, easy
 
@@ -186,7 +186,7 @@ def study(port: int, folder: Path, seeds: int, phase_s: float, slo_s: float) -> 
             if not phase_rates:
                 measuring = stack.enter_context(ExitStack())
                 served = measuring.enter_context(cascade(own, port, START, profile=profile))
-                phase_rates = rates(served, 128 if seeds == 1 else 512)
+                phase_rates = rates(served, 32 if seeds == 1 else 128)
                 print("rates: " + ", ".join(f"{rate:.2f}/s" for rate in phase_rates), flush=True)
                 measuring.close()
             stack.enter_context(

@@ -40,15 +40,15 @@ QUIET = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much is asked and moved."""
+    """How much is asked and moved; `waiting` requests are under way while the rate is measured."""
 
     requests: int
     moves: int
-    saturation_requests: int
+    waiting: int
 
 
-FULL = Size(requests=5200, moves=10, saturation_requests=500)
-SMOKE = Size(requests=160, moves=2, saturation_requests=96)
+FULL = Size(requests=5200, moves=10, waiting=128)
+SMOKE = Size(requests=160, moves=2, waiting=32)
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ def run(port: int, size: Size) -> tuple[float, np.ndarray, Round, Movers]:
     most = []
     for split in (THERE, HERE):
         set_split(port, split)
-        most.append(saturation_per_s(port, TEST_FAMILIES, size.saturation_requests, SEED + split))
+        most.append(saturation_per_s(port, TEST_FAMILIES, size.waiting, SEED + split))
     rate = LOAD * min(most)
     print(f"the plans carry {most[0]:.1f} and {most[1]:.1f} requests/s; {rate:.1f} come")
     at_s = poisson_arrivals_s(rate, size.requests, SEED)

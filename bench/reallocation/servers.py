@@ -103,8 +103,13 @@ def asked(rows: list[Row]) -> list[bytes]:
     return [post("/generate", {"text": row.prompt, "sampling_params": params}) for row in rows]
 
 
-def saturation_per_s(port: int, families: tuple[str, ...], count: int, seed: int) -> float:
-    """Requests per second with more waiting than run."""
-    rows = sample("test", seed, count + 64, families)
-    send_all(port, asked(rows[:64]), 64)
-    return send_all(port, asked(rows[64:]), 128).requests_per_s
+def saturation_per_s(port: int, families: tuple[str, ...], waiting: int, seed: int) -> float:
+    """Requests per second with `waiting` of them under way all the time.
+
+    By Little's law, from the latency of those that began and ended while no connection was idle,
+    so that the beginning and the end of the loop do not count.
+    """
+    rows = sample("test", seed, 4 * waiting, families)
+    sent = send_all(port, asked(rows), waiting)
+    full = [reply.seconds for reply in sent.replies[waiting : 3 * waiting]]
+    return waiting * len(full) / sum(full)

@@ -104,9 +104,10 @@ class Monitor:
     def look(self, now: float) -> list[Change]:
         """What has changed since the reference; nothing before that and a recent span are there."""
         end = self._begins + self.timing.reference_s
-        if now < end + min(self.timing.recent_s):
+        if now < end:
             return []
         if self._reference is None:
+            # At once, before its requests are dropped.
             self._reference = self.span(self._begins, end)
         recents = [
             self.span(now - seconds, now)
