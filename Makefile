@@ -103,6 +103,9 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.planner.speed
 	$(python) -m bench.planner.simulator --emulated
 	$(python) -m bench.planner.simulator
+	$(python) -m bench.reallocation.moves
+	$(python) -m bench.reallocation.moves --unpaced
+	$(python) -m bench.reallocation.drift
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
@@ -119,3 +122,5 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.entry.routing --router encoder --smoke
 	$(python) -m bench.planner.speed --smoke
 	$(python) -m bench.planner.simulator --emulated --smoke
+	$(python) -m bench.reallocation.moves --smoke
+	$(python) -m bench.reallocation.drift --smoke

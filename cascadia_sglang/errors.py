@@ -4,6 +4,7 @@ CascadiaError
 ├── CalibrationError   a sample that a calibration cannot be made of
 ├── ConfigError        what the operator wrote cannot be served
 ├── PlanError          no plan comes out
+│   ├── InfeasibleMoveError   no order of starts and stops leads to it
 │   ├── InfeasiblePlanError   no plan keeps the budget and the quality floor
 │   └── PlanTimeoutError      the time limit came before any plan
 ├── PatchError         a patch did not take on this SGLang
@@ -46,6 +47,10 @@ class InfeasiblePlanError(PlanError):
         super().__init__(message)
         self.tier = tier
         self.lacks_gpus = lacks_gpus
+
+
+class InfeasibleMoveError(PlanError):
+    """No order of starts and stops leads from the running plan to another by the rules."""
 
 
 class PlanTimeoutError(PlanError):

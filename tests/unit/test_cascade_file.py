@@ -125,6 +125,12 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_place(
     [
         ("version", 2, "version is 2, allowed: 1"),
         ("tiers", [], "tiers is empty, needed: at least one"),
+        ("planner", {"enabled": True, "profile": "p"}, "planner.gpu_budget is missing, required"),
+        ("planner", {"enabled": True, "gpu_budget": 2}, "planner.profile is missing, required"),
+        ("planner.interval_s", 0, "planner.interval_s is 0.0, allowed: above 0"),
+        ("planner.cooldown_s", -1, "planner.cooldown_s is -1.0, allowed: 0 or more"),
+        ("routing.gears", {"floor": 1.5}, "routing.gears.floor is 1.5, allowed: 0 to 1"),
+        ("routing.gears", {"steps": 0}, "routing.gears.steps is 0, allowed: 1 or more"),
         ("tiers.0.model_path", "no/such/model", "tiers[0].model_path 'no/such/model' does not"),
         ("tiers.0.model_path", "/no/such", "tiers[0].model_path '/no/such' does not exist"),
         ("tiers.1.model_path", "missing", "tiers[1].model_path 'missing' does not exist"),
@@ -210,7 +216,7 @@ def test_a_flag_of_a_worker_may_be_a_tiers(key: str) -> None:
         ("routing.quality_floor", 0.9),
         ("routing.verify.enabled", True),
         ("prefix.warm", "always"),
-        ("planner.enabled", True),
+        ("planner.shadow_rate", 0.1),
         ("tiers.1.reasoning", "off"),
     ],
 )
