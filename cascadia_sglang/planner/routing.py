@@ -20,11 +20,9 @@ from cascadia_sglang.planner.certificate import certify, effective_rows, halves,
 from cascadia_sglang.planner.chebyshev import front
 from cascadia_sglang.planner.exact import Proof, minimise
 from cascadia_sglang.planner.latency_curves import (
-    Curves,
     Deploy,
     Deployed,
-    candidate_at,
-    deploy_by_curves,
+    Latencies,
 )
 from cascadia_sglang.planner.penalty import GRID_POINTS, coordinate_search, first_place
 from cascadia_sglang.planner.plan import Certificate, Plan, Search, gap_of
@@ -48,8 +46,8 @@ class Chosen:
     rounds: int
 
 
-def choose_and_allocate(problem: Problem, *, time_limit_s: float) -> Plan:
-    """Solve a checked problem with a calibration sample and latency curves.
+def choose_and_allocate(problem: Problem, latencies: Latencies, *, time_limit_s: float) -> Plan:
+    """Solve a checked problem with a calibration sample and what is known of latency.
 
     Raises:
         InfeasiblePlanError: if no thresholds reach the floor with a deployment, or none is
@@ -58,7 +56,7 @@ def choose_and_allocate(problem: Problem, *, time_limit_s: float) -> Plan:
     """
     settings = problem.routing
     sample = build_sample(problem.calibration)
-    deploy = deploy_by_curves(problem)
+    deploy = latencies.deploy
     choosing, certifying = sample, None
     if settings.confidence is not None:
         ours, theirs = halves(sample, settings.seed)
@@ -69,7 +67,7 @@ def choose_and_allocate(problem: Problem, *, time_limit_s: float) -> Plan:
     points = Points(Replay(choosing, threshold_grid(choosing, settings.quantiles)), deploy)
     proof = minimise(points, at_the_floor(floor))
     if proof.point is None:
-        raise _infeasible(problem, points, floor)
+        raise _infeasible(problem, latencies, points, floor)
     certificate: Certificate | None = None
     chosen: Chosen | None
     if certifying is not None:
@@ -83,11 +81,12 @@ def choose_and_allocate(problem: Problem, *, time_limit_s: float) -> Plan:
             f"routing.method {settings.method} finds no thresholds at quality_floor {floor}; "
             f"exact does, at {proof.value:.6g} s"
         )
-    return _plan(problem, chosen, certificate, proof, points, time_limit_s)
+    return _plan(problem, latencies, chosen, certificate, proof, points, time_limit_s)
 
 
 def _plan(
     problem: Problem,
+    latencies: Latencies,
     chosen: Chosen,
     certificate: Certificate | None,
     proof: Proof,
@@ -95,7 +94,7 @@ def _plan(
     time_limit_s: float,
 ) -> Plan:
     quality = chosen.point.quality if certificate is None else certificate.quality
-    candidate = candidate_at(Curves(problem), chosen.thresholds, chosen.shares, quality)
+    candidate = latencies.candidate(chosen.thresholds, chosen.shares, quality)
     explicit = msgspec.structs.replace(problem, candidates=[candidate])
     plan = allocate(explicit, time_limit_s=time_limit_s)
     # A finer or coarser grid than the exact one may hold something better than its best.
@@ -207,7 +206,9 @@ def _too_small(problem: Problem, rows: int) -> str:
     return f"{rows} rows were left to certify, and even without a wrong answer {needed} are needed"
 
 
-def _infeasible(problem: Problem, points: Points, floor: float) -> InfeasiblePlanError:
+def _infeasible(
+    problem: Problem, latencies: Latencies, points: Points, floor: float
+) -> InfeasiblePlanError:
     """The floor that no thresholds reach, or the tier that lacks GPUs where they do."""
     free = Points(points.replay, lambda _: Deployed(latency_s=0.0, allocation=()))
     best = minimise(free, lambda _, quality: 1 - quality).point
@@ -218,7 +219,5 @@ def _infeasible(problem: Problem, points: Points, floor: float) -> InfeasiblePla
         )
     replay = points.replay
     place = best.place
-    candidate = candidate_at(
-        Curves(problem), replay.thresholds(place), replay.shares(place), best.quality
-    )
+    candidate = latencies.candidate(replay.thresholds(place), replay.shares(place), best.quality)
     return shortage(msgspec.structs.replace(problem, candidates=[candidate]), [0])
