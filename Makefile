@@ -97,6 +97,8 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.entry.ladder fit
 	$(python) -m bench.entry.ladder serve
 	$(python) -m bench.planner.speed
+	$(python) -m bench.planner.whole
+	$(python) -m bench.planner.paper
 	$(python) -m bench.planner.simulator --emulated
 	$(python) -m bench.planner.simulator
 
@@ -113,4 +115,6 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.entry.routing --smoke
 	$(python) -m bench.entry.routing --router encoder --smoke
 	$(python) -m bench.planner.speed --smoke
+	$(python) -m bench.planner.whole --smoke
+	$(python) -m bench.planner.paper --smoke
 	$(python) -m bench.planner.simulator --emulated --smoke

@@ -30,7 +30,7 @@ from bench.planner.fleet import DEEPSEEK, drawn_workload, graded_sample, save_tr
 # GPUs, requests per second, and seconds that a plan may take.
 CASES = ((32, 12.0, 10.0), (80, 30.0, 30.0))
 OBJECTIVES = ("bottleneck", "path")
-REPEATS = 5
+REPEATS = 3
 FLOOR = 0.85
 SKILLS = (0.62, 0.8, 0.9)
 

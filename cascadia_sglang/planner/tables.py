@@ -18,8 +18,8 @@ from cascadia_sglang.planner.shape_latencies import PoolSurfaces
 from cascadia_sglang.planner.surfaces import Shape, Surface, build_surface
 from cascadia_sglang.planner.workload import Workload
 
-# Requests of a workload that a surface is simulated with, from its start.
-SURFACE_REQUESTS = 1_500
+# Requests of a workload that a surface is simulated with, drawn from all of it.
+SURFACE_REQUESTS = 1_000
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -55,7 +55,7 @@ def build_surfaces(
     Args:
         shapes: of each pool, each holding every request of the workload.
     """
-    part = workload.part(0, SURFACE_REQUESTS) if len(workload) > SURFACE_REQUESTS else workload
+    part = workload.thinned(SURFACE_REQUESTS)
     jobs: dict[tuple[str, int, float], SurfaceJob] = {}
     for pool, known in shapes.items():
         for index, shape in enumerate(known):

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError
+from cascadia_sglang.planner.incumbent import best_picks
 from cascadia_sglang.planner.shape_latencies import ShapeLatencies
 from cascadia_sglang.planner.shapes import shapes_of_pools
 from cascadia_sglang.planner.trial import neighbours
@@ -191,3 +192,14 @@ def test_neighbours_are_the_best_plans_that_differ_in_a_pool_or_two():
     ]
     ranked = sorted(every, key=lambda picks: (columns.objective_s(picks), picks))
     assert neighbours(columns, ranked[0], 7) == ranked[1:8]
+
+
+def test_neighbours_with_one_slowest_tier_are_ranked_by_the_others():
+    latencies = ShapeLatencies(_problem("bottleneck"), SURFACES, 2.0)
+    columns, _ = latencies.deployments([1.0, 0.5])
+    start = best_picks(columns, 0)
+    found = neighbours(columns, start, 5)
+    told = [(columns.objective_s(picks), columns.value_C[picks].sum()) for picks in found]
+    assert told == sorted(told)
+    assert found[0] != start
+    assert told[0][0] == columns.objective_s(start)
