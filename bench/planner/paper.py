@@ -34,7 +34,7 @@ from cascadia_sglang.planner.workload import Floats, Workload
 CSV = RESULTS / "paper_simulated.csv"
 PAGE = Path(__file__).with_name("paper.md")
 GPUS = 32
-REQUESTS = 4_000
+REQUESTS = 2_500
 ATTAINED = 0.95
 
 
@@ -57,15 +57,15 @@ FAMILIES = (
         name="DeepSeek-like",
         tiers=DEEPSEEK,
         skills=(0.65, 0.82, 0.93),
-        floors=(0.9, 0.85, 0.8, 0.7),
-        rates_per_s=(14.0, 30.0, 10.0),
+        floors=(0.9, 0.85, 0.75),
+        rates_per_s=(10.0, 24.0, 6.0),
     ),
     Family(
         name="Llama-like",
         tiers=LLAMA,
         skills=(0.68, 0.86),
-        floors=(0.83, 0.8, 0.75),
-        rates_per_s=(45.0, 70.0, 30.0),
+        floors=(0.83, 0.78),
+        rates_per_s=(40.0, 70.0, 20.0),
     ),
 )
 
@@ -188,8 +188,8 @@ def main() -> None:
             for one in cells_of(family, trace, REQUESTS, 1_000):
                 print(one, flush=True)
                 cells.append(one)
-    save(cells, facts)
-    PAGE.write_text(page(cells, facts), encoding="utf-8")
+            save(cells, facts)
+            PAGE.write_text(page(cells, facts), encoding="utf-8")
 
 
 if __name__ == "__main__":
