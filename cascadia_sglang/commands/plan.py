@@ -14,7 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from cascadia_sglang.errors import InfeasiblePlanError, PlanTimeoutError
+from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, PlanTimeoutError
+from cascadia_sglang.planner.picture import draw_front
 from cascadia_sglang.planner.plan import NoPlan, Plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.problem_checks import load_problem
@@ -34,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--workers", type=_count, default=2, help="processes that simulate (default: 2); 0 for none"
+    )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        help="draw latency against quality, where thresholds are searched (.svg, .png, .pdf)",
     )
 
 
@@ -58,8 +64,15 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: names the file, the place and what is allowed.
     """
     problem = load_problem(args.problem)
+    if args.plot is not None and problem.candidates:
+        raise ConfigError(f"problem {args.problem}: candidates have no front to plot")
     try:
-        plan = solve(problem, time_limit_s=args.time_limit_s, workers=args.workers)
+        plan = solve(
+            problem,
+            time_limit_s=args.time_limit_s,
+            workers=args.workers,
+            with_front=args.plot is not None,
+        )
     except InfeasiblePlanError as error:
         answer = NoPlan(
             status="infeasible", reason=str(error), tier=error.tier, lacks_gpus=error.lacks_gpus
@@ -67,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
         return _no_plan(args, answer, INFEASIBLE)
     except PlanTimeoutError as error:
         return _no_plan(args, NoPlan(status="time_limit", reason=str(error)), TIMED_OUT)
+    if args.plot is not None:
+        draw_front(problem, plan, args.plot)
     print(msgspec.json.encode(plan).decode() if args.json else "\n".join(lines(problem, plan)))
     return 0
 

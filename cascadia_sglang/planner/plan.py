@@ -58,6 +58,14 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     deployments: int
 
 
+class FrontPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Thresholds that none of the front beats in both, with the best deployment's latency."""
+
+    thresholds: list[float]
+    quality: float
+    latency_s: float
+
+
 class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     """What a simulation of the whole cascade says, as it would be served.
 
@@ -109,6 +117,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     moves: list[Move] = []
     search: Search | None = None
     certificate: Certificate | None = None
+    front: list[FrontPoint] = []
     setup: Setup | None = None
     simulated: Simulated | None = None
 

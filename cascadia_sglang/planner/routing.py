@@ -25,7 +25,7 @@ from cascadia_sglang.planner.latency_curves import (
     Latencies,
 )
 from cascadia_sglang.planner.penalty import GRID_POINTS, coordinate_search, first_place
-from cascadia_sglang.planner.plan import Certificate, Plan, Search, gap_of
+from cascadia_sglang.planner.plan import Certificate, FrontPoint, Plan, Search, gap_of
 from cascadia_sglang.planner.problem import Problem, RoutingSettings
 from cascadia_sglang.planner.replay import Replay, Sample, build_sample, threshold_grid
 from cascadia_sglang.planner.shortage import shortage
@@ -46,8 +46,13 @@ class Chosen:
     rounds: int
 
 
-def choose_and_allocate(problem: Problem, latencies: Latencies, *, time_limit_s: float) -> Plan:
+def choose_and_allocate(
+    problem: Problem, latencies: Latencies, *, time_limit_s: float, with_front: bool = False
+) -> Plan:
     """Solve a checked problem with a calibration sample and what is known of latency.
+
+    Args:
+        with_front: whether the plan holds the front of latency against quality too.
 
     Raises:
         InfeasiblePlanError: if no thresholds reach the floor with a deployment, or none is
@@ -81,7 +86,26 @@ def choose_and_allocate(problem: Problem, latencies: Latencies, *, time_limit_s:
             f"routing.method {settings.method} finds no thresholds at quality_floor {floor}; "
             f"exact does, at {proof.value:.6g} s"
         )
-    return _plan(problem, latencies, chosen, certificate, proof, points, time_limit_s)
+    plan = _plan(problem, latencies, chosen, certificate, proof, points, time_limit_s)
+    return msgspec.structs.replace(plan, front=front_of(sample, deploy)) if with_front else plan
+
+
+def front_of(sample: Sample, deploy: Deploy) -> list[FrontPoint]:
+    """The front of latency against quality on a grid of 21 quantiles, fastest first.
+
+    Raises:
+        PlanError: if the last tier is no better than the first, or nothing serves the requests.
+    """
+    points = Points(Replay(sample, threshold_grid(sample, GRID_POINTS)), deploy)
+    return [
+        FrontPoint(
+            thresholds=points.replay.thresholds(point.place),
+            quality=point.quality,
+            latency_s=point.latency_s,
+        )
+        for point in front(points)
+        if math.isfinite(point.latency_s)
+    ]
 
 
 def _plan(

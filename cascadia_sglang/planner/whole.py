@@ -14,7 +14,9 @@ from cascadia_sglang.planner.workload import Workload
 from cascadia_sglang.planner.workload_source import WorkloadSource, load_workload
 
 
-def plan_of_source(problem: Problem, *, time_limit_s: float, workers: int) -> Plan:
+def plan_of_source(
+    problem: Problem, *, time_limit_s: float, workers: int, with_front: bool = False
+) -> Plan:
     """Solve a checked problem with a workload.
 
     Args:
@@ -24,14 +26,25 @@ def plan_of_source(problem: Problem, *, time_limit_s: float, workers: int) -> Pl
         As `solve` of `cascadia_sglang.planner.solve`.
     """
     workload = load_workload(problem.workload or WorkloadSource())
+
+    def planned(run: Run) -> Plan:
+        return plan_of_workload(
+            problem, workload, run, time_limit_s=time_limit_s, with_front=with_front
+        )
+
     if workers == 0:
-        return plan_of_workload(problem, workload, in_process, time_limit_s=time_limit_s)
+        return planned(in_process)
     with WorkerProcesses(workers) as processes:
-        return plan_of_workload(problem, workload, processes.run, time_limit_s=time_limit_s)
+        return planned(processes.run)
 
 
 def plan_of_workload(
-    problem: Problem, workload: Workload, run: Run, *, time_limit_s: float = 10.0
+    problem: Problem,
+    workload: Workload,
+    run: Run,
+    *,
+    time_limit_s: float = 10.0,
+    with_front: bool = False,
 ) -> Plan:
     """The plan for requests that are at hand, placed; `solve_s` is left at 0.
 
@@ -40,7 +53,7 @@ def plan_of_workload(
         run: does the simulations.
     """
     latencies = latencies_of(problem, workload, run)
-    plan = choose_and_allocate(problem, latencies, time_limit_s=time_limit_s)
+    plan = choose_and_allocate(problem, latencies, time_limit_s=time_limit_s, with_front=with_front)
     return tried(problem, plan, latencies, workload, run)
 
 
