@@ -91,7 +91,11 @@ LIBRARIES = {
         "bench",
     ),
     "triton": ("cascadia_kernels", "bench"),
-    "matplotlib": ("cascadia_sglang.calibration.picture", "bench"),
+    "matplotlib": (
+        "cascadia_sglang.calibration.picture",
+        "cascadia_sglang.planner.picture",
+        "bench",
+    ),
     "highspy": ("cascadia_sglang.planner.milp",),
     "sklearn": ("cascadia_sglang.calibration.fit", "cascadia_sglang.entry.fit", "bench"),
     "fastapi": (
