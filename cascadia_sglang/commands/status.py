@@ -71,7 +71,7 @@ def lines(status: dict[str, Any]) -> Iterator[str]:
     for worker in status["workers"]:
         tiers = ", ".join(worker["tiers"])
         yield f"{worker['id']:<16}{worker['state']:>10}{worker['running']:>10}  {tiers}"
-    yield f"{status['active']} on their way"
+    yield f"plan {status['plan_number']}, gear {status['gear']}, {status['active']} on their way"
 
 
 def _notes(tier: dict[str, Any], bypassed: list[str]) -> Iterator[str]:
@@ -79,5 +79,7 @@ def _notes(tier: dict[str, Any], bypassed: list[str]) -> Iterator[str]:
         yield f"{tier['judge_errors']} errors"
     if tier["drift"] is not None and tier["drift"]["alarm"]:
         yield "scores have drifted"
+    if tier["shadow"] is not None and tier["shadow"]["alarm"]:
+        yield "agrees less with the last tier"
     if tier["name"] in bypassed:
         yield "tier passed over"

@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from cascadia_sglang.testing import FakeEngine, make_cascade
 from cascadia_sglang.workers.pool import WorkerPool
 
 CONFIG = make_cascade("small", "large")
-STATUS = status(CONFIG, WorkerPool(), CascadeRouter(CONFIG, FakeEngine()), 0)
+MOVER = SimpleNamespace(number=3)
+STATUS = status(CONFIG, WorkerPool(), CascadeRouter(CONFIG, FakeEngine()), MOVER, 0)
 
 
 @contextmanager
@@ -92,3 +94,4 @@ def test_a_reader_sees_tiers_thresholds_workers_and_what_is_wrong() -> None:
     assert "3 errors" in told[1]
     assert "passed over" in told[2]
     assert told[4].split()[1:] == ["ready", "5", "small"]
+    assert told[5] == "plan 3, gear 0, 0 on their way"
