@@ -101,8 +101,13 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.entry.ladder fit
 	$(python) -m bench.entry.ladder serve
 	$(python) -m bench.planner.speed
+	$(python) -m bench.planner.whole
+	$(python) -m bench.planner.paper
 	$(python) -m bench.planner.simulator --emulated
 	$(python) -m bench.planner.simulator
+	$(python) -m bench.reallocation.moves
+	$(python) -m bench.reallocation.moves --unpaced
+	$(python) -m bench.reallocation.drift
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
@@ -118,4 +123,8 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.entry.routing --smoke
 	$(python) -m bench.entry.routing --router encoder --smoke
 	$(python) -m bench.planner.speed --smoke
+	$(python) -m bench.planner.whole --smoke
+	$(python) -m bench.planner.paper --smoke
 	$(python) -m bench.planner.simulator --emulated --smoke
+	$(python) -m bench.reallocation.moves --smoke
+	$(python) -m bench.reallocation.drift --smoke

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig, TierConfig
+from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig, PlannerConfig, TierConfig
 from cascadia_sglang.errors import ConfigError
 
 _TIER_NAME = re.compile(r"[a-z0-9-]+")
@@ -17,6 +17,7 @@ _RESERVED_NAMES = (CASCADE_MODEL, "default")
 _SERVER_WIDE_ARGS = re.compile(
     r"host|port|.*tokenizer.*|.*metric.*|.*key.*|served_model_name|model_path|nccl_port"
     r"|dist_init_addr|node_rank|nnodes|log_level.*|ssl_.*|dp_size|data_parallel_size|use_ray"
+    r"|base_gpu_id|gpu_id_step"
 )
 
 # Settings whose capability this release does not have. Refused, so that nobody believes they act.
@@ -24,7 +25,7 @@ _NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("routing.quality_floor", (None,)),
     ("routing.verify.enabled", (False,)),
     ("prefix.warm", ("auto", "off")),
-    ("planner.enabled", (False,)),
+    ("planner.shadow_rate", (0.0,)),
 )
 
 
@@ -138,16 +139,30 @@ def _problems(config: CascadeConfig) -> list[str]:
         if tier.name in [other.name for other in config.tiers[:index]]:
             problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
     problems.extend(f"routing.{p}" for p in _routing_problems(config))
-    budget = config.planner.gpu_budget
-    if budget is not None and budget < 1:
-        problems.append(f"planner.gpu_budget is {budget}, allowed: 1 or more, or null")
-    if not 0.0 <= config.planner.shadow_rate <= 1.0:
-        problems.append(f"planner.shadow_rate is {config.planner.shadow_rate}, allowed: 0 to 1")
+    problems.extend(f"planner.{p}" for p in _planner_problems(config.planner))
     for setting, allowed in _NOT_YET:
         value: Any = operator.attrgetter(setting)(config)
         if value not in allowed:
             shown = ", ".join(repr(one) for one in allowed)
             problems.append(f"{setting} is {value!r}, allowed in this release: {shown}")
+    return problems
+
+
+def _planner_problems(planner: PlannerConfig) -> list[str]:
+    problems: list[str] = []
+    if planner.gpu_budget is not None and planner.gpu_budget < 1:
+        problems.append(f"gpu_budget is {planner.gpu_budget}, allowed: 1 or more, or null")
+    if planner.enabled and planner.gpu_budget is None:
+        problems.append("gpu_budget is missing, required where the planner is enabled")
+    if planner.enabled and planner.profile is None and planner.emulate is None:
+        problems.append("profile is missing, required where the planner is enabled")
+    for name in ("interval_s", "deadline_s", "horizon_s"):
+        if not getattr(planner, name) > 0:
+            problems.append(f"{name} is {getattr(planner, name)}, allowed: above 0")
+    if not 0.0 <= planner.shadow_rate <= 1.0:
+        problems.append(f"shadow_rate is {planner.shadow_rate}, allowed: 0 to 1")
+    if not planner.cooldown_s >= 0:
+        problems.append(f"cooldown_s is {planner.cooldown_s}, allowed: 0 or more")
     return problems
 
 
@@ -213,8 +228,19 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
         problems.append(f"commit_tokens is {routing.commit_tokens}, allowed: 1 or more")
     if not 0.0 <= routing.commit_chance <= 1.0:
         problems.append(f"commit_chance is {routing.commit_chance}, allowed: 0 to 1")
+    if routing.commit_at_once is not None:
+        if not 0.0 <= routing.commit_at_once <= 1.0:
+            problems.append(f"commit_at_once is {routing.commit_at_once}, allowed: 0 to 1 or null")
+        if routing.entry_model is None:
+            problems.append("entry_model is missing, required where commit_at_once is a number")
     if routing.deadline_s is not None and not routing.deadline_s > 0:
         problems.append(f"deadline_s is {routing.deadline_s}, allowed: above 0 or null")
+    gears = routing.gears
+    if not 0.0 <= gears.floor <= 1.0:
+        problems.append(f"gears.floor is {gears.floor}, allowed: 0 to 1")
+    for name in ("steps", "queue"):
+        if getattr(gears, name) < 1:
+            problems.append(f"gears.{name} is {getattr(gears, name)}, allowed: 1 or more")
     if routing.max_attempts < 1:
         problems.append(f"max_attempts is {routing.max_attempts}, allowed: 1 or more")
     return problems

@@ -40,15 +40,30 @@ class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     high: float = 0.8
 
 
+class GearsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Lower thresholds while queues are long, in `steps` gears down to `floor`.
+
+    The gear rises while the workers of a tier above the first hold `queue` attempts each or more,
+    and falls once they hold half as many.
+    """
+
+    enabled: bool = False
+    floor: float = 0.5
+    steps: int = 4
+    queue: int = 32
+
+
 class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a request climbs. `thresholds` holds one number in [0, 1] a tier but the last.
 
     With `entry: predicted`, the model of the file `entry_model` says from the prompt alone at which
-    tier a request begins; `entry: first` leaves the file unused.
+    tier a request begins.
 
     `stream: commit` lets a streamed answer out once `commit_tokens` tokens are there and the chance
     that it will be accepted is `commit_chance` or more, at a checkpoint of the calibration; from
-    then on its tier is final. `direct` lets the first tier's answer out as it is written.
+    then on its tier is final. Where `entry_model` gives the tier at which the climb begins a chance
+    of being right of `commit_at_once` or more, and its threshold or more, the answer leaves as it
+    is written; null: never. `direct` lets every first tier's answer out as it is written.
     `queue_limit` is how many attempts one worker may hold, running and waiting; beyond it: 503.
     """
 
@@ -59,6 +74,7 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     stream: Literal["buffered", "commit", "direct"] = "buffered"
     commit_tokens: int = 8
     commit_chance: float = 0.9
+    commit_at_once: float | None = None
     early_abort: float | None = 0.05
     deadline_s: float | None = None
     max_attempts: int = 4
@@ -66,6 +82,7 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     allow_degraded: bool = False
     unknown_model: Literal["reject", "cascade"] = "reject"
     verify: VerifyConfig = VerifyConfig()
+    gears: GearsConfig = GearsConfig()
 
 
 class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,6 +114,12 @@ class PrefixConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where capacity goes.
 
+    With `enabled`, a controller looks at the traffic every `interval_s`; where it has changed since
+    the plan in force, it asks for a plan on `gpu_budget` devices, for at most `deadline_s`, and
+    moves where the gain over `horizon_s` exceeds the cost of moving, `cooldown_s` after the last
+    move at the soonest. `profile` names a profile file with step times and limits of every tier;
+    `emulate` stands in for it. `log` names a file to which every decision is added.
+
     `emulate` names a profile file: every worker then takes the profile's time for each forward,
     on its even share of `gpu_budget` devices. For studies on a host without accelerators.
 
@@ -110,6 +133,11 @@ class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     objective: Literal["bottleneck", "path"] = "bottleneck"
     shadow_rate: float = 0.0
     emulate: str | None = None
+    profile: str | None = None
+    deadline_s: float = 60.0
+    horizon_s: float = 600.0
+    cooldown_s: float = 60.0
+    log: str | None = None
 
 
 class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

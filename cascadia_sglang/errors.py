@@ -4,11 +4,13 @@ CascadiaError
 ├── CalibrationError   a sample that a calibration cannot be made of
 ├── ConfigError        what the operator wrote cannot be served
 ├── PlanError          no plan comes out
+│   ├── InfeasibleMoveError   no order of starts and stops leads to it
 │   ├── InfeasiblePlanError   no plan keeps the budget and the quality floor
 │   └── PlanTimeoutError      the time limit came before any plan
 ├── PatchError         a patch did not take on this SGLang
 ├── RequestError       what the client sent cannot be served
 ├── StartError         a server that a command needs did not start
+├── StatusError        a server that a command asks does not answer
 ├── WorkloadError      a trace, a window or a sample that says too little to plan by
 └── WorkerError        a worker did not start
     ├── WorkerLostError         it ended, hung or failed while it ran an attempt
@@ -47,6 +49,10 @@ class InfeasiblePlanError(PlanError):
         self.lacks_gpus = lacks_gpus
 
 
+class InfeasibleMoveError(PlanError):
+    """No order of starts and stops leads from the running plan to another by the rules."""
+
+
 class PlanTimeoutError(PlanError):
     """The time limit came before any plan was found."""
 
@@ -66,6 +72,10 @@ class RequestError(CascadiaError):
 
 class StartError(CascadiaError):
     """A server, started as a child process, that ended or was not ready in time."""
+
+
+class StatusError(CascadiaError):
+    """A running server that does not answer, or not as a cascade does."""
 
 
 class WorkloadError(CascadiaError):

@@ -63,6 +63,18 @@ class Metrics:
         self._request = histogram("request_seconds", "Requests, by answering tier.", _SECONDS)
         self._ttft = histogram("ttft_seconds", "Time to the first byte.", _SECONDS)
         self._start = histogram("worker_start_seconds", "Worker starts.", _START_SECONDS)
+        self._moves = Histogram(
+            "cascadia:reallocation_seconds", "Changes of the plan in force.", buckets=_START_SECONDS
+        )
+        self._solve = Histogram(
+            "cascadia:plan_solve_seconds", "Plans asked of the planner.", buckets=_SECONDS
+        )
+        self._plan = Gauge(
+            "cascadia:plan_number", "The plan in force.", multiprocess_mode="mostrecent"
+        )
+        self._gear = Gauge(
+            "cascadia:gear", "0: the plan's thresholds.", multiprocess_mode="mostrecent"
+        )
         self._workers = Gauge(
             "cascadia:workers",
             "Workers by state.",
@@ -108,6 +120,19 @@ class Metrics:
         self._starts.labels(tier, "failed" if seconds is None else "ready").inc()
         if seconds is not None:
             self._start.labels(tier).observe(seconds)
+
+    def moved(self, number: int, seconds: float) -> None:
+        """Show the number of the plan in force, which took this long to come into force."""
+        self._plan.set(number)
+        self._moves.observe(seconds)
+
+    def shifted(self, gear: int) -> None:
+        """Show the gear in force."""
+        self._gear.set(gear)
+
+    def planned(self, seconds: float) -> None:
+        """Count a plan that was asked for, whatever came of it."""
+        self._solve.observe(seconds)
 
     def show_workers(self, counts: dict[tuple[str, str], int]) -> None:
         """Show how many workers of a tier are in a state; what is not named is 0."""

@@ -22,6 +22,10 @@ from cascadia_sglang.judge.calibration import Calibration, load_calibrations
 from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.reallocation.configured import configured_controller
+from cascadia_sglang.reallocation.gearbox import Gearbox
+from cascadia_sglang.reallocation.listen import Listener
+from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments
 from cascadia_sglang.workers.detokenizer import Detokenizer
@@ -105,6 +109,14 @@ class CascadeServer:
         self.router.shadow.watches = {
             tier: AgreementWatch(one.agreement) for tier, one in calibrations.items()
         }
+        tiers = range(len(config.tiers))
+        self.gearbox = Gearbox(
+            config, self.router, lambda: [self.pool.attempts(tier) for tier in tiers]
+        )
+        self.mover = Mover(self.fleet, self.gearbox, config)
+        self.controller = configured_controller(config, self.mover, self.fleet.pool_of)
+        if self.controller is not None:
+            self.router.listener = Listener(self.controller.monitor)
         self.door = Door(self.router, self.fleet.engine, self.pool, self.fleet.sessions)
 
     def launch(self, start_group: Any, server_ports: Any) -> list[Worker]:
@@ -139,6 +151,10 @@ class CascadeServer:
         self.router.metrics = metrics
         self.router.shadow.metrics = metrics
         self.fleet.metrics = metrics
+        self.mover.metrics = metrics
+        self.gearbox.metrics = metrics
+        if self.controller is not None:
+            self.controller.metrics = metrics
 
     async def supervise(self, manager: Any) -> None:
         """Watch the workers and handle the stop signals, for the life of the event loop."""
@@ -148,8 +164,13 @@ class CascadeServer:
         gc.collect()
         gc.freeze()
         supervisor = Supervisor(self.fleet, self.detokenizer, self.router)
-        sweep = asyncio.create_task(self.router.watch_disconnects())
+        tasks = [asyncio.create_task(self.router.watch_disconnects())]
+        if self.config.routing.gears.enabled:
+            tasks.append(asyncio.create_task(self.gearbox.run()))
+        if self.controller is not None:
+            tasks.append(asyncio.create_task(self.controller.run()))
         try:
             await supervisor.run(manager)
         finally:
-            sweep.cancel()
+            for task in tasks:
+                task.cancel()

@@ -28,7 +28,7 @@ from bench.planner.sample import read_sample
 from bench.planner.searches import alternate, best_shared
 from cascadia_sglang.planner.chebyshev import front
 from cascadia_sglang.planner.exact import minimise
-from cascadia_sglang.planner.latency_curves import Deploy, deploy_by_curves
+from cascadia_sglang.planner.latency_curves import Curves, Deploy
 from cascadia_sglang.planner.penalty import GRID_POINTS, coordinate_search, first_place
 from cascadia_sglang.planner.problem import CalibrationRow, Problem
 from cascadia_sglang.planner.replay import Replay, Sample, build_sample, threshold_grid
@@ -63,7 +63,7 @@ def outcome_of(problem: Problem, sample: Sample, seed: int) -> Outcome | None:
 
     That is: no deployment for the first thresholds, or no better last tier.
     """
-    deploy = deploy_by_curves(problem)
+    deploy = Curves(problem).deploy
     points = Points(Replay(sample, threshold_grid(sample, GRID_POINTS)), deploy)
     low, high = points.replay.ends
     nadir, last = points.replay.quality(low), points.replay.last_tier_quality()

@@ -1,5 +1,7 @@
 """Solve a problem: thresholds, GPUs for every tier, and how far that can be from the best.
 
+A problem holds tables of latencies, or a workload, GPUs and models, from which they are simulated.
+
 Exit code 3: no plan keeps the budget and the quality floor. 4: the time limit came first.
 
 Example:
@@ -12,7 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from cascadia_sglang.errors import InfeasiblePlanError, PlanTimeoutError
+from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, PlanTimeoutError
+from cascadia_sglang.planner.picture import draw_front
 from cascadia_sglang.planner.plan import NoPlan, Plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.problem_checks import load_problem
@@ -30,6 +33,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--time-limit-s", type=_seconds, default=10.0, help="of the solver's run (default: 10)"
     )
+    parser.add_argument(
+        "--workers", type=_count, default=2, help="processes that simulate (default: 2); 0 for none"
+    )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        help="draw latency against quality, where thresholds are searched (.svg, .png, .pdf)",
+    )
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 64:
+        raise ValueError(text)
+    return value
 
 
 def _seconds(text: str) -> float:
@@ -46,8 +64,15 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: names the file, the place and what is allowed.
     """
     problem = load_problem(args.problem)
+    if args.plot is not None and problem.candidates:
+        raise ConfigError(f"problem {args.problem}: candidates have no front to plot")
     try:
-        plan = solve(problem, time_limit_s=args.time_limit_s)
+        plan = solve(
+            problem,
+            time_limit_s=args.time_limit_s,
+            workers=args.workers,
+            with_front=args.plot is not None,
+        )
     except InfeasiblePlanError as error:
         answer = NoPlan(
             status="infeasible", reason=str(error), tier=error.tier, lacks_gpus=error.lacks_gpus
@@ -55,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
         return _no_plan(args, answer, INFEASIBLE)
     except PlanTimeoutError as error:
         return _no_plan(args, NoPlan(status="time_limit", reason=str(error)), TIMED_OUT)
+    if args.plot is not None:
+        draw_front(problem, plan, args.plot)
     print(msgspec.json.encode(plan).decode() if args.json else "\n".join(lines(problem, plan)))
     return 0
 
@@ -77,7 +104,10 @@ def lines(problem: Problem, plan: Plan) -> list[str]:
         problem.tiers, plan.allocation, plan.shares, thresholds, strict=True
     ):
         told.append(f"{tier.name:<16}{gpus:>6}{share:>12.1%}{threshold:>11}")
-    told.append(f"latency ({words[problem.objective]}) {plan.objective_s:.6g} s, {plan.status}")
+    tables = "" if plan.simulated is None else " of single replicas"
+    told.append(
+        f"latency{tables} ({words[problem.objective]}) {plan.objective_s:.6g} s, {plan.status}"
+    )
     told.append(f"no plan is below {plan.bound_s:.6g} s: gap {plan.gap:.3%}")
     told.append(f"quality {plan.quality:.4f}; solved in {plan.solve_s * 1000:.1f} ms")
     if plan.search is not None:
@@ -101,9 +131,28 @@ def lines(problem: Problem, plan: Plan) -> list[str]:
             f"  {replica.pool} on {replica.gpu} node {replica.node}, devices from "
             f"{replica.base_gpu_id} by {replica.gpu_id_step}, {replica.replica_gpus} in all"
         )
+    told += _simulated(plan)
     for move in plan.moves:
         told.append(
             f"  {move.kind} {move.replica.pool} at node {move.replica.node}, device "
             f"{move.replica.base_gpu_id}: {move.cost_s:g} s"
         )
     return told
+
+
+def _simulated(plan: Plan) -> list[str]:
+    run = plan.simulated
+    if run is None or plan.setup is None or isinstance(plan.setup.profile, str):
+        return []
+    e2e, ttft = (
+        ", ".join(f"{name} {ms / 1e3:.4g}" for name, ms in found.items() if ms is not None)
+        for found in (run.e2e_ms, run.ttft_ms)
+    )
+    return [
+        f"simulated whole, {run.answered} of {run.requests} requests answered at "
+        f"{run.rate_per_s:.4g}/s, step times {plan.setup.profile.source}; "
+        f"best of {run.neighbours + 1} deployments",
+        f"  E2E s: {e2e}",
+        f"  TTFT s: {ttft}",
+        f"  SLO attainment {run.slo_attainment:.1%}, goodput {run.goodput_per_s:.4g}/s",
+    ]

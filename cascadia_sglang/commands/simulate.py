@@ -9,20 +9,33 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cascadia_sglang.planner.paths import shared_paths
-from cascadia_sglang.planner.setup import load_setup
-from cascadia_sglang.planner.simulator import simulate
+import msgspec
+
+from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.planner.run_setup import run_setup
+from cascadia_sglang.planner.setup import Setup, load_setup
 from cascadia_sglang.planner.traces import load_trace
-from cascadia_sglang.planner.workload import MOONCAKE_BLOCK_TOKENS
+from cascadia_sglang.planner.workload import MOONCAKE_BLOCK_TOKENS, Workload
+from cascadia_sglang.planner.workload_source import load_workload
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--plan", type=Path, required=True, help="replicas, profile and shares")
-    parser.add_argument("--trace", type=Path, required=True, help="own CSV, Azure's or Mooncake's")
+    parser.add_argument(
+        "--plan",
+        type=Path,
+        required=True,
+        help="a plan that was made from a workload; or replicas, profile and shares, see "
+        "`cascadia schema setup`",
+    )
+    parser.add_argument(
+        "--trace",
+        type=Path,
+        help="own CSV, Azure's or Mooncake's; by default what the plan was made for",
+    )
     parser.add_argument("--rate", type=float, help="requests per second, instead of the trace's")
     parser.add_argument("--requests", type=int, help="of the trace, the first so many")
     parser.add_argument("--block-tokens", type=int, default=MOONCAKE_BLOCK_TOKENS)
-    parser.add_argument("--seed", type=int, default=0, help="of who climbs")
+    parser.add_argument("--seed", type=int, help="of who climbs, instead of the plan's")
     parser.add_argument("--json", action="store_true", help="all of it, as JSON")
 
 
@@ -32,25 +45,28 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CascadiaError: one line on what cannot be read or simulated.
     """
-    setup, profile, tiers = load_setup(args.plan)
-    workload = load_trace(args.trace, args.block_tokens)
+    setup, profile = load_setup(args.plan)
+    workload = _workload(args, setup)
     if args.requests is not None:
         workload = workload.part(0, args.requests)
     if args.rate is not None:
         workload = workload.at_rate(args.rate)
-    paths = shared_paths(
-        workload,
-        [tier.share for tier in setup.tiers],
-        [tier.length for tier in setup.tiers],
-        setup.max_new_tokens,
-        args.seed,
-    )
-    outcome = simulate(workload, paths, tiers, host=profile.host, is_buffered=setup.is_buffered)
-    found = outcome.summary(setup.targets())
+    if args.seed is not None:
+        setup = msgspec.structs.replace(setup, seed=args.seed)
+    outcome = run_setup(setup, profile, workload)
+    found = outcome.summary(setup.slo)
     found["profile"] = f"{profile.source}: {profile.device}"
     found["rate_per_s"] = workload.rate_per_s
     print(json.dumps(found, indent=1) if args.json else _page(found))
     return 0
+
+
+def _workload(args: argparse.Namespace, setup: Setup) -> Workload:
+    if args.trace is not None:
+        return load_trace(args.trace, args.block_tokens)
+    if setup.workload is None:
+        raise ConfigError(f"plan {args.plan}: it names no workload: --trace is needed")
+    return load_workload(setup.workload)
 
 
 def _page(found: dict[str, Any]) -> str:
@@ -66,10 +82,14 @@ def _page(found: dict[str, Any]) -> str:
     for tier in found["tiers"]:
         lines.append(
             f"{tier['name']}: reached by {100 * tier['reached']:.1f} %, answers "
-            f"{100 * tier['answered']:.1f} %, busy {100 * tier['busy']:.0f} %, "
+            f"{100 * tier['answered']:.1f} %, {_busy(tier['busy'])}, "
             f"attempt E2E {_row(tier['attempt_e2e_ms'])}"
         )
     return "\n".join(lines)
+
+
+def _busy(share: float | None) -> str:
+    return "on the replicas of another" if share is None else f"busy {100 * share:.0f} %"
 
 
 def _row(quantiles_ms: dict[str, float | None]) -> str:

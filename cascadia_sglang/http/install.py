@@ -7,6 +7,7 @@ import fastapi
 from fastapi.responses import JSONResponse
 
 from cascadia_sglang.http.middleware import CascadeMiddleware
+from cascadia_sglang.http.plan import plan_in_force
 from cascadia_sglang.http.status import model_cards, status
 from cascadia_sglang.http.writes import write_routes
 
@@ -18,7 +19,12 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
 
     @router.get("/cascadia/status")
     async def get_status() -> dict[str, Any]:
-        return status(server.config, server.pool, server.router, len(manager.rid_to_state))
+        rids = len(manager.rid_to_state)
+        return status(server.config, server.pool, server.router, server.mover, rids)
+
+    @router.get("/cascadia/plan")
+    async def get_plan() -> dict[str, Any]:
+        return plan_in_force(server.mover, server.controller)
 
     @router.get("/v1/models")
     async def list_models() -> dict[str, Any]:
@@ -55,7 +61,11 @@ def _place(routes: list[Any], ours: list[Any]) -> None:
     """
     for route in ours:
         # An included router has no path of its own.
-        same = [i for i, other in enumerate(routes) if getattr(other, "path", None) == route.path]
+        same = [
+            index
+            for index, other in enumerate(routes)
+            if getattr(other, "path", None) == route.path and other.methods & route.methods
+        ]
         if same:
             routes[same[0]] = route
         else:

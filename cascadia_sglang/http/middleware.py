@@ -78,6 +78,8 @@ class CascadeMiddleware:
             headers.append((b"x-cascadia-total-tokens", str(outcome.tokens).encode()))
         if outcome.tier_index >= 0:
             headers.append((b"x-cascadia-tier", self._names[outcome.tier_index].encode()))
+        if outcome.gear:
+            headers.append((b"x-cascadia-gear", str(outcome.gear).encode()))
         if outcome.score is not None:
             headers.append((b"x-cascadia-score", f"{outcome.score:.6f}".encode()))
         return headers

@@ -8,7 +8,17 @@ import msgspec
 from fastapi.responses import JSONResponse
 from sglang.srt.utils.auth import AuthLevel, decide_request_auth
 
-from cascadia_sglang.errors import ConfigError, RequestError, WorkerError
+from cascadia_sglang.errors import (
+    CascadiaError,
+    ConfigError,
+    PlanError,
+    RequestError,
+    WorkerError,
+    WorkloadError,
+)
+from cascadia_sglang.http.openapi import documented
+from cascadia_sglang.http.plan import plan_in_force, told_actions
+from cascadia_sglang.reallocation.target import Capacity
 
 _MOST_REPLICAS = 64
 
@@ -26,6 +36,26 @@ class WorkersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     replicas: int
 
 
+class TierCapacity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Replicas that a tier is to have; sizes of their groups where these are to change."""
+
+    replicas: int
+    tp_size: int | None = None
+    pp_size: int | None = None
+
+
+class PlanBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /cascadia/plan.
+
+    Without `tiers` and `thresholds` the planner is asked. `tiers` holds what each tier named is to
+    have, of workers that tiers share for one of them. A dry run says what would be done.
+    """
+
+    tiers: dict[str, TierCapacity] = {}
+    thresholds: list[float] | None = None
+    dry_run: bool = False
+
+
 def write_routes(server: Any, manager: Any) -> fastapi.APIRouter:
     """The routes, for SGLang's application."""
     router = fastapi.APIRouter()
@@ -38,31 +68,48 @@ def write_routes(server: Any, manager: Any) -> fastapi.APIRouter:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RequestError(400, f"body: {error}") from error
 
-    @router.post("/cascadia/thresholds")
+    @router.post("/cascadia/thresholds", **documented(ThresholdsBody))
     async def set_thresholds(request: fastapi.Request) -> Any:
         try:
             body = await body_of(request, ThresholdsBody)
-            server.router.set_thresholds(body.thresholds)
+            server.gearbox.set_thresholds(body.thresholds)
         except (RequestError, ConfigError) as error:
             return cascadia_error(error)
-        return {"thresholds": server.router.config.routing.thresholds}
+        return {"thresholds": server.gearbox.thresholds}
 
-    @router.post("/cascadia/workers")
+    @router.post("/cascadia/workers", **documented(WorkersBody))
     async def set_workers(request: fastapi.Request) -> Any:
         started = time.monotonic()
         try:
             body = await body_of(request, WorkersBody)
-            names = [tier.name for tier in server.config.tiers]
-            if body.tier not in names:
-                raise RequestError(400, f"tier is {body.tier!r}, allowed: {', '.join(names)}")
-            if not 1 <= body.replicas <= _MOST_REPLICAS:
-                allowed = f"1 to {_MOST_REPLICAS}"
-                raise RequestError(400, f"replicas is {body.replicas}, allowed: {allowed}")
-            await server.fleet.scale(body.tier, body.replicas)
-        except (RequestError, WorkerError) as error:
+            pool = _pool_of(server, body.tier)
+            _check_number("replicas", body.replicas, 1)
+            wanted = msgspec.structs.replace(server.mover.capacity()[pool], replicas=body.replicas)
+            await server.mover.move({pool: wanted})
+        except CascadiaError as error:
             return cascadia_error(error)
         seconds = time.monotonic() - started
         return {"tier": body.tier, "replicas": body.replicas, "seconds": round(seconds, 3)}
+
+    @router.post("/cascadia/plan", **documented(PlanBody))
+    async def set_plan(request: fastapi.Request) -> Any:
+        try:
+            body = await body_of(request, PlanBody)
+            wanted = _wanted(server, body.tiers)
+            thresholds = body.thresholds
+            if not wanted and thresholds is None:
+                if server.controller is None:
+                    raise RequestError(400, "tiers is missing, and planner.enabled is false")
+                proposal = await server.controller.propose()
+                wanted, thresholds = proposal.pools, proposal.thresholds
+            if body.dry_run:
+                target = server.mover.target(wanted, thresholds)
+                actions = server.mover.actions(target)
+                return {"plan": msgspec.to_builtins(target), "actions": told_actions(actions)}
+            await server.mover.move(wanted, thresholds)
+        except CascadiaError as error:
+            return cascadia_error(error)
+        return plan_in_force(server.mover, server.controller)
 
     if args.api_key:
         # SGLang would else ask for the other key first.
@@ -76,10 +123,42 @@ def cascadia_error(error: Exception) -> JSONResponse:
     status = error.status if isinstance(error, RequestError) else 400
     if isinstance(error, WorkerError):
         status = 503
+    if isinstance(error, PlanError | WorkloadError):
+        status = 409
     param = error.param if isinstance(error, RequestError) else None
     kind = "invalid_request" if status < 500 else "unavailable"
     content = {"error": {"message": str(error), "type": kind, "param": param}}
     return JSONResponse(content, status_code=status)
+
+
+def _wanted(server: Any, tiers: dict[str, TierCapacity]) -> dict[str, Capacity]:
+    """By pool, what a body asks for; the shape stays where it names none."""
+    known, wanted = server.mover.capacity(), {}
+    for tier, asked in tiers.items():
+        pool = _pool_of(server, tier)
+        _check_number(f"tiers.{tier}.replicas", asked.replicas, 0)
+        changes: dict[str, int] = {"replicas": asked.replicas}
+        for key in ("tp_size", "pp_size"):
+            size = getattr(asked, key)
+            if size is not None:
+                _check_number(f"tiers.{tier}.{key}", size, 1)
+                changes[key] = size
+        wanted[pool] = msgspec.structs.replace(known[pool], **changes)
+    return wanted
+
+
+def _pool_of(server: Any, tier: str) -> str:
+    index = server.config.tier_index(tier)
+    if index is None:
+        names = ", ".join(one.name for one in server.config.tiers)
+        raise RequestError(400, f"tier is {tier!r}, allowed: {names}")
+    pool: str = server.fleet.pool_of(index)
+    return pool
+
+
+def _check_number(place: str, value: int, least: int) -> None:
+    if not least <= value <= _MOST_REPLICAS:
+        raise RequestError(400, f"{place} is {value}, allowed: {least} to {_MOST_REPLICAS}")
 
 
 def _check_admin(request: fastapi.Request, args: Any) -> None:

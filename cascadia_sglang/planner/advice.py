@@ -1,15 +1,21 @@
-"""Whether a cascade pays: its latency beside that of every tier alone, on the same GPUs."""
+"""Whether a cascade pays: beside every tier alone and a router, in latency and in GPUs."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
 
 import msgspec
 
 from cascadia_sglang.errors import ConfigError, PlanError
-from cascadia_sglang.planner.latency_curves import Curves
+from cascadia_sglang.planner.latency_curves import Curves, Latencies
 from cascadia_sglang.planner.plan import Plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.replay import build_sample
-from cascadia_sglang.planner.solve import solve
+from cascadia_sglang.planner.router import Routed, best_router
+from cascadia_sglang.planner.routing import choose_and_allocate
+
+CASCADE, ROUTER = "cascade", "router"
 
 
 class Alone(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,23 +32,28 @@ class Alone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Advice(msgspec.Struct, frozen=True, kw_only=True):
-    """What to serve.
+    """What to serve, by mean latency end to end at the same quality floor.
 
-    `cascade` is None where no cascade of these tiers keeps the floor and the budget. `choice` is
-    `cascade`, or the name of the tier that is at least as fast alone, or None where nothing keeps
-    both.
+    `cascade` and `router` are None where none of them keeps the floor and the budget. `choice` is
+    the fastest of `cascade`, `router` and the names of the tiers alone; of equals the simplest, and
+    None where nothing keeps both. `reference_s` is the least latency without a cascade, and
+    `least_gpus` by the same names says how few GPUs reach it; what does not is left out.
     """
 
     choice: str | None
     cascade: Plan | None
+    router: Routed | None
     alone: list[Alone]
+    reference_s: float | None
+    least_gpus: dict[str, int]
 
 
-def advise(problem: Problem, *, time_limit_s: float = 10.0) -> Advice:
-    """Compare the best cascade with every tier alone on the same GPUs.
+def advise(problem: Problem, *, time_limit_s: float = 10.0, workers: int = 0) -> Advice:
+    """Compare the best cascade with every tier alone and the best router on the same GPUs.
 
     Args:
-        problem: checked, with a calibration sample and latency curves.
+        problem: checked, with a calibration sample, and latency curves or a workload.
+        workers: processes that simulate what a workload needs; 0 simulates here.
 
     Raises:
         ConfigError: if the problem has explicit candidates: they say nothing of tiers alone; or if
@@ -52,31 +63,55 @@ def advise(problem: Problem, *, time_limit_s: float = 10.0) -> Advice:
     if problem.objective != "path":
         raise ConfigError("advice compares mean latency end to end: objective needs to be path")
     if not problem.calibration:
-        raise ConfigError("advice needs a problem with calibration and latency_by_share_s")
-    alone = [_alone(problem, tier) for tier in range(len(problem.tiers))]
+        raise ConfigError("advice needs calibration with latency_by_share_s or a workload")
+    latencies = _latencies(problem, workers)
+    alone = [_alone(problem, latencies, tier) for tier in range(len(problem.tiers))]
+    router = best_router(problem, latencies) if len(problem.tiers) > 1 else None
+    cascade = _cascade(problem, latencies, time_limit_s)
+    told = [(one.latency_s, one.tier) for one in alone if one.reaches_floor]
+    if router is not None:
+        told.append((router.latency_s, ROUTER))
+    others = [(seconds, name) for seconds, name in told if seconds is not None]
+    # `min` keeps the first of equals: a single tier is simpler than a router, and that than a
+    # cascade.
+    reference_s = min((seconds for seconds, _ in others), default=None)
+    if cascade is not None:
+        others.append((cascade.objective_s, CASCADE))
+    choice = min(others, key=lambda one: one[0], default=(0.0, None))[1]
+    least: dict[str, int] = {}
+    if reference_s is not None:
+        least = _least_gpus(problem, latencies, alone, reference_s, time_limit_s)
+    return Advice(
+        choice=choice,
+        cascade=cascade,
+        router=router,
+        alone=alone,
+        reference_s=reference_s,
+        least_gpus=least,
+    )
+
+
+def _latencies(problem: Problem, workers: int) -> Latencies:
+    if problem.workload is None:
+        return Curves(problem)
+    # It brings a compiler along, which the rest has no use for.
+    from cascadia_sglang.planner.whole import latencies_of_source
+
+    return latencies_of_source(problem, workers)
+
+
+def _cascade(problem: Problem, latencies: Latencies, time_limit_s: float) -> Plan | None:
     try:
-        cascade: Plan | None = solve(problem, time_limit_s=time_limit_s)
+        return choose_and_allocate(problem, latencies, time_limit_s=time_limit_s)
     except PlanError:
-        cascade = None
-    best: tuple[float, str] | None = None
-    for one in alone:
-        # Of equals the first: a single tier is simpler than a cascade, a small one than a large.
-        if (
-            one.reaches_floor
-            and one.latency_s is not None
-            and (best is None or one.latency_s < best[0])
-        ):
-            best = one.latency_s, one.tier
-    if cascade is not None and (best is None or cascade.objective_s < best[0]):
-        best = cascade.objective_s, "cascade"
-    return Advice(choice=None if best is None else best[1], cascade=cascade, alone=alone)
+        return None
 
 
-def _alone(problem: Problem, tier: int) -> Alone:
+def _alone(problem: Problem, latencies: Latencies, tier: int) -> Alone:
     """A tier with all requests and as many GPUs of the budget as help."""
     sample = build_sample(problem.calibration)
     quality = sample.mean(sample.correct_NT[:, tier])
-    table = Curves(problem).tables([1.0] * len(problem.tiers))[tier]
+    table = latencies.table(tier, 1.0)
     within = [(seconds, gpus) for gpus, seconds in table.items() if gpus <= problem.gpu_budget]
     latency_s, gpus = min(within) if within else (None, None)
     return Alone(
@@ -86,3 +121,56 @@ def _alone(problem: Problem, tier: int) -> Alone:
         latency_s=latency_s,
         gpus=gpus,
     )
+
+
+def _least_gpus(
+    problem: Problem,
+    latencies: Latencies,
+    alone: list[Alone],
+    reference_s: float,
+    time_limit_s: float,
+) -> dict[str, int]:
+    """How few GPUs bring each option to a latency; those that none brings there are left out."""
+
+    def smaller(gpus: int) -> tuple[Problem, Latencies]:
+        return msgspec.structs.replace(problem, gpu_budget=gpus), latencies.with_budget(gpus)
+
+    def routed_s(gpus: int) -> float:
+        found = best_router(*smaller(gpus))
+        return math.inf if found is None else found.latency_s
+
+    def cascaded_s(gpus: int) -> float:
+        found = _cascade(*smaller(gpus), time_limit_s)
+        return math.inf if found is None else found.objective_s
+
+    least: dict[str, int] = {}
+    for tier, one in enumerate(alone):
+        fast = [
+            gpus
+            for gpus, seconds in latencies.table(tier, 1.0).items()
+            if seconds <= reference_s and gpus <= problem.gpu_budget
+        ]
+        if one.reaches_floor and fast:
+            least[one.tier] = min(fast)
+    searched: list[tuple[str, Callable[[int], float]]] = [(CASCADE, cascaded_s)]
+    if len(alone) > 1:
+        searched.insert(0, (ROUTER, routed_s))
+    for name, latency_of in searched:
+        found = _first_within(reference_s, problem.gpu_budget, latency_of)
+        if found is not None:
+            least[name] = found
+    return least
+
+
+def _first_within(limit_s: float, most: int, latency_of: Callable[[int], float]) -> int | None:
+    """The least count of GPUs up to `most` with a latency within a limit; more are no slower."""
+    if latency_of(most) > limit_s:
+        return None
+    low, high = 1, most
+    while low < high:
+        middle = (low + high) // 2
+        if latency_of(middle) <= limit_s:
+            high = middle
+        else:
+            low = middle + 1
+    return high

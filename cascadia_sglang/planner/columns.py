@@ -98,7 +98,8 @@ def build_columns(problem: Problem, indices: Sequence[int]) -> tuple[Columns, li
             for choice, value in choices:
                 uses = uses_of(choice, resources)
                 if all(used <= there for used, there in zip(uses, capacity, strict=True)):
-                    switching = _switching_s(problem, name, choice)
+                    one = choice.deployment
+                    switching = 0.0 if one is None else switching_s(problem, one)
                     rows.append((index, pool, value, switching, uses, choice))
     # No plan takes more than every pool's largest column together.
     uses_CR = np.array([row[4] for row in rows], dtype=np.int64).reshape(-1, len(resources))
@@ -135,27 +136,42 @@ def uses_of(choice: Choice, resources: tuple[str, ...]) -> list[int]:
 def choices_of(problem: Problem, candidate: Candidate, pool: str) -> Iterator[tuple[Choice, float]]:
     """Ways to run a pool under a candidate, whatever the budget, and the value of each."""
     tiers = problem.tiers_of(pool)
+    shares_T = [candidate.shares[tier] for tier in tiers]
+
+    def value_of(latencies_T: Sequence[float]) -> float:
+        one = np.array(latencies_T, np.float64)[:, None]
+        return float(combined(problem.objective, shares_T, one)[0])
+
     if candidate.deployments:
         for deployment in candidate.deployments:
             if deployment.pool == pool and fits(problem, deployment):
                 latencies = [deployment.latency_s[problem.tiers[tier].name] for tier in tiers]
                 choice = Choice(gpus=deployment.gpus, deployment=deployment)
-                yield choice, _value(problem, candidate, tiers, latencies)
+                yield choice, value_of(latencies)
         return
     tables = [candidate.latency_s[tier] for tier in tiers]
     for gpus in sorted(set.intersection(*(set(table) for table in tables))):
         latencies = [table[gpus] for table in tables]
-        yield Choice(gpus=gpus, deployment=None), _value(problem, candidate, tiers, latencies)
+        yield Choice(gpus=gpus, deployment=None), value_of(latencies)
 
 
-def _value(
-    problem: Problem, candidate: Candidate, tiers: Sequence[int], latencies: Sequence[float]
-) -> float:
-    if problem.objective == "bottleneck":
-        return max(latencies)
-    return sum(
-        candidate.shares[tier] * latency for tier, latency in zip(tiers, latencies, strict=True)
-    )
+def combined(
+    objective: Objective, shares_T: Sequence[float], latency_s_Tn: FloatArray
+) -> FloatArray:
+    """What ways to run a pool are worth, [n]: by its slowest tier, or by all that wait in it.
+
+    Args:
+        shares_T: of requests that reach each of the pool's tiers.
+        latency_s_Tn: of these.
+    """
+    if objective == "bottleneck":
+        value_n: FloatArray = latency_s_Tn.max(axis=0)
+    else:
+        value_n = np.zeros(latency_s_Tn.shape[1])
+        for share, latency_s_n in zip(shares_T, latency_s_Tn, strict=True):
+            # Nobody waits in a tier that nobody reaches.
+            value_n += share * latency_s_n if share else 0.0
+    return value_n
 
 
 def fits(problem: Problem, deployment: Deployment) -> bool:
@@ -173,15 +189,8 @@ def fits(problem: Problem, deployment: Deployment) -> bool:
     return kind.memory_gib is None or max(needed) / size <= kind.memory_gib
 
 
-def _switching_s(problem: Problem, pool: str, choice: Choice) -> float:
+def switching_s(problem: Problem, deployment: Deployment) -> float:
     """What it costs to start the replicas that do not run yet in this shape."""
-    deployment = choice.deployment
-    if deployment is None:
-        return 0.0
-    alike = sum(
-        replica.pool == pool
-        and (replica.gpu, replica.tp_size, replica.pp_size)
-        == (deployment.gpu, deployment.tp_size, deployment.pp_size)
-        for replica in problem.running
-    )
-    return problem.switching_cost_s * max(0, deployment.replicas - alike)
+    shape = (deployment.pool, deployment.gpu, deployment.tp_size, deployment.pp_size)
+    running = [(one.pool, one.gpu, one.tp_size, one.pp_size) for one in problem.running]
+    return problem.switching_cost_s * max(0, deployment.replicas - running.count(shape))

@@ -1,6 +1,7 @@
 """How the simulator's inner loops are compiled, and when compiled code is too old."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,15 +25,35 @@ def _stamp() -> str:
 _STAMP = _stamp()
 
 
+def _folder() -> Path | None:
+    """Where compiled code is kept: by the sources alone, so that all checkouts and environments of
+    a user share it. None where nothing can be written there; numba then finds a place."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(cache, "cascadia", "compiled"))
+    folder /= _STAMP[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+_FOLDER = _folder()
+
+
 def compiled(function: F) -> F:
     """Compile a function of the simulator, once for all processes.
 
     No such function makes an array, so numba need not count who holds one.
     """
     made: Any = numba.njit(cache=True, error_model="numpy", _nrt=False)(function)
-    # Code that was compiled with another version of what it calls is not taken up again.
     kept: Any = getattr(made, "_cache", None)
     if hasattr(kept, "_cache_file"):
+        # Code that was compiled with another version of what it calls is not taken up again.
         kept._cache_file._source_stamp = _STAMP
+        if _FOLDER is not None:
+            kept._cache_path = str(_FOLDER)
+            kept._cache_file._cache_path = str(_FOLDER)
+            kept._cache_file._index_path = str(_FOLDER / kept._cache_file._index_name)
     result: F = made
     return result

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -29,10 +30,29 @@ class Deployed:
 Deploy = Callable[[Sequence[float]], Deployed | None]
 
 
+class Latencies(Protocol):
+    """What is known of latency: by curves of a problem file, or by simulated surfaces."""
+
+    def deploy(self, shares: Sequence[float]) -> Deployed | None:
+        """The best deployment for these shares, exactly; see `Deploy`."""
+
+    def candidate(
+        self, thresholds: Sequence[float], shares: Sequence[float], quality: float
+    ) -> Candidate:
+        """The candidate that thresholds with these consequences are."""
+
+    def table(self, tier: int, share: float) -> dict[int, float]:
+        """Seconds by GPUs of a tier that this share of requests reaches, alone on its workers."""
+
+    def with_budget(self, gpus: int) -> Latencies:
+        """The same for fewer GPUs."""
+
+
 class Curves:
     """A problem's curves of latency against the share of requests that reaches a tier."""
 
     def __init__(self, problem: Problem) -> None:
+        self._problem = problem
         self._tiers = [
             [(gpus, *np.array(pairs, dtype=np.float64).T) for gpus, pairs in curves.items()]
             for curves in problem.latency_by_share_s
@@ -45,9 +65,14 @@ class Curves:
         Linear between the pairs of a curve, level below the first; counts of GPUs whose curve ends
         before the share cannot serve it and are left out.
         """
-        return [self._table(tier, share) for tier, share in enumerate(shares)]
+        return [self.table(tier, share) for tier, share in enumerate(shares)]
 
-    def _table(self, tier: int, share: float) -> dict[int, float]:
+    def with_budget(self, gpus: int) -> Curves:
+        """The same curves for fewer GPUs."""
+        return Curves(msgspec.structs.replace(self._problem, gpu_budget=gpus))
+
+    def table(self, tier: int, share: float) -> dict[int, float]:
+        """Seconds by GPUs of a tier that this share of requests reaches."""
         if (tier, share) not in self._tables:
             self._tables[tier, share] = {
                 gpus: float(np.interp(share, shares_P, latency_P))
@@ -56,26 +81,21 @@ class Curves:
             }
         return self._tables[tier, share]
 
+    def candidate(
+        self, thresholds: Sequence[float], shares: Sequence[float], quality: float
+    ) -> Candidate:
+        """The candidate that thresholds with these consequences are."""
+        return Candidate(
+            thresholds=list(thresholds),
+            quality=quality,
+            shares=list(shares),
+            latency_s=self.tables(shares),
+        )
 
-def candidate_at(
-    curves: Curves, thresholds: Sequence[float], shares: Sequence[float], quality: float
-) -> Candidate:
-    """The candidate that thresholds with these consequences are."""
-    return Candidate(
-        thresholds=list(thresholds),
-        quality=quality,
-        shares=list(shares),
-        latency_s=curves.tables(shares),
-    )
-
-
-def deploy_by_curves(problem: Problem) -> Deploy:
-    """A `Deploy` that reads the problem's curves; exact, without the solver."""
-
-    curves = Curves(problem)
-
-    def deploy(shares: Sequence[float]) -> Deployed | None:
-        candidate = candidate_at(curves, [], shares, 1.0)
+    def deploy(self, shares: Sequence[float]) -> Deployed | None:
+        """The best deployment, exactly and without the solver; None where nothing fits."""
+        problem = self._problem
+        candidate = self.candidate([], shares, 1.0)
         single = msgspec.structs.replace(problem, candidates=[candidate])
         columns, choices = build_columns(single, [0])
         picks = best_picks(columns, 0)
@@ -86,5 +106,3 @@ def deploy_by_curves(problem: Problem) -> Deploy:
             latency_s=columns.objective_s(picks),
             allocation=tuple(by_pool[tier.pool_name] for tier in problem.tiers),
         )
-
-    return deploy

@@ -6,6 +6,7 @@ Shape legend: R requests, T tiers.
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -36,9 +37,11 @@ class Replica:
     retracted: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slo:
-    """Latency targets; None asks nothing. TPOT is (E2E - TTFT) / (tokens - 1), 0 for one token."""
+class Slo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Latency targets of a request in milliseconds; null asks nothing.
+
+    TPOT is (E2E - TTFT) / (tokens - 1), 0 for one token.
+    """
 
     ttft_ms: float | None = None
     tpot_ms: float | None = None
@@ -127,7 +130,7 @@ class Outcome:
                     "name": name,
                     "reached": float(np.isfinite(self.attempt_e2e_s_RT[:, tier]).mean()),
                     "answered": float((done_R & (self.last_tier_R == tier)).mean()),
-                    "busy": float(np.mean(busy_T[tier])) / makespan_s,
+                    "busy": float(np.mean(busy_T[tier])) / makespan_s if busy_T[tier] else None,
                     "attempt_ttft_ms": _quantiles_ms(self.attempt_ttft_s_RT[:, tier]),
                     "attempt_e2e_ms": _quantiles_ms(self.attempt_e2e_s_RT[:, tier]),
                     "path_e2e_ms": _quantiles_ms(self.e2e_s_R[done_R & (self.last_tier_R == tier)]),

@@ -7,8 +7,9 @@ from typing import Literal
 
 import msgspec
 
-from cascadia_sglang.planner.columns import fits
+from cascadia_sglang.planner.columns import fits, switching_s
 from cascadia_sglang.planner.problem import Candidate, Deployment, Method, Problem, RunningReplica
+from cascadia_sglang.planner.setup import Setup
 
 # `optimal` is proved; `feasible` keeps budget and floor, and something better may exist;
 # `time_limit` is what the solver had when its time was over.
@@ -57,6 +58,35 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     deployments: int
 
 
+class FrontPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Thresholds that none of the front beats in both, with the best deployment's latency."""
+
+    thresholds: list[float]
+    quality: float
+    latency_s: float
+
+
+class Simulated(msgspec.Struct, frozen=True, kw_only=True):
+    """What a simulation of the whole cascade says, as it would be served.
+
+    `objective_s` is what the problem minimises, in this run: the p95 of the slowest tier's
+    attempts, or the mean end to end. `e2e_ms` and `ttft_ms` hold `mean`, `p50`, `p95` and `p99`,
+    `busy` the share of time that each tier's replicas work, null where another tier's serve it.
+    `neighbours` counts the plans that were simulated beside this one and did no better.
+    """
+
+    objective_s: float
+    requests: int
+    answered: int
+    rate_per_s: float
+    e2e_ms: dict[str, float | None]
+    ttft_ms: dict[str, float | None]
+    slo_attainment: float
+    goodput_per_s: float
+    busy: list[float | None]
+    neighbours: int = 0
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer to a problem.
 
@@ -65,6 +95,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `bound_s`: none of the candidates given, or none of the thresholds on the exact method's grid;
     `gap` is (objective_s - bound_s) / max(objective_s, 1e-9). `candidate` is the index among the
     problem's candidates.
+
+    A plan from a workload was chosen by `simulated`, a run of the whole cascade that `setup`
+    describes and `cascadia simulate` repeats; `objective_s`, `bound_s` and `gap` are of the
+    surfaces of single replicas that led there.
     """
 
     thresholds: list[float]
@@ -83,6 +117,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     moves: list[Move] = []
     search: Search | None = None
     certificate: Certificate | None = None
+    front: list[FrontPoint] = []
+    setup: Setup | None = None
+    simulated: Simulated | None = None
 
 
 class NoPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,19 +208,10 @@ def _value_lines(problem: Problem, candidate: Candidate, plan: Plan) -> Iterator
         value_s = max(latencies)
     else:
         value_s = sum(s * latency for s, latency in zip(candidate.shares, latencies, strict=True))
-    value_s += _switching_s(problem, plan)
+    value_s += sum(switching_s(problem, deployment) for deployment in plan.deployments)
     if abs(value_s - plan.objective_s) > ROUNDING * max(1.0, value_s):
         yield f"objective_s is {plan.objective_s}, recomputed {value_s}"
     if plan.bound_s > plan.objective_s * (1 + ROUNDING):
         yield f"bound_s {plan.bound_s} is above objective_s {plan.objective_s}"
     if abs(plan.gap - gap_of(plan.objective_s, plan.bound_s)) > ROUNDING:
         yield f"gap is {plan.gap}, recomputed {gap_of(plan.objective_s, plan.bound_s)}"
-
-
-def _switching_s(problem: Problem, plan: Plan) -> float:
-    started = 0
-    for deployment in plan.deployments:
-        shape = (deployment.pool, deployment.gpu, deployment.tp_size, deployment.pp_size)
-        running = [(one.pool, one.gpu, one.tp_size, one.pp_size) for one in problem.running]
-        started += max(0, deployment.replicas - running.count(shape))
-    return started * problem.switching_cost_s

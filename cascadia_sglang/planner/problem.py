@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.planner.outcome import Slo
+from cascadia_sglang.planner.workload_source import WorkloadSource
 
 Objective = Literal["bottleneck", "path"]
 Method = Literal["penalty", "chebyshev", "exact"]
@@ -18,11 +20,23 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     `pool` names the workers that serve it, where several tiers share them; by itself a tier has
     its own. `memory_gib` is what one replica needs on all its devices together: weights and the
     least KV cache.
+
+    The rest goes with a `workload`. `model` is a folder with a `config.json`, or what that file
+    says; tensor parallelism goes up to `max_tp` devices and pipelines up to `max_pp` stages, where
+    null means the devices of a node, and as many stages as the weights need. `length` is that of
+    the tier's answers, relative to the workload's. `chunked_prefill_tokens` and
+    `max_running_requests` are the engine's settings.
     """
 
     name: str
     pool: str | None = None
     memory_gib: float | None = None
+    model: str | dict[str, Any] | None = None
+    max_tp: int | None = None
+    max_pp: int | None = None
+    length: float = 1.0
+    chunked_prefill_tokens: int = 8192
+    max_running_requests: int = 256
 
     @property
     def pool_name(self) -> str:
@@ -76,6 +90,32 @@ class GpuType(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     memory_gib: float | None = None
 
 
+class GpuSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A type of GPU by its data sheet; null takes the number that is known for the name.
+
+    `gpus_per_node` counts where no `cluster` says what there is.
+    """
+
+    name: str
+    tflops: float | None = None
+    memory_gb: float | None = None
+    memory_gb_per_s: float | None = None
+    link_gb_per_s: float | None = None
+    gpus_per_node: int = 8
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A profile file, and on which type of GPU and in which shape its tiers were measured.
+
+    `gpu` is null for the first type there is.
+    """
+
+    path: str
+    gpu: str | None = None
+    tp_size: int = 1
+    pp_size: int = 1
+
+
 class RunningReplica(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A worker that runs: on devices base_gpu_id + k * gpu_id_step of a node.
 
@@ -99,11 +139,14 @@ class CalibrationRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """A prompt that every tier answered.
 
     `scores` holds one number in [0, 1] a tier but the last; `correct` one a tier, 1 for right.
+    `entry` is what a router says before any tier has answered: the chance that a tier's answer
+    will be right, one a tier but the last; only advice reads it.
     """
 
     scores: list[float]
     correct: list[float]
     weight: float = 1.0
+    entry: list[float] = []
 
 
 class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -126,7 +169,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     Either `candidates` says what every choice of thresholds would cost, or `calibration` and
     `latency_by_share_s` let the planner search them: `latency_by_share_s[i][f]` lists pairs
     (share of requests that reach tier i, its latency in seconds), both rising; a share beyond the
-    last pair is more than f GPUs can serve.
+    last pair is more than f GPUs can serve. Or `calibration` comes with a `workload`: latencies
+    then are simulated, with the step times of `profiles`, or a roofline of `gpu` and of the tiers'
+    models where nothing was measured. `slo` is told of the plan that comes out. Paths are relative
+    to the problem file.
 
     `cluster`, `running` and `switching_cost_s` go with `deployments`: where replicas can lie, what
     runs now, and what one replica to start is worth in seconds of the objective.
@@ -140,6 +186,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     candidates: list[Candidate] = []
     calibration: list[CalibrationRow] = []
     latency_by_share_s: list[dict[int, list[tuple[float, float]]]] = []
+    workload: WorkloadSource | None = None
+    gpu: GpuSheet | None = None
+    profiles: list[Measured] = []
+    slo: Slo = Slo()
     routing: RoutingSettings = RoutingSettings()
     cluster: list[GpuType] = []
     running: list[RunningReplica] = []

@@ -5,9 +5,19 @@ from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 
+import msgspec
+
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.planner.devices import misplaced
-from cascadia_sglang.planner.problem import Candidate, Deployment, Problem, read_problem
+from cascadia_sglang.planner.problem import (
+    Candidate,
+    Deployment,
+    GpuType,
+    Problem,
+    Tier,
+    read_problem,
+)
+from cascadia_sglang.planner.workload_checks import workload_problems
 
 # More of anything than this is a slip of the pen, and would not fit the solver's integers.
 MOST = 1_000_000
@@ -19,7 +29,7 @@ def load_problem(path: Path) -> Problem:
     Raises:
         ConfigError: one line that names the file, the place, the value and what is allowed.
     """
-    problem = read_problem(path)
+    problem = _completed(read_problem(path), path.parent)
     for line in problems_of(problem):
         raise ConfigError(f"problem {path}: {line}")
     return problem
@@ -35,13 +45,43 @@ def problems_of(problem: Problem) -> Iterator[str]:
     yield from _range("switching_cost_s", problem.switching_cost_s, 0)
     yield from _tiers(problem)
     if bool(problem.candidates) == bool(problem.calibration):
-        yield "needed: candidates, or calibration with latency_by_share_s; not both"
+        yield "needed: candidates, or calibration with latency_by_share_s or workload; not both"
     for index, candidate in enumerate(problem.candidates):
         for line in _candidate(problem, candidate):
             yield f"candidates[{index}].{line}"
     if problem.calibration or problem.latency_by_share_s:
         yield from _routing(problem)
+    if problem.workload is not None:
+        yield from workload_problems(problem, problem.workload)
     yield from _cluster(problem)
+
+
+def _completed(problem: Problem, folder: Path) -> Problem:
+    """Paths made those of the problem file's folder, and a cluster of what `gpu` names."""
+
+    def placed(path: str) -> str:
+        return str((folder / path).resolve())
+
+    def with_model(tier: Tier) -> Tier:
+        if not isinstance(tier.model, str):
+            return tier
+        return msgspec.structs.replace(tier, model=placed(tier.model))
+
+    replaced = msgspec.structs.replace
+    source = problem.workload
+    if source is not None and source.trace is not None:
+        source = replaced(source, trace=placed(source.trace))
+    cluster, told = problem.cluster, problem.gpu
+    if told is not None and not cluster and told.gpus_per_node >= 1:
+        nodes = -(-problem.gpu_budget // told.gpus_per_node)
+        cluster = [GpuType(gpu=told.name, nodes=nodes, gpus_per_node=told.gpus_per_node)]
+    return replaced(
+        problem,
+        tiers=[with_model(tier) for tier in problem.tiers],
+        profiles=[replaced(one, path=placed(one.path)) for one in problem.profiles],
+        workload=source,
+        cluster=cluster,
+    )
 
 
 def _tiers(problem: Problem) -> Iterator[str]:
@@ -96,12 +136,16 @@ def _deployment(problem: Problem, deployment: Deployment) -> Iterator[str]:
 
 def _routing(problem: Problem) -> Iterator[str]:
     tiers = len(problem.tiers)
-    yield from _length("latency_by_share_s", problem.latency_by_share_s, tiers, "one a tier")
+    if problem.workload is None:
+        yield from _length("latency_by_share_s", problem.latency_by_share_s, tiers, "one a tier")
     for index, row in enumerate(problem.calibration):
         place = f"calibration[{index}]"
         yield from _length(f"{place}.scores", row.scores, tiers - 1, "one a tier but the last")
         yield from _length(f"{place}.correct", row.correct, tiers, "one a tier")
-        for name, values in (("scores", row.scores), ("correct", row.correct)):
+        if row.entry:
+            yield from _length(f"{place}.entry", row.entry, tiers - 1, "one a tier but the last")
+        for name in ("scores", "correct", "entry"):
+            values = getattr(row, name)
             for tier, value in enumerate(values):
                 yield from _range(f"{place}.{name}[{tier}]", value, 0, 1)
         yield from _range(f"{place}.weight", row.weight, 0)

@@ -22,6 +22,8 @@ LAYER_OVERHEAD_S = 8e-6
 # Latency of a collective, a rank.
 HOP_S = 5e-6
 MEMORY_FOR_WORKER = 0.88
+# Of one long request; a worker with less is none.
+LEAST_KV_TOKENS = 8192
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 TOKENS = (1, 16, 64, 256, 512, 1024, 2048, 4096, 8192, 16384)
 
@@ -140,11 +142,6 @@ def shape_of_config(data: Mapping[str, Any]) -> ModelShape:
     )
 
 
-def fits(shape: ModelShape, gpu: Gpu, tp: int, pp: int) -> bool:
-    """Whether the weights leave room for a KV cache of at least one long request."""
-    return kv_tokens(shape, gpu, tp, pp) >= 8192
-
-
 def kv_tokens(shape: ModelShape, gpu: Gpu, tp: int, pp: int) -> int:
     """Tokens of the KV cache of tp x pp devices after the weights; 0 where these do not fit."""
     weights = shape.parameters * shape.weight_bytes / (tp * pp)
@@ -188,6 +185,26 @@ def _communication_s(shape: ModelShape, gpu: Gpu, tp: int, pp: int, tokens: int)
     return reduce_s + (pp - 1) * (activation / link + HOP_S)
 
 
+def roofline_limits(
+    shape: ModelShape,
+    gpu: Gpu,
+    tp: int,
+    pp: int,
+    *,
+    max_running_requests: int = 256,
+    chunked_prefill_tokens: int = 8192,
+) -> EngineLimits | None:
+    """What one replica on tp x pp devices holds; None where the weights do not fit."""
+    tokens = kv_tokens(shape, gpu, tp, pp)
+    if tokens < 1:
+        return None
+    return EngineLimits(
+        kv_tokens=tokens,
+        max_running_requests=max_running_requests,
+        chunked_prefill_tokens=chunked_prefill_tokens,
+    )
+
+
 def roofline_profile(models: Mapping[str, str], gpu: Gpu, tp: int, pp: int) -> Profile:
     """A profile of every tier on one kind of device and one shape, labelled as not measured.
 
@@ -200,16 +217,13 @@ def roofline_profile(models: Mapping[str, str], gpu: Gpu, tp: int, pp: int) -> P
     times, limits = {}, {}
     for name, folder in models.items():
         shape = load_shape(Path(folder))
-        if tp < 1 or pp < 1 or not fits(shape, gpu, tp, pp):
+        held = roofline_limits(shape, gpu, tp, pp) if tp >= 1 and pp >= 1 else None
+        if held is None or held.kv_tokens < LEAST_KV_TOKENS:
             raise ConfigError(
                 f"tier {name}: {shape.parameters * shape.weight_bytes / 1e9:.1f} GB of weights do "
                 f"not fit {tp} x {pp} {gpu.name} of {gpu.memory_gb:g} GB with a KV cache"
             )
         times[name] = roofline_times(shape, gpu, tp, pp)
-        limits[name] = EngineLimits(
-            kv_tokens=kv_tokens(shape, gpu, tp, pp),
-            max_running_requests=256,
-            chunked_prefill_tokens=8192,
-        )
+        limits[name] = held
     device = f"{tp} x {pp} {gpu.name}, data sheet and constants"
     return Profile(version=1, device=device, source="roofline", tiers=times, limits=limits)

@@ -20,14 +20,12 @@ from cascadia_sglang.planner.certificate import certify, effective_rows, halves,
 from cascadia_sglang.planner.chebyshev import front
 from cascadia_sglang.planner.exact import Proof, minimise
 from cascadia_sglang.planner.latency_curves import (
-    Curves,
     Deploy,
     Deployed,
-    candidate_at,
-    deploy_by_curves,
+    Latencies,
 )
 from cascadia_sglang.planner.penalty import GRID_POINTS, coordinate_search, first_place
-from cascadia_sglang.planner.plan import Certificate, Plan, Search, gap_of
+from cascadia_sglang.planner.plan import Certificate, FrontPoint, Plan, Search, gap_of
 from cascadia_sglang.planner.problem import Problem, RoutingSettings
 from cascadia_sglang.planner.replay import Replay, Sample, build_sample, threshold_grid
 from cascadia_sglang.planner.shortage import shortage
@@ -48,8 +46,13 @@ class Chosen:
     rounds: int
 
 
-def choose_and_allocate(problem: Problem, *, time_limit_s: float) -> Plan:
-    """Solve a checked problem with a calibration sample and latency curves.
+def choose_and_allocate(
+    problem: Problem, latencies: Latencies, *, time_limit_s: float, with_front: bool = False
+) -> Plan:
+    """Solve a checked problem with a calibration sample and what is known of latency.
+
+    Args:
+        with_front: whether the plan holds the front of latency against quality too.
 
     Raises:
         InfeasiblePlanError: if no thresholds reach the floor with a deployment, or none is
@@ -58,7 +61,7 @@ def choose_and_allocate(problem: Problem, *, time_limit_s: float) -> Plan:
     """
     settings = problem.routing
     sample = build_sample(problem.calibration)
-    deploy = deploy_by_curves(problem)
+    deploy = latencies.deploy
     choosing, certifying = sample, None
     if settings.confidence is not None:
         ours, theirs = halves(sample, settings.seed)
@@ -69,7 +72,7 @@ def choose_and_allocate(problem: Problem, *, time_limit_s: float) -> Plan:
     points = Points(Replay(choosing, threshold_grid(choosing, settings.quantiles)), deploy)
     proof = minimise(points, at_the_floor(floor))
     if proof.point is None:
-        raise _infeasible(problem, points, floor)
+        raise _infeasible(problem, latencies, points, floor)
     certificate: Certificate | None = None
     chosen: Chosen | None
     if certifying is not None:
@@ -83,11 +86,31 @@ def choose_and_allocate(problem: Problem, *, time_limit_s: float) -> Plan:
             f"routing.method {settings.method} finds no thresholds at quality_floor {floor}; "
             f"exact does, at {proof.value:.6g} s"
         )
-    return _plan(problem, chosen, certificate, proof, points, time_limit_s)
+    plan = _plan(problem, latencies, chosen, certificate, proof, points, time_limit_s)
+    return msgspec.structs.replace(plan, front=front_of(sample, deploy)) if with_front else plan
+
+
+def front_of(sample: Sample, deploy: Deploy) -> list[FrontPoint]:
+    """The front of latency against quality on a grid of 21 quantiles, fastest first.
+
+    Raises:
+        PlanError: if the last tier is no better than the first, or nothing serves the requests.
+    """
+    points = Points(Replay(sample, threshold_grid(sample, GRID_POINTS)), deploy)
+    return [
+        FrontPoint(
+            thresholds=points.replay.thresholds(point.place),
+            quality=point.quality,
+            latency_s=point.latency_s,
+        )
+        for point in front(points)
+        if math.isfinite(point.latency_s)
+    ]
 
 
 def _plan(
     problem: Problem,
+    latencies: Latencies,
     chosen: Chosen,
     certificate: Certificate | None,
     proof: Proof,
@@ -95,7 +118,7 @@ def _plan(
     time_limit_s: float,
 ) -> Plan:
     quality = chosen.point.quality if certificate is None else certificate.quality
-    candidate = candidate_at(Curves(problem), chosen.thresholds, chosen.shares, quality)
+    candidate = latencies.candidate(chosen.thresholds, chosen.shares, quality)
     explicit = msgspec.structs.replace(problem, candidates=[candidate])
     plan = allocate(explicit, time_limit_s=time_limit_s)
     # A finer or coarser grid than the exact one may hold something better than its best.
@@ -207,7 +230,9 @@ def _too_small(problem: Problem, rows: int) -> str:
     return f"{rows} rows were left to certify, and even without a wrong answer {needed} are needed"
 
 
-def _infeasible(problem: Problem, points: Points, floor: float) -> InfeasiblePlanError:
+def _infeasible(
+    problem: Problem, latencies: Latencies, points: Points, floor: float
+) -> InfeasiblePlanError:
     """The floor that no thresholds reach, or the tier that lacks GPUs where they do."""
     free = Points(points.replay, lambda _: Deployed(latency_s=0.0, allocation=()))
     best = minimise(free, lambda _, quality: 1 - quality).point
@@ -218,7 +243,5 @@ def _infeasible(problem: Problem, points: Points, floor: float) -> InfeasiblePla
         )
     replay = points.replay
     place = best.place
-    candidate = candidate_at(
-        Curves(problem), replay.thresholds(place), replay.shares(place), best.quality
-    )
+    candidate = latencies.candidate(replay.thresholds(place), replay.shares(place), best.quality)
     return shortage(msgspec.structs.replace(problem, candidates=[candidate]), [0])

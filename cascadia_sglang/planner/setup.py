@@ -1,5 +1,6 @@
 """What `cascadia simulate` reads: replicas, a profile, and how requests climb."""
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -7,7 +8,7 @@ import msgspec
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.planner.outcome import Slo
 from cascadia_sglang.planner.profile import Profile, load_profile
-from cascadia_sglang.planner.simulator import Tier
+from cascadia_sglang.planner.workload_source import WorkloadSource
 from cascadia_sglang.struct_file import load_struct
 
 
@@ -15,6 +16,7 @@ class SetupTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """One tier's capacity.
 
     Attributes:
+        pool: of workers that several tiers share, alike in replicas and all; null for its own.
         share: of the requests that reach it; 1 for the first.
         length: tokens of its answers, relative to the trace's.
         device_share: of a device that each replica has.
@@ -22,6 +24,7 @@ class SetupTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     name: str
+    pool: str | None = None
     replicas: int = 1
     share: float = 1.0
     length: float = 1.0
@@ -29,30 +32,26 @@ class SetupTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     stages: int = 1
 
 
-class SetupSlo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Latency targets of a request in milliseconds; null asks nothing."""
-
-    ttft_ms: float | None = None
-    tpot_ms: float | None = None
-    e2e_ms: float | None = None
-
-
 class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A cascade to simulate.
+    """A cascade to simulate: a plan without a proof, which a plan from a workload holds too.
 
     Attributes:
-        profile: path of a profile file with limits, relative to this file.
+        profile: with limits; or the path of its file, relative to this one.
         tiers: smallest first.
         max_new_tokens: of every request; null for its own length in the trace.
         is_buffered: whether an answer leaves whole, as a cascade's does.
+        seed: of who climbs.
+        workload: that it was planned for, simulated where no other is named.
     """
 
     version: int
-    profile: str
+    profile: str | Profile
     tiers: list[SetupTier]
-    slo: SetupSlo = SetupSlo()
+    slo: Slo = Slo()
     max_new_tokens: int | None = None
     is_buffered: bool = True
+    seed: int = 0
+    workload: WorkloadSource | None = None
 
     def __post_init__(self) -> None:
         if self.version != 1:
@@ -63,43 +62,50 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for index, tier in enumerate(self.tiers):
             if tier.replicas < 1 or tier.stages < 1:
                 raise ValueError(f"tiers[{index}] needs replicas and stages of 1 or more")
-            if not 0 < tier.share <= 1 or not 0 < tier.device_share <= 1 or not tier.length > 0:
+            if not 0 <= tier.share <= 1 or not 0 < tier.device_share <= 1 or not tier.length > 0:
                 raise ValueError(
-                    f"tiers[{index}] needs a share and a device_share above 0 and at most 1, and "
-                    "a length above 0"
+                    f"tiers[{index}] needs a share of 0 to 1, a device_share above 0 and at most "
+                    "1, and a length above 0"
                 )
 
-    def targets(self) -> Slo:
-        """The latency targets."""
-        slo = self.slo
-        return Slo(ttft_ms=slo.ttft_ms, tpot_ms=slo.tpot_ms, e2e_ms=slo.e2e_ms)
 
-
-def load_setup(path: Path) -> tuple[Setup, Profile, list[Tier]]:
-    """Read a set-up and its profile.
+def load_setup(path: Path) -> tuple[Setup, Profile]:
+    """Read what to simulate: a set-up, or a plan that holds one.
 
     Raises:
-        ConfigError: if a file is missing or does not fit, or the profile lacks a tier or its
-            limits; names the file and the place.
+        ConfigError: if a file is missing or does not fit, the profile lacks a tier or its limits,
+            or a plan holds no set-up; names the file and the place.
     """
-    setup = load_struct(path, Setup, "plan")
-    profile = load_profile(path.parent / setup.profile)
-    tiers = []
+    setup = _setup_of_plan(path) or load_struct(path, Setup, "plan")
+    profile = setup.profile
+    told = "in it"
+    if isinstance(profile, str):
+        told = profile
+        profile = load_profile(path.parent / profile)
     for index, tier in enumerate(setup.tiers):
         for what, known in (("step times", profile.tiers), ("limits", profile.limits)):
             if tier.name not in known:
                 raise ConfigError(
-                    f"plan {path}: tiers[{index}]: profile {setup.profile} has no {what} of "
+                    f"plan {path}: tiers[{index}]: profile {told} has no {what} of "
                     f"{tier.name!r}, it has: {', '.join(sorted(known)) or 'none'}"
                 )
-        tiers.append(
-            Tier(
-                name=tier.name,
-                times=profile.tiers[tier.name],
-                limits=profile.limits[tier.name],
-                replicas=tier.replicas,
-                share=tier.device_share,
-                stages=tier.stages,
-            )
+    return setup, profile
+
+
+def _setup_of_plan(path: Path) -> Setup | None:
+    """The set-up in a plan's file; None where the file is no plan, or none that can be read."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(data, dict) or "objective_s" not in data:
+        return None
+    if "setup" not in data:
+        raise ConfigError(
+            f"plan {path}: it was made from tables and says nothing of requests and step times; "
+            "a problem with a workload gives a plan that can be simulated"
         )
-    return setup, profile, tiers
+    try:
+        return msgspec.convert(data["setup"], Setup)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"plan {path}: setup: {error}") from error

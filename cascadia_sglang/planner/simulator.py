@@ -49,6 +49,8 @@ class Tier:
         share: of its device that each has, above 0 and at most 1.
         stages: pipeline stages of a replica. Every stage's batch is a lane of its own with its
             share of requests and memory, and takes a whole step's time.
+        pool: of workers that several tiers share; those of its first tier serve all. None for the
+            tier's own.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Tier:
     replicas: int = 1
     share: float = 1.0
     stages: int = 1
+    pool: str | None = None
 
 
 def simulate(
@@ -108,10 +111,15 @@ def _world(workload: Workload, paths: Paths, tiers: Sequence[Tier], host: HostTi
     requests_R["blocks_end"] = workload.block_starts_R[1:]
     attempts_RT = np.zeros((R, T), ATTEMPT)
     attempts_RT["tokens"] = paths.tokens_RT
-    lanes_T = [tier.replicas * tier.stages for tier in tiers]
+    owners_T = _owners(tiers)
+    lanes_T = [
+        tier.replicas * tier.stages if owner == index else 0
+        for index, (owner, tier) in enumerate(zip(owners_T, tiers, strict=True))
+    ]
+    ends_T = np.cumsum(lanes_T)
     tiers_T = np.zeros(T, TIER)
-    tiers_T["end"] = np.cumsum(lanes_T)
-    tiers_T["start"] = tiers_T["end"] - lanes_T
+    tiers_T["end"] = ends_T[owners_T]
+    tiers_T["start"] = (ends_T - lanes_T)[owners_T]
     knots = max(len(pairs) for t in tiers for pairs in (t.times.decode_ms, t.times.prefill_ms))
     replicas_W = np.concatenate(
         [np.repeat(_replica(tier), n) for tier, n in zip(tiers, lanes_T, strict=True)]
@@ -136,6 +144,12 @@ def _world(workload: Workload, paths: Paths, tiers: Sequence[Tier], host: HostTi
         workload.blocks_P,
         counts_1,
     )
+
+
+def _owners(tiers: Sequence[Tier]) -> list[int]:
+    """The tier whose replicas serve each: the first of its pool."""
+    pools = [index if tier.pool is None else tier.pool for index, tier in enumerate(tiers)]
+    return [pools.index(pool) for pool in pools]
 
 
 def _replica(tier: Tier) -> Records:
@@ -180,7 +194,12 @@ def _outcome(world: World, paths: Paths, tiers: Sequence[Tier], is_buffered: boo
     # After its first token an answer takes the same way to the client as after its last.
     way_s_R = requests_R["finish_s"] - last["done_s"]
     first_s_R = last["first_s"] + way_s_R - requests_R["arrival_s"]
-    owners = np.repeat(np.arange(len(tiers)), world.tiers_T["end"] - world.tiers_T["start"])
+    lanes_T = np.where(
+        np.array(_owners(tiers)) == np.arange(len(tiers)),
+        world.tiers_T["end"] - world.tiers_T["start"],
+        0,
+    )
+    owners = np.repeat(np.arange(len(tiers)), lanes_T)
     return Outcome(
         tier_names=tuple(tier.name for tier in tiers),
         status_R=requests_R["status"].copy(),

@@ -7,24 +7,42 @@ import time
 import msgspec
 
 from cascadia_sglang.planner.allocation import allocate
+from cascadia_sglang.planner.latency_curves import Curves
 from cascadia_sglang.planner.placement import place
 from cascadia_sglang.planner.plan import Plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.routing import choose_and_allocate
 
 
-def solve(problem: Problem, *, time_limit_s: float = 10.0) -> Plan:
+def solve(
+    problem: Problem, *, time_limit_s: float = 10.0, workers: int = 0, with_front: bool = False
+) -> Plan:
     """Solve a checked problem.
+
+    Args:
+        time_limit_s: of the solver alone.
+        workers: processes that simulate what a problem with a workload needs; 0 simulates here.
+        with_front: whether a plan whose thresholds were searched holds the front too.
 
     Raises:
         InfeasiblePlanError: if no plan keeps the budget and the quality floor.
         PlanTimeoutError: if the time limit comes before any plan.
+        ConfigError, WorkloadError: if a file that the problem names cannot be read.
     """
     begun = time.perf_counter()
-    if problem.calibration:
-        plan = choose_and_allocate(problem, time_limit_s=time_limit_s)
+    if problem.workload is not None:
+        # It brings a compiler along, which the rest has no use for.
+        from cascadia_sglang.planner.whole import plan_of_source
+
+        plan = plan_of_source(
+            problem, time_limit_s=time_limit_s, workers=workers, with_front=with_front
+        )
+    elif problem.calibration:
+        plan = choose_and_allocate(
+            problem, Curves(problem), time_limit_s=time_limit_s, with_front=with_front
+        )
     else:
         plan = allocate(problem, time_limit_s=time_limit_s)
-    if plan.deployments:
+    if plan.deployments and not plan.placement:
         plan = place(problem, plan)
     return msgspec.structs.replace(plan, solve_s=time.perf_counter() - begun)

@@ -63,14 +63,30 @@ class Workload:
         Raises:
             WorkloadError: for fewer than two requests.
         """
+        return self.chosen(np.arange(len(self))[start:end])
+
+    def thinned(self, count: int, seed: int = 0) -> "Workload":
+        """So many of the requests, drawn at random and in their order: what one of many replicas
+        sees of them, its bursts and its prefixes included. All, where there are no more."""
+        if count >= len(self):
+            return self
+        drawn = np.random.default_rng(seed).choice(len(self), count, replace=False)
+        return self.chosen(np.sort(drawn))
+
+    def chosen(self, rows: Ints) -> "Workload":
+        """Some of the requests alone, by index.
+
+        Raises:
+            WorkloadError: for fewer than two requests.
+        """
         hash_ids = [
             self.blocks_P[self.block_starts_R[r] : self.block_starts_R[r + 1]].tolist()
-            for r in range(len(self))[start:end]
+            for r in rows.tolist()
         ]
         return build_workload(
-            self.arrival_s_R[start:end],
-            self.input_tokens_R[start:end],
-            self.output_tokens_R[start:end],
+            self.arrival_s_R[rows],
+            self.input_tokens_R[rows],
+            self.output_tokens_R[rows],
             hash_ids=hash_ids,
             block_tokens=self.block_tokens,
         )

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from cascadia_sglang.cascade_file import with_thresholds
 from cascadia_sglang.config import CascadeConfig
@@ -25,6 +25,14 @@ from cascadia_sglang.router.stream import Sink, streamed
 DISCONNECT_POLL_S = 0.4
 
 
+class Listener(Protocol):
+    """Whoever is told of every prompt that comes, and of what became of it."""
+
+    def arrived(self) -> None: ...
+
+    def finished(self, attempts: list[Attempt], seconds: float, is_own_way: bool) -> None: ...
+
+
 class CascadeRouter:
     """Takes a request through the tiers. Owns the requests on their way, by the caller's rid."""
 
@@ -39,13 +47,15 @@ class CascadeRouter:
         self.metrics: Metrics | None = None
         self._engine = engine
         self._active: dict[str, ActiveRequest] = {}
-        self.entry: EntryScorer | None = None  # None: every climb begins at the first tier
+        self.entry: EntryScorer | None = None
         self.admitting = True
         self.answered = [0] * len(config.tiers)
         self.escalated = [0] * len(config.tiers)
         self.judge_errors = [0] * len(config.tiers)
         self.watches = watches
         self.shadow = Shadow(engine, len(config.tiers) - 1, config.planner.shadow_rate)
+        self.gear = 0  # of the thresholds in force
+        self.listener: Listener | None = None
 
     @property
     def active_count(self) -> int:
@@ -154,6 +164,7 @@ class CascadeRouter:
             rid_base=self._engine.new_rid_base(),
             is_batch=len(prompts) > 1,
         )
+        outcome.gear = self.gear
         rids = [sample.rid for samples in prompts for sample in samples]
         for rid in rids:
             if rid in self._active:
@@ -172,6 +183,8 @@ class CascadeRouter:
         """Take one prompt through the tiers; the outputs of its answer, the last where streamed."""
         climb = Climb(samples, active, self.config, self._engine, sink, self.entry)
         started = time.monotonic()
+        if self.listener is not None:
+            self.listener.arrived()
         try:
             chosen = await climb.run()
         except BaseException as error:
@@ -187,6 +200,9 @@ class CascadeRouter:
                 if attempt.judge_failed:
                     self.judge_errors[attempt.tier_index] += 1
                 self._watch_score(attempt, active.controls)
+            if self.listener is not None:
+                is_own_way = active.controls.tier is None and active.controls.threshold is None
+                self.listener.finished(climb.attempts, time.monotonic() - started, is_own_way)
         if self.metrics is not None:
             seconds = time.monotonic() - started
             seen = None if sink is None else sink.first_s
@@ -223,7 +239,9 @@ class CascadeRouter:
             "score": chosen.score,
             "attempts": [attempt.summary(names[attempt.tier_index]) for attempt in attempts],
         }
-        if self.entry is not None:
+        if self.config.judge.record:
+            story["prompt_ids"] = self._engine.prompt_ids(samples[0])
+        if self.config.routing.entry == "predicted":
             story["entry"] = names[entry_tier(attempts)]
         for sample, output in zip(samples, chosen.outputs, strict=True):
             output["meta_info"]["id"] = sample.rid

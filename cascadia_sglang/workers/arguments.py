@@ -14,6 +14,7 @@ from sglang.srt.server_args import ServerArgs
 
 from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.refused_flags import REFUSED_FLAGS
 
 Construct = Callable[[argparse.Namespace], ServerArgs]
@@ -80,19 +81,29 @@ class TierArguments:
         return self._construct(namespace)
 
     def for_worker(
-        self, pool: PoolSpec, worker_id: str, base_gpu_id: int, memory_share: float | None
+        self,
+        pool: PoolSpec,
+        worker_id: str,
+        memory_share: float | None,
+        replica: RunningReplica,
+        *,
+        on_host: bool,
     ) -> ServerArgs:
         """Of one engine worker of a pool.
 
         Args:
             worker_id: stands on its metrics.
-            base_gpu_id: the first of its devices.
             memory_share: of the host's memory where workers share it, None where each has a
                 device of its own. A flag of the operator wins.
+            replica: its shape, and its devices among those from `first_device` on.
+            on_host: whether there are no devices, so that theirs are numbers alone.
         """
         namespace = self._with_pool(pool)
         namespace.served_model_name = pool.name
-        namespace.base_gpu_id = base_gpu_id
+        namespace.tp_size, namespace.pp_size = replica.tp_size, replica.pp_size
+        if not on_host:
+            namespace.base_gpu_id = self.first_device + replica.base_gpu_id * self.device_step
+            namespace.gpu_id_step = replica.gpu_id_step * self.device_step
         if namespace.enable_metrics:
             labels = {"tier": pool.name, "worker": worker_id}
             namespace.extra_metric_labels = {**(namespace.extra_metric_labels or {}), **labels}
@@ -106,6 +117,23 @@ class TierArguments:
                 )
             namespace.return_hidden_states_mode = "last"
         return self._construct(namespace)
+
+    @property
+    def first_device(self) -> int:
+        """The number of the first accelerator that workers may have."""
+        first: int = self._namespace.base_gpu_id
+        return first
+
+    @property
+    def device_step(self) -> int:
+        """From one such accelerator to the next."""
+        step: int = self._namespace.gpu_id_step
+        return step
+
+    def parallel_sizes(self, pool: PoolSpec) -> dict[str, int]:
+        """Sizes of a pool's tensor and pipeline groups at the start."""
+        namespace = self._with_pool(pool)
+        return {"tp_size": namespace.tp_size, "pp_size": namespace.pp_size}
 
     def _with_pool(self, pool: PoolSpec) -> argparse.Namespace:
         namespace = copy.copy(self._namespace)

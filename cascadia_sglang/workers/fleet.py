@@ -15,6 +15,9 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.messages import JudgeSpec, PaceSpec
 from cascadia_sglang.metrics import Metrics, forget_gauges
+from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.reallocation.actions import RunningPlan
+from cascadia_sglang.reallocation.target import Capacity, placed
 from cascadia_sglang.workers.arguments import PoolSpec, TierArguments, pool_specs
 from cascadia_sglang.workers.breaker import OPEN_S, Breaker
 from cascadia_sglang.workers.control import ControlPlane
@@ -24,6 +27,10 @@ from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 from cascadia_sglang.workers.sessions import Sessions
 
 logger = logging.getLogger(__name__)
+
+DRAIN_LOOK_S = 0.05
+# A worker that is not ready by then counts as one that does not start.
+START_LIMIT_S = 1200.0
 
 
 def worker_threads(config: CascadeConfig) -> int:
@@ -61,8 +68,7 @@ class Fleet:
         self._numbers = itertools.count()
         self._launcher: Any = None
         self._manager: Any = None
-        self._recoveries: set[asyncio.Task[None]] = set()
-        self._due: Counter[int] = Counter()  # workers that are to be started again, by pool
+        self._recoveries: dict[RunningReplica, asyncio.Task[None]] = {}
         self.stopping = False
         self.metrics: Metrics | None = None
 
@@ -88,7 +94,12 @@ class Fleet:
             start_group,
             server_ports,
         )
-        return [self._start(spec) for spec in self._specs for _ in range(spec.replicas)]
+        wanted = {
+            spec.name: Capacity(replicas=spec.replicas, **self._arguments.parallel_sizes(spec))
+            for spec in self._specs
+        }
+        nothing = RunningPlan(replicas=(), thresholds=())
+        return [self._start(one) for one in placed(nothing, wanted, self.node, None)]
 
     def admit_when_ready(self, workers: Iterable[Worker]) -> None:
         """Block until each of these workers is ready, and let it serve."""
@@ -102,55 +113,79 @@ class Fleet:
         for worker in self.pool:
             self._open_socket(worker)
 
-    async def add_worker(self, tier_name: str) -> Worker:
-        """Start one more worker for a tier of the running server, and admit it once ready.
+    @property
+    def node(self) -> GpuType:
+        """The devices that replicas lie on."""
+        node: GpuType = self._launcher.node
+        return node
+
+    def pool_of(self, tier_index: int) -> str:
+        """The name of the pool whose workers serve a tier."""
+        return next(spec.name for spec in self._specs if tier_index in spec.tiers)
+
+    def replicas(self) -> tuple[RunningReplica, ...]:
+        """What runs, starts, or is to be started again after a loss; the oldest first."""
+        present = [w.handle.replica for w in self.pool if not w.retired]
+        return (*present, *(one for one in self._recoveries if one not in present))
+
+    async def start(self, replica: RunningReplica) -> None:
+        """Start one more worker of the running server, and admit it once it is ready.
 
         Raises:
-            WorkerError: if it did not start.
+            WorkerError: if it did not start; nothing is tried again.
         """
-        worker = self._start(self._spec_of(tier_name))
-        # Should it not start, the caller is told, and nothing is tried again.
+        if self.stopping:
+            raise WorkerError("the server is shutting down")
+        worker = self._start(replica)
         worker.retired = True
         await self._admit(worker)
         worker.retired = False
-        return worker
 
-    def _spec_of(self, tier_name: str) -> PoolSpec:
-        index = self.config.tier_index(tier_name)
-        return next(spec for spec in self._specs if index in spec.tiers)
+    def drain(self, replica: RunningReplica) -> None:
+        """Give a replica's worker no further attempts; those that it runs go on."""
+        recovery = self._recoveries.pop(replica, None)
+        if recovery is not None:
+            recovery.cancel()
+        for worker in self._workers_at(replica):
+            worker.retired = True
+            self.pool.drain(worker)
 
-    async def scale(self, tier_name: str, replicas: int) -> None:
-        """Have this many workers of a tier; those that are too many end what they run first.
+    async def stop_replica(self, replica: RunningReplica, drain_s: float) -> None:
+        """End a drained replica's worker; what it still runs after this time is run elsewhere."""
+        deadline = time.monotonic() + drain_s
+        for worker in self._workers_at(replica):
+            while worker.rids and worker.state is not WorkerState.DEAD:
+                if time.monotonic() >= deadline:
+                    logger.warning(
+                        "worker %s: %d attempts are moved", worker.worker_id, len(worker.rids)
+                    )
+                    break
+                await asyncio.sleep(DRAIN_LOOK_S)
+            self.lose(worker, "it was stopped")
 
-        Raises:
-            WorkerError: if one did not start.
-        """
-        spec = self._spec_of(tier_name)
-        while True:
-            present = [w for w in self.pool if w.handle.pool is spec and not w.retired]
-            coming = len(present) + self._due[spec.index]
-            if coming < replicas:
-                await self.add_worker(tier_name)
-            elif coming > replicas and present:
-                await self._retire(present[-1])
-            else:
-                return
+    def recover(self, replica: RunningReplica) -> None:
+        """Have a replica started, and tried again until it is there."""
+        spec = self._spec_of(replica)
+        self._keep_trying(replica, self._count_fault(spec))
 
-    async def _retire(self, worker: Worker) -> None:
-        worker.retired = True
-        self.pool.drain(worker)
-        while worker.rids and worker.state is not WorkerState.DEAD:
-            await asyncio.sleep(0.05)
-        self.lose(worker, "it was retired")
+    def _workers_at(self, replica: RunningReplica) -> list[Worker]:
+        return [worker for worker in self.pool if worker.handle.replica == replica]
+
+    def _spec_of(self, replica: RunningReplica) -> PoolSpec:
+        return next(spec for spec in self._specs if spec.name == replica.pool)
 
     async def _admit(self, worker: Worker) -> None:
         """Let a worker of the running server serve once it is ready."""
         self._open_socket(worker)
         try:
-            await asyncio.to_thread(worker.handle.wait_for_ready)
-        except WorkerError:
+            async with asyncio.timeout(START_LIMIT_S):
+                await asyncio.to_thread(worker.handle.wait_for_ready)
+        except (WorkerError, TimeoutError) as error:
             self._measure(worker, None)
             self.lose(worker, "it did not start")
+            if isinstance(error, TimeoutError):
+                late = f"worker {worker.worker_id} was not ready in {START_LIMIT_S:.0f} s"
+                raise WorkerError(late) from None
             raise
         if worker.state is WorkerState.DEAD:
             raise WorkerError(f"worker {worker.worker_id} was lost while it started")
@@ -178,12 +213,19 @@ class Fleet:
         if worker.retired or self.stopping:
             return
         logger.error("worker %s was lost: %s", worker.worker_id, why)
-        spec = worker.handle.pool
-        delay_s = self._count_fault(spec)
-        self._due[spec.index] += 1
-        task = asyncio.create_task(self._recover(spec, delay_s))
-        self._recoveries.add(task)
-        task.add_done_callback(self._recoveries.discard)
+        replica = worker.handle.replica
+        self._keep_trying(replica, self._count_fault(self._spec_of(replica)))
+
+    def _keep_trying(self, replica: RunningReplica, delay_s: float) -> None:
+        task = asyncio.create_task(self._recover(replica, delay_s))
+        self._recoveries[replica] = task
+
+        def forget(_: Any) -> None:
+            # Another may be on its way by now.
+            if self._recoveries.get(replica) is task:
+                del self._recoveries[replica]
+
+        task.add_done_callback(forget)
 
     def lose_attempts(self) -> None:
         """Fail every running attempt over: what was known of their texts is gone."""
@@ -193,19 +235,18 @@ class Fleet:
     def stop(self) -> None:
         """Start nothing any more."""
         self.stopping = True
-        for task in self._recoveries:
+        for task in self._recoveries.values():
             task.cancel()
 
-    async def _recover(self, spec: PoolSpec, delay_s: float) -> None:
+    async def _recover(self, replica: RunningReplica, delay_s: float) -> None:
         worker: Worker | None = None
         while worker is None:
             await asyncio.sleep(delay_s)
             try:
-                worker = self._start(spec)
+                worker = self._start(replica)
             except WorkerError as error:
                 logger.error("%s", error)
-                delay_s = self._count_fault(spec)
-        self._due[spec.index] -= 1
+                delay_s = self._count_fault(self._spec_of(replica))
         try:
             await self._admit(worker)
         except WorkerError as error:
@@ -240,9 +281,10 @@ class Fleet:
             Counter((worker.handle.pool.name, worker.state.value) for worker in self.pool)
         )
 
-    def _start(self, spec: PoolSpec) -> Worker:
+    def _start(self, replica: RunningReplica) -> Worker:
+        spec = self._spec_of(replica)
         worker_id = f"{spec.name}-{next(self._numbers)}"
-        handle = self._launcher.start(spec, worker_id)
+        handle = self._launcher.start(spec, worker_id, replica)
         worker = Worker(worker_id=worker_id, tiers=spec.tiers, handle=handle)
         self.pool.add(worker)
         return worker

@@ -14,6 +14,8 @@ PRELOAD = (
     "cascadia_sglang.workers.fork_server",
     "sglang.srt.managers.scheduler",
     "sglang.srt.managers.detokenizer_manager",
+    # Every model of SGLang, of which a worker wants one: seconds for each worker otherwise.
+    "sglang.srt.models.registry",
     "cascadia_sglang.workers.entry",
     "cascadia_sglang.judge.observer",
     "cascadia_sglang.workers.freeze",

@@ -17,12 +17,17 @@ from sglang.srt.server_args import PortArgs, ServerArgs
 
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.messages import JudgeSpec, PaceSpec, WorkerSpec
+from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.platform import HOST_MEMORY_SHARE
 from cascadia_sglang.workers.arguments import PoolSpec, TierArguments
 from cascadia_sglang.workers.entry import run_worker
 from cascadia_sglang.workers.fork_server import ensure_fork_server
 from cascadia_sglang.workers.heart import Pulse
 from cascadia_sglang.workers.pool import Limits
+
+# More workers than a host serves.
+HOST_DEVICES = 128
+_RANK_CORES = "SGLANG_CPU_OMP_THREADS_BIND"
 
 # SGLang's `Engine._launch_scheduler_processes`, bound: (server_args, port_args, function).
 StartGroup = Callable[[ServerArgs, PortArgs, Callable[..., None]], tuple[Any, list[Any]]]
@@ -37,7 +42,7 @@ class WorkerHandle:
         result: SGLang's launch result, with `wait_for_ready` and the schedulers' infos.
         processes: one a rank.
         input_address: where its requests go.
-        devices: accelerators it holds; empty on a CPU.
+        replica: its shape, and the devices that it holds; on a CPU they are numbers alone.
         pulse: tells whether its processes live.
         loads: SGLang's reader of the load that its scheduler writes into shared memory.
     """
@@ -46,7 +51,7 @@ class WorkerHandle:
     result: Any
     processes: list[Any]
     input_address: str
-    devices: range
+    replica: RunningReplica
     limits: Limits
     started: float
     pulse: Pulse
@@ -109,27 +114,31 @@ class Launcher:
         self._memory_share = HOST_MEMORY_SHARE / (2 * worker_count) if on_host else None
         self._start_group = start_group
         self._server_ports = server_ports
-        self._taken: set[int] = set()
+        self._on_host = on_host
+        self.node = _this_node(arguments)
 
-    def start(self, pool: PoolSpec, worker_id: str) -> WorkerHandle:
+    def start(self, pool: PoolSpec, worker_id: str, replica: RunningReplica) -> WorkerHandle:
         """Start one worker and return at once. Call it where SGLang's context is not in use
         elsewhere: on the event loop's thread, or before it runs.
 
+        Args:
+            replica: its shape and its devices, which nobody else holds.
+
         Raises:
-            WorkerError: if no devices are free, or SGLang refuses the arguments.
+            WorkerError: if SGLang refuses the arguments.
         """
         started = time.monotonic()
-        # Flags are read by a first record; the one that starts knows its devices.
-        probe = self._arguments.for_worker(pool, worker_id, 0, None)
-        devices = self._free_devices(probe)
         server_args = self._arguments.for_worker(
-            pool, worker_id, devices.start if devices else 0, self._memory_share
+            pool, worker_id, self._memory_share, replica, on_host=self._on_host
         )
+        environment = dict(os.environ)
+        if self._on_host and replica.replica_gpus > 1:
+            environment.setdefault(_RANK_CORES, cores_of_ranks(replica.replica_gpus))
         server_args._cascadia = WorkerSpec(
             worker_id=worker_id,
             judge=self._judge.of_tiers(pool.tiers),
             threads=self._threads,
-            environment=dict(os.environ),
+            environment=environment,
             pace=self._paces.get(pool.index),
         )
         pulse = Pulse()
@@ -153,13 +162,12 @@ class Launcher:
             pulse.close()
             raise WorkerError(f"tier {pool.name} cannot be started: {first_line}") from error
         pulse.hand_over()
-        self._taken.update(devices)
         return WorkerHandle(
             pool=pool,
             result=result,
             processes=processes,
             input_address=ports.scheduler_input_ipc_name,
-            devices=devices,
+            replica=replica,
             limits=Limits(context_tokens=context_tokens, input_tokens=0),
             started=started,
             pulse=pulse,
@@ -167,20 +175,25 @@ class Launcher:
         )
 
     def free(self, handle: WorkerHandle) -> None:
-        """Give back the devices of a worker that has ended."""
-        self._taken.difference_update(handle.devices)
+        """Close what was open towards a worker that has ended."""
         handle.pulse.close()
         handle.loads.close()
 
-    def _free_devices(self, server_args: ServerArgs) -> range:
-        """The first free run of devices for one worker; SGLang numbers them base + rank * step."""
-        if current_platform.device_type == "cpu":
-            return range(0)
-        needed = server_args.tp_size * server_args.pp_size
-        step = server_args.gpu_id_step
-        first = server_args.base_gpu_id
-        for base in range(first, torch.cuda.device_count() - (needed - 1) * step):
-            devices = range(base, base + needed * step, step)
-            if self._taken.isdisjoint(devices):
-                return devices
-        raise WorkerError(f"no {needed} free devices for a worker of tp x pp = {needed}")
+
+def cores_of_ranks(ranks: int) -> str:
+    """A core for every rank of a worker on a host, in SGLang's notation; shared where too few.
+
+    Without it SGLang wants a memory node of its own for each.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    return "|".join(str(cores[rank % len(cores)]) for rank in range(ranks))
+
+
+def _this_node(arguments: TierArguments) -> GpuType:
+    """Devices for workers: the accelerators from the base id on, or numbers on a host."""
+    kind = current_platform.device_type
+    if kind == "cpu":
+        return GpuType(gpu=kind, nodes=1, gpus_per_node=HOST_DEVICES)
+    first, step = arguments.first_device, arguments.device_step
+    count = len(range(first, torch.cuda.device_count(), step))
+    return GpuType(gpu=kind, nodes=1, gpus_per_node=count)

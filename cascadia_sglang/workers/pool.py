@@ -111,6 +111,10 @@ class WorkerPool:
             return candidates[0] if candidates else None
         return min(candidates, key=lambda worker: len(worker.rids))
 
+    def attempts(self, tier_index: int) -> list[int]:
+        """How many attempts each ready worker of a tier holds."""
+        return [len(worker.rids) for worker in self._ready.get(tier_index, ())]
+
     def limits(self, tier_index: int) -> Limits | None:
         """Of the tier's workers, which are all alike; None while none is ready."""
         candidates = self._ready.get(tier_index)

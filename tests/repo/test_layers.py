@@ -27,10 +27,11 @@ OWN_IMPORTS = {
     "cascadia_kernels": (),
     **dict.fromkeys(BASE, BASE),
     "cascadia_sglang.judge": (*BASE, "cascadia_kernels"),
-    "cascadia_sglang.calibration": (*BASE, "cascadia_sglang.judge"),
+    "cascadia_sglang.calibration": (*BASE, "cascadia_sglang.judge", "cascadia_sglang.entry"),
     "cascadia_sglang.entry": BASE,
     "cascadia_sglang.router": (*BASE, "cascadia_sglang.judge", "cascadia_sglang.entry"),
     "cascadia_sglang.planner": BASE,
+    "cascadia_sglang.reallocation": (*BASE, "cascadia_sglang.planner"),
     "cascadia_sglang.profiling": (
         *BASE,
         "cascadia_sglang.planner",
@@ -40,6 +41,29 @@ OWN_IMPORTS = {
     "cascadia_sglang.prefix": (*BASE, "cascadia_sglang.router"),
     "cascadia_sglang.testing": (*BASE, "cascadia_sglang.router"),
 }
+
+# What decides and orders the moves: functions of their arguments, which know no clock, no event
+# loop, no chance, no file and no process.
+PURE = (
+    "cascadia_sglang.reallocation.actions",
+    "cascadia_sglang.reallocation.change",
+    "cascadia_sglang.reallocation.decide",
+    "cascadia_sglang.reallocation.diff",
+    "cascadia_sglang.reallocation.gears",
+    "cascadia_sglang.reallocation.monitor",
+    "cascadia_sglang.reallocation.propose",
+    "cascadia_sglang.reallocation.target",
+)
+IMPURE_LIBRARIES = (
+    "asyncio",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "random",
+    "subprocess",
+    "threading",
+    "time",
+)
 
 # A library, and the modules that may import it.
 LIBRARIES = {
@@ -67,7 +91,11 @@ LIBRARIES = {
         "bench",
     ),
     "triton": ("cascadia_kernels", "bench"),
-    "matplotlib": ("cascadia_sglang.calibration.picture", "bench"),
+    "matplotlib": (
+        "cascadia_sglang.calibration.picture",
+        "cascadia_sglang.planner.picture",
+        "bench",
+    ),
     "highspy": ("cascadia_sglang.planner.milp",),
     "sklearn": ("cascadia_sglang.calibration.fit", "cascadia_sglang.entry.fit", "bench"),
     "fastapi": (
@@ -127,6 +155,48 @@ def test_kernels_import_torch_and_triton_only() -> None:
         if not is_within(module, *allowed)
     ]
     assert found == []
+
+
+def test_what_decides_on_moves_is_pure() -> None:
+    found = [
+        f"{source}:{line} imports {module}"
+        for source in product_files()
+        if source.module in PURE
+        for line, module in source.imports()
+        if is_within(module, *IMPURE_LIBRARIES)
+    ]
+    assert found == []
+    assert {source.module for source in product_files()} >= set(PURE)
+
+
+# Calls that change which workers there are, or which of them accept requests.
+POOL_WRITES = ("add", "admit", "drain", "remove")
+CAPACITY_WRITES = ("start", "drain", "stop_replica", "recover")
+
+
+def calls(source: Source, owner: str, names: tuple[str, ...]) -> set[str]:
+    """Methods of these names that are called on something called `owner` or `_owner`."""
+    return {
+        node.func.attr
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in names
+        and ast.unparse(node.func.value).split(".")[-1] in (owner, f"_{owner}")
+    }
+
+
+def test_the_fleet_alone_writes_the_pool_and_the_mover_alone_changes_the_capacity() -> None:
+    """But for the end of the server, which drains everything."""
+    package = [s for s in product_files() if s.module.startswith("cascadia_sglang.")]
+    pool = {s.module for s in package if calls(s, "pool", POOL_WRITES)}
+    assert pool == {"cascadia_sglang.workers.fleet", "cascadia_sglang.workers.stop"}
+    capacity = {
+        s.module
+        for s in package
+        if calls(s, "workers", CAPACITY_WRITES) or calls(s, "fleet", CAPACITY_WRITES)
+    }
+    assert capacity == {"cascadia_sglang.reallocation.mover"}
 
 
 def test_no_package_imports_tests_or_benches() -> None:

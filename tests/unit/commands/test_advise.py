@@ -1,4 +1,4 @@
-"""`cascadia advise` says when a cascade does not pay."""
+"""`cascadia advise` says when a cascade does not pay, beside each tier alone and a router."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,14 @@ import msgspec
 import pytest
 
 from cascadia_sglang.cli import main
-from tests.unit.planner.samples import routing_problem
+from tests.unit.planner.samples import curves, routing_problem, rows
+from tests.unit.planner.whole_problems import workload_data
+
+# Larger tiers much slower than smaller ones.
+STEEP = [
+    {gpus: [[share, seconds * factor] for share, seconds in pairs] for gpus, pairs in table.items()}
+    for table, factor in zip(curves(3, 16), (0.02, 0.2, 1.0), strict=True)
+]
 
 
 def told(tmp_path: Path, capsys: pytest.CaptureFixture[str], **changes: Any) -> tuple[int, Any]:
@@ -19,10 +26,59 @@ def told(tmp_path: Path, capsys: pytest.CaptureFixture[str], **changes: Any) -> 
 
 
 def test_a_cascade_that_is_faster_is_advised(tmp_path, capsys) -> None:
-    code, advice = told(tmp_path, capsys, quality_floor=0.9)
+    code, advice = told(tmp_path, capsys, quality_floor=0.9, latency_by_share_s=STEEP)
     assert (code, advice["choice"]) == (0, "cascade")
+    seconds = advice["cascade"]["objective_s"]
     alone = [one["latency_s"] for one in advice["alone"] if one["reaches_floor"]]
-    assert all(s is None or s > advice["cascade"]["objective_s"] for s in alone)
+    assert all(s is None or s > seconds for s in alone)
+    assert seconds < advice["router"]["latency_s"] == advice["reference_s"]
+    # As fast as the best without a cascade, with fewer GPUs.
+    assert advice["least_gpus"]["cascade"] < advice["least_gpus"]["router"] <= 16
+
+
+def test_a_router_without_predictions_mixes_tiers_by_chance(tmp_path, capsys) -> None:
+    code, advice = told(tmp_path, capsys, quality_floor=0.8)
+    router = advice["router"]
+    assert (code, advice["choice"], router["knows"]) == (0, "router", "nothing")
+    qualities = [one["quality"] for one in advice["alone"]]
+    mixed = sum(share * q for share, q in zip(router["shares"], qualities, strict=True))
+    assert router["quality"] == pytest.approx(mixed)
+    assert mixed >= 0.8
+    assert sum(router["shares"]) == pytest.approx(1)
+
+
+def test_predictions_that_know_every_answer_beat_every_cascade(tmp_path, capsys) -> None:
+    """A router that sends each prompt to the first tier that is right pays for no other."""
+    known = [
+        {"scores": row.scores, "correct": row.correct, "entry": row.correct[:2]}
+        for row in rows(400, 0, 3)
+    ]
+    code, advice = told(
+        tmp_path, capsys, quality_floor=0.9, latency_by_share_s=STEEP, calibration=known
+    )
+    router = advice["router"]
+    assert (code, advice["choice"], router["knows"]) == (0, "router", "predictions")
+    assert router["latency_s"] < advice["cascade"]["objective_s"]
+    assert router["quality"] >= 0.9
+
+
+def test_predictions_of_some_rows_alone_are_refused(tmp_path, capsys) -> None:
+    path = tmp_path / "problem.json"
+    problem = msgspec.to_builtins(routing_problem(objective="path"))
+    problem["calibration"][0]["entry"] = [0.5, 0.5]
+    path.write_text(json.dumps(problem))
+    assert main(["advise", "--problem", str(path)]) == 2
+    assert "1 of 400 rows of calibration have entry" in capsys.readouterr().err
+
+
+def test_advice_from_a_workload_simulates_every_option(tmp_path, capsys) -> None:
+    path = tmp_path / "problem.json"
+    path.write_text(json.dumps(workload_data(objective="path")))
+    assert main(["advise", "--problem", str(path), "--workers", "0", "--json"]) == 0
+    advice = json.loads(capsys.readouterr().out)
+    assert all(one["latency_s"] > 0 for one in advice["alone"])
+    assert all(0 < gpus <= 8 for gpus in advice["least_gpus"].values())
+    assert {advice["choice"]} <= {*advice["least_gpus"]}
 
 
 def test_a_tier_alone_that_is_as_fast_is_advised_instead(tmp_path, capsys) -> None:
@@ -50,7 +106,7 @@ def test_explicit_candidates_say_nothing_of_tiers_alone(tmp_path, capsys) -> Non
     problem = {"gpu_budget": 1, "tiers": [{"name": "a"}], "candidates": [candidate]}
     path.write_text(json.dumps({**problem, "objective": "path"}))
     assert main(["advise", "--problem", str(path)]) == 2
-    assert "calibration and latency_by_share_s" in capsys.readouterr().err
+    assert "calibration with latency_by_share_s or a workload" in capsys.readouterr().err
 
 
 def test_the_slowest_tier_is_no_measure_of_what_a_request_waits(tmp_path, capsys) -> None:

@@ -1,5 +1,6 @@
 """`cascadia plan` and `cascadia schema` as a shell sees them."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,25 @@ def test_thresholds_that_were_searched_come_with_their_proof(
     out = capsys.readouterr().out
     assert "thresholds by chebyshev; the best on the exact grid is" in out
     assert "with confidence 0.9, on 200 rows that chose nothing" in out
+
+
+def test_a_plot_shows_the_front_that_the_plan_was_chosen_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, picture = tmp_path / "problem.json", tmp_path / "front.svg"
+    path.write_bytes(msgspec.json.encode(routing_problem(quality_floor=0.9, tiers=2)))
+    assert main(["plan", "--problem", str(path), "--plot", str(picture), "--json"]) == 0
+    front = json.loads(capsys.readouterr().out)["front"]
+    told = [(point["latency_s"], point["quality"]) for point in front]
+    # No point is as fast and as good as another.
+    assert all(a[0] < b[0] and a[1] < b[1] for a, b in itertools.pairwise(told))
+    assert len(told) > 3
+    assert picture.read_text().startswith("<?xml")
+
+
+def test_candidates_have_no_front(problem: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--problem", str(problem), "--plot", "front.svg"]) == 2
+    assert "candidates have no front to plot" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])

@@ -6,17 +6,22 @@ from typing import Any
 
 import fastapi
 import pytest
+import schemathesis
 import yaml
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from cascadia_sglang.cascade_file import build_cascade
-from cascadia_sglang.errors import ConfigError, WorkerError
+from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.writes import write_routes
+from cascadia_sglang.reallocation.gearbox import Gearbox
+from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.testing import FakeEngine, make_cascade
+from tests.unit.reallocation.fakes import Workers
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -32,40 +37,65 @@ BODY = (
             "thresholds": st.lists(st.floats() | st.integers(), max_size=3) | JSON,
             "tier": st.sampled_from(["small", "large"]) | JSON,
             "replicas": st.integers() | JSON,
+            "tiers": st.dictionaries(
+                st.sampled_from(["small", "large"]),
+                st.fixed_dictionaries(
+                    {"replicas": st.integers(-1, 9)}, optional={"tp_size": st.integers(0, 3)}
+                ),
+            )
+            | JSON,
+            "dry_run": st.booleans(),
         },
     ).map(lambda value: json.dumps(value).encode())
 )
 
 
-def make_client() -> TestClient:
+def make_app() -> fastapi.FastAPI:
     config = make_cascade("small", "large")
 
-    async def scale(tier: str, replicas: int) -> None:
-        assert tier in ("small", "large")
-        assert 1 <= replicas <= 64
-        raise WorkerError("no devices are free")
-
     router = CascadeRouter(config, FakeEngine())
-    server = SimpleNamespace(config=config, router=router, fleet=SimpleNamespace(scale=scale))
+    gearbox = Gearbox(config, router, list)
+    workers = Workers(fails=range(1, 10**9))
+    server = SimpleNamespace(
+        config=config,
+        router=router,
+        gearbox=gearbox,
+        fleet=workers,
+        mover=Mover(workers, gearbox, config),
+        controller=None,
+    )
     args = SimpleNamespace(api_key=None, admin_api_key="key")
     app = fastapi.FastAPI()
     for route in write_routes(server, SimpleNamespace(server_args=args)).routes:
         app.router.routes.append(route)
     app.add_middleware(CascadeMiddleware, config=config, on_startup=lambda: None)
-    return TestClient(app, raise_server_exceptions=True)
+    return app
 
 
-CLIENT = make_client()
+APP = make_app()
+CLIENT = TestClient(APP, raise_server_exceptions=True)
+SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", APP)
 
 
-@pytest.mark.parametrize("path", ["/cascadia/thresholds", "/cascadia/workers"])
+@pytest.mark.parametrize("path", ["/cascadia/thresholds", "/cascadia/workers", "/cascadia/plan"])
 @given(body=BODY)
 @settings(max_examples=60)
 def test_a_body_is_taken_or_refused_in_one_shape(path: str, body: bytes) -> None:
     reply = CLIENT.post(path, content=body, headers={"authorization": "Bearer key"})
-    assert reply.status_code in (200, 400, 503)
+    assert reply.status_code in (200, 400, 409, 503)
     if reply.status_code != 200:
         assert set(reply.json()["error"]) == {"message", "type", "param"}
+
+
+@SCHEMA.parametrize()
+@settings(max_examples=40, deadline=None)
+def test_the_documented_routes_answer_as_documented(case: schemathesis.Case) -> None:
+    """No 500, no undocumented status, content type or shape, nothing unauthorised."""
+    case.call_and_validate(
+        headers={"authorization": "Bearer key"},
+        # Which numbers and names are allowed depends on the cascade, not on the schema.
+        excluded_checks=[positive_data_acceptance],
+    )
 
 
 HEADER_TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
@@ -118,9 +148,9 @@ EXAMPLE = {
         {"name": "small", "model_path": "a/b", "calibration": "x", "replicas": 1},
         {"name": "large", "model_path": "a/c", "server_args": {"dtype": "x"}, "sampling": {}},
     ],
-    "routing": {"thresholds": [0.5], "deadline_s": 1.0, "early_abort": 0.1, "stream": "commit"},
+    "routing": {"thresholds": [0.5], "deadline_s": 1.0, "early_abort": 0.1, "gears": {}},
     "judge": {"on_error": "accept"},
-    "planner": {"emulate": None, "gpu_budget": 2},
+    "planner": {"emulate": None, "gpu_budget": 2, "interval_s": 5.0},
 }
 
 

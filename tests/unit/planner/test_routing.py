@@ -9,7 +9,7 @@ import pytest
 from cascadia_sglang.errors import InfeasiblePlanError, PlanError
 from cascadia_sglang.planner.chebyshev import chebyshev, front
 from cascadia_sglang.planner.exact import minimise
-from cascadia_sglang.planner.latency_curves import Curves, candidate_at, deploy_by_curves
+from cascadia_sglang.planner.latency_curves import Curves
 from cascadia_sglang.planner.penalty import PATIENCE, coordinate_search, first_place
 from cascadia_sglang.planner.plan import check_plan
 from cascadia_sglang.planner.problem import Problem
@@ -22,7 +22,7 @@ from tests.unit.planner.samples import curves, routing_problem
 
 def points_of(problem: Problem, quantiles: int) -> Points:
     sample = build_sample(problem.calibration)
-    return Points(Replay(sample, threshold_grid(sample, quantiles)), deploy_by_curves(problem))
+    return Points(Replay(sample, threshold_grid(sample, quantiles)), Curves(problem).deploy)
 
 
 def all_points(points: Points) -> list[Point]:
@@ -62,9 +62,9 @@ def test_exact_that_is_stopped_keeps_a_bound_below_what_it_has() -> None:
 
 def test_latency_of_curves_is_that_of_enumeration() -> None:
     problem = routing_problem(50, objective="path", gpu_budget=8)
-    deploy = deploy_by_curves(problem)
+    deploy = Curves(problem).deploy
     for shares in ([1.0, 0.0, 0.0], [1.0, 0.4, 0.1], [1.0, 1.0, 1.0]):
-        candidate = candidate_at(Curves(problem), [], shares, 1.0)
+        candidate = Curves(problem).candidate([], shares, 1.0)
         single = msgspec.structs.replace(problem, candidates=[candidate])
         deployed = deploy(shares)
         best = best_by_enumeration(single)
@@ -74,9 +74,9 @@ def test_latency_of_curves_is_that_of_enumeration() -> None:
 def test_a_curve_is_linear_between_its_pairs_and_ends_where_they_end() -> None:
     curve = {"1": [[0.2, 1.0], [0.4, 3.0]], "2": [[1.0, 2.0]]}
     problem = routing_problem(10, tiers=2, latency_by_share_s=[curve, curve])
-    tables = candidate_at(Curves(problem), [0.5], [0.3, 0.5], 1.0).latency_s
+    tables = Curves(problem).candidate([0.5], [0.3, 0.5], 1.0).latency_s
     assert tables == [{1: pytest.approx(2.0), 2: 2.0}, {2: 2.0}]
-    assert candidate_at(Curves(problem), [0.5], [0.1, 0.4], 1.0).latency_s[0][1] == 1.0
+    assert Curves(problem).candidate([0.5], [0.1, 0.4], 1.0).latency_s[0][1] == 1.0
 
 
 def test_the_papers_example_prefers_the_plan_at_the_floor() -> None:
@@ -143,7 +143,7 @@ def test_a_plan_keeps_the_floor_and_says_how_far_it_can_be_from_the_best(
     assert plan.search is not None
     assert plan.bound_s <= plan.objective_s
     assert plan.bound_s == pytest.approx(min(plan.objective_s, plan.search.best_s))
-    candidate = candidate_at(Curves(problem), plan.thresholds, plan.shares, plan.quality)
+    candidate = Curves(problem).candidate(plan.thresholds, plan.shares, plan.quality)
     assert check_plan(msgspec.structs.replace(problem, candidates=[candidate]), plan) == []
     assert plan.status == ("optimal" if plan.gap == 0 else "feasible")
     if method == "exact":

@@ -8,7 +8,7 @@ import pytest
 from bench.planner.instances import curve_problem, synthetic_sample
 from bench.planner.searches import MAX_ROUNDS, alternate, best_shared, held
 from cascadia_sglang.planner.exact import minimise
-from cascadia_sglang.planner.latency_curves import Curves, deploy_by_curves
+from cascadia_sglang.planner.latency_curves import Curves
 from cascadia_sglang.planner.penalty import first_place
 from cascadia_sglang.planner.problem import Objective
 from cascadia_sglang.planner.replay import Replay, build_sample, threshold_grid
@@ -22,7 +22,7 @@ def test_an_alternation_ends_and_never_beats_the_proved_best(
 ) -> None:
     rows = synthetic_sample(3, 200, seed)
     problem = curve_problem(rows, 8, objective, seed)
-    sample, deploy = build_sample(rows), deploy_by_curves(problem)
+    sample, deploy = build_sample(rows), Curves(problem).deploy
     points = Points(Replay(sample, threshold_grid(sample, 7)), deploy)
     start = first_place(points.replay)
     value = penalised(points, 1.0, 0.7, 100.0)
@@ -51,7 +51,7 @@ def test_a_held_deployment_is_as_fast_as_its_tables_say(objective: Objective) ->
 def test_one_threshold_is_the_best_that_all_tiers_can_share() -> None:
     rows = synthetic_sample(3, 60, 1)
     problem = curve_problem(rows, 16, "path", 1)
-    sample, deploy = build_sample(rows), deploy_by_curves(problem)
+    sample, deploy = build_sample(rows), Curves(problem).deploy
     tried = sorted({0.0, 1.0, *itertools.chain(*sample.scores_NS.tolist())})
     points = Points(Replay(sample, [tried] * 2), deploy)
     every = [points.at((index, index)) for index in range(len(tried))]

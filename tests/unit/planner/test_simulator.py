@@ -1,5 +1,6 @@
 """The simulator against schedules worked out by hand, and against what must hold of any load."""
 
+import dataclasses
 import hashlib
 import math
 from pathlib import Path
@@ -193,6 +194,23 @@ def test_an_aborted_attempt_never_answers_whatever_its_score():
     paths = climbing_paths([[0.9, 0.0]], [[9, 2]], [0.5], 100, abort_tokens_RT=[[4, 0]])
     assert paths.last_tier_R.tolist() == [1]
     assert paths.tokens_RT.tolist() == [[4, 2]]
+
+
+def test_tiers_of_one_pool_wait_for_each_other_on_its_workers():
+    paths = Paths(
+        first_tier_R=np.array([0, 1]),
+        last_tier_R=np.array([0, 1]),
+        tokens_RT=np.array([[3, 1], [1, 3]]),
+        limit_tokens_R=np.array([3, 3]),
+    )
+    load = build_workload([0, 0.05], [10, 10], [1, 1])
+    own = [_tier(is_blocking=True, max_running_requests=1)] * 2
+    apart = simulate(load, paths, own)
+    assert apart.e2e_s_R == pytest.approx([0.12, 0.12])
+    together = simulate(load, paths, [dataclasses.replace(tier, pool="p") for tier in own])
+    assert len(together.replicas) == 1
+    assert together.e2e_s_R == pytest.approx([0.12, 0.12 + 0.12 - 0.05])
+    assert together.summary()["tiers"][1]["busy"] is None
 
 
 def test_on_a_shared_host_two_busy_workers_on_one_core_take_twice_as_long():

@@ -13,11 +13,8 @@ from cascadia_sglang.planner.profile import EngineLimits, StepTimes
 from cascadia_sglang.planner.simulator import Tier, simulate
 from cascadia_sglang.planner.surfaces import (
     Shape,
-    Surface,
     build_surface,
     isotonic,
-    latency_by_share,
-    latency_table,
 )
 from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
 
@@ -60,36 +57,6 @@ def test_between_its_rates_a_surface_is_near_the_simulator(surface):
         outcome = simulate(load.at_rate(rate), direct_paths(load), [tier])
         assert surface.latency_s(rate, "mean") == pytest.approx(outcome.mean_s(), rel=0.05)
         assert surface.latency_s(rate) == pytest.approx(outcome.quantile_s(0.95), rel=0.08)
-
-
-def _flat(tp: int, saturation: float, seconds: float) -> Surface:
-    return Surface(
-        shape=Shape(tp=tp, pp=1, times=TIMES, limits=LIMITS),
-        saturation_per_s=saturation,
-        rates_per_s_G=np.array([saturation * 0.99]),
-        p95_s_G=np.array([seconds]),
-        mean_s_G=np.array([seconds / 2]),
-    )
-
-
-def test_a_table_has_the_best_shape_for_every_number_of_gpus():
-    table = latency_table([_flat(2, 5.0, 1.0), _flat(4, 12.0, 0.4)], 9.0, 8)
-    found = {gpus: (c.latency_s, c.shape.tp, c.replicas) for gpus, c in table.items()}
-    # One GPU holds no replica; one replica of two cannot carry the rate.
-    assert 1 not in found
-    assert found[2][0] == math.inf
-    assert found[4] == (0.4, 4, 1)
-    assert found[7] == (0.4, 4, 1)
-    assert list(table) == list(range(2, 9))
-    latencies = [choice.latency_s for choice in table.values()]
-    assert latencies == sorted(latencies, reverse=True)
-
-
-def test_a_curve_by_share_ends_where_its_gpus_are_full():
-    curves = latency_by_share([_flat(2, 5.0, 1.0), _flat(4, 12.0, 0.4)], 10.0, 4, points=10)
-    assert list(curves) == [2, 3, 4]
-    assert [share for share, _ in curves[2]] == [0.1, 0.2, 0.3, 0.4]
-    assert curves[4] == [(index / 10, 0.4) for index in range(1, 11)]
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=12))

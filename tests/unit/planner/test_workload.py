@@ -60,3 +60,18 @@ def test_poisson_arrivals_have_their_rate_and_belong_to_their_seed():
     assert len(arrival_s) / arrival_s[-1] == pytest.approx(20.0, rel=0.03)
     assert np.array_equal(arrival_s, poisson_arrivals_s(20.0, 20_000, seed=3))
     assert not np.array_equal(arrival_s, poisson_arrivals_s(20.0, 20_000, seed=4))
+
+
+def test_thinning_draws_requests_in_their_order_with_their_prefixes():
+    load = build_workload(
+        range(50), range(10, 60), [5] * 50, hash_ids=[[number % 3] for number in range(50)]
+    )
+    found = load.thinned(20, seed=1)
+    assert len(found) == 20
+    assert (np.diff(found.input_tokens_R) > 0).all()
+    kept = found.input_tokens_R - 10
+    assert (np.diff(found.arrival_s_R) == np.diff(kept)).all()
+    # Ids are numbered anew, equal ones stay equal.
+    assert (found.blocks_P == kept % 3).all()
+    assert load.thinned(50) is load
+    assert (load.thinned(20, seed=1).arrival_s_R == found.arrival_s_R).all()

@@ -10,6 +10,7 @@ from sglang.srt.server_args import ServerArgs
 
 from cascadia_sglang.config import CascadeConfig, TierConfig
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.refused_flags import REFUSED_FLAGS, RefusedFlag
 from cascadia_sglang.testing import make_cascade
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments, pool_specs
@@ -165,17 +166,28 @@ def test_tiers_that_differ_in_model_or_flags_have_workers_of_their_own(other: Ti
     assert [name for name, _, _ in pools_of(tier("one", "a"), other)] == ["one", "two"]
 
 
+def place(base: int, tp_size: int = 1) -> RunningReplica:
+    return RunningReplica(pool="any", gpu="cuda", tp_size=tp_size, node=0, base_gpu_id=base)
+
+
 def test_a_workers_arguments_are_the_command_lines_with_the_tiers_over_them() -> None:
     config = CascadeConfig(
         version=1, tiers=[tier("small", "a"), tier("large", "b", context_length=512)]
     )
     values = {"served_model_name": None, "mem_fraction_static": None, "enable_metrics": False}
+    values |= {"base_gpu_id": 2, "gpu_id_step": 2, "tp_size": 1, "pp_size": 1}
     given = argparse.Namespace(model_path=None, context_length=128, **values)
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
-    small, large = (arguments.for_worker(spec, "w-0", 3, 0.25) for spec in pool_specs(config))
+    small, large = (
+        arguments.for_worker(spec, "w-0", 0.25, replica, on_host=False)
+        for spec, replica in zip(pool_specs(config), (place(1), place(3, tp_size=2)), strict=True)
+    )
     assert (small.model_path, small.context_length) == ("a", 128)
     assert (large.model_path, large.context_length) == ("b", 512)
-    assert (large.base_gpu_id, large.mem_fraction_static) == (3, 0.25)
+    # Devices are counted from the operator's first one on, in the operator's steps.
+    assert (small.base_gpu_id, small.gpu_id_step, small.tp_size) == (4, 2, 1)
+    assert (large.base_gpu_id, large.gpu_id_step, large.tp_size) == (8, 2, 2)
+    assert large.mem_fraction_static == 0.25
     assert given == argparse.Namespace(model_path=None, context_length=128, **values)
 
 
@@ -185,7 +197,8 @@ def test_a_memory_share_of_the_operator_wins() -> None:
         served_model_name=None, mem_fraction_static=0.6, enable_metrics=False
     )
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
-    assert arguments.for_worker(pool_specs(config)[0], "w-0", 0, 0.1).mem_fraction_static == 0.6
+    worker = arguments.for_worker(pool_specs(config)[0], "w-0", 0.1, place(0), on_host=True)
+    assert worker.mem_fraction_static == 0.6
 
 
 @pytest.mark.parametrize(("own", "served"), [(None, "cascadia"), ("mine", "mine")])
@@ -209,7 +222,7 @@ def test_metrics_of_workers_and_attempts_have_tier_and_worker_labels() -> None:
         tokenizer_metrics_allowed_custom_labels=None,
     )
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
-    worker = arguments.for_worker(pool_specs(config)[1], "large-7", 0, None)
+    worker = arguments.for_worker(pool_specs(config)[1], "large-7", None, place(0), on_host=True)
     labels = {"site": "here", "tier": "large", "worker": "large-7"}
     assert worker.extra_metric_labels == labels
     assert arguments.for_server().tokenizer_metrics_allowed_custom_labels == ["tier", "worker"]

@@ -1,0 +1,1 @@
+"""What moving capacity costs, and what it gains; on emulated devices."""

@@ -1,0 +1,172 @@
+"""What a move costs the requests that run meanwhile: ten moves there and back under a steady load.
+
+Two workers of the small tier and two of the large on four emulated devices; one worker goes to the
+large tier and back, ten moves in all, while requests come as a Poisson process at 65 % of what the
+slower of both plans can carry. With --unpaced the workers compute at the host's own speed and share
+its cores, so nothing is gained by moving and only the losses count.
+
+Example:
+    python -m bench.reallocation.moves             # 5,200 requests; writes bench/results/moves.csv
+    python -m bench.reallocation.moves --unpaced
+    python -m bench.reallocation.moves --smoke     # two moves; writes nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from bench.harness.client import Round, send_at
+from bench.harness.estimates import Estimate, spread
+from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
+from bench.ladder.families import TEST_FAMILIES
+from bench.ladder.splits import sample
+from bench.reallocation.servers import PROFILE, asked, cascade, saturation_per_s, set_split
+from cascadia_sglang.planner.workload import poisson_arrivals_s
+
+BENCH = "reallocation.moves"
+LOAD = 0.65
+HERE, THERE = 2, 1
+SEED = 90_000
+# Of the run, before the first move: what the moves are compared with.
+QUIET = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much is asked and moved; `waiting` requests are under way while the rate is measured."""
+
+    requests: int
+    moves: int
+    waiting: int
+
+
+FULL = Size(requests=5200, moves=10, waiting=128)
+SMOKE = Size(requests=160, moves=2, waiting=32)
+
+
+@dataclass(slots=True)
+class Movers:
+    """Moves at given times of the run, in a thread; `spans` are their beginnings and ends."""
+
+    port: int
+    at_s: list[float]
+    spans: list[tuple[float, float]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def run(self, started: float) -> None:
+        for number, due in enumerate(self.at_s):
+            time.sleep(max(0.0, started + due - time.perf_counter()))
+            began = time.perf_counter() - started
+            try:
+                set_split(self.port, HERE if number % 2 else THERE)
+            except (RuntimeError, OSError) as error:
+                self.errors.append(str(error))
+            self.spans.append((began, time.perf_counter() - started))
+
+
+def run(port: int, size: Size) -> tuple[float, np.ndarray, Round, Movers]:
+    """Measure what both plans carry, then load and move.
+
+    Returns:
+        The rate, arrival times [R], the replies, and the moves.
+    """
+    most = []
+    for split in (THERE, HERE):
+        set_split(port, split)
+        most.append(saturation_per_s(port, TEST_FAMILIES, size.waiting, SEED + split))
+    rate = LOAD * min(most)
+    print(f"the plans carry {most[0]:.1f} and {most[1]:.1f} requests/s; {rate:.1f} come")
+    at_s = poisson_arrivals_s(rate, size.requests, SEED)
+    seconds = float(at_s[-1])
+    first = QUIET * seconds
+    due = np.linspace(first, seconds, size.moves, endpoint=False).tolist()
+    movers = Movers(port, due)
+    rows = sample("test", SEED, size.requests, TEST_FAMILIES)
+    thread = threading.Thread(target=movers.run, args=(time.perf_counter(),))
+    thread.start()
+    sent = send_at(port, asked(rows), at_s.tolist(), must_succeed=False)
+    thread.join()
+    return rate, at_s, sent, movers
+
+
+def numbers(
+    at_s: np.ndarray, sent: Round, movers: Movers, rate: float
+) -> dict[str, tuple[str, Estimate]]:
+    """Unit and value of every metric."""
+    seconds = np.array([reply.seconds for reply in sent.replies])
+    failed = sum(reply.status != 200 for reply in sent.replies)
+    ends = at_s + seconds
+    moving = np.zeros(len(at_s), bool)
+    for began, ended in movers.spans:
+        # Under way at any time of the move.
+        moving |= (at_s <= ended) & (ends >= began)
+    first = movers.spans[0][0]
+    # Without what came while the queues were still filling.
+    before = (ends < first) & (at_s > 0.2 * first)
+    p95_before, p95_moving = (
+        float(np.quantile(seconds[chosen], 0.95)) for chosen in (before, moving)
+    )
+    durations = [ended - began for began, ended in movers.spans]
+
+    def one(value: float, n: int) -> Estimate:
+        return Estimate(p50=value, n=n)
+
+    return {
+        "requests": ("count", one(len(at_s), 1)),
+        "rate": ("1/s", one(rate, 1)),
+        "failed requests": ("count", one(failed, len(at_s))),
+        "failed moves": ("count", one(len(movers.errors), len(durations))),
+        "e2e_p95 before": ("ms", one(1000 * p95_before, int(before.sum()))),
+        "e2e_p95 while moving": ("ms", one(1000 * p95_moving, int(moving.sum()))),
+        "e2e_p95 while moving / before": ("1", one(p95_moving / p95_before, 1)),
+        "duration of a move": ("s", spread(durations)),
+        "longest move": ("s", one(max(durations), len(durations))),
+    }
+
+
+def rows_of(found: dict[str, tuple[str, Estimate]], case: str, facts: Facts) -> list[Row]:
+    """Every metric as a row."""
+    return [
+        make_row(
+            facts, bench=BENCH, case=case, variant="moves", metric=name, unit=unit, value=value
+        )
+        for name, (unit, value) in found.items()
+    ]
+
+
+def main() -> None:
+    """Run, print, and write what came of it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--unpaced", action="store_true", help="at the host's own speed")
+    parser.add_argument("--port", type=int, default=31500)
+    parser.add_argument("--smoke", action="store_true", help="briefly; write nothing")
+    options = parser.parse_args()
+    facts = facts_of_this_run("bench.reallocation.moves")
+    size = SMOKE if options.smoke else FULL
+    with tempfile.TemporaryDirectory() as folder:
+        profile = None if options.unpaced else PROFILE
+        with cascade(Path(folder), options.port, HERE, profile=profile) as port:
+            rate, at_s, sent, movers = run(port, size)
+    found = numbers(at_s, sent, movers, rate)
+    for name, (unit, value) in found.items():
+        print(f"{name}: {value.p50:.4g} {unit}")
+    for error in movers.errors:
+        print(error)
+    case = "host's own speed" if options.unpaced else "emulated devices"
+    if not options.smoke:
+        save_rows(RESULTS / "moves.csv", rows_of(found, case, facts))
+    if found["failed requests"][1].p50 or movers.errors:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""A cascade of a small and a large tier on four devices, and its admin routes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.harness.client import post, send_all
+from bench.harness.load import MAX_NEW_TOKENS
+from bench.harness.server import running_server
+from bench.ladder.families import Row
+from bench.ladder.splits import sample
+
+PROFILE = Path("bench/reallocation/emulated.json")
+DEVICES = 4
+KEY = "bench"
+THRESHOLD = 0.85
+# Replicas of the small tier; the large one has the rest.
+Split = int
+
+
+def scaled_profile(folder: Path, slower: Mapping[str, float]) -> Path:
+    """The profile with each tier's times so many times as long."""
+    profile = json.loads(PROFILE.read_text())
+    for tier, times in profile["tiers"].items():
+        for name in ("decode_ms", "prefill_ms"):
+            times[name] = [[size, ms * slower[tier]] for size, ms in times[name]]
+    path = folder / "profile.json"
+    path.write_text(json.dumps(profile))
+    return path
+
+
+@contextmanager
+def cascade(
+    folder: Path,
+    port: int,
+    split: Split,
+    *,
+    profile: Path | None,
+    planner: Mapping[str, Any] | None = None,
+    gears: Mapping[str, Any] | None = None,
+) -> Iterator[int]:
+    """Serve it; yields the port.
+
+    Args:
+        profile: of the emulated devices; None for workers at the host's own speed.
+        planner, gears: settings above those that every arm has.
+    """
+    config = yaml.safe_load(Path("tests/system/cascade.yaml").read_text())
+    limits = {"max_total_tokens": 16384, "max_running_requests": 32}
+    for tier, replicas in zip(config["tiers"], (split, DEVICES - split), strict=True):
+        tier |= {"replicas": replicas, "server_args": limits}
+    config["routing"] = {"thresholds": [THRESHOLD], "gears": dict(gears or {})}
+    config["planner"] = {"gpu_budget": DEVICES, **(planner or {})}
+    if profile is not None:
+        config["planner"]["emulate"] = str(profile)
+    path = folder / f"cascade-{port}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    flags = ("--plugin", "cascadia", "--cascade-config", str(path), "--admin-api-key", KEY)
+    quiet = ("--log-level", "warning")
+    with running_server((*flags, *quiet), port=port, log=folder / f"server-{port}.log") as ready:
+        yield ready
+
+
+def set_split(port: int, split: Split) -> dict[str, Any]:
+    """Move to this split, at the thresholds of the start; the plan in force, and how it went.
+
+    Raises:
+        RuntimeError: if it was refused or undone.
+    """
+    tiers = {"small": {"replicas": split}, "large": {"replicas": DEVICES - split}}
+    return _ask(port, "POST", "/cascadia/plan", {"tiers": tiers, "thresholds": [THRESHOLD]})
+
+
+def plan(port: int) -> dict[str, Any]:
+    """The plan in force."""
+    return _ask(port, "GET", "/cascadia/plan")
+
+
+def _ask(port: int, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    try:
+        headers = {"authorization": f"Bearer {KEY}"}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        reply = connection.getresponse()
+        said = json.loads(reply.read())
+    finally:
+        connection.close()
+    if reply.status != 200:
+        raise RuntimeError(f"{method} {path}: {reply.status} {said}")
+    return dict(said)
+
+
+def asked(rows: list[Row]) -> list[bytes]:
+    """Greedy requests to the native route."""
+    params = {"temperature": 0, "max_new_tokens": MAX_NEW_TOKENS}
+    return [post("/generate", {"text": row.prompt, "sampling_params": params}) for row in rows]
+
+
+def saturation_per_s(port: int, families: tuple[str, ...], waiting: int, seed: int) -> float:
+    """Requests per second with `waiting` of them under way all the time.
+
+    By Little's law, from the latency of those that began and ended while no connection was idle,
+    so that the beginning and the end of the loop do not count.
+    """
+    rows = sample("test", seed, 4 * waiting, families)
+    sent = send_all(port, asked(rows), waiting)
+    full = [reply.seconds for reply in sent.replies[waiting : 3 * waiting]]
+    return waiting * len(full) / sum(full)

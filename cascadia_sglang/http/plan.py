@@ -1,0 +1,43 @@
+"""What `GET /cascadia/plan` says."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from cascadia_sglang.reallocation.actions import Action
+from cascadia_sglang.reallocation.controller import Controller
+from cascadia_sglang.reallocation.mover import Mover
+
+
+def plan_in_force(mover: Mover, controller: Controller | None) -> dict[str, Any]:
+    """The plan that is in force, and how the last change to it went."""
+    running = mover.running()
+    last = mover.last
+    return {
+        "number": mover.number,
+        "is_moving": mover.is_moving,
+        "thresholds": list(running.thresholds),
+        "pools": msgspec.to_builtins(mover.capacity()),
+        "replicas": msgspec.to_builtins(running.replicas),
+        "gpus": running.gpus,
+        "gpu_budget": mover.gpu_budget,
+        "planner": None if controller is None else controller.summary(),
+        "last_move": None
+        if last is None
+        else {
+            "seconds": round(last.seconds, 3),
+            "steps": [
+                {**told, "seconds": round(step.seconds, 3)}
+                for told, step in zip(
+                    told_actions(step.action for step in last.steps), last.steps, strict=True
+                )
+            ],
+        },
+    }
+
+
+def told_actions(actions: Iterable[Action]) -> list[dict[str, Any]]:
+    """Actions as plain data, each with its kind as `type`."""
+    told: list[dict[str, Any]] = [msgspec.to_builtins(action) for action in actions]
+    return told

@@ -1,0 +1,82 @@
+"""Builds the latency surfaces of a problem's pools, here or in worker processes.
+
+A shape is simulated once for a length of answers, however many replicas, shares and candidates are
+looked at later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from cascadia_sglang.planner.paths import shared_paths
+from cascadia_sglang.planner.problem import Problem
+from cascadia_sglang.planner.shape_latencies import PoolSurfaces
+from cascadia_sglang.planner.surfaces import Shape, Surface, build_surface
+from cascadia_sglang.planner.workload import Workload
+
+# Requests of a workload that a surface is simulated with, drawn from all of it.
+SURFACE_REQUESTS = 1_000
+
+A = TypeVar("A")
+B = TypeVar("B")
+# Applies a module's function to every argument, in order.
+Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurfaceJob:
+    """One surface to build; `length` is that of answers relative to the workload's."""
+
+    workload: Workload
+    shape: Shape
+    length: float
+
+
+def in_process(function: Callable[[A], B], jobs: Sequence[A]) -> list[B]:
+    """A `Run` without another process."""
+    return [function(job) for job in jobs]
+
+
+def surface_of(job: SurfaceJob) -> Surface:
+    """Build the surface of a job."""
+    paths = shared_paths(job.workload, [1.0], [job.length], None, 0)
+    return build_surface(job.workload, paths, job.shape)
+
+
+def build_surfaces(
+    problem: Problem, workload: Workload, shapes: Mapping[str, Sequence[Shape]], run: Run
+) -> PoolSurfaces:
+    """Surfaces of every tier on every shape of its pool.
+
+    Args:
+        shapes: of each pool, each holding every request of the workload.
+    """
+    part = workload.thinned(SURFACE_REQUESTS)
+    jobs: dict[tuple[str, int, float], SurfaceJob] = {}
+    for pool, known in shapes.items():
+        for index, shape in enumerate(known):
+            for tier in problem.tiers_of(pool):
+                length = problem.tiers[tier].length
+                jobs[pool, index, length] = SurfaceJob(workload=part, shape=shape, length=length)
+    # The slowest devices take the most steps; begun first, they keep no worker waiting at the end.
+    order = sorted(jobs, key=lambda key: -_work(jobs[key].shape))
+    built = dict(zip(order, run(surface_of, [jobs[key] for key in order]), strict=True))
+    return {
+        pool: [
+            (
+                shape,
+                [built[pool, index, problem.tiers[tier].length] for tier in problem.tiers_of(pool)],
+            )
+            for index, shape in enumerate(known)
+        ]
+        for pool, known in shapes.items()
+    }
+
+
+def _work(shape: Shape) -> float:
+    """Grows with the steps that a simulation of the shape takes."""
+    return float(np.log2(shape.pp) - shape.times.decode_s(1))

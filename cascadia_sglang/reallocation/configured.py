@@ -1,0 +1,47 @@
+"""The controller that a cascade's settings ask for."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.planner.profile import load_profile
+from cascadia_sglang.reallocation.controller import Controller
+from cascadia_sglang.reallocation.monitor import Monitor, Timing
+from cascadia_sglang.reallocation.mover import Mover
+from cascadia_sglang.reallocation.observe import window_tiers
+from cascadia_sglang.reallocation.plan_process import ask_planner
+
+
+def configured_controller(
+    config: CascadeConfig, mover: Mover, pool_of: Callable[[int], str]
+) -> Controller | None:
+    """A controller where the planner is enabled.
+
+    Raises:
+        ConfigError: if the profile cannot be read, or lacks what a plan needs.
+    """
+    planner = config.planner
+    path = planner.profile or planner.emulate
+    if not planner.enabled or path is None or planner.gpu_budget is None:
+        return None
+    share = 1.0
+    if planner.emulate is not None:
+        pools = {pool_of(index): tier.replicas for index, tier in enumerate(config.tiers)}
+        share = min(1.0, planner.gpu_budget / sum(pools.values()))
+    tiers = window_tiers(config, load_profile(Path(path)), pool_of, share, f"profile {path}")
+    return Controller(
+        config,
+        tiers,
+        mover,
+        Monitor(timing_of(planner.interval_s), time.monotonic()),
+        ask_planner,
+        None if planner.log is None else Path(planner.log),
+    )
+
+
+def timing_of(interval_s: float) -> Timing:
+    """Spans of the monitor for a look every so many seconds: one look, five, and ten."""
+    return Timing(
+        look_s=interval_s, reference_s=10 * interval_s, recent_s=(interval_s, 5 * interval_s)
+    )

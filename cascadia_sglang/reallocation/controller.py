@@ -1,0 +1,202 @@
+"""Observe, plan, compare, act: moves capacity where the traffic has gone.
+
+What it decides is in `decide`, of what it is told; here are the clock, the planner and the mover.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.errors import CascadiaError
+from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.reallocation.actions import Start, Stop
+from cascadia_sglang.reallocation.change import Change
+from cascadia_sglang.reallocation.decide import (
+    Costs,
+    Entry,
+    Proposal,
+    Rules,
+    Situation,
+    decide,
+    reason_to_stay,
+)
+from cascadia_sglang.reallocation.monitor import Finished, Monitor
+from cascadia_sglang.reallocation.mover import Moved, Mover
+from cascadia_sglang.reallocation.observe import LEAST_REQUESTS, plan_request
+from cascadia_sglang.reallocation.propose import PlanRequest, WindowTier
+
+logger = logging.getLogger(__name__)
+
+Ask = Callable[[PlanRequest, float], Awaitable[Proposal]]
+
+# Until they were measured: a start on a cold host, and requests that take twice as long.
+FIRST_START_S, FIRST_STOP_S = 10.0, 1.0
+# Before a move, for comparison.
+BEFORE_S = 60.0
+ENTRIES_KEPT = 1000
+
+
+class Controller:
+    """Decides at every look whether to move, and keeps what was known at each.
+
+    Args:
+        ask: the planner: a request and the seconds it has; whatever it raises, the plan stays.
+        log: file to which every entry is added, a line each; None for none.
+    """
+
+    def __init__(
+        self,
+        config: CascadeConfig,
+        tiers: list[WindowTier],
+        mover: Mover,
+        monitor: Monitor,
+        ask: Ask,
+        log: Path | None = None,
+    ) -> None:
+        self.monitor = monitor
+        self.entries: deque[Entry] = deque(maxlen=ENTRIES_KEPT)
+        self.metrics: Metrics | None = None
+        self._config = config
+        self._rules = Rules(
+            horizon_s=config.planner.horizon_s, cooldown_s=config.planner.cooldown_s
+        )
+        self._tiers = tiers
+        self._mover = mover
+        self._ask = ask
+        self._log = log
+        self._moved_at_s: float | None = None
+        self._start_s, self._stop_s = FIRST_START_S, FIRST_STOP_S
+        self._extra_s: float | None = None
+
+    async def run(self) -> None:
+        """Look again and again, whatever goes wrong with one look. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(self._config.planner.interval_s)
+            try:
+                await self.look()
+            except Exception:
+                logger.exception("a look at the traffic failed; the plan stays")
+
+    async def look(self) -> Entry:
+        """Decide once, carry it out, and note both."""
+        now = time.monotonic()
+        situation = self._situation(now, self.monitor.look(now))
+        if reason_to_stay(situation) is None:
+            situation = await self._planned(situation)
+        if situation.proposal is not None:
+            # What the plan was made for is what later traffic is compared with, moved or not.
+            self.monitor.renew(time.monotonic())
+        decision = decide(situation)
+        outcome = None
+        if decision.verdict == "move":
+            assert situation.proposal is not None
+            outcome = await self._move(situation.proposal)
+        return self._note(Entry(situation=situation, decision=decision, outcome=outcome))
+
+    async def propose(self) -> Proposal:
+        """Ask for a plan for the traffic of now.
+
+        Raises:
+            CascadiaError: if none comes out in time.
+        """
+        started = time.monotonic()
+        try:
+            window = self._window(started)
+            pools = self._mover.capacity()
+            request = plan_request(self._config, self._tiers, pools, window)
+            return await self._ask(request, self._config.planner.deadline_s)
+        finally:
+            if self.metrics is not None:
+                self.metrics.planned(time.monotonic() - started)
+
+    def summary(self) -> dict[str, Any]:
+        """The last decision and the traffic, for the status."""
+        last = self.entries[-1] if self.entries else None
+        names = [tier.name for tier in self._config.tiers]
+        return {
+            "decision": None if last is None else msgspec.to_builtins(last.decision),
+            "changes": [] if last is None else msgspec.to_builtins(last.situation.changes),
+            "outcome": None if last is None else last.outcome,
+            "window": self.monitor.summary(time.monotonic(), names),
+        }
+
+    def _window(self, now: float) -> Sequence[Finished]:
+        """The requests of the shortest recent span that has enough of them."""
+        requests: list[Finished] = []
+        for seconds in sorted(self.monitor.timing.recent_s):
+            requests = self.monitor.requests(now - seconds, now)
+            if len(requests) >= 2 * LEAST_REQUESTS:
+                break
+        return requests
+
+    def _situation(self, now: float, changes: list[Change]) -> Situation:
+        shortest_s = min(self.monitor.timing.recent_s)
+        requests = self._window(now)
+        mean_s = sum(one.seconds for one in requests) / len(requests) if requests else 0.0
+        return Situation(
+            at_s=now,
+            changes=changes,
+            rate_per_s=self.monitor.span(now - shortest_s, now).rate_per_s,
+            moved_at_s=self._moved_at_s,
+            costs=Costs(
+                start_s=self._start_s,
+                stop_s=self._stop_s,
+                extra_s=mean_s if self._extra_s is None else self._extra_s,
+            ),
+            rules=self._rules,
+        )
+
+    async def _planned(self, situation: Situation) -> Situation:
+        """The situation with a proposal, or with why there is none."""
+        try:
+            proposal = await self.propose()
+            target = self._mover.target(proposal.pools, proposal.thresholds)
+            actions = self._mover.actions(target)
+        except (CascadiaError, OSError) as error:
+            logger.warning("no plan: %s; the old one stays", error)
+            return msgspec.structs.replace(situation, failure=str(error))
+        return msgspec.structs.replace(
+            situation,
+            proposal=proposal,
+            starts=sum(isinstance(action, Start) for action in actions),
+            stops=sum(isinstance(action, Stop) for action in actions),
+        )
+
+    async def _move(self, proposal: Proposal) -> str:
+        began = time.monotonic()
+        try:
+            moved = await self._mover.move(proposal.pools, proposal.thresholds)
+        except CascadiaError as error:
+            return f"undone: {error}"
+        finally:
+            self._moved_at_s = time.monotonic()
+            self.monitor.renew(self._moved_at_s)
+        self._measure(began, moved)
+        return f"moved in {moved.seconds:.3f} s"
+
+    def _measure(self, began: float, moved: Moved) -> None:
+        """What this move has taken, and what it has cost the requests meanwhile."""
+        starts = [step.seconds for step in moved.steps if isinstance(step.action, Start)]
+        stops = [step.seconds for step in moved.steps if isinstance(step.action, Stop)]
+        self._start_s = sum(starts) / len(starts) if starts else self._start_s
+        self._stop_s = sum(stops) / len(stops) if stops else self._stop_s
+        before = [one.seconds for one in self.monitor.requests(began - BEFORE_S, began)]
+        during = [one.seconds for one in self.monitor.requests(began, began + moved.seconds)]
+        if before and during:
+            extra_s = sum(during) / len(during) - sum(before) / len(before)
+            self._extra_s = max(0.0, extra_s)
+
+    def _note(self, entry: Entry) -> Entry:
+        self.entries.append(entry)
+        logger.info("%s: %s", entry.decision.verdict, entry.decision.reason)
+        if self._log is not None:
+            with self._log.open("ab") as file:
+                file.write(msgspec.json.encode(entry) + b"\n")
+        return entry

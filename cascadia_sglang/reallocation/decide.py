@@ -1,0 +1,135 @@
+"""Whether to move: a function of what was known, so that the log of decisions can be replayed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from cascadia_sglang.reallocation.change import Change
+from cascadia_sglang.reallocation.target import Capacity
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """When a move is worth it.
+
+    Attributes:
+        horizon_s: how long a gain is counted for.
+        cooldown_s: after a move, before the next.
+        model_error: share of the predicted latency that a prediction may be off; a gain below is
+            none. The simulator's own error on emulated devices is below 7 %.
+    """
+
+    horizon_s: float = 600.0
+    cooldown_s: float = 60.0
+    model_error: float = 0.1
+
+
+class Costs(msgspec.Struct, frozen=True, kw_only=True):
+    """What moving costs, as measured in this server.
+
+    Attributes:
+        start_s, stop_s: of one replica.
+        extra_s: by how much a request's latency rises while a move is under way.
+    """
+
+    start_s: float
+    stop_s: float
+    extra_s: float
+
+
+class Proposal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A plan for the traffic of now, and what both plans would make of it.
+
+    Attributes:
+        pools: what every pool is to have.
+        thresholds: None where they stay.
+        current_s, predicted_s: mean latency of a request with the plan in force and with this one.
+        solve_s: that the planner took.
+    """
+
+    pools: dict[str, Capacity]
+    thresholds: tuple[float, ...] | None = None
+    current_s: float
+    predicted_s: float
+    solve_s: float
+
+
+class Situation(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a decision is made of.
+
+    Attributes:
+        at_s: of the server's monotonic clock.
+        changes: since the plan in force, by the monitor.
+        moved_at_s: end of the last move; None before the first.
+        failure: why there is no proposal, where one was asked for.
+        starts, stops: replicas that the proposal's move starts and stops.
+    """
+
+    at_s: float
+    changes: list[Change]
+    rate_per_s: float
+    moved_at_s: float | None
+    costs: Costs
+    rules: Rules
+    proposal: Proposal | None = None
+    failure: str | None = None
+    starts: int = 0
+    stops: int = 0
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided, and why; gain and cost in seconds, summed over the requests."""
+
+    verdict: Literal["move", "stay"]
+    reason: str
+    gain_s: float = 0.0
+    cost_s: float = 0.0
+
+
+def reason_to_stay(situation: Situation) -> str | None:
+    """Why no plan need be asked for; None where one should be."""
+    if not situation.changes:
+        return "no_change"
+    moved_at_s = situation.moved_at_s
+    if moved_at_s is not None and situation.at_s - moved_at_s < situation.rules.cooldown_s:
+        return "cooling_down"
+    return None
+
+
+def decide(situation: Situation) -> Decision:
+    """The verdict on a situation."""
+    reason = reason_to_stay(situation)
+    if reason is not None:
+        return Decision(verdict="stay", reason=reason)
+    proposal = situation.proposal
+    if proposal is None:
+        return Decision(verdict="stay", reason=f"no_plan: {situation.failure}")
+    if not situation.starts and not situation.stops and proposal.thresholds is None:
+        return Decision(verdict="stay", reason="same_plan")
+    saved_s = proposal.current_s - proposal.predicted_s
+    costs, rate = situation.costs, situation.rate_per_s
+    gain_s = saved_s * rate * situation.rules.horizon_s
+    moving_s = situation.starts * costs.start_s + situation.stops * costs.stop_s
+    cost_s = costs.extra_s * rate * moving_s
+    if saved_s <= situation.rules.model_error * proposal.current_s:
+        return Decision(
+            verdict="stay", reason="gain_within_model_error", gain_s=gain_s, cost_s=cost_s
+        )
+    if gain_s <= cost_s:
+        return Decision(verdict="stay", reason="gain_below_cost", gain_s=gain_s, cost_s=cost_s)
+    return Decision(verdict="move", reason="gain", gain_s=gain_s, cost_s=cost_s)
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the log: what was known, what was decided, and how the move ended."""
+
+    situation: Situation
+    decision: Decision
+    outcome: str | None = None
+
+
+def replayed(lines: bytes) -> list[tuple[Entry, Decision]]:
+    """Every entry of a log, JSON a line, with the decision that its situation leads to now."""
+    entries = [msgspec.json.decode(line, type=Entry) for line in lines.splitlines()]
+    return [(entry, decide(entry.situation)) for entry in entries]

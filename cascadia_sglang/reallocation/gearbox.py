@@ -1,0 +1,82 @@
+"""Shifts gears while requests run: the plan's thresholds, and those in force."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from cascadia_sglang.cascade_file import with_thresholds
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.reallocation.gears import Lever, gear_table, pressure_of, shifted
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 0.2
+
+
+class Router(Protocol):
+    """Whoever accepts answers by thresholds, and says which gear they are of."""
+
+    gear: int
+
+    def set_thresholds(self, thresholds: list[float]) -> None: ...
+
+
+class Gearbox:
+    """Owns the plan's thresholds; the router has those of the gear in force.
+
+    Args:
+        attempts: of every worker that accepts requests now, by tier.
+    """
+
+    def __init__(
+        self, config: CascadeConfig, router: Router, attempts: Callable[[], Sequence[Sequence[int]]]
+    ) -> None:
+        self.metrics: Metrics | None = None
+        self.lever = Lever()
+        self._config = config
+        self._gears = config.routing.gears
+        self._router = router
+        self._attempts = attempts
+        self._table = self._table_of(config.routing.thresholds)
+
+    @property
+    def thresholds(self) -> list[float]:
+        """The plan's: those of gear 0."""
+        return list(self._table[0])
+
+    def set_thresholds(self, thresholds: list[float]) -> None:
+        """Take a plan's thresholds; the gear stays.
+
+        Raises:
+            ConfigError: if they do not fit the tiers.
+        """
+        with_thresholds(self._config, thresholds)
+        self._table = self._table_of(thresholds)
+        self._apply()
+
+    async def run(self) -> None:
+        """Look at the queues five times a second. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.look()
+
+    def look(self) -> None:
+        """Shift once, where the queues say so."""
+        before = self.lever.gear
+        pressure = pressure_of(self._attempts(), self._gears.queue)
+        self.lever = shifted(self.lever, pressure, self._gears.steps)
+        if self.lever.gear != before:
+            logger.info("gear %d, pressure %.2f", self.lever.gear, pressure)
+            self._apply()
+
+    def _apply(self) -> None:
+        gear = self.lever.gear
+        self._router.gear = gear
+        self._router.set_thresholds(list(self._table[gear]))
+        if self.metrics is not None:
+            self.metrics.shifted(gear)
+
+    def _table_of(self, thresholds: Sequence[float]) -> list[tuple[float, ...]]:
+        return gear_table(thresholds, self._gears.floor, self._gears.steps)

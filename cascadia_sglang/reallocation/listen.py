@@ -1,0 +1,66 @@
+"""The router's events, as the monitor takes them."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from cascadia_sglang.reallocation.monitor import Finished, Monitor, Visit
+
+
+class AttemptSeen(Protocol):
+    """What is read of an attempt."""
+
+    @property
+    def tier_index(self) -> int: ...
+    @property
+    def score(self) -> float | None: ...
+    @property
+    def early_abort(self) -> bool: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def outputs(self) -> list[dict[str, Any]]: ...
+
+
+class Listener:
+    """Hands the requests of the router to a monitor."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+
+    def arrived(self) -> None:
+        """A prompt came."""
+        self._monitor.arrived(time.monotonic())
+
+    def finished(self, attempts: Sequence[AttemptSeen], seconds: float, is_own_way: bool) -> None:
+        """A prompt got its answer, or none.
+
+        Args:
+            is_own_way: whether the cascade's own thresholds decided, so that scores compare.
+        """
+        visits = []
+        input_tokens = 0
+        for attempt in attempts:
+            if not attempt.outputs:
+                continue
+            meta = attempt.outputs[0]["meta_info"]
+            input_tokens = meta.get("prompt_tokens", input_tokens)
+            visits.append(
+                Visit(
+                    tier_index=attempt.tier_index,
+                    score=attempt.score if is_own_way and not attempt.early_abort else None,
+                    output_tokens=attempt.tokens,
+                    seconds=attempt.seconds,
+                    cached_tokens=meta.get("cached_tokens", 0),
+                )
+            )
+        self._monitor.finished(
+            Finished(
+                at_s=time.monotonic(),
+                seconds=seconds,
+                input_tokens=input_tokens,
+                visits=tuple(visits),
+            )
+        )

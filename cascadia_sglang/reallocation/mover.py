@@ -1,0 +1,228 @@
+"""Carries a plan out, step by step, while requests run. Every change of capacity goes this way."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from cascadia_sglang.cascade_file import with_thresholds
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.errors import InfeasiblePlanError, PlanError, WorkerError
+from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.reallocation.actions import (
+    Action,
+    Drain,
+    RunningPlan,
+    SetThresholds,
+    Start,
+    Stop,
+)
+from cascadia_sglang.reallocation.diff import diff
+from cascadia_sglang.reallocation.target import Capacity, capacity_of, placed
+
+logger = logging.getLogger(__name__)
+
+# A drained worker's requests have this long; then they run again elsewhere.
+DRAIN_S = 30.0
+
+
+class Workers(Protocol):
+    """What runs the replicas."""
+
+    @property
+    def node(self) -> GpuType:
+        """The devices that there are."""
+        ...
+
+    def pool_of(self, tier_index: int) -> str:
+        """The name of the pool whose replicas serve a tier."""
+        ...
+
+    def replicas(self) -> tuple[RunningReplica, ...]:
+        """What runs, or is on its way to; the oldest first."""
+        ...
+
+    async def start(self, replica: RunningReplica) -> None:
+        """Start one; returns once it accepts requests. Raises WorkerError if it does not."""
+        ...
+
+    def drain(self, replica: RunningReplica) -> None:
+        """Give it no further requests."""
+        ...
+
+    async def stop_replica(self, replica: RunningReplica, drain_s: float) -> None:
+        """End it once its requests are done, or this time has passed."""
+        ...
+
+    def recover(self, replica: RunningReplica) -> None:
+        """Start one in the background, again and again until it is there."""
+        ...
+
+
+class Thresholds(Protocol):
+    """Whoever accepts answers by thresholds."""
+
+    @property
+    def thresholds(self) -> list[float]: ...
+
+    def set_thresholds(self, thresholds: list[float]) -> None:
+        """Raises ConfigError if they do not fit the tiers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """An action that was carried out, and the seconds it took."""
+
+    action: Action
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """A plan that was carried out: its steps, and the time of all of them."""
+
+    plan: RunningPlan
+    steps: tuple[Step, ...]
+    seconds: float
+
+
+class Mover:
+    """Changes what runs, one plan after the other. Owns the number of the plan in force."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        thresholds: Thresholds,
+        config: CascadeConfig,
+        drain_s: float = DRAIN_S,
+    ) -> None:
+        self.gpu_budget = config.planner.gpu_budget
+        self.number = 1
+        self.last: Moved | None = None
+        self.metrics: Metrics | None = None
+        self._workers = workers
+        self._thresholds = thresholds
+        self._config = config
+        self._drain_s = drain_s
+        self._lock = asyncio.Lock()
+        self._capacity: dict[str, Capacity] = {}
+
+    @property
+    def is_moving(self) -> bool:
+        return self._lock.locked()
+
+    def running(self) -> RunningPlan:
+        """The plan in force."""
+        return RunningPlan(
+            replicas=self._workers.replicas(), thresholds=tuple(self._thresholds.thresholds)
+        )
+
+    def capacity(self) -> dict[str, Capacity]:
+        """What every pool has; of one without replicas the shape that it had last."""
+        known = {
+            pool: msgspec.structs.replace(shape, replicas=0)
+            for pool, shape in self._capacity.items()
+        }
+        self._capacity = {**known, **capacity_of(self.running())}
+        return dict(self._capacity)
+
+    def target(
+        self, wanted: Mapping[str, Capacity], thresholds: Sequence[float] | None = None
+    ) -> RunningPlan:
+        """The plan with this capacity, placed so that little moves; pools not named stay.
+
+        Raises:
+            InfeasiblePlanError: if the budget or the devices do not allow it, or nothing is left
+                of the last tier, which answers what no other may.
+            ConfigError: for thresholds that do not fit the tiers.
+        """
+        current = self.running()
+        capacity = {**self.capacity(), **wanted}
+        last = self._workers.pool_of(len(self._config.tiers) - 1)
+        if capacity.get(last, Capacity(replicas=0)).replicas < 1:
+            raise InfeasiblePlanError(f"{last} has 0 replicas, the last tier needs 1 or more")
+        chosen = current.thresholds if thresholds is None else tuple(thresholds)
+        with_thresholds(self._config, list(chosen))
+        replicas = placed(current, capacity, self._workers.node, self.gpu_budget)
+        return RunningPlan(replicas=replicas, thresholds=chosen)
+
+    def actions(self, target: RunningPlan) -> list[Action]:
+        """What would turn the plan in force into this one.
+
+        Raises:
+            InfeasibleMoveError: if no order of them keeps the rules.
+        """
+        return diff(self.running(), target, [self._workers.node], self.gpu_budget)
+
+    async def move(
+        self, wanted: Mapping[str, Capacity], thresholds: Sequence[float] | None = None
+    ) -> Moved:
+        """Carry out the plan with this capacity, after any other that is under way.
+
+        Where a worker does not start, what was done before is undone.
+
+        Raises:
+            PlanError: if the plan does not fit, or no order of steps leads to it.
+            ConfigError: for thresholds that do not fit the tiers; nothing has changed then.
+            WorkerError: if a worker did not start; the plan before is in force.
+        """
+        async with self._lock:
+            before = self.running()
+            target = self.target(wanted, thresholds)
+            actions = self.actions(target)
+            started = time.monotonic()
+            steps: list[Step] = []
+            try:
+                for action in actions:
+                    steps.append(await self._carry_out(action))
+            except WorkerError as error:
+                logger.error("a move is undone: %s", error)
+                await self._undo(before)
+                raise
+            moved = Moved(
+                plan=self.running(), steps=tuple(steps), seconds=time.monotonic() - started
+            )
+            if steps:
+                self._done(moved)
+            return moved
+
+    def _done(self, moved: Moved) -> None:
+        self.number += 1
+        self.last = moved
+        logger.info("plan %d is in force after %.2f s", self.number, moved.seconds)
+        if self.metrics is not None:
+            self.metrics.moved(self.number, moved.seconds)
+
+    async def _carry_out(self, action: Action) -> Step:
+        started = time.monotonic()
+        if isinstance(action, Start):
+            await self._workers.start(action.replica)
+        elif isinstance(action, Drain):
+            self._workers.drain(action.replica)
+        elif isinstance(action, Stop):
+            await self._workers.stop_replica(action.replica, self._drain_s)
+        elif isinstance(action, SetThresholds):
+            self._thresholds.set_thresholds(list(action.thresholds))
+        return Step(action=action, seconds=time.monotonic() - started)
+
+    async def _undo(self, before: RunningPlan) -> None:
+        """Back to what ran; a worker that does not come back is tried again in the background."""
+        try:
+            actions = self.actions(before)
+        except PlanError as error:
+            # Another worker was lost meanwhile, and comes back by itself.
+            logger.error("no way back to the plan before: %s", error)
+            return
+        for action in actions:
+            try:
+                await self._carry_out(action)
+            except WorkerError as error:
+                logger.error("%s", error)
+                if isinstance(action, Start):
+                    self._workers.recover(action.replica)

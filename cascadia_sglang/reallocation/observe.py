@@ -1,0 +1,88 @@
+"""What the planner is asked, out of what the monitor has seen. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.errors import ConfigError, WorkloadError
+from cascadia_sglang.planner.profile import Profile
+from cascadia_sglang.reallocation.monitor import Finished
+from cascadia_sglang.reallocation.propose import PlanRequest, WindowTier
+from cascadia_sglang.reallocation.target import Capacity
+
+# Requests of a window that are simulated, the newest; and with how few nothing is planned.
+MOST_REQUESTS = 2_000
+LEAST_REQUESTS = 50
+
+
+def window_tiers(
+    config: CascadeConfig,
+    profile: Profile,
+    pool_of: Callable[[int], str],
+    device_share: float,
+    place: str,
+) -> list[WindowTier]:
+    """The tiers with their workers' speed.
+
+    Args:
+        pool_of: the name of the pool that serves a tier index.
+        place: of the profile, for errors.
+
+    Raises:
+        ConfigError: if the profile lacks a tier, or its limits.
+    """
+    tiers = []
+    for index, tier in enumerate(config.tiers):
+        for what, known in (("step times", profile.tiers), ("limits", profile.limits)):
+            if tier.name not in known:
+                raise ConfigError(
+                    f"{place}: no {what} of {tier.name!r}, it has: "
+                    f"{', '.join(sorted(known)) or 'none'}"
+                )
+        tiers.append(
+            WindowTier(
+                name=tier.name,
+                pool=pool_of(index),
+                times=profile.tiers[tier.name],
+                limits=profile.limits[tier.name],
+                device_share=device_share,
+            )
+        )
+    return tiers
+
+
+def plan_request(
+    config: CascadeConfig,
+    tiers: list[WindowTier],
+    pools: dict[str, Capacity],
+    requests: Sequence[Finished],
+) -> PlanRequest:
+    """A request for a plan for these requests, of the pools as they are now.
+
+    Raises:
+        WorkloadError: if they are too few.
+    """
+    known = [request for request in requests if request.visits][-MOST_REQUESTS:]
+    if len(known) < LEAST_REQUESTS:
+        raise WorkloadError(f"{len(known)} requests are too few to plan by: {LEAST_REQUESTS}")
+    known.sort(key=lambda request: request.at_s - request.seconds)
+    first_s = known[0].at_s - known[0].seconds
+    assert config.planner.gpu_budget is not None
+    return PlanRequest(
+        tiers=tiers,
+        pools=pools,
+        gpu_budget=config.planner.gpu_budget,
+        objective=config.planner.objective,
+        arrival_s_R=[request.at_s - request.seconds - first_s for request in known],
+        input_tokens_R=[max(1, request.input_tokens) for request in known],
+        tokens_RT=[_tokens(request, len(tiers)) for request in known],
+    )
+
+
+def _tokens(request: Finished, tier_count: int) -> list[int]:
+    """What it wrote at every tier; 0 where it was not."""
+    tokens = [0] * tier_count
+    for visit in request.visits:
+        tokens[visit.tier_index] = max(1, visit.output_tokens)
+    return tokens

@@ -1,0 +1,94 @@
+"""The planner in a process of its own: whatever becomes of it, the server serves on.
+
+python -m cascadia_sglang.reallocation.plan_process < request.json > proposal.json
+"""
+
+import asyncio
+import math
+import os
+import signal
+import sys
+import time
+
+import msgspec
+
+from cascadia_sglang.errors import CascadiaError, PlanError, PlanTimeoutError
+from cascadia_sglang.reallocation.decide import Proposal
+from cascadia_sglang.reallocation.propose import PlanRequest, propose
+
+COMMAND = (sys.executable, "-m", "cascadia_sglang.reallocation.plan_process")
+# An orphan ends by itself after this long.
+_LONGEST_S = 600
+
+
+async def ask_planner(
+    request: PlanRequest, deadline_s: float, command: tuple[str, ...] = COMMAND
+) -> Proposal:
+    """Have a process plan, and end it at the deadline.
+
+    Raises:
+        PlanTimeoutError: if it took too long.
+        PlanError: if it failed, or what it says is no plan for this request.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(deadline_s):
+            said, complaint = await process.communicate(msgspec.json.encode(request))
+    except TimeoutError:
+        raise PlanTimeoutError(f"no plan within {deadline_s:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        last = complaint.decode(errors="replace").strip().rpartition("\n")[2][:200]
+        raise PlanError(f"the planner ended with {process.returncode}: {last}")
+    try:
+        proposal = msgspec.json.decode(said, type=Proposal)
+    except msgspec.DecodeError as error:
+        raise PlanError(f"the planner said no plan: {error}") from error
+    for line in nonsense(request, proposal):
+        raise PlanError(f"the planner's plan: {line}")
+    return proposal
+
+
+def nonsense(request: PlanRequest, proposal: Proposal) -> list[str]:
+    """What a plan may not be, a line each."""
+    lines = []
+    if proposal.pools.keys() != request.pools.keys():
+        lines.append(f"it is of the pools {sorted(proposal.pools)}")
+    for name, pool in proposal.pools.items():
+        if pool.replicas < 1 or pool.tp_size < 1 or pool.pp_size < 1:
+            lines.append(f"pool {name} has {pool.replicas} replicas")
+    taken = sum(one.replicas * one.tp_size * one.pp_size for one in proposal.pools.values())
+    if taken > request.gpu_budget:
+        lines.append(f"it takes {taken} devices of {request.gpu_budget}")
+    for key in ("current_s", "predicted_s"):
+        value = getattr(proposal, key)
+        if not (math.isfinite(value) and value > 0):
+            lines.append(f"{key} is {value}")
+    return lines
+
+
+def main() -> None:
+    """Read a request, write a proposal."""
+    signal.alarm(_LONGEST_S)
+    started = time.monotonic()
+    try:
+        request = msgspec.json.decode(sys.stdin.buffer.read(), type=PlanRequest)
+        proposal = propose(request)
+    except (CascadiaError, msgspec.DecodeError) as error:
+        sys.exit(str(error))
+    done = msgspec.structs.replace(proposal, solve_s=time.monotonic() - started)
+    sys.stdout.buffer.write(msgspec.json.encode(done))
+
+
+if __name__ == "__main__":
+    main()

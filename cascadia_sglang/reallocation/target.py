@@ -1,0 +1,103 @@
+"""Places for the replicas that are asked for by number, so that as few as possible move. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from cascadia_sglang.errors import InfeasiblePlanError
+from cascadia_sglang.planner.devices import Device, devices_of, progression
+from cascadia_sglang.planner.problem import Deployment, GpuType, RunningReplica
+from cascadia_sglang.reallocation.actions import RunningPlan
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Replicas of one shape that a pool is to have."""
+
+    replicas: int
+    tp_size: int = 1
+    pp_size: int = 1
+
+
+def capacity_of(plan: RunningPlan) -> dict[str, Capacity]:
+    """Of every pool that runs: how many replicas, of its first one's shape."""
+    found: dict[str, Capacity] = {}
+    for replica in plan.replicas:
+        known = found.get(replica.pool)
+        shape = known or Capacity(replicas=0, tp_size=replica.tp_size, pp_size=replica.pp_size)
+        found[replica.pool] = msgspec.structs.replace(shape, replicas=shape.replicas + 1)
+    return found
+
+
+def from_deployments(deployments: Sequence[Deployment]) -> dict[str, Capacity]:
+    """What the planner's deployments ask for."""
+    return {
+        one.pool: Capacity(replicas=one.replicas, tp_size=one.tp_size, pp_size=one.pp_size)
+        for one in deployments
+    }
+
+
+def placed(
+    current: RunningPlan, wanted: Mapping[str, Capacity], kind: GpuType, gpu_budget: int | None
+) -> tuple[RunningReplica, ...]:
+    """The replicas of a plan with this capacity on one node.
+
+    Those that run in the wanted shape stay, the oldest first. New ones go to devices that are free
+    now; where there is none, to those of a replica that ends.
+
+    Raises:
+        InfeasiblePlanError: if they need more devices than the budget or the node has.
+    """
+    needed = sum(one.replicas * one.tp_size * one.pp_size for one in wanted.values())
+    most = kind.gpus_per_node if gpu_budget is None else min(gpu_budget, kind.gpus_per_node)
+    kept: list[RunningReplica] = []
+    missing: list[tuple[str, Capacity]] = []
+    for pool, capacity in wanted.items():
+        alike = [one for one in current.replicas if _is_alike(one, pool, capacity)]
+        kept += alike[: capacity.replicas]
+        missing += [(pool, capacity)] * (capacity.replicas - len(alike[: capacity.replicas]))
+    if missing and needed > most:
+        raise InfeasiblePlanError(f"{needed} devices are needed, there are {most}")
+    taken = _devices([*kept], kind)
+    ending = _devices([one for one in current.replicas if one not in kept], kind)
+    everything = {(kind.gpu, 0, device) for device in range(kind.gpus_per_node)}
+    # The largest first, while the free devices still lie together.
+    missing.sort(key=lambda one: -one[1].tp_size * one[1].pp_size)
+    for pool, capacity in missing:
+        replica = _place(pool, capacity, kind, everything - taken - ending) or _place(
+            pool, capacity, kind, everything - taken
+        )
+        if replica is None:
+            size = capacity.tp_size * capacity.pp_size
+            raise InfeasiblePlanError(f"no {size} devices in a row for a worker of {pool}")
+        kept.append(replica)
+        taken |= _devices([replica], kind)
+    return tuple(kept)
+
+
+def _is_alike(replica: RunningReplica, pool: str, capacity: Capacity) -> bool:
+    shape = (replica.pool, replica.tp_size, replica.pp_size)
+    return shape == (pool, capacity.tp_size, capacity.pp_size)
+
+
+def _devices(replicas: Sequence[RunningReplica], kind: GpuType) -> set[Device]:
+    return {device for replica in replicas for device in devices_of(replica, kind)}
+
+
+def _place(
+    pool: str, capacity: Capacity, kind: GpuType, free: set[Device]
+) -> RunningReplica | None:
+    size = capacity.tp_size * capacity.pp_size
+    found = progression({device for _, _, device in free}, size, kind.gpus_per_node)
+    if found is None:
+        return None
+    return RunningReplica(
+        pool=pool,
+        gpu=kind.gpu,
+        tp_size=capacity.tp_size,
+        pp_size=capacity.pp_size,
+        node=0,
+        base_gpu_id=found[0],
+        gpu_id_step=found[1],
+    )

@@ -1,0 +1,184 @@
+"""Capacity moves between the tiers of the real server while requests run, and none fails."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import yaml
+
+from tests.system.serving import ROOT, Server, start
+
+pytestmark = pytest.mark.sglang
+
+KEY = "secret"
+ADMIN = {"authorization": f"Bearer {KEY}"}
+TO_LARGE = {"tiers": {"small": {"replicas": 1}, "large": {"replicas": 2}}}
+TO_SMALL = {"tiers": {"small": {"replicas": 2}, "large": {"replicas": 1}}}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two workers of the small tier, one of the large, on four devices in name."""
+    folder = tmp_path_factory.mktemp("moves")
+    cascade = yaml.safe_load((ROOT / "tests/system/cascade.yaml").read_text())
+    cascade["tiers"][0]["replicas"] = 2
+    profile = json.loads((ROOT / "bench/planner/emulated.json").read_text())
+    limits = {"kv_tokens": 65536, "max_running_requests": 32}
+    profile["limits"] = dict.fromkeys(("small", "large"), limits)
+    (folder / "profile.json").write_text(json.dumps(profile))
+    cascade["planner"] = {
+        "enabled": True,
+        "interval_s": 600,
+        "gpu_budget": 4,
+        "profile": str(folder / "profile.json"),
+    }
+    path = folder / "cascade.json"
+    path.write_text(json.dumps(cascade))
+    flags = ("--admin-api-key", KEY, "--enable-metrics")
+    server = start(folder, "--plugin", "cascadia", "--cascade-config", str(path), *flags)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[httpx.Client]:
+    with server.client(timeout=60) as client:
+        client.headers.update(ADMIN)
+        yield client
+
+
+class Asking:
+    """Threads that ask both tiers, one request after the other, until they are stopped."""
+
+    def __init__(self, server: Server) -> None:
+        self.statuses: list[int] = []
+        self._server = server
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._ask, args=(threshold,)) for threshold in ("0", "1", "0.9")
+        ]
+
+    def __enter__(self) -> "Asking":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def more(self, count: int) -> None:
+        """Wait for this many further answers."""
+        wanted = len(self.statuses) + count
+        deadline = time.monotonic() + 60
+        while len(self.statuses) < wanted:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def _ask(self, threshold: str) -> None:
+        params = {"temperature": 0, "max_new_tokens": 120}
+        body = {"text": "steps 123456 654321", "sampling_params": params}
+        with self._server.client() as client:
+            while not self._stop.is_set():
+                headers = {"x-cascadia-threshold": threshold}
+                reply = client.post("/generate", json=body, headers=headers)
+                self.statuses.append(reply.status_code)
+
+
+def shape(client: httpx.Client) -> dict[str, tuple[int, int]]:
+    pools = client.get("/cascadia/plan").json()["pools"]
+    return {name: (pool["replicas"], pool["tp_size"]) for name, pool in pools.items()}
+
+
+def test_without_traffic_the_planner_has_nothing_to_plan_by(client: httpx.Client) -> None:
+    told = client.post("/cascadia/plan", json={"dry_run": True})
+    assert told.status_code == 409
+    assert "0 requests are too few to plan by" in told.json()["error"]["message"]
+
+
+def test_a_dry_run_says_what_would_be_done(client: httpx.Client) -> None:
+    told = client.post("/cascadia/plan", json={**TO_LARGE, "dry_run": True}).json()
+    assert [one["type"] for one in told["actions"]] == ["start", "drain", "stop"]
+    assert [one["replica"]["pool"] for one in told["actions"]] == ["large", "small", "small"]
+    assert shape(client) == {"small": (2, 1), "large": (1, 1)}
+
+
+def test_capacity_moves_there_and_back_and_no_request_fails(
+    server: Server, client: httpx.Client
+) -> None:
+    number = client.get("/cascadia/plan").json()["number"]
+    with Asking(server) as asking:
+        for body, small, large in ((TO_LARGE, 1, 2), (TO_SMALL, 2, 1)):
+            moved = client.post("/cascadia/plan", json={**body, "thresholds": [0.8]})
+            assert moved.status_code == 200, moved.text
+            assert shape(client) == {"small": (small, 1), "large": (large, 1)}
+            steps = moved.json()["last_move"]["steps"]
+            assert [one["type"] for one in steps][:3] == ["start", "drain", "stop"]
+            ready = [w["tiers"][0] for w in server.status()["workers"] if w["state"] == "ready"]
+            assert sorted(ready) == ["large"] * large + ["small"] * small
+            asking.more(6)
+    assert set(asking.statuses) == {200}
+    assert client.get("/cascadia/plan").json()["planner"]["window"]["arrivals_per_s"] > 0
+    assert server.status()["thresholds"] == [0.8]
+    assert server.status()["plan_number"] == number + 2
+    lines = client.get("/metrics/").text.splitlines()
+    assert f"cascadia:plan_number {number + 2}.0" in lines
+    assert "cascadia:reallocation_seconds_count 2.0" in lines
+
+
+def test_a_tier_goes_from_one_rank_to_two_and_back_while_it_answers(
+    server: Server, client: httpx.Client
+) -> None:
+    """On two devices beside it, so it starts before the other ends."""
+    body = {"text": "rev hgfa", "sampling_params": {"temperature": 0, "max_new_tokens": 8}}
+    one_small = {"small": {"replicas": 1}}
+    with Asking(server) as asking:
+        for ranks in (2, 1):
+            plan = {"tiers": {**one_small, "large": {"replicas": 1, "tp_size": ranks}}}
+            assert client.post("/cascadia/plan", json=plan).status_code == 200
+            (large,) = [w for w in server.status()["workers"] if w["tiers"] == ["large"]]
+            assert len(large["pids"]) == ranks
+            reply = client.post("/generate", json=body, headers={"x-cascadia-tier": "large"})
+            assert reply.json()["text"] == "afgh"
+            asking.more(3)
+    assert set(asking.statuses) == {200}
+
+
+def test_what_cannot_be_carried_out_is_refused_and_changes_nothing(
+    server: Server, client: httpx.Client
+) -> None:
+    before = shape(client)
+    for body, status, said in (
+        ({"tiers": {"small": {"replicas": 9}}}, 409, "devices are needed, there are 4"),
+        ({"tiers": {"large": {"replicas": 0}}}, 409, "the last tier needs"),
+        ({"tiers": {"huge": {"replicas": 1}}}, 400, "small, large"),
+        ({"tiers": {"small": {"replicas": -1}}}, 400, "0 to 64"),
+        ({"tiers": {}, "thresholds": [2]}, 400, "0 to 1"),
+        ({"tier": {}}, 400, "tier"),
+    ):
+        refused = client.post("/cascadia/plan", json=body)
+        assert (refused.status_code, body) == (status, body), refused.text
+        assert said in refused.json()["error"]["message"]
+    assert shape(client) == before
+    with server.client() as stranger:
+        assert stranger.post("/cascadia/plan", json=TO_LARGE).status_code == 401
+
+
+def test_a_worker_that_is_taken_away_is_not_started_again(
+    server: Server, client: httpx.Client
+) -> None:
+    assert client.post("/cascadia/plan", json=TO_SMALL).status_code == 200
+    with Asking(server) as asking:
+        moved = client.post("/cascadia/workers", json={"tier": "small", "replicas": 1})
+        assert moved.status_code == 200, moved.text
+        asking.more(6)
+        assert shape(client) == {"small": (1, 1), "large": (1, 1)}
+    assert set(asking.statuses) == {200}
+    assert len(server.status()["workers"]) == 2

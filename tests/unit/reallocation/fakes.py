@@ -1,0 +1,58 @@
+"""Workers and a router that do as they are told."""
+
+import asyncio
+from collections.abc import Container
+
+from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.reallocation.actions import RunningPlan
+from cascadia_sglang.reallocation.target import Capacity, placed
+
+NODE = GpuType(gpu="cpu", nodes=1, gpus_per_node=8)
+
+
+class Router:
+    def __init__(self) -> None:
+        self.thresholds = [0.5]
+
+    def set_thresholds(self, thresholds: list[float]) -> None:
+        self.thresholds = thresholds
+
+
+class Workers:
+    """Workers that start as they are told; `fails` holds the numbers of starts that do not."""
+
+    node = NODE
+
+    def __init__(self, fails: Container[int] = ()) -> None:
+        wanted = {"small": Capacity(replicas=2), "large": Capacity(replicas=1)}
+        self.present = list(placed(RunningPlan(replicas=(), thresholds=()), wanted, NODE, None))
+        self.fails = fails
+        self.starts = 0
+        self.recovered: list[RunningReplica] = []
+        self.log: list[str] = []
+
+    def pool_of(self, tier_index: int) -> str:
+        return ("small", "large")[tier_index]
+
+    def replicas(self) -> tuple[RunningReplica, ...]:
+        return tuple(self.present)
+
+    async def start(self, replica: RunningReplica) -> None:
+        self.starts += 1
+        await asyncio.sleep(0)
+        if self.starts in self.fails:
+            raise WorkerError("it did not start")
+        self.log.append(f"start {replica.pool}")
+        self.present.append(replica)
+
+    def drain(self, replica: RunningReplica) -> None:
+        self.log.append(f"drain {replica.pool}")
+        self.present.remove(replica)
+
+    async def stop_replica(self, replica: RunningReplica, drain_s: float) -> None:
+        await asyncio.sleep(min(drain_s, 0.0))
+        self.log.append(f"stop {replica.pool}")
+
+    def recover(self, replica: RunningReplica) -> None:
+        self.recovered.append(replica)

@@ -1,0 +1,49 @@
+"""What the benches of moves count, on replies made up for it."""
+
+import numpy as np
+import pytest
+
+from bench.harness.client import Reply, Round
+from bench.reallocation.drift import MIXES, Run, best_fixed, trace
+from bench.reallocation.moves import Movers, numbers
+
+
+def reply(seconds: float, status: int = 200) -> Reply:
+    return Reply(raw=b"HTTP/1.1 %d OK\r\n\r\n" % status, seconds=seconds, first_byte_s=seconds)
+
+
+def test_a_request_counts_as_moving_if_it_was_under_way_at_any_time_of_a_move():
+    at_s = np.arange(0.0, 100.0)
+    # One second each, three while a worker moves from 50 to 60; one fails.
+    replies = [reply(3.0 if 49.5 <= at <= 60 else 1.0, 503 if at == 80 else 200) for at in at_s]
+    movers = Movers(0, [50.0], [(50.0, 60.0)])
+    found = numbers(at_s, Round(replies=replies, seconds=101.0), movers, 1.0)
+    values = {name: value.p50 for name, (_, value) in found.items()}
+    assert values["failed requests"] == 1
+    assert values["e2e_p95 before"] == pytest.approx(1000.0)
+    assert values["e2e_p95 while moving"] == pytest.approx(3000.0)
+    assert values["e2e_p95 while moving / before"] == pytest.approx(3.0)
+    assert values["longest move"] == pytest.approx(10.0)
+    # 49 is under way when the move begins.
+    assert found["e2e_p95 while moving"][1].n == 12
+
+
+def test_a_trace_has_its_rates_phase_by_phase_and_every_seed_its_own():
+    made = trace((4.0, 8.0, 16.0), 10.0, seed=3)
+    assert made.at_s == sorted(made.at_s)
+    counts, _ = np.histogram(made.at_s, bins=3, range=(0.0, 30.0))
+    assert counts.tolist() == [40, 80, 160]
+    assert trace((4.0, 8.0, 16.0), 10.0, seed=3) == made
+    assert trace((4.0, 8.0, 16.0), 10.0, seed=4) != made
+    first, hard = made.requests[:40], made.requests[40:120]
+    assert not any(b"mul" in one for one in first)
+    assert any(b"mul" in one for one in hard)
+    assert MIXES[0] == MIXES[2]
+
+
+def test_the_best_fixed_split_is_the_best_on_average():
+    def runs(*attained: float) -> list[Run]:
+        return [Run(attained=one, p95_s=1.0, failed=0, moves=0) for one in attained]
+
+    made = {"re-planning": runs(1.0), "fixed, a": runs(0.9, 0.1), "fixed, b": runs(0.6, 0.6)}
+    assert best_fixed(made) == "fixed, b"

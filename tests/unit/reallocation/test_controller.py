@@ -1,0 +1,154 @@
+"""A planner that fails leaves the plan in force; what was decided can be replayed."""
+
+import asyncio
+import sys
+import time
+
+import pytest
+
+from cascadia_sglang.errors import PlanError, PlanTimeoutError
+from cascadia_sglang.reallocation.controller import Controller
+from cascadia_sglang.reallocation.decide import Proposal, replayed
+from cascadia_sglang.reallocation.monitor import Monitor, Timing
+from cascadia_sglang.reallocation.mover import Mover
+from cascadia_sglang.reallocation.plan_process import ask_planner
+from cascadia_sglang.reallocation.propose import PlanRequest
+from cascadia_sglang.reallocation.target import Capacity, capacity_of
+from tests.unit.reallocation.fakes import Router, Workers
+from tests.unit.reallocation.windows import make_config, plan_asked, requests, tiers
+
+TO_LARGE = {"small": Capacity(replicas=1), "large": Capacity(replicas=2)}
+ONE_LARGE = {"large": Capacity(replicas=1)}
+GAIN = Proposal(pools=TO_LARGE, current_s=9.0, predicted_s=1.0, solve_s=0.1)
+
+
+class Planner:
+    """Answers or raises as it is told; counts."""
+
+    def __init__(self, answer: Proposal | Exception) -> None:
+        self.answer = answer
+        self.asked: list[PlanRequest] = []
+
+    async def __call__(self, request: PlanRequest, deadline_s: float) -> Proposal:
+        assert deadline_s == 60.0
+        self.asked.append(request)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def make(planner: Planner, tmp_path, *, changed: bool = True, workers: Workers | None = None):
+    """A controller in front of a minute of traffic, whose rate rose at its end."""
+    workers = workers or Workers()
+    config = make_config(cooldown_s=600.0)
+    mover = Mover(workers, Router(), config)
+    now = time.monotonic()
+    timing = Timing(look_s=10.0, reference_s=40.0, recent_s=(10.0,))
+    monitor = Monitor(timing, now - 60.0)
+    slow = [one for one in requests(600, 5.0, 0.5, now - 60.0) if one.at_s < now - 10.0]
+    fast = requests(900, 80.0 if changed else 5.0, 0.5, now - 11.0, seed=1)
+    for one in [*slow, *(one for one in fast if one.at_s < now)]:
+        monitor.arrived(one.at_s)
+        monitor.finished(one)
+    log = tmp_path / "log.jsonl"
+    return Controller(config, tiers(), mover, monitor, planner, log), workers, mover, log
+
+
+def test_a_change_with_a_gain_moves_and_then_it_cools_down(tmp_path):
+    planner = Planner(GAIN)
+    controller, _, mover, log = make(planner, tmp_path)
+    entry = asyncio.run(controller.look())
+    assert (entry.decision.verdict, entry.decision.reason) == ("move", "gain")
+    assert [change.quantity for change in entry.situation.changes] == ["rate"]
+    assert entry.outcome is not None
+    assert entry.outcome.startswith("moved in ")
+    assert capacity_of(mover.running()) == TO_LARGE
+    assert planner.asked[0].pools == {"small": Capacity(replicas=2), "large": Capacity(replicas=1)}
+    again = asyncio.run(controller.look())
+    assert (again.decision.reason, len(planner.asked)) == ("no_change", 1)
+    assert [e.decision for e, _ in replayed(log.read_bytes())] == [entry.decision, again.decision]
+    assert all(entry.decision == decision for entry, decision in replayed(log.read_bytes()))
+
+
+def test_without_a_change_nobody_is_asked(tmp_path):
+    planner = Planner(GAIN)
+    controller, workers, _, _ = make(planner, tmp_path, changed=False)
+    entry = asyncio.run(controller.look())
+    assert entry.decision.reason == "no_change"
+    assert planner.asked == []
+    assert workers.log == []
+
+
+@pytest.mark.parametrize(
+    "failure", [PlanError("it ended"), PlanTimeoutError("late"), OSError("no process")]
+)
+def test_a_planner_that_fails_leaves_the_plan_in_force(tmp_path, failure):
+    planner = Planner(failure)
+    controller, workers, _, _ = make(planner, tmp_path)
+    entry = asyncio.run(controller.look())
+    assert entry.decision.reason == f"no_plan: {failure}"
+    assert workers.log == []
+    # The change is still there, so the next look asks again.
+    planner.answer = GAIN
+    assert asyncio.run(controller.look()).decision.verdict == "move"
+
+
+def test_a_plan_that_does_not_fit_the_server_is_none(tmp_path):
+    nine = Proposal(
+        pools={"small": Capacity(replicas=9)}, current_s=9.0, predicted_s=1.0, solve_s=0.1
+    )
+    controller, workers, _, _ = make(Planner(nine), tmp_path)
+    entry = asyncio.run(controller.look())
+    assert entry.decision.reason == "no_plan: 10 devices are needed, there are 4"
+    assert workers.log == []
+
+
+def test_a_move_that_is_undone_is_noted_and_cools_down_too(tmp_path):
+    controller, _, mover, _ = make(Planner(GAIN), tmp_path, workers=Workers(fails=(1,)))
+    entry = asyncio.run(controller.look())
+    assert entry.outcome == "undone: it did not start"
+    assert mover.number == 1
+    assert capacity_of(mover.running()) == {"small": Capacity(replicas=2), **ONE_LARGE}
+
+
+def ask(code: str, deadline_s: float = 10.0) -> Proposal:
+    """Ask a process that runs this code in the planner's place."""
+    return asyncio.run(ask_planner(plan_asked(0.5), deadline_s, (sys.executable, "-c", code)))
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "ended with -9"),
+        ("raise SystemExit('no luck')", "ended with 1: no luck"),
+        ("print('nonsense')", "said no plan"),
+        ("print('{}')", "said no plan"),
+        (
+            'print(\'{"pools": {"small": {"replicas": 1}, "large": {"replicas": 9}},'
+            ' "current_s": 1, "predicted_s": 1, "solve_s": 0}\')',
+            "10 devices of 4",
+        ),
+        (
+            'print(\'{"pools": {"small": {"replicas": 0}, "large": {"replicas": 1}},'
+            ' "current_s": 1, "predicted_s": 1, "solve_s": 0}\')',
+            "small has 0 replicas",
+        ),
+    ],
+    ids=["killed", "failed", "nonsense", "empty", "too-many", "none"],
+)
+def test_whatever_the_planners_process_does_is_one_line(code, said):
+    with pytest.raises(PlanError, match=said):
+        ask(code)
+
+
+def test_a_planner_that_hangs_is_ended_at_the_deadline():
+    started = time.monotonic()
+    with pytest.raises(PlanTimeoutError, match=r"no plan within 0\.3 s"):
+        ask("import time; time.sleep(600)", 0.3)
+    assert time.monotonic() - started < 10.0
+
+
+def test_the_real_planner_process_plans():
+    proposal = asyncio.run(ask_planner(plan_asked(0.9), 120.0))
+    assert proposal.pools["large"].replicas == 3
+    assert proposal.solve_s > 0.0

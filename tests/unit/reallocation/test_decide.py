@@ -1,0 +1,79 @@
+"""The verdict, its reasons, and the log that leads to the same verdicts again."""
+
+import msgspec
+import pytest
+
+from cascadia_sglang.reallocation.change import Change
+from cascadia_sglang.reallocation.decide import (
+    Costs,
+    Entry,
+    Proposal,
+    Rules,
+    Situation,
+    decide,
+    replayed,
+)
+from cascadia_sglang.reallocation.target import Capacity
+
+CHANGE = Change(quantity="rate", p_bound=1e-9, before=1.0, now=2.0)
+PROPOSAL = Proposal(
+    pools={"small": Capacity(replicas=1)}, current_s=4.0, predicted_s=2.0, solve_s=0.1
+)
+# 2 s for 3 requests a second over 600 s are gained; 5 s of moving cost 1 s for as many.
+WORTH_IT = Situation(
+    at_s=1000.0,
+    changes=[CHANGE],
+    rate_per_s=3.0,
+    moved_at_s=None,
+    costs=Costs(start_s=4.0, stop_s=1.0, extra_s=1.0),
+    rules=Rules(horizon_s=600.0, cooldown_s=60.0, model_error=0.1),
+    proposal=PROPOSAL,
+    starts=1,
+    stops=1,
+)
+
+
+def test_a_gain_above_the_cost_moves_and_both_are_told():
+    decision = decide(WORTH_IT)
+    assert (decision.verdict, decision.reason) == ("move", "gain")
+    assert (decision.gain_s, decision.cost_s) == (3600.0, 15.0)
+
+
+@pytest.mark.parametrize(
+    ("differs", "reason"),
+    [
+        ({"changes": []}, "no_change"),
+        ({"moved_at_s": 941.0}, "cooling_down"),
+        ({"proposal": None, "failure": "no plan within 2 s"}, "no_plan: no plan within 2 s"),
+        ({"starts": 0, "stops": 0}, "same_plan"),
+        (
+            {"proposal": msgspec.structs.replace(PROPOSAL, predicted_s=3.7)},
+            "gain_within_model_error",
+        ),
+        ({"costs": Costs(start_s=4.0, stop_s=1.0, extra_s=250.0)}, "gain_below_cost"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_it_stays_and_says_why(differs, reason):
+    decision = decide(msgspec.structs.replace(WORTH_IT, **differs))
+    assert (decision.verdict, decision.reason) == ("stay", reason)
+
+
+def test_after_the_cool_down_it_moves_again():
+    assert decide(msgspec.structs.replace(WORTH_IT, moved_at_s=940.0)).verdict == "move"
+
+
+def test_the_log_replayed_gives_the_same_decisions():
+    situations = [
+        WORTH_IT,
+        msgspec.structs.replace(WORTH_IT, changes=[]),
+        msgspec.structs.replace(WORTH_IT, proposal=None, failure="x"),
+    ]
+    entries = [Entry(situation=one, decision=decide(one), outcome=None) for one in situations]
+    log = b"\n".join(msgspec.json.encode(entry) for entry in entries)
+    again = replayed(log)
+    assert [entry for entry, _ in again] == entries
+    assert [entry.decision for entry, _ in again] == [decision for _, decision in again]
+    # An entry that was tampered with shows.
+    tampered = log.replace(b'"rate_per_s":3.0', b'"rate_per_s":0.0')
+    assert any(entry.decision != decision for entry, decision in replayed(tampered))

@@ -1,0 +1,52 @@
+"""The router tells of every prompt that comes and of what became of it."""
+
+import asyncio
+import time
+
+import pytest
+
+from cascadia_sglang.reallocation.listen import Listener
+from cascadia_sglang.reallocation.monitor import Finished, Monitor, Timing
+from cascadia_sglang.router.active import Outcome
+from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.testing import FakeEngine, make_request
+from tests.unit.router.asking import GOOD, TWO, WEAK
+
+
+def told(*replies, controls: Controls | None = None) -> tuple[Finished, Monitor, Outcome]:
+    """Ask once; what the monitor holds then."""
+    monitor = Monitor(Timing(), time.monotonic())
+    router = CascadeRouter(TWO, FakeEngine(*replies))
+    router.listener = Listener(monitor)
+    router.gear = 2
+    outcome = Outcome()
+
+    async def ask() -> None:
+        async for _ in router.answer(make_request(), None, controls or Controls(), outcome):
+            pass
+
+    asyncio.run(ask())
+    now = time.monotonic()
+    assert len(monitor.span(now - 60.0, now).arrivals_s_N) == 1
+    (request,) = monitor.requests(now - 60.0, now)
+    return request, monitor, outcome
+
+
+def test_a_climb_is_told_visit_by_visit():
+    request, monitor, outcome = told(WEAK, GOOD)
+    assert [(visit.tier_index, visit.score) for visit in request.visits] == [(0, 0.3), (1, 0.9)]
+    assert request.seconds >= 0.0
+    assert outcome.gear == 2
+    summary = monitor.summary(time.monotonic(), ["small", "large"])
+    assert {name: tier["attempts"] for name, tier in summary["tiers"].items()} == {
+        "small": 1,
+        "large": 1,
+    }
+    assert summary["tiers"]["small"]["score"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("controls", [Controls(tier=0), Controls(threshold=0.1)])
+def test_scores_of_requests_with_a_way_of_their_own_are_left_out(controls):
+    request, _, _ = told(WEAK, GOOD, controls=controls)
+    assert [visit.score for visit in request.visits] == [None]

@@ -1,0 +1,48 @@
+"""Capacity goes where the window's requests need it."""
+
+import msgspec
+import pytest
+
+from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadError
+from cascadia_sglang.planner.profile import Profile
+from cascadia_sglang.reallocation.observe import plan_request, window_tiers
+from cascadia_sglang.reallocation.propose import PlanRequest, propose
+from tests.unit.reallocation.windows import make_config, plan_asked, pools, requests, tiers
+
+
+@pytest.mark.parametrize("objective", ["path", "bottleneck"])
+@pytest.mark.parametrize(("hard", "large"), [(0.02, 1), (0.9, 3)])
+def test_hard_requests_bring_workers_to_the_large_tier(hard, large, objective):
+    proposal = propose(plan_asked(hard, objective=objective))
+    assert proposal.pools["large"].replicas == large
+    assert proposal.pools["small"].replicas == 4 - large
+    assert proposal.predicted_s <= proposal.current_s
+
+
+def test_what_is_best_already_is_proposed_again_with_the_same_latency():
+    proposal = propose(plan_asked(0.9, small=1))
+    assert proposal.pools["large"].replicas == 3
+    assert proposal.current_s == proposal.predicted_s
+
+
+def test_a_request_survives_the_way_to_the_planner_process():
+    asked = plan_asked(0.5)
+    assert msgspec.json.decode(msgspec.json.encode(asked), type=PlanRequest) == asked
+
+
+def test_too_few_requests_are_no_window():
+    with pytest.raises(WorkloadError, match="49 requests are too few"):
+        plan_request(make_config(), tiers(), pools(2, 2), requests(49, 1.0, 0.5))
+
+
+def test_a_budget_below_one_replica_a_pool_has_no_plan():
+    asked = msgspec.structs.replace(plan_asked(0.5), gpu_budget=1)
+    with pytest.raises(InfeasiblePlanError):
+        propose(asked)
+
+
+def test_a_profile_without_limits_is_refused():
+    times = {tier.name: tier.times for tier in tiers()}
+    profile = Profile(version=1, device="x", tiers=times)
+    with pytest.raises(ConfigError, match=r"no limits of 'small', it has: none"):
+        window_tiers(make_config(), profile, str, 1.0, "profile x")

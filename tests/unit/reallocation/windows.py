@@ -1,0 +1,65 @@
+"""A window of requests, and profiles to plan them by."""
+
+import numpy as np
+
+from cascadia_sglang.config import CascadeConfig, PlannerConfig, RoutingConfig, TierConfig
+from cascadia_sglang.planner.profile import EngineLimits, Profile, StepTimes
+from cascadia_sglang.reallocation.monitor import Finished, Visit
+from cascadia_sglang.reallocation.observe import plan_request, window_tiers
+from cascadia_sglang.reallocation.propose import PlanRequest
+from cascadia_sglang.reallocation.target import Capacity
+
+NAMES = ("small", "large")
+LIMITS = EngineLimits(kv_tokens=65536, max_running_requests=8)
+
+
+def make_config(**planner) -> CascadeConfig:
+    return CascadeConfig(
+        version=1,
+        tiers=[TierConfig(name=name, model_path=name) for name in NAMES],
+        routing=RoutingConfig(thresholds=[0.5]),
+        planner=PlannerConfig(enabled=True, gpu_budget=4, profile="p.json", **planner),
+    )
+
+
+def tiers(small_ms: float = 10.0, large_ms: float = 40.0):
+    times = {
+        name: StepTimes(decode_ms=[(1, ms), (8, 2 * ms)], prefill_ms=[(1, ms)])
+        for name, ms in zip(NAMES, (small_ms, large_ms), strict=True)
+    }
+    profile = Profile(version=1, device="made up", tiers=times, limits=dict.fromkeys(NAMES, LIMITS))
+    return window_tiers(make_config(), profile, lambda tier: NAMES[tier], 1.0, "profile")
+
+
+def requests(
+    count: int, rate: float, hard: float, start_s: float = 0.0, seed: int = 0
+) -> list[Finished]:
+    """Poisson arrivals; a share of `hard` goes on to the large tier."""
+    rng = np.random.default_rng(seed)
+    ends = start_s + 1.0 + np.cumsum(rng.exponential(1.0 / rate, count))
+    made = []
+    for end_s in ends.tolist():
+        is_hard = rng.random() < hard
+        visits = [
+            Visit(
+                tier_index=tier,
+                score=0.2 if is_hard else 0.9,
+                output_tokens=20,
+                seconds=0.5,
+                cached_tokens=0,
+            )
+            for tier in range(1 + is_hard)
+        ]
+        made.append(
+            Finished(at_s=end_s, seconds=0.5 * len(visits), input_tokens=30, visits=tuple(visits))
+        )
+    return made
+
+
+def pools(small: int, large: int) -> dict[str, Capacity]:
+    return {"small": Capacity(replicas=small), "large": Capacity(replicas=large)}
+
+
+def plan_asked(hard: float, small: int = 2, rate: float = 12.0, **planner) -> PlanRequest:
+    window = requests(300, rate, hard)
+    return plan_request(make_config(**planner), tiers(), pools(small, 4 - small), window)
