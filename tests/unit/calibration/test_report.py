@@ -32,9 +32,10 @@ SETTINGS = Settings(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_resamples() -> Iterator[None]:
-    """Intervals have a test of their own."""
+def few_resamples_and_thresholds() -> Iterator[None]:
+    """Intervals and the search have tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cascadia_sglang.calibration.thresholds.GRID", 24)
         patch.setattr("cascadia_sglang.calibration.statistics.RESAMPLES", 20)
         yield
 
@@ -160,7 +161,12 @@ def test_too_small_a_sample_is_refused() -> None:
         calibrate(make_pool(60), SETTINGS)
 
 
-def test_agreement_leaves_the_last_tier_without_a_calibration(tmp_path: Path) -> None:
+def test_agreement_leaves_the_last_tier_without_a_calibration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Groups and weaker judges take most of a report's time, and are looked at above.
+    monkeypatch.setattr("cascadia_sglang.calibration.quality.MAX_GROUPS", 0)
+    monkeypatch.setattr("cascadia_sglang.calibration.sensitivity.AUROCS", ())
     pool = make_pool(900, seed=10)
     last = dataclasses.replace(pool.tiers[2], right_N=np.ones(900, dtype=bool))
     parts = split_sample(dataclasses.replace(pool, tiers=(*pool.tiers[:2], last)))
