@@ -30,7 +30,8 @@ class Recorder(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         type(self).asked.append((self.path, self.headers["x-cascadia-tier"], body))
-        meta = {"cascadia": {"attempts": [{"tier": "small", "record": RECORD}]}}
+        attempts = [{"tier": "small", "record": RECORD}]
+        meta = {"cascadia": {"tier_index": 0, "attempts": attempts, "prompt_ids": [7, 8]}}
         if body.get("text") == "lost":
             self.close_connection = True
             return
