@@ -208,6 +208,11 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
         problems.append(f"commit_tokens is {routing.commit_tokens}, allowed: 1 or more")
     if not 0.0 <= routing.commit_chance <= 1.0:
         problems.append(f"commit_chance is {routing.commit_chance}, allowed: 0 to 1")
+    if routing.commit_at_once is not None:
+        if not 0.0 <= routing.commit_at_once <= 1.0:
+            problems.append(f"commit_at_once is {routing.commit_at_once}, allowed: 0 to 1 or null")
+        if routing.entry_model is None:
+            problems.append("entry_model is missing, required where commit_at_once is a number")
     if routing.deadline_s is not None and not routing.deadline_s > 0:
         problems.append(f"deadline_s is {routing.deadline_s}, allowed: above 0 or null")
     gears = routing.gears

@@ -51,11 +51,13 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How a request climbs. `thresholds` holds one number in [0, 1] a tier but the last.
 
     With `entry: predicted`, the model of the file `entry_model` says from the prompt alone at which
-    tier a request begins; `entry: first` leaves the file unused.
+    tier a request begins.
 
     `stream: commit` lets a streamed answer out once `commit_tokens` tokens are there and the chance
     that it will be accepted is `commit_chance` or more, at a checkpoint of the calibration; from
-    then on its tier is final. `direct` lets the first tier's answer out as it is written.
+    then on its tier is final. Where `entry_model` gives the tier at which the climb begins a chance
+    of being right of `commit_at_once` or more, and its threshold or more, the answer leaves as it
+    is written; null: never. `direct` lets every first tier's answer out as it is written.
     `queue_limit` is how many attempts one worker may hold, running and waiting; beyond it: 503.
     """
 
@@ -66,6 +68,7 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     stream: Literal["buffered", "commit", "direct"] = "buffered"
     commit_tokens: int = 8
     commit_chance: float = 0.9
+    commit_at_once: float | None = None
     early_abort: float | None = 0.05
     deadline_s: float | None = None
     max_attempts: int = 4

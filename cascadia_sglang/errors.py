@@ -10,6 +10,7 @@ CascadiaError
 ├── PatchError         a patch did not take on this SGLang
 ├── RequestError       what the client sent cannot be served
 ├── StartError         a server that a command needs did not start
+├── StatusError        a server that a command asks does not answer
 ├── WorkloadError      a trace, a window or a sample that says too little to plan by
 └── WorkerError        a worker did not start
     ├── WorkerLostError         it ended, hung or failed while it ran an attempt
@@ -71,6 +72,10 @@ class RequestError(CascadiaError):
 
 class StartError(CascadiaError):
     """A server, started as a child process, that ended or was not ready in time."""
+
+
+class StatusError(CascadiaError):
+    """A running server that does not answer, or not as a cascade does."""
 
 
 class WorkloadError(CascadiaError):

@@ -35,12 +35,11 @@ from bench.ladder.tiers import TIERS
 from bench.ladder.tokenizer import build_tokenizer, encode_prompt
 from bench.serving.arms import Arm
 from bench.serving.compare import FLAGS, ask
+from cascadia_sglang.calibration.entry_model import worth
 from cascadia_sglang.calibration.pool import BoolArray
-from cascadia_sglang.calibration.statistics import auroc, ece
 from cascadia_sglang.entry.fit import fit_entry_model
 from cascadia_sglang.entry.model import (
     EntryModel,
-    EntryScorer,
     save_entry_model,
     vocabulary_fingerprint,
 )
@@ -93,26 +92,11 @@ def fit(rows: Sequence[Question], right_HN: BoolArray) -> EntryModel:
     )
 
 
-def told(model: EntryModel, rows: Sequence[Question], right_HN: BoolArray) -> dict[str, float]:
-    """How good the chances are on rows that did not fit them, and where those would begin."""
-    scorer, ids = EntryScorer(model), [encode_prompt(row.prompt) for row in rows]
-    chances_HN = np.array([scorer.chances(prompt) for prompt in ids]).T
-    begins_N = np.array([scorer.climb(prompt, range(len(TIERS)))[0] for prompt in ids])
-    found = {"held_out": float(len(rows))}
-    for tier, name in enumerate(list(TIERS)[:-1]):
-        found[f"auroc_{name}"] = auroc(chances_HN[tier], right_HN[tier])
-        found[f"ece_{name}"] = ece(chances_HN[tier], right_HN[tier])
-        found[f"skipped_{name}"] = float((begins_N > tier).mean())
-        skipped_N = begins_N > tier
-        if skipped_N.any():
-            found[f"right_of_skipped_{name}"] = float(right_HN[tier][skipped_N].mean())
-    return found
-
-
 def fit_demo(rows: int, facts: Facts) -> list[Row]:
     """Fit the demo's entry model, write it, and say how good it is."""
     model = fit(*right_answers("calibration", rows))
-    found = told(model, *right_answers("test", rows // 2))
+    asked, right_HN = right_answers("test", rows // 2)
+    found = worth(model, [encode_prompt(row.prompt) for row in asked], right_HN)
     save_entry_model(msgspec.structs.replace(model, report=found), MODEL)
     for name, chance in zip(TIERS, model.chances, strict=False):
         found[f"skip_below_{name}"] = chance.skip_below

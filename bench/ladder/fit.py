@@ -1,4 +1,4 @@
-"""Fits the calibration files of the ladder's tiers, and chooses the thresholds of its cascade file.
+"""Fits the ladder's calibration files and entry model, and chooses its cascade file's thresholds.
 
     python -m bench.ladder.fit
 
@@ -13,10 +13,12 @@ import re
 
 import torch
 
-from bench.calibration.pool import decode_chunk, load_pool
+from bench.calibration.pool import chunk_rows, decode_chunk, load_pool
 from bench.ladder.export import LADDER
 from bench.ladder.tiers import TIERS
+from bench.ladder.tokenizer import build_tokenizer, encode_prompt
 from cascadia_sglang.calibration.calibrate import Settings, calibrate_parts
+from cascadia_sglang.calibration.output import write_entry_model
 from cascadia_sglang.calibration.page import page
 from cascadia_sglang.calibration.report import examine, reported_calibrations
 from cascadia_sglang.calibration.split import split_sample
@@ -63,7 +65,8 @@ def main() -> None:
     for chunk in range(CHUNKS):
         for tier in TIERS:
             decode_chunk(SPLIT, chunk, tier)
-    parts = split_sample(load_pool(SPLIT, range(CHUNKS)))
+    pool = load_pool(SPLIT, range(CHUNKS))
+    parts = split_sample(pool)
     cascade = calibrate_parts(parts, settings())
     report = examine(cascade, parts, "exact")
     for name, calibration in reported_calibrations(report, parts).items():
@@ -72,6 +75,11 @@ def main() -> None:
     told = page(report)
     REPORT.write_text(told)
     print(told)
+    rows = [row for chunk in range(CHUNKS) for row in chunk_rows(SPLIT, chunk)]
+    prompt_ids = [encode_prompt(row.prompt) for row in rows]
+    vocabulary = build_tokenizer().get_vocab()
+    for line in write_entry_model(cascade, pool, prompt_ids, vocabulary, LADDER):
+        print(line)
 
 
 if __name__ == "__main__":

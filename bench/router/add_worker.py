@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ import msgspec
 from sglang.launch_server import run_server
 from sglang.srt.plugins import load_plugins
 from sglang.srt.server_args import prepare_server_args
+from sglang.srt.utils import kill_process_tree
 
 
 def add_worker() -> None:
@@ -31,4 +33,7 @@ if __name__ == "__main__":
     load_plugins()
     server_args = prepare_server_args(sys.argv[1:])
     threading.Thread(target=add_worker, daemon=True).start()
-    run_server(server_args)
+    try:
+        run_server(server_args)
+    finally:
+        kill_process_tree(os.getpid(), include_parent=False)

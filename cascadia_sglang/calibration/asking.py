@@ -62,6 +62,7 @@ def digest_of(question: Question, tier: TierConfig, sampling: Sampling) -> str:
         tier.sampling,
         tier.prompt_suffix,
         FEATURES,
+        "prompt_ids",
     )
     content = msgspec.json.encode(parts, order="deterministic")
     return blake2b(content, digest_size=8).hexdigest()
@@ -90,7 +91,8 @@ def ask(
         said = " ".join(content[:300].decode(errors="replace").split())
         raise RefusedError(f"question {question.id!r}, tier {tier.name}: {response.status} {said}")
     text, meta_info = _answer(msgspec.json.decode(content))
-    record = (meta_info.get("cascadia", {}).get("attempts") or [{}])[-1].get("record")
+    story = meta_info.get("cascadia", {})
+    record = (story.get("attempts") or [{}])[-1].get("record")
     if record is None or not record["tokens"]:
         raise RefusedError(f"question {question.id!r}, tier {tier.name}: nothing was recorded")
     return Record(
@@ -101,6 +103,7 @@ def ask(
         tokens=record["tokens"],
         features=record["features"],
         seconds=seconds,
+        prompt_ids=story.get("prompt_ids") if story["tier_index"] == 0 else None,
     )
 
 

@@ -1,14 +1,20 @@
-"""Writes a calibration's files: one a tier, the report, its page and picture."""
+"""Writes a calibration's files: one a tier, the report, its page and picture; an entry model."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from cascadia_sglang.calibration.calibrate import CalibratedCascade
 from cascadia_sglang.calibration.certify import promises
+from cascadia_sglang.calibration.entry_model import commit_at_once, fit_on_pool
 from cascadia_sglang.calibration.page import page
 from cascadia_sglang.calibration.picture import draw
+from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.report import Report, reported_calibrations, save_json
-from cascadia_sglang.calibration.split import Parts
+from cascadia_sglang.calibration.split import Parts, part_of
+from cascadia_sglang.entry.model import save_entry_model, vocabulary_fingerprint
 from cascadia_sglang.judge.calibration import save_calibration
 
 PICTURE = "report.svg"
@@ -30,3 +36,47 @@ def write(report: Report, parts: Parts, folder: Path) -> Iterator[str]:
     (folder / "report.md").write_text(page(report, PICTURE if drawn else None))
     yield from promises(cascade.certificate, cascade.settings.tier_names)
     yield f"report: {folder / 'report.md'}"
+
+
+def write_entry_model(
+    cascade: CalibratedCascade,
+    pool: Pool,
+    prompt_ids: Sequence[Sequence[int] | None],
+    vocabulary: Mapping[str, int],
+    folder: Path,
+) -> Iterator[str]:
+    """Fit an entry model and write `entry.json`; yields what the operator should read of it.
+
+    Nothing is written where too few prompts have ids.
+
+    Args:
+        pool: the sample that the cascade was calibrated on.
+        prompt_ids: of its prompts; None where they are not known.
+    """
+    rows = np.flatnonzero([ids is not None for ids in prompt_ids])
+    known, pool = [ids for ids in prompt_ids if ids is not None], pool.take(rows)
+    model = fit_on_pool(
+        pool,
+        known,
+        cascade.settings.tier_cost,
+        tiers=cascade.settings.tier_names,
+        vocabulary=vocabulary_fingerprint(vocabulary),
+        vocabulary_size=len(vocabulary),
+    )
+    if model is None:
+        return
+    path = folder / "entry.json"
+    save_entry_model(model, path)
+    yield f"routing: entry_model: {path}"
+    told = model.report
+    skipped = ", ".join(f"{name} by {told[f'skipped_{name}']:.1%}" for name in model.tiers[:-1])
+    yield f"routing: entry: predicted: of the prompts held out, {skipped} would be skipped"
+    held_out = np.flatnonzero([part_of(name) == "certify" for name in pool.ids])
+    served = cascade.replay(pool.take(held_out)).serve(cascade.thresholds)
+    right_N = pool.tiers[0].right_N[held_out]
+    found = commit_at_once(model, [known[row] for row in held_out], right_N, served.right_N)
+    if found is not None:
+        yield (
+            f"routing: commit_at_once: {found.chance:g}: {found.share:.1%} of the prompts held "
+            f"out, of which {found.loss:.2%} lose a right answer"
+        )

@@ -25,6 +25,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tokens: at which the judge looked, ascending; the last is the whole answer's.
         features: base features after each of these; a None is a number that is not finite.
         seconds: from the request to the answer.
+        prompt_ids: token ids of the question, with the first tier's answer; None where there are
+            none, as of images.
     """
 
     id: str
@@ -34,6 +36,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tokens: list[int]
     features: list[list[float | None]]
     seconds: float
+    prompt_ids: list[int] | None = None
 
     def __post_init__(self) -> None:
         if not self.tokens or len(self.tokens) != len(self.features):

@@ -27,7 +27,7 @@ import numpy as np
 from cascadia_sglang.calibration.asking import Sampling, digest_of
 from cascadia_sglang.calibration.calibrate import Settings, calibrate_parts
 from cascadia_sglang.calibration.labels import KINDS, Labeler, make_labeler, needs_reference
-from cascadia_sglang.calibration.output import write
+from cascadia_sglang.calibration.output import write, write_entry_model
 from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.recording import missing, record_tier
 from cascadia_sglang.calibration.records import Key, Record, RecordFile, pool_of
@@ -96,6 +96,14 @@ def run(args: argparse.Namespace) -> int:
     cascade = calibrate_parts(parts, settings)
     for line in write(examine(cascade, parts, args.label), parts, args.out):
         print(line)
+    prompt_ids = [record.prompt_ids for record in records[0]]
+    if any(prompt_ids):
+        # SGLang's import is slow, and only this needs it.
+        from cascadia_sglang.workers.tokenizers import vocabulary_of
+
+        vocabulary = vocabulary_of(config.tiers[0])
+        for line in write_entry_model(cascade, pool, prompt_ids, vocabulary, args.out):
+            print(line)
     return 0
 
 

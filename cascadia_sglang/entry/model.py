@@ -102,6 +102,15 @@ class EntryScorer:
         chances_H: FloatArray = 1.0 / (1.0 + np.exp(-np.clip(log_odds_H, -700.0, 700.0)))
         return chances_H
 
+    def chance(self, prompt_ids: Sequence[int] | None, tier: int) -> float:
+        """Chance that this tier's answer is acceptable; 0 where the prompt's ids are not known."""
+        if prompt_ids is None or not 0 <= tier < len(self._skip_below):
+            return 0.0
+        try:
+            return float(self.chances(prompt_ids)[tier])
+        except OverflowError:
+            return 0.0
+
     def climb(self, prompt_ids: Sequence[int] | None, tiers: Sequence[int]) -> list[int]:
         """The tiers that a prompt visits, of those that it may: all from where it begins.
 
@@ -148,12 +157,12 @@ def load_entry_model(path: Path, tiers: Sequence[str]) -> EntryModel:
 
 
 def configured_entry(config: CascadeConfig) -> EntryScorer | None:
-    """What a cascade's settings say of its entry; None where every climb begins at the first tier.
+    """The entry model that a cascade's settings name; None where they name none.
 
     Raises:
         ConfigError: as `load_entry_model` does.
     """
-    if config.routing.entry == "first" or config.routing.entry_model is None:
+    if config.routing.entry_model is None:
         return None
     path, names = Path(config.routing.entry_model), [tier.name for tier in config.tiers]
     return EntryScorer(load_entry_model(path, names))

@@ -16,6 +16,7 @@ from cascadia_sglang.errors import (
     WorkerError,
     WorkloadError,
 )
+from cascadia_sglang.http.openapi import documented
 from cascadia_sglang.http.plan import plan_in_force, told_actions
 from cascadia_sglang.reallocation.target import Capacity
 
@@ -67,7 +68,7 @@ def write_routes(server: Any, manager: Any) -> fastapi.APIRouter:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RequestError(400, f"body: {error}") from error
 
-    @router.post("/cascadia/thresholds")
+    @router.post("/cascadia/thresholds", **documented(ThresholdsBody))
     async def set_thresholds(request: fastapi.Request) -> Any:
         try:
             body = await body_of(request, ThresholdsBody)
@@ -76,7 +77,7 @@ def write_routes(server: Any, manager: Any) -> fastapi.APIRouter:
             return cascadia_error(error)
         return {"thresholds": server.gearbox.thresholds}
 
-    @router.post("/cascadia/workers")
+    @router.post("/cascadia/workers", **documented(WorkersBody))
     async def set_workers(request: fastapi.Request) -> Any:
         started = time.monotonic()
         try:
@@ -90,7 +91,7 @@ def write_routes(server: Any, manager: Any) -> fastapi.APIRouter:
         seconds = time.monotonic() - started
         return {"tier": body.tier, "replicas": body.replicas, "seconds": round(seconds, 3)}
 
-    @router.post("/cascadia/plan")
+    @router.post("/cascadia/plan", **documented(PlanBody))
     async def set_plan(request: fastapi.Request) -> Any:
         try:
             body = await body_of(request, PlanBody)

@@ -46,7 +46,7 @@ class CascadeRouter:
         self.metrics: Metrics | None = None
         self._engine = engine
         self._active: dict[str, ActiveRequest] = {}
-        self.entry: EntryScorer | None = None  # None: every climb begins at the first tier
+        self.entry: EntryScorer | None = None
         self.admitting = True
         self.answered = [0] * len(config.tiers)
         self.escalated = [0] * len(config.tiers)
@@ -235,7 +235,9 @@ class CascadeRouter:
             "score": chosen.score,
             "attempts": [attempt.summary(names[attempt.tier_index]) for attempt in attempts],
         }
-        if self.entry is not None:
+        if self.config.judge.record:
+            story["prompt_ids"] = self._engine.prompt_ids(samples[0])
+        if self.config.routing.entry == "predicted":
             story["entry"] = names[entry_tier(attempts)]
         for sample, output in zip(samples, chosen.outputs, strict=True):
             output["meta_info"]["id"] = sample.rid

@@ -52,11 +52,14 @@ class Climb:
             RequestError: where no answer may go out.
         """
         active = self._active
-        route = await find_route(
-            self._samples, active.controls, self._config, self._engine, self._entry
-        )
-        if self._sink is not None and stream_mode(active.controls, self._config) == "direct":
+        is_predicted = self._config.routing.entry == "predicted"
+        entry = self._entry if is_predicted else None
+        route = await find_route(self._samples, active.controls, self._config, self._engine, entry)
+        mode = "buffered" if self._sink is None else stream_mode(active.controls, self._config)
+        if mode == "direct":
             route = dataclasses.replace(route, judged=frozenset())
+        elif mode == "commit" and self._is_sure(route):
+            route = dataclasses.replace(route, judged=route.judged - {route.tiers[0]})
         self.attempts.extend(route.skipped)
         for tier_index in route.tiers:
             self._check_wanted()
@@ -82,6 +85,14 @@ class Climb:
             if self._is_final(attempt, order, route):
                 return attempt
         return self._degraded(503, "no tier is available")
+
+    def _is_sure(self, route: Route) -> bool:
+        """Whether the prompt alone says that the tier where the climb begins will answer well."""
+        least, tier = self._config.routing.commit_at_once, route.tiers[0]
+        if least is None or self._entry is None or tier == route.tiers[-1]:
+            return False
+        least = max(least, threshold_of(tier, self._active.controls, self._config))
+        return self._entry.chance(self._engine.prompt_ids(self._samples[0]), tier) >= least
 
     def _check_wanted(self) -> None:
         if self._active.given_up is not None:

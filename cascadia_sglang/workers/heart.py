@@ -24,7 +24,7 @@ PATIENCE = 5
 _PID = struct.Struct("<i")
 
 
-def start_heart(pipe: Connection) -> None:
+def start_heart(pipe: Connection, every_s: float = BEAT_S) -> None:
     """Beat from now on, for the life of this process. Call it in the process to be watched."""
     beat = _PID.pack(os.getpid())
     os.set_blocking(pipe.fileno(), False)
@@ -34,7 +34,7 @@ def start_heart(pipe: Connection) -> None:
             # A full pipe is one that nobody has looked at; the beats in it say enough.
             with contextlib.suppress(BlockingIOError):
                 os.write(pipe.fileno(), beat)
-            time.sleep(BEAT_S)
+            time.sleep(every_s)
 
     threading.Thread(target=run, daemon=True, name="cascadia-heart").start()
 

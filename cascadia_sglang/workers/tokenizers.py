@@ -36,12 +36,22 @@ def check_vocabulary(tier: TierConfig, fingerprint: str) -> None:
     Raises:
         ConfigError: if they differ, as then the entry model's ids mean other tokens.
     """
-    found = vocabulary_fingerprint(_load(tier.name, tier.model_path).get_vocab())
+    found = vocabulary_fingerprint(vocabulary_of(tier))
     if found != fingerprint:
         raise ConfigError(
             f"entry model: fitted on the vocabulary {fingerprint}, but tier {tier.name} has "
             f"{found}; fit it again"
         )
+
+
+def vocabulary_of(tier: TierConfig) -> dict[str, int]:
+    """Every token of a tier's tokenizer and its id.
+
+    Raises:
+        ConfigError: if the model has no tokenizer.
+    """
+    vocabulary: dict[str, int] = _load(tier.name, tier.model_path).get_vocab()
+    return vocabulary
 
 
 def _same_file(first_path: str, path: str) -> bool:

@@ -27,7 +27,7 @@ OWN_IMPORTS = {
     "cascadia_kernels": (),
     **dict.fromkeys(BASE, BASE),
     "cascadia_sglang.judge": (*BASE, "cascadia_kernels"),
-    "cascadia_sglang.calibration": (*BASE, "cascadia_sglang.judge"),
+    "cascadia_sglang.calibration": (*BASE, "cascadia_sglang.judge", "cascadia_sglang.entry"),
     "cascadia_sglang.entry": BASE,
     "cascadia_sglang.router": (*BASE, "cascadia_sglang.judge", "cascadia_sglang.entry"),
     "cascadia_sglang.planner": BASE,

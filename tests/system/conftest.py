@@ -55,14 +55,3 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
-
-
-@pytest.fixture
-def own_demo(tmp_path: Path) -> Iterator[Server]:
-    """A demo cascade of one test's own, which it may break."""
-    server = start(tmp_path, *CASCADE)
-    try:
-        server.wait_until_ready()
-        yield server
-    finally:
-        server.stop()

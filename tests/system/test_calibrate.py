@@ -15,8 +15,10 @@ from bench.calibration.pool import tier_answers
 from bench.ladder.export import LADDER
 from bench.ladder.observe import observe
 from bench.ladder.splits import sample
+from bench.ladder.tokenizer import encode_prompt
 from cascadia_sglang.calibration.records import Record, RecordFile, pool_of
 from cascadia_sglang.calibration.sample import Question
+from cascadia_sglang.entry.model import load_entry_model
 from cascadia_sglang.judge.calibration import load_calibrations
 from cascadia_sglang.judge.features import FEATURES
 from tests.system.serving import ROOT, gone
@@ -86,6 +88,8 @@ def test_every_tier_answers_everything_and_is_calibrated(folder, said) -> None:
     present = {index: path for index, path in paths.items() if Path(path).exists()}
     loaded = load_calibrations(present)
     assert loaded[0].samples > 50
+    assert "routing: entry_model: " in out
+    assert load_entry_model(folder / "out" / "entry.json", TIERS).samples > 100
 
 
 @pytest.mark.usefixtures("said")
@@ -105,6 +109,14 @@ def test_engine_records_what_a_plain_forward_gives(folder, tier) -> None:
     assert_same(answers.features_NF[same_N], expected.features_NF[same_N])
     for tokens, rows_NF in answers.prefix_NF.items():
         assert_same(rows_NF[same_N], expected.prefix_NF[tokens][same_N])
+
+
+@pytest.mark.usefixtures("said")
+def test_the_entry_model_is_fitted_on_the_ids_that_the_router_has(folder) -> None:
+    """Texts are tokenised as they are, chats through the template; both give the same here."""
+    for record in records(folder, "small"):
+        assert record.prompt_ids == encode_prompt(ROWS[int(record.id)].prompt)
+    assert all(record.prompt_ids is None for record in records(folder, "middle"))
 
 
 def assert_same(own_NF, expected_NF) -> None:

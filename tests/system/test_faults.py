@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.system.serving import CASCADE, Server, start
+from tests.system.serving import CASCADE, Server, gone, start
 
 pytestmark = pytest.mark.sglang
 
@@ -33,7 +33,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def _whole(server: Server) -> Iterator[None]:
     yield
-    wait_until(lambda: serving(server) == ["small", "large"])
+    if server.process.poll() is None:
+        wait_until(lambda: serving(server) == ["small", "large"])
 
 
 def wait_until(holds, seconds: float = 30.0) -> float:
@@ -144,7 +145,7 @@ def test_a_busy_worker_is_not_taken_for_a_stalled_one(server: Server) -> None:
 
 
 def test_five_losses_in_a_minute_open_the_breaker(server: Server) -> None:
-    """Last of this file: the tier stays passed over for half a minute."""
+    """The tier stays passed over for half a minute: no test after this one can use it."""
     for _ in range(5):
         wait_until(lambda: any(w["tiers"] == ["small"] for w in server.status()["workers"]))
         with contextlib.suppress(ProcessLookupError, StopIteration):
@@ -157,3 +158,11 @@ def test_five_losses_in_a_minute_open_the_breaker(server: Server) -> None:
     with server.client() as client:
         response = client.post("/generate", json=body, headers={"x-cascadia-threshold": "0"})
     assert reasons(response) == ["tier_unavailable", "last_tier"]
+
+
+def test_sigkill_of_the_main_process_leaves_nothing_behind(server: Server) -> None:
+    """Last of this file."""
+    family = server.family()
+    assert len(family) >= 5
+    server.process.kill()
+    assert gone(family, 5) == []

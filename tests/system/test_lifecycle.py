@@ -1,4 +1,4 @@
-"""Starting, stopping and losing processes of the real server."""
+"""Starting and stopping the real server."""
 
 import os
 import signal
@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -24,10 +23,10 @@ LONG = {"temperature": 0, "max_new_tokens": 1900, "ignore_eos": True}
 class Flight:
     """Twenty requests on their way: half end while the server drains, half do not."""
 
-    def __init__(self, server: Server, lengths: Sequence[dict] = (MEDIUM, LONG)) -> None:
+    def __init__(self, server: Server) -> None:
         self.ends: list[str] = []
         self._threads = [
-            threading.Thread(target=self._ask, args=(server, lengths[i % len(lengths)], i))
+            threading.Thread(target=self._ask, args=(server, (MEDIUM, LONG)[i % 2], i))
             for i in range(20)
         ]
         for thread in self._threads:
@@ -67,68 +66,80 @@ def _stop_and_check(server: Server, send_stop) -> None:
     assert ends.count("200") >= 5, ends
 
 
-def test_sigterm_drains_and_ends_within_ten_seconds(own_demo):
-    _stop_and_check(own_demo, lambda: own_demo.process.send_signal(signal.SIGTERM))
-    assert own_demo.process.wait(1) == 0
-
-
-def test_ctrl_c_drains_and_ends_within_ten_seconds(own_demo):
+def test_make_serve_starts_the_demo_and_passes_ctrl_c_on(tmp_path):
     """A terminal sends SIGINT to the whole foreground group, not to the main process alone."""
-    _stop_and_check(own_demo, lambda: os.killpg(own_demo.process.pid, signal.SIGINT))
-
-
-@pytest.mark.parametrize("how", ["ctrl-c", "sigterm"])
-def test_make_serve_passes_the_stop_on(tmp_path, how):
-    venv = Path(sys.prefix)
-    port = free_port()
-    log = (tmp_path / "make.log").open("wb")
-    process = subprocess.Popen(
-        ["make", "serve", f"PORT={port}", f"VENV={venv}"],
-        cwd=ROOT,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    server = Server(process, port, tmp_path / "make.log")
+    server = make_serve(tmp_path, Path(sys.prefix))
     try:
         server.wait_until_ready()
         assert [tier["name"] for tier in server.status()["tiers"]] == ["small", "middle", "large"]
-        if how == "ctrl-c":
-            _stop_and_check(server, lambda: os.killpg(process.pid, signal.SIGINT))
-        else:
-            _stop_and_check(server, lambda: process.send_signal(signal.SIGTERM))
+        _stop_and_check(server, lambda: os.killpg(server.process.pid, signal.SIGINT))
     finally:
         server.stop()
 
 
-def test_sigkill_of_the_main_process_leaves_nothing_behind(own_demo):
-    family = own_demo.family()
-    assert len(family) >= 5
-    own_demo.process.kill()
-    assert gone(family, 5) == []
+STUB = """#!/bin/bash
+trap 'echo draining; sleep 0.3; echo ended; exit 0' TERM
+echo serving
+while :; do sleep 0.05; done
+"""
 
 
-def test_one_more_worker_joins_the_running_server(tmp_path):
-    """Asked for in code; the script prints its time and the server uses both workers."""
+def test_make_serve_passes_sigterm_on_and_waits(tmp_path):
+    """As a service manager ends it. In place of Python a script, which takes a moment to end."""
+    key = subprocess.run(
+        ["make", "--silent", "key"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text(STUB)
+    (tmp_path / "bin/python").chmod(0o755)
+    (tmp_path / f".installed-{key.stdout.strip()}").touch()
+    (tmp_path / ".checkout").write_text(f"{ROOT}\n")
+    server = make_serve(tmp_path, tmp_path)
+    deadline = time.monotonic() + 20
+    while "serving" not in server.log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    family = server.family()
+    server.process.send_signal(signal.SIGTERM)
+    assert gone(family, 10) == []
+    assert "draining\nended\n" in server.log.read_text()
+
+
+def make_serve(folder: Path, venv: Path) -> Server:
+    port = free_port()
+    with (folder / "make.log").open("wb") as log:
+        process = subprocess.Popen(
+            ["make", "serve", f"PORT={port}", f"VENV={venv}"],
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Server(process, port, folder / "make.log")
+
+
+def test_one_more_worker_joins_and_sigterm_drains_them_all(tmp_path):
+    """It is asked for in code; the script prints its time, and the server uses both workers."""
     script = ROOT / "bench/router/add_worker.py"
     server = start(tmp_path, *CASCADE, command=(sys.executable, str(script)))
     try:
         server.wait_until_ready()
         deadline = time.monotonic() + 60
-        while len(server.status()["workers"]) < 3 and time.monotonic() < deadline:
-            time.sleep(0.2)
-        while server.status()["workers"][-1]["state"] != "ready":
+        while [w["state"] for w in server.status()["workers"]] != ["ready"] * 3:
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        # All of one length: short ones that alternate with long ones would all be one worker's.
-        flight = Flight(server, (LONG,))
-        busy = [w["running"] for w in server.status()["workers"] if w["tiers"] == ["small"]]
-        assert len(busy) == 2
-        assert min(busy) > 0
-        os.kill(server.process.pid, signal.SIGTERM)
-        flight.land()
-        server.process.wait(15)
         seconds = float(server.log.read_text().rpartition("added a worker in ")[2].split()[0])
         assert seconds <= 20.0
+        busy: list[int] = []
+
+        def look_and_stop() -> None:
+            workers = server.status()["workers"]
+            busy.extend(w["running"] for w in workers if w["tiers"] == ["small"])
+            server.process.send_signal(signal.SIGTERM)
+
+        _stop_and_check(server, look_and_stop)
+        assert server.process.wait(1) == 0
+        assert len(busy) == 2
+        assert min(busy) > 0
     finally:
         server.stop()

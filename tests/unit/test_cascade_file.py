@@ -151,6 +151,8 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_place(
         ("routing.entry", "predicted", "routing.entry_model is missing, required where entry is"),
         ("routing.entry_model", "no.json", "routing.entry_model 'no.json' does not exist"),
         ("routing.entry_model", "small", "routing.entry_model 'small' does not exist"),
+        ("routing.commit_at_once", 1.5, "routing.commit_at_once is 1.5, allowed: 0 to 1 or null"),
+        ("routing.commit_at_once", 0.9, "routing.entry_model is missing, required where commit_"),
         ("routing.deadline_s", 0, "routing.deadline_s is 0.0, allowed: above 0 or null"),
         ("routing.deadline_s", float("nan"), "routing.deadline_s is nan"),
         ("routing.max_attempts", 0, "routing.max_attempts is 0, allowed: 1 or more"),

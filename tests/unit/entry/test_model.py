@@ -195,13 +195,11 @@ def test_a_file_that_is_missing_is_told(tmp_path: Path) -> None:
 # The cascade's settings
 
 
-def test_only_a_predicted_entry_loads_the_model(tmp_path: Path) -> None:
+def test_the_model_that_is_named_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "entry.json"
     save_entry_model(make_model(), path)
-    first = make_cascade("a", "b", entry_model=str(path))
-    predicted = make_cascade("a", "b", entry="predicted", entry_model=str(path))
-    assert configured_entry(first) is None
-    scorer = configured_entry(predicted)
+    assert configured_entry(make_cascade("a", "b")) is None
+    scorer = configured_entry(make_cascade("a", "b", entry_model=str(path)))
     assert scorer is not None
     assert scorer.climb([2], [0, 1]) == [1]
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import fastapi
 import pytest
+import schemathesis
 import yaml
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from cascadia_sglang.cascade_file import build_cascade
 from cascadia_sglang.errors import ConfigError
@@ -48,7 +50,7 @@ BODY = (
 )
 
 
-def make_client() -> TestClient:
+def make_app() -> fastapi.FastAPI:
     config = make_cascade("small", "large")
 
     router = CascadeRouter(config, FakeEngine())
@@ -67,10 +69,12 @@ def make_client() -> TestClient:
     for route in write_routes(server, SimpleNamespace(server_args=args)).routes:
         app.router.routes.append(route)
     app.add_middleware(CascadeMiddleware, config=config, on_startup=lambda: None)
-    return TestClient(app, raise_server_exceptions=True)
+    return app
 
 
-CLIENT = make_client()
+APP = make_app()
+CLIENT = TestClient(APP, raise_server_exceptions=True)
+SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", APP)
 
 
 @pytest.mark.parametrize("path", ["/cascadia/thresholds", "/cascadia/workers", "/cascadia/plan"])
@@ -81,6 +85,17 @@ def test_a_body_is_taken_or_refused_in_one_shape(path: str, body: bytes) -> None
     assert reply.status_code in (200, 400, 409, 503)
     if reply.status_code != 200:
         assert set(reply.json()["error"]) == {"message", "type", "param"}
+
+
+@SCHEMA.parametrize()
+@settings(max_examples=40, deadline=None)
+def test_the_documented_routes_answer_as_documented(case: schemathesis.Case) -> None:
+    """No 500, no undocumented status, content type or shape, nothing unauthorised."""
+    case.call_and_validate(
+        headers={"authorization": "Bearer key"},
+        # Which numbers and names are allowed depends on the cascade, not on the schema.
+        excluded_checks=[positive_data_acceptance],
+    )
 
 
 HEADER_TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.cascade import CascadeRouter
@@ -65,11 +66,13 @@ def ask(
     controls: Controls | None = None,
     meanwhile: Meanwhile | None = None,
     http_request: Any = None,
+    entry: EntryScorer | None = None,
 ) -> Answer:
     """Send one request and collect what comes of it."""
 
     async def main() -> Answer:
         router = CascadeRouter(config, engine)
+        router.entry = entry
         answer = Answer(router=router)
         background = asyncio.ensure_future(meanwhile(router)) if meanwhile else None
         try:

@@ -20,6 +20,7 @@ from cascadia_sglang.testing import (
 from tests.unit.entry.models import make_chance, make_model
 from tests.unit.router.asking import GOOD, THREE, WEAK
 
+PREDICTED = make_cascade("small", "middle", "large", entry="predicted")
 # The fake engine's ids are those of the letters: "a" is for the small tier, "b" for the middle one.
 SCORER = EntryScorer(make_model(make_chance(0.5, [ord("a")]), make_chance(0.5, [ord("b")])))
 
@@ -28,7 +29,7 @@ def climb(
     engine: FakeEngine,
     request: FakeRequest,
     controls: Controls | None = None,
-    config: CascadeConfig = THREE,
+    config: CascadeConfig = PREDICTED,
 ) -> list[dict[str, Any]]:
     """What the answers say of their way, one each."""
 
@@ -41,6 +42,13 @@ def climb(
         return [answer["meta_info"]["cascadia"] for answer in answers]
 
     return run_in_virtual_time(main())
+
+
+def test_an_entry_model_alone_predicts_nothing() -> None:
+    engine = FakeEngine(GOOD, GOOD, GOOD)
+    (story,) = climb(engine, make_request("c"), config=THREE)
+    assert engine.visits == [0]
+    assert "entry" not in story
 
 
 @pytest.mark.parametrize(
@@ -109,7 +117,8 @@ def test_a_prompt_of_unknown_length_begins_at_the_first_tier() -> None:
 
 
 def test_an_answer_that_cannot_be_judged_comes_from_the_entry_tier() -> None:
-    config = make_cascade("small", "middle", "large", judge=JudgeConfig(on_constrained="accept"))
+    judge = JudgeConfig(on_constrained="accept")
+    config = make_cascade("small", "middle", "large", judge=judge, entry="predicted")
     engine = FakeEngine(GOOD, GOOD, GOOD)
     (story,) = climb(engine, make_request("b", judgeable=False), config=config)
     assert engine.visits == [1]

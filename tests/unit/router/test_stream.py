@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
+from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.stream import Gate
 from cascadia_sglang.testing import FakeEngine, Reply, Step, make_cascade, make_request
+from tests.unit.entry.models import make_chance, make_model
 from tests.unit.router.asking import GOOD, TWO, Answer, after, ask
 
 COMMIT, DIRECT = Controls(stream="commit"), Controls(stream="direct")
@@ -49,6 +51,36 @@ def test_a_committed_answer_stays_though_its_score_is_weak() -> None:
     engine = FakeEngine(Reply(score=0.1, steps=(SEEN,)), GOOD)
     assert texts(ask_streamed(engine)) == ["question by", "question by tier 0"]
     assert engine.visits == [0]
+
+
+def ask_of_a_prompt(text: str, engine: FakeEngine, controls: Controls = COMMIT) -> Answer:
+    """Streamed, with an entry model that is sure of the small tier where the prompt is an "a"."""
+    config = make_cascade("small", "large", commit_at_once=0.95)
+    entry = EntryScorer(make_model(make_chance(0.5, [ord("a")])))
+    request = make_request(text, stream=True)
+    return ask_streamed(engine, controls, config=config, request=request, entry=entry)
+
+
+def test_an_answer_leaves_at_once_where_the_prompt_is_sure_to_be_answered_well() -> None:
+    engine = FakeEngine(Reply(score=0.1, steps=(HELD, HELD)), GOOD)
+    answer = ask_of_a_prompt("a", engine)
+    assert len(answer.items) == 3
+    assert engine.visits == [0]
+    assert answer.items[-1]["meta_info"]["cascadia"]["attempts"][0]["reason"] == "committed"
+    order = engine.runs[0].order
+    assert (order.commit_tokens, order.early_abort) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "controls"),
+    [("b", COMMIT), ("a", Controls(stream="commit", threshold=1.0)), ("a", Controls())],
+    ids=["another prompt", "a threshold above the chance", "buffered"],
+)
+def test_any_other_answer_waits_for_the_judge(text: str, controls: Controls) -> None:
+    engine = FakeEngine(Reply(score=0.1, steps=(HELD, HELD)), GOOD)
+    answer = ask_of_a_prompt(text, engine, controls)
+    assert engine.visits == [0, 1]
+    assert texts(answer)[-1] == f"{text} by tier 1"
 
 
 @pytest.mark.parametrize("controls", [DIRECT, Controls(stream="commit", tier=0)])

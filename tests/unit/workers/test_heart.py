@@ -15,8 +15,13 @@ from cascadia_sglang.workers.heart import PATIENCE, Pulse, start_heart
 fork = multiprocessing.get_context("fork")
 
 
+BEAT_S = 0.1
+# Twice the patience of looks that are as often as beats.
+WATCHED_S = 2 * PATIENCE * BEAT_S
+
+
 def beat_and_wait(pipe: object) -> None:
-    start_heart(pipe)  # type: ignore[arg-type]
+    start_heart(pipe, BEAT_S)  # type: ignore[arg-type]
     signal.pause()
 
 
@@ -55,22 +60,22 @@ def look_for(pulse: Pulse, process: BaseProcess, seconds: float) -> list[int]:
 @pytest.mark.parametrize("run", [beat_and_wait, compute_without_a_beat])
 def test_a_process_that_beats_or_computes_lives(run: Callable[[object], None]) -> None:
     with watched(run) as (pulse, process):
-        assert look_for(pulse, process, 5.5) == []
+        assert look_for(pulse, process, WATCHED_S) == []
 
 
 def test_a_process_that_does_neither_is_stalled() -> None:
     with watched(wait_without_a_beat) as (pulse, process):
-        assert look_for(pulse, process, 0.5) == [process.pid]
+        assert look_for(pulse, process, WATCHED_S) == [process.pid]
 
 
 def test_a_stopped_process_is_stalled_and_a_continued_one_is_not() -> None:
     with watched(beat_and_wait) as (pulse, process):
         assert process.pid is not None
-        assert look_for(pulse, process, 5.5) == []
+        assert look_for(pulse, process, WATCHED_S) == []
         os.kill(process.pid, signal.SIGSTOP)
-        assert look_for(pulse, process, 0.5) == [process.pid]
+        assert look_for(pulse, process, WATCHED_S) == [process.pid]
         os.kill(process.pid, signal.SIGCONT)
-        assert look_for(pulse, process, 5.5) == []
+        assert look_for(pulse, process, WATCHED_S) == []
 
 
 def test_a_process_that_has_ended_gives_no_sign_of_life() -> None:

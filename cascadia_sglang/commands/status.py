@@ -1,0 +1,83 @@
+"""Show the tiers, workers and counters of a running server.
+
+Example:
+    cascadia status --url http://127.0.0.1:30000
+"""
+
+import argparse
+import http.client
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import Any
+
+from cascadia_sglang.errors import StatusError
+
+TIMEOUT_S = 10.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", default="http://127.0.0.1:30000", help="default: %(default)s")
+    parser.add_argument("--api-key", default=None, help="where the server was started with one")
+    parser.add_argument("--json", action="store_true", help="print what the server says as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask the server and print.
+
+    Raises:
+        StatusError: if it does not answer, or is no cascade; names the address and the reason.
+    """
+    status = fetch(args.url, args.api_key)
+    print(json.dumps(status) if args.json else "\n".join(lines(status)))
+    return 0
+
+
+def fetch(url: str, api_key: str | None) -> dict[str, Any]:
+    """What `GET /cascadia/status` of a server says.
+
+    Raises:
+        StatusError: as `run` does.
+    """
+    address = f"{url.rstrip('/')}/cascadia/status"
+    headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+    try:
+        request = urllib.request.Request(address, headers=headers)
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+            status = json.load(response)
+    except urllib.error.HTTPError as error:
+        reasons = {401: "it asks for --api-key", 404: "it serves no cascade"}
+        reason = reasons.get(error.code, error.reason)
+        raise StatusError(f"{address} answers {error.code}: {reason}") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise StatusError(f"{address} does not answer: {error}") from None
+    if not isinstance(status, dict) or not {"tiers", "workers"} <= status.keys():
+        raise StatusError(f"{address} does not answer as a cascade does")
+    return status
+
+
+def lines(status: dict[str, Any]) -> Iterator[str]:
+    """The status for a reader."""
+    yield f"{'tier':<16}{'threshold':>10}{'answered':>10}{'escalated':>10}  judge"
+    for tier, threshold in zip_longest(status["tiers"], status["thresholds"]):
+        shown = "-" if threshold is None else f"{threshold:.4f}"
+        judge = ", ".join([tier["judge"], *_notes(tier, status["bypassed"])])
+        yield (
+            f"{tier['name']:<16}{shown:>10}{tier['answered']:>10}{tier['escalated']:>10}  {judge}"
+        )
+    yield f"{'worker':<16}{'state':>10}{'running':>10}  tiers"
+    for worker in status["workers"]:
+        tiers = ", ".join(worker["tiers"])
+        yield f"{worker['id']:<16}{worker['state']:>10}{worker['running']:>10}  {tiers}"
+    yield f"{status['active']} on their way"
+
+
+def _notes(tier: dict[str, Any], bypassed: list[str]) -> Iterator[str]:
+    if tier["judge_errors"]:
+        yield f"{tier['judge_errors']} errors"
+    if tier["drift"] is not None and tier["drift"]["alarm"]:
+        yield "scores have drifted"
+    if tier["name"] in bypassed:
+        yield "tier passed over"

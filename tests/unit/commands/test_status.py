@@ -1,0 +1,94 @@
+"""`cascadia status` against servers that answer in every way."""
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from cascadia_sglang.cli import main
+from cascadia_sglang.commands.status import lines
+from cascadia_sglang.http.status import status
+from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.testing import FakeEngine, make_cascade
+from cascadia_sglang.workers.pool import WorkerPool
+
+CONFIG = make_cascade("small", "large")
+STATUS = status(CONFIG, WorkerPool(), CascadeRouter(CONFIG, FakeEngine()), 0)
+
+
+@contextmanager
+def serving(code: int, content: bytes) -> Iterator[tuple[str, list[Any]]]:
+    """A server that says this to everything; its address and what it was asked."""
+    asked: list[Any] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers.get("authorization")))
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on stderr: a test looks at it."""
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_the_server_is_asked_with_the_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(200, json.dumps(STATUS).encode()) as (url, asked):
+        assert main(["status", "--url", url + "/", "--api-key", "k", "--json"]) == 0
+    assert asked == [("/cascadia/status", "Bearer k")]
+    assert json.loads(capsys.readouterr().out) == STATUS
+
+
+@pytest.mark.parametrize(
+    ("code", "content", "said"),
+    [
+        (401, b"", "--api-key"),
+        (404, b"", "no cascade"),
+        (500, b"", "500"),
+        (200, b"<html>", "does not answer"),
+        (200, b"[]", "as a cascade"),
+    ],
+)
+def test_any_other_answer_is_one_line_and_code_2(
+    code: int, content: bytes, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(code, content) as (url, _):
+        assert main(["status", "--url", url]) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1
+    assert url in told.err
+    assert said in told.err
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "nonsense", "ftp://127.0.0.1"])
+def test_nobody_there_is_one_line_and_code_2(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--url", url]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_reader_sees_tiers_thresholds_workers_and_what_is_wrong() -> None:
+    tiers = [
+        {**tier, "judge_errors": 3 * (number == 0)} for number, tier in enumerate(STATUS["tiers"])
+    ]
+    worker = {"id": "small-0", "tiers": ["small"], "state": "ready", "pids": [7], "running": 5}
+    told = list(lines({**STATUS, "tiers": tiers, "workers": [worker], "bypassed": ["large"]}))
+    threshold = f"{STATUS['thresholds'][0]:.4f}"
+    assert [line.split()[0] for line in told[:5]] == ["tier", "small", "large", "worker", "small-0"]
+    assert threshold in told[1]
+    assert "3 errors" in told[1]
+    assert "passed over" in told[2]
+    assert told[4].split()[1:] == ["ready", "5", "small"]
