@@ -23,7 +23,7 @@ _REFUSALS = {
     400: "what is wrong with the request",
     401: "the admin key is missing or wrong",
     403: "the server has no admin key",
-    409: "no plan comes out, and the one in force stays",
+    409: "the running server does not allow it",
     503: "it cannot be done now",
 }
 
@@ -31,7 +31,7 @@ _REFUSALS = {
 def documented(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """Keyword arguments of a route whose JSON body is of this kind."""
     _, components = msgspec.json.schema_components([kind], ref_template="{name}")
-    content = {"application/json": {"schema": _inlined(components[kind.__name__], components)}}
+    content = {"application/json": {"schema": _whole(components[kind.__name__], components)}}
     return {
         "openapi_extra": {"requestBody": {"required": True, "content": content}},
         "responses": {
@@ -41,12 +41,12 @@ def documented(kind: type[msgspec.Struct]) -> dict[str, Any]:
     }
 
 
-def _inlined(schema: Any, components: dict[str, Any]) -> Any:
-    """A schema with what it refers to in place: the server's document has no such components."""
+def _whole(schema: Any, components: dict[str, Any]) -> Any:
+    """A schema with those that it refers to by name put in their place."""
     if isinstance(schema, list):
-        return [_inlined(item, components) for item in schema]
+        return [_whole(one, components) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    if isinstance(schema.get("$ref"), str):
-        return _inlined(components[schema["$ref"]], components)
-    return {key: _inlined(value, components) for key, value in schema.items()}
+    if "$ref" in schema:
+        return _whole(components[schema["$ref"]], components)
+    return {key: _whole(value, components) for key, value in schema.items()}

@@ -72,6 +72,7 @@ class Controller:
         self._ask = ask
         self._log = log
         self._moved_at_s: float | None = None
+        self._changed_at_s: float | None = None  # the first look at the change that is there now
         self._start_s, self._stop_s = FIRST_START_S, FIRST_STOP_S
         self._extra_s: float | None = None
 
@@ -90,15 +91,31 @@ class Controller:
         situation = self._situation(now, self.monitor.look(now))
         if reason_to_stay(situation) is None:
             situation = await self._planned(situation)
-        if situation.proposal is not None:
-            # What the plan was made for is what later traffic is compared with, moved or not.
-            self.monitor.renew(time.monotonic())
         decision = decide(situation)
+        self._settle(situation, now)
         outcome = None
         if decision.verdict == "move":
             assert situation.proposal is not None
             outcome = await self._move(situation.proposal)
         return self._note(Entry(situation=situation, decision=decision, outcome=outcome))
+
+    def _settle(self, situation: Situation, now: float) -> None:
+        """Take changed traffic as the new reference once plans for all of it brought no move.
+
+        Right after a change the window still holds traffic of before it, so the first plan may
+        well see no gain that a later one does.
+        """
+        if not situation.changes:
+            self._changed_at_s = None
+            return
+        if self._changed_at_s is None:
+            self._changed_at_s = now
+        if now - self._changed_at_s >= 2 * max(self.monitor.timing.recent_s):
+            self._renew(now)
+
+    def _renew(self, now: float) -> None:
+        self.monitor.renew(now)
+        self._changed_at_s = None
 
     async def propose(self) -> Proposal:
         """Ask for a plan for the traffic of now.
@@ -177,7 +194,7 @@ class Controller:
             return f"undone: {error}"
         finally:
             self._moved_at_s = time.monotonic()
-            self.monitor.renew(self._moved_at_s)
+            self._renew(self._moved_at_s)
         self._measure(began, moved)
         return f"moved in {moved.seconds:.3f} s"
 

@@ -93,6 +93,27 @@ def test_a_planner_that_fails_leaves_the_plan_in_force(tmp_path, failure):
     assert asyncio.run(controller.look()).decision.verdict == "move"
 
 
+def test_where_nothing_is_gained_it_plans_again_until_the_change_is_old(tmp_path, monkeypatch):
+    """The first window after a change still holds traffic of before it."""
+    no_gain = Proposal(pools=TO_LARGE, current_s=2.0, predicted_s=1.9, solve_s=0.1)
+    planner = Planner(no_gain)
+    controller, _, _, _ = make(planner, tmp_path)
+    begun = time.monotonic()
+    reasons = []
+    for later_s in (0.0, 0.1, 20.0, 20.1):
+        monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: begun + later_s)
+        reasons.append(asyncio.run(controller.look()).decision.reason)
+    # Two recent spans later the traffic of now is the reference.
+    assert reasons[:2] == ["gain_within_model_error"] * 2
+    assert reasons[3] == "no_change"
+    planner.answer = GAIN
+    controller, _, _, _ = make(planner, tmp_path)
+    planner.answer = no_gain
+    asyncio.run(controller.look())
+    planner.answer = GAIN
+    assert asyncio.run(controller.look()).decision.verdict == "move"
+
+
 def test_a_plan_that_does_not_fit_the_server_is_none(tmp_path):
     nine = Proposal(
         pools={"small": Capacity(replicas=9)}, current_s=9.0, predicted_s=1.0, solve_s=0.1
