@@ -28,7 +28,7 @@ that this project has not run. It must not stand beside measured numbers.
   scale: an external judge's, 0 to 100.
 - *A step of routed experts* costs what its active weights cost: 37 of the 671 billion parameters,
   in four bits. By this roofline the 671B model is faster than the dense 70B one before it, which
-  decides much of what follows; the paper's own runs say otherwise.
+  decides much of what follows; the paper reports its cascade ahead of either model alone.
 - The judge costs nothing here: it runs inside the engine. Every answer leaves whole.
 
 All ways to serve have 32 H100 in four nodes, the same requests and the same floor on the expected
