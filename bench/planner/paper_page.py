@@ -26,9 +26,10 @@ that this project has not run. It must not stand beside measured numbers.
   0.65, 0.82 and 0.93 for the DeepSeek-like tiers (7B, 70B, 671B in four bits) and 0.68 and 0.86 for
   the Llama-like ones (8B, 70B). They come from no benchmark, and the paper's qualities are another
   scale: an external judge's, 0 to 100.
-- *A step of routed experts* costs what its active weights cost: 37 of the 671 billion parameters,
-  in four bits. By this roofline the 671B model is faster than the dense 70B one before it, which
-  decides much of what follows; the paper reports its cascade ahead of either model alone.
+- *A step of routed experts* reads the experts that its tokens use and computes with 37 of the 671
+  billion parameters, in four bits. By this roofline the 671B model alone answers sooner than the
+  dense 70B one, so that a cascade through the latter does not pay beside it, which decides much of
+  what follows; the paper reports its cascade ahead of either model alone.
 - The judge costs nothing here: it runs inside the engine. Every answer leaves whole.
 
 All ways to serve have 32 H100 in four nodes, the same requests and the same floor on the expected
