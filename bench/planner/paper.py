@@ -18,10 +18,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bench.harness.estimates import Estimate
-from bench.harness.rows import RESULTS, Facts, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import RESULTS, facts_of_this_run, source_line
 from bench.planner.fleet import DEEPSEEK, LLAMA, drawn_workload, graded_sample
-from bench.planner.paper_page import Cell, page
+from bench.planner.paper_page import Cell, load_cells, page, save_cells
 from bench.planner.rivals import CHUNKS, RIVALS, Case, Served, alone
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.paths import direct_paths
@@ -145,42 +144,21 @@ def cells_of(family: Family, trace: int, count: int, rows: int) -> Iterator[Cell
                 yield cell(floor, name, None, str(error))
 
 
-def save(cells: list[Cell], facts: Facts) -> None:
-    """Every number a row; labelled as simulated in its bench."""
-    rows = []
-    for one in cells:
-        floor = "any floor" if one.floor is None else f"floor {one.floor:g}"
-        for metric, unit, value in (
-            ("SLO scale at 95 %", "1", one.scale),
-            ("saturated throughput", "1/s", one.throughput_per_s),
-            ("expected quality", "1", one.quality),
-        ):
-            if value is not None:
-                rows.append(
-                    make_row(
-                        facts,
-                        bench="paper, SIMULATED",
-                        case=f"{one.family}, trace {one.trace} at {one.rate_per_s:g}/s, {floor}",
-                        variant=one.name,
-                        metric=metric,
-                        unit=unit,
-                        value=Estimate(p50=value, n=1),
-                    )
-                )
-    save_rows(CSV, rows)
-
-
 def main() -> None:
     """Simulate, print, and write the rows and the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--smoke", action="store_true", help="one small case; writes nothing")
+    parser.add_argument("--page", action="store_true", help="write the page from the rows again")
     args = parser.parse_args()
     facts = facts_of_this_run("bench.planner.paper")
+    if args.page:
+        PAGE.write_text(page(*load_cells(CSV)), encoding="utf-8")
+        return
     if args.smoke:
         small = dataclasses.replace(FAMILIES[1], floors=FAMILIES[1].floors[:1])
-        print(page(list(cells_of(small, 0, 300, 200)), facts))
+        print(page(list(cells_of(small, 0, 300, 200)), source_line(facts)))
         return
     cells = []
     for family in FAMILIES:
@@ -188,8 +166,8 @@ def main() -> None:
             for one in cells_of(family, trace, REQUESTS, 1_000):
                 print(one, flush=True)
                 cells.append(one)
-            save(cells, facts)
-            PAGE.write_text(page(cells, facts), encoding="utf-8")
+            save_cells(CSV, cells, facts)
+            PAGE.write_text(page(*load_cells(CSV)), encoding="utf-8")
 
 
 if __name__ == "__main__":

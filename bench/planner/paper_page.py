@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.harness.rows import Facts, source_line
 
@@ -23,6 +26,10 @@ that this project has not run. It must not stand beside measured numbers.
   0.65, 0.82 and 0.93 for the DeepSeek-like tiers (7B, 70B, 671B in four bits) and 0.68 and 0.86 for
   the Llama-like ones (8B, 70B). They come from no benchmark, and the paper's qualities are another
   scale: an external judge's, 0 to 100.
+- *A step of routed experts* reads the experts that its tokens use and computes with 37 of the 671
+  billion parameters, in four bits. By this roofline the 671B model alone answers sooner than the
+  dense 70B one, so that a cascade through the latter does not pay beside it, which decides much of
+  what follows; the paper reports its cascade ahead of either model alone.
 - The judge costs nothing here: it runs inside the engine. Every answer leaves whole.
 
 All ways to serve have 32 H100 in four nodes, the same requests and the same floor on the expected
@@ -64,15 +71,55 @@ class Cell:
     told: str
 
 
-def page(cells: Sequence[Cell], facts: Facts) -> str:
-    """Markdown: what is assumed, a summary, a table a family and trace."""
+def save_cells(path: Path, cells: Sequence[Cell], facts: Facts) -> None:
+    """Write cells as CSV, a row each; what is None stays empty."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        names = [field.name for field in dataclasses.fields(Cell)]
+        writer = csv.DictWriter(file, ["kind", *names, "source"], lineterminator="\n")
+        writer.writeheader()
+        for cell in cells:
+            row = {"kind": "simulated", **dataclasses.asdict(cell), "source": source_line(facts)}
+            writer.writerow(row)
+
+
+def load_cells(path: Path) -> tuple[list[Cell], str]:
+    """The cells of a file, and the line that says where they come from."""
+
+    def number(text: str) -> float | None:
+        return float(text) if text else None
+
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    cells = [
+        Cell(
+            family=row["family"],
+            trace=int(row["trace"]),
+            rate_per_s=float(row["rate_per_s"]),
+            floor=number(row["floor"]),
+            name=row["name"],
+            quality=number(row["quality"]),
+            scale=number(row["scale"]),
+            throughput_per_s=number(row["throughput_per_s"]),
+            told=row["told"],
+        )
+        for row in rows
+    ]
+    return cells, rows[0]["source"]
+
+
+def page(cells: Sequence[Cell], source: str) -> str:
+    """Markdown: what is assumed, a summary, a table a family and trace.
+
+    Args:
+        source: the line that says where the cells come from.
+    """
     lines = [HEAD]
     for family in dict.fromkeys(cell.family for cell in cells):
         mine = [cell for cell in cells if cell.family == family]
         lines += [f"## {family}", "", *_summary(mine), ""]
         for trace in dict.fromkeys(cell.trace for cell in mine):
             lines += [*_table([cell for cell in mine if cell.trace == trace]), ""]
-    lines += [source_line(facts), ""]
+    lines += [source, ""]
     return "\n".join(lines)
 
 

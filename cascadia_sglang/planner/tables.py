@@ -18,8 +18,9 @@ from cascadia_sglang.planner.shape_latencies import PoolSurfaces
 from cascadia_sglang.planner.surfaces import Shape, Surface, build_surface
 from cascadia_sglang.planner.workload import Workload
 
-# Requests of a workload that a surface is simulated with, drawn from all of it.
-SURFACE_REQUESTS = 1_000
+# Requests of a workload that a surface is simulated with at most, drawn from all of it, and the
+# tokens of their answers.
+SURFACE_REQUESTS, SURFACE_TOKENS = 1_000, 240_000
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -55,7 +56,7 @@ def build_surfaces(
     Args:
         shapes: of each pool, each holding every request of the workload.
     """
-    part = workload.thinned(SURFACE_REQUESTS)
+    part = workload.thinned(workload.count_within(SURFACE_REQUESTS, SURFACE_TOKENS))
     jobs: dict[tuple[str, int, float], SurfaceJob] = {}
     for pool, known in shapes.items():
         for index, shape in enumerate(known):

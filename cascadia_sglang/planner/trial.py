@@ -31,8 +31,9 @@ from cascadia_sglang.planner.workload import Workload
 NEIGHBOURS = 20
 # Worths of two runs that differ by less than this share are taken for alike.
 ALIKE = 0.01
-# Requests, from the workload's start, by which they are told apart; the best then has all.
-TRIAL_REQUESTS = 2_500
+# Requests, from the workload's start, by which they are told apart at most, and the tokens of their
+# answers; the best then has all.
+TRIAL_REQUESTS, TRIAL_TOKENS = 2_500, 600_000
 # Ways to run a pool that are looked at for neighbours of a plan that change two pools.
 _FEW = 40
 
@@ -102,7 +103,8 @@ def tried(
     if not plans and refused is not None:
         raise refused
     setups = [setup_of(problem, one, latencies) for one in plans]
-    part = workload.part(0, TRIAL_REQUESTS) if len(workload) > TRIAL_REQUESTS else workload
+    few = workload.count_within(TRIAL_REQUESTS, TRIAL_TOKENS)
+    part = workload.part(0, few) if len(workload) > few else workload
     results: list[Simulated] = run(
         trial_of,
         [TrialJob(setup=one, workload=part, objective=problem.objective) for one in setups],

@@ -65,6 +65,11 @@ class Workload:
         """
         return self.chosen(np.arange(len(self))[start:end])
 
+    def count_within(self, requests: int, output_tokens: int) -> int:
+        """So many requests, or as many as write so many tokens; a simulation's steps grow with
+        these. Not below 200, of which a p95 can still be told."""
+        return max(200, min(requests, int(output_tokens / float(self.output_tokens_R.mean()))))
+
     def thinned(self, count: int, seed: int = 0) -> "Workload":
         """So many of the requests, drawn at random and in their order: what one of many replicas
         sees of them, its bursts and its prefixes included. All, where there are no more."""

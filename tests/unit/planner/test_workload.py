@@ -75,3 +75,9 @@ def test_thinning_draws_requests_in_their_order_with_their_prefixes():
     assert (found.blocks_P == kept % 3).all()
     assert load.thinned(50) is load
     assert (load.thinned(20, seed=1).arrival_s_R == found.arrival_s_R).all()
+
+
+@pytest.mark.parametrize(("tokens", "count"), [(10, 1000), (600, 400), (60_000, 200)])
+def test_long_answers_make_a_simulation_of_fewer_requests(tokens, count):
+    load = build_workload([0, 1], [1, 1], [tokens, tokens])
+    assert load.count_within(1000, 240_000) == count
