@@ -25,7 +25,6 @@ _NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("routing.quality_floor", (None,)),
     ("routing.verify.enabled", (False,)),
     ("prefix.warm", ("auto", "off")),
-    ("planner.shadow_rate", (0.0,)),
 )
 
 

@@ -20,8 +20,7 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
     @router.get("/cascadia/status")
     async def get_status() -> dict[str, Any]:
         rids = len(manager.rid_to_state)
-        shown = status(server.config, server.pool, server.router, rids)
-        return {**shown, "plan_number": server.mover.number}
+        return status(server.config, server.pool, server.router, server.mover, rids)
 
     @router.get("/cascadia/plan")
     async def get_plan() -> dict[str, Any]:

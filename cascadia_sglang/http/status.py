@@ -5,12 +5,13 @@ from typing import Any
 from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
 from cascadia_sglang.judge.agreement import AgreementWatch
 from cascadia_sglang.judge.drift import ScoreWatch
+from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.workers.pool import WorkerPool
 
 
 def status(
-    config: CascadeConfig, pool: WorkerPool, router: CascadeRouter, rids: int
+    config: CascadeConfig, pool: WorkerPool, router: CascadeRouter, mover: Mover, rids: int
 ) -> dict[str, Any]:
     """Tiers, workers, thresholds and counters of the running server.
 
@@ -44,6 +45,7 @@ def status(
         "bypassed": [config.tiers[index].name for index in sorted(pool.bypassed)],
         "thresholds": router.config.routing.thresholds,
         "gear": router.gear,
+        "plan_number": mover.number,
         "active": router.active_count,
         "rids": rids,
     }
