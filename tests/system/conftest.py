@@ -1,5 +1,6 @@
 """Servers for the tests of this folder."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from cascadia_sglang.entry.model import (
 )
 from tests.system.serving import CASCADE, ROOT, Server, start
 
+KEY = "secret"
+ADMIN = {"authorization": f"Bearer {KEY}"}
 # Prompts with this character skip the small tier of the shared demo.
 SKIPS_SMALL = "~"
 _BITS = 12
@@ -50,6 +53,35 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     path = folder / "cascade.yaml"
     path.write_text(yaml.safe_dump(cascade))
     server = start(folder, *CASCADE[:-1], str(path))
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two workers of the small tier and one of the large, on four devices in name.
+
+    Shared by the tests that change it and put it back.
+    """
+    folder = tmp_path_factory.mktemp("fleet")
+    cascade = yaml.safe_load((ROOT / CASCADE[-1]).read_text())
+    cascade["tiers"][0]["replicas"] = 2
+    profile = json.loads((ROOT / "bench/planner/emulated.json").read_text())
+    limits = {"kv_tokens": 65536, "max_running_requests": 32}
+    profile["limits"] = dict.fromkeys(("small", "large"), limits)
+    (folder / "profile.json").write_text(json.dumps(profile))
+    cascade["planner"] = {
+        "enabled": True,
+        "interval_s": 600,
+        "gpu_budget": 4,
+        "profile": str(folder / "profile.json"),
+    }
+    path = folder / "cascade.json"
+    path.write_text(json.dumps(cascade))
+    server = start(folder, *CASCADE[:-1], str(path), "--enable-metrics", "--admin-api-key", KEY)
     try:
         server.wait_until_ready()
         yield server

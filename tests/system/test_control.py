@@ -1,6 +1,5 @@
 """Control routes of the real server: they reach every worker, and none is waited for in vain."""
 
-import json
 import os
 import signal
 import time
@@ -10,31 +9,16 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-import yaml
 
-from tests.system.serving import ROOT, Server, start
+from tests.system.conftest import ADMIN
+from tests.system.serving import Server
 
 pytestmark = pytest.mark.sglang
 
-KEY = "secret"
-ADMIN = {"authorization": f"Bearer {KEY}"}
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Two workers of the small tier, one of the large."""
-    folder = tmp_path_factory.mktemp("control")
-    cascade = yaml.safe_load((ROOT / "tests/system/cascade.yaml").read_text())
-    cascade["tiers"][0]["replicas"] = 2
-    path = folder / "cascade.json"
-    path.write_text(json.dumps(cascade))
-    flags = ("--enable-metrics", "--admin-api-key", KEY)
-    server = start(folder, "--plugin", "cascadia", "--cascade-config", str(path), *flags)
-    try:
-        server.wait_until_ready()
-        yield server
-    finally:
-        server.stop()
+@pytest.fixture
+def server(fleet: Server) -> Server:
+    return fleet
 
 
 @pytest.fixture
@@ -46,6 +30,13 @@ def client(server: Server) -> Iterator[httpx.Client]:
 
 def workers(server: Server) -> list[dict]:
     return [worker for worker in server.status()["workers"] if worker["state"] == "ready"]
+
+
+def test_without_traffic_the_planner_has_nothing_to_plan_by(client: httpx.Client) -> None:
+    """First of this file, and of those that use this server."""
+    told = client.post("/cascadia/plan", json={"dry_run": True})
+    assert told.status_code == 409
+    assert "0 requests are too few to plan by" in told.json()["error"]["message"]
 
 
 def test_the_state_and_the_load_of_every_worker_are_shown_with_its_name(

@@ -1,49 +1,24 @@
 """Capacity moves between the tiers of the real server while requests run, and none fails."""
 
-import json
 import threading
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
-import yaml
 
-from tests.system.serving import ROOT, Server, start
+from tests.system.conftest import ADMIN
+from tests.system.serving import Server
 
 pytestmark = pytest.mark.sglang
 
-KEY = "secret"
-ADMIN = {"authorization": f"Bearer {KEY}"}
 TO_LARGE = {"tiers": {"small": {"replicas": 1}, "large": {"replicas": 2}}}
 TO_SMALL = {"tiers": {"small": {"replicas": 2}, "large": {"replicas": 1}}}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Two workers of the small tier, one of the large, on four devices in name."""
-    folder = tmp_path_factory.mktemp("moves")
-    cascade = yaml.safe_load((ROOT / "tests/system/cascade.yaml").read_text())
-    cascade["tiers"][0]["replicas"] = 2
-    profile = json.loads((ROOT / "bench/planner/emulated.json").read_text())
-    limits = {"kv_tokens": 65536, "max_running_requests": 32}
-    profile["limits"] = dict.fromkeys(("small", "large"), limits)
-    (folder / "profile.json").write_text(json.dumps(profile))
-    cascade["planner"] = {
-        "enabled": True,
-        "interval_s": 600,
-        "gpu_budget": 4,
-        "profile": str(folder / "profile.json"),
-    }
-    path = folder / "cascade.json"
-    path.write_text(json.dumps(cascade))
-    flags = ("--admin-api-key", KEY, "--enable-metrics")
-    server = start(folder, "--plugin", "cascadia", "--cascade-config", str(path), *flags)
-    try:
-        server.wait_until_ready()
-        yield server
-    finally:
-        server.stop()
+@pytest.fixture
+def server(fleet: Server) -> Server:
+    return fleet
 
 
 @pytest.fixture
@@ -95,12 +70,6 @@ class Asking:
 def shape(client: httpx.Client) -> dict[str, tuple[int, int]]:
     pools = client.get("/cascadia/plan").json()["pools"]
     return {name: (pool["replicas"], pool["tp_size"]) for name, pool in pools.items()}
-
-
-def test_without_traffic_the_planner_has_nothing_to_plan_by(client: httpx.Client) -> None:
-    told = client.post("/cascadia/plan", json={"dry_run": True})
-    assert told.status_code == 409
-    assert "0 requests are too few to plan by" in told.json()["error"]["message"]
 
 
 def test_a_dry_run_says_what_would_be_done(client: httpx.Client) -> None:
