@@ -1,24 +1,18 @@
 """The cascade server: what SGLang's main process becomes with `--plugin cascadia`.
 
-Composition only: reads the cascade, checks everything, puts the patches in force, and holds the
-pieces that the patches' hooks call.
+Composition only: holds the pieces that the patches' hooks call.
 """
 
-import argparse
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from cascadia_sglang.cascade_file import cascade_from_flags, load_cascade
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import configured_entry
-from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.http.door import Door
 from cascadia_sglang.judge.agreement import AgreementWatch
-from cascadia_sglang.judge.calibration import Calibration, load_calibrations
+from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.metrics import Metrics
@@ -27,61 +21,13 @@ from cascadia_sglang.reallocation.gearbox import Gearbox
 from cascadia_sglang.reallocation.listen import Listener
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
-from cascadia_sglang.workers.arguments import TierArguments, check_arguments
+from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.detokenizer import Detokenizer
 from cascadia_sglang.workers.dispatch import Dispatch
-from cascadia_sglang.workers.fleet import Fleet, worker_threads
-from cascadia_sglang.workers.fork_server import start_fork_server
-from cascadia_sglang.workers.pace import pace_specs
+from cascadia_sglang.workers.fleet import Fleet
 from cascadia_sglang.workers.pool import Worker, WorkerPool
 
 logger = logging.getLogger(__name__)
-
-
-def prepare_server(
-    namespace: argparse.Namespace, construct: Callable[[argparse.Namespace], Any]
-) -> Any:
-    """Turn parsed flags into the main process's `ServerArgs`, with every patch in force.
-
-    Raises:
-        CascadiaError: one line; nothing has been started that outlives this process.
-    """
-    config = _read_config(namespace)
-    check_arguments(namespace, config)
-    calibrations = load_calibrations(config.calibrations())
-    paces = pace_specs(config)
-
-    from sglang.srt.platforms import current_platform
-
-    from cascadia_patches.registry import (
-        ARGUMENT_PATCHES,
-        SERVER_PATCHES,
-        apply_patches,
-        verify_patches,
-    )
-
-    is_forking = current_platform.device_type == "cpu"
-    if is_forking:
-        # It imports SGLang while this process does.
-        start_fork_server(worker_threads(config))
-    probed = {tier for tier, one in calibrations.items() if one.probe is not None}
-    arguments = TierArguments(namespace, config, construct, probed)
-    server_args = arguments.for_server()
-    server = CascadeServer(config, arguments, calibrations, paces, is_forking)
-    apply_patches(SERVER_PATCHES, server)
-    verify_patches(ARGUMENT_PATCHES)
-    return server_args
-
-
-def _read_config(namespace: argparse.Namespace) -> CascadeConfig:
-    path, tiers = namespace.cascade_config, namespace.cascade_tiers
-    if (path is None) == (tiers is None):
-        raise ConfigError("--plugin cascadia needs one of --cascade-config and --cascade-tiers")
-    if path is not None:
-        if namespace.cascade_thresholds is not None:
-            raise ConfigError("--cascade-thresholds goes with --cascade-tiers")
-        return load_cascade(Path(path))
-    return cascade_from_flags(tiers, namespace.cascade_thresholds)
 
 
 class CascadeServer:

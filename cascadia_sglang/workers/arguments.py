@@ -16,6 +16,7 @@ from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.refused_flags import REFUSED_FLAGS
+from cascadia_sglang.workers.fork_server import threads_per_worker
 
 Construct = Callable[[argparse.Namespace], ServerArgs]
 
@@ -52,6 +53,11 @@ def pool_specs(config: CascadeConfig) -> list[PoolSpec]:
             )
         )
     return specs
+
+
+def worker_threads(config: CascadeConfig) -> int:
+    """CPU threads of each worker's tensor operations."""
+    return threads_per_worker(sum(spec.replicas for spec in pool_specs(config)))
 
 
 class TierArguments:

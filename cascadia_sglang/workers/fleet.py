@@ -18,11 +18,15 @@ from cascadia_sglang.metrics import Metrics, forget_gauges
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.reallocation.actions import RunningPlan
 from cascadia_sglang.reallocation.target import Capacity, placed
-from cascadia_sglang.workers.arguments import PoolSpec, TierArguments, pool_specs
+from cascadia_sglang.workers.arguments import (
+    PoolSpec,
+    TierArguments,
+    pool_specs,
+    worker_threads,
+)
 from cascadia_sglang.workers.breaker import OPEN_S, Breaker
 from cascadia_sglang.workers.control import ControlPlane
 from cascadia_sglang.workers.engine import TokenizerEngine
-from cascadia_sglang.workers.fork_server import threads_per_worker
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 from cascadia_sglang.workers.sessions import Sessions
 
@@ -31,11 +35,6 @@ logger = logging.getLogger(__name__)
 DRAIN_LOOK_S = 0.05
 # A worker that is not ready by then counts as one that does not start.
 START_LIMIT_S = 1200.0
-
-
-def worker_threads(config: CascadeConfig) -> int:
-    """CPU threads of each worker's tensor operations."""
-    return threads_per_worker(sum(spec.replicas for spec in pool_specs(config)))
 
 
 class Fleet:

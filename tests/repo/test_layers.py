@@ -71,6 +71,7 @@ LIBRARIES = {
         "cascadia_sglang.plugin",
         "cascadia_sglang.platform",
         "cascadia_sglang.server",
+        "cascadia_sglang.start",
         "cascadia_sglang.workers",
         "cascadia_sglang.judge.changed_rows",
         "cascadia_sglang.judge.judge",
