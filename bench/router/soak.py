@@ -31,7 +31,7 @@ from bench.router.soak_requests import KINDS, Ended, send
 
 CONCURRENCY = 24
 # Between two blows. Much denser ones keep the breakers open, and then most answers are 503.
-PAUSE_S = (3.0, 7.0)
+PAUSE_S = (5.0, 13.0)
 # A request that takes longer than this counts as hung.
 HANG_S = 60.0
 DEADLINE_MS = "45000"

@@ -157,7 +157,7 @@ async def _malformed(session: aiohttp.ClientSession, base: str, rng: random.Rand
             ({}, b'{"text": "rev abc", "sampling_params": {"temperature": -1}}'),
             ({"x-cascadia-tier": "huge"}, b'{"text": "rev abc"}'),
             ({"x-cascadia-threshold": "two"}, b'{"text": "rev abc"}'),
-            ({}, b'{"text": "rev abc", "input_ids": [1]}'),
+            ({}, b'{"sampling_params": {"temperature": 0}}'),
         )
     )
     headers = {"content-type": "application/json", **headers}
