@@ -29,13 +29,13 @@ from bench.harness.server import running_server
 from bench.ladder.families import Row as Question
 from bench.ladder.families import is_correct
 from bench.ladder.splits import sample
-from cascadia_sglang.config import RoutingConfig
+from cascadia_sglang.cascade_file import load_cascade
 
 CONFIG = Path("bench/ladder/cascade.yaml")
-DEFAULTS = RoutingConfig()
+DEMO = load_cascade(CONFIG).routing
 SMALL = "bench/ladder/small"
 FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
-SEED = 20_264
+SEED = 20_265
 
 
 @dataclass(slots=True)
@@ -106,8 +106,8 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=800)
     parser.add_argument("--block", type=int, default=80)
     parser.add_argument("--concurrency", type=int, default=4)
-    parser.add_argument("--commit-tokens", type=int, default=DEFAULTS.commit_tokens)
-    parser.add_argument("--commit-chance", type=float, default=DEFAULTS.commit_chance)
+    parser.add_argument("--commit-tokens", type=int, default=DEMO.commit_tokens)
+    parser.add_argument("--commit-chance", type=float, default=DEMO.commit_chance)
     parser.add_argument("--port", type=int, default=31500)
     parser.add_argument("--smoke", action="store_true", help="one block; write nothing")
     options = parser.parse_args()
@@ -137,7 +137,7 @@ def main() -> None:
         return
     case = (
         f"steps, concurrency {options.concurrency}, commit_tokens {options.commit_tokens}, "
-        f"commit_chance {options.commit_chance:g}"
+        f"commit_chance {options.commit_chance:g}, commit_at_once {DEMO.commit_at_once:g}"
     )
     facts = facts_of_this_run("bench.serving.first_token")
     rows = [
