@@ -47,7 +47,7 @@ def write_entry_model(
 ) -> Iterator[str]:
     """Fit an entry model and write `entry.json`; yields what the operator should read of it.
 
-    Nothing is written where too few prompts have ids.
+    Where too few prompts have ids, it says so and writes nothing.
 
     Args:
         pool: the sample that the cascade was calibrated on.
@@ -64,6 +64,7 @@ def write_entry_model(
         vocabulary_size=len(vocabulary),
     )
     if model is None:
+        yield f"no entry model: {len(known)} prompts have token ids, too few to fit one"
         return
     path = folder / "entry.json"
     save_entry_model(model, path)

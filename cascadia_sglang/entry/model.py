@@ -103,8 +103,11 @@ class EntryScorer:
         return chances_H
 
     def chance(self, prompt_ids: Sequence[int] | None, tier: int) -> float:
-        """Chance that this tier's answer is acceptable; 0 where the prompt's ids are not known."""
-        if prompt_ids is None or not 0 <= tier < len(self._skip_below):
+        """Chance that the answer of a tier below the last is acceptable.
+
+        0 where the prompt's ids are not known, or are none that a tokenizer gives.
+        """
+        if prompt_ids is None:
             return 0.0
         try:
             return float(self.chances(prompt_ids)[tier])

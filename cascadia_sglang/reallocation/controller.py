@@ -176,7 +176,7 @@ class Controller:
             proposal = await self.propose()
             target = self._mover.target(proposal.pools, proposal.thresholds)
             actions = self._mover.actions(target)
-        except (CascadiaError, OSError) as error:
+        except CascadiaError as error:
             logger.warning("no plan: %s; the old one stays", error)
             return msgspec.structs.replace(situation, failure=str(error))
         return msgspec.structs.replace(

@@ -28,16 +28,19 @@ async def ask_planner(
 
     Raises:
         PlanTimeoutError: if it took too long.
-        PlanError: if it failed, or what it says is no plan for this request.
+        PlanError: if it did not start or failed, or what it says is no plan for this request.
     """
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise PlanError(f"the planner did not start: {error}") from error
     try:
         async with asyncio.timeout(deadline_s):
             said, complaint = await process.communicate(msgspec.json.encode(request))

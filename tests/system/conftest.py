@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import yaml
@@ -87,3 +88,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def admin(fleet: Server) -> Iterator[httpx.Client]:
+    """A client of that server with the admin key."""
+    with fleet.client(timeout=60) as client:
+        client.headers.update(ADMIN)
+        yield client

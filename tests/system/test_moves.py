@@ -2,12 +2,10 @@
 
 import threading
 import time
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.system.conftest import ADMIN
 from tests.system.serving import Server
 
 pytestmark = pytest.mark.sglang
@@ -19,13 +17,6 @@ TO_SMALL = {"tiers": {"small": {"replicas": 2}, "large": {"replicas": 1}}}
 @pytest.fixture
 def server(fleet: Server) -> Server:
     return fleet
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[httpx.Client]:
-    with server.client(timeout=60) as client:
-        client.headers.update(ADMIN)
-        yield client
 
 
 class Asking:
@@ -67,48 +58,48 @@ class Asking:
                 self.statuses.append(reply.status_code)
 
 
-def shape(client: httpx.Client) -> dict[str, tuple[int, int]]:
-    pools = client.get("/cascadia/plan").json()["pools"]
+def shape(admin: httpx.Client) -> dict[str, tuple[int, int]]:
+    pools = admin.get("/cascadia/plan").json()["pools"]
     return {name: (pool["replicas"], pool["tp_size"]) for name, pool in pools.items()}
 
 
-def test_a_dry_run_says_what_would_be_done(client: httpx.Client) -> None:
-    told = client.post("/cascadia/plan", json={**TO_LARGE, "dry_run": True}).json()
+def test_a_dry_run_says_what_would_be_done(admin: httpx.Client) -> None:
+    told = admin.post("/cascadia/plan", json={**TO_LARGE, "dry_run": True}).json()
     assert [one["type"] for one in told["actions"]] == ["start", "drain", "stop"]
     assert [one["replica"]["pool"] for one in told["actions"]] == ["large", "small", "small"]
-    assert shape(client) == {"small": (2, 1), "large": (1, 1)}
+    assert shape(admin) == {"small": (2, 1), "large": (1, 1)}
 
 
-def metric(client: httpx.Client, name: str) -> float:
-    lines = client.get("/metrics/").text.splitlines()
+def metric(admin: httpx.Client, name: str) -> float:
+    lines = admin.get("/metrics/").text.splitlines()
     return float(next(line for line in lines if line.startswith(f"{name} ")).split()[1])
 
 
 def test_capacity_moves_there_and_back_and_no_request_fails(
-    server: Server, client: httpx.Client
+    server: Server, admin: httpx.Client
 ) -> None:
-    number = client.get("/cascadia/plan").json()["number"]
-    moves = metric(client, "cascadia:reallocation_seconds_count")
+    number = admin.get("/cascadia/plan").json()["number"]
+    moves = metric(admin, "cascadia:reallocation_seconds_count")
     with Asking(server) as asking:
         for body, small, large in ((TO_LARGE, 1, 2), (TO_SMALL, 2, 1)):
-            moved = client.post("/cascadia/plan", json={**body, "thresholds": [0.8]})
+            moved = admin.post("/cascadia/plan", json={**body, "thresholds": [0.8]})
             assert moved.status_code == 200, moved.text
-            assert shape(client) == {"small": (small, 1), "large": (large, 1)}
+            assert shape(admin) == {"small": (small, 1), "large": (large, 1)}
             steps = moved.json()["last_move"]["steps"]
             assert [one["type"] for one in steps][:3] == ["start", "drain", "stop"]
             ready = [w["tiers"][0] for w in server.status()["workers"] if w["state"] == "ready"]
             assert sorted(ready) == ["large"] * large + ["small"] * small
             asking.more(6)
     assert set(asking.statuses) == {200}
-    assert client.get("/cascadia/plan").json()["planner"]["window"]["arrivals_per_s"] > 0
+    assert admin.get("/cascadia/plan").json()["planner"]["window"]["arrivals_per_s"] > 0
     assert server.status()["thresholds"] == [0.8]
     assert server.status()["plan_number"] == number + 2
-    assert metric(client, "cascadia:plan_number") == number + 2
-    assert metric(client, "cascadia:reallocation_seconds_count") == moves + 2
+    assert metric(admin, "cascadia:plan_number") == number + 2
+    assert metric(admin, "cascadia:reallocation_seconds_count") == moves + 2
 
 
 def test_a_tier_goes_from_one_rank_to_two_and_back_while_it_answers(
-    server: Server, client: httpx.Client
+    server: Server, admin: httpx.Client
 ) -> None:
     """On two devices beside it, so it starts before the other ends."""
     body = {"text": "rev hgfa", "sampling_params": {"temperature": 0, "max_new_tokens": 8}}
@@ -116,19 +107,19 @@ def test_a_tier_goes_from_one_rank_to_two_and_back_while_it_answers(
     with Asking(server) as asking:
         for ranks in (2, 1):
             plan = {"tiers": {**one_small, "large": {"replicas": 1, "tp_size": ranks}}}
-            assert client.post("/cascadia/plan", json=plan).status_code == 200
+            assert admin.post("/cascadia/plan", json=plan).status_code == 200
             (large,) = [w for w in server.status()["workers"] if w["tiers"] == ["large"]]
             assert len(large["pids"]) == ranks
-            reply = client.post("/generate", json=body, headers={"x-cascadia-tier": "large"})
+            reply = admin.post("/generate", json=body, headers={"x-cascadia-tier": "large"})
             assert reply.json()["text"] == "afgh"
             asking.more(3)
     assert set(asking.statuses) == {200}
 
 
 def test_what_cannot_be_carried_out_is_refused_and_changes_nothing(
-    server: Server, client: httpx.Client
+    server: Server, admin: httpx.Client
 ) -> None:
-    before = shape(client)
+    before = shape(admin)
     for body, status, said in (
         ({"tiers": {"small": {"replicas": 9}}}, 409, "devices are needed, there are 4"),
         ({"tiers": {"large": {"replicas": 0}}}, 409, "the last tier needs"),
@@ -137,22 +128,22 @@ def test_what_cannot_be_carried_out_is_refused_and_changes_nothing(
         ({"tiers": {}, "thresholds": [2]}, 400, "0 to 1"),
         ({"tier": {}}, 400, "tier"),
     ):
-        refused = client.post("/cascadia/plan", json=body)
+        refused = admin.post("/cascadia/plan", json=body)
         assert (refused.status_code, body) == (status, body), refused.text
         assert said in refused.json()["error"]["message"]
-    assert shape(client) == before
+    assert shape(admin) == before
     with server.client() as stranger:
         assert stranger.post("/cascadia/plan", json=TO_LARGE).status_code == 401
 
 
 def test_a_worker_that_is_taken_away_is_not_started_again(
-    server: Server, client: httpx.Client
+    server: Server, admin: httpx.Client
 ) -> None:
-    assert client.post("/cascadia/plan", json=TO_SMALL).status_code == 200
+    assert admin.post("/cascadia/plan", json=TO_SMALL).status_code == 200
     with Asking(server) as asking:
-        moved = client.post("/cascadia/workers", json={"tier": "small", "replicas": 1})
+        moved = admin.post("/cascadia/workers", json={"tier": "small", "replicas": 1})
         assert moved.status_code == 200, moved.text
         asking.more(6)
-        assert shape(client) == {"small": (1, 1), "large": (1, 1)}
+        assert shape(admin) == {"small": (1, 1), "large": (1, 1)}
     assert set(asking.statuses) == {200}
     assert len(server.status()["workers"]) == 2

@@ -1,12 +1,16 @@
 """The entry model of a calibration's sample: fitted on two parts of it, reported on the third."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cascadia_sglang.calibration.calibrate import Settings, calibrate_parts
 from cascadia_sglang.calibration.entry_model import MAX_LOSS, commit_at_once, fit_on_pool
-from cascadia_sglang.calibration.split import part_of
+from cascadia_sglang.calibration.output import write_entry_model
+from cascadia_sglang.calibration.split import part_of, split_sample
+from cascadia_sglang.calibration.thresholds import Target
 from cascadia_sglang.entry.model import EntryModel, EntryScorer
 from tests.unit.calibration.pools import make_pool
 
@@ -67,3 +71,18 @@ def test_what_leaves_at_once_loses_no_more_than_it_may() -> None:
     assert commit_at_once(model, prompts, right_N, right_N).share >= found.share
     # And where the first tier is never right, nothing may leave.
     assert commit_at_once(model, prompts, ~right_N & False, np.ones(400, dtype=bool)) is None
+
+
+def test_too_few_prompts_with_ids_are_told_and_nothing_is_written(tmp_path: Path) -> None:
+    pool = make_pool(600)
+    settings = Settings(
+        tier_names=("small", "middle", "large"),
+        tier_cost=(1.0, 3.0, 9.0),
+        target=Target(kind="escalation_rate", value=0.5),
+        early_abort=None,
+    )
+    cascade = calibrate_parts(split_sample(pool), settings)
+    known = [[1, 2] if row < 20 else None for row in range(600)]
+    (line,) = write_entry_model(cascade, pool, known, {"a": 1}, tmp_path)
+    assert "no entry model: 20 prompts have token ids" in line
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bench.planner.fleet import DEEPSEEK_671B, LLAMA_70B
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.planner.roofline import (
     BANDWIDTH_REACHED,
@@ -15,32 +16,8 @@ from cascadia_sglang.planner.roofline import (
     shape_of_config,
 )
 
-LLAMA_70B = {
-    "num_hidden_layers": 80,
-    "hidden_size": 8192,
-    "num_attention_heads": 64,
-    "num_key_value_heads": 8,
-    "intermediate_size": 28672,
-    "vocab_size": 128256,
-}
-DEEPSEEK_V3 = {
-    "num_hidden_layers": 61,
-    "hidden_size": 7168,
-    "num_attention_heads": 128,
-    "intermediate_size": 18432,
-    "moe_intermediate_size": 2048,
-    "n_routed_experts": 256,
-    "n_shared_experts": 1,
-    "num_experts_per_tok": 8,
-    "first_k_dense_replace": 3,
-    "kv_lora_rank": 512,
-    "q_lora_rank": 1536,
-    "qk_rope_head_dim": 64,
-    "qk_nope_head_dim": 128,
-    "v_head_dim": 128,
-    "vocab_size": 129280,
-    "quantization_config": {"quant_method": "fp8"},
-}
+# As published: with eight bits a weight.
+DEEPSEEK_V3 = {**DEEPSEEK_671B, "quantization_config": {"quant_method": "fp8"}}
 
 
 @pytest.mark.parametrize(

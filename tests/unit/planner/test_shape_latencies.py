@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from bench.planner.fleet import LLAMA_8B, LLAMA_70B
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError
 from cascadia_sglang.planner.incumbent import best_picks
 from cascadia_sglang.planner.shape_latencies import ShapeLatencies
@@ -13,13 +14,7 @@ from cascadia_sglang.planner.shapes import shapes_of_pools
 from cascadia_sglang.planner.trial import neighbours
 from cascadia_sglang.planner.workload import build_workload
 from tests.unit.planner.problems import problem_of
-from tests.unit.planner.whole_problems import (
-    LARGE,
-    MODEL,
-    flat_surface,
-    made_shape,
-    workload_problem,
-)
+from tests.unit.planner.whole_problems import flat_surface, made_shape, workload_problem
 
 LOAD = build_workload([0, 1, 2], [100, 200, 300], [10, 20, 30])
 NODES = [
@@ -43,7 +38,7 @@ def test_tensor_parallelism_divides_heads_and_node_and_weights_need_their_device
 
 
 def test_limits_of_parallelism_are_kept():
-    tiers = [{"name": "small", "model": MODEL, "max_tp": 2, "max_pp": 2}]
+    tiers = [{"name": "small", "model": LLAMA_8B, "max_tp": 2, "max_pp": 2}]
     problem = workload_problem(tiers=tiers, calibration=[{"scores": [], "correct": [1]}])
     found = _keys(shapes_of_pools(problem, LOAD))
     assert found["small"] == {("H100", tp, pp) for tp in (1, 2) for pp in (1, 2)}
@@ -78,11 +73,16 @@ def test_a_profile_stands_in_the_rooflines_place(tmp_path):
     [
         ({"cluster": [{"gpu": "T4", "nodes": 1, "gpus_per_node": 8}]}, "gpu 'T4' of cluster"),
         (
-            {"tiers": [{"name": "a", "model": {"hidden_size": 8}}, {"name": "b", "model": LARGE}]},
+            {
+                "tiers": [
+                    {"name": "a", "model": {"hidden_size": 8}},
+                    {"name": "b", "model": LLAMA_70B},
+                ]
+            },
             "model of tier 'a': num_hidden_layers is missing",
         ),
         (
-            {"tiers": [{"name": "a", "model": "nowhere"}, {"name": "b", "model": LARGE}]},
+            {"tiers": [{"name": "a", "model": "nowhere"}, {"name": "b", "model": LLAMA_70B}]},
             "nowhere/config.json: No such file",
         ),
     ],

@@ -2,11 +2,12 @@
 
 import pytest
 
+from bench.planner.fleet import LLAMA_8B
 from cascadia_sglang.planner.problem_checks import problems_of
-from tests.unit.planner.whole_problems import MODEL, workload_problem
+from tests.unit.planner.whole_problems import workload_problem
 
 SOURCE = {"rate_per_s": 6.0, "input_tokens": 400, "output_tokens": 60}
-TIERS = [{"name": "small", "model": MODEL}, {"name": "large", "model": MODEL}]
+TIERS = [{"name": "small", "model": LLAMA_8B}, {"name": "large", "model": LLAMA_8B}]
 
 
 @pytest.mark.parametrize(

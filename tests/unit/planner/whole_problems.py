@@ -4,27 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from bench.planner.fleet import LLAMA_8B, LLAMA_70B
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.profile import EngineLimits, StepTimes
 from cascadia_sglang.planner.surfaces import Shape, Surface
 from tests.unit.planner.problems import problem_of
 from tests.unit.planner.samples import rows
 
-MODEL = {
-    "num_hidden_layers": 32,
-    "hidden_size": 4096,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "intermediate_size": 14336,
-    "vocab_size": 128256,
-}
-LARGE = {
-    **MODEL,
-    "num_hidden_layers": 80,
-    "hidden_size": 8192,
-    "num_attention_heads": 64,
-    "intermediate_size": 28672,
-}
 TIMES = StepTimes(decode_ms=[(1, 10.0), (32, 30.0)], prefill_ms=[(1, 10.0), (1000, 100.0)])
 LIMITS = EngineLimits(kv_tokens=20_000, max_running_requests=32)
 
@@ -35,7 +21,7 @@ def workload_data(**changes: Any) -> dict[str, Any]:
         "gpu_budget": 8,
         "quality_floor": 0.7,
         "gpu": {"name": "H100"},
-        "tiers": [{"name": "small", "model": MODEL}, {"name": "large", "model": LARGE}],
+        "tiers": [{"name": "small", "model": LLAMA_8B}, {"name": "large", "model": LLAMA_70B}],
         "workload": {
             "rate_per_s": 6.0,
             "input_tokens": 400,

@@ -79,9 +79,7 @@ def test_without_a_change_nobody_is_asked(tmp_path):
     assert workers.log == []
 
 
-@pytest.mark.parametrize(
-    "failure", [PlanError("it ended"), PlanTimeoutError("late"), OSError("no process")]
-)
+@pytest.mark.parametrize("failure", [PlanError("it ended"), PlanTimeoutError("late")])
 def test_a_planner_that_fails_leaves_the_plan_in_force(tmp_path, failure):
     planner = Planner(failure)
     controller, workers, _, _ = make(planner, tmp_path)
@@ -167,6 +165,11 @@ def test_a_planner_that_hangs_is_ended_at_the_deadline():
     with pytest.raises(PlanTimeoutError, match=r"no plan within 0\.3 s"):
         ask("import time; time.sleep(600)", 0.3)
     assert time.monotonic() - started < 10.0
+
+
+def test_a_planner_that_does_not_start_is_no_plan() -> None:
+    with pytest.raises(PlanError, match="the planner did not start"):
+        asyncio.run(ask_planner(plan_asked(0.5), 5.0, ("/nowhere/python",)))
 
 
 def test_the_real_planner_process_plans():
