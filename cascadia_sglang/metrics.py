@@ -5,7 +5,7 @@ server shows both.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -58,6 +58,9 @@ class Metrics:
         )
         self._tokens = counter("tokens_total", "Generated tokens.", "tier", "kind")
         self._starts = counter("worker_starts_total", "Worker starts.", "tier", "outcome")
+        self._start_phases = counter(
+            "worker_start_phase_seconds_total", "Seconds of worker starts.", "tier", "phase"
+        )
         self._score = histogram("score", "Calibrated scores of answers.", _SCORES)
         self._attempt = histogram("attempt_seconds", "Attempts.", _SECONDS)
         self._request = histogram("request_seconds", "Requests, by answering tier.", _SECONDS)
@@ -115,11 +118,13 @@ class Metrics:
         """Count an accepted answer of a tier that was chosen for the last tier to give too."""
         self._shadows.labels(self._tiers[tier_index], outcome).inc()
 
-    def worker_started(self, tier: str, seconds: float | None) -> None:
-        """Count a start; None seconds for one that failed."""
-        self._starts.labels(tier, "failed" if seconds is None else "ready").inc()
-        if seconds is not None:
-            self._start.labels(tier).observe(seconds)
+    def worker_started(self, tier: str, phases: Mapping[str, float] | None) -> None:
+        """Count a start and the seconds of its phases; None for one that failed."""
+        self._starts.labels(tier, "failed" if phases is None else "ready").inc()
+        if phases is not None:
+            self._start.labels(tier).observe(sum(phases.values()))
+            for phase, seconds in phases.items():
+                self._start_phases.labels(tier, phase).inc(seconds)
 
     def moved(self, number: int, seconds: float) -> None:
         """Show the number of the plan in force, which took this long to come into force."""

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 
-from bench.calibration.pool import chunk_rows, decode_chunk, load_pool
+from bench.calibration.pool import chunk_rows, decode_chunk, load_chunk, load_pool
 from bench.ladder.export import LADDER
 from bench.ladder.tiers import TIERS
 from bench.ladder.tokenizer import build_tokenizer, encode_prompt
 from cascadia_sglang.calibration.calibrate import Settings, calibrate_parts
+from cascadia_sglang.calibration.entry_model import Labelled
 from cascadia_sglang.calibration.output import write_entry_model
 from cascadia_sglang.calibration.page import page
 from cascadia_sglang.calibration.report import examine, reported_calibrations
@@ -28,6 +31,9 @@ from cascadia_sglang.judge.calibration import save_calibration
 
 SPLIT = "calibration"
 CHUNKS = 10
+# Of more prompts, that fit the entry model alone: small's errors in long sums are few, and it takes
+# many to tell them by the prompt.
+ENTRY_CHUNKS = range(10, 20)
 # Seconds of the machine an answer of each tier takes, in units of the small one's: the inverse of
 # what each alone serves, at concurrency 64 (bench/results/serving.md); the large one, which few
 # requests reach, serves them one at a time (bench/results/serving-1.md).
@@ -56,6 +62,23 @@ def with_thresholds(text: str, thresholds: tuple[float, ...]) -> str:
     return changed
 
 
+def labelled_prompts(chunks: Sequence[int]) -> Labelled:
+    """Chunks that every tier but the last has answered."""
+    judged = list(TIERS)[:-1]
+    for chunk in chunks:
+        for tier in judged:
+            decode_chunk(SPLIT, chunk, tier)
+    return Labelled(
+        prompt_ids=[encode_prompt(r.prompt) for chunk in chunks for r in chunk_rows(SPLIT, chunk)],
+        right_HN=np.array(
+            [
+                np.concatenate([load_chunk(SPLIT, chunk, tier).correct_N for chunk in chunks])
+                for tier in judged
+            ]
+        ),
+    )
+
+
 def main() -> None:
     """Decode what is not decoded yet, fit, choose, certify; write the files."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -78,7 +101,9 @@ def main() -> None:
     rows = [row for chunk in range(CHUNKS) for row in chunk_rows(SPLIT, chunk)]
     prompt_ids = [encode_prompt(row.prompt) for row in rows]
     vocabulary = build_tokenizer().get_vocab()
-    for line in write_entry_model(cascade, pool, prompt_ids, vocabulary, LADDER):
+    for line in write_entry_model(
+        cascade, pool, prompt_ids, vocabulary, LADDER, labelled_prompts(ENTRY_CHUNKS)
+    ):
         print(line)
 
 

@@ -4,8 +4,12 @@ Four emulated devices serve a small and a large tier. Compared over five seeds, 
 requests that are answered within a target: a controller that moves workers (`re-planning`), gears
 alone on the split of the start, and every fixed split, of which the best on average stands for what
 an operator could have chosen knowing the whole trace. Rates follow from what the splits carry,
-measured first: hard requests come at 75 % of what the split with three large workers carries, easy
-ones at the end at 75 % of what the one with three small workers does, and at half of that before.
+measured first: hard requests come at 80 % of what the split with three large workers carries, easy
+ones at the end at 80 % of what the one with three small workers does, and at half of that before.
+
+All arms run at once, each a server of its own, and get the same requests at the same times: what
+the host does to one it does to all. Emulated steps take so long that the host idles most of the
+time.
 
 Example:
     python -m bench.reallocation.drift             # writes bench/results/drift.csv and drift.md
@@ -17,7 +21,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,17 +30,11 @@ from typing import Any
 import numpy as np
 
 from bench.harness.client import send_at
-from bench.harness.estimates import Estimate
-from bench.harness.rows import (
-    RESULTS,
-    Facts,
-    Row,
-    facts_of_this_run,
-    make_row,
-    save_rows,
-    source_line,
-)
+from bench.harness.rows import RESULTS, facts_of_this_run, save_rows
+from bench.ladder.families import Row as Question
+from bench.ladder.families import is_correct
 from bench.ladder.splits import sample
+from bench.reallocation.drift_report import Found, Run, report, rows_of
 from bench.reallocation.servers import (
     DEVICES,
     asked,
@@ -48,15 +47,12 @@ from bench.reallocation.servers import (
 from cascadia_sglang.planner.workload import poisson_arrivals_s
 from cascadia_sglang.reallocation.decide import replayed
 
-BENCH = "reallocation.drift"
 # What the small tier can, and what it often cannot; all with short answers.
 EASY = ("sort", "get", "rev")
 HARD = ("add", "mul", "count")
 MIXES = (EASY, HARD, EASY)
-LOAD = 0.75
+LOAD = 0.8
 START = 2
-# Student's t for five seeds.
-T_95 = 2.776
 SEED = 95_000
 # Steps take so many times as long as in the profile, so that the host is not the limit.
 SLOWER = {"small": 8.0, "large": 16.0}
@@ -93,56 +89,41 @@ ARMS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """Requests and their times."""
+    """Questions and the times they are asked at."""
 
-    requests: list[bytes]
+    questions: list[Question]
     at_s: list[float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What an arm made of a seed's trace."""
-
-    attained: float
-    p95_s: float
-    failed: int
-    moves: int
 
 
 def trace(rates: tuple[float, ...], phase_s: float, seed: int) -> Trace:
     """A phase of every mix at its rate, as Poisson processes."""
-    requests: list[bytes] = []
+    questions: list[Question] = []
     at_s: list[float] = []
     for phase, (rate, mix) in enumerate(zip(rates, MIXES, strict=True)):
         count = max(2, round(rate * phase_s))
         own = 10 * seed + phase
-        requests += asked(sample("test", own, count, mix))
+        questions += sample("test", own, count, mix)
         times = poisson_arrivals_s(rate, count, own)
         # Scaled to the phase, so that the next one begins when this one is over.
         at_s += (phase * phase_s + times * phase_s / times[-1] * (1 - 1 / count)).tolist()
-    return Trace(requests=requests, at_s=at_s)
+    return Trace(questions=questions, at_s=at_s)
 
 
-def rates(port: int, waiting: int) -> tuple[float, ...]:
-    """Of the three phases."""
-    set_split(port, 1)
-    hard = LOAD * saturation_per_s(port, HARD, waiting, SEED - 1)
-    set_split(port, DEVICES - 1)
-    easy = LOAD * saturation_per_s(port, EASY, waiting, SEED - 2)
-    set_split(port, START)
-    return easy / 2, hard, easy
-
-
-def run(port: int, what: Trace, arm: Arm, slo_s: float) -> Run:
-    """Send a trace, beginning at the arm's split."""
-    set_split(port, arm.split)
+def run(port: int, what: Trace, slo_s: float) -> Run:
+    """Send a trace."""
     number = plan(port)["number"]
-    sent = send_at(port, what.requests, what.at_s, width=1024, must_succeed=False)
+    sent = send_at(port, asked(what.questions), what.at_s, width=1024, must_succeed=False)
     seconds = np.array([reply.seconds for reply in sent.replies])
     good = np.array([reply.status == 200 for reply in sent.replies])
+    right = [
+        is_correct(question, reply.json()["text"])
+        for question, reply in zip(what.questions, sent.replies, strict=True)
+        if reply.status == 200
+    ]
     return Run(
         attained=float((good & (seconds <= slo_s)).mean()),
         p95_s=float(np.quantile(seconds, 0.95)),
+        right=float(np.mean(right)) if right else 0.0,
         failed=int((~good).sum()),
         moves=plan(port)["number"] - number,
     )
@@ -163,110 +144,50 @@ def check_log(path: Path) -> int:
     return len(entries)
 
 
-def mean_of(values: list[float]) -> Estimate:
-    """Mean over the seeds with its 95 % interval."""
-    center = float(np.mean(values))
-    if len(values) < 2:
-        return Estimate(p50=center, n=1)
-    half = T_95 * float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return Estimate(p50=center, low95=center - half, high95=center + half, n=len(values))
+def serving(folder: Path, port: int, arm: Arm) -> tuple[AbstractContextManager[int], Path]:
+    """An arm's server, to be entered, and where its controller logs."""
+    folder.mkdir()
+    log = folder / "decisions.jsonl"
+    planner = None if arm.planner is None else {**arm.planner, "log": str(log)}
+    profile = scaled_profile(folder, SLOWER)
+    server = cascade(folder, port, arm.split, profile=profile, planner=planner, gears=arm.gears)
+    return server, log
 
 
-def study(port: int, folder: Path, seeds: int, phase_s: float, slo_s: float) -> dict[str, Any]:
-    """All arms on all seeds; runs by arm, and the rates."""
-    found: dict[str, list[Run]] = {}
-    phase_rates: tuple[float, ...] = ()
-    for number, arm in enumerate(ARMS):
-        with ExitStack() as stack:
-            own = folder / f"arm-{number}"
-            own.mkdir()
-            profile = scaled_profile(own, SLOWER)
-            log = own / "decisions.jsonl"
-            planner = None if arm.planner is None else {**arm.planner, "log": str(log)}
-            if not phase_rates:
-                measuring = stack.enter_context(ExitStack())
-                served = measuring.enter_context(cascade(own, port, START, profile=profile))
-                phase_rates = rates(served, 32 if seeds == 1 else 128)
-                print("rates: " + ", ".join(f"{rate:.2f}/s" for rate in phase_rates), flush=True)
-                measuring.close()
-            stack.enter_context(
-                cascade(own, port, arm.split, profile=profile, planner=planner, gears=arm.gears)
-            )
-            for seed in range(seeds):
-                one = run(port, trace(phase_rates, phase_s, SEED + seed), arm, slo_s)
-                found.setdefault(arm.name, []).append(one)
-                print(f"{arm.name}, seed {seed}: {one}", flush=True)
-            if planner is not None:
-                print(f"{check_log(log)} decisions, replayed to the same")
-    return {"runs": found, "rates": phase_rates}
+def phase_rates(folder: Path, port: int, waiting: int) -> tuple[float, ...]:
+    """Of the three phases, from what the splits carry with so many requests under way."""
+    with serving(folder, port, Arm(name="rates", split=START))[0] as ready:
+        set_split(ready, 1)
+        hard = LOAD * saturation_per_s(ready, HARD, waiting, SEED - 1)
+        set_split(ready, DEVICES - 1)
+        easy = LOAD * saturation_per_s(ready, EASY, waiting, SEED - 2)
+    return easy / 2, hard, easy
 
 
-def best_fixed(runs: dict[str, list[Run]]) -> str:
-    """The fixed split of the best mean attainment."""
-    fixed = [name for name in runs if name.startswith("fixed")]
-    return max(fixed, key=lambda name: float(np.mean([one.attained for one in runs[name]])))
-
-
-def rows_of(found: dict[str, Any], slo_s: float, facts: Facts) -> list[Row]:
-    """Every arm's numbers, and its difference to the best fixed split, paired by seed."""
-    runs: dict[str, list[Run]] = found["runs"]
-    base = [one.attained for one in runs[best_fixed(runs)]]
-    case = f"easy, hard, easy at twice the rate; within {slo_s:g} s"
-    rows = []
-    for name, own in runs.items():
-        values = {
-            "attained": ("1", [one.attained for one in own]),
-            "attained - best fixed": (
-                "1",
-                [one.attained - other for one, other in zip(own, base, strict=True)],
-            ),
-            "e2e_p95": ("s", [one.p95_s for one in own]),
-            "failed": ("count", [float(one.failed) for one in own]),
-            "moves": ("count", [float(one.moves) for one in own]),
-        }
-        rows += [
-            make_row(
-                facts,
-                bench=BENCH,
-                case=case,
-                variant=name,
-                metric=metric,
-                unit=unit,
-                value=mean_of(numbers),
-            )
-            for metric, (unit, numbers) in values.items()
-        ]
-    return rows
-
-
-def report(found: dict[str, Any], slo_s: float, facts: Facts) -> str:
-    """The table."""
-    runs: dict[str, list[Run]] = found["runs"]
-    best = best_fixed(runs)
-    told = ", ".join(f"{rate:.2f}" for rate in found["rates"])
-    lines = [
-        "# A changing workload, on emulated devices",
-        "",
-        f"Answered within {slo_s:g} s; rates of the phases {told} requests/s; means over "
-        f"{len(runs[best])} seeds with 95 % intervals.",
-        "",
-        "| arm | attained | p95, s | failed | moves |",
-        "|---|---|---|---|---|",
-    ]
-    for name, own in runs.items():
-        attained = mean_of([one.attained for one in own])
-        interval = (
-            ""
-            if attained.low95 is None or attained.high95 is None
-            else f" ({100 * attained.low95:.1f} to {100 * attained.high95:.1f})"
-        )
-        mark = ", the best of the fixed" if name == best else ""
-        lines.append(
-            f"| {name}{mark} | {100 * attained.p50:.1f} %{interval} "
-            f"| {np.mean([one.p95_s for one in own]):.1f} | {sum(one.failed for one in own)} "
-            f"| {np.mean([one.moves for one in own]):.1f} |"
-        )
-    return "\n".join([*lines, "", source_line(facts), ""])
+def study(port: int, folder: Path, seeds: int, phase_s: float, slo_s: float) -> Found:
+    """All arms on all seeds."""
+    rates = phase_rates(folder / "rates", port, 32 if seeds == 1 else 128)
+    print("rates: " + ", ".join(f"{rate:.2f}/s" for rate in rates), flush=True)
+    found: Found = Found(rates=rates, runs={arm.name: [] for arm in ARMS})
+    logs = []
+    with ExitStack() as stack:
+        ports = {}
+        for number, arm in enumerate(ARMS):
+            server, log = serving(folder / f"arm-{number}", port + number, arm)
+            ports[arm.name] = stack.enter_context(server)
+            logs += [log] if arm.planner is not None else []
+        threads = stack.enter_context(ThreadPoolExecutor(len(ARMS)))
+        for seed in range(seeds):
+            what = trace(rates, phase_s, SEED + seed)
+            for arm in ARMS:
+                set_split(ports[arm.name], arm.split)
+            runs = {arm.name: threads.submit(run, ports[arm.name], what, slo_s) for arm in ARMS}
+            for name, one in runs.items():
+                found.runs[name].append(one.result())
+                print(f"{name}, seed {seed}: {one.result()}", flush=True)
+        for log in logs:
+            print(f"{check_log(log)} decisions, replayed to the same")
+    return found
 
 
 def main() -> None:
@@ -275,7 +196,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--phase-s", type=float, default=90.0)
+    parser.add_argument("--phase-s", type=float, default=120.0)
     parser.add_argument("--slo-s", type=float, default=20.0)
     parser.add_argument("--port", type=int, default=31600)
     parser.add_argument("--smoke", action="store_true", help="briefly; write nothing")

@@ -1,4 +1,4 @@
-"""How long a start takes: every tier from the command to an answer, and one more worker.
+"""How long a start takes: every tier from the command to an answer, and one more worker of each.
 
 Example:
     python -m bench.router.start             # writes bench/results/start.{csv,md}
@@ -6,10 +6,13 @@ Example:
 """
 
 import argparse
-import re
+import json
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -17,46 +20,67 @@ from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
 from bench.harness.server import running_server
 
-ADDED = re.compile(r"added a worker in ([0-9.]+) s")
+ADDED = "ADDED "  # of bench.router.add_workers, which cannot be imported here: it is a server
+WHOLE = "whole"
 
 
-def measure(config: Path, port: int) -> tuple[float, float]:
-    """Seconds from the command to a healthy server, and from asking for a worker to having it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Seconds from the command to a healthy server; what was said of each worker added then."""
+
+    ready_s: float
+    added: list[dict[str, Any]]
+
+    def of_tier(self, name: str) -> dict[str, float]:
+        """Seconds by phase of the tier's one more worker, with the whole of it."""
+        told = next(one for one in self.added if one["pool"] == name)
+        return {WHOLE: told["seconds"], **told["phases"]}
+
+
+def measure(config: Path, tiers: Sequence[str], port: int) -> Start:
+    """Start a server, and have it start one more worker of every tier."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
         started = time.monotonic()
         flags = ("--plugin", "cascadia", "--cascade-config", str(config))
-        with running_server(flags, port=port, log=log, module="bench.router.add_worker"):
+        with running_server(flags, port=port, log=log, module="bench.router.add_workers"):
             ready_s = time.monotonic() - started
-            deadline = time.monotonic() + 60
-            while not (found := ADDED.search(log.read_text())):
+            deadline = time.monotonic() + 60 * len(tiers)
+            while len(added := list(_added(log.read_text()))) < len(tiers):
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"no worker was added:\n{log.read_text()[-2000:]}")
                 time.sleep(0.2)
-    return ready_s, float(found[1])
+    return Start(ready_s=ready_s, added=added)
 
 
-def report(ready: Estimate, added: Estimate, tiers: int, runs: int, source: str) -> str:
+def _added(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines(keepends=True):
+        if line.startswith(ADDED) and line.endswith("\n"):
+            yield json.loads(line.removeprefix(ADDED))
+
+
+def report(ready: Estimate, added: dict[str, dict[str, Estimate]], runs: int, source: str) -> str:
     """The markdown page."""
-    return "\n".join(
-        [
-            "# Starting",
-            "",
-            f"The demo cascade, {runs} starts; median (20th to 80th percentile).",
-            "",
-            "| what | seconds |",
-            "|---|---|",
-            f"| {tiers} tiers, from the command to a generated token | {_shown(ready)} |",
-            f"| one more worker of the first tier, asked for while serving | {_shown(added)} |",
-            "",
-            source,
-            "",
-        ]
-    )
+    phases = list(next(iter(added.values())))
+    lines = [
+        "# Starting",
+        "",
+        f"The demo cascade, {runs} starts; median (20th to 80th percentile), in seconds.",
+        "",
+        f"{len(added)} tiers, from the command to a generated token: {_shown(ready)}.",
+        "",
+        "One more worker, asked for while the server serves: until it is admitted, and its phases.",
+        "",
+        f"| tier | {' | '.join(phase.replace('_', ' ') for phase in phases)} |",
+        "|---" * (len(phases) + 1) + "|",
+    ]
+    for name, by_phase in added.items():
+        lines.append(f"| {name} | {' | '.join(_shown(by_phase[p], 2) for p in phases)} |")
+    return "\n".join([*lines, "", source, ""])
 
 
-def _shown(value: Estimate) -> str:
-    return f"{value.p50:.1f} ({value.p20:.1f} to {value.p80:.1f})"
+def _shown(value: Estimate, digits: int = 1) -> str:
+    return f"{value.p50:.{digits}f} ({value.p20:.{digits}f} to {value.p80:.{digits}f})"
 
 
 def main() -> None:
@@ -68,26 +92,39 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=31000)
     parser.add_argument("--smoke", action="store_true", help="one start; writes nothing")
     options = parser.parse_args()
-    runs = 1 if options.smoke else options.runs
-    measured = [measure(options.config, options.port) for _ in range(runs)]
-    ready, added = (spread(values) for values in zip(*measured, strict=True))
     facts = facts_of_this_run("bench.router.start")
-    tiers = len(yaml.safe_load(options.config.read_text())["tiers"])
-    page = report(ready, added, tiers, runs, source_line(facts))
+    tiers = [tier["name"] for tier in yaml.safe_load(options.config.read_text())["tiers"]]
+    runs = 1 if options.smoke else options.runs
+    starts = [measure(options.config, tiers, options.port) for _ in range(runs)]
+    ready = spread([start.ready_s for start in starts])
+    added = {
+        name: {
+            phase: spread([start.of_tier(name)[phase] for start in starts])
+            for phase in starts[0].of_tier(name)
+        }
+        for name in tiers
+    }
+    page = report(ready, added, runs, source_line(facts))
     print(page)
     if options.smoke:
         return
+    told = [(f"{len(tiers)} tiers", "seconds", ready)]
+    told += [
+        (f"one more worker of {name}", "seconds" if phase == WHOLE else f"{phase} seconds", value)
+        for name, by_phase in added.items()
+        for phase, value in by_phase.items()
+    ]
     rows = [
         make_row(
             facts,
             bench="start",
             case=case,
             variant="cascade",
-            metric="seconds",
+            metric=metric,
             unit="s",
             value=value,
         )
-        for case, value in ((f"{tiers} tiers", ready), ("one more worker", added))
+        for case, metric, value in told
     ]
     save_rows(RESULTS / "start.csv", rows)
     (RESULTS / "start.md").write_text(page)

@@ -6,6 +6,7 @@ Shape legend: N prompts, H judged tiers (every tier but the last).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,6 +26,13 @@ MOST_CHARACTERS = 1000
 MAX_LOSS = 0.005
 
 
+class Labelled(NamedTuple):
+    """Prompts, as the router has them, and which tiers but the last answer each acceptably."""
+
+    prompt_ids: Sequence[Sequence[int]]
+    right_HN: BoolArray
+
+
 def fit_on_pool(
     pool: Pool,
     prompt_ids: Sequence[Sequence[int]],
@@ -33,6 +41,7 @@ def fit_on_pool(
     tiers: Sequence[str],
     vocabulary: str,
     vocabulary_size: int,
+    more: Labelled | None = None,
 ) -> EntryModel | None:
     """Fit on two thirds of the sample, report on the third that certifies the calibration.
 
@@ -40,6 +49,8 @@ def fit_on_pool(
         prompt_ids: of every prompt of the pool, as the router has them.
         costs: mean cost of an attempt on each tier, in any one unit, above 0.
         vocabulary: `vocabulary_fingerprint` of the tokenizer that gave the ids.
+        more: prompts outside the sample that fit the model too; the last tier need not have
+            answered them.
 
     Returns:
         The model; None for a cascade of one tier, or where either part has fewer prompts than a
@@ -51,9 +62,14 @@ def fit_on_pool(
         return None
     right_HN = pool.right().T[:-1]
     ngrams, bits = OF_SUBWORDS if vocabulary_size > MOST_CHARACTERS else OF_CHARACTERS
+    fitting = [prompt_ids[row] for row in np.flatnonzero(~is_held_out_N)]
+    fitting_HN = right_HN[:, ~is_held_out_N]
+    if more is not None:
+        fitting += more.prompt_ids
+        fitting_HN = np.hstack((fitting_HN, more.right_HN))
     model = fit_entry_model(
-        [prompt_ids[row] for row in np.flatnonzero(~is_held_out_N)],
-        right_HN[:, ~is_held_out_N],
+        fitting,
+        fitting_HN,
         costs,
         tiers=tiers,
         vocabulary=vocabulary,

@@ -8,7 +8,7 @@ import numpy as np
 
 from cascadia_sglang.calibration.calibrate import CalibratedCascade
 from cascadia_sglang.calibration.certify import promises
-from cascadia_sglang.calibration.entry_model import commit_at_once, fit_on_pool
+from cascadia_sglang.calibration.entry_model import Labelled, commit_at_once, fit_on_pool
 from cascadia_sglang.calibration.page import page
 from cascadia_sglang.calibration.picture import draw
 from cascadia_sglang.calibration.pool import Pool
@@ -44,6 +44,7 @@ def write_entry_model(
     prompt_ids: Sequence[Sequence[int] | None],
     vocabulary: Mapping[str, int],
     folder: Path,
+    more: Labelled | None = None,
 ) -> Iterator[str]:
     """Fit an entry model and write `entry.json`; yields what the operator should read of it.
 
@@ -52,6 +53,7 @@ def write_entry_model(
     Args:
         pool: the sample that the cascade was calibrated on.
         prompt_ids: of its prompts; None where they are not known.
+        more: prompts outside it that fit the entry model too.
     """
     rows = np.flatnonzero([ids is not None for ids in prompt_ids])
     known, pool = [ids for ids in prompt_ids if ids is not None], pool.take(rows)
@@ -62,6 +64,7 @@ def write_entry_model(
         tiers=cascade.settings.tier_names,
         vocabulary=vocabulary_fingerprint(vocabulary),
         vocabulary_size=len(vocabulary),
+        more=more,
     )
     if model is None:
         yield f"no entry model: {len(known)} prompts have token ids, too few to fit one"

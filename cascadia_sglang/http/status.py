@@ -39,6 +39,7 @@ def status(
                 "state": worker.state.value,
                 "pids": worker.handle.pids,
                 "running": len(worker.rids),
+                "start_s": {p: round(s, 3) for p, s in worker.handle.phases.items()},
             }
             for worker in pool
         ],

@@ -189,7 +189,7 @@ class Fleet:
         if worker.state is WorkerState.DEAD:
             raise WorkerError(f"worker {worker.worker_id} was lost while it started")
         self.pool.admit(worker, worker.handle.limits)
-        self._measure(worker, time.monotonic() - worker.handle.started)
+        self._measure(worker, worker.handle.phases)
         logger.info("worker %s serves", worker.worker_id)
 
     def lose(self, worker: Worker, why: str) -> None:
@@ -269,9 +269,9 @@ class Fleet:
         if not self._breakers[spec.index].is_open(time.monotonic()):
             self.pool.restore(spec.tiers)
 
-    def _measure(self, worker: Worker, start_s: float | None) -> None:
+    def _measure(self, worker: Worker, phases: dict[str, float] | None) -> None:
         if self.metrics is not None:
-            self.metrics.worker_started(worker.handle.pool.name, start_s)
+            self.metrics.worker_started(worker.handle.pool.name, phases)
             self._show_workers()
 
     def _show_workers(self) -> None:

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from cascadia_sglang.workers.entry import run_worker
 from cascadia_sglang.workers.fork_server import ensure_fork_server
 from cascadia_sglang.workers.heart import Pulse
 from cascadia_sglang.workers.pool import Limits
+from cascadia_sglang.workers.start_phases import start_phases
 
 # More workers than a host serves.
 HOST_DEVICES = 128
@@ -45,6 +46,7 @@ class WorkerHandle:
         replica: its shape, and the devices that it holds; on a CPU they are numbers alone.
         pulse: tells whether its processes live.
         loads: SGLang's reader of the load that its scheduler writes into shared memory.
+        phases: seconds of each of its start's phases; empty until it is ready.
     """
 
     pool: PoolSpec
@@ -56,6 +58,7 @@ class WorkerHandle:
     started: float
     pulse: Pulse
     loads: Any
+    phases: dict[str, float] = field(default_factory=dict)
 
     @property
     def pids(self) -> list[int]:
@@ -76,7 +79,10 @@ class WorkerHandle:
             raise WorkerError(
                 f"a worker of tier {self.pool.name} ({self.pool.model_path}) did not start: {error}"
             ) from error
-        input_tokens = self.result.scheduler_infos[0]["max_req_input_len"]
+        infos = self.result.scheduler_infos
+        seconds = time.monotonic() - self.started
+        self.phases = start_phases(seconds, [info.get("startup_time") for info in infos])
+        input_tokens = infos[0]["max_req_input_len"]
         self.limits = Limits(context_tokens=self.limits.context_tokens, input_tokens=input_tokens)
 
     def kill(self) -> None:

@@ -1,5 +1,6 @@
 """Starting and stopping the real server."""
 
+import json
 import os
 import signal
 import subprocess
@@ -119,18 +120,26 @@ def make_serve(folder: Path, venv: Path) -> Server:
     return Server(process, port, folder / "make.log")
 
 
-def test_one_more_worker_joins_and_sigterm_drains_them_all(tmp_path):
-    """It is asked for in code; the script prints its time, and the server uses both workers."""
-    script = ROOT / "bench/router/add_worker.py"
+def test_one_more_worker_of_each_tier_joins_and_sigterm_drains_them_all(tmp_path):
+    """They are asked for in code; the script prints their times, and the server uses them."""
+    script = ROOT / "bench/router/add_workers.py"
     server = start(tmp_path, *CASCADE, command=(sys.executable, str(script)))
     try:
         server.wait_until_ready()
         deadline = time.monotonic() + 60
-        while [w["state"] for w in server.status()["workers"]] != ["ready"] * 3:
+        while [w["state"] for w in server.status()["workers"]] != ["ready"] * 4:
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        seconds = float(server.log.read_text().rpartition("added a worker in ")[2].split()[0])
-        assert seconds <= 20.0
+        lines = server.log.read_text().splitlines()
+        added = [json.loads(line[6:]) for line in lines if line.startswith("ADDED ")]
+        assert [one["pool"] for one in added] == ["small", "large"]
+        for one in added:
+            assert one["seconds"] <= 20.0
+            assert min(one["phases"].values()) >= 0.0
+            assert one["phases"]["weights"] > 0.0
+            assert sum(one["phases"].values()) <= one["seconds"]
+        shown = [w["start_s"] for w in server.status()["workers"]]
+        assert all(set(one) == set(added[0]["phases"]) for one in shown)
         busy: list[int] = []
 
         def look_and_stop() -> None:

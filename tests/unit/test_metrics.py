@@ -17,7 +17,7 @@ good = Attempt(tier_index=1, tokens=5, seconds=0.2, reason="last_tier")
 metrics.answered([weak, good], good, 0.3, 0.25)
 metrics.failed([weak], 504)
 metrics.shadowed(0, "agreed")
-metrics.worker_started("small", 2.5)
+metrics.worker_started("small", {"process": 0.5, "weights": 2.0})
 metrics.worker_started("small", None)
 metrics.show_workers({("small", "ready"): 2})
 metrics.show_workers({("small", "ready"): 1, ("large", "starting"): 1})
@@ -59,6 +59,7 @@ def test_requests_attempts_and_workers_are_counted(tmp_path: Path) -> None:
         'cascadia:ttft_seconds_sum{tier="large"} 0.25',
         'cascadia:worker_starts_total{outcome="failed",tier="small"} 1.0',
         'cascadia:worker_start_seconds_sum{tier="small"} 2.5',
+        'cascadia:worker_start_phase_seconds_total{phase="weights",tier="small"} 2.0',
         'cascadia:workers{state="ready",tier="small"} 1.0',
         'cascadia:workers{state="starting",tier="large"} 1.0',
     ):
