@@ -147,28 +147,25 @@ async def _send_at(
     port: int, requests: Sequence[bytes], at_s: Sequence[float], width: int
 ) -> Round:
     loop = asyncio.get_running_loop()
-    idle: asyncio.Queue[_Connection] = asyncio.Queue()
-    transports = []
-    for _ in range(min(width, len(requests))):
-        transport, connection = await loop.create_connection(_Connection, "127.0.0.1", port)
-        transports.append(transport)
-        idle.put_nowait(connection)
+    free = asyncio.Semaphore(width)
     started = time.perf_counter()
 
     async def one(request: bytes, due: float) -> Reply:
         await asyncio.sleep(max(0.0, started + due - time.perf_counter()))
-        connection = await idle.get()
-        raw = await connection.exchange(request)
+        # A connection each: the server closes one that idles, just as it may be used again.
+        async with free:
+            transport, connection = await loop.create_connection(_Connection, "127.0.0.1", port)
+            try:
+                raw = await connection.exchange(request)
+            finally:
+                transport.close()
         ended = time.perf_counter()
         first_s = connection.first_byte_at - started - due
-        idle.put_nowait(connection)
         return Reply(raw=raw, seconds=ended - started - due, first_byte_s=first_s)
 
     pairs = zip(requests, at_s, strict=True)
     replies = await asyncio.gather(*(one(request, due) for request, due in pairs))
     seconds = time.perf_counter() - started
-    for transport in transports:
-        transport.close()
     return Round(replies=list(replies), seconds=seconds)
 
 

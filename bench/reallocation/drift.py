@@ -56,7 +56,7 @@ START = 2
 SEED = 95_000
 # Steps take so many times as long as in the profile, so that the host is not the limit.
 SLOWER = {"small": 8.0, "large": 16.0}
-INTERVAL_S = 3.0
+INTERVAL_S = 5.0
 PLANNER = {
     "enabled": True,
     "interval_s": INTERVAL_S,

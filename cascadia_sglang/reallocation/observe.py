@@ -77,6 +77,7 @@ def plan_request(
         arrival_s_R=[request.at_s - request.seconds - first_s for request in known],
         input_tokens_R=[max(1, request.input_tokens) for request in known],
         tokens_RT=[_tokens(request, len(tiers)) for request in known],
+        horizon_s=config.planner.horizon_s,
     )
 
 

@@ -1,7 +1,8 @@
 """A plan for the traffic of a window: every split of the replicas is simulated on it. Pure.
 
 Thresholds and shapes stay as they are. The window's requests are replayed with their own arrival
-times, lengths and ways through the tiers, beginning with idle workers.
+times, lengths and ways through the tiers, again and again for as long as a gain is counted,
+beginning with idle workers: a split that such traffic overloads shows by its growing queue.
 
 Shape legend: R requests of the window, T tiers.
 """
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.outcome import Outcome
@@ -27,6 +29,8 @@ from cascadia_sglang.reallocation.target import Capacity
 
 # Splits that are simulated at most.
 MAX_SPLITS = 600
+# Requests of a simulation at most, repeats included.
+MOST_REPLAYED = 4_000
 # A latency that stands for requests that never end.
 NEVER_S = 1e6
 
@@ -48,6 +52,7 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
         pools: what runs now.
         arrival_s_R, input_tokens_R: of the window's requests, in order.
         tokens_RT: that each request wrote at every tier; 0 where it was not.
+        horizon_s: for how long these requests come again and again, at most.
     """
 
     tiers: list[WindowTier]
@@ -57,6 +62,7 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
     arrival_s_R: list[float]
     input_tokens_R: list[int]
     tokens_RT: list[list[int]]
+    horizon_s: float
 
 
 def propose(request: PlanRequest) -> Proposal:
@@ -90,7 +96,10 @@ class _Window:
 
     def __init__(self, request: PlanRequest) -> None:
         self._request = request
-        tokens_RT = np.array(request.tokens_RT, np.int64).reshape(-1, len(request.tiers))
+        times = _repeats(request.arrival_s_R, request.horizon_s)
+        arrival_s_R = np.concatenate(times)
+        own_RT = np.array(request.tokens_RT, np.int64).reshape(-1, len(request.tiers))
+        tokens_RT = np.tile(own_RT, (len(times), 1))
         visited_RT = tokens_RT > 0
         order_T = np.arange(len(request.tiers))
         self._paths = Paths(
@@ -100,7 +109,9 @@ class _Window:
             limit_tokens_R=tokens_RT.max(axis=1).clip(1),
         )
         self._workload = build_workload(
-            request.arrival_s_R, request.input_tokens_R, tokens_RT.max(axis=1).clip(1)
+            arrival_s_R.tolist(),
+            request.input_tokens_R * len(times),
+            tokens_RT.max(axis=1).clip(1),
         )
         self._known: dict[tuple[int, ...], Outcome] = {}
 
@@ -136,6 +147,16 @@ class _Window:
             ]
             self._known[split] = simulate(self._workload, self._paths, tiers, is_buffered=True)
         return self._known[split]
+
+
+def _repeats(arrival_s_R: Sequence[float], horizon_s: float) -> list[npt.NDArray[np.float64]]:
+    """The times of the window's requests, and of each further round of them."""
+    times_R = np.asarray(arrival_s_R, np.float64)
+    # As long after its last request as its requests are apart, a window begins anew.
+    period_s = float(times_R[-1]) * len(times_R) / max(1, len(times_R) - 1)
+    rounds = math.ceil(horizon_s / period_s) if period_s > 0.0 else 1
+    rounds = max(1, min(rounds, MOST_REPLAYED // len(times_R)))
+    return [times_R + number * period_s for number in range(rounds)]
 
 
 def _splits(request: PlanRequest) -> Iterator[tuple[int, ...]]:

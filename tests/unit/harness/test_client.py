@@ -147,3 +147,23 @@ def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
         sent = send_at(port, [post("/generate", {"text": "x"})] * 2, [0.0, 0.0], width=1)
     first, second = (answer.seconds for answer in sent.replies)
     assert second > 1.5 * first
+
+
+def test_an_open_loop_does_not_mind_a_server_that_closes_what_idles() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer_once() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(PLAIN)
+
+        threading.Thread(target=answer_once, daemon=True).start()
+        port = listener.getsockname()[1]
+        at_s = [0.02 * index for index in range(5)]
+        sent = send_at(port, [post("/generate", {"text": "x"})] * 5, at_s, width=2)
+    assert [answer.status for answer in sent.replies] == [200] * 5

@@ -25,6 +25,28 @@ def test_what_is_best_already_is_proposed_again_with_the_same_latency():
     assert proposal.current_s == proposal.predicted_s
 
 
+def test_an_overload_shows_by_what_it_comes_to_within_the_horizon():
+    """Three seconds of requests hide it: the queue has hardly begun to grow."""
+    window = requests(60, 20.0, 0.9)
+    means = []
+    for horizon_s in (3.0, 60.0):
+        config = make_config(horizon_s=horizon_s)
+        asked = plan_request(config, tiers(large_ms=60.0), pools(3, 1), window)
+        proposal = propose(asked)
+        assert proposal.pools["large"].replicas == 3
+        means.append((proposal.current_s, proposal.predicted_s))
+    (short_s, _), (long_s, best_s) = means
+    assert long_s > 3 * short_s
+    assert best_s < long_s / 2
+
+
+def test_a_window_of_one_moment_has_no_rate():
+    asked = plan_asked(0.5)
+    at_once = msgspec.structs.replace(asked, arrival_s_R=[0.0] * len(asked.arrival_s_R))
+    with pytest.raises(WorkloadError, match="come at the same time"):
+        propose(at_once)
+
+
 def test_a_request_survives_the_way_to_the_planner_process():
     asked = plan_asked(0.5)
     assert msgspec.json.decode(msgspec.json.encode(asked), type=PlanRequest) == asked
