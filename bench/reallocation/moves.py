@@ -89,7 +89,7 @@ def run(port: int, size: Size) -> tuple[float, np.ndarray, Round, Movers]:
     due = np.linspace(first, seconds, size.moves, endpoint=False).tolist()
     movers = Movers(port, due)
     rows = sample("test", SEED, size.requests, TEST_FAMILIES)
-    thread = threading.Thread(target=movers.run, args=(time.perf_counter(),))
+    thread = threading.Thread(target=movers.run, args=(time.perf_counter(),), daemon=True)
     thread.start()
     sent = send_at(port, asked(rows), at_s.tolist(), must_succeed=False)
     thread.join()
