@@ -1,30 +1,60 @@
 """Say whether a cascade pays on these GPUs, beside every tier alone and a router.
 
 All keep the same quality floor. The router sends a prompt to one tier before any has answered: by
-the predictions in the sample (`entry`), or, where there are none, by chance. The problem holds a
-calibration sample with latency curves or a workload, and its objective is `path`: mean latency end
-to end is compared, and with it how few GPUs reach the best latency without a cascade.
+the predictions in the sample (`entry`), or, where there are none, by chance. The objective is mean
+latency end to end, and with it how few GPUs reach the best latency without a cascade.
+
+Either a calibrated cascade file and your own sample, in the form that `cascadia calibrate` takes:
+every tier answers it (what is in `--out` already is not asked again), and requests like the
+sample's come at `--rate`, or as in `--trace`. Step times are those of `--profile`, or a roofline's
+by `--gpu`. Or a problem file, which `--problem-out` writes and `cascadia plan` takes too.
 Exit code 3: nothing keeps the budget and the floor.
 
 Example:
+    cascadia advise cascade.yaml --data set.jsonl --gpus 8 --gpu H100 --rate 20
     cascadia advise --problem problem.json --price-per-gpu-hour 2.5
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 import msgspec
 
+from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
 from cascadia_sglang.commands.plan import INFEASIBLE
+from cascadia_sglang.commands.recording import add_recording_arguments, recorded
+from cascadia_sglang.commands.sampled_problem import problem_of_sample
+from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.planner.advice import CASCADE, ROUTER, Advice, advise
-from cascadia_sglang.planner.problem import Problem
-from cascadia_sglang.planner.problem_checks import load_problem
+from cascadia_sglang.planner.problem import GpuSheet, Problem
+from cascadia_sglang.planner.problem_checks import completed, load_problem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cascade", type=Path, nargs="?", help="a calibrated cascade file")
+    parser.add_argument("--data", type=Path, help="with a cascade file: the sample, JSONL")
     parser.add_argument(
-        "--problem", type=Path, required=True, help="a problem file; see `cascadia schema problem`"
+        "--out", type=Path, default=Path("calibration"), help="where answers are kept"
+    )
+    parser.add_argument("--gpus", type=int, help="how many there are")
+    parser.add_argument("--gpu", default="H100", help="which; default: H100")
+    parser.add_argument("--gpus-per-node", type=int, default=8)
+    parser.add_argument("--rate", type=float, help="requests per second")
+    parser.add_argument("--trace", type=Path, help="requests in place of the sample's mean lengths")
+    parser.add_argument("--profile", type=Path, help="measured step times of one GPU a worker")
+    parser.add_argument("--target-quality", type=float, help="least accuracy")
+    parser.add_argument(
+        "--max-loss",
+        type=float,
+        default=0.01,
+        help="without one: largest accuracy lost beside the last tier; default: 0.01",
+    )
+    parser.add_argument("--problem-out", type=Path, help="write the problem that was made")
+    add_recording_arguments(parser)
+    parser.add_argument(
+        "--problem", type=Path, help="a problem file; see `cascadia schema problem`"
     )
     parser.add_argument("--json", action="store_true", help="print the advice as JSON")
     parser.add_argument("--price-per-gpu-hour", type=_price, default=None, help="to tell the cost")
@@ -46,16 +76,46 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: names the file, the place and what is allowed.
     """
-    problem = load_problem(args.problem)
+    problem = _problem(args)
     advice = advise(problem, workers=args.workers)
     if args.json:
         print(msgspec.json.encode(advice).decode())
     else:
         print("\n".join(lines(problem, advice, args.price_per_gpu_hour)))
     if advice.choice is None:
-        print(f"cascadia advise: {args.problem}: nothing keeps budget and floor", file=sys.stderr)
+        asked = args.problem or args.cascade
+        print(f"cascadia advise: {asked}: nothing keeps budget and floor", file=sys.stderr)
         return INFEASIBLE
     return 0
+
+
+def _problem(args: argparse.Namespace) -> Problem:
+    if (args.problem is None) == (args.cascade is None):
+        raise ConfigError("needed: a cascade file with --data, or --problem")
+    if args.problem is not None:
+        return load_problem(args.problem)
+    for name in ("data", "gpus"):
+        if getattr(args, name) is None:
+            raise ConfigError(f"a cascade file needs --{name}")
+    config = load_cascade(args.cascade)
+    found = recorded(args, load_uncalibrated(args.cascade))
+    problem = problem_of_sample(
+        config,
+        found.records,
+        found.pool,
+        gpus=args.gpus,
+        gpu=GpuSheet(name=args.gpu, gpus_per_node=args.gpus_per_node),
+        profile=None if args.profile is None else str(args.profile.resolve()),
+        quality_floor=args.target_quality,
+        max_loss=args.max_loss,
+        trace=None if args.trace is None else str(args.trace.resolve()),
+        rate_per_s=args.rate,
+    )
+    problem = completed(problem, Path.cwd(), f"of {args.cascade}")
+    if args.problem_out is not None:
+        text = json.dumps(msgspec.to_builtins(problem), indent=1)
+        args.problem_out.write_text(text + "\n", encoding="utf-8")
+    return problem
 
 
 def lines(problem: Problem, advice: Advice, price: float | None) -> list[str]:

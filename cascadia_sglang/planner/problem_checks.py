@@ -29,10 +29,23 @@ def load_problem(path: Path) -> Problem:
     Raises:
         ConfigError: one line that names the file, the place, the value and what is allowed.
     """
-    problem = _completed(read_problem(path), path.parent)
-    for line in problems_of(problem):
-        raise ConfigError(f"problem {path}: {line}")
-    return problem
+    return completed(read_problem(path), path.parent, str(path))
+
+
+def completed(problem: Problem, folder: Path, name: str) -> Problem:
+    """A checked problem with paths from the root, and a cluster of what `gpu` names.
+
+    Args:
+        folder: that its paths are relative to.
+        name: of the problem, for errors.
+
+    Raises:
+        ConfigError: one line that names the problem, the place, the value and what is allowed.
+    """
+    whole = _completed(problem, folder)
+    for line in problems_of(whole):
+        raise ConfigError(f"problem {name}: {line}")
+    return whole
 
 
 def problems_of(problem: Problem) -> Iterator[str]:
@@ -57,8 +70,6 @@ def problems_of(problem: Problem) -> Iterator[str]:
 
 
 def _completed(problem: Problem, folder: Path) -> Problem:
-    """Paths made those of the problem file's folder, and a cluster of what `gpu` names."""
-
     def placed(path: str) -> str:
         return str((folder / path).resolve())
 

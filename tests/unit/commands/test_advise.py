@@ -5,9 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
+from cascadia_sglang.calibration.records import RecordFile
+from cascadia_sglang.calibration.split import part_of
 from cascadia_sglang.cli import main
+from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
+from cascadia_sglang.planner.problem_checks import load_problem
+from tests.unit.commands.recorded import write_records, write_sample
 from tests.unit.planner.samples import curves, routing_problem, rows
 from tests.unit.planner.whole_problems import workload_data
 
@@ -114,3 +120,72 @@ def test_the_slowest_tier_is_no_measure_of_what_a_request_waits(tmp_path, capsys
     path.write_bytes(msgspec.json.encode(routing_problem(objective="bottleneck")))
     assert main(["advise", "--problem", str(path)]) == 2
     assert "objective needs to be path" in capsys.readouterr().err
+
+
+@pytest.fixture
+def calibrated(tmp_path: Path) -> tuple[list[str], Path]:
+    """Arguments of `advise` for a cascade that was calibrated on a sample, and its folder."""
+    out, path = tmp_path / "out", tmp_path / "cascade.json"
+    tiers = [
+        {
+            "name": name,
+            "model_path": f"bench/ladder/{name}",
+            "calibration": str(out / f"{name}.json"),
+        }
+        for name in ("small", "large")
+    ]
+    routing = {"thresholds": [0.5]}
+    path.write_text(json.dumps({"version": 1, "tiers": tiers, "routing": routing}))
+    data = write_sample(tmp_path, 600)
+    write_records(path, data, out)
+    given = [str(path), "--data", str(data), "--out", str(out)]
+    assert main(["calibrate", *given, "--escalation-rate", "0.5"]) == 0
+    return ["advise", *given, "--gpus", "4", "--workers", "0"], out
+
+
+def test_a_sample_is_judged_by_the_cascades_own_scores_and_makes_a_problem(
+    calibrated: tuple[list[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked, out = calibrated
+    made = tmp_path / "problem.json"
+    capsys.readouterr()
+    assert main([*asked, "--rate", "5", "--json", "--problem-out", str(made)]) == 0
+    advice = json.loads(capsys.readouterr().out)
+    assert [one["tier"] for one in advice["alone"]] == ["small", "large"]
+    problem = load_problem(made)
+    model = ScoreModel(load_calibration(out / "small.json"))
+    with RecordFile(out / "records.jsonl") as file:
+        records = {(one.tier, one.id): one for one in file.load().values()}
+    kept = [f"q{row}" for row in range(600) if part_of(f"q{row}") != "fit"]
+    assert len(problem.calibration) == len(kept)
+    for row, name in zip(problem.calibration, kept, strict=True):
+        small, large = records["small", name], records["large", name]
+        assert row.scores == pytest.approx([model.score(np.array(small.features[-1]))])
+        assert row.correct == [float(one.text == "yes") for one in (small, large)]
+    right = [row.correct[1] for row in problem.calibration]
+    assert problem.quality_floor == pytest.approx(sum(right) / len(right) - 0.01)
+    assert main(["plan", "--problem", str(made), "--workers", "0"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ([], "needed: --rate, or a --trace whose own rate counts"),
+        (["--rate", "5", "--gpu", "T3"], "gpu.name is 'T3', known: "),
+        (["--rate", "-1"], "rate_per_s is -1.0, allowed: finite, above 0"),
+        (["--problem", "p.json"], "needed: a cascade file with --data, or --problem"),
+    ],
+)
+def test_what_a_sample_lacks_is_said_in_a_line(
+    calibrated: tuple[list[str], Path],
+    capsys: pytest.CaptureFixture[str],
+    changed: list[str],
+    message: str,
+) -> None:
+    asked, _ = calibrated
+    capsys.readouterr()
+    assert main([*asked, *changed]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert message in told.err
+    assert told.err.count("\n") == 1

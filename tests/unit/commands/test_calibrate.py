@@ -3,20 +3,16 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from cascadia_sglang.calibration.asking import Sampling, digest_of
-from cascadia_sglang.calibration.records import Record, RecordFile
-from cascadia_sglang.calibration.sample import read_sample
+from cascadia_sglang.calibration.records import Record
 from cascadia_sglang.cascade_file import load_uncalibrated
 from cascadia_sglang.cli import main
 from cascadia_sglang.commands.calibrate import parse_costs, recorded_costs
 from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.judge.calibration import load_calibration
 from cascadia_sglang.judge.features import FEATURES
-
-SAMPLING = Sampling(temperature=0.0, max_tokens=512)
+from tests.unit.commands.recorded import write_records, write_sample
 
 
 def test_costs_need_every_tier_once() -> None:
@@ -76,35 +72,6 @@ def test_what_else_is_wrong_with_a_cascade_is_still_said(tmp_path: Path) -> None
         path.write_text(json.dumps(broken))
         with pytest.raises(ConfigError, match=message):
             load_uncalibrated(path)
-
-
-def write_sample(folder: Path, count: int) -> Path:
-    path = folder / "set.jsonl"
-    lines = [{"id": f"q{i}", "prompt": str(i), "reference": "yes"} for i in range(count)]
-    path.write_text("\n".join(json.dumps(line) for line in lines))
-    return path
-
-
-def write_records(cascade: Path, data: Path, out: Path) -> None:
-    """As if a run had asked everything: the first feature tells whether the answer is right."""
-    config, rng = load_uncalibrated(cascade), np.random.default_rng(0)
-    out.mkdir()
-    with RecordFile(out / "records.jsonl") as file:
-        for tier, skill in zip(config.tiers, (0.0, 2.0), strict=True):
-            for question in read_sample(data):
-                features = rng.normal(size=len(FEATURES))
-                is_right = rng.random() < 1 / (1 + np.exp(-2 * features[0] - skill))
-                file.append(
-                    Record(
-                        id=question.id,
-                        tier=tier.name,
-                        asked=digest_of(question, tier, SAMPLING),
-                        text="yes" if is_right else "no",
-                        tokens=[1],
-                        features=[features.tolist()],
-                        seconds=0.1 if tier.name == "small" else 0.4,
-                    )
-                )
 
 
 def test_whole_records_are_calibrated_without_a_server(

@@ -1,0 +1,135 @@
+"""What `calibrate` and `advise` share: every tier's answers to the operator's sample, labelled."""
+
+import argparse
+import contextlib
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import NoReturn
+
+from cascadia_sglang.calibration.asking import Sampling, digest_of
+from cascadia_sglang.calibration.labels import KINDS, make_labeler, needs_reference
+from cascadia_sglang.calibration.pool import Pool
+from cascadia_sglang.calibration.recording import missing, record_tier
+from cascadia_sglang.calibration.records import Key, Record, RecordFile, pool_of
+from cascadia_sglang.calibration.sample import Question, read_sample
+from cascadia_sglang.calibration.server import recording_server
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.errors import CalibrationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Questions that every tier has answered, in one order.
+
+    Attributes:
+        records: of every tier, smallest first.
+        pool: the same as arrays, with the labels.
+    """
+
+    records: list[list[Record]]
+    pool: Pool
+
+
+def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
+    """How a sample is asked, and how its answers are labelled."""
+    parser.add_argument("--label", default="exact", help=f"{KINDS}; default: exact")
+    parser.add_argument("--temperature", type=float, default=0.0, help="default: 0, greedy")
+    parser.add_argument("--max-tokens", type=int, default=512, help="of an answer")
+    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--server-flags", default="", help="SGLang flags for every tier")
+    parser.add_argument("--start-timeout", type=float, default=900.0, help="seconds")
+    parser.add_argument("--answer-timeout", type=float, default=600.0, help="seconds")
+
+
+def recorded(args: argparse.Namespace, config: CascadeConfig) -> Recorded:
+    """Ask for what is missing in `args.out`, and label everything.
+
+    Args:
+        args: those of `add_recording_arguments`, with `data` and `out`.
+        config: by `load_uncalibrated`.
+
+    Raises:
+        CascadiaError: one line; what was recorded stays and is used by the next run.
+    """
+    labeler = make_labeler(args.label)
+    questions = _labelled(read_sample(args.data), args.label)
+    args.out.mkdir(parents=True, exist_ok=True)
+    with _ending_on_sigterm():
+        asked, records = _answered(args, config, questions)
+    answers = [[record.text for record in own] for own in records]
+    return Recorded(records=records, pool=pool_of(asked, records, labeler(asked, answers)))
+
+
+def _labelled(questions: list[Question], label: str) -> list[Question]:
+    """Those that can be labelled; how many cannot is said on stderr."""
+    if not needs_reference(label):
+        return questions
+    kept = [question for question in questions if question.reference is not None]
+    if len(kept) < len(questions):
+        _tell(f"{len(questions) - len(kept)} questions without a reference are left out")
+    if not kept:
+        raise CalibrationError(f"no question has a reference, --label {label} needs one")
+    return kept
+
+
+def _answered(
+    args: argparse.Namespace, config: CascadeConfig, questions: list[Question]
+) -> tuple[list[Question], list[list[Record]]]:
+    """Questions that every tier has answered, and the answers of each; asks for what is missing."""
+    sampling = Sampling(temperature=args.temperature, max_tokens=args.max_tokens)
+    with RecordFile(args.out / "records.jsonl") as file:
+        known = file.load()
+        todo = [missing(questions, tier, sampling, known) for tier in config.tiers]
+        if any(todo):
+            flags = shlex.split(args.server_flags)
+            _tell(f"starting the server, its log is {args.out / 'server.log'}")
+            with recording_server(config, args.out, flags, args.start_timeout) as port:
+                for tier, unanswered in zip(config.tiers, todo, strict=True):
+                    new = record_tier(
+                        port,
+                        unanswered,
+                        tier,
+                        sampling,
+                        file,
+                        concurrency=args.concurrency,
+                        timeout_s=args.answer_timeout,
+                    )
+                    known |= {record.key: record for record in new}
+    return _complete(config, questions, sampling, known)
+
+
+def _complete(
+    config: CascadeConfig, questions: list[Question], sampling: Sampling, known: dict[Key, Record]
+) -> tuple[list[Question], list[list[Record]]]:
+    keys = [
+        [(tier.name, question.id, digest_of(question, tier, sampling)) for tier in config.tiers]
+        for question in questions
+    ]
+    whole = [row for row, own in enumerate(keys) if all(key in known for key in own)]
+    if not whole:
+        raise CalibrationError("no question was answered by every tier")
+    records = [[known[keys[row][tier]] for row in whole] for tier in range(len(config.tiers))]
+    return [questions[row] for row in whole], records
+
+
+@contextlib.contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that the server is stopped."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        del frame
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

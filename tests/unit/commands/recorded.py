@@ -1,0 +1,43 @@
+"""Answers to a made-up sample, as if a recording server had given them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from cascadia_sglang.calibration.asking import Sampling, digest_of
+from cascadia_sglang.calibration.records import Record, RecordFile
+from cascadia_sglang.calibration.sample import read_sample
+from cascadia_sglang.cascade_file import load_uncalibrated
+from cascadia_sglang.judge.features import FEATURES
+
+SAMPLING = Sampling(temperature=0.0, max_tokens=512)
+
+
+def write_sample(folder: Path, count: int) -> Path:
+    path = folder / "set.jsonl"
+    lines = [{"id": f"q{i}", "prompt": str(i), "reference": "yes"} for i in range(count)]
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    return path
+
+
+def write_records(cascade: Path, data: Path, out: Path) -> None:
+    """As if a run had asked everything: the first feature tells whether the answer is right."""
+    config, rng = load_uncalibrated(cascade), np.random.default_rng(0)
+    out.mkdir()
+    with RecordFile(out / "records.jsonl") as file:
+        for tier, skill in zip(config.tiers, (0.0, 2.0), strict=True):
+            for question in read_sample(data):
+                features = rng.normal(size=len(FEATURES))
+                is_right = rng.random() < 1 / (1 + np.exp(-2 * features[0] - skill))
+                file.append(
+                    Record(
+                        id=question.id,
+                        tier=tier.name,
+                        asked=digest_of(question, tier, SAMPLING),
+                        text="yes" if is_right else "no",
+                        tokens=[1],
+                        features=[features.tolist()],
+                        seconds=0.1 if tier.name == "small" else 0.4,
+                    )
+                )
