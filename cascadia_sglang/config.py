@@ -120,6 +120,10 @@ class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     move at the soonest. `profile` names a profile file with step times and limits of every tier;
     `emulate` stands in for it. `log` names a file to which every decision is added.
 
+    `sample` names a planner's sample, which `cascadia calibrate` writes: thresholds then move with
+    capacity, such that the share of right answers to traffic like the last minutes' does not fall
+    below `quality_floor`. Without it they stay.
+
     `emulate` names a profile file: every worker then takes the profile's time for each forward,
     on its even share of `gpu_budget` devices. For studies on a host without accelerators.
 
@@ -134,6 +138,8 @@ class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     shadow_rate: float = 0.0
     emulate: str | None = None
     profile: str | None = None
+    sample: str | None = None
+    quality_floor: float | None = None
     deadline_s: float = 60.0
     horizon_s: float = 600.0
     cooldown_s: float = 60.0

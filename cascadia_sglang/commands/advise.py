@@ -25,7 +25,8 @@ import msgspec
 from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
 from cascadia_sglang.commands.plan import INFEASIBLE
 from cascadia_sglang.commands.recording import add_recording_arguments, recorded
-from cascadia_sglang.commands.sampled_problem import problem_of_sample
+from cascadia_sglang.commands.sampled import calibrations_of, plan_sample_of, problem_of
+from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.planner.advice import CASCADE, ROUTER, Advice, advise
 from cascadia_sglang.planner.problem import GpuSheet, Problem
@@ -97,12 +98,15 @@ def _problem(args: argparse.Namespace) -> Problem:
     for name in ("data", "gpus"):
         if getattr(args, name) is None:
             raise ConfigError(f"a cascade file needs --{name}")
+    if args.trace is None and args.rate is None:
+        raise ConfigError("needed: --rate, or a --trace whose own rate counts")
     config = load_cascade(args.cascade)
+    calibrations, entry = calibrations_of(config), configured_entry(config)
     found = recorded(args, load_uncalibrated(args.cascade))
-    problem = problem_of_sample(
+    names = [tier.name for tier in config.tiers]
+    problem = problem_of(
         config,
-        found.records,
-        found.pool,
+        plan_sample_of(names, calibrations, found.records, found.pool, entry),
         gpus=args.gpus,
         gpu=GpuSheet(name=args.gpu, gpus_per_node=args.gpus_per_node),
         profile=None if args.profile is None else str(args.profile.resolve()),

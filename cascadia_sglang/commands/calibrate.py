@@ -16,6 +16,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from cascadia_sglang.calibration.calibrate import Settings, calibrate_parts
@@ -26,6 +27,7 @@ from cascadia_sglang.calibration.split import split_sample
 from cascadia_sglang.calibration.thresholds import Target
 from cascadia_sglang.cascade_file import load_uncalibrated
 from cascadia_sglang.commands.recording import add_recording_arguments, recorded
+from cascadia_sglang.commands.sampled import plan_sample_of
 from cascadia_sglang.errors import CalibrationError
 
 
@@ -73,6 +75,10 @@ def run(args: argparse.Namespace) -> int:
     cascade = calibrate_parts(parts, settings)
     for line in write(examine(cascade, parts, args.label), parts, args.out):
         print(line)
+    sample = plan_sample_of(names, cascade.calibrations, found.records, found.pool)
+    path = args.out / "sample.json"
+    path.write_bytes(msgspec.json.encode(sample) + b"\n")
+    print(f"planner: sample: {path}")
     prompt_ids = [record.prompt_ids for record in found.records[0]]
     if any(prompt_ids):
         # SGLang's import is slow, and only this needs it.

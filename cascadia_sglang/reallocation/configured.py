@@ -1,10 +1,12 @@
 """The controller that a cascade's settings ask for."""
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.planner.plan_sample import load_plan_sample
 from cascadia_sglang.planner.profile import load_profile
 from cascadia_sglang.reallocation.controller import Controller
 from cascadia_sglang.reallocation.monitor import Monitor, Timing
@@ -19,7 +21,7 @@ def configured_controller(
     """A controller where the planner is enabled.
 
     Raises:
-        ConfigError: if the profile cannot be read, or lacks what a plan needs.
+        ConfigError: if the profile or the sample cannot be read, or lacks what a plan needs.
     """
     planner = config.planner
     path = planner.profile or planner.emulate
@@ -29,13 +31,16 @@ def configured_controller(
     if planner.emulate is not None:
         pools = {pool_of(index): tier.replicas for index, tier in enumerate(config.tiers)}
         share = min(1.0, planner.gpu_budget / sum(pools.values()))
+    if planner.sample is not None:
+        # The planner's process reads it; what is wrong with it is to be said at the start.
+        load_plan_sample(Path(planner.sample), [tier.name for tier in config.tiers])
     tiers = window_tiers(config, load_profile(Path(path)), pool_of, share, f"profile {path}")
     return Controller(
         config,
         tiers,
         mover,
         Monitor(timing_of(planner.interval_s), time.monotonic()),
-        ask_planner,
+        functools.partial(ask_planner, sample=planner.sample),
         None if planner.log is None else Path(planner.log),
     )
 

@@ -17,6 +17,7 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import CascadiaError
 from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.reallocation.actions import Start, Stop
+from cascadia_sglang.reallocation.asked import PlanRequest, WindowTier
 from cascadia_sglang.reallocation.change import Change
 from cascadia_sglang.reallocation.decide import (
     Costs,
@@ -30,7 +31,6 @@ from cascadia_sglang.reallocation.decide import (
 from cascadia_sglang.reallocation.monitor import Finished, Monitor
 from cascadia_sglang.reallocation.mover import Moved, Mover
 from cascadia_sglang.reallocation.observe import LEAST_REQUESTS, plan_request
-from cascadia_sglang.reallocation.propose import PlanRequest, WindowTier
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,8 @@ class Controller:
         try:
             window = self._window(started)
             pools = self._mover.capacity()
-            request = plan_request(self._config, self._tiers, pools, window)
+            thresholds = self._mover.running().thresholds
+            request = plan_request(self._config, self._tiers, pools, thresholds, window)
             return await self._ask(request, self._config.planner.deadline_s)
         finally:
             if self.metrics is not None:

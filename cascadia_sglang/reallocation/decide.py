@@ -38,18 +38,39 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     extra_s: float
 
 
+class Quality(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Share of right answers to traffic like the window's, by a sample that is weighted so.
+
+    Attributes:
+        current, predicted: under the thresholds in force and under the proposal's.
+        effective_size: prompts of the sample that the weighted one is worth.
+    """
+
+    floor: float
+    current: float
+    predicted: float
+    effective_size: float
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether the floor is kept by the proposal alone."""
+        return self.current < self.floor <= self.predicted
+
+
 class Proposal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A plan for the traffic of now, and what both plans would make of it.
 
     Attributes:
         pools: what every pool is to have.
         thresholds: None where they stay.
+        quality: None where no sample told it.
         current_s, predicted_s: mean latency of a request with the plan in force and with this one.
         solve_s: that the planner took.
     """
 
     pools: dict[str, Capacity]
     thresholds: tuple[float, ...] | None = None
+    quality: Quality | None = None
     current_s: float
     predicted_s: float
     solve_s: float
@@ -112,6 +133,8 @@ def decide(situation: Situation) -> Decision:
     gain_s = saved_s * rate * situation.rules.horizon_s
     moving_s = situation.starts * costs.start_s + situation.stops * costs.stop_s
     cost_s = costs.extra_s * rate * moving_s
+    if proposal.quality is not None and proposal.quality.is_restored:
+        return Decision(verdict="move", reason="quality", gain_s=gain_s, cost_s=cost_s)
     if saved_s <= situation.rules.model_error * proposal.current_s:
         return Decision(
             verdict="stay", reason="gain_within_model_error", gain_s=gain_s, cost_s=cost_s

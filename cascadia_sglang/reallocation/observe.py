@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError, WorkloadError
 from cascadia_sglang.planner.profile import Profile
+from cascadia_sglang.reallocation.asked import PlanRequest, WindowTier
 from cascadia_sglang.reallocation.monitor import Finished
-from cascadia_sglang.reallocation.propose import PlanRequest, WindowTier
 from cascadia_sglang.reallocation.target import Capacity
 
 # Requests of a window that are simulated, the newest; and with how few nothing is planned.
@@ -56,9 +56,10 @@ def plan_request(
     config: CascadeConfig,
     tiers: list[WindowTier],
     pools: dict[str, Capacity],
+    thresholds: Sequence[float],
     requests: Sequence[Finished],
 ) -> PlanRequest:
-    """A request for a plan for these requests, of the pools as they are now.
+    """A request for a plan for these requests, of the pools and thresholds as they are now.
 
     Raises:
         WorkloadError: if they are too few.
@@ -72,13 +73,21 @@ def plan_request(
     return PlanRequest(
         tiers=tiers,
         pools=pools,
+        thresholds=tuple(thresholds),
+        quality_floor=config.planner.quality_floor,
         gpu_budget=config.planner.gpu_budget,
         objective=config.planner.objective,
         arrival_s_R=[request.at_s - request.seconds - first_s for request in known],
         input_tokens_R=[max(1, request.input_tokens) for request in known],
+        entry_score_R=[_entry_score(request) for request in known],
         tokens_RT=[_tokens(request, len(tiers)) for request in known],
         horizon_s=config.planner.horizon_s,
     )
+
+
+def _entry_score(request: Finished) -> float | None:
+    first = request.visits[0]
+    return first.score if first.tier_index == 0 else None
 
 
 def _tokens(request: Finished, tier_count: int) -> list[int]:

@@ -1,6 +1,6 @@
 """The planner in a process of its own: whatever becomes of it, the server serves on.
 
-python -m cascadia_sglang.reallocation.plan_process < request.json > proposal.json
+python -m cascadia_sglang.reallocation.plan_process [sample.json] < request.json > proposal.json
 """
 
 import asyncio
@@ -9,12 +9,15 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import msgspec
 
 from cascadia_sglang.errors import CascadiaError, PlanError, PlanTimeoutError
+from cascadia_sglang.planner.plan_sample import load_plan_sample
+from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.decide import Proposal
-from cascadia_sglang.reallocation.propose import PlanRequest, propose
+from cascadia_sglang.reallocation.propose import propose
 
 COMMAND = (sys.executable, "-m", "cascadia_sglang.reallocation.plan_process")
 # An orphan ends by itself after this long.
@@ -22,9 +25,15 @@ _LONGEST_S = 600
 
 
 async def ask_planner(
-    request: PlanRequest, deadline_s: float, command: tuple[str, ...] = COMMAND
+    request: PlanRequest,
+    deadline_s: float,
+    command: tuple[str, ...] = COMMAND,
+    sample: str | None = None,
 ) -> Proposal:
     """Have a process plan, and end it at the deadline.
+
+    Args:
+        sample: path of a planner's sample of the same tiers.
 
     Raises:
         PlanTimeoutError: if it took too long.
@@ -33,6 +42,7 @@ async def ask_planner(
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
+            *(() if sample is None else (sample,)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -73,6 +83,11 @@ def nonsense(request: PlanRequest, proposal: Proposal) -> list[str]:
     taken = sum(one.replicas * one.tp_size * one.pp_size for one in proposal.pools.values())
     if taken > request.gpu_budget:
         lines.append(f"it takes {taken} devices of {request.gpu_budget}")
+    chosen = proposal.thresholds
+    if chosen is not None and len(chosen) != len(request.thresholds):
+        lines.append(f"it has {len(chosen)} thresholds, needed: {len(request.thresholds)}")
+    if chosen is not None and not all(0.0 <= threshold <= 1.0 for threshold in chosen):
+        lines.append(f"its thresholds are {chosen}, allowed: 0 to 1")
     for key in ("current_s", "predicted_s"):
         value = getattr(proposal, key)
         if not (math.isfinite(value) and value > 0):
@@ -86,7 +101,10 @@ def main() -> None:
     started = time.monotonic()
     try:
         request = msgspec.json.decode(sys.stdin.buffer.read(), type=PlanRequest)
-        proposal = propose(request)
+        sample = None
+        if len(sys.argv) > 1:
+            sample = load_plan_sample(Path(sys.argv[1]), [tier.name for tier in request.tiers])
+        proposal = propose(request, sample)
     except (CascadiaError, msgspec.DecodeError) as error:
         sys.exit(str(error))
     done = msgspec.structs.replace(proposal, solve_s=time.monotonic() - started)

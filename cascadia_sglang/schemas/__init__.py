@@ -2,7 +2,16 @@
 
 from importlib.resources import files
 
-NAMES = ("calibration", "cascade", "no-plan", "plan", "problem", "profile", "setup")
+NAMES = (
+    "calibration",
+    "cascade",
+    "no-plan",
+    "plan",
+    "planner-sample",
+    "problem",
+    "profile",
+    "setup",
+)
 
 
 def read_schema(name: str) -> str:

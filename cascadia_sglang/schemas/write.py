@@ -12,6 +12,7 @@ import msgspec
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.planner.plan import NoPlan, Plan
+from cascadia_sglang.planner.plan_sample import PlanSample
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.profile import Profile
 from cascadia_sglang.planner.setup import Setup
@@ -23,6 +24,7 @@ _STRUCTS: dict[str, tuple[type[msgspec.Struct], int]] = {
     "no-plan": (NoPlan, 1),
     "plan": (Plan, 1),
     "problem": (Problem, 1),
+    "planner-sample": (PlanSample, 1),
     "profile": (Profile, 1),
     "setup": (Setup, 1),
 }

@@ -46,12 +46,15 @@ OWN_IMPORTS = {
 # loop, no chance, no file and no process.
 PURE = (
     "cascadia_sglang.reallocation.actions",
+    "cascadia_sglang.reallocation.asked",
     "cascadia_sglang.reallocation.change",
     "cascadia_sglang.reallocation.decide",
     "cascadia_sglang.reallocation.diff",
+    "cascadia_sglang.reallocation.follow",
     "cascadia_sglang.reallocation.gears",
     "cascadia_sglang.reallocation.monitor",
     "cascadia_sglang.reallocation.propose",
+    "cascadia_sglang.reallocation.replayed",
     "cascadia_sglang.reallocation.target",
 )
 IMPURE_LIBRARIES = (

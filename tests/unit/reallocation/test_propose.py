@@ -5,9 +5,17 @@ import pytest
 
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadError
 from cascadia_sglang.planner.profile import Profile
+from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.observe import plan_request, window_tiers
-from cascadia_sglang.reallocation.propose import PlanRequest, propose
-from tests.unit.reallocation.windows import make_config, plan_asked, pools, requests, tiers
+from cascadia_sglang.reallocation.propose import propose
+from tests.unit.reallocation.windows import (
+    THRESHOLDS,
+    make_config,
+    plan_asked,
+    pools,
+    requests,
+    tiers,
+)
 
 
 @pytest.mark.parametrize("objective", ["path", "bottleneck"])
@@ -31,7 +39,7 @@ def test_an_overload_shows_by_what_it_comes_to_within_the_horizon():
     means = []
     for horizon_s in (3.0, 60.0):
         config = make_config(horizon_s=horizon_s)
-        asked = plan_request(config, tiers(large_ms=60.0), pools(3, 1), window)
+        asked = plan_request(config, tiers(large_ms=60.0), pools(3, 1), THRESHOLDS, window)
         proposal = propose(asked)
         assert proposal.pools["large"].replicas == 3
         means.append((proposal.current_s, proposal.predicted_s))
@@ -54,7 +62,7 @@ def test_a_request_survives_the_way_to_the_planner_process():
 
 def test_too_few_requests_are_no_window():
     with pytest.raises(WorkloadError, match="49 requests are too few"):
-        plan_request(make_config(), tiers(), pools(2, 2), requests(49, 1.0, 0.5))
+        plan_request(make_config(), tiers(), pools(2, 2), THRESHOLDS, requests(49, 1.0, 0.5))
 
 
 def test_a_budget_below_one_replica_a_pool_has_no_plan():

@@ -4,12 +4,13 @@ import numpy as np
 
 from cascadia_sglang.config import CascadeConfig, PlannerConfig, RoutingConfig, TierConfig
 from cascadia_sglang.planner.profile import EngineLimits, Profile, StepTimes
+from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.monitor import Finished, Visit
 from cascadia_sglang.reallocation.observe import plan_request, window_tiers
-from cascadia_sglang.reallocation.propose import PlanRequest
 from cascadia_sglang.reallocation.target import Capacity
 
 NAMES = ("small", "large")
+THRESHOLDS = (0.5,)
 LIMITS = EngineLimits(kv_tokens=65536, max_running_requests=8)
 
 
@@ -17,7 +18,7 @@ def make_config(**planner) -> CascadeConfig:
     return CascadeConfig(
         version=1,
         tiers=[TierConfig(name=name, model_path=name) for name in NAMES],
-        routing=RoutingConfig(thresholds=[0.5]),
+        routing=RoutingConfig(thresholds=list(THRESHOLDS)),
         planner=PlannerConfig(enabled=True, gpu_budget=4, profile="p.json", **planner),
     )
 
@@ -62,4 +63,6 @@ def pools(small: int, large: int) -> dict[str, Capacity]:
 
 def plan_asked(hard: float, small: int = 2, rate: float = 12.0, **planner) -> PlanRequest:
     window = requests(300, rate, hard)
-    return plan_request(make_config(**planner), tiers(), pools(small, 4 - small), window)
+    return plan_request(
+        make_config(**planner), tiers(), pools(small, 4 - small), THRESHOLDS, window
+    )

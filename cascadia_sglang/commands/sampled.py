@@ -1,0 +1,147 @@
+"""What the planner wants of a sample that every tier has answered: its own sample, or a problem.
+
+A third of the sample, by the prompts' ids, is left out: `cascadia calibrate` fits the scores to it.
+
+Shape legend: N prompts, T tiers.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cascadia_sglang.calibration.pool import Pool
+from cascadia_sglang.calibration.records import Record
+from cascadia_sglang.calibration.replay import CascadeReplay
+from cascadia_sglang.calibration.split import part_of
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.entry.model import EntryScorer
+from cascadia_sglang.errors import CalibrationError, ConfigError
+from cascadia_sglang.judge.calibration import Calibration, load_calibrations
+from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.judge.state import FloatArray
+from cascadia_sglang.planner.plan_sample import PlanSample, SampleRow
+from cascadia_sglang.planner.problem import GpuSheet, Measured, Problem, Tier
+from cascadia_sglang.planner.workload_source import WorkloadSource
+
+_PROMPT = FEATURES.index("log_prompt_tokens")
+# With fewer prompts, shares and qualities are guesses.
+LEAST_ROWS = 50
+
+
+def plan_sample_of(
+    tiers: Sequence[str],
+    calibrations: Sequence[Calibration],
+    records: Sequence[Sequence[Record]],
+    pool: Pool,
+    entry: EntryScorer | None = None,
+) -> PlanSample:
+    """Prompts with the scores of whole answers; 1 where an answer is not judged, and so accepted.
+
+    Args:
+        calibrations: of every tier but the last, at least.
+        records: of every tier, in the pool's order.
+        entry: says what a router would know of each prompt.
+
+    Raises:
+        CalibrationError: if too few prompts are left.
+        ConfigError: if a score cannot be computed from what was recorded.
+    """
+    rows = np.array([row for row, name in enumerate(pool.ids) if part_of(name) != "fit"], int)
+    if len(rows) < LEAST_ROWS:
+        raise CalibrationError(
+            f"{len(rows)} prompts are left beside those that fit the scores: {LEAST_ROWS} needed"
+        )
+    score_NT = _scores(calibrations, pool.take(rows)).tolist()
+    right_NT = pool.right()[rows].astype(float).tolist()
+    made = []
+    for place, row in enumerate(rows):
+        own = [of_tier[row] for of_tier in records]
+        ids = own[0].prompt_ids
+        chances = [] if entry is None or ids is None else entry.chances(ids).tolist()
+        made.append(
+            SampleRow(
+                scores=score_NT[place],
+                correct=right_NT[place],
+                input_tokens=_prompt_tokens(own[0]),
+                output_tokens=[max(1, record.tokens[-1]) for record in own],
+                entry=chances,
+            )
+        )
+    return PlanSample(version=1, tiers=list(tiers), rows=made)
+
+
+def calibrations_of(config: CascadeConfig) -> list[Calibration]:
+    """Those of every tier but the last.
+
+    Raises:
+        ConfigError: if a tier has none, or a file does not fit.
+    """
+    loaded = load_calibrations(config.calibrations())
+    for tier in range(len(config.tiers) - 1):
+        if tier not in loaded:
+            raise ConfigError(
+                f"tiers[{tier}].calibration is missing: `cascadia calibrate` writes one"
+            )
+    return [loaded[tier] for tier in range(len(config.tiers) - 1)]
+
+
+def problem_of(
+    config: CascadeConfig,
+    sample: PlanSample,
+    *,
+    gpus: int,
+    gpu: GpuSheet,
+    profile: str | None,
+    quality_floor: float | None,
+    max_loss: float,
+    trace: str | None,
+    rate_per_s: float | None,
+) -> Problem:
+    """Requests like the sample's, answered and judged as its own.
+
+    Args:
+        profile: of step times, for one device of `gpu`; None estimates them by its data sheet.
+        quality_floor: None for the last tier's accuracy less `max_loss`.
+        trace: whose requests come in place of those of the sample's mean lengths.
+    """
+    tokens_T = sample.output_tokens().mean(axis=0).tolist()
+    if quality_floor is None:
+        last = float(np.mean([row.correct[-1] for row in sample.rows]))
+        quality_floor = max(0.0, last - max_loss)
+    source = WorkloadSource(trace=trace, rate_per_s=rate_per_s)
+    if trace is None:
+        inputs = float(np.mean([row.input_tokens for row in sample.rows]))
+        source = WorkloadSource(
+            rate_per_s=rate_per_s, input_tokens=inputs, output_tokens=tokens_T[0]
+        )
+    return Problem(
+        gpu_budget=gpus,
+        quality_floor=quality_floor,
+        objective="path",
+        tiers=[
+            Tier(name=tier.name, model=tier.model_path, length=tokens / tokens_T[0])
+            for tier, tokens in zip(config.tiers, tokens_T, strict=True)
+        ],
+        calibration=[row.as_calibration() for row in sample.rows],
+        workload=source,
+        gpu=gpu,
+        profiles=[] if profile is None else [Measured(path=profile)],
+    )
+
+
+def _scores(calibrations: Sequence[Calibration], pool: Pool) -> FloatArray:
+    """Of whole answers of every tier but the last, [N, T - 1]."""
+    judged = len(pool.tiers) - 1
+    try:
+        replay = CascadeReplay(calibrations[:judged], pool, early_abort=None)
+    except ValueError as error:
+        raise ConfigError(f"calibration: {error}") from error
+    # At threshold 0 no answer is ended early, and every tier knows the ones before.
+    found_NT = replay.known_scores([0.0] * judged)
+    kept_NT: FloatArray = np.where(np.isfinite(found_NT), found_NT, 1.0)
+    return kept_NT
+
+
+def _prompt_tokens(record: Record) -> int:
+    log_tokens = record.features[-1][_PROMPT]
+    return 1 if log_tokens is None else max(1, round(float(np.expm1(log_tokens))))

@@ -1,0 +1,48 @@
+"""What the planner is asked: the tiers, what runs, and the requests of a window.
+
+Shape legend: R requests of the window, T tiers.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from cascadia_sglang.planner.problem import Objective
+from cascadia_sglang.planner.profile import EngineLimits, StepTimes
+from cascadia_sglang.reallocation.target import Capacity
+
+
+class WindowTier(msgspec.Struct, frozen=True, kw_only=True):
+    """A tier, the pool that serves it, and how fast one of its workers is."""
+
+    name: str
+    pool: str
+    times: StepTimes
+    limits: EngineLimits
+    device_share: float = 1.0
+
+
+class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plan is asked for.
+
+    Attributes:
+        pools: what runs now.
+        thresholds: in force.
+        quality_floor: that other thresholds keep; None where they stay.
+        arrival_s_R, input_tokens_R: of the window's requests, in order.
+        entry_score_R: of the first tier's answer; None where that was not the first, or not scored.
+        tokens_RT: that each request wrote at every tier; 0 where it was not.
+        horizon_s: for how long these requests come again and again, at most.
+    """
+
+    tiers: list[WindowTier]
+    pools: dict[str, Capacity]
+    thresholds: tuple[float, ...]
+    quality_floor: float | None = None
+    gpu_budget: int
+    objective: Objective
+    arrival_s_R: list[float]
+    input_tokens_R: list[int]
+    entry_score_R: list[float | None]
+    tokens_RT: list[list[int]]
+    horizon_s: float

@@ -1,0 +1,115 @@
+"""A window's requests again and again for as long as a gain is counted, simulated. Pure.
+
+They come at their own times, to workers that idle at first, so a split that such traffic overloads
+shows by its growing queue.
+
+Shape legend: R requests, T tiers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from cascadia_sglang.planner.outcome import Outcome
+from cascadia_sglang.planner.paths import Paths
+from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.window import Floats
+from cascadia_sglang.planner.workload import Workload, build_workload
+from cascadia_sglang.reallocation.asked import PlanRequest
+from cascadia_sglang.reallocation.follow import WeightedSample
+
+# Requests of a simulation at most, repeats included.
+MOST_REPLAYED = 4_000
+# A latency that stands for requests that never end.
+NEVER_S = 1e6
+
+Split = tuple[int, ...]
+
+
+class Replayed:
+    """A window's requests, to be simulated on any split under any thresholds.
+
+    Args:
+        weighted: of which prompts are drawn in their place; None replays their own ways, whatever
+            the thresholds.
+    """
+
+    def __init__(self, request: PlanRequest, weighted: WeightedSample | None) -> None:
+        self._request = request
+        self._weighted = weighted
+        times = repeats(request.arrival_s_R, request.horizon_s)
+        own_RT = np.array(request.tokens_RT, np.int64).reshape(-1, len(request.tiers))
+        self._tokens_RT = np.tile(own_RT, (len(times), 1))
+        inputs_R = np.tile(np.array(request.input_tokens_R, np.int64), len(times))
+        if weighted is not None:
+            self._drawn_R = weighted.drawn(len(inputs_R), seed=0)
+            lengths = [row.input_tokens for row in weighted.sample.rows]
+            inputs_R = np.array(lengths, np.int64)[self._drawn_R]
+            self._tokens_RT = weighted.sample.output_tokens()[self._drawn_R]
+        self._workload: Workload = build_workload(
+            np.concatenate(times), inputs_R, self._tokens_RT.max(axis=1).clip(1)
+        )
+        self._known: dict[tuple[Split, tuple[float, ...]], Outcome] = {}
+
+    def value(self, names: Sequence[str], split: Split, thresholds: tuple[float, ...]) -> float:
+        """What the objective is to make small."""
+        if self._request.objective == "path":
+            return self.mean_s(names, split, thresholds)
+        outcome = self._outcome(names, split, thresholds)
+        if not outcome.is_done.all():
+            return NEVER_S
+        # An unvisited tier has no latency.
+        visited = [column[np.isfinite(column)] for column in outcome.attempt_e2e_s_RT.T]
+        return max(float(np.quantile(one, 0.95)) for one in visited if len(one))
+
+    def mean_s(self, names: Sequence[str], split: Split, thresholds: tuple[float, ...]) -> float:
+        """Mean latency of a request."""
+        outcome = self._outcome(names, split, thresholds)
+        mean_s = outcome.mean_s()
+        return mean_s if outcome.is_done.all() and math.isfinite(mean_s) else NEVER_S
+
+    def _paths(self, thresholds: tuple[float, ...]) -> Paths:
+        if self._weighted is not None:
+            return self._weighted.paths(thresholds, self._drawn_R)
+        visited_RT = self._tokens_RT > 0
+        order_T = np.arange(visited_RT.shape[1])
+        return Paths(
+            first_tier_R=visited_RT.argmax(axis=1).astype(np.int64),
+            last_tier_R=np.where(visited_RT, order_T, 0).max(axis=1),
+            tokens_RT=np.maximum(self._tokens_RT, 1),
+            limit_tokens_R=self._tokens_RT.max(axis=1).clip(1),
+        )
+
+    def _outcome(
+        self, names: Sequence[str], split: Split, thresholds: tuple[float, ...]
+    ) -> Outcome:
+        if (split, thresholds) not in self._known:
+            counts = dict(zip(names, split, strict=True))
+            tiers = [
+                Tier(
+                    name=tier.name,
+                    times=tier.times,
+                    limits=tier.limits,
+                    replicas=max(1, counts[tier.pool]),
+                    share=tier.device_share,
+                )
+                for tier in self._request.tiers
+            ]
+            paths = self._paths(thresholds)
+            self._known[split, thresholds] = simulate(
+                self._workload, paths, tiers, is_buffered=True
+            )
+        return self._known[split, thresholds]
+
+
+def repeats(arrival_s_R: Sequence[float], horizon_s: float) -> list[Floats]:
+    """The times of the window's requests, and of each further round of them."""
+    times_R = np.asarray(arrival_s_R, np.float64)
+    # As long after its last request as its requests are apart, a window begins anew.
+    period_s = float(times_R[-1]) * len(times_R) / max(1, len(times_R) - 1)
+    rounds = math.ceil(horizon_s / period_s) if period_s > 0.0 else 1
+    rounds = max(1, min(rounds, MOST_REPLAYED // len(times_R)))
+    return [times_R + number * period_s for number in range(rounds)]
