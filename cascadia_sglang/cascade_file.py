@@ -158,11 +158,11 @@ def _planner_problems(planner: PlannerConfig) -> list[str]:
     for name in ("interval_s", "deadline_s", "horizon_s"):
         if not getattr(planner, name) > 0:
             problems.append(f"{name} is {getattr(planner, name)}, allowed: above 0")
-    if (planner.sample is None) != (planner.quality_floor is None):
-        problems.append("sample and quality_floor need one another")
     floor = planner.quality_floor
     if floor is not None and not 0.0 <= floor <= 1.0:
         problems.append(f"quality_floor is {floor}, allowed: 0 to 1, or null")
+    if (planner.sample is None) != (floor is None):
+        problems.append("sample and quality_floor need one another")
     if not 0.0 <= planner.shadow_rate <= 1.0:
         problems.append(f"shadow_rate is {planner.shadow_rate}, allowed: 0 to 1")
     if not planner.cooldown_s >= 0:

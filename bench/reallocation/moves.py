@@ -2,8 +2,11 @@
 
 Two workers of the small tier and two of the large on four emulated devices; one worker goes to the
 large tier and back, ten moves in all, while requests come as a Poisson process at 65 % of what the
-slower of both plans can carry. With --unpaced the workers compute at the host's own speed and share
-its cores, so nothing is gained by moving and only the losses count.
+slower of both plans can carry. They carry about the same, one limited by its small tier and the
+other by its large one, so no plan and no step between them is much fuller than the other: latency
+before the first move is therefore what latency while moving is compared with. With --unpaced the
+workers compute at the host's own speed and share its cores, so nothing is gained by moving and only
+the losses count.
 
 Example:
     python -m bench.reallocation.moves             # 5,200 requests; writes bench/results/moves.csv
@@ -27,13 +30,23 @@ from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
 from bench.ladder.families import TEST_FAMILIES
 from bench.ladder.splits import sample
-from bench.reallocation.servers import PROFILE, asked, cascade, saturation_per_s, set_split
+from bench.reallocation.servers import (
+    asked,
+    cascade,
+    saturation_per_s,
+    scaled_profile,
+    set_split,
+)
 from cascadia_sglang.planner.workload import poisson_arrivals_s
 
 BENCH = "reallocation.moves"
 LOAD = 0.65
 HERE, THERE = 2, 1
 SEED = 90_000
+# What makes one small worker and two large ones carry about the same.
+THRESHOLD = 0.9588
+FASTER = {"small": 1.0, "large": 0.5}
+RUNNING = {"large": 6}
 # Of the run, before the first move: what the moves are compared with.
 QUIET = 0.25
 
@@ -153,8 +166,16 @@ def main() -> None:
     facts = facts_of_this_run("bench.reallocation.moves")
     size = SMOKE if options.smoke else FULL
     with tempfile.TemporaryDirectory() as folder:
-        profile = None if options.unpaced else PROFILE
-        with cascade(Path(folder), options.port, HERE, profile=profile) as port:
+        profile = None if options.unpaced else scaled_profile(Path(folder), FASTER)
+        server = cascade(
+            Path(folder),
+            options.port,
+            HERE,
+            profile=profile,
+            threshold=THRESHOLD,
+            running=RUNNING,
+        )
+        with server as port:
             rate, at_s, sent, movers = run(port, size)
     found = numbers(at_s, sent, movers, rate)
     for name, (unit, value) in found.items():

@@ -43,6 +43,8 @@ def cascade(
     split: Split,
     *,
     profile: Path | None,
+    threshold: float = THRESHOLD,
+    running: Mapping[str, int] | None = None,
     planner: Mapping[str, Any] | None = None,
     gears: Mapping[str, Any] | None = None,
 ) -> Iterator[int]:
@@ -50,13 +52,15 @@ def cascade(
 
     Args:
         profile: of the emulated devices; None for workers at the host's own speed.
+        running: requests that a tier's worker runs at once, where not 32.
         planner, gears: settings above those that every arm has.
     """
     config = yaml.safe_load(Path("tests/system/cascade.yaml").read_text())
-    limits = {"max_total_tokens": 16384, "max_running_requests": 32}
     for tier, replicas in zip(config["tiers"], (split, DEVICES - split), strict=True):
+        most = (running or {}).get(tier["name"], 32)
+        limits = {"max_total_tokens": 16384, "max_running_requests": most}
         tier |= {"replicas": replicas, "server_args": limits}
-    config["routing"] = {"thresholds": [THRESHOLD], "gears": dict(gears or {})}
+    config["routing"] = {"thresholds": [threshold], "gears": dict(gears or {})}
     config["planner"] = {"gpu_budget": DEVICES, **(planner or {})}
     if profile is not None:
         config["planner"]["emulate"] = str(profile)
@@ -69,13 +73,13 @@ def cascade(
 
 
 def set_split(port: int, split: Split) -> dict[str, Any]:
-    """Move to this split, at the thresholds of the start; the plan in force, and how it went.
+    """Move to this split; the plan in force, and how it went.
 
     Raises:
         RuntimeError: if it was refused or undone.
     """
     tiers = {"small": {"replicas": split}, "large": {"replicas": DEVICES - split}}
-    return _ask(port, "POST", "/cascadia/plan", {"tiers": tiers, "thresholds": [THRESHOLD]})
+    return _ask(port, "POST", "/cascadia/plan", {"tiers": tiers})
 
 
 def plan(port: int) -> dict[str, Any]:
