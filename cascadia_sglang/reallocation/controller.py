@@ -71,6 +71,7 @@ class Controller:
         self._mover = mover
         self._ask = ask
         self._log = log
+        self._plan_number = mover.number
         self._moved_at_s: float | None = None
         self._changed_at_s: float | None = None  # the first look at the change that is there now
         self._start_s, self._stop_s = FIRST_START_S, FIRST_STOP_S
@@ -88,6 +89,9 @@ class Controller:
     async def look(self) -> Entry:
         """Decide once, carry it out, and note both."""
         now = time.monotonic()
+        if self._mover.number != self._plan_number:
+            # Somebody else has changed the plan: it is for the traffic from now on.
+            self._moved(now)
         situation = self._situation(now, self.monitor.look(now))
         if reason_to_stay(situation) is None:
             situation = await self._planned(situation)
@@ -112,6 +116,11 @@ class Controller:
             self._changed_at_s = now
         if now - self._changed_at_s >= 2 * max(self.monitor.timing.recent_s):
             self._renew(now)
+
+    def _moved(self, now: float) -> None:
+        self._plan_number = self._mover.number
+        self._moved_at_s = now
+        self._renew(now)
 
     def _renew(self, now: float) -> None:
         self.monitor.renew(now)
@@ -194,8 +203,7 @@ class Controller:
         except CascadiaError as error:
             return f"undone: {error}"
         finally:
-            self._moved_at_s = time.monotonic()
-            self._renew(self._moved_at_s)
+            self._moved(time.monotonic())
         self._measure(began, moved)
         return f"moved in {moved.seconds:.3f} s"
 

@@ -78,7 +78,9 @@ def nonsense(request: PlanRequest, proposal: Proposal) -> list[str]:
     if proposal.pools.keys() != request.pools.keys():
         lines.append(f"it is of the pools {sorted(proposal.pools)}")
     for name, pool in proposal.pools.items():
-        if pool.replicas < 1 or pool.tp_size < 1 or pool.pp_size < 1:
+        known = request.pools.get(name)
+        least = 0 if known is not None and known.replicas == 0 else 1
+        if pool.replicas < least or pool.tp_size < 1 or pool.pp_size < 1:
             lines.append(f"pool {name} has {pool.replicas} replicas")
     taken = sum(one.replicas * one.tp_size * one.pp_size for one in proposal.pools.values())
     if taken > request.gpu_budget:

@@ -38,13 +38,14 @@ def propose(request: PlanRequest, sample: PlanSample | None = None) -> Proposal:
         WorkloadError: if the window says too little.
         InfeasiblePlanError: if there are too many splits to look at, or none.
     """
+    # A pool without replicas was dropped by whoever runs the server; it stays so.
+    names = [name for name, pool in request.pools.items() if pool.replicas]
     weighted = None
-    if sample is not None and request.quality_floor is not None:
+    if sample is not None and len(names) == len(request.pools):
         weighted = _weighted(request, sample)
     window = Replayed(request, weighted)
-    names = list(request.pools)
     current = tuple(request.pools[name].replicas for name in names)
-    splits = list(_splits(request))
+    splits = list(_splits(request, names))
     if not splits:
         raise InfeasiblePlanError(f"{request.gpu_budget} devices leave no split of the replicas")
     tried = _tried(request, weighted)
@@ -60,7 +61,8 @@ def propose(request: PlanRequest, sample: PlanSample | None = None) -> Proposal:
     chosen = tried[number]
     is_kept = chosen.values == request.thresholds
     return Proposal(
-        pools={
+        pools=request.pools
+        | {
             name: msgspec.structs.replace(request.pools[name], replicas=count)
             for name, count in zip(names, split, strict=True)
         },
@@ -74,7 +76,7 @@ def propose(request: PlanRequest, sample: PlanSample | None = None) -> Proposal:
 
 def _weighted(request: PlanRequest, sample: PlanSample) -> WeightedSample | None:
     scored = [row for row, score in enumerate(request.entry_score_R) if score is not None]
-    if len(scored) < LEAST_SCORED:
+    if request.quality_floor is None or len(scored) < LEAST_SCORED:
         return None
 
     def of(values: Sequence[float | None]) -> Floats:
@@ -109,9 +111,9 @@ def _quality(request: PlanRequest, weighted: WeightedSample, chosen: Thresholds)
     )
 
 
-def _splits(request: PlanRequest) -> Iterator[Split]:
-    """Replicas of every pool, at least one each, such that no further one fits the budget."""
-    sizes = [one.tp_size * one.pp_size for one in request.pools.values()]
+def _splits(request: PlanRequest, names: Sequence[str]) -> Iterator[Split]:
+    """Replicas of these pools, at least one each, such that no further one fits the budget."""
+    sizes = [request.pools[name].tp_size * request.pools[name].pp_size for name in names]
     left = request.gpu_budget - sum(sizes)
     if left < 0:
         return

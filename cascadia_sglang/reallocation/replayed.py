@@ -93,7 +93,7 @@ class Replayed:
                     name=tier.name,
                     times=tier.times,
                     limits=tier.limits,
-                    replicas=max(1, counts[tier.pool]),
+                    replicas=max(1, counts.get(tier.pool, 0)),
                     share=tier.device_share,
                 )
                 for tier in self._request.tiers

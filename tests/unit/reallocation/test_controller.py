@@ -112,6 +112,15 @@ def test_where_nothing_is_gained_it_plans_again_until_the_change_is_old(tmp_path
     assert asyncio.run(controller.look()).decision.verdict == "move"
 
 
+def test_a_plan_that_somebody_else_brought_is_for_the_traffic_from_then_on(tmp_path):
+    planner = Planner(GAIN)
+    controller, _, mover, _ = make(planner, tmp_path)
+    asyncio.run(mover.move(TO_LARGE))
+    entry = asyncio.run(controller.look())
+    assert (entry.decision.reason, planner.asked) == ("no_change", [])
+    assert entry.situation.moved_at_s == entry.situation.at_s
+
+
 def test_a_plan_that_does_not_fit_the_server_is_none(tmp_path):
     nine = Proposal(
         pools={"small": Capacity(replicas=9)}, current_s=9.0, predicted_s=1.0, solve_s=0.1
@@ -152,8 +161,13 @@ def ask(code: str, deadline_s: float = 10.0) -> Proposal:
             ' "current_s": 1, "predicted_s": 1, "solve_s": 0}\')',
             "small has 0 replicas",
         ),
+        (
+            'print(\'{"pools": {"small": {"replicas": 1}, "large": {"replicas": 1}},'
+            ' "thresholds": [1.5], "current_s": 1, "predicted_s": 1, "solve_s": 0}\')',
+            r"its thresholds are \(1\.5,\), allowed: 0 to 1",
+        ),
     ],
-    ids=["killed", "failed", "nonsense", "empty", "too-many", "none"],
+    ids=["killed", "failed", "nonsense", "empty", "too-many", "none", "thresholds"],
 )
 def test_whatever_the_planners_process_does_is_one_line(code, said):
     with pytest.raises(PlanError, match=said):

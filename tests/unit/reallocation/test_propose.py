@@ -7,6 +7,7 @@ from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadErr
 from cascadia_sglang.planner.profile import Profile
 from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.observe import plan_request, window_tiers
+from cascadia_sglang.reallocation.plan_process import nonsense
 from cascadia_sglang.reallocation.propose import propose
 from tests.unit.reallocation.windows import (
     THRESHOLDS,
@@ -53,6 +54,14 @@ def test_a_window_of_one_moment_has_no_rate():
     at_once = msgspec.structs.replace(asked, arrival_s_R=[0.0] * len(asked.arrival_s_R))
     with pytest.raises(WorkloadError, match="come at the same time"):
         propose(at_once)
+
+
+def test_a_pool_that_was_dropped_stays_so():
+    asked = plan_asked(0.0, small=2)
+    dropped = msgspec.structs.replace(asked, pools=pools(2, 0))
+    proposal = propose(dropped)
+    assert proposal.pools == pools(4, 0)
+    assert nonsense(dropped, proposal) == []
 
 
 def test_a_request_survives_the_way_to_the_planner_process():
