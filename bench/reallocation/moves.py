@@ -20,6 +20,7 @@ import argparse
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +47,8 @@ RUNNING = {"large": 16}
 FAMILIES = tuple(name for name in TEST_FAMILIES if name != "steps")
 # Of the run, before the first move: what the moves are compared with.
 QUIET = 0.25
+# Spans before the first move that each move is compared with.
+CONTROLS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,21 +112,24 @@ def run(port: int, size: Size) -> tuple[float, np.ndarray, Round, Movers]:
 def numbers(
     at_s: np.ndarray, sent: Round, movers: Movers, rate: float
 ) -> dict[str, tuple[str, Estimate]]:
-    """Unit and value of every metric."""
+    """Unit and value of every metric.
+
+    Of the requests under way at any time of a span of seconds, long ones are more than of all
+    requests. So those of the moves are compared with those of as long spans before the first move.
+    """
     seconds = np.array([reply.seconds for reply in sent.replies])
     failed = sum(reply.status != 200 for reply in sent.replies)
-    ends = at_s + seconds
-    moving = np.zeros(len(at_s), bool)
-    for began, ended in movers.spans:
-        # Under way at any time of the move.
-        moving |= (at_s <= ended) & (ends >= began)
+    durations = [ended - began for began, ended in movers.spans]
     first = movers.spans[0][0]
     # Without what came while the queues were still filling.
-    before = (ends < first) & (at_s > 0.2 * first)
-    p95_before, p95_moving = (
-        float(np.quantile(seconds[chosen], 0.95)) for chosen in (before, moving)
+    starts = np.linspace(0.2 * first, first - max(durations), CONTROLS * len(durations))
+    controls = list(zip(starts, starts + np.tile(durations, CONTROLS), strict=True))
+    before, moving = under_way(at_s, seconds, controls), under_way(at_s, seconds, movers.spans)
+    p95_before, p95_moving = (float(np.quantile(own, 0.95)) for own in (before, moving))
+    came_before, came_after = (
+        float(np.quantile(seconds[chosen], 0.95))
+        for chosen in ((at_s >= 0.2 * first) & (at_s < first), at_s >= first)
     )
-    durations = [ended - began for began, ended in movers.spans]
 
     def one(value: float, n: int) -> Estimate:
         return Estimate(p50=value, n=n)
@@ -133,12 +139,21 @@ def numbers(
         "rate": ("1/s", one(rate, 1)),
         "failed requests": ("count", one(failed, len(at_s))),
         "failed moves": ("count", one(len(movers.errors), len(durations))),
-        "e2e_p95 before": ("ms", one(1000 * p95_before, int(before.sum()))),
-        "e2e_p95 while moving": ("ms", one(1000 * p95_moving, int(moving.sum()))),
+        "e2e_p95 before": ("ms", one(1000 * p95_before, len(before))),
+        "e2e_p95 while moving": ("ms", one(1000 * p95_moving, len(moving))),
         "e2e_p95 while moving / before": ("1", one(p95_moving / p95_before, 1)),
+        "e2e_p95 of all from the first move on / before": ("1", one(came_after / came_before, 1)),
         "duration of a move": ("s", spread(durations)),
         "longest move": ("s", one(max(durations), len(durations))),
     }
+
+
+def under_way(
+    at_s: np.ndarray, seconds: np.ndarray, spans: Sequence[tuple[float, float]]
+) -> np.ndarray:
+    """Latencies of the requests under way at any time of a span; once for every span."""
+    parts = [seconds[(at_s <= ended) & (at_s + seconds >= began)] for began, ended in spans]
+    return np.concatenate(parts)
 
 
 def rows_of(found: dict[str, tuple[str, Estimate]], case: str, facts: Facts) -> list[Row]:

@@ -29,6 +29,19 @@ def test_a_request_counts_as_moving_if_it_was_under_way_at_any_time_of_a_move():
     assert found["e2e_p95 while moving"][1].n == 12
 
 
+def test_long_requests_are_as_many_among_those_before_a_move_as_among_those_while_moving():
+    """One in twenty-five takes 20 s; of those under way in 5 s they are one in six."""
+    at_s = np.arange(0.0, 600.0, 0.1)
+    replies = [reply(20.0 if row % 25 == 0 else 1.0) for row in range(len(at_s))]
+    movers = Movers(0, [], [(300.0, 305.0), (400.0, 405.0)])
+    found = numbers(at_s, Round(replies=replies, seconds=620.0), movers, 10.0)
+    values = {name: value.p50 for name, (_, value) in found.items()}
+    assert np.quantile([one.seconds for one in replies], 0.95) == 1.0
+    assert values["e2e_p95 while moving"] == pytest.approx(20_000.0)
+    assert values["e2e_p95 while moving / before"] == pytest.approx(1.0)
+    assert values["e2e_p95 of all from the first move on / before"] == pytest.approx(1.0)
+
+
 def test_a_trace_has_its_rates_phase_by_phase_and_every_seed_its_own():
     made = trace((4.0, 8.0, 16.0), 10.0, seed=3)
     assert made.at_s == sorted(made.at_s)
