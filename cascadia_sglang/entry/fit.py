@@ -25,6 +25,8 @@ BoolArray = npt.NDArray[np.bool_]
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 FOLDS = 5
 MAX_STEPS = 1000
+# A few of its steps reach what takes scikit-learn's default dozens.
+SOLVER, TOLERANCE = "newton-cg", 1e-6
 # With fewer prompts of one kind, there is nothing to tell them apart by.
 MIN_OF_A_KIND = 20
 
@@ -82,7 +84,9 @@ def fit_chance(seen: Design, right_N: BoolArray, bits: int, skip_below: float) -
     if min(right, wrong) < MIN_OF_A_KIND:
         length_weight, bias = 0.0, float(np.log((right + 0.5) / (wrong + 0.5)))
     else:
-        model = LogisticRegression(C=_best_strength(seen, right_N), max_iter=MAX_STEPS)
+        model = LogisticRegression(
+            C=_best_strength(seen, right_N), solver=SOLVER, tol=TOLERANCE, max_iter=MAX_STEPS
+        )
         weights_S = model.fit(seen.x_NS, right_N).coef_[0]
         weights_B[seen.buckets_S] = weights_S[:-1]
         length_weight = float(weights_S[-1]) / seen.length_scale
@@ -97,7 +101,9 @@ def _best_strength(seen: Design, right_N: BoolArray) -> float:
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     for fit_rows, other_rows in folds.split(np.zeros(len(right_N)), right_N):
         # Each strength's fit starts from the weaker one's weights.
-        model = LogisticRegression(max_iter=MAX_STEPS, warm_start=True)
+        model = LogisticRegression(
+            solver=SOLVER, tol=TOLERANCE, max_iter=MAX_STEPS, warm_start=True
+        )
         for place, strength in enumerate(STRENGTHS):
             model.set_params(C=strength).fit(seen.x_NS[fit_rows], right_N[fit_rows])
             chance_N2 = model.predict_proba(seen.x_NS[other_rows])

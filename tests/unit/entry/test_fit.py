@@ -50,13 +50,13 @@ def test_the_scorer_gives_scikit_learns_probabilities(fitted: EntryModel) -> Non
     given = np.array([scorer.chances(ids) for ids in prompts])
     for tier in (0, 1):
         # The strength that the fit chose is the one whose model it is.
-        models = [LogisticRegression(C=c, max_iter=1000) for c in STRENGTHS]
+        models = [LogisticRegression(C=c, tol=1e-9, max_iter=10_000) for c in STRENGTHS]
         expected = [
             model.fit(seen.x_NS, right_HN[tier]).predict_proba(seen.x_NS)[:, 1] for model in models
         ]
         gaps = [np.abs(given[:, tier] - chances).max() for chances in expected]
-        # Weights are stored in float32.
-        assert min(gaps) < 1e-6
+        # Another solver's, and weights are stored in float32.
+        assert min(gaps) < 1e-4
 
 
 def test_a_bucket_that_never_occurred_says_nothing() -> None:
