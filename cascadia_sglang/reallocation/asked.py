@@ -31,6 +31,7 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
         quality_floor: that other thresholds keep; None where they stay.
         arrival_s_R, input_tokens_R: of the window's requests, in order.
         entry_score_R: of the first tier's answer; None where that was not the first, or not scored.
+        ended_early_R: whether the judge ended the first tier's answer.
         tokens_RT: that each request wrote at every tier; 0 where it was not.
         horizon_s: for how long these requests come again and again, at most.
     """
@@ -44,5 +45,6 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
     arrival_s_R: list[float]
     input_tokens_R: list[int]
     entry_score_R: list[float | None]
+    ended_early_R: list[bool]
     tokens_RT: list[list[int]]
     horizon_s: float

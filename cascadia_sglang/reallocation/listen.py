@@ -54,6 +54,7 @@ class Listener:
                     output_tokens=attempt.tokens,
                     seconds=attempt.seconds,
                     cached_tokens=meta.get("cached_tokens", 0),
+                    ended_early=attempt.early_abort and is_own_way,
                 )
             )
         self._monitor.finished(

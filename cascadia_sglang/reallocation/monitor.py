@@ -31,6 +31,7 @@ class Visit:
 
     Attributes:
         score: of a whole answer that came the cascade's own way; None for any other.
+        ended_early: by the judge, on the cascade's own way.
         cached_tokens: of the prompt, found in the worker's cache.
     """
 
@@ -39,6 +40,7 @@ class Visit:
     output_tokens: int
     seconds: float
     cached_tokens: int
+    ended_early: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,6 +80,7 @@ def plan_request(
         arrival_s_R=[request.at_s - request.seconds - first_s for request in known],
         input_tokens_R=[max(1, request.input_tokens) for request in known],
         entry_score_R=[_entry_score(request) for request in known],
+        ended_early_R=[_ended_early(request) for request in known],
         tokens_RT=[_tokens(request, len(tiers)) for request in known],
         horizon_s=config.planner.horizon_s,
     )
@@ -88,6 +89,11 @@ def plan_request(
 def _entry_score(request: Finished) -> float | None:
     first = request.visits[0]
     return first.score if first.tier_index == 0 else None
+
+
+def _ended_early(request: Finished) -> bool:
+    first = request.visits[0]
+    return first.tier_index == 0 and first.ended_early
 
 
 def _tokens(request: Finished, tier_count: int) -> list[int]:

@@ -76,18 +76,29 @@ def propose(request: PlanRequest, sample: PlanSample | None = None) -> Proposal:
 
 def _weighted(request: PlanRequest, sample: PlanSample) -> WeightedSample | None:
     scored = [row for row, score in enumerate(request.entry_score_R) if score is not None]
-    if request.quality_floor is None or len(scored) < LEAST_SCORED:
+    ended = [row for row, is_ended in enumerate(request.ended_early_R) if is_ended]
+    if request.quality_floor is None or len(scored) + len(ended) < LEAST_SCORED:
         return None
-
-    def of(values: Sequence[float | None]) -> Floats:
-        return np.array([values[row] for row in scored], np.float64)
-
+    own = sample.entry_values()
+    scores = [score for score in request.entry_score_R if score is not None]
     window = {
-        SCORE: of(request.entry_score_R),
-        INPUT_TOKENS: of(request.input_tokens_R),
-        OUTPUT_TOKENS: of([tokens[0] for tokens in request.tokens_RT]),
+        SCORE: np.concatenate(
+            (scores, _scores_of_ended(len(ended), own[SCORE], request.thresholds[0]))
+        ),
+        INPUT_TOKENS: np.array([request.input_tokens_R[row] for row in scored + ended], float),
+        # An answer that was ended early says nothing of its length.
+        OUTPUT_TOKENS: np.array([request.tokens_RT[row][0] for row in scored], float),
     }
-    return weighted_sample(sample, window)
+    return weighted_sample(sample, window) if scored else None
+
+
+def _scores_of_ended(count: int, score_N: Floats, threshold: float) -> Floats:
+    """What answers would have scored that were ended because they would not reach the threshold:
+    as the sample's answers below it, evenly."""
+    below = score_N[score_N < threshold]
+    if not count or not len(below):
+        return np.zeros(count)
+    return np.quantile(below, (np.arange(count) + 0.5) / count)
 
 
 def _tried(request: PlanRequest, weighted: WeightedSample | None) -> list[Thresholds]:

@@ -137,6 +137,23 @@ def test_where_the_floor_is_lost_thresholds_rise_though_that_is_slower():
     assert settle(proposal).reason == "quality"
 
 
+def test_answers_that_were_ended_early_count_as_those_below_the_threshold():
+    """Else traffic looks as easy as the answers that were let finish."""
+    whole = asked(0.9, 0.9, (0.5,))
+    hard = [score is not None and score < 0.5 for score in whole.entry_score_R]
+    ended = msgspec.structs.replace(
+        whole,
+        entry_score_R=[None if h else s for h, s in zip(hard, whole.entry_score_R, strict=True)],
+        ended_early_R=hard,
+    )
+    unseen = msgspec.structs.replace(ended, ended_early_R=[False] * len(hard))
+    told, blind = (propose(one, make_sample()).quality for one in (ended, unseen))
+    assert told is not None
+    # One in ten scores 0.9 and stays, of the others 98 % are right at the large tier.
+    assert told.current == pytest.approx(0.97, abs=0.02)
+    assert blind is None or blind.current < told.current - 0.03
+
+
 def test_without_a_floor_or_a_sample_thresholds_stay():
     for proposal in (propose(asked(0.9, None), make_sample()), propose(asked(0.9, 0.9), None)):
         assert proposal.thresholds is None
