@@ -196,7 +196,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--phase-s", type=float, default=120.0)
+    parser.add_argument("--phase-s", type=float, default=90.0)
     parser.add_argument("--slo-s", type=float, default=20.0)
     parser.add_argument("--port", type=int, default=31600)
     parser.add_argument("--smoke", action="store_true", help="briefly; write nothing")

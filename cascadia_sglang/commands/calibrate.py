@@ -75,10 +75,11 @@ def run(args: argparse.Namespace) -> int:
     cascade = calibrate_parts(parts, settings)
     for line in write(examine(cascade, parts, args.label), parts, args.out):
         print(line)
-    sample = plan_sample_of(names, cascade.calibrations, found.records, found.pool)
-    path = args.out / "sample.json"
-    path.write_bytes(msgspec.json.encode(sample) + b"\n")
-    print(f"planner: sample: {path}")
+    if len(names) > 1:
+        sample = plan_sample_of(names, cascade.calibrations, found.records, found.pool)
+        path = args.out / "sample.json"
+        path.write_bytes(msgspec.json.encode(sample) + b"\n")
+        print(f"planner: sample: {path}")
     prompt_ids = [record.prompt_ids for record in found.records[0]]
     if any(prompt_ids):
         # SGLang's import is slow, and only this needs it.
