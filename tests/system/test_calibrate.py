@@ -18,9 +18,12 @@ from bench.ladder.splits import sample
 from bench.ladder.tokenizer import encode_prompt
 from cascadia_sglang.calibration.records import Record, RecordFile, pool_of
 from cascadia_sglang.calibration.sample import Question
+from cascadia_sglang.calibration.split import part_of
+from cascadia_sglang.cli import main
 from cascadia_sglang.entry.model import load_entry_model
 from cascadia_sglang.judge.calibration import load_calibrations
 from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.planner.plan_sample import load_plan_sample
 from tests.system.serving import ROOT, gone
 
 pytestmark = pytest.mark.sglang
@@ -117,6 +120,43 @@ def test_the_entry_model_is_fitted_on_the_ids_that_the_router_has(folder) -> Non
     for record in records(folder, "small"):
         assert record.prompt_ids == encode_prompt(ROWS[int(record.id)].prompt)
     assert all(record.prompt_ids is None for record in records(folder, "middle"))
+
+
+@pytest.mark.usefixtures("said")
+def test_the_planners_sample_has_the_lengths_of_prompts_and_answers(folder) -> None:
+    kept = [number for number in range(len(ROWS)) if part_of(str(number)) != "fit"]
+    made = load_plan_sample(folder / "out" / "sample.json", TIERS).rows
+    small, middle = records(folder, "small"), records(folder, "middle")
+    assert len(made) == len(kept)
+    for row, number in zip(made, kept, strict=True):
+        prompt_ids = small[number].prompt_ids
+        assert prompt_ids is not None
+        assert row.input_tokens == len(prompt_ids)
+        assert row.output_tokens == [own[number].tokens[-1] for own in (small, middle)]
+
+
+@pytest.mark.usefixtures("said")
+def test_advice_from_the_same_answers_asks_nothing_again(folder, tmp_path, capsys) -> None:
+    tiers = [
+        {
+            "name": name,
+            "model_path": f"bench/ladder/{name}",
+            "calibration": str(folder / "out" / f"{name}.json"),
+        }
+        for name in TIERS[:1]
+    ]
+    tiers.append({"name": TIERS[1], "model_path": f"bench/ladder/{TIERS[1]}"})
+    path = tmp_path / "cascade.json"
+    cascade = {"version": 1, "tiers": tiers, "routing": {"thresholds": [0.5]}}
+    path.write_text(json.dumps(cascade))
+    asked = ["advise", str(path), "--data", str(folder / "set.jsonl"), "--max-tokens", "128"]
+    asked += ["--out", str(folder / "out"), "--gpus", "4", "--rate", "50", "--workers", "0"]
+    assert main([*asked, "--json"]) == 0
+    told = capsys.readouterr()
+    assert "starting the server" not in told.err
+    advice = json.loads(told.out)
+    assert [one["tier"] for one in advice["alone"]] == list(TIERS)
+    assert advice["choice"] in ("cascade", "router", *TIERS)
 
 
 def assert_same(own_NF, expected_NF) -> None:
