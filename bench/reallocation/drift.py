@@ -55,7 +55,7 @@ LOAD = 0.8
 START = 2
 SEED = 95_000
 # Steps take so many times as long as in the profile, so that the host is not the limit.
-SLOWER = {"small": 8.0, "large": 16.0}
+SLOWER = {"small": 16.0, "large": 32.0}
 INTERVAL_S = 5.0
 PLANNER = {
     "enabled": True,
@@ -196,8 +196,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--phase-s", type=float, default=90.0)
-    parser.add_argument("--slo-s", type=float, default=20.0)
+    parser.add_argument("--phase-s", type=float, default=120.0)
+    parser.add_argument("--slo-s", type=float, default=40.0)
     parser.add_argument("--port", type=int, default=31600)
     parser.add_argument("--smoke", action="store_true", help="briefly; write nothing")
     options = parser.parse_args()

@@ -137,7 +137,8 @@ class Controller:
             window = self._window(started)
             pools = self._mover.capacity()
             thresholds = self._mover.running().thresholds
-            request = plan_request(self._config, self._tiers, pools, thresholds, window)
+            rate = self._rate_per_s(started)
+            request = plan_request(self._config, self._tiers, pools, thresholds, window, rate)
             return await self._ask(request, self._config.planner.deadline_s)
         finally:
             if self.metrics is not None:
@@ -163,14 +164,23 @@ class Controller:
                 break
         return requests
 
+    def _rate_per_s(self, now: float) -> float:
+        """At which requests come, in the shortest recent span that has enough of them."""
+        rate = 0.0
+        for seconds in sorted(self.monitor.timing.recent_s):
+            span = self.monitor.span(now - seconds, now)
+            rate = span.rate_per_s
+            if len(span.arrivals_s_N) >= LEAST_REQUESTS:
+                break
+        return rate
+
     def _situation(self, now: float, changes: list[Change]) -> Situation:
-        shortest_s = min(self.monitor.timing.recent_s)
         requests = self._window(now)
         mean_s = sum(one.seconds for one in requests) / len(requests) if requests else 0.0
         return Situation(
             at_s=now,
             changes=changes,
-            rate_per_s=self.monitor.span(now - shortest_s, now).rate_per_s,
+            rate_per_s=self._rate_per_s(now),
             moved_at_s=self._moved_at_s,
             costs=Costs(
                 start_s=self._start_s,

@@ -58,8 +58,13 @@ def plan_request(
     pools: dict[str, Capacity],
     thresholds: Sequence[float],
     requests: Sequence[Finished],
+    rate_per_s: float,
 ) -> PlanRequest:
     """A request for a plan for these requests, of the pools and thresholds as they are now.
+
+    Args:
+        rate_per_s: at which requests come now; the finished ones, whose times show what is served
+            and not what comes, are planned for as if they had come at it. 0 keeps their times.
 
     Raises:
         WorkloadError: if they are too few.
@@ -68,7 +73,9 @@ def plan_request(
     if len(known) < LEAST_REQUESTS:
         raise WorkloadError(f"{len(known)} requests are too few to plan by: {LEAST_REQUESTS}")
     known.sort(key=lambda request: request.at_s - request.seconds)
-    first_s = known[0].at_s - known[0].seconds
+    begins_s = [request.at_s - request.seconds for request in known]
+    seconds = begins_s[-1] - begins_s[0]
+    slower = (len(known) - 1) / seconds / rate_per_s if seconds > 0.0 and rate_per_s > 0.0 else 1.0
     assert config.planner.gpu_budget is not None
     return PlanRequest(
         tiers=tiers,
@@ -77,7 +84,7 @@ def plan_request(
         quality_floor=config.planner.quality_floor,
         gpu_budget=config.planner.gpu_budget,
         objective=config.planner.objective,
-        arrival_s_R=[request.at_s - request.seconds - first_s for request in known],
+        arrival_s_R=[slower * (begin_s - begins_s[0]) for begin_s in begins_s],
         input_tokens_R=[max(1, request.input_tokens) for request in known],
         entry_score_R=[_entry_score(request) for request in known],
         ended_early_R=[_ended_early(request) for request in known],

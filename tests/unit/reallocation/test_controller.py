@@ -70,6 +70,15 @@ def test_a_change_with_a_gain_moves_and_then_it_cools_down(tmp_path):
     assert all(entry.decision == decision for entry, decision in replayed(log.read_bytes()))
 
 
+def test_the_planner_is_told_what_comes_and_not_what_is_finished(tmp_path):
+    planner = Planner(GAIN)
+    controller, _, _, _ = make(planner, tmp_path)
+    entry = asyncio.run(controller.look())
+    times = planner.asked[0].arrival_s_R
+    assert (len(times) - 1) / times[-1] == pytest.approx(entry.situation.rate_per_s, rel=0.05)
+    assert entry.situation.rate_per_s == pytest.approx(80.0, rel=0.2)
+
+
 def test_without_a_change_nobody_is_asked(tmp_path):
     planner = Planner(GAIN)
     controller, workers, _, _ = make(planner, tmp_path, changed=False)

@@ -1,6 +1,7 @@
 """Capacity goes where the window's requests need it."""
 
 import msgspec
+import numpy as np
 import pytest
 
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadError
@@ -40,7 +41,7 @@ def test_an_overload_shows_by_what_it_comes_to_within_the_horizon():
     means = []
     for horizon_s in (3.0, 60.0):
         config = make_config(horizon_s=horizon_s)
-        asked = plan_request(config, tiers(large_ms=60.0), pools(3, 1), THRESHOLDS, window)
+        asked = plan_request(config, tiers(large_ms=60.0), pools(3, 1), THRESHOLDS, window, 20.0)
         proposal = propose(asked)
         assert proposal.pools["large"].replicas == 3
         means.append((proposal.current_s, proposal.predicted_s))
@@ -54,6 +55,16 @@ def test_a_window_of_one_moment_has_no_rate():
     at_once = msgspec.structs.replace(asked, arrival_s_R=[0.0] * len(asked.arrival_s_R))
     with pytest.raises(WorkloadError, match="come at the same time"):
         propose(at_once)
+
+
+def test_requests_are_planned_for_at_the_rate_at_which_they_come():
+    """An overloaded server finishes fewer than come; by those it would look well served."""
+    window = requests(300, 5.0, 0.9)
+    asked = plan_request(make_config(), tiers(), pools(3, 1), THRESHOLDS, window, 20.0)
+    times = np.array(asked.arrival_s_R)
+    assert (len(times) - 1) / times[-1] == pytest.approx(20.0)
+    own = plan_request(make_config(), tiers(), pools(3, 1), THRESHOLDS, window, 0.0)
+    assert times * own.arrival_s_R[-1] / times[-1] == pytest.approx(np.array(own.arrival_s_R))
 
 
 def test_a_pool_that_was_dropped_stays_so():
@@ -71,7 +82,7 @@ def test_a_request_survives_the_way_to_the_planner_process():
 
 def test_too_few_requests_are_no_window():
     with pytest.raises(WorkloadError, match="49 requests are too few"):
-        plan_request(make_config(), tiers(), pools(2, 2), THRESHOLDS, requests(49, 1.0, 0.5))
+        plan_request(make_config(), tiers(), pools(2, 2), THRESHOLDS, requests(49, 1.0, 0.5), 1.0)
 
 
 def test_a_budget_below_one_replica_a_pool_has_no_plan():

@@ -64,5 +64,5 @@ def pools(small: int, large: int) -> dict[str, Capacity]:
 def plan_asked(hard: float, small: int = 2, rate: float = 12.0, **planner) -> PlanRequest:
     window = requests(300, rate, hard)
     return plan_request(
-        make_config(**planner), tiers(), pools(small, 4 - small), THRESHOLDS, window
+        make_config(**planner), tiers(), pools(small, 4 - small), THRESHOLDS, window, rate
     )
