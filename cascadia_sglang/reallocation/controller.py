@@ -79,6 +79,8 @@ class Controller:
 
     async def run(self) -> None:
         """Look again and again, whatever goes wrong with one look. Runs until cancelled."""
+        # While the workers started, nobody could ask.
+        self._renew(time.monotonic())
         while True:
             await asyncio.sleep(self._config.planner.interval_s)
             try:
