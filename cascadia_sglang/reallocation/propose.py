@@ -98,7 +98,8 @@ def _scores_of_ended(count: int, score_N: Floats, threshold: float) -> Floats:
     below = score_N[score_N < threshold]
     if not count or not len(below):
         return np.zeros(count)
-    return np.quantile(below, (np.arange(count) + 0.5) / count)
+    spread: Floats = np.quantile(below, (np.arange(count) + 0.5) / count)
+    return spread
 
 
 def _tried(request: PlanRequest, weighted: WeightedSample | None) -> list[Thresholds]:
