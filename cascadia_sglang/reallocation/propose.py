@@ -98,8 +98,7 @@ def _scores_of_ended(count: int, score_N: Floats, threshold: float) -> Floats:
     below = score_N[score_N < threshold]
     if not count or not len(below):
         return np.zeros(count)
-    spread: Floats = np.quantile(below, (np.arange(count) + 0.5) / count)
-    return spread
+    return np.quantile(below, (np.arange(count) + 0.5) / count).astype(np.float64)
 
 
 def _tried(request: PlanRequest, weighted: WeightedSample | None) -> list[Thresholds]:
