@@ -1,5 +1,6 @@
-"""JSON files that hold one struct: calibrations, profiles."""
+"""JSON files that hold one struct: calibrations, profiles, entry models, samples."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,3 +23,19 @@ def load_struct(path: Path, kind: type[S], what: str) -> S:
         raise ConfigError(f"{what} {path}: {error.strerror}") from error
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigError(f"{what} {path}: {error}") from error
+
+
+def check_tiers(own: Sequence[str], tiers: Sequence[str], place: str) -> None:
+    """See that what was made for some tiers is used for them.
+
+    Args:
+        own: the tiers that it was made for.
+        place: the file, as an error begins with it.
+
+    Raises:
+        ConfigError: if not.
+    """
+    if list(own) != list(tiers):
+        raise ConfigError(
+            f"{place}: made for tiers {', '.join(own)}, but the cascade has {', '.join(tiers)}"
+        )

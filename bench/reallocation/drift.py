@@ -8,8 +8,8 @@ measured first: hard requests come at 80 % of what the split with three large wo
 ones at the end at 80 % of what the one with three small workers does, and at half of that before.
 
 All arms run at once, each a server of its own, and get the same requests at the same times: what
-the host does to one it does to all. Emulated steps take so long that the host idles most of the
-time.
+the host does to one it does to all. Look at its load: where the host is the limit, devices are not
+emulated any more, and no figure of the run means anything.
 
 Example:
     python -m bench.reallocation.drift             # writes bench/results/drift.csv and drift.md

@@ -20,7 +20,7 @@ from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
 from bench.harness.server import running_server
 
-ADDED = "ADDED "  # of bench.router.add_workers, which cannot be imported here: it is a server
+ADDED = "ADDED "  # as bench.router.add_workers prints it, whose import is SGLang's whole server
 WHOLE = "whole"
 
 

@@ -13,8 +13,7 @@ import numpy as np
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.features import FloatArray, prompt_features
-from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.struct_file import load_struct
+from cascadia_sglang.struct_file import check_tiers, load_struct
 
 
 class TierChance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,11 +150,7 @@ def load_entry_model(path: Path, tiers: Sequence[str]) -> EntryModel:
         ConfigError: if the file is missing, does not fit or is of other tiers; names the place.
     """
     model = load_struct(path, EntryModel, "entry model")
-    if model.tiers != list(tiers):
-        raise ConfigError(
-            f"entry model {path}: fitted for tiers {', '.join(model.tiers)}, "
-            f"but the cascade has {', '.join(tiers)}"
-        )
+    check_tiers(model.tiers, tiers, f"entry model {path}")
     return model
 
 

@@ -14,11 +14,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.planner.problem import CalibrationRow
 from cascadia_sglang.planner.replay import Sample, build_sample
 from cascadia_sglang.planner.window import INPUT_TOKENS, OUTPUT_TOKENS, SCORE, Floats, Ints
-from cascadia_sglang.struct_file import load_struct
+from cascadia_sglang.struct_file import check_tiers, load_struct
 
 
 class SampleRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,9 +94,5 @@ def load_plan_sample(path: Path, tiers: Sequence[str]) -> PlanSample:
         ConfigError: if the file is missing, does not fit or is of other tiers; names the place.
     """
     sample = load_struct(path, PlanSample, "planner sample")
-    if sample.tiers != list(tiers):
-        raise ConfigError(
-            f"planner sample {path}: of the tiers {', '.join(sample.tiers)}, "
-            f"but the cascade has {', '.join(tiers)}"
-        )
+    check_tiers(sample.tiers, tiers, f"planner sample {path}")
     return sample

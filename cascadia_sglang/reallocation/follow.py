@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.paths import Paths, climbing_paths
 from cascadia_sglang.planner.plan_sample import PlanSample
 from cascadia_sglang.planner.replay import Place, Replay, Sample, threshold_grid
@@ -36,10 +37,16 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightedSample:
-    """A sample that stands for a window."""
+    """A sample that stands for a window.
 
-    sample: PlanSample
+    Attributes:
+        graded: scores and labels, weighted.
+        input_tokens_N, tokens_NT: lengths of the prompts and of every tier's answers.
+    """
+
     graded: Sample
+    input_tokens_N: Ints
+    tokens_NT: Ints
     effective_size: float
 
     def quality(self, thresholds: Sequence[float]) -> float:
@@ -80,30 +87,35 @@ class WeightedSample:
 
     def paths(self, thresholds: Sequence[float], drawn_R: Ints) -> Paths:
         """The ways of drawn requests under some thresholds; no attempt is ended early."""
-        tokens_RT = self.sample.output_tokens()[drawn_R]
+        tokens_RT = self.tokens_NT[drawn_R]
         scores_RS = self.graded.scores_NS[drawn_R]
         scores_RT = np.column_stack((scores_RS, np.ones(len(drawn_R))))
         return climbing_paths(scores_RT, tokens_RT, thresholds, int(tokens_RT.max()))
 
 
 def weighted_sample(sample: PlanSample, window: Mapping[str, Floats]) -> WeightedSample | None:
-    """The sample as it stands for a window; None where too little of it is like the window.
+    """The sample as it stands for a window; None where too little of it, or nothing, is like that.
 
     Args:
         window: of the requests that began at the first tier and were scored there, as
             `PlanSample.entry_values` has them.
-
-    Raises:
-        WorkloadError: if the window is empty or nothing of the sample is like it.
     """
-    fit = fit_window(sample.entry_values(), window)
+    try:
+        fit = fit_window(sample.entry_values(), window)
+    except WorkloadError:
+        return None
     if not fit.is_usable:
         return None
     graded = sample.graded()
     weighted = Sample(
         scores_NS=graded.scores_NS, correct_NT=graded.correct_NT, weight_N=fit.weights_N
     )
-    return WeightedSample(sample=sample, graded=weighted, effective_size=fit.effective_size)
+    return WeightedSample(
+        graded=weighted,
+        input_tokens_N=np.array([row.input_tokens for row in sample.rows], np.int64),
+        tokens_NT=sample.output_tokens(),
+        effective_size=fit.effective_size,
+    )
 
 
 def _places(replay: Replay) -> Iterator[Place]:

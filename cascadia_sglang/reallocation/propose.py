@@ -22,7 +22,7 @@ from cascadia_sglang.reallocation.decide import Proposal, Quality
 from cascadia_sglang.reallocation.follow import Thresholds, WeightedSample, weighted_sample
 from cascadia_sglang.reallocation.replayed import Replayed, Split
 
-# Splits that are simulated at most.
+# Splits that are simulated at most, each under a few thresholds.
 MAX_SPLITS = 600
 # Scored requests of a window from which on it may weigh a sample.
 LEAST_SCORED = 50
@@ -43,22 +43,20 @@ def propose(request: PlanRequest, sample: PlanSample | None = None) -> Proposal:
     weighted = None
     if sample is not None and len(names) == len(request.pools):
         weighted = _weighted(request, sample)
-    window = Replayed(request, weighted)
     current = tuple(request.pools[name].replicas for name in names)
     splits = list(_splits(request, names))
     if not splits:
         raise InfeasiblePlanError(f"{request.gpu_budget} devices leave no split of the replicas")
     tried = _tried(request, weighted)
-    values = {
-        (split, number): window.value(names, split, thresholds.values)
-        for number, thresholds in enumerate(tried)
-        for split in splits
-    }
-    # Of several that are as good, the one that changes least.
-    split, number = min(
-        values, key=lambda one: (values[one], one[1] > 0, _distance(one[0], current))
-    )
-    chosen = tried[number]
+    window = Replayed(request, weighted, len(splits) * len(tried))
+
+    def worth(pair: tuple[Split, Thresholds]) -> tuple[float, bool, int]:
+        """Of several that are as good, the one that changes least is the least."""
+        split, thresholds = pair
+        value = window.value(names, split, thresholds.values)
+        return value, thresholds is not tried[0], _distance(split, current)
+
+    split, chosen = min(itertools.product(splits, tried), key=worth)
     is_kept = chosen.values == request.thresholds
     return Proposal(
         pools=request.pools

@@ -21,8 +21,8 @@ from cascadia_sglang.planner.workload import Workload, build_workload
 from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.follow import WeightedSample
 
-# Requests of a simulation at most, repeats included.
-MOST_REPLAYED = 4_000
+# Requests of a simulation, repeats included, and of all simulations of a plan together.
+LEAST_REPLAYED, MOST_REPLAYED, MOST_SIMULATED = 200, 4_000, 600_000
 # A latency that stands for requests that never end.
 NEVER_S = 1e6
 
@@ -35,24 +35,33 @@ class Replayed:
     Args:
         weighted: of which prompts are drawn in their place; None replays their own ways, whatever
             the thresholds.
+        simulations: that will be asked for; the more, the less often the window comes again, and of
+            a long one the newest requests alone.
     """
 
-    def __init__(self, request: PlanRequest, weighted: WeightedSample | None) -> None:
+    def __init__(
+        self, request: PlanRequest, weighted: WeightedSample | None, simulations: int
+    ) -> None:
         self._request = request
         self._weighted = weighted
-        times = repeats(request.arrival_s_R, request.horizon_s)
+        most = max(LEAST_REPLAYED, min(MOST_REPLAYED, MOST_SIMULATED // simulations))
+        times = repeats(request.arrival_s_R[-most:], request.horizon_s, most)
         own_RT = np.array(request.tokens_RT, np.int64).reshape(-1, len(request.tiers))
-        self._tokens_RT = np.tile(own_RT, (len(times), 1))
-        inputs_R = np.tile(np.array(request.input_tokens_R, np.int64), len(times))
+        self._tokens_RT = np.tile(own_RT[-most:], (len(times), 1))
+        inputs_R = np.tile(np.array(request.input_tokens_R[-most:], np.int64), len(times))
         if weighted is not None:
             self._drawn_R = weighted.drawn(len(inputs_R), seed=0)
-            lengths = [row.input_tokens for row in weighted.sample.rows]
-            inputs_R = np.array(lengths, np.int64)[self._drawn_R]
-            self._tokens_RT = weighted.sample.output_tokens()[self._drawn_R]
+            inputs_R = weighted.input_tokens_N[self._drawn_R]
+            self._tokens_RT = weighted.tokens_NT[self._drawn_R]
         self._workload: Workload = build_workload(
             np.concatenate(times), inputs_R, self._tokens_RT.max(axis=1).clip(1)
         )
         self._known: dict[tuple[Split, tuple[float, ...]], Outcome] = {}
+        self._known_paths: dict[tuple[float, ...], Paths] = {}
+
+    def __len__(self) -> int:
+        """Requests of a simulation."""
+        return len(self._workload)
 
     def value(self, names: Sequence[str], split: Split, thresholds: tuple[float, ...]) -> float:
         """What the objective is to make small."""
@@ -98,18 +107,24 @@ class Replayed:
                 )
                 for tier in self._request.tiers
             ]
-            paths = self._paths(thresholds)
+            if thresholds not in self._known_paths:
+                self._known_paths[thresholds] = self._paths(thresholds)
+            paths = self._known_paths[thresholds]
             self._known[split, thresholds] = simulate(
                 self._workload, paths, tiers, is_buffered=True
             )
         return self._known[split, thresholds]
 
 
-def repeats(arrival_s_R: Sequence[float], horizon_s: float) -> list[Floats]:
-    """The times of the window's requests, and of each further round of them."""
-    times_R = np.asarray(arrival_s_R, np.float64)
+def repeats(arrival_s_R: Sequence[float], horizon_s: float, most: int) -> list[Floats]:
+    """The times of the window's requests, and of each further round of them.
+
+    Args:
+        most: requests of all rounds, the first one apart.
+    """
+    times_R = np.asarray(arrival_s_R, np.float64) - arrival_s_R[0]
     # As long after its last request as its requests are apart, a window begins anew.
     period_s = float(times_R[-1]) * len(times_R) / max(1, len(times_R) - 1)
     rounds = math.ceil(horizon_s / period_s) if period_s > 0.0 else 1
-    rounds = max(1, min(rounds, MOST_REPLAYED // len(times_R)))
+    rounds = max(1, min(rounds, most // len(times_R)))
     return [times_R + number * period_s for number in range(rounds)]

@@ -11,7 +11,7 @@ PHASES = ("process", "scheduler", "weights", "kv_pool", "graphs")
 def start_phases(
     seconds: float, startup_times: Iterable[Mapping[str, Any] | None]
 ) -> dict[str, float]:
-    """Seconds of each of `PHASES`; together they are the whole start.
+    """Seconds of each of `PHASES`; together they are the whole start, unless SGLang's overlap.
 
     `process` is what passes before SGLang's scheduler begins: the fork, the imports that the fork
     server lacks, the judge, and at the start of the server the wait for the fork server itself.

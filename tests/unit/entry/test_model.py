@@ -145,7 +145,7 @@ def broken(tmp_path: Path, place: str, value: Any) -> str:
         ("version", 2, "version is 2, allowed: 1"),
         ("tiers", ["a"], "at least two tiers"),
         ("tiers", ["a", "b", "c"], "a chance of every tier but the last"),
-        ("tiers", ["a", "c"], "fitted for tiers a, c, but the cascade has a, b"),
+        ("tiers", ["a", "c"], "made for tiers a, c, but the cascade has a, b"),
         ("ngrams", 0, "ngrams is 0, allowed: 1 to 8"),
         ("bits", 0, "bits is 0, allowed: 1 to 24"),
         ("bits", 25, "bits is 25, allowed: 1 to 24"),

@@ -24,8 +24,12 @@ STREAMED = (
 
 
 @contextmanager
-def serving(reply: Callable[[bytes], Iterable[bytes]]) -> Iterator[int]:
-    """Answer every request on any number of connections with the pieces that `reply` gives."""
+def serving(reply: Callable[[bytes], Iterable[bytes]], closes: bool = False) -> Iterator[int]:
+    """Answer every request on any number of connections with the pieces that `reply` gives.
+
+    Args:
+        closes: whether a connection is closed after its first answer.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer(connection: socket.socket) -> None:
@@ -35,6 +39,8 @@ def serving(reply: Callable[[bytes], Iterable[bytes]]) -> Iterator[int]:
                     for piece in reply(request):
                         connection.sendall(piece)
                         time.sleep(0.001)
+                    if closes:
+                        return
 
         def accept() -> None:
             while True:
@@ -150,20 +156,10 @@ def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
 
 
 def test_an_open_loop_does_not_mind_a_server_that_closes_what_idles() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    def reply(_: bytes) -> Iterable[bytes]:
+        return in_pieces(PLAIN, 1)
 
-        def answer_once() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.recv(65536)
-                    connection.sendall(PLAIN)
-
-        threading.Thread(target=answer_once, daemon=True).start()
-        port = listener.getsockname()[1]
-        at_s = [0.02 * index for index in range(5)]
+    at_s = [0.02 * index for index in range(5)]
+    with serving(reply, closes=True) as port:
         sent = send_at(port, [post("/generate", {"text": "x"})] * 5, at_s, width=2)
     assert [answer.status for answer in sent.replies] == [200] * 5

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.errors import ConfigError, WorkloadError
 from cascadia_sglang.planner.plan_sample import PlanSample, SampleRow, load_plan_sample
 from cascadia_sglang.planner.replay import threshold_grid
 from cascadia_sglang.reallocation.change import Change
@@ -86,7 +86,7 @@ def test_a_window_weighs_the_sample_by_its_scores():
     assert found.quality([1.0]) == pytest.approx(0.98, abs=0.02)
     drawn = found.drawn(5_000, seed=0)
     paths = found.paths([0.3], drawn)
-    own = np.array([row.scores[0] for row in found.sample.rows])[drawn]
+    own = found.graded.scores_NS[drawn, 0]
     # Its bins are deciles of the sample, so those at the edges bring others along.
     assert ((own >= 0.2) & (own <= 0.4)).mean() > 0.85
     assert (paths.last_tier_R == (own < 0.3)).all()
@@ -125,6 +125,16 @@ def test_where_quality_is_to_spare_thresholds_fall_no_further_than_the_floor():
     assert 0.8 <= proposal.quality.predicted < proposal.quality.current
     assert proposal.predicted_s < proposal.current_s
     assert settle(proposal).reason == "gain"
+
+
+def test_traffic_that_nothing_of_the_sample_is_like_leaves_the_thresholds(monkeypatch):
+    def nothing(*_):
+        raise WorkloadError("no prompt of the sample is like the window")
+
+    monkeypatch.setattr("cascadia_sglang.reallocation.follow.fit_window", nothing)
+    proposal = propose(asked(0.9, 0.9, (0.1,)), make_sample())
+    assert (proposal.thresholds, proposal.quality) == (None, None)
+    assert proposal.pools["large"].replicas == 3
 
 
 def test_where_the_floor_is_lost_thresholds_rise_though_that_is_slower():
@@ -172,7 +182,7 @@ def test_the_planners_process_reads_the_sample(tmp_path: Path):
 def test_a_sample_of_other_tiers_or_sizes_is_refused(tmp_path: Path):
     path = tmp_path / "sample.json"
     path.write_bytes(msgspec.json.encode(make_sample(count=3)))
-    with pytest.raises(ConfigError, match="of the tiers small, large, but the cascade has a, b"):
+    with pytest.raises(ConfigError, match="made for tiers small, large, but the cascade has a, b"):
         load_plan_sample(path, ["a", "b"])
     rows = [{"scores": [0.5], "correct": [1, 1], "input_tokens": 1, "output_tokens": [1]}]
     path.write_bytes(msgspec.json.encode({"version": 1, "tiers": ["a", "b"], "rows": rows}))

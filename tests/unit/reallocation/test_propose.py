@@ -10,6 +10,7 @@ from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.observe import plan_request, window_tiers
 from cascadia_sglang.reallocation.plan_process import nonsense
 from cascadia_sglang.reallocation.propose import propose
+from cascadia_sglang.reallocation.replayed import Replayed
 from tests.unit.reallocation.windows import (
     THRESHOLDS,
     make_config,
@@ -48,6 +49,13 @@ def test_an_overload_shows_by_what_it_comes_to_within_the_horizon():
     (short_s, _), (long_s, best_s) = means
     assert long_s > 3 * short_s
     assert best_s < long_s / 2
+
+
+def test_the_more_simulations_a_plan_takes_the_less_often_the_window_comes_again():
+    asked = msgspec.structs.replace(plan_asked(0.5), horizon_s=1e6)
+    sizes = [len(Replayed(asked, None, count)) for count in (1, 300, 600, 1_200, 2_400, 9_000)]
+    # Its 300 requests are cut to the newest, but not below 200.
+    assert sizes == [3900, 1800, 900, 300, 250, 200]
 
 
 def test_a_window_of_one_moment_has_no_rate():
