@@ -35,7 +35,7 @@ CONFIG = Path("bench/ladder/cascade.yaml")
 DEMO = load_cascade(CONFIG).routing
 SMALL = "bench/ladder/small"
 FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
-SEED = 20_271
+SEED = 20_272
 
 
 @dataclass(slots=True)
