@@ -1,6 +1,6 @@
 """What the planner is asked: the tiers, what runs, and the requests of a window.
 
-Shape legend: R requests of the window, T tiers.
+Shape legend: R requests of the window, B under way, T tiers.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
         ended_early_R: whether the judge ended the first tier's answer.
         tokens_RT: that each request wrote at every tier; 0 where it was not.
         horizon_s: for how long these requests come again and again, at most.
+        backlog_inputs_B, backlog_tokens_BT: of the requests that are under way, which are served
+            before any other: their prompts' tokens, and what they are expected to write at every
+            tier from the one on where they are; 0 elsewhere.
     """
 
     tiers: list[WindowTier]
@@ -48,3 +51,5 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
     ended_early_R: list[bool]
     tokens_RT: list[list[int]]
     horizon_s: float
+    backlog_inputs_B: list[int] = []
+    backlog_tokens_BT: list[list[int]] = []

@@ -73,10 +73,14 @@ def level(alpha: float, looks_per_half_hour: float, spans: int) -> float:
     return alpha / (looks_per_half_hour * spans * len(QUANTITIES))
 
 
-def changes(reference: Span, recents: Sequence[Span], test_level: float) -> list[Change]:
-    """What has changed, the surest first; at most one entry a quantity."""
+def changes(pairs: Sequence[tuple[Span, Span]], test_level: float) -> list[Change]:
+    """What has changed, the surest first; at most one entry a quantity.
+
+    Args:
+        pairs: a reference and a recent span, disjoint.
+    """
     found: dict[str, Change] = {}
-    for recent in recents:
+    for reference, recent in pairs:
         for quantity in QUANTITIES:
             change = _compare(quantity, reference, recent)
             if change is None or change.p_bound > test_level:

@@ -46,7 +46,9 @@ def configured_controller(
 
 
 def timing_of(interval_s: float) -> Timing:
-    """Spans of the monitor for a look every so many seconds: one look, five, and ten."""
+    """Spans of the monitor for a look every so many seconds: one look, two, five, and ten."""
     return Timing(
-        look_s=interval_s, reference_s=10 * interval_s, recent_s=(interval_s, 5 * interval_s)
+        look_s=interval_s,
+        reference_s=10 * interval_s,
+        recent_s=(interval_s, 2 * interval_s, 5 * interval_s),
     )

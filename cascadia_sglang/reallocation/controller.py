@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from cascadia_sglang.reallocation.decide import (
     decide,
     reason_to_stay,
 )
-from cascadia_sglang.reallocation.monitor import Finished, Monitor
+from cascadia_sglang.reallocation.monitor import Monitor
 from cascadia_sglang.reallocation.mover import Moved, Mover
 from cascadia_sglang.reallocation.observe import LEAST_REQUESTS, plan_request
 
@@ -93,7 +93,7 @@ class Controller:
         now = time.monotonic()
         if self._mover.number != self._plan_number:
             # Somebody else has changed the plan: it is for the traffic from now on.
-            self._moved(now)
+            self._moved(now, now)
         situation = self._situation(now, self.monitor.look(now))
         if reason_to_stay(situation) is None:
             situation = await self._planned(situation)
@@ -102,7 +102,7 @@ class Controller:
         outcome = None
         if decision.verdict == "move":
             assert situation.proposal is not None
-            outcome = await self._move(situation.proposal)
+            outcome = await self._move(situation.proposal, now - self._window_s(now))
         return self._note(Entry(situation=situation, decision=decision, outcome=outcome))
 
     def _settle(self, situation: Situation, now: float) -> None:
@@ -116,16 +116,17 @@ class Controller:
             return
         if self._changed_at_s is None:
             self._changed_at_s = now
-        if now - self._changed_at_s >= 2 * max(self.monitor.timing.recent_s):
-            self._renew(now)
+        longest_s = max(self.monitor.timing.recent_s)
+        if now - self._changed_at_s >= 2 * longest_s:
+            self._renew(now - longest_s)
 
-    def _moved(self, now: float) -> None:
+    def _moved(self, now: float, reference_from_s: float) -> None:
         self._plan_number = self._mover.number
         self._moved_at_s = now
-        self._renew(now)
+        self._renew(reference_from_s)
 
-    def _renew(self, now: float) -> None:
-        self.monitor.renew(now)
+    def _renew(self, start_s: float) -> None:
+        self.monitor.renew(start_s)
         self._changed_at_s = None
 
     async def propose(self) -> Proposal:
@@ -136,11 +137,20 @@ class Controller:
         """
         started = time.monotonic()
         try:
-            window = self._window(started)
+            window = self.monitor.requests(started - self._window_s(started), started)
             pools = self._mover.capacity()
             thresholds = self._mover.running().thresholds
             rate = self._rate_per_s(started)
-            request = plan_request(self._config, self._tiers, pools, thresholds, window, rate)
+            request = plan_request(
+                self._config,
+                self._tiers,
+                pools,
+                thresholds,
+                window,
+                rate,
+                self.monitor.climbing(),
+                self.monitor.unseen,
+            )
             return await self._ask(request, self._config.planner.deadline_s)
         finally:
             if self.metrics is not None:
@@ -157,14 +167,13 @@ class Controller:
             "window": self.monitor.summary(time.monotonic(), names),
         }
 
-    def _window(self, now: float) -> Sequence[Finished]:
-        """The requests of the shortest recent span that has enough of them."""
-        requests: list[Finished] = []
+    def _window_s(self, now: float) -> float:
+        """The shortest recent span that has enough requests: a plan is made for those."""
+        seconds = 0.0
         for seconds in sorted(self.monitor.timing.recent_s):
-            requests = self.monitor.requests(now - seconds, now)
-            if len(requests) >= 2 * LEAST_REQUESTS:
+            if len(self.monitor.requests(now - seconds, now)) >= LEAST_REQUESTS:
                 break
-        return requests
+        return seconds
 
     def _rate_per_s(self, now: float) -> float:
         """At which requests come, in the shortest recent span that has enough of them."""
@@ -177,8 +186,8 @@ class Controller:
         return rate
 
     def _situation(self, now: float, changes: list[Change]) -> Situation:
-        requests = self._window(now)
-        mean_s = sum(one.seconds for one in requests) / len(requests) if requests else 0.0
+        seconds = self.monitor.seconds(now - max(self.monitor.timing.recent_s), now)
+        mean_s = sum(seconds) / len(seconds) if seconds else 0.0
         return Situation(
             at_s=now,
             changes=changes,
@@ -208,14 +217,14 @@ class Controller:
             stops=sum(isinstance(action, Stop) for action in actions),
         )
 
-    async def _move(self, proposal: Proposal) -> str:
+    async def _move(self, proposal: Proposal, window_from_s: float) -> str:
         began = time.monotonic()
         try:
             moved = await self._mover.move(proposal.pools, proposal.thresholds)
         except CascadiaError as error:
             return f"undone: {error}"
         finally:
-            self._moved(time.monotonic())
+            self._moved(time.monotonic(), window_from_s)
         self._measure(began, moved)
         return f"moved in {moved.seconds:.3f} s"
 
@@ -225,8 +234,8 @@ class Controller:
         stops = [step.seconds for step in moved.steps if isinstance(step.action, Stop)]
         self._start_s = sum(starts) / len(starts) if starts else self._start_s
         self._stop_s = sum(stops) / len(stops) if stops else self._stop_s
-        before = [one.seconds for one in self.monitor.requests(began - BEFORE_S, began)]
-        during = [one.seconds for one in self.monitor.requests(began, began + moved.seconds)]
+        before = self.monitor.seconds(began - BEFORE_S, began)
+        during = self.monitor.seconds(began, began + moved.seconds)
         if before and during:
             extra_s = sum(during) / len(during) - sum(before) / len(before)
             self._extra_s = max(0.0, extra_s)

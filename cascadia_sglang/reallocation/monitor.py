@@ -27,7 +27,7 @@ MOST_REQUESTS = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One attempt of a finished request.
+    """One attempt that has ended.
 
     Attributes:
         score: of a whole answer that came the cascade's own way; None for any other.
@@ -43,14 +43,25 @@ class Visit:
     ended_early: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """A request that got an answer, or an error after its last visit; told in order of the end."""
+@dataclass(slots=True, kw_only=True)
+class Seen:
+    """A request of which something is known: its first attempt has ended.
+
+    Told then, in that order, and not at its end: those that wait for a larger tier would be missing
+    from the last seconds, and with them what has changed.
+
+    Attributes:
+        at_s: when its first attempt ended; of one without any, when it was given up.
+        seconds: from its arrival until then.
+        visits: the attempts that have ended so far.
+        is_open: whether it climbs on.
+    """
 
     at_s: float
     seconds: float
     input_tokens: int
     visits: tuple[Visit, ...]
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +70,7 @@ class Timing:
 
     Attributes:
         look_s: between two looks.
-        reference_s: how long after a plan the traffic is taken as what the plan is for.
+        reference_s: how long the traffic is, at most, that is taken as what a plan is for.
         recent_s: spans that end now and are compared with it: a short one for large changes, a
             long one for small ones.
         alpha: chance of an alarm in half an hour without a change, at most.
@@ -80,43 +91,76 @@ class Monitor:
 
     def __init__(self, timing: Timing, now: float) -> None:
         self.timing = timing
-        # Both rise in time.
+        # All rise in time.
         self._arrivals: list[float] = []
-        self._finished: list[Finished] = []
+        self._seen: list[Seen] = []
+        self._ends: list[tuple[float, float]] = []  # of requests, with the seconds they took
+        self._unseen = 0
         self._begins = now
         self._reference: Span | None = None
 
     def arrived(self, now: float) -> None:
         """A request came."""
+        self._unseen += 1
         self._arrivals.append(now)
-        if len(self._arrivals) >= 2 * MOST_REQUESTS:
-            del self._arrivals[:-MOST_REQUESTS]
+        _cut(self._arrivals)
 
-    def finished(self, request: Finished) -> None:
-        """A request ended."""
-        self._finished.append(request)
-        if len(self._finished) >= 2 * MOST_REQUESTS:
-            del self._finished[:-MOST_REQUESTS]
+    def seen(self, request: Seen) -> None:
+        """A request's first attempt ended. What comes of it later is written into it."""
+        self._unseen -= 1
+        self._seen.append(request)
+        _cut(self._seen)
 
-    def renew(self, now: float) -> None:
-        """A plan has come into force: the traffic from now on is the new reference."""
-        self._begins = now
+    def ended(self, now: float, seconds: float) -> None:
+        """A request ended, with an answer or without one."""
+        self._ends.append((now, seconds))
+        _cut(self._ends)
+
+    @property
+    def unseen(self) -> int:
+        """Requests that have come and of which nothing is known yet."""
+        return self._unseen
+
+    def climbing(self) -> list[Seen]:
+        """Requests whose first attempt has ended and that climb on."""
+        return [request for request in self._seen if request.is_open]
+
+    def seconds(self, start_s: float, end_s: float) -> list[float]:
+        """That the requests took which ended within this time."""
+        first, last = (
+            bisect_left(self._ends, at_s, key=lambda end: end[0]) for at_s in (start_s, end_s)
+        )
+        return [seconds for _, seconds in self._ends[first:last]]
+
+    def renew(self, start_s: float) -> None:
+        """A plan has come into force that is for the traffic from then on: the new reference.
+
+        It may have begun already. What a plan was made for is known when it comes into force, and
+        traffic that turns right after that is not to be taken for what it is for.
+        """
+        self._begins = start_s
         self._reference = None
 
     def look(self, now: float) -> list[Change]:
-        """What has changed since the reference; nothing before that and a recent span are there."""
-        end = self._begins + self.timing.reference_s
-        if now < end:
-            return []
+        """What has changed since the reference, which grows until it is long enough.
+
+        A recent span is compared with one that is at least as long, and ends before it.
+        """
+        pairs = []
+        for seconds in self.timing.recent_s:
+            start_s = now - seconds
+            if start_s - self._begins >= seconds:
+                pairs.append((self._reference_until(start_s), self.span(start_s, now)))
+        return changes(pairs, self.timing.test_level)
+
+    def _reference_until(self, end_s: float) -> Span:
+        whole_s = self._begins + self.timing.reference_s
+        if end_s < whole_s:
+            return self.span(self._begins, end_s)
         if self._reference is None:
             # At once, before its requests are dropped.
-            self._reference = self.span(self._begins, end)
-        recents = [
-            self.span(now - seconds, now)
-            for seconds in self.timing.recent_s
-            if now - seconds >= end
-        ]
-        return changes(self._reference, recents, self.timing.test_level)
+            self._reference = self.span(self._begins, whole_s)
+        return self._reference
 
     def span(self, start_s: float, end_s: float) -> Span:
         """The traffic of some time; where requests were dropped, of what is left of it."""
@@ -132,17 +176,17 @@ class Monitor:
             values={
                 "input_tokens": _floats([request.input_tokens for request in requests]),
                 "output_tokens": _floats([visit.output_tokens for visit in first]),
-                "score": _floats([v.score for v in first if v.score is not None]),
+                "score": _floats([v for visit in first if (v := _score(visit)) is not None]),
             },
         )
 
-    def requests(self, start_s: float, end_s: float) -> list[Finished]:
-        """Those that ended within this time."""
+    def requests(self, start_s: float, end_s: float) -> list[Seen]:
+        """Those whose first attempt ended within this time."""
         first, last = (
-            bisect_left(self._finished, at_s, key=lambda request: request.at_s)
+            bisect_left(self._seen, at_s, key=lambda request: request.at_s)
             for at_s in (start_s, end_s)
         )
-        return self._finished[first:last]
+        return self._seen[first:last]
 
     def _place(self, at_s: float) -> int:
         return bisect_left(self._arrivals, at_s)
@@ -157,12 +201,22 @@ class Monitor:
             "seconds": seconds,
             "arrivals_per_s": round(arrivals / seconds, 4),
             "input_tokens": _mean([request.input_tokens for request in requests]),
-            "seconds_p95": _quantile([request.seconds for request in requests], 0.95),
+            "seconds_p95": _quantile(self.seconds(now - seconds, now), 0.95),
             "tiers": {
                 name: _tier([visit for visit in visits if visit.tier_index == index])
                 for index, name in enumerate(tiers)
             },
         }
+
+
+def _score(visit: Visit) -> float | None:
+    """One that was ended early would have scored little, and is not to be missing."""
+    return 0.0 if visit.ended_early else visit.score
+
+
+def _cut(kept: list[Any]) -> None:
+    if len(kept) >= 2 * MOST_REQUESTS:
+        del kept[:-MOST_REQUESTS]
 
 
 def _tier(visits: list[Visit]) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError, WorkloadError
 from cascadia_sglang.planner.profile import Profile
 from cascadia_sglang.reallocation.asked import PlanRequest, WindowTier
-from cascadia_sglang.reallocation.monitor import Finished
+from cascadia_sglang.reallocation.monitor import Seen
 from cascadia_sglang.reallocation.target import Capacity
 
 # Requests of a window that are simulated, the newest; and with how few nothing is planned.
 MOST_REQUESTS = 2_000
-LEAST_REQUESTS = 50
+LEAST_REQUESTS = 30
 
 
 def window_tiers(
@@ -57,14 +57,19 @@ def plan_request(
     tiers: list[WindowTier],
     pools: dict[str, Capacity],
     thresholds: Sequence[float],
-    requests: Sequence[Finished],
+    requests: Sequence[Seen],
     rate_per_s: float,
+    climbing: Sequence[Seen] = (),
+    unseen: int = 0,
 ) -> PlanRequest:
     """A request for a plan for these requests, of the pools and thresholds as they are now.
 
     Args:
-        rate_per_s: at which requests come now; the finished ones, whose times show what is served
-            and not what comes, are planned for as if they had come at it. 0 keeps their times.
+        requests: a window's, by their first attempt's end.
+        rate_per_s: at which requests come now; the window's, whose times show what is served and
+            not what comes, are planned for as if they had come at it. 0 keeps their times.
+        climbing: requests on their way to a larger tier.
+        unseen: how many have come of which nothing is known yet.
 
     Raises:
         WorkloadError: if they are too few.
@@ -76,6 +81,8 @@ def plan_request(
     begins_s = [request.at_s - request.seconds for request in known]
     seconds = begins_s[-1] - begins_s[0]
     slower = (len(known) - 1) / seconds / rate_per_s if seconds > 0.0 and rate_per_s > 0.0 else 1.0
+    expected_T = _expected_tokens(known, len(tiers))
+    inputs_B, tokens_BT = _backlog(known, climbing, unseen, expected_T)
     assert config.planner.gpu_budget is not None
     return PlanRequest(
         tiers=tiers,
@@ -88,24 +95,64 @@ def plan_request(
         input_tokens_R=[max(1, request.input_tokens) for request in known],
         entry_score_R=[_entry_score(request) for request in known],
         ended_early_R=[_ended_early(request) for request in known],
-        tokens_RT=[_tokens(request, len(tiers)) for request in known],
+        tokens_RT=[_tokens(request, expected_T) for request in known],
         horizon_s=config.planner.horizon_s,
+        backlog_inputs_B=inputs_B,
+        backlog_tokens_BT=tokens_BT,
     )
 
 
-def _entry_score(request: Finished) -> float | None:
+def _backlog(
+    known: Sequence[Seen], climbing: Sequence[Seen], unseen: int, expected_T: Sequence[int]
+) -> tuple[list[int], list[list[int]]]:
+    """The requests under way; what is not known of them is as with the newest of the window."""
+    inputs, tokens = [], []
+    for request in climbing[-MOST_REQUESTS:]:
+        row = _tokens(request, expected_T)
+        for visit in request.visits:
+            row[visit.tier_index] = 0
+        if any(row):
+            inputs.append(max(1, request.input_tokens))
+            tokens.append(row)
+    for number in range(min(unseen, MOST_REQUESTS)):
+        like = known[-1 - number % len(known)]
+        inputs.append(max(1, like.input_tokens))
+        tokens.append(_tokens(like, expected_T))
+    return inputs, tokens
+
+
+def _expected_tokens(known: Sequence[Seen], tier_count: int) -> list[int]:
+    """What an answer of each tier has on average; as at the tier below where none was seen."""
+    expected: list[int] = []
+    for tier_index in range(tier_count):
+        lengths = [
+            visit.output_tokens
+            for request in known
+            for visit in request.visits
+            if visit.tier_index == tier_index and not visit.ended_early
+        ]
+        mean = round(sum(lengths) / len(lengths)) if lengths else 0
+        expected.append(max(1, mean or (expected[-1] if expected else 1)))
+    return expected
+
+
+def _entry_score(request: Seen) -> float | None:
     first = request.visits[0]
     return first.score if first.tier_index == 0 else None
 
 
-def _ended_early(request: Finished) -> bool:
+def _ended_early(request: Seen) -> bool:
     first = request.visits[0]
     return first.tier_index == 0 and first.ended_early
 
 
-def _tokens(request: Finished, tier_count: int) -> list[int]:
-    """What it wrote at every tier; 0 where it was not."""
-    tokens = [0] * tier_count
+def _tokens(request: Seen, expected_T: Sequence[int]) -> list[int]:
+    """What it wrote at every tier, and will at the next where it climbs; 0 where it was not."""
+    tokens = [0] * len(expected_T)
     for visit in request.visits:
         tokens[visit.tier_index] = max(1, visit.output_tokens)
+    if request.is_open:
+        following = 1 + max((visit.tier_index for visit in request.visits), default=-1)
+        if following < len(tokens):
+            tokens[following] = expected_T[following]
     return tokens

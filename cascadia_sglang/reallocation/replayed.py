@@ -1,9 +1,9 @@
 """A window's requests again and again for as long as a gain is counted, simulated. Pure.
 
-They come at their own times, to workers that idle at first, so a split that such traffic overloads
-shows by its growing queue.
+They come at their own times, after those that are under way, so a split that such traffic overloads
+shows by its growing queue, and one that the next minutes need by how it works the queue off.
 
-Shape legend: R requests, T tiers.
+Shape legend: R requests, B of them under way at the begin, T tiers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from cascadia_sglang.planner.outcome import Outcome
 from cascadia_sglang.planner.paths import Paths
@@ -53,8 +54,14 @@ class Replayed:
             self._drawn_R = weighted.drawn(len(inputs_R), seed=0)
             inputs_R = weighted.input_tokens_N[self._drawn_R]
             self._tokens_RT = weighted.tokens_NT[self._drawn_R]
+        self._backlog_BT = np.array(request.backlog_tokens_BT, np.int64)
+        self._backlog_BT = self._backlog_BT.reshape(-1, len(request.tiers))[:most]
+        inputs_B = np.array(request.backlog_inputs_B, np.int64)[:most]
+        outputs_R = np.concatenate((self._backlog_BT, self._tokens_RT)).max(axis=1).clip(1)
         self._workload: Workload = build_workload(
-            np.concatenate(times), inputs_R, self._tokens_RT.max(axis=1).clip(1)
+            np.concatenate((np.zeros(len(inputs_B)), *times)),
+            np.concatenate((inputs_B, inputs_R)),
+            outputs_R,
         )
         self._known: dict[tuple[Split, tuple[float, ...]], Outcome] = {}
         self._known_paths: dict[tuple[float, ...], Paths] = {}
@@ -81,15 +88,15 @@ class Replayed:
         return mean_s if outcome.is_done.all() and math.isfinite(mean_s) else NEVER_S
 
     def _paths(self, thresholds: tuple[float, ...]) -> Paths:
-        if self._weighted is not None:
-            return self._weighted.paths(thresholds, self._drawn_R)
-        visited_RT = self._tokens_RT > 0
-        order_T = np.arange(visited_RT.shape[1])
+        if self._weighted is None:
+            return _own_paths(np.concatenate((self._backlog_BT, self._tokens_RT)))
+        drawn = self._weighted.paths(thresholds, self._drawn_R)
+        backlog = _own_paths(self._backlog_BT)
         return Paths(
-            first_tier_R=visited_RT.argmax(axis=1).astype(np.int64),
-            last_tier_R=np.where(visited_RT, order_T, 0).max(axis=1),
-            tokens_RT=np.maximum(self._tokens_RT, 1),
-            limit_tokens_R=self._tokens_RT.max(axis=1).clip(1),
+            first_tier_R=np.concatenate((backlog.first_tier_R, drawn.first_tier_R)),
+            last_tier_R=np.concatenate((backlog.last_tier_R, drawn.last_tier_R)),
+            tokens_RT=np.concatenate((backlog.tokens_RT, drawn.tokens_RT)),
+            limit_tokens_R=np.concatenate((backlog.limit_tokens_R, drawn.limit_tokens_R)),
         )
 
     def _outcome(
@@ -114,6 +121,18 @@ class Replayed:
                 self._workload, paths, tiers, is_buffered=True
             )
         return self._known[split, thresholds]
+
+
+def _own_paths(tokens_RT: npt.NDArray[np.int64]) -> Paths:
+    """Through the tiers where each request wrote something."""
+    visited_RT = tokens_RT > 0
+    order_T = np.arange(visited_RT.shape[1])
+    return Paths(
+        first_tier_R=visited_RT.argmax(axis=1).astype(np.int64),
+        last_tier_R=np.where(visited_RT, order_T, 0).max(axis=1),
+        tokens_RT=np.maximum(tokens_RT, 1),
+        limit_tokens_R=tokens_RT.max(axis=1).clip(1),
+    )
 
 
 def repeats(arrival_s_R: Sequence[float], horizon_s: float, most: int) -> list[Floats]:

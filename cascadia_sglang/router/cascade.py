@@ -30,6 +30,8 @@ class Listener(Protocol):
 
     def arrived(self) -> None: ...
 
+    def escalated(self, attempts: list[Attempt], seconds: float, is_own_way: bool) -> None: ...
+
     def finished(self, attempts: list[Attempt], seconds: float, is_own_way: bool) -> None: ...
 
 
@@ -181,8 +183,14 @@ class CascadeRouter:
         self, samples: list[Any], active: ActiveRequest, sink: Sink | None = None
     ) -> list[Output]:
         """Take one prompt through the tiers; the outputs of its answer, the last where streamed."""
-        climb = Climb(samples, active, self.config, self._engine, sink, self.entry)
         started = time.monotonic()
+        is_own_way = active.controls.tier is None and active.controls.threshold is None
+
+        def note(attempts: list[Attempt]) -> None:
+            if self.listener is not None:
+                self.listener.escalated(attempts, time.monotonic() - started, is_own_way)
+
+        climb = Climb(samples, active, self.config, self._engine, sink, self.entry, note)
         if self.listener is not None:
             self.listener.arrived()
         try:
@@ -201,7 +209,6 @@ class CascadeRouter:
                     self.judge_errors[attempt.tier_index] += 1
                 self._watch_score(attempt, active.controls)
             if self.listener is not None:
-                is_own_way = active.controls.tier is None and active.controls.threshold is None
                 self.listener.finished(climb.attempts, time.monotonic() - started, is_own_way)
         if self.metrics is not None:
             seconds = time.monotonic() - started

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
@@ -36,7 +36,9 @@ class Climb:
         engine: Engine,
         sink: Sink | None = None,
         entry: EntryScorer | None = None,
+        on_escalation: Callable[[list[Attempt]], None] | None = None,
     ) -> None:
+        """`on_escalation` is shown the attempts so far whenever the prompt goes on."""
         self.attempts: list[Attempt] = []
         self._samples = samples
         self._active = active
@@ -44,6 +46,7 @@ class Climb:
         self._engine = engine
         self._sink = sink
         self._entry = entry
+        self._on_escalation = on_escalation
 
     async def run(self) -> Attempt:
         """Go from tier to tier; the attempt whose outputs are the answer.
@@ -84,6 +87,8 @@ class Climb:
             self.attempts.append(attempt)
             if self._is_final(attempt, order, route):
                 return attempt
+            if self._on_escalation is not None:
+                self._on_escalation(self.attempts)
         return self._degraded(503, "no tier is available")
 
     def _is_sure(self, route: Route) -> bool:

@@ -10,7 +10,7 @@ from cascadia_sglang.reallocation.change import (
     distribution_bound,
     rate_bound,
 )
-from cascadia_sglang.reallocation.monitor import Finished, Monitor, Timing, Visit
+from cascadia_sglang.reallocation.monitor import Monitor, Seen, Timing, Visit
 
 RATE_PER_S = 0.8
 RUNS = 200
@@ -37,7 +37,7 @@ def feed(
             tier_index=0, score=score, output_tokens=written, seconds=1.0, cached_tokens=0
         )
         monitor.arrived(at_s)
-        monitor.finished(Finished(at_s=at_s, seconds=1.0, input_tokens=given, visits=(visit,)))
+        monitor.seen(Seen(at_s=at_s, seconds=1.0, input_tokens=given, visits=(visit,)))
 
 
 def test_stationary_half_hours_raise_no_more_alarms_than_is_stated():
@@ -47,8 +47,9 @@ def test_stationary_half_hours_raise_no_more_alarms_than_is_stated():
         rng = np.random.default_rng(run)
         timing = Timing(look_s=60.0, recent_s=(60.0, 180.0))
         monitor = Monitor(timing, 0.0)
-        feed(monitor, rng, 0.0, 1800.0 + timing.reference_s, RATE_PER_S)
-        looks = np.arange(timing.reference_s, 1800.0 + timing.reference_s, timing.look_s)
+        feed(monitor, rng, 0.0, 1800.0, RATE_PER_S)
+        # While the reference grows, and after.
+        looks = np.arange(timing.look_s, 1800.0 + timing.look_s, timing.look_s)
         alarms += any(monitor.look(now) for now in looks)
     assert alarms / RUNS <= ALPHA + 2 * (ALPHA * (1 - ALPHA) / RUNS) ** 0.5
 
@@ -85,6 +86,17 @@ def test_after_a_plan_its_traffic_is_the_reference():
     assert [monitor.look(now) for now in (501.0, 830.0, 1000.0, 1190.0)] == [[], [], [], []]
 
 
+def test_a_change_right_after_a_plan_is_found():
+    """The reference is what the plan was made for, not what came once it was in force."""
+    rng = np.random.default_rng(4)
+    monitor = Monitor(Timing(look_s=5.0, reference_s=50.0, recent_s=(5.0, 10.0, 25.0)), 0.0)
+    feed(monitor, rng, 0.0, 60.0, 6.0)
+    feed(monitor, rng, 60.0, 15.0, 6.0, worse=0.4)
+    monitor.renew(45.0)
+    assert monitor.look(58.0) == []
+    assert "score" in {change.quantity for change in monitor.look(70.0)}
+
+
 def test_bursts_that_were_always_there_are_no_change_of_the_rate():
     """Requests in groups of six: a Poisson process of groups, six times as dispersed."""
     rng = np.random.default_rng(1)
@@ -106,3 +118,25 @@ def test_the_bounds_hold_where_nothing_differs_and_fall_where_something_does():
     assert distribution_bound(rng.normal(size=200), rng.normal(1.0, size=200)) < 1e-6
     still = Span(start_s=0.0, end_s=10.0, arrivals_s_N=np.empty(0), values={})
     assert rate_bound(still, still) == 1.0
+
+
+def test_answers_that_the_judge_ended_count_as_little_score():
+    """Where hard prompts come, most are ended early; without them nothing would seem to change."""
+    rng = np.random.default_rng(3)
+    monitor = Monitor(Timing(look_s=5.0, reference_s=50.0, recent_s=(5.0, 10.0, 25.0)), 0.0)
+    feed(monitor, rng, 0.0, 75.0, 4.0)
+    assert monitor.look(75.0) == []
+    for number in range(40):
+        is_ended = number % 2 == 0
+        visit = Visit(
+            tier_index=0,
+            score=None if is_ended else float(rng.beta(4.0, 1.5)),
+            output_tokens=20,
+            seconds=1.0,
+            cached_tokens=0,
+            ended_early=is_ended,
+        )
+        at_s = 75.0 + number / 4.0
+        monitor.arrived(at_s)
+        monitor.seen(Seen(at_s=at_s, seconds=1.0, input_tokens=60, visits=(visit,)))
+    assert "score" in {change.quantity for change in monitor.look(85.0)}

@@ -49,7 +49,8 @@ def make(planner: Planner, tmp_path, *, changed: bool = True, workers: Workers |
     fast = requests(900, 80.0 if changed else 5.0, 0.5, now - 11.0, seed=1)
     for one in [*slow, *(one for one in fast if one.at_s < now)]:
         monitor.arrived(one.at_s)
-        monitor.finished(one)
+        monitor.seen(one)
+        monitor.ended(one.at_s, one.seconds)
     log = tmp_path / "log.jsonl"
     return Controller(config, tiers(), mover, monitor, planner, log), workers, mover, log
 

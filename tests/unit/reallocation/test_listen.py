@@ -1,12 +1,13 @@
 """The router tells of every prompt that comes and of what became of it."""
 
 import asyncio
+import dataclasses
 import time
 
 import pytest
 
 from cascadia_sglang.reallocation.listen import Listener
-from cascadia_sglang.reallocation.monitor import Finished, Monitor, Timing
+from cascadia_sglang.reallocation.monitor import Monitor, Seen, Timing
 from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
@@ -14,7 +15,7 @@ from cascadia_sglang.testing import FakeEngine, make_request
 from tests.unit.router.asking import GOOD, TWO, WEAK
 
 
-def told(*replies, controls: Controls | None = None) -> tuple[Finished, Monitor, Outcome]:
+def told(*replies, controls: Controls | None = None) -> tuple[Monitor, Seen, Outcome]:
     """Ask once; what the monitor holds then."""
     monitor = Monitor(Timing(), time.monotonic())
     router = CascadeRouter(TWO, FakeEngine(*replies))
@@ -50,3 +51,30 @@ def test_a_climb_is_told_visit_by_visit():
 def test_scores_of_requests_with_a_way_of_their_own_are_left_out(controls):
     request, _, _ = told(WEAK, GOOD, controls=controls)
     assert [visit.score for visit in request.visits] == [None]
+
+
+def test_a_prompt_is_known_while_the_larger_tier_still_works_on_it():
+    """Or a queue there would hide from the monitor what fills it."""
+    monitor = Monitor(Timing(), time.monotonic())
+    engine = FakeEngine(WEAK, dataclasses.replace(GOOD, seconds=30.0))
+    router = CascadeRouter(TWO, engine)
+    router.listener = Listener(monitor)
+
+    async def ask() -> None:
+        async for _ in router.answer(make_request(), None, Controls(), Outcome()):
+            pass
+
+    async def look() -> None:
+        task = asyncio.create_task(ask())
+        while len(engine.visits) < 2:
+            await asyncio.sleep(0.001)
+        (seen,) = monitor.climbing()
+        assert [(visit.tier_index, visit.score) for visit in seen.visits] == [(0, 0.3)]
+        assert monitor.unseen == 0
+        assert monitor.seconds(0.0, time.monotonic() + 1.0) == []
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert monitor.climbing() == []
+        assert len(monitor.seconds(0.0, time.monotonic() + 1.0)) == 1
+
+    asyncio.run(look())

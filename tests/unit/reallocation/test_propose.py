@@ -7,6 +7,7 @@ import pytest
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadError
 from cascadia_sglang.planner.profile import Profile
 from cascadia_sglang.reallocation.asked import PlanRequest
+from cascadia_sglang.reallocation.monitor import Seen, Visit
 from cascadia_sglang.reallocation.observe import plan_request, window_tiers
 from cascadia_sglang.reallocation.plan_process import nonsense
 from cascadia_sglang.reallocation.propose import propose
@@ -89,8 +90,8 @@ def test_a_request_survives_the_way_to_the_planner_process():
 
 
 def test_too_few_requests_are_no_window():
-    with pytest.raises(WorkloadError, match="49 requests are too few"):
-        plan_request(make_config(), tiers(), pools(2, 2), THRESHOLDS, requests(49, 1.0, 0.5), 1.0)
+    with pytest.raises(WorkloadError, match="29 requests are too few"):
+        plan_request(make_config(), tiers(), pools(2, 2), THRESHOLDS, requests(29, 1.0, 0.5), 1.0)
 
 
 def test_a_budget_below_one_replica_a_pool_has_no_plan():
@@ -104,3 +105,38 @@ def test_a_profile_without_limits_is_refused():
     profile = Profile(version=1, device="x", tiers=times)
     with pytest.raises(ConfigError, match=r"no limits of 'small', it has: none"):
         window_tiers(make_config(), profile, str, 1.0, "profile x")
+
+
+def test_what_waits_for_the_large_tier_is_planned_for():
+    """Easy requests come, but hard ones of before still wait; they are under way only once."""
+    window = requests(300, 12.0, 0.02)
+    waiting = [_climbing(number) for number in range(400)]
+    config = make_config(objective="path", horizon_s=30.0)
+    counts = []
+    for climbing in ([], waiting):
+        asked = plan_request(config, tiers(), pools(2, 2), THRESHOLDS, window, 12.0, climbing, 0)
+        assert len(asked.backlog_inputs_B) == len(climbing)
+        assert all(row[0] == 0 and row[1] > 0 for row in asked.backlog_tokens_BT)
+        counts.append(propose(asked).pools["large"].replicas)
+    assert counts[0] == 1
+    assert counts[1] > 1
+
+
+def test_requests_of_which_nothing_is_known_are_like_the_newest():
+    window = requests(300, 12.0, 0.5)
+    asked = plan_request(make_config(), tiers(), pools(2, 2), THRESHOLDS, window, 12.0, [], 3)
+    assert asked.backlog_tokens_BT == asked.tokens_RT[:-4:-1]
+    assert (
+        len(Replayed(asked, None, 1))
+        == len(
+            Replayed(
+                msgspec.structs.replace(asked, backlog_inputs_B=[], backlog_tokens_BT=[]), None, 1
+            )
+        )
+        + 3
+    )
+
+
+def _climbing(number: int) -> Seen:
+    visit = Visit(tier_index=0, score=0.2, output_tokens=20, seconds=0.5, cached_tokens=0)
+    return Seen(at_s=float(number), seconds=0.5, input_tokens=30, visits=(visit,), is_open=True)

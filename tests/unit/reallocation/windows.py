@@ -5,7 +5,7 @@ import numpy as np
 from cascadia_sglang.config import CascadeConfig, PlannerConfig, RoutingConfig, TierConfig
 from cascadia_sglang.planner.profile import EngineLimits, Profile, StepTimes
 from cascadia_sglang.reallocation.asked import PlanRequest
-from cascadia_sglang.reallocation.monitor import Finished, Visit
+from cascadia_sglang.reallocation.monitor import Seen, Visit
 from cascadia_sglang.reallocation.observe import plan_request, window_tiers
 from cascadia_sglang.reallocation.target import Capacity
 
@@ -34,7 +34,7 @@ def tiers(small_ms: float = 10.0, large_ms: float = 40.0):
 
 def requests(
     count: int, rate: float, hard: float, start_s: float = 0.0, seed: int = 0
-) -> list[Finished]:
+) -> list[Seen]:
     """Poisson arrivals; a share of `hard` goes on to the large tier."""
     rng = np.random.default_rng(seed)
     ends = start_s + 1.0 + np.cumsum(rng.exponential(1.0 / rate, count))
@@ -52,7 +52,7 @@ def requests(
             for tier in range(1 + is_hard)
         ]
         made.append(
-            Finished(at_s=end_s, seconds=0.5 * len(visits), input_tokens=30, visits=tuple(visits))
+            Seen(at_s=end_s, seconds=0.5 * len(visits), input_tokens=30, visits=tuple(visits))
         )
     return made
 
