@@ -7,7 +7,9 @@ After every step, and while it is carried out:
 - every pool of both plans has a replica that accepts requests;
 - a replica that both plans hold is not touched.
 
-A replica is stopped only when no further one can be started, wherever such an order exists.
+A replica is stopped only when no further one can be started, wherever such an order exists. While
+one finishes its requests, the next one to be stopped is drained too, where its pool keeps another:
+drains overlap, and never more than two, so little capacity idles.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ def diff(
     actions: list[Action] = []
     for replica, starts in path:
         actions += [Start(replica=replica)] if starts else _stopped(replica)
+    actions = _overlapped(actions, current)
     if tuple(current.thresholds) != tuple(target.thresholds):
         # Last: by then the capacity that they ask for is there.
         actions.append(SetThresholds(thresholds=tuple(target.thresholds)))
@@ -59,6 +62,33 @@ def diff(
 
 def _stopped(replica: RunningReplica) -> list[Action]:
     return [Drain(replica=replica), Stop(replica=replica)]
+
+
+def _overlapped(actions: Sequence[Action], current: RunningPlan) -> list[Action]:
+    """With every drain but the first before the stop that came before it, where that may be."""
+    ordered: list[Action] = []
+    accepting = set(current.replicas)
+    early: set[RunningReplica] = set()
+    for place, action in enumerate(actions):
+        if isinstance(action, Stop):
+            later = next((one for one in actions[place:] if isinstance(one, Drain)), None)
+            if later is not None and _keeps_one(later.replica, accepting):
+                ordered.append(later)
+                accepting.discard(later.replica)
+                early.add(later.replica)
+        elif isinstance(action, Drain):
+            if action.replica in early:
+                continue
+            accepting.discard(action.replica)
+        elif isinstance(action, Start):
+            accepting.add(action.replica)
+        ordered.append(action)
+    return ordered
+
+
+def _keeps_one(replica: RunningReplica, accepting: set[RunningReplica]) -> bool:
+    """Whether another replica of its pool accepts requests."""
+    return any(one.pool == replica.pool and one != replica for one in accepting)
 
 
 class _Search:

@@ -146,6 +146,20 @@ def test_where_the_budget_allows_it_starts_before_it_stops():
     assert [type(one) for one in diff(old, new, [NODE], 3)] == [Drain, Stop, Start]
 
 
+def test_the_next_one_drains_while_one_finishes_its_requests():
+    old = running(*(replica("large", device) for device in range(3)), replica("small", 3))
+    new = running(replica("large", 0), *(replica("small", device) for device in (1, 2, 3)))
+    actions = diff(old, new, [NODE], 4)
+    assert [type(one) for one in actions] == [Drain, Drain, Stop, Start, Stop, Start]
+    check(old, new, 4, actions)
+    # The last one that accepts is drained only when another is there.
+    old = running(replica("large", 0), replica("large", 1))
+    new = running(replica("large", 2), replica("large", 3))
+    actions = diff(old, new, [NODE], 3)
+    assert [type(one) for one in actions] == [Start, Drain, Drain, Stop, Start, Stop]
+    check(old, new, 3, actions)
+
+
 def test_a_start_that_would_block_the_way_comes_later():
     # The tier of one worker must start its larger one first; the other tier's would take its room.
     old = running(replica("large", 0), replica("small", 1))
