@@ -24,7 +24,6 @@ _SERVER_WIDE_ARGS = re.compile(
 _NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("routing.quality_floor", (None,)),
     ("routing.verify.enabled", (False,)),
-    ("prefix.warm", ("auto", "off")),
 )
 
 
@@ -139,6 +138,10 @@ def _problems(config: CascadeConfig) -> list[str]:
             problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
     problems.extend(f"routing.{p}" for p in _routing_problems(config))
     problems.extend(f"planner.{p}" for p in _planner_problems(config.planner))
+    if config.prefix.warm_chunk < 1:
+        problems.append(f"prefix.warm_chunk is {config.prefix.warm_chunk}, allowed: 1 or more")
+    if not config.prefix.carry_s >= 0:
+        problems.append(f"prefix.carry_s is {config.prefix.carry_s}, allowed: 0 or more")
     for setting, allowed in _NOT_YET:
         value: Any = operator.attrgetter(setting)(config)
         if value not in allowed:

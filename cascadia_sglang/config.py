@@ -69,7 +69,7 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     thresholds: list[float] = []
     quality_floor: float | None = None
-    entry: Literal["first", "predicted"] = "first"
+    entry: Literal["first", "predicted", "priced"] = "first"
     entry_model: str | None = None
     stream: Literal["buffered", "commit", "direct"] = "buffered"
     commit_tokens: int = 8
@@ -106,9 +106,29 @@ class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class PrefixConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Warming of the next tier's prefix cache."""
+    """What is made of the prompts that the workers hold in their prefix caches.
 
+    `workers` says which of a tier's workers takes an attempt: `prefix` the one that is done with it
+    first, counting what it holds of the prompt and what it has to do; `least_loaded` and `random`
+    look at no prompt.
+
+    `events` has every worker publish which blocks it holds. Otherwise it is guessed from what was
+    sent there and from the cached tokens that attempts report. `auto` is on where `--page-size` is
+    16 or more: a block's event costs the scheduler some microseconds, whatever its size.
+
+    `warm` fills the next tier's cache with a prompt while the tier below still answers it, in
+    chunks of `warm_chunk` tokens; a shorter prompt never. `auto` warms where the expected saving
+    exceeds the expected waste, `always` wherever the next tier's worker has nothing waiting.
+
+    `carry_s` is how long a new worker may be filled with the hottest prefixes of its tier before
+    it serves; 0 for not at all.
+    """
+
+    workers: Literal["prefix", "least_loaded", "random"] = "prefix"
+    events: Literal["auto", "on", "off"] = "auto"
     warm: Literal["auto", "always", "off"] = "auto"
+    warm_chunk: int = 256
+    carry_s: float = 2.0
 
 
 class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

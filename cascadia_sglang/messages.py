@@ -50,6 +50,14 @@ class JudgeSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventSource:
+    """Where a worker publishes what its prefix cache holds, and where that can be asked again."""
+
+    endpoint: str
+    replay_endpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
     """What one engine worker is told at its start; rides on its `ServerArgs`.
 
@@ -59,6 +67,7 @@ class WorkerSpec:
         threads: CPU threads for tensor operations.
         environment: of the main process; a fork server's children would see an older one.
         pace: of an emulated device; None where the host's own speed counts.
+        events: where it publishes its cache's contents; None where it does not.
     """
 
     worker_id: str
@@ -66,6 +75,7 @@ class WorkerSpec:
     threads: int
     environment: dict[str, str]
     pace: PaceSpec | None
+    events: EventSource | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +89,7 @@ class AttemptOrder:
         earlier_scores: final scores of the tiers before, None where there is none.
         commit_tokens: commit to the answer at a checkpoint after this many tokens; None for never.
         commit_chance: smallest chance of acceptance with which it is committed to.
+        tells_chance: whether every output on the way says the chance of acceptance so far.
     """
 
     tier_index: int
@@ -87,6 +98,7 @@ class AttemptOrder:
     earlier_scores: tuple[float | None, ...]
     commit_tokens: int | None = None
     commit_chance: float = 1.0
+    tells_chance: bool = False
 
     def to_params(self) -> dict[str, Any]:
         """Plain values, as custom sampling parameters carry them."""
@@ -97,6 +109,7 @@ class AttemptOrder:
             "earlier_scores": list(self.earlier_scores),
             "commit_tokens": self.commit_tokens,
             "commit_chance": self.commit_chance,
+            "tells_chance": self.tells_chance,
         }
 
     @classmethod
@@ -106,7 +119,7 @@ class AttemptOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeReport:
-    """What the judge says of an attempt: of a finished one, or of one it has committed to.
+    """What the judge says of an attempt: of a finished one, or of one on its way.
 
     Attributes:
         score: calibrated probability that the answer is acceptable, or the chance of acceptance

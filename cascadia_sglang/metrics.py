@@ -24,6 +24,8 @@ class Visit(Protocol):
     @property
     def tokens(self) -> int: ...
     @property
+    def cached_tokens(self) -> int: ...
+    @property
     def reason(self) -> str: ...
     @property
     def escalated(self) -> bool: ...
@@ -57,6 +59,13 @@ class Metrics:
             "shadow_total", "Accepted answers given by the last tier too.", "tier", "outcome"
         )
         self._tokens = counter("tokens_total", "Generated tokens.", "tier", "kind")
+        self._cached = counter(
+            "prefix_cached_tokens_total", "Prompt tokens found in a prefix cache.", "tier"
+        )
+        self._warm = counter("prefix_warm_total", "Warmings of a tier.", "tier", "outcome")
+        self._warm_tokens = counter(
+            "prefix_warm_tokens_total", "Tokens warmed, and found by attempts.", "tier", "kind"
+        )
         self._starts = counter("worker_starts_total", "Worker starts.", "tier", "outcome")
         self._start_phases = counter(
             "worker_start_phase_seconds_total", "Seconds of worker starts.", "tier", "phase"
@@ -111,12 +120,22 @@ class Metrics:
             if visit.tokens:
                 kind = "answered" if visit is chosen else "discarded"
                 self._tokens.labels(tier, kind).inc(visit.tokens)
+            if visit.cached_tokens:
+                self._cached.labels(tier).inc(visit.cached_tokens)
             if visit.escalated:
                 self._escalations.labels(tier, visit.reason).inc()
 
     def shadowed(self, tier_index: int, outcome: str) -> None:
         """Count an accepted answer of a tier that was chosen for the last tier to give too."""
         self._shadows.labels(self._tiers[tier_index], outcome).inc()
+
+    def warmed(self, tier_index: int, outcome: str) -> None:
+        """Count a warming that was finished or left."""
+        self._warm.labels(self._tiers[tier_index], outcome).inc()
+
+    def warm_tokens(self, tier_index: int, kind: str, tokens: int) -> None:
+        """Count tokens that were warmed, or used by an attempt later."""
+        self._warm_tokens.labels(self._tiers[tier_index], kind).inc(tokens)
 
     def worker_started(self, tier: str, phases: Mapping[str, float] | None) -> None:
         """Count a start and the seconds of its phases; None for one that failed."""

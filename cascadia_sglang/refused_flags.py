@@ -34,6 +34,7 @@ REFUSED_FLAGS: tuple[RefusedFlag, ...] = (
     RefusedFlag("skip_tokenizer_init", False, "the cascade needs the tokenizer its tiers share"),
     RefusedFlag("is_embedding", False, "an embedding has no answer to be judged"),
     RefusedFlag("nnodes", 1, _ONE_HOST),
+    RefusedFlag("kv_events_config", None, "every worker publishes its own events, see `prefix`"),
     RefusedFlag("dllm_algorithm", None, _NO_LOGITS),
     RefusedFlag(
         "speculative_algorithm",

@@ -16,11 +16,13 @@ from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.reallocation.configured import configured_controller
 from cascadia_sglang.reallocation.gearbox import Gearbox
 from cascadia_sglang.reallocation.listen import Listener
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.router.pricing import EntryPrices
 from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.detokenizer import Detokenizer
 from cascadia_sglang.workers.dispatch import Dispatch
@@ -52,12 +54,17 @@ class CascadeServer:
         watches = {tier: ScoreWatch(calibration) for tier, calibration in calibrations.items()}
         self.router = CascadeRouter(config, self.fleet.engine, watches)
         self.router.entry = configured_entry(config)
+        tiers = len(config.tiers)
+        if config.routing.entry == "priced":
+            self.router.prices = EntryPrices(tiers, self.router.entry)
+        if config.prefix.warm != "off":
+            prefix = config.prefix
+            self.router.warmer = Warmer(self.fleet.prefiller, prefix.warm, prefix.warm_chunk, tiers)
         self.router.shadow.watches = {
             tier: AgreementWatch(one.agreement) for tier, one in calibrations.items()
         }
-        tiers = range(len(config.tiers))
         self.gearbox = Gearbox(
-            config, self.router, lambda: [self.pool.attempts(tier) for tier in tiers]
+            config, self.router, lambda: [self.pool.attempts(tier) for tier in range(tiers)]
         )
         self.mover = Mover(self.fleet, self.gearbox, config)
         self.controller = configured_controller(config, self.mover, self.fleet.pool_of)
@@ -99,6 +106,8 @@ class CascadeServer:
         self.fleet.metrics = metrics
         self.mover.metrics = metrics
         self.gearbox.metrics = metrics
+        if self.router.warmer is not None:
+            self.router.warmer.metrics = metrics
         if self.controller is not None:
             self.controller.metrics = metrics
 
@@ -109,6 +118,7 @@ class CascadeServer:
         # What the start has made is there for good: spare the serving process walks over it.
         gc.collect()
         gc.freeze()
+        self.fleet.events.start()
         supervisor = Supervisor(self.fleet, self.detokenizer, self.router)
         tasks = [asyncio.create_task(self.router.watch_disconnects())]
         if self.config.routing.gears.enabled:
@@ -120,3 +130,4 @@ class CascadeServer:
         finally:
             for task in tasks:
                 task.cancel()
+            self.fleet.events.stop()

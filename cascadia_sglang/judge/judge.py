@@ -50,7 +50,7 @@ class JudgedAttempt:
     tokens: int = 0
     record: dict[str, Any] | None = None
     report: JudgeReport | None = None
-    commitment: JudgeReport | None = None
+    on_the_way: JudgeReport | None = None  # the commitment to it, or its chance where that is told
 
 
 class Step(Protocol):
@@ -147,16 +147,16 @@ class Judge:
             self._rate(due, step)
 
     def reports(self, requests: Sequence["Req"]) -> list[list[dict[str, Any]]]:
-        """One list a request: its report where it has ended, the commitment to it before.
+        """One list a request: its report where it has ended, what is known of it before.
 
-        A commitment is said with every output, of which the receiver may merge several.
+        That is said with every output, of which the receiver may merge several.
         """
         found: list[list[dict[str, Any]]] = []
         for request in requests:
             attempt: JudgedAttempt | None = getattr(request, _ATTRIBUTE, None)
             report = None
             if attempt is not None:
-                report = attempt.report if request.finished() else attempt.commitment
+                report = attempt.report if request.finished() else attempt.on_the_way
             found.append([] if report is None else [report.to_meta()])
         return found
 
@@ -191,10 +191,10 @@ class Judge:
 
     @staticmethod
     def _is_open(attempt: JudgedAttempt) -> bool:
-        """Whether the attempt may still be ended or committed to."""
+        """Whether there is still something to say of the attempt, or to do to it."""
         order = attempt.order
         is_asked = order.early_abort is not None or order.commit_tokens is not None
-        return is_asked and attempt.commitment is None
+        return (is_asked or order.tells_chance) and not _is_committed(attempt)
 
     def _rate(self, due: list[_Due], step: Step) -> None:
         rows_F = features(
@@ -231,10 +231,16 @@ class Judge:
         )
         is_due = order.commit_tokens is not None and attempt.tokens >= order.commit_tokens
         if is_due and chance >= order.commit_chance:
-            attempt.commitment = JudgeReport(score=chance, early_abort=False, committed=True)
+            attempt.on_the_way = JudgeReport(score=chance, early_abort=False, committed=True)
         elif order.early_abort is not None and chance < order.early_abort:
             attempt.report = JudgeReport(score=chance, early_abort=True, record=attempt.record)
             request.to_finish = FINISH_ABORT("ended by the judge: unlikely to be accepted")
+        elif order.tells_chance:
+            attempt.on_the_way = JudgeReport(score=chance, early_abort=False)
+
+
+def _is_committed(attempt: JudgedAttempt) -> bool:
+    return attempt.on_the_way is not None and attempt.on_the_way.committed
 
 
 def _final_report(
@@ -247,7 +253,7 @@ def _final_report(
         early_abort=False,
         uncut_score=_score(attempt, uncut_F, probed) if truncated else None,
         record=attempt.record,
-        committed=attempt.commitment is not None,
+        committed=_is_committed(attempt),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cascadia_sglang.messages import AttemptOrder, JudgeReport
+from cascadia_sglang.prefix.prompt import Prompt
 
 Output = dict[str, Any]
 
@@ -33,6 +34,14 @@ class Engine(Protocol):
 
     def prompt_ids(self, sample: Any) -> Sequence[int] | None:
         """Token ids of a tokenised sample's prompt; None where not known yet."""
+        ...
+
+    def prompt(self, sample: Any) -> Prompt | None:
+        """Of a tokenised sample, for the prefix caches; None where they keep it apart."""
+        ...
+
+    def seconds(self, tier_index: int, prompt: Prompt) -> float | None:
+        """That an attempt on the tier's best worker would take now; None while that is unknown."""
         ...
 
     def max_new_tokens(self, sample: Any) -> int | None:
@@ -87,6 +96,7 @@ class Attempt:
         uncut_score: the mean had every cut-off sample ended by itself; None where none is cut.
         longest: tokens of the longest sample.
         tokens: generated, all samples together.
+        cached_tokens: of the prompt, found in the worker's cache, all samples together.
         judge_failed: whether a judge that should have rated it did not.
         reason: why the request stayed or left.
         record: the first sample's features, where the server records them.
@@ -100,6 +110,7 @@ class Attempt:
     uncut_score: float | None = None
     longest: int = 0
     tokens: int = 0
+    cached_tokens: int = 0
     judge_failed: bool = False
     reason: str = ""
     escalated: bool = False
@@ -119,6 +130,7 @@ class Attempt:
             "tier": tier_name,
             "score": self.score,
             "tokens": self.tokens,
+            "cached_tokens": self.cached_tokens,
             "reason": self.reason,
         }
         return told if self.record is None else {**told, "record": self.record}
@@ -144,6 +156,7 @@ def finished_attempt(
         early_abort=any(report.early_abort for report in reports),
         longest=max(tokens, default=0),
         tokens=sum(tokens),
+        cached_tokens=sum(output["meta_info"].get("cached_tokens", 0) for output in outputs),
         seconds=time.monotonic() - started,
         record=reports[0].record if reports else None,
     )

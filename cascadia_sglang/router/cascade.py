@@ -14,11 +14,13 @@ from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.router.active import ActiveRequest, Outcome
 from cascadia_sglang.router.attempt import Attempt, Engine, Output, entry_tier
-from cascadia_sglang.router.climb import Climb, stream_mode
-from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.climb import Climb
+from cascadia_sglang.router.controls import Controls, stream_mode
 from cascadia_sglang.router.gather import as_accepted
+from cascadia_sglang.router.pricing import EntryPrices
 from cascadia_sglang.router.shadow import Shadow
 from cascadia_sglang.router.stream import Sink, streamed
 
@@ -50,6 +52,8 @@ class CascadeRouter:
         self._engine = engine
         self._active: dict[str, ActiveRequest] = {}
         self.entry: EntryScorer | None = None
+        self.prices: EntryPrices | None = None
+        self.warmer: Warmer | None = None
         self.admitting = True
         self.answered = [0] * len(config.tiers)
         self.escalated = [0] * len(config.tiers)
@@ -190,7 +194,17 @@ class CascadeRouter:
             if self.listener is not None:
                 self.listener.escalated(attempts, time.monotonic() - started, is_own_way)
 
-        climb = Climb(samples, active, self.config, self._engine, sink, self.entry, note)
+        climb = Climb(
+            samples,
+            active,
+            self.config,
+            self._engine,
+            sink=sink,
+            entry=self.entry,
+            prices=self.prices,
+            warmer=self.warmer,
+            on_escalation=note,
+        )
         if self.listener is not None:
             self.listener.arrived()
         try:
@@ -208,6 +222,7 @@ class CascadeRouter:
                 if attempt.judge_failed:
                     self.judge_errors[attempt.tier_index] += 1
                 self._watch_score(attempt, active.controls)
+            self._learn(samples[0], climb.attempts)
             if self.listener is not None:
                 self.listener.finished(climb.attempts, time.monotonic() - started, is_own_way)
         if self.metrics is not None:
@@ -217,6 +232,15 @@ class CascadeRouter:
             self.metrics.answered(climb.attempts, chosen, seconds, ttft_s)
         self.shadow.consider(samples, chosen, active.controls)
         return self._deliver(samples, climb.attempts, chosen, active)
+
+    def _learn(self, sample: Any, attempts: list[Attempt]) -> None:
+        """Tell the prices what was accepted, and the warmer what its work was good for."""
+        if self.prices is not None:
+            self.prices.learn(attempts)
+        prompt = self._engine.prompt(sample) if self.warmer is not None else None
+        if self.warmer is not None and prompt is not None and self.warmer.is_long(prompt):
+            for attempt in attempts:
+                self.warmer.found(attempt.tier_index, prompt, attempt.cached_tokens)
 
     def _watch_score(self, attempt: Attempt, controls: Controls) -> None:
         """Show a tier's watch the score of a whole answer that came the cascade's own way."""
@@ -248,7 +272,7 @@ class CascadeRouter:
         }
         if self.config.judge.record:
             story["prompt_ids"] = self._engine.prompt_ids(samples[0])
-        if self.config.routing.entry == "predicted":
+        if self.config.routing.entry != "first":
             story["entry"] = names[entry_tier(attempts)]
         for sample, output in zip(samples, chosen.outputs, strict=True):
             output["meta_info"]["id"] = sample.rid

@@ -1,10 +1,7 @@
 """How a prompt climbs the tiers until an answer is good enough."""
 
-import asyncio
-import contextlib
 import dataclasses
-import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
@@ -16,13 +13,17 @@ from cascadia_sglang.errors import (
     WorkerUnavailableError,
 )
 from cascadia_sglang.messages import AttemptOrder
+from cascadia_sglang.prefix.prompt import Prompt
+from cascadia_sglang.prefix.warming import Warmer, Warming
 from cascadia_sglang.router.active import ActiveRequest
-from cascadia_sglang.router.attempt import Attempt, Engine, finished_attempt
-from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.gather import all_or_none
+from cascadia_sglang.router.attempt import Attempt, Engine
+from cascadia_sglang.router.controls import stream_mode, threshold_of
 from cascadia_sglang.router.policy import Finding, Verdict, decide
-from cascadia_sglang.router.route import Route, find_route, room_tokens
-from cascadia_sglang.router.stream import Gate, Sink, is_last
+from cascadia_sglang.router.pricing import EntryPrices
+from cascadia_sglang.router.route import Entry, Route, find_route, room_tokens
+from cascadia_sglang.router.runs import Runs
+from cascadia_sglang.router.stream import Sink
+from cascadia_sglang.router.warmth import warmed
 
 
 class Climb:
@@ -34,18 +35,27 @@ class Climb:
         active: ActiveRequest,
         config: CascadeConfig,
         engine: Engine,
+        *,
         sink: Sink | None = None,
         entry: EntryScorer | None = None,
+        prices: EntryPrices | None = None,
+        warmer: Warmer | None = None,
         on_escalation: Callable[[list[Attempt]], None] | None = None,
     ) -> None:
-        """`on_escalation` is shown the attempts so far whenever the prompt goes on."""
+        """Of `entry`, `prices` and `warmer` the one that is None says nothing.
+
+        `on_escalation` is shown the attempts so far whenever the prompt goes on.
+        """
         self.attempts: list[Attempt] = []
         self._samples = samples
         self._active = active
         self._config = config
         self._engine = engine
         self._sink = sink
+        self._runs = Runs(samples, active, engine, sink)
         self._entry = entry
+        self._prices = prices
+        self._warmer = warmer
         self._on_escalation = on_escalation
 
     async def run(self) -> Attempt:
@@ -55,9 +65,8 @@ class Climb:
             RequestError: where no answer may go out.
         """
         active = self._active
-        is_predicted = self._config.routing.entry == "predicted"
-        entry = self._entry if is_predicted else None
-        route = await find_route(self._samples, active.controls, self._config, self._engine, entry)
+        begin = self._begin()
+        route = await find_route(self._samples, active.controls, self._config, self._engine, begin)
         mode = "buffered" if self._sink is None else stream_mode(active.controls, self._config)
         if mode == "direct":
             route = dataclasses.replace(route, judged=frozenset())
@@ -68,28 +77,59 @@ class Climb:
             self._check_wanted()
             if self._tried() >= self._config.routing.max_attempts:
                 return self._degraded(503, "max_attempts reached")
-            order = self._order(tier_index, route)
-            try:
-                attempt = await self._visit(order)
-            except (TimeoutError, WorkerUnavailableError) as error:
-                if self._is_visible():
-                    raise active.given_up or _cut_short(error) from None
-                if isinstance(error, WorkerUnavailableError):
-                    self.attempts.append(Attempt(tier_index=tier_index, reason="tier_unavailable"))
-                    continue
-                if active.given_up is not None:
-                    raise active.given_up from None
-                self.attempts.append(Attempt(tier_index=tier_index, reason="deadline"))
-                return self._degraded(504, "deadline passed")
-            except OverloadError as error:
-                self.attempts.append(Attempt(tier_index=tier_index, reason="overloaded"))
-                return self._degraded(503, str(error))
-            self.attempts.append(attempt)
-            if self._is_final(attempt, order, route):
-                return attempt
-            if self._on_escalation is not None:
-                self._on_escalation(self.attempts)
+            with warmed(self._warmer, self._prompt(), tier_index, route) as warming:
+                answer = await self._take(self._order(tier_index, route, warming), route, warming)
+            if answer is not None:
+                return answer
         return self._degraded(503, "no tier is available")
+
+    async def _take(
+        self, order: AttemptOrder, route: Route, warming: Warming | None
+    ) -> Attempt | None:
+        """Try a tier: what goes out, None where the prompt goes on."""
+        active = self._active
+        try:
+            attempt = await self._visit(order, warming)
+        except (TimeoutError, WorkerUnavailableError) as error:
+            if self._runs.is_visible:
+                raise active.given_up or _cut_short(error) from None
+            if isinstance(error, WorkerUnavailableError):
+                self.attempts.append(
+                    Attempt(tier_index=order.tier_index, reason="tier_unavailable")
+                )
+                return None
+            if active.given_up is not None:
+                raise active.given_up from None
+            self.attempts.append(Attempt(tier_index=order.tier_index, reason="deadline"))
+            return self._degraded(504, "deadline passed")
+        except OverloadError as error:
+            self.attempts.append(Attempt(tier_index=order.tier_index, reason="overloaded"))
+            return self._degraded(503, str(error))
+        self.attempts.append(attempt)
+        if self._is_final(attempt, order, route):
+            return attempt
+        if warming is not None:
+            warming.escalated = True
+        if self._on_escalation is not None:
+            self._on_escalation(self.attempts)
+        return None
+
+    def _prompt(self) -> Prompt | None:
+        return self._engine.prompt(self._samples[0])
+
+    def _begin(self) -> Entry | None:
+        """What says where the climb begins; None for the first tier."""
+        rule, prices, entry, engine = (
+            self._config.routing.entry,
+            self._prices,
+            self._entry,
+            self._engine,
+        )
+        if rule == "priced" and prices is not None:
+            return lambda sample, tiers: prices.climb(sample, tiers, engine)
+        if rule == "predicted" and entry is not None:
+            return lambda sample, tiers: entry.climb(engine.prompt_ids(sample), tiers)
+        return None
 
     def _is_sure(self, route: Route) -> bool:
         """Whether the prompt alone says that the tier where the climb begins will answer well."""
@@ -119,7 +159,7 @@ class Climb:
             judged=order.tier_index in route.judged,
             pinned=route.pinned,
             last=order.tier_index == route.tiers[-1],
-            visible=self._is_visible(),
+            visible=self._runs.is_visible,
             uncut_score=attempt.uncut_score,
             next_has_room=self._next_has_room(attempt, route),
         )
@@ -127,7 +167,7 @@ class Climb:
         attempt.escalated = verdict is Verdict.ESCALATE
         return verdict is Verdict.ACCEPT
 
-    async def _visit(self, order: AttemptOrder) -> Attempt:
+    async def _visit(self, order: AttemptOrder, warming: Warming | None) -> Attempt:
         """Run the tier's attempt, again on another worker where one is lost.
 
         Raises:
@@ -136,9 +176,9 @@ class Climb:
         """
         while True:
             try:
-                return await self._attempt(order)
+                return await self._runs.attempt(order, warming)
             except WorkerLostError as error:
-                if self._is_visible():
+                if self._runs.is_visible:
                     raise WorkerUnavailableError(str(error)) from error
                 self._check_wanted()
                 is_spent = self._tried() + 1 >= self._config.routing.max_attempts
@@ -164,53 +204,7 @@ class Climb:
             and self._engine.is_judgeable(self._samples[0], tier_index)
         )
 
-    async def _attempt(self, order: AttemptOrder) -> Attempt:
-        active = self._active
-        started = time.monotonic()
-        async with asyncio.timeout_at(active.deadline) as scope:
-            active.scopes.add(scope)
-            try:
-                runs = self._runs(order)
-                results = [await runs[0]] if len(runs) == 1 else await all_or_none(runs)
-            finally:
-                active.scopes.discard(scope)
-        return finished_attempt(order.tier_index, results, started)
-
-    def _runs(self, order: AttemptOrder) -> list[Coroutine[Any, Any, Any]]:
-        if self._sink is None:
-            return [self._run(sample, order) for sample in self._samples]
-        rids = [sample.rid for sample in self._samples]
-        gate = Gate(self._sink, rids, self._engine.is_incremental)
-        return [self._stream(n, sample, order, gate) for n, sample in enumerate(self._samples)]
-
-    async def _run(self, sample: Any, order: AttemptOrder) -> Any:
-        rid = self._active.begin_run()
-        try:
-            return await self._engine.run(sample, rid, order)
-        finally:
-            self._active.rids.discard(rid)
-
-    async def _stream(self, number: int, sample: Any, order: AttemptOrder, gate: Gate) -> Any:
-        """`_run`, with its outputs sent on their way as the gate allows."""
-        rid = self._active.begin_run()
-        # Without a commitment to wait for, the tier is final.
-        is_free = order.commit_tokens is None
-        try:
-            async with contextlib.aclosing(self._engine.stream(sample, rid, order)) as outputs:
-                async for output, report in outputs:
-                    if is_last(output):
-                        return gate.whole(number, output), report
-                    gate.take(number, output, is_free or report.committed)
-                    if self._is_visible():
-                        self._active.show(order.tier_index)
-            raise WorkerLostError("the stream ended before its answer")
-        finally:
-            self._active.rids.discard(rid)
-
-    def _is_visible(self) -> bool:
-        return self._sink is not None and self._sink.is_visible
-
-    def _order(self, tier_index: int, route: Route) -> AttemptOrder:
+    def _order(self, tier_index: int, route: Route, warming: Warming | None) -> AttemptOrder:
         threshold = threshold_of(tier_index, self._active.controls, self._config)
         is_final = tier_index == route.tiers[-1] or tier_index not in route.judged
         # Samples of one prompt are judged together, so none of them is ended alone; and nothing
@@ -224,6 +218,8 @@ class Climb:
             earlier_scores=self._earlier_scores(tier_index),
             commit_tokens=self._config.routing.commit_tokens if may_commit else None,
             commit_chance=self._config.routing.commit_chance,
+            # Where outputs continue one another, a buffered answer is better had in one piece.
+            tells_chance=warming is not None and may_end and not self._engine.is_incremental,
         )
 
     def _earlier_scores(self, tier_index: int) -> tuple[float | None, ...]:
@@ -252,16 +248,3 @@ def _cut_short(error: Exception) -> RequestError:
     if isinstance(error, TimeoutError):
         return RequestError(504, "deadline passed; the answer is incomplete")
     return RequestError(503, f"{error}; the answer is incomplete")
-
-
-def stream_mode(controls: Controls, config: CascadeConfig) -> str:
-    """When a streamed answer leaves: buffered, commit or direct."""
-    return controls.stream or config.routing.stream
-
-
-def threshold_of(tier_index: int, controls: Controls, config: CascadeConfig) -> float:
-    """The score from which a tier's answer is accepted."""
-    if controls.threshold is not None:
-        return controls.threshold
-    thresholds = config.routing.thresholds
-    return thresholds[tier_index] if tier_index < len(thresholds) else 0.0

@@ -1,13 +1,16 @@
 """Which tiers a prompt may visit, and in which order."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.router.attempt import Attempt, Engine
 from cascadia_sglang.router.controls import Controls
+
+# Of the tiers that a sample may visit, those that it does: all from where it begins.
+Entry = Callable[[Any, list[int]], list[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +37,9 @@ async def find_route(
     controls: Controls,
     config: CascadeConfig,
     engine: Engine,
-    entry: EntryScorer | None = None,
+    entry: Entry | None = None,
 ) -> Route:
-    """Tokenise a prompt and find its way, from the tier that `entry` predicts where it is given."""
+    """Tokenise a prompt and find its way, from the tier that `entry` says where it is given."""
     prompt_tokens = await engine.tokenise(samples)
     if controls.tier is not None:
         return Route(tiers=[controls.tier], skipped=[], judged=frozenset(), pinned=True)
@@ -54,7 +57,7 @@ async def find_route(
         # Where it fits none, the engine itself says what is wrong, in its own words.
         wanted = fitting or wanted[-1:]
     if entry is not None:
-        wanted = entry.climb(engine.prompt_ids(samples[0]), wanted)
+        wanted = entry(samples[0], wanted)
     return Route(
         tiers=wanted, skipped=skipped, judged=judged, pinned=False, prompt_tokens=prompt_tokens
     )

@@ -14,11 +14,15 @@ from sglang.srt.server_args import ServerArgs
 
 from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.messages import EventSource
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.refused_flags import REFUSED_FLAGS
 from cascadia_sglang.workers.fork_server import threads_per_worker
 
 Construct = Callable[[argparse.Namespace], ServerArgs]
+
+# From this page size on, `prefix.events: auto` has workers publish what they cache.
+EVENT_PAGE_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +98,7 @@ class TierArguments:
         replica: RunningReplica,
         *,
         on_host: bool,
+        events: EventSource | None,
     ) -> ServerArgs:
         """Of one engine worker of a pool.
 
@@ -103,6 +108,7 @@ class TierArguments:
                 device of its own. A flag of the operator wins.
             replica: its shape, and its devices among those from `first_device` on.
             on_host: whether there are no devices, so that theirs are numbers alone.
+            events: where it publishes what its prefix cache holds; None for nowhere.
         """
         namespace = self._with_pool(pool)
         namespace.served_model_name = pool.name
@@ -113,6 +119,14 @@ class TierArguments:
         if namespace.enable_metrics:
             labels = {"tier": pool.name, "worker": worker_id}
             namespace.extra_metric_labels = {**(namespace.extra_metric_labels or {}), **labels}
+        if events is not None:
+            published = {
+                "publisher": "zmq",
+                "endpoint": events.endpoint,
+                "replay_endpoint": events.replay_endpoint,
+                "bind": True,
+            }
+            namespace.kv_events_config = json.dumps(published)
         if namespace.mem_fraction_static is None:
             namespace.mem_fraction_static = memory_share
         if self._probed & set(pool.tiers):
@@ -135,6 +149,14 @@ class TierArguments:
         """From one such accelerator to the next."""
         step: int = self._namespace.gpu_id_step
         return step
+
+    def publishes_events(self, pool: PoolSpec) -> bool:
+        """Whether a pool's workers publish what their prefix caches hold."""
+        namespace = self._with_pool(pool)
+        if namespace.disable_radix_cache or self._config.prefix.events == "off":
+            return False
+        is_coarse = (namespace.page_size or 1) >= EVENT_PAGE_TOKENS
+        return is_coarse or self._config.prefix.events == "on"
 
     def parallel_sizes(self, pool: PoolSpec) -> dict[str, int]:
         """Sizes of a pool's tensor and pipeline groups at the start."""

@@ -3,10 +3,9 @@
 import copy
 import itertools
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence, Set
 from typing import Any
 
-import fastapi
 from sglang.srt.managers.io_struct import AbortReq, GenerateReqInput, sock_send
 
 from cascadia_sglang.config import TierConfig
@@ -18,8 +17,12 @@ from cascadia_sglang.messages import (
     AttemptOrder,
     JudgeReport,
 )
-from cascadia_sglang.router.attempt import Output
+from cascadia_sglang.prefix.prompt import Prompt
+from cascadia_sglang.router.attempt import Output, attempt_rid
+from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
+from cascadia_sglang.workers.prompts import prompt_of
+from cascadia_sglang.workers.refusal import raise_if_refused
 from cascadia_sglang.workers.sessions import Sessions
 
 Generate = Callable[[Any, Any, Any], AsyncIterator[Output]]
@@ -36,6 +39,7 @@ class TokenizerEngine:
         self,
         tiers: list[TierConfig],
         pool: WorkerPool,
+        choice: WorkerChoice,
         sessions: Sessions,
         queue_limit: int,
         on_fault: Callable[[Worker, Exception], None],
@@ -43,6 +47,7 @@ class TokenizerEngine:
     ) -> None:
         """`judges_constrained` holds the tiers whose calibration knows answers under a grammar."""
         self._tiers = tiers
+        self._choice = choice
         self._judges_constrained = judges_constrained
         self._pool = pool
         self._sessions = sessions
@@ -100,6 +105,12 @@ class TokenizerEngine:
         ids: list[int] | None = sample.input_ids
         return ids
 
+    def prompt(self, sample: GenerateReqInput) -> Prompt | None:
+        return prompt_of(sample)
+
+    def seconds(self, tier_index: int, prompt: Prompt) -> float | None:
+        return self._choice.seconds(tier_index, prompt)
+
     def max_new_tokens(self, sample: GenerateReqInput) -> int | None:
         value: int | None = sample.sampling_params.get("max_new_tokens")
         return value
@@ -128,16 +139,18 @@ class TokenizerEngine:
         worker = self._worker_for(sample, order)
         attempt = self._attempt_object(worker, sample, rid, order)
         attempt.stream = True
-        outputs = self._begin(worker, attempt)
+        outputs = self._begin(worker, attempt, prompt_of(sample))
+        last: Output | None = None
         try:
             async for output in outputs:
-                _raise_if_refused(output)
+                raise_if_refused(output)
+                last = output
                 yield output, JudgeReport.from_meta(output["meta_info"].pop(REPORT_KEY, None))
         except Exception as error:
             self._raise_if_lost(error, rid, worker)
             raise
         finally:
-            await self._end(outputs, rid, worker)
+            await self._end(outputs, rid, worker, last)
 
     async def run(
         self, sample: GenerateReqInput, rid: str, order: AttemptOrder
@@ -149,7 +162,7 @@ class TokenizerEngine:
         if sample.session_params:
             worker = self._sessions.worker_of(sample.session_params)
         else:
-            worker = self._pool.pick(order.tier_index)
+            worker = self._choice.pick(order.tier_index, prompt_of(sample))
         if worker is None:
             name = self._tiers[order.tier_index].name
             raise WorkerUnavailableError(f"tier {name} has no worker that accepts requests")
@@ -165,14 +178,8 @@ class TokenizerEngine:
         order: AttemptOrder,
     ) -> tuple[Output, JudgeReport]:
         """`run` on a given worker."""
-        outputs = self._begin(worker, self._attempt_object(worker, sample, rid, order))
-        try:
-            output = await anext(outputs)
-        except Exception as error:
-            self._raise_if_lost(error, rid, worker)
-            raise
-        finally:
-            await self._end(outputs, rid, worker)
+        attempt = self._attempt_object(worker, sample, rid, order)
+        output = await self._only_output(worker, attempt, prompt_of(sample))
         return output, JudgeReport.from_meta(output["meta_info"].pop(REPORT_KEY, None))
 
     def fail_attempts(self, worker: Worker) -> None:
@@ -194,14 +201,53 @@ class TokenizerEngine:
             state.finished = True
             state.event.set()
 
-    def _begin(self, worker: Worker, attempt: GenerateReqInput) -> AsyncIterator[Output]:
+    async def prefill(self, worker: Worker, token_ids: Sequence[int]) -> int:
+        """Have a worker compute these tokens and keep them in its cache; how many were not there.
+
+        Raises:
+            WorkerLostError: if the worker was lost.
+        """
+        request = GenerateReqInput(
+            input_ids=list(token_ids),
+            sampling_params={"max_new_tokens": 0},
+            rid=attempt_rid(self.new_rid_base(), 0),
+        )
+        request.normalize_batch_and_arguments()
+        self._manager._set_default_priority(request)
+        if self._manager.enable_metrics:
+            request.custom_labels = {"tier": worker.handle.pool.name, "worker": worker.worker_id}
+        meta = (await self._only_output(worker, request, None))["meta_info"]
+        uncached: int = meta["prompt_tokens"] - meta["cached_tokens"]
+        return uncached
+
+    async def _only_output(
+        self, worker: Worker, attempt: GenerateReqInput, prompt: Prompt | None
+    ) -> Output:
+        outputs = self._begin(worker, attempt, prompt)
+        output: Output | None = None
+        try:
+            output = await anext(outputs)
+        except Exception as error:
+            self._raise_if_lost(error, attempt.rid, worker)
+            raise
+        finally:
+            await self._end(outputs, attempt.rid, worker, output)
+        return output
+
+    def _begin(
+        self, worker: Worker, attempt: GenerateReqInput, prompt: Prompt | None
+    ) -> AsyncIterator[Output]:
         assert self._generate is not None
+        self._choice.sent(attempt.rid, worker, prompt)
         self._pool.assign(attempt.rid, worker)
         # Without the HTTP request: the router itself watches for clients that disconnect.
         return self._generate(self._manager, attempt, None)
 
-    async def _end(self, outputs: AsyncIterator[Output], rid: str, worker: Worker) -> None:
+    async def _end(
+        self, outputs: AsyncIterator[Output], rid: str, worker: Worker, last: Output | None
+    ) -> None:
         await outputs.aclose()  # type: ignore[attr-defined]
+        self._choice.ended(rid, worker, None if last is None else last["meta_info"])
         self._pool.release(rid)
         self._lost.discard(rid)
         states = self._manager.rid_to_state
@@ -244,14 +290,3 @@ class TokenizerEngine:
         if suffix and attempt.input_ids is not None:
             attempt.input_ids = [*attempt.input_ids, *suffix]
         return attempt
-
-
-def _raise_if_refused(output: Output) -> None:
-    """What SGLang raises for an answer that is not streamed, it sends as the last of a stream."""
-    reason = output["meta_info"].get("finish_reason") or {}
-    status = reason.get("status_code")
-    if reason.get("type") != "abort" or status is None:
-        return
-    if status == 400:
-        raise ValueError(reason["message"])
-    raise fastapi.HTTPException(status_code=status, detail=reason["message"])

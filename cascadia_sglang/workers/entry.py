@@ -12,6 +12,7 @@ from sglang.srt.managers.scheduler import run_scheduler_process
 from sglang.srt.server_args import ServerArgs
 
 from cascadia_patches.registry import (
+    EVENT_PATCHES,
     JUDGE_PATCHES,
     PACE_PATCHES,
     PROBE_PATCHES,
@@ -44,6 +45,8 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
         apply_patches(JUDGE_PATCHES, judge)
         if judge.probes():
             apply_patches(PROBE_PATCHES, judge)
+    if spec.events is not None:
+        apply_patches(EVENT_PATCHES)
     if spec.pace is not None:
         apply_patches(PACE_PATCHES, Pace.from_spec(spec.pace))
     if spec.environment.get(STEP_LOG_FOLDER):

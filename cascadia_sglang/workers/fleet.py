@@ -16,6 +16,7 @@ from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.messages import JudgeSpec, PaceSpec
 from cascadia_sglang.metrics import Metrics, forget_gauges
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.prefix.held import HeldPrefixes
 from cascadia_sglang.reallocation.actions import RunningPlan
 from cascadia_sglang.reallocation.target import Capacity, placed
 from cascadia_sglang.workers.arguments import (
@@ -25,9 +26,12 @@ from cascadia_sglang.workers.arguments import (
     worker_threads,
 )
 from cascadia_sglang.workers.breaker import OPEN_S, Breaker
+from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.control import ControlPlane
 from cascadia_sglang.workers.engine import TokenizerEngine
+from cascadia_sglang.workers.event_feeds import EventFeeds
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
+from cascadia_sglang.workers.prefiller import WorkerPrefiller
 from cascadia_sglang.workers.sessions import Sessions
 
 logger = logging.getLogger(__name__)
@@ -52,14 +56,18 @@ class Fleet:
         self.pool = pool
         self.control = ControlPlane(pool, self.lose)
         self.sessions = Sessions()
+        self.choice = WorkerChoice(pool, HeldPrefixes(), config.prefix.workers)
         self.engine = TokenizerEngine(
             config.tiers,
             pool,
+            self.choice,
             self.sessions,
             config.routing.queue_limit,
             self._engine_failed,
             judges_constrained,
         )
+        self.prefiller = WorkerPrefiller(pool, self.choice, self.engine)
+        self.events = EventFeeds(self.choice.held)
         self._arguments = arguments
         self._paces = paces
         self._specs = pool_specs(config)
@@ -104,6 +112,7 @@ class Fleet:
         """Block until each of these workers is ready, and let it serve."""
         for worker in workers:
             worker.handle.wait_for_ready()
+            self.events.add(worker)
             self.pool.admit(worker, worker.handle.limits)
 
     def connect(self, manager: Any) -> None:
@@ -188,6 +197,8 @@ class Fleet:
             raise
         if worker.state is WorkerState.DEAD:
             raise WorkerError(f"worker {worker.worker_id} was lost while it started")
+        self.events.add(worker)
+        await self.prefiller.carry(worker, self.config.prefix.carry_s)
         self.pool.admit(worker, worker.handle.limits)
         self._measure(worker, worker.handle.phases)
         logger.info("worker %s serves", worker.worker_id)
@@ -206,6 +217,8 @@ class Fleet:
             forget_gauges(worker.handle.pids)
             self._show_workers()
         self.engine.fail_attempts(worker)
+        self.events.drop(worker)
+        self.choice.forget(worker)
         if worker.socket is not None:
             worker.socket.close(linger=0)
         self.control.gone(worker)

@@ -3,6 +3,7 @@
 import functools
 import multiprocessing
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from sglang.srt.runtime_context import create_context, use_context
 from sglang.srt.server_args import PortArgs, ServerArgs
 
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.messages import JudgeSpec, PaceSpec, WorkerSpec
+from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.platform import HOST_MEMORY_SHARE
 from cascadia_sglang.workers.arguments import PoolSpec, TierArguments
@@ -47,6 +48,9 @@ class WorkerHandle:
         pulse: tells whether its processes live.
         loads: SGLang's reader of the load that its scheduler writes into shared memory.
         phases: seconds of each of its start's phases; empty until it is ready.
+        events: where it publishes what its prefix cache holds; None where it does not.
+        page_tokens: of its KV pool.
+        capacity_tokens: of its KV pool; 0 until it is ready.
     """
 
     pool: PoolSpec
@@ -59,6 +63,9 @@ class WorkerHandle:
     pulse: Pulse
     loads: Any
     phases: dict[str, float] = field(default_factory=dict)
+    events: EventSource | None = None
+    page_tokens: int = 1
+    capacity_tokens: int = 0
 
     @property
     def pids(self) -> list[int]:
@@ -82,6 +89,7 @@ class WorkerHandle:
         infos = self.result.scheduler_infos
         seconds = time.monotonic() - self.started
         self.phases = start_phases(seconds, [info.get("startup_time") for info in infos])
+        self.capacity_tokens = infos[0]["max_total_num_tokens"]
         input_tokens = infos[0]["max_req_input_len"]
         self.limits = Limits(context_tokens=self.limits.context_tokens, input_tokens=input_tokens)
 
@@ -121,6 +129,8 @@ class Launcher:
         self._start_group = start_group
         self._server_ports = server_ports
         self._on_host = on_host
+        # Readable by this user alone: events hold the prompts' tokens.
+        self._sockets = tempfile.TemporaryDirectory(prefix="cascadia-events-")
         self.node = _this_node(arguments)
 
     def start(self, pool: PoolSpec, worker_id: str, replica: RunningReplica) -> WorkerHandle:
@@ -134,8 +144,12 @@ class Launcher:
             WorkerError: if SGLang refuses the arguments.
         """
         started = time.monotonic()
+        events = None
+        if self._arguments.publishes_events(pool):
+            base = f"ipc://{self._sockets.name}/{worker_id}"
+            events = EventSource(endpoint=base, replay_endpoint=f"{base}-replay")
         server_args = self._arguments.for_worker(
-            pool, worker_id, self._memory_share, replica, on_host=self._on_host
+            pool, worker_id, self._memory_share, replica, on_host=self._on_host, events=events
         )
         environment = dict(os.environ)
         if self._on_host and replica.replica_gpus > 1:
@@ -146,6 +160,7 @@ class Launcher:
             threads=self._threads,
             environment=environment,
             pace=self._paces.get(pool.index),
+            events=events,
         )
         pulse = Pulse()
         if multiprocessing.get_start_method() == "forkserver":
@@ -178,6 +193,8 @@ class Launcher:
             started=started,
             pulse=pulse,
             loads=create_load_snapshot_reader(ports, caller="TokenizerManager"),
+            events=events,
+            page_tokens=server_args.page_size or 1,
         )
 
     def free(self, handle: WorkerHandle) -> None:

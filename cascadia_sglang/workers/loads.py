@@ -1,10 +1,12 @@
 """The load of every worker, read from the shared memory into which its scheduler writes it."""
 
+import fcntl
 from collections.abc import Iterable
 from typing import Any
 
 from sglang.srt.managers.load_snapshot import LoadSnapshot
 
+from cascadia_sglang.prefix.speed import PublishedLoad
 from cascadia_sglang.workers.pool import Worker
 
 
@@ -31,3 +33,35 @@ def read_loads(workers: Iterable[Worker], place: int | None) -> list[WorkerLoad]
             values["dp_rank"] = index
             loads.append(WorkerLoad(worker=worker.worker_id, **values))
     return loads
+
+
+def published_load(worker: Worker) -> PublishedLoad | None:
+    """A worker's load for the choice of one; None where it has written none, or is writing.
+
+    Never blocks: it is read on the event loop.
+    """
+    reader = worker.handle.loads
+    if not reader._attach():
+        return None
+    try:
+        fcntl.flock(reader.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    try:
+        snapshot: LoadSnapshot | None = reader._read_slot(0)
+    finally:
+        fcntl.flock(reader.fd, fcntl.LOCK_UN)
+    if snapshot is None or not snapshot.max_running_requests:
+        return None
+    moments = snapshot.decode_moments or [0.0] * 6
+    return PublishedLoad(
+        at_s=snapshot.timestamp,
+        running=snapshot.num_running_reqs,
+        waiting=snapshot.num_waiting_reqs,
+        waiting_tokens=snapshot.num_waiting_uncached_tokens,
+        max_running=snapshot.max_running_requests,
+        prefilled_tokens=snapshot.total_prefill_uncached_tokens,
+        prefill_us=snapshot.total_prefill_busy_us,
+        # Their sixth is the tokens generated, which need not be told apart here.
+        decode_moments=(moments[0], moments[1], moments[2], moments[3], moments[4]),
+    )

@@ -68,6 +68,10 @@ class WorkerPool:
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._workers.values())
 
+    def get(self, worker_id: str) -> Worker | None:
+        """The worker of this name, None if it is gone."""
+        return self._workers.get(worker_id)
+
     def add(self, worker: Worker) -> None:
         """Take in a worker that is starting."""
         self._workers[worker.worker_id] = worker
@@ -103,6 +107,10 @@ class WorkerPool:
 
     def ready(self) -> list[Worker]:
         return [w for w in self._workers.values() if w.state is WorkerState.READY]
+
+    def candidates(self, tier_index: int) -> tuple[Worker, ...]:
+        """The ready workers of a tier, the oldest first."""
+        return self._ready.get(tier_index, ())
 
     def pick(self, tier_index: int) -> Worker | None:
         """The ready worker of a tier with the fewest attempts, the oldest of several."""

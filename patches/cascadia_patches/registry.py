@@ -80,6 +80,9 @@ JUDGE_PATCHES = ("model_runner_init", "output_streamer_class")
 # Of an engine worker that judges by a calibration with a probe.
 PROBE_PATCHES = ("sample",)
 
+# Of an engine worker that publishes what its prefix cache holds.
+EVENT_PATCHES = ("native_hash",)
+
 # Of an engine worker on an emulated device.
 PACE_PATCHES = ("forward_batch_generation",)
 
@@ -92,6 +95,7 @@ ALL_PATCHES = (
     *WORKER_PATCHES,
     *JUDGE_PATCHES,
     *PROBE_PATCHES,
+    *EVENT_PATCHES,
     *PACE_PATCHES,
     *STEP_LOG_PATCHES,
 )

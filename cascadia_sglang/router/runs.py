@@ -1,0 +1,93 @@
+"""Runs a prompt's samples on one tier, and lets out what may go."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from cascadia_sglang.errors import WorkerLostError
+from cascadia_sglang.messages import AttemptOrder
+from cascadia_sglang.prefix.warming import Warming
+from cascadia_sglang.router.active import ActiveRequest
+from cascadia_sglang.router.attempt import Attempt, Engine, finished_attempt
+from cascadia_sglang.router.gather import all_or_none
+from cascadia_sglang.router.stream import Gate, Sink, is_last
+
+
+class Runs:
+    """A prompt's samples; each attempt runs all of them."""
+
+    def __init__(
+        self, samples: list[Any], active: ActiveRequest, engine: Engine, sink: Sink | None
+    ) -> None:
+        self._samples = samples
+        self._active = active
+        self._engine = engine
+        self._sink = sink
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether the client has seen some of an answer."""
+        return self._sink is not None and self._sink.is_visible
+
+    async def attempt(self, order: AttemptOrder, warming: Warming | None) -> Attempt:
+        active = self._active
+        started = time.monotonic()
+        async with asyncio.timeout_at(active.deadline) as scope:
+            active.scopes.add(scope)
+            try:
+                runs = self._of_samples(order, warming)
+                results = [await runs[0]] if len(runs) == 1 else await all_or_none(runs)
+            finally:
+                active.scopes.discard(scope)
+        return finished_attempt(order.tier_index, results, started)
+
+    def _of_samples(
+        self, order: AttemptOrder, warming: Warming | None
+    ) -> list[Coroutine[Any, Any, Any]]:
+        if self._sink is None:
+            if order.tells_chance and warming is not None:
+                return [self._listen(sample, order, warming) for sample in self._samples]
+            return [self._run(sample, order) for sample in self._samples]
+        rids = [sample.rid for sample in self._samples]
+        gate = Gate(self._sink, rids, self._engine.is_incremental)
+        return [self._stream(n, sample, order, gate) for n, sample in enumerate(self._samples)]
+
+    async def _run(self, sample: Any, order: AttemptOrder) -> Any:
+        rid = self._active.begin_run()
+        try:
+            return await self._engine.run(sample, rid, order)
+        finally:
+            self._active.rids.discard(rid)
+
+    async def _listen(self, sample: Any, order: AttemptOrder, warming: Warming) -> Any:
+        """`_run`, telling the warming what the judge says on the way."""
+        rid = self._active.begin_run()
+        try:
+            async with contextlib.aclosing(self._engine.stream(sample, rid, order)) as outputs:
+                async for output, report in outputs:
+                    if is_last(output):
+                        return output, report
+                    if report.score is not None:
+                        warming.told(report.score)
+            raise WorkerLostError("the stream ended before its answer")
+        finally:
+            self._active.rids.discard(rid)
+
+    async def _stream(self, number: int, sample: Any, order: AttemptOrder, gate: Gate) -> Any:
+        """`_run`, with its outputs sent on their way as the gate allows."""
+        rid = self._active.begin_run()
+        # Without a commitment to wait for, the tier is final.
+        is_free = order.commit_tokens is None
+        try:
+            async with contextlib.aclosing(self._engine.stream(sample, rid, order)) as outputs:
+                async for output, report in outputs:
+                    if is_last(output):
+                        return gate.whole(number, output), report
+                    gate.take(number, output, is_free or report.committed)
+                    if self.is_visible:
+                        self._active.show(order.tier_index)
+            raise WorkerLostError("the stream ended before its answer")
+        finally:
+            self._active.rids.discard(rid)

@@ -1,0 +1,67 @@
+"""Prefills the workers' caches with what a request will want there: warming, and new workers."""
+
+import asyncio
+import logging
+
+from cascadia_sglang.errors import WorkerLostError
+from cascadia_sglang.prefix.prompt import Prompt
+from cascadia_sglang.prefix.warming import Quietness
+from cascadia_sglang.workers.choice import WorkerChoice
+from cascadia_sglang.workers.engine import TokenizerEngine
+from cascadia_sglang.workers.pool import Worker, WorkerPool
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerPrefiller:
+    """Implements `prefix.warming.Prefiller`, and carries a pool's prefixes to a new worker."""
+
+    def __init__(self, pool: WorkerPool, choice: WorkerChoice, engine: TokenizerEngine) -> None:
+        self._pool = pool
+        self._choice = choice
+        self._engine = engine
+
+    def holder(self, tier_index: int, prompt: Prompt) -> Quietness | None:
+        worker = self._choice.pick(tier_index, prompt)
+        if worker is None:
+            return None
+        offer = self._choice.offer(worker, prompt)
+        waiting = 0 if offer.load is None else offer.load.waiting
+        # What the scheduler has not said to be running yet is on its way to wait there.
+        running = 0 if offer.load is None else offer.load.running
+        on_the_way = max(0, offer.attempts - running - waiting) if offer.unseen_tokens else 0
+        return Quietness(
+            worker_id=worker.worker_id,
+            held_tokens=offer.cached_tokens,
+            waiting=waiting + on_the_way,
+            running=running,
+        )
+
+    async def prefill(self, worker_id: str, prompt: Prompt, tokens: int) -> int:
+        worker = self._pool.get(worker_id)
+        if worker is None:
+            raise WorkerLostError(f"worker {worker_id} is gone")
+        # The attempt may come while this is computed; it is to go there.
+        self._choice.held.expect(worker_id, prompt, tokens)
+        return await self._engine.prefill(worker, prompt.token_ids[:tokens])
+
+    async def carry(self, worker: Worker, limit_s: float) -> int:
+        """Fill a worker that does not serve yet with its pool's hottest prefixes.
+
+        Returns:
+            Tokens that it has computed when the time was over.
+        """
+        recent, held = self._choice.recent(worker), self._choice.held
+        tokens = 0
+        try:
+            async with asyncio.timeout(limit_s):
+                for token_ids in recent.hottest(held.block_tokens(worker.worker_id)):
+                    tokens += await self._engine.prefill(worker, token_ids)
+                    held.expect(worker.worker_id, Prompt(token_ids), len(token_ids))
+        except TimeoutError:
+            pass  # it serves with what it has
+        except WorkerLostError:
+            raise
+        except Exception as error:  # noqa: BLE001  a worker without prefixes is better than none
+            logger.warning("worker %s got no prefixes: %s", worker.worker_id, error)
+        return tokens
