@@ -1,18 +1,16 @@
-"""Doubles for tests of the request path: a scripted engine, its requests, and virtual time."""
+"""Doubles for tests of the request path: a scripted engine and its requests."""
 
 import asyncio
 import itertools
-import selectors
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from cascadia_sglang.config import CascadeConfig, JudgeConfig, RoutingConfig, TierConfig
 from cascadia_sglang.errors import WorkerLostError, WorkerUnavailableError
 from cascadia_sglang.messages import AttemptOrder, JudgeReport
+from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.router.attempt import Output
-
-T = TypeVar("T")
 
 
 def make_cascade(
@@ -159,6 +157,8 @@ class FakeEngine:
         self._tokenise_seconds = tokenise_seconds
         self._bases = itertools.count()
         self.runs: list[FakeRun] = []
+        # Of an attempt on each tier; empty while that is unknown.
+        self.tier_seconds: list[float] = []
 
     @property
     def visits(self) -> list[int]:
@@ -177,6 +177,14 @@ class FakeEngine:
     async def tokenise(self, samples: list[FakeSample]) -> int | None:
         await asyncio.sleep(self._tokenise_seconds)
         return samples[0].prompt_tokens
+
+    def prompt(self, sample: FakeSample) -> Prompt | None:
+        ids = self.prompt_ids(sample)
+        return None if ids is None else Prompt(ids)
+
+    def seconds(self, tier_index: int, prompt: Prompt) -> float | None:
+        del prompt
+        return self.tier_seconds[tier_index] if self.tier_seconds else None
 
     def prompt_ids(self, sample: FakeSample) -> list[int] | None:
         return None if sample.prompt_tokens is None else list(map(ord, sample.text))
@@ -265,36 +273,3 @@ class FakeEngine:
             score=reply.score, early_abort=reply.early_abort, uncut_score=reply.uncut_score
         )
         return output, report
-
-
-class _InstantSelector(selectors.DefaultSelector):
-    """Passes the time that the loop would have waited, without waiting."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
-        if not ready:
-            if timeout is None:
-                raise RuntimeError("the test waits for something that never comes")
-            self.now += timeout
-        return ready
-
-
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock starts at 0 and jumps to the next timer: no test sleeps."""
-
-    def __init__(self) -> None:
-        self._virtual = _InstantSelector()
-        super().__init__(self._virtual)
-
-    def time(self) -> float:
-        return self._virtual.now
-
-
-def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end on a fresh `VirtualTimeLoop`."""
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        return runner.run(main)

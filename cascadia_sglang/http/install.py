@@ -20,7 +20,8 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
     @router.get("/cascadia/status")
     async def get_status() -> dict[str, Any]:
         rids = len(manager.rid_to_state)
-        return status(server.config, server.pool, server.router, server.mover, rids)
+        prefixes = server.fleet.events.summary()
+        return status(server.config, server.pool, server.router, server.mover, prefixes, rids)
 
     @router.get("/cascadia/plan")
     async def get_plan() -> dict[str, Any]:

@@ -5,17 +5,24 @@ from typing import Any
 from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
 from cascadia_sglang.judge.agreement import AgreementWatch
 from cascadia_sglang.judge.drift import ScoreWatch
+from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.workers.pool import WorkerPool
 
 
 def status(
-    config: CascadeConfig, pool: WorkerPool, router: CascadeRouter, mover: Mover, rids: int
+    config: CascadeConfig,
+    pool: WorkerPool,
+    router: CascadeRouter,
+    mover: Mover,
+    prefixes: dict[str, Any],
+    rids: int,
 ) -> dict[str, Any]:
     """Tiers, workers, thresholds and counters of the running server.
 
     Args:
+        prefixes: what is known of the workers' prefix caches.
         rids: requests that the tokenizer manager knows, attempts included.
     """
     return {
@@ -29,6 +36,7 @@ def status(
                 "judge_errors": router.judge_errors[index],
                 "drift": _drift(router.watches.get(index)),
                 "shadow": _shadow(router.shadow.watches.get(index)),
+                "warm": _warm(router.warmer, index),
             }
             for index, tier in enumerate(config.tiers)
         ],
@@ -43,6 +51,7 @@ def status(
             }
             for worker in pool
         ],
+        "prefixes": prefixes,
         "bypassed": [config.tiers[index].name for index in sorted(pool.bypassed)],
         "thresholds": router.config.routing.thresholds,
         "gear": router.gear,
@@ -85,6 +94,19 @@ def _shadow(watch: AgreementWatch | None) -> dict[str, Any] | None:
         "expected": None if expected is None else [expected.agreed, expected.answers],
         "p_value": state.p_value,
         "alarm": state.is_alarm,
+    }
+
+
+def _warm(warmer: Warmer | None, tier_index: int) -> dict[str, int] | None:
+    """What was computed on a tier ahead of time, and what came of it; None where nothing is."""
+    if warmer is None:
+        return None
+    counts = warmer.counts[tier_index]
+    return {
+        "warmed_tokens": counts.warmed_tokens,
+        "used_tokens": counts.used_tokens,
+        "finished": counts.finished,
+        "left": counts.left,
     }
 
 

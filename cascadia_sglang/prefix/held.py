@@ -1,4 +1,4 @@
-"""What each worker holds of a prompt: told by its KV events, or guessed from what was sent there."""
+"""What each worker holds of a prompt: told by its KV events, or guessed from what it was sent."""
 
 from collections import deque
 from collections.abc import Sequence

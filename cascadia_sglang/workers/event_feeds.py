@@ -1,12 +1,13 @@
 """What the workers publish of their prefix caches, read as long as each of them lives."""
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import zmq.asyncio
 
 from cascadia_sglang.prefix.feed import Feed, FeedCounts
-from cascadia_sglang.prefix.held import HeldPrefixes
+from cascadia_sglang.prefix.held import HeldPrefixes, Promises
 from cascadia_sglang.workers.pool import Worker
 
 
@@ -50,8 +51,28 @@ class EventFeeds:
         for task in self._tasks.values():
             task.cancel()
 
+    def summary(self) -> dict[str, Any]:
+        """What is known of the workers' prefix caches, for the status."""
+        index = self._held.index
+        return {
+            "blocks": index.blocks,
+            "bytes": index.nbytes,
+            "refused": index.refused,
+            "told": _told(self._held.told),
+            "guessed": _told(self._held.guessed),
+            "events": dataclasses.asdict(self.counts),
+        }
+
     def _follow(self, worker: Worker) -> None:
         feed = Feed(
             self._held.index, worker.worker_id, worker.handle.events, self._context, self.counts
         )
         self._tasks[worker.worker_id] = asyncio.create_task(feed.run())
+
+
+def _told(promises: Promises) -> dict[str, Any]:
+    share = promises.stale_per_1000
+    return {
+        "promises": promises.made,
+        "stale_per_1000": None if share is None else round(share, 2),
+    }

@@ -25,11 +25,11 @@ from cascadia_sglang.workers.arguments import (
     pool_specs,
     worker_threads,
 )
-from cascadia_sglang.workers.breaker import OPEN_S, Breaker
 from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.control import ControlPlane
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.event_feeds import EventFeeds
+from cascadia_sglang.workers.faults import Faults
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 from cascadia_sglang.workers.prefiller import WorkerPrefiller
 from cascadia_sglang.workers.sessions import Sessions
@@ -71,7 +71,7 @@ class Fleet:
         self._arguments = arguments
         self._paces = paces
         self._specs = pool_specs(config)
-        self._breakers = [Breaker() for _ in self._specs]
+        self._faults = Faults(pool)
         self._numbers = itertools.count()
         self._launcher: Any = None
         self._manager: Any = None
@@ -174,7 +174,7 @@ class Fleet:
     def recover(self, replica: RunningReplica) -> None:
         """Have a replica started, and tried again until it is there."""
         spec = self._spec_of(replica)
-        self._keep_trying(replica, self._count_fault(spec))
+        self._keep_trying(replica, self._faults.count(spec))
 
     def _workers_at(self, replica: RunningReplica) -> list[Worker]:
         return [worker for worker in self.pool if worker.handle.replica == replica]
@@ -226,7 +226,7 @@ class Fleet:
             return
         logger.error("worker %s was lost: %s", worker.worker_id, why)
         replica = worker.handle.replica
-        self._keep_trying(replica, self._count_fault(self._spec_of(replica)))
+        self._keep_trying(replica, self._faults.count(self._spec_of(replica)))
 
     def _keep_trying(self, replica: RunningReplica, delay_s: float) -> None:
         task = asyncio.create_task(self._recover(replica, delay_s))
@@ -258,7 +258,7 @@ class Fleet:
                 worker = self._start(replica)
             except WorkerError as error:
                 logger.error("%s", error)
-                delay_s = self._count_fault(self._spec_of(replica))
+                delay_s = self._faults.count(self._spec_of(replica))
         try:
             await self._admit(worker)
         except WorkerError as error:
@@ -267,20 +267,7 @@ class Fleet:
 
     def _engine_failed(self, worker: Worker, error: Exception) -> None:
         logger.error("worker %s answered with an internal error: %s", worker.worker_id, error)
-        self._count_fault(worker.handle.pool)
-
-    def _count_fault(self, spec: PoolSpec) -> float:
-        """Count a fault of a pool, pass its tiers over after too many; delay until a new start."""
-        breaker = self._breakers[spec.index]
-        delay_s = breaker.fault(time.monotonic())
-        if breaker.is_open(time.monotonic()):
-            self.pool.bypass(spec.tiers)
-            asyncio.get_running_loop().call_later(OPEN_S + 0.1, self._close_breaker, spec)
-        return delay_s
-
-    def _close_breaker(self, spec: PoolSpec) -> None:
-        if not self._breakers[spec.index].is_open(time.monotonic()):
-            self.pool.restore(spec.tiers)
+        self._faults.count(worker.handle.pool)
 
     def _measure(self, worker: Worker, phases: dict[str, float] | None) -> None:
         if self.metrics is not None:

@@ -29,7 +29,12 @@ OWN_IMPORTS = {
     "cascadia_sglang.judge": (*BASE, "cascadia_kernels"),
     "cascadia_sglang.calibration": (*BASE, "cascadia_sglang.judge", "cascadia_sglang.entry"),
     "cascadia_sglang.entry": BASE,
-    "cascadia_sglang.router": (*BASE, "cascadia_sglang.judge", "cascadia_sglang.entry"),
+    "cascadia_sglang.router": (
+        *BASE,
+        "cascadia_sglang.judge",
+        "cascadia_sglang.entry",
+        "cascadia_sglang.prefix",
+    ),
     "cascadia_sglang.planner": BASE,
     "cascadia_sglang.reallocation": (*BASE, "cascadia_sglang.planner"),
     "cascadia_sglang.profiling": (
@@ -38,8 +43,8 @@ OWN_IMPORTS = {
         "cascadia_sglang.workers.step_log",
         "cascadia_sglang.workers.batch_shape",
     ),
-    "cascadia_sglang.prefix": (*BASE, "cascadia_sglang.router"),
-    "cascadia_sglang.testing": (*BASE, "cascadia_sglang.router"),
+    "cascadia_sglang.prefix": BASE,
+    "cascadia_sglang.testing": (*BASE, "cascadia_sglang.router", "cascadia_sglang.prefix"),
 }
 
 # What decides and orders the moves: functions of their arguments, which know no clock, no event

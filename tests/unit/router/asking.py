@@ -11,14 +11,8 @@ from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.testing import (
-    FakeEngine,
-    FakeRequest,
-    Reply,
-    make_cascade,
-    make_request,
-    run_in_virtual_time,
-)
+from cascadia_sglang.testing import FakeEngine, FakeRequest, Reply, make_cascade, make_request
+from cascadia_sglang.testing_time import run_in_virtual_time
 
 TWO = make_cascade("small", "large")
 THREE = make_cascade("small", "middle", "large")

@@ -18,8 +18,8 @@ from cascadia_sglang.testing import (
     Reply,
     make_cascade,
     make_request,
-    run_in_virtual_time,
 )
+from cascadia_sglang.testing_time import run_in_virtual_time
 from tests.unit.router.asking import FOREVER, GOOD, THREE, TWO, WEAK, ask
 
 # Accept and escalate

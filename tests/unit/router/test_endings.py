@@ -12,13 +12,8 @@ from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.attempt import attempt_rid
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.testing import (
-    FakeEngine,
-    FakeRequest,
-    Reply,
-    make_request,
-    run_in_virtual_time,
-)
+from cascadia_sglang.testing import FakeEngine, FakeRequest, Reply, make_request
+from cascadia_sglang.testing_time import run_in_virtual_time
 from tests.unit.router.asking import FOREVER, GOOD, TWO, WEAK, after, ask
 
 # Abort and end

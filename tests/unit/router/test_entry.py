@@ -9,14 +9,8 @@ from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.testing import (
-    FakeEngine,
-    FakeLimits,
-    FakeRequest,
-    make_cascade,
-    make_request,
-    run_in_virtual_time,
-)
+from cascadia_sglang.testing import FakeEngine, FakeLimits, FakeRequest, make_cascade, make_request
+from cascadia_sglang.testing_time import run_in_virtual_time
 from tests.unit.entry.models import make_chance, make_model
 from tests.unit.router.asking import GOOD, THREE, WEAK
 

@@ -13,14 +13,8 @@ from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.shadow import DEADLINE_S, MOST_AT_A_TIME
-from cascadia_sglang.testing import (
-    FakeEngine,
-    FakeRequest,
-    Reply,
-    make_cascade,
-    make_request,
-    run_in_virtual_time,
-)
+from cascadia_sglang.testing import FakeEngine, FakeRequest, Reply, make_cascade, make_request
+from cascadia_sglang.testing_time import run_in_virtual_time
 
 SMALL = Reply(score=0.9, text="fifty  six")
 SLOW = Reply(seconds=5.0)

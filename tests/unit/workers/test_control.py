@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.testing import run_in_virtual_time
+from cascadia_sglang.testing_time import run_in_virtual_time
 from cascadia_sglang.workers.control import CALL_S, ControlPlane, target_tiers
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
 

@@ -12,6 +12,8 @@ from sglang.srt.managers.io_struct import GenerateReqInput
 from cascadia_sglang.config import TierConfig
 from cascadia_sglang.errors import OverloadError, WorkerLostError, WorkerUnavailableError
 from cascadia_sglang.messages import ATTEMPT_KEY, REPORT_KEY, AttemptOrder, JudgeReport
+from cascadia_sglang.prefix.held import HeldPrefixes
+from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
 from cascadia_sglang.workers.sessions import Sessions
@@ -72,7 +74,10 @@ def make_engine(
     pool.add(worker)
     pool.admit(worker, LIMITS)
     faults: list[Worker] = []
-    engine = TokenizerEngine(TIERS, pool, Sessions(), 2, lambda worker, _: faults.append(worker))
+    choice = WorkerChoice(pool, HeldPrefixes(), load_of=lambda _: None)
+    engine = TokenizerEngine(
+        TIERS, pool, choice, Sessions(), 2, lambda worker, _: faults.append(worker)
+    )
     engine.faults = faults  # type: ignore[attr-defined]
     engine.connect(FakeManager(), generate or Scripted())
     return engine, pool, worker
