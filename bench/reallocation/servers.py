@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from bench.harness.admin import KEY, ask
 from bench.harness.client import post, send_all
 from bench.harness.load import MAX_NEW_TOKENS
 from bench.harness.server import running_server
@@ -19,7 +19,6 @@ from bench.ladder.splits import sample
 
 PROFILE = Path("bench/reallocation/emulated.json")
 DEVICES = 4
-KEY = "bench"
 THRESHOLD = 0.85
 # Replicas of the small tier; the large one has the rest.
 Split = int
@@ -79,26 +78,12 @@ def set_split(port: int, split: Split) -> dict[str, Any]:
         RuntimeError: if it was refused or undone.
     """
     tiers = {"small": {"replicas": split}, "large": {"replicas": DEVICES - split}}
-    return _ask(port, "POST", "/cascadia/plan", {"tiers": tiers})
+    return ask(port, "POST", "/cascadia/plan", {"tiers": tiers})
 
 
 def plan(port: int) -> dict[str, Any]:
     """The plan in force."""
-    return _ask(port, "GET", "/cascadia/plan")
-
-
-def _ask(port: int, method: str, path: str, body: Any = None) -> dict[str, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    try:
-        headers = {"authorization": f"Bearer {KEY}"}
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
-        reply = connection.getresponse()
-        said = json.loads(reply.read())
-    finally:
-        connection.close()
-    if reply.status != 200:
-        raise RuntimeError(f"{method} {path}: {reply.status} {said}")
-    return dict(said)
+    return ask(port, "GET", "/cascadia/plan")
 
 
 def asked(rows: list[Row]) -> list[bytes]:

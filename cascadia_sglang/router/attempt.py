@@ -131,6 +131,7 @@ class Attempt:
             "score": self.score,
             "tokens": self.tokens,
             "cached_tokens": self.cached_tokens,
+            "seconds": self.seconds,
             "reason": self.reason,
         }
         return told if self.record is None else {**told, "record": self.record}

@@ -52,7 +52,10 @@ class Runs:
             return [self._run(sample, order) for sample in self._samples]
         rids = [sample.rid for sample in self._samples]
         gate = Gate(self._sink, rids, self._engine.is_incremental)
-        return [self._stream(n, sample, order, gate) for n, sample in enumerate(self._samples)]
+        return [
+            self._stream(number, sample, order, gate, warming)
+            for number, sample in enumerate(self._samples)
+        ]
 
     async def _run(self, sample: Any, order: AttemptOrder) -> Any:
         rid = self._active.begin_run()
@@ -75,7 +78,14 @@ class Runs:
         finally:
             self._active.rids.discard(rid)
 
-    async def _stream(self, number: int, sample: Any, order: AttemptOrder, gate: Gate) -> Any:
+    async def _stream(
+        self,
+        number: int,
+        sample: Any,
+        order: AttemptOrder,
+        gate: Gate,
+        warming: Warming | None,
+    ) -> Any:
         """`_run`, with its outputs sent on their way as the gate allows."""
         rid = self._active.begin_run()
         # Without a commitment to wait for, the tier is final.
@@ -85,6 +95,8 @@ class Runs:
                 async for output, report in outputs:
                     if is_last(output):
                         return gate.whole(number, output), report
+                    if warming is not None and report.score is not None:
+                        warming.told(report.score)
                     gate.take(number, output, is_free or report.committed)
                     if self.is_visible:
                         self._active.show(order.tier_index)

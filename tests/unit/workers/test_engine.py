@@ -67,6 +67,11 @@ class Scripted:
             self.closed += 1
 
 
+def empty() -> tuple[WorkerPool, WorkerChoice]:
+    pool = WorkerPool()
+    return pool, WorkerChoice(pool, HeldPrefixes(), load_of=lambda _: None)
+
+
 def make_engine(
     generate: Scripted | None = None,
 ) -> tuple[TokenizerEngine, WorkerPool, Worker]:
@@ -92,7 +97,7 @@ def make_sample(**fields: Any) -> GenerateReqInput:
 def test_a_tier_that_decodes_speculatively_judges_nothing() -> None:
     arguments = {"speculative_algorithm": "NGRAM"}
     tiers = [TIERS[0], TierConfig(name="large", model_path="b", server_args=arguments)]
-    engine = TokenizerEngine(tiers, WorkerPool(), Sessions(), 2, lambda *_: None, {1})
+    engine = TokenizerEngine(tiers, *empty(), Sessions(), 2, lambda *_: None, {1})
     sample = make_sample()
     assert [engine.is_judgeable(sample, tier) for tier in (0, 1)] == [True, False]
 
@@ -182,7 +187,7 @@ def test_only_an_answer_that_the_sampler_chose_freely_can_be_judged(
 
 
 def test_an_answer_under_a_grammar_is_judged_where_the_calibration_knows_enough_of_them() -> None:
-    engine = TokenizerEngine(TIERS, WorkerPool(), Sessions(), 2, lambda *_: None, {1})
+    engine = TokenizerEngine(TIERS, *empty(), Sessions(), 2, lambda *_: None, {1})
     sample = make_sample(sampling_params={"regex": "[0-9]+"})
     assert [engine.is_judgeable(sample, tier) for tier in (0, 1)] == [False, True]
     sample = make_sample(sampling_params={"regex": "[0-9]+", "max_new_tokens": 0})

@@ -1,0 +1,1 @@
+"""What prefix caches are worth across tiers and workers."""

@@ -1,0 +1,252 @@
+"""What warming the next tier's cache is worth, and what it costs where nothing can be warmed.
+
+Chats over system messages of 620 to 860 tokens, no two alike, six turns each, some at a time, each
+turn after the answer to the one before. A third of the answers escalates: the threshold is the
+third of the scores of such chats on the calibration split's seed. Two servers, one that warms and
+one that does not, are asked in turn, the same chats in every round. Measured are the seconds from
+the small tier's answer to the large tier's first token, of the requests that escalate; what the
+workers prefilled; and, on questions too short to warm, requests per second.
+
+Example:
+    python -m bench.prefix.warming                # writes bench/results/prefix_warming.csv
+    python -m bench.prefix.warming --emulate      # on emulated devices
+    python -m bench.prefix.warming --smoke        # one short round; writes nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.harness.client import Reply, post, send_all
+from bench.harness.estimates import Estimate, median_ratio, spread
+from bench.harness.load import MAX_NEW_TOKENS
+from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
+from bench.ladder.families import TEST_FAMILIES
+from bench.ladder.splits import sample
+from bench.prefix.chats import TURNS, Chat, chats
+from bench.prefix.serving import prefilled_tokens, serving, tier
+
+BENCH = "prefix.warming"
+ARMS = ("off", "auto")
+PROFILE = "bench/prefix/emulated.json"
+# Prompts of less than a chunk, of which nothing is warmed.
+SHORT = tuple(name for name in TEST_FAMILIES if name != "get")
+ESCALATED = 1 / 3
+SEED = 70_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """Rounds, chats a round, and how many of them at a time; short questions a round."""
+
+    rounds: int
+    chats: int
+    at_once: int
+    short: int
+
+
+FULL = Size(rounds=5, chats=16, at_once=4, short=400)
+SMOKE = Size(rounds=1, chats=3, at_once=2, short=20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """An answered turn.
+
+    Attributes:
+        first_s: from the small tier's answer to the large tier's first token; None where the small
+            tier's was accepted.
+        prompt_tokens, cached_tokens: of the large tier's attempt, 0 without one.
+    """
+
+    first_s: float | None
+    cached_tokens: int
+    right: bool
+
+
+def configured(warm: str, threshold: float, emulated: bool) -> dict[str, Any]:
+    """A small and a large tier, whose answers leave as soon as their tier is final."""
+    config: dict[str, Any] = {
+        "tiers": [tier("small"), tier("large")],
+        "routing": {
+            "thresholds": [threshold],
+            "early_abort": None,
+            "stream": "commit",
+            "commit_tokens": MAX_NEW_TOKENS,
+        },
+        "prefix": {"warm": warm, "warm_chunk": 128},
+    }
+    if emulated:
+        config["planner"] = {"emulate": PROFILE}
+    return config
+
+
+def asked(prompt: str) -> bytes:
+    """A streamed request: its first byte is the first token of the tier that answers."""
+    sampling = {"temperature": 0, "max_new_tokens": MAX_NEW_TOKENS}
+    body = {"text": prompt, "sampling_params": sampling, "stream": True}
+    return post("/generate", body)
+
+
+def turn_of(reply: Reply, answer: str) -> Turn:
+    """What became of a turn."""
+    said = reply.json()
+    first, *others = said["meta_info"]["cascadia"]["attempts"]
+    return Turn(
+        first_s=reply.first_byte_s - first["seconds"] if others else None,
+        cached_tokens=others[-1]["cached_tokens"] if others else 0,
+        right=said["text"].strip() == answer,
+    )
+
+
+def talk(port: int, chat: Chat) -> list[Turn]:
+    """All turns of a chat, one after the other."""
+    turns = []
+    for number in range(TURNS):
+        (reply,) = send_all(port, [asked(chat.prompt(number))], 1).replies
+        turns.append(turn_of(reply, chat.answers[number]))
+    return turns
+
+
+def talk_all(port: int, some: Sequence[Chat], at_once: int) -> list[Turn]:
+    """Some chats, so many at a time."""
+    with ThreadPoolExecutor(at_once) as threads:
+        return [
+            turn for turns in threads.map(lambda chat: talk(port, chat), some) for turn in turns
+        ]
+
+
+def threshold_of(folder: Path, port: int, count: int) -> float:
+    """The score below which a third of the small tier's answers in such chats lies."""
+    config = configured("off", 0.0, emulated=False)
+    scores = []
+    with serving(folder, port, config) as ready:
+        for chat in chats(SEED - 1, count):
+            prompts = [asked(chat.prompt(number)) for number in range(TURNS)]
+            for reply in send_all(ready, prompts, 2).replies:
+                scores.append(reply.json()["meta_info"]["cascadia"]["score"])
+    return float(np.quantile(scores, ESCALATED))
+
+
+def measure(size: Size, emulated: bool, folder: Path, port: int, facts: Facts) -> list[Row]:
+    """All rounds, and their rows."""
+    threshold = threshold_of(folder, port, 4 * size.chats)
+    print(f"threshold {threshold:.6f}", flush=True)
+    turns: dict[str, list[list[Turn]]] = {arm: [] for arm in ARMS}
+    tokens: dict[str, list[int]] = {arm: [] for arm in ARMS}
+    rates: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    with ExitStack() as stack:
+        ports = {}
+        for number, arm in enumerate(ARMS):
+            config = configured(arm, threshold, emulated)
+            ports[arm] = stack.enter_context(serving(folder, port + number, config))
+        for number in range(size.rounds):
+            some = chats(SEED + number, size.chats)
+            order = ARMS if number % 2 == 0 else ARMS[::-1]
+            for arm in order:
+                before = prefilled_tokens(ports[arm])
+                turns[arm].append(talk_all(ports[arm], some, size.at_once))
+                tokens[arm].append(prefilled_tokens(ports[arm]) - before)
+            rows = sample("test", SEED + number, size.short, SHORT)
+            short = [asked(row.prompt) for row in rows]
+            for arm in order:
+                rates[arm].append(send_all(ports[arm], short, 16).requests_per_s)
+            print(json.dumps(told(turns, tokens, rates)), flush=True)
+    return rows_of(turns, tokens, rates, emulated, facts)
+
+
+def first_s(rounds: Sequence[Sequence[Turn]]) -> list[float]:
+    """Of all requests that escalated."""
+    return [turn.first_s for one in rounds for turn in one if turn.first_s is not None]
+
+
+def told(turns: Any, tokens: Any, rates: Any) -> dict[str, Any]:
+    """The state so far, for whoever watches."""
+    return {
+        arm: {
+            "escalated": len(first_s(turns[arm])),
+            "mean_s": round(float(np.mean(first_s(turns[arm]) or [0.0])), 4),
+            "prefilled": tokens[arm][-1],
+            "short_per_s": round(rates[arm][-1], 2),
+        }
+        for arm in ARMS
+    }
+
+
+def rows_of(
+    turns: dict[str, list[list[Turn]]],
+    tokens: dict[str, list[int]],
+    rates: dict[str, list[float]],
+    emulated: bool,
+    facts: Facts,
+) -> list[Row]:
+    """Each arm's numbers, and the ratios of warming to none, round by round."""
+    case = "chats of 620 to 860 system tokens" + (", emulated device" if emulated else "")
+    means = {arm: [float(np.mean(first_s([one]))) for one in turns[arm]] for arm in ARMS}
+    medians = {arm: [float(np.median(first_s([one]))) for one in turns[arm]] for arm in ARMS}
+    rows = []
+
+    def add(variant: str, metric: str, unit: str, value: Estimate) -> None:
+        rows.append(
+            make_row(
+                facts,
+                bench=BENCH,
+                case=case,
+                variant=variant,
+                metric=metric,
+                unit=unit,
+                value=value,
+            )
+        )
+
+    for arm in ARMS:
+        flat = [turn for one in turns[arm] for turn in one]
+        add(f"warm: {arm}", "decision to first token, mean", "s", spread(means[arm]))
+        add(f"warm: {arm}", "decision to first token, median", "s", spread(medians[arm]))
+        add(f"warm: {arm}", "prefilled tokens a round", "1", spread(tokens[arm]))
+        add(f"warm: {arm}", "short questions", "1/s", spread(rates[arm]))
+        escalated = Estimate(p50=len(first_s(turns[arm])) / len(flat), n=len(flat))
+        add(f"warm: {arm}", "escalated", "1", escalated)
+        right = Estimate(p50=float(np.mean([turn.right for turn in flat])), n=len(flat))
+        add(f"warm: {arm}", "accuracy", "1", right)
+    for metric, values in (
+        ("decision to first token, mean", means),
+        ("decision to first token, median", medians),
+        ("prefilled tokens a round", tokens),
+        ("short questions", rates),
+    ):
+        ratio = median_ratio(values["auto"], values["off"])
+        add("warm: auto / off", metric, "1", ratio)
+        print(f"{metric}: {ratio.p50:.3f} [{ratio.low95:.3f}, {ratio.high95:.3f}]")
+    return rows
+
+
+def main() -> None:
+    """Measure, and write the rows."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--port", type=int, default=31700)
+    parser.add_argument("--emulate", action="store_true", help="on emulated devices")
+    parser.add_argument("--smoke", action="store_true", help="one short round; write nothing")
+    options = parser.parse_args()
+    facts = facts_of_this_run("bench.prefix.warming")
+    size = SMOKE if options.smoke else FULL
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(size, options.emulate, Path(folder), options.port, facts)
+    if not options.smoke:
+        save_rows(RESULTS / "prefix_warming.csv", rows)
+
+
+if __name__ == "__main__":
+    main()
