@@ -1,11 +1,12 @@
 """Mooncake's conversations in small: which worker takes a prompt, and at which tier it begins.
 
 A block of 512 tokens of the trace becomes four, with the sharing of the trace and random ids;
-answers are a thirty-second as long and end nowhere sooner; the KV pools are smaller alike. All is on
-emulated devices, and all arms are asked the same at the same times. On one tier of four workers the
-rules of choice are compared: random, least loaded, and by prefix, told by events or guessed. On two
-tiers of two workers it is compared where a prompt begins: at the small one, or by price. Whether
-the small tier's answer is accepted is drawn by seed with the tier's own rate on the ladder.
+answers are a thirty-second as long and end nowhere sooner; the KV pools are smaller alike. All is
+on emulated devices, and all arms are asked the same at the same times. On one tier of four workers
+the rules of choice are compared: random, least loaded, and by prefix, told by events or guessed. On
+two tiers of two workers it is compared where a prompt begins: at the small one, or by price.
+Whether the small tier's answer is accepted is drawn by seed: a score from its calibration's
+quantiles, against a threshold that a third of them do not reach.
 
 Example:
     python -m bench.prefix.replay --trace conversation_trace.jsonl
@@ -15,6 +16,7 @@ Example:
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -48,8 +50,9 @@ OUTPUT_DIVISOR = 32
 # Of a worker: 128 times as many in the trace's own tokens.
 KV_TOKENS = 4096
 # Ids of the ladder's letters and digits.
-FIRST_ID, IDS = 4, 40
-ACCEPTED = 0.7
+FIRST_ID, IDS = 4, 96
+CALIBRATION = Path("bench/ladder/small/calibration.json")
+ESCALATED = 1 / 3
 SEED = 40_000
 
 
@@ -96,7 +99,9 @@ def asked(workload: Workload, tiers: int) -> list[bytes]:
     rng = np.random.default_rng(SEED)
     blocks = int(workload.blocks_P.max()) + 1
     ids = rng.integers(FIRST_ID, FIRST_ID + IDS, (blocks, BLOCK_TOKENS))
-    accepted = rng.random(len(workload)) < ACCEPTED
+    quantiles = json.loads(CALIBRATION.read_text())["score_quantiles"]
+    threshold = np.quantile(quantiles, ESCALATED)
+    accepted = rng.choice(quantiles, len(workload)) >= threshold
     requests = []
     for number in range(len(workload)):
         start, end = workload.block_starts_R[number : number + 2]
@@ -106,8 +111,7 @@ def asked(workload: Workload, tiers: int) -> list[bytes]:
             "sampling_params": {"temperature": 0, "max_new_tokens": tokens, "ignore_eos": True},
         }
         # Random tokens have no right answer; the draw stands for the judge.
-        threshold = "0" if accepted[number] else "1"
-        headers = {"x-cascadia-threshold": threshold} if tiers > 1 else {}
+        headers = {"x-cascadia-threshold": "0" if accepted[number] else "1"} if tiers > 1 else {}
         requests.append(post("/generate", body, headers))
     return requests
 
