@@ -78,9 +78,18 @@ class HeldPrefixes:
         if self._holders.pop(worker_id, None) is not None:
             self.index.drop_worker(worker_id)
 
+    def workers(self) -> list[str]:
+        """Those that were taken in and not dropped."""
+        return list(self._holders)
+
     def block_tokens(self, worker_id: str) -> int:
         """Of a worker that was taken in."""
         return self._holders[worker_id].block_tokens
+
+    def all_tokens(self, worker_id: str) -> int:
+        """How many tokens a worker holds; 0 for one that is not known."""
+        holder = self._holders.get(worker_id)
+        return 0 if holder is None else holder.block_tokens * self.index.blocks_of(worker_id)
 
     def tokens(self, prompt: Prompt | None, worker_ids: Sequence[str]) -> list[int]:
         """How many of the prompt's first tokens each worker holds, in whole blocks."""

@@ -60,6 +60,8 @@ def test_any_course_of_events_leaves_what_the_model_holds(seed: int) -> None:
         expected = [model.held(asked, one) for one in WORKERS]
         assert index.held(np.array(asked), WORKERS) == expected
         assert index.blocks == len(model.pairs)
+        counts = [sum(pair[0] == one for pair in model.pairs) for one in WORKERS[:1]]
+        assert [index.blocks_of(one) for one in WORKERS[:1]] == counts
     assert index.blocks > 0
 
 
