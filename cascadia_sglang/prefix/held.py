@@ -116,6 +116,13 @@ class HeldPrefixes:
         if holder is not None:
             self._store(worker_id, holder, prompt.hashes(holder.block_tokens), tokens)
 
+    def retract(self, worker_id: str, prompt: Prompt, start: int, end: int) -> None:
+        """Count these tokens as held no longer: they were not computed after all."""
+        holder = self._holders.get(worker_id)
+        if holder is not None:
+            size = holder.block_tokens
+            self.index.removed(worker_id, prompt.hashes(size)[start // size : end // size])
+
     def found(self, worker_id: str, prompt: Prompt, promised: int, cached: int) -> None:
         """Compare what an attempt found in the cache with what was promised; learn from both."""
         holder = self._holders.get(worker_id)

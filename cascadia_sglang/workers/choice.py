@@ -10,13 +10,15 @@ from cascadia_sglang.prefix.held import HeldPrefixes
 from cascadia_sglang.prefix.price import Offer, attempt_s, cheapest
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.recent import RecentPrompts
-from cascadia_sglang.prefix.speed import PublishedLoad, Speed, SpeedMeter
+from cascadia_sglang.prefix.speed import PublishedLoad, SpeedMeter
 from cascadia_sglang.workers.loads import published_load
 from cascadia_sglang.workers.pool import Worker, WorkerPool
 
 Rule = Literal["prefix", "least_loaded", "random"]
 # What an answer is taken to have before the first one came.
 FIRST_OUTPUT_TOKENS = 64.0
+# Attempts that are remembered where a worker publishes no load.
+MAX_SENT = 1024
 # An answer's weight in the mean of a pool's answers' lengths.
 OUTPUT_WEIGHT = 0.05
 
@@ -92,10 +94,6 @@ class WorkerChoice:
         """What a worker could do for a prompt."""
         return self._offers([worker], prompt)[0]
 
-    def speed(self, worker: Worker) -> Speed | None:
-        """Of a worker's pool, as far as it is known."""
-        return self._state(worker).meter.speed()
-
     def recent(self, worker: Worker) -> RecentPrompts:
         """The prompts that a worker's pool was last asked."""
         return self._state(worker).recent
@@ -107,7 +105,8 @@ class WorkerChoice:
         held = self.held.tokens(prompt, [worker.worker_id])[0]
         self._promised[rid] = (prompt, held)
         uncached = len(prompt.token_ids) - held
-        self._sent.setdefault(worker.worker_id, deque()).append((time.time(), uncached))
+        sent = self._sent.setdefault(worker.worker_id, deque(maxlen=MAX_SENT))
+        sent.append((time.time(), uncached))
         self._state(worker).recent.add(prompt)
 
     def ended(self, rid: str, worker: Worker, meta: Mapping[str, Any] | None) -> None:

@@ -20,6 +20,7 @@ class WorkerPrefiller:
         self._pool = pool
         self._choice = choice
         self._engine = engine
+        self._busy: set[str] = set()  # workers that compute a chunk
 
     def holder(self, tier_index: int, prompt: Prompt) -> Quietness | None:
         worker = self._choice.pick(tier_index, prompt)
@@ -27,13 +28,13 @@ class WorkerPrefiller:
             return None
         offer = self._choice.offer(worker, prompt)
         waiting = 0 if offer.load is None else offer.load.waiting
-        # What the scheduler has not said to be running yet is on its way to wait there.
         running = 0 if offer.load is None else offer.load.running
-        on_the_way = max(0, offer.attempts - running - waiting) if offer.unseen_tokens else 0
+        # What the scheduler does not know of yet is on its way to wait there, and so is a chunk.
+        on_the_way = max(0, offer.attempts - running - waiting)
         return Quietness(
             worker_id=worker.worker_id,
             held_tokens=offer.cached_tokens,
-            waiting=waiting + on_the_way,
+            waiting=waiting + on_the_way + (worker.worker_id in self._busy),
             running=running,
         )
 
@@ -41,9 +42,18 @@ class WorkerPrefiller:
         worker = self._pool.get(worker_id)
         if worker is None:
             raise WorkerLostError(f"worker {worker_id} is gone")
+        held = self._choice.held
+        before = held.tokens(prompt, [worker_id])[0]
         # The attempt may come while this is computed; it is to go there.
-        self._choice.held.expect(worker_id, prompt, tokens)
-        return await self._engine.prefill(worker, prompt.token_ids[:tokens])
+        held.expect(worker_id, prompt, tokens)
+        self._busy.add(worker_id)
+        try:
+            return await self._engine.prefill(worker, prompt.token_ids[:tokens])
+        except BaseException:
+            held.retract(worker_id, prompt, before, tokens)
+            raise
+        finally:
+            self._busy.discard(worker_id)
 
     async def carry(self, worker: Worker, limit_s: float) -> int:
         """Fill a worker that does not serve yet with its pool's hottest prefixes.

@@ -64,6 +64,9 @@ def test_what_is_on_its_way_is_expected_there() -> None:
         held = make(has_events=has_events)
         held.expect("w", prompt(1, 2, 3), 2 * SIZE + 5)
         assert held.tokens(prompt(1, 2, 3), ["w"]) == [2 * SIZE]
+        held.retract("w", prompt(1, 2, 3), SIZE, 2 * SIZE + 5)
+        assert held.tokens(prompt(1, 2, 3), ["w"]) == [SIZE]
+        held.expect("w", prompt(1, 2, 3), 2 * SIZE)
         held.drop("w")
         assert held.tokens(prompt(1, 2, 3), ["w"]) == [0]
         held.expect("w", prompt(1, 2, 3), 2 * SIZE)
