@@ -54,7 +54,8 @@ class BlockTable:
 
     def held(self, hash_n: Hashes, slot_w: Slots) -> npt.NDArray[np.int64]:
         """How many of the first blocks, in order, each worker holds, int64 [w]."""
-        return _held(self._hash_P, self._slot_P, hash_n, slot_w)
+        counts_w: npt.NDArray[np.int64] = _held(self._hash_P, self._slot_P, hash_n, slot_w)
+        return counts_w
 
     def _make_room(self, pairs: int) -> None:
         places = len(self._hash_P)
@@ -72,7 +73,7 @@ def _home(block: int, slot: int, places: int) -> int:
     """Where a pair would lie in an empty table. Block hashes are random; slots are spread."""
     mixed = block ^ (slot * 0x1E3779B97F4A7C15)
     mixed ^= mixed >> 29
-    return mixed & (places - 1)
+    return int(mixed & (places - 1))
 
 
 @numba.njit("int64(int64[:], uint16[:], int64, int64)", cache=True)
@@ -82,7 +83,7 @@ def _find(hash_P: Hashes, slot_P: Slots, block: int, slot: int) -> int:
     place = _home(block, slot, places)
     while slot_P[place] != _FREE and not (hash_P[place] == block and slot_P[place] == slot):
         place = (place + 1) & (places - 1)
-    return place
+    return int(place)
 
 
 @numba.njit("int64(int64[:], uint16[:], int64[:], int64)", cache=True)

@@ -48,15 +48,10 @@ class Order:
         self.expected = 0
 
     def judge(self, number: int) -> str:
-        """`next`: take it. `gap`: earlier ones are missing. `old`: it was taken in already.
-
-        `restart`: the worker counts anew, so that nothing said before holds.
-        """
+        """`next`: take it. `gap`: earlier ones are missing. `old`: it was taken in already."""
         if number == self.expected:
             return "next"
-        if number > self.expected:
-            return "gap"
-        return "restart" if number == 0 else "old"
+        return "gap" if number > self.expected else "old"
 
     def taken(self, number: int) -> None:
         """Note the batch that was taken in last."""

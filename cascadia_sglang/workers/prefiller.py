@@ -69,7 +69,7 @@ class WorkerPrefiller:
                     tokens += await self._engine.prefill(worker, token_ids)
                     held.expect(worker.worker_id, Prompt(token_ids), len(token_ids))
         except TimeoutError:
-            pass  # it serves with what it has
+            logger.info("worker %s serves with %d tokens cached", worker.worker_id, tokens)
         except WorkerLostError:
             raise
         except Exception as error:  # noqa: BLE001  a worker without prefixes is better than none

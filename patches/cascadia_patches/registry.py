@@ -81,7 +81,7 @@ JUDGE_PATCHES = ("model_runner_init", "output_streamer_class")
 PROBE_PATCHES = ("sample",)
 
 # Of an engine worker that publishes what its prefix cache holds.
-EVENT_PATCHES = ("native_hash",)
+EVENT_PATCHES = ("get_hash_str",)
 
 # Of an engine worker on an emulated device.
 PACE_PATCHES = ("forward_batch_generation",)

@@ -109,7 +109,7 @@ LIBRARIES = {
     "sklearn": ("cascadia_sglang.calibration.fit", "cascadia_sglang.entry.fit", "bench"),
     "fastapi": (
         "cascadia_sglang.http",
-        "cascadia_sglang.workers.engine",
+        "cascadia_sglang.workers.refusal",
         "cascadia_patches",
         "bench",
     ),

@@ -218,7 +218,6 @@ def test_a_flag_of_a_worker_may_be_a_tiers(key: str) -> None:
     [
         ("routing.quality_floor", 0.9),
         ("routing.verify.enabled", True),
-        ("prefix.warm", "always"),
         ("tiers.1.reasoning", "off"),
     ],
 )

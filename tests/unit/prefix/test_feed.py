@@ -82,7 +82,7 @@ def test_what_a_number_means() -> None:
     assert [order.judge(number) for number in (0, 1)] == ["next", "gap"]
     order.taken(0)
     order.taken(1)
-    assert [order.judge(number) for number in (1, 2, 3, 0)] == ["old", "next", "gap", "restart"]
+    assert [order.judge(number) for number in (1, 2, 3, 0)] == ["old", "next", "gap", "old"]
 
 
 @contextlib.asynccontextmanager

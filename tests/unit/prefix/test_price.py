@@ -73,7 +73,8 @@ def test_a_price_is_the_mean_over_all_ways_up(tiers: list[tuple[float, float]]) 
 
 
 @pytest.mark.parametrize(
-    ("now", "later", "returns"), itertools.product((0.0, 0.3, 1.0), (0.1, 0.6), (0.0, 0.5, 0.9))
+    ("now", "later", "returns"),
+    list(itertools.product((0.0, 0.3, 1.0), (0.1, 0.6), (0.0, 0.5, 0.9))),
 )
 def test_the_chance_that_a_prefix_is_wanted_is_that_of_a_simulation(now, later, returns) -> None:
     rng = random.Random(7)

@@ -141,6 +141,7 @@ def test_prefixes_that_come_back_are_warmed_though_this_answer_is_accepted():
             warming = warmer.begin(LONG, 0, 1, is_first=True)
             warming.escalated = number % 3 == 0
             warmer.settled(warming, 1)
+            await asyncio.sleep(0)
         prefiller.held = 0
         await asyncio.sleep(1.0)
         prefiller.chunks.clear()

@@ -35,7 +35,16 @@ def test_a_good_answer_of_the_first_tier_goes_out_at_once() -> None:
         "tier": "small",
         "tier_index": 0,
         "score": 0.9,
-        "attempts": [{"tier": "small", "score": 0.9, "tokens": 4, "reason": "accepted"}],
+        "attempts": [
+            {
+                "tier": "small",
+                "score": 0.9,
+                "tokens": 4,
+                "cached_tokens": 0,
+                "seconds": pytest.approx(0.0, abs=1.0),
+                "reason": "accepted",
+            }
+        ],
     }
 
 

@@ -30,7 +30,8 @@ def ask(seconds: list[float], *, accepted: float = 0.5, **controls) -> tuple[lis
             return entry
         raise AssertionError
 
-    return engine.visits, run_in_virtual_time(main())
+    told = run_in_virtual_time(main())
+    return engine.visits, told
 
 
 @pytest.mark.parametrize(

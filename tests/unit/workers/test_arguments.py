@@ -1,6 +1,7 @@
 """Which SGLang flags a cascade takes, and how tiers share workers."""
 
 import argparse
+import json
 import socket
 from typing import Any
 
@@ -8,8 +9,9 @@ import msgspec
 import pytest
 from sglang.srt.server_args import ServerArgs
 
-from cascadia_sglang.config import CascadeConfig, TierConfig
+from cascadia_sglang.config import CascadeConfig, PrefixConfig, TierConfig
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.messages import EventSource
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.refused_flags import REFUSED_FLAGS, RefusedFlag
 from cascadia_sglang.testing import make_cascade
@@ -34,6 +36,7 @@ OTHER: dict[str, Any] = {
     "nnodes": 2,
     "dllm_algorithm": "LowConfidence",
     "speculative_algorithm": "EAGLE",
+    "kv_events_config": "{}",
 }
 
 flags = pytest.mark.parametrize("refused", REFUSED_FLAGS, ids=lambda refused: refused.flag)
@@ -179,7 +182,7 @@ def test_a_workers_arguments_are_the_command_lines_with_the_tiers_over_them() ->
     given = argparse.Namespace(model_path=None, context_length=128, **values)
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
     small, large = (
-        arguments.for_worker(spec, "w-0", 0.25, replica, on_host=False)
+        arguments.for_worker(spec, "w-0", 0.25, replica, on_host=False, events=None)
         for spec, replica in zip(pool_specs(config), (place(1), place(3, tp_size=2)), strict=True)
     )
     assert (small.model_path, small.context_length) == ("a", 128)
@@ -197,7 +200,9 @@ def test_a_memory_share_of_the_operator_wins() -> None:
         served_model_name=None, mem_fraction_static=0.6, enable_metrics=False
     )
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
-    worker = arguments.for_worker(pool_specs(config)[0], "w-0", 0.1, place(0), on_host=True)
+    worker = arguments.for_worker(
+        pool_specs(config)[0], "w-0", 0.1, place(0), on_host=True, events=None
+    )
     assert worker.mem_fraction_static == 0.6
 
 
@@ -222,7 +227,45 @@ def test_metrics_of_workers_and_attempts_have_tier_and_worker_labels() -> None:
         tokenizer_metrics_allowed_custom_labels=None,
     )
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
-    worker = arguments.for_worker(pool_specs(config)[1], "large-7", None, place(0), on_host=True)
+    worker = arguments.for_worker(
+        pool_specs(config)[1], "large-7", None, place(0), on_host=True, events=None
+    )
     labels = {"site": "here", "tier": "large", "worker": "large-7"}
     assert worker.extra_metric_labels == labels
     assert arguments.for_server().tokenizer_metrics_allowed_custom_labels == ["tier", "worker"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "page_size", "publishes"),
+    [
+        ("auto", None, False),
+        ("auto", 8, False),
+        ("auto", 16, True),
+        ("on", None, True),
+        ("off", 64, False),
+    ],
+)
+def test_workers_publish_what_they_hold_where_pages_are_large_or_it_is_asked_for(
+    setting: Any, page_size: int | None, publishes: bool, namespace: argparse.Namespace
+) -> None:
+    prefix = PrefixConfig(events=setting)
+    config = msgspec.structs.replace(make_cascade("small", "large"), prefix=prefix)
+    namespace.page_size = page_size
+    arguments = TierArguments(namespace, config, lambda given: given)  # type: ignore[arg-type]
+    spec = pool_specs(config)[0]
+    assert arguments.publishes_events(spec) is publishes
+    namespace.disable_radix_cache = True
+    assert not arguments.publishes_events(spec)
+
+
+def test_a_worker_that_publishes_binds_sockets_of_its_own(namespace: argparse.Namespace) -> None:
+    config = make_cascade("small", "large")
+    arguments = TierArguments(namespace, config, lambda given: given)  # type: ignore[arg-type]
+    source = EventSource(endpoint="ipc:///x/w-0", replay_endpoint="ipc:///x/w-0-replay")
+    worker: Any = arguments.for_worker(
+        pool_specs(config)[0], "w-0", 0.1, place(0), on_host=True, events=source
+    )
+    told = json.loads(worker.kv_events_config)
+    assert told["endpoint"] == source.endpoint
+    assert told["replay_endpoint"] == source.replay_endpoint
+    assert (told["publisher"], told["bind"]) == ("zmq", True)

@@ -55,8 +55,9 @@ def answered(choice: WorkerChoice, rid: str, worker: Worker, prompt: Prompt, cac
 
 
 def test_a_prompt_goes_where_its_prefix_is() -> None:
-    choice, workers, _ = make()
+    choice, workers, loads = make()
     answered(choice, "a", workers[2], PROMPT, 0)
+    loads.at_s = 1e12  # all that was sent is in the load
     assert choice.pick(0, PROMPT) is workers[2]
     assert choice.pick(0, Prompt(range(9_000, 9_640))) is workers[0]
 
@@ -64,7 +65,7 @@ def test_a_prompt_goes_where_its_prefix_is() -> None:
 def test_it_goes_elsewhere_once_the_queue_there_takes_longer_than_it_saves() -> None:
     choice, workers, loads = make()
     answered(choice, "a", workers[2], PROMPT, 0)
-    loads.at_s = 1e12  # all that was sent is in the load
+    loads.at_s = 1e12
     for tokens, expected in ((600, workers[2]), (700, workers[0])):
         loads.waiting_tokens["small-2"] = tokens
         assert choice.pick(0, PROMPT) is expected

@@ -1,4 +1,4 @@
-"""AROUND hook on get_native_hash: hashes the pages of the prefix cache without a compiler.
+"""AROUND hook on get_hash_str: hashes the pages of the prefix cache without a compiler.
 
 Upstream: a C++ extension that is compiled when the first page is hashed, with OpenSSL's headers:
 half a minute in the middle of the first request, or an error where there is no compiler.
@@ -17,27 +17,29 @@ def _build(_: None) -> Callable[..., Any]:
     def hash_pages(
         original: Callable[..., Any],
         token_ids: Any,
-        prior_digest: bytes | None,
+        prior_hash: str | None = None,
         page_size: int | None = None,
     ) -> Any:
         if getattr(token_ids, "is_bigram", False) or page_size is None:
-            return original(token_ids, prior_digest, page_size)
+            return original(token_ids, prior_hash, page_size)
         raw_ids = getattr(token_ids, "raw_token_ids", None)
         ids = token_ids if raw_ids is None else raw_ids()
+        prior = bytes.fromhex(prior_hash) if prior_hash else None
         try:
-            return [d.hex() for d in block_digests(ids[: len(token_ids)], page_size, prior_digest)]
-        except OverflowError:
-            # Ids beyond 32 bits are hashed otherwise.
-            return original(token_ids, prior_digest, page_size)
+            digests = block_digests(ids[: len(token_ids)], page_size, prior)
+            return [digest.hex() for digest in digests]
+        except (OverflowError, TypeError, ValueError):
+            # Ids of more than 32 bits, or that are no numbers, are hashed otherwise.
+            return original(token_ids, prior_hash, page_size)
 
     return hash_pages
 
 
 PATCH = PatchSpec(
-    target="sglang.srt.mem_cache.utils.get_native_hash",
+    target="sglang.srt.mem_cache.utils.get_hash_str",
     hook_type="around",
     kind="function",
-    parameters=("token_ids", "prior_digest", "page_size"),
+    parameters=("token_ids", "prior_hash", "page_size"),
     build=_build,
     reason="workers that publish KV events would compile C++ during their first request",
     drop_when="SGLang hashes pages without compiling anything at run time",
