@@ -111,17 +111,10 @@ class HeldPrefixes:
         return found
 
     def expect(self, worker_id: str, prompt: Prompt, tokens: int) -> None:
-        """Count these first tokens as held: they are being computed there."""
+        """Count these first tokens as held: they were just computed there."""
         holder = self._holders.get(worker_id)
         if holder is not None:
             self._store(worker_id, holder, prompt.hashes(holder.block_tokens), tokens)
-
-    def retract(self, worker_id: str, prompt: Prompt, start: int, end: int) -> None:
-        """Count these tokens as held no longer: they were not computed after all."""
-        holder = self._holders.get(worker_id)
-        if holder is not None:
-            size = holder.block_tokens
-            self.index.removed(worker_id, prompt.hashes(size)[start // size : end // size])
 
     def found(self, worker_id: str, prompt: Prompt, promised: int, cached: int) -> None:
         """Compare what an attempt found in the cache with what was promised; learn from both."""

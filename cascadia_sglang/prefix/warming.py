@@ -143,12 +143,11 @@ class Warmer:
     def settled(self, warming: Warming, next_tier: int) -> None:
         """Learn the verdict, which ends the warming unless later requests are worth it.
 
-        An attempt on the next tier goes on from what is warm by then.
+        An attempt on the next tier goes on from what is warm by then; a chunk that is under way was
+        begun before it, on a worker with nothing waiting.
         """
         self._escalates[next_tier].add(warming.escalated)
         warming.escalates, warming.is_settled = 0.0, True
-        if warming.escalated and warming.task is not None:
-            warming.task.cancel()
 
     def found(self, tier_index: int, prompt: Prompt, cached_tokens: int) -> None:
         """Learn what an attempt on a tier found in its cache."""
@@ -189,10 +188,12 @@ class Warmer:
     def _next_chunk(
         self, prompt: Prompt, tier_index: int, warming: Warming
     ) -> tuple[str | None, int | None] | None:
-        """The worker and the tokens to compute next. None: not worth it.
+        """The worker and the tokens to compute next. None: not worth it, or the attempt is there.
 
         No worker: it is not quiet now. No tokens: all is warm.
         """
+        if warming.is_settled and warming.escalated:
+            return None
         holder = self._prefiller.holder(tier_index, prompt)
         if holder is None or not self._is_worth(warming, tier_index, holder):
             return None

@@ -198,6 +198,7 @@ class Fleet:
         if worker.state is WorkerState.DEAD:
             raise WorkerError(f"worker {worker.worker_id} was lost while it started")
         self.events.add(worker)
+        worker.limits = worker.handle.limits
         await self.prefiller.carry(worker, self.config.prefix.carry_s)
         self.pool.admit(worker, worker.handle.limits)
         self._measure(worker, worker.handle.phases)

@@ -42,18 +42,13 @@ class WorkerPrefiller:
         worker = self._pool.get(worker_id)
         if worker is None:
             raise WorkerLostError(f"worker {worker_id} is gone")
-        held = self._choice.held
-        before = held.tokens(prompt, [worker_id])[0]
-        # The attempt may come while this is computed; it is to go there.
-        held.expect(worker_id, prompt, tokens)
         self._busy.add(worker_id)
         try:
-            return await self._engine.prefill(worker, prompt.token_ids[:tokens])
-        except BaseException:
-            held.retract(worker_id, prompt, before, tokens)
-            raise
+            computed = await self._engine.prefill(worker, prompt.token_ids[:tokens])
         finally:
             self._busy.discard(worker_id)
+        self._choice.held.expect(worker_id, prompt, tokens)
+        return computed
 
     async def carry(self, worker: Worker, limit_s: float) -> int:
         """Fill a worker that does not serve yet with its pool's hottest prefixes.

@@ -18,11 +18,12 @@ LADDER = ROOT / "bench" / "ladder"
 GREEDY = {"temperature": 0, "max_new_tokens": 8}
 
 
-def tier(name: str, model: str, **settings: object) -> dict:
+def tier(name: str, model: str, place: str, **settings: object) -> dict:
+    """A tier whose calibration is that of the ladder's tier at its place."""
     return {
         "name": name,
         "model_path": str(LADDER / model),
-        "calibration": str(LADDER / model / "calibration.json"),
+        "calibration": str(LADDER / place / "calibration.json"),
         "server_args": {"page_size": PAGE_TOKENS, "max_total_tokens": 16384},
         **settings,
     }
@@ -35,9 +36,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     cascade = {
         "version": 1,
         "tiers": [
-            tier("quick", "small", replicas=2),
-            tier("careful", "small", prompt_suffix="\n", sampling={"max_new_tokens": 12}),
-            tier("large", "large"),
+            tier("quick", "small", "small", replicas=2),
+            tier("careful", "small", "middle", prompt_suffix="\n", sampling={"temperature": 0}),
+            tier("large", "large", "large"),
         ],
         "routing": {"thresholds": [0.9, 0.9], "early_abort": None},
         "prefix": {"warm_chunk": 64, "carry_s": 20.0},
@@ -54,9 +55,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         running.stop()
 
 
-def ask(server: Server, prompt: str, threshold: str) -> list[dict]:
+def ask(server: Server, prompt: str, threshold: str, **sampling: object) -> list[dict]:
     """The attempts of a request."""
-    body = {"text": prompt, "sampling_params": GREEDY}
+    body = {"text": prompt, "sampling_params": {**GREEDY, **sampling}}
     with server.client() as client:
         reply = client.post("/generate", json=body, headers={"x-cascadia-threshold": threshold})
     assert reply.status_code == 200, reply.text
@@ -115,12 +116,15 @@ def test_the_index_is_fed_by_events_and_keeps_its_promises(server: Server) -> No
 
 
 def test_what_will_escalate_is_warmed_on_the_next_tier(server: Server) -> None:
-    """Once everything of some length has escalated, the next prompt is expected to."""
+    """Once everything of some length has escalated, the next prompt is expected to.
+
+    Answers are so long that there is time for it.
+    """
     for prompt in systems(4, 12):
         ask(server, prompt, "1")
     before = server.status()["tiers"][2]["warm"]
-    for prompt in systems(5, 4):
-        ask(server, prompt, "1")
+    for prompt in systems(5, 3):
+        ask(server, prompt, "1", max_new_tokens=64, ignore_eos=True)
     until(lambda: server.status()["tiers"][2]["warm"]["used_tokens"] > before["used_tokens"])
     warm = server.status()["tiers"][2]["warm"]
     assert warm["warmed_tokens"] >= warm["used_tokens"] > 0
