@@ -28,7 +28,7 @@ def serving(folder: Path, port: int, config: Mapping[str, Any]) -> Iterator[int]
 
 
 def tier(name: str, replicas: int = 1, page_tokens: int = PAGE_TOKENS, **args: Any) -> dict:
-    """A tier of the ladder; one above the first is the last here, and goes without a calibration."""
+    """A tier of the ladder; without a calibration where it is the last one here."""
     return {
         "name": name,
         "model_path": f"bench/ladder/{name}",

@@ -1,11 +1,12 @@
 """What warming the next tier's cache is worth, and what it costs where nothing can be warmed.
 
 Chats over system messages of 620 to 860 tokens, no two alike, six turns each, some at a time, each
-turn after the answer to the one before. A third of the answers escalates: the threshold is the
-third of the scores of such chats on the calibration split's seed. Two servers, one that warms and
-one that does not, are asked in turn, the same chats in every round. Measured are the seconds from
-the small tier's answer to the large tier's first token, of the requests that escalate; what the
-workers prefilled; and, on questions too short to warm, requests per second.
+turn half a second after the answer to the one before. About a third of the answers escalates: the
+threshold is the third of the scores in other such chats. Two servers, one that warms and one that
+does not, are asked in turn, the same chats in every round; a first round, in which the warming
+learns what escalates and what comes back, does not count. Measured are the seconds from the small
+tier's answer to the large tier's first token, of the requests that escalate; what the workers
+prefilled; and, on questions too short to warm, requests per second.
 
 Example:
     python -m bench.prefix.warming                # writes bench/results/prefix_warming.csv
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -42,6 +44,7 @@ PROFILE = "bench/prefix/emulated.json"
 # Prompts of less than a chunk, of which nothing is warmed.
 SHORT = tuple(name for name in TEST_FAMILIES if name != "get")
 ESCALATED = 1 / 3
+THINK_S = 0.5
 SEED = 70_000
 
 
@@ -84,7 +87,7 @@ def configured(warm: str, threshold: float, emulated: bool) -> dict[str, Any]:
             "stream": "commit",
             "commit_tokens": MAX_NEW_TOKENS,
         },
-        "prefix": {"warm": warm, "warm_chunk": 128},
+        "prefix": {"warm": warm},
     }
     if emulated:
         config["planner"] = {"emulate": PROFILE}
@@ -113,6 +116,7 @@ def talk(port: int, chat: Chat) -> list[Turn]:
     """All turns of a chat, one after the other."""
     turns = []
     for number in range(TURNS):
+        time.sleep(THINK_S)
         (reply,) = send_all(port, [asked(chat.prompt(number))], 1).replies
         turns.append(turn_of(reply, chat.answers[number]))
     return turns
@@ -150,6 +154,8 @@ def measure(size: Size, emulated: bool, folder: Path, port: int, facts: Facts) -
         for number, arm in enumerate(ARMS):
             config = configured(arm, threshold, emulated)
             ports[arm] = stack.enter_context(serving(folder, port + number, config))
+        for port_of_arm in ports.values():
+            talk_all(port_of_arm, chats(SEED - 2, size.chats), size.at_once)
         for number in range(size.rounds):
             some = chats(SEED + number, size.chats)
             order = ARMS if number % 2 == 0 else ARMS[::-1]
