@@ -10,7 +10,7 @@ from bench.ladder.families import KEY_LETTERS
 # With as many pairs and notes as the ladder was trained on at most.
 PAIRS = 20
 SYSTEM_CHARS = (620, 860)
-TURNS = 6
+TURNS = 8
 LETTERS = "abcdefghij"
 
 

@@ -39,7 +39,7 @@ PROFILE = "bench/prefix/emulated.json"
 ARMS = {"carried": 2.0, "not carried": 0.0}
 SYSTEMS = 12
 # Of what one worker carries with its caches warm.
-RATE_PER_S = 6.0
+RATE_PER_S = 3.0
 # Between two moves, and looked at before and after one.
 GAP_S, LOOK_S = 15.0, 5.0
 SEED = 60_000

@@ -1,7 +1,7 @@
 """What warming the next tier's cache is worth, and what it costs where nothing can be warmed.
 
-Chats over system messages of 620 to 860 tokens, no two alike, six turns each, some at a time, each
-turn half a second after the answer to the one before. About a third of the answers escalates: the
+Chats over system messages of 620 to 860 tokens, no two alike, eight turns each, some at a time, each
+turn some time after the answer to the one before. About a third of the answers escalates: the
 threshold is the third of the scores in other such chats. Two servers, one that warms and one that
 does not, are asked in turn, the same chats in every round; a first round, in which the warming
 learns what escalates and what comes back, does not count. Measured are the seconds from the small
@@ -44,7 +44,8 @@ PROFILE = "bench/prefix/emulated.json"
 # Prompts of less than a chunk, of which nothing is warmed.
 SHORT = tuple(name for name in TEST_FAMILIES if name != "get")
 ESCALATED = 1 / 3
-THINK_S = 0.5
+# Between an answer and the next turn; emulated devices are four times as slow as this host.
+THINK_S, EMULATED_THINK_S = 0.5, 2.0
 SEED = 70_000
 
 
@@ -58,7 +59,8 @@ class Size:
     short: int
 
 
-FULL = Size(rounds=5, chats=16, at_once=4, short=400)
+FULL = Size(rounds=5, chats=12, at_once=4, short=100)
+EMULATED = Size(rounds=5, chats=12, at_once=6, short=100)
 SMOKE = Size(rounds=1, chats=3, at_once=2, short=20)
 
 
@@ -112,21 +114,23 @@ def turn_of(reply: Reply, answer: str) -> Turn:
     )
 
 
-def talk(port: int, chat: Chat) -> list[Turn]:
+def talk(port: int, chat: Chat, think_s: float) -> list[Turn]:
     """All turns of a chat, one after the other."""
     turns = []
     for number in range(TURNS):
-        time.sleep(THINK_S)
+        time.sleep(think_s)
         (reply,) = send_all(port, [asked(chat.prompt(number))], 1).replies
         turns.append(turn_of(reply, chat.answers[number]))
     return turns
 
 
-def talk_all(port: int, some: Sequence[Chat], at_once: int) -> list[Turn]:
+def talk_all(port: int, some: Sequence[Chat], at_once: int, think_s: float) -> list[Turn]:
     """Some chats, so many at a time."""
     with ThreadPoolExecutor(at_once) as threads:
         return [
-            turn for turns in threads.map(lambda chat: talk(port, chat), some) for turn in turns
+            turn
+            for turns in threads.map(lambda chat: talk(port, chat, think_s), some)
+            for turn in turns
         ]
 
 
@@ -144,6 +148,7 @@ def threshold_of(folder: Path, port: int, count: int) -> float:
 
 def measure(size: Size, emulated: bool, folder: Path, port: int, facts: Facts) -> list[Row]:
     """All rounds, and their rows."""
+    think_s = EMULATED_THINK_S if emulated else THINK_S
     threshold = threshold_of(folder, port, 4 * size.chats)
     print(f"threshold {threshold:.6f}", flush=True)
     turns: dict[str, list[list[Turn]]] = {arm: [] for arm in ARMS}
@@ -155,13 +160,13 @@ def measure(size: Size, emulated: bool, folder: Path, port: int, facts: Facts) -
             config = configured(arm, threshold, emulated)
             ports[arm] = stack.enter_context(serving(folder, port + number, config))
         for port_of_arm in ports.values():
-            talk_all(port_of_arm, chats(SEED - 2, size.chats), size.at_once)
+            talk_all(port_of_arm, chats(SEED - 2, size.chats), size.at_once, think_s)
         for number in range(size.rounds):
             some = chats(SEED + number, size.chats)
             order = ARMS if number % 2 == 0 else ARMS[::-1]
             for arm in order:
                 before = prefilled_tokens(ports[arm])
-                turns[arm].append(talk_all(ports[arm], some, size.at_once))
+                turns[arm].append(talk_all(ports[arm], some, size.at_once, think_s))
                 tokens[arm].append(prefilled_tokens(ports[arm]) - before)
             rows = sample("test", SEED + number, size.short, SHORT)
             short = [asked(row.prompt) for row in rows]
@@ -247,7 +252,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one short round; write nothing")
     options = parser.parse_args()
     facts = facts_of_this_run("bench.prefix.warming")
-    size = SMOKE if options.smoke else FULL
+    size = SMOKE if options.smoke else EMULATED if options.emulate else FULL
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(size, options.emulate, Path(folder), options.port, facts)
     if not options.smoke:
