@@ -1,7 +1,7 @@
 """What warming the next tier's cache is worth, and what it costs where nothing can be warmed.
 
-Chats over system messages of 620 to 860 tokens, no two alike, eight turns each, some at a time, each
-turn some time after the answer to the one before. About a third of the answers escalates: the
+Chats over system messages of 620 to 860 tokens, no two alike, eight turns each, some at a time,
+each turn some time after the answer to the one before. About a third of the answers escalates: the
 threshold is the third of the scores in other such chats. Two servers, one that warms and one that
 does not, are asked in turn, the same chats in every round; a first round, in which the warming
 learns what escalates and what comes back, does not count. Measured are the seconds from the small
