@@ -13,13 +13,16 @@ import pytest
 from cascadia_sglang.cli import main
 from cascadia_sglang.commands.status import lines
 from cascadia_sglang.http.status import status
+from cascadia_sglang.prefix.held import HeldPrefixes
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.testing import FakeEngine, make_cascade
+from cascadia_sglang.workers.event_feeds import EventFeeds
 from cascadia_sglang.workers.pool import WorkerPool
 
 CONFIG = make_cascade("small", "large")
 MOVER = SimpleNamespace(number=3)
-STATUS = status(CONFIG, WorkerPool(), CascadeRouter(CONFIG, FakeEngine()), MOVER, 0)
+PREFIXES = EventFeeds(HeldPrefixes()).summary()
+STATUS = status(CONFIG, WorkerPool(), CascadeRouter(CONFIG, FakeEngine()), MOVER, PREFIXES, 0)
 
 
 @contextmanager
