@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import torch
 
 from bench.calibration.pool import tier_answers
 from bench.ladder.export import LADDER
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.sglang
 
 ROWS = sample("calibration", 11, 240)
 CODE = "import sys; from cascadia_sglang.cli import main; sys.exit(main())"
+# Where the CPU has instructions for bf16, both sides would round otherwise.
+ARGS = {"dtype": "float32"}
 TIERS = ("small", "middle")
 # In fp32 the engine and a plain forward of a padded batch add up in another order.
 TOLERANCE = 2e-3
@@ -52,7 +55,9 @@ def start(folder: Path, *extra: str) -> subprocess.Popen[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cascade of two tiers that was never calibrated, and a sample, half of it chats."""
     folder = tmp_path_factory.mktemp("calibrate")
-    tiers = [{"name": name, "model_path": f"bench/ladder/{name}"} for name in TIERS]
+    tiers = [
+        {"name": name, "model_path": f"bench/ladder/{name}", "server_args": ARGS} for name in TIERS
+    ]
     (folder / "cascade.json").write_text(json.dumps({"version": 1, "tiers": tiers}))
     lines = []
     for number, row in enumerate(ROWS):
@@ -97,8 +102,9 @@ def test_every_tier_answers_everything_and_is_calibrated(folder, said) -> None:
 
 @pytest.mark.usefixtures("said")
 @pytest.mark.parametrize("tier", TIERS)
-def test_engine_records_what_a_plain_forward_gives(folder, tier) -> None:
+def test_engine_records_what_a_plain_forward_gives(folder, tier, monkeypatch) -> None:
     """The demo's calibrations are fitted on features computed without the engine."""
+    monkeypatch.setattr("bench.ladder.decode.precision", lambda: torch.float32)
     own = records(folder, tier)
     seen = observe(LADDER / tier, ROWS)
     expected = tier_answers(seen)
@@ -142,10 +148,12 @@ def test_advice_from_the_same_answers_asks_nothing_again(folder, tmp_path, capsy
             "name": name,
             "model_path": f"bench/ladder/{name}",
             "calibration": str(folder / "out" / f"{name}.json"),
+            "server_args": ARGS,
         }
         for name in TIERS[:1]
     ]
-    tiers.append({"name": TIERS[1], "model_path": f"bench/ladder/{TIERS[1]}"})
+    last = {"name": TIERS[1], "model_path": f"bench/ladder/{TIERS[1]}", "server_args": ARGS}
+    tiers.append(last)
     path = tmp_path / "cascade.json"
     cascade = {"version": 1, "tiers": tiers, "routing": {"thresholds": [0.5]}}
     path.write_text(json.dumps(cascade))

@@ -12,6 +12,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from bench.calibration.hidden import read_hidden
 from bench.ladder.export import LADDER
@@ -167,8 +168,9 @@ def test_features_do_not_depend_on_how_the_answer_was_computed(records, tier):
         assert_same(other, plain)
 
 
-def test_the_probe_sees_the_hidden_state_of_the_last_token(records):
+def test_the_probe_sees_the_hidden_state_of_the_last_token(records, monkeypatch):
     """As plain torch computes it, of the answers that the length limit does not cut off."""
+    monkeypatch.setattr("bench.ladder.decode.precision", lambda: torch.float32)
     ended = [n for n, (ids, _) in enumerate(records["plain"]) if ids[-1] == EOS_ID]
     assert len(ended) == len(PROMPTS) - 1
     rows = [Row(family="any", size=0, prompt=PROMPTS[n], answer="") for n in ended]
