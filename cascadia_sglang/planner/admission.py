@@ -105,7 +105,10 @@ def _admit_first(world: World, w: int, slot: int) -> bool:
     r = replica.head
     request = world.requests_R[r]
     blocks = matched_blocks(world, r, w)
-    hit = min(blocks * world.counts_1[0].block_tokens, request.input_tokens - 1)
+    hit = blocks * world.counts_1[0].block_tokens
+    if request.blocks_start == request.blocks_end:
+        hit = int(world.tiers_T[request.tier].cached_share * request.input_tokens)
+    hit = min(hit, request.input_tokens - 1)
     extend = request.input_tokens + request.out_tokens - hit
     left = max(request.limit_tokens - request.out_tokens, 0)
     free = budgets_4[TOTAL] - replica.locked_tokens - newly_locked_tokens(world, r, w, blocks)

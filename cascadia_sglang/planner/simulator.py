@@ -51,6 +51,8 @@ class Tier:
             share of requests and memory, and takes a whole step's time.
         pool: of workers that several tiers share; those of its first tier serve all. None for the
             tier's own.
+        cached_share: of a prompt without block ids, from 0 to 1, what the tier's workers hold
+            already; it takes no memory of its own.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Tier:
     share: float = 1.0
     stages: int = 1
     pool: str | None = None
+    cached_share: float = 0.0
 
 
 def simulate(
@@ -120,6 +123,7 @@ def _world(workload: Workload, paths: Paths, tiers: Sequence[Tier], host: HostTi
     tiers_T = np.zeros(T, TIER)
     tiers_T["end"] = ends_T[owners_T]
     tiers_T["start"] = (ends_T - lanes_T)[owners_T]
+    tiers_T["cached_share"] = [tier.cached_share for tier in tiers]
     knots = max(len(pairs) for t in tiers for pairs in (t.times.decode_ms, t.times.prefill_ms))
     replicas_W = np.concatenate(
         [np.repeat(_replica(tier), n) for tier, n in zip(tiers, lanes_T, strict=True)]

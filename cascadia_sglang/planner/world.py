@@ -104,7 +104,13 @@ COUNTS = np.dtype(
         ("block_tokens", "i8"),
     ]
 )
-TIER = np.dtype([("start", "i8"), ("end", "i8")])
+TIER = np.dtype(
+    [
+        ("start", "i8"),
+        ("end", "i8"),
+        ("cached_share", "f8"),  # of a prompt without blocks
+    ]
+)
 
 
 class World(NamedTuple):

@@ -96,6 +96,7 @@ def plan_request(
         entry_score_R=[_entry_score(request) for request in known],
         ended_early_R=[_ended_early(request) for request in known],
         tokens_RT=[_tokens(request, expected_T) for request in known],
+        cached_share_T=[_cached_share(known, index) for index in range(len(tiers))],
         horizon_s=config.planner.horizon_s,
         backlog_inputs_B=inputs_B,
         backlog_tokens_BT=tokens_BT,
@@ -134,6 +135,18 @@ def _expected_tokens(known: Sequence[Seen], tier_count: int) -> list[int]:
         mean = round(sum(lengths) / len(lengths)) if lengths else 0
         expected.append(max(1, mean or (expected[-1] if expected else 1)))
     return expected
+
+
+def _cached_share(known: Sequence[Seen], tier_index: int) -> float:
+    """Of the tokens of the prompts that a tier took, what its workers' caches held."""
+    taken = [
+        (visit.cached_tokens, request.input_tokens)
+        for request in known
+        for visit in request.visits
+        if visit.tier_index == tier_index
+    ]
+    tokens = sum(tokens for _, tokens in taken)
+    return min(1.0, sum(cached for cached, _ in taken) / tokens) if tokens else 0.0
 
 
 def _entry_score(request: Seen) -> float | None:

@@ -111,8 +111,12 @@ class Replayed:
                     limits=tier.limits,
                     replicas=max(1, counts.get(tier.pool, 0)),
                     share=tier.device_share,
+                    pool=tier.pool,
+                    cached_share=cached,
                 )
-                for tier in self._request.tiers
+                for tier, cached in zip(
+                    self._request.tiers, self._request.cached_share_T, strict=True
+                )
             ]
             if thresholds not in self._known_paths:
                 self._known_paths[thresholds] = self._paths(thresholds)

@@ -124,6 +124,25 @@ def test_a_shared_prefix_is_computed_once():
     assert replica.prefill_tokens == 3000 - 1499
 
 
+def test_what_a_tier_holds_of_its_prompts_is_not_computed():
+    tier = dataclasses.replace(_tier(GROWING), cached_share=0.75)
+    load = build_workload([0, 10], [400, 400], [1, 1])
+    outcome = simulate(load, direct_paths(load), [tier])
+    (replica,) = outcome.replicas
+    assert (replica.hit_tokens, replica.prefill_tokens) == (600, 200)
+    alone = build_workload([0, 10], [100, 100], [1, 1])
+    plain = simulate(alone, direct_paths(alone), [_tier(GROWING)])
+    assert outcome.e2e_s_R == pytest.approx(plain.e2e_s_R)
+    assert outcome.e2e_s_R[0] < 0.02 < _e2e_s([0, 10], [1, 1], _tier(GROWING), inputs=[400] * 2)[0]
+
+
+def test_block_ids_tell_better_than_a_share_what_is_held():
+    tier = dataclasses.replace(_tier(), cached_share=1.0)
+    load = build_workload([0, 10], [500, 500], [1, 1], hash_ids=[[0], [1]], block_tokens=500)
+    (replica,) = simulate(load, direct_paths(load), [tier]).replicas
+    assert replica.hit_tokens == 0
+
+
 def test_a_cache_that_is_full_forgets_what_was_used_longest_ago():
     ids = [[0], [1], [0], [2], [1], [0]]
     count = len(ids)

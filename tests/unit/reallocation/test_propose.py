@@ -1,17 +1,20 @@
 """Capacity goes where the window's requests need it."""
 
+import dataclasses
+
 import msgspec
 import numpy as np
 import pytest
 
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadError
-from cascadia_sglang.planner.profile import Profile
+from cascadia_sglang.planner.profile import Profile, StepTimes
 from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.monitor import Seen, Visit
 from cascadia_sglang.reallocation.observe import plan_request, window_tiers
 from cascadia_sglang.reallocation.plan_process import nonsense
 from cascadia_sglang.reallocation.propose import propose
 from cascadia_sglang.reallocation.replayed import Replayed
+from cascadia_sglang.reallocation.target import Capacity
 from tests.unit.reallocation.windows import (
     THRESHOLDS,
     make_config,
@@ -120,6 +123,49 @@ def test_what_waits_for_the_large_tier_is_planned_for():
         counts.append(propose(asked).pools["large"].replicas)
     assert counts[0] == 1
     assert counts[1] > 1
+
+
+def test_tiers_of_one_pool_share_its_workers():
+    """Each by itself is served well by two workers; both on the same two are not."""
+    window = requests(300, 20.0, 1.0)
+    own = tiers(small_ms=20.0, large_ms=20.0)
+    config = make_config(objective="path")
+    apart = plan_request(config, own, pools(2, 2), THRESHOLDS, window, 20.0)
+    together = msgspec.structs.replace(
+        apart,
+        tiers=[msgspec.structs.replace(tier, pool="small") for tier in own],
+        pools={"small": Capacity(replicas=2)},
+    )
+    apart_s = Replayed(apart, None, 1).mean_s(("small", "large"), (2, 2), THRESHOLDS)
+    shared = Replayed(together, None, 1)
+    assert shared.mean_s(("small",), (2,), THRESHOLDS) > 1.5 * apart_s
+    assert shared.mean_s(("small",), (4,), THRESHOLDS) < 1.2 * apart_s
+
+
+def test_what_caches_hold_of_the_prompts_is_not_planned_for():
+    """Long prompts would fill the large tier; found in its cache, they leave it as it is."""
+    window = requests(300, 4.0, 0.4)
+    slow = [
+        msgspec.structs.replace(
+            tier, times=StepTimes(decode_ms=tier.times.decode_ms, prefill_ms=[(1, 1.0), (1000, ms)])
+        )
+        for tier, ms in zip(tiers(large_ms=10.0), (10.0, 2_000.0), strict=True)
+    ]
+    larges, shares = [], []
+    for cached in (0, 950):
+        for request in window:
+            request.input_tokens = 1000
+            request.visits = tuple(
+                dataclasses.replace(visit, cached_tokens=cached if visit.tier_index else 0)
+                for visit in request.visits
+            )
+        asked = plan_request(
+            make_config(objective="path"), slow, pools(2, 2), THRESHOLDS, window, 4.0
+        )
+        shares.append(asked.cached_share_T)
+        larges.append(propose(asked).pools["large"].replicas)
+    assert shares == [[0.0, 0.0], [0.0, 0.95]]
+    assert larges[0] == 3 > larges[1]
 
 
 def test_requests_of_which_nothing_is_known_are_like_the_newest():
