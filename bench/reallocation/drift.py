@@ -4,10 +4,10 @@ Four emulated devices serve a small and a large tier. Compared over five seeds, 
 requests that are answered within a target: a controller that moves workers, with gears between its
 plans and without, gears alone on the split of the start, and two fixed splits, of which the better
 on average stands for what an operator could have chosen knowing the whole trace. The split with
-three large workers lost half of the requests in a trial, and six servers do not fit
-the memory: it is left out. Rates follow from what the splits carry, measured first: hard requests
-come at 80 % of what the split with three large workers carries, easy ones at the end at 80 % of
-what the one with three small workers does, and at half of that before.
+three large workers is left out: six servers, 4.2 GB each, do not fit 24 GiB. Rates follow from what
+the splits carry, measured first: hard requests come at 80 % of what the split with three large
+workers carries, easy ones at the end at 80 % of what the one with three small workers does, and at
+half of that before.
 
 All arms run at once, each a server of its own, and get the same requests at the same times: what
 the host does to one it does to all. Look at its load: where the host is the limit, devices are not

@@ -105,13 +105,16 @@ def _admit_first(world: World, w: int, slot: int) -> bool:
     r = replica.head
     request = world.requests_R[r]
     blocks = matched_blocks(world, r, w)
-    hit = blocks * world.counts_1[0].block_tokens
+    # What no block holds takes memory of the request's own, computed or not.
+    own = 0
     if request.blocks_start == request.blocks_end:
-        hit = int(world.tiers_T[request.tier].cached_share * request.input_tokens)
-    hit = min(hit, request.input_tokens - 1)
+        own = int(world.tiers_T[request.tier].cached_share * request.input_tokens)
+        own = min(own, request.input_tokens - 1)
+    hit = max(own, min(blocks * world.counts_1[0].block_tokens, request.input_tokens - 1))
     extend = request.input_tokens + request.out_tokens - hit
     left = max(request.limit_tokens - request.out_tokens, 0)
     free = budgets_4[TOTAL] - replica.locked_tokens - newly_locked_tokens(world, r, w, blocks)
+    free -= own
     rows = world.slots_WS[w, slot].rows
     if extend + min(left, CLIP_NEW_TOKENS) + 1 >= free:
         replica.is_full = 1 if rows > 0 or replica.running > 0 else 0
@@ -126,6 +129,8 @@ def _admit_first(world: World, w: int, slot: int) -> bool:
     replica.head = request.next_waiting
     replica.waiting -= 1
     lock_blocks(world, r, w, blocks)
+    request.own_tokens += own
+    replica.locked_tokens += own
     request.prefilled_tokens = hit
     replica.hit_tokens += hit
     _add_row(world, w, slot, r, extend, reserved)

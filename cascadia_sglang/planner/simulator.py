@@ -52,7 +52,7 @@ class Tier:
         pool: of workers that several tiers share; those of its first tier serve all. None for the
             tier's own.
         cached_share: of a prompt without block ids, from 0 to 1, what the tier's workers hold
-            already; it takes no memory of its own.
+            already and need not compute; it takes memory all the same, as a chat's own past does.
     """
 
     name: str

@@ -136,6 +136,17 @@ def test_what_a_tier_holds_of_its_prompts_is_not_computed():
     assert outcome.e2e_s_R[0] < 0.02 < _e2e_s([0, 10], [1, 1], _tier(GROWING), inputs=[400] * 2)[0]
 
 
+def test_what_a_tier_holds_of_its_prompts_takes_memory():
+    """Prefills of one length: all that a cached share could change is who fits beside whom."""
+    load = build_workload([0, 0.01], [600, 600], [3, 3])
+    plain = _tier(kv_tokens=1000)
+    cached = dataclasses.replace(plain, cached_share=0.9)
+    seconds = [simulate(load, direct_paths(load), [one]).e2e_s_R for one in (plain, cached)]
+    assert seconds[0] == pytest.approx(seconds[1])
+    roomy = dataclasses.replace(_tier(kv_tokens=2000), cached_share=0.9)
+    assert simulate(load, direct_paths(load), [roomy]).e2e_s_R[0] > seconds[0][0]
+
+
 def test_block_ids_tell_better_than_a_share_what_is_held():
     tier = dataclasses.replace(_tier(), cached_share=1.0)
     load = build_workload([0, 10], [500, 500], [1, 1], hash_ids=[[0], [1]], block_tokens=500)
