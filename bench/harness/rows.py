@@ -94,12 +94,19 @@ def facts_of_this_run(module: str) -> Facts:
 
 
 def machine() -> str:
-    """This machine in a few words: cores, processor, memory."""
-    cpu_lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in cpu_lines if line.startswith("model name")]
+    """This machine in a few words: cores, processor, memory.
+
+    Family and model belong to it: hosts of several generations call themselves "AMD EPYC".
+    """
+    facts: dict[str, str] = {}
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     cores = len(os.sched_getaffinity(0))
-    name = names[0] if names else "unknown processor"
+    name = facts.get("model name", "unknown processor")
+    if "cpu family" in facts:
+        name += f" (family {facts['cpu family']}, model {facts.get('model', '?')})"
     return f"{cores} cores of {name} with {memory_bytes / 2**30:.0f} GiB"
 
 
