@@ -112,6 +112,8 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.prefix.moved
 	$(python) -m bench.prefix.warming
 	$(python) -m bench.prefix.warming --emulate
+	$(python) -m bench.verify.rate
+	$(python) -m bench.verify.equal
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
@@ -136,3 +138,5 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.prefix.moved --smoke
 	$(python) -m bench.prefix.warming --smoke
 	$(python) -m bench.prefix.warming --emulate --smoke
+	$(python) -m bench.verify.rate --smoke
+	$(python) -m bench.verify.equal --smoke

@@ -21,10 +21,7 @@ _SERVER_WIDE_ARGS = re.compile(
 )
 
 # Settings whose capability this release does not have. Refused, so that nobody believes they act.
-_NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
-    ("routing.quality_floor", (None,)),
-    ("routing.verify.enabled", (False,)),
-)
+_NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (("routing.quality_floor", (None,)),)
 
 
 def load_cascade(path: Path) -> CascadeConfig:
@@ -231,6 +228,8 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
         problems.append(f"early_abort is {routing.early_abort}, allowed: 0 to 1 or null")
     if routing.queue_limit < 1:
         problems.append(f"queue_limit is {routing.queue_limit}, allowed: 1 or more")
+    if not 0.0 <= routing.verify.low <= 1.0:
+        problems.append(f"verify.low is {routing.verify.low}, allowed: 0 to 1")
     if routing.commit_tokens < 1:
         problems.append(f"commit_tokens is {routing.commit_tokens}, allowed: 1 or more")
     if not 0.0 <= routing.commit_chance <= 1.0:

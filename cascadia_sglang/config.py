@@ -33,11 +33,14 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Reading a draft in one prefill before writing anew."""
+    """The next tier reads the answer that was not good enough, and keeps what it agrees with.
 
-    enabled: bool = False
-    low: float = 0.2
-    high: float = 0.8
+    `auto` reads where that is expected to cost less than writing. A draft whose score is below
+    `low` is never read.
+    """
+
+    enabled: bool | Literal["auto"] = False
+    low: float = 0.0
 
 
 class GearsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,6 +8,9 @@ from typing import Any
 # `meta_info` on the way from the worker to the router.
 ATTEMPT_KEY = "cascadia"
 REPORT_KEY = "cascadia_judge"
+# How many tokens of its draft an attempt has kept, on the same way.
+KEPT_KEY = "cascadia_kept"
+REPORT_KEYS = frozenset({REPORT_KEY, KEPT_KEY})
 
 # Sampling parameters under which a grammar decides which tokens may be chosen.
 CONSTRAINTS = ("json_schema", "regex", "ebnf", "structural_tag")
@@ -68,6 +71,7 @@ class WorkerSpec:
         environment: of the main process; a fork server's children would see an older one.
         pace: of an emulated device; None where the host's own speed counts.
         events: where it publishes its cache's contents; None where it does not.
+        reads_drafts: whether attempts may come with a draft.
     """
 
     worker_id: str
@@ -76,11 +80,12 @@ class WorkerSpec:
     environment: dict[str, str]
     pace: PaceSpec | None
     events: EventSource | None = None
+    reads_drafts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptOrder:
-    """What a worker's judge is told with an attempt.
+    """What a worker is told with an attempt.
 
     Attributes:
         tier_index: whose calibration rates the answer.
@@ -90,6 +95,8 @@ class AttemptOrder:
         commit_tokens: commit to the answer at a checkpoint after this many tokens; None for never.
         commit_chance: smallest chance of acceptance with which it is committed to.
         tells_chance: whether every output on the way says the chance of acceptance so far.
+        draft: a smaller tier's answer, as token ids: the attempt keeps what it would have written
+            itself and goes on from there. Empty for none.
     """
 
     tier_index: int
@@ -99,10 +106,11 @@ class AttemptOrder:
     commit_tokens: int | None = None
     commit_chance: float = 1.0
     tells_chance: bool = False
+    draft: tuple[int, ...] = ()
 
     def to_params(self) -> dict[str, Any]:
         """Plain values, as custom sampling parameters carry them."""
-        return {
+        params: dict[str, Any] = {
             "tier_index": self.tier_index,
             "threshold": self.threshold,
             "early_abort": self.early_abort,
@@ -111,10 +119,13 @@ class AttemptOrder:
             "commit_chance": self.commit_chance,
             "tells_chance": self.tells_chance,
         }
+        return {**params, "draft": list(self.draft)} if self.draft else params
 
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> "AttemptOrder":
-        return cls(**{**params, "earlier_scores": tuple(params["earlier_scores"])})
+        lists = {"draft": (), **params}
+        earlier, draft = tuple(lists["earlier_scores"]), tuple(lists["draft"])
+        return cls(**{**params, "earlier_scores": earlier, "draft": draft})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

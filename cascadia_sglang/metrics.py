@@ -26,6 +26,8 @@ class Visit(Protocol):
     @property
     def cached_tokens(self) -> int: ...
     @property
+    def kept(self) -> int | None: ...
+    @property
     def reason(self) -> str: ...
     @property
     def escalated(self) -> bool: ...
@@ -61,6 +63,9 @@ class Metrics:
         self._tokens = counter("tokens_total", "Generated tokens.", "tier", "kind")
         self._cached = counter(
             "prefix_cached_tokens_total", "Prompt tokens found in a prefix cache.", "tier"
+        )
+        self._kept = counter(
+            "verify_kept_tokens_total", "Tokens of a smaller tier's draft in answers.", "tier"
         )
         self._warm = counter("prefix_warm_total", "Warmings of a tier.", "tier", "outcome")
         self._warm_tokens = counter(
@@ -122,6 +127,8 @@ class Metrics:
                 self._tokens.labels(tier, kind).inc(visit.tokens)
             if visit.cached_tokens:
                 self._cached.labels(tier).inc(visit.cached_tokens)
+            if visit.kept:
+                self._kept.labels(tier).inc(visit.kept)
             if visit.escalated:
                 self._escalations.labels(tier, visit.reason).inc()
 

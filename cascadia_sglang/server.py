@@ -23,6 +23,7 @@ from cascadia_sglang.reallocation.listen import Listener
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.pricing import EntryPrices
+from cascadia_sglang.verify.worth import DraftWorth
 from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.detokenizer import Detokenizer
 from cascadia_sglang.workers.dispatch import Dispatch
@@ -60,6 +61,8 @@ class CascadeServer:
         if config.prefix.warm != "off":
             prefix = config.prefix
             self.router.warmer = Warmer(self.fleet.prefiller, prefix.warm, prefix.warm_chunk, tiers)
+        if config.routing.verify.enabled is not False:
+            self.router.worth = DraftWorth(config.routing.verify, tiers)
         self.router.shadow.watches = {
             tier: AgreementWatch(one.agreement) for tier, one in calibrations.items()
         }

@@ -8,7 +8,7 @@ from typing import Any
 
 from cascadia_sglang.config import CascadeConfig, JudgeConfig, RoutingConfig, TierConfig
 from cascadia_sglang.errors import WorkerLostError, WorkerUnavailableError
-from cascadia_sglang.messages import AttemptOrder, JudgeReport
+from cascadia_sglang.messages import KEPT_KEY, AttemptOrder, JudgeReport
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.router.attempt import Output
 
@@ -51,6 +51,7 @@ class Reply:
         error: raised in place of an answer, as the engine's own errors are.
         steps: what is shown on the way where it is streamed; `seconds` count from the last.
         text: of the answer; one that names prompt and tier where it is None.
+        kept: of a draft that the run comes with; None for a worker that reads none.
     """
 
     score: float | None = None
@@ -62,6 +63,7 @@ class Reply:
     error: Exception | None = None
     steps: tuple[Step, ...] = ()
     text: str | None = None
+    kept: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class FakeSample:
     prompt_tokens: int | None = 10
     max_new_tokens: int | None = None
     judgeable: bool | frozenset[int] = True  # or the tiers that can judge it
+    takes_draft: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -159,6 +162,7 @@ class FakeEngine:
         self.runs: list[FakeRun] = []
         # Of an attempt on each tier; empty while that is unknown.
         self.tier_seconds: list[float] = []
+        self.break_even: float | None = None
 
     @property
     def visits(self) -> list[int]:
@@ -196,6 +200,14 @@ class FakeEngine:
         if isinstance(sample.judgeable, bool):
             return sample.judgeable
         return tier_index in sample.judgeable
+
+    def takes_draft(self, sample: FakeSample, tier_index: int) -> bool:
+        del tier_index
+        return sample.takes_draft
+
+    def draft_break_even(self, tier_index: int) -> float | None:
+        del tier_index
+        return self.break_even
 
     def limits(self, tier_index: int) -> FakeLimits | None:
         return self._limits[tier_index]
@@ -262,13 +274,20 @@ class FakeEngine:
         if reply.error is not None and run.end == "failed":
             raise reply.error
         is_cut = run.end == "aborted" or reply.early_abort
-        meta_info = {
+        meta_info: dict[str, Any] = {
             "id": run.rid,
             "finish_reason": {"type": "abort" if is_cut else "stop"},
             "completion_tokens": reply.tokens,
         }
+        if run.order.draft and reply.kept is not None:
+            meta_info[KEPT_KEY] = reply.kept
         own_text = f"{run.text} by tier {run.order.tier_index}"
-        output = {"text": reply.text or own_text, "meta_info": meta_info}
+        output_ids = list(range(reply.tokens))
+        output = {
+            "text": reply.text or own_text,
+            "output_ids": output_ids,
+            "meta_info": meta_info,
+        }
         report = JudgeReport(
             score=reply.score, early_abort=reply.early_abort, uncut_score=reply.uncut_score
         )

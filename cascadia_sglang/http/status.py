@@ -1,5 +1,6 @@
 """What `GET /cascadia/status` and `GET /v1/models` say."""
 
+from dataclasses import asdict
 from typing import Any
 
 from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
@@ -8,6 +9,7 @@ from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.verify.worth import DraftWorth
 from cascadia_sglang.workers.pool import WorkerPool
 
 
@@ -37,6 +39,7 @@ def status(
                 "drift": _drift(router.watches.get(index)),
                 "shadow": _shadow(router.shadow.watches.get(index)),
                 "warm": _warm(router.warmer, index),
+                "drafts": _drafts(router.worth, index),
             }
             for index, tier in enumerate(config.tiers)
         ],
@@ -108,6 +111,11 @@ def _warm(warmer: Warmer | None, tier_index: int) -> dict[str, int] | None:
         "finished": counts.finished,
         "left": counts.left,
     }
+
+
+def _drafts(worth: DraftWorth | None, tier_index: int) -> dict[str, int] | None:
+    """What a tier read of smaller tiers' drafts, and kept; None where it reads none."""
+    return None if worth is None or tier_index == 0 else asdict(worth.counts[tier_index])
 
 
 def _context(pool: WorkerPool, tiers: Any) -> int | None:

@@ -146,6 +146,19 @@ class Judge:
         if due:
             self._rate(due, step)
 
+    def fold_draft(self, request: "Req", step: Step, token_ids: Sequence[int]) -> None:
+        """Fold what a request keeps of a draft, as if it had been decoded.
+
+        Args:
+            step: row i of it belongs to the i-th token.
+        """
+        attempt = self._attempt_of(request)
+        if attempt is None:
+            return
+        for row, token in enumerate(token_ids):
+            step.fold(self._table, [attempt.row], [row], [token])
+        attempt.tokens += len(token_ids)
+
     def reports(self, requests: Sequence["Req"]) -> list[list[dict[str, Any]]]:
         """One list a request: its report where it has ended, what is known of it before.
 

@@ -75,6 +75,13 @@ class HostObserver:
         del token_ids  # the scheduler's commits name them
         return state
 
+    def of_draft(self, logits_NV: torch.Tensor, token_ids: list[int]) -> "HostStep":
+        """What steps that wrote these tokens would have said, one a row."""
+        del token_ids  # the judge names them
+        logits = logits_NV.float().numpy()
+        forced_N = np.zeros(len(logits), dtype=np.bool_)
+        return HostStep(logits, host_statistics(logits), forced_N, self._judge)
+
     def from_pp_tensors(self, tensors: Mapping[str, torch.Tensor]) -> "HostStep":
         """The step of another pipeline stage."""
         return HostStep(
@@ -192,6 +199,12 @@ class DeviceObserver:
         except Exception as error:  # noqa: BLE001
             self._judge.report_failure(error)
             return None
+
+    def of_draft(self, logits_NV: torch.Tensor, token_ids: list[int]) -> "CopiedStep":
+        """What steps that wrote these tokens would have said, one a row."""
+        ids_N = torch.tensor(token_ids, device=logits_NV.device)
+        values_N5 = fold_sampled(row_statistics(logits_NV), ids_N, None, None)
+        return CopiedStep(values_N5.cpu(), None, self._judge)
 
     def from_pp_tensors(self, tensors: Mapping[str, torch.Tensor]) -> "DeviceStep":
         """The step of another pipeline stage."""

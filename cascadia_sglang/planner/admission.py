@@ -157,6 +157,7 @@ def _start(world: World, w: int, slot: int) -> None:
     """Take the memory of an admitted batch, and set its time."""
     replica, batch = world.replicas_W[w], world.slots_WS[w, slot]
     new_tokens = 0
+    taken_back = 0  # computed to compare a draft, and freed before the next batch
     attended = 0.0
     for row in range(batch.rows):
         r = world.rows_WBM[w, slot, row]
@@ -166,9 +167,13 @@ def _start(world: World, w: int, slot: int) -> None:
         request.prefilled_tokens += request.in_flight
         request.own_tokens += request.in_flight
         request.in_flight = 0 if r == replica.chunked else 1
+        if r != replica.chunked:
+            taken_back += request.draft_tokens
+            request.draft_tokens = 0
     replica.locked_tokens += new_tokens
     evict(world, w)
     batch.chunked = replica.chunked
+    new_tokens += taken_back
     replica.prefill_tokens += new_tokens
     knots_JK = world.knots_WJK[w]
     seconds = interpolate(knots_JK[PREFILL_TOKENS], knots_JK[PREFILL_S], new_tokens)

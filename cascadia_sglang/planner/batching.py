@@ -12,6 +12,8 @@ cache-aware orders of the waiting queue.
 Shape legend: as in `world`; r a request, w a replica.
 """
 
+import numpy as np
+
 from cascadia_sglang.planner.admission import admit, append_waiting, interpolate
 from cascadia_sglang.planner.compiled import compiled
 from cascadia_sglang.planner.prefix_cache import evict, insert_blocks, release
@@ -71,7 +73,7 @@ def take_results(world: World, w: int, slot: int, now_s: float) -> int:
         request.in_flight -= 1
         if batch.kind == PREFILL:
             insert_blocks(world, r, w)
-        if request.out_tokens == 0:
+        if np.isnan(world.attempts_RT[r, request.tier].first_s):
             world.attempts_RT[r, request.tier].first_s = now_s
         request.out_tokens += 1
         if request.out_tokens >= request.target_tokens:

@@ -122,7 +122,8 @@ def _finish_front(world: World, now_s: float) -> None:
     attempt.dispatched_s = now_s
     world.replicas_W[chosen].load += 1
     request.replica = chosen
-    request.out_tokens = 0
+    request.out_tokens = attempt.kept
+    request.draft_tokens = attempt.taken_back
     request.in_flight = 0
     request.target_tokens = min(attempt.tokens, request.limit_tokens)
     request.finished = 0

@@ -21,6 +21,8 @@ class SetupTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         length: tokens of its answers, relative to the trace's.
         device_share: of a device that each replica has.
         stages: of a replica's pipeline.
+        kept: share of the answer before that it keeps where it reads it as a draft; null where it
+            writes anew.
     """
 
     name: str
@@ -30,6 +32,7 @@ class SetupTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     length: float = 1.0
     device_share: float = 1.0
     stages: int = 1
+    kept: float | None = None
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,6 +70,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                     f"tiers[{index}] needs a share of 0 to 1, a device_share above 0 and at most "
                     "1, and a length above 0"
                 )
+            if tier.kept is not None and not 0 <= tier.kept <= 1:
+                raise ValueError(f"tiers[{index}] needs a kept of 0 to 1, or null")
 
 
 def load_setup(path: Path) -> tuple[Setup, Profile]:

@@ -51,6 +51,8 @@ class Tier:
             share of requests and memory, and takes a whole step's time.
         pool: of workers that several tiers share; those of its first tier serve all. None for the
             tier's own.
+        kept_share: of the answer before, from 0 to 1, what the tier keeps of it as a draft; None
+            where it writes anew.
         cached_share: of a prompt without block ids, from 0 to 1, what the tier's workers hold
             already and need not compute; it takes memory all the same, as a chat's own past does.
     """
@@ -63,6 +65,7 @@ class Tier:
     stages: int = 1
     pool: str | None = None
     cached_share: float = 0.0
+    kept_share: float | None = None
 
 
 def simulate(
@@ -114,6 +117,9 @@ def _world(workload: Workload, paths: Paths, tiers: Sequence[Tier], host: HostTi
     requests_R["blocks_end"] = workload.block_starts_R[1:]
     attempts_RT = np.zeros((R, T), ATTEMPT)
     attempts_RT["tokens"] = paths.tokens_RT
+    for t, tier in enumerate(tiers):
+        if t > 0 and tier.kept_share is not None:
+            _read_drafts(attempts_RT, paths, t, tier.kept_share)
     owners_T = _owners(tiers)
     lanes_T = [
         tier.replicas * tier.stages if owner == index else 0
@@ -148,6 +154,17 @@ def _world(workload: Workload, paths: Paths, tiers: Sequence[Tier], host: HostTi
         workload.blocks_P,
         counts_1,
     )
+
+
+def _read_drafts(attempts_RT: Records, paths: Paths, tier: int, kept_share: float) -> None:
+    """Let a tier's attempts begin with what they keep of the answers before."""
+    draft_R = np.minimum(paths.tokens_RT[:, tier - 1], paths.limit_tokens_R)
+    draft_R = np.where(paths.first_tier_R < tier, draft_R, 0)
+    longest_R = np.minimum(paths.tokens_RT[:, tier], paths.limit_tokens_R)
+    # The token after what is kept is written.
+    kept_R = np.minimum(np.rint(kept_share * draft_R), np.maximum(0, longest_R - 1))
+    attempts_RT["kept"][:, tier] = kept_R
+    attempts_RT["taken_back"][:, tier] = draft_R - kept_R
 
 
 def _owners(tiers: Sequence[Tier]) -> list[int]:

@@ -45,13 +45,23 @@ REQUEST = np.dtype(
         ("in_flight", "i8"),  # tokens under way
         ("finished", "i8"),
         ("prefilled_tokens", "i8"),  # of the prompt, with KV, cached ones included
+        ("draft_tokens", "i8"),  # to prefill once more than it keeps
         ("own_tokens", "i8"),  # with KV that no prefix block holds
         ("locked_blocks", "i8"),
         ("next_waiting", "i8"),
         ("front_task", "i8"),
     ]
 )
-ATTEMPT = np.dtype([("tokens", "i8"), ("dispatched_s", "f8"), ("first_s", "f8"), ("done_s", "f8")])
+ATTEMPT = np.dtype(
+    [
+        ("tokens", "i8"),
+        ("kept", "i8"),  # of them, from the draft that it read
+        ("taken_back", "i8"),  # of that draft
+        ("dispatched_s", "f8"),
+        ("first_s", "f8"),
+        ("done_s", "f8"),
+    ]
+)
 REPLICA = np.dtype(
     [
         ("capacity_tokens", "i8"),

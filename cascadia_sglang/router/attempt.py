@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cascadia_sglang.messages import AttemptOrder, JudgeReport
+from cascadia_sglang.messages import KEPT_KEY, AttemptOrder, JudgeReport
 from cascadia_sglang.prefix.prompt import Prompt
 
 Output = dict[str, Any]
@@ -53,6 +53,14 @@ class Engine(Protocol):
         beams, and a grammar only where its calibration knows enough of them."""
         ...
 
+    def takes_draft(self, sample: Any, tier_index: int) -> bool:
+        """Whether the tier's answer is the same where it goes on from a smaller tier's draft."""
+        ...
+
+    def draft_break_even(self, tier_index: int) -> float | None:
+        """Share of a draft that the tier must keep for reading it to pay; None while unknown."""
+        ...
+
     def limits(self, tier_index: int) -> WorkerLimits | None:
         """Of the tier's workers; None while it has none that is ready."""
         ...
@@ -95,7 +103,8 @@ class Attempt:
         score: mean over the samples; None where one has none.
         uncut_score: the mean had every cut-off sample ended by itself; None where none is cut.
         longest: tokens of the longest sample.
-        tokens: generated, all samples together.
+        tokens: generated, all samples together; what was kept of a draft is not.
+        kept: tokens of its draft that are in the answer; None where it read none.
         cached_tokens: of the prompt, found in the worker's cache, all samples together.
         judge_failed: whether a judge that should have rated it did not.
         reason: why the request stayed or left.
@@ -111,6 +120,7 @@ class Attempt:
     longest: int = 0
     tokens: int = 0
     cached_tokens: int = 0
+    kept: int | None = None
     judge_failed: bool = False
     reason: str = ""
     escalated: bool = False
@@ -134,6 +144,8 @@ class Attempt:
             "seconds": self.seconds,
             "reason": self.reason,
         }
+        if self.kept is not None:
+            told["kept"] = self.kept
         return told if self.record is None else {**told, "record": self.record}
 
 
@@ -143,9 +155,11 @@ def finished_attempt(
     """Sum up the samples of an attempt; `started` is `time.monotonic()` at its begin."""
     outputs: list[Output] = []
     reports: list[JudgeReport] = []
+    kept: int | None = None
     for output, report in results:
         outputs.append(output)
         reports.append(report)
+        kept = output["meta_info"].pop(KEPT_KEY, kept)
     tokens = [output["meta_info"].get("completion_tokens", 0) for output in outputs]
     is_cut = any(report.uncut_score is not None for report in reports)
     uncut = [r.score if r.uncut_score is None else r.uncut_score for r in reports]
@@ -156,7 +170,8 @@ def finished_attempt(
         uncut_score=_mean(uncut) if is_cut else None,
         early_abort=any(report.early_abort for report in reports),
         longest=max(tokens, default=0),
-        tokens=sum(tokens),
+        tokens=sum(tokens) - (kept or 0),
+        kept=kept,
         cached_tokens=sum(output["meta_info"].get("cached_tokens", 0) for output in outputs),
         seconds=time.monotonic() - started,
         record=reports[0].record if reports else None,

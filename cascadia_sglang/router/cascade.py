@@ -23,6 +23,7 @@ from cascadia_sglang.router.gather import as_accepted
 from cascadia_sglang.router.pricing import EntryPrices
 from cascadia_sglang.router.shadow import Shadow
 from cascadia_sglang.router.stream import Sink, streamed
+from cascadia_sglang.verify.worth import DraftWorth
 
 DISCONNECT_POLL_S = 0.4
 
@@ -54,6 +55,7 @@ class CascadeRouter:
         self.entry: EntryScorer | None = None
         self.prices: EntryPrices | None = None
         self.warmer: Warmer | None = None
+        self.worth: DraftWorth | None = None
         self.admitting = True
         self.answered = [0] * len(config.tiers)
         self.escalated = [0] * len(config.tiers)
@@ -203,6 +205,7 @@ class CascadeRouter:
             entry=self.entry,
             prices=self.prices,
             warmer=self.warmer,
+            worth=self.worth,
             on_escalation=note,
         )
         if self.listener is not None:

@@ -18,12 +18,14 @@ from cascadia_sglang.prefix.warming import Warmer, Warming
 from cascadia_sglang.router.active import ActiveRequest
 from cascadia_sglang.router.attempt import Attempt, Engine
 from cascadia_sglang.router.controls import stream_mode, threshold_of
+from cascadia_sglang.router.drafts import draft_for, learn
 from cascadia_sglang.router.policy import Finding, Verdict, decide
 from cascadia_sglang.router.pricing import EntryPrices
 from cascadia_sglang.router.route import Entry, Route, find_route, room_tokens
 from cascadia_sglang.router.runs import Runs
 from cascadia_sglang.router.stream import Sink
 from cascadia_sglang.router.warmth import warmed
+from cascadia_sglang.verify.worth import DraftWorth
 
 
 class Climb:
@@ -40,9 +42,10 @@ class Climb:
         entry: EntryScorer | None = None,
         prices: EntryPrices | None = None,
         warmer: Warmer | None = None,
+        worth: DraftWorth | None = None,
         on_escalation: Callable[[list[Attempt]], None] | None = None,
     ) -> None:
-        """Of `entry`, `prices` and `warmer` the one that is None says nothing.
+        """Of `entry`, `prices`, `warmer` and `worth` the one that is None says nothing.
 
         `on_escalation` is shown the attempts so far whenever the prompt goes on.
         """
@@ -56,6 +59,7 @@ class Climb:
         self._entry = entry
         self._prices = prices
         self._warmer = warmer
+        self._worth = worth
         self._on_escalation = on_escalation
 
     async def run(self) -> Attempt:
@@ -106,6 +110,7 @@ class Climb:
             self.attempts.append(Attempt(tier_index=order.tier_index, reason="overloaded"))
             return self._degraded(503, str(error))
         self.attempts.append(attempt)
+        learn(self._worth, order.draft, attempt)
         if self._is_final(attempt, order, route):
             return attempt
         if warming is not None:
@@ -159,6 +164,7 @@ class Climb:
             judged=order.tier_index in route.judged,
             pinned=route.pinned,
             last=order.tier_index == route.tiers[-1],
+            verified=attempt.kept == len(order.draft) == attempt.longest,
             visible=self._runs.is_visible,
             uncut_score=attempt.uncut_score,
             next_has_room=self._next_has_room(attempt, route),
@@ -185,6 +191,8 @@ class Climb:
                 if is_spent or not self._engine.has_worker(order.tier_index):
                     raise WorkerUnavailableError(str(error)) from error
                 self.attempts.append(Attempt(tier_index=order.tier_index, reason="worker_lost"))
+                # Should it have been the draft, the next one is spared it.
+                order = dataclasses.replace(order, draft=())
 
     def _next_has_room(self, attempt: Attempt, route: Route) -> bool:
         later = [tier for tier in route.tiers if tier > attempt.tier_index]
@@ -210,7 +218,12 @@ class Climb:
         # Samples of one prompt are judged together, so none of them is ended alone; and nothing
         # is hopeless at threshold 0.
         may_commit = not is_final and self._sink is not None
-        may_end = not is_final and len(self._samples) == 1 and threshold > 0.0
+        is_single = len(self._samples) == 1
+        may_end = not is_final and is_single and threshold > 0.0
+        draft: tuple[int, ...] = ()
+        if is_single and not self._config.judge.record:
+            sample, attempts, engine = self._samples[0], self.attempts, self._engine
+            draft = draft_for(tier_index, sample, attempts, engine, self._worth)
         return AttemptOrder(
             tier_index=tier_index,
             threshold=threshold,
@@ -220,6 +233,7 @@ class Climb:
             commit_chance=self._config.routing.commit_chance,
             # Where outputs continue one another, a buffered answer is better had in one piece.
             tells_chance=warming is not None and may_end and not self._engine.is_incremental,
+            draft=draft,
         )
 
     def _earlier_scores(self, tier_index: int) -> tuple[float | None, ...]:

@@ -22,6 +22,7 @@ class Finding:
         judged: whether this request can be judged at all.
         pinned: whether the client chose this tier.
         last: whether no tier above may answer.
+        verified: whether it is the draft of a tier below, word by word.
         visible: whether the client has seen some of it.
         uncut_score: of an answer that was cut off at a length limit: its score had it ended there.
         next_has_room: whether the next tier may write more tokens than this answer has.
@@ -32,6 +33,7 @@ class Finding:
     judged: bool = True
     pinned: bool = False
     last: bool = False
+    verified: bool = False
     visible: bool = False
     uncut_score: float | None = None
     next_has_room: bool = True
@@ -49,7 +51,7 @@ def decide(
     if finding.pinned:
         return Verdict.ACCEPT, "pinned"
     if finding.last:
-        return Verdict.ACCEPT, "last_tier"
+        return Verdict.ACCEPT, "verified" if finding.verified else "last_tier"
     if finding.visible:
         return Verdict.ACCEPT, "committed"
     if finding.early_abort:

@@ -90,6 +90,18 @@ class WorkerChoice:
         tokens = self._output_tokens(state)
         return min(attempt_s(offer, length, tokens, speed) for offer in offers)
 
+    def draft_break_even(self, tier_index: int) -> float | None:
+        """Share of a draft that must be kept for its prefill to cost less than decoding the kept
+        tokens, in a batch like those that run now; None before a step was seen."""
+        candidates = self._pool.candidates(tier_index)
+        loads = [load for worker in candidates if (load := self._last_load(worker)) is not None]
+        speed = self._state(candidates[0]).meter.speed() if candidates else None
+        if speed is None or not loads:
+            return None
+        batch = 1.0 + sum(load.running for load in loads) / len(loads)
+        token_s = speed.decode_s(batch) / batch
+        return speed.prefill_s / token_s if token_s > 0.0 else None
+
     def offer(self, worker: Worker, prompt: Prompt) -> Offer:
         """What a worker could do for a prompt."""
         return self._offers([worker], prompt)[0]

@@ -20,6 +20,7 @@ from cascadia_sglang.messages import (
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.router.attempt import Output, attempt_rid
 from cascadia_sglang.workers.choice import WorkerChoice
+from cascadia_sglang.workers.draftable import takes_draft
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
 from cascadia_sglang.workers.prompts import prompt_of
 from cascadia_sglang.workers.refusal import raise_if_refused
@@ -122,6 +123,12 @@ class TokenizerEngine:
         if tier_index not in self._judges_constrained and any(params.get(k) for k in CONSTRAINTS):
             return False
         return params.get("max_new_tokens") != 0 and (params.get("beam_width") or 1) == 1
+
+    def takes_draft(self, sample: GenerateReqInput, tier_index: int) -> bool:
+        return takes_draft(sample, self._tiers[tier_index])
+
+    def draft_break_even(self, tier_index: int) -> float | None:
+        return self._choice.draft_break_even(tier_index)
 
     def limits(self, tier_index: int) -> Limits | None:
         return self._pool.limits(tier_index)

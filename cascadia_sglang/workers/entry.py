@@ -12,23 +12,26 @@ from sglang.srt.managers.scheduler import run_scheduler_process
 from sglang.srt.server_args import ServerArgs
 
 from cascadia_patches.registry import (
+    DRAFT_PATCHES,
     EVENT_PATCHES,
     JUDGE_PATCHES,
     PACE_PATCHES,
     PROBE_PATCHES,
+    REPORT_PATCHES,
     STEP_LOG_PATCHES,
     WORKER_PATCHES,
     apply_patches,
 )
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.messages import WorkerSpec
+from cascadia_sglang.messages import KEPT_KEY, REPORT_KEY, WorkerSpec
+from cascadia_sglang.verify.reader import DraftReader
 from cascadia_sglang.workers.heart import start_heart
 from cascadia_sglang.workers.pace import Pace
 from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER, StepLog
 
 
 def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> None:
-    """SGLang's `run_scheduler_process` with the judge, and an emulated device's pace, in place.
+    """SGLang's `run_scheduler_process` with what the worker's spec asks for in place.
 
     Args:
         pipe: where the process beats.
@@ -40,11 +43,21 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
     os.environ.update(spec.environment)
     torch.set_num_threads(spec.threads)
     apply_patches(WORKER_PATCHES)
+    reporters: dict[str, Any] = {}
+    judge: Judge | None = None
     if spec.judge.calibrations or spec.judge.record:
         judge = Judge.from_spec(spec.judge)
         apply_patches(JUDGE_PATCHES, judge)
         if judge.probes():
             apply_patches(PROBE_PATCHES, judge)
+        reporters[REPORT_KEY] = judge
+    # A probe wants the hidden state of the last token, of which a draft has others.
+    if spec.reads_drafts and (judge is None or not judge.probes()):
+        reader = DraftReader(judge)
+        apply_patches(DRAFT_PATCHES, reader)
+        reporters[KEPT_KEY] = reader
+    if reporters:
+        apply_patches(REPORT_PATCHES, reporters)
     if spec.events is not None:
         apply_patches(EVENT_PATCHES)
     if spec.pace is not None:

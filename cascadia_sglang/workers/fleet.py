@@ -100,6 +100,7 @@ class Fleet:
             worker_threads(self.config),
             start_group,
             server_ports,
+            reads_drafts=self.config.routing.verify.enabled is not False,
         )
         wanted = {
             spec.name: Capacity(replicas=spec.replicas, **self._arguments.parallel_sizes(spec))

@@ -118,6 +118,8 @@ class Launcher:
         threads: int,
         start_group: StartGroup,
         server_ports: PortArgs,
+        *,
+        reads_drafts: bool,
     ) -> None:
         self._arguments = arguments
         self._judge = judge
@@ -128,6 +130,7 @@ class Launcher:
         self._memory_share = HOST_MEMORY_SHARE / (2 * worker_count) if on_host else None
         self._start_group = start_group
         self._server_ports = server_ports
+        self._reads_drafts = reads_drafts
         self._on_host = on_host
         # Readable by this user alone: events hold the prompts' tokens.
         self._sockets = tempfile.TemporaryDirectory(prefix="cascadia-events-")
@@ -161,6 +164,7 @@ class Launcher:
             environment=environment,
             pace=self._paces.get(pool.index),
             events=events,
+            reads_drafts=self._reads_drafts and max(pool.tiers) > 0,
         )
         pulse = Pulse()
         if multiprocessing.get_start_method() == "forkserver":

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from cascadia_patches.registry import (
     ARGUMENT_PATCHES,
+    DRAFT_PATCHES,
+    EVENT_PATCHES,
     JUDGE_PATCHES,
     PACE_PATCHES,
     PROBE_PATCHES,
+    REPORT_PATCHES,
     SERVER_PATCHES,
     STEP_LOG_PATCHES,
     WORKER_PATCHES,
@@ -25,7 +28,10 @@ _WHERE = (
     ("the main process of a cascade", SERVER_PATCHES),
     ("every engine worker", WORKER_PATCHES),
     ("an engine worker that judges", JUDGE_PATCHES),
+    ("an engine worker that reads drafts", DRAFT_PATCHES),
+    ("an engine worker that judges or reads drafts", REPORT_PATCHES),
     ("an engine worker whose calibration has a probe", PROBE_PATCHES),
+    ("an engine worker that publishes what its cache holds", EVENT_PATCHES),
     ("an engine worker on an emulated device", PACE_PATCHES),
     ("an engine worker that `cascadia profile` measures", STEP_LOG_PATCHES),
 )

@@ -1,19 +1,19 @@
-"""AROUND hook on Scheduler.get_output_streamer_class: put the judge's report into the output.
+"""AROUND hook on Scheduler.get_output_streamer_class: put the worker's reports into the output.
 
 Upstream: returns the class whose `build_additional_customized_info` fills `meta_info`.
-We need: a subclass of it that adds one report to the last output of every judged request.
+We need: a subclass of it that adds what the judge, and the reader of drafts, say of a request.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from cascadia_patches.registry import PatchSpec
 
 
-def _build(judge: Any) -> Callable[..., type]:
-    def get_output_streamer_class(original: Callable[..., type], scheduler: Any) -> type:
-        from cascadia_sglang.messages import REPORT_KEY
+def _build(reporters: Mapping[str, Any]) -> Callable[..., type]:
+    """`reporters` by the key in `meta_info` under which each reports."""
 
+    def get_output_streamer_class(original: Callable[..., type], scheduler: Any) -> type:
         base: Any = original(scheduler)
 
         class JudgedOutputStreamer(base):  # type: ignore[misc]
@@ -21,11 +21,11 @@ def _build(judge: Any) -> Callable[..., type]:
             __slots__ = ()
 
             def build_additional_customized_info(self, reqs: list[Any]) -> dict[str, list[Any]]:
-                reports = judge.reports(reqs)
-                return {REPORT_KEY: reports} if any(reports) else {}
+                found = {key: one.reports(reqs) for key, one in reporters.items()}
+                return {key: reports for key, reports in found.items() if any(reports)}
 
             def is_request_level_customized_info_key(self, key: str) -> bool:
-                return key == REPORT_KEY
+                return key in reporters
 
         return JudgedOutputStreamer
 

@@ -75,7 +75,18 @@ SERVER_PATCHES = (
 WORKER_PATCHES = ("watchdog_once", "free_cpu_memory")
 
 # Of an engine worker that judges.
-JUDGE_PATCHES = ("model_runner_init", "output_streamer_class")
+JUDGE_PATCHES = ("model_runner_init",)
+
+# Of an engine worker that reads drafts.
+DRAFT_PATCHES = (
+    "add_request_to_queue",
+    "compute_max_prefix_len",
+    "logits_processor_forward",
+    "relay_forward_payload",
+)
+
+# Of an engine worker that says more of a request than its answer.
+REPORT_PATCHES = ("output_streamer_class",)
 
 # Of an engine worker that judges by a calibration with a probe.
 PROBE_PATCHES = ("sample",)
@@ -94,6 +105,8 @@ ALL_PATCHES = (
     *SERVER_PATCHES,
     *WORKER_PATCHES,
     *JUDGE_PATCHES,
+    *DRAFT_PATCHES,
+    *REPORT_PATCHES,
     *PROBE_PATCHES,
     *EVENT_PATCHES,
     *PACE_PATCHES,

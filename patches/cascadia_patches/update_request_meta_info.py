@@ -1,14 +1,14 @@
-"""AROUND hook on TokenizerManager.update_request_meta_info: take the judge's report out.
+"""AROUND hook on TokenizerManager.update_request_meta_info: take the worker's reports out.
 
 Upstream: accumulates a list a customised key, chunk by chunk, and shows it to the client.
-We need: the one report of a finished attempt, for the router alone.
+We need: the last report under each of our keys, for the router alone.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from cascadia_patches.registry import PatchSpec
-from cascadia_sglang.messages import REPORT_KEY
+from cascadia_sglang.messages import REPORT_KEYS
 
 
 def _build(_server: Any) -> Callable[..., None]:
@@ -21,11 +21,11 @@ def _build(_server: Any) -> Callable[..., None]:
         index: int,
         finish_reason: Any,
     ) -> None:
-        reports = customized_info.get(REPORT_KEY)
-        if reports is not None:
-            if reports[index]:
-                meta_info[REPORT_KEY] = reports[index][-1]
-            customized_info = {k: v for k, v in customized_info.items() if k != REPORT_KEY}
+        for key in REPORT_KEYS & customized_info.keys():
+            reports = customized_info[key][index]
+            if reports:
+                meta_info[key] = reports[-1]
+            customized_info = {k: v for k, v in customized_info.items() if k != key}
         if customized_info:
             original(manager, meta_info, state, customized_info, index, finish_reason)
 

@@ -217,7 +217,6 @@ def test_a_flag_of_a_worker_may_be_a_tiers(key: str) -> None:
     ("place", "value"),
     [
         ("routing.quality_floor", 0.9),
-        ("routing.verify.enabled", True),
         ("tiers.1.reasoning", "off"),
     ],
 )

@@ -11,6 +11,9 @@ ORDERS = {
     "last": AttemptOrder(
         tier_index=2, threshold=0.0, early_abort=None, earlier_scores=(None, 0.25)
     ),
+    "draft": AttemptOrder(
+        tier_index=1, threshold=0.0, early_abort=None, earlier_scores=(0.2,), draft=(4, 2)
+    ),
 }
 
 

@@ -365,3 +365,37 @@ def test_compiled_code_is_kept_by_the_sources_of_all_that_it_calls():
     for name in ("admission", "batching", "compiled", "events", "prefix_cache", "world"):
         digest.update(Path(events.__file__).with_name(f"{name}.py").read_bytes())
     assert events.run_events._cache._cache_file._source_stamp == digest.hexdigest()
+
+
+def test_a_draft_is_prefilled_and_what_is_kept_of_it_is_not_decoded():
+    load = build_workload([0.0, 90.0], [100, 100], [40, 40])
+    paths = climbing_paths([[0.0, 1.0]] * 2, [[20, 40]] * 2, [0.5], 64)
+    # A millisecond a prefilled token, ten a step.
+    times = StepTimes(decode_ms=[(1, 10.0), (64, 10.0)], prefill_ms=[(1, 1.0), (1000, 1000.0)])
+    small, large = _tier(times), _tier(times)
+    anew = simulate(load, paths, [small, large]).attempt_e2e_s_RT[0, 1]
+    assert anew == pytest.approx(0.1 + 39 * 0.01)
+    for share, kept in ((0.0, 0), (0.5, 10), (1.0, 20)):
+        reading = dataclasses.replace(large, kept_share=share)
+        found = simulate(load, paths, [small, reading])
+        assert found.attempt_e2e_s_RT[0, 1] == pytest.approx(0.12 + (39 - kept) * 0.01)
+        assert found.replicas[1].prefill_tokens == 240
+        assert found.attempt_ttft_s_RT[0, 1] == pytest.approx(0.12)
+
+
+def test_a_draft_as_long_as_the_answer_leaves_a_token_to_write():
+    load = build_workload([0.0, 90.0], [100, 100], [8, 8])
+    paths = climbing_paths([[0.0, 1.0]] * 2, [[30, 8]] * 2, [0.5], 64)
+    reading = dataclasses.replace(_tier(), kept_share=1.0)
+    found = simulate(load, paths, [_tier(), reading])
+    assert found.attempt_e2e_s_RT[0, 1] == pytest.approx(0.1)
+
+
+def test_no_draft_goes_to_the_tier_where_a_request_begins():
+    load = build_workload([0.0, 90.0], [100, 100], [40, 40])
+    paths = dataclasses.replace(
+        climbing_paths([[0.0, 1.0]] * 2, [[20, 40]] * 2, [0.5], 64), first_tier_R=np.array([1, 1])
+    )
+    reading = dataclasses.replace(_tier(), kept_share=1.0)
+    found = simulate(load, paths, [_tier(), reading])
+    assert found.replicas[1].prefill_tokens == 200

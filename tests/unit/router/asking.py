@@ -61,12 +61,15 @@ def ask(
     meanwhile: Meanwhile | None = None,
     http_request: Any = None,
     entry: EntryScorer | None = None,
+    prepare: Callable[[CascadeRouter], None] | None = None,
 ) -> Answer:
-    """Send one request and collect what comes of it."""
+    """Send one request and collect what comes of it; `prepare` sets the router up."""
 
     async def main() -> Answer:
         router = CascadeRouter(config, engine)
         router.entry = entry
+        if prepare is not None:
+            prepare(router)
         answer = Answer(router=router)
         background = asyncio.ensure_future(meanwhile(router)) if meanwhile else None
         try:

@@ -19,13 +19,14 @@ class Loads:
         self.waiting_tokens: dict[str, int] = {}
         self.at_s = 0.0
         self.is_silent = False
+        self.running = 0
 
     def __call__(self, worker: Worker) -> PublishedLoad | None:
         if self.is_silent:
             return None
         return PublishedLoad(
             at_s=self.at_s,
-            running=0,
+            running=self.running,
             waiting=0,
             waiting_tokens=self.waiting_tokens.get(worker.worker_id, 0),
             max_running=100,
@@ -84,6 +85,20 @@ def test_what_was_sent_since_a_load_was_published_counts_as_waiting() -> None:
     assert choice.offer(workers[1], PROMPT).unseen_tokens > 0
     loads.at_s = 1e12
     assert choice.offer(workers[0], PROMPT).unseen_tokens == 0
+
+
+def test_a_draft_pays_where_a_decoded_token_costs_more_than_a_prefilled_one() -> None:
+    choice, _, loads = make()
+    assert choice.draft_break_even(0) == pytest.approx(0.1)
+    assert choice.draft_break_even(1) is None
+    loads.running = 3  # of the same step's ten milliseconds, a token costs a quarter
+    assert choice.draft_break_even(0) == pytest.approx(0.4)
+
+
+def test_without_a_load_nothing_is_said_of_drafts() -> None:
+    choice, _, loads = make()
+    loads.is_silent = True
+    assert choice.draft_break_even(0) is None
 
 
 def test_a_worker_that_is_writing_its_load_keeps_the_last_one() -> None:

@@ -1,0 +1,1 @@
+"""Benches of drafts that the next tier reads."""

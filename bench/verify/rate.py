@@ -1,0 +1,164 @@
+"""What reading drafts is worth: requests per second of a cascade with and without.
+
+A small and a large tier, once writing every answer anew, once reading drafts always, once where it
+is expected to pay. The servers get the same questions at concurrency 64, one after the other in
+turn. Reading changes no answer, so the threshold that suits one suits all; accuracy is compared
+question by question.
+
+Example:
+    python -m bench.verify.rate                # writes bench/results/verify.csv
+    python -m bench.verify.rate --smoke        # one short round; writes nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.harness.client import send_all
+from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
+from bench.harness.load import requests
+from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
+from bench.ladder.families import TEST_FAMILIES, is_correct
+from bench.ladder.families import Row as Question
+from bench.ladder.splits import sample
+from bench.prefix.serving import serving, tier
+
+ARMS: dict[str, bool | str] = {"off": False, "on": True, "auto": "auto"}
+FAMILIES: dict[str, Sequence[str]] = {"steps": ("steps",), "all families": TEST_FAMILIES}
+CONCURRENCY = 64
+SEED = 61_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """Rounds and questions a round."""
+
+    rounds: int
+    questions: int
+
+
+FULL = Size(rounds=7, questions=384)
+SMOKE = Size(rounds=1, questions=48)
+
+
+@dataclass(slots=True)
+class Found:
+    """Of one arm: requests per second a round, and of every question what came of it."""
+
+    rates: list[float] = field(default_factory=list)
+    right: list[float] = field(default_factory=list)
+    large: list[dict[str, Any]] = field(default_factory=list)
+
+
+def configured(verify: bool | str, threshold: float) -> dict[str, Any]:
+    """The cascade of one arm."""
+    return {
+        "tiers": [tier("small", page_tokens=1), tier("large", page_tokens=1)],
+        "routing": {"thresholds": [threshold], "verify": {"enabled": verify}},
+    }
+
+
+def ask(port: int, questions: Sequence[Question], found: Found) -> None:
+    """One round of one arm."""
+    sent = send_all(port, requests(questions), CONCURRENCY)
+    found.rates.append(sent.requests_per_s)
+    for question, reply in zip(questions, sent.replies, strict=True):
+        said = reply.json()
+        found.right.append(float(is_correct(question, said["text"])))
+        found.large += said["meta_info"]["cascadia"]["attempts"][1:]
+
+
+def measure(
+    ports: Mapping[str, int], families: Sequence[str], size: Size, seed: int
+) -> dict[str, Found]:
+    """All rounds of a workload, after one that does not count."""
+    found = {arm: Found() for arm in ports}
+    for number in range(-1, size.rounds):
+        questions = sample("test", seed + number, size.questions, families)
+        order = list(ports) if number % 2 == 0 else list(ports)[::-1]
+        for arm in order:
+            ask(ports[arm], questions, Found() if number < 0 else found[arm])
+        if number >= 0:
+            print(json.dumps({arm: round(found[arm].rates[-1], 2) for arm in ports}), flush=True)
+    return found
+
+
+def rows_of(workload: str, threshold: float, found: dict[str, Found], facts: Facts) -> list[Row]:
+    """Each arm's numbers, and those of reading against writing anew."""
+    case = f"{workload}, threshold {threshold:g}, concurrency {CONCURRENCY}"
+    rows: list[Row] = []
+
+    def add(variant: str, metric: str, unit: str, value: Estimate) -> None:
+        print(f"{case}: {variant}: {metric}: {value.p50:.4f} [{value.low95}, {value.high95}]")
+        rows.append(
+            make_row(
+                facts,
+                bench="verify.rate",
+                case=case,
+                variant=variant,
+                metric=metric,
+                unit=unit,
+                value=value,
+            )
+        )
+
+    off = found["off"]
+    for arm, one in found.items():
+        name = f"verify: {arm}"
+        add(name, "requests per second", "1/s", spread(one.rates))
+        add(name, "accuracy", "1", mean(one.right))
+        share = len(one.large) / len(one.right)
+        add(name, "escalated", "1", Estimate(p50=share, n=len(one.right)))
+        read = [attempt for attempt in one.large if "kept" in attempt]
+        if read:
+            kept = sum(attempt["kept"] for attempt in read)
+            written = sum(attempt["tokens"] for attempt in read)
+            verified = float(np.mean([attempt["reason"] == "verified" for attempt in read]))
+            share = len(read) / len(one.large)
+            add(name, "escalations that read a draft", "1", Estimate(p50=share, n=len(one.large)))
+            add(name, "of answers: kept", "1", Estimate(p50=kept / (kept + written), n=len(read)))
+            add(name, "drafts kept whole", "1", Estimate(p50=verified, n=len(read)))
+        if arm != "off":
+            add(f"{name} / off", "requests per second", "1", median_ratio(one.rates, off.rates))
+            add(f"{name} - off", "accuracy", "1", mean_difference(one.right, off.right))
+    return rows
+
+
+def main() -> None:
+    """Measure, and write the rows."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--port", type=int, default=31800)
+    parser.add_argument("--threshold", type=float, default=0.9)
+    parser.add_argument("--smoke", action="store_true", help="one short round; write nothing")
+    options = parser.parse_args()
+    facts = facts_of_this_run("bench.verify.rate")
+    size = SMOKE if options.smoke else FULL
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        ports = {
+            arm: stack.enter_context(
+                serving(folder, options.port + place, configured(verify, options.threshold))
+            )
+            for place, (arm, verify) in enumerate(ARMS.items())
+        }
+        for place, (workload, families) in enumerate(FAMILIES.items()):
+            found = measure(ports, families, size, SEED + 100 * place)
+            rows += rows_of(workload, options.threshold, found, facts)
+    if not options.smoke:
+        save_rows(RESULTS / "verify.csv", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""A smaller tier's answer under a larger tier's eye. Pure.
+
+Greedily decoded, the larger tier's own answer is the draft up to the first place at which it
+prefers another token, then that token. One forward over prompt and draft tells what it prefers at
+every place (speculative decoding's verification, Leviathan et al., 2211.17192, section 2, at
+temperature 0; speculative cascades, 2405.19261).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Draft:
+    """The draft of one request, read place by place.
+
+    Attributes:
+        prompt_tokens: of the prompt before it.
+        token_ids: at least one; none but the last ends the answer.
+        agreed: how many of the first tokens the tier prefers too; never all of them, for the last
+            one is written anew, with the same forward.
+        preferred: the tier's own token after these; None while that is not known.
+        is_settled: whether the request goes on from there.
+    """
+
+    prompt_tokens: int
+    token_ids: tuple[int, ...]
+    agreed: int = 0
+    preferred: int | None = None
+    is_settled: bool = False
+
+    def places(self, first_position: int, positions: int) -> range:
+        """The draft's places whose preferred token a forward over these positions tells.
+
+        The token at a place is told at the position before it.
+
+        Args:
+            first_position: in prompt and draft together.
+        """
+        first = first_position - self.prompt_tokens + 1
+        return range(max(0, first), min(len(self.token_ids), first + positions))
+
+    def read(self, first: int, preferred_ids: Sequence[int]) -> None:
+        """Take in what the tier prefers at the places from `first` on."""
+        for place, preferred in enumerate(preferred_ids, first):
+            if self.preferred is not None or place > self.agreed:
+                return
+            if place < self.agreed:
+                continue
+            is_last = place == len(self.token_ids) - 1
+            if is_last or preferred != self.token_ids[place]:
+                self.preferred = preferred
+            else:
+                self.agreed += 1
+
+    @property
+    def kept(self) -> int:
+        """Tokens of the draft that are in the tier's answer."""
+        return self.agreed + (self.preferred == self.token_ids[self.agreed])
+
+
+def until_end(token_ids: Sequence[int], end_ids: frozenset[int], most: int) -> tuple[int, ...]:
+    """A draft up to its first token that ends an answer, and no more than `most` tokens of it."""
+    draft = token_ids[: max(0, most)]
+    for place, token in enumerate(draft):
+        if token in end_ids:
+            return tuple(draft[: place + 1])
+    return tuple(draft)

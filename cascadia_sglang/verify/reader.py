@@ -1,0 +1,257 @@
+"""Has an engine worker read drafts: a request begins as if it had written its draft already.
+
+SGLang prefills a retracted request with the output it had before; a request with a draft enters the
+queue looking like one. The forward that computes the draft's KV also tells what the model prefers
+at each of its places, and the request's next token is sampled from the logits of the place at which
+the model's own answer parts from the draft. Before the next batch is made, what comes after that
+place is taken back with its KV. Streaming, stop tokens, limits and usage stay SGLang's.
+"""
+
+import logging
+from array import array
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import torch
+from sglang.srt.layers.logits_processor import LogitsMetadata
+from sglang.srt.managers.schedule_batch import FINISH_ABORT
+
+from cascadia_sglang.judge.judge import Judge, Step
+from cascadia_sglang.messages import ATTEMPT_KEY
+from cascadia_sglang.verify.draft import Draft, until_end
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import Req, ScheduleBatch
+    from sglang.srt.managers.scheduler import Scheduler
+    from sglang.srt.model_executor.forward_batch_info import ForwardBatch
+
+logger = logging.getLogger(__name__)
+
+# Attribute of SGLang's `Req` that holds its `_Reading`.
+_ATTRIBUTE = "_cascadia_draft"
+
+# Caches in which a request's last tokens can be given back one by one.
+_ALLOCATORS = ("TokenToKVPoolAllocator", "PagedTokenToKVPoolAllocator")
+
+
+@dataclass(slots=True, weakref_slot=True)
+class _Reading:
+    """A request's draft, and what its forwards have told so far.
+
+    Attributes:
+        steps: what each says of the draft's places, for the judge.
+        next_logits_V: at the place where the answers part; None until that is known.
+    """
+
+    draft: Draft
+    steps: list[tuple[range, Step]] = field(default_factory=list)
+    next_logits_V: torch.Tensor | None = None
+
+
+class DraftReader:
+    """The drafts of one worker, from the queue to the token after the last one that was kept."""
+
+    def __init__(self, judge: Judge | None) -> None:
+        """`judge` is told of what is kept; None for a worker that has none."""
+        self._judge = judge
+        self._unread: WeakValueDictionary[str, _Reading] = WeakValueDictionary()
+        self._scheduler: Any = None
+        self._takes_drafts = False
+
+    def begin(self, scheduler: "Scheduler", request: "Req") -> None:
+        """Give a request that is about to wait its draft as output, where it came with one."""
+        params = (request.sampling_params.custom_params or {}).get(ATTEMPT_KEY)
+        token_ids = params.get("draft") if params else None
+        if not token_ids or request.output_ids or hasattr(request, _ATTRIBUTE):
+            return
+        if self._scheduler is None:
+            self._scheduler = scheduler
+            self._takes_drafts = takes_drafts(scheduler)
+        # The last token that may be written is left for the decode after it.
+        most = request.sampling_params.max_new_tokens - 1
+        token_ids = until_end(token_ids, _end_ids(request), most)
+        if not self._takes_drafts or not token_ids:
+            return
+        reading = _Reading(Draft(len(request.origin_input_ids), token_ids))
+        setattr(request, _ATTRIBUTE, reading)
+        self._unread[request.rid] = reading
+        request.output_ids = array("q", token_ids)
+
+    @staticmethod
+    def cached_limit(request: "Req", found: int) -> int:
+        """How much of a request may come from the prefix cache: a draft must be computed."""
+        reading: _Reading | None = getattr(request, _ATTRIBUTE, None)
+        if reading is None or reading.draft.is_settled:
+            return found
+        return min(found, reading.draft.prompt_tokens - 1)
+
+    def read(
+        self,
+        output: Any,
+        processor: Any,
+        hidden_states_TD: torch.Tensor,
+        lm_head: Any,
+        forward_batch: "ForwardBatch",
+    ) -> None:
+        """Compare a batch's drafts with what the model prefers, and set the logits to sample from.
+
+        Args:
+            output: of SGLang's `LogitsProcessor`, which `processor` is; changed in place.
+            hidden_states_TD: of all tokens of the batch.
+        """
+        if not self._unread or not forward_batch.forward_mode.is_extend():
+            return
+        try:
+            self._read(output, processor, hidden_states_TD, lm_head, forward_batch)
+        except Exception:
+            logger.exception("the drafts of a batch were not read")
+
+    def _read(
+        self,
+        output: Any,
+        processor: Any,
+        hidden_states_TD: torch.Tensor,
+        lm_head: Any,
+        forward_batch: "ForwardBatch",
+    ) -> None:
+        rows: list[int] = []
+        found: list[tuple[int, _Reading, range]] = []
+        start = 0
+        for index, (rid, prefix, length) in enumerate(
+            zip(
+                forward_batch.rids or (),
+                forward_batch.extend_prefix_lens_cpu or (),
+                forward_batch.extend_seq_lens_cpu or (),
+                strict=True,
+            )
+        ):
+            reading = self._unread.get(rid)
+            if reading is not None:
+                places = reading.draft.places(prefix, length)
+                first = start + reading.draft.prompt_tokens - 1 - prefix
+                rows += [first + place for place in places]
+                found.append((index, reading, places))
+            start += length
+        if not found:
+            return
+        logits_NV = processor._get_logits(
+            hidden_states_TD[rows],
+            lm_head,
+            LogitsMetadata.from_forward_batch(forward_batch),
+            use_logits_buffer=False,
+        )
+        preferred_N = logits_NV.argmax(dim=-1).tolist()
+        row = 0
+        for index, reading, places in found:
+            rows_of_draft = slice(row, row + len(places))
+            self._compare(reading, places, preferred_N[rows_of_draft], logits_NV[rows_of_draft])
+            row += len(places)
+            if reading.next_logits_V is not None:
+                output.next_token_logits[index] = reading.next_logits_V
+
+    def _compare(
+        self, reading: _Reading, places: range, preferred: list[int], logits_NV: torch.Tensor
+    ) -> None:
+        draft = reading.draft
+        was_open = draft.preferred is None
+        draft.read(places.start, preferred)
+        if was_open and draft.preferred is not None:
+            reading.next_logits_V = logits_NV[draft.agreed - places.start].clone()
+        observer = self._scheduler.tp_worker.model_runner.sampling_observer
+        if self._judge is not None and observer is not None:
+            token_ids = list(draft.token_ids[places.start : places.stop])
+            reading.steps.append((places, observer.of_draft(logits_NV, token_ids)))
+
+    def settle(self, scheduler: "Scheduler", batch: "ScheduleBatch") -> None:
+        """Take back what a batch's requests would not have written.
+
+        Runs after the forward and before its tokens are handed to the next batch.
+        """
+        if not self._unread or not batch.forward_mode.is_extend():
+            return
+        cut = [0] * len(batch.reqs)
+        for index, request in enumerate(batch.reqs):
+            reading = self._unread.get(request.rid)
+            if reading is None or request.extend_end < len(request.full_untruncated_fill_ids):
+                continue  # of a prompt that is prefilled in chunks, the last one is yet to come
+            draft = reading.draft
+            draft.is_settled = True
+            del self._unread[request.rid]
+            if reading.next_logits_V is None:
+                request.to_finish = FINISH_ABORT("the draft was not read", 500)
+                continue
+            cut[index] = len(draft.token_ids) - draft.agreed
+            _take_back(scheduler, request, draft)
+            self._tell_judge(request, reading)
+        if any(cut):
+            _shorten(batch, cut)
+
+    def _tell_judge(self, request: "Req", reading: _Reading) -> None:
+        if self._judge is None:
+            return
+        draft = reading.draft
+        for places, step in reading.steps:
+            kept = draft.token_ids[places.start : min(places.stop, draft.agreed)]
+            self._judge.fold_draft(request, step, kept)
+        reading.steps.clear()
+        reading.next_logits_V = None
+
+    @staticmethod
+    def reports(requests: list["Req"]) -> list[list[int]]:
+        """One list a request: the tokens it kept of its draft, where it has ended and had one."""
+        found: list[list[int]] = []
+        for request in requests:
+            reading: _Reading | None = getattr(request, _ATTRIBUTE, None)
+            is_told = request.finished() and reading is not None and reading.draft.is_settled
+            found.append([reading.draft.kept] if reading is not None and is_told else [])
+        return found
+
+
+def takes_drafts(scheduler: "Scheduler") -> bool:
+    """Whether this worker can take tokens back: its KV is one plain pool, and one rank has it."""
+    tree_cache: Any = scheduler.tree_cache
+    return (
+        type(scheduler.token_to_kv_pool_allocator).__name__ in _ALLOCATORS
+        and scheduler.spec_algorithm.is_none()
+        and not tree_cache.supports_mamba()
+        and not tree_cache.supports_swa()
+        and not scheduler.model_config.is_encoder_decoder
+    )
+
+
+def _end_ids(request: "Req") -> frozenset[int]:
+    """The tokens that end the request's answer."""
+    ends = set(request.eos_token_ids or ()) | set(request.sampling_params.stop_token_ids or ())
+    tokenizer = request.tokenizer
+    if tokenizer is not None:
+        ends |= {tokenizer.eos_token_id, *(tokenizer.additional_stop_token_ids or ())}
+    return frozenset(end for end in ends if end is not None)
+
+
+def _take_back(scheduler: "Scheduler", request: "Req", draft: Draft) -> None:
+    """Leave a request its prompt and what it keeps of its draft, and free the KV of the rest."""
+    end = draft.prompt_tokens + draft.agreed
+    computed = request.extend_end
+    page = scheduler.token_to_kv_pool_allocator.page_size
+    first_freed = -(-end // page) * page
+    if first_freed < computed:
+        slots = scheduler.req_to_token_pool.req_to_token[request.kv.req_pool_idx]
+        scheduler.token_to_kv_pool_allocator.free(slots[first_freed:computed])
+    request.output_ids = array("q", draft.token_ids[: draft.agreed])
+    request.full_untruncated_fill_ids = request.full_untruncated_fill_ids[:end]
+    request.extend_end = end
+    request.kv.kv_committed_len = request.kv.kv_allocated_len = end
+
+
+def _shorten(batch: "ScheduleBatch", cut: list[int]) -> None:
+    """Say of each of a batch's requests that it is shorter by so many tokens."""
+    cut_B = torch.tensor(cut)
+    on_device_B = cut_B.to(batch.device)
+    # New tensors: the forward that was just launched holds the old ones.
+    batch.seq_lens = batch.seq_lens - on_device_B
+    batch.orig_seq_lens = batch.orig_seq_lens - on_device_B.to(batch.orig_seq_lens.dtype)
+    if batch.seq_lens_cpu is not None:
+        batch.seq_lens_cpu = batch.seq_lens_cpu - cut_B
+    if batch.seq_lens_sum is not None:
+        batch.seq_lens_sum -= sum(cut)

@@ -1,0 +1,170 @@
+"""A larger tier goes on from the small one's draft, and says what it would have said alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import yaml
+
+from bench.ladder.splits import sample
+from tests.system.serving import CASCADE, ROOT, Server, start
+
+pytestmark = pytest.mark.sglang
+
+ALONE = {"x-cascadia-tier": "large"}
+CLIMBS = {"x-cascadia-threshold": "1"}
+LONG = sample("test", 63_000, 10, ("steps",))
+PROMPTS = [row.prompt for row in [*LONG, *sample("test", 63_001, 20)]]
+MIDDLE = {
+    "name": "middle",
+    "model_path": "bench/ladder/middle",
+    "calibration": "bench/ladder/middle/calibration.json",
+}
+# Stops nothing, but with a stop string every tier writes for itself.
+ANEW = {"stop": ["#"]}
+GREEDY = {"temperature": 0, "max_new_tokens": 128}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[{}, {"page_size": 16, "chunked_prefill_size": 32}],
+    ids=["one-by-one", "pages-and-chunks"],
+)
+def reading(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Three tiers that read drafts: whole, or page by page and chunk by chunk."""
+    folder = tmp_path_factory.mktemp("drafts")
+    cascade = yaml.safe_load((ROOT / CASCADE[-1]).read_text())
+    cascade["routing"] = {
+        "thresholds": [0.9, 0.9],
+        "verify": {"enabled": True},
+        "early_abort": None,
+    }
+    cascade["tiers"].insert(1, MIDDLE)
+    for tier in cascade["tiers"]:
+        tier["server_args"] = {"max_total_tokens": 65536, **request.param}
+    path = folder / "cascade.yaml"
+    path.write_text(yaml.safe_dump(cascade))
+    server = start(folder, *CASCADE[:-1], str(path), "--enable-metrics")
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def generate(server: Server, text: str, headers: dict[str, str], **params: Any) -> dict[str, Any]:
+    body = {"text": text, "sampling_params": {**GREEDY, **params}}
+    with server.client() as client:
+        found: dict[str, Any] = client.post("/generate", json=body, headers=headers).json()
+    return found
+
+
+def all_of(server: Server, headers: dict[str, str], **params: Any) -> list[dict[str, Any]]:
+    with ThreadPoolExecutor(8) as threads:
+        return list(threads.map(lambda text: generate(server, text, headers, **params), PROMPTS))
+
+
+def said(answer: dict[str, Any]) -> tuple[Any, ...]:
+    meta = answer["meta_info"]
+    usage = (meta["prompt_tokens"], meta["completion_tokens"])
+    return answer["text"], answer["output_ids"], meta["finish_reason"], usage
+
+
+def last(answer: dict[str, Any]) -> dict[str, Any]:
+    attempt: dict[str, Any] = answer["meta_info"]["cascadia"]["attempts"][-1]
+    return attempt
+
+
+def test_the_answer_is_the_larger_tiers_own(reading: Server) -> None:
+    alone = all_of(reading, ALONE)
+    for _ in range(2):  # the second time, prompts and answers are cached
+        climbed = all_of(reading, CLIMBS)
+        assert [said(answer) for answer in climbed] == [said(answer) for answer in alone]
+        # A score of exactly 1 is accepted, of whatever tier.
+        read = [last(answer) for answer in climbed if last(answer)["tier"] == "large"]
+        assert {attempt["reason"] for attempt in read} == {"verified", "last_tier"}
+    drafts = reading.status()["tiers"][2]["drafts"]
+    assert drafts["read"] == 2 * len(read)
+    assert drafts["kept_tokens"] == 2 * sum(attempt["kept"] for attempt in read) > 0
+
+
+def test_the_judge_says_the_same_of_an_answer_that_began_with_a_draft(reading: Server) -> None:
+    anew = all_of(reading, CLIMBS, **ANEW)
+    climbed = all_of(reading, CLIMBS)
+    apart = []
+    for one, other in zip(anew, climbed, strict=True):
+        stories = [found["meta_info"]["cascadia"]["attempts"] for found in (one, other)]
+        if min(map(len, stories)) == 1:
+            continue
+        first, second = (attempts[1] for attempts in stories)
+        assert "kept" not in first
+        assert second["kept"] >= 0
+        apart.append(abs(second["score"] - first["score"]))
+    # Prefill and decode round differently, which shows where an answer is in doubt.
+    assert max(apart) < 0.1
+    assert sum(apart) / len(apart) < 0.005
+
+
+@pytest.mark.parametrize("most", [1, 7])
+def test_a_limit_cuts_where_it_cuts_the_larger_tiers_own(reading: Server, most: int) -> None:
+    alone = all_of(reading, ALONE, max_new_tokens=most)
+    climbed = all_of(reading, CLIMBS, max_new_tokens=most)
+    assert [said(answer) for answer in climbed] == [said(answer) for answer in alone]
+
+
+def test_a_stream_begins_with_what_was_kept(reading: Server) -> None:
+    row = LONG[0]
+    alone = generate(reading, row.prompt, ALONE)
+    body = {"text": row.prompt, "sampling_params": GREEDY, "stream": True}
+    headers = {**CLIMBS, "x-cascadia-stream": "commit"}
+    with reading.client() as client:
+        streamed = client.post("/generate", json=body, headers=headers).text
+    events = list(_events(streamed))
+    assert said(events[-1]) == said(alone)
+    kept = last(events[-1])["kept"]
+    assert kept > 0
+    assert events[0]["meta_info"]["completion_tokens"] >= kept + (kept < len(alone["output_ids"]))
+    assert not any("cascadia_kept" in event["meta_info"] for event in events)
+
+
+def _events(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        if line.startswith("data: ") and line != "data: [DONE]":
+            yield json.loads(line.removeprefix("data: "))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"temperature": 0.7}, {"n": 2}, {"stop": ["zz"]}, {"regex": "[0-9]+"}],
+    ids=lambda params: next(iter(params)),
+)
+def test_what_a_draft_could_change_is_written_anew(reading: Server, params: Any) -> None:
+    body = {"text": "add 12 34", "sampling_params": {**GREEDY, **params}}
+    with reading.client() as client:
+        found = client.post("/generate", json=body, headers=CLIMBS).json()
+    answer = found[0] if isinstance(found, list) else found
+    assert "kept" not in last(answer)
+    assert last(answer)["tier"] == "large"
+
+
+def test_log_probabilities_are_of_tokens_that_were_written(reading: Server) -> None:
+    body = {"text": "add 12 34", "sampling_params": GREEDY, "return_logprob": True}
+    with reading.client() as client:
+        found = client.post("/generate", json=body, headers=CLIMBS).json()
+    assert "kept" not in last(found)
+    assert len(found["meta_info"]["output_token_logprobs"]) == len(found["output_ids"])
+
+
+def test_nothing_is_left_of_what_was_taken_back(reading: Server) -> None:
+    """SGLang counts its slots when it idles, and ends a worker that has lost one."""
+    before = [worker["pids"] for worker in reading.status()["workers"]]
+    all_of(reading, CLIMBS)
+    with reading.client() as client:
+        assert client.post("/flush_cache", params={"timeout": 20}).status_code == 200
+        metrics = client.get("/metrics").text
+    assert 'cascadia:verify_kept_tokens_total{tier="large"}' in metrics
+    assert [worker["pids"] for worker in reading.status()["workers"]] == before

@@ -1,0 +1,122 @@
+"""Which answers that were not good enough go on as drafts."""
+
+from typing import Any
+
+import pytest
+
+from cascadia_sglang.config import CascadeConfig, JudgeConfig, VerifyConfig
+from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.testing import FakeEngine, Reply, make_cascade, make_request
+from cascadia_sglang.verify.worth import DraftWorth
+from tests.unit.router.asking import Answer, ask
+
+VERIFY = VerifyConfig(enabled=True)
+TWO = make_cascade("small", "large", verify=VERIFY)
+THREE = make_cascade("small", "middle", "large", verify=VERIFY)
+WEAK = Reply(score=0.3, tokens=4)
+LAST = Reply(tokens=6, kept=3)
+
+
+def ask_reading(engine: FakeEngine, config: CascadeConfig = TWO, **options: Any) -> Answer:
+    def read(router: CascadeRouter) -> None:
+        router.worth = DraftWorth(config.routing.verify, len(config.tiers))
+
+    return ask(engine, config, prepare=read, **options)
+
+
+def drafts(engine: FakeEngine) -> list[tuple[int, ...]]:
+    return [run.order.draft for run in engine.runs]
+
+
+def test_the_last_tier_is_given_the_answer_that_was_not_good_enough() -> None:
+    engine = FakeEngine(WEAK, LAST)
+    answer = ask_reading(engine)
+    assert drafts(engine) == [(), (0, 1, 2, 3)]
+    last = answer.story["attempts"][1]
+    assert (last["reason"], last["kept"]) == ("last_tier", 3)
+
+
+def test_what_was_kept_was_not_generated() -> None:
+    answer = ask_reading(FakeEngine(WEAK, LAST))
+    assert [attempt["tokens"] for attempt in answer.story["attempts"]] == [4, 3]
+    assert answer.outcome.tokens == 7
+    assert "kept" not in answer.items[0]["meta_info"]
+
+
+def test_a_draft_that_is_the_larger_tiers_own_answer_is_verified() -> None:
+    answer = ask_reading(FakeEngine(WEAK, Reply(tokens=4, kept=4)))
+    assert answer.reasons[1] == ("large", "verified")
+    longer = ask_reading(FakeEngine(WEAK, Reply(tokens=9, kept=4)))
+    assert longer.reasons[1] == ("large", "last_tier")
+
+
+def test_every_later_tier_is_given_the_answer_before() -> None:
+    engine = FakeEngine(WEAK, Reply(score=0.2, tokens=2, kept=2), LAST)
+    answer = ask_reading(engine, THREE)
+    assert drafts(engine) == [(), (0, 1, 2, 3), (0, 1)]
+    assert answer.reasons[1] == ("middle", "below_threshold")
+
+
+def test_a_tier_that_gave_nothing_leaves_the_draft_before_it() -> None:
+    engine = FakeEngine(WEAK, None, LAST)
+    ask_reading(engine, THREE)
+    assert drafts(engine)[-1] == (0, 1, 2, 3)
+
+
+def test_without_verify_no_draft_goes_along() -> None:
+    engine = FakeEngine(WEAK, LAST)
+    answer = ask(engine, TWO)
+    assert drafts(engine) == [(), ()]
+    assert "kept" not in answer.story["attempts"][1]
+
+
+@pytest.mark.parametrize(
+    ("sample", "samples"), [({"takes_draft": False}, 1), ({}, 2)], ids=["not-greedy", "two"]
+)
+def test_a_request_whose_answer_might_differ_is_bypassed(sample: dict, samples: int) -> None:
+    engine = FakeEngine(WEAK, LAST)
+    ask_reading(engine, request=make_request(samples=samples, **sample))
+    assert not any(drafts(engine))
+
+
+def test_recorded_answers_are_written_whole() -> None:
+    config = make_cascade("small", "large", verify=VERIFY, judge=JudgeConfig(record=True))
+    engine = FakeEngine(WEAK, LAST)
+    ask_reading(engine, config)
+    assert not any(drafts(engine))
+
+
+def test_a_pinned_tier_has_no_draft() -> None:
+    engine = FakeEngine(WEAK, LAST)
+    ask_reading(engine, controls=Controls(tier=1))
+    assert drafts(engine) == [()]
+
+
+def test_an_attempt_that_was_lost_with_a_draft_runs_again_without_one() -> None:
+    engine = FakeEngine(WEAK, [Reply(lost=True), LAST], workers=[1, 2])
+    ask_reading(engine)
+    assert drafts(engine) == [(), (0, 1, 2, 3), ()]
+
+
+def test_a_worker_that_reads_none_answers_as_ever() -> None:
+    engine = FakeEngine(WEAK, Reply(tokens=6))
+    answer = ask_reading(engine)
+    assert answer.story["attempts"][1]["tokens"] == 6
+    assert answer.router is not None
+    assert answer.router.worth is not None
+    assert answer.router.worth.counts[1].read == 0
+
+
+def test_what_was_kept_decides_on_the_next_draft() -> None:
+    config = make_cascade("small", "large", verify=VerifyConfig(enabled="auto"))
+    engine = FakeEngine(WEAK, Reply(tokens=6, kept=0))
+    engine.break_even = 0.6
+    ask_reading(engine, config)
+    assert drafts(engine) == [(), ()]
+    engine.break_even = 0.4
+    answer = ask_reading(engine, config)
+    assert drafts(engine)[-1] == (0, 1, 2, 3)
+    assert answer.router is not None
+    assert answer.router.worth is not None
+    assert answer.router.worth.counts[1].read_tokens == 4
