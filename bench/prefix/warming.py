@@ -44,6 +44,7 @@ PROFILE = "bench/prefix/emulated.json"
 # Prompts of less than a chunk, of which nothing is warmed.
 SHORT = tuple(name for name in TEST_FAMILIES if name != "get")
 ESCALATED = 1 / 3
+CHUNK_TOKENS = 256
 # Between an answer and the next turn; emulated devices are four times as slow as this host.
 THINK_S, EMULATED_THINK_S = 0.5, 2.0
 SEED = 70_000
@@ -71,10 +72,12 @@ class Turn:
     Attributes:
         first_s: from the small tier's answer to the large tier's first token; None where the small
             tier's was accepted.
-        prompt_tokens, cached_tokens: of the large tier's attempt, 0 without one.
+        small_s: of the small tier's attempt, while which there was time to warm.
+        cached_tokens: of the large tier's attempt, 0 without one.
     """
 
     first_s: float | None
+    small_s: float
     cached_tokens: int
     right: bool
 
@@ -89,7 +92,7 @@ def configured(warm: str, threshold: float, emulated: bool) -> dict[str, Any]:
             "stream": "commit",
             "commit_tokens": MAX_NEW_TOKENS,
         },
-        "prefix": {"warm": warm},
+        "prefix": {"warm": warm, "warm_chunk": CHUNK_TOKENS},
     }
     if emulated:
         config["planner"] = {"emulate": PROFILE}
@@ -109,6 +112,7 @@ def turn_of(reply: Reply, answer: str) -> Turn:
     first, *others = said["meta_info"]["cascadia"]["attempts"]
     return Turn(
         first_s=reply.first_byte_s - first["seconds"] if others else None,
+        small_s=first["seconds"],
         cached_tokens=others[-1]["cached_tokens"] if others else 0,
         right=said["text"].strip() == answer,
     )
@@ -181,6 +185,21 @@ def first_s(rounds: Sequence[Sequence[Turn]]) -> list[float]:
     return [turn.first_s for one in rounds for turn in one if turn.first_s is not None]
 
 
+def split_by_need(turns: dict[str, list[list[Turn]]]) -> dict[str, list[tuple[Turn, Turn]]]:
+    """The requests that escalated in both arms, each as (off, auto): those whose prefix the large
+    tier did not hold without warming, and those whose it did."""
+    both = [
+        (off, auto)
+        for offs, autos in zip(turns["off"], turns["auto"], strict=True)
+        for off, auto in zip(offs, autos, strict=True)
+        if off.first_s is not None and auto.first_s is not None
+    ]
+    return {
+        "prefix missing there": [pair for pair in both if pair[0].cached_tokens < CHUNK_TOKENS],
+        "prefix there": [pair for pair in both if pair[0].cached_tokens >= CHUNK_TOKENS],
+    }
+
+
 def told(turns: Any, tokens: Any, rates: Any) -> dict[str, Any]:
     """The state so far, for whoever watches."""
     return {
@@ -230,6 +249,19 @@ def rows_of(
         add(f"warm: {arm}", "escalated", "1", escalated)
         right = Estimate(p50=float(np.mean([turn.right for turn in flat])), n=len(flat))
         add(f"warm: {arm}", "accuracy", "1", right)
+    for need, pairs in split_by_need(turns).items():
+        if not pairs:
+            continue
+        for place, arm in enumerate(ARMS):
+            own = [pair[place] for pair in pairs]
+            seconds = spread([turn.first_s or 0.0 for turn in own])
+            add(f"warm: {arm}", f"decision to first token, {need}", "s", seconds)
+            average = Estimate(p50=float(np.mean([t.first_s or 0.0 for t in own])), n=len(own))
+            add(f"warm: {arm}", f"decision to first token, {need}, mean", "s", average)
+            cached = spread([turn.cached_tokens for turn in own])
+            add(f"warm: {arm}", f"tokens the large tier held, {need}", "1", cached)
+            small = spread([turn.small_s for turn in own])
+            add(f"warm: {arm}", f"the small tier's attempt, {need}", "s", small)
     for metric, values in (
         ("decision to first token, mean", means),
         ("decision to first token, median", medians),
