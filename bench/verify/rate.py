@@ -33,7 +33,12 @@ from bench.ladder.splits import sample
 from bench.prefix.serving import serving, tier
 
 ARMS: dict[str, bool | str] = {"off": False, "on": True, "auto": "auto"}
-FAMILIES: dict[str, Sequence[str]] = {"steps": ("steps",), "all families": TEST_FAMILIES}
+FAMILIES: dict[str, Sequence[str]] = {
+    "steps": ("steps",),
+    "all families": TEST_FAMILIES,
+    # Short drafts of which little is kept.
+    "add and mul": ("add", "mul"),
+}
 CONCURRENCY = 64
 SEED = 61_000
 
