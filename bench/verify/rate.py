@@ -172,6 +172,7 @@ def main() -> None:
     )
     parser.add_argument("--port", type=int, default=31800)
     parser.add_argument("--threshold", type=float, default=0.9)
+    parser.add_argument("--workload", choices=FAMILIES, help="this one alone")
     parser.add_argument("--smoke", action="store_true", help="one short round; write nothing")
     options = parser.parse_args()
     facts = facts_of_this_run("bench.verify.rate")
@@ -186,6 +187,8 @@ def main() -> None:
             for place, (arm, verify) in enumerate(ARMS.items())
         }
         for place, (workload, families) in enumerate(FAMILIES.items()):
+            if options.workload not in (None, workload):
+                continue
             found = measure(ports, families, size, SEED + 100 * place)
             rows += rows_of(workload, options.threshold, found, facts)
     if not options.smoke:
