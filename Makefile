@@ -114,6 +114,7 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.prefix.warming --emulate
 	$(python) -m bench.verify.rate
 	$(python) -m bench.verify.equal
+	$(python) -m bench.rivals.compare
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
@@ -140,3 +141,4 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.prefix.warming --emulate --smoke
 	$(python) -m bench.verify.rate --smoke
 	$(python) -m bench.verify.equal --smoke
+	$(python) -m bench.rivals.compare --smoke

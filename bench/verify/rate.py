@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.harness.admin import ask as ask_admin
 from bench.harness.client import send_all
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
 from bench.harness.load import requests
@@ -33,7 +34,12 @@ from bench.ladder.splits import sample
 from bench.prefix.serving import serving, tier
 
 ARMS: dict[str, bool | str] = {"off": False, "on": True, "auto": "auto"}
-FAMILIES: dict[str, Sequence[str]] = {"steps": ("steps",), "all families": TEST_FAMILIES}
+FAMILIES: dict[str, Sequence[str]] = {
+    "steps": ("steps",),
+    "all families": TEST_FAMILIES,
+    # Short drafts of which little is kept.
+    "add and mul": ("add", "mul"),
+}
 CONCURRENCY = 64
 SEED = 61_000
 
@@ -52,8 +58,16 @@ SMOKE = Size(rounds=1, questions=48)
 
 @dataclass(slots=True)
 class Found:
-    """Of one arm: requests per second a round, and of every question what came of it."""
+    """Of one arm: requests per second a round, and of every question what came of it.
 
+    Attributes:
+        kept: of the drafts' tokens; None where none was read.
+        break_even: the share that had to be kept when the last draft came, by the server's own
+            counters.
+    """
+
+    kept: float | None = None
+    break_even: float | None = None
     rates: list[float] = field(default_factory=list)
     right: list[float] = field(default_factory=list)
     large: list[dict[str, Any]] = field(default_factory=list)
@@ -82,6 +96,7 @@ def measure(
 ) -> dict[str, Found]:
     """All rounds of a workload, after one that does not count."""
     found = {arm: Found() for arm in ports}
+    before = {arm: drafts(port) for arm, port in ports.items()}
     for number in range(-1, size.rounds):
         questions = sample("test", seed + number, size.questions, families)
         order = list(ports) if number % 2 == 0 else list(ports)[::-1]
@@ -89,7 +104,19 @@ def measure(
             ask(ports[arm], questions, Found() if number < 0 else found[arm])
         if number >= 0:
             print(json.dumps({arm: round(found[arm].rates[-1], 2) for arm in ports}), flush=True)
+    for arm, one in found.items():
+        now = drafts(ports[arm])
+        tokens = now["read_tokens"] - before[arm]["read_tokens"]
+        if tokens:
+            one.kept = (now["kept_tokens"] - before[arm]["kept_tokens"]) / tokens
+        one.break_even = now["break_even"]
     return found
+
+
+def drafts(port: int) -> dict[str, Any]:
+    """What a server has read of drafts so far."""
+    found: dict[str, Any] | None = ask_admin(port, "GET", "/cascadia/status")["tiers"][1]["drafts"]
+    return found or {"read_tokens": 0, "kept_tokens": 0, "break_even": None}
 
 
 def rows_of(workload: str, threshold: float, found: dict[str, Found], facts: Facts) -> list[Row]:
@@ -127,6 +154,11 @@ def rows_of(workload: str, threshold: float, found: dict[str, Found], facts: Fac
             add(name, "escalations that read a draft", "1", Estimate(p50=share, n=len(one.large)))
             add(name, "of answers: kept", "1", Estimate(p50=kept / (kept + written), n=len(read)))
             add(name, "drafts kept whole", "1", Estimate(p50=verified, n=len(read)))
+        if one.kept is not None:
+            add(name, "of drafts: kept", "1", Estimate(p50=one.kept, n=len(read)))
+        if one.break_even is not None:
+            least = Estimate(p50=one.break_even, n=1)
+            add(name, "of drafts: to be kept at the least", "1", least)
         if arm != "off":
             add(f"{name} / off", "requests per second", "1", median_ratio(one.rates, off.rates))
             add(f"{name} - off", "accuracy", "1", mean_difference(one.right, off.right))
@@ -140,6 +172,7 @@ def main() -> None:
     )
     parser.add_argument("--port", type=int, default=31800)
     parser.add_argument("--threshold", type=float, default=0.9)
+    parser.add_argument("--workload", choices=FAMILIES, help="this one alone")
     parser.add_argument("--smoke", action="store_true", help="one short round; write nothing")
     options = parser.parse_args()
     facts = facts_of_this_run("bench.verify.rate")
@@ -154,6 +187,8 @@ def main() -> None:
             for place, (arm, verify) in enumerate(ARMS.items())
         }
         for place, (workload, families) in enumerate(FAMILIES.items()):
+            if options.workload not in (None, workload):
+                continue
             found = measure(ports, families, size, SEED + 100 * place)
             rows += rows_of(workload, options.threshold, found, facts)
     if not options.smoke:

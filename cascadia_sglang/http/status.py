@@ -113,7 +113,7 @@ def _warm(warmer: Warmer | None, tier_index: int) -> dict[str, int] | None:
     }
 
 
-def _drafts(worth: DraftWorth | None, tier_index: int) -> dict[str, int] | None:
+def _drafts(worth: DraftWorth | None, tier_index: int) -> dict[str, float | None] | None:
     """What a tier read of smaller tiers' drafts, and kept; None where it reads none."""
     return None if worth is None or tier_index == 0 else asdict(worth.counts[tier_index])
 

@@ -25,6 +25,7 @@ class DraftCounts:
         read: drafts; `verified` of them were its own answer whole.
         read_tokens: of these drafts; `kept_tokens` of them are in its answers.
         left: drafts that were not read because that would not have paid.
+        break_even: the share that had to be kept when the last draft came; None while unknown.
     """
 
     read: int = 0
@@ -32,6 +33,7 @@ class DraftCounts:
     read_tokens: int = 0
     kept_tokens: int = 0
     left: int = 0
+    break_even: float | None = None
 
 
 class DraftWorth:
@@ -53,13 +55,14 @@ class DraftWorth:
             break_even: the share of a draft that must be kept for reading it to pay; None where
                 that is not known.
         """
+        counts = self.counts[tier_index]
+        counts.break_even = break_even
         if score is not None and score < self._config.low:
             return False
         if self._config.enabled is True or break_even is None:
             return True
         if self._kept[tier_index] > break_even * self._tokens[tier_index]:
             return True
-        counts = self.counts[tier_index]
         counts.left += 1
         return counts.left % EXPLORE == 0
 

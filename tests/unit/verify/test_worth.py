@@ -59,6 +59,8 @@ def test_a_score_below_low_is_never_read() -> None:
 
 def test_counts_say_what_became_of_the_drafts() -> None:
     worth = DraftWorth(ALWAYS, 2)
+    worth.is_worth_reading(1, 0.5, 0.25)
+    assert worth.counts[1].break_even == 0.25
     worth.found(1, 8, 8)
     worth.found(1, 8, 3)
     counts = worth.counts[1]

@@ -1,0 +1,1 @@
+"""Systems that people use, or would write, in place of the cascade, asked the same questions."""

@@ -1,0 +1,57 @@
+"""The thresholds that a user of a proxy would find on a sample of answered questions. Pure.
+
+Shape legend: N questions, T tiers.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+QUANTILES = 64
+# As `cascadia calibrate` allows by default.
+MAX_LOSS = 0.01
+
+
+def cheapest(
+    scores_NT: npt.NDArray[np.float64],
+    right_NT: npt.NDArray[np.bool_],
+    costs_T: Sequence[float],
+    max_loss: float = MAX_LOSS,
+) -> tuple[float, ...]:
+    """Thresholds of the least mean cost that lose at most so much accuracy to the last tier.
+
+    Every combination of the scores' quantiles is tried. An answer is accepted from its threshold
+    on; the last tier's always is.
+
+    Args:
+        costs_T: of an answer of each tier.
+
+    Returns:
+        One threshold a tier but the last.
+    """
+    tiers = scores_NT.shape[1]
+    floor = right_NT[:, -1].mean() - max_loss
+    levels = np.linspace(0.0, 1.0, QUANTILES)
+    grids = [
+        [float("-inf"), *np.quantile(scores_NT[:, t], levels).tolist(), float("inf")]
+        for t in range(tiers - 1)
+    ]
+    best: tuple[float, tuple[float, ...]] | None = None
+    for thresholds in itertools.product(*grids):
+        climbs = np.ones(len(scores_NT), dtype=np.bool_)
+        accuracy = cost = 0.0
+        for tier in range(tiers):
+            cost += costs_T[tier] * climbs.mean()
+            accepts = climbs.copy()
+            if tier < tiers - 1:
+                accepts &= scores_NT[:, tier] >= thresholds[tier]
+            accuracy += float((right_NT[:, tier] & accepts).mean())
+            climbs &= ~accepts
+        if accuracy >= floor and (best is None or cost < best[0]):
+            best = (cost, thresholds)
+    assert best is not None, "climbing always is as right as the last tier"
+    return best[1]
