@@ -13,7 +13,7 @@ from cascadia_sglang.router.attempt import Attempt
 metrics = Metrics(["small", "large"])
 weak = Attempt(tier_index=0, score=0.4, tokens=7, seconds=0.1, escalated=True)
 weak.reason = "below_threshold"
-good = Attempt(tier_index=1, tokens=5, seconds=0.2, reason="last_tier")
+good = Attempt(tier_index=1, tokens=5, kept=3, seconds=0.2, reason="last_tier")
 metrics.answered([weak, good], good, 0.3, 0.25)
 metrics.failed([weak], 504)
 metrics.shadowed(0, "agreed")
@@ -52,6 +52,7 @@ def test_requests_attempts_and_workers_are_counted(tmp_path: Path) -> None:
         'cascadia:shadow_total{outcome="agreed",tier="small"} 1.0',
         'cascadia:tokens_total{kind="answered",tier="large"} 5.0',
         'cascadia:tokens_total{kind="discarded",tier="small"} 14.0',
+        'cascadia:verify_kept_tokens_total{tier="large"} 3.0',
         'cascadia:score_bucket{le="0.35",tier="small"} 0.0',
         'cascadia:score_bucket{le="0.4",tier="small"} 2.0',
         'cascadia:attempt_seconds_count{tier="large"} 1.0',
