@@ -38,7 +38,8 @@ class Draft:
             first_position: in prompt and draft together.
         """
         first = first_position - self.prompt_tokens + 1
-        return range(max(0, first), min(len(self.token_ids), first + positions))
+        begin, end = max(0, first), min(len(self.token_ids), first + positions)
+        return range(begin, max(begin, end))
 
     def read(self, first: int, preferred_ids: Sequence[int]) -> None:
         """Take in what the tier prefers at the places from `first` on."""

@@ -127,8 +127,8 @@ class DraftReader:
             )
         ):
             reading = self._unread.get(rid)
-            if reading is not None:
-                places = reading.draft.places(prefix, length)
+            places = range(0) if reading is None else reading.draft.places(prefix, length)
+            if reading is not None and places:
                 first = start + reading.draft.prompt_tokens - 1 - prefix
                 rows += [first + place for place in places]
                 found.append((index, reading, places))
@@ -159,6 +159,8 @@ class DraftReader:
         if was_open and draft.preferred is not None:
             reading.next_logits_V = logits_NV[draft.agreed - places.start].clone()
         observer = self._scheduler.tp_worker.model_runner.sampling_observer
+        if places.start == 0:
+            reading.steps.clear()  # of a prefill that was begun before
         if self._judge is not None and observer is not None:
             token_ids = list(draft.token_ids[places.start : places.stop])
             reading.steps.append((places, observer.of_draft(logits_NV, token_ids)))
@@ -209,10 +211,11 @@ class DraftReader:
 
 
 def takes_drafts(scheduler: "Scheduler") -> bool:
-    """Whether this worker can take tokens back: its KV is one plain pool, and one rank has it."""
+    """Whether this worker can take tokens back: its KV is one plain pool, and no stages share it."""
     tree_cache: Any = scheduler.tree_cache
     return (
-        type(scheduler.token_to_kv_pool_allocator).__name__ in _ALLOCATORS
+        scheduler.server_args.pp_size == 1
+        and type(scheduler.token_to_kv_pool_allocator).__name__ in _ALLOCATORS
         and scheduler.spec_algorithm.is_none()
         and not tree_cache.supports_mamba()
         and not tree_cache.supports_swa()
@@ -255,3 +258,6 @@ def _shorten(batch: "ScheduleBatch", cut: list[int]) -> None:
         batch.seq_lens_cpu = batch.seq_lens_cpu - cut_B
     if batch.seq_lens_sum is not None:
         batch.seq_lens_sum -= sum(cut)
+    if on_device_B.device.type != "cpu":
+        # The scheduler reads these on another stream than the forward's, which this runs on.
+        torch.get_device_module(on_device_B.device).current_stream().synchronize()

@@ -18,7 +18,9 @@ pytestmark = pytest.mark.sglang
 ALONE = {"x-cascadia-tier": "large"}
 CLIMBS = {"x-cascadia-threshold": "1"}
 LONG = sample("test", 63_000, 10, ("steps",))
-PROMPTS = [row.prompt for row in [*LONG, *sample("test", 63_001, 20)]]
+# Of several chunks, the first ones without a place of the draft.
+CHUNKED = [f"set ab=12\n{'set cd=34' + chr(10)}" * 4 + row.prompt for row in LONG[:4]]
+PROMPTS = [*CHUNKED, *(row.prompt for row in [*LONG, *sample("test", 63_001, 20)])]
 MIDDLE = {
     "name": "middle",
     "model_path": "bench/ladder/middle",

@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,13 @@ def test_a_draft_is_unread_until_the_place_of_its_first_difference_was_computed(
     assert list(draft.places(0, 4)) == [0]
     draft.read(0, [7])
     assert (draft.agreed, draft.preferred) == (1, None)
+
+
+@pytest.mark.parametrize(("first", "positions"), [(0, 1), (0, 3), (2, 1), (7, 5), (90, 4)])
+def test_positions_that_tell_no_place_are_an_empty_range(first: int, positions: int) -> None:
+    places = Draft(4, (7, 8, 9)).places(first, positions)
+    assert not places
+    assert 0 <= places.start <= places.stop
 
 
 def test_places_that_were_skipped_tell_nothing() -> None:
