@@ -158,7 +158,7 @@ def started(stack: ExitStack, port: int, size: Size) -> list[System]:
     flags = [
         part
         for own, least in zip(alone, thresholds, strict=True)
-        for part in ("--tier", f"http://127.0.0.1:{own}", f"{least!r}")
+        for part in ("--tier", f"http://127.0.0.1:{own}={least!r}")
     ]
     proxy = serve(flags, "bench.rivals.proxy")
     return [

@@ -4,8 +4,8 @@ It asks the smallest server first, with log-probabilities, and the next one wher
 log-probability of the answer is below the tier's threshold.
 
 Example:
-    python -m bench.rivals.proxy --port 31000 --tier http://127.0.0.1:31001 -0.02 \
-        --tier http://127.0.0.1:31002 -0.05 --tier http://127.0.0.1:31003 -inf
+    python -m bench.rivals.proxy --port 31000 --tier http://127.0.0.1:31001=-0.02 \
+        --tier http://127.0.0.1:31002=-0.05 --tier http://127.0.0.1:31003=-inf
 """
 
 from __future__ import annotations
@@ -69,9 +69,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--tier", nargs=2, action="append", metavar=("URL", "FROM"), required=True)
+    parser.add_argument("--tier", action="append", metavar="URL=FROM", required=True)
     options = parser.parse_args()
-    tiers = [(url, float(least)) for url, least in options.tier]
+    pairs = [tier.rsplit("=", 1) for tier in options.tier]
+    tiers = [(url, float(least)) for url, least in pairs]
     uvicorn.run(build_app(tiers), host="127.0.0.1", port=options.port, log_level="warning")
 
 

@@ -211,7 +211,7 @@ class DraftReader:
 
 
 def takes_drafts(scheduler: "Scheduler") -> bool:
-    """Whether this worker can take tokens back: its KV is one plain pool, and no stages share it."""
+    """Whether this worker can take tokens back: its KV is one plain pool, in one stage."""
     tree_cache: Any = scheduler.tree_cache
     return (
         scheduler.server_args.pp_size == 1
