@@ -2,8 +2,8 @@
 
 - every tier alone, on plain SGLang;
 - the cascade that a user writes in an afternoon: a proxy before those servers, which reads
-  log-probabilities over HTTP (`bench.rivals.proxy`); its thresholds are the cheapest on a sample of
-  the calibration split that lose at most a point to the last tier;
+  log-probabilities over HTTP (`bench.rivals.proxy`); its thresholds are the cheapest that are as
+  accurate as the cascade on a sample of the calibration split, where the cascade's come from too;
 - the demo cascade, once writing every answer anew and once reading drafts (`routing.verify`).
 
 All servers run at once and one system works while the others sleep. Tiers share the machine's
@@ -110,14 +110,21 @@ def pid_of(port: int) -> int:
     raise RuntimeError(f"nobody listens on port {port}")
 
 
-def chosen_thresholds(ports: Sequence[int], count: int) -> list[float]:
-    """Ask every tier alone a sample; the proxy's thresholds."""
+def chosen_thresholds(cascade: int, ports: Sequence[int], count: int) -> list[float]:
+    """Ask the cascade, and every tier alone, a sample; the proxy's thresholds."""
     questions = sample("calibration", SEED, count)
     sampling = {"temperature": 0, "max_new_tokens": MAX_NEW_TOKENS}
     asked = [
         post("/generate", {"text": q.prompt, "sampling_params": sampling, "return_logprob": True})
         for q in questions
     ]
+    sent = send_all(cascade, requests(questions), CONCURRENCY)
+    floor = np.mean(
+        [
+            is_correct(question, reply.json()["text"])
+            for question, reply in zip(questions, sent.replies, strict=True)
+        ]
+    )
     scores, right, costs = [], [], []
     for port in ports:
         sent = send_all(port, asked, CONCURRENCY)
@@ -127,7 +134,8 @@ def chosen_thresholds(ports: Sequence[int], count: int) -> list[float]:
             [is_correct(q, answer["text"]) for q, answer in zip(questions, answers, strict=True)]
         )
         costs.append(sent.seconds / count)
-    return [*cheapest(np.array(scores).T, np.array(right).T, costs), float("-inf")]
+    thresholds = cheapest(np.array(scores).T, np.array(right).T, costs, float(floor))
+    return [*thresholds, float("-inf")]
 
 
 def started(stack: ExitStack, port: int, size: Size) -> list[System]:
@@ -153,7 +161,7 @@ def started(stack: ExitStack, port: int, size: Size) -> list[System]:
         own = [(f"--{key.replace('_', '-')}", str(v)) for key, v in tier["server_args"].items()]
         flat = [part for pair in own for part in pair]
         alone.append(serve(("--model-path", tier["model_path"], *flat, *FLAGS)))
-    thresholds = chosen_thresholds(alone, size.chosen_on)
+    thresholds = chosen_thresholds(cascades[0], alone, size.chosen_on)
     print(f"the proxy accepts from {thresholds}", file=sys.stderr, flush=True)
     flags = [
         part

@@ -12,17 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 QUANTILES = 64
-# As `cascadia calibrate` allows by default.
-MAX_LOSS = 0.01
 
 
 def cheapest(
     scores_NT: npt.NDArray[np.float64],
     right_NT: npt.NDArray[np.bool_],
     costs_T: Sequence[float],
-    max_loss: float = MAX_LOSS,
+    floor: float,
 ) -> tuple[float, ...]:
-    """Thresholds of the least mean cost that lose at most so much accuracy to the last tier.
+    """Thresholds of the least mean cost whose accuracy is at least `floor`.
 
     Every combination of the scores' quantiles is tried. An answer is accepted from its threshold
     on; the last tier's always is.
@@ -31,16 +29,16 @@ def cheapest(
         costs_T: of an answer of each tier.
 
     Returns:
-        One threshold a tier but the last.
+        One threshold a tier but the last; the most accurate ones where none reaches the floor.
     """
     tiers = scores_NT.shape[1]
-    floor = right_NT[:, -1].mean() - max_loss
     levels = np.linspace(0.0, 1.0, QUANTILES)
     grids = [
         [float("-inf"), *np.quantile(scores_NT[:, t], levels).tolist(), float("inf")]
         for t in range(tiers - 1)
     ]
-    best: tuple[float, tuple[float, ...]] | None = None
+    best: tuple[float, float] | None = None  # accuracy up to the floor, and less cost
+    found: tuple[float, ...] = ()
     for thresholds in itertools.product(*grids):
         climbs = np.ones(len(scores_NT), dtype=np.bool_)
         accuracy = cost = 0.0
@@ -51,7 +49,7 @@ def cheapest(
                 accepts &= scores_NT[:, tier] >= thresholds[tier]
             accuracy += float((right_NT[:, tier] & accepts).mean())
             climbs &= ~accepts
-        if accuracy >= floor and (best is None or cost < best[0]):
-            best = (cost, thresholds)
-    assert best is not None, "climbing always is as right as the last tier"
-    return best[1]
+        worth = (min(accuracy, floor), -cost)
+        if best is None or worth > best:
+            best, found = worth, thresholds
+    return found

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import xgrammar
+from sglang.srt.managers.auxiliary_output import CommittedTokens
 from sglang.srt.sampling.sampling_observer_pp import (
     add_auxiliary_output_to_pp_tensors,
     pop_auxiliary_output_from_pp_tensors,
@@ -164,6 +165,49 @@ def test_an_observer_sees_the_mask_before_sglang_drops_it(observer: Any) -> None
     xgrammar.apply_token_bitmask_inplace(logits_BV, mask)
     assert (logits_BV.argmax(dim=-1) == top_B).tolist() == [True, False]
     assert seen.forced_B.tolist() == [False, True]
+
+
+# Drafts
+
+
+@pytest.mark.parametrize("drafted", [1, 5, 11])
+@pytest.mark.parametrize("observer", [HostObserver, DeviceObserver])
+def test_what_is_kept_of_a_draft_counts_as_the_steps_that_write_it(
+    observer: Any, drafted: int
+) -> None:
+    logits_NV = make_logits(12, 100)
+    tokens = logits_NV.argmax(dim=-1).tolist()
+    reports = []
+    for kept in (0, drafted):
+        judge = Judge({0: make_model()}, record=True)
+        stage, request = observer(judge), make_req()
+        if kept:
+            # The place after what is kept is read too, and not folded.
+            read = slice(0, kept + 1)
+            step = stage.of_draft(logits_NV[read], tokens[read])
+            judge.fold_draft(request, step, tokens[:kept])
+        for place in range(kept, 12):
+            row = slice(place, place + 1)
+            state = stage.before_grammar(logits_NV[row].clone(), make_info(1))
+            output = stage.after_sample(state, torch.tensor(tokens[row]))
+            host = output.copy_to_host(lambda tensor: tensor.clone())
+            if place == 11:
+                finish(request)
+            commit = CommittedTokens(output_index=place, token_ids=(tokens[place],))
+            host.consume(SimpleNamespace(reqs=[request]), [commit])
+        found = report_of(judge, request)
+        reports.append((found["score"], found["record"]["features"][-1]))
+    assert reports[1][0] == pytest.approx(reports[0][0], rel=1e-6)
+    assert reports[1][1] == pytest.approx(reports[0][1], rel=1e-5)
+
+
+def test_a_draft_of_a_request_that_is_not_judged_is_not_folded() -> None:
+    judge = Judge({})
+    stage, request = HostObserver(judge), make_req()
+    logits_NV = make_logits(3, 100)
+    judge.fold_draft(request, stage.of_draft(logits_NV, [1, 2, 3]), [1, 2])
+    finish(request)
+    assert report_of(judge, request) is None
 
 
 # Runners and pipeline stages

@@ -30,7 +30,7 @@ def test_the_floor_is_kept_and_nothing_on_a_coarse_grid_is_cheaper(seed: int) ->
     scores, right = made(seed)
     costs = (1.0, 3.0, 9.0)
     floor = right[:, 2].mean() - 0.01
-    thresholds = cheapest(scores, right, costs)
+    thresholds = cheapest(scores, right, costs, floor)
     accuracy, visits = played(scores, right, thresholds)
     assert accuracy >= floor - 1e-12
     cost = float(visits @ costs)
@@ -43,13 +43,22 @@ def test_the_floor_is_kept_and_nothing_on_a_coarse_grid_is_cheaper(seed: int) ->
 def test_a_first_tier_that_is_always_right_answers_everything() -> None:
     scores, right = made(0)
     right[:, 0] = True
-    thresholds = cheapest(scores, right, (1.0, 3.0, 9.0))
+    thresholds = cheapest(scores, right, (1.0, 3.0, 9.0), 0.95)
     assert played(scores, right, thresholds)[1].tolist() == [1.0, 0.0, 0.0]
 
 
 def test_where_only_the_last_tier_is_right_everything_climbs() -> None:
     scores, right = made(0)
     right[:, :2] = False
-    thresholds = cheapest(scores, right, (1.0, 3.0, 9.0), max_loss=0.0)
+    thresholds = cheapest(scores, right, (1.0, 3.0, 9.0), 0.95)
     accuracy, _ = played(scores, right, thresholds)
     assert accuracy == right[:, 2].mean()
+
+
+def test_a_floor_that_nothing_reaches_gives_the_most_accurate() -> None:
+    scores, right = made(1)
+    best = cheapest(scores, right, (1.0, 3.0, 9.0), 1.0)
+    accuracy, _ = played(scores, right, best)
+    for floor in (0.9, 0.95, 0.98):
+        other = cheapest(scores, right, (1.0, 3.0, 9.0), floor)
+        assert played(scores, right, other)[0] <= accuracy
