@@ -42,11 +42,13 @@ class _Reading:
     Attributes:
         steps: what each says of the draft's places, for the judge.
         next_logits_V: at the place where the answers part; None until that is known.
+        is_kept_apart: whether the request stays out of the prefix cache once the draft is settled.
     """
 
     draft: Draft
     steps: list[tuple[range, Step]] = field(default_factory=list)
     next_logits_V: torch.Tensor | None = None
+    is_kept_apart: bool = False
 
 
 class DraftReader:
@@ -77,6 +79,10 @@ class DraftReader:
         setattr(request, _ATTRIBUTE, reading)
         self._unread[request.rid] = reading
         request.output_ids = array("q", token_ids)
+        # A chunk in the middle must not go into the prefix cache: what the cache owns cannot be
+        # taken back.
+        reading.is_kept_apart = request.skip_radix_cache_insert
+        request.skip_radix_cache_insert = True
 
     @staticmethod
     def cached_limit(request: "Req", found: int) -> int:
@@ -179,6 +185,7 @@ class DraftReader:
                 continue  # of a prompt that is prefilled in chunks, the last one is yet to come
             draft = reading.draft
             draft.is_settled = True
+            request.skip_radix_cache_insert = reading.is_kept_apart
             del self._unread[request.rid]
             if reading.next_logits_V is None:
                 request.to_finish = FINISH_ABORT("the draft was not read", 500)
