@@ -83,15 +83,16 @@ def last(answer: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_answer_is_the_larger_tiers_own(reading: Server) -> None:
     alone = all_of(reading, ALONE)
+    read = []
     for _ in range(2):  # the second time, prompts and answers are cached
         climbed = all_of(reading, CLIMBS)
         assert [said(answer) for answer in climbed] == [said(answer) for answer in alone]
         # A score of exactly 1 is accepted, of whatever tier.
-        read = [last(answer) for answer in climbed if last(answer)["tier"] == "large"]
-        assert {attempt["reason"] for attempt in read} == {"verified", "last_tier"}
+        read += [last(answer) for answer in climbed if last(answer)["tier"] == "large"]
+    assert {attempt["reason"] for attempt in read} == {"verified", "last_tier"}
     drafts = reading.status()["tiers"][2]["drafts"]
-    assert drafts["read"] == 2 * len(read)
-    assert drafts["kept_tokens"] == 2 * sum(attempt["kept"] for attempt in read) > 0
+    assert drafts["read"] == len(read)
+    assert drafts["kept_tokens"] == sum(attempt["kept"] for attempt in read) > 0
 
 
 def test_the_judge_says_the_same_of_an_answer_that_began_with_a_draft(reading: Server) -> None:
