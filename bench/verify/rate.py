@@ -99,7 +99,9 @@ def measure(
     before = {arm: drafts(port) for arm, port in ports.items()}
     for number in range(-1, size.rounds):
         questions = sample("test", seed + number, size.questions, families)
-        order = list(ports) if number % 2 == 0 else list(ports)[::-1]
+        # Every arm is first, second and last as often as the others.
+        turn = number % len(ports)
+        order = [*list(ports)[turn:], *list(ports)[:turn]]
         for arm in order:
             ask(ports[arm], questions, Found() if number < 0 else found[arm])
         if number >= 0:

@@ -146,18 +146,27 @@ class Judge:
         if due:
             self._rate(due, step)
 
-    def fold_draft(self, request: "Req", step: Step, token_ids: Sequence[int]) -> None:
+    def fold_draft(self, request: "Req", step: Step | None, token_ids: Sequence[int]) -> None:
         """Fold what a request keeps of a draft, as if it had been decoded.
 
+        Where that fails, the request goes without a score: one of the rest would be wrong.
+
         Args:
-            step: row i of it belongs to the i-th token.
+            step: row i of it belongs to the i-th token; None where it was not observed.
         """
-        attempt = self._attempt_of(request)
-        if attempt is None:
-            return
-        for row, token in enumerate(token_ids):
-            step.fold(self._table, [attempt.row], [row], [token])
-        attempt.tokens += len(token_ids)
+        try:
+            attempt = self._attempt_of(request)
+            if attempt is None:
+                return
+            if step is None:
+                setattr(request, _ATTRIBUTE, None)
+                return
+            for row, token in enumerate(token_ids):
+                step.fold(self._table, [attempt.row], [row], [token])
+            attempt.tokens += len(token_ids)
+        except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
+            self.report_failure(error)
+            setattr(request, _ATTRIBUTE, None)
 
     def reports(self, requests: Sequence["Req"]) -> list[list[dict[str, Any]]]:
         """One list a request: its report where it has ended, what is known of it before.

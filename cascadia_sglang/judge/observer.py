@@ -75,12 +75,16 @@ class HostObserver:
         del token_ids  # the scheduler's commits name them
         return state
 
-    def of_draft(self, logits_NV: torch.Tensor, token_ids: list[int]) -> "HostStep":
+    def of_draft(self, logits_NV: torch.Tensor, token_ids: list[int]) -> "HostStep | None":
         """What steps that wrote these tokens would have said, one a row."""
         del token_ids  # the judge names them
-        logits = logits_NV.float().numpy()
-        forced_N = np.zeros(len(logits), dtype=np.bool_)
-        return HostStep(logits, host_statistics(logits), forced_N, self._judge)
+        try:
+            logits = logits_NV.float().numpy()
+            forced_N = np.zeros(len(logits), dtype=np.bool_)
+            return HostStep(logits, host_statistics(logits), forced_N, self._judge)
+        except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
+            self._judge.report_failure(error)
+            return None
 
     def from_pp_tensors(self, tensors: Mapping[str, torch.Tensor]) -> "HostStep":
         """The step of another pipeline stage."""
@@ -200,11 +204,15 @@ class DeviceObserver:
             self._judge.report_failure(error)
             return None
 
-    def of_draft(self, logits_NV: torch.Tensor, token_ids: list[int]) -> "CopiedStep":
+    def of_draft(self, logits_NV: torch.Tensor, token_ids: list[int]) -> "CopiedStep | None":
         """What steps that wrote these tokens would have said, one a row."""
-        ids_N = torch.tensor(token_ids, device=logits_NV.device)
-        values_N5 = fold_sampled(row_statistics(logits_NV), ids_N, None, None)
-        return CopiedStep(values_N5.cpu(), None, self._judge)
+        try:
+            ids_N = torch.tensor(token_ids, device=logits_NV.device)
+            values_N5 = fold_sampled(row_statistics(logits_NV), ids_N, None, None)
+            return CopiedStep(values_N5.cpu(), None, self._judge)
+        except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
+            self._judge.report_failure(error)
+            return None
 
     def from_pp_tensors(self, tensors: Mapping[str, torch.Tensor]) -> "DeviceStep":
         """The step of another pipeline stage."""

@@ -70,8 +70,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                     f"tiers[{index}] needs a share of 0 to 1, a device_share above 0 and at most "
                     "1, and a length above 0"
                 )
-            if tier.kept is not None and not 0 <= tier.kept <= 1:
-                raise ValueError(f"tiers[{index}] needs a kept of 0 to 1, or null")
+            if tier.kept is not None and (index == 0 or not 0 <= tier.kept <= 1):
+                raise ValueError(f"tiers[{index}] needs a kept of 0 to 1, or null, the first null")
 
 
 def load_setup(path: Path) -> tuple[Setup, Profile]:

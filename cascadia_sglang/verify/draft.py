@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
-@dataclass(slots=True, weakref_slot=True)
+@dataclass(slots=True)
 class Draft:
     """The draft of one request, read place by place.
 

@@ -40,15 +40,31 @@ class _Reading:
     """A request's draft, and what its forwards have told so far.
 
     Attributes:
-        steps: what each says of the draft's places, for the judge.
+        steps: what each says of the draft's places, for the judge; None where that failed.
         next_logits_V: at the place where the answers part; None until that is known.
         is_kept_apart: whether the request stays out of the prefix cache once the draft is settled.
     """
 
     draft: Draft
-    steps: list[tuple[range, Step]] = field(default_factory=list)
+    steps: list[tuple[range, Step | None]] = field(default_factory=list)
     next_logits_V: torch.Tensor | None = None
     is_kept_apart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a batch computes of a draft.
+
+    Attributes:
+        index: of the request in the batch.
+        places: of the draft.
+        rows: of the batch's hidden states, where these places are told.
+    """
+
+    index: int
+    reading: _Reading
+    places: range
+    rows: range
 
 
 class DraftReader:
@@ -108,21 +124,35 @@ class DraftReader:
         """
         if not self._unread or not forward_batch.forward_mode.is_extend():
             return
+        found = self._in_batch(forward_batch)
+        if not found:
+            return
+        told = [one for one in found if one.rows]
         try:
-            self._read(output, processor, hidden_states_TD, lm_head, forward_batch)
+            if told:
+                rows = [row for one in told for row in one.rows]
+                logits_NV = processor._get_logits(
+                    hidden_states_TD[rows],
+                    lm_head,
+                    LogitsMetadata.from_forward_batch(forward_batch),
+                    use_logits_buffer=False,
+                )
+                parts = logits_NV.split([len(one.rows) for one in told])
+                for one, logits_nV in zip(told, parts, strict=True):
+                    self._compare(one.reading, one.places, logits_nV)
+            for one in found:
+                if one.reading.next_logits_V is not None:
+                    output.next_token_logits[one.index] = one.reading.next_logits_V
         except Exception:
+            # The batch is others' too. What was not read whole is not read: `settle` ends it, and
+            # the router runs it again without its draft.
             logger.exception("the drafts of a batch were not read")
+            for one in found:
+                one.reading.next_logits_V = None
 
-    def _read(
-        self,
-        output: Any,
-        processor: Any,
-        hidden_states_TD: torch.Tensor,
-        lm_head: Any,
-        forward_batch: "ForwardBatch",
-    ) -> None:
-        rows: list[int] = []
-        found: list[tuple[int, _Reading, range]] = []
+    def _in_batch(self, forward_batch: "ForwardBatch") -> list[_Part]:
+        """The drafts of which a batch computes something, be it the last token alone."""
+        found: list[_Part] = []
         start = 0
         for index, (rid, prefix, length) in enumerate(
             zip(
@@ -133,43 +163,28 @@ class DraftReader:
             )
         ):
             reading = self._unread.get(rid)
-            places = range(0) if reading is None else reading.draft.places(prefix, length)
-            if reading is not None and places:
-                first = start + reading.draft.prompt_tokens - 1 - prefix
-                rows += [first + place for place in places]
-                found.append((index, reading, places))
+            if reading is not None:
+                places = reading.draft.places(prefix, length)
+                shift = start + reading.draft.prompt_tokens - 1 - prefix
+                if places or reading.next_logits_V is not None:
+                    rows = range(places.start + shift, places.stop + shift)
+                    found.append(_Part(index, reading, places, rows))
             start += length
-        if not found:
-            return
-        logits_NV = processor._get_logits(
-            hidden_states_TD[rows],
-            lm_head,
-            LogitsMetadata.from_forward_batch(forward_batch),
-            use_logits_buffer=False,
-        )
-        preferred_N = logits_NV.argmax(dim=-1).tolist()
-        row = 0
-        for index, reading, places in found:
-            rows_of_draft = slice(row, row + len(places))
-            self._compare(reading, places, preferred_N[rows_of_draft], logits_NV[rows_of_draft])
-            row += len(places)
-            if reading.next_logits_V is not None:
-                output.next_token_logits[index] = reading.next_logits_V
+        return found
 
-    def _compare(
-        self, reading: _Reading, places: range, preferred: list[int], logits_NV: torch.Tensor
-    ) -> None:
+    def _compare(self, reading: _Reading, places: range, logits_nV: torch.Tensor) -> None:
         draft = reading.draft
         was_open = draft.preferred is None
-        draft.read(places.start, preferred)
+        draft.read(places.start, logits_nV.argmax(dim=-1).tolist())
         if was_open and draft.preferred is not None:
-            reading.next_logits_V = logits_NV[draft.agreed - places.start].clone()
-        observer = self._scheduler.tp_worker.model_runner.sampling_observer
+            reading.next_logits_V = logits_nV[draft.agreed - places.start].clone()
+        if self._judge is None:
+            return
         if places.start == 0:
             reading.steps.clear()  # of a prefill that was begun before
-        if self._judge is not None and observer is not None:
-            token_ids = list(draft.token_ids[places.start : places.stop])
-            reading.steps.append((places, observer.of_draft(logits_NV, token_ids)))
+        observer = self._scheduler.tp_worker.model_runner.sampling_observer
+        token_ids = list(draft.token_ids[places.start : places.stop])
+        reading.steps.append((places, observer.of_draft(logits_nV, token_ids)))
 
     def settle(self, scheduler: "Scheduler", batch: "ScheduleBatch") -> None:
         """Take back what a batch's requests would not have written.

@@ -201,6 +201,22 @@ def test_what_is_kept_of_a_draft_counts_as_the_steps_that_write_it(
     assert reports[1][1] == pytest.approx(reports[0][1], rel=1e-5)
 
 
+@pytest.mark.parametrize("observer", [HostObserver, DeviceObserver])
+def test_a_draft_that_is_not_observed_leaves_its_answer_without_a_score(observer: Any) -> None:
+    judge = Judge({0: make_model()})
+    stage, request = observer(judge), make_req()
+    step = stage.of_draft(None, [1, 2])
+    assert step is None
+    judge.fold_draft(request, step, [1])
+    logits_BV = make_logits(1, 100)
+    state = stage.before_grammar(logits_BV.clone(), make_info(1))
+    output = stage.after_sample(state, logits_BV.argmax(dim=-1))
+    finish(request)
+    host = output.copy_to_host(lambda tensor: tensor.clone())
+    host.consume(SimpleNamespace(reqs=[request]), [request.commit()])
+    assert report_of(judge, request) is None
+
+
 def test_a_draft_of_a_request_that_is_not_judged_is_not_folded() -> None:
     judge = Judge({})
     stage, request = HostObserver(judge), make_req()
