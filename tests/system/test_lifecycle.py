@@ -34,8 +34,13 @@ class Flight:
         for thread in self._threads:
             thread.start()
         deadline = time.monotonic() + 20
-        while server.status()["active"] < 20 and time.monotonic() < deadline:
+        # A request is active before it is tokenised and has a worker.
+        while self._on_workers(server) < 20 and time.monotonic() < deadline:
             time.sleep(0.05)
+
+    @staticmethod
+    def _on_workers(server: Server) -> int:
+        return sum(worker["running"] for worker in server.status()["workers"])
 
     def _ask(self, server: Server, params: dict, number: int) -> None:
         body = {"text": f"rev {'abcdefghij'[: 2 + number % 8]}", "sampling_params": params}
