@@ -18,10 +18,11 @@ sources := cascadia_sglang kernels patches tests bench
 key := $(shell sed '/^\[tool\.ruff\]/,$$d' pyproject.toml | cat - constraints.txt | sha256sum | cut -c 1-16)
 installed := $(VENV)/.installed-$(key)
 
-.PHONY: help env key lock docs serve test check type test-gpu bench bench-smoke bench-gpu
+.PHONY: help env key lock docs serve test check type test-gpu bench bench-rivals \
+	bench-rivals-smoke bench-smoke bench-gpu
 
 help:  ## this list
-	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(installed)  ## create the environment in VENV (.venv), or leave it where it is complete
 	@# The editable install names one checkout. An environment that others use too is pointed here.
@@ -114,7 +115,14 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.prefix.warming --emulate
 	$(python) -m bench.verify.rate
 	$(python) -m bench.verify.equal
+	$(MAKE) --no-print-directory bench-rivals
+
+bench-rivals: env  ## the cascade beside what people use in its place; half an hour
 	$(python) -m bench.rivals.compare
+	$(python) -m bench.rivals.picture
+
+bench-rivals-smoke: env  ## the same with a few prompts; writes nothing
+	$(python) -m bench.rivals.compare --smoke
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
@@ -141,4 +149,4 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.prefix.warming --emulate --smoke
 	$(python) -m bench.verify.rate --smoke
 	$(python) -m bench.verify.equal --smoke
-	$(python) -m bench.rivals.compare --smoke
+	$(MAKE) --no-print-directory bench-rivals-smoke

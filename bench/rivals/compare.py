@@ -6,6 +6,12 @@
   accurate as the cascade on a sample of the calibration split, where the cascade's come from too;
 - the demo cascade, once writing every answer anew and once reading drafts (`routing.verify`).
 
+First a closed loop, as fast as each goes. Then an open loop, Poisson arrivals at shares of what the
+largest tier alone has answered in the closed one. Its measure is the paper's SLO scale
+(arXiv 2506.04203) at 95 % attainment, the least multiple of a unit within which 95 % of the
+requests are answered. The paper does not print its unit; here it is the mean of what the largest
+tier takes alone for a request, one at a time.
+
 All servers run at once and one system works while the others sleep. Tiers share the machine's
 cores.
 
@@ -18,209 +24,75 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
-import psutil
-import yaml
 
-from bench.harness.client import post, send_all
-from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
-from bench.harness.load import MAX_NEW_TOKENS, requests
+from bench.harness.client import send_all
+from bench.harness.load import requests
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
-from bench.harness.server import running_server
-from bench.ladder.families import Row as Question
-from bench.ladder.families import is_correct
 from bench.ladder.splits import sample
-from bench.rivals.proxy import mean_logprob
-from bench.rivals.thresholds import cheapest
+from bench.rivals.report import estimates, page, relations
+from bench.rivals.systems import CONCURRENCY, CONFIG, SEED, System, started
+from cascadia_sglang.planner.workload import poisson_arrivals_s
 
 BENCH = "rivals"
-CONFIG = Path("bench/ladder/cascade.yaml")
-CASCADE, ANEW, PROXY = "Cascadia", "Cascadia, no drafts", "proxy over log-probabilities"
-SEED = 40_000
-CONCURRENCY = 64
-FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
+SHARES = (0.3, 0.6, 0.9)  # of the largest tier's requests per second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """Questions that choose thresholds; rounds, and questions a round."""
+    """Questions that choose thresholds; rounds and questions a round, of both loops."""
 
     chosen_on: int
     rounds: int
     questions: int
+    open_rounds: int
+    open_questions: int
 
 
-FULL = Size(chosen_on=2_000, rounds=7, questions=320)
-SMOKE = Size(chosen_on=64, rounds=1, questions=48)
+FULL = Size(chosen_on=2_000, rounds=7, questions=320, open_rounds=5, open_questions=100)
+SMOKE = Size(chosen_on=64, rounds=1, questions=48, open_rounds=1, open_questions=12)
 
 
-@dataclass(slots=True, kw_only=True)
-class System:
-    """One way to answer; entry i of each list belongs to round i, or to question i.
-
-    Attributes:
-        pids: of the main processes whose CPU time it takes, its children's with it.
-    """
-
-    name: str
-    port: int
-    pids: list[int]
-    right: list[float] = field(default_factory=list)
-    requests_per_s: list[float] = field(default_factory=list)
-    p50_ms: list[float] = field(default_factory=list)
-    p95_ms: list[float] = field(default_factory=list)
-    cpu_s: list[float] = field(default_factory=list)
-
-    def ask(self, questions: Sequence[Question]) -> None:
-        """One round."""
-        before = cpu_s(self.pids)
-        sent = send_all(self.port, requests(questions), CONCURRENCY)
-        self.cpu_s.append((cpu_s(self.pids) - before) / len(questions))
-        self.requests_per_s.append(sent.requests_per_s)
-        p50, p95 = np.quantile(sent.latencies_ms, (0.5, 0.95)).tolist()
-        self.p50_ms.append(p50)
-        self.p95_ms.append(p95)
-        for question, reply in zip(questions, sent.replies, strict=True):
-            self.right.append(float(is_correct(question, reply.json()["text"])))
+def in_turn(systems: Sequence[System], number: int) -> Sequence[System]:
+    """The order of a round: every other one is the other way round."""
+    return systems if number % 2 == 0 else systems[::-1]
 
 
-def cpu_s(pids: Sequence[int]) -> float:
-    """CPU time that these processes and all below them have used."""
-    total = 0.0
-    for pid in pids:
-        main = psutil.Process(pid)
-        for process in (main, *main.children(recursive=True)):
-            times = process.cpu_times()
-            total += times.user + times.system
-    return total
+def close_loop(systems: Sequence[System], size: Size) -> None:
+    """All rounds of the closed loop, after one that does not count."""
+    for number in range(-1, size.rounds):
+        questions = sample("test", SEED + number, size.questions)
+        for system in in_turn(systems, number):
+            if number < 0:
+                send_all(system.port, requests(questions), CONCURRENCY)
+                continue
+            system.ask(questions)
+            rate = system.requests_per_s[-1]
+            print(f"{system.name}: {rate:.1f}/s", file=sys.stderr, flush=True)
 
 
-def pid_of(port: int) -> int:
-    """The process that listens on a port of the loopback address."""
-    for connection in psutil.net_connections("inet"):
-        is_here = connection.laddr and connection.laddr.port == port
-        if is_here and connection.status == psutil.CONN_LISTEN and connection.pid:
-            return int(connection.pid)
-    raise RuntimeError(f"nobody listens on port {port}")
+def alone_ms(largest: System, size: Size) -> float:
+    """What the largest tier takes for a request, one at a time: mean milliseconds."""
+    questions = sample("test", SEED - 2, size.open_questions)
+    return float(np.mean(send_all(largest.port, requests(questions), 1).latencies_ms))
 
 
-def chosen_thresholds(cascade: int, ports: Sequence[int], count: int) -> list[float]:
-    """Ask the cascade, and every tier alone, a sample; the proxy's thresholds."""
-    questions = sample("calibration", SEED, count)
-    sampling = {"temperature": 0, "max_new_tokens": MAX_NEW_TOKENS}
-    asked = [
-        post("/generate", {"text": q.prompt, "sampling_params": sampling, "return_logprob": True})
-        for q in questions
-    ]
-    sent = send_all(cascade, requests(questions), CONCURRENCY)
-    floor = np.mean(
-        [
-            is_correct(question, reply.json()["text"])
-            for question, reply in zip(questions, sent.replies, strict=True)
-        ]
-    )
-    scores, right, costs = [], [], []
-    for port in ports:
-        sent = send_all(port, asked, CONCURRENCY)
-        answers = [reply.json() for reply in sent.replies]
-        scores.append([mean_logprob(answer) for answer in answers])
-        right.append(
-            [is_correct(q, answer["text"]) for q, answer in zip(questions, answers, strict=True)]
-        )
-        costs.append(sent.seconds / count)
-    thresholds = cheapest(np.array(scores).T, np.array(right).T, costs, float(floor))
-    return [*thresholds, float("-inf")]
-
-
-def started(stack: ExitStack, port: int, size: Size) -> list[System]:
-    """All systems, ready: the cascade, the proxy, and the tiers alone."""
-    logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-
-    def serve(flags: Sequence[str], module: str = "sglang.launch_server") -> int:
-        nonlocal port
-        port += 1
-        log = logs / f"{port}.log"
-        return stack.enter_context(running_server(flags, port=port, log=log, module=module))
-
-    cascade = yaml.safe_load(CONFIG.read_text())
-    tiers = cascade["tiers"]
-    cascades = []
-    for number, verify in enumerate(("auto", False)):
-        path = logs / f"cascade-{number}.yaml"
-        routing = {**cascade["routing"], "verify": {"enabled": verify}}
-        path.write_text(yaml.safe_dump({**cascade, "routing": routing}))
-        cascades.append(serve(("--plugin", "cascadia", "--cascade-config", str(path), *FLAGS)))
-    alone = []
-    for tier in tiers:
-        own = [(f"--{key.replace('_', '-')}", str(v)) for key, v in tier["server_args"].items()]
-        flat = [part for pair in own for part in pair]
-        alone.append(serve(("--model-path", tier["model_path"], *flat, *FLAGS)))
-    thresholds = chosen_thresholds(cascades[0], alone, size.chosen_on)
-    print(f"the proxy accepts from {thresholds}", file=sys.stderr, flush=True)
-    flags = [
-        part
-        for own, least in zip(alone, thresholds, strict=True)
-        for part in ("--tier", f"http://127.0.0.1:{own}={least!r}")
-    ]
-    proxy = serve(flags, "bench.rivals.proxy")
-    return [
-        *(
-            System(name=name, port=own, pids=[pid_of(own)])
-            for name, own in zip((CASCADE, ANEW), cascades, strict=True)
-        ),
-        System(name=PROXY, port=proxy, pids=[pid_of(one) for one in (proxy, *alone)]),
-        *(
-            System(name=f"{tier['name']} alone", port=own, pids=[pid_of(own)])
-            for tier, own in zip(tiers, alone, strict=True)
-        ),
-    ]
-
-
-def estimates(system: System) -> Iterator[tuple[str, str, Estimate]]:
-    """Metric, unit and value of every row of a system."""
-    yield "accuracy", "1", mean(system.right)
-    yield "requests per second", "1/s", spread(system.requests_per_s)
-    yield "latency p50", "ms", spread(system.p50_ms)
-    yield "latency p95", "ms", spread(system.p95_ms)
-    yield "CPU a request", "s", spread(system.cpu_s)
-
-
-def relations(systems: Sequence[System]) -> Iterator[tuple[str, str, str, Estimate]]:
-    """Variant, metric, unit and value of the cascade beside every other."""
-    cascade, *others = systems
-    for other in others:
-        ratio = median_ratio(cascade.requests_per_s, other.requests_per_s)
-        yield f"{CASCADE} / {other.name}", "requests per second", "1", ratio
-        ratio = median_ratio(cascade.cpu_s, other.cpu_s)
-        yield f"{CASCADE} / {other.name}", "CPU a request", "1", ratio
-        difference = mean_difference(cascade.right, other.right)
-        yield f"{CASCADE} - {other.name}", "accuracy", "1", difference
-
-
-def page(systems: Sequence[System], found: Sequence[tuple[str, str, str, Estimate]]) -> str:
-    """Two tables: the systems, and the cascade beside each."""
-    lines = [
-        "| system | accuracy | requests/s | latency p50, p95 | CPU a request |",
-        "|---|---|---|---|---|",
-    ]
-    for one in systems:
-        p50, p95 = np.median(one.p50_ms), np.median(one.p95_ms)
-        lines.append(
-            f"| {one.name} | {np.mean(one.right):.3f} | {np.median(one.requests_per_s):.1f} | "
-            f"{p50:.0f}, {p95:.0f} ms | {1000 * np.median(one.cpu_s):.0f} ms |"
-        )
-    lines += ["", "| | what | value | 95 % interval |", "|---|---|---|---|"]
-    lines += [
-        f"| {variant} | {metric} | {value.p50:.3f} | {value.low95:.3f} to {value.high95:.3f} |"
-        for variant, metric, _, value in found
-    ]
-    return "\n".join(lines)
+def open_loop(systems: Sequence[System], size: Size) -> dict[float, float]:
+    """All rounds of the open loop at every share; the requests per second of each."""
+    rates = {share: share * float(np.median(systems[-1].requests_per_s)) for share in SHARES}
+    for place, (share, rate) in enumerate(rates.items()):
+        for number in range(size.open_rounds):
+            seed = SEED + 1_000 * (place + 1) + number
+            questions = sample("test", seed, size.open_questions)
+            at_s = poisson_arrivals_s(rate, size.open_questions, seed).tolist()
+            for system in in_turn(systems, number):
+                system.ask_at(share, questions, at_s)
+            print(f"{rate:.1f}/s, round {number + 1}", file=sys.stderr, flush=True)
+    return rates
 
 
 def main() -> None:
@@ -234,35 +106,31 @@ def main() -> None:
     facts = facts_of_this_run("bench.rivals.compare")
     size = SMOKE if options.smoke else FULL
     with ExitStack() as stack:
-        systems = started(stack, options.port, size)
-        for number in range(-1, size.rounds):
-            questions = sample("test", SEED + number, size.questions)
-            for system in systems if number % 2 == 0 else systems[::-1]:
-                if number < 0:
-                    send_all(system.port, requests(questions), CONCURRENCY)
-                    continue
-                system.ask(questions)
-                rate = system.requests_per_s[-1]
-                print(f"{system.name}: {rate:.1f}/s", file=sys.stderr, flush=True)
-    between = list(relations(systems))
-    table = page(systems, between)
+        systems = started(stack, options.port, size.chosen_on)
+        close_loop(systems, size)
+        unit_ms = alone_ms(systems[-1], size)
+        rates = open_loop(systems, size)
+    table = page(systems, rates, unit_ms)
     print(table)
     if options.smoke:
         return
-    own = [(system.name, *told) for system in systems for told in estimates(system)]
+    told = [
+        *((system.name, *one) for system in systems for one in estimates(system, unit_ms)),
+        *relations(systems),
+    ]
     save_rows(
         RESULTS / f"{BENCH}.csv",
         [
             make_row(
                 facts,
                 bench=BENCH,
-                case=f"{CONFIG}, concurrency {CONCURRENCY}",
+                case=f"{CONFIG}, {case}",
                 variant=variant,
                 metric=metric,
                 unit=unit,
                 value=value,
             )
-            for variant, metric, unit, value in own + between
+            for variant, case, metric, unit, value in told
         ],
     )
     (RESULTS / f"{BENCH}.md").write_text(f"# Rivals\n\n{source_line(facts)}\n\n{table}\n")
