@@ -35,7 +35,7 @@ from bench.harness.load import requests
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
 from bench.ladder.splits import sample
 from bench.rivals.report import estimates, page, relations
-from bench.rivals.systems import CONCURRENCY, CONFIG, SEED, System, started
+from bench.rivals.systems import CONCURRENCY, CONFIG, SEED, System, memory_gb, processes, started
 from cascadia_sglang.planner.workload import poisson_arrivals_s
 
 BENCH = "rivals"
@@ -73,6 +73,8 @@ def close_loop(systems: Sequence[System], size: Size) -> None:
             system.ask(questions)
             rate = system.requests_per_s[-1]
             print(f"{system.name}: {rate:.1f}/s", file=sys.stderr, flush=True)
+    for system in systems:
+        system.memory_gb = memory_gb(processes(system.pids))
 
 
 def alone_ms(largest: System, size: Size) -> float:

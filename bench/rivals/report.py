@@ -43,6 +43,8 @@ def estimates(system: System, unit_ms: float) -> Iterator[tuple[str, str, str, E
     yield CLOSED, "latency p50", "ms", spread(system.p50_ms)
     yield CLOSED, "latency p95", "ms", spread(system.p95_ms)
     yield CLOSED, "CPU a request", "s", spread(system.cpu_s)
+    yield CLOSED, "CPU a request, main processes", "s", spread(system.main_cpu_s)
+    yield CLOSED, "memory after it", "GB", Estimate(p50=system.memory_gb, n=1)
     for share, rounds in system.due_ms.items():
         p50 = [float(np.median(one)) for one in rounds]
         yield opened(share), "latency p50", "ms", spread(p50)
@@ -76,14 +78,16 @@ def page(systems: Sequence[System], rates: Mapping[float, float], unit_ms: float
     lines = [
         f"Closed loop, {CLOSED}:",
         "",
-        "| system | accuracy | requests/s | latency p50, p95 | CPU a request |",
-        "|---|---|---|---|---|",
+        "| system | accuracy | requests/s | latency p50, p95 | CPU a request, of it main processes "
+        "| memory |",
+        "|---|---|---|---|---|---|",
     ]
     for one in systems:
         p50, p95 = np.median(one.p50_ms), np.median(one.p95_ms)
         lines.append(
             f"| {one.name} | {np.mean(one.right):.3f} | {np.median(one.requests_per_s):.1f} | "
-            f"{p50:.0f}, {p95:.0f} ms | {1000 * np.median(one.cpu_s):.0f} ms |"
+            f"{p50:.0f}, {p95:.0f} ms | {1000 * np.median(one.cpu_s):.1f}, "
+            f"{1000 * np.median(one.main_cpu_s):.1f} ms | {one.memory_gb:.1f} GB |"
         )
     heads = [f"{rate:.1f}/s, {share:.0%}" for share, rate in rates.items()]
     lines += [

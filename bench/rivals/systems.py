@@ -34,8 +34,12 @@ class System:
     """One way to answer; entry i of each list belongs to round i, or to question i.
 
     Attributes:
-        pids: of the main processes whose CPU time it takes, its children's with it.
+        pids: of the main processes, which speak HTTP, tokenize and route; models run in their
+            children.
+        cpu_s: CPU time a request, of all processes.
+        main_cpu_s: the same of the main processes alone.
         right: of the questions of the closed loop.
+        memory_gb: of all processes, once the closed loop is over.
         due_ms: of the open loop, by its share of load, the latencies of every round, from when a
             request was due.
     """
@@ -48,13 +52,16 @@ class System:
     p50_ms: list[float] = field(default_factory=list)
     p95_ms: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
+    main_cpu_s: list[float] = field(default_factory=list)
+    memory_gb: float = 0.0
     due_ms: dict[float, list[list[float]]] = field(default_factory=dict)
 
     def ask(self, questions: Sequence[Question]) -> None:
         """One round of the closed loop."""
-        before = cpu_s(self.pids)
+        before, main_before = cpu_s(processes(self.pids)), cpu_s(main_processes(self.pids))
         sent = send_all(self.port, requests(questions), CONCURRENCY)
-        self.cpu_s.append((cpu_s(self.pids) - before) / len(questions))
+        self.cpu_s.append((cpu_s(processes(self.pids)) - before) / len(questions))
+        self.main_cpu_s.append((cpu_s(main_processes(self.pids)) - main_before) / len(questions))
         self.requests_per_s.append(sent.requests_per_s)
         p50, p95 = np.quantile(sent.latencies_ms, (0.5, 0.95)).tolist()
         self.p50_ms.append(p50)
@@ -68,15 +75,25 @@ class System:
         self.due_ms.setdefault(share, []).append(sent.latencies_ms)
 
 
-def cpu_s(pids: Sequence[int]) -> float:
-    """CPU time that these processes and all below them have used."""
-    total = 0.0
-    for pid in pids:
-        main = psutil.Process(pid)
-        for process in (main, *main.children(recursive=True)):
-            times = process.cpu_times()
-            total += times.user + times.system
-    return total
+def main_processes(pids: Sequence[int]) -> list[psutil.Process]:
+    """These processes alone."""
+    return [psutil.Process(pid) for pid in pids]
+
+
+def processes(pids: Sequence[int]) -> list[psutil.Process]:
+    """These processes and all below them."""
+    return [one for top in main_processes(pids) for one in (top, *top.children(recursive=True))]
+
+
+def cpu_s(some: Sequence[psutil.Process]) -> float:
+    """CPU time that these processes have used."""
+    times = [process.cpu_times() for process in some]
+    return sum(one.user + one.system for one in times)
+
+
+def memory_gb(some: Sequence[psutil.Process]) -> float:
+    """What these processes hold of memory, what several of them hold divided among them."""
+    return sum(process.memory_full_info().pss for process in some) / 1e9
 
 
 def pid_of(port: int) -> int:

@@ -65,8 +65,11 @@ def advise(problem: Problem, *, time_limit_s: float = 10.0, workers: int = 0) ->
     if not problem.calibration:
         raise ConfigError("advice needs calibration with latency_by_share_s or a workload")
     latencies = _latencies(problem, workers)
-    alone = [_alone(problem, latencies, tier) for tier in range(len(problem.tiers))]
-    router = best_router(problem, latencies) if len(problem.tiers) > 1 else None
+    # By itself a tier has no draft to read.
+    anew = _writing_anew(problem)
+    direct = latencies if anew == problem else _latencies(anew, workers)
+    alone = [_alone(problem, direct, tier) for tier in range(len(problem.tiers))]
+    router = best_router(problem, direct) if len(problem.tiers) > 1 else None
     cascade = _cascade(problem, latencies, time_limit_s)
     told = [(one.latency_s, one.tier) for one in alone if one.reaches_floor]
     if router is not None:
@@ -80,7 +83,7 @@ def advise(problem: Problem, *, time_limit_s: float = 10.0, workers: int = 0) ->
     choice = min(others, key=lambda one: one[0], default=(0.0, None))[1]
     least: dict[str, int] = {}
     if reference_s is not None:
-        least = _least_gpus(problem, latencies, alone, reference_s, time_limit_s)
+        least = _least_gpus(problem, latencies, direct, alone, reference_s, time_limit_s)
     return Advice(
         choice=choice,
         cascade=cascade,
@@ -98,6 +101,12 @@ def _latencies(problem: Problem, workers: int) -> Latencies:
     from cascadia_sglang.planner.whole import latencies_of_source
 
     return latencies_of_source(problem, workers)
+
+
+def _writing_anew(problem: Problem) -> Problem:
+    """The problem with tiers that read no drafts."""
+    tiers = [msgspec.structs.replace(tier, kept=None) for tier in problem.tiers]
+    return msgspec.structs.replace(problem, tiers=tiers)
 
 
 def _cascade(problem: Problem, latencies: Latencies, time_limit_s: float) -> Plan | None:
@@ -126,28 +135,34 @@ def _alone(problem: Problem, latencies: Latencies, tier: int) -> Alone:
 def _least_gpus(
     problem: Problem,
     latencies: Latencies,
+    direct: Latencies,
     alone: list[Alone],
     reference_s: float,
     time_limit_s: float,
 ) -> dict[str, int]:
-    """How few GPUs bring each option to a latency; those that none brings there are left out."""
+    """How few GPUs bring each option to a latency; those that none brings there are left out.
 
-    def smaller(gpus: int) -> tuple[Problem, Latencies]:
-        return msgspec.structs.replace(problem, gpu_budget=gpus), latencies.with_budget(gpus)
+    Args:
+        latencies: of a cascade.
+        direct: of tiers that requests reach first.
+    """
+
+    def smaller(known: Latencies, gpus: int) -> tuple[Problem, Latencies]:
+        return msgspec.structs.replace(problem, gpu_budget=gpus), known.with_budget(gpus)
 
     def routed_s(gpus: int) -> float:
-        found = best_router(*smaller(gpus))
+        found = best_router(*smaller(direct, gpus))
         return math.inf if found is None else found.latency_s
 
     def cascaded_s(gpus: int) -> float:
-        found = _cascade(*smaller(gpus), time_limit_s)
+        found = _cascade(*smaller(latencies, gpus), time_limit_s)
         return math.inf if found is None else found.objective_s
 
     least: dict[str, int] = {}
     for tier, one in enumerate(alone):
         fast = [
             gpus
-            for gpus, seconds in latencies.table(tier, 1.0).items()
+            for gpus, seconds in direct.table(tier, 1.0).items()
             if seconds <= reference_s and gpus <= problem.gpu_budget
         ]
         if one.reaches_floor and fast:

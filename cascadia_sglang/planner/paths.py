@@ -25,12 +25,15 @@ class Paths:
         tokens_RT: generated at a tier until the answer ends by itself or the judge ends it; at
             least 1 where the tier is visited.
         limit_tokens_R: the client's `max_new_tokens`, which admission to a batch reserves for.
+        draft_tokens_R: of an answer that each request comes with, for its first tier to read where
+            that reads drafts; None for none. Every further tier may read the answer before its own.
     """
 
     first_tier_R: Ints
     last_tier_R: Ints
     tokens_RT: Ints
     limit_tokens_R: Ints
+    draft_tokens_R: Ints | None = None
 
 
 def direct_paths(workload: Workload, limit_tokens: int | None = None) -> Paths:

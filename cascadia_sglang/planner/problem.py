@@ -24,8 +24,9 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     The rest goes with a `workload`. `model` is a folder with a `config.json`, or what that file
     says; tensor parallelism goes up to `max_tp` devices and pipelines up to `max_pp` stages, where
     null means the devices of a node, and as many stages as the weights need. `length` is that of
-    the tier's answers, relative to the workload's. `chunked_prefill_tokens` and
-    `max_running_requests` are the engine's settings.
+    the tier's answers, relative to the workload's. `kept` is the share of the answer before that
+    the tier keeps where it reads it as a draft; null where it writes anew.
+    `chunked_prefill_tokens` and `max_running_requests` are the engine's settings.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     max_tp: int | None = None
     max_pp: int | None = None
     length: float = 1.0
+    kept: float | None = None
     chunked_prefill_tokens: int = 8192
     max_running_requests: int = 256
 

@@ -118,7 +118,7 @@ def _world(workload: Workload, paths: Paths, tiers: Sequence[Tier], host: HostTi
     attempts_RT = np.zeros((R, T), ATTEMPT)
     attempts_RT["tokens"] = paths.tokens_RT
     for t, tier in enumerate(tiers):
-        if t > 0 and tier.kept_share is not None:
+        if tier.kept_share is not None:
             _read_drafts(attempts_RT, paths, t, tier.kept_share)
     owners_T = _owners(tiers)
     lanes_T = [
@@ -158,8 +158,10 @@ def _world(workload: Workload, paths: Paths, tiers: Sequence[Tier], host: HostTi
 
 def _read_drafts(attempts_RT: Records, paths: Paths, tier: int, kept_share: float) -> None:
     """Let a tier's attempts begin with what they keep of the answers before."""
-    draft_R = np.minimum(paths.tokens_RT[:, tier - 1], paths.limit_tokens_R)
-    draft_R = np.where(paths.first_tier_R < tier, draft_R, 0)
+    brought_R = 0 if paths.draft_tokens_R is None else paths.draft_tokens_R
+    is_first_R = paths.first_tier_R >= tier
+    draft_R = np.where(is_first_R, brought_R, paths.tokens_RT[:, max(0, tier - 1)])
+    draft_R = np.minimum(draft_R, paths.limit_tokens_R)
     longest_R = np.minimum(paths.tokens_RT[:, tier], paths.limit_tokens_R)
     # The token after what is kept is written.
     kept_R = np.minimum(np.rint(kept_share * draft_R), np.maximum(0, longest_R - 1))

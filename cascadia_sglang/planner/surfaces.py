@@ -90,7 +90,12 @@ class Surface:
 
 
 def build_surface(
-    workload: Workload, paths: Paths, shape: Shape, *, grid: Sequence[float] = GRID
+    workload: Workload,
+    paths: Paths,
+    shape: Shape,
+    *,
+    kept_share: float | None = None,
+    grid: Sequence[float] = GRID,
 ) -> Surface:
     """Simulate one replica of a shape over a grid of rates.
 
@@ -98,6 +103,8 @@ def build_surface(
         workload: the requests that reach the tier; only the spacing of its arrivals matters, the
             grid sets the rate.
         paths: of one tier, as `direct_paths` gives them.
+        kept_share: of the drafts that the paths bring, what the tier keeps; None where it writes
+            anew.
         grid: rising shares of saturation, above 0 and below 1.
 
     Raises:
@@ -107,7 +114,11 @@ def build_surface(
     if not (len(shares) and (np.diff(shares) > 0).all() and shares[0] > 0 and shares[-1] < 1):
         raise WorkloadError("a grid needs rising shares above 0 and below 1, at least one")
     tier = Tier(
-        name=f"{shape.tp}x{shape.pp}", times=shape.times, limits=shape.limits, stages=shape.pp
+        name=f"{shape.tp}x{shape.pp}",
+        times=shape.times,
+        limits=shape.limits,
+        stages=shape.pp,
+        kept_share=kept_share,
     )
     at_once = replace(workload, arrival_s_R=np.zeros(len(workload)))
     full = _all_answered(simulate(at_once, paths, [tier]), tier)

@@ -1,13 +1,13 @@
 """Builds the latency surfaces of a problem's pools, here or in worker processes.
 
-A shape is simulated once for a length of answers, however many replicas, shares and candidates are
+A shape is simulated once for what a tier writes, however many replicas, shares and candidates are
 looked at later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,12 +29,27 @@ Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What a tier writes.
+
+    Attributes:
+        length: of its answers, relative to the workload's.
+        draft_length: the same of the tier's before, whose answers it reads; 0 where it reads none.
+        kept_share: of those, what it keeps; None where it reads none.
+    """
+
+    length: float
+    draft_length: float = 0.0
+    kept_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SurfaceJob:
-    """One surface to build; `length` is that of answers relative to the workload's."""
+    """One surface to build."""
 
     workload: Workload
     shape: Shape
-    length: float
+    answers: Answers
 
 
 def in_process(function: Callable[[A], B], jobs: Sequence[A]) -> list[B]:
@@ -44,8 +59,12 @@ def in_process(function: Callable[[A], B], jobs: Sequence[A]) -> list[B]:
 
 def surface_of(job: SurfaceJob) -> Surface:
     """Build the surface of a job."""
-    paths = shared_paths(job.workload, [1.0], [job.length], None, 0)
-    return build_surface(job.workload, paths, job.shape)
+    answers = job.answers
+    paths = shared_paths(job.workload, [1.0], [answers.length], None, 0)
+    if answers.kept_share is not None:
+        drafts = shared_paths(job.workload, [1.0], [answers.draft_length], None, 0)
+        paths = replace(paths, draft_tokens_R=drafts.tokens_RT[:, 0])
+    return build_surface(job.workload, paths, job.shape, kept_share=answers.kept_share)
 
 
 def build_surfaces(
@@ -57,25 +76,32 @@ def build_surfaces(
         shapes: of each pool, each holding every request of the workload.
     """
     part = workload.thinned(workload.count_within(SURFACE_REQUESTS, SURFACE_TOKENS))
-    jobs: dict[tuple[str, int, float], SurfaceJob] = {}
+    written = [answers_of(problem, tier) for tier in range(len(problem.tiers))]
+    jobs: dict[tuple[str, int, Answers], SurfaceJob] = {}
     for pool, known in shapes.items():
         for index, shape in enumerate(known):
             for tier in problem.tiers_of(pool):
-                length = problem.tiers[tier].length
-                jobs[pool, index, length] = SurfaceJob(workload=part, shape=shape, length=length)
+                answers = written[tier]
+                jobs[pool, index, answers] = SurfaceJob(workload=part, shape=shape, answers=answers)
     # The slowest devices take the most steps; begun first, they keep no worker waiting at the end.
     order = sorted(jobs, key=lambda key: -_work(jobs[key].shape))
     built = dict(zip(order, run(surface_of, [jobs[key] for key in order]), strict=True))
     return {
         pool: [
-            (
-                shape,
-                [built[pool, index, problem.tiers[tier].length] for tier in problem.tiers_of(pool)],
-            )
+            (shape, [built[pool, index, written[tier]] for tier in problem.tiers_of(pool)])
             for index, shape in enumerate(known)
         ]
         for pool, known in shapes.items()
     }
+
+
+def answers_of(problem: Problem, tier: int) -> Answers:
+    """What a tier of a problem writes where requests climb to it."""
+    told = problem.tiers[tier]
+    if told.kept is None:
+        return Answers(length=told.length)
+    before = problem.tiers[tier - 1].length
+    return Answers(length=told.length, draft_length=before, kept_share=told.kept)
 
 
 def _work(shape: Shape) -> float:

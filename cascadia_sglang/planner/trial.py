@@ -185,6 +185,7 @@ def setup_of(problem: Problem, plan: Plan, latencies: ShapeLatencies) -> Setup:
                 replicas=deployment.replicas,
                 share=share,
                 length=tier.length,
+                kept=tier.kept,
                 stages=deployment.pp_size,
             )
         )

@@ -38,6 +38,9 @@ def _tiers(problem: Problem) -> Iterator[str]:
                 yield f"tiers[{index}].{name} is {number}, allowed: 1 or more"
         if not (isfinite(tier.length) and tier.length > 0):
             yield f"tiers[{index}].length is {tier.length}, allowed: finite, above 0"
+        if tier.kept is not None and (index == 0 or not 0 <= tier.kept <= 1):
+            allowed = "null" if index == 0 else "0 to 1, or null"
+            yield f"tiers[{index}].kept is {tier.kept}, allowed: {allowed}"
         if tier.model is None and not problem.profiles:
             yield f"tiers[{index}].model is missing: needed where no profile was measured"
         first = problem.tiers[problem.tiers_of(tier.pool_name)[0]]

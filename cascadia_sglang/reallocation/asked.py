@@ -32,8 +32,10 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
         arrival_s_R, input_tokens_R: of the window's requests, in order.
         entry_score_R: of the first tier's answer; None where that was not the first, or not scored.
         ended_early_R: whether the judge ended the first tier's answer.
-        tokens_RT: that each request wrote at every tier; 0 where it was not.
+        tokens_RT: of each request's answer at every tier; 0 where it was not.
         cached_share_T: of the prompts' tokens that the workers of each tier held already.
+        kept_share_T: of the answers before that each tier read as drafts, what it kept; None where
+            it read none.
         horizon_s: for how long these requests come again and again, at most.
         backlog_inputs_B, backlog_tokens_BT: of the requests that are under way, which are served
             before any other: their prompts' tokens, and what they are expected to write at every
@@ -52,6 +54,7 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
     ended_early_R: list[bool]
     tokens_RT: list[list[int]]
     cached_share_T: list[float]
+    kept_share_T: list[float | None]
     horizon_s: float
     backlog_inputs_B: list[int] = []
     backlog_tokens_BT: list[list[int]] = []

@@ -19,6 +19,8 @@ class AttemptSeen(Protocol):
     @property
     def tokens(self) -> int: ...
     @property
+    def kept(self) -> int | None: ...
+    @property
     def seconds(self) -> float: ...
     @property
     def outputs(self) -> list[dict[str, Any]]: ...
@@ -83,10 +85,11 @@ def _visits(attempts: Sequence[AttemptSeen], is_own_way: bool) -> tuple[int, tup
             Visit(
                 tier_index=attempt.tier_index,
                 score=attempt.score if is_own_way and not attempt.early_abort else None,
-                output_tokens=attempt.tokens,
+                output_tokens=attempt.tokens + (attempt.kept or 0),
                 seconds=attempt.seconds,
                 cached_tokens=meta.get("cached_tokens", 0),
                 ended_early=attempt.early_abort and is_own_way,
+                kept_tokens=attempt.kept,
             )
         )
     return input_tokens, tuple(visits)

@@ -32,7 +32,10 @@ class Visit:
     Attributes:
         score: of a whole answer that came the cascade's own way; None for any other.
         ended_early: by the judge, on the cascade's own way.
+        output_tokens: of the answer, with what is of a draft.
         cached_tokens: of the prompt, found in the worker's cache.
+        kept_tokens: of the draft that it read, the answer of the visit before; None where it read
+            none.
     """
 
     tier_index: int
@@ -41,6 +44,7 @@ class Visit:
     seconds: float
     cached_tokens: int
     ended_early: bool = False
+    kept_tokens: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)

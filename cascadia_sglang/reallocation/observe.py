@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError, WorkloadError
@@ -97,6 +98,7 @@ def plan_request(
         ended_early_R=[_ended_early(request) for request in known],
         tokens_RT=[_tokens(request, expected_T) for request in known],
         cached_share_T=[_cached_share(known, index) for index in range(len(tiers))],
+        kept_share_T=[_kept_share(known, index) for index in range(len(tiers))],
         horizon_s=config.planner.horizon_s,
         backlog_inputs_B=inputs_B,
         backlog_tokens_BT=tokens_BT,
@@ -147,6 +149,18 @@ def _cached_share(known: Sequence[Seen], tier_index: int) -> float:
     ]
     tokens = sum(tokens for _, tokens in taken)
     return min(1.0, sum(cached for cached, _ in taken) / tokens) if tokens else 0.0
+
+
+def _kept_share(known: Sequence[Seen], tier_index: int) -> float | None:
+    """Of the drafts that a tier read, what it kept."""
+    read = [
+        (visit.kept_tokens, before.output_tokens)
+        for request in known
+        for before, visit in pairwise(request.visits)
+        if visit.tier_index == tier_index and visit.kept_tokens is not None
+    ]
+    tokens = sum(tokens for _, tokens in read)
+    return min(1.0, sum(kept for kept, _ in read) / tokens) if tokens else None
 
 
 def _entry_score(request: Seen) -> float | None:

@@ -113,9 +113,13 @@ class Replayed:
                     share=tier.device_share,
                     pool=tier.pool,
                     cached_share=cached,
+                    kept_share=kept,
                 )
-                for tier, cached in zip(
-                    self._request.tiers, self._request.cached_share_T, strict=True
+                for tier, cached, kept in zip(
+                    self._request.tiers,
+                    self._request.cached_share_T,
+                    self._request.kept_share_T,
+                    strict=True,
                 )
             ]
             if thresholds not in self._known_paths:

@@ -87,6 +87,21 @@ def test_advice_from_a_workload_simulates_every_option(tmp_path, capsys) -> None
     assert {advice["choice"]} <= {*advice["least_gpus"]}
 
 
+def test_drafts_help_the_cascade_and_no_other(tmp_path, capsys) -> None:
+    path = tmp_path / "problem.json"
+    found = []
+    for kept in (None, 0.9):
+        data = workload_data(objective="path")
+        data["tiers"][1]["kept"] = kept
+        path.write_text(json.dumps(data))
+        assert main(["advise", "--problem", str(path), "--json", "--workers", "0"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    anew, reading = found
+    assert reading["alone"] == anew["alone"]
+    assert reading["router"] == anew["router"]
+    assert reading["cascade"]["objective_s"] < anew["cascade"]["objective_s"]
+
+
 def test_a_tier_alone_that_is_as_fast_is_advised_instead(tmp_path, capsys) -> None:
     code, advice = told(tmp_path, capsys, quality_floor=0.3)
     assert (code, advice["choice"]) == (0, "t0")

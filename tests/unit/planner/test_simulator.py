@@ -399,3 +399,19 @@ def test_no_draft_goes_to_the_tier_where_a_request_begins():
     reading = dataclasses.replace(_tier(), kept_share=1.0)
     found = simulate(load, paths, [_tier(), reading])
     assert found.replicas[1].prefill_tokens == 200
+
+
+def test_a_draft_that_a_request_brings_is_read_by_its_first_tier():
+    load = build_workload([0.0, 90.0], [100, 100], [40, 40])
+    whole = climbing_paths([[0.0, 1.0]] * 2, [[20, 40]] * 2, [0.5], 64)
+    alone = dataclasses.replace(
+        direct_paths(load), draft_tokens_R=np.array([20, 20]), limit_tokens_R=np.array([64, 64])
+    )
+    reading = dataclasses.replace(_tier(), kept_share=0.5)
+    above = simulate(load, whole, [_tier(), reading]).attempt_e2e_s_RT[:, 1]
+    found = simulate(load, alone, [reading])
+    assert found.attempt_e2e_s_RT[:, 0] == pytest.approx(above)
+    assert found.replicas[0].prefill_tokens == 240
+    # One that reads none has nothing of it.
+    anew = simulate(load, alone, [_tier()])
+    assert anew.replicas[0].prefill_tokens == 200

@@ -8,9 +8,19 @@ import pytest
 
 from cascadia_sglang.cli import main
 from cascadia_sglang.errors import InfeasiblePlanError
+from cascadia_sglang.planner.paths import shared_paths
 from cascadia_sglang.planner.placement import check_placement
+from cascadia_sglang.planner.profile import EngineLimits, StepTimes
+from cascadia_sglang.planner.simulator import Tier, simulate
 from cascadia_sglang.planner.solve import solve
-from tests.unit.planner.whole_problems import workload_data, workload_problem
+from cascadia_sglang.planner.surfaces import Shape
+from cascadia_sglang.planner.tables import Answers, SurfaceJob, surface_of
+from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
+from tests.unit.planner.whole_problems import LIMITS, TIMES, workload_data, workload_problem
+
+# A tier that takes next to no time.
+FAST = StepTimes(decode_ms=[(1, 0.01), (512, 0.01)], prefill_ms=[(1, 0.01), (1000, 0.01)])
+ROOMY = EngineLimits(kv_tokens=1_000_000, max_running_requests=512)
 
 
 @pytest.fixture(scope="module", params=["bottleneck", "path"])
@@ -77,6 +87,39 @@ def test_more_requests_take_no_fewer_gpus_and_no_less_time():
     )
     assert calm.objective_s <= busy.objective_s
     assert sum(calm.allocation) <= sum(busy.allocation)
+
+
+def test_a_tier_that_keeps_most_of_a_draft_is_planned_to_be_faster():
+    """It decodes less, so the same devices answer sooner, and fewer reach the same latency."""
+    tiers = workload_data()["tiers"]
+    plans = {
+        kept: solve(
+            workload_problem(objective="path", tiers=[tiers[0], {**tiers[1], "kept": kept}])
+        )
+        for kept in (None, 0.0, 0.9)
+    }
+    assert [plan.setup.tiers[1].kept for plan in plans.values()] == [None, 0.0, 0.9]
+    assert plans[0.9].objective_s < 0.9 * plans[None].objective_s
+    assert plans[0.9].simulated.objective_s < 0.9 * plans[None].simulated.objective_s
+    # A draft of which nothing is kept has been read for nothing.
+    assert plans[0.0].objective_s >= plans[None].objective_s
+
+
+def test_a_surface_of_drafts_says_what_a_cascade_of_them_does():
+    """One replica that begins with drafts, beside the last tier of a cascade that always climbs."""
+    load = build_workload(poisson_arrivals_s(2.0, 400, 1), [400] * 400, [60] * 400)
+    shape = Shape(tp=1, pp=1, times=TIMES, limits=LIMITS, gpu="H100")
+    answers = Answers(length=1.5, draft_length=1.0, kept_share=0.5)
+    surface = surface_of(SurfaceJob(workload=load, shape=shape, answers=answers))
+    rate = 0.5 * surface.saturation_per_s
+    small = Tier(name="small", times=FAST, limits=ROOMY)
+    large = Tier(name="large", times=TIMES, limits=LIMITS, kept_share=0.5)
+    paths = shared_paths(load, [1.0, 1.0], [1.0, 1.5], None, 0)
+    found = simulate(load.at_rate(rate), paths, [small, large])
+    mean_s = float(found.attempt_e2e_s_RT[:, 1].mean())
+    assert float(surface.latency_s(rate, "mean")) == pytest.approx(mean_s, rel=0.1)
+    anew = surface_of(SurfaceJob(workload=load, shape=shape, answers=Answers(length=1.5)))
+    assert surface.saturation_per_s > 1.2 * anew.saturation_per_s
 
 
 def test_a_budget_that_cannot_carry_the_load_names_the_tier_and_what_it_lacks():

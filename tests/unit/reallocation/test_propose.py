@@ -168,6 +168,30 @@ def test_what_caches_hold_of_the_prompts_is_not_planned_for():
     assert larges[0] == 3 > larges[1]
 
 
+def test_what_is_kept_of_drafts_is_not_planned_for():
+    """Answers that the large tier writes whole fill it; where it keeps most, they do not."""
+    window = requests(300, 4.0, 0.4)
+    larges, shares = [], []
+    for kept in (None, 18):
+        for request in window:
+            request.visits = tuple(
+                dataclasses.replace(visit, kept_tokens=kept if visit.tier_index else None)
+                for visit in request.visits
+            )
+        asked = plan_request(
+            make_config(objective="path"),
+            tiers(large_ms=60.0),
+            pools(2, 2),
+            THRESHOLDS,
+            window,
+            4.0,
+        )
+        shares.append(asked.kept_share_T)
+        larges.append(propose(asked).pools["large"].replicas)
+    assert shares == [[None, None], [None, 0.9]]
+    assert larges[0] > larges[1]
+
+
 def test_requests_of_which_nothing_is_known_are_like_the_newest():
     window = requests(300, 12.0, 0.5)
     asked = plan_request(make_config(), tiers(), pools(2, 2), THRESHOLDS, window, 12.0, [], 3)

@@ -36,6 +36,7 @@ def system(name: str, slow: float = 1.0) -> System:
         p50_ms=[70.0] * 3,
         p95_ms=[300.0] * 3,
         cpu_s=[0.01 * slow] * 3,
+        main_cpu_s=[0.004] * 3,
         due_ms={0.6: rounds},
     )
 
@@ -78,7 +79,7 @@ def test_the_picture_draws_what_the_rows_hold_and_only_of_its_load(tmp_path):
     assert [scale for scale, _ in curve] == pytest.approx(CURVE, abs=1e-3)
     assert [share for _, share in curve] == sorted(share for _, share in curve)
     with (tmp_path / "rivals.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 5 + 2 * (2 + len(CURVE))
+        assert len(list(csv.DictReader(file))) == 7 + 2 * (2 + len(CURVE))
 
 
 def test_the_page_has_a_row_for_every_system_in_each_of_its_tables():
