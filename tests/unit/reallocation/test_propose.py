@@ -170,7 +170,14 @@ def test_what_caches_hold_of_the_prompts_is_not_planned_for():
 
 def test_what_is_kept_of_drafts_is_not_planned_for():
     """Answers that the large tier writes whole fill it; where it keeps most, they do not."""
-    window = requests(300, 4.0, 0.4)
+    window = requests(300, 12.0, 0.4)
+    quick = [
+        msgspec.structs.replace(
+            tier,
+            times=StepTimes(decode_ms=tier.times.decode_ms, prefill_ms=[(1, 1.0), (1000, 1000.0)]),
+        )
+        for tier in tiers(large_ms=60.0)
+    ]
     larges, shares = [], []
     for kept in (None, 18):
         for request in window:
@@ -179,12 +186,7 @@ def test_what_is_kept_of_drafts_is_not_planned_for():
                 for visit in request.visits
             )
         asked = plan_request(
-            make_config(objective="path"),
-            tiers(large_ms=60.0),
-            pools(2, 2),
-            THRESHOLDS,
-            window,
-            4.0,
+            make_config(objective="path"), quick, pools(2, 2), THRESHOLDS, window, 12.0
         )
         shares.append(asked.kept_share_T)
         larges.append(propose(asked).pools["large"].replicas)
