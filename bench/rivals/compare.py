@@ -35,7 +35,17 @@ from bench.harness.load import requests
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
 from bench.ladder.splits import sample
 from bench.rivals.report import estimates, page, relations
-from bench.rivals.systems import CONCURRENCY, CONFIG, SEED, System, memory_gb, processes, started
+from bench.rivals.systems import (
+    CASCADE,
+    CASCADES,
+    CONCURRENCY,
+    CONFIG,
+    SEED,
+    System,
+    memory_gb,
+    processes,
+    started,
+)
 from cascadia_sglang.planner.workload import poisson_arrivals_s
 
 BENCH = "rivals"
@@ -53,8 +63,8 @@ class Size:
     open_questions: int
 
 
-FULL = Size(chosen_on=2_000, rounds=7, questions=320, open_rounds=5, open_questions=100)
-SMOKE = Size(chosen_on=64, rounds=1, questions=48, open_rounds=1, open_questions=12)
+FULL = Size(chosen_on=2_000, rounds=7, questions=320, open_rounds=5, open_questions=60)
+SMOKE = Size(chosen_on=32, rounds=1, questions=32, open_rounds=1, open_questions=6)
 
 
 def in_turn(systems: Sequence[System], number: int) -> Sequence[System]:
@@ -108,7 +118,8 @@ def main() -> None:
     facts = facts_of_this_run("bench.rivals.compare")
     size = SMOKE if options.smoke else FULL
     with ExitStack() as stack:
-        systems = started(stack, options.port, size.chosen_on)
+        verify = {CASCADE: CASCADES[CASCADE]} if options.smoke else CASCADES
+        systems = started(stack, options.port, size.chosen_on, verify)
         close_loop(systems, size)
         unit_ms = alone_ms(systems[-1], size)
         rates = open_loop(systems, size)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +24,12 @@ from bench.rivals.proxy import mean_logprob
 from bench.rivals.thresholds import cheapest
 
 CONFIG = Path("bench/ladder/cascade.yaml")
-CASCADE, ANEW, PROXY = "Cascadia", "Cascadia, no drafts", "proxy over log-probabilities"
+CASCADE, PROXY = "Cascadia", "proxy over log-probabilities"
+# What each reads of drafts (`routing.verify.enabled`).
+CASCADES: dict[str, bool | str] = {CASCADE: "auto", "Cascadia, no drafts": False}
 SEED = 40_000
 CONCURRENCY = 64
+STARTS = 2  # servers that start at a time
 FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
 
 
@@ -133,34 +137,38 @@ def chosen_thresholds(cascade: int, ports: Sequence[int], count: int) -> list[fl
     return [*thresholds, float("-inf")]
 
 
-def started(stack: ExitStack, port: int, chosen_on: int) -> list[System]:
+def started(
+    stack: ExitStack, port: int, chosen_on: int, verify: Mapping[str, bool | str] = CASCADES
+) -> list[System]:
     """All systems, ready: the cascade first, the proxy, and the tiers alone, the largest last.
 
     Args:
         port: below that of the first server.
         chosen_on: questions that choose the proxy's thresholds.
+        verify: cascades by name, as `CASCADES` has them.
     """
     logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
-    def serve(flags: Sequence[str], module: str = "sglang.launch_server") -> int:
-        nonlocal port
-        port += 1
-        log = logs / f"{port}.log"
-        return stack.enter_context(running_server(flags, port=port, log=log, module=module))
+    def serve(flags: Sequence[str], own: int, module: str = "sglang.launch_server") -> int:
+        log = logs / f"{own}.log"
+        return stack.enter_context(running_server(flags, port=own, log=log, module=module))
 
     cascade = yaml.safe_load(CONFIG.read_text())
     tiers = cascade["tiers"]
-    cascades = []
-    for number, verify in enumerate(("auto", False)):
+    wanted = []
+    for number, enabled in enumerate(verify.values()):
         path = logs / f"cascade-{number}.yaml"
-        routing = {**cascade["routing"], "verify": {"enabled": verify}}
+        routing = {**cascade["routing"], "verify": {"enabled": enabled}}
         path.write_text(yaml.safe_dump({**cascade, "routing": routing}))
-        cascades.append(serve(("--plugin", "cascadia", "--cascade-config", str(path), *FLAGS)))
-    alone = []
+        wanted.append(("--plugin", "cascadia", "--cascade-config", str(path), *FLAGS))
     for tier in tiers:
         own = [(f"--{key.replace('_', '-')}", str(v)) for key, v in tier["server_args"].items()]
         flat = [part for pair in own for part in pair]
-        alone.append(serve(("--model-path", tier["model_path"], *flat, *FLAGS)))
+        wanted.append(("--model-path", tier["model_path"], *flat, *FLAGS))
+    # A server ends with the thread that began it: these stay for as long as the servers do.
+    threads = stack.enter_context(ThreadPoolExecutor(STARTS))
+    ports = list(threads.map(serve, wanted, range(port + 1, port + 1 + len(wanted))))
+    cascades, alone = ports[: len(verify)], ports[len(verify) :]
     thresholds = chosen_thresholds(cascades[0], alone, chosen_on)
     print(f"the proxy accepts from {thresholds}", file=sys.stderr, flush=True)
     flags = [
@@ -168,11 +176,11 @@ def started(stack: ExitStack, port: int, chosen_on: int) -> list[System]:
         for own, least in zip(alone, thresholds, strict=True)
         for part in ("--tier", f"http://127.0.0.1:{own}={least!r}")
     ]
-    proxy = serve(flags, "bench.rivals.proxy")
+    proxy = serve(flags, port + 1 + len(wanted), "bench.rivals.proxy")
     return [
         *(
             System(name=name, port=own, pids=[pid_of(own)])
-            for name, own in zip((CASCADE, ANEW), cascades, strict=True)
+            for name, own in zip(verify, cascades, strict=True)
         ),
         System(name=PROXY, port=proxy, pids=[pid_of(one) for one in (proxy, *alone)]),
         *(
