@@ -31,6 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.harness.client import send_all
+from bench.harness.estimates import Estimate, mean
 from bench.harness.load import requests
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
 from bench.ladder.splits import sample
@@ -87,10 +88,10 @@ def close_loop(systems: Sequence[System], size: Size) -> None:
         system.memory_gb = memory_gb(processes(system.pids))
 
 
-def alone_ms(largest: System, size: Size) -> float:
-    """What the largest tier takes for a request, one at a time: mean milliseconds."""
+def alone_ms(largest: System, size: Size) -> Estimate:
+    """What the largest tier takes for a request, one at a time: the mean, in milliseconds."""
     questions = sample("test", SEED - 2, size.open_questions)
-    return float(np.mean(send_all(largest.port, requests(questions), 1).latencies_ms))
+    return mean(send_all(largest.port, requests(questions), 1).latencies_ms)
 
 
 def open_loop(systems: Sequence[System], size: Size) -> dict[float, float]:
@@ -121,14 +122,15 @@ def main() -> None:
         verify = {CASCADE: CASCADES[CASCADE]} if options.smoke else CASCADES
         systems = started(stack, options.port, size.chosen_on, verify)
         close_loop(systems, size)
-        unit_ms = alone_ms(systems[-1], size)
+        alone = alone_ms(systems[-1], size)
         rates = open_loop(systems, size)
-    table = page(systems, rates, unit_ms)
+    table = page(systems, rates, alone.p50)
     print(table)
     if options.smoke:
         return
     told = [
-        *((system.name, *one) for system in systems for one in estimates(system, unit_ms)),
+        (systems[-1].name, "one at a time", "latency mean", "ms", alone),
+        *((system.name, *one) for system in systems for one in estimates(system, alone.p50)),
         *relations(systems),
     ]
     save_rows(

@@ -6,13 +6,17 @@ import time
 
 import pytest
 
+from cascadia_sglang.config import VerifyConfig
 from cascadia_sglang.reallocation.listen import Listener
 from cascadia_sglang.reallocation.monitor import Monitor, Seen, Timing
 from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.testing import FakeEngine, make_request
-from tests.unit.router.asking import GOOD, TWO, WEAK
+from cascadia_sglang.testing import FakeEngine, Reply, make_cascade, make_request
+from cascadia_sglang.verify.worth import DraftWorth
+from tests.unit.router.asking import GOOD, TWO, WEAK, ask
+
+READING = make_cascade("small", "large", verify=VerifyConfig(enabled=True))
 
 
 def told(*replies, controls: Controls | None = None) -> tuple[Monitor, Seen, Outcome]:
@@ -45,6 +49,21 @@ def test_a_climb_is_told_visit_by_visit():
         "large": 1,
     }
     assert summary["tiers"]["small"]["score"] == pytest.approx(0.3)
+
+
+def test_of_an_answer_that_began_with_a_draft_both_parts_are_told():
+    """What was kept is in its length, and told apart, for the planner to price."""
+    monitor = Monitor(Timing(), time.monotonic())
+
+    def listen(router: CascadeRouter) -> None:
+        router.listener = Listener(monitor)
+        router.worth = DraftWorth(READING.routing.verify, len(READING.tiers))
+
+    engine = FakeEngine(dataclasses.replace(WEAK, tokens=4), Reply(tokens=6, kept=3))
+    ask(engine, READING, prepare=listen)
+    (request,) = monitor.requests(0.0, time.monotonic() + 60.0)
+    told = [(visit.output_tokens, visit.kept_tokens) for visit in request.visits]
+    assert told == [(4, None), (6, 3)]
 
 
 @pytest.mark.parametrize("controls", [Controls(tier=0), Controls(threshold=0.1)])
