@@ -1,4 +1,6 @@
-"""What the kernel bench compares: the judge's two launches, the same in PyTorch, and other kernels.
+"""What the kernel bench compares: the judge's launches, the same in PyTorch, and other kernels.
+
+The rows of a step are those of a draft too: `verify_draft` takes them as one draft of B places.
 
 Shape legend: B rows, V vocabulary, D step values.
 """
@@ -13,21 +15,27 @@ import torch
 import triton
 import triton.language as tl
 
-from cascadia_kernels import fold_sampled, row_statistics
+from cascadia_kernels import fold_sampled, row_statistics, verify_draft
 from cascadia_kernels.testing import make_logits, make_temperatures
 
 READ_ONLY = "read-only sum"
 OURS = "cascadia"
+DRAFT = "cascadia, a draft"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Inputs of one decoding step; `temperature_B` None where every row is greedy."""
+    """Inputs of one decoding step; `temperature_B` None where every row is greedy.
+
+    Attributes:
+        starts: of a draft, 0 and B.
+    """
 
     logits_BV: torch.Tensor
     temperature_B: torch.Tensor | None
     token_ids_B: torch.Tensor
     probability_B: torch.Tensor | None
+    starts: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +66,10 @@ def make_steps(
     else:
         probabilities_BV = (source_BV.float() / temperature_B.unsqueeze(-1)).softmax(dim=-1)
         probability_B = probabilities_BV.gather(1, token_ids_B.unsqueeze(-1)).squeeze(-1)
+    starts = torch.tensor([0, rows], device=device)
     return [
-        Step(source_BV.clone(), temperature_B, token_ids_B, probability_B) for _ in range(count)
+        Step(source_BV.clone(), temperature_B, token_ids_B, probability_B, starts)
+        for _ in range(count)
     ]
 
 
@@ -67,6 +77,20 @@ def cascadia_step(step: Step) -> torch.Tensor:
     """Step values [B, D], as serving computes them."""
     statistics = row_statistics(step.logits_BV, step.temperature_B)
     return fold_sampled(statistics, step.token_ids_B, step.probability_B, step.temperature_B)
+
+
+def cascadia_draft(step: Step) -> torch.Tensor:
+    """Step values [B, D] of a draft's tokens, and how far it agrees, as serving computes them."""
+    return verify_draft(step.logits_BV, step.token_ids_B, step.starts).values_ND
+
+
+def torch_draft(step: Step) -> torch.Tensor:
+    """The same in PyTorch."""
+    values_BD = torch_step(step)
+    agrees_B = (step.logits_BV.argmax(dim=-1) == step.token_ids_B).to(torch.int64)
+    agreed = agrees_B.cumprod(dim=0).sum()
+    # Kept alive, so that a compiler cannot leave it out.
+    return values_BD + 0.0 * agreed
 
 
 def torch_step(step: Step) -> torch.Tensor:
@@ -125,12 +149,15 @@ def variants(on_device: bool) -> list[Variant]:
     found = [
         Variant(READ_ONLY, read_only_sum, gives_step_values=False),
         Variant(OURS, cascadia_step, gives_step_values=True),
+        Variant(DRAFT, cascadia_draft, gives_step_values=True),
         Variant("torch", torch_step, gives_step_values=True),
+        Variant("torch, a draft", torch_draft, gives_step_values=True),
     ]
     if not on_device:
         return found
-    compiled = torch.compile(torch_step, dynamic=False)
-    found.append(Variant("torch.compile", compiled, gives_step_values=True))
+    for name, eager in (("torch.compile", torch_step), ("torch.compile, a draft", torch_draft)):
+        compiled = torch.compile(eager, dynamic=False)
+        found.append(Variant(name, compiled, gives_step_values=True))
     for name, library, softmax in (
         ("flashinfer softmax", "flashinfer", _flashinfer_softmax),
         ("quack softmax", "quack", _quack_softmax),

@@ -75,9 +75,11 @@ class HostObserver:
         del token_ids  # the scheduler's commits name them
         return state
 
-    def of_draft(self, logits_NV: torch.Tensor, token_ids: list[int]) -> "HostStep | None":
-        """What steps that wrote these tokens would have said, one a row."""
-        del token_ids  # the judge names them
+    def of_draft(
+        self, logits_NV: torch.Tensor, values_N5: torch.Tensor | None
+    ) -> "HostStep | None":
+        """What steps that wrote a draft would have said, one a row."""
+        del values_N5  # of the logits, which are at hand
         try:
             logits = logits_NV.float().numpy()
             forced_N = np.zeros(len(logits), dtype=np.bool_)
@@ -204,15 +206,16 @@ class DeviceObserver:
             self._judge.report_failure(error)
             return None
 
-    def of_draft(self, logits_NV: torch.Tensor, token_ids: list[int]) -> "CopiedStep | None":
-        """What steps that wrote these tokens would have said, one a row."""
-        try:
-            ids_N = torch.tensor(token_ids, device=logits_NV.device)
-            values_N5 = fold_sampled(row_statistics(logits_NV), ids_N, None, None)
-            return CopiedStep(values_N5.cpu(), None, self._judge)
-        except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
-            self._judge.report_failure(error)
-            return None
+    def of_draft(
+        self, logits_NV: torch.Tensor, values_N5: torch.Tensor | None
+    ) -> "CopiedStep | None":
+        """What steps that wrote a draft would have said, one a row.
+
+        Args:
+            values_N5: of `verify_draft`, on the host.
+        """
+        del logits_NV
+        return None if values_N5 is None else CopiedStep(values_N5, None, self._judge)
 
     def from_pp_tensors(self, tensors: Mapping[str, torch.Tensor]) -> "DeviceStep":
         """The step of another pipeline stage."""

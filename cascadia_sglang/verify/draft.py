@@ -41,18 +41,28 @@ class Draft:
         begin, end = max(0, first), min(len(self.token_ids), first + positions)
         return range(begin, max(begin, end))
 
-    def read(self, first: int, preferred_ids: Sequence[int]) -> None:
-        """Take in what the tier prefers at the places from `first` on."""
-        for place, preferred in enumerate(preferred_ids, first):
-            if self.preferred is not None or place > self.agreed:
-                return
-            if place < self.agreed:
-                continue
-            is_last = place == len(self.token_ids) - 1
-            if is_last or preferred != self.token_ids[place]:
-                self.preferred = preferred
-            else:
-                self.agreed += 1
+    def at(self, places: range) -> tuple[int, ...]:
+        """The draft's tokens at some places."""
+        return self.token_ids[places.start : places.stop]
+
+    def read(self, places: range, agreed: int, preferred: int | None) -> None:
+        """Take in how far the tier agrees at some places.
+
+        Args:
+            places: of a forward, in order; the first of all begins anew.
+            agreed: how many of the first of them hold the token that the tier prefers.
+            preferred: what it prefers at the place after these; None where there is none.
+        """
+        if places.start == 0:
+            self.agreed, self.preferred = 0, None
+        if self.preferred is not None or places.start != self.agreed:
+            return
+        self.agreed += agreed
+        if agreed < len(places):
+            self.preferred = preferred
+        elif self.agreed == len(self.token_ids):
+            self.agreed -= 1
+            self.preferred = self.token_ids[-1]
 
     @property
     def kept(self) -> int:

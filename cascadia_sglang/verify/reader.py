@@ -19,6 +19,7 @@ from sglang.srt.managers.schedule_batch import FINISH_ABORT
 
 from cascadia_sglang.judge.judge import Judge, Step
 from cascadia_sglang.messages import ATTEMPT_KEY
+from cascadia_sglang.verify.compare import Compared, compare
 from cascadia_sglang.verify.draft import Draft, until_end
 
 if TYPE_CHECKING:
@@ -137,9 +138,9 @@ class DraftReader:
                     LogitsMetadata.from_forward_batch(forward_batch),
                     use_logits_buffer=False,
                 )
-                parts = logits_NV.split([len(one.rows) for one in told])
-                for one, logits_nV in zip(told, parts, strict=True):
-                    self._compare(one.reading, one.places, logits_nV)
+                drafts = [one.reading.draft.at(one.places) for one in told]
+                for one, compared in zip(told, compare(logits_NV, drafts), strict=True):
+                    self._take_in(one.reading, one.places, compared)
             for one in found:
                 if one.reading.next_logits_V is not None:
                     output.next_token_logits[one.index] = one.reading.next_logits_V
@@ -172,19 +173,20 @@ class DraftReader:
             start += length
         return found
 
-    def _compare(self, reading: _Reading, places: range, logits_nV: torch.Tensor) -> None:
+    def _take_in(self, reading: _Reading, places: range, compared: Compared) -> None:
         draft = reading.draft
-        was_open = draft.preferred is None
-        draft.read(places.start, logits_nV.argmax(dim=-1).tolist())
-        if was_open and draft.preferred is not None:
-            reading.next_logits_V = logits_nV[draft.agreed - places.start].clone()
-        if self._judge is None:
-            return
         if places.start == 0:
-            reading.steps.clear()  # of a prefill that was begun before
-        observer = self._scheduler.tp_worker.model_runner.sampling_observer
-        token_ids = list(draft.token_ids[places.start : places.stop])
-        reading.steps.append((places, observer.of_draft(logits_nV, token_ids)))
+            # Of a prefill that was begun before.
+            reading.steps.clear()
+            reading.next_logits_V = None
+        was_open = draft.preferred is None or places.start == 0
+        draft.read(places, compared.agreed, compared.preferred)
+        if was_open and draft.preferred is not None:
+            reading.next_logits_V = compared.logits_nV[draft.agreed - places.start].clone()
+        if self._judge is not None:
+            observer = self._scheduler.tp_worker.model_runner.sampling_observer
+            step = observer.of_draft(compared.logits_nV, compared.values_nD)
+            reading.steps.append((places, step))
 
     def settle(self, scheduler: "Scheduler", batch: "ScheduleBatch") -> None:
         """Take back what a batch's requests would not have written.

@@ -7,6 +7,7 @@ from cascadia_kernels.fold_sampled import STEP_VALUES, fold_sampled
 from cascadia_kernels.hidden_probe import ProbeWeights, hidden_probe
 from cascadia_kernels.judge_score import FEATURES, judge_score
 from cascadia_kernels.row_statistics import RowStatistics, row_statistics
+from cascadia_kernels.verify_draft import DraftAgreement, verify_draft
 from cascadia_kernels.warm_up import warm_up
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "FEATURES",
     "STATE_COLUMNS",
     "STEP_VALUES",
+    "DraftAgreement",
     "ProbeWeights",
     "RowStatistics",
     "RowSummary",
@@ -23,5 +25,6 @@ __all__ = [
     "judge_score",
     "row_statistics",
     "row_summary",
+    "verify_draft",
     "warm_up",
 ]

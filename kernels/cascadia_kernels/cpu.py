@@ -1,6 +1,7 @@
-"""What a CPU tensor gets: the two ops of a decoding step in PyTorch, each in one go.
+"""What a CPU tensor gets: the ops of a decoding step and of a draft in PyTorch, each in one go.
 
-Shape legend: B rows, V vocabulary, K = min(V, 16) best columns, P partial sums, D step values.
+Shape legend: B rows, V vocabulary, K = min(V, 16) best columns, P partial sums, D step values; N
+places of G drafts, H = G + 1.
 """
 
 from typing import TYPE_CHECKING
@@ -80,3 +81,38 @@ def fold_sampled_cpu(
         ),
         dim=-1,
     )
+
+
+def draft_values_cpu(
+    summary: "RowSummary", logits_NV: torch.Tensor, token_ids_N: torch.Tensor
+) -> torch.Tensor:
+    """Step values [N, D] of tokens whose logits are at hand."""
+    token_ids_N = token_ids_N.to(torch.int64)
+    is_token_N = (token_ids_N >= 0) & (token_ids_N < logits_NV.shape[1])
+    at_N1 = token_ids_N.where(is_token_N, 0).unsqueeze(-1)
+    logit_N = logits_NV.gather(1, at_N1).squeeze(-1).float().where(is_token_N, float("nan"))
+    return torch.stack(
+        (
+            logit_N - summary.logsumexp_B,
+            summary.entropy_B,
+            summary.margin_B,
+            summary.self_certainty_B,
+            is_token_N.float(),
+        ),
+        dim=-1,
+    )
+
+
+def first_disagreements_cpu(
+    preferred_N: torch.Tensor, token_ids_N: torch.Tensor, starts_H: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Places before the first disagreement of every draft, and the token preferred there, [G]."""
+    places_N = torch.arange(len(preferred_N))
+    differing_M = places_N[preferred_N != token_ids_N]
+    starts_G, ends_G = starts_H[:-1].to(torch.int64), starts_H[1:].to(torch.int64)
+    # The first of the differing places at or after each start; the end where there is none.
+    at_G = torch.searchsorted(differing_M, starts_G)
+    parted_G = torch.cat((differing_M, places_N.new_tensor([len(places_N)])))[at_G]
+    parted_G = torch.minimum(parted_G, ends_G)
+    there_G = torch.cat((preferred_N, preferred_N.new_tensor([-1])))[parted_G]
+    return parted_G - starts_G, there_G.where(parted_G < ends_G, -1)

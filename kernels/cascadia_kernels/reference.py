@@ -27,6 +27,16 @@ def reference_logprob(logits: list[float], token_id: int) -> float:
     return logits[token_id] - _logsumexp([x for x in logits if x != -math.inf])
 
 
+def reference_draft(rows: list[list[float]], token_ids: list[int]) -> tuple[int, int]:
+    """Tokens of one draft before the first that is not its row's likeliest, and the likeliest
+    there; -1 where every one is."""
+    for place, (logits, token) in enumerate(zip(rows, token_ids, strict=True)):
+        likeliest = logits.index(max(logits))
+        if likeliest != token:
+            return place, likeliest
+    return len(token_ids), -1
+
+
 def _logsumexp(values: list[float]) -> float:
     largest = max(values)
     return largest + math.log(sum(math.exp(x - largest) for x in values))

@@ -30,7 +30,8 @@ def test_a_run_writes_a_row_for_every_variant_of_every_case(tmp_path: Path) -> N
     cases = [case(True), case(False)]
     assert bench.run(HostDevice(), cases, path, budget_s=600.0, repetitions=1) == 0
     rows = list(csv.DictReader(path.open(newline="")))
-    assert [row["variant"] for row in rows] == ["read-only sum", "cascadia", "torch"] * 2
+    names = ["read-only sum", "cascadia", "cascadia, a draft", "torch", "torch, a draft"]
+    assert [row["variant"] for row in rows] == names * 2
     assert {row["tempered"] for row in rows} == {"True", "False"}
     for row in rows:
         assert float(row["device_us_p50"]) > 0.0
@@ -63,9 +64,15 @@ def test_a_variant_that_fails_the_gate_is_not_timed(
     assert "broken" in capsys.readouterr().err
 
 
-def test_kernels_that_fail_the_gate_end_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variants, "cascadia_step", wrong)
-    with pytest.raises(RuntimeError, match="failed the gate"):
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("cascadia_step", "cascadia failed"), ("cascadia_draft", "cascadia, a draft failed")],
+)
+def test_kernels_that_fail_the_gate_end_the_bench(
+    name: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variants, name, wrong)
+    with pytest.raises(RuntimeError, match=f"{told} the gate"):
         list(bench.measure(case(), HostDevice(), bench.facts(HostDevice()), 1))
 
 

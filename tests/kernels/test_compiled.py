@@ -3,7 +3,8 @@
 import pytest
 import triton
 
-from bench.kernel.compiled import Launch, compile_for, launches
+from bench.kernel.compiled import compile_for
+from bench.kernel.launches import Launch, launches
 
 if triton.knobs.runtime.interpret:
     pytest.skip("the interpreter's kernels do not compile", allow_module_level=True)

@@ -11,7 +11,7 @@ import triton
 
 FOLDER = Path(__file__).parent
 OP_TESTS = ["row_statistics", "selection", "fold_sampled", "fold_into_states", "judge_score"]
-OP_TESTS += ["hidden_probe", "warm_up", "bench"]
+OP_TESTS += ["hidden_probe", "verify_draft", "warm_up", "bench"]
 
 
 @pytest.mark.skipif(triton.knobs.runtime.interpret, reason="this process is the interpreter")

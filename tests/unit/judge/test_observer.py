@@ -13,7 +13,7 @@ from sglang.srt.sampling.sampling_observer_pp import (
     pop_auxiliary_output_from_pp_tensors,
 )
 
-from cascadia_kernels import STEP_VALUES
+from cascadia_kernels import STEP_VALUES, verify_draft
 from cascadia_kernels.testing import make_logits
 from cascadia_patches import model_runner_init
 from cascadia_sglang.judge.changed_rows import forced_rows
@@ -170,6 +170,11 @@ def test_an_observer_sees_the_mask_before_sglang_drops_it(observer: Any) -> None
 # Drafts
 
 
+def values_of(logits_NV: torch.Tensor, tokens: list[int]) -> torch.Tensor:
+    """Step values of a draft."""
+    return verify_draft(logits_NV, torch.tensor(tokens), torch.tensor([0, len(tokens)])).values_ND
+
+
 @pytest.mark.parametrize("drafted", [1, 5, 11])
 @pytest.mark.parametrize("observer", [HostObserver, DeviceObserver])
 def test_what_is_kept_of_a_draft_counts_as_the_steps_that_write_it(
@@ -184,7 +189,7 @@ def test_what_is_kept_of_a_draft_counts_as_the_steps_that_write_it(
         if kept:
             # The place after what is kept is read too, and not folded.
             read = slice(0, kept + 1)
-            step = stage.of_draft(logits_NV[read], tokens[read])
+            step = stage.of_draft(logits_NV[read], values_of(logits_NV[read], tokens[read]))
             judge.fold_draft(request, step, tokens[:kept])
         for place in range(kept, 12):
             row = slice(place, place + 1)
@@ -205,7 +210,7 @@ def test_what_is_kept_of_a_draft_counts_as_the_steps_that_write_it(
 def test_a_draft_that_is_not_observed_leaves_its_answer_without_a_score(observer: Any) -> None:
     judge = Judge({0: make_model()})
     stage, request = observer(judge), make_req()
-    step = stage.of_draft(None, [1, 2])
+    step = stage.of_draft(None, None)
     assert step is None
     judge.fold_draft(request, step, [1])
     logits_BV = make_logits(1, 100)
@@ -221,7 +226,7 @@ def test_a_draft_of_a_request_that_is_not_judged_is_not_folded() -> None:
     judge = Judge({})
     stage, request = HostObserver(judge), make_req()
     logits_NV = make_logits(3, 100)
-    judge.fold_draft(request, stage.of_draft(logits_NV, [1, 2, 3]), [1, 2])
+    judge.fold_draft(request, stage.of_draft(logits_NV, None), [1, 2])
     finish(request)
     assert report_of(judge, request) is None
 
