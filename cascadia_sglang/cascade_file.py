@@ -43,14 +43,16 @@ def load_uncalibrated(path: Path) -> CascadeConfig:
     """
     data = _read(path)
     if isinstance(data, dict) and isinstance(data.get("tiers"), list):
-        tiers = [
-            {**tier, "calibration": None} if isinstance(tier, dict) else tier
-            for tier in data["tiers"]
-        ]
+        nothing = {"calibration": None, "draft_calibration": None}
+        tiers = [{**tier, **nothing} if isinstance(tier, dict) else tier for tier in data["tiers"]]
         judge, routing = data.get("judge") or {}, data.get("routing") or {}
         if isinstance(judge, dict) and isinstance(routing, dict):
             routing = {**routing, "thresholds": [0.0] * (len(tiers) - 1)}
-            judge = {**judge, "record": True}
+            # Nothing has a score: every prompt that is not pinned goes all the way.
+            judge = {**judge, "record": True, "on_error": "escalate"}
+            verify = routing.get("verify")
+            if isinstance(verify, dict):
+                routing["verify"] = {"enabled": bool(verify.get("enabled"))}
         data = {**data, "tiers": tiers, "judge": judge, "routing": routing}
     return build_cascade(data, f"cascade file {path}")
 
@@ -128,6 +130,8 @@ def _problems(config: CascadeConfig) -> list[str]:
         is_last = index == len(config.tiers) - 1
         needs_calibration = not (is_last or config.judge.record or tier.is_speculative)
         problems.extend(f"tiers[{index}].{p}" for p in _tier_problems(tier, needs_calibration))
+        if index == 0 and tier.draft_calibration is not None:
+            problems.append("tiers[0].draft_calibration: the first tier reads no drafts")
         if tier.is_speculative:
             place = f"tiers[{index}].server_args.speculative_algorithm"
             problems.extend(f"{place} {p}" for p in _speculative_problems(config, index))
@@ -181,8 +185,10 @@ def _tier_problems(tier: TierConfig, needs_calibration: bool) -> list[str]:
         problems.append(f"model_path {tier.model_path!r} does not exist")
     if tier.calibration is None and needs_calibration:
         problems.append("calibration is missing, required for every tier but the last")
-    if tier.calibration is not None and not Path(tier.calibration).is_file():
-        problems.append(f"calibration {tier.calibration!r} does not exist")
+    for name in ("calibration", "draft_calibration"):
+        path = getattr(tier, name)
+        if path is not None and not Path(path).is_file():
+            problems.append(f"{name} {path!r} does not exist")
     if tier.reasoning is not None:
         problems.append(f"reasoning is {tier.reasoning!r}, allowed in this release: null")
     if tier.replicas < 1:
@@ -228,8 +234,7 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
         problems.append(f"early_abort is {routing.early_abort}, allowed: 0 to 1 or null")
     if routing.queue_limit < 1:
         problems.append(f"queue_limit is {routing.queue_limit}, allowed: 1 or more")
-    if not 0.0 <= routing.verify.low <= 1.0:
-        problems.append(f"verify.low is {routing.verify.low}, allowed: 0 to 1")
+    problems.extend(f"verify.{problem}" for problem in _verify_problems(config))
     if routing.commit_tokens < 1:
         problems.append(f"commit_tokens is {routing.commit_tokens}, allowed: 1 or more")
     if not 0.0 <= routing.commit_chance <= 1.0:
@@ -249,6 +254,18 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
             problems.append(f"gears.{name} is {getattr(gears, name)}, allowed: 1 or more")
     if routing.max_attempts < 1:
         problems.append(f"max_attempts is {routing.max_attempts}, allowed: 1 or more")
+    return problems
+
+
+def _verify_problems(config: CascadeConfig) -> list[str]:
+    verify, files = config.routing.verify, config.draft_calibrations()
+    problems: list[str] = []
+    if not 0.0 <= verify.low <= 1.0:
+        problems.append(f"low is {verify.low}, allowed: 0 to 1")
+    if verify.high is not None and not 0.0 <= verify.high <= 1.0:
+        problems.append(f"high is {verify.high}, allowed: 0 to 1 or null")
+    if verify.high is not None and not files:
+        problems.append("high needs a draft_calibration of a tier above the first")
     return problems
 
 

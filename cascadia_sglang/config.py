@@ -15,11 +15,14 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     `sampling` overrides the client's sampling parameters key by key. `prompt_suffix` is appended
     to the prompt for this tier alone. `calibration` is required for every tier but the last, and
     cannot be given where `server_args` ask for speculative decoding: such a tier has no judge.
+    `draft_calibration` is of the answers of the tiers below, as this tier reads them (see
+    `routing.verify.high`).
     """
 
     name: str
     model_path: str
     calibration: str | None = None
+    draft_calibration: str | None = None
     replicas: int = 1
     server_args: dict[str, Any] = {}
     sampling: dict[str, Any] = {}
@@ -37,10 +40,15 @@ class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     `auto` reads where that is expected to cost less than writing. A draft whose score is below
     `low` is never read.
+
+    `high` has a second judge: where a tier with a `draft_calibration` reads a whole answer, and the
+    chance that it is acceptable, by the reading tier's own probabilities, is `high` or more, that
+    answer goes out as it is, whether or not the tier would have written the same. null: never.
     """
 
     enabled: bool | Literal["auto"] = False
     low: float = 0.0
+    high: float | None = None
 
 
 class GearsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -199,4 +207,9 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def calibrations(self) -> dict[int, str]:
         """Path of the calibration file of each tier index that has one."""
         paths = {index: tier.calibration for index, tier in enumerate(self.tiers)}
+        return {index: path for index, path in paths.items() if path is not None}
+
+    def draft_calibrations(self) -> dict[int, str]:
+        """The same of the files by which a tier rates the answers of the tiers below."""
+        paths = {index: tier.draft_calibration for index, tier in enumerate(self.tiers)}
         return {index: path for index, path in paths.items() if path is not None}

@@ -1,16 +1,16 @@
 """What travels between the router and the engine workers."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 # Key of an attempt's order in `SamplingParams.custom_params`, and of the judge's report in
 # `meta_info` on the way from the worker to the router.
 ATTEMPT_KEY = "cascadia"
 REPORT_KEY = "cascadia_judge"
-# How many tokens of its draft an attempt has kept, on the same way.
-KEPT_KEY = "cascadia_kept"
-REPORT_KEYS = frozenset({REPORT_KEY, KEPT_KEY})
+# What became of its draft, on the same way.
+DRAFT_KEY = "cascadia_draft"
+REPORT_KEYS = frozenset({REPORT_KEY, DRAFT_KEY})
 
 # Sampling parameters under which a grammar decides which tokens may be chosen.
 CONSTRAINTS = ("json_schema", "regex", "ebnf", "structural_tag")
@@ -37,6 +37,7 @@ class JudgeSpec:
 
     Attributes:
         calibrations: path of the calibration file per judged tier index.
+        draft_calibrations: of the file by which a tier index rates drafts, where it does.
         record: whether every finished attempt carries its features.
         counts_reasoning: whether the reasoning before an answer is part of what is judged.
     """
@@ -44,11 +45,14 @@ class JudgeSpec:
     calibrations: dict[int, str]
     record: bool
     counts_reasoning: bool
+    draft_calibrations: dict[int, str] = field(default_factory=dict)
 
     def of_tiers(self, tiers: Collection[int]) -> "JudgeSpec":
         """With the calibrations of these tiers alone."""
         return replace(
-            self, calibrations={t: c for t, c in self.calibrations.items() if t in tiers}
+            self,
+            calibrations={t: c for t, c in self.calibrations.items() if t in tiers},
+            draft_calibrations={t: c for t, c in self.draft_calibrations.items() if t in tiers},
         )
 
 
@@ -97,6 +101,8 @@ class AttemptOrder:
         tells_chance: whether every output on the way says the chance of acceptance so far.
         draft: a smaller tier's answer, as token ids: the attempt keeps what it would have written
             itself and goes on from there. Empty for none.
+        confirm_at: smallest chance that the draft is acceptable with which it is the answer as it
+            is; None for never.
     """
 
     tier_index: int
@@ -107,6 +113,7 @@ class AttemptOrder:
     commit_chance: float = 1.0
     tells_chance: bool = False
     draft: tuple[int, ...] = ()
+    confirm_at: float | None = None
 
     def to_params(self) -> dict[str, Any]:
         """Plain values, as custom sampling parameters carry them."""
@@ -119,7 +126,9 @@ class AttemptOrder:
             "commit_chance": self.commit_chance,
             "tells_chance": self.tells_chance,
         }
-        return {**params, "draft": list(self.draft)} if self.draft else params
+        if self.draft:
+            params |= {"draft": list(self.draft), "confirm_at": self.confirm_at}
+        return params
 
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> "AttemptOrder":
@@ -162,4 +171,29 @@ class JudgeReport:
     def from_meta(cls, meta: dict[str, Any] | None) -> "JudgeReport":
         if meta is None:
             return cls(score=None, early_abort=False)
+        return cls(**meta)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftReport:
+    """What became of the draft of a finished attempt.
+
+    Attributes:
+        kept: of its tokens, in the answer.
+        score: chance that the draft is acceptable, by the second judge; None where it was not asked
+            or could not say.
+        confirmed: whether the draft is the answer because of that.
+        features: of the draft as this tier reads it, base features; only where the server records.
+    """
+
+    kept: int
+    score: float | None = None
+    confirmed: bool = False
+    features: list[float | None] | None = None
+
+    def to_meta(self) -> dict[str, Any]:
+        return {slot: getattr(self, slot) for slot in self.__slots__}
+
+    @classmethod
+    def from_meta(cls, meta: dict[str, Any]) -> "DraftReport":
         return cls(**meta)

@@ -41,6 +41,7 @@ def prepare_server(
         # It imports SGLang while this process does.
         start_fork_server(worker_threads(config))
     calibrations = load_calibrations(config.calibrations())
+    load_calibrations(config.draft_calibrations())
     paces = pace_specs(config)
 
     from cascadia_sglang.server import CascadeServer

@@ -8,7 +8,7 @@ from typing import Any
 
 from cascadia_sglang.config import CascadeConfig, JudgeConfig, RoutingConfig, TierConfig
 from cascadia_sglang.errors import WorkerLostError, WorkerUnavailableError
-from cascadia_sglang.messages import KEPT_KEY, AttemptOrder, JudgeReport
+from cascadia_sglang.messages import DRAFT_KEY, AttemptOrder, DraftReport, JudgeReport
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.router.attempt import Output
 
@@ -52,6 +52,7 @@ class Reply:
         steps: what is shown on the way where it is streamed; `seconds` count from the last.
         text: of the answer; one that names prompt and tier where it is None.
         kept: of a draft that the run comes with; None for a worker that reads none.
+        draft_score: of that draft, by the second judge.
     """
 
     score: float | None = None
@@ -64,6 +65,7 @@ class Reply:
     steps: tuple[Step, ...] = ()
     text: str | None = None
     kept: int | None = None
+    draft_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,7 +282,10 @@ class FakeEngine:
             "completion_tokens": reply.tokens,
         }
         if run.order.draft and reply.kept is not None:
-            meta_info[KEPT_KEY] = reply.kept
+            score, least = reply.draft_score, run.order.confirm_at
+            confirmed = score is not None and least is not None and score >= least
+            told = DraftReport(kept=reply.kept, score=score, confirmed=confirmed)
+            meta_info[DRAFT_KEY] = told.to_meta()
         own_text = f"{run.text} by tier {run.order.tier_index}"
         output_ids = list(range(reply.tokens))
         output = {

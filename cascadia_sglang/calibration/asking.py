@@ -1,15 +1,16 @@
-"""Asks a recording server one question, pinned to a tier."""
+"""Asks a recording server one question: one tier, or all for what they make of drafts."""
 
 import http.client
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
-from cascadia_sglang.calibration.records import Record
+from cascadia_sglang.calibration.records import DraftRecord, Record
 from cascadia_sglang.calibration.sample import Question
 from cascadia_sglang.config import TierConfig
 from cascadia_sglang.errors import CalibrationError
@@ -68,6 +69,12 @@ def digest_of(question: Question, tier: TierConfig, sampling: Sampling) -> str:
     return blake2b(content, digest_size=8).hexdigest()
 
 
+def draft_digest(question: Question, tiers: Sequence[TierConfig], sampling: Sampling) -> str:
+    """Names all that shapes what the last of these tiers makes of the answer of the one before."""
+    parts = [digest_of(question, tier, sampling) for tier in tiers]
+    return blake2b(msgspec.json.encode(parts), digest_size=8).hexdigest()
+
+
 def ask(
     connection: http.client.HTTPConnection,
     question: Question,
@@ -80,21 +87,13 @@ def ask(
         RefusedError: if the server answers with an error, or without a record.
         OSError, http.client.HTTPException: if the connection breaks or times out.
     """
-    path, body = request_of(question, sampling)
-    headers = {"content-type": "application/json", "x-cascadia-tier": tier.name}
+    place = f"question {question.id!r}, tier {tier.name}"
     started = time.monotonic()
-    connection.request("POST", path, json.dumps(body), headers)
-    response = connection.getresponse()
-    content = response.read()
+    text, story = _asked(connection, question, sampling, {"x-cascadia-tier": tier.name}, place)
     seconds = time.monotonic() - started
-    if response.status != 200:
-        said = " ".join(content[:300].decode(errors="replace").split())
-        raise RefusedError(f"question {question.id!r}, tier {tier.name}: {response.status} {said}")
-    text, meta_info = _answer(msgspec.json.decode(content))
-    story = meta_info.get("cascadia", {})
     record = (story.get("attempts") or [{}])[-1].get("record")
     if record is None or not record["tokens"]:
-        raise RefusedError(f"question {question.id!r}, tier {tier.name}: nothing was recorded")
+        raise RefusedError(f"{place}: nothing was recorded")
     return Record(
         id=question.id,
         tier=tier.name,
@@ -105,6 +104,61 @@ def ask(
         seconds=seconds,
         prompt_ids=story.get("prompt_ids") if story["tier_index"] == 0 else None,
     )
+
+
+def ask_drafts(
+    connection: http.client.HTTPConnection,
+    question: Question,
+    tiers: Sequence[TierConfig],
+    sampling: Sampling,
+) -> list[DraftRecord]:
+    """What every tier but the first makes of the answer of the tier before.
+
+    The question goes through all tiers, for none has a score that would accept an answer.
+
+    Raises:
+        RefusedError: if the server answers with an error.
+        OSError, http.client.HTTPException: if the connection breaks or times out.
+    """
+    _, story = _asked(connection, question, sampling, {}, f"question {question.id!r}, drafts")
+    attempts = {attempt["tier"]: attempt for attempt in story.get("attempts") or []}
+    found: list[DraftRecord] = []
+    for index in range(1, len(tiers)):
+        before, attempt = (attempts.get(tier.name, {}) for tier in tiers[index - 1 : index + 1])
+        # A tier that read a draft did not write what it kept of it.
+        written = before.get("tokens", 0) + before.get("kept", 0)
+        is_read = "kept" in attempt and written > 0
+        found.append(
+            DraftRecord(
+                id=question.id,
+                tier=tiers[index].name,
+                asked=draft_digest(question, tiers[: index + 1], sampling),
+                kept=min(1.0, attempt["kept"] / written) if is_read else None,
+                features=(attempt.get("record") or {}).get("draft") if is_read else None,
+            )
+        )
+    return found
+
+
+def _asked(
+    connection: http.client.HTTPConnection,
+    question: Question,
+    sampling: Sampling,
+    headers: Mapping[str, str],
+    place: str,
+) -> tuple[str, dict[str, Any]]:
+    """Text of the answer, and what the server says of how it came about."""
+    path, body = request_of(question, sampling)
+    connection.request(
+        "POST", path, json.dumps(body), {"content-type": "application/json", **headers}
+    )
+    response = connection.getresponse()
+    content = response.read()
+    if response.status != 200:
+        said = " ".join(content[:300].decode(errors="replace").split())
+        raise RefusedError(f"{place}: {response.status} {said}")
+    text, meta_info = _answer(msgspec.json.decode(content))
+    return text, meta_info.get("cascadia", {})
 
 
 def _answer(reply: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from cascadia_sglang.calibration.calibrate import CalibratedCascade
 from cascadia_sglang.calibration.certify import promises
+from cascadia_sglang.calibration.drafts import confirmed, fit_second_judges, suggested_low
 from cascadia_sglang.calibration.entry_model import Labelled, commit_at_once, fit_on_pool
 from cascadia_sglang.calibration.page import page
 from cascadia_sglang.calibration.picture import draw
@@ -36,6 +37,30 @@ def write(report: Report, parts: Parts, folder: Path) -> Iterator[str]:
     (folder / "report.md").write_text(page(report, PICTURE if drawn else None))
     yield from promises(cascade.certificate, cascade.settings.tier_names)
     yield f"report: {folder / 'report.md'}"
+
+
+def write_second_judges(cascade: CalibratedCascade, parts: Parts, folder: Path) -> Iterator[str]:
+    """Fit and write `NAME.draft.json` of every tier whose second judge is sure of some drafts.
+
+    Where drafts were recorded, that is; yields what the operator should read of them.
+    """
+    judges = [judge for judge in fit_second_judges(cascade, parts) if judge.high is not None]
+    high = max((judge.high for judge in judges if judge.high is not None), default=1.0)
+    if judges:
+        yield f"routing: verify: high: {high:.6g}"
+    for judge in judges:
+        name = cascade.settings.tier_names[judge.tier]
+        path = folder / f"{name}.draft.json"
+        save_calibration(judge.calibration, path)
+        yield f"tier {name}: draft_calibration: {path}"
+        told = confirmed(judge, cascade, parts.certify, high)
+        yield (
+            f"tier {name}: of {told.drafts} whole drafts held out {told.confirmed} are confirmed; "
+            f"of {told.prompts} prompts that loses {told.lost} right answers"
+        )
+    if any(tier.kept_N is not None for tier in parts.choose.tiers):
+        low = suggested_low(cascade, parts.choose)
+        yield f"routing: verify: low: {low:g}"
 
 
 def write_entry_model(

@@ -6,11 +6,16 @@ Shape legend: N prompts, T tiers, F base features.
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.state import FloatArray
+
+_LOG_TOKENS = FEATURES.index("log_tokens")
+_Entry = TypeVar("_Entry", bound=np.generic)
 
 BoolArray = npt.NDArray[np.bool_]
 RowArray = npt.NDArray[np.intp]
@@ -25,12 +30,22 @@ class TierAnswers:
         prefix_NF: the same after some number of tokens; NaN where the answer had ended by then.
         right_N: whether each answer is acceptable.
         same_N: whether it equals the last tier's; None where the answers are not at hand.
+        draft_NF: base features of the answer of the tier before, as this tier reads it; NaN where
+            it was given none. None where drafts were not recorded.
+        kept_N: share of that draft's tokens that this tier keeps; NaN and None likewise.
     """
 
     features_NF: FloatArray
     prefix_NF: dict[int, FloatArray]
     right_N: BoolArray
     same_N: BoolArray | None = None
+    draft_NF: FloatArray | None = None
+    kept_N: FloatArray | None = None
+
+    def tokens(self) -> FloatArray:
+        """Of each answer, [N]; NaN where the judge had nothing to see."""
+        tokens_N: FloatArray = np.exp(self.features_NF[:, _LOG_TOKENS])
+        return tokens_N
 
     def take(self, rows_M: RowArray) -> "TierAnswers":
         """Some of the rows."""
@@ -39,6 +54,8 @@ class TierAnswers:
             prefix_NF={tokens: rows_NF[rows_M] for tokens, rows_NF in self.prefix_NF.items()},
             right_N=self.right_N[rows_M],
             same_N=None if self.same_N is None else self.same_N[rows_M],
+            draft_NF=None if self.draft_NF is None else self.draft_NF[rows_M],
+            kept_N=None if self.kept_N is None else self.kept_N[rows_M],
         )
 
 
@@ -88,6 +105,8 @@ class Pool:
                     },
                     right_N=np.concatenate([part.right_N for part in parts]),
                     same_N=_joined([part.same_N for part in parts]),
+                    draft_NF=_joined([part.draft_NF for part in parts]),
+                    kept_N=_joined([part.kept_N for part in parts]),
                 )
             )
         return cls(
@@ -102,6 +121,6 @@ class Pool:
         return dataclasses.replace(self, ids=tuple(ids))
 
 
-def _joined(parts: Sequence[BoolArray | None]) -> BoolArray | None:
+def _joined(parts: Sequence[npt.NDArray[_Entry] | None]) -> npt.NDArray[_Entry] | None:
     known = [part for part in parts if part is not None]
     return np.concatenate(known) if len(known) == len(parts) else None

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from cascadia_sglang.calibration.asking import RefusedError, Sampling, ask, digest_of
-from cascadia_sglang.calibration.records import Key, Record, RecordFile
+from cascadia_sglang.calibration.asking import RefusedError, Sampling, digest_of
+from cascadia_sglang.calibration.records import Kept, Key, Record, RecordFile
 from cascadia_sglang.calibration.sample import Question
 from cascadia_sglang.config import TierConfig
 from cascadia_sglang.errors import CalibrationError
@@ -31,19 +31,22 @@ def missing(
     return [q for q in questions if (tier.name, q.id, digest_of(q, tier, sampling)) not in known]
 
 
-def record_tier(
+def record(
     port: int,
     questions: Sequence[Question],
-    tier: TierConfig,
-    sampling: Sampling,
-    file: RecordFile,
+    ask: Callable[[http.client.HTTPConnection, Question], list[Kept]],
+    file: RecordFile[Kept],
     *,
+    name: str,
     concurrency: int,
     timeout_s: float,
-) -> list[Record]:
-    """Ask every question, write each answer down as it comes, and give them back.
+) -> list[Kept]:
+    """Ask every question, write down what comes of each, and give it back.
 
     A question that the server refuses is named on stderr and left out.
+
+    Args:
+        name: of what is asked, for whoever watches.
 
     Raises:
         CalibrationError: if the server is lost, or a question takes longer than `timeout_s`.
@@ -51,7 +54,7 @@ def record_tier(
     waiting: queue.SimpleQueue[Question] = queue.SimpleQueue()
     for question in questions:
         waiting.put(question)
-    done: queue.SimpleQueue[Record | Exception | None] = queue.SimpleQueue()
+    done: queue.SimpleQueue[list[Kept] | Exception | None] = queue.SimpleQueue()
     stopping = threading.Event()
     width = min(concurrency, len(questions))
 
@@ -61,7 +64,7 @@ def record_tier(
             while not stopping.is_set():
                 question = waiting.get_nowait()
                 try:
-                    done.put(ask(connection, question, tier, sampling))
+                    done.put(ask(connection, question))
                 except RefusedError as error:
                     done.put(error)
                 except Exception as error:  # noqa: BLE001  it ends the run, in the main thread
@@ -74,29 +77,32 @@ def record_tier(
     for thread in threads:
         thread.start()
     try:
-        return _collect(done, file, Progress(tier.name, len(questions)), stopping, width)
+        return _collect(done, file, Progress(name, len(questions)), stopping, width)
     finally:
         stopping.set()
 
 
 def _collect(
-    done: "queue.SimpleQueue[Record | Exception | None]",
-    file: RecordFile,
+    done: "queue.SimpleQueue[list[Kept] | Exception | None]",
+    file: RecordFile[Kept],
     tell: "Progress",
     stopping: threading.Event,
     width: int,
-) -> list[Record]:
+) -> list[Kept]:
     """Take what `width` threads bring until all of them have ended, also after one has failed."""
-    records: list[Record] = []
+    records: list[Kept] = []
+    asked = 0
     lost: Exception | None = None
     while width:
         one = done.get()
         if one is None:
             width -= 1
-        elif isinstance(one, Record):
-            file.append(one)
-            records.append(one)
-            tell(len(records))
+        elif isinstance(one, list):
+            for told in one:
+                file.append(told)
+            records += one
+            asked += 1
+            tell(asked)
         elif isinstance(one, RefusedError):
             print(f"left out: {one}", file=sys.stderr, flush=True)
         else:
@@ -104,7 +110,7 @@ def _collect(
             stopping.set()
     if lost is not None:
         raise CalibrationError(f"the server was lost: {lost!r}") from lost
-    tell(len(records), last=True)
+    tell(asked, last=True)
     return records
 
 

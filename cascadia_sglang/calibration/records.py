@@ -1,9 +1,9 @@
 """The answers of every tier to a sample, a line each, kept so that an interrupted run goes on."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Generic, Self, TypeVar
 
 import msgspec
 import numpy as np
@@ -50,17 +50,47 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.tier, self.id, self.asked
 
 
+class DraftRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one tier made of the answer of the tier before, to one question.
+
+    Attributes:
+        id: of the question.
+        tier: that read the draft.
+        asked: digest of all that shaped the draft and the reading.
+        kept: share of the draft's tokens that are in the tier's own answer; None where it was given
+            none to read.
+        features: base features of the draft as this tier reads it; None where it was given none, or
+            one that was cut off.
+    """
+
+    id: str
+    tier: str
+    asked: str
+    kept: float | None
+    features: list[float | None] | None
+
+    def __post_init__(self) -> None:
+        if self.features is not None and len(self.features) != len(FEATURES):
+            raise ValueError(f"features needs {len(FEATURES)} numbers")
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.tier, self.id, self.asked
+
+
 Key = tuple[str, str, str]
+Kept = TypeVar("Kept", Record, DraftRecord)
 
 
-class RecordFile:
+class RecordFile(Generic[Kept]):
     """Appends records to a file, each whole before the next; used as a context."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: type[Kept]) -> None:
         self._path = path
+        self._kind = kind
         self._file: BinaryIO | None = None
 
-    def load(self) -> dict[Key, Record]:
+    def load(self) -> dict[Key, Kept]:
         """Every record by its key.
 
         A last line without its end was being written when a run was killed: it is cut off.
@@ -74,8 +104,8 @@ class RecordFile:
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             os.truncate(self._path, whole)
-        decoder = msgspec.json.Decoder(Record)
-        found: dict[Key, Record] = {}
+        decoder = msgspec.json.Decoder(self._kind)
+        found: dict[Key, Kept] = {}
         for number, line in enumerate(content[:whole].splitlines(), 1):
             try:
                 record = decoder.decode(line)
@@ -84,14 +114,14 @@ class RecordFile:
             found[record.key] = record
         return found
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Kept) -> None:
         """Write one record, and hand it to the system at once."""
         if self._file is None:
             self._file = self._path.open("ab")
         self._file.write(msgspec.json.encode(record) + b"\n")
         self._file.flush()
 
-    def __enter__(self) -> "RecordFile":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,15 +134,19 @@ def pool_of(
     questions: Sequence[Question],
     records: Sequence[Sequence[Record]],
     right: Sequence[Sequence[bool]],
+    drafts: Mapping[tuple[str, str], DraftRecord] | None = None,
 ) -> Pool:
     """The arrays of a sample.
 
     Args:
         records, right: of every tier, smallest first, in the order of the questions.
+        drafts: that a tier of this name read of a question of this id; None where drafts were not
+            recorded.
     """
     return Pool(
         tiers=tuple(
-            _answers(own, labels, records[-1]) for own, labels in zip(records, right, strict=True)
+            _answers(own, labels, records[-1], drafts)
+            for own, labels in zip(records, right, strict=True)
         ),
         ids=tuple(question.id for question in questions),
         groups=tuple(question.group for question in questions),
@@ -121,7 +155,10 @@ def pool_of(
 
 
 def _answers(
-    records: Sequence[Record], right: Sequence[bool], last: Sequence[Record]
+    records: Sequence[Record],
+    right: Sequence[bool],
+    last: Sequence[Record],
+    drafts: Mapping[tuple[str, str], DraftRecord] | None,
 ) -> TierAnswers:
     features_NF = np.array([record.features[-1] for record in records], dtype=np.float64)
     prefix_NF: dict[int, FloatArray] = {}
@@ -135,4 +172,20 @@ def _answers(
         prefix_NF=dict(sorted(prefix_NF.items())),
         right_N=np.array(right, dtype=bool),
         same_N=np.array([same_answer(a.text, b.text) for a, b in zip(records, last, strict=True)]),
+        **({} if drafts is None else _drafts(records, drafts)),
     )
+
+
+def _drafts(
+    records: Sequence[Record], drafts: Mapping[tuple[str, str], DraftRecord]
+) -> dict[str, FloatArray]:
+    """The fields of `TierAnswers` that are of drafts."""
+    draft_NF = np.full((len(records), len(FEATURES)), np.nan)
+    kept_N = np.full(len(records), np.nan)
+    for row, record in enumerate(records):
+        draft = drafts.get((record.tier, record.id))
+        if draft is not None:
+            kept_N[row] = np.nan if draft.kept is None else draft.kept
+            if draft.features is not None:
+                draft_NF[row] = np.array(draft.features, dtype=np.float64)
+    return {"draft_NF": draft_NF, "kept_N": kept_N}

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from cascadia_sglang.calibration.calibrate import Settings, calibrate_parts
-from cascadia_sglang.calibration.output import write, write_entry_model
+from cascadia_sglang.calibration.output import write, write_entry_model, write_second_judges
 from cascadia_sglang.calibration.records import Record
 from cascadia_sglang.calibration.report import examine
 from cascadia_sglang.calibration.split import split_sample
@@ -74,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     parts = split_sample(found.pool)
     cascade = calibrate_parts(parts, settings)
     for line in write(examine(cascade, parts, args.label), parts, args.out):
+        print(line)
+    for line in write_second_judges(cascade, parts, args.out):
         print(line)
     if len(names) > 1:
         sample = plan_sample_of(names, cascade.calibrations, found.records, found.pool)

@@ -7,14 +7,15 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from types import FrameType
 from typing import NoReturn
 
-from cascadia_sglang.calibration.asking import Sampling, digest_of
+from cascadia_sglang.calibration.asking import Sampling, ask, ask_drafts, digest_of, draft_digest
 from cascadia_sglang.calibration.labels import KINDS, make_labeler, needs_reference
 from cascadia_sglang.calibration.pool import Pool
-from cascadia_sglang.calibration.recording import missing, record_tier
-from cascadia_sglang.calibration.records import Key, Record, RecordFile, pool_of
+from cascadia_sglang.calibration.recording import missing, record
+from cascadia_sglang.calibration.records import DraftRecord, Key, Record, RecordFile, pool_of
 from cascadia_sglang.calibration.sample import Question, read_sample
 from cascadia_sglang.calibration.server import recording_server
 from cascadia_sglang.config import CascadeConfig
@@ -59,9 +60,10 @@ def recorded(args: argparse.Namespace, config: CascadeConfig) -> Recorded:
     questions = _labelled(read_sample(args.data), args.label)
     args.out.mkdir(parents=True, exist_ok=True)
     with _ending_on_sigterm():
-        asked, records = _answered(args, config, questions)
+        asked, records, drafts = _answered(args, config, questions)
     answers = [[record.text for record in own] for own in records]
-    return Recorded(records=records, pool=pool_of(asked, records, labeler(asked, answers)))
+    right = labeler(asked, answers)
+    return Recorded(records=records, pool=pool_of(asked, records, right, drafts))
 
 
 def _labelled(questions: list[Question], label: str) -> list[Question]:
@@ -78,28 +80,61 @@ def _labelled(questions: list[Question], label: str) -> list[Question]:
 
 def _answered(
     args: argparse.Namespace, config: CascadeConfig, questions: list[Question]
-) -> tuple[list[Question], list[list[Record]]]:
-    """Questions that every tier has answered, and the answers of each; asks for what is missing."""
+) -> tuple[list[Question], list[list[Record]], dict[tuple[str, str], DraftRecord] | None]:
+    """Questions that every tier has answered, the answers of each, and what was made of drafts.
+
+    Asks for what is missing.
+    """
     sampling = Sampling(temperature=args.temperature, max_tokens=args.max_tokens)
-    with RecordFile(args.out / "records.jsonl") as file:
-        known = file.load()
-        todo = [missing(questions, tier, sampling, known) for tier in config.tiers]
-        if any(todo):
+    tiers = config.tiers
+    reads_drafts = config.routing.verify.enabled is not False and len(tiers) > 1
+    with (
+        RecordFile(args.out / "records.jsonl", Record) as file,
+        RecordFile(args.out / "drafts.jsonl", DraftRecord) as draft_file,
+    ):
+        known, read = file.load(), draft_file.load() if reads_drafts else {}
+        todo = [missing(questions, tier, sampling, known) for tier in tiers]
+        unread = [
+            question
+            for question in questions
+            if reads_drafts
+            and (tiers[-1].name, question.id, draft_digest(question, tiers, sampling)) not in read
+        ]
+        if any(todo) or unread:
             flags = shlex.split(args.server_flags)
             _tell(f"starting the server, its log is {args.out / 'server.log'}")
+            limits = {"concurrency": args.concurrency, "timeout_s": args.answer_timeout}
             with recording_server(config, args.out, flags, args.start_timeout) as port:
-                for tier, unanswered in zip(config.tiers, todo, strict=True):
-                    new = record_tier(
-                        port,
-                        unanswered,
-                        tier,
-                        sampling,
-                        file,
-                        concurrency=args.concurrency,
-                        timeout_s=args.answer_timeout,
-                    )
-                    known |= {record.key: record for record in new}
-    return _complete(config, questions, sampling, known)
+                for tier, unanswered in zip(tiers, todo, strict=True):
+
+                    def one(connection: HTTPConnection, question: Question) -> list[Record]:
+                        return [ask(connection, question, tier, sampling)]  # noqa: B023  in turn
+
+                    new = record(port, unanswered, one, file, name=tier.name, **limits)
+                    known |= {told.key: told for told in new}
+
+                def all_of(connection: HTTPConnection, question: Question) -> list[DraftRecord]:
+                    return ask_drafts(connection, question, tiers, sampling)
+
+                made = record(port, unread, all_of, draft_file, name="drafts", **limits)
+                read |= {told.key: told for told in made}
+    asked, records = _complete(config, questions, sampling, known)
+    drafts = None
+    if reads_drafts:
+        drafts = {
+            (tier.name, question.id): read[key]
+            for index, tier in enumerate(tiers)
+            for question in asked
+            if (
+                key := (
+                    tier.name,
+                    question.id,
+                    draft_digest(question, tiers[: index + 1], sampling),
+                )
+            )
+            in read
+        }
+    return asked, records, drafts
 
 
 def _complete(

@@ -44,6 +44,25 @@ def build_observer(
     return DeviceObserver(judge, device)
 
 
+def draft_step(
+    logits_NV: torch.Tensor, values_N5: torch.Tensor | None, judge: Judge
+) -> "HostStep | CopiedStep | None":
+    """What steps that wrote a draft would have said, one a row.
+
+    Args:
+        values_N5: of `verify_draft`, on the host; None where the logits are there.
+    """
+    try:
+        if values_N5 is not None:
+            return CopiedStep(values_N5, None, judge)
+        logits = logits_NV.float().numpy()
+        forced_N = np.zeros(len(logits), dtype=np.bool_)
+        return HostStep(logits, host_statistics(logits), forced_N, judge)
+    except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
+        judge.report_failure(error)
+        return None
+
+
 class HostObserver:
     """Without an accelerator: the logits are at hand, so a step is read where it lies."""
 
@@ -74,19 +93,6 @@ class HostObserver:
     def after_sample(self, state: "HostStep", token_ids: torch.Tensor) -> "HostStep":
         del token_ids  # the scheduler's commits name them
         return state
-
-    def of_draft(
-        self, logits_NV: torch.Tensor, values_N5: torch.Tensor | None
-    ) -> "HostStep | None":
-        """What steps that wrote a draft would have said, one a row."""
-        del values_N5  # of the logits, which are at hand
-        try:
-            logits = logits_NV.float().numpy()
-            forced_N = np.zeros(len(logits), dtype=np.bool_)
-            return HostStep(logits, host_statistics(logits), forced_N, self._judge)
-        except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
-            self._judge.report_failure(error)
-            return None
 
     def from_pp_tensors(self, tensors: Mapping[str, torch.Tensor]) -> "HostStep":
         """The step of another pipeline stage."""
@@ -205,17 +211,6 @@ class DeviceObserver:
         except Exception as error:  # noqa: BLE001
             self._judge.report_failure(error)
             return None
-
-    def of_draft(
-        self, logits_NV: torch.Tensor, values_N5: torch.Tensor | None
-    ) -> "CopiedStep | None":
-        """What steps that wrote a draft would have said, one a row.
-
-        Args:
-            values_N5: of `verify_draft`, on the host.
-        """
-        del logits_NV
-        return None if values_N5 is None else CopiedStep(values_N5, None, self._judge)
 
     def from_pp_tensors(self, tensors: Mapping[str, torch.Tensor]) -> "DeviceStep":
         """The step of another pipeline stage."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cascadia_sglang.messages import KEPT_KEY, AttemptOrder, JudgeReport
+from cascadia_sglang.messages import DRAFT_KEY, AttemptOrder, DraftReport, JudgeReport
 from cascadia_sglang.prefix.prompt import Prompt
 
 Output = dict[str, Any]
@@ -100,11 +100,11 @@ class Attempt:
     """What one prompt's visit to one tier came to.
 
     Attributes:
-        score: mean over the samples; None where one has none.
+        score: mean over the samples, None where one has none; of a confirmed draft that draft's.
         uncut_score: the mean had every cut-off sample ended by itself; None where none is cut.
         longest: tokens of the longest sample.
         tokens: generated, all samples together; what was kept of a draft is not.
-        kept: tokens of its draft that are in the answer; None where it read none.
+        draft: what became of its draft; None where it read none.
         cached_tokens: of the prompt, found in the worker's cache, all samples together.
         judge_failed: whether a judge that should have rated it did not.
         reason: why the request stayed or left.
@@ -120,12 +120,22 @@ class Attempt:
     longest: int = 0
     tokens: int = 0
     cached_tokens: int = 0
-    kept: int | None = None
+    draft: DraftReport | None = None
     judge_failed: bool = False
     reason: str = ""
     escalated: bool = False
     seconds: float = 0.0
     record: dict[str, Any] | None = None
+
+    @property
+    def kept(self) -> int | None:
+        """Tokens of its draft that are in the answer; None where it read none."""
+        return None if self.draft is None else self.draft.kept
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the answer is its draft because the second judge says so."""
+        return self.draft is not None and self.draft.confirmed
 
     def ended_by_engine(self) -> bool:
         """Whether the engine, not the judge, gave a sample up: such an answer is final."""
@@ -144,9 +154,14 @@ class Attempt:
             "seconds": self.seconds,
             "reason": self.reason,
         }
-        if self.kept is not None:
-            told["kept"] = self.kept
-        return told if self.record is None else {**told, "record": self.record}
+        record = self.record
+        if self.draft is not None:
+            told["kept"] = self.draft.kept
+            if self.draft.score is not None:
+                told["draft_score"] = self.draft.score
+            if record is not None and self.draft.features is not None:
+                record = {**record, "draft": self.draft.features}
+        return told if record is None else {**told, "record": record}
 
 
 def finished_attempt(
@@ -155,23 +170,25 @@ def finished_attempt(
     """Sum up the samples of an attempt; `started` is `time.monotonic()` at its begin."""
     outputs: list[Output] = []
     reports: list[JudgeReport] = []
-    kept: int | None = None
+    draft: DraftReport | None = None
     for output, report in results:
         outputs.append(output)
         reports.append(report)
-        kept = output["meta_info"].pop(KEPT_KEY, kept)
+        told = output["meta_info"].pop(DRAFT_KEY, None)
+        draft = draft if told is None else DraftReport.from_meta(told)
     tokens = [output["meta_info"].get("completion_tokens", 0) for output in outputs]
     is_cut = any(report.uncut_score is not None for report in reports)
+    confirmed = draft is not None and draft.confirmed
     uncut = [r.score if r.uncut_score is None else r.uncut_score for r in reports]
     return Attempt(
         tier_index=tier_index,
         outputs=outputs,
-        score=_mean([report.score for report in reports]),
+        score=draft.score if confirmed else _mean([report.score for report in reports]),
         uncut_score=_mean(uncut) if is_cut else None,
         early_abort=any(report.early_abort for report in reports),
         longest=max(tokens, default=0),
-        tokens=sum(tokens) - (kept or 0),
-        kept=kept,
+        tokens=sum(tokens) - (0 if draft is None else draft.kept),
+        draft=draft,
         cached_tokens=sum(output["meta_info"].get("cached_tokens", 0) for output in outputs),
         seconds=time.monotonic() - started,
         record=reports[0].record if reports else None,

@@ -250,6 +250,7 @@ class CascadeRouter:
         watch = self.watches.get(attempt.tier_index)
         is_own_way = controls.tier is None and controls.threshold is None
         is_whole = not attempt.early_abort and attempt.reason != "aborted"
+        is_whole &= not attempt.confirmed  # whose score is the second judge's
         is_one = len(attempt.outputs) == 1  # the mean score of several is distributed otherwise
         if watch is not None and attempt.score is not None and is_own_way and is_whole and is_one:
             watch.add(attempt.score)

@@ -18,7 +18,7 @@ from cascadia_sglang.prefix.warming import Warmer, Warming
 from cascadia_sglang.router.active import ActiveRequest
 from cascadia_sglang.router.attempt import Attempt, Engine
 from cascadia_sglang.router.controls import stream_mode, threshold_of
-from cascadia_sglang.router.drafts import draft_for, learn
+from cascadia_sglang.router.drafts import Offer, draft_for, learn
 from cascadia_sglang.router.policy import Finding, Verdict, decide
 from cascadia_sglang.router.pricing import EntryPrices
 from cascadia_sglang.router.route import Entry, Route, find_route, room_tokens
@@ -165,6 +165,7 @@ class Climb:
             pinned=route.pinned,
             last=order.tier_index == route.tiers[-1],
             verified=attempt.kept == len(order.draft) == attempt.longest,
+            confirmed=attempt.confirmed,
             visible=self._runs.is_visible,
             uncut_score=attempt.uncut_score,
             next_has_room=self._next_has_room(attempt, route),
@@ -220,10 +221,17 @@ class Climb:
         may_commit = not is_final and self._sink is not None
         is_single = len(self._samples) == 1
         may_end = not is_final and is_single and threshold > 0.0
-        draft: tuple[int, ...] = ()
-        if is_single and not self._config.judge.record:
-            sample, attempts, engine = self._samples[0], self.attempts, self._engine
-            draft = draft_for(tier_index, sample, attempts, engine, self._worth)
+        offer = Offer()
+        if is_single:
+            offer = draft_for(
+                tier_index,
+                self._samples[0],
+                self.attempts,
+                self._engine,
+                self._worth,
+                self._config,
+                self._active.controls,
+            )
         return AttemptOrder(
             tier_index=tier_index,
             threshold=threshold,
@@ -233,7 +241,8 @@ class Climb:
             commit_chance=self._config.routing.commit_chance,
             # Where outputs continue one another, a buffered answer is better had in one piece.
             tells_chance=warming is not None and may_end and not self._engine.is_incremental,
-            draft=draft,
+            draft=offer.token_ids,
+            confirm_at=offer.confirm_at,
         )
 
     def _earlier_scores(self, tier_index: int) -> tuple[float | None, ...]:

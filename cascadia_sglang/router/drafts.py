@@ -1,9 +1,23 @@
 """The draft that goes along with an attempt."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
+from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.router.attempt import Attempt, Engine
+from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.verify.worth import DraftWorth
+
+
+class Offer(NamedTuple):
+    """What an attempt is given to read.
+
+    Attributes:
+        token_ids: of the draft; empty for none.
+        confirm_at: as `AttemptOrder` has it.
+    """
+
+    token_ids: tuple[int, ...] = ()
+    confirm_at: float | None = None
 
 
 def draft_for(
@@ -12,23 +26,36 @@ def draft_for(
     attempts: list[Attempt],
     engine: Engine,
     worth: DraftWorth | None,
-) -> tuple[int, ...]:
-    """The last answer of the tiers below, where the tier is to read it; empty otherwise."""
+    config: CascadeConfig,
+    controls: Controls,
+) -> Offer:
+    """The last answer of the tiers below, where the tier is to read it."""
     if worth is None:
-        return ()
+        return Offer()
     written = [one for one in attempts if one.outputs and one.tier_index < tier_index]
     if not written or not engine.takes_draft(sample, tier_index):
-        return ()
-    token_ids = written[-1].outputs[0].get("output_ids")
+        return Offer()
+    last = written[-1]
+    token_ids = last.outputs[0].get("output_ids")
     if not token_ids:
-        return ()
-    break_even = engine.draft_break_even(tier_index)
-    if not worth.is_worth_reading(tier_index, written[-1].score, break_even):
-        return ()
-    return tuple(token_ids)
+        return Offer()
+    if not worth.is_worth_reading(tier_index, last.score, engine.draft_break_even(tier_index)):
+        return Offer()
+    # Drafts of a tier further below are others than those that the second judge was fitted on.
+    is_known = last.tier_index == tier_index - 1
+    return Offer(tuple(token_ids), _confirm_at(tier_index, config, controls) if is_known else None)
+
+
+def _confirm_at(tier_index: int, config: CascadeConfig, controls: Controls) -> float | None:
+    """A client's own threshold holds for drafts too, where it is the higher one."""
+    high = config.routing.verify.high
+    if high is None or config.tiers[tier_index].draft_calibration is None:
+        return None
+    return high if controls.threshold is None else max(high, controls.threshold)
 
 
 def learn(worth: DraftWorth | None, draft: tuple[int, ...], attempt: Attempt) -> None:
     """Tell what became of a draft that an attempt was given."""
-    if worth is not None and attempt.kept is not None:
-        worth.found(attempt.tier_index, len(draft), attempt.kept)
+    if worth is not None and attempt.draft is not None:
+        told = attempt.draft
+        worth.found(attempt.tier_index, len(draft), told.kept, confirmed=told.confirmed)

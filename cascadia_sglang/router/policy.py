@@ -23,6 +23,7 @@ class Finding:
         pinned: whether the client chose this tier.
         last: whether no tier above may answer.
         verified: whether it is the draft of a tier below, word by word.
+        confirmed: whether it is that because the second judge says that it is good enough.
         visible: whether the client has seen some of it.
         uncut_score: of an answer that was cut off at a length limit: its score had it ended there.
         next_has_room: whether the next tier may write more tokens than this answer has.
@@ -34,6 +35,7 @@ class Finding:
     pinned: bool = False
     last: bool = False
     verified: bool = False
+    confirmed: bool = False
     visible: bool = False
     uncut_score: float | None = None
     next_has_room: bool = True
@@ -50,8 +52,10 @@ def decide(
     """
     if finding.pinned:
         return Verdict.ACCEPT, "pinned"
+    if finding.confirmed or (finding.last and finding.verified):
+        return Verdict.ACCEPT, "verified"
     if finding.last:
-        return Verdict.ACCEPT, "verified" if finding.verified else "last_tier"
+        return Verdict.ACCEPT, "last_tier"
     if finding.visible:
         return Verdict.ACCEPT, "committed"
     if finding.early_abort:

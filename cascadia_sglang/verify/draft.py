@@ -64,6 +64,11 @@ class Draft:
             self.agreed -= 1
             self.preferred = self.token_ids[-1]
 
+    def confirm(self) -> None:
+        """Keep all of it, whatever the tier prefers."""
+        self.agreed = len(self.token_ids) - 1
+        self.preferred = self.token_ids[-1]
+
     @property
     def kept(self) -> int:
         """Tokens of the draft that are in the tier's answer."""

@@ -9,7 +9,7 @@ place is taken back with its KV. Streaming, stop tokens, limits and usage stay S
 
 import logging
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -18,9 +18,12 @@ from sglang.srt.layers.logits_processor import LogitsMetadata
 from sglang.srt.managers.schedule_batch import FINISH_ABORT
 
 from cascadia_sglang.judge.judge import Judge, Step
-from cascadia_sglang.messages import ATTEMPT_KEY
+from cascadia_sglang.judge.observer import draft_step
+from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
 from cascadia_sglang.verify.compare import Compared, compare
+from cascadia_sglang.verify.confirm import DraftJudge
 from cascadia_sglang.verify.draft import Draft, until_end
+from cascadia_sglang.verify.reading import Reading
 
 if TYPE_CHECKING:
     from sglang.srt.managers.schedule_batch import Req, ScheduleBatch
@@ -29,27 +32,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Attribute of SGLang's `Req` that holds its `_Reading`.
+# Attribute of SGLang's `Req` that holds its `Reading`.
 _ATTRIBUTE = "_cascadia_draft"
 
 # Caches in which a request's last tokens can be given back one by one.
 _ALLOCATORS = ("TokenToKVPoolAllocator", "PagedTokenToKVPoolAllocator")
-
-
-@dataclass(slots=True, weakref_slot=True)
-class _Reading:
-    """A request's draft, and what its forwards have told so far.
-
-    Attributes:
-        steps: what each says of the draft's places, for the judge; None where that failed.
-        next_logits_V: at the place where the answers part; None until that is known.
-        is_kept_apart: whether the request stays out of the prefix cache once the draft is settled.
-    """
-
-    draft: Draft
-    steps: list[tuple[range, Step | None]] = field(default_factory=list)
-    next_logits_V: torch.Tensor | None = None
-    is_kept_apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +50,7 @@ class _Part:
     """
 
     index: int
-    reading: _Reading
+    reading: Reading
     places: range
     rows: range
 
@@ -71,10 +58,13 @@ class _Part:
 class DraftReader:
     """The drafts of one worker, from the queue to the token after the last one that was kept."""
 
-    def __init__(self, judge: Judge | None) -> None:
-        """`judge` is told of what is kept; None for a worker that has none."""
+    def __init__(self, judge: Judge | None, second: DraftJudge) -> None:
+        """`judge` is told of what is kept; None for a worker that has none. `second` is shown whole
+        drafts."""
         self._judge = judge
-        self._unread: WeakValueDictionary[str, _Reading] = WeakValueDictionary()
+        self._second = second
+        self._told_of_failures = judge or Judge({})
+        self._unread: WeakValueDictionary[str, Reading] = WeakValueDictionary()
         self._scheduler: Any = None
         self._takes_drafts = False
 
@@ -89,10 +79,15 @@ class DraftReader:
             self._takes_drafts = takes_drafts(scheduler)
         # The last token that may be written is left for the decode after it.
         most = request.sampling_params.max_new_tokens - 1
-        token_ids = until_end(token_ids, _end_ids(request), most)
+        ends = _end_ids(request)
+        token_ids = until_end(token_ids, ends, most)
         if not self._takes_drafts or not token_ids:
             return
-        reading = _Reading(Draft(len(request.origin_input_ids), token_ids))
+        reading = Reading(
+            Draft(len(request.origin_input_ids), token_ids),
+            AttemptOrder.from_params(params),
+            is_whole=token_ids[-1] in ends,
+        )
         setattr(request, _ATTRIBUTE, reading)
         self._unread[request.rid] = reading
         request.output_ids = array("q", token_ids)
@@ -104,7 +99,7 @@ class DraftReader:
     @staticmethod
     def cached_limit(request: "Req", found: int) -> int:
         """How much of a request may come from the prefix cache: a draft must be computed."""
-        reading: _Reading | None = getattr(request, _ATTRIBUTE, None)
+        reading: Reading | None = getattr(request, _ATTRIBUTE, None)
         if reading is None or reading.draft.is_settled:
             return found
         return min(found, reading.draft.prompt_tokens - 1)
@@ -173,20 +168,16 @@ class DraftReader:
             start += length
         return found
 
-    def _take_in(self, reading: _Reading, places: range, compared: Compared) -> None:
-        draft = reading.draft
-        if places.start == 0:
-            # Of a prefill that was begun before.
-            reading.steps.clear()
-            reading.next_logits_V = None
-        was_open = draft.preferred is None or places.start == 0
-        draft.read(places, compared.agreed, compared.preferred)
-        if was_open and draft.preferred is not None:
-            reading.next_logits_V = compared.logits_nV[draft.agreed - places.start].clone()
-        if self._judge is not None:
-            observer = self._scheduler.tp_worker.model_runner.sampling_observer
-            step = observer.of_draft(compared.logits_nV, compared.values_nD)
-            reading.steps.append((places, step))
+    def _take_in(self, reading: Reading, places: range, compared: Compared) -> None:
+        step: Step | None = None
+        if self._judge is not None or self._second.wants(reading.order):
+            step = draft_step(compared.logits_nV, compared.values_nD, self._told_of_failures)
+        reading.take_in(places, compared, step)
+        if places.stop == len(reading.draft.token_ids):
+            try:
+                reading.rate(self._second)
+            except Exception as error:  # noqa: BLE001  a draft that is not rated is still read
+                self._told_of_failures.report_failure(error)
 
     def settle(self, scheduler: "Scheduler", batch: "ScheduleBatch") -> None:
         """Take back what a batch's requests would not have written.
@@ -210,27 +201,29 @@ class DraftReader:
             cut[index] = len(draft.token_ids) - draft.agreed
             _take_back(scheduler, request, draft)
             self._tell_judge(request, reading)
+            reading.steps.clear()
+            reading.next_logits_V = None
         if any(cut):
             _shorten(batch, cut)
 
-    def _tell_judge(self, request: "Req", reading: _Reading) -> None:
+    def _tell_judge(self, request: "Req", reading: Reading) -> None:
         if self._judge is None:
             return
         draft = reading.draft
         for places, step in reading.steps:
             kept = draft.token_ids[places.start : min(places.stop, draft.agreed)]
             self._judge.fold_draft(request, step, kept)
-        reading.steps.clear()
-        reading.next_logits_V = None
 
     @staticmethod
-    def reports(requests: list["Req"]) -> list[list[int]]:
-        """One list a request: the tokens it kept of its draft, where it has ended and had one."""
-        found: list[list[int]] = []
+    def reports(requests: list["Req"]) -> list[list[dict[str, Any]]]:
+        """One list a request: what became of its draft, where it has ended and had one."""
+        found: list[list[dict[str, Any]]] = []
         for request in requests:
-            reading: _Reading | None = getattr(request, _ATTRIBUTE, None)
-            is_told = request.finished() and reading is not None and reading.draft.is_settled
-            found.append([reading.draft.kept] if reading is not None and is_told else [])
+            reading: Reading | None = getattr(request, _ATTRIBUTE, None)
+            if reading is None or not request.finished() or not reading.draft.is_settled:
+                found.append([])
+            else:
+                found.append([reading.report().to_meta()])
         return found
 
 

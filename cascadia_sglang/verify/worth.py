@@ -22,7 +22,8 @@ class DraftCounts:
     """Of one tier.
 
     Attributes:
-        read: drafts; `verified` of them were its own answer whole.
+        read: drafts; `verified` of them are its answer whole, `confirmed` of these because the
+            second judge says so.
         read_tokens: of these drafts; `kept_tokens` of them are in its answers.
         left: drafts that were not read because that would not have paid.
         break_even: the share that had to be kept when the last draft came; None while unknown.
@@ -30,6 +31,7 @@ class DraftCounts:
 
     read: int = 0
     verified: int = 0
+    confirmed: int = 0
     read_tokens: int = 0
     kept_tokens: int = 0
     left: int = 0
@@ -66,11 +68,12 @@ class DraftWorth:
         counts.left += 1
         return counts.left % EXPLORE == 0
 
-    def found(self, tier_index: int, tokens: int, kept: int) -> None:
-        """Learn how many tokens of a draft the tier kept."""
+    def found(self, tier_index: int, tokens: int, kept: int, confirmed: bool = False) -> None:
+        """Learn how many tokens of a draft the tier kept, and whether the second judge had it."""
         counts = self.counts[tier_index]
         counts.read += 1
         counts.verified += kept == tokens
+        counts.confirmed += confirmed
         counts.read_tokens += tokens
         counts.kept_tokens += kept
         fade = max(0.0, 1.0 - tokens / MEMORY_TOKENS)

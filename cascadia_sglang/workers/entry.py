@@ -23,7 +23,8 @@ from cascadia_patches.registry import (
     apply_patches,
 )
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.messages import KEPT_KEY, REPORT_KEY, WorkerSpec
+from cascadia_sglang.messages import DRAFT_KEY, REPORT_KEY, WorkerSpec
+from cascadia_sglang.verify.confirm import DraftJudge
 from cascadia_sglang.verify.reader import DraftReader
 from cascadia_sglang.workers.heart import start_heart
 from cascadia_sglang.workers.pace import Pace
@@ -53,9 +54,9 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
         reporters[REPORT_KEY] = judge
     # A probe wants the hidden state of the last token, of which a draft has others.
     if spec.reads_drafts and (judge is None or not judge.probes()):
-        reader = DraftReader(judge)
+        reader = DraftReader(judge, DraftJudge.from_spec(spec.judge))
         apply_patches(DRAFT_PATCHES, reader)
-        reporters[KEPT_KEY] = reader
+        reporters[DRAFT_KEY] = reader
     if reporters:
         apply_patches(REPORT_PATCHES, reporters)
     if spec.events is not None:

@@ -94,6 +94,7 @@ class Fleet:
                 calibrations=self.config.calibrations(),
                 record=self.config.judge.record,
                 counts_reasoning=self.config.judge.scope == "all",
+                draft_calibrations=self.config.draft_calibrations(),
             ),
             self._paces,
             sum(spec.replicas for spec in self._specs),

@@ -36,7 +36,7 @@ OWN_IMPORTS = {
         "cascadia_sglang.prefix",
         "cascadia_sglang.verify.worth",
     ),
-    "cascadia_sglang.verify": (*BASE, "cascadia_sglang.judge"),
+    "cascadia_sglang.verify": (*BASE, "cascadia_sglang.judge", "cascadia_kernels"),
     "cascadia_sglang.planner": BASE,
     "cascadia_sglang.reallocation": (*BASE, "cascadia_sglang.planner"),
     "cascadia_sglang.profiling": (
@@ -99,7 +99,9 @@ LIBRARIES = {
         "cascadia_sglang.judge.judge",
         "cascadia_sglang.judge.observer",
         "cascadia_sglang.platform",
+        "cascadia_sglang.verify.compare",
         "cascadia_sglang.verify.reader",
+        "cascadia_sglang.verify.reading",
         "cascadia_sglang.workers",
         "bench",
     ),

@@ -84,7 +84,7 @@ def said(folder: Path) -> tuple[str, str]:
 
 
 def records(folder: Path, tier: str) -> list[Record]:
-    found = RecordFile(folder / "out" / "records.jsonl").load().values()
+    found = RecordFile(folder / "out" / "records.jsonl", Record).load().values()
     return sorted((r for r in found if r.tier == tier), key=lambda record: int(record.id))
 
 

@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from cascadia_sglang.cascade_file import build_cascade, cascade_from_flags, load_cascade
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.cascade_file import (
+    build_cascade,
+    cascade_from_flags,
+    load_cascade,
+    load_uncalibrated,
+)
+from cascadia_sglang.config import CascadeConfig, VerifyConfig
 from cascadia_sglang.errors import ConfigError
 
 Data = dict[str, Any]
@@ -69,6 +74,30 @@ def test_a_recording_cascade_needs_no_calibration() -> None:
     assert build_cascade(data, "here").tiers[0].calibration is None
 
 
+def test_a_second_judge_has_a_file_of_its_own() -> None:
+    data = changed("routing.verify", {"enabled": True, "high": 0.8})
+    data["tiers"][1]["draft_calibration"] = "small/calibration.json"
+    config = build_cascade(data, "here")
+    assert config.draft_calibrations() == {1: "small/calibration.json"}
+    assert config.calibrations() == {0: "small/calibration.json"}
+
+
+@pytest.mark.parametrize("enabled", [True, "auto", False])
+def test_what_is_recorded_goes_all_the_way_and_has_every_draft_read(
+    folder: Path, enabled: bool | str
+) -> None:
+    data = changed("routing.verify", {"enabled": enabled, "low": 0.3, "high": 0.8})
+    data["judge"] = {"on_error": "accept"}
+    data["tiers"][1]["draft_calibration"] = "small/calibration.json"
+    (folder / "cascade.json").write_text(json.dumps(data))
+    config = load_uncalibrated(folder / "cascade.json")
+    assert config.judge.record
+    assert config.judge.on_error == "escalate"
+    assert config.routing.verify == VerifyConfig(enabled=enabled is not False)
+    assert not config.calibrations()
+    assert not config.draft_calibrations()
+
+
 def test_all_tokens_can_be_judged() -> None:
     assert build_cascade(changed("judge.scope", "all"), "here").judge.scope == "all"
 
@@ -84,6 +113,15 @@ def test_a_tier_is_found_by_its_name(name: str, index: int | None) -> None:
         ("cascade", {}, "unknown field `cascade`"),
         ("tiers.1.treshold", 0.5, "unknown field `treshold` - at `$.tiers[1]`"),
         ("routing.treshold", 0.5, "unknown field `treshold` - at `$.routing`"),
+        ("routing.verify.low", 1.5, "routing.verify.low is 1.5, allowed: 0 to 1"),
+        ("routing.verify.high", -0.5, "routing.verify.high is -0.5, allowed: 0 to 1 or null"),
+        ("routing.verify.high", 0.5, "routing.verify.high needs a draft_calibration of a tier"),
+        ("tiers.1.draft_calibration", "x.json", "tiers[1].draft_calibration 'x.json' does not"),
+        (
+            "tiers.0.draft_calibration",
+            "small/calibration.json",
+            "tiers[0].draft_calibration: the first tier reads no drafts",
+        ),
         ("routing.verify.lower", 0.5, "unknown field `lower` - at `$.routing.verify`"),
         ("judge.on_eror", "accept", "unknown field `on_eror` - at `$.judge`"),
         ("prefix.warmth", "off", "unknown field `warmth` - at `$.prefix`"),

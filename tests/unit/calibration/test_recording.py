@@ -8,9 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from cascadia_sglang.calibration.asking import Sampling, digest_of, request_of
-from cascadia_sglang.calibration.recording import missing, record_tier
-from cascadia_sglang.calibration.records import RecordFile
+from cascadia_sglang.calibration import recording
+from cascadia_sglang.calibration.asking import (
+    Sampling,
+    ask,
+    ask_drafts,
+    digest_of,
+    draft_digest,
+    request_of,
+)
+from cascadia_sglang.calibration.recording import missing
+from cascadia_sglang.calibration.records import DraftRecord, Record, RecordFile
 from cascadia_sglang.calibration.sample import Question
 from cascadia_sglang.config import TierConfig
 from cascadia_sglang.errors import CalibrationError
@@ -30,7 +38,12 @@ class Recorder(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         type(self).asked.append((self.path, self.headers["x-cascadia-tier"], body))
-        attempts = [{"tier": "small", "record": RECORD}]
+        attempts = [{"tier": "small", "tokens": 4, "record": RECORD}]
+        if self.headers["x-cascadia-tier"] is None:
+            draft = {"record": {**RECORD, "draft": [0.25] * len(FEATURES)}, "kept": 1}
+            attempts.append({"tier": "middle", "tokens": 4, **draft})
+            # Two of the five tokens of the middle one's answer; it was cut off.
+            attempts.append({"tier": "large", "tokens": 3, "kept": 2, "record": RECORD})
         meta = {"cascadia": {"tier_index": 0, "attempts": attempts, "prompt_ids": [7, 8]}}
         if body.get("text") == "lost":
             self.close_connection = True
@@ -66,8 +79,16 @@ def texts(*prompts: str) -> list[Question]:
 
 
 def record(port: int, questions: list[Question], path: Path) -> list[str]:
-    with RecordFile(path) as file:
-        found = record_tier(port, questions, TIER, SAMPLING, file, concurrency=3, timeout_s=10.0)
+    with RecordFile(path, Record) as file:
+        found = recording.record(
+            port,
+            questions,
+            lambda connection, question: [ask(connection, question, TIER, SAMPLING)],
+            file,
+            name="small",
+            concurrency=3,
+            timeout_s=10.0,
+        )
     return [one.text for one in found]
 
 
@@ -77,7 +98,7 @@ def test_every_answer_is_kept_and_pinned_to_its_tier(port: int, tmp_path: Path) 
     answers = record(port, [*texts("a", "b", "c", "d"), chat], path)
     assert sorted(answers) == ["chatted", "to a", "to b", "to c", "to d"]
     assert {tier for _, tier, _ in Recorder.asked} == {"small"}
-    (kept,) = [one for one in RecordFile(path).load().values() if one.id == "a"]
+    (kept,) = [one for one in RecordFile(path, Record).load().values() if one.id == "a"]
     assert (kept.tokens, kept.features) == (RECORD["tokens"], RECORD["features"])
     assert kept.seconds > 0
 
@@ -86,7 +107,7 @@ def test_an_interrupted_run_asks_for_what_is_missing(port: int, tmp_path: Path) 
     path = tmp_path / "records.jsonl"
     questions = texts("a", "b", "c")
     record(port, questions[:2], path)
-    known = RecordFile(path).load()
+    known = RecordFile(path, Record).load()
     assert missing(questions, TIER, SAMPLING, known) == questions[2:]
     warmer = Sampling(temperature=0.5, max_tokens=16)
     assert missing(questions, TIER, warmer, known) == questions
@@ -98,14 +119,44 @@ def test_a_refused_question_is_named_and_left_out(port: int, tmp_path: Path, cap
     path = tmp_path / "records.jsonl"
     assert sorted(record(port, texts("a", "bad", "b"), path)) == ["to a", "to b"]
     assert "left out: question 'bad', tier small: 400" in capsys.readouterr().err
-    assert missing(texts("bad"), TIER, SAMPLING, RecordFile(path).load()) == texts("bad")
+    assert missing(texts("bad"), TIER, SAMPLING, RecordFile(path, Record).load()) == texts("bad")
 
 
 def test_a_lost_server_ends_the_run_and_keeps_what_came(port: int, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     with pytest.raises(CalibrationError, match="the server was lost"):
         record(port, texts("a", "b", "lost"), path)
-    assert len(RecordFile(path).load()) == 2
+    assert len(RecordFile(path, Record).load()) == 2
+
+
+def test_one_request_tells_what_every_tier_makes_of_the_draft_before(
+    port: int, tmp_path: Path
+) -> None:
+    tiers = [TierConfig(name=name, model_path=name) for name in ("small", "middle", "large", "top")]
+    path = tmp_path / "drafts.jsonl"
+    with RecordFile(path, DraftRecord) as file:
+        recording.record(
+            port,
+            texts("a"),
+            lambda connection, question: ask_drafts(connection, question, tiers, SAMPLING),
+            file,
+            name="drafts",
+            concurrency=1,
+            timeout_s=10.0,
+        )
+    assert Recorder.asked[0][1] is None
+    found = list(RecordFile(path, DraftRecord).load().values())
+    assert [(one.tier, one.kept) for one in found] == [
+        ("middle", 0.25),
+        ("large", 0.4),
+        ("top", None),
+    ]
+    assert [one.features for one in found] == [[0.25] * len(FEATURES), None, None]
+    assert [one.asked for one in found] == [
+        draft_digest(texts("a")[0], tiers[:count], SAMPLING) for count in (2, 3, 4)
+    ]
+    changed = [TierConfig(name="small", model_path="other"), *tiers[1:]]
+    assert draft_digest(texts("a")[0], changed, SAMPLING) != found[-1].asked
 
 
 def test_a_constraint_travels_as_each_route_names_it() -> None:

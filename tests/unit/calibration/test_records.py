@@ -24,11 +24,11 @@ def record(name: str, tokens: list[int], asked: str = "x") -> Record:
 
 def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    with RecordFile(path) as file:
+    with RecordFile(path, Record) as file:
         assert file.load() == {}
         file.append(record("a", [2, 3]))
         file.append(record("b", [1]))
-    with RecordFile(path) as file:
+    with RecordFile(path, Record) as file:
         file.append(record("a", [2, 4], asked="y"))
         found = file.load()
     assert [key[1:] for key in found] == [("a", "x"), ("b", "x"), ("a", "y")]
@@ -37,11 +37,11 @@ def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
 
 def test_a_line_cut_off_by_a_kill_is_dropped_and_the_file_goes_on_whole(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    with RecordFile(path) as file:
+    with RecordFile(path, Record) as file:
         file.append(record("a", [1]))
         file.append(record("b", [1]))
     path.write_bytes(path.read_bytes()[:-20])
-    with RecordFile(path) as file:
+    with RecordFile(path, Record) as file:
         assert [key[1] for key in file.load()] == ["a"]
         file.append(record("c", [1]))
         assert [key[1] for key in file.load()] == ["a", "c"]
@@ -49,11 +49,11 @@ def test_a_line_cut_off_by_a_kill_is_dropped_and_the_file_goes_on_whole(tmp_path
 
 def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    with RecordFile(path) as file:
+    with RecordFile(path, Record) as file:
         file.append(record("a", [1]))
     path.write_bytes(path.read_bytes() + b'{"id": "b"}\n')
     with pytest.raises(CalibrationError, match="line 2"):
-        RecordFile(path).load()
+        RecordFile(path, Record).load()
 
 
 def test_arrays_hold_the_end_and_what_still_ran_before() -> None:

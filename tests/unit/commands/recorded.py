@@ -25,7 +25,7 @@ def write_records(cascade: Path, data: Path, out: Path) -> None:
     """As if a run had asked everything: the first feature tells whether the answer is right."""
     config, rng = load_uncalibrated(cascade), np.random.default_rng(0)
     out.mkdir()
-    with RecordFile(out / "records.jsonl") as file:
+    with RecordFile(out / "records.jsonl", Record) as file:
         for tier, skill in zip(config.tiers, (0.0, 2.0), strict=True):
             for question in read_sample(data):
                 features = rng.normal(size=len(FEATURES))

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from cascadia_sglang.calibration.records import RecordFile
+from cascadia_sglang.calibration.records import Record, RecordFile
 from cascadia_sglang.calibration.split import part_of
 from cascadia_sglang.cli import main
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
@@ -169,7 +169,7 @@ def test_a_sample_is_judged_by_the_cascades_own_scores_and_makes_a_problem(
     assert [one["tier"] for one in advice["alone"]] == ["small", "large"]
     problem = load_problem(made)
     model = ScoreModel(load_calibration(out / "small.json"))
-    with RecordFile(out / "records.jsonl") as file:
+    with RecordFile(out / "records.jsonl", Record) as file:
         records = {(one.tier, one.id): one for one in file.load().values()}
     kept = [f"q{row}" for row in range(600) if part_of(f"q{row}") != "fit"]
     assert len(problem.calibration) == len(kept)

@@ -18,7 +18,7 @@ from cascadia_kernels.testing import make_logits
 from cascadia_patches import model_runner_init
 from cascadia_sglang.judge.changed_rows import forced_rows
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.judge.observer import DeviceObserver, HostObserver
+from cascadia_sglang.judge.observer import DeviceObserver, HostObserver, draft_step
 from tests.unit.judge.judging import (
     finish,
     make_model,
@@ -176,20 +176,22 @@ def values_of(logits_NV: torch.Tensor, tokens: list[int]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("drafted", [1, 5, 11])
-@pytest.mark.parametrize("observer", [HostObserver, DeviceObserver])
+@pytest.mark.parametrize("on_device", [False, True], ids=["host", "device"])
 def test_what_is_kept_of_a_draft_counts_as_the_steps_that_write_it(
-    observer: Any, drafted: int
+    on_device: bool, drafted: int
 ) -> None:
     logits_NV = make_logits(12, 100)
     tokens = logits_NV.argmax(dim=-1).tolist()
     reports = []
     for kept in (0, drafted):
         judge = Judge({0: make_model()}, record=True)
-        stage, request = observer(judge), make_req()
+        stage = DeviceObserver(judge) if on_device else HostObserver(judge)
+        request = make_req()
         if kept:
             # The place after what is kept is read too, and not folded.
             read = slice(0, kept + 1)
-            step = stage.of_draft(logits_NV[read], values_of(logits_NV[read], tokens[read]))
+            values = values_of(logits_NV[read], tokens[read]) if on_device else None
+            step = draft_step(logits_NV[read], values, judge)
             judge.fold_draft(request, step, tokens[:kept])
         for place in range(kept, 12):
             row = slice(place, place + 1)
@@ -210,7 +212,7 @@ def test_what_is_kept_of_a_draft_counts_as_the_steps_that_write_it(
 def test_a_draft_that_is_not_observed_leaves_its_answer_without_a_score(observer: Any) -> None:
     judge = Judge({0: make_model()})
     stage, request = observer(judge), make_req()
-    step = stage.of_draft(None, None)
+    step = draft_step(None, None, judge)
     assert step is None
     judge.fold_draft(request, step, [1])
     logits_BV = make_logits(1, 100)
@@ -224,9 +226,9 @@ def test_a_draft_that_is_not_observed_leaves_its_answer_without_a_score(observer
 
 def test_a_draft_of_a_request_that_is_not_judged_is_not_folded() -> None:
     judge = Judge({})
-    stage, request = HostObserver(judge), make_req()
+    request = make_req()
     logits_NV = make_logits(3, 100)
-    judge.fold_draft(request, stage.of_draft(logits_NV, None), [1, 2])
+    judge.fold_draft(request, draft_step(logits_NV, None, judge), [1, 2])
     finish(request)
     assert report_of(judge, request) is None
 

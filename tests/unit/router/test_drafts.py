@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from cascadia_sglang.config import CascadeConfig, JudgeConfig, VerifyConfig
@@ -80,11 +81,11 @@ def test_a_request_whose_answer_might_differ_is_bypassed(sample: dict, samples: 
     assert not any(drafts(engine))
 
 
-def test_recorded_answers_are_written_whole() -> None:
+def test_a_recording_server_reads_drafts_too() -> None:
     config = make_cascade("small", "large", verify=VERIFY, judge=JudgeConfig(record=True))
-    engine = FakeEngine(WEAK, LAST)
+    engine = FakeEngine(Reply(score=None, tokens=4), LAST)
     ask_reading(engine, config)
-    assert not any(drafts(engine))
+    assert drafts(engine) == [(), (0, 1, 2, 3)]
 
 
 def test_a_pinned_tier_has_no_draft() -> None:
@@ -120,3 +121,66 @@ def test_what_was_kept_decides_on_the_next_draft() -> None:
     assert answer.router is not None
     assert answer.router.worth is not None
     assert answer.router.worth.counts[1].read_tokens == 4
+
+
+# The second judge
+
+
+def confirming(*names: str, high: float | None = 0.8, rated_by: tuple[int, ...]) -> CascadeConfig:
+    """A cascade whose tiers of these indices have a second judge."""
+    config = make_cascade(*names, verify=VerifyConfig(enabled=True, high=high))
+    tiers = [
+        msgspec.structs.replace(tier, draft_calibration="x" if index in rated_by else None)
+        for index, tier in enumerate(config.tiers)
+    ]
+    return msgspec.structs.replace(config, tiers=tiers)
+
+
+def test_a_confirmed_draft_is_the_answer_of_whatever_tier() -> None:
+    config = confirming("small", "middle", "large", rated_by=(1, 2))
+    read = Reply(score=0.2, tokens=4, kept=4, draft_score=0.8)
+    answer = ask_reading(FakeEngine(WEAK, read, LAST), config)
+    assert answer.reasons == [("small", "below_threshold"), ("middle", "verified")]
+    assert answer.story["score"] == 0.8
+    assert answer.story["attempts"][1]["draft_score"] == 0.8
+
+
+def test_a_draft_that_is_not_confirmed_is_judged_as_any_answer() -> None:
+    config = confirming("small", "middle", "large", rated_by=(1, 2))
+    read = Reply(score=0.2, tokens=4, kept=4, draft_score=0.79)
+    answer = ask_reading(FakeEngine(WEAK, read, LAST), config)
+    assert answer.reasons[1] == ("middle", "below_threshold")
+    assert answer.story["attempts"][1]["score"] == 0.2
+    assert answer.reasons[2] == ("large", "last_tier")
+
+
+def orders(config: CascadeConfig, *replies: Reply, **options: Any) -> list[float | None]:
+    """What every attempt is told of confirming."""
+    engine = FakeEngine(*replies)
+    ask_reading(engine, config, **options)
+    return [run.order.confirm_at for run in engine.runs]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "confirm_at"), [(None, 0.8), (0.5, 0.8), (0.95, 0.95)], ids=str
+)
+def test_a_clients_own_threshold_can_only_raise_it(
+    threshold: float | None, confirm_at: float
+) -> None:
+    config = confirming("small", "large", rated_by=(1,))
+    told = orders(config, WEAK, LAST, controls=Controls(threshold=threshold))
+    assert told == [None, confirm_at]
+
+
+def test_without_a_second_judge_nothing_is_confirmed() -> None:
+    assert orders(confirming("small", "large", high=None, rated_by=(1,)), WEAK, LAST)[1] is None
+    assert orders(confirming("small", "large", rated_by=()), WEAK, LAST)[1] is None
+
+
+def test_a_draft_from_further_below_is_read_and_not_confirmed() -> None:
+    """The second judge was fitted on drafts of the tier just below."""
+    config = confirming("small", "middle", "large", rated_by=(1, 2))
+    engine = FakeEngine(WEAK, None, LAST)
+    ask_reading(engine, config)
+    assert drafts(engine)[-1] == (0, 1, 2, 3)
+    assert engine.runs[-1].order.confirm_at is None

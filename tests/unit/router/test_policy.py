@@ -18,6 +18,21 @@ TABLE = {
     "one at one": (Finding(score=1.0), 1.0, "escalate", ACCEPT, "accepted"),
     "no score": (Finding(score=None), 0.0, "escalate", ESCALATE, "judge_error"),
     "no score, trusted": (Finding(score=None), 1.0, "accept", ACCEPT, "judge_error"),
+    "confirmed": (Finding(score=0.6, confirmed=True), 0.8, "escalate", ACCEPT, "verified"),
+    "confirmed at the last": (
+        Finding(score=0.6, confirmed=True, last=True),
+        0.8,
+        "escalate",
+        ACCEPT,
+        "verified",
+    ),
+    "its own answer word by word, weak": (
+        Finding(score=0.6, verified=True),
+        0.8,
+        "escalate",
+        ESCALATE,
+        "below_threshold",
+    ),
     "unjudged": (Finding(score=None, judged=False), 1.0, "escalate", ACCEPT, "unjudged"),
     "unjudged with a score": (
         Finding(score=0.1, judged=False),

@@ -3,6 +3,7 @@
 Over doubles of SGLang's scheduler; the real one is in tests/system.
 """
 
+import itertools
 from array import array
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from cascadia_sglang.messages import ATTEMPT_KEY
+from cascadia_sglang.judge.calibration import ScoreModel
+from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
 from cascadia_sglang.verify import reader as module
+from cascadia_sglang.verify.confirm import DraftJudge
 from cascadia_sglang.verify.reader import DraftReader
+from tests.unit.judge.judging import make_model
 
 PROMPT, DRAFT = [1, 2, 3, 4, 5], [6, 7, 8, 9]
 END, VOCABULARY = 9, 12
@@ -32,10 +36,16 @@ class TokenToKVPoolAllocator:
 class Worker:
     """A reader in a scheduler whose model prefers given tokens after the prompt and the draft."""
 
-    def __init__(self, monkeypatch: Any, prefers: list[int], page_size: int = 1) -> None:
+    def __init__(
+        self,
+        monkeypatch: Any,
+        prefers: list[int],
+        page_size: int = 1,
+        second: DraftJudge | None = None,
+    ) -> None:
         metadata = SimpleNamespace(from_forward_batch=lambda batch: batch)
         monkeypatch.setattr(module, "LogitsMetadata", metadata)
-        self.reader = DraftReader(None)
+        self.reader = DraftReader(None, second or DraftJudge({}))
         self.allocator = TokenToKVPoolAllocator(page_size)
         self.scheduler: Any = SimpleNamespace(
             token_to_kv_pool_allocator=self.allocator,
@@ -55,9 +65,17 @@ class Worker:
             raise RuntimeError("no logits")
         return hidden_nD
 
-    def request(self, most: int = 32) -> Any:
+    def request(self, most: int = 32, confirm_at: float | None = None) -> Any:
+        order = AttemptOrder(
+            tier_index=1,
+            threshold=0.9,
+            early_abort=None,
+            earlier_scores=(0.3,),
+            draft=tuple(DRAFT),
+            confirm_at=confirm_at,
+        )
         params = SimpleNamespace(
-            custom_params={ATTEMPT_KEY: {"draft": DRAFT}}, max_new_tokens=most, stop_token_ids=None
+            custom_params={ATTEMPT_KEY: order.to_params()}, max_new_tokens=most, stop_token_ids=None
         )
         return SimpleNamespace(
             rid="r",
@@ -73,6 +91,10 @@ class Worker:
             kv=SimpleNamespace(req_pool_idx=0, kv_committed_len=0, kv_allocated_len=0),
             finished=lambda: True,
         )
+
+    def report(self, request: Any) -> dict[str, Any]:
+        ((told,),) = self.reader.reports([request])
+        return told
 
     def begin(self, request: Any) -> None:
         self.reader.begin(self.scheduler, request)
@@ -123,7 +145,12 @@ def test_what_the_model_prefers_is_kept_and_the_rest_given_back(
     assert length == request.extend_end == request.kv.kv_allocated_len == 5 + agreed
     assert list(request.full_untruncated_fill_ids) == [*PROMPT, *DRAFT[:agreed]]
     assert worker.allocator.freed == [100 + slot for slot in range(5 + agreed, 9)]
-    assert worker.reader.reports([request]) == [[kept]]
+    assert worker.report(request) == {
+        "kept": kept,
+        "score": None,
+        "confirmed": False,
+        "features": None,
+    }
 
 
 def test_pages_that_hold_something_kept_stay(monkeypatch: Any) -> None:
@@ -186,3 +213,96 @@ def test_a_cache_that_is_not_plain_takes_no_draft(monkeypatch: Any) -> None:
     worker.begin(request)
     assert not request.output_ids
     assert not request.skip_radix_cache_insert
+
+
+# The second judge
+
+PARTED = [6, 7, 1, 9, 0]  # the model prefers another token at the third place
+
+
+def sure(bias: float = 9.0) -> DraftJudge:
+    """Of a model that finds any draft good, or none."""
+    return DraftJudge({1: make_model(bias=bias)})
+
+
+def test_a_confirmed_draft_is_kept_whole_whatever_the_model_prefers(monkeypatch: Any) -> None:
+    worker = Worker(monkeypatch, PARTED, second=sure())
+    request = worker.request(confirm_at=0.9)
+    worker.begin(request)
+    sampled, length = worker.prefill(request, 0, 9)
+    assert sampled == DRAFT[-1]
+    assert list(request.output_ids) == DRAFT[:-1]
+    assert length == 8
+    assert worker.allocator.freed == [108]
+    told = worker.report(request)
+    assert (told["kept"], told["confirmed"]) == (4, True)
+    assert told["score"] > 0.9
+
+
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_a_draft_in_chunks_is_rated_as_one(monkeypatch: Any, cut: int) -> None:
+    scores = []
+    for bounds in ([0, 9], [0, cut, 9]):
+        worker = Worker(monkeypatch, PARTED, second=sure(bias=3.0))
+        request = worker.request(confirm_at=0.5)
+        worker.begin(request)
+        for first, last in itertools.pairwise(bounds):
+            sampled, length = worker.prefill(request, first, last)
+        assert (sampled, length) == (DRAFT[-1], 8)
+        scores.append(worker.report(request)["score"])
+    assert scores[0] == pytest.approx(scores[1], abs=1e-12)
+
+
+def test_a_draft_below_its_score_is_read_as_any(monkeypatch: Any) -> None:
+    worker = Worker(monkeypatch, PARTED, second=sure(bias=-9.0))
+    request = worker.request(confirm_at=0.5)
+    worker.begin(request)
+    assert worker.prefill(request, 0, 9) == (1, 7)
+    told = worker.report(request)
+    assert (told["kept"], told["confirmed"]) == (2, False)
+    assert told["score"] < 0.5
+
+
+@pytest.mark.parametrize("most", [3, 4])
+def test_a_draft_that_was_cut_is_not_rated(monkeypatch: Any, most: int) -> None:
+    worker = Worker(monkeypatch, PARTED, second=sure())
+    request = worker.request(most=most, confirm_at=0.5)
+    worker.begin(request)
+    worker.prefill(request, 0, 5 + len(request.output_ids))
+    told = worker.report(request)
+    assert (told["score"], told["confirmed"]) == (None, False)
+
+
+def test_nothing_is_rated_that_the_router_did_not_ask_for(monkeypatch: Any) -> None:
+    worker = Worker(monkeypatch, PARTED, second=sure())
+    request = worker.request()
+    worker.begin(request)
+    assert worker.prefill(request, 0, 9) == (1, 7)
+    assert worker.report(request)["score"] is None
+
+
+def test_where_answers_are_recorded_every_draft_is(monkeypatch: Any) -> None:
+    worker = Worker(monkeypatch, PARTED, second=DraftJudge({}, record=True))
+    request = worker.request()
+    worker.begin(request)
+    assert worker.prefill(request, 0, 9) == (1, 7)
+    told = worker.report(request)
+    assert (told["kept"], told["score"]) == (2, None)
+    logits_NV = worker.hidden_TD[4:8]
+    logprob_N = logits_NV.log_softmax(dim=-1)[range(4), DRAFT]
+    assert told["features"][:3] == pytest.approx(
+        [logprob_N.mean().item(), logprob_N.min().item(), logprob_N.sum().item()], rel=1e-6
+    )
+
+
+def test_a_second_judge_that_fails_leaves_the_reading(monkeypatch: Any) -> None:
+    def fails(*_: Any) -> float:
+        raise RuntimeError("no score")
+
+    monkeypatch.setattr(ScoreModel, "score", fails)
+    worker = Worker(monkeypatch, PARTED, second=sure())
+    request = worker.request(confirm_at=0.5)
+    worker.begin(request)
+    assert worker.prefill(request, 0, 9) == (1, 7)
+    told = worker.report(request)
+    assert (told["kept"], told["confirmed"]) == (2, False)

@@ -63,5 +63,7 @@ def test_counts_say_what_became_of_the_drafts() -> None:
     assert worth.counts[1].break_even == 0.25
     worth.found(1, 8, 8)
     worth.found(1, 8, 3)
+    worth.found(1, 4, 4, confirmed=True)
     counts = worth.counts[1]
-    assert (counts.read, counts.verified, counts.read_tokens, counts.kept_tokens) == (2, 1, 16, 11)
+    assert (counts.read, counts.verified, counts.confirmed) == (3, 2, 1)
+    assert (counts.read_tokens, counts.kept_tokens) == (20, 15)
