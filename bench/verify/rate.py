@@ -64,13 +64,14 @@ class Found:
         kept: of the drafts' tokens; None where none was read.
         break_even: the share that had to be kept when the last draft came, by the server's own
             counters.
+        later: attempts of the tiers above the first, as responses tell them.
     """
 
     kept: float | None = None
     break_even: float | None = None
     rates: list[float] = field(default_factory=list)
     right: list[float] = field(default_factory=list)
-    large: list[dict[str, Any]] = field(default_factory=list)
+    later: list[dict[str, Any]] = field(default_factory=list)
 
 
 def configured(verify: bool | str, threshold: float) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def ask(port: int, questions: Sequence[Question], found: Found) -> None:
     for question, reply in zip(questions, sent.replies, strict=True):
         said = reply.json()
         found.right.append(float(is_correct(question, said["text"])))
-        found.large += said["meta_info"]["cascadia"]["attempts"][1:]
+        found.later += said["meta_info"]["cascadia"]["attempts"][1:]
 
 
 def measure(
@@ -145,15 +146,15 @@ def rows_of(workload: str, threshold: float, found: dict[str, Found], facts: Fac
         name = f"verify: {arm}"
         add(name, "requests per second", "1/s", spread(one.rates))
         add(name, "accuracy", "1", mean(one.right))
-        share = len(one.large) / len(one.right)
+        share = len(one.later) / len(one.right)
         add(name, "escalated", "1", Estimate(p50=share, n=len(one.right)))
-        read = [attempt for attempt in one.large if "kept" in attempt]
+        read = [attempt for attempt in one.later if "kept" in attempt]
         if read:
             kept = sum(attempt["kept"] for attempt in read)
             written = sum(attempt["tokens"] for attempt in read)
             verified = float(np.mean([attempt["reason"] == "verified" for attempt in read]))
-            share = len(read) / len(one.large)
-            add(name, "escalations that read a draft", "1", Estimate(p50=share, n=len(one.large)))
+            share = len(read) / len(one.later)
+            add(name, "escalations that read a draft", "1", Estimate(p50=share, n=len(one.later)))
             add(name, "of answers: kept", "1", Estimate(p50=kept / (kept + written), n=len(read)))
             add(name, "drafts kept whole", "1", Estimate(p50=verified, n=len(read)))
         if one.kept is not None:

@@ -25,7 +25,12 @@ import msgspec
 from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
 from cascadia_sglang.commands.plan import INFEASIBLE
 from cascadia_sglang.commands.recording import add_recording_arguments, recorded
-from cascadia_sglang.commands.sampled import calibrations_of, plan_sample_of, problem_of
+from cascadia_sglang.commands.sampled import (
+    calibrations_of,
+    kept_shares,
+    plan_sample_of,
+    problem_of,
+)
 from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.planner.advice import CASCADE, ROUTER, Advice, advise
@@ -107,6 +112,7 @@ def _problem(args: argparse.Namespace) -> Problem:
     problem = problem_of(
         config,
         plan_sample_of(names, calibrations, found.records, found.pool, entry),
+        kept_shares(calibrations, found.pool),
         gpus=args.gpus,
         gpu=GpuSheet(name=args.gpu, gpus_per_node=args.gpus_per_node),
         profile=None if args.profile is None else str(args.profile.resolve()),

@@ -5,6 +5,7 @@ A third of the sample, by the prompts' ids, is left out: `cascadia calibrate` fi
 Shape legend: N prompts, T tiers.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -85,9 +86,27 @@ def calibrations_of(config: CascadeConfig) -> list[Calibration]:
     return [loaded[tier] for tier in range(len(config.tiers) - 1)]
 
 
+def kept_shares(calibrations: Sequence[Calibration], pool: Pool) -> list[float | None]:
+    """Share of the answer before that each tier keeps as a draft; None where none was recorded.
+
+    Which drafts climb depends on thresholds that are yet to be found. Here one counts as its tokens
+    do, and as the chance that it is not acceptable.
+    """
+    score_NT = _scores(calibrations, pool)
+    shares: list[float | None] = [None]
+    for before, (written, reader) in enumerate(itertools.pairwise(pool.tiers)):
+        kept_N = np.full(len(pool), np.nan) if reader.kept_N is None else reader.kept_N
+        weight_N = written.tokens() * (1.0 - score_NT[:, before])
+        known_N = np.isfinite(kept_N) & np.isfinite(weight_N)
+        total = float(weight_N[known_N].sum())
+        shares.append(float(kept_N[known_N] @ weight_N[known_N]) / total if total > 0 else None)
+    return shares
+
+
 def problem_of(
     config: CascadeConfig,
     sample: PlanSample,
+    kept_share_T: Sequence[float | None],
     *,
     gpus: int,
     gpu: GpuSheet,
@@ -100,6 +119,7 @@ def problem_of(
     """Requests like the sample's, answered and judged as its own.
 
     Args:
+        kept_share_T: by `kept_shares`.
         profile: of step times, for one device of `gpu`; None estimates them by its data sheet.
         quality_floor: None for the last tier's accuracy less `max_loss`.
         trace: whose requests come in place of those of the sample's mean lengths.
@@ -119,8 +139,8 @@ def problem_of(
         quality_floor=quality_floor,
         objective="path",
         tiers=[
-            Tier(name=tier.name, model=tier.model_path, length=tokens / tokens_T[0])
-            for tier, tokens in zip(config.tiers, tokens_T, strict=True)
+            Tier(name=tier.name, model=tier.model_path, length=tokens / tokens_T[0], kept=kept)
+            for tier, tokens, kept in zip(config.tiers, tokens_T, kept_share_T, strict=True)
         ],
         calibration=[row.as_calibration() for row in sample.rows],
         workload=source,

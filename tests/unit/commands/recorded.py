@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cascadia_sglang.calibration.asking import Sampling, digest_of
-from cascadia_sglang.calibration.records import Record, RecordFile
+from cascadia_sglang.calibration.asking import Sampling, digest_of, draft_digest
+from cascadia_sglang.calibration.records import DraftRecord, Record, RecordFile
 from cascadia_sglang.calibration.sample import read_sample
 from cascadia_sglang.cascade_file import load_uncalibrated
 from cascadia_sglang.judge.features import FEATURES
@@ -41,3 +41,23 @@ def write_records(cascade: Path, data: Path, out: Path) -> None:
                         seconds=0.1 if tier.name == "small" else 0.4,
                     )
                 )
+
+
+def write_drafts(cascade: Path, data: Path, out: Path, kept: list[float]) -> None:
+    """As if the large tier had read every draft of the small one; it tells the right ones apart."""
+    tiers, rng = load_uncalibrated(cascade).tiers, np.random.default_rng(1)
+    with RecordFile(out / "records.jsonl", Record) as file:
+        right = {one.id: one.text == "yes" for one in file.load().values() if one.tier == "small"}
+    with RecordFile(out / "drafts.jsonl", DraftRecord) as file:
+        for row, question in enumerate(read_sample(data)):
+            features = rng.normal(size=len(FEATURES))
+            features[1] += 6.0 if right[question.id] else -6.0
+            file.append(
+                DraftRecord(
+                    id=question.id,
+                    tier="large",
+                    asked=draft_digest(question, tiers, SAMPLING),
+                    kept=kept[row % len(kept)],
+                    features=features.tolist(),
+                )
+            )

@@ -12,11 +12,13 @@ from cascadia_sglang.calibration.records import Record, RecordFile
 from cascadia_sglang.calibration.split import part_of
 from cascadia_sglang.cli import main
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
+from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.planner.problem_checks import load_problem
-from tests.unit.commands.recorded import write_records, write_sample
+from tests.unit.commands.recorded import write_drafts, write_records, write_sample
 from tests.unit.planner.samples import curves, routing_problem, rows
 from tests.unit.planner.whole_problems import workload_data
 
+LOG_TOKENS = FEATURES.index("log_tokens")
 # Larger tiers much slower than smaller ones.
 STEEP = [
     {gpus: [[share, seconds * factor] for share, seconds in pairs] for gpus, pairs in table.items()}
@@ -179,7 +181,30 @@ def test_a_sample_is_judged_by_the_cascades_own_scores_and_makes_a_problem(
         assert row.correct == [float(one.text == "yes") for one in (small, large)]
     right = [row.correct[1] for row in problem.calibration]
     assert problem.quality_floor == pytest.approx(sum(right) / len(right) - 0.01)
+    assert [tier.kept for tier in problem.tiers] == [None, None]
     assert main(["plan", "--problem", str(made), "--workers", "0"]) == 0
+
+
+def test_drafts_that_are_likely_to_climb_say_what_is_kept(
+    calibrated: tuple[list[str], Path], tmp_path: Path
+) -> None:
+    asked, out = calibrated
+    cascade, data = Path(asked[1]), Path(asked[3])
+    config = json.loads(cascade.read_text())
+    config["routing"]["verify"] = {"enabled": True}
+    cascade.write_text(json.dumps(config))
+    write_drafts(cascade, data, out, [1.0, 0.25])
+    made = tmp_path / "problem.json"
+    assert main([*asked, "--rate", "5", "--json", "--problem-out", str(made)]) == 0
+    model = ScoreModel(load_calibration(out / "small.json"))
+    with RecordFile(out / "records.jsonl", Record) as file:
+        small = {one.id: one for one in file.load().values() if one.tier == "small"}
+    scores = [model.score(np.array(small[f"q{row}"].features[-1])) for row in range(600)]
+    climbs = 1.0 - np.array(scores)
+    tokens = np.exp([small[f"q{row}"].features[-1][LOG_TOKENS] for row in range(600)])
+    expected = np.average(np.tile([1.0, 0.25], 300), weights=climbs * tokens)
+    kept = [tier.kept for tier in load_problem(made).tiers]
+    assert kept == [None, pytest.approx(expected)]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from cascadia_sglang.commands.calibrate import parse_costs, recorded_costs
 from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.judge.calibration import load_calibration
 from cascadia_sglang.judge.features import FEATURES
-from tests.unit.commands.recorded import write_records, write_sample
+from tests.unit.commands.recorded import write_drafts, write_records, write_sample
 
 
 def test_costs_need_every_tier_once() -> None:
@@ -92,6 +92,31 @@ def test_whole_records_are_calibrated_without_a_server(
     report = json.loads((out / "report.json").read_text())
     assert report["settings"]["tier_cost"] == pytest.approx([1.0, 4.0])
     assert report["chosen"]["shares"][1] <= 0.5
+
+
+def test_a_cascade_that_reads_drafts_gets_a_second_judge(
+    cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads(cascade.read_text())
+    # What a file says of a calibration that does not exist yet is not looked at.
+    config["routing"] = {"verify": {"enabled": "auto", "low": 0.9, "high": 0.1}}
+    config["tiers"][1]["draft_calibration"] = "nowhere.json"
+    cascade.write_text(json.dumps(config))
+    data, out = write_sample(tmp_path, 1200), tmp_path / "out"
+    write_records(cascade, data, out)
+    write_drafts(cascade, data, out, [0.9, 0.5])
+    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*asked, "--escalation-rate", "0.5"]) == 0
+    told = capsys.readouterr()
+    assert "starting the server" not in told.err
+    assert f"tier large: draft_calibration: {out / 'large.draft.json'}" in told.out
+    assert "routing: verify: low: 0\n" in told.out
+    (high,) = [line for line in told.out.splitlines() if line.startswith("routing: verify: high")]
+    assert 0.5 <= float(high.split()[-1]) < 1.0
+    judge = load_calibration(out / "large.draft.json")
+    assert judge.earlier_tiers == 1
+    weights = dict(zip(judge.features, judge.weights, strict=True))
+    assert max(weights, key=lambda name: abs(weights[name])) == FEATURES[1]
 
 
 def test_a_target_out_of_reach_ends_with_one_line(

@@ -1,0 +1,111 @@
+"""What a second judge is worth in the demo: requests per second, accuracy, and who answers.
+
+The demo's three tiers at its own thresholds: writing every answer anew, reading drafts, and reading
+them with the second judge. The servers get the same questions at concurrency 64, one after the
+other in turn; accuracy is compared question by question.
+
+Example:
+    python -m bench.verify.second              # adds to bench/results/verify.csv
+    python -m bench.verify.second --smoke      # one short round; writes nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
+from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
+from bench.ladder.families import TEST_FAMILIES
+from bench.ladder.fit import CASCADE
+from bench.prefix.serving import serving
+from bench.verify.rate import CONCURRENCY, Found, Size, measure
+
+NONE, DRAFTS, SECOND = "no drafts", "drafts", "drafts and second judge"
+FULL = Size(rounds=9, questions=384)
+SMOKE = Size(rounds=1, questions=48)
+SEED = 66_000
+
+
+def configured() -> dict[str, dict[str, Any]]:
+    """The cascade of every arm; the demo's file has the last one's."""
+    demo = yaml.safe_load(CASCADE.read_text())
+    verify = demo["routing"]["verify"]
+    settings = {
+        NONE: {"enabled": False},
+        DRAFTS: {**verify, "high": None},
+        SECOND: verify,
+    }
+    return {
+        name: {**demo, "routing": {**demo["routing"], "verify": chosen}}
+        for name, chosen in settings.items()
+    }
+
+
+def rows_of(found: dict[str, Found], facts: Facts) -> list[Row]:
+    """Each arm's numbers, and those of the second judge against the others."""
+    rows: list[Row] = []
+
+    def add(variant: str, metric: str, unit: str, value: Estimate) -> None:
+        print(f"{variant}: {metric}: {value.p50:.4f} [{value.low95}, {value.high95}] {unit}")
+        rows.append(
+            make_row(
+                facts,
+                bench="verify.second",
+                case=f"the demo, all families, concurrency {CONCURRENCY}",
+                variant=variant,
+                metric=metric,
+                unit=unit,
+                value=value,
+            )
+        )
+
+    for arm, one in found.items():
+        add(arm, "requests per second", "1/s", spread(one.rates))
+        add(arm, "accuracy", "1", mean(one.right))
+        visits = Counter(attempt["tier"] for attempt in one.later)
+        for tier, count in sorted(visits.items()):
+            share = Estimate(p50=count / len(one.right), n=len(one.right))
+            add(arm, f"prompts that get to {tier}", "1", share)
+        rated = [attempt for attempt in one.later if "draft_score" in attempt]
+        if rated:
+            is_verified = [attempt["reason"] == "verified" for attempt in rated]
+            confirmed = Estimate(p50=float(np.mean(is_verified)), n=len(rated))
+            add(arm, "rated drafts that go out", "1", confirmed)
+    for other in (NONE, DRAFTS):
+        ratio = median_ratio(found[SECOND].rates, found[other].rates)
+        add(f"{SECOND} / {other}", "requests per second", "1", ratio)
+        apart = mean_difference(found[SECOND].right, found[other].right)
+        add(f"{SECOND} - {other}", "accuracy", "1", apart)
+    return rows
+
+
+def main() -> None:
+    """Measure, and write the rows."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--port", type=int, default=31850)
+    parser.add_argument("--smoke", action="store_true", help="one short round; write nothing")
+    options = parser.parse_args()
+    facts = facts_of_this_run("bench.verify.second")
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        ports = {
+            arm: stack.enter_context(serving(Path(name), options.port + place, config))
+            for place, (arm, config) in enumerate(configured().items())
+        }
+        size = SMOKE if options.smoke else FULL
+        rows = rows_of(measure(ports, TEST_FAMILIES, size, SEED), facts)
+    if not options.smoke:
+        save_rows(RESULTS / "verify.csv", rows)
+
+
+if __name__ == "__main__":
+    main()
