@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from bench.calibration.pool import tier_answers
+from bench.ladder.decode import load_model
 from bench.ladder.export import LADDER
 from bench.ladder.observe import observe
 from bench.ladder.splits import sample
-from bench.ladder.tokenizer import encode_prompt
-from cascadia_sglang.calibration.records import Record, RecordFile, pool_of
+from bench.ladder.tokenizer import EOS_ID, VOCABULARY, encode_prompt
+from cascadia_sglang.calibration.records import DraftRecord, Record, RecordFile, pool_of
 from cascadia_sglang.calibration.sample import Question
 from cascadia_sglang.calibration.split import part_of
 from cascadia_sglang.cli import main
@@ -58,7 +59,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiers = [
         {"name": name, "model_path": f"bench/ladder/{name}", "server_args": ARGS} for name in TIERS
     ]
-    (folder / "cascade.json").write_text(json.dumps({"version": 1, "tiers": tiers}))
+    cascade = {"version": 1, "tiers": tiers, "routing": {"verify": {"enabled": True}}}
+    (folder / "cascade.json").write_text(json.dumps(cascade))
     lines = []
     for number, row in enumerate(ROWS):
         question = {"id": str(number), "reference": row.answer, "group": row.family}
@@ -118,6 +120,45 @@ def test_engine_records_what_a_plain_forward_gives(folder, tier, monkeypatch) ->
     assert_same(answers.features_NF[same_N], expected.features_NF[same_N])
     for tokens, rows_NF in answers.prefix_NF.items():
         assert_same(rows_NF[same_N], expected.prefix_NF[tokens][same_N])
+
+
+def test_the_middle_tier_reads_every_draft_as_a_plain_forward_does(
+    folder, said, monkeypatch
+) -> None:
+    monkeypatch.setattr("bench.ladder.decode.precision", lambda: torch.float32)
+    assert f"drafts: {len(ROWS)} of {len(ROWS)} answers" in said[1]
+    assert "routing: verify: low: " in said[0]
+    model = load_model(LADDER / "middle")
+    drafts = RecordFile(folder / "out" / "drafts.jsonl", DraftRecord).load().values()
+    read = {int(one.id): one for one in drafts if one.features is not None}
+    assert {one.tier for one in drafts} == {"middle"}
+    assert len(read) > 0.9 * len(ROWS)
+    for record in records(folder, "small"):
+        draft = read.get(int(record.id))
+        ids = [*(VOCABULARY[character] for character in record.text), EOS_ID]
+        if draft is None or len(ids) != record.tokens[-1]:
+            continue
+        prompt_ids = encode_prompt(ROWS[int(record.id)].prompt)
+        with torch.inference_mode():
+            logits_TV = model(torch.tensor([prompt_ids + ids])).logits[0, len(prompt_ids) - 1 : -1]
+        logprobs_TV = logits_TV.double().log_softmax(dim=-1)
+        logprob_T = logprobs_TV[range(len(ids)), ids]
+        entropy_T = -(logprobs_TV.exp() * logprobs_TV).sum(dim=-1)
+        expected = {
+            "mean_logprob": logprob_T.mean().item(),
+            "min_logprob": logprob_T.min().item(),
+            "sum_logprob": logprob_T.sum().item(),
+            "mean_entropy": entropy_T.mean().item(),
+            "max_entropy": entropy_T.max().item(),
+        }
+        told = dict(zip(FEATURES, draft.features or [], strict=True))
+        for name, value in expected.items():
+            assert told[name] == pytest.approx(value, abs=TOLERANCE, rel=1e-3), record.id
+        agrees_T = logits_TV.argmax(dim=-1) == torch.tensor(ids)
+        agreed = int(agrees_T.long().cumprod(dim=0).sum())
+        gap_T = logits_TV.topk(2, dim=-1).values.diff(dim=-1).abs().squeeze(-1)
+        if gap_T.min() > TOLERANCE:
+            assert draft.kept == pytest.approx(agreed / len(ids)), record.id
 
 
 @pytest.mark.usefixtures("said")

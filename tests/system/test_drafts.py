@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +29,22 @@ MIDDLE = {
 }
 # Stops nothing, but with a stop string every tier writes for itself.
 ANEW = {"stop": ["#"]}
+HIGH = 0.5
 GREEDY = {"temperature": 0, "max_new_tokens": 128}
+
+
+def begin(folder: Path, routing: dict[str, Any], args: dict[str, Any], *keys: str) -> Server:
+    """The ladder's three tiers, with these files of theirs besides."""
+    cascade = yaml.safe_load((ROOT / CASCADE[-1]).read_text())
+    cascade["routing"] = {"early_abort": None, **routing}
+    cascade["tiers"].insert(1, dict(MIDDLE))
+    for tier in cascade["tiers"]:
+        tier["server_args"] = {"max_total_tokens": 65536, **args}
+        if tier["name"] in keys:
+            tier["draft_calibration"] = f"bench/ladder/{tier['name']}.draft.json"
+    path = folder / "cascade.yaml"
+    path.write_text(yaml.safe_dump(cascade))
+    return start(folder, *CASCADE[:-1], str(path), "--enable-metrics")
 
 
 @pytest.fixture(
@@ -38,19 +54,8 @@ GREEDY = {"temperature": 0, "max_new_tokens": 128}
 )
 def reading(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Three tiers that read drafts: whole, or page by page and chunk by chunk."""
-    folder = tmp_path_factory.mktemp("drafts")
-    cascade = yaml.safe_load((ROOT / CASCADE[-1]).read_text())
-    cascade["routing"] = {
-        "thresholds": [0.9, 0.9],
-        "verify": {"enabled": True},
-        "early_abort": None,
-    }
-    cascade["tiers"].insert(1, MIDDLE)
-    for tier in cascade["tiers"]:
-        tier["server_args"] = {"max_total_tokens": 65536, **request.param}
-    path = folder / "cascade.yaml"
-    path.write_text(yaml.safe_dump(cascade))
-    server = start(folder, *CASCADE[:-1], str(path), "--enable-metrics")
+    routing = {"thresholds": [0.9, 0.9], "verify": {"enabled": True}}
+    server = begin(tmp_path_factory.mktemp("drafts"), routing, request.param)
     try:
         server.wait_until_ready()
         yield server
@@ -132,7 +137,7 @@ def test_a_stream_begins_with_what_was_kept(reading: Server) -> None:
     kept = last(events[-1])["kept"]
     assert kept > 0
     assert events[0]["meta_info"]["completion_tokens"] >= kept + (kept < len(alone["output_ids"]))
-    assert not any("cascadia_kept" in event["meta_info"] for event in events)
+    assert not any("cascadia_draft" in event["meta_info"] for event in events)
 
 
 def _events(text: str) -> Iterator[dict[str, Any]]:
@@ -172,3 +177,57 @@ def test_nothing_is_left_of_what_was_taken_back(reading: Server) -> None:
         metrics = client.get("/metrics").text
     assert 'cascadia:verify_kept_tokens_total{tier="large"}' in metrics
     assert [worker["pids"] for worker in reading.status()["workers"]] == before
+
+
+# The second judge
+
+
+@pytest.fixture(scope="module")
+def confirming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Of the small tier nothing is good enough by itself; what larger ones make of it may be."""
+    routing = {"thresholds": [1.0, 1.0], "verify": {"enabled": True, "high": HIGH}}
+    folder = tmp_path_factory.mktemp("confirming")
+    server = begin(folder, routing, {"chunked_prefill_size": 64}, "middle", "large")
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def test_a_confirmed_draft_goes_out_as_the_small_tier_wrote_it(confirming: Server) -> None:
+    alone = all_of(confirming, {"x-cascadia-tier": "small"})
+    climbed = all_of(confirming, {})
+    confirmed = 0
+    for own, answer in zip(alone, climbed, strict=True):
+        attempts = answer["meta_info"]["cascadia"]["attempts"]
+        if len(attempts) == 1:
+            continue  # a score of exactly 1
+        _, middle, *later = attempts
+        if middle["reason"] != "verified":
+            assert middle.get("draft_score", 0.0) < HIGH
+            assert [attempt["tier"] for attempt in later] == ["large"]
+            continue
+        confirmed += 1
+        assert not later
+        assert middle["score"] == middle["draft_score"] >= HIGH
+        assert said(answer) == said(own)
+        assert middle["kept"] == len(own["output_ids"])
+        assert middle["tokens"] == 0
+    assert confirmed > len(PROMPTS) / 4
+    counts = confirming.status()["tiers"][1]["drafts"]
+    assert counts["confirmed"] == confirmed <= counts["verified"]
+
+
+def test_a_clients_threshold_holds_for_drafts_too(confirming: Server) -> None:
+    for answer in all_of(confirming, CLIMBS):
+        attempts = answer["meta_info"]["cascadia"]["attempts"]
+        assert len(attempts) in (1, 3) or attempts[1]["score"] == 1.0
+
+
+def test_what_was_confirmed_leaves_nothing_behind(confirming: Server) -> None:
+    before = [worker["pids"] for worker in confirming.status()["workers"]]
+    all_of(confirming, {})
+    with confirming.client() as client:
+        assert client.post("/flush_cache", params={"timeout": 20}).status_code == 200
+    assert [worker["pids"] for worker in confirming.status()["workers"]] == before
