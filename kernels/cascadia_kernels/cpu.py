@@ -34,7 +34,9 @@ def row_statistics_cpu(
     finite_B = is_finite_BV.sum(dim=-1).float()
     kept_B = torch.full_like(finite_B, best_BK.shape[1])
     partials_BP = torch.stack((peak_B1.squeeze(-1), *sums_4B, finite_B, kept_B), dim=-1)
-    return partials_BP.unsqueeze(1), pack_keys(best_BK, columns_BK).unsqueeze(1)
+    # Equal logits come in any order from `topk`; in that of their keys the lower column is first.
+    keys_BK = pack_keys(best_BK, columns_BK).sort(dim=-1, descending=True).values
+    return partials_BP.unsqueeze(1), keys_BK.unsqueeze(1)
 
 
 def row_summary_cpu(

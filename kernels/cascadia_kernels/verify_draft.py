@@ -34,7 +34,7 @@ class DraftAgreement(NamedTuple):
     """How far drafts agree with a model, and what the model says of each of their tokens."""
 
     values_ND: torch.Tensor  # float32, STEP_VALUES of the draft's token at every place
-    preferred_N: torch.Tensor  # int64, the likeliest token there, of equals the lower id
+    preferred_N: torch.Tensor  # int64, the likeliest token there, of up to 16 equals the lower id
     agreed_G: torch.Tensor  # int64, places before the first whose preferred token is another
     preferred_G: torch.Tensor  # int64, the preferred token at that place; -1 where all agree
 

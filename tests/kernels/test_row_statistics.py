@@ -232,3 +232,14 @@ def test_a_row_of_a_serving_batch_is_bit_identical_alone() -> None:
         alone = summarise(logits_BV[one], temperature_B[one])
         for name, values in together._asdict().items():
             assert torch.equal(values[one], getattr(alone, name)), (name, row)
+
+
+def test_of_equal_logits_the_lower_id_comes_first(device: torch.device) -> None:
+    logits_BV = torch.zeros(3, 200)
+    logits_BV[0, [150, 30, 7]] = 2.0
+    logits_BV[1, [199, 100]] = 2.0
+    logits_BV[2, [64, 65, 66, 2]] = 2.0
+    found = row_summary(row_statistics(logits_BV.to(device))).best_ids_BK
+    assert found[0, :3].tolist() == [7, 30, 150]
+    assert found[1, :2].tolist() == [100, 199]
+    assert found[2, :4].tolist() == [2, 64, 65, 66]
