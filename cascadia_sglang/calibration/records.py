@@ -87,7 +87,7 @@ class RecordFile(Generic[Kept]):
 
     def __init__(self, path: Path, kind: type[Kept]) -> None:
         self._path = path
-        self._kind = kind
+        self._kind: type[Kept] = kind
         self._file: BinaryIO | None = None
 
     def load(self) -> dict[Key, Kept]:

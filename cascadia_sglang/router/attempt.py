@@ -178,12 +178,14 @@ def finished_attempt(
         draft = draft if told is None else DraftReport.from_meta(told)
     tokens = [output["meta_info"].get("completion_tokens", 0) for output in outputs]
     is_cut = any(report.uncut_score is not None for report in reports)
-    confirmed = draft is not None and draft.confirmed
+    score = _mean([report.score for report in reports])
+    if draft is not None and draft.confirmed:
+        score = draft.score
     uncut = [r.score if r.uncut_score is None else r.uncut_score for r in reports]
     return Attempt(
         tier_index=tier_index,
         outputs=outputs,
-        score=draft.score if confirmed else _mean([report.score for report in reports]),
+        score=score,
         uncut_score=_mean(uncut) if is_cut else None,
         early_abort=any(report.early_abort for report in reports),
         longest=max(tokens, default=0),

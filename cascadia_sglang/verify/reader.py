@@ -70,8 +70,8 @@ class DraftReader:
 
     def begin(self, scheduler: "Scheduler", request: "Req") -> None:
         """Give a request that is about to wait its draft as output, where it came with one."""
-        params = (request.sampling_params.custom_params or {}).get(ATTEMPT_KEY)
-        token_ids = params.get("draft") if params else None
+        params = (request.sampling_params.custom_params or {}).get(ATTEMPT_KEY) or {}
+        token_ids = params.get("draft")
         if not token_ids or request.output_ids or hasattr(request, _ATTRIBUTE):
             return
         if self._scheduler is None:
