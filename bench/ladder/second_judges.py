@@ -30,7 +30,7 @@ from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
 from cascadia_sglang.commands.recording import add_recording_arguments, recorded
 from cascadia_sglang.judge.calibration import load_calibration
 
-CHUNKS = 4
+CHUNKS = 3
 
 
 def questions(chunks: int) -> Iterator[str]:

@@ -4,7 +4,7 @@
 - the cascade that a user writes in an afternoon: a proxy before those servers, which reads
   log-probabilities over HTTP (`bench.rivals.proxy`); its thresholds are the cheapest that are as
   accurate as the cascade on a sample of the calibration split, where the cascade's come from too;
-- the demo cascade, once writing every answer anew and once reading drafts (`routing.verify`).
+- the demo cascade as it is, with drafts and a second judge, and once writing every answer anew.
 
 First a closed loop, as fast as each goes. Then an open loop, Poisson arrivals at shares of what the
 largest tier alone has answered in the closed one. Its measure is the paper's SLO scale
@@ -119,8 +119,8 @@ def main() -> None:
     facts = facts_of_this_run("bench.rivals.compare")
     size = SMOKE if options.smoke else FULL
     with ExitStack() as stack:
-        verify = {CASCADE: CASCADES[CASCADE]} if options.smoke else CASCADES
-        systems = started(stack, options.port, size.chosen_on, verify)
+        cascades = {CASCADE: CASCADES[CASCADE]} if options.smoke else CASCADES
+        systems = started(stack, options.port, size.chosen_on, cascades)
         close_loop(systems, size)
         alone = alone_ms(systems[-1], size)
         rates = open_loop(systems, size)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -25,8 +26,11 @@ from bench.rivals.thresholds import cheapest
 
 CONFIG = Path("bench/ladder/cascade.yaml")
 CASCADE, PROXY = "Cascadia", "proxy over log-probabilities"
-# What each reads of drafts (`routing.verify.enabled`).
-CASCADES: dict[str, bool | str] = {CASCADE: "auto", "Cascadia, no drafts": False}
+# The demo, and what each changes of its `routing`.
+CASCADES: dict[str, dict[str, Any]] = {
+    CASCADE: {},
+    "Cascadia, no drafts": {"verify": {"enabled": False}},
+}
 SEED = 40_000
 CONCURRENCY = 64
 STARTS = 2  # servers that start at a time
@@ -138,14 +142,14 @@ def chosen_thresholds(cascade: int, ports: Sequence[int], count: int) -> list[fl
 
 
 def started(
-    stack: ExitStack, port: int, chosen_on: int, verify: Mapping[str, bool | str] = CASCADES
+    stack: ExitStack, port: int, chosen_on: int, cascades: Mapping[str, dict[str, Any]] = CASCADES
 ) -> list[System]:
     """All systems, ready: the cascade first, the proxy, and the tiers alone, the largest last.
 
     Args:
         port: below that of the first server.
         chosen_on: questions that choose the proxy's thresholds.
-        verify: cascades by name, as `CASCADES` has them.
+        cascades: by name, as `CASCADES` has them.
     """
     logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
@@ -156,9 +160,9 @@ def started(
     cascade = yaml.safe_load(CONFIG.read_text())
     tiers = cascade["tiers"]
     wanted = []
-    for number, enabled in enumerate(verify.values()):
+    for number, changed in enumerate(cascades.values()):
         path = logs / f"cascade-{number}.yaml"
-        routing = {**cascade["routing"], "verify": {"enabled": enabled}}
+        routing = {**cascade["routing"], **changed}
         path.write_text(yaml.safe_dump({**cascade, "routing": routing}))
         wanted.append(("--plugin", "cascadia", "--cascade-config", str(path), *FLAGS))
     for tier in tiers:
@@ -168,8 +172,8 @@ def started(
     # A server ends with the thread that began it: these stay for as long as the servers do.
     threads = stack.enter_context(ThreadPoolExecutor(STARTS))
     ports = list(threads.map(serve, wanted, range(port + 1, port + 1 + len(wanted))))
-    cascades, alone = ports[: len(verify)], ports[len(verify) :]
-    thresholds = chosen_thresholds(cascades[0], alone, chosen_on)
+    own_ports, alone = ports[: len(cascades)], ports[len(cascades) :]
+    thresholds = chosen_thresholds(own_ports[0], alone, chosen_on)
     print(f"the proxy accepts from {thresholds}", file=sys.stderr, flush=True)
     flags = [
         part
@@ -180,7 +184,7 @@ def started(
     return [
         *(
             System(name=name, port=own, pids=[pid_of(own)])
-            for name, own in zip(verify, cascades, strict=True)
+            for name, own in zip(cascades, own_ports, strict=True)
         ),
         System(name=PROXY, port=proxy, pids=[pid_of(one) for one in (proxy, *alone)]),
         *(
