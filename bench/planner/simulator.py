@@ -165,12 +165,15 @@ def arms(args: argparse.Namespace, stack: ExitStack) -> Iterator[Arm]:
     for name in asked:
         kept = None if args.profile is None else args.profile.with_suffix(f".{name}.json")
         with ExitStack() as own:
+            folder = Path(own.enter_context(tempfile.TemporaryDirectory()))
             if name == CASCADE:
-                profile = profile_of(config, kept, emulated=False)
-                command = ("--plugin", "cascadia", "--cascade-config", str(config))
+                anew = folder / "cascade.json"
+                anew.write_text(json.dumps(_writing_anew(config)))
+                profile = profile_of(anew, kept, emulated=False)
+                command = ("--plugin", "cascadia", "--cascade-config", str(anew))
                 yield _arm(name, start(own, command, args.port), None, profile, names)
                 continue
-            alone = Path(own.enter_context(tempfile.TemporaryDirectory())) / "cascade.json"
+            alone = folder / "cascade.json"
             alone.write_text(json.dumps(_alone(config, name)))
             profile = profile_of(alone, kept, emulated=False)
             tier = _alone(config, name)["tiers"][0]
@@ -182,7 +185,13 @@ def _alone(config: Path, name: str) -> dict:
     """A cascade of one tier without a judge, to measure what plain SGLang's worker does."""
     tiers = yaml.safe_load(config.read_text())["tiers"]
     (tier,) = (tier for tier in tiers if tier["name"] == name)
-    return {"version": 1, "tiers": [{k: v for k, v in tier.items() if k != "calibration"}]}
+    return {"version": 1, "tiers": [{k: v for k, v in tier.items() if "calibration" not in k}]}
+
+
+def _writing_anew(config: Path) -> dict:
+    """The cascade without drafts, of which the simulation here is told nothing."""
+    cascade = yaml.safe_load(config.read_text())
+    return {**cascade, "routing": {**cascade["routing"], "verify": {"enabled": False}}}
 
 
 def _arm(name: str, port: int, pinned: str | None, profile: Profile, tiers: list[str]) -> Arm:

@@ -187,7 +187,7 @@ def confirming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Of the small tier nothing is good enough by itself; what larger ones make of it may be."""
     routing = {"thresholds": [1.0, 1.0], "verify": {"enabled": True, "high": HIGH}}
     folder = tmp_path_factory.mktemp("confirming")
-    server = begin(folder, routing, {"chunked_prefill_size": 64}, "middle", "large")
+    server = begin(folder, routing, {"chunked_prefill_size": 64}, "middle")
     try:
         server.wait_until_ready()
         yield server
