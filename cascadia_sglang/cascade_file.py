@@ -191,6 +191,8 @@ def _tier_problems(tier: TierConfig, needs_calibration: bool) -> list[str]:
             problems.append(f"{name} {path!r} does not exist")
     if tier.reasoning is not None:
         problems.append(f"reasoning is {tier.reasoning!r}, allowed in this release: null")
+    if tier.standby < 0:
+        problems.append(f"standby is {tier.standby}, allowed: 0 or more")
     if tier.replicas < 1:
         problems.append(f"replicas is {tier.replicas}, allowed: 1 or more")
     for key in tier.server_args:

@@ -15,6 +15,8 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     `sampling` overrides the client's sampling parameters key by key. `prompt_suffix` is appended
     to the prompt for this tier alone. `calibration` is required for every tier but the last, and
     cannot be given where `server_args` ask for speculative decoding: such a tier has no judge.
+    `standby` workers more are started and wait, without requests, until a move or a lost worker
+    calls for one; on hosts without accelerators alone.
     `draft_calibration` is of the answers of the tiers below, as this tier reads them (see
     `routing.verify.high`).
     """
@@ -24,6 +26,7 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     calibration: str | None = None
     draft_calibration: str | None = None
     replicas: int = 1
+    standby: int = 0
     server_args: dict[str, Any] = {}
     sampling: dict[str, Any] = {}
     prompt_suffix: str | None = None

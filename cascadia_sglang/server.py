@@ -122,6 +122,7 @@ class CascadeServer:
         gc.collect()
         gc.freeze()
         self.fleet.events.start()
+        self.fleet.standbys.refill()
         supervisor = Supervisor(self.fleet, self.detokenizer, self.router)
         tasks = [asyncio.create_task(self.router.watch_disconnects())]
         if self.config.routing.gears.enabled:

@@ -37,6 +37,8 @@ def prepare_server(
     config = _read_config(namespace)
     check_arguments(namespace, config)
     is_forking = current_platform.device_type == "cpu"
+    if not is_forking:
+        check_standbys(config)
     if is_forking:
         # It imports SGLang while this process does.
         start_fork_server(worker_threads(config))
@@ -64,3 +66,16 @@ def _read_config(namespace: argparse.Namespace) -> CascadeConfig:
             raise ConfigError("--cascade-thresholds goes with --cascade-tiers")
         return load_cascade(Path(path))
     return cascade_from_flags(tiers, namespace.cascade_thresholds)
+
+
+def check_standbys(config: CascadeConfig) -> None:
+    """Refuse standby workers where each would hold a device of its own.
+
+    Raises:
+        ConfigError: names the place.
+    """
+    for index, tier in enumerate(config.tiers):
+        if tier.standby:
+            raise ConfigError(
+                f"tiers[{index}].standby is {tier.standby}, allowed on an accelerator: 0"
+            )

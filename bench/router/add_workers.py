@@ -1,6 +1,7 @@
 """A cascade server that asks for one more worker of each tier, in turn, once it serves.
 
-For each it prints a line: ADDED, then as JSON the pool, the seconds, and those of the phases.
+Where tiers have standbys, all of them wait by then. For each worker it prints a line: ADDED, then
+as JSON the pool, the seconds, and those of its start's phases.
 """
 
 import asyncio
@@ -28,12 +29,16 @@ def add_workers() -> None:
     while server.door.manager is None or server.door.manager.event_loop is None:
         time.sleep(0.2)
     loop = server.door.manager.event_loop
+    wanted = sum(tier.standby for tier in server.config.tiers)
+    while [worker.state.value for worker in server.pool].count("standby") < wanted:
+        time.sleep(0.2)
     for pool, capacity in capacity_of(server.mover.running()).items():
         started = time.monotonic()
         more = msgspec.structs.replace(capacity, replicas=capacity.replicas + 1)
         asyncio.run_coroutine_threadsafe(server.mover.move({pool: more}), loop).result(60)
         seconds = time.monotonic() - started
-        worker = [one for one in server.fleet.pool if one.handle.pool.name == pool][-1]
+        serving = [one for one in server.pool.ready() if one.handle.pool.name == pool]
+        worker = max(serving, key=lambda one: one.handle.started)
         told = {"pool": pool, "seconds": seconds, "phases": worker.handle.phases}
         print(ADDED + json.dumps(told), flush=True)
 

@@ -1,4 +1,5 @@
-"""How long a start takes: every tier from the command to an answer, and one more worker of each.
+"""How long a start takes: every tier from the command to an answer, and one more worker of each,
+started when it is asked for or before (`standby`).
 
 Example:
     python -m bench.router.start             # writes bench/results/start.{csv,md}
@@ -53,13 +54,29 @@ def measure(config: Path, tiers: Sequence[str], port: int) -> Start:
     return Start(ready_s=ready_s, added=added)
 
 
+def with_standbys(config: Path, folder: Path) -> Path:
+    """The cascade with a standby of every tier."""
+    cascade = yaml.safe_load(config.read_text())
+    for tier in cascade["tiers"]:
+        tier["standby"] = 1
+    path = folder / "standbys.yaml"
+    path.write_text(yaml.safe_dump(cascade))
+    return path
+
+
 def _added(text: str) -> Iterator[dict[str, Any]]:
     for line in text.splitlines(keepends=True):
         if line.startswith(ADDED) and line.endswith("\n"):
             yield json.loads(line.removeprefix(ADDED))
 
 
-def report(ready: Estimate, added: dict[str, dict[str, Estimate]], runs: int, source: str) -> str:
+def report(
+    ready: Estimate,
+    added: dict[str, dict[str, Estimate]],
+    standby: dict[str, Estimate],
+    runs: int,
+    source: str,
+) -> str:
     """The markdown page."""
     phases = list(next(iter(added.values())))
     lines = [
@@ -69,13 +86,15 @@ def report(ready: Estimate, added: dict[str, dict[str, Estimate]], runs: int, so
         "",
         f"{len(added)} tiers, from the command to a generated token: {_shown(ready)}.",
         "",
-        "One more worker, asked for while the server serves: until it is admitted, and its phases.",
+        "One more worker, asked for while the server serves: until it is admitted, and its phases;",
+        "and until it is admitted where it stood by.",
         "",
-        f"| tier | {' | '.join(phase.replace('_', ' ') for phase in phases)} |",
-        "|---" * (len(phases) + 1) + "|",
+        f"| tier | {' | '.join(phase.replace('_', ' ') for phase in phases)} | stood by |",
+        "|---" * (len(phases) + 2) + "|",
     ]
     for name, by_phase in added.items():
-        lines.append(f"| {name} | {' | '.join(_shown(by_phase[p], 2) for p in phases)} |")
+        told = [*(by_phase[p] for p in phases), standby[name]]
+        lines.append(f"| {name} | {' | '.join(_shown(one, 2) for one in told)} |")
     return "\n".join([*lines, "", source, ""])
 
 
@@ -95,7 +114,14 @@ def main() -> None:
     facts = facts_of_this_run("bench.router.start")
     tiers = [tier["name"] for tier in yaml.safe_load(options.config.read_text())["tiers"]]
     runs = 1 if options.smoke else options.runs
-    starts = [measure(options.config, tiers, options.port) for _ in range(runs)]
+    with tempfile.TemporaryDirectory() as folder:
+        before = with_standbys(options.config, Path(folder))
+        pairs = [
+            (measure(options.config, tiers, options.port), measure(before, tiers, options.port))
+            for _ in range(runs)
+        ]
+    starts = [cold for cold, _ in pairs]
+    standby = {name: spread([own.of_tier(name)[WHOLE] for _, own in pairs]) for name in tiers}
     ready = spread([start.ready_s for start in starts])
     added = {
         name: {
@@ -104,7 +130,7 @@ def main() -> None:
         }
         for name in tiers
     }
-    page = report(ready, added, runs, source_line(facts))
+    page = report(ready, added, standby, runs, source_line(facts))
     print(page)
     if options.smoke:
         return
@@ -114,6 +140,7 @@ def main() -> None:
         for name, by_phase in added.items()
         for phase, value in by_phase.items()
     ]
+    told += [(f"one more worker of {name}, stood by", "seconds", standby[name]) for name in tiers]
     rows = [
         make_row(
             facts,

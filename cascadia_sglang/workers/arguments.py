@@ -35,6 +35,7 @@ class PoolSpec:
     model_path: str
     server_args: dict[str, Any]
     replicas: int
+    standby: int = 0
 
 
 def pool_specs(config: CascadeConfig) -> list[PoolSpec]:
@@ -54,6 +55,7 @@ def pool_specs(config: CascadeConfig) -> list[PoolSpec]:
                 model_path=first.model_path,
                 server_args=first.server_args,
                 replicas=max(config.tiers[i].replicas for i in tiers),
+                standby=max(config.tiers[i].standby for i in tiers),
             )
         )
     return specs

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterable, Set
 from typing import Any
 
@@ -13,18 +12,13 @@ from sglang.srt.utils.network import get_zmq_socket
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.messages import JudgeSpec, PaceSpec
+from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.metrics import Metrics, forget_gauges
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.prefix.held import HeldPrefixes
 from cascadia_sglang.reallocation.actions import RunningPlan
 from cascadia_sglang.reallocation.target import Capacity, placed
-from cascadia_sglang.workers.arguments import (
-    PoolSpec,
-    TierArguments,
-    pool_specs,
-    worker_threads,
-)
+from cascadia_sglang.workers.arguments import PoolSpec, TierArguments, pool_specs
 from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.control import ControlPlane
 from cascadia_sglang.workers.engine import TokenizerEngine
@@ -32,8 +26,10 @@ from cascadia_sglang.workers.event_feeds import EventFeeds
 from cascadia_sglang.workers.faults import Faults
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 from cascadia_sglang.workers.prefiller import WorkerPrefiller
+from cascadia_sglang.workers.recoveries import Recoveries
 from cascadia_sglang.workers.sessions import Sessions
 from cascadia_sglang.workers.spread import Spread
+from cascadia_sglang.workers.standby import Standbys
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +73,8 @@ class Fleet:
         self._numbers = itertools.count()
         self._launcher: Any = None
         self._manager: Any = None
-        self._recoveries: dict[RunningReplica, asyncio.Task[None]] = {}
+        self._recoveries = Recoveries()
+        self.standbys = Standbys(self._start_standby)
         self.stopping = False
         self.metrics: Metrics | None = None
 
@@ -88,27 +85,18 @@ class Fleet:
             CascadiaError: if a worker cannot be started.
         """
         # The scheduler's imports take seconds; the fork server is to begin its own before them.
-        from cascadia_sglang.workers.launcher import Launcher
+        from cascadia_sglang.workers.launcher import launcher_of
 
-        self._launcher = Launcher(
-            self._arguments,
-            JudgeSpec(
-                calibrations=self.config.calibrations(),
-                record=self.config.judge.record,
-                counts_reasoning=self.config.judge.scope == "all",
-                draft_calibrations=self.config.draft_calibrations(),
-            ),
-            self._paces,
-            sum(spec.replicas for spec in self._specs),
-            worker_threads(self.config),
-            start_group,
-            server_ports,
-            reads_drafts=self.config.routing.verify.enabled is not False,
+        self._launcher = launcher_of(
+            self.config, self._arguments, self._paces, start_group, server_ports
         )
         wanted = {
             spec.name: Capacity(replicas=spec.replicas, **self._arguments.parallel_sizes(spec))
             for spec in self._specs
         }
+        self.standbys.want(
+            {one.name: (wanted[one.name], one.standby) for one in self._specs}, self.node
+        )
         nothing = RunningPlan(replicas=(), thresholds=())
         return [self._start(one) for one in placed(nothing, wanted, self.node, None)]
 
@@ -148,16 +136,18 @@ class Fleet:
         """
         if self.stopping:
             raise WorkerError("the server is shutting down")
-        worker = self._start(replica)
-        worker.retired = True
-        await self._admit(worker)
+        worker = self.standbys.take(replica)
+        if worker is None:
+            worker = self._start(replica)
+            worker.retired = True
+            await self._become_ready(worker)
+        await self._serve(worker)
         worker.retired = False
+        self.standbys.refill()
 
     def drain(self, replica: RunningReplica) -> None:
         """Give a replica's worker no further attempts; those that wait there move."""
-        recovery = self._recoveries.pop(replica, None)
-        if recovery is not None:
-            recovery.cancel()
+        self._recoveries.cancel(replica)
         for worker in self._workers_at(replica):
             worker.retired = True
             self.pool.drain(worker)
@@ -187,8 +177,15 @@ class Fleet:
     def _spec_of(self, replica: RunningReplica) -> PoolSpec:
         return next(spec for spec in self._specs if spec.name == replica.pool)
 
-    async def _admit(self, worker: Worker) -> None:
-        """Let a worker of the running server serve once it is ready."""
+    async def _start_standby(self, shape: RunningReplica) -> Worker:
+        """A started worker that nobody counts on."""
+        worker = self._start(shape)
+        worker.retired = True
+        await self._become_ready(worker)
+        return worker
+
+    async def _become_ready(self, worker: Worker) -> None:
+        """Wait until a worker of the running server could serve."""
         self._open_socket(worker)
         try:
             async with asyncio.timeout(START_LIMIT_S):
@@ -200,14 +197,18 @@ class Fleet:
                 late = f"worker {worker.worker_id} was not ready in {START_LIMIT_S:.0f} s"
                 raise WorkerError(late) from None
             raise
-        if worker.state is WorkerState.DEAD:
-            raise WorkerError(f"worker {worker.worker_id} was lost while it started")
-        self.events.add(worker)
+        worker.check_alive()
         worker.limits = worker.handle.limits
+        self._measure(worker, worker.handle.phases)
+
+    async def _serve(self, worker: Worker) -> None:
+        """Let a worker that is ready take attempts."""
+        self.events.add(worker)
         await self.prefiller.carry(worker, self.config.prefix.carry_s)
+        worker.check_alive()
         self.pool.admit(worker, worker.handle.limits)
         self._spread.to(worker)
-        self._measure(worker, worker.handle.phases)
+        self._show_workers()
         logger.info("worker %s serves", worker.worker_id)
 
     def lose(self, worker: Worker, why: str) -> None:
@@ -217,34 +218,30 @@ class Fleet:
         """
         if worker.state is WorkerState.DEAD:
             return
+        is_standby = worker.state is WorkerState.STANDBY
         self.pool.remove(worker)
         worker.handle.kill()
         self._launcher.free(worker.handle)
         if self.metrics is not None:
             forget_gauges(worker.handle.pids)
-            self._show_workers()
+        self._show_workers()
         self.engine.fail_attempts(worker)
         self.events.drop(worker)
         self.choice.forget(worker)
         if worker.socket is not None:
             worker.socket.close(linger=0)
         self.control.gone(worker)
-        if worker.retired or self.stopping:
+        if self.stopping or (worker.retired and not is_standby):
             return
         logger.error("worker %s was lost: %s", worker.worker_id, why)
+        if is_standby:
+            self.standbys.lost(worker)
+            return
         replica = worker.handle.replica
         self._keep_trying(replica, self._faults.count(self._spec_of(replica)))
 
     def _keep_trying(self, replica: RunningReplica, delay_s: float) -> None:
-        task = asyncio.create_task(self._recover(replica, delay_s))
-        self._recoveries[replica] = task
-
-        def forget(_: Any) -> None:
-            # Another may be on its way by now.
-            if self._recoveries.get(replica) is task:
-                del self._recoveries[replica]
-
-        task.add_done_callback(forget)
+        self._recoveries.begin(replica, self._recover(replica, delay_s))
 
     def lose_attempts(self) -> None:
         """Fail every running attempt over: what was known of their texts is gone."""
@@ -254,11 +251,11 @@ class Fleet:
     def stop(self) -> None:
         """Start nothing any more."""
         self.stopping = True
-        for task in self._recoveries.values():
-            task.cancel()
+        self._recoveries.stop()
+        self.standbys.stop()
 
     async def _recover(self, replica: RunningReplica, delay_s: float) -> None:
-        worker: Worker | None = None
+        standby = worker = self.standbys.take(replica)
         while worker is None:
             await asyncio.sleep(delay_s)
             try:
@@ -266,8 +263,12 @@ class Fleet:
             except WorkerError as error:
                 logger.error("%s", error)
                 delay_s = self._faults.count(self._spec_of(replica))
+        worker.retired = False
         try:
-            await self._admit(worker)
+            if standby is None:
+                await self._become_ready(worker)
+            await self._serve(worker)
+            self.standbys.refill()
         except WorkerError as error:
             # As a worker lost, it has the next recovery on its way.
             logger.error("%s", error)
@@ -282,10 +283,8 @@ class Fleet:
             self._show_workers()
 
     def _show_workers(self) -> None:
-        assert self.metrics is not None
-        self.metrics.show_workers(
-            Counter((worker.handle.pool.name, worker.state.value) for worker in self.pool)
-        )
+        if self.metrics is not None:
+            self.metrics.show_workers(self.pool.census())
 
     def _start(self, replica: RunningReplica) -> Worker:
         spec = self._spec_of(replica)

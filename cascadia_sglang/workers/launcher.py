@@ -16,11 +16,12 @@ from sglang.srt.platforms import current_platform
 from sglang.srt.runtime_context import create_context, use_context
 from sglang.srt.server_args import PortArgs, ServerArgs
 
+from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.platform import HOST_MEMORY_SHARE
-from cascadia_sglang.workers.arguments import PoolSpec, TierArguments
+from cascadia_sglang.workers.arguments import PoolSpec, TierArguments, pool_specs, worker_threads
 from cascadia_sglang.workers.entry import run_worker
 from cascadia_sglang.workers.fork_server import ensure_fork_server
 from cascadia_sglang.workers.heart import Pulse
@@ -205,6 +206,32 @@ class Launcher:
         """Close what was open towards a worker that has ended."""
         handle.pulse.close()
         handle.loads.close()
+
+
+def launcher_of(
+    config: CascadeConfig,
+    arguments: TierArguments,
+    paces: dict[int, PaceSpec],
+    start_group: StartGroup,
+    server_ports: PortArgs,
+) -> Launcher:
+    """The launcher of a cascade's workers."""
+    judge = JudgeSpec(
+        calibrations=config.calibrations(),
+        record=config.judge.record,
+        counts_reasoning=config.judge.scope == "all",
+        draft_calibrations=config.draft_calibrations(),
+    )
+    return Launcher(
+        arguments,
+        judge,
+        paces,
+        sum(spec.replicas + spec.standby for spec in pool_specs(config)),
+        worker_threads(config),
+        start_group,
+        server_ports,
+        reads_drafts=config.routing.verify.enabled is not False,
+    )
 
 
 def cores_of_ranks(ranks: int) -> str:

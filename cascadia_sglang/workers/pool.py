@@ -1,15 +1,19 @@
 """The engine workers that serve, and which of them takes the next attempt."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+from cascadia_sglang.errors import WorkerError
 
 
 class WorkerState(Enum):
     """Where a worker is in its life."""
 
     STARTING = "starting"
+    STANDBY = "standby"
     READY = "ready"
     DRAINING = "draining"
     DEAD = "dead"
@@ -51,6 +55,11 @@ class Worker:
     rids: set[str] = field(default_factory=set)
     ending: set[str] = field(default_factory=set)
     retired: bool = False
+
+    def check_alive(self) -> None:
+        """Raises WorkerError if it was lost before it served."""
+        if self.state is WorkerState.DEAD:
+            raise WorkerError(f"worker {self.worker_id} was lost while it started")
 
 
 class WorkerPool:
@@ -107,6 +116,10 @@ class WorkerPool:
 
     def ready(self) -> list[Worker]:
         return [w for w in self._workers.values() if w.state is WorkerState.READY]
+
+    def census(self) -> Counter[tuple[str, str]]:
+        """How many workers of each pool are in each state."""
+        return Counter((w.handle.pool.name, w.state.value) for w in self._workers.values())
 
     def candidates(self, tier_index: int) -> tuple[Worker, ...]:
         """The ready workers of a tier, the oldest first."""

@@ -1,0 +1,39 @@
+"""Replicas that were lost and are on their way back."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+
+from cascadia_sglang.planner.problem import RunningReplica
+
+
+class Recoveries:
+    """One task a replica; a later one takes the place of an earlier."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[RunningReplica, asyncio.Task[None]] = {}
+
+    def __iter__(self) -> Iterator[RunningReplica]:
+        return iter(self._tasks)
+
+    def begin(self, replica: RunningReplica, work: Coroutine[None, None, None]) -> None:
+        """Run this until the replica is there."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[replica] = task
+
+        def forget(_: asyncio.Task[None]) -> None:
+            # Another may be on its way by now.
+            if self._tasks.get(replica) is task:
+                del self._tasks[replica]
+
+        task.add_done_callback(forget)
+
+    def cancel(self, replica: RunningReplica) -> None:
+        """Bring this one back no more."""
+        task = self._tasks.pop(replica, None)
+        if task is not None:
+            task.cancel()
+
+    def stop(self) -> None:
+        """Bring none back any more."""
+        for task in self._tasks.values():
+            task.cancel()

@@ -1,0 +1,124 @@
+"""A started worker waits outside the real server's capacity, until it is needed."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from bench.harness.admin import KEY
+from tests.system.serving import CASCADE, ROOT, Server, gone, start
+
+pytestmark = pytest.mark.sglang
+
+BODY = {"text": "rev abc", "sampling_params": {"temperature": 0, "max_new_tokens": 8}}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("standby")
+    cascade = yaml.safe_load((ROOT / CASCADE[-1]).read_text())
+    cascade["tiers"][0]["standby"] = 1
+    path = folder / "cascade.yaml"
+    path.write_text(yaml.safe_dump(cascade))
+    server = start(folder, *CASCADE[:-1], str(path), "--admin-api-key", KEY, "--enable-metrics")
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        processes = server.family()
+        server.stop()
+        assert gone(processes, within_s=1) == []
+
+
+@pytest.fixture
+def admin(server: Server) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        client.headers["authorization"] = f"Bearer {KEY}"
+        yield client
+
+
+def small(server: Server, state: str) -> list[dict[str, Any]]:
+    return [
+        worker
+        for worker in server.status()["workers"]
+        if worker["state"] == state and worker["tiers"] == ["small"]
+    ]
+
+
+def until(is_so: Callable[[], bool], within_s: float = 30.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def waiting(server: Server) -> dict[str, Any]:
+    """The one that waits, as soon as there is one."""
+    until(lambda: len(small(server, "standby")) == 1)
+    return small(server, "standby")[0]
+
+
+def test_a_standby_is_no_capacity(server: Server, admin: httpx.Client) -> None:
+    one = waiting(server)
+    assert admin.get("/cascadia/plan").json()["pools"]["small"]["replicas"] == 1
+    for _ in range(8):
+        assert admin.post("/generate", json=BODY).status_code == 200
+    assert waiting(server)["id"] == one["id"]
+    assert one["running"] == 0
+    lines = admin.get("/metrics/").text.splitlines()
+    (told,) = [x for x in lines if x.startswith("cascadia:workers{") and 'state="standby"' in x]
+    assert 'tier="small"' in told or 'pool="small"' in told
+    assert float(told.split()[1]) == 1.0
+
+
+def test_a_move_takes_it_and_another_follows(server: Server, admin: httpx.Client) -> None:
+    one = waiting(server)
+    told = admin.post("/cascadia/workers", json={"tier": "small", "replicas": 2})
+    assert told.status_code == 200, told.text
+    assert one["id"] in [worker["id"] for worker in small(server, "ready")]
+    (step,) = admin.get("/cascadia/plan").json()["last_move"]["steps"]
+    # Starting one takes seconds: a process alone takes one.
+    assert step["seconds"] < 0.5
+    assert waiting(server)["id"] != one["id"]
+    back = admin.post("/cascadia/workers", json={"tier": "small", "replicas": 1})
+    assert back.status_code == 200
+    assert len(small(server, "ready")) == 1
+
+
+def test_it_takes_the_place_of_a_lost_worker(server: Server, admin: httpx.Client) -> None:
+    one = waiting(server)
+    (lost,) = small(server, "ready")
+    for pid in lost["pids"]:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: [worker["id"] for worker in small(server, "ready")] == [one["id"]], within_s=2.0)
+    assert admin.post("/generate", json=BODY).status_code == 200
+    assert waiting(server)["id"] not in (one["id"], lost["id"])
+
+
+def test_one_that_ends_is_followed_by_another(server: Server, admin: httpx.Client) -> None:
+    one = waiting(server)
+    for pid in one["pids"]:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: small(server, "standby") != [one])
+    assert waiting(server)["id"] != one["id"]
+    assert len(small(server, "ready")) == 1
+    assert admin.post("/generate", json=BODY).status_code == 200
+
+
+def test_a_standby_is_refused_where_it_would_hold_a_device(tmp_path: Path) -> None:
+    from cascadia_sglang.cascade_file import load_cascade
+    from cascadia_sglang.errors import ConfigError
+    from cascadia_sglang.start import check_standbys
+
+    cascade = yaml.safe_load((ROOT / CASCADE[-1]).read_text())
+    cascade["tiers"][1]["standby"] = 2
+    path = tmp_path / "cascade.yaml"
+    path.write_text(yaml.safe_dump(cascade))
+    with pytest.raises(ConfigError, match=r"tiers\[1\]\.standby is 2, allowed on an accelerator"):
+        check_standbys(load_cascade(path))

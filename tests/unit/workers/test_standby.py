@@ -1,0 +1,146 @@
+"""Started workers outside the pool's capacity: so many of each pool, whatever becomes of them."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+
+import pytest
+
+from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.reallocation.target import Capacity
+from cascadia_sglang.workers import standby as module
+from cascadia_sglang.workers.pool import Worker, WorkerState
+from cascadia_sglang.workers.standby import Standbys
+
+NODE = GpuType(gpu="cpu", nodes=1, gpus_per_node=8)
+ONE = Capacity(replicas=1)
+
+
+def place(pool: str = "small", device: int = 3, tp_size: int = 1) -> RunningReplica:
+    return RunningReplica(pool=pool, gpu="cpu", node=0, base_gpu_id=device, tp_size=tp_size)
+
+
+class Starts:
+    """Starts workers at once; `failing` of the next ones do not."""
+
+    def __init__(self, failing: int = 0) -> None:
+        self.shapes: list[RunningReplica] = []
+        self.failing = failing
+        self._numbers = itertools.count()
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+
+    async def __call__(self, shape: RunningReplica) -> Worker:
+        self.shapes.append(shape)
+        await self.may_end.wait()
+        if self.failing:
+            self.failing -= 1
+            raise WorkerError("it does not start")
+        handle = SimpleNamespace(replica=shape)
+        name = f"{shape.pool}-{next(self._numbers)}"
+        return Worker(worker_id=name, tiers=(0,), handle=handle)
+
+
+async def settled() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    sleep = asyncio.sleep
+    naps: Callable[[float], Awaitable[None]] = lambda _seconds: sleep(0)  # noqa: E731
+    monkeypatch.setattr(module.asyncio, "sleep", naps)
+
+
+def make(starts: Starts, **counts: int) -> Standbys:
+    standbys = Standbys(starts)
+    standbys.want({pool: (ONE, count) for pool, count in counts.items()}, NODE)
+    return standbys
+
+
+async def test_so_many_of_each_pool_are_started_once() -> None:
+    starts = Starts()
+    standbys = make(starts, small=2, large=1, middle=0)
+    standbys.refill()
+    standbys.refill()  # those on their way count
+    await settled()
+    standbys.refill()
+    await settled()
+    assert sorted(shape.pool for shape in starts.shapes) == ["large", "small", "small"]
+    # None lies on a device that a plan could give away.
+    assert {shape.base_gpu_id for shape in starts.shapes} == {-1}
+
+
+async def test_one_that_is_taken_is_at_its_new_place_and_followed_by_another() -> None:
+    starts = Starts()
+    standbys = make(starts, small=1)
+    standbys.refill()
+    await settled()
+    worker = standbys.take(place())
+    assert worker is not None
+    assert worker.handle.replica == place()
+    # Its loss is that of a worker that starts, and nobody is given it twice.
+    assert worker.state is WorkerState.STARTING
+    assert standbys.take(place()) is None
+    standbys.refill()
+    await settled()
+    assert len(starts.shapes) == 2
+    assert standbys.take(place()) is not None
+
+
+@pytest.mark.parametrize("wanted", [place("large"), place(tp_size=2)], ids=["pool", "shape"])
+async def test_one_of_another_pool_or_shape_stays(wanted: RunningReplica) -> None:
+    standbys = make(Starts(), small=1)
+    standbys.refill()
+    await settled()
+    assert standbys.take(wanted) is None
+    assert standbys.take(place()) is not None
+
+
+async def test_one_that_is_lost_is_replaced_and_not_given_out() -> None:
+    starts = Starts()
+    standbys = make(starts, small=1)
+    standbys.refill()
+    await settled()
+    worker = standbys.take(place())
+    assert worker is not None
+    standbys.refill()
+    await settled()
+    (lost,) = standbys._waiting["small"]
+    standbys.lost(lost)
+    assert standbys.take(place()) is None
+    await settled()
+    assert len(starts.shapes) == 3
+    assert standbys.take(place()) not in (None, lost)
+
+
+async def test_one_that_does_not_start_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    starts = Starts(failing=3)
+    standbys = make(starts, small=1)
+    standbys.refill()
+    for _ in range(4):
+        await settled()
+    assert len(starts.shapes) == 4
+    assert standbys.take(place()) is not None
+    told = [record.getMessage() for record in caplog.records if "tried again" in record.message]
+    assert [line.split(": ")[0] for line in told] == [
+        f"a standby is tried again in {seconds} s" for seconds in ("0.1", "0.1", "0.2")
+    ]
+
+
+async def test_after_a_stop_nothing_is_started() -> None:
+    starts = Starts()
+    starts.may_end.clear()
+    standbys = make(starts, small=1)
+    standbys.refill()
+    await settled()
+    standbys.stop()
+    starts.may_end.set()
+    await settled()
+    assert standbys.take(place()) is None
+    standbys.refill()
+    await settled()
+    assert len(starts.shapes) == 1
