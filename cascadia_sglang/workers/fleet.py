@@ -168,8 +168,8 @@ class Fleet:
 
     def recover(self, replica: RunningReplica) -> None:
         """Have a replica started, and tried again until it is there."""
-        spec = self._spec_of(replica)
-        self._keep_trying(replica, self._faults.count(spec))
+        delay_s = self._faults.count(self._spec_of(replica))
+        self._recoveries.begin(replica, self._recover(replica, delay_s))
 
     def _workers_at(self, replica: RunningReplica) -> list[Worker]:
         return [worker for worker in self.pool if worker.handle.replica == replica]
@@ -182,6 +182,8 @@ class Fleet:
         worker = self._start(shape)
         worker.retired = True
         await self._become_ready(worker)
+        self.pool.stand_by(worker)
+        self._show_workers()
         return worker
 
     async def _become_ready(self, worker: Worker) -> None:
@@ -237,11 +239,7 @@ class Fleet:
         if is_standby:
             self.standbys.lost(worker)
             return
-        replica = worker.handle.replica
-        self._keep_trying(replica, self._faults.count(self._spec_of(replica)))
-
-    def _keep_trying(self, replica: RunningReplica, delay_s: float) -> None:
-        self._recoveries.begin(replica, self._recover(replica, delay_s))
+        self.recover(worker.handle.replica)
 
     def lose_attempts(self) -> None:
         """Fail every running attempt over: what was known of their texts is gone."""

@@ -90,6 +90,10 @@ class WorkerPool:
         worker.limits = limits
         self._change(worker, WorkerState.READY)
 
+    def stand_by(self, worker: Worker) -> None:
+        """Keep a started worker from attempts until it is admitted."""
+        self._change(worker, WorkerState.STANDBY)
+
     def drain(self, worker: Worker) -> None:
         """Give a worker no further attempts; those it runs go on."""
         self._change(worker, WorkerState.DRAINING)

@@ -26,7 +26,7 @@ class Standbys:
     """Keeps so many started workers of each pool, and gives them out."""
 
     def __init__(self, start: Callable[[RunningReplica], Awaitable[Worker]]) -> None:
-        """`start` starts a worker and returns it once it is ready; WorkerError where it is not."""
+        """`start` starts a worker and returns it once it stands by; else WorkerError."""
         self._start = start
         self._wanted: dict[str, tuple[RunningReplica, int]] = {}
         self._waiting: dict[str, list[Worker]] = {}
@@ -83,7 +83,6 @@ class Standbys:
                 delay_s = self._delay_s(shape.pool)
                 logger.error("a standby is tried again in %.1f s: %s", delay_s, error)
                 continue
-            worker.state = WorkerState.STANDBY
             self._waiting.setdefault(shape.pool, []).append(worker)
             logger.info("worker %s stands by", worker.worker_id)
             return
