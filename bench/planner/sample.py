@@ -41,7 +41,7 @@ def read_sample(path: Path = SAMPLE) -> list[CalibrationRow]:
         ]
 
 
-def _scores(tier: str, seen: Observation, earlier: Sequence[FloatArray]) -> FloatArray:
+def final_scores(tier: str, seen: Observation, earlier: Sequence[FloatArray]) -> FloatArray:
     """Final scores [N] as a worker of the tier computes them, given those of the tiers before."""
     model = ScoreModel(load_calibration(LADDER / tier / "calibration.json"))
     known = [
@@ -68,7 +68,7 @@ def main() -> None:
         seen = observe(LADDER / name, prompts)
         columns[f"correct_{name}"] = [str(int(right)) for right in seen.correct_N]
         if name != list(TIERS)[-1]:
-            earlier.append(_scores(name, seen, earlier))
+            earlier.append(final_scores(name, seen, earlier))
             columns[f"score_{name}"] = [f"{score:.6f}" for score in earlier[-1]]
         print(name, f"accuracy {seen.correct_N.mean():.4f}", flush=True)
     with SAMPLE.open("w", newline="") as file:

@@ -33,10 +33,9 @@ import numpy as np
 
 from bench.harness.client import send_at
 from bench.harness.rows import RESULTS, facts_of_this_run, save_rows
-from bench.ladder.families import Row as Question
 from bench.ladder.families import is_correct
-from bench.ladder.splits import sample
 from bench.reallocation.drift_report import Found, Run, report, rows_of
+from bench.reallocation.phases import EASY, HARD, Phase, Trace, trace
 from bench.reallocation.servers import (
     DEVICES,
     asked,
@@ -46,12 +45,8 @@ from bench.reallocation.servers import (
     scaled_profile,
     set_split,
 )
-from cascadia_sglang.planner.workload import poisson_arrivals_s
 from cascadia_sglang.reallocation.decide import replayed
 
-# What the small tier can, and what it often cannot; all with short answers.
-EASY = ("sort", "get", "rev")
-HARD = ("add", "mul", "count")
 MIXES = (EASY, HARD, EASY)
 LOAD = 0.8
 START = 2
@@ -88,28 +83,6 @@ ARMS = (
         for split in (START, DEVICES - 1)
     ),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
-    """Questions and the times they are asked at."""
-
-    questions: list[Question]
-    at_s: list[float]
-
-
-def trace(rates: tuple[float, ...], phase_s: float, seed: int) -> Trace:
-    """A phase of every mix at its rate, as Poisson processes."""
-    questions: list[Question] = []
-    at_s: list[float] = []
-    for phase, (rate, mix) in enumerate(zip(rates, MIXES, strict=True)):
-        count = max(2, round(rate * phase_s))
-        own = 10 * seed + phase
-        questions += sample("test", own, count, mix)
-        times = poisson_arrivals_s(rate, count, own)
-        # Scaled to the phase, so that the next one begins when this one is over.
-        at_s += (phase * phase_s + times * phase_s / times[-1] * (1 - 1 / count)).tolist()
-    return Trace(questions=questions, at_s=at_s)
 
 
 def run(port: int, what: Trace, slo_s: float) -> Run:
@@ -171,6 +144,10 @@ def study(port: int, folder: Path, seeds: int, phase_s: float, slo_s: float) -> 
     """All arms on all seeds."""
     rates = phase_rates(folder / "rates", port, 32 if seeds == 1 else 128)
     print("rates: " + ", ".join(f"{rate:.2f}/s" for rate in rates), flush=True)
+    phases = [
+        Phase(families=mix, rate_per_s=rate, seconds=phase_s)
+        for mix, rate in zip(MIXES, rates, strict=True)
+    ]
     found: Found = Found(rates=rates, runs={arm.name: [] for arm in ARMS})
     logs = []
     with ExitStack() as stack:
@@ -181,7 +158,7 @@ def study(port: int, folder: Path, seeds: int, phase_s: float, slo_s: float) -> 
             logs += [log] if arm.planner is not None else []
         threads = stack.enter_context(ThreadPoolExecutor(len(ARMS)))
         for seed in range(seeds):
-            what = trace(rates, phase_s, SEED + seed)
+            what = trace(phases, SEED + seed)
             for arm in ARMS:
                 set_split(ports[arm.name], arm.split)
             runs = {arm.name: threads.submit(run, ports[arm.name], what, slo_s) for arm in ARMS}

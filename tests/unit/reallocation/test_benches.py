@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from bench.harness.client import Reply, Round
-from bench.reallocation.drift import MIXES, trace
 from bench.reallocation.drift_report import Found, Run
 from bench.reallocation.moves import Movers, numbers
+from bench.reallocation.phases import EASY, HARD, Phase, trace
 
 
 def reply(seconds: float, status: int = 200) -> Reply:
@@ -43,16 +43,20 @@ def test_long_requests_are_as_many_among_those_before_a_move_as_among_those_whil
 
 
 def test_a_trace_has_its_rates_phase_by_phase_and_every_seed_its_own():
-    made = trace((4.0, 8.0, 16.0), 10.0, seed=3)
+    phases = [
+        Phase(families=mix, rate_per_s=rate, seconds=seconds)
+        for mix, rate, seconds in ((EASY, 4.0, 10.0), (HARD, 8.0, 10.0), (EASY, 8.0, 20.0))
+    ]
+    made = trace(phases, seed=3)
     assert made.at_s == sorted(made.at_s)
-    counts, _ = np.histogram(made.at_s, bins=3, range=(0.0, 30.0))
-    assert counts.tolist() == [40, 80, 160]
-    assert trace((4.0, 8.0, 16.0), 10.0, seed=3) == made
-    assert trace((4.0, 8.0, 16.0), 10.0, seed=4) != made
+    counts, _ = np.histogram(made.at_s, bins=4, range=(0.0, 40.0))
+    assert counts.tolist()[:2] == [40, 80]
+    assert sum(counts[2:]) == 160
+    assert trace(phases, seed=3) == made
+    assert trace(phases, seed=4) != made
     families = [question.family for question in made.questions]
-    assert set(families[:40]) <= set(MIXES[0])
-    assert set(families[40:120]) == set(MIXES[1])
-    assert MIXES[0] == MIXES[2]
+    assert set(families[:40]) <= set(EASY)
+    assert set(families[40:120]) == set(HARD)
 
 
 def test_the_best_fixed_split_is_the_best_on_average_and_gains_are_paired():
