@@ -90,6 +90,10 @@ class WorkerLostError(WorkerError):
     """An attempt whose worker ended, hung or failed; it may be run again elsewhere."""
 
 
+class AttemptMovedError(WorkerLostError):
+    """An attempt that waited at its worker and is to run on another one."""
+
+
 class WorkerUnavailableError(WorkerError):
     """A tier without a worker that accepts attempts."""
 

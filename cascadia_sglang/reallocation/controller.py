@@ -74,6 +74,7 @@ class Controller:
         self._plan_number = mover.number
         self._moved_at_s: float | None = None
         self._changed_at_s: float | None = None  # the first look at the change that is there now
+        self._follows_up = False
         self._start_s, self._stop_s = FIRST_START_S, FIRST_STOP_S
         self._extra_s: float | None = None
 
@@ -103,6 +104,8 @@ class Controller:
         if decision.verdict == "move":
             assert situation.proposal is not None
             outcome = await self._move(situation.proposal, now - self._window_s(now))
+            # Once for every change, however often its traffic is planned for.
+            self._follows_up = bool(situation.changes)
         return self._note(Entry(situation=situation, decision=decision, outcome=outcome))
 
     def _settle(self, situation: Situation, now: float) -> None:
@@ -111,6 +114,8 @@ class Controller:
         Right after a change the window still holds traffic of before it, so the first plan may
         well see no gain that a later one does.
         """
+        if situation.proposal is not None:
+            self._follows_up = False
         if not situation.changes:
             self._changed_at_s = None
             return
@@ -126,6 +131,7 @@ class Controller:
         self._renew(reference_from_s)
 
     def _renew(self, start_s: float) -> None:
+        self._follows_up = False
         self.monitor.renew(start_s)
         self._changed_at_s = None
 
@@ -199,7 +205,14 @@ class Controller:
                 extra_s=mean_s if self._extra_s is None else self._extra_s,
             ),
             rules=self._rules,
+            is_followed_up=self._follows_up and self._knows_enough(now),
         )
+
+    def _knows_enough(self, now: float) -> bool:
+        """Whether a plan can be made for requests of after the last move alone."""
+        start_s = now - self._window_s(now)
+        is_later = self._moved_at_s is not None and start_s >= self._moved_at_s
+        return is_later and len(self.monitor.requests(start_s, now)) >= LEAST_REQUESTS
 
     async def _planned(self, situation: Situation) -> Situation:
         """The situation with a proposal, or with why there is none."""

@@ -83,6 +83,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
         at_s: of the server's monotonic clock.
         changes: since the plan in force, by the monitor.
         moved_at_s: end of the last move; None before the first.
+        is_followed_up: whether a move that a change brought is to be looked at once more: its plan
+            was made while traffic of before the change was in the window.
         failure: why there is no proposal, where one was asked for.
         starts, stops: replicas that the proposal's move starts and stops.
     """
@@ -97,6 +99,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     failure: str | None = None
     starts: int = 0
     stops: int = 0
+    is_followed_up: bool = False
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +113,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 def reason_to_stay(situation: Situation) -> str | None:
     """Why no plan need be asked for; None where one should be."""
-    if not situation.changes:
+    if not situation.changes and not situation.is_followed_up:
         return "no_change"
     moved_at_s = situation.moved_at_s
     if moved_at_s is not None and situation.at_s - moved_at_s < situation.rules.cooldown_s:

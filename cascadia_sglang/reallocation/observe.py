@@ -9,7 +9,7 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError, WorkloadError
 from cascadia_sglang.planner.profile import Profile
 from cascadia_sglang.reallocation.asked import PlanRequest, WindowTier
-from cascadia_sglang.reallocation.monitor import Seen
+from cascadia_sglang.reallocation.monitor import Seen, Visit
 from cascadia_sglang.reallocation.target import Capacity
 
 # Requests of a window that are simulated, the newest; and with how few nothing is planned.
@@ -82,8 +82,8 @@ def plan_request(
     begins_s = [request.at_s - request.seconds for request in known]
     seconds = begins_s[-1] - begins_s[0]
     slower = (len(known) - 1) / seconds / rate_per_s if seconds > 0.0 and rate_per_s > 0.0 else 1.0
-    expected_T = _expected_tokens(known, len(tiers))
-    inputs_B, tokens_BT = _backlog(known, climbing, unseen, expected_T)
+    lengths = ClimbLengths(known, len(tiers))
+    inputs_B, tokens_BT = _backlog(known, climbing, unseen, lengths)
     assert config.planner.gpu_budget is not None
     return PlanRequest(
         tiers=tiers,
@@ -96,7 +96,7 @@ def plan_request(
         input_tokens_R=[max(1, request.input_tokens) for request in known],
         entry_score_R=[_entry_score(request) for request in known],
         ended_early_R=[_ended_early(request) for request in known],
-        tokens_RT=[_tokens(request, expected_T) for request in known],
+        tokens_RT=[lengths.tokens(request) for request in known],
         cached_share_T=[_cached_share(known, index) for index in range(len(tiers))],
         kept_share_T=[_kept_share(known, index) for index in range(len(tiers))],
         horizon_s=config.planner.horizon_s,
@@ -106,12 +106,12 @@ def plan_request(
 
 
 def _backlog(
-    known: Sequence[Seen], climbing: Sequence[Seen], unseen: int, expected_T: Sequence[int]
+    known: Sequence[Seen], climbing: Sequence[Seen], unseen: int, lengths: ClimbLengths
 ) -> tuple[list[int], list[list[int]]]:
     """The requests under way; what is not known of them is as with the newest of the window."""
     inputs, tokens = [], []
     for request in climbing[-MOST_REQUESTS:]:
-        row = _tokens(request, expected_T)
+        row = lengths.tokens(request)
         for visit in request.visits:
             row[visit.tier_index] = 0
         if any(row):
@@ -120,23 +120,8 @@ def _backlog(
     for number in range(min(unseen, MOST_REQUESTS)):
         like = known[-1 - number % len(known)]
         inputs.append(max(1, like.input_tokens))
-        tokens.append(_tokens(like, expected_T))
+        tokens.append(lengths.tokens(like))
     return inputs, tokens
-
-
-def _expected_tokens(known: Sequence[Seen], tier_count: int) -> list[int]:
-    """What an answer of each tier has on average; as at the tier below where none was seen."""
-    expected: list[int] = []
-    for tier_index in range(tier_count):
-        lengths = [
-            visit.output_tokens
-            for request in known
-            for visit in request.visits
-            if visit.tier_index == tier_index and not visit.ended_early
-        ]
-        mean = round(sum(lengths) / len(lengths)) if lengths else 0
-        expected.append(max(1, mean or (expected[-1] if expected else 1)))
-    return expected
 
 
 def _cached_share(known: Sequence[Seen], tier_index: int) -> float:
@@ -173,13 +158,56 @@ def _ended_early(request: Seen) -> bool:
     return first.tier_index == 0 and first.ended_early
 
 
-def _tokens(request: Seen, expected_T: Sequence[int]) -> list[int]:
-    """What it wrote at every tier, and will at the next where it climbs; 0 where it was not."""
-    tokens = [0] * len(expected_T)
-    for visit in request.visits:
-        tokens[visit.tier_index] = max(1, visit.output_tokens)
-    if request.is_open:
+class ClimbLengths:
+    """How long answers are at the tiers that requests of a window are on their way to.
+
+    The answers of a larger tier that are there already are the short ones: a window of some seconds
+    holds no other where an answer takes longer. So a request on its way is taken to write what it
+    wrote at the tier below, times how much more those wrote that have been at both.
+    """
+
+    def __init__(self, known: Sequence[Seen], tier_count: int) -> None:
+        self._tier_count = tier_count
+        whole = [
+            {visit.tier_index: visit.output_tokens for visit in request.visits if _is_whole(visit)}
+            for request in known
+        ]
+        self._growth_T = [1.0]
+        for tier_index in range(1, tier_count):
+            pairs = [
+                (tokens[tier_index - 1], tokens[tier_index])
+                for tokens in whole
+                if tier_index in tokens and tier_index - 1 in tokens
+            ]
+            below = sum(first for first, _ in pairs)
+            self._growth_T.append(sum(second for _, second in pairs) / below if below else 1.0)
+        lengths = [tokens[0] for tokens in whole if 0 in tokens]
+        self._first = sum(lengths) / len(lengths) if lengths else 1.0
+
+    def tokens(self, request: Seen) -> list[int]:
+        """What it wrote at every tier, and will at the next where it climbs; 0 where it was not."""
+        tokens = [0] * self._tier_count
+        for visit in request.visits:
+            tokens[visit.tier_index] = max(1, visit.output_tokens)
         following = 1 + max((visit.tier_index for visit in request.visits), default=-1)
-        if following < len(tokens):
-            tokens[following] = expected_T[following]
-    return tokens
+        if request.is_open and following < self._tier_count:
+            tokens[following] = max(1, round(self._next(request, following)))
+        return tokens
+
+    def _next(self, request: Seen, following: int) -> float:
+        """Of an answer that was ended early nothing is known but that it was not shorter."""
+        expected = self._first
+        for tier_index in range(following):
+            visit = next((one for one in request.visits if one.tier_index == tier_index), None)
+            expected *= self._growth_T[tier_index]
+            if visit is not None:
+                expected = (
+                    max(expected, visit.output_tokens)
+                    if visit.ended_early
+                    else float(visit.output_tokens)
+                )
+        return expected * self._growth_T[following]
+
+
+def _is_whole(visit: Visit) -> bool:
+    return not visit.ended_early

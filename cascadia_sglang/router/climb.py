@@ -7,6 +7,7 @@ from typing import Any
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import (
+    AttemptMovedError,
     OverloadError,
     RequestError,
     WorkerLostError,
@@ -187,8 +188,12 @@ class Climb:
                 if self._runs.is_visible:
                     raise WorkerUnavailableError(str(error)) from error
                 self._check_wanted()
+                has_worker = self._engine.has_worker(order.tier_index)
+                if isinstance(error, AttemptMovedError) and has_worker:
+                    # It has only waited, which counts for nothing.
+                    continue
                 is_spent = self._tried() + 1 >= self._config.routing.max_attempts
-                if is_spent or not self._engine.has_worker(order.tier_index):
+                if is_spent or not has_worker:
                     raise WorkerUnavailableError(str(error)) from error
                 self.attempts.append(Attempt(tier_index=order.tier_index, reason="worker_lost"))
                 # Should it have been the draft, the next one is spared it.

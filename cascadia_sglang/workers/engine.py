@@ -3,27 +3,26 @@
 import copy
 import itertools
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence, Set
 from typing import Any
 
 from sglang.srt.managers.io_struct import AbortReq, GenerateReqInput, sock_send
 
 from cascadia_sglang.config import TierConfig
-from cascadia_sglang.errors import OverloadError, WorkerLostError, WorkerUnavailableError
-from cascadia_sglang.messages import (
-    ATTEMPT_KEY,
-    CONSTRAINTS,
-    REPORT_KEY,
-    AttemptOrder,
-    JudgeReport,
+from cascadia_sglang.errors import (
+    AttemptMovedError,
+    OverloadError,
+    WorkerLostError,
+    WorkerUnavailableError,
 )
+from cascadia_sglang.messages import ATTEMPT_KEY, CONSTRAINTS, REPORT_KEY, AttemptOrder, JudgeReport
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.router.attempt import Output, attempt_rid
 from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.draftable import takes_draft
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
-from cascadia_sglang.workers.prompts import prompt_of
-from cascadia_sglang.workers.refusal import raise_if_refused
+from cascadia_sglang.workers.prompts import prompt_of, samples_of
+from cascadia_sglang.workers.refusal import end_as_refused, raise_if_refused
 from cascadia_sglang.workers.sessions import Sessions
 
 Generate = Callable[[Any, Any, Any], AsyncIterator[Output]]
@@ -55,6 +54,8 @@ class TokenizerEngine:
         self._queue_limit = queue_limit
         self._on_fault = on_fault
         self._lost: set[str] = set()  # rids of attempts that were ended from this side
+        self._moved: set[str] = set()  # of them those that only waited
+        self._movable: set[str] = set()  # that may run on any worker, and of which none saw a token
         self._manager: Any = None
         self._generate: Generate | None = None
         self._suffixes: list[list[int]] = []
@@ -81,17 +82,7 @@ class TokenizerEngine:
     def split(self, request: GenerateReqInput) -> list[list[GenerateReqInput]]:
         request.normalize_batch_and_arguments()
         self._manager._set_default_priority(request)
-        if request.is_single:
-            return [[request]]
-        # SGLang repeats the whole batch once a sample; its answers group by prompt.
-        prompts, samples = request.batch_size, request.parallel_sample_num
-        if len(request.rid) < prompts * samples:
-            # A client's own list names the prompts.
-            request.rid = [f"{rid}_{sample}" for sample in range(samples) for rid in request.rid]
-        return [
-            [request[sample * prompts + prompt] for sample in range(samples)]
-            for prompt in range(prompts)
-        ]
+        return samples_of(request)
 
     async def tokenise(self, samples: list[GenerateReqInput]) -> int | None:
         first = samples[0]
@@ -143,7 +134,7 @@ class TokenizerEngine:
     async def stream(
         self, sample: GenerateReqInput, rid: str, order: AttemptOrder
     ) -> AsyncGenerator[tuple[Output, JudgeReport], None]:
-        worker = self._worker_for(sample, order)
+        worker = self._worker_for(sample, rid, order)
         attempt = self._attempt_object(worker, sample, rid, order)
         attempt.stream = True
         outputs = self._begin(worker, attempt, prompt_of(sample))
@@ -152,6 +143,7 @@ class TokenizerEngine:
             async for output in outputs:
                 raise_if_refused(output)
                 last = output
+                self._movable.discard(rid)
                 yield output, JudgeReport.from_meta(output["meta_info"].pop(REPORT_KEY, None))
         except Exception as error:
             self._raise_if_lost(error, rid, worker)
@@ -162,9 +154,9 @@ class TokenizerEngine:
     async def run(
         self, sample: GenerateReqInput, rid: str, order: AttemptOrder
     ) -> tuple[Output, JudgeReport]:
-        return await self.run_on(self._worker_for(sample, order), sample, rid, order)
+        return await self.run_on(self._worker_for(sample, rid, order), sample, rid, order)
 
-    def _worker_for(self, sample: GenerateReqInput, order: AttemptOrder) -> Worker:
+    def _worker_for(self, sample: GenerateReqInput, rid: str, order: AttemptOrder) -> Worker:
         worker: Worker | None
         if sample.session_params:
             worker = self._sessions.worker_of(sample.session_params)
@@ -175,6 +167,8 @@ class TokenizerEngine:
             raise WorkerUnavailableError(f"tier {name} has no worker that accepts requests")
         if len(worker.rids) >= self._queue_limit:
             raise OverloadError(f"tier {self._tiers[order.tier_index].name} is full")
+        if not sample.session_params:
+            self._movable.add(rid)
         return worker
 
     async def run_on(
@@ -191,22 +185,24 @@ class TokenizerEngine:
 
     def fail_attempts(self, worker: Worker) -> None:
         """End the attempts of a worker that can no longer be completed; they may run elsewhere."""
-        states = self._manager.rid_to_state
         for rid in worker.ending:
-            states.pop(rid, None)
+            self._manager.rid_to_state.pop(rid, None)
         worker.ending.clear()
-        for rid in list(worker.rids):
-            state = states.pop(rid, None)
+        self._end_attempts(list(worker.rids))
+
+    def move_attempts(self, worker: Worker, count: int) -> None:
+        """End so many of a worker's attempts, the youngest, to run again on the worker chosen then;
+        fewer where the others are bound to it or were seen."""
+        rids = sorted(worker.rids & self._movable, reverse=True)[:count]
+        self._moved.update(rids)
+        self._end_attempts(rids)
+
+    def _end_attempts(self, rids: Iterable[str]) -> None:
+        for rid in rids:
+            state = self._manager.rid_to_state.pop(rid, None)
             self._lost.add(rid)
-            if state is None:
-                continue
-            # As SGLang ends a request that a scheduler refused.
-            reason = {"type": "abort", "message": "the worker was lost", "status_code": 503}
-            state.out_list.append(
-                {"text": "", "output_ids": [], "meta_info": {"id": rid, "finish_reason": reason}}
-            )
-            state.finished = True
-            state.event.set()
+            if state is not None:
+                end_as_refused(state, rid)
 
     async def prefill(self, worker: Worker, token_ids: Sequence[int]) -> int:
         """Have a worker compute these tokens and keep them in its cache; how many were not there.
@@ -256,7 +252,8 @@ class TokenizerEngine:
         await outputs.aclose()  # type: ignore[attr-defined]
         self._choice.ended(rid, worker, None if last is None else last["meta_info"])
         self._pool.release(rid)
-        self._lost.discard(rid)
+        for kept in (self._lost, self._moved, self._movable):
+            kept.discard(rid)
         states = self._manager.rid_to_state
         if rid in states:
             # It was aborted; its state goes when the worker says so, or with the worker.
@@ -268,9 +265,11 @@ class TokenizerEngine:
         What the client did wrong (400) and back-pressure (429, 503) pass.
         """
         if rid in self._lost or worker.state is WorkerState.DEAD:
-            if worker.state is WorkerState.READY:
-                # It lives, and may have the request: the detokenizer was lost.
+            if worker.state is not WorkerState.DEAD:
+                # It has the request: the attempt moves, or the detokenizer was lost.
                 sock_send(worker.socket, AbortReq(rid=rid))
+            if rid in self._moved:
+                raise AttemptMovedError(f"worker {worker.worker_id} was to give it up") from error
             raise WorkerLostError(f"worker {worker.worker_id} was lost") from error
         status = getattr(error, "status_code", None)
         if status is not None and status >= 500 and status != 503:

@@ -33,6 +33,7 @@ from cascadia_sglang.workers.faults import Faults
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 from cascadia_sglang.workers.prefiller import WorkerPrefiller
 from cascadia_sglang.workers.sessions import Sessions
+from cascadia_sglang.workers.spread import Spread
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Fleet:
             judges_constrained,
         )
         self.prefiller = WorkerPrefiller(pool, self.choice, self.engine)
+        self._spread = Spread(pool, self.engine.move_attempts)
         self.events = EventFeeds(self.choice.held)
         self._arguments = arguments
         self._paces = paces
@@ -151,13 +153,14 @@ class Fleet:
         worker.retired = False
 
     def drain(self, replica: RunningReplica) -> None:
-        """Give a replica's worker no further attempts; those that it runs go on."""
+        """Give a replica's worker no further attempts; those that wait there move."""
         recovery = self._recoveries.pop(replica, None)
         if recovery is not None:
             recovery.cancel()
         for worker in self._workers_at(replica):
             worker.retired = True
             self.pool.drain(worker)
+            self._spread.away_from(worker)
 
     async def stop_replica(self, replica: RunningReplica, drain_s: float) -> None:
         """End a drained replica's worker; what it still runs after this time is run elsewhere."""
@@ -202,6 +205,7 @@ class Fleet:
         worker.limits = worker.handle.limits
         await self.prefiller.carry(worker, self.config.prefix.carry_s)
         self.pool.admit(worker, worker.handle.limits)
+        self._spread.to(worker)
         self._measure(worker, worker.handle.phases)
         logger.info("worker %s serves", worker.worker_id)
 

@@ -1,4 +1,4 @@
-"""The prompt of one of SGLang's request objects, as the prefix caches see it."""
+"""The prompts of SGLang's request objects: one a prompt, and as the prefix caches see them."""
 
 from sglang.srt.managers.io_struct import GenerateReqInput
 
@@ -23,3 +23,18 @@ def prompt_of(sample: GenerateReqInput) -> Prompt | None:
         known = Prompt(sample.input_ids)
         setattr(sample, _ATTRIBUTE, known)
     return known
+
+
+def samples_of(request: GenerateReqInput) -> list[list[GenerateReqInput]]:
+    """The samples of every prompt of a normalised request, each a request of its own."""
+    if request.is_single:
+        return [[request]]
+    # SGLang repeats the whole batch once a sample; its answers group by prompt.
+    prompts, samples = request.batch_size, request.parallel_sample_num
+    if len(request.rid) < prompts * samples:
+        # A client's own list names the prompts.
+        request.rid = [f"{rid}_{sample}" for sample in range(samples) for rid in request.rid]
+    return [
+        [request[sample * prompts + prompt] for sample in range(samples)]
+        for prompt in range(prompts)
+    ]

@@ -1,4 +1,6 @@
-"""A streamed attempt that the engine refused."""
+"""Attempts that the engine refused, and those that are ended as if it had."""
+
+from typing import Any
 
 import fastapi
 
@@ -14,3 +16,13 @@ def raise_if_refused(output: Output) -> None:
     if status == 400:
         raise ValueError(reason["message"])
     raise fastapi.HTTPException(status_code=status, detail=reason["message"])
+
+
+def end_as_refused(state: Any, rid: str) -> None:
+    """End a request of SGLang's tokenizer manager as one that a scheduler refused."""
+    reason = {"type": "abort", "message": "the worker was lost", "status_code": 503}
+    state.out_list.append(
+        {"text": "", "output_ids": [], "meta_info": {"id": rid, "finish_reason": reason}}
+    )
+    state.finished = True
+    state.event.set()

@@ -122,6 +122,34 @@ def test_where_nothing_is_gained_it_plans_again_until_the_change_is_old(tmp_path
     assert asyncio.run(controller.look()).decision.verdict == "move"
 
 
+def test_a_move_is_followed_up_by_a_plan_for_what_came_after_it(tmp_path, monkeypatch):
+    """The plan that a change brings is made while traffic of before it is in the window."""
+    planner = Planner(GAIN)
+    controller, _, mover, log = make(planner, tmp_path)
+    moved = asyncio.run(controller.look())
+    assert moved.decision.verdict == "move"
+    begun = time.monotonic()
+    for one in requests(900, 80.0, 0.5, begun + 590.0, seed=2):
+        controller.monitor.arrived(one.at_s)
+        controller.monitor.seen(one)
+    planner.answer = Proposal(
+        pools={"small": Capacity(replicas=3), "large": Capacity(replicas=1)},
+        current_s=9.0,
+        predicted_s=1.0,
+        solve_s=0.1,
+    )
+    reasons = []
+    # Nothing within the cool-down of 600 s, one plan after it, though nothing has changed.
+    for later_s in (599.0, 601.0, 602.0, 1300.0):
+        monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: begun + later_s)
+        monkeypatch.setattr(controller.monitor, "look", lambda _: [])
+        reasons.append(asyncio.run(controller.look()).decision.reason)
+    assert reasons == ["cooling_down", "gain", "no_change", "no_change"]
+    assert len(planner.asked) == 2
+    assert capacity_of(mover.running()) == planner.answer.pools
+    assert all(entry.decision == decision for entry, decision in replayed(log.read_bytes()))
+
+
 def test_a_plan_that_somebody_else_brought_is_for_the_traffic_from_then_on(tmp_path):
     planner = Planner(GAIN)
     controller, _, mover, _ = make(planner, tmp_path)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from cascadia_sglang.config import JudgeConfig
-from cascadia_sglang.errors import OverloadError
+from cascadia_sglang.errors import AttemptMovedError, OverloadError
 from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
@@ -316,6 +316,16 @@ def test_a_lost_attempt_runs_again_on_another_worker_of_its_tier() -> None:
     assert engine.visits == [0, 0]
     assert answer.reasons == [("small", "worker_lost"), ("small", "accepted")]
     assert len({run.rid for run in engine.runs}) == 2
+
+
+def test_an_attempt_that_was_moved_runs_again_and_counts_for_nothing() -> None:
+    config = make_cascade("small", "large", max_attempts=1)
+    moved = Reply(error=AttemptMovedError("small-0 was to give it up"))
+    engine = FakeEngine([moved, moved, GOOD], GOOD)
+    answer = ask(engine, config)
+    assert engine.visits == [0, 0, 0]
+    assert answer.reasons == [("small", "accepted")]
+    assert len({run.rid for run in engine.runs}) == 3
 
 
 def test_attempts_that_were_lost_count() -> None:

@@ -10,7 +10,12 @@ from fastapi import HTTPException
 from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.config import TierConfig
-from cascadia_sglang.errors import OverloadError, WorkerLostError, WorkerUnavailableError
+from cascadia_sglang.errors import (
+    AttemptMovedError,
+    OverloadError,
+    WorkerLostError,
+    WorkerUnavailableError,
+)
 from cascadia_sglang.messages import ATTEMPT_KEY, REPORT_KEY, AttemptOrder, JudgeReport
 from cascadia_sglang.prefix.held import HeldPrefixes
 from cascadia_sglang.workers.choice import WorkerChoice
@@ -324,6 +329,35 @@ async def test_an_attempt_that_was_failed_over_may_run_again_though_its_worker_l
         await run
     assert sent
     assert engine._lost == set()
+
+
+async def test_a_waiting_attempt_is_moved_the_youngest_first_and_its_worker_told() -> None:
+    sent: list[bytes] = []
+    engine, pool, worker = make_engine(Scripted(KeyError("gone")))
+    worker.socket = SimpleNamespace(send_pyobj=lambda message, **_: sent.append(message))
+    runs = [
+        asyncio.ensure_future(engine.run(make_sample(), f"attempt-{number}", ORDER))
+        for number in range(2)
+    ]
+    await asyncio.sleep(0)
+    engine.move_attempts(worker, 1)
+    # A worker that is to end still has them.
+    pool.drain(worker)
+    with pytest.raises(AttemptMovedError):
+        await runs[1]
+    assert len(sent) == 1
+    with pytest.raises(KeyError):
+        await runs[0]
+    assert engine._moved == engine._movable == engine._lost == set()
+
+
+async def test_an_attempt_of_which_a_token_was_seen_stays() -> None:
+    engine, _, worker = make_engine()
+    outputs = engine.stream(make_sample(), "attempt-1", ORDER)
+    await anext(outputs)
+    engine.move_attempts(worker, 1)
+    assert engine._lost == set()
+    await outputs.aclose()
 
 
 async def test_what_an_aborted_attempt_left_goes_with_its_worker() -> None:

@@ -1,0 +1,67 @@
+"""Where capacity changes, the attempts that wait go where they are served sooner.
+
+An attempt is sent to a worker at once and waits there for its place in a batch. So a worker that
+begins to serve would stand idle beside the others' queues, and one that is to end would first have
+to serve all of its own.
+"""
+
+from collections.abc import Callable, Sequence
+
+from cascadia_sglang.prefix.speed import PublishedLoad
+from cascadia_sglang.workers.loads import published_load
+from cascadia_sglang.workers.pool import Worker, WorkerPool
+
+
+class Spread:
+    """Takes waiting attempts from workers; they are given out anew.
+
+    Args:
+        move: ends so many of a worker's attempts, the youngest, to run again elsewhere.
+        load_of: what a worker's scheduler last published.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        move: Callable[[Worker, int], None],
+        load_of: Callable[[Worker], PublishedLoad | None] = published_load,
+    ) -> None:
+        self._pool = pool
+        self._move = move
+        self._load_of = load_of
+
+    def to(self, newcomer: Worker) -> None:
+        """Give a worker that begins to serve its share of what waits at the others of its pool."""
+        mates = self._mates(newcomer)
+        held = [len(mate.rids) for mate in mates]
+        counts = moving(held, [self._waiting(mate) for mate in mates], len(newcomer.rids))
+        for mate, count in zip(mates, counts, strict=True):
+            if count:
+                self._move(mate, count)
+
+    def away_from(self, leaving: Worker) -> None:
+        """Leave a worker that takes no further attempts those that it runs, if another serves."""
+        waiting = self._waiting(leaving)
+        if waiting and self._mates(leaving):
+            self._move(leaving, waiting)
+
+    def _mates(self, worker: Worker) -> list[Worker]:
+        return [one for one in self._pool.ready() if one.tiers == worker.tiers and one != worker]
+
+    def _waiting(self, worker: Worker) -> int:
+        """Attempts that wait, at least: what was published, or what no batch can hold."""
+        load = self._load_of(worker) if worker.rids else None
+        if load is None:
+            return 0
+        return min(len(worker.rids), max(load.waiting, len(worker.rids) - load.max_running))
+
+
+def moving(held: Sequence[int], waiting: Sequence[int], own: int) -> list[int]:
+    """How many attempts each worker gives up so that one more has as many as the others.
+
+    Args:
+        held, waiting: attempts of each, and of them those that wait.
+        own: that the one more has.
+    """
+    share = -(-(sum(held) + own) // (len(held) + 1))
+    return [max(0, min(wait, count - share)) for count, wait in zip(held, waiting, strict=True)]
