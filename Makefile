@@ -109,6 +109,7 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.reallocation.moves
 	$(python) -m bench.reallocation.moves --unpaced
 	$(python) -m bench.reallocation.drift
+	$(python) -m bench.rivals.shift
 	$(python) -m bench.prefix.index
 	$(python) -m bench.prefix.moved
 	$(python) -m bench.prefix.warming
@@ -143,6 +144,7 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.planner.simulator --emulated --smoke
 	$(python) -m bench.reallocation.moves --smoke
 	$(python) -m bench.reallocation.drift --smoke
+	$(python) -m bench.rivals.shift --smoke
 	$(python) -m bench.prefix.index --smoke
 	$(python) -m bench.prefix.moved --smoke
 	$(python) -m bench.prefix.warming --smoke

@@ -3,13 +3,12 @@
 Four emulated devices serve a small and a large tier. Easy questions come, then hard ones, then easy
 ones at a higher rate: of hard ones at scale 1 as many as one small and three large workers carry
 within the target latency, of easy ones as many as three small and one large, and half as many at
-the beginning. All this is simulated before anything is measured (`bench.rivals.gear_plan`). Three
+the beginning. All this is simulated before anything is measured (`bench.rivals.gear_plan`). Two
 arms get the same requests at the same times:
 
 - Cascadia, from two workers a tier: its controller re-plans, its gears follow the queues;
 - gears by rate (`bench.rivals.gears_by_rate`), on the fixed split that carries the most of the
-  whole trace; its gears are planned for the hardest of the trace's mixes;
-- Cascadia with its gears alone, on that same split.
+  whole trace; its gears are planned for the hardest of the trace's mixes.
 
 Thresholds are the same in all: that of the most accurate gear, and, of the last one, the lowest
 that is right often enough on a sample of both mixes, half and half. The goodput of an arm is the
@@ -123,7 +122,6 @@ def planned(size: Size, slo_s: float) -> Planned:
     arms = [
         Arm(name="Cascadia", split=START, planner=PLANNER, gears=gears),
         Arm(name="gears by rate", split=best, rates=cluster.gears(HARD, best, table)),
-        Arm(name="Cascadia, gears alone", split=best, gears=gears),
     ]
     moved = cluster.most_of(phases, (START, 1, DEVICES - 1), lowest)
     return Planned(phases=phases, arms=arms, fixed=fixed, moved=moved)
