@@ -68,7 +68,7 @@ class Fleet:
             judges_constrained,
         )
         self.prefiller = WorkerPrefiller(pool, self.choice, self.engine)
-        self._spread = Spread(pool, self.engine.move_attempts)
+        self._spread = Spread(pool, self.engine.move_attempts, config.routing.queue_limit)
         self.events = EventFeeds(self.choice.held)
         self._arguments = arguments
         self._paces = paces

@@ -17,6 +17,7 @@ class Spread:
 
     Args:
         move: ends so many of a worker's attempts, the youngest, to run again elsewhere.
+        queue_limit: attempts that a worker may hold.
         load_of: what a worker's scheduler last published.
     """
 
@@ -24,10 +25,12 @@ class Spread:
         self,
         pool: WorkerPool,
         move: Callable[[Worker, int], None],
+        queue_limit: int,
         load_of: Callable[[Worker], PublishedLoad | None] = published_load,
     ) -> None:
         self._pool = pool
         self._move = move
+        self._queue_limit = queue_limit
         self._load_of = load_of
 
     def to(self, newcomer: Worker) -> None:
@@ -40,10 +43,12 @@ class Spread:
                 self._move(mate, count)
 
     def away_from(self, leaving: Worker) -> None:
-        """Leave a worker that takes no further attempts those that it runs, if another serves."""
-        waiting = self._waiting(leaving)
-        if waiting and self._mates(leaving):
-            self._move(leaving, waiting)
+        """Leave a worker that takes no further attempts those that it runs, and what the others of
+        its pool have no room for."""
+        room = sum(max(0, self._queue_limit - len(mate.rids)) for mate in self._mates(leaving))
+        count = min(self._waiting(leaving), room)
+        if count:
+            self._move(leaving, count)
 
     def _mates(self, worker: Worker) -> list[Worker]:
         return [one for one in self._pool.ready() if one.tiers == worker.tiers and one != worker]

@@ -32,6 +32,7 @@ def make(*held: int, waiting: int = 0) -> tuple[Spread, WorkerPool, list[tuple[s
     spread = Spread(
         pool,
         lambda worker, count: moved.append((worker.worker_id, count)),
+        queue_limit=20,
         load_of=lambda _: load(waiting),
     )
     return spread, pool, moved
@@ -68,12 +69,15 @@ def test_a_worker_that_is_to_end_keeps_what_it_runs():
     assert moved == [("small-0", 5)]
 
 
-def test_what_nobody_else_can_serve_stays():
-    spread, pool, moved = make(9)
+@pytest.mark.parametrize(
+    ("others", "expected"), [((), []), ((18,), [("small-0", 2)]), ((20, 20), [])]
+)
+def test_what_nobody_else_has_room_for_stays(others, expected):
+    spread, pool, moved = make(9, *others)
     leaving = pool.get("small-0")
     pool.drain(leaving)
     spread.away_from(leaving)
-    assert moved == []
+    assert moved == expected
 
 
 def test_what_was_published_to_wait_moves_where_memory_is_the_limit():
