@@ -65,9 +65,13 @@ def with_standbys(config: Path, folder: Path) -> Path:
 
 
 def _added(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines(keepends=True):
-        if line.startswith(ADDED) and line.endswith("\n"):
-            yield json.loads(line.removeprefix(ADDED))
+    """What was said of each worker, though other processes write to the log meanwhile."""
+    for part in text.split(ADDED)[1:]:
+        try:
+            told, _ = json.JSONDecoder().raw_decode(part)
+        except json.JSONDecodeError:
+            return  # it is being written
+        yield told
 
 
 def report(
