@@ -141,9 +141,11 @@ class Fleet:
             worker = self._start(replica)
             worker.retired = True
             await self._become_ready(worker)
-        await self._serve(worker)
+        try:
+            await self._serve(worker)
+        finally:
+            self.standbys.refill()
         worker.retired = False
-        self.standbys.refill()
 
     def drain(self, replica: RunningReplica) -> None:
         """Give a replica's worker no further attempts; those that wait there move."""

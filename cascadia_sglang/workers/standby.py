@@ -54,7 +54,9 @@ class Standbys:
         """A started worker of the replica's pool and shape, at the replica's place from now on."""
         for worker in self._waiting.get(replica.pool, []):
             own = worker.handle.replica
-            if (own.tp_size, own.pp_size) == (replica.tp_size, replica.pp_size):
+            is_alike = (own.tp_size, own.pp_size) == (replica.tp_size, replica.pp_size)
+            # One that has just ended is about to be noticed.
+            if is_alike and worker.handle.is_alive():
                 self._waiting[replica.pool].remove(worker)
                 # From here on its loss is that of a worker that starts.
                 worker.state = WorkerState.STARTING

@@ -38,7 +38,7 @@ class Starts:
         if self.failing:
             self.failing -= 1
             raise WorkerError("it does not start")
-        handle = SimpleNamespace(replica=shape)
+        handle = SimpleNamespace(replica=shape, is_alive=lambda: True)
         name = f"{shape.pool}-{next(self._numbers)}"
         return Worker(worker_id=name, tiers=(0,), handle=handle)
 
@@ -115,6 +115,16 @@ async def test_one_that_is_lost_is_replaced_and_not_given_out() -> None:
     await settled()
     assert len(starts.shapes) == 3
     assert standbys.take(place()) not in (None, lost)
+
+
+async def test_one_that_has_ended_unnoticed_is_not_given_out() -> None:
+    standbys = make(Starts(), small=2)
+    standbys.refill()
+    await settled()
+    ended, other = standbys._waiting["small"]
+    ended.handle.is_alive = lambda: False
+    assert standbys.take(place()) is other
+    assert standbys.take(place()) is None
 
 
 async def test_one_that_does_not_start_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
