@@ -7,13 +7,14 @@ from pathlib import Path
 
 SCRIPT = """
 import os
+from cascadia_sglang.messages import DraftReport
 from cascadia_sglang.metrics import Metrics, forget_gauges
 from cascadia_sglang.router.attempt import Attempt
 
 metrics = Metrics(["small", "large"])
 weak = Attempt(tier_index=0, score=0.4, tokens=7, seconds=0.1, escalated=True)
 weak.reason = "below_threshold"
-good = Attempt(tier_index=1, tokens=5, kept=3, seconds=0.2, reason="last_tier")
+good = Attempt(tier_index=1, tokens=5, draft=DraftReport(kept=3), seconds=0.2, reason="last_tier")
 metrics.answered([weak, good], good, 0.3, 0.25)
 metrics.failed([weak], 504)
 metrics.shadowed(0, "agreed")
