@@ -36,7 +36,7 @@ def load_cascade(path: Path) -> CascadeConfig:
 def load_uncalibrated(path: Path) -> CascadeConfig:
     """Read a cascade file to record answers with; it needs no calibration and no threshold yet.
 
-    What it says of them is not looked at.
+    What it says of them is not looked at, nor what could keep a prompt from a tier.
 
     Raises:
         ConfigError: as `load_cascade` does.
@@ -47,9 +47,17 @@ def load_uncalibrated(path: Path) -> CascadeConfig:
         tiers = [{**tier, **nothing} if isinstance(tier, dict) else tier for tier in data["tiers"]]
         judge, routing = data.get("judge") or {}, data.get("routing") or {}
         if isinstance(judge, dict) and isinstance(routing, dict):
-            routing = {**routing, "thresholds": [0.0] * (len(tiers) - 1)}
             # Nothing has a score: every prompt that is not pinned goes all the way.
             judge = {**judge, "record": True, "on_error": "escalate"}
+            whole_way = {
+                "thresholds": [0.0] * (len(tiers) - 1),
+                "entry": "first",
+                "entry_model": None,
+                "commit_at_once": None,
+                "max_attempts": 2 * max(1, len(tiers)),
+                "deadline_s": None,
+            }
+            routing = {**routing, **whole_way}
             verify = routing.get("verify")
             if isinstance(verify, dict):
                 routing["verify"] = {"enabled": bool(verify.get("enabled"))}

@@ -59,6 +59,29 @@ class Row:
     command: str
 
 
+class Told:
+    """Rows of one case of a bench, each printed as it is added."""
+
+    def __init__(self, facts: Facts, bench: str, case: str) -> None:
+        self.rows: list[Row] = []
+        self._facts, self._bench, self._case = facts, bench, case
+
+    def add(self, variant: str, metric: str, unit: str, value: Estimate) -> None:
+        """One more metric of a variant."""
+        print(f"{self._case}: {variant}: {metric}: {value.p50:.4f} [{value.low95}, {value.high95}]")
+        self.rows.append(
+            make_row(
+                self._facts,
+                bench=self._bench,
+                case=self._case,
+                variant=variant,
+                metric=metric,
+                unit=unit,
+                value=value,
+            )
+        )
+
+
 def make_row(
     facts: Facts, *, bench: str, case: str, variant: str, metric: str, unit: str, value: Estimate
 ) -> Row:

@@ -27,7 +27,7 @@ from bench.harness.admin import ask as ask_admin
 from bench.harness.client import send_all
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
 from bench.harness.load import requests
-from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import RESULTS, Facts, Row, Told, facts_of_this_run, save_rows
 from bench.ladder.families import TEST_FAMILIES, is_correct
 from bench.ladder.families import Row as Question
 from bench.ladder.splits import sample
@@ -125,47 +125,38 @@ def drafts(port: int) -> dict[str, Any]:
 def rows_of(workload: str, threshold: float, found: dict[str, Found], facts: Facts) -> list[Row]:
     """Each arm's numbers, and those of reading against writing anew."""
     case = f"{workload}, threshold {threshold:g}, concurrency {CONCURRENCY}"
-    rows: list[Row] = []
-
-    def add(variant: str, metric: str, unit: str, value: Estimate) -> None:
-        print(f"{case}: {variant}: {metric}: {value.p50:.4f} [{value.low95}, {value.high95}]")
-        rows.append(
-            make_row(
-                facts,
-                bench="verify.rate",
-                case=case,
-                variant=variant,
-                metric=metric,
-                unit=unit,
-                value=value,
-            )
-        )
-
+    told = Told(facts, "verify.rate", case)
     off = found["off"]
     for arm, one in found.items():
         name = f"verify: {arm}"
-        add(name, "requests per second", "1/s", spread(one.rates))
-        add(name, "accuracy", "1", mean(one.right))
+        told.add(name, "requests per second", "1/s", spread(one.rates))
+        told.add(name, "accuracy", "1", mean(one.right))
         share = len(one.later) / len(one.right)
-        add(name, "escalated", "1", Estimate(p50=share, n=len(one.right)))
+        told.add(name, "escalated", "1", Estimate(p50=share, n=len(one.right)))
         read = [attempt for attempt in one.later if "kept" in attempt]
         if read:
             kept = sum(attempt["kept"] for attempt in read)
             written = sum(attempt["tokens"] for attempt in read)
             verified = float(np.mean([attempt["reason"] == "verified" for attempt in read]))
             share = len(read) / len(one.later)
-            add(name, "escalations that read a draft", "1", Estimate(p50=share, n=len(one.later)))
-            add(name, "of answers: kept", "1", Estimate(p50=kept / (kept + written), n=len(read)))
-            add(name, "drafts kept whole", "1", Estimate(p50=verified, n=len(read)))
+            told.add(
+                name, "escalations that read a draft", "1", Estimate(p50=share, n=len(one.later))
+            )
+            told.add(
+                name, "of answers: kept", "1", Estimate(p50=kept / (kept + written), n=len(read))
+            )
+            told.add(name, "drafts kept whole", "1", Estimate(p50=verified, n=len(read)))
         if one.kept is not None:
-            add(name, "of drafts: kept", "1", Estimate(p50=one.kept, n=len(read)))
+            told.add(name, "of drafts: kept", "1", Estimate(p50=one.kept, n=len(read)))
         if one.break_even is not None:
             least = Estimate(p50=one.break_even, n=1)
-            add(name, "of drafts: to be kept at the least", "1", least)
+            told.add(name, "of drafts: to be kept at the least", "1", least)
         if arm != "off":
-            add(f"{name} / off", "requests per second", "1", median_ratio(one.rates, off.rates))
-            add(f"{name} - off", "accuracy", "1", mean_difference(one.right, off.right))
-    return rows
+            told.add(
+                f"{name} / off", "requests per second", "1", median_ratio(one.rates, off.rates)
+            )
+            told.add(f"{name} - off", "accuracy", "1", mean_difference(one.right, off.right))
+    return told.rows
 
 
 def main() -> None:

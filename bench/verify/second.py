@@ -22,7 +22,7 @@ import numpy as np
 import yaml
 
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
-from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import RESULTS, Facts, Row, Told, facts_of_this_run, save_rows
 from bench.ladder.families import TEST_FAMILIES
 from bench.ladder.fit import CASCADE
 from bench.prefix.serving import serving
@@ -51,40 +51,25 @@ def configured() -> dict[str, dict[str, Any]]:
 
 def rows_of(found: dict[str, Found], facts: Facts) -> list[Row]:
     """Each arm's numbers, and those of the second judge against the others."""
-    rows: list[Row] = []
-
-    def add(variant: str, metric: str, unit: str, value: Estimate) -> None:
-        print(f"{variant}: {metric}: {value.p50:.4f} [{value.low95}, {value.high95}] {unit}")
-        rows.append(
-            make_row(
-                facts,
-                bench="verify.second",
-                case=f"the demo, all families, concurrency {CONCURRENCY}",
-                variant=variant,
-                metric=metric,
-                unit=unit,
-                value=value,
-            )
-        )
-
+    told = Told(facts, "verify.second", f"the demo, all families, concurrency {CONCURRENCY}")
     for arm, one in found.items():
-        add(arm, "requests per second", "1/s", spread(one.rates))
-        add(arm, "accuracy", "1", mean(one.right))
+        told.add(arm, "requests per second", "1/s", spread(one.rates))
+        told.add(arm, "accuracy", "1", mean(one.right))
         visits = Counter(attempt["tier"] for attempt in one.later)
         for tier, count in sorted(visits.items()):
             share = Estimate(p50=count / len(one.right), n=len(one.right))
-            add(arm, f"prompts that get to {tier}", "1", share)
+            told.add(arm, f"prompts that get to {tier}", "1", share)
         rated = [attempt for attempt in one.later if "draft_score" in attempt]
         if rated:
             is_verified = [attempt["reason"] == "verified" for attempt in rated]
             confirmed = Estimate(p50=float(np.mean(is_verified)), n=len(rated))
-            add(arm, "rated drafts that go out", "1", confirmed)
+            told.add(arm, "rated drafts that go out", "1", confirmed)
     for other in (NONE, DRAFTS):
         ratio = median_ratio(found[SECOND].rates, found[other].rates)
-        add(f"{SECOND} / {other}", "requests per second", "1", ratio)
+        told.add(f"{SECOND} / {other}", "requests per second", "1", ratio)
         apart = mean_difference(found[SECOND].right, found[other].right)
-        add(f"{SECOND} - {other}", "accuracy", "1", apart)
-    return rows
+        told.add(f"{SECOND} - {other}", "accuracy", "1", apart)
+    return told.rows
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from cascadia_sglang.calibration.calibrate import CalibratedCascade
@@ -51,9 +52,16 @@ def write_second_judges(cascade: CalibratedCascade, parts: Parts, folder: Path) 
     for judge in judges:
         name = cascade.settings.tier_names[judge.tier]
         path = folder / f"{name}.draft.json"
-        save_calibration(judge.calibration, path)
-        yield f"tier {name}: draft_calibration: {path}"
         told = confirmed(judge, cascade, parts.certify, high)
+        report = {
+            **judge.calibration.report,
+            "high": high,
+            "held_out_prompts": told.prompts,
+            "held_out_confirmed": told.confirmed,
+            "held_out_lost": told.lost,
+        }
+        save_calibration(msgspec.structs.replace(judge.calibration, report=report), path)
+        yield f"tier {name}: draft_calibration: {path}"
         yield (
             f"tier {name}: of {told.drafts} whole drafts held out {told.confirmed} are confirmed; "
             f"of {told.prompts} prompts that loses {told.lost} right answers"

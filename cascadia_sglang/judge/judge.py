@@ -62,6 +62,10 @@ class Step(Protocol):
         """Fold rows of the batch, and the tokens sampled there, into some states."""
         ...
 
+    def fold_draft(self, table: StateTable, state: StateRow, token_ids: Sequence[int]) -> None:
+        """Fold the first rows, which are places of one draft with these tokens, into its state."""
+        ...
+
     def probe_log_odds(self, row: int, tier_index: int) -> float:
         """What the tier's probe says of the hidden state at a row; NaN where there is none."""
         ...
@@ -161,8 +165,7 @@ class Judge:
             if step is None:
                 setattr(request, _ATTRIBUTE, None)
                 return
-            for row, token in enumerate(token_ids):
-                step.fold(self._table, [attempt.row], [row], [token])
+            step.fold_draft(self._table, attempt.row, token_ids)
             attempt.tokens += len(token_ids)
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
             self.report_failure(error)

@@ -148,6 +148,12 @@ class HostStep:
             self.forced_B,
         )
 
+    def fold_draft(self, table: StateTable, state: StateRow, token_ids: Sequence[int]) -> None:
+        if token_ids:
+            # One call for all: it folds row after row, so the state may be the same.
+            rows = list(range(len(token_ids)))
+            self.fold(table, [state] * len(rows), rows, list(token_ids))
+
     def probe_log_odds(self, row: int, tier_index: int) -> float:
         return math.nan if self.probed is None else self.probed.log_odds(row, tier_index)
 
@@ -271,6 +277,10 @@ class CopiedStep:
             values[~forced],
         )
         table.count_forced(s for s, is_forced in zip(states, forced, strict=True) if is_forced)
+
+    def fold_draft(self, table: StateTable, state: StateRow, token_ids: Sequence[int]) -> None:
+        for place, token in enumerate(token_ids):
+            self.fold(table, [state], [place], [token])
 
     def probe_log_odds(self, row: int, tier_index: int) -> float:
         return math.nan if self.probed is None else self.probed.log_odds(row, tier_index)

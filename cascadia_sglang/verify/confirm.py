@@ -51,8 +51,7 @@ class DraftJudge:
         """
         row = self._table.new_row()
         for step, token_ids in steps:
-            for place, token in enumerate(token_ids):
-                step.fold(self._table, [row], [place], [token])
+            step.fold_draft(self._table, row, token_ids)
         rows_1F = features(self._table.states([row]), np.array([float(prompt_tokens)]), np.zeros(1))
         features_F: FloatArray = rows_1F[0]
         return features_F

@@ -136,11 +136,7 @@ class Fleet:
         """
         if self.stopping:
             raise WorkerError("the server is shutting down")
-        worker = self.standbys.take(replica)
-        if worker is None:
-            worker = self._start(replica)
-            worker.retired = True
-            await self._become_ready(worker)
+        worker = self.standbys.take(replica) or await self._started(replica)
         try:
             await self._serve(worker)
         finally:
@@ -161,9 +157,7 @@ class Fleet:
         for worker in self._workers_at(replica):
             while worker.rids and worker.state is not WorkerState.DEAD:
                 if time.monotonic() >= deadline:
-                    logger.warning(
-                        "worker %s: %d attempts are moved", worker.worker_id, len(worker.rids)
-                    )
+                    logger.warning("%s: %d attempts move", worker.worker_id, len(worker.rids))
                     break
                 await asyncio.sleep(DRAIN_LOOK_S)
             self.lose(worker, "it was stopped")
@@ -180,12 +174,16 @@ class Fleet:
         return next(spec for spec in self._specs if spec.name == replica.pool)
 
     async def _start_standby(self, shape: RunningReplica) -> Worker:
-        """A started worker that nobody counts on."""
-        worker = self._start(shape)
-        worker.retired = True
-        await self._become_ready(worker)
+        worker = await self._started(shape)
         self.pool.stand_by(worker)
         self._show_workers()
+        return worker
+
+    async def _started(self, replica: RunningReplica) -> Worker:
+        """A worker that is ready, and that nobody counts on yet."""
+        worker = self._start(replica)
+        worker.retired = True
+        await self._become_ready(worker)
         return worker
 
     async def _become_ready(self, worker: Worker) -> None:
@@ -259,7 +257,8 @@ class Fleet:
         while worker is None:
             await asyncio.sleep(delay_s)
             try:
-                worker = self._start(replica)
+                standby = self.standbys.take(replica)
+                worker = standby or self._start(replica)
             except WorkerError as error:
                 logger.error("%s", error)
                 delay_s = self._faults.count(self._spec_of(replica))

@@ -87,12 +87,18 @@ def test_what_is_recorded_goes_all_the_way_and_has_every_draft_read(
     folder: Path, enabled: bool | str
 ) -> None:
     data = changed("routing.verify", {"enabled": enabled, "low": 0.3, "high": 0.8})
+    # Each of these would keep some prompts from the last tier.
+    data["routing"] |= {"entry": "predicted", "entry_model": "nowhere.json"}
+    data["routing"] |= {"commit_at_once": 0.5, "max_attempts": 1, "deadline_s": 0.1}
     data["judge"] = {"on_error": "accept"}
     data["tiers"][1]["draft_calibration"] = "small/calibration.json"
     (folder / "cascade.json").write_text(json.dumps(data))
     config = load_uncalibrated(folder / "cascade.json")
     assert config.judge.record
     assert config.judge.on_error == "escalate"
+    routing = config.routing
+    assert (routing.entry, routing.entry_model, routing.commit_at_once) == ("first", None, None)
+    assert (routing.max_attempts, routing.deadline_s) == (4, None)
     assert config.routing.verify == VerifyConfig(enabled=enabled is not False)
     assert not config.calibrations()
     assert not config.draft_calibrations()

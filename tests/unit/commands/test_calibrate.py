@@ -115,6 +115,8 @@ def test_a_cascade_that_reads_drafts_gets_a_second_judge(
     assert 0.5 <= float(high.split()[-1]) < 1.0
     judge = load_calibration(out / "large.draft.json")
     assert judge.earlier_tiers == 1
+    assert judge.report["high"] == pytest.approx(float(high.split()[-1]), rel=1e-5)
+    assert 0 < judge.report["held_out_confirmed"] <= judge.report["held_out"]
     weights = dict(zip(judge.features, judge.weights, strict=True))
     assert max(weights, key=lambda name: abs(weights[name])) == FEATURES[1]
 

@@ -208,6 +208,29 @@ def test_what_is_kept_of_a_draft_counts_as_the_steps_that_write_it(
     assert reports[1][1] == pytest.approx(reports[0][1], rel=1e-5)
 
 
+@pytest.mark.parametrize("on_device", [False, True], ids=["host", "device"])
+def test_a_draft_of_which_nothing_is_kept_leaves_the_answer_its_score(on_device: bool) -> None:
+    logits_NV, reports = make_logits(2, 100), []
+    for has_draft in (False, True):
+        judge = Judge({0: make_model()}, record=True)
+        stage = DeviceObserver(judge) if on_device else HostObserver(judge)
+        request = make_req()
+        if has_draft:
+            values = values_of(logits_NV, [1, 2]) if on_device else None
+            judge.fold_draft(request, draft_step(logits_NV, values, judge), [])
+        row = slice(0, 1)
+        output = stage.after_sample(
+            stage.before_grammar(logits_NV[row].clone(), make_info(1)),
+            logits_NV[row].argmax(dim=-1),
+        )
+        finish(request)
+        host = output.copy_to_host(lambda tensor: tensor.clone())
+        host.consume(SimpleNamespace(reqs=[request]), [request.commit()])
+        reports.append(report_of(judge, request))
+    assert reports[0] is not None
+    assert reports[0] == reports[1]
+
+
 @pytest.mark.parametrize("observer", [HostObserver, DeviceObserver])
 def test_a_draft_that_is_not_observed_leaves_its_answer_without_a_score(observer: Any) -> None:
     judge = Judge({0: make_model()})

@@ -61,6 +61,13 @@ def make(starts: Starts, **counts: int) -> Standbys:
     return standbys
 
 
+async def filled(starts: Starts, **counts: int) -> Standbys:
+    standbys = make(starts, **counts)
+    standbys.refill()
+    await settled()
+    return standbys
+
+
 async def test_so_many_of_each_pool_are_started_once() -> None:
     starts = Starts()
     standbys = make(starts, small=2, large=1, middle=0)
@@ -76,9 +83,7 @@ async def test_so_many_of_each_pool_are_started_once() -> None:
 
 async def test_one_that_is_taken_is_at_its_new_place_and_followed_by_another() -> None:
     starts = Starts()
-    standbys = make(starts, small=1)
-    standbys.refill()
-    await settled()
+    standbys = await filled(starts, small=1)
     worker = standbys.take(place())
     assert worker is not None
     assert worker.handle.replica == place()
@@ -93,34 +98,24 @@ async def test_one_that_is_taken_is_at_its_new_place_and_followed_by_another() -
 
 @pytest.mark.parametrize("wanted", [place("large"), place(tp_size=2)], ids=["pool", "shape"])
 async def test_one_of_another_pool_or_shape_stays(wanted: RunningReplica) -> None:
-    standbys = make(Starts(), small=1)
-    standbys.refill()
-    await settled()
+    standbys = await filled(Starts(), small=1)
     assert standbys.take(wanted) is None
     assert standbys.take(place()) is not None
 
 
 async def test_one_that_is_lost_is_replaced_and_not_given_out() -> None:
     starts = Starts()
-    standbys = make(starts, small=1)
-    standbys.refill()
-    await settled()
-    worker = standbys.take(place())
-    assert worker is not None
-    standbys.refill()
-    await settled()
+    standbys = await filled(starts, small=1)
     (lost,) = standbys._waiting["small"]
     standbys.lost(lost)
     assert standbys.take(place()) is None
     await settled()
-    assert len(starts.shapes) == 3
+    assert len(starts.shapes) == 2
     assert standbys.take(place()) not in (None, lost)
 
 
 async def test_one_that_has_ended_unnoticed_is_not_given_out() -> None:
-    standbys = make(Starts(), small=2)
-    standbys.refill()
-    await settled()
+    standbys = await filled(Starts(), small=2)
     ended, other = standbys._waiting["small"]
     ended.handle.is_alive = lambda: False
     assert standbys.take(place()) is other
