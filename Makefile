@@ -118,8 +118,9 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.verify.equal
 	$(MAKE) --no-print-directory bench-rivals
 
-bench-rivals: env  ## the cascade beside what people use in its place; half an hour
+bench-rivals: env  ## the cascade beside what people use in its place; three quarters of an hour
 	$(python) -m bench.rivals.compare
+	$(python) -m bench.rivals.parts
 	$(python) -m bench.rivals.picture
 
 bench-rivals-smoke: env  ## the same with a few prompts; writes nothing
@@ -145,6 +146,7 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.reallocation.moves --smoke
 	$(python) -m bench.reallocation.drift --smoke
 	$(python) -m bench.rivals.shift --smoke
+	$(python) -m bench.rivals.parts --smoke
 	$(python) -m bench.prefix.index --smoke
 	$(python) -m bench.prefix.moved --smoke
 	$(python) -m bench.prefix.warming --smoke

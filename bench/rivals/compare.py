@@ -3,14 +3,17 @@
 - every tier alone, on plain SGLang;
 - the cascade that a user writes in an afternoon: a proxy before those servers, which reads
   log-probabilities over HTTP (`bench.rivals.proxy`); its thresholds are the cheapest that are as
-  accurate as the cascade on a sample of the calibration split, where the cascade's come from too;
-- the demo cascade as it is, with drafts and a second judge, and once writing every answer anew.
+  accurate as the demo cascade on a sample of the calibration split, where the demo's come from too;
+- routers before those servers, which pick a tier by the prompt (`bench.rivals.router`), learnt from
+  the same sample, with the cheapest thresholds in the same sense;
+- the demo cascade as it is. What its parts are worth: `bench.rivals.parts`.
 
-First a closed loop, as fast as each goes. Then an open loop, Poisson arrivals at shares of what the
-largest tier alone has answered in the closed one. Its measure is the paper's SLO scale
-(arXiv 2506.04203) at 95 % attainment, the least multiple of a unit within which 95 % of the
-requests are answered. The paper does not print its unit; here it is the mean of what the largest
-tier takes alone for a request, one at a time.
+First closed loops, as fast as each goes, over several mixes of questions; on the mixed one also at
+other settings of every system, for the curve of accuracy against latency. Then open loops, Poisson
+arrivals at shares of what the largest tier alone has answered of the mixed questions, and once
+bursts. Their measure is the paper's SLO scale (arXiv 2506.04203) at 95 % attainment, the least
+multiple of a unit within which 95 % of the requests are answered. The paper does not print its
+unit; here it is the mean of what the largest tier takes alone for a request, one at a time.
 
 All servers run at once and one system works while the others sleep. Tiers share the machine's
 cores.
@@ -24,7 +27,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -34,38 +37,52 @@ from bench.harness.client import send_all
 from bench.harness.estimates import Estimate, mean
 from bench.harness.load import requests
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
-from bench.ladder.splits import sample
-from bench.rivals.report import estimates, page, relations
-from bench.rivals.systems import (
-    CASCADE,
-    CASCADES,
-    CONCURRENCY,
-    CONFIG,
-    SEED,
-    System,
-    memory_gb,
-    processes,
-    started,
-)
-from cascadia_sglang.planner.workload import poisson_arrivals_s
+from bench.rivals.page import page
+from bench.rivals.report import MIXED, OPEN, Load, closed, estimates, relations, set_to
+from bench.rivals.system import CONCURRENCY, System, memory_gb, processes
+from bench.rivals.systems import CONFIG, SEED, started
+from bench.rivals.workloads import CHATS, MIXES, arrivals_s, questions
 
 BENCH = "rivals"
-SHARES = (0.3, 0.6, 0.9)  # of the largest tier's requests per second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """Questions that choose thresholds; rounds and questions a round, of both loops."""
+    """How much of everything.
+
+    Attributes:
+        chosen_on: questions that choose thresholds.
+        closed: rounds, and questions a round, by mix.
+        settings: the same of every setting on the mixed questions.
+        open: the same of every load.
+        loads: of the open loop.
+        largest_per_s: what the largest tier answers of the mixed questions; None where the closed
+            loop says it.
+    """
 
     chosen_on: int
-    rounds: int
-    questions: int
-    open_rounds: int
-    open_questions: int
+    closed: Mapping[str, tuple[int, int]]
+    settings: tuple[int, int]
+    open: tuple[int, int]
+    loads: Sequence[Load]
+    largest_per_s: float | None = None
 
 
-FULL = Size(chosen_on=2_000, rounds=7, questions=320, open_rounds=5, open_questions=60)
-SMOKE = Size(chosen_on=32, rounds=1, questions=32, open_rounds=1, open_questions=6)
+FULL = Size(
+    chosen_on=2_000,
+    closed={mix: (7, 320) if mix == MIXED else (5, 160) for mix in MIXES},
+    settings=(2, 320),
+    open=(5, 60),
+    loads=OPEN,
+)
+SMOKE = Size(
+    chosen_on=32,
+    closed={MIXED: (1, 8), CHATS: (1, 8)},
+    settings=(1, 2),
+    open=(1, 2),
+    loads=OPEN[2:],
+    largest_per_s=20.0,
+)
 
 
 def in_turn(systems: Sequence[System], number: int) -> Sequence[System]:
@@ -73,39 +90,43 @@ def in_turn(systems: Sequence[System], number: int) -> Sequence[System]:
     return systems if number % 2 == 0 else systems[::-1]
 
 
-def close_loop(systems: Sequence[System], size: Size) -> None:
-    """All rounds of the closed loop, after one that does not count."""
-    for number in range(-1, size.rounds):
-        questions = sample("test", SEED + number, size.questions)
+def close_loop(systems: Sequence[System], mix: str, rounds: int, count: int) -> None:
+    """All rounds over a mix, after one that does not count."""
+    for number in range(-1, rounds):
+        asked = questions(mix, SEED + number, count)
         for system in in_turn(systems, number):
             if number < 0:
-                send_all(system.port, requests(questions), CONCURRENCY)
+                send_all(system.port, requests(asked), CONCURRENCY)
                 continue
-            system.ask(questions)
-            rate = system.requests_per_s[-1]
-            print(f"{system.name}: {rate:.1f}/s", file=sys.stderr, flush=True)
-    for system in systems:
-        system.memory_gb = memory_gb(processes(system.pids))
+            rate = system.play(closed(mix), asked).requests_per_s
+            print(f"{mix}: {system.name}: {rate:.1f}/s", file=sys.stderr, flush=True)
 
 
-def alone_ms(largest: System, size: Size) -> Estimate:
+def other_settings(systems: Sequence[System], rounds: int, count: int) -> None:
+    """All rounds of the mixed questions at every setting."""
+    for number in range(rounds):
+        asked = questions(MIXED, SEED + 100 + number, count)
+        for system in in_turn(systems, number):
+            for name, headers in system.settings.items():
+                system.play(set_to(name), asked, headers=headers)
+    print("other settings: done", file=sys.stderr, flush=True)
+
+
+def alone_ms(largest: System, count: int) -> Estimate:
     """What the largest tier takes for a request, one at a time: the mean, in milliseconds."""
-    questions = sample("test", SEED - 2, size.open_questions)
-    return mean(send_all(largest.port, requests(questions), 1).latencies_ms)
+    asked = requests(questions(MIXED, SEED - 2, count))
+    return mean(send_all(largest.port, asked, 1).latencies_ms)
 
 
-def open_loop(systems: Sequence[System], size: Size) -> dict[float, float]:
-    """All rounds of the open loop at every share; the requests per second of each."""
-    rates = {share: share * float(np.median(systems[-1].requests_per_s)) for share in SHARES}
-    for place, (share, rate) in enumerate(rates.items()):
-        for number in range(size.open_rounds):
-            seed = SEED + 1_000 * (place + 1) + number
-            questions = sample("test", seed, size.open_questions)
-            at_s = poisson_arrivals_s(rate, size.open_questions, seed).tolist()
-            for system in in_turn(systems, number):
-                system.ask_at(share, questions, at_s)
-            print(f"{rate:.1f}/s, round {number + 1}", file=sys.stderr, flush=True)
-    return rates
+def open_loop(systems: Sequence[System], load: Load, rate: float, rounds: int, count: int) -> None:
+    """All rounds of a load."""
+    for number in range(rounds):
+        seed = SEED + 1_000 * (OPEN.index(load) + 1) + number
+        asked = questions(MIXED, seed, count)
+        at_s = arrivals_s(rate, count, seed, load.bursts)
+        for system in in_turn(systems, number):
+            system.play(load.case, asked, at_s=at_s)
+        print(f"{load.case}: round {number + 1}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -119,12 +140,19 @@ def main() -> None:
     facts = facts_of_this_run("bench.rivals.compare")
     size = SMOKE if options.smoke else FULL
     with ExitStack() as stack:
-        cascades = {CASCADE: CASCADES[CASCADE]} if options.smoke else CASCADES
-        systems = started(stack, options.port, size.chosen_on, cascades)
-        close_loop(systems, size)
-        alone = alone_ms(systems[-1], size)
-        rates = open_loop(systems, size)
-    table = page(systems, rates, alone.p50)
+        systems = started(stack, options.port, size.chosen_on)
+        for mix, (rounds, count) in size.closed.items():
+            close_loop(systems, mix, rounds, count)
+            if mix == MIXED:
+                for system in systems:
+                    system.memory_gb = memory_gb(processes(system.pids))
+        other_settings(systems, *size.settings)
+        alone = alone_ms(systems[-1], size.open[1])
+        rounds = systems[-1].rounds[closed(MIXED)]
+        full = size.largest_per_s or float(np.median([one.requests_per_s for one in rounds]))
+        for load in size.loads:
+            open_loop(systems, load, load.share * full, *size.open)
+    table = page(systems, full, alone.p50)
     print(table)
     if options.smoke:
         return

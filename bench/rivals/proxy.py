@@ -1,7 +1,8 @@
 """The cascade that a user writes in an afternoon: a proxy before one plain SGLang server a tier.
 
 It asks the smallest server first, with log-probabilities, and the next one where the mean
-log-probability of the answer is below the tier's threshold.
+log-probability of the answer is below the tier's threshold. It has the whole answer before it
+knows, so it streams none.
 
 Example:
     python -m bench.rivals.proxy --port 31000 --tier http://127.0.0.1:31001=-0.02 \
@@ -10,16 +11,12 @@ Example:
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import aiohttp
 import fastapi
-import uvicorn
 
-Tier = tuple[str, float]  # a server's address, and the mean log-probability that it accepts from
+from bench.rivals.front import Tier, build_app, post, serve, settings
 
 
 def mean_logprob(answer: Mapping[str, Any]) -> float:
@@ -28,52 +25,29 @@ def mean_logprob(answer: Mapping[str, Any]) -> float:
     return sum(logprobs) / len(logprobs) if logprobs else float("-inf")
 
 
-def build_app(tiers: Sequence[Tier]) -> fastapi.FastAPI:
-    """The proxy over these tiers, smallest first."""
-    sessions: list[aiohttp.ClientSession] = []
-
-    @asynccontextmanager
-    async def lifespan(_: fastapi.FastAPI) -> AsyncIterator[None]:
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connector) as session:
-            sessions.append(session)
-            yield
-
-    app = fastapi.FastAPI(lifespan=lifespan)
-
-    @app.get("/health_generate")
-    async def health() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.post("/generate")
-    async def generate(request: fastapi.Request) -> Any:
-        body = await request.json()
-        answer: dict[str, Any] = {}
-        for index, (url, threshold) in enumerate(tiers):
-            is_last = index == len(tiers) - 1
-            asked = body if is_last else {**body, "return_logprob": True}
-            async with sessions[0].post(f"{url}/generate", json=asked) as response:
-                answer = await response.json()
-            if is_last or mean_logprob(answer) >= threshold:
-                answer["meta_info"].pop("output_token_logprobs", None)
-                answer["meta_info"]["proxy_tier"] = index
-                break
-        return answer
-
-    return app
+async def climb(request: fastapi.Request, tiers: Sequence[Tier]) -> dict[str, Any]:
+    """The first answer that is good enough, or the last tier's."""
+    body = await request.json()
+    body["stream"] = False
+    tokens = 0
+    for url, least in tiers[:-1]:
+        answer = await post(request, url, {**body, "return_logprob": True})
+        meta = answer["meta_info"]
+        tokens += meta["completion_tokens"]
+        if mean_logprob(answer) >= least:
+            del meta["output_token_logprobs"]
+            break
+    else:
+        answer = await post(request, tiers[-1][0], body)
+        tokens += answer["meta_info"]["completion_tokens"]
+    answer["meta_info"]["proxy_tokens"] = tokens
+    return answer
 
 
 def main() -> None:
     """Serve."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--tier", action="append", metavar="URL=FROM", required=True)
-    options = parser.parse_args()
-    pairs = [tier.rsplit("=", 1) for tier in options.tier]
-    tiers = [(url, float(least)) for url, least in pairs]
-    uvicorn.run(build_app(tiers), host="127.0.0.1", port=options.port, log_level="warning")
+    options = settings(__doc__).parse_args()
+    serve(build_app(climb, options.tier), options.port)
 
 
 if __name__ == "__main__":

@@ -4,191 +4,148 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import psutil
 import yaml
 
-from bench.harness.client import post, send_all, send_at
-from bench.harness.load import MAX_NEW_TOKENS, requests
 from bench.harness.server import running_server
-from bench.ladder.families import Row as Question
-from bench.ladder.families import is_correct
-from bench.ladder.splits import sample
-from bench.rivals.proxy import mean_logprob
+from bench.rivals import encoder, ngrams
+from bench.rivals.front import FROM_HEADER
+from bench.rivals.sampled import Sampled, ask_all, with_chances
+from bench.rivals.system import System, pid_of
 from bench.rivals.thresholds import cheapest
 
+Server = tuple[str, list[str]]  # a module to run, and its flags but the port
+
+SGLANG = "sglang.launch_server"
 CONFIG = Path("bench/ladder/cascade.yaml")
 CASCADE, PROXY = "Cascadia", "proxy over log-probabilities"
-# The demo, and what each changes of its `routing`.
-CASCADES: dict[str, dict[str, Any]] = {
-    CASCADE: {},
-    "Cascadia, no drafts": {"verify": {"enabled": False}},
-}
+ROUTERS = {"router, n-grams": ngrams, "router, encoder": encoder}
 SEED = 40_000
-CONCURRENCY = 64
 STARTS = 2  # servers that start at a time
 FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
+# Of accuracy on the sample, below the cascade's: what a system is asked for at other settings.
+LESS = (0.0, 0.01, 0.02, 0.04, 0.08)
+# The cascade's own settings: one threshold for all tiers.
+THRESHOLDS = (0.2, 0.5, 0.8, 0.9, 0.99)
 
 
-@dataclass(slots=True, kw_only=True)
-class System:
-    """One way to answer; entry i of each list belongs to round i, or to question i.
+def cascades(folder: Path, changes: Iterable[Mapping[str, Mapping[str, Any]]]) -> list[Server]:
+    """A server of the demo cascade for every change of its settings.
 
-    Attributes:
-        pids: of the main processes, which speak HTTP, tokenize and route; models run in their
-            children.
-        cpu_s: CPU time a request, of all processes.
-        main_cpu_s: the same of the main processes alone.
-        right: of the questions of the closed loop.
-        memory_gb: of all processes, once the closed loop is over.
-        due_ms: of the open loop, by its share of load, the latencies of every round, from when a
-            request was due.
+    Args:
+        changes: by section of the settings, what differs there.
     """
-
-    name: str
-    port: int
-    pids: list[int]
-    right: list[float] = field(default_factory=list)
-    requests_per_s: list[float] = field(default_factory=list)
-    p50_ms: list[float] = field(default_factory=list)
-    p95_ms: list[float] = field(default_factory=list)
-    cpu_s: list[float] = field(default_factory=list)
-    main_cpu_s: list[float] = field(default_factory=list)
-    memory_gb: float = 0.0
-    due_ms: dict[float, list[list[float]]] = field(default_factory=dict)
-
-    def ask(self, questions: Sequence[Question]) -> None:
-        """One round of the closed loop."""
-        before, main_before = cpu_s(processes(self.pids)), cpu_s(main_processes(self.pids))
-        sent = send_all(self.port, requests(questions), CONCURRENCY)
-        self.cpu_s.append((cpu_s(processes(self.pids)) - before) / len(questions))
-        self.main_cpu_s.append((cpu_s(main_processes(self.pids)) - main_before) / len(questions))
-        self.requests_per_s.append(sent.requests_per_s)
-        p50, p95 = np.quantile(sent.latencies_ms, (0.5, 0.95)).tolist()
-        self.p50_ms.append(p50)
-        self.p95_ms.append(p95)
-        for question, reply in zip(questions, sent.replies, strict=True):
-            self.right.append(float(is_correct(question, reply.json()["text"])))
-
-    def ask_at(self, share: float, questions: Sequence[Question], at_s: Sequence[float]) -> None:
-        """One round of the open loop."""
-        sent = send_at(self.port, requests(questions), at_s)
-        self.due_ms.setdefault(share, []).append(sent.latencies_ms)
+    demo, wanted = yaml.safe_load(CONFIG.read_text()), []
+    for number, change in enumerate(changes):
+        changed = {name: {**demo.get(name, {}), **own} for name, own in change.items()}
+        path = folder / f"cascade-{number}.yaml"
+        path.write_text(yaml.safe_dump({**demo, **changed}))
+        flags = ["--plugin", "cascadia", "--cascade-config", str(path), *FLAGS]
+        wanted.append((SGLANG, flags))
+    return wanted
 
 
-def main_processes(pids: Sequence[int]) -> list[psutil.Process]:
-    """These processes alone."""
-    return [psutil.Process(pid) for pid in pids]
+def plain_servers() -> dict[str, Server]:
+    """Plain SGLang, by the tier that it serves alone."""
+    wanted = {}
+    for tier in yaml.safe_load(CONFIG.read_text())["tiers"]:
+        own = [(f"--{key.replace('_', '-')}", str(v)) for key, v in tier["server_args"].items()]
+        flat = [part for pair in own for part in pair]
+        wanted[tier["name"]] = (SGLANG, ["--model-path", tier["model_path"], *flat, *FLAGS])
+    return wanted
 
 
-def processes(pids: Sequence[int]) -> list[psutil.Process]:
-    """These processes and all below them."""
-    return [one for top in main_processes(pids) for one in (top, *top.children(recursive=True))]
+class Starter:
+    """Starts servers that live as long as a stack, at ports above one."""
+
+    def __init__(self, stack: ExitStack, port: int) -> None:
+        self._stack, self._port = stack, port
+        self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        # A server ends with the thread that began it: these stay for as long as the servers do.
+        self._threads = stack.enter_context(ThreadPoolExecutor(STARTS))
+
+    def start(self, wanted: Sequence[Server]) -> list[int]:
+        """The ports of these servers, ready."""
+        first = self._port + 1
+        self._port += len(wanted)
+
+        def serve(server: Server, own: int) -> int:
+            module, flags = server
+            log = self.folder / f"{own}.log"
+            return self._stack.enter_context(
+                running_server(flags, port=own, log=log, module=module)
+            )
+
+        return list(self._threads.map(serve, wanted, range(first, first + len(wanted))))
 
 
-def cpu_s(some: Sequence[psutil.Process]) -> float:
-    """CPU time that these processes have used."""
-    times = [process.cpu_times() for process in some]
-    return sum(one.user + one.system for one in times)
-
-
-def memory_gb(some: Sequence[psutil.Process]) -> float:
-    """What these processes hold of memory, what several of them hold divided among them."""
-    return sum(process.memory_full_info().pss for process in some) / 1e9
-
-
-def pid_of(port: int) -> int:
-    """The process that listens on a port of the loopback address."""
-    for connection in psutil.net_connections("inet"):
-        is_here = connection.laddr and connection.laddr.port == port
-        if is_here and connection.status == psutil.CONN_LISTEN and connection.pid:
-            return int(connection.pid)
-    raise RuntimeError(f"nobody listens on port {port}")
-
-
-def chosen_thresholds(cascade: int, ports: Sequence[int], count: int) -> list[float]:
-    """Ask the cascade, and every tier alone, a sample; the proxy's thresholds."""
-    questions = sample("calibration", SEED, count)
-    sampling = {"temperature": 0, "max_new_tokens": MAX_NEW_TOKENS}
-    asked = [
-        post("/generate", {"text": q.prompt, "sampling_params": sampling, "return_logprob": True})
-        for q in questions
-    ]
-    sent = send_all(cascade, requests(questions), CONCURRENCY)
-    floor = np.mean(
-        [
-            is_correct(question, reply.json()["text"])
-            for question, reply in zip(questions, sent.replies, strict=True)
-        ]
-    )
-    scores, right, costs = [], [], []
-    for port in ports:
-        sent = send_all(port, asked, CONCURRENCY)
-        answers = [reply.json() for reply in sent.replies]
-        scores.append([mean_logprob(answer) for answer in answers])
-        right.append(
-            [is_correct(q, answer["text"]) for q, answer in zip(questions, answers, strict=True)]
+def found_by(sampled: Sampled, *, climbs_from_below: bool) -> list[list[float]]:
+    """Thresholds for the cascade's accuracy on the sample, and for less and less than it."""
+    return [
+        list(
+            cheapest(
+                sampled.scores_NT,
+                sampled.right_NT,
+                sampled.costs_s_T,
+                sampled.floor - less,
+                climbs_from_below=climbs_from_below,
+            )
         )
-        costs.append(sent.seconds / count)
-    thresholds = cheapest(np.array(scores).T, np.array(right).T, costs, float(floor))
-    return [*thresholds, float("-inf")]
+        for less in LESS
+    ]
 
 
-def started(
-    stack: ExitStack, port: int, chosen_on: int, cascades: Mapping[str, dict[str, Any]] = CASCADES
-) -> list[System]:
-    """All systems, ready: the cascade first, the proxy, and the tiers alone, the largest last.
+def before(alone: Sequence[int], thresholds: Sequence[float]) -> list[str]:
+    """The flags of a proxy or a router before the tiers alone, by their ports."""
+    return [
+        part
+        for port, least in zip(alone, [*thresholds, float("-inf")], strict=True)
+        for part in ("--tier", f"http://127.0.0.1:{port}={least!r}")
+    ]
+
+
+def started(stack: ExitStack, port: int, chosen_on: int) -> list[System]:
+    """All systems, ready: the cascade first, then the fronts and the tiers alone, the largest last.
 
     Args:
         port: below that of the first server.
-        chosen_on: questions that choose the proxy's thresholds.
-        cascades: by name, as `CASCADES` has them.
+        chosen_on: questions that choose thresholds, and that routers learn from.
     """
-    logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-
-    def serve(flags: Sequence[str], own: int, module: str = "sglang.launch_server") -> int:
-        log = logs / f"{own}.log"
-        return stack.enter_context(running_server(flags, port=own, log=log, module=module))
-
-    cascade = yaml.safe_load(CONFIG.read_text())
-    tiers = cascade["tiers"]
-    wanted = []
-    for number, changed in enumerate(cascades.values()):
-        path = logs / f"cascade-{number}.yaml"
-        routing = {**cascade["routing"], **changed}
-        path.write_text(yaml.safe_dump({**cascade, "routing": routing}))
-        wanted.append(("--plugin", "cascadia", "--cascade-config", str(path), *FLAGS))
-    for tier in tiers:
-        own = [(f"--{key.replace('_', '-')}", str(v)) for key, v in tier["server_args"].items()]
-        flat = [part for pair in own for part in pair]
-        wanted.append(("--model-path", tier["model_path"], *flat, *FLAGS))
-    # A server ends with the thread that began it: these stay for as long as the servers do.
-    threads = stack.enter_context(ThreadPoolExecutor(STARTS))
-    ports = list(threads.map(serve, wanted, range(port + 1, port + 1 + len(wanted))))
-    own_ports, alone = ports[: len(cascades)], ports[len(cascades) :]
-    thresholds = chosen_thresholds(own_ports[0], alone, chosen_on)
-    print(f"the proxy accepts from {thresholds}", file=sys.stderr, flush=True)
-    flags = [
-        part
-        for own, least in zip(alone, thresholds, strict=True)
-        for part in ("--tier", f"http://127.0.0.1:{own}={least!r}")
-    ]
-    proxy = serve(flags, port + 1 + len(wanted), "bench.rivals.proxy")
+    starter, plain = Starter(stack, port), plain_servers()
+    cascade, *alone = starter.start([*cascades(starter.folder, [{}]), *plain.values()])
+    sampled = ask_all(cascade, alone, SEED, chosen_on)
+    found = {PROXY: found_by(sampled, climbs_from_below=True)}
+    wanted = [("bench.rivals.proxy", before(alone, found[PROXY][0]))]
+    for name, router in ROUTERS.items():
+        path = starter.folder / name
+        routed = with_chances(sampled, router.fit, router.load, path)
+        found[name] = found_by(routed, climbs_from_below=False)
+        flags = [*before(alone, found[name][0]), "--model", str(path)]
+        wanted.append((router.__name__, flags))
+    fronts = dict(zip(found, starter.start(wanted), strict=True))
+    print(f"thresholds: { ({name: one[0] for name, one in found.items()}) }", file=sys.stderr)
+    own = {f"{one:g}": {"x-cascadia-threshold": f"{one:g}"} for one in THRESHOLDS}
     return [
+        System(name=CASCADE, port=cascade, pids=[pid_of(cascade)], settings=own),
         *(
-            System(name=name, port=own, pids=[pid_of(own)])
-            for name, own in zip(cascades, own_ports, strict=True)
+            System(
+                name=name,
+                port=front,
+                pids=[pid_of(one) for one in (front, *alone)],
+                settings={
+                    f"{less:.0%} less": {FROM_HEADER: ",".join(map(repr, thresholds))}
+                    for less, thresholds in zip(LESS, found[name], strict=True)
+                },
+            )
+            for name, front in fronts.items()
         ),
-        System(name=PROXY, port=proxy, pids=[pid_of(one) for one in (proxy, *alone)]),
         *(
-            System(name=f"{tier['name']} alone", port=own, pids=[pid_of(own)])
-            for tier, own in zip(tiers, alone, strict=True)
+            System(name=f"{name} alone", port=one, pids=[pid_of(one)])
+            for name, one in zip(plain, alone, strict=True)
         ),
     ]

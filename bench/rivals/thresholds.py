@@ -1,4 +1,4 @@
-"""The thresholds that a user of a proxy would find on a sample of answered questions. Pure.
+"""The thresholds that a user of a proxy, or of a router, would find on answered questions. Pure.
 
 Shape legend: N questions, T tiers.
 """
@@ -19,6 +19,8 @@ def cheapest(
     right_NT: npt.NDArray[np.bool_],
     costs_T: Sequence[float],
     floor: float,
+    *,
+    climbs_from_below: bool = True,
 ) -> tuple[float, ...]:
     """Thresholds of the least mean cost whose accuracy is at least `floor`.
 
@@ -27,6 +29,8 @@ def cheapest(
 
     Args:
         costs_T: of an answer of each tier.
+        climbs_from_below: whether an answer costs what the tiers below it took too, as in a
+            cascade; a router pays for the tier it picks alone.
 
     Returns:
         One threshold a tier but the last; the most accurate ones where none reaches the floor.
@@ -43,10 +47,10 @@ def cheapest(
         climbs = np.ones(len(scores_NT), dtype=np.bool_)
         accuracy = cost = 0.0
         for tier in range(tiers):
-            cost += costs_T[tier] * climbs.mean()
             accepts = climbs.copy()
             if tier < tiers - 1:
                 accepts &= scores_NT[:, tier] >= thresholds[tier]
+            cost += costs_T[tier] * (climbs if climbs_from_below else accepts).mean()
             accuracy += float((right_NT[:, tier] & accepts).mean())
             climbs &= ~accepts
         worth = (min(accuracy, floor), -cost)

@@ -1,88 +1,131 @@
-"""The least SLO scale, and the curve of attainment, against what they are defined as."""
+"""The least SLO scale, and the curves, against what they are defined as."""
 
 import csv
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.harness.rows import Facts, make_row, save_rows
-from bench.rivals.picture import curves
+from bench.rivals.page import page
+from bench.rivals.picture import attainment, settings
 from bench.rivals.report import (
     ATTAINED,
     CURVE,
+    MIXED,
+    OPEN,
     attained,
+    closed,
+    discarded,
     estimates,
-    opened,
-    page,
+    quantiles,
     relations,
-    scales,
+    set_to,
 )
-from bench.rivals.systems import System
+from bench.rivals.system import Played, System
 
 UNIT_MS = 200.0
+LOAD = OPEN[1]
+
+
+def played(slow: float, seed: int, right: float = 0.75) -> Played:
+    """400 requests, exponential latencies of 100 ms times `slow`; a fifth of the tokens is lost."""
+    latencies_ms = slow * 100 * np.random.default_rng(seed).exponential(size=400)
+    return Played(
+        right=[float(i < 400 * right) for i in range(400)],
+        latencies_ms=latencies_ms.tolist(),
+        first_ms=(latencies_ms / 2).tolist(),
+        requests_per_s=10.0 / slow,
+        cpu_s=0.01 * slow,
+        main_cpu_s=0.004,
+        answered_tokens=800,
+        generated_tokens=1000,
+    )
 
 
 def system(name: str, slow: float = 1.0) -> System:
-    """Three rounds of 400 requests, exponential latencies of 100 ms times `slow`."""
-    draw = np.random.default_rng(7)
-    rounds = [(slow * 100 * draw.exponential(size=400)).tolist() for _ in range(3)]
+    """Three rounds of a closed and of an open loop, and one at each of two settings."""
+    rounds = [played(slow, seed) for seed in range(3)]
     return System(
         name=name,
         port=0,
         pids=[],
-        right=[1.0, 0.0, 1.0],
-        requests_per_s=[10.0 / slow] * 3,
-        p50_ms=[70.0] * 3,
-        p95_ms=[300.0] * 3,
-        cpu_s=[0.01 * slow] * 3,
-        main_cpu_s=[0.004] * 3,
-        due_ms={0.6: rounds},
+        settings={"a": {}, "b": {}},
+        rounds={
+            closed(MIXED): rounds,
+            LOAD.case: rounds,
+            set_to("a"): [played(2 * slow, 7, right=0.9)],
+            set_to("b"): [played(slow, 8)],
+        },
     )
 
 
+def rows(folder: Path, *systems: System) -> list[dict[str, str]]:
+    """What the bench would write of them, read again."""
+    facts = Facts(**{field.name: "" for field in dataclasses.fields(Facts)})
+    made = [
+        make_row(
+            facts,
+            bench="rivals",
+            case=f"cascade.yaml, {case}",
+            variant=one.name,
+            metric=metric,
+            unit=unit,
+            value=value,
+        )
+        for one in systems
+        for case, metric, unit, value in estimates(one, UNIT_MS)
+    ]
+    save_rows(folder / "rivals.csv", made)
+    with (folder / "rivals.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_within_the_scale_are_the_requests_that_it_promises_and_within_less_are_fewer():
-    one = system("one")
-    for scale, times in zip(scales(one, 0.6, UNIT_MS), one.due_ms[0.6], strict=True):
-        assert np.mean(np.array(times) <= scale * UNIT_MS) == pytest.approx(ATTAINED, abs=1 / 400)
-        assert np.mean(np.array(times) <= 0.9 * scale * UNIT_MS) < ATTAINED
+    rounds = system("one").rounds[LOAD.case]
+    for p95, one in zip(quantiles(rounds, ATTAINED), rounds, strict=True):
+        times = np.array(one.latencies_ms)
+        assert np.mean(times <= p95) == pytest.approx(ATTAINED, abs=1 / 400)
+        assert np.mean(times <= 0.9 * p95) < ATTAINED
 
 
 def test_attainment_follows_the_distribution_of_latencies():
-    one = system("one")
     for scale in CURVE:
         share = 1 - np.exp(-scale * UNIT_MS / 100)
-        assert attained(one, 0.6, scale, UNIT_MS).p50 == pytest.approx(share, abs=0.05)
+        within = attained(system("one").rounds[LOAD.case], scale, UNIT_MS)
+        assert within.p50 == pytest.approx(share, abs=0.05)
 
 
 def test_a_system_that_takes_three_times_as_long_needs_three_times_the_scale():
     told = {
-        (variant, metric): value
-        for variant, _, metric, _, value in relations([system("Cascadia"), system("slow", 3.0)])
+        (variant, case, metric): value
+        for variant, case, metric, _, value in relations([system("one"), system("slow", 3.0)])
     }
-    assert told["Cascadia / slow", "SLO scale"].p50 == pytest.approx(1 / 3)
-    assert told["Cascadia / slow", "requests per second"].p50 == pytest.approx(3.0)
+    assert told["one / slow", LOAD.case, "SLO scale"].p50 == pytest.approx(1 / 3)
+    assert told["one / slow", closed(MIXED), "requests per second"].p50 == pytest.approx(3.0)
+    assert told["one - slow", closed(MIXED), "accuracy"].p50 == 0.0
 
 
-def test_the_picture_draws_what_the_rows_hold_and_only_of_its_load(tmp_path):
-    facts = Facts(**{field.name: "" for field in dataclasses.fields(Facts)})
-    one = system("one")
-    one.due_ms[0.9] = one.due_ms[0.6]
-    rows = [
-        make_row(
-            facts, bench="rivals", case=case, variant="one", metric=metric, unit=unit, value=value
-        )
-        for case, metric, unit, value in estimates(one, UNIT_MS)
-    ]
-    save_rows(tmp_path / "rivals.csv", rows)
-    (curve,) = curves(tmp_path / "rivals.csv", opened(0.6)).values()
-    assert [scale for scale, _ in curve] == pytest.approx(CURVE, abs=1e-3)
-    assert [share for _, share in curve] == sorted(share for _, share in curve)
-    with (tmp_path / "rivals.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 7 + 2 * (2 + len(CURVE))
+def test_discarded_are_the_tokens_that_no_client_was_given():
+    assert discarded(system("one").rounds[LOAD.case]).p50 == pytest.approx(0.2)
 
 
-def test_the_page_has_a_row_for_every_system_in_each_of_its_tables():
-    text = page([system("Cascadia"), system("slow", 3.0)], {0.6: 12.0}, UNIT_MS)
-    assert text.count("\n| slow |") == 2
-    assert "12.0/s, 60%" in text
+def test_the_pictures_draw_what_the_rows_hold_and_only_of_their_case(tmp_path):
+    found = rows(tmp_path, system("one"), system("large alone", 3.0))
+    curves = attainment(found, LOAD.case)
+    assert list(curves) == ["one", "large alone"]
+    assert [scale for scale, _ in curves["one"]] == pytest.approx(CURVE, abs=1e-3)
+    shares = [share for _, share in curves["one"]]
+    assert shares == sorted(shares)
+    assert attainment(found, OPEN[-1].case) == {}
+    (faster, slower) = settings(found)["one"]
+    assert faster == pytest.approx((100, 0.75), rel=0.15)
+    assert slower == pytest.approx((200, 0.9), rel=0.15)
+    assert len(settings(found)["large alone"]) == 3
+
+
+def test_the_page_has_a_row_for_every_system_in_each_table_of_systems():
+    text = page([system("one"), system("slow", 3.0)], 20.0, UNIT_MS)
+    assert text.count("\n| slow |") == 3
+    assert "| 12.0/s, 60% |" in text

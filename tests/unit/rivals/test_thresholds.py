@@ -62,3 +62,21 @@ def test_a_floor_that_nothing_reaches_gives_the_most_accurate() -> None:
     for floor in (0.9, 0.95, 0.98):
         other = cheapest(scores, right, (1.0, 3.0, 9.0), floor)
         assert played(scores, right, other)[0] <= accuracy
+
+
+def test_a_router_pays_for_the_tier_it_picks_alone() -> None:
+    scores, right = made(2)
+    costs, floor = (1.0, 3.0, 9.0), right[:, 2].mean() - 0.02
+    found = cheapest(scores, right, costs, floor, climbs_from_below=False)
+
+    def paid(thresholds: tuple[float, ...]) -> tuple[float, float]:
+        accuracy, visits = played(scores, right, thresholds)
+        picked = visits - np.append(visits[1:], 0.0)
+        return accuracy, float(picked @ costs)
+
+    accuracy, cost = paid(found)
+    assert accuracy >= floor - 1e-12
+    for one in np.quantile(scores[:, 0], np.linspace(0, 1, 64))[::8]:
+        for other in np.quantile(scores[:, 1], np.linspace(0, 1, 64))[::8]:
+            accuracy, other_cost = paid((one, other))
+            assert accuracy < floor or other_cost >= cost - 1e-12

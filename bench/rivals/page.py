@@ -1,0 +1,111 @@
+"""What `bench.rivals.compare` and `bench.rivals.parts` have measured, as pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from bench.rivals.report import (
+    ATTAINED,
+    MIXED,
+    OPEN,
+    closed,
+    discarded,
+    quantiles,
+    relations,
+    right,
+)
+from bench.rivals.system import System
+from bench.rivals.workloads import MIXES
+
+
+def closed_table(systems: Sequence[System]) -> Iterator[str]:
+    """The mixed questions, a line a system."""
+    yield f"Closed loop, {closed(MIXED)}:"
+    yield ""
+    yield (
+        "| system | accuracy | requests/s | latency p50, p95, p99 | CPU a request, of it main "
+        "processes | tokens discarded | memory |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    for one in systems:
+        rounds = one.rounds[closed(MIXED)]
+        p50, p95, p99 = (np.median(quantiles(rounds, share)) for share in (0.5, 0.95, 0.99))
+        cpu_ms = 1000 * np.median([own.cpu_s for own in rounds])
+        main_ms = 1000 * np.median([own.main_cpu_s for own in rounds])
+        rate = np.median([own.requests_per_s for own in rounds])
+        yield (
+            f"| {one.name} | {np.mean(right(rounds)):.3f} | {rate:.1f} | {p50:.0f}, {p95:.0f}, "
+            f"{p99:.0f} ms | {cpu_ms:.1f}, {main_ms:.1f} ms | {discarded(rounds).p50:.0%} | "
+            f"{one.memory_gb:.1f} GB |"
+        )
+
+
+def mixes_table(systems: Sequence[System]) -> Iterator[str]:
+    """The other mixes."""
+    played = systems[0].rounds
+    mixes = [mix for mix in MIXES if mix != MIXED and closed(mix) in played]
+    yield f"Other questions: accuracy, requests/s ({closed('…').removeprefix('…, ')})."
+    yield ""
+    yield f"| system | {' | '.join(mixes)} |"
+    yield f"|---|{'---|' * len(mixes)}"
+    for one in systems:
+        cells = []
+        for mix in mixes:
+            rounds = one.rounds[closed(mix)]
+            rate = np.median([own.requests_per_s for own in rounds])
+            cells.append(f"{np.mean(right(rounds)):.3f}, {rate:.1f}/s")
+        yield f"| {one.name} | {' | '.join(cells)} |"
+
+
+def open_table(systems: Sequence[System], full: float, unit_ms: float) -> Iterator[str]:
+    """The open loops.
+
+    Args:
+        full: the largest tier's requests per second.
+    """
+    yield (
+        "Open loops: the SLO scale that 95 % of the requests meet; latency p50, p99; time to the "
+        f"first token p50, p95. The unit of the scale is {unit_ms:.0f} ms, the largest tier's mean "
+        "alone, one at a time. Shares are of that tier's requests/s in the closed loop. A front "
+        "that does not know yet whether it keeps an answer has no first token before the last."
+    )
+    yield ""
+    loads = [load for load in OPEN if load.case in systems[0].rounds]
+    heads = [
+        f"{load.share * full:.1f}/s, {load.share:.0%}{'' if load.bursts == 1.0 else ', bursts'}"
+        for load in loads
+    ]
+    yield f"| system | {' | '.join(heads)} |"
+    yield f"|---|{'---|' * len(heads)}"
+    for one in systems:
+        cells = []
+        for load in loads:
+            rounds = one.rounds[load.case]
+            p50, p95, p99 = (np.median(quantiles(rounds, q)) for q in (0.5, ATTAINED, 0.99))
+            first = [np.median(quantiles(rounds, q, True)) for q in (0.5, 0.95)]
+            cells.append(
+                f"{p95 / unit_ms:.2f}; {p50:.0f}, {p99:.0f}; {first[0]:.0f}, {first[1]:.0f} ms"
+            )
+        yield f"| {one.name} | {' | '.join(cells)} |"
+
+
+def relations_table(systems: Sequence[System]) -> Iterator[str]:
+    """The first system beside every other."""
+    yield "| | what | where | value | 95 % interval |"
+    yield "|---|---|---|---|---|"
+    for variant, case, metric, _, value in relations(systems):
+        interval = f"{value.low95:.3f} to {value.high95:.3f}"
+        yield f"| {variant} | {metric} | {case} | {value.p50:.3f} | {interval} |"
+
+
+def page(systems: Sequence[System], full: float, unit_ms: float) -> str:
+    """All tables of the comparison; arguments as `open_table` has them."""
+    tables = (
+        closed_table(systems),
+        mixes_table(systems),
+        open_table(systems, full, unit_ms),
+        relations_table(systems),
+    )
+    return "\n\n".join("\n".join(lines) for lines in tables)
