@@ -2,10 +2,9 @@
 
 Two workers of the small tier and two of the large on four emulated devices; one worker goes to the
 large tier and back, ten moves in all, while requests come as a Poisson process at 65 % of what the
-slower of both plans can carry. They carry about the same, one limited by its small tier and the
-other by its large one, so no plan and no step between them is much fuller than the other: latency
-before the first move is therefore what latency while moving is compared with. With --unpaced the
-workers compute at the host's own speed and share its cores, so nothing is gained by moving and only
+slower of both plans can carry, which is measured first. On the emulated devices the slower one is
+the one moved to: latency before the first move, which latency while moving is compared with, is that
+of the plan with more room. With --unpaced the workers compute at the host's own speed and share its cores, so nothing is gained by moving and only
 the losses count.
 
 Example:
@@ -38,8 +37,7 @@ BENCH = "reallocation.moves"
 LOAD = 0.65
 HERE, THERE = 2, 1
 SEED = 90_000
-# Steps so slow that the host idles between them, and what makes one small worker and two large ones
-# carry about the same.
+# Steps so slow that the host idles between them.
 PROFILE = Path("bench/reallocation/steady.json")
 THRESHOLD = 0.9588
 RUNNING = {"large": 16}
