@@ -11,6 +11,7 @@ from bench.rivals.report import (
     MIXED,
     OPEN,
     closed,
+    cpu_s,
     discarded,
     quantiles,
     relations,
@@ -25,21 +26,35 @@ def closed_table(systems: Sequence[System]) -> Iterator[str]:
     yield f"Closed loop, {closed(MIXED)}:"
     yield ""
     yield (
-        "| system | accuracy | requests/s | latency p50, p95, p99 | CPU a request, of it main "
-        "processes | tokens discarded | memory |"
+        "| system | accuracy | requests/s | latency p50, p95, p99 | CPU a request | tokens "
+        "discarded | memory |"
     )
     yield "|---|---|---|---|---|---|---|"
     for one in systems:
         rounds = one.rounds[closed(MIXED)]
         p50, p95, p99 = (np.median(quantiles(rounds, share)) for share in (0.5, 0.95, 0.99))
-        cpu_ms = 1000 * np.median([own.cpu_s for own in rounds])
-        main_ms = 1000 * np.median([own.main_cpu_s for own in rounds])
         rate = np.median([own.requests_per_s for own in rounds])
         yield (
             f"| {one.name} | {np.mean(right(rounds)):.3f} | {rate:.1f} | {p50:.0f}, {p95:.0f}, "
-            f"{p99:.0f} ms | {cpu_ms:.1f}, {main_ms:.1f} ms | {discarded(rounds).p50:.0%} | "
-            f"{one.memory_gb:.1f} GB |"
+            f"{p99:.0f} ms | {1000 * np.median(cpu_s(rounds)):.1f} ms | "
+            f"{discarded(rounds).p50:.0%} | {one.memory_gb:.1f} GB |"
         )
+
+
+def cpu_table(systems: Sequence[System]) -> Iterator[str]:
+    """Where the CPU time of the mixed questions goes."""
+    rounds = {one.name: one.rounds[closed(MIXED)] for one in systems}
+    roles = list(dict.fromkeys(role for own in rounds.values() for role in own[0].cpu_s))
+    yield "CPU time a request of these by process, in ms; a tier's workers by its name:"
+    yield ""
+    yield f"| system | {' | '.join(roles)} |"
+    yield f"|---|{'---|' * len(roles)}"
+    for name, own in rounds.items():
+        cells = [
+            f"{1000 * np.median(cpu_s(own, role)):.1f}" if role in own[0].cpu_s else ""
+            for role in roles
+        ]
+        yield f"| {name} | {' | '.join(cells)} |"
 
 
 def mixes_table(systems: Sequence[System]) -> Iterator[str]:
@@ -104,6 +119,7 @@ def page(systems: Sequence[System], full: float, unit_ms: float) -> str:
     """All tables of the comparison; arguments as `open_table` has them."""
     tables = (
         closed_table(systems),
+        cpu_table(systems),
         mixes_table(systems),
         open_table(systems, full, unit_ms),
         relations_table(systems),

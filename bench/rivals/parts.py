@@ -17,10 +17,10 @@ from typing import Any
 
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
 from bench.rivals.compare import FULL, SMOKE, close_loop
-from bench.rivals.page import closed_table, relations_table
+from bench.rivals.page import closed_table, cpu_table, relations_table
 from bench.rivals.report import MIXED, closed, of_closed_loop, relations
-from bench.rivals.system import System, memory_gb, pid_of, processes
-from bench.rivals.systems import CASCADE, CONFIG, Starter, cascades
+from bench.rivals.system import memory_gb, processes
+from bench.rivals.systems import CASCADE, CONFIG, Starter, cascade_at, cascades
 
 BENCH = "rivals_parts"
 # By section of the settings, what each changes.
@@ -45,14 +45,12 @@ def main() -> None:
     with ExitStack() as stack:
         starter = Starter(stack, options.port)
         ports = starter.start(cascades(starter.folder, PARTS.values()))
-        systems = [
-            System(name=name, port=port, pids=[pid_of(port)])
-            for name, port in zip(PARTS, ports, strict=True)
-        ]
+        systems = [cascade_at(name, port) for name, port in zip(PARTS, ports, strict=True)]
         close_loop(systems, MIXED, *size.closed[MIXED])
         for system in systems:
             system.memory_gb = memory_gb(processes(system.pids))
-    table = "\n".join((*closed_table(systems), "", *relations_table(systems)))
+    tables = (closed_table(systems), cpu_table(systems), relations_table(systems))
+    table = "\n\n".join("\n".join(lines) for lines in tables)
     print(table)
     if options.smoke:
         return

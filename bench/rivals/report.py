@@ -60,6 +60,11 @@ def right(rounds: Sequence[Played]) -> list[float]:
     return [own for one in rounds for own in one.right]
 
 
+def cpu_s(rounds: Sequence[Played], role: str | None = None) -> list[float]:
+    """Round by round the CPU time a request, of one role or of all processes."""
+    return [sum(one.cpu_s.values()) if role is None else one.cpu_s[role] for one in rounds]
+
+
 def discarded(rounds: Sequence[Played]) -> Estimate:
     """The share of the generated tokens that no client was given."""
     shares = [1 - one.answered_tokens / one.generated_tokens for one in rounds]
@@ -79,8 +84,9 @@ def of_any_loop(rounds: Sequence[Played]) -> Iterator[Told]:
     for name, share in QUANTILES.items():
         yield f"latency {name}", "ms", spread(quantiles(rounds, share))
     yield "tokens discarded", "1", discarded(rounds)
-    yield "CPU a request", "s", spread([one.cpu_s for one in rounds])
-    yield "CPU a request, main processes", "s", spread([one.main_cpu_s for one in rounds])
+    yield "CPU a request", "s", spread(cpu_s(rounds))
+    for role in rounds[0].cpu_s:
+        yield f"CPU a request, {role}", "s", spread(cpu_s(rounds, role))
 
 
 def of_closed_loop(rounds: Sequence[Played]) -> Iterator[Told]:
@@ -125,6 +131,5 @@ def relations(systems: Sequence[System]) -> Iterator[tuple[str, str, str, str, E
                 continue
             rates = [[one.requests_per_s for one in rounds] for rounds in (own, its)]
             yield over, case, "requests per second", "1", median_ratio(*rates)
-            cpu = [[one.cpu_s for one in rounds] for rounds in (own, its)]
-            yield over, case, "CPU a request", "1", median_ratio(*cpu)
+            yield over, case, "CPU a request", "1", median_ratio(cpu_s(own), cpu_s(its))
             yield less, case, "accuracy", "1", mean_difference(right(own), right(its))

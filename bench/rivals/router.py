@@ -36,6 +36,8 @@ def serve_by(load: Load, about: str | None) -> None:
         body = await request.json()
         own_H = [*chances(body["text"]).tolist(), 1.0]
         url = next(url for (url, least), own in zip(tiers, own_H, strict=True) if own >= least)
-        return stream(request, url, body) if body["stream"] else await post(request, url, body)
+        if body.get("stream"):
+            return stream(request, url, body)
+        return await post(request, url, body)
 
     serve(build_app(route, options.tier), options.port)

@@ -8,12 +8,14 @@ from typing import Any
 
 import psutil
 
+from bench.harness.admin import ask
 from bench.harness.client import send_all, send_at
 from bench.harness.load import requests
 from bench.ladder.families import Row as Question
 from bench.ladder.families import is_correct
 
 CONCURRENCY = 64
+FRONT, SERVERS, REST = "front", "servers behind it", "other processes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +26,7 @@ class Played:
         right: whether each question was answered right, as 0 or 1.
         latencies_ms: of each, in an open loop from when it was due.
         first_ms: of each, to the first byte of the body.
-        cpu_s: CPU time a request, of all processes.
-        main_cpu_s: the same of the main processes alone.
+        cpu_s: CPU time a request, by role of the process, and of all others under `REST`.
         answered_tokens: that clients were given.
         generated_tokens: by all tiers.
     """
@@ -34,8 +35,7 @@ class Played:
     latencies_ms: list[float]
     first_ms: list[float]
     requests_per_s: float
-    cpu_s: float
-    main_cpu_s: float
+    cpu_s: Mapping[str, float]
     answered_tokens: int
     generated_tokens: int
 
@@ -45,8 +45,9 @@ class System:
     """One way to answer.
 
     Attributes:
-        pids: of the main processes, which speak HTTP, tokenize and route; models run in their
-            children.
+        pids: of the processes that all others are children of.
+        roles: what some of them and of their children do: the one that clients talk to is `FRONT`,
+            what speaks HTTP and tokenizes behind it `SERVERS`, a tier's workers its name.
         settings: headers that make it more, or less, content with small tiers, by name.
         rounds: that were played, by case.
         memory_gb: of all processes, once the closed loop is over.
@@ -54,7 +55,8 @@ class System:
 
     name: str
     port: int
-    pids: list[int]
+    pids: Sequence[int]
+    roles: Mapping[str, Sequence[int]] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     rounds: dict[str, list[Played]] = field(default_factory=dict)
     memory_gb: float = 0.0
@@ -68,12 +70,13 @@ class System:
         headers: Mapping[str, str] | None = None,
     ) -> Played:
         """One round: a closed loop, or with times an open one, whose answers are streamed."""
-        before, main_before = cpu_s(processes(self.pids)), cpu_s(main_processes(self.pids))
+        before = self.cpu_s()
         if at_s is None:
             sent = send_all(self.port, requests(questions, headers=headers), CONCURRENCY)
         else:
             asked = requests(questions, stream_interval=1, headers=headers)
             sent = send_at(self.port, asked, at_s)
+        after = self.cpu_s()
         answers = [reply.json() for reply in sent.replies]
         played = Played(
             right=[
@@ -83,13 +86,18 @@ class System:
             latencies_ms=sent.latencies_ms,
             first_ms=[1000 * reply.first_byte_s for reply in sent.replies],
             requests_per_s=sent.requests_per_s,
-            cpu_s=(cpu_s(processes(self.pids)) - before) / len(questions),
-            main_cpu_s=(cpu_s(main_processes(self.pids)) - main_before) / len(questions),
+            cpu_s={role: (own - before[role]) / len(questions) for role, own in after.items()},
             answered_tokens=sum(answer["meta_info"]["completion_tokens"] for answer in answers),
             generated_tokens=sum(generated(answer["meta_info"]) for answer in answers),
         )
         self.rounds.setdefault(case, []).append(played)
         return played
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU time that it has used, by role."""
+        used = {role: sum(map(used_s, own)) for role, own in self.roles.items()}
+        used[REST] = sum(used_s(one.pid) for one in processes(self.pids)) - sum(used.values())
+        return used
 
 
 def generated(meta: Mapping[str, Any]) -> int:
@@ -99,20 +107,30 @@ def generated(meta: Mapping[str, Any]) -> int:
     return int(meta.get("proxy_tokens", meta["completion_tokens"]))
 
 
-def main_processes(pids: Sequence[int]) -> list[psutil.Process]:
-    """These processes alone."""
-    return [psutil.Process(pid) for pid in pids]
-
-
 def processes(pids: Sequence[int]) -> list[psutil.Process]:
     """These processes and all below them."""
-    return [one for top in main_processes(pids) for one in (top, *top.children(recursive=True))]
+    tops = [psutil.Process(pid) for pid in pids]
+    return [one for top in tops for one in (top, *top.children(recursive=True))]
 
 
-def cpu_s(some: Sequence[psutil.Process]) -> float:
-    """CPU time that these processes have used."""
-    times = [process.cpu_times() for process in some]
-    return sum(one.user + one.system for one in times)
+def used_s(pid: int) -> float:
+    """CPU time that a process has used."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes of a plain server in which its model runs."""
+    titles = {one.pid: one.cmdline() for one in processes([pid])}
+    return [own for own, title in titles.items() if title[:1] == ["sglang::scheduler"]]
+
+
+def workers_of_cascade(port: int) -> dict[str, list[int]]:
+    """The same of a cascade's server, by tier."""
+    found: dict[str, list[int]] = {}
+    for worker in ask(port, "GET", "/cascadia/status")["workers"]:
+        found.setdefault(worker["tiers"][0], []).extend(worker["pids"])
+    return found
 
 
 def memory_gb(some: Sequence[psutil.Process]) -> float:

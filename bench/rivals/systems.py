@@ -16,7 +16,14 @@ from bench.harness.server import running_server
 from bench.rivals import encoder, ngrams
 from bench.rivals.front import FROM_HEADER
 from bench.rivals.sampled import Sampled, ask_all, with_chances
-from bench.rivals.system import System, pid_of
+from bench.rivals.system import (
+    FRONT,
+    SERVERS,
+    System,
+    pid_of,
+    workers_of,
+    workers_of_cascade,
+)
 from bench.rivals.thresholds import cheapest
 
 Server = tuple[str, list[str]]  # a module to run, and its flags but the port
@@ -109,6 +116,17 @@ def before(alone: Sequence[int], thresholds: Sequence[float]) -> list[str]:
     ]
 
 
+def cascade_at(name: str, port: int) -> System:
+    """A server of the cascade."""
+    return System(
+        name=name,
+        port=port,
+        pids=[pid_of(port)],
+        roles={FRONT: [pid_of(port)], **workers_of_cascade(port)},
+        settings={f"{one:g}": {"x-cascadia-threshold": f"{one:g}"} for one in THRESHOLDS},
+    )
+
+
 def started(stack: ExitStack, port: int, chosen_on: int) -> list[System]:
     """All systems, ready: the cascade first, then the fronts and the tiers alone, the largest last.
 
@@ -129,14 +147,16 @@ def started(stack: ExitStack, port: int, chosen_on: int) -> list[System]:
         wanted.append((router.__name__, flags))
     fronts = dict(zip(found, starter.start(wanted), strict=True))
     print(f"thresholds: { ({name: one[0] for name, one in found.items()}) }", file=sys.stderr)
-    own = {f"{one:g}": {"x-cascadia-threshold": f"{one:g}"} for one in THRESHOLDS}
+    servers = {name: pid_of(one) for name, one in zip(plain, alone, strict=True)}
+    workers = {name: workers_of(pid) for name, pid in servers.items()}
     return [
-        System(name=CASCADE, port=cascade, pids=[pid_of(cascade)], settings=own),
+        cascade_at(CASCADE, cascade),
         *(
             System(
                 name=name,
                 port=front,
-                pids=[pid_of(one) for one in (front, *alone)],
+                pids=[pid_of(front), *servers.values()],
+                roles={FRONT: [pid_of(front)], SERVERS: list(servers.values()), **workers},
                 settings={
                     f"{less:.0%} less": {FROM_HEADER: ",".join(map(repr, thresholds))}
                     for less, thresholds in zip(LESS, found[name], strict=True)
@@ -145,7 +165,12 @@ def started(stack: ExitStack, port: int, chosen_on: int) -> list[System]:
             for name, front in fronts.items()
         ),
         *(
-            System(name=f"{name} alone", port=one, pids=[pid_of(one)])
-            for name, one in zip(plain, alone, strict=True)
+            System(
+                name=f"{name} alone",
+                port=port,
+                pids=[servers[name]],
+                roles={FRONT: [servers[name]], name: workers[name]},
+            )
+            for name, port in zip(plain, alone, strict=True)
         ),
     ]

@@ -37,8 +37,7 @@ def played(slow: float, seed: int, right: float = 0.75) -> Played:
         latencies_ms=latencies_ms.tolist(),
         first_ms=(latencies_ms / 2).tolist(),
         requests_per_s=10.0 / slow,
-        cpu_s=0.01 * slow,
-        main_cpu_s=0.004,
+        cpu_s={"front": 0.004, "small": 0.006 * slow},
         answered_tokens=800,
         generated_tokens=1000,
     )
@@ -104,6 +103,7 @@ def test_a_system_that_takes_three_times_as_long_needs_three_times_the_scale():
     }
     assert told["one / slow", LOAD.case, "SLO scale"].p50 == pytest.approx(1 / 3)
     assert told["one / slow", closed(MIXED), "requests per second"].p50 == pytest.approx(3.0)
+    assert told["one / slow", closed(MIXED), "CPU a request"].p50 == pytest.approx(10 / 22)
     assert told["one - slow", closed(MIXED), "accuracy"].p50 == 0.0
 
 
@@ -127,5 +127,6 @@ def test_the_pictures_draw_what_the_rows_hold_and_only_of_their_case(tmp_path):
 
 def test_the_page_has_a_row_for_every_system_in_each_table_of_systems():
     text = page([system("one"), system("slow", 3.0)], 20.0, UNIT_MS)
-    assert text.count("\n| slow |") == 3
+    assert text.count("\n| slow |") == 4
+    assert "| slow | 4.0 | 18.0 |" in text
     assert "| 12.0/s, 60% |" in text
