@@ -13,6 +13,7 @@ import uvicorn
 from fastapi.responses import StreamingResponse
 
 Tier = tuple[str, float]  # a server's address, and from what on it is content with the tier
+IDLE_S = 60  # of a connection, before it is closed
 # Of a request: what it is content with instead, for every tier but the last.
 FROM_HEADER = "x-from"
 
@@ -82,7 +83,7 @@ def settings(about: str | None) -> argparse.ArgumentParser:
 
 def serve(app: fastapi.FastAPI, port: int) -> None:
     """Until the process is ended."""
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", timeout_keep_alive=IDLE_S)
 
 
 def _tier(text: str) -> Tier:
