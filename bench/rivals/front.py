@@ -25,7 +25,8 @@ def build_app(answer: Answer, tiers: Sequence[Tier]) -> fastapi.FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[None]:
-        connector = aiohttp.TCPConnector(limit=0)
+        # The servers close a connection that idles for 5 s, maybe just as it is used again.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
         async with aiohttp.ClientSession(connector=connector) as app.state.session:
             yield
 
