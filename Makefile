@@ -118,7 +118,7 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.verify.equal
 	$(MAKE) --no-print-directory bench-rivals
 
-bench-rivals: env  ## the cascade beside what people use in its place; most of an hour
+bench-rivals: env  ## the cascade beside what people use in its place
 	$(python) -m bench.rivals.compare
 	$(python) -m bench.rivals.parts
 	$(python) -m bench.rivals.picture

@@ -82,18 +82,17 @@ class Movers:
             self.spans.append((began, time.perf_counter() - started))
 
 
-def run(port: int, size: Size) -> tuple[float, np.ndarray, Round, Movers]:
+def run(port: int, size: Size) -> tuple[dict[int, float], np.ndarray, Round, Movers]:
     """Measure what both plans carry, then load and move.
 
     Returns:
-        The rate, arrival times [R], the replies, and the moves.
+        What each plan carries, arrival times [R], the replies, and the moves.
     """
-    most = []
+    most = {}
     for split in (THERE, HERE):
         set_split(port, split)
-        most.append(saturation_per_s(port, FAMILIES, size.waiting, SEED + split))
-    rate = LOAD * min(most)
-    print(f"the plans carry {most[0]:.1f} and {most[1]:.1f} requests/s; {rate:.1f} come")
+        most[split] = saturation_per_s(port, FAMILIES, size.waiting, SEED + split)
+    rate = LOAD * min(most.values())
     at_s = poisson_arrivals_s(rate, size.requests, SEED)
     seconds = float(at_s[-1])
     first = QUIET * seconds
@@ -104,11 +103,11 @@ def run(port: int, size: Size) -> tuple[float, np.ndarray, Round, Movers]:
     thread.start()
     sent = send_at(port, asked(rows), at_s.tolist(), must_succeed=False)
     thread.join()
-    return rate, at_s, sent, movers
+    return most, at_s, sent, movers
 
 
 def numbers(
-    at_s: np.ndarray, sent: Round, movers: Movers, rate: float
+    at_s: np.ndarray, sent: Round, movers: Movers, most: dict[int, float]
 ) -> dict[str, tuple[str, Estimate]]:
     """Unit and value of every metric.
 
@@ -134,7 +133,9 @@ def numbers(
 
     return {
         "requests": ("count", one(len(at_s), 1)),
-        "rate": ("1/s", one(rate, 1)),
+        "rate": ("1/s", one(LOAD * min(most.values()), 1)),
+        "the plan before carries": ("1/s", one(most[HERE], 1)),
+        "the plan moved to carries": ("1/s", one(most[THERE], 1)),
         "failed requests": ("count", one(failed, len(at_s))),
         "failed moves": ("count", one(len(movers.errors), len(durations))),
         "e2e_p95 before": ("ms", one(1000 * p95_before, len(before))),
@@ -186,8 +187,8 @@ def main() -> None:
             running=RUNNING,
         )
         with server as port:
-            rate, at_s, sent, movers = run(port, size)
-    found = numbers(at_s, sent, movers, rate)
+            most, at_s, sent, movers = run(port, size)
+    found = numbers(at_s, sent, movers, most)
     for name, (unit, value) in found.items():
         print(f"{name}: {value.p50:.4g} {unit}")
     for error in movers.errors:

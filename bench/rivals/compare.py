@@ -36,11 +36,11 @@ import numpy as np
 from bench.harness.client import send_all
 from bench.harness.estimates import Estimate, mean
 from bench.harness.load import requests
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
+from bench.harness.rows import facts_of_this_run, source_line
 from bench.rivals.page import page
-from bench.rivals.report import MIXED, OPEN, Load, closed, estimates, relations, set_to
+from bench.rivals.report import MIXED, OPEN, Load, closed, estimates, relations, save, set_to
 from bench.rivals.system import CONCURRENCY, System, memory_gb, processes
-from bench.rivals.systems import CONFIG, SEED, started
+from bench.rivals.systems import SEED, started
 from bench.rivals.workloads import CHATS, MIXES, arrivals_s, questions
 
 BENCH = "rivals"
@@ -76,11 +76,11 @@ FULL = Size(
     loads=OPEN,
 )
 SMOKE = Size(
-    chosen_on=32,
-    closed={MIXED: (1, 8), CHATS: (1, 8)},
-    settings=(1, 2),
+    chosen_on=16,
+    closed={MIXED: (1, 8), CHATS: (1, 4)},
+    settings=(1, 1),
     open=(1, 2),
-    loads=OPEN[2:],
+    loads=OPEN[-1:],
     largest_per_s=20.0,
 )
 
@@ -161,22 +161,7 @@ def main() -> None:
         *((system.name, *one) for system in systems for one in estimates(system, alone.p50)),
         *relations(systems),
     ]
-    save_rows(
-        RESULTS / f"{BENCH}.csv",
-        [
-            make_row(
-                facts,
-                bench=BENCH,
-                case=f"{CONFIG}, {case}",
-                variant=variant,
-                metric=metric,
-                unit=unit,
-                value=value,
-            )
-            for variant, case, metric, unit, value in told
-        ],
-    )
-    (RESULTS / f"{BENCH}.md").write_text(f"# Rivals\n\n{source_line(facts)}\n\n{table}\n")
+    save(facts, BENCH, told, f"# Rivals\n\n{source_line(facts)}\n\n{table}\n")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,10 @@ import uvicorn
 from fastapi.responses import StreamingResponse
 
 Tier = tuple[str, float]  # a server's address, and from what on it is content with the tier
-IDLE_S = 60  # of a connection, before it is closed
+# Of a client's connection, before it is closed.
+IDLE_S = 60
+# Of a connection to a server, which closes it after 5 s, maybe just as it is used again.
+SERVER_IDLE_S = 2
 # Of a request: what it is content with instead, for every tier but the last.
 FROM_HEADER = "x-from"
 
@@ -25,8 +28,7 @@ def build_app(answer: Answer, tiers: Sequence[Tier]) -> fastapi.FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[None]:
-        # The servers close a connection that idles for 5 s, maybe just as it is used again.
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=SERVER_IDLE_S)
         async with aiohttp.ClientSession(connector=connector) as app.state.session:
             yield
 

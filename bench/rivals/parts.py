@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
+from bench.harness.rows import facts_of_this_run, source_line
 from bench.rivals.compare import FULL, SMOKE, close_loop
 from bench.rivals.page import closed_table, cpu_table, relations_table
-from bench.rivals.report import MIXED, closed, of_closed_loop, relations
+from bench.rivals.report import MIXED, closed, of_closed_loop, relations, save
 from bench.rivals.system import memory_gb, processes
-from bench.rivals.systems import CASCADE, CONFIG, Starter, cascade_at, cascades
+from bench.rivals.systems import CASCADE, Starter, cascade_at, cascades
 
 BENCH = "rivals_parts"
 # By section of the settings, what each changes.
@@ -63,22 +63,7 @@ def main() -> None:
         ),
         *relations(systems),
     ]
-    save_rows(
-        RESULTS / f"{BENCH}.csv",
-        [
-            make_row(
-                facts,
-                bench=BENCH,
-                case=f"{CONFIG}, {where}",
-                variant=variant,
-                metric=metric,
-                unit=unit,
-                value=value,
-            )
-            for variant, where, metric, unit, value in told
-        ],
-    )
-    (RESULTS / f"{BENCH}.md").write_text(f"# Parts\n\n{source_line(facts)}\n\n{table}\n")
+    save(facts, BENCH, told, f"# Parts\n\n{source_line(facts)}\n\n{table}\n")
 
 
 if __name__ == "__main__":

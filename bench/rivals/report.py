@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
+from bench.harness.rows import RESULTS, Facts, make_row, save_rows
 from bench.rivals.system import CONCURRENCY, Played, System
 from bench.rivals.workloads import BURSTS
 
+DEMO = "bench/ladder/cascade.yaml"
 ATTAINED = 0.95
 # Of the curve of attainment, from an eighth to 32, at steps of the square root of two.
 CURVE = tuple(2 ** (step / 2) for step in range(-6, 11))
@@ -133,3 +135,27 @@ def relations(systems: Sequence[System]) -> Iterator[tuple[str, str, str, str, E
             yield over, case, "requests per second", "1", median_ratio(*rates)
             yield over, case, "CPU a request", "1", median_ratio(cpu_s(own), cpu_s(its))
             yield less, case, "accuracy", "1", mean_difference(right(own), right(its))
+
+
+def save(
+    facts: Facts, bench: str, told: Iterable[tuple[str, str, str, str, Estimate]], page: str
+) -> None:
+    """Write the rows of a bench over the demo, and its page.
+
+    Args:
+        told: variant, case, metric, unit and value of every row.
+    """
+    rows = [
+        make_row(
+            facts,
+            bench=bench,
+            case=f"{DEMO}, {case}",
+            variant=variant,
+            metric=metric,
+            unit=unit,
+            value=value,
+        )
+        for variant, case, metric, unit, value in told
+    ]
+    save_rows(RESULTS / f"{bench}.csv", rows)
+    (RESULTS / f"{bench}.md").write_text(page)

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import yaml
 from bench.harness.server import running_server
 from bench.rivals import encoder, ngrams
 from bench.rivals.front import FROM_HEADER
+from bench.rivals.report import DEMO
 from bench.rivals.sampled import Sampled, ask_all, with_chances
 from bench.rivals.system import (
     FRONT,
@@ -29,11 +30,11 @@ from bench.rivals.thresholds import cheapest
 Server = tuple[str, list[str]]  # a module to run, and its flags but the port
 
 SGLANG = "sglang.launch_server"
-CONFIG = Path("bench/ladder/cascade.yaml")
+CONFIG = Path(DEMO)
 CASCADE, PROXY = "Cascadia", "proxy over log-probabilities"
 ROUTERS = {"router, n-grams": ngrams, "router, encoder": encoder}
 SEED = 40_000
-STARTS = 2  # servers that start at a time
+STARTS = 2  # servers that start, or stop, at a time
 FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
 # Of accuracy on the sample, below the cascade's: what a system is asked for at other settings.
 LESS = (0.0, 0.01, 0.02, 0.04, 0.08)
@@ -71,10 +72,12 @@ class Starter:
     """Starts servers that live as long as a stack, at ports above one."""
 
     def __init__(self, stack: ExitStack, port: int) -> None:
-        self._stack, self._port = stack, port
+        self._port = port
+        self._servers: list[AbstractContextManager[int]] = []
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # A server ends with the thread that began it: these stay for as long as the servers do.
         self._threads = stack.enter_context(ThreadPoolExecutor(STARTS))
+        stack.callback(self._stop)
 
     def start(self, wanted: Sequence[Server]) -> list[int]:
         """The ports of these servers, ready."""
@@ -84,11 +87,15 @@ class Starter:
         def serve(server: Server, own: int) -> int:
             module, flags = server
             log = self.folder / f"{own}.log"
-            return self._stack.enter_context(
-                running_server(flags, port=own, log=log, module=module)
-            )
+            running = running_server(flags, port=own, log=log, module=module)
+            ready = running.__enter__()
+            self._servers.append(running)
+            return ready
 
         return list(self._threads.map(serve, wanted, range(first, first + len(wanted))))
+
+    def _stop(self) -> None:
+        list(self._threads.map(lambda server: server.__exit__(None, None, None), self._servers))
 
 
 def found_by(sampled: Sampled, *, climbs_from_below: bool) -> list[list[float]]:

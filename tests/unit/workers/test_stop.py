@@ -2,31 +2,33 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 
 pytestmark = pytest.mark.sglang
 
-SLOW_TO_FINALIZE = """
+# Nothing to stop but the process, whose end would take minutes.
+STOPPED = """
+import asyncio
 import atexit
 import time
-from cascadia_sglang.workers import stop
+from types import SimpleNamespace
+from cascadia_sglang.workers.stop import stop_server
 class Slow:
     def __del__(self, sleep=time.sleep):
-        sleep(30)
+        sleep(600)
 held = Slow()
 atexit.register(print, "the first")
 atexit.register(print, "the second", end="")
-atexit.register(stop._end_without_finalizing)
+manager = SimpleNamespace(_subprocess_watchdog=None, _server_stop_hook=None)
+router = SimpleNamespace(active_count=0, end_all=lambda: None)
+asyncio.run(stop_server(manager, [], router))
 """
 
 
 def test_destructors_are_not_waited_for_and_the_other_handlers_run_once():
-    started = time.monotonic()
     ended = subprocess.run(
-        [sys.executable, "-c", SLOW_TO_FINALIZE], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", STOPPED], capture_output=True, text=True, timeout=120
     )
-    assert time.monotonic() - started < 30
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == "the secondthe first\n"
