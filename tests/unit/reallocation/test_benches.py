@@ -5,8 +5,10 @@ import pytest
 
 from bench.harness.client import Reply, Round
 from bench.reallocation.drift_report import Found, Run
-from bench.reallocation.moves import Movers, numbers
+from bench.reallocation.moves import HERE, LOAD, THERE, Movers, numbers
 from bench.reallocation.phases import EASY, HARD, Phase, trace
+
+MOST = {HERE: 50.0, THERE: 30.0}
 
 
 def reply(seconds: float, status: int = 200) -> Reply:
@@ -18,7 +20,10 @@ def test_a_request_counts_as_moving_if_it_was_under_way_at_any_time_of_a_move():
     # One second each, three while a worker moves from 50 to 60; one fails.
     replies = [reply(3.0 if 49.5 <= at <= 60 else 1.0, 503 if at == 80 else 200) for at in at_s]
     movers = Movers(0, [50.0], [(50.0, 60.0)])
-    found = numbers(at_s, Round(replies=replies, seconds=101.0), movers, 1.0)
+    found = numbers(at_s, Round(replies=replies, seconds=101.0), movers, MOST)
+    assert found["rate"][1].p50 == pytest.approx(LOAD * 30.0)
+    assert found["the plan before carries"][1].p50 == 50.0
+    assert found["the plan moved to carries"][1].p50 == 30.0
     values = {name: value.p50 for name, (_, value) in found.items()}
     assert values["failed requests"] == 1
     assert values["e2e_p95 before"] == pytest.approx(1000.0)
@@ -34,7 +39,7 @@ def test_long_requests_are_as_many_among_those_before_a_move_as_among_those_whil
     at_s = np.arange(0.0, 600.0, 0.1)
     replies = [reply(20.0 if row % 25 == 0 else 1.0) for row in range(len(at_s))]
     movers = Movers(0, [], [(300.0, 305.0), (400.0, 405.0)])
-    found = numbers(at_s, Round(replies=replies, seconds=620.0), movers, 10.0)
+    found = numbers(at_s, Round(replies=replies, seconds=620.0), movers, MOST)
     values = {name: value.p50 for name, (_, value) in found.items()}
     assert np.quantile([one.seconds for one in replies], 0.95) == 1.0
     assert values["e2e_p95 while moving"] == pytest.approx(20_000.0)
