@@ -2,10 +2,9 @@
 
 Two workers of the small tier and two of the large on four emulated devices; one worker goes to the
 large tier and back, ten moves in all, while requests come as a Poisson process at 65 % of what the
-slower of both plans can carry, which is measured first. On the emulated devices the slower one is
-the one moved to: latency before the first move, which latency while moving is compared with, is
-that of the plan with more room. With --unpaced the workers compute at the host's own speed and
-share its cores, so nothing is gained by moving and only the losses count.
+slower of both plans can carry, which is measured first; the emulated devices are such that both
+carry about as much. With --unpaced the workers compute at the host's own speed and share its cores,
+so nothing is gained by moving and only the losses count.
 
 Example:
     python -m bench.reallocation.moves             # 5,200 requests; writes bench/results/moves.csv
