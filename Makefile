@@ -17,6 +17,8 @@ sources := cascadia_sglang kernels patches tests bench
 # the settings of the tools.
 key := $(shell sed '/^\[tool\.ruff\]/,$$d' pyproject.toml | cat - constraints.txt | sha256sum | cut -c 1-16)
 installed := $(VENV)/.installed-$(key)
+# A rival with pins of its own, in an environment of its own.
+litellm := $(VENV)/.litellm/bin/litellm
 
 .PHONY: help env key lock docs serve test check type test-gpu bench bench-rivals \
 	bench-rivals-smoke bench-smoke bench-gpu
@@ -118,8 +120,13 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.verify.equal
 	$(MAKE) --no-print-directory bench-rivals
 
+$(litellm): | $(installed)
+	$(PYTHON) -m venv $(VENV)/.litellm
+	$(VENV)/.litellm/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.108.7'
+
 bench-rivals: env  ## the cascade beside what people use in its place
-	$(python) -m bench.rivals.compare
+	-$(MAKE) --no-print-directory $(litellm)
+	$(python) -m bench.rivals.compare --litellm $(litellm)
 	$(python) -m bench.rivals.parts
 	$(python) -m bench.rivals.picture
 

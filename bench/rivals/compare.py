@@ -4,16 +4,20 @@
 - the cascade that a user writes in an afternoon: a proxy before those servers, which reads
   log-probabilities over HTTP (`bench.rivals.proxy`); its thresholds are the cheapest that are as
   accurate as the demo cascade on a sample of the calibration split, where the demo's come from too;
+- the same proxy behind LiteLLM's, which is before those servers (`bench.rivals.gateway`), where
+  LiteLLM is installed;
 - routers before those servers, which pick a tier by the prompt (`bench.rivals.router`), learnt from
   the same sample, with the cheapest thresholds in the same sense;
 - the demo cascade as it is. What its parts are worth: `bench.rivals.parts`.
 
 First closed loops, as fast as each goes, over several mixes of questions; on the mixed one also at
-other settings of every system, for the curve of accuracy against latency. Then open loops, Poisson
-arrivals at shares of what the largest tier alone has answered of the mixed questions, and once
-bursts. Their measure is the paper's SLO scale (arXiv 2506.04203) at 95 % attainment, the least
-multiple of a unit within which 95 % of the requests are answered. The paper does not print its
-unit; here it is the mean of what the largest tier takes alone for a request, one at a time.
+other settings of every system, for the curve of accuracy against latency. Then open loops, at
+shares of what the largest tier alone has answered of the mixed questions: Poisson arrivals, bursts,
+and requests like Azure's (`bench.rivals.azure`). Their measure is the paper's SLO scale (arXiv
+2506.04203) at 95 % attainment, the least multiple of a unit within which 95 % of the requests are
+answered. The paper does not print its unit; here it is the mean of what the largest tier takes
+alone for a request, one at a time. At last SGLang's own load generator asks three of the systems
+(`bench.rivals.serving`).
 
 All servers run at once and one system works while the others sleep. Tiers share the machine's
 cores.
@@ -27,9 +31,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -37,11 +43,22 @@ from bench.harness.client import send_all
 from bench.harness.estimates import Estimate, mean
 from bench.harness.load import requests
 from bench.harness.rows import facts_of_this_run, source_line
+from bench.rivals import workloads
 from bench.rivals.page import page
-from bench.rivals.report import MIXED, OPEN, Load, closed, estimates, relations, save, set_to
+from bench.rivals.report import (
+    OPEN,
+    SERVED,
+    Load,
+    closed,
+    estimates,
+    relations,
+    save,
+    set_to,
+)
+from bench.rivals.serving import Figures, rows_of, served
 from bench.rivals.system import CONCURRENCY, System, memory_gb, processes
-from bench.rivals.systems import SEED, started
-from bench.rivals.workloads import CHATS, MIXES, arrivals_s, questions
+from bench.rivals.systems import CASCADE, PROXY, SEED, plain_servers, started
+from bench.rivals.workloads import CHATS, MIXED, MIXES, questions
 
 BENCH = "rivals"
 
@@ -56,6 +73,7 @@ class Size:
         settings: the same of every setting on the mixed questions.
         open: the same of every load.
         loads: of the open loop.
+        served: the same of the runs of `sglang.bench_serving`.
         largest_per_s: what the largest tier answers of the mixed questions; None where the closed
             loop says it.
     """
@@ -65,15 +83,17 @@ class Size:
     settings: tuple[int, int]
     open: tuple[int, int]
     loads: Sequence[Load]
+    served: tuple[int, int]
     largest_per_s: float | None = None
 
 
 FULL = Size(
     chosen_on=2_000,
-    closed={mix: (7, 320) if mix == MIXED else (5, 160) for mix in MIXES},
-    settings=(2, 320),
-    open=(5, 60),
+    closed={mix: (7, 320) if mix == MIXED else (5, 120) for mix in MIXES},
+    settings=(2, 240),
+    open=(5, 50),
     loads=OPEN,
+    served=(3, 60),
 )
 SMOKE = Size(
     chosen_on=16,
@@ -81,6 +101,7 @@ SMOKE = Size(
     settings=(1, 1),
     open=(1, 2),
     loads=OPEN[-1:],
+    served=(0, 0),
     largest_per_s=20.0,
 )
 
@@ -122,11 +143,26 @@ def open_loop(systems: Sequence[System], load: Load, rate: float, rounds: int, c
     """All rounds of a load."""
     for number in range(rounds):
         seed = SEED + 1_000 * (OPEN.index(load) + 1) + number
-        asked = questions(MIXED, seed, count)
-        at_s = arrivals_s(rate, count, seed, load.bursts)
+        asked, at_s = workloads.load(load.arrivals, rate, count, seed, number)
         for system in in_turn(systems, number):
             system.play(load.case, asked, at_s=at_s)
         print(f"{load.case}: round {number + 1}", file=sys.stderr, flush=True)
+
+
+def serve_bench(
+    systems: Sequence[System], rate: float, rounds: int, count: int
+) -> dict[str, list[Figures]]:
+    """All runs of `sglang.bench_serving`, by system."""
+    _, (_, model, *_) = plain_servers()["small"]
+    found: dict[str, list[Figures]] = {system.name: [] for system in systems} if rounds else {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(rounds):
+            seed = SEED + 500 + number
+            asked = questions(MIXED, seed, count)
+            for system in in_turn(systems, number):
+                one = served(Path(folder), system.port, model, asked, rate, seed)
+                found[system.name].append(one)
+    return found
 
 
 def main() -> None:
@@ -135,12 +171,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--port", type=int, default=32000, help="below that of the first server")
+    parser.add_argument("--litellm", type=Path, help="its command; left out where there is none")
     parser.add_argument("--smoke", action="store_true", help="a few prompts; writes nothing")
     options = parser.parse_args()
+    litellm = options.litellm
+    if litellm is not None and not litellm.exists():
+        print(f"without LiteLLM: there is no {litellm}", file=sys.stderr)
+        litellm = None
     facts = facts_of_this_run("bench.rivals.compare")
     size = SMOKE if options.smoke else FULL
     with ExitStack() as stack:
-        systems = started(stack, options.port, size.chosen_on)
+        systems = started(stack, options.port, size.chosen_on, litellm)
+        rivals = [system for system in systems if system.is_rival]
         for mix, (rounds, count) in size.closed.items():
             close_loop(systems, mix, rounds, count)
             if mix == MIXED:
@@ -151,8 +193,10 @@ def main() -> None:
         rounds = systems[-1].rounds[closed(MIXED)]
         full = size.largest_per_s or float(np.median([one.requests_per_s for one in rounds]))
         for load in size.loads:
-            open_loop(systems, load, load.share * full, *size.open)
-    table = page(systems, full, alone.p50)
+            open_loop(rivals, load, load.share * full, *size.open)
+        few = [one for one in rivals if one.name in (CASCADE, PROXY) or one is systems[-1]]
+        found = serve_bench(few, SERVED.share * full, *size.served)
+    table = page(systems, full, alone.p50, found)
     print(table)
     if options.smoke:
         return
@@ -160,6 +204,11 @@ def main() -> None:
         (systems[-1].name, "one at a time", "latency mean", "ms", alone),
         *((system.name, *one) for system in systems for one in estimates(system, alone.p50)),
         *relations(systems),
+        *(
+            (name, f"{SERVED.case}, sglang.bench_serving", *one)
+            for name, runs in found.items()
+            for one in rows_of(runs)
+        ),
     ]
     save(facts, BENCH, told, f"# Rivals\n\n{source_line(facts)}\n\n{table}\n")
 

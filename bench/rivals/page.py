@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from bench.rivals.report import (
     ATTAINED,
-    MIXED,
     OPEN,
+    SERVED,
     closed,
     cpu_s,
     discarded,
@@ -17,8 +17,9 @@ from bench.rivals.report import (
     relations,
     right,
 )
+from bench.rivals.serving import FIGURES, Figures
 from bench.rivals.system import System
-from bench.rivals.workloads import MIXES
+from bench.rivals.workloads import MIXED, MIXES
 
 
 def closed_table(systems: Sequence[System]) -> Iterator[str]:
@@ -84,17 +85,17 @@ def open_table(systems: Sequence[System], full: float, unit_ms: float) -> Iterat
         "Open loops: the SLO scale that 95 % of the requests meet; latency p50, p99; time to the "
         f"first token p50, p95. The unit of the scale is {unit_ms:.0f} ms, the largest tier's mean "
         "alone, one at a time. Shares are of that tier's requests/s in the closed loop. A front "
-        "that does not know yet whether it keeps an answer has no first token before the last."
+        "that does not know yet whether it keeps an answer has no first token before the last. "
+        "Tiers that are less accurate alone are left out."
     )
     yield ""
     loads = [load for load in OPEN if load.case in systems[0].rounds]
-    heads = [
-        f"{load.share * full:.1f}/s, {load.share:.0%}{'' if load.bursts == 1.0 else ', bursts'}"
-        for load in loads
-    ]
+    heads = [f"{load.share * full:.1f}/s, {load.share:.0%}, {load.arrivals}" for load in loads]
     yield f"| system | {' | '.join(heads)} |"
     yield f"|---|{'---|' * len(heads)}"
     for one in systems:
+        if not one.is_rival:
+            continue
         cells = []
         for load in loads:
             rounds = one.rounds[load.case]
@@ -106,22 +107,37 @@ def open_table(systems: Sequence[System], full: float, unit_ms: float) -> Iterat
         yield f"| {one.name} | {' | '.join(cells)} |"
 
 
+def served_table(served: Mapping[str, Sequence[Figures]]) -> Iterator[str]:
+    """What `sglang.bench_serving` found."""
+    yield f"Mixed questions at {SERVED.share:.0%}, by `sglang.bench_serving`; medians of its runs:"
+    yield ""
+    yield f"| system | {' | '.join(FIGURES)} |"
+    yield f"|---|{'---|' * len(FIGURES)}"
+    for name, runs in served.items():
+        cells = [f"{np.median([one[figure] for one in runs]):.1f}" for figure in FIGURES]
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
 def relations_table(systems: Sequence[System]) -> Iterator[str]:
-    """The first system beside every other."""
+    """The first system beside every other, and all beside the ceiling."""
     yield "| | what | where | value | 95 % interval |"
     yield "|---|---|---|---|---|"
     for variant, case, metric, _, value in relations(systems):
-        interval = f"{value.low95:.3f} to {value.high95:.3f}"
+        told = value.low95 is not None and value.high95 is not None
+        interval = f"{value.low95:.3f} to {value.high95:.3f}" if told else ""
         yield f"| {variant} | {metric} | {case} | {value.p50:.3f} | {interval} |"
 
 
-def page(systems: Sequence[System], full: float, unit_ms: float) -> str:
-    """All tables of the comparison; arguments as `open_table` has them."""
+def page(
+    systems: Sequence[System], full: float, unit_ms: float, served: Mapping[str, Sequence[Figures]]
+) -> str:
+    """All tables of the comparison; arguments as `open_table` and `served_table` have them."""
     tables = (
         closed_table(systems),
         cpu_table(systems),
         mixes_table(systems),
         open_table(systems, full, unit_ms),
+        *([served_table(served)] if served else []),
         relations_table(systems),
     )
     return "\n\n".join("\n".join(lines) for lines in tables)

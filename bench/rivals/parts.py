@@ -18,9 +18,10 @@ from typing import Any
 from bench.harness.rows import facts_of_this_run, source_line
 from bench.rivals.compare import FULL, SMOKE, close_loop
 from bench.rivals.page import closed_table, cpu_table, relations_table
-from bench.rivals.report import MIXED, closed, of_closed_loop, relations, save
+from bench.rivals.report import closed, of_closed_loop, relations, save
 from bench.rivals.system import memory_gb, processes
 from bench.rivals.systems import CASCADE, Starter, cascade_at, cascades
+from bench.rivals.workloads import MIXED
 
 BENCH = "rivals_parts"
 # By section of the settings, what each changes.

@@ -12,7 +12,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from bench.harness.rows import RESULTS
-from bench.rivals.report import ATTAINED, MIXED, SET_TO, WITHIN, Load, closed
+from bench.rivals.report import ALONE, ATTAINED, SET_TO, WITHIN, Load, closed
+from bench.rivals.workloads import MIXED
 
 LOAD = Load(share=0.6)  # of those that were measured
 Curve = list[tuple[float, float]]
@@ -33,7 +34,7 @@ def settings(rows: Sequence[Mapping[str, str]]) -> dict[str, Curve]:
     points: dict[tuple[str, str], dict[str, float]] = {}
     for row in rows:
         _, _, case = row["case"].partition(", ")
-        is_tier = row["variant"].endswith(" alone") and case == closed(MIXED)
+        is_tier = row["variant"].endswith(ALONE) and case == closed(MIXED)
         if (SET_TO in case or is_tier) and row["metric"] in ("accuracy", "latency mean"):
             points.setdefault((row["variant"], case), {})[row["metric"]] = float(row["p50"])
     found: dict[str, Curve] = {}
@@ -46,7 +47,7 @@ def draw(found: Mapping[str, Curve], axes: Axes) -> None:
     """A line a system; tiers alone are gray, and a point where they have one."""
     grays = iter(("0.8", "0.6", "0.3"))
     for name, curve in found.items():
-        is_tier = name.endswith(" alone")
+        is_tier = name.endswith(ALONE)
         color = next(grays) if is_tier else None
         line, mark = ("--" if is_tier else "-"), ("o" if len(curve) < 10 else None)
         axes.plot(*zip(*curve, strict=True), line, marker=mark, color=color, label=name)

@@ -11,12 +11,15 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import fastapi
 
 from bench.rivals.front import Tier, build_app, post, serve, settings
+
+# Of a request and a server's address: the answer to a body.
+Ask = Callable[[fastapi.Request, str, Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
 
 def mean_logprob(answer: Mapping[str, Any]) -> float:
@@ -25,20 +28,20 @@ def mean_logprob(answer: Mapping[str, Any]) -> float:
     return sum(logprobs) / len(logprobs) if logprobs else float("-inf")
 
 
-async def climb(request: fastapi.Request, tiers: Sequence[Tier]) -> dict[str, Any]:
+async def climb(request: fastapi.Request, tiers: Sequence[Tier], ask: Ask = post) -> dict[str, Any]:
     """The first answer that is good enough, or the last tier's."""
     body = await request.json()
     body["stream"] = False
     tokens = 0
     for url, least in tiers[:-1]:
-        answer = await post(request, url, {**body, "return_logprob": True})
+        answer = await ask(request, url, {**body, "return_logprob": True})
         meta = answer["meta_info"]
         tokens += meta["completion_tokens"]
         if mean_logprob(answer) >= least:
             del meta["output_token_logprobs"]
             break
     else:
-        answer = await post(request, tiers[-1][0], body)
+        answer = await ask(request, tiers[-1][0], body)
         tokens += answer["meta_info"]["completion_tokens"]
     answer["meta_info"]["proxy_tokens"] = tokens
     return answer

@@ -10,7 +10,8 @@ import numpy as np
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
 from bench.harness.rows import RESULTS, Facts, make_row, save_rows
 from bench.rivals.system import CONCURRENCY, Played, System
-from bench.rivals.workloads import BURSTS
+from bench.rivals.workloads import AZURE, BURSTS, MIXED, POISSON
+from bench.serving.ceiling import ceiling
 
 DEMO = "bench/ladder/cascade.yaml"
 ATTAINED = 0.95
@@ -19,26 +20,32 @@ CURVE = tuple(2 ** (step / 2) for step in range(-6, 11))
 WITHIN = "answered within SLO scale "
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 SET_TO = "set to "
-MIXED = "mixed"
+ALONE = " alone"  # how the name of a tier without the others ends
+CEILING = "a judge that is never wrong, tiers in turn"
 
 Told = tuple[str, str, Estimate]  # metric, unit, value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """An open loop: its share of the largest tier's requests per second; `bursts` as of
-    `workloads.arrivals_s`."""
+    """An open loop: its share of the largest tier's requests per second, and how they arrive, as
+    `workloads.load` has it."""
 
     share: float
-    bursts: float = 1.0
+    arrivals: str = POISSON
 
     @property
     def case(self) -> str:
-        bursts = "" if self.bursts == 1.0 else f", gaps deviate by {self.bursts:g} of their mean"
-        return f"open loop at {self.share:g} of the largest tier's rate{bursts}"
+        arrivals = "" if self.arrivals == POISSON else f", {self.arrivals}"
+        return f"open loop at {self.share:g} of the largest tier's rate{arrivals}"
 
 
-OPEN = (*(Load(share=share) for share in (0.3, 0.6, 0.9)), Load(share=0.6, bursts=BURSTS))
+OPEN = (
+    *(Load(share=share) for share in (0.3, 0.6, 0.9)),
+    *(Load(share=0.6, arrivals=arrivals) for arrivals in (BURSTS, *AZURE)),
+)
+# What `bench.rivals.serving` asks.
+SERVED = Load(share=0.6)
 
 
 def closed(mix: str) -> str:
@@ -116,8 +123,27 @@ def estimates(system: System, unit_ms: float) -> Iterator[tuple[str, str, str, E
             yield case, *told
 
 
+def ceilings(systems: Sequence[System]) -> Iterator[tuple[str, str, str, str, Estimate]]:
+    """The ceiling of the tiers alone, and every other system beside it, round by round."""
+    case, metric = closed(MIXED), "requests per second"
+    tiers = [one.rounds[case] for one in systems if one.name.endswith(ALONE)]
+    if not tiers:
+        return
+    best = [
+        ceiling([one.right for one in played], [one.requests_per_s for one in played])
+        for played in zip(*tiers, strict=True)
+    ]
+    best_per_s = [one.in_turn_per_s for one in best]
+    yield CEILING, case, metric, "1/s", spread(best_per_s)
+    yield CEILING, case, "accuracy", "1", spread([one.accuracy for one in best])
+    for system in systems:
+        if not system.name.endswith(ALONE):
+            rates = [one.requests_per_s for one in system.rounds[case]]
+            yield f"{system.name} / {CEILING}", case, metric, "1", median_ratio(rates, best_per_s)
+
+
 def relations(systems: Sequence[System]) -> Iterator[tuple[str, str, str, str, Estimate]]:
-    """Variant, case, metric, unit and value of the first system beside every other."""
+    """Variant, case, metric, unit and value: the first system beside every other; the ceiling."""
     first, *others = systems
     loads = {load.case for load in OPEN}
     for other in others:
@@ -135,6 +161,7 @@ def relations(systems: Sequence[System]) -> Iterator[tuple[str, str, str, str, E
             yield over, case, "requests per second", "1", median_ratio(*rates)
             yield over, case, "CPU a request", "1", median_ratio(cpu_s(own), cpu_s(its))
             yield less, case, "accuracy", "1", mean_difference(right(own), right(its))
+    yield from ceilings(systems)
 
 
 def save(

@@ -50,6 +50,7 @@ class System:
             what speaks HTTP and tokenizes behind it `SERVERS`, a tier's workers its name.
         settings: headers that make it more, or less, content with small tiers, by name.
         rounds: that were played, by case.
+        is_rival: whether it is as accurate as the others and so asked in open loops too.
         memory_gb: of all processes, once the closed loop is over.
     """
 
@@ -59,6 +60,7 @@ class System:
     roles: Mapping[str, Sequence[int]] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     rounds: dict[str, list[Played]] = field(default_factory=dict)
+    is_rival: bool = True
     memory_gb: float = 0.0
 
     def play(

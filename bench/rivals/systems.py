@@ -15,13 +15,14 @@ import yaml
 from bench.harness.server import running_server
 from bench.rivals import encoder, ngrams
 from bench.rivals.front import FROM_HEADER
-from bench.rivals.report import DEMO
+from bench.rivals.report import ALONE, DEMO
 from bench.rivals.sampled import Sampled, ask_all, with_chances
 from bench.rivals.system import (
     FRONT,
     SERVERS,
     System,
     pid_of,
+    processes,
     workers_of,
     workers_of_cascade,
 )
@@ -32,9 +33,11 @@ Server = tuple[str, list[str]]  # a module to run, and its flags but the port
 SGLANG = "sglang.launch_server"
 CONFIG = Path(DEMO)
 CASCADE, PROXY = "Cascadia", "proxy over log-probabilities"
+GATEWAY = "the same proxy behind LiteLLM"
 ROUTERS = {"router, n-grams": ngrams, "router, encoder": encoder}
 SEED = 40_000
 STARTS = 2  # servers that start, or stop, at a time
+LAST_LINES = 5  # of every log, told where a bench breaks off
 FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
 # Of accuracy on the sample, below the cascade's: what a system is asked for at other settings.
 LESS = (0.0, 0.01, 0.02, 0.04, 0.08)
@@ -77,7 +80,7 @@ class Starter:
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # A server ends with the thread that began it: these stay for as long as the servers do.
         self._threads = stack.enter_context(ThreadPoolExecutor(STARTS))
-        stack.callback(self._stop)
+        stack.push(self._stop)
 
     def start(self, wanted: Sequence[Server]) -> list[int]:
         """The ports of these servers, ready."""
@@ -94,8 +97,12 @@ class Starter:
 
         return list(self._threads.map(serve, wanted, range(first, first + len(wanted))))
 
-    def _stop(self) -> None:
+    def _stop(self, kind: type[BaseException] | None, *_: object) -> None:
         list(self._threads.map(lambda server: server.__exit__(None, None, None), self._servers))
+        if kind is not None:
+            for log in sorted(self.folder.glob("*.log")):
+                for line in log.read_text(errors="replace").splitlines()[-LAST_LINES:]:
+                    print(f"{log.name}: {line[:300]}", file=sys.stderr)
 
 
 def found_by(sampled: Sampled, *, climbs_from_below: bool) -> list[list[float]]:
@@ -134,25 +141,31 @@ def cascade_at(name: str, port: int) -> System:
     )
 
 
-def started(stack: ExitStack, port: int, chosen_on: int) -> list[System]:
+def started(
+    stack: ExitStack, port: int, chosen_on: int, litellm: Path | None = None
+) -> list[System]:
     """All systems, ready: the cascade first, then the fronts and the tiers alone, the largest last.
 
     Args:
         port: below that of the first server.
         chosen_on: questions that choose thresholds, and that routers learn from.
+        litellm: its command, where it is compared too.
     """
     starter, plain = Starter(stack, port), plain_servers()
     cascade, *alone = starter.start([*cascades(starter.folder, [{}]), *plain.values()])
     sampled = ask_all(cascade, alone, SEED, chosen_on)
     found = {PROXY: found_by(sampled, climbs_from_below=True)}
-    wanted = [("bench.rivals.proxy", before(alone, found[PROXY][0]))]
+    wanted = {PROXY: ("bench.rivals.proxy", before(alone, found[PROXY][0]))}
+    if litellm is not None:
+        flags = [*before(alone, found[PROXY][0]), "--litellm", str(litellm)]
+        wanted[GATEWAY] = ("bench.rivals.gateway", flags)
     for name, router in ROUTERS.items():
         path = starter.folder / name
         routed = with_chances(sampled, router.fit, router.load, path)
         found[name] = found_by(routed, climbs_from_below=False)
         flags = [*before(alone, found[name][0]), "--model", str(path)]
-        wanted.append((router.__name__, flags))
-    fronts = dict(zip(found, starter.start(wanted), strict=True))
+        wanted[name] = (router.__name__, flags)
+    fronts = dict(zip(wanted, starter.start([*wanted.values()]), strict=True))
     print(f"thresholds: { ({name: one[0] for name, one in found.items()}) }", file=sys.stderr)
     servers = {name: pid_of(one) for name, one in zip(plain, alone, strict=True)}
     workers = {name: workers_of(pid) for name, pid in servers.items()}
@@ -163,20 +176,25 @@ def started(stack: ExitStack, port: int, chosen_on: int) -> list[System]:
                 name=name,
                 port=front,
                 pids=[pid_of(front), *servers.values()],
-                roles={FRONT: [pid_of(front)], SERVERS: list(servers.values()), **workers},
+                roles={
+                    FRONT: [one.pid for one in processes([pid_of(front)])],
+                    SERVERS: list(servers.values()),
+                    **workers,
+                },
                 settings={
                     f"{less:.0%} less": {FROM_HEADER: ",".join(map(repr, thresholds))}
-                    for less, thresholds in zip(LESS, found[name], strict=True)
+                    for less, thresholds in zip(LESS, found.get(name, ()), strict=False)
                 },
             )
             for name, front in fronts.items()
         ),
         *(
             System(
-                name=f"{name} alone",
+                name=f"{name}{ALONE}",
                 port=port,
                 pids=[servers[name]],
                 roles={FRONT: [servers[name]], name: workers[name]},
+                is_rival=port == alone[-1],
             )
             for name, port in zip(plain, alone, strict=True)
         ),

@@ -12,8 +12,8 @@ from bench.rivals.page import page
 from bench.rivals.picture import attainment, settings
 from bench.rivals.report import (
     ATTAINED,
+    CEILING,
     CURVE,
-    MIXED,
     OPEN,
     attained,
     closed,
@@ -23,7 +23,9 @@ from bench.rivals.report import (
     relations,
     set_to,
 )
+from bench.rivals.serving import FIGURES
 from bench.rivals.system import Played, System
+from bench.rivals.workloads import MIXED
 
 UNIT_MS = 200.0
 LOAD = OPEN[1]
@@ -107,6 +109,18 @@ def test_a_system_that_takes_three_times_as_long_needs_three_times_the_scale():
     assert told["one - slow", closed(MIXED), "accuracy"].p50 == 0.0
 
 
+def test_the_ceiling_is_of_tiers_that_each_take_what_the_smaller_ones_get_wrong():
+    tiers = [system("small alone"), system("large alone", 4.0)]
+    told = {
+        (variant, metric): value
+        for variant, _, metric, _, value in relations([system("one", 2.0), *tiers])
+    }
+    # The small tier answers every question at 10/s; the quarter it gets wrong goes on, at 2.5/s.
+    assert told[CEILING, "requests per second"].p50 == pytest.approx(1 / (1 / 10 + 0.25 / 2.5))
+    assert told[CEILING, "accuracy"].p50 == 0.75
+    assert told[f"one / {CEILING}", "requests per second"].p50 == pytest.approx(1.0)
+
+
 def test_discarded_are_the_tokens_that_no_client_was_given():
     assert discarded(system("one").rounds[LOAD.case]).p50 == pytest.approx(0.2)
 
@@ -126,7 +140,12 @@ def test_the_pictures_draw_what_the_rows_hold_and_only_of_their_case(tmp_path):
 
 
 def test_the_page_has_a_row_for_every_system_in_each_table_of_systems():
-    text = page([system("one"), system("slow", 3.0)], 20.0, UNIT_MS)
-    assert text.count("\n| slow |") == 4
+    less = system("small alone")
+    less.is_rival = False
+    served = {"slow": [dict.fromkeys(FIGURES, value) for value in (7.0, 2.0, 3.0)]}
+    text = page([system("one"), system("slow", 3.0), less], 20.0, UNIT_MS, served)
+    assert text.count("\n| slow |") == 5
+    assert text.count("\n| small alone |") == 3
+    assert "| slow | 3.0 | 3.0 |" in text
     assert "| slow | 4.0 | 18.0 |" in text
-    assert "| 12.0/s, 60% |" in text
+    assert "| 12.0/s, 60%, Poisson arrivals |" in text
