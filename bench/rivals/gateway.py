@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import tempfile
 import time
@@ -41,8 +42,8 @@ def name_of(tier: int) -> str:
 
 
 @contextmanager
-def litellm(command: Path, urls: Sequence[str]) -> Iterator[str]:
-    """LiteLLM's proxy before these servers; yields its address, once it answers.
+def litellm(command: Path, urls: Sequence[str], key: str) -> Iterator[str]:
+    """LiteLLM before these servers, for who has the key; yields its address, once it answers.
 
     Raises:
         RuntimeError: if it ends, or does not answer in time.
@@ -64,7 +65,8 @@ def litellm(command: Path, urls: Sequence[str]) -> Iterator[str]:
         config.write_text(json.dumps({"model_list": models}))
         flags = ["--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
         process = subprocess.Popen(
-            [str(command), *flags, "--telemetry", "False"], env={**os.environ, **ENVIRONMENT}
+            [str(command), *flags, "--telemetry", "False"],
+            env={**os.environ, **ENVIRONMENT, "LITELLM_MASTER_KEY": key},
         )
         try:
             wait_until_ready(process, f"http://127.0.0.1:{port}")
@@ -93,7 +95,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
 
 
 async def complete(
-    request: fastapi.Request, tier: str, body: Mapping[str, Any], *, gateway: str
+    request: fastapi.Request, tier: str, body: Mapping[str, Any], *, gateway: str, key: str
 ) -> dict[str, Any]:
     """A tier's answer through the gateway, as a native one."""
     sampling = body["sampling_params"]
@@ -105,7 +107,8 @@ async def complete(
         **({"logprobs": 0} if body.get("return_logprob") else {}),
     }
     session: aiohttp.ClientSession = request.app.state.session
-    async with session.post(f"{gateway}/v1/completions", json=asked) as response:
+    headers = {"authorization": f"Bearer {key}"}
+    async with session.post(f"{gateway}/v1/completions", json=asked, headers=headers) as response:
         answer = await response.json()
     choice = answer["choices"][0]
     meta: dict[str, Any] = {"completion_tokens": answer["usage"]["completion_tokens"]}
@@ -120,8 +123,9 @@ def main() -> None:
     parser.add_argument("--litellm", type=Path, required=True, help="its command")
     options = parser.parse_args()
     tiers = [(name_of(tier), least) for tier, (_, least) in enumerate(options.tier)]
-    with litellm(options.litellm, [url for url, _ in options.tier]) as gateway:
-        ask = partial(complete, gateway=gateway)
+    key = f"sk-{secrets.token_hex(32)}"
+    with litellm(options.litellm, [url for url, _ in options.tier], key) as gateway:
+        ask = partial(complete, gateway=gateway, key=key)
         serve(build_app(partial(climb, ask=ask), tiers), options.port)
 
 

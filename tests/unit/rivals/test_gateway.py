@@ -25,6 +25,7 @@ class Gateway(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        assert self.headers["authorization"] == "Bearer k"
         self.asked.append({"path": self.path, **body})
         logprobs = {"token_logprobs": [-0.2, -0.4]} if "logprobs" in body else None
         choice = {"text": body["model"], "logprobs": logprobs}
@@ -55,7 +56,7 @@ def test_a_tier_is_asked_by_its_name_and_its_answer_climbs_below_the_threshold(
     gateway: str, least: float, tier: int, tokens: int
 ) -> None:
     tiers = [(name_of(0), least), (name_of(1), float("-inf"))]
-    app = build_app(partial(climb, ask=partial(complete, gateway=gateway)), tiers)
+    app = build_app(partial(climb, ask=partial(complete, gateway=gateway, key="k")), tiers)
     with TestClient(app) as client:
         asked = {"text": "mul 3 4", "sampling_params": SAMPLING, "stream": True}
         answer = client.post("/generate", json=asked).json()
@@ -67,5 +68,8 @@ def test_a_tier_is_asked_by_its_name_and_its_answer_climbs_below_the_threshold(
 
 
 def test_a_gateway_that_ends_is_told() -> None:
-    with pytest.raises(RuntimeError, match="LiteLLM ended with 1"), litellm(Path("/bin/false"), []):
+    with (
+        pytest.raises(RuntimeError, match="LiteLLM ended with 1"),
+        litellm(Path("/bin/false"), [], "k"),
+    ):
         pass
