@@ -127,6 +127,7 @@ $(litellm): | $(installed)
 bench-rivals: env  ## the cascade beside what people use in its place
 	-$(MAKE) --no-print-directory $(litellm)
 	$(python) -m bench.rivals.compare --litellm $(litellm)
+	$(python) -m bench.rivals.longer
 	$(python) -m bench.rivals.parts
 	$(python) -m bench.rivals.picture
 
@@ -153,6 +154,7 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.reallocation.moves --smoke
 	$(python) -m bench.reallocation.drift --smoke
 	$(python) -m bench.rivals.shift --smoke
+	$(python) -m bench.rivals.longer --smoke
 	$(python) -m bench.rivals.parts --smoke
 	$(python) -m bench.prefix.index --smoke
 	$(python) -m bench.prefix.moved --smoke

@@ -1,4 +1,4 @@
-"""What `bench.rivals.compare` and `bench.rivals.parts` have measured, as pages."""
+"""What the benches beside it have measured, as pages."""
 
 from __future__ import annotations
 
@@ -126,6 +126,12 @@ def relations_table(systems: Sequence[System]) -> Iterator[str]:
         told = value.low95 is not None and value.high95 is not None
         interval = f"{value.low95:.3f} to {value.high95:.3f}" if told else ""
         yield f"| {variant} | {metric} | {case} | {value.p50:.3f} | {interval} |"
+
+
+def mixed_page(systems: Sequence[System]) -> str:
+    """The tables of the mixed questions alone."""
+    tables = (closed_table(systems), cpu_table(systems), relations_table(systems))
+    return "\n\n".join("\n".join(lines) for lines in tables)
 
 
 def page(

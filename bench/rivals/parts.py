@@ -17,8 +17,8 @@ from typing import Any
 
 from bench.harness.rows import facts_of_this_run, source_line
 from bench.rivals.compare import FULL, SMOKE, close_loop
-from bench.rivals.page import closed_table, cpu_table, relations_table
-from bench.rivals.report import closed, of_closed_loop, relations, save
+from bench.rivals.page import mixed_page
+from bench.rivals.report import of_mixed, save
 from bench.rivals.system import memory_gb, processes
 from bench.rivals.systems import CASCADE, Starter, cascade_at, cascades
 from bench.rivals.workloads import MIXED
@@ -50,21 +50,11 @@ def main() -> None:
         close_loop(systems, MIXED, *size.closed[MIXED])
         for system in systems:
             system.memory_gb = memory_gb(processes(system.pids))
-    tables = (closed_table(systems), cpu_table(systems), relations_table(systems))
-    table = "\n\n".join("\n".join(lines) for lines in tables)
+    table = mixed_page(systems)
     print(table)
     if options.smoke:
         return
-    case = closed(MIXED)
-    told = [
-        *(
-            (system.name, case, *one)
-            for system in systems
-            for one in of_closed_loop(system.rounds[case])
-        ),
-        *relations(systems),
-    ]
-    save(facts, BENCH, told, f"# Parts\n\n{source_line(facts)}\n\n{table}\n")
+    save(facts, BENCH, of_mixed(systems), f"# Parts\n\n{source_line(facts)}\n\n{table}\n")
 
 
 if __name__ == "__main__":

@@ -164,6 +164,18 @@ def relations(systems: Sequence[System]) -> Iterator[tuple[str, str, str, str, E
     yield from ceilings(systems)
 
 
+def of_mixed(
+    systems: Sequence[System], how: str = ""
+) -> Iterator[tuple[str, str, str, str, Estimate]]:
+    """The same of the mixed questions alone, and every system's own; `how` goes before the case."""
+    case = closed(MIXED)
+    for system in systems:
+        for told in of_closed_loop(system.rounds[case]):
+            yield system.name, f"{how}{case}", *told
+    for variant, where, *rest in relations(systems):
+        yield variant, f"{how}{where}", *rest
+
+
 def save(
     facts: Facts, bench: str, told: Iterable[tuple[str, str, str, str, Estimate]], page: str
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -28,13 +29,14 @@ from bench.rivals.system import (
 )
 from bench.rivals.thresholds import cheapest
 
+Router = ModuleType  # with `fit` and `load`, of `bench.rivals.router`'s types
 Server = tuple[str, list[str]]  # a module to run, and its flags but the port
 
 SGLANG = "sglang.launch_server"
 CONFIG = Path(DEMO)
 CASCADE, PROXY = "Cascadia", "proxy over log-probabilities"
 GATEWAY = "the same proxy behind LiteLLM"
-ROUTERS = {"router, n-grams": ngrams, "router, encoder": encoder}
+ROUTERS: Mapping[str, Router] = {"router, n-grams": ngrams, "router, encoder": encoder}
 SEED = 40_000
 STARTS = 2  # servers that start, or stop, at a time
 LAST_LINES = 5  # of every log, told where a bench breaks off
@@ -142,7 +144,11 @@ def cascade_at(name: str, port: int) -> System:
 
 
 def started(
-    stack: ExitStack, port: int, chosen_on: int, litellm: Path | None = None
+    stack: ExitStack,
+    port: int,
+    chosen_on: int,
+    litellm: Path | None = None,
+    routers: Mapping[str, Router] = ROUTERS,
 ) -> list[System]:
     """All systems, ready: the cascade first, then the fronts and the tiers alone, the largest last.
 
@@ -150,6 +156,7 @@ def started(
         port: below that of the first server.
         chosen_on: questions that choose thresholds, and that routers learn from.
         litellm: its command, where it is compared too.
+        routers: that are compared too, by name.
     """
     starter, plain = Starter(stack, port), plain_servers()
     cascade, *alone = starter.start([*cascades(starter.folder, [{}]), *plain.values()])
@@ -159,7 +166,7 @@ def started(
     if litellm is not None:
         flags = [*before(alone, found[PROXY][0]), "--litellm", str(litellm)]
         wanted[GATEWAY] = ("bench.rivals.gateway", flags)
-    for name, router in ROUTERS.items():
+    for name, router in routers.items():
         path = starter.folder / name
         routed = with_chances(sampled, router.fit, router.load, path)
         found[name] = found_by(routed, climbs_from_below=False)
@@ -183,6 +190,7 @@ def started(
                 },
                 settings={
                     f"{less:.0%} less": {FROM_HEADER: ",".join(map(repr, thresholds))}
+                    # LiteLLM's are the proxy's, and not asked for again.
                     for less, thresholds in zip(LESS, found.get(name, ()), strict=False)
                 },
             )
