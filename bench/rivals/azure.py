@@ -30,7 +30,7 @@ def like(
     """Requests of a trace in turn, each as a question of the ladder, and when it is asked.
 
     A question's prompt is about as many times as long as its answer as the traced one's, as far as
-    the ladder goes: from a fifth to some 400 times.
+    the ladder goes: from 1.3 to some 400 times.
 
     Args:
         trace: one of `TRACES`.

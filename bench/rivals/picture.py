@@ -39,7 +39,9 @@ def settings(rows: Sequence[Mapping[str, str]]) -> dict[str, Curve]:
             points.setdefault((row["variant"], case), {})[row["metric"]] = float(row["p50"])
     found: dict[str, Curve] = {}
     for (name, _), point in points.items():
-        found.setdefault(name, []).append((point["latency mean"], point["accuracy"]))
+        # A system beside a tier alone has a difference of accuracies, and no latency.
+        if "latency mean" in point:
+            found.setdefault(name, []).append((point["latency mean"], point["accuracy"]))
     return {name: sorted(curve) for name, curve in found.items()}
 
 

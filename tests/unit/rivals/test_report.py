@@ -70,13 +70,15 @@ def rows(folder: Path, *systems: System) -> list[dict[str, str]]:
             facts,
             bench="rivals",
             case=f"cascade.yaml, {case}",
-            variant=one.name,
+            variant=variant,
             metric=metric,
             unit=unit,
             value=value,
         )
-        for one in systems
-        for case, metric, unit, value in estimates(one, UNIT_MS)
+        for variant, case, metric, unit, value in (
+            *((one.name, *told) for one in systems for told in estimates(one, UNIT_MS)),
+            *relations(systems),
+        )
     ]
     save_rows(folder / "rivals.csv", made)
     with (folder / "rivals.csv").open(newline="") as file:
@@ -137,6 +139,7 @@ def test_the_pictures_draw_what_the_rows_hold_and_only_of_their_case(tmp_path):
     assert faster == pytest.approx((100, 0.75), rel=0.15)
     assert slower == pytest.approx((200, 0.9), rel=0.15)
     assert len(settings(found)["large alone"]) == 3
+    assert list(settings(found)) == ["one", "large alone"]
 
 
 def test_the_page_has_a_row_for_every_system_in_each_table_of_systems():

@@ -56,7 +56,7 @@ def test_prompts_are_as_many_times_as_long_as_answers_as_in_the_trace(trace: str
     chosen = slice(part * count, (part + 1) * count)
     wanted = traced.input_tokens_R[chosen] / traced.output_tokens_R[chosen]
     got = np.array([len(row.prompt) / len(row.answer) for row in asked])
-    within = (wanted > 0.3) & (wanted < 350)
+    within = (wanted > 1.2) & (wanted < 350)  # the questions have such ratios
     assert within.mean() > 0.7
     assert np.abs(np.log(got / wanted))[within].max() < np.log(1.35)
     gaps_s = np.diff(traced.arrival_s_R)[part * count : (part + 1) * count - 1]
