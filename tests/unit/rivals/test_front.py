@@ -1,26 +1,23 @@
 """A proxy does not use a connection again that its server may be closing."""
 
-import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from bench.rivals.front import FROM_HEADER, SERVER_IDLE_S, build_app
 from bench.rivals.proxy import climb
+from tests.unit.rivals.fake import JsonHandler, running
 
 
-class Once(BaseHTTPRequestHandler):
+class Once(JsonHandler):
     """Answers one request a connection, and closes it upon the next, as a server that idled."""
 
-    protocol_version = "HTTP/1.1"
     has_answered = False
 
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+    def answer(self, asked: Any) -> None:
         if self.has_answered:
             self.close_connection = True
             return
@@ -28,25 +25,13 @@ class Once(BaseHTTPRequestHandler):
         meta: dict[str, object] = {"completion_tokens": 3}
         if asked.get("return_logprob"):
             meta["output_token_logprobs"] = [[-0.2, 5], [-0.4, 6]]
-        content = json.dumps({"text": asked["text"], "meta_info": meta}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
+        self.reply({"text": asked["text"], "meta_info": meta})
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Once)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with running(Once) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_a_connection_that_idled_is_not_used_again(url: str) -> None:

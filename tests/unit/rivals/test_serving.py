@@ -1,60 +1,40 @@
 """SGLang's load generator, as it is, takes our flags and says what we read."""
 
-import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.ladder.splits import sample
 from bench.rivals.serving import FIGURES, served
 from bench.rivals.systems import plain_servers
+from tests.unit.rivals.fake import JsonHandler, running
 
 WAIT_S = 0.2
 
 
-class Native(BaseHTTPRequestHandler):
+class Native(JsonHandler):
     """Answers whole after `WAIT_S`; not the request of the number `broken`."""
 
-    protocol_version = "HTTP/1.1"
-    asked = 0
+    requests = 0
     broken: int | None = None
 
-    def do_GET(self) -> None:
-        self.send_response(404)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        assert body["sampling_params"]["ignore_eos"] is False
-        Native.asked += 1
-        status = 500 if Native.asked == Native.broken else 200
+    def answer(self, asked: Any) -> None:
+        assert asked["sampling_params"]["ignore_eos"] is False
+        Native.requests += 1
+        status = 500 if Native.requests == Native.broken else 200
         time.sleep(WAIT_S)
-        answer = {"text": "12", "meta_info": {"completion_tokens": 3, "prompt_tokens": 5}}
-        content = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
+        meta = {"completion_tokens": 3, "prompt_tokens": 5}
+        self.reply({"text": "12", "meta_info": meta}, status)
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Native)
-    server.daemon_threads = True
-    Native.asked, Native.broken = 0, None
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
+    Native.requests, Native.broken = 0, None
+    with running(Native) as own:
+        yield own
 
 
 def test_its_figures_are_those_of_a_server_that_takes_a_known_time(
@@ -63,7 +43,7 @@ def test_its_figures_are_those_of_a_server_that_takes_a_known_time(
     _, (_, model, *_) = plain_servers()["small"]
     found = served(tmp_path, port, model, sample("test", 1, 8), 50.0, 1)
     assert set(found) == set(FIGURES)
-    assert 1000 * WAIT_S <= found["median_e2e_latency_ms"] < 1000 * (WAIT_S + 0.5)
+    assert 1000 * WAIT_S <= found["median_e2e_latency_ms"] < 20_000 * WAIT_S
     assert found["median_ttft_ms"] == pytest.approx(found["median_e2e_latency_ms"], rel=0.1)
 
 
