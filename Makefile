@@ -18,7 +18,8 @@ sources := cascadia_sglang kernels patches tests bench
 key := $(shell sed '/^\[tool\.ruff\]/,$$d' pyproject.toml | cat - constraints.txt | sha256sum | cut -c 1-16)
 installed := $(VENV)/.installed-$(key)
 # A rival with pins of its own, in an environment of its own.
-litellm := $(VENV)/.litellm/bin/litellm
+litellm_home := $(VENV)/.litellm-1.108.7
+litellm := $(litellm_home)/bin/litellm
 
 .PHONY: help env key lock docs serve test check type test-gpu bench bench-rivals \
 	bench-rivals-smoke bench-smoke bench-gpu
@@ -121,8 +122,8 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(MAKE) --no-print-directory bench-rivals
 
 $(litellm): | $(installed)
-	$(PYTHON) -m venv $(VENV)/.litellm
-	$(VENV)/.litellm/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.108.7'
+	$(PYTHON) -m venv $(litellm_home)
+	$(litellm_home)/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.108.7'
 
 bench-rivals: env  ## the cascade beside what people use in its place
 	-$(MAKE) --no-print-directory $(litellm)

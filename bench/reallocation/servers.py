@@ -20,7 +20,7 @@ from bench.ladder.splits import sample
 PROFILE = Path("bench/reallocation/emulated.json")
 DEVICES = 4
 THRESHOLD = 0.85
-# Without a bound a worker keeps a kernel for every shape it met: half its growth in a long run.
+# Kernels that a worker keeps, one a shape, so that several servers fit one machine for an hour.
 ENVIRONMENT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
 # Replicas of the small tier; the large one has the rest.
 Split = int

@@ -4,7 +4,7 @@ LiteLLM (https://github.com/BerriAI/litellm) runs in an environment of its own a
 protocol to both sides.
 
 Example:
-    python -m bench.rivals.gateway --port 31000 --litellm .venv/.litellm/bin/litellm \
+    python -m bench.rivals.gateway --port 31000 --litellm .venv/.litellm-1.108.7/bin/litellm \
         --tier http://127.0.0.1:31001=-0.02 --tier http://127.0.0.1:31002=-inf
 """
 
@@ -32,7 +32,7 @@ from cascadia_sglang.child_server import free_port
 
 START_S = 120.0
 STOP_S = 20.0
-# It asks for prices of models, and tells that it was started, over the network.
+# Else it asks the network for the prices of models.
 ENVIRONMENT = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
 
 

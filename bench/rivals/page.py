@@ -86,7 +86,7 @@ def open_table(systems: Sequence[System], full: float, unit_ms: float) -> Iterat
         f"first token p50, p95. The unit of the scale is {unit_ms:.0f} ms, the largest tier's mean "
         "alone, one at a time. Shares are of that tier's requests/s in the closed loop. A front "
         "that does not know yet whether it keeps an answer has no first token before the last. "
-        "Tiers that are less accurate alone are left out."
+        "Of the tiers alone only the largest is asked."
     )
     yield ""
     loads = [load for load in OPEN if load.case in systems[0].rounds]

@@ -1,4 +1,4 @@
-"""What `bench.rivals.compare` has measured, as rows."""
+"""What the benches beside it have measured, as rows."""
 
 from __future__ import annotations
 

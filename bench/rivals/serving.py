@@ -41,6 +41,7 @@ def served(
         RuntimeError: if it fails, or a request of it.
     """
     talks, out = folder / "questions.jsonl", folder / f"{port}-{seed}.jsonl"
+    # It leaves out questions whose answer has one token.
     lines = [
         json.dumps({"conversations": [{"value": row.prompt}, {"value": row.answer.ljust(2)}]})
         for row in asked

@@ -50,7 +50,7 @@ class System:
             what speaks HTTP and tokenizes behind it `SERVERS`, a tier's workers its name.
         settings: headers that make it more, or less, content with small tiers, by name.
         rounds: that were played, by case.
-        is_rival: whether it is as accurate as the others and so asked in open loops too.
+        is_rival: whether it is asked in open loops too.
         memory_gb: of all processes, once the closed loop is over.
     """
 
