@@ -21,7 +21,7 @@ installed := $(VENV)/.installed-$(key)
 litellm_home := $(VENV)/.litellm-1.108.7
 litellm := $(litellm_home)/bin/litellm
 
-.PHONY: help env key lock docs serve test check type test-gpu bench bench-rivals \
+.PHONY: help env key lock docs serve test test-slow check type test-gpu bench bench-rivals \
 	bench-rivals-smoke bench-smoke bench-gpu
 
 help:  ## this list
@@ -61,8 +61,11 @@ serve: export HF_HUB_OFFLINE ?= $(if $(filter bench/ladder/%,$(CONFIG)),1)
 serve: env  ## serve a cascade in the foreground (PORT=30000, CONFIG=cascade.yaml, ARGS="--flag")
 	@exec $(python) -m sglang.launch_server --plugin cascadia --cascade-config $(CONFIG) --port $(PORT) $(ARGS)
 
-test: env  ## every test that needs no GPU
-	$(python) -m pytest -m "not gpu"
+test: env  ## the tests that need no GPU, without the slow ones
+	$(python) -m pytest -m "not gpu and not slow"
+
+test-slow: env  ## the slow tests that need no GPU
+	$(python) -m pytest -m "slow and not gpu"
 
 check: env  ## lint and format
 	$(python) -m ruff check $(sources)
