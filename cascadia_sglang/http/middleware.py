@@ -1,12 +1,12 @@
 """Pure ASGI middleware: request controls in, response headers out."""
 
-import json
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import RequestError
+from cascadia_sglang.http.error_shapes import whole_error
 from cascadia_sglang.http.guard import guard
 from cascadia_sglang.http.routes import GUARDED
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace
@@ -87,21 +87,7 @@ class CascadeMiddleware:
 
 async def _send_error(send: Send, path: str, error: RequestError) -> None:
     """An error before any route runs, in the shape of the route's own errors."""
-    if path.startswith("/v1/"):
-        content: dict[str, Any] = {
-            "object": "error",
-            "message": str(error),
-            "type": "BadRequest",
-            "param": error.param,
-            "code": error.status,
-        }
-    elif path.startswith("/cascadia"):
-        content = {
-            "error": {"message": str(error), "type": "invalid_request", "param": error.param}
-        }
-    else:
-        content = {"error": {"message": str(error)}}
-    body = json.dumps(content).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    named, body = whole_error(path, error.status, str(error), error.param)
+    headers = [(name.encode(), value.encode()) for name, value in named.items()]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

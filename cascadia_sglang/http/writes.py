@@ -5,7 +5,6 @@ from typing import Any
 
 import fastapi
 import msgspec
-from fastapi.responses import JSONResponse
 from sglang.srt.utils.auth import AuthLevel, decide_request_auth
 
 from cascadia_sglang.errors import (
@@ -16,6 +15,7 @@ from cascadia_sglang.errors import (
     WorkerError,
     WorkloadError,
 )
+from cascadia_sglang.http.error_shapes import whole_error
 from cascadia_sglang.http.openapi import documented
 from cascadia_sglang.http.plan import plan_in_force, told_actions
 from cascadia_sglang.reallocation.target import Capacity
@@ -118,7 +118,7 @@ def write_routes(server: Any, manager: Any) -> fastapi.APIRouter:
     return router
 
 
-def cascadia_error(error: Exception) -> JSONResponse:
+def cascadia_error(error: Exception) -> fastapi.Response:
     """An error in the shape of all errors of /cascadia."""
     status = error.status if isinstance(error, RequestError) else 400
     if isinstance(error, WorkerError):
@@ -126,9 +126,8 @@ def cascadia_error(error: Exception) -> JSONResponse:
     if isinstance(error, PlanError | WorkloadError):
         status = 409
     param = error.param if isinstance(error, RequestError) else None
-    kind = "invalid_request" if status < 500 else "unavailable"
-    content = {"error": {"message": str(error), "type": kind, "param": param}}
-    return JSONResponse(content, status_code=status)
+    headers, body = whole_error("/cascadia", status, str(error), param)
+    return fastapi.Response(body, status, headers)
 
 
 def _wanted(server: Any, tiers: dict[str, TierCapacity]) -> dict[str, Capacity]:
