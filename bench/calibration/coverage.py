@@ -73,11 +73,11 @@ def trial(pool: Pool, number: int, size: int, asked: Settings) -> Trial:
     """Draw a set without replacement, calibrate, and look at the rest."""
     order = np.random.default_rng(number).permutation(len(pool))
     drawn = pool.take(order[:size])
-    # Names of this set alone, so that every set divides its prompts anew.
-    named = drawn.renamed([f"{number}:{prompt_id}" for prompt_id in drawn.ids])
+    # A salt of this set alone, so that every set divides its prompts anew.
+    salted = drawn.salted(str(number))
     started = time.process_time()
     try:
-        cascade = calibrate(named, asked)
+        cascade = calibrate(salted, asked)
     except CalibrationError as error:
         return Trial(refused=str(error))
     seconds = time.process_time() - started

@@ -95,6 +95,7 @@ def pool_of(rows: Sequence[Row], seen: Sequence[Observation], prefix: str = "") 
     return Pool(
         tiers=tuple(tier_answers(observation) for observation in seen),
         ids=tuple(f"{prefix}{index}" for index in range(len(rows))),
+        prompt_keys=tuple(row.prompt.strip() for row in rows),
         groups=tuple(row.family for row in rows),
         constrained_N=np.zeros(len(rows), dtype=bool),
     )

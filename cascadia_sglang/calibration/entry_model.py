@@ -13,7 +13,7 @@ import numpy as np
 
 from cascadia_sglang.calibration.calibrate import MIN_PART
 from cascadia_sglang.calibration.pool import BoolArray, Pool
-from cascadia_sglang.calibration.split import part_of
+from cascadia_sglang.calibration.split import parts_of
 from cascadia_sglang.calibration.statistics import auroc, ece
 from cascadia_sglang.entry.fit import fit_entry_model
 from cascadia_sglang.entry.model import EntryModel, EntryScorer
@@ -49,14 +49,14 @@ def fit_on_pool(
         prompt_ids: of every prompt of the pool, as the router has them.
         costs: mean cost of an attempt on each tier, in any one unit, above 0.
         vocabulary: `vocabulary_fingerprint` of the tokenizer that gave the ids.
-        more: prompts outside the sample that fit the model too; the last tier need not have
-            answered them.
+        more: prompts outside the sample that fit the model too, but for those that are held out
+            in the sample; the last tier need not have answered them.
 
     Returns:
         The model; None for a cascade of one tier, or where either part has fewer prompts than a
         calibration needs.
     """
-    is_held_out_N = np.array([part_of(prompt_id) == "certify" for prompt_id in pool.ids])
+    is_held_out_N = parts_of(pool) == "certify"
     sizes = int((~is_held_out_N).sum()), int(is_held_out_N.sum())
     if len(tiers) < 2 or min(sizes) < MIN_PART:
         return None
@@ -64,9 +64,12 @@ def fit_on_pool(
     ngrams, bits = OF_SUBWORDS if vocabulary_size > MOST_CHARACTERS else OF_CHARACTERS
     fitting = [prompt_ids[row] for row in np.flatnonzero(~is_held_out_N)]
     fitting_HN = right_HN[:, ~is_held_out_N]
+    held_out = [prompt_ids[row] for row in np.flatnonzero(is_held_out_N)]
     if more is not None:
-        fitting += more.prompt_ids
-        fitting_HN = np.hstack((fitting_HN, more.right_HN))
+        known = {tuple(ids) for ids in held_out}
+        kept = [row for row, ids in enumerate(more.prompt_ids) if tuple(ids) not in known]
+        fitting += [more.prompt_ids[row] for row in kept]
+        fitting_HN = np.hstack((fitting_HN, more.right_HN[:, kept]))
     model = fit_entry_model(
         fitting,
         fitting_HN,
@@ -76,7 +79,6 @@ def fit_on_pool(
         ngrams=ngrams,
         bits=bits,
     )
-    held_out = [prompt_ids[row] for row in np.flatnonzero(is_held_out_N)]
     report = worth(model, held_out, right_HN[:, is_held_out_N])
     return msgspec.structs.replace(model, report=report)
 

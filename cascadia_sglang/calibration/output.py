@@ -15,7 +15,7 @@ from cascadia_sglang.calibration.page import page
 from cascadia_sglang.calibration.picture import draw
 from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.report import Report, reported_calibrations, save_json
-from cascadia_sglang.calibration.split import Parts, part_of
+from cascadia_sglang.calibration.split import Parts, parts_of
 from cascadia_sglang.entry.model import save_entry_model, vocabulary_fingerprint
 from cascadia_sglang.judge.calibration import save_calibration
 
@@ -108,7 +108,7 @@ def write_entry_model(
     told = model.report
     skipped = ", ".join(f"{name} by {told[f'skipped_{name}']:.1%}" for name in model.tiers[:-1])
     yield f"routing: entry: predicted: of the prompts held out, {skipped} would be skipped"
-    held_out = np.flatnonzero([part_of(name) == "certify" for name in pool.ids])
+    held_out = np.flatnonzero(parts_of(pool) == "certify")
     served = cascade.replay(pool.take(held_out)).serve(cascade.thresholds)
     right_N = pool.tiers[0].right_N[held_out]
     found = commit_at_once(model, [known[row] for row in held_out], right_N, served.right_N)

@@ -38,10 +38,17 @@ def _names(report: Report) -> tuple[str, ...]:
 
 def _what(report: Report) -> str:
     counts = ", ".join(f"{count} to {name}" for name, count in report.prompts.items())
+    repeats = sum(report.repeats.values())
+    repeated = (
+        f" {repeats} of them repeat an earlier one, {report.repeats['certify']} in the certifying "
+        "part; the bounds count every one as a draw of its own."
+        if repeats
+        else ""
+    )
     return (
         f"{sum(report.prompts.values())} prompts, labelled by `{report.label}`, divided by a hash "
-        f"of their ids: {counts}. Every number below is measured on the certifying part unless it "
-        "says otherwise."
+        f"of the prompt: {counts}.{repeated} Every number below is measured on the certifying part "
+        "unless it says otherwise."
     )
 
 

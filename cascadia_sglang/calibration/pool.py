@@ -64,13 +64,16 @@ class Pool:
     """The same N prompts answered by every tier, smallest first.
 
     Attributes:
-        ids: name of each prompt; decides which part of the sample it belongs to.
+        ids: name of each prompt.
+        prompt_keys: of each prompt, equal for equal prompts; decides which part of the sample it
+            belongs to.
         groups: what the operator calls its kind, None where nothing was said.
         constrained_N: whether the answers were written under a grammar.
     """
 
     tiers: tuple[TierAnswers, ...]
     ids: tuple[str, ...]
+    prompt_keys: tuple[str, ...]
     groups: tuple[str | None, ...]
     constrained_N: BoolArray
 
@@ -86,6 +89,7 @@ class Pool:
         return Pool(
             tiers=tuple(tier.take(rows_M) for tier in self.tiers),
             ids=tuple(self.ids[row] for row in rows_M),
+            prompt_keys=tuple(self.prompt_keys[row] for row in rows_M),
             groups=tuple(self.groups[row] for row in rows_M),
             constrained_N=self.constrained_N[rows_M],
         )
@@ -112,13 +116,21 @@ class Pool:
         return cls(
             tiers=tuple(tiers),
             ids=tuple(prompt_id for pool in pools for prompt_id in pool.ids),
+            prompt_keys=tuple(key for pool in pools for key in pool.prompt_keys),
             groups=tuple(group for pool in pools for group in pool.groups),
             constrained_N=np.concatenate([pool.constrained_N for pool in pools]),
         )
 
-    def renamed(self, ids: Sequence[str]) -> "Pool":
-        """The same answers under other names."""
-        return dataclasses.replace(self, ids=tuple(ids))
+    def salted(self, salt: str) -> "Pool":
+        """The same answers, divided in other parts; equal prompts stay together."""
+        return dataclasses.replace(
+            self, prompt_keys=tuple(f"{salt}:{key}" for key in self.prompt_keys)
+        )
+
+    @property
+    def repeats(self) -> int:
+        """Prompts that are equal to an earlier one."""
+        return len(self) - len(set(self.prompt_keys))
 
 
 def _joined(parts: Sequence[npt.NDArray[_Entry] | None]) -> npt.NDArray[_Entry] | None:

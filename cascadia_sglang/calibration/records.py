@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from cascadia_sglang.calibration.pool import Pool, TierAnswers
-from cascadia_sglang.calibration.sample import Question
+from cascadia_sglang.calibration.sample import Question, prompt_key
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.judge.agreement import same_answer
 from cascadia_sglang.judge.features import FEATURES
@@ -149,6 +149,7 @@ def pool_of(
             for own, labels in zip(records, right, strict=True)
         ),
         ids=tuple(question.id for question in questions),
+        prompt_keys=tuple(prompt_key(question) for question in questions),
         groups=tuple(question.group for question in questions),
         constrained_N=np.array([question.constraint is not None for question in questions]),
     )

@@ -40,11 +40,13 @@ class Report:
     Attributes:
         label: how answers were labelled.
         prompts: of each part.
+        repeats: prompts that are equal to another one of the same part, the first not counted.
         curve: one threshold for all tiers, from accepting all to none, on the certifying part.
     """
 
     label: str
     prompts: dict[str, int]
+    repeats: dict[str, int]
     cascade: CalibratedCascade
     tiers: list[TierQuality]
     groups: list[GroupQuality]
@@ -58,7 +60,9 @@ class Report:
             "version": 1,
             "label": self.label,
             "prompts": self.prompts,
-            "split": "BLAKE2b of the id, 8 bytes, big-endian, modulo 3: " + ", ".join(PARTS),
+            "repeats": self.repeats,
+            "split": "BLAKE2b of the prompt's key, 8 bytes, big-endian, modulo 3: "
+            + ", ".join(PARTS),
             "settings": dataclasses.asdict(cascade.settings),
             "thresholds": list(cascade.thresholds),
             "chosen": dataclasses.asdict(cascade.chosen),
@@ -78,6 +82,7 @@ def examine(cascade: CalibratedCascade, parts: Parts, label: str) -> Report:
     return Report(
         label=label,
         prompts={name: len(getattr(parts, name)) for name in PARTS},
+        repeats={name: getattr(parts, name).repeats for name in PARTS},
         cascade=cascade,
         tiers=tier_qualities(cascade, parts),
         groups=out_of_group(cascade, parts),

@@ -1,6 +1,7 @@
 """The operator's sample: one question a line of a JSONL file."""
 
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """One line of the sample.
 
     Attributes:
-        id: unique; decides which part of the sample the question belongs to.
-        messages, prompt: a chat or a text, exactly one of them.
+        id: unique.
+        messages, prompt: a chat or a text, exactly one of them; it decides which part of the sample
+            the question belongs to.
         reference: what the answer is compared with; a number stands for its text.
         group: its kind, for what is reported apart.
         constraint: one of `json_schema`, `regex` and `ebnf` with its text.
@@ -43,6 +45,24 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def reference_text(self) -> str | None:
         return None if self.reference is None else str(self.reference)
+
+
+def prompt_key(question: Question) -> str:
+    """A digest that questions share where they ask the same.
+
+    Spaces around a text do not count, and a chat of one user message asks what its text asks. What
+    the answer is compared with and how it is constrained do not count either.
+    """
+    messages = question.messages
+    if messages is None:
+        messages = [{"role": "user", "content": question.prompt}]
+    stripped = [{name: _stripped(value) for name, value in one.items()} for one in messages]
+    content = msgspec.json.encode(stripped, order="deterministic")
+    return blake2b(content, digest_size=8).hexdigest()
+
+
+def _stripped(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
 
 
 def read_sample(path: Path) -> list[Question]:

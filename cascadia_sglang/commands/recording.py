@@ -16,7 +16,7 @@ from cascadia_sglang.calibration.labels import KINDS, make_labeler, needs_refere
 from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.recording import missing, record
 from cascadia_sglang.calibration.records import DraftRecord, Key, Record, RecordFile, pool_of
-from cascadia_sglang.calibration.sample import Question, read_sample
+from cascadia_sglang.calibration.sample import Question, prompt_key, read_sample
 from cascadia_sglang.calibration.server import recording_server
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import CalibrationError
@@ -58,6 +58,9 @@ def recorded(args: argparse.Namespace, config: CascadeConfig) -> Recorded:
     """
     labeler = make_labeler(args.label)
     questions = _labelled(read_sample(args.data), args.label)
+    repeats = len(questions) - len({prompt_key(question) for question in questions})
+    if repeats:
+        _tell(f"{repeats} questions repeat an earlier prompt; equal prompts stay in one part")
     args.out.mkdir(parents=True, exist_ok=True)
     with _ending_on_sigterm():
         asked, records, drafts = _answered(args, config, questions)

@@ -1,6 +1,6 @@
 """What the planner wants of a sample that every tier has answered: its own sample, or a problem.
 
-A third of the sample, by the prompts' ids, is left out: `cascadia calibrate` fits the scores to it.
+A third of the sample is left out: `cascadia calibrate` fits the scores to it.
 
 Shape legend: N prompts, T tiers.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.records import Record
 from cascadia_sglang.calibration.replay import CascadeReplay
-from cascadia_sglang.calibration.split import part_of
+from cascadia_sglang.calibration.split import parts_of
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import CalibrationError, ConfigError
@@ -47,7 +47,7 @@ def plan_sample_of(
         CalibrationError: if too few prompts are left.
         ConfigError: if a score cannot be computed from what was recorded.
     """
-    rows = np.array([row for row, name in enumerate(pool.ids) if part_of(name) != "fit"], int)
+    rows = np.flatnonzero(parts_of(pool) != "fit")
     if len(rows) < LEAST_ROWS:
         raise CalibrationError(
             f"{len(rows)} prompts are left beside those that fit the scores: {LEAST_ROWS} needed"
@@ -66,6 +66,7 @@ def plan_sample_of(
                 input_tokens=_prompt_tokens(own[0]),
                 output_tokens=[max(1, record.tokens[-1]) for record in own],
                 entry=chances,
+                prompt=pool.prompt_keys[row],
             )
         )
     return PlanSample(version=1, tiers=list(tiers), rows=made)

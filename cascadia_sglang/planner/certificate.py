@@ -20,10 +20,14 @@ from cascadia_sglang.planner.replay import Sample
 
 
 def halves(sample: Sample, seed: int) -> tuple[IntArray, IntArray]:
-    """Row indices of two halves of a sample, drawn at random."""
-    order_N = np.random.default_rng(seed).permutation(len(sample.weight_N))
-    middle = (len(order_N) + 1) // 2
-    return np.sort(order_N[:middle]), np.sort(order_N[middle:])
+    """Row indices of two halves of a sample's prompts, drawn at random.
+
+    Rows of equal prompts are in one half.
+    """
+    prompts = int(sample.prompt_N.max(initial=-1)) + 1
+    order = np.random.default_rng(seed).permutation(prompts)
+    is_first_N = np.isin(sample.prompt_N, order[: (prompts + 1) // 2])
+    return np.flatnonzero(is_first_N), np.flatnonzero(~is_first_N)
 
 
 def certify(sample: Sample, thresholds: list[float], confidence: float) -> Certificate:

@@ -29,6 +29,7 @@ class SampleRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         input_tokens: of the prompt.
         output_tokens: of each tier's answer.
         entry: the chance that an entry model gives each tier but the last; empty without one.
+        prompt: its digest, which rows of equal prompts share.
     """
 
     scores: list[float]
@@ -36,10 +37,13 @@ class SampleRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     input_tokens: int
     output_tokens: list[int]
     entry: list[float] = []
+    prompt: str | None = None
 
     def as_calibration(self) -> CalibrationRow:
         """What a problem file has of it."""
-        return CalibrationRow(scores=self.scores, correct=self.correct, entry=self.entry)
+        return CalibrationRow(
+            scores=self.scores, correct=self.correct, entry=self.entry, prompt=self.prompt
+        )
 
 
 class PlanSample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -142,13 +142,15 @@ class CalibrationRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     `scores` holds one number in [0, 1] a tier but the last; `correct` one a tier, 1 for right.
     `entry` is what a router says before any tier has answered: the chance that a tier's answer
-    will be right, one a tier but the last; only advice reads it.
+    will be right, one a tier but the last; only advice reads it. `prompt` names the prompt: rows
+    that share it are on the same side where the sample is divided.
     """
 
     scores: list[float]
     correct: list[float]
     weight: float = 1.0
     entry: list[float] = []
+    prompt: str | None = None
 
 
 class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

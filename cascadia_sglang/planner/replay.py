@@ -19,11 +19,15 @@ Place = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Scores in [0, 1], correctness in [0, 1], and weights above 0."""
+    """Scores in [0, 1], correctness in [0, 1], and weights above 0.
+
+    `prompt_N` numbers the prompts: equal numbers are equal prompts.
+    """
 
     scores_NS: FloatArray
     correct_NT: FloatArray
     weight_N: FloatArray
+    prompt_N: IntArray
 
     def rows(self, chosen_N: IntArray) -> Sample:
         """A part of the sample."""
@@ -31,6 +35,7 @@ class Sample:
             scores_NS=self.scores_NS[chosen_N],
             correct_NT=self.correct_NT[chosen_N],
             weight_N=self.weight_N[chosen_N],
+            prompt_N=self.prompt_N[chosen_N],
         )
 
     def mean(self, values_N: FloatArray) -> float:
@@ -52,10 +57,16 @@ class Sample:
 def build_sample(rows: Sequence[CalibrationRow]) -> Sample:
     """A sample from the rows of a problem file; rows without weight are left out."""
     kept = [row for row in rows if row.weight > 0]
+    numbers: dict[str | int, int] = {}
+    prompts = [
+        numbers.setdefault(index if row.prompt is None else row.prompt, len(numbers))
+        for index, row in enumerate(kept)
+    ]
     return Sample(
         scores_NS=np.array([row.scores for row in kept], dtype=np.float64).reshape(len(kept), -1),
         correct_NT=np.array([row.correct for row in kept], dtype=np.float64),
         weight_N=np.array([row.weight for row in kept], dtype=np.float64),
+        prompt_N=np.array(prompts, dtype=np.int64),
     )
 
 

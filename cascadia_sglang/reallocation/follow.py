@@ -108,7 +108,10 @@ def weighted_sample(sample: PlanSample, window: Mapping[str, Floats]) -> Weighte
         return None
     graded = sample.graded()
     weighted = Sample(
-        scores_NS=graded.scores_NS, correct_NT=graded.correct_NT, weight_N=fit.weights_N
+        scores_NS=graded.scores_NS,
+        correct_NT=graded.correct_NT,
+        weight_N=fit.weights_N,
+        prompt_N=graded.prompt_N,
     )
     return WeightedSample(
         graded=weighted,

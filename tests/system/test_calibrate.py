@@ -19,7 +19,7 @@ from bench.ladder.observe import observe
 from bench.ladder.splits import sample
 from bench.ladder.tokenizer import EOS_ID, VOCABULARY, encode_prompt
 from cascadia_sglang.calibration.records import DraftRecord, Record, RecordFile, pool_of
-from cascadia_sglang.calibration.sample import Question
+from cascadia_sglang.calibration.sample import Question, prompt_key, read_sample
 from cascadia_sglang.calibration.split import part_of
 from cascadia_sglang.cli import main
 from cascadia_sglang.entry.model import load_entry_model
@@ -171,7 +171,8 @@ def test_the_entry_model_is_fitted_on_the_ids_that_the_router_has(folder) -> Non
 
 @pytest.mark.usefixtures("said")
 def test_the_planners_sample_has_the_lengths_of_prompts_and_answers(folder) -> None:
-    kept = [number for number in range(len(ROWS)) if part_of(str(number)) != "fit"]
+    questions = read_sample(folder / "set.jsonl")
+    kept = [row for row, asked in enumerate(questions) if part_of(prompt_key(asked)) != "fit"]
     made = load_plan_sample(folder / "out" / "sample.json", TIERS).rows
     small, middle = records(folder, "small"), records(folder, "middle")
     assert len(made) == len(kept)

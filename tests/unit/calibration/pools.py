@@ -37,6 +37,7 @@ def make_pool(count: int, seed: int = 0, skills: tuple[float, ...] = (0.0, 1.5, 
     return Pool(
         tiers=tuple(tiers),
         ids=tuple(f"q{index}" for index in range(count)),
+        prompt_keys=tuple(f"q{index}" for index in range(count)),
         groups=tuple("ab"[index % 2] for index in range(count)),
         constrained_N=np.zeros(count, dtype=bool),
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cascadia_sglang.calibration.calibrate import Settings, calibrate_parts
-from cascadia_sglang.calibration.entry_model import MAX_LOSS, commit_at_once, fit_on_pool
+from cascadia_sglang.calibration.entry_model import MAX_LOSS, Labelled, commit_at_once, fit_on_pool
 from cascadia_sglang.calibration.output import write_entry_model
 from cascadia_sglang.calibration.split import part_of, split_sample
 from cascadia_sglang.calibration.thresholds import Target
@@ -48,6 +48,24 @@ def test_it_skips_what_the_first_tier_would_fail_and_says_so() -> None:
     assert model.report["right_of_skipped_small"] < 0.2
     assert EntryScorer(model).climb([20, 21, TELLS], range(3))[0] > 0
     assert EntryScorer(model).climb([20, 21, 22], range(3))[0] == 0
+
+
+def test_more_prompts_fit_it_but_for_those_held_out() -> None:
+    pool = make_pool(600)
+    prompts = [[10 + row % 40, row] for row in range(600)]
+    more = Labelled([*prompts, [1, 2], [3, 4]], np.ones((2, 602), dtype=bool))
+    model = fit_on_pool(
+        pool,
+        prompts,
+        [1.0, 3.0, 9.0],
+        tiers=["small", "middle", "large"],
+        vocabulary="v",
+        vocabulary_size=50,
+        more=more,
+    )
+    assert model is not None
+    fitted = sum(part_of(f"q{index}") != "certify" for index in range(600))
+    assert model.samples == 2 * fitted + 2
 
 
 def test_a_small_sample_gives_none() -> None:

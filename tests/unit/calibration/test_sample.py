@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cascadia_sglang.calibration.sample import read_sample
+from cascadia_sglang.calibration.sample import Question, prompt_key, read_sample
 from cascadia_sglang.errors import CalibrationError
 
 
@@ -53,3 +53,31 @@ def test_an_empty_or_missing_sample_is_refused(tmp_path: Path) -> None:
         read_sample(write(tmp_path, ""))
     with pytest.raises(CalibrationError, match="No such file"):
         read_sample(tmp_path / "none.jsonl")
+
+
+def chat(text: str, role: str = "user", **more: str) -> Question:
+    return Question(id="c", messages=[{"role": role, "content": text}], **more)
+
+
+def test_questions_that_ask_the_same_share_a_key() -> None:
+    same = [
+        Question(id="1", prompt="add 2 3"),
+        Question(id="2", prompt="  add 2 3\n", reference="5", group="g"),
+        Question(id="3", prompt="add 2 3", constraint={"regex": "[0-9]"}),
+        chat("add 2 3"),
+        chat("add 2 3 ", reference="5"),
+        Question(id="4", messages=[{"content": "add 2 3", "role": "user"}]),
+    ]
+    assert len({prompt_key(question) for question in same}) == 1
+
+
+def test_questions_that_differ_have_keys_of_their_own() -> None:
+    several = [
+        Question(id="1", prompt="add 2 3"),
+        Question(id="2", prompt="add 2  3"),
+        Question(id="3", prompt="Add 2 3"),
+        chat("add 2 3", role="system"),
+        Question(id="4", messages=[{"role": "user", "content": "add 2 3"}] * 2),
+        Question(id="5", messages=[{"role": "user", "content": [{"type": "text", "text": "x"}]}]),
+    ]
+    assert len({prompt_key(question) for question in several}) == len(several)

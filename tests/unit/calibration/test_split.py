@@ -1,7 +1,14 @@
 """The three parts of a sample."""
 
-import numpy as np
+import dataclasses
+from random import Random
 
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.split import PARTS, part_of, split_sample
 from tests.unit.calibration.pools import make_pool
 
@@ -14,7 +21,7 @@ def test_every_prompt_is_in_one_part_and_the_parts_are_thirds() -> None:
     assert all(900 < len(own) < 1100 for own in ids)
 
 
-def test_a_part_depends_on_the_id_alone() -> None:
+def test_a_part_depends_on_the_prompt_alone() -> None:
     pool = make_pool(300)
     fewer = split_sample(pool.take(np.arange(0, 300, 2)))
     assert set(fewer.certify.ids) <= set(split_sample(pool).certify.ids)
@@ -33,3 +40,40 @@ def test_rows_stay_together() -> None:
         )
         assert part.groups[row] == pool.groups[index]
         assert part.tiers[2].right_N[row] == pool.tiers[2].right_N[index]
+
+
+def in_parts(pool: Pool) -> dict[str, set[str]]:
+    """The parts that each prompt key is in."""
+    found: dict[str, set[str]] = {}
+    parts = split_sample(pool)
+    for part in PARTS:
+        for key in getattr(parts, part).prompt_keys:
+            found.setdefault(key, set()).add(part)
+    return found
+
+
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=40), st.randoms(use_true_random=False))
+def test_equal_prompts_stay_in_one_part_in_any_order_and_among_any_others(
+    numbers: list[int], random: Random
+) -> None:
+    pool = dataclasses.replace(
+        make_pool(len(numbers)), prompt_keys=tuple(f"p{number}" for number in numbers)
+    )
+    whole = in_parts(pool)
+    assert all(len(parts) == 1 for parts in whole.values())
+    assert pool.repeats == len(numbers) - len(set(numbers))
+    rows = list(range(len(numbers)))
+    random.shuffle(rows)
+    some = pool.take(np.array(rows[: len(rows) // 2 + 1]))
+    assert in_parts(some).items() <= whole.items()
+    both = Pool.concatenated([some, pool])
+    assert in_parts(both) == whole
+
+
+def test_a_salt_divides_anew_and_keeps_equal_prompts_together() -> None:
+    pool = make_pool(300)
+    pool = dataclasses.replace(pool, prompt_keys=pool.prompt_keys[:150] * 2)
+    salted = in_parts(pool.salted("7"))
+    assert all(len(parts) == 1 for parts in salted.values())
+    moved = sum(salted[f"7:{key}"] != parts for key, parts in in_parts(pool).items())
+    assert moved == pytest.approx(100, abs=30)

@@ -14,9 +14,13 @@ from cascadia_sglang.judge.features import FEATURES
 SAMPLING = Sampling(temperature=0.0, max_tokens=512)
 
 
-def write_sample(folder: Path, count: int) -> Path:
+def write_sample(folder: Path, count: int, prompts: int | None = None) -> Path:
+    """Questions, of which only so many ask different things."""
     path = folder / "set.jsonl"
-    lines = [{"id": f"q{i}", "prompt": str(i), "reference": "yes"} for i in range(count)]
+    lines = [
+        {"id": f"q{i}", "prompt": str(i % (prompts or count)), "reference": "yes"}
+        for i in range(count)
+    ]
     path.write_text("\n".join(json.dumps(line) for line in lines))
     return path
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cascadia_sglang.calibration.records import Record, RecordFile
+from cascadia_sglang.calibration.sample import prompt_key, read_sample
 from cascadia_sglang.calibration.split import part_of
 from cascadia_sglang.cli import main
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
@@ -173,7 +174,7 @@ def test_a_sample_is_judged_by_the_cascades_own_scores_and_makes_a_problem(
     model = ScoreModel(load_calibration(out / "small.json"))
     with RecordFile(out / "records.jsonl", Record) as file:
         records = {(one.tier, one.id): one for one in file.load().values()}
-    kept = [f"q{row}" for row in range(600) if part_of(f"q{row}") != "fit"]
+    kept = [q.id for q in read_sample(out.parent / "set.jsonl") if part_of(prompt_key(q)) != "fit"]
     assert len(problem.calibration) == len(kept)
     for row, name in zip(problem.calibration, kept, strict=True):
         small, large = records["small", name], records["large", name]

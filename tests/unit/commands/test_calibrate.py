@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from cascadia_sglang.calibration.records import Record
+from cascadia_sglang.calibration.sample import prompt_key, read_sample
+from cascadia_sglang.calibration.split import part_of
 from cascadia_sglang.cascade_file import load_uncalibrated
 from cascadia_sglang.cli import main
 from cascadia_sglang.commands.calibrate import parse_costs, recorded_costs
 from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.judge.calibration import load_calibration
 from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.planner.plan_sample import load_plan_sample
 from tests.unit.commands.recorded import write_drafts, write_records, write_sample
 
 
@@ -92,6 +95,23 @@ def test_whole_records_are_calibrated_without_a_server(
     report = json.loads((out / "report.json").read_text())
     assert report["settings"]["tier_cost"] == pytest.approx([1.0, 4.0])
     assert report["chosen"]["shares"][1] <= 0.5
+
+
+def test_equal_prompts_under_other_ids_stay_in_one_part_and_are_counted(
+    cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_sample(tmp_path, 600, prompts=150), tmp_path / "out"
+    write_records(cascade, data, out)
+    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*asked, "--escalation-rate", "0.5"]) == 0
+    assert "450 questions repeat an earlier prompt" in capsys.readouterr().err
+    keys = {prompt_key(question) for question in read_sample(data)}
+    kept = {row.prompt for row in load_plan_sample(out / "sample.json", ["small", "large"]).rows}
+    assert kept == {key for key in keys if part_of(key) != "fit"}
+    report = json.loads((out / "report.json").read_text())
+    assert report["prompts"]["fit"] == 4 * (len(keys) - len(kept))
+    assert sum(report["repeats"].values()) == 450
+    assert "450 of them repeat an earlier one" in (out / "report.md").read_text()
 
 
 def test_a_cascade_that_reads_drafts_gets_a_second_judge(

@@ -1,5 +1,6 @@
 """Bounds on quality against SciPy's, and how often they hold."""
 
+import msgspec
 import numpy as np
 import pytest
 from scipy import stats
@@ -56,6 +57,18 @@ def test_halves_share_no_row_and_lose_none() -> None:
     assert sorted([*first, *second]) == list(range(101))
     assert len(first) == 51
     assert not np.array_equal(halves(sample, seed=4)[0], first)
+
+
+def test_equal_prompts_are_in_one_half() -> None:
+    repeated = [
+        msgspec.structs.replace(row, prompt=f"p{index % 20}" if index < 60 else None)
+        for index, row in enumerate(rows(100, seed=0))
+    ]
+    sample = build_sample(repeated)
+    first, second = halves(sample, seed=3)
+    assert sorted([*first, *second]) == list(range(100))
+    assert not set(sample.prompt_N[first]) & set(sample.prompt_N[second])
+    assert len(set(sample.prompt_N[first])) == 30
 
 
 @pytest.mark.parametrize("method", ["penalty", "chebyshev", "exact"])
