@@ -10,7 +10,7 @@ from sglang.srt.constants import HEALTH_CHECK_RID_PREFIX
 from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.http.trace import SCOPE_KEY, sglang_error
+from cascadia_sglang.http.trace import SCOPE_KEY, note_error, sglang_error
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.attempt import attempt_rid
@@ -60,6 +60,7 @@ class Door:
                 async for output in generate(self.manager, request, http_request):
                     yield output
             except RequestError as error:
+                note_error(http_request, error)
                 raise sglang_error(error, request, http_request) from None
             return
         if self.manager.server_status is self._starting:
@@ -75,8 +76,13 @@ class Door:
             async for output in self._router.answer(request, http_request, controls, outcome):
                 yield output
         except RequestError as error:
+            note_error(http_request, error)
             raise sglang_error(error, request, http_request, outcome.is_early) from None
+        except ValueError as error:
+            note_error(http_request, RequestError(400, str(error)))
+            raise
         except fastapi.HTTPException as error:
+            note_error(http_request, RequestError(error.status_code, str(error.detail)))
             if not outcome.is_early:
                 raise
             # Its status is out already.

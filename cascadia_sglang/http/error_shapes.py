@@ -118,7 +118,10 @@ def _content(path: str, status: int, message: str, param: str | None) -> dict[st
     if path.startswith("/v1/responses"):
         return {"error": _openai_error(status, message, param)}
     if path.startswith("/v1/") or path == "/invocations":
-        return {"object": "error", **_openai_error(status, message, param)}
+        error = _openai_error(status, message, param)
+        if status == 400:
+            error["type"] = "BadRequestError"  # SGLang's name on these routes
+        return {"object": "error", **error}
     if path.startswith("/cascadia"):
         kind = "invalid_request" if status < 500 else "unavailable"
         return {"error": {"message": message, "type": kind, "param": param}}

@@ -6,8 +6,10 @@ from typing import Any
 import fastapi
 from fastapi.responses import JSONResponse
 
+from cascadia_sglang.http.error_answers import ErrorAnswers
 from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.plan import plan_in_force
+from cascadia_sglang.http.shaped_handlers import shape_errors
 from cascadia_sglang.http.status import model_cards, status
 from cascadia_sglang.http.writes import write_routes
 
@@ -50,6 +52,9 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
     _place(app.router.routes, [*router.routes, *write_routes(server, manager).routes])
     if manager.enable_metrics:
         server.measure()
+    shape_errors(app)
+    # The one that is added last is the outermost.
+    app.add_middleware(ErrorAnswers)
     app.add_middleware(
         CascadeMiddleware, config=server.config, on_startup=manager.auto_create_handle_loop
     )

@@ -15,9 +15,6 @@ from cascadia_sglang.router.controls import PREFIX, Controls, parse_controls
 
 _PREFIX = PREFIX.encode()
 _NO_CONTROLS = Controls()
-# A worker is started again within seconds, and a queue moves. SGLang's own error handlers drop
-# headers, so it is added here.
-_RETRY_AFTER = (b"retry-after", b"1")
 
 
 class CascadeMiddleware:
@@ -57,8 +54,6 @@ class CascadeMiddleware:
             nonlocal start
             if message["type"] == "http.response.start":
                 start = message
-                if message["status"] == 503:
-                    message["headers"] = [*message.get("headers", ()), _RETRY_AFTER]
                 return
             if start is not None:
                 start["headers"] = [*start.get("headers", ()), *self._headers(trace.outcome)]

@@ -17,10 +17,28 @@ SCOPE_KEY = "cascadia"
 
 @dataclass(slots=True)
 class Trace:
-    """The controls a request came with, and what it came to."""
+    """The controls a request came with, and what it came to.
+
+    Attributes:
+        error: why it has no answer; what the client gets in place of what the handler writes.
+    """
 
     controls: Controls
     outcome: Outcome = field(default_factory=Outcome)
+    error: RequestError | None = None
+
+
+def note_error(http_request: Any, error: RequestError) -> None:
+    """Note why a request gets no answer; the first error counts."""
+    trace = None if http_request is None else http_request.scope.get(SCOPE_KEY)
+    if trace is not None and trace.error is None:
+        trace.error = error
+
+
+def refusal(http_request: Any, error: RequestError) -> fastapi.HTTPException:
+    """Note the error; the exception that ends the request's handler."""
+    note_error(http_request, error)
+    return fastapi.HTTPException(status_code=error.status, detail=str(error))
 
 
 def note_model(server: Any, handler: Any, model: str | None, raw_request: Any) -> None:
@@ -36,7 +54,7 @@ def note_model(server: Any, handler: Any, model: str | None, raw_request: Any) -
     try:
         tier = tier_of_model(model, served_name, server.config)
     except RequestError as error:
-        raise fastapi.HTTPException(status_code=error.status, detail=str(error)) from None
+        raise refusal(raw_request, error) from None
     if trace.controls.tier is None and tier is not None:
         trace.controls = dataclasses.replace(trace.controls, tier=tier)
 

@@ -1,14 +1,17 @@
-"""AROUND hook on OpenAIServingResponses.create_responses: note the model's name.
+"""AROUND hook on OpenAIServingResponses.create_responses: note the model's name, open late.
 
 Upstream: answers the Responses API with engine requests of its own, which have no model name; a
-name other than the server's is refused.
-We need: the tier that `model` pins; a name that is neither a tier nor the cascade is a 404.
+name other than the server's is refused. A stream begins before the engine is asked.
+We need: the tier that `model` pins; a name that is neither a tier nor the cascade is a 404. The
+status and the headers of a stream wait until a tier has answered or refused.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from cascadia_patches.registry import PatchSpec
+from cascadia_sglang.http.opening_events import with_answer
 from cascadia_sglang.http.trace import note_model
 
 
@@ -21,7 +24,9 @@ def _build(server: Any) -> Callable[..., Any]:
         # It would refuse every name but its own.
         served = handler.tokenizer_manager.served_model_name
         request = request.model_copy(update={"model": served})
-        return await original(handler, request, raw_request)
+        answer = await original(handler, request, raw_request)
+        is_stream = inspect.isasyncgen(answer)
+        return with_answer(answer) if is_stream else answer
 
     return note_and_answer
 
@@ -32,6 +37,6 @@ PATCH = PatchSpec(
     kind="async function",
     parameters=("request", "raw_request"),
     build=_build,
-    reason="the model's name is lost in the engine's own request",
+    reason="the model's name is lost in the engine's own request, and a stream begins too early",
     drop_when="SGLang keeps the model's name on its requests",
 )

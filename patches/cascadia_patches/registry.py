@@ -55,6 +55,7 @@ SERVER_PATCHES = (
     "convert_chat_request",
     "convert_completion_request",
     "create_responses",
+    "anthropic_error_response",
     "ollama_chat",
     "ollama_generate",
     "generate_request",
