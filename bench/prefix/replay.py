@@ -249,7 +249,7 @@ def main() -> None:
     options = parser.parse_args()
     facts = facts_of_this_run("bench.prefix.replay")
     count = 40 if options.smoke else options.requests
-    workload = load_trace(options.trace).part(0, count).at_rate(options.rate)
+    workload = load_trace(options.trace, requests=count).at_rate(options.rate)
     case = f"{count} requests at {options.rate:g}/s, pools of {KV_TOKENS} tokens"
     with tempfile.TemporaryDirectory() as folder:
         results = study(workload, Path(folder), options.port)

@@ -30,13 +30,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trace",
         type=Path,
-        help="own CSV, Azure's or Mooncake's; by default what the plan was made for",
+        help="own CSV, Azure's, BurstGPT's or Mooncake's; by default what the plan was made for",
     )
     parser.add_argument("--rate", type=float, help="requests per second, instead of the trace's")
-    parser.add_argument("--requests", type=int, help="of the trace, the first so many")
-    parser.add_argument("--block-tokens", type=int, default=MOONCAKE_BLOCK_TOKENS)
+    parser.add_argument("--requests", type=_count, help="of the trace, the first so many")
+    parser.add_argument(
+        "--skip", type=_count, default=0, help="requests of --trace before those; default: 0"
+    )
+    parser.add_argument("--block-tokens", type=_one_or_more, default=MOONCAKE_BLOCK_TOKENS)
     parser.add_argument("--seed", type=int, help="of who climbs, instead of the plan's")
     parser.add_argument("--json", action="store_true", help="all of it, as JSON")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+def _one_or_more(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,8 +64,6 @@ def run(args: argparse.Namespace) -> int:
     """
     setup, profile = load_setup(args.plan)
     workload = _workload(args, setup)
-    if args.requests is not None:
-        workload = workload.part(0, args.requests)
     if args.rate is not None:
         workload = workload.at_rate(args.rate)
     if args.seed is not None:
@@ -63,10 +78,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _workload(args: argparse.Namespace, setup: Setup) -> Workload:
     if args.trace is not None:
-        return load_trace(args.trace, args.block_tokens)
+        return load_trace(args.trace, args.block_tokens, requests=args.requests, skip=args.skip)
     if setup.workload is None:
         raise ConfigError(f"plan {args.plan}: it names no workload: --trace is needed")
-    return load_workload(setup.workload)
+    if args.skip:
+        raise ConfigError("--skip needs --trace; a plan's own workload says its own")
+    workload = load_workload(setup.workload)
+    return workload if args.requests is None else workload.part(0, args.requests)
 
 
 def _page(found: dict[str, Any]) -> str:

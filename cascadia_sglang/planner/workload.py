@@ -16,6 +16,8 @@ Ints = npt.NDArray[np.int64]
 
 # Tokens of a prefix block in the Mooncake traces.
 MOONCAKE_BLOCK_TOKENS = 512
+# Of a prompt or an answer. More is a slip of the pen, and would not fit the simulator's integers.
+MOST_TOKENS = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +86,15 @@ class Workload:
         Raises:
             WorkloadError: for fewer than two requests.
         """
-        hash_ids = [
-            self.blocks_P[self.block_starts_R[r] : self.block_starts_R[r + 1]].tolist()
-            for r in rows.tolist()
-        ]
-        return build_workload(
+        counts_R = np.diff(self.block_starts_R)[rows]
+        places_P = _spread(self.block_starts_R[rows], counts_R)
+        return workload_of_blocks(
             self.arrival_s_R[rows],
             self.input_tokens_R[rows],
             self.output_tokens_R[rows],
-            hash_ids=hash_ids,
-            block_tokens=self.block_tokens,
+            counts_R,
+            self.blocks_P[places_P],
+            self.block_tokens,
         )
 
 
@@ -112,37 +113,94 @@ def build_workload(
 
     Raises:
         WorkloadError: if there are fewer than two requests, no time passes between them, a time is
-            not finite or a length is below 1; the line names the first such request.
+            not finite or a length is not from 1 to `MOST_TOKENS`; the line names the first such
+            request.
+    """
+    count = len(np.asarray(arrival_s_R))
+    if len(hash_ids) not in (0, count):
+        raise WorkloadError("times, lengths and hash ids differ in number")
+    # Ids may be wider than an integer of NumPy.
+    numbers: dict[int, int] = {}
+    blocks = [numbers.setdefault(block, len(numbers)) for own in hash_ids for block in own]
+    counts = [len(own) for own in hash_ids] if len(hash_ids) else np.zeros(count)
+    return workload_of_blocks(
+        arrival_s_R, input_tokens_R, output_tokens_R, counts, blocks, block_tokens
+    )
+
+
+def workload_of_blocks(
+    arrival_s_R: npt.ArrayLike,
+    input_tokens_R: npt.ArrayLike,
+    output_tokens_R: npt.ArrayLike,
+    block_counts_R: npt.ArrayLike,
+    blocks_P: npt.ArrayLike,
+    block_tokens: int,
+) -> Workload:
+    """As `build_workload` does, of blocks that have a number already.
+
+    Args:
+        block_counts_R: prefix blocks of each request.
+        blocks_P: numbers of all requests' blocks, one request after the other; they are numbered
+            anew, in the order of arrival.
+
+    Raises:
+        WorkloadError: as `build_workload` does.
     """
     arrival = np.asarray(arrival_s_R, np.float64)
-    lengths = [np.asarray(x, np.float64) for x in (input_tokens_R, output_tokens_R)]
-    count = len(arrival)
-    if count < 2:
-        raise WorkloadError(f"the workload has {count} requests, a rate needs 2 or more")
-    if any(len(values) != count for values in lengths) or len(hash_ids) not in (0, count):
-        raise WorkloadError("times, lengths and hash ids differ in number")
-    for name, values in zip(("input_tokens", "output_tokens"), lengths, strict=True):
-        bad = np.flatnonzero(~(np.isfinite(values) & (values >= 1)))
-        if len(bad):
-            raise WorkloadError(f"request {bad[0]}: {name} is {values[bad[0]]:g}, allowed: from 1")
+    inputs, outputs = (
+        _lengths(values, name, len(arrival))
+        for name, values in (("input_tokens", input_tokens_R), ("output_tokens", output_tokens_R))
+    )
+    if len(arrival) < 2:
+        raise WorkloadError(f"the workload has {len(arrival)} requests, a rate needs 2 or more")
     bad = np.flatnonzero(~np.isfinite(arrival))
     if len(bad):
         raise WorkloadError(f"request {bad[0]}: the timestamp is {arrival[bad[0]]}")
-    order = np.argsort(arrival, kind="stable")
-    arrival = arrival[order] - arrival[order[0]]
+    counts, blocks = np.asarray(block_counts_R, np.int64), np.asarray(blocks_P, np.int64)
+    if (np.diff(arrival) < 0).any():
+        order = np.argsort(arrival, kind="stable")
+        starts = np.cumsum(counts) - counts
+        arrival, inputs, outputs = arrival[order], inputs[order], outputs[order]
+        counts, blocks = counts[order], blocks[_spread(starts[order], counts[order])]
+    arrival = arrival - arrival[0]
     if arrival[-1] <= 0.0:
         raise WorkloadError("all requests come at the same time, a rate needs time between them")
-    ids = [list(hash_ids[index]) for index in order] if len(hash_ids) else [[]] * count
-    starts = np.concatenate([[0], np.cumsum([len(own) for own in ids])]).astype(np.int64)
-    flat = np.array([block for own in ids for block in own], np.int64)
     return Workload(
         arrival_s_R=arrival,
-        input_tokens_R=lengths[0][order].astype(np.int64),
-        output_tokens_R=lengths[1][order].astype(np.int64),
-        block_starts_R=starts,
-        blocks_P=np.unique(flat, return_inverse=True)[1].astype(np.int64).reshape(-1),
+        input_tokens_R=inputs,
+        output_tokens_R=outputs,
+        block_starts_R=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        blocks_P=_renumbered(blocks),
         block_tokens=block_tokens,
     )
+
+
+def _lengths(values: npt.ArrayLike, name: str, count: int) -> Ints:
+    lengths = np.asarray(values)
+    if len(lengths) != count:
+        raise WorkloadError("times, lengths and hash ids differ in number")
+    bad = np.flatnonzero(~((lengths >= 1) & (lengths <= MOST_TOKENS)))
+    if len(bad):
+        raise WorkloadError(
+            f"request {bad[0]}: {name} is {lengths[bad[0]]:g}, allowed: 1 to {MOST_TOKENS}"
+        )
+    return lengths.astype(np.int64, copy=False)
+
+
+def _renumbered(blocks_P: Ints) -> Ints:
+    """Numbers from 0, in the order in which they first appear."""
+    _, first, inverse_P = np.unique(blocks_P, return_index=True, return_inverse=True)
+    numbers = np.empty(len(first), np.int64)
+    numbers[np.argsort(first)] = np.arange(len(first))
+    renumbered_P: Ints = numbers[inverse_P.reshape(-1)]
+    return renumbered_P
+
+
+def _spread(starts_R: Ints, counts_R: Ints) -> Ints:
+    """Places [start, start + count) of every request, one after the other."""
+    before_R = np.cumsum(counts_R) - counts_R
+    places: Ints = np.repeat(starts_R - before_R, counts_R) + np.arange(int(counts_R.sum()))
+    return places
 
 
 def poisson_arrivals_s(rate_per_s: float, count: int, seed: int) -> Floats:

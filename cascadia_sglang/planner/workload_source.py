@@ -25,14 +25,15 @@ STATIONARY_REQUESTS = 2_000
 class WorkloadSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Requests to plan for.
 
-    Either `trace` names a file, of which the first `requests` count, at the mean rate `rate_per_s`
-    in place of its own; or requests come as a Poisson process of that rate, with log-normal
-    lengths of these means and, relative to them, the standard deviation `length_cv`.
+    Either `trace` names a file, of which `requests` count after the first `skip`, at the mean rate
+    `rate_per_s` in place of its own. Or requests come as a Poisson process of that rate, with
+    log-normal lengths of these means and, relative to them, the standard deviation `length_cv`.
     """
 
     trace: str | None = None
     block_tokens: int = MOONCAKE_BLOCK_TOKENS
     requests: int | None = None
+    skip: int = 0
     rate_per_s: float | None = None
     input_tokens: float | None = None
     output_tokens: float | None = None
@@ -46,6 +47,8 @@ def source_problems(source: WorkloadSource) -> Iterator[str]:
         for name in ("rate_per_s", "input_tokens", "output_tokens"):
             if getattr(source, name) is None:
                 yield f"{name} is missing: needed without a trace"
+        if source.skip:
+            yield "skip is given without a trace"
     else:
         for name in ("input_tokens", "output_tokens"):
             if getattr(source, name) is not None:
@@ -63,8 +66,9 @@ def source_problems(source: WorkloadSource) -> Iterator[str]:
         yield f"requests is {source.requests}, a rate needs 2 or more"
     if source.block_tokens < 1:
         yield f"block_tokens is {source.block_tokens}, allowed: 1 or more"
-    if source.seed < 0:
-        yield f"seed is {source.seed}, allowed: 0 or more"
+    for name in ("seed", "skip"):
+        if getattr(source, name) < 0:
+            yield f"{name} is {getattr(source, name)}, allowed: 0 or more"
 
 
 def load_workload(source: WorkloadSource) -> Workload:
@@ -75,9 +79,9 @@ def load_workload(source: WorkloadSource) -> Workload:
     """
     if source.trace is None:
         return _stationary(source)
-    workload = load_trace(Path(source.trace), source.block_tokens)
-    if source.requests is not None:
-        workload = workload.part(0, source.requests)
+    workload = load_trace(
+        Path(source.trace), source.block_tokens, requests=source.requests, skip=source.skip
+    )
     return workload if source.rate_per_s is None else workload.at_rate(source.rate_per_s)
 
 

@@ -19,6 +19,8 @@ from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
         ([0.0, 1.0], [5, math.nan], [5, 5], "request 1: input_tokens is nan"),
         ([0.0, 1.0], [5, 5], [0, 5], "request 0: output_tokens is 0"),
         ([0.0, 1.0], [5], [5, 5], "differ in number"),
+        ([0.0, 1.0], [5, 1e30], [5, 5], r"request 1: input_tokens is 1e\+30, allowed: 1 to"),
+        ([0.0, 1.0], [5, 2 * 10**9], [5, 5], r"request 1: input_tokens is 2e\+09, allowed: 1 to"),
     ],
 )
 def test_a_workload_that_says_nothing_is_one_clear_line(
@@ -72,7 +74,9 @@ def test_thinning_draws_requests_in_their_order_with_their_prefixes():
     kept = found.input_tokens_R - 10
     assert (np.diff(found.arrival_s_R) == np.diff(kept)).all()
     # Ids are numbered anew, equal ones stay equal.
-    assert (found.blocks_P == kept % 3).all()
+    same = found.blocks_P[:, None] == found.blocks_P
+    assert (same == (kept % 3 == (kept % 3)[:, None])).all()
+    assert found.blocks_P[0] == 0
     assert load.thinned(50) is load
     assert (load.thinned(20, seed=1).arrival_s_R == found.arrival_s_R).all()
 
