@@ -7,6 +7,7 @@ import fastapi
 from fastapi.responses import JSONResponse
 from starlette.routing import Route
 
+from cascadia_sglang.http.header_documents import documenting_headers
 from cascadia_sglang.http.metrics_page import Gauges, MetricsPage
 from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.plan import plan_in_force
@@ -51,6 +52,8 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
         return JSONResponse(content, status_code=404)
 
     _place(app.router.routes, [*router.routes, *write_routes(server, manager).routes])
+    names = [tier.name for tier in server.config.tiers]
+    app.openapi = documenting_headers(app.openapi, names)
     metrics = server.measure() if manager.enable_metrics else None
     if metrics is not None:
         gauges = Gauges(server.pools, server.pool, server.router, server.mover)
