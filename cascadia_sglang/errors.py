@@ -9,6 +9,7 @@ CascadiaError
 │   └── PlanTimeoutError      the time limit came before any plan
 ├── PatchError         a patch did not take on this SGLang
 ├── RequestError       what the client sent cannot be served
+│   └── HungUpError           the client ended the connection
 ├── StartError         a server that a command needs did not start
 ├── StatusError        a server that a command asks does not answer
 ├── WorkloadError      a trace, a window or a sample that says too little to plan by
@@ -17,6 +18,8 @@ CascadiaError
     ├── WorkerUnavailableError  a tier has none that accepts attempts
     └── OverloadError           a tier's workers hold as many attempts as they may
 """
+
+import asyncio
 
 
 class CascadiaError(Exception):
@@ -68,6 +71,28 @@ class RequestError(CascadiaError):
         super().__init__(message)
         self.status = status
         self.param = param
+
+
+class HungUpError(RequestError):
+    """A request whose client ended the connection; nobody reads its status."""
+
+    def __init__(self) -> None:
+        super().__init__(400, "the client disconnected")
+
+
+def http_status(error: BaseException) -> int:
+    """The HTTP status that a request ends with for this error; 499 where its client hung up.
+
+    SGLang and its handlers raise `ValueError` for what a client may not ask, and errors with a
+    `status_code` for the rest.
+    """
+    if isinstance(error, asyncio.CancelledError | GeneratorExit | HungUpError):
+        return 499
+    for name in ("status", "status_code"):
+        status = getattr(error, name, None)
+        if isinstance(status, int):
+            return status
+    return 400 if isinstance(error, ValueError) else 500
 
 
 class StartError(CascadiaError):

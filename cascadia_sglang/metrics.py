@@ -1,17 +1,25 @@
-"""The cascade's metrics, beside SGLang's own on `/metrics`.
+"""The cascade's counters and histograms, beside SGLang's own on `/metrics`.
 
-They are written in prometheus_client's multi-process form, as SGLang's are, so one scrape of the
-server shows both.
+They are written in prometheus_client's multi-process form, as SGLang's are. The gauges are read
+when somebody asks for `/metrics`, see `cascadia_sglang.http.metrics_page`.
 """
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
-_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0)
-_START_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0, 600.0)
-_SCORES = tuple(step / 20 for step in range(1, 21))
+from cascadia_sglang.metric_families import (
+    ANSWER_REASONS,
+    BY_NAME,
+    ERROR_STATUSES,
+    ESCALATION_REASONS,
+    LAST_TIER_REASONS,
+    SHADOW_OUTCOMES,
+    START_OUTCOMES,
+    WARMING_OUTCOMES,
+)
 
 
 class Visit(Protocol):
@@ -38,67 +46,40 @@ class Visit(Protocol):
 class Metrics:
     """Writes them. Build it once the directory of the multi-process form is known.
 
+    Every series whose labels are known at the start has a sample from then on.
+
     Args:
-        tiers: their names.
+        tiers: their names, the smallest first.
+        pools: names of the pools of workers; metrics of worker starts carry them as `tier`.
+        phases: of a worker's start.
     """
 
-    def __init__(self, tiers: Sequence[str]) -> None:
-        # It reads where to write when it is imported.
-        from prometheus_client import Counter, Gauge, Histogram
-
-        def counter(name: str, text: str, *labels: str) -> Any:
-            return Counter(f"cascadia:{name}", text, labels)
-
-        def histogram(name: str, text: str, buckets: Sequence[float]) -> Any:
-            return Histogram(f"cascadia:{name}", text, ("tier",), buckets=buckets)
-
+    def __init__(
+        self, tiers: Sequence[str], pools: Sequence[str] = (), phases: Sequence[str] = ()
+    ) -> None:
+        lower, upper = tiers[:-1], tiers[1:]
         self._tiers = tiers
-        self._requests = counter("requests_total", "Client requests.", "tier", "reason")
-        self._escalations = counter(
-            "escalations_total", "Answers that were not good enough.", "from_tier", "reason"
-        )
-        self._shadows = counter(
-            "shadow_total", "Accepted answers given by the last tier too.", "tier", "outcome"
-        )
-        self._tokens = counter("tokens_total", "Generated tokens.", "tier", "kind")
-        self._cached = counter(
-            "prefix_cached_tokens_total", "Prompt tokens found in a prefix cache.", "tier"
-        )
-        self._kept = counter(
-            "verify_kept_tokens_total", "Tokens of a smaller tier's draft in answers.", "tier"
-        )
-        self._warm = counter("prefix_warm_total", "Warmings of a tier.", "tier", "outcome")
-        self._warm_tokens = counter(
-            "prefix_warm_tokens_total", "Tokens warmed, and found by attempts.", "tier", "kind"
-        )
-        self._starts = counter("worker_starts_total", "Worker starts.", "tier", "outcome")
-        self._start_phases = counter(
-            "worker_start_phase_seconds_total", "Seconds of worker starts.", "tier", "phase"
-        )
-        self._score = histogram("score", "Calibrated scores of answers.", _SCORES)
-        self._attempt = histogram("attempt_seconds", "Attempts.", _SECONDS)
-        self._request = histogram("request_seconds", "Requests, by answering tier.", _SECONDS)
-        self._ttft = histogram("ttft_seconds", "Time to the first byte.", _SECONDS)
-        self._start = histogram("worker_start_seconds", "Worker starts.", _START_SECONDS)
-        self._moves = Histogram(
-            "cascadia:reallocation_seconds", "Changes of the plan in force.", buckets=_START_SECONDS
-        )
-        self._solve = Histogram(
-            "cascadia:plan_solve_seconds", "Plans asked of the planner.", buckets=_SECONDS
-        )
-        self._plan = Gauge(
-            "cascadia:plan_number", "The plan in force.", multiprocess_mode="mostrecent"
-        )
-        self._gear = Gauge(
-            "cascadia:gear", "0: the plan's thresholds.", multiprocess_mode="mostrecent"
-        )
-        self._workers = Gauge(
-            "cascadia:workers",
-            "Workers by state.",
-            ("tier", "state"),
-            multiprocess_mode="mostrecent",
-        )
-        self._shown: set[tuple[str, str]] = set()
+        self._requests = _family("cascadia_requests_total", lower, ANSWER_REASONS)
+        for reason in LAST_TIER_REASONS:
+            self._requests.labels(tiers[-1], reason)
+        for status in ERROR_STATUSES:
+            self._requests.labels("none", f"error_{status}")
+        self._escalations = _family("cascadia_escalations_total", lower, ESCALATION_REASONS)
+        self._shadows = _family("cascadia_shadow_total", lower, SHADOW_OUTCOMES)
+        self._tokens = _family("cascadia_tokens_total", tiers, ("answered", "discarded"))
+        self._cached = _family("cascadia_prefix_cached_tokens_total", tiers)
+        self._kept = _family("cascadia_verify_kept_tokens_total", upper)
+        self._warm = _family("cascadia_prefix_warm_total", upper, WARMING_OUTCOMES)
+        self._warm_tokens = _family("cascadia_prefix_warm_tokens_total", upper, ("warmed", "used"))
+        self._starts = _family("cascadia_worker_starts_total", pools, START_OUTCOMES)
+        self._start_phases = _family("cascadia_worker_start_phase_seconds_total", pools, phases)
+        self._score = _family("cascadia_score", tiers)
+        self._attempt = _family("cascadia_attempt_seconds", tiers)
+        self._request = _family("cascadia_request_seconds", tiers)
+        self._ttft = _family("cascadia_ttft_seconds", tiers)
+        self._start = _family("cascadia_worker_start_seconds", pools)
+        self._moves = _family("cascadia_reallocation_seconds")
+        self._solve = _family("cascadia_plan_solve_seconds")
 
     def answered(
         self, visits: Iterable[Visit], chosen: Visit, seconds: float, ttft_s: float
@@ -111,7 +92,7 @@ class Metrics:
         self._visited(visits, chosen)
 
     def failed(self, visits: Iterable[Visit], status: int) -> None:
-        """Count a prompt that got an error, or that nobody waited for any more."""
+        """Count a prompt that got an error with this HTTP status; 499: its client hung up."""
         self._requests.labels("none", f"error_{status}").inc()
         self._visited(visits, None)
 
@@ -152,24 +133,30 @@ class Metrics:
             for phase, seconds in phases.items():
                 self._start_phases.labels(tier, phase).inc(seconds)
 
-    def moved(self, number: int, seconds: float) -> None:
-        """Show the number of the plan in force, which took this long to come into force."""
-        self._plan.set(number)
+    def moved(self, seconds: float) -> None:
+        """Count a plan that took this long to come into force."""
         self._moves.observe(seconds)
-
-    def shifted(self, gear: int) -> None:
-        """Show the gear in force."""
-        self._gear.set(gear)
 
     def planned(self, seconds: float) -> None:
         """Count a plan that was asked for, whatever came of it."""
         self._solve.observe(seconds)
 
-    def show_workers(self, counts: dict[tuple[str, str], int]) -> None:
-        """Show how many workers of a tier are in a state; what is not named is 0."""
-        self._shown |= counts.keys()
-        for tier, state in self._shown:
-            self._workers.labels(tier, state).set(counts.get((tier, state), 0))
+
+def _family(name: str, *known: Sequence[str]) -> Any:
+    """A counter or histogram of the table, with a sample for all known values of its labels."""
+    # It reads where to write when it is imported.
+    from prometheus_client import Counter, Histogram
+
+    family = BY_NAME[name]
+    one: Any
+    if family.kind == "counter":
+        one = Counter(name, family.meaning, family.labels)
+    else:
+        one = Histogram(name, family.meaning, family.labels, buckets=family.buckets)
+    if family.labels:
+        for values in product(*known):
+            one.labels(*values)
+    return one
 
 
 def forget_gauges(pids: Iterable[int]) -> None:

@@ -24,11 +24,12 @@ from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.pricing import EntryPrices
 from cascadia_sglang.verify.worth import DraftWorth
-from cascadia_sglang.workers.arguments import TierArguments
+from cascadia_sglang.workers.arguments import TierArguments, pool_specs
 from cascadia_sglang.workers.detokenizer import Detokenizer
 from cascadia_sglang.workers.dispatch import Dispatch
 from cascadia_sglang.workers.fleet import Fleet
 from cascadia_sglang.workers.pool import Worker, WorkerPool
+from cascadia_sglang.workers.start_phases import PHASES
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +44,10 @@ class CascadeServer:
         calibrations: dict[int, Calibration],
         paces: dict[int, PaceSpec],
         is_forking: bool,
+        shows_old_metric_names: bool = False,
     ) -> None:
         self.config = config
+        self.shows_old_metric_names = shows_old_metric_names
         self.is_forking = is_forking
         self.pool = WorkerPool()
         judges_constrained = {t for t, one in calibrations.items() if one.judges_constrained}
@@ -101,18 +104,23 @@ class CascadeServer:
         self.door.connect(manager)
         self.fleet.connect(manager)
 
-    def measure(self) -> None:
-        """Write metrics from now on."""
-        metrics = Metrics([tier.name for tier in self.config.tiers])
+    @property
+    def pools(self) -> list[str]:
+        """The names of the pools of workers, in tier order."""
+        return [spec.name for spec in pool_specs(self.config)]
+
+    def measure(self) -> Metrics:
+        """Write metrics from now on, to what is returned."""
+        metrics = Metrics([tier.name for tier in self.config.tiers], self.pools, PHASES)
         self.router.metrics = metrics
         self.router.shadow.metrics = metrics
-        self.fleet.metrics = metrics
+        self.fleet.measure(metrics)
         self.mover.metrics = metrics
-        self.gearbox.metrics = metrics
         if self.router.warmer is not None:
             self.router.warmer.metrics = metrics
         if self.controller is not None:
             self.controller.metrics = metrics
+        return metrics
 
     async def supervise(self, manager: Any) -> None:
         """Watch the workers and handle the stop signals, for the life of the event loop."""

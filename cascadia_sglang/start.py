@@ -51,7 +51,14 @@ def prepare_server(
     probed = {tier for tier, one in calibrations.items() if one.probe is not None}
     arguments = TierArguments(namespace, config, construct, probed)
     server_args = arguments.for_server()
-    server = CascadeServer(config, arguments, calibrations, paces, is_forking)
+    server = CascadeServer(
+        config,
+        arguments,
+        calibrations,
+        paces,
+        is_forking,
+        shows_old_metric_names=namespace.cascade_old_metric_names,
+    )
     apply_patches(SERVER_PATCHES, server)
     verify_patches(ARGUMENT_PATCHES)
     return server_args

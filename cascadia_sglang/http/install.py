@@ -5,10 +5,14 @@ from typing import Any
 
 import fastapi
 from fastapi.responses import JSONResponse
+from starlette.routing import Route
 
 from cascadia_sglang.http.error_answers import ErrorAnswers
+from cascadia_sglang.http.header_documents import documenting_headers
+from cascadia_sglang.http.metrics_page import Gauges, MetricsPage
 from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.plan import plan_in_force
+from cascadia_sglang.http.refusals import RefusalCounter
 from cascadia_sglang.http.shaped_handlers import shape_errors
 from cascadia_sglang.http.status import model_cards, status
 from cascadia_sglang.http.writes import write_routes
@@ -50,14 +54,22 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
         return JSONResponse(content, status_code=404)
 
     _place(app.router.routes, [*router.routes, *write_routes(server, manager).routes])
-    if manager.enable_metrics:
-        server.measure()
+    names = [tier.name for tier in server.config.tiers]
+    app.openapi = documenting_headers(app.openapi, names)
+    metrics = server.measure() if manager.enable_metrics else None
+    if metrics is not None:
+        gauges = Gauges(server.pools, server.pool, server.router, server.mover)
+        page = MetricsPage(gauges, server.shows_old_metric_names)
+        # Before SGLang's own, which its start puts at the end.
+        app.router.routes += [Route("/metrics", page), Route("/metrics/", page)]
     shape_errors(app)
     # The one that is added last is the outermost.
     app.add_middleware(ErrorAnswers)
     app.add_middleware(
         CascadeMiddleware, config=server.config, on_startup=manager.auto_create_handle_loop
     )
+    if metrics is not None:
+        app.add_middleware(RefusalCounter, metrics=metrics)
 
 
 def _place(routes: list[Any], ours: list[Any]) -> None:

@@ -7,7 +7,6 @@ from typing import Protocol
 
 from cascadia_sglang.cascade_file import with_thresholds
 from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.reallocation.gears import Lever, gear_table, pressure_of, shifted
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,6 @@ class Gearbox:
     def __init__(
         self, config: CascadeConfig, router: Router, attempts: Callable[[], Sequence[Sequence[int]]]
     ) -> None:
-        self.metrics: Metrics | None = None
         self.lever = Lever()
         self._config = config
         self._gears = config.routing.gears
@@ -75,8 +73,6 @@ class Gearbox:
         gear = self.lever.gear
         self._router.gear = gear
         self._router.set_thresholds(list(self._table[gear]))
-        if self.metrics is not None:
-            self.metrics.shifted(gear)
 
     def _table_of(self, thresholds: Sequence[float]) -> list[tuple[float, ...]]:
         return gear_table(thresholds, self._gears.floor, self._gears.steps)

@@ -197,7 +197,7 @@ class Mover:
         self.last = moved
         logger.info("plan %d is in force after %.2f s", self.number, moved.seconds)
         if self.metrics is not None:
-            self.metrics.moved(self.number, moved.seconds)
+            self.metrics.moved(moved.seconds)
 
     async def _carry_out(self, action: Action) -> Step:
         started = time.monotonic()

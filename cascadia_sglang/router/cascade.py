@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from cascadia_sglang.cascade_file import with_thresholds
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import EntryScorer
-from cascadia_sglang.errors import RequestError
+from cascadia_sglang.errors import HungUpError, RequestError, http_status
 from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.prefix.warming import Warmer
@@ -82,10 +82,14 @@ class CascadeRouter:
         Raises:
             RequestError: where it cannot be served; the engine's own errors pass unchanged.
         """
-        if not self.admitting:
-            raise RequestError(503, "the server is shutting down")
-        prompts = self._engine.split(request)
-        active = self._register(prompts, http_request, controls, outcome)
+        try:
+            if not self.admitting:
+                raise RequestError(503, "the server is shutting down")
+            prompts = self._engine.split(request)
+            active = self._register(prompts, http_request, controls, outcome)
+        except Exception as error:
+            self._count_failure(outcome, [], error)
+            raise
         tasks: list[asyncio.Task[list[Output]]] = []
         try:
             if request.stream and stream_mode(controls, self.config) != "buffered":
@@ -158,7 +162,7 @@ class CascadeRouter:
             for active in known:
                 request = active.http_request
                 if request is not None and await request.is_disconnected():
-                    active.give_up(RequestError(400, "the client disconnected"))
+                    active.give_up(HungUpError())
 
     def _register(
         self, prompts: list[list[Any]], http_request: Any, controls: Controls, outcome: Outcome
@@ -213,9 +217,9 @@ class CascadeRouter:
         try:
             chosen = await climb.run()
         except BaseException as error:
-            if self.metrics is not None:
-                # 499: nobody waits any more.
-                self.metrics.failed(climb.attempts, getattr(error, "status", None) or 499)
+            if active.failure is None or not isinstance(error, asyncio.CancelledError):
+                active.failure = error
+            self._count_failure(active.outcome, climb.attempts, active.failure)
             raise
         finally:
             active.outcome.tokens += sum(attempt.tokens for attempt in climb.attempts)
@@ -233,8 +237,16 @@ class CascadeRouter:
             seen = None if sink is None else sink.first_s
             ttft_s = seconds if seen is None else seen - started
             self.metrics.answered(climb.attempts, chosen, seconds, ttft_s)
+            active.outcome.is_counted = True
         self.shadow.consider(samples, chosen, active.controls)
         return self._deliver(samples, climb.attempts, chosen, active)
+
+    def _count_failure(
+        self, outcome: Outcome, attempts: list[Attempt], error: BaseException
+    ) -> None:
+        if self.metrics is not None:
+            self.metrics.failed(attempts, http_status(error))
+            outcome.is_counted = True
 
     def _learn(self, sample: Any, attempts: list[Attempt]) -> None:
         """Tell the prices what was accepted, and the warmer what its work was good for."""

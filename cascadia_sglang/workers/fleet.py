@@ -107,6 +107,12 @@ class Fleet:
             self.events.add(worker)
             self.pool.admit(worker, worker.handle.limits)
 
+    def measure(self, metrics: Metrics) -> None:
+        """Count starts of workers from now on, and those before that are ready."""
+        self.metrics = metrics
+        for worker in self.pool.ready():
+            self._measure(worker, worker.handle.phases)
+
     def connect(self, manager: Any) -> None:
         """Take the tokenizer manager and open a socket to every worker started so far."""
         self._manager = manager
@@ -176,7 +182,6 @@ class Fleet:
     async def _start_standby(self, shape: RunningReplica) -> Worker:
         worker = await self._started(shape)
         self.pool.stand_by(worker)
-        self._show_workers()
         return worker
 
     async def _started(self, replica: RunningReplica) -> Worker:
@@ -210,7 +215,6 @@ class Fleet:
         worker.check_alive()
         self.pool.admit(worker, worker.handle.limits)
         self._spread.to(worker)
-        self._show_workers()
         logger.info("worker %s serves", worker.worker_id)
 
     def lose(self, worker: Worker, why: str) -> None:
@@ -226,7 +230,6 @@ class Fleet:
         self._launcher.free(worker.handle)
         if self.metrics is not None:
             forget_gauges(worker.handle.pids)
-        self._show_workers()
         self.engine.fail_attempts(worker)
         self.events.drop(worker)
         self.choice.forget(worker)
@@ -279,11 +282,6 @@ class Fleet:
     def _measure(self, worker: Worker, phases: dict[str, float] | None) -> None:
         if self.metrics is not None:
             self.metrics.worker_started(worker.handle.pool.name, phases)
-            self._show_workers()
-
-    def _show_workers(self) -> None:
-        if self.metrics is not None:
-            self.metrics.show_workers(self.pool.census())
 
     def _start(self, replica: RunningReplica) -> Worker:
         spec = self._spec_of(replica)

@@ -1,7 +1,7 @@
 """AFTER hook on ServerArgs.add_cli_args: the cascade's flags.
 
 Upstream: adds SGLang's flags to the parser, with --model-path required.
-We need: four more flags, and no --model-path where a cascade names its models. Without
+We need: five more flags, and no --model-path where a cascade names its models. Without
 `--plugin cascadia` the parser behaves as before.
 """
 
@@ -45,6 +45,12 @@ def _build(_: None) -> Callable[..., None]:
         group.add_argument(
             "--cascade-thresholds",
             help="With --cascade-tiers: one number in [0, 1] a tier but the last.",
+        )
+        group.add_argument(
+            "--cascade-old-metric-names",
+            action="store_true",
+            help="With --enable-metrics: show the metrics under their old names (cascadia:...) "
+            "too. The next release drops this flag.",
         )
 
     return add_cascade_flags

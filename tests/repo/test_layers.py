@@ -18,6 +18,7 @@ BASE = (
     "cascadia_sglang.errors",
     "cascadia_sglang.messages",
     "cascadia_sglang.refused_flags",
+    "cascadia_sglang.metric_families",
     "cascadia_sglang.metrics",
     "cascadia_sglang.struct_file",
 )

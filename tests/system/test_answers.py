@@ -57,6 +57,18 @@ def test_a_hopeless_attempt_is_ended_in_the_worker(demo):
     assert first["tokens"] < 24
 
 
+def test_the_openapi_document_lists_the_headers_that_come(demo):
+    response = generate(demo, {"x-cascadia-threshold": "0"})
+    with demo.client() as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    operation = paths["/generate"]["post"]
+    came = {name for name in response.headers if name.startswith("x-cascadia-")}
+    assert came <= set(operation["responses"]["200"]["headers"])
+    tiers = next(p for p in operation["parameters"] if p["name"] == "x-cascadia-tier")
+    assert tiers["schema"]["enum"] == ["small", "large"]
+    assert "x-cascadia" not in str(paths["/v1/models"])
+
+
 @pytest.mark.parametrize("tier", ["small", "large"])
 def test_a_pinned_tier_answers_alone(demo, tier):
     for body, headers in (({"model": tier}, {}), ({"model": "small"}, {"x-cascadia-tier": tier})):

@@ -79,7 +79,7 @@ def test_capacity_moves_there_and_back_and_no_request_fails(
     server: Server, admin: httpx.Client
 ) -> None:
     number = admin.get("/cascadia/plan").json()["number"]
-    moves = metric(admin, "cascadia:reallocation_seconds_count")
+    moves = metric(admin, "cascadia_reallocation_seconds_count")
     with Asking(server) as asking:
         for body, small, large in ((TO_LARGE, 1, 2), (TO_SMALL, 2, 1)):
             moved = admin.post("/cascadia/plan", json={**body, "thresholds": [0.8]})
@@ -94,8 +94,8 @@ def test_capacity_moves_there_and_back_and_no_request_fails(
     assert admin.get("/cascadia/plan").json()["planner"]["window"]["arrivals_per_s"] > 0
     assert server.status()["thresholds"] == [0.8]
     assert server.status()["plan_number"] == number + 2
-    assert metric(admin, "cascadia:plan_number") == number + 2
-    assert metric(admin, "cascadia:reallocation_seconds_count") == moves + 2
+    assert metric(admin, "cascadia_plan_number") == number + 2
+    assert metric(admin, "cascadia_reallocation_seconds_count") == moves + 2
 
 
 def test_a_tier_goes_from_one_rank_to_two_and_back_while_it_answers(

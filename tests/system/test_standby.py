@@ -72,9 +72,7 @@ def test_a_standby_is_no_capacity(server: Server, admin: httpx.Client) -> None:
     assert waiting(server)["id"] == one["id"]
     assert one["running"] == 0
     lines = admin.get("/metrics/").text.splitlines()
-    (told,) = [x for x in lines if x.startswith("cascadia:workers{") and 'state="standby"' in x]
-    assert 'tier="small"' in told or 'pool="small"' in told
-    assert float(told.split()[1]) == 1.0
+    assert 'cascadia_workers{state="standby",tier="small"} 1.0' in lines
 
 
 def test_a_move_takes_it_and_another_follows(server: Server, admin: httpx.Client) -> None:

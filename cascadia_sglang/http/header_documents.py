@@ -1,0 +1,120 @@
+"""The `x-cascadia-*` headers in the server's OpenAPI document."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cascadia_sglang.http.routes import HANDLING, Handling
+
+_RESPONSE_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "x-cascadia-tier": ("The tier that answered.", {"type": "string"}),
+    "x-cascadia-score": (
+        "Calibrated score of the answer: the chance that it is right. Missing where no judge rated "
+        "it, and for a batch.",
+        {"type": "number", "minimum": 0, "maximum": 1},
+    ),
+    "x-cascadia-attempts": (
+        "Attempts on all tiers together.",
+        {"type": "integer", "minimum": 1},
+    ),
+    "x-cascadia-total-tokens": (
+        "Tokens that all tiers generated. Missing where the stream began before the whole answer "
+        "was there.",
+        {"type": "integer", "minimum": 0},
+    ),
+    "x-cascadia-gear": (
+        "Gear of the thresholds when the request came. Missing in gear 0.",
+        {"type": "integer", "minimum": 1},
+    ),
+}
+# Those that an error has too, where an attempt was made.
+_OF_ERRORS = ("x-cascadia-attempts", "x-cascadia-total-tokens", "x-cascadia-gear")
+
+
+def documenting_headers(
+    openapi: Callable[[], dict[str, Any]], tiers: Sequence[str]
+) -> Callable[[], dict[str, Any]]:
+    """An application's `openapi`, with the headers of the routes that the cascade answers.
+
+    Args:
+        openapi: makes the document, and returns the same one until the routes change.
+        tiers: names that a request may give.
+    """
+
+    def documented() -> dict[str, Any]:
+        document = openapi()
+        for path, operations in document["paths"].items():
+            if HANDLING.get(path) is Handling.CASCADE:
+                for operation in operations.values():
+                    _describe(operation, tiers)
+        return document
+
+    return documented
+
+
+def _describe(operation: dict[str, Any], tiers: Sequence[str]) -> None:
+    """Add the headers to an operation; a second time changes nothing."""
+    ours = _request_headers(tiers)
+    names = {header["name"] for header in ours}
+    others = [one for one in operation.get("parameters", []) if one["name"] not in names]
+    operation["parameters"] = [*others, *ours]
+    responses = operation["responses"]
+    responses.setdefault("200", {"description": "The answer."})
+    responses["200"]["headers"] = _headers(_RESPONSE_HEADERS)
+    retry_after = {
+        "description": "Seconds after which a worker may be there again.",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+    responses["default"] = {
+        "description": "An error, in the shape of the route.",
+        "headers": {**_headers(_OF_ERRORS), "retry-after": retry_after},
+    }
+
+
+def _headers(names: Sequence[str] | dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: {"description": _RESPONSE_HEADERS[name][0], "schema": _RESPONSE_HEADERS[name][1]}
+        for name in names
+    }
+
+
+def _request_headers(tiers: Sequence[str]) -> list[dict[str, Any]]:
+    """The controls that a request may bring, see `cascadia_sglang.router.controls`."""
+    names = list(tiers)
+
+    def header(name: str, text: str, **schema: Any) -> dict[str, Any]:
+        return {
+            "name": f"x-cascadia-{name}",
+            "in": "header",
+            "required": False,
+            "description": text,
+            "schema": schema,
+        }
+
+    return [
+        header("tier", "The one tier that answers.", type="string", enum=names),
+        header("max-tier", "The largest tier that may answer.", type="string", enum=names),
+        header(
+            "threshold",
+            "The score from which an answer is accepted, on every tier.",
+            type="number",
+            minimum=0,
+            maximum=1,
+        ),
+        header(
+            "deadline-ms",
+            "Milliseconds for the whole request, over all tiers.",
+            type="number",
+            exclusiveMinimum=0,
+        ),
+        header(
+            "stream",
+            "When a streamed answer leaves.",
+            type="string",
+            enum=["buffered", "commit", "direct"],
+        ),
+        header(
+            "allow-degraded",
+            "Whether the best finished answer may go out where time or tiers run out.",
+            type="boolean",
+        ),
+    ]

@@ -1,0 +1,153 @@
+"""How the metrics count requests that end with an error."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import fastapi
+import pytest
+
+from cascadia_sglang.errors import RequestError
+from cascadia_sglang.metrics import Metrics, Visit
+from cascadia_sglang.router.active import Outcome
+from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.testing import FakeEngine, FakeRequest, Reply, make_request
+from cascadia_sglang.testing_time import run_in_virtual_time
+from tests.unit.router.asking import FOREVER, GOOD, TWO, Answer, ask
+
+
+class Counted:
+    """Notes what it is told; in place of the metrics."""
+
+    def __init__(self) -> None:
+        self.statuses: list[int] = []
+        self.answers = 0
+
+    def __call__(self, router: CascadeRouter) -> None:
+        router.metrics = cast(Metrics, self)
+
+    def failed(self, visits: Iterable[Visit], status: int) -> None:
+        del visits
+        self.statuses.append(status)
+
+    def answered(self, *_: Any) -> None:
+        self.answers += 1
+
+
+def refused(error: Exception) -> tuple[Answer, list[int]]:
+    counted = Counted()
+    answer = ask(FakeEngine(Reply(error=error), GOOD), prepare=counted)
+    return answer, counted.statuses
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ValueError("temperature must be above 0"), 400),
+        (fastapi.HTTPException(404, "no such adapter"), 404),
+        (fastapi.HTTPException(429, "the queue is full"), 429),
+        (RequestError(503, "no tier is available"), 503),
+        (RequestError(504, "deadline passed"), 504),
+        (RuntimeError("a fault of ours"), 500),
+    ],
+)
+def test_an_error_counts_under_the_status_that_the_client_gets(
+    error: Exception, status: int
+) -> None:
+    answer, statuses = refused(error)
+    assert answer.error is error
+    assert statuses == [status]
+    assert answer.outcome.is_counted
+
+
+def test_an_answer_counts_as_no_error() -> None:
+    counted = Counted()
+    answer = ask(FakeEngine(GOOD, GOOD), prepare=counted)
+    assert (counted.statuses, counted.answers) == ([], 1)
+    assert answer.outcome.is_counted
+
+
+class Gone:
+    """An HTTP request whose client has left."""
+
+    async def is_disconnected(self) -> bool:
+        return True
+
+
+def test_a_client_that_hung_up_counts_as_499() -> None:
+    counted = Counted()
+    ask(
+        FakeEngine(FOREVER, GOOD),
+        http_request=Gone(),
+        prepare=counted,
+        meanwhile=lambda router: router.watch_disconnects(),
+    )
+    assert counted.statuses == [499]
+
+
+def cancelled(request: FakeRequest, engine: FakeEngine) -> list[int]:
+    counted = Counted()
+
+    async def main() -> None:
+        router = CascadeRouter(TWO, engine)
+        counted(router)
+        answer = router.answer(request, None, Controls(), Outcome())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await anext(answer)
+        await asyncio.sleep(0)
+
+    run_in_virtual_time(main())
+    return counted.statuses
+
+
+def test_a_handler_that_is_cancelled_counts_as_499() -> None:
+    assert cancelled(make_request(), FakeEngine(FOREVER, GOOD)) == [499]
+    assert cancelled(make_request("a", "b"), FakeEngine(FOREVER, GOOD)) == [499, 499]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_prompts_that_end_for_another_of_their_batch_count_under_its_status(stream: bool) -> None:
+    counted = Counted()
+    replies = {"bad": Reply(error=ValueError("bad"), seconds=1.0), "a": FOREVER, "b": FOREVER}
+    ask(
+        FakeEngine(replies, GOOD),
+        request=make_request("a", "bad", "b", stream=stream),
+        prepare=counted,
+    )
+    assert counted.statuses == [400, 400, 400]
+
+
+def refuse_to_split(engine: FakeEngine) -> None:
+    def split(request: FakeRequest) -> list[list[Any]]:
+        del request
+        raise ValueError("n must be at least 1")
+
+    engine.split = split  # type: ignore[method-assign]
+
+
+def close(router: CascadeRouter) -> None:
+    router.admitting = False
+
+
+@pytest.mark.parametrize(
+    ("break_engine", "close_router", "status"),
+    [(refuse_to_split, lambda _: None, 400), (lambda _: None, close, 503)],
+)
+def test_a_request_without_any_prompt_yet_counts_once(
+    break_engine: Callable[[FakeEngine], None],
+    close_router: Callable[[CascadeRouter], None],
+    status: int,
+) -> None:
+    counted = Counted()
+    engine = FakeEngine(GOOD, GOOD)
+    break_engine(engine)
+
+    def prepare(router: CascadeRouter) -> None:
+        counted(router)
+        close_router(router)
+
+    answer = ask(engine, request=make_request("a", "b"), prepare=prepare)
+    assert counted.statuses == [status]
+    assert answer.outcome.is_counted
