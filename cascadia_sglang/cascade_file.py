@@ -1,15 +1,16 @@
 """Reads a cascade file or the flags in its place, checked whole before anything starts."""
 
+import math
 import operator
 import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig, PlannerConfig, TierConfig
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.yaml_text import DataFile, read_data
 
 _TIER_NAME = re.compile(r"[a-z0-9-]+")
 _RESERVED_NAMES = (CASCADE_MODEL, "default")
@@ -30,7 +31,7 @@ def load_cascade(path: Path) -> CascadeConfig:
     Raises:
         ConfigError: one line that names the place and what is allowed.
     """
-    return build_cascade(_read(path), f"cascade file {path}")
+    return _built(read_data(path, "cascade file"), path)
 
 
 def load_uncalibrated(path: Path) -> CascadeConfig:
@@ -41,7 +42,8 @@ def load_uncalibrated(path: Path) -> CascadeConfig:
     Raises:
         ConfigError: as `load_cascade` does.
     """
-    data = _read(path)
+    file = read_data(path, "cascade file")
+    data = file.data
     if isinstance(data, dict) and isinstance(data.get("tiers"), list):
         nothing = {"calibration": None, "draft_calibration": None}
         tiers = [{**tier, **nothing} if isinstance(tier, dict) else tier for tier in data["tiers"]]
@@ -62,20 +64,17 @@ def load_uncalibrated(path: Path) -> CascadeConfig:
             if isinstance(verify, dict):
                 routing["verify"] = {"enabled": bool(verify.get("enabled"))}
         data = {**data, "tiers": tiers, "judge": judge, "routing": routing}
-    return build_cascade(data, f"cascade file {path}")
+    return _built(DataFile(data, file.unquoted), path)
 
 
-def _read(path: Path) -> Any:
+def _built(file: DataFile, path: Path) -> CascadeConfig:
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cascade file {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"cascade file {path}: no UTF-8 text: {error}") from error
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"cascade file {path}: {' '.join(str(error).split())}") from error
+        return build_cascade(file.data, f"cascade file {path}")
+    except ConfigError as error:
+        meant = file.misread(error.__cause__)
+        if meant is None:
+            raise
+        raise ConfigError(f"{error}; {meant}") from error.__cause__
 
 
 def cascade_from_flags(tiers: str, thresholds: str | None) -> CascadeConfig:
@@ -149,7 +148,7 @@ def _problems(config: CascadeConfig) -> list[str]:
     problems.extend(f"planner.{p}" for p in _planner_problems(config.planner))
     if config.prefix.warm_chunk < 1:
         problems.append(f"prefix.warm_chunk is {config.prefix.warm_chunk}, allowed: 1 or more")
-    if not config.prefix.carry_s >= 0:
+    if not 0 <= config.prefix.carry_s < math.inf:
         problems.append(f"prefix.carry_s is {config.prefix.carry_s}, allowed: 0 or more")
     for setting, allowed in _NOT_YET:
         value: Any = operator.attrgetter(setting)(config)
@@ -168,7 +167,7 @@ def _planner_problems(planner: PlannerConfig) -> list[str]:
     if planner.enabled and planner.profile is None and planner.emulate is None:
         problems.append("profile is missing, required where the planner is enabled")
     for name in ("interval_s", "deadline_s", "horizon_s"):
-        if not getattr(planner, name) > 0:
+        if not 0 < getattr(planner, name) < math.inf:
             problems.append(f"{name} is {getattr(planner, name)}, allowed: above 0")
     floor = planner.quality_floor
     if floor is not None and not 0.0 <= floor <= 1.0:
@@ -177,7 +176,7 @@ def _planner_problems(planner: PlannerConfig) -> list[str]:
         problems.append("sample and quality_floor need one another")
     if not 0.0 <= planner.shadow_rate <= 1.0:
         problems.append(f"shadow_rate is {planner.shadow_rate}, allowed: 0 to 1")
-    if not planner.cooldown_s >= 0:
+    if not 0 <= planner.cooldown_s < math.inf:
         problems.append(f"cooldown_s is {planner.cooldown_s}, allowed: 0 or more")
     return problems
 
@@ -254,7 +253,7 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
             problems.append(f"commit_at_once is {routing.commit_at_once}, allowed: 0 to 1 or null")
         if routing.entry_model is None:
             problems.append("entry_model is missing, required where commit_at_once is a number")
-    if routing.deadline_s is not None and not routing.deadline_s > 0:
+    if routing.deadline_s is not None and not 0 < routing.deadline_s < math.inf:
         problems.append(f"deadline_s is {routing.deadline_s}, allowed: above 0 or null")
     gears = routing.gears
     if not 0.0 <= gears.floor <= 1.0:

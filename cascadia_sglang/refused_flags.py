@@ -1,6 +1,11 @@
 """SGLang flags that a cascade is not served with, and why."""
 
+import difflib
+from collections.abc import Set
 from typing import Any, NamedTuple
+
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.errors import ConfigError
 
 
 class RefusedFlag(NamedTuple):
@@ -43,3 +48,32 @@ REFUSED_FLAGS: tuple[RefusedFlag, ...] = (
         in_tiers=True,
     ),
 )
+
+
+def check_tier_flags(config: CascadeConfig, known: Set[str]) -> None:
+    """Check the SGLang flags of every tier's `server_args`.
+
+    Args:
+        known: the names of all SGLang flags.
+
+    Raises:
+        ConfigError: for a flag that SGLang does not know, with the nearest one that it does, or a
+            refused flag; names the place.
+    """
+    refused = {one.flag: one for one in REFUSED_FLAGS if not one.in_tiers}
+    for index, tier in enumerate(config.tiers):
+        for flag, value in tier.server_args.items():
+            place = f"tiers[{index}].server_args.{flag}"
+            if flag not in known:
+                raise ConfigError(f"{place} is no SGLang flag{_nearest(flag, known)}")
+            if flag in refused and value not in (None, refused[flag].allowed):
+                raise ConfigError(f"{place} is {value!r}: {refused[flag].reason}")
+
+
+def _nearest(flag: str, known: Set[str]) -> str:
+    plain = flag.lstrip("-").replace("-", "_").lower()
+    if plain in known:
+        return f", did you mean {plain}?"
+    begun = sorted(name for name in known if name.startswith(f"{plain}_"))
+    near = begun[:1] or difflib.get_close_matches(plain, sorted(known), n=1)
+    return f", did you mean {near[0]}?" if near else ""

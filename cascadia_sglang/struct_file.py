@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.json_text import json_data, without_bom
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -18,10 +19,14 @@ def load_struct(path: Path, kind: type[S], what: str) -> S:
         ConfigError: if the file is missing or does not fit; names the file and the place.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        content = path.read_bytes()
+        found = msgspec.json.decode(without_bom(content), type=kind)
+        # It sees what the decoder overlooks: keys that are given twice.
+        json_data(content)
+        return found
     except OSError as error:
         raise ConfigError(f"{what} {path}: {error.strerror}") from error
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{what} {path}: {error}") from error
 
 

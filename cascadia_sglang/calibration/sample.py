@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from cascadia_sglang.errors import CalibrationError
+from cascadia_sglang.json_text import json_data, without_bom
 
 # Grammars by which SGLang constrains an answer, as its sampling parameters name them.
 CONSTRAINTS = ("json_schema", "regex", "ebnf")
@@ -77,6 +78,7 @@ def read_sample(path: Path) -> list[Question]:
     for number, line in _lines(path):
         try:
             question = decoder.decode(line)
+            json_data(line)
         except (msgspec.DecodeError, ValueError) as error:
             raise CalibrationError(f"sample {path}, line {number}: {error}") from error
         if question.id in seen:
@@ -96,6 +98,6 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         content = path.read_bytes()
     except OSError as error:
         raise CalibrationError(f"sample {path}: {error.strerror}") from error
-    for number, line in enumerate(content.split(b"\n"), 1):
+    for number, line in enumerate(without_bom(content).split(b"\n"), 1):
         if line.strip():
             yield number, line

@@ -1,12 +1,12 @@
 """What a problem file says: tiers, budget, and what every candidate of thresholds would cost."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.json_text import DuplicateKeyError, json_data
 from cascadia_sglang.planner.outcome import Slo
 from cascadia_sglang.planner.workload_source import WorkloadSource
 
@@ -217,10 +217,12 @@ def read_problem(path: Path) -> Problem:
     """
     try:
         # Python's reader takes NaN, which the checks then name with its place.
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json_data(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"problem {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except DuplicateKeyError as error:
+        raise ConfigError(f"problem {path}: {error}") from error
+    except ValueError as error:
         raise ConfigError(f"problem {path}: no JSON: {error}") from error
     try:
         return msgspec.convert(data, Problem, str_keys=True)

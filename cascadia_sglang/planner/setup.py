@@ -1,11 +1,11 @@
 """What `cascadia simulate` reads: replicas, a profile, and how requests climb."""
 
-import json
 from pathlib import Path
 
 import msgspec
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.json_text import json_data
 from cascadia_sglang.planner.outcome import Slo
 from cascadia_sglang.planner.profile import Profile, load_profile
 from cascadia_sglang.planner.workload_source import WorkloadSource
@@ -100,7 +100,7 @@ def load_setup(path: Path) -> tuple[Setup, Profile]:
 def _setup_of_plan(path: Path) -> Setup | None:
     """The set-up in a plan's file; None where the file is no plan, or none that can be read."""
     try:
-        data = json.loads(path.read_bytes())
+        data = json_data(path.read_bytes())
     except (OSError, ValueError):
         return None
     if not isinstance(data, dict) or "objective_s" not in data:

@@ -16,7 +16,7 @@ from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.messages import EventSource
 from cascadia_sglang.planner.problem import RunningReplica
-from cascadia_sglang.refused_flags import REFUSED_FLAGS
+from cascadia_sglang.refused_flags import REFUSED_FLAGS, check_tier_flags
 from cascadia_sglang.workers.fork_server import threads_per_worker
 
 Construct = Callable[[argparse.Namespace], ServerArgs]
@@ -179,21 +179,12 @@ def check_arguments(namespace: argparse.Namespace, config: CascadeConfig) -> Non
     Raises:
         ConfigError: for an unknown flag of a tier, a refused flag, or a port in use.
     """
-    known = {field.name for field in msgspec.structs.fields(ServerArgs)}
-    for index, tier in enumerate(config.tiers):
-        for key in tier.server_args:
-            if key not in known:
-                raise ConfigError(f"tiers[{index}].server_args.{key} is no SGLang flag")
+    check_tier_flags(config, {field.name for field in msgspec.structs.fields(ServerArgs)})
     for refused in REFUSED_FLAGS:
-        places = [("--" + refused.flag.replace("_", "-"), getattr(namespace, refused.flag, None))]
-        places += [
-            (f"tiers[{index}].server_args.{refused.flag}", tier.server_args.get(refused.flag))
-            for index, tier in enumerate(config.tiers)
-            if not refused.in_tiers
-        ]
-        for place, value in places:
-            if value is not None and value != refused.allowed:
-                raise ConfigError(f"{place} is {value!r}: {refused.reason}")
+        value = getattr(namespace, refused.flag, None)
+        if value is not None and value != refused.allowed:
+            flag = "--" + refused.flag.replace("_", "-")
+            raise ConfigError(f"{flag} is {value!r}: {refused.reason}")
     if os.environ.get("SGLANG_RUST_SERVER", "0").lower() not in ("", "0", "false"):
         raise ConfigError("SGLANG_RUST_SERVER is set: the Rust server has no tokenizer manager")
     if config.tier_index(namespace.served_model_name or "") is not None:

@@ -16,11 +16,13 @@ BASE = (
     "cascadia_sglang.child_server",
     "cascadia_sglang.config",
     "cascadia_sglang.errors",
+    "cascadia_sglang.json_text",
     "cascadia_sglang.messages",
     "cascadia_sglang.refused_flags",
     "cascadia_sglang.metric_families",
     "cascadia_sglang.metrics",
     "cascadia_sglang.struct_file",
+    "cascadia_sglang.yaml_text",
 )
 
 # Modules that begin so, and all that they may import of the project besides themselves.

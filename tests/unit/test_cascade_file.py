@@ -1,5 +1,6 @@
 """The cascade file: what loads, and what is refused with its place."""
 
+import codecs
 import copy
 import inspect
 import json
@@ -319,7 +320,7 @@ def test_yaml_and_json_load_alike(folder: Path) -> None:
         (b"\tversion: 1", "cannot start any token"),
         (b"", "Expected `object`, got `null`"),
         (b"- 1", "Expected `object`, got `array`"),
-        (b"name: 2024-13-01", "month must be in 1..12"),
+        (b"name: 2024-13-01", "name (line 1): 2024-13-01 is a date in YAML: quote it"),
         (b"\xff\xfe\x00", "no UTF-8 text"),
         (b"version: !!python/object:os.system {}", "could not determine a constructor"),
     ],
@@ -335,6 +336,85 @@ def test_a_file_that_cannot_be_parsed_is_one_line_with_its_name(
     assert str(raised.value).startswith(f"cascade file {path}: ")
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["cascade.yaml", "cascade.json"])
+def test_a_file_may_begin_with_a_byte_order_mark(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(codecs.BOM_UTF8 + json.dumps(GOOD).encode())
+    assert load_cascade(folder / name) == build_cascade(GOOD, "here")
+
+
+GOOD_YAML = """version: 1
+tiers:
+- {name: small, model_path: small, calibration: small/calibration.json}
+- name: large
+  model_path: large
+routing: {thresholds: [0.8]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "routing:",
+            "routing: {thresholds: [0.1]}\nrouting:",
+            "routing is given twice (line 7, fi",
+        ),
+        (
+            "model_path: large",
+            "name: huge",
+            "tiers[1].name is given twice (line 5, first on line 4)",
+        ),
+        ("name: large", "name: no", "at `$.tiers[1].name`; `no` on line 4 is no text: quote it"),
+        ("name: large", "name: 7", "`7` on line 4 is no text: quote it"),
+        ("name: large", "name: ~", "`~` on line 4 is no text: quote it"),
+        ("name: large", "name: 1e3", "tiers[1].name (line 4): 1e3 is a text in YAML: write a"),
+        ("routing:", "prefix: {warm: off}\nrouting:", "`off` on line 6 is no text: quote it"),
+        ("[0.8]", "[.nan]", "routing.thresholds[0] (line 6): .nan is no finite number"),
+    ],
+)
+def test_what_yaml_reads_as_something_else_is_one_line(
+    folder: Path, old: str, new: str, said: str
+) -> None:
+    path = folder / "cascade.yaml"
+    path.write_text(GOOD_YAML)
+    assert load_cascade(path) == build_cascade(GOOD, "here")
+    assert GOOD_YAML.count(old) == 1
+    path.write_text(GOOD_YAML.replace(old, new))
+    for load in (load_cascade, load_uncalibrated):
+        with pytest.raises(ConfigError) as raised:
+            load(path)
+        assert str(raised.value).startswith(f"cascade file {path}: ")
+        assert said in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("routing.thresholds.0", "NaN", "routing.thresholds[0] is nan, allowed: 0 to 1"),
+        ("routing.deadline_s", "1e999", "routing.deadline_s is inf, allowed: above 0"),
+        ("prefix.carry_s", "Infinity", "prefix.carry_s is inf, allowed: 0 or more"),
+        ("planner.cooldown_s", "Infinity", "planner.cooldown_s is inf, allowed: 0 or more"),
+        ("planner.horizon_s", "Infinity", "planner.horizon_s is inf, allowed: above 0"),
+        ("routing.deadline_s", '1, "deadline_s": 2', "routing.deadline_s is given twice (line 1)"),
+    ],
+)
+def test_what_json_holds_is_finite_and_given_once(
+    folder: Path, place: str, value: str, said: str
+) -> None:
+    text = json.dumps(changed(place, 77777)).replace("77777", value)
+    (folder / "cascade.json").write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        load_cascade(folder / "cascade.json")
+    assert said in str(raised.value)
+
+
+def test_a_number_in_json_may_have_an_exponent(folder: Path) -> None:
+    text = json.dumps(changed("routing.deadline_s", 0)).replace(": 0}", ": 1e3}")
+    (folder / "cascade.json").write_text(text)
+    assert load_cascade(folder / "cascade.json").routing.deadline_s == 1000.0
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from cascadia_sglang.config import CascadeConfig, PrefixConfig, TierConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.messages import EventSource
 from cascadia_sglang.planner.problem import RunningReplica
-from cascadia_sglang.refused_flags import REFUSED_FLAGS, RefusedFlag
+from cascadia_sglang.refused_flags import REFUSED_FLAGS, RefusedFlag, check_tier_flags
 from cascadia_sglang.testing import make_cascade
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments, pool_specs
+from cascadia_sglang.workers.flag_names import flag_names
 
 FIELDS = {field.name for field in msgspec.structs.fields(ServerArgs)}
 
@@ -114,6 +115,29 @@ def test_a_tiers_flag_that_sglang_does_not_know_is_refused_with_its_place(
 ) -> None:
     with pytest.raises(ConfigError, match=r"tiers\[1\].server_args.tp is no SGLang flag"):
         check_arguments(namespace, cascade_with(tp=2))
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"),
+    [
+        ("tp", "tp_size"),
+        ("max-total-tokens", "max_total_tokens"),
+        ("--max-total-tokens", "max_total_tokens"),
+        ("max_totl_tokens", "max_total_tokens"),
+        ("Dtype", "dtype"),
+    ],
+)
+def test_the_nearest_flag_is_suggested(flag: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        check_tier_flags(cascade_with(**{flag: 1}), flag_names())
+    place = f"tiers[1].server_args.{flag}"
+    assert str(raised.value) == f"{place} is no SGLang flag, did you mean {meant}?"
+    with pytest.raises(ConfigError, match=r"xyzzy is no SGLang flag$"):
+        check_tier_flags(cascade_with(xyzzy=1), flag_names())
+
+
+def test_the_flags_in_sglangs_source_are_those_of_its_server_args() -> None:
+    assert flag_names() == FIELDS
 
 
 def test_a_tiers_flag_that_sglang_knows_is_taken(namespace: argparse.Namespace) -> None:

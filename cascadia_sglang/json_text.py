@@ -1,0 +1,93 @@
+"""JSON text of files that people write: a key that is given twice is an error, a BOM is none."""
+
+import codecs
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
+
+
+class DuplicateKeyError(ValueError):
+    """A key that an object has twice; the text names it with its lines."""
+
+
+def without_bom(content: bytes) -> bytes:
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
+def json_data(content: bytes) -> Any:
+    """What a JSON text holds; NaN and infinities, which are no JSON, are taken as Python does.
+
+    Raises:
+        DuplicateKeyError: if an object has a key twice.
+        ValueError: if it is no JSON, or nested too deeply.
+    """
+    content = without_bom(content)
+    has_duplicates = False
+
+    def checked(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal has_duplicates
+        listed = list(pairs)
+        found = dict(listed)
+        has_duplicates = has_duplicates or len(found) < len(listed)
+        return found
+
+    try:
+        data = json.loads(content.decode("utf-8"), object_pairs_hook=checked)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"no UTF-8 text: {error}") from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if has_duplicates:
+        raise DuplicateKeyError(_first_duplicate(content))
+    return data
+
+
+def given_twice(place: str, line: int, first_line: int) -> str:
+    """The line on a key that is given twice."""
+    if line == first_line:
+        return f"{place} is given twice (line {line})"
+    return f"{place} is given twice (line {line}, first on line {first_line})"
+
+
+def place_of(parts: Iterable[str | int]) -> str:
+    """Keys and indices as one place: `tiers[1].name`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    return text.removeprefix(".")
+
+
+def _first_duplicate(content: bytes) -> str:
+    """Names the first key that is given twice, in valid JSON that has one."""
+    # Of every open object or list: where its keys stand, None for a list; and the current place.
+    seen: list[dict[str, int] | None] = []
+    place: list[str | int] = []
+    is_key = False
+    for match in _TOKEN.finditer(content):
+        token = match.group()
+        if token in (b"{", b"["):
+            seen.append({} if token == b"{" else None)
+            place.append("" if token == b"{" else 0)
+            is_key = token == b"{"
+        elif token in (b"}", b"]"):
+            seen.pop()
+            place.pop()
+            is_key = False
+        elif token == b",":
+            last = place[-1]
+            if isinstance(last, int):
+                place[-1] = last + 1
+            is_key = seen[-1] is not None
+        elif token == b":":
+            is_key = False
+        elif is_key:
+            key: str = json.loads(token)
+            place[-1] = key
+            keys = seen[-1]
+            line = content.count(b"\n", 0, match.start()) + 1
+            if keys is not None:
+                if key in keys:
+                    return given_twice(place_of(place), line, keys[key])
+                keys[key] = line
+    raise AssertionError("no key is given twice")
