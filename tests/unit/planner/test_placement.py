@@ -1,11 +1,13 @@
 """Where replicas lie: no device twice, what runs stays, and what fragmentation costs."""
 
+import itertools
+import math
 import random
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadia_sglang.errors import InfeasiblePlanError
@@ -164,6 +166,84 @@ def test_switching_keeps_the_running_shape_until_the_gain_is_worth_it() -> None:
     assert checked(shaped(choices, running=runs)).deployments[0].tp_size == 1
     cheap = checked(shaped(choices, running=runs, switching_cost_s=0.1))
     assert (cheap.deployments[0].tp_size, cheap.switching_s) == (2, 0.2)
+
+
+def best_switch(problem: Problem, running_tp: dict[str, list[int]]) -> float:
+    """Least objective over all deployments, by trying every one.
+
+    Args:
+        running_tp: tensor parallel size of every replica of a pool that runs.
+    """
+    (candidate,) = problem.candidates
+    choices = [
+        [one for one in candidate.deployments if one.pool == tier.name] for tier in problem.tiers
+    ]
+    best = math.inf
+    for chosen in itertools.product(*choices):
+        if sum(one.tp_size * one.replicas for one in chosen) > problem.gpu_budget:
+            continue
+        started = sum(
+            max(0, one.replicas - running_tp.get(one.pool, []).count(one.tp_size)) for one in chosen
+        )
+        told = [next(iter(one.latency_s.values())) for one in chosen]
+        if problem.objective == "path":
+            value = sum(s * x for s, x in zip(candidate.shares, told, strict=True))
+        else:
+            value = max(told)
+        best = min(best, value + problem.switching_cost_s * started)
+    return best
+
+
+@settings(max_examples=150)
+@given(st.integers(0, 2**32), st.sampled_from(["path", "bottleneck"]))
+def test_numbers_of_any_size_beside_one_another_give_the_best_plan(
+    seed: int, objective: str
+) -> None:
+    """Latencies and switching costs from 1e-10 to 1e15, zeros and near ties among them."""
+    rng = random.Random(seed)
+
+    def any_s() -> float:
+        size = rng.choice([0.0, 100.0, 10 ** rng.uniform(-10, 15)])
+        return size * rng.choice([1.0, 1.0 + 1e-9, 1.0045])
+
+    shapes = [(1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (4, 1)]
+    choices = [
+        deployment(pool, tp, replicas, latency_s=any_s())
+        for pool in ("a", "b")
+        for tp, replicas in rng.sample(shapes, rng.randint(1, 4))
+    ]
+    runs = [running("a", 1, 0, base) for base in range(rng.randint(0, 2))]
+    problem = shaped(
+        choices,
+        nodes=1,
+        objective=objective,
+        running=runs,
+        switching_cost_s=any_s(),
+        gpu_budget=8,
+    )
+    best = best_switch(problem, {"a": [1] * len(runs)})
+    plan = solve(problem)
+    assert plan.objective_s == pytest.approx(best, rel=1e-9, abs=0.0)
+    assert plan.bound_s <= plan.objective_s
+    assert plan.gap == pytest.approx(0.0, abs=1e-6)
+    assert check_plan(problem, plan) == []
+
+
+def test_a_small_difference_is_seen_beside_a_number_of_another_size() -> None:
+    choices = [
+        deployment("a", 1, 1, latency_s=1e9),
+        deployment("a", 1, 2, latency_s=100.4534),
+        deployment("a", 1, 4, latency_s=100.45),
+        deployment("b", 4, 1, latency_s=1e12),
+        deployment("b", 2, 2, latency_s=2e-6),
+    ]
+    runs = [running("a", 1, 0, 0)]
+    dear = checked(shaped(choices, nodes=1, objective="path", running=runs, switching_cost_s=2e9))
+    assert [one.replicas for one in dear.deployments] == [1, 2]
+    assert dear.objective_s == pytest.approx(5e9, rel=1e-12)
+    free = checked(shaped(choices, nodes=1, objective="path", running=runs, switching_cost_s=0.0))
+    assert [one.replicas for one in free.deployments] == [4, 2]
+    assert free.objective_s == pytest.approx(100.450002, rel=1e-12)
 
 
 def test_types_of_gpu_are_bounded_each_by_itself() -> None:
