@@ -16,6 +16,8 @@ from cascadia_sglang.planner.problem import Objective
 
 # States times columns that the dynamic programme may touch: about a second.
 MAX_WORK = 100_000_000
+# A column costs as much time as so many states, however few there are.
+LEAST_STATES = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,10 @@ def best_picks(columns: Columns, candidate: int) -> list[int] | None:
     pools = pools_of(columns, candidate)
     if any(len(pool.index_n) == 0 for pool in pools):
         return None
+    if _is_mixed(columns):
+        picks = _limit_by_limit(columns, candidate)
+        if picks is not None:
+            return picks
     if columns.objective == "bottleneck" and len(columns.capacity_R) == 1:
         return _bisect(pools, int(columns.capacity_R[0]))
     return _dynamic_programme(pools, columns.capacity_R, columns.objective)
@@ -75,17 +81,57 @@ def best_picks(columns: Columns, candidate: int) -> list[int] | None:
 
 def is_exact(columns: Columns) -> bool:
     """Whether `best_picks` proves what it finds for all candidates of these columns."""
-    if columns.objective == "bottleneck":
-        if columns.switching_C.any():
-            return False
-        if len(columns.capacity_R) == 1:
-            return True
+    if _is_mixed(columns):
+        limits = len(np.unique(columns.value_C))
+        return _work_of_limits(columns.capacity_R, len(columns.value_C), limits) <= MAX_WORK
+    if columns.objective == "bottleneck" and len(columns.capacity_R) == 1:
+        return True
     return _work(columns.capacity_R, len(columns.value_C)) <= MAX_WORK
 
 
 def _work(capacity_R: IntArray, columns: int) -> int:
     states: int = math.prod((capacity_R + 1).tolist())
     return states * columns
+
+
+def _is_mixed(columns: Columns) -> bool:
+    """Whether the objective is a largest value and a sum: the slowest tier and the switching."""
+    return columns.objective == "bottleneck" and bool(columns.switching_C.any())
+
+
+def _work_of_limits(capacity_R: IntArray, columns: int, limits: int) -> int:
+    return max(_work(capacity_R, 1), LEAST_STATES) * columns * limits
+
+
+def _limit_by_limit(columns: Columns, candidate: int) -> list[int] | None:
+    """For every limit on the values, the least switching within it; the best of all limits.
+
+    None where nothing fits, or where it would take too long.
+    """
+    groups_C = columns.groups()
+    first = candidate * columns.pools
+    own_C = (groups_C >= first) & (groups_C < first + columns.pools)
+    limits = np.unique(columns.value_C[own_C])
+    if _work_of_limits(columns.capacity_R, int(own_C.sum()), len(limits)) > MAX_WORK:
+        return None
+    best, best_s = None, math.inf
+    for limit in limits:
+        if limit >= best_s:
+            break
+        pools = []
+        for pool in range(columns.pools):
+            index_n = np.flatnonzero((groups_C == first + pool) & (columns.value_C <= limit))
+            pools.append(
+                PoolColumns(
+                    index_n=index_n,
+                    value_n=columns.switching_C[index_n],
+                    uses_nR=columns.uses_CR[index_n],
+                )
+            )
+        picks = _dynamic_programme(pools, columns.capacity_R, "path")
+        if picks is not None and columns.objective_s(picks) < best_s:
+            best, best_s = picks, columns.objective_s(picks)
+    return best
 
 
 def _bisect(pools: Sequence[PoolColumns], capacity: int) -> list[int] | None:

@@ -223,10 +223,22 @@ def test_numbers_of_any_size_beside_one_another_give_the_best_plan(
     )
     best = best_switch(problem, {"a": [1] * len(runs)})
     plan = solve(problem)
-    assert plan.objective_s == pytest.approx(best, rel=1e-9, abs=0.0)
-    assert plan.bound_s <= plan.objective_s
-    assert plan.gap == pytest.approx(0.0, abs=1e-6)
+    assert plan.objective_s == pytest.approx(best, rel=1e-12, abs=0.0)
+    assert plan.bound_s <= best * (1 + 1e-12)
+    assert plan.gap == 0
     assert check_plan(problem, plan) == []
+
+
+def test_a_large_switching_cost_hides_no_difference_of_latency() -> None:
+    """100 s are 3e-8 of the objective, less than the solver tells apart."""
+    choices = [
+        deployment("a", 1, 1, latency_s=100.0),
+        deployment("a", 4, 1, latency_s=0.0),
+        deployment("b", 1, 2, latency_s=0.0),
+    ]
+    plan = checked(shaped(choices, nodes=1, objective="bottleneck", switching_cost_s=1e9 + 0.1))
+    assert [one.tp_size for one in plan.deployments] == [4, 1]
+    assert plan.objective_s == pytest.approx(3e9 + 0.3, rel=1e-15)
 
 
 def test_a_small_difference_is_seen_beside_a_number_of_another_size() -> None:
