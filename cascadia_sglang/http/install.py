@@ -4,17 +4,19 @@ import time
 from typing import Any
 
 import fastapi
-from fastapi.responses import JSONResponse
 from starlette.routing import Route
 
+from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.error_answers import ErrorAnswers
 from cascadia_sglang.http.header_documents import documenting_headers
 from cascadia_sglang.http.metrics_page import Gauges, MetricsPage
 from cascadia_sglang.http.middleware import CascadeMiddleware
+from cascadia_sglang.http.ollama import ollama_routes
 from cascadia_sglang.http.plan import plan_in_force
 from cascadia_sglang.http.refusals import RefusalCounter
 from cascadia_sglang.http.shaped_handlers import shape_errors
-from cascadia_sglang.http.status import model_cards, status
+from cascadia_sglang.http.status import model_card, model_cards, status
+from cascadia_sglang.http.trace import refusal
 from cascadia_sglang.http.writes import write_routes
 
 
@@ -35,25 +37,18 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
 
     @router.get("/v1/models")
     async def list_models() -> dict[str, Any]:
-        return {"object": "list", "data": model_cards(server.config, server.pool, created)}
+        cards = model_cards(server.config, server.pool, manager.served_model_name, created)
+        return {"object": "list", "data": cards}
 
     @router.get("/v1/models/{model:path}")
-    async def get_model(model: str) -> Any:
-        cards = {card["id"]: card for card in model_cards(server.config, server.pool, created)}
-        if model in cards:
-            return cards[model]
-        message = f"The model '{model}' does not exist"
-        content = {
-            "error": {
-                "message": message,
-                "type": "invalid_request_error",
-                "param": "model",
-                "code": "model_not_found",
-            }
-        }
-        return JSONResponse(content, status_code=404)
+    async def get_model(model: str, request: fastapi.Request) -> Any:
+        try:
+            return model_card(model, server.config, server.pool, manager.served_model_name, created)
+        except RequestError as error:
+            raise refusal(request, error) from None
 
-    _place(app.router.routes, [*router.routes, *write_routes(server, manager).routes])
+    ours = [router, write_routes(server, manager), ollama_routes(server, manager, created)]
+    _place(app.router.routes, [route for one in ours for route in one.routes])
     names = [tier.name for tier in server.config.tiers]
     app.openapi = documenting_headers(app.openapi, names)
     metrics = server.measure() if manager.enable_metrics else None

@@ -30,15 +30,20 @@ _REFUSALS = {
 
 def documented(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """Keyword arguments of a route whose JSON body is of this kind."""
-    _, components = msgspec.json.schema_components([kind], ref_template="{name}")
-    content = {"application/json": {"schema": _whole(components[kind.__name__], components)}}
     return {
-        "openapi_extra": {"requestBody": {"required": True, "content": content}},
+        "openapi_extra": request_body(kind),
         "responses": {
             status: {"description": reason, "content": {"application/json": {"schema": _ERROR}}}
             for status, reason in _REFUSALS.items()
         },
     }
+
+
+def request_body(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """A route's part of the document that describes its JSON body."""
+    _, components = msgspec.json.schema_components([kind], ref_template="{name}")
+    content = {"application/json": {"schema": _whole(components[kind.__name__], components)}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _whole(schema: Any, components: dict[str, Any]) -> Any:

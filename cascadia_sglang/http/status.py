@@ -3,12 +3,15 @@
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
+
 from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
 from cascadia_sglang.judge.agreement import AgreementWatch
 from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.router.model_names import listed_names, read_model
 from cascadia_sglang.verify.worth import DraftWorth
 from cascadia_sglang.workers.pool import WorkerPool
 
@@ -64,12 +67,29 @@ def status(
     }
 
 
-def model_cards(config: CascadeConfig, pool: WorkerPool, created: int) -> list[dict[str, Any]]:
+def model_cards(
+    config: CascadeConfig, pool: WorkerPool, served_name: str, created: int
+) -> list[dict[str, Any]]:
     """The cascade and every tier, as the OpenAI model list shows them."""
-    cards = [_card(CASCADE_MODEL, _context(pool, range(len(config.tiers))), created)]
-    for index, tier in enumerate(config.tiers):
-        cards.append(_card(tier.name, _context(pool, [index]), created))
-    return cards
+    return [
+        _card(name, config, pool, config.tier_index(name), created)
+        for name in listed_names(served_name, config)
+    ]
+
+
+def model_card(
+    name: str, config: CascadeConfig, pool: WorkerPool, served_name: str, created: int
+) -> dict[str, Any]:
+    """The card of one model, under the name that was asked for.
+
+    Raises:
+        RequestError: 404 for a name that is neither the cascade's nor a tier's.
+    """
+    strict = msgspec.structs.replace(
+        config, routing=msgspec.structs.replace(config.routing, unknown_model="reject")
+    )
+    named = read_model(name, served_name, strict)
+    return _card(name, config, pool, named.tier, created)
 
 
 def _drift(watch: ScoreWatch | None) -> dict[str, Any] | None:
@@ -118,19 +138,18 @@ def _drafts(worth: DraftWorth | None, tier_index: int) -> dict[str, float | None
     return None if worth is None or tier_index == 0 else asdict(worth.counts[tier_index])
 
 
-def _context(pool: WorkerPool, tiers: Any) -> int | None:
-    """The longest context among the tiers' workers."""
-    found = [limits.context_tokens for t in tiers if (limits := pool.limits(t)) is not None]
-    return max(found, default=None)
-
-
-def _card(name: str, max_model_len: int | None, created: int) -> dict[str, Any]:
+def _card(
+    name: str, config: CascadeConfig, pool: WorkerPool, tier: int | None, created: int
+) -> dict[str, Any]:
+    """The card of the cascade, or of one tier; the cascade has the longest context of its tiers."""
+    tiers = range(len(config.tiers)) if tier is None else [tier]
+    limits = [pool.limits(index) for index in tiers]
     return {
         "id": name,
         "object": "model",
         "created": created,
         "owned_by": CASCADE_MODEL,
-        "root": name,
+        "root": name if tier is None else config.tiers[tier].name,
         "parent": None,
-        "max_model_len": max_model_len,
+        "max_model_len": max((one.context_tokens for one in limits if one), default=None),
     }

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,8 @@ import fastapi
 
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.active import Outcome
-from cascadia_sglang.router.controls import Controls, tier_of_model
+from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.model_names import read_model
 
 SCOPE_KEY = "cascadia"
 
@@ -41,35 +42,32 @@ def refusal(http_request: Any, error: RequestError) -> fastapi.HTTPException:
     return fastapi.HTTPException(status_code=error.status, detail=str(error))
 
 
-def note_model(server: Any, handler: Any, model: str | None, raw_request: Any) -> None:
+def note_model(server: Any, handler: Any, model: str | None, raw_request: Any) -> str:
     """Pin the tier that `model` names; a tier named by header wins over it.
+
+    Returns:
+        The name for SGLang's handlers.
 
     Raises:
         fastapi.HTTPException: 404 for an unknown name.
     """
-    trace: Trace | None = raw_request.scope.get(SCOPE_KEY)
-    if trace is None:
-        return
     served_name = handler.tokenizer_manager.served_model_name
     try:
-        tier = tier_of_model(model, served_name, server.config)
+        named = read_model(model, served_name, server.config)
     except RequestError as error:
         raise refusal(raw_request, error) from None
-    if trace.controls.tier is None and tier is not None:
-        trace.controls = dataclasses.replace(trace.controls, tier=tier)
+    trace: Trace | None = raw_request.scope.get(SCOPE_KEY)
+    if trace is not None and trace.controls.tier is None and named.tier is not None:
+        trace.controls = dataclasses.replace(trace.controls, tier=named.tier)
+    return named.for_handler
 
 
-def noting_model(server: Any) -> Callable[..., Any]:
-    """Hook around a handler of (request, raw_request) that notes the model's name before it."""
-
-    async def note_and_answer(
-        original: Callable[..., Any], handler: Any, request: Any, raw_request: Any = None
-    ) -> Any:
-        if raw_request is not None:
-            note_model(server, handler, request.model, raw_request)
-        return await original(handler, request, raw_request)
-
-    return note_and_answer
+def with_noted_model(server: Any, handler: Any, request: Any, raw_request: Any) -> Any:
+    """An OpenAI request whose model is noted, under a name that SGLang's handlers read aright."""
+    if raw_request is None:
+        return request
+    name = note_model(server, handler, request.model, raw_request)
+    return request if name == request.model else request.model_copy(update={"model": name})
 
 
 @contextlib.contextmanager

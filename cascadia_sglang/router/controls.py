@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
+from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import RequestError
 
 PREFIX = "x-cascadia-"
@@ -70,22 +70,6 @@ def parse_controls(headers: Mapping[str, str], config: CascadeConfig) -> Control
         stream=None if stream is None else _STREAMS[int(stream)],
         allow_degraded=None if degraded is None else bool(degraded),
     )
-
-
-def tier_of_model(model: str | None, served_name: str, config: CascadeConfig) -> int | None:
-    """Index of the tier that `model` pins, None for the whole cascade.
-
-    Raises:
-        RequestError: 404 for a name that is neither, unless the cascade takes unknown names.
-    """
-    base = (model or "").split(":", 1)[0].strip()
-    if base in ("", "default", CASCADE_MODEL, served_name) or model == served_name:
-        return None
-    index = config.tier_index(base)
-    if index is None and config.routing.unknown_model == "reject":
-        allowed = ", ".join([CASCADE_MODEL, *(tier.name for tier in config.tiers)])
-        raise RequestError(404, f"model {model!r} does not exist, allowed: {allowed}", "model")
-    return index
 
 
 def stream_mode(controls: Controls, config: CascadeConfig) -> str:

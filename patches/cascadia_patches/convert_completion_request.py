@@ -9,15 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from cascadia_patches.registry import PatchSpec
-from cascadia_sglang.http.trace import note_model
+from cascadia_sglang.http.trace import with_noted_model
 
 
 def _build(server: Any) -> Callable[..., Any]:
     def convert(
         original: Callable[..., Any], handler: Any, request: Any, raw_request: Any = None
     ) -> Any:
-        if raw_request is not None:
-            note_model(server, handler, request.model, raw_request)
+        request = with_noted_model(server, handler, request, raw_request)
         return original(handler, request, raw_request)
 
     return convert

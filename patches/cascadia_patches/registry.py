@@ -56,8 +56,6 @@ SERVER_PATCHES = (
     "convert_completion_request",
     "create_responses",
     "anthropic_error_response",
-    "ollama_chat",
-    "ollama_generate",
     "generate_request",
     "validate_one_request",
     "dispatch_to_scheduler",

@@ -1,9 +1,9 @@
-"""What the `x-cascadia-*` headers and `model` ask for."""
+"""What the `x-cascadia-*` headers ask for."""
 
 import pytest
 
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.router.controls import Controls, parse_controls, tier_of_model
+from cascadia_sglang.router.controls import Controls, parse_controls
 from cascadia_sglang.testing import make_cascade
 
 CASCADE = make_cascade("small", "middle", "large")
@@ -78,42 +78,3 @@ def test_a_misspelt_control_is_a_400_with_the_names_there_are() -> None:
         parse_controls({"x-cascadia-treshold": "0.5"}, CASCADE)
     assert (raised.value.status, raised.value.param) == (400, "x-cascadia-treshold")
     assert "x-cascadia-threshold" in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("model", "tier"),
-    [
-        (None, None),
-        ("", None),
-        ("default", None),
-        ("cascadia", None),
-        ("cascadia:adapter", None),
-        ("my-server", None),
-        ("my-server:adapter", None),
-        (":adapter", None),
-        ("small", 0),
-        ("large", 2),
-        ("middle:adapter", 1),
-    ],
-)
-def test_a_model_name_pins_a_tier_or_means_the_cascade(model: str | None, tier: int | None) -> None:
-    assert tier_of_model(model, "my-server", CASCADE) == tier
-
-
-def test_a_served_name_with_a_colon_means_the_cascade() -> None:
-    assert tier_of_model("org:model", "org:model", CASCADE) is None
-
-
-@pytest.mark.parametrize("model", ["gpt-4o", "Small", "small2", "gpt:small"])
-def test_an_unknown_model_is_a_404_with_the_names_there_are(model: str) -> None:
-    with pytest.raises(RequestError) as raised:
-        tier_of_model(model, "my-server", CASCADE)
-    assert (raised.value.status, raised.value.param) == (404, "model")
-    assert "cascadia, small, middle, large" in str(raised.value)
-    assert repr(model) in str(raised.value)
-
-
-def test_an_unknown_model_may_mean_the_cascade() -> None:
-    cascade = make_cascade("small", "large", unknown_model="cascade")
-    assert tier_of_model("gpt-4o", "my-server", cascade) is None
-    assert tier_of_model("large", "my-server", cascade) == 1
