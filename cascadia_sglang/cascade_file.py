@@ -243,6 +243,8 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
         problems.append(f"early_abort is {routing.early_abort}, allowed: 0 to 1 or null")
     if routing.queue_limit < 1:
         problems.append(f"queue_limit is {routing.queue_limit}, allowed: 1 or more")
+    if routing.max_samples < 1:
+        problems.append(f"max_samples is {routing.max_samples}, allowed: 1 or more")
     problems.extend(f"verify.{problem}" for problem in _verify_problems(config))
     if routing.commit_tokens < 1:
         problems.append(f"commit_tokens is {routing.commit_tokens}, allowed: 1 or more")

@@ -78,7 +78,9 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     then on its tier is final. Where `entry_model` gives the tier at which the climb begins a chance
     of being right of `commit_at_once` or more, and its threshold or more, the answer leaves as it
     is written; null: never. `direct` lets every first tier's answer out as it is written.
-    `queue_limit` is how many attempts one worker may hold, running and waiting; beyond it: 503.
+    `queue_limit` is how many attempts one worker may hold, running and waiting; beyond it: 503. No
+    request may have more prompts and samples than that: 400. `max_samples` is the largest `n` of a
+    request, and the largest `beam_width`.
     """
 
     thresholds: list[float] = []
@@ -93,6 +95,7 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     deadline_s: float | None = None
     max_attempts: int = 4
     queue_limit: int = 4096
+    max_samples: int = 128
     allow_degraded: bool = False
     unknown_model: Literal["reject", "cascade"] = "reject"
     verify: VerifyConfig = VerifyConfig()

@@ -57,6 +57,8 @@ class Door:
         is_health_check = isinstance(rid, str) and rid.startswith(HEALTH_CHECK_RID_PREFIX)
         if not isinstance(request, GenerateReqInput) or is_health_check:
             try:
+                if isinstance(request, GenerateReqInput):
+                    self._engine.guard.check(request)
                 async for output in generate(self.manager, request, http_request):
                     yield output
             except RequestError as error:
@@ -70,6 +72,7 @@ class Door:
         controls = trace.controls if trace is not None else Controls()
         outcome = trace.outcome if trace is not None else Outcome()
         try:
+            self._engine.guard.check(request)
             pinned = self._pinned_tier(request)
             if pinned is not None:
                 controls = dataclasses.replace(controls, tier=pinned)

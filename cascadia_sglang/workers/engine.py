@@ -1,6 +1,7 @@
 """The engine behind the router: SGLang's tokenizer manager and the worker pool."""
 
 import copy
+import functools
 import itertools
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence, Set
@@ -21,8 +22,9 @@ from cascadia_sglang.router.attempt import Output, attempt_rid
 from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.draftable import takes_draft
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
-from cascadia_sglang.workers.prompts import prompt_of, samples_of
+from cascadia_sglang.workers.prompts import prompt_of, split_request
 from cascadia_sglang.workers.refusal import end_as_refused, raise_if_refused
+from cascadia_sglang.workers.request_guard import RequestGuard
 from cascadia_sglang.workers.sessions import Sessions
 
 Generate = Callable[[Any, Any, Any], AsyncIterator[Output]]
@@ -44,6 +46,8 @@ class TokenizerEngine:
         queue_limit: int,
         on_fault: Callable[[Worker, Exception], None],
         judges_constrained: Set[int] = frozenset(),
+        *,
+        max_samples: int,
     ) -> None:
         """`judges_constrained` holds the tiers whose calibration knows answers under a grammar."""
         self._tiers = tiers
@@ -52,10 +56,11 @@ class TokenizerEngine:
         self._pool = pool
         self._sessions = sessions
         self._queue_limit = queue_limit
+        self.guard = RequestGuard(pool, queue_limit, max_samples)
         self._on_fault = on_fault
         self._lost: set[str] = set()  # rids of attempts that were ended from this side
         self._moved: set[str] = set()  # of them those that only waited
-        self._movable: set[str] = set()  # that may run on any worker, and of which none saw a token
+        self._movable: set[str] = set()  # for any worker, and of which none saw a token
         self._manager: Any = None
         self._generate: Generate | None = None
         self._suffixes: list[list[int]] = []
@@ -69,25 +74,22 @@ class TokenizerEngine:
             return
         self._manager = manager
         self._generate = generate
-        self._suffixes = [
-            manager.tokenizer.encode(tier.prompt_suffix, add_special_tokens=False)
-            if tier.prompt_suffix
-            else []
-            for tier in self._tiers
-        ]
+        self.guard.connect(manager)
+        encode = functools.partial(manager.tokenizer.encode, add_special_tokens=False)
+        suffixes = [tier.prompt_suffix for tier in self._tiers]
+        self._suffixes = [encode(suffix) if suffix else [] for suffix in suffixes]
 
     def new_rid_base(self) -> str:
         return f"{self._rid_prefix}{next(self._rid_numbers):016x}"
 
     def split(self, request: GenerateReqInput) -> list[list[GenerateReqInput]]:
-        request.normalize_batch_and_arguments()
-        self._manager._set_default_priority(request)
-        return samples_of(request)
+        return split_request(request, self._manager)
 
     async def tokenise(self, samples: list[GenerateReqInput]) -> int | None:
         first = samples[0]
         if first.input_ids is None and first.text is not None and not first.contains_mm_input():
             input_ids, _ = await self._manager._tokenize_texts(first.text)
+            self.guard.check_text(input_ids)
             for sample in samples:
                 sample.input_ids = input_ids
                 sample.text = None

@@ -62,6 +62,7 @@ class Fleet:
             config.routing.queue_limit,
             self._engine_failed,
             judges_constrained,
+            max_samples=config.routing.max_samples,
         )
         self.prefiller = WorkerPrefiller(pool, self.choice, self.engine)
         self._spread = Spread(pool, self.engine.move_attempts, config.routing.queue_limit)

@@ -1,5 +1,6 @@
 """Starts and ends SGLang scheduler groups that share one tokenizer manager and detokenizer."""
 
+import dataclasses
 import functools
 import multiprocessing
 import os
@@ -92,7 +93,7 @@ class WorkerHandle:
         self.phases = start_phases(seconds, [info.get("startup_time") for info in infos])
         self.capacity_tokens = infos[0]["max_total_num_tokens"]
         input_tokens = infos[0]["max_req_input_len"]
-        self.limits = Limits(context_tokens=self.limits.context_tokens, input_tokens=input_tokens)
+        self.limits = dataclasses.replace(self.limits, input_tokens=input_tokens)
 
     def kill(self) -> None:
         """End every rank at once."""
@@ -179,7 +180,7 @@ class Launcher:
             if multiprocessing.get_start_method() == "forkserver" and torch.cuda.is_initialized():
                 raise WorkerError("CUDA is initialised in the main process; forking is unsafe")
             with use_context(create_context(server_args, role="tokenizer")):
-                context_tokens = ModelConfig.from_server_args(server_args).context_len
+                model = ModelConfig.from_server_args(server_args)
                 result, processes = self._start_group(
                     server_args, ports, functools.partial(run_worker, pulse.beats_in)
                 )
@@ -194,7 +195,9 @@ class Launcher:
             processes=processes,
             input_address=ports.scheduler_input_ipc_name,
             replica=replica,
-            limits=Limits(context_tokens=context_tokens, input_tokens=0),
+            limits=Limits(
+                context_tokens=model.context_len, input_tokens=0, vocabulary=model.vocab_size
+            ),
             started=started,
             pulse=pulse,
             loads=create_load_snapshot_reader(ports, caller="TokenizerManager"),

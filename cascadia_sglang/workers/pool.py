@@ -26,10 +26,12 @@ class Limits:
     Attributes:
         context_tokens: prompt and answer together.
         input_tokens: a prompt must be shorter.
+        vocabulary: how many token ids its model knows.
     """
 
     context_tokens: int
     input_tokens: int
+    vocabulary: int
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -73,6 +75,7 @@ class WorkerPool:
         self._by_rid: dict[str, Worker] = {}
         self._ready: dict[int, tuple[Worker, ...]] = {}
         self._bypassed: set[int] = set()
+        self.vocabulary: int | None = None  # the smallest of all workers so far
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._workers.values())
@@ -88,6 +91,8 @@ class WorkerPool:
     def admit(self, worker: Worker, limits: Limits) -> None:
         """Let a started worker take attempts."""
         worker.limits = limits
+        known = limits.vocabulary if self.vocabulary is None else self.vocabulary
+        self.vocabulary = min(known, limits.vocabulary)
         self._change(worker, WorkerState.READY)
 
     def stand_by(self, worker: Worker) -> None:

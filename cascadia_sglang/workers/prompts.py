@@ -1,7 +1,10 @@
 """The prompts of SGLang's request objects: one a prompt, and as the prefix caches see them."""
 
+from typing import Any
+
 from sglang.srt.managers.io_struct import GenerateReqInput
 
+from cascadia_sglang.errors import RequestError
 from cascadia_sglang.prefix.prompt import Prompt
 
 # Where a request keeps its `Prompt`.
@@ -25,8 +28,23 @@ def prompt_of(sample: GenerateReqInput) -> Prompt | None:
     return known
 
 
-def samples_of(request: GenerateReqInput) -> list[list[GenerateReqInput]]:
-    """The samples of every prompt of a normalised request, each a request of its own."""
+def split_request(request: GenerateReqInput, manager: Any) -> list[list[GenerateReqInput]]:
+    """Normalise a request, in place; the samples of every prompt, each a request of its own.
+
+    Raises:
+        RequestError: 400 for fields that do not fit each other.
+    """
+    try:
+        request.normalize_batch_and_arguments()
+        manager._set_default_priority(request)
+        return _samples_of(request)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        # SGLang takes for granted that a batch has one value a prompt everywhere.
+        message = f"the fields of the request do not fit each other: {error}"
+        raise RequestError(400, message) from error
+
+
+def _samples_of(request: GenerateReqInput) -> list[list[GenerateReqInput]]:
     if request.is_single:
         return [[request]]
     # SGLang repeats the whole batch once a sample; its answers group by prompt.

@@ -8,7 +8,7 @@ from cascadia_sglang.prefix.speed import PublishedLoad
 from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
 
-LIMITS = Limits(context_tokens=10_000, input_tokens=9_000)
+LIMITS = Limits(context_tokens=10_000, input_tokens=9_000, vocabulary=128)
 PROMPT = Prompt(range(40 * GUESSED_BLOCK_TOKENS))
 
 

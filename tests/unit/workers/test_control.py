@@ -39,7 +39,7 @@ class Scene:
         self.peers = [Peer("small-0", 0), Peer("small-1", 0), Peer("large-2", 1)]
         for peer in self.peers:
             self.pool.add(peer.worker)
-            self.pool.admit(peer.worker, Limits(context_tokens=9, input_tokens=9))
+            self.pool.admit(peer.worker, Limits(context_tokens=9, input_tokens=9, vocabulary=9))
 
     def _lose(self, worker: Worker, why: str) -> None:
         assert why
@@ -91,7 +91,7 @@ def test_a_worker_that_joins_meanwhile_is_no_member_and_one_that_goes_has_answer
         call = scene.begin()
         await turns()
         scene.pool.add(late.worker)
-        scene.pool.admit(late.worker, Limits(context_tokens=9, input_tokens=9))
+        scene.pool.admit(late.worker, Limits(context_tokens=9, input_tokens=9, vocabulary=9))
         scene._lose(scene.peers[0].worker, "it died")
         for peer in scene.peers[1:]:
             scene.control.receive(peer.reply())

@@ -24,7 +24,7 @@ from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
 from cascadia_sglang.workers.sessions import Sessions
 
 ORDER = AttemptOrder(tier_index=0, threshold=0.8, early_abort=0.05, earlier_scores=())
-LIMITS = Limits(context_tokens=100, input_tokens=90)
+LIMITS = Limits(context_tokens=100, input_tokens=90, vocabulary=128)
 
 TIERS = [
     TierConfig(name="small", model_path="a"),
@@ -41,6 +41,7 @@ class FakeManager:
         self.tokenizer = SimpleNamespace(encode=lambda text, **_: [len(text)])
         self.rid_to_state: dict[str, Any] = {}
         self.enable_metrics = False
+        self.server_args = SimpleNamespace(enable_custom_logit_processor=False)
 
     def _set_default_priority(self, request: GenerateReqInput) -> None:
         request.priority = 0
@@ -77,6 +78,11 @@ def empty() -> tuple[WorkerPool, WorkerChoice]:
     return pool, WorkerChoice(pool, HeldPrefixes(), load_of=lambda _: None)
 
 
+def idle_engine(tiers: list[TierConfig]) -> TokenizerEngine:
+    """Without a worker; the second tier judges answers under a grammar."""
+    return TokenizerEngine(tiers, *empty(), Sessions(), 2, lambda *_: None, {1}, max_samples=2)
+
+
 def make_engine(
     generate: Scripted | None = None,
 ) -> tuple[TokenizerEngine, WorkerPool, Worker]:
@@ -86,7 +92,13 @@ def make_engine(
     faults: list[Worker] = []
     choice = WorkerChoice(pool, HeldPrefixes(), load_of=lambda _: None)
     engine = TokenizerEngine(
-        TIERS, pool, choice, Sessions(), 2, lambda worker, _: faults.append(worker)
+        TIERS,
+        pool,
+        choice,
+        Sessions(),
+        2,
+        lambda worker, _: faults.append(worker),
+        max_samples=2,
     )
     engine.faults = faults  # type: ignore[attr-defined]
     engine.connect(FakeManager(), generate or Scripted())
@@ -102,7 +114,7 @@ def make_sample(**fields: Any) -> GenerateReqInput:
 def test_a_tier_that_decodes_speculatively_judges_nothing() -> None:
     arguments = {"speculative_algorithm": "NGRAM"}
     tiers = [TIERS[0], TierConfig(name="large", model_path="b", server_args=arguments)]
-    engine = TokenizerEngine(tiers, *empty(), Sessions(), 2, lambda *_: None, {1})
+    engine = idle_engine(tiers)
     sample = make_sample()
     assert [engine.is_judgeable(sample, tier) for tier in (0, 1)] == [True, False]
 
@@ -192,7 +204,7 @@ def test_only_an_answer_that_the_sampler_chose_freely_can_be_judged(
 
 
 def test_an_answer_under_a_grammar_is_judged_where_the_calibration_knows_enough_of_them() -> None:
-    engine = TokenizerEngine(TIERS, *empty(), Sessions(), 2, lambda *_: None, {1})
+    engine = idle_engine(TIERS)
     sample = make_sample(sampling_params={"regex": "[0-9]+"})
     assert [engine.is_judgeable(sample, tier) for tier in (0, 1)] == [False, True]
     sample = make_sample(sampling_params={"regex": "[0-9]+", "max_new_tokens": 0})

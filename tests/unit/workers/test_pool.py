@@ -4,7 +4,7 @@ import pytest
 
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
 
-LIMITS = Limits(context_tokens=100, input_tokens=90)
+LIMITS = Limits(context_tokens=100, input_tokens=90, vocabulary=128)
 
 
 def make_worker(worker_id: str = "small-0", tiers: tuple[int, ...] = (0,)) -> Worker:

@@ -26,7 +26,7 @@ def make(*held: int, waiting: int = 0) -> tuple[Spread, WorkerPool, list[tuple[s
     for number, count in enumerate(held):
         worker = Worker(worker_id=f"small-{number}", tiers=(0,), handle=None)
         pool.add(worker)
-        pool.admit(worker, Limits(context_tokens=100, input_tokens=90))
+        pool.admit(worker, Limits(context_tokens=100, input_tokens=90, vocabulary=128))
         for rid in range(count):
             pool.assign(f"{number}-{rid}", worker)
     spread = Spread(
