@@ -21,11 +21,13 @@ class Trace:
 
     Attributes:
         error: why it has no answer; what the client gets in place of what the handler writes.
+        parses_calls: whether SGLang looks for tool calls in the answer.
     """
 
     controls: Controls
     outcome: Outcome = field(default_factory=Outcome)
     error: RequestError | None = None
+    parses_calls: bool = False
 
 
 def note_error(http_request: Any, error: RequestError) -> None:
@@ -57,6 +59,13 @@ def note_model(server: Any, handler: Any, model: str | None, raw_request: Any) -
         raise refusal(raw_request, error) from None
     if trace.controls.tier is None and tier is not None:
         trace.controls = dataclasses.replace(trace.controls, tier=tier)
+
+
+def note_calls(raw_request: Any, parses_calls: bool) -> None:
+    """Note whether SGLang looks for tool calls in the answer to a request."""
+    trace: Trace | None = raw_request.scope.get(SCOPE_KEY)
+    if trace is not None:
+        trace.parses_calls = parses_calls
 
 
 def noting_model(server: Any) -> Callable[..., Any]:
