@@ -72,7 +72,8 @@ def test_outputs_that_continue_one_another_are_cut_into_such() -> None:
 
 
 def test_what_was_held_is_cut_and_what_follows_leaves_as_it_comes() -> None:
-    held, then = make_output([1, 2, 3], "Let me see"), make_output([1, 2, 3, 6], "Let me see!", STOP)
+    held = make_output([1, 2, 3], "Let me see")
+    then = make_output([1, 2, 3, 6], "Let me see!", STOP)
     got = cut(held, then)
     assert [piece["text"] for piece in got] == ["Let", "Let me", "Let me see", "Let me see!"]
     assert got[2] is held

@@ -13,9 +13,9 @@ from tests.unit.router.tool_formats import FORMATS, MINIMAX_M3, Call
 
 pytest.importorskip("sglang")
 
-from sglang.srt.entrypoints.openai.protocol import Tool  # noqa: E402
-from sglang.srt.function_call.function_call_parser import FunctionCallParser  # noqa: E402
-from sglang.srt.function_call.parser_names import TOOL_CALL_PARSER_NAMES  # noqa: E402
+from sglang.srt.entrypoints.openai.protocol import Tool
+from sglang.srt.function_call.function_call_parser import FunctionCallParser
+from sglang.srt.function_call.parser_names import TOOL_CALL_PARSER_NAMES
 
 CALLS: list[Call] = [
     ("get_weather", {"city": "Paris"}),

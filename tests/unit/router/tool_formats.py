@@ -1,5 +1,7 @@
 """How models write tool calls: one function for each of SGLang's formats."""
 
+# ruff: noqa: RUF001  (some models write such letters)
+
 import json
 from collections.abc import Callable
 from typing import Any
@@ -187,9 +189,7 @@ FORMATS: dict[str, Write] = {
         "<|end_message|>",
     ),
     "interns1": _objects("<|action_start|> <|plugin|>\n", "<|action_end|>", "\n", "parameters"),
-    "iquest_q1": _tags(
-        "{}", "<iquest_tool_call>{name}{arguments}</iquest_tool_call>", _CLOSE_PAIR
-    ),
+    "iquest_q1": _tags("{}", "<iquest_tool_call>{name}{arguments}</iquest_tool_call>", _CLOSE_PAIR),
     "k2_horizon": _tags(
         "<ifm|tool_calls>{}</ifm|tool_calls>",
         "<ifm|tool_call>{name}{arguments}</ifm|tool_call>",
