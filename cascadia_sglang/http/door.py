@@ -76,6 +76,8 @@ class Door:
             pinned = self._pinned_tier(request)
             if pinned is not None:
                 controls = dataclasses.replace(controls, tier=pinned)
+            if request.stream and trace is not None and trace.on_stream is not None:
+                trace.on_stream()
             outputs = self._router.answer(request, http_request, controls, outcome)
             if trace is None or not (request.stream and trace.parses_calls):
                 async for output in outputs:

@@ -22,12 +22,18 @@ class Trace:
     Attributes:
         error: why it has no answer; what the client gets in place of what the handler writes.
         parses_calls: whether SGLang looks for tool calls in the answer.
+        model: the name that the client sent.
+        on_stream: called when the cascade has the request and it is streamed.
+        is_opened_early: whether the headers went out before an answer was there.
     """
 
     controls: Controls
     outcome: Outcome = field(default_factory=Outcome)
     error: RequestError | None = None
     parses_calls: bool = False
+    model: str = ""
+    on_stream: Callable[[], None] | None = None
+    is_opened_early: bool = False
 
 
 def note_error(http_request: Any, error: RequestError) -> None:
@@ -52,6 +58,7 @@ def note_model(server: Any, handler: Any, model: str | None, raw_request: Any) -
     trace: Trace | None = raw_request.scope.get(SCOPE_KEY)
     if trace is None:
         return
+    trace.model = model or ""
     served_name = handler.tokenizer_manager.served_model_name
     try:
         tier = tier_of_model(model, served_name, server.config)
