@@ -8,7 +8,14 @@ from typing import Any
 
 import msgspec
 
-from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig, PlannerConfig, TierConfig
+from cascadia_sglang.config import (
+    CASCADE_MODEL,
+    KEEP_ALIVE_ALLOWED,
+    CascadeConfig,
+    PlannerConfig,
+    TierConfig,
+    is_keep_alive_s,
+)
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.yaml_text import DataFile, read_data
 
@@ -245,6 +252,8 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
         problems.append(f"queue_limit is {routing.queue_limit}, allowed: 1 or more")
     if routing.max_samples < 1:
         problems.append(f"max_samples is {routing.max_samples}, allowed: 1 or more")
+    if not is_keep_alive_s(routing.keep_alive_s):
+        problems.append(f"keep_alive_s is {routing.keep_alive_s}, allowed: {KEEP_ALIVE_ALLOWED}")
     problems.extend(f"verify.{problem}" for problem in _verify_problems(config))
     if routing.commit_tokens < 1:
         problems.append(f"commit_tokens is {routing.commit_tokens}, allowed: 1 or more")

@@ -6,6 +6,12 @@ import msgspec
 
 # Requests for the whole cascade use this model name.
 CASCADE_MODEL = "cascadia"
+KEEP_ALIVE_ALLOWED = "0, or 0.1 to 3600 seconds"
+
+
+def is_keep_alive_s(seconds: float) -> bool:
+    """Whether this may be the time between two signs of life of a stream; 0 for none."""
+    return seconds == 0.0 or 0.1 <= seconds <= 3600.0
 
 
 class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,6 +87,9 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `queue_limit` is how many attempts one worker may hold, running and waiting; beyond it: 503. No
     request may have more prompts and samples than that: 400. `max_samples` is the largest `n` of a
     request, and the largest `beam_width`.
+
+    A streamed answer that is held back for `keep_alive_s` seconds opens its response, and gives a
+    sign of life whenever so long nothing was sent; 0: never.
     """
 
     thresholds: list[float] = []
@@ -96,6 +105,7 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_attempts: int = 4
     queue_limit: int = 4096
     max_samples: int = 128
+    keep_alive_s: float = 5.0
     allow_degraded: bool = False
     unknown_model: Literal["reject", "cascade"] = "reject"
     verify: VerifyConfig = VerifyConfig()

@@ -1,5 +1,6 @@
 """What SGLang's `generate_request` and `abort_request` become: the door to the cascade."""
 
+import asyncio
 import copy
 import dataclasses
 from collections.abc import AsyncIterator
@@ -8,6 +9,7 @@ from typing import Any
 import fastapi
 from sglang.srt.constants import HEALTH_CHECK_RID_PREFIX
 from sglang.srt.managers.io_struct import GenerateReqInput
+from sglang.srt.utils.patch_tokenizer import decode_without_hf_kwargs
 
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.trace import SCOPE_KEY, note_error, sglang_error
@@ -16,6 +18,7 @@ from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.attempt import attempt_rid
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.pieces import Decode, Pieces
 from cascadia_sglang.workers.control import target_tiers
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.pool import WorkerPool
@@ -76,8 +79,19 @@ class Door:
             pinned = self._pinned_tier(request)
             if pinned is not None:
                 controls = dataclasses.replace(controls, tier=pinned)
-            async for output in self._router.answer(request, http_request, controls, outcome):
-                yield output
+            if request.stream and trace is not None and trace.on_stream is not None:
+                trace.on_stream()
+            outputs = self._router.answer(request, http_request, controls, outcome)
+            if trace is None or not (request.stream and trace.parses_calls):
+                async for output in outputs:
+                    yield output
+                return
+            pieces = Pieces(self._decoder(request), self._engine.is_incremental)
+            async for output in outputs:
+                for piece in pieces.of(output):
+                    yield piece
+                    # Others get their turn: a long answer has many pieces.
+                    await asyncio.sleep(0)
         except RequestError as error:
             note_error(http_request, error)
             raise sglang_error(error, request, http_request, outcome.is_early) from None
@@ -98,6 +112,21 @@ class Door:
             return self._sessions.worker_of(request.session_params).tiers[0]
         tiers = target_tiers.get()
         return None if tiers is None else min(tiers)
+
+    def _decoder(self, request: GenerateReqInput) -> Decode:
+        """What turns tokens into text as this request asks for it."""
+        tokenizer = self.manager.tokenizer
+        params = request.sampling_params
+        if isinstance(params, list):
+            params = params[0] if params else {}
+        skip = params.get("skip_special_tokens", True)
+        if not getattr(tokenizer, "is_fast", False):
+            # SGLang reads such a tokenizer's tokens in this way too.
+            return lambda ids: str(decode_without_hf_kwargs(tokenizer, ids, skip))
+        spaces = params.get("spaces_between_special_tokens", True)
+        return lambda ids: str(
+            tokenizer.decode(ids, skip_special_tokens=skip, spaces_between_special_tokens=spaces)
+        )
 
     def abort(self, rid: str, is_all: bool) -> list[str] | None:
         """Rids that SGLang is to abort in place of the caller's; None leaves the call as it is."""

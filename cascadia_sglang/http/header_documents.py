@@ -12,8 +12,13 @@ _RESPONSE_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
         "it, and for a batch.",
         {"type": "number", "minimum": 0, "maximum": 1},
     ),
+    "x-cascadia-reason": (
+        "Why that answer went out. Missing for a batch, and where the stream began before the "
+        "whole answer was there.",
+        {"type": "string"},
+    ),
     "x-cascadia-attempts": (
-        "Attempts on all tiers together.",
+        "Attempts on all tiers together. Missing where signs of life opened the stream.",
         {"type": "integer", "minimum": 1},
     ),
     "x-cascadia-total-tokens": (
@@ -116,5 +121,13 @@ def _request_headers(tiers: Sequence[str]) -> list[dict[str, Any]]:
             "allow-degraded",
             "Whether the best finished answer may go out where time or tiers run out.",
             type="boolean",
+        ),
+        header(
+            "keep-alive",
+            "Seconds of silence after which a held stream gives a sign of life; 0 for never, or "
+            "0.1 and more. `/generate` gives none unless asked.",
+            type="number",
+            minimum=0,
+            maximum=3600,
         ),
     ]

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.error_answers import ErrorAnswers
 from cascadia_sglang.http.header_documents import documenting_headers
+from cascadia_sglang.http.keep_alive import KeepAlive
 from cascadia_sglang.http.metrics_page import Gauges, MetricsPage
 from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.ollama import ollama_routes
@@ -59,6 +60,8 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
         app.router.routes += [Route("/metrics", page), Route("/metrics/", page)]
     shape_errors(app)
     # The one that is added last is the outermost.
+    keep_alive_s = server.config.routing.keep_alive_s
+    app.add_middleware(KeepAlive, tier_names=names, interval_s=keep_alive_s)
     app.add_middleware(ErrorAnswers)
     app.add_middleware(
         CascadeMiddleware, config=server.config, on_startup=manager.auto_create_handle_loop

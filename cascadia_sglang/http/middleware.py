@@ -10,7 +10,6 @@ from cascadia_sglang.http.error_shapes import whole_error
 from cascadia_sglang.http.guard import guard
 from cascadia_sglang.http.routes import GUARDED
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace
-from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.controls import PREFIX, Controls, parse_controls
 
 _PREFIX = PREFIX.encode()
@@ -56,27 +55,31 @@ class CascadeMiddleware:
                 start = message
                 return
             if start is not None:
-                start["headers"] = [*start.get("headers", ()), *self._headers(trace.outcome)]
+                start["headers"] = [*start.get("headers", ()), *self._headers(trace)]
                 held, start = start, None
                 await send(held)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
 
-    def _headers(self, outcome: Outcome) -> list[tuple[bytes, bytes]]:
-        if outcome.attempts == 0:
-            return []
-        headers = [
-            (b"x-cascadia-attempts", str(outcome.attempts).encode()),
-        ]
-        if not outcome.is_early:
-            headers.append((b"x-cascadia-total-tokens", str(outcome.tokens).encode()))
-        if outcome.tier_index >= 0:
-            headers.append((b"x-cascadia-tier", self._names[outcome.tier_index].encode()))
+    def _headers(self, trace: Trace) -> list[tuple[bytes, bytes]]:
+        """What is known when the first byte leaves."""
+        outcome = trace.outcome
+        headers = []
+        if outcome.attempts and not trace.is_opened_early:
+            headers.append((b"x-cascadia-attempts", str(outcome.attempts).encode()))
+            if not outcome.is_early:
+                headers.append((b"x-cascadia-total-tokens", str(outcome.tokens).encode()))
+        tier = trace.controls.tier if trace.is_opened_early else None
+        tier = outcome.tier_index if tier is None else tier
+        if tier >= 0:
+            headers.append((b"x-cascadia-tier", self._names[tier].encode()))
         if outcome.gear:
             headers.append((b"x-cascadia-gear", str(outcome.gear).encode()))
         if outcome.score is not None:
             headers.append((b"x-cascadia-score", f"{outcome.score:.6f}".encode()))
+        if outcome.reason is not None:
+            headers.append((b"x-cascadia-reason", outcome.reason.encode()))
         return headers
 
 

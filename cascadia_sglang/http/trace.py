@@ -22,11 +22,19 @@ class Trace:
 
     Attributes:
         error: why it has no answer; what the client gets in place of what the handler writes.
+        parses_calls: whether SGLang looks for tool calls in the answer.
+        model: the name that the client sent.
+        on_stream: called when the cascade has the request and it is streamed.
+        is_opened_early: whether the headers went out before an answer was there.
     """
 
     controls: Controls
     outcome: Outcome = field(default_factory=Outcome)
     error: RequestError | None = None
+    parses_calls: bool = False
+    model: str = ""
+    on_stream: Callable[[], None] | None = None
+    is_opened_early: bool = False
 
 
 def note_error(http_request: Any, error: RequestError) -> None:
@@ -57,8 +65,10 @@ def note_model(server: Any, handler: Any, model: str | None, raw_request: Any) -
     except RequestError as error:
         raise refusal(raw_request, error) from None
     trace: Trace | None = raw_request.scope.get(SCOPE_KEY)
-    if trace is not None and trace.controls.tier is None and named.tier is not None:
-        trace.controls = dataclasses.replace(trace.controls, tier=named.tier)
+    if trace is not None:
+        trace.model = model or ""
+        if trace.controls.tier is None and named.tier is not None:
+            trace.controls = dataclasses.replace(trace.controls, tier=named.tier)
     return named.for_handler
 
 
@@ -68,6 +78,13 @@ def with_noted_model(server: Any, handler: Any, request: Any, raw_request: Any) 
         return request
     name = note_model(server, handler, request.model, raw_request)
     return request if name == request.model else request.model_copy(update={"model": name})
+
+
+def note_calls(raw_request: Any, parses_calls: bool) -> None:
+    """Note whether SGLang looks for tool calls in the answer to a request."""
+    trace: Trace | None = raw_request.scope.get(SCOPE_KEY)
+    if trace is not None:
+        trace.parses_calls = parses_calls
 
 
 @contextlib.contextmanager

@@ -280,6 +280,7 @@ class CascadeRouter:
         outcome = active.outcome
         outcome.tier_index = max(outcome.tier_index, chosen.tier_index)
         outcome.score = None if active.is_batch else chosen.score
+        outcome.reason = None if active.is_batch else chosen.reason
         story = {
             "tier": names[chosen.tier_index],
             "tier_index": chosen.tier_index,

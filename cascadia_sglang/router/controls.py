@@ -4,7 +4,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config import (
+    KEEP_ALIVE_ALLOWED,
+    CascadeConfig,
+    is_keep_alive_s,
+)
 from cascadia_sglang.errors import RequestError
 
 PREFIX = "x-cascadia-"
@@ -21,6 +25,7 @@ class Controls:
         deadline_s: tightens the cascade's deadline.
         stream: when a streamed answer leaves, see `routing.stream`.
         allow_degraded: whether the best finished answer may go out when time or tiers run out.
+        keep_alive_s: see `routing.keep_alive_s`.
     """
 
     tier: int | None = None
@@ -29,6 +34,7 @@ class Controls:
     deadline_s: float | None = None
     stream: str | None = None
     allow_degraded: bool | None = None
+    keep_alive_s: float | None = None
 
 
 def parse_controls(headers: Mapping[str, str], config: CascadeConfig) -> Controls:
@@ -61,6 +67,7 @@ def parse_controls(headers: Mapping[str, str], config: CascadeConfig) -> Control
     threshold = chosen("x-cascadia-threshold", "a number from 0 to 1", _probability)
     deadline_ms = chosen("x-cascadia-deadline-ms", "a number above 0", _positive)
     degraded = chosen("x-cascadia-allow-degraded", "true, false", _FLAGS.get)
+    keep_alive_s = chosen("x-cascadia-keep-alive", KEEP_ALIVE_ALLOWED, _keep_alive_s)
     stream = chosen("x-cascadia-stream", ", ".join(_STREAMS), _stream_number)
     return Controls(
         tier=None if tier is None else int(tier),
@@ -69,6 +76,7 @@ def parse_controls(headers: Mapping[str, str], config: CascadeConfig) -> Control
         deadline_s=None if deadline_ms is None else deadline_ms / 1000.0,
         stream=None if stream is None else _STREAMS[int(stream)],
         allow_degraded=None if degraded is None else bool(degraded),
+        keep_alive_s=None if keep_alive_s is None else float(keep_alive_s),
     )
 
 
@@ -94,6 +102,7 @@ _KNOWN = (
     "x-cascadia-deadline-ms",
     "x-cascadia-stream",
     "x-cascadia-allow-degraded",
+    "x-cascadia-keep-alive",
 )
 
 
@@ -112,6 +121,11 @@ def _stream_number(text: str) -> int | None:
 def _probability(text: str) -> float | None:
     value = _number(text)
     return value if value is not None and 0.0 <= value <= 1.0 else None
+
+
+def _keep_alive_s(text: str) -> float | None:
+    value = _number(text)
+    return value if value is not None and is_keep_alive_s(value) else None
 
 
 def _positive(text: str) -> float | None:

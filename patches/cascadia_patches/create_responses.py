@@ -1,9 +1,10 @@
-"""AROUND hook on OpenAIServingResponses.create_responses: note the model's name, open late.
+"""AROUND hook on OpenAIServingResponses.create_responses: note model and tools, open late.
 
-Upstream: answers the Responses API with engine requests of its own, which have no model name; a
-name other than the server's is refused. A stream begins before the engine is asked.
-We need: the tier that `model` pins; a name that is neither a tier nor the cascade is a 404. The
-status and the headers of a stream wait until a tier has answered or refused.
+Upstream: answers the Responses API with engine requests of its own, which have no model name and
+no tools; a name other than the server's is refused. A stream begins before the engine is asked.
+We need: the tier that `model` pins; a name that is neither a tier nor the cascade is a 404. Whether
+SGLang looks for tool calls in the answer: its parsers read a stream token by token. The status and
+the headers of a stream wait until a tier has answered or refused.
 """
 
 import inspect
@@ -12,7 +13,7 @@ from typing import Any
 
 from cascadia_patches.registry import PatchSpec
 from cascadia_sglang.http.opening_events import with_answer
-from cascadia_sglang.http.trace import note_model
+from cascadia_sglang.http.trace import note_calls, note_model
 
 
 def _build(server: Any) -> Callable[..., Any]:
@@ -21,6 +22,7 @@ def _build(server: Any) -> Callable[..., Any]:
     ) -> Any:
         if raw_request is not None:
             note_model(server, handler, request.model, raw_request)
+            note_calls(raw_request, bool(request.tools) and request.tool_choice != "none")
         # It would refuse every name but its own.
         served = handler.tokenizer_manager.served_model_name
         request = request.model_copy(update={"model": served})
@@ -37,6 +39,6 @@ PATCH = PatchSpec(
     kind="async function",
     parameters=("request", "raw_request"),
     build=_build,
-    reason="the model's name is lost in the engine's own request, and a stream begins too early",
-    drop_when="SGLang keeps the model's name on its requests",
+    reason="model and tools are lost in the engine's own request, and a stream begins too early",
+    drop_when="SGLang keeps the model's name and the tools on its requests",
 )

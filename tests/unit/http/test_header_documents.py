@@ -107,7 +107,9 @@ def sent_headers(outcome: Outcome, status: int) -> set[str]:
 def test_every_response_names_the_headers_that_it_may_have(
     document: dict[str, Any], path: str
 ) -> None:
-    answered = sent_headers(Outcome(tier_index=1, score=0.9, attempts=2, tokens=9, gear=1), 200)
+    answered = sent_headers(
+        Outcome(tier_index=1, score=0.9, reason="accepted", attempts=2, tokens=9, gear=1), 200
+    )
     failed = sent_headers(Outcome(attempts=2, tokens=9, gear=1), 503)
     assert {"x-cascadia-tier", "x-cascadia-score"} <= answered
     assert "retry-after" in failed

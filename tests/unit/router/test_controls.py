@@ -25,6 +25,8 @@ CASCADE = make_cascade("small", "middle", "large")
         ({"x-cascadia-deadline-ms": "0.5"}, Controls(deadline_s=0.0005)),
         ({"x-cascadia-allow-degraded": "true"}, Controls(allow_degraded=True)),
         ({"x-cascadia-allow-degraded": "false"}, Controls(allow_degraded=False)),
+        ({"x-cascadia-keep-alive": "0"}, Controls(keep_alive_s=0.0)),
+        ({"x-cascadia-keep-alive": "2.5"}, Controls(keep_alive_s=2.5)),
         ({"x-cascadia-stream": "buffered"}, Controls(stream="buffered")),
         ({"x-cascadia-stream": "commit"}, Controls(stream="commit")),
         (
@@ -59,6 +61,8 @@ def test_headers_become_controls(headers: dict[str, str], expected: Controls) ->
         ("x-cascadia-deadline-ms", "1s", "above 0"),
         ("x-cascadia-allow-degraded", "yes", "true, false"),
         ("x-cascadia-allow-degraded", "1", "true, false"),
+        ("x-cascadia-keep-alive", "0.01", "0, or 0.1 to 3600 seconds"),
+        ("x-cascadia-keep-alive", "nan", "0, or 0.1 to 3600 seconds"),
         ("x-cascadia-stream", "instant", "buffered, commit, direct"),
     ],
 )
