@@ -99,7 +99,7 @@ def ask(
     """Send a request through the middleware of the server, in virtual time."""
     client = client or Client()
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
         await handle(Handler(scope, send))
 
     stack = KeepAlive(app, ["small", "large"], interval_s)
@@ -364,7 +364,7 @@ def test_a_cancelled_request_sends_nothing_more() -> None:
             await stack({"type": "http", "path": CHAT, SCOPE_KEY: trace}, None, client.receive)
         await asyncio.sleep(60)
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
         await handle(Handler(scope, send))
 
     from cascadia_sglang.router.controls import Controls
