@@ -272,8 +272,11 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
     for name in ("steps", "queue"):
         if getattr(gears, name) < 1:
             problems.append(f"gears.{name} is {getattr(gears, name)}, allowed: 1 or more")
-    if routing.max_attempts < 1:
-        problems.append(f"max_attempts is {routing.max_attempts}, allowed: 1 or more")
+    least = max(1, len(config.tiers))
+    if routing.max_attempts is not None and routing.max_attempts < least:
+        problems.append(
+            f"max_attempts is {routing.max_attempts}, allowed: {least} or more, one for each tier"
+        )
     return problems
 
 

@@ -84,6 +84,8 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     then on its tier is final. Where `entry_model` gives the tier at which the climb begins a chance
     of being right of `commit_at_once` or more, and its threshold or more, the answer leaves as it
     is written; null: never. `direct` lets every first tier's answer out as it is written.
+    `max_attempts` bounds the attempts of all tiers together, at least one a tier; those that were
+    lost with their worker do not count. null: 4, or one more than there are tiers.
     `queue_limit` is how many attempts one worker may hold, running and waiting; beyond it: 503. No
     request may have more prompts and samples than that: 400. `max_samples` is the largest `n` of a
     request, and the largest `beam_width`.
@@ -102,7 +104,7 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     commit_at_once: float | None = None
     early_abort: float | None = 0.05
     deadline_s: float | None = None
-    max_attempts: int = 4
+    max_attempts: int | None = None
     queue_limit: int = 4096
     max_samples: int = 128
     keep_alive_s: float = 5.0
@@ -219,6 +221,11 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def tier_index(self, name: str) -> int | None:
         """Index of the tier of this name, None where there is none."""
         return next((i for i, tier in enumerate(self.tiers) if tier.name == name), None)
+
+    def max_attempts(self) -> int:
+        """How many attempts a request may take, all tiers together."""
+        given = self.routing.max_attempts
+        return max(4, len(self.tiers) + 1) if given is None else given
 
     def calibrations(self) -> dict[int, str]:
         """Path of the calibration file of each tier index that has one."""

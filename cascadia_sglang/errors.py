@@ -14,12 +14,16 @@ CascadiaError
 ├── StatusError        a server that a command asks does not answer
 ├── WorkloadError      a trace, a window or a sample that says too little to plan by
 └── WorkerError        a worker did not start
-    ├── WorkerLostError         it ended, hung or failed while it ran an attempt
+    ├── WorkerLostError         it ended while it ran an attempt
+    │   ├── AttemptMovedError   the attempt only waited there
+    │   └── WorkerDiedError     it ended by an error of its own
+    ├── AttemptFailedError      it answered an attempt with an internal error
     ├── WorkerUnavailableError  a tier has none that accepts attempts
     └── OverloadError           a tier's workers hold as many attempts as they may
 """
 
 import asyncio
+from typing import Any
 
 
 class CascadiaError(Exception):
@@ -112,11 +116,29 @@ class WorkerError(CascadiaError):
 
 
 class WorkerLostError(WorkerError):
-    """An attempt whose worker ended, hung or failed; it may be run again elsewhere."""
+    """An attempt whose worker ended or hung; it may be run again elsewhere."""
+
+
+class WorkerDiedError(WorkerLostError):
+    """An attempt whose worker ended by an error of its own, which the attempt may have caused.
+
+    Attributes:
+        death: the `router.suspects.Death`.
+        rid: of the attempt.
+    """
+
+    def __init__(self, message: str, death: Any, rid: str) -> None:
+        super().__init__(message)
+        self.death = death
+        self.rid = rid
 
 
 class AttemptMovedError(WorkerLostError):
     """An attempt that waited at its worker and is to run on another one."""
+
+
+class AttemptFailedError(WorkerError):
+    """An attempt that a living worker answered with an internal error."""
 
 
 class WorkerUnavailableError(WorkerError):

@@ -103,6 +103,9 @@ class AttemptOrder:
             itself and goes on from there. Empty for none.
         confirm_at: smallest chance that the draft is acceptable with which it is the answer as it
             is; None for never.
+        worker_id: of the one worker that may take the attempt; None for any of the tier. The
+            worker itself is not told.
+        is_retry: whether the request ran before, so that no full queue refuses it. The same.
     """
 
     tier_index: int
@@ -114,6 +117,8 @@ class AttemptOrder:
     tells_chance: bool = False
     draft: tuple[int, ...] = ()
     confirm_at: float | None = None
+    worker_id: str | None = None
+    is_retry: bool = False
 
     def to_params(self) -> dict[str, Any]:
         """Plain values, as custom sampling parameters carry them."""

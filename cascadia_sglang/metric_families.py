@@ -20,6 +20,7 @@ ANSWER_REASONS = (
     "verified",
     "last_tier",
     "pinned",
+    "scoring",
     "committed",
     "unjudged",
     "judge_error",
@@ -27,9 +28,10 @@ ANSWER_REASONS = (
     "aborted",
 )
 # The last tier answers for these alone: no tier above could take the prompt.
-LAST_TIER_REASONS = ("last_tier", "verified", "pinned", "aborted")
+LAST_TIER_REASONS = ("last_tier", "verified", "pinned", "scoring", "aborted")
 ESCALATION_REASONS = ("below_threshold", "early_abort", "judge_error")
 ERROR_STATUSES = (400, 404, 413, 429, 499, 500, 503, 504)
+POISON_OUTCOMES = ("named", "refused")
 SHADOW_OUTCOMES = ("agreed", "differed", "failed", "skipped")
 WARMING_OUTCOMES = ("finished", "left")
 START_OUTCOMES = ("ready", "failed")
@@ -68,6 +70,14 @@ FAMILIES = (
         labels=("from_tier", "reason"),
         meaning="Answers that were refused, so that the prompt went on to a larger tier. "
         "from_tier: the tier of the answer; reason: why it was refused.",
+    ),
+    Family(
+        name="cascadia_poison_total",
+        kind="counter",
+        labels=("outcome",),
+        meaning="Requests that end workers. outcome: named for one that ended two workers by "
+        "errors of theirs, refused for one with the same body within a minute.",
+        had_colon=False,
     ),
     Family(
         name="cascadia_shadow_total",

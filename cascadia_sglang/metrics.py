@@ -16,6 +16,7 @@ from cascadia_sglang.metric_families import (
     ERROR_STATUSES,
     ESCALATION_REASONS,
     LAST_TIER_REASONS,
+    POISON_OUTCOMES,
     SHADOW_OUTCOMES,
     START_OUTCOMES,
     WARMING_OUTCOMES,
@@ -65,6 +66,7 @@ class Metrics:
         for status in ERROR_STATUSES:
             self._requests.labels("none", f"error_{status}")
         self._escalations = _family("cascadia_escalations_total", lower, ESCALATION_REASONS)
+        self._poison = _family("cascadia_poison_total", POISON_OUTCOMES)
         self._shadows = _family("cascadia_shadow_total", lower, SHADOW_OUTCOMES)
         self._tokens = _family("cascadia_tokens_total", tiers, ("answered", "discarded"))
         self._cached = _family("cascadia_prefix_cached_tokens_total", tiers)
@@ -112,6 +114,10 @@ class Metrics:
                 self._kept.labels(tier).inc(visit.kept)
             if visit.escalated:
                 self._escalations.labels(tier, visit.reason).inc()
+
+    def poisoned(self, outcome: str) -> None:
+        """Count a request that ended two workers, or one refused for having the same body."""
+        self._poison.labels(outcome).inc()
 
     def shadowed(self, tier_index: int, outcome: str) -> None:
         """Count an accepted answer of a tier that was chosen for the last tier to give too."""

@@ -114,6 +114,7 @@ class CascadeServer:
         metrics = Metrics([tier.name for tier in self.config.tiers], self.pools, PHASES)
         self.router.metrics = metrics
         self.router.shadow.metrics = metrics
+        self.router.suspects.metrics = metrics
         self.fleet.measure(metrics)
         self.mover.metrics = metrics
         if self.router.warmer is not None:

@@ -2,15 +2,34 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig, JudgeConfig, RoutingConfig, TierConfig
-from cascadia_sglang.errors import WorkerLostError, WorkerUnavailableError
+from cascadia_sglang.errors import (
+    AttemptFailedError,
+    WorkerDiedError,
+    WorkerLostError,
+    WorkerUnavailableError,
+)
 from cascadia_sglang.messages import DRAFT_KEY, AttemptOrder, DraftReport, JudgeReport
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.router.attempt import Output
+from cascadia_sglang.router.suspects import Death
+from cascadia_sglang.testing_replies import FakeLimits, FakeRun, Reply, Step
+
+__all__ = [
+    "FakeEngine",
+    "FakeLimits",
+    "FakeRequest",
+    "FakeRun",
+    "FakeSample",
+    "Reply",
+    "Step",
+    "make_cascade",
+    "make_request",
+]
 
 
 def make_cascade(
@@ -31,51 +50,6 @@ def make_cascade(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What a streamed attempt shows on the way, and when after what was before."""
-
-    seconds: float = 1.0
-    committed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """How a tier answers one sample.
-
-    Attributes:
-        score: of the judge; None for a judge that has none.
-        uncut_score: of the judge, for an answer that was cut off at a length limit.
-        seconds: until the answer, or the loss, is there.
-        lost: whether the worker is lost on the way.
-        error: raised in place of an answer, as the engine's own errors are.
-        steps: what is shown on the way where it is streamed; `seconds` count from the last.
-        text: of the answer; one that names prompt and tier where it is None.
-        kept: of a draft that the run comes with; None for a worker that reads none.
-        draft_score: of that draft, by the second judge.
-    """
-
-    score: float | None = None
-    uncut_score: float | None = None
-    tokens: int = 4
-    seconds: float = 0.0
-    early_abort: bool = False
-    lost: bool = False
-    error: Exception | None = None
-    steps: tuple[Step, ...] = ()
-    text: str | None = None
-    kept: int | None = None
-    draft_score: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FakeLimits:
-    """What fits a tier, in tokens."""
-
-    context_tokens: int = 1000
-    input_tokens: int = 1000
-
-
 @dataclass(slots=True, kw_only=True)
 class FakeSample:
     """One sample of one prompt."""
@@ -86,6 +60,7 @@ class FakeSample:
     max_new_tokens: int | None = None
     judgeable: bool | frozenset[int] = True  # or the tiers that can judge it
     takes_draft: bool = True
+    scoring: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,21 +98,6 @@ def make_request(
     )
 
 
-@dataclass(slots=True, kw_only=True)
-class FakeRun:
-    """A sample that was sent to a tier.
-
-    Attributes:
-        end: how it ended: answered, aborted, cancelled, lost, failed; empty while it runs.
-    """
-
-    rid: str
-    text: str
-    order: AttemptOrder
-    end: str = ""
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 class FakeEngine:
     """Answers from a script, without SGLang. Implements `router.attempt.Engine`.
 
@@ -165,6 +125,9 @@ class FakeEngine:
         # Of an attempt on each tier; empty while that is unknown.
         self.tier_seconds: list[float] = []
         self.break_even: float | None = None
+        # Id of a ready worker of a tier that is passed over.
+        self.passed: dict[int, str] = {}
+        self._changed: Callable[[], None] = lambda: None
 
     @property
     def visits(self) -> list[int]:
@@ -203,6 +166,9 @@ class FakeEngine:
             return sample.judgeable
         return tier_index in sample.judgeable
 
+    def is_scoring(self, sample: FakeSample) -> bool:
+        return sample.scoring
+
     def takes_draft(self, sample: FakeSample, tier_index: int) -> bool:
         del tier_index
         return sample.takes_draft
@@ -216,6 +182,25 @@ class FakeEngine:
 
     def has_worker(self, tier_index: int) -> bool:
         return self._tiers[tier_index] is not None and self._workers[tier_index] > 0
+
+    def workers(self, tier_index: int) -> list[str]:
+        if not self.has_worker(tier_index):
+            return []
+        return [f"{tier_index}-{number}" for number in range(self._workers[tier_index])]
+
+    def passed_over(self, tier_index: int) -> str | None:
+        return self.passed.get(tier_index)
+
+    def watch_workers(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+
+    def come_back(self, tier_index: int) -> None:
+        """One more worker of a tier is there."""
+        self._workers[tier_index] += 1
+        self._changed()
+
+    def shape(self, sample: FakeSample) -> str:
+        return f"{sample.prompt_tokens} prompt tokens"
 
     def new_rid_base(self) -> str:
         return f"{next(self._bases):08d}"
@@ -255,7 +240,8 @@ class FakeEngine:
 
     def _choose(self, run: FakeRun) -> Reply:
         tier = self._tiers[run.order.tier_index]
-        if tier is None or not self.has_worker(run.order.tier_index):
+        is_passed = run.order.worker_id in self.passed.values()
+        if tier is None or not (is_passed or self.has_worker(run.order.tier_index)):
             run.end = "lost"
             raise WorkerUnavailableError("the tier has no worker")
         if isinstance(tier, Mapping):
@@ -273,6 +259,14 @@ class FakeEngine:
         if run.end == "lost":
             self._workers[run.order.tier_index] -= 1
             raise WorkerLostError("the worker was lost")
+        if reply.dies:
+            run.end = "lost"
+            worker_id = run.order.worker_id or f"{run.order.tier_index}-0"
+            self._workers[run.order.tier_index] -= 1
+            death = Death(worker_id, [run.rid], asyncio.get_running_loop().time())
+            raise WorkerDiedError("the worker died", death, run.rid)
+        if reply.failed:
+            raise AttemptFailedError("the worker failed")
         if reply.error is not None and run.end == "failed":
             raise reply.error
         is_cut = run.end == "aborted" or reply.early_abort

@@ -63,6 +63,7 @@ def status(
         "gear": router.gear,
         "plan_number": mover.number,
         "active": router.active_count,
+        "poison": router.suspects.counts,
         "rids": rids,
     }
 

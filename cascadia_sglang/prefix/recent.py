@@ -1,7 +1,7 @@
 """The prompts that a pool was last asked, and which of their prefixes are worth carrying along."""
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cascadia_sglang.prefix.prompt import Prompt
 
@@ -22,6 +22,18 @@ class RecentPrompts:
         self._tokens += len(prompt.token_ids)
         while len(self._prompts) > MAX_PROMPTS or self._tokens > MAX_TOKENS:
             self._tokens -= len(self._prompts.popleft().token_ids)
+
+    def drop(self, prompts: Iterable[Prompt]) -> None:
+        """Forget these prompts, and all that are equal to one of them."""
+        dropped = {tuple(prompt.token_ids) for prompt in prompts}
+        kept = [one for one in self._prompts if tuple(one.token_ids) not in dropped]
+        self._prompts = deque(kept)
+        self._tokens = sum(len(prompt.token_ids) for prompt in kept)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._prompts.clear()
+        self._tokens = 0
 
     def hottest(self, block_tokens: int) -> list[Sequence[int]]:
         """Prompts whose beginning others share, in whole blocks, the most shared first.

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from cascadia_sglang.errors import WorkerDiedError
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.reuse import Share, is_worth_warming, wanted_chance
 
@@ -88,6 +89,7 @@ class Warming:
     Attributes:
         escalates: chance that it gets there.
         escalated: whether it does, once that is decided.
+        lost: of a worker that ended by its own error while it computed a chunk.
     """
 
     def __init__(self, escalates: float) -> None:
@@ -95,6 +97,7 @@ class Warming:
         self.escalated = False
         self.is_settled = False
         self.task: asyncio.Task[None] | None = None
+        self.lost: WorkerDiedError | None = None
 
     def told(self, chance: float) -> None:
         """Learn the chance that the answer being written will be accepted."""
@@ -179,6 +182,8 @@ class Warmer:
                     self._await_use(tier_index, prompt, done)
         except TimeoutError:
             logger.debug("a prompt was not warmed in %.0f s", LIMIT_S)
+        except WorkerDiedError as error:
+            warming.lost = error
         except Exception as error:  # noqa: BLE001  a request must not feel that warming failed
             logger.warning("warming tier %d failed: %s", tier_index, error)
         finally:

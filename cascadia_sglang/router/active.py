@@ -1,6 +1,8 @@
 """A request on its way: what its attempts share, and what it comes to."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +35,7 @@ class ActiveRequest:
     deadline: float | None  # in the event loop's time
     rid_base: str
     is_batch: bool
+    body: bytes | None = None  # digest of the request's body, where any body is remembered
     runs: int = 0
     rids: set[str] = field(default_factory=set)  # of the attempts that run now
     scopes: set[asyncio.Timeout] = field(default_factory=set)  # around those attempts
@@ -51,6 +54,20 @@ class ActiveRequest:
         self.rids.add(rid)
         self.outcome.attempts += 1
         return rid
+
+    @contextlib.asynccontextmanager
+    async def limited(self) -> AsyncIterator[None]:
+        """Run the block until the deadline, or until the request is given up.
+
+        Raises:
+            TimeoutError: when either comes.
+        """
+        async with asyncio.timeout_at(self.deadline) as scope:
+            self.scopes.add(scope)
+            try:
+                yield
+            finally:
+                self.scopes.discard(scope)
 
     def show(self, tier_index: int) -> None:
         """Note the tier of an answer that leaves before the whole of it is there."""

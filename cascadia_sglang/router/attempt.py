@@ -1,7 +1,7 @@
 """One prompt on one tier, and what the router needs of the engine to run it."""
 
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -53,6 +53,10 @@ class Engine(Protocol):
         beams, and a grammar only where its calibration knows enough of them."""
         ...
 
+    def is_scoring(self, sample: Any) -> bool:
+        """Whether the sample asks for log-probabilities of its own prompt."""
+        ...
+
     def takes_draft(self, sample: Any, tier_index: int) -> bool:
         """Whether the tier's answer is the same where it goes on from a smaller tier's draft."""
         ...
@@ -67,6 +71,22 @@ class Engine(Protocol):
 
     def has_worker(self, tier_index: int) -> bool:
         """Whether an attempt on this tier would find a worker now."""
+        ...
+
+    def workers(self, tier_index: int) -> Sequence[str]:
+        """Ids of the workers that an attempt on this tier may find now."""
+        ...
+
+    def passed_over(self, tier_index: int) -> str | None:
+        """Id of a ready worker of a tier that is passed over for its faults; None for none."""
+        ...
+
+    def watch_workers(self, changed: Callable[[], None]) -> None:
+        """Have this called whenever workers come or go."""
+        ...
+
+    def shape(self, sample: Any) -> str:
+        """Lengths and field names of a sample, for a log: nothing of its content."""
         ...
 
     def new_rid_base(self) -> str:
@@ -136,6 +156,15 @@ class Attempt:
     def confirmed(self) -> bool:
         """Whether the answer is its draft because the second judge says so."""
         return self.draft is not None and self.draft.confirmed
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is one sample's whole answer, rated by the tier's own judge.
+
+        The mean score of several samples is distributed otherwise.
+        """
+        is_cut = self.early_abort or self.reason == "aborted"
+        return not (is_cut or self.confirmed) and len(self.outputs) == 1
 
     def ended_by_engine(self) -> bool:
         """Whether the engine, not the judge, gave a sample up: such an answer is final."""

@@ -20,9 +20,11 @@ from cascadia_sglang.router.attempt import Attempt, Engine, Output, entry_tier
 from cascadia_sglang.router.climb import Climb
 from cascadia_sglang.router.controls import Controls, stream_mode
 from cascadia_sglang.router.gather import as_accepted
+from cascadia_sglang.router.placing import known_body
 from cascadia_sglang.router.pricing import EntryPrices
 from cascadia_sglang.router.shadow import Shadow
 from cascadia_sglang.router.stream import Sink, streamed
+from cascadia_sglang.router.suspects import Suspects
 from cascadia_sglang.verify.worth import DraftWorth
 
 DISCONNECT_POLL_S = 0.4
@@ -52,6 +54,8 @@ class CascadeRouter:
         self.metrics: Metrics | None = None
         self._engine = engine
         self._active: dict[str, ActiveRequest] = {}
+        self.suspects = Suspects(engine.workers, engine.passed_over)
+        engine.watch_workers(self.suspects.schedule)
         self.entry: EntryScorer | None = None
         self.prices: EntryPrices | None = None
         self.warmer: Warmer | None = None
@@ -85,8 +89,10 @@ class CascadeRouter:
         try:
             if not self.admitting:
                 raise RequestError(503, "the server is shutting down")
+            body = await known_body(self.suspects, http_request)
             prompts = self._engine.split(request)
             active = self._register(prompts, http_request, controls, outcome)
+            active.body = body
         except Exception as error:
             self._count_failure(outcome, [], error)
             raise
@@ -194,7 +200,7 @@ class CascadeRouter:
     ) -> list[Output]:
         """Take one prompt through the tiers; the outputs of its answer, the last where streamed."""
         started = time.monotonic()
-        is_own_way = active.controls.tier is None and active.controls.threshold is None
+        is_own_way = active.controls.is_own_way
 
         def note(attempts: list[Attempt]) -> None:
             if self.listener is not None:
@@ -205,6 +211,8 @@ class CascadeRouter:
             active,
             self.config,
             self._engine,
+            self.suspects,
+            suspect=self.suspects.suspect_of(active.body),
             sink=sink,
             entry=self.entry,
             prices=self.prices,
@@ -260,11 +268,8 @@ class CascadeRouter:
     def _watch_score(self, attempt: Attempt, controls: Controls) -> None:
         """Show a tier's watch the score of a whole answer that came the cascade's own way."""
         watch = self.watches.get(attempt.tier_index)
-        is_own_way = controls.tier is None and controls.threshold is None
-        is_whole = not attempt.early_abort and attempt.reason != "aborted"
-        is_whole &= not attempt.confirmed  # whose score is the second judge's
-        is_one = len(attempt.outputs) == 1  # the mean score of several is distributed otherwise
-        if watch is not None and attempt.score is not None and is_own_way and is_whole and is_one:
+        is_shown = attempt.is_whole and controls.is_own_way
+        if watch is not None and attempt.score is not None and is_shown:
             watch.add(attempt.score)
 
     def _deliver(

@@ -7,9 +7,12 @@ from typing import Any
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import (
+    AttemptFailedError,
     AttemptMovedError,
     OverloadError,
     RequestError,
+    WorkerDiedError,
+    WorkerError,
     WorkerLostError,
     WorkerUnavailableError,
 )
@@ -19,12 +22,15 @@ from cascadia_sglang.prefix.warming import Warmer, Warming
 from cascadia_sglang.router.active import ActiveRequest
 from cascadia_sglang.router.attempt import Attempt, Engine
 from cascadia_sglang.router.controls import stream_mode, threshold_of
-from cascadia_sglang.router.drafts import Offer, draft_for, learn
+from cascadia_sglang.router.drafts import learn
+from cascadia_sglang.router.orders import order_for
+from cascadia_sglang.router.placing import Placing
 from cascadia_sglang.router.policy import Finding, Verdict, decide
 from cascadia_sglang.router.pricing import EntryPrices
 from cascadia_sglang.router.route import Entry, Route, find_route, room_tokens
 from cascadia_sglang.router.runs import Runs
 from cascadia_sglang.router.stream import Sink
+from cascadia_sglang.router.suspects import Place, Suspect, Suspects
 from cascadia_sglang.router.warmth import warmed
 from cascadia_sglang.verify.worth import DraftWorth
 
@@ -38,7 +44,9 @@ class Climb:
         active: ActiveRequest,
         config: CascadeConfig,
         engine: Engine,
+        suspects: Suspects,
         *,
+        suspect: Suspect | None = None,
         sink: Sink | None = None,
         entry: EntryScorer | None = None,
         prices: EntryPrices | None = None,
@@ -48,6 +56,7 @@ class Climb:
     ) -> None:
         """Of `entry`, `prices`, `warmer` and `worth` the one that is None says nothing.
 
+        `suspect` holds what the prompt is suspected of from the begin.
         `on_escalation` is shown the attempts so far whenever the prompt goes on.
         """
         self.attempts: list[Attempt] = []
@@ -57,6 +66,9 @@ class Climb:
         self._engine = engine
         self._sink = sink
         self._runs = Runs(samples, active, engine, sink)
+        self._placing = Placing(
+            active, engine, suspects, suspect or Suspect(), config.max_attempts()
+        )
         self._entry = entry
         self._prices = prices
         self._warmer = warmer
@@ -78,38 +90,71 @@ class Climb:
         elif mode == "commit" and self._is_sure(route):
             route = dataclasses.replace(route, judged=route.judged - {route.tiers[0]})
         self.attempts.extend(route.skipped)
-        for tier_index in route.tiers:
-            self._check_wanted()
-            if self._tried() >= self._config.routing.max_attempts:
-                return self._degraded(503, "max_attempts reached")
-            with warmed(self._warmer, self._prompt(), tier_index, route) as warming:
-                answer = await self._take(self._order(tier_index, route, warming), route, warming)
-            if answer is not None:
-                return answer
-        return self._degraded(503, "no tier is available")
+        self._placing.begin(route.tiers, is_pinned=route.pinned)
+        try:
+            while True:
+                self._check_wanted()
+                if self._placing.is_spent(self.attempts):
+                    return self._degraded(503, "max_attempts reached")
+                try:
+                    place = await self._placing.next(
+                        self.attempts, may_wait=self._best_degraded() is None
+                    )
+                except TimeoutError:
+                    return self._late(route.tiers[-1])
+                if place is None:
+                    return self._degraded(503, "no tier is available")
+                answer = await self._visit(place, route)
+                if answer is not None:
+                    return answer
+        except BaseException:
+            await self._placing.remember()
+            raise
+
+    async def _visit(self, place: Place, route: Route) -> Attempt | None:
+        """Try a place: what goes out, None where the prompt goes on."""
+        placing, tier_index = self._placing, place.tier_index
+        # A suspect is on one worker at a time.
+        warmer = None if placing.suspect.is_suspected else self._warmer
+        try:
+            with warmed(warmer, self._prompt(), tier_index, route) as warming:
+                order = order_for(
+                    place,
+                    route,
+                    self._samples,
+                    self.attempts,
+                    self._active.controls,
+                    self._config,
+                    self._engine,
+                    worth=self._worth,
+                    is_streamed=self._sink is not None,
+                    is_warming=warming is not None,
+                    is_retry=placing.is_retry,
+                )
+                answer = await self._take(order, route, warming)
+        finally:
+            placing.leave()
+        if answer is None and warming is not None and warming.lost is not None:
+            await placing.accuse(warming.lost, self._samples)
+        return answer
 
     async def _take(
         self, order: AttemptOrder, route: Route, warming: Warming | None
     ) -> Attempt | None:
-        """Try a tier: what goes out, None where the prompt goes on."""
-        active = self._active
+        tier_index = order.tier_index
         try:
-            attempt = await self._visit(order, warming)
-        except (TimeoutError, WorkerUnavailableError) as error:
+            attempt = await self._run(order, warming)
+        except TimeoutError as error:
             if self._runs.is_visible:
-                raise active.given_up or _cut_short(error) from None
-            if isinstance(error, WorkerUnavailableError):
-                self.attempts.append(
-                    Attempt(tier_index=order.tier_index, reason="tier_unavailable")
-                )
-                return None
-            if active.given_up is not None:
-                raise active.given_up from None
-            self.attempts.append(Attempt(tier_index=order.tier_index, reason="deadline"))
-            return self._degraded(504, "deadline passed")
+                raise self._active.given_up or _cut_short(error) from None
+            return self._late(tier_index)
+        except (WorkerLostError, WorkerUnavailableError, AttemptFailedError) as error:
+            await self._lose(error, tier_index)
+            return None
         except OverloadError as error:
-            self.attempts.append(Attempt(tier_index=order.tier_index, reason="overloaded"))
+            self.attempts.append(Attempt(tier_index=tier_index, reason="overloaded"))
             return self._degraded(503, str(error))
+        await self._placing.answered(tier_index)
         self.attempts.append(attempt)
         learn(self._worth, order.draft, attempt)
         if self._is_final(attempt, order, route):
@@ -119,6 +164,40 @@ class Climb:
         if self._on_escalation is not None:
             self._on_escalation(self.attempts)
         return None
+
+    async def _run(self, order: AttemptOrder, warming: Warming | None) -> Attempt:
+        while True:
+            try:
+                return await self._runs.attempt(order, warming)
+            except AttemptMovedError:
+                # It has only waited, which counts for nothing.
+                if self._runs.is_visible or not self._engine.has_worker(order.tier_index):
+                    raise
+                self._check_wanted()
+
+    async def _lose(self, error: WorkerError, tier_index: int) -> None:
+        """Note an attempt that came to nothing; the prompt may go on.
+
+        Raises:
+            RequestError: where it may not.
+        """
+        if isinstance(error, WorkerDiedError):
+            try:
+                await self._placing.accuse(error, self._samples)
+            except RequestError:
+                self.attempts.append(Attempt(tier_index=tier_index, reason="poison"))
+                raise
+        if self._runs.is_visible:
+            raise self._active.given_up or _cut_short(error)
+        self._check_wanted()
+        self._placing.failed(error, tier_index, self.attempts)
+
+    def _late(self, tier_index: int) -> Attempt:
+        """What goes out once the deadline has passed."""
+        if self._active.given_up is not None:
+            raise self._active.given_up
+        self.attempts.append(Attempt(tier_index=tier_index, reason="deadline"))
+        return self._degraded(504, "deadline passed")
 
     def _prompt(self) -> Prompt | None:
         return self._engine.prompt(self._samples[0])
@@ -151,9 +230,6 @@ class Climb:
         if self._active.aborted:
             raise RequestError(400, "the request was aborted")
 
-    def _tried(self) -> int:
-        return sum(attempt.reason != "too_long" for attempt in self.attempts)
-
     def _is_final(self, attempt: Attempt, order: AttemptOrder, route: Route) -> bool:
         if self._active.aborted or attempt.ended_by_engine():
             attempt.reason = "aborted"
@@ -164,6 +240,7 @@ class Climb:
             early_abort=attempt.early_abort,
             judged=order.tier_index in route.judged,
             pinned=route.pinned,
+            scoring=route.scoring,
             last=order.tier_index == route.tiers[-1],
             verified=attempt.kept == len(order.draft) == attempt.longest,
             confirmed=attempt.confirmed,
@@ -174,31 +251,6 @@ class Climb:
         verdict, attempt.reason = decide(finding, order.threshold, self._config.judge.on_error)
         attempt.escalated = verdict is Verdict.ESCALATE
         return verdict is Verdict.ACCEPT
-
-    async def _visit(self, order: AttemptOrder, warming: Warming | None) -> Attempt:
-        """Run the tier's attempt, again on another worker where one is lost.
-
-        Raises:
-            WorkerUnavailableError: if the tier has no worker, or no further attempt is left.
-            TimeoutError: if the deadline passed, or the request was given up.
-        """
-        while True:
-            try:
-                return await self._runs.attempt(order, warming)
-            except WorkerLostError as error:
-                if self._runs.is_visible:
-                    raise WorkerUnavailableError(str(error)) from error
-                self._check_wanted()
-                has_worker = self._engine.has_worker(order.tier_index)
-                if isinstance(error, AttemptMovedError) and has_worker:
-                    # It has only waited, which counts for nothing.
-                    continue
-                is_spent = self._tried() + 1 >= self._config.routing.max_attempts
-                if is_spent or not has_worker:
-                    raise WorkerUnavailableError(str(error)) from error
-                self.attempts.append(Attempt(tier_index=order.tier_index, reason="worker_lost"))
-                # Should it have been the draft, the next one is spared it.
-                order = dataclasses.replace(order, draft=())
 
     def _next_has_room(self, attempt: Attempt, route: Route) -> bool:
         later = [tier for tier in route.tiers if tier > attempt.tier_index]
@@ -218,57 +270,23 @@ class Climb:
             and self._engine.is_judgeable(self._samples[0], tier_index)
         )
 
-    def _order(self, tier_index: int, route: Route, warming: Warming | None) -> AttemptOrder:
-        threshold = threshold_of(tier_index, self._active.controls, self._config)
-        is_final = tier_index == route.tiers[-1] or tier_index not in route.judged
-        # Samples of one prompt are judged together, so none of them is ended alone; and nothing
-        # is hopeless at threshold 0.
-        may_commit = not is_final and self._sink is not None
-        is_single = len(self._samples) == 1
-        may_end = not is_final and is_single and threshold > 0.0
-        offer = Offer()
-        if is_single:
-            offer = draft_for(
-                tier_index,
-                self._samples[0],
-                self.attempts,
-                self._engine,
-                self._worth,
-                self._config,
-                self._active.controls,
-            )
-        return AttemptOrder(
-            tier_index=tier_index,
-            threshold=threshold,
-            early_abort=self._config.routing.early_abort if may_end else None,
-            earlier_scores=self._earlier_scores(tier_index),
-            commit_tokens=self._config.routing.commit_tokens if may_commit else None,
-            commit_chance=self._config.routing.commit_chance,
-            # Where outputs continue one another, a buffered answer is better had in one piece.
-            tells_chance=warming is not None and may_end and not self._engine.is_incremental,
-            draft=offer.token_ids,
-            confirm_at=offer.confirm_at,
-        )
-
-    def _earlier_scores(self, tier_index: int) -> tuple[float | None, ...]:
-        """Final scores of the tiers below; None where there is none."""
-        # A chance of acceptance is no score: calibrations know scores of finished answers.
-        known = {a.tier_index: a.score for a in self.attempts if not a.early_abort}
-        return tuple(known.get(tier) for tier in range(tier_index))
-
     def _degraded(self, status: int, reason: str) -> Attempt:
         """The best complete answer, where the request allows one that was not accepted."""
+        best = self._best_degraded()
+        if best is None:
+            raise RequestError(status, f"{reason}; no accepted answer")
+        best.reason = "degraded"
+        return best
+
+    def _best_degraded(self) -> Attempt | None:
         allowed = self._active.controls.allow_degraded
         if allowed is None:
             allowed = self._config.routing.allow_degraded
         complete = [
             a for a in self.attempts if a.outputs and not a.early_abort and a.score is not None
         ]
-        if allowed and complete:
-            best = max(complete, key=lambda attempt: attempt.score or 0.0)
-            best.reason = "degraded"
-            return best
-        raise RequestError(status, f"{reason}; no accepted answer")
+        best = max(complete, key=lambda attempt: attempt.score or 0.0, default=None)
+        return best if allowed else None
 
 
 def _cut_short(error: Exception) -> RequestError:

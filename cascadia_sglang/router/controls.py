@@ -36,6 +36,11 @@ class Controls:
     allow_degraded: bool | None = None
     keep_alive_s: float | None = None
 
+    @property
+    def is_own_way(self) -> bool:
+        """Whether the cascade's own thresholds decide on the answer."""
+        return self.tier is None and self.threshold is None
+
 
 def parse_controls(headers: Mapping[str, str], config: CascadeConfig) -> Controls:
     """Read the headers of a request; names are lower case.

@@ -21,6 +21,7 @@ class Finding:
         early_abort: whether the judge ended it; such an answer is incomplete.
         judged: whether this request can be judged at all.
         pinned: whether the client chose this tier.
+        scoring: whether it rates the prompt, which one tier does for all requests.
         last: whether no tier above may answer.
         verified: whether it is the draft of a tier below, word by word.
         confirmed: whether it is that because the second judge says that it is good enough.
@@ -33,6 +34,7 @@ class Finding:
     early_abort: bool = False
     judged: bool = True
     pinned: bool = False
+    scoring: bool = False
     last: bool = False
     verified: bool = False
     confirmed: bool = False
@@ -52,6 +54,8 @@ def decide(
     """
     if finding.pinned:
         return Verdict.ACCEPT, "pinned"
+    if finding.scoring:
+        return Verdict.ACCEPT, "scoring"
     if finding.confirmed or (finding.last and finding.verified):
         return Verdict.ACCEPT, "verified"
     if finding.last:

@@ -22,6 +22,7 @@ class Route:
         skipped: tiers that the prompt does not fit, as attempts that were not made.
         judged: tiers where a judge's score decides on it.
         pinned: whether the client chose the one tier.
+        scoring: whether the prompt's own log-probabilities are asked for, which one tier gives.
         prompt_tokens: None where not known yet.
     """
 
@@ -29,6 +30,7 @@ class Route:
     skipped: list[Attempt]
     judged: frozenset[int]
     pinned: bool
+    scoring: bool = False
     prompt_tokens: int | None = None
 
 
@@ -44,6 +46,9 @@ async def find_route(
     if controls.tier is not None:
         return Route(tiers=[controls.tier], skipped=[], judged=frozenset(), pinned=True)
     top = len(config.tiers) - 1 if controls.max_tier is None else controls.max_tier
+    if engine.is_scoring(samples[0]):
+        # Scores of different models are not comparable, so all go to the same tier.
+        return Route(tiers=[top], skipped=[], judged=frozenset(), pinned=False, scoring=True)
     judged = frozenset(t for t in range(top + 1) if engine.is_judgeable(samples[0], t))
     wanted = list(range(top + 1))
     if config.judge.on_constrained == "escalate":

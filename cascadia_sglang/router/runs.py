@@ -1,12 +1,11 @@
 """Runs a prompt's samples on one tier, and lets out what may go."""
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
 from typing import Any
 
-from cascadia_sglang.errors import WorkerLostError
+from cascadia_sglang.errors import AttemptFailedError
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.prefix.warming import Warming
 from cascadia_sglang.router.active import ActiveRequest
@@ -32,15 +31,10 @@ class Runs:
         return self._sink is not None and self._sink.is_visible
 
     async def attempt(self, order: AttemptOrder, warming: Warming | None) -> Attempt:
-        active = self._active
         started = time.monotonic()
-        async with asyncio.timeout_at(active.deadline) as scope:
-            active.scopes.add(scope)
-            try:
-                runs = self._of_samples(order, warming)
-                results = [await runs[0]] if len(runs) == 1 else await all_or_none(runs)
-            finally:
-                active.scopes.discard(scope)
+        async with self._active.limited():
+            runs = self._of_samples(order, warming)
+            results = [await runs[0]] if len(runs) == 1 else await all_or_none(runs)
         return finished_attempt(order.tier_index, results, started)
 
     def _of_samples(
@@ -74,7 +68,7 @@ class Runs:
                         return output, report
                     if report.score is not None:
                         warming.told(report.score)
-            raise WorkerLostError("the stream ended before its answer")
+            raise AttemptFailedError("the stream ended before its answer")
         finally:
             self._active.rids.discard(rid)
 
@@ -100,6 +94,6 @@ class Runs:
                     gate.take(number, output, is_free or report.committed)
                     if self.is_visible:
                         self._active.show(order.tier_index)
-            raise WorkerLostError("the stream ended before its answer")
+            raise AttemptFailedError("the stream ended before its answer")
         finally:
             self._active.rids.discard(rid)

@@ -15,7 +15,7 @@ class Breaker:
     A fault is a worker that died, hung, could not start, or answered with an internal error.
     What the client did wrong and back-pressure (429, 503) are not told to it. Five faults within a
     minute open it; half a minute later it is on trial for a minute, in which one fault opens it
-    again.
+    again. An answer of a worker that came back closes it and ends the trial.
     """
 
     def __init__(self) -> None:
@@ -36,6 +36,22 @@ class Breaker:
         # Beyond ten doublings the longest delay holds anyway.
         delay_s = FIRST_DELAY_S * 2.0 ** min(self._streak - 1, 10)
         return min(LONGEST_DELAY_S, delay_s)
+
+    def answered(self, started: float) -> None:
+        """Note an answer of a worker that was started then."""
+        if self._opened is not None and self._faults and started > self._faults[-1]:
+            self._opened = None
+            self._faults.clear()
+            self._streak = 0
+
+    def forgive(self, at: float) -> None:
+        """Count the fault of that time no longer: one request was the cause, and is named."""
+        if at not in self._faults:
+            return
+        self._faults.remove(at)
+        self._streak = max(0, self._streak - 1)
+        if self._opened is not None and at <= self._opened and len(self._faults) < FAULTS_TO_TRIP:
+            self._opened = None
 
     def is_open(self, now: float) -> bool:
         """Whether the pool is to be passed over."""

@@ -3,7 +3,7 @@
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from cascadia_sglang.prefix.held import HeldPrefixes
@@ -130,6 +130,11 @@ class WorkerChoice:
         self._state(worker).answered(meta.get("completion_tokens", 0))
         cached = meta.get("cached_tokens", 0)
         self.held.found(worker.worker_id, prompt, tokens, cached)
+
+    def distrust(self, worker: Worker, rids: Iterable[str]) -> None:
+        """Carry no prompt of these attempts to a new worker: one may have ended the last."""
+        prompts = [self._promised[rid][0] for rid in rids if rid in self._promised]
+        self._state(worker).recent.drop(prompts)
 
     def forget(self, worker: Worker) -> None:
         """Drop what is known of a worker that is gone."""

@@ -17,7 +17,7 @@ from typing import Any
 from sglang.srt.managers.io_struct import sock_send
 
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.workers.pool import Worker, WorkerPool
+from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +29,16 @@ target_tiers: ContextVar[frozenset[int] | None] = ContextVar("target_tiers", def
 # Messages whose work may take long. A worker that lives is waited for.
 _PATIENT = ("Weight", "LoRA", "Memory", "HiCache", "Profile", "Flush")
 
+# Messages that only ask: an unanswered one does not explain a worker's end.
+_HARMLESS = ("GetInternalStateReq", "GetLoadsReqInput")
+
 
 @dataclass(slots=True, eq=False)
 class _Call:
     """One call on its way: who has not answered, and what the others said."""
 
     missing: dict[str, Worker]  # by mark
+    may_end_workers: bool = True
     replies: dict[str, Any] = field(default_factory=dict)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -73,8 +77,8 @@ class ControlPlane:
             kind: calls of the same kind follow one another.
 
         Raises:
-            RequestError: 503 if there is no member, none of them answered, or earlier calls of
-                this kind took all the time.
+            RequestError: 503 if there is no member, none of them answered, the first one did not
+                survive the call, or earlier calls of this kind took all the time.
         """
         is_patient = any(word in type(message).__name__ for word in _PATIENT)
         deadline = None if is_patient else asyncio.get_running_loop().time() + CALL_S
@@ -86,16 +90,33 @@ class ControlPlane:
         except TimeoutError:
             raise RequestError(503, f"{name}: earlier calls of this kind are not done") from None
         try:
-            replies = await self._send_and_wait(message, deadline)
+            replies = await self._ask(message, deadline)
         finally:
             lock.release()
         if not replies:
             raise RequestError(503, f"{name}: no worker answered")
         return sorted(replies, key=lambda reply: bool(getattr(reply, "success", True)))
 
-    async def _send_and_wait(self, message: Any, deadline: float | None) -> Sequence[Any]:
-        call = _Call({f"control-{next(self._marks)}": worker for worker in self.members()})
-        members = dict(call.missing)
+    async def _ask(self, message: Any, deadline: float | None) -> Sequence[Any]:
+        """The replies of all members. A call that may end a worker goes to one of them first."""
+        members = self.members()
+        if type(message).__name__ in _HARMLESS or len(members) < 2:
+            return await self._send_and_wait(message, members, deadline)
+        first = members[0]
+        replies = await self._send_and_wait(message, [first], deadline)
+        if not replies:
+            name = type(message).__name__
+            raise RequestError(
+                503, f"{name}: worker {first.worker_id} did not survive it; no other was asked"
+            )
+        others = [worker for worker in members[1:] if worker.state is WorkerState.READY]
+        return [*replies, *await self._send_and_wait(message, others, deadline)]
+
+    async def _send_and_wait(
+        self, message: Any, workers: Sequence[Worker], deadline: float | None
+    ) -> Sequence[Any]:
+        members = {f"control-{next(self._marks)}": worker for worker in workers}
+        call = _Call(dict(members), type(message).__name__ not in _HARMLESS)
         if not members:
             return []
         try:
@@ -124,6 +145,12 @@ class ControlPlane:
             return
         call.replies[mark] = reply
         call.settle(mark)
+
+    def is_awaited(self, worker: Worker) -> bool:
+        """Whether a worker has not answered a call that may have ended it."""
+        return any(
+            worker in call.missing.values() for call in self._calls.values() if call.may_end_workers
+        )
 
     def gone(self, worker: Worker) -> None:
         """Wait no longer for a worker that was lost."""

@@ -4,26 +4,22 @@ import copy
 import functools
 import itertools
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence, Set
 from typing import Any
 
-from sglang.srt.managers.io_struct import AbortReq, GenerateReqInput, sock_send
+from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.config import TierConfig
-from cascadia_sglang.errors import (
-    AttemptMovedError,
-    OverloadError,
-    WorkerLostError,
-    WorkerUnavailableError,
-)
+from cascadia_sglang.errors import OverloadError, WorkerLostError, WorkerUnavailableError
 from cascadia_sglang.messages import ATTEMPT_KEY, CONSTRAINTS, REPORT_KEY, AttemptOrder, JudgeReport
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.router.attempt import Output, attempt_rid
 from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.draftable import takes_draft
+from cascadia_sglang.workers.losses import Losses
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
-from cascadia_sglang.workers.prompts import prompt_of, split_request
-from cascadia_sglang.workers.refusal import end_as_refused, raise_if_refused
+from cascadia_sglang.workers.prompts import prompt_of, shape_of, split_request
+from cascadia_sglang.workers.refusal import raise_if_refused
 from cascadia_sglang.workers.request_guard import RequestGuard
 from cascadia_sglang.workers.sessions import Sessions
 
@@ -33,8 +29,8 @@ Generate = Callable[[Any, Any, Any], AsyncIterator[Output]]
 class TokenizerEngine:
     """Runs attempts through SGLang's own `generate_request`, each on the worker that was picked.
 
-    Implements `router.attempt.Engine`. `on_fault` is told of a worker that answered with an
-    internal error.
+    Implements `router.attempt.Engine`. `on_fault` hears of a worker that answered with an internal
+    error, `on_answer` of one that answered.
     """
 
     def __init__(
@@ -46,6 +42,7 @@ class TokenizerEngine:
         queue_limit: int,
         on_fault: Callable[[Worker, Exception], None],
         judges_constrained: Set[int] = frozenset(),
+        on_answer: Callable[[Worker], None] = lambda _: None,
         *,
         max_samples: int,
     ) -> None:
@@ -57,10 +54,8 @@ class TokenizerEngine:
         self._sessions = sessions
         self._queue_limit = queue_limit
         self.guard = RequestGuard(pool, queue_limit, max_samples)
-        self._on_fault = on_fault
-        self._lost: set[str] = set()  # rids of attempts that were ended from this side
-        self._moved: set[str] = set()  # of them those that only waited
-        self._movable: set[str] = set()  # for any worker, and of which none saw a token
+        self._on_answer = on_answer
+        self._losses = Losses(on_fault)
         self._manager: Any = None
         self._generate: Generate | None = None
         self._suffixes: list[list[int]] = []
@@ -73,6 +68,7 @@ class TokenizerEngine:
         if self._generate is not None:
             return
         self._manager = manager
+        self._losses.states = manager.rid_to_state
         self._generate = generate
         self.guard.connect(manager)
         encode = functools.partial(manager.tokenizer.encode, add_special_tokens=False)
@@ -117,6 +113,10 @@ class TokenizerEngine:
             return False
         return params.get("max_new_tokens") != 0 and (params.get("beam_width") or 1) == 1
 
+    def is_scoring(self, sample: GenerateReqInput) -> bool:
+        start: int | None = sample.logprob_start_len
+        return bool(sample.return_logprob) and start is not None and start >= 0
+
     def takes_draft(self, sample: GenerateReqInput, tier_index: int) -> bool:
         return takes_draft(sample, self._tiers[tier_index])
 
@@ -128,6 +128,19 @@ class TokenizerEngine:
 
     def has_worker(self, tier_index: int) -> bool:
         return self._pool.limits(tier_index) is not None
+
+    def workers(self, tier_index: int) -> list[str]:
+        return [worker.worker_id for worker in self._pool.candidates(tier_index)]
+
+    def passed_over(self, tier_index: int) -> str | None:
+        worker = self._pool.pick_any(tier_index)
+        return None if worker is None else worker.worker_id
+
+    def shape(self, sample: GenerateReqInput) -> str:
+        return shape_of(sample)
+
+    def watch_workers(self, changed: Callable[[], None]) -> None:
+        self._pool.watch(changed)
 
     @property
     def is_incremental(self) -> bool:
@@ -145,10 +158,10 @@ class TokenizerEngine:
             async for output in outputs:
                 raise_if_refused(output)
                 last = output
-                self._movable.discard(rid)
+                self._losses.seen(rid)
                 yield output, JudgeReport.from_meta(output["meta_info"].pop(REPORT_KEY, None))
         except Exception as error:
-            self._raise_if_lost(error, rid, worker)
+            self._losses.raise_if_lost(error, rid, worker)
             raise
         finally:
             await self._end(outputs, rid, worker, last)
@@ -162,15 +175,19 @@ class TokenizerEngine:
         worker: Worker | None
         if sample.session_params:
             worker = self._sessions.worker_of(sample.session_params)
+        elif order.worker_id is not None:
+            worker = self._pool.get(order.worker_id)
+            if worker is None or worker.state is not WorkerState.READY:
+                raise WorkerLostError(f"worker {order.worker_id} takes no attempts any more")
         else:
             worker = self._choice.pick(order.tier_index, prompt_of(sample))
         if worker is None:
             name = self._tiers[order.tier_index].name
             raise WorkerUnavailableError(f"tier {name} has no worker that accepts requests")
-        if len(worker.rids) >= self._queue_limit:
+        if len(worker.rids) >= self._queue_limit and not order.is_retry:
             raise OverloadError(f"tier {self._tiers[order.tier_index].name} is full")
         if not sample.session_params:
-            self._movable.add(rid)
+            self._losses.begin(rid)
         return worker
 
     async def run_on(
@@ -185,26 +202,21 @@ class TokenizerEngine:
         output = await self._only_output(worker, attempt, prompt_of(sample))
         return output, JudgeReport.from_meta(output["meta_info"].pop(REPORT_KEY, None))
 
-    def fail_attempts(self, worker: Worker) -> None:
-        """End the attempts of a worker that can no longer be completed; they may run elsewhere."""
-        for rid in worker.ending:
-            self._manager.rid_to_state.pop(rid, None)
-        worker.ending.clear()
-        self._end_attempts(list(worker.rids))
+    def fail_attempts(self, worker: Worker, on_explained: Callable[[], None] | None = None) -> None:
+        """End the attempts of a worker that can no longer be completed; they may run elsewhere.
+
+        Args:
+            on_explained: given where the worker ended by an error of its own: its attempts are
+                suspects then. Called once one of them is named as the cause.
+        """
+        rids = self._losses.fail(worker)
+        if on_explained is not None and rids:
+            self._losses.blame(worker, rids, on_explained)
+            self._choice.distrust(worker, rids)
 
     def move_attempts(self, worker: Worker, count: int) -> None:
-        """End so many of a worker's attempts, the youngest, to run again on the worker chosen then;
-        fewer where the others are bound to it or were seen."""
-        rids = sorted(worker.rids & self._movable, reverse=True)[:count]
-        self._moved.update(rids)
-        self._end_attempts(rids)
-
-    def _end_attempts(self, rids: Iterable[str]) -> None:
-        for rid in rids:
-            state = self._manager.rid_to_state.pop(rid, None)
-            self._lost.add(rid)
-            if state is not None:
-                end_as_refused(state, rid)
+        """As `Losses.move`."""
+        self._losses.move(worker, count)
 
     async def prefill(self, worker: Worker, token_ids: Sequence[int]) -> int:
         """Have a worker compute these tokens and keep them in its cache; how many were not there.
@@ -233,7 +245,7 @@ class TokenizerEngine:
         try:
             output = await anext(outputs)
         except Exception as error:
-            self._raise_if_lost(error, attempt.rid, worker)
+            self._losses.raise_if_lost(error, attempt.rid, worker)
             raise
         finally:
             await self._end(outputs, attempt.rid, worker, output)
@@ -252,31 +264,15 @@ class TokenizerEngine:
         self, outputs: AsyncIterator[Output], rid: str, worker: Worker, last: Output | None
     ) -> None:
         await outputs.aclose()  # type: ignore[attr-defined]
+        if last is not None:
+            self._on_answer(worker)
         self._choice.ended(rid, worker, None if last is None else last["meta_info"])
         self._pool.release(rid)
-        for kept in (self._lost, self._moved, self._movable):
-            kept.discard(rid)
+        self._losses.forget(rid)
         states = self._manager.rid_to_state
         if rid in states:
             # It was aborted; its state goes when the worker says so, or with the worker.
             worker.ending = {other for other in worker.ending if other in states} | {rid}
-
-    def _raise_if_lost(self, error: Exception, rid: str, worker: Worker) -> None:
-        """Tell what an attempt on another worker may mend from what it may not.
-
-        What the client did wrong (400) and back-pressure (429, 503) pass.
-        """
-        if rid in self._lost or worker.state is WorkerState.DEAD:
-            if worker.state is not WorkerState.DEAD:
-                # It has the request: the attempt moves, or the detokenizer was lost.
-                sock_send(worker.socket, AbortReq(rid=rid))
-            if rid in self._moved:
-                raise AttemptMovedError(f"worker {worker.worker_id} was to give it up") from error
-            raise WorkerLostError(f"worker {worker.worker_id} was lost") from error
-        status = getattr(error, "status_code", None)
-        if status is not None and status >= 500 and status != 503:
-            self._on_fault(worker, error)
-            raise WorkerLostError(f"worker {worker.worker_id} failed") from error
 
     def _attempt_object(
         self, worker: Worker, sample: GenerateReqInput, rid: str, order: AttemptOrder

@@ -21,6 +21,7 @@ from cascadia_sglang.reallocation.target import Capacity, placed
 from cascadia_sglang.workers.arguments import PoolSpec, TierArguments, pool_specs
 from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.control import ControlPlane
+from cascadia_sglang.workers.ends import End
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.event_feeds import EventFeeds
 from cascadia_sglang.workers.faults import Faults
@@ -52,6 +53,7 @@ class Fleet:
         self.config = config
         self.pool = pool
         self.control = ControlPlane(pool, self.lose)
+        self._faults = Faults(pool)
         self.sessions = Sessions()
         self.choice = WorkerChoice(pool, HeldPrefixes(), config.prefix.workers)
         self.engine = TokenizerEngine(
@@ -60,8 +62,9 @@ class Fleet:
             self.choice,
             self.sessions,
             config.routing.queue_limit,
-            self._engine_failed,
+            self._faults.failed,
             judges_constrained,
+            self._faults.answered,
             max_samples=config.routing.max_samples,
         )
         self.prefiller = WorkerPrefiller(pool, self.choice, self.engine)
@@ -70,7 +73,6 @@ class Fleet:
         self._arguments = arguments
         self._paces = paces
         self._specs = pool_specs(config)
-        self._faults = Faults(pool)
         self._numbers = itertools.count()
         self._launcher: Any = None
         self._manager: Any = None
@@ -169,9 +171,10 @@ class Fleet:
                 await asyncio.sleep(DRAIN_LOOK_S)
             self.lose(worker, "it was stopped")
 
-    def recover(self, replica: RunningReplica) -> None:
+    def recover(self, replica: RunningReplica, delay_s: float | None = None) -> None:
         """Have a replica started, and tried again until it is there."""
-        delay_s = self._faults.count(self._spec_of(replica))
+        if delay_s is None:
+            delay_s = self._faults.count(self._spec_of(replica))
         self._recoveries.begin(replica, self._recover(replica, delay_s))
 
     def _workers_at(self, replica: RunningReplica) -> list[Worker]:
@@ -218,20 +221,22 @@ class Fleet:
         self._spread.to(worker)
         logger.info("worker %s serves", worker.worker_id)
 
-    def lose(self, worker: Worker, why: str) -> None:
+    def lose(self, worker: Worker, why: str, end: End = End.OUTSIDE) -> None:
         """Clean up after a worker and start another in its place, unless it was to end.
 
-        Its attempts fail over, its devices are free. A second call does nothing.
+        Its attempts run elsewhere, as suspects after its own error. A second call does nothing.
         """
         if worker.state is WorkerState.DEAD:
             return
+        end = End.CONTROL_CALL if self.control.is_awaited(worker) else end
+        at = time.monotonic()
         is_standby = worker.state is WorkerState.STANDBY
         self.pool.remove(worker)
         worker.handle.kill()
         self._launcher.free(worker.handle)
         if self.metrics is not None:
             forget_gauges(worker.handle.pids)
-        self.engine.fail_attempts(worker)
+        self.engine.fail_attempts(worker, self._faults.forgiving(worker, at, end))
         self.events.drop(worker)
         self.choice.forget(worker)
         if worker.socket is not None:
@@ -239,11 +244,11 @@ class Fleet:
         self.control.gone(worker)
         if self.stopping or (worker.retired and not is_standby):
             return
-        logger.error("worker %s was lost: %s", worker.worker_id, why)
+        logger.error("worker %s was lost: %s (%s)", worker.worker_id, why, end.value)
         if is_standby:
             self.standbys.lost(worker)
             return
-        self.recover(worker.handle.replica)
+        self.recover(worker.handle.replica, self._faults.count(worker.handle.pool, at, end))
 
     def lose_attempts(self) -> None:
         """Fail every running attempt over: what was known of their texts is gone."""
@@ -275,10 +280,6 @@ class Fleet:
         except WorkerError as error:
             # As a worker lost, it has the next recovery on its way.
             logger.error("%s", error)
-
-    def _engine_failed(self, worker: Worker, error: Exception) -> None:
-        logger.error("worker %s answered with an internal error: %s", worker.worker_id, error)
-        self._faults.count(worker.handle.pool)
 
     def _measure(self, worker: Worker, phases: dict[str, float] | None) -> None:
         if self.metrics is not None:

@@ -3,8 +3,9 @@
 A beat comes from a thread of its own, so a long forward, a load or a full queue does not stop it.
 A process counts as stalled when it has neither beaten nor used any CPU time for several looks in
 a row. Stopped (SIGSTOP), frozen and dead-locked in the kernel look like that; a busy process does
-not, even where one call holds the interpreter for long. Looks are counted, not seconds: while the
-main process is itself held up, nobody's time runs.
+not. One call may hold the interpreter, and so the beats, up to a limit of its own: no thread of the
+process can end it then. Looks are counted, not seconds: while the main process is itself held up,
+nobody's time runs.
 """
 
 import contextlib
@@ -42,10 +43,13 @@ def start_heart(pipe: Connection, every_s: float = BEAT_S) -> None:
 class Pulse:
     """The main process's end of one pipe, on which one or several processes beat."""
 
-    def __init__(self) -> None:
+    def __init__(self, busy_limit_s: float | None = None) -> None:
+        """A process that uses CPU time, and does not beat for `busy_limit_s`, is stalled too."""
+        self._busy_looks = None if busy_limit_s is None else busy_limit_s / LOOK_S
         self._pipe, self.beats_in = multiprocessing.Pipe(duplex=False)
         os.set_blocking(self._pipe.fileno(), False)
         self._silent: dict[int, int] = {}  # looks without a sign of life, by process id
+        self._unbeaten: dict[int, int] = {}  # looks without a beat
         self._cpu_ticks: dict[int, int] = {}
 
     def hand_over(self) -> None:
@@ -57,12 +61,15 @@ class Pulse:
         beaten = self._read()
         for pid in pids:
             ticks = _cpu_ticks(pid)
-            if pid in beaten or ticks != self._cpu_ticks.get(pid):
-                self._silent[pid] = 0
-            else:
-                self._silent[pid] = self._silent.get(pid, 0) + 1
+            is_alive = pid in beaten or ticks != self._cpu_ticks.get(pid)
+            self._silent[pid] = 0 if is_alive else self._silent.get(pid, 0) + 1
+            self._unbeaten[pid] = 0 if pid in beaten else self._unbeaten.get(pid, 0) + 1
             self._cpu_ticks[pid] = ticks
-        return [pid for pid in pids if self._silent[pid] >= PATIENCE]
+        return [pid for pid in pids if self._is_stalled(pid)]
+
+    def _is_stalled(self, pid: int) -> bool:
+        is_held = self._busy_looks is not None and self._unbeaten[pid] >= self._busy_looks
+        return is_held or self._silent[pid] >= PATIENCE
 
     def close(self) -> None:
         self._pipe.close()
@@ -76,12 +83,23 @@ class Pulse:
         return {pid for (pid,) in _PID.iter_unpack(received[: len(received) // 4 * 4])}
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal (SIGSTOP) or a debugger."""
+    return _stat_fields(pid)[:1] in (["T"], ["t"])
+
+
 def _cpu_ticks(pid: int) -> int:
     """CPU time that a process has used, all threads together, in clock ticks."""
+    fields = _stat_fields(pid)
+    # User and system time are the 14th and 15th field.
+    return int(fields[11]) + int(fields[12]) if fields else -1
+
+
+def _stat_fields(pid: int) -> list[str]:
+    """The fields of `/proc/PID/stat` from the third on, the state; empty for no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return -1
-    # The name in brackets may hold anything; user and system time are the 14th and 15th field.
-    fields = stat.rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+        return []
+    # The name in brackets may hold anything.
+    return stat.rpartition(")")[2].split()

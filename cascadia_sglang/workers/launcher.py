@@ -23,6 +23,7 @@ from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpe
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.platform import HOST_MEMORY_SHARE
 from cascadia_sglang.workers.arguments import PoolSpec, TierArguments, pool_specs, worker_threads
+from cascadia_sglang.workers.ends import End, end_of
 from cascadia_sglang.workers.entry import run_worker
 from cascadia_sglang.workers.fork_server import ensure_fork_server
 from cascadia_sglang.workers.heart import Pulse
@@ -75,6 +76,10 @@ class WorkerHandle:
 
     def is_alive(self) -> bool:
         return all(process.is_alive() for process in self.processes)
+
+    def end(self) -> End:
+        """Whose doing the end of its ranks is, of those that have ended."""
+        return end_of([process.exitcode for process in self.processes])
 
     def wait_for_ready(self) -> None:
         """Block until every rank is ready.
@@ -168,7 +173,7 @@ class Launcher:
             events=events,
             reads_drafts=self._reads_drafts and max(pool.tiers) > 0,
         )
-        pulse = Pulse()
+        pulse = Pulse(server_args.watchdog_timeout)
         if multiprocessing.get_start_method() == "forkserver":
             ensure_fork_server()
         try:

@@ -1,7 +1,7 @@
 """The engine workers that serve, and which of them takes the next attempt."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -76,6 +76,11 @@ class WorkerPool:
         self._ready: dict[int, tuple[Worker, ...]] = {}
         self._bypassed: set[int] = set()
         self.vocabulary: int | None = None  # the smallest of all workers so far
+        self._changed: Callable[[], None] = lambda: None
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have this called whenever workers come or go."""
+        self._changed = changed
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._workers.values())
@@ -141,6 +146,11 @@ class WorkerPool:
             return candidates[0] if candidates else None
         return min(candidates, key=lambda worker: len(worker.rids))
 
+    def pick_any(self, tier_index: int) -> Worker | None:
+        """As `pick`, where the tier is passed over too."""
+        workers = [worker for worker in self.ready() if tier_index in worker.tiers]
+        return min(workers, key=lambda worker: len(worker.rids), default=None)
+
     def attempts(self, tier_index: int) -> list[int]:
         """How many attempts each ready worker of a tier holds."""
         return [len(worker.rids) for worker in self._ready.get(tier_index, ())]
@@ -174,3 +184,4 @@ class WorkerPool:
             for tier_index in set(other.tiers) - self._bypassed:
                 ready.setdefault(tier_index, []).append(other)
         self._ready = {tier_index: tuple(found) for tier_index, found in ready.items()}
+        self._changed()

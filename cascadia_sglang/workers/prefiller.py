@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from cascadia_sglang.errors import WorkerLostError
+from cascadia_sglang.errors import WorkerDiedError, WorkerLostError
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.warming import Quietness
 from cascadia_sglang.workers.choice import WorkerChoice
@@ -65,6 +65,10 @@ class WorkerPrefiller:
                     held.expect(worker.worker_id, Prompt(token_ids), len(token_ids))
         except TimeoutError:
             logger.info("worker %s serves with %d tokens cached", worker.worker_id, tokens)
+        except WorkerDiedError:
+            # One of these prompts may have ended it: the next worker begins without them.
+            recent.clear()
+            raise
         except WorkerLostError:
             raise
         except Exception as error:  # noqa: BLE001  a worker without prefixes is better than none

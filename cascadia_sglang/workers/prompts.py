@@ -56,3 +56,16 @@ def _samples_of(request: GenerateReqInput) -> list[list[GenerateReqInput]]:
         [request[sample * prompts + prompt] for sample in range(samples)]
         for prompt in range(prompts)
     ]
+
+
+def shape_of(sample: GenerateReqInput) -> str:
+    """Lengths and names of what a sample sets, for a log: nothing of its content."""
+    length = len(sample.input_ids) if sample.input_ids is not None else None
+    plain = GenerateReqInput()
+    fields = sorted(
+        name
+        for name, value in vars(sample).items()
+        if not name.startswith("_") and value is not None and value != getattr(plain, name, None)
+    )
+    params = sorted(sample.sampling_params or {})
+    return f"{length} prompt tokens, fields {', '.join(fields)}; sampling {', '.join(params)}"

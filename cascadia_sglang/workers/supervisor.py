@@ -8,8 +8,9 @@ from typing import Any
 
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.workers.detokenizer import Detokenizer
+from cascadia_sglang.workers.ends import End
 from cascadia_sglang.workers.fleet import Fleet
-from cascadia_sglang.workers.heart import LOOK_S
+from cascadia_sglang.workers.heart import LOOK_S, is_stopped
 from cascadia_sglang.workers.stop import stop_server
 
 logger = logging.getLogger(__name__)
@@ -70,14 +71,16 @@ class Supervisor:
     def _take_ended(self) -> None:
         for worker in list(self._fleet.pool):
             if not worker.handle.is_alive():
-                self._fleet.lose(worker, "its process ended")
+                self._fleet.lose(worker, "its process ended", worker.handle.end())
         if not self._detokenizer.process.is_alive():
             self._replace_detokenizer("its process ended")
 
     def _take_stalled(self) -> None:
         for worker in list(self._fleet.pool):
-            if worker.handle.pulse.look(worker.handle.pids):
-                self._fleet.lose(worker, "it gives no sign of life")
+            silent = worker.handle.pulse.look(worker.handle.pids)
+            if silent:
+                end = End.OUTSIDE if any(map(is_stopped, silent)) else End.OWN_ERROR
+                self._fleet.lose(worker, "it gives no sign of life", end)
         if self._detokenizer.is_stalled():
             self._replace_detokenizer("it gives no sign of life")
 

@@ -17,7 +17,8 @@ from cascadia_patches.registry import PatchSpec
 def _build(_: None) -> Callable[..., None]:
     def end_this_process(_result: None, watchdog: Any) -> None:
         if not watchdog.soft:
-            os.kill(os.getpid(), signal.SIGKILL)
+            # Not SIGKILL, which also comes from outside: the server is to know that it hung.
+            os.kill(os.getpid(), signal.SIGABRT)
 
     return end_this_process
 

@@ -49,7 +49,12 @@ OWN_IMPORTS = {
         "cascadia_sglang.workers.batch_shape",
     ),
     "cascadia_sglang.prefix": BASE,
-    "cascadia_sglang.testing": (*BASE, "cascadia_sglang.router", "cascadia_sglang.prefix"),
+    "cascadia_sglang.testing": (
+        *BASE,
+        "cascadia_sglang.router",
+        "cascadia_sglang.prefix",
+        "cascadia_sglang.testing_replies",
+    ),
 }
 
 # What decides and orders the moves: functions of their arguments, which know no clock, no event

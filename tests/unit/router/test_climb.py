@@ -20,7 +20,7 @@ from cascadia_sglang.testing import (
     make_request,
 )
 from cascadia_sglang.testing_time import run_in_virtual_time
-from tests.unit.router.asking import FOREVER, GOOD, THREE, TWO, WEAK, ask
+from tests.unit.router.asking import FOREVER, GOOD, THREE, TWO, WEAK, after, ask
 
 # Accept and escalate
 
@@ -64,7 +64,9 @@ def test_a_weak_answer_is_replaced_by_the_next_tiers() -> None:
     answer = ask(engine)
     assert answer.text == "question by tier 1"
     assert answer.reasons == [("small", "below_threshold"), ("large", "last_tier")]
-    assert answer.outcome == Outcome(tier_index=1, score=0.5, attempts=2, tokens=12)
+    assert answer.outcome == Outcome(
+        tier_index=1, score=0.5, attempts=2, tokens=12, reason="last_tier"
+    )
 
 
 @pytest.mark.parametrize("score", [0.0, None], ids=["score-0", "no-score"])
@@ -328,11 +330,67 @@ def test_an_attempt_that_was_moved_runs_again_and_counts_for_nothing() -> None:
     assert len({run.rid for run in engine.runs}) == 3
 
 
-def test_attempts_that_were_lost_count() -> None:
-    config = make_cascade("small", "large", max_attempts=3)
-    engine = FakeEngine([Reply(lost=True)] * 9, GOOD, workers=[9, 1])
-    assert ask(engine, config).status == 503
-    assert engine.visits == [0, 0, 0]
+def test_attempts_that_were_lost_cost_nothing() -> None:
+    config = make_cascade("small", "large", max_attempts=2)
+    engine = FakeEngine([Reply(lost=True)] * 5, WEAK, workers=[5, 1])
+    answer = ask(engine, config)
+    assert engine.visits == [0, 0, 0, 0, 0, 1]
+    lost = [("small", "worker_lost")] * 4
+    assert answer.reasons == [*lost, ("small", "tier_unavailable"), ("large", "last_tier")]
+
+
+@pytest.mark.parametrize(
+    ("max_attempts", "visits"), [(2, [0, 1]), (3, [0, 0, 1]), (4, [0] * 3 + [1])]
+)
+def test_attempts_that_failed_count_and_leave_one_for_each_tier_above(
+    max_attempts: int, visits: list[int]
+) -> None:
+    config = make_cascade("small", "large", max_attempts=max_attempts)
+    engine = FakeEngine(Reply(failed=True), GOOD)
+    answer = ask(engine, config)
+    assert engine.visits == visits
+    assert answer.reasons[-2:] == [("small", "tier_unavailable"), ("large", "last_tier")]
+
+
+def test_a_request_whose_workers_were_all_lost_waits_for_one_to_come_back() -> None:
+    engine = FakeEngine([Reply(lost=True), GOOD], Reply(lost=True))
+    answer = ask(engine, meanwhile=after(3.0, lambda _: engine.come_back(0)))
+    assert (engine.visits, answer.seconds) == ([0, 1, 0], 3.0)
+    assert answer.reasons[-1] == ("small", "accepted")
+
+
+def test_a_request_waits_for_the_next_tier_once_it_has_an_answer() -> None:
+    engine = FakeEngine(WEAK, GOOD, workers=[1, 0])
+    answer = ask(engine, meanwhile=after(3.0, lambda _: engine.come_back(1)))
+    assert (engine.visits, answer.seconds) == ([0, 1], 3.0)
+
+
+def test_no_worker_in_half_a_minute_is_a_503() -> None:
+    engine = FakeEngine(Reply(lost=True), GOOD, workers=[1, 0])
+    answer = ask(engine)
+    assert (answer.status, answer.seconds) == (503, 30.0)
+
+
+@pytest.mark.parametrize(("tier", "seconds"), [(None, 10.0), (0, 0.0)], ids=["any", "pinned"])
+def test_a_request_that_has_not_begun_waits_shortly_and_a_pinned_one_not(
+    tier: int | None, seconds: float
+) -> None:
+    answer = ask(FakeEngine(None, None), controls=Controls(tier=tier))
+    assert (answer.status, answer.seconds) == (503, seconds)
+
+
+def test_the_wait_for_a_worker_ends_with_the_deadline() -> None:
+    engine = FakeEngine(Reply(lost=True), GOOD, workers=[1, 0])
+    answer = ask(engine, controls=Controls(deadline_s=2.0))
+    assert (answer.status, answer.seconds) == (504, 2.0)
+
+
+def test_where_all_tiers_are_passed_over_a_ready_worker_is_tried() -> None:
+    engine = FakeEngine(GOOD, GOOD, workers=[0, 0])
+    engine.passed[0] = "0-7"
+    answer = ask(engine)
+    assert engine.runs[0].order.worker_id == "0-7"
+    assert answer.reasons[-1] == ("small", "accepted")
 
 
 def test_a_lost_attempt_is_not_run_again_after_the_deadline() -> None:
@@ -560,3 +618,27 @@ def test_a_tier_without_a_judge_is_not_passed_over_and_its_answer_is_accepted() 
     assert answer.reasons == [("small", "below_threshold"), ("middle", "unjudged")]
     assert answer.router is not None
     assert answer.router.judge_errors == [0, 0, 0]
+
+
+# Log-probabilities of the prompt
+
+
+@pytest.mark.parametrize(
+    ("controls", "tier", "reason"),
+    [
+        (Controls(), "large", "scoring"),
+        (Controls(threshold=0.0), "large", "scoring"),
+        (Controls(max_tier=1), "middle", "scoring"),
+        (Controls(tier=0), "small", "pinned"),
+    ],
+    ids=["all", "threshold", "limited", "pinned"],
+)
+def test_a_prompt_is_scored_by_one_tier_alone(controls: Controls, tier: str, reason: str) -> None:
+    answer = ask(FakeEngine(GOOD, GOOD, GOOD), THREE, make_request(scoring=True), controls)
+    assert answer.reasons == [(tier, reason)]
+
+
+def test_the_tier_that_scores_is_waited_for_and_has_no_stand_in() -> None:
+    engine = FakeEngine(GOOD, Reply(lost=True), limits=[FakeLimits(), FakeLimits()])
+    assert ask(engine, request=make_request(scoring=True)).status == 503
+    assert engine.visits == [1]

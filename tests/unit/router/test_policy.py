@@ -18,6 +18,14 @@ TABLE = {
     "one at one": (Finding(score=1.0), 1.0, "escalate", ACCEPT, "accepted"),
     "no score": (Finding(score=None), 0.0, "escalate", ESCALATE, "judge_error"),
     "no score, trusted": (Finding(score=None), 1.0, "accept", ACCEPT, "judge_error"),
+    "scoring": (Finding(score=None, scoring=True, last=True), 1.0, "escalate", ACCEPT, "scoring"),
+    "scoring, pinned": (
+        Finding(score=None, scoring=True, pinned=True),
+        1.0,
+        "escalate",
+        ACCEPT,
+        "pinned",
+    ),
     "confirmed": (Finding(score=0.6, confirmed=True), 0.8, "escalate", ACCEPT, "verified"),
     "confirmed at the last": (
         Finding(score=0.6, confirmed=True, last=True),

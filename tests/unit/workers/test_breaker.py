@@ -57,3 +57,51 @@ def test_one_fault_on_trial_opens_it_again(after_s: float, is_open: bool) -> Non
     now = 4.0 + OPEN_S + after_s - 0.5
     breaker.fault(now)
     assert breaker.is_open(now) is is_open
+
+
+# A worker that came back, and faults that one request explains
+
+
+def test_an_answer_of_a_worker_that_came_back_closes_it() -> None:
+    breaker = tripped()
+    breaker.answered(5.0)
+    assert not breaker.is_open(5.0)
+    # And it is not on trial: four more faults leave it closed.
+    for second in range(4):
+        breaker.fault(6.0 + second)
+    assert not breaker.is_open(10.0)
+
+
+def test_an_answer_of_a_worker_from_before_the_faults_proves_nothing() -> None:
+    breaker = tripped()
+    breaker.answered(1.0)
+    assert breaker.is_open(5.0)
+
+
+def test_answers_between_faults_do_not_keep_it_from_opening() -> None:
+    breaker = Breaker()
+    for second in range(5):
+        breaker.fault(float(second))
+        if second < 4:
+            breaker.answered(second + 0.5)
+    assert breaker.is_open(4.0)
+
+
+def test_a_fault_that_is_forgiven_counts_no_longer() -> None:
+    breaker = tripped()
+    breaker.forgive(4.0)
+    assert not breaker.is_open(4.0)
+    breaker.forgive(3.0)
+    breaker.fault(5.0)
+    assert not breaker.is_open(5.0)
+    breaker.fault(6.0)
+    assert breaker.is_open(6.0)
+
+
+def test_forgiving_one_of_many_faults_leaves_it_open() -> None:
+    breaker = tripped()
+    breaker.fault(4.5)
+    breaker.forgive(4.5)
+    assert breaker.is_open(5.0)
+    breaker.forgive(99.0)
+    assert breaker.is_open(5.0)

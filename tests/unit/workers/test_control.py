@@ -29,6 +29,10 @@ class Peer:
         )
 
 
+class GetInternalStateReq(SimpleNamespace):
+    """A message that only asks."""
+
+
 class Scene:
     """Two workers of tier 0, one of tier 1."""
 
@@ -48,7 +52,12 @@ class Scene:
         self.control.gone(worker)
 
     def begin(self, kind: str = "state") -> "asyncio.Task[list[Any]]":
-        return asyncio.create_task(self.control.call(kind, SimpleNamespace(http_worker_ipc=None)))
+        message = GetInternalStateReq(http_worker_ipc=None)
+        return asyncio.create_task(self.control.call(kind, message))
+
+    def change(self) -> "asyncio.Task[list[Any]]":
+        """A call that may end a worker."""
+        return asyncio.create_task(self.control.call("set", SimpleNamespace(http_worker_ipc=None)))
 
 
 async def turns() -> None:
@@ -165,5 +174,51 @@ def test_a_call_that_nobody_can_answer_is_a_503() -> None:
         with pytest.raises(RequestError) as caught:
             await scene.control.call("state", SimpleNamespace(http_worker_ipc=None))
         assert caught.value.status == 503
+
+    run_in_virtual_time(main())
+
+
+# Calls that may end a worker
+
+
+def test_a_call_that_may_end_a_worker_goes_to_one_before_all_others() -> None:
+    async def main() -> list[Any]:
+        scene = Scene()
+        call = scene.change()
+        await turns()
+        first, *others = scene.peers
+        assert [len(peer.messages) for peer in scene.peers] == [1, 0, 0]
+        scene.control.receive(first.reply())
+        await turns()
+        assert [len(peer.messages) for peer in scene.peers] == [1, 1, 1]
+        for peer in others:
+            scene.control.receive(peer.reply())
+        return await call
+
+    replies = run_in_virtual_time(main())
+    assert [reply.who for reply in replies] == ["small-0", "small-1", "large-2"]
+
+
+def test_a_call_that_ends_its_first_worker_reaches_no_other() -> None:
+    async def main() -> None:
+        scene = Scene()
+        call = scene.change()
+        await turns()
+        assert scene.control.is_awaited(scene.peers[0].worker)
+        scene._lose(scene.peers[0].worker, "it died")
+        with pytest.raises(RequestError, match="small-0 did not survive it"):
+            await call
+        assert [len(peer.messages) for peer in scene.peers] == [1, 0, 0]
+
+    run_in_virtual_time(main())
+
+
+def test_a_worker_is_not_excused_by_a_call_that_only_asks() -> None:
+    async def main() -> None:
+        scene = Scene()
+        call = scene.begin()
+        await turns()
+        assert not scene.control.is_awaited(scene.peers[0].worker)
+        call.cancel()
 
     run_in_virtual_time(main())

@@ -1,6 +1,7 @@
 """The engine behind the router, over a scripted `generate_request`."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,10 @@ from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.config import TierConfig
 from cascadia_sglang.errors import (
+    AttemptFailedError,
     AttemptMovedError,
     OverloadError,
+    WorkerDiedError,
     WorkerLostError,
     WorkerUnavailableError,
 )
@@ -271,7 +274,7 @@ async def test_a_tier_without_a_worker_is_told_by_its_name() -> None:
     ("error", "lost", "expected", "faults"),
     [
         (RuntimeError("gone"), True, WorkerLostError, 0),
-        (HTTPException(500, "out of memory"), False, WorkerLostError, 1),
+        (HTTPException(500, "out of memory"), False, AttemptFailedError, 1),
         (HTTPException(503, "the queue is full"), False, HTTPException, 0),
         (HTTPException(429, "too many"), False, HTTPException, 0),
         (HTTPException(400, "too long"), False, HTTPException, 0),
@@ -340,7 +343,47 @@ async def test_an_attempt_that_was_failed_over_may_run_again_though_its_worker_l
     with pytest.raises(WorkerLostError):
         await run
     assert sent
-    assert engine._lost == set()
+    assert engine._losses._lost == set()
+
+
+async def test_the_attempts_of_a_worker_that_died_by_its_own_error_know_its_death() -> None:
+    explained: list[str] = []
+    engine, pool, worker = make_engine(Scripted(KeyError("gone")))
+    rids = ["attempt-1", "attempt-2"]
+    runs = [asyncio.ensure_future(engine.run(make_sample(), rid, ORDER)) for rid in rids]
+    await asyncio.sleep(0)
+    pool.remove(worker)
+    engine.fail_attempts(worker, lambda: explained.append(worker.worker_id))
+    ends = await asyncio.gather(*runs, return_exceptions=True)
+    first, second = (error.death for error in ends if isinstance(error, WorkerDiedError))
+    assert first is second
+    # The youngest first; and all of them have heard of it.
+    assert first.rids == ["attempt-2", "attempt-1"]
+    assert first.unheard == set()
+    first.explain()
+    assert explained == ["small-0"]
+
+
+async def test_an_attempt_that_is_bound_to_a_worker_runs_on_no_other() -> None:
+    engine, pool, _ = make_engine()
+    other = Worker(worker_id="small-1", tiers=(0, 1), handle=None)
+    pool.add(other)
+    pool.admit(other, LIMITS)
+    bound = dataclasses.replace(ORDER, worker_id="small-1")
+    run = asyncio.ensure_future(engine.run(make_sample(), "attempt-1", bound))
+    await asyncio.sleep(0)
+    assert pool.worker_of("attempt-1") is other
+    await run
+    pool.remove(other)
+    with pytest.raises(WorkerLostError):
+        await engine.run(make_sample(), "attempt-2", bound)
+
+
+async def test_a_full_queue_refuses_no_attempt_that_was_lost_elsewhere() -> None:
+    engine, pool, worker = make_engine()
+    for number in range(2):
+        pool.assign(f"held-{number}", worker)
+    await engine.run(make_sample(), "attempt-1", dataclasses.replace(ORDER, is_retry=True))
 
 
 async def test_a_waiting_attempt_is_moved_the_youngest_first_and_its_worker_told() -> None:
@@ -360,7 +403,7 @@ async def test_a_waiting_attempt_is_moved_the_youngest_first_and_its_worker_told
     assert len(sent) == 1
     with pytest.raises(KeyError):
         await runs[0]
-    assert engine._moved == engine._movable == engine._lost == set()
+    assert engine._losses._moved == engine._losses._movable == engine._losses._lost == set()
 
 
 async def test_an_attempt_of_which_a_token_was_seen_stays() -> None:
@@ -368,7 +411,7 @@ async def test_an_attempt_of_which_a_token_was_seen_stays() -> None:
     outputs = engine.stream(make_sample(), "attempt-1", ORDER)
     await anext(outputs)
     engine.move_attempts(worker, 1)
-    assert engine._lost == set()
+    assert engine._losses._lost == set()
     await outputs.aclose()
 
 

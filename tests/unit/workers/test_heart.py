@@ -10,7 +10,7 @@ from multiprocessing.process import BaseProcess
 
 import pytest
 
-from cascadia_sglang.workers.heart import PATIENCE, Pulse, start_heart
+from cascadia_sglang.workers.heart import PATIENCE, Pulse, is_stopped, start_heart
 
 fork = multiprocessing.get_context("fork")
 
@@ -35,8 +35,10 @@ def compute_without_a_beat(_: object) -> None:
 
 
 @contextmanager
-def watched(run: Callable[[object], None]) -> Iterator[tuple[Pulse, BaseProcess]]:
-    pulse = Pulse()
+def watched(
+    run: Callable[[object], None], busy_limit_s: float | None = None
+) -> Iterator[tuple[Pulse, BaseProcess]]:
+    pulse = Pulse(busy_limit_s)
     process = fork.Process(target=run, args=(pulse.beats_in,))
     process.start()
     pulse.hand_over()
@@ -61,6 +63,23 @@ def look_for(pulse: Pulse, process: BaseProcess, seconds: float) -> list[int]:
 def test_a_process_that_beats_or_computes_lives(run: Callable[[object], None]) -> None:
     with watched(run) as (pulse, process):
         assert look_for(pulse, process, WATCHED_S) == []
+
+
+@pytest.mark.parametrize("run", [beat_and_wait, compute_without_a_beat])
+def test_a_process_that_computes_without_a_beat_has_a_limit(run: Callable[[object], None]) -> None:
+    with watched(run, busy_limit_s=2 * PATIENCE) as (pulse, process):
+        stalled = [] if run is beat_and_wait else [process.pid]
+        assert look_for(pulse, process, WATCHED_S) == stalled
+
+
+def test_only_a_process_that_a_signal_stopped_is_stopped() -> None:
+    with watched(beat_and_wait) as (_, process):
+        assert process.pid is not None
+        assert not is_stopped(process.pid)
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(0.1)
+        assert is_stopped(process.pid)
+    assert not is_stopped(process.pid)
 
 
 def test_a_process_that_does_neither_is_stalled() -> None:

@@ -1,0 +1,68 @@
+"""What a worker is told with an attempt of a climb."""
+
+from typing import Any
+
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.messages import AttemptOrder
+from cascadia_sglang.router.attempt import Attempt, Engine
+from cascadia_sglang.router.controls import Controls, threshold_of
+from cascadia_sglang.router.drafts import Offer, draft_for
+from cascadia_sglang.router.route import Route
+from cascadia_sglang.router.suspects import Place
+from cascadia_sglang.verify.worth import DraftWorth
+
+
+def order_for(
+    place: Place,
+    route: Route,
+    samples: list[Any],
+    attempts: list[Attempt],
+    controls: Controls,
+    config: CascadeConfig,
+    engine: Engine,
+    *,
+    worth: DraftWorth | None,
+    is_streamed: bool,
+    is_warming: bool,
+    is_retry: bool,
+) -> AttemptOrder:
+    """The order of the attempt at this place.
+
+    Args:
+        attempts: that the prompt took so far.
+        is_warming: whether the next tier is warmed meanwhile.
+        is_retry: whether an attempt of the prompt was lost.
+    """
+    tier_index = place.tier_index
+    threshold = threshold_of(tier_index, controls, config)
+    is_final = tier_index == route.tiers[-1] or tier_index not in route.judged
+    # Samples of one prompt are judged together, so none of them is ended alone; and nothing
+    # is hopeless at threshold 0.
+    may_commit = not is_final and is_streamed
+    is_single = len(samples) == 1
+    may_end = not is_final and is_single and threshold > 0.0
+    offer = Offer()
+    # Should a worker have been lost over the draft, the next one is spared it.
+    if is_single and not is_retry:
+        offer = draft_for(tier_index, samples[0], attempts, engine, worth, config, controls)
+    return AttemptOrder(
+        tier_index=tier_index,
+        threshold=threshold,
+        early_abort=config.routing.early_abort if may_end else None,
+        earlier_scores=_earlier_scores(tier_index, attempts),
+        commit_tokens=config.routing.commit_tokens if may_commit else None,
+        commit_chance=config.routing.commit_chance,
+        # Where outputs continue one another, a buffered answer is better had in one piece.
+        tells_chance=is_warming and may_end and not engine.is_incremental,
+        draft=offer.token_ids,
+        confirm_at=offer.confirm_at,
+        worker_id=place.worker_id,
+        is_retry=is_retry,
+    )
+
+
+def _earlier_scores(tier_index: int, attempts: list[Attempt]) -> tuple[float | None, ...]:
+    """Final scores of the tiers below; None where there is none."""
+    # A chance of acceptance is no score: calibrations know scores of finished answers.
+    known = {a.tier_index: a.score for a in attempts if not a.early_abort}
+    return tuple(known.get(tier) for tier in range(tier_index))
