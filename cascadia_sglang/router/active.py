@@ -56,13 +56,14 @@ class ActiveRequest:
         return rid
 
     @contextlib.asynccontextmanager
-    async def limited(self) -> AsyncIterator[None]:
-        """Run the block until the deadline, or until the request is given up.
+    async def limited(self, longer_s: float = 0.0) -> AsyncIterator[None]:
+        """Run the block until so long after the deadline, or until the request is given up.
 
         Raises:
             TimeoutError: when either comes.
         """
-        async with asyncio.timeout_at(self.deadline) as scope:
+        end = None if self.deadline is None else self.deadline + longer_s
+        async with asyncio.timeout_at(end) as scope:
             self.scopes.add(scope)
             try:
                 yield

@@ -57,6 +57,10 @@ class Engine(Protocol):
         """Whether the sample asks for log-probabilities of its own prompt."""
         ...
 
+    def abort(self, rid: str) -> None:
+        """End a run, which then returns what it has written so far."""
+        ...
+
     def takes_draft(self, sample: Any, tier_index: int) -> bool:
         """Whether the tier's answer is the same where it goes on from a smaller tier's draft."""
         ...
@@ -130,6 +134,7 @@ class Attempt:
         reason: why the request stayed or left.
         record: the first sample's features, where the server records them.
         escalated: whether the policy sent the request on.
+        is_cut: whether the deadline ended it; what it wrote so far is kept.
     """
 
     tier_index: int
@@ -144,6 +149,7 @@ class Attempt:
     judge_failed: bool = False
     reason: str = ""
     escalated: bool = False
+    is_cut: bool = False
     seconds: float = 0.0
     record: dict[str, Any] | None = None
 

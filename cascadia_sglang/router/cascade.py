@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from cascadia_sglang.cascade_file import with_thresholds
 from cascadia_sglang.config import CascadeConfig
@@ -20,6 +20,7 @@ from cascadia_sglang.router.attempt import Attempt, Engine, Output, entry_tier
 from cascadia_sglang.router.climb import Climb
 from cascadia_sglang.router.controls import Controls, stream_mode
 from cascadia_sglang.router.gather import as_accepted
+from cascadia_sglang.router.listener import Listener
 from cascadia_sglang.router.placing import known_body
 from cascadia_sglang.router.pricing import EntryPrices
 from cascadia_sglang.router.shadow import Shadow
@@ -28,16 +29,6 @@ from cascadia_sglang.router.suspects import Suspects
 from cascadia_sglang.verify.worth import DraftWorth
 
 DISCONNECT_POLL_S = 0.4
-
-
-class Listener(Protocol):
-    """Whoever is told of every prompt that comes, and of what became of it."""
-
-    def arrived(self) -> None: ...
-
-    def escalated(self, attempts: list[Attempt], seconds: float, is_own_way: bool) -> None: ...
-
-    def finished(self, attempts: list[Attempt], seconds: float, is_own_way: bool) -> None: ...
 
 
 class CascadeRouter:

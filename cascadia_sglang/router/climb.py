@@ -22,6 +22,7 @@ from cascadia_sglang.prefix.warming import Warmer, Warming
 from cascadia_sglang.router.active import ActiveRequest
 from cascadia_sglang.router.attempt import Attempt, Engine
 from cascadia_sglang.router.controls import stream_mode, threshold_of
+from cascadia_sglang.router.degraded import best_complete, best_of
 from cascadia_sglang.router.drafts import learn
 from cascadia_sglang.router.orders import order_for
 from cascadia_sglang.router.placing import Placing
@@ -97,9 +98,8 @@ class Climb:
                 if self._placing.is_spent(self.attempts):
                     return self._degraded(503, "max_attempts reached")
                 try:
-                    place = await self._placing.next(
-                        self.attempts, may_wait=self._best_degraded() is None
-                    )
+                    has_answer = self._allows_degraded() and best_complete(self.attempts)
+                    place = await self._placing.next(self.attempts, may_wait=not has_answer)
                 except TimeoutError:
                     return self._late(route.tiers[-1])
                 if place is None:
@@ -156,6 +156,9 @@ class Climb:
             return self._degraded(503, str(error))
         await self._placing.answered(tier_index)
         self.attempts.append(attempt)
+        if attempt.is_cut:
+            attempt.reason = "deadline"
+            return self._late()
         learn(self._worth, order.draft, attempt)
         if self._is_final(attempt, order, route):
             return attempt
@@ -168,7 +171,7 @@ class Climb:
     async def _run(self, order: AttemptOrder, warming: Warming | None) -> Attempt:
         while True:
             try:
-                return await self._runs.attempt(order, warming)
+                return await self._runs.attempt(order, warming, keeps=self._allows_degraded())
             except AttemptMovedError:
                 # It has only waited, which counts for nothing.
                 if self._runs.is_visible or not self._engine.has_worker(order.tier_index):
@@ -192,12 +195,18 @@ class Climb:
         self._check_wanted()
         self._placing.failed(error, tier_index, self.attempts)
 
-    def _late(self, tier_index: int) -> Attempt:
-        """What goes out once the deadline has passed."""
+    def _late(self, tier_index: int | None = None) -> Attempt:
+        """What goes out once the deadline has passed; what was seen goes on as it is.
+
+        Args:
+            tier_index: of the attempt that the deadline ended without a result.
+        """
         if self._active.given_up is not None:
             raise self._active.given_up
-        self.attempts.append(Attempt(tier_index=tier_index, reason="deadline"))
-        return self._degraded(504, "deadline passed")
+        if tier_index is not None:
+            self.attempts.append(Attempt(tier_index=tier_index, reason="deadline"))
+        attempts = self.attempts[-1:] if self._runs.is_visible else self.attempts
+        return self._degraded(504, "deadline passed", attempts)
 
     def _prompt(self) -> Prompt | None:
         return self._engine.prompt(self._samples[0])
@@ -270,23 +279,17 @@ class Climb:
             and self._engine.is_judgeable(self._samples[0], tier_index)
         )
 
-    def _degraded(self, status: int, reason: str) -> Attempt:
-        """The best complete answer, where the request allows one that was not accepted."""
-        best = self._best_degraded()
+    def _degraded(self, status: int, reason: str, attempts: list[Attempt] | None = None) -> Attempt:
+        """The best answer of these or all, where the request allows one that was not accepted."""
+        best = best_of(attempts or self.attempts) if self._allows_degraded() else None
         if best is None:
             raise RequestError(status, f"{reason}; no accepted answer")
         best.reason = "degraded"
         return best
 
-    def _best_degraded(self) -> Attempt | None:
+    def _allows_degraded(self) -> bool:
         allowed = self._active.controls.allow_degraded
-        if allowed is None:
-            allowed = self._config.routing.allow_degraded
-        complete = [
-            a for a in self.attempts if a.outputs and not a.early_abort and a.score is not None
-        ]
-        best = max(complete, key=lambda attempt: attempt.score or 0.0, default=None)
-        return best if allowed else None
+        return self._config.routing.allow_degraded if allowed is None else allowed
 
 
 def _cut_short(error: Exception) -> RequestError:

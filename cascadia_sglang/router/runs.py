@@ -1,5 +1,6 @@
 """Runs a prompt's samples on one tier, and lets out what may go."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
@@ -13,6 +14,9 @@ from cascadia_sglang.router.attempt import Attempt, Engine, finished_attempt
 from cascadia_sglang.router.gather import all_or_none
 from cascadia_sglang.router.stream import Gate, Sink, is_last
 
+# How long after the deadline an ended run may take to hand over what it has written.
+CUT_S = 1.0
+
 
 class Runs:
     """A prompt's samples; each attempt runs all of them."""
@@ -24,18 +28,60 @@ class Runs:
         self._active = active
         self._engine = engine
         self._sink = sink
+        self._rids: set[str] = set()  # of the runs of these samples alone
+        self._is_cut = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the last attempt was ended at the deadline, to keep what it had written."""
+        return self._is_cut
 
     @property
     def is_visible(self) -> bool:
         """Whether the client has seen some of an answer."""
         return self._sink is not None and self._sink.is_visible
 
-    async def attempt(self, order: AttemptOrder, warming: Warming | None) -> Attempt:
+    async def attempt(
+        self, order: AttemptOrder, warming: Warming | None, *, keeps: bool = False
+    ) -> Attempt:
+        """Run all samples to their end.
+
+        Args:
+            keeps: whether a deadline ends the runs as a client's abort does, with what is written
+                so far, rather than without an answer.
+
+        Raises:
+            TimeoutError: if the deadline passed, or the request was given up.
+        """
         started = time.monotonic()
-        async with self._active.limited():
-            runs = self._of_samples(order, warming)
-            results = [await runs[0]] if len(runs) == 1 else await all_or_none(runs)
-        return finished_attempt(order.tier_index, results, started)
+        deadline, loop = self._active.deadline, asyncio.get_running_loop()
+        cut = None
+        if keeps and deadline is not None and deadline > loop.time():
+            cut = loop.call_at(deadline, self._cut)
+        try:
+            async with self._active.limited(0.0 if cut is None else CUT_S):
+                runs = self._of_samples(order, warming)
+                results = [await runs[0]] if len(runs) == 1 else await all_or_none(runs)
+        finally:
+            if cut is not None:
+                cut.cancel()
+        attempt = finished_attempt(order.tier_index, results, started)
+        attempt.is_cut = self._is_cut and attempt.ended_by_engine()
+        return attempt
+
+    def _cut(self) -> None:
+        self._is_cut = True
+        for rid in self._rids:
+            self._engine.abort(rid)
+
+    def _begin(self) -> str:
+        rid = self._active.begin_run()
+        self._rids.add(rid)
+        return rid
+
+    def _end(self, rid: str) -> None:
+        self._active.rids.discard(rid)
+        self._rids.discard(rid)
 
     def _of_samples(
         self, order: AttemptOrder, warming: Warming | None
@@ -52,15 +98,15 @@ class Runs:
         ]
 
     async def _run(self, sample: Any, order: AttemptOrder) -> Any:
-        rid = self._active.begin_run()
+        rid = self._begin()
         try:
             return await self._engine.run(sample, rid, order)
         finally:
-            self._active.rids.discard(rid)
+            self._end(rid)
 
     async def _listen(self, sample: Any, order: AttemptOrder, warming: Warming) -> Any:
         """`_run`, telling the warming what the judge says on the way."""
-        rid = self._active.begin_run()
+        rid = self._begin()
         try:
             async with contextlib.aclosing(self._engine.stream(sample, rid, order)) as outputs:
                 async for output, report in outputs:
@@ -70,7 +116,7 @@ class Runs:
                         warming.told(report.score)
             raise AttemptFailedError("the stream ended before its answer")
         finally:
-            self._active.rids.discard(rid)
+            self._end(rid)
 
     async def _stream(
         self,
@@ -81,7 +127,7 @@ class Runs:
         warming: Warming | None,
     ) -> Any:
         """`_run`, with its outputs sent on their way as the gate allows."""
-        rid = self._active.begin_run()
+        rid = self._begin()
         # Without a commitment to wait for, the tier is final.
         is_free = order.commit_tokens is None
         try:
@@ -96,4 +142,4 @@ class Runs:
                         self._active.show(order.tier_index)
             raise AttemptFailedError("the stream ended before its answer")
         finally:
-            self._active.rids.discard(rid)
+            self._end(rid)

@@ -117,6 +117,9 @@ class TokenizerEngine:
         start: int | None = sample.logprob_start_len
         return bool(sample.return_logprob) and start is not None and start >= 0
 
+    def abort(self, rid: str) -> None:
+        self._manager.abort_request(rid=rid)
+
     def takes_draft(self, sample: GenerateReqInput, tier_index: int) -> bool:
         return takes_draft(sample, self._tiers[tier_index])
 

@@ -258,14 +258,52 @@ def test_a_degraded_answer_is_the_best_complete_one() -> None:
     assert (answer.outcome.tier_index, answer.outcome.score) == (0, 0.5)
 
 
+CUT = Controls(deadline_s=3.0, allow_degraded=True)
+
+
 @pytest.mark.parametrize(
-    "first",
-    [Reply(score=0.04, early_abort=True), Reply(score=None), Reply(lost=True)],
-    ids=["ended-early", "unjudged", "lost"],
+    ("first", "reasons"),
+    [
+        (Reply(score=None, tokens=1), [("small", "degraded"), ("large", "deadline")]),
+        (
+            Reply(score=0.04, early_abort=True, tokens=9),
+            [("small", "degraded"), ("large", "deadline")],
+        ),
+        (
+            Reply(score=0.04, early_abort=True, tokens=3),
+            [("small", "early_abort"), ("large", "degraded")],
+        ),
+        (Reply(lost=True), [("small", "tier_unavailable"), ("large", "degraded")]),
+    ],
+    ids=["complete-without-score", "longest-was-ended-early", "longest-runs", "lost"],
 )
-def test_an_incomplete_or_unjudged_answer_is_never_degraded(first: Reply) -> None:
-    controls = Controls(deadline_s=3.0, allow_degraded=True)
-    assert ask(FakeEngine(first, FOREVER), controls=controls).status == 504
+def test_without_a_rated_answer_what_is_written_so_far_goes_out_at_the_deadline(
+    first: Reply, reasons: list[tuple[str, str]]
+) -> None:
+    answer = ask(FakeEngine(first, FOREVER), controls=CUT)
+    assert (answer.reasons, answer.seconds) == (reasons, 3.0)
+    is_whole = first.score is None and not first.lost
+    expected = "stop" if is_whole else "length"
+    assert answer.items[0]["meta_info"]["finish_reason"]["type"] == expected
+
+
+def test_nothing_written_is_nothing_to_serve() -> None:
+    answer = ask(FakeEngine(Reply(score=0.9, seconds=1e6, tokens=0), GOOD), controls=CUT)
+    assert (answer.status, answer.seconds) == (504, 3.0)
+
+
+def test_a_run_that_does_not_end_at_the_deadline_is_given_a_second_and_no_more() -> None:
+    engine = FakeEngine(FOREVER, GOOD)
+    engine.abort = lambda _: None  # type: ignore[method-assign]
+    answer = ask(engine, controls=CUT)
+    assert (answer.status, answer.seconds) == (504, 4.0)
+
+
+def test_a_request_that_takes_no_degraded_answer_ends_at_the_deadline() -> None:
+    engine = FakeEngine(FOREVER, GOOD)
+    answer = ask(engine, controls=Controls(deadline_s=3.0, allow_degraded=False))
+    assert (answer.status, answer.seconds) == (504, 3.0)
+    assert engine.runs[0].end == "cancelled"
 
 
 @pytest.mark.parametrize(

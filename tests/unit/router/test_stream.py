@@ -120,8 +120,17 @@ def test_a_worker_lost_after_a_byte_was_seen_ends_the_stream_with_an_error() -> 
 
 def test_a_deadline_that_passes_after_a_byte_was_seen_is_an_error() -> None:
     engine = FakeEngine(Reply(score=0.9, steps=(SEEN,), seconds=9.0), GOOD)
-    answer = ask_streamed(engine, Controls(stream="commit", deadline_s=2.0, allow_degraded=True))
+    answer = ask_streamed(engine, Controls(stream="commit", deadline_s=2.0))
     assert (texts(answer), answer.status, answer.seconds) == (["question by"], 504, 2.0)
+
+
+def test_a_stream_cut_by_the_deadline_ends_as_cut_off_where_a_degraded_answer_is_taken() -> None:
+    engine = FakeEngine(Reply(score=0.9, steps=(SEEN,), seconds=9.0), GOOD)
+    answer = ask_streamed(engine, Controls(stream="commit", deadline_s=2.0, allow_degraded=True))
+    assert answer.error is None
+    assert answer.seconds == 2.0
+    assert answer.items[-1]["meta_info"]["finish_reason"]["type"] == "length"
+    assert answer.items[-1]["meta_info"]["cascadia"]["attempts"][0]["reason"] == "degraded"
 
 
 def test_a_shutdown_ends_a_visible_stream_with_its_own_error() -> None:
