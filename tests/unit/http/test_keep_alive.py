@@ -14,6 +14,7 @@ from cascadia_sglang.http.error_answers import ErrorAnswers
 from cascadia_sglang.http.keep_alive import KeepAlive
 from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace
+from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.testing import make_cascade
 from cascadia_sglang.testing_time import run_in_virtual_time
 
@@ -366,8 +367,6 @@ def test_a_cancelled_request_sends_nothing_more() -> None:
 
     async def app(scope: Any, _receive: Any, send: Any) -> None:
         await handle(Handler(scope, send))
-
-    from cascadia_sglang.router.controls import Controls
 
     trace = Trace(Controls())
     stack = KeepAlive(app, ["small"], 5.0)
