@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
         except ConfigError as error:
             raise ConfigError(f"cascade file {args.cascade}: {error}") from error
     load_calibrations(config.calibrations())
+    load_calibrations(config.draft_calibrations())
     configured_entry(config)
     print(f"{args.cascade} is valid: {', '.join(tier.name for tier in config.tiers)}")
     return 0

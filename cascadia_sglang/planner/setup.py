@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.json_text import json_data
+from cascadia_sglang.json_text import DuplicateKeyError, json_data
 from cascadia_sglang.planner.outcome import Slo
 from cascadia_sglang.planner.profile import Profile, load_profile
 from cascadia_sglang.planner.workload_source import WorkloadSource
@@ -101,6 +101,8 @@ def _setup_of_plan(path: Path) -> Setup | None:
     """The set-up in a plan's file; None where the file is no plan, or none that can be read."""
     try:
         data = json_data(path.read_bytes())
+    except DuplicateKeyError as error:
+        raise ConfigError(f"plan {path}: {error}") from error
     except (OSError, ValueError):
         return None
     if not isinstance(data, dict) or "objective_s" not in data:
