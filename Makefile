@@ -81,7 +81,8 @@ test-gpu bench-gpu: export PYTHONPATH := .:kernels
 test-gpu:  ## kernel tests on a CUDA device, with PYTHON as it is
 	$(PYTHON) -c 'import torch, sys; torch.cuda.is_available() or sys.exit("torch sees no CUDA device")'
 	$(PYTHON) -m pytest -c /dev/null --rootdir . -p no:cacheprovider \
-		-o markers="gpu: needs a CUDA device" --import-mode=importlib -m gpu tests/kernels
+		-o markers="gpu: needs a CUDA device"$$'\n'"slow: takes long" --import-mode=importlib -m gpu \
+		tests/kernels
 
 bench-gpu: test-gpu  ## kernel bench on a CUDA device, after its tests; results go to bench/results
 	$(PYTHON) -m bench.kernel.run $(ARGS)

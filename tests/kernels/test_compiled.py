@@ -6,6 +6,8 @@ import triton
 from bench.kernel.compiled import compile_for
 from bench.kernel.launches import Launch, launches
 
+pytestmark = pytest.mark.slow
+
 if triton.knobs.runtime.interpret:
     pytest.skip("the interpreter's kernels do not compile", allow_module_level=True)
 

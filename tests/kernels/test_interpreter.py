@@ -14,6 +14,7 @@ OP_TESTS = ["row_statistics", "selection", "fold_sampled", "fold_into_states", "
 OP_TESTS += ["hidden_probe", "verify_draft", "warm_up", "bench"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(triton.knobs.runtime.interpret, reason="this process is the interpreter")
 def test_every_op_passes_its_tests_under_the_interpreter() -> None:
     """In a process of its own: Triton must see the variable before its first import."""

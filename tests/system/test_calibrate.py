@@ -28,7 +28,7 @@ from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.planner.plan_sample import load_plan_sample
 from tests.system.serving import ROOT, gone
 
-pytestmark = pytest.mark.sglang
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 ROWS = sample("calibration", 11, 240)
 CODE = "import sys; from cascadia_sglang.cli import main; sys.exit(main())"

@@ -12,7 +12,7 @@ from bench.reallocation.servers import asked, cascade, plan
 from cascadia_sglang.reallocation.decide import replayed
 from tests.system.serving import free_port
 
-pytestmark = pytest.mark.sglang
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 STEADY = Path("bench/reallocation/steady.json")
 EASY, HARD = ("sort", "get"), ("add", "mul")

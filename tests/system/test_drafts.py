@@ -49,8 +49,14 @@ def begin(folder: Path, routing: dict[str, Any], args: dict[str, Any], *keys: st
 
 @pytest.fixture(
     scope="module",
-    params=[{}, {"page_size": 16, "chunked_prefill_size": 32}],
-    ids=["one-by-one", "pages-and-chunks"],
+    params=[
+        pytest.param({}, id="one-by-one"),
+        pytest.param(
+            {"page_size": 16, "chunked_prefill_size": 32},
+            id="pages-and-chunks",
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def reading(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Three tiers that read drafts: whole, or page by page and chunk by chunk."""

@@ -13,7 +13,7 @@ from cascadia_sglang.profiling.steps import read_steps
 from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER
 from tests.system.serving import start
 
-pytestmark = pytest.mark.sglang
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 STEP_MS = 25.0
 TOKENS = 80

@@ -27,7 +27,7 @@ from cascadia_sglang.judge.features import FEATURES, earlier_names
 from cascadia_sglang.judge.probe import ProbeParameters, packed, probe_log_odds
 from tests.system.serving import start
 
-pytestmark = pytest.mark.sglang
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 # Chunks and ranks add up in another order. In fp32 no feature differed by more than 2e-5 on 2 cores
 # of an AMD EPYC, and no score of the small tier by more than 3e-6.

@@ -14,7 +14,7 @@ import yaml
 from bench.harness.admin import KEY
 from tests.system.serving import CASCADE, ROOT, Server, gone, start
 
-pytestmark = pytest.mark.sglang
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 BODY = {"text": "rev abc", "sampling_params": {"temperature": 0, "max_new_tokens": 8}}
 

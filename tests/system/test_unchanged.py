@@ -98,6 +98,7 @@ def describe(server: Server) -> dict:
     return {"routes": routes, "models": models, "answers": answers, "processes": processes}
 
 
+@pytest.mark.slow
 def test_routes_processes_and_greedy_answers_are_the_same(tmp_path: Path) -> None:
     with ExitStack() as stack:
         servers = []
