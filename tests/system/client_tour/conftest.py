@@ -108,7 +108,7 @@ def anthropic_client(toured: Toured) -> Iterator[anthropic.Anthropic]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def http(toured: Toured) -> Iterator[httpx.Client]:
     with toured.server.client() as client:
         yield client
