@@ -21,8 +21,8 @@ installed := $(VENV)/.installed-$(key)
 litellm_home := $(VENV)/.litellm-1.108.7
 litellm := $(litellm_home)/bin/litellm
 
-.PHONY: help env key lock docs serve test test-slow check type test-gpu bench bench-rivals \
-	bench-rivals-smoke bench-smoke bench-gpu
+.PHONY: help env key lock docs serve test test-slow test-sglang-server check type test-gpu bench \
+	bench-rivals bench-rivals-smoke bench-smoke bench-gpu
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ test: env  ## the tests that need no GPU, without the slow ones
 
 test-slow: env  ## the slow tests that need no GPU
 	$(python) -m pytest -m "slow and not gpu"
+
+test-sglang-server: env  ## SGLang's own server tests on a cascade (SMALL=folder LARGE=folder TESTS=paths)
+	$(python) -m tests.sglang_server.run --small $(SMALL) --large $(LARGE) $(ARGS) $(TESTS)
 
 check: env  ## lint and format
 	$(python) -m ruff check $(sources)

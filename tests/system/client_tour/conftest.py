@@ -1,0 +1,114 @@
+"""Servers with both parsers on, and the official clients that tour them."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import anthropic
+import httpx
+import openai
+import pytest
+import yaml
+
+from cascadia_sglang.judge.calibration import MIN_CONSTRAINED_SAMPLES
+from tests.system.client_tour.ways import STREAMS, Way
+from tests.system.serving import CASCADE, ROOT, Server, start
+
+PARSERS = ("--tool-call-parser", "qwen25", "--reasoning-parser", "qwen3")
+INCREMENTAL = "--incremental-streaming-output"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one server of the tour has besides."""
+
+    flags: tuple[str, ...] = ()
+    routing: dict[str, Any] = field(default_factory=dict)
+
+
+SETTINGS = {
+    "as-it-is": Setting(),
+    "incremental": Setting(flags=(INCREMENTAL,)),
+    "interval-4": Setting(flags=("--stream-interval", "4")),
+    # Shorter than most answers take: nearly every held one is preceded by signs of life.
+    "signs-of-life": Setting(routing={"keep_alive_s": 0.02}),
+    "no-sign-of-life": Setting(routing={"keep_alive_s": 0}),
+}
+
+
+@dataclass(frozen=True)
+class Toured:
+    """A server under tour."""
+
+    server: Server
+    setting: Setting
+
+    @property
+    def is_incremental(self) -> bool:
+        """Whether an output of the native route continues the one before."""
+        return INCREMENTAL in self.setting.flags
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(name, marks=[] if name == "as-it-is" else [pytest.mark.slow])
+        for name in SETTINGS
+    ],
+)
+def toured(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Toured]:
+    """Two tiers: one whose judge rates answers under a grammar too, and one that reads drafts."""
+    setting = SETTINGS[request.param]
+    folder = tmp_path_factory.mktemp("tour")
+    cascade = yaml.safe_load((ROOT / CASCADE[-1]).read_text())
+    small = cascade["tiers"][0]
+    calibration = json.loads((ROOT / small["calibration"]).read_text())
+    calibration["constrained_samples"] = MIN_CONSTRAINED_SAMPLES
+    (folder / "small.json").write_text(json.dumps(calibration))
+    small["calibration"] = str(folder / "small.json")
+    cascade["routing"] |= {"verify": {"enabled": True}, **setting.routing}
+    # A thought is rated too: without a score an answer would climb whatever the threshold.
+    cascade["judge"] = {"scope": "all"}
+    path = folder / "cascade.yaml"
+    path.write_text(yaml.safe_dump(cascade))
+    server = start(folder, *CASCADE[:-1], str(path), *PARSERS, *setting.flags)
+    try:
+        server.wait_until_ready()
+        yield Toured(server, setting)
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=STREAMS)
+def way(request: pytest.FixtureRequest) -> Way:
+    return STREAMS[request.param]
+
+
+@pytest.fixture(params=["small", "large"])
+def tier(request: pytest.FixtureRequest) -> str:
+    """That gives an unstreamed answer."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def openai_client(toured: Toured) -> Iterator[openai.OpenAI]:
+    url = f"{toured.server.url}/v1"
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def anthropic_client(toured: Toured) -> Iterator[anthropic.Anthropic]:
+    url = toured.server.url
+    with anthropic.Anthropic(base_url=url, api_key="none", max_retries=0, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def http(toured: Toured) -> Iterator[httpx.Client]:
+    with toured.server.client() as client:
+        yield client

@@ -1,0 +1,96 @@
+"""`ollama`: a stream's frames say what the whole answer says."""
+
+from typing import Any
+
+import httpx
+import ollama
+import pytest
+
+from tests.system.client_tour.conftest import Toured
+from tests.system.client_tour.ways import Answers, Way
+
+pytestmark = pytest.mark.sglang
+
+MODEL = "cascadia:latest"
+MESSAGES = [{"role": "user", "content": "rev abcd"}]
+# Text, why it ended, the prompt's and the answer's tokens.
+Answer = tuple[str, str | None, int | None, int | None]
+
+
+def joined(frames: list[Any]) -> Answer:
+    """The frames' texts together; the last one alone says that it is done, and why."""
+    text = ""
+    for frame in frames:
+        text += frame.message.content or "" if hasattr(frame, "message") else frame.response
+    assert [frame.done for frame in frames] == [False] * (len(frames) - 1) + [True]
+    last = frames[-1]
+    return text, last.done_reason, last.prompt_eval_count, last.eval_count
+
+
+GREEDY: dict[str, Any] = {"temperature": 0}
+CASES: dict[str, tuple[str, dict[str, Any], Answer]] = {
+    f"{route}, {name}": (route, {**GREEDY, **options}, answer)
+    for route in ("chat", "generate")
+    for name, options, answer in [
+        ("no limit given", {}, ("dcba", "stop", 9, 5)),
+        ("a limit above the answer", {"num_predict": 8}, ("dcba", "stop", 9, 5)),
+        ("cut", {"num_predict": 3}, ("dcb", "length", 9, 3)),
+        ("without a limit", {"num_predict": -1}, ("dcba", "stop", 9, 5)),
+        ("up to the context", {"num_predict": -2}, ("dcba", "stop", 9, 5)),
+        ("seed", {"seed": 7, "num_predict": 8}, ("dcba", "stop", 9, 5)),
+        ("every token", {"top_k": 0, "num_predict": 8}, ("dcba", "stop", 9, 5)),
+        ("stop string", {"stop": ["b"], "num_predict": 8}, ("dc", "stop", 9, 3)),
+    ]
+}
+
+
+@pytest.fixture(scope="module")
+def answers(toured: Toured) -> Answers[Any, Answer]:
+    def ask(case: Any, way: Way) -> Answer:
+        route, options, _ = case
+        client = ollama.Client(host=toured.server.url, headers=way.headers, timeout=60)
+        asked: dict[str, Any] = {"model": MODEL, "options": options}
+        send = client.chat if route == "chat" else client.generate
+        asked |= {"messages": MESSAGES} if route == "chat" else {"prompt": "rev abcd"}
+        if way.mode is None:
+            return joined([send(**asked)])
+        return joined(list(send(**asked, stream=True)))
+
+    return Answers(CASES, ask)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_whole_answer_is_as_asked(answers: Answers[Any, Answer], name: str, tier: str) -> None:
+    assert answers.of(name, Way(None, tier)) == CASES[name][2]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_stream_says_what_the_whole_answer_says(
+    answers: Answers[Any, Answer], name: str, way: Way
+) -> None:
+    assert answers.of(name, way) == answers.of(name, way.whole)
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+def test_an_answer_is_streamed_unless_asked_otherwise(
+    http: httpx.Client, path: str, way: Way
+) -> None:
+    body: dict[str, Any] = {"model": MODEL, "options": GREEDY}
+    body |= {"messages": MESSAGES} if path == "/api/chat" else {"prompt": "rev abcd"}
+    reply = http.post(path, json=body, headers=way.headers)
+    assert reply.headers["content-type"] == "application/x-ndjson"
+    assert len(reply.text.splitlines()) > 1
+
+
+def test_the_models_are_listed_and_shown(toured: Toured) -> None:
+    client = ollama.Client(host=toured.server.url)
+    names = [model.model for model in client.list().models]
+    assert {"cascadia", "small", "large"} <= {(name or "").split(":")[0] for name in names}
+    assert "completion" in (client.show("cascadia").capabilities or [])
+
+
+def test_an_unknown_model_is_an_error_of_the_client(toured: Toured) -> None:
+    client = ollama.Client(host=toured.server.url)
+    with pytest.raises(ollama.ResponseError, match="huge") as refused:
+        client.chat(model="huge", messages=MESSAGES)
+    assert refused.value.status_code == 404

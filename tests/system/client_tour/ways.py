@@ -1,0 +1,62 @@
+"""The ways in which an answer reaches a client, and requests that go all of them at once."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+REQUESTS_AT_ONCE = 16
+
+Case = TypeVar("Case")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How an answer comes about.
+
+    Attributes:
+        mode: how it is streamed; None where it is not.
+        tier: that gives it: the first, or the last one after the first one's answer is turned down.
+    """
+
+    mode: str | None
+    tier: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        threshold = {"x-cascadia-threshold": "0" if self.tier == "small" else "1"}
+        return threshold if self.mode is None else {**threshold, "x-cascadia-stream": self.mode}
+
+    @property
+    def whole(self) -> "Way":
+        """To the same answer, unstreamed."""
+        return Way(None, self.tier)
+
+
+# In direct mode no answer climbs.
+STREAMS = {
+    "buffered": Way("buffered", "small"),
+    "commit": Way("commit", "small"),
+    "direct": Way("direct", "small"),
+    "buffered-climbs": Way("buffered", "large"),
+    "commit-climbs": Way("commit", "large"),
+}
+WHOLES = (Way(None, "small"), Way(None, "large"))
+
+
+class Answers(Generic[Case, Answer]):
+    """Each case's answers, asked for together: beside others an answer is what it is alone."""
+
+    def __init__(self, cases: Mapping[str, Case], ask: Callable[[Case, Way], Answer]) -> None:
+        """`ask` sends one request; it runs in several threads at once."""
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
+            self._futures: dict[tuple[str, Way], Future[Answer]] = {
+                (name, way): threads.submit(ask, case, way)
+                for way in (*WHOLES, *STREAMS.values())
+                for name, case in cases.items()
+            }
+
+    def of(self, name: str, way: Way) -> Answer:
+        """The answer, or the error that came in its place is raised."""
+        return self._futures[name, way].result()

@@ -1,0 +1,27 @@
+"""The server tests that SGLang's package brings along pass on a cascade as on plain SGLang."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.sglang_server.run import outcomes
+from tests.system.serving import ROOT
+
+pytestmark = [pytest.mark.sglang, pytest.mark.slow, pytest.mark.timeout(900)]
+
+# The demo's models know neither JSON nor English: the tests that ask for these fail on both.
+LEAST_PASSING = 35
+
+
+def test_what_passes_on_plain_sglang_passes_on_a_cascade(tmp_path: Path) -> None:
+    models = ["--small", "bench/ladder/small", "--large", "bench/ladder/large"]
+    command = [sys.executable, "-m", "tests.sglang_server.run", *models]
+    run = subprocess.run(
+        [*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=800
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    plain = outcomes(tmp_path / "plain.xml")
+    assert list(plain.values()).count("passed") >= LEAST_PASSING
+    assert outcomes(tmp_path / "cascade.xml").keys() == plain.keys()
