@@ -56,6 +56,8 @@ SERVER_PATCHES = (
     "convert_completion_request",
     "create_responses",
     "anthropic_error_response",
+    "mistral_parse_increment",
+    "internlm_parse_increment",
     "generate_request",
     "validate_one_request",
     "dispatch_to_scheduler",
