@@ -254,6 +254,8 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
         problems.append(f"max_samples is {routing.max_samples}, allowed: 1 or more")
     if not is_keep_alive_s(routing.keep_alive_s):
         problems.append(f"keep_alive_s is {routing.keep_alive_s}, allowed: {KEEP_ALIVE_ALLOWED}")
+    if routing.max_body_bytes < 1:
+        problems.append(f"max_body_bytes is {routing.max_body_bytes}, allowed: 1 or more")
     problems.extend(f"verify.{problem}" for problem in _verify_problems(config))
     if routing.commit_tokens < 1:
         problems.append(f"commit_tokens is {routing.commit_tokens}, allowed: 1 or more")
