@@ -110,7 +110,7 @@ _sampling = _off(SamplingParams).map(lambda odd: {"max_new_tokens": 4, "temperat
 _prompt = st.sampled_from(
     [{"text": "rev abcd"}, {"text": ["rev ab", "rev cd"]}, {"input_ids": [70, 71]}]
 )
-_native = st.one_of(
+native_bodies = st.one_of(
     st.builds(lambda prompt, params: {**prompt, "sampling_params": params}, _prompt, _sampling),
     st.builds(
         lambda prompt, odd: {**prompt, "sampling_params": {"max_new_tokens": 4}, **odd},
@@ -125,7 +125,7 @@ _native = st.one_of(
     ),
     st.builds(lambda odd: {"text": "a", "session_params": odd}, _off(SessionParams)),
 )
-_vertex = _native.map(
+_vertex = native_bodies.map(
     lambda body: {
         "instances": [{key: body[key]} for key in ("text", "input_ids") if key in body],
         "parameters": {k: v for k, v in body.items() if k not in ("text", "input_ids")},
@@ -152,7 +152,7 @@ def _based(base: Body, schema: Any, options: SearchStrategy[Body] | None = None)
 _MESSAGES = {"model": "cascadia", "messages": [{"role": "user", "content": "rev abcd"}]}
 _CHAT = {**_MESSAGES, "max_tokens": 4}
 ROUTES: dict[str, SearchStrategy[Body]] = {
-    "/generate": _native,
+    "/generate": native_bodies,
     "/v1/chat/completions": _based(_CHAT, ChatCompletionRequest),
     "/v1/completions": _based(
         {"model": "cascadia", "prompt": "rev abcd", "max_tokens": 4}, CompletionRequest

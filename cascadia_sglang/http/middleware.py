@@ -6,10 +6,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.http.body_limit import limited_body
 from cascadia_sglang.http.error_shapes import whole_error
 from cascadia_sglang.http.guard import guard
 from cascadia_sglang.http.routes import GUARDED
+from cascadia_sglang.http.size_limits import limited_body
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace
 from cascadia_sglang.router.controls import PREFIX, Controls, parse_controls
 

@@ -116,9 +116,7 @@ def test_anthropics_client_reads_over_the_pings(demo: Server) -> None:
 def test_ollamas_client_joins_empty_frames(demo: Server) -> None:
     client = ollama.Client(host=demo.url, headers=CONTROLS)
     options = {"temperature": 0, "num_predict": TOKENS}
-    frames = list(
-        client.chat(model="cascadia", messages=QUESTION, stream=True, options=options)
-    )
+    frames = list(client.chat(model="cascadia", messages=QUESTION, stream=True, options=options))
     whole = client.chat(model="cascadia", messages=QUESTION, options=options)
     assert "".join(frame.message.content or "" for frame in frames) == whole.message.content
     assert [frame.done for frame in frames] == [False] * (len(frames) - 1) + [True]

@@ -1,4 +1,4 @@
-"""The limit on request bodies."""
+"""The limits on headers and bodies."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import fastapi
 import pytest
 
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.http.body_limit import limited_body
+from cascadia_sglang.http.size_limits import MOST_HEADER_BYTES, limited_body
 
 
 def receive_of(*parts: bytes) -> Any:
@@ -54,6 +54,18 @@ async def test_a_body_that_does_not_say_its_length_is_refused_where_it_grows_too
     with pytest.raises(fastapi.HTTPException) as refused:
         await limited()
     assert refused.value.status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/generate", "/cascadia/status"])
+def test_headers_above_their_limit_are_refused_everywhere(path: str) -> None:
+    def ask(header_bytes: int) -> None:
+        headers = [(b"x-a", b"a" * (header_bytes - 3))]
+        limited_body({"path": path, "headers": headers}, receive_of(), 5)
+
+    ask(MOST_HEADER_BYTES)
+    with pytest.raises(RequestError, match="at most 65536 bytes, got 65537") as refused:
+        ask(MOST_HEADER_BYTES + 1)
+    assert refused.value.status == 431
 
 
 async def test_control_calls_may_carry_weights() -> None:

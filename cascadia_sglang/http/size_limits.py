@@ -1,4 +1,4 @@
-"""The limit on what a client may send to a route that answers."""
+"""The limits on what a client may send: headers on every route, a body where the route answers."""
 
 import fastapi
 from starlette.types import Message, Receive, Scope
@@ -6,6 +6,8 @@ from starlette.types import Message, Receive, Scope
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.routes import HANDLING, Handling
 
+# uvicorn counts the bytes that it holds back alone, and so lets more through.
+MOST_HEADER_BYTES = 64 * 2**10
 # Control calls may carry weights.
 _LIMITED = (Handling.CASCADE, Handling.ONE_TIER)
 
@@ -14,9 +16,13 @@ def limited_body(scope: Scope, receive: Receive, most_bytes: int) -> Receive:
     """The body for a route that answers, no more of it than `most_bytes`; others get all of it.
 
     Raises:
-        RequestError: 413 for a body whose header announces more. One that does not say its length
-            raises where the route reads too much of it.
+        RequestError: 431 for headers above `MOST_HEADER_BYTES`; 413 for a body whose header
+            announces too much. One that does not say its length raises where the route reads it.
     """
+    header_bytes = sum(len(name) + len(value) for name, value in scope["headers"])
+    if header_bytes > MOST_HEADER_BYTES:
+        allowed = f"at most {MOST_HEADER_BYTES} bytes"
+        raise RequestError(431, f"headers may have {allowed}, got {header_bytes}")
     if HANDLING.get(scope["path"]) not in _LIMITED:
         return receive
     message = f"the body of a request may have at most {most_bytes} bytes"
