@@ -21,7 +21,7 @@ installed := $(VENV)/.installed-$(key)
 litellm_home := $(VENV)/.litellm-1.108.7
 litellm := $(litellm_home)/bin/litellm
 
-.PHONY: help env key lock docs serve test test-slow test-sglang-server check type test-gpu bench \
+.PHONY: help env key lock docs serve test test-slow test-sglang-server check type test-gpu fuzz bench \
 	bench-rivals bench-rivals-smoke bench-smoke bench-gpu
 
 help:  ## this list
@@ -130,6 +130,9 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.verify.equal
 	$(MAKE) --no-print-directory bench-rivals
 
+fuzz: env  ## 20,000 odd request bodies to the demo; adds rows to bench/results
+	$(python) -m bench.router.fuzz --bodies 20000 $(ARGS)
+
 $(litellm): | $(installed)
 	$(PYTHON) -m venv $(litellm_home)
 	$(litellm_home)/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.108.7'
@@ -148,6 +151,7 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
 	$(python) -m bench.router.start --smoke
 	$(python) -m bench.router.soak --smoke
+	$(python) -m bench.router.fuzz --smoke
 	$(python) -m bench.serving.first_token --smoke
 	$(python) -m bench.router.judge_cost --smoke
 	$(python) -m bench.router.fold_cost --smoke

@@ -248,15 +248,12 @@ def _routing_problems(config: CascadeConfig) -> list[str]:
         problems.append(f"entry_model {routing.entry_model!r} does not exist")
     if routing.early_abort is not None and not 0.0 <= routing.early_abort <= 1.0:
         problems.append(f"early_abort is {routing.early_abort}, allowed: 0 to 1 or null")
-    if routing.queue_limit < 1:
-        problems.append(f"queue_limit is {routing.queue_limit}, allowed: 1 or more")
-    if routing.max_samples < 1:
-        problems.append(f"max_samples is {routing.max_samples}, allowed: 1 or more")
+    for name in ("queue_limit", "max_samples", "max_body_bytes", "commit_tokens"):
+        if getattr(routing, name) < 1:
+            problems.append(f"{name} is {getattr(routing, name)}, allowed: 1 or more")
     if not is_keep_alive_s(routing.keep_alive_s):
         problems.append(f"keep_alive_s is {routing.keep_alive_s}, allowed: {KEEP_ALIVE_ALLOWED}")
     problems.extend(f"verify.{problem}" for problem in _verify_problems(config))
-    if routing.commit_tokens < 1:
-        problems.append(f"commit_tokens is {routing.commit_tokens}, allowed: 1 or more")
     if not 0.0 <= routing.commit_chance <= 1.0:
         problems.append(f"commit_chance is {routing.commit_chance}, allowed: 0 to 1")
     if routing.commit_at_once is not None:

@@ -88,7 +88,8 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     lost with their worker do not count. null: 4, or one more than there are tiers.
     `queue_limit` is how many attempts one worker may hold, running and waiting; beyond it: 503. No
     request may have more prompts and samples than that: 400. `max_samples` is the largest `n` of a
-    request, and the largest `beam_width`.
+    request, and the largest `beam_width`. `max_body_bytes` is the largest body of a request for an
+    answer; beyond it: 413.
 
     A streamed answer that is held back for `keep_alive_s` seconds opens its response, and gives a
     sign of life whenever so long nothing was sent; 0: never.
@@ -108,6 +109,7 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     queue_limit: int = 4096
     max_samples: int = 128
     keep_alive_s: float = 5.0
+    max_body_bytes: int = 16 * 2**20
     allow_degraded: bool = False
     unknown_model: Literal["reject", "cascade"] = "reject"
     verify: VerifyConfig = VerifyConfig()

@@ -9,6 +9,7 @@ from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.error_shapes import whole_error
 from cascadia_sglang.http.guard import guard
 from cascadia_sglang.http.routes import GUARDED
+from cascadia_sglang.http.size_limits import limited_body
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace
 from cascadia_sglang.router.controls import PREFIX, Controls, parse_controls
 
@@ -41,6 +42,7 @@ class CascadeMiddleware:
         }
         try:
             trace = Trace(parse_controls(ours, self._config) if ours else _NO_CONTROLS)
+            receive = limited_body(scope, receive, self._config.routing.max_body_bytes)
             if scope["path"] in GUARDED:
                 receive = await guard(scope, receive, trace.controls.tier, self._config)
         except RequestError as error:

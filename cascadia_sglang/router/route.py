@@ -51,7 +51,8 @@ async def find_route(
         return Route(tiers=[top], skipped=[], judged=frozenset(), pinned=False, scoring=True)
     judged = frozenset(t for t in range(top + 1) if engine.is_judgeable(samples[0], t))
     wanted = list(range(top + 1))
-    if config.judge.on_constrained == "escalate":
+    is_prefill_only = engine.max_new_tokens(samples[0]) == 0
+    if config.judge.on_constrained == "escalate" and not is_prefill_only:
         # A tier without a judge is there only where its answers are accepted as they are.
         wanted = [t for t in wanted if t in judged or t == top or config.tiers[t].is_speculative]
     skipped: list[Attempt] = []
@@ -61,6 +62,9 @@ async def find_route(
             skipped = [Attempt(tier_index=t, reason="too_long") for t in wanted if t not in fitting]
         # Where it fits none, the engine itself says what is wrong, in its own words.
         wanted = fitting or wanted[-1:]
+    if is_prefill_only:
+        # No tier writes a better empty answer.
+        wanted = wanted[:1]
     if entry is not None:
         wanted = entry(samples[0], wanted)
     return Route(

@@ -11,6 +11,8 @@ from cascadia_sglang.workers.request_table import Scope
 
 # The router sets these labels itself.
 _OWN_LABELS = frozenset({"tier", "worker"})
+# A shorter text is tokenised in milliseconds.
+_LONG_TEXT_CHARACTERS = 100_000
 
 
 class RequestGuard:
@@ -23,6 +25,7 @@ class RequestGuard:
         self._max_samples = max_samples
         self._manager: Any = None
         self._scope: Scope | None = None
+        self._longest_token: int | None = None  # in characters
 
     def connect(self, manager: Any) -> None:
         """Take SGLang's tokenizer manager."""
@@ -35,6 +38,10 @@ class RequestGuard:
             RequestError: 400 that names the field, its value and what is allowed.
         """
         check_request(request, self._current_scope())
+        text = request.text
+        for prompt in text if isinstance(text, list) else [text or ""]:
+            if len(prompt) > _LONG_TEXT_CHARACTERS:
+                self._check_length(prompt)
 
     def check_text(self, input_ids: list[int]) -> None:
         """Check what the tokenizer made of a text: it may know tokens that a model does not.
@@ -45,6 +52,18 @@ class RequestGuard:
         if not input_ids:
             raise RequestError(400, "text must hold at least one token", "text")
         check_ids(input_ids, self._current_scope(), "text")
+
+    def _check_length(self, text: str) -> None:
+        """Refuse a text that no tier has room for, before it is tokenised on the event loop."""
+        if self._manager.server_args.allow_auto_truncate:
+            return
+        if self._longest_token is None:
+            self._longest_token = max(map(len, self._manager.tokenizer.get_vocab()))
+        context = max((w.limits.context_tokens for w in self._pool if w.limits), default=None)
+        if context is not None and len(text) > context * self._longest_token:
+            most = f"at most {context * self._longest_token} characters fit"
+            message = f"text has {len(text)} characters; {most} the {context} tokens of context"
+            raise RequestError(400, message, "text")
 
     def _current_scope(self) -> Scope:
         # The tiers share a tokenizer: an id that one model lacks is a token of none.

@@ -130,8 +130,16 @@ def _logit_processor(serialised: str, scope: Scope) -> None:
         raise WrongValueError("a serialised CustomLogitProcessor")
 
 
+def _grammar(text: str, scope: Scope) -> None:
+    del scope
+    if len(text) > _MOST_GRAMMAR_CHARACTERS:
+        raise WrongValueError(f"a string of at most {_MOST_GRAMMAR_CHARACTERS} characters")
+
+
 _COUNT = integer_in(0, INT32_MAX)
 _MOST_BIAS = 1e20
+# A worker compiles a grammar in a time that grows faster than its length.
+_MOST_GRAMMAR_CHARACTERS = 100_000
 _OTHER_MODE = "it belongs to a mode in which no cascade is served"
 _INTERNAL = "the server sets it itself"
 _ONE_MODEL = "embeddings are made for one model, and a cascade has several"
@@ -155,10 +163,10 @@ SAMPLING_ROWS: dict[str, Row] = {
     "min_new_tokens": Row(reader=_COUNT, aliases=("min_tokens",)),
     "n": Row(check=_samples),
     "beam_width": Row(check=_samples),
-    "json_schema": Row(),
-    "regex": Row(),
-    "ebnf": Row(),
-    "structural_tag": Row(),
+    "json_schema": Row(check=_grammar),
+    "regex": Row(check=_grammar),
+    "ebnf": Row(check=_grammar),
+    "structural_tag": Row(check=_grammar),
     "ignore_eos": Row(),
     "skip_special_tokens": Row(),
     "spaces_between_special_tokens": Row(),

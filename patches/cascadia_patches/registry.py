@@ -73,7 +73,13 @@ SERVER_PATCHES = (
 )
 
 # Of every engine worker.
-WORKER_PATCHES = ("watchdog_once", "free_cpu_memory")
+WORKER_PATCHES = (
+    "watchdog_once",
+    "free_cpu_memory",
+    "check_str_based_finish",
+    "fill_vocab_mask",
+    "update_finish_state",
+)
 
 # Of an engine worker that judges.
 JUDGE_PATCHES = ("model_runner_init",)

@@ -157,7 +157,7 @@ def make_guard(*vocabularies: int, **manager: Any) -> RequestGuard:
         pool.add(worker)
         pool.admit(worker, Limits(context_tokens=9, input_tokens=9, vocabulary=vocabulary))
     guard = RequestGuard(pool, 8, 4)
-    arguments = SimpleNamespace(enable_custom_logit_processor=False)
+    arguments = SimpleNamespace(enable_custom_logit_processor=False, allow_auto_truncate=False)
     fields = {"enable_metrics": False, "server_args": arguments, **manager}
     guard.connect(SimpleNamespace(**fields))
     return guard
@@ -188,6 +188,14 @@ def test_a_token_of_the_tokenizer_that_a_model_lacks_is_refused() -> None:
 def test_a_text_without_any_token_is_refused() -> None:
     with pytest.raises(RequestError, match="text must hold at least one token"):
         make_guard(100).check_text([])
+
+
+def test_a_text_that_no_tier_has_room_for_is_refused_before_it_is_tokenised() -> None:
+    tokenizer = SimpleNamespace(get_vocab=lambda: {"a": 0, "ab" * 10_000: 1})
+    guard = make_guard(100, tokenizer=tokenizer)
+    guard.check(GenerateReqInput(text="a" * 180_000))
+    with pytest.raises(RequestError, match="text has 180001 characters"):
+        guard.check(GenerateReqInput(text=["a", "a" * 180_001]))
 
 
 def test_the_routers_own_metric_labels_are_none_of_the_clients() -> None:

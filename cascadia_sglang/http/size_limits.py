@@ -1,0 +1,42 @@
+"""The limits on what a client may send: headers on every route, a body where the route answers."""
+
+import fastapi
+from starlette.types import Message, Receive, Scope
+
+from cascadia_sglang.errors import RequestError
+from cascadia_sglang.http.routes import HANDLING, Handling
+
+# uvicorn counts the bytes that it holds back alone, and so lets more through.
+MOST_HEADER_BYTES = 64 * 2**10
+# Control calls may carry weights.
+_LIMITED = (Handling.CASCADE, Handling.ONE_TIER)
+
+
+def limited_body(scope: Scope, receive: Receive, most_bytes: int) -> Receive:
+    """The body for a route that answers, no more of it than `most_bytes`; others get all of it.
+
+    Raises:
+        RequestError: 431 for headers above `MOST_HEADER_BYTES`; 413 for a body whose header
+            announces too much. One that does not say its length raises where the route reads it.
+    """
+    header_bytes = sum(len(name) + len(value) for name, value in scope["headers"])
+    if header_bytes > MOST_HEADER_BYTES:
+        allowed = f"at most {MOST_HEADER_BYTES} bytes"
+        raise RequestError(431, f"headers may have {allowed}, got {header_bytes}")
+    if HANDLING.get(scope["path"]) not in _LIMITED:
+        return receive
+    message = f"the body of a request may have at most {most_bytes} bytes"
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > most_bytes:
+            raise RequestError(413, f"{message}, got {int(value)}")
+    seen = 0
+
+    async def next_message() -> Message:
+        nonlocal seen
+        received = await receive()
+        seen += len(received.get("body", b""))
+        if seen > most_bytes:
+            raise fastapi.HTTPException(413, message)
+        return received
+
+    return next_message

@@ -1,0 +1,102 @@
+"""Bodies with types, ranges and sizes off, sent for a minute and a half to the real server."""
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from bench.router.fuzz import FLAGS, fuzz
+from bench.router.fuzz_bodies import ROUTES
+from tests.system.serving import CASCADE, Server, start
+
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
+
+SECONDS = 90.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = start(tmp_path_factory.mktemp("fuzz"), *CASCADE, *FLAGS)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def worker_pids(server: Server) -> list[list[int]]:
+    return [worker["pids"] for worker in server.status()["workers"]]
+
+
+def test_no_body_ends_a_worker_or_is_answered_by_a_500_or_costs_another_its_answer(
+    server: Server,
+) -> None:
+    before = worker_pids(server)
+    report = asyncio.run(fuzz(server.url, seconds=SECONDS))
+    assert report.is_clean, "\n".join(report.lines())
+    assert {path for path, _ in report.statuses} == set(ROUTES)
+    # Both kinds: bodies that are refused, and bodies that reach the workers.
+    assert {status // 100 for _, status in report.statuses} == {2, 4}
+    assert report.neighbours[True] > 0
+    assert worker_pids(server) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("stop_regex", {"max_new_tokens": 400, "regex": "a{400}", "stop_regex": "(a+)+b"}),
+        ("grammar", {"max_new_tokens": 8, "ebnf": "root ::= root"}),
+        ("grammar", {"max_new_tokens": 8, "ebnf": 'root ::= "a" b\nb ::= b'}),
+    ],
+    ids=["a-pattern-that-backtracks", "a-grammar-without-a-token", "a-grammar-that-leads-nowhere"],
+)
+def test_what_would_hold_or_end_a_worker_ends_alone_with_a_400(
+    server: Server, name: str, params: dict
+) -> None:
+    before = worker_pids(server)
+    with server.client() as client:
+        reply = client.post("/generate", json={"text": "rev abcd", "sampling_params": params})
+    assert reply.status_code == 400, reply.text
+    assert name in reply.text
+    assert worker_pids(server) == before
+
+
+def test_eight_prompts_that_are_too_long_close_nothing_for_others(server: Server) -> None:
+    def ask(client: httpx.Client, text: str) -> int:
+        body = {"model": "cascadia", "messages": [{"role": "user", "content": text}]}
+        return client.post("/v1/chat/completions", json={**body, "max_tokens": 4}).status_code
+
+    with server.client() as client:
+        assert [ask(client, "a" * 3000) for _ in range(8)] == [400] * 8
+        assert ask(client, "rev abcd") == 200
+
+
+def test_nothing_is_generated_on_a_larger_tier_than_needed(server: Server) -> None:
+    with server.client() as client:
+        body = {"text": "rev abcd", "sampling_params": {"max_new_tokens": 0}}
+        story = client.post("/generate", json=body).json()["meta_info"]["cascadia"]
+    assert [attempt["tier"] for attempt in story["attempts"]] == ["small"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/generate", {"text": "a" * 17 * 2**20}, 413),
+        ("/v1/messages", {"model": "cascadia", "messages": "a" * 17 * 2**20}, 413),
+        ("/generate", {"text": "a" * 200_000}, 400),
+    ],
+    ids=["body", "body-in-anthropics-shape", "text-without-room"],
+)
+def test_what_is_too_large_is_refused_at_once(
+    server: Server, path: str, body: dict, status: int
+) -> None:
+    with server.client(timeout=10) as client:
+        assert client.post(path, json=body).status_code == status
+
+
+def test_headers_that_are_too_large_are_refused(server: Server) -> None:
+    with server.client(timeout=10) as client:
+        headers = {"x-large": "a" * 70_000}
+        reply = client.post("/generate", json={"text": "a"}, headers=headers)
+    assert reply.status_code == 431
