@@ -1,4 +1,4 @@
-"""The server tests that SGLang's package itself brings along, on one server with a tool parser.
+"""The server tests that SGLang's package itself brings along, on servers with a tool parser.
 
 They lie there as classes to mix in. Pytest finds this file only where it is named.
 """
@@ -34,7 +34,7 @@ class OneServer(test_utils.CustomTestCase):
             cls.model,
             cls.base_url,
             timeout=timeout_s,
-            other_args=["--max-running-requests", "10", "--tool-call-parser", "qwen25"],
+            other_args=["--max-running-requests", "10", "--tool-call-parser", "qwen"],
         )
         cls.client = openai.Client(api_key=cls.api_key, base_url=f"{cls.base_url}/v1")
 
@@ -43,14 +43,16 @@ class OneServer(test_utils.CustomTestCase):
         kill_process_tree(cls.process.pid)
 
 
-class TestKits(
+class TestProtocols(OneServer, AnthropicMessagesMixin, BasicAPIContractMixin):
+    """What a route answers, whatever the model says."""
+
+
+class TestGrammars(
     OneServer,
-    AnthropicMessagesMixin,
-    BasicAPIContractMixin,
     EBNFConstrainedMixin,
     JSONConstrainedMixin,
     JSONModeMixin,
     MatchedStopMixin,
     RegexConstrainedMixin,
 ):
-    """All kits that need no model of their own kind."""
+    """What a model says under a grammar, and what ends it."""

@@ -15,7 +15,7 @@ from cascadia_sglang.judge.calibration import MIN_CONSTRAINED_SAMPLES
 from tests.system.client_tour.ways import STREAMS, Way
 from tests.system.serving import CASCADE, ROOT, Server, start
 
-PARSERS = ("--tool-call-parser", "qwen25", "--reasoning-parser", "qwen3")
+PARSERS = ("--tool-call-parser", "qwen", "--reasoning-parser", "qwen3")
 INCREMENTAL = "--incremental-streaming-output"
 
 

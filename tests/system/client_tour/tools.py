@@ -40,7 +40,7 @@ ROME: Call = (1, NAME, {"city": "Rome"})
 
 
 def call_regex(city: str) -> str:
-    """Of a call as the parser qwen25 reads it."""
+    """Of a call as the parser `qwen` reads it."""
     body = f'\\{{"name": "{NAME}", "arguments": \\{{"city": "{city}"\\}}\\}}'
     return f"<tool_call>\\n{body}\\n</tool_call>"
 
