@@ -283,3 +283,53 @@ def test_a_client_that_disconnects_leaves_nothing_behind(demo):
     status = demo.status()
     assert status["active"] == 0
     assert all(worker["running"] == 0 for worker in status["workers"])
+
+
+def test_the_continuations_of_a_question_are_scored_by_the_same_tier(demo):
+    """As evaluation harnesses ask: log-probabilities of the prompt, which is echoed."""
+    tiers = set()
+    with demo.client() as client:
+        for number in range(8):
+            for continuation in ("1", "99"):
+                body = {
+                    "model": "cascadia",
+                    "prompt": f"add {number} {number}{continuation}",
+                    "max_tokens": 1,
+                    "echo": True,
+                    "logprobs": 1,
+                    "temperature": 0,
+                }
+                response = client.post("/v1/completions", json=body)
+                assert response.status_code == 200
+                tiers.add(response.headers["x-cascadia-tier"])
+        native = {
+            "text": "add 1 1",
+            "sampling_params": {"max_new_tokens": 1},
+            "return_logprob": True,
+            "logprob_start_len": 0,
+        }
+        told = client.post("/generate", json=native).json()["meta_info"]["cascadia"]
+        low = client.post("/generate", json=native, headers={"x-cascadia-max-tier": "small"})
+    assert tiers == {"large"}
+    assert (told["tier"], told["attempts"][-1]["reason"]) == ("large", "scoring")
+    assert low.json()["meta_info"]["cascadia"]["tier"] == "small"
+
+
+def test_a_deadline_keeps_what_was_written_where_a_degraded_answer_is_taken(demo):
+    body = {
+        "text": "rev abc",
+        "sampling_params": {"temperature": 0, "max_new_tokens": 1900, "ignore_eos": True},
+    }
+    headers = {"x-cascadia-tier": "large", "x-cascadia-deadline-ms": "700"}
+    with demo.client() as client:
+        late = client.post("/generate", json=body, headers=headers)
+        kept = client.post(
+            "/generate", json=body, headers={**headers, "x-cascadia-allow-degraded": "true"}
+        )
+    assert late.status_code == 504
+    assert kept.status_code == 200
+    meta = kept.json()["meta_info"]
+    assert meta["finish_reason"] == {"type": "length", "length": meta["completion_tokens"]}
+    assert 0 < meta["completion_tokens"] < 1900
+    assert len(kept.json()["text"]) > 0
+    assert meta["cascadia"]["attempts"][-1]["reason"] == "degraded"
