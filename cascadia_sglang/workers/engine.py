@@ -189,7 +189,7 @@ class TokenizerEngine:
             raise WorkerUnavailableError(f"tier {name} has no worker that accepts requests")
         if len(worker.rids) >= self._queue_limit and not order.is_retry:
             raise OverloadError(f"tier {self._tiers[order.tier_index].name} is full")
-        if not sample.session_params:
+        if not sample.session_params and order.worker_id is None:
             self._losses.begin(rid)
         return worker
 

@@ -42,6 +42,8 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
     # It finds its place in the process's memory by the environment that the process began with.
     setproctitle.getproctitle()
     os.environ.update(spec.environment)
+    # Its process group holds all other workers too.
+    os.environ["SGLANG_KILLPG_ON_SCHEDULER_EXCEPTION"] = "false"
     torch.set_num_threads(spec.threads)
     apply_patches(WORKER_PATCHES)
     reporters: dict[str, Any] = {}
