@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from sglang.srt.managers.io_struct import GetInternalStateReq, sock_send
+from sglang.srt.managers.io_struct import sock_send
 
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
@@ -60,7 +60,6 @@ class ControlPlane:
         self._marks = itertools.count()
         self._calls: dict[str, _Call] = {}
         self._locks: dict[Any, asyncio.Lock] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def members(self) -> list[Worker]:
         """Workers that a control message reaches now."""
@@ -113,36 +112,11 @@ class ControlPlane:
         others = [worker for worker in members[1:] if worker.state is WorkerState.READY]
         return [*replies, *await self._send_and_wait(message, others, deadline)]
 
-    def send_on(self, message: Any, first: Worker, others: Sequence[Worker]) -> None:
-        """Send a message that has no reply to other workers, once the first has survived it."""
-        task = asyncio.get_running_loop().create_task(self._send_on(message, first, others))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _send_on(self, message: Any, first: Worker, others: Sequence[Worker]) -> None:
-        # A scheduler takes messages in order: its answer to this one shows that it lives.
-        deadline = asyncio.get_running_loop().time() + CALL_S
-        question = GetInternalStateReq()
-        if not await self._send_and_wait(question, [first], deadline, may_end_workers=True):
-            name = type(message).__name__
-            logger.error("%s: worker %s did not survive it", name, first.worker_id)
-            return
-        for worker in others:
-            if worker.state is WorkerState.READY:
-                sock_send(worker.socket, message)
-
     async def _send_and_wait(
-        self,
-        message: Any,
-        workers: Sequence[Worker],
-        deadline: float | None,
-        *,
-        may_end_workers: bool | None = None,
+        self, message: Any, workers: Sequence[Worker], deadline: float | None
     ) -> Sequence[Any]:
         members = {f"control-{next(self._marks)}": worker for worker in workers}
-        if may_end_workers is None:
-            may_end_workers = type(message).__name__ not in _HARMLESS
-        call = _Call(dict(members), may_end_workers)
+        call = _Call(dict(members), type(message).__name__ not in _HARMLESS)
         if not members:
             return []
         try:

@@ -2,32 +2,16 @@
 
 from typing import Any
 
-from sglang.srt.managers.io_struct import (
-    CloseSessionReqInput,
-    ConfigureLoggingReq,
-    ContinueGenerationReqInput,
-    FreezeGCReq,
-    OpenSessionReqInput,
-    PauseGenerationReqInput,
-)
+from sglang.srt.managers.io_struct import CloseSessionReqInput, OpenSessionReqInput
 
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.workers.control import ControlPlane
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 from cascadia_sglang.workers.sessions import Sessions
 
-# Control messages without a reply whose values the scheduler does not check.
-_MAY_END_WORKERS = (
-    ConfigureLoggingReq,
-    ContinueGenerationReqInput,
-    FreezeGCReq,
-    PauseGenerationReqInput,
-)
-
 
 class Dispatch:
-    """Finds the sockets of a message. A control message goes to every worker it is meant for, one
-    that may end a worker first to one of them."""
+    """Finds the sockets of a message. A control message goes to every worker it is meant for."""
 
     def __init__(self, pool: WorkerPool, control: ControlPlane, sessions: Sessions) -> None:
         self._pool = pool
@@ -48,11 +32,7 @@ class Dispatch:
         if isinstance(message, CloseSessionReqInput):
             holder = self._sessions.close(message.session_id)
             return [holder.socket] if holder and holder.state is not WorkerState.DEAD else []
-        members = self._control.members()
-        if isinstance(message, _MAY_END_WORKERS) and len(members) > 1:
-            self._control.send_on(message, members[0], members[1:])
-            return [members[0].socket]
-        return [member.socket for member in members]
+        return [member.socket for member in self._control.members()]
 
     def _first(self) -> Worker:
         """The first worker of the tier that the request names, else of all."""

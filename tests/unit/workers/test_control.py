@@ -222,26 +222,3 @@ def test_a_worker_is_not_excused_by_a_call_that_only_asks() -> None:
         call.cancel()
 
     run_in_virtual_time(main())
-
-
-@pytest.mark.parametrize("survives", [True, False])
-def test_a_message_without_a_reply_goes_on_once_the_first_worker_has_survived_it(
-    survives: bool,
-) -> None:
-    async def main() -> None:
-        scene = Scene()
-        first, *others = scene.peers
-        message = SimpleNamespace(http_worker_ipc="the message")
-        scene.control.send_on(message, first.worker, [peer.worker for peer in others])
-        await turns()
-        assert [len(peer.messages) for peer in scene.peers] == [1, 0, 0]
-        assert scene.control.is_awaited(first.worker)
-        if survives:
-            scene.control.receive(first.reply())
-        else:
-            scene._lose(first.worker, "it died")
-        await turns()
-        expected = ["the message"] if survives else []
-        assert [peer.messages for peer in others] == [expected, expected]
-
-    run_in_virtual_time(main())
