@@ -77,8 +77,8 @@ class ControlPlane:
             kind: calls of the same kind follow one another.
 
         Raises:
-            RequestError: 503 if there is no member, none of them answered, the first one did not
-                survive the call, or earlier calls of this kind took all the time.
+            RequestError: 500 if the first one did not survive the call; 503 if there is no
+                member, none of them answered, or earlier calls of this kind took all the time.
         """
         is_patient = any(word in type(message).__name__ for word in _PATIENT)
         deadline = None if is_patient else asyncio.get_running_loop().time() + CALL_S
@@ -106,8 +106,9 @@ class ControlPlane:
         replies = await self._send_and_wait(message, [first], deadline)
         if not replies:
             name = type(message).__name__
+            # Not 503, which clients send again: each time would end one more worker.
             raise RequestError(
-                503, f"{name}: worker {first.worker_id} did not survive it; no other was asked"
+                500, f"{name}: worker {first.worker_id} did not survive it; no other was asked"
             )
         others = [worker for worker in members[1:] if worker.state is WorkerState.READY]
         return [*replies, *await self._send_and_wait(message, others, deadline)]

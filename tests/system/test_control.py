@@ -113,6 +113,26 @@ def test_the_profiler_starts_and_stops_in_every_worker(admin: httpx.Client, tmp_
     assert admin.post("/stop_profile").status_code == 200
 
 
+def test_a_call_that_ends_a_worker_ends_one_and_no_request(
+    server: Server, admin: httpx.Client
+) -> None:
+    """SGLang's scheduler does not survive it where no recorder was set up."""
+    before = {worker["id"]: worker["pids"] for worker in workers(server)}
+    refused = admin.post("/start_expert_distribution_record")
+    assert refused.status_code == 500
+    assert "retry-after" not in refused.headers
+    deadline = time.monotonic() + 60
+    while len(workers(server)) < len(before):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    after = {worker["id"]: worker["pids"] for worker in workers(server)}
+    assert len(set(before) - set(after)) == 1
+    assert all(after[name] == pids for name, pids in before.items() if name in after)
+    assert server.status()["bypassed"] == []
+    body = {"text": "rev abc", "sampling_params": {"temperature": 0, "max_new_tokens": 8}}
+    assert admin.post("/generate", json=body).status_code == 200
+
+
 def test_a_session_stays_with_the_worker_that_holds_it(admin: httpx.Client) -> None:
     opened = admin.post("/open_session", json={"capacity_of_str_len": 1000, "tier": "large"})
     session = opened.json()
