@@ -16,9 +16,9 @@ from cascadia_sglang.http.ollama import ollama_routes
 from cascadia_sglang.http.plan import plan_in_force
 from cascadia_sglang.http.refusals import RefusalCounter
 from cascadia_sglang.http.shaped_handlers import shape_errors
-from cascadia_sglang.http.unread_bodies import answer_unread_bodies
 from cascadia_sglang.http.status import model_card, model_cards, status
 from cascadia_sglang.http.trace import refusal
+from cascadia_sglang.http.unread_bodies import answer_unread_bodies
 from cascadia_sglang.http.writes import write_routes
 
 
