@@ -18,6 +18,7 @@ from cascadia_sglang.http.refusals import RefusalCounter
 from cascadia_sglang.http.shaped_handlers import shape_errors
 from cascadia_sglang.http.status import model_card, model_cards, status
 from cascadia_sglang.http.trace import refusal
+from cascadia_sglang.http.unread_bodies import answer_unread_bodies
 from cascadia_sglang.http.writes import write_routes
 
 
@@ -59,6 +60,7 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
         # Before SGLang's own, which its start puts at the end.
         app.router.routes += [Route("/metrics", page), Route("/metrics/", page)]
     shape_errors(app)
+    answer_unread_bodies(app)
     # The one that is added last is the outermost.
     keep_alive_s = server.config.routing.keep_alive_s
     app.add_middleware(KeepAlive, tier_names=names, interval_s=keep_alive_s)
