@@ -17,7 +17,7 @@ pytestmark = pytest.mark.sglang
 CONTROLS = {"x-cascadia-threshold": "1", "x-cascadia-keep-alive": "0.1"}
 PROMPT = "steps 123456 654321"
 QUESTION: list[Any] = [{"role": "user", "content": PROMPT}]
-TOKENS = 400
+TOKENS = 200
 IGNORE_EOS = {"ignore_eos": True}
 
 
@@ -107,9 +107,10 @@ def test_so_it_does_on_responses(openai_client: openai.OpenAI) -> None:
 def test_anthropics_client_reads_over_the_pings(demo: Server) -> None:
     claude = anthropic.Anthropic(base_url=demo.url, api_key="none", default_headers=CONTROLS)
     asked: dict[str, Any] = {"model": "cascadia", "messages": QUESTION, "max_tokens": TOKENS}
-    with claude.messages.stream(**asked, temperature=0) as stream:
+    greedy = {"temperature": 0}
+    with claude.messages.stream(**asked, extra_body=greedy) as stream:
         text = "".join(stream.text_stream)
-    whole = claude.messages.create(**asked, temperature=0)
+    whole = claude.messages.create(**asked, extra_body=greedy)
     assert text == whole.content[0].text  # type: ignore[union-attr]
 
 
@@ -123,7 +124,7 @@ def test_ollamas_client_joins_empty_frames(demo: Server) -> None:
 
 
 def test_a_client_that_leaves_between_two_signs_is_noticed(demo: Server) -> None:
-    body = {"model": "cascadia", "messages": QUESTION, "temperature": 0, "max_tokens": 1500}
+    body = {"model": "cascadia", "messages": QUESTION, "temperature": 0, "max_tokens": 1000}
     with demo.client() as client:
         with client.stream(
             "POST",
