@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import anthropic
 import httpx
@@ -19,49 +18,37 @@ PARSERS = ("--tool-call-parser", "qwen", "--reasoning-parser", "qwen3")
 INCREMENTAL = "--incremental-streaming-output"
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What one server of the tour has besides."""
-
-    flags: tuple[str, ...] = ()
-    routing: dict[str, Any] = field(default_factory=dict)
-
-
-SETTINGS = {
-    "as-it-is": Setting(),
-    "incremental": Setting(flags=(INCREMENTAL,)),
-    "interval-4": Setting(flags=("--stream-interval", "4")),
-    # Shorter than most answers take: nearly every held one is preceded by signs of life.
-    "signs-of-life": Setting(routing={"keep_alive_s": 0.02}),
-    "no-sign-of-life": Setting(routing={"keep_alive_s": 0}),
+# What a server of the tour has besides.
+FLAGS: dict[str, tuple[str, ...]] = {
+    "as-it-is": (),
+    "incremental": (INCREMENTAL,),
+    "interval-4": ("--stream-interval", "4"),
 }
 
 
 @dataclass(frozen=True)
 class Toured:
-    """A server under tour."""
+    """A server under tour.
+
+    Attributes:
+        is_incremental: whether an output of the native route continues the one before.
+    """
 
     server: Server
-    setting: Setting
-
-    @property
-    def is_incremental(self) -> bool:
-        """Whether an output of the native route continues the one before."""
-        return INCREMENTAL in self.setting.flags
+    is_incremental: bool
 
 
 @pytest.fixture(
     scope="session",
     params=[
-        pytest.param(name, marks=[] if name == "as-it-is" else [pytest.mark.slow])
-        for name in SETTINGS
+        pytest.param(name, marks=[] if name == "as-it-is" else [pytest.mark.slow]) for name in FLAGS
     ],
 )
 def toured(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Toured]:
     """Two tiers: one whose judge rates answers under a grammar too, and one that reads drafts."""
-    setting = SETTINGS[request.param]
+    flags = FLAGS[request.param]
     folder = tmp_path_factory.mktemp("tour")
     cascade = yaml.safe_load((ROOT / CASCADE[-1]).read_text())
     small = cascade["tiers"][0]
@@ -69,15 +56,15 @@ def toured(
     calibration["constrained_samples"] = MIN_CONSTRAINED_SAMPLES
     (folder / "small.json").write_text(json.dumps(calibration))
     small["calibration"] = str(folder / "small.json")
-    cascade["routing"] |= {"verify": {"enabled": True}, **setting.routing}
+    cascade["routing"] |= {"verify": {"enabled": True}}
     # A thought is rated too: without a score an answer would climb whatever the threshold.
     cascade["judge"] = {"scope": "all"}
     path = folder / "cascade.yaml"
     path.write_text(yaml.safe_dump(cascade))
-    server = start(folder, *CASCADE[:-1], str(path), *PARSERS, *setting.flags)
+    server = start(folder, *CASCADE[:-1], str(path), *PARSERS, *flags)
     try:
         server.wait_until_ready()
-        yield Toured(server, setting)
+        yield Toured(server, INCREMENTAL in flags)
     finally:
         server.stop()
 

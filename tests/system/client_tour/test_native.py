@@ -72,7 +72,7 @@ def answers(toured: Toured) -> Answers[Any, Answer]:
         reply = httpx.post(url, json=body, headers=way.headers, timeout=60)
         if way.mode is None:
             return whole(reply.json())
-        lines = [line for line in reply.text.splitlines() if line]
+        lines = [line for line in reply.text.splitlines() if line and not line.startswith(": ")]
         return joined(lines, toured.is_incremental)
 
     return Answers(CASES, ask)

@@ -1,5 +1,6 @@
 """`ollama`: a stream's frames say what the whole answer says."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -13,24 +14,46 @@ pytestmark = pytest.mark.sglang
 
 MODEL = "cascadia:latest"
 MESSAGES = [{"role": "user", "content": "rev abcd"}]
-# Text, why it ended, the prompt's and the answer's tokens.
-Answer = tuple[str, str | None, int | None, int | None]
 
 
-def joined(frames: list[Any]) -> Answer:
+@dataclass(frozen=True)
+class Said:
+    """An answer: its text and thought, why it ended, the prompt's and the answer's tokens."""
+
+    text: str
+    thinking: str
+    done_reason: str | None
+    prompt: int | None
+    tokens: int | None
+
+
+def joined(frames: list[Any]) -> Said:
     """The frames' texts together; the last one alone says that it is done, and why."""
-    text = ""
-    for frame in frames:
-        text += frame.message.content or "" if hasattr(frame, "message") else frame.response
     assert [frame.done for frame in frames] == [False] * (len(frames) - 1) + [True]
+    text = thinking = ""
+    for frame in frames:
+        of_chat = getattr(frame, "message", None)
+        text += (of_chat.content if of_chat else frame.response) or ""
+        thinking += (of_chat or frame).thinking or ""
     last = frames[-1]
-    return text, last.done_reason, last.prompt_eval_count, last.eval_count
+    return Said(text, thinking, last.done_reason, last.prompt_eval_count, last.eval_count)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request to one of the two routes, and its answer."""
+
+    route: str
+    options: dict[str, Any]
+    answer: Said
+    think: bool = False
 
 
 GREEDY: dict[str, Any] = {"temperature": 0}
-CASES: dict[str, tuple[str, dict[str, Any], Answer]] = {
-    f"{route}, {name}": (route, {**GREEDY, **options}, answer)
-    for route in ("chat", "generate")
+ROUTES = ("chat", "generate")
+CASES = {
+    f"{route}, {name}": Case(route, {**GREEDY, **options}, Said(answer[0], "", *answer[1:]))
+    for route in ROUTES
     for name, options, answer in [
         ("no limit given", {}, ("dcba", "stop", 9, 5)),
         ("a limit above the answer", {"num_predict": 8}, ("dcba", "stop", 9, 5)),
@@ -42,16 +65,18 @@ CASES: dict[str, tuple[str, dict[str, Any], Answer]] = {
         ("stop string", {"stop": ["b"], "num_predict": 8}, ("dc", "stop", 9, 3)),
     ]
 }
+# The models end no thought: where they think, all that they say is one.
+CASES["chat, an endless thought"] = Case("chat", GREEDY, Said("", "dcba", "stop", 9, 5), think=True)
 
 
 @pytest.fixture(scope="module")
-def answers(toured: Toured) -> Answers[Any, Answer]:
-    def ask(case: Any, way: Way) -> Answer:
-        route, options, _ = case
+def answers(toured: Toured) -> Answers[Case, Said]:
+    def ask(case: Case, way: Way) -> Said:
         client = ollama.Client(host=toured.server.url, headers=way.headers, timeout=60)
-        asked: dict[str, Any] = {"model": MODEL, "options": options}
-        send = client.chat if route == "chat" else client.generate
-        asked |= {"messages": MESSAGES} if route == "chat" else {"prompt": "rev abcd"}
+        asked: dict[str, Any] = {"model": MODEL, "options": case.options, "think": case.think}
+        is_chat = case.route == "chat"
+        send = client.chat if is_chat else client.generate
+        asked |= {"messages": MESSAGES} if is_chat else {"prompt": "rev abcd"}
         if way.mode is None:
             return joined([send(**asked)])
         return joined(list(send(**asked, stream=True)))
@@ -60,13 +85,13 @@ def answers(toured: Toured) -> Answers[Any, Answer]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_whole_answer_is_as_asked(answers: Answers[Any, Answer], name: str, tier: str) -> None:
-    assert answers.of(name, Way(None, tier)) == CASES[name][2]
+def test_a_whole_answer_is_as_asked(answers: Answers[Case, Said], name: str, tier: str) -> None:
+    assert answers.of(name, Way(None, tier)) == CASES[name].answer
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_stream_says_what_the_whole_answer_says(
-    answers: Answers[Any, Answer], name: str, way: Way
+    answers: Answers[Case, Said], name: str, way: Way
 ) -> None:
     assert answers.of(name, way) == answers.of(name, way.whole)
 

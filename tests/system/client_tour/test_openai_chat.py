@@ -1,8 +1,10 @@
 """`openai.chat.completions`: a stream says what the whole answer says."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -18,7 +20,7 @@ from tests.system.client_tour.tools import (
     Call,
     call_regex,
 )
-from tests.system.client_tour.ways import Answers, Way
+from tests.system.client_tour.ways import STREAMS, Answers, Way
 
 pytestmark = pytest.mark.sglang
 
@@ -91,22 +93,27 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def answers(openai_client: openai.OpenAI) -> Answers[Case, tuple[ChatAnswer, str]]:
-    def ask(case: Case, way: Way) -> tuple[ChatAnswer, str]:
-        """The answer and the tier that the headers name."""
+def answers(openai_client: openai.OpenAI) -> Answers[Case, tuple[ChatAnswer, str | None]]:
+    def ask(case: Case, way: Way) -> tuple[ChatAnswer, str | None]:
+        """The answer, and the tier that the headers name, or else the usage."""
         more: dict[str, Any] = {**QUESTION, **case.asked, "extra_headers": way.headers}
         if way.mode is not None:
             more |= {"stream": True, "stream_options": {"include_usage": True}}
         raw = openai_client.chat.completions.with_raw_response.create(**more)
-        read = whole_chat if way.mode is None else streamed_chat
-        return read(raw.parse()), raw.headers["x-cascadia-tier"]
+        named = raw.headers.get("x-cascadia-tier")
+        if way.mode is None:
+            return whole_chat(raw.parse()), named
+        chunks = list(raw.parse())
+        if named is None and way.keep_alive_s:
+            named = chunks[-1].usage.cascadia["tier"]
+        return streamed_chat(chunks), named
 
     return Answers(CASES, ask)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_whole_answer_is_as_asked(
-    answers: Answers[Case, tuple[ChatAnswer, str]], name: str, tier: str
+    answers: Answers[Case, tuple[ChatAnswer, str | None]], name: str, tier: str
 ) -> None:
     answer, named = answers.of(name, Way(None, tier))
     case = CASES[name]
@@ -122,9 +129,19 @@ def test_a_whole_answer_is_as_asked(
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_stream_says_what_the_whole_answer_says(
-    answers: Answers[Case, tuple[ChatAnswer, str]], name: str, way: Way
+    answers: Answers[Case, tuple[ChatAnswer, str | None]], name: str, way: Way
 ) -> None:
     assert answers.of(name, way) == answers.of(name, way.whole)
+
+
+def test_a_held_answer_is_preceded_by_signs_of_life(http: httpx.Client) -> None:
+    way = STREAMS["kept-alive"]
+    body = {**QUESTION, **CASES["one call"].asked["extra_body"], "stream": True}
+    reply = http.post("/v1/chat/completions", json=body, headers=way.headers)
+    events = [event for event in reply.text.split("\n\n") if event]
+    assert events[0] == ": keep-alive"
+    assert json.loads(events[-2].removeprefix(": "))["cascadia"]["tier"] == way.tier
+    assert events[-1] == "data: [DONE]"
 
 
 def test_usage_comes_only_when_asked_for(openai_client: openai.OpenAI, way: Way) -> None:

@@ -134,6 +134,8 @@ def test_a_stream_says_what_the_whole_response_says(
 
 
 def test_the_headers_of_a_stream_name_the_tier(openai_client: openai.OpenAI, way: Way) -> None:
+    if way.keep_alive_s:
+        pytest.skip("they may leave before the tier is known")
     create = openai_client.responses.with_raw_response.create
     whole = create(**QUESTION, extra_headers=way.whole.headers)
     assert whole.headers["x-cascadia-tier"] == way.tier

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 REQUESTS_AT_ONCE = 16
+KEEP_ALIVE_S = 0.1
 
 Case = TypeVar("Case")
 Answer = TypeVar("Answer")
@@ -18,15 +19,20 @@ class Way:
     Attributes:
         mode: how it is streamed; None where it is not.
         tier: that gives it: the first, or the last one after the first one's answer is turned down.
+        keep_alive_s: the silence after which the client wants a sign of life; 0 for never.
     """
 
     mode: str | None
     tier: str
+    keep_alive_s: float = 0.0
 
     @property
     def headers(self) -> dict[str, str]:
-        threshold = {"x-cascadia-threshold": "0" if self.tier == "small" else "1"}
-        return threshold if self.mode is None else {**threshold, "x-cascadia-stream": self.mode}
+        headers = {"x-cascadia-threshold": "0" if self.tier == "small" else "1"}
+        if self.mode is not None:
+            headers["x-cascadia-stream"] = self.mode
+            headers["x-cascadia-keep-alive"] = str(self.keep_alive_s)
+        return headers
 
     @property
     def whole(self) -> "Way":
@@ -34,13 +40,14 @@ class Way:
         return Way(None, self.tier)
 
 
-# In direct mode no answer climbs.
+# In direct mode no answer climbs. A tool call takes longer than the shortest silence.
 STREAMS = {
     "buffered": Way("buffered", "small"),
     "commit": Way("commit", "small"),
     "direct": Way("direct", "small"),
     "buffered-climbs": Way("buffered", "large"),
     "commit-climbs": Way("commit", "large"),
+    "kept-alive": Way("buffered", "small", keep_alive_s=KEEP_ALIVE_S),
 }
 WHOLES = (Way(None, "small"), Way(None, "large"))
 
