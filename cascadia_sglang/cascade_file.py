@@ -19,7 +19,8 @@ from cascadia_sglang.config import (
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.yaml_text import DataFile, read_data
 
-_TIER_NAME = re.compile(r"[a-z0-9-]+")
+# Part of headers, of metrics' labels and of file names.
+_TIER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESERVED_NAMES = (CASCADE_MODEL, "default")
 # Of the server as a whole: a tier cannot have its own.
 _SERVER_WIDE_ARGS = re.compile(
@@ -149,7 +150,7 @@ def _problems(config: CascadeConfig) -> list[str]:
         if tier.is_speculative:
             place = f"tiers[{index}].server_args.speculative_algorithm"
             problems.extend(f"{place} {p}" for p in _speculative_problems(config, index))
-        if tier.name in [other.name for other in config.tiers[:index]]:
+        if tier.name.lower() in [other.name.lower() for other in config.tiers[:index]]:
             problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
     problems.extend(f"routing.{p}" for p in _routing_problems(config))
     problems.extend(f"planner.{p}" for p in _planner_problems(config.planner))
@@ -190,9 +191,10 @@ def _planner_problems(planner: PlannerConfig) -> list[str]:
 
 def _tier_problems(tier: TierConfig, needs_calibration: bool) -> list[str]:
     problems: list[str] = []
-    if not _TIER_NAME.fullmatch(tier.name) or tier.name in _RESERVED_NAMES:
+    if not _TIER_NAME.fullmatch(tier.name) or tier.name.lower() in _RESERVED_NAMES:
         problems.append(
-            f"name is {tier.name!r}, allowed: letters a-z, digits and '-', except "
+            f"name is {tier.name!r}, allowed: 1 to 64 ASCII letters, digits, '.', '_' and '-', "
+            "the first a letter or a digit, except "
             + " and ".join(repr(name) for name in _RESERVED_NAMES)
         )
     if not _may_exist(tier.model_path):

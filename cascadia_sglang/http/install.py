@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import fastapi
+from fastapi.responses import JSONResponse
 from starlette.routing import Route
 
 from cascadia_sglang.errors import RequestError
@@ -17,7 +18,6 @@ from cascadia_sglang.http.plan import plan_in_force
 from cascadia_sglang.http.refusals import RefusalCounter
 from cascadia_sglang.http.shaped_handlers import shape_errors
 from cascadia_sglang.http.status import model_card, model_cards, status
-from cascadia_sglang.http.trace import refusal
 from cascadia_sglang.http.unread_bodies import answer_unread_bodies
 from cascadia_sglang.http.writes import write_routes
 
@@ -43,11 +43,18 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
         return {"object": "list", "data": cards}
 
     @router.get("/v1/models/{model:path}")
-    async def get_model(model: str, request: fastapi.Request) -> Any:
+    async def get_model(model: str) -> Any:
         try:
             return model_card(model, server.config, server.pool, manager.served_model_name, created)
         except RequestError as error:
-            raise refusal(request, error) from None
+            # As SGLang's own route writes it.
+            content = {
+                "message": str(error),
+                "type": "invalid_request_error",
+                "param": "model",
+                "code": "model_not_found",
+            }
+            return JSONResponse({"error": content}, error.status)
 
     ours = [router, write_routes(server, manager), ollama_routes(server, manager, created)]
     _place(app.router.routes, [route for one in ours for route in one.routes])

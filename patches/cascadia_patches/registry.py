@@ -55,6 +55,7 @@ SERVER_PATCHES = (
     "convert_chat_request",
     "convert_completion_request",
     "create_responses",
+    "convert_anthropic_request",
     "anthropic_error_response",
     "mistral_parse_increment",
     "internlm_parse_increment",

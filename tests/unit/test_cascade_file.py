@@ -215,12 +215,24 @@ def test_a_value_that_cannot_be_served_is_refused_with_what_is_allowed(
 
 
 @pytest.mark.parametrize(
-    "name", ["Small", "small_1", "small 1", "", "klein/ö", "cascadia", "default"]
+    "name",
+    ["small 1", "", "klein/ö", "a:b", ".hidden", "-x", "x" * 65, "cascadia", "default", "Default"],
 )
 def test_a_tier_name_is_plain_and_not_one_that_means_the_cascade(name: str) -> None:
     text = refusal(changed("tiers.0.name", name))
-    assert f"tiers[0].name is {name!r}, allowed: letters a-z, digits and '-'" in text
+    allowed = "allowed: 1 to 64 ASCII letters, digits, '.', '_' and '-', the first a letter or a"
+    assert f"tiers[0].name is {name!r}, {allowed}" in text
     assert "'cascadia' and 'default'" in text
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-7b", "Llama_3.1-8B-Instruct", "7b", "x" * 64])
+def test_a_tier_may_have_the_name_of_its_model(name: str) -> None:
+    assert build_cascade(changed("tiers.0.name", name), "test").tiers[0].name == name
+
+
+def test_tiers_do_not_differ_by_upper_and_lower_case_alone() -> None:
+    text = refusal(changed("tiers.1.name", "SMALL"))
+    assert "tiers[1].name 'SMALL' is used twice" in text
 
 
 @pytest.mark.parametrize(
