@@ -64,6 +64,15 @@ def check_request(request: GenerateReqInput, scope: Scope) -> None:
         _check_positions(request, "token_indices_to_pool")
 
 
+def read_sampling(params: Any, scope: Scope) -> dict[str, Any]:
+    """One set of sampling parameters as SGLang wants it.
+
+    Raises:
+        RequestError: 400 that names the parameter, its value and what is allowed.
+    """
+    return _read_object(params, "sampling_params", SAMPLING_FIELDS, scope)
+
+
 def check_ids(ids: list[int], scope: Scope, name: str = "input_ids") -> None:
     """Check a prompt's token ids by their extremes: the worker looks each up in a table.
 
@@ -129,13 +138,13 @@ def _read_sampling(request: GenerateReqInput, prompts: int | None, scope: Scope)
     if given is None:
         return 1
     if not isinstance(given, list):
-        params = _read_object(given, "sampling_params", SAMPLING_FIELDS, scope)
+        params = read_sampling(given, scope)
         request.sampling_params = params
         return _count_samples(params)
     if len(given) != prompts:
         allowed = "an object" if prompts is None else f"an object, or a list of {prompts}"
         raise _SAMPLING.wrong(given, allowed)
-    every = [_read_object(one, "sampling_params", SAMPLING_FIELDS, scope) for one in given]
+    every = [read_sampling(one, scope) for one in given]
     request.sampling_params = every
     return max(map(_count_samples, every))
 

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from sglang.srt.managers.io_struct import GenerateReqInput
 
-from cascadia_sglang.errors import RequestError
+from cascadia_sglang.config import TierConfig
+from cascadia_sglang.errors import ConfigError, RequestError
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
 from cascadia_sglang.workers.request_check import check_ids, check_request
-from cascadia_sglang.workers.request_guard import RequestGuard
+from cascadia_sglang.workers.request_guard import RequestGuard, check_tier_sampling
 from cascadia_sglang.workers.request_table import Scope
 
 SCOPE = Scope(vocabulary=128, max_samples=16, max_requests=32)
@@ -207,6 +208,26 @@ def test_the_routers_own_metric_labels_are_none_of_the_clients() -> None:
     guard.check(GenerateReqInput(text="a", custom_labels={"team": "x"}))
     with pytest.raises(RequestError, match="custom_labels"):
         guard.check(GenerateReqInput(text="a", custom_labels={"worker": "x"}))
+
+
+@pytest.mark.parametrize(
+    ("sampling", "line"),
+    [
+        ({"max_new_tokens": 1.5}, "tier small: sampling: max_new_tokens .*got 1.5"),
+        ({"top_k": 2**31}, "tier small: sampling: top_k .*got 2147483648"),
+        ({"foo": 1}, "tier small: sampling: sampling_params has no field 'foo'"),
+        ({"top_k": 8.0}, "tier small: sampling: top_k is 8.0, written as 8"),
+    ],
+    ids=str,
+)
+def test_what_a_tier_sets_is_checked_by_the_same_table(sampling: dict[str, Any], line: str) -> None:
+    with pytest.raises(ConfigError, match=line):
+        check_tier_sampling([TierConfig(name="small", model_path="m", sampling=sampling)])
+
+
+def test_what_a_tier_may_set_is_taken() -> None:
+    sampling = {"temperature": 0, "max_new_tokens": 64, "stop": ["###"], "regex": None}
+    check_tier_sampling([TierConfig(name="small", model_path="m", sampling=sampling)])
 
 
 @pytest.mark.parametrize("wrong", [True, 3.0, None, "3", [3]], ids=repr)
