@@ -26,7 +26,11 @@ BLOCKS = [
 ]
 
 
-@pytest.fixture(scope="module", params=[(), ("--incremental-streaming-output",)], ids=repr)
+@pytest.fixture(
+    scope="module",
+    params=[(), ("--incremental-streaming-output", "--reasoning-parser", "qwen3")],
+    ids=repr,
+)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
