@@ -28,8 +28,14 @@ BLOCKS = [
 
 @pytest.fixture(
     scope="module",
-    params=[(), ("--incremental-streaming-output", "--reasoning-parser", "qwen3")],
-    ids=repr,
+    params=[
+        pytest.param((), id="as-it-is"),
+        pytest.param(
+            ("--incremental-streaming-output", "--reasoning-parser", "qwen3"),
+            id="incremental",
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
