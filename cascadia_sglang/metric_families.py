@@ -30,7 +30,7 @@ ANSWER_REASONS = (
 # The last tier answers for these alone: no tier above could take the prompt.
 LAST_TIER_REASONS = ("last_tier", "verified", "pinned", "scoring", "aborted")
 ESCALATION_REASONS = ("below_threshold", "early_abort", "judge_error")
-ERROR_STATUSES = (400, 404, 413, 429, 499, 500, 503, 504)
+ERROR_STATUSES = (400, 401, 404, 413, 429, 431, 499, 500, 503, 504)
 POISON_OUTCOMES = ("named", "refused")
 SHADOW_OUTCOMES = ("agreed", "differed", "failed", "skipped")
 WARMING_OUTCOMES = ("finished", "left")

@@ -26,7 +26,13 @@ BLOCKS = [
 ]
 
 
-@pytest.fixture(scope="module", params=[(), ("--incremental-streaming-output",)], ids=repr)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((), id="as-it-is"),
+        pytest.param(("--incremental-streaming-output",), id="incremental", marks=pytest.mark.slow),
+    ],
+)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:

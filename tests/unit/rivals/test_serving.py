@@ -12,6 +12,9 @@ from bench.rivals.serving import FIGURES, served
 from bench.rivals.systems import plain_servers
 from tests.unit.rivals.fake import JsonHandler, running
 
+# It starts the load generator, whose imports take long.
+pytestmark = pytest.mark.slow
+
 WAIT_S = 0.2
 
 
