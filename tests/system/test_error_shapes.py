@@ -253,44 +253,75 @@ def test_a_deadline_in_a_stream_ends_it_with_the_routes_error(server: Server, ro
     check(seen, 504, "deadline", is_late=True)
 
 
-@streamed_and_not
-def test_the_loss_of_a_worker_is_a_503(server: Server, is_stream: bool) -> None:
-    """Every route at once; the stream is late where it had begun."""
-    seen: dict[str, Seen] = {}
-    begun: set[str] = set()
+def ask_all(asks: dict[tuple[str, bool], Ask]) -> Callable[[], dict[tuple[str, bool], Seen]]:
+    """Send all of these at once, each by its route; what gives the errors that came of them."""
+    seen: dict[tuple[str, bool], Seen] = {}
 
-    def run(route: str) -> None:
-        headers = DIRECT if is_stream else {"x-cascadia-tier": "large"}
-        ask = Ask(server, is_stream, headers, on_chunk=lambda: begun.add(route))
-        seen[route] = ROUTES[route](ask)
+    def run(key: tuple[str, bool]) -> None:
+        seen[key] = ROUTES[key[0]](asks[key])
 
-    threads = [threading.Thread(target=run, args=(route,)) for route in ROUTES]
+    threads = [threading.Thread(target=run, args=(key,)) for key in asks]
     for thread in threads:
         thread.start()
-    workers: list[Any] = []
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        workers = [w for w in server.status()["workers"] if w["tiers"] == ["large"]]
-        if workers[0]["running"] == len(ROUTES) and (not is_stream or len(begun) == len(ROUTES)):
-            break
+
+    def land() -> dict[tuple[str, bool], Seen]:
+        for thread in threads:
+            thread.join(40)
+        assert set(seen) == set(asks)
+        return seen
+
+    return land
+
+
+def kill_large(server: Server) -> None:
+    """End the one worker of the large tier from outside."""
+    workers = server.status()["workers"]
+    os.kill(next(w["pids"][0] for w in workers if w["tiers"] == ["large"]), signal.SIGKILL)
+
+
+def ready_tiers(server: Server) -> list[str]:
+    return [w["tiers"][0] for w in server.status()["workers"] if w["state"] == "ready"]
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.kill(workers[0]["pids"][0], signal.SIGKILL)
-    for thread in threads:
-        thread.join(30)
-    assert set(seen) == set(ROUTES)
-    for route, error in seen.items():
-        assert error.kind in KINDS[503], route
-        assert error.status == (None if is_stream else 503), route
-        if not is_stream and not route.startswith("ollama"):
-            assert error.retry_after == "1", route
+
+
+def test_a_stream_whose_worker_is_lost_ends_with_the_routes_error(server: Server) -> None:
+    begun: set[str] = set()
+    asks = {
+        (route, True): Ask(server, True, DIRECT, on_chunk=lambda route=route: begun.add(route))
+        for route in ROUTES
+    }
+    land = ask_all(asks)
+    wait_until(lambda: begun == set(ROUTES))
+    kill_large(server)
+    for key, error in land().items():
+        assert (error.status, error.kind in KINDS[503]) == (None, True), key
+    wait_until_whole(server)
+
+
+def test_a_tier_without_a_worker_is_a_503_that_says_when_to_come_again(server: Server) -> None:
+    kill_large(server)
+    wait_until(lambda: "large" not in ready_tiers(server))
+    headers = {"x-cascadia-tier": "large"}
+    asks = {
+        (route, is_stream): Ask(server, is_stream, headers)
+        for route in ROUTES
+        for is_stream in STREAMS
+    }
+    for key, error in ask_all(asks)().items():
+        assert (error.status, error.kind in KINDS[503]) == (503, True), key
+        if not key[0].startswith("ollama"):  # its client shows no headers
+            assert error.retry_after == "1", key
     wait_until_whole(server)
 
 
 def wait_until_whole(server: Server) -> None:
-    deadline = time.monotonic() + 60
-    while [w["state"] for w in server.status()["workers"]] != ["ready", "ready"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: sorted(ready_tiers(server)) == ["large", "small"], 60)
 
 
 def test_what_ollama_does_not_serve_says_so(server: Server) -> None:
