@@ -23,6 +23,8 @@ import pytest
 # Bound the memory of a server and the length of an answer that no test bounds.
 MAX_TOTAL_TOKENS = 16384
 CONTEXT_TOKENS = 4096
+# Of the memory that is free at the start; the tokens bound what is taken of it.
+MEMORY_SHARE = 0.7
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,6 +72,7 @@ def command_of(command: list[str], name: str, model: str, cascade: str | None) -
     for flag, beginning, value in (
         ("--max-total-tokens", "--max-total", MAX_TOTAL_TOKENS),
         ("--context-length", "--context-len", min(CONTEXT_TOKENS, of_model)),
+        ("--mem-fraction-static", "--mem-frac", MEMORY_SHARE),
     ):
         if not any(given.startswith(beginning) for given in flags):
             flags += [flag, str(value)]

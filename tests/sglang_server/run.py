@@ -47,7 +47,7 @@ def outcomes(report: Path) -> dict[str, str]:
 
 
 def run(
-    name: str, paths: list[str], small: str, cascade: Path | None, out: Path, each_s: int
+    name: str, tests: list[str], small: str, cascade: Path | None, out: Path, each_s: int
 ) -> dict[str, str]:
     """Run the tests on one kind of server; the report and the log go to `out`."""
     report = out / f"{name}.xml"
@@ -58,7 +58,7 @@ def run(
     if cascade is not None:
         command += ["--server-cascade", str(cascade)]
     with (out / f"{name}.log").open("wb") as log:
-        subprocess.run([*command, *paths], stdout=log, stderr=subprocess.STDOUT, check=False)
+        subprocess.run([*command, *tests], stdout=log, stderr=subprocess.STDOUT, check=False)
     return outcomes(report)
 
 
@@ -76,6 +76,7 @@ def main() -> int:
     parser.add_argument("--large", required=True, help="folder of the large tier's model")
     parser.add_argument("--out", type=Path, default=Path("sglang-server"), help="folder of reports")
     parser.add_argument("--only", choices=["plain", "cascade"], help="run one kind, read the other")
+    parser.add_argument("-k", default="", help="which of the tests, as pytest's -k says it")
     parser.add_argument("--each-s", type=int, default=300, help="the most that one test may take")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -85,8 +86,9 @@ def main() -> int:
     for name, cascade in (("plain", None), ("cascade", file)):
         report = arguments.out / f"{name}.xml"
         if arguments.only in (None, name):
+            tests = [*arguments.paths, "-k", arguments.k]
             kinds[name] = run(
-                name, arguments.paths, arguments.small, cascade, arguments.out, arguments.each_s
+                name, tests, arguments.small, cascade, arguments.out, arguments.each_s
             )
         else:
             kinds[name] = outcomes(report) if report.exists() else {}

@@ -16,8 +16,10 @@ LEAST_PASSING = 25
 
 def test_what_passes_on_plain_sglang_passes_on_a_cascade(tmp_path: Path) -> None:
     models = ["--small", "bench/ladder/small", "--large", "bench/ladder/large"]
-    # The demo's models know neither JSON nor English, which the other kits ask for.
-    command = [sys.executable, "-m", "tests.sglang_server.run", f"{KITS}::TestProtocols", *models]
+    # The demo's models know neither JSON nor English, which the other kits ask for. Two tests more
+    # sample an answer that must not be empty; these models say nothing about as often as something.
+    tests = [f"{KITS}::TestProtocols", "-k", "not test_simple_messages"]
+    command = [sys.executable, "-m", "tests.sglang_server.run", *tests, *models]
     run = subprocess.run(
         [*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=800
     )

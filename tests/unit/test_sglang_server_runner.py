@@ -22,15 +22,16 @@ def model(tmp_path: Path) -> str:
 def test_a_server_of_a_test_becomes_ours_under_the_name_that_the_test_knows(model: str) -> None:
     rest = ["--served-model-name", "hub/name", "--tool-call-parser", "qwen25"]
     rest += ["--max-total-tokens", "16384", "--context-length", "2048"]
+    rest += ["--mem-fraction-static", "0.7"]
     assert command_of(OF_TEST, "hub/name", model, None) == [*START, "--model-path", model, *rest]
     ours = ["--plugin", "cascadia", "--cascade-config", "c.json"]
     assert command_of(OF_TEST, "hub/name", model, "c.json") == [*START, *ours, *rest]
 
 
 def test_the_limits_of_a_test_hold(model: str) -> None:
-    own = ["--max-total-token", "1536", "--context-len", "8192"]
+    own = ["--max-total-token", "1536", "--context-len", "8192", "--mem-fraction-static", "0.5"]
     command = command_of([*OF_TEST, *own], "hub/name", model, None)
-    assert command[-4:] == own
+    assert command[-len(own) :] == own
 
 
 def test_a_report_says_how_each_test_ended(tmp_path: Path) -> None:
