@@ -36,8 +36,8 @@ BENCH = "fuzz"
 FLAGS = ("--enable-metrics", "--enable-custom-logit-processor", "--log-level", "critical")
 CASCADE = ("--plugin", "cascadia", "--cascade-config", "tests/system/cascade.yaml")
 CONCURRENCY = 8
-# A body may ask for as many tokens as the context holds.
-HANG_S = 120.0
+# A body may ask for a whole context of tokens, and for 128 sequences of them.
+HANG_S = 600.0
 NEIGHBOUR_S = 0.25
 QUESTION = {
     "model": "small",

@@ -102,7 +102,7 @@ def _check_prompts(request: GenerateReqInput, scope: Scope) -> int | None:
             raise RequestError(400, "allowed is one of text and input_ids, got both", "text")
         if isinstance(text, list):
             _check_count(_TEXT, text, scope)
-            request.text = [_TEXT.read(one, scope) for one in text]
+            request.text = _TEXT.read_all(text, len(text), scope)
             return len(text)
         _TEXT.read(text, scope)
         return None

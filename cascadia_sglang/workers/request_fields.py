@@ -29,6 +29,7 @@ class Field:
         null: what null stands for: None where the field may be None, else the default.
         one: reads the value of one prompt.
         is_listed: whether a batch may give a list of such values, one a prompt.
+        takes_null: whether null may stand in that list: SGLang puts no default there.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Field:
     null: Any
     one: Reader
     is_listed: bool
+    takes_null: bool
 
     def read(self, value: Any, scope: Scope) -> Any:
         """The value of one prompt as SGLang wants it.
@@ -64,6 +66,8 @@ class Field:
             return self.read(values, scope)
         if len(values) != count:
             raise self.wrong(values, f"one value, or a list of {count}, one a prompt")
+        if None in values and not self.takes_null:
+            raise self.wrong(values, f"a list of {count} values, none of them null")
         return [None if value is None else self.read(value, scope) for value in values]
 
     def wrong(self, value: Any, allowed: str) -> RequestError:
@@ -80,8 +84,8 @@ def _fields(
     for name, annotation in get_type_hints(kind).items():
         members = list(get_args(annotation)) if get_origin(annotation) is Union else [annotation]
         wanted = [member for member in members if member is not NoneType]
-        if may_be_batch:
-            wanted = [member for member in wanted if not _is_batch_form(member, members)]
+        listed = [one for one in wanted if may_be_batch and _is_batch_form(one, members)]
+        wanted = [member for member in wanted if member not in listed]
         row = rows.get(name, Row())
         fields[name] = Field(
             name=name,
@@ -89,7 +93,8 @@ def _fields(
             default=defaults[name],
             null=None if NoneType in members else defaults[name],
             one=row.reader or reader_of(Union[tuple(wanted)]),  # noqa: UP007 (made at run time)
-            is_listed=len(wanted) < len([m for m in members if m is not NoneType]),
+            is_listed=bool(listed),
+            takes_null=any(NoneType in get_args(get_args(one)[0]) for one in listed),
         )
     return fields
 
