@@ -57,8 +57,13 @@ def run(
     command += ["--server-model", small, "-q", "-rfE", "--tb=short"]
     if cascade is not None:
         command += ["--server-cascade", str(cascade)]
+    report.unlink(missing_ok=True)
     with (out / f"{name}.log").open("wb") as log:
-        subprocess.run([*command, *tests], stdout=log, stderr=subprocess.STDOUT, check=False)
+        ended = subprocess.run(
+            [*command, *tests], stdout=log, stderr=subprocess.STDOUT, check=False
+        )
+    if not report.exists():
+        sys.exit(f"the tests on {name} ended with {ended.returncode} and no report, see {log.name}")
     return outcomes(report)
 
 
