@@ -10,7 +10,7 @@ import yaml
 
 from tests.system.serving import CASCADE, ROOT, Server, start
 
-pytestmark = pytest.mark.sglang
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 MODES = ("buffered", "commit", "direct")
 CALLS = (("get_weather", {"city": "Paris"}), ("get_time", {"zone": "Europe/Paris"}))
@@ -34,7 +34,6 @@ BLOCKS = [
             # Its models think only when asked, so the grammar holds from the first token.
             ("--incremental-streaming-output", "--reasoning-parser", "deepseek-v3"),
             id="incremental",
-            marks=pytest.mark.slow,
         ),
     ],
 )

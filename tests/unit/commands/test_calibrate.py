@@ -66,7 +66,7 @@ def test_a_cascade_is_recorded_before_it_has_calibrations(cascade: Path) -> None
 def test_what_else_is_wrong_with_a_cascade_is_still_said(tmp_path: Path) -> None:
     path = tmp_path / "cascade.json"
     for broken, message in (
-        ({"version": 1, "tiers": [{"name": "UP", "model_path": "a/b"}]}, r"tiers\[0\]\.name"),
+        ({"version": 1, "tiers": [{"name": "a b", "model_path": "a/b"}]}, r"tiers\[0\]\.name"),
         ({"version": 1, "tiers": 3}, "tiers"),
         ({"version": 1, "tiers": [7]}, r"tiers\[0\]"),
         ({"version": 1, "tiers": [], "judge": 5}, "judge"),
