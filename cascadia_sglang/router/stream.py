@@ -76,6 +76,8 @@ class Gate:
     def whole(self, number: int, last: Output) -> Output:
         """A sample's last output with what is held of it, where outputs continue one another."""
         parts = [output for held_number, output in self.held if held_number == number]
+        # The last output has them: they must not leave once more when another sample commits.
+        self.held = [one for one in self.held if one[0] != number]
         if not self.is_incremental or not parts:
             return last
         parts.append(last)
