@@ -76,6 +76,8 @@ class WorkerSpec:
         pace: of an emulated device; None where the host's own speed counts.
         events: where it publishes its cache's contents; None where it does not.
         reads_drafts: whether attempts may come with a draft.
+        host_free_bytes: of which its share of the host's memory is one; None where the worker
+            looks itself.
     """
 
     worker_id: str
@@ -85,6 +87,7 @@ class WorkerSpec:
     pace: PaceSpec | None
     events: EventSource | None = None
     reads_drafts: bool = False
+    host_free_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,8 +106,8 @@ class TierArguments:
 
         Args:
             worker_id: stands on its metrics.
-            memory_share: of the host's memory where workers share it, None where each has a
-                device of its own. A flag of the operator wins.
+            memory_share: of the memory that workers share, for `mem_fraction_static`; None
+                where each has a device of its own. A flag of the operator wins.
             replica: its shape, and its devices among those from `first_device` on.
             on_host: whether there are no devices, so that theirs are numbers alone.
             events: where it publishes what its prefix cache holds; None for nowhere.
@@ -159,6 +159,16 @@ class TierArguments:
             return False
         is_coarse = (namespace.page_size or 1) >= EVENT_PAGE_TOKENS
         return is_coarse or self._config.prefix.events == "on"
+
+    def dtype(self, pool: PoolSpec) -> str:
+        """The type that the operator asks a pool's weights to be served in; `auto` by default."""
+        asked: str = self._with_pool(pool).dtype
+        return asked
+
+    def memory_fraction(self, pool: PoolSpec) -> float | None:
+        """What the operator gives a pool's workers as `mem_fraction_static`."""
+        given: float | None = self._with_pool(pool).mem_fraction_static
+        return given
 
     def parallel_sizes(self, pool: PoolSpec) -> dict[str, int]:
         """Sizes of a pool's tensor and pipeline groups at the start."""

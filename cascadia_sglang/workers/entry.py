@@ -15,6 +15,7 @@ from cascadia_patches.registry import (
     DRAFT_PATCHES,
     EVENT_PATCHES,
     JUDGE_PATCHES,
+    MEMORY_PATCHES,
     PACE_PATCHES,
     PROBE_PATCHES,
     REPORT_PATCHES,
@@ -46,6 +47,7 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
     os.environ["SGLANG_KILLPG_ON_SCHEDULER_EXCEPTION"] = "false"
     torch.set_num_threads(spec.threads)
     apply_patches(WORKER_PATCHES)
+    apply_patches(MEMORY_PATCHES, spec.host_free_bytes)
     reporters: dict[str, Any] = {}
     judge: Judge | None = None
     if spec.judge.calibrations or spec.judge.record:

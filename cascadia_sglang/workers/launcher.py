@@ -21,12 +21,12 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
-from cascadia_sglang.platform import HOST_MEMORY_SHARE
 from cascadia_sglang.workers.arguments import PoolSpec, TierArguments, pool_specs, worker_threads
 from cascadia_sglang.workers.ends import End, end_of
 from cascadia_sglang.workers.entry import run_worker
 from cascadia_sglang.workers.fork_server import ensure_fork_server
 from cascadia_sglang.workers.heart import Pulse
+from cascadia_sglang.workers.host_memory import HostMemory, host_memory
 from cascadia_sglang.workers.pool import Limits
 from cascadia_sglang.workers.start_phases import start_phases
 
@@ -121,7 +121,7 @@ class Launcher:
         arguments: TierArguments,
         judge: JudgeSpec,
         paces: dict[int, PaceSpec],
-        worker_count: int,
+        memory: HostMemory | None,
         threads: int,
         start_group: StartGroup,
         server_ports: PortArgs,
@@ -132,13 +132,11 @@ class Launcher:
         self._judge = judge
         self._paces = paces
         self._threads = threads
-        # Twice the planned number may run while capacity moves.
-        on_host = current_platform.device_type == "cpu"
-        self._memory_share = HOST_MEMORY_SHARE / (2 * worker_count) if on_host else None
+        self._memory = memory
         self._start_group = start_group
         self._server_ports = server_ports
         self._reads_drafts = reads_drafts
-        self._on_host = on_host
+        self._on_host = current_platform.device_type == "cpu"
         # Readable by this user alone: events hold the prompts' tokens.
         self._sockets = tempfile.TemporaryDirectory(prefix="cascadia-events-")
         self.node = _this_node(arguments)
@@ -154,12 +152,16 @@ class Launcher:
             WorkerError: if SGLang refuses the arguments.
         """
         started = time.monotonic()
+        share = free_bytes = None
+        if self._memory is not None and pool.name in self._memory.share_by_pool:
+            self._memory.check_room(pool)
+            share, free_bytes = self._memory.share_by_pool[pool.name], self._memory.free_bytes
         events = None
         if self._arguments.publishes_events(pool):
             base = f"ipc://{self._sockets.name}/{worker_id}"
             events = EventSource(endpoint=base, replay_endpoint=f"{base}-replay")
         server_args = self._arguments.for_worker(
-            pool, worker_id, self._memory_share, replica, on_host=self._on_host, events=events
+            pool, worker_id, share, replica, on_host=self._on_host, events=events
         )
         environment = dict(os.environ)
         if self._on_host and replica.replica_gpus > 1:
@@ -172,6 +174,7 @@ class Launcher:
             pace=self._paces.get(pool.index),
             events=events,
             reads_drafts=self._reads_drafts and max(pool.tiers) > 0,
+            host_free_bytes=free_bytes,
         )
         pulse = Pulse(server_args.watchdog_timeout)
         if multiprocessing.get_start_method() == "forkserver":
@@ -223,7 +226,12 @@ def launcher_of(
     start_group: StartGroup,
     server_ports: PortArgs,
 ) -> Launcher:
-    """The launcher of a cascade's workers."""
+    """The launcher of a cascade's workers.
+
+    Raises:
+        ConfigError: if the models do not fit the memory of a host without accelerators.
+    """
+    on_host = current_platform.device_type == "cpu"
     judge = JudgeSpec(
         calibrations=config.calibrations(),
         record=config.judge.record,
@@ -234,7 +242,7 @@ def launcher_of(
         arguments,
         judge,
         paces,
-        sum(spec.replicas + spec.standby for spec in pool_specs(config)),
+        host_memory(arguments, pool_specs(config)) if on_host else None,
         worker_threads(config),
         start_group,
         server_ports,

@@ -11,6 +11,7 @@ from cascadia_patches.registry import (
     DRAFT_PATCHES,
     EVENT_PATCHES,
     JUDGE_PATCHES,
+    MEMORY_PATCHES,
     PACE_PATCHES,
     PROBE_PATCHES,
     REPORT_PATCHES,
@@ -26,7 +27,7 @@ END = "<!-- end of patches -->"
 _WHERE = (
     ("every SGLang process", ARGUMENT_PATCHES),
     ("the main process of a cascade", SERVER_PATCHES),
-    ("every engine worker", WORKER_PATCHES),
+    ("every engine worker", (*WORKER_PATCHES, *MEMORY_PATCHES)),
     ("an engine worker that judges", JUDGE_PATCHES),
     ("an engine worker that reads drafts", DRAFT_PATCHES),
     ("an engine worker that judges or reads drafts", REPORT_PATCHES),

@@ -76,11 +76,13 @@ SERVER_PATCHES = (
 # Of every engine worker.
 WORKER_PATCHES = (
     "watchdog_once",
-    "free_cpu_memory",
     "check_str_based_finish",
     "fill_vocab_mask",
     "update_finish_state",
 )
+
+# Of every engine worker: how much of a host's memory is there for it.
+MEMORY_PATCHES = ("free_cpu_memory",)
 
 # Of an engine worker that judges.
 JUDGE_PATCHES = ("model_runner_init",)
@@ -112,6 +114,7 @@ ALL_PATCHES = (
     *ARGUMENT_PATCHES,
     *SERVER_PATCHES,
     *WORKER_PATCHES,
+    *MEMORY_PATCHES,
     *JUDGE_PATCHES,
     *DRAFT_PATCHES,
     *REPORT_PATCHES,

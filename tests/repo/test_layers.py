@@ -41,6 +41,7 @@ OWN_IMPORTS = {
     ),
     "cascadia_sglang.verify": (*BASE, "cascadia_sglang.judge", "cascadia_kernels"),
     "cascadia_sglang.planner": BASE,
+    "cascadia_sglang.memory": (*BASE, "cascadia_sglang.planner"),
     "cascadia_sglang.reallocation": (*BASE, "cascadia_sglang.planner"),
     "cascadia_sglang.profiling": (
         *BASE,

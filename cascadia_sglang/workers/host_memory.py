@@ -1,0 +1,113 @@
+"""How the workers of a host without accelerators share its memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sglang.srt.utils.common import get_free_cpu_memory
+
+from cascadia_sglang.errors import ConfigError, WorkerError
+from cascadia_sglang.memory.hub import local_folder
+from cascadia_sglang.memory.shares import Need, divided, first_short, least_bytes
+from cascadia_sglang.memory.weights import kv_bytes_of, weight_bytes
+from cascadia_sglang.planner.roofline import LEAST_KV_TOKENS
+from cascadia_sglang.platform import HOST_MEMORY_SHARE, has_bf16_instructions
+from cascadia_sglang.workers.arguments import PoolSpec, TierArguments
+
+# What a process takes besides weights and key-value pool, until that pool is made: 0.12 GB were
+# measured for models of 0.5 and 1.5 billion parameters.
+OWN_BYTES = 0.35e9
+_FP32_NAMES = ("float", "float32")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostMemory:
+    """What each worker of a host may take of its memory.
+
+    Attributes:
+        free_bytes: on the host before any worker started.
+        needs: of the pools whose memory is divided here; the others have a flag of the operator.
+        share_by_pool: of the free bytes, for weights, key-value pool and the rest of one process.
+    """
+
+    free_bytes: int
+    needs: tuple[Need, ...]
+    share_by_pool: dict[str, float]
+
+    def check_room(self, pool: PoolSpec) -> None:
+        """Refuse a worker for which the host has no memory left now.
+
+        Raises:
+            WorkerError: says what it needs and what is free.
+        """
+        need = next((one for one in self.needs if one.name == pool.name), None)
+        if need is None:
+            return
+        wanted, free = least_bytes(need, OWN_BYTES, LEAST_KV_TOKENS), get_free_cpu_memory()
+        if wanted > free:
+            raise WorkerError(
+                f"tier {pool.name} cannot be started: it needs {wanted / 1e9:.1f} GB, "
+                f"{free / 1e9:.1f} GB of this host's memory are free"
+            )
+
+
+def host_memory(arguments: TierArguments, pools: Sequence[PoolSpec]) -> HostMemory:
+    """Divide what is free on this host, before any worker starts.
+
+    Twice the planned number may run while capacity moves. So key-value pools take half of
+    `HOST_MEMORY_SHARE` of what the weights leave, unless that is too little to serve with.
+
+    Raises:
+        ConfigError: if the weights do not fit; names the tier, what it needs and what there is.
+    """
+    free_bytes = get_free_cpu_memory()
+    flags = {pool.name: arguments.memory_fraction(pool) for pool in pools}
+    divide = [pool for pool in pools if flags[pool.name] is None]
+    taken = sum(pool.replicas * (flags[pool.name] or 0.0) * free_bytes for pool in pools)
+    needs = [_need(arguments, pool) for pool in divide]
+    if any(need is None for need in needs):
+        logger.warning("a model is not on this host yet: its tiers share the memory evenly")
+        even = HOST_MEMORY_SHARE / (2 * sum(pool.replicas + pool.standby for pool in pools))
+        shares = {pool.name: even for pool in divide}
+        return HostMemory(free_bytes=free_bytes, needs=(), share_by_pool=shares)
+    return _by_weights(free_bytes, taken, [need for need in needs if need is not None])
+
+
+def _by_weights(free_bytes: int, taken_bytes: float, needs: Sequence[Need]) -> HostMemory:
+    room_bytes = free_bytes - taken_bytes
+    short = first_short(needs, room_bytes, OWN_BYTES, LEAST_KV_TOKENS)
+    if short is not None:
+        raise ConfigError(f"{short} of the {free_bytes / 1e9:.1f} GB that this host has free")
+    least_pools = sum(one.count * LEAST_KV_TOKENS * (one.kv_bytes or 0.0) for one in needs)
+    rest = room_bytes - sum(one.count * (one.weights_bytes + OWN_BYTES) for one in needs)
+    pools_bytes = max(least_pools, HOST_MEMORY_SHARE / 2 * rest)
+    parts = divided(needs, pools_bytes, OWN_BYTES)
+    return HostMemory(
+        free_bytes=free_bytes,
+        needs=tuple(needs),
+        share_by_pool={
+            need.name: part / free_bytes for need, part in zip(needs, parts, strict=True)
+        },
+    )
+
+
+def _need(arguments: TierArguments, pool: PoolSpec) -> Need | None:
+    """What the workers of a pool need; None where the model's files are not on this host."""
+    folder = local_folder(pool.model_path)
+    if folder is None:
+        return None
+    dtype = arguments.dtype(pool)
+    is_fp32 = dtype in _FP32_NAMES or (dtype == "auto" and not has_bf16_instructions())
+    served_bytes = 4 if is_fp32 else 2
+    sizes = arguments.parallel_sizes(pool)
+    ranks = sizes["tp_size"] * sizes["pp_size"]
+    return Need(
+        name=pool.name,
+        count=ranks * (pool.replicas + pool.standby),
+        weights_bytes=weight_bytes(folder, served_bytes) / ranks,
+        kv_bytes=kv_bytes_of(folder, served_bytes=served_bytes, **sizes),
+    )
