@@ -1,36 +1,14 @@
 """Reads a cascade file or the flags in its place, checked whole before anything starts."""
 
-import math
-import operator
-import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from cascadia_sglang.config import (
-    CASCADE_MODEL,
-    KEEP_ALIVE_ALLOWED,
-    CascadeConfig,
-    PlannerConfig,
-    TierConfig,
-    is_keep_alive_s,
-)
+from cascadia_sglang.cascade_checks import problems_of, routing_problems
+from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.yaml_text import DataFile, read_data
-
-# Part of headers, of metrics' labels and of file names.
-_TIER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_RESERVED_NAMES = (CASCADE_MODEL, "default")
-# Of the server as a whole: a tier cannot have its own.
-_SERVER_WIDE_ARGS = re.compile(
-    r"host|port|.*tokenizer.*|.*metric.*|.*key.*|served_model_name|model_path|nccl_port"
-    r"|dist_init_addr|node_rank|nnodes|log_level.*|ssl_.*|dp_size|data_parallel_size|use_ray"
-    r"|base_gpu_id|gpu_id_step"
-)
-
-# Settings whose capability this release does not have. Refused, so that nobody believes they act.
-_NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (("routing.quality_floor", (None,)),)
 
 
 def load_cascade(path: Path) -> CascadeConfig:
@@ -116,7 +94,7 @@ def build_cascade(data: Any, place: str) -> CascadeConfig:
         config = msgspec.convert(data, CascadeConfig)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{place}: {error}") from error
-    for problem in _problems(config):
+    for problem in problems_of(config):
         raise ConfigError(f"{place}: {problem}")
     return config
 
@@ -129,170 +107,6 @@ def with_thresholds(config: CascadeConfig, thresholds: list[float]) -> CascadeCo
     """
     routing = msgspec.structs.replace(config.routing, thresholds=thresholds)
     changed = msgspec.structs.replace(config, routing=routing)
-    for problem in _routing_problems(changed):
+    for problem in routing_problems(changed):
         raise ConfigError(problem)
     return changed
-
-
-def _problems(config: CascadeConfig) -> list[str]:
-    """Everything that crosses fields, each a line with its place."""
-    problems: list[str] = []
-    if config.version != 1:
-        problems.append(f"version is {config.version}, allowed: 1")
-    if not config.tiers:
-        problems.append("tiers is empty, needed: at least one")
-    for index, tier in enumerate(config.tiers):
-        is_last = index == len(config.tiers) - 1
-        needs_calibration = not (is_last or config.judge.record or tier.is_speculative)
-        problems.extend(f"tiers[{index}].{p}" for p in _tier_problems(tier, needs_calibration))
-        if index == 0 and tier.draft_calibration is not None:
-            problems.append("tiers[0].draft_calibration: the first tier reads no drafts")
-        if tier.is_speculative:
-            place = f"tiers[{index}].server_args.speculative_algorithm"
-            problems.extend(f"{place} {p}" for p in _speculative_problems(config, index))
-        if tier.name.lower() in [other.name.lower() for other in config.tiers[:index]]:
-            problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
-    problems.extend(f"routing.{p}" for p in _routing_problems(config))
-    problems.extend(f"planner.{p}" for p in _planner_problems(config.planner))
-    if config.prefix.warm_chunk < 1:
-        problems.append(f"prefix.warm_chunk is {config.prefix.warm_chunk}, allowed: 1 or more")
-    if not 0 <= config.prefix.carry_s < math.inf:
-        problems.append(f"prefix.carry_s is {config.prefix.carry_s}, allowed: 0 or more")
-    for setting, allowed in _NOT_YET:
-        value: Any = operator.attrgetter(setting)(config)
-        if value not in allowed:
-            shown = ", ".join(repr(one) for one in allowed)
-            problems.append(f"{setting} is {value!r}, allowed in this release: {shown}")
-    return problems
-
-
-def _planner_problems(planner: PlannerConfig) -> list[str]:
-    problems: list[str] = []
-    if planner.gpu_budget is not None and planner.gpu_budget < 1:
-        problems.append(f"gpu_budget is {planner.gpu_budget}, allowed: 1 or more, or null")
-    if planner.enabled and planner.gpu_budget is None:
-        problems.append("gpu_budget is missing, required where the planner is enabled")
-    if planner.enabled and planner.profile is None and planner.emulate is None:
-        problems.append("profile is missing, required where the planner is enabled")
-    for name in ("interval_s", "deadline_s", "horizon_s"):
-        if not 0 < getattr(planner, name) < math.inf:
-            problems.append(f"{name} is {getattr(planner, name)}, allowed: above 0")
-    floor = planner.quality_floor
-    if floor is not None and not 0.0 <= floor <= 1.0:
-        problems.append(f"quality_floor is {floor}, allowed: 0 to 1, or null")
-    if (planner.sample is None) != (floor is None):
-        problems.append("sample and quality_floor need one another")
-    if not 0.0 <= planner.shadow_rate <= 1.0:
-        problems.append(f"shadow_rate is {planner.shadow_rate}, allowed: 0 to 1")
-    if not 0 <= planner.cooldown_s < math.inf:
-        problems.append(f"cooldown_s is {planner.cooldown_s}, allowed: 0 or more")
-    return problems
-
-
-def _tier_problems(tier: TierConfig, needs_calibration: bool) -> list[str]:
-    problems: list[str] = []
-    if not _TIER_NAME.fullmatch(tier.name) or tier.name.lower() in _RESERVED_NAMES:
-        problems.append(
-            f"name is {tier.name!r}, allowed: 1 to 64 ASCII letters, digits, '.', '_' and '-', "
-            "the first a letter or a digit, except "
-            + " and ".join(repr(name) for name in _RESERVED_NAMES)
-        )
-    if not _may_exist(tier.model_path):
-        problems.append(f"model_path {tier.model_path!r} does not exist")
-    if tier.calibration is None and needs_calibration:
-        problems.append("calibration is missing, required for every tier but the last")
-    for name in ("calibration", "draft_calibration"):
-        path = getattr(tier, name)
-        if path is not None and not Path(path).is_file():
-            problems.append(f"{name} {path!r} does not exist")
-    if tier.reasoning is not None:
-        problems.append(f"reasoning is {tier.reasoning!r}, allowed in this release: null")
-    if tier.standby < 0:
-        problems.append(f"standby is {tier.standby}, allowed: 0 or more")
-    if tier.replicas < 1:
-        problems.append(f"replicas is {tier.replicas}, allowed: 1 or more")
-    for key in tier.server_args:
-        if _SERVER_WIDE_ARGS.fullmatch(key):
-            problems.append(f"server_args.{key} belongs to the whole server, not to a tier")
-    return problems
-
-
-def _speculative_problems(config: CascadeConfig, index: int) -> list[str]:
-    """Of a tier that decodes speculatively, where SGLang shows the judge no logits."""
-    problems: list[str] = []
-    if config.tiers[index].calibration is not None:
-        problems.append("turns the tier's judge off, so it cannot have a calibration")
-    if config.judge.record:
-        problems.append("turns the tier's judge off, so judge.record cannot record its answers")
-    if index < len(config.tiers) - 1 and config.judge.on_error == "escalate":
-        problems.append(
-            "leaves its answers without a score; allowed: on the last tier, or with "
-            "judge.on_error: accept"
-        )
-    return problems
-
-
-def _routing_problems(config: CascadeConfig) -> list[str]:
-    routing = config.routing
-    problems: list[str] = []
-    wanted = max(0, len(config.tiers) - 1)
-    if len(routing.thresholds) != wanted:
-        problems.append(
-            f"thresholds has {len(routing.thresholds)} numbers, needed: {wanted}, "
-            "one for every tier but the last"
-        )
-    for index, threshold in enumerate(routing.thresholds):
-        if not 0.0 <= threshold <= 1.0:
-            problems.append(f"thresholds[{index}] is {threshold}, allowed: 0 to 1")
-    if routing.entry_model is None and routing.entry == "predicted":
-        problems.append("entry_model is missing, required where entry is 'predicted'")
-    if routing.entry_model is not None and not Path(routing.entry_model).is_file():
-        problems.append(f"entry_model {routing.entry_model!r} does not exist")
-    if routing.early_abort is not None and not 0.0 <= routing.early_abort <= 1.0:
-        problems.append(f"early_abort is {routing.early_abort}, allowed: 0 to 1 or null")
-    for name in ("queue_limit", "max_samples", "max_body_bytes", "commit_tokens"):
-        if getattr(routing, name) < 1:
-            problems.append(f"{name} is {getattr(routing, name)}, allowed: 1 or more")
-    if not is_keep_alive_s(routing.keep_alive_s):
-        problems.append(f"keep_alive_s is {routing.keep_alive_s}, allowed: {KEEP_ALIVE_ALLOWED}")
-    problems.extend(f"verify.{problem}" for problem in _verify_problems(config))
-    if not 0.0 <= routing.commit_chance <= 1.0:
-        problems.append(f"commit_chance is {routing.commit_chance}, allowed: 0 to 1")
-    if routing.commit_at_once is not None:
-        if not 0.0 <= routing.commit_at_once <= 1.0:
-            problems.append(f"commit_at_once is {routing.commit_at_once}, allowed: 0 to 1 or null")
-        if routing.entry_model is None:
-            problems.append("entry_model is missing, required where commit_at_once is a number")
-    if routing.deadline_s is not None and not 0 < routing.deadline_s < math.inf:
-        problems.append(f"deadline_s is {routing.deadline_s}, allowed: above 0 or null")
-    gears = routing.gears
-    if not 0.0 <= gears.floor <= 1.0:
-        problems.append(f"gears.floor is {gears.floor}, allowed: 0 to 1")
-    for name in ("steps", "queue"):
-        if getattr(gears, name) < 1:
-            problems.append(f"gears.{name} is {getattr(gears, name)}, allowed: 1 or more")
-    least = max(1, len(config.tiers))
-    if routing.max_attempts is not None and routing.max_attempts < least:
-        problems.append(
-            f"max_attempts is {routing.max_attempts}, allowed: {least} or more, one for each tier"
-        )
-    return problems
-
-
-def _verify_problems(config: CascadeConfig) -> list[str]:
-    verify, files = config.routing.verify, config.draft_calibrations()
-    problems: list[str] = []
-    if not 0.0 <= verify.low <= 1.0:
-        problems.append(f"low is {verify.low}, allowed: 0 to 1")
-    if verify.high is not None and not 0.0 <= verify.high <= 1.0:
-        problems.append(f"high is {verify.high}, allowed: 0 to 1 or null")
-    if verify.high is not None and not files:
-        problems.append("high needs a draft_calibration of a tier above the first")
-    return problems
-
-
-def _may_exist(model_path: str) -> bool:
-    """Whether SGLang could find the model: a local path, or a hub name of the form owner/model."""
-    if not model_path:
-        return False
-    return Path(model_path).exists() or bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model_path))

@@ -23,6 +23,10 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     cannot be given where `server_args` ask for speculative decoding: such a tier has no judge.
     `standby` workers more are started and wait, without requests, until a move or a lost worker
     calls for one; on hosts without accelerators alone.
+    `devices` are the accelerators for this tier's workers, by number; each worker takes as many as
+    it has ranks, in this order. Tiers may name the same ones. null: any that are free, or shared
+    where there are too few. `gpu_share` is the part of a device's memory for each worker; null: all
+    of it, or where workers share the device a part by the model's weights.
     `draft_calibration` is of the answers of the tiers below, as this tier reads them (see
     `routing.verify.high`).
     """
@@ -33,6 +37,8 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     draft_calibration: str | None = None
     replicas: int = 1
     standby: int = 0
+    devices: list[int] | None = None
+    gpu_share: float | None = None
     server_args: dict[str, Any] = {}
     sampling: dict[str, Any] = {}
     prompt_suffix: str | None = None

@@ -65,6 +65,19 @@ class EventSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceShare:
+    """A worker's part of each of its devices, which it shares with others.
+
+    Attributes:
+        share: of the device's memory.
+        free_bytes: that SGLang is to find on the device when it first looks.
+    """
+
+    share: float
+    free_bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
     """What one engine worker is told at its start; rides on its `ServerArgs`.
 
@@ -78,6 +91,7 @@ class WorkerSpec:
         reads_drafts: whether attempts may come with a draft.
         host_free_bytes: of which its share of the host's memory is one; None where the worker
             looks itself.
+        device_share: None where it has its devices alone.
     """
 
     worker_id: str
@@ -88,6 +102,7 @@ class WorkerSpec:
     events: EventSource | None = None
     reads_drafts: bool = False
     host_free_bytes: int | None = None
+    device_share: DeviceShare | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.reallocation.configured import configured_controller
 from cascadia_sglang.reallocation.gearbox import Gearbox
@@ -24,7 +25,7 @@ from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.pricing import EntryPrices
 from cascadia_sglang.verify.worth import DraftWorth
-from cascadia_sglang.workers.arguments import TierArguments, pool_specs
+from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.detokenizer import Detokenizer
 from cascadia_sglang.workers.dispatch import Dispatch
 from cascadia_sglang.workers.fleet import Fleet

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cascadia_sglang.planner.roofline import LEAST_KV_TOKENS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
@@ -18,36 +20,37 @@ class Need:
         name: of the pool.
         count: processes that share the memory, all ranks of all replicas.
         weights_bytes: of each.
+        own_bytes: of each besides weights and key-value pool.
         kv_bytes: of a token's keys and values in each; None where the model's shape is not known.
     """
 
     name: str
     count: int
     weights_bytes: float
+    own_bytes: float
     kv_bytes: float | None
 
 
-def divided(needs: Sequence[Need], pools_bytes: float, own_bytes: float) -> list[float]:
+def divided(needs: Sequence[Need], pools_bytes: float) -> list[float]:
     """Bytes for each process of every need, in their order.
 
     Where one model's shape is not known, key-value pools go by the weights in place of the tokens.
 
     Args:
         pools_bytes: for all key-value pools together.
-        own_bytes: of each process besides weights and key-value pool.
     """
     known = [need.kv_bytes for need in needs if need.kv_bytes]
     parts = known if len(known) == len(needs) else [need.weights_bytes for need in needs]
     total = sum(part * need.count for part, need in zip(parts, needs, strict=True))
     return [
-        need.weights_bytes + own_bytes + (pools_bytes * part / total if total else 0.0)
+        need.weights_bytes + need.own_bytes + (pools_bytes * part / total if total else 0.0)
         for part, need in zip(parts, needs, strict=True)
     ]
 
 
-def least_bytes(need: Need, own_bytes: float, kv_tokens: int) -> float:
-    """What one process must have, with a key-value pool of so many tokens."""
-    return need.weights_bytes + own_bytes + kv_tokens * (need.kv_bytes or 0.0)
+def least_bytes(need: Need) -> float:
+    """What one process must have to be of any use."""
+    return need.weights_bytes + need.own_bytes + LEAST_KV_TOKENS * (need.kv_bytes or 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +75,11 @@ class Shortage:
         )
 
 
-def first_short(
-    needs: Sequence[Need], total_bytes: float, own_bytes: float, kv_tokens: int
-) -> Shortage | None:
-    """The first need that finds too little, with key-value pools of so many tokens."""
+def first_short(needs: Sequence[Need], total_bytes: float) -> Shortage | None:
+    """The first need that finds too little."""
     left = total_bytes
     for need in needs:
-        wanted = least_bytes(need, own_bytes, kv_tokens)
+        wanted = least_bytes(need)
         if need.count * wanted > left:
             return Shortage(need=need, wanted_bytes=wanted, left_bytes=left)
         left -= need.count * wanted

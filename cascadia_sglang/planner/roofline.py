@@ -46,6 +46,8 @@ GPUS = {
         Gpu(name="H100", tflops=989, memory_gb=80, memory_gb_per_s=3350, link_gb_per_s=450),
         Gpu(name="H200", tflops=989, memory_gb=141, memory_gb_per_s=4800, link_gb_per_s=450),
         Gpu(name="B200", tflops=2250, memory_gb=180, memory_gb_per_s=8000, link_gb_per_s=900),
+        Gpu(name="A10", tflops=125, memory_gb=24, memory_gb_per_s=600, link_gb_per_s=32),
+        Gpu(name="L4", tflops=121, memory_gb=24, memory_gb_per_s=300, link_gb_per_s=32),
         Gpu(name="L40S", tflops=362, memory_gb=48, memory_gb_per_s=864, link_gb_per_s=32),
     )
 }

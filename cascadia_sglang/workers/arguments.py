@@ -6,8 +6,6 @@ import json
 import os
 import socket
 from collections.abc import Callable, Set
-from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from sglang.srt.server_args import ServerArgs
@@ -16,6 +14,7 @@ from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.messages import EventSource
 from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.refused_flags import REFUSED_FLAGS, check_tier_flags
 from cascadia_sglang.workers.fork_server import threads_per_worker
 
@@ -23,42 +22,6 @@ Construct = Callable[[argparse.Namespace], ServerArgs]
 
 # From this page size on, `prefix.events: auto` has workers publish what they cache.
 EVENT_PAGE_TOKENS = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolSpec:
-    """Tiers that name the same model with the same flags; their workers serve them all."""
-
-    index: int
-    tiers: tuple[int, ...]
-    name: str
-    model_path: str
-    server_args: dict[str, Any]
-    replicas: int
-    standby: int = 0
-
-
-def pool_specs(config: CascadeConfig) -> list[PoolSpec]:
-    """Group a cascade's tiers into pools, in tier order."""
-    grouped: dict[str, list[int]] = {}
-    for index, tier in enumerate(config.tiers):
-        key = json.dumps([tier.model_path, tier.server_args], sort_keys=True, default=str)
-        grouped.setdefault(key, []).append(index)
-    specs = []
-    for index, tiers in enumerate(grouped.values()):
-        first = config.tiers[tiers[0]]
-        specs.append(
-            PoolSpec(
-                index=index,
-                tiers=tuple(tiers),
-                name="+".join(config.tiers[i].name for i in tiers),
-                model_path=first.model_path,
-                server_args=first.server_args,
-                replicas=max(config.tiers[i].replicas for i in tiers),
-                standby=max(config.tiers[i].standby for i in tiers),
-            )
-        )
-    return specs
 
 
 def worker_threads(config: CascadeConfig) -> int:
@@ -202,6 +165,13 @@ def check_arguments(namespace: argparse.Namespace, config: CascadeConfig) -> Non
             f"--served-model-name {namespace.served_model_name!r} is a tier's name, "
             "which `model` could then no longer pin"
         )
+    if namespace.base_gpu_id or namespace.gpu_id_step != 1:
+        for index, tier in enumerate(config.tiers):
+            if tier.devices is not None:
+                raise ConfigError(
+                    f"tiers[{index}].devices names devices by number: --base-gpu-id and "
+                    "--gpu-id-step do not go with it"
+                )
     _check_port(namespace.host or "127.0.0.1", namespace.port)
 
 

@@ -12,6 +12,7 @@ from sglang.srt.managers.scheduler import run_scheduler_process
 from sglang.srt.server_args import ServerArgs
 
 from cascadia_patches.registry import (
+    CAPACITY_PATCHES,
     DRAFT_PATCHES,
     EVENT_PATCHES,
     JUDGE_PATCHES,
@@ -19,6 +20,7 @@ from cascadia_patches.registry import (
     PACE_PATCHES,
     PROBE_PATCHES,
     REPORT_PATCHES,
+    SHARE_PATCHES,
     STEP_LOG_PATCHES,
     WORKER_PATCHES,
     apply_patches,
@@ -27,6 +29,7 @@ from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.messages import DRAFT_KEY, REPORT_KEY, WorkerSpec
 from cascadia_sglang.verify.confirm import DraftJudge
 from cascadia_sglang.verify.reader import DraftReader
+from cascadia_sglang.workers.device_part import DevicePart
 from cascadia_sglang.workers.heart import start_heart
 from cascadia_sglang.workers.pace import Pace
 from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER, StepLog
@@ -48,6 +51,8 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
     torch.set_num_threads(spec.threads)
     apply_patches(WORKER_PATCHES)
     apply_patches(MEMORY_PATCHES, spec.host_free_bytes)
+    if spec.device_share is not None:
+        apply_patches((*CAPACITY_PATCHES, *SHARE_PATCHES), DevicePart(spec.device_share))
     reporters: dict[str, Any] = {}
     judge: Judge | None = None
     if spec.judge.calibrations or spec.judge.record:

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from cascadia_sglang.workers.arguments import PoolSpec
+from cascadia_sglang.pool_specs import PoolSpec
 from cascadia_sglang.workers.breaker import FIRST_DELAY_S, OPEN_S, Breaker
 from cascadia_sglang.workers.ends import End
 from cascadia_sglang.workers.pool import Worker, WorkerPool

@@ -1,24 +1,20 @@
 """The engine workers of a server: started, connected, admitted, lost, started again."""
 
 import asyncio
-import itertools
 import logging
 import time
-from collections.abc import Iterable, Set
+from collections.abc import Set
 from typing import Any
-
-import zmq
-from sglang.srt.utils.network import get_zmq_socket
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.metrics import Metrics, forget_gauges
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.prefix.held import HeldPrefixes
-from cascadia_sglang.reallocation.actions import RunningPlan
-from cascadia_sglang.reallocation.target import Capacity, placed
-from cascadia_sglang.workers.arguments import PoolSpec, TierArguments, pool_specs
+from cascadia_sglang.reallocation.target import Capacity
+from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.control import ControlPlane
 from cascadia_sglang.workers.ends import End
@@ -31,6 +27,7 @@ from cascadia_sglang.workers.recoveries import Recoveries
 from cascadia_sglang.workers.sessions import Sessions
 from cascadia_sglang.workers.spread import Spread
 from cascadia_sglang.workers.standby import Standbys
+from cascadia_sglang.workers.starts import Starts
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +70,7 @@ class Fleet:
         self._arguments = arguments
         self._paces = paces
         self._specs = pool_specs(config)
-        self._numbers = itertools.count()
-        self._launcher: Any = None
-        self._manager: Any = None
+        self._starts = Starts(pool, pool.add, self._specs)
         self._recoveries = Recoveries()
         self.standbys = Standbys(self._start_standby)
         self.stopping = False
@@ -84,31 +79,34 @@ class Fleet:
     def launch(self, start_group: Any, server_ports: Any) -> list[Worker]:
         """Start every tier's workers, without waiting.
 
+        Of those that share a device only the first; the others follow in `admit_when_ready`.
+
         Raises:
             CascadiaError: if a worker cannot be started.
         """
         # The scheduler's imports take seconds; the fork server is to begin its own before them.
         from cascadia_sglang.workers.launcher import launcher_of
 
-        self._launcher = launcher_of(
-            self.config, self._arguments, self._paces, start_group, server_ports
-        )
+        launcher = launcher_of(self.config, self._arguments, self._paces, start_group, server_ports)
         wanted = {
             spec.name: Capacity(replicas=spec.replicas, **self._arguments.parallel_sizes(spec))
             for spec in self._specs
         }
         self.standbys.want(
-            {one.name: (wanted[one.name], one.standby) for one in self._specs}, self.node
+            {one.name: (wanted[one.name], one.standby) for one in self._specs}, launcher.node
         )
-        nothing = RunningPlan(replicas=(), thresholds=())
-        return [self._start(one) for one in placed(nothing, wanted, self.node, None)]
+        return self._starts.launch(launcher)
 
-    def admit_when_ready(self, workers: Iterable[Worker]) -> None:
-        """Block until each of these workers is ready, and let it serve."""
+    def admit_when_ready(self, workers: list[Worker]) -> None:
+        """Block until each of these workers is ready, and let it serve.
+
+        Those that wait for a device are started meanwhile, and added to the list.
+        """
         for worker in workers:
             worker.handle.wait_for_ready()
             self.events.add(worker)
             self.pool.admit(worker, worker.handle.limits)
+            workers += self._starts.further()
 
     def measure(self, metrics: Metrics) -> None:
         """Count starts of workers from now on, and those before that are ready."""
@@ -118,14 +116,12 @@ class Fleet:
 
     def connect(self, manager: Any) -> None:
         """Take the tokenizer manager and open a socket to every worker started so far."""
-        self._manager = manager
-        for worker in self.pool:
-            self._open_socket(worker)
+        self._starts.connect(manager)
 
     @property
     def node(self) -> GpuType:
         """The devices that replicas lie on."""
-        node: GpuType = self._launcher.node
+        node: GpuType = self._starts.launcher.node
         return node
 
     def pool_of(self, tier_index: int) -> str:
@@ -174,14 +170,11 @@ class Fleet:
     def recover(self, replica: RunningReplica, delay_s: float | None = None) -> None:
         """Have a replica started, and tried again until it is there."""
         if delay_s is None:
-            delay_s = self._faults.count(self._spec_of(replica))
+            delay_s = self._faults.count(self._starts.spec_of(replica))
         self._recoveries.begin(replica, self._recover(replica, delay_s))
 
     def _workers_at(self, replica: RunningReplica) -> list[Worker]:
         return [worker for worker in self.pool if worker.handle.replica == replica]
-
-    def _spec_of(self, replica: RunningReplica) -> PoolSpec:
-        return next(spec for spec in self._specs if spec.name == replica.pool)
 
     async def _start_standby(self, shape: RunningReplica) -> Worker:
         worker = await self._started(shape)
@@ -190,14 +183,15 @@ class Fleet:
 
     async def _started(self, replica: RunningReplica) -> Worker:
         """A worker that is ready, and that nobody counts on yet."""
-        worker = self._start(replica)
-        worker.retired = True
-        await self._become_ready(worker)
+        async with self._starts.turn(replica):
+            worker = self._starts.start(replica)
+            worker.retired = True
+            await self._become_ready(worker)
         return worker
 
     async def _become_ready(self, worker: Worker) -> None:
         """Wait until a worker of the running server could serve."""
-        self._open_socket(worker)
+        self._starts.open_socket(worker)
         try:
             async with asyncio.timeout(START_LIMIT_S):
                 await asyncio.to_thread(worker.handle.wait_for_ready)
@@ -233,7 +227,7 @@ class Fleet:
         is_standby = worker.state is WorkerState.STANDBY
         self.pool.remove(worker)
         worker.handle.kill()
-        self._launcher.free(worker.handle)
+        self._starts.launcher.free(worker.handle)
         if self.metrics is not None:
             forget_gauges(worker.handle.pids)
         self.engine.fail_attempts(worker, self._faults.forgiving(worker, at, end))
@@ -262,38 +256,31 @@ class Fleet:
         self.standbys.stop()
 
     async def _recover(self, replica: RunningReplica, delay_s: float) -> None:
-        standby = worker = self.standbys.take(replica)
-        while worker is None:
-            await asyncio.sleep(delay_s)
-            try:
-                standby = self.standbys.take(replica)
-                worker = standby or self._start(replica)
-            except WorkerError as error:
-                logger.error("%s", error)
-                delay_s = self._faults.count(self._spec_of(replica))
-        worker.retired = False
+        worker = self.standbys.take(replica)
         try:
-            if standby is None:
-                await self._become_ready(worker)
+            while worker is None:
+                await asyncio.sleep(delay_s)
+                worker = self.standbys.take(replica)
+                if worker is None:
+                    async with self._starts.turn(replica):
+                        worker = self._start_again(replica)
+                        if worker is not None:
+                            await self._become_ready(worker)
+                delay_s = 0.0 if worker else self._faults.count(self._starts.spec_of(replica))
+            worker.retired = False
             await self._serve(worker)
             self.standbys.refill()
         except WorkerError as error:
             # As a worker lost, it has the next recovery on its way.
             logger.error("%s", error)
 
+    def _start_again(self, replica: RunningReplica) -> Worker | None:
+        try:
+            return self._starts.start(replica)
+        except WorkerError as error:
+            logger.error("%s", error)
+            return None
+
     def _measure(self, worker: Worker, phases: dict[str, float] | None) -> None:
         if self.metrics is not None:
             self.metrics.worker_started(worker.handle.pool.name, phases)
-
-    def _start(self, replica: RunningReplica) -> Worker:
-        spec = self._spec_of(replica)
-        worker_id = f"{spec.name}-{next(self._numbers)}"
-        handle = self._launcher.start(spec, worker_id, replica)
-        worker = Worker(worker_id=worker_id, tiers=spec.tiers, handle=handle)
-        self.pool.add(worker)
-        return worker
-
-    def _open_socket(self, worker: Worker) -> None:
-        worker.socket = get_zmq_socket(
-            self._manager.send_to_scheduler.context, zmq.PUSH, worker.handle.input_address, True
-        )

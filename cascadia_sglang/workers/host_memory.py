@@ -14,7 +14,8 @@ from cascadia_sglang.memory.shares import Need, divided, first_short, least_byte
 from cascadia_sglang.memory.weights import kv_bytes_of, weight_bytes
 from cascadia_sglang.planner.roofline import LEAST_KV_TOKENS
 from cascadia_sglang.platform import HOST_MEMORY_SHARE, has_bf16_instructions
-from cascadia_sglang.workers.arguments import PoolSpec, TierArguments
+from cascadia_sglang.pool_specs import PoolSpec
+from cascadia_sglang.workers.arguments import TierArguments
 
 # What a process takes besides weights and key-value pool, until that pool is made: 0.12 GB were
 # measured for models of 0.5 and 1.5 billion parameters.
@@ -47,7 +48,7 @@ class HostMemory:
         need = next((one for one in self.needs if one.name == pool.name), None)
         if need is None:
             return
-        wanted, free = least_bytes(need, OWN_BYTES, LEAST_KV_TOKENS), get_free_cpu_memory()
+        wanted, free = least_bytes(need), get_free_cpu_memory()
         if wanted > free:
             raise WorkerError(
                 f"tier {pool.name} cannot be started: it needs {wanted / 1e9:.1f} GB, "
@@ -79,13 +80,13 @@ def host_memory(arguments: TierArguments, pools: Sequence[PoolSpec]) -> HostMemo
 
 def _by_weights(free_bytes: int, taken_bytes: float, needs: Sequence[Need]) -> HostMemory:
     room_bytes = free_bytes - taken_bytes
-    short = first_short(needs, room_bytes, OWN_BYTES, LEAST_KV_TOKENS)
+    short = first_short(needs, room_bytes)
     if short is not None:
         raise ConfigError(f"{short} of the {free_bytes / 1e9:.1f} GB that this host has free")
     least_pools = sum(one.count * LEAST_KV_TOKENS * (one.kv_bytes or 0.0) for one in needs)
-    rest = room_bytes - sum(one.count * (one.weights_bytes + OWN_BYTES) for one in needs)
+    rest = room_bytes - sum(one.count * (one.weights_bytes + one.own_bytes) for one in needs)
     pools_bytes = max(least_pools, HOST_MEMORY_SHARE / 2 * rest)
-    parts = divided(needs, pools_bytes, OWN_BYTES)
+    parts = divided(needs, pools_bytes)
     return HostMemory(
         free_bytes=free_bytes,
         needs=tuple(needs),
@@ -109,5 +110,6 @@ def _need(arguments: TierArguments, pool: PoolSpec) -> Need | None:
         name=pool.name,
         count=ranks * (pool.replicas + pool.standby),
         weights_bytes=weight_bytes(folder, served_bytes) / ranks,
+        own_bytes=OWN_BYTES,
         kv_bytes=kv_bytes_of(folder, served_bytes=served_bytes, **sizes),
     )

@@ -21,7 +21,14 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
-from cascadia_sglang.workers.arguments import PoolSpec, TierArguments, pool_specs, worker_threads
+from cascadia_sglang.pool_specs import PoolSpec, pool_specs
+from cascadia_sglang.workers.arguments import TierArguments, worker_threads
+from cascadia_sglang.workers.device_memory import (
+    DeviceMemory,
+    device_memory,
+    host_devices,
+    resolving,
+)
 from cascadia_sglang.workers.ends import End, end_of
 from cascadia_sglang.workers.entry import run_worker
 from cascadia_sglang.workers.fork_server import ensure_fork_server
@@ -122,6 +129,8 @@ class Launcher:
         judge: JudgeSpec,
         paces: dict[int, PaceSpec],
         memory: HostMemory | None,
+        devices: DeviceMemory,
+        node: GpuType,
         threads: int,
         start_group: StartGroup,
         server_ports: PortArgs,
@@ -133,13 +142,14 @@ class Launcher:
         self._paces = paces
         self._threads = threads
         self._memory = memory
+        self.devices = devices
         self._start_group = start_group
         self._server_ports = server_ports
         self._reads_drafts = reads_drafts
         self._on_host = current_platform.device_type == "cpu"
         # Readable by this user alone: events hold the prompts' tokens.
         self._sockets = tempfile.TemporaryDirectory(prefix="cascadia-events-")
-        self.node = _this_node(arguments)
+        self.node = node
 
     def start(self, pool: PoolSpec, worker_id: str, replica: RunningReplica) -> WorkerHandle:
         """Start one worker and return at once. Call it where SGLang's context is not in use
@@ -156,6 +166,7 @@ class Launcher:
         if self._memory is not None and pool.name in self._memory.share_by_pool:
             self._memory.check_room(pool)
             share, free_bytes = self._memory.share_by_pool[pool.name], self._memory.free_bytes
+        device_share = self.devices.share(pool)
         events = None
         if self._arguments.publishes_events(pool):
             base = f"ipc://{self._sockets.name}/{worker_id}"
@@ -175,12 +186,14 @@ class Launcher:
             events=events,
             reads_drafts=self._reads_drafts and max(pool.tiers) > 0,
             host_free_bytes=free_bytes,
+            device_share=device_share,
         )
         pulse = Pulse(server_args.watchdog_timeout)
         if multiprocessing.get_start_method() == "forkserver":
             ensure_fork_server()
         try:
-            server_args.resolve_once()
+            with resolving(device_share):
+                server_args.resolve_once()
             server_args.check_server_args()
             ports = PortArgs.init_new(server_args)
             ports.tokenizer_ipc_name = self._server_ports.tokenizer_ipc_name
@@ -229,9 +242,12 @@ def launcher_of(
     """The launcher of a cascade's workers.
 
     Raises:
-        ConfigError: if the models do not fit the memory of a host without accelerators.
+        ConfigError: if the models do not fit the memory, or the workers find no devices; names the
+            tier, what it needs and what there is.
     """
     on_host = current_platform.device_type == "cpu"
+    pools, node = pool_specs(config), _this_node(arguments)
+    places = host_devices if on_host else device_memory
     judge = JudgeSpec(
         calibrations=config.calibrations(),
         record=config.judge.record,
@@ -242,7 +258,9 @@ def launcher_of(
         arguments,
         judge,
         paces,
-        host_memory(arguments, pool_specs(config)) if on_host else None,
+        host_memory(arguments, pools) if on_host else None,
+        places(arguments, pools, node),
+        node,
         worker_threads(config),
         start_group,
         server_ports,

@@ -13,7 +13,7 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.planner.profile import StepTimes, load_profile
-from cascadia_sglang.workers.arguments import pool_specs
+from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.workers.batch_shape import BatchShape, shape_of
 
 T = TypeVar("T")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cascadia_patches.registry import (
     ARGUMENT_PATCHES,
+    CAPACITY_PATCHES,
     DRAFT_PATCHES,
     EVENT_PATCHES,
     JUDGE_PATCHES,
@@ -16,6 +17,7 @@ from cascadia_patches.registry import (
     PROBE_PATCHES,
     REPORT_PATCHES,
     SERVER_PATCHES,
+    SHARE_PATCHES,
     STEP_LOG_PATCHES,
     WORKER_PATCHES,
     load_patch,
@@ -28,6 +30,8 @@ _WHERE = (
     ("every SGLang process", ARGUMENT_PATCHES),
     ("the main process of a cascade", SERVER_PATCHES),
     ("every engine worker", (*WORKER_PATCHES, *MEMORY_PATCHES)),
+    ("the main process and an engine worker, where devices are shared", CAPACITY_PATCHES),
+    ("an engine worker that shares its devices", SHARE_PATCHES),
     ("an engine worker that judges", JUDGE_PATCHES),
     ("an engine worker that reads drafts", DRAFT_PATCHES),
     ("an engine worker that judges or reads drafts", REPORT_PATCHES),

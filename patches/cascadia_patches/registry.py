@@ -84,6 +84,12 @@ WORKER_PATCHES = (
 # Of every engine worker: how much of a host's memory is there for it.
 MEMORY_PATCHES = ("free_cpu_memory",)
 
+# Of the main process and of an engine worker, where workers share devices.
+CAPACITY_PATCHES = ("device_memory_capacity",)
+
+# Of an engine worker that shares its devices.
+SHARE_PATCHES = ("available_device_memory",)
+
 # Of an engine worker that judges.
 JUDGE_PATCHES = ("model_runner_init",)
 
@@ -115,6 +121,8 @@ ALL_PATCHES = (
     *SERVER_PATCHES,
     *WORKER_PATCHES,
     *MEMORY_PATCHES,
+    *CAPACITY_PATCHES,
+    *SHARE_PATCHES,
     *JUDGE_PATCHES,
     *DRAFT_PATCHES,
     *REPORT_PATCHES,

@@ -12,12 +12,14 @@ PACKAGES = ("cascadia_sglang", "cascadia_kernels", "cascadia_patches")
 
 # What everyone may use, and what itself uses nothing of the rest.
 BASE = (
+    "cascadia_sglang.cascade_checks",
     "cascadia_sglang.cascade_file",
     "cascadia_sglang.child_server",
     "cascadia_sglang.config",
     "cascadia_sglang.errors",
     "cascadia_sglang.json_text",
     "cascadia_sglang.messages",
+    "cascadia_sglang.pool_specs",
     "cascadia_sglang.refused_flags",
     "cascadia_sglang.metric_families",
     "cascadia_sglang.metrics",
@@ -41,7 +43,7 @@ OWN_IMPORTS = {
     ),
     "cascadia_sglang.verify": (*BASE, "cascadia_sglang.judge", "cascadia_kernels"),
     "cascadia_sglang.planner": BASE,
-    "cascadia_sglang.memory": (*BASE, "cascadia_sglang.planner"),
+    "cascadia_sglang.memory": (*BASE, "cascadia_sglang.planner", "cascadia_sglang.reallocation"),
     "cascadia_sglang.reallocation": (*BASE, "cascadia_sglang.planner"),
     "cascadia_sglang.profiling": (
         *BASE,

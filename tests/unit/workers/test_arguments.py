@@ -13,9 +13,10 @@ from cascadia_sglang.config import CascadeConfig, PrefixConfig, TierConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.messages import EventSource
 from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.refused_flags import REFUSED_FLAGS, RefusedFlag, check_tier_flags
 from cascadia_sglang.testing import make_cascade
-from cascadia_sglang.workers.arguments import TierArguments, check_arguments, pool_specs
+from cascadia_sglang.workers.arguments import TierArguments, check_arguments
 from cascadia_sglang.workers.flag_names import flag_names
 
 FIELDS = {field.name for field in msgspec.structs.fields(ServerArgs)}

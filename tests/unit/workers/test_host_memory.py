@@ -9,8 +9,9 @@ import pytest
 from cascadia_sglang.config import CascadeConfig, TierConfig
 from cascadia_sglang.errors import ConfigError, WorkerError
 from cascadia_sglang.planner.roofline import LEAST_KV_TOKENS
+from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.workers import host_memory as module
-from cascadia_sglang.workers.arguments import PoolSpec, TierArguments, pool_specs
+from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.host_memory import OWN_BYTES, HostMemory, host_memory
 
 # Sizes of Qwen2.5-Coder-0.5B and -1.5B.

@@ -1,0 +1,191 @@
+"""Which part of a device's memory each worker of a cascade has, and whether its model fits it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from cascadia_sglang.errors import ConfigError, InfeasiblePlanError
+from cascadia_sglang.memory.cards import Card
+from cascadia_sglang.memory.hub import local_folder
+from cascadia_sglang.memory.runtime import CONTEXT_BYTES, reserve_bytes
+from cascadia_sglang.memory.shares import Need, divided, least_bytes
+from cascadia_sglang.memory.weights import kv_bytes_of, weight_bytes
+from cascadia_sglang.planner.devices import devices_of
+from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.pool_specs import PoolSpec
+from cascadia_sglang.reallocation.layout import Wanted, laid_out, shared_devices
+from cascadia_sglang.reallocation.target import Capacity
+
+# Rounds until shares and what SGLang keeps free of them agree.
+_ROUNDS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How one worker of a pool is started.
+
+    `static` is the operator's `mem_fraction_static`: of the device, or of the worker's share of it,
+    for weights and key-value pool. None for SGLang's own rules.
+    """
+
+    tp_size: int = 1
+    pp_size: int = 1
+    static: float | None = None
+
+    def own_bytes(self, device_bytes: float) -> float:
+        """What a worker takes of so much memory besides weights and key-value pool."""
+        if self.static is not None:
+            return CONTEXT_BYTES + (1.0 - self.static) * device_bytes
+        return CONTEXT_BYTES + reserve_bytes(device_bytes, self.tp_size, self.pp_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolMemory:
+    """What each worker of a pool has of each of its devices.
+
+    Attributes:
+        share: of the device's memory; None where the worker has it alone, by SGLang's own rules.
+        device_bytes: of the device, or of the share.
+        kv_tokens: that its key-value pool holds, estimated; None where the model's shape is not
+            known, or nothing of the model is on this host.
+    """
+
+    name: str
+    replicas: tuple[RunningReplica, ...]
+    share: float | None
+    device_bytes: float
+    weights_bytes: float | None
+    kv_tokens: int | None
+
+
+def pool_memory(
+    pools: Sequence[PoolSpec], sizes: Mapping[str, Shape], cards: Sequence[Card]
+) -> list[PoolMemory]:
+    """Devices and memory of every pool on these cards, in the pools' order.
+
+    Args:
+        sizes: of each pool by name.
+
+    Raises:
+        ConfigError: if the workers find no devices, or a model does not fit; names the tier, what
+            it needs and what there is.
+    """
+    kind = GpuType(gpu="cuda", nodes=1, gpus_per_node=len(cards))
+    needs = {pool.name: _need(pool, sizes[pool.name]) for pool in pools}
+    wanted = [
+        Wanted(
+            pool=pool.name,
+            capacity=Capacity(
+                replicas=pool.replicas,
+                tp_size=sizes[pool.name].tp_size,
+                pp_size=sizes[pool.name].pp_size,
+            ),
+            devices=pool.devices,
+            gpu_share=pool.gpu_share,
+            weights_bytes=needs[pool.name].weights_bytes,
+        )
+        for pool in pools
+    ]
+    try:
+        replicas = laid_out(wanted, kind)
+    except InfeasiblePlanError as error:
+        raise ConfigError(str(error)) from error
+    shares = _shares(pools, sizes, needs, replicas, kind, cards)
+    found = []
+    for pool in pools:
+        own = tuple(one for one in replicas if one.pool == pool.name)
+        smallest = min((cards[d].free_bytes for one in own for _, _, d in devices_of(one, kind)))
+        share = shares.get(pool.name)
+        found.append(
+            _fitting(needs[pool.name], sizes[pool.name], own, share, smallest * (share or 1.0))
+        )
+    return found
+
+
+def _shares(
+    pools: Sequence[PoolSpec],
+    sizes: Mapping[str, Shape],
+    needs: Mapping[str, Need],
+    replicas: Sequence[RunningReplica],
+    kind: GpuType,
+    cards: Sequence[Card],
+) -> dict[str, float]:
+    """The least share of any of its devices, of each pool that shares one or was given a share."""
+    given = {pool.name: pool.gpu_share for pool in pools if pool.gpu_share is not None}
+    found = dict(given)
+    for device in sorted(shared_devices(replicas, kind)):
+        names = [
+            one.pool for one in replicas for _, _, other in devices_of(one, kind) if other == device
+        ]
+        taken = sum(given.get(name, 0.0) for name in names)
+        others = [name for name in names if name not in given]
+        if taken > 1.0 + 1e-9 or (others and taken >= 1.0):
+            raise ConfigError(
+                f"tiers {', '.join(dict.fromkeys(names))}: gpu_share on device {device} sums to "
+                f"{taken:g}, {'nothing is left for ' + others[0] if others else 'allowed: 1'}"
+            )
+        room = cards[device].free_bytes * (1.0 - taken)
+        parts = _divided([(needs[name], sizes[name]) for name in others], room)
+        for name, part in zip(others, parts, strict=True):
+            share = math.floor(1e3 * part / cards[device].free_bytes) / 1e3
+            found[name] = min(share, found.get(name, 1.0))
+    return found
+
+
+def _divided(others: Sequence[tuple[Need, Shape]], room_bytes: float) -> list[float]:
+    """Bytes of each worker. What SGLang keeps free grows with a worker's part, so it is looked up
+    for the parts of the round before."""
+    parts = [room_bytes / len(others)] * len(others) if others else []
+    for _ in range(_ROUNDS):
+        told = [
+            replace(need, count=1, own_bytes=size.own_bytes(part))
+            for (need, size), part in zip(others, parts, strict=True)
+        ]
+        left = room_bytes - sum(need.weights_bytes + need.own_bytes for need in told)
+        parts = [max(0.0, part) for part in divided(told, left)]
+    return parts
+
+
+def _fitting(
+    need: Need,
+    size: Shape,
+    replicas: tuple[RunningReplica, ...],
+    share: float | None,
+    device_bytes: float,
+) -> PoolMemory:
+    """Raises ConfigError where the model does not fit its part."""
+    need = replace(need, own_bytes=size.own_bytes(device_bytes))
+    wanted = least_bytes(need)
+    if need.weights_bytes and wanted > device_bytes:
+        devices = sorted({replica.base_gpu_id for replica in replicas})
+        of = "" if share is None else f", {share:g} of it"
+        raise ConfigError(
+            f"tier {need.name} lacks {(wanted - device_bytes) / 1e9:.1f} GB: a worker needs "
+            f"{wanted / 1e9:.1f} GB of each device ({need.weights_bytes / 1e9:.1f} GB of weights), "
+            f"device {', '.join(map(str, devices))} gives it {device_bytes / 1e9:.1f} GB{of}"
+        )
+    left = device_bytes - need.weights_bytes - need.own_bytes
+    return PoolMemory(
+        name=need.name,
+        replicas=replicas,
+        share=share,
+        device_bytes=device_bytes,
+        weights_bytes=need.weights_bytes or None,
+        kv_tokens=int(left / need.kv_bytes) if need.kv_bytes and need.weights_bytes else None,
+    )
+
+
+def _need(pool: PoolSpec, size: Shape) -> Need:
+    """Of one device of a worker; weights of 0 where nothing of the model is on this host."""
+    folder = local_folder(pool.model_path)
+    ranks = size.tp_size * size.pp_size
+    sizes = {"tp_size": size.tp_size, "pp_size": size.pp_size}
+    return Need(
+        name=pool.name,
+        count=1,
+        weights_bytes=0.0 if folder is None else weight_bytes(folder, 2) / ranks,
+        own_bytes=0.0,
+        kv_bytes=None if folder is None else kv_bytes_of(folder, **sizes),
+    )

@@ -1,0 +1,195 @@
+"""On which devices the workers of a cascade start, alone or sharing them. Pure.
+
+A tier that names its devices gets those. The others get devices of their own, the largest first.
+Where these are too few, the workers share: each takes the devices with the fewest bytes of weights
+on them, the largest worker first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import msgspec
+
+from cascadia_sglang.errors import InfeasiblePlanError
+from cascadia_sglang.planner.devices import devices_of
+from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.reallocation.actions import RunningPlan
+from cascadia_sglang.reallocation.target import Capacity, placed
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """The workers of a pool; `weights_bytes` is on each device of one of them.
+
+    `devices` and `gpu_share` are those of the cascade file.
+    """
+
+    pool: str
+    capacity: Capacity
+    devices: tuple[int, ...] | None = None
+    gpu_share: float | None = None
+    weights_bytes: float = 0.0
+
+    @property
+    def is_unbound(self) -> bool:
+        """Whether any device will do, a free one if there is one."""
+        return self.devices is None and self.gpu_share is None
+
+    @property
+    def size(self) -> int:
+        """Devices of one worker."""
+        return self.capacity.tp_size * self.capacity.pp_size
+
+
+def laid_out(wanted: Sequence[Wanted], kind: GpuType) -> tuple[RunningReplica, ...]:
+    """A place for every worker, in the pools' order where they share devices.
+
+    Raises:
+        InfeasiblePlanError: if a worker has more ranks than there are devices, a tier names devices
+            that are not there or do not make whole workers, or shares of a device exceed it.
+    """
+    for one in wanted:
+        if one.capacity.replicas and one.size > kind.gpus_per_node:
+            raise InfeasiblePlanError(
+                f"a worker of tier {one.pool} needs {one.size} devices, there are "
+                f"{kind.gpus_per_node}"
+            )
+    needed = sum(one.size * one.capacity.replicas for one in wanted)
+    is_plain = all(one.devices is None and one.gpu_share in (None, 1.0) for one in wanted)
+    if is_plain and needed <= kind.gpus_per_node:
+        nothing = RunningPlan(replicas=(), thresholds=())
+        return placed(nothing, {one.pool: one.capacity for one in wanted}, kind, None)
+    cards = _Cards(kind.gpus_per_node)
+    order = sorted(range(len(wanted)), key=lambda index: _rank(wanted[index]))
+    found: dict[int, list[RunningReplica]] = {}
+    unbound = sum(one.size * one.capacity.replicas for one in wanted if one.is_unbound)
+    has_own: bool | None = None
+    for index in order:
+        one = wanted[index]
+        if one.is_unbound and has_own is None:
+            has_own = cards.free >= unbound
+        places = cards.places(one, alone=bool(has_own))
+        found[index] = [_replica(one, kind, place) for place in places]
+    return tuple(replica for index in range(len(wanted)) for replica in found[index])
+
+
+def shared_devices(replicas: Sequence[RunningReplica], kind: GpuType) -> frozenset[int]:
+    """Numbers of the devices that more than one of these workers lies on."""
+    every = [device for one in replicas for _, _, device in devices_of(one, kind)]
+    return frozenset(device for device in every if every.count(device) > 1)
+
+
+def _rank(one: Wanted) -> tuple[bool, bool, int, float]:
+    """Named devices first, then shares that were given, then the largest."""
+    return one.devices is None, one.gpu_share is None, -one.size, -one.weights_bytes
+
+
+class _Cards:
+    """What lies on every device so far."""
+
+    def __init__(self, count: int) -> None:
+        self._bytes = [0.0] * count
+        self._shares = [0.0] * count
+        self._workers = [0] * count
+
+    @property
+    def free(self) -> int:
+        """How many devices nothing lies on."""
+        return self._workers.count(0)
+
+    def places(self, one: Wanted, *, alone: bool) -> list[tuple[int, int]]:
+        """Base and step for every worker of a pool; they are taken.
+
+        Args:
+            alone: whether there are free devices for all workers that are bound to none.
+        """
+        found = []
+        named = list(self._named(one))
+        for number in range(one.capacity.replicas):
+            if named:
+                place = named[number % len(named)]
+            elif one.gpu_share is not None:
+                place = self._with_room(one, one.gpu_share)
+            else:
+                place = self._least(one, alone=alone)
+            found.append(place)
+            self._take(one, place)
+        return found
+
+    def _named(self, one: Wanted) -> Iterator[tuple[int, int]]:
+        if one.devices is None:
+            return
+        count = len(self._workers)
+        for device in one.devices:
+            if device >= count:
+                raise InfeasiblePlanError(
+                    f"tier {one.pool}: device {device} is not there, there are {count}"
+                )
+        groups = [one.devices[at : at + one.size] for at in range(0, len(one.devices), one.size)]
+        if len(groups[-1]) < one.size or len(groups) > max(1, one.capacity.replicas):
+            raise InfeasiblePlanError(
+                f"tier {one.pool}: {len(one.devices)} devices are named, "
+                f"{one.capacity.replicas} workers of {one.size} want {one.size} each"
+            )
+        for group in groups:
+            steps = {after - before for before, after in pairwise(group)}
+            if len(steps) > 1 or min(steps, default=1) < 1:
+                raise InfeasiblePlanError(
+                    f"tier {one.pool}: devices {list(group)} of one worker must rise in equal steps"
+                )
+            yield group[0], min(steps, default=1)
+
+    def _with_room(self, one: Wanted, share: float) -> tuple[int, int]:
+        """Devices that others with a share have begun, else free ones, else any with room."""
+        ranges = [range(at, at + one.size) for at in range(len(self._workers) - one.size + 1)]
+        fitting = [
+            group for group in ranges if all(self._shares[card] + share <= 1.0 for card in group)
+        ]
+        if not fitting:
+            raise InfeasiblePlanError(
+                f"tier {one.pool}: no device has {share:g} of its memory left beside the other "
+                "tiers' gpu_share"
+            )
+        best = min(
+            fitting,
+            key=lambda group: (
+                -max(self._shares[card] for card in group),
+                max(self._workers[card] for card in group),
+                group.start,
+            ),
+        )
+        return best.start, 1
+
+    def _least(self, one: Wanted, *, alone: bool) -> tuple[int, int]:
+        """Devices with the fewest bytes; free ones alone while there are enough for all."""
+        ranges = [range(at, at + one.size) for at in range(len(self._workers) - one.size + 1)]
+        free = [group for group in ranges if not any(self._workers[card] for card in group)]
+        best = min(
+            free if alone and free else ranges,
+            key=lambda group: (
+                max(self._bytes[card] for card in group),
+                group.start % one.size,
+                group.start,
+            ),
+        )
+        return best.start, 1
+
+    def _take(self, one: Wanted, place: tuple[int, int]) -> None:
+        base, step = place
+        for card in range(base, base + one.size * step, step):
+            self._bytes[card] += one.weights_bytes
+            self._shares[card] += one.gpu_share or 0.0
+            self._workers[card] += 1
+
+
+def _replica(one: Wanted, kind: GpuType, place: tuple[int, int]) -> RunningReplica:
+    return RunningReplica(
+        pool=one.pool,
+        gpu=kind.gpu,
+        tp_size=one.capacity.tp_size,
+        pp_size=one.capacity.pp_size,
+        node=0,
+        base_gpu_id=place[0],
+        gpu_id_step=place[1],
+    )

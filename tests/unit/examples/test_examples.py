@@ -1,0 +1,85 @@
+"""The ready cascades in `examples/`: valid, on the machine that each is for."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cascadia_sglang.cli import main
+from cascadia_sglang.memory.weights import weight_bytes
+from cascadia_sglang.planner.roofline import load_shape
+from tests.repo.source import ROOT
+from tests.unit.examples.models import MODELS, write_models
+
+EXAMPLES = ROOT / "examples"
+MACHINES = {
+    "qwen3-24gb.yaml": (1, "L4"),
+    "llama3-24gb.yaml": (1, "L4"),
+    "qwen3-80gb.yaml": (1, "H100"),
+    "llama3-80gb.yaml": (1, "H100"),
+    "qwen3-8x80gb.yaml": (8, "H100"),
+    "llama3-8x80gb.yaml": (8, "H100"),
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("examples")
+    write_models(folder)
+    return folder
+
+
+def validated(
+    file: Path, gpus: int, gpu: str, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    code = main(["validate", str(file), "--gpus", str(gpus), "--gpu", gpu])
+    told = capsys.readouterr()
+    return code, told.out + told.err
+
+
+def test_every_example_has_a_machine() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.yaml")} == set(MACHINES)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_an_example_fits_its_machine_and_the_documents_table_is_what_is_printed(
+    name: str,
+    models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(models)
+    code, told = validated(EXAMPLES / name, *MACHINES[name], capsys)
+    assert code == 0, told
+    table = told.split("\n", 1)[1].strip()
+    assert table in (EXAMPLES / "README.md").read_text()
+
+
+def test_a_model_that_does_not_fit_is_one_line_with_what_it_needs_and_what_there_is(
+    tmp_path: Path,
+    models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(models)
+    file = tmp_path / "cascade.yaml"
+    file.write_text((EXAMPLES / "qwen3-24gb.yaml").read_text().replace("Qwen3-4B", "Qwen3-8B"))
+    code, told = validated(file, 1, "L4", capsys)
+    assert code == 2
+    assert told.count("\n") == 1
+    assert re.search(
+        r"tier \w+ lacks [\d.]+ GB: a worker needs [\d.]+ GB of each device "
+        r"\([\d.]+ GB of weights\), device 0 gives it [\d.]+ GB, 0\.\d+ of it",
+        told,
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_sizes_are_those_of_the_models_shapes(name: str, models: Path) -> None:
+    folder = models / "models" / name
+    shape = load_shape(folder)
+    stored = shape.parameters * shape.weight_bytes
+    if name == "Qwen3-0.6B":
+        # Its file holds the output layer once more, though it is tied to the embedding.
+        stored += 151_936 * 1024 * 2
+    assert weight_bytes(folder, 2) == pytest.approx(stored, rel=1e-3)
