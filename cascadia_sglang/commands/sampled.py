@@ -140,14 +140,36 @@ def problem_of(
         quality_floor=quality_floor,
         objective="path",
         tiers=[
-            Tier(name=tier.name, model=tier.model_path, length=tokens / tokens_T[0], kept=kept)
-            for tier, tokens, kept in zip(config.tiers, tokens_T, kept_share_T, strict=True)
+            Tier(
+                name=tier.name,
+                model=tier.model_path,
+                length=tokens / tokens_T[0],
+                kept=kept,
+                block=block,
+                gpu_share=None if block is None else tier.gpu_share,
+            )
+            for tier, tokens, kept, block in zip(
+                config.tiers, tokens_T, kept_share_T, _blocks(config), strict=True
+            )
         ],
         calibration=[row.as_calibration() for row in sample.rows],
         workload=source,
         gpu=gpu,
         profiles=[] if profile is None else [Measured(path=profile)],
     )
+
+
+def _blocks(config: CascadeConfig) -> list[str | None]:
+    """Of each tier the block of those that name the same devices; None where no other does."""
+    named = [None if tier.devices is None else tuple(tier.devices) for tier in config.tiers]
+    return [
+        None
+        if devices is None or named.count(devices) < 2
+        else "|".join(
+            tier.name for tier, others in zip(config.tiers, named, strict=True) if others == devices
+        )
+        for devices in named
+    ]
 
 
 def _scores(calibrations: Sequence[Calibration], pool: Pool) -> FloatArray:

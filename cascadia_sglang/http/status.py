@@ -53,6 +53,7 @@ def status(
                 "state": worker.state.value,
                 "pids": worker.handle.pids,
                 "running": len(worker.rids),
+                "devices": _devices(worker.handle),
                 "start_s": {p: round(s, 3) for p, s in worker.handle.phases.items()},
             }
             for worker in pool
@@ -91,6 +92,15 @@ def model_card(
     )
     named = read_model(name, served_name, strict)
     return _card(name, config, pool, named.tier, created)
+
+
+def _devices(handle: Any) -> list[dict[str, Any]]:
+    """A worker's accelerators; with its part of each, where it shares them."""
+    share = handle.device_share
+    if share is None:
+        return [{"device": number} for number in handle.devices]
+    part = {"gpu_share": share.share, "memory_gb": round(share.free_bytes / 1e9, 1)}
+    return [{"device": number, **part} for number in handle.devices]
 
 
 def _drift(watch: ScoreWatch | None) -> dict[str, Any] | None:

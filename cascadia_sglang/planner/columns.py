@@ -185,8 +185,16 @@ def fits(problem: Problem, deployment: Deployment) -> bool:
         return False
     if size > kind.gpus_per_node and size % kind.gpus_per_node:
         return False
-    needed = [problem.tiers[tier].memory_gib or 0.0 for tier in problem.tiers_of(deployment.pool)]
-    return kind.memory_gib is None or max(needed) / size <= kind.memory_gib
+    return kind.memory_gib is None or needed_gib(problem, deployment.pool) / size <= kind.memory_gib
+
+
+def needed_gib(problem: Problem, pool: str) -> float:
+    """What a replica must have: of tiers that share workers the most, of all workers the sum."""
+    needed: dict[str, float] = {}
+    for index in problem.tiers_of(pool):
+        tier = problem.tiers[index]
+        needed[tier.workers] = max(needed.get(tier.workers, 0.0), tier.memory_gib or 0.0)
+    return sum(needed.values())
 
 
 def switching_s(problem: Problem, deployment: Deployment) -> float:

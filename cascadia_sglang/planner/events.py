@@ -3,7 +3,9 @@
 Requests arrive at the front, one process that takes them one by one; it hands them to the replica
 of their tier with the fewest attempts, gets the finished attempts back over the wire, and answers
 or hands them to the next tier. A replica is a loop over batches. Where they share a host, all that
-are busy progress at the same rate: cores / busy, at most 1.
+are busy progress at the same rate: cores / busy, at most 1. Replicas on one device take turns on
+it: while n of them are busy each progresses at 1 / n, so their steps take as long as one after the
+other.
 
 A blocking replica (a CPU) computes in its scheduler's thread: the results of a batch are seen after
 the next batch has run. One that is not (a GPU) schedules a batch while the one before runs, and
@@ -30,20 +32,26 @@ def run_events(world: World) -> int:
     arrived = 0
     while counts.settled < total:
         busy = 0
-        first = front
+        world.busy_W[:] = 0
         for entity in range(front + 1):
             if world.work_s_E[entity] < np.inf:
                 busy += 1
-            if world.work_s_E[entity] < world.work_s_E[first]:
-                first = entity
+                if entity < front:
+                    world.busy_W[world.replicas_W[entity].device] += 1
+        first = front
+        first_s = world.work_s_E[front]
+        for entity in range(front):
+            wait_s = world.work_s_E[entity] * _turns(world, entity)
+            if wait_s < first_s:
+                first, first_s = entity, wait_s
         rate = 1.0 if counts.cores == 0.0 else min(1.0, counts.cores / max(busy, 1))
         arrival_s = world.requests_R[arrived].arrival_s if arrived < total else np.inf
         wired_s = world.ring_R[counts.wire_head].wire_s if counts.wire > 0 else np.inf
-        next_s = min(arrival_s, wired_s, now_s + world.work_s_E[first] / rate)
+        next_s = min(arrival_s, wired_s, now_s + first_s / rate)
         if next_s == np.inf:
             return int(total - counts.settled)
         for entity in range(front + 1):
-            left_s = world.work_s_E[entity] - (next_s - now_s) * rate
+            left_s = world.work_s_E[entity] - (next_s - now_s) * rate / _turns(world, entity)
             world.work_s_E[entity] = max(0.0, left_s)
         now_s = next_s
         if arrival_s <= now_s:
@@ -63,6 +71,14 @@ def run_events(world: World) -> int:
         if world.work_s_E[front] == np.inf and counts.front > 0:
             world.work_s_E[front] = _front_work_s(world)
     return 0
+
+
+@compiled
+def _turns(world: World, entity: int) -> float:
+    """How many take turns where an entity computes; the front has its place alone."""
+    if entity == len(world.replicas_W):
+        return 1.0
+    return float(max(1, world.busy_W[world.replicas_W[entity].device]))
 
 
 @compiled

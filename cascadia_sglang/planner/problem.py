@@ -18,7 +18,11 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A tier by name.
 
     `pool` names the workers that serve it, where several tiers share them; by itself a tier has
-    its own. `memory_gib` is what one replica needs on all its devices together: weights and the
+    its own. Tiers of one `block` share devices: a replica of each lies on the devices of the
+    block's replica. These count once, and the tiers' steps take turns there. `gpu_share` is the
+    part of the memory of a tier of a block; null: its weights, and room for as many tokens as the
+    others.
+    `memory_gib` is what one replica needs on all its devices together: weights and the
     least KV cache.
 
     The rest goes with a `workload`. `model` is a folder with a `config.json`, or what that file
@@ -31,6 +35,8 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     name: str
     pool: str | None = None
+    block: str | None = None
+    gpu_share: float | None = None
     memory_gib: float | None = None
     model: str | dict[str, Any] | None = None
     max_tp: int | None = None
@@ -41,8 +47,14 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     max_running_requests: int = 256
 
     @property
-    def pool_name(self) -> str:
+    def workers(self) -> str:
+        """Whose workers serve it."""
         return self.name if self.pool is None else self.pool
+
+    @property
+    def pool_name(self) -> str:
+        """What is deployed for it: its workers, or the block that they belong to."""
+        return self.workers if self.block is None else self.block
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -104,6 +104,25 @@ def _tiers(problem: Problem) -> Iterator[str]:
             yield f"tiers[{index}].name {tier.name!r} is used twice"
         if tier.memory_gib is not None:
             yield from _range(f"tiers[{index}].memory_gib", tier.memory_gib, 0)
+        yield from _block(problem, index, tier)
+
+
+def _block(problem: Problem, index: int, tier: Tier) -> Iterator[str]:
+    if tier.gpu_share is not None:
+        yield from _range(f"tiers[{index}].gpu_share", tier.gpu_share, 0, 1)
+        if tier.block is None:
+            yield f"tiers[{index}].gpu_share needs a block"
+    if tier.block is None:
+        return
+    mates = [one for one in problem.tiers if one.block == tier.block]
+    for other in problem.tiers:
+        if other.block != tier.block and tier.block in (other.name, other.pool):
+            yield f"tiers[{index}].block {tier.block!r} is also a tier or a pool"
+        if other.block != tier.block and other.workers == tier.workers:
+            yield f"tiers[{index}].block: {tier.workers!r} has tiers outside of it"
+    shares = {one.workers: one.gpu_share or 0.0 for one in mates}
+    if sum(shares.values()) > 1.0 + 1e-9:
+        yield f"tiers[{index}].block: the gpu_share of its tiers sum to {sum(shares.values()):g}"
 
 
 def _candidate(problem: Problem, candidate: Candidate) -> Iterator[str]:

@@ -19,6 +19,7 @@ def run_setup(setup: Setup, profile: Profile, workload: Workload) -> Outcome:
         Tier(
             name=tier.name,
             pool=tier.pool,
+            block=tier.block,
             kept_share=tier.kept,
             times=profile.tiers[tier.name],
             limits=profile.limits[tier.name],

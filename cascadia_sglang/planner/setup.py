@@ -17,6 +17,7 @@ class SetupTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     Attributes:
         pool: of workers that several tiers share, alike in replicas and all; null for its own.
+        block: of tiers whose workers share devices and take turns there, alike in replicas.
         share: of the requests that reach it; 1 for the first.
         length: tokens of its answers, relative to the trace's.
         device_share: of a device that each replica has.
@@ -27,6 +28,7 @@ class SetupTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     name: str
     pool: str | None = None
+    block: str | None = None
     replicas: int = 1
     share: float = 1.0
     length: float = 1.0

@@ -2,7 +2,8 @@
 
 Replicas of a pool share its requests evenly, so n of them at rate r are one at r / n. Where several
 tiers share a pool, a tier's latency is that at which its own requests alone would keep a replica as
-busy as all of them together do; the simulation of the whole plan then mixes them.
+busy as all of them together do; the simulation of the whole plan then mixes them. The same holds of
+the tiers of a block, whose steps take turns on its devices.
 
 Shape legend: n ways to run one pool, C of all pools, R resources.
 """

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError
+from cascadia_sglang.planner.block_shapes import block_shapes, model_of
 from cascadia_sglang.planner.problem import GpuType, Measured, Problem, Tier
 from cascadia_sglang.planner.profile import Profile, load_profile
 from cascadia_sglang.planner.roofline import (
@@ -14,10 +15,8 @@ from cascadia_sglang.planner.roofline import (
     MEMORY_FOR_WORKER,
     Gpu,
     ModelShape,
-    load_shape,
     roofline_limits,
     roofline_times,
-    shape_of_config,
 )
 from cascadia_sglang.planner.surfaces import Shape
 from cascadia_sglang.planner.workload import Workload
@@ -38,24 +37,47 @@ def shapes_of_pools(problem: Problem, workload: Workload) -> dict[str, list[Shap
     for pool in problem.pools:
         tiers = [problem.tiers[index] for index in problem.tiers_of(pool)]
         longest = _longest_tokens(tiers, workload)
-        known = list(_measured(problem, tiers[0], profiles))
-        model = model_of(tiers[0])
-        if model is not None:
-            taken = {(shape.gpu, shape.tp, shape.pp) for shape in known}
-            for kind, sheet in kinds:
-                known += [
-                    shape
-                    for shape in _estimated(tiers[0], model, kind, sheet)
-                    if (shape.gpu, shape.tp, shape.pp) not in taken
-                ]
-        elif not known:
-            raise ConfigError(f"tier {tiers[0].name!r} has neither a model nor a profile")
+        if tiers[0].block is not None:
+            found[pool] = block_shapes(
+                tiers,
+                [shapes_of_tier(problem, tier, profiles, kinds) for tier in tiers],
+                {kind.gpu: sheet for kind, sheet in kinds if sheet is not None},
+                longest,
+            )
+            continue
+        known = shapes_of_tier(problem, tiers[0], profiles, kinds)
         # A stage's lane holds its share of the cache; a prompt needs room for one token more.
         holds = [shape for shape in known if shape.limits.kv_tokens // shape.pp > longest + 1]
         if not holds:
             raise InfeasiblePlanError(_too_small(tiers[0], known, longest), tier=tiers[0].name)
         found[pool] = holds
     return found
+
+
+def shapes_of_tier(
+    problem: Problem,
+    tier: Tier,
+    profiles: list[tuple[Measured, Profile]],
+    kinds: list[tuple[GpuType, Gpu | None]],
+) -> list[Shape]:
+    """Every shape of a tier by itself: measured ones, and estimates of the others.
+
+    Raises:
+        ConfigError: if it has neither a model nor a profile, or they cannot be read.
+    """
+    known = list(_measured(problem, tier, profiles))
+    model = model_of(tier)
+    if model is not None:
+        taken = {(shape.gpu, shape.tp, shape.pp) for shape in known}
+        for kind, sheet in kinds:
+            known += [
+                shape
+                for shape in _estimated(tier, model, kind, sheet)
+                if (shape.gpu, shape.tp, shape.pp) not in taken
+            ]
+    elif not known:
+        raise ConfigError(f"tier {tier.name!r} has neither a model nor a profile")
+    return known
 
 
 def sheet_of(problem: Problem, kind: GpuType) -> Gpu | None:
@@ -81,24 +103,6 @@ def sheet_of(problem: Problem, kind: GpuType) -> Gpu | None:
     if known is not None and kind.memory_gib is not None:
         known = replace(known, memory_gb=kind.memory_gib * 2**30 / 1e9 / MEMORY_FOR_WORKER)
     return known
-
-
-def model_of(tier: Tier) -> ModelShape | None:
-    """The sizes of a tier's model, or None where it names none.
-
-    Raises:
-        ConfigError: if they cannot be read; names the place.
-    """
-    if tier.model is None:
-        return None
-    if isinstance(tier.model, str):
-        return load_shape(Path(tier.model))
-    try:
-        return shape_of_config(tier.model)
-    except KeyError as error:
-        raise ConfigError(f"model of tier {tier.name!r}: {error.args[0]} is missing") from error
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"model of tier {tier.name!r}: {error}") from error
 
 
 def _measured(

@@ -51,6 +51,8 @@ class Tier:
             share of requests and memory, and takes a whole step's time.
         pool: of workers that several tiers share; those of its first tier serve all. None for the
             tier's own.
+        block: of tiers whose workers share devices, the first of each one, the second of each
+            another, and so on. They take turns there: no overlap. None for devices of its own.
         kept_share: of the answer before, from 0 to 1, what the tier keeps of it as a draft; None
             where it writes anew.
         cached_share: of a prompt without block ids, from 0 to 1, what the tier's workers hold
@@ -64,6 +66,7 @@ class Tier:
     share: float = 1.0
     stages: int = 1
     pool: str | None = None
+    block: str | None = None
     cached_share: float = 0.0
     kept_share: float | None = None
 
@@ -134,6 +137,7 @@ def _world(workload: Workload, paths: Paths, tiers: Sequence[Tier], host: HostTi
     replicas_W = np.concatenate(
         [np.repeat(_replica(tier), n) for tier, n in zip(tiers, lanes_T, strict=True)]
     )
+    replicas_W["device"] = _devices(tiers, tiers_T)
     tables = [
         np.repeat(_table(tier, knots)[None], n, axis=0)
         for tier, n in zip(tiers, lanes_T, strict=True)
@@ -173,6 +177,24 @@ def _owners(tiers: Sequence[Tier]) -> list[int]:
     """The tier whose replicas serve each: the first of its pool."""
     pools = [index if tier.pool is None else tier.pool for index, tier in enumerate(tiers)]
     return [pools.index(pool) for pool in pools]
+
+
+def _devices(tiers: Sequence[Tier], tiers_T: Records) -> npt.NDArray[np.int64]:
+    """The device of every lane, [W]: its own, or that of the block's first tier."""
+    device_W = np.arange(int(tiers_T["end"].max()))
+    first: dict[str, int] = {}
+    for index, tier in enumerate(tiers):
+        if tier.block is None:
+            continue
+        owner = first.setdefault(tier.block, index)
+        start, end = tiers_T["start"][index], tiers_T["end"][index]
+        if end - start != tiers_T["end"][owner] - tiers_T["start"][owner]:
+            raise WorkloadError(
+                f"tiers {tiers[owner].name} and {tier.name} share devices: they need as many "
+                "replicas and stages"
+            )
+        device_W[start:end] = device_W[tiers_T["start"][owner] : tiers_T["end"][owner]]
+    return device_W
 
 
 def _replica(tier: Tier) -> Records:

@@ -8,8 +8,8 @@ left is taken out by isotonic regression: a higher rate is never faster.
 Shape legend: G rates of the grid, n rates asked for.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -36,6 +36,7 @@ class Shape:
     Attributes:
         gpu: type of the devices.
         is_measured: whether the step times are of a profile and not a roofline's.
+        parts: of a block, by tier: times and limits of each; its own are the first tier's.
     """
 
     tp: int
@@ -44,6 +45,11 @@ class Shape:
     limits: EngineLimits
     gpu: str = ""
     is_measured: bool = False
+    parts: Mapping[str, "Shape"] = field(default_factory=dict)
+
+    def of_tier(self, name: str) -> "Shape":
+        """The same for one tier of a block."""
+        return self.parts.get(name, self)
 
     @property
     def gpus(self) -> int:

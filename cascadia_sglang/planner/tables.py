@@ -77,18 +77,26 @@ def build_surfaces(
     """
     part = workload.thinned(workload.count_within(SURFACE_REQUESTS, SURFACE_TOKENS))
     written = [answers_of(problem, tier) for tier in range(len(problem.tiers))]
-    jobs: dict[tuple[str, int, Answers], SurfaceJob] = {}
+    jobs: dict[tuple[str, int, str, Answers], SurfaceJob] = {}
     for pool, known in shapes.items():
         for index, shape in enumerate(known):
             for tier in problem.tiers_of(pool):
-                answers = written[tier]
-                jobs[pool, index, answers] = SurfaceJob(workload=part, shape=shape, answers=answers)
+                told, answers = problem.tiers[tier], written[tier]
+                own = shape.of_tier(told.name)
+                job = SurfaceJob(workload=part, shape=own, answers=answers)
+                jobs[pool, index, told.workers, answers] = job
     # The slowest devices take the most steps; begun first, they keep no worker waiting at the end.
     order = sorted(jobs, key=lambda key: -_work(jobs[key].shape))
     built = dict(zip(order, run(surface_of, [jobs[key] for key in order]), strict=True))
     return {
         pool: [
-            (shape, [built[pool, index, written[tier]] for tier in problem.tiers_of(pool)])
+            (
+                shape,
+                [
+                    built[pool, index, problem.tiers[tier].workers, written[tier]]
+                    for tier in problem.tiers_of(pool)
+                ],
+            )
             for index, shape in enumerate(known)
         ]
         for pool, known in shapes.items()

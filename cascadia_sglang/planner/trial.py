@@ -175,13 +175,14 @@ def setup_of(problem: Problem, plan: Plan, latencies: ShapeLatencies) -> Setup:
     measured = []
     for tier, share in zip(problem.tiers, plan.shares, strict=True):
         deployment = next(one for one in plan.deployments if one.pool == tier.pool_name)
-        shape = latencies.shape_of(deployment)
+        shape = latencies.shape_of(deployment).of_tier(tier.name)
         times[tier.name], limits[tier.name] = shape.times, shape.limits
         measured.append(shape.is_measured)
         tiers.append(
             SetupTier(
                 name=tier.name,
                 pool=tier.pool,
+                block=tier.block,
                 replicas=deployment.replicas,
                 share=share,
                 length=tier.length,

@@ -43,7 +43,7 @@ def _tiers(problem: Problem) -> Iterator[str]:
             yield f"tiers[{index}].kept is {tier.kept}, allowed: {allowed}"
         if tier.model is None and not problem.profiles:
             yield f"tiers[{index}].model is missing: needed where no profile was measured"
-        first = problem.tiers[problem.tiers_of(tier.pool_name)[0]]
+        first = next(one for one in problem.tiers if one.workers == tier.workers)
         for name in ("model", "max_tp", "max_pp", "chunked_prefill_tokens", "max_running_requests"):
             if getattr(tier, name) != getattr(first, name):
                 yield f"tiers[{index}].{name} is not that of {first.name!r}, whose pool it shares"

@@ -69,6 +69,7 @@ REPLICA = np.dtype(
         ("chunk_tokens", "i8"),  # 0 for no chunked prefill
         ("max_prefill_tokens", "i8"),
         ("is_blocking", "i8"),
+        ("device", "i8"),  # whose busy replicas take turns on it
         ("ratio_min", "f8"),
         ("ratio_decay", "f8"),
         ("decode_context_s", "f8"),
@@ -136,6 +137,7 @@ class World(NamedTuple):
     blocks_P: Ints
     cache_WN: Records  # an LRU list of unlocked blocks through the anchor
     work_s_E: Floats  # left to do, infinite for the idle
+    busy_W: Ints  # replicas that compute on each device
     ring_R: Records
     ended_M: Ints
     budgets_4: Floats
@@ -176,6 +178,7 @@ def new_world(
         blocks_P=blocks_P,
         cache_WN=cache_WN,
         work_s_E=np.full(W + 1, np.inf),
+        busy_W=np.zeros(W, np.int64),
         ring_R=np.zeros(R, RING),
         ended_M=np.zeros(M, np.int64),
         budgets_4=np.zeros(4),

@@ -23,8 +23,14 @@ class RunningPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def gpus(self) -> int:
-        """Devices that the replicas hold, all together."""
-        return sum(replica.replica_gpus for replica in self.replicas)
+        """Devices that the replicas hold, all together; one that several share counts once."""
+        return len(
+            {
+                (one.gpu, one.node, one.base_gpu_id + rank * one.gpu_id_step)
+                for one in self.replicas
+                for rank in range(one.replica_gpus)
+            }
+        )
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):

@@ -13,13 +13,17 @@ from cascadia_sglang.reallocation.target import Capacity
 
 
 class WindowTier(msgspec.Struct, frozen=True, kw_only=True):
-    """A tier, the pool that serves it, and how fast one of its workers is."""
+    """A tier, the pool that serves it, and how fast one of its workers is.
+
+    Tiers of one `block` share devices.
+    """
 
     name: str
     pool: str
     times: StepTimes
     limits: EngineLimits
     device_share: float = 1.0
+    block: str | None = None
 
 
 class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +31,8 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         pools: what runs now.
+        blocks: names of pools that share devices: they have as many replicas, which take the
+            devices of one.
         thresholds: in force.
         quality_floor: that other thresholds keep; None where they stay.
         arrival_s_R, input_tokens_R: of the window's requests, in order.
@@ -47,6 +53,7 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
     thresholds: tuple[float, ...]
     quality_floor: float | None = None
     gpu_budget: int
+    blocks: list[list[str]] = []
     objective: Objective
     arrival_s_R: list[float]
     input_tokens_R: list[int]

@@ -156,6 +156,7 @@ class Controller:
                 rate,
                 self.monitor.climbing(),
                 self.monitor.unseen,
+                self._mover.blocks,
             )
             return await self._ask(request, self._config.planner.deadline_s)
         finally:

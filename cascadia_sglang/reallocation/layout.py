@@ -91,12 +91,12 @@ class _Cards:
     def __init__(self, count: int) -> None:
         self._bytes = [0.0] * count
         self._shares = [0.0] * count
-        self._workers = [0] * count
+        self._workers: list[list[str]] = [[] for _ in range(count)]
 
     @property
     def free(self) -> int:
         """How many devices nothing lies on."""
-        return self._workers.count(0)
+        return self._workers.count([])
 
     def places(self, one: Wanted, *, alone: bool) -> list[tuple[int, int]]:
         """Base and step for every worker of a pool; they are taken.
@@ -108,7 +108,7 @@ class _Cards:
         named = list(self._named(one))
         for number in range(one.capacity.replicas):
             if named:
-                place = named[number % len(named)]
+                place = named[number]
             elif one.gpu_share is not None:
                 place = self._with_room(one, one.gpu_share)
             else:
@@ -127,7 +127,7 @@ class _Cards:
                     f"tier {one.pool}: device {device} is not there, there are {count}"
                 )
         groups = [one.devices[at : at + one.size] for at in range(0, len(one.devices), one.size)]
-        if len(groups[-1]) < one.size or len(groups) > max(1, one.capacity.replicas):
+        if len(groups[-1]) < one.size or len(groups) != max(1, one.capacity.replicas):
             raise InfeasiblePlanError(
                 f"tier {one.pool}: {len(one.devices)} devices are named, "
                 f"{one.capacity.replicas} workers of {one.size} want {one.size} each"
@@ -142,9 +142,10 @@ class _Cards:
 
     def _with_room(self, one: Wanted, share: float) -> tuple[int, int]:
         """Devices that others with a share have begun, else free ones, else any with room."""
-        ranges = [range(at, at + one.size) for at in range(len(self._workers) - one.size + 1)]
         fitting = [
-            group for group in ranges if all(self._shares[card] + share <= 1.0 for card in group)
+            group
+            for group in self._groups(one)
+            if all(self._shares[card] + share <= 1.0 for card in group)
         ]
         if not fitting:
             raise InfeasiblePlanError(
@@ -155,15 +156,29 @@ class _Cards:
             fitting,
             key=lambda group: (
                 -max(self._shares[card] for card in group),
-                max(self._workers[card] for card in group),
+                any(self._workers[card] for card in group),
                 group.start,
             ),
         )
         return best.start, 1
 
+    def _groups(self, one: Wanted) -> list[range]:
+        """Neighbouring devices for one more worker; a second one of a pool goes elsewhere."""
+        starts = range(len(self._workers) - one.size + 1)
+        groups = [range(at, at + one.size) for at in starts]
+        found = [
+            group for group in groups if not any(one.pool in self._workers[card] for card in group)
+        ]
+        if not found:
+            raise InfeasiblePlanError(
+                f"tier {one.pool}: {one.capacity.replicas} workers of {one.size} devices do not "
+                f"find {len(self._workers)} devices enough, and two of one tier share none"
+            )
+        return found
+
     def _least(self, one: Wanted, *, alone: bool) -> tuple[int, int]:
         """Devices with the fewest bytes; free ones alone while there are enough for all."""
-        ranges = [range(at, at + one.size) for at in range(len(self._workers) - one.size + 1)]
+        ranges = self._groups(one)
         free = [group for group in ranges if not any(self._workers[card] for card in group)]
         best = min(
             free if alone and free else ranges,
@@ -180,7 +195,7 @@ class _Cards:
         for card in range(base, base + one.size * step, step):
             self._bytes[card] += one.weights_bytes
             self._shares[card] += one.gpu_share or 0.0
-            self._workers[card] += 1
+            self._workers[card].append(one.pool)
 
 
 def _replica(one: Wanted, kind: GpuType, place: tuple[int, int]) -> RunningReplica:

@@ -22,6 +22,13 @@ from cascadia_sglang.reallocation.actions import (
     Start,
     Stop,
 )
+from cascadia_sglang.reallocation.blocks import (
+    Blocks,
+    folded,
+    folded_capacity,
+    unfolded,
+    unfolded_actions,
+)
 from cascadia_sglang.reallocation.diff import diff
 from cascadia_sglang.reallocation.target import Capacity, capacity_of, placed
 
@@ -37,6 +44,11 @@ class Workers(Protocol):
     @property
     def node(self) -> GpuType:
         """The devices that there are."""
+        ...
+
+    @property
+    def blocks(self) -> Blocks:
+        """Which pools' workers share devices."""
         ...
 
     def pool_of(self, tier_index: int) -> str:
@@ -117,6 +129,11 @@ class Mover:
     def is_moving(self) -> bool:
         return self._lock.locked()
 
+    @property
+    def blocks(self) -> Blocks:
+        """Which pools' workers share devices."""
+        return self._workers.blocks
+
     def running(self) -> RunningPlan:
         """The plan in force."""
         return RunningPlan(
@@ -149,7 +166,18 @@ class Mover:
             raise InfeasiblePlanError(f"{last} has 0 replicas, the last tier needs 1 or more")
         chosen = current.thresholds if thresholds is None else tuple(thresholds)
         with_thresholds(self._config, list(chosen))
-        replicas = placed(current, capacity, self._workers.node, self.gpu_budget)
+        blocks = self._workers.blocks
+        known = self.capacity()
+        for pool in sorted(blocks.fixed):
+            if capacity[pool] != known[pool]:
+                raise InfeasiblePlanError(
+                    f"{pool} shares devices as no other does, so its {known[pool].replicas} "
+                    "replicas stay"
+                )
+        units = msgspec.structs.replace(current, replicas=folded(current.replicas, blocks))
+        wanted_units = folded_capacity(capacity, blocks)
+        found = placed(units, wanted_units, self._workers.node, self.gpu_budget)
+        replicas = tuple(worker for unit in found for worker in unfolded(unit))
         return RunningPlan(replicas=replicas, thresholds=chosen)
 
     def actions(self, target: RunningPlan) -> list[Action]:
@@ -158,7 +186,13 @@ class Mover:
         Raises:
             InfeasibleMoveError: if no order of them keeps the rules.
         """
-        return diff(self.running(), target, [self._workers.node], self.gpu_budget)
+        running, blocks = self.running(), self._workers.blocks
+        before, after = (
+            msgspec.structs.replace(plan, replicas=folded(plan.replicas, blocks))
+            for plan in (running, target)
+        )
+        actions = diff(before, after, [self._workers.node], self.gpu_budget)
+        return unfolded_actions(actions, running, target)
 
     async def move(
         self, wanted: Mapping[str, Capacity], thresholds: Sequence[float] | None = None

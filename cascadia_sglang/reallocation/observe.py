@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import msgspec
+
 from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.errors import ConfigError, WorkloadError
+from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadError
 from cascadia_sglang.planner.profile import Profile
 from cascadia_sglang.reallocation.asked import PlanRequest, WindowTier
+from cascadia_sglang.reallocation.blocks import Blocks
 from cascadia_sglang.reallocation.monitor import Seen, Visit
 from cascadia_sglang.reallocation.target import Capacity
 
@@ -62,6 +65,7 @@ def plan_request(
     rate_per_s: float,
     climbing: Sequence[Seen] = (),
     unseen: int = 0,
+    blocks: Blocks | None = None,
 ) -> PlanRequest:
     """A request for a plan for these requests, of the pools and thresholds as they are now.
 
@@ -71,10 +75,17 @@ def plan_request(
             not what comes, are planned for as if they had come at it. 0 keeps their times.
         climbing: requests on their way to a larger tier.
         unseen: how many have come of which nothing is known yet.
+        blocks: the pools that share devices; None for none.
 
     Raises:
         WorkloadError: if they are too few.
+        InfeasiblePlanError: if workers share devices in a way that no move may change.
     """
+    if blocks is not None and blocks.fixed:
+        raise InfeasiblePlanError(
+            f"{', '.join(sorted(blocks.fixed))} share devices in a way that no move may change"
+        )
+    groups = () if blocks is None else blocks.groups
     known = [request for request in requests if request.visits][-MOST_REQUESTS:]
     if len(known) < LEAST_REQUESTS:
         raise WorkloadError(f"{len(known)} requests are too few to plan by: {LEAST_REQUESTS}")
@@ -86,8 +97,9 @@ def plan_request(
     inputs_B, tokens_BT = _backlog(known, climbing, unseen, lengths)
     assert config.planner.gpu_budget is not None
     return PlanRequest(
-        tiers=tiers,
+        tiers=[_in_block(tier, groups) for tier in tiers],
         pools=pools,
+        blocks=[list(group) for group in groups],
         thresholds=tuple(thresholds),
         quality_floor=config.planner.quality_floor,
         gpu_budget=config.planner.gpu_budget,
@@ -103,6 +115,11 @@ def plan_request(
         backlog_inputs_B=inputs_B,
         backlog_tokens_BT=tokens_BT,
     )
+
+
+def _in_block(tier: WindowTier, groups: Sequence[tuple[str, ...]]) -> WindowTier:
+    found = next(("|".join(group) for group in groups if tier.pool in group), None)
+    return msgspec.structs.replace(tier, block=found)
 
 
 def _backlog(

@@ -122,7 +122,20 @@ def _quality(request: PlanRequest, weighted: WeightedSample, chosen: Thresholds)
 
 def _splits(request: PlanRequest, names: Sequence[str]) -> Iterator[Split]:
     """Replicas of these pools, at least one each, such that no further one fits the budget."""
-    sizes = [request.pools[name].tp_size * request.pools[name].pp_size for name in names]
+    first_of = {name: _first_of_block(request, name, names) for name in names}
+    for counts in _unit_splits(request, list(dict.fromkeys(first_of.values()))):
+        yield tuple(counts[first_of[name]] for name in names)
+
+
+def _first_of_block(request: PlanRequest, name: str, names: Sequence[str]) -> str:
+    """The first of the pools that a pool shares devices with; itself where it shares none."""
+    block = next((block for block in request.blocks if name in block), [name])
+    return next(one for one in names if one in block)
+
+
+def _unit_splits(request: PlanRequest, units: Sequence[str]) -> Iterator[dict[str, int]]:
+    """The same by the first pool of every block: its others lie on the same devices."""
+    sizes = [request.pools[name].tp_size * request.pools[name].pp_size for name in units]
     left = request.gpu_budget - sum(sizes)
     if left < 0:
         return
@@ -139,7 +152,7 @@ def _splits(request: PlanRequest, names: Sequence[str]) -> Iterator[Split]:
         found += 1
         if found > MAX_SPLITS:
             raise InfeasiblePlanError(f"there are more than {MAX_SPLITS} splits to simulate")
-        yield (1 + first, *(1 + count for count in more))
+        yield dict(zip(units, (1 + first, *(1 + count for count in more)), strict=True))
 
 
 def _distance(split: Split, current: Split) -> int:

@@ -112,6 +112,7 @@ class Replayed:
                     replicas=max(1, counts.get(tier.pool, 0)),
                     share=tier.device_share,
                     pool=tier.pool,
+                    block=tier.block,
                     cached_share=cached,
                     kept_share=kept,
                 )

@@ -49,7 +49,6 @@ def placed(
     Raises:
         InfeasiblePlanError: if they need more devices than the budget or the node has.
     """
-    needed = sum(one.replicas * one.tp_size * one.pp_size for one in wanted.values())
     most = kind.gpus_per_node if gpu_budget is None else min(gpu_budget, kind.gpus_per_node)
     kept: list[RunningReplica] = []
     missing: list[tuple[str, Capacity]] = []
@@ -57,9 +56,10 @@ def placed(
         alike = [one for one in current.replicas if _is_alike(one, pool, capacity)]
         kept += alike[: capacity.replicas]
         missing += [(pool, capacity)] * (capacity.replicas - len(alike[: capacity.replicas]))
+    taken = _devices([*kept], kind)
+    needed = len(taken) + sum(one.tp_size * one.pp_size for _, one in missing)
     if missing and needed > most:
         raise InfeasiblePlanError(f"{needed} devices are needed, there are {most}")
-    taken = _devices([*kept], kind)
     ending = _devices([one for one in current.replicas if one not in kept], kind)
     everything = {(kind.gpu, 0, device) for device in range(kind.gpus_per_node)}
     # The largest first, while the free devices still lie together.

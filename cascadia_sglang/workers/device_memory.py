@@ -17,6 +17,7 @@ from cascadia_sglang.memory.runtime import CONTEXT_BYTES
 from cascadia_sglang.messages import DeviceShare
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec
+from cascadia_sglang.reallocation.blocks import Blocks, blocks_of
 from cascadia_sglang.reallocation.layout import Wanted, laid_out, shared_devices
 from cascadia_sglang.reallocation.target import Capacity
 from cascadia_sglang.workers.arguments import TierArguments
@@ -39,11 +40,13 @@ class DeviceMemory:
     Attributes:
         replicas: in the order of the pools.
         shared: numbers of the devices that several workers lie on.
+        blocks: the pools that share them, which moves do not split.
         pools: memory of each pool; empty where no pool has less than whole devices.
     """
 
     replicas: tuple[RunningReplica, ...]
     shared: frozenset[int]
+    blocks: Blocks
     pools: tuple[PoolMemory, ...] = ()
 
     def share(self, pool: PoolSpec) -> DeviceShare | None:
@@ -73,7 +76,11 @@ def host_devices(
         for pool in pools
     ]
     replicas = laid_out(wanted, kind)
-    return DeviceMemory(replicas=replicas, shared=shared_devices(replicas, kind))
+    return DeviceMemory(
+        replicas=replicas,
+        shared=shared_devices(replicas, kind),
+        blocks=blocks_of(replicas, kind),
+    )
 
 
 def device_memory(
@@ -106,7 +113,10 @@ def device_memory(
     if any(one.share is not None for one in memory):
         apply_patches(CAPACITY_PATCHES, _Resolving())
     return DeviceMemory(
-        replicas=replicas, shared=shared_devices(replicas, kind), pools=tuple(memory)
+        replicas=replicas,
+        shared=shared_devices(replicas, kind),
+        blocks=blocks_of(replicas, kind),
+        pools=tuple(memory),
     )
 
 

@@ -13,6 +13,7 @@ from cascadia_sglang.metrics import Metrics, forget_gauges
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.prefix.held import HeldPrefixes
+from cascadia_sglang.reallocation.blocks import Blocks
 from cascadia_sglang.reallocation.target import Capacity
 from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.choice import WorkerChoice
@@ -123,6 +124,12 @@ class Fleet:
         """The devices that replicas lie on."""
         node: GpuType = self._starts.launcher.node
         return node
+
+    @property
+    def blocks(self) -> Blocks:
+        """Which pools' workers share devices."""
+        blocks: Blocks = self._starts.launcher.devices.blocks
+        return blocks
 
     def pool_of(self, tier_index: int) -> str:
         """The name of the pool whose workers serve a tier."""

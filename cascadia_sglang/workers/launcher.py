@@ -19,7 +19,7 @@ from sglang.srt.server_args import PortArgs, ServerArgs
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
+from cascadia_sglang.messages import DeviceShare, EventSource, JudgeSpec, PaceSpec, WorkerSpec
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.workers.arguments import TierArguments, worker_threads
@@ -61,6 +61,8 @@ class WorkerHandle:
         events: where it publishes what its prefix cache holds; None where it does not.
         page_tokens: of its KV pool.
         capacity_tokens: of its KV pool; 0 until it is ready.
+        devices: numbers of its accelerators; none on a host.
+        device_share: its part of each, where it shares them.
     """
 
     pool: PoolSpec
@@ -76,6 +78,8 @@ class WorkerHandle:
     events: EventSource | None = None
     page_tokens: int = 1
     capacity_tokens: int = 0
+    devices: tuple[int, ...] = ()
+    device_share: DeviceShare | None = None
 
     @property
     def pids(self) -> list[int]:
@@ -224,7 +228,14 @@ class Launcher:
             loads=create_load_snapshot_reader(ports, caller="TokenizerManager"),
             events=events,
             page_tokens=server_args.page_size or 1,
+            devices=() if self._on_host else self._numbers(server_args),
+            device_share=device_share,
         )
+
+    def _numbers(self, server_args: ServerArgs) -> tuple[int, ...]:
+        ranks = server_args.tp_size * server_args.pp_size
+        first, step = server_args.base_gpu_id, server_args.gpu_id_step
+        return tuple(range(first, first + ranks * step, step))
 
     def free(self, handle: WorkerHandle) -> None:
         """Close what was open towards a worker that has ended."""

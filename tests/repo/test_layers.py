@@ -65,11 +65,13 @@ OWN_IMPORTS = {
 PURE = (
     "cascadia_sglang.reallocation.actions",
     "cascadia_sglang.reallocation.asked",
+    "cascadia_sglang.reallocation.blocks",
     "cascadia_sglang.reallocation.change",
     "cascadia_sglang.reallocation.decide",
     "cascadia_sglang.reallocation.diff",
     "cascadia_sglang.reallocation.follow",
     "cascadia_sglang.reallocation.gears",
+    "cascadia_sglang.reallocation.layout",
     "cascadia_sglang.reallocation.monitor",
     "cascadia_sglang.reallocation.propose",
     "cascadia_sglang.reallocation.replayed",

@@ -6,6 +6,7 @@ from collections.abc import Container
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.reallocation.actions import RunningPlan
+from cascadia_sglang.reallocation.blocks import Blocks
 from cascadia_sglang.reallocation.target import Capacity, placed
 
 NODE = GpuType(gpu="cpu", nodes=1, gpus_per_node=8)
@@ -23,6 +24,7 @@ class Workers:
     """Workers that start as they are told; `fails` holds the numbers of starts that do not."""
 
     node = NODE
+    blocks = Blocks()
 
     def __init__(self, fails: Container[int] = ()) -> None:
         wanted = {"small": Capacity(replicas=2), "large": Capacity(replicas=1)}

@@ -9,6 +9,7 @@ import pytest
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadError
 from cascadia_sglang.planner.profile import Profile, StepTimes
 from cascadia_sglang.reallocation.asked import PlanRequest
+from cascadia_sglang.reallocation.blocks import Blocks
 from cascadia_sglang.reallocation.monitor import Seen, Visit
 from cascadia_sglang.reallocation.observe import plan_request, window_tiers
 from cascadia_sglang.reallocation.plan_process import nonsense
@@ -212,3 +213,37 @@ def test_requests_of_which_nothing_is_known_are_like_the_newest():
 def _climbing(number: int) -> Seen:
     visit = Visit(tier_index=0, score=0.2, output_tokens=20, seconds=0.5, cached_tokens=0)
     return Seen(at_s=float(number), seconds=0.5, input_tokens=30, visits=(visit,), is_open=True)
+
+
+def test_a_block_takes_the_devices_of_one_and_its_pools_change_together():
+    shared = plan_request(
+        make_config(),
+        tiers(),
+        pools(2, 2),
+        THRESHOLDS,
+        requests(60, 8.0, 0.5),
+        8.0,
+        blocks=Blocks(groups=(("large", "small"),)),
+    )
+    proposal = propose(shared)
+    assert {pool.replicas for pool in proposal.pools.values()} == {4}
+    # No gain of overlap: four cards of both are no better than the sum of four of each.
+    free = msgspec.structs.replace(
+        shared, tiers=[msgspec.structs.replace(tier, block=None) for tier in shared.tiers]
+    )
+    apart = Replayed(free, None, 1)
+    assert apart.mean_s(("small", "large"), (4, 4), THRESHOLDS) < proposal.predicted_s
+    assert plan_asked(0.5).blocks == []
+
+
+def test_sharing_that_no_move_may_change_is_not_planned_for():
+    with pytest.raises(InfeasiblePlanError, match="small share devices in a way that no move"):
+        plan_request(
+            make_config(),
+            tiers(),
+            pools(2, 2),
+            THRESHOLDS,
+            requests(60, 8.0, 0.5),
+            8.0,
+            blocks=Blocks(fixed=frozenset({"small"})),
+        )
