@@ -7,8 +7,9 @@ import pytest
 
 from tests.system.serving import ROOT, Server, start
 
-
 pytestmark = pytest.mark.sglang
+
+KEY = "shared-devices"
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,8 @@ def server(tmp_path_factory: pytest.TempPathFactory):
         text = text.replace(f"- name: {name}", f"- name: {name}\n    devices: [5]")
     file: Path = folder / "cascade.yaml"
     file.write_text(text)
-    started = start(folder, "--plugin", "cascadia", "--cascade-config", str(file))
+    arguments = ("--plugin", "cascadia", "--cascade-config", str(file), "--admin-api-key", KEY)
+    started = start(folder, *arguments)
     try:
         started.wait_until_ready()
         yield started
@@ -29,11 +31,12 @@ def server(tmp_path_factory: pytest.TempPathFactory):
 
 def plan(client: httpx.Client, **replicas: int) -> httpx.Response:
     wanted = {name: {"replicas": count} for name, count in replicas.items()}
-    return client.post("/cascadia/plan", json={"tiers": wanted})
+    headers = {"Authorization": f"Bearer {KEY}"}
+    return client.post("/cascadia/plan", json={"tiers": wanted}, headers=headers)
 
 
 def lies(client: httpx.Client) -> dict[str, list[int]]:
-    told = client.get("/cascadia/plan").json()
+    told = client.get("/cascadia/plan", headers={"Authorization": f"Bearer {KEY}"}).json()
     found: dict[str, list[int]] = {}
     for replica in told["replicas"]:
         found.setdefault(replica["pool"], []).append(replica["base_gpu_id"])
