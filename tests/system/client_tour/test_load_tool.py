@@ -10,12 +10,16 @@ import pytest
 from tests.system.client_tour.conftest import Toured
 from tests.system.serving import ROOT
 
-pytestmark = pytest.mark.sglang
+pytestmark = [
+    pytest.mark.sglang,
+    pytest.mark.slow,
+    pytest.mark.parametrize("toured", ["as-it-is"], indirect=True),
+]
 
 REQUESTS = 12
 # Long enough for a silence of KEEP_ALIVE_S while the answer is held.
-OUTPUT_TOKENS = 200
-KEEP_ALIVE_S = 0.01
+OUTPUT_TOKENS = 400
+KEEP_ALIVE_S = 0.1
 
 
 def load(
