@@ -34,10 +34,6 @@ from cascadia_sglang.workers.standby import Standbys
 
 logger = logging.getLogger(__name__)
 
-DRAIN_LOOK_S = 0.05
-# A worker that is not ready by then counts as one that does not start.
-START_LIMIT_S = 1200.0
-
 
 class Fleet:
     """Starts workers, cleans up after them, and starts them again. The only writer of the pool."""
@@ -100,8 +96,8 @@ class Fleet:
         self.standbys.want(
             {one.name: (wanted[one.name], one.standby) for one in self._specs}, self.node
         )
-        nothing = RunningPlan(replicas=(), thresholds=())
-        return [self._start(one) for one in placed(nothing, wanted, self.node, None)]
+        replicas = placed(RunningPlan(replicas=(), thresholds=()), wanted, self.node, None)
+        return [self._start(self._resolved(one)) for one in replicas]
 
     def admit_when_ready(self, workers: Iterable[Worker]) -> None:
         """Block until each of these workers is ready, and let it serve."""
@@ -162,13 +158,10 @@ class Fleet:
 
     async def stop_replica(self, replica: RunningReplica, drain_s: float) -> None:
         """End a drained replica's worker; what it still runs after this time is run elsewhere."""
-        deadline = time.monotonic() + drain_s
+        deadline = asyncio.get_running_loop().time() + drain_s
         for worker in self._workers_at(replica):
-            while worker.rids and worker.state is not WorkerState.DEAD:
-                if time.monotonic() >= deadline:
-                    logger.warning("%s: %d attempts move", worker.worker_id, len(worker.rids))
-                    break
-                await asyncio.sleep(DRAIN_LOOK_S)
+            if not await worker.becomes_idle(deadline):
+                logger.warning("%s: %d attempts move", worker.worker_id, len(worker.rids))
             self.lose(worker, "it was stopped")
 
     def recover(self, replica: RunningReplica, delay_s: float | None = None) -> None:
@@ -190,7 +183,7 @@ class Fleet:
 
     async def _started(self, replica: RunningReplica) -> Worker:
         """A worker that is ready, and that nobody counts on yet."""
-        worker = self._start(replica)
+        worker = await self._start_beside(replica)
         worker.retired = True
         await self._become_ready(worker)
         return worker
@@ -199,14 +192,14 @@ class Fleet:
         """Wait until a worker of the running server could serve."""
         self._open_socket(worker)
         try:
-            async with asyncio.timeout(START_LIMIT_S):
+            async with asyncio.timeout(self.config.start_limit_s):
                 await asyncio.to_thread(worker.handle.wait_for_ready)
         except (WorkerError, TimeoutError) as error:
             self._measure(worker, None)
             self.lose(worker, "it did not start")
             if isinstance(error, TimeoutError):
-                late = f"worker {worker.worker_id} was not ready in {START_LIMIT_S:.0f} s"
-                raise WorkerError(late) from None
+                late = f"was not ready in {self.config.start_limit_s:g} s (start_limit_s)"
+                raise WorkerError(f"worker {worker.worker_id} {late}") from None
             raise
         worker.check_alive()
         worker.limits = worker.handle.limits
@@ -267,7 +260,7 @@ class Fleet:
             await asyncio.sleep(delay_s)
             try:
                 standby = self.standbys.take(replica)
-                worker = standby or self._start(replica)
+                worker = standby or await self._start_beside(replica)
             except WorkerError as error:
                 logger.error("%s", error)
                 delay_s = self._faults.count(self._spec_of(replica))
@@ -285,11 +278,19 @@ class Fleet:
         if self.metrics is not None:
             self.metrics.worker_started(worker.handle.pool.name, phases)
 
-    def _start(self, replica: RunningReplica) -> Worker:
-        spec = self._spec_of(replica)
-        worker_id = f"{spec.name}-{next(self._numbers)}"
-        handle = self._launcher.start(spec, worker_id, replica)
-        worker = Worker(worker_id=worker_id, tiers=spec.tiers, handle=handle)
+    def _resolved(self, replica: RunningReplica) -> Any:
+        return self._launcher.resolved(self._spec_of(replica), next(self._numbers), replica)
+
+    async def _start_beside(self, replica: RunningReplica) -> Worker:
+        """Start a worker of a server that runs; its loop does not wait for what devices tell."""
+        resolved = await asyncio.to_thread(self._resolved, replica)
+        if self.stopping:
+            raise WorkerError("the server is shutting down")
+        return self._start(resolved)
+
+    def _start(self, resolved: Any) -> Worker:
+        handle = self._launcher.start(resolved)
+        worker = Worker(worker_id=resolved.worker_id, tiers=resolved.pool.tiers, handle=handle)
         self.pool.add(worker)
         return worker
 
