@@ -53,6 +53,8 @@ def problems_of(config: CascadeConfig) -> list[str]:
         problems.append(f"prefix.warm_chunk is {config.prefix.warm_chunk}, allowed: 1 or more")
     if not 0 <= config.prefix.carry_s < math.inf:
         problems.append(f"prefix.carry_s is {config.prefix.carry_s}, allowed: 0 or more")
+    if not 0 < config.start_limit_s < math.inf:
+        problems.append(f"start_limit_s is {config.start_limit_s}, allowed: above 0")
     for setting, allowed in _NOT_YET:
         value: Any = operator.attrgetter(setting)(config)
         if value not in allowed:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -48,21 +49,23 @@ def running_server(
             and its last line.
     """
     _check_free(port)
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments, "--port", str(port)],
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-            preexec_fn=_end_with_parent,
-        )
+    process = None
     try:
+        with log.open("wb") as out, _signals_after_start():
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments, "--port", str(port)],
+                env={**os.environ, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
         _wait_until_ready(process, port, log, start_s)
         yield port
     finally:
-        _stop(process)
+        if process is not None:
+            _stop(process)
 
 
 def free_port() -> int:
@@ -79,6 +82,28 @@ def _check_free(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise StartError(f"port {port}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _signals_after_start() -> Iterator[None]:
+    """Hold SIGTERM and SIGINT back until the block ends, then handle them.
+
+    A fork runs callbacks, and Python drops an exception that a signal handler raises in one.
+    """
+    held: list[int] = []
+    before = {}
+    # Python runs signal handlers in the main thread alone.
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, lambda code, _: held.append(code))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for code in held:
+            signal.raise_signal(code)
 
 
 def _end_with_parent() -> None:

@@ -150,8 +150,9 @@ class PrefixConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     look at no prompt.
 
     `events` has every worker publish which blocks it holds. Otherwise it is guessed from what was
-    sent there and from the cached tokens that attempts report. `auto` is on where `--page-size` is
-    16 or more: a block's event costs the scheduler some microseconds, whatever its size.
+    sent there and from the cached tokens that attempts report. `auto` is on where a
+    page has 16 tokens or more: a block's event costs the scheduler some microseconds, whatever its
+    size.
 
     `warm` fills the next tier's cache with a prompt while the tier below still answers it, in
     chunks of `warm_chunk` tokens; a shorter prompt never. `auto` warms where the expected saving
@@ -217,6 +218,9 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     routing:
       thresholds: [0.8]
     ```
+
+    `start_limit_s` is how long a worker of the running server may take to start, one that takes a
+    lost one's place or is added by a move. One that takes longer is ended, and tried again.
     """
 
     version: int
@@ -225,6 +229,7 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     judge: JudgeConfig = JudgeConfig()
     prefix: PrefixConfig = PrefixConfig()
     planner: PlannerConfig = PlannerConfig()
+    start_limit_s: float = 1200.0
 
     def tier_index(self, name: str) -> int | None:
         """Index of the tier of this name, None where there is none."""

@@ -22,6 +22,7 @@ class RefusedFlag(NamedTuple):
 
 _BYPASS = "gRPC bypasses the router"
 _ONE_HOST = "workers are started in this host"
+_OWN_PORTS = "every worker takes a free port of its own; two cannot share one"
 _NO_ENCODER = "encoder disaggregation has no tier to answer"
 _NO_LOGITS = "it does not show the judge the logits that a token is chosen from"
 
@@ -39,8 +40,15 @@ REFUSED_FLAGS: tuple[RefusedFlag, ...] = (
     RefusedFlag("skip_tokenizer_init", False, "the cascade needs the tokenizer its tiers share"),
     RefusedFlag("is_embedding", False, "an embedding has no answer to be judged"),
     RefusedFlag("nnodes", 1, _ONE_HOST),
+    RefusedFlag("nccl_port", None, _OWN_PORTS),
+    RefusedFlag("dist_init_addr", None, _OWN_PORTS),
     RefusedFlag("kv_events_config", None, "every worker publishes its own events, see `prefix`"),
     RefusedFlag("dllm_algorithm", None, _NO_LOGITS),
+    RefusedFlag(
+        "rl_on_policy_target",
+        None,
+        "the judge would read logits where it expects the probabilities that a token is drawn from",
+    ),
     RefusedFlag(
         "speculative_algorithm",
         None,

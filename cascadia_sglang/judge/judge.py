@@ -16,6 +16,7 @@ import numpy as np
 from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH
 
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
+from cascadia_sglang.judge.draft_step import DraftStep
 from cascadia_sglang.judge.features import FEATURES, features
 from cascadia_sglang.judge.probe import Probe
 from cascadia_sglang.judge.state import FloatArray, StateRow, StateTable
@@ -60,10 +61,6 @@ class Step(Protocol):
         self, table: StateTable, states: list[StateRow], rows: list[int], token_ids: list[int]
     ) -> None:
         """Fold rows of the batch, and the tokens sampled there, into some states."""
-        ...
-
-    def fold_draft(self, table: StateTable, state: StateRow, token_ids: Sequence[int]) -> None:
-        """Fold the first rows, which are places of one draft with these tokens, into its state."""
         ...
 
     def probe_log_odds(self, row: int, tier_index: int) -> float:
@@ -150,7 +147,7 @@ class Judge:
         if due:
             self._rate(due, step)
 
-    def fold_draft(self, request: "Req", step: Step | None, token_ids: Sequence[int]) -> None:
+    def fold_draft(self, request: "Req", step: DraftStep | None, token_ids: Sequence[int]) -> None:
         """Fold what a request keeps of a draft, as if it had been decoded.
 
         Where that fails, the request goes without a score: one of the rest would be wrong.

@@ -44,25 +44,6 @@ def build_observer(
     return DeviceObserver(judge, device)
 
 
-def draft_step(
-    logits_NV: torch.Tensor, values_N5: torch.Tensor | None, judge: Judge
-) -> "HostStep | CopiedStep | None":
-    """What steps that wrote a draft would have said, one a row.
-
-    Args:
-        values_N5: of `verify_draft`, on the host; None where the logits are there.
-    """
-    try:
-        if values_N5 is not None:
-            return CopiedStep(values_N5, None, judge)
-        logits = logits_NV.float().numpy()
-        forced_N = np.zeros(len(logits), dtype=np.bool_)
-        return HostStep(logits, host_statistics(logits), forced_N, judge)
-    except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
-        judge.report_failure(error)
-        return None
-
-
 class HostObserver:
     """Without an accelerator: the logits are at hand, so a step is read where it lies."""
 
@@ -147,12 +128,6 @@ class HostStep:
             self.statistics_B4,
             self.forced_B,
         )
-
-    def fold_draft(self, table: StateTable, state: StateRow, token_ids: Sequence[int]) -> None:
-        if token_ids:
-            # One call for all: it folds row after row, so the state may be the same.
-            rows = list(range(len(token_ids)))
-            self.fold(table, [state] * len(rows), rows, list(token_ids))
 
     def probe_log_odds(self, row: int, tier_index: int) -> float:
         return math.nan if self.probed is None else self.probed.log_odds(row, tier_index)
@@ -277,10 +252,6 @@ class CopiedStep:
             values[~forced],
         )
         table.count_forced(s for s, is_forced in zip(states, forced, strict=True) if is_forced)
-
-    def fold_draft(self, table: StateTable, state: StateRow, token_ids: Sequence[int]) -> None:
-        for place, token in enumerate(token_ids):
-            self.fold(table, [state], [place], [token])
 
     def probe_log_odds(self, row: int, tier_index: int) -> float:
         return math.nan if self.probed is None else self.probed.log_odds(row, tier_index)

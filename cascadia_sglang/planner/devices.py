@@ -13,7 +13,8 @@ Device = tuple[str, int, int]
 def devices_of(replica: RunningReplica, kind: GpuType) -> list[Device]:
     """Devices of a replica on this type of GPU, in the order of its ranks.
 
-    One larger than a node has all devices of its node and of the next ones.
+    SGLang steps over devices within a stage alone, so a replica of several stages has neighbours:
+    its `gpu_id_step` is 1. One larger than a node has all devices of its node and of the next ones.
     """
     if replica.replica_gpus > kind.gpus_per_node:
         nodes = replica.replica_gpus // kind.gpus_per_node
@@ -45,17 +46,20 @@ def misplaced(replicas: list[RunningReplica], cluster: list[GpuType]) -> Iterato
             taken.add((gpu, node, device))
 
 
-def progression(free: Set[int], count: int, gpus_per_node: int) -> tuple[int, int] | None:
-    """Base and step of `count` free devices base + k * step; None where there are none.
+def progression(
+    free: Set[int], tp_size: int, pp_size: int, gpus_per_node: int
+) -> tuple[int, int] | None:
+    """Base and step of free devices base + k * step for a replica; None where there are none.
 
     Neighbours first, those on a multiple of their count before others, so that what stays free
-    stays in one piece.
+    stays in one piece. Several stages take neighbours alone.
     """
+    count = tp_size * pp_size
     if count == 1:
         # The free device with the fewest free neighbours.
         alone = sorted(free, key=lambda d: ((d - 1 in free) + (d + 1 in free), d))
         return (alone[0], 1) if alone else None
-    for step in range(1, gpus_per_node):
+    for step in range(1, gpus_per_node if pp_size == 1 else 2):
         bases = sorted(free, key=lambda base: (base % count != 0, base))
         for base in bases:
             if all(base + rank * step in free for rank in range(count)):

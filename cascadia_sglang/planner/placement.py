@@ -167,7 +167,9 @@ def _places(kind: GpuType, free: _Free, want: Deployment) -> Iterator[RunningRep
     seen: set[frozenset[int]] = set()
     for node in sorted(range(kind.nodes), key=lambda node: (len(free[kind.gpu, node]), node)):
         devices = free[kind.gpu, node]
-        found = None if devices in seen else progression(devices, size, kind.gpus_per_node)
+        found = None
+        if devices not in seen:
+            found = progression(devices, want.tp_size, want.pp_size, kind.gpus_per_node)
         seen.add(devices)
         if found is not None:
             yield msgspec.structs.replace(

@@ -221,6 +221,11 @@ def _cluster(problem: Problem) -> Iterator[str]:
     for index, replica in enumerate(problem.running):
         for name in ("tp_size", "pp_size", "gpu_id_step"):
             yield from _count(f"running[{index}].{name}", getattr(replica, name))
+        if replica.pp_size > 1 and replica.gpu_id_step > 1:
+            yield (
+                f"running[{index}].gpu_id_step is {replica.gpu_id_step}, "
+                "allowed: 1 where pp_size is above 1"
+            )
     for index, line in misplaced(problem.running, problem.cluster):
         yield f"running[{index}]: {line}"
 

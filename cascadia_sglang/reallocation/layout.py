@@ -138,6 +138,11 @@ class _Cards:
                 raise InfeasiblePlanError(
                     f"tier {one.pool}: devices {list(group)} of one worker must rise in equal steps"
                 )
+            if one.capacity.pp_size > 1 and max(steps) > 1:
+                raise InfeasiblePlanError(
+                    f"tier {one.pool}: devices {list(group)} of one worker must be neighbours, for "
+                    "SGLang steps over devices within a pipeline stage alone"
+                )
             yield group[0], min(steps, default=1)
 
     def _with_room(self, one: Wanted, share: float) -> tuple[int, int]:

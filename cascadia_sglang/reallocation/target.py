@@ -88,8 +88,8 @@ def _devices(replicas: Sequence[RunningReplica], kind: GpuType) -> set[Device]:
 def _place(
     pool: str, capacity: Capacity, kind: GpuType, free: set[Device]
 ) -> RunningReplica | None:
-    size = capacity.tp_size * capacity.pp_size
-    found = progression({device for _, _, device in free}, size, kind.gpus_per_node)
+    devices = {device for _, _, device in free}
+    found = progression(devices, capacity.tp_size, capacity.pp_size, kind.gpus_per_node)
     if found is None:
         return None
     return RunningReplica(

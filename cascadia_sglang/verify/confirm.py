@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
+from cascadia_sglang.judge.draft_step import DraftStep
 from cascadia_sglang.judge.features import features
-from cascadia_sglang.judge.judge import Step
 from cascadia_sglang.judge.state import FloatArray, StateTable
 from cascadia_sglang.messages import AttemptOrder, JudgeSpec
 
@@ -42,7 +42,7 @@ class DraftJudge:
         return rates or self._record
 
     def features(
-        self, steps: Sequence[tuple[Step, Sequence[int]]], prompt_tokens: int
+        self, steps: Sequence[tuple[DraftStep, Sequence[int]]], prompt_tokens: int
     ) -> FloatArray:
         """Base features [F] of a whole draft.
 

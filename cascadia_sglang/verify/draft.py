@@ -45,16 +45,18 @@ class Draft:
         """The draft's tokens at some places."""
         return self.token_ids[places.start : places.stop]
 
+    def begin_anew(self) -> None:
+        """Forget what was read: the request is prefilled again from its first place."""
+        self.agreed, self.preferred = 0, None
+
     def read(self, places: range, agreed: int, preferred: int | None) -> None:
         """Take in how far the tier agrees at some places.
 
         Args:
-            places: of a forward, in order; the first of all begins anew.
+            places: of a forward, in order.
             agreed: how many of the first of them hold the token that the tier prefers.
             preferred: what it prefers at the place after these; None where there is none.
         """
-        if places.start == 0:
-            self.agreed, self.preferred = 0, None
         if self.preferred is not None or places.start != self.agreed:
             return
         self.agreed += agreed

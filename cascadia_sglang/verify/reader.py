@@ -5,11 +5,17 @@ queue looking like one. The forward that computes the draft's KV also tells what
 at each of its places, and the request's next token is sampled from the logits of the place at which
 the model's own answer parts from the draft. Before the next batch is made, what comes after that
 place is taken back with its KV. Streaming, stop tokens, limits and usage stay SGLang's.
+
+The next batch cannot be made earlier: SGLang allots KV slots to its tokens on the host, by the
+lengths of its requests, and a page may begin at any of them. Nothing waits for the device before
+that, with two exceptions: a draft that the second judge rates, whose score decides what is sampled,
+and more places than `CHUNK_ROWS`.
 """
 
 import logging
 from array import array
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -17,13 +23,20 @@ import torch
 from sglang.srt.layers.logits_processor import LogitsMetadata
 from sglang.srt.managers.schedule_batch import FINISH_ABORT
 
-from cascadia_sglang.judge.judge import Judge, Step
-from cascadia_sglang.judge.observer import draft_step
+from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
-from cascadia_sglang.verify.compare import Compared, compare
+from cascadia_sglang.verify.batch_parts import LiveBatch
+from cascadia_sglang.verify.comparer import DraftComparer
 from cascadia_sglang.verify.confirm import DraftJudge
 from cascadia_sglang.verify.draft import Draft, until_end
 from cascadia_sglang.verify.reading import Reading
+from cascadia_sglang.verify.taking_back import (
+    end_ids,
+    failed_on_any_rank,
+    shorten,
+    take_back,
+    takes_drafts,
+)
 
 if TYPE_CHECKING:
     from sglang.srt.managers.schedule_batch import Req, ScheduleBatch
@@ -35,25 +48,6 @@ logger = logging.getLogger(__name__)
 # Attribute of SGLang's `Req` that holds its `Reading`.
 _ATTRIBUTE = "_cascadia_draft"
 
-# Caches in which a request's last tokens can be given back one by one.
-_ALLOCATORS = ("TokenToKVPoolAllocator", "PagedTokenToKVPoolAllocator")
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What a batch computes of a draft.
-
-    Attributes:
-        index: of the request in the batch.
-        places: of the draft.
-        rows: of the batch's hidden states, where these places are told.
-    """
-
-    index: int
-    reading: Reading
-    places: range
-    rows: range
-
 
 class DraftReader:
     """The drafts of one worker, from the queue to the token after the last one that was kept."""
@@ -62,9 +56,9 @@ class DraftReader:
         """`judge` is told of what is kept; None for a worker that has none. `second` is shown whole
         drafts."""
         self._judge = judge
-        self._second = second
-        self._told_of_failures = judge or Judge({})
+        self._comparer = DraftComparer(judge, second)
         self._unread: WeakValueDictionary[str, Reading] = WeakValueDictionary()
+        self._live: LiveBatch | None = None
         self._scheduler: Any = None
         self._takes_drafts = False
 
@@ -79,7 +73,7 @@ class DraftReader:
             self._takes_drafts = takes_drafts(scheduler)
         # The last token that may be written is left for the decode after it.
         most = request.sampling_params.max_new_tokens - 1
-        ends = _end_ids(request)
+        ends = end_ids(request)
         token_ids = until_end(token_ids, ends, most)
         if not self._takes_drafts or not token_ids:
             return
@@ -104,6 +98,19 @@ class DraftReader:
             return found
         return min(found, reading.draft.prompt_tokens - 1)
 
+    def note_batch(self, live_batch: "ForwardBatch") -> None:
+        """Remember whose tokens the next forward computes.
+
+        A CUDA-graph runner hands `read` a batch of its own, which lacks the request ids.
+        """
+        self._live = None
+        if self._unread and live_batch.rids is not None and live_batch.forward_mode.is_extend():
+            self._live = LiveBatch(
+                live_batch.rids,
+                live_batch.extend_prefix_lens_cpu or (),
+                live_batch.extend_seq_lens_cpu or (),
+            )
+
     def read(
         self,
         output: Any,
@@ -114,97 +121,92 @@ class DraftReader:
     ) -> None:
         """Compare a batch's drafts with what the model prefers, and set the logits to sample from.
 
+        Never raises, for the batch is others' too. `settle` ends a request whose draft was not
+        read, and the router runs it again without its draft.
+
         Args:
             output: of SGLang's `LogitsProcessor`, which `processor` is; changed in place.
             hidden_states_TD: of all tokens of the batch.
         """
-        if not self._unread or not forward_batch.forward_mode.is_extend():
+        live, self._live = self._live, None
+        if live is None:
             return
-        found = self._in_batch(forward_batch)
-        if not found:
-            return
-        told = [one for one in found if one.rows]
+        self._comparer.take_in_results()
         try:
-            if told:
-                rows = [row for one in told for row in one.rows]
-                logits_NV = processor._get_logits(
-                    hidden_states_TD[rows],
-                    lm_head,
-                    LogitsMetadata.from_forward_batch(forward_batch),
-                    use_logits_buffer=False,
+            parts = live.parts(self._unread, len(hidden_states_TD))
+            if not parts:
+                return
+            metadata = LogitsMetadata.from_forward_batch(forward_batch)
+
+            def logits_of(hidden_nD: torch.Tensor) -> torch.Tensor:
+                logits_nV: torch.Tensor = processor._get_logits(
+                    hidden_nD, lm_head, metadata, use_logits_buffer=False
                 )
-                drafts = [one.reading.draft.at(one.places) for one in told]
-                for one, compared in zip(told, compare(logits_NV, drafts), strict=True):
-                    self._take_in(one.reading, one.places, compared)
-            for one in found:
-                if one.reading.next_logits_V is not None:
-                    output.next_token_logits[one.index] = one.reading.next_logits_V
+                return logits_nV
+
+            with _entry_barrier(processor):
+                self._comparer.compare(parts, hidden_states_TD, logits_of)
+            for part in parts:
+                logits_V = part.reading.logits_to_sample()
+                if part.is_last and logits_V is not None:
+                    output.next_token_logits[part.index].copy_(logits_V)
         except Exception:
-            # The batch is others' too. What was not read whole is not read: `settle` ends it, and
-            # the router runs it again without its draft.
             logger.exception("the drafts of a batch were not read")
-            for one in found:
-                one.reading.next_logits_V = None
+            self._comparer.drop()
+            for reading in map(self._unread.get, live.rids):
+                if reading is not None:
+                    reading.has_failed = True
 
-    def _in_batch(self, forward_batch: "ForwardBatch") -> list[_Part]:
-        """The drafts of which a batch computes something, be it the last token alone."""
-        found: list[_Part] = []
-        start = 0
-        for index, (rid, prefix, length) in enumerate(
-            zip(
-                forward_batch.rids or (),
-                forward_batch.extend_prefix_lens_cpu or (),
-                forward_batch.extend_seq_lens_cpu or (),
-                strict=True,
-            )
-        ):
-            reading = self._unread.get(rid)
-            if reading is not None:
-                places = reading.draft.places(prefix, length)
-                shift = start + reading.draft.prompt_tokens - 1 - prefix
-                if places or reading.next_logits_V is not None:
-                    rows = range(places.start + shift, places.stop + shift)
-                    found.append(_Part(index, reading, places, rows))
-            start += length
-        return found
+    def settle_relayed(self, scheduler: "Scheduler", batch: "ScheduleBatch") -> None:
+        """Settle a batch whose tokens are handed on, where nothing runs beside its forward."""
+        if not scheduler.enable_overlap:
+            self.settle(scheduler, batch)
 
-    def _take_in(self, reading: Reading, places: range, compared: Compared) -> None:
-        step: Step | None = None
-        if self._judge is not None or self._second.wants(reading.order):
-            step = draft_step(compared.logits_nV, compared.values_nD, self._told_of_failures)
-        reading.take_in(places, compared, step)
-        if places.stop == len(reading.draft.token_ids):
-            try:
-                reading.rate(self._second)
-            except Exception as error:  # noqa: BLE001  a draft that is not rated is still read
-                self._told_of_failures.report_failure(error)
-
-    def settle(self, scheduler: "Scheduler", batch: "ScheduleBatch") -> None:
+    def settle(self, scheduler: "Scheduler", batch: "ScheduleBatch | None") -> None:
         """Take back what a batch's requests would not have written.
 
-        Runs after the forward and before its tokens are handed to the next batch.
+        Runs after the forward is launched and before the next batch is made; in an overlapped loop
+        after the results of the batch before are out.
         """
-        if not self._unread or not batch.forward_mode.is_extend():
+        if not self._unread or batch is None or not batch.forward_mode.is_extend():
             return
+        found = [
+            (index, request, reading)
+            for index, request in enumerate(batch.reqs)
+            if (reading := self._unread.get(request.rid)) is not None
+        ]
+        if not found:
+            return
+        if any(_is_computed(request) for _, request, _ in found):
+            self._comparer.take_in_results()
+        failed = failed_on_any_rank(
+            scheduler,
+            [
+                reading.has_failed or (_is_computed(request) and reading.next_logits_V is None)
+                for _, request, reading in found
+            ],
+        )
         cut = [0] * len(batch.reqs)
-        for index, request in enumerate(batch.reqs):
-            reading = self._unread.get(request.rid)
-            if reading is None or request.extend_end < len(request.full_untruncated_fill_ids):
-                continue  # of a prompt that is prefilled in chunks, the last one is yet to come
-            draft = reading.draft
-            draft.is_settled = True
-            request.skip_radix_cache_insert = reading.is_kept_apart
-            del self._unread[request.rid]
-            if reading.next_logits_V is None:
-                request.to_finish = FINISH_ABORT("the draft was not read", 500)
-                continue
-            cut[index] = len(draft.token_ids) - draft.agreed
-            _take_back(scheduler, request, draft)
-            self._tell_judge(request, reading)
-            reading.steps.clear()
-            reading.next_logits_V = None
+        for (index, request, reading), has_failed in zip(found, failed, strict=True):
+            reading.has_failed = has_failed
+            if _is_computed(request):
+                cut[index] = self._settle_one(scheduler, request, reading)
         if any(cut):
-            _shorten(batch, cut)
+            shorten(batch, cut)
+
+    def _settle_one(self, scheduler: "Scheduler", request: "Req", reading: Reading) -> int:
+        """Let a request go on from its draft; how many tokens it is shorter by."""
+        draft = reading.draft
+        draft.is_settled = True
+        request.skip_radix_cache_insert = reading.is_kept_apart
+        del self._unread[request.rid]
+        if reading.has_failed:
+            request.to_finish = FINISH_ABORT("the draft was not read", 500)
+            return 0
+        take_back(scheduler, request, draft)
+        self._tell_judge(request, reading)
+        reading.forget_steps()
+        return len(draft.token_ids) - draft.agreed
 
     def _tell_judge(self, request: "Req", reading: Reading) -> None:
         if self._judge is None:
@@ -227,54 +229,23 @@ class DraftReader:
         return found
 
 
-def takes_drafts(scheduler: "Scheduler") -> bool:
-    """Whether this worker can take tokens back: its KV is one plain pool, in one stage."""
-    tree_cache: Any = scheduler.tree_cache
-    return (
-        scheduler.server_args.pp_size == 1
-        and type(scheduler.token_to_kv_pool_allocator).__name__ in _ALLOCATORS
-        and scheduler.spec_algorithm.is_none()
-        and not tree_cache.supports_mamba()
-        and not tree_cache.supports_swa()
-        and not scheduler.model_config.is_encoder_decoder
-    )
+def _is_computed(request: "Req") -> bool:
+    """Whether a request's prefill has come to its end: the last of its chunks is launched."""
+    computed: int = request.extend_end
+    return computed >= len(request.full_untruncated_fill_ids)
 
 
-def _end_ids(request: "Req") -> frozenset[int]:
-    """The tokens that end the request's answer."""
-    ends = set(request.eos_token_ids or ()) | set(request.sampling_params.stop_token_ids or ())
-    tokenizer = request.tokenizer
-    if tokenizer is not None:
-        ends |= {tokenizer.eos_token_id, *(tokenizer.additional_stop_token_ids or ())}
-    return frozenset(end for end in ends if end is not None)
+@contextmanager
+def _entry_barrier(processor: Any) -> Iterator[None]:
+    """Have all ranks of a worker meet before they gather logits.
 
-
-def _take_back(scheduler: "Scheduler", request: "Req", draft: Draft) -> None:
-    """Leave a request its prompt and what it keeps of its draft, and free the KV of the rest."""
-    end = draft.prompt_tokens + draft.agreed
-    computed = request.extend_end
-    page = scheduler.token_to_kv_pool_allocator.page_size
-    first_freed = -(-end // page) * page
-    if first_freed < computed:
-        slots = scheduler.req_to_token_pool.req_to_token[request.kv.req_pool_idx]
-        scheduler.token_to_kv_pool_allocator.free(slots[first_freed:computed])
-    request.output_ids = array("q", draft.token_ids[: draft.agreed])
-    request.full_untruncated_fill_ids = request.full_untruncated_fill_ids[:end]
-    request.extend_end = end
-    request.kv.kv_committed_len = request.kv.kv_allocated_len = end
-
-
-def _shorten(batch: "ScheduleBatch", cut: list[int]) -> None:
-    """Say of each of a batch's requests that it is shorter by so many tokens."""
-    cut_B = torch.tensor(cut)
-    on_device_B = cut_B.to(batch.device)
-    # New tensors: the forward that was just launched holds the old ones.
-    batch.seq_lens = batch.seq_lens - on_device_B
-    batch.orig_seq_lens = batch.orig_seq_lens - on_device_B.to(batch.orig_seq_lens.dtype)
-    if batch.seq_lens_cpu is not None:
-        batch.seq_lens_cpu = batch.seq_lens_cpu - cut_B
-    if batch.seq_lens_sum is not None:
-        batch.seq_lens_sum -= sum(cut)
-    if on_device_B.device.type != "cpu":
-        # The scheduler reads these on another stream than the forward's, which this runs on.
-        torch.get_device_module(on_device_B.device).current_stream().synchronize()
+    SGLang gathers without it, into one buffer that all ranks write to: between two of its forwards
+    the ranks meet anyway. Here a rank may still read what `LogitsProcessor.forward` has gathered.
+    """
+    gatherer = processor._logits_gatherer
+    skips = gatherer._skip_entry_sync
+    gatherer._skip_entry_sync = False
+    try:
+        yield
+    finally:
+        gatherer._skip_entry_sync = skips

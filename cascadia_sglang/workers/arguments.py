@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-import json
 import os
 import socket
 from collections.abc import Callable, Set
@@ -11,12 +10,12 @@ import msgspec
 from sglang.srt.server_args import ServerArgs
 
 from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
-from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.messages import EventSource
+from cascadia_sglang.errors import ConfigError, WorkerError
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.refused_flags import REFUSED_FLAGS, check_tier_flags
 from cascadia_sglang.workers.fork_server import threads_per_worker
+from cascadia_sglang.workers.resolved import given_nccl_variables
 
 Construct = Callable[[argparse.Namespace], ServerArgs]
 
@@ -39,11 +38,15 @@ class TierArguments:
         construct: Construct,
         probed: Set[int] = frozenset(),
     ) -> None:
-        """`probed` holds the tiers whose calibration has a probe of the hidden states."""
+        """`probed` holds the tiers whose calibration has a probe of the hidden states.
+
+        `given_nccl` are the NCCL variables that the operator has set.
+        """
         self._probed = probed
         self._namespace = namespace
         self._config = config
         self._construct = construct
+        self.given_nccl = given_nccl_variables()
 
     def for_server(self) -> ServerArgs:
         """Of the main process and the detokenizer: the first tier's model and tokenizer."""
@@ -63,7 +66,6 @@ class TierArguments:
         replica: RunningReplica,
         *,
         on_host: bool,
-        events: EventSource | None,
     ) -> ServerArgs:
         """Of one engine worker of a pool.
 
@@ -73,25 +75,18 @@ class TierArguments:
                 where each has a device of its own. A flag of the operator wins.
             replica: its shape, and its devices among those from `first_device` on.
             on_host: whether there are no devices, so that theirs are numbers alone.
-            events: where it publishes what its prefix cache holds; None for nowhere.
         """
         namespace = self._with_pool(pool)
         namespace.served_model_name = pool.name
         namespace.tp_size, namespace.pp_size = replica.tp_size, replica.pp_size
         if not on_host:
+            if replica.pp_size > 1 and self.device_step > 1:
+                raise WorkerError(f"tier {pool.name!r}: {stages_need_neighbours(self.device_step)}")
             namespace.base_gpu_id = self.first_device + replica.base_gpu_id * self.device_step
             namespace.gpu_id_step = replica.gpu_id_step * self.device_step
         if namespace.enable_metrics:
             labels = {"tier": pool.name, "worker": worker_id}
             namespace.extra_metric_labels = {**(namespace.extra_metric_labels or {}), **labels}
-        if events is not None:
-            published = {
-                "publisher": "zmq",
-                "endpoint": events.endpoint,
-                "replay_endpoint": events.replay_endpoint,
-                "bind": True,
-            }
-            namespace.kv_events_config = json.dumps(published)
         if namespace.mem_fraction_static is None:
             namespace.mem_fraction_static = memory_share
         if self._probed & set(pool.tiers):
@@ -115,13 +110,16 @@ class TierArguments:
         step: int = self._namespace.gpu_id_step
         return step
 
-    def publishes_events(self, pool: PoolSpec) -> bool:
-        """Whether a pool's workers publish what their prefix caches hold."""
+    def publishes_events(self, pool: PoolSpec, page_tokens: int) -> bool:
+        """Whether a pool's workers publish what their prefix caches hold.
+
+        Args:
+            page_tokens: of their KV pools, as SGLang resolved it.
+        """
         namespace = self._with_pool(pool)
         if namespace.disable_radix_cache or self._config.prefix.events == "off":
             return False
-        is_coarse = (namespace.page_size or 1) >= EVENT_PAGE_TOKENS
-        return is_coarse or self._config.prefix.events == "on"
+        return page_tokens >= EVENT_PAGE_TOKENS or self._config.prefix.events == "on"
 
     def dtype(self, pool: PoolSpec) -> str:
         """The type that the operator asks a pool's weights to be served in; `auto` by default."""
@@ -158,6 +156,7 @@ def check_arguments(namespace: argparse.Namespace, config: CascadeConfig) -> Non
         if value is not None and value != refused.allowed:
             flag = "--" + refused.flag.replace("_", "-")
             raise ConfigError(f"{flag} is {value!r}: {refused.reason}")
+    _check_device_step(namespace, config)
     if os.environ.get("SGLANG_RUST_SERVER", "0").lower() not in ("", "0", "false"):
         raise ConfigError("SGLANG_RUST_SERVER is set: the Rust server has no tokenizer manager")
     if config.tier_index(namespace.served_model_name or "") is not None:
@@ -173,6 +172,22 @@ def check_arguments(namespace: argparse.Namespace, config: CascadeConfig) -> Non
                     "--gpu-id-step do not go with it"
                 )
     _check_port(namespace.host or "127.0.0.1", namespace.port)
+
+
+def stages_need_neighbours(device_step: int) -> str:
+    """Why a replica of several pipeline stages cannot lie on every n-th device."""
+    return (
+        f"--gpu-id-step is {device_step}, allowed: 1 where pp_size is above 1, "
+        "for SGLang steps over devices within a pipeline stage alone"
+    )
+
+
+def _check_device_step(namespace: argparse.Namespace, config: CascadeConfig) -> None:
+    for index, tier in enumerate(config.tiers):
+        stages = tier.server_args.get("pp_size", namespace.pp_size)
+        if stages > 1 and namespace.gpu_id_step > 1:
+            reason = stages_need_neighbours(namespace.gpu_id_step)
+            raise ConfigError(f"tiers[{index}] has {stages} pipeline stages: {reason}")
 
 
 def _check_port(host: str, port: int) -> None:

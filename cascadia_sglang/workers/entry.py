@@ -1,6 +1,7 @@
 """What runs in an engine worker's process, and in the detokenizer's: SGLang's own, prepared."""
 
 import os
+import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
     Args:
         pipe: where the process beats.
     """
+    _leave_interrupts_to_the_server()
     start_heart(pipe)
     spec: WorkerSpec = server_args._cascadia
     # It finds its place in the process's memory by the environment that the process began with.
@@ -80,5 +82,11 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
 
 def run_detokenizer(pipe: Connection, *arguments: Any) -> None:
     """SGLang's `run_detokenizer_process`, which beats on the pipe."""
+    _leave_interrupts_to_the_server()
     start_heart(pipe)
     run_detokenizer_process(*arguments)
+
+
+def _leave_interrupts_to_the_server() -> None:
+    """Ctrl-C reaches all processes of the terminal; the server's drains, and ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -32,10 +32,6 @@ from cascadia_sglang.workers.starts import Starts
 
 logger = logging.getLogger(__name__)
 
-DRAIN_LOOK_S = 0.05
-# A worker that is not ready by then counts as one that does not start.
-START_LIMIT_S = 1200.0
-
 
 class Fleet:
     """Starts workers, cleans up after them, and starts them again. The only writer of the pool."""
@@ -165,13 +161,10 @@ class Fleet:
 
     async def stop_replica(self, replica: RunningReplica, drain_s: float) -> None:
         """End a drained replica's worker; what it still runs after this time is run elsewhere."""
-        deadline = time.monotonic() + drain_s
+        deadline = asyncio.get_running_loop().time() + drain_s
         for worker in self._workers_at(replica):
-            while worker.rids and worker.state is not WorkerState.DEAD:
-                if time.monotonic() >= deadline:
-                    logger.warning("%s: %d attempts move", worker.worker_id, len(worker.rids))
-                    break
-                await asyncio.sleep(DRAIN_LOOK_S)
+            if not await worker.becomes_idle(deadline):
+                logger.warning("%s: %d attempts move", worker.worker_id, len(worker.rids))
             self.lose(worker, "it was stopped")
 
     def recover(self, replica: RunningReplica, delay_s: float | None = None) -> None:
@@ -191,7 +184,7 @@ class Fleet:
     async def _started(self, replica: RunningReplica) -> Worker:
         """A worker that is ready, and that nobody counts on yet."""
         async with self._starts.turn(replica):
-            worker = self._starts.start(replica)
+            worker = await self._start_beside(replica)
             worker.retired = True
             await self._become_ready(worker)
         return worker
@@ -200,14 +193,14 @@ class Fleet:
         """Wait until a worker of the running server could serve."""
         self._starts.open_socket(worker)
         try:
-            async with asyncio.timeout(START_LIMIT_S):
+            async with asyncio.timeout(self.config.start_limit_s):
                 await asyncio.to_thread(worker.handle.wait_for_ready)
         except (WorkerError, TimeoutError) as error:
             self._measure(worker, None)
             self.lose(worker, "it did not start")
             if isinstance(error, TimeoutError):
-                late = f"worker {worker.worker_id} was not ready in {START_LIMIT_S:.0f} s"
-                raise WorkerError(late) from None
+                late = f"was not ready in {self.config.start_limit_s:g} s (start_limit_s)"
+                raise WorkerError(f"worker {worker.worker_id} {late}") from None
             raise
         worker.check_alive()
         worker.limits = worker.handle.limits
@@ -270,7 +263,7 @@ class Fleet:
                 worker = self.standbys.take(replica)
                 if worker is None:
                     async with self._starts.turn(replica):
-                        worker = self._start_again(replica)
+                        worker = await self._start_again(replica)
                         if worker is not None:
                             await self._become_ready(worker)
                 delay_s = 0.0 if worker else self._faults.count(self._starts.spec_of(replica))
@@ -281,9 +274,9 @@ class Fleet:
             # As a worker lost, it has the next recovery on its way.
             logger.error("%s", error)
 
-    def _start_again(self, replica: RunningReplica) -> Worker | None:
+    async def _start_again(self, replica: RunningReplica) -> Worker | None:
         try:
-            return self._starts.start(replica)
+            return await self._start_beside(replica)
         except WorkerError as error:
             logger.error("%s", error)
             return None
@@ -291,3 +284,10 @@ class Fleet:
     def _measure(self, worker: Worker, phases: dict[str, float] | None) -> None:
         if self.metrics is not None:
             self.metrics.worker_started(worker.handle.pool.name, phases)
+
+    async def _start_beside(self, replica: RunningReplica) -> Worker:
+        """Start a worker of a server that runs; its loop does not wait for what devices tell."""
+        resolved = await asyncio.to_thread(self._starts.resolved, replica)
+        if self.stopping:
+            raise WorkerError("the server is shutting down")
+        return self._starts.start(resolved)

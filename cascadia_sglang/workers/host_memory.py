@@ -39,6 +39,11 @@ class HostMemory:
     needs: tuple[Need, ...]
     share_by_pool: dict[str, float]
 
+    def free_of(self, pool: PoolSpec) -> int | None:
+        """What a worker's share is of; None where the operator's flag counts, which it looks for
+        itself."""
+        return self.free_bytes if pool.name in self.share_by_pool else None
+
     def check_room(self, pool: PoolSpec) -> None:
         """Refuse a worker for which the host has no memory left now.
 

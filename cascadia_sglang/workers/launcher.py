@@ -1,13 +1,14 @@
 """Starts and ends SGLang scheduler groups that share one tokenizer manager and detokenizer."""
 
-import dataclasses
 import functools
 import multiprocessing
 import os
 import tempfile
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from sglang.srt.server_args import PortArgs, ServerArgs
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.messages import DeviceShare, EventSource, JudgeSpec, PaceSpec, WorkerSpec
+from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.workers.arguments import TierArguments, worker_threads
@@ -29,13 +30,13 @@ from cascadia_sglang.workers.device_memory import (
     host_devices,
     resolving,
 )
-from cascadia_sglang.workers.ends import End, end_of
 from cascadia_sglang.workers.entry import run_worker
 from cascadia_sglang.workers.fork_server import ensure_fork_server
+from cascadia_sglang.workers.handle import WorkerHandle
 from cascadia_sglang.workers.heart import Pulse
 from cascadia_sglang.workers.host_memory import HostMemory, host_memory
 from cascadia_sglang.workers.pool import Limits
-from cascadia_sglang.workers.start_phases import start_phases
+from cascadia_sglang.workers.resolved import nccl_variables, page_tokens, publish_events
 
 # More workers than a host serves.
 HOST_DEVICES = 128
@@ -45,83 +46,14 @@ _RANK_CORES = "SGLANG_CPU_OMP_THREADS_BIND"
 StartGroup = Callable[[ServerArgs, PortArgs, Callable[..., None]], tuple[Any, list[Any]]]
 
 
-@dataclass(slots=True, kw_only=True)
-class WorkerHandle:
-    """A started scheduler group.
-
-    Attributes:
-        pool: whose replica it is.
-        result: SGLang's launch result, with `wait_for_ready` and the schedulers' infos.
-        processes: one a rank.
-        input_address: where its requests go.
-        replica: its shape, and the devices that it holds; on a CPU they are numbers alone.
-        pulse: tells whether its processes live.
-        loads: SGLang's reader of the load that its scheduler writes into shared memory.
-        phases: seconds of each of its start's phases; empty until it is ready.
-        events: where it publishes what its prefix cache holds; None where it does not.
-        page_tokens: of its KV pool.
-        capacity_tokens: of its KV pool; 0 until it is ready.
-        devices: numbers of its accelerators; none on a host.
-        device_share: its part of each, where it shares them.
-    """
+@dataclass(frozen=True, slots=True)
+class ResolvedWorker:
+    """A worker to start, with its arguments as SGLang resolved them."""
 
     pool: PoolSpec
-    result: Any
-    processes: list[Any]
-    input_address: str
+    worker_id: str
     replica: RunningReplica
-    limits: Limits
-    started: float
-    pulse: Pulse
-    loads: Any
-    phases: dict[str, float] = field(default_factory=dict)
-    events: EventSource | None = None
-    page_tokens: int = 1
-    capacity_tokens: int = 0
-    devices: tuple[int, ...] = ()
-    device_share: DeviceShare | None = None
-
-    @property
-    def pids(self) -> list[int]:
-        return [process.pid for process in self.processes]
-
-    def is_alive(self) -> bool:
-        return all(process.is_alive() for process in self.processes)
-
-    def end(self) -> End:
-        """Whose doing the end of its ranks is, of those that have ended."""
-        return end_of([process.exitcode for process in self.processes])
-
-    def wait_for_ready(self) -> None:
-        """Block until every rank is ready.
-
-        Raises:
-            WorkerError: if one of them died on the way.
-        """
-        try:
-            self.result.wait_for_ready()
-        except RuntimeError as error:
-            raise WorkerError(
-                f"a worker of tier {self.pool.name} ({self.pool.model_path}) did not start: {error}"
-            ) from error
-        infos = self.result.scheduler_infos
-        seconds = time.monotonic() - self.started
-        self.phases = start_phases(seconds, [info.get("startup_time") for info in infos])
-        self.capacity_tokens = infos[0]["max_total_num_tokens"]
-        input_tokens = infos[0]["max_req_input_len"]
-        self.limits = dataclasses.replace(self.limits, input_tokens=input_tokens)
-
-    def kill(self) -> None:
-        """End every rank at once."""
-        for process in self.processes:
-            if process.is_alive():
-                process.kill()
-
-    def join(self, deadline: float) -> bool:
-        """Wait for the ranks until `time.monotonic()` reaches the deadline; whether all ended."""
-        for process in self.processes:
-            process.join(max(0.0, deadline - time.monotonic()))
-        return not any(process.is_alive() for process in self.processes)
+    server_args: ServerArgs
 
 
 class Launcher:
@@ -153,32 +85,51 @@ class Launcher:
         self._on_host = current_platform.device_type == "cpu"
         # Readable by this user alone: events hold the prompts' tokens.
         self._sockets = tempfile.TemporaryDirectory(prefix="cascadia-events-")
+        # Two resolutions at once would share what SGLang keeps of the devices.
+        self._resolving = threading.Lock()
         self.node = node
 
-    def start(self, pool: PoolSpec, worker_id: str, replica: RunningReplica) -> WorkerHandle:
-        """Start one worker and return at once. Call it where SGLang's context is not in use
-        elsewhere: on the event loop's thread, or before it runs.
+    def resolved(self, pool: PoolSpec, number: int, replica: RunningReplica) -> ResolvedWorker:
+        """A worker to start, and its arguments as SGLang resolves them. Any thread may call it.
+
+        SGLang asks the devices for their memory, which can take seconds.
 
         Args:
+            number: of the worker, unique in the server.
             replica: its shape and its devices, which nobody else holds.
 
         Raises:
             WorkerError: if SGLang refuses the arguments.
         """
-        started = time.monotonic()
-        share = free_bytes = None
-        if self._memory is not None and pool.name in self._memory.share_by_pool:
+        worker_id = f"{pool.name}-{number}"
+        share = None if self._memory is None else self._memory.share_by_pool.get(pool.name)
+        if self._memory is not None:
             self._memory.check_room(pool)
-            share, free_bytes = self._memory.share_by_pool[pool.name], self._memory.free_bytes
-        device_share = self.devices.share(pool)
-        events = None
-        if self._arguments.publishes_events(pool):
+        server_args = self._arguments.for_worker(
+            pool, worker_id, share, replica, on_host=self._on_host
+        )
+        with self._resolving, _one_line(pool), resolving(self.devices.share(pool)):
+            server_args.resolve_once()
+            server_args.check_server_args()
+        return ResolvedWorker(pool, worker_id, replica, server_args)
+
+    def start(self, resolved: ResolvedWorker) -> WorkerHandle:
+        """Start one worker and return at once. Call it where SGLang's context is not in use
+        elsewhere: on the event loop's thread, or before it runs.
+
+        Raises:
+            WorkerError: if SGLang refuses the arguments.
+        """
+        started = time.monotonic()
+        pool, worker_id, replica = resolved.pool, resolved.worker_id, resolved.replica
+        server_args = resolved.server_args
+        events, tokens = None, page_tokens(server_args)
+        if self._arguments.publishes_events(pool, tokens):
             base = f"ipc://{self._sockets.name}/{worker_id}"
             events = EventSource(endpoint=base, replay_endpoint=f"{base}-replay")
-        server_args = self._arguments.for_worker(
-            pool, worker_id, share, replica, on_host=self._on_host, events=events
-        )
-        environment = dict(os.environ)
+            publish_events(server_args, events)
+        nccl = nccl_variables(server_args, self._arguments.given_nccl)
+        environment = {**os.environ, **nccl}
         if self._on_host and replica.replica_gpus > 1:
             environment.setdefault(_RANK_CORES, cores_of_ranks(replica.replica_gpus))
         server_args._cascadia = WorkerSpec(
@@ -189,16 +140,14 @@ class Launcher:
             pace=self._paces.get(pool.index),
             events=events,
             reads_drafts=self._reads_drafts and max(pool.tiers) > 0,
-            host_free_bytes=free_bytes,
-            device_share=device_share,
+            host_free_bytes=None if self._memory is None else self._memory.free_of(pool),
+            device_share=self.devices.share(pool),
         )
         pulse = Pulse(server_args.watchdog_timeout)
         if multiprocessing.get_start_method() == "forkserver":
             ensure_fork_server()
-        try:
-            with resolving(device_share):
-                server_args.resolve_once()
-            server_args.check_server_args()
+        with ExitStack() as on_error, _one_line(pool):
+            on_error.callback(pulse.close)
             ports = PortArgs.init_new(server_args)
             ports.tokenizer_ipc_name = self._server_ports.tokenizer_ipc_name
             ports.detokenizer_ipc_name = self._server_ports.detokenizer_ipc_name
@@ -209,10 +158,7 @@ class Launcher:
                 result, processes = self._start_group(
                     server_args, ports, functools.partial(run_worker, pulse.beats_in)
                 )
-        except (ValueError, OSError, RuntimeError, AssertionError) as error:
-            first_line = str(error).strip().split("\n")[0]
-            pulse.close()
-            raise WorkerError(f"tier {pool.name} cannot be started: {first_line}") from error
+            on_error.pop_all()
         pulse.hand_over()
         return WorkerHandle(
             pool=pool,
@@ -227,20 +173,32 @@ class Launcher:
             pulse=pulse,
             loads=create_load_snapshot_reader(ports, caller="TokenizerManager"),
             events=events,
-            page_tokens=server_args.page_size or 1,
-            devices=() if self._on_host else self._numbers(server_args),
-            device_share=device_share,
+            page_tokens=tokens,
+            devices=() if self._on_host else _numbers(server_args),
+            device_share=self.devices.share(pool),
         )
-
-    def _numbers(self, server_args: ServerArgs) -> tuple[int, ...]:
-        ranks = server_args.tp_size * server_args.pp_size
-        first, step = server_args.base_gpu_id, server_args.gpu_id_step
-        return tuple(range(first, first + ranks * step, step))
 
     def free(self, handle: WorkerHandle) -> None:
         """Close what was open towards a worker that has ended."""
         handle.pulse.close()
         handle.loads.close()
+
+
+@contextmanager
+def _one_line(pool: PoolSpec) -> Iterator[None]:
+    """What SGLang says of a worker that cannot be started, in one line with its tier."""
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError, AssertionError) as error:
+        first_line = str(error).strip().split("\n")[0]
+        raise WorkerError(f"tier {pool.name} cannot be started: {first_line}") from error
+
+
+def _numbers(server_args: ServerArgs) -> tuple[int, ...]:
+    """Of a worker's accelerators, in the order of its ranks."""
+    ranks = server_args.tp_size * server_args.pp_size
+    first, step = server_args.base_gpu_id, server_args.gpu_id_step
+    return tuple(range(first, first + ranks * step, step))
 
 
 def launcher_of(
@@ -253,8 +211,8 @@ def launcher_of(
     """The launcher of a cascade's workers.
 
     Raises:
-        ConfigError: if the models do not fit the memory, or the workers find no devices; names the
-            tier, what it needs and what there is.
+        CascadiaError: if the models do not fit the memory, or the workers find no devices; names
+            the tier, what it needs and what there is.
     """
     on_host = current_platform.device_type == "cpu"
     pools, node = pool_specs(config), _this_node(arguments)

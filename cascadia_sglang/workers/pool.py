@@ -1,5 +1,6 @@
 """The engine workers that serve, and which of them takes the next attempt."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -7,6 +8,8 @@ from enum import Enum
 from typing import Any
 
 from cascadia_sglang.errors import WorkerError
+
+_LOOK_S = 0.05
 
 
 class WorkerState(Enum):
@@ -62,6 +65,15 @@ class Worker:
         """Raises WorkerError if it was lost before it served."""
         if self.state is WorkerState.DEAD:
             raise WorkerError(f"worker {self.worker_id} was lost while it started")
+
+    async def becomes_idle(self, deadline: float) -> bool:
+        """Whether it runs nothing, or is lost, before the event loop's time is the deadline."""
+        loop = asyncio.get_running_loop()
+        while self.rids and self.state is not WorkerState.DEAD:
+            if loop.time() >= deadline:
+                return False
+            await asyncio.sleep(_LOOK_S)
+        return True
 
 
 class WorkerPool:

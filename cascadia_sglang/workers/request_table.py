@@ -65,7 +65,8 @@ class Row:
 
 def token_ids(ids: Iterable[int], scope: Scope) -> None:
     if any(not 0 <= token < scope.vocabulary for token in ids):
-        raise WrongValueError(f"token ids from 0 to {scope.vocabulary - 1}")
+        last = scope.vocabulary - 1
+        raise WrongValueError(f"token ids from 0 to {last}, none of them out-of-vocabulary")
 
 
 def _biases(biases: dict[str, float], scope: Scope) -> None:

@@ -50,22 +50,29 @@ class Starts:
         starting = [w.handle.replica for w in self._pool if w.state is WorkerState.STARTING]
         begun = self._turns.next(self._waiting, starting)
         self._waiting = [one for one in self._waiting if one not in begun]
-        workers = [self.start(one) for one in begun]
+        workers = [self.start(self.resolved(one)) for one in begun]
         if self._manager is not None:
             for worker in workers:
                 self.open_socket(worker)
         return workers
 
-    def start(self, replica: RunningReplica) -> Worker:
-        """Start one worker, which is not ready yet.
+    def resolved(self, replica: RunningReplica) -> Any:
+        """A worker to start, its arguments resolved. Any thread may call it.
 
         Raises:
             WorkerError: if it cannot be started.
         """
         spec = self.spec_of(replica)
-        worker_id = f"{spec.name}-{next(self._numbers)}"
-        handle = self.launcher.start(spec, worker_id, replica)
-        worker = Worker(worker_id=worker_id, tiers=spec.tiers, handle=handle)
+        return self.launcher.resolved(spec, next(self._numbers), replica)
+
+    def start(self, resolved: Any) -> Worker:
+        """Start one worker, which is not ready yet.
+
+        Raises:
+            WorkerError: if it cannot be started.
+        """
+        handle = self.launcher.start(resolved)
+        worker = Worker(worker_id=resolved.worker_id, tiers=resolved.pool.tiers, handle=handle)
         self._add(worker)
         return worker
 

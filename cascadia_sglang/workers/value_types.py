@@ -174,7 +174,8 @@ def _union(members: list[Reader]) -> Reader:
 
 def _items(item: Reader, takes_null: bool) -> Reader:
     """Of a list; a set comes as a list too, and null in it stands for nothing."""
-    allowed = f"a list, each item {item.allowed}"
+    is_flat = item is _SIMPLE[int]
+    allowed = "a flat list of integers" if is_flat else f"a list, each item {item.allowed}"
 
     def read(value: Any) -> list[Any]:
         if not isinstance(value, list | set | frozenset | tuple):

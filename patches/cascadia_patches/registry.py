@@ -97,8 +97,10 @@ JUDGE_PATCHES = ("model_runner_init",)
 DRAFT_PATCHES = (
     "add_request_to_queue",
     "compute_max_prefix_len",
+    "model_runner_forward",
     "logits_processor_forward",
     "relay_forward_payload",
+    "launch_batch_sample_if_needed",
 )
 
 # Of an engine worker that says more of a request than its answer.

@@ -2,7 +2,7 @@
 
 Upstream: hands the tokens that a forward has sampled to the next one.
 We need: a request that read a draft to be shortened first to what it keeps, for the sampled token
-comes after that.
+comes after that. In an overlapped loop `launch_batch_sample_if_needed` does it, which comes later.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from cascadia_patches.registry import PatchSpec
 
 def _build(reader: Any) -> Callable[..., None]:
     def settle_drafts(scheduler: Any, batch: Any, *_args: Any, **_options: Any) -> None:
-        reader.settle(scheduler, batch)
+        reader.settle_relayed(scheduler, batch)
 
     return settle_drafts
 

@@ -32,3 +32,31 @@ def test_a_server_is_asked_to_end_when_the_measuring_process_is_killed():
     process.wait(10)
     _, alive = psutil.wait_procs([child], timeout=10)
     assert alive == []
+
+
+SIGNALLED_WHILE_FORKING = """
+import os, signal, sys
+from pathlib import Path
+from cascadia_sglang.child_server import free_port, running_server
+
+def end(number, frame):
+    raise SystemExit(128 + number)
+
+signal.signal(signal.SIGTERM, end)
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGTERM))
+with running_server([], port=free_port(), log=Path(sys.argv[1]), start_s=5, module="asyncio"):
+    pass
+"""
+
+
+def test_a_signal_that_comes_while_the_server_is_forked_is_not_lost(tmp_path: Path):
+    root = Path(__file__).resolve().parents[2]
+    ended = subprocess.run(
+        [sys.executable, "-c", SIGNALLED_WHILE_FORKING, str(tmp_path / "log")],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr

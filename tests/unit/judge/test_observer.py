@@ -17,8 +17,9 @@ from cascadia_kernels import STEP_VALUES, verify_draft
 from cascadia_kernels.testing import make_logits
 from cascadia_patches import model_runner_init
 from cascadia_sglang.judge.changed_rows import forced_rows
+from cascadia_sglang.judge.draft_step import DraftStep, draft_values
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.judge.observer import DeviceObserver, HostObserver, draft_step
+from cascadia_sglang.judge.observer import DeviceObserver, HostObserver
 from tests.unit.judge.judging import (
     finish,
     make_model,
@@ -175,6 +176,13 @@ def values_of(logits_NV: torch.Tensor, tokens: list[int]) -> torch.Tensor:
     return verify_draft(logits_NV, torch.tensor(tokens), torch.tensor([0, len(tokens)])).values_ND
 
 
+def step_of(logits_NV: torch.Tensor, tokens: list[int], on_device: bool) -> DraftStep:
+    """What a draft's places say, as read on the host or on an accelerator."""
+    if on_device:
+        return DraftStep(values_of(logits_NV, tokens).double().numpy())
+    return DraftStep(draft_values(logits_NV.numpy(), np.array(tokens)))
+
+
 @pytest.mark.parametrize("drafted", [1, 5, 11])
 @pytest.mark.parametrize("on_device", [False, True], ids=["host", "device"])
 def test_what_is_kept_of_a_draft_counts_as_the_steps_that_write_it(
@@ -190,8 +198,7 @@ def test_what_is_kept_of_a_draft_counts_as_the_steps_that_write_it(
         if kept:
             # The place after what is kept is read too, and not folded.
             read = slice(0, kept + 1)
-            values = values_of(logits_NV[read], tokens[read]) if on_device else None
-            step = draft_step(logits_NV[read], values, judge)
+            step = step_of(logits_NV[read], tokens[read], on_device)
             judge.fold_draft(request, step, tokens[:kept])
         for place in range(kept, 12):
             row = slice(place, place + 1)
@@ -216,8 +223,7 @@ def test_a_draft_of_which_nothing_is_kept_leaves_the_answer_its_score(on_device:
         stage = DeviceObserver(judge) if on_device else HostObserver(judge)
         request = make_req()
         if has_draft:
-            values = values_of(logits_NV, [1, 2]) if on_device else None
-            judge.fold_draft(request, draft_step(logits_NV, values, judge), [])
+            judge.fold_draft(request, step_of(logits_NV, [1, 2], on_device), [])
         row = slice(0, 1)
         output = stage.after_sample(
             stage.before_grammar(logits_NV[row].clone(), make_info(1)),
@@ -235,9 +241,7 @@ def test_a_draft_of_which_nothing_is_kept_leaves_the_answer_its_score(on_device:
 def test_a_draft_that_is_not_observed_leaves_its_answer_without_a_score(observer: Any) -> None:
     judge = Judge({0: make_model()})
     stage, request = observer(judge), make_req()
-    step = draft_step(None, None, judge)
-    assert step is None
-    judge.fold_draft(request, step, [1])
+    judge.fold_draft(request, None, [1])
     logits_BV = make_logits(1, 100)
     state = stage.before_grammar(logits_BV.clone(), make_info(1))
     output = stage.after_sample(state, logits_BV.argmax(dim=-1))
@@ -251,7 +255,7 @@ def test_a_draft_of_a_request_that_is_not_judged_is_not_folded() -> None:
     judge = Judge({})
     request = make_req()
     logits_NV = make_logits(3, 100)
-    judge.fold_draft(request, draft_step(logits_NV, None, judge), [1, 2])
+    judge.fold_draft(request, step_of(logits_NV, [1, 2, 3], False), [1, 2])
     finish(request)
     assert report_of(judge, request) is None
 

@@ -283,6 +283,10 @@ def test_types_of_gpu_are_bounded_each_by_itself() -> None:
         ([running("a", 2, 0, 7)], "running[0]: device 8 of node 0 is not among the h100"),
         ([running("a", 2, 2, 0)], "node 2 is not among the h100"),
         ([running("a", 2, 0, 0), running("b", 1, 0, 1)], "running[1]: device 1 of node 0"),
+        (
+            [{**running("a", 2, 0, 0, step=2), "pp_size": 2}],
+            "running[0].gpu_id_step is 2, allowed: 1 where pp_size is above 1",
+        ),
         ([{**running("a", 1, 0, 0), "gpu": "tpu"}], "gpu is 'tpu', allowed: h100"),
     ],
 )
@@ -291,15 +295,20 @@ def test_a_running_plan_that_cannot_be_is_told_so(runs: list[Any], says: str) ->
     assert any(says in line for line in problems_of(problem))
 
 
-@given(st.sets(st.integers(0, 7), min_size=1), st.integers(1, 8))
-def test_a_progression_is_found_where_there_is_one(free: set[int], count: int) -> None:
+@given(st.sets(st.integers(0, 7), min_size=1), st.integers(1, 4), st.integers(1, 3))
+def test_a_progression_is_found_where_there_is_one(free: set[int], tp: int, pp: int) -> None:
+    """By SGLang's own formula for the device of a rank (`Engine._launch_scheduler_processes`)."""
+
+    def devices(base: int, step: int) -> set[int]:
+        return {base + stage * tp + rank * step for stage in range(pp) for rank in range(tp)}
+
     there = [
         (base, step)
-        for step in range(1, 8)
+        for step in (range(1, 8) if pp == 1 else [1])
         for base in free
-        if all(base + rank * step in free for rank in range(count))
+        if devices(base, step) <= free
     ]
-    found = progression(free, count, 8)
+    found = progression(free, tp, pp, 8)
     assert (found is None) == (not there)
     assert found is None or found in there
 

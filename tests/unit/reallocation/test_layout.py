@@ -82,6 +82,13 @@ def test_a_tier_has_the_devices_that_it_names() -> None:
     assert shared_devices(replicas, node(2)) == {1}
 
 
+def test_pipeline_stages_lie_on_neighbours() -> None:
+    capacity = Capacity(replicas=1, pp_size=2)
+    staged = Wanted(pool="large", capacity=capacity, devices=(0, 2))
+    with pytest.raises(InfeasiblePlanError, match="must be neighbours"):
+        laid_out([staged], node(4))
+
+
 def test_shares_fill_a_device_before_the_next_is_begun() -> None:
     found = dict(
         lies(

@@ -1,45 +1,74 @@
 """How far drafts agree, on the host and as on an accelerator."""
 
-from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cascadia_kernels.testing import make_logits
+from cascadia_sglang.judge.draft_step import draft_values
 from cascadia_sglang.verify import compare as module
-from cascadia_sglang.verify.compare import compare
+from cascadia_sglang.verify.compare import Comparison, Places, upload
 
-FORMS = [module._on_host, module._on_device]
+CPU = torch.device("cpu")
+VOCABULARY = 3
 
 
-@pytest.mark.parametrize("form", FORMS)
-@given(drafts=st.lists(st.lists(st.integers(0, 2), max_size=5), min_size=1, max_size=5))
+def on_host(logits_nV: torch.Tensor, places: Places) -> Comparison:
+    return module._on_host(logits_nV, places, draft_values)
+
+
+FORMS = pytest.mark.parametrize("form", [on_host, module._on_device], ids=["host", "device"])
+DRAFT = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=5)
+
+
+def rows_of(drafts: list[list[int]]) -> list[range]:
+    """Rows one draft after the other."""
+    starts = [sum(map(len, drafts[:index])) for index in range(len(drafts))]
+    return [range(start, start + len(draft)) for start, draft in zip(starts, drafts, strict=True)]
+
+
+@FORMS
+@given(drafts=st.lists(DRAFT, min_size=1, max_size=5), data=st.data())
 def test_each_draft_is_compared_with_rows_of_its_own(
-    form: Callable[..., Any], drafts: list[list[int]]
+    form: Any, drafts: list[list[int]], data: st.DataObject
 ) -> None:
-    likeliest = [place % 3 for place in range(sum(map(len, drafts)))]
-    logits_NV = torch.nn.functional.one_hot(torch.tensor(likeliest, dtype=torch.int64), 3).float()
-    found = [told[:2] for told in form(logits_NV, drafts)]
-    expected = []
-    rows = iter(likeliest)
-    for draft in drafts:
-        own = [next(rows) for _ in draft]
+    rows = sum(map(len, drafts))
+    likeliest = data.draw(st.lists(st.integers(0, VOCABULARY - 1), min_size=rows, max_size=rows))
+    one_hot = torch.nn.functional.one_hot(torch.tensor(likeliest), VOCABULARY).float()
+    # A row of its own value, by which it is known again.
+    logits_nV = one_hot + 2.0 * torch.arange(rows)[:, None]
+    comparison = form(logits_nV, upload(rows_of(drafts), drafts, CPU))
+    found = [(told.agreed, told.preferred) for told in comparison.results()]
+    expected, next_rows = [], []
+    for draft, span in zip(drafts, rows_of(drafts), strict=True):
+        own = [likeliest[row] for row in span]
         parted = [place for place in range(len(draft)) if own[place] != draft[place]]
         expected.append((parted[0], own[parted[0]]) if parted else (len(draft), None))
+        next_rows.append(span[parted[0]] if parted else span[-1])
     assert found == expected
+    assert torch.equal(comparison.next_logits_GV, logits_nV[next_rows])
 
 
-def test_a_part_has_the_logits_and_values_of_its_draft() -> None:
-    logits_NV = make_logits(5, 40)
-    drafts = [[3, 1], [], [2, 39, 0]]
-    parts = compare(logits_NV, drafts)
-    assert torch.equal(torch.cat([part.logits_nV for part in parts]), logits_NV)
-    for draft, part, told in zip(drafts, parts, module._on_device(logits_NV, drafts), strict=True):
-        assert part.values_nD is None
-        values_nD = told[2]
-        assert len(values_nD) == len(part.logits_nV) == len(draft)
-        exact = part.logits_nV.log_softmax(dim=-1)[range(len(draft)), draft]
-        torch.testing.assert_close(values_nD[:, 0], exact)
+@FORMS
+def test_values_are_those_of_the_drafts_tokens(form: Any) -> None:
+    drafts = [[3, 1], [7], [2, 39, 0]]
+    logits_nV = make_logits(6, 40)
+    compared = form(logits_nV, upload(rows_of(drafts), drafts, CPU)).results()
+    for draft, rows, told in zip(drafts, rows_of(drafts), compared, strict=True):
+        exact_nV = logits_nV[list(rows)].double().log_softmax(dim=-1)
+        exact_n = exact_nV[range(len(draft)), draft].numpy()
+        np.testing.assert_allclose(told.values_nD[:, 0], exact_n, rtol=1e-5)
+        assert told.values_nD[:, 4].tolist() == [1.0] * len(draft)
+
+
+def test_both_forms_tell_the_same_values() -> None:
+    drafts = [[3, 50], [39, 0]]
+    logits_nV = make_logits(4, 40)
+    places = upload(rows_of(drafts), drafts, CPU)
+    host, device = on_host(logits_nV, places), module._on_device(logits_nV, places)
+    for one, other in zip(host.results(), device.results(), strict=True):
+        np.testing.assert_allclose(one.values_nD, other.values_nD, rtol=1e-4, atol=1e-5)

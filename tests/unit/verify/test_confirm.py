@@ -8,13 +8,11 @@ import pytest
 from cascadia_kernels.testing import make_logits
 from cascadia_sglang.judge.calibration import ScoreModel
 from cascadia_sglang.judge.features import FEATURES, features
-from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.judge.observer import draft_step
 from cascadia_sglang.judge.state import empty_states, fold_step
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.verify.confirm import DraftJudge
 from tests.unit.judge.judging import make_model
-from tests.unit.judge.test_observer import values_of
+from tests.unit.judge.test_observer import step_of, values_of
 
 
 def order(confirm_at: float | None = 0.5, tier_index: int = 1) -> AttemptOrder:
@@ -32,8 +30,7 @@ def test_a_drafts_features_are_those_of_an_answer_of_its_tokens(on_device: bool)
     logits_NV, tokens = make_logits(9, 60), [3, 1, 4, 1, 5, 9, 2, 6, 5]
     parts = []
     for part in (slice(0, 4), slice(4, 9)):
-        values = values_of(logits_NV[part], tokens[part]) if on_device else None
-        parts.append((draft_step(logits_NV[part], values, Judge({})), tokens[part]))
+        parts.append((step_of(logits_NV[part], tokens[part], on_device), tokens[part]))
     states_NS = empty_states(1)
     for values_5 in values_of(logits_NV, tokens).double().numpy():
         fold_step(states_NS, np.array([0]), values_5[None])

@@ -85,6 +85,7 @@ def test_places_that_were_skipped_tell_nothing() -> None:
 def test_a_chunk_that_is_computed_again_changes_nothing() -> None:
     draft = Draft(4, (7, 8, 9))
     told(draft, range(1), [7])
+    draft.begin_anew()
     told(draft, range(2), [7, 8])
     assert (draft.agreed, draft.preferred) == (2, None)
 

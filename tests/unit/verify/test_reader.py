@@ -3,6 +3,8 @@
 Over doubles of SGLang's scheduler; the real one is in tests/system.
 """
 
+import dataclasses
+import inspect
 import itertools
 from array import array
 from types import SimpleNamespace
@@ -10,16 +12,37 @@ from typing import Any
 
 import pytest
 import torch
+from sglang.srt.distributed.device_communicators import triton_symm_mem_ag
+from sglang.srt.layers import logits_processor
+from sglang.srt.model_executor.forward_batch_info import ForwardBatch, ForwardMode
 
 from cascadia_sglang.judge.calibration import ScoreModel
 from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
-from cascadia_sglang.verify import reader as module
+from cascadia_sglang.verify import comparer
+from cascadia_sglang.verify.compare import Comparison
 from cascadia_sglang.verify.confirm import DraftJudge
 from cascadia_sglang.verify.reader import DraftReader
 from tests.unit.judge.judging import make_model
 
 PROMPT, DRAFT = [1, 2, 3, 4, 5], [6, 7, 8, 9]
 END, VOCABULARY = 9, 12
+
+
+def forward_batch(prefix_lens: list[int], lens: list[int], **fields: Any) -> ForwardBatch:
+    """SGLang's own, of an eager prefill."""
+    ends = [prefix + length for prefix, length in zip(prefix_lens, lens, strict=True)]
+    return ForwardBatch(
+        forward_mode=ForwardMode.EXTEND,
+        batch_size=len(lens),
+        input_ids=torch.zeros(sum(lens), dtype=torch.int64),
+        req_pool_indices=torch.arange(len(lens)),
+        seq_lens=torch.tensor(ends),
+        out_cache_loc=torch.arange(sum(lens)),
+        seq_lens_sum=sum(ends),
+        extend_prefix_lens_cpu=prefix_lens,
+        extend_seq_lens_cpu=lens,
+        **fields,
+    )
 
 
 class TokenToKVPoolAllocator:
@@ -38,13 +61,10 @@ class Worker:
 
     def __init__(
         self,
-        monkeypatch: Any,
         prefers: list[int],
         page_size: int = 1,
         second: DraftJudge | None = None,
     ) -> None:
-        metadata = SimpleNamespace(from_forward_batch=lambda batch: batch)
-        monkeypatch.setattr(module, "LogitsMetadata", metadata)
         self.reader = DraftReader(None, second or DraftJudge({}))
         self.allocator = TokenToKVPoolAllocator(page_size)
         self.scheduler: Any = SimpleNamespace(
@@ -53,16 +73,22 @@ class Worker:
             spec_algorithm=SimpleNamespace(is_none=lambda: True),
             tree_cache=SimpleNamespace(supports_mamba=lambda: False, supports_swa=lambda: False),
             model_config=SimpleNamespace(is_encoder_decoder=False),
-            server_args=SimpleNamespace(pp_size=1),
+            server_args=SimpleNamespace(pp_size=1, tp_size=1, enable_layernorm_sp=False),
+            enable_overlap=False,
         )
+        self._logits_gatherer = SimpleNamespace(_skip_entry_sync=True)
+        self.rows_at_once: list[int] = []
         # Row i of the hidden states names the token that is preferred after position i.
         told = [0] * (len(PROMPT) - 1) + prefers
         self.hidden_TD = torch.nn.functional.one_hot(torch.tensor(told), VOCABULARY).float()
         self.is_broken = False
+        self.lost_rows = 0
 
     def _get_logits(self, hidden_nD: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         if self.is_broken:
             raise RuntimeError("no logits")
+        assert not self._logits_gatherer._skip_entry_sync
+        self.rows_at_once.append(len(hidden_nD))
         return hidden_nD
 
     def request(self, most: int = 32, confirm_at: float | None = None) -> Any:
@@ -104,18 +130,17 @@ class Worker:
         """Compute positions [first, last): the token that is sampled, and the length afterwards."""
         request.extend_end = last
         request.kv.kv_committed_len = request.kv.kv_allocated_len = last
-        mode = SimpleNamespace(is_extend=lambda: True)
-        forward: Any = SimpleNamespace(
-            forward_mode=mode,
-            rids=["r"],
-            extend_prefix_lens_cpu=[first],
-            extend_seq_lens_cpu=[last - first],
-        )
+        live = forward_batch([first], [last - first], rids=["r"])
+        self.reader.note_batch(live)
         output = SimpleNamespace(next_token_logits=self.hidden_TD[last - 1 : last].clone())
-        self.reader.read(output, self, self.hidden_TD[first:last], None, forward)
+        # As the batch of a CUDA-graph runner.
+        runners = dataclasses.replace(live, rids=None)
+        hidden_TD = self.hidden_TD[first : last - self.lost_rows]
+        self.reader.read(output, self, hidden_TD, None, runners)
+        assert self._logits_gatherer._skip_entry_sync
         lens = torch.tensor([last])
         batch: Any = SimpleNamespace(
-            forward_mode=mode,
+            forward_mode=ForwardMode.EXTEND,
             reqs=[request],
             device="cpu",
             seq_lens=lens,
@@ -123,7 +148,10 @@ class Worker:
             seq_lens_cpu=lens,
             seq_lens_sum=last,
         )
-        self.reader.settle(self.scheduler, batch)
+        self.reader.settle_relayed(self.scheduler, batch)
+        if self.scheduler.enable_overlap:
+            assert batch.seq_lens is lens
+            self.reader.settle(self.scheduler, batch)
         assert batch.seq_lens_sum == int(batch.seq_lens[0]) == int(batch.orig_seq_lens[0])
         return int(output.next_token_logits.argmax()), int(batch.seq_lens[0])
 
@@ -133,9 +161,9 @@ class Worker:
     [([6, 7, 8, 9, 0], 4), ([6, 7, 1, 9, 0], 2), ([2, 7, 8, 9, 0], 0), ([6, 7, 8, 3, 0], 3)],
 )
 def test_what_the_model_prefers_is_kept_and_the_rest_given_back(
-    monkeypatch: Any, prefers: list[int], kept: int
+    prefers: list[int], kept: int
 ) -> None:
-    worker = Worker(monkeypatch, prefers)
+    worker = Worker(prefers)
     request = worker.request()
     worker.begin(request)
     sampled, length = worker.prefill(request, 0, 9)
@@ -153,8 +181,8 @@ def test_what_the_model_prefers_is_kept_and_the_rest_given_back(
     }
 
 
-def test_pages_that_hold_something_kept_stay(monkeypatch: Any) -> None:
-    worker = Worker(monkeypatch, [6, 0, 0, 0, 0], page_size=4)
+def test_pages_that_hold_something_kept_stay() -> None:
+    worker = Worker([6, 0, 0, 0, 0], page_size=4)
     request = worker.request()
     worker.begin(request)
     worker.prefill(request, 0, 9)  # six tokens are kept, in two pages
@@ -162,8 +190,8 @@ def test_pages_that_hold_something_kept_stay(monkeypatch: Any) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 9))
-def test_a_prefill_in_chunks_gives_the_same(monkeypatch: Any, cut: int) -> None:
-    worker = Worker(monkeypatch, [6, 7, 1, 9, 0])
+def test_a_prefill_in_chunks_gives_the_same(cut: int) -> None:
+    worker = Worker([6, 7, 1, 9, 0])
     request = worker.request()
     worker.begin(request)
     assert worker.prefill(request, 0, cut)[1] == cut  # nothing is settled yet
@@ -174,21 +202,174 @@ def test_a_prefill_in_chunks_gives_the_same(monkeypatch: Any, cut: int) -> None:
     assert list(request.output_ids) == DRAFT[:2]
 
 
-def test_a_draft_that_cannot_be_read_ends_the_attempt_and_changes_no_token(
-    monkeypatch: Any,
-) -> None:
-    worker = Worker(monkeypatch, [6, 7, 1, 9, 0])
+def test_a_draft_that_cannot_be_read_ends_the_attempt_and_changes_no_token() -> None:
+    worker = Worker([6, 7, 1, 9, 0])
     request = worker.request()
     worker.begin(request)
-    worker.prefill(request, 0, 7)  # the place where they part is known by then
+    worker.prefill(request, 0, 6)
     worker.is_broken = True
-    worker.prefill(request, 7, 9)
+    worker.prefill(request, 6, 9)
     assert request.to_finish.status_code == 500
     assert worker.allocator.freed == []
 
 
-def test_the_cache_may_give_the_prompt_alone_while_the_draft_is_unread(monkeypatch: Any) -> None:
-    worker = Worker(monkeypatch, [6, 7, 1, 9, 0])
+def test_a_batch_that_does_not_fit_its_hidden_states_ends_its_drafts_alone() -> None:
+    worker = Worker([6, 7, 1, 9, 0])
+    request = worker.request()
+    worker.begin(request)
+    worker.lost_rows = 1
+    worker.prefill(request, 0, 9)
+    assert request.to_finish.status_code == 500
+    assert worker.allocator.freed == []
+
+
+def test_a_forward_that_was_not_announced_is_not_read() -> None:
+    """As a graph that is captured while a draft waits in the queue."""
+    worker = Worker([6, 7, 1, 9, 0])
+    worker.begin(worker.request())
+    output = SimpleNamespace(next_token_logits=torch.zeros(1, VOCABULARY))
+    worker.reader.read(output, worker, worker.hidden_TD, None, forward_batch([0], [9]))
+    assert worker.rows_at_once == []
+    assert not output.next_token_logits.any()
+
+
+def test_what_comes_after_the_place_where_they_part_is_not_computed(monkeypatch: Any) -> None:
+    worker = Worker([6, 0, 8, 9, 0])
+    request = worker.request()
+    worker.begin(request)
+    worker.prefill(request, 0, 6)
+    assert worker.prefill(request, 6, 9) == (0, 6)
+    assert worker.rows_at_once == [2]
+    monkeypatch.setattr(comparer, "CHUNK_ROWS", 1)
+    worker = Worker([6, 0, 8, 9, 0])
+    request = worker.request()
+    worker.begin(request)
+    assert worker.prefill(request, 0, 9) == (0, 6)
+    assert worker.rows_at_once == [1, 1]
+
+
+def test_a_retracted_request_is_read_anew() -> None:
+    worker = Worker([6, 0, 8, 9, 0])
+    request = worker.request()
+    worker.begin(request)
+    worker.prefill(request, 0, 6)
+    assert worker.prefill(request, 0, 9) == (0, 6)
+    assert worker.rows_at_once == [2, 4]
+
+
+# When it waits
+
+
+def waits(monkeypatch: Any) -> list[str]:
+    """What happens to comparisons, in order."""
+    happened: list[str] = []
+    results = Comparison.results
+
+    def noted(comparison: Comparison) -> Any:
+        happened.append("waited")
+        return results(comparison)
+
+    monkeypatch.setattr(Comparison, "results", noted)
+    return happened
+
+
+def test_an_overlapped_loop_waits_for_a_draft_when_it_settles_it(monkeypatch: Any) -> None:
+    happened = waits(monkeypatch)
+    worker = Worker([6, 7, 1, 9, 0])
+    worker.scheduler.enable_overlap = True
+    monkeypatch.setattr(
+        worker.reader, "settle", lambda *given: (happened.append("settles"), settle(*given))
+    )
+    settle = DraftReader.settle.__get__(worker.reader)
+    request = worker.request()
+    worker.begin(request)
+    assert worker.prefill(request, 0, 9) == (1, 7)
+    assert happened == ["settles", "waited"]
+
+
+def test_a_chunk_of_a_prefill_is_waited_for_when_the_next_one_is_read(monkeypatch: Any) -> None:
+    happened = waits(monkeypatch)
+    worker = Worker([6, 7, 1, 9, 0])
+    worker.scheduler.enable_overlap = True
+    request = worker.request()
+    worker.begin(request)
+    worker.prefill(request, 0, 6)
+    assert happened == []
+    assert worker.prefill(request, 6, 9) == (1, 7)
+    assert happened == ["waited", "waited"]
+
+
+def test_a_rated_draft_is_waited_for_before_its_token_is_sampled() -> None:
+    worker = Worker(PARTED, second=sure())
+    worker.scheduler.enable_overlap = True
+    request = worker.request(confirm_at=0.9)
+    worker.begin(request)
+    assert worker.prefill(request, 0, 9) == (DRAFT[-1], 8)
+
+
+# Several ranks
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_a_draft_that_another_rank_could_not_read_ends_on_this_rank_too(
+    monkeypatch: Any, is_last: bool
+) -> None:
+    def other_rank_failed(flags: torch.Tensor, op: Any, group: Any) -> None:
+        assert (op, group) == (torch.distributed.ReduceOp.MAX, "the ranks")
+        assert flags.tolist() == [0]
+        flags.fill_(1)
+
+    worker = Worker([6, 7, 1, 9, 0])
+    worker.scheduler.server_args.tp_size = 2
+    worker.scheduler.tp_cpu_group = "the ranks"
+    request = worker.request()
+    worker.begin(request)
+    if not is_last:
+        with monkeypatch.context() as first:
+            first.setattr(torch.distributed, "all_reduce", other_rank_failed)
+            worker.prefill(request, 0, 6)
+        # What a rank computes decides what the others wait for: no rank reads on.
+        monkeypatch.setattr(torch.distributed, "all_reduce", lambda *_, **__: None)
+        worker.prefill(request, 6, 9)
+        assert worker.rows_at_once == [2]
+    else:
+        monkeypatch.setattr(torch.distributed, "all_reduce", other_rank_failed)
+        worker.prefill(request, 0, 9)
+    assert request.to_finish.status_code == 500
+    assert worker.allocator.freed == []
+
+
+def test_ranks_meet_before_they_gather_a_drafts_logits(monkeypatch: Any) -> None:
+    """With SGLang's own gatherer: its buffer may still be read by another rank."""
+    skipped: list[bool] = []
+
+    def gather(_state: Any, shard: torch.Tensor, *, skip_entry_sync: bool, **_: Any) -> Any:
+        skipped.append(skip_entry_sync)
+        return shard.float()
+
+    monkeypatch.setattr(triton_symm_mem_ag, "all_gather_inner", gather)
+    gatherer = triton_symm_mem_ag.MultimemAllGatherer(1024, enabled=False, skip_entry_sync=True)
+    gatherer._state = SimpleNamespace(max_token_num=1024, world_size=1, hidden_dim=VOCABULARY)
+    worker = Worker([6, 7, 1, 9, 0])
+    worker._logits_gatherer = gatherer
+    monkeypatch.setattr(
+        worker, "_get_logits", lambda hidden_nD, *_, **__: gatherer(hidden_nD.bfloat16())
+    )
+    request = worker.request()
+    worker.begin(request)
+    assert worker.prefill(request, 0, 9) == (1, 7)
+    gatherer(torch.zeros(1, VOCABULARY, dtype=torch.bfloat16))
+    assert skipped == [False, True]
+
+
+def test_sglangs_logits_processor_gathers_through_what_the_reader_changes() -> None:
+    source = inspect.getsource(logits_processor.LogitsProcessor)
+    assert "self._logits_gatherer(" in source
+    assert "_skip_entry_sync" in inspect.getsource(triton_symm_mem_ag.MultimemAllGatherer.__call__)
+
+
+def test_the_cache_may_give_the_prompt_alone_while_the_draft_is_unread() -> None:
+    worker = Worker([6, 7, 1, 9, 0])
     request = worker.request()
     assert worker.reader.cached_limit(request, 8) == 8
     worker.begin(request)
@@ -197,8 +378,8 @@ def test_the_cache_may_give_the_prompt_alone_while_the_draft_is_unread(monkeypat
     assert worker.reader.cached_limit(request, 8) == 8
 
 
-def test_a_draft_leaves_a_token_to_write(monkeypatch: Any) -> None:
-    worker = Worker(monkeypatch, [6, 7, 8, 9, 0])
+def test_a_draft_leaves_a_token_to_write() -> None:
+    worker = Worker([6, 7, 8, 9, 0])
     request, short = worker.request(most=3), worker.request(most=1)
     worker.begin(request)
     assert list(request.output_ids) == DRAFT[:2]
@@ -206,8 +387,8 @@ def test_a_draft_leaves_a_token_to_write(monkeypatch: Any) -> None:
     assert not short.output_ids
 
 
-def test_a_cache_that_is_not_plain_takes_no_draft(monkeypatch: Any) -> None:
-    worker = Worker(monkeypatch, [6, 7, 8, 9, 0])
+def test_a_cache_that_is_not_plain_takes_no_draft() -> None:
+    worker = Worker([6, 7, 8, 9, 0])
     worker.scheduler.tree_cache.supports_swa = lambda: True
     request = worker.request()
     worker.begin(request)
@@ -225,8 +406,8 @@ def sure(bias: float = 9.0) -> DraftJudge:
     return DraftJudge({1: make_model(bias=bias)})
 
 
-def test_a_confirmed_draft_is_kept_whole_whatever_the_model_prefers(monkeypatch: Any) -> None:
-    worker = Worker(monkeypatch, PARTED, second=sure())
+def test_a_confirmed_draft_is_kept_whole_whatever_the_model_prefers() -> None:
+    worker = Worker(PARTED, second=sure())
     request = worker.request(confirm_at=0.9)
     worker.begin(request)
     sampled, length = worker.prefill(request, 0, 9)
@@ -240,10 +421,10 @@ def test_a_confirmed_draft_is_kept_whole_whatever_the_model_prefers(monkeypatch:
 
 
 @pytest.mark.parametrize("cut", range(1, 9))
-def test_a_draft_in_chunks_is_rated_as_one(monkeypatch: Any, cut: int) -> None:
+def test_a_draft_in_chunks_is_rated_as_one(cut: int) -> None:
     scores = []
     for bounds in ([0, 9], [0, cut, 9]):
-        worker = Worker(monkeypatch, PARTED, second=sure(bias=3.0))
+        worker = Worker(PARTED, second=sure(bias=3.0))
         request = worker.request(confirm_at=0.5)
         worker.begin(request)
         for first, last in itertools.pairwise(bounds):
@@ -253,8 +434,8 @@ def test_a_draft_in_chunks_is_rated_as_one(monkeypatch: Any, cut: int) -> None:
     assert scores[0] == pytest.approx(scores[1], abs=1e-12)
 
 
-def test_a_draft_below_its_score_is_read_as_any(monkeypatch: Any) -> None:
-    worker = Worker(monkeypatch, PARTED, second=sure(bias=-9.0))
+def test_a_draft_below_its_score_is_read_as_any() -> None:
+    worker = Worker(PARTED, second=sure(bias=-9.0))
     request = worker.request(confirm_at=0.5)
     worker.begin(request)
     assert worker.prefill(request, 0, 9) == (1, 7)
@@ -264,8 +445,8 @@ def test_a_draft_below_its_score_is_read_as_any(monkeypatch: Any) -> None:
 
 
 @pytest.mark.parametrize("most", [3, 4])
-def test_a_draft_that_was_cut_is_not_rated(monkeypatch: Any, most: int) -> None:
-    worker = Worker(monkeypatch, PARTED, second=sure())
+def test_a_draft_that_was_cut_is_not_rated(most: int) -> None:
+    worker = Worker(PARTED, second=sure())
     request = worker.request(most=most, confirm_at=0.5)
     worker.begin(request)
     worker.prefill(request, 0, 5 + len(request.output_ids))
@@ -273,16 +454,16 @@ def test_a_draft_that_was_cut_is_not_rated(monkeypatch: Any, most: int) -> None:
     assert (told["score"], told["confirmed"]) == (None, False)
 
 
-def test_nothing_is_rated_that_the_router_did_not_ask_for(monkeypatch: Any) -> None:
-    worker = Worker(monkeypatch, PARTED, second=sure())
+def test_nothing_is_rated_that_the_router_did_not_ask_for() -> None:
+    worker = Worker(PARTED, second=sure())
     request = worker.request()
     worker.begin(request)
     assert worker.prefill(request, 0, 9) == (1, 7)
     assert worker.report(request)["score"] is None
 
 
-def test_where_answers_are_recorded_every_draft_is(monkeypatch: Any) -> None:
-    worker = Worker(monkeypatch, PARTED, second=DraftJudge({}, record=True))
+def test_where_answers_are_recorded_every_draft_is() -> None:
+    worker = Worker(PARTED, second=DraftJudge({}, record=True))
     request = worker.request()
     worker.begin(request)
     assert worker.prefill(request, 0, 9) == (1, 7)
@@ -300,7 +481,7 @@ def test_a_second_judge_that_fails_leaves_the_reading(monkeypatch: Any) -> None:
         raise RuntimeError("no score")
 
     monkeypatch.setattr(ScoreModel, "score", fails)
-    worker = Worker(monkeypatch, PARTED, second=sure())
+    worker = Worker(PARTED, second=sure())
     request = worker.request(confirm_at=0.5)
     worker.begin(request)
     assert worker.prefill(request, 0, 9) == (1, 7)

@@ -2,15 +2,17 @@
 
 import argparse
 import json
+import pickle
 import socket
 from typing import Any
 
 import msgspec
 import pytest
+from sglang.srt.arg_groups.model_override_base import resolved_view
 from sglang.srt.server_args import ServerArgs
 
 from cascadia_sglang.config import CascadeConfig, PrefixConfig, TierConfig
-from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.errors import ConfigError, WorkerError
 from cascadia_sglang.messages import EventSource
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.pool_specs import pool_specs
@@ -18,6 +20,7 @@ from cascadia_sglang.refused_flags import REFUSED_FLAGS, RefusedFlag, check_tier
 from cascadia_sglang.testing import make_cascade
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments
 from cascadia_sglang.workers.flag_names import flag_names
+from cascadia_sglang.workers.resolved import publish_events
 
 FIELDS = {field.name for field in msgspec.structs.fields(ServerArgs)}
 
@@ -39,6 +42,9 @@ OTHER: dict[str, Any] = {
     "dllm_algorithm": "LowConfidence",
     "speculative_algorithm": "EAGLE",
     "kv_events_config": "{}",
+    "nccl_port": 5000,
+    "dist_init_addr": "127.0.0.1:5000",
+    "rl_on_policy_target": "fsdp",
 }
 
 flags = pytest.mark.parametrize("refused", REFUSED_FLAGS, ids=lambda refused: refused.flag)
@@ -166,6 +172,28 @@ def test_the_rust_server_is_refused(
         check_arguments(namespace, make_cascade("small", "large"))
 
 
+@pytest.mark.parametrize(("step", "is_refused"), [(1, False), (2, True)])
+def test_pipeline_stages_are_refused_on_every_second_device(
+    namespace: argparse.Namespace, step: int, is_refused: bool
+) -> None:
+    """SGLang's rank r of stage s has the device base + s * tp_size + r * step."""
+    namespace.gpu_id_step = step
+    config = cascade_with(pp_size=2)
+    arguments = TierArguments(namespace, config, lambda given: given)  # type: ignore[arg-type]
+    replica = msgspec.structs.replace(place(0, tp_size=2), pp_size=2)
+    spec = pool_specs(make_cascade("small"))[0]
+    if not is_refused:
+        check_arguments(namespace, config)
+        arguments.for_worker(spec, "w-0", None, replica, on_host=False)
+        return
+    says = r"--gpu-id-step is 2, allowed: 1 where pp_size is above 1"
+    with pytest.raises(ConfigError, match=rf"tiers\[1\] has 2 pipeline stages: {says}"):
+        check_arguments(namespace, config)
+    # A move may ask for stages too.
+    with pytest.raises(WorkerError, match=rf"tier 'small': {says}"):
+        arguments.for_worker(spec, "w-0", None, replica, on_host=False)
+
+
 # Pools
 
 
@@ -207,7 +235,7 @@ def test_a_workers_arguments_are_the_command_lines_with_the_tiers_over_them() ->
     given = argparse.Namespace(model_path=None, context_length=128, **values)
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
     small, large = (
-        arguments.for_worker(spec, "w-0", 0.25, replica, on_host=False, events=None)
+        arguments.for_worker(spec, "w-0", 0.25, replica, on_host=False)
         for spec, replica in zip(pool_specs(config), (place(1), place(3, tp_size=2)), strict=True)
     )
     assert (small.model_path, small.context_length) == ("a", 128)
@@ -225,9 +253,7 @@ def test_a_memory_share_of_the_operator_wins() -> None:
         served_model_name=None, mem_fraction_static=0.6, enable_metrics=False
     )
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
-    worker = arguments.for_worker(
-        pool_specs(config)[0], "w-0", 0.1, place(0), on_host=True, events=None
-    )
+    worker = arguments.for_worker(pool_specs(config)[0], "w-0", 0.1, place(0), on_host=True)
     assert worker.mem_fraction_static == 0.6
 
 
@@ -252,45 +278,41 @@ def test_metrics_of_workers_and_attempts_have_tier_and_worker_labels() -> None:
         tokenizer_metrics_allowed_custom_labels=None,
     )
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
-    worker = arguments.for_worker(
-        pool_specs(config)[1], "large-7", None, place(0), on_host=True, events=None
-    )
+    worker = arguments.for_worker(pool_specs(config)[1], "large-7", None, place(0), on_host=True)
     labels = {"site": "here", "tier": "large", "worker": "large-7"}
     assert worker.extra_metric_labels == labels
     assert arguments.for_server().tokenizer_metrics_allowed_custom_labels == ["tier", "worker"]
 
 
 @pytest.mark.parametrize(
-    ("setting", "page_size", "publishes"),
+    ("setting", "page_tokens", "publishes"),
     [
-        ("auto", None, False),
+        ("auto", 1, False),
         ("auto", 8, False),
         ("auto", 16, True),
-        ("on", None, True),
+        ("on", 1, True),
         ("off", 64, False),
     ],
 )
 def test_workers_publish_what_they_hold_where_pages_are_large_or_it_is_asked_for(
-    setting: Any, page_size: int | None, publishes: bool, namespace: argparse.Namespace
+    setting: Any, page_tokens: int, publishes: bool, namespace: argparse.Namespace
 ) -> None:
     prefix = PrefixConfig(events=setting)
     config = msgspec.structs.replace(make_cascade("small", "large"), prefix=prefix)
-    namespace.page_size = page_size
     arguments = TierArguments(namespace, config, lambda given: given)  # type: ignore[arg-type]
     spec = pool_specs(config)[0]
-    assert arguments.publishes_events(spec) is publishes
+    assert arguments.publishes_events(spec, page_tokens) is publishes
     namespace.disable_radix_cache = True
-    assert not arguments.publishes_events(spec)
+    assert not arguments.publishes_events(spec, page_tokens)
 
 
 def test_a_worker_that_publishes_binds_sockets_of_its_own(namespace: argparse.Namespace) -> None:
     config = make_cascade("small", "large")
-    arguments = TierArguments(namespace, config, lambda given: given)  # type: ignore[arg-type]
+    arguments = TierArguments(namespace, config, ServerArgs.from_cli_args)
     source = EventSource(endpoint="ipc:///x/w-0", replay_endpoint="ipc:///x/w-0-replay")
-    worker: Any = arguments.for_worker(
-        pool_specs(config)[0], "w-0", 0.1, place(0), on_host=True, events=source
-    )
-    told = json.loads(worker.kv_events_config)
+    worker = arguments.for_worker(pool_specs(config)[0], "w-0", 0.1, place(0), on_host=True)
+    publish_events(worker, source)
+    told = json.loads(resolved_view(pickle.loads(pickle.dumps(worker))).kv_events_config)
     assert told["endpoint"] == source.endpoint
     assert told["replay_endpoint"] == source.replay_endpoint
     assert (told["publisher"], told["bind"]) == ("zmq", True)

@@ -143,6 +143,21 @@ def test_what_could_end_a_worker_is_refused_by_name(name: str, fields: dict[str,
     assert refusal(**fields).param == name
 
 
+@pytest.mark.parametrize(
+    ("token_ids", "words"),
+    [
+        ([-1], "out-of-vocabulary"),
+        ([2_000_000_000], "out-of-vocabulary"),
+        ([[0], [1, 2]], "flat list of integers"),
+    ],
+)
+def test_token_ids_are_refused_in_the_words_of_sglang(token_ids: list, words: str) -> None:
+    """Clients that look for SGLang's own words find them."""
+    message = str(refusal(text="a", token_ids_logprob=token_ids))
+    assert words in message
+    assert "token_ids_logprob" in message
+
+
 def test_a_batch_may_have_as_many_samples_as_one_worker_holds() -> None:
     check(text=["a"] * 16, sampling_params={"n": 2})
     check(text=["a"] * 32, sampling_params={"n": 1})
