@@ -71,14 +71,16 @@ def every_server(dry: bool) -> list[Server]:
     servers = [
         Server(name=PLAIN, flags=("--model-path", model(MODEL), "--max-total-tokens", "65536")),
         Server(name=WITH, config=cascade(True), environment=as_graphs),
-        Server(name="drafts, page size 64", config=cascade(True, page_size=64)),
-        Server(name=WITHOUT, config=cascade(False)),
-        Server(name="drafts, chunks of 64", config=cascade(True, chunked_prefill_size=64)),
     ]
-    if not dry:
-        eager = cascade(True, disable_prefill_cuda_graph=True)
-        servers.append(Server(name="drafts, no prefill graphs", config=eager))
-    return servers[:3] if dry else servers
+    if dry:
+        return servers
+    variants = {
+        WITHOUT: cascade(False),
+        "drafts, no prefill graphs": cascade(True, disable_prefill_cuda_graph=True),
+        "drafts, page size 64": cascade(True, page_size=64),
+        "drafts, chunks of 64": cascade(True, chunked_prefill_size=64),
+    }
+    return [*servers, *(Server(name=name, config=config) for name, config in variants.items())]
 
 
 def cascade(reads: bool, **server_args: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WHOLE_S = 480.0  # of all stages and the summary, on a card
-WHOLE_DRY_S = 1500.0
+WHOLE_DRY_S = 3400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +35,14 @@ STAGES: tuple[Stage, ...] = (
         name="setup",
         module="setup",
         limit_s=40,
-        limit_dry_s=180,
+        limit_dry_s=240,
         what="unpacks what is carried; versions, imports, SGLang's resolved arguments",
     ),
     Stage(
         name="kernels",
         module="kernel_checks",
         limit_s=60,
-        limit_dry_s=150,
+        limit_dry_s=200,
         runs_kernels=True,
         what="rows against float64 at serving's vocabularies; the kernel tests",
     ),
@@ -50,7 +50,7 @@ STAGES: tuple[Stage, ...] = (
         name="sanitizer",
         module="sanitizer",
         limit_s=25,
-        limit_dry_s=90,
+        limit_dry_s=120,
         runs_kernels=True,
         what="compute-sanitizer on a step and a draft: memcheck, initcheck",
     ),
@@ -58,7 +58,7 @@ STAGES: tuple[Stage, ...] = (
         name="timing",
         module="timing",
         limit_s=55,
-        limit_dry_s=90,
+        limit_dry_s=120,
         runs_kernels=True,
         what="device and host time of the launches, hot and cold, beside others",
     ),
@@ -66,7 +66,7 @@ STAGES: tuple[Stage, ...] = (
         name="counters",
         module="counters",
         limit_s=20,
-        limit_dry_s=60,
+        limit_dry_s=90,
         runs_kernels=True,
         what="ncu: memory rate and issue slots at 1 and 256 rows",
     ),
@@ -74,35 +74,35 @@ STAGES: tuple[Stage, ...] = (
         name="engine",
         module="engine",
         limit_s=60,
-        limit_dry_s=300,
+        limit_dry_s=600,
         what="tokens per second with and without the judge; phases of the start",
     ),
     Stage(
         name="drafts",
         module="drafts",
         limit_s=60,
-        limit_dry_s=300,
+        limit_dry_s=600,
         what="answers read as drafts equal the model's own; no worker is lost",
     ),
     Stage(
         name="features",
         module="features",
         limit_s=30,
-        limit_dry_s=240,
+        limit_dry_s=400,
         what="scores and accuracy of served answers beside the CPU's",
     ),
     Stage(
         name="recovery",
         module="recovery",
         limit_s=45,
-        limit_dry_s=200,
+        limit_dry_s=400,
         what="a killed worker comes back; Ctrl-C lets requests end",
     ),
     Stage(
         name="steps",
         module="step_times",
         limit_s=35,
-        limit_dry_s=300,
+        limit_dry_s=600,
         what="logged step times beside the device's; three tiers on one card",
     ),
 )
