@@ -15,7 +15,7 @@ import time
 import traceback
 
 from bench.gpu_check import faked_card
-from bench.gpu_check.servers import FLAGS
+from bench.gpu_check.servers import FLAGS, MEMORY
 
 MODULES = (
     "sglang.srt.managers.scheduler",
@@ -47,7 +47,7 @@ def resolved(model: str) -> dict[str, object]:
 
     parser = argparse.ArgumentParser()
     ServerArgs.add_cli_args(parser)
-    namespace = parser.parse_args(["--model-path", model, *FLAGS])
+    namespace = parser.parse_args(["--model-path", model, *FLAGS, *MEMORY])
     server_args = ServerArgs.from_cli_args(namespace)
     server_args.resolve_once()
     view = resolved_view(server_args)

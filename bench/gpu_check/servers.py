@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
+import socket
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.gpu_check.results import Check
 from bench.harness.admin import KEY
-from cascadia_sglang.child_server import free_port, running_server
+from cascadia_sglang.child_server import running_server
 
 # For a machine that has none of SGLang's compiled kernels.
-FLAGS = ("--sampling-backend", "pytorch", "--mem-fraction-static", "0.3", "--log-level", "info")
+FLAGS = ("--sampling-backend", "pytorch", "--log-level", "info")
+# Of the card, for each worker: several servers share it.
+MEMORY = ("--mem-fraction-static", "0.3")
 # Without a card: the platform of the CPU chooses the rest.
 FLAGS_DRY = ("--log-level", "info")
 
@@ -31,18 +35,22 @@ class Server:
     Attributes:
         config: of a cascade; None for plain SGLang, whose flags then name the model.
         flags: added to those of the machine.
+        sizes_itself: whether the cascade divides the card's memory among its workers.
     """
 
     name: str
     config: Mapping[str, Any] | None = None
     flags: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    sizes_itself: bool = False
 
 
 @contextmanager
 def serving(check: Check, server: Server) -> Iterator[int]:
     """Serve while the block runs; yields the port. The log lies in the stage's folder."""
-    flags = [*(FLAGS_DRY if check.dry else FLAGS), "--admin-api-key", KEY, *server.flags]
+    of_machine = FLAGS_DRY if check.dry else FLAGS
+    memory = () if check.dry or server.sizes_itself else MEMORY
+    flags = [*of_machine, *memory, "--admin-api-key", KEY, *server.flags]
     if server.config is not None:
         path = check.work / f"{server.name}.json"
         path.write_text(json.dumps({"version": 1, **server.config}))
@@ -95,6 +103,15 @@ def for_each(
 
     with ThreadPoolExecutor(1 if check.dry else len(servers)) as threads:
         return list(threads.map(one, servers))
+
+
+def free_port() -> int:
+    """One that the system gives to nobody by itself: other servers' inner ports come from there."""
+    while True:
+        port = random.randint(20_000, 30_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def status(port: int) -> dict[str, Any]:

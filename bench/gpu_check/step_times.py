@@ -40,7 +40,7 @@ def run(check: Check) -> bool:
         config=cascade(False),
         environment={STEP_LOG_FOLDER: str(check.work), DEVICE_TIMES: str(check.work)},
     )
-    shared = Server(name="three tiers", config=three_tiers())
+    shared = Server(name="three tiers", config=three_tiers(), sizes_itself=True)
 
     def work(server: Server, port: int) -> bool:
         return _compare(check, port) if server is logged else _share(check, port)
