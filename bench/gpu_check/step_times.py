@@ -67,7 +67,8 @@ def _compare(check: Check, port: int) -> bool:
     for rows in ROWS:
         for tokens in PROMPTS[:1] if check.dry else PROMPTS:
             send_all(port, _requests(random, rows, tokens), rows)
-    passed = []
+    passed: list[bool] = []
+    compared = 0
     device = list(device_times(check.work))
     steps = read_steps(check.work, "first").steps
     for is_decode, kind in ((True, "decode"), (False, "prefill")):
@@ -85,15 +86,18 @@ def _compare(check: Check, port: int) -> bool:
             check.number(case, "step log", "median step", "ms", logged)
             check.number(case, "device", "median forward", "ms", on_device)
             most = MOST_DECODE_SHARE if is_decode else float("inf")
-            passed.append(
-                check.passes(
-                    f"{case}: the log tells the device's time",
-                    check.dry or LEAST_SHARE <= logged / on_device <= most,
-                    logged_ms=logged,
-                    device_ms=on_device,
+            compared += 1
+            if not check.dry:  # a CPU's times are those of whatever else its cores do
+                passed.append(
+                    check.passes(
+                        f"{case}: the log tells the device's time",
+                        LEAST_SHARE <= logged / on_device <= most,
+                        logged_ms=logged,
+                        device_ms=on_device,
+                    )
                 )
-            )
-    return check.passes("steps were compared", bool(passed), cases=len(passed)) and all(passed)
+    passed.append(check.passes("steps were compared", compared > 0, cases=compared))
+    return all(passed)
 
 
 def _requests(random: Random, rows: int, tokens: int) -> list[bytes]:
