@@ -115,7 +115,7 @@ $(dry_machine)/.installed: bench/gpu_check/machine.txt
 gpu-check-dry: export PYTHONPATH := .:kernels
 gpu-check-dry: .gpu/site.tar.xz $(dry_machine)/.installed  ## the same without a device, at tiny sizes
 	@$(dry_machine)/bin/python -m pytest -c /dev/null --rootdir . -p no:cacheprovider \
-		--import-mode=importlib -q tests/unit/gpu_check/test_runner.py
+		--noconftest --import-mode=importlib -q tests/unit/gpu_check/test_runner.py
 	@$(dry_machine)/bin/python -m bench.gpu_check --dry $(ARGS)
 
 bench: env  ## the CPU benches; results go to bench/results
