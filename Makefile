@@ -124,6 +124,7 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.router.soak
 	$(python) -m bench.router.judge_cost
 	$(python) -m bench.router.fold_cost
+	$(python) -m bench.router.step_cost
 	$(python) -m bench.router.guard_cost
 	$(python) -m bench.serving.compare
 	$(python) -m bench.serving.picture
@@ -183,6 +184,7 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.serving.first_token --smoke
 	$(python) -m bench.router.judge_cost --smoke
 	$(python) -m bench.router.fold_cost --smoke
+	$(python) -m bench.router.step_cost --smoke
 	$(python) -m bench.router.guard_cost --smoke
 	$(python) -m bench.serving.compare --smoke
 	$(python) -m bench.planner.solver --smoke
