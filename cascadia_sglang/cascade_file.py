@@ -296,6 +296,4 @@ def _verify_problems(config: CascadeConfig) -> list[str]:
 
 def _may_exist(model_path: str) -> bool:
     """Whether SGLang could find the model: a local path, or a hub name of the form owner/model."""
-    if not model_path:
-        return False
-    return Path(model_path).exists() or is_hub_name(model_path)
+    return bool(model_path) and (Path(model_path).exists() or is_hub_name(model_path))

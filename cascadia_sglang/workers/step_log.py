@@ -107,6 +107,9 @@ class StepLog:
         if result.copy_done is not None:
             # SGLang waits for the same event next.
             result.copy_done.synchronize()
+        elif not _overlaps(scheduler):
+            # A serial loop has no event; SGLang waits for the device when it reads the tokens.
+            scheduler.device_module.synchronize()
         step.ended_s = time.monotonic()
         step.device_s = step.ended_s - asked_s
         if _overlaps(scheduler):

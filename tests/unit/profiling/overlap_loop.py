@@ -79,10 +79,16 @@ class _Scheduler:
         self._sched_idled = False
         self._clock.now_s += LAUNCH_S
         self._device_free_s = max(self._device_free_s, self._clock.now_s) + batch.device_s
-        return SimpleNamespace(copy_done=_Event(self._clock, self._device_free_s))
+        # SGLang's serial loop has no event: the device is waited for as a whole.
+        done = _Event(self._clock, self._device_free_s) if self.enable_overlap else None
+        return SimpleNamespace(copy_done=done)
+
+    @property
+    def device_module(self) -> "_Event":
+        return _Event(self._clock, self._device_free_s)
 
     def process_batch_result(self, _batch: Any, result: Any) -> None:
-        result.copy_done.synchronize()
+        (result.copy_done or self.device_module).synchronize()
         self._clock.now_s += READ_S
 
     def _apply_war_barrier(self) -> None: ...

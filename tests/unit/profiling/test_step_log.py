@@ -76,3 +76,4 @@ def test_a_serial_loop_counts_from_launch_to_launch(tmp_path, monkeypatch):
     found = _logged(tmp_path, monkeypatch, [*MIXED, None], overlap=False)
     for (_, seconds), (_, device_s) in zip(found, MIXED, strict=False):
         assert seconds == pytest.approx(device_s + HOST_S, abs=1e-6)
+    assert read_steps(tmp_path, "small").host_s == pytest.approx([HOST_S] * 6, abs=1e-6)
