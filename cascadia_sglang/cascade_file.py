@@ -17,6 +17,7 @@ from cascadia_sglang.config import (
     is_keep_alive_s,
 )
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.model_config import is_hub_name
 from cascadia_sglang.yaml_text import DataFile, read_data
 
 # Part of headers, of metrics' labels and of file names.
@@ -295,6 +296,4 @@ def _verify_problems(config: CascadeConfig) -> list[str]:
 
 def _may_exist(model_path: str) -> bool:
     """Whether SGLang could find the model: a local path, or a hub name of the form owner/model."""
-    if not model_path:
-        return False
-    return Path(model_path).exists() or bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model_path))
+    return bool(model_path) and (Path(model_path).exists() or is_hub_name(model_path))

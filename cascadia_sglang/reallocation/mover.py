@@ -23,12 +23,33 @@ from cascadia_sglang.reallocation.actions import (
     Stop,
 )
 from cascadia_sglang.reallocation.diff import diff
-from cascadia_sglang.reallocation.target import Capacity, capacity_of, placed
+from cascadia_sglang.reallocation.price import MovePrice, priced
+from cascadia_sglang.reallocation.target import Capacity, Reserve, capacity_of, placed
 
 logger = logging.getLogger(__name__)
 
 # A drained worker's requests have this long; then they run again elsewhere.
 DRAIN_S = 30.0
+
+
+class Reserves(Protocol):
+    """Workers that could serve at once, and how long other starts take."""
+
+    def shown(self) -> Reserve:
+        """Where they are."""
+        ...
+
+    def expect(self, replicas: Sequence[RunningReplica]) -> None:
+        """Keep the places of this plan free for its replicas; of none once a move has ended."""
+        ...
+
+    def expected_s(self, replica: RunningReplica) -> float:
+        """Seconds until a replica is likely to serve, as things are now."""
+        ...
+
+    def cold_s(self) -> dict[str, float]:
+        """Of every pool: seconds that a worker's start takes from nothing."""
+        ...
 
 
 class Workers(Protocol):
@@ -37,6 +58,11 @@ class Workers(Protocol):
     @property
     def node(self) -> GpuType:
         """The devices that there are."""
+        ...
+
+    @property
+    def reserves(self) -> Reserves:
+        """What could serve at once."""
         ...
 
     def pool_of(self, tier_index: int) -> str:
@@ -149,7 +175,9 @@ class Mover:
             raise InfeasiblePlanError(f"{last} has 0 replicas, the last tier needs 1 or more")
         chosen = current.thresholds if thresholds is None else tuple(thresholds)
         with_thresholds(self._config, list(chosen))
-        replicas = placed(current, capacity, self._workers.node, self.gpu_budget)
+        replicas = placed(
+            current, capacity, self._workers.node, self.gpu_budget, self._workers.reserves.shown()
+        )
         return RunningPlan(replicas=replicas, thresholds=chosen)
 
     def actions(self, target: RunningPlan) -> list[Action]:
@@ -159,6 +187,14 @@ class Mover:
             InfeasibleMoveError: if no order of them keeps the rules.
         """
         return diff(self.running(), target, [self._workers.node], self.gpu_budget)
+
+    def price(self, actions: Sequence[Action], stop_s: float) -> MovePrice:
+        """What carrying these out takes, by the start times that are known of every pool."""
+        return priced(actions, self._workers.node, self._workers.reserves.expected_s, stop_s)
+
+    def cold_start_s(self) -> dict[str, float]:
+        """Of every pool: seconds that a worker's start takes from nothing."""
+        return self._workers.reserves.cold_s()
 
     async def move(
         self, wanted: Mapping[str, Capacity], thresholds: Sequence[float] | None = None
@@ -178,6 +214,7 @@ class Mover:
             actions = self.actions(target)
             started = time.monotonic()
             steps: list[Step] = []
+            self._workers.reserves.expect(target.replicas)
             try:
                 for action in actions:
                     steps.append(await self._carry_out(action))
@@ -185,6 +222,8 @@ class Mover:
                 logger.error("a move is undone: %s", error)
                 await self._undo(before)
                 raise
+            finally:
+                self._workers.reserves.expect(())
             moved = Moved(
                 plan=self.running(), steps=tuple(steps), seconds=time.monotonic() - started
             )

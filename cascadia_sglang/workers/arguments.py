@@ -159,6 +159,10 @@ class TierArguments:
             return False
         return page_tokens >= EVENT_PAGE_TOKENS or self._config.prefix.events == "on"
 
+    def flag(self, pool: PoolSpec, field: str) -> Any:
+        """The value of an SGLang flag for a pool, as the operator gave it."""
+        return getattr(self._with_pool(pool), field)
+
     def parallel_sizes(self, pool: PoolSpec) -> dict[str, int]:
         """Sizes of a pool's tensor and pipeline groups at the start."""
         namespace = self._with_pool(pool)
@@ -169,6 +173,8 @@ class TierArguments:
         namespace.model_path = pool.model_path
         for key, value in pool.server_args.items():
             setattr(namespace, key, value)
+        if self._config.planner.sleep:
+            namespace.enable_memory_saver = namespace.enable_weights_cpu_backup = True
         return namespace
 
 

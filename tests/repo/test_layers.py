@@ -18,6 +18,7 @@ BASE = (
     "cascadia_sglang.errors",
     "cascadia_sglang.json_text",
     "cascadia_sglang.messages",
+    "cascadia_sglang.model_config",
     "cascadia_sglang.refused_flags",
     "cascadia_sglang.metric_families",
     "cascadia_sglang.metrics",
