@@ -20,8 +20,12 @@ installed := $(VENV)/.installed-$(key)
 # A rival with pins of its own, in an environment of its own.
 litellm_home := $(VENV)/.litellm-1.108.7
 litellm := $(litellm_home)/bin/litellm
+# A bare CUDA machine without its device, as the dry run of gpu-check imitates it.
+PYTHON312 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python3.12) python3.12)
+dry_machine := .gpu-check-dry/machine
 
 .PHONY: help env key lock docs serve test test-slow test-sglang-server check type test-gpu fuzz bench \
+	gpu-check gpu-check-pack gpu-check-dry \
 	bench-rivals bench-rivals-smoke bench-smoke bench-gpu
 
 help:  ## this list
@@ -90,12 +94,37 @@ test-gpu:  ## kernel tests on a CUDA device, with PYTHON as it is
 bench-gpu: test-gpu  ## kernel bench on a CUDA device, after its tests; results go to bench/results
 	$(PYTHON) -m bench.kernel.run $(ARGS)
 
+# On a bare CUDA machine, with what gpu-check-pack has built here; nothing is asked of a network.
+gpu-check: export PYTHONPATH := .:kernels
+gpu-check:  ## all that a CUDA device can show, within 8 minutes (STAGES=names, OUT=folder)
+	@$(PYTHON) -m bench.gpu_check $(ARGS)
+
+gpu-check-pack:  ## build .gpu, which takes SGLang to a machine without it (under 40 MB)
+	@PYTHONPATH=. $(PYTHON) -m bench.gpu_check.pack
+
+.gpu/site.tar.xz: bench/gpu_check/carried.txt bench/gpu_check/pack.py constraints.txt
+	@$(MAKE) --no-print-directory gpu-check-pack
+
+$(dry_machine)/.installed: bench/gpu_check/machine.txt
+	@$(PYTHON312) -c 'import sys; sys.version_info[:2] == (3, 12) or sys.exit("PYTHON312 must be Python 3.12")'
+	@echo "installing into $(dry_machine); about 5 GB and some minutes"
+	@$(PYTHON312) -m venv $(dry_machine)
+	@$(dry_machine)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+gpu-check-dry: export PYTHONPATH := .:kernels
+gpu-check-dry: .gpu/site.tar.xz $(dry_machine)/.installed  ## the same without a device, at tiny sizes
+	@$(dry_machine)/bin/python -m pytest -c /dev/null --rootdir . -p no:cacheprovider \
+		--noconftest --import-mode=importlib -q tests/unit/gpu_check/test_runner.py
+	@$(dry_machine)/bin/python -m bench.gpu_check --dry $(ARGS)
+
 bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.router.overhead
 	$(python) -m bench.router.start
 	$(python) -m bench.router.soak
 	$(python) -m bench.router.judge_cost
 	$(python) -m bench.router.fold_cost
+	$(python) -m bench.router.step_cost
 	$(python) -m bench.router.guard_cost
 	$(python) -m bench.serving.compare
 	$(python) -m bench.serving.picture
@@ -155,6 +184,7 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.serving.first_token --smoke
 	$(python) -m bench.router.judge_cost --smoke
 	$(python) -m bench.router.fold_cost --smoke
+	$(python) -m bench.router.step_cost --smoke
 	$(python) -m bench.router.guard_cost --smoke
 	$(python) -m bench.serving.compare --smoke
 	$(python) -m bench.planner.solver --smoke

@@ -14,6 +14,7 @@ from cascadia_sglang.config import (
     TierConfig,
     is_keep_alive_s,
 )
+from cascadia_sglang.model_config import is_hub_name
 
 # Part of headers, of metrics' labels and of file names.
 _TIER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -204,6 +205,4 @@ def _verify_problems(config: CascadeConfig) -> list[str]:
 
 def _may_exist(model_path: str) -> bool:
     """Whether SGLang could find the model: a local path, or a hub name of the form owner/model."""
-    if not model_path:
-        return False
-    return Path(model_path).exists() or bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model_path))
+    return bool(model_path) and (Path(model_path).exists() or is_hub_name(model_path))

@@ -22,7 +22,7 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     to the prompt for this tier alone. `calibration` is required for every tier but the last, and
     cannot be given where `server_args` ask for speculative decoding: such a tier has no judge.
     `standby` workers more are started and wait, without requests, until a move or a lost worker
-    calls for one; on hosts without accelerators alone.
+    calls for one; on an accelerator each holds devices that no worker has.
     `devices` are the accelerators for this tier's workers, by number; each worker takes as many as
     it has ranks, in this order. Tiers may name the same ones. null: any that are free, or shared
     where there are too few. `gpu_share` is the part of a device's memory for each worker; null: all
@@ -185,6 +185,9 @@ class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `emulate` names a profile file: every worker then takes the profile's time for each forward,
     on its even share of `gpu_budget` devices. For studies on a host without accelerators.
 
+    With `sleep`, a worker that a move takes away sleeps in place of ending: it gives its device's
+    memory back, keeps its weights in the host's, and is woken in place of a start.
+
     `shadow_rate` is the share of the answers accepted below the last tier that the last tier gives
     too, off the request's path, to see whether they agree as often as they did when calibrated.
     """
@@ -201,6 +204,7 @@ class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     deadline_s: float = 60.0
     horizon_s: float = 600.0
     cooldown_s: float = 60.0
+    sleep: bool = False
     log: str | None = None
 
 

@@ -4,6 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 # Key of an attempt's order in `SamplingParams.custom_params`, and of the judge's report in
 # `meta_info` on the way from the worker to the router.
 ATTEMPT_KEY = "cascadia"
@@ -105,8 +107,10 @@ class WorkerSpec:
     device_share: DeviceShare | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptOrder:
+# The next two are msgspec's: a worker makes one of each for every answer, between two steps.
+
+
+class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker is told with an attempt.
 
     Attributes:
@@ -155,13 +159,13 @@ class AttemptOrder:
 
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> "AttemptOrder":
-        lists = {"draft": (), **params}
-        earlier, draft = tuple(lists["earlier_scores"]), tuple(lists["draft"])
-        return cls(**{**params, "earlier_scores": earlier, "draft": draft})
+        values = dict(params)
+        values["earlier_scores"] = tuple(params["earlier_scores"])
+        values["draft"] = tuple(params.get("draft", ()))
+        return cls(**values)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeReport:
+class JudgeReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the judge says of an attempt: of a finished one, or of one on its way.
 
     Attributes:

@@ -191,7 +191,7 @@ FAMILIES = (
         kind="gauge",
         labels=("tier", "state"),
         meaning="Workers now. tier: the worker's tiers, joined by +; state: starting, standby, "
-        "ready or draining.",
+        "asleep, ready or draining.",
     ),
     Family(
         name="cascadia_plan_number",

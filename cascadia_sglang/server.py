@@ -52,6 +52,7 @@ class CascadeServer:
         self.is_forking = is_forking
         self.pool = WorkerPool()
         judges_constrained = {t for t, one in calibrations.items() if one.judges_constrained}
+        self._arguments = arguments
         self.fleet = Fleet(config, arguments, paces, self.pool, judges_constrained)
         self.control = self.fleet.control
         self.dispatch = Dispatch(self.pool, self.control, self.fleet.sessions)
@@ -107,6 +108,11 @@ class CascadeServer:
         """Take the tokenizer manager, once its own sockets are open."""
         self.door.connect(manager)
         self.fleet.connect(manager)
+
+    def flag_of(self, tier_index: int, field: str) -> Any:
+        """The value of an SGLang flag that a tier's workers are started with."""
+        spec = next(one for one in pool_specs(self.config) if tier_index in one.tiers)
+        return self._arguments.flag(spec, field)
 
     @property
     def pools(self) -> list[str]:

@@ -24,6 +24,7 @@ from cascadia_sglang.judge.calibration import load_calibrations
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments, worker_threads
 from cascadia_sglang.workers.fork_server import start_fork_server
 from cascadia_sglang.workers.pace import pace_specs
+from cascadia_sglang.workers.sleep_check import check_sleep
 
 
 def prepare_server(
@@ -37,8 +38,8 @@ def prepare_server(
     config = _read_config(namespace)
     check_arguments(namespace, config)
     is_forking = current_platform.device_type == "cpu"
-    if not is_forking:
-        check_standbys(config)
+    if config.planner.sleep:
+        check_sleep(current_platform.device_type)
     if is_forking:
         # It imports SGLang while this process does.
         start_fork_server(worker_threads(config))
@@ -73,16 +74,3 @@ def _read_config(namespace: argparse.Namespace) -> CascadeConfig:
             raise ConfigError("--cascade-thresholds goes with --cascade-tiers")
         return load_cascade(Path(path))
     return cascade_from_flags(tiers, namespace.cascade_thresholds)
-
-
-def check_standbys(config: CascadeConfig) -> None:
-    """Refuse standby workers where each would hold a device of its own.
-
-    Raises:
-        ConfigError: names the place.
-    """
-    for index, tier in enumerate(config.tiers):
-        if tier.standby:
-            raise ConfigError(
-                f"tiers[{index}].standby is {tier.standby}, allowed on an accelerator: 0"
-            )

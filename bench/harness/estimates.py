@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student_t
 
 _RESAMPLES = 10_000
 _SEED = 0
@@ -73,6 +72,9 @@ def resampled_halves(values: Sequence[float]) -> Estimate:
     Args:
         values: one a split, at least two.
     """
+    # Rows can be made on a machine that has no SciPy.
+    from scipy.stats import t as student_t
+
     count = len(values)
     center, variance = float(np.mean(values)), float(np.var(values, ddof=1))
     half = float(student_t.ppf(0.975, count - 1)) * ((1 / count + 1.0) * variance) ** 0.5

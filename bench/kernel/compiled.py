@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,19 +16,30 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from bench.kernel.launches import COLUMNS, Launch, launches
+from bench.kernel.launches import COLUMNS, Launch, launches, split_launches
 
 CAPABILITIES = (80, 90)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What one program of a compiled kernel takes; `spilled_bytes` of each thread's stack."""
+    """What one program of a compiled kernel takes.
+
+    Attributes:
+        registers: of each thread.
+        spilled_bytes: of each thread's stack.
+        instructions: in the machine code, each once, however often it is run.
+        barriers, shuffles, exponentials, global_loads: of these instructions.
+    """
 
     registers: int
     shared_bytes: int
     spilled_bytes: int
     instructions: int
+    barriers: int
+    shuffles: int
+    exponentials: int
+    global_loads: int
 
 
 def compile_for(launch: Launch, capability: int) -> Resources:
@@ -53,13 +65,23 @@ def compile_for(launch: Launch, capability: int) -> Resources:
     )
     usage = _cuobjdump("--dump-resource-usage", compiled.asm["cubin"])
     sass = _cuobjdump("-sass", compiled.asm["cubin"])
+    # An address in a comment, a predicate on some lines, the operation.
+    operations = Counter(re.findall(r"/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", sass))
     found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
     return Resources(
         registers=found["REG"],
         shared_bytes=compiled.metadata.shared,
         spilled_bytes=found["STACK"] + found["LOCAL"],
-        instructions=len(re.findall(r"/\*[0-9a-f]{4,5}\*/\s+\S", sass)),
+        instructions=sum(operations.values()),
+        barriers=_count(operations, "BAR"),
+        shuffles=_count(operations, "SHFL"),
+        exponentials=operations["MUFU.EX2"],
+        global_loads=_count(operations, "LDG"),
     )
+
+
+def _count(operations: Counter[str], name: str) -> int:
+    return sum(count for operation, count in operations.items() if operation.split(".")[0] == name)
 
 
 def _cuobjdump(option: str, cubin: bytes) -> str:
@@ -72,18 +94,30 @@ def _cuobjdump(option: str, cubin: bytes) -> str:
         ).stdout
 
 
+COLUMN_NAMES = {
+    "registers": "registers",
+    "shared_bytes": "shared bytes",
+    "spilled_bytes": "spilled bytes",
+    "instructions": "instructions",
+    "barriers": "barriers",
+    "shuffles": "shuffles",
+    "exponentials": "exponentials",
+    "global_loads": "global loads",
+}
+
+
 def main() -> None:
-    """Print a table of all kernels."""
+    """Print a table of all kernels, and one of the splits of `row_statistics`."""
     print(f"triton {triton.__version__}, V = {COLUMNS}\n")
-    print("| kernel | target | warps | registers | shared bytes | spilled bytes | instructions |")
-    print("|---|---|---|---|---|---|---|")
-    for launch in launches():
-        for capability in CAPABILITIES:
-            found = compile_for(launch, capability)
-            print(
-                f"| {launch.name} | cuda:{capability} | {launch.warps} | {found.registers} "
-                f"| {found.shared_bytes} | {found.spilled_bytes} | {found.instructions} |"
-            )
+    for found in (launches(), split_launches()):
+        print(f"| kernel | target | warps | {' | '.join(COLUMN_NAMES.values())} |")
+        print("|---" * (3 + len(COLUMN_NAMES)) + "|")
+        for launch in found:
+            for capability in CAPABILITIES:
+                resources = compile_for(launch, capability)
+                values = " | ".join(str(getattr(resources, name)) for name in COLUMN_NAMES)
+                print(f"| {launch.name} | cuda:{capability} | {launch.warps} | {values} |")
+        print()
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from cascadia_kernels.fold_sampled import fold_sampled_kernel
 from cascadia_kernels.hidden_probe import BLOCK, ROWS, UNITS, probe_score_kernel, probe_units_kernel
 from cascadia_kernels.judge_score import judge_score_kernel
 from cascadia_kernels.row_statistics import (
+    DEFAULT_SPLIT,
     PARTIALS_STRIDE,
-    PLACES,
-    RANGE,
-    WARPS,
+    SPLITS,
+    Split,
     launch_constants,
     row_statistics_kernel,
 )
@@ -53,63 +53,75 @@ def launches() -> Iterator[Launch]:
     yield from _scores()
 
 
+def split_launches() -> Iterator[Launch]:
+    """`row_statistics` of float32 logits in every split that a tuning run compares."""
+    for name, split in SPLITS.items():
+        yield _row_statistics_launch(f"row_statistics {name}", torch.float32, "fp32", False, split)
+
+
 def _row_statistics() -> Iterator[Launch]:
     for dtype, name in ((torch.float32, "fp32"), (torch.bfloat16, "bf16"), (torch.float16, "fp16")):
         for tempered in (False, True):
-            yield Launch(
-                name=f"row_statistics {name}{' tempered' if tempered else ''}",
-                kernel=row_statistics_kernel,
-                types={
-                    "logits_ptr": f"*{name}",
-                    "stride_b": "i64",
-                    "temperature_ptr": "*fp32",
-                    "partials_ptr": "*fp32",
-                    "keys_ptr": "*i64",
-                    "columns": "i32",
-                    "ranges": "i32",
-                },
-                constants={
-                    "stride_v": 1,
-                    "temperature_stride": 1,
-                    **({} if tempered else {"temperature_ptr": None}),
-                    **launch_constants(dtype),
-                },
-                warps=WARPS,
-            )
+            title = f"row_statistics {name}{' tempered' if tempered else ''}"
+            yield _row_statistics_launch(title, dtype, name, tempered, DEFAULT_SPLIT)
+
+
+def _row_statistics_launch(
+    title: str, dtype: torch.dtype, dtype_name: str, tempered: bool, split: Split
+) -> Launch:
+    return Launch(
+        name=title,
+        kernel=row_statistics_kernel,
+        types={
+            "logits_ptr": f"*{dtype_name}",
+            "stride_b": "i64",
+            "temperature_ptr": "*fp32",
+            "partials_ptr": "*fp32",
+            "columns": "i32",
+            "ranges": "i32",
+        },
+        constants={
+            "stride_v": 1,
+            "temperature_stride": 1,
+            **({} if tempered else {"temperature_ptr": None}),
+            **launch_constants(dtype, split),
+        },
+        warps=split.warps,
+    )
 
 
 def _second_launches() -> Iterator[Launch]:
-    combine = {**_ranges(), "KEPT": 16}
     step_types = {
         "partials_ptr": "*fp32",
-        "keys_ptr": "*i64",
         "token_ids_ptr": "*i64",
         "probability_ptr": "*fp32",
         "probability_stride_b": "i64",
         "temperature_ptr": "*fp32",
-        "unusable_ptr": "*i1",
+        "kept_ptr": "*fp32",
+        "kept_stride": "i64",
+        "places_ptr": "*i32",
         "columns": "i32",
     }
     step_constants = {
         "token_ids_stride": 1,
         "probability_stride_v": 1,
         "temperature_stride": 1,
-        **combine,
+        **_ranges(),
     }
-    greedy = {"probability_ptr": None, "temperature_ptr": None, "unusable_ptr": None}
-    greedy |= {"probability_stride_b": 0}
-    yield Launch(
-        name="fold_sampled",
-        kernel=fold_sampled_kernel,
-        types={**step_types, "values_ptr": "*fp32"},
-        constants={**step_constants, **greedy},
-    )
-    yield Launch(
-        name="fold_sampled tempered",
-        kernel=fold_sampled_kernel,
-        types={**step_types, "values_ptr": "*fp32"},
-        constants=step_constants,
-    )
+    unchanged = {"kept_ptr": None, "kept_stride": 0, "places_ptr": None}
+    greedy = {"probability_ptr": None, "probability_stride_b": 0, "temperature_ptr": None}
+    for title, absent in (
+        ("fold_sampled", {**greedy, **unchanged}),
+        ("fold_sampled tempered", unchanged),
+        ("fold_sampled tempered, rows kept", {}),
+    ):
+        yield Launch(
+            name=title,
+            kernel=fold_sampled_kernel,
+            types={**step_types, "values_ptr": "*fp32"},
+            constants={**step_constants, **absent},
+            warps=1,
+        )
     yield Launch(
         name="fold_into_states tempered",
         kernel=fold_into_states_kernel,
@@ -121,30 +133,29 @@ def _second_launches() -> Iterator[Launch]:
             "is_new_ptr": "*i1",
             "is_forced_ptr": "*i1",
         },
-        constants=step_constants,
+        constants={**step_constants, **unchanged},
+        warps=1,
     )
     yield Launch(
         name="row_summary",
         kernel=row_summary_kernel,
         types={
             "partials_ptr": "*fp32",
-            "keys_ptr": "*i64",
             "temperature_ptr": "*fp32",
             "values_ptr": "*fp32",
-            "ids_ptr": "*i64",
-            "logits_ptr": "*fp32",
-            "rows": "i32",
+            "best_ids_ptr": "*i64",
         },
-        constants={"temperature_stride": 1, **combine},
+        constants={"temperature_stride": 1, **_ranges()},
+        warps=1,
     )
 
 
 def _ranges() -> dict[str, int]:
-    ranges = triton.cdiv(COLUMNS, RANGE)
+    ranges = triton.cdiv(COLUMNS, DEFAULT_SPLIT.range_columns)
     return {
         "RANGES": ranges,
         "PADDED": triton.next_power_of_2(ranges),
-        "PLACES": PLACES,
+        "RANGE": DEFAULT_SPLIT.range_columns,
         "PARTIALS_STRIDE": PARTIALS_STRIDE,
     }
 
@@ -155,7 +166,6 @@ def _drafts() -> Iterator[Launch]:
         kernel=draft_rows_kernel,
         types={
             "partials_ptr": "*fp32",
-            "keys_ptr": "*i64",
             "logits_ptr": "*fp32",
             "stride_b": "i64",
             "token_ids_ptr": "*i64",
@@ -164,6 +174,7 @@ def _drafts() -> Iterator[Launch]:
             "preferred_ptr": "*i64",
         },
         constants={"stride_v": 1, "token_ids_stride": 1, **_ranges()},
+        warps=1,
     )
     yield Launch(
         name="verify_draft drafts",

@@ -1,6 +1,9 @@
 """Times the judge's launches, of a decoding step and of a draft, on a CUDA device, beside others.
 
-    python -m bench.kernel.run [--out FILE] [--budget-s SECONDS]
+    python -m bench.kernel.run [--out FILE] [--budget-s SECONDS] [--splits]
+
+`--splits` times the judge's step in every split of the rows over programs in place of the rest.
+Every row is saved as it is made.
 
 Every variant is first checked against a float64 reference; one that fails it is not timed, and the
 bench fails where that is ours. Device time is that of a CUDA graph over steps in memory of their
@@ -12,8 +15,6 @@ Shape legend: B rows, V vocabulary, D step values.
 from __future__ import annotations
 
 import argparse
-import csv
-import dataclasses
 import os
 import shlex
 import statistics
@@ -25,12 +26,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import triton
 
 from bench.kernel.devices import CudaDevice, Device
-from bench.kernel.variants import DRAFT, OURS, READ_ONLY, Step, Variant, make_steps, variants
+from bench.kernel.results import Result, save
+from bench.kernel.variants import (
+    DRAFT,
+    OURS,
+    READ_ONLY,
+    Step,
+    Variant,
+    make_steps,
+    split_variants,
+    variants,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / "bench" / "results" / "kernels.csv"
@@ -64,41 +76,6 @@ CASES = [
     Case(rows=64, columns=128256, dtype=torch.float32, tempered=True),
     Case(rows=256, columns=151936, dtype=torch.bfloat16, tempered=True),
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """A variant in a case; the order of the fields is that of the columns.
-
-    Attributes:
-        device_us_p50: of one step under graph replay, as `device_us_p20` and `device_us_p80`.
-        host_us_p50: to launch one step eagerly.
-        gb_per_s: bytes of the logits over the device time.
-        read_only_share: the read-only sum's device time over this one's.
-        times_ours: this device time over that of the judge's kernels.
-    """
-
-    variant: str
-    rows: int
-    columns: int
-    dtype: str
-    tempered: bool
-    device_us_p50: float
-    device_us_p20: float
-    device_us_p80: float
-    host_us_p50: float
-    gb_per_s: float
-    read_only_share: float
-    times_ours: float
-    steps: int
-    repetitions: int
-    device: str
-    torch: str
-    triton: str
-    cuda: str
-    commit: str
-    date_utc: str
-    command: str
 
 
 def reference(step: Step) -> torch.Tensor:
@@ -143,9 +120,14 @@ def count_steps(case: Case, device: Device) -> int:
 
 
 def measure(
-    case: Case, device: Device, of_run: dict[str, str], repetitions: int = REPETITIONS
+    case: Case,
+    device: Device,
+    of_run: dict[str, str],
+    repetitions: int = REPETITIONS,
+    *,
+    splits: bool = False,
 ) -> Iterator[Result]:
-    """All variants in a case, those that passed the gate.
+    """All variants in a case, those that passed the gate; each once it is timed.
 
     Raises:
         RuntimeError: the judge's own kernels did not pass.
@@ -153,43 +135,48 @@ def measure(
     count = count_steps(case, device)
     steps = make_steps(case.rows, case.columns, case.dtype, case.tempered, count, device.device)
     torch._dynamo.reset()
-    found = [
-        variant
-        for variant in variants(on_device=device.device.type == "cuda")
-        if passes(variant, steps[0])
-    ]
+    candidates = variants(on_device=device.device.type == "cuda")
+    if splits:
+        anchors = (READ_ONLY, OURS, DRAFT)
+        candidates = [one for one in candidates if one.name in anchors] + split_variants()
+    found = [variant for variant in candidates if passes(variant, steps[0])]
     names = [variant.name for variant in found]
     failed = {OURS, DRAFT, READ_ONLY}.difference(names)
     if failed:
         raise RuntimeError(f"{', '.join(sorted(failed))} failed the gate in {case}")
-    device_us: dict[str, list[float]] = {}
-    host_us: dict[str, float] = {}
+    medians: dict[str, float] = {}
+    step_bytes = case.rows * case.columns * case.dtype.itemsize
+    # The two that the others are compared with come first.
     for variant in found:
         works = [partial(variant.run, step) for step in steps]
-        passes_us = device.replay_us(works, repetitions)
-        device_us[variant.name] = sorted(us / count for us in passes_us)
+        times = sorted(us / count for us in device.replay_us(works, repetitions))
         calls = [works[place % count] for place in range(HOST_CALLS if repetitions > 2 else 2)]
-        host_us[variant.name] = statistics.median(device.host_us(calls))
-    medians = {name: statistics.median(times) for name, times in device_us.items()}
-    step_bytes = case.rows * case.columns * case.dtype.itemsize
-    for name, times in device_us.items():
-        yield Result(
-            variant=name,
-            rows=case.rows,
-            columns=case.columns,
-            dtype=str(case.dtype).removeprefix("torch."),
-            tempered=case.tempered,
-            device_us_p50=_rounded(medians[name]),
-            device_us_p20=_rounded(times[len(times) // 5]),
-            device_us_p80=_rounded(times[len(times) * 4 // 5]),
-            host_us_p50=_rounded(host_us[name]),
-            gb_per_s=_rounded(step_bytes / medians[name] / 1000.0),
-            read_only_share=_rounded(medians[READ_ONLY] / medians[name]),
-            times_ours=_rounded(medians[name] / medians[OURS]),
-            steps=count,
-            repetitions=repetitions,
-            **of_run,
-        )
+        host_us = statistics.median(device.host_us(calls))
+        medians[variant.name] = statistics.median(times)
+        if OURS not in medians:
+            read_only = (times, host_us)
+            continue
+        pending = [(variant.name, times, host_us)]
+        if variant.name == OURS:
+            pending.insert(0, (READ_ONLY, *read_only))
+        for name, device_us, host in pending:
+            yield Result(
+                variant=name,
+                rows=case.rows,
+                columns=case.columns,
+                dtype=str(case.dtype).removeprefix("torch."),
+                tempered=case.tempered,
+                device_us_p50=_rounded(medians[name]),
+                device_us_p20=_rounded(device_us[len(device_us) // 5]),
+                device_us_p80=_rounded(device_us[len(device_us) * 4 // 5]),
+                host_us_p50=_rounded(host),
+                gb_per_s=_rounded(step_bytes / medians[name] / 1000.0),
+                read_only_share=_rounded(medians[READ_ONLY] / medians[name]),
+                times_ours=_rounded(medians[name] / medians[OURS]),
+                steps=count,
+                repetitions=repetitions,
+                **of_run,
+            )
 
 
 def facts(device: Device) -> dict[str, str]:
@@ -212,23 +199,12 @@ def facts(device: Device) -> dict[str, str]:
     }
 
 
-def save(path: Path, results: Iterable[Result]) -> None:
-    """Write the results of a device; those that the file has of other devices stay."""
-    rows = [dataclasses.asdict(result) for result in results]
-    devices = {row["device"] for row in rows}
-    if path.exists():
-        with path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["device"] not in devices] + rows
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        columns = [field.name for field in dataclasses.fields(Result)]
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+def run(device: Device, cases: Iterable[Case], path: Path, budget_s: float, **options: Any) -> int:
+    """Measure the cases while the budget lasts, saving every row at once; an exit status.
 
-
-def run(device: Device, cases: Iterable[Case], path: Path, budget_s: float, **options: int) -> int:
-    """Measure the cases while the budget lasts and save what was measured; an exit status."""
+    Args:
+        options: of `measure`.
+    """
     start = time.monotonic()
     of_run = facts(device)
     results: list[Result] = []
@@ -240,6 +216,7 @@ def run(device: Device, cases: Iterable[Case], path: Path, budget_s: float, **op
             continue
         for result in measure(case, device, of_run, **options):
             results.append(result)
+            save(path, results)  # a run that is ended keeps what it has measured
             print(
                 f"B={result.rows} V={result.columns} {result.dtype}"
                 f"{' tempered' if result.tempered else ''} {result.variant}: "
@@ -248,7 +225,6 @@ def run(device: Device, cases: Iterable[Case], path: Path, budget_s: float, **op
                 f"{result.times_ours} times ours",
                 flush=True,
             )
-    save(path, results)
     return 1 if left_out else 0
 
 
@@ -256,12 +232,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--budget-s", type=float, default=240.0)
+    parser.add_argument("--splits", action="store_true", help="every split of the rows instead")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         print("bench.kernel.run needs a CUDA device; torch sees none", file=sys.stderr)
         return 1
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "4")
-    return run(CudaDevice(), CASES, arguments.out, arguments.budget_s)
+    out, budget_s = arguments.out, arguments.budget_s
+    return run(CudaDevice(), CASES, out, budget_s, splits=arguments.splits)
 
 
 def _rounded(value: float) -> float:

@@ -15,7 +15,7 @@ import torch
 import triton
 import triton.language as tl
 
-from cascadia_kernels import fold_sampled, row_statistics, verify_draft
+from cascadia_kernels import SPLITS, Split, fold_sampled, row_statistics, verify_draft
 from cascadia_kernels.testing import make_logits, make_temperatures
 
 READ_ONLY = "read-only sum"
@@ -28,13 +28,14 @@ class Step:
     """Inputs of one decoding step; `temperature_B` None where every row is greedy.
 
     Attributes:
+        probability_BV: the sampler's buffer, as serving hands it over; None for a greedy step.
         starts: of a draft, 0 and B.
     """
 
     logits_BV: torch.Tensor
     temperature_B: torch.Tensor | None
     token_ids_B: torch.Tensor
-    probability_B: torch.Tensor | None
+    probability_BV: torch.Tensor | None
     starts: torch.Tensor
 
 
@@ -60,15 +61,15 @@ def make_steps(
     temperature_B = 0.5 + make_temperatures(rows).to(device) if tempered else None
     generator = torch.Generator().manual_seed(1)
     token_ids_B = torch.randint(columns, (rows,), generator=generator).to(device)
-    probability_B = None
+    probability_BV = None
     if temperature_B is None:
         token_ids_B = source_BV.argmax(dim=-1)
     else:
-        probabilities_BV = (source_BV.float() / temperature_B.unsqueeze(-1)).softmax(dim=-1)
-        probability_B = probabilities_BV.gather(1, token_ids_B.unsqueeze(-1)).squeeze(-1)
+        # One buffer for all steps: of it a step reads one number a row.
+        probability_BV = (source_BV.float() / temperature_B.unsqueeze(-1)).softmax(dim=-1)
     starts = torch.tensor([0, rows], device=device)
     return [
-        Step(source_BV.clone(), temperature_B, token_ids_B, probability_B, starts)
+        Step(source_BV.clone(), temperature_B, token_ids_B, probability_BV, starts)
         for _ in range(count)
     ]
 
@@ -76,7 +77,17 @@ def make_steps(
 def cascadia_step(step: Step) -> torch.Tensor:
     """Step values [B, D], as serving computes them."""
     statistics = row_statistics(step.logits_BV, step.temperature_B)
-    return fold_sampled(statistics, step.token_ids_B, step.probability_B, step.temperature_B)
+    return fold_sampled(statistics, step.token_ids_B, step.probability_BV, step.temperature_B)
+
+
+def cascadia_split(split: Split) -> Callable[[Step], torch.Tensor]:
+    """The same with rows split in another way."""
+
+    def run(step: Step) -> torch.Tensor:
+        statistics = row_statistics(step.logits_BV, step.temperature_B, split)
+        return fold_sampled(statistics, step.token_ids_B, step.probability_BV, step.temperature_B)
+
+    return run
 
 
 def cascadia_draft(step: Step) -> torch.Tensor:
@@ -96,7 +107,7 @@ def torch_draft(step: Step) -> torch.Tensor:
 def torch_step(step: Step) -> torch.Tensor:
     """The same step values as one writes them in PyTorch; the logits are at hand."""
     logits_BV = step.logits_BV.float()
-    best_BK, _ = logits_BV.topk(min(16, logits_BV.shape[1]), dim=-1)
+    best_BK, _ = logits_BV.topk(2, dim=-1)
     logprobs_BV = logits_BV.log_softmax(dim=-1)
     entropy_B = -(logprobs_BV.exp() * logprobs_BV).sum(dim=-1)
     certainty_B = -logprobs_BV.mean(dim=-1) - torch.log(
@@ -113,6 +124,20 @@ def torch_step(step: Step) -> torch.Tensor:
         ),
         dim=-1,
     )
+
+
+def sglang_logsumexp(step: Step) -> torch.Tensor:
+    """SGLang's own statistics of a row: its maximum and logsumexp, no more, [B]."""
+    from sglang.srt.layers.logsumexp import row_logsumexp
+
+    return row_logsumexp(step.logits_BV)[1]
+
+
+def sglang_logsumexp_top2(step: Step) -> torch.Tensor:
+    """The same with the two best logits and their columns."""
+    from sglang.srt.layers.logsumexp import row_logsumexp_topk
+
+    return row_logsumexp_topk(step.logits_BV, 2)[1]
 
 
 def read_only_sum(step: Step) -> torch.Tensor:
@@ -140,6 +165,14 @@ def _read_only_sum_kernel(
     tl.store(sums_ptr + program, tl.sum(sums, axis=0))
 
 
+def split_variants() -> list[Variant]:
+    """The judge's step in every split that a tuning run compares."""
+    return [
+        Variant(f"{OURS} {name}", cascadia_split(split), gives_step_values=True)
+        for name, split in SPLITS.items()
+    ]
+
+
 def variants(on_device: bool) -> list[Variant]:
     """All that this machine has.
 
@@ -159,6 +192,8 @@ def variants(on_device: bool) -> list[Variant]:
         compiled = torch.compile(eager, dynamic=False)
         found.append(Variant(name, compiled, gives_step_values=True))
     for name, library, softmax in (
+        ("sglang row_logsumexp", "sglang", sglang_logsumexp),
+        ("sglang row_logsumexp_topk", "sglang", sglang_logsumexp_top2),
         ("flashinfer softmax", "flashinfer", _flashinfer_softmax),
         ("quack softmax", "quack", _quack_softmax),
         ("liger softmax", "liger_kernel", _liger_softmax),

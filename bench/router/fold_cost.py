@@ -23,8 +23,8 @@ import torch
 
 from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from cascadia_sglang.judge.device_observer import CopiedStep
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.judge.observer import CopiedStep
 from cascadia_sglang.judge.state import StateTable
 
 BENCH = "judge"
@@ -35,11 +35,12 @@ STEPS, REPETITIONS = 400, 15
 def fold_on_host(batch: int) -> Callable[[], None]:
     """A step of the judge as it is: copied values, folded into the table."""
     table = StateTable(batch)
-    states = [table.new_row() for _ in range(batch)]
+    held = [table.new_row() for _ in range(batch)]
+    states = [row.index for row in held]
     values_B5 = torch.from_numpy(np.random.default_rng(0).normal(size=(batch, 5))).float()
     step = CopiedStep(values_B5, None, Judge({}))
-    rows, tokens = list(range(batch)), [0] * batch
-    return lambda: step.fold(table, states, rows, tokens)
+    rows, commits = list(range(batch)), [None] * batch
+    return lambda: step.fold(table, states, rows, commits)
 
 
 def tell_the_device(batch: int) -> Callable[[], None]:

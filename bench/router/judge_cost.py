@@ -91,6 +91,7 @@ def host_time_us(steps: int) -> float:
         grammar_mask=None,
         logit_bias=None,
         has_custom_logit_processor=False,
+        has_watermark_candidates=False,
     )
     rows = [make_logits(BATCH, len(VOCABULARY), seed=seed, spread=6.0) for seed in range(16)]
     tokens = [row.argmax(dim=-1) for row in rows]

@@ -24,6 +24,7 @@ import msgspec
 
 from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
 from cascadia_sglang.commands.plan import INFEASIBLE
+from cascadia_sglang.commands.profile import add_host_argument
 from cascadia_sglang.commands.recording import add_recording_arguments, recorded
 from cascadia_sglang.commands.sampled import (
     calibrations_of,
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpus", type=int, help="how many there are")
     parser.add_argument("--gpu", default="H100", help="which; default: H100")
     parser.add_argument("--gpus-per-node", type=int, default=8)
+    add_host_argument(parser)
     parser.add_argument("--rate", type=float, help="requests per second")
     parser.add_argument("--trace", type=Path, help="requests in place of the sample's mean lengths")
     parser.add_argument("--profile", type=Path, help="measured step times of one GPU a worker")
@@ -114,7 +116,9 @@ def _problem(args: argparse.Namespace) -> Problem:
         plan_sample_of(names, calibrations, found.records, found.pool, entry),
         kept_shares(calibrations, found.pool),
         gpus=args.gpus,
-        gpu=GpuSheet(name=args.gpu, gpus_per_node=args.gpus_per_node),
+        gpu=GpuSheet(
+            name=args.gpu, gpus_per_node=args.gpus_per_node, host_step_ms=args.host_step_ms
+        ),
         profile=None if args.profile is None else str(args.profile.resolve()),
         quality_floor=args.target_quality,
         max_loss=args.max_loss,

@@ -2,7 +2,9 @@
 
 The cascade is started with its own settings; its real workers are loaded tier by tier, and what
 their batch steps took is fitted by rows, tokens and context. With --gpu nothing is measured: a
-roofline of the model's shape says what a device of data-sheet speed could do at best.
+roofline of the model's shape says what a device of data-sheet speed could do at best. It knows
+nothing of the host's work on a step, unless --host-step-ms gives it: `host.step_ms` of a profile
+that was measured on such a host.
 
 Example:
     cascadia profile cascade.yaml --out profile.json
@@ -11,7 +13,9 @@ Example:
 
 import argparse
 import json
+import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -27,9 +31,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--flag", action="append", default=[], help="a flag of SGLang, --flag=--x=1"
     )
+    parser.add_argument("--start-timeout", type=float, default=900.0, help="seconds")
     parser.add_argument("--gpu", choices=sorted(GPUS), help="estimate for this device instead")
     parser.add_argument("--tp", type=int, default=1, help="with --gpu: tensor parallel size")
     parser.add_argument("--pp", type=int, default=1, help="with --gpu: pipeline stages")
+    add_host_argument(parser)
+
+
+def add_host_argument(parser: argparse.ArgumentParser) -> None:
+    """The host's part of a step that is estimated."""
+    parser.add_argument(
+        "--host-step-ms",
+        type=_milliseconds,
+        default=0.0,
+        help="with --gpu: what the host needs for a step; default: 0, not known",
+    )
+
+
+def _milliseconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number of 0 or more")
+    return value
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,12 +65,13 @@ def run(args: argparse.Namespace) -> int:
         from cascadia_sglang.cascade_file import load_cascade
 
         models = {tier.name: tier.model_path for tier in load_cascade(args.cascade).tiers}
-        profile = roofline_profile(models, GPUS[args.gpu], args.tp, args.pp)
+        gpu = replace(GPUS[args.gpu], host_step_ms=args.host_step_ms)
+        profile = roofline_profile(models, gpu, args.tp, args.pp)
     else:
         # It starts SGLang's world; an estimate needs none of it.
         from cascadia_sglang.profiling.measure import measure
 
-        profile = measure(args.cascade, args.flag, quick=args.quick)
+        profile = measure(args.cascade, args.flag, start_s=args.start_timeout, quick=args.quick)
     text = json.dumps(msgspec.to_builtins(profile), indent=1)
     args.out.write_text(text + "\n", encoding="utf-8")
     print(text)

@@ -1,18 +1,26 @@
 """Requests outside the cascade: which tier they are for, and which are refused."""
 
 import json
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from starlette.types import Message, Receive, Scope
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.http.routes import HANDLING, NOTES, Handling
+from cascadia_sglang.http.routes import HANDLING, NEEDED_FLAGS, NOTES, Handling
 from cascadia_sglang.workers.control import target_tiers
+
+# The value of a tier's SGLang flag, by tier index and the flag's field name.
+FlagOf = Callable[[int, str], Any]
 
 
 async def guard(
-    scope: Scope, receive: Receive, header_tier: int | None, config: CascadeConfig
+    scope: Scope,
+    receive: Receive,
+    header_tier: int | None,
+    config: CascadeConfig,
+    flag_of: FlagOf,
 ) -> Receive:
     """Note the tier that a control call, or a call to one tier, names; the body for its route.
 
@@ -20,7 +28,8 @@ async def guard(
     by `model` where the route answers. `tier` is taken out of the body, which SGLang checks.
 
     Raises:
-        RequestError: 400 for a route that is refused, an unknown tier, or one that is missing.
+        RequestError: 400 for a route that is refused, an unknown tier, one that is missing, or a
+            flag that the route needs and a tier was started without.
     """
     path = scope["path"]
     handling = HANDLING[path]
@@ -36,8 +45,20 @@ async def guard(
         raise RequestError(400, f"model is {name!r}, needed is a tier: {names}", "model")
     if index is None and handling is Handling.TIER_CONTROL:
         raise RequestError(400, f"tier is missing, allowed: {names}", "tier")
+    if path in NEEDED_FLAGS:
+        _check_flag(path, range(len(config.tiers)) if index is None else [index], config, flag_of)
     target_tiers.set(None if index is None else frozenset({index}))
     return _replay(body, receive)
+
+
+def _check_flag(path: str, tiers: Iterable[int], config: CascadeConfig, flag_of: FlagOf) -> None:
+    """Refuse a call that would end a worker for want of a flag."""
+    field = NEEDED_FLAGS[path]
+    for index in tiers:
+        if not flag_of(index, field):
+            flag = "--" + field.replace("_", "-")
+            name = config.tiers[index].name
+            raise RequestError(400, f"{path} needs {flag}; tier {name} was started without it")
 
 
 def _reason(path: str) -> str:

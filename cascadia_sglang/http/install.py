@@ -73,7 +73,10 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
     app.add_middleware(KeepAlive, tier_names=names, interval_s=keep_alive_s)
     app.add_middleware(ErrorAnswers)
     app.add_middleware(
-        CascadeMiddleware, config=server.config, on_startup=manager.auto_create_handle_loop
+        CascadeMiddleware,
+        config=server.config,
+        on_startup=manager.auto_create_handle_loop,
+        flag_of=server.flag_of,
     )
     if metrics is not None:
         app.add_middleware(RefusalCounter, metrics=metrics)

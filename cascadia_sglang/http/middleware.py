@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.error_shapes import whole_error
-from cascadia_sglang.http.guard import guard
+from cascadia_sglang.http.guard import FlagOf, guard
 from cascadia_sglang.http.routes import GUARDED
 from cascadia_sglang.http.size_limits import limited_body
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace
@@ -23,8 +23,11 @@ class CascadeMiddleware:
     The response's start is held back until then, because only then the tier is known.
     """
 
-    def __init__(self, app: ASGIApp, config: CascadeConfig, on_startup: Any) -> None:
+    def __init__(
+        self, app: ASGIApp, config: CascadeConfig, on_startup: Any, flag_of: FlagOf
+    ) -> None:
         self._app = app
+        self._flag_of = flag_of
         self._config = config
         self._on_startup = on_startup
         self._names = [tier.name for tier in config.tiers]
@@ -44,7 +47,8 @@ class CascadeMiddleware:
             trace = Trace(parse_controls(ours, self._config) if ours else _NO_CONTROLS)
             receive = limited_body(scope, receive, self._config.routing.max_body_bytes)
             if scope["path"] in GUARDED:
-                receive = await guard(scope, receive, trace.controls.tier, self._config)
+                tier = trace.controls.tier
+                receive = await guard(scope, receive, tier, self._config, self._flag_of)
         except RequestError as error:
             await _send_error(send, scope["path"], error)
             return

@@ -66,14 +66,9 @@ TABLE: tuple[Routes, ...] = (
             "/set_internal_state",
             "/start_profile",
             "/stop_profile",
-            "/start_expert_distribution_record",
-            "/stop_expert_distribution_record",
-            "/dump_expert_distribution_record",
             "/freeze_gc",
             "/pause_generation",
             "/continue_generation",
-            "/release_memory_occupation",
-            "/resume_memory_occupation",
             "/weights_checker",
             "/slow_down",
             "/configure_logging",
@@ -82,6 +77,21 @@ TABLE: tuple[Routes, ...] = (
             "/hicache/storage-backend",
             "/get_hicache_l3_cache_layout",
         ),
+    ),
+    Routes(
+        handling=Handling.CONTROL,
+        paths=("/release_memory_occupation", "/resume_memory_occupation"),
+        note="400 without `--enable-memory-saver`, and where a worker would not survive it: while "
+        "requests run, of memory that is released already, or was not",
+    ),
+    Routes(
+        handling=Handling.CONTROL,
+        paths=(
+            "/start_expert_distribution_record",
+            "/stop_expert_distribution_record",
+            "/dump_expert_distribution_record",
+        ),
+        note="400 without `--expert-distribution-recorder-mode`",
     ),
     Routes(
         handling=Handling.CONTROL,
@@ -178,6 +188,16 @@ TABLE: tuple[Routes, ...] = (
 
 HANDLING = {path: routes.handling for routes in TABLE for path in routes.paths}
 NOTES = {path: routes.note for routes in TABLE for path in routes.paths}
+
+# The flag without which SGLang's scheduler does not survive a call, by field name.
+_MEMORY, _EXPERTS = "enable_memory_saver", "expert_distribution_recorder_mode"
+NEEDED_FLAGS = {
+    "/release_memory_occupation": _MEMORY,
+    "/resume_memory_occupation": _MEMORY,
+    "/start_expert_distribution_record": _EXPERTS,
+    "/stop_expert_distribution_record": _EXPERTS,
+    "/dump_expert_distribution_record": _EXPERTS,
+}
 
 # Paths whose requests are looked at before their route runs. Those of the cascade pass untouched.
 GUARDED = frozenset(

@@ -1,5 +1,6 @@
 """The calibration file of a tier: the fitted score model and what it was fitted on."""
 
+import bisect
 import functools
 import json
 import math
@@ -20,6 +21,8 @@ from cascadia_sglang.struct_file import load_struct
 MIN_CONSTRAINED_SAMPLES = 100
 # To which the score quantiles are rounded: many scores are next to 1, and all of them count as 1.
 SCORE_DIGITS = 6
+
+_TRUNCATED = FEATURES.index("truncated")
 
 
 class PrefixModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,6 +118,13 @@ def _earlier_columns(earlier_scores: tuple[float | None, ...]) -> FloatArray:
     return columns_E
 
 
+def _sigmoid(log_odds: float) -> float:
+    """NaN where the log-odds are not finite."""
+    if not math.isfinite(log_odds):
+        return math.nan
+    return 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, log_odds))))
+
+
 class _Linear:
     """One product for the base features, one for what the earlier tiers said."""
 
@@ -147,6 +157,8 @@ class ScoreModel:
             model.tokens: (of_raw_features(model.weights, model.bias), model.residual_sd)
             for model in calibration.prefix
         }
+        self._checkpoints = sorted(self._prefix)
+        self._truncated_weight = calibration.weights[_TRUNCATED] / calibration.scale[_TRUNCATED]
 
     def score(
         self,
@@ -162,16 +174,29 @@ class ScoreModel:
                 calibration has.
             probe_log_odds: of the probe on the answer's last hidden state, where there is a probe.
         """
+        return self.scores(features_F, earlier_scores, probe_log_odds)[0]
+
+    def scores(
+        self,
+        features_F: FloatArray,
+        earlier_scores: Sequence[float | None] = (),
+        probe_log_odds: float = math.nan,
+    ) -> tuple[float, float]:
+        """`score`, and what it would be had the answer ended there by itself."""
         log_odds = self._final.log_odds(features_F, earlier_scores)
         if self.probe is not None:
             log_odds += self.probe.weight * probe_log_odds
-        if not math.isfinite(log_odds):
-            return math.nan
-        return 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, log_odds))))
+        uncut_log_odds = log_odds - self._truncated_weight * float(features_F[_TRUNCATED])
+        return _sigmoid(log_odds), _sigmoid(uncut_log_odds)
 
     def has_checkpoint(self, tokens: int) -> bool:
         """Whether a prefix of this many tokens can be judged."""
         return tokens in self._prefix
+
+    def next_checkpoint(self, tokens: int) -> int:
+        """The first number of tokens above this one at which a prefix can be judged; 0 for none."""
+        place = bisect.bisect_right(self._checkpoints, tokens)
+        return self._checkpoints[place] if place < len(self._checkpoints) else 0
 
     def chance_of_acceptance(
         self,

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -18,23 +17,7 @@ from cascadia_sglang.judge.host_step import (
     SELF_CERTAINTY,
     host_statistics,
 )
-from cascadia_sglang.judge.state import (
-    COUNT,
-    KNOWN,
-    MAX_ENTROPY,
-    MIN_LOGPROB,
-    MIN_MARGIN,
-    MIN_SELF_CERTAINTY,
-    SUM_ENTROPY,
-    SUM_LOGPROB,
-    SUM_MARGIN,
-    SUM_SELF_CERTAINTY,
-    TAIL,
-    TAIL_WINDOW,
-    FloatArray,
-    StateRow,
-    StateTable,
-)
+from cascadia_sglang.judge.state import NO_ROW, FloatArray, StateRow, StateTable, fold_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +29,9 @@ class DraftStep:
     def fold_draft(self, table: StateTable, state: StateRow, token_ids: Sequence[int]) -> None:
         """Fold the first places, which hold these tokens, into a state, one after the other."""
         # One call: a draft of a thousand tokens would cost a thousand calls otherwise.
-        _fold_in_order(table.states_NS[state.index], self.values_n5[: len(token_ids)])
+        places = np.arange(len(token_ids))
+        states = np.full(len(token_ids), state.index)
+        fold_step(table.states_NS, states, places, self.values_n5, NO_ROW)
 
 
 def draft_values(
@@ -72,21 +57,3 @@ def draft_values(
         ),
         axis=1,
     )
-
-
-@numba.njit("void(float64[:], float64[:,:])", cache=True, nogil=True)
-def _fold_in_order(answer: FloatArray, values_n5: FloatArray) -> None:
-    """`state.fold_step` for steps that all belong to one state."""
-    for row in range(len(values_n5)):
-        logprob, entropy, margin, certainty, known = values_n5[row]
-        answer[TAIL + int(answer[COUNT]) % TAIL_WINDOW] = logprob
-        answer[COUNT] += 1.0
-        answer[SUM_LOGPROB] += logprob
-        answer[SUM_ENTROPY] += entropy
-        answer[SUM_MARGIN] += margin
-        answer[SUM_SELF_CERTAINTY] += certainty
-        answer[KNOWN] += known
-        answer[MIN_LOGPROB] = np.minimum(answer[MIN_LOGPROB], logprob)
-        answer[MIN_MARGIN] = np.minimum(answer[MIN_MARGIN], margin)
-        answer[MIN_SELF_CERTAINTY] = np.minimum(answer[MIN_SELF_CERTAINTY], certainty)
-        answer[MAX_ENTROPY] = np.maximum(answer[MAX_ENTROPY], entropy)

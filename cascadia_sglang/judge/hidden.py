@@ -67,6 +67,11 @@ class HiddenStates:
         }
         self._hidden_BH: torch.Tensor | None = None
 
+    @property
+    def weights(self) -> tuple[ProbeWeights, ...]:
+        """Of the tiers' probes, on the device."""
+        return tuple(self._weights.values())
+
     def take(self, hidden_BH: torch.Tensor | None) -> None:
         """Of the logits that the observer is shown next; SGLang may overwrite them after that."""
         self._hidden_BH = hidden_BH

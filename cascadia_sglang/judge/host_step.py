@@ -80,6 +80,7 @@ def host_statistics(logits_BV: npt.NDArray[np.float32]) -> npt.NDArray[np.float6
     "void(float64[:,:], int64[:], int64[:], int64[:], float32[:,:], float64[:,:], boolean[:])",
     cache=True,
     nogil=True,
+    boundscheck=True,
 )
 def fold_host_step(
     states_NS: npt.NDArray[np.float64],

@@ -8,18 +8,18 @@ without a score; it never fails a request.
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH
 
+from cascadia_sglang.judge.attempt import JudgedAttempt
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
 from cascadia_sglang.judge.draft_step import DraftStep
-from cascadia_sglang.judge.features import FEATURES, features
+from cascadia_sglang.judge.features import features
 from cascadia_sglang.judge.probe import Probe
-from cascadia_sglang.judge.state import FloatArray, StateRow, StateTable
+from cascadia_sglang.judge.state import FloatArray, StateTable
 from cascadia_sglang.messages import (
     ATTEMPT_KEY,
     CONSTRAINTS,
@@ -38,29 +38,20 @@ logger = logging.getLogger(__name__)
 # Attribute of SGLang's `Req` that holds its `JudgedAttempt`, or None where it is not judged.
 _ATTRIBUTE = "_cascadia_attempt"
 
-_TRUNCATED = FEATURES.index("truncated")
-
-
-@dataclass(slots=True)
-class JudgedAttempt:
-    """A request under the judge's eye."""
-
-    order: AttemptOrder
-    model: ScoreModel | None  # None where the answer is only recorded
-    row: StateRow
-    tokens: int = 0
-    record: dict[str, Any] | None = None
-    report: JudgeReport | None = None
-    on_the_way: JudgeReport | None = None  # the commitment to it, or its chance where that is told
+_UNSEEN: Any = object()
 
 
 class Step(Protocol):
     """What a decoding step said about the rows of its batch."""
 
     def fold(
-        self, table: StateTable, states: list[StateRow], rows: list[int], token_ids: list[int]
+        self,
+        table: StateTable,
+        states: list[int],
+        rows: list[int],
+        commits: Sequence["CommittedTokens | None"],
     ) -> None:
-        """Fold rows of the batch, and the tokens sampled there, into some states."""
+        """Fold rows of the batch, and the last tokens committed there, into some states."""
         ...
 
     def probe_log_odds(self, row: int, tier_index: int) -> float:
@@ -68,13 +59,17 @@ class Step(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Due:
-    """A request to be rated after a step, and its row in it."""
+class _Due(NamedTuple):
+    """A request to be rated after a step, its row in it, and whether it ended at its limit."""
 
     request: "Req"
     attempt: JudgedAttempt
     row: int
+    is_truncated: bool
+
+
+def _due(request: "Req", attempt: JudgedAttempt, row: int) -> _Due:
+    return _Due(request, attempt, row, isinstance(request.finished_reason, FINISH_LENGTH))
 
 
 class Judge:
@@ -123,27 +118,32 @@ class Judge:
 
         Row i of the step belongs to the i-th request; no commit means no visible token.
         """
+        states: list[int] = []
         rows: list[int] = []
-        token_ids: list[int] = []
-        attempts: list[JudgedAttempt] = []
         due: list[_Due] = []
+        counts_all = self._counts_reasoning
+        # Every request passes here at every step: what is asked of all is asked in as few calls as
+        # can be.
         for index, (request, commit) in enumerate(zip(requests, commits, strict=True)):
             if commit is None:
                 continue
-            attempt = self._attempt_of(request)
+            try:
+                attempt: JudgedAttempt | None = request._cascadia_attempt
+            except AttributeError:
+                attempt = self._begin(request)
             if attempt is None or attempt.report is not None:
                 continue
             # SGLang counts the tokens up to the end of the reasoning before this is called.
-            is_counted = self._counts_reasoning or commit.output_index >= request.reasoning_tokens
-            if is_counted:
+            if counts_all or commit.output_index >= request.reasoning_tokens:
                 rows.append(index)
-                token_ids.append(commit.token_ids[-1])
-                attempts.append(attempt)
+                states.append(attempt.row.index)
                 attempt.tokens += 1
-            if request.finished() or (is_counted and self._is_checkpoint(attempt)):
-                due.append(_Due(request, attempt, index))
+                if attempt.tokens == attempt.checkpoint or request.finished_reason is not None:
+                    due.append(_due(request, attempt, index))
+            elif request.finished_reason is not None:
+                due.append(_due(request, attempt, index))
         if rows:
-            step.fold(self._table, [attempt.row for attempt in attempts], rows, token_ids)
+            step.fold(self._table, states, rows, commits)
         if due:
             self._rate(due, step)
 
@@ -156,7 +156,9 @@ class Judge:
             step: row i of it belongs to the i-th token; None where it was not observed.
         """
         try:
-            attempt = self._attempt_of(request)
+            attempt = getattr(request, _ATTRIBUTE, _UNSEEN)
+            if attempt is _UNSEEN:
+                attempt = self._begin(request)
             if attempt is None:
                 return
             if step is None:
@@ -164,6 +166,7 @@ class Judge:
                 return
             step.fold_draft(self._table, attempt.row, token_ids)
             attempt.tokens += len(token_ids)
+            attempt.set_checkpoint()
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
             self.report_failure(error)
             setattr(request, _ATTRIBUTE, None)
@@ -182,47 +185,30 @@ class Judge:
             found.append([] if report is None else [report.to_meta()])
         return found
 
-    def _attempt_of(self, request: "Req") -> JudgedAttempt | None:
-        try:
-            attempt: JudgedAttempt | None = getattr(request, _ATTRIBUTE)
-        except AttributeError:
-            attempt = self._new_attempt(request.sampling_params)
-            setattr(request, _ATTRIBUTE, attempt)
+    def _begin(self, request: "Req") -> JudgedAttempt | None:
+        attempt = self._new_attempt(request.sampling_params)
+        setattr(request, _ATTRIBUTE, attempt)
         return attempt
 
     def _new_attempt(self, sampling_params: "SamplingParams") -> JudgedAttempt | None:
         custom_params = sampling_params.custom_params
         params = custom_params.get(ATTEMPT_KEY) if custom_params else None
         model = self._models.get(params["tier_index"]) if params else None
-        is_constrained = any(getattr(sampling_params, key, None) for key in CONSTRAINTS)
-        if model is not None and is_constrained and not model.judges_constrained:
+        if model is not None and not model.judges_constrained and _is_constrained(sampling_params):
             model = None
         if params is None or (model is None and not self._record):
             return None
         record: dict[str, Any] | None = {"tokens": [], "features": []} if self._record else None
         order = AttemptOrder.from_params(params)
-        return JudgedAttempt(order, model, self._table.new_row(), record=record)
-
-    @staticmethod
-    def _is_checkpoint(attempt: JudgedAttempt) -> bool:
-        if attempt.record is not None and attempt.tokens > 1:
-            return attempt.tokens & (attempt.tokens - 1) == 0
-        if attempt.model is None or not Judge._is_open(attempt):
-            return False
-        return attempt.model.has_checkpoint(attempt.tokens)
-
-    @staticmethod
-    def _is_open(attempt: JudgedAttempt) -> bool:
-        """Whether there is still something to say of the attempt, or to do to it."""
-        order = attempt.order
-        is_asked = order.early_abort is not None or order.commit_tokens is not None
-        return (is_asked or order.tells_chance) and not _is_committed(attempt)
+        attempt = JudgedAttempt(order, model, self._table.new_row(), record=record)
+        attempt.set_checkpoint()
+        return attempt
 
     def _rate(self, due: list[_Due], step: Step) -> None:
         rows_F = features(
-            self._table.states(one.attempt.row for one in due),
+            self._table.states([one.attempt.row.index for one in due]),
             np.array([float(len(one.request.origin_input_ids)) for one in due]),
-            np.array([float(_is_truncated(one.request)) for one in due]),
+            np.array([float(one.is_truncated) for one in due]),
         )
         for one, features_F in zip(due, rows_F, strict=True):
             request, attempt = one.request, one.attempt
@@ -236,17 +222,18 @@ class Judge:
                 probed = math.nan
                 if attempt.model is not None and attempt.model.probe is not None:
                     probed = step.probe_log_odds(one.row, attempt.order.tier_index)
-                truncated = _is_truncated(request)
-                attempt.report = _final_report(attempt, features_F, truncated, probed)
-            elif attempt.model is not None:
-                self._commit_or_end(request, attempt, attempt.model, features_F)
+                attempt.report = _final_report(attempt, features_F, one.is_truncated, probed)
+            else:
+                if attempt.model is not None:
+                    self._commit_or_end(request, attempt, attempt.model, features_F)
+                attempt.set_checkpoint()
 
     @staticmethod
     def _commit_or_end(
         request: "Req", attempt: JudgedAttempt, model: ScoreModel, features_F: FloatArray
     ) -> None:
         order = attempt.order
-        if not Judge._is_open(attempt) or not model.has_checkpoint(attempt.tokens):
+        if not attempt.is_open or not model.has_checkpoint(attempt.tokens):
             return
         chance = model.chance_of_acceptance(
             attempt.tokens, features_F, order.threshold, order.earlier_scores
@@ -261,30 +248,24 @@ class Judge:
             attempt.on_the_way = JudgeReport(score=chance, early_abort=False)
 
 
-def _is_committed(attempt: JudgedAttempt) -> bool:
-    return attempt.on_the_way is not None and attempt.on_the_way.committed
-
-
 def _final_report(
     attempt: JudgedAttempt, features_F: FloatArray, truncated: bool, probed: float
 ) -> JudgeReport:
-    uncut_F = features_F.copy()
-    uncut_F[_TRUNCATED] = 0.0
+    score, uncut_score = math.nan, math.nan
+    if attempt.model is not None:
+        earlier_scores = attempt.order.earlier_scores
+        score, uncut_score = attempt.model.scores(features_F, earlier_scores, probed)
     return JudgeReport(
-        score=_score(attempt, features_F, probed),
+        score=score if math.isfinite(score) else None,
         early_abort=False,
-        uncut_score=_score(attempt, uncut_F, probed) if truncated else None,
+        uncut_score=uncut_score if truncated and math.isfinite(uncut_score) else None,
         record=attempt.record,
-        committed=_is_committed(attempt),
+        committed=attempt.is_committed,
     )
 
 
-def _score(attempt: JudgedAttempt, features_F: FloatArray, probed: float) -> float | None:
-    if attempt.model is None:
-        return None
-    score = attempt.model.score(features_F, attempt.order.earlier_scores, probed)
-    return score if math.isfinite(score) else None
-
-
-def _is_truncated(request: "Req") -> bool:
-    return isinstance(request.finished_reason, FINISH_LENGTH)
+def _is_constrained(sampling_params: "SamplingParams") -> bool:
+    for key in CONSTRAINTS:  # noqa: SIM110  a generator takes as long as the four look-ups
+        if getattr(sampling_params, key, None):
+            return True
+    return False

@@ -1,10 +1,15 @@
 """Running judge states of a worker's requests: one row of numbers a request, folded in place.
 
-Shape legend: N requests of a step, S state columns, W tail window.
+Compiled, because every decoding step folds every request of the batch: a dozen small NumPy calls
+would take longer to call than to compute.
+
+Shape legend: N requests, S state columns, W tail window, B rows of a step, n rows to fold.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -29,11 +34,13 @@ FORCED = TAIL + TAIL_WINDOW  # steps whose likeliest token a grammar did not all
 STATE_COLUMNS = FORCED + 1
 
 _LOGPROB, _ENTROPY, _MARGIN, _SELF_CERTAINTY, _KNOWN = range(5)
-_MINIMA = [_LOGPROB, _MARGIN, _SELF_CERTAINTY]
 
 _EMPTY_ROW = np.zeros(STATE_COLUMNS)
 _EMPTY_ROW[MIN_LOGPROB : MIN_SELF_CERTAINTY + 1] = np.inf
 _EMPTY_ROW[MAX_ENTROPY] = -np.inf
+
+# No row of a step is forced.
+NO_ROW = np.zeros(0, dtype=np.bool_)
 
 
 def empty_states(count: int) -> FloatArray:
@@ -41,23 +48,53 @@ def empty_states(count: int) -> FloatArray:
     return np.tile(_EMPTY_ROW, (count, 1))
 
 
-def fold_step(states_NS: FloatArray, rows: npt.NDArray[np.intp], values: FloatArray) -> None:
-    """Fold one decoding step into the states of some requests, in place.
+_FOLD = "void(float64[:,:], int64[:], int64[:], {}[:,:], boolean[:])"
+
+
+# Bounds are checked: a step of another shape is an IndexError, not a read of foreign memory.
+@numba.njit(
+    [_FOLD.format("float32"), _FOLD.format("float64")], cache=True, nogil=True, boundscheck=True
+)
+def fold_step(
+    states_NS: FloatArray,
+    states_n: npt.NDArray[np.int64],
+    rows_n: npt.NDArray[np.int64],
+    values_BD: npt.NDArray[np.floating],
+    forced_B: npt.NDArray[np.bool_],
+) -> None:
+    """Fold rows of a decoding step into the states of some requests, in place, in order.
 
     Args:
         states_NS: all states.
-        rows: the states to fold into, without repeats, [n].
-        values: step values in the order of `cascadia_kernels.STEP_VALUES`, [n, 5].
+        states_n: the states to fold into.
+        rows_n: the rows of the step that belong to them.
+        values_BD: step values in the order of `cascadia_kernels.STEP_VALUES`.
+        forced_B: rows whose likeliest token a grammar did not allow; they are counted, no more.
+            `NO_ROW` for none.
     """
-    folded = states_NS[rows]
-    tail_column = TAIL + folded[:, COUNT].astype(np.intp) % TAIL_WINDOW
-    folded[np.arange(len(rows)), tail_column] = values[:, _LOGPROB]
-    folded[:, COUNT] += 1.0
-    folded[:, SUM_LOGPROB : KNOWN + 1] += values
-    minima = folded[:, MIN_LOGPROB : MIN_SELF_CERTAINTY + 1]
-    np.minimum(minima, values[:, _MINIMA], out=minima)
-    np.maximum(folded[:, MAX_ENTROPY], values[:, _ENTROPY], out=folded[:, MAX_ENTROPY])
-    states_NS[rows] = folded
+    for index in range(len(rows_n)):
+        answer, row = states_NS[states_n[index]], rows_n[index]
+        if len(forced_B) > 0 and forced_B[row]:
+            answer[FORCED] += 1.0
+            continue
+        values = values_BD[row]
+        logprob = float(values[_LOGPROB])
+        answer[TAIL + int(answer[COUNT]) % TAIL_WINDOW] = logprob
+        answer[COUNT] += 1.0
+        for column in range(_KNOWN + 1):
+            answer[SUM_LOGPROB + column] += float(values[column])
+        # A value that is NaN wins.
+        for least, column in (
+            (MIN_LOGPROB, _LOGPROB),
+            (MIN_MARGIN, _MARGIN),
+            (MIN_SELF_CERTAINTY, _SELF_CERTAINTY),
+        ):
+            value = float(values[column])
+            if value < answer[least] or math.isnan(value):
+                answer[least] = value
+        entropy = float(values[_ENTROPY])
+        if entropy > answer[MAX_ENTROPY] or math.isnan(entropy):
+            answer[MAX_ENTROPY] = entropy
 
 
 class StateTable:
@@ -77,17 +114,9 @@ class StateTable:
         self.states_NS[row] = _EMPTY_ROW
         return StateRow(self, row)
 
-    def fold(self, rows: Iterable["StateRow"], values: FloatArray) -> None:
-        """Fold one step; `values[i]` belongs to the i-th row."""
-        fold_step(self.states_NS, np.fromiter((row.index for row in rows), np.intp), values)
-
-    def count_forced(self, rows: Iterable["StateRow"]) -> None:
-        """Count one step whose likeliest token a grammar did not allow."""
-        self.states_NS[[row.index for row in rows], FORCED] += 1.0
-
-    def states(self, rows: Iterable["StateRow"]) -> FloatArray:
+    def states(self, indices: Sequence[int]) -> FloatArray:
         """Copies of some states, [n, S]."""
-        copies: FloatArray = self.states_NS[[row.index for row in rows]]
+        copies: FloatArray = self.states_NS[indices]
         return copies
 
     def free_row(self, index: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import msgspec
 
@@ -72,7 +71,7 @@ def model_of(tier: Tier) -> ModelShape | None:
     if tier.model is None:
         return None
     if isinstance(tier.model, str):
-        return load_shape(Path(tier.model))
+        return load_shape(tier.model)
     try:
         return shape_of_config(tier.model)
     except KeyError as error:

@@ -107,7 +107,8 @@ class GpuType(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class GpuSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A type of GPU by its data sheet; null takes the number that is known for the name.
 
-    `gpus_per_node` counts where no `cluster` says what there is.
+    `gpus_per_node` counts where no `cluster` says what there is. `host_step_ms` is what the host
+    needs for a step, as a measured profile says (`host.step_ms`); a roofline goes no lower.
     """
 
     name: str
@@ -116,6 +117,7 @@ class GpuSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     memory_gb_per_s: float | None = None
     link_gb_per_s: float | None = None
     gpus_per_node: int = 8
+    host_step_ms: float = 0.0
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.model_config import is_hub_name
 from cascadia_sglang.planner.devices import misplaced
 from cascadia_sglang.planner.problem import (
     Candidate,
@@ -67,6 +68,8 @@ def problems_of(problem: Problem) -> Iterator[str]:
     if problem.workload is not None:
         yield from workload_problems(problem, problem.workload)
     yield from _cluster(problem)
+    if problem.gpu is not None:
+        yield from _range("gpu.host_step_ms", problem.gpu.host_step_ms, 0)
 
 
 def _completed(problem: Problem, folder: Path) -> Problem:
@@ -75,6 +78,8 @@ def _completed(problem: Problem, folder: Path) -> Problem:
 
     def with_model(tier: Tier) -> Tier:
         if not isinstance(tier.model, str):
+            return tier
+        if is_hub_name(tier.model) and not (folder / tier.model).exists():
             return tier
         return msgspec.structs.replace(tier, model=placed(tier.model))
 

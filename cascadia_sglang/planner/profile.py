@@ -103,6 +103,8 @@ class HostTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         escalate_ms: its work between two attempts.
         wire_ms: from a worker's last step to the front, through the detokenizer; takes no core.
         shared_cores: that front and workers share; 0 where each has a device of its own.
+        step_ms: a worker's own work on a decoding step beside its device, median. Measured step
+            times hold it already; a roofline takes it as its floor.
     """
 
     receive_ms: float = 0.0
@@ -110,6 +112,7 @@ class HostTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     escalate_ms: float = 0.0
     wire_ms: float = 0.0
     shared_cores: float = 0.0
+    step_ms: float = 0.0
 
     def __post_init__(self) -> None:
         if not all(0 <= getattr(self, name) < float("inf") for name in self.__struct_fields__):

@@ -3,10 +3,10 @@
 A step takes the longer of its arithmetic and its memory traffic, all layers alike, at data-sheet
 speeds times what large kernels are known to reach, plus the communication of the parallel ranks
 (Williams et al., Roofline, CACM 2009). It is a lower bound with two constants, not a measurement:
-nothing here has been compared with a GPU by this project.
+nothing here has been compared with a GPU by this project. The host's work on a step is no part of
+the bound unless it is given: a profile measures it.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.planner.profile import EngineLimits, Profile, StepTimes
+from cascadia_sglang.model_config import read_model_config
+from cascadia_sglang.planner.profile import EngineLimits, HostTimes, Profile, StepTimes
 
 # Shares of the data sheet that large kernels reach, and what a layer's launches cost.
 FLOPS_REACHED, BANDWIDTH_REACHED = 0.6, 0.8
@@ -30,13 +31,19 @@ TOKENS = (1, 16, 64, 256, 512, 1024, 2048, 4096, 8192, 16384)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """A device by its data sheet: dense bf16 arithmetic, memory, links to its neighbours."""
+    """A device by its data sheet: dense bf16 arithmetic, memory, links to its neighbours.
+
+    Attributes:
+        host_step_ms: what its host needs to schedule and launch a step; no step takes less. Of a
+            measured profile `host.step_ms`; 0 where it is not known.
+    """
 
     name: str
     tflops: float
     memory_gb: float
     memory_gb_per_s: float
     link_gb_per_s: float
+    host_step_ms: float = 0.0
 
 
 GPUS = {
@@ -76,23 +83,17 @@ class ModelShape:
     weight_bytes: float
 
 
-def load_shape(folder: Path) -> ModelShape:
-    """Read a model's shape.
+def load_shape(model: str | Path) -> ModelShape:
+    """Read the shape of a model, in a folder or by its hub name.
 
     Raises:
         ConfigError: if `config.json` is missing or lacks a size; names the file and the key.
     """
-    path = folder / "config.json"
-    try:
-        data: dict[str, Any] = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
+    data = read_model_config(model)
     try:
         return shape_of_config(data)
     except KeyError as error:
-        raise ConfigError(f"{path}: {error.args[0]} is missing") from error
+        raise ConfigError(f"{model}/config.json: {error.args[0]} is missing") from error
 
 
 def shape_of_config(data: Mapping[str, Any]) -> ModelShape:
@@ -165,7 +166,9 @@ def roofline_times(shape: ModelShape, gpu: Gpu, tp: int, pp: int) -> StepTimes:
         touched = min(shape.parameters, shape.active * tokens) * shape.weight_bytes
         compute_s = 2.0 * shape.active * tokens / flops
         step_s = max(compute_s, touched / bandwidth) + shape.layers * LAYER_OVERHEAD_S
-        return step_s + _communication_s(shape, gpu, tp, pp, tokens)
+        step_s += _communication_s(shape, gpu, tp, pp, tokens)
+        # The host prepares the next step while this one runs, so the longer of both counts.
+        return max(step_s, gpu.host_step_ms / 1e3)
 
     attention_flops = 4.0 * shape.layers * shape.heads * shape.head_size
     return StepTimes(
@@ -211,14 +214,14 @@ def roofline_profile(models: Mapping[str, str], gpu: Gpu, tp: int, pp: int) -> P
     """A profile of every tier on one kind of device and one shape, labelled as not measured.
 
     Args:
-        models: folder with `config.json` by tier name.
+        models: folder with `config.json`, or hub name, by tier name.
 
     Raises:
         ConfigError: if a model cannot be read or does not fit.
     """
     times, limits = {}, {}
     for name, folder in models.items():
-        shape = load_shape(Path(folder))
+        shape = load_shape(folder)
         held = roofline_limits(shape, gpu, tp, pp) if tp >= 1 and pp >= 1 else None
         if held is None or held.kv_tokens < LEAST_KV_TOKENS:
             raise ConfigError(
@@ -227,5 +230,11 @@ def roofline_profile(models: Mapping[str, str], gpu: Gpu, tp: int, pp: int) -> P
             )
         times[name] = roofline_times(shape, gpu, tp, pp)
         limits[name] = held
-    device = f"{tp} x {pp} {gpu.name}, data sheet and constants"
-    return Profile(version=1, device=device, source="roofline", tiers=times, limits=limits)
+    return Profile(
+        version=1,
+        device=f"{tp} x {pp} {gpu.name}, data sheet and constants",
+        source="roofline",
+        tiers=times,
+        limits=limits,
+        host=HostTimes(step_ms=gpu.host_step_ms),
+    )

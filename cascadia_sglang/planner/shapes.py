@@ -100,6 +100,7 @@ def sheet_of(problem: Problem, kind: GpuType) -> Gpu | None:
                 "memory_gb, memory_gb_per_s and link_gb_per_s"
             )
         known = Gpu(name=told.name, **numbers) if known is None else replace(known, **numbers)
+        known = replace(known, host_step_ms=told.host_step_ms)
     if known is not None and kind.memory_gib is not None:
         known = replace(known, memory_gb=kind.memory_gib * 2**30 / 1e9 / MEMORY_FOR_WORKER)
     return known

@@ -1,6 +1,5 @@
 """Measures every tier of a cascade on this machine, one after the other, on its real workers."""
 
-import json
 import os
 import platform
 import statistics
@@ -13,25 +12,28 @@ import psutil
 
 from cascadia_sglang.cascade_file import load_cascade
 from cascadia_sglang.child_server import free_port, running_server
-from cascadia_sglang.config import CascadeConfig, TierConfig
-from cascadia_sglang.errors import ConfigError, WorkerError
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.planner.profile import EngineLimits, FitError, HostTimes, Profile, StepTimes
 from cascadia_sglang.planner.step_fit import fit_step_times
 from cascadia_sglang.profiling.load import Load, Plan
-from cascadia_sglang.profiling.steps import read_steps
+from cascadia_sglang.profiling.steps import WorkerSteps, read_steps
 from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER
 
 _ASKED, _WIDTH = 96, 8
 _SECONDS = 20.0
 _QUICK_ROWS = (1, 8, 32)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+# Every model knows these token ids; a worker's own vocabulary is known once it has run.
+_FEW_TOKENS = 16
 
 
-def measure(cascade: Path, flags: Sequence[str], *, quick: bool) -> Profile:
+def measure(cascade: Path, flags: Sequence[str], *, start_s: float, quick: bool) -> Profile:
     """Start the cascade with one worker a tier, load it tier by tier, and fit what it did.
 
     Args:
         flags: further flags of SGLang for the server.
+        start_s: how long the server may take to start.
         quick: few, small sizes.
 
     Raises:
@@ -49,23 +51,24 @@ def measure(cascade: Path, flags: Sequence[str], *, quick: bool) -> Profile:
         command = ("--plugin", "cascadia", "--cascade-config", str(cascade), *flags)
         environment = {STEP_LOG_FOLDER: name}
         log = folder / "server.log"
-        with running_server(command, port=free_port(), log=log, environment=environment) as port:
+        with running_server(
+            command, port=free_port(), log=log, start_s=start_s, environment=environment
+        ) as port:
             server = _server_process(port)
             for tier in config.tiers:
                 print(f"measuring {tier.name}", file=sys.stderr, flush=True)
-                load = Load(port, tier.name, _vocabulary(tier), seed=0)
-                load.ask([load.prompt(8)], 3)
-                found = read_steps(folder, tier.name).limits
-                load.run(_plan(found, tier, quick))
-                limits[tier.name] = found
+                load = _load(port, folder, tier.name, seed=0)
+                found = read_steps(folder, tier.name)
+                load.run(_plan(found, quick))
+                limits[tier.name] = found.limits
             host = _host_times(config, port, folder, server, limits)
-            for tier in config.tiers:
-                steps = read_steps(folder, tier.name).steps
-                fitted = fit_step_times(steps)
+            found_T = [read_steps(folder, tier.name) for tier in config.tiers]
+            for tier, found in zip(config.tiers, found_T, strict=True):
+                fitted = fit_step_times(found.steps)
                 times[tier.name], decode_error[tier.name], prefill_error[tier.name] = fitted
     return Profile(
         version=1,
-        device=f"one worker on {_machine()}",
+        device=f"one worker on {device_of(found_T)}",
         tiers=times,
         limits=limits,
         host=host,
@@ -74,10 +77,26 @@ def measure(cascade: Path, flags: Sequence[str], *, quick: bool) -> Profile:
     )
 
 
-def _plan(limits: EngineLimits, tier: TierConfig, quick: bool) -> Plan:
+def device_of(found: Sequence[WorkerSteps]) -> str:
+    """What the tiers' workers ran on: the name of their accelerators, or the cores of a host."""
+    names = list(dict.fromkeys(one.device for one in found))
+    if names == ["cpu"]:
+        cores = len(os.sched_getaffinity(0))
+        return f"{cores} cores of {platform.processor() or platform.machine()}"
+    return ", ".join(names)
+
+
+def _load(port: int, folder: Path, tier: str, seed: int) -> Load:
+    """The load of a tier, whose worker says how many token ids there are."""
+    first = Load(port, tier, _FEW_TOKENS, seed)
+    first.ask([first.prompt(8)], 3)
+    return Load(port, tier, read_steps(folder, tier).vocabulary, seed)
+
+
+def _plan(found: WorkerSteps, quick: bool) -> Plan:
     """What fits the worker: half of its context, half of its KV cache, its running requests."""
-    context = _config(tier).get("max_position_embeddings", 4096)
-    largest = min(context // 2, limits.kv_tokens // 2, 128 if quick else 4096)
+    limits = found.limits
+    largest = min(found.context_tokens // 2, limits.kv_tokens // 2, 128 if quick else 4096)
     rows = [count for count in _ROWS if count <= limits.max_running_requests]
     return Plan(
         rows=[count for count in _QUICK_ROWS if count in rows] if quick else rows,
@@ -97,7 +116,7 @@ def _host_times(
 ) -> HostTimes:
     """The front's work from its processor time, the wire from what is left of a lone request."""
     first = config.tiers[0]
-    load = Load(port, first.name, _vocabulary(first), seed=1)
+    load = _load(port, folder, first.name, seed=1)
     load.ask_many(2 * _WIDTH, _WIDTH)
     alone_s = []
     for _ in range(_ASKED // 4):
@@ -110,6 +129,7 @@ def _host_times(
     if len(config.tiers) > 1:
         climbing_s = _processor_s(server, load, {"x-cascadia-threshold": "1"})
         escalate_s = max(0.0, climbing_s - front_s) / (len(config.tiers) - 1)
+    step_s = [s for tier in config.tiers for s in read_steps(folder, tier.name).host_s]
     on_host = all(limit.is_blocking for limit in limits.values()) and not config.planner.emulate
     return HostTimes(
         receive_ms=round(500 * front_s, 4),
@@ -117,6 +137,7 @@ def _host_times(
         escalate_ms=round(1000 * escalate_s, 4),
         wire_ms=round(1000 * wire_s, 4),
         shared_cores=float(len(os.sched_getaffinity(0))) if on_host else 0.0,
+        step_ms=round(1000 * statistics.median(step_s), 4) if step_s else 0.0,
     )
 
 
@@ -133,26 +154,3 @@ def _server_process(port: int) -> psutil.Process:
         if str(port) in child.cmdline():
             return child
     raise WorkerError("the server's process is gone")
-
-
-def _vocabulary(tier: TierConfig) -> int:
-    size: int = _config(tier).get("vocab_size", 0)
-    if size < 2:
-        raise ConfigError(f"tier {tier.name}: {tier.model_path}/config.json has no vocab_size")
-    return size
-
-
-def _config(tier: TierConfig) -> dict[str, int]:
-    path = Path(tier.model_path) / "config.json"
-    try:
-        data: dict[str, int] = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"tier {tier.name}: {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"tier {tier.name}: {path}: {error}") from error
-    return data
-
-
-def _machine() -> str:
-    cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores of {platform.processor() or platform.machine()}"

@@ -13,7 +13,10 @@ from cascadia_sglang.planner.step_fit import Step
 
 class _Header(msgspec.Struct):
     worker: str
+    device: str
     kv_tokens: int
+    vocabulary: int
+    context_tokens: int
     max_running_requests: int
     chunked_prefill_tokens: int | None
     max_prefill_tokens: int
@@ -30,30 +33,41 @@ class _Line(msgspec.Struct):
     started_s: float
     forward_s: float
     step_s: float | None
+    host_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSteps:
-    """A worker's steps that were followed by another at once, and what it holds.
+    """A worker's steps whose time is known, and what the worker holds.
 
     Attributes:
+        device: the accelerator's name; `cpu` on a host.
+        vocabulary: how many token ids the model knows.
+        context_tokens: prompt and answer together.
+        host_s: of every decoding step: what the scheduler itself took, the device apart.
         all_s: of all its steps, those before a pause with their forward alone.
     """
 
+    device: str
+    vocabulary: int
+    context_tokens: int
     limits: EngineLimits
     steps: Sequence[Step]
+    host_s: Sequence[float]
     all_s: float
 
 
 def read_steps(folder: Path, tier: str) -> WorkerSteps:
-    """Steps of the first worker of a tier; a last line that is cut off is left out.
+    """Steps of the first worker of a tier, none yet after its first launch alone.
+
+    A last line that is cut off is left out.
 
     Raises:
-        WorkerError: if no worker of the tier has run a step.
+        WorkerError: if no worker of the tier has launched a step.
     """
     paths = sorted(path for path in folder.glob("*.jsonl") if _serves(path.stem, tier))
     lines = paths[0].read_bytes().split(b"\n")[:-1] if paths else []
-    if len(lines) < 2:
+    if not lines:
         raise WorkerError(f"no worker of tier {tier} has run a step")
     header = msgspec.json.decode(lines[0], type=_Header)
     found = [msgspec.json.decode(line, type=_Line) for line in lines[1:]]
@@ -78,7 +92,15 @@ def read_steps(folder: Path, tier: str) -> WorkerSteps:
         is_blocking=header.is_blocking,
     )
     total = sum(line.forward_s if line.step_s is None else line.step_s for line in found)
-    return WorkerSteps(limits=limits, steps=steps, all_s=total)
+    return WorkerSteps(
+        device=header.device,
+        vocabulary=header.vocabulary,
+        context_tokens=header.context_tokens,
+        limits=limits,
+        steps=steps,
+        host_s=[line.host_s for line in found if line.is_decode and line.host_s is not None],
+        all_s=total,
+    )
 
 
 def _serves(worker_id: str, tier: str) -> bool:

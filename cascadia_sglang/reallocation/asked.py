@@ -42,6 +42,7 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
         cached_share_T: of the prompts' tokens that the workers of each tier held already.
         kept_share_T: of the answers before that each tier read as drafts, what it kept; None where
             it read none.
+        start_s: how long a worker of each pool takes to start.
         horizon_s: for how long these requests come again and again, at most.
         backlog_inputs_B, backlog_tokens_BT: of the requests that are under way, which are served
             before any other: their prompts' tokens, and what they are expected to write at every
@@ -62,6 +63,7 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
     tokens_RT: list[list[int]]
     cached_share_T: list[float]
     kept_share_T: list[float | None]
+    start_s: dict[str, float] = {}
     horizon_s: float
     backlog_inputs_B: list[int] = []
     backlog_tokens_BT: list[list[int]] = []

@@ -14,7 +14,8 @@ from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.devices import devices_of
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.reallocation.actions import Action, Drain, RunningPlan, Start, Stop
-from cascadia_sglang.reallocation.target import Capacity
+from cascadia_sglang.reallocation.diff import diff
+from cascadia_sglang.reallocation.target import Capacity, Reserve, capacity_of, placed
 
 # A block's name is its pools'; no tier has it in its own name.
 _JOINT = "|"
@@ -93,6 +94,47 @@ def folded_capacity(capacity: Mapping[str, Capacity], blocks: Blocks) -> dict[st
                 )
         found[pool if len(group) == 1 else _JOINT.join(group)] = own
     return found
+
+
+def placed_whole(
+    current: RunningPlan,
+    wanted: Mapping[str, Capacity],
+    kind: GpuType,
+    gpu_budget: int | None,
+    reserve: Reserve,
+    blocks: Blocks,
+) -> tuple[RunningReplica, ...]:
+    """As `placed`, with the workers of a block in one place.
+
+    Raises:
+        InfeasiblePlanError: besides, if a block would be split, or pools change that are fixed.
+    """
+    known = capacity_of(current)
+    for pool in sorted(blocks.fixed):
+        if wanted[pool] != known[pool]:
+            raise InfeasiblePlanError(
+                f"{pool} shares devices as no other does, so its {known[pool].replicas} replicas "
+                "stay"
+            )
+    units = msgspec.structs.replace(current, replicas=folded(current.replicas, blocks))
+    capacity = folded_capacity(wanted, blocks)
+    found = placed(units, capacity, kind, gpu_budget, reserve)
+    return tuple(worker for unit in found for worker in unfolded(unit))
+
+
+def diff_whole(
+    current: RunningPlan,
+    target: RunningPlan,
+    kind: GpuType,
+    gpu_budget: int | None,
+    blocks: Blocks,
+) -> list[Action]:
+    """As `diff`, with every block started and stopped whole."""
+    before, after = (
+        msgspec.structs.replace(plan, replicas=folded(plan.replicas, blocks))
+        for plan in (current, target)
+    )
+    return unfolded_actions(diff(before, after, [kind], gpu_budget), current, target)
 
 
 def unfolded_actions(

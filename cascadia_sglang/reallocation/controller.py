@@ -16,11 +16,10 @@ import msgspec
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import CascadiaError
 from cascadia_sglang.metrics import Metrics
-from cascadia_sglang.reallocation.actions import Start, Stop
+from cascadia_sglang.reallocation.actions import Stop
 from cascadia_sglang.reallocation.asked import PlanRequest, WindowTier
 from cascadia_sglang.reallocation.change import Change
 from cascadia_sglang.reallocation.decide import (
-    Costs,
     Entry,
     Proposal,
     Rules,
@@ -36,8 +35,8 @@ logger = logging.getLogger(__name__)
 
 Ask = Callable[[PlanRequest, float], Awaitable[Proposal]]
 
-# Until they were measured: a start on a cold host, and requests that take twice as long.
-FIRST_START_S, FIRST_STOP_S = 10.0, 1.0
+# Until a stop was measured.
+FIRST_STOP_S = 1.0
 # Before a move, for comparison.
 BEFORE_S = 60.0
 ENTRIES_KEPT = 1000
@@ -75,7 +74,7 @@ class Controller:
         self._moved_at_s: float | None = None
         self._changed_at_s: float | None = None  # the first look at the change that is there now
         self._follows_up = False
-        self._start_s, self._stop_s = FIRST_START_S, FIRST_STOP_S
+        self._stop_s = FIRST_STOP_S
         self._extra_s: float | None = None
 
     async def run(self) -> None:
@@ -156,6 +155,7 @@ class Controller:
                 rate,
                 self.monitor.climbing(),
                 self.monitor.unseen,
+                self._mover.cold_start_s(),
                 self._mover.blocks,
             )
             return await self._ask(request, self._config.planner.deadline_s)
@@ -200,11 +200,7 @@ class Controller:
             changes=changes,
             rate_per_s=self._rate_per_s(now),
             moved_at_s=self._moved_at_s,
-            costs=Costs(
-                start_s=self._start_s,
-                stop_s=self._stop_s,
-                extra_s=mean_s if self._extra_s is None else self._extra_s,
-            ),
+            extra_s=mean_s if self._extra_s is None else self._extra_s,
             rules=self._rules,
             is_followed_up=self._follows_up and self._knows_enough(now),
         )
@@ -227,8 +223,7 @@ class Controller:
         return msgspec.structs.replace(
             situation,
             proposal=proposal,
-            starts=sum(isinstance(action, Start) for action in actions),
-            stops=sum(isinstance(action, Stop) for action in actions),
+            move=self._mover.price(actions, self._stop_s),
         )
 
     async def _move(self, proposal: Proposal, window_from_s: float) -> str:
@@ -244,9 +239,7 @@ class Controller:
 
     def _measure(self, began: float, moved: Moved) -> None:
         """What this move has taken, and what it has cost the requests meanwhile."""
-        starts = [step.seconds for step in moved.steps if isinstance(step.action, Start)]
         stops = [step.seconds for step in moved.steps if isinstance(step.action, Stop)]
-        self._start_s = sum(starts) / len(starts) if starts else self._start_s
         self._stop_s = sum(stops) / len(stops) if stops else self._stop_s
         before = self.monitor.seconds(began - BEFORE_S, began)
         during = self.monitor.seconds(began, began + moved.seconds)

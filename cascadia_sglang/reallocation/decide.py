@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from cascadia_sglang.reallocation.change import Change
+from cascadia_sglang.reallocation.price import MovePrice
 from cascadia_sglang.reallocation.target import Capacity
 
 
@@ -23,19 +24,6 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     horizon_s: float = 600.0
     cooldown_s: float = 60.0
     model_error: float = 0.1
-
-
-class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """What moving costs, as measured in this server.
-
-    Attributes:
-        start_s, stop_s: of one replica.
-        extra_s: by how much a request's latency rises while a move is under way.
-    """
-
-    start_s: float
-    stop_s: float
-    extra_s: float
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,6 +53,8 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         thresholds: None where they stay.
         quality: None where no sample told it.
         current_s, predicted_s: mean latency of a request with the plan in force and with this one.
+        interim_extra_s: by how much the mean latency is higher while replicas start, with only
+            those that both plans have.
         solve_s: that the planner took.
     """
 
@@ -73,6 +63,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     quality: Quality | None = None
     current_s: float
     predicted_s: float
+    interim_extra_s: float = 0.0
     solve_s: float
 
 
@@ -85,20 +76,21 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
         moved_at_s: end of the last move; None before the first.
         is_followed_up: whether a move that a change brought is to be looked at once more: its plan
             was made while traffic of before the change was in the window.
+        extra_s: by how much a request's latency rose during the last move; before the first, the
+            mean latency, as if requests took twice as long.
         failure: why there is no proposal, where one was asked for.
-        starts, stops: replicas that the proposal's move starts and stops.
+        move: what the proposal's move takes.
     """
 
     at_s: float
     changes: list[Change]
     rate_per_s: float
     moved_at_s: float | None
-    costs: Costs
+    extra_s: float
     rules: Rules
     proposal: Proposal | None = None
     failure: str | None = None
-    starts: int = 0
-    stops: int = 0
+    move: MovePrice = MovePrice()
     is_followed_up: bool = False
 
 
@@ -122,20 +114,25 @@ def reason_to_stay(situation: Situation) -> str | None:
 
 
 def decide(situation: Situation) -> Decision:
-    """The verdict on a situation."""
+    """The verdict on a situation.
+
+    A plan gains from the end of its move on. Meanwhile requests wait longer: by what the last move
+    brought, or by what the simulation says of the devices that stand still, whichever is more.
+    """
     reason = reason_to_stay(situation)
     if reason is not None:
         return Decision(verdict="stay", reason=reason)
     proposal = situation.proposal
     if proposal is None:
         return Decision(verdict="stay", reason=f"no_plan: {situation.failure}")
-    if not situation.starts and not situation.stops and proposal.thresholds is None:
+    move = situation.move
+    if not move.starts and not move.stops and proposal.thresholds is None:
         return Decision(verdict="stay", reason="same_plan")
     saved_s = proposal.current_s - proposal.predicted_s
-    costs, rate = situation.costs, situation.rate_per_s
-    gain_s = saved_s * rate * situation.rules.horizon_s
-    moving_s = situation.starts * costs.start_s + situation.stops * costs.stop_s
-    cost_s = costs.extra_s * rate * moving_s
+    rate = situation.rate_per_s
+    gain_s = saved_s * rate * max(0.0, situation.rules.horizon_s - move.moving_s)
+    lost_s = proposal.interim_extra_s * move.idle_s
+    cost_s = rate * max(situation.extra_s * move.moving_s, lost_s)
     if proposal.quality is not None and proposal.quality.is_restored:
         return Decision(verdict="move", reason="quality", gain_s=gain_s, cost_s=cost_s)
     if saved_s <= situation.rules.model_error * proposal.current_s:

@@ -22,20 +22,34 @@ from cascadia_sglang.reallocation.actions import (
     Start,
     Stop,
 )
-from cascadia_sglang.reallocation.blocks import (
-    Blocks,
-    folded,
-    folded_capacity,
-    unfolded,
-    unfolded_actions,
-)
-from cascadia_sglang.reallocation.diff import diff
-from cascadia_sglang.reallocation.target import Capacity, capacity_of, placed
+from cascadia_sglang.reallocation.blocks import Blocks, diff_whole, placed_whole
+from cascadia_sglang.reallocation.price import MovePrice, priced
+from cascadia_sglang.reallocation.target import Capacity, Reserve, capacity_of
 
 logger = logging.getLogger(__name__)
 
 # A drained worker's requests have this long; then they run again elsewhere.
 DRAIN_S = 30.0
+
+
+class Reserves(Protocol):
+    """Workers that could serve at once, and how long other starts take."""
+
+    def shown(self) -> Reserve:
+        """Where they are."""
+        ...
+
+    def expect(self, replicas: Sequence[RunningReplica]) -> None:
+        """Keep the places of this plan free for its replicas; of none once a move has ended."""
+        ...
+
+    def expected_s(self, replica: RunningReplica) -> float:
+        """Seconds until a replica is likely to serve, as things are now."""
+        ...
+
+    def cold_s(self) -> dict[str, float]:
+        """Of every pool: seconds that a worker's start takes from nothing."""
+        ...
 
 
 class Workers(Protocol):
@@ -49,6 +63,11 @@ class Workers(Protocol):
     @property
     def blocks(self) -> Blocks:
         """Which pools' workers share devices."""
+        ...
+
+    @property
+    def reserves(self) -> Reserves:
+        """What could serve at once."""
         ...
 
     def pool_of(self, tier_index: int) -> str:
@@ -166,18 +185,14 @@ class Mover:
             raise InfeasiblePlanError(f"{last} has 0 replicas, the last tier needs 1 or more")
         chosen = current.thresholds if thresholds is None else tuple(thresholds)
         with_thresholds(self._config, list(chosen))
-        blocks = self._workers.blocks
-        known = self.capacity()
-        for pool in sorted(blocks.fixed):
-            if capacity[pool] != known[pool]:
-                raise InfeasiblePlanError(
-                    f"{pool} shares devices as no other does, so its {known[pool].replicas} "
-                    "replicas stay"
-                )
-        units = msgspec.structs.replace(current, replicas=folded(current.replicas, blocks))
-        wanted_units = folded_capacity(capacity, blocks)
-        found = placed(units, wanted_units, self._workers.node, self.gpu_budget)
-        replicas = tuple(worker for unit in found for worker in unfolded(unit))
+        replicas = placed_whole(
+            current,
+            capacity,
+            self._workers.node,
+            self.gpu_budget,
+            self._workers.reserves.shown(),
+            self._workers.blocks,
+        )
         return RunningPlan(replicas=replicas, thresholds=chosen)
 
     def actions(self, target: RunningPlan) -> list[Action]:
@@ -186,13 +201,16 @@ class Mover:
         Raises:
             InfeasibleMoveError: if no order of them keeps the rules.
         """
-        running, blocks = self.running(), self._workers.blocks
-        before, after = (
-            msgspec.structs.replace(plan, replicas=folded(plan.replicas, blocks))
-            for plan in (running, target)
-        )
-        actions = diff(before, after, [self._workers.node], self.gpu_budget)
-        return unfolded_actions(actions, running, target)
+        node, blocks = self._workers.node, self._workers.blocks
+        return diff_whole(self.running(), target, node, self.gpu_budget, blocks)
+
+    def price(self, actions: Sequence[Action], stop_s: float) -> MovePrice:
+        """What carrying these out takes, by the start times that are known of every pool."""
+        return priced(actions, self._workers.node, self._workers.reserves.expected_s, stop_s)
+
+    def cold_start_s(self) -> dict[str, float]:
+        """Of every pool: seconds that a worker's start takes from nothing."""
+        return self._workers.reserves.cold_s()
 
     async def move(
         self, wanted: Mapping[str, Capacity], thresholds: Sequence[float] | None = None
@@ -212,6 +230,7 @@ class Mover:
             actions = self.actions(target)
             started = time.monotonic()
             steps: list[Step] = []
+            self._workers.reserves.expect(target.replicas)
             try:
                 for action in actions:
                     steps.append(await self._carry_out(action))
@@ -219,6 +238,8 @@ class Mover:
                 logger.error("a move is undone: %s", error)
                 await self._undo(before)
                 raise
+            finally:
+                self._workers.reserves.expect(())
             moved = Moved(
                 plan=self.running(), steps=tuple(steps), seconds=time.monotonic() - started
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -65,6 +65,7 @@ def plan_request(
     rate_per_s: float,
     climbing: Sequence[Seen] = (),
     unseen: int = 0,
+    start_s: Mapping[str, float] | None = None,
     blocks: Blocks | None = None,
 ) -> PlanRequest:
     """A request for a plan for these requests, of the pools and thresholds as they are now.
@@ -75,6 +76,7 @@ def plan_request(
             not what comes, are planned for as if they had come at it. 0 keeps their times.
         climbing: requests on their way to a larger tier.
         unseen: how many have come of which nothing is known yet.
+        start_s: how long a worker of each pool takes to start; None where that does not count.
         blocks: the pools that share devices; None for none.
 
     Raises:
@@ -111,6 +113,7 @@ def plan_request(
         tokens_RT=[lengths.tokens(request) for request in known],
         cached_share_T=[_cached_share(known, index) for index in range(len(tiers))],
         kept_share_T=[_kept_share(known, index) for index in range(len(tiers))],
+        start_s=dict(start_s or {}),
         horizon_s=config.planner.horizon_s,
         backlog_inputs_B=inputs_B,
         backlog_tokens_BT=tokens_BT,

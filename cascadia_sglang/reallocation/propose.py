@@ -68,8 +68,31 @@ def propose(request: PlanRequest, sample: PlanSample | None = None) -> Proposal:
         quality=None if weighted is None else _quality(request, weighted, chosen),
         current_s=window.mean_s(names, current, request.thresholds),
         predicted_s=window.mean_s(names, split, chosen.values),
+        interim_extra_s=_interim_extra_s(request, weighted, names, current, split),
         solve_s=0.0,
     )
+
+
+def _interim_extra_s(
+    request: PlanRequest,
+    weighted: WeightedSample | None,
+    names: Sequence[str],
+    current: Split,
+    split: Split,
+) -> float:
+    """How much longer a request takes on the replicas of both splits than on the current ones.
+
+    What their loss comes to depends on how long it lasts, so the window is repeated for as long as
+    the new ones need to start. 0 where nothing is lost or nothing starts.
+    """
+    pairs = list(zip(names, current, split, strict=True))
+    starting_s = sum(max(0, new - old) * request.start_s.get(name, 0.0) for name, old, new in pairs)
+    kept = tuple(min(old, new) for _, old, new in pairs)
+    if starting_s <= 0.0 or kept == current:
+        return 0.0
+    meanwhile = Replayed(msgspec.structs.replace(request, horizon_s=starting_s), weighted, 2)
+    now_s, kept_s = (meanwhile.mean_s(names, one, request.thresholds) for one in (current, kept))
+    return max(0.0, kept_s - now_s)
 
 
 def _weighted(request: PlanRequest, sample: PlanSample) -> WeightedSample | None:

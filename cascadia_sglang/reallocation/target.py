@@ -20,6 +20,18 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pp_size: int = 1
 
 
+class Reserve(msgspec.Struct, frozen=True, kw_only=True):
+    """Places of workers that could serve at once, and do not.
+
+    Attributes:
+        prepared: where a replica of the same pool serves without a start.
+        held: where nobody else may start.
+    """
+
+    prepared: tuple[RunningReplica, ...] = ()
+    held: tuple[RunningReplica, ...] = ()
+
+
 def capacity_of(plan: RunningPlan) -> dict[str, Capacity]:
     """Of every pool that runs: how many replicas, of its first one's shape."""
     found: dict[str, Capacity] = {}
@@ -39,12 +51,17 @@ def from_deployments(deployments: Sequence[Deployment]) -> dict[str, Capacity]:
 
 
 def placed(
-    current: RunningPlan, wanted: Mapping[str, Capacity], kind: GpuType, gpu_budget: int | None
+    current: RunningPlan,
+    wanted: Mapping[str, Capacity],
+    kind: GpuType,
+    gpu_budget: int | None,
+    reserve: Reserve = Reserve(),  # noqa: B008  immutable
 ) -> tuple[RunningReplica, ...]:
     """The replicas of a plan with this capacity on one node.
 
-    Those that run in the wanted shape stay, the oldest first. New ones go to devices that are free
-    now; where there is none, to those of a replica that ends.
+    Those that run in the wanted shape stay, the oldest first. New ones go where a worker is
+    prepared for them; then to devices that are free now; where there is none, to those of a replica
+    that ends.
 
     Raises:
         InfeasiblePlanError: if they need more devices than the budget or the node has.
@@ -61,12 +78,14 @@ def placed(
     if missing and needed > most:
         raise InfeasiblePlanError(f"{needed} devices are needed, there are {most}")
     ending = _devices([one for one in current.replicas if one not in kept], kind)
-    everything = {(kind.gpu, 0, device) for device in range(kind.gpus_per_node)}
+    everything = _everything(kind) - _devices(reserve.held, kind)
     # The largest first, while the free devices still lie together.
     missing.sort(key=lambda one: -one[1].tp_size * one[1].pp_size)
     for pool, capacity in missing:
-        replica = _place(pool, capacity, kind, everything - taken - ending) or _place(
-            pool, capacity, kind, everything - taken
+        replica = (
+            _prepared(pool, capacity, kind, reserve.prepared, (taken | ending, taken))
+            or _place(pool, capacity, kind, everything - taken - ending)
+            or _place(pool, capacity, kind, everything - taken)
         )
         if replica is None:
             size = capacity.tp_size * capacity.pp_size
@@ -74,6 +93,36 @@ def placed(
         kept.append(replica)
         taken |= _devices([replica], kind)
     return tuple(kept)
+
+
+def free_place(
+    pool: str, capacity: Capacity, kind: GpuType, taken: Sequence[RunningReplica]
+) -> RunningReplica | None:
+    """Devices for one more worker beside those that are taken; None where it finds no room."""
+    return _place(pool, capacity, kind, _everything(kind) - _devices(taken, kind))
+
+
+def _everything(kind: GpuType) -> set[Device]:
+    return {(kind.gpu, 0, device) for device in range(kind.gpus_per_node)}
+
+
+def _prepared(
+    pool: str,
+    capacity: Capacity,
+    kind: GpuType,
+    places: Sequence[RunningReplica],
+    avoided: Sequence[set[Device]],
+) -> RunningReplica | None:
+    """A place where a worker of this pool and shape is prepared, by the first set that allows one.
+
+    Args:
+        avoided: sets of devices that are not to be used, the widest first.
+    """
+    for devices in avoided:
+        for one in places:
+            if _is_alike(one, pool, capacity) and devices.isdisjoint(_devices([one], kind)):
+                return one
+    return None
 
 
 def _is_alike(replica: RunningReplica, pool: str, capacity: Capacity) -> bool:

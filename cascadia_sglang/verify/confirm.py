@@ -52,7 +52,9 @@ class DraftJudge:
         row = self._table.new_row()
         for step, token_ids in steps:
             step.fold_draft(self._table, row, token_ids)
-        rows_1F = features(self._table.states([row]), np.array([float(prompt_tokens)]), np.zeros(1))
+        rows_1F = features(
+            self._table.states([row.index]), np.array([float(prompt_tokens)]), np.zeros(1)
+        )
         features_F: FloatArray = rows_1F[0]
         return features_F
 

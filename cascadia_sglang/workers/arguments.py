@@ -5,6 +5,7 @@ import copy
 import os
 import socket
 from collections.abc import Callable, Set
+from typing import Any
 
 import msgspec
 from sglang.srt.server_args import ServerArgs
@@ -121,15 +122,9 @@ class TierArguments:
             return False
         return page_tokens >= EVENT_PAGE_TOKENS or self._config.prefix.events == "on"
 
-    def dtype(self, pool: PoolSpec) -> str:
-        """The type that the operator asks a pool's weights to be served in; `auto` by default."""
-        asked: str = self._with_pool(pool).dtype
-        return asked
-
-    def memory_fraction(self, pool: PoolSpec) -> float | None:
-        """What the operator gives a pool's workers as `mem_fraction_static`."""
-        given: float | None = self._with_pool(pool).mem_fraction_static
-        return given
+    def flag(self, pool: PoolSpec, field: str) -> Any:
+        """The value of an SGLang flag for a pool, as the operator gave it."""
+        return getattr(self._with_pool(pool), field)
 
     def parallel_sizes(self, pool: PoolSpec) -> dict[str, int]:
         """Sizes of a pool's tensor and pipeline groups at the start."""
@@ -141,6 +136,8 @@ class TierArguments:
         namespace.model_path = pool.model_path
         for key, value in pool.server_args.items():
             setattr(namespace, key, value)
+        if self._config.planner.sleep:
+            namespace.enable_memory_saver = namespace.enable_weights_cpu_backup = True
         return namespace
 
 

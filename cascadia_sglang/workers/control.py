@@ -17,6 +17,7 @@ from typing import Any
 from sglang.srt.managers.io_struct import sock_send
 
 from cascadia_sglang.errors import RequestError
+from cascadia_sglang.workers.memory_calls import check_memory_call, released_after
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class _Call:
     """One call on its way: who has not answered, and what the others said."""
 
     missing: dict[str, Worker]  # by mark
+    message: Any
     may_end_workers: bool = True
     replies: dict[str, Any] = field(default_factory=dict)
     done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -66,7 +68,7 @@ class ControlPlane:
         wanted = target_tiers.get()
         return [
             worker
-            for worker in self._pool.ready()
+            for worker in self._pool.admitted()
             if wanted is None or not wanted.isdisjoint(worker.tiers)
         ]
 
@@ -77,8 +79,9 @@ class ControlPlane:
             kind: calls of the same kind follow one another.
 
         Raises:
-            RequestError: 500 if the first one did not survive the call; 503 if there is no
-                member, none of them answered, or earlier calls of this kind took all the time.
+            RequestError: 400 for a call that a member would not survive; 500 if the first one did
+                not survive it; 503 if there is no member, none of them answered, or earlier calls
+                of this kind took all the time.
         """
         is_patient = any(word in type(message).__name__ for word in _PATIENT)
         deadline = None if is_patient else asyncio.get_running_loop().time() + CALL_S
@@ -90,12 +93,23 @@ class ControlPlane:
         except TimeoutError:
             raise RequestError(503, f"{name}: earlier calls of this kind are not done") from None
         try:
+            check_memory_call(message, self.members())
             replies = await self._ask(message, deadline)
         finally:
             lock.release()
         if not replies:
             raise RequestError(503, f"{name}: no worker answered")
         return sorted(replies, key=lambda reply: bool(getattr(reply, "success", True)))
+
+    async def ask(self, worker: Worker, message: Any, limit_s: float) -> Any:
+        """What one worker replies, whatever its state; None where it is lost, or lost as too late.
+
+        Args:
+            limit_s: how long it may take.
+        """
+        deadline = asyncio.get_running_loop().time() + limit_s
+        replies = await self._send_and_wait(message, [worker], deadline)
+        return replies[0] if replies else None
 
     async def _ask(self, message: Any, deadline: float | None) -> Sequence[Any]:
         """The replies of all members. A call that may end a worker goes to one of them first."""
@@ -117,7 +131,7 @@ class ControlPlane:
         self, message: Any, workers: Sequence[Worker], deadline: float | None
     ) -> Sequence[Any]:
         members = {f"control-{next(self._marks)}": worker for worker in workers}
-        call = _Call(dict(members), type(message).__name__ not in _HARMLESS)
+        call = _Call(dict(members), message, type(message).__name__ not in _HARMLESS)
         if not members:
             return []
         try:
@@ -129,7 +143,7 @@ class ControlPlane:
                 await call.done.wait()
         except TimeoutError:
             for worker in list(call.missing.values()):
-                self._lose(worker, f"it did not answer {type(message).__name__} in {CALL_S:.0f} s")
+                self._lose(worker, f"it did not answer {type(message).__name__} in time")
         finally:
             for mark in members:
                 self._calls.pop(mark, None)
@@ -145,6 +159,9 @@ class ControlPlane:
             logger.info("dropped a late %s", type(reply).__name__)
             return
         call.replies[mark] = reply
+        worker = call.missing.get(mark)
+        if worker is not None:
+            self._pool.note_released(worker, released_after(call.message, worker))
         call.settle(mark)
 
     def is_awaited(self, worker: Worker) -> bool:

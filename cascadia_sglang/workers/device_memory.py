@@ -104,7 +104,9 @@ def device_memory(
             )
         return found
     shapes = {
-        pool.name: Shape(**arguments.parallel_sizes(pool), static=arguments.memory_fraction(pool))
+        pool.name: Shape(
+            **arguments.parallel_sizes(pool), static=arguments.flag(pool, "mem_fraction_static")
+        )
         for pool in pools
     }
     usable = cards[arguments.first_device :: arguments.device_step]

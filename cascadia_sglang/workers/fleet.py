@@ -9,7 +9,7 @@ from typing import Any
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.messages import PaceSpec
-from cascadia_sglang.metrics import Metrics, forget_gauges
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.prefix.held import HeldPrefixes
@@ -25,9 +25,11 @@ from cascadia_sglang.workers.faults import Faults
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 from cascadia_sglang.workers.prefiller import WorkerPrefiller
 from cascadia_sglang.workers.recoveries import Recoveries
+from cascadia_sglang.workers.reserves import Reserves
 from cascadia_sglang.workers.sessions import Sessions
+from cascadia_sglang.workers.sleep import Sleepers
 from cascadia_sglang.workers.spread import Spread
-from cascadia_sglang.workers.standby import Standbys
+from cascadia_sglang.workers.start_times import StartTimes
 from cascadia_sglang.workers.starts import Starts
 
 logger = logging.getLogger(__name__)
@@ -68,10 +70,12 @@ class Fleet:
         self._paces = paces
         self._specs = pool_specs(config)
         self._starts = Starts(pool, pool.add, self._specs)
-        self._recoveries = Recoveries()
-        self.standbys = Standbys(self._start_standby)
+        self._recoveries = Recoveries(lambda: self.standbys.refill())
+        self.start_times = times = StartTimes(spec.name for spec in self._specs)
+        sleepers = Sleepers(pool, self.control) if config.planner.sleep else None
+        self.reserves = Reserves(pool, self._recoveries, sleepers, self._start_standby, times)
+        self.standbys = self.reserves.standbys
         self.stopping = False
-        self.metrics: Metrics | None = None
 
     def launch(self, start_group: Any, server_ports: Any) -> list[Worker]:
         """Start every tier's workers, without waiting.
@@ -89,9 +93,8 @@ class Fleet:
             spec.name: Capacity(replicas=spec.replicas, **self._arguments.parallel_sizes(spec))
             for spec in self._specs
         }
-        self.standbys.want(
-            {one.name: (wanted[one.name], one.standby) for one in self._specs}, launcher.node
-        )
+        standbys = {one.name: (wanted[one.name], one.standby) for one in self._specs}
+        self.reserves.want(standbys, launcher.node, launcher.devices.replicas)
         return self._starts.launch(launcher)
 
     def admit_when_ready(self, workers: list[Worker]) -> None:
@@ -101,15 +104,14 @@ class Fleet:
         """
         for worker in workers:
             worker.handle.wait_for_ready()
+            self.start_times.started(worker)
             self.events.add(worker)
             self.pool.admit(worker, worker.handle.limits)
             workers += self._starts.further()
 
     def measure(self, metrics: Metrics) -> None:
         """Count starts of workers from now on, and those before that are ready."""
-        self.metrics = metrics
-        for worker in self.pool.ready():
-            self._measure(worker, worker.handle.phases)
+        self.start_times.measure(metrics, self.pool.ready())
 
     def connect(self, manager: Any) -> None:
         """Take the tokenizer manager and open a socket to every worker started so far."""
@@ -144,12 +146,14 @@ class Fleet:
         """
         if self.stopping:
             raise WorkerError("the server is shutting down")
-        worker = self.standbys.take(replica) or await self._started(replica)
+        began_s, way = time.monotonic(), self.reserves.way(replica)
+        worker = await self.reserves.take(replica) or await self._started(replica)
         try:
             await self._serve(worker)
         finally:
             self.standbys.refill()
         worker.retired = False
+        self.start_times.note(replica.pool, way, time.monotonic() - began_s)
 
     def drain(self, replica: RunningReplica) -> None:
         """Give a replica's worker no further attempts; those that wait there move."""
@@ -165,20 +169,22 @@ class Fleet:
         for worker in self._workers_at(replica):
             if not await worker.becomes_idle(deadline):
                 logger.warning("%s: %d attempts move", worker.worker_id, len(worker.rids))
-            self.lose(worker, "it was stopped")
+            if await self.reserves.keep(worker):
+                self.events.drop(worker)
+                self.choice.forget(worker)
+            else:
+                self.lose(worker, "it was stopped")
 
     def recover(self, replica: RunningReplica, delay_s: float | None = None) -> None:
         """Have a replica started, and tried again until it is there."""
-        if delay_s is None:
-            delay_s = self._faults.count(self._starts.spec_of(replica))
-        self._recoveries.begin(replica, self._recover(replica, delay_s))
+        wait_s = self._faults.count(self._starts.spec_of(replica)) if delay_s is None else delay_s
+        self._recoveries.begin(replica, self._recover(replica, wait_s))
 
     def _workers_at(self, replica: RunningReplica) -> list[Worker]:
         return [worker for worker in self.pool if worker.handle.replica == replica]
 
     async def _start_standby(self, shape: RunningReplica) -> Worker:
-        worker = await self._started(shape)
-        self.pool.stand_by(worker)
+        self.pool.stand_by(worker := await self._started(shape))
         return worker
 
     async def _started(self, replica: RunningReplica) -> Worker:
@@ -196,7 +202,7 @@ class Fleet:
             async with asyncio.timeout(self.config.start_limit_s):
                 await asyncio.to_thread(worker.handle.wait_for_ready)
         except (WorkerError, TimeoutError) as error:
-            self._measure(worker, None)
+            self.start_times.failed(worker)
             self.lose(worker, "it did not start")
             if isinstance(error, TimeoutError):
                 late = f"was not ready in {self.config.start_limit_s:g} s (start_limit_s)"
@@ -204,7 +210,7 @@ class Fleet:
             raise
         worker.check_alive()
         worker.limits = worker.handle.limits
-        self._measure(worker, worker.handle.phases)
+        self.start_times.started(worker)
 
     async def _serve(self, worker: Worker) -> None:
         """Let a worker that is ready take attempts."""
@@ -228,8 +234,7 @@ class Fleet:
         self.pool.remove(worker)
         worker.handle.kill()
         self._starts.launcher.free(worker.handle)
-        if self.metrics is not None:
-            forget_gauges(worker.handle.pids)
+        self.start_times.forget(worker)
         self.engine.fail_attempts(worker, self._faults.forgiving(worker, at, end))
         self.events.drop(worker)
         self.choice.forget(worker)
@@ -256,11 +261,11 @@ class Fleet:
         self.standbys.stop()
 
     async def _recover(self, replica: RunningReplica, delay_s: float) -> None:
-        worker = self.standbys.take(replica)
+        worker = self.standbys.take_for_lost(replica)
         try:
             while worker is None:
                 await asyncio.sleep(delay_s)
-                worker = self.standbys.take(replica)
+                worker = self.standbys.take_for_lost(replica)
                 if worker is None:
                     async with self._starts.turn(replica):
                         worker = await self._start_again(replica)
@@ -269,7 +274,6 @@ class Fleet:
                 delay_s = 0.0 if worker else self._faults.count(self._starts.spec_of(replica))
             worker.retired = False
             await self._serve(worker)
-            self.standbys.refill()
         except WorkerError as error:
             # As a worker lost, it has the next recovery on its way.
             logger.error("%s", error)
@@ -280,10 +284,6 @@ class Fleet:
         except WorkerError as error:
             logger.error("%s", error)
             return None
-
-    def _measure(self, worker: Worker, phases: dict[str, float] | None) -> None:
-        if self.metrics is not None:
-            self.metrics.worker_started(worker.handle.pool.name, phases)
 
     async def _start_beside(self, replica: RunningReplica) -> Worker:
         """Start a worker of a server that runs; its loop does not wait for what devices tell."""

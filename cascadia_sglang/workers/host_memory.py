@@ -71,7 +71,7 @@ def host_memory(arguments: TierArguments, pools: Sequence[PoolSpec]) -> HostMemo
         ConfigError: if the weights do not fit; names the tier, what it needs and what there is.
     """
     free_bytes = get_free_cpu_memory()
-    flags = {pool.name: arguments.memory_fraction(pool) for pool in pools}
+    flags = {pool.name: arguments.flag(pool, "mem_fraction_static") for pool in pools}
     divide = [pool for pool in pools if flags[pool.name] is None]
     taken = sum(pool.replicas * (flags[pool.name] or 0.0) * free_bytes for pool in pools)
     needs = [_need(arguments, pool) for pool in divide]
@@ -106,7 +106,7 @@ def _need(arguments: TierArguments, pool: PoolSpec) -> Need | None:
     folder = local_folder(pool.model_path)
     if folder is None:
         return None
-    dtype = arguments.dtype(pool)
+    dtype = arguments.flag(pool, "dtype")
     is_fp32 = dtype in _FP32_NAMES or (dtype == "auto" and not has_bf16_instructions())
     served_bytes = 4 if is_fp32 else 2
     sizes = arguments.parallel_sizes(pool)

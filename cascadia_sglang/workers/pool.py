@@ -17,6 +17,7 @@ class WorkerState(Enum):
 
     STARTING = "starting"
     STANDBY = "standby"
+    ASLEEP = "asleep"
     READY = "ready"
     DRAINING = "draining"
     DEAD = "dead"
@@ -49,6 +50,7 @@ class Worker:
         socket: where its requests go; None until the tokenizer manager exists.
         rids: attempts it runs now.
         ending: attempts that were aborted, until it says that they have ended.
+        released: kinds of memory that it has given back, and cannot serve without.
     """
 
     worker_id: str
@@ -60,6 +62,7 @@ class Worker:
     rids: set[str] = field(default_factory=set)
     ending: set[str] = field(default_factory=set)
     retired: bool = False
+    released: frozenset[str] = frozenset()
 
     def check_alive(self) -> None:
         """Raises WorkerError if it was lost before it served."""
@@ -116,9 +119,19 @@ class WorkerPool:
         """Keep a started worker from attempts until it is admitted."""
         self._change(worker, WorkerState.STANDBY)
 
+    def fall_asleep(self, worker: Worker) -> None:
+        """Note that a drained worker has given its memory back."""
+        self._change(worker, WorkerState.ASLEEP)
+
     def drain(self, worker: Worker) -> None:
         """Give a worker no further attempts; those it runs go on."""
         self._change(worker, WorkerState.DRAINING)
+
+    def note_released(self, worker: Worker, kinds: frozenset[str]) -> None:
+        """Note what memory a worker is without now; with some of it released it is not picked."""
+        if kinds != worker.released:
+            worker.released = kinds
+            self._publish()
 
     def remove(self, worker: Worker) -> None:
         """Forget a worker; its rids stay assigned until their attempts end."""
@@ -141,6 +154,11 @@ class WorkerPool:
         return frozenset(self._bypassed)
 
     def ready(self) -> list[Worker]:
+        """Those that may take attempts."""
+        return [worker for worker in self.admitted() if not worker.released]
+
+    def admitted(self) -> list[Worker]:
+        """Those that are ready, whether or not they have their memory."""
         return [w for w in self._workers.values() if w.state is WorkerState.READY]
 
     def census(self) -> Counter[tuple[str, str]]:

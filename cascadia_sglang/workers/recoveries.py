@@ -1,15 +1,20 @@
 """Replicas that were lost and are on their way back."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 
 from cascadia_sglang.planner.problem import RunningReplica
 
 
 class Recoveries:
-    """One task a replica; a later one takes the place of an earlier."""
+    """One task a replica; a later one takes the place of an earlier.
 
-    def __init__(self) -> None:
+    Args:
+        ended: called when a task has ended and its replica is no longer among these.
+    """
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self._ended = ended
         self._tasks: dict[RunningReplica, asyncio.Task[None]] = {}
 
     def __iter__(self) -> Iterator[RunningReplica]:
@@ -24,6 +29,7 @@ class Recoveries:
             # Another may be on its way by now.
             if self._tasks.get(replica) is task:
                 del self._tasks[replica]
+            self._ended()
 
         task.add_done_callback(forget)
 

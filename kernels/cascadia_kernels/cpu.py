@@ -1,26 +1,27 @@
 """What a CPU tensor gets: the ops of a decoding step and of a draft in PyTorch, each in one go.
 
-Shape legend: B rows, V vocabulary, K = min(V, 16) best columns, P partial sums, D step values; N
-places of G drafts, H = G + 1.
+Shape legend: B rows, V vocabulary, P partial statistics, D step values; N places of G drafts,
+H = G + 1.
 """
 
 from typing import TYPE_CHECKING
 
 import torch
 
-from cascadia_kernels.best_keys import BEST_PAIRS, pack_keys
-
 if TYPE_CHECKING:
-    from cascadia_kernels.combine import RowSummary
+    from cascadia_kernels.fold_sampled import KeptLogits
 
 
-def row_statistics_cpu(
-    logits_BV: torch.Tensor, temperature_B: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Partial sums [B, 1, P] and best keys [B, 1, K] of whole rows, best first."""
+def row_statistics_cpu(logits_BV: torch.Tensor, temperature_B: torch.Tensor | None) -> torch.Tensor:
+    """Partial statistics [B, 1, P] of whole rows."""
     logits_BV = logits_BV.float()
-    best_BK, columns_BK = logits_BV.topk(min(logits_BV.shape[1], BEST_PAIRS), dim=-1)
+    best_BK = logits_BV.topk(min(logits_BV.shape[1], 2), dim=-1).values
     peak_B1 = best_BK[:, :1]
+    second_B = (
+        best_BK[:, -1] if best_BK.shape[1] == 2 else torch.full_like(best_BK[:, 0], -torch.inf)
+    )
+    # Of equal logits `topk` takes any; `argmax` takes the first.
+    place_B = logits_BV.argmax(dim=-1).float()
     d_BV = logits_BV - peak_B1.masked_fill(peak_B1.isneginf(), 0.0)
     weight_BV = d_BV.exp()
     tempered_BV = weight_BV
@@ -32,77 +33,75 @@ def row_statistics_cpu(
     # sums are taken as one of 4 * B rows, so a lone row adds up in the order it has in a batch.
     sums_4B = torch.stack((weight_BV, tempered_BV, finite_d_BV * weight_BV, finite_d_BV)).sum(-1)
     finite_B = is_finite_BV.sum(dim=-1).float()
-    kept_B = torch.full_like(finite_B, best_BK.shape[1])
-    partials_BP = torch.stack((peak_B1.squeeze(-1), *sums_4B, finite_B, kept_B), dim=-1)
-    # Equal logits come in any order from `topk`; in that of their keys the lower column is first.
-    keys_BK = pack_keys(best_BK, columns_BK).sort(dim=-1, descending=True).values
-    return partials_BP.unsqueeze(1), keys_BK.unsqueeze(1)
+    partials_BP = torch.stack((peak_B1.squeeze(-1), *sums_4B, finite_B, second_B, place_B), dim=-1)
+    return partials_BP.unsqueeze(1)
 
 
 def row_summary_cpu(
     partials_BP: torch.Tensor, temperature_B: torch.Tensor | None
 ) -> tuple[torch.Tensor, ...]:
-    """Logsumexp, tempered logsumexp, entropy, top-1 log-probability and self-certainty, [B]."""
-    peak_B, total_B, tempered_B, weighted_B, linear_B, finite_B, _ = partials_BP.unbind(-1)
-    log_total_B = total_B.masked_fill(total_B == 0.0, float("nan")).log()
+    """Logsumexp, tempered logsumexp, entropy, top-1 log-probability, self-certainty, margin, best
+    id, [B]."""
+    peak_B, _, _, _, _, _, second_B, place_B = partials_BP.unbind(-1)
+    log_total_B, log_tempered_B, entropy_B, certainty_B = _combined(partials_BP)
     tempered_peak_B = peak_B if temperature_B is None else peak_B / temperature_B
     return (
         peak_B + log_total_B,
-        tempered_peak_B + tempered_B.masked_fill(total_B == 0.0, float("nan")).log(),
-        log_total_B - weighted_B / total_B,
+        tempered_peak_B + log_tempered_B,
+        entropy_B,
         -log_total_B,
-        log_total_B - linear_B / finite_B - finite_B.log(),
+        certainty_B,
+        peak_B - second_B,
+        place_B.to(torch.int64),
     )
 
 
 def fold_sampled_cpu(
-    summary: "RowSummary",
+    partials_BP: torch.Tensor,
     token_ids_B: torch.Tensor,
-    probability_B: torch.Tensor | None,
+    probability_BV: torch.Tensor | None,
     temperature_B: torch.Tensor | None,
+    kept: "KeptLogits | None",
 ) -> torch.Tensor:
     """Step values [B, D]."""
-    is_token_BK = summary.best_ids_BK == token_ids_B.to(torch.int64).unsqueeze(-1)
-    known_B = is_token_BK.any(dim=-1)
-    # The last of the best logits is the least: the maximum is the token's where it is among them.
-    bound_B1 = summary.best_logits_BK[:, -1:]
-    logit_B = torch.where(is_token_BK, summary.best_logits_BK, bound_B1).amax(dim=-1)
-    if probability_B is not None:
-        tempered_B = probability_B.float().log() + summary.tempered_logsumexp_B
-        from_sampler_B = tempered_B if temperature_B is None else temperature_B * tempered_B
-        is_usable_B = ~known_B & from_sampler_B.isfinite()
-        logit_B = torch.where(is_usable_B, from_sampler_B, logit_B)
+    peak_B, _, _, _, _, _, second_B, place_B = partials_BP.unbind(-1)
+    log_total_B, log_tempered_B, entropy_B, certainty_B = _combined(partials_BP)
+    token_ids_B = token_ids_B.to(torch.int64)
+    known_B = is_best_B = token_ids_B == place_B.to(torch.int64)
+    fall_B = second_B - peak_B
+    is_kept_B = torch.zeros_like(is_best_B)
+    if kept is not None and len(kept.logits_CV):
+        is_kept_B = kept.places_B >= 0
+        rows_B = kept.places_B.clamp(min=0).to(torch.int64)
+        logit_B, is_token_B = _at(kept.logits_CV, rows_B, token_ids_B)
+        has_logit_B = is_kept_B & is_token_B
+        fall_B = torch.where(has_logit_B, logit_B - peak_B, fall_B)
+        known_B = known_B | has_logit_B
+    if probability_BV is not None:
+        rows_B = torch.arange(len(token_ids_B))
+        probability_B, is_token_B = _at(probability_BV, rows_B, token_ids_B)
+        from_sampler_B = probability_B.log() + log_tempered_B
+        if temperature_B is not None:
+            from_sampler_B = temperature_B * from_sampler_B
+        is_usable_B = is_token_B & ~is_kept_B & from_sampler_B.isfinite()
+        fall_B = torch.where(is_usable_B, from_sampler_B, fall_B)
         known_B = known_B | is_usable_B
-    return torch.stack(
-        (
-            logit_B - summary.logsumexp_B,
-            summary.entropy_B,
-            summary.margin_B,
-            summary.self_certainty_B,
-            known_B.float(),
-        ),
-        dim=-1,
-    )
+    fall_B = fall_B.masked_fill(is_best_B, 0.0)
+    values = (fall_B - log_total_B, entropy_B, peak_B - second_B, certainty_B, known_B.float())
+    return torch.stack(values, dim=-1)
 
 
 def draft_values_cpu(
-    summary: "RowSummary", logits_NV: torch.Tensor, token_ids_N: torch.Tensor
+    partials_NP: torch.Tensor, logits_NV: torch.Tensor, token_ids_N: torch.Tensor
 ) -> torch.Tensor:
     """Step values [N, D] of tokens whose logits are at hand."""
-    token_ids_N = token_ids_N.to(torch.int64)
-    is_token_N = (token_ids_N >= 0) & (token_ids_N < logits_NV.shape[1])
-    at_N1 = token_ids_N.where(is_token_N, 0).unsqueeze(-1)
-    logit_N = logits_NV.gather(1, at_N1).squeeze(-1).float().where(is_token_N, float("nan"))
-    return torch.stack(
-        (
-            logit_N - summary.logsumexp_B,
-            summary.entropy_B,
-            summary.margin_B,
-            summary.self_certainty_B,
-            is_token_N.float(),
-        ),
-        dim=-1,
-    )
+    peak_N, _, _, _, _, _, second_N, _ = partials_NP.unbind(-1)
+    log_total_N, _, entropy_N, certainty_N = _combined(partials_NP)
+    rows_N = torch.arange(len(token_ids_N))
+    logit_N, is_token_N = _at(logits_NV, rows_N, token_ids_N.to(torch.int64))
+    fall_N = (logit_N - peak_N).where(is_token_N, float("nan"))
+    values = (fall_N - log_total_N, entropy_N, peak_N - second_N, certainty_N, is_token_N.float())
+    return torch.stack(values, dim=-1)
 
 
 def first_disagreements_cpu(
@@ -118,3 +117,25 @@ def first_disagreements_cpu(
     parted_G = torch.minimum(parted_G, ends_G)
     there_G = torch.cat((preferred_N, preferred_N.new_tensor([-1])))[parted_G]
     return parted_G - starts_G, there_G.where(parted_G < ends_G, -1)
+
+
+def _combined(partials_BP: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Relative to the peak, the logarithms of the sums of exp(d) and of exp(d / temperature);
+    entropy; self-certainty."""
+    _, total_B, tempered_B, weighted_B, linear_B, finite_B, _, _ = partials_BP.unbind(-1)
+    is_empty_B = total_B == 0.0  # nothing finite: no distribution, hence NaN
+    log_total_B = total_B.masked_fill(is_empty_B, float("nan")).log()
+    return (
+        log_total_B,
+        tempered_B.masked_fill(is_empty_B, float("nan")).log(),
+        log_total_B - weighted_B / total_B,
+        log_total_B - linear_B / finite_B - finite_B.log(),
+    )
+
+
+def _at(
+    values_CV: torch.Tensor, rows_B: torch.Tensor, columns_B: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The value at each row and column, float32, and whether there is such a column."""
+    is_column_B = (columns_B >= 0) & (columns_B < values_CV.shape[1])
+    return values_CV[rows_B, columns_B.where(is_column_B, 0)].float(), is_column_B

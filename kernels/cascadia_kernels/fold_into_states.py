@@ -7,13 +7,9 @@ import torch
 import triton
 import triton.language as tl
 
+from cascadia_kernels.combine import range_constants
 from cascadia_kernels.device import check_runs_triton
-from cascadia_kernels.fold_sampled import (
-    check_step,
-    step_arguments,
-    step_constants,
-    step_values,
-)
+from cascadia_kernels.fold_sampled import KeptLogits, check_step, step_arguments, step_values
 from cascadia_kernels.row_statistics import RowStatistics
 
 TAIL_WINDOW = 8
@@ -51,9 +47,9 @@ def fold_into_states(
     is_forced_B: torch.Tensor | None,
     statistics: RowStatistics,
     token_ids_B: torch.Tensor,
-    probability: torch.Tensor | None,
+    probability_BV: torch.Tensor | None,
     temperature_B: torch.Tensor | None,
-    unusable_B: torch.Tensor | None = None,
+    kept: KeptLogits | None = None,
 ) -> None:
     """`fold_sampled`, folded into the states of the rows' slots in the same launch, in place.
 
@@ -65,14 +61,14 @@ def fold_into_states(
         slots_B: integer, a row's slot, without repeats; negative for a row that does not count.
         is_new_B: bool, the slot was taken over: its state begins empty.
         is_forced_B: bool, the step counts as forced and in nothing else; None for no row.
-        statistics, token_ids_B, probability, temperature_B, unusable_B: as for `fold_sampled`.
+        statistics, token_ids_B, probability_BV, temperature_B, kept: as for `fold_sampled`.
 
     Raises:
         ValueError: if a shape or type does not match, or the tensors are on the CPU.
     """
     check_runs_triton("fold_into_states", states_NS)
-    of_rows = (token_ids_B, temperature_B, unusable_B, slots_B, is_new_B, is_forced_B)
-    check_step(statistics, probability, *of_rows)
+    of_rows = (token_ids_B, temperature_B, slots_B, is_new_B, is_forced_B)
+    check_step(statistics, probability_BV, kept, *of_rows)
     if states_NS.dtype != torch.float64 or states_NS.shape[1:] != (len(STATE_COLUMNS),):
         raise ValueError(
             f"fold_into_states takes float64 states [N, {len(STATE_COLUMNS)}], "
@@ -80,20 +76,20 @@ def fold_into_states(
         )
     if len(token_ids_B):
         fold_into_states_kernel[(len(token_ids_B),)](
-            *step_arguments(statistics, token_ids_B, probability, temperature_B, unusable_B),
+            *step_arguments(statistics, token_ids_B, probability_BV, temperature_B, kept),
             states_NS,
             states_NS.stride(0),
             slots_B,
             is_new_B,
             is_forced_B,
-            **step_constants(statistics),
+            **range_constants(statistics),
+            num_warps=1,
         )
 
 
 @triton.jit
 def fold_into_states_kernel(
     partials_ptr,
-    keys_ptr,
     token_ids_ptr,
     token_ids_stride,
     probability_ptr,
@@ -101,7 +97,9 @@ def fold_into_states_kernel(
     probability_stride_v,
     temperature_ptr,
     temperature_stride,
-    unusable_ptr,
+    kept_ptr,
+    kept_stride,
+    places_ptr,
     columns,
     states_ptr,
     states_stride,
@@ -110,9 +108,8 @@ def fold_into_states_kernel(
     is_forced_ptr,
     RANGES: tl.constexpr,
     PADDED: tl.constexpr,
-    PLACES: tl.constexpr,
+    RANGE: tl.constexpr,
     PARTIALS_STRIDE: tl.constexpr,
-    KEPT: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     slot = tl.load(slots_ptr + row).to(tl.int64)
@@ -120,7 +117,6 @@ def fold_into_states_kernel(
         return
     logprob, entropy, margin, certainty, known = step_values(
         partials_ptr,
-        keys_ptr,
         token_ids_ptr,
         token_ids_stride,
         probability_ptr,
@@ -128,14 +124,15 @@ def fold_into_states_kernel(
         probability_stride_v,
         temperature_ptr,
         temperature_stride,
-        unusable_ptr,
+        kept_ptr,
+        kept_stride,
+        places_ptr,
         columns,
         row,
         RANGES,
         PADDED,
-        PLACES,
+        RANGE,
         PARTIALS_STRIDE,
-        KEPT,
     )
     place = tl.arange(0, _PADDED_COLUMNS)
     in_state = place < _COLUMNS

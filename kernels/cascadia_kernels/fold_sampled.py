@@ -1,19 +1,18 @@
 """The sampled token's log-probability and what else a step says, without the logits.
 
-Shape legend: B rows, V vocabulary, N states, S state columns, D step values.
+Shape legend: B rows, V vocabulary, C kept rows, D step values.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 
-from cascadia_kernels.best_keys import BEST_PAIRS, NO_KEY, columns_of, logits_of
-from cascadia_kernels.combine import combined_sums, load_keys, margin_of, row_summary
+from cascadia_kernels.combine import combined, range_constants
 from cascadia_kernels.cpu import fold_sampled_cpu
 from cascadia_kernels.device import runs_triton
-from cascadia_kernels.row_statistics import PARTIALS_STRIDE, PLACES, RowStatistics
+from cascadia_kernels.row_statistics import RowStatistics
 
 # Columns of the step values, in order.
 STEP_VALUES = (
@@ -24,33 +23,40 @@ STEP_VALUES = (
     "known",  # 1 where the log-probability is exact, 0 where it is only an upper bound
 )
 
-_NO_KEY = tl.constexpr(NO_KEY)
-_BEST_PAIRS = tl.constexpr(BEST_PAIRS)
+_STEP_VALUES = tl.constexpr(len(STEP_VALUES))
+
+
+class KeptLogits(NamedTuple):
+    """Rows of raw logits that were copied before something of a request's own changed them.
+
+    The sampler's probabilities of such a row are not of its raw logits.
+    """
+
+    logits_CV: torch.Tensor  # columns contiguous
+    places_B: torch.Tensor  # int32, where the row is among those kept; negative where it is not
 
 
 def fold_sampled(
     statistics: RowStatistics,
     token_ids_B: torch.Tensor,
-    probability: torch.Tensor | None,
+    probability_BV: torch.Tensor | None,
     temperature_B: torch.Tensor | None,
-    unusable_B: torch.Tensor | None = None,
+    kept: KeptLogits | None = None,
 ) -> torch.Tensor:
     """Pack what one decoding step says about the token it chose, in one launch.
 
-    The sampled token's raw log-probability comes from the 16 best pairs where the token is among
-    them. Otherwise it follows from the probability that the sampler left in its buffer:
-    log p_T = logit / T - logsumexp_T, so logit = T * (log p_T + logsumexp_T). Where neither is
-    there (a token outside the best pairs and no probability), the least of the best pairs bounds
-    it from above and `known` is 0.
+    With d the token's raw logit less the row's best one, its log-probability is d - log_total.
+    d is 0 for the row's best token, and a kept row has it. Otherwise it follows from the
+    probability that the sampler left in its buffer: d = T * (log p_T + log tempered_total). Where
+    there is none of these, the second best logit bounds it from above and `known` is 0.
 
     Args:
         statistics: of the same rows, taken before the sampler overwrote the logits.
         token_ids_B: sampled ids, any integer dtype.
-        probability: the sampler's probabilities at the row's temperature and before any
-            truncation: of the sampled token [B], or its whole buffer [B, V]; None where the
-            sampler left none.
+        probability_BV: the sampler's buffer: probabilities at the row's temperature and before any
+            truncation; None where it left none.
         temperature_B: as it was given to `row_statistics`; None for 1 throughout.
-        unusable_B: bool, rows whose probability is not of these logits; None for no row.
+        kept: rows whose probabilities are not of these logits; None for no row.
 
     Returns:
         Step values, float32, [B, len(STEP_VALUES)], fresh memory of the caching allocator.
@@ -58,98 +64,78 @@ def fold_sampled(
     Raises:
         ValueError: if a shape does not match.
     """
-    check_step(statistics, probability, token_ids_B, temperature_B, unusable_B)
+    check_step(statistics, probability_BV, kept, token_ids_B, temperature_B)
     if not runs_triton(statistics.partials_BSP):
-        return _on_cpu(statistics, token_ids_B, probability, temperature_B, unusable_B)
+        return fold_sampled_cpu(
+            statistics.partials_BSP[:, 0], token_ids_B, probability_BV, temperature_B, kept
+        )
     rows = len(token_ids_B)
     values_BD = torch.empty(rows, len(STEP_VALUES), dtype=torch.float32, device=token_ids_B.device)
     if rows:
         fold_sampled_kernel[(rows,)](
-            *step_arguments(statistics, token_ids_B, probability, temperature_B, unusable_B),
+            *step_arguments(statistics, token_ids_B, probability_BV, temperature_B, kept),
             values_BD,
-            **step_constants(statistics),
+            **range_constants(statistics),
+            num_warps=1,
         )
     return values_BD
 
 
 def check_step(
     statistics: RowStatistics,
-    probability: torch.Tensor | None,
+    probability_BV: torch.Tensor | None,
+    kept: KeptLogits | None,
     *of_rows: torch.Tensor | None,
 ) -> None:
-    """Refuse tensors that do not have the statistics' number of rows.
+    """Refuse tensors that do not have the statistics' number of rows or columns.
 
     Raises:
         ValueError: shows the shapes.
     """
-    rows = statistics.partials_BSP.shape[0]
-    for tensor in of_rows:
-        if tensor is not None and tensor.shape != (rows,):
+    rows, columns = len(statistics.partials_BSP), statistics.columns
+    for tensor in (*of_rows, None if kept is None else kept.places_B):
+        if tensor is not None and (tensor.ndim != 1 or len(tensor) != rows):
             raise ValueError(
                 f"fold_sampled takes one entry a row for {rows} rows, got {list(tensor.shape)}"
             )
-    allowed = ((rows,), (rows, statistics.columns))
-    if probability is not None and tuple(probability.shape) not in allowed:
+    if probability_BV is not None and probability_BV.shape != (rows, columns):
         raise ValueError(
-            f"fold_sampled takes probabilities [{rows}] or [{rows}, {statistics.columns}], "
-            f"got {list(probability.shape)}"
+            f"fold_sampled takes probabilities [{rows}, {columns}], "
+            f"got {list(probability_BV.shape)}"
+        )
+    if kept is not None and kept.logits_CV.shape[1:] != (columns,):
+        raise ValueError(
+            f"fold_sampled takes kept logits [C, {columns}], got {list(kept.logits_CV.shape)}"
         )
 
 
 def step_arguments(
     statistics: RowStatistics,
     token_ids_B: torch.Tensor,
-    probability: torch.Tensor | None,
+    probability_BV: torch.Tensor | None,
     temperature_B: torch.Tensor | None,
-    unusable_B: torch.Tensor | None,
+    kept: KeptLogits | None,
 ) -> tuple[Any, ...]:
     """Arguments of `step_values` for a launch."""
     return (
         statistics.partials_BSP,
-        statistics.keys_BSC,
         token_ids_B,
         token_ids_B.stride(0),
-        probability,
-        0 if probability is None else probability.stride(0),
-        0 if probability is None or probability.ndim == 1 else probability.stride(1),
+        probability_BV,
+        0 if probability_BV is None else probability_BV.stride(0),
+        1 if probability_BV is None else probability_BV.stride(1),
         temperature_B,
         0 if temperature_B is None else temperature_B.stride(0),
-        unusable_B,
+        None if kept is None else kept.logits_CV,
+        0 if kept is None else kept.logits_CV.stride(0),
+        None if kept is None else kept.places_B,
         statistics.columns,
     )
-
-
-def step_constants(statistics: RowStatistics) -> dict[str, int]:
-    """Constants of `step_values` for a launch."""
-    ranges = statistics.partials_BSP.shape[1]
-    return {
-        "RANGES": ranges,
-        "PADDED": triton.next_power_of_2(ranges),
-        "PLACES": PLACES,
-        "PARTIALS_STRIDE": PARTIALS_STRIDE,
-        "KEPT": min(statistics.columns, BEST_PAIRS),
-    }
-
-
-def _on_cpu(
-    statistics: RowStatistics,
-    token_ids_B: torch.Tensor,
-    probability: torch.Tensor | None,
-    temperature_B: torch.Tensor | None,
-    unusable_B: torch.Tensor | None,
-) -> torch.Tensor:
-    if probability is not None and probability.ndim == 2:
-        probability = probability.gather(1, token_ids_B.to(torch.int64).unsqueeze(-1)).squeeze(-1)
-    if probability is not None and unusable_B is not None:
-        probability = probability.masked_fill(unusable_B, float("nan"))
-    summary = row_summary(statistics, temperature_B)
-    return fold_sampled_cpu(summary, token_ids_B, probability, temperature_B)
 
 
 @triton.jit
 def step_values(
     partials_ptr,
-    keys_ptr,
     token_ids_ptr,
     token_ids_stride,
     probability_ptr,
@@ -157,51 +143,59 @@ def step_values(
     probability_stride_v,
     temperature_ptr,
     temperature_stride,
-    unusable_ptr,
+    kept_ptr,
+    kept_stride,
+    places_ptr,
     columns,
     row,
     RANGES: tl.constexpr,
     PADDED: tl.constexpr,
-    PLACES: tl.constexpr,
+    RANGE: tl.constexpr,
     PARTIALS_STRIDE: tl.constexpr,
-    KEPT: tl.constexpr,
 ):
     """The step values of a row, in the order of STEP_VALUES."""
-    logsumexp, tempered_logsumexp, entropy, _top1, certainty = combined_sums(
-        partials_ptr, temperature_ptr, temperature_stride, row, RANGES, PADDED, PARTIALS_STRIDE
+    peak, column, second, log_total, log_tempered, entropy, certainty = combined(
+        partials_ptr,
+        temperature_ptr,
+        temperature_stride,
+        row,
+        RANGES,
+        PADDED,
+        RANGE,
+        PARTIALS_STRIDE,
     )
-    keys = load_keys(partials_ptr, keys_ptr, row, RANGES, PADDED, PLACES, PARTIALS_STRIDE)
     token = tl.load(token_ids_ptr + row * token_ids_stride).to(tl.int64)
-    token_key = tl.max(tl.where(columns_of(keys) == token, keys, _NO_KEY), axis=0)
-    better = tl.sum((keys > token_key).to(tl.int32), axis=0)
-    known = ((token_key != _NO_KEY) & (better < _BEST_PAIRS)).to(tl.float32)
-    logit = logits_of(token_key)
+    is_token = (token >= 0) & (token < columns)
+    is_best = token == column
+    known = is_best
+    fall = second - peak
+    is_kept = False
+    if places_ptr is not None:
+        kept_row = tl.load(places_ptr + row).to(tl.int64)
+        is_kept = kept_row >= 0
+        has_logit = is_kept & is_token
+        x = tl.load(kept_ptr + kept_row * kept_stride + token, mask=has_logit, other=0.0)
+        fall = tl.where(has_logit, x.to(tl.float32) - peak, fall)
+        known = known | has_logit
     if probability_ptr is not None:
-        is_token = (token >= 0) & (token < columns)
-        place = row * probability_stride_b + token * probability_stride_v
-        probability = tl.load(probability_ptr + place, mask=is_token, other=0.0).to(tl.float32)
-        if unusable_ptr is not None:
-            probability = tl.where(tl.load(unusable_ptr + row) != 0, 0.0, probability)
-        from_sampler = tl.log(probability) + tempered_logsumexp
+        has_probability = is_token & (is_kept == 0)
+        at = row * probability_stride_b + token * probability_stride_v
+        probability = tl.load(probability_ptr + at, mask=has_probability, other=0.0)
+        from_sampler = tl.log(probability.to(tl.float32)) + log_tempered
         if temperature_ptr is not None:
             temperature = tl.load(temperature_ptr + row * temperature_stride).to(tl.float32)
             from_sampler = temperature * from_sampler
         # Neither NaN nor an infinity: the difference to itself is zero.
-        is_usable = (known == 0.0) & (from_sampler - from_sampler == 0.0)
-        logit = tl.where(is_usable, from_sampler, logit)
-        known = tl.where(is_usable, 1.0, known)
-    if known == 0.0:
-        worst = tl.max(keys, axis=0)
-        for _rank in range(1, KEPT):
-            worst = tl.max(tl.where(keys < worst, keys, _NO_KEY), axis=0)
-        logit = logits_of(worst)
-    return logit - logsumexp, entropy, margin_of(keys), certainty, known
+        is_usable = has_probability & (from_sampler - from_sampler == 0.0)
+        fall = tl.where(is_usable, from_sampler, fall)
+        known = known | is_usable
+    fall = tl.where(is_best, 0.0, fall)
+    return fall - log_total, entropy, peak - second, certainty, known.to(tl.float32)
 
 
 @triton.jit
 def fold_sampled_kernel(
     partials_ptr,
-    keys_ptr,
     token_ids_ptr,
     token_ids_stride,
     probability_ptr,
@@ -209,19 +203,19 @@ def fold_sampled_kernel(
     probability_stride_v,
     temperature_ptr,
     temperature_stride,
-    unusable_ptr,
+    kept_ptr,
+    kept_stride,
+    places_ptr,
     columns,
     values_ptr,
     RANGES: tl.constexpr,
     PADDED: tl.constexpr,
-    PLACES: tl.constexpr,
+    RANGE: tl.constexpr,
     PARTIALS_STRIDE: tl.constexpr,
-    KEPT: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     logprob, entropy, margin, certainty, known = step_values(
         partials_ptr,
-        keys_ptr,
         token_ids_ptr,
         token_ids_stride,
         probability_ptr,
@@ -229,16 +223,17 @@ def fold_sampled_kernel(
         probability_stride_v,
         temperature_ptr,
         temperature_stride,
-        unusable_ptr,
+        kept_ptr,
+        kept_stride,
+        places_ptr,
         columns,
         row,
         RANGES,
         PADDED,
-        PLACES,
+        RANGE,
         PARTIALS_STRIDE,
-        KEPT,
     )
-    values_ptr += row * 5
+    values_ptr += row * _STEP_VALUES
     tl.store(values_ptr, logprob)
     tl.store(values_ptr + 1, entropy)
     tl.store(values_ptr + 2, margin)

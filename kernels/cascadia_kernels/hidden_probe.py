@@ -78,7 +78,8 @@ def hidden_probe(hidden_BH: torch.Tensor, weights: ProbeWeights) -> torch.Tensor
     return score_B
 
 
-@triton.jit
+# One variant whatever the number of rows: the first batch of another size compiles nothing.
+@triton.jit(do_not_specialize=["rows"])
 def probe_units_kernel(
     hidden_ptr,
     hidden_stride,

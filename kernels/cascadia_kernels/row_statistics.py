@@ -1,36 +1,44 @@
 """What one row of next-token logits says about the model's certainty, in one read of the row.
 
-A row is split into ranges of RANGE columns; a program reads one range. The split depends on V
-alone, so a row's numbers do not depend on the batch it is in.
+A row is split into ranges of columns; a program reads one range. The split depends on V alone, so
+a row's numbers do not depend on the batch it is in.
 
-Shape legend: B rows (one request each), V vocabulary, S ranges of a row, P partial sums, C places
-for the best keys of a range.
+Shape legend: B rows (one request each), V vocabulary, S ranges of a row, P partial statistics.
 """
 
+import functools
 from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 
-from cascadia_kernels.best_keys import (
-    NO_RANK,
-    keys_of,
-    lower_bound,
-    places_of,
-    raised_bound,
-    ranks_of,
-)
 from cascadia_kernels.cpu import row_statistics_cpu
 from cascadia_kernels.device import runs_triton
+from cascadia_kernels.two_best import two_best
 
-RANGE = 16384  # columns of a program
-WARPS = 4
-LANE_BYTES = 2048  # of columns read side by side: 16 a thread
+
+class Split(NamedTuple):
+    """How rows are split over programs: columns of a program, a power of two, and its warps."""
+
+    range_columns: int
+    warps: int
+
+
+# What a tuning run compares, by name. A shorter range gives a small batch more programs, and every
+# program one more epilogue.
+SPLITS = {
+    f"{range_columns}x{warps}": Split(range_columns, warps)
+    for range_columns in (4096, 8192, 16384)
+    for warps in (4, 8)
+}
+DEFAULT_SPLIT = SPLITS["16384x4"]
+
+THREAD_BYTES = 16  # of columns side by side that a thread loads at once
 TILE = 4096  # columns of a program in flight: 16 KiB of float32
-PLACES = 32  # for the best keys of a range, at least 16 of them
+MOST_COLUMNS = 1 << 24  # a place in a range is kept as a float32, which is exact up to here
 
-# Partial sums of a range, in order. `d = x - peak` over the finite logits x.
+# Partial statistics of a range, in order. `d = x - peak` over the finite logits x.
 PARTIALS = (
     "peak",  # the largest logit
     "total",  # sum of exp(d)
@@ -38,11 +46,11 @@ PARTIALS = (
     "weighted",  # sum of d exp(d)
     "linear",  # sum of d
     "finite",  # number of finite logits
-    "kept",  # number of best keys
+    "second",  # the largest logit of the other columns; -inf where there is none
+    "place",  # the first column with the largest logit, counted from the range's first
 )
-PARTIALS_STRIDE = 8
+PARTIALS_STRIDE = len(PARTIALS)
 
-_NO_RANK = tl.constexpr(NO_RANK)
 _LOG2E = tl.constexpr(1.4426950408889634)
 
 
@@ -52,22 +60,26 @@ class RowStatistics(NamedTuple):
     `row_summary` turns them into named numbers; `fold_sampled` reads them as they are.
     """
 
-    partials_BSP: torch.Tensor  # float32, PARTIALS in the last dimension, padded
-    keys_BSC: torch.Tensor  # int64, the first `kept` hold the range's best keys, in no order
+    partials_BSP: torch.Tensor  # float32, PARTIALS in the last dimension
     columns: int  # V
+    range_columns: int
 
 
 def row_statistics(
-    logits_BV: torch.Tensor, temperature_B: torch.Tensor | None = None
+    logits_BV: torch.Tensor,
+    temperature_B: torch.Tensor | None = None,
+    split: Split = DEFAULT_SPLIT,
 ) -> RowStatistics:
     """Summarise each row of logits, in one launch that reads each logit once.
 
-    A row's result depends on that row alone, bit for bit, whatever B and the other rows are. On an
-    accelerator this is a Triton kernel; on the CPU it is PyTorch, with one range a row.
+    A row's result depends on that row and the split alone, bit for bit, whatever B and the other
+    rows are. On an accelerator this is a Triton kernel; on the CPU it is PyTorch, with one range a
+    row.
 
     Args:
-        logits_BV: any float dtype, any strides, not modified.
+        logits_BV: any float dtype, any strides, not modified; V up to 2^24.
         temperature_B: > 0, the sampler's temperature for the row; None for 1 throughout.
+        split: of the rows over programs.
 
     Returns:
         Fresh memory of the caching allocator; an empty batch gives empty tensors.
@@ -75,8 +87,11 @@ def row_statistics(
     Raises:
         ValueError: if a shape does not match.
     """
-    if logits_BV.ndim != 2 or logits_BV.shape[1] == 0:
-        raise ValueError(f"row_statistics takes logits [B, V > 0], got {list(logits_BV.shape)}")
+    if logits_BV.ndim != 2 or not 0 < logits_BV.shape[1] <= MOST_COLUMNS:
+        raise ValueError(
+            f"row_statistics takes logits [B, V] with V from 1 to {MOST_COLUMNS}, "
+            f"got {list(logits_BV.shape)}"
+        )
     if temperature_B is not None and temperature_B.shape != logits_BV.shape[:1]:
         raise ValueError(
             f"row_statistics takes one temperature a row, got {list(temperature_B.shape)} "
@@ -84,11 +99,11 @@ def row_statistics(
         )
     rows, columns = logits_BV.shape
     if not runs_triton(logits_BV):
-        return RowStatistics(*row_statistics_cpu(logits_BV, temperature_B), columns)
-    ranges = -(-columns // RANGE)
-    device = logits_BV.device
-    partials_BSP = torch.empty(rows, ranges, PARTIALS_STRIDE, dtype=torch.float32, device=device)
-    keys_BSC = torch.empty(rows, ranges, PLACES, dtype=torch.int64, device=device)
+        return RowStatistics(row_statistics_cpu(logits_BV, temperature_B), columns, columns)
+    ranges = -(-columns // split.range_columns)
+    partials_BSP = torch.empty(
+        rows, ranges, PARTIALS_STRIDE, dtype=torch.float32, device=logits_BV.device
+    )
     if rows:
         row_statistics_kernel[(rows * ranges,)](
             logits_BV,
@@ -97,23 +112,22 @@ def row_statistics(
             temperature_B,
             0 if temperature_B is None else temperature_B.stride(0),
             partials_BSP,
-            keys_BSC,
             columns,
             ranges,
-            **launch_constants(logits_BV.dtype),
-            num_warps=WARPS,
+            **launch_constants(logits_BV.dtype, split),
+            num_warps=split.warps,
         )
-    return RowStatistics(partials_BSP, keys_BSC, columns)
+    return RowStatistics(partials_BSP, columns, split.range_columns)
 
 
-def launch_constants(dtype: torch.dtype) -> dict[str, int]:
+@functools.cache
+def launch_constants(dtype: torch.dtype, split: Split = DEFAULT_SPLIT) -> dict[str, int]:
     """Constants of the kernel for logits of this type."""
-    lanes = LANE_BYTES // dtype.itemsize
+    lanes = 32 * split.warps * THREAD_BYTES // dtype.itemsize
     return {
-        "RANGE": RANGE,
+        "RANGE": split.range_columns,
         "LANES": lanes,
         "DEPTH": TILE // lanes,
-        "PLACES": PLACES,
         "PARTIALS_STRIDE": PARTIALS_STRIDE,
     }
 
@@ -126,13 +140,11 @@ def row_statistics_kernel(
     temperature_ptr,
     temperature_stride,
     partials_ptr,
-    keys_ptr,
     columns,
     ranges,
     RANGE: tl.constexpr,
     LANES: tl.constexpr,
     DEPTH: tl.constexpr,
-    PLACES: tl.constexpr,
     PARTIALS_STRIDE: tl.constexpr,
 ):
     program = tl.program_id(0).to(tl.int64)
@@ -196,11 +208,12 @@ def row_statistics_kernel(
     place = tl.arange(0, 2)
     tl.store(partials_ptr + 1 + 2 * place[:, None] + place[None, :], sums)
     tl.store(partials_ptr, range_peak)
-    tl.store(partials_ptr + 5, tl.sum(finite, axis=0).to(tl.float32))
-    kept = _keep_best(
-        peak, row_ptr, stride_v, first, end, keys_ptr + program * PLACES, RANGE, LANES, PLACES
+    best, second, finite_sum = two_best(
+        peak, range_peak, finite, row_ptr, stride_v, first, end, RANGE, LANES
     )
-    tl.store(partials_ptr + 6, kept.to(tl.float32))
+    tl.store(partials_ptr + 5, finite_sum)
+    tl.store(partials_ptr + 6, second)
+    tl.store(partials_ptr + 7, (best - first).to(tl.float32))
 
 
 @triton.jit
@@ -249,43 +262,3 @@ def _moved(fall, rate, total, tempered, weighted, linear, finite, TEMPERED: tl.c
     if TEMPERED:
         tempered *= tl.exp2(fall * (rate * _LOG2E))
     return total, tempered, weighted, linear
-
-
-@triton.jit
-def _keep_best(
-    peak,
-    row_ptr,
-    stride_v,
-    first,
-    end,
-    keys_ptr,
-    RANGE: tl.constexpr,
-    LANES: tl.constexpr,
-    PLACES: tl.constexpr,
-):
-    """Store the best keys of a range and return how many: 16 best of it are among them.
-
-    The 16 best columns lie in the lanes with the 16 best peaks. Some 20 lanes are found by their
-    peaks and read again, from the cache; the rest of the range is not.
-    """
-    lane = tl.arange(0, LANES)
-    peak_ranks = tl.where(lane < end - first, ranks_of(peak), _NO_RANK)
-    bound = raised_bound(peak_ranks, lower_bound(peak_ranks), PLACES)
-    place, chosen = places_of(peak_ranks, bound, PLACES)
-    # The places of the keys hold the chosen lanes in between.
-    tl.store(keys_ptr + place, lane, mask=place >= 0)
-    tl.debug_barrier()
-    place = tl.arange(0, PLACES)
-    chosen_lane = tl.load(keys_ptr + place, mask=place < chosen, other=0).to(tl.int32)
-
-    column = first + tl.arange(0, RANGE // LANES)[:, None] * LANES + chosen_lane[None, :]
-    is_read = (place < chosen)[None, :] & (column < end)
-    x = tl.load(row_ptr + column.to(tl.int64) * stride_v, mask=is_read, other=float("-inf"))
-    ranks = tl.where(is_read, ranks_of(x.to(tl.float32)), _NO_RANK)
-    ranks = tl.reshape(ranks, [RANGE // LANES * PLACES])
-    column = tl.reshape(column, [RANGE // LANES * PLACES])
-    bound = raised_bound(ranks, bound, PLACES)
-    place, kept = places_of(ranks, bound, PLACES)
-    tl.debug_barrier()  # every thread has read its lanes
-    tl.store(keys_ptr + place, keys_of(ranks, column), mask=place >= 0)
-    return kept

@@ -13,17 +13,11 @@ import torch
 import triton
 import triton.language as tl
 
-from cascadia_kernels.best_keys import columns_of
-from cascadia_kernels.combine import combined_sums, load_keys, margin_of, row_summary
+from cascadia_kernels.combine import combined, range_constants
 from cascadia_kernels.cpu import draft_values_cpu, first_disagreements_cpu
 from cascadia_kernels.device import runs_triton
 from cascadia_kernels.fold_sampled import STEP_VALUES
-from cascadia_kernels.row_statistics import (
-    PARTIALS_STRIDE,
-    PLACES,
-    RowStatistics,
-    row_statistics,
-)
+from cascadia_kernels.row_statistics import PARTIALS, RowStatistics, row_statistics
 
 PLACES_AT_ONCE = 256  # places that a program of a draft compares at once
 
@@ -34,7 +28,7 @@ class DraftAgreement(NamedTuple):
     """How far drafts agree with a model, and what the model says of each of their tokens."""
 
     values_ND: torch.Tensor  # float32, STEP_VALUES of the draft's token at every place
-    preferred_N: torch.Tensor  # int64, the likeliest token there, of up to 16 equals the lower id
+    preferred_N: torch.Tensor  # int64, the likeliest token there, of equals the lowest id
     agreed_G: torch.Tensor  # int64, places before the first whose preferred token is another
     preferred_G: torch.Tensor  # int64, the preferred token at that place; -1 where all agree
 
@@ -80,11 +74,9 @@ def verify_draft(
     preferred_N = torch.empty(rows, dtype=torch.int64, device=device)
     agreed_G = torch.empty(drafts, dtype=torch.int64, device=device)
     preferred_G = torch.empty(drafts, dtype=torch.int64, device=device)
-    ranges = statistics.partials_BSP.shape[1]
     if rows:
         draft_rows_kernel[(rows,)](
             statistics.partials_BSP,
-            statistics.keys_BSC,
             logits_NV,
             logits_NV.stride(0),
             logits_NV.stride(1),
@@ -93,10 +85,8 @@ def verify_draft(
             statistics.columns,
             values_ND,
             preferred_N,
-            RANGES=ranges,
-            PADDED=triton.next_power_of_2(ranges),
-            PLACES=PLACES,
-            PARTIALS_STRIDE=PARTIALS_STRIDE,
+            **range_constants(statistics),
+            num_warps=1,
         )
     if drafts:
         first_disagreements_kernel[(drafts,)](
@@ -118,10 +108,10 @@ def _on_cpu(
     token_ids_N: torch.Tensor,
     starts_H: torch.Tensor,
 ) -> DraftAgreement:
-    summary = row_summary(statistics)
-    preferred_N = summary.best_ids_BK[:, 0].clone()
+    partials_NP = statistics.partials_BSP[:, 0]
+    preferred_N = partials_NP[:, PARTIALS.index("place")].to(torch.int64)
     return DraftAgreement(
-        draft_values_cpu(summary, logits_NV, token_ids_N),
+        draft_values_cpu(partials_NP, logits_NV, token_ids_N),
         preferred_N,
         *first_disagreements_cpu(preferred_N, token_ids_N, starts_H),
     )
@@ -130,7 +120,6 @@ def _on_cpu(
 @triton.jit
 def draft_rows_kernel(
     partials_ptr,
-    keys_ptr,
     logits_ptr,
     stride_b,
     stride_v,
@@ -141,26 +130,25 @@ def draft_rows_kernel(
     preferred_ptr,
     RANGES: tl.constexpr,
     PADDED: tl.constexpr,
-    PLACES: tl.constexpr,
+    RANGE: tl.constexpr,
     PARTIALS_STRIDE: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
-    logsumexp, _tempered, entropy, _top1, certainty = combined_sums(
-        partials_ptr, None, 0, row, RANGES, PADDED, PARTIALS_STRIDE
+    peak, column, second, log_total, _tempered, entropy, certainty = combined(
+        partials_ptr, None, 0, row, RANGES, PADDED, RANGE, PARTIALS_STRIDE
     )
-    keys = load_keys(partials_ptr, keys_ptr, row, RANGES, PADDED, PLACES, PARTIALS_STRIDE)
     token = tl.load(token_ids_ptr + row * token_ids_stride).to(tl.int64)
     is_token = (token >= 0) & (token < columns)
     # Nobody has overwritten the logits yet: the token's own is one more load.
     place = row * stride_b + token * stride_v
     logit = tl.load(logits_ptr + place, mask=is_token, other=float("nan")).to(tl.float32)
     values_ptr += row * _STEP_VALUES
-    tl.store(values_ptr, logit - logsumexp)
+    tl.store(values_ptr, logit - peak - log_total)
     tl.store(values_ptr + 1, entropy)
-    tl.store(values_ptr + 2, margin_of(keys))
+    tl.store(values_ptr + 2, peak - second)
     tl.store(values_ptr + 3, certainty)
     tl.store(values_ptr + 4, is_token.to(tl.float32))
-    tl.store(preferred_ptr + row, columns_of(tl.max(keys, axis=0)))
+    tl.store(preferred_ptr + row, column)
 
 
 @triton.jit

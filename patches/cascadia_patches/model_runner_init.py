@@ -2,9 +2,12 @@
 
 Upstream: every model runner of a worker, the drafts of speculative decoding included.
 We need: the observer on the runner that samples. The runner itself says where it is not
-supported; a draft runner never samples for a request.
+supported; a draft runner never samples for a request. A judge that cannot run here ends the worker
+at once: an exception would have SGLang kill the whole server before the reason is told.
 """
 
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +16,18 @@ from cascadia_patches.registry import PatchSpec
 
 def _build(judge: Any) -> Callable[..., None]:
     def install_observer(_result: None, runner: Any, *_args: Any, **_kwargs: Any) -> None:
+        from cascadia_sglang.errors import WorkerError
         from cascadia_sglang.judge.observer import build_observer
 
-        if not runner.is_draft_worker:
-            columns = runner.model_config.vocab_size
-            runner.sampling_observer = build_observer(judge, runner.device, columns)
+        if runner.is_draft_worker:
+            return
+        config = runner.model_config
+        try:
+            observer = build_observer(judge, runner.device, config.vocab_size, config.dtype)
+        except WorkerError as error:
+            print(f"cascadia: error: {error}", file=sys.stderr, flush=True)
+            os._exit(2)  # nothing of the device is waited for
+        runner.sampling_observer = observer
 
     return install_observer
 

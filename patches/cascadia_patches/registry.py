@@ -116,7 +116,7 @@ EVENT_PATCHES = ("get_hash_str",)
 PACE_PATCHES = ("forward_batch_generation",)
 
 # Of an engine worker whose steps `cascadia profile` measures.
-STEP_LOG_PATCHES = ("run_batch",)
+STEP_LOG_PATCHES = ("run_batch", "process_batch_result")
 
 ALL_PATCHES = (
     *ARGUMENT_PATCHES,

@@ -1,4 +1,4 @@
-"""AROUND hook on Scheduler.run_batch: note what every batch holds and how long its step takes.
+"""AROUND hook on Scheduler.run_batch: note what every batch holds and when it is launched.
 
 Upstream: launches one batch; on a CPU it computes it.
 We need: measured step times of the real worker. Upstream's forward-pass metrics need the events of

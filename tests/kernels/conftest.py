@@ -32,14 +32,13 @@ NEEDS_TRITON = [
     "test_fold_into_states.py",
     "test_hidden_probe.py",
     "test_judge_score.py",
-    "test_selection.py",
 ]
 collect_ignore = [] if INTERPRETED or HAS_CUDA else [*NEEDS_TRITON]
 if not INTERPRETED:
     collect_ignore.append("test_bench.py")  # on the interpreter in place of a device
 
-# Columns: one, two, one below / at / above the best pairs kept, ordinary numbers, and a prime that
-# spans several ranges. Rows: none, one, few, and more than a vector register holds.
+# Columns: one, two, few, ordinary numbers, and a prime that spans several ranges.
+# Rows: none, one, few, and more than a vector register holds.
 CPU_SHAPES = [(b, v) for v in (1, 2, 15, 16, 17, 128, 1000) for b in (0, 1, 2, 7, 33)]
 CPU_SHAPES += [(1, 50021), (2, 50021)]
 # 4097: a whole tile and a column.

@@ -13,7 +13,9 @@ import torch
 from bench.kernel import run as bench
 from bench.kernel import variants
 from bench.kernel.devices import HostDevice
+from bench.kernel.results import save
 from bench.kernel.variants import Step
+from cascadia_kernels import SPLITS
 
 
 @pytest.fixture(autouse=True)
@@ -45,9 +47,41 @@ def test_another_device_keeps_its_rows_and_the_same_one_replaces_its_own(tmp_pat
     (first, *_) = bench.measure(case(False), HostDevice(), bench.facts(HostDevice()), 1)
     other = dataclasses.replace(first, device="another")
     for results in ([other], [first], [first]):
-        bench.save(path, results)
+        save(path, results)
     rows = list(csv.DictReader(path.open(newline="")))
     assert [row["device"] for row in rows] == ["another", "interpreter"]
+
+
+def test_every_row_is_saved_as_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is ended on the way keeps what it has measured."""
+    path = tmp_path / "kernels.csv"
+
+    def ended(_step: Step) -> torch.Tensor:
+        if path.exists():
+            raise KeyboardInterrupt
+        return torch.zeros(1)
+
+    monkeypatch.setattr(variants, "torch_step", ended)
+    monkeypatch.setattr(bench, "passes", lambda *_arguments: True)
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(HostDevice(), [case(True)], path, budget_s=600.0, repetitions=1)
+    rows = list(csv.DictReader(path.open(newline="")))
+    assert [row["variant"] for row in rows] == ["read-only sum", "cascadia", "cascadia, a draft"]
+
+
+def test_a_tuning_run_times_every_split(tmp_path: Path) -> None:
+    path = tmp_path / "kernels.csv"
+    assert bench.run(HostDevice(), [case()], path, 600.0, repetitions=1, splits=True) == 0
+    rows = list(csv.DictReader(path.open(newline="")))
+    anchors = ["read-only sum", "cascadia", "cascadia, a draft"]
+    assert [row["variant"] for row in rows] == [*anchors, *(f"cascadia {n}" for n in SPLITS)]
+
+
+def test_a_sampled_step_is_given_what_serving_gives() -> None:
+    (step,) = variants.make_steps(2, 40, torch.float32, True, 1, torch.device("cpu"))
+    assert step.probability_BV is not None
+    assert step.probability_BV.shape == (2, 40)
+    torch.testing.assert_close(step.probability_BV.sum(dim=-1), torch.ones(2))
 
 
 def wrong(step: Step) -> torch.Tensor:

@@ -4,7 +4,7 @@ import pytest
 import triton
 
 from bench.kernel.compiled import compile_for
-from bench.kernel.launches import Launch, launches
+from bench.kernel.launches import Launch, launches, split_launches
 
 pytestmark = pytest.mark.slow
 
@@ -31,3 +31,28 @@ def test_a_kernel_compiles_without_spilling(launch: Launch, capability: int) -> 
     assert found.spilled_bytes == 0
     assert 0 < found.registers <= MOST_REGISTERS
     assert found.instructions > 10
+
+
+@pytest.mark.parametrize("launch", list(split_launches()), ids=lambda launch: launch.name)
+def test_every_split_compiles_without_spilling(launch: Launch) -> None:
+    found = compile_for(launch, 90)
+    assert found.spilled_bytes == 0
+    assert 0 < found.registers <= MOST_REGISTERS
+
+
+# What waits for other threads: 16 best pairs a range took 42 barriers and 137 shuffles.
+MOST_BARRIERS, MOST_SHUFFLES = 20, 100
+COMBINING = ("fold_", "row_summary", "verify_draft rows")
+
+
+@pytest.mark.parametrize(
+    "launch",
+    [one for one in launches() if one.name.startswith(("row_statistics fp32", *COMBINING))],
+    ids=lambda launch: launch.name,
+)
+def test_little_is_waited_for(launch: Launch) -> None:
+    found = compile_for(launch, 90)
+    assert found.barriers <= (0 if launch.name.startswith(COMBINING) else MOST_BARRIERS)
+    assert found.shuffles <= MOST_SHUFFLES
+    assert found.exponentials > 0
+    assert found.global_loads > 0

@@ -1,12 +1,13 @@
 """row_statistics: equal to the float64 reference, and a property of each row alone."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 import triton
 
-from cascadia_kernels import BEST_PAIRS, RowSummary, row_statistics, row_summary
+from cascadia_kernels import SPLITS, RowSummary, Split, row_statistics, row_summary
 from cascadia_kernels.reference import reference_row
 from cascadia_kernels.testing import TOLERANCES, assert_near, make_logits, make_temperatures
 
@@ -17,6 +18,15 @@ dtypes = pytest.mark.parametrize("dtype", list(TOLERANCES), ids=lambda d: str(d)
 
 def summarise(logits_BV: torch.Tensor, temperature_B: torch.Tensor | None = None) -> RowSummary:
     return row_summary(row_statistics(logits_BV, temperature_B), temperature_B)
+
+
+# Splits that the interpreter is asked for: the shortest range with the most warps has the fewest
+# columns a thread.
+splits = pytest.mark.parametrize(
+    "split",
+    [SPLITS["4096x8"]] if INTERPRETED else list(SPLITS.values()),
+    ids="{0[0]}x{0[1]}".format,
+)
 
 
 def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -32,9 +42,7 @@ def assert_rows_equal_reference(
         for name, expected in reference_row(logits, temperature_B[row].item()).items():
             actual = getattr(statistics, f"{name}_B")[row].item()
             assert_near(actual, expected, tolerance, f"{name} of row {row}")
-    expected_BK = logits_BV.float().sort(dim=-1, descending=True).values[:, :BEST_PAIRS]
-    assert torch.equal(statistics.best_logits_BK.cpu(), expected_BK)
-    assert torch.equal(logits_BV.float().gather(1, statistics.best_ids_BK.cpu()), expected_BK)
+        assert statistics.best_ids_B[row].item() == logits.index(max(logits)), row
 
 
 def test_every_statistic_equals_the_float64_reference(
@@ -51,7 +59,7 @@ def test_every_statistic_equals_the_float64_reference(
 def test_statistics_are_float32_and_ids_int64(device: torch.device) -> None:
     statistics = summarise(make_logits(2, 20, torch.bfloat16).to(device))
     assert {name: values.dtype for name, values in statistics._asdict().items()} == {
-        name: torch.int64 if name == "best_ids_BK" else torch.float32 for name in RowSummary._fields
+        name: torch.int64 if name == "best_ids_B" else torch.float32 for name in RowSummary._fields
     }
 
 
@@ -100,7 +108,7 @@ def test_adding_a_constant_to_a_row_shifts_only_its_logsumexp(
     for name in ("entropy_B", "top1_logprob_B", "margin_B", "self_certainty_B"):
         torch.testing.assert_close(getattr(after, name), getattr(before, name))
     torch.testing.assert_close(after.logsumexp_B, before.logsumexp_B + shift)
-    assert torch.equal(after.best_ids_BK, before.best_ids_BK)
+    assert torch.equal(after.best_ids_B, before.best_ids_B)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +128,7 @@ def test_a_row_is_bit_identical_alone_and_in_any_batch(width: int, device: torch
             for name, values in together._asdict().items():
                 assert torch.equal(values[rest], getattr(some, name)), (name, first)
             alone = row_statistics(logits_BV[rest], temperature_B[rest]).partials_BSP
-            assert same_bits(partials[rest, :, :7], alone[:, :, :7]), first
+            assert same_bits(partials[rest], alone), first
 
 
 def test_a_row_does_not_depend_on_the_number_of_threads() -> None:
@@ -147,7 +155,7 @@ def test_a_broken_row_is_nan_and_leaves_the_others_as_they_are(
     for name, values in broken._asdict().items():
         others = [0, 2]
         assert torch.equal(values[others], getattr(whole, name)[others]), name
-        if name not in ("margin_B", "best_ids_BK", "best_logits_BK"):
+        if name not in ("margin_B", "best_ids_B"):
             assert values[1].isnan(), name
 
 
@@ -234,12 +242,98 @@ def test_a_row_of_a_serving_batch_is_bit_identical_alone() -> None:
             assert torch.equal(values[one], getattr(alone, name)), (name, row)
 
 
-def test_of_equal_logits_the_lower_id_comes_first(device: torch.device) -> None:
+# The two best
+
+RANGES = sorted({split.range_columns for split in SPLITS.values()})
+
+# Rows in which the best or the second best is hard to find: equal logits in one lane, in several
+# lanes, tiles and ranges; the two best in one lane; few columns; infinities.
+HARD_ROWS: dict[str, Callable[[int], torch.Tensor]] = {
+    "constant": lambda v: torch.full((v,), 2.5),
+    "rising": lambda v: torch.arange(v, dtype=torch.float32),
+    "falling": lambda v: -torch.arange(v, dtype=torch.float32),
+    "two-values": lambda v: (torch.arange(v) % 3 == 0).float(),
+    "one-lane": lambda v: (
+        torch.where(torch.arange(v) % 512 == 7, 50.0, 0.0) + torch.arange(v) % 97 / 97.0
+    ),
+    "equal-in-one-lane": lambda v: torch.where(torch.arange(v) % 1024 == 30, 5.0, 0.0),
+    "equal-in-the-last-tile": lambda v: torch.where(torch.arange(v) >= v - 2, 5.0, 0.0),
+    "bfloat16-steps": lambda v: (
+        torch.randn(v, generator=torch.Generator().manual_seed(1)).bfloat16().float()
+    ),
+    "zeros-of-both-signs": lambda v: torch.where(torch.arange(v) % 2 == 0, 0.0, -0.0),
+    "two-finite": lambda v: torch.full((v,), -math.inf).index_fill(0, torch.tensor([3, v - 1]), 1),
+    "one-finite": lambda v: torch.full((v,), -math.inf).index_fill(0, torch.tensor([v - 2]), 1.0),
+    "lowest": lambda v: torch.full((v,), torch.finfo(torch.float32).min),
+    "plus-infinity": lambda v: torch.zeros(v).index_fill(0, torch.tensor([v - 1]), math.inf),
+}
+
+
+@splits
+@pytest.mark.parametrize("width", [33, 9001] if INTERPRETED else [33, 9001, 151936])
+@pytest.mark.parametrize("kind", HARD_ROWS)
+def test_the_two_best_are_found_in_any_row(
+    kind: str, width: int, split: Split, device: torch.device
+) -> None:
+    logits_BV = HARD_ROWS[kind](width).unsqueeze(0)
+    summary = row_summary(row_statistics(logits_BV.to(device), None, split))
+    first, second = logits_BV[0].sort(descending=True).values[:2]
+    assert summary.best_ids_B.item() == logits_BV[0].tolist().index(first.item())
+    assert summary.margin_B.item() == (first - second).item()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_the_two_best_are_found_in_wider_lanes(dtype: torch.dtype, device: torch.device) -> None:
+    logits_BV = make_logits(2, 9001, dtype)
+    logits_BV[1, [8000, 5000]] = logits_BV[1].max() + 1.0
+    summary = summarise(logits_BV.to(device))
+    expected = [row.index(max(row)) for row in logits_BV.tolist()]
+    assert summary.best_ids_B.tolist() == expected
+    assert expected[1] == 5000
+    assert summary.margin_B[1].item() == 0.0
+
+
+def test_a_row_of_nan_ends_and_has_a_column_for_its_best(device: torch.device) -> None:
+    summary = summarise(torch.full((1, 5000), math.nan, device=device))
+    assert 0 <= summary.best_ids_B.item() < 5000
+    assert summary.entropy_B.isnan().all()
+
+
+def test_of_equal_logits_the_lowest_id_is_the_best(device: torch.device) -> None:
     logits_BV = torch.zeros(3, 200)
     logits_BV[0, [150, 30, 7]] = 2.0
     logits_BV[1, [199, 100]] = 2.0
     logits_BV[2, [64, 65, 66, 2]] = 2.0
-    found = row_summary(row_statistics(logits_BV.to(device))).best_ids_BK
-    assert found[0, :3].tolist() == [7, 30, 150]
-    assert found[1, :2].tolist() == [100, 199]
-    assert found[2, :4].tolist() == [2, 64, 65, 66]
+    summary = summarise(logits_BV.to(device))
+    assert summary.best_ids_B.tolist() == [7, 100, 2]
+    assert summary.margin_B.tolist() == [0.0] * 3
+
+
+# Splits
+
+
+@splits
+@pytest.mark.parametrize("tempered", [False, True], ids=["greedy", "tempered"])
+def test_every_split_gives_the_reference(
+    split: Split, tempered: bool, device: torch.device
+) -> None:
+    logits_BV = make_logits(1, 9001)
+    temperature_B = make_temperatures(1) if tempered else None
+    given_B = None if temperature_B is None else temperature_B.to(device)
+    statistics = row_statistics(logits_BV.to(device), given_B, split)
+    assert_rows_equal_reference(
+        row_summary(statistics, given_B),
+        logits_BV,
+        torch.ones(1) if temperature_B is None else temperature_B,
+    )
+
+
+def test_the_splits_are_those_that_a_tuning_run_compares() -> None:
+    assert RANGES == [4096, 8192, 16384]
+    assert {split.warps for split in SPLITS.values()} == {4, 8}
+    assert all(name == f"{split[0]}x{split[1]}" for name, split in SPLITS.items())
+
+
+def test_a_vocabulary_beyond_the_exact_floats_is_refused() -> None:
+    with pytest.raises(ValueError, match="V from 1 to 16777216"):
+        row_statistics(torch.empty(1, 1).expand(1, (1 << 24) + 1))

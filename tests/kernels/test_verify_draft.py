@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from cascadia_kernels import STEP_VALUES, fold_sampled, row_statistics, row_summary, verify_draft
+from cascadia_kernels import STEP_VALUES, KeptLogits, fold_sampled, row_statistics, verify_draft
 from cascadia_kernels.reference import reference_draft, reference_logprob, reference_row
 from cascadia_kernels.testing import TOLERANCES, assert_near, make_logits
 from cascadia_kernels.verify_draft import PLACES_AT_ONCE
@@ -91,9 +91,10 @@ def test_of_equal_logits_the_lower_id_is_preferred(device: torch.device) -> None
 def test_the_values_are_those_of_steps_that_wrote_the_tokens(device: torch.device) -> None:
     logits_NV = make_logits(6, 100).to(device)
     statistics = row_statistics(logits_NV)
-    tokens_N = row_summary(statistics).best_ids_BK[:, 3]
+    tokens_N = logits_NV.topk(4, dim=-1).indices[:, 3]
     found = verify_draft(logits_NV, tokens_N, torch.tensor([0, 6], device=device))
-    assert torch.equal(found.values_ND, fold_sampled(statistics, tokens_N, None, None))
+    kept = KeptLogits(logits_NV, torch.arange(6, dtype=torch.int32, device=device))
+    assert torch.equal(found.values_ND, fold_sampled(statistics, tokens_N, None, None, kept))
 
 
 def test_a_token_far_from_the_best_is_known_exactly(device: torch.device) -> None:

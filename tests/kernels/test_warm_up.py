@@ -1,17 +1,73 @@
 """warm_up: compiles every variant of a step."""
 
+import importlib
 from typing import Any
 
 import pytest
 import torch
 
-from cascadia_kernels import fold_sampled, row_statistics, verify_draft, warm_up
+from cascadia_kernels import (
+    KeptLogits,
+    ProbeWeights,
+    fold_sampled,
+    hidden_probe,
+    row_statistics,
+    row_summary,
+    verify_draft,
+    warm_up,
+)
+from cascadia_kernels.combine import row_summary_kernel
 from cascadia_kernels.fold_sampled import fold_sampled_kernel
+from cascadia_kernels.hidden_probe import probe_score_kernel, probe_units_kernel
 from cascadia_kernels.row_statistics import row_statistics_kernel
 from cascadia_kernels.verify_draft import draft_rows_kernel, first_disagreements_kernel
 
-STEP = (row_statistics_kernel, fold_sampled_kernel)
+STEP = (row_statistics_kernel, fold_sampled_kernel, row_summary_kernel)
 DRAFT = (row_statistics_kernel, draft_rows_kernel, first_disagreements_kernel)
+PROBE = (probe_units_kernel, probe_score_kernel)
+MODULE = importlib.import_module("cascadia_kernels.warm_up")
+
+
+def make_probe(device: torch.device | str) -> ProbeWeights:
+    sizes = ((64,), (64,), (64, 16), (16,), (16,), (1,))
+    return ProbeWeights(*(torch.zeros(size, device=device) for size in sizes))
+
+
+def test_a_step_a_draft_and_a_probe_run_in_every_variant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every op that serving calls, with every set of optional arguments."""
+    calls: set[tuple[str, tuple[bool, ...]]] = set()
+    for op in ("row_statistics", "row_summary", "fold_sampled", "verify_draft", "hidden_probe"):
+        right = getattr(MODULE, op)
+
+        def record(*arguments: Any, op: str = op, right: Any = right) -> Any:
+            calls.add((op, tuple(argument is not None for argument in arguments)))
+            return torch.zeros(2) if op == "hidden_probe" else right(*arguments)
+
+        monkeypatch.setattr(MODULE, op, record)
+    warm_up("cpu", 20, probes=[make_probe("cpu")])
+    steps = {(sampled, sampled, kept) for sampled in (False, True) for kept in (False, True)}
+    expected = {("fold_sampled", (True, True, *one)) for one in steps}
+    expected |= {
+        (op, (True, given)) for op in ("row_statistics", "row_summary") for given in (0, 1)
+    }
+    expected |= {("verify_draft", (True,) * 3), ("hidden_probe", (True, True))}
+    assert calls == expected
+
+
+@pytest.mark.parametrize(("columns", "strides"), [(32, {32}), (40, {40, 48})])
+def test_rows_that_are_cut_from_padded_ones_are_warmed_up_too(
+    columns: int, strides: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stride that 16 divides is another variant of a kernel."""
+    right, found = MODULE.row_statistics, set()
+
+    def record(logits_BV: torch.Tensor, *rest: Any) -> Any:
+        found.add(logits_BV.stride(0))
+        return right(logits_BV, *rest)
+
+    monkeypatch.setattr(MODULE, "row_statistics", record)
+    warm_up("cpu", columns)
+    assert found == strides
 
 
 def test_every_variant_of_a_step_runs(device: torch.device) -> None:
@@ -33,9 +89,24 @@ def test_a_step_after_it_compiles_nothing(height: int, tempered: bool) -> None:
     logits_BV = torch.randn(height, 151936, device="cuda")
     temperature_B = torch.full((height,), 0.7, device="cuda") if tempered else None
     statistics = row_statistics(logits_BV, temperature_B)
+    row_summary(statistics, temperature_B)
     token_ids_B = torch.zeros(height, dtype=torch.int64, device="cuda")
-    fold_sampled(statistics, token_ids_B, logits_BV if tempered else None, temperature_B)
+    places_B = torch.zeros(height, dtype=torch.int32, device="cuda")
+    for kept in (None, KeptLogits(logits_BV[:1].clone(), places_B)):
+        buffer_BV = logits_BV if tempered else None
+        fold_sampled(statistics, token_ids_B, buffer_BV, temperature_B, kept)
     assert compiled(STEP) == before
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("height", [1, 5, 16])
+def test_a_probe_after_it_compiles_nothing(height: int) -> None:
+    weights = make_probe("cuda")
+    warm_up("cuda", 151936, probes=[weights])
+    before = compiled(PROBE)
+    assert before > 0
+    hidden_probe(torch.zeros(height, 64, dtype=torch.bfloat16, device="cuda"), weights)
+    assert compiled(PROBE) == before
 
 
 @pytest.mark.gpu

@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -107,16 +106,3 @@ def test_one_that_ends_is_followed_by_another(server: Server, admin: httpx.Clien
     assert waiting(server)["id"] != one["id"]
     assert len(small(server, "ready")) == 1
     assert admin.post("/generate", json=BODY).status_code == 200
-
-
-def test_a_standby_is_refused_where_it_would_hold_a_device(tmp_path: Path) -> None:
-    from cascadia_sglang.cascade_file import load_cascade
-    from cascadia_sglang.errors import ConfigError
-    from cascadia_sglang.start import check_standbys
-
-    cascade = yaml.safe_load((ROOT / CASCADE[-1]).read_text())
-    cascade["tiers"][1]["standby"] = 2
-    path = tmp_path / "cascade.yaml"
-    path.write_text(yaml.safe_dump(cascade))
-    with pytest.raises(ConfigError, match=r"tiers\[1\]\.standby is 2, allowed on an accelerator"):
-        check_standbys(load_cascade(path))

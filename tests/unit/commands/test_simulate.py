@@ -90,6 +90,15 @@ def test_a_rate_or_a_part_that_says_nothing_is_one_line(files, capsys, words, sa
     assert says in capsys.readouterr().err
 
 
+def test_an_estimate_takes_the_hosts_time_for_a_step(tmp_path):
+    out = tmp_path / "h100.json"
+    words = ["tests/system/cascade.yaml", "--out", str(out), "--gpu", "H100"]
+    assert main(["profile", *words, "--host-step-ms", "3"]) == 0
+    profile = json.loads(out.read_text())
+    assert profile["host"]["step_ms"] == 3.0
+    assert profile["tiers"]["small"]["decode_ms"][0] == [1, 3.0]
+
+
 def test_an_estimated_profile_says_that_it_was_not_measured(tmp_path, capsys):
     out = tmp_path / "h100.json"
     words = ["tests/system/cascade.yaml", "--out", str(out), "--gpu", "H100"]

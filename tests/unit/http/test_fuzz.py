@@ -68,7 +68,9 @@ def make_app() -> fastapi.FastAPI:
     app = fastapi.FastAPI()
     for route in write_routes(server, SimpleNamespace(server_args=args)).routes:
         app.router.routes.append(route)
-    app.add_middleware(CascadeMiddleware, config=config, on_startup=lambda: None)
+    app.add_middleware(
+        CascadeMiddleware, config=config, on_startup=lambda: None, flag_of=lambda *_: None
+    )
     return app
 
 

@@ -15,7 +15,11 @@ TWO = make_cascade("small", "large")
 
 
 def ask(
-    path: str, body: Any = None, query: str = "", header_tier: int | None = None
+    path: str,
+    body: Any = None,
+    query: str = "",
+    header_tier: int | None = None,
+    flags: dict[tuple[int, str], Any] | None = None,
 ) -> tuple[frozenset[int] | None, bytes]:
     """The tiers that it is for, and the body that its route gets."""
     data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
@@ -30,7 +34,10 @@ def ask(
 
     async def main() -> tuple[frozenset[int] | None, bytes]:
         scope = {"type": "http", "path": path, "query_string": query.encode()}
-        replay = await guard(scope, receive, header_tier, TWO)
+        known = flags or {}
+        replay = await guard(
+            scope, receive, header_tier, TWO, lambda tier, field: known.get((tier, field))
+        )
         got = (await replay())["body"]
         assert (await replay())["type"] == "http.disconnect"
         return target_tiers.get(), got
@@ -82,3 +89,27 @@ def test_what_cannot_be_served_is_a_400(path: str, body: Any, param: str | None)
     with pytest.raises(RequestError) as caught:
         ask(path, body)
     assert (caught.value.status, caught.value.param) == (400, param)
+
+
+NEEDED = {
+    "/release_memory_occupation": ("enable_memory_saver", "--enable-memory-saver"),
+    "/resume_memory_occupation": ("enable_memory_saver", "--enable-memory-saver"),
+    **dict.fromkeys(
+        (f"/{verb}_expert_distribution_record" for verb in ("start", "stop", "dump")),
+        ("expert_distribution_recorder_mode", "--expert-distribution-recorder-mode"),
+    ),
+}
+
+
+@pytest.mark.parametrize("path", NEEDED)
+def test_a_call_that_sglang_does_not_survive_without_a_flag_names_it(path: str) -> None:
+    field, flag = NEEDED[path]
+    with pytest.raises(RequestError) as caught:
+        ask(path)
+    assert caught.value.status == 400
+    assert str(caught.value) == f"{path} needs {flag}; tier small was started without it"
+    # One tier that has it is not enough for a call to all.
+    with pytest.raises(RequestError, match="tier large was started without it"):
+        ask(path, flags={(0, field): True})
+    assert ask(path, flags={(0, field): True}, query="tier=small")[0] == {0}
+    assert ask(path, flags={(0, field): "stat", (1, field): "stat"})[0] is None

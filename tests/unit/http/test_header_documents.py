@@ -92,7 +92,9 @@ def sent_headers(outcome: Outcome, status: int) -> set[str]:
 
     app = Starlette(routes=[Route("/generate", answer)])
     app.add_middleware(ErrorAnswers)
-    app.add_middleware(CascadeMiddleware, config=CASCADE, on_startup=lambda: None)
+    app.add_middleware(
+        CascadeMiddleware, config=CASCADE, on_startup=lambda: None, flag_of=lambda *_: None
+    )
 
     async def ask() -> httpx.Headers:
         transport = httpx.ASGITransport(app)

@@ -104,7 +104,9 @@ def ask(
         await handle(Handler(scope, send))
 
     stack = KeepAlive(app, ["small", "large"], interval_s)
-    whole = CascadeMiddleware(ErrorAnswers(stack), make_cascade("small", "large"), lambda: None)
+    whole = CascadeMiddleware(
+        ErrorAnswers(stack), make_cascade("small", "large"), lambda: None, lambda *_: None
+    )
     named = [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()]
     scope = {"type": "http", "path": path, "headers": named}
 

@@ -40,7 +40,10 @@ def statuses_of(path: str, headers: dict[str, str] | None = None) -> tuple[int, 
     counted = Counted()
     app = Starlette(routes=[Route(p, answer) for p in ("/v1/chat/completions", "/health")])
     app.add_middleware(
-        CascadeMiddleware, config=make_cascade("small", "large"), on_startup=lambda: None
+        CascadeMiddleware,
+        config=make_cascade("small", "large"),
+        on_startup=lambda: None,
+        flag_of=lambda *_: None,
     )
     app.add_middleware(RefusalCounter, metrics=cast(Metrics, counted))
 

@@ -9,11 +9,9 @@ import torch
 from sglang.srt.managers.auxiliary_output import CommittedTokens
 
 from cascadia_sglang.judge.calibration import Calibration, PrefixModel, ScoreModel
+from cascadia_sglang.judge.device_observer import CopiedStep
 from cascadia_sglang.judge.features import FEATURES, earlier_names, features
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.judge.observer import (
-    CopiedStep,
-)
 from cascadia_sglang.judge.state import FloatArray, empty_states, fold_step
 from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
 
@@ -97,10 +95,16 @@ def report_of(judge: Judge, request: Any) -> Any:
     return found[0] if found else None
 
 
+def fold_values(states_NS: FloatArray, states: list[int], values: FloatArray) -> None:
+    """Fold one step; `values[i]` belongs to the i-th of these states."""
+    rows, none = np.arange(len(states)), np.zeros(0, dtype=np.bool_)
+    fold_step(states_NS, np.array(states), rows, values, none)
+
+
 def plain_features(answer: list[list[float]], truncated: bool = False) -> FloatArray:
     states_NS = empty_states(1)
     for values in answer:
-        fold_step(states_NS, np.array([0]), np.array([values]))
+        fold_values(states_NS, [0], np.array([values]))
     row: FloatArray = features(states_NS, np.array([3.0]), np.array([float(truncated)]))[0]
     return row
 

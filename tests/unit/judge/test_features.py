@@ -15,7 +15,8 @@ from cascadia_sglang.judge.features import (
     features,
     logit,
 )
-from cascadia_sglang.judge.state import FloatArray, empty_states, fold_step
+from cascadia_sglang.judge.state import FloatArray, empty_states
+from tests.unit.judge.judging import fold_values
 
 Step = tuple[float, float, float, float]
 
@@ -32,7 +33,7 @@ def state_of(answer: list[Step]) -> FloatArray:
     """[1, S]"""
     states_NS = empty_states(1)
     for step in answer:
-        fold_step(states_NS, np.array([0]), np.array([[*step, 1.0]]))
+        fold_values(states_NS, [0], np.array([[*step, 1.0]]))
     return states_NS
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cascadia_kernels import fold_sampled, row_statistics
+from cascadia_kernels import KeptLogits, fold_sampled, row_statistics
 from cascadia_kernels.reference import reference_logprob, reference_row
 from cascadia_kernels.testing import make_logits
 from cascadia_sglang.judge.host_step import (
@@ -21,7 +21,8 @@ from cascadia_sglang.judge.host_step import (
 )
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.observer import HostObserver, HostStep, build_observer
-from cascadia_sglang.judge.state import COUNT, FORCED, MIN_LOGPROB, empty_states, fold_step
+from cascadia_sglang.judge.state import COUNT, FORCED, MIN_LOGPROB, empty_states
+from tests.unit.judge.judging import fold_values
 
 COLUMNS = {"logsumexp": LOGSUMEXP, "entropy": ENTROPY, "margin": MARGIN}
 COLUMNS["self_certainty"] = SELF_CERTAINTY
@@ -76,8 +77,10 @@ def test_folding_equals_the_fold_of_the_kernels_step_values() -> None:
     for seed in range(11):
         logits_BV = make_logits(3, 40, seed=seed)
         tokens_B = logits_BV.sort(dim=-1, descending=True).indices[:, seed % 5]
-        values = fold_sampled(row_statistics(logits_BV), tokens_B, None, None).double().numpy()
-        fold_step(device, states, values[rows])
+        kept = KeptLogits(logits_BV, torch.arange(3, dtype=torch.int32))
+        step = fold_sampled(row_statistics(logits_BV), tokens_B, None, None, kept)
+        values = step.double().numpy()
+        fold_values(device, states.tolist(), values[rows])
         own = host_statistics(logits_BV.numpy())
         tokens = tokens_B.numpy()[rows]
         fold_host_step(host, states, rows, tokens, logits_BV.numpy(), own, np.zeros(3, np.bool_))
@@ -104,6 +107,7 @@ class _Info(SimpleNamespace):
     grammar_mask: Any = None
     logit_bias: Any = None
     has_custom_logit_processor = False
+    has_watermark_candidates = False
 
 
 @pytest.mark.parametrize(

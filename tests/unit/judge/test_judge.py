@@ -14,11 +14,9 @@ from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH, Req
 from sglang.srt.sampling.sampling_params import SamplingParams
 
 from cascadia_sglang.judge.calibration import ScoreModel
+from cascadia_sglang.judge.device_observer import CopiedStep
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.judge.observer import (
-    CopiedStep,
-)
 from cascadia_sglang.messages import JudgeReport
 from tests.unit.judge.judging import (
     SURE,

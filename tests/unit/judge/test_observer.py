@@ -1,5 +1,6 @@
 """What the judge takes from a sampling step."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,10 +17,11 @@ from sglang.srt.sampling.sampling_observer_pp import (
 from cascadia_kernels import STEP_VALUES, verify_draft
 from cascadia_kernels.testing import make_logits
 from cascadia_patches import model_runner_init
-from cascadia_sglang.judge.changed_rows import forced_rows
+from cascadia_sglang.judge.changed_rows import ChangedRows, forced_rows
+from cascadia_sglang.judge.device_observer import DeviceObserver
 from cascadia_sglang.judge.draft_step import DraftStep, draft_values
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.judge.observer import DeviceObserver, HostObserver
+from cascadia_sglang.judge.observer import HostObserver
 from tests.unit.judge.judging import (
     finish,
     make_model,
@@ -40,17 +42,27 @@ def make_info(rows: int, temperature: float | None = None, **changes: Any) -> An
         "logit_bias": None,
         "has_custom_logit_processor": False,
         "custom_logit_processor": None,
+        "has_watermark_candidates": False,
+        "watermark_candidates_host": None,
         **changes,
     }
     return SimpleNamespace(**info)
 
 
-def observe(logits_BV: torch.Tensor, tokens_B: torch.Tensor, info: Any) -> torch.Tensor:
-    """The step values of a step, with the sampler overwriting the logits as SGLang's does."""
+def observe(
+    logits_BV: torch.Tensor, tokens_B: torch.Tensor, info: Any, changed: Sequence[int] = ()
+) -> torch.Tensor:
+    """The step values of a step, with the sampler overwriting the logits as SGLang's does.
+
+    Args:
+        changed: rows whose logits are others before they are sampled.
+    """
     observer = DeviceObserver(Judge({}))
     buffer_BV = logits_BV.clone()
     state = observer.before_grammar(buffer_BV, info)
     assert state is not None
+    for row in changed:
+        buffer_BV[row] = buffer_BV[row].flip(0) + 7.0
     if not info.is_all_greedy:
         if info.logit_bias is not None:
             buffer_BV += info.logit_bias
@@ -74,7 +86,7 @@ def test_the_logprob_of_the_sampled_token_is_that_of_the_raw_logits(
     tokens_B = logits_BV.sort(dim=-1, descending=True).indices[:, rank]
     values = observe(logits_BV, tokens_B, make_info(3, temperature))
     exact_B = logits_BV.log_softmax(dim=-1).gather(1, tokens_B.unsqueeze(-1)).squeeze(-1)
-    is_known = rank < 16 or temperature is not None
+    is_known = rank == 0 or temperature is not None
     assert values[:, KNOWN].tolist() == [float(is_known)] * 3
     if is_known:
         torch.testing.assert_close(values[:, LOGPROB], exact_B, atol=1e-4, rtol=1e-5)
@@ -87,27 +99,93 @@ BIAS = torch.zeros(3, 100)
 BIAS[1, 5] = 4.0
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"grammar_mask": SimpleNamespace(vocab_mask=ALLOWED), "grammars": [None, object(), None]},
-        {"logit_bias": BIAS},
-        {
-            "has_custom_logit_processor": True,
-            "custom_logit_processor": {7: SimpleNamespace(rows=[1], indices=torch.tensor([1]))},
-        },
-    ],
-    ids=["grammar", "bias", "processor"],
-)
+# What changes the second row of three.
+CHANGES: dict[str, dict[str, Any]] = {
+    "grammar": {
+        "grammar_mask": SimpleNamespace(vocab_mask=ALLOWED),
+        "grammars": [None, object(), None],
+    },
+    "bias": {"logit_bias": BIAS},
+    "processor": {
+        "has_custom_logit_processor": True,
+        "custom_logit_processor": {7: SimpleNamespace(rows=[1], indices=torch.tensor([1]))},
+    },
+    "watermark": {
+        "has_watermark_candidates": True,
+        "watermark_candidates_host": [False, True, False],
+    },
+}
+
+
+@pytest.mark.parametrize("temperature", [None, 0.7], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("name", CHANGES)
 def test_what_one_request_asks_for_changes_no_bit_of_its_neighbours(
-    changes: dict[str, Any],
+    name: str, temperature: float | None
 ) -> None:
+    """Its own log-probability is that of its raw logits, whatever the sampler saw."""
     logits_BV = make_logits(3, 100, spread=2.0)
     tokens_B = logits_BV.sort(dim=-1, descending=True).indices[:, 40]
-    plain = observe(logits_BV, tokens_B, make_info(3, 0.7))
-    beside = observe(logits_BV, tokens_B, make_info(3, 0.7, **changes))
+    plain = observe(logits_BV, tokens_B, make_info(3, temperature))
+    info = make_info(3, temperature, **CHANGES[name])
+    beside = observe(logits_BV, tokens_B, info, changed=[1])
     assert torch.equal(beside[[0, 2]], plain[[0, 2]])
-    assert beside[:, KNOWN].tolist() == [1.0, 0.0, 1.0]
+    exact = logits_BV[1].double().log_softmax(dim=-1)[tokens_B[1]].item()
+    assert beside[1, LOGPROB].item() == pytest.approx(exact, abs=1e-5)
+    assert beside[1, KNOWN].item() == 1.0
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_batch_names_its_changed_rows_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tensor that is made from Python values on the way of a step is a copy to the device."""
+    made: list[Any] = []
+    right = torch.tensor
+
+    def record(*arguments: Any, **options: Any) -> torch.Tensor:
+        made.append(arguments)
+        return right(*arguments, **options)
+
+    changed_rows, logits_BV = ChangedRows(), make_logits(3, 100)
+    monkeypatch.setattr(torch, "tensor", record)
+    info = make_info(3, **CHANGES[name])
+    first = changed_rows.keep(info, logits_BV)
+    assert first is not None
+    count = len(made)
+    assert count == 2
+    for _ in range(3):
+        again = changed_rows.keep(make_info(3, **CHANGES[name]), logits_BV)
+        assert again is not None
+        assert again.places_B is first.places_B
+    assert len(made) == count
+    larger = {**CHANGES[name], **({"logit_bias": torch.zeros(4, 100)} if name == "bias" else {})}
+    other = changed_rows.keep(make_info(4, **larger), make_logits(4, 100))
+    assert len(made) > count
+    assert other is not None
+
+
+def test_another_bias_names_other_rows() -> None:
+    changed_rows, logits_BV = ChangedRows(), make_logits(3, 100)
+    places = []
+    for row in (1, 2):
+        bias_BV = torch.zeros(3, 100)
+        bias_BV[row, 5] = 4.0
+        kept = changed_rows.keep(make_info(3, logit_bias=bias_BV), logits_BV)
+        assert kept is not None
+        assert torch.equal(kept.logits_CV, logits_BV)
+        places.append(kept.places_B.tolist())
+    assert places == [[-1, 1, -1], [-1, -1, 2]]
+
+
+def test_rows_of_all_kinds_are_kept_together() -> None:
+    kept = ChangedRows().keep(
+        make_info(3, logit_bias=BIAS, grammar_mask=object(), grammars=[object(), None, None]),
+        make_logits(3, 100),
+    )
+    assert kept is not None
+    assert kept.places_B.tolist() == [0, 1, -1]
+
+
+def test_no_copy_is_made_where_nothing_is_changed() -> None:
+    assert ChangedRows().keep(make_info(3, 0.7), make_logits(3, 100)) is None
 
 
 def test_a_bias_that_has_left_the_batch_changes_no_bit() -> None:
@@ -295,7 +373,7 @@ def test_a_step_of_the_last_pipeline_stage_is_the_same_in_the_first(
 @pytest.mark.parametrize("is_draft", [True, False])
 def test_a_draft_runner_gets_no_observer(is_draft: bool) -> None:
     """Its setter would raise, and it never samples for a request."""
-    model_config = SimpleNamespace(vocab_size=32)
+    model_config = SimpleNamespace(vocab_size=32, dtype=torch.bfloat16)
     runner = SimpleNamespace(is_draft_worker=is_draft, device="cpu", model_config=model_config)
     model_runner_init.PATCH.build(Judge({}))(None, runner)
     assert hasattr(runner, "sampling_observer") != is_draft

@@ -17,8 +17,9 @@ from cascadia_kernels.testing import make_logits
 from cascadia_patches import sample
 from cascadia_sglang.judge import hidden
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration, save_calibration
+from cascadia_sglang.judge.device_observer import DeviceObserver
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.judge.observer import DeviceObserver, HostObserver
+from cascadia_sglang.judge.observer import HostObserver
 from cascadia_sglang.judge.probe import (
     EPSILON,
     LOG_ODDS_LIMIT,

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from cascadia_kernels import STEP_VALUES
 from cascadia_sglang.judge import state
-from cascadia_sglang.judge.state import FloatArray, StateTable, empty_states, fold_step
+from cascadia_sglang.judge.state import FloatArray, StateRow, StateTable, empty_states, fold_step
+from tests.unit.judge.judging import fold_values
 
 Step = tuple[float, float, float, float, float]
 
@@ -45,7 +46,7 @@ def plain_state(answer: list[Step]) -> FloatArray:
 def fold_alone(answer: list[Step]) -> FloatArray:
     states_NS = empty_states(1)
     for step in answer:
-        fold_step(states_NS, np.array([0]), np.array([step]))
+        fold_values(states_NS, [0], np.array([step]))
     folded: FloatArray = states_NS[0]
     return folded
 
@@ -66,7 +67,7 @@ def test_answers_folded_together_are_those_folded_alone(answers: list[list[Step]
         # Last request first, so that a row is not its place in the batch.
         rows = [row for row in reversed(range(len(answers))) if place < len(answers[row])]
         values = np.array([answers[row][place] for row in rows])
-        fold_step(states_NS, np.array(rows), values)
+        fold_values(states_NS, rows, values)
     for row, answer in enumerate(answers):
         np.testing.assert_array_equal(states_NS[row], fold_alone(answer))
 
@@ -74,7 +75,7 @@ def test_answers_folded_together_are_those_folded_alone(answers: list[list[Step]
 def test_a_fold_leaves_the_other_rows_as_they_are() -> None:
     states_NS = empty_states(3)
     before = states_NS.copy()
-    fold_step(states_NS, np.array([1]), np.array([[-1.0, 2.0, 3.0, 4.0, 1.0]]))
+    fold_values(states_NS, [1], np.array([[-1.0, 2.0, 3.0, 4.0, 1.0]]))
     np.testing.assert_array_equal(states_NS[[0, 2]], before[[0, 2]])
     assert states_NS[1, state.COUNT] == 1
 
@@ -92,8 +93,8 @@ def test_nan_in_a_step_reaches_the_state() -> None:
     assert math.isnan(folded[state.MIN_LOGPROB])
 
 
-def fold_one(table: StateTable, row: object, logprob: float) -> None:
-    table.fold([row], np.array([[logprob, 1.0, 2.0, 3.0, 1.0]]))  # type: ignore[list-item]
+def fold_one(table: StateTable, row: StateRow, logprob: float) -> None:
+    fold_values(table.states_NS, [row.index], np.array([[logprob, 1.0, 2.0, 3.0, 1.0]]))
 
 
 def test_a_full_table_grows_and_keeps_what_it_holds() -> None:
@@ -131,7 +132,7 @@ def test_a_table_folds_each_value_into_its_row() -> None:
     table = StateTable()
     rows = [table.new_row() for _ in range(3)]
     values = np.array([[-float(n), 0.0, 0.0, 0.0, 1.0] for n in (1, 2, 3)])
-    table.fold(reversed(rows), values)
+    fold_values(table.states_NS, [row.index for row in reversed(rows)], values)
     assert [row.state()[state.SUM_LOGPROB] for row in rows] == [-3.0, -2.0, -1.0]
 
 
@@ -146,3 +147,28 @@ def test_empty_states_have_no_token(count: int) -> None:
     states_NS = empty_states(count)
     assert states_NS.shape == (count, state.STATE_COLUMNS)
     assert (states_NS[:, state.COUNT] == 0).all()
+
+
+def test_rows_are_folded_in_order_where_the_state_is_the_same() -> None:
+    """As the places of a draft are."""
+    answer = [(-float(n), 1.0, 2.0, 3.0, 1.0) for n in range(1, 12)]
+    states_NS = empty_states(1)
+    fold_values(states_NS, [0] * len(answer), np.array(answer))
+    np.testing.assert_array_equal(states_NS[0], fold_alone(answer))
+
+
+def test_forced_rows_are_counted_and_in_nothing_else() -> None:
+    states_NS = empty_states(2)
+    values = np.array([[-1.0, 1.0, 2.0, 3.0, 1.0]] * 3, dtype=np.float32)
+    forced = np.array([True, False, True])
+    fold_step(states_NS, np.array([1, 0]), np.array([2, 1]), values, forced)
+    assert states_NS[:, state.FORCED].tolist() == [0.0, 1.0]
+    assert states_NS[:, state.COUNT].tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (2, 2)], ids=["rows", "columns"])
+def test_a_step_of_another_shape_is_an_error_and_no_read_of_foreign_memory(
+    shape: tuple[int, int],
+) -> None:
+    with pytest.raises(IndexError):
+        fold_values(empty_states(2), [0, 1], np.zeros(shape))

@@ -47,6 +47,17 @@ def test_a_file_that_fits_is_read(tmp_path: Path, data: dict[str, Any]) -> None:
     assert load_problem(path).gpu_budget == 8
 
 
+def test_a_model_is_a_folder_beside_the_file_or_a_hub_name(tmp_path: Path) -> None:
+    (tmp_path / "owner" / "model").mkdir(parents=True)
+    data = copy.deepcopy(TABLES)
+    names = ["owner/model", "Qwen/Qwen3-8B"]
+    data["tiers"] = [{"name": name[-2:], "model": name} for name in names]
+    path = tmp_path / "problem.json"
+    path.write_text(json.dumps(data))
+    models = [tier.model for tier in load_problem(path).tiers]
+    assert models == [str(tmp_path / "owner" / "model"), "Qwen/Qwen3-8B"]
+
+
 NAN = float("nan")
 CASES: list[tuple[dict[str, Any], list[Any], Any, str]] = [
     (TABLES, ["candidates", 0, "latency_s", 1, "4"], NAN, 'candidates[0].latency_s[1]["4"] is nan'),
@@ -68,6 +79,12 @@ CASES: list[tuple[dict[str, Any], list[Any], Any, str]] = [
     (TABLES, ["candidates", 0, "shares"], [1.0, 1.1], "shares[1] is 1.1, allowed: 0 to 1"),
     (TABLES, ["candidates"], [], "needed: candidates, or calibration"),
     (TABLES, ["calibration"], SEARCH["calibration"], "not both"),
+    (
+        TABLES,
+        ["gpu"],
+        {"name": "H100", "host_step_ms": -1.0},
+        "gpu.host_step_ms is -1.0, allowed: 0 or more",
+    ),
     (TABLES, ["gpu_budget"], 0, "gpu_budget is 0, allowed: 1 to 1000000"),
     (TABLES, ["gpu_budget"], 10**30, "allowed: 1 to 1000000"),
     (TABLES, ["gpu_budget"], 1.5, "Expected `int`"),

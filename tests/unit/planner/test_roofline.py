@@ -1,6 +1,7 @@
 """The roofline against sizes that the models' makers publish, and against its own bounds."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,17 @@ def test_a_long_prefill_is_bound_by_arithmetic_and_a_step_by_memory():
     times = roofline_times(shape, gpu, 4, 1)
     assert times.prefill_s(16384) / times.prefill_s(8192) == pytest.approx(2.0, rel=0.05)
     assert times.decode_s(8) < 1.1 * times.decode_s(1)
+
+
+def test_no_step_is_shorter_than_the_work_of_the_host():
+    shape = shape_of_config(LLAMA_70B)
+    free, held = (
+        roofline_times(shape, replace(GPUS["H100"], host_step_ms=ms), 8, 1) for ms in (0.0, 12.0)
+    )
+    assert free.decode_s(1) < 0.012 < free.prefill_s(16384)
+    assert held.decode_s(1) == pytest.approx(0.012)
+    # What takes the device longer than the host stays as it is.
+    assert held.prefill_s(16384) == free.prefill_s(16384)
 
 
 def test_what_memory_is_left_holds_the_cache():

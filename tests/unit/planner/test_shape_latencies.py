@@ -52,6 +52,16 @@ def test_a_shape_whose_cache_is_too_small_for_a_request_is_left_out():
         shapes_of_pools(workload_problem(), endless)
 
 
+def test_a_roofline_goes_no_lower_than_the_work_of_the_host():
+    """The small model's weights are read in less, on any number of devices."""
+    free, held = (
+        shapes_of_pools(workload_problem(gpu={"name": "H100", "host_step_ms": ms}), LOAD)["small"]
+        for ms in (0.0, 8.0)
+    )
+    assert min(shape.times.decode_s(1) for shape in free) < 0.008
+    assert {shape.times.decode_s(1) for shape in held} == {0.008}
+
+
 def test_a_profile_stands_in_the_rooflines_place(tmp_path):
     profile = {
         "version": 1,

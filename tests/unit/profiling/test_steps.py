@@ -15,6 +15,9 @@ SCHEDULER = {
     "max_prefill_tokens": 16384,
     "new_token_ratio_tracker": SimpleNamespace(init=0.7),
     "device": "cpu",
+    "enable_overlap": True,
+    "forward_ct": 1,
+    "model_config": SimpleNamespace(vocab_size=1000, context_len=2048),
 }
 
 
@@ -49,6 +52,7 @@ def test_steps_come_back_with_their_shapes(tmp_path):
     assert found.limits.kv_tokens == 5000
     assert found.limits.chunked_prefill_tokens is None
     assert found.limits.is_blocking
+    assert (found.device, found.vocabulary, found.context_tokens) == ("cpu", 1000, 2048)
 
 
 def test_a_step_before_a_pause_has_no_time_of_its_own(tmp_path):
@@ -57,6 +61,15 @@ def test_a_step_before_a_pause_has_no_time_of_its_own(tmp_path):
     found = read_steps(tmp_path, "small")
     assert len(found.steps) == 2
     assert found.all_s > 0
+
+
+def test_the_host_has_what_the_forward_leaves(tmp_path):
+    decode = _batch([11], is_decode=True)
+    _run(tmp_path, (decode, True), (decode, False), (decode, False))
+    found = read_steps(tmp_path, "small")
+    assert len(found.host_s) == len(found.steps) == 2
+    for host_s, step in zip(found.host_s, found.steps, strict=True):
+        assert 0 <= host_s < step.seconds
 
 
 def test_idle_batches_are_no_steps(tmp_path):

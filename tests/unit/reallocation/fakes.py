@@ -1,13 +1,13 @@
 """Workers and a router that do as they are told."""
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.reallocation.actions import RunningPlan
 from cascadia_sglang.reallocation.blocks import Blocks
-from cascadia_sglang.reallocation.target import Capacity, placed
+from cascadia_sglang.reallocation.target import Capacity, Reserve, placed
 
 NODE = GpuType(gpu="cpu", nodes=1, gpus_per_node=8)
 
@@ -33,6 +33,9 @@ class Workers:
         self.starts = 0
         self.recovered: list[RunningReplica] = []
         self.log: list[str] = []
+        self.reserve = Reserve()
+        self.expected: list[tuple[RunningReplica, ...]] = []
+        self.start_s = {"small": 2.0, "large": 10.0}
 
     def pool_of(self, tier_index: int) -> str:
         return ("small", "large")[tier_index]
@@ -56,5 +59,28 @@ class Workers:
         await asyncio.sleep(min(drain_s, 0.0))
         self.log.append(f"stop {replica.pool}")
 
+    @property
+    def reserves(self) -> "Reserves":
+        return Reserves(self)
+
     def recover(self, replica: RunningReplica) -> None:
         self.recovered.append(replica)
+
+
+class Reserves:
+    """None are there; what a move expects is noted."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+
+    def shown(self) -> Reserve:
+        return self._workers.reserve
+
+    def expect(self, replicas: Sequence[RunningReplica]) -> None:
+        self._workers.expected.append(tuple(replicas))
+
+    def expected_s(self, replica: RunningReplica) -> float:
+        return self._workers.start_s[replica.pool]
+
+    def cold_s(self) -> dict[str, float]:
+        return dict(self._workers.start_s)

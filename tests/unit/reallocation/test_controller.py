@@ -13,6 +13,7 @@ from cascadia_sglang.reallocation.decide import Proposal, replayed
 from cascadia_sglang.reallocation.monitor import Monitor, Timing
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.reallocation.plan_process import ask_planner
+from cascadia_sglang.reallocation.price import MovePrice
 from cascadia_sglang.reallocation.target import Capacity, capacity_of
 from tests.unit.reallocation.fakes import Router, Workers
 from tests.unit.reallocation.windows import make_config, plan_asked, requests, tiers
@@ -78,6 +79,19 @@ def test_the_planner_is_told_what_comes_and_not_what_is_finished(tmp_path):
     times = planner.asked[0].arrival_s_R
     assert (len(times) - 1) / times[-1] == pytest.approx(entry.situation.rate_per_s, rel=0.05)
     assert entry.situation.rate_per_s == pytest.approx(80.0, rel=0.2)
+
+
+def test_the_first_move_is_priced_by_the_starts_of_the_server_itself(tmp_path):
+    planner = Planner(GAIN)
+    workers = Workers()
+    workers.start_s = {"small": 40.0, "large": 240.0}
+    controller, _, _, _ = make(planner, tmp_path, workers=workers)
+    entry = asyncio.run(controller.look())
+    assert planner.asked[0].start_s == workers.start_s
+    # A large worker starts on a free device, then a small one stops.
+    assert entry.situation.move == MovePrice(starts=1, stops=1, moving_s=241.0)
+    rate = entry.situation.rate_per_s
+    assert entry.decision.cost_s == pytest.approx(entry.situation.extra_s * rate * 241.0)
 
 
 def test_without_a_change_nobody_is_asked(tmp_path):

@@ -5,7 +5,6 @@ import pytest
 
 from cascadia_sglang.reallocation.change import Change
 from cascadia_sglang.reallocation.decide import (
-    Costs,
     Entry,
     Proposal,
     Rules,
@@ -13,30 +12,33 @@ from cascadia_sglang.reallocation.decide import (
     decide,
     replayed,
 )
+from cascadia_sglang.reallocation.price import MovePrice
 from cascadia_sglang.reallocation.target import Capacity
 
 CHANGE = Change(quantity="rate", p_bound=1e-9, before=1.0, now=2.0)
 PROPOSAL = Proposal(
     pools={"small": Capacity(replicas=1)}, current_s=4.0, predicted_s=2.0, solve_s=0.1
 )
-# 2 s for 3 requests a second over 600 s are gained; 5 s of moving cost 1 s for as many.
+# 2 s for 3 requests a second are gained over the 595 s of 600 that a move of 5 s leaves. The move
+# costs 1 s for as many while it lasts.
 WORTH_IT = Situation(
     at_s=1000.0,
     changes=[CHANGE],
     rate_per_s=3.0,
     moved_at_s=None,
-    costs=Costs(start_s=4.0, stop_s=1.0, extra_s=1.0),
+    extra_s=1.0,
     rules=Rules(horizon_s=600.0, cooldown_s=60.0, model_error=0.1),
     proposal=PROPOSAL,
-    starts=1,
-    stops=1,
+    move=MovePrice(starts=1, stops=1, moving_s=5.0, idle_devices=1, idle_device_s=4.0),
 )
+# A card's large model: four minutes from the stop to the start.
+SLOW = MovePrice(starts=1, stops=1, moving_s=241.0, idle_devices=4, idle_device_s=960.0)
 
 
 def test_a_gain_above_the_cost_moves_and_both_are_told():
     decision = decide(WORTH_IT)
     assert (decision.verdict, decision.reason) == ("move", "gain")
-    assert (decision.gain_s, decision.cost_s) == (3600.0, 15.0)
+    assert (decision.gain_s, decision.cost_s) == (3570.0, 15.0)
 
 
 @pytest.mark.parametrize(
@@ -45,18 +47,38 @@ def test_a_gain_above_the_cost_moves_and_both_are_told():
         ({"changes": []}, "no_change"),
         ({"moved_at_s": 941.0}, "cooling_down"),
         ({"proposal": None, "failure": "no plan within 2 s"}, "no_plan: no plan within 2 s"),
-        ({"starts": 0, "stops": 0}, "same_plan"),
+        ({"move": MovePrice()}, "same_plan"),
         (
             {"proposal": msgspec.structs.replace(PROPOSAL, predicted_s=3.7)},
             "gain_within_model_error",
         ),
-        ({"costs": Costs(start_s=4.0, stop_s=1.0, extra_s=250.0)}, "gain_below_cost"),
+        ({"extra_s": 250.0}, "gain_below_cost"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_it_stays_and_says_why(differs, reason):
     decision = decide(msgspec.structs.replace(WORTH_IT, **differs))
     assert (decision.verdict, decision.reason) == ("stay", reason)
+
+
+def test_devices_that_stand_still_cost_what_requests_wait_for_them():
+    waited = msgspec.structs.replace(PROPOSAL, interim_extra_s=10.0)
+    decision = decide(msgspec.structs.replace(WORTH_IT, proposal=waited, move=SLOW))
+    # 2 s x 3/s x (600 - 241) s, against 10 s x 3/s x 240 s.
+    assert (decision.gain_s, decision.cost_s) == (2154.0, 7200.0)
+    assert (decision.verdict, decision.reason) == ("stay", "gain_below_cost")
+
+
+def test_a_long_start_leaves_less_of_the_horizon_to_gain_in():
+    decision = decide(msgspec.structs.replace(WORTH_IT, move=SLOW))
+    # Nobody waits for these devices: what is left are 1 s x 3/s x 241 s of disturbance.
+    assert (decision.verdict, decision.gain_s, decision.cost_s) == ("move", 2154.0, 723.0)
+
+
+def test_a_start_longer_than_the_horizon_gains_nothing():
+    forever = MovePrice(starts=1, stops=1, moving_s=700.0)
+    decision = decide(msgspec.structs.replace(WORTH_IT, move=forever))
+    assert (decision.verdict, decision.gain_s) == ("stay", 0.0)
 
 
 def test_after_the_cool_down_it_moves_again():

@@ -12,7 +12,7 @@ from cascadia_sglang.errors import ConfigError, WorkloadError
 from cascadia_sglang.planner.plan_sample import PlanSample, SampleRow, load_plan_sample
 from cascadia_sglang.planner.replay import threshold_grid
 from cascadia_sglang.reallocation.change import Change
-from cascadia_sglang.reallocation.decide import Costs, Rules, Situation, decide
+from cascadia_sglang.reallocation.decide import Rules, Situation, decide
 from cascadia_sglang.reallocation.follow import MOST_POINTS, WeightedSample, weighted_sample
 from cascadia_sglang.reallocation.plan_process import ask_planner
 from cascadia_sglang.reallocation.propose import propose
@@ -110,7 +110,7 @@ def settle(proposal):
         changes=[Change(quantity="score", p_bound=0.0, before=1.0, now=0.0)],
         rate_per_s=14.0,
         moved_at_s=None,
-        costs=Costs(start_s=0.0, stop_s=0.0, extra_s=0.0),
+        extra_s=0.0,
         rules=Rules(),
         proposal=proposal,
     )

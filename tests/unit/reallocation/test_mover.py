@@ -8,7 +8,7 @@ import pytest
 from cascadia_sglang.config import CascadeConfig, PlannerConfig, RoutingConfig, TierConfig
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkerError
 from cascadia_sglang.reallocation.mover import Mover
-from cascadia_sglang.reallocation.target import Capacity, capacity_of
+from cascadia_sglang.reallocation.target import Capacity, Reserve, capacity_of
 from tests.unit.reallocation.fakes import Router, Workers
 
 
@@ -42,6 +42,26 @@ def test_the_steps_follow_one_another_and_thresholds_come_last(budget, order):
     assert router.thresholds == [0.9]
     assert [step.action.__struct_config__.tag for step in moved.steps][-1] == "thresholds"
     assert mover.number == 2
+
+
+def test_its_places_are_kept_free_while_a_move_is_under_way():
+    workers = Workers(fails=(2,))
+    mover, _ = make_mover(workers)
+    moved = asyncio.run(mover.move(TO_LARGE))
+    assert workers.expected == [moved.plan.replicas, ()]
+    with pytest.raises(WorkerError):
+        asyncio.run(mover.move({"large": Capacity(replicas=3)}))
+    assert workers.expected[-1] == ()
+
+
+def test_a_move_takes_the_place_where_a_worker_is_prepared():
+    workers = Workers()
+    mover, _ = make_mover(workers)
+    prepared = msgspec.structs.replace(workers.present[-1], base_gpu_id=6)
+    assert prepared.pool == "large"
+    workers.reserve = Reserve(prepared=(prepared,))
+    moved = asyncio.run(mover.move(TO_LARGE))
+    assert prepared in moved.plan.replicas
 
 
 def test_what_was_done_is_undone_where_a_worker_does_not_start():

@@ -13,7 +13,7 @@ from cascadia_sglang.reallocation.blocks import Blocks
 from cascadia_sglang.reallocation.monitor import Seen, Visit
 from cascadia_sglang.reallocation.observe import plan_request, window_tiers
 from cascadia_sglang.reallocation.plan_process import nonsense
-from cascadia_sglang.reallocation.propose import propose
+from cascadia_sglang.reallocation.propose import _interim_extra_s, propose
 from cascadia_sglang.reallocation.replayed import Replayed
 from cascadia_sglang.reallocation.target import Capacity
 from tests.unit.reallocation.windows import (
@@ -54,6 +54,43 @@ def test_an_overload_shows_by_what_it_comes_to_within_the_horizon():
     (short_s, _), (long_s, best_s) = means
     assert long_s > 3 * short_s
     assert best_s < long_s / 2
+
+
+def test_the_meanwhile_is_the_window_on_what_both_plans_have():
+    asked = msgspec.structs.replace(plan_asked(0.9, small=3), start_s={"large": 30.0})
+    proposal = propose(asked)
+    assert proposal.pools == pools(1, 3)
+    # Two large workers start, one after the other; meanwhile there is one of each.
+    meanwhile = Replayed(msgspec.structs.replace(asked, horizon_s=60.0), None, 2)
+    kept_s, now_s = (
+        meanwhile.mean_s(["small", "large"], split, asked.thresholds) for split in [(1, 1), (3, 1)]
+    )
+    assert proposal.interim_extra_s == kept_s - now_s > 0.0
+
+
+def test_a_loss_that_lasts_longer_costs_more():
+    """A worker alone falls behind for as long as its neighbour's device serves nobody."""
+    extras = []
+    for start_s in (30.0, 120.0):
+        window = requests(300, 12.0, 0.02)
+        asked = plan_request(
+            make_config(),
+            tiers(20.0),
+            pools(2, 2),
+            THRESHOLDS,
+            window,
+            12.0,
+            start_s={"large": start_s},
+        )
+        extras.append(_interim_extra_s(asked, None, ["small", "large"], (2, 2), (1, 3)))
+    assert 0.0 < 2 * extras[0] < extras[1]
+
+
+def test_a_plan_that_starts_nothing_loses_nothing_meanwhile():
+    asked = msgspec.structs.replace(plan_asked(0.9, small=1), start_s={"large": 30.0})
+    assert propose(asked).interim_extra_s == 0.0
+    at_once = msgspec.structs.replace(plan_asked(0.9, small=3), start_s={})
+    assert propose(at_once).interim_extra_s == 0.0
 
 
 def test_the_more_simulations_a_plan_takes_the_less_often_the_window_comes_again():

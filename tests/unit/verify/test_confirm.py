@@ -8,10 +8,10 @@ import pytest
 from cascadia_kernels.testing import make_logits
 from cascadia_sglang.judge.calibration import ScoreModel
 from cascadia_sglang.judge.features import FEATURES, features
-from cascadia_sglang.judge.state import empty_states, fold_step
+from cascadia_sglang.judge.state import empty_states
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.verify.confirm import DraftJudge
-from tests.unit.judge.judging import make_model
+from tests.unit.judge.judging import fold_values, make_model
 from tests.unit.judge.test_observer import step_of, values_of
 
 
@@ -33,7 +33,7 @@ def test_a_drafts_features_are_those_of_an_answer_of_its_tokens(on_device: bool)
         parts.append((step_of(logits_NV[part], tokens[part], on_device), tokens[part]))
     states_NS = empty_states(1)
     for values_5 in values_of(logits_NV, tokens).double().numpy():
-        fold_step(states_NS, np.array([0]), values_5[None])
+        fold_values(states_NS, [0], values_5[None])
     expected_F = features(states_NS, np.array([7.0]), np.zeros(1))[0]
     found_F = DraftJudge({}).features(parts, prompt_tokens=7)
     np.testing.assert_allclose(found_F, expected_F, rtol=1e-5, atol=1e-6)

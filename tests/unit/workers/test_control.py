@@ -222,3 +222,76 @@ def test_a_worker_is_not_excused_by_a_call_that_only_asks() -> None:
         call.cancel()
 
     run_in_virtual_time(main())
+
+
+def memory_call(name: str, tags: list[str] | None = None) -> Any:
+    """A message as SGLang names it."""
+    return type(name, (SimpleNamespace,), {})(http_worker_ipc=None, tags=tags)
+
+
+def release(tags: list[str] | None = None) -> Any:
+    return memory_call("ReleaseMemoryOccupationReqInput", tags)
+
+
+def resume(tags: list[str] | None = None) -> Any:
+    return memory_call("ResumeMemoryOccupationReqInput", tags)
+
+
+async def answered(scene: Scene, message: Any) -> None:
+    """Make a call to tier 1, whose one worker answers."""
+    target_tiers.set(frozenset({1}))
+    call = asyncio.create_task(scene.control.call("memory", message))
+    await turns()
+    if scene.peers[2].messages:
+        scene.control.receive(scene.peers[2].reply())
+    await call
+
+
+def test_memory_is_not_released_under_a_request() -> None:
+    async def main() -> list[Any]:
+        scene = Scene()
+        scene.pool.assign("r1", scene.peers[2].worker)
+        with pytest.raises(RequestError, match="large-2 has 1 requests") as caught:
+            await answered(scene, release())
+        assert caught.value.status == 400
+        return scene.peers[2].messages
+
+    assert run_in_virtual_time(main()) == []
+
+
+def test_a_worker_without_its_memory_takes_no_attempts_until_it_has_it_again() -> None:
+    async def main() -> None:
+        scene = Scene()
+        worker = scene.peers[2].worker
+        await answered(scene, release(["weights"]))
+        assert scene.pool.candidates(1) == ()
+        assert worker not in scene.pool.ready()
+        await answered(scene, release(["kv_cache"]))
+        await answered(scene, resume(["weights"]))
+        assert scene.pool.candidates(1) == ()
+        await answered(scene, resume(["kv_cache"]))
+        assert scene.pool.candidates(1) == (worker,)
+
+    run_in_virtual_time(main())
+
+
+@pytest.mark.parametrize(
+    ("calls", "says"),
+    [
+        ([release(), release()], "large-2: cuda_graph is released already"),
+        ([resume()], "large-2: cuda_graph was not released"),
+        ([release(["weights"]), resume()], "large-2: cuda_graph was not released"),
+        ([release(["nothing"])], "tags has 'nothing', allowed: kv_cache, weights, cuda_graph"),
+    ],
+)
+def test_memory_calls_out_of_order_reach_no_worker(calls: list[Any], says: str) -> None:
+    async def main() -> int:
+        scene = Scene()
+        for call in calls[:-1]:
+            await answered(scene, call)
+        with pytest.raises(RequestError, match=says) as caught:
+            await answered(scene, calls[-1])
+        assert caught.value.status == 400
+        return len(scene.peers[2].messages)
+
+    assert run_in_virtual_time(main()) == len(calls) - 1

@@ -1,11 +1,11 @@
 """The engine behind the router, over a scripted `generate_request`."""
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from fastapi import HTTPException
 from sglang.srt.managers.io_struct import GenerateReqInput
@@ -369,7 +369,7 @@ async def test_an_attempt_that_is_bound_to_a_worker_runs_on_no_other() -> None:
     other = Worker(worker_id="small-1", tiers=(0, 1), handle=None)
     pool.add(other)
     pool.admit(other, LIMITS)
-    bound = dataclasses.replace(ORDER, worker_id="small-1")
+    bound = msgspec.structs.replace(ORDER, worker_id="small-1")
     run = asyncio.ensure_future(engine.run(make_sample(), "attempt-1", bound))
     await asyncio.sleep(0)
     assert pool.worker_of("attempt-1") is other
@@ -383,7 +383,7 @@ async def test_a_full_queue_refuses_no_attempt_that_was_lost_elsewhere() -> None
     engine, pool, worker = make_engine()
     for number in range(2):
         pool.assign(f"held-{number}", worker)
-    await engine.run(make_sample(), "attempt-1", dataclasses.replace(ORDER, is_retry=True))
+    await engine.run(make_sample(), "attempt-1", msgspec.structs.replace(ORDER, is_retry=True))
 
 
 async def test_a_waiting_attempt_is_moved_the_youngest_first_and_its_worker_told() -> None:

@@ -50,8 +50,8 @@ class SlowLauncher:
 def fleet_with(launcher: SlowLauncher, **settings: Any) -> Fleet:
     config = msgspec.structs.replace(make_cascade("small", "large"), **settings)
     fleet = Fleet(config, None, {}, WorkerPool())  # type: ignore[arg-type]
-    fleet._launcher = launcher
-    fleet._open_socket = lambda _: None  # type: ignore[method-assign]
+    fleet._starts.launcher = launcher
+    fleet._starts.open_socket = lambda _: None  # type: ignore[method-assign]
     return fleet
 
 

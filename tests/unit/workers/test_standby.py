@@ -8,13 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.reallocation.target import Capacity
 from cascadia_sglang.workers import standby as module
 from cascadia_sglang.workers.pool import Worker, WorkerState
-from cascadia_sglang.workers.standby import Standbys
+from cascadia_sglang.workers.standby import Place, Standbys
 
-NODE = GpuType(gpu="cpu", nodes=1, gpus_per_node=8)
 ONE = Capacity(replicas=1)
 
 
@@ -55,14 +54,19 @@ def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.asyncio, "sleep", naps)
 
 
-def make(starts: Starts, **counts: int) -> Standbys:
-    standbys = Standbys(starts)
-    standbys.want({pool: (ONE, count) for pool, count in counts.items()}, NODE)
+def nowhere(pool: str, _: Capacity, __: list[RunningReplica]) -> RunningReplica:
+    """As on a host, where a standby lies on no device."""
+    return place(pool, -1)
+
+
+def make(starts: Starts, where: Place = nowhere, **counts: int) -> Standbys:
+    standbys = Standbys(starts, where)
+    standbys.want({pool: (ONE, count) for pool, count in counts.items()})
     return standbys
 
 
-async def filled(starts: Starts, **counts: int) -> Standbys:
-    standbys = make(starts, **counts)
+async def filled(starts: Starts, where: Place = nowhere, **counts: int) -> Standbys:
+    standbys = make(starts, where, **counts)
     standbys.refill()
     await settled()
     return standbys
@@ -149,3 +153,47 @@ async def test_after_a_stop_nothing_is_started() -> None:
     standbys.refill()
     await settled()
     assert len(starts.shapes) == 1
+
+
+def on_devices(*devices: int) -> Place:
+    """Gives these devices out, one after the other."""
+    left = list(devices)
+    return lambda pool, _, __: place(pool, left.pop(0)) if left else None
+
+
+async def test_one_that_holds_a_device_serves_there_alone() -> None:
+    standbys = await filled(Starts(), on_devices(3), small=1)
+    assert standbys.places() == standbys.places(only_ready=True) == (place(device=3),)
+    assert not standbys.has(place(device=2))
+    assert standbys.take(place(device=2)) is None
+    assert standbys.has(place(device=3))
+    worker = standbys.take(place(device=3))
+    assert worker is not None
+    assert worker.handle.replica == place(device=3)
+    assert standbys.places() == ()
+
+
+async def test_one_that_holds_a_device_stands_in_for_a_lost_worker_from_there() -> None:
+    standbys = await filled(Starts(), on_devices(3), small=1)
+    worker = standbys.take_for_lost(place(device=0))
+    assert worker is not None
+    assert worker.handle.replica == place(device=3)
+
+
+async def test_where_no_device_is_free_none_is_started_until_one_is() -> None:
+    starts = Starts()
+    places = [None, place(device=1)]
+    standbys = await filled(starts, lambda *_: places.pop(0), small=1)
+    assert starts.shapes == []
+    standbys.refill()
+    await settled()
+    assert starts.shapes == [place(device=1)]
+
+
+async def test_one_that_starts_holds_its_device_already() -> None:
+    starts = Starts()
+    starts.may_end.clear()
+    standbys = await filled(starts, on_devices(3), small=1)
+    assert (standbys.places(), standbys.places(only_ready=True)) == ((place(device=3),), ())
+    starts.may_end.set()
+    await settled()
