@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import numba
 import numpy as np
 
 from cascadia_sglang.errors import ConfigError
@@ -118,6 +119,7 @@ def _earlier_columns(earlier_scores: tuple[float | None, ...]) -> FloatArray:
     return columns_E
 
 
+@numba.njit("float64(float64)", cache=True)
 def _sigmoid(log_odds: float) -> float:
     """NaN where the log-odds are not finite."""
     if not math.isfinite(log_odds):
@@ -125,18 +127,39 @@ def _sigmoid(log_odds: float) -> float:
     return 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, log_odds))))
 
 
+@numba.njit(
+    "float64[:,:](float64[:,::1], float64[::1], float64[::1], float64)", cache=True, nogil=True
+)
+def _scores(
+    features_NF: FloatArray, weights_F: FloatArray, added_N: FloatArray, truncated_weight: float
+) -> FloatArray:
+    """Scores, and what they would be had the answers ended there by themselves, [N, 2]."""
+    scores_N2 = np.empty((len(features_NF), 2))
+    for row in range(len(features_NF)):
+        log_odds = added_N[row]
+        for column in range(len(weights_F)):
+            log_odds += weights_F[column] * features_NF[row, column]
+        scores_N2[row, 0] = _sigmoid(log_odds)
+        cut = truncated_weight * features_NF[row, _TRUNCATED]
+        scores_N2[row, 1] = _sigmoid(log_odds - cut)
+    return scores_N2
+
+
 class _Linear:
     """One product for the base features, one for what the earlier tiers said."""
 
     def __init__(self, weights: FloatArray, bias: float) -> None:
-        self._base_F, self._earlier_E = weights[: len(FEATURES)], weights[len(FEATURES) :]
+        self.base_F, self._earlier_E = weights[: len(FEATURES)], weights[len(FEATURES) :]
         self._bias = bias
 
     def log_odds(self, features_F: FloatArray, earlier_scores: Sequence[float | None]) -> float:
-        log_odds = float(self._base_F @ features_F) + self._bias
-        if len(self._earlier_E):
-            log_odds += float(self._earlier_E @ _earlier_columns(tuple(earlier_scores)))
-        return log_odds
+        return float(self.base_F @ features_F) + self.added(earlier_scores)
+
+    def added(self, earlier_scores: Sequence[float | None]) -> float:
+        """To the product with the base features."""
+        if not len(self._earlier_E):
+            return self._bias
+        return self._bias + float(self._earlier_E @ _earlier_columns(tuple(earlier_scores)))
 
 
 class ScoreModel:
@@ -174,20 +197,27 @@ class ScoreModel:
                 calibration has.
             probe_log_odds: of the probe on the answer's last hidden state, where there is a probe.
         """
-        return self.scores(features_F, earlier_scores, probe_log_odds)[0]
+        added_1 = np.array([self.added(earlier_scores, probe_log_odds)])
+        return float(self.scores(features_F[np.newaxis], added_1)[0, 0])
 
-    def scores(
-        self,
-        features_F: FloatArray,
-        earlier_scores: Sequence[float | None] = (),
-        probe_log_odds: float = math.nan,
-    ) -> tuple[float, float]:
-        """`score`, and what it would be had the answer ended there by itself."""
-        log_odds = self._final.log_odds(features_F, earlier_scores)
-        if self.probe is not None:
-            log_odds += self.probe.weight * probe_log_odds
-        uncut_log_odds = log_odds - self._truncated_weight * float(features_F[_TRUNCATED])
-        return _sigmoid(log_odds), _sigmoid(uncut_log_odds)
+    def added(self, earlier_scores: Sequence[float | None], probe_log_odds: float) -> float:
+        """What the log-odds of a finished answer hold besides those of its base features."""
+        added = self._final.added(earlier_scores)
+        return added if self.probe is None else added + self.probe.weight * probe_log_odds
+
+    def scores(self, features_NF: FloatArray, added_N: FloatArray) -> FloatArray:
+        """Of finished answers: `score`, and what it would be had the answer ended there by itself.
+
+        Args:
+            features_NF: base features, one row an answer.
+            added_N: by `added`.
+
+        Returns:
+            [N, 2], float64; NaN where a feature is not finite.
+        """
+        final = self._final.base_F
+        scores_N2: FloatArray = _scores(features_NF, final, added_N, self._truncated_weight)
+        return scores_N2
 
     def has_checkpoint(self, tokens: int) -> bool:
         """Whether a prefix of this many tokens can be judged."""

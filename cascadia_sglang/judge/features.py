@@ -2,13 +2,15 @@
 
 Compiled, because the base features are computed in the engine worker whenever an answer ends.
 
-Shape legend: N answers, S state columns, F base features, J earlier tiers, E = 2 * J columns.
+Shape legend: N answers, T states of a table, S state columns, F base features, J earlier tiers,
+E = 2 * J columns.
 """
 
 import math
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from cascadia_sglang.judge.state import (
     COUNT,
@@ -87,6 +89,37 @@ def _logit_of_log(logprob: float) -> float:
     return min(max(odds, -_LOGIT_LIMIT), _LOGIT_LIMIT)
 
 
+@numba.njit(cache=True, nogil=True)
+def _write_features(
+    answer_S: FloatArray, prompt_tokens: float, truncated: float, values_F: FloatArray
+) -> None:
+    """Of one answer, in the order of `FEATURES`."""
+    count = answer_S[COUNT]
+    steps = count + answer_S[FORCED]
+    if count == 0.0:
+        values_F[:] = np.nan
+        return
+    tail = 0.0
+    for place in range(TAIL, TAIL + TAIL_WINDOW):
+        tail += answer_S[place]
+    values_F[0] = answer_S[SUM_LOGPROB] / count
+    values_F[1] = answer_S[MIN_LOGPROB]
+    values_F[2] = answer_S[SUM_LOGPROB]
+    values_F[3] = _logit_of_log(answer_S[SUM_LOGPROB])
+    values_F[4] = _logit_of_log(answer_S[MIN_LOGPROB])
+    values_F[5] = tail / min(count, float(TAIL_WINDOW))
+    values_F[6] = answer_S[SUM_ENTROPY] / count
+    values_F[7] = answer_S[MAX_ENTROPY]
+    values_F[8] = answer_S[SUM_MARGIN] / count
+    values_F[9] = answer_S[MIN_MARGIN]
+    values_F[10] = answer_S[SUM_SELF_CERTAINTY] / count
+    values_F[11] = answer_S[MIN_SELF_CERTAINTY]
+    values_F[12] = math.log(steps)
+    values_F[13] = math.log1p(prompt_tokens)
+    values_F[14] = truncated
+    values_F[15] = answer_S[FORCED] / steps
+
+
 @numba.njit("float64[:,:](float64[:,:], float64[:], float64[:])", cache=True, nogil=True)
 def features(
     states_NS: FloatArray, prompt_tokens_N: FloatArray, truncated_N: FloatArray
@@ -100,29 +133,20 @@ def features(
     """
     rows_NF = np.empty((len(states_NS), len(FEATURES)))
     for row in range(len(states_NS)):
-        answer, values = states_NS[row], rows_NF[row]
-        count = answer[COUNT]
-        steps = count + answer[FORCED]
-        if count == 0.0:
-            values[:] = np.nan
-            continue
-        tail = 0.0
-        for place in range(TAIL, TAIL + TAIL_WINDOW):
-            tail += answer[place]
-        values[0] = answer[SUM_LOGPROB] / count
-        values[1] = answer[MIN_LOGPROB]
-        values[2] = answer[SUM_LOGPROB]
-        values[3] = _logit_of_log(answer[SUM_LOGPROB])
-        values[4] = _logit_of_log(answer[MIN_LOGPROB])
-        values[5] = tail / min(count, float(TAIL_WINDOW))
-        values[6] = answer[SUM_ENTROPY] / count
-        values[7] = answer[MAX_ENTROPY]
-        values[8] = answer[SUM_MARGIN] / count
-        values[9] = answer[MIN_MARGIN]
-        values[10] = answer[SUM_SELF_CERTAINTY] / count
-        values[11] = answer[MIN_SELF_CERTAINTY]
-        values[12] = math.log(steps)
-        values[13] = math.log1p(prompt_tokens_N[row])
-        values[14] = truncated_N[row]
-        values[15] = answer[FORCED] / steps
+        _write_features(states_NS[row], prompt_tokens_N[row], truncated_N[row], rows_NF[row])
+    return rows_NF
+
+
+@numba.njit("float64[:,::1](float64[:,::1], int64[:,::1])", cache=True, nogil=True)
+def features_of(states_TS: FloatArray, answers_N3: npt.NDArray[np.int64]) -> FloatArray:
+    """`features` of some states of a table, without copies of them, [N, F].
+
+    Args:
+        answers_N3: of each answer, the place of its state, the tokens of its prompt, and 1 where it
+            ended at its length limit, else 0.
+    """
+    rows_NF = np.empty((len(answers_N3), len(FEATURES)))
+    for row in range(len(answers_N3)):
+        state, prompt_tokens, truncated = answers_N3[row]
+        _write_features(states_TS[state], float(prompt_tokens), float(truncated), rows_NF[row])
     return rows_NF

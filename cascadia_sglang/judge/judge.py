@@ -17,7 +17,7 @@ from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH
 from cascadia_sglang.judge.attempt import JudgedAttempt
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
 from cascadia_sglang.judge.draft_step import DraftStep
-from cascadia_sglang.judge.features import features
+from cascadia_sglang.judge.features import features_of
 from cascadia_sglang.judge.probe import Probe
 from cascadia_sglang.judge.state import FloatArray, StateTable
 from cascadia_sglang.messages import (
@@ -60,16 +60,11 @@ class Step(Protocol):
 
 
 class _Due(NamedTuple):
-    """A request to be rated after a step, its row in it, and whether it ended at its limit."""
+    """A request to be rated after a step, and its row in it."""
 
     request: "Req"
     attempt: JudgedAttempt
     row: int
-    is_truncated: bool
-
-
-def _due(request: "Req", attempt: JudgedAttempt, row: int) -> _Due:
-    return _Due(request, attempt, row, isinstance(request.finished_reason, FINISH_LENGTH))
 
 
 class Judge:
@@ -127,9 +122,8 @@ class Judge:
         for index, (request, commit) in enumerate(zip(requests, commits, strict=True)):
             if commit is None:
                 continue
-            try:
-                attempt: JudgedAttempt | None = request._cascadia_attempt
-            except AttributeError:
+            attempt: JudgedAttempt | None = getattr(request, _ATTRIBUTE, _UNSEEN)
+            if attempt is _UNSEEN:
                 attempt = self._begin(request)
             if attempt is None or attempt.report is not None:
                 continue
@@ -139,9 +133,9 @@ class Judge:
                 states.append(attempt.row.index)
                 attempt.tokens += 1
                 if attempt.tokens == attempt.checkpoint or request.finished_reason is not None:
-                    due.append(_due(request, attempt, index))
+                    due.append(_Due(request, attempt, index))
             elif request.finished_reason is not None:
-                due.append(_due(request, attempt, index))
+                due.append(_Due(request, attempt, index))
         if rows:
             step.fold(self._table, states, rows, commits)
         if due:
@@ -205,28 +199,37 @@ class Judge:
         return attempt
 
     def _rate(self, due: list[_Due], step: Step) -> None:
-        rows_F = features(
-            self._table.states([one.attempt.row.index for one in due]),
-            np.array([float(len(one.request.origin_input_ids)) for one in due]),
-            np.array([float(one.is_truncated) for one in due]),
-        )
-        for one, features_F in zip(due, rows_F, strict=True):
-            request, attempt = one.request, one.attempt
+        answers = [
+            (
+                attempt.row.index,
+                len(request.origin_input_ids),
+                isinstance(request.finished_reason, FINISH_LENGTH),
+            )
+            for request, attempt, _ in due
+        ]
+        rows_NF = features_of(self._table.states_NS, np.array(answers))
+        ended: dict[ScoreModel, list[int]] = {}
+        for place, (request, attempt, _) in enumerate(due):
+            model = attempt.model
             if attempt.record is not None:
-                attempt.record["tokens"].append(attempt.tokens)
-                # As JSON says it: where every step was forced, there is no number.
-                attempt.record["features"].append(
-                    [x if math.isfinite(x) else None for x in features_F.tolist()]
-                )
-            if request.finished():
-                probed = math.nan
-                if attempt.model is not None and attempt.model.probe is not None:
-                    probed = step.probe_log_odds(one.row, attempt.order.tier_index)
-                attempt.report = _final_report(attempt, features_F, one.is_truncated, probed)
-            else:
-                if attempt.model is not None:
-                    self._commit_or_end(request, attempt, attempt.model, features_F)
+                _note(attempt, attempt.record, rows_NF[place])
+            if request.finished_reason is None:
+                if model is not None:
+                    self._commit_or_end(request, attempt, model, rows_NF[place])
                 attempt.set_checkpoint()
+            elif model is None:
+                attempt.report = _final_report(attempt, None, None)
+            else:
+                ended.setdefault(model, []).append(place)
+        for model, places in ended.items():
+            ones = [due[place] for place in places]
+            added_n = np.array([_added(model, one, step) for one in ones])
+            rows_nF = rows_NF if len(places) == len(due) else rows_NF[places]
+            scores = model.scores(rows_nF, added_n).tolist()
+            for place, one, (score, uncut_score) in zip(places, ones, scores, strict=True):
+                _, _, is_truncated = answers[place]
+                uncut = uncut_score if is_truncated else None
+                one.attempt.report = _final_report(one.attempt, score, uncut)
 
     @staticmethod
     def _commit_or_end(
@@ -248,17 +251,27 @@ class Judge:
             attempt.on_the_way = JudgeReport(score=chance, early_abort=False)
 
 
+def _added(model: ScoreModel, one: _Due, step: Step) -> float:
+    order = one.attempt.order
+    probed = math.nan
+    if model.probe is not None:
+        probed = step.probe_log_odds(one.row, order.tier_index)
+    return model.added(order.earlier_scores, probed)
+
+
+def _note(attempt: JudgedAttempt, record: dict[str, Any], features_F: FloatArray) -> None:
+    record["tokens"].append(attempt.tokens)
+    # As JSON says it: where every step was forced, there is no number.
+    record["features"].append([x if math.isfinite(x) else None for x in features_F.tolist()])
+
+
 def _final_report(
-    attempt: JudgedAttempt, features_F: FloatArray, truncated: bool, probed: float
+    attempt: JudgedAttempt, score: float | None, uncut_score: float | None
 ) -> JudgeReport:
-    score, uncut_score = math.nan, math.nan
-    if attempt.model is not None:
-        earlier_scores = attempt.order.earlier_scores
-        score, uncut_score = attempt.model.scores(features_F, earlier_scores, probed)
     return JudgeReport(
-        score=score if math.isfinite(score) else None,
+        score=score if score is not None and math.isfinite(score) else None,
         early_abort=False,
-        uncut_score=uncut_score if truncated and math.isfinite(uncut_score) else None,
+        uncut_score=uncut_score if uncut_score is not None and math.isfinite(uncut_score) else None,
         record=attempt.record,
         committed=attempt.is_committed,
     )

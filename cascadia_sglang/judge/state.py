@@ -7,7 +7,6 @@ Shape legend: N requests, S state columns, W tail window, B rows of a step, n ro
 """
 
 import math
-from collections.abc import Sequence
 
 import numba
 import numpy as np
@@ -113,11 +112,6 @@ class StateTable:
         row = self._free.pop()
         self.states_NS[row] = _EMPTY_ROW
         return StateRow(self, row)
-
-    def states(self, indices: Sequence[int]) -> FloatArray:
-        """Copies of some states, [n, S]."""
-        copies: FloatArray = self.states_NS[indices]
-        return copies
 
     def free_row(self, index: int) -> None:
         self._free.append(index)

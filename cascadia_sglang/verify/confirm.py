@@ -13,7 +13,7 @@ import numpy as np
 
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
 from cascadia_sglang.judge.draft_step import DraftStep
-from cascadia_sglang.judge.features import features
+from cascadia_sglang.judge.features import features_of
 from cascadia_sglang.judge.state import FloatArray, StateTable
 from cascadia_sglang.messages import AttemptOrder, JudgeSpec
 
@@ -52,9 +52,7 @@ class DraftJudge:
         row = self._table.new_row()
         for step, token_ids in steps:
             step.fold_draft(self._table, row, token_ids)
-        rows_1F = features(
-            self._table.states([row.index]), np.array([float(prompt_tokens)]), np.zeros(1)
-        )
+        rows_1F = features_of(self._table.states_NS, np.array([(row.index, prompt_tokens, 0)]))
         features_F: FloatArray = rows_1F[0]
         return features_F
 
