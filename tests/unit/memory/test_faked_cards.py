@@ -85,7 +85,9 @@ BY_CARDS: dict[int, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("cards", BY_CARDS)
+@pytest.mark.parametrize(
+    "cards", [pytest.param(n, marks=[pytest.mark.slow] if n > 1 else []) for n in BY_CARDS]
+)
 def test_the_demo_starts_on_cards(cards: int) -> None:
     found = launched(cards, DEMO)
     assert found == BY_CARDS[cards]
@@ -98,6 +100,7 @@ def test_the_demo_starts_on_cards(cards: int) -> None:
             )
 
 
+@pytest.mark.slow
 def test_the_demo_starts_without_a_card() -> None:
     found = launched(0, DEMO)
     assert [one["ready"] for one in found[3:]] == ["small-0", "middle-1", "large-2"]
@@ -108,6 +111,7 @@ def test_the_demo_starts_without_a_card() -> None:
         assert one["mark"] == "of this process"
 
 
+@pytest.mark.slow
 def test_a_file_says_devices_and_shares(tmp_path: Path) -> None:
     file_lines = f"""
 version: 1
