@@ -19,7 +19,7 @@ from bench.ladder.tokenizer import EOS_ID
 from cascadia_kernels import fold_sampled, row_statistics
 from cascadia_sglang.judge import state
 from cascadia_sglang.judge.features import features
-from cascadia_sglang.judge.state import FloatArray, empty_states, fold_step
+from cascadia_sglang.judge.state import NO_ROW, FloatArray, empty_states, fold_step
 
 CHECKPOINTS = (2, 4, 8, 16, 32, 64)
 
@@ -65,7 +65,7 @@ def observe(folder: Path, rows: Sequence[Row]) -> Observation:
         steps = []
         for step in decode_steps(model, [rows[i].prompt for i in batch], MAX_TOKENS):
             active = step.active_B.numpy()
-            fold_step(final_NS, indices[active], _step_values(step)[active])
+            fold_step(final_NS, indices[active], np.flatnonzero(active), _step_values(step), NO_ROW)
             steps.append(step)
             if len(steps) in CHECKPOINTS:
                 prefix_NS[len(steps)][indices] = final_NS[indices]

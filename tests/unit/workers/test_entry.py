@@ -28,7 +28,7 @@ else:
 """
 
 
-@pytest.mark.parametrize("process", ["worker", "detokenizer"])
+@pytest.mark.parametrize("process", ["worker", pytest.param("detokenizer", marks=pytest.mark.slow)])
 def test_an_interrupt_of_the_whole_process_group_is_left_to_the_server(process: str) -> None:
     found = subprocess.run(
         [sys.executable, "-c", PROGRAM, process],
