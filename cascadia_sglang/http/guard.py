@@ -9,6 +9,7 @@ from starlette.types import Message, Receive, Scope
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.routes import HANDLING, NEEDED_FLAGS, NOTES, Handling
+from cascadia_sglang.router.model_names import read_model
 from cascadia_sglang.workers.control import target_tiers
 
 # The value of a tier's SGLang flag, by tier index and the flag's field name.
@@ -20,29 +21,32 @@ async def guard(
     receive: Receive,
     header_tier: int | None,
     config: CascadeConfig,
+    served_name: str,
     flag_of: FlagOf,
 ) -> Receive:
     """Note the tier that a control call, or a call to one tier, names; the body for its route.
 
     The tier is named by the header `x-cascadia-tier`, by `tier` in the query or in a JSON body, or
-    by `model` where the route answers. `tier` is taken out of the body, which SGLang checks.
+    by `model` where the route answers; there the cascade's names mean the last tier. `tier` is
+    taken out of the body, which SGLang checks.
 
     Raises:
         RequestError: 400 for a route that is refused, an unknown tier, one that is missing, or a
-            flag that the route needs and a tier was started without.
+            flag that the route needs and a tier was started without; 404 for an unknown model.
     """
     path = scope["path"]
     handling = HANDLING[path]
     if handling is Handling.REFUSED:
         raise RequestError(400, f"{path} is not served by a cascade: it {_reason(path)}")
     body = await _read(receive)
-    name, body = _tier_name(scope, body, handling)
+    name, model, body = _names(scope, body)
     names = ", ".join(tier.name for tier in config.tiers)
     index = header_tier if header_tier is not None else config.tier_index(name or "")
-    if name and index is None and handling is not Handling.ONE_TIER:
+    if name and index is None:
         raise RequestError(400, f"tier is {name!r}, allowed: {names}", "tier")
     if index is None and handling is Handling.ONE_TIER:
-        raise RequestError(400, f"model is {name!r}, needed is a tier: {names}", "model")
+        named = read_model(model, served_name, config).tier
+        index = len(config.tiers) - 1 if named is None else named
     if index is None and handling is Handling.TIER_CONTROL:
         raise RequestError(400, f"tier is missing, allowed: {names}", "tier")
     if path in NEEDED_FLAGS:
@@ -76,24 +80,28 @@ async def _read(receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-def _tier_name(scope: Scope, body: bytes, handling: Handling) -> tuple[str | None, bytes]:
-    """The name in the request, and the body without it."""
-    name: Any = None
+def _names(scope: Scope, body: bytes) -> tuple[str | None, str | None, bytes]:
+    """The tier and the model that the request names, and the body without the tier."""
+    tier: Any = None
     for pair in scope.get("query_string", b"").decode("latin-1").split("&"):
         key, _, value = pair.partition("=")
         if key == "tier":
-            name = value
+            tier = value
     try:
         data = json.loads(body) if body else None
     except ValueError:
-        return name, body
-    if isinstance(data, dict):
-        if "tier" in data:
-            name = data.pop("tier")
-            body = json.dumps(data).encode()
-        elif name is None and handling is Handling.ONE_TIER:
-            name = data.get("model")
-    return (None if name is None else str(name)), body
+        data = None
+    if not isinstance(data, dict):
+        return tier, None, body
+    if "tier" in data:
+        tier = data.pop("tier")
+        body = json.dumps(data).encode()
+    model = data.get("model")
+    return (
+        None if tier is None else str(tier),
+        None if model is None else str(model),
+        body,
+    )
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -75,6 +75,7 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
     app.add_middleware(
         CascadeMiddleware,
         config=server.config,
+        served_name=manager.served_model_name,
         on_startup=manager.auto_create_handle_loop,
         flag_of=server.flag_of,
     )

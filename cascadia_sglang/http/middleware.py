@@ -24,8 +24,14 @@ class CascadeMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, config: CascadeConfig, on_startup: Any, flag_of: FlagOf
+        self,
+        app: ASGIApp,
+        config: CascadeConfig,
+        served_name: str,
+        on_startup: Any,
+        flag_of: FlagOf,
     ) -> None:
+        self._served_name = served_name
         self._app = app
         self._flag_of = flag_of
         self._config = config
@@ -48,7 +54,9 @@ class CascadeMiddleware:
             receive = limited_body(scope, receive, self._config.routing.max_body_bytes)
             if scope["path"] in GUARDED:
                 tier = trace.controls.tier
-                receive = await guard(scope, receive, tier, self._config, self._flag_of)
+                receive = await guard(
+                    scope, receive, tier, self._config, self._served_name, self._flag_of
+                )
         except RequestError as error:
             await _send_error(send, scope["path"], error)
             return

@@ -11,7 +11,7 @@ class Handling(Enum):
     """What becomes of a request."""
 
     CASCADE = "answered by the cascade"
-    ONE_TIER = "answered by the tier that `model` or `tier` names; without one 400"
+    ONE_TIER = "answered by the tier that `model` or `tier` names, or else by the last one"
     CONTROL = "to all live workers, or to those of `tier`"
     TIER_CONTROL = "to all live workers of `tier`; without it 400"
     SERVER = "answered by the server process"

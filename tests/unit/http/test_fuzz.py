@@ -69,7 +69,11 @@ def make_app() -> fastapi.FastAPI:
     for route in write_routes(server, SimpleNamespace(server_args=args)).routes:
         app.router.routes.append(route)
     app.add_middleware(
-        CascadeMiddleware, config=config, on_startup=lambda: None, flag_of=lambda *_: None
+        CascadeMiddleware,
+        config=config,
+        served_name="served",
+        on_startup=lambda: None,
+        flag_of=lambda *_: None,
     )
     return app
 

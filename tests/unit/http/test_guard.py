@@ -36,7 +36,7 @@ def ask(
         scope = {"type": "http", "path": path, "query_string": query.encode()}
         known = flags or {}
         replay = await guard(
-            scope, receive, header_tier, TWO, lambda tier, field: known.get((tier, field))
+            scope, receive, header_tier, TWO, "served", lambda tier, field: known.get((tier, field))
         )
         got = (await replay())["body"]
         assert (await replay())["type"] == "http.disconnect"
@@ -73,14 +73,26 @@ def test_routes_of_one_tier_take_it_from_the_model(path: str) -> None:
     assert json.loads(body)["model"] == "small"
 
 
+@pytest.mark.parametrize("body", [{}, {"model": "cascadia"}, {"model": "served"}, {"model": None}])
+def test_for_the_cascade_the_last_tier_answers(body: dict[str, Any]) -> None:
+    """A score of one tier cannot be compared with that of another."""
+    tiers, passed = ask("/v1/score", body)
+    assert tiers == {1}
+    assert json.loads(passed) == body
+
+
+def test_a_model_that_nobody_knows_is_a_404() -> None:
+    with pytest.raises(RequestError, match="served") as caught:
+        ask("/v1/score", {"model": "huge"})
+    assert caught.value.status == 404
+
+
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
         ("/update_weights_from_disk", {"model_path": "x"}, "tier"),
         ("/load_lora_adapter", {"lora_name": "x"}, "tier"),
         ("/flush_cache", {"tier": "huge"}, "tier"),
-        ("/v1/embeddings", {"model": "cascadia", "input": "x"}, "model"),
-        ("/v1/score", {}, "model"),
         ("/v1/audio/transcriptions", None, None),
         ("/pd_role_switch", {"tier": "small"}, None),
     ],

@@ -93,7 +93,11 @@ def sent_headers(outcome: Outcome, status: int) -> set[str]:
     app = Starlette(routes=[Route("/generate", answer)])
     app.add_middleware(ErrorAnswers)
     app.add_middleware(
-        CascadeMiddleware, config=CASCADE, on_startup=lambda: None, flag_of=lambda *_: None
+        CascadeMiddleware,
+        config=CASCADE,
+        served_name="served",
+        on_startup=lambda: None,
+        flag_of=lambda *_: None,
     )
 
     async def ask() -> httpx.Headers:

@@ -105,7 +105,11 @@ def ask(
 
     stack = KeepAlive(app, ["small", "large"], interval_s)
     whole = CascadeMiddleware(
-        ErrorAnswers(stack), make_cascade("small", "large"), lambda: None, lambda *_: None
+        ErrorAnswers(stack),
+        make_cascade("small", "large"),
+        "cascadia",
+        lambda: None,
+        lambda *_: None,
     )
     named = [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()]
     scope = {"type": "http", "path": path, "headers": named}

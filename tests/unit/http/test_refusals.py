@@ -42,6 +42,7 @@ def statuses_of(path: str, headers: dict[str, str] | None = None) -> tuple[int, 
     app.add_middleware(
         CascadeMiddleware,
         config=make_cascade("small", "large"),
+        served_name="served",
         on_startup=lambda: None,
         flag_of=lambda *_: None,
     )
