@@ -198,11 +198,15 @@ def test_text_becomes_tokens_and_tokens_text(http: httpx.Client) -> None:
     assert "rev abcd" in text["text"]
 
 
-def test_a_score_is_of_the_tier_that_is_named(http: httpx.Client) -> None:
+def test_a_score_is_of_the_tier_that_is_named_or_of_the_last(http: httpx.Client) -> None:
     body = {"query": "rev ab", "items": ["b", "a"], "label_token_ids": [5, 6], "model": "large"}
     reply = http.post("/v1/score", json=body)
     assert reply.status_code == 200, reply.text
-    assert http.post("/v1/score", json={**body, "model": "cascadia"}).status_code == 400
+    whole = http.post("/v1/score", json={**body, "model": "cascadia"})
+    assert whole.json()["scores"] == reply.json()["scores"]
+    small = http.post("/v1/score", json={**body, "model": "small"})
+    assert small.json()["scores"] != reply.json()["scores"]
+    assert http.post("/v1/score", json={**body, "model": "huge"}).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/pd_role_switch"])
