@@ -4,7 +4,10 @@ import codecs
 import json
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+from cascadia_sglang.errors import ConfigError
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
 
@@ -42,6 +45,23 @@ def json_data(content: bytes) -> Any:
         raise ValueError("nested too deeply") from error
     if has_duplicates:
         raise DuplicateKeyError(_first_duplicate(content))
+    return data
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The object in a file of a model, as Transformers reads it: the last of equal keys counts.
+
+    Raises:
+        ConfigError: if the file cannot be read or holds no object; names the file.
+    """
+    try:
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: an object is needed")
     return data
 
 

@@ -1,11 +1,11 @@
 """The `config.json` of a tier's model: in a folder, or on the model hub where SGLang finds it."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.json_text import read_json_object
 
 
 def is_hub_name(model: str) -> bool:
@@ -25,15 +25,7 @@ def read_model_config(model: str | Path) -> dict[str, Any]:
     path = Path(model) / "config.json"
     if not path.is_file() and not Path(model).is_dir() and is_hub_name(str(model)):
         path = _from_hub(str(model))
-    try:
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: an object is needed")
-    return data
+    return read_json_object(path)
 
 
 def _from_hub(name: str) -> Path:

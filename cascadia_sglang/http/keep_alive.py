@@ -78,7 +78,7 @@ class _Stream:
         self._task: asyncio.Task[None] | None = None
         self._sent_s = 0.0  # in the event loop's time
         self._is_started = False  # whether a response start was passed on
-        self._has_body = False
+        self._has_answer_begun = False  # whether an event of the handler was passed on
         self._is_over = False
         self._refusal: int | None = None  # status of an error that came after the headers
         self._refusal_body = b""
@@ -118,7 +118,7 @@ class _Stream:
         if self._refusal is not None:
             await self._refuse(self._refusal, message)
             return
-        self._has_body = True
+        self._has_answer_begun = True
         self._is_over = not message.get("more_body", False)
         if self._trace.is_opened_early:
             message = {**message, "body": self._with_late(message.get("body", b""))}
@@ -151,15 +151,14 @@ class _Stream:
         async with self._lock:
             if self._is_over or self._refusal is not None:
                 return
-            if not self._has_body:
+            if not self._has_answer_begun:
                 self._trace.is_opened_early = True
             if not self._is_started:
                 self._is_started = True
                 kind = media_type(self._path) or ""
                 headers = [(b"content-type", kind.encode())]
                 await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-            self._has_body = True
-            body = sign_of_life(self._path, self._trace.model)
+            body = sign_of_life(self._path, self._trace.model, self._has_answer_begun)
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
             self._sent_s = asyncio.get_running_loop().time()
             self._set_timer(self._interval_s)

@@ -29,12 +29,15 @@ def media_type(path: str) -> str | None:
     return _MEDIA_TYPES.get(path)
 
 
-def sign_of_life(path: str, model: str) -> bytes:
+def sign_of_life(path: str, model: str, has_answer_begun: bool) -> bytes:
     """What the clients of a route read over: a comment, a ping, or an empty frame.
 
-    `model` is the name that the client sent; Ollama's frames repeat it.
+    Args:
+        model: the name that the client sent; Ollama's frames repeat it.
+        has_answer_begun: whether an event of the route is out. Anthropic's streams begin with
+            `message_start`, so no ping comes before it.
     """
-    if path == "/v1/messages":
+    if path == "/v1/messages" and has_answer_begun:
         return _PING
     if _MEDIA_TYPES[path] is _SSE:
         return _COMMENT

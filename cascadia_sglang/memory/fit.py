@@ -139,12 +139,12 @@ def _divided(others: Sequence[tuple[Need, Shape]], room_bytes: float) -> list[fl
     for the parts of the round before."""
     parts = [room_bytes / len(others)] * len(others) if others else []
     for _ in range(_ROUNDS):
-        told = [
+        sized = [
             replace(need, count=1, own_bytes=size.own_bytes(part))
             for (need, size), part in zip(others, parts, strict=True)
         ]
-        left = room_bytes - sum(need.weights_bytes + need.own_bytes for need in told)
-        parts = [max(0.0, part) for part in divided(told, left)]
+        left = room_bytes - sum(need.weights_bytes + need.own_bytes for need in sized)
+        parts = [max(0.0, part) for part in divided(sized, left)]
     return parts
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.json_text import read_json_object
 from cascadia_sglang.planner.roofline import load_shape
 
 _INDEX = "model.safetensors.index.json"
@@ -95,27 +96,15 @@ def _header(file: Path) -> dict[str, Any]:
 
 def _index(folder: Path) -> dict[str, Any]:
     path = folder / _INDEX
-    return _json(path) if path.is_file() else {}
+    return read_json_object(path) if path.is_file() else {}
 
 
 def _stored_dtype(folder: Path) -> str | None:
     """What `config.json` says; None where the weights are quantized, and where it says nothing."""
     path = folder / "config.json"
-    config = _json(path) if path.is_file() else {}
+    config = read_json_object(path) if path.is_file() else {}
     text = config.get("text_config") or {}
     if config.get("quantization_config") or text.get("quantization_config"):
         return None
     found = [one.get(key) for one in (config, text) for key in ("dtype", "torch_dtype")]
     return next((name for name in found if isinstance(name, str)), None)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path} is no JSON object")
-    return data

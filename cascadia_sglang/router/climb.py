@@ -107,7 +107,7 @@ class Climb:
                 answer = await self._visit(place, route)
                 if answer is not None:
                     return answer
-        except BaseException:
+        except BaseException:  # a client that leaves, too, leaves its suspicion behind
             await self._placing.remember()
             raise
 

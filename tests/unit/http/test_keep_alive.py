@@ -166,12 +166,29 @@ def test_a_held_stream_gives_signs_of_life_in_the_form_of_its_route(
 ) -> None:
     got = ask(held(12.0, b"data: {}\n\n", starts=starts), path)
     got.check()
-    sign = PING if path == "/v1/messages" else COMMENT
-    assert got.bodies == [sign, sign, b"data: {}\n\n", b""]
+    assert got.bodies == [COMMENT, COMMENT, b"data: {}\n\n", b""]
     assert got.times == [5.0, 5.0, 10.0, 12.0, 12.0]
     assert got.status == 200
     assert got.headers["content-type"].startswith("text/event-stream")
     assert "x-cascadia-attempts" not in got.headers
+
+
+def test_no_ping_comes_before_the_first_event_of_a_message() -> None:
+    """Anthropic's streams begin with `message_start`; from then on a silence is a ping."""
+    start, delta = b"event: message_start\ndata: {}\n\n", b"event: content_block_delta\n\n"
+
+    async def handle(handler: Handler) -> None:
+        handler.begin()
+        await asyncio.sleep(6.0)
+        handler.answered()
+        await handler.start()
+        await handler.body(start)
+        await asyncio.sleep(6.0)
+        await handler.body(delta, more=False)
+
+    got = ask(handle, "/v1/messages")
+    got.check()
+    assert got.bodies == [COMMENT, start, PING, delta]
 
 
 @pytest.mark.parametrize("path", LINES)
