@@ -127,6 +127,7 @@ def make_serve(folder: Path, venv: Path) -> Server:
     return Server(process, port, folder / "make.log")
 
 
+@pytest.mark.slow
 def test_one_more_worker_of_each_tier_joins_and_sigterm_drains_them_all(tmp_path):
     """They are asked for in code; the script prints their times, and the server uses them."""
     script = ROOT / "bench/router/add_workers.py"

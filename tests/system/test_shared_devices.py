@@ -7,7 +7,7 @@ import pytest
 
 from tests.system.serving import ROOT, Server, start
 
-pytestmark = pytest.mark.sglang
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 KEY = "shared-devices"
 

@@ -136,9 +136,8 @@ def test_an_unknown_model_is_not_found(client: openai.OpenAI) -> None:
 
 @pytest.mark.parametrize("model", ["cascadia", "small"])
 def test_an_embedding_is_refused_clearly(client: openai.OpenAI, model: str) -> None:
-    with pytest.raises(openai.BadRequestError) as refused:
+    with pytest.raises(openai.BadRequestError, match="embedding model"):
         client.embeddings.create(model=model, input="rev abc")
-    assert ("small, large" in str(refused.value)) == (model == "cascadia")
 
 
 def test_a_malformed_control_names_its_header(client: openai.OpenAI) -> None:
