@@ -249,6 +249,16 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         paths = {index: tier.calibration for index, tier in enumerate(self.tiers)}
         return {index: path for index, path in paths.items() if path is not None}
 
+    def ranked_tiers(self) -> frozenset[int]:
+        """Tier indices that the built-in rank scores: below the last, judged, and not calibrated.
+
+        Fixed thresholds are compared with calibrated scores alone, so there no tier is ranked.
+        """
+        if self.routing.thresholds:
+            return frozenset()
+        judged = [i for i, tier in enumerate(self.tiers[:-1]) if not tier.is_speculative]
+        return frozenset(i for i in judged if self.tiers[i].calibration is None)
+
     def draft_calibrations(self) -> dict[int, str]:
         """The same of the files by which a tier rates the answers of the tiers below."""
         paths = {index: tier.draft_calibration for index, tier in enumerate(self.tiers)}

@@ -42,12 +42,14 @@ class JudgeSpec:
         draft_calibrations: of the file by which a tier index rates drafts, where it does.
         record: whether every finished attempt carries its features.
         counts_reasoning: whether the reasoning before an answer is part of what is judged.
+        ranked: tier indices that the built-in rank scores, for want of a calibration file.
     """
 
     calibrations: dict[int, str]
     record: bool
     counts_reasoning: bool
     draft_calibrations: dict[int, str] = field(default_factory=dict)
+    ranked: frozenset[int] = frozenset()
 
     def of_tiers(self, tiers: Collection[int]) -> "JudgeSpec":
         """With the calibrations of these tiers alone."""
@@ -55,6 +57,7 @@ class JudgeSpec:
             self,
             calibrations={t: c for t, c in self.calibrations.items() if t in tiers},
             draft_calibrations={t: c for t, c in self.draft_calibrations.items() if t in tiers},
+            ranked=self.ranked.intersection(tiers),
         )
 
 
@@ -128,6 +131,8 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True):
         worker_id: of the one worker that may take the attempt; None for any of the tier. The
             worker itself is not told.
         is_retry: whether the request ran before, so that no full queue refuses it. The same.
+        calibration: path of the calibration file that scores the answer; None for what the worker
+            started with. A changed file needs a new path: a worker reads each path once.
     """
 
     tier_index: int
@@ -141,6 +146,7 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True):
     confirm_at: float | None = None
     worker_id: str | None = None
     is_retry: bool = False
+    calibration: str | None = None
 
     def to_params(self) -> dict[str, Any]:
         """Plain values, as custom sampling parameters carry them."""
@@ -155,6 +161,8 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True):
         }
         if self.draft:
             params |= {"draft": list(self.draft), "confirm_at": self.confirm_at}
+        if self.calibration is not None:
+            params["calibration"] = self.calibration
         return params
 
     @classmethod

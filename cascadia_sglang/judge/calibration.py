@@ -165,8 +165,9 @@ class _Linear:
 class ScoreModel:
     """A calibration ready for use in a worker."""
 
-    def __init__(self, calibration: Calibration) -> None:
-        self.judges_constrained = calibration.judges_constrained
+    def __init__(self, calibration: Calibration, *, judges_constrained: bool = False) -> None:
+        """`judges_constrained` judges answers under a grammar, however few were fitted."""
+        self.judges_constrained = judges_constrained or calibration.judges_constrained
         self.probe = calibration.probe
         mean, scale = np.array(calibration.mean), np.array(calibration.scale)
 

@@ -8,16 +8,16 @@ without a score; it never fails a request.
 import logging
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH
 
 from cascadia_sglang.judge.attempt import JudgedAttempt
-from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
+from cascadia_sglang.judge.calibration import ScoreModel
 from cascadia_sglang.judge.draft_step import DraftStep
 from cascadia_sglang.judge.features import features_of
+from cascadia_sglang.judge.models import ScoreModels, start_models
 from cascadia_sglang.judge.probe import Probe
 from cascadia_sglang.judge.state import FloatArray, StateTable
 from cascadia_sglang.messages import (
@@ -74,7 +74,7 @@ class Judge:
         self, models: dict[int, ScoreModel], record: bool = False, counts_reasoning: bool = False
     ) -> None:
         """`record` keeps the features on the way of every answer, whether its tier has a model."""
-        self._models = models
+        self._models = ScoreModels(models)
         self._record = record
         self._counts_reasoning = counts_reasoning
         self._table = StateTable()
@@ -82,20 +82,12 @@ class Judge:
 
     @classmethod
     def from_spec(cls, spec: JudgeSpec) -> "Judge":
-        """Load the calibration file of each judged tier index."""
-        return cls(
-            {
-                tier_index: ScoreModel(load_calibration(Path(path)))
-                for tier_index, path in spec.calibrations.items()
-            },
-            spec.record,
-            spec.counts_reasoning,
-        )
+        """Load the calibration file of each judged tier index, and the built-in rank."""
+        return cls(start_models(spec), spec.record, spec.counts_reasoning)
 
     def probes(self) -> dict[int, Probe]:
         """The probe of each tier index whose score counts one."""
-        probes = {tier: model.probe for tier, model in self._models.items()}
-        return {tier: probe for tier, probe in probes.items() if probe is not None}
+        return self._models.probes()
 
     def report_failure(self, error: Exception) -> None:
         """Log the first failure with its trace; answers go without a score."""
@@ -187,7 +179,7 @@ class Judge:
     def _new_attempt(self, sampling_params: "SamplingParams") -> JudgedAttempt | None:
         custom_params = sampling_params.custom_params
         params = custom_params.get(ATTEMPT_KEY) if custom_params else None
-        model = self._models.get(params["tier_index"]) if params else None
+        model = self._models.of(params["tier_index"], params.get("calibration")) if params else None
         if model is not None and not model.judges_constrained and _is_constrained(sampling_params):
             model = None
         if params is None or (model is None and not self._record):

@@ -57,7 +57,7 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
         apply_patches((*CAPACITY_PATCHES, *SHARE_PATCHES), DevicePart(spec.device_share))
     reporters: dict[str, Any] = {}
     judge: Judge | None = None
-    if spec.judge.calibrations or spec.judge.record:
+    if spec.judge.calibrations or spec.judge.ranked or spec.judge.record:
         judge = Judge.from_spec(spec.judge)
         apply_patches(JUDGE_PATCHES, judge)
         if judge.probes():

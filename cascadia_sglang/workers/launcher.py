@@ -222,6 +222,7 @@ def launcher_of(
         record=config.judge.record,
         counts_reasoning=config.judge.scope == "all",
         draft_calibrations=config.draft_calibrations(),
+        ranked=config.ranked_tiers(),
     )
     return Launcher(
         arguments,

@@ -14,6 +14,9 @@ ORDERS = {
     "draft": AttemptOrder(
         tier_index=1, threshold=0.0, early_abort=None, earlier_scores=(0.2,), draft=(4, 2)
     ),
+    "calibration": AttemptOrder(
+        tier_index=0, threshold=0.5, early_abort=None, earlier_scores=(), calibration="new.json"
+    ),
 }
 
 

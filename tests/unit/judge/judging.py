@@ -65,6 +65,7 @@ def make_req(
     threshold: float = 0.5,
     early_abort: float | None = None,
     earlier_scores: tuple[float | None, ...] = (),
+    calibration: str | None = None,
 ) -> FakeReq:
     """A request that the router sent; one of someone else's where the tier is None."""
     if tier_index is None:
@@ -74,6 +75,7 @@ def make_req(
         threshold=threshold,
         early_abort=early_abort,
         earlier_scores=earlier_scores,
+        calibration=calibration,
     )
     return FakeReq(SimpleNamespace(custom_params={ATTEMPT_KEY: order.to_params()}))
 
