@@ -167,10 +167,12 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> "AttemptOrder":
-        values = dict(params)
-        values["earlier_scores"] = tuple(params["earlier_scores"])
-        values["draft"] = tuple(params.get("draft", ()))
-        return cls(**values)
+        """The order that `to_params` made these of.
+
+        Raises:
+            msgspec.ValidationError: if a value has another type.
+        """
+        return msgspec.convert(params, cls)
 
 
 class JudgeReport(msgspec.Struct, frozen=True, kw_only=True):
