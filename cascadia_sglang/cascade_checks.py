@@ -14,6 +14,7 @@ from cascadia_sglang.config import (
     TierConfig,
     is_keep_alive_s,
 )
+from cascadia_sglang.escalation import keeps_rate
 from cascadia_sglang.model_config import is_hub_name
 
 # Part of headers, of metrics' labels and of file names.
@@ -39,7 +40,8 @@ def problems_of(config: CascadeConfig) -> list[str]:
         problems.append("tiers is empty, needed: at least one")
     for index, tier in enumerate(config.tiers):
         is_last = index == len(config.tiers) - 1
-        needs_calibration = not (is_last or config.judge.record or tier.is_speculative)
+        is_compared = bool(config.routing.thresholds) and not config.judge.record
+        needs_calibration = is_compared and not (is_last or tier.is_speculative)
         problems.extend(f"tiers[{index}].{p}" for p in _tier_problems(tier, needs_calibration))
         if index == 0 and tier.draft_calibration is not None:
             problems.append("tiers[0].draft_calibration: the first tier reads no drafts")
@@ -50,6 +52,8 @@ def problems_of(config: CascadeConfig) -> list[str]:
             problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
     problems.extend(f"routing.{p}" for p in routing_problems(config))
     problems.extend(f"planner.{p}" for p in _planner_problems(config.planner))
+    if config.planner.sample is not None and keeps_rate(config):
+        problems.append("planner.sample needs routing.thresholds: the planner moves them")
     if config.prefix.warm_chunk < 1:
         problems.append(f"prefix.warm_chunk is {config.prefix.warm_chunk}, allowed: 1 or more")
     if not 0 <= config.prefix.carry_s < math.inf:
@@ -98,7 +102,10 @@ def _tier_problems(tier: TierConfig, needs_calibration: bool) -> list[str]:
     if not _may_exist(tier.model_path):
         problems.append(f"model_path {tier.model_path!r} does not exist")
     if tier.calibration is None and needs_calibration:
-        problems.append("calibration is missing, required for every tier but the last")
+        problems.append(
+            "calibration is missing, required where routing.thresholds are given; "
+            "without one give routing.escalation_rate"
+        )
     for name in ("calibration", "draft_calibration"):
         path = getattr(tier, name)
         if path is not None and not Path(path).is_file():
@@ -147,15 +154,10 @@ def routing_problems(config: CascadeConfig) -> list[str]:
     """Everything that is wrong with `routing`, a line each."""
     routing = config.routing
     problems: list[str] = []
-    wanted = max(0, len(config.tiers) - 1)
-    if len(routing.thresholds) != wanted:
-        problems.append(
-            f"thresholds has {len(routing.thresholds)} numbers, needed: {wanted}, "
-            "one for every tier but the last"
-        )
-    for index, threshold in enumerate(routing.thresholds):
-        if not 0.0 <= threshold <= 1.0:
-            problems.append(f"thresholds[{index}] is {threshold}, allowed: 0 to 1")
+    if routing.thresholds:
+        problems.extend(threshold_problems(config))
+    else:
+        problems.extend(_rate_problems(config))
     if routing.entry_model is None and routing.entry == "predicted":
         problems.append("entry_model is missing, required where entry is 'predicted'")
     if routing.entry_model is not None and not Path(routing.entry_model).is_file():
@@ -188,6 +190,44 @@ def routing_problems(config: CascadeConfig) -> list[str]:
         problems.append(
             f"max_attempts is {routing.max_attempts}, allowed: {least} or more, one for each tier"
         )
+    return problems
+
+
+def threshold_problems(config: CascadeConfig) -> list[str]:
+    """Everything that is wrong with fixed thresholds."""
+    routing, wanted = config.routing, max(0, len(config.tiers) - 1)
+    if routing.escalation_rate is not None:
+        return ["thresholds and escalation_rate are both given, allowed: one of them"]
+    if len(routing.thresholds) != wanted:
+        return [
+            f"thresholds has {len(routing.thresholds)} numbers, needed: {wanted}, "
+            "one for every tier but the last"
+        ]
+    return [
+        f"thresholds[{index}] is {threshold}, allowed: 0 to 1"
+        for index, threshold in enumerate(routing.thresholds)
+        if not 0.0 <= threshold <= 1.0
+    ]
+
+
+def _rate_problems(config: CascadeConfig) -> list[str]:
+    """Where thresholds are to follow a rate."""
+    rate, wanted = config.routing.escalation_rate, max(0, len(config.tiers) - 1)
+    problems: list[str] = []
+    if isinstance(rate, list) and len(rate) != wanted:
+        problems.append(
+            f"escalation_rate has {len(rate)} numbers, needed: {wanted}, one for every tier but "
+            "the last, or one number for all"
+        )
+    elif rate is not None and wanted == 0:
+        problems.append("escalation_rate is given, allowed: with two tiers or more")
+    numbers = rate if isinstance(rate, list) else [] if rate is None else [rate]
+    for index, number in enumerate(numbers):
+        if not 0.0 <= number <= 1.0:
+            place = f"escalation_rate[{index}]" if isinstance(rate, list) else "escalation_rate"
+            problems.append(f"{place} is {number}, allowed: 0 to 1")
+    if wanted > 0 and config.routing.gears.enabled:
+        problems.append("gears.enabled needs routing.thresholds: gears lower them")
     return problems
 
 

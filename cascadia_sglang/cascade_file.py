@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from cascadia_sglang.cascade_checks import problems_of, routing_problems
+from cascadia_sglang.cascade_checks import problems_of, routing_problems, threshold_problems
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.yaml_text import DataFile, read_data
@@ -39,6 +39,7 @@ def load_uncalibrated(path: Path) -> CascadeConfig:
             judge = {**judge, "record": True, "on_error": "escalate"}
             whole_way = {
                 "thresholds": [0.0] * (len(tiers) - 1),
+                "escalation_rate": None,
                 "entry": "first",
                 "entry_model": None,
                 "commit_at_once": None,
@@ -63,8 +64,10 @@ def _built(file: DataFile, path: Path) -> CascadeConfig:
         raise ConfigError(f"{error}; {meant}") from error.__cause__
 
 
-def cascade_from_flags(tiers: str, thresholds: str | None) -> CascadeConfig:
-    """Build a cascade from `--cascade-tiers small=PATH,large=PATH` and `--cascade-thresholds`.
+def cascade_from_flags(
+    tiers: str, thresholds: str | None, escalation_rate: str | None = None
+) -> CascadeConfig:
+    """Build a cascade from `--cascade-tiers small=PATH,large=PATH` and the flags beside it.
 
     A tier's calibration file is PATH/calibration.json where that exists; the last tier, whose score
     decides nothing, goes without.
@@ -78,14 +81,19 @@ def cascade_from_flags(tiers: str, thresholds: str | None) -> CascadeConfig:
         beside = Path(model_path) / "calibration.json"
         calibration = str(beside) if number < len(parts) and beside.exists() else None
         built.append({"name": name, "model_path": model_path, "calibration": calibration})
+    rates = _numbers("--cascade-escalation-rate", escalation_rate)
+    routing = {
+        "thresholds": _numbers("--cascade-thresholds", thresholds),
+        "escalation_rate": (rates[0] if len(rates) == 1 else rates) if rates else None,
+    }
+    return build_cascade({"version": 1, "tiers": built, "routing": routing}, "--cascade-tiers")
+
+
+def _numbers(flag: str, text: str | None) -> list[float]:
     try:
-        numbers = [float(x) for x in thresholds.split(",")] if thresholds else []
+        return [float(part) for part in text.split(",")] if text else []
     except ValueError as error:
-        raise ConfigError(
-            f"--cascade-thresholds: {thresholds!r} is not a list of numbers in [0, 1]"
-        ) from error
-    data = {"version": 1, "tiers": built, "routing": {"thresholds": numbers}}
-    return build_cascade(data, "--cascade-tiers")
+        raise ConfigError(f"{flag}: {text!r} is not a list of numbers in [0, 1]") from error
 
 
 def build_cascade(data: Any, place: str) -> CascadeConfig:
@@ -100,13 +108,13 @@ def build_cascade(data: Any, place: str) -> CascadeConfig:
 
 
 def with_thresholds(config: CascadeConfig, thresholds: list[float]) -> CascadeConfig:
-    """The same cascade with other thresholds.
+    """The same cascade with other thresholds, in place of a rate.
 
     Raises:
         ConfigError: if there are too few or too many, or one is not in [0, 1].
     """
-    routing = msgspec.structs.replace(config.routing, thresholds=thresholds)
+    routing = msgspec.structs.replace(config.routing, thresholds=thresholds, escalation_rate=None)
     changed = msgspec.structs.replace(config, routing=routing)
-    for problem in routing_problems(changed):
+    for problem in (*threshold_problems(changed), *routing_problems(changed)):
         raise ConfigError(problem)
     return changed

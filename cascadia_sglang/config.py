@@ -19,8 +19,9 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     `server_args` override the command line's SGLang flags for this tier, by field name.
     `sampling` overrides the client's sampling parameters key by key. `prompt_suffix` is appended
-    to the prompt for this tier alone. `calibration` is required for every tier but the last, and
-    cannot be given where `server_args` ask for speculative decoding: such a tier has no judge.
+    to the prompt for this tier alone. A tier without a `calibration` file is
+    ranked, so that `routing.escalation_rate` decides how many of its requests climb. None can be
+    given where `server_args` ask for speculative decoding: such a tier has no judge.
     `standby` workers more are started and wait, without requests, until a move or a lost worker
     calls for one; on an accelerator each holds devices that no worker has.
     `devices` are the accelerators for this tier's workers, by number; each worker takes as many as
@@ -80,7 +81,12 @@ class GearsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a request climbs. `thresholds` holds one number in [0, 1] a tier but the last.
+    """How a request climbs: by fixed `thresholds`, or so that a share does.
+
+    `thresholds` holds one number in [0, 1] a tier but the last: the calibrated score from which an
+    answer is accepted. `escalation_rate` is the share in [0, 1] of all requests that reach the last
+    tier; of several lower tiers each lets the same share of its own climb. A list gives the share
+    of each lower tier's own requests. Neither: a rate of 0.3.
 
     With `entry: predicted`, the model of the file `entry_model` says from the prompt alone at which
     tier a request begins.
@@ -102,6 +108,7 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """
 
     thresholds: list[float] = []
+    escalation_rate: float | list[float] | None = None
     quality_floor: float | None = None
     entry: Literal["first", "predicted", "priced"] = "first"
     entry_model: str | None = None
@@ -248,16 +255,6 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """Path of the calibration file of each tier index that has one."""
         paths = {index: tier.calibration for index, tier in enumerate(self.tiers)}
         return {index: path for index, path in paths.items() if path is not None}
-
-    def ranked_tiers(self) -> frozenset[int]:
-        """Tier indices that the built-in rank scores: below the last, judged, and not calibrated.
-
-        Fixed thresholds are compared with calibrated scores alone, so there no tier is ranked.
-        """
-        if self.routing.thresholds:
-            return frozenset()
-        judged = [i for i, tier in enumerate(self.tiers[:-1]) if not tier.is_speculative]
-        return frozenset(i for i in judged if self.tiers[i].calibration is None)
 
     def draft_calibrations(self) -> dict[int, str]:
         """The same of the files by which a tier rates the answers of the tiers below."""

@@ -139,8 +139,8 @@ FAMILIES = (
         kind="histogram",
         labels=("tier",),
         buckets=_SCORES,
-        meaning="Calibrated scores of answers: the chance, from 0 to 1, that the answer is right. "
-        "tier: the tier of the answer.",
+        meaning="Scores of answers, from 0 to 1: the chance that the answer is right, or a rank "
+        "where the tier has no calibration (cascadia_calibrated). tier: the tier of the answer.",
     ),
     Family(
         name="cascadia_attempt_seconds",
@@ -210,7 +210,31 @@ FAMILIES = (
         labels=("tier",),
         had_colon=False,
         meaning="Threshold in force: the score, from 0 to 1, from which an answer is accepted. "
-        "tier: the tier of the answer.",
+        "It moves where a rate is kept. tier: the tier of the answer.",
+    ),
+    Family(
+        name="cascadia_calibrated",
+        kind="gauge",
+        labels=("tier",),
+        had_colon=False,
+        meaning="1 where a tier's scores are calibrated probabilities, 0 where they are ranks. "
+        "tier: the tier of the answers.",
+    ),
+    Family(
+        name="cascadia_escalation_rate_asked",
+        kind="gauge",
+        labels=("tier",),
+        had_colon=False,
+        meaning="Share, from 0 to 1, of a tier's requests that is to escalate "
+        "(routing.escalation_rate). NaN where thresholds are fixed. tier: the tier left.",
+    ),
+    Family(
+        name="cascadia_escalation_rate",
+        kind="gauge",
+        labels=("tier",),
+        had_colon=False,
+        meaning="Share, from 0 to 1, of a tier's last judged requests that escalated, at most 200. "
+        "NaN before the first, and where thresholds are fixed. tier: the tier left.",
     ),
     Family(
         name="cascadia_info",
@@ -218,7 +242,7 @@ FAMILIES = (
         labels=("version", "tiers", "thresholds"),
         had_colon=False,
         meaning="Always 1. version: of cascadia-sglang; tiers: their names, the smallest first; "
-        "thresholds: those in force, in the same order.",
+        "thresholds: those in force, in the same order; empty where a rate is kept.",
     ),
 )
 

@@ -24,6 +24,7 @@ from cascadia_sglang.reallocation.listen import Listener
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.pricing import EntryPrices
+from cascadia_sglang.router.scores import TierScores
 from cascadia_sglang.verify.worth import DraftWorth
 from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.detokenizer import Detokenizer
@@ -51,14 +52,14 @@ class CascadeServer:
         self.shows_old_metric_names = shows_old_metric_names
         self.is_forking = is_forking
         self.pool = WorkerPool()
-        judges_constrained = {t for t, one in calibrations.items() if one.judges_constrained}
+        scores = TierScores(config, calibrations)
         self._arguments = arguments
-        self.fleet = Fleet(config, arguments, paces, self.pool, judges_constrained)
+        self.fleet = Fleet(config, arguments, paces, self.pool, scores.judges_constrained)
         self.control = self.fleet.control
         self.dispatch = Dispatch(self.pool, self.control, self.fleet.sessions)
         self.detokenizer = Detokenizer()
         watches = {tier: ScoreWatch(calibration) for tier, calibration in calibrations.items()}
-        self.router = CascadeRouter(config, self.fleet.engine, watches)
+        self.router = CascadeRouter(config, self.fleet.engine, watches, scores)
         self.router.entry = configured_entry(config)
         tiers = len(config.tiers)
         if config.routing.entry == "priced":

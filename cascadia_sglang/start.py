@@ -70,7 +70,9 @@ def _read_config(namespace: argparse.Namespace) -> CascadeConfig:
     if (path is None) == (tiers is None):
         raise ConfigError("--plugin cascadia needs one of --cascade-config and --cascade-tiers")
     if path is not None:
-        if namespace.cascade_thresholds is not None:
-            raise ConfigError("--cascade-thresholds goes with --cascade-tiers")
+        for flag in ("cascade_thresholds", "cascade_escalation_rate"):
+            if getattr(namespace, flag) is not None:
+                raise ConfigError(f"--{flag.replace('_', '-')} goes with --cascade-tiers")
         return load_cascade(Path(path))
-    return cascade_from_flags(tiers, namespace.cascade_thresholds)
+    thresholds, rate = namespace.cascade_thresholds, namespace.cascade_escalation_rate
+    return cascade_from_flags(tiers, thresholds, rate)

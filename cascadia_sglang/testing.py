@@ -39,13 +39,15 @@ def make_cascade(
 
     Args:
         names: of the tiers, smallest first.
-        thresholds: 0.8 throughout where none is given.
+        thresholds: 0.8 throughout where neither they nor an `escalation_rate` are given.
         routing: further fields of `RoutingConfig`.
     """
+    if "escalation_rate" not in routing:
+        routing["thresholds"] = list(thresholds) or [0.8] * (len(names) - 1)
     return CascadeConfig(
         version=1,
         tiers=[TierConfig(name=name, model_path=f"/models/{name}") for name in names],
-        routing=RoutingConfig(thresholds=list(thresholds) or [0.8] * (len(names) - 1), **routing),
+        routing=RoutingConfig(**routing),
         judge=judge or JudgeConfig(),
     )
 

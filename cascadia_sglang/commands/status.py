@@ -10,7 +10,6 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from itertools import zip_longest
 from typing import Any
 
 from cascadia_sglang.errors import StatusError
@@ -61,7 +60,8 @@ def fetch(url: str, api_key: str | None) -> dict[str, Any]:
 def lines(status: dict[str, Any]) -> Iterator[str]:
     """The status for a reader."""
     yield f"{'tier':<16}{'threshold':>10}{'answered':>10}{'escalated':>10}  judge"
-    for tier, threshold in zip_longest(status["tiers"], status["thresholds"]):
+    for tier in status["tiers"]:
+        threshold = tier["threshold"]
         shown = "-" if threshold is None else f"{threshold:.4f}"
         judge = ", ".join([tier["judge"], *_notes(tier, status["bypassed"])])
         yield (
@@ -75,6 +75,11 @@ def lines(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _notes(tier: dict[str, Any], bypassed: list[str]) -> Iterator[str]:
+    if tier["escalation_rate"] is not None:
+        recent = tier["recent_escalation_rate"]
+        now = "" if recent is None else f", {recent:.2f} of the last"
+        how = "calibrated" if tier["calibrated"] else "ranked"
+        yield f"{how}, {tier['escalation_rate']:.2f} escalate{now}"
     if tier["judge_errors"]:
         yield f"{tier['judge_errors']} errors"
     if tier["drift"] is not None and tier["drift"]["alarm"]:

@@ -8,9 +8,14 @@ from cascadia_sglang.http.routes import HANDLING, Handling
 _RESPONSE_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     "x-cascadia-tier": ("The tier that answered.", {"type": "string"}),
     "x-cascadia-score": (
-        "Calibrated score of the answer: the chance that it is right. Missing where no judge rated "
+        "Score of the answer: the chance that it is right, or a rank. Missing where no judge rated "
         "it, and for a batch.",
         {"type": "number", "minimum": 0, "maximum": 1},
+    ),
+    "x-cascadia-calibrated": (
+        "Whether the score is a calibrated chance; false for a rank, by which a share of the "
+        "tier's answers is refused. Missing where the score is.",
+        {"type": "boolean"},
     ),
     "x-cascadia-reason": (
         "Why that answer went out. Missing for a batch, and where the stream began before the "
@@ -100,7 +105,8 @@ def _request_headers(tiers: Sequence[str]) -> list[dict[str, Any]]:
         header("max-tier", "The largest tier that may answer.", type="string", enum=names),
         header(
             "threshold",
-            "The score from which an answer is accepted, on every tier.",
+            "The score from which an answer is accepted, on every calibrated tier. An error where "
+            "no tier is calibrated.",
             type="number",
             minimum=0,
             maximum=1,

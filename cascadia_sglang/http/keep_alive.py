@@ -179,6 +179,7 @@ class _Stream:
         return {
             "tier": None if outcome.tier_index < 0 else self._tier_names[outcome.tier_index],
             "score": outcome.score,
+            "calibrated": outcome.calibrated,
             "attempts": outcome.attempts,
             "reason": outcome.reason,
             "total_tokens": outcome.tokens,

@@ -4,6 +4,7 @@ A gauge of the multi-process form stays with the value that somebody last wrote,
 labels that have changed never goes. So the cascade's gauges are read when they are asked for.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -36,7 +37,8 @@ class Gauges:
         census = self._workers.census()
         config = self._router.config
         tiers = [tier.name for tier in config.tiers]
-        thresholds = config.routing.thresholds
+        scores = self._router.scores
+        below = list(enumerate(tiers[:-1]))
         yield _gauge(
             "cascadia_workers",
             {(p, state): census[p, state] for p in self._pools for state in WORKER_STATES},
@@ -45,10 +47,27 @@ class Gauges:
         yield _gauge("cascadia_gear", {(): self._router.gear})
         yield _gauge(
             "cascadia_threshold",
-            {(tier,): x for tier, x in zip(tiers[:-1], thresholds, strict=True)},
+            {(tier,): _number(scores.threshold(index)) for index, tier in below},
         )
-        numbers = ",".join(f"{threshold:g}" for threshold in thresholds)
+        yield _gauge(
+            "cascadia_calibrated",
+            {(tier,): scores.source(index).is_calibrated for index, tier in below},
+        )
+        yield _gauge(
+            "cascadia_escalation_rate_asked",
+            {(tier,): _number(scores.rate(index)) for index, tier in below},
+        )
+        yield _gauge(
+            "cascadia_escalation_rate",
+            {(tier,): _number(scores.recent_rate(index)) for index, tier in below},
+        )
+        numbers = ",".join(f"{threshold:g}" for threshold in config.routing.thresholds)
         yield _gauge("cascadia_info", {(version("cascadia-sglang"), ",".join(tiers), numbers): 1})
+
+
+def _number(value: float | None) -> float:
+    """As a sample says it: NaN where there is none."""
+    return math.nan if value is None else value
 
 
 def _gauge(name: str, values: dict[tuple[str, ...], float]) -> Any:

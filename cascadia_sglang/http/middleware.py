@@ -92,6 +92,8 @@ class CascadeMiddleware:
             headers.append((b"x-cascadia-gear", str(outcome.gear).encode()))
         if outcome.score is not None:
             headers.append((b"x-cascadia-score", f"{outcome.score:.6f}".encode()))
+            calibrated = b"true" if outcome.calibrated else b"false"
+            headers.append((b"x-cascadia-calibrated", calibrated))
         if outcome.reason is not None:
             headers.append((b"x-cascadia-reason", outcome.reason.encode()))
         return headers

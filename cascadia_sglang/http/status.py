@@ -12,6 +12,7 @@ from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.model_names import listed_names, read_model
+from cascadia_sglang.router.scores import TierScores
 from cascadia_sglang.verify.worth import DraftWorth
 from cascadia_sglang.workers.pool import WorkerPool
 
@@ -35,7 +36,9 @@ def status(
             {
                 "name": tier.name,
                 "model_path": tier.model_path,
-                "judge": "off" if tier.calibration is None else "on",
+                "judge": "on" if router.scores.is_judged(index) else "off",
+                "calibrated": router.scores.source(index).is_calibrated,
+                **_escalation(router.scores, index),
                 "answered": router.answered[index],
                 "escalated": router.escalated[index],
                 "judge_errors": router.judge_errors[index],
@@ -101,6 +104,16 @@ def _devices(handle: Any) -> list[dict[str, Any]]:
         return [{"device": number} for number in handle.devices]
     part = {"gpu_share": share.share, "memory_gb": round(share.free_bytes / 1e9, 1)}
     return [{"device": number, **part} for number in handle.devices]
+
+
+def _escalation(scores: TierScores, tier_index: int) -> dict[str, float | None]:
+    """A tier's threshold now, the share asked to climb, and the share of the last that did."""
+    recent, threshold = scores.recent_rate(tier_index), scores.threshold(tier_index)
+    return {
+        "threshold": None if threshold is None else round(threshold, 6),
+        "escalation_rate": scores.rate(tier_index),
+        "recent_escalation_rate": None if recent is None else round(recent, 4),
+    }
 
 
 def _drift(watch: ScoreWatch | None) -> dict[str, Any] | None:

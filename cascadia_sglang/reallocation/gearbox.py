@@ -48,11 +48,12 @@ class Gearbox:
         """Take a plan's thresholds; the gear stays.
 
         Raises:
-            ConfigError: if they do not fit the tiers.
+            ConfigError: if they do not fit the tiers, or the router takes none.
         """
         with_thresholds(self._config, thresholds)
-        self._table = self._table_of(thresholds)
-        self._apply()
+        table = self._table_of(thresholds)
+        self._router.set_thresholds(list(table[self.lever.gear]))
+        self._table = table
 
     async def run(self) -> None:
         """Look at the queues five times a second. Runs until cancelled."""

@@ -184,7 +184,8 @@ class Mover:
         if capacity.get(last, Capacity(replicas=0)).replicas < 1:
             raise InfeasiblePlanError(f"{last} has 0 replicas, the last tier needs 1 or more")
         chosen = current.thresholds if thresholds is None else tuple(thresholds)
-        with_thresholds(self._config, list(chosen))
+        if thresholds is not None:
+            with_thresholds(self._config, list(thresholds))
         replicas = placed_whole(
             current,
             capacity,

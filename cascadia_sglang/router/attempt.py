@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.messages import DRAFT_KEY, AttemptOrder, DraftReport, JudgeReport
 from cascadia_sglang.prefix.prompt import Prompt
 
@@ -125,6 +126,7 @@ class Attempt:
 
     Attributes:
         score: mean over the samples, None where one has none; of a confirmed draft that draft's.
+        calibrated: whether the score is a probability, rather than a rank; None without a score.
         uncut_score: the mean had every cut-off sample ended by itself; None where none is cut.
         longest: tokens of the longest sample.
         tokens: generated, all samples together; what was kept of a draft is not.
@@ -140,6 +142,7 @@ class Attempt:
     tier_index: int
     outputs: list[Output] = field(default_factory=list)
     score: float | None = None
+    calibrated: bool | None = None
     early_abort: bool = False
     uncut_score: float | None = None
     longest: int = 0
@@ -184,6 +187,7 @@ class Attempt:
         told = {
             "tier": tier_name,
             "score": self.score,
+            "calibrated": self.calibrated,
             "tokens": self.tokens,
             "cached_tokens": self.cached_tokens,
             "seconds": self.seconds,
@@ -241,6 +245,32 @@ def _mean(scores: list[float | None]) -> float | None:
 def entry_tier(attempts: Iterable[Attempt]) -> int:
     """Where the climb began: the first tier that the prompt was sent to."""
     return next(attempt.tier_index for attempt in attempts if attempt.reason != "too_long")
+
+
+def story_of(
+    attempts: Sequence[Attempt],
+    chosen: Attempt,
+    config: CascadeConfig,
+    prompt_ids: Sequence[int] | None,
+) -> dict[str, Any]:
+    """What `meta_info.cascadia` says of an answer.
+
+    Args:
+        prompt_ids: of the prompt; shown where the server records.
+    """
+    names = [tier.name for tier in config.tiers]
+    story: dict[str, Any] = {
+        "tier": names[chosen.tier_index],
+        "tier_index": chosen.tier_index,
+        "score": chosen.score,
+        "calibrated": chosen.calibrated,
+        "attempts": [attempt.summary(names[attempt.tier_index]) for attempt in attempts],
+    }
+    if config.judge.record:
+        story["prompt_ids"] = prompt_ids
+    if config.routing.entry != "first":
+        story["entry"] = names[entry_tier(attempts)]
+    return story
 
 
 def attempt_rid(base: str, number: int) -> str:

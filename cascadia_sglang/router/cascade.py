@@ -16,13 +16,14 @@ from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.router.active import ActiveRequest, Outcome
-from cascadia_sglang.router.attempt import Attempt, Engine, Output, entry_tier
+from cascadia_sglang.router.attempt import Attempt, Engine, Output, story_of
 from cascadia_sglang.router.climb import Climb
 from cascadia_sglang.router.controls import Controls, stream_mode
 from cascadia_sglang.router.gather import as_accepted
 from cascadia_sglang.router.listener import Listener
 from cascadia_sglang.router.placing import known_body
 from cascadia_sglang.router.pricing import EntryPrices
+from cascadia_sglang.router.scores import TierScores
 from cascadia_sglang.router.shadow import Shadow
 from cascadia_sglang.router.stream import Sink, streamed
 from cascadia_sglang.router.suspects import Suspects
@@ -39,9 +40,11 @@ class CascadeRouter:
         config: CascadeConfig,
         engine: Engine,
         watches: Mapping[int, ScoreWatch] = MappingProxyType({}),
+        scores: TierScores | None = None,
     ) -> None:
         """`watches` are shown the scores of the tier indices that they belong to."""
         self.config = config
+        self.scores = scores or TierScores(config)
         self.metrics: Metrics | None = None
         self._engine = engine
         self._active: dict[str, ActiveRequest] = {}
@@ -80,6 +83,7 @@ class CascadeRouter:
         try:
             if not self.admitting:
                 raise RequestError(503, "the server is shutting down")
+            self.scores.check_own_threshold(controls)
             body = await known_body(self.suspects, http_request)
             prompts = self._engine.split(request)
             active = self._register(prompts, http_request, controls, outcome)
@@ -142,9 +146,12 @@ class CascadeRouter:
         """Use these from now on; requests on their way keep theirs.
 
         Raises:
-            ConfigError: if they are not one number in [0, 1] for every tier but the last.
+            ConfigError: if they are not one number in [0, 1] for every tier but the last, or a
+                tier is ranked.
         """
-        self.config = with_thresholds(self.config, thresholds)
+        changed = with_thresholds(self.config, thresholds)
+        self.scores.fix(thresholds)
+        self.config = changed
 
     async def watch_disconnects(self) -> None:
         """End within a second what no client waits for any more. Runs until cancelled.
@@ -203,6 +210,7 @@ class CascadeRouter:
             self.config,
             self._engine,
             self.suspects,
+            self.scores,
             suspect=self.suspects.suspect_of(active.body),
             sink=sink,
             entry=self.entry,
@@ -271,22 +279,10 @@ class CascadeRouter:
         active: ActiveRequest,
     ) -> list[Output]:
         """The chosen outputs under the caller's rids, with what led to them."""
-        names = [tier.name for tier in self.config.tiers]
         self.answered[chosen.tier_index] += 1
-        outcome = active.outcome
-        outcome.tier_index = max(outcome.tier_index, chosen.tier_index)
-        outcome.score = None if active.is_batch else chosen.score
-        outcome.reason = None if active.is_batch else chosen.reason
-        story = {
-            "tier": names[chosen.tier_index],
-            "tier_index": chosen.tier_index,
-            "score": chosen.score,
-            "attempts": [attempt.summary(names[attempt.tier_index]) for attempt in attempts],
-        }
-        if self.config.judge.record:
-            story["prompt_ids"] = self._engine.prompt_ids(samples[0])
-        if self.config.routing.entry != "first":
-            story["entry"] = names[entry_tier(attempts)]
+        active.outcome.answered(chosen, is_batch=active.is_batch)
+        prompt_ids = self._engine.prompt_ids(samples[0])
+        story = story_of(attempts, chosen, self.config, prompt_ids)
         for sample, output in zip(samples, chosen.outputs, strict=True):
             output["meta_info"]["id"] = sample.rid
             output["meta_info"]["cascadia"] = story

@@ -21,17 +21,18 @@ from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.warming import Warmer, Warming
 from cascadia_sglang.router.active import ActiveRequest
 from cascadia_sglang.router.attempt import Attempt, Engine
-from cascadia_sglang.router.controls import stream_mode, threshold_of
+from cascadia_sglang.router.controls import stream_mode
 from cascadia_sglang.router.degraded import best_complete, best_of
 from cascadia_sglang.router.drafts import learn
-from cascadia_sglang.router.orders import order_for
+from cascadia_sglang.router.orders import order_for, threshold_of
 from cascadia_sglang.router.placing import Placing
-from cascadia_sglang.router.policy import Finding, Verdict, decide
 from cascadia_sglang.router.pricing import EntryPrices
-from cascadia_sglang.router.route import Entry, Route, find_route, room_tokens
+from cascadia_sglang.router.route import Entry, Route, find_route
 from cascadia_sglang.router.runs import Runs
+from cascadia_sglang.router.scores import TierScores
 from cascadia_sglang.router.stream import Sink
 from cascadia_sglang.router.suspects import Place, Suspect, Suspects
+from cascadia_sglang.router.verdicts import Verdicts
 from cascadia_sglang.router.warmth import warmed
 from cascadia_sglang.verify.worth import DraftWorth
 
@@ -46,6 +47,7 @@ class Climb:
         config: CascadeConfig,
         engine: Engine,
         suspects: Suspects,
+        scores: TierScores,
         *,
         suspect: Suspect | None = None,
         sink: Sink | None = None,
@@ -66,6 +68,8 @@ class Climb:
         self._config = config
         self._engine = engine
         self._sink = sink
+        self._scores = scores
+        self._verdicts = Verdicts(samples, active, config, engine, scores)
         self._runs = Runs(samples, active, engine, sink)
         self._placing = Placing(
             active, engine, suspects, suspect or Suspect(), config.max_attempts()
@@ -126,6 +130,7 @@ class Climb:
                     self._active.controls,
                     self._config,
                     self._engine,
+                    self._scores,
                     worth=self._worth,
                     is_streamed=self._sink is not None,
                     is_warming=warming is not None,
@@ -160,7 +165,7 @@ class Climb:
             attempt.reason = "deadline"
             return self._late()
         learn(self._worth, order.draft, attempt)
-        if self._is_final(attempt, order, route):
+        if self._verdicts.is_final(attempt, order, route, visible=self._runs.is_visible):
             return attempt
         if warming is not None:
             warming.escalated = True
@@ -230,7 +235,9 @@ class Climb:
         least, tier = self._config.routing.commit_at_once, route.tiers[0]
         if least is None or self._entry is None or tier == route.tiers[-1]:
             return False
-        least = max(least, threshold_of(tier, self._active.controls, self._config))
+        if not self._scores.is_ranked(tier):
+            controls = self._active.controls
+            least = max(least, threshold_of(tier, controls, self._config, self._scores))
         return self._entry.chance(self._engine.prompt_ids(self._samples[0]), tier) >= least
 
     def _check_wanted(self) -> None:
@@ -238,46 +245,6 @@ class Climb:
             raise self._active.given_up
         if self._active.aborted:
             raise RequestError(400, "the request was aborted")
-
-    def _is_final(self, attempt: Attempt, order: AttemptOrder, route: Route) -> bool:
-        if self._active.aborted or attempt.ended_by_engine():
-            attempt.reason = "aborted"
-            return True
-        attempt.judge_failed = self._judge_failed(attempt)
-        finding = Finding(
-            score=attempt.score,
-            early_abort=attempt.early_abort,
-            judged=order.tier_index in route.judged,
-            pinned=route.pinned,
-            scoring=route.scoring,
-            last=order.tier_index == route.tiers[-1],
-            verified=attempt.kept == len(order.draft) == attempt.longest,
-            confirmed=attempt.confirmed,
-            visible=self._runs.is_visible,
-            uncut_score=attempt.uncut_score,
-            next_has_room=self._next_has_room(attempt, route),
-        )
-        verdict, attempt.reason = decide(finding, order.threshold, self._config.judge.on_error)
-        attempt.escalated = verdict is Verdict.ESCALATE
-        return verdict is Verdict.ACCEPT
-
-    def _next_has_room(self, attempt: Attempt, route: Route) -> bool:
-        later = [tier for tier in route.tiers if tier > attempt.tier_index]
-        if attempt.uncut_score is None or not later:
-            return True
-        sample, config = self._samples[0], self._config
-        room = room_tokens(later[0], route.prompt_tokens, sample, config, self._engine)
-        return room > attempt.longest
-
-    def _judge_failed(self, attempt: Attempt) -> bool:
-        """Whether there is no score although a judge should have given one."""
-        tier_index = attempt.tier_index
-        return (
-            attempt.score is None
-            and not attempt.early_abort
-            and self._config.tiers[tier_index].calibration is not None
-            and self._engine.is_judgeable(self._samples[0], tier_index)
-        )
 
     def _degraded(self, status: int, reason: str, attempts: list[Attempt] | None = None) -> Attempt:
         """The best answer of these or all, where the request allows one that was not accepted."""

@@ -90,14 +90,6 @@ def stream_mode(controls: Controls, config: CascadeConfig) -> str:
     return controls.stream or config.routing.stream
 
 
-def threshold_of(tier_index: int, controls: Controls, config: CascadeConfig) -> float:
-    """The score from which a tier's answer is accepted."""
-    if controls.threshold is not None:
-        return controls.threshold
-    thresholds = config.routing.thresholds
-    return thresholds[tier_index] if tier_index < len(thresholds) else 0.0
-
-
 _STREAMS = ("buffered", "commit", "direct")
 _FLAGS = {"true": 1, "false": 0}
 _KNOWN = (

@@ -6,8 +6,13 @@ from cascadia_sglang.router.attempt import Attempt
 
 
 def best_complete(attempts: Iterable[Attempt]) -> Attempt | None:
-    """The finished answer with the best score; None without one."""
+    """The finished answer with the best score; None without one.
+
+    Ranks of different tiers do not compare: with one among them, the largest tier's answer.
+    """
     complete = [a for a in attempts if _is_complete(a) and a.score is not None]
+    if any(attempt.calibrated is False for attempt in complete):
+        return max(complete, key=lambda attempt: attempt.tier_index)
     return max(complete, key=lambda attempt: attempt.score or 0.0, default=None)
 
 

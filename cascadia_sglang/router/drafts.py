@@ -39,7 +39,9 @@ def draft_for(
     token_ids = last.outputs[0].get("output_ids")
     if not token_ids:
         return Offer()
-    if not worth.is_worth_reading(tier_index, last.score, engine.draft_break_even(tier_index)):
+    # `verify.low` is a chance, and a rank is none.
+    score = None if last.calibrated is False else last.score
+    if not worth.is_worth_reading(tier_index, score, engine.draft_break_even(tier_index)):
         return Offer()
     # Drafts of a tier further below are others than those that the second judge was fitted on.
     is_known = last.tier_index == tier_index - 1

@@ -5,9 +5,10 @@ from typing import Any
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.attempt import Attempt, Engine
-from cascadia_sglang.router.controls import Controls, threshold_of
+from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.drafts import Offer, draft_for
 from cascadia_sglang.router.route import Route
+from cascadia_sglang.router.scores import TierScores
 from cascadia_sglang.router.suspects import Place
 from cascadia_sglang.verify.worth import DraftWorth
 
@@ -20,6 +21,7 @@ def order_for(
     controls: Controls,
     config: CascadeConfig,
     engine: Engine,
+    scores: TierScores,
     *,
     worth: DraftWorth | None,
     is_streamed: bool,
@@ -34,7 +36,7 @@ def order_for(
         is_retry: whether an attempt of the prompt was lost.
     """
     tier_index = place.tier_index
-    threshold = threshold_of(tier_index, controls, config)
+    threshold = threshold_of(tier_index, controls, config, scores)
     is_final = tier_index == route.tiers[-1] or tier_index not in route.judged
     # Samples of one prompt are judged together, so none of them is ended alone; and nothing
     # is hopeless at threshold 0.
@@ -58,11 +60,29 @@ def order_for(
         confirm_at=offer.confirm_at,
         worker_id=place.worker_id,
         is_retry=is_retry,
+        calibration=scores.source(tier_index).calibration,
     )
+
+
+def threshold_of(
+    tier_index: int, controls: Controls, config: CascadeConfig, scores: TierScores
+) -> float:
+    """The score from which a tier's answer to a request is accepted, as its attempt begins.
+
+    Args:
+        config: that the request began with; fixed thresholds are its.
+    """
+    if controls.threshold is not None and not scores.is_ranked(tier_index):
+        return controls.threshold
+    thresholds = config.routing.thresholds
+    if thresholds:
+        return thresholds[tier_index] if tier_index < len(thresholds) else 0.0
+    return scores.threshold(tier_index) or 0.0
 
 
 def _earlier_scores(tier_index: int, attempts: list[Attempt]) -> tuple[float | None, ...]:
     """Final scores of the tiers below; None where there is none."""
-    # A chance of acceptance is no score: calibrations know scores of finished answers.
-    known = {a.tier_index: a.score for a in attempts if not a.early_abort}
+    # Calibrations know calibrated scores of finished answers: neither a chance of acceptance nor a
+    # rank is one.
+    known = {a.tier_index: a.score for a in attempts if not a.early_abort and a.calibrated}
     return tuple(known.get(tier) for tier in range(tier_index))

@@ -20,6 +20,7 @@ from sglang.srt.server_args import PortArgs, ServerArgs
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.escalation import ranked_tiers
 from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
@@ -222,7 +223,7 @@ def launcher_of(
         record=config.judge.record,
         counts_reasoning=config.judge.scope == "all",
         draft_calibrations=config.draft_calibrations(),
-        ranked=config.ranked_tiers(),
+        ranked=ranked_tiers(config),
     )
     return Launcher(
         arguments,

@@ -1,7 +1,7 @@
 """AFTER hook on ServerArgs.add_cli_args: the cascade's flags.
 
 Upstream: adds SGLang's flags to the parser, with --model-path required.
-We need: five more flags, and no --model-path where a cascade names its models. Without
+We need: six more flags, and no --model-path where a cascade names its models. Without
 `--plugin cascadia` the parser behaves as before.
 """
 
@@ -45,6 +45,11 @@ def _build(_: None) -> Callable[..., None]:
         group.add_argument(
             "--cascade-thresholds",
             help="With --cascade-tiers: one number in [0, 1] a tier but the last.",
+        )
+        group.add_argument(
+            "--cascade-escalation-rate",
+            help="With --cascade-tiers, in place of thresholds: the share of all requests in "
+            "[0, 1] that reaches the last tier, 0.3 by default; or one share a tier but the last.",
         )
         group.add_argument(
             "--cascade-old-metric-names",

@@ -17,6 +17,7 @@ BASE = (
     "cascadia_sglang.child_server",
     "cascadia_sglang.config",
     "cascadia_sglang.errors",
+    "cascadia_sglang.escalation",
     "cascadia_sglang.json_text",
     "cascadia_sglang.messages",
     "cascadia_sglang.model_config",

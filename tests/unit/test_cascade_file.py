@@ -91,6 +91,7 @@ def test_what_is_recorded_goes_all_the_way_and_has_every_draft_read(
     # Each of these would keep some prompts from the last tier.
     data["routing"] |= {"entry": "predicted", "entry_model": "nowhere.json"}
     data["routing"] |= {"commit_at_once": 0.5, "max_attempts": 1, "deadline_s": 0.1}
+    data["routing"] |= {"escalation_rate": 0.3}
     data["judge"] = {"on_error": "accept"}
     data["tiers"][1]["draft_calibration"] = "small/calibration.json"
     (folder / "cascade.json").write_text(json.dumps(data))
@@ -180,16 +181,27 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_place(
         ("tiers.0.model_path", "/no/such", "tiers[0].model_path '/no/such' does not exist"),
         ("tiers.1.model_path", "missing", "tiers[1].model_path 'missing' does not exist"),
         ("tiers.1.model_path", "", "tiers[1].model_path '' does not exist"),
-        ("tiers.0.calibration", None, "tiers[0].calibration is missing, required for every tier"),
+        (
+            "tiers.0.calibration",
+            None,
+            "tiers[0].calibration is missing, required where",
+        ),
         ("tiers.0.calibration", "no.json", "tiers[0].calibration 'no.json' does not exist"),
         ("tiers.0.calibration", "small", "tiers[0].calibration 'small' does not exist"),
         ("tiers.1.calibration", "no.json", "tiers[1].calibration 'no.json' does not exist"),
         ("tiers.1.name", "small", "tiers[1].name 'small' is used twice"),
         ("tiers.1.replicas", 0, "tiers[1].replicas is 0, allowed: 1 or more"),
-        ("routing.thresholds", [], "thresholds has 0 numbers, needed: 1"),
         ("routing.thresholds", [0.5, 0.6], "thresholds has 2 numbers, needed: 1"),
         ("routing.thresholds", [1.01], "routing.thresholds[0] is 1.01, allowed: 0 to 1"),
         ("routing.thresholds", [-0.1], "routing.thresholds[0] is -0.1, allowed: 0 to 1"),
+        ("routing.escalation_rate", 0.3, "thresholds and escalation_rate are both given"),
+        ("routing", {"escalation_rate": 1.5}, "routing.escalation_rate is 1.5, allowed: 0 to 1"),
+        ("routing", {"escalation_rate": -0.1}, "routing.escalation_rate is -0.1, allowed: 0 to 1"),
+        ("routing", {"escalation_rate": float("nan")}, "routing.escalation_rate is nan, allowed"),
+        ("routing", {"escalation_rate": []}, "routing.escalation_rate has 0 numbers, needed: 1"),
+        ("routing", {"escalation_rate": [0.1, 0.2]}, "escalation_rate has 2 numbers, needed: 1"),
+        ("routing", {"escalation_rate": [2]}, "routing.escalation_rate[0] is 2.0, allowed: 0 to"),
+        ("routing", {"gears": {"enabled": True}}, "routing.gears.enabled needs routing.thresholds"),
         ("routing.thresholds", [float("nan")], "routing.thresholds[0] is nan, allowed: 0 to 1"),
         ("routing.early_abort", 1.5, "routing.early_abort is 1.5, allowed: 0 to 1 or null"),
         ("routing.early_abort", float("nan"), "routing.early_abort is nan"),
@@ -480,7 +492,6 @@ def test_a_single_tier_from_flags_needs_no_threshold() -> None:
         ("small=small,large=large", "0.7,", "--cascade-thresholds: '0.7,' is not a list"),
         ("small=small,large=large", "nan", "routing.thresholds[0] is nan"),
         ("small=small,large=large", "1.5", "routing.thresholds[0] is 1.5"),
-        ("small=small,large=large", None, "thresholds has 0 numbers, needed: 1"),
         ("small=small,large=large", "0.7,0.8", "thresholds has 2 numbers, needed: 1"),
         ("large=large,small=small", "0.7", "tiers[0].calibration is missing"),
         ("small=small,small=small", "0.7", "tiers[1].name 'small' is used twice"),

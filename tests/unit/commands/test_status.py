@@ -91,10 +91,26 @@ def test_a_reader_sees_tiers_thresholds_workers_and_what_is_wrong() -> None:
     ]
     worker = {"id": "small-0", "tiers": ["small"], "state": "ready", "pids": [7], "running": 5}
     told = list(lines({**STATUS, "tiers": tiers, "workers": [worker], "bypassed": ["large"]}))
-    threshold = f"{STATUS['thresholds'][0]:.4f}"
+    threshold = f"{STATUS['tiers'][0]['threshold']:.4f}"
     assert [line.split()[0] for line in told[:5]] == ["tier", "small", "large", "worker", "small-0"]
     assert threshold in told[1]
     assert "3 errors" in told[1]
     assert "passed over" in told[2]
     assert told[4].split()[1:] == ["ready", "5", "small"]
     assert told[5] == "plan 3, gear 0, 0 on their way"
+
+
+def test_a_reader_sees_the_rate_that_is_kept() -> None:
+    config = make_cascade("small", "large", escalation_rate=0.25)
+    router = CascadeRouter(config, FakeEngine())
+    told = status(config, WorkerPool(), router, MOVER, PREFIXES, 0)
+    assert told["tiers"][0]["judge"] == "on"
+    assert told["tiers"][0]["calibrated"] is False
+    assert told["tiers"][0]["escalation_rate"] == 0.25
+    assert told["tiers"][0]["recent_escalation_rate"] is None
+    assert told["tiers"][1]["threshold"] is None
+    assert list(lines(told))[1].endswith("on, ranked, 0.25 escalate")
+    router.scores.note(0, 0.5, climbed=True)
+    later = status(config, WorkerPool(), router, MOVER, PREFIXES, 0)
+    assert later["tiers"][0]["recent_escalation_rate"] == 1.0
+    assert list(lines(later))[1].endswith("on, ranked, 0.25 escalate, 1.00 of the last")

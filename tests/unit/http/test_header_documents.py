@@ -114,7 +114,16 @@ def test_every_response_names_the_headers_that_it_may_have(
     document: dict[str, Any], path: str
 ) -> None:
     answered = sent_headers(
-        Outcome(tier_index=1, score=0.9, reason="accepted", attempts=2, tokens=9, gear=1), 200
+        Outcome(
+            tier_index=1,
+            score=0.9,
+            calibrated=True,
+            reason="accepted",
+            attempts=2,
+            tokens=9,
+            gear=1,
+        ),
+        200,
     )
     failed = sent_headers(Outcome(attempts=2, tokens=9, gear=1), 503)
     assert {"x-cascadia-tier", "x-cascadia-score"} <= answered
@@ -125,7 +134,7 @@ def test_every_response_names_the_headers_that_it_may_have(
         assert set(responses["default"]["headers"]) == failed
         for header in responses["200"]["headers"].values():
             assert header["description"]
-            assert header["schema"]["type"] in ("string", "number", "integer")
+            assert header["schema"]["type"] in ("string", "number", "integer", "boolean")
 
 
 def test_other_routes_stay_as_they_are(document: dict[str, Any]) -> None:

@@ -77,6 +77,7 @@ class Handler:
     def answered(self) -> None:
         outcome = self.trace.outcome
         outcome.tier_index, outcome.score, outcome.reason = 1, 0.75, "accepted"
+        outcome.calibrated = False
         outcome.attempts, outcome.tokens = 2, 30
 
     async def start(self, status: int = 200, kind: str = "text/event-stream") -> None:
@@ -155,6 +156,7 @@ def test_an_answer_that_leaves_sooner_leaves_as_ever() -> None:
         "x-cascadia-total-tokens": "30",
         "x-cascadia-tier": "large",
         "x-cascadia-score": "0.750000",
+        "x-cascadia-calibrated": "false",
         "x-cascadia-reason": "accepted",
     }
 
@@ -243,6 +245,7 @@ def test_what_is_known_late_stands_before_the_end(path: str, last: bytes) -> Non
         "cascadia": {
             "tier": "large",
             "score": 0.75,
+            "calibrated": False,
             "attempts": 2,
             "reason": "accepted",
             "total_tokens": 30,

@@ -35,10 +35,12 @@ def test_a_good_answer_of_the_first_tier_goes_out_at_once() -> None:
         "tier": "small",
         "tier_index": 0,
         "score": 0.9,
+        "calibrated": True,
         "attempts": [
             {
                 "tier": "small",
                 "score": 0.9,
+                "calibrated": True,
                 "tokens": 4,
                 "cached_tokens": 0,
                 "seconds": pytest.approx(0.0, abs=1.0),
@@ -65,7 +67,7 @@ def test_a_weak_answer_is_replaced_by_the_next_tiers() -> None:
     assert answer.text == "question by tier 1"
     assert answer.reasons == [("small", "below_threshold"), ("large", "last_tier")]
     assert answer.outcome == Outcome(
-        tier_index=1, score=0.5, attempts=2, tokens=12, reason="last_tier"
+        tier_index=1, score=0.5, calibrated=True, attempts=2, tokens=12, reason="last_tier"
     )
 
 

@@ -1,0 +1,49 @@
+"""The gauges of a cascade that keeps a rate, and of one whose thresholds are fixed."""
+
+import math
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+from cascadia_sglang.http.metrics_page import Gauges
+from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.testing import FakeEngine, make_cascade
+
+
+def gauges(router: CascadeRouter) -> dict[str, dict[str, float]]:
+    """By name and tier."""
+    workers: Any = SimpleNamespace(census=Counter)
+    found = Gauges([], workers, router, SimpleNamespace(number=1)).collect()  # type: ignore[arg-type]
+    return {
+        metric.name: {sample.labels.get("tier", ""): sample.value for sample in metric.samples}
+        for metric in found
+    }
+
+
+def test_a_kept_rate_has_samples_from_the_start() -> None:
+    router = CascadeRouter(make_cascade("a", "b", "c", escalation_rate=[0.5, 0.25]), FakeEngine())
+    first = gauges(router)
+    assert first["cascadia_escalation_rate_asked"] == {"a": 0.5, "b": 0.25}
+    assert first["cascadia_calibrated"] == {"a": 0.0, "b": 0.0}
+    assert set(first["cascadia_escalation_rate"]) == set(first["cascadia_threshold"]) == {"a", "b"}
+    assert math.isnan(first["cascadia_escalation_rate"]["a"])
+    router.scores.note(0, 0.4, climbed=True)
+    router.scores.note(0, 0.6, climbed=False)
+    later = gauges(router)
+    assert later["cascadia_escalation_rate"]["a"] == 0.5
+    assert 0.0 <= later["cascadia_threshold"]["a"] <= 1.0
+
+
+def test_the_label_of_fixed_thresholds_does_not_follow_those_that_move() -> None:
+    router = CascadeRouter(make_cascade("a", "b", escalation_rate=0.5), FakeEngine())
+    workers: Any = SimpleNamespace(census=Counter)
+    found = Gauges([], workers, router, SimpleNamespace(number=1)).collect()  # type: ignore[arg-type]
+    (info,) = next(m for m in found if m.name == "cascadia_info").samples
+    assert info.labels["thresholds"] == ""
+
+
+def test_fixed_thresholds_keep_no_rate() -> None:
+    found = gauges(CascadeRouter(make_cascade("a", "b"), FakeEngine()))
+    assert found["cascadia_threshold"] == {"a": 0.8}
+    assert math.isnan(found["cascadia_escalation_rate_asked"]["a"])
+    assert math.isnan(found["cascadia_escalation_rate"]["a"])
