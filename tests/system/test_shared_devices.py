@@ -1,15 +1,23 @@
-"""Tiers that name one device, on a host, where devices are numbers: they move as one."""
+"""Tiers that name one device, on a host, where devices are numbers: they move as one.
 
+They have no calibration: a share of the requests climbs, before and after a move.
+"""
+
+import statistics
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
+from bench.ladder.splits import sample
 from tests.system.serving import ROOT, Server, start
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 KEY = "shared-devices"
+RATE = 0.3
+PROMPTS = [row.prompt for row in sample("test", 5, 200)]
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +26,12 @@ def server(tmp_path_factory: pytest.TempPathFactory):
     text = (ROOT / "tests" / "system" / "cascade.yaml").read_text()
     for name in ("small", "large"):
         text = text.replace(f"- name: {name}", f"- name: {name}\n    devices: [5]")
+    text = text.replace("    calibration: bench/ladder/small/calibration.json\n", "")
+    text = text.replace("  thresholds: [0.9]", f"  escalation_rate: {RATE}")
     file: Path = folder / "cascade.yaml"
     file.write_text(text)
     arguments = ("--plugin", "cascadia", "--cascade-config", str(file), "--admin-api-key", KEY)
-    started = start(folder, *arguments)
+    started = start(folder, *arguments, "--enable-metrics")
     try:
         started.wait_until_ready()
         yield started
@@ -61,3 +71,54 @@ def test_a_block_moves_whole_and_is_not_split(server: Server) -> None:
         assert answer.status_code == 200
         assert plan(client, small=1, large=1).status_code == 200
         assert {pool: len(own) for pool, own in lies(client).items()} == {"small": 1, "large": 1}
+
+
+def test_without_a_calibration_the_share_climbs_that_was_asked_for(server: Server) -> None:
+    def ask(prompt: str) -> httpx.Response:
+        body = {"text": prompt, "sampling_params": {"temperature": 0, "max_new_tokens": 64}}
+        with server.client(240) as client:
+            return client.post("/generate", json=body)
+
+    with ThreadPoolExecutor(8) as threads:
+        replies = list(threads.map(ask, PROMPTS))
+    assert {reply.status_code for reply in replies} == {200}
+    climbed = [reply.headers["x-cascadia-tier"] == "large" for reply in replies]
+    assert sum(climbed) / len(climbed) == pytest.approx(RATE, abs=0.06)
+    for reply, has_climbed in zip(replies, climbed, strict=True):
+        told = reply.json()["meta_info"]["cascadia"]
+        first = told["attempts"][0]
+        assert first["calibrated"] is False
+        assert 0.0 < first["score"] < 1.0
+        assert first["reason"] == ("below_threshold" if has_climbed else "accepted")
+        assert told["calibrated"] is (None if has_climbed else False)
+        assert reply.headers.get("x-cascadia-calibrated") == (None if has_climbed else "false")
+    # The surest tasks stay, the least sure climb.
+    ranks = [reply.json()["meta_info"]["cascadia"]["attempts"][0]["score"] for reply in replies]
+    stayed = [rank for rank, has_climbed in zip(ranks, climbed, strict=True) if not has_climbed]
+    gone = [rank for rank, has_climbed in zip(ranks, climbed, strict=True) if has_climbed]
+    assert statistics.median(gone) < statistics.median(stayed)
+
+
+def test_the_status_and_the_metrics_show_the_rate(server: Server) -> None:
+    small, large = server.status()["tiers"]
+    assert (small["judge"], small["calibrated"], small["escalation_rate"]) == ("on", False, RATE)
+    assert small["recent_escalation_rate"] == pytest.approx(RATE, abs=0.06)
+    assert 0.0 < small["threshold"] < 1.0
+    assert (large["judge"], large["escalation_rate"], large["threshold"]) == ("off", None, None)
+    with server.client() as client:
+        page = client.get("/metrics").text
+    assert 'cascadia_calibrated{tier="small"} 0.0' in page
+    assert f'cascadia_escalation_rate_asked{{tier="small"}} {RATE}' in page
+
+
+def test_thresholds_are_refused_with_why(server: Server) -> None:
+    with server.client() as client:
+        body = {"text": "rev ab", "sampling_params": {"max_new_tokens": 4}}
+        own = client.post("/generate", json=body, headers={"x-cascadia-threshold": "0.5"})
+        headers = {"Authorization": f"Bearer {KEY}"}
+        fixed = client.post("/cascadia/thresholds", json={"thresholds": [0.5]}, headers=headers)
+        planned = client.post("/cascadia/plan", json={"thresholds": [0.5]}, headers=headers)
+    assert own.status_code == fixed.status_code == planned.status_code == 400
+    assert "x-cascadia-threshold" in own.text
+    for refused in (fixed, planned):
+        assert "small has no calibration" in refused.json()["error"]["message"]
