@@ -48,7 +48,13 @@ CANDIDATES: dict[str, dict[str, float]] = {
     "min + 2 mean log-probability": {"min_logprob": 1.0, "mean_logprob": 2.0},
     "min + 4 mean log-probability": {"min_logprob": 1.0, "mean_logprob": 4.0},
     "min log-probability - max entropy": {"min_logprob": 1.0, "max_entropy": -1.0},
-    "weakest logit + mean log-probability": {"weakest_logit": 1.0, "mean_logprob": 2.0},
+    "weakest logit + 2 mean log-probability": {"weakest_logit": 1.0, "mean_logprob": 2.0},
+    "weakest logit - max entropy": {"weakest_logit": 1.0, "max_entropy": -1.0},
+    "weakest logit - max entropy + 8 mean log-probability": {
+        "weakest_logit": 1.0,
+        "max_entropy": -1.0,
+        "mean_logprob": 8.0,
+    },
 }
 RESAMPLES = 2_000
 _SEED = 0

@@ -8,9 +8,10 @@ where it was.
 from cascadia_sglang.judge.calibration import Calibration, ScoreModel
 from cascadia_sglang.judge.features import FEATURES
 
-# Weights of the log-odds of the rank, on raw features.
-WEIGHTS = {"weakest_logit": 0.5, "mean_logprob": 2.0}
-BIAS = 0.0
+# Weights of the log-odds of the rank, on raw features; chosen by `bench/calibration/rank.py`. The
+# least likely token says most. The largest entropy adds where the model hesitated and then chose a
+# likely token all the same, the mean where no single token stands out.
+WEIGHTS = {"weakest_logit": 0.5, "max_entropy": -0.5, "mean_logprob": 2.0}
 
 
 def rank_model() -> ScoreModel:
@@ -22,7 +23,7 @@ def rank_model() -> ScoreModel:
         mean=[0.0] * count,
         scale=[1.0] * count,
         weights=[WEIGHTS.get(name, 0.0) for name in FEATURES],
-        bias=BIAS,
+        bias=0.0,
         prefix=[],
         samples=0,
         constrained_samples=0,
