@@ -136,6 +136,8 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.calibration.pool --split test --chunks 10
 	$(python) -m bench.calibration.quality
 	$(python) -m bench.calibration.coverage
+	$(python) -m bench.calibration.share
+	$(python) -m bench.calibration.rank
 	$(python) -m bench.calibration.hidden --split calibration --chunks 5
 	$(python) -m bench.calibration.hidden --split test --chunks 5
 	$(python) -m bench.calibration.probe
@@ -205,6 +207,8 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.prefix.moved --smoke
 	$(python) -m bench.prefix.warming --smoke
 	$(python) -m bench.prefix.warming --emulate --smoke
+	$(python) -m bench.calibration.share --smoke
+	$(python) -m bench.calibration.rank --smoke
 	$(python) -m bench.verify.rate --smoke
 	$(python) -m bench.verify.equal --smoke
 	$(MAKE) --no-print-directory bench-rivals-smoke

@@ -49,6 +49,8 @@ STREAMS = 200
 # best fixed threshold's, and this part of the way to it from a choice at random.
 MOST_OFF_MIX, MOST_OFF_PART = 0.04, 0.08
 MOST_LOST, LEAST_PART_OF_THE_WAY = 0.02, 0.5
+# A way that is shorter than six answers of a mix: one or two answers decide how much of it is made.
+SHORTEST_WAY = 0.01
 
 Indices = npt.NDArray[np.intp]
 
@@ -85,7 +87,7 @@ class Kept:
         off_slide: the same over any 600 prompts in a row.
         off_part: the same over each 200, but the first after a change of mix.
         lost: the most accuracy below the best fixed threshold's, over the mixes.
-        part_of_the_way: the least, over the mixes; 1 where the best is no better than random.
+        part_of_the_way: the least, over the mixes; 1 where the best is hardly better than random.
     """
 
     off_mix: float
@@ -157,7 +159,7 @@ def _choice(answers: Answers, climbed_N: npt.NDArray[np.bool_]) -> tuple[float, 
     lowest = np.argsort(answers.score_N, kind="stable")[:count]
     best, own = gain_N[lowest].sum() / len(gain_N), gain_N[climbed_N].sum() / len(gain_N)
     random = gain_N.mean() * count / len(gain_N)
-    way = (own - random) / (best - random) if best - random > 1e-9 else 1.0
+    way = (own - random) / (best - random) if best - random >= SHORTEST_WAY else 1.0
     return float(best - own), float(way)
 
 

@@ -50,10 +50,16 @@ class RunningQuantile:
 
     @property
     def threshold(self) -> float:
-        """The score below which answers climb now, from 0 to 1."""
-        place = self._place()
-        below = self._sorted[min(math.ceil(place), len(self._sorted)) - 1] if self._sorted else None
-        return self.rate if below is None else below[0]
+        """The score below which answers climb now, from 0 to 1.
+
+        Before the first score: the rate, as if scores were spread evenly.
+        """
+        lowest = math.ceil(self._place())
+        if not self._sorted:
+            return self.rate
+        if lowest == 0:
+            return 0.0
+        return self._sorted[lowest - 1][0] if lowest <= len(self._sorted) else 1.0
 
     def threshold_for(self, score: float) -> float:
         """The threshold for one answer: it climbs where its score is below.

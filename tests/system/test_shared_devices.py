@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 KEY = "shared-devices"
 RATE = 0.3
-PROMPTS = [row.prompt for row in sample("test", 5, 200)]
+PROMPTS = [row.prompt for row in sample("test", 5, 120)]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.messages import AttemptOrder, JudgeReport
+from cascadia_sglang.reallocation.gearbox import Gearbox
 from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.attempt import Output
 from cascadia_sglang.router.cascade import CascadeRouter
@@ -133,6 +135,27 @@ def test_an_attempt_names_the_calibration_that_took_over() -> None:
     story = item["meta_info"]["cascadia"]
     assert engine.orders[0].calibration == "new.json"
     assert story["attempts"][0]["calibrated"] is True
+
+
+def test_fixed_thresholds_take_over_where_every_tier_is_calibrated() -> None:
+    router = CascadeRouter(TWO, RandomEngine(2))
+    with pytest.raises(ConfigError):
+        router.set_thresholds([0.7])
+    assert router.config is TWO
+    router.scores.replace(0, "new.json", make_calibration(0, 0.0))
+    with pytest.raises(ConfigError):
+        router.set_thresholds([])
+    box = Gearbox(TWO, router, lambda: [[0], [0]])
+    box.set_thresholds([0.7])
+    assert box.thresholds == router.config.routing.thresholds == [0.7]
+    assert router.scores.threshold(0) == 0.7
+
+
+def test_a_refused_threshold_leaves_the_plans_as_they_were() -> None:
+    box = Gearbox(TWO, CascadeRouter(TWO, RandomEngine(2)), lambda: [[0], [0]])
+    with pytest.raises(ConfigError):
+        box.set_thresholds([0.7])
+    assert box.thresholds == []
 
 
 def test_a_rank_is_no_earlier_score_of_a_calibrated_tier() -> None:

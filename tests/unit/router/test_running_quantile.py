@@ -45,6 +45,14 @@ def test_a_rate_of_none_and_of_all_is_kept_exactly() -> None:
     assert all(passed(RunningQuantile(1.0), scores))
 
 
+@pytest.mark.parametrize(("rate", "threshold"), [(0.0, 0.0), (1.0, 1.0), (0.5, 0.5)])
+def test_the_threshold_is_at_an_end_where_none_or_all_climb(rate: float, threshold: float) -> None:
+    quantile = RunningQuantile(rate)
+    assert quantile.threshold == rate
+    passed(quantile, [Random(0).uniform(0.4, 0.6) for _ in range(300)])
+    assert quantile.threshold == pytest.approx(threshold, abs=0.1)
+
+
 def test_the_first_answers_climb_at_the_rate_too() -> None:
     """Over many servers that have just started, whatever scores the first answers have."""
     firsts = np.array(
