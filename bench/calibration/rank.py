@@ -1,7 +1,7 @@
 """How well the built-in rank orders the demo's answers by truth, beside other weights.
 
-The weights were chosen among these on the calibration split, and on answers of a real model that no
-bench counts. What stands in the results is measured on the test split, which chose nothing. AUROC
+The weights were chosen among these on 6,000 prompts of the calibration split, and on 512 answers of
+Qwen2.5-Coder-0.5B that no bench counts. What stands in the results is measured on the test split, which chose nothing. AUROC
 is the chance that a right answer ranks above a wrong one of the same tier.
 
 Example:
@@ -50,10 +50,10 @@ CANDIDATES: dict[str, dict[str, float]] = {
     "min log-probability - max entropy": {"min_logprob": 1.0, "max_entropy": -1.0},
     "weakest logit + 2 mean log-probability": {"weakest_logit": 1.0, "mean_logprob": 2.0},
     "weakest logit - max entropy": {"weakest_logit": 1.0, "max_entropy": -1.0},
-    "weakest logit - max entropy + 8 mean log-probability": {
+    "weakest logit - max entropy + 4 mean log-probability": {
         "weakest_logit": 1.0,
         "max_entropy": -1.0,
-        "mean_logprob": 8.0,
+        "mean_logprob": 4.0,
     },
 }
 RESAMPLES = 2_000

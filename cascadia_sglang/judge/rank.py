@@ -8,10 +8,10 @@ where it was.
 from cascadia_sglang.judge.calibration import Calibration, ScoreModel
 from cascadia_sglang.judge.features import FEATURES
 
-# Weights of the log-odds of the rank, on raw features; chosen by `bench/calibration/rank.py`. The
-# least likely token says most. The largest entropy adds where the model hesitated and then chose a
-# likely token all the same, the mean where no single token stands out.
-WEIGHTS = {"weakest_logit": 0.5, "max_entropy": -0.5, "mean_logprob": 2.0}
+# Weights of the log-odds of the rank, on raw features; chosen among those of
+# `bench/calibration/rank.py`. The least likely token says most, and on the demo nearly all. On a
+# real model the mean adds: its answers may be weak without a single weak token.
+WEIGHTS = {"weakest_logit": 0.5, "mean_logprob": 2.0}
 
 
 def rank_model() -> ScoreModel:
