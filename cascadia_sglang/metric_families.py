@@ -233,7 +233,7 @@ FAMILIES = (
         kind="gauge",
         labels=("tier",),
         had_colon=False,
-        meaning="Share, from 0 to 1, of a tier's last judged requests that escalated, at most 200. "
+        meaning="Share, from 0 to 1, of a tier's last judged requests that escalated, at most 100. "
         "NaN before the first, and where thresholds are fixed. tier: the tier left.",
     ),
     Family(

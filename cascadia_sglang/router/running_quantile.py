@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 
 # Chosen by simulation: `bench/calibration/share.py`.
-WINDOW = 200  # scores that a new one is compared with
+WINDOW = 100  # scores that a new one is compared with
 SETTLED_OVER = 60  # answers over which a debt is made up for
 MOST_DEBT = 20.0  # answers; after an outage the share is not overdone for longer than this
 
