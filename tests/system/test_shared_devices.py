@@ -83,7 +83,8 @@ def test_without_a_calibration_the_share_climbs_that_was_asked_for(server: Serve
         replies = list(threads.map(ask, PROMPTS))
     assert {reply.status_code for reply in replies} == {200}
     climbed = [reply.headers["x-cascadia-tier"] == "large" for reply in replies]
-    assert sum(climbed) / len(climbed) == pytest.approx(RATE, abs=0.06)
+    # What is owed at the end is 2.5 answers, as a standard deviation.
+    assert sum(climbed) / len(climbed) == pytest.approx(RATE, abs=0.09)
     for reply, has_climbed in zip(replies, climbed, strict=True):
         told = reply.json()["meta_info"]["cascadia"]
         first = told["attempts"][0]
@@ -102,7 +103,7 @@ def test_without_a_calibration_the_share_climbs_that_was_asked_for(server: Serve
 def test_the_status_and_the_metrics_show_the_rate(server: Server) -> None:
     small, large = server.status()["tiers"]
     assert (small["judge"], small["calibrated"], small["escalation_rate"]) == ("on", False, RATE)
-    assert small["recent_escalation_rate"] == pytest.approx(RATE, abs=0.06)
+    assert small["recent_escalation_rate"] == pytest.approx(RATE, abs=0.14)
     assert 0.0 < small["threshold"] < 1.0
     assert (large["judge"], large["escalation_rate"], large["threshold"]) == ("off", None, None)
     with server.client() as client:
