@@ -1,8 +1,9 @@
 """How well the built-in rank orders the demo's answers by truth, beside other weights.
 
 The weights were chosen among these on 6,000 prompts of the calibration split, and on 512 answers of
-Qwen2.5-Coder-0.5B that no bench counts. What stands in the results is measured on the test split, which chose nothing. AUROC
-is the chance that a right answer ranks above a wrong one of the same tier.
+Qwen2.5-Coder-0.5B that no bench counts. What stands in the results is measured on the test split,
+which chose nothing. AUROC is the chance that a right answer ranks above a wrong one of the same
+tier.
 
 Example:
     python -m bench.calibration.pool --split test --chunks 2
