@@ -13,7 +13,7 @@ def _number(rng: Random, low_digits: int, high_digits: int) -> int:
 
 
 def _sum(rng: Random) -> Drawn:
-    left, right = _number(rng, 2, 5), _number(rng, 2, 5)
+    left, right = _number(rng, 1, 4), _number(rng, 1, 3)
     return Drawn(prompt=f"{left} + {right} = ?", answer=str(left + right))
 
 
@@ -39,7 +39,7 @@ def _remainder(rng: Random) -> Drawn:
 
 
 def _chain(rng: Random) -> Drawn:
-    first, second, third = _number(rng, 1, 2), _number(rng, 1, 2), _number(rng, 1, 1)
+    first, second, third = rng.randint(2, 30), rng.randint(2, 15), rng.randint(2, 9)
     if rng.random() < 0.5:
         total = first + second - third
         return Drawn(prompt=f"{first} + {second} - {third} = ?", answer=str(total))
@@ -69,7 +69,7 @@ def _percent(rng: Random) -> Drawn:
 
 
 def _shopping(rng: Random) -> Drawn:
-    had, bags, each = rng.randint(2, 40), rng.randint(2, 9), rng.randint(2, 12)
+    had, bags, each = rng.randint(1, 20), rng.randint(2, 5), rng.randint(2, 10)
     prompt = (
         f"Tom has {had} apples and buys {bags} bags of {each} apples. "
         "How many apples does he have now?"

@@ -16,23 +16,17 @@ def _numbers(rng: Random, count: int) -> list[int]:
 
 
 def _slice(rng: Random) -> str:
-    word, start = rng.choice(WORDS), rng.randint(0, 2)
-    return f"{word!r}[{start}:{rng.randint(start + 1, 5)}]"
+    end = rng.randint(1, 4)
+    return f"{rng.choice(WORDS)!r}[{rng.choice((f':{end}', f':{end}', f'1:{end + 1}', '1:'))}]"
 
 
 def _letter(rng: Random) -> str:
-    return f"{rng.choice(WORDS)!r}[{rng.choice((0, 1, 2, 3, -1, -2))}]"
-
-
-def _reverse(rng: Random) -> str:
-    return f"{rng.choice(WORDS)[: rng.randint(3, 5)]!r}[::-1]"
+    return f"{rng.choice(WORDS)!r}[{rng.choice((0, 0, 1, 2, 3, -1, -1))}]"
 
 
 def _length(rng: Random) -> str:
-    left, right = rng.sample(WORDS, 2)
-    if rng.random() < 0.5:
-        return f"len({left!r} + {right!r})"
-    return f"len({left!r}) {rng.choice('+-*')} {rng.randint(1, 9)}"
+    added = rng.choice(("", "", f" + {rng.randint(1, 9)}"))
+    return f"len({rng.choice(WORDS)!r}){added}"
 
 
 def _count(rng: Random) -> str:
@@ -40,19 +34,8 @@ def _count(rng: Random) -> str:
     return f"{word!r}.count({rng.choice(word)!r})"
 
 
-def _find(rng: Random) -> str:
-    word = rng.choice(WORDS)
-    return f"{word!r}.find({rng.choice(word)!r})"
-
-
-def _replace(rng: Random) -> str:
-    word = rng.choice(WORDS)
-    return f"{word!r}.replace({rng.choice(word)!r}, {rng.choice('xz')!r})"
-
-
-def _list_slice(rng: Random) -> str:
-    start = rng.randint(0, 3)
-    return f"{_numbers(rng, 5)}[{start}:{start + rng.randint(1, 2)}]"
+def _element(rng: Random) -> str:
+    return f"{_numbers(rng, rng.randint(3, 5))}[{rng.choice((0, 1, 2, -1))}]"
 
 
 def _sorted(rng: Random) -> str:
@@ -80,29 +63,25 @@ def _filter(rng: Random) -> str:
 
 
 def _division(rng: Random) -> str:
-    return f"{rng.randint(11, 99)} {rng.choice(('//', '%'))} {rng.randint(2, 9)}"
+    return f"{rng.randint(5, 60)} {rng.choice(('//', '%'))} {rng.randint(2, 9)}"
 
 
 def _power(rng: Random) -> str:
-    return f"{rng.randint(2, 9)} ** {rng.randint(2, 3)} {rng.choice('+-')} {rng.randint(1, 9)}"
+    added = rng.choice(("", "", f" + {rng.randint(1, 9)}"))
+    return f"{rng.randint(2, 12)} ** {rng.choice((2, 2, 3))}{added}"
 
 
 def _truth(rng: Random) -> str:
     first, second, third = _numbers(rng, 3)
-    word = rng.choice(WORDS)
     return rng.choice(
         (
+            f"{first} < {second}",
+            f"{first} > {second}",
+            f"{first} == {rng.choice((first, second))}",
             f"{first} < {second} and {second} < {third}",
-            f"{first} > {second} or {third} == {second}",
-            f"not {first} > {second}",
-            f"{rng.choice('aeiou')!r} in {word!r}",
-            f"{word!r} < {rng.choice(WORDS)!r}",
+            f"{rng.choice('aeiou')!r} in {rng.choice(WORDS)!r}",
         )
     )
-
-
-def _join(rng: Random) -> str:
-    return f"{rng.choice('-_+')!r}.join({[word[:3] for word in rng.sample(WORDS, 2)]})"
 
 
 def _split(rng: Random) -> str:
@@ -115,11 +94,6 @@ def _set_size(rng: Random) -> str:
     return f"len(set({[rng.randint(1, 4) for _ in range(rng.randint(3, 6))]}))"
 
 
-def _base(rng: Random) -> str:
-    number = rng.randint(3, 40)
-    return rng.choice((f"bin({number})", f"hex({number})", f"int('{number:b}', 2)"))
-
-
 def _repeat(rng: Random) -> str:
     return f"{rng.choice(WORDS)[:2]!r} * {rng.randint(2, 4)}"
 
@@ -128,6 +102,29 @@ def _lookup(rng: Random) -> str:
     keys, values = rng.sample("abcdef", 3), _numbers(rng, 3)
     table = dict(zip(keys, values, strict=True))
     return f"{table}[{rng.choice(keys)!r}] + {rng.randint(1, 9)}"
+
+
+def _glued(rng: Random) -> str:
+    left, right = rng.sample(WORDS, 2)
+    first, second = _numbers(rng, 2)
+    return rng.choice((f"{left[:3]!r} + {right[:3]!r}", f"str({first}) + str({second})"))
+
+
+def _converted(rng: Random) -> str:
+    first, second = _numbers(rng, 2)
+    return f"int('{first}') {rng.choice('+-*')} {second}"
+
+
+def _words(rng: Random) -> str:
+    words = " ".join(rng.sample(WORDS, 3))
+    return rng.choice(
+        (f"{words!r}.split()[{rng.choice((0, 1, 2, -1))}]", f"len({words!r}.split())")
+    )
+
+
+def _absolute(rng: Random) -> str:
+    first, second = _numbers(rng, 2)
+    return rng.choice((f"abs({first} - {second})", f"max({first}, {second}) - 1"))
 
 
 def _choice(rng: Random) -> str:
@@ -150,12 +147,9 @@ FAMILIES: dict[str, Family] = {
     for name, expression in {
         "slice": _slice,
         "letter": _letter,
-        "reverse": _reverse,
         "length": _length,
         "count": _count,
-        "find": _find,
-        "replace": _replace,
-        "list_slice": _list_slice,
+        "element": _element,
         "sorted": _sorted,
         "sum_range": _sum_range,
         "sum_list": _sum_list,
@@ -164,12 +158,14 @@ FAMILIES: dict[str, Family] = {
         "division": _division,
         "power": _power,
         "truth": _truth,
-        "join": _join,
         "split": _split,
         "set_size": _set_size,
-        "base": _base,
         "repeat": _repeat,
         "lookup": _lookup,
+        "glued": _glued,
+        "converted": _converted,
+        "words": _words,
+        "absolute": _absolute,
         "choice": _choice,
     }.items()
 }

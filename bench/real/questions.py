@@ -1,7 +1,8 @@
 """Questions with known answers for two real models, made from a seed: three mixes of 600.
 
 Every prompt fits 45 tokens and every answer 8, so that a machine without an accelerator answers all
-of them in an hour. The instruction is a system message, which a prefix cache keeps.
+of them in an hour. An instruction and examples of bare answers come before each, the same for all,
+so a prefix cache keeps them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,21 @@ from bench.real import arithmetic, expressions, texts
 from bench.real.drawn import Drawn, Family
 
 INSTRUCTION = "Answer with the result only."
+# Small models follow examples better than an instruction.
+EXAMPLES = (
+    ("17 + 6 = ?", "23"),
+    ("What does Python print? print('cloud'[1:3])", "lo"),
+    ("Which word is the shortest: garden, sun, bread?", "sun"),
+    ("How many days are 2 weeks?", "14"),
+)
+PREFIX = (
+    {"role": "system", "content": INSTRUCTION},
+    *(
+        {"role": role, "content": content}
+        for example in EXAMPLES
+        for role, content in zip(("user", "assistant"), example, strict=True)
+    ),
+)
 MAX_TOKENS = 12
 MIX_SIZE = 600
 # Of the benches; what is fitted or chosen beforehand draws with other seeds.
@@ -44,10 +60,8 @@ class RealQuestion:
 
     @property
     def messages(self) -> list[dict[str, str]]:
-        return [
-            {"role": "system", "content": INSTRUCTION},
-            {"role": "user", "content": self.prompt},
-        ]
+        """The whole chat."""
+        return [*PREFIX, {"role": "user", "content": self.prompt}]
 
 
 def questions(seed: int = SEED, mix_size: int = MIX_SIZE) -> list[RealQuestion]:

@@ -98,7 +98,8 @@ def of_numeral(text: str) -> int:
 def month_days(question: RealQuestion) -> str:
     months = [m for m in calendar.month_name[1:] if re.search(rf"\b{m}\b", question.prompt)]
     numbers = [list(calendar.month_name).index(month) for month in months]
-    return str(sum(calendar.monthrange(2023, number)[1] for number in numbers))
+    year = integers(question.prompt)[0]
+    return str(sum(calendar.monthrange(year, number)[1] for number in numbers))
 
 
 def units(question: RealQuestion) -> str:
@@ -126,6 +127,30 @@ def roman(question: RealQuestion) -> str:
         return str(of_numeral(numeral.group(1)))
     assert str(of_numeral(question.answers[0])) == re.search(r"\d+", question.prompt).group()
     return question.answers[0]
+
+
+def number_word(question: RealQuestion) -> str:
+    """Reads the tens and the ones by their first letters."""
+    words = question.prompt.split()[1].split("-")
+    begins = ["on", "tw", "th", "fo", "fi", "si", "se", "ei", "ni"]
+    values = [begins.index(word[:2]) + 1 if word[:2] in begins else 0 for word in words]
+    last = words[-1]
+    if last in ("ten", "eleven", "twelve"):
+        return str(["ten", "eleven", "twelve"].index(last) + 10)
+    if last.endswith("teen"):
+        return str(10 + values[-1])
+    tens = 10 * values[0] if words[0].endswith("ty") else 0
+    return str(tens + (0 if last.endswith("ty") else values[-1]))
+
+
+def next_name(question: RealQuestion) -> str:
+    name, is_after = question.prompt.split()[-1].strip("?"), " after " in question.prompt
+    names = [*calendar.month_name[1:]] if "month" in question.prompt else list(calendar.day_name)
+    return (
+        dict(zip(names, names[1:] + names[:1], strict=True))[name]
+        if is_after
+        else (dict(zip(names[1:] + names[:1], names, strict=True))[name])
+    )
 
 
 def listed(question: RealQuestion) -> list[str]:
@@ -157,10 +182,11 @@ SOLVERS: dict[str, Callable[[RealQuestion], str]] = {
     "month_days": month_days,
     "weekday": weekday,
     "units": units,
-    "age": lambda q: str(sum(integers(q.prompt))),
+    "number_word": number_word,
+    "next": next_name,
     "roman": roman,
 }
-FACTS = {"capital": texts.CAPITALS, "symbol": texts.SYMBOLS}
+FACTS = {"capital": texts.CAPITALS, "symbol": texts.SYMBOLS, "opposite": texts.OPPOSITES}
 
 
 @pytest.mark.parametrize("family", SOLVERS)
@@ -179,7 +205,7 @@ def test_every_family_on_texts_is_solved_here_or_a_table_of_facts() -> None:
 def test_a_fact_is_asked_for_by_its_key(family: str) -> None:
     for question in of_mix("text"):
         if question.family == family:
-            key = re.search(r" of (.+)\?", question.prompt).group(1)
+            key = re.search(r' of "?([^"]+)"?\?', question.prompt).group(1)
             assert question.answers == (FACTS[family][key],)
 
 
