@@ -69,14 +69,9 @@ def _percent(rng: Random) -> Drawn:
 
 
 def _shopping(rng: Random) -> Drawn:
-    had, bags, each = rng.randint(1, 20), rng.randint(2, 5), rng.randint(2, 10)
-    prompt = (
-        f"Tom has {had} apples and buys {bags} bags of {each} apples. "
-        "How many apples does he have now?"
-    )
-    return Drawn(
-        prompt=prompt, answer=str(had + bags * each), also=(f"{had + bags * each} apples",)
-    )
+    had, bought = rng.randint(3, 60), rng.randint(3, 40)
+    prompt = f"Tom has {had} apples and buys {bought} more. How many apples does he have now?"
+    return Drawn(prompt=prompt, answer=str(had + bought), also=(f"{had + bought} apples",))
 
 
 FAMILIES: dict[str, Family] = {
