@@ -1,11 +1,10 @@
-"""How well the built-in rank orders answers, beside the least log-probability of a token.
+"""How well the built-in rank orders two real models' answers, beside `min_logprob`.
 
-Nothing is fitted here. The real models' answers are the recorded ones; the demo's are decoded in
-this process on a chunk of the test split, and kept.
+The answers are the recorded ones. Nothing is fitted or chosen on them.
 
 Example:
     python -m bench.real.rank           # adds rows to bench/results/real.csv
-    python -m bench.real.rank --smoke   # the records alone; writes nothing
+    python -m bench.real.rank --smoke   # writes nothing
 
 Shape legend: N answers, R resamples.
 """
@@ -13,16 +12,15 @@ Shape legend: N answers, R resamples.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from bench.calibration.pool import decode_chunk, load_chunk
 from bench.harness.estimates import Estimate
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
-from bench.ladder.tiers import TIERS as DEMO_TIERS
-from bench.real.observed import load_observed
-from bench.real.questions import MIXES, questions
+from bench.real.observed import RECORDS, load_observed
+from bench.real.questions import MIXES, RealQuestion, questions
 from bench.real.ranks import ranks
 from cascadia_sglang.calibration.pool import BoolArray
 from cascadia_sglang.calibration.statistics import auroc
@@ -30,7 +28,7 @@ from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.state import FloatArray
 
 BENCH = "real.rank"
-DEMO_SPLIT, DEMO_CHUNK = "test", 0
+CASE = "recorded answers of two real models"
 RESAMPLES = 2_000
 _SEED = 0
 _MIN_LOGPROB = FEATURES.index("min_logprob")
@@ -62,42 +60,30 @@ def compared(name: str, features_NF: FloatArray, right_N: BoolArray) -> Iterator
     yield name, "auroc_rank_less_min_logprob", auroc_difference(rank_N, least_N, right_N)
 
 
-def real_answers() -> Iterator[Told]:
-    """The recorded ones: of each model together and mix by mix."""
-    asked = questions()
+def recorded_answers(asked: Sequence[RealQuestion], path: Path = RECORDS) -> Iterator[Told]:
+    """Of each model: all mixes together, then each."""
     mix_N = np.array([question.mix for question in asked])
-    for tier, seen in load_observed(asked).items():
+    for tier, seen in load_observed(asked, path).items():
         yield from compared(tier, seen.features_NF, seen.right_N)
         for mix in MIXES:
             own_N = mix_N == mix
             yield from compared(f"{tier}, {mix}", seen.features_NF[own_N], seen.right_N[own_N])
 
 
-def demo_answers() -> Iterator[Told]:
-    """Of the demo's tiers that have a rank: all but the last."""
-    for tier in list(DEMO_TIERS)[:-1]:
-        decode_chunk(DEMO_SPLIT, DEMO_CHUNK, tier)
-        seen = load_chunk(DEMO_SPLIT, DEMO_CHUNK, tier)
-        yield from compared(tier, seen.features(), seen.correct_N)
-
-
 def main() -> None:
-    """Measure both ladders and add the rows."""
+    """Measure and add the rows."""
     parser = argparse.ArgumentParser(description="AUROC of the rank and of min_logprob.")
-    parser.add_argument("--smoke", action="store_true", help="the records alone; writes nothing")
+    parser.add_argument("--smoke", action="store_true", help="writes nothing")
     args = parser.parse_args()
     facts = facts_of_this_run("bench.real.rank")
-    told = [("recorded answers of two real models", one) for one in real_answers()]
-    if not args.smoke:
-        told += [(f"demo, {DEMO_SPLIT} split", one) for one in demo_answers()]
     rows = [
         make_row(
-            facts, bench=BENCH, case=case, variant=variant, metric=metric, unit="1", value=value
+            facts, bench=BENCH, case=CASE, variant=variant, metric=metric, unit="1", value=value
         )
-        for case, (variant, metric, value) in told
+        for variant, metric, value in recorded_answers(questions())
     ]
     for row in rows:
-        print(f"{row.case}: {row.variant}: {row.metric} {row.p50} [{row.low95}, {row.high95}]")
+        print(f"{row.variant}: {row.metric} {row.p50} [{row.low95}, {row.high95}]")
     if not args.smoke:
         save_rows(RESULTS / "real.csv", rows)
 
