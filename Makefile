@@ -26,7 +26,7 @@ dry_machine := .gpu-check-dry/machine
 
 .PHONY: help env key lock docs serve test test-slow test-sglang-server check type test-gpu fuzz bench \
 	gpu-check gpu-check-pack gpu-check-dry \
-	bench-rivals bench-rivals-smoke bench-smoke bench-gpu
+	bench-rivals bench-rivals-smoke bench-real bench-smoke bench-gpu
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -178,6 +178,11 @@ bench-rivals: env  ## the cascade beside what people use in its place
 bench-rivals-smoke: env  ## the same with a few prompts; writes nothing
 	$(python) -m bench.rivals.compare --smoke
 
+bench-real: env  ## two real models of one tokenizer, uncalibrated (SMALL=folder LARGE=folder)
+	$(python) -m bench.real.observe --small $(SMALL) --large $(LARGE)
+	$(python) -m bench.real.share --small $(SMALL) --large $(LARGE)
+	$(python) -m bench.real.rank
+
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.router.overhead --smoke
 	$(python) -m bench.router.start --smoke
@@ -211,4 +216,6 @@ bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench.calibration.rank --smoke
 	$(python) -m bench.verify.rate --smoke
 	$(python) -m bench.verify.equal --smoke
+	$(python) -m bench.real.observe --smoke
+	$(python) -m bench.real.share --smoke
 	$(MAKE) --no-print-directory bench-rivals-smoke

@@ -1,0 +1,79 @@
+"""The recorded answers of both models to the bench's questions, with the judge's features.
+
+They lie in the repository, so that what reads them runs without the models.
+
+Shape legend: N questions, F base features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.real.checker import is_right
+from bench.real.questions import RealQuestion
+from cascadia_sglang.calibration.pool import BoolArray
+from cascadia_sglang.calibration.records import Record, RecordFile
+from cascadia_sglang.judge.state import FloatArray
+
+RECORDS = Path(__file__).parent / "records.jsonl"
+TIERS = ("small", "large")
+_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What one model answered to N questions.
+
+    Attributes:
+        features_NF: the judge's, of the whole answers.
+        right_N: whether each answer is right.
+    """
+
+    texts: tuple[str, ...]
+    features_NF: FloatArray
+    right_N: BoolArray
+
+
+def packed(record: Record) -> Record:
+    """A record without what the benches do not read: the features on the way and the prompt."""
+    rounded = [None if x is None else float(f"{x:.{_DIGITS}g}") for x in record.features[-1]]
+    return Record(
+        id=record.id,
+        tier=record.tier,
+        asked=record.asked,
+        text=record.text,
+        tokens=record.tokens[-1:],
+        features=[rounded],
+        seconds=round(record.seconds, 3),
+    )
+
+
+def load_observed(asked: Sequence[RealQuestion], path: Path = RECORDS) -> dict[str, Observed]:
+    """Of every tier, in the order of the questions.
+
+    Raises:
+        SystemExit: if an answer to one of them is missing.
+    """
+    found = {
+        (record.tier, record.id): record for record in RecordFile(path, Record).load().values()
+    }
+    missing = [(tier, q.id) for tier in TIERS for q in asked if (tier, q.id) not in found]
+    if missing:
+        raise SystemExit(
+            f"{path} lacks {len(missing)} answers, {missing[0]} among them: bench.real.observe"
+        )
+    return {tier: _observed(asked, [found[tier, q.id] for q in asked]) for tier in TIERS}
+
+
+def _observed(asked: Sequence[RealQuestion], records: Sequence[Record]) -> Observed:
+    return Observed(
+        texts=tuple(record.text for record in records),
+        features_NF=np.array([record.features[-1] for record in records], dtype=np.float64),
+        right_N=np.array(
+            [is_right(r.text, q.answers) for q, r in zip(asked, records, strict=True)]
+        ),
+    )

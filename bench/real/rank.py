@@ -1,0 +1,92 @@
+"""How well the built-in rank orders two real models' answers, beside `min_logprob`.
+
+The answers are the recorded ones. Nothing is fitted or chosen on them.
+
+Example:
+    python -m bench.real.rank           # adds rows to bench/results/real.csv
+    python -m bench.real.rank --smoke   # writes nothing
+
+Shape legend: N answers, R resamples.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bench.harness.estimates import Estimate
+from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.real.observed import RECORDS, load_observed
+from bench.real.questions import MIXES, RealQuestion, questions
+from bench.real.ranks import ranks
+from cascadia_sglang.calibration.pool import BoolArray
+from cascadia_sglang.calibration.statistics import auroc
+from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.judge.state import FloatArray
+
+BENCH = "real.rank"
+CASE = "recorded answers of two real models"
+RESAMPLES = 2_000
+_SEED = 0
+_MIN_LOGPROB = FEATURES.index("min_logprob")
+
+Told = tuple[str, str, Estimate]
+
+
+def auroc_difference(one_N: FloatArray, other_N: FloatArray, right_N: BoolArray) -> Estimate:
+    """AUROC of `one_N` less that of `other_N`, with a paired bootstrap interval."""
+    rng = np.random.default_rng(_SEED)
+    count = len(right_N)
+    differences = []
+    for _ in range(RESAMPLES):
+        pick = rng.integers(count, size=count)
+        right = right_N[pick]
+        differences.append(auroc(one_N[pick], right) - auroc(other_N[pick], right))
+    low, high = np.nanquantile(differences, (0.025, 0.975)).tolist()
+    value = auroc(one_N, right_N) - auroc(other_N, right_N)
+    return Estimate(p50=value, low95=low, high95=high, n=count)
+
+
+def compared(name: str, features_NF: FloatArray, right_N: BoolArray) -> Iterator[Told]:
+    """Variant, metric and value of one model's answers."""
+    rank_N, least_N = ranks(features_NF), features_NF[:, _MIN_LOGPROB]
+    count = len(right_N)
+    yield name, "accuracy", Estimate(p50=float(right_N.mean()), n=count)
+    yield name, "auroc_rank", Estimate(p50=auroc(rank_N, right_N), n=count)
+    yield name, "auroc_min_logprob", Estimate(p50=auroc(least_N, right_N), n=count)
+    yield name, "auroc_rank_less_min_logprob", auroc_difference(rank_N, least_N, right_N)
+
+
+def recorded_answers(asked: Sequence[RealQuestion], path: Path = RECORDS) -> Iterator[Told]:
+    """Of each model: all mixes together, then each."""
+    mix_N = np.array([question.mix for question in asked])
+    for tier, seen in load_observed(asked, path).items():
+        yield from compared(tier, seen.features_NF, seen.right_N)
+        for mix in MIXES:
+            own_N = mix_N == mix
+            yield from compared(f"{tier}, {mix}", seen.features_NF[own_N], seen.right_N[own_N])
+
+
+def main() -> None:
+    """Measure and add the rows."""
+    parser = argparse.ArgumentParser(description="AUROC of the rank and of min_logprob.")
+    parser.add_argument("--smoke", action="store_true", help="writes nothing")
+    args = parser.parse_args()
+    facts = facts_of_this_run("bench.real.rank")
+    rows = [
+        make_row(
+            facts, bench=BENCH, case=CASE, variant=variant, metric=metric, unit="1", value=value
+        )
+        for variant, metric, value in recorded_answers(questions())
+    ]
+    for row in rows:
+        print(f"{row.variant}: {row.metric} {row.p50} [{row.low95}, {row.high95}]")
+    if not args.smoke:
+        save_rows(RESULTS / "real.csv", rows)
+
+
+if __name__ == "__main__":
+    main()

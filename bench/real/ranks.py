@@ -1,0 +1,14 @@
+"""The built-in rank of recorded answers, as a server without a calibration gives it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cascadia_sglang.judge.rank import rank_model
+from cascadia_sglang.judge.state import FloatArray
+
+
+def ranks(features_NF: FloatArray) -> FloatArray:
+    """Of the base features of N whole answers, [N]; NaN where a feature is not finite."""
+    ranks_N: FloatArray = rank_model().scores(features_NF, np.zeros(len(features_NF)))[:, 0]
+    return ranks_N
