@@ -60,6 +60,7 @@ class CascadeServer:
         watches = {tier: ScoreWatch(calibration) for tier, calibration in calibrations.items()}
         self.router = CascadeRouter(config, self.fleet.engine, watches)
         self.router.entry = configured_entry(config)
+        self.router.told_early = frozenset(t for t, one in calibrations.items() if one.prefix)
         tiers = len(config.tiers)
         if config.routing.entry == "priced":
             self.router.prices = EntryPrices(tiers, self.router.entry)

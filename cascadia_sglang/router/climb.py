@@ -1,7 +1,6 @@
 """How a prompt climbs the tiers until an answer is good enough."""
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
@@ -21,9 +20,9 @@ from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.warming import Warmer, Warming
 from cascadia_sglang.router.active import ActiveRequest
 from cascadia_sglang.router.attempt import Attempt, Engine
-from cascadia_sglang.router.controls import stream_mode, threshold_of
-from cascadia_sglang.router.degraded import best_complete, best_of
+from cascadia_sglang.router.degraded import best_complete, best_of, cut_short
 from cascadia_sglang.router.drafts import learn
+from cascadia_sglang.router.leaving import Leaving, leaving, streamed_route
 from cascadia_sglang.router.orders import order_for
 from cascadia_sglang.router.placing import Placing
 from cascadia_sglang.router.policy import Finding, Verdict, decide
@@ -53,11 +52,13 @@ class Climb:
         prices: EntryPrices | None = None,
         warmer: Warmer | None = None,
         worth: DraftWorth | None = None,
+        told_early: Collection[int] = (),
         on_escalation: Callable[[list[Attempt]], None] | None = None,
     ) -> None:
         """Of `entry`, `prices`, `warmer` and `worth` the one that is None says nothing.
 
         `suspect` holds what the prompt is suspected of from the begin.
+        `told_early` are the tiers whose judge tells a chance before the answer's end.
         `on_escalation` is shown the attempts so far whenever the prompt goes on.
         """
         self.attempts: list[Attempt] = []
@@ -74,6 +75,7 @@ class Climb:
         self._prices = prices
         self._warmer = warmer
         self._worth = worth
+        self._told_early = told_early
         self._on_escalation = on_escalation
 
     async def run(self) -> Attempt:
@@ -85,11 +87,10 @@ class Climb:
         active = self._active
         begin = self._begin()
         route = await find_route(self._samples, active.controls, self._config, self._engine, begin)
-        mode = "buffered" if self._sink is None else stream_mode(active.controls, self._config)
-        if mode == "direct":
-            route = dataclasses.replace(route, judged=frozenset())
-        elif mode == "commit" and self._is_sure(route):
-            route = dataclasses.replace(route, judged=route.judged - {route.tiers[0]})
+        if self._sink is not None:
+            route = streamed_route(
+                route, active.controls, self._config, self._entry, self._prompt_ids
+            )
         self.attempts.extend(route.skipped)
         self._placing.begin(route.tiers, is_pinned=route.pinned)
         try:
@@ -116,6 +117,7 @@ class Climb:
         placing, tier_index = self._placing, place.tier_index
         # A suspect is on one worker at a time.
         warmer = None if placing.suspect.is_suspected else self._warmer
+        leaves = Leaving.WHOLE if self._sink is None else self._leaving(tier_index, route)
         try:
             with warmed(warmer, self._prompt(), tier_index, route) as warming:
                 order = order_for(
@@ -127,11 +129,11 @@ class Climb:
                     self._config,
                     self._engine,
                     worth=self._worth,
-                    is_streamed=self._sink is not None,
+                    may_commit=leaves is Leaving.ONCE_COMMITTED,
                     is_warming=warming is not None,
                     is_retry=placing.is_retry,
                 )
-                answer = await self._take(order, route, warming)
+                answer = await self._take(order, route, warming, leaves)
         finally:
             placing.leave()
         if answer is None and warming is not None and warming.lost is not None:
@@ -139,14 +141,14 @@ class Climb:
         return answer
 
     async def _take(
-        self, order: AttemptOrder, route: Route, warming: Warming | None
+        self, order: AttemptOrder, route: Route, warming: Warming | None, leaves: Leaving
     ) -> Attempt | None:
         tier_index = order.tier_index
         try:
-            attempt = await self._run(order, warming)
+            attempt = await self._run(order, warming, leaves)
         except TimeoutError as error:
             if self._runs.is_visible:
-                raise self._active.given_up or _cut_short(error) from None
+                raise self._active.given_up or cut_short(error) from None
             return self._late(tier_index)
         except (WorkerLostError, WorkerUnavailableError, AttemptFailedError) as error:
             await self._lose(error, tier_index)
@@ -168,10 +170,11 @@ class Climb:
             self._on_escalation(self.attempts)
         return None
 
-    async def _run(self, order: AttemptOrder, warming: Warming | None) -> Attempt:
+    async def _run(self, order: AttemptOrder, warming: Warming | None, leaves: Leaving) -> Attempt:
+        keeps = self._allows_degraded()
         while True:
             try:
-                return await self._runs.attempt(order, warming, keeps=self._allows_degraded())
+                return await self._runs.attempt(order, warming, leaves, keeps=keeps)
             except AttemptMovedError:
                 # It has only waited, which counts for nothing.
                 if self._runs.is_visible or not self._engine.has_worker(order.tier_index):
@@ -191,7 +194,7 @@ class Climb:
                 self.attempts.append(Attempt(tier_index=tier_index, reason="poison"))
                 raise
         if self._runs.is_visible:
-            raise self._active.given_up or _cut_short(error)
+            raise self._active.given_up or cut_short(error)
         self._check_wanted()
         self._placing.failed(error, tier_index, self.attempts)
 
@@ -225,13 +228,11 @@ class Climb:
             return lambda sample, tiers: entry.climb(engine.prompt_ids(sample), tiers)
         return None
 
-    def _is_sure(self, route: Route) -> bool:
-        """Whether the prompt alone says that the tier where the climb begins will answer well."""
-        least, tier = self._config.routing.commit_at_once, route.tiers[0]
-        if least is None or self._entry is None or tier == route.tiers[-1]:
-            return False
-        least = max(least, threshold_of(tier, self._active.controls, self._config))
-        return self._entry.chance(self._engine.prompt_ids(self._samples[0]), tier) >= least
+    def _prompt_ids(self) -> list[int] | None:
+        return self._engine.prompt_ids(self._samples[0])
+
+    def _leaving(self, tier_index: int, route: Route) -> Leaving:
+        return leaving(tier_index, route, self._active.controls, self._config, self._told_early)
 
     def _check_wanted(self) -> None:
         if self._active.given_up is not None:
@@ -290,10 +291,3 @@ class Climb:
     def _allows_degraded(self) -> bool:
         allowed = self._active.controls.allow_degraded
         return self._config.routing.allow_degraded if allowed is None else allowed
-
-
-def _cut_short(error: Exception) -> RequestError:
-    """A stream that cannot be completed ends with an error; what was seen stays as it is."""
-    if isinstance(error, TimeoutError):
-        return RequestError(504, "deadline passed; the answer is incomplete")
-    return RequestError(503, f"{error}; the answer is incomplete")
