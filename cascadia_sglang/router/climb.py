@@ -1,6 +1,6 @@
 """How a prompt climbs the tiers until an answer is good enough."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
@@ -228,7 +228,7 @@ class Climb:
             return lambda sample, tiers: entry.climb(engine.prompt_ids(sample), tiers)
         return None
 
-    def _prompt_ids(self) -> list[int] | None:
+    def _prompt_ids(self) -> Sequence[int] | None:
         return self._engine.prompt_ids(self._samples[0])
 
     def _leaving(self, tier_index: int, route: Route) -> Leaving:

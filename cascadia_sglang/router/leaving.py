@@ -1,7 +1,7 @@
 """When the answers of a streamed request leave: as written, once committed to, or whole."""
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 
 from cascadia_sglang.config import CascadeConfig
@@ -23,7 +23,7 @@ def streamed_route(
     controls: Controls,
     config: CascadeConfig,
     entry: EntryScorer | None,
-    prompt_ids: Callable[[], list[int] | None],
+    prompt_ids: Callable[[], Sequence[int] | None],
 ) -> Route:
     """The route of a streamed request; tiers whose answers leave without a judge are not judged.
 
@@ -67,7 +67,7 @@ def _is_sure(
     controls: Controls,
     config: CascadeConfig,
     entry: EntryScorer | None,
-    prompt_ids: Callable[[], list[int] | None],
+    prompt_ids: Callable[[], Sequence[int] | None],
 ) -> bool:
     """Whether the prompt alone says that the tier where the climb begins will answer well."""
     least, tier = config.routing.commit_at_once, route.tiers[0]
