@@ -88,7 +88,7 @@ class CascadeServer:
             CascadiaError: if the tiers' tokenizers differ, their sampling parameters are not
                 allowed, or a worker cannot be started.
         """
-        from cascadia_sglang.workers.request_guard import check_tier_sampling
+        from cascadia_sglang.workers.sampling_check import check_tier_sampling
         from cascadia_sglang.workers.tokenizers import check_same_tokenizer, check_vocabulary
 
         for tier in self.config.tiers:
