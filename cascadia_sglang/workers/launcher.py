@@ -142,6 +142,7 @@ class Launcher:
             reads_drafts=self._reads_drafts and max(pool.tiers) > 0,
             host_free_bytes=None if self._memory is None else self._memory.free_of(pool),
             device_share=self.devices.share(pool),
+            log=self._arguments.log_of(worker_id),
         )
         pulse = Pulse(server_args.watchdog_timeout)
         if multiprocessing.get_start_method() == "forkserver":

@@ -1,7 +1,7 @@
 """AFTER hook on ServerArgs.add_cli_args: the cascade's flags.
 
 Upstream: adds SGLang's flags to the parser, with --model-path required.
-We need: five more flags, and no --model-path where a cascade names its models. Without
+We need: six more flags, and no --model-path where a cascade names its models. Without
 `--plugin cascadia` the parser behaves as before.
 """
 
@@ -24,6 +24,8 @@ class _PluginAction(argparse.Action):
     ) -> None:
         del option_string
         setattr(namespace, self.dest, values)
+        # An error of the command line is one line, not SGLang's five hundred flags before it.
+        parser.usage = argparse.SUPPRESS
         for action in parser._actions:
             if action.dest == "model_path":
                 action.required = False
@@ -45,6 +47,12 @@ def _build(_: None) -> Callable[..., None]:
         group.add_argument(
             "--cascade-thresholds",
             help="With --cascade-tiers: one number in [0, 1] a tier but the last.",
+        )
+        group.add_argument(
+            "--cascade-logs",
+            metavar="DIR",
+            help="Folder of the workers' logs, one file each "
+            "(default: ~/.cache/cascadia/logs/PORT). With --log-level debug the console has them.",
         )
         group.add_argument(
             "--cascade-old-metric-names",
