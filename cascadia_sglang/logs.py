@@ -85,10 +85,11 @@ START = StartQuiet()
 
 
 def worker_logs(folder: str | None, port: int, *, is_debug: bool) -> Path | None:
-    """The folder of the workers' logs, made empty; None where their lines go to the console.
+    """The folder of the workers' logs; None where their lines go to the console.
 
     Args:
-        folder: that the operator asks for; None for the one of this user and port.
+        folder: that the operator asks for, whose files are added to; None for the one of this user
+            and port, which is emptied.
 
     Raises:
         ConfigError: if the folder that was asked for cannot be made.
@@ -99,7 +100,7 @@ def worker_logs(folder: str | None, port: int, *, is_debug: bool) -> Path | None
     path = cache / "cascadia" / "logs" / str(port) if folder is None else Path(folder)
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for old in path.glob("*.log*"):
+        for old in path.glob("*.log*") if folder is None else ():
             old.unlink()
     except OSError as error:
         if folder is not None:

@@ -107,7 +107,7 @@ def test_known_lines_are_dropped_and_others_of_the_same_logger_are_not(
 
 
 @pytest.mark.parametrize("given", [True, False])
-def test_the_folder_of_logs_is_made_and_emptied_of_earlier_ones(
+def test_the_folder_of_logs_is_made_and_the_users_own_emptied_of_earlier_ones(
     given: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SGLANG_LOGGING_CONFIG_PATH", raising=False)
@@ -116,9 +116,8 @@ def test_the_folder_of_logs_is_made_and_emptied_of_earlier_ones(
     asked = str(folder) if given else None
     assert worker_logs(asked, 30000, is_debug=False) == folder
     (folder / "small-7.log.1").write_text("an earlier server's")
-    (folder / "notes.txt").write_text("the operator's")
     assert worker_logs(asked, 30000, is_debug=False) == folder
-    assert [one.name for one in folder.iterdir()] == ["notes.txt"]
+    assert [one.name for one in folder.iterdir()] == (["small-7.log.1"] if given else [])
 
 
 def test_there_is_no_folder_where_the_console_has_every_line(
