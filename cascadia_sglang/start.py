@@ -27,6 +27,7 @@ from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments, worker_threads
 from cascadia_sglang.workers.fork_server import start_fork_server
 from cascadia_sglang.workers.host_memory import host_memory
+from cascadia_sglang.workers.one_line import one_line
 from cascadia_sglang.workers.pace import pace_specs
 from cascadia_sglang.workers.sampling_check import check_tier_sampling
 from cascadia_sglang.workers.sleep_check import check_sleep
@@ -79,6 +80,9 @@ def prepare_server(
     )
     apply_patches(SERVER_PATCHES, server)
     verify_patches(ARGUMENT_PATCHES)
+    with one_line(config.tiers[0].name):
+        # What SGLang does next; here its errors are one line.
+        server_args.resolve_once()
     return server_args
 
 
