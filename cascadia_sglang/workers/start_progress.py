@@ -56,6 +56,8 @@ class StartProgress:
             model_path: whose files say how many bytes there are.
         """
         total_bytes, loaded_bytes = _stored_bytes(model_path), 0
+        # A load that takes a moment needs no line.
+        self._said_s = self._clock()
         self.loaded(loaded_bytes, total_bytes)
         for name, tensor in weights:
             size = tensor.numel() * tensor.element_size()

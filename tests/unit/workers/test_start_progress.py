@@ -54,6 +54,15 @@ def test_a_fast_load_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded([10**9] * 8, 0.05, 8e9, monkeypatch) == []
 
 
+def test_a_fast_load_after_a_slow_beginning_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start_progress, "_stored_bytes", lambda _path: 8e9)
+    clock, said = Clock(), list[str]()
+    progress = StartProgress(said.append, clock)
+    clock.now_s += 4.0
+    list(progress.counting([("w", tensor(10**9))] * 8, "model"))
+    assert said == []
+
+
 def test_a_load_of_unknown_size_says_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(start_progress, "_stored_bytes", lambda _path: None)
