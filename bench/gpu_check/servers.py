@@ -55,7 +55,6 @@ def serving(check: Check, server: Server) -> Iterator[int]:
         path = check.work / f"{server.name}.json"
         path.write_text(json.dumps({"version": 1, **server.config}))
         flags += ["--plugin", "cascadia", "--cascade-config", str(path)]
-        flags += ["--cascade-logs", str(check.work / server.name)]
     with running_server(
         flags,
         port=free_port(),
