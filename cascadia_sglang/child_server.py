@@ -39,7 +39,7 @@ def running_server(
     Args:
         arguments: of the module, without the port.
         port: on the loopback address; must be free.
-        log: takes what the server prints.
+        log: takes what the server prints; a cascade's workers log into the folder LOG.workers.
         start_s: how long it may take until it is ready.
         environment: added to this process's.
         module: what is run; it takes SGLang's server flags.
@@ -50,10 +50,11 @@ def running_server(
     """
     _check_free(port)
     process = None
+    at_port = ("--port", str(port))
     try:
         with log.open("wb") as out, _signals_after_start():
             process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments, "--port", str(port)],
+                [sys.executable, "-m", module, *arguments, *_logs(arguments, log), *at_port],
                 env={**os.environ, **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -66,6 +67,11 @@ def running_server(
     finally:
         if process is not None:
             _stop(process)
+
+
+def _logs(arguments: Sequence[str], log: Path) -> tuple[str, ...]:
+    """The flag that keeps a cascade's workers from logging where the user's own servers do."""
+    return ("--cascade-logs", f"{log}.workers") if "--plugin" in arguments else ()
 
 
 def free_port() -> int:

@@ -91,6 +91,11 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     With `entry: predicted`, the model of the file `entry_model` says from the prompt alone at which
     tier a request begins.
 
+    `stream: null` serves a streamed request as `commit` does on tiers whose judge tells the chance
+    of acceptance on the way, which is to say that their calibration has checkpoints; the answers of
+    other tiers leave whole, once accepted. `buffered` holds every answer back until it is accepted.
+    In every mode a request that only one tier may answer is streamed as it is written.
+
     `stream: commit` lets a streamed answer out once `commit_tokens` tokens are there and the chance
     that it will be accepted is `commit_chance` or more, at a checkpoint of the calibration; from
     then on its tier is final. Where `entry_model` gives the tier at which the climb begins a chance
@@ -112,7 +117,7 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     quality_floor: float | None = None
     entry: Literal["first", "predicted", "priced"] = "first"
     entry_model: str | None = None
-    stream: Literal["buffered", "commit", "direct"] = "buffered"
+    stream: Literal["buffered", "commit", "direct"] | None = None
     commit_tokens: int = 8
     commit_chance: float = 0.9
     commit_at_once: float | None = None

@@ -83,6 +83,19 @@ class DeviceShare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLog:
+    """Where the lines of a worker or of the detokenizer go.
+
+    Attributes:
+        name: that stands before each line on the console.
+        folder: of its file; None where all lines go to the console.
+    """
+
+    name: str
+    folder: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
     """What one engine worker is told at its start; rides on its `ServerArgs`.
 
@@ -97,6 +110,7 @@ class WorkerSpec:
         host_free_bytes: of which its share of the host's memory is one; None where the worker
             looks itself.
         device_share: None where it has its devices alone.
+        log: None where SGLang's own settings count alone.
     """
 
     worker_id: str
@@ -108,6 +122,7 @@ class WorkerSpec:
     reads_drafts: bool = False
     host_free_bytes: int | None = None
     device_share: DeviceShare | None = None
+    log: WorkerLog | None = None
 
 
 # The next two are msgspec's: a worker makes one of each for every answer, between two steps.

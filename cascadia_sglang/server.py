@@ -14,10 +14,12 @@ from cascadia_sglang.http.door import Door
 from cascadia_sglang.judge.agreement import AgreementWatch
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.drift import ScoreWatch
-from cascadia_sglang.messages import PaceSpec
+from cascadia_sglang.logs import START
+from cascadia_sglang.messages import PaceSpec, WorkerLog
 from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.prefix.warming import Warmer
+from cascadia_sglang.ready import ready_block
 from cascadia_sglang.reallocation.configured import configured_controller
 from cascadia_sglang.reallocation.gearbox import Gearbox
 from cascadia_sglang.reallocation.listen import Listener
@@ -32,6 +34,7 @@ from cascadia_sglang.workers.dispatch import Dispatch
 from cascadia_sglang.workers.fleet import Fleet
 from cascadia_sglang.workers.pool import Worker, WorkerPool
 from cascadia_sglang.workers.start_phases import PHASES
+from cascadia_sglang.workers.summary import server_summary
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ class CascadeServer:
         self.pool = WorkerPool()
         scores = TierScores(config, calibrations)
         self._arguments = arguments
+        self._manager: Any = None
         self.fleet = Fleet(config, arguments, paces, self.pool, scores.judges_constrained)
         self.control = self.fleet.control
         self.dispatch = Dispatch(self.pool, self.control, self.fleet.sessions)
@@ -85,28 +89,37 @@ class CascadeServer:
         """Start every tier's workers, without waiting.
 
         Raises:
-            CascadiaError: if the tiers' tokenizers differ, their sampling parameters are not
-                allowed, or a worker cannot be started.
+            CascadiaError: if a worker cannot be started.
         """
-        from cascadia_sglang.workers.request_guard import check_tier_sampling
-        from cascadia_sglang.workers.tokenizers import check_same_tokenizer, check_vocabulary
-
-        for tier in self.config.tiers:
-            if tier.is_speculative:
-                # Only the last tier's answers, or with on_error: accept, go out without a score.
-                logger.warning(
-                    "tier %s: judge off, it decodes speculatively; its answers are accepted "
-                    "without a score",
-                    tier.name,
-                )
-        check_tier_sampling(self.config.tiers)
-        check_same_tokenizer([(tier.name, tier.model_path) for tier in self.config.tiers])
-        if self.router.entry is not None:
-            check_vocabulary(self.config.tiers[0], self.router.entry.vocabulary)
+        models = (f"{one.name} ({one.model_path})" for one in pool_specs(self.config))
+        logger.info("loading %s", ", ".join(models))
         return self.fleet.launch(start_group, server_ports)
+
+    @property
+    def detokenizer_log(self) -> WorkerLog:
+        """Where the detokenizer's lines go."""
+        return self._arguments.log_of("detokenizer")
+
+    def announce(self, server_args: Any) -> None:
+        """Say what serves, and where, once the server is warm."""
+        START.end()
+        if self._manager is None or self._manager.server_status.value != "Up":
+            return
+        summary = server_summary(
+            self.config,
+            self._arguments,
+            list(self.pool.ready()),
+            self.router.scores,
+            server_args.url(),
+            has_chat=getattr(self._manager.tokenizer, "chat_template", None) is not None,
+            shows_metrics=self._manager.enable_metrics,
+            needs_key=server_args.api_key is not None,
+        )
+        logger.info("%s", ready_block(summary))
 
     def connect(self, manager: Any) -> None:
         """Take the tokenizer manager, once its own sockets are open."""
+        self._manager = manager
         self.door.connect(manager)
         self.fleet.connect(manager)
 

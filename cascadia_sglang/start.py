@@ -1,7 +1,7 @@
-"""From the command line to a cascade server: everything is read and checked before anything serves.
+"""From the command line to a cascade server: everything is read and checked before anything starts.
 
-SGLang's heavier modules are imported last: bad input is told sooner, and the fork server imports
-them at the same time.
+What can be told from the files and the flags is told before the fork server starts and before
+SGLang's heavier modules are imported. The fork server imports them at the same time.
 """
 
 import argparse
@@ -19,12 +19,19 @@ from cascadia_patches.registry import (
 )
 from cascadia_sglang.cascade_file import cascade_from_flags, load_cascade
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.judge.calibration import load_calibrations
+from cascadia_sglang.logs import START, quiet_known_lines, worker_logs
+from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments, worker_threads
 from cascadia_sglang.workers.fork_server import start_fork_server
+from cascadia_sglang.workers.host_memory import host_memory
+from cascadia_sglang.workers.one_line import one_line
 from cascadia_sglang.workers.pace import pace_specs
+from cascadia_sglang.workers.sampling_check import check_tier_sampling
 from cascadia_sglang.workers.sleep_check import check_sleep
+from cascadia_sglang.workers.tokenizers import check_same_tokenizer, check_vocabulary
 
 
 def prepare_server(
@@ -35,33 +42,47 @@ def prepare_server(
     Raises:
         CascadiaError: one line; nothing has been started that outlives this process.
     """
+    is_debug = namespace.log_level.lower() == "debug"
+    if not is_debug:
+        quiet_known_lines()
+        START.begin(namespace.log_level)
     config = _read_config(namespace)
     check_arguments(namespace, config)
-    is_forking = current_platform.device_type == "cpu"
+    is_on_host = current_platform.device_type == "cpu"
     if config.planner.sleep:
         check_sleep(current_platform.device_type)
-    if is_forking:
-        # It imports SGLang while this process does.
-        start_fork_server(worker_threads(config))
     calibrations = load_calibrations(config.calibrations())
     load_calibrations(config.draft_calibrations())
     paces = pace_specs(config)
+    check_tier_sampling(config.tiers)
+    check_same_tokenizer([(tier.name, tier.model_path) for tier in config.tiers])
+    entry = configured_entry(config)
+    if entry is not None:
+        check_vocabulary(config.tiers[0], entry.vocabulary)
+    probed = {tier for tier, one in calibrations.items() if one.probe is not None}
+    logs = worker_logs(namespace.cascade_logs, namespace.port, is_debug=is_debug)
+    arguments = TierArguments(namespace, config, construct, probed, logs)
+    if is_on_host:
+        host_memory(arguments, pool_specs(config))
+        # It imports SGLang while this process does.
+        start_fork_server(worker_threads(config), shows_every_line=is_debug)
 
     from cascadia_sglang.server import CascadeServer
 
-    probed = {tier for tier, one in calibrations.items() if one.probe is not None}
-    arguments = TierArguments(namespace, config, construct, probed)
     server_args = arguments.for_server()
     server = CascadeServer(
         config,
         arguments,
         calibrations,
         paces,
-        is_forking,
+        is_on_host,
         shows_old_metric_names=namespace.cascade_old_metric_names,
     )
     apply_patches(SERVER_PATCHES, server)
     verify_patches(ARGUMENT_PATCHES)
+    with one_line(config.tiers[0].name):
+        # What SGLang does next; here its errors are one line.
+        server_args.resolve_once()
     return server_args
 
 

@@ -123,7 +123,7 @@ def _module(settings: Run) -> Callable[[Stage, Path, float], Sequence[str]]:
 def _keep_server_logs(work: Path, kept: Path) -> None:
     """Add the ends of a stage's server logs to the one file that is kept of them."""
     with kept.open("a", encoding="utf-8") as file:
-        for log in sorted(work.glob("*.log")):
+        for log in sorted(work.rglob("*.log")):
             lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
             file.write("\n".join([f"==== {work.name}: {log.name}", *lines, ""]))
 

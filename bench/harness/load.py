@@ -17,6 +17,10 @@ def questions(seed: int, count: int) -> list[Row]:
     return sample("test", seed, count)
 
 
+# A streamed answer leaves whole, once it is accepted. Plain SGLang does not know the header.
+BUFFERED = {"x-cascadia-stream": "buffered"}
+
+
 def requests(
     rows: Sequence[Row],
     *,

@@ -10,7 +10,7 @@ import psutil
 
 from bench.harness.admin import ask
 from bench.harness.client import send_all, send_at
-from bench.harness.load import requests
+from bench.harness.load import BUFFERED, requests
 from bench.ladder.families import Row as Question
 from bench.ladder.families import is_correct
 
@@ -76,7 +76,8 @@ class System:
         if at_s is None:
             sent = send_all(self.port, requests(questions, headers=headers), CONCURRENCY)
         else:
-            asked = requests(questions, stream_interval=1, headers=headers)
+            streamed = {**BUFFERED, **(headers or {})}
+            asked = requests(questions, stream_interval=1, headers=streamed)
             sent = send_at(self.port, asked, at_s)
         after = self.cpu_s()
         answers = [reply.json() for reply in sent.replies]

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from bench.harness.client import Round, send_all
 from bench.harness.estimates import Estimate, median_ratio, spread
-from bench.harness.load import questions, requests, text_of, tier_of
+from bench.harness.load import BUFFERED, questions, requests, text_of, tier_of
 from bench.harness.rows import (
     RESULTS,
     Facts,
@@ -94,7 +94,7 @@ def measure(
     seeds = itertools.count(1000)
 
     def batch(count: int) -> list[bytes]:
-        return requests(questions(next(seeds), count), stream_interval=interval)
+        return requests(questions(next(seeds), count), stream_interval=interval, headers=BUFFERED)
 
     # The first round of each warms it up, the second tells how many requests fill a round.
     warm = [send_all(port, batch(max(concurrency, 8)), concurrency) for port in ports * 2]
@@ -116,7 +116,7 @@ def check_same_answers(ports: tuple[int, int], second_is_cascade: bool) -> None:
     """
     rows = questions(999, GATE_PROMPTS)
     for case, interval in CASES.items():
-        sent = requests(rows, stream_interval=interval)
+        sent = requests(rows, stream_interval=interval, headers=BUFFERED)
         plain, cascade = (send_all(port, sent, 1).replies for port in ports)
         for row, one, other in zip(rows, plain, cascade, strict=True):
             if text_of(one) != text_of(other):

@@ -24,7 +24,7 @@ import yaml
 
 from bench.harness.client import send_all
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio
-from bench.harness.load import questions, requests
+from bench.harness.load import BUFFERED, questions, requests
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
 from bench.harness.server import running_server
 from bench.ladder.families import Row as Question
@@ -73,7 +73,8 @@ def ask_streamed(arms: Sequence[Arm], asked: list[Question], size: int, width: i
     """Ask every arm for streams, to see when the first bytes come."""
     for number, block in enumerate(_blocks(asked, size)):
         for arm in arms if number % 2 == 0 else reversed(arms):
-            arm.add_streamed(send_all(arm.port, requests(block, stream_interval=1), width))
+            sent = requests(block, stream_interval=1, headers=BUFFERED)
+            arm.add_streamed(send_all(arm.port, sent, width))
 
 
 def _blocks(asked: list[Question], size: int) -> Iterator[list[Question]]:

@@ -119,7 +119,7 @@ def _request_headers(tiers: Sequence[str]) -> list[dict[str, Any]]:
         ),
         header(
             "stream",
-            "When a streamed answer leaves.",
+            "When a streamed answer leaves; without it, as `routing.stream` says.",
             type="string",
             enum=["buffered", "commit", "direct"],
         ),

@@ -44,7 +44,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         profile: with limits; or the path of its file, relative to this one.
         tiers: smallest first.
         max_new_tokens: of every request; null for its own length in the trace.
-        is_buffered: whether an answer leaves whole, as a cascade's does.
+        is_buffered: whether an answer leaves whole, as a buffered cascade's does.
         seed: of who climbs.
         workload: that it was planned for, simulated where no other is named.
     """

@@ -18,8 +18,7 @@ from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.router.active import ActiveRequest, Outcome
 from cascadia_sglang.router.attempt import Attempt, Engine, Output, story_of
 from cascadia_sglang.router.climb import Climb
-from cascadia_sglang.router.controls import Controls, stream_mode
-from cascadia_sglang.router.gather import as_accepted
+from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.listener import Listener
 from cascadia_sglang.router.placing import known_body
 from cascadia_sglang.router.pricing import EntryPrices
@@ -73,8 +72,8 @@ class CascadeRouter:
     ) -> AsyncIterator[Any]:
         """Answer a request as SGLang's own handlers expect it, under the caller's rids.
 
-        Not streamed: one item, a list for a batch. Streamed: one final item a sample, as soon as
-        its prompt is accepted. The handlers drop the generator after the first item of an answer
+        Not streamed: one item, a list for a batch. Streamed: the items of each sample, the last of
+        which is final. The handlers drop the generator after the first item of an answer
         that is not streamed, so nothing is left to do by then.
 
         Raises:
@@ -93,7 +92,7 @@ class CascadeRouter:
             raise
         tasks: list[asyncio.Task[list[Output]]] = []
         try:
-            if request.stream and stream_mode(controls, self.config) != "buffered":
+            if request.stream:
                 climbs = [functools.partial(self._climb, p, active) for p in prompts]
                 async with contextlib.aclosing(
                     streamed(climbs, len(prompts[0]), request.is_single)
@@ -105,23 +104,13 @@ class CascadeRouter:
                 groups = [await self._climb(prompts[0], active)]
             else:
                 tasks = [asyncio.create_task(self._climb(p, active)) for p in prompts]
-                if request.stream:
-                    async for item in as_accepted(tasks, len(prompts[0])):
-                        yield item
-                    return
                 groups = list(await asyncio.gather(*tasks))
         finally:
             for task in tasks:
                 task.cancel()
             self._forget(prompts)
         items = [item for group in groups for item in group]
-        if request.is_single:
-            yield items[0]
-        elif request.stream:
-            for index, item in enumerate(items):
-                yield {**item, "index": index}
-        else:
-            yield items
+        yield items[0] if request.is_single else items
 
     def abort(self, rid: str) -> set[str] | None:
         """End the request of a caller's rid: the rids of its running attempts, None if unknown."""

@@ -1,7 +1,6 @@
 """How a prompt climbs the tiers until an answer is good enough."""
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
@@ -21,10 +20,10 @@ from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.warming import Warmer, Warming
 from cascadia_sglang.router.active import ActiveRequest
 from cascadia_sglang.router.attempt import Attempt, Engine
-from cascadia_sglang.router.controls import stream_mode
-from cascadia_sglang.router.degraded import best_complete, best_of
+from cascadia_sglang.router.degraded import best_complete, best_of, cut_short
 from cascadia_sglang.router.drafts import learn
-from cascadia_sglang.router.orders import order_for, threshold_of
+from cascadia_sglang.router.leaving import Leaving, leaving, streamed_route
+from cascadia_sglang.router.orders import order_for
 from cascadia_sglang.router.placing import Placing
 from cascadia_sglang.router.pricing import EntryPrices
 from cascadia_sglang.router.route import Entry, Route, find_route
@@ -89,11 +88,10 @@ class Climb:
         active = self._active
         begin = self._begin()
         route = await find_route(self._samples, active.controls, self._config, self._engine, begin)
-        mode = "buffered" if self._sink is None else stream_mode(active.controls, self._config)
-        if mode == "direct":
-            route = dataclasses.replace(route, judged=frozenset())
-        elif mode == "commit" and self._is_sure(route):
-            route = dataclasses.replace(route, judged=route.judged - {route.tiers[0]})
+        if self._sink is not None:
+            route = streamed_route(
+                route, active.controls, self._config, self._scores, self._entry, self._prompt_ids
+            )
         self.attempts.extend(route.skipped)
         self._placing.begin(route.tiers, is_pinned=route.pinned)
         try:
@@ -120,6 +118,7 @@ class Climb:
         placing, tier_index = self._placing, place.tier_index
         # A suspect is on one worker at a time.
         warmer = None if placing.suspect.is_suspected else self._warmer
+        leaves = Leaving.WHOLE if self._sink is None else self._leaving(tier_index, route)
         try:
             with warmed(warmer, self._prompt(), tier_index, route) as warming:
                 order = order_for(
@@ -132,11 +131,11 @@ class Climb:
                     self._engine,
                     self._scores,
                     worth=self._worth,
-                    is_streamed=self._sink is not None,
+                    may_commit=leaves is Leaving.ONCE_COMMITTED,
                     is_warming=warming is not None,
                     is_retry=placing.is_retry,
                 )
-                answer = await self._take(order, route, warming)
+                answer = await self._take(order, route, warming, leaves)
         finally:
             placing.leave()
         if answer is None and warming is not None and warming.lost is not None:
@@ -144,14 +143,14 @@ class Climb:
         return answer
 
     async def _take(
-        self, order: AttemptOrder, route: Route, warming: Warming | None
+        self, order: AttemptOrder, route: Route, warming: Warming | None, leaves: Leaving
     ) -> Attempt | None:
         tier_index = order.tier_index
         try:
-            attempt = await self._run(order, warming)
+            attempt = await self._run(order, warming, leaves)
         except TimeoutError as error:
             if self._runs.is_visible:
-                raise self._active.given_up or _cut_short(error) from None
+                raise self._active.given_up or cut_short(error) from None
             return self._late(tier_index)
         except (WorkerLostError, WorkerUnavailableError, AttemptFailedError) as error:
             await self._lose(error, tier_index)
@@ -173,10 +172,11 @@ class Climb:
             self._on_escalation(self.attempts)
         return None
 
-    async def _run(self, order: AttemptOrder, warming: Warming | None) -> Attempt:
+    async def _run(self, order: AttemptOrder, warming: Warming | None, leaves: Leaving) -> Attempt:
+        keeps = self._allows_degraded()
         while True:
             try:
-                return await self._runs.attempt(order, warming, keeps=self._allows_degraded())
+                return await self._runs.attempt(order, warming, leaves, keeps=keeps)
             except AttemptMovedError:
                 # It has only waited, which counts for nothing.
                 if self._runs.is_visible or not self._engine.has_worker(order.tier_index):
@@ -196,7 +196,7 @@ class Climb:
                 self.attempts.append(Attempt(tier_index=tier_index, reason="poison"))
                 raise
         if self._runs.is_visible:
-            raise self._active.given_up or _cut_short(error)
+            raise self._active.given_up or cut_short(error)
         self._check_wanted()
         self._placing.failed(error, tier_index, self.attempts)
 
@@ -230,15 +230,11 @@ class Climb:
             return lambda sample, tiers: entry.climb(engine.prompt_ids(sample), tiers)
         return None
 
-    def _is_sure(self, route: Route) -> bool:
-        """Whether the prompt alone says that the tier where the climb begins will answer well."""
-        least, tier = self._config.routing.commit_at_once, route.tiers[0]
-        if least is None or self._entry is None or tier == route.tiers[-1]:
-            return False
-        if not self._scores.is_ranked(tier):
-            controls = self._active.controls
-            least = max(least, threshold_of(tier, controls, self._config, self._scores))
-        return self._entry.chance(self._engine.prompt_ids(self._samples[0]), tier) >= least
+    def _prompt_ids(self) -> Sequence[int] | None:
+        return self._engine.prompt_ids(self._samples[0])
+
+    def _leaving(self, tier_index: int, route: Route) -> Leaving:
+        return leaving(tier_index, route, self._active.controls, self._config, self._scores)
 
     def _check_wanted(self) -> None:
         if self._active.given_up is not None:
@@ -257,10 +253,3 @@ class Climb:
     def _allows_degraded(self) -> bool:
         allowed = self._active.controls.allow_degraded
         return self._config.routing.allow_degraded if allowed is None else allowed
-
-
-def _cut_short(error: Exception) -> RequestError:
-    """A stream that cannot be completed ends with an error; what was seen stays as it is."""
-    if isinstance(error, TimeoutError):
-        return RequestError(504, "deadline passed; the answer is incomplete")
-    return RequestError(503, f"{error}; the answer is incomplete")

@@ -85,9 +85,14 @@ def parse_controls(headers: Mapping[str, str], config: CascadeConfig) -> Control
     )
 
 
-def stream_mode(controls: Controls, config: CascadeConfig) -> str:
-    """When a streamed answer leaves: buffered, commit or direct."""
+def stream_mode(controls: Controls, config: CascadeConfig) -> str | None:
+    """When a streamed answer leaves: buffered, commit, direct, or None: see `routing.stream`."""
     return controls.stream or config.routing.stream
+
+
+def has_one_tier(controls: Controls, config: CascadeConfig) -> bool:
+    """Whether only one tier may answer, so that nothing is judged."""
+    return controls.tier is not None or controls.max_tier == 0 or len(config.tiers) == 1
 
 
 _STREAMS = ("buffered", "commit", "direct")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.attempt import Attempt
 
 
@@ -39,3 +40,10 @@ def best_of(attempts: Iterable[Attempt]) -> Attempt | None:
 
 def _is_complete(attempt: Attempt) -> bool:
     return bool(attempt.outputs) and not attempt.early_abort and not attempt.is_cut
+
+
+def cut_short(error: Exception) -> RequestError:
+    """A stream that cannot be completed ends with an error; what was seen stays as it is."""
+    if isinstance(error, TimeoutError):
+        return RequestError(504, "deadline passed; the answer is incomplete")
+    return RequestError(503, f"{error}; the answer is incomplete")

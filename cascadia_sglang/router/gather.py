@@ -1,10 +1,8 @@
-"""Several attempts or prompts of one request at a time."""
+"""Several attempts of one request at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from typing import Any
-
-from cascadia_sglang.router.attempt import Output
 
 
 async def all_or_none(runs: list[Coroutine[Any, Any, Any]]) -> list[Any]:
@@ -15,16 +13,3 @@ async def all_or_none(runs: list[Coroutine[Any, Any, Any]]) -> list[Any]:
     finally:
         for task in tasks:
             task.cancel()
-
-
-async def as_accepted(
-    tasks: list[asyncio.Task[list[Output]]], samples_each: int
-) -> AsyncIterator[Output]:
-    """Items of prompts in the order in which they are accepted, with their place in the batch."""
-    first_index = {task: number * samples_each for number, task in enumerate(tasks)}
-    waiting = set(tasks)
-    while waiting:
-        finished, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in finished:
-            for offset, item in enumerate(task.result()):
-                yield {**item, "index": first_index[task] + offset}

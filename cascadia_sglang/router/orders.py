@@ -24,7 +24,7 @@ def order_for(
     scores: TierScores,
     *,
     worth: DraftWorth | None,
-    is_streamed: bool,
+    may_commit: bool,
     is_warming: bool,
     is_retry: bool,
 ) -> AttemptOrder:
@@ -32,6 +32,7 @@ def order_for(
 
     Args:
         attempts: that the prompt took so far.
+        may_commit: whether the answer leaves once the judge commits to it.
         is_warming: whether the next tier is warmed meanwhile.
         is_retry: whether an attempt of the prompt was lost.
     """
@@ -40,7 +41,6 @@ def order_for(
     is_final = tier_index == route.tiers[-1] or tier_index not in route.judged
     # Samples of one prompt are judged together, so none of them is ended alone; and nothing
     # is hopeless at threshold 0.
-    may_commit = not is_final and is_streamed
     is_single = len(samples) == 1
     may_end = not is_final and is_single and threshold > 0.0
     offer = Offer()

@@ -12,6 +12,7 @@ from cascadia_sglang.prefix.warming import Warming
 from cascadia_sglang.router.active import ActiveRequest
 from cascadia_sglang.router.attempt import Attempt, Engine, finished_attempt
 from cascadia_sglang.router.gather import all_or_none
+from cascadia_sglang.router.leaving import Leaving
 from cascadia_sglang.router.stream import Gate, Sink, is_last
 
 # How long after the deadline an ended run may take to hand over what it has written.
@@ -42,11 +43,17 @@ class Runs:
         return self._sink is not None and self._sink.is_visible
 
     async def attempt(
-        self, order: AttemptOrder, warming: Warming | None, *, keeps: bool = False
+        self,
+        order: AttemptOrder,
+        warming: Warming | None,
+        leaves: Leaving = Leaving.WHOLE,
+        *,
+        keeps: bool = False,
     ) -> Attempt:
         """Run all samples to their end.
 
         Args:
+            leaves: when the outputs go to the client.
             keeps: whether a deadline ends the runs as a client's abort does, with what is written
                 so far, rather than without an answer.
 
@@ -60,7 +67,7 @@ class Runs:
             cut = loop.call_at(deadline, self._cut)
         try:
             async with self._active.limited(0.0 if cut is None else CUT_S):
-                runs = self._of_samples(order, warming)
+                runs = self._of_samples(order, warming, leaves)
                 results = [await runs[0]] if len(runs) == 1 else await all_or_none(runs)
         finally:
             if cut is not None:
@@ -84,16 +91,16 @@ class Runs:
         self._rids.discard(rid)
 
     def _of_samples(
-        self, order: AttemptOrder, warming: Warming | None
+        self, order: AttemptOrder, warming: Warming | None, leaves: Leaving
     ) -> list[Coroutine[Any, Any, Any]]:
-        if self._sink is None:
+        if self._sink is None or leaves is Leaving.WHOLE:
             if order.tells_chance and warming is not None:
                 return [self._listen(sample, order, warming) for sample in self._samples]
             return [self._run(sample, order) for sample in self._samples]
         rids = [sample.rid for sample in self._samples]
         gate = Gate(self._sink, rids, self._engine.is_incremental)
         return [
-            self._stream(number, sample, order, gate, warming)
+            self._stream(number, sample, order, gate, warming, leaves)
             for number, sample in enumerate(self._samples)
         ]
 
@@ -125,11 +132,11 @@ class Runs:
         order: AttemptOrder,
         gate: Gate,
         warming: Warming | None,
+        leaves: Leaving,
     ) -> Any:
         """`_run`, with its outputs sent on their way as the gate allows."""
         rid = self._begin()
-        # Without a commitment to wait for, the tier is final.
-        is_free = order.commit_tokens is None
+        is_free = leaves is Leaving.AS_WRITTEN
         try:
             async with contextlib.aclosing(self._engine.stream(sample, rid, order)) as outputs:
                 async for output, report in outputs:

@@ -47,6 +47,8 @@ class TierScores:
             ScoreSource(None, is_calibrated=tier in config.calibrations())
             for tier in range(len(config.tiers))
         ]
+        # Those whose judge tells the chance of acceptance before an answer's end.
+        self._telling_early = {tier for tier, one in calibrations.items() if one.prefix}
         judging = {tier for tier, one in calibrations.items() if one.judges_constrained}
         # The tiers that judge answers under a grammar; the engine looks here.
         self.judges_constrained = set(self._started_ranked | judging)
@@ -72,6 +74,10 @@ class TierScores:
     def is_ranked(self, tier: int) -> bool:
         """Whether a score of a tier index is a rank."""
         return tier in self._ranked
+
+    def tells_early(self, tier: int) -> bool:
+        """Whether a tier index has a judge that tells the chance of acceptance on the way."""
+        return tier in self._telling_early
 
     def is_calibrated(self, order: AttemptOrder) -> bool:
         """Whether the score of an attempt with this order is a probability."""
@@ -136,10 +142,8 @@ class TierScores:
         self._sources[tier] = ScoreSource(path, is_calibrated=True)
         self._ranked.discard(tier)
         self._judged.add(tier)
-        if calibration.judges_constrained:
-            self.judges_constrained.add(tier)
-        else:
-            self.judges_constrained.discard(tier)
+        _put(self.judges_constrained, tier, calibration.judges_constrained)
+        _put(self._telling_early, tier, bool(calibration.prefix))
         if self._is_below(tier):
             self._quantiles[tier].reseed(_seeds(calibration, WINDOW))
 
@@ -181,6 +185,11 @@ class TierScores:
 
     def _is_below(self, tier: int) -> bool:
         return tier < len(self._names) - 1
+
+
+def _put(tiers: set[int], tier: int, is_in: bool) -> None:
+    """Have a tier index in a set, or not."""
+    (tiers.add if is_in else tiers.discard)(tier)
 
 
 def _seeds(calibration: Calibration | None, count: int) -> list[float]:

@@ -5,6 +5,7 @@ import copy
 import os
 import socket
 from collections.abc import Callable, Set
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from sglang.srt.server_args import ServerArgs
 
 from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
 from cascadia_sglang.errors import ConfigError, WorkerError
+from cascadia_sglang.messages import WorkerLog
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.refused_flags import REFUSED_FLAGS, check_tier_flags
@@ -38,12 +40,15 @@ class TierArguments:
         config: CascadeConfig,
         construct: Construct,
         probed: Set[int] = frozenset(),
+        log_folder: Path | None = None,
     ) -> None:
         """`probed` holds the tiers whose calibration has a probe of the hidden states.
 
+        `log_folder` holds a file for each worker; None where their lines go to the console.
         `given_nccl` are the NCCL variables that the operator has set.
         """
         self._probed = probed
+        self.log_folder = log_folder
         self._namespace = namespace
         self._config = config
         self._construct = construct
@@ -98,6 +103,12 @@ class TierArguments:
                 )
             namespace.return_hidden_states_mode = "last"
         return self._construct(namespace)
+
+    def log_of(self, name: str) -> WorkerLog:
+        """Where the lines of a worker, or of the detokenizer, go."""
+        return WorkerLog(
+            name=name, folder=None if self.log_folder is None else str(self.log_folder)
+        )
 
     @property
     def first_device(self) -> int:

@@ -1,5 +1,6 @@
 """What runs in an engine worker's process, and in the detokenizer's: SGLang's own, prepared."""
 
+import inspect
 import os
 import signal
 from multiprocessing.connection import Connection
@@ -17,9 +18,11 @@ from cascadia_patches.registry import (
     DRAFT_PATCHES,
     EVENT_PATCHES,
     JUDGE_PATCHES,
+    LOG_PATCHES,
     MEMORY_PATCHES,
     PACE_PATCHES,
     PROBE_PATCHES,
+    PROGRESS_PATCHES,
     REPORT_PATCHES,
     SHARE_PATCHES,
     STEP_LOG_PATCHES,
@@ -27,12 +30,15 @@ from cascadia_patches.registry import (
     apply_patches,
 )
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.messages import DRAFT_KEY, REPORT_KEY, WorkerSpec
+from cascadia_sglang.logs import quiet_known_lines
+from cascadia_sglang.messages import DRAFT_KEY, REPORT_KEY, WorkerLog, WorkerSpec
 from cascadia_sglang.verify.confirm import DraftJudge
 from cascadia_sglang.verify.reader import DraftReader
 from cascadia_sglang.workers.device_part import DevicePart
+from cascadia_sglang.workers.failed_start import reported
 from cascadia_sglang.workers.heart import start_heart
 from cascadia_sglang.workers.pace import Pace
+from cascadia_sglang.workers.start_progress import StartProgress, without_bars
 from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER, StepLog
 
 
@@ -51,6 +57,10 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
     # Its process group holds all other workers too.
     os.environ["SGLANG_KILLPG_ON_SCHEDULER_EXCEPTION"] = "false"
     torch.set_num_threads(spec.threads)
+    bound = inspect.signature(run_scheduler_process).bind(server_args, *arguments)
+    if spec.log is not None:
+        _arrange_log(spec.log)
+        _observed(bound.arguments)
     apply_patches(WORKER_PATCHES)
     apply_patches(MEMORY_PATCHES, spec.host_free_bytes)
     if spec.device_share is not None:
@@ -77,16 +87,35 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
     if spec.environment.get(STEP_LOG_FOLDER):
         folder = Path(spec.environment[STEP_LOG_FOLDER])
         apply_patches(STEP_LOG_PATCHES, StepLog(folder, spec.worker_id))
-    run_scheduler_process(server_args, *arguments)
+    with reported(bound.arguments["pipe_writer"]):
+        run_scheduler_process(*bound.args)
 
 
-def run_detokenizer(pipe: Connection, *arguments: Any) -> None:
+def run_detokenizer(pipe: Connection, log: WorkerLog | None, *arguments: Any) -> None:
     """SGLang's `run_detokenizer_process`, which beats on the pipe."""
     _leave_interrupts_to_the_server()
     start_heart(pipe)
+    if log is not None:
+        _arrange_log(log)
     run_detokenizer_process(*arguments)
 
 
 def _leave_interrupts_to_the_server() -> None:
     """Ctrl-C reaches all processes of the terminal; the server's drains, and ends the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _arrange_log(log: WorkerLog) -> None:
+    if log.folder is not None:
+        quiet_known_lines()
+        without_bars()
+    apply_patches(LOG_PATCHES, log)
+
+
+def _observed(given: dict[str, Any]) -> None:
+    """Tell how the start of this worker goes, until it says that it is ready."""
+    if given["tp_rank"] == 0 and given["pp_rank"] == 0:
+        progress = StartProgress()
+        apply_patches(PROGRESS_PATCHES, progress)
+        given["pipe_writer"] = progress.ending_with(given["pipe_writer"])
+        progress.begin()

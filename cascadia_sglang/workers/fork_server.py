@@ -10,6 +10,8 @@ import os
 import signal
 from multiprocessing import forkserver
 
+from cascadia_sglang.logs import quiet_known_lines
+
 PRELOAD = (
     "cascadia_sglang.workers.fork_server",
     "sglang.srt.managers.scheduler",
@@ -21,6 +23,7 @@ PRELOAD = (
     "cascadia_sglang.workers.freeze",
 )
 _ROLE_VARIABLE = "CASCADIA_FORK_SERVER_PARENT"
+_EVERY_LINE_VARIABLE = "CASCADIA_EVERY_LINE"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -31,7 +34,7 @@ def threads_per_worker(worker_count: int) -> int:
     return max(1, (len(os.sched_getaffinity(0)) - 1) // worker_count)
 
 
-def start_fork_server(threads: int) -> None:
+def start_fork_server(threads: int, *, shows_every_line: bool = False) -> None:
     """Start the fork server, which imports in the background. Call it from the main thread.
 
     The parent-death signal is bound to the thread that starts the fork server.
@@ -39,7 +42,10 @@ def start_fork_server(threads: int) -> None:
     Args:
         threads: of each worker's tensor operations. The libraries read it when they are loaded;
             threads beyond a worker's share would spin on its neighbours' cores.
+        shows_every_line: whether SGLang's warnings that concern no cascade are shown too.
     """
+    if shows_every_line:
+        os.environ[_EVERY_LINE_VARIABLE] = "1"
     multiprocessing.set_start_method("forkserver", force=True)
     multiprocessing.set_forkserver_preload(list(PRELOAD))
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
@@ -72,6 +78,8 @@ def _prepare_this_process() -> None:
     os.setsid()
     # A scheduler that fails sends SIGQUIT to its parent, which is this process.
     signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+    if _EVERY_LINE_VARIABLE not in os.environ:
+        quiet_known_lines()
 
 
 if _ROLE_VARIABLE in os.environ and os.environ[_ROLE_VARIABLE] == str(os.getppid()):

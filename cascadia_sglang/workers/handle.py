@@ -70,7 +70,7 @@ class WorkerHandle:
         """
         try:
             self.result.wait_for_ready()
-        except RuntimeError as error:
+        except (RuntimeError, WorkerError) as error:
             raise WorkerError(
                 f"a worker of tier {self.pool.name} ({self.pool.model_path}) did not start: {error}"
             ) from error

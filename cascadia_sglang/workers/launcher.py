@@ -6,8 +6,8 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ from cascadia_sglang.workers.fork_server import ensure_fork_server
 from cascadia_sglang.workers.handle import WorkerHandle
 from cascadia_sglang.workers.heart import Pulse
 from cascadia_sglang.workers.host_memory import HostMemory, host_memory
+from cascadia_sglang.workers.one_line import one_line
 from cascadia_sglang.workers.pool import Limits
 from cascadia_sglang.workers.resolved import nccl_variables, page_tokens, publish_events
 
@@ -109,7 +110,7 @@ class Launcher:
         server_args = self._arguments.for_worker(
             pool, worker_id, share, replica, on_host=self._on_host
         )
-        with self._resolving, _one_line(pool), resolving(self.devices.share(pool)):
+        with self._resolving, one_line(pool.name), resolving(self.devices.share(pool)):
             server_args.resolve_once()
             server_args.check_server_args()
         return ResolvedWorker(pool, worker_id, replica, server_args)
@@ -143,11 +144,12 @@ class Launcher:
             reads_drafts=self._reads_drafts and max(pool.tiers) > 0,
             host_free_bytes=None if self._memory is None else self._memory.free_of(pool),
             device_share=self.devices.share(pool),
+            log=self._arguments.log_of(worker_id),
         )
         pulse = Pulse(server_args.watchdog_timeout)
         if multiprocessing.get_start_method() == "forkserver":
             ensure_fork_server()
-        with ExitStack() as on_error, _one_line(pool):
+        with ExitStack() as on_error, one_line(pool.name):
             on_error.callback(pulse.close)
             ports = PortArgs.init_new(server_args)
             ports.tokenizer_ipc_name = self._server_ports.tokenizer_ipc_name
@@ -183,16 +185,6 @@ class Launcher:
         """Close what was open towards a worker that has ended."""
         handle.pulse.close()
         handle.loads.close()
-
-
-@contextmanager
-def _one_line(pool: PoolSpec) -> Iterator[None]:
-    """What SGLang says of a worker that cannot be started, in one line with its tier."""
-    try:
-        yield
-    except (ValueError, OSError, RuntimeError, AssertionError) as error:
-        first_line = str(error).strip().split("\n")[0]
-        raise WorkerError(f"tier {pool.name} cannot be started: {first_line}") from error
 
 
 def _numbers(server_args: ServerArgs) -> tuple[int, ...]:

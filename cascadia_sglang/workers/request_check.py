@@ -11,13 +11,10 @@ import numpy as np
 from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.workers.request_fields import (
-    REQUEST_FIELDS,
-    SAMPLING_FIELDS,
-    SESSION_FIELDS,
-    Field,
-)
+from cascadia_sglang.workers.request_field import Field, read_object
+from cascadia_sglang.workers.request_fields import REQUEST_FIELDS, SESSION_FIELDS
 from cascadia_sglang.workers.request_table import Scope
+from cascadia_sglang.workers.sampling_check import read_sampling
 from cascadia_sglang.workers.value_types import shown
 
 _TEXT = REQUEST_FIELDS["text"]
@@ -55,22 +52,13 @@ def check_request(request: GenerateReqInput, scope: Scope) -> None:
         else:
             values[name] = field.read(value, scope)
     if request.session_params:
-        request.session_params = _read_object(
+        request.session_params = read_object(
             request.session_params, "session_params", SESSION_FIELDS, scope
         )
     if request.multi_item_delimiter_indices is not None:
         _check_positions(request, "multi_item_delimiter_indices")
     if request.token_indices_to_pool is not None:
         _check_positions(request, "token_indices_to_pool")
-
-
-def read_sampling(params: Any, scope: Scope) -> dict[str, Any]:
-    """One set of sampling parameters as SGLang wants it.
-
-    Raises:
-        RequestError: 400 that names the parameter, its value and what is allowed.
-    """
-    return _read_object(params, "sampling_params", SAMPLING_FIELDS, scope)
 
 
 def check_ids(ids: list[int], scope: Scope, name: str = "input_ids") -> None:
@@ -152,21 +140,6 @@ def _read_sampling(request: GenerateReqInput, prompts: int | None, scope: Scope)
 def _count_samples(params: dict[str, Any]) -> int:
     # The sequences of a beam search are one sample's.
     return 1 if params.get("beam_width", 1) > 1 else params.get("n", 1)
-
-
-def _read_object(given: Any, name: str, fields: dict[str, Field], scope: Scope) -> dict[str, Any]:
-    """An object read field by field; what is null is left out where SGLang has a default for it."""
-    if not isinstance(given, dict):
-        raise REQUEST_FIELDS[name].wrong(given, "an object")
-    read = {}
-    for key, value in given.items():
-        field = fields.get(key)
-        if field is None:
-            raise RequestError(400, f"{name} has no field {shown(key)}", name)
-        value = field.read(value, scope)
-        if value is not None or field.default is not None:
-            read[key] = value
-    return read
 
 
 def _check_positions(request: GenerateReqInput, name: str) -> None:

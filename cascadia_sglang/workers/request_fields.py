@@ -1,126 +1,18 @@
-"""SGLang's request fields, each ready to be read by its type and its row of the table."""
+"""The fields of SGLang's requests, each ready to be read."""
 
 import dataclasses
-from dataclasses import dataclass
-from types import NoneType
-from typing import Any, Union, get_args, get_origin, get_type_hints
 
-import msgspec
 from sglang.srt.managers.io_struct import GenerateReqInput, SessionParams
-from sglang.srt.sampling.sampling_params import SamplingParams
 
-from cascadia_sglang.errors import RequestError
-from cascadia_sglang.workers.request_table import (
-    REQUEST_ROWS,
-    SAMPLING_ROWS,
-    SESSION_ROWS,
-    Row,
-    Scope,
-)
-from cascadia_sglang.workers.value_types import Reader, WrongValueError, reader_of, shown
+from cascadia_sglang.workers.request_field import fields_of, struct_defaults
+from cascadia_sglang.workers.request_table import REQUEST_ROWS, SESSION_ROWS
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """One field of a request.
-
-    Attributes:
-        default: SGLang's; such a value needs no check.
-        null: what null stands for: None where the field may be None, else the default.
-        one: reads the value of one prompt.
-        is_listed: whether a batch may give a list of such values, one a prompt.
-        takes_null: whether null may stand in that list: SGLang puts no default there.
-    """
-
-    name: str
-    row: Row
-    default: Any
-    null: Any
-    one: Reader
-    is_listed: bool
-    takes_null: bool
-
-    def read(self, value: Any, scope: Scope) -> Any:
-        """The value of one prompt as SGLang wants it.
-
-        Raises:
-            RequestError: 400 that names the field, the value and what is allowed.
-        """
-        if value is None:
-            return self.null
-        if self.row.refused is not None:
-            raise RequestError(400, f"{self.name} is not allowed: {self.row.refused}", self.name)
-        try:
-            value = self.one.read(value)
-            if self.row.check is not None:
-                self.row.check(value, scope)
-        except WrongValueError as error:
-            raise self.wrong(value, str(error)) from None
-        return value
-
-    def read_all(self, values: Any, count: int, scope: Scope) -> Any:
-        """The value of a batch of `count` prompts: one for all of them, or a list."""
-        if not self.is_listed or not isinstance(values, list):
-            return self.read(values, scope)
-        if self.one.is_list and not (values and isinstance(values[0], list)):
-            return self.read(values, scope)
-        if len(values) != count:
-            raise self.wrong(values, f"one value, or a list of {count}, one a prompt")
-        if None in values and not self.takes_null:
-            raise self.wrong(values, f"a list of {count} values, none of them null")
-        return [None if value is None else self.read(value, scope) for value in values]
-
-    def wrong(self, value: Any, allowed: str) -> RequestError:
-        named = self.name
-        if self.row.aliases:
-            named += f" ({', '.join(self.row.aliases)})"
-        return RequestError(400, f"{named} must be {allowed}, got {shown(value)}", self.name)
-
-
-def _fields(
-    kind: Any, defaults: dict[str, Any], rows: dict[str, Row], *, may_be_batch: bool
-) -> dict[str, Field]:
-    fields = {}
-    for name, annotation in get_type_hints(kind).items():
-        members = list(get_args(annotation)) if get_origin(annotation) is Union else [annotation]
-        wanted = [member for member in members if member is not NoneType]
-        listed = [one for one in wanted if may_be_batch and _is_batch_form(one, members)]
-        wanted = [member for member in wanted if member not in listed]
-        row = rows.get(name, Row())
-        fields[name] = Field(
-            name=name,
-            row=row,
-            default=defaults[name],
-            null=None if NoneType in members else defaults[name],
-            one=row.reader or reader_of(Union[tuple(wanted)]),  # noqa: UP007 (made at run time)
-            is_listed=bool(listed),
-            takes_null=any(NoneType in get_args(get_args(one)[0]) for one in listed),
-        )
-    return fields
-
-
-def _is_batch_form(member: Any, members: list[Any]) -> bool:
-    """Whether this member of a union is a list of what the other members are."""
-    if get_origin(member) is not list:
-        return False
-    item = get_args(member)[0]
-    items = get_args(item) if get_origin(item) is Union else (item,)
-    return all(item is NoneType or item in members for item in items)
-
-
-def _struct_defaults(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    return {field.name: field.default for field in msgspec.structs.fields(kind)}
-
-
-REQUEST_FIELDS = _fields(
+REQUEST_FIELDS = fields_of(
     GenerateReqInput,
     {field.name: field.default for field in dataclasses.fields(GenerateReqInput)},
     REQUEST_ROWS,
     may_be_batch=True,
 )
-SAMPLING_FIELDS = _fields(
-    SamplingParams, _struct_defaults(SamplingParams), SAMPLING_ROWS, may_be_batch=False
-)
-SESSION_FIELDS = _fields(
-    SessionParams, _struct_defaults(SessionParams), SESSION_ROWS, may_be_batch=False
+SESSION_FIELDS = fields_of(
+    SessionParams, struct_defaults(SessionParams), SESSION_ROWS, may_be_batch=False
 )

@@ -1,40 +1,18 @@
 """The guard before dispatch: no worker sees a request that could end it."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from sglang.srt.managers.io_struct import GenerateReqInput
 
-from cascadia_sglang.config import TierConfig
-from cascadia_sglang.errors import ConfigError, RequestError
+from cascadia_sglang.errors import RequestError
 from cascadia_sglang.workers.pool import WorkerPool
-from cascadia_sglang.workers.request_check import check_ids, check_request, read_sampling
+from cascadia_sglang.workers.request_check import check_ids, check_request
 from cascadia_sglang.workers.request_table import Scope
-from cascadia_sglang.workers.value_types import INT32_MAX
 
 # The router sets these labels itself.
 _OWN_LABELS = frozenset({"tier", "worker"})
 # A shorter text is tokenised in milliseconds.
 _LONG_TEXT_CHARACTERS = 100_000
-
-
-def check_tier_sampling(tiers: Iterable[TierConfig]) -> None:
-    """Check what the tiers set in place of the client, by the same table.
-
-    Raises:
-        ConfigError: one line that names the tier, the parameter, its value and what is allowed.
-    """
-    # The models are not known yet; token ids are only checked for what every model lacks.
-    scope = Scope(vocabulary=INT32_MAX, max_samples=1, max_requests=1)
-    for tier in tiers:
-        try:
-            read = read_sampling(tier.sampling, scope)
-        except RequestError as error:
-            raise ConfigError(f"tier {tier.name}: sampling: {error}") from None
-        for name, value in tier.sampling.items():
-            if name in read and type(read[name]) is not type(value):
-                wanted = f"written as {read[name]!r}"
-                raise ConfigError(f"tier {tier.name}: sampling: {name} is {value!r}, {wanted}")
 
 
 class RequestGuard:

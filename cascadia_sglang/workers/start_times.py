@@ -1,10 +1,13 @@
 """How long the workers of each pool take to start, as this server has measured it."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
 from cascadia_sglang.metrics import Metrics, forget_gauges
 from cascadia_sglang.workers.pool import Worker
+
+logger = logging.getLogger(__name__)
 
 # Of a pool none of whose workers has started yet.
 FIRST_START_S = 10.0
@@ -40,7 +43,9 @@ class StartTimes:
     def started(self, worker: Worker) -> None:
         """Note a worker that has become ready from nothing."""
         pool, phases = worker.handle.pool.name, worker.handle.phases
-        self.note(pool, Way.COLD, sum(phases.values()))
+        seconds = sum(phases.values())
+        logger.info("worker %s is ready after %.1f s", worker.worker_id, seconds)
+        self.note(pool, Way.COLD, seconds)
         self._count(pool, phases)
 
     def failed(self, worker: Worker) -> None:

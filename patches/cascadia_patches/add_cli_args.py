@@ -24,6 +24,8 @@ class _PluginAction(argparse.Action):
     ) -> None:
         del option_string
         setattr(namespace, self.dest, values)
+        # An error of the command line is one line, not SGLang's five hundred flags before it.
+        parser.usage = argparse.SUPPRESS
         for action in parser._actions:
             if action.dest == "model_path":
                 action.required = False
@@ -50,6 +52,12 @@ def _build(_: None) -> Callable[..., None]:
             "--cascade-escalation-rate",
             help="With --cascade-tiers, in place of thresholds: the share of all requests in "
             "[0, 1] that reaches the last tier, 0.3 by default; or one share a tier but the last.",
+        )
+        group.add_argument(
+            "--cascade-logs",
+            metavar="DIR",
+            help="Folder of the workers' logs, one file each "
+            "(default: ~/.cache/cascadia/logs/PORT). With --log-level debug the console has them.",
         )
         group.add_argument(
             "--cascade-old-metric-names",

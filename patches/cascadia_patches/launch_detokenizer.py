@@ -17,7 +17,7 @@ def _build(server: Any) -> Callable[..., Any]:
         from cascadia_sglang.workers.entry import run_detokenizer
 
         def start(pipe: Any) -> Any:
-            run = functools.partial(run_detokenizer, pipe)
+            run = functools.partial(run_detokenizer, pipe, server.detokenizer_log)
             processes, _ = original(cls, **{**arguments, "run_detokenizer_process_func": run})
             return processes[0]
 

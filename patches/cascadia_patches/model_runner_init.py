@@ -6,8 +6,6 @@ supported; a draft runner never samples for a request. A judge that cannot run h
 at once: an exception would have SGLang kill the whole server before the reason is told.
 """
 
-import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +16,7 @@ def _build(judge: Any) -> Callable[..., None]:
     def install_observer(_result: None, runner: Any, *_args: Any, **_kwargs: Any) -> None:
         from cascadia_sglang.errors import WorkerError
         from cascadia_sglang.judge.observer import build_observer
+        from cascadia_sglang.workers.failed_start import UnfitWorkerError
 
         if runner.is_draft_worker:
             return
@@ -25,8 +24,7 @@ def _build(judge: Any) -> Callable[..., None]:
         try:
             observer = build_observer(judge, runner.device, config.vocab_size, config.dtype)
         except WorkerError as error:
-            print(f"cascadia: error: {error}", file=sys.stderr, flush=True)
-            os._exit(2)  # nothing of the device is waited for
+            raise UnfitWorkerError(str(error)) from None
         runner.sampling_observer = observer
 
     return install_observer

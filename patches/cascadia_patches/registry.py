@@ -52,6 +52,7 @@ SERVER_PATCHES = (
     "launch_detokenizer",
     "init_ipc_channels",
     "run_http_server",
+    "wait_and_warmup",
     "convert_chat_request",
     "convert_completion_request",
     "create_responses",
@@ -80,6 +81,12 @@ WORKER_PATCHES = (
     "fill_vocab_mask",
     "update_finish_state",
 )
+
+# Of an engine worker and of the detokenizer: where its log goes.
+LOG_PATCHES = ("configure_logger",)
+
+# Of a worker's first rank: how far its start has come.
+PROGRESS_PATCHES = ("get_all_weights",)
 
 # Of every engine worker: how much of a host's memory is there for it.
 MEMORY_PATCHES = ("free_cpu_memory",)
@@ -122,6 +129,8 @@ ALL_PATCHES = (
     *ARGUMENT_PATCHES,
     *SERVER_PATCHES,
     *WORKER_PATCHES,
+    *LOG_PATCHES,
+    *PROGRESS_PATCHES,
     *MEMORY_PATCHES,
     *CAPACITY_PATCHES,
     *SHARE_PATCHES,

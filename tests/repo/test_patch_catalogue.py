@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cascadia_patches import registry
-from cascadia_patches.catalogue import with_table
+from cascadia_patches.catalogue import table, with_table
 from cascadia_patches.registry import load_patch
 
 PATCHES = Path(__file__).resolve().parents[2] / "patches"
@@ -15,6 +15,12 @@ NAMES = registry.ALL_PATCHES
 def test_the_table_in_the_document_is_that_of_the_patches() -> None:
     text = (PATCHES / "README.md").read_text()
     assert text == with_table(text), "run `make docs`"
+
+
+def test_the_table_names_every_patch() -> None:
+    named = table()
+    targets = [load_patch(name).target.removeprefix("sglang.srt.") for name in NAMES]
+    assert [target for target in targets if f"| `{target}` |" not in named] == []
 
 
 def test_every_patch_module_is_in_force_somewhere() -> None:

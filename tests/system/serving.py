@@ -86,6 +86,8 @@ def start(
     port = free_port()
     log = folder / f"server-{port}.log"
     launch = command or (sys.executable, "-m", "sglang.launch_server")
+    if "--plugin" in arguments:
+        arguments = (*arguments, "--cascade-logs", f"{log}.workers")
     with log.open("wb") as out:
         process = subprocess.Popen(
             [*launch, *arguments, "--port", str(port)],

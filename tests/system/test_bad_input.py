@@ -66,6 +66,31 @@ def test_an_unknown_key_is_named_with_its_place(tmp_path: Path) -> None:
     assert "$.routing" in line
 
 
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--tensor-paralel", "2"), "unrecognized arguments: --tensor-paralel 2"),
+        (("--tp-size", "two"), "--tp-size/--tensor-parallel-size: invalid int value: 'two'"),
+    ],
+)
+def test_a_wrong_flag_is_told_in_one_line(
+    tmp_path: Path, flags: tuple[str, str], named: str
+) -> None:
+    (tmp_path / "cascade.json").write_text(json.dumps(DEMO))
+    cascade = ("--plugin", "cascadia", "--cascade-config", str(tmp_path / "cascade.json"))
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "sglang.launch_server", *cascade, *flags],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert named in line
+
+
 def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -240,7 +240,8 @@ def test_a_value_out_of_range_is_a_400(server: Server, route: str, is_stream: bo
 def test_a_deadline_before_the_first_byte_is_a_504(
     server: Server, route: str, is_stream: bool
 ) -> None:
-    headers = {"x-cascadia-tier": "large", "x-cascadia-deadline-ms": "400"}
+    headers = {"x-cascadia-stream": "buffered", "x-cascadia-threshold": "1"}
+    headers["x-cascadia-deadline-ms"] = "400"
     check(ROUTES[route](Ask(server, is_stream, headers)), 504, "deadline")
 
 

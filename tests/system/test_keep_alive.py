@@ -14,7 +14,11 @@ from tests.system.serving import Server
 pytestmark = pytest.mark.sglang
 
 # A threshold that no answer reaches, and an answer that is long: the climb takes some time.
-CONTROLS = {"x-cascadia-threshold": "1", "x-cascadia-keep-alive": "0.1"}
+CONTROLS = {
+    "x-cascadia-threshold": "1",
+    "x-cascadia-keep-alive": "0.1",
+    "x-cascadia-stream": "buffered",
+}
 PROMPT = "steps 123456 654321"
 QUESTION: list[Any] = [{"role": "user", "content": PROMPT}]
 TOKENS = 200

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,12 +76,31 @@ def _stop_and_check(server: Server, send_stop) -> None:
     assert ends.count("200") >= 5, ends
 
 
+def _check_start_log(server: Server) -> None:
+    """One block says what serves, its command works as printed, and no worker tells its story."""
+    deadline = time.monotonic() + 10
+    while "curl -s " not in (log := server.log.read_text()):
+        assert time.monotonic() < deadline, log
+        time.sleep(0.1)
+    start = log[: log.index("curl -s ")]
+    assert f"is ready on {server.url}\n  tier " in start
+    for name in ("small", "middle", "large"):
+        assert re.search(rf"^  {name} +bench/ladder/{name} +1 +CPU ", start, re.MULTILINE)
+    assert f"  status   {server.url}/cascadia/status\n" in start
+    for one in ("Applied 1 hook", "Load weight", "server_args=", "Uvicorn", "shards", "AMX"):
+        assert one not in start
+    command = next(line for line in log.splitlines() if line.startswith("curl -s "))
+    asked = subprocess.run(command, shell=True, capture_output=True, timeout=30, check=True)
+    assert json.loads(asked.stdout)["choices"][0]["message"]["content"]
+
+
 def test_make_serve_starts_the_demo_and_passes_ctrl_c_on(tmp_path):
     """A terminal sends SIGINT to the whole foreground group, not to the main process alone."""
     server = make_serve(tmp_path, Path(sys.prefix))
     try:
         server.wait_until_ready()
         assert [tier["name"] for tier in server.status()["tiers"]] == ["small", "middle", "large"]
+        _check_start_log(server)
         _stop_and_check(server, lambda: os.killpg(server.process.pid, signal.SIGINT))
     finally:
         server.stop()

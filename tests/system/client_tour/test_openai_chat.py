@@ -111,6 +111,23 @@ def answers(openai_client: openai.OpenAI) -> Answers[Case, tuple[ChatAnswer, str
     return Answers(CASES, ask)
 
 
+@pytest.mark.parametrize("mode", ["buffered", "commit", "direct", "default"])
+@pytest.mark.parametrize(
+    "pinned", [{"x-cascadia-tier": "large"}, {"x-cascadia-tier": "small"}, {"model": "small"}]
+)
+def test_a_pinned_tiers_answer_leaves_as_it_is_written(
+    openai_client: openai.OpenAI, mode: str, pinned: dict[str, str]
+) -> None:
+    headers = {name: value for name, value in pinned.items() if name != "model"}
+    if mode != "default":
+        headers["x-cascadia-stream"] = mode
+    asked = {**QUESTION, "model": pinned.get("model", "cascadia")}
+    asked["messages"] = [{"role": "user", "content": "steps 123456 654321"}]
+    chunks = openai_client.chat.completions.create(**asked, stream=True, extra_headers=headers)
+    texts = [choice.delta.content for chunk in chunks for choice in chunk.choices]
+    assert len([text for text in texts if text]) > 5
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_whole_answer_is_as_asked(
     answers: Answers[Case, tuple[ChatAnswer, str | None]], name: str, tier: str

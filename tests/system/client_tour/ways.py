@@ -17,20 +17,26 @@ class Way:
     """How an answer comes about.
 
     Attributes:
-        mode: how it is streamed; None where it is not.
+        mode: how it is streamed: a value of the header, or `default` for none; None where it is
+            not streamed.
         tier: that gives it: the first, or the last one after the first one's answer is turned down.
         keep_alive_s: the silence after which the client wants a sign of life; 0 for never.
+        is_pinned: whether the request names the tier.
     """
 
     mode: str | None
     tier: str
     keep_alive_s: float = 0.0
+    is_pinned: bool = False
 
     @property
     def headers(self) -> dict[str, str]:
         headers = {"x-cascadia-threshold": "0" if self.tier == "small" else "1"}
+        if self.is_pinned:
+            headers["x-cascadia-tier"] = self.tier
         if self.mode is not None:
-            headers["x-cascadia-stream"] = self.mode
+            if self.mode != "default":
+                headers["x-cascadia-stream"] = self.mode
             headers["x-cascadia-keep-alive"] = str(self.keep_alive_s)
         return headers
 
@@ -47,6 +53,10 @@ STREAMS = {
     "direct": Way("direct", "small"),
     "buffered-climbs": Way("buffered", "large"),
     "commit-climbs": Way("commit", "large"),
+    "default": Way("default", "small"),
+    "default-climbs": Way("default", "large"),
+    "pinned": Way("buffered", "small", is_pinned=True),
+    "pinned-large": Way("default", "large", is_pinned=True),
     "kept-alive": Way("buffered", "small", keep_alive_s=KEEP_ALIVE_S),
 }
 WHOLES = (Way(None, "small"), Way(None, "large"))

@@ -1,8 +1,6 @@
 """A judge is compiled and compared with float64 when it is built; if it fails, the start ends."""
 
 import multiprocessing
-import os
-import sys
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +17,9 @@ from cascadia_sglang.judge import observer, self_test
 from cascadia_sglang.judge.device_observer import DeviceObserver
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.observer import HostObserver, build_observer
+from cascadia_sglang.pool_specs import PoolSpec
+from cascadia_sglang.workers.failed_start import reported
+from cascadia_sglang.workers.handle import WorkerHandle
 
 
 def test_kernels_are_compiled_and_tested_for_the_runners_device_and_vocabulary(
@@ -88,42 +89,52 @@ def test_a_broken_fold_on_the_host_is_refused(monkeypatch: pytest.MonkeyPatch) -
 # A worker whose judge cannot run
 
 
-def run_failing_worker(pipe: Connection, errors: int) -> None:
+def run_failing_worker(pipe: Connection) -> None:
     """What a worker's process does: SGLang builds the runner, and the hook builds the judge."""
-    sys.stderr = os.fdopen(errors, "w")
     observer.warm_up = no_compiler
     runner = SimpleNamespace(
         is_draft_worker=False,
         device="cuda",
         model_config=SimpleNamespace(vocab_size=40, dtype=torch.bfloat16),
     )
-    try:
-        model_runner_init.PATCH.build(Judge({}))(None, runner)
-        pipe.send({"status": "ready"})
-    except Exception:  # noqa: BLE001  SGLang's scheduler does this: it would kill the server
-        pipe.send({"status": "failed"})
+    with reported(pipe):
+        try:
+            model_runner_init.PATCH.build(Judge({}))(None, runner)
+            pipe.send({"status": "ready"})
+        except Exception:  # noqa: BLE001  SGLang's scheduler does this: it would kill the server
+            pipe.send({"status": "failed"})
 
 
 def test_a_judge_that_cannot_run_ends_the_start_with_exit_code_2(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """The worker says why in one line, and SGLang's wait finds it ended at once."""
+    """The worker ends at once, and the server says why in one line."""
     context = multiprocessing.get_context("fork")
     reader, writer = context.Pipe(duplex=False)
-    errors_read, errors_write = os.pipe()
-    process = context.Process(target=run_failing_worker, args=(writer, errors_write))
+    process = context.Process(target=run_failing_worker, args=(writer,))
     process.start()
     writer.close()
-    os.close(errors_write)
-    with pytest.raises(RuntimeError) as seen:
-        _wait_for_scheduler_ready([reader], [process])
+    handle = WorkerHandle(
+        pool=PoolSpec(
+            index=0, tiers=(0,), name="small", model_path="m", server_args={}, replicas=1
+        ),
+        result=SimpleNamespace(
+            wait_for_ready=lambda: _wait_for_scheduler_ready([reader], [process])
+        ),
+        processes=[process],
+        input_address="",
+        replica=None,  # type: ignore[arg-type]
+        limits=None,  # type: ignore[arg-type]
+        started=0.0,
+        pulse=None,  # type: ignore[arg-type]
+        loads=None,
+    )
     with pytest.raises(SystemExit) as ended, launch_scheduler_processes._one_line_errors():
-        raise WorkerError(str(seen.value))  # as the launcher does
+        handle.wait_for_ready()
     process.join(10.0)
     assert ended.value.code == 2
     assert process.exitcode == 2
-    with os.fdopen(errors_read) as told:
-        assert told.read() == (
-            "cascadia: error: the judge cannot run on cuda: no compiler for cuda, V = 40\n"
-        )
-    assert "cascadia: error: " in capsys.readouterr().err
+    assert capfd.readouterr().err == (
+        "cascadia: error: a worker of tier small (m) did not start: "
+        "the judge cannot run on cuda: no compiler for cuda, V = 40\n"
+    )

@@ -2,17 +2,22 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from cascadia_sglang.entry.model import EntryScorer
+from cascadia_sglang.judge.calibration import Calibration, PrefixModel
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.scores import TierScores
 from cascadia_sglang.router.stream import Gate
 from cascadia_sglang.testing import FakeEngine, Reply, Step, make_cascade, make_request
 from tests.unit.entry.models import make_chance, make_model
+from tests.unit.judge.judging import make_calibration
 from tests.unit.router.asking import GOOD, TWO, Answer, after, ask
 
 COMMIT, DIRECT = Controls(stream="commit"), Controls(stream="direct")
+BUFFERED = Controls(stream="buffered")
 HELD, SEEN = Step(), Step(committed=True)
 
 
@@ -73,7 +78,7 @@ def test_an_answer_leaves_at_once_where_the_prompt_is_sure_to_be_answered_well()
 
 @pytest.mark.parametrize(
     ("text", "controls"),
-    [("b", COMMIT), ("a", Controls(stream="commit", threshold=1.0)), ("a", Controls())],
+    [("b", COMMIT), ("a", Controls(stream="commit", threshold=1.0)), ("a", BUFFERED)],
     ids=["another prompt", "a threshold above the chance", "buffered"],
 )
 def test_any_other_answer_waits_for_the_judge(text: str, controls: Controls) -> None:
@@ -180,9 +185,78 @@ def test_a_request_that_is_not_streamed_is_not_touched_by_the_mode() -> None:
 def test_the_header_decides_over_the_config() -> None:
     config = make_cascade("small", "large", stream="direct")
     engine = FakeEngine(Reply(score=0.1, steps=(HELD,)), GOOD)
-    answer = ask(engine, config, make_request(stream=True), Controls(stream="buffered"))
+    answer = ask(engine, config, make_request(stream=True), BUFFERED)
     assert texts(answer) == ["question by tier 1"]
-    assert TWO.routing.stream == "buffered"
+
+
+def with_checkpoints() -> Calibration:
+    calibration = make_calibration(0, bias=0.0)
+    weights = calibration.weights
+    checkpoint = PrefixModel(tokens=4, weights=weights, bias=0.0, residual_sd=1.0)
+    return msgspec.structs.replace(calibration, prefix=[checkpoint])
+
+
+def ask_by_default(engine: FakeEngine, *told_early: int, **more: Any) -> Answer:
+    """Streamed, where nobody says how; these tiers' judges tell the chance on the way."""
+
+    def prepare(router: CascadeRouter) -> None:
+        router.scores = TierScores(router.config, dict.fromkeys(told_early, with_checkpoints()))
+
+    assert TWO.routing.stream is None
+    return ask_streamed(engine, Controls(), prepare=prepare, **more)
+
+
+def test_by_default_an_answer_leaves_once_committed_where_the_chance_is_told_on_the_way() -> None:
+    engine = FakeEngine(Reply(score=0.9, steps=(HELD, HELD, SEEN)), GOOD)
+    assert texts(ask_by_default(engine, 0)) == ["question by", "question by tier 0"]
+    assert engine.runs[0].order.commit_tokens == TWO.routing.commit_tokens
+
+
+def test_by_default_any_other_tiers_answer_leaves_whole() -> None:
+    engine = FakeEngine(Reply(score=0.9, steps=(SEEN, SEEN)), GOOD)
+    assert texts(ask_by_default(engine)) == ["question by tier 0"]
+    assert engine.runs[0].order.commit_tokens is None
+
+
+def test_by_default_the_last_tier_is_seen_as_it_writes() -> None:
+    engine = FakeEngine(Reply(score=0.3, steps=(SEEN,)), Reply(steps=(HELD, HELD)))
+    assert texts(ask_by_default(engine)) == ["question by", "question by", "question by tier 1"]
+
+
+def test_by_default_each_tier_goes_by_its_own_judge() -> None:
+    weak = Reply(score=0.3, steps=(SEEN,))
+    engine = FakeEngine(weak, Reply(score=0.9, steps=(HELD, SEEN)), GOOD)
+    answer = ask_by_default(engine, 1, config=make_cascade("small", "middle", "large"))
+    assert texts(answer) == ["question by", "question by tier 1"]
+
+
+@pytest.mark.parametrize("stream", [None, "buffered", "commit", "direct"])
+@pytest.mark.parametrize("only", [{"tier": 0}, {"max_tier": 0}, {"tier": 1}])
+def test_a_request_that_one_tier_alone_may_answer_is_seen_as_it_is_written(
+    stream: str | None, only: dict[str, int]
+) -> None:
+    slow = Reply(score=0.1, steps=(HELD, HELD, HELD))
+    engine = FakeEngine(slow, slow)
+    answer = ask_streamed(engine, Controls(stream=stream, **only))
+    tier = only.get("tier", 0)
+    assert engine.visits == [tier]
+    assert texts(answer) == [*["question by"] * 3, f"question by tier {tier}"]
+
+
+def test_a_cascade_of_one_tier_is_seen_as_it_is_written() -> None:
+    engine = FakeEngine(Reply(steps=(HELD,)))
+    answer = ask_streamed(engine, BUFFERED, config=make_cascade("only"))
+    assert texts(answer) == ["question by", "question by tier 0"]
+
+
+def test_prompts_of_a_buffered_stream_leave_whole_as_they_are_accepted() -> None:
+    tier = {"one": Reply(score=0.9, seconds=5.0), "two": Reply(score=0.9, seconds=2.0)}
+    request = make_request("one", "two", stream=True)
+    answer = ask_streamed(FakeEngine(tier, GOOD), BUFFERED, request=request)
+    assert [(item["index"], item["text"]) for item in answer.items] == [
+        (1, "two by tier 0"),
+        (0, "one by tier 0"),
+    ]
 
 
 def test_held_outputs_that_continue_one_another_go_out_with_the_last() -> None:

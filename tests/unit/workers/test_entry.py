@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from cascadia_sglang.messages import JudgeSpec, WorkerSpec
 from cascadia_sglang.workers import entry
 
-def runs(*_):
+def runs(server_args=None, pipe_writer=None):
     os.kill(os.getpid(), signal.SIGINT)
     print("outlived")
 
@@ -22,9 +22,9 @@ entry.run_scheduler_process = entry.run_detokenizer_process = runs
 if sys.argv[1] == "worker":
     judge = JudgeSpec(calibrations={}, record=False, counts_reasoning=False)
     spec = WorkerSpec(worker_id="w", judge=judge, threads=1, environment={}, pace=None)
-    entry.run_worker(None, SimpleNamespace(_cascadia=spec))
+    entry.run_worker(None, SimpleNamespace(_cascadia=spec), None)
 else:
-    entry.run_detokenizer(None)
+    entry.run_detokenizer(None, None)
 """
 
 

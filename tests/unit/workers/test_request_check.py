@@ -10,8 +10,9 @@ from cascadia_sglang.config import TierConfig
 from cascadia_sglang.errors import ConfigError, RequestError
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
 from cascadia_sglang.workers.request_check import check_ids, check_request
-from cascadia_sglang.workers.request_guard import RequestGuard, check_tier_sampling
+from cascadia_sglang.workers.request_guard import RequestGuard
 from cascadia_sglang.workers.request_table import Scope
+from cascadia_sglang.workers.sampling_check import check_tier_sampling
 
 SCOPE = Scope(vocabulary=128, max_samples=16, max_requests=32)
 

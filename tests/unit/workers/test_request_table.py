@@ -14,7 +14,6 @@ from sglang.srt.sampling.sampling_params import SamplingParams
 
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.messages import ATTEMPT_KEY
-from cascadia_sglang.workers.request_fields import SAMPLING_FIELDS
 from cascadia_sglang.workers.request_table import (
     REQUEST_ROWS,
     SAMPLING_ROWS,
@@ -22,6 +21,7 @@ from cascadia_sglang.workers.request_table import (
     Row,
     Scope,
 )
+from cascadia_sglang.workers.sampling_check import SAMPLING_FIELDS
 
 SCOPE = Scope(vocabulary=128, max_samples=16, max_requests=32)
 
