@@ -9,6 +9,7 @@ Example:
 """
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from typing import Any, NoReturn
 from cascadia_sglang.commands.validate import checked
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.workers.flag_table import Flag, flag_table
+
+_UNREAD = object()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
 def given_flags(words: Sequence[str]) -> dict[str, Any]:
     """The SGLang flags of a command line by field name.
 
-    Words that are none are left to SGLang, which knows more than its table: plugins add flags.
+    Words that are none are left to SGLang, which knows more than its table: plugins add flags. So
+    are values in a notation of a flag's own, as `64k`.
 
     Raises:
         ConfigError: for a value of another type than the flag's.
@@ -62,7 +66,7 @@ def given_flags(words: Sequence[str]) -> dict[str, Any]:
                 default=argparse.SUPPRESS,
             )
     found, _ = parser.parse_known_args(words)
-    return vars(found)
+    return {name: value for name, value in vars(found).items() if value is not _UNREAD}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -75,7 +79,7 @@ def _reader(flag: Flag) -> Callable[[str], Any]:
 
     def read(word: str) -> Any:
         if flag.is_json:
-            return word
+            return _of_notation(flag, word)
         allowed = None
         for kind in (str, int, float):
             try:
@@ -88,3 +92,12 @@ def _reader(flag: Flag) -> Callable[[str], Any]:
         raise argparse.ArgumentTypeError(f"{word!r} is given, allowed: {allowed}")
 
     return read
+
+
+def _of_notation(flag: Flag, word: str) -> Any:
+    """The value of JSON, a number too; `_UNREAD` where SGLang alone can read it."""
+    try:
+        value = json.loads(word)
+    except ValueError:
+        return _UNREAD
+    return value if flag.allowed_instead(value) is None else _UNREAD
