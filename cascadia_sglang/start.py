@@ -5,6 +5,7 @@ SGLang's heavier modules are imported. The fork server imports them at the same 
 """
 
 import argparse
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,19 @@ from cascadia_sglang.cascade_file import cascade_from_flags, load_cascade
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.judge.calibration import load_calibrations
 from cascadia_sglang.logs import START, quiet_known_lines, worker_logs
+from cascadia_sglang.memory.host import HostFlags, host_memory
+from cascadia_sglang.model_checks.calibrated import loaded_calibrations
+from cascadia_sglang.model_checks.check import check_models
 from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments, worker_threads
 from cascadia_sglang.workers.fork_server import start_fork_server
-from cascadia_sglang.workers.host_memory import host_memory
 from cascadia_sglang.workers.one_line import one_line
 from cascadia_sglang.workers.pace import pace_specs
 from cascadia_sglang.workers.sampling_check import check_tier_sampling
 from cascadia_sglang.workers.sleep_check import check_sleep
-from cascadia_sglang.workers.tokenizers import check_same_tokenizer, check_vocabulary
+
+logger = logging.getLogger(__name__)
 
 
 def prepare_server(
@@ -51,19 +54,20 @@ def prepare_server(
     is_on_host = current_platform.device_type == "cpu"
     if config.planner.sleep:
         check_sleep(current_platform.device_type)
-    calibrations = load_calibrations(config.calibrations())
-    load_calibrations(config.draft_calibrations())
+    entry = configured_entry(config)
+    vocabulary = None if entry is None else entry.vocabulary
+    for line in check_models(config, vars(namespace), vocabulary=vocabulary):
+        logger.warning("%s", line)
+    calibrations = loaded_calibrations(config, config.calibrations())
+    loaded_calibrations(config, config.draft_calibrations())
     paces = pace_specs(config)
     check_tier_sampling(config.tiers)
-    check_same_tokenizer([(tier.name, tier.model_path) for tier in config.tiers])
-    entry = configured_entry(config)
-    if entry is not None:
-        check_vocabulary(config.tiers[0], entry.vocabulary)
     probed = {tier for tier, one in calibrations.items() if one.probe is not None}
     logs = worker_logs(namespace.cascade_logs, namespace.port, is_debug=is_debug)
     arguments = TierArguments(namespace, config, construct, probed, logs)
     if is_on_host:
-        host_memory(arguments, pool_specs(config))
+        pools = pool_specs(config)
+        host_memory(pools, {pool.name: HostFlags.of(arguments.flags(pool)) for pool in pools})
         # It imports SGLang while this process does.
         start_fork_server(worker_threads(config), shows_every_line=is_debug)
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from sglang.srt.server_args import ServerArgs
 
 from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
@@ -17,6 +16,7 @@ from cascadia_sglang.messages import WorkerLog
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.refused_flags import REFUSED_FLAGS, check_tier_flags
+from cascadia_sglang.workers.flag_table import flag_table
 from cascadia_sglang.workers.fork_server import threads_per_worker
 from cascadia_sglang.workers.resolved import given_nccl_variables
 
@@ -133,9 +133,13 @@ class TierArguments:
             return False
         return page_tokens >= EVENT_PAGE_TOKENS or self._config.prefix.events == "on"
 
+    def flags(self, pool: PoolSpec) -> dict[str, Any]:
+        """SGLang's flags for a pool by name, as the operator gave them."""
+        return vars(self._with_pool(pool))
+
     def flag(self, pool: PoolSpec, field: str) -> Any:
-        """The value of an SGLang flag for a pool, as the operator gave it."""
-        return getattr(self._with_pool(pool), field)
+        """The value of one of them."""
+        return self.flags(pool)[field]
 
     def parallel_sizes(self, pool: PoolSpec) -> dict[str, int]:
         """Sizes of a pool's tensor and pipeline groups at the start."""
@@ -156,9 +160,10 @@ def check_arguments(namespace: argparse.Namespace, config: CascadeConfig) -> Non
     """Check what only SGLang's own flags can tell, before anything starts.
 
     Raises:
-        ConfigError: for an unknown flag of a tier, a refused flag, or a port in use.
+        ConfigError: for an unknown flag of a tier, one of another type, a refused flag, or a port
+            in use.
     """
-    check_tier_flags(config, {field.name for field in msgspec.structs.fields(ServerArgs)})
+    check_tier_flags(config, flag_table())
     for refused in REFUSED_FLAGS:
         value = getattr(namespace, refused.flag, None)
         if value is not None and value != refused.allowed:

@@ -21,11 +21,13 @@ BASE = (
     "cascadia_sglang.json_text",
     "cascadia_sglang.messages",
     "cascadia_sglang.model_config",
+    "cascadia_sglang.nearest",
     "cascadia_sglang.pool_specs",
     "cascadia_sglang.refused_flags",
     "cascadia_sglang.metric_families",
     "cascadia_sglang.metrics",
     "cascadia_sglang.struct_file",
+    "cascadia_sglang.unknown_keys",
     "cascadia_sglang.yaml_text",
 )
 
