@@ -1,8 +1,8 @@
 """SGLang flags that a cascade is not served with, and why."""
 
 import difflib
-from collections.abc import Set
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Set
+from typing import Any, NamedTuple, Protocol
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
@@ -58,24 +58,34 @@ REFUSED_FLAGS: tuple[RefusedFlag, ...] = (
 )
 
 
-def check_tier_flags(config: CascadeConfig, known: Set[str]) -> None:
+class FlagType(Protocol):
+    """What a flag of SGLang may be."""
+
+    def allowed_instead(self, value: Any) -> str | None:
+        """What may stand in place of a value; None where the value may stand."""
+
+
+def check_tier_flags(config: CascadeConfig, known: Mapping[str, FlagType]) -> None:
     """Check the SGLang flags of every tier's `server_args`.
 
     Args:
-        known: the names of all SGLang flags.
+        known: all SGLang flags by name.
 
     Raises:
-        ConfigError: for a flag that SGLang does not know, with the nearest one that it does, or a
-            refused flag; names the place.
+        ConfigError: for a flag that SGLang does not know, with the nearest one that it does; for a
+            refused flag; for a value of another type. Names the place.
     """
     refused = {one.flag: one for one in REFUSED_FLAGS if not one.in_tiers}
     for index, tier in enumerate(config.tiers):
         for flag, value in tier.server_args.items():
             place = f"tiers[{index}].server_args.{flag}"
             if flag not in known:
-                raise ConfigError(f"{place} is no SGLang flag{_nearest(flag, known)}")
+                raise ConfigError(f"{place} is no SGLang flag{_nearest(flag, known.keys())}")
             if flag in refused and value not in (None, refused[flag].allowed):
                 raise ConfigError(f"{place} is {value!r}: {refused[flag].reason}")
+            allowed = known[flag].allowed_instead(value)
+            if allowed is not None:
+                raise ConfigError(f"{place} is {value!r}, allowed: {allowed}")
 
 
 def _nearest(flag: str, known: Set[str]) -> str:

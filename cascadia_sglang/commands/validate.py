@@ -24,7 +24,7 @@ from cascadia_sglang.planner.devices import devices_of
 from cascadia_sglang.planner.problem import GpuType
 from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.refused_flags import check_tier_flags
-from cascadia_sglang.workers.flag_names import flag_names
+from cascadia_sglang.workers.flag_table import flag_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_cascade(args.cascade)
     if any(tier.server_args for tier in config.tiers):
         try:
-            check_tier_flags(config, flag_names())
+            check_tier_flags(config, flag_table())
         except ConfigError as error:
             raise ConfigError(f"cascade file {args.cascade}: {error}") from error
     load_calibrations(config.calibrations())

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable, Set
 from typing import Any
 
-import msgspec
 from sglang.srt.server_args import ServerArgs
 
 from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
@@ -15,6 +14,7 @@ from cascadia_sglang.errors import ConfigError, WorkerError
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.refused_flags import REFUSED_FLAGS, check_tier_flags
+from cascadia_sglang.workers.flag_table import flag_table
 from cascadia_sglang.workers.fork_server import threads_per_worker
 from cascadia_sglang.workers.resolved import given_nccl_variables
 
@@ -145,9 +145,10 @@ def check_arguments(namespace: argparse.Namespace, config: CascadeConfig) -> Non
     """Check what only SGLang's own flags can tell, before anything starts.
 
     Raises:
-        ConfigError: for an unknown flag of a tier, a refused flag, or a port in use.
+        ConfigError: for an unknown flag of a tier, one of another type, a refused flag, or a port
+            in use.
     """
-    check_tier_flags(config, {field.name for field in msgspec.structs.fields(ServerArgs)})
+    check_tier_flags(config, flag_table())
     for refused in REFUSED_FLAGS:
         value = getattr(namespace, refused.flag, None)
         if value is not None and value != refused.allowed:

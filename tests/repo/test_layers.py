@@ -21,6 +21,7 @@ BASE = (
     "cascadia_sglang.json_text",
     "cascadia_sglang.messages",
     "cascadia_sglang.model_config",
+    "cascadia_sglang.nearest",
     "cascadia_sglang.pool_specs",
     "cascadia_sglang.refused_flags",
     "cascadia_sglang.metric_families",
