@@ -8,6 +8,7 @@ import msgspec
 from cascadia_sglang.cascade_checks import problems_of, routing_problems, threshold_problems
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.unknown_keys import with_nearest_key
 from cascadia_sglang.yaml_text import DataFile, read_data
 
 
@@ -101,7 +102,7 @@ def build_cascade(data: Any, place: str) -> CascadeConfig:
     try:
         config = msgspec.convert(data, CascadeConfig)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{place}: {error}") from error
+        raise ConfigError(f"{place}: {with_nearest_key(error, CascadeConfig)}") from error
     for problem in problems_of(config):
         raise ConfigError(f"{place}: {problem}")
     return config

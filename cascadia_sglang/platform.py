@@ -5,7 +5,6 @@ wheel serve on any x86 or Arm CPU through the native (PyTorch) forwards.
 """
 
 import os
-import platform
 from typing import Any
 
 import torch
@@ -13,11 +12,10 @@ from sglang.srt.platforms.cpu import CpuDeviceMixin
 from sglang.srt.platforms.device_mixin import PlatformEnum
 from sglang.srt.platforms.interface import SRTPlatform
 
+from cascadia_sglang.memory.host import HOST_MEMORY_SHARE, has_bf16_instructions
+
 QUALIFIED_NAME = "cascadia_sglang.platform.NativeCpuPlatform"
 ENTRY_POINT = "cascadia_cpu"
-
-# Of the host's memory, for weights and key-value pools of all workers together.
-HOST_MEMORY_SHARE = 0.5
 
 
 class NativeCpuPlatform(CpuDeviceMixin, SRTPlatform):
@@ -54,13 +52,6 @@ class NativeCpuPlatform(CpuDeviceMixin, SRTPlatform):
             server_args.dtype = "float32"
         if server_args.mem_fraction_static is None:
             server_args.mem_fraction_static = HOST_MEMORY_SHARE
-
-
-def has_bf16_instructions() -> bool:
-    """Whether this CPU multiplies bf16 matrices itself; of an Arm CPU it is taken for granted."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return True
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def activate() -> str | None:

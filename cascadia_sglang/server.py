@@ -85,11 +85,10 @@ class CascadeServer:
         """Start every tier's workers, without waiting.
 
         Raises:
-            CascadiaError: if the tiers' tokenizers differ, their sampling parameters are not
-                allowed, or a worker cannot be started.
+            CascadiaError: if the tiers' sampling parameters are not allowed, or a worker cannot be
+                started.
         """
         from cascadia_sglang.workers.request_guard import check_tier_sampling
-        from cascadia_sglang.workers.tokenizers import check_same_tokenizer, check_vocabulary
 
         for tier in self.config.tiers:
             if tier.is_speculative:
@@ -100,9 +99,6 @@ class CascadeServer:
                     tier.name,
                 )
         check_tier_sampling(self.config.tiers)
-        check_same_tokenizer([(tier.name, tier.model_path) for tier in self.config.tiers])
-        if self.router.entry is not None:
-            check_vocabulary(self.config.tiers[0], self.router.entry.vocabulary)
         return self.fleet.launch(start_group, server_ports)
 
     def connect(self, manager: Any) -> None:

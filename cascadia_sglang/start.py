@@ -5,6 +5,7 @@ them at the same time.
 """
 
 import argparse
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,17 @@ from cascadia_patches.registry import (
 )
 from cascadia_sglang.cascade_file import cascade_from_flags, load_cascade
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.judge.calibration import load_calibrations
+from cascadia_sglang.memory.hub import fetch_small_files
+from cascadia_sglang.model_checks.check import check_models
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments, worker_threads
 from cascadia_sglang.workers.fork_server import start_fork_server
 from cascadia_sglang.workers.pace import pace_specs
 from cascadia_sglang.workers.sleep_check import check_sleep
 
+logger = logging.getLogger(__name__)
 
 def prepare_server(
     namespace: argparse.Namespace, construct: Callable[[argparse.Namespace], Any]
@@ -37,6 +42,13 @@ def prepare_server(
     """
     config = _read_config(namespace)
     check_arguments(namespace, config)
+    entry = configured_entry(config)
+    for tier in config.tiers:
+        fetch_small_files(tier.model_path)
+    for line in check_models(
+        config, vars(namespace), vocabulary=None if entry is None else entry.vocabulary
+    ):
+        logger.warning("%s", line)
     is_forking = current_platform.device_type == "cpu"
     if config.planner.sleep:
         check_sleep(current_platform.device_type)

@@ -8,6 +8,7 @@ import msgspec
 
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.json_text import json_data, without_bom
+from cascadia_sglang.unknown_keys import with_nearest_key
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -27,7 +28,7 @@ def load_struct(path: Path, kind: type[S], what: str) -> S:
     except OSError as error:
         raise ConfigError(f"{what} {path}: {error.strerror}") from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{what} {path}: {error}") from error
+        raise ConfigError(f"{what} {path}: {with_nearest_key(error, kind)}") from error
 
 
 def check_tiers(own: Sequence[str], tiers: Sequence[str], place: str) -> None:

@@ -29,6 +29,8 @@ from cascadia_sglang.cascade_file import load_uncalibrated
 from cascadia_sglang.commands.recording import add_recording_arguments, recorded
 from cascadia_sglang.commands.sampled import plan_sample_of
 from cascadia_sglang.errors import CalibrationError
+from cascadia_sglang.memory.hub import local_folder
+from cascadia_sglang.model_checks.tokenizer import load_tokenizer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,10 +86,9 @@ def run(args: argparse.Namespace) -> int:
         print(f"planner: sample: {path}")
     prompt_ids = [record.prompt_ids for record in found.records[0]]
     if any(prompt_ids):
-        # SGLang's import is slow, and only this needs it.
-        from cascadia_sglang.workers.tokenizers import vocabulary_of
-
-        vocabulary = vocabulary_of(config.tiers[0])
+        first = config.tiers[0]
+        tokenizer = load_tokenizer(first.name, first.model_path, local_folder(first.model_path))
+        vocabulary = tokenizer.vocabulary
         for line in write_entry_model(cascade, found.pool, prompt_ids, vocabulary, args.out):
             print(line)
     return 0

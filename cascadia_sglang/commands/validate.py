@@ -1,8 +1,10 @@
 """Check a cascade file without starting anything.
 
-Where there are accelerators, or --gpus says how many of which kind, it prints on which devices
-every tier's workers lie and how their memory is divided. A model that does not fit is refused with
-what it lacks. Key-value tokens are estimates, by SGLang's own rules of what it keeps free.
+It refuses what the start of a server would refuse: keys, SGLang's flags by name and type, models
+that are not there or do not go together, calibrations of another place, memory and devices. It warns
+of what is served but may surprise. Then it prints a table of the tiers, with their memory on this
+machine, or on another one by --gpus. Key-value tokens are estimates, by SGLang's own rules of what
+it keeps free.
 
 Example:
     cascadia validate cascade.yaml
@@ -10,19 +12,14 @@ Example:
 """
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cascadia_sglang.cascade_file import load_cascade
 from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.judge.calibration import load_calibrations
-from cascadia_sglang.memory.cards import Card, seen_cards, sheet_cards
-from cascadia_sglang.memory.fit import PoolMemory, Shape, pool_memory
-from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.planner.problem import GpuType
-from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.refused_flags import check_tier_flags
 from cascadia_sglang.workers.flag_table import flag_table
 
@@ -34,61 +31,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the file, its tiers' SGLang flags, every calibration that it names, its entry model
-    where that acts, and whether its models fit the accelerators.
+    """Check the file and everything that it names.
 
     Raises:
         ConfigError: names the place and what is allowed.
     """
-    config = load_cascade(args.cascade)
-    if any(tier.server_args for tier in config.tiers):
-        try:
-            check_tier_flags(config, flag_table())
-        except ConfigError as error:
-            raise ConfigError(f"cascade file {args.cascade}: {error}") from error
-    load_calibrations(config.calibrations())
-    load_calibrations(config.draft_calibrations())
-    configured_entry(config)
-    cards = seen_cards() if args.gpus is None else sheet_cards(args.gpus, args.gpu)
-    try:
-        told = memory_table(config, cards) if cards else []
-    except ConfigError as error:
-        raise ConfigError(f"cascade file {args.cascade}: {error}") from error
-    print(f"{args.cascade} is valid: {', '.join(tier.name for tier in config.tiers)}")
-    print("\n".join(told), end="\n" if told else "")
+    machine = None if args.gpus is None else (args.gpus, args.gpu)
+    for line in checked(args.cascade, {}, machine):
+        print(line)
     return 0
 
 
-def memory_table(config: CascadeConfig, cards: Sequence[Card]) -> list[str]:
-    """Devices and gigabytes of every tier on these cards, a line each under a heading.
+def checked(path: Path, flags: Mapping[str, Any], machine: tuple[int, str] | None) -> list[str]:
+    """Check a cascade file; warnings go to stderr.
+
+    Args:
+        flags: SGLang flags of the command line that it is to be served with, by field name.
+        machine: how many accelerators of which type; None for this machine.
+
+    Returns:
+        What to print: that it is valid, and the table of its tiers.
 
     Raises:
-        ConfigError: if a model does not fit; names the tier, what it needs and what there is.
+        ConfigError: names the place and what is allowed.
     """
-    pools = pool_specs(config)
-    shapes = {
-        pool.name: Shape(
-            tp_size=int(pool.server_args.get("tp_size") or 1),
-            pp_size=int(pool.server_args.get("pp_size") or 1),
-            static=pool.server_args.get("mem_fraction_static"),
-        )
-        for pool in pools
-    }
-    kind = GpuType(gpu=cards[0].name, nodes=1, gpus_per_node=len(cards))
-    lines = [
-        f"{len(cards)} x {cards[0].name}",
-        f"{'tier':<24}{'devices':<16}{'share':>7}{'GB each':>9}{'weights':>9}{'KV tokens':>11}",
-    ]
-    return lines + [_line(one, kind) for one in pool_memory(pools, shapes, cards)]
+    config = load_cascade(path)
+    try:
+        if any(tier.server_args for tier in config.tiers):
+            check_tier_flags(config, flag_table())
+        warnings, table = _look_at_files(config, flags, machine)
+    except ConfigError as error:
+        raise ConfigError(f"cascade file {path}: {error}") from error
+    for line in warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    names = ", ".join(tier.name for tier in config.tiers)
+    return [f"{path} is valid: {names}", *table]
 
 
-def _line(one: PoolMemory, kind: GpuType) -> str:
-    places = " ".join(
-        "+".join(str(device) for _, _, device in devices_of(replica, kind))
-        for replica in one.replicas
+def _look_at_files(
+    config: CascadeConfig, flags: Mapping[str, Any], machine: tuple[int, str] | None
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Warnings, and the table, of a cascade whose own file is in order."""
+    # What the file itself says is told first: these imports take a second.
+    from cascadia_sglang.commands.tier_table import tier_table
+    from cascadia_sglang.entry.model import configured_entry
+    from cascadia_sglang.judge.calibration import load_calibrations
+    from cascadia_sglang.memory.cards import seen_cards, sheet_cards
+    from cascadia_sglang.model_checks.check import check_models
+
+    load_calibrations(config.calibrations())
+    load_calibrations(config.draft_calibrations())
+    entry = configured_entry(config)
+    warnings = check_models(
+        config,
+        flags,
+        vocabulary=None if entry is None else entry.vocabulary,
+        has_weights=machine is None,
     )
-    share = "alone" if one.share is None else f"{one.share:.3f}"
-    weights = "unknown" if one.weights_bytes is None else f"{one.weights_bytes / 1e9:.1f}"
-    tokens = "unknown" if one.kv_tokens is None else f"{one.kv_tokens:,}"
-    gigabytes = f"{one.device_bytes / 1e9:.1f}"
-    return f"{one.name:<24}{places:<16}{share:>7}{gigabytes:>9}{weights:>9}{tokens:>11}"
+    cards = seen_cards() if machine is None else sheet_cards(*machine)
+    return warnings, tier_table(config, flags, cards)

@@ -48,8 +48,9 @@ class PoolMemory:
     Attributes:
         share: of the device's memory; None where the worker has it alone, by SGLang's own rules.
         device_bytes: of the device, or of the share.
-        kv_tokens: that its key-value pool holds, estimated; None where the model's shape is not
-            known, or nothing of the model is on this host.
+        kv_bytes: of its key-value pool on each device, estimated.
+        kv_tokens: that the pool holds. None, as `kv_bytes`, where the model's shape is not known, or
+            nothing of the model is on this host.
     """
 
     name: str
@@ -57,6 +58,7 @@ class PoolMemory:
     share: float | None
     device_bytes: float
     weights_bytes: float | None
+    kv_bytes: float | None
     kv_tokens: int | None
 
 
@@ -167,13 +169,15 @@ def _fitting(
             f"device {', '.join(map(str, devices))} gives it {device_bytes / 1e9:.1f} GB{of}"
         )
     left = device_bytes - need.weights_bytes - need.own_bytes
+    is_known = bool(need.kv_bytes and need.weights_bytes)
     return PoolMemory(
         name=need.name,
         replicas=replicas,
         share=share,
         device_bytes=device_bytes,
         weights_bytes=need.weights_bytes or None,
-        kv_tokens=int(left / need.kv_bytes) if need.kv_bytes and need.weights_bytes else None,
+        kv_bytes=left if is_known else None,
+        kv_tokens=int(left / need.kv_bytes) if need.kv_bytes and is_known else None,
     )
 
 

@@ -2,8 +2,15 @@
 
 from pathlib import Path
 
-from huggingface_hub import try_to_load_from_cache
+from httpx import HTTPError
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
+
+from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.model_config import is_hub_name
+
+# All that is looked at before the weights are loaded.
+_SMALL_FILES = ("*.json", "*.jinja", "tokenizer*", "*.txt")
 
 
 def local_folder(model_path: str) -> Path | None:
@@ -18,3 +25,20 @@ def local_folder(model_path: str) -> Path | None:
     except HFValidationError:
         return None
     return Path(found).parent if isinstance(found, str) else None
+
+
+def fetch_small_files(model_path: str) -> None:
+    """Have the configuration, tokenizer and templates of a hub's model in its cache.
+
+    Nothing is asked of the hub for a folder, or where the cache has them.
+
+    Raises:
+        ConfigError: if the hub does not give them; names the model.
+    """
+    if local_folder(model_path) is not None or not is_hub_name(model_path):
+        return
+    try:
+        snapshot_download(model_path, allow_patterns=list(_SMALL_FILES))
+    except (OSError, ValueError, HTTPError) as error:
+        first_line = str(error).strip().split("\n")[0]
+        raise ConfigError(f"{model_path} is no folder, and not on the hub: {first_line}") from error

@@ -1,6 +1,7 @@
 """Bytes of a model's weights, read from its files without loading them."""
 
 import json
+import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,15 +30,12 @@ def weight_bytes(folder: Path, served_bytes: int | None = None) -> float:
     Raises:
         ConfigError: if a file is damaged, or nothing tells the size; names the file.
     """
-    index = _index(folder)
-    files = [folder / name for name in sorted(set(index.get("weight_map", {}).values()))]
-    if not files:
-        files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
+    index, files = _index(folder), _files(folder)
     if files and all(file.is_file() for file in files):
         return sum(
             stored * _scale(dtype, served_bytes)
             for file in files
-            for dtype, stored in _tensors(file)
+            for dtype, stored, _ in _tensors(file)
         )
     dtype = _stored_dtype(folder)
     total = index.get("metadata", {}).get("total_size")
@@ -49,6 +47,23 @@ def weight_bytes(folder: Path, served_bytes: int | None = None) -> float:
             return others * _scale(dtype, served_bytes)
     shape = load_shape(folder)
     return shape.parameters * shape.weight_bytes * _scale(dtype, served_bytes)
+
+
+def parameter_count(folder: Path) -> float | None:
+    """How many parameters a model has; None where nothing tells.
+
+    They come from the headers of the safetensors files; of quantized weights, or where the files
+    are not there, from the shape in `config.json`.
+    """
+    config = folder / "config.json"
+    is_quantized = config.is_file() and "quantization_config" in read_json_object(config)
+    files = [] if is_quantized else _files(folder)
+    if files and all(file.is_file() for file in files):
+        return float(sum(count for file in files for _, _, count in _tensors(file)))
+    try:
+        return load_shape(folder).parameters
+    except ConfigError:
+        return None
 
 
 def kv_bytes_of(folder: Path, *, tp_size: int, pp_size: int, served_bytes: int = 2) -> float | None:
@@ -68,14 +83,22 @@ def _scale(dtype: str | None, served_bytes: int | None) -> float:
     return 1.0 if stored is None or served_bytes is None else served_bytes / stored
 
 
-def _tensors(file: Path) -> Iterator[tuple[str, int]]:
-    """Type and stored bytes of every tensor of a safetensors file."""
+def _files(folder: Path) -> list[Path]:
+    """The safetensors files of a model, as its index names them or as they lie there."""
+    named = sorted(set(_index(folder).get("weight_map", {}).values()))
+    if named:
+        return [folder / name for name in named]
+    return sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
+
+
+def _tensors(file: Path) -> Iterator[tuple[str, int, int]]:
+    """Type, stored bytes and number of values of every tensor of a safetensors file."""
     for name, tensor in _header(file).items():
         if name == "__metadata__":
             continue
         try:
             start, end = tensor["data_offsets"]
-            yield str(tensor["dtype"]), int(end) - int(start)
+            yield str(tensor["dtype"]), int(end) - int(start), math.prod(tensor["shape"])
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"{file}: tensor {name!r} has no type and place") from error
 

@@ -122,9 +122,13 @@ class TierArguments:
             return False
         return page_tokens >= EVENT_PAGE_TOKENS or self._config.prefix.events == "on"
 
+    def flags(self, pool: PoolSpec) -> dict[str, Any]:
+        """SGLang's flags for a pool by name, as the operator gave them."""
+        return vars(self._with_pool(pool))
+
     def flag(self, pool: PoolSpec, field: str) -> Any:
-        """The value of an SGLang flag for a pool, as the operator gave it."""
-        return getattr(self._with_pool(pool), field)
+        """The value of one of them."""
+        return self.flags(pool)[field]
 
     def parallel_sizes(self, pool: PoolSpec) -> dict[str, int]:
         """Sizes of a pool's tensor and pipeline groups at the start."""

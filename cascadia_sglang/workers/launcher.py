@@ -21,6 +21,7 @@ from sglang.srt.server_args import PortArgs, ServerArgs
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.escalation import ranked_tiers
+from cascadia_sglang.memory.host import HostFlags, HostMemory, host_memory
 from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
@@ -35,7 +36,6 @@ from cascadia_sglang.workers.entry import run_worker
 from cascadia_sglang.workers.fork_server import ensure_fork_server
 from cascadia_sglang.workers.handle import WorkerHandle
 from cascadia_sglang.workers.heart import Pulse
-from cascadia_sglang.workers.host_memory import HostMemory, host_memory
 from cascadia_sglang.workers.pool import Limits
 from cascadia_sglang.workers.resolved import nccl_variables, page_tokens, publish_events
 
@@ -229,7 +229,9 @@ def launcher_of(
         arguments,
         judge,
         paces,
-        host_memory(arguments, pools) if on_host else None,
+        host_memory(pools, {pool.name: HostFlags.of(arguments.flags(pool)) for pool in pools})
+        if on_host
+        else None,
         places(arguments, pools, node),
         node,
         worker_threads(config),

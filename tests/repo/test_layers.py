@@ -27,6 +27,7 @@ BASE = (
     "cascadia_sglang.metric_families",
     "cascadia_sglang.metrics",
     "cascadia_sglang.struct_file",
+    "cascadia_sglang.unknown_keys",
     "cascadia_sglang.yaml_text",
 )
 

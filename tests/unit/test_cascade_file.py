@@ -119,8 +119,11 @@ def test_a_tier_is_found_by_its_name(name: str, index: int | None) -> None:
     ("place", "value", "said"),
     [
         ("cascade", {}, "unknown field `cascade`"),
+        ("routng", {}, "unknown field `routng`, did you mean routing?"),
+        ("tiers.0.modelpath", "x", "`modelpath` - at `$.tiers[0]`, did you mean model_path?"),
+        ("routing.gears.flor", 1, "`flor` - at `$.routing.gears`, did you mean floor?"),
         ("tiers.1.treshold", 0.5, "unknown field `treshold` - at `$.tiers[1]`"),
-        ("routing.treshold", 0.5, "unknown field `treshold` - at `$.routing`"),
+        ("routing.treshold", 0.5, "`treshold` - at `$.routing`, did you mean thresholds?"),
         ("routing.verify.low", 1.5, "routing.verify.low is 1.5, allowed: 0 to 1"),
         ("routing.verify.high", -0.5, "routing.verify.high is -0.5, allowed: 0 to 1 or null"),
         ("routing.verify.high", 0.5, "routing.verify.high needs a draft_calibration of a tier"),
@@ -130,10 +133,10 @@ def test_a_tier_is_found_by_its_name(name: str, index: int | None) -> None:
             "small/calibration.json",
             "tiers[0].draft_calibration: the first tier reads no drafts",
         ),
-        ("routing.verify.lower", 0.5, "unknown field `lower` - at `$.routing.verify`"),
-        ("judge.on_eror", "accept", "unknown field `on_eror` - at `$.judge`"),
-        ("prefix.warmth", "off", "unknown field `warmth` - at `$.prefix`"),
-        ("planner.budget", 4, "unknown field `budget` - at `$.planner`"),
+        ("routing.verify.lower", 0.5, "`lower` - at `$.routing.verify`, did you mean low?"),
+        ("judge.on_eror", "accept", "`on_eror` - at `$.judge`, did you mean on_error?"),
+        ("prefix.warmth", "off", "`warmth` - at `$.prefix`, did you mean warm?"),
+        ("planner.budget", 4, "`budget` - at `$.planner`, did you mean gpu_budget?"),
     ],
 )
 def test_an_unknown_key_is_refused_with_its_place(place: str, value: Any, said: str) -> None:

@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Sequence
+import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from sglang.srt.utils.common import get_free_cpu_memory
+import llvmlite.binding
+import psutil
 
 from cascadia_sglang.errors import ConfigError, WorkerError
 from cascadia_sglang.memory.hub import local_folder
 from cascadia_sglang.memory.shares import Need, divided, first_short, least_bytes
 from cascadia_sglang.memory.weights import kv_bytes_of, weight_bytes
 from cascadia_sglang.planner.roofline import LEAST_KV_TOKENS
-from cascadia_sglang.platform import HOST_MEMORY_SHARE, has_bf16_instructions
 from cascadia_sglang.pool_specs import PoolSpec
-from cascadia_sglang.workers.arguments import TierArguments
 
+# Of the host's memory, for weights and key-value pools of all workers together.
+HOST_MEMORY_SHARE = 0.5
 # What a process takes besides weights and key-value pool, until that pool is made: 0.12 GB were
 # measured for models of 0.5 and 1.5 billion parameters.
 OWN_BYTES = 0.35e9
 _FP32_NAMES = ("float", "float32")
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFlags:
+    """SGLang flags of a pool's workers, on which their memory depends."""
+
+    dtype: str = "auto"
+    tp_size: int = 1
+    pp_size: int = 1
+    mem_fraction_static: float | None = None
+
+    @classmethod
+    def of(cls, flags: Mapping[str, Any]) -> HostFlags:
+        """Of SGLang flags by name; what is not given is as SGLang has it."""
+        names = ("dtype", "tp_size", "pp_size", "mem_fraction_static")
+        return cls(**{name: flags[name] for name in names if flags.get(name) is not None})
+
+    @property
+    def served_bytes(self) -> int:
+        """Of a floating-point parameter."""
+        is_fp32 = self.dtype in _FP32_NAMES or (
+            self.dtype == "auto" and not has_bf16_instructions()
+        )
+        return 4 if is_fp32 else 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +82,7 @@ class HostMemory:
         need = next((one for one in self.needs if one.name == pool.name), None)
         if need is None:
             return
-        wanted, free = least_bytes(need), get_free_cpu_memory()
+        wanted, free = least_bytes(need), free_host_bytes()
         if wanted > free:
             raise WorkerError(
                 f"tier {pool.name} cannot be started: it needs {wanted / 1e9:.1f} GB, "
@@ -61,26 +90,51 @@ class HostMemory:
             )
 
 
-def host_memory(arguments: TierArguments, pools: Sequence[PoolSpec]) -> HostMemory:
+def host_memory(pools: Sequence[PoolSpec], flags: Mapping[str, HostFlags]) -> HostMemory:
     """Divide what is free on this host, before any worker starts.
 
     Twice the planned number may run while capacity moves. So key-value pools take half of
     `HOST_MEMORY_SHARE` of what the weights leave, unless that is too little to serve with.
 
+    Args:
+        flags: of each pool by name.
+
     Raises:
         ConfigError: if the weights do not fit; names the tier, what it needs and what there is.
     """
-    free_bytes = get_free_cpu_memory()
-    flags = {pool.name: arguments.flag(pool, "mem_fraction_static") for pool in pools}
-    divide = [pool for pool in pools if flags[pool.name] is None]
-    taken = sum(pool.replicas * (flags[pool.name] or 0.0) * free_bytes for pool in pools)
-    needs = [_need(arguments, pool) for pool in divide]
+    free_bytes = free_host_bytes()
+    static = {pool.name: flags[pool.name].mem_fraction_static for pool in pools}
+    divide = [pool for pool in pools if static[pool.name] is None]
+    taken = sum(pool.replicas * (static[pool.name] or 0.0) * free_bytes for pool in pools)
+    needs = [_need(pool, flags[pool.name]) for pool in divide]
     if any(need is None for need in needs):
         logger.warning("a model is not on this host yet: its tiers share the memory evenly")
         even = HOST_MEMORY_SHARE / (2 * sum(pool.replicas + pool.standby for pool in pools))
         shares = {pool.name: even for pool in divide}
         return HostMemory(free_bytes=free_bytes, needs=(), share_by_pool=shares)
     return _by_weights(free_bytes, taken, [need for need in needs if need is not None])
+
+
+def free_host_bytes() -> int:
+    """What processes may still take of this host's memory, or of this container's."""
+    free: int = psutil.virtual_memory().available
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())
+        current = int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        # No container, or one without a limit.
+        return free
+    return min(free, max(0, limit - current))
+
+
+@functools.cache
+def has_bf16_instructions() -> bool:
+    """Whether this CPU multiplies bf16 matrices itself; of an Arm CPU it is taken for granted."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return True
+    features = llvmlite.binding.get_host_cpu_features()
+    return bool(features.get("avx512bf16") or features.get("amx-tile"))
 
 
 def _by_weights(free_bytes: int, taken_bytes: float, needs: Sequence[Need]) -> HostMemory:
@@ -101,20 +155,21 @@ def _by_weights(free_bytes: int, taken_bytes: float, needs: Sequence[Need]) -> H
     )
 
 
-def _need(arguments: TierArguments, pool: PoolSpec) -> Need | None:
+def _need(pool: PoolSpec, flags: HostFlags) -> Need | None:
     """What the workers of a pool need; None where the model's files are not on this host."""
     folder = local_folder(pool.model_path)
     if folder is None:
         return None
-    dtype = arguments.flag(pool, "dtype")
-    is_fp32 = dtype in _FP32_NAMES or (dtype == "auto" and not has_bf16_instructions())
-    served_bytes = 4 if is_fp32 else 2
-    sizes = arguments.parallel_sizes(pool)
-    ranks = sizes["tp_size"] * sizes["pp_size"]
+    ranks = flags.tp_size * flags.pp_size
     return Need(
         name=pool.name,
         count=ranks * (pool.replicas + pool.standby),
-        weights_bytes=weight_bytes(folder, served_bytes) / ranks,
+        weights_bytes=weight_bytes(folder, flags.served_bytes) / ranks,
         own_bytes=OWN_BYTES,
-        kv_bytes=kv_bytes_of(folder, served_bytes=served_bytes, **sizes),
+        kv_bytes=kv_bytes_of(
+            folder,
+            served_bytes=flags.served_bytes,
+            tp_size=flags.tp_size,
+            pp_size=flags.pp_size,
+        ),
     )

@@ -1,6 +1,5 @@
 """How the workers of a host share its memory."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -8,11 +7,10 @@ import pytest
 
 from cascadia_sglang.config import CascadeConfig, TierConfig
 from cascadia_sglang.errors import ConfigError, WorkerError
+from cascadia_sglang.memory import host as module
+from cascadia_sglang.memory.host import OWN_BYTES, HostFlags, HostMemory, host_memory
 from cascadia_sglang.planner.roofline import LEAST_KV_TOKENS
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
-from cascadia_sglang.workers import host_memory as module
-from cascadia_sglang.workers.arguments import TierArguments
-from cascadia_sglang.workers.host_memory import OWN_BYTES, HostMemory, host_memory
 
 # Sizes of Qwen2.5-Coder-0.5B and -1.5B.
 SMALL = {"num_hidden_layers": 24, "hidden_size": 896, "num_attention_heads": 14}
@@ -43,13 +41,6 @@ def pools(tmp_path: Path) -> list[PoolSpec]:
     return pool_specs(CascadeConfig(version=1, tiers=tiers))
 
 
-def arguments(**flags: object) -> TierArguments:
-    given = {"dtype": "auto", "mem_fraction_static": None, "tp_size": 1, "pp_size": 1, **flags}
-    namespace = argparse.Namespace(**given)
-    config = CascadeConfig(version=1, tiers=[])
-    return TierArguments(namespace, config, lambda made: made)  # type: ignore[arg-type]
-
-
 @pytest.fixture(autouse=True)
 def bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "has_bf16_instructions", lambda: True)
@@ -58,8 +49,9 @@ def bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 def divide(
     monkeypatch: pytest.MonkeyPatch, pools: list[PoolSpec], free_gb: float, **flags: object
 ) -> HostMemory:
-    monkeypatch.setattr(module, "get_free_cpu_memory", lambda: int(free_gb * 1e9))
-    return host_memory(arguments(**flags), pools)
+    monkeypatch.setattr(module, "free_host_bytes", lambda: int(free_gb * 1e9))
+    own = {pool.name: HostFlags.of({**flags, **pool.server_args}) for pool in pools}
+    return host_memory(pools, own)
 
 
 def cache_bytes(memory: HostMemory, weights: int, name: str, own_bytes: float = OWN_BYTES) -> float:
@@ -144,7 +136,7 @@ def test_a_worker_for_which_nothing_is_left_is_refused_before_it_starts(
 ) -> None:
     memory = divide(monkeypatch, pools, 20.0)
     memory.check_room(pools[2])
-    monkeypatch.setattr(module, "get_free_cpu_memory", lambda: int(3e9))
+    monkeypatch.setattr(module, "free_host_bytes", lambda: int(3e9))
     memory.check_room(pools[0])
     with pytest.raises(WorkerError, match=r"tier large .* needs 4.1 GB, 3.0 GB of this host"):
         memory.check_room(pools[2])

@@ -1,0 +1,1 @@
+"""Whether the models of a cascade go together: files, tokenizers, chat templates, parsers."""

@@ -1,0 +1,130 @@
+"""Everything that can be known of a cascade's models before they are loaded.
+
+`cascadia validate` and the start of a server ask the same of them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.entry.model import vocabulary_fingerprint
+from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.model_checks.chat_template import ChatTemplate, chat_template_of
+from cascadia_sglang.model_checks.conversations import plain_difference, rare_differences
+from cascadia_sglang.model_checks.folders import TierModel, check_files, tier_models
+from cascadia_sglang.model_checks.sampling_defaults import differing_defaults
+from cascadia_sglang.model_checks.shared_flags import check_shared_flags
+from cascadia_sglang.model_checks.tokenizer import difference, have_equal_files, load_tokenizer
+
+
+def check_models(
+    config: CascadeConfig,
+    flags: Mapping[str, Any],
+    *,
+    vocabulary: str | None,
+    has_weights: bool = True,
+) -> list[str]:
+    """See that the tiers' models are there and can be served by one server.
+
+    A model that is not on this host yet is left out.
+
+    Args:
+        flags: SGLang flags of the command line, by field name; those not given may be missing.
+        vocabulary: that the cascade's entry model was fitted on; None without an entry model.
+        has_weights: whether the weights must be here.
+
+    Returns:
+        What differs between the models and is served all the same, a line each.
+
+    Raises:
+        ConfigError: one line that names the tier and what is wrong.
+    """
+    models = tier_models(config, flags)
+    for model in models:
+        if has_weights:
+            check_files(model)
+    check_shared_flags(models)
+    here = [model for model in models if model.folder is not None]
+    if not here:
+        return []
+    _check_tokenizers(here)
+    if vocabulary is not None:
+        check_vocabulary(here[0], vocabulary)
+    return [
+        *(line for other in here[1:] for line in _template_differences(here[0], other)),
+        *_default_differences(here),
+    ]
+
+
+def check_vocabulary(model: TierModel, fingerprint: str) -> None:
+    """Compare a tier's vocabulary with the one that an entry model was fitted on.
+
+    Raises:
+        ConfigError: if they differ, as then the entry model's ids mean other tokens.
+    """
+    tokenizer = load_tokenizer(model.name, model.model_path, model.folder)
+    found = vocabulary_fingerprint(tokenizer.vocabulary)
+    if found != fingerprint:
+        raise ConfigError(
+            f"entry model: fitted on the vocabulary {fingerprint}, but tier {model.name} has "
+            f"{found}; fit it again"
+        )
+
+
+def _check_tokenizers(models: Sequence[TierModel]) -> None:
+    """Compare every tier's tokenizer with the first one's."""
+    first, loaded = models[0], None
+    for model in models[1:]:
+        if model.folder == first.folder or have_equal_files(first.folder, model.folder):
+            continue
+        loaded = loaded or load_tokenizer(first.name, first.model_path, first.folder)
+        other = load_tokenizer(model.name, model.model_path, model.folder)
+        found = difference(loaded, other)
+        if found is not None:
+            raise ConfigError(
+                f"tiers {first.name} and {model.name} have different tokenizers: {found}"
+            )
+
+
+def _template_differences(first: TierModel, other: TierModel) -> Iterator[str]:
+    """Compare two tiers' chat templates, unless the operator has chosen one for all."""
+    if first.flags.get("chat_template") is not None or first.folder == other.folder:
+        return
+    templates = [_template(model) for model in (first, other)]
+    if templates[0] == templates[1]:
+        return
+    place = f"tiers {first.name} and {other.name} have different chat templates"
+    told = f"every tier is asked in the one of tier {first.name}"
+    if templates[0] is None or templates[1] is None:
+        without = (first if templates[0] is None else other).name
+        raise ConfigError(f"{place}: tier {without} has none; give all of them one, chat_template")
+    plain = plain_difference(templates[0], templates[1])
+    if plain is not None:
+        raise ConfigError(
+            f"{place}: {plain}; {told}: give all of them one that suits them, chat_template"
+        )
+    for line in rare_differences(templates[0], templates[1]):
+        yield f"{place}: {line}; {told}"
+
+
+def _template(model: TierModel) -> ChatTemplate | None:
+    assert model.folder is not None
+    try:
+        return chat_template_of(model.folder, model.flags.get("hf_chat_template_name"))
+    except ConfigError as error:
+        raise ConfigError(f"tier {model.name}: {error}") from error
+
+
+def _default_differences(models: Sequence[TierModel]) -> Iterator[str]:
+    first = models[0]
+    if first.flags.get("sampling_defaults") == "openai":
+        return
+    for other in models[1:]:
+        assert first.folder is not None
+        assert other.folder is not None
+        found = differing_defaults(first.folder, other.folder)
+        if found is not None:
+            yield (
+                f"tiers {first.name} and {other.name} have different defaults in "
+                f"generation_config.json: {found}; every tier samples by those of tier {first.name}"
+            )

@@ -1,0 +1,27 @@
+"""Sampling parameters that a model's files give to requests that name none."""
+
+from pathlib import Path
+from typing import Any
+
+from cascadia_sglang.json_text import read_json_object
+
+# What SGLang takes from there (`ModelConfig.get_default_sampling_params`).
+_TAKEN = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
+
+
+def sampling_defaults(folder: Path) -> dict[str, Any]:
+    """Defaults by name, of those that SGLang takes."""
+    path = folder / "generation_config.json"
+    data = read_json_object(path) if path.is_file() else {}
+    return {name: data[name] for name in _TAKEN if data.get(name) is not None}
+
+
+def differing_defaults(first: Path, other: Path) -> str | None:
+    """The defaults in which two models differ, in words; None where they do not."""
+    pair = sampling_defaults(first), sampling_defaults(other)
+    told = [
+        f"{name} is {pair[0].get(name, 'absent')} and {pair[1].get(name, 'absent')}"
+        for name in _TAKEN
+        if pair[0].get(name) != pair[1].get(name)
+    ]
+    return ", ".join(told) or None
