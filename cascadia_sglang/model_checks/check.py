@@ -10,7 +10,7 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import vocabulary_fingerprint
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.model_checks.chat_template import ChatTemplate, chat_template_of
-from cascadia_sglang.model_checks.conversations import plain_difference, rare_differences
+from cascadia_sglang.model_checks.conversations import plain_difference, rare_difference
 from cascadia_sglang.model_checks.folders import TierModel, check_files, tier_models
 from cascadia_sglang.model_checks.sampling_defaults import differing_defaults
 from cascadia_sglang.model_checks.shared_flags import check_shared_flags
@@ -103,8 +103,9 @@ def _template_differences(first: TierModel, other: TierModel) -> Iterator[str]:
         raise ConfigError(
             f"{place}: {plain}; {told}: give all of them one that suits them, chat_template"
         )
-    for line in rare_differences(templates[0], templates[1]):
-        yield f"{place}: {line}; {told}"
+    rare = rare_difference(templates[0], templates[1])
+    if rare is not None:
+        yield f"{place}: {rare}; {told}"
 
 
 def _template(model: TierModel) -> ChatTemplate | None:

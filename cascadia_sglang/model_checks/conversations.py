@@ -72,21 +72,26 @@ RARE = (
 
 
 def plain_difference(first: ChatTemplate, other: ChatTemplate) -> str | None:
-    """How two templates differ on a plain conversation of four turns, in words."""
+    """How two templates differ on a plain conversation of four turns, in words.
+
+    None where they do not.
+    """
     pair = [_of(template, PLAIN) for template in (first, other)]
     if all(one.error is not None for one in pair):
         pair = [_of(template, _PLAIN_WITHOUT_SYSTEM) for template in (first, other)]
     return _difference(*pair)
 
 
-def rare_differences(first: ChatTemplate, other: ChatTemplate) -> list[str]:
-    """How they differ on conversations with tools and the like; a kind and its difference each."""
-    found = []
+def rare_difference(first: ChatTemplate, other: ChatTemplate) -> str | None:
+    """On which of the other conversations they differ, and how on the first of these, in words."""
+    found = {}
     for conversation in RARE:
         told = _difference(_of(first, conversation), _of(other, conversation))
         if told is not None:
-            found.append(f"{conversation.kind}: {told}")
-    return found
+            found[conversation.kind] = told
+    if not found:
+        return None
+    return f"{', '.join(found)}: {next(iter(found.values()))}"
 
 
 def _of(template: ChatTemplate, conversation: Conversation) -> Rendered:
