@@ -19,7 +19,7 @@ from cascadia_sglang.model_config import is_hub_name
 
 # Part of headers, of metrics' labels and of file names.
 _TIER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_RESERVED_NAMES = (CASCADE_MODEL, "default")
+RESERVED_NAMES = (CASCADE_MODEL, "default")
 # Of the server as a whole: a tier cannot have its own.
 _SERVER_WIDE_ARGS = re.compile(
     r"host|port|.*tokenizer.*|.*metric.*|.*key.*|served_model_name|model_path|nccl_port"
@@ -93,11 +93,11 @@ def _planner_problems(planner: PlannerConfig) -> list[str]:
 
 def _tier_problems(tier: TierConfig, needs_calibration: bool) -> list[str]:
     problems: list[str] = []
-    if not _TIER_NAME.fullmatch(tier.name) or tier.name.lower() in _RESERVED_NAMES:
+    if not _TIER_NAME.fullmatch(tier.name) or tier.name.lower() in RESERVED_NAMES:
         problems.append(
             f"name is {tier.name!r}, allowed: 1 to 64 ASCII letters, digits, '.', '_' and '-', "
             "the first a letter or a digit, except "
-            + " and ".join(repr(name) for name in _RESERVED_NAMES)
+            + " and ".join(repr(name) for name in RESERVED_NAMES)
         )
     if not _may_exist(tier.model_path):
         problems.append(f"model_path {tier.model_path!r} does not exist")

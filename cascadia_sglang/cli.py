@@ -12,7 +12,18 @@ from types import ModuleType
 from cascadia_sglang.errors import CascadiaError
 
 # A command a module in `cascadia_sglang.commands`, in the order of `cascadia --help`.
-COMMANDS = ("validate", "calibrate", "profile", "simulate", "plan", "advise", "status", "schema")
+COMMANDS = (
+    "init",
+    "validate",
+    "serve",
+    "calibrate",
+    "profile",
+    "simulate",
+    "plan",
+    "advise",
+    "status",
+    "schema",
+)
 
 BAD_INPUT = 2
 

@@ -32,6 +32,7 @@ from cascadia_sglang.workers.sleep_check import check_sleep
 
 logger = logging.getLogger(__name__)
 
+
 def prepare_server(
     namespace: argparse.Namespace, construct: Callable[[argparse.Namespace], Any]
 ) -> Any:

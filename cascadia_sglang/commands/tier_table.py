@@ -40,9 +40,7 @@ class _Memory:
     devices: str
 
 
-def tier_table(
-    config: CascadeConfig, flags: Mapping[str, Any], cards: Sequence[Card]
-) -> list[str]:
+def tier_table(config: CascadeConfig, flags: Mapping[str, Any], cards: Sequence[Card]) -> list[str]:
     """A heading and a line for every tier; gigabytes are of each device, or of the host.
 
     Args:

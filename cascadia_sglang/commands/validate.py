@@ -1,10 +1,10 @@
 """Check a cascade file without starting anything.
 
 It refuses what the start of a server would refuse: keys, SGLang's flags by name and type, models
-that are not there or do not go together, calibrations of another place, memory and devices. It warns
-of what is served but may surprise. Then it prints a table of the tiers, with their memory on this
-machine, or on another one by --gpus. Key-value tokens are estimates, by SGLang's own rules of what
-it keeps free.
+that are not there or do not go together, calibrations of another tier, models that do not fit the
+memory. It warns of what is served but may surprise. Then it prints a table of the tiers, with their
+memory on this machine, or on another one by --gpus. Key-value tokens are estimates, by SGLang's own
+rules of what it keeps free.
 
 Example:
     cascadia validate cascade.yaml
@@ -59,19 +59,28 @@ def checked(path: Path, flags: Mapping[str, Any], machine: tuple[int, str] | Non
     try:
         if any(tier.server_args for tier in config.tiers):
             check_tier_flags(config, flag_table())
-        warnings, table = _look_at_files(config, flags, machine)
+        warnings, table = check_files_and_memory(config, flags, machine)
     except ConfigError as error:
         raise ConfigError(f"cascade file {path}: {error}") from error
-    for line in warnings:
-        print(f"warning: {line}", file=sys.stderr)
+    warn(warnings)
     names = ", ".join(tier.name for tier in config.tiers)
     return [f"{path} is valid: {names}", *table]
 
 
-def _look_at_files(
+def warn(lines: Sequence[str]) -> None:
+    """Print warnings."""
+    for line in lines:
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def check_files_and_memory(
     config: CascadeConfig, flags: Mapping[str, Any], machine: tuple[int, str] | None
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """Warnings, and the table, of a cascade whose own file is in order."""
+    """Check all that a cascade's settings name; warnings, and the table of the tiers.
+
+    Raises:
+        ConfigError: names the place and what is allowed.
+    """
     # What the file itself says is told first: these imports take a second.
     from cascadia_sglang.commands.tier_table import tier_table
     from cascadia_sglang.entry.model import configured_entry

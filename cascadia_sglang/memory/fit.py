@@ -49,8 +49,8 @@ class PoolMemory:
         share: of the device's memory; None where the worker has it alone, by SGLang's own rules.
         device_bytes: of the device, or of the share.
         kv_bytes: of its key-value pool on each device, estimated.
-        kv_tokens: that the pool holds. None, as `kv_bytes`, where the model's shape is not known, or
-            nothing of the model is on this host.
+        kv_tokens: that the pool holds. None, as `kv_bytes`, where the model's shape is not
+            known, or nothing of the model is on this host.
     """
 
     name: str

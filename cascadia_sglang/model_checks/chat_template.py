@@ -73,13 +73,14 @@ def rendered(
 
 
 def _templates(folder: Path) -> dict[str, str]:
-    """Templates by name, in the order in which Transformers finds them; a processor's come first."""
+    """Templates by name, in the order in which Transformers finds them; a processor's first."""
     processor = folder / "chat_template.json"
     if processor.is_file():
         return _named(read_json_object(processor).get("chat_template"))
     found: dict[str, str] = {}
     files = [("default", folder / "chat_template.jinja")]
-    files += [(path.stem, path) for path in sorted(folder.glob("additional_chat_templates/*.jinja"))]
+    more = sorted((folder / "additional_chat_templates").glob("*.jinja"))
+    files += [(path.stem, path) for path in more]
     for name, path in files:
         if path.is_file():
             try:

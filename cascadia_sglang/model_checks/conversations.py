@@ -61,7 +61,7 @@ RARE = (
     Conversation(kind="a tool's answer", messages=_CALLED, tools=[_TOOL]),
     Conversation(
         kind="an answer with its reasoning",
-        messages=[_FIRST, _said("assistant", "It is Paris.", reasoning_content="I know it."), _NEXT],
+        messages=[_FIRST, {**_ANSWER, "reasoning_content": "I know that one."}, _NEXT],
     ),
     Conversation(
         kind="a conversation with enable_thinking: false",
@@ -95,9 +95,7 @@ def rare_difference(first: ChatTemplate, other: ChatTemplate) -> str | None:
 
 
 def _of(template: ChatTemplate, conversation: Conversation) -> Rendered:
-    return rendered(
-        template, conversation.messages, conversation.tools, **conversation.variables
-    )
+    return rendered(template, conversation.messages, conversation.tools, **conversation.variables)
 
 
 def _difference(first: Rendered, other: Rendered) -> str | None:

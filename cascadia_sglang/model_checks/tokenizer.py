@@ -61,7 +61,7 @@ def load_tokenizer(name: str, model_path: str, folder: Path | None) -> LoadedTok
         return _as_served(name, model_path)
     try:
         tokenizer = Tokenizer.from_file(str(folder / FILE))
-    except Exception as error:  # noqa: BLE001 - the library raises nothing narrower
+    except Exception as error:
         raise ConfigError(f"tier {name}: {folder / FILE}: {error}") from error
     return LoadedTokenizer(
         vocabulary=tokenizer.get_vocab(with_added_tokens=True),

@@ -1,0 +1,61 @@
+"""Write a cascade file for some models: tiers in order of size, with what their files tell.
+
+Nothing is loaded and nothing is started. Models are folders, or names on the hub of which only the
+small files are fetched. Models that one server cannot serve together are refused, and nothing is
+written.
+
+Example:
+    cascadia init models/Qwen3-0.6B models/Qwen3-8B
+    cascadia init Qwen/Qwen3-0.6B Qwen/Qwen3-8B --gpus 1 --gpu H100 --output qwen.yaml
+"""
+
+import argparse
+from pathlib import Path
+
+from cascadia_sglang.cascade_file import build_cascade
+from cascadia_sglang.commands.validate import check_files_and_memory, warn
+from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.yaml_text import yaml_data
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="a folder, or a hub name")
+    parser.add_argument(
+        "--output", type=Path, default=Path("cascade.yaml"), help="default: %(default)s"
+    )
+    parser.add_argument("--gpus", type=int, help="accelerators of another machine than this one")
+    parser.add_argument("--gpu", default="H100", help="with --gpus: which; default: H100")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the file and say what to do next.
+
+    Raises:
+        ConfigError: for models that are not there, or that one server cannot serve together, and
+            where the file exists already.
+    """
+    from cascadia_sglang.init_file.models import least_ranks, models_by_size, shared_parsers
+    from cascadia_sglang.init_file.text import cascade_text
+    from cascadia_sglang.memory.cards import seen_cards, sheet_cards
+
+    output: Path = args.output
+    if output.exists():
+        raise ConfigError(f"{output} exists; give another --output")
+    if not output.parent.is_dir():
+        raise ConfigError(f"folder {output.parent} does not exist")
+    if len(args.models) < 2:
+        raise ConfigError("a cascade needs two models or more")
+    machine = None if args.gpus is None else (args.gpus, args.gpu)
+    cards = seen_cards() if machine is None else sheet_cards(*machine)
+    models = models_by_size(args.models, output)
+    ranks = {model.name: least_ranks(model, cards) for model in models}
+    draft = cascade_text(models, ranks, {}, ())
+    config = build_cascade(yaml_data(draft).data, "these models")
+    warnings, table = check_files_and_memory(config, {}, machine)
+    warn(warnings)
+    output.write_text(cascade_text(models, ranks, shared_parsers(models), table), encoding="utf-8")
+    print("\n".join(table))
+    print(f"{output} is written. Next:")
+    print(f"    cascadia serve {output}")
+    print(f"    cascadia calibrate {output} --data sample.jsonl --out calibration")
+    return 0

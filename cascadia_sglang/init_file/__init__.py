@@ -1,0 +1,1 @@
+"""The cascade file that `cascadia init` writes."""

@@ -1,0 +1,142 @@
+"""What the files of some models tell of the tiers that they make."""
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cascadia_sglang.cascade_checks import RESERVED_NAMES
+from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.memory.cards import Card
+from cascadia_sglang.memory.fit import Shape
+from cascadia_sglang.memory.hub import fetch_small_files, local_folder
+from cascadia_sglang.memory.shares import Need, least_bytes
+from cascadia_sglang.memory.weights import kv_bytes_of, parameter_count, weight_bytes
+from cascadia_sglang.model_checks.chat_template import chat_template_of
+from cascadia_sglang.model_checks.tokenizer import load_tokenizer
+from cascadia_sglang.planner.roofline import load_shape
+
+_LONGEST_NAME = 64
+_POWERS_OF_TWO = tuple(1 << power for power in range(10))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A tier to be.
+
+    Attributes:
+        model_path: as the file is to have it.
+        weights_bytes: as the weights are served, 16 bits a parameter where they are cast.
+    """
+
+    name: str
+    model_path: str
+    folder: Path
+    parameters: float | None
+    weights_bytes: float
+
+
+def models_by_size(given: Sequence[str], output: Path) -> list[Model]:
+    """The models, the one with the fewest bytes of weights first, with names for their tiers.
+
+    Args:
+        given: folders and hub names.
+        output: the file in which they will stand.
+
+    Raises:
+        ConfigError: if a model is not there, holds no weights, or is given twice.
+    """
+    found = []
+    for path in given:
+        if given.count(path) > 1:
+            raise ConfigError(f"{path} is given twice")
+        fetch_small_files(path)
+        folder = local_folder(path)
+        if folder is None:
+            raise ConfigError(f"{path} is neither a folder nor a hub name, of the form owner/model")
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"{path} holds no model: config.json is missing")
+        found.append((weight_bytes(folder, 2), path, folder))
+    names: list[str] = []
+    models = []
+    for size, path, folder in sorted(found, key=lambda one: one[0]):
+        names.append(_tier_name(path, names))
+        models.append(
+            Model(
+                name=names[-1],
+                model_path=_from(output, path, folder),
+                folder=folder,
+                parameters=parameter_count(folder),
+                weights_bytes=size,
+            )
+        )
+    return models
+
+
+def least_ranks(model: Model, cards: Sequence[Card]) -> int:
+    """Devices over which a worker of a model must be spread; 1 on a host without accelerators.
+
+    Raises:
+        ConfigError: if all of them are too few.
+    """
+    if not cards:
+        return 1
+    heads = load_shape(model.folder).heads
+    free_bytes = min(card.free_bytes for card in cards)
+    for ranks in itertools.takewhile(lambda n: n <= len(cards), _POWERS_OF_TWO):
+        if heads % ranks:
+            continue
+        need = Need(
+            name=model.name,
+            count=1,
+            weights_bytes=model.weights_bytes / ranks,
+            own_bytes=Shape(tp_size=ranks).own_bytes(free_bytes),
+            kv_bytes=kv_bytes_of(model.folder, tp_size=ranks, pp_size=1),
+        )
+        if least_bytes(need) <= free_bytes:
+            return ranks
+    raise ConfigError(
+        f"{model.model_path} has {model.weights_bytes / 1e9:.1f} GB of weights: it does not fit "
+        f"{len(cards)} x {cards[0].name} with {free_bytes / 1e9:.1f} GB each"
+    )
+
+
+def shared_parsers(models: Sequence[Model]) -> dict[str, str]:
+    """The parsers that SGLang finds in the chat template of every model, by flag."""
+    # SGLang's import takes seconds, and nothing else here needs it.
+    from cascadia_sglang.workers.parsers import detected_parsers
+
+    found: list[dict[str, str]] = []
+    for model in models:
+        template = chat_template_of(model.folder)
+        if template is None:
+            return {}
+        tokenizer = load_tokenizer(model.name, model.model_path, model.folder)
+        found.append(detected_parsers(template.text, tokenizer.vocabulary))
+    first = found[0]
+    return {
+        flag: name for flag, name in first.items() if all(one.get(flag) == name for one in found)
+    }
+
+
+def _tier_name(path: str, taken: Sequence[str]) -> str:
+    """A name of the model's own, of the characters that a tier's name may have."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path).name).strip("._-") or "model"
+    name = plain[:_LONGEST_NAME]
+    if name.lower() in RESERVED_NAMES:
+        name = f"{name}-model"
+    used = {one.lower() for one in taken}
+    number = 2
+    while name.lower() in used:
+        ending = f"-{number}"
+        name = plain[: _LONGEST_NAME - len(ending)] + ending
+        number += 1
+    return name
+
+
+def _from(output: Path, path: str, folder: Path) -> str:
+    """A model's path as a file elsewhere can have it."""
+    if not Path(path).is_dir() or output.parent.resolve() == Path.cwd():
+        return path
+    return str(folder.resolve())
