@@ -41,8 +41,7 @@ def check_models(
     """
     models = tier_models(config, flags)
     for model in models:
-        if has_weights:
-            check_files(model)
+        check_files(model, has_weights=has_weights)
     check_shared_flags(models)
     here = [model for model in models if model.folder is not None]
     if not here:

@@ -11,6 +11,8 @@ from cascadia_sglang.json_text import read_json_object
 from cascadia_sglang.memory.hub import local_folder
 
 _INDEX = "model.safetensors.index.json"
+# Transformers makes an empty tokenizer where it finds none of these.
+_TOKENIZERS = ("tokenizer.json", "*.model", "*.tiktoken", "tekken.json", "vocab.*", "*.gguf")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
 
 
@@ -48,8 +50,11 @@ def tier_models(config: CascadeConfig, flags: Mapping[str, Any]) -> list[TierMod
     ]
 
 
-def check_files(model: TierModel) -> None:
+def check_files(model: TierModel, *, has_weights: bool) -> None:
     """See that a folder holds a model. A model of the hub is completed when SGLang loads it.
+
+    Args:
+        has_weights: whether the weights must be there.
 
     Raises:
         ConfigError: names the tier, the folder and what is missing.
@@ -60,7 +65,9 @@ def check_files(model: TierModel) -> None:
     place = f"tier {model.name}: {folder}"
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{place} holds no model: config.json is missing")
-    if model.flags.get("load_format") == "dummy":
+    if not _has_any(folder, _TOKENIZERS):
+        raise ConfigError(f"{place} holds no tokenizer ({', '.join(_TOKENIZERS)})")
+    if not has_weights or model.flags.get("load_format") == "dummy":
         return
     index = folder / _INDEX
     if index.is_file():
@@ -71,5 +78,9 @@ def check_files(model: TierModel) -> None:
                 f"{place} lacks {len(missing)} of {len(named)} files of weights, "
                 f"the first is {missing[0]}"
             )
-    if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
+    if not _has_any(folder, _WEIGHTS):
         raise ConfigError(f"{place} holds no weights ({', '.join(_WEIGHTS)})")
+
+
+def _has_any(folder: Path, patterns: tuple[str, ...]) -> bool:
+    return any(next(folder.glob(pattern), None) for pattern in patterns)

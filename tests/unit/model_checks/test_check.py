@@ -1,0 +1,295 @@
+"""What the models of a cascade are refused for, and warned of, before they are loaded."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers.pre_tokenizers import WhitespaceSplit
+
+from cascadia_sglang.config import CascadeConfig, TierConfig
+from cascadia_sglang.entry.model import vocabulary_fingerprint
+from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.model_checks.check import check_models
+from tests.unit.model_checks.small_models import PLAIN, WORDS, write_model
+
+
+def checked(
+    small: str,
+    large: str,
+    *,
+    small_flags: dict[str, Any] | None = None,
+    large_flags: dict[str, Any] | None = None,
+    flags: dict[str, Any] | None = None,
+    vocabulary: str | None = None,
+    has_weights: bool = True,
+) -> list[str]:
+    """The warnings on a cascade of two models."""
+    tiers = [
+        TierConfig(name="small", model_path=small, server_args=small_flags or {}),
+        TierConfig(name="large", model_path=large, server_args=large_flags or {}),
+    ]
+    config = CascadeConfig(version=1, tiers=tiers)
+    return check_models(config, flags or {}, vocabulary=vocabulary, has_weights=has_weights)
+
+
+def refusal(small: str, large: str, **more: Any) -> str:
+    with pytest.raises(ConfigError) as raised:
+        checked(small, large, **more)
+    text = str(raised.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> str:
+    return write_model(tmp_path / "small")
+
+
+def test_models_of_one_family_are_served_without_a_word(small: str, tmp_path: Path) -> None:
+    assert checked(small, write_model(tmp_path / "large", hidden=32)) == []
+    assert checked(small, small) == []
+
+
+# Files
+
+
+def test_a_folder_without_a_model_is_refused(small: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    text = refusal(small, str(tmp_path / "empty"))
+    assert text == f"tier large: {tmp_path / 'empty'} holds no model: config.json is missing"
+
+
+def test_a_folder_without_weights_is_refused_unless_they_are_made_up(
+    small: str, tmp_path: Path
+) -> None:
+    large = write_model(tmp_path / "large")
+    (tmp_path / "large" / "model.safetensors").unlink()
+    assert f"tier large: {large} holds no weights (*.safetensors, " in refusal(small, large)
+    assert checked(small, large, has_weights=False) == []
+    assert checked(small, large, flags={"load_format": "dummy"}) == []
+
+
+def test_a_missing_file_of_weights_is_named(small: str, tmp_path: Path) -> None:
+    large = write_model(tmp_path / "large")
+    files = {"a": "model.safetensors", "b": "model-2.safetensors", "c": "model-3.safetensors"}
+    index = {"metadata": {}, "weight_map": files}
+    (tmp_path / "large" / "model.safetensors.index.json").write_text(json.dumps(index))
+    text = refusal(small, large)
+    assert text == (
+        f"tier large: {large} lacks 2 of 3 files of weights, the first is model-2.safetensors"
+    )
+
+
+def test_a_model_that_is_not_on_this_host_is_left_out(small: str) -> None:
+    assert checked(small, "nobody/has-this-model") == []
+    assert checked("nobody/has-this-model", small) == []
+
+
+# Tokenizers
+
+
+def test_another_vocabulary_is_refused_with_the_first_token(small: str, tmp_path: Path) -> None:
+    words = ("<unk>", "<eos>", "world", "hello", "Paris", "in")
+    large = write_model(tmp_path / "large", words=words)
+    text = refusal(small, large)
+    assert text == "tiers small and large have different tokenizers: token 'hello' is 2 and 3"
+
+
+def test_a_token_more_is_refused(small: str, tmp_path: Path) -> None:
+    text = refusal(small, write_model(tmp_path / "large", words=(*WORDS, "more")))
+    assert text == "tiers small and large have different tokenizers: token 'more' is absent and 6"
+
+
+def test_another_special_token_is_refused(small: str, tmp_path: Path) -> None:
+    large = write_model(tmp_path / "large", tokenizer_config={"eos_token": {"content": "hello"}})
+    text = refusal(small, large)
+    assert text == (
+        "tiers small and large have different tokenizers: eos_token is '<eos>' and 'hello'"
+    )
+
+
+def test_texts_that_are_cut_in_another_way_are_refused(small: str, tmp_path: Path) -> None:
+    large = write_model(tmp_path / "large", pre_tokenizer=WhitespaceSplit())
+    text = refusal(small, large)
+    assert text.startswith("tiers small and large have different tokenizers: 'Hello, world!  Two")
+    assert " tokens and " in text
+
+
+def test_a_tokenizer_in_another_notation_is_the_same_tokenizer(small: str, tmp_path: Path) -> None:
+    large = write_model(tmp_path / "large")
+    file = tmp_path / "large" / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()), indent=7))
+    assert checked(small, large) == []
+
+
+def test_a_broken_tokenizer_is_refused(small: str, tmp_path: Path) -> None:
+    large = write_model(tmp_path / "large")
+    (tmp_path / "large" / "tokenizer.json").write_text("{}")
+    assert refusal(small, large).startswith(f"tier large: {large}/tokenizer.json: ")
+
+
+def test_a_model_without_a_tokenizer_is_refused(small: str, tmp_path: Path) -> None:
+    large = write_model(tmp_path / "large")
+    (tmp_path / "large" / "tokenizer.json").unlink()
+    text = refusal(small, large, has_weights=False)
+    assert text.startswith(f"tier large: {large} holds no tokenizer (tokenizer.json, *.model, ")
+
+
+def test_an_entry_model_of_another_vocabulary_is_refused(small: str) -> None:
+    fingerprint = vocabulary_fingerprint({word: index for index, word in enumerate(WORDS)})
+    assert checked(small, small, vocabulary=fingerprint) == []
+    text = refusal(small, small, vocabulary="0123")
+    assert text == (
+        f"entry model: fitted on the vocabulary 0123, but tier small has {fingerprint}; "
+        "fit it again"
+    )
+
+
+# Chat templates
+
+
+def test_a_plain_conversation_that_comes_out_differently_is_refused_with_its_place(
+    small: str, tmp_path: Path
+) -> None:
+    large = write_model(tmp_path / "large", template=PLAIN.replace("<{{", "[{{"))
+    assert refusal(small, large) == (
+        "tiers small and large have different chat templates: at character 1, "
+        "'<system>You answer in on' and '[system>You answer in on'; every tier is asked in the one "
+        "of tier small: give all of them one that suits them, chat_template"
+    )
+
+
+def test_templates_that_write_the_same_in_other_words_are_the_same(
+    small: str, tmp_path: Path
+) -> None:
+    template = "{# the same #}" + PLAIN.replace("message.role", "message['role']")
+    assert checked(small, write_model(tmp_path / "large", template=template)) == []
+
+
+def test_a_template_that_refuses_a_plain_conversation_is_refused(
+    small: str, tmp_path: Path
+) -> None:
+    strict = "{{ raise_exception('only users may speak') }}"
+    text = refusal(small, write_model(tmp_path / "large", template=strict))
+    assert "a prompt and an error (only users may speak)" in text
+    broken = write_model(tmp_path / "broken", template="{% for %}")
+    assert "a prompt and an error (" in refusal(small, broken)
+
+
+def test_templates_without_a_system_message_are_compared_on_the_other_turns(
+    tmp_path: Path,
+) -> None:
+    strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    small = write_model(tmp_path / "small", template=strict + PLAIN)
+    same = write_model(tmp_path / "same", template=strict + "{# #}" + PLAIN)
+    assert checked(small, same) == []
+    other = write_model(tmp_path / "other", template=strict + PLAIN.replace("<{{", "[{{"))
+    assert "'<user>What is" in refusal(small, other)
+
+
+def test_a_tier_without_a_template_beside_one_with_is_refused(small: str, tmp_path: Path) -> None:
+    large = write_model(tmp_path / "large", template=None)
+    assert refusal(small, large) == (
+        "tiers small and large have different chat templates: tier large has none; give all of "
+        "them one, chat_template"
+    )
+    other = write_model(tmp_path / "other", template=None, hidden=32)
+    assert checked(large, other) == []
+
+
+def test_only_tools_that_come_out_differently_are_a_warning_with_its_place(
+    small: str, tmp_path: Path
+) -> None:
+    template = PLAIN.replace("{{ tools | tojson }}", "{{ '{' }}{{ tools | tojson }}{{ '}' }}")
+    (line,) = checked(small, write_model(tmp_path / "large", template=template))
+    assert line.startswith(
+        "tiers small and large have different chat templates: a conversation with tools, a tool's "
+        "answer: at character 72, "
+    )
+    assert line.endswith("; every tier is asked in the one of tier small")
+
+
+@pytest.mark.parametrize(
+    ("branch", "kind"),
+    [
+        ("{% if messages[0].role != 'system' %}You are Q.{% endif %}", "without a system message"),
+        ("{% if enable_thinking is false %}<think></think>{% endif %}", "enable_thinking: false"),
+        (
+            "{% for m in messages %}{{ m.reasoning_content }}{% endfor %}",
+            "an answer with its reasoning",
+        ),
+    ],
+)
+def test_rare_branches_that_differ_are_a_warning(
+    small: str, tmp_path: Path, branch: str, kind: str
+) -> None:
+    (line,) = checked(small, write_model(tmp_path / "large", template=branch + PLAIN))
+    assert kind in line
+
+
+def test_a_template_that_the_operator_gives_all_tiers_is_not_compared(
+    small: str, tmp_path: Path
+) -> None:
+    large = write_model(tmp_path / "large", template=PLAIN.replace("<{{", "[{{"))
+    assert checked(small, large, flags={"chat_template": "own.jinja"}) == []
+    own = {"chat_template": "own.jinja"}
+    assert checked(small, large, small_flags=own, large_flags=own) == []
+
+
+def test_special_tokens_that_a_template_writes_count(tmp_path: Path) -> None:
+    template = "{{ eos_token }}" + PLAIN
+    small = write_model(tmp_path / "small", template=template)
+    assert checked(small, write_model(tmp_path / "large", template=template, hidden=32)) == []
+
+
+def test_templates_are_found_where_transformers_finds_them(small: str, tmp_path: Path) -> None:
+    listed = [{"name": "default", "template": PLAIN}, {"name": "rag", "template": "[{{ eos }}]"}]
+    for number, templates in enumerate((PLAIN, listed)):
+        folder = tmp_path / f"in-config-{number}"
+        found = write_model(folder, template=None, tokenizer_config={"chat_template": templates})
+        assert checked(small, found) == []
+    named = tmp_path / "in-config-1"
+    own = {"hf_chat_template_name": "rag"}
+    assert "different chat templates" in refusal(small, str(named), flags=own)
+    text = refusal(str(named), small, flags={"hf_chat_template_name": "none"})
+    assert text == f"tier small: {named} has no chat template 'none', it has: default, rag"
+    processor = tmp_path / "processor"
+    found = write_model(processor, template="not this one")
+    (processor / "chat_template.json").write_text(json.dumps({"chat_template": PLAIN}))
+    assert checked(small, found) == []
+    more = tmp_path / "more"
+    found = write_model(more)
+    (more / "additional_chat_templates").mkdir()
+    shutil.copy(more / "chat_template.jinja", more / "additional_chat_templates" / "tool_use.jinja")
+    assert checked(small, found) == []
+
+
+# Parsers and defaults
+
+
+@pytest.mark.parametrize("flag", ["tool_call_parser", "reasoning_parser", "chat_template"])
+def test_a_parser_or_template_of_one_tier_alone_is_refused(small: str, flag: str) -> None:
+    text = refusal(small, small, large_flags={flag: "qwen3"})
+    assert text == (
+        f"tiers[1].server_args.{flag} is 'qwen3', but None in tier small: prompts are written and "
+        "answers read alike for all tiers; give every tier the same"
+    )
+    assert f"{flag} is None, but 'qwen3' in tier small" in refusal(
+        small, small, small_flags={flag: "qwen3"}
+    )
+    both = {flag: "qwen3"}
+    assert checked(small, small, small_flags=both, large_flags=both) == []
+    assert checked(small, small, flags=both) == []
+    assert checked(small, small, flags=both, large_flags=both) == []
+
+
+def test_generation_defaults_that_differ_are_a_warning(tmp_path: Path) -> None:
+    small = write_model(tmp_path / "small", generation={"temperature": 0.7, "top_p": 0.8})
+    large = write_model(tmp_path / "large", generation={"temperature": 0.6, "top_p": 0.8})
+    assert checked(small, large) == [
+        "tiers small and large have different defaults in generation_config.json: temperature is "
+        "0.7 and 0.6; every tier samples by those of tier small"
+    ]
+    assert checked(small, large, flags={"sampling_defaults": "openai"}) == []
