@@ -76,7 +76,7 @@ class CascadeServer:
             config, self.router, lambda: [self.pool.attempts(tier) for tier in range(tiers)]
         )
         self.mover = Mover(self.fleet, self.gearbox, config)
-        self.controller = configured_controller(config, self.mover, self.fleet.pool_of)
+        self.controller = configured_controller(config, self.mover)
         if self.controller is not None:
             self.router.listener = Listener(self.controller.monitor)
         self.door = Door(self.router, self.fleet.engine, self.pool, self.fleet.sessions)

@@ -23,7 +23,6 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.judge.calibration import load_calibrations
-from cascadia_sglang.memory.hub import fetch_small_files
 from cascadia_sglang.model_checks.check import check_models
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments, worker_threads
 from cascadia_sglang.workers.fork_server import start_fork_server
@@ -44,8 +43,6 @@ def prepare_server(
     config = _read_config(namespace)
     check_arguments(namespace, config)
     entry = configured_entry(config)
-    for tier in config.tiers:
-        fetch_small_files(tier.model_path)
     for line in check_models(
         config, vars(namespace), vocabulary=None if entry is None else entry.vocabulary
     ):

@@ -88,14 +88,34 @@ def check_files_and_memory(
     from cascadia_sglang.memory.cards import seen_cards, sheet_cards
     from cascadia_sglang.model_checks.check import check_models
 
+    _check_planner(config, has_cards=machine is not None or bool(seen_cards()))
     load_calibrations(config.calibrations())
     load_calibrations(config.draft_calibrations())
+    if any(tier.sampling for tier in config.tiers):
+        # SGLang's import takes seconds, and few cascades need it here.
+        from cascadia_sglang.workers.request_guard import check_tier_sampling
+
+        check_tier_sampling(config.tiers)
     entry = configured_entry(config)
     warnings = check_models(
         config,
         flags,
         vocabulary=None if entry is None else entry.vocabulary,
-        has_weights=machine is None,
+        is_here=machine is None,
     )
     cards = seen_cards() if machine is None else sheet_cards(*machine)
     return warnings, tier_table(config, flags, cards)
+
+
+def _check_planner(config: CascadeConfig, *, has_cards: bool) -> None:
+    """Check the files that the planner's settings name, and that workers can sleep."""
+    from cascadia_sglang.workers.pace import pace_specs
+    from cascadia_sglang.workers.sleep_check import check_sleep
+
+    if config.planner.sleep:
+        check_sleep("cuda" if has_cards else "cpu")
+    pace_specs(config)
+    if config.planner.enabled:
+        from cascadia_sglang.reallocation.configured import planned_tiers
+
+        planned_tiers(config)

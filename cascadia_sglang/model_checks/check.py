@@ -9,6 +9,7 @@ from typing import Any
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import vocabulary_fingerprint
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.memory.hub import fetch_small_files
 from cascadia_sglang.model_checks.chat_template import ChatTemplate, chat_template_of
 from cascadia_sglang.model_checks.conversations import plain_difference, rare_difference
 from cascadia_sglang.model_checks.folders import TierModel, check_files, tier_models
@@ -22,16 +23,17 @@ def check_models(
     flags: Mapping[str, Any],
     *,
     vocabulary: str | None,
-    has_weights: bool = True,
+    is_here: bool = True,
 ) -> list[str]:
     """See that the tiers' models are there and can be served by one server.
 
-    A model that is not on this host yet is left out.
+    Of a model on the hub the small files are fetched; its weights are not.
 
     Args:
         flags: SGLang flags of the command line, by field name; those not given may be missing.
         vocabulary: that the cascade's entry model was fitted on; None without an entry model.
-        has_weights: whether the weights must be here.
+        is_here: whether the models are served on this host. Otherwise weights need not be there,
+            and a model of the hub that the cache does not hold is left out.
 
     Returns:
         What differs between the models and is served all the same, a line each.
@@ -39,9 +41,12 @@ def check_models(
     Raises:
         ConfigError: one line that names the tier and what is wrong.
     """
+    if is_here:
+        for tier in config.tiers:
+            fetch_small_files(tier.model_path)
     models = tier_models(config, flags)
     for model in models:
-        check_files(model, has_weights=has_weights)
+        check_files(model, has_weights=is_here)
     check_shared_flags(models)
     here = [model for model in models if model.folder is not None]
     if not here:

@@ -11,6 +11,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from cascadia_sglang.config import CascadeConfig, TierConfig
 from cascadia_sglang.entry.model import vocabulary_fingerprint
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.memory import hub
 from cascadia_sglang.model_checks.check import check_models
 from tests.unit.model_checks.small_models import PLAIN, WORDS, write_model
 
@@ -23,7 +24,7 @@ def checked(
     large_flags: dict[str, Any] | None = None,
     flags: dict[str, Any] | None = None,
     vocabulary: str | None = None,
-    has_weights: bool = True,
+    is_here: bool = True,
 ) -> list[str]:
     """The warnings on a cascade of two models."""
     tiers = [
@@ -31,7 +32,7 @@ def checked(
         TierConfig(name="large", model_path=large, server_args=large_flags or {}),
     ]
     config = CascadeConfig(version=1, tiers=tiers)
-    return check_models(config, flags or {}, vocabulary=vocabulary, has_weights=has_weights)
+    return check_models(config, flags or {}, vocabulary=vocabulary, is_here=is_here)
 
 
 def refusal(small: str, large: str, **more: Any) -> str:
@@ -67,7 +68,7 @@ def test_a_folder_without_weights_is_refused_unless_they_are_made_up(
     large = write_model(tmp_path / "large")
     (tmp_path / "large" / "model.safetensors").unlink()
     assert f"tier large: {large} holds no weights (*.safetensors, " in refusal(small, large)
-    assert checked(small, large, has_weights=False) == []
+    assert checked(small, large, is_here=False) == []
     assert checked(small, large, flags={"load_format": "dummy"}) == []
 
 
@@ -82,9 +83,35 @@ def test_a_missing_file_of_weights_is_named(small: str, tmp_path: Path) -> None:
     )
 
 
-def test_a_model_that_is_not_on_this_host_is_left_out(small: str) -> None:
-    assert checked(small, "nobody/has-this-model") == []
-    assert checked("nobody/has-this-model", small) == []
+def test_a_model_of_the_hub_is_fetched_but_for_its_weights(
+    small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def download(name: str, allow_patterns: list[str]) -> None:
+        asked.append((name, allow_patterns))
+        write_model(tmp_path / "cache", template=None)
+        monkeypatch.setattr(
+            hub, "try_to_load_from_cache", lambda *_: str(tmp_path / "cache" / "config.json")
+        )
+
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    assert "tier large has none" in refusal(small, "somebody/large")
+    assert asked == [("somebody/large", ["*.json", "*.jinja", "tokenizer*", "*.txt"])]
+
+
+def test_a_model_that_the_hub_does_not_give_is_refused_in_one_line(
+    small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(name: str, allow_patterns: list[str]) -> None:
+        del name, allow_patterns
+        raise OSError("no network\nand more")
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    text = refusal(small, "nobody/has-this-model")
+    assert text == "nobody/has-this-model is no folder, and not on the hub: no network"
+    assert checked(small, "nobody/has-this-model", is_here=False) == []
 
 
 # Tokenizers
@@ -133,7 +160,7 @@ def test_a_broken_tokenizer_is_refused(small: str, tmp_path: Path) -> None:
 def test_a_model_without_a_tokenizer_is_refused(small: str, tmp_path: Path) -> None:
     large = write_model(tmp_path / "large")
     (tmp_path / "large" / "tokenizer.json").unlink()
-    text = refusal(small, large, has_weights=False)
+    text = refusal(small, large, is_here=False)
     assert text.startswith(f"tier large: {large} holds no tokenizer (tokenizer.json, *.model, ")
 
 
