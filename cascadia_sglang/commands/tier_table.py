@@ -95,8 +95,8 @@ def _on_cards(
         )
         for one in pool_memory(pools, shapes, cards)
     }
-    size = f"{cards[0].free_bytes / 1e9:.1f} GB"
-    return f"{len(cards)} x {cards[0].name}, {size} free on the first", memory
+    least = min(card.free_bytes for card in cards) / 1e9
+    return f"{len(cards)} x {cards[0].name}, {least:.1f} GB free on each", memory
 
 
 def _on_host(

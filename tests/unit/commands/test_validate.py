@@ -181,7 +181,7 @@ def test_speculation_and_accelerators_stand_in_the_table(
     )
     code, told = validate(path, capsys, "--gpus", "1", "--gpu", "L4")
     assert code == 0
-    assert "1 x L4, 24.0 GB free on the first" in told
+    assert "1 x L4, 24.0 GB free on each" in told
     *_, small, large = told.splitlines()
     assert "0 (0." in small
     assert " of each)" in small
