@@ -22,7 +22,7 @@ from cascadia_sglang.cascade_file import cascade_from_flags, load_cascade
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.judge.calibration import load_calibrations
+from cascadia_sglang.model_checks.calibrated import loaded_calibrations
 from cascadia_sglang.model_checks.check import check_models
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments, worker_threads
 from cascadia_sglang.workers.fork_server import start_fork_server
@@ -53,8 +53,8 @@ def prepare_server(
     if is_forking:
         # It imports SGLang while this process does.
         start_fork_server(worker_threads(config))
-    calibrations = load_calibrations(config.calibrations())
-    load_calibrations(config.draft_calibrations())
+    calibrations = loaded_calibrations(config, config.calibrations())
+    loaded_calibrations(config, config.draft_calibrations())
     paces = pace_specs(config)
 
     from cascadia_sglang.server import CascadeServer

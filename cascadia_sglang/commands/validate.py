@@ -84,13 +84,13 @@ def check_files_and_memory(
     # What the file itself says is told first: these imports take a second.
     from cascadia_sglang.commands.tier_table import tier_table
     from cascadia_sglang.entry.model import configured_entry
-    from cascadia_sglang.judge.calibration import load_calibrations
     from cascadia_sglang.memory.cards import seen_cards, sheet_cards
+    from cascadia_sglang.model_checks.calibrated import loaded_calibrations
     from cascadia_sglang.model_checks.check import check_models
 
     _check_planner(config, has_cards=machine is not None or bool(seen_cards()))
-    load_calibrations(config.calibrations())
-    load_calibrations(config.draft_calibrations())
+    for paths in (config.calibrations(), config.draft_calibrations()):
+        loaded_calibrations(config, paths)
     if any(tier.sampling for tier in config.tiers):
         # SGLang's import takes seconds, and few cascades need it here.
         from cascadia_sglang.workers.request_guard import check_tier_sampling

@@ -53,6 +53,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         quantile_samples: answers that these quantiles are of: those that reached the tier.
         probe: of the hidden state, where the score counts one.
         agreement: with the last tier, of the answers that this one accepts; None where not known.
+        model: fingerprint of the weights whose answers it was fitted on; None where not known.
     """
 
     version: int
@@ -69,13 +70,14 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     quantile_samples: int | None = None
     probe: Probe | None = None
     agreement: Agreement | None = None
+    model: str | None = None
 
     def __post_init__(self) -> None:
         if self.version not in (2, 3):
             raise ValueError(f"version is {self.version}, allowed: 2, 3; fit the calibration again")
-        added = (self.quantile_samples, self.probe, self.agreement)
-        if self.version == 2 and added != (None, None, None):
-            raise ValueError("quantile_samples, probe and agreement need version 3")
+        added = (self.quantile_samples, self.probe, self.agreement, self.model)
+        if self.version == 2 and added != (None, None, None, None):
+            raise ValueError("quantile_samples, probe, agreement and model need version 3")
         if self.version == 3 and (self.quantile_samples is None or self.quantile_samples < 0):
             raise ValueError("quantile_samples must be 0 or more in version 3")
         if self.features != [*FEATURES, *earlier_names(self.earlier_tiers)]:

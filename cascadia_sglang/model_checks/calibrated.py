@@ -1,0 +1,56 @@
+"""Calibrations of the models that a cascade has: of others they would say nothing."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.judge.calibration import Calibration, load_calibrations
+from cascadia_sglang.memory.hub import local_folder
+
+# A fine-tuned model differs in every layer: some values of each are enough to tell them apart.
+_PLACES = 64
+_BYTES = 1024
+
+
+def model_fingerprint(folder: Path | None) -> str | None:
+    """Equal for equal files of weights, wherever they lie; None where there are none.
+
+    Reads some hundred kilobytes of each file, whatever its size.
+    """
+    files = [] if folder is None else sorted(folder.glob("*.safetensors"))
+    if not files:
+        return None
+    digest = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}\n".encode())
+        with file.open("rb") as opened:
+            for place in range(_PLACES):
+                opened.seek(max(0, size - _BYTES) * place // (_PLACES - 1))
+                digest.update(opened.read(_BYTES))
+    return digest.hexdigest()[:16]
+
+
+def loaded_calibrations(config: CascadeConfig, paths: Mapping[int, str]) -> dict[int, Calibration]:
+    """Read calibrations, and see that each was fitted for its tier's place and on its model.
+
+    Args:
+        paths: of their files, by tier index.
+
+    Raises:
+        ConfigError: names the file and what is wrong with it.
+    """
+    calibrations = load_calibrations(dict(paths))
+    for index, calibration in calibrations.items():
+        if calibration.model is None:
+            continue
+        tier = config.tiers[index]
+        found = model_fingerprint(local_folder(tier.model_path))
+        if found is not None and found != calibration.model:
+            raise ConfigError(
+                f"calibration {paths[index]} was fitted on the answers of another model than "
+                f"{tier.model_path} of tier {tier.name}; fit the calibration again"
+            )
+    return calibrations

@@ -1,0 +1,69 @@
+"""A calibration belongs to the model whose answers it was fitted on."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cascadia_sglang.config import CascadeConfig, TierConfig
+from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.model_checks.calibrated import loaded_calibrations, model_fingerprint
+from tests.repo.source import ROOT
+from tests.unit.model_checks.small_models import write_model
+
+LADDER = ROOT / "bench" / "ladder"
+
+
+@pytest.fixture
+def calibration(tmp_path: Path) -> Path:
+    """A calibration of the demo's small model that says so."""
+    data = json.loads((LADDER / "small" / "calibration.json").read_text())
+    data["model"] = model_fingerprint(LADDER / "small")
+    path = tmp_path / "small.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+def load(model_path: Path, calibration: Path) -> None:
+    tier = TierConfig(name="small", model_path=str(model_path), calibration=str(calibration))
+    config = CascadeConfig(version=1, tiers=[tier])
+    loaded_calibrations(config, config.calibrations())
+
+
+def test_a_calibration_of_the_tiers_model_loads_wherever_the_model_lies(
+    tmp_path: Path, calibration: Path
+) -> None:
+    load(LADDER / "small", calibration)
+    shutil.copytree(LADDER / "small", tmp_path / "moved")
+    load(tmp_path / "moved", calibration)
+
+
+def test_a_calibration_of_another_model_is_refused(calibration: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(LADDER / "large", calibration)
+    assert str(raised.value) == (
+        f"calibration {calibration} was fitted on the answers of another model than "
+        f"{LADDER / 'large'} of tier small; fit the calibration again"
+    )
+
+
+def test_a_calibration_that_does_not_say_its_model_loads(tmp_path: Path) -> None:
+    load(LADDER / "large", LADDER / "small" / "calibration.json")
+    write_model(tmp_path / "other")
+    load(tmp_path / "other", LADDER / "small" / "calibration.json")
+
+
+def test_a_model_is_known_by_weights_of_every_part(tmp_path: Path) -> None:
+    shutil.copytree(LADDER / "small", tmp_path / "tuned")
+    file = tmp_path / "tuned" / "model.safetensors"
+    weights = bytearray(file.read_bytes())
+    before = model_fingerprint(tmp_path / "tuned")
+    assert before == model_fingerprint(LADDER / "small")
+    # As fine-tuning does: all values of the last quarter.
+    for place in range(3 * len(weights) // 4, len(weights)):
+        weights[place] ^= 1
+    file.write_bytes(weights)
+    assert model_fingerprint(tmp_path / "tuned") != before
+    assert model_fingerprint(tmp_path) is None
+    assert model_fingerprint(None) is None
