@@ -1,4 +1,4 @@
-"""`cascadia init`: a file that is valid, with what the models' files tell, or one line and no file."""
+"""`cascadia init`: a valid file with what the models' files tell, or one line and no file."""
 
 from pathlib import Path
 from typing import Any
