@@ -93,3 +93,23 @@ def test_tiers_with_different_tokenizers_are_refused_with_the_first_difference(
     line = run(tmp_path, {**DEMO, "tiers": tiers})
     assert "small and large have different tokenizers" in line
     assert "'a'" in line or "'b'" in line
+
+
+def test_tiers_that_are_asked_differently_are_refused_at_the_start_too(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "bench/ladder/large", other)
+    template = other / "chat_template.jinja"
+    template.write_text("[{{ messages[-1].content }}]")
+    tiers = [DEMO["tiers"][0], {**DEMO["tiers"][1], "model_path": str(other)}]
+    line = run(tmp_path, {**DEMO, "tiers": tiers})
+    assert "tiers small and large have different chat templates: at character 1, " in line
+    template.unlink()
+    tiers[1]["server_args"] = {"tool_call_parser": "qwen"}
+    line = run(tmp_path, {**DEMO, "tiers": tiers})
+    assert "tiers[1].server_args.tool_call_parser is 'qwen', but None in tier small" in line
+
+
+def test_a_tiers_flag_of_another_type_is_refused_at_the_start_too(tmp_path: Path) -> None:
+    tiers = [DEMO["tiers"][0], {**DEMO["tiers"][1], "server_args": {"tp_size": "2"}}]
+    line = run(tmp_path, {**DEMO, "tiers": tiers})
+    assert "tiers[1].server_args.tp_size is '2', allowed: an integer of at most 64 bits" in line

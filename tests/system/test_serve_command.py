@@ -1,0 +1,42 @@
+"""`cascadia serve` with the real server: it answers, and a SIGTERM ends all that it started."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.system.serving import ROOT, Server, free_port
+
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
+
+
+def test_the_served_process_is_the_commands_own_and_ends_with_it(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "server.log"
+    words = ("serve", "tests/system/cascade.yaml", "--port", str(port))
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cascadia_sglang", *words],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        )
+    server = Server(process, port, log)
+    try:
+        server.wait_until_ready()
+        assert "tests/system/cascade.yaml is valid: small, large" in log.read_text()
+        with server.client() as client:
+            body = {"text": "rev hgfa", "sampling_params": {"temperature": 0}}
+            assert client.post("/generate", json=body).json()["text"].startswith("afgh")
+        family = server.family()
+        assert len(family) > 2
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) in (0, -signal.SIGTERM)
+        _, left = psutil.wait_procs(family, timeout=10)
+        assert left == []
+    finally:
+        server.stop()
