@@ -10,7 +10,8 @@ from cascadia_sglang.cli import COMMANDS, main
 
 def test_a_valid_file_is_said_to_be_valid(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "bench/ladder/cascade.yaml"]) == 0
-    assert capsys.readouterr().out == ("bench/ladder/cascade.yaml is valid: small, middle, large\n")
+    told = capsys.readouterr().out
+    assert told.startswith("bench/ladder/cascade.yaml is valid: small, middle, large\n")
 
 
 def test_bad_input_ends_with_one_line_and_code_2(

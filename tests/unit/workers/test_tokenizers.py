@@ -1,21 +1,38 @@
-"""The entry model's vocabulary is that of the tiers, or the server does not start."""
+"""A tokenizer read from its file is the one that SGLang serves with."""
+
+from pathlib import Path
 
 import pytest
 
 from bench.ladder.export import LADDER
 from bench.ladder.tokenizer import build_tokenizer
-from cascadia_sglang.config import TierConfig
 from cascadia_sglang.entry.model import vocabulary_fingerprint
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.workers.tokenizers import check_vocabulary
+from cascadia_sglang.model_checks.tokenizer import SPECIAL_TOKENS, load_tokenizer
+from cascadia_sglang.workers.tokenizers import served_tokenizer
 
-SMALL = TierConfig(name="small", model_path=str(LADDER / "small"))
+TEXTS = ("rev hgfa", "add 12 34", "Unknown Ünïcödé  here")
+
+
+def test_the_file_gives_what_sglang_loads() -> None:
+    folder = LADDER / "small"
+    found = load_tokenizer("small", str(folder), folder)
+    served = served_tokenizer("small", str(folder))
+    assert found.vocabulary == served.get_vocab()
+    assert [found.encode(text) for text in TEXTS] == [served.encode(text) for text in TEXTS]
+    known = {k: v for k, v in served.special_tokens_map.items() if k in SPECIAL_TOKENS}
+    assert found.special_tokens == known
 
 
 def test_the_vocabulary_of_the_fit_is_known_again() -> None:
-    check_vocabulary(SMALL, vocabulary_fingerprint(build_tokenizer().get_vocab()))
+    folder = LADDER / "small"
+    found = load_tokenizer("small", str(folder), folder)
+    fitted = vocabulary_fingerprint(build_tokenizer().get_vocab())
+    assert vocabulary_fingerprint(found.vocabulary) == fitted
 
 
-def test_another_vocabulary_is_refused_in_one_line() -> None:
-    with pytest.raises(ConfigError, match="fitted on the vocabulary 0123, but tier small has"):
-        check_vocabulary(SMALL, "0123")
+def test_a_folder_without_a_tokenizer_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
+    with pytest.raises(ConfigError, match=f"tier small: no tokenizer in {tmp_path}: ") as raised:
+        served_tokenizer("small", str(tmp_path))
+    assert "\n" not in str(raised.value)
