@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.escalation import ranked_tiers
 from cascadia_sglang.memory.cards import Card
 from cascadia_sglang.memory.fit import PoolMemory, Shape, pool_memory
 from cascadia_sglang.memory.host import HostFlags, HostMemory, host_memory
@@ -152,10 +153,10 @@ def _devices(memory: PoolMemory, kind: GpuType) -> str:
 
 
 def _calibration(config: CascadeConfig, index: int) -> str:
-    tier = config.tiers[index]
-    if tier.calibration is not None:
+    """What scores a tier's answers: a file, or the rank; nothing where no score decides."""
+    if config.tiers[index].calibration is not None:
         return "file"
-    return "-"
+    return "rank" if index in ranked_tiers(config) else "-"
 
 
 def _shortened(model_path: str) -> str:

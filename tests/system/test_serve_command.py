@@ -9,14 +9,20 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cascadia_sglang.cli import main
 from tests.system.serving import ROOT, Server, free_port
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 
-def test_the_served_process_is_the_commands_own_and_ends_with_it(tmp_path: Path) -> None:
-    port, log = free_port(), tmp_path / "server.log"
-    words = ("serve", "tests/system/cascade.yaml", "--port", str(port))
+def test_a_file_that_init_wrote_is_served_by_the_commands_own_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    port, log, file = free_port(), tmp_path / "server.log", tmp_path / "cascade.yaml"
+    models = ("bench/ladder/large", "bench/ladder/small")
+    assert main(["init", *models, "--output", str(file)]) == 0
+    words = ("serve", str(file), "--port", str(port), "--max-total-tokens", "65536")
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "cascadia_sglang", *words],
@@ -28,7 +34,7 @@ def test_the_served_process_is_the_commands_own_and_ends_with_it(tmp_path: Path)
     server = Server(process, port, log)
     try:
         server.wait_until_ready()
-        assert "tests/system/cascade.yaml is valid: small, large" in log.read_text()
+        assert f"{file} is valid: small, large" in log.read_text()
         with server.client() as client:
             body = {"text": "rev hgfa", "sampling_params": {"temperature": 0}}
             assert client.post("/generate", json=body).json()["text"].startswith("afgh")
