@@ -5,9 +5,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cascadia_sglang.escalation import DEFAULT_RATE
 from cascadia_sglang.init_file.models import Model
 
-ESCALATION_RATE = 0.3
+_PARSERS = ("tool_call_parser", "reasoning_parser")
 # Plain scalars that every YAML reader takes for a text.
 _PLAIN = re.compile(r"[A-Za-z./][A-Za-z0-9._/-]*")
 _WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
@@ -27,43 +28,48 @@ def cascade_text(
         parsers: SGLang's flags that every tier has.
         table: of the tiers' memory, for the comments; empty before it is known.
     """
+    missing = [flag for flag in _PARSERS if flag not in parsers]
     lines = [
         "# A cascade: a request begins at the first tier, and climbs where its answer is not sure.",
         "# `cascadia validate` checks this file; `cascadia schema cascade` lists every key.",
+        "#",
+        "# Memory and devices when this file was written:",
         *(f"#   {line}" for line in table),
         "version: 1",
-        "tiers:  # smallest first",
+        "# Smallest first. A tier may also have:",
+        "#   devices: [0]      numbers of accelerators; without it any that are free",
+        "#   gpu_share: 0.5    of a device's memory; without it by the weights",
+        "#   replicas: 2       workers",
+        "#   server_args: {}   SGLang's flags for this tier",
+        *(
+            f"# {flag}: not found in the chat templates; see `sglang serve --help`"
+            for flag in missing
+        ),
+        "tiers:",
     ]
     for model in models:
-        lines += _tier(model, ranks[model.name], parsers)
+        lines += _tier(model, ranks[model.name], parsers, is_last=model is models[-1])
     lines += [
         "routing:",
         "  # Share of all requests that reach the last tier. The answers of a tier without a",
         "  # calibration are ranked, and the least sure of them climb.",
-        f"  escalation_rate: {ESCALATION_RATE}",
-        "  # With calibrations, thresholds take its place, one for every tier but the last:",
-        "  # thresholds: [0.9]",
+        f"  escalation_rate: {DEFAULT_RATE}",
+        "  # With calibrations, thresholds may take its place, one for every tier but the last:",
+        f"  # thresholds: {[0.9] * (len(models) - 1)}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _tier(model: Model, ranks: int, parsers: Mapping[str, str]) -> list[str]:
-    flags: dict[str, Any] = dict(parsers)
-    if ranks > 1:
-        flags = {"tp_size": ranks, **flags}
+def _tier(model: Model, ranks: int, parsers: Mapping[str, str], *, is_last: bool) -> list[str]:
+    flags: dict[str, Any] = {"tp_size": ranks, **parsers} if ranks > 1 else dict(parsers)
     lines = [
         f"  - name: {_scalar(model.name)}",
         f"    model_path: {_scalar(model.model_path)}",
-        "    # calibration: calibration/small.json  # of `cascadia calibrate`, on your prompts",
-        "    # devices: [0]        # numbers of accelerators; without it any that are free",
-        "    # gpu_share: 0.5      # of a device's memory; without it by the weights",
     ]
-    lines[2] = lines[2].replace("small", model.name)
-    for flag in ("tool_call_parser", "reasoning_parser"):
-        if flag not in parsers:
-            lines.append(f"    # {flag}: not found in the chat templates; goes into server_args")
+    if not is_last:
+        lines.append(f"    # calibration: calibration/{model.name}.json  # by `cascadia calibrate`")
     if flags:
-        lines.append("    server_args:  # SGLang's flags for this tier")
+        lines.append("    server_args:")
         lines += [f"      {flag}: {_scalar(value)}" for flag, value in flags.items()]
     return lines
 

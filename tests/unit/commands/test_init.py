@@ -64,9 +64,10 @@ def test_the_file_says_what_it_is_and_what_each_tier_takes(folder: Path) -> None
     write_model(folder / "large", hidden=32)
     assert init("small", "large") == 0
     text = Path("cascade.yaml").read_text()
-    assert "# this host, " in text.replace("#   this", "# this")
+    assert "#   this host, " in text
     assert "1.60 K" in text  # parameters of the small one
     assert "# tool_call_parser: not found in the chat templates" in text
+    assert "# thresholds: [0.9]" in text
     assert "# calibration: calibration/small.json" in text
 
 
