@@ -30,12 +30,18 @@ class Settings:
         tier_names: smallest first.
         tier_cost: of one answer of each tier, in any unit.
         early_abort: of the cascade; None where it never ends an attempt early.
+        models: fingerprint of each tier's weights; None where not known. Empty for none known.
     """
 
     tier_names: tuple[str, ...]
     tier_cost: tuple[float, ...]
     target: Target
     early_abort: float | None
+    models: tuple[str | None, ...] = ()
+
+    def model(self, tier_index: int) -> str | None:
+        """The fingerprint of a tier's weights."""
+        return self.models[tier_index] if self.models else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,7 +60,9 @@ def write_second_judges(cascade: CalibratedCascade, parts: Parts, folder: Path) 
             "held_out_confirmed": told.confirmed,
             "held_out_lost": told.lost,
         }
-        save_calibration(msgspec.structs.replace(judge.calibration, report=report), path)
+        model = cascade.settings.model(judge.tier)
+        fitted = msgspec.structs.replace(judge.calibration, report=report, model=model)
+        save_calibration(fitted, path)
         yield f"tier {name}: draft_calibration: {path}"
         yield (
             f"tier {name}: of {told.drafts} whole drafts held out {told.confirmed} are confirmed; "

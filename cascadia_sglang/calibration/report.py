@@ -119,6 +119,7 @@ def reported_calibrations(report: Report, parts: Parts) -> dict[str, Calibration
             report=_numbers(report, index),
             quantile_samples=int(finished_N.sum()),
             agreement=_agreement(unfitted.tiers[index], served.answered_by_N == index),
+            model=cascade.settings.model(index),
         )
     return found
 

@@ -30,6 +30,7 @@ from cascadia_sglang.commands.recording import add_recording_arguments, recorded
 from cascadia_sglang.commands.sampled import plan_sample_of
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.memory.hub import local_folder
+from cascadia_sglang.model_checks.calibrated import model_fingerprint
 from cascadia_sglang.model_checks.tokenizer import load_tokenizer
 
 
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         tier_cost=fixed_cost or recorded_costs(found.records),
         target=_target(args),
         early_abort=config.routing.early_abort,
+        models=tuple(model_fingerprint(local_folder(tier.model_path)) for tier in config.tiers),
     )
     parts = split_sample(found.pool)
     cascade = calibrate_parts(parts, settings)

@@ -28,6 +28,7 @@ SETTINGS = Settings(
     tier_cost=(1.0, 3.0, 9.0),
     target=Target(kind="escalation_rate", value=0.3),
     early_abort=0.05,
+    models=("0a", None, "0c"),
 )
 
 
@@ -56,6 +57,7 @@ def test_written_files_are_served_files(report: Report, parts: Parts, tmp_path: 
     loaded = load_calibrations(paths)
     assert loaded == dict(enumerate(reported_calibrations(report, parts).values()))
     assert [c.samples for c in loaded.values()] == [len(parts.fit)] * 3
+    assert [c.model for c in loaded.values()] == ["0a", None, "0c"]
     assert (tmp_path / "report.svg").read_text().startswith("<?xml")
     assert "](report.svg)" in (tmp_path / "report.md").read_text()
     told = json.loads((tmp_path / "report.json").read_text())
