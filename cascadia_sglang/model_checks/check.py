@@ -13,6 +13,7 @@ from cascadia_sglang.memory.hub import fetch_small_files
 from cascadia_sglang.model_checks.chat_template import ChatTemplate, chat_template_of
 from cascadia_sglang.model_checks.conversations import plain_difference, rare_difference
 from cascadia_sglang.model_checks.folders import TierModel, check_files, tier_models
+from cascadia_sglang.model_checks.named_files import check_named_files
 from cascadia_sglang.model_checks.sampling_defaults import differing_defaults
 from cascadia_sglang.model_checks.shared_flags import check_shared_flags
 from cascadia_sglang.model_checks.tokenizer import difference, have_equal_files, load_tokenizer
@@ -47,6 +48,7 @@ def check_models(
     models = tier_models(config, flags)
     for model in models:
         check_files(model, has_weights=is_here)
+    check_named_files(models)
     check_shared_flags(models)
     here = [model for model in models if model.folder is not None]
     if not here:

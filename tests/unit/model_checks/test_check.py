@@ -260,9 +260,25 @@ def test_a_template_that_the_operator_gives_all_tiers_is_not_compared(
     small: str, tmp_path: Path
 ) -> None:
     large = write_model(tmp_path / "large", template=PLAIN.replace("<{{", "[{{"))
-    assert checked(small, large, flags={"chat_template": "own.jinja"}) == []
-    own = {"chat_template": "own.jinja"}
+    (tmp_path / "own.jinja").write_text(PLAIN)
+    own = {"chat_template": str(tmp_path / "own.jinja")}
+    assert checked(small, large, flags=own) == []
     assert checked(small, large, small_flags=own, large_flags=own) == []
+    assert checked(small, large, flags={"chat_template": "chatml"}) == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "path"),
+    [
+        ("chat_template", "own.jinja"),
+        ("completion_template", "folder/own"),
+        ("speculative_draft_model_path", "/no/such/model"),
+    ],
+)
+def test_a_file_that_a_flag_names_must_exist(small: str, flag: str, path: str) -> None:
+    assert (
+        refusal(small, small, flags={flag: path}) == f"tier small: {flag} {path!r} does not exist"
+    )
 
 
 def test_special_tokens_that_a_template_writes_count(tmp_path: Path) -> None:
