@@ -85,17 +85,8 @@ def check_files_and_memory(
     from cascadia_sglang.commands.tier_table import tier_table
     from cascadia_sglang.entry.model import configured_entry
     from cascadia_sglang.memory.cards import seen_cards, sheet_cards
-    from cascadia_sglang.model_checks.calibrated import loaded_calibrations
     from cascadia_sglang.model_checks.check import check_models
 
-    _check_planner(config, has_cards=machine is not None or bool(seen_cards()))
-    for paths in (config.calibrations(), config.draft_calibrations()):
-        loaded_calibrations(config, paths)
-    if any(tier.sampling for tier in config.tiers):
-        # SGLang's import takes seconds, and few cascades need it here.
-        from cascadia_sglang.workers.request_guard import check_tier_sampling
-
-        check_tier_sampling(config.tiers)
     entry = configured_entry(config)
     warnings = check_models(
         config,
@@ -104,7 +95,23 @@ def check_files_and_memory(
         is_here=machine is None,
     )
     cards = seen_cards() if machine is None else sheet_cards(*machine)
-    return warnings, tier_table(config, flags, cards)
+    table = tier_table(config, flags, cards)
+    _check_planner(config, has_cards=bool(cards))
+    _check_calibrations(config)
+    if any(tier.sampling for tier in config.tiers):
+        # SGLang's import takes seconds, and few cascades need it here.
+        from cascadia_sglang.workers.request_guard import check_tier_sampling
+
+        check_tier_sampling(config.tiers)
+    return warnings, table
+
+
+def _check_calibrations(config: CascadeConfig) -> None:
+    for paths in filter(None, (config.calibrations(), config.draft_calibrations())):
+        # The score's arithmetic is compiled, which takes most of a second to import.
+        from cascadia_sglang.model_checks.calibrated import loaded_calibrations
+
+        loaded_calibrations(config, paths)
 
 
 def _check_planner(config: CascadeConfig, *, has_cards: bool) -> None:
