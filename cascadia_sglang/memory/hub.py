@@ -35,7 +35,11 @@ def fetch_small_files(model_path: str) -> None:
     Raises:
         ConfigError: if the hub does not give them; names the model.
     """
-    if local_folder(model_path) is not None or not is_hub_name(model_path):
+    if Path(model_path).exists() or not is_hub_name(model_path):
+        return
+    folder = local_folder(model_path)
+    # Something else may have asked for the configuration alone.
+    if folder is not None and (folder / "tokenizer_config.json").is_file():
         return
     try:
         snapshot_download(model_path, allow_patterns=list(_SMALL_FILES))

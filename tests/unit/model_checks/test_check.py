@@ -101,6 +101,27 @@ def test_a_model_of_the_hub_is_fetched_but_for_its_weights(
     assert asked == [("somebody/large", ["*.json", "*.jinja", "tokenizer*", "*.txt"])]
 
 
+def test_a_model_of_which_the_cache_holds_the_configuration_alone_is_fetched(
+    small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").mkdir()
+    shutil.copy(Path(small) / "config.json", tmp_path / "cache")
+    found = str(tmp_path / "cache" / "config.json")
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: found)
+    fetched: list[str] = []
+
+    def download(name: str, allow_patterns: list[str]) -> None:
+        del allow_patterns
+        fetched.append(name)
+        shutil.rmtree(tmp_path / "cache")
+        write_model(tmp_path / "cache")
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    for _ in range(2):
+        assert checked(small, "somebody/large") == []
+    assert fetched == ["somebody/large"]
+
+
 def test_a_model_that_the_hub_does_not_give_is_refused_in_one_line(
     small: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
