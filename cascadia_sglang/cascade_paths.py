@@ -16,6 +16,7 @@ from cascadia_sglang.model_config import is_hub_name
 logger = logging.getLogger(__name__)
 
 # Settings that name a file or a folder, by the part of the cascade file that they stand in.
+_TOP = ("state",)
 _TIER = ("model_path", "calibration", "draft_calibration")
 _PARTS = {
     "routing": ("entry_model",),
@@ -25,7 +26,8 @@ _PARTS = {
 _FLAGS = ("speculative_draft_model_path", "quantization_param_path")
 # Where a hub name may stand.
 _MODELS = ("model_path", "speculative_draft_model_path")
-_LOG = "planner.log"
+# What is written: it need not be there yet.
+_WRITTEN = ("planner.log", "state")
 
 Change = Callable[[str, str], str]
 
@@ -47,9 +49,9 @@ def placed(data: Any, path: Path) -> Any:
         if Path(written).is_absolute():
             return written
         beside, here = folder / written, Path(written)
-        # The log is written: where neither is there yet, its folder may be.
+        # Where neither is there yet, the folder of what is written may be.
         pairs = [(beside, here)]
-        if place == _LOG:
+        if place in _WRITTEN:
             pairs.append((beside.parent, here.parent))
         for first, second in pairs:
             if first.exists():
@@ -95,7 +97,7 @@ def with_paths(data: Any, change: Change) -> Any:
     """
     if not isinstance(data, dict):
         return data
-    made = dict(data)
+    made = _replaced(data, _TOP, "", change)
     tiers = made.get("tiers")
     if isinstance(tiers, list):
         made["tiers"] = [_tier(tier, f"tiers[{i}]", change) for i, tier in enumerate(tiers)]
@@ -121,7 +123,7 @@ def _replaced(
     made = dict(data)
     for name in names:
         if isinstance(made.get(name), str) and made[name]:
-            made[name] = change(f"{place}.{name}", made[name])
+            made[name] = change(f"{place}.{name}".removeprefix("."), made[name])
     return made
 
 

@@ -32,6 +32,7 @@ COMMANDS = (
 )
 
 BAD_INPUT = 2
+INTERRUPTED = 130  # as a shell tells of Ctrl-C
 
 
 class _Parser(argparse.ArgumentParser):
@@ -77,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CascadiaError as error:
         print(f"cascadia {args.command}: {error}", file=sys.stderr)
         return BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"cascadia {args.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
     return code
 
 

@@ -179,7 +179,9 @@ def target_text(target: Target) -> str:
         "tier",
         "cost": f"the best with a mean cost of at most {target.value:g}",
     }
-    return words[target.kind]
+    shown = ", those first that the certifying part is expected to show"
+    is_promise = target.kind in ("quality", "loss")
+    return words[target.kind] + (shown if target.prefers_shown and is_promise else "")
 
 
 def _finite(value: Any) -> Any:

@@ -158,6 +158,12 @@ def test_the_log_is_written_beside_the_file_or_in_a_folder_that_is_there(
     assert load_cascade(path).planner.log == str(project / "logs/decisions.jsonl")
 
 
+def test_the_folder_of_the_state_need_not_be_there(project: Path) -> None:
+    path = project / "cascade.json"
+    path.write_text(json.dumps({"tiers": [], "state": "kept"}))
+    assert read_cascade(path).data["state"] == str(project / "kept")
+
+
 def test_a_file_in_another_folder_names_the_same_files(project: Path) -> None:
     path = cascade(project)
     (project / "out").mkdir()

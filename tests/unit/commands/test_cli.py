@@ -116,3 +116,14 @@ def test_a_calibration_of_another_place_is_refused(
     path.write_text(json.dumps({"version": 1, "tiers": tiers, "routing": {"thresholds": [0.5]}}))
     assert main(["validate", str(path)]) == 2
     assert "fitted behind 1 tiers, but this tier is behind 0" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cascadia_sglang.commands.validate.run", interrupted)
+    assert main(["validate", "x.yaml"]) == 130
+    assert capsys.readouterr().err == "cascadia validate: interrupted\n"
