@@ -96,6 +96,7 @@ def test_a_model_of_the_hub_is_fetched_but_for_its_weights(
         )
 
     monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("cascadia_sglang.hub_check._refusal", lambda _: None)
     monkeypatch.setattr(hub, "snapshot_download", download)
     assert "tier large has none" in refusal(small, "somebody/large")
     assert asked == [("somebody/large", ["*.json", "*.jinja", "tokenizer*", "*.txt"])]
@@ -129,6 +130,7 @@ def test_a_model_that_the_hub_does_not_give_is_refused_in_one_line(
         del name, allow_patterns
         raise OSError("no network\nand more")
 
+    monkeypatch.setattr("cascadia_sglang.hub_check._refusal", lambda _: None)
     monkeypatch.setattr(hub, "snapshot_download", download)
     text = refusal(small, "nobody/has-this-model")
     assert text == "nobody/has-this-model is no folder, and not on the hub: no network"
