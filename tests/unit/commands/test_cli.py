@@ -42,7 +42,7 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> No
         main(["conjure"])
     assert ended.value.code == 2
     told = capsys.readouterr().err
-    assert told.startswith("cascadia: unknown command 'conjure', allowed: validate, calibrate")
+    assert told.startswith(f"cascadia: unknown command 'conjure', allowed: {', '.join(COMMANDS)};")
     assert told.count("\n") == 1
 
 
