@@ -43,6 +43,12 @@ def refusal(small: str, large: str, **more: Any) -> str:
     return text
 
 
+@pytest.fixture(autouse=True)
+def a_hub_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the hub answers at all is looked at in test_hub_check."""
+    monkeypatch.setattr("cascadia_sglang.hub_check._refusal", lambda _: None)
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> str:
     return write_model(tmp_path / "small")
@@ -96,7 +102,6 @@ def test_a_model_of_the_hub_is_fetched_but_for_its_weights(
         )
 
     monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: None)
-    monkeypatch.setattr("cascadia_sglang.hub_check._refusal", lambda _: None)
     monkeypatch.setattr(hub, "snapshot_download", download)
     assert "tier large has none" in refusal(small, "somebody/large")
     assert asked == [("somebody/large", ["*.json", "*.jinja", "tokenizer*", "*.txt"])]
@@ -130,7 +135,6 @@ def test_a_model_that_the_hub_does_not_give_is_refused_in_one_line(
         del name, allow_patterns
         raise OSError("no network\nand more")
 
-    monkeypatch.setattr("cascadia_sglang.hub_check._refusal", lambda _: None)
     monkeypatch.setattr(hub, "snapshot_download", download)
     text = refusal(small, "nobody/has-this-model")
     assert text == "nobody/has-this-model is no folder, and not on the hub: no network"
