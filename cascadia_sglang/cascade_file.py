@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from cascadia_sglang.cascade_checks import problems_of, routing_problems, threshold_problems
+from cascadia_sglang.cascade_paths import placed
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.unknown_keys import with_nearest_key
@@ -18,7 +19,17 @@ def load_cascade(path: Path) -> CascadeConfig:
     Raises:
         ConfigError: one line that names the place and what is allowed.
     """
-    return _built(read_data(path, "cascade file"), path)
+    return _built(read_cascade(path), path)
+
+
+def read_cascade(path: Path) -> DataFile:
+    """What a cascade file holds, unchecked, its paths as seen from the working directory.
+
+    Raises:
+        ConfigError: if the file is missing or cannot be read.
+    """
+    file = read_data(path, "cascade file")
+    return DataFile(placed(file.data, path), file.unquoted)
 
 
 def load_uncalibrated(path: Path) -> CascadeConfig:
@@ -29,7 +40,7 @@ def load_uncalibrated(path: Path) -> CascadeConfig:
     Raises:
         ConfigError: as `load_cascade` does.
     """
-    file = read_data(path, "cascade file")
+    file = read_cascade(path)
     data = file.data
     if isinstance(data, dict) and isinstance(data.get("tiers"), list):
         nothing = {"calibration": None, "draft_calibration": None}

@@ -4,12 +4,18 @@ Results go to stdout, progress to stderr. Bad input ends with one line and exit 
 """
 
 import argparse
+import ast
 import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 from cascadia_sglang.errors import CascadiaError
+from cascadia_sglang.nearest import suggestion
 
 # A command a module in `cascadia_sglang.commands`, in the order of `cascadia --help`.
 COMMANDS = (
@@ -26,33 +32,75 @@ COMMANDS = (
 )
 
 BAD_INPUT = 2
+INTERRUPTED = 130  # as a shell tells of Ctrl-C
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports bad arguments in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code it ends with."""
-    # Commands import what they need, and some of it is heavy: only the one asked for is loaded.
     words = sys.argv[1:] if arguments is None else list(arguments)
     named = words[0] if words and words[0] in COMMANDS else None
-    parser = argparse.ArgumentParser(prog="cascadia", description="Cascades of models in SGLang.")
-    choices = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser = _Parser(prog="cascadia", description="Cascades of models in SGLang.")
+    parser.add_argument("--version", action="version", version=_version())
+    if words and named is None and not words[0].startswith("-"):
+        parser.error(
+            f"unknown command {words[0]!r}{suggestion(words[0], COMMANDS)}, "
+            f"allowed: {', '.join(COMMANDS)}"
+        )
+    choices = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=_Parser
+    )
+    asked: argparse.ArgumentParser = parser
     for name in COMMANDS:
-        module = _module(name) if named in (None, name) else None
-        lines = (module.__doc__ or "").strip() if module is not None else ""
+        lines = _docstring(name)
         choice = choices.add_parser(
             name,
             help=lines.split("\n")[0],
             description=lines,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if module is not None:
-            module.add_arguments(choice)
-    args = parser.parse_args(words)
+        # Commands import what they need, and some of it is heavy: only the one asked for is loaded.
+        if name == named:
+            _module(name).add_arguments(choice)
+            asked = choice
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        flags = [flag for flag in asked._option_string_actions if flag.startswith("--")]
+        asked.error(f"unknown argument {unknown[0]}{suggestion(unknown[0], flags)}")
     try:
         code: int = _module(args.command).run(args)
     except CascadiaError as error:
         print(f"cascadia {args.command}: {error}", file=sys.stderr)
         return BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"cascadia {args.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
     return code
+
+
+def _version() -> str:
+    """This package's version and SGLang's."""
+    told = []
+    for package, name in (("cascadia-sglang", "cascadia"), ("sglang", "SGLang")):
+        try:
+            told.append(f"{name} {version(package)}")
+        except PackageNotFoundError:
+            told.append(f"{name} (not installed)")
+    return ", ".join(told)
+
+
+def _docstring(name: str) -> str:
+    """What a command's module begins with, read without running the module."""
+    found = importlib.util.find_spec(f"cascadia_sglang.commands.{name}")
+    if found is None or found.origin is None:
+        return ""
+    return ast.get_docstring(ast.parse(Path(found.origin).read_text(encoding="utf-8"))) or ""
 
 
 def _module(name: str) -> ModuleType:

@@ -6,6 +6,7 @@ CascadiaError
 ├── PlanError          no plan comes out
 │   ├── InfeasibleMoveError   no order of starts and stops leads to it
 │   ├── InfeasiblePlanError   no plan keeps the budget and the quality floor
+│   │   └── FloorNotShownError    plans keep it, but the sample does not show that with confidence
 │   └── PlanTimeoutError      the time limit came before any plan
 ├── PatchError         a patch did not take on this SGLang
 ├── RequestError       what the client sent cannot be served
@@ -54,6 +55,10 @@ class InfeasiblePlanError(PlanError):
         super().__init__(message)
         self.tier = tier
         self.lacks_gpus = lacks_gpus
+
+
+class FloorNotShownError(InfeasiblePlanError):
+    """Plans keep the quality floor, but the sample is too small or too poor to certify it."""
 
 
 class InfeasibleMoveError(PlanError):

@@ -29,6 +29,10 @@ def read_model_config(model: str | Path) -> dict[str, Any]:
 
 
 def _from_hub(name: str) -> Path:
+    # This module is what the check is made of.
+    from cascadia_sglang.hub_check import check_hub_names
+
+    check_hub_names({"model": name})
     # The import takes a second, and a folder needs none of it.
     from transformers.utils import cached_file
 

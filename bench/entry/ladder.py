@@ -37,6 +37,7 @@ from bench.serving.arms import Arm
 from bench.serving.compare import FLAGS, ask
 from cascadia_sglang.calibration.entry_model import worth
 from cascadia_sglang.calibration.pool import BoolArray
+from cascadia_sglang.cascade_file import read_cascade
 from cascadia_sglang.entry.fit import fit_entry_model
 from cascadia_sglang.entry.model import (
     EntryModel,
@@ -121,7 +122,7 @@ def serve(asked: list[Question], block: int, width: int, port: int) -> tuple[Arm
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         arms = []
         for number, entry in enumerate(("first", "predicted")):
-            cascade = yaml.safe_load(CONFIG.read_text())
+            cascade = read_cascade(CONFIG).data
             cascade["routing"] |= {"entry": entry, "entry_model": str(MODEL)}
             path = folder / f"{entry}.yaml"
             path.write_text(yaml.safe_dump(cascade))

@@ -20,13 +20,13 @@ from bench.calibration.pool import CACHE, chunk_rows
 from bench.harness.load import MAX_NEW_TOKENS
 from bench.ladder.export import LADDER
 from bench.ladder.fit import CASCADE, SPLIT, TIER_COST, settings
-from cascadia_sglang.calibration.calibrate import CalibratedCascade, certified
-from cascadia_sglang.calibration.output import write_second_judges
+from cascadia_sglang.calibration.calibrate import CalibratedCascade, certified, check_parts
+from cascadia_sglang.calibration.output import second_judges, write_second_judges
 from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.replay import CascadeReplay
 from cascadia_sglang.calibration.split import Parts, split_sample
 from cascadia_sglang.calibration.thresholds import outcome_of
-from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
+from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated, read_cascade
 from cascadia_sglang.commands.recording import add_recording_arguments, recorded
 from cascadia_sglang.judge.calibration import load_calibration
 
@@ -46,14 +46,14 @@ def answered(chunks: int, folder: Path) -> Pool:
     folder.mkdir(parents=True, exist_ok=True)
     data, cascade = folder / "sample.jsonl", folder / "cascade.yaml"
     data.write_text("".join(questions(chunks)))
-    config = yaml.safe_load(CASCADE.read_text())
+    config = read_cascade(CASCADE).data
     config["routing"] = {"thresholds": config["routing"]["thresholds"], "verify": {"enabled": True}}
     cascade.write_text(yaml.safe_dump(config))
     parser = argparse.ArgumentParser()
     add_recording_arguments(parser)
     args = parser.parse_args(["--max-tokens", str(MAX_NEW_TOKENS), "--concurrency", "64"])
     args.data, args.out = data, folder
-    return recorded(args, load_uncalibrated(cascade)).pool
+    return recorded(args, load_uncalibrated(cascade), check_parts).pool
 
 
 def as_served(parts: Parts) -> CalibratedCascade:
@@ -72,7 +72,9 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=CHUNKS, help="of 2,000 questions")
     options = parser.parse_args()
     parts = split_sample(answered(options.chunks, CACHE / "second-judges"))
-    for line in write_second_judges(as_served(parts), parts, LADDER):
+    cascade = as_served(parts)
+    found = second_judges(cascade, parts)
+    for line in write_second_judges(found, cascade, parts, LADDER):
         print(line)
 
 

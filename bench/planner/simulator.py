@@ -28,7 +28,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import yaml
 
 from bench.harness.client import send_all
 from bench.harness.estimates import Estimate
@@ -37,6 +36,7 @@ from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row,
 from bench.harness.server import running_server
 from bench.planner.observed import observe, replay
 from bench.planner.report import report
+from cascadia_sglang.cascade_file import read_cascade
 from cascadia_sglang.planner.profile import HostTimes, Profile, load_profile
 from cascadia_sglang.planner.simulator import Tier
 from cascadia_sglang.planner.workload import poisson_arrivals_s
@@ -151,7 +151,7 @@ def cells(arm: Arm, smoke: bool) -> Iterator[Cell]:
 def arms(args: argparse.Namespace, stack: ExitStack) -> Iterator[Arm]:
     """Start what was asked for; each arm's servers end before the next one's begin."""
     config = EMULATED if args.emulated else REAL
-    names = [tier["name"] for tier in yaml.safe_load(config.read_text())["tiers"]]
+    names = [tier["name"] for tier in read_cascade(config).data["tiers"]]
     asked = [*names, CASCADE] if args.arm == "all" else [args.arm]
     if args.emulated:
         profile = profile_of(config, args.profile, emulated=True)
@@ -183,14 +183,14 @@ def arms(args: argparse.Namespace, stack: ExitStack) -> Iterator[Arm]:
 
 def _alone(config: Path, name: str) -> dict:
     """A cascade of one tier without a judge, to measure what plain SGLang's worker does."""
-    tiers = yaml.safe_load(config.read_text())["tiers"]
+    tiers = read_cascade(config).data["tiers"]
     (tier,) = (tier for tier in tiers if tier["name"] == name)
     return {"version": 1, "tiers": [{k: v for k, v in tier.items() if "calibration" not in k}]}
 
 
 def _writing_anew(config: Path) -> dict:
     """The cascade without drafts, of which the simulation here is told nothing."""
-    cascade = yaml.safe_load(config.read_text())
+    cascade = read_cascade(config).data
     return {**cascade, "routing": {**cascade["routing"], "verify": {"enabled": False}}}
 
 

@@ -28,6 +28,7 @@ from bench.rivals.system import (
     workers_of_cascade,
 )
 from bench.rivals.thresholds import cheapest
+from cascadia_sglang.cascade_file import read_cascade
 
 Router = ModuleType  # with `fit` and `load`, of `bench.rivals.router`'s types
 Server = tuple[str, list[str]]  # a module to run, and its flags but the port
@@ -53,7 +54,7 @@ def cascades(folder: Path, changes: Iterable[Mapping[str, Mapping[str, Any]]]) -
     Args:
         changes: by section of the settings, what differs there.
     """
-    demo, wanted = yaml.safe_load(CONFIG.read_text()), []
+    demo, wanted = read_cascade(CONFIG).data, []
     for number, change in enumerate(changes):
         changed = {name: {**demo.get(name, {}), **own} for name, own in change.items()}
         path = folder / f"cascade-{number}.yaml"
@@ -66,7 +67,7 @@ def cascades(folder: Path, changes: Iterable[Mapping[str, Mapping[str, Any]]]) -
 def plain_servers() -> dict[str, Server]:
     """Plain SGLang, by the tier that it serves alone."""
     wanted = {}
-    for tier in yaml.safe_load(CONFIG.read_text())["tiers"]:
+    for tier in read_cascade(CONFIG).data["tiers"]:
         own = [(f"--{key.replace('_', '-')}", str(v)) for key, v in tier["server_args"].items()]
         flat = [part for pair in own for part in pair]
         wanted[tier["name"]] = (SGLANG, ["--model-path", tier["model_path"], *flat, *FLAGS])

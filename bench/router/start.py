@@ -20,6 +20,7 @@ import yaml
 from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
 from bench.harness.server import running_server
+from cascadia_sglang.cascade_file import read_cascade
 
 ADDED = "ADDED "  # as bench.router.add_workers prints it, whose import is SGLang's whole server
 WHOLE = "whole"
@@ -56,7 +57,7 @@ def measure(config: Path, tiers: Sequence[str], port: int) -> Start:
 
 def with_standbys(config: Path, folder: Path) -> Path:
     """The cascade with a standby of every tier."""
-    cascade = yaml.safe_load(config.read_text())
+    cascade = read_cascade(config).data
     for tier in cascade["tiers"]:
         tier["standby"] = 1
     path = folder / "standbys.yaml"
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one start; writes nothing")
     options = parser.parse_args()
     facts = facts_of_this_run("bench.router.start")
-    tiers = [tier["name"] for tier in yaml.safe_load(options.config.read_text())["tiers"]]
+    tiers = [tier["name"] for tier in read_cascade(options.config).data["tiers"]]
     runs = 1 if options.smoke else options.runs
     with tempfile.TemporaryDirectory() as folder:
         before = with_standbys(options.config, Path(folder))

@@ -20,8 +20,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench.harness.client import send_all
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio
 from bench.harness.load import BUFFERED, questions, requests
@@ -31,6 +29,7 @@ from bench.ladder.families import Row as Question
 from bench.serving.arms import Arm
 from bench.serving.ceiling import Ceiling, ceiling
 from bench.serving.report import report
+from cascadia_sglang.cascade_file import read_cascade
 
 BENCH = "serving"
 CASCADE = "cascade"
@@ -43,7 +42,7 @@ FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
 def start_servers(stack: ExitStack, config: Path, port: int) -> tuple[Arm, list[Arm]]:
     """The cascade and each of its tiers alone, every server on a port of its own."""
     logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    tiers: list[dict[str, Any]] = yaml.safe_load(config.read_text())["tiers"]
+    tiers: list[dict[str, Any]] = read_cascade(config).data["tiers"]
     flags = [("--plugin", "cascadia", "--cascade-config", str(config))]
     for tier in tiers:
         own = [(f"--{key.replace('_', '-')}", str(v)) for key, v in tier["server_args"].items()]

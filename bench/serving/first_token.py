@@ -29,7 +29,7 @@ from bench.harness.server import running_server
 from bench.ladder.families import Row as Question
 from bench.ladder.families import is_correct
 from bench.ladder.splits import sample
-from cascadia_sglang.cascade_file import load_cascade
+from cascadia_sglang.cascade_file import load_cascade, read_cascade
 
 CONFIG = Path("bench/ladder/cascade.yaml")
 DEMO = load_cascade(CONFIG).routing
@@ -93,7 +93,7 @@ def numbers(
 
 def config(folder: Path, tokens: int, chance: float) -> Path:
     """The demo's cascade with these settings of `commit`."""
-    cascade = yaml.safe_load(CONFIG.read_text())
+    cascade = read_cascade(CONFIG).data
     cascade["routing"] |= {"commit_tokens": tokens, "commit_chance": chance}
     path = folder / "cascade.yaml"
     path.write_text(yaml.safe_dump(cascade))

@@ -44,6 +44,7 @@ def request_of(question: Question, sampling: Sampling) -> tuple[str, dict[str, A
         "temperature": sampling.temperature,
         "max_tokens": sampling.max_tokens,
         "return_meta_info": True,
+        **question.chat_fields(),
     }
     for kind, text in (question.constraint or {}).items():
         if kind == "json_schema":
@@ -165,5 +166,26 @@ def _answer(reply: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Text and meta information of a reply of either route."""
     if "choices" in reply:
         choice = reply["choices"][0]
-        return choice["message"]["content"] or "", choice.get("meta_info") or {}
+        return message_text(choice["message"]), choice.get("meta_info") or {}
     return reply["text"], reply["meta_info"]
+
+
+def message_text(message: Mapping[str, Any]) -> str:
+    """Content of an answer, and below it every call of a tool as one line of JSON.
+
+    Arguments are written in one way, so that equal calls are equal texts.
+    """
+    lines = [message["content"]] if message.get("content") else []
+    for call in message.get("tool_calls") or []:
+        function = call["function"]
+        told = {"name": function["name"], "arguments": _arguments(function["arguments"])}
+        lines.append(json.dumps(told, sort_keys=True, ensure_ascii=False))
+    return "\n".join(lines)
+
+
+def _arguments(text: str) -> Any:
+    """Of a call; the text itself where the model wrote no JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -13,7 +13,7 @@ from cascadia_sglang.calibration.certify import Certificate, certify
 from cascadia_sglang.calibration.fit import fit_cascade
 from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.replay import CascadeReplay, Served, TierReplay, sigmoid
-from cascadia_sglang.calibration.split import Parts, split_sample
+from cascadia_sglang.calibration.split import PARTS, Parts, part_of, split_sample
 from cascadia_sglang.calibration.thresholds import Outcome, Target, choose, outcome_of
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.judge.calibration import Calibration
@@ -113,6 +113,22 @@ def certified(
         held_out=outcome_of(served, chosen.thresholds, settings.tier_cost),
         certificate=certify(served),
     )
+
+
+def check_parts(prompt_keys: Sequence[str]) -> None:
+    """Check, before anything is asked, that labelled prompts are enough for each part.
+
+    Raises:
+        CalibrationError: if not; says how many more are needed, about.
+    """
+    counts = {name: sum(part_of(key) == name for key in prompt_keys) for name in PARTS}
+    short = MIN_PART - min(counts.values())
+    if short > 0:
+        listed = ", ".join(f"{count} to {name}" for name, count in counts.items())
+        raise CalibrationError(
+            f"the sample has {len(prompt_keys)} labelled prompts, by their hashes {listed}; "
+            f"{MIN_PART} of each are needed: about {len(PARTS) * short} more prompts"
+        )
 
 
 def true_risks(served: Served) -> list[float]:

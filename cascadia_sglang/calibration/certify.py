@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta
 
+from cascadia_sglang.binomial_bounds import lower_bound, upper_bound
 from cascadia_sglang.calibration.replay import Served
 
 CONFIDENCE = 0.95
@@ -98,16 +98,6 @@ def _loss(served: Served, error: float) -> LossBound:
     if prompts >= least_accepted(error / 2):
         loss_high = upper_bound(lost, prompts, error / 2) - lower_bound(gained, prompts, error / 2)
     return LossBound(prompts=prompts, lost=lost, gained=gained, loss_high=loss_high)
-
-
-def upper_bound(count: int, trials: int, error: float) -> float:
-    """Largest rate under which `count` or fewer events in `trials` have a chance of `error`."""
-    return 1.0 if count >= trials else float(beta.ppf(1 - error, count + 1, trials - count))
-
-
-def lower_bound(count: int, trials: int, error: float) -> float:
-    """Smallest rate under which `count` or more events in `trials` have a chance of `error`."""
-    return 0.0 if count == 0 else float(beta.ppf(error, count, trials - count + 1))
 
 
 def least_accepted(error: float) -> int:

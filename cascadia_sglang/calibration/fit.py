@@ -17,6 +17,7 @@ import numpy as np
 from cascadia_sglang.calibration.pool import BoolArray, Pool, TierAnswers
 from cascadia_sglang.calibration.replay import TierReplay, ends, sigmoid
 from cascadia_sglang.errors import CalibrationError
+from cascadia_sglang.extras import install_hint
 from cascadia_sglang.judge.calibration import Calibration, PrefixModel
 from cascadia_sglang.judge.features import FEATURES, earlier_features, earlier_names, logit
 from cascadia_sglang.judge.state import FloatArray
@@ -137,9 +138,7 @@ def fit_logistic(x_NG: FloatArray, right_N: BoolArray, l2: float = _L2) -> tuple
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
-        raise CalibrationError(
-            "scikit-learn is missing; install it with: pip install 'cascadia-sglang[calibrate]'"
-        ) from error
+        raise CalibrationError(install_hint("sklearn")) from error
     model = LogisticRegression(C=1 / l2, solver="newton-cholesky", max_iter=200)
     model.fit(x_NG, right_N)
     weights_G: FloatArray = model.coef_[0]

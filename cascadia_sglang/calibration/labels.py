@@ -102,8 +102,8 @@ def _agreement(questions: Sequence[Question], answers: Sequence[Sequence[str]]) 
 def _commanded(command: str) -> Labeler:
     """Asks a command, once for all answers: a JSON object a line in, `true` or `false` a line out.
 
-    An object has `id`, `messages` or `prompt`, `reference`, `group`, `tier` (its index) and
-    `answer`.
+    An object has `id`, `messages` or `prompt`, `tools` where there are any, `reference`, `group`,
+    `tier` (its index) and `answer`.
     """
     try:
         words = shlex.split(command)
@@ -116,6 +116,7 @@ def _commanded(command: str) -> Labeler:
                 "id": question.id,
                 "messages": question.messages,
                 "prompt": question.prompt,
+                **({"tools": question.tools} if question.tools else {}),
                 "reference": question.reference,
                 "group": question.group,
                 "tier": tier,

@@ -1,7 +1,7 @@
 """Writes a calibration's files: one a tier, the report, its page and picture; an entry model."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -9,7 +9,12 @@ import numpy as np
 
 from cascadia_sglang.calibration.calibrate import CalibratedCascade
 from cascadia_sglang.calibration.certify import promises
-from cascadia_sglang.calibration.drafts import confirmed, fit_second_judges, suggested_low
+from cascadia_sglang.calibration.drafts import (
+    SecondJudge,
+    confirmed,
+    fit_second_judges,
+    suggested_low,
+)
 from cascadia_sglang.calibration.entry_model import Labelled, commit_at_once, fit_on_pool
 from cascadia_sglang.calibration.page import page
 from cascadia_sglang.calibration.picture import draw
@@ -32,24 +37,63 @@ def write(report: Report, parts: Parts, folder: Path) -> Iterator[str]:
     listed = ", ".join(f"{threshold:g}" for threshold in cascade.thresholds)
     yield f"routing: thresholds: [{listed}]"
     drawn = draw(report, parts.certify, folder / PICTURE)
-    if not drawn:
-        print("matplotlib is missing: no picture", file=sys.stderr, flush=True)
     save_json(report, folder / "report.json")
     (folder / "report.md").write_text(page(report, PICTURE if drawn else None))
     yield from promises(cascade.certificate, cascade.settings.tier_names)
     yield f"report: {folder / 'report.md'}"
 
 
-def write_second_judges(cascade: CalibratedCascade, parts: Parts, folder: Path) -> Iterator[str]:
-    """Fit and write `NAME.draft.json` of every tier whose second judge is sure of some drafts.
+def summary(cascade: CalibratedCascade) -> Iterator[str]:
+    """Quality, shares and cost of the thresholds on the part that is held out."""
+    held_out, settings = cascade.held_out, cascade.settings
+    last = held_out.quality + held_out.loss
+    yield (
+        f"held out, {held_out.prompts} prompts: quality {held_out.quality:.4f} "
+        f"({settings.tier_names[-1]} alone {last:.4f}), cost {held_out.cost:.4g} "
+        f"({settings.tier_names[-1]} alone {settings.tier_cost[-1]:.4g})"
+    )
+    shares = zip(settings.tier_names, held_out.shares, strict=True)
+    yield "held out, reached: " + ", ".join(f"{name} {share:.1%}" for name, share in shares)
 
-    Where drafts were recorded, that is; yields what the operator should read of them.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondJudges:
+    """What was fitted on drafts.
+
+    Attributes:
+        judges: of the tiers whose second judge is sure of some drafts.
+        high, low: for `routing.verify`; None where drafts do not tell.
     """
+
+    judges: tuple[SecondJudge, ...]
+    high: float | None
+    low: float | None
+
+    def verify(self) -> dict[str, float]:
+        """Values of `routing.verify`, as they are written down."""
+        told = {"high": self.high, "low": self.low}
+        return {name: float(f"{value:.6g}") for name, value in told.items() if value is not None}
+
+
+def second_judges(cascade: CalibratedCascade, parts: Parts) -> SecondJudges:
+    """Fit a second judge for every tier that was recorded reading drafts."""
     judges = [judge for judge in fit_second_judges(cascade, parts) if judge.high is not None]
-    high = max((judge.high for judge in judges if judge.high is not None), default=1.0)
-    if judges:
+    is_read = any(tier.kept_N is not None for tier in parts.choose.tiers)
+    return SecondJudges(
+        judges=tuple(judges),
+        high=max((judge.high for judge in judges if judge.high is not None), default=None),
+        low=suggested_low(cascade, parts.choose) if is_read else None,
+    )
+
+
+def write_second_judges(
+    found: SecondJudges, cascade: CalibratedCascade, parts: Parts, folder: Path
+) -> Iterator[str]:
+    """Write `NAME.draft.json` of every second judge; yields what the operator should read."""
+    high = 1.0 if found.high is None else found.high
+    if found.judges:
         yield f"routing: verify: high: {high:.6g}"
-    for judge in judges:
+    for judge in found.judges:
         name = cascade.settings.tier_names[judge.tier]
         path = folder / f"{name}.draft.json"
         told = confirmed(judge, cascade, parts.certify, high)
@@ -68,9 +112,8 @@ def write_second_judges(cascade: CalibratedCascade, parts: Parts, folder: Path) 
             f"tier {name}: of {told.drafts} whole drafts held out {told.confirmed} are confirmed; "
             f"of {told.prompts} prompts that loses {told.lost} right answers"
         )
-    if any(tier.kept_N is not None for tier in parts.choose.tiers):
-        low = suggested_low(cascade, parts.choose)
-        yield f"routing: verify: low: {low:g}"
+    if found.low is not None:
+        yield f"routing: verify: low: {found.low:g}"
 
 
 def write_entry_model(

@@ -6,6 +6,7 @@ from cascadia_sglang.calibration.certify import promises
 from cascadia_sglang.calibration.report import Report, target_text
 from cascadia_sglang.calibration.statistics import Interval
 from cascadia_sglang.calibration.thresholds import Outcome
+from cascadia_sglang.calibration.verdict import verdict
 
 
 def page(report: Report, picture: str | None = None) -> str:
@@ -18,6 +19,7 @@ def page(report: Report, picture: str | None = None) -> str:
         "## What is promised",
         "\n".join(f"- {line}" for line in promises(report.cascade.certificate, _names(report))),
         _assumption(report),
+        f"{verdict(report.cascade).line().capitalize()}.",
         "## The scores",
         _scores(report),
         "## On the way",

@@ -6,19 +6,16 @@ can be compared.
 
 import http.client
 import queue
-import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from cascadia_sglang.calibration.asking import RefusedError, Sampling, digest_of
+from cascadia_sglang.calibration.progress import Progress
 from cascadia_sglang.calibration.records import Kept, Key, Record, RecordFile
 from cascadia_sglang.calibration.sample import Question
 from cascadia_sglang.config import TierConfig
 from cascadia_sglang.errors import CalibrationError
-
-_PROGRESS_S = 5.0
 
 
 def missing(
@@ -85,7 +82,7 @@ def record(
 def _collect(
     done: "queue.SimpleQueue[list[Kept] | Exception | None]",
     file: RecordFile[Kept],
-    tell: "Progress",
+    tell: Progress,
     stopping: threading.Event,
     width: int,
 ) -> list[Kept]:
@@ -104,31 +101,12 @@ def _collect(
             asked += 1
             tell(asked)
         elif isinstance(one, RefusedError):
-            print(f"left out: {one}", file=sys.stderr, flush=True)
+            tell.say(f"left out: {one}")
         else:
             lost = lost or one
             stopping.set()
     if lost is not None:
+        tell.close()
         raise CalibrationError(f"the server was lost: {lost!r}") from lost
     tell(asked, last=True)
     return records
-
-
-class Progress:
-    """Says on stderr, every few seconds, how far a tier is."""
-
-    def __init__(self, name: str, count: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._name, self._count, self._clock = name, count, clock
-        self._started = self._told = clock()
-
-    def __call__(self, done: int, last: bool = False) -> None:
-        now = self._clock()
-        if not last and now - self._told < _PROGRESS_S:
-            return
-        self._told = now
-        rate = done / max(now - self._started, 1e-9)
-        print(
-            f"{self._name}: {done} of {self._count} answers, {rate:.1f}/s",
-            file=sys.stderr,
-            flush=True,
-        )

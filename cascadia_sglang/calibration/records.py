@@ -151,7 +151,7 @@ def pool_of(
         ids=tuple(question.id for question in questions),
         prompt_keys=tuple(prompt_key(question) for question in questions),
         groups=tuple(question.group for question in questions),
-        constrained_N=np.array([question.constraint is not None for question in questions]),
+        constrained_N=np.array([question.is_constrained for question in questions]),
     )
 
 

@@ -25,6 +25,7 @@ from cascadia_sglang.calibration.quality import (
 from cascadia_sglang.calibration.sensitivity import WeakerJudge, weaker_judges
 from cascadia_sglang.calibration.split import PARTS, Parts
 from cascadia_sglang.calibration.thresholds import Outcome, Target, outcome_of
+from cascadia_sglang.calibration.verdict import verdict
 from cascadia_sglang.judge.agreement import Agreement
 from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
 from cascadia_sglang.judge.state import FloatArray
@@ -68,6 +69,7 @@ class Report:
             "chosen": dataclasses.asdict(cascade.chosen),
             "held_out": dataclasses.asdict(cascade.held_out),
             "certificate": dataclasses.asdict(cascade.certificate),
+            "verdict": dataclasses.asdict(verdict(cascade)),
             "tiers": [dataclasses.asdict(tier) for tier in self.tiers],
             "out_of_group": [dataclasses.asdict(group) for group in self.groups],
             "weaker_judges": [dataclasses.asdict(weaker) for weaker in self.weaker],
@@ -177,7 +179,9 @@ def target_text(target: Target) -> str:
         "tier",
         "cost": f"the best with a mean cost of at most {target.value:g}",
     }
-    return words[target.kind]
+    shown = ", those first that the certifying part is expected to show"
+    is_promise = target.kind in ("quality", "loss")
+    return words[target.kind] + (shown if target.prefers_shown and is_promise else "")
 
 
 def _finite(value: Any) -> Any:

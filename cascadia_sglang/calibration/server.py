@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from cascadia_sglang.cascade_paths import moved
 from cascadia_sglang.child_server import free_port, running_server
 from cascadia_sglang.config import CascadeConfig
 
@@ -26,7 +27,8 @@ def recording_server(
         StartError: if it ends or is not ready in time.
     """
     cascade = folder / "recording.json"
-    cascade.write_text(json.dumps(msgspec.to_builtins(config), indent=1) + "\n")
+    data = moved(msgspec.to_builtins(config), folder)
+    cascade.write_text(json.dumps(data, indent=1) + "\n")
     command = ["--plugin", "cascadia", "--cascade-config", str(cascade), "--host", "127.0.0.1"]
     log = folder / "server.log"
     with running_server([*command, *flags], port=free_port(), log=log, start_s=start_s) as port:

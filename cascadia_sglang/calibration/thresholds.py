@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascadia_sglang.calibration.counts import Counts
 from cascadia_sglang.calibration.replay import CascadeReplay, Served
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.judge.state import FloatArray
@@ -23,6 +24,9 @@ _EXHAUSTIVE = 2  # thresholds, at most
 _COARSE = 1_000  # thresholds of all tiers together that a descent looks at first, about
 _STARTS = 8
 _SWEEPS = 20
+# The error of a bound that shows a target with 95 % confidence on other prompts, as many, in four
+# cases of five. Both parts vary: 1 - Phi(1.645 + 0.842 * sqrt(2)).
+SURE_ERROR = 0.0023
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,8 @@ class Outcome:
         loss_high95: upper end of its one-sided 95 % interval, normal over the pairs.
         shares: of the prompts that each tier sees.
         cost: mean over the prompts of the costs of the tiers they see.
+        prompts: how many there are.
+        lost, gained: prompts that the last tier alone answers right, that the cascade alone does.
     """
 
     thresholds: tuple[float, ...]
@@ -43,6 +49,15 @@ class Outcome:
     loss_high95: float
     shares: tuple[float, ...]
     cost: float
+    prompts: int
+    lost: int
+    gained: int
+
+    @property
+    def counts(self) -> Counts:
+        """What bounds are made of."""
+        right = round(self.quality * self.prompts)
+        return Counts(prompts=self.prompts, right=right, lost=self.lost, gained=self.gained)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +67,15 @@ class Target:
     `quality`: the cheapest thresholds with at least this quality. `loss`: the cheapest whose
     quality is, with 95 % confidence, at most this much below the last tier's. `escalation_rate`:
     the best with at most this share at the last tier. `cost`: the best that cost no more.
+
+    `prefers_shown`: among thresholds that meet a quality or a loss, those come first that other
+    prompts, as many, are expected to show. Without it the cheapest are chosen, which stand right at
+    the target: other prompts then show them in a few cases out of ten, however many there are.
     """
 
     kind: str
     value: float
+    prefers_shown: bool = False
 
     def is_met(self, outcome: Outcome) -> bool:
         """Whether thresholds do what is asked."""
@@ -75,10 +95,21 @@ class Target:
         """What is least for the best thresholds: those that meet the target first, by the rest."""
         shortfall = self.shortfall(outcome)
         if not self.is_met(outcome):
-            return (1.0, shortfall, outcome.cost)
+            return (2.0, shortfall, outcome.cost)
         if self.kind in ("quality", "loss"):
-            return (0.0, outcome.cost, -outcome.quality)
+            is_behind = self.prefers_shown and not self.is_expected(outcome)
+            return (float(is_behind), outcome.cost, -outcome.quality)
         return (0.0, -outcome.quality, outcome.cost)
+
+    def is_expected(self, outcome: Outcome) -> bool:
+        """Whether as many other prompts show a quality or a loss in about four cases of five."""
+        return self.is_shown(outcome.counts, SURE_ERROR)
+
+    def is_shown(self, counts: Counts, error: float) -> bool:
+        """Whether a quality or a loss holds of all prompts, but for a chance of `error`."""
+        if self.kind == "quality":
+            return counts.quality_low(error) >= self.value
+        return counts.loss_high(error) <= self.value
 
 
 def choose(replay: CascadeReplay, tier_cost: Sequence[float], target: Target) -> Outcome:
@@ -118,6 +149,9 @@ def outcome_of(served: Served, thresholds: Sequence[float], tier_cost: Sequence[
         loss_high95=float(lost_N.mean()) + half,
         shares=tuple(shares.tolist()),
         cost=float(shares @ np.asarray(tier_cost)),
+        prompts=len(lost_N),
+        lost=int((lost_N > 0).sum()),
+        gained=int((lost_N < 0).sum()),
     )
 
 

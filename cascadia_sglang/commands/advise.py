@@ -23,11 +23,13 @@ from pathlib import Path
 import msgspec
 
 from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
-from cascadia_sglang.commands.plan import INFEASIBLE
+from cascadia_sglang.commands.exit_codes import INFEASIBLE
+from cascadia_sglang.commands.outputs import check_output_file
 from cascadia_sglang.commands.profile import add_host_argument
 from cascadia_sglang.commands.recording import add_recording_arguments, recorded
 from cascadia_sglang.commands.sampled import (
     calibrations_of,
+    check_rows,
     kept_shares,
     plan_sample_of,
     problem_of,
@@ -107,9 +109,11 @@ def _problem(args: argparse.Namespace) -> Problem:
             raise ConfigError(f"a cascade file needs --{name}")
     if args.trace is None and args.rate is None:
         raise ConfigError("needed: --rate, or a --trace whose own rate counts")
+    if args.problem_out is not None:
+        check_output_file(args.problem_out, "--problem-out")
     config = load_cascade(args.cascade)
     calibrations, entry = calibrations_of(config), configured_entry(config)
-    found = recorded(args, load_uncalibrated(args.cascade))
+    found = recorded(args, load_uncalibrated(args.cascade), check_rows)
     names = [tier.name for tier in config.tiers]
     problem = problem_of(
         config,

@@ -2,10 +2,14 @@
 
 The cascade's own server runs as a child and records how every tier answers every question; answers
 are labelled; scores, thresholds and a bound on the risk are computed from separate parts of the
-sample. An interrupted run goes on where it stopped.
+sample. An interrupted run goes on where it stopped. The folder --out then holds a cascade file,
+calibrated.yaml, that is ready to be served.
 
 A line of the sample: {"id": "1", "prompt": "add 2 3", "reference": "5", "group": "add"}; `messages`
-in place of `prompt` for a chat, `constraint` for a grammar ({"regex": "[0-9]+"}).
+in place of `prompt` for a chat, `constraint` for a grammar ({"regex": "[0-9]+"}). A line may be the
+body of a chat request, with its `tools`; --temperature and --max-tokens replace its own.
+
+Exit code 4: everything is written, but this sample does not show the target.
 
 Example:
     cascadia calibrate cascade.yaml --data set.jsonl --out calibration --label exact \\
@@ -13,22 +17,39 @@ Example:
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from cascadia_sglang.calibration.calibrate import Settings, calibrate_parts
-from cascadia_sglang.calibration.output import write, write_entry_model, write_second_judges
+from cascadia_sglang.calibration.calibrate import (
+    CalibratedCascade,
+    Settings,
+    calibrate_parts,
+    check_parts,
+)
+from cascadia_sglang.calibration.output import (
+    SecondJudges,
+    second_judges,
+    summary,
+    write,
+    write_entry_model,
+    write_second_judges,
+)
+from cascadia_sglang.calibration.ready_file import Results, write_ready_file
 from cascadia_sglang.calibration.records import Record
 from cascadia_sglang.calibration.report import examine
 from cascadia_sglang.calibration.split import split_sample
 from cascadia_sglang.calibration.thresholds import Target
-from cascadia_sglang.cascade_file import load_uncalibrated
+from cascadia_sglang.calibration.verdict import verdict
+from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
+from cascadia_sglang.commands.exit_codes import NOT_REACHED
 from cascadia_sglang.commands.recording import add_recording_arguments, recorded
 from cascadia_sglang.commands.sampled import plan_sample_of
-from cascadia_sglang.errors import CalibrationError
+from cascadia_sglang.errors import CalibrationError, ConfigError
+from cascadia_sglang.extras import install_hint, is_installed, require
 from cascadia_sglang.memory.hub import local_folder
 from cascadia_sglang.model_checks.calibrated import model_fingerprint
 from cascadia_sglang.model_checks.tokenizer import load_tokenizer
@@ -64,10 +85,13 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CascadiaError: one line; what was recorded stays and is used by the next run.
     """
+    require("sklearn")
+    if not is_installed("matplotlib"):
+        print(f"no picture: {install_hint('matplotlib')}", file=sys.stderr, flush=True)
     config = load_uncalibrated(args.cascade)
     names = [tier.name for tier in config.tiers]
     fixed_cost = None if args.tier_cost is None else parse_costs(args.tier_cost, names)
-    found = recorded(args, config)
+    found = recorded(args, config, check_parts)
     settings = Settings(
         tier_names=tuple(names),
         tier_cost=fixed_cost or recorded_costs(found.records),
@@ -79,7 +103,8 @@ def run(args: argparse.Namespace) -> int:
     cascade = calibrate_parts(parts, settings)
     for line in write(examine(cascade, parts, args.label), parts, args.out):
         print(line)
-    for line in write_second_judges(cascade, parts, args.out):
+    judges = second_judges(cascade, parts)
+    for line in write_second_judges(judges, cascade, parts, args.out):
         print(line)
     if len(names) > 1:
         sample = plan_sample_of(names, cascade.calibrations, found.records, found.pool)
@@ -93,7 +118,38 @@ def run(args: argparse.Namespace) -> int:
         vocabulary = tokenizer.vocabulary
         for line in write_entry_model(cascade, found.pool, prompt_ids, vocabulary, args.out):
             print(line)
-    return 0
+    _write_cascade(args, cascade, judges)
+    for line in summary(cascade):
+        print(line)
+    told = verdict(cascade)
+    print(told.line())
+    return 0 if told.is_reached else NOT_REACHED
+
+
+def _write_cascade(
+    args: argparse.Namespace, cascade: CalibratedCascade, judges: SecondJudges
+) -> None:
+    """Write the cascade file that is ready to be served, and say where it is."""
+    names = cascade.settings.tier_names
+    results = Results(
+        thresholds=cascade.thresholds,
+        calibrations={
+            name: f"{name}.json"
+            for name, _ in zip(names, cascade.calibrations, strict=False)  # the last may lack one
+        },
+        draft_calibrations={
+            names[one.tier]: f"{names[one.tier]}.draft.json" for one in judges.judges
+        },
+        verify=judges.verify(),
+        entry_model="entry.json" if (args.out / "entry.json").is_file() else None,
+        sample="sample.json" if len(names) > 1 else None,
+    )
+    path = write_ready_file(args.cascade, results, args.out)
+    print(f"cascade file: {path}")
+    try:
+        load_cascade(path)
+    except ConfigError as error:
+        print(f"it cannot be served as it is: {error}", file=sys.stderr, flush=True)
 
 
 def _target(args: argparse.Namespace) -> Target:
@@ -103,8 +159,8 @@ def _target(args: argparse.Namespace) -> Target:
         ("cost", args.max_cost),
     ):
         if value is not None:
-            return Target(kind=kind, value=value)
-    return Target(kind="loss", value=args.max_loss)
+            return Target(kind=kind, value=value, prefers_shown=True)
+    return Target(kind="loss", value=args.max_loss, prefers_shown=True)
 
 
 def recorded_costs(records: Sequence[Sequence[Record]]) -> tuple[float, ...]:

@@ -2,7 +2,8 @@
 
 A problem holds tables of latencies, or a workload, GPUs and models, from which they are simulated.
 
-Exit code 3: no plan keeps the budget and the quality floor. 4: the time limit came first.
+Exit code 3: no plan keeps the budget and the quality floor. 4: plans do, but the sample does not
+show it with `routing.confidence`; or the time limit came first.
 
 Example:
     cascadia plan --problem problem.json --json
@@ -14,15 +15,19 @@ from pathlib import Path
 
 import msgspec
 
-from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, PlanTimeoutError
-from cascadia_sglang.planner.picture import draw_front
+from cascadia_sglang.commands.exit_codes import INFEASIBLE, NOT_REACHED
+from cascadia_sglang.commands.outputs import check_output_file
+from cascadia_sglang.errors import (
+    ConfigError,
+    FloorNotShownError,
+    InfeasiblePlanError,
+    PlanTimeoutError,
+)
+from cascadia_sglang.planner.picture import check_picture, draw_front
 from cascadia_sglang.planner.plan import NoPlan, Plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.problem_checks import load_problem
 from cascadia_sglang.planner.solve import solve
-
-INFEASIBLE = 3
-TIMED_OUT = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +68,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: names the file, the place and what is allowed.
     """
+    if args.plot is not None:
+        check_output_file(args.plot, "--plot")
+        check_picture(args.plot)
     problem = load_problem(args.problem)
     if args.plot is not None and problem.candidates:
         raise ConfigError(f"problem {args.problem}: candidates have no front to plot")
@@ -73,16 +81,19 @@ def run(args: argparse.Namespace) -> int:
             workers=args.workers,
             with_front=args.plot is not None,
         )
+    except FloorNotShownError as error:
+        return _no_plan(args, NoPlan(status="not_shown", reason=str(error)), NOT_REACHED)
     except InfeasiblePlanError as error:
         answer = NoPlan(
             status="infeasible", reason=str(error), tier=error.tier, lacks_gpus=error.lacks_gpus
         )
         return _no_plan(args, answer, INFEASIBLE)
     except PlanTimeoutError as error:
-        return _no_plan(args, NoPlan(status="time_limit", reason=str(error)), TIMED_OUT)
+        return _no_plan(args, NoPlan(status="time_limit", reason=str(error)), NOT_REACHED)
+    # The plan first: it is there, whatever becomes of the picture.
+    print(msgspec.json.encode(plan).decode() if args.json else "\n".join(lines(problem, plan)))
     if args.plot is not None:
         draw_front(problem, plan, args.plot)
-    print(msgspec.json.encode(plan).decode() if args.json else "\n".join(lines(problem, plan)))
     return 0
 
 

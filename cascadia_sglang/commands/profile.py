@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from cascadia_sglang.commands.outputs import check_output_file
 from cascadia_sglang.planner.profile import Profile
 from cascadia_sglang.planner.roofline import GPUS, roofline_profile
 
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CascadiaError: one line on what cannot be read, started or measured.
     """
+    check_output_file(args.out, "--out")
     if args.gpu is not None:
         from cascadia_sglang.cascade_file import load_cascade
 

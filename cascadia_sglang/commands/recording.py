@@ -5,7 +5,7 @@ import contextlib
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from types import FrameType
@@ -18,8 +18,10 @@ from cascadia_sglang.calibration.recording import missing, record
 from cascadia_sglang.calibration.records import DraftRecord, Key, Record, RecordFile, pool_of
 from cascadia_sglang.calibration.sample import Question, prompt_key, read_sample
 from cascadia_sglang.calibration.server import recording_server
+from cascadia_sglang.commands.outputs import make_output_folder
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import CalibrationError
+from cascadia_sglang.hub_check import check_hub_models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,22 +48,30 @@ def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--answer-timeout", type=float, default=600.0, help="seconds")
 
 
-def recorded(args: argparse.Namespace, config: CascadeConfig) -> Recorded:
+def recorded(
+    args: argparse.Namespace,
+    config: CascadeConfig,
+    check_keys: Callable[[Sequence[str]], None],
+) -> Recorded:
     """Ask for what is missing in `args.out`, and label everything.
 
     Args:
         args: those of `add_recording_arguments`, with `data` and `out`.
         config: by `load_uncalibrated`.
+        check_keys: of the prompt keys of the labelled questions; raises where those are too few,
+            before any is asked.
 
     Raises:
         CascadiaError: one line; what was recorded stays and is used by the next run.
     """
     labeler = make_labeler(args.label)
     questions = _labelled(read_sample(args.data), args.label)
-    repeats = len(questions) - len({prompt_key(question) for question in questions})
+    keys = [prompt_key(question) for question in questions]
+    check_keys(keys)
+    repeats = len(keys) - len(set(keys))
     if repeats:
         _tell(f"{repeats} questions repeat an earlier prompt; equal prompts stay in one part")
-    args.out.mkdir(parents=True, exist_ok=True)
+    make_output_folder(args.out, "--out")
     with _ending_on_sigterm():
         asked, records, drafts = _answered(args, config, questions)
     answers = [[record.text for record in own] for own in records]
@@ -104,6 +114,7 @@ def _answered(
             and (tiers[-1].name, question.id, draft_digest(question, tiers, sampling)) not in read
         ]
         if any(todo) or unread:
+            check_hub_models(config)
             flags = shlex.split(args.server_flags)
             _tell(f"starting the server, its log is {args.out / 'server.log'}")
             limits = {"concurrency": args.concurrency, "timeout_s": args.answer_timeout}

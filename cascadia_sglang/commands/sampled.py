@@ -6,6 +6,7 @@ Shape legend: N prompts, T tiers.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.records import Record
 from cascadia_sglang.calibration.replay import CascadeReplay
-from cascadia_sglang.calibration.split import parts_of
+from cascadia_sglang.calibration.split import part_of, parts_of
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import CalibrationError, ConfigError
@@ -70,6 +71,21 @@ def plan_sample_of(
             )
         )
     return PlanSample(version=1, tiers=list(tiers), rows=made)
+
+
+def check_rows(prompt_keys: Sequence[str]) -> None:
+    """Check, before anything is asked, that enough prompts are left beside those of the fit.
+
+    Raises:
+        CalibrationError: if not; says how many more are needed, about.
+    """
+    left = sum(part_of(key) != "fit" for key in prompt_keys)
+    if left < LEAST_ROWS:
+        more = math.ceil((LEAST_ROWS - left) * 3 / 2)  # a third of them fits the scores
+        raise CalibrationError(
+            f"the sample has {len(prompt_keys)} labelled prompts, of which {left} did not fit the "
+            f"scores; {LEAST_ROWS} are needed: about {more} more prompts"
+        )
 
 
 def calibrations_of(config: CascadeConfig) -> list[Calibration]:

@@ -18,7 +18,11 @@ TIMEOUT_S = 10.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", default="http://127.0.0.1:30000", help="default: %(default)s")
+    parser.add_argument(
+        "--url",
+        default="http://127.0.0.1:30000",
+        help="of the server, or HOST:PORT alone; default: %(default)s",
+    )
     parser.add_argument("--api-key", default=None, help="where the server was started with one")
     parser.add_argument("--json", action="store_true", help="print what the server says as JSON")
 
@@ -40,7 +44,8 @@ def fetch(url: str, api_key: str | None) -> dict[str, Any]:
     Raises:
         StatusError: as `run` does.
     """
-    address = f"{url.rstrip('/')}/cascadia/status"
+    base = url if "://" in url else f"http://{url}"
+    address = f"{base.rstrip('/')}/cascadia/status"
     headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
     try:
         request = urllib.request.Request(address, headers=headers)

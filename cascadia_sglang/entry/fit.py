@@ -1,6 +1,7 @@
 """Fits an entry model to prompts and to which tiers answered them acceptably.
 
-Needs scikit-learn (the extra `calibrate`). Nothing here is used while serving.
+Needs scikit-learn (the extra `calibrate`), which is imported where it is used: `cascadia calibrate`
+must be able to say that it is missing. Nothing here is used while serving.
 
 Shape legend: N prompts, H judged tiers (every tier but the last), B buckets, S buckets
 that occur.
@@ -12,9 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedKFold
 
 from cascadia_sglang.entry.features import FloatArray, IntArray, prompt_features
 from cascadia_sglang.entry.model import EntryModel, TierChance
@@ -84,6 +82,8 @@ def fit_chance(seen: Design, right_N: BoolArray, bits: int, skip_below: float) -
     if min(right, wrong) < MIN_OF_A_KIND:
         length_weight, bias = 0.0, float(np.log((right + 0.5) / (wrong + 0.5)))
     else:
+        from sklearn.linear_model import LogisticRegression
+
         model = LogisticRegression(
             C=_best_strength(seen, right_N), solver=SOLVER, tol=TOLERANCE, max_iter=MAX_STEPS
         )
@@ -97,6 +97,10 @@ def fit_chance(seen: Design, right_N: BoolArray, bits: int, skip_below: float) -
 
 
 def _best_strength(seen: Design, right_N: BoolArray) -> float:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
+    from sklearn.model_selection import StratifiedKFold
+
     losses = np.zeros(len(STRENGTHS))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     for fit_rows, other_rows in folds.split(np.zeros(len(right_N)), right_N):

@@ -7,6 +7,7 @@ from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.hub_check import check_hub_names
 from cascadia_sglang.model_config import is_hub_name
 
 # All that is looked at before the weights are loaded.
@@ -41,6 +42,7 @@ def fetch_small_files(model_path: str) -> None:
     # Something else may have asked for the configuration alone.
     if folder is not None and (folder / "tokenizer_config.json").is_file():
         return
+    check_hub_names({"model": model_path})
     try:
         snapshot_download(model_path, allow_patterns=list(_SMALL_FILES))
     except (OSError, ValueError, HTTPError) as error:

@@ -50,8 +50,7 @@ def lower_bound(values_N: FloatArray, weight_N: FloatArray, confidence: float) -
     """
     if len(values_N) == 0:
         return 0.0
-    is_binary = bool(np.isin(values_N, (0.0, 1.0)).all())
-    if is_binary and np.allclose(weight_N, weight_N[0], rtol=1e-9, atol=0):
+    if _is_exact(values_N, weight_N):
         return _clopper_pearson(int(values_N.sum()), len(values_N), 1 - confidence)
     total = float(weight_N.sum())
     margin = math.sqrt(-math.log(1 - confidence) / (2 * effective_rows(weight_N)))
@@ -66,6 +65,35 @@ def effective_rows(weight_N: FloatArray) -> float:
 def rows_needed(floor: float, confidence: float) -> int:
     """Rows without a single wrong answer that certify a floor below 1."""
     return max(1, math.ceil(math.log(1 - confidence) / math.log(floor))) if floor > 0 else 1
+
+
+def more_rows(
+    sample: Sample, thresholds: list[float], floor: float, confidence: float
+) -> int | None:
+    """Rows that are needed besides these, of both halves, to certify a floor by such thresholds.
+
+    About: as if the share of right answers stayed what it is. None where it is not above the floor.
+    """
+    # scipy takes a moment, and only a floor that is not certified needs it.
+    from cascadia_sglang.binomial_bounds import least_trials
+    from cascadia_sglang.binomial_bounds import lower_bound as exact_bound
+
+    answered_N = sample.answered(thresholds)
+    quality, alpha = sample.mean(answered_N), 1 - confidence
+    if quality <= floor:
+        return None
+    if _is_exact(answered_N, sample.weight_N):
+        needed = least_trials(lambda rows: exact_bound(quality * rows, rows, alpha) >= floor)
+    else:
+        share = effective_rows(sample.weight_N) / len(answered_N)
+        needed = math.ceil(-math.log(alpha) / (2 * (quality - floor) ** 2) / share)
+    return None if needed is None else 2 * max(1, needed - len(answered_N))
+
+
+def _is_exact(values_N: FloatArray, weight_N: FloatArray) -> bool:
+    """Whether values are right or wrong and weigh the same, so that an exact bound is known."""
+    is_binary = bool(np.isin(values_N, (0.0, 1.0)).all())
+    return is_binary and bool(np.allclose(weight_N, weight_N[0], rtol=1e-9, atol=0))
 
 
 def _clopper_pearson(right: int, rows: int, alpha: float) -> float:

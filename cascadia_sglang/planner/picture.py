@@ -5,20 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.extras import require
 from cascadia_sglang.planner.plan import Plan
 from cascadia_sglang.planner.problem import Problem
+
+
+def check_picture(path: Path) -> None:
+    """Check that a picture can be drawn, before a plan is made for it.
+
+    Raises:
+        ConfigError: if matplotlib is missing, or it does not write this kind of file.
+    """
+    require("matplotlib")
+    from matplotlib.figure import Figure
+
+    kinds = sorted(Figure().canvas.get_supported_filetypes())
+    if path.suffix.removeprefix(".").lower() not in kinds:
+        raise ConfigError(f"picture {path}: allowed: a name that ends in .{', .'.join(kinds)}")
 
 
 def draw_front(problem: Problem, plan: Plan, path: Path) -> None:
     """Write the picture: latency against quality of the front, the plan, and the floor.
 
     Raises:
-        ConfigError: if matplotlib is missing, or the file cannot be written.
+        ConfigError: if the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("a picture needs matplotlib: pip install matplotlib") from error
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(

@@ -123,9 +123,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NoPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer where there is no plan; `tier` is the one that lacks GPUs, where one does."""
+    """The answer where there is no plan; `tier` is the one that lacks GPUs, where one does.
 
-    status: Literal["infeasible", "time_limit"]
+    `not_shown`: there are plans, but the sample does not certify that they keep the quality floor.
+    """
+
+    status: Literal["infeasible", "not_shown", "time_limit"]
     reason: str
     tier: str | None = None
     lacks_gpus: int = 0

@@ -9,6 +9,7 @@ from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.json_text import DuplicateKeyError, json_data
 from cascadia_sglang.planner.outcome import Slo
 from cascadia_sglang.planner.workload_source import WorkloadSource
+from cascadia_sglang.unknown_keys import with_nearest_key
 
 Objective = Literal["bottleneck", "path"]
 Method = Literal["penalty", "chebyshev", "exact"]
@@ -241,4 +242,4 @@ def read_problem(path: Path) -> Problem:
     try:
         return msgspec.convert(data, Problem, str_keys=True)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"problem {path}: {error}") from error
+        raise ConfigError(f"problem {path}: {with_nearest_key(error, Problem)}") from error

@@ -14,9 +14,15 @@ from dataclasses import dataclass
 
 import msgspec
 
-from cascadia_sglang.errors import InfeasiblePlanError
+from cascadia_sglang.errors import FloorNotShownError, InfeasiblePlanError
 from cascadia_sglang.planner.allocation import TOLERANCE, allocate
-from cascadia_sglang.planner.certificate import certify, effective_rows, halves, rows_needed
+from cascadia_sglang.planner.certificate import (
+    certify,
+    effective_rows,
+    halves,
+    more_rows,
+    rows_needed,
+)
 from cascadia_sglang.planner.chebyshev import front
 from cascadia_sglang.planner.exact import Proof, minimise
 from cascadia_sglang.planner.latency_curves import (
@@ -55,8 +61,8 @@ def choose_and_allocate(
         with_front: whether the plan holds the front of latency against quality too.
 
     Raises:
-        InfeasiblePlanError: if no thresholds reach the floor with a deployment, or none is
-            certified.
+        InfeasiblePlanError: if no thresholds reach the floor with a deployment.
+        FloorNotShownError: if none is certified.
         PlanError: if the method's normalisation is undefined for this sample.
     """
     settings = problem.routing
@@ -66,7 +72,7 @@ def choose_and_allocate(
     if settings.confidence is not None:
         ours, theirs = halves(sample, settings.seed)
         if len(theirs) == 0:
-            raise InfeasiblePlanError(_too_small(problem, 0))
+            raise FloorNotShownError(_too_small(problem, 0))
         choosing, certifying = sample.rows(ours), sample.rows(theirs)
     floor = problem.quality_floor or 0.0
     points = Points(Replay(choosing, threshold_grid(choosing, settings.quantiles)), deploy)
@@ -201,20 +207,29 @@ def _certified(
     deviation = math.sqrt(floor * (1 - floor) / effective_rows(certifying.weight_N))
     search = searcher(settings, choosing, deploy, points)
     best: tuple[Chosen, Certificate] | None = None
-    least = 0.0
+    least, safest = 0.0, None
     for margin in MARGINS:
         chosen = search(min(1.0, floor + margin * deviation))
         if chosen is None:
             continue
         certificate = certify(certifying, chosen.thresholds, confidence)
         least = max(least, certificate.lower_bound)
+        safest = safest or chosen
         if certificate.lower_bound < floor:
             break
         best = chosen, certificate
     if best is None:
-        raise InfeasiblePlanError(
-            f"quality_floor {floor} is not certified: the safest thresholds are good for "
-            f"{least:.4f} at confidence {confidence:g}; "
+        more = (
+            None if safest is None else more_rows(certifying, safest.thresholds, floor, confidence)
+        )
+        raise FloorNotShownError(
+            f"quality_floor {floor} is not shown with this sample: "
+            + (
+                "more rows like these are not expected to show it"
+                if more is None
+                else f"about {more:,} more are needed"
+            )
+            + f"; the safest thresholds are good for {least:.4f} at confidence {confidence:g}; "
             + _too_small(problem, len(certifying.weight_N))
         )
     return best

@@ -12,12 +12,16 @@ PACKAGES = ("cascadia_sglang", "cascadia_kernels", "cascadia_patches")
 
 # What everyone may use, and what itself uses nothing of the rest.
 BASE = (
+    "cascadia_sglang.binomial_bounds",
     "cascadia_sglang.cascade_checks",
     "cascadia_sglang.cascade_file",
+    "cascadia_sglang.cascade_paths",
     "cascadia_sglang.child_server",
     "cascadia_sglang.config",
     "cascadia_sglang.errors",
     "cascadia_sglang.escalation",
+    "cascadia_sglang.extras",
+    "cascadia_sglang.hub_check",
     "cascadia_sglang.json_text",
     "cascadia_sglang.messages",
     "cascadia_sglang.model_config",

@@ -91,6 +91,19 @@ def test_a_wrong_flag_is_told_in_one_line(
     assert named in line
 
 
+def test_a_hub_that_does_not_answer_is_told_in_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a network SGLang asks file after file, for a minute, and ends with a traceback."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    tiers = [{**DEMO["tiers"][0], "model_path": "Qwen/no-such-model"}, DEMO["tiers"][1]]
+    line = run(tmp_path, {**DEMO, "tiers": tiers})
+    assert "tier small: Qwen/no-such-model is no folder and not in the hub's cache" in line
+    assert "http://127.0.0.1:1 does not answer" in line
+
+
 def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -36,6 +36,7 @@ CODE = "import sys; from cascadia_sglang.cli import main; sys.exit(main())"
 # Where the CPU has instructions for bf16, both sides would round otherwise.
 ARGS = {"dtype": "float32"}
 TIERS = ("small", "middle")
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
 # In fp32 the engine and a plain forward of a padded batch add up in another order.
 TOLERANCE = 2e-3
 
@@ -58,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cascade of two tiers that was never calibrated, and a sample, half of it chats."""
     folder = tmp_path_factory.mktemp("calibrate")
     tiers = [
-        {"name": name, "model_path": f"bench/ladder/{name}", "server_args": ARGS} for name in TIERS
+        {"name": name, "model_path": str(LADDER / name), "server_args": ARGS} for name in TIERS
     ]
     cascade = {"version": 1, "tiers": tiers, "routing": {"verify": {"enabled": True}}}
     (folder / "cascade.json").write_text(json.dumps(cascade))
@@ -67,6 +68,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         question = {"id": str(number), "reference": row.answer, "group": row.family}
         if number % 2:
             question["messages"] = [{"role": "user", "content": row.prompt}]
+            if number % 8 == 1:
+                # As it comes from traffic; the demo's chat template shows its models no tools.
+                question |= {"tools": TOOLS, "tool_choice": "auto", "model": "gpt-4o"}
+                question |= {"temperature": 1.0, "stream": True}
         else:
             question["prompt"] = row.prompt
         lines.append(json.dumps(question))
@@ -101,6 +106,16 @@ def test_every_tier_answers_everything_and_is_calibrated(folder, said) -> None:
     assert loaded[0].samples > 50
     assert "routing: entry_model: " in out
     assert load_entry_model(folder / "out" / "entry.json", TIERS).samples > 100
+
+
+def test_a_ready_cascade_file_can_be_served(folder, said, capsys) -> None:
+    ready = folder / "out" / "calibrated.yaml"
+    assert f"cascade file: {ready}" in said[0]
+    assert said[0].splitlines()[-1] == (
+        "target escalation rate at most 0.5: kept on the prompts held out"
+    )
+    assert main(["validate", str(ready)]) == 0
+    assert f"{ready} is valid: small, middle" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("said")
@@ -189,13 +204,13 @@ def test_advice_from_the_same_answers_asks_nothing_again(folder, tmp_path, capsy
     tiers = [
         {
             "name": name,
-            "model_path": f"bench/ladder/{name}",
+            "model_path": str(LADDER / name),
             "calibration": str(folder / "out" / f"{name}.json"),
             "server_args": ARGS,
         }
         for name in TIERS[:1]
     ]
-    last = {"name": TIERS[1], "model_path": f"bench/ladder/{TIERS[1]}", "server_args": ARGS}
+    last = {"name": TIERS[1], "model_path": str(LADDER / TIERS[1]), "server_args": ARGS}
     tiers.append(last)
     path = tmp_path / "cascade.json"
     cascade = {"version": 1, "tiers": tiers, "routing": {"thresholds": [0.5]}}

@@ -66,7 +66,7 @@ def test_a_hub_name_is_estimated_as_its_folder_is(tmp_path):
 def test_a_hub_name_that_is_nowhere_is_one_line(tmp_path):
     done = _profiled(tmp_path, "Qwen/none")
     assert done.returncode == 2
-    assert "Qwen/none is no folder, and not on the hub" in done.stderr
+    assert "Qwen/none is no folder and not in the hub's cache" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from cascadia_sglang.calibration.certify import (
-    certify,
-    least_accepted,
-    lower_bound,
-    promises,
-    upper_bound,
-)
+from cascadia_sglang.binomial_bounds import lower_bound, upper_bound
+from cascadia_sglang.calibration.certify import certify, least_accepted, promises
 from cascadia_sglang.calibration.replay import Served
 
 CASES = [(0, 1), (0, 36), (1, 36), (7, 100), (50, 100), (99, 100), (14, 2442)]

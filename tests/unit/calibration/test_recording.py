@@ -15,6 +15,7 @@ from cascadia_sglang.calibration.asking import (
     ask_drafts,
     digest_of,
     draft_digest,
+    message_text,
     request_of,
 )
 from cascadia_sglang.calibration.recording import missing
@@ -168,6 +169,31 @@ def test_a_constraint_travels_as_each_route_names_it() -> None:
     assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
     _, body = request_of(Question(id="1", messages=chat, constraint={"regex": "a"}), SAMPLING)
     assert body["regex"] == "a"
+
+
+def test_tools_travel_with_a_chat_and_calls_are_its_answer() -> None:
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": {}}}]
+    messages = [{"role": "user", "content": "x"}]
+    question = Question(id="1", messages=messages, tools=tools, tool_choice="auto")
+    path, body = request_of(question, SAMPLING)
+    assert path == "/v1/chat/completions"
+    assert (body["tools"], body["tool_choice"]) == (tools, "auto")
+    plain = Question(id="1", messages=messages)
+    assert "tools" not in request_of(plain, SAMPLING)[1]
+    assert digest_of(question, TIER, SAMPLING) != digest_of(plain, TIER, SAMPLING)
+
+
+def test_equal_calls_are_equal_texts() -> None:
+    def called(arguments: str, content: str | None = None) -> str:
+        function = {"name": "weather", "arguments": arguments}
+        return message_text({"content": content, "tool_calls": [{"function": function}]})
+
+    assert called('{"city": "Rome", "day": 1}') == called('{"day":1,"city":"Rome"}')
+    assert called('{"city": "Rome"}') != called('{"city": "Oslo"}')
+    assert called("{}", "Let me see.") == 'Let me see.\n{"arguments": {}, "name": "weather"}'
+    assert called("{no json") == '{"arguments": "{no json", "name": "weather"}'
+    assert message_text({"content": "warm", "tool_calls": None}) == "warm"
+    assert message_text({"content": None}) == ""
 
 
 def test_a_digest_tells_what_shapes_an_answer_apart() -> None:

@@ -1,6 +1,8 @@
 """Reading a sample: what fits, and how the first line that does not is named."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,3 +83,68 @@ def test_questions_that_differ_have_keys_of_their_own() -> None:
         Question(id="5", messages=[{"role": "user", "content": [{"type": "text", "text": "x"}]}]),
     ]
     assert len({prompt_key(question) for question in several}) == len(several)
+
+
+WEATHER = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}},
+}
+ASKED = [{"role": "user", "content": "How warm is it in Rome?"}]
+
+
+def test_the_body_of_a_chat_request_is_a_line(tmp_path: Path) -> None:
+    """As a gateway logs it: with a model, sampling and streaming of its own, and without an id."""
+    body = {
+        "model": "gpt-4o",
+        "messages": ASKED,
+        "tools": [WEATHER],
+        "tool_choice": "auto",
+        "parallel_tool_calls": False,
+        "temperature": 0.7,
+        "max_completion_tokens": 300,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    (question,) = read_sample(write(tmp_path, json.dumps(body)))
+    assert question == Question(
+        id="line-1",
+        messages=ASKED,
+        tools=[WEATHER],
+        tool_choice="auto",
+        parallel_tool_calls=False,
+    )
+
+
+def test_tools_make_another_prompt() -> None:
+    plain, tooled = (
+        Question(id="1", messages=ASKED),
+        Question(id="1", messages=ASKED, tools=[WEATHER]),
+    )
+    assert prompt_key(plain) != prompt_key(tooled)
+    assert prompt_key(plain) == prompt_key(Question(id="2", messages=ASKED, tools=[]))
+
+
+def test_tools_need_messages(tmp_path: Path) -> None:
+    line = json.dumps({"id": "1", "prompt": "x", "tools": [WEATHER]})
+    with pytest.raises(CalibrationError, match="line 1: tools needs messages"):
+        read_sample(write(tmp_path, line))
+    # What is passed over in a chat's body is a slip of the pen elsewhere.
+    with pytest.raises(CalibrationError, match=r"line 1: .*`temperature`"):
+        read_sample(write(tmp_path, '{"id": "1", "prompt": "x", "temperature": 1}'))
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_constrained"),
+    [
+        ({}, False),
+        ({"tools": [WEATHER]}, False),
+        ({"tools": [WEATHER], "tool_choice": "auto"}, False),
+        ({"tools": [WEATHER], "tool_choice": "required"}, True),
+        ({"tools": [WEATHER], "tool_choice": {"type": "function"}}, True),
+        ({"response_format": {"type": "text"}}, False),
+        ({"response_format": {"type": "json_object"}}, True),
+        ({"constraint": {"regex": "[0-9]+"}}, True),
+    ],
+)
+def test_what_forces_a_form_is_a_grammar(fields: dict[str, Any], is_constrained: bool) -> None:
+    assert Question(id="1", messages=ASKED, **fields).is_constrained is is_constrained

@@ -8,9 +8,10 @@ import pytest
 from cascadia_sglang.calibration.records import Record
 from cascadia_sglang.calibration.sample import prompt_key, read_sample
 from cascadia_sglang.calibration.split import part_of
-from cascadia_sglang.cascade_file import load_uncalibrated
+from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
 from cascadia_sglang.cli import main
 from cascadia_sglang.commands.calibrate import parse_costs, recorded_costs
+from cascadia_sglang.config import VerifyConfig
 from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.judge.calibration import load_calibration
 from cascadia_sglang.judge.features import FEATURES
@@ -97,6 +98,121 @@ def test_whole_records_are_calibrated_without_a_server(
     assert report["chosen"]["shares"][1] <= 0.5
 
 
+def test_quality_shares_and_cost_are_printed(
+    cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_sample(tmp_path, 600), tmp_path / "out"
+    write_records(cascade, data, out)
+    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*asked, "--escalation-rate", "0.5"]) == 0
+    *_, held_out, reached, target = capsys.readouterr().out.splitlines()
+    report = json.loads((out / "report.json").read_text())["held_out"]
+    last = report["quality"] + report["loss"]
+    assert held_out == (
+        f"held out, {report['prompts']} prompts: quality {report['quality']:.4f} (large alone "
+        f"{last:.4f}), cost {report['cost']:.4g} (large alone 4)"
+    )
+    assert reached == f"held out, reached: small 100.0%, large {report['shares'][1]:.1%}"
+    assert target == "target escalation rate at most 0.5: kept on the prompts held out"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--target-quality", "0.8"], "target quality at least 0.8: not shown with this sample"),
+        (["--max-loss", "0.02"], "target loss at most 0.02: not shown with this sample: about "),
+        ([], "target loss at most 0.01: not shown with this sample: about "),
+    ],
+)
+def test_a_target_that_the_sample_does_not_show_is_code_4_with_everything_written(
+    cascade: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    said: str,
+) -> None:
+    data, out = write_sample(tmp_path, 300), tmp_path / "out"
+    write_records(cascade, data, out)
+    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*asked, *flags]) == 4
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1].startswith(said)
+    assert (out / "calibrated.yaml").is_file()
+    assert json.loads((out / "report.json").read_text())["verdict"]["is_reached"] is False
+
+
+def test_as_many_prompts_as_were_asked_for_mostly_show_the_target(
+    cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The number that is told is enough: 300 prompts name it, and so many more reach the target."""
+    asked = ["calibrate", str(cascade), "--max-loss", "0.05"]
+    counts = [300]
+    for name in ("few", "many"):
+        folder = tmp_path / name
+        folder.mkdir()
+        data = write_sample(folder, counts[-1])
+        write_records(cascade, data, folder / "out")
+        code = main([*asked, "--data", str(data), "--out", str(folder / "out")])
+        verdict = json.loads((folder / "out" / "report.json").read_text())["verdict"]
+        assert verdict["is_reached"] is (name == "many"), capsys.readouterr().out
+        assert code == (0 if name == "many" else 4)
+        counts.append(counts[-1] + (verdict["more"] or 0))
+    assert counts[1] > 300
+
+
+def test_a_ready_cascade_file_lies_beside_the_calibrations(
+    cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads(cascade.read_text())
+    config["tiers"][1]["server_args"] = {"max_total_tokens": 65536}
+    config["routing"] = {"max_attempts": 5, "thresholds": [0.123]}
+    cascade.write_text(json.dumps(config))
+    data, out = write_sample(tmp_path, 600), tmp_path / "out"
+    write_records(cascade, data, out)
+    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*asked, "--escalation-rate", "0.5"]) == 0
+    told = capsys.readouterr()
+    ready = out / "calibrated.yaml"
+    assert f"cascade file: {ready}\n" in told.out
+    assert "cannot be served" not in told.err
+    assert main(["validate", str(ready)]) == 0
+    made = load_cascade(ready)
+    report = json.loads((out / "report.json").read_text())
+    assert made.routing.thresholds == report["thresholds"]
+    assert made.routing.max_attempts == 5
+    assert made.calibrations() == {0: str(out / "small.json"), 1: str(out / "large.json")}
+    assert made.tiers[1].server_args == {"max_total_tokens": 65536}
+    assert Path(made.tiers[0].model_path).samefile("bench/ladder/small")
+    # It is a cascade file like any other: calibrating it again asks nothing anew.
+    assert load_uncalibrated(ready).tiers[0].name == "small"
+
+
+@pytest.mark.parametrize(("count", "more"), [(5, "about "), (60, "about ")])
+def test_a_sample_too_small_is_refused_before_anything_is_asked(
+    cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, more: str
+) -> None:
+    data, out = write_sample(tmp_path, count), tmp_path / "out"
+    parts = [part_of(prompt_key(question)) for question in read_sample(data)]
+    short = 30 - min(parts.count(name) for name in ("fit", "choose", "certify"))
+    assert main(["calibrate", str(cascade), "--data", str(data), "--out", str(out)]) == 2
+    told = capsys.readouterr().err
+    assert told == (
+        f"cascadia calibrate: the sample has {count} labelled prompts, by their hashes "
+        f"{parts.count('fit')} to fit, {parts.count('choose')} to choose, "
+        f"{parts.count('certify')} to certify; 30 of each are needed: {more}{3 * short} more "
+        "prompts\n"
+    )
+    assert not out.exists()
+
+
+def test_an_out_that_is_no_folder_is_refused_before_anything_is_asked(
+    cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_sample(tmp_path, 600)
+    assert main(["calibrate", str(cascade), "--data", str(data), "--out", str(data)]) == 2
+    assert f"--out {data}: File exists" in capsys.readouterr().err
+
+
 def test_equal_prompts_under_other_ids_stay_in_one_part_and_are_counted(
     cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,6 +255,11 @@ def test_a_cascade_that_reads_drafts_gets_a_second_judge(
     assert 0 < judge.report["held_out_confirmed"] <= judge.report["held_out"]
     weights = dict(zip(judge.features, judge.weights, strict=True))
     assert max(weights, key=lambda name: abs(weights[name])) == FEATURES[1]
+    made = load_cascade(out / "calibrated.yaml")
+    assert made.draft_calibrations() == {1: str(out / "large.draft.json")}
+    assert made.routing.verify == VerifyConfig(
+        enabled="auto", low=0.0, high=float(high.split()[-1])
+    )
 
 
 def test_a_target_out_of_reach_ends_with_one_line(

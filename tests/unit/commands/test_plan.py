@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from cascadia_sglang.cli import main
+from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.schemas import NAMES, read_schema
 from cascadia_sglang.schemas.write import build_schema
 from tests.unit.planner.samples import routing_problem
@@ -113,6 +114,47 @@ def test_no_plan_is_code_3_and_one_line(
             "large",
             2,
         )
+
+
+def test_a_floor_that_the_sample_does_not_show_is_code_4(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "problem.json"
+    problem = routing_problem(300, quality_floor=0.95, routing={"confidence": 0.999})
+    path.write_bytes(msgspec.json.encode(problem))
+    assert main(["plan", "--problem", str(path), "--json"]) == 4
+    told = capsys.readouterr()
+    answer = json.loads(told.out)
+    jsonschema.validate(answer, json.loads(read_schema("no-plan")))
+    assert answer["status"] == "not_shown"
+    assert "not shown with this sample: about 1,212 more are needed" in told.err
+    assert told.err.count("\n") == 1
+
+
+def test_a_plan_is_printed_whatever_becomes_of_its_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise ConfigError("picture front.svg: No space left on device")
+
+    monkeypatch.setattr("cascadia_sglang.commands.plan.draw_front", full)
+    path = tmp_path / "problem.json"
+    path.write_bytes(msgspec.json.encode(routing_problem(quality_floor=0.9, tiers=2)))
+    picture = str(tmp_path / "front.svg")
+    assert main(["plan", "--problem", str(path), "--plot", picture, "--json"]) == 2
+    told = capsys.readouterr()
+    assert json.loads(told.out)["front"]
+    assert "No space left" in told.err
+
+
+def test_an_unknown_key_comes_with_the_nearest(
+    problem: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiers = [{"name": "small", "max_tpp": 2}, {"name": "large"}]
+    problem.write_text(json.dumps({**PROBLEM, "tiers": tiers}))
+    assert main(["plan", "--problem", str(problem)]) == 2
+    told = capsys.readouterr().err
+    assert "unknown field `max_tpp` - at `$.tiers[0]`, did you mean max_tp?" in told
 
 
 def test_bad_input_is_code_2_and_one_line(

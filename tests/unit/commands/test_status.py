@@ -58,6 +58,13 @@ def test_the_server_is_asked_with_the_key(capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(capsys.readouterr().out) == STATUS
 
 
+def test_host_and_port_are_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(200, json.dumps(STATUS).encode()) as (url, asked):
+        assert main(["status", "--url", url.removeprefix("http://"), "--json"]) == 0
+    assert asked == [("/cascadia/status", None)]
+    assert json.loads(capsys.readouterr().out) == STATUS
+
+
 @pytest.mark.parametrize(
     ("code", "content", "said"),
     [

@@ -81,7 +81,7 @@ def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (
             "bench/ladder/large",
             "bench/ladder/lage",
-            "tiers[1].model_path 'bench/ladder/lage' does not exist",
+            "bench/ladder/lage' does not exist",
         ),
         (
             "model_path: bench/ladder/large",
@@ -113,7 +113,7 @@ def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (
             "routing:",
             "planner: {emulate: no.json, gpu_budget: 2}\nrouting:",
-            "profile no.json: No such file or directory",
+            "no.json: No such file or directory",
         ),
         (
             "routing:",

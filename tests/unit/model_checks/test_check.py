@@ -43,6 +43,12 @@ def refusal(small: str, large: str, **more: Any) -> str:
     return text
 
 
+@pytest.fixture(autouse=True)
+def a_hub_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the hub answers at all is looked at in test_hub_check."""
+    monkeypatch.setattr("cascadia_sglang.hub_check._refusal", lambda _: None)
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> str:
     return write_model(tmp_path / "small")

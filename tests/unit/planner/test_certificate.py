@@ -92,7 +92,8 @@ def test_a_sample_too_small_promises_nothing_and_says_how_many_rows_it_takes() -
 def test_a_sample_large_enough_that_is_not_good_enough_is_told_so() -> None:
     problem = routing_problem(300, quality_floor=0.95, routing={"confidence": 0.999})
     with pytest.raises(
-        InfeasiblePlanError, match=r"not certified.*; 150 rows were left to certify$"
+        InfeasiblePlanError,
+        match=r"not shown with this sample: about .*; 150 rows were left to certify$",
     ):
         solve(problem)
 
