@@ -24,7 +24,9 @@ BASE = (
     "cascadia_sglang.pool_specs",
     "cascadia_sglang.refused_flags",
     "cascadia_sglang.metric_families",
+    "cascadia_sglang.metric_labels",
     "cascadia_sglang.metrics",
+    "cascadia_sglang.self_calibrated",
     "cascadia_sglang.struct_file",
     "cascadia_sglang.yaml_text",
 )
@@ -36,12 +38,18 @@ OWN_IMPORTS = {
     "cascadia_sglang.judge": (*BASE, "cascadia_kernels"),
     "cascadia_sglang.calibration": (*BASE, "cascadia_sglang.judge", "cascadia_sglang.entry"),
     "cascadia_sglang.entry": BASE,
+    "cascadia_sglang.self_calibration": (
+        *BASE,
+        "cascadia_sglang.judge",
+        "cascadia_sglang.calibration",
+    ),
     "cascadia_sglang.router": (
         *BASE,
         "cascadia_sglang.judge",
         "cascadia_sglang.entry",
         "cascadia_sglang.prefix",
         "cascadia_sglang.verify.worth",
+        "cascadia_sglang.self_calibration.label",
     ),
     "cascadia_sglang.verify": (*BASE, "cascadia_sglang.judge", "cascadia_kernels"),
     "cascadia_sglang.planner": BASE,
@@ -56,6 +64,7 @@ OWN_IMPORTS = {
     "cascadia_sglang.prefix": BASE,
     "cascadia_sglang.testing": (
         *BASE,
+        "cascadia_sglang.judge",
         "cascadia_sglang.router",
         "cascadia_sglang.prefix",
         "cascadia_sglang.testing_replies",
@@ -134,7 +143,7 @@ LIBRARIES = {
         "bench",
     ),
     "highspy": ("cascadia_sglang.planner.milp",),
-    "sklearn": ("cascadia_sglang.calibration.fit", "cascadia_sglang.entry.fit", "bench"),
+    "sklearn": ("cascadia_sglang.entry.fit", "bench"),
     "fastapi": (
         "cascadia_sglang.http",
         "cascadia_sglang.workers.refusal",
