@@ -11,7 +11,7 @@ import pytest
 from bench.ladder.splits import sample
 from tests.system.serving import Server, start
 
-pytestmark = [pytest.mark.sglang, pytest.mark.slow]
+pytestmark = [pytest.mark.sglang, pytest.mark.slow, pytest.mark.timeout(400)]
 
 CASCADE = """
 version: 1
@@ -22,7 +22,7 @@ routing: {{escalation_rate: 0.3}}
 judge: {{label_rate: 1.0}}
 state: {state}
 """
-FITTED_S = 120.0
+FITTED_S = 240.0
 FAMILIES = ("add", "rev", "count", "sort", "mul")
 
 
