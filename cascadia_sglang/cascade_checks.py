@@ -16,6 +16,7 @@ from cascadia_sglang.config import (
 )
 from cascadia_sglang.escalation import keeps_rate
 from cascadia_sglang.model_config import is_hub_name
+from cascadia_sglang.self_calibrated import label_problems
 
 # Part of headers, of metrics' labels and of file names.
 _TIER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -54,6 +55,7 @@ def problems_of(config: CascadeConfig) -> list[str]:
     problems.extend(f"planner.{p}" for p in _planner_problems(config.planner))
     if config.planner.sample is not None and keeps_rate(config):
         problems.append("planner.sample needs routing.thresholds: the planner moves them")
+    problems.extend(label_problems(config))
     if config.prefix.warm_chunk < 1:
         problems.append(f"prefix.warm_chunk is {config.prefix.warm_chunk}, allowed: 1 or more")
     if not 0 <= config.prefix.carry_s < math.inf:
@@ -84,8 +86,6 @@ def _planner_problems(planner: PlannerConfig) -> list[str]:
         problems.append(f"quality_floor is {floor}, allowed: 0 to 1, or null")
     if (planner.sample is None) != (floor is None):
         problems.append("sample and quality_floor need one another")
-    if not 0.0 <= planner.shadow_rate <= 1.0:
-        problems.append(f"shadow_rate is {planner.shadow_rate}, allowed: 0 to 1")
     if not 0 <= planner.cooldown_s < math.inf:
         problems.append(f"cooldown_s is {planner.cooldown_s}, allowed: 0 or more")
     return problems

@@ -146,12 +146,17 @@ class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `record` puts the features of every attempt's answer into `meta_info.cascadia`, from which a
     calibration is fitted. No tier needs a calibration file then.
+
+    `label_rate` is the share of the answers accepted below the last tier that the last tier is
+    asked about too, off the request's path and only while a worker of it is idle: would it have
+    said the same? null: 0.02 where a tier calibrates itself (see `calibration`), else 0.
     """
 
     on_error: Literal["escalate", "accept"] = "escalate"
     on_constrained: Literal["escalate", "accept"] = "escalate"
     scope: Literal["answer", "all"] = "answer"
     record: bool = False
+    label_rate: float | None = None
 
 
 class PrefixConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -200,15 +205,14 @@ class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     With `sleep`, a worker that a move takes away sleeps in place of ending: it gives its device's
     memory back, keeps its weights in the host's, and is woken in place of a start.
 
-    `shadow_rate` is the share of the answers accepted below the last tier that the last tier gives
-    too, off the request's path, to see whether they agree as often as they did when calibrated.
+    `shadow_rate` is another name of `judge.label_rate`.
     """
 
     enabled: bool = False
     gpu_budget: int | None = None
     interval_s: float = 30.0
     objective: Literal["bottleneck", "path"] = "bottleneck"
-    shadow_rate: float = 0.0
+    shadow_rate: float | None = None
     emulate: str | None = None
     profile: str | None = None
     sample: str | None = None
@@ -237,6 +241,11 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     `start_limit_s` is how long a worker of the running server may take to start, one that takes a
     lost one's place or is added by a move. One that takes longer is ended, and tried again.
+
+    With `calibration: auto`, tiers that are ranked for want of a file are calibrated while the
+    server runs, by how often the last tier agrees with their answers; `off` leaves them ranked.
+    `state` names a folder that keeps what this needs from one start to the next: features, flags
+    and digests, no prompt and no answer. null: a temporary one.
     """
 
     version: int
@@ -246,6 +255,8 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     prefix: PrefixConfig = PrefixConfig()
     planner: PlannerConfig = PlannerConfig()
     start_limit_s: float = 1200.0
+    calibration: Literal["auto", "off"] = "auto"
+    state: str | None = None
 
     def tier_index(self, name: str) -> int | None:
         """Index of the tier of this name, None where there is none."""

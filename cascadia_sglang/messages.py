@@ -148,6 +148,7 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True):
         is_retry: whether the request ran before, so that no full queue refuses it. The same.
         calibration: path of the calibration file that scores the answer; None for what the worker
             started with. A changed file needs a new path: a worker reads each path once.
+        record: whether the answer's report carries its features.
     """
 
     tier_index: int
@@ -162,6 +163,7 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str | None = None
     is_retry: bool = False
     calibration: str | None = None
+    record: bool = False
 
     def to_params(self) -> dict[str, Any]:
         """Plain values, as custom sampling parameters carry them."""
@@ -178,6 +180,8 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True):
             params |= {"draft": list(self.draft), "confirm_at": self.confirm_at}
         if self.calibration is not None:
             params["calibration"] = self.calibration
+        if self.record:
+            params["record"] = True
         return params
 
     @classmethod

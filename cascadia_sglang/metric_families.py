@@ -13,29 +13,6 @@ _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 18
 _START_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0, 600.0)
 _SCORES = tuple(step / 20 for step in range(1, 21))
 
-# Values of labels that are known before the first request; others join when they first occur.
-ANSWER_REASONS = (
-    "accepted",
-    "truncated",
-    "verified",
-    "last_tier",
-    "pinned",
-    "scoring",
-    "committed",
-    "unjudged",
-    "judge_error",
-    "degraded",
-    "aborted",
-)
-# The last tier answers for these alone: no tier above could take the prompt.
-LAST_TIER_REASONS = ("last_tier", "verified", "pinned", "scoring", "aborted")
-ESCALATION_REASONS = ("below_threshold", "early_abort", "judge_error")
-ERROR_STATUSES = (400, 401, 404, 413, 429, 431, 499, 500, 503, 504)
-POISON_OUTCOMES = ("named", "refused")
-SHADOW_OUTCOMES = ("agreed", "differed", "failed", "skipped")
-WARMING_OUTCOMES = ("finished", "left")
-START_OUTCOMES = ("ready", "failed")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
@@ -83,8 +60,32 @@ FAMILIES = (
         name="cascadia_shadow_total",
         kind="counter",
         labels=("tier", "outcome"),
-        meaning="Accepted answers chosen for the last tier to give too (planner.shadow_rate). "
-        "tier: the tier of the accepted answer; outcome: agreed, differed, failed or skipped.",
+        meaning="Accepted answers that the last tier was to be asked about (judge.label_rate). "
+        "tier: the tier of the accepted answer; outcome: agreed, differed, failed, or skipped as "
+        "no worker of the last tier was idle.",
+    ),
+    Family(
+        name="cascadia_labels_total",
+        kind="counter",
+        labels=("tier", "kind"),
+        meaning="Labels of a tier that calibrates itself: answers of which the last tier's opinion "
+        "is known. kind: words where both answers are short, likelihood where they are not.",
+        had_colon=False,
+    ),
+    Family(
+        name="cascadia_effective_labels",
+        kind="gauge",
+        labels=("tier",),
+        meaning="Equally weighted labels that those of a tier which calibrates itself are worth.",
+        had_colon=False,
+    ),
+    Family(
+        name="cascadia_self_calibrations_total",
+        kind="counter",
+        labels=("tier", "outcome"),
+        meaning="Fits of a tier that calibrates itself. outcome: fitted for one that was put in "
+        "force, refused for one that was no better than what there was, failed for none.",
+        had_colon=False,
     ),
     Family(
         name="cascadia_tokens_total",

@@ -10,11 +10,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
-from cascadia_sglang.metric_families import (
+from cascadia_sglang.metric_families import BY_NAME
+from cascadia_sglang.metric_labels import (
     ANSWER_REASONS,
-    BY_NAME,
     ERROR_STATUSES,
     ESCALATION_REASONS,
+    FIT_OUTCOMES,
+    LABEL_KINDS,
     LAST_TIER_REASONS,
     POISON_OUTCOMES,
     SHADOW_OUTCOMES,
@@ -68,6 +70,8 @@ class Metrics:
         self._escalations = _family("cascadia_escalations_total", lower, ESCALATION_REASONS)
         self._poison = _family("cascadia_poison_total", POISON_OUTCOMES)
         self._shadows = _family("cascadia_shadow_total", lower, SHADOW_OUTCOMES)
+        self._labels = _family("cascadia_labels_total", lower, LABEL_KINDS)
+        self._fits = _family("cascadia_self_calibrations_total", lower, FIT_OUTCOMES)
         self._tokens = _family("cascadia_tokens_total", tiers, ("answered", "discarded"))
         self._cached = _family("cascadia_prefix_cached_tokens_total", tiers)
         self._kept = _family("cascadia_verify_kept_tokens_total", upper)
@@ -120,8 +124,16 @@ class Metrics:
         self._poison.labels(outcome).inc()
 
     def shadowed(self, tier_index: int, outcome: str) -> None:
-        """Count an accepted answer of a tier that was chosen for the last tier to give too."""
+        """Count an accepted answer of a tier that the last tier was to be asked about."""
         self._shadows.labels(self._tiers[tier_index], outcome).inc()
+
+    def labelled(self, tier_index: int, kind: str) -> None:
+        """Count an answer of a tier of which the last tier's opinion is known."""
+        self._labels.labels(self._tiers[tier_index], kind).inc()
+
+    def self_calibrated(self, tier_index: int, outcome: str) -> None:
+        """Count a fit of a tier on its own labels."""
+        self._fits.labels(self._tiers[tier_index], outcome).inc()
 
     def warmed(self, tier_index: int, outcome: str) -> None:
         """Count a warming that was finished or left."""

@@ -12,6 +12,7 @@ class JudgeState(Enum):
 
     CALIBRATED = "calibrated"
     RANKED = "ranked: not calibrated"
+    SELF_CALIBRATING = "ranked, calibrating itself"
     OFF = "off"
     SPECULATIVE = "off: it decodes speculatively"
 

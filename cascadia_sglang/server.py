@@ -27,11 +27,13 @@ from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.pricing import EntryPrices
 from cascadia_sglang.router.scores import TierScores
+from cascadia_sglang.self_calibrating import configured_self_calibration
 from cascadia_sglang.verify.worth import DraftWorth
 from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.detokenizer import Detokenizer
 from cascadia_sglang.workers.dispatch import Dispatch
 from cascadia_sglang.workers.fleet import Fleet
+from cascadia_sglang.workers.likelihood import LikelihoodReader
 from cascadia_sglang.workers.pool import Worker, WorkerPool
 from cascadia_sglang.workers.start_phases import PHASES
 from cascadia_sglang.workers.summary import server_summary
@@ -83,6 +85,13 @@ class CascadeServer:
         self.controller = configured_controller(config, self.mover)
         if self.controller is not None:
             self.router.listener = Listener(self.controller.monitor)
+        self.self_calibration = configured_self_calibration(
+            config,
+            self.router,
+            calibrations,
+            LikelihoodReader(self.pool, self.fleet.engine, tiers - 1),
+        )
+        self.router.shadow.is_idle = lambda: 0 in self.pool.attempts(tiers - 1)
         self.door = Door(self.router, self.fleet.engine, self.pool, self.fleet.sessions)
 
     def launch(self, start_group: Any, server_ports: Any) -> list[Worker]:
@@ -143,6 +152,8 @@ class CascadeServer:
         self.mover.metrics = metrics
         if self.router.warmer is not None:
             self.router.warmer.metrics = metrics
+        if self.self_calibration is not None:
+            self.self_calibration.metrics = metrics
         if self.controller is not None:
             self.controller.metrics = metrics
         return metrics
@@ -162,9 +173,13 @@ class CascadeServer:
             tasks.append(asyncio.create_task(self.gearbox.run()))
         if self.controller is not None:
             tasks.append(asyncio.create_task(self.controller.run()))
+        if self.self_calibration is not None:
+            tasks.append(asyncio.create_task(self.self_calibration.run()))
         try:
             await supervisor.run(manager)
         finally:
             for task in tasks:
                 task.cancel()
             self.fleet.events.stop()
+            if self.self_calibration is not None:
+                self.self_calibration.close()

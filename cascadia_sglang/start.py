@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from sglang.srt.platforms import current_platform
 
 from cascadia_patches.registry import (
@@ -94,6 +95,11 @@ def _read_config(namespace: argparse.Namespace) -> CascadeConfig:
     path, tiers = namespace.cascade_config, namespace.cascade_tiers
     if (path is None) == (tiers is None):
         raise ConfigError("--plugin cascadia needs one of --cascade-config and --cascade-tiers")
+    return _with_state(_read_tiers(namespace), namespace.cascade_state)
+
+
+def _read_tiers(namespace: argparse.Namespace) -> CascadeConfig:
+    path, tiers = namespace.cascade_config, namespace.cascade_tiers
     if path is not None:
         for flag in ("cascade_thresholds", "cascade_escalation_rate"):
             if getattr(namespace, flag) is not None:
@@ -101,3 +107,8 @@ def _read_config(namespace: argparse.Namespace) -> CascadeConfig:
         return load_cascade(Path(path))
     thresholds, rate = namespace.cascade_thresholds, namespace.cascade_escalation_rate
     return cascade_from_flags(tiers, thresholds, rate)
+
+
+def _with_state(config: CascadeConfig, folder: str | None) -> CascadeConfig:
+    """The same cascade, with the folder that the command line names in place of its own."""
+    return config if folder is None else msgspec.structs.replace(config, state=folder)

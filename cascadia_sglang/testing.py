@@ -290,6 +290,9 @@ class FakeEngine:
             "meta_info": meta_info,
         }
         report = JudgeReport(
-            score=reply.score, early_abort=reply.early_abort, uncut_score=reply.uncut_score
+            score=reply.score,
+            early_abort=reply.early_abort,
+            uncut_score=reply.uncut_score,
+            record=reply.record() if run.order.record else None,
         )
         return output, report

@@ -2,7 +2,9 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
+from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.messages import AttemptOrder
 
 
@@ -30,6 +32,7 @@ class Reply:
         text: of the answer; one that names prompt and tier where it is None.
         kept: of a draft that the run comes with; None for a worker that reads none.
         draft_score: of that draft, by the second judge.
+        features: of the answer, told where the attempt asks for them; ones where it is None.
     """
 
     score: float | None = None
@@ -45,6 +48,12 @@ class Reply:
     text: str | None = None
     kept: int | None = None
     draft_score: float | None = None
+    features: tuple[float, ...] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Its features as a judge tells them."""
+        features = self.features or (1.0,) * len(FEATURES)
+        return {"tokens": [self.tokens], "features": [list(features)]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,8 @@ from bench.ladder.families import Row
 from bench.ladder.observe import CHECKPOINTS, Observation, observe
 from bench.ladder.splits import SPLITS, sample
 from bench.ladder.tiers import TIERS
-from cascadia_sglang.calibration.pool import Pool, TierAnswers
+from cascadia_sglang.calibration.pool import BoolArray, Pool, TierAnswers
+from cascadia_sglang.judge.same_answer import same_answer
 from cascadia_sglang.judge.state import STATE_COLUMNS, FloatArray
 
 CHUNK = 2_000
@@ -65,6 +66,7 @@ def decode_chunk(split: str, chunk: int, tier: str) -> None:
         prompt_tokens_N=seen.prompt_tokens_N,
         truncated_N=seen.truncated_N,
         correct_N=seen.correct_N,
+        text_N=seen.text_N,
         **{f"prefix_{tokens}_NS": seen.prefix_NS[tokens] for tokens in CHECKPOINTS},
     )
     unfinished.rename(path)
@@ -81,6 +83,7 @@ def load_chunk(split: str, chunk: int, tier: str) -> Observation:
             prompt_tokens_N=kept["prompt_tokens_N"],
             truncated_N=kept["truncated_N"],
             correct_N=kept["correct_N"],
+            text_N=kept.get("text_N"),
         )
 
 
@@ -93,7 +96,7 @@ def _all_columns(kept_NS: FloatArray) -> FloatArray:
 def pool_of(rows: Sequence[Row], seen: Sequence[Observation], prefix: str = "") -> Pool:
     """The arrays of a calibration, of every tier's observation; ids count the rows."""
     return Pool(
-        tiers=tuple(tier_answers(observation) for observation in seen),
+        tiers=tuple(tier_answers(observation, seen[-1]) for observation in seen),
         ids=tuple(f"{prefix}{index}" for index in range(len(rows))),
         prompt_keys=tuple(row.prompt.strip() for row in rows),
         groups=tuple(row.family for row in rows),
@@ -101,8 +104,8 @@ def pool_of(rows: Sequence[Row], seen: Sequence[Observation], prefix: str = "") 
     )
 
 
-def tier_answers(seen: Observation) -> TierAnswers:
-    """The arrays of one tier."""
+def tier_answers(seen: Observation, last: Observation | None = None) -> TierAnswers:
+    """The arrays of one tier; agreement with the last one where both kept their answers."""
     features_NF = seen.features()
     prefix_NF = {}
     for tokens in CHECKPOINTS:
@@ -112,7 +115,15 @@ def tier_answers(seen: Observation) -> TierAnswers:
         features_NF=features_NF,
         prefix_NF=prefix_NF,
         right_N=seen.correct_N,
+        same_N=_same(seen, last),
     )
+
+
+def _same(seen: Observation, last: Observation | None) -> BoolArray | None:
+    if last is None or seen.text_N is None or last.text_N is None:
+        return None
+    pairs = zip(seen.text_N, last.text_N, strict=True)
+    return np.array([same_answer(str(one), str(other)) for one, other in pairs])
 
 
 def load_pool(split: str, chunks: Sequence[int]) -> Pool:

@@ -26,13 +26,18 @@ CHECKPOINTS = (2, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """Judge states of N answers, at their end and after each checkpoint's tokens."""
+    """Judge states of N answers, at their end and after each checkpoint's tokens.
+
+    Attributes:
+        text_N: the answers; None where they were not kept.
+    """
 
     final_NS: FloatArray
     prefix_NS: dict[int, FloatArray]
     prompt_tokens_N: FloatArray
     truncated_N: FloatArray
     correct_N: npt.NDArray[np.bool_]
+    text_N: npt.NDArray[np.str_] | None = None
 
     def features(self) -> FloatArray:
         """Base features of the finished answers, [N, F]."""
@@ -59,6 +64,7 @@ def observe(folder: Path, rows: Sequence[Row]) -> Observation:
     final_NS = empty_states(len(rows))
     prefix_NS = {tokens: empty_states(len(rows)) for tokens in CHECKPOINTS}
     correct_N = np.zeros(len(rows), dtype=bool)
+    answers = [""] * len(rows)
     ended_N = np.zeros(len(rows), dtype=bool)
     for batch in batches(rows):
         indices = np.array(batch)
@@ -72,12 +78,14 @@ def observe(folder: Path, rows: Sequence[Row]) -> Observation:
             ended_N[indices] |= (step.tokens_B == EOS_ID).numpy() & active
         for index, text in zip(batch, texts(steps), strict=True):
             correct_N[index] = is_correct(rows[index], text)
+            answers[index] = text
     return Observation(
         final_NS=final_NS,
         prefix_NS=prefix_NS,
         prompt_tokens_N=np.array([len(row.prompt) + 1.0 for row in rows]),
         truncated_N=(~ended_N).astype(float),
         correct_N=correct_N,
+        text_N=np.array(answers),
     )
 
 

@@ -14,17 +14,17 @@ Shape legend: N prompts, F base features, J earlier tiers, G = F + 2 J columns, 
 
 import numpy as np
 
+from cascadia_sglang.calibration.logistic import L2, fit_logistic
 from cascadia_sglang.calibration.pool import BoolArray, Pool, TierAnswers
 from cascadia_sglang.calibration.replay import TierReplay, ends, sigmoid
 from cascadia_sglang.errors import CalibrationError
-from cascadia_sglang.extras import install_hint
 from cascadia_sglang.judge.calibration import Calibration, PrefixModel
 from cascadia_sglang.judge.features import FEATURES, earlier_features, earlier_names, logit
 from cascadia_sglang.judge.state import FloatArray
 
 MIN_PREFIX_ROWS = 100
 DRAWN_THRESHOLDS = (0.3, 0.98)  # ends of the uniform distribution of a prompt's threshold
-_L2 = 3.0  # on standardised weights, against the sum over rows of the log loss
+NEAR_L2 = 10.0  # where the penalty draws to a score that is good already
 _DRAWS = 4  # thresholds an answer in the fit of a prefix model
 _PROBIT = 1.702
 _SD_LIMITS = (0.05, 20.0)
@@ -38,7 +38,7 @@ def fit_cascade(pool: Pool, early_abort: float | None) -> list[Calibration]:
     they are when answers are labelled by agreement with it.
 
     Raises:
-        CalibrationError: if a tier's answers are of one kind; if scikit-learn is missing.
+        CalibrationError: if a tier's answers are of one kind.
     """
     rng = np.random.default_rng(_SEED)
     threshold_N = rng.uniform(*DRAWN_THRESHOLDS, len(pool))
@@ -66,20 +66,37 @@ def fit_cascade(pool: Pool, early_abort: float | None) -> list[Calibration]:
     return fitted
 
 
-def fit_tier(answers: TierAnswers, known_NJ: FloatArray, constrained: int = 0) -> Calibration:
+def fit_tier(
+    answers: TierAnswers,
+    known_NJ: FloatArray,
+    constrained: int = 0,
+    weight_N: FloatArray | None = None,
+    near_F: FloatArray | None = None,
+) -> Calibration:
     """Fit one tier's score and prefix models.
 
     Args:
         answers: with finite features, some right and some wrong.
         known_NJ: scores of the tiers before, NaN where unknown.
         constrained: how many of the answers were written under a grammar.
+        weight_N: how much each answer counts; 1 where not given.
+        near_F: weights of the base features of a score that orders answers well already. Where
+            given, the penalty draws to that score, calibrated, and draws harder: `NEAR_L2`.
     """
+    weight_N = np.ones(len(known_NJ)) if weight_N is None else weight_N
     earlier_NE = earlier_features(known_NJ)
     columns_NG = np.column_stack((answers.features_NF, earlier_NE))
-    mean_G, spread_G = columns_NG.mean(0), columns_NG.std(0)
+    mean_G = np.average(columns_NG, axis=0, weights=weight_N)
+    spread_G = np.sqrt(np.average((columns_NG - mean_G) ** 2, axis=0, weights=weight_N))
     scale_G = np.where(spread_G > 1e-9, spread_G, 1.0)
     x_NG = (columns_NG - mean_G) / scale_G
-    weights_G, bias = fit_logistic(x_NG, answers.right_N)
+    centre_G = None
+    if near_F is not None:
+        near_G = np.append(near_F, np.zeros(earlier_NE.shape[1])) * scale_G
+        slope, _ = fit_logistic((x_NG @ near_G)[:, None], answers.right_N, L2, weight_N)
+        centre_G = max(float(slope[0]), 0.0) * near_G
+    l2 = L2 if near_F is None else NEAR_L2
+    weights_G, bias = fit_logistic(x_NG, answers.right_N, l2, weight_N, centre_G)
     log_odds_N = x_NG @ weights_G + bias
     prefix = []
     for tokens, rows_NF in sorted(answers.prefix_NF.items()):
@@ -87,7 +104,9 @@ def fit_tier(answers: TierAnswers, known_NJ: FloatArray, constrained: int = 0) -
         if running_N.sum() < MIN_PREFIX_ROWS:
             continue
         columns_nG = np.column_stack((rows_NF[running_N], earlier_NE[running_N]))
-        model = fit_prefix((columns_nG - mean_G) / scale_G, log_odds_N[running_N], tokens)
+        model = fit_prefix(
+            (columns_nG - mean_G) / scale_G, log_odds_N[running_N], tokens, weight_N[running_N]
+        )
         if model is not None:
             prefix.append(model)
     return Calibration(
@@ -106,12 +125,15 @@ def fit_tier(answers: TierAnswers, known_NJ: FloatArray, constrained: int = 0) -
     )
 
 
-def fit_prefix(x_NG: FloatArray, log_odds_N: FloatArray, tokens: int) -> PrefixModel | None:
+def fit_prefix(
+    x_NG: FloatArray, log_odds_N: FloatArray, tokens: int, weight_N: FloatArray | None = None
+) -> PrefixModel | None:
     """The model after `tokens` tokens; None where no drawn threshold divides the answers.
 
     Args:
         x_NG: standardised columns after that many tokens.
         log_odds_N: of the final scores.
+        weight_N: how much each answer counts; 1 where not given.
     """
     rng = np.random.default_rng(_SEED + tokens)
     level_ND = logit(rng.uniform(*DRAWN_THRESHOLDS, (len(x_NG), _DRAWS)))
@@ -119,7 +141,8 @@ def fit_prefix(x_NG: FloatArray, log_odds_N: FloatArray, tokens: int) -> PrefixM
     if reaches_ND.all() or not reaches_ND.any():
         return None
     columns = np.column_stack((np.repeat(x_NG, _DRAWS, axis=0), -level_ND.ravel()))
-    weights, bias = fit_logistic(columns, reaches_ND.ravel(), _L2 * _DRAWS)
+    repeated = None if weight_N is None else np.repeat(weight_N, _DRAWS)
+    weights, bias = fit_logistic(columns, reaches_ND.ravel(), L2 * _DRAWS, repeated)
     slope = float(np.clip(weights[-1] / _PROBIT, 1 / _SD_LIMITS[1], 1 / _SD_LIMITS[0]))
     return PrefixModel(
         tokens=tokens,
@@ -127,22 +150,6 @@ def fit_prefix(x_NG: FloatArray, log_odds_N: FloatArray, tokens: int) -> PrefixM
         bias=bias / _PROBIT / slope,
         residual_sd=1 / slope,
     )
-
-
-def fit_logistic(x_NG: FloatArray, right_N: BoolArray, l2: float = _L2) -> tuple[FloatArray, float]:
-    """Weights [G] and bias of a logistic regression, l2 / 2 on the squared weights, bias free.
-
-    Raises:
-        CalibrationError: if scikit-learn is missing.
-    """
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError as error:
-        raise CalibrationError(install_hint("sklearn")) from error
-    model = LogisticRegression(C=1 / l2, solver="newton-cholesky", max_iter=200)
-    model.fit(x_NG, right_N)
-    weights_G: FloatArray = model.coef_[0]
-    return weights_G, float(model.intercept_[0])
 
 
 def fit_alone(x_N: FloatArray, right_N: BoolArray) -> tuple[float, float]:

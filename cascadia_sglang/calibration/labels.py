@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from cascadia_sglang.calibration.sample import Question
 from cascadia_sglang.errors import CalibrationError
-from cascadia_sglang.judge.agreement import same_answer
+from cascadia_sglang.judge.same_answer import same_answer
 
 COMMAND_S = 3600.0
 KINDS = "exact, number, regex:PATTERN, command:COMMAND or agreement"

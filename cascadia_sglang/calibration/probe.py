@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from cascadia_sglang.calibration.fit import fit_logistic
+from cascadia_sglang.calibration.logistic import fit_logistic
 from cascadia_sglang.calibration.pool import BoolArray
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.probe import EPSILON, ProbeParameters, packed, probe_log_odds

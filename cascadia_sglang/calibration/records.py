@@ -11,8 +11,8 @@ import numpy as np
 from cascadia_sglang.calibration.pool import Pool, TierAnswers
 from cascadia_sglang.calibration.sample import Question, prompt_key
 from cascadia_sglang.errors import CalibrationError
-from cascadia_sglang.judge.agreement import same_answer
 from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.judge.same_answer import same_answer
 from cascadia_sglang.judge.state import FloatArray
 
 

@@ -27,13 +27,22 @@ class Interval:
     n: int
 
 
-def auroc(score_N: FloatArray, right_N: BoolArray) -> float:
-    """Chance that a right answer scores above a wrong one, ties counting half; NaN if one kind."""
-    wrong, right = np.sort(score_N[~right_N]), score_N[right_N]
+def auroc(score_N: FloatArray, right_N: BoolArray, weight_N: FloatArray | None = None) -> float:
+    """Chance that a right answer scores above a wrong one, ties counting half; NaN if one kind.
+
+    Args:
+        weight_N: answers that each stands for; 1 where not given.
+    """
+    weight_N = np.ones(len(score_N)) if weight_N is None else weight_N
+    order = np.argsort(score_N[~right_N])
+    wrong, wrong_weight = score_N[~right_N][order], weight_N[~right_N][order]
+    right, right_weight = score_N[right_N], weight_N[right_N]
     if not len(wrong) or not len(right):
         return float("nan")
-    below = np.searchsorted(wrong, right, "left") + np.searchsorted(wrong, right, "right")
-    return float(below.mean() / 2 / len(wrong))
+    below = np.concatenate(([0.0], np.cumsum(wrong_weight)))
+    places = [np.searchsorted(wrong, right, side) for side in ("left", "right")]
+    beaten = (below[places[0]] + below[places[1]]) / 2 / below[-1]
+    return float(np.average(beaten, weights=right_weight))
 
 
 def brier(score_N: FloatArray, right_N: BoolArray) -> float:
@@ -41,17 +50,31 @@ def brier(score_N: FloatArray, right_N: BoolArray) -> float:
     return float(np.mean((score_N - right_N) ** 2)) if len(score_N) else float("nan")
 
 
-def ece(score_N: FloatArray, right_N: BoolArray, bins: int = 15) -> float:
-    """Expected calibration error over bins of equal mass (Naeini et al. 2015, AAAI, section 3)."""
+def ece(
+    score_N: FloatArray,
+    right_N: BoolArray,
+    bins: int = 15,
+    weight_N: FloatArray | None = None,
+) -> float:
+    """Expected calibration error over bins of equal mass (Naeini et al. 2015, AAAI, section 3).
+
+    Args:
+        weight_N: answers that each stands for; 1 where not given.
+    """
     if not len(score_N):
         return float("nan")
     order = np.argsort(score_N, kind="stable")
+    if weight_N is None:
+        weight_N = np.ones(len(score_N))
+        parts = np.array_split(order, bins)
+    else:
+        mass = np.cumsum(weight_N[order]) / weight_N.sum()
+        ends = np.searchsorted(mass, np.arange(1, bins) / bins, "right")
+        parts = np.split(order, ends)
     gaps = [
-        len(part) * abs(score_N[part].mean() - right_N[part].mean())
-        for part in np.array_split(order, bins)
-        if len(part)
+        abs(float(weight_N[part] @ (score_N[part] - right_N[part]))) for part in parts if len(part)
     ]
-    return float(sum(gaps) / len(score_N))
+    return float(sum(gaps) / weight_N.sum())
 
 
 def accuracy_rejection_area(score_N: FloatArray, right_N: BoolArray) -> float:

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CascadiaError: one line; what was recorded stays and is used by the next run.
     """
-    require("sklearn")
+    require("sklearn")  # of the entry model
     if not is_installed("matplotlib"):
         print(f"no picture: {install_hint('matplotlib')}", file=sys.stderr, flush=True)
     config = load_uncalibrated(args.cascade)

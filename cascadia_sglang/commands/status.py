@@ -91,5 +91,19 @@ def _notes(tier: dict[str, Any], bypassed: list[str]) -> Iterator[str]:
         yield "scores have drifted"
     if tier["shadow"] is not None and tier["shadow"]["alarm"]:
         yield "agrees less with the last tier"
+    if tier["self_calibration"] is not None:
+        yield _self_calibration(tier["self_calibration"])
     if tier["name"] in bypassed:
         yield "tier passed over"
+
+
+def _self_calibration(told: dict[str, Any]) -> str:
+    """How far a tier is that calibrates itself, and what it promises."""
+    bound = told["bound"]
+    if bound is None or bound["disagree_at_most"] is None:
+        labels = f"{told['effective_labels']:.0f} of {told['needed']:.0f} effective labels"
+        return f"{told['state']}: {labels}"
+    return (
+        f"{told['state']}: the last tier disagrees with at most "
+        f"{bound['disagree_at_most']:.1%} of the accepted (n = {bound['accepted']})"
+    )

@@ -15,6 +15,7 @@ from cascadia_sglang.memory.weights import parameter_count, weight_bytes
 from cascadia_sglang.planner.devices import devices_of
 from cascadia_sglang.planner.problem import GpuType
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
+from cascadia_sglang.self_calibrated import self_calibrated_tiers
 
 _COLUMNS = (
     "tier",
@@ -153,9 +154,14 @@ def _devices(memory: PoolMemory, kind: GpuType) -> str:
 
 
 def _calibration(config: CascadeConfig, index: int) -> str:
-    """What scores a tier's answers: a file, or the rank; nothing where no score decides."""
+    """What scores a tier's answers: a file, or the rank, which `self` replaces by its own labels.
+
+    Nothing where no score decides.
+    """
     if config.tiers[index].calibration is not None:
         return "file"
+    if index in self_calibrated_tiers(config):
+        return "self"
     return "rank" if index in ranked_tiers(config) else "-"
 
 

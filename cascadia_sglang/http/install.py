@@ -31,7 +31,15 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
     async def get_status() -> dict[str, Any]:
         rids = len(manager.rid_to_state)
         prefixes = server.fleet.events.summary()
-        return status(server.config, server.pool, server.router, server.mover, prefixes, rids)
+        return status(
+            server.config,
+            server.pool,
+            server.router,
+            server.mover,
+            prefixes,
+            rids,
+            server.self_calibration,
+        )
 
     @router.get("/cascadia/plan")
     async def get_plan() -> dict[str, Any]:
@@ -62,7 +70,9 @@ def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
     app.openapi = documenting_headers(app.openapi, names)
     metrics = server.measure() if manager.enable_metrics else None
     if metrics is not None:
-        gauges = Gauges(server.pools, server.pool, server.router, server.mover)
+        gauges = Gauges(
+            server.pools, server.pool, server.router, server.mover, server.self_calibration
+        )
         page = MetricsPage(gauges, server.shows_old_metric_names)
         # Before SGLang's own, which its start puts at the end.
         app.router.routes += [Route("/metrics", page), Route("/metrics/", page)]

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cascadia_sglang.metric_families import BY_NAME
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.self_calibration.controller import SelfCalibration
 from cascadia_sglang.workers.pool import WorkerPool, WorkerState
 
 # A worker that is dead is in no pool any more.
@@ -24,13 +25,19 @@ class Gauges:
     """Reads the cascade's gauges; a collector of prometheus_client."""
 
     def __init__(
-        self, pools: Sequence[str], workers: WorkerPool, router: CascadeRouter, mover: Mover
+        self,
+        pools: Sequence[str],
+        workers: WorkerPool,
+        router: CascadeRouter,
+        mover: Mover,
+        self_calibration: SelfCalibration | None = None,
     ) -> None:
         """`pools` are the names that the workers' pools have."""
         self._pools = pools
         self._workers = workers
         self._router = router
         self._mover = mover
+        self._self_calibration = self_calibration
 
     def collect(self) -> Iterator[Any]:
         """The gauges of the table, one after the other."""
@@ -60,6 +67,12 @@ class Gauges:
         yield _gauge(
             "cascadia_escalation_rate",
             {(tier,): _number(scores.recent_rate(index)) for index, tier in below},
+        )
+        calibrating = self._self_calibration
+        labels = {} if calibrating is None else calibrating.effective_labels()
+        yield _gauge(
+            "cascadia_effective_labels",
+            {(name,): labels.get(tier, 0.0) for tier, name in enumerate(tiers[:-1])},
         )
         numbers = ",".join(f"{threshold:g}" for threshold in config.routing.thresholds)
         yield _gauge("cascadia_info", {(version("cascadia-sglang"), ",".join(tiers), numbers): 1})

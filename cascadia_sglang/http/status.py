@@ -13,6 +13,7 @@ from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.model_names import listed_names, read_model
 from cascadia_sglang.router.scores import TierScores
+from cascadia_sglang.self_calibration.controller import SelfCalibration
 from cascadia_sglang.verify.worth import DraftWorth
 from cascadia_sglang.workers.pool import WorkerPool
 
@@ -24,6 +25,7 @@ def status(
     mover: Mover,
     prefixes: dict[str, Any],
     rids: int,
+    self_calibration: SelfCalibration | None = None,
 ) -> dict[str, Any]:
     """Tiers, workers, thresholds and counters of the running server.
 
@@ -44,6 +46,9 @@ def status(
                 "judge_errors": router.judge_errors[index],
                 "drift": _drift(router.watches.get(index)),
                 "shadow": _shadow(router.shadow.watches.get(index)),
+                "self_calibration": None
+                if self_calibration is None
+                else self_calibration.summary(index),
                 "warm": _warm(router.warmer, index),
                 "drafts": _drafts(router.worth, index),
             }

@@ -60,11 +60,6 @@ class AgreementWatch:
         return AgreementNow(now=now, expected=self._expected, p_value=p_value)
 
 
-def same_answer(answer: str, other: str) -> bool:
-    """Whether two answers are the same word by word, whatever the space between."""
-    return answer.split() == other.split()
-
-
 def fisher(now: Agreement, expected: Agreement) -> float:
     """P(no more than `now.agreed` agree), given how many agree of both together."""
     agreed, total = now.agreed + expected.agreed, now.answers + expected.answers

@@ -73,7 +73,10 @@ class Judge:
     def __init__(
         self, models: dict[int, ScoreModel], record: bool = False, counts_reasoning: bool = False
     ) -> None:
-        """`record` keeps the features on the way of every answer, whether its tier has a model."""
+        """`record` keeps the features on the way of every answer, whether its tier has a model.
+
+        Without it, so does an attempt's own order.
+        """
         self._models = ScoreModels(models)
         self._record = record
         self._counts_reasoning = counts_reasoning
@@ -182,9 +185,12 @@ class Judge:
         model = self._models.of(params["tier_index"], params.get("calibration")) if params else None
         if model is not None and not model.judges_constrained and _is_constrained(sampling_params):
             model = None
-        if params is None or (model is None and not self._record):
+        if params is None:
             return None
-        record: dict[str, Any] | None = {"tokens": [], "features": []} if self._record else None
+        is_recorded = self._record or params.get("record", False)
+        if model is None and not is_recorded:
+            return None
+        record: dict[str, Any] | None = {"tokens": [], "features": []} if is_recorded else None
         order = AttemptOrder.from_params(params)
         attempt = JudgedAttempt(order, model, self._table.new_row(), record=record)
         attempt.set_checkpoint()

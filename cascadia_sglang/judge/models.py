@@ -68,8 +68,12 @@ class ScoreModels:
         return model
 
     def _load(self, tier_index: int, path: str) -> ScoreModel:
-        model = ScoreModel(load_calibrations({tier_index: path})[tier_index])
         started = self._started.get(tier_index)
+        # The router counts on scores of what the worker could rate from the start.
+        judges_constrained = started is not None and started.judges_constrained
+        model = ScoreModel(
+            load_calibrations({tier_index: path})[tier_index], judges_constrained=judges_constrained
+        )
         # The worker prepared for the hidden states of the probes that it started with.
         if model.probe is not None and (started is None or started.probe != model.probe):
             raise ConfigError(f"calibration {path} has a probe that the worker did not start with")

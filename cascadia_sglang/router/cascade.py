@@ -26,6 +26,7 @@ from cascadia_sglang.router.scores import TierScores
 from cascadia_sglang.router.shadow import Shadow
 from cascadia_sglang.router.stream import Sink, streamed
 from cascadia_sglang.router.suspects import Suspects
+from cascadia_sglang.self_calibrated import label_rate
 from cascadia_sglang.verify.worth import DraftWorth
 
 DISCONNECT_POLL_S = 0.4
@@ -57,8 +58,8 @@ class CascadeRouter:
         self.answered = [0] * len(config.tiers)
         self.escalated = [0] * len(config.tiers)
         self.judge_errors = [0] * len(config.tiers)
-        self.watches = watches
-        self.shadow = Shadow(engine, len(config.tiers) - 1, config.planner.shadow_rate)
+        self.watches = dict(watches)
+        self.shadow = Shadow(engine, len(config.tiers) - 1, label_rate(config))
         self.gear = 0  # of the thresholds in force
         self.listener: Listener | None = None
 
@@ -193,10 +194,11 @@ class CascadeRouter:
             if self.listener is not None:
                 self.listener.escalated(attempts, time.monotonic() - started, is_own_way)
 
+        ticket = self.shadow.ticket(samples, active.controls, self.config)
         climb = Climb(
             samples,
             active,
-            self.config,
+            self.config if ticket is None else ticket.config,
             self._engine,
             self.suspects,
             self.scores,
@@ -234,7 +236,8 @@ class CascadeRouter:
             ttft_s = seconds if seen is None else seen - started
             self.metrics.answered(climb.attempts, chosen, seconds, ttft_s)
             active.outcome.is_counted = True
-        self.shadow.consider(samples, chosen, active.controls)
+        if ticket is not None:
+            self.shadow.consider(samples, climb.attempts, chosen, ticket)
         return self._deliver(samples, climb.attempts, chosen, active)
 
     def _count_failure(
@@ -256,7 +259,7 @@ class CascadeRouter:
     def _watch_score(self, attempt: Attempt, controls: Controls) -> None:
         """Show a tier's watch the score of a whole answer that came the cascade's own way."""
         watch = self.watches.get(attempt.tier_index)
-        is_shown = attempt.is_whole and controls.is_own_way
+        is_shown = attempt.is_whole and controls.is_own_way and attempt.calibrated
         if watch is not None and attempt.score is not None and is_shown:
             watch.add(attempt.score)
 

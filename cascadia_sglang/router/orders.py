@@ -61,6 +61,7 @@ def order_for(
         worker_id=place.worker_id,
         is_retry=is_retry,
         calibration=scores.source(tier_index).calibration,
+        record=config.judge.record,
     )
 
 

@@ -1,29 +1,83 @@
-"""A share of the accepted answers is given by the last tier too, to see whether they agree.
+"""Asks the last tier about a share of the answers: would it have said the same?
 
 Off the request's path: the answer has been decided by then and is not waited with. What a shadow
-runs into stays here, at most a few run at a time, and those beyond are left out.
+runs into stays here. It runs only while a worker of the last tier is idle; what arrives while none
+is, or while a few wait already, is left out.
+
+Short answers are compared by their words, for which the last tier answers too. Of long ones it
+reads the smaller tier's answer, in one prefill, and says how likely its tokens are.
 """
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from types import MappingProxyType
 from typing import Any
 
-from cascadia_sglang.judge.agreement import AgreementWatch, same_answer
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.errors import AttemptFailedError
+from cascadia_sglang.judge.agreement import AgreementWatch
+from cascadia_sglang.judge.same_answer import is_short, same_answer
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.router.attempt import Attempt, Engine, attempt_rid
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.labelling import (
+    ACCEPTED,
+    LAST,
+    Ticket,
+    Visit,
+    draw_ticket,
+    label_of,
+    visits_of,
+)
+from cascadia_sglang.self_calibration.label import DEFAULT_LIKELY, Label, LabelRates, VisitLabel
 
 logger = logging.getLogger(__name__)
 
 MOST_AT_A_TIME = 2
 DEADLINE_S = 60.0
+_LOOK_S = 0.02
 
-Watches = Mapping[int, AgreementWatch]
+# A sample and the token ids of an answer to it: their mean log-probability under the last tier.
+Likelihood = Callable[[Any, Sequence[int]], Awaitable[float | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelling:
+    """What makes labels of shadows.
+
+    Attributes:
+        tiers: that labels are for.
+        take: is given every label.
+        likelihood: reads an answer on the last tier.
+    """
+
+    tiers: frozenset[int]
+    take: Callable[[Label], None]
+    likelihood: Likelihood
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What is to be asked.
+
+    Attributes:
+        chosen_tier: whose answer went out.
+        text: of that answer.
+        last_text: the last tier's answer; None where it has not given one.
+        visits: to be labelled.
+    """
+
+    sample: Any
+    ticket: Ticket
+    chosen_tier: int
+    text: str
+    last_text: str | None
+    visits: list[Visit]
 
 
 class Shadow:
@@ -34,63 +88,150 @@ class Shadow:
         engine: Engine,
         last_tier: int,
         rate: float,
-        watches: Watches = MappingProxyType({}),
+        watches: Mapping[int, AgreementWatch] = MappingProxyType({}),
     ) -> None:
-        self.watches = watches
+        """`rate` is the share of the accepted answers that the last tier is asked about."""
+        self.watches = dict(watches)
         self.counts: Counter[tuple[int, str]] = Counter()  # by tier index and outcome
         self.metrics: Metrics | None = None
+        self.rates = LabelRates(attempts=1.0 if rate else 0.0, accepted=rate)
+        self.labelling: Labelling | None = None
+        self.likely = DEFAULT_LIKELY
+        # Whether a worker of the last tier has nothing to do.
+        self.is_idle: Callable[[], bool] = lambda: True
         self._engine = engine
         self._last_tier = last_tier
-        self._rate = rate
         self._random = Random(0)
         self._running: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Semaphore(MOST_AT_A_TIME)
 
-    def consider(self, samples: list[Any], chosen: Attempt, controls: Controls) -> None:
-        """Perhaps give an answer once more; it must have come the cascade's own way."""
+    def ticket(
+        self, samples: list[Any], controls: Controls, config: CascadeConfig
+    ) -> Ticket | None:
+        """Of a prompt that arrives; None where it is not drawn, or not the cascade's own way."""
         is_own_way = (controls.tier, controls.max_tier, controls.threshold) == (None, None, None)
-        is_below = chosen.tier_index < self._last_tier and chosen.reason == "accepted"
-        if not (is_own_way and is_below and len(samples) == 1):
+        if not (is_own_way and len(samples) == 1 and self.rates.attempts):
+            return None
+        has_room = (
+            len(self._running) < MOST_AT_A_TIME
+            and self._engine.has_worker(self._last_tier)
+            and self.is_idle()
+        )
+        labels = self.labelling is not None
+        return draw_ticket(self._random, self.rates, config, labels=labels, has_room=has_room)
+
+    def consider(
+        self, samples: list[Any], attempts: Sequence[Attempt], chosen: Attempt, ticket: Ticket
+    ) -> None:
+        """Perhaps ask the last tier about a prompt that was answered."""
+        visits = self._visits(attempts, ticket)
+        reached_last = chosen.tier_index == self._last_tier
+        if chosen.reason not in (LAST if reached_last else ACCEPTED):
             return
-        if self._random.random() >= self._rate:
+        # A session's history, an adapter or an image shapes an answer that the ids do not tell.
+        if self._engine.prompt(samples[0]) is None:
             return
-        if len(self._running) >= MOST_AT_A_TIME or not self._engine.has_worker(self._last_tier):
+        if not reached_last and not ticket.is_drawn:
+            return
+        if not ticket.has_room:
             self._count(chosen.tier_index, "skipped")
             return
+        if reached_last and not visits:
+            return
         text = str(chosen.outputs[0].get("text", ""))
-        task = asyncio.create_task(self._run(samples[0], chosen.tier_index, text))
+        job = _Job(
+            sample=samples[0],
+            ticket=ticket,
+            chosen_tier=chosen.tier_index,
+            text=text,
+            last_text=text if reached_last else None,
+            visits=visits,
+        )
+        task = asyncio.create_task(self._run(job))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     def stop(self) -> None:
         """Abort what runs, and start nothing more."""
-        self._rate = 0.0
+        self.rates = LabelRates()
         for task in self._running:
             task.cancel()
 
-    async def _run(self, sample: Any, tier_index: int, text: str) -> None:
+    def _visits(self, attempts: Sequence[Attempt], ticket: Ticket) -> list[Visit]:
+        """What is to be labelled."""
+        if self.labelling is None or not ticket.is_labelled:
+            return []
+        return visits_of(attempts, self.labelling.tiers, ticket)
+
+    async def _run(self, job: _Job) -> None:
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                last_text = job.last_text
+                if last_text is None and self._needs_answer(job):
+                    last_text = await self._answer(job.sample)
+                visits = [await self._labelled(job.sample, one, last_text) for one in job.visits]
+        except Exception as error:  # noqa: BLE001  nobody waits for it
+            logger.debug("a shadow run failed: %s", error)
+            self._count(job.chosen_tier, "failed")
+            return
+        if job.last_text is None:
+            self._show(job, last_text, visits)
+        prompt_ids = self._engine.prompt_ids(job.sample)
+        if self.labelling is not None and visits and prompt_ids is not None:
+            reached_last = job.last_text is not None
+            self.labelling.take(label_of(job.ticket, prompt_ids, visits, reached_last=reached_last))
+
+    def _needs_answer(self, job: _Job) -> bool:
+        is_labelled = any(visit.tier == job.chosen_tier for visit in job.visits)
+        # What a calibration file says of agreement is by the words, however long.
+        return not is_labelled or any(is_short(visit.text) for visit in job.visits)
+
+    async def _answer(self, sample: Any) -> str:
         order = AttemptOrder(
             tier_index=self._last_tier,
             threshold=0.0,
             early_abort=None,
             earlier_scores=(None,) * self._last_tier,
         )
-        rid = attempt_rid(self._engine.new_rid_base(), 1)
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                output, _ = await self._engine.run(sample, rid, order)
-        except Exception as error:  # noqa: BLE001  nobody waits for it
-            logger.debug("a shadow run failed: %s", error)
-            self._count(tier_index, "failed")
-            return
+        async with self._turns:
+            await self._idle()
+            rid = attempt_rid(self._engine.new_rid_base(), 1)
+            output, _ = await self._engine.run(sample, rid, order)
         if output["meta_info"]["finish_reason"].get("type") == "abort":
-            self._count(tier_index, "failed")
-            return
-        agrees = same_answer(text, str(output.get("text", "")))
-        self._count(tier_index, "agreed" if agrees else "differed")
-        if tier_index in self.watches:
-            self.watches[tier_index].add(agrees)
+            raise AttemptFailedError("the run was aborted")
+        return str(output.get("text", ""))
+
+    async def _labelled(self, sample: Any, visit: Visit, last_text: str | None) -> VisitLabel:
+        assert self.labelling is not None
+        same = None
+        if last_text is not None and is_short(visit.text) and is_short(last_text):
+            same = same_answer(visit.text, last_text)
+        async with self._turns:
+            await self._idle()
+            likelihood = await self.labelling.likelihood(sample, visit.token_ids)
+        if same is None and likelihood is None:
+            raise AttemptFailedError("the last tier did not say how likely the answer is")
+        return visit.labelled(same, likelihood)
+
+    async def _idle(self) -> None:
+        """Wait until a worker of the last tier has nothing to do."""
+        while not self.is_idle():
+            await asyncio.sleep(_LOOK_S)
+
+    def _show(self, job: _Job, last_text: str | None, visits: list[VisitLabel]) -> None:
+        """Count whether the accepted answer agrees, and show it to its tier's watch."""
+        own = next((visit for visit in visits if visit.tier == job.chosen_tier), None)
+        if own is not None:
+            agrees = own.agrees(self.likely)
+        else:
+            agrees = same_answer(job.text, last_text or "")
+        self._count(job.chosen_tier, "agreed" if agrees else "differed")
+        if job.chosen_tier in self.watches:
+            self.watches[job.chosen_tier].add(bool(agrees))
 
     def _count(self, tier_index: int, outcome: str) -> None:
+        if tier_index == self._last_tier:
+            return
         self.counts[tier_index, outcome] += 1
         if self.metrics is not None:
             self.metrics.shadowed(tier_index, outcome)

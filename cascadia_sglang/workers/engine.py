@@ -1,6 +1,5 @@
 """The engine behind the router: SGLang's tokenizer manager and the worker pool."""
 
-import copy
 import functools
 import itertools
 import secrets
@@ -11,14 +10,14 @@ from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.config import TierConfig
 from cascadia_sglang.errors import OverloadError, WorkerLostError, WorkerUnavailableError
-from cascadia_sglang.messages import ATTEMPT_KEY, CONSTRAINTS, REPORT_KEY, AttemptOrder, JudgeReport
+from cascadia_sglang.messages import CONSTRAINTS, REPORT_KEY, AttemptOrder, JudgeReport
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.router.attempt import Output, attempt_rid
 from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.draftable import takes_draft
 from cascadia_sglang.workers.losses import Losses
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
-from cascadia_sglang.workers.prompts import prompt_of, shape_of, split_request
+from cascadia_sglang.workers.prompts import attempt_of, prompt_of, shape_of, split_request
 from cascadia_sglang.workers.refusal import raise_if_refused
 from cascadia_sglang.workers.request_guard import RequestGuard
 from cascadia_sglang.workers.sessions import Sessions
@@ -221,8 +220,11 @@ class TokenizerEngine:
         """As `Losses.move`."""
         self._losses.move(worker, count)
 
-    async def prefill(self, worker: Worker, token_ids: Sequence[int]) -> int:
-        """Have a worker compute these tokens and keep them in its cache; how many were not there.
+    async def read(self, worker: Worker, token_ids: Sequence[int], **fields: Any) -> dict[str, Any]:
+        """Have a worker compute these tokens, and write none; the `meta_info` of that.
+
+        Args:
+            fields: of SGLang's request, besides.
 
         Raises:
             WorkerLostError: if the worker was lost.
@@ -231,14 +233,18 @@ class TokenizerEngine:
             input_ids=list(token_ids),
             sampling_params={"max_new_tokens": 0},
             rid=attempt_rid(self.new_rid_base(), 0),
+            **fields,
         )
         request.normalize_batch_and_arguments()
         self._manager._set_default_priority(request)
         if self._manager.enable_metrics:
             request.custom_labels = {"tier": worker.handle.pool.name, "worker": worker.worker_id}
-        meta = (await self._only_output(worker, request, None))["meta_info"]
-        uncached: int = meta["prompt_tokens"] - meta["cached_tokens"]
-        return uncached
+        meta: dict[str, Any] = (await self._only_output(worker, request, None))["meta_info"]
+        return meta
+
+    def prompt_of_tier(self, sample: GenerateReqInput, tier_index: int) -> list[int]:
+        """Token ids of a tokenised sample's prompt as a tier is asked it."""
+        return [*sample.input_ids, *self._suffixes[tier_index]]
 
     async def _only_output(
         self, worker: Worker, attempt: GenerateReqInput, prompt: Prompt | None
@@ -280,20 +286,13 @@ class TokenizerEngine:
     def _attempt_object(
         self, worker: Worker, sample: GenerateReqInput, rid: str, order: AttemptOrder
     ) -> GenerateReqInput:
-        attempt = copy.copy(sample)
-        attempt.rid = rid
-        attempt.stream = False
-        if self._manager.enable_metrics:
-            labels = {"tier": self._tiers[order.tier_index].name, "worker": worker.worker_id}
-            attempt.custom_labels = {**(sample.custom_labels or {}), **labels}
         tier = self._tiers[order.tier_index]
-        params = {**sample.sampling_params, **tier.sampling, "n": 1}
-        custom = params.get("custom_params") or {}
-        params["custom_params"] = {**custom, ATTEMPT_KEY: order.to_params()}
-        attempt.sampling_params = params
+        attempt = attempt_of(sample, rid, order, tier)
+        if self._manager.enable_metrics:
+            labels = {"tier": tier.name, "worker": worker.worker_id}
+            attempt.custom_labels = {**(sample.custom_labels or {}), **labels}
         if sample.session_params:
             attempt.session_params = self._sessions.as_known(sample.session_params, sample.rid, rid)
-        suffix = self._suffixes[order.tier_index]
-        if suffix and attempt.input_ids is not None:
-            attempt.input_ids = [*attempt.input_ids, *suffix]
+        if attempt.input_ids is not None and self._suffixes[order.tier_index]:
+            attempt.input_ids = self.prompt_of_tier(sample, order.tier_index)
         return attempt

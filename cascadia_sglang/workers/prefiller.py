@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from cascadia_sglang.errors import WorkerDiedError, WorkerLostError
 from cascadia_sglang.prefix.prompt import Prompt
@@ -44,7 +45,7 @@ class WorkerPrefiller:
             raise WorkerLostError(f"worker {worker_id} is gone")
         self._busy.add(worker_id)
         try:
-            computed = await self._engine.prefill(worker, prompt.token_ids[:tokens])
+            computed = await self._compute(worker, prompt.token_ids[:tokens])
         finally:
             self._busy.discard(worker_id)
         self._choice.held.expect(worker_id, prompt, tokens)
@@ -61,7 +62,7 @@ class WorkerPrefiller:
         try:
             async with asyncio.timeout(limit_s):
                 for token_ids in recent.hottest(held.block_tokens(worker.worker_id)):
-                    tokens += await self._engine.prefill(worker, token_ids)
+                    tokens += await self._compute(worker, token_ids)
                     held.expect(worker.worker_id, Prompt(token_ids), len(token_ids))
         except TimeoutError:
             logger.info("worker %s serves with %d tokens cached", worker.worker_id, tokens)
@@ -74,3 +75,9 @@ class WorkerPrefiller:
         except Exception as error:  # noqa: BLE001  a worker without prefixes is better than none
             logger.warning("worker %s got no prefixes: %s", worker.worker_id, error)
         return tokens
+
+    async def _compute(self, worker: Worker, token_ids: Sequence[int]) -> int:
+        """Have a worker keep these tokens in its cache; how many were not there."""
+        meta = await self._engine.read(worker, token_ids)
+        uncached: int = meta["prompt_tokens"] - meta["cached_tokens"]
+        return uncached

@@ -1,10 +1,13 @@
-"""The prompts of SGLang's request objects: one a prompt, and as the prefix caches see them."""
+"""SGLang's request objects: split by prompt, as the prefix caches see them, and as tiers do."""
 
+import copy
 from typing import Any
 
 from sglang.srt.managers.io_struct import GenerateReqInput
 
+from cascadia_sglang.config import TierConfig
 from cascadia_sglang.errors import RequestError
+from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
 from cascadia_sglang.prefix.prompt import Prompt
 
 # Where a request keeps its `Prompt`.
@@ -14,9 +17,10 @@ _ATTRIBUTE = "_cascadia_prompt"
 def prompt_of(sample: GenerateReqInput) -> Prompt | None:
     """A tokenised sample's prompt; None where its cache entries are not the tokens' alone.
 
-    What SGLang caches under an adapter, a salt or a key of the client's, it keeps apart.
+    What SGLang caches under an adapter, a salt or a key of the client's, it keeps apart; in a
+    session the tokens come after others.
     """
-    if sample.input_ids is None or sample.contains_mm_input():
+    if sample.input_ids is None or sample.contains_mm_input() or sample.session_params:
         return None
     if sample.lora_path or sample.extra_key or sample.cache_salt:
         return None
@@ -56,6 +60,20 @@ def _samples_of(request: GenerateReqInput) -> list[list[GenerateReqInput]]:
         [request[sample * prompts + prompt] for sample in range(samples)]
         for prompt in range(prompts)
     ]
+
+
+def attempt_of(
+    sample: GenerateReqInput, rid: str, order: AttemptOrder, tier: TierConfig
+) -> GenerateReqInput:
+    """A sample as a tier's worker is asked it, not streamed; its prompt is the sample's."""
+    attempt = copy.copy(sample)
+    attempt.rid = rid
+    attempt.stream = False
+    params = {**sample.sampling_params, **tier.sampling, "n": 1}
+    custom = params.get("custom_params") or {}
+    params["custom_params"] = {**custom, ATTEMPT_KEY: order.to_params()}
+    attempt.sampling_params = params
+    return attempt
 
 
 def shape_of(sample: GenerateReqInput) -> str:

@@ -12,6 +12,7 @@ from cascadia_sglang.memory.weights import kv_bytes_of, weight_bytes
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.ready import JudgeState, ServerSummary, TierSummary
 from cascadia_sglang.router.scores import TierScores
+from cascadia_sglang.self_calibrated import self_calibrated_tiers
 from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.pool import Worker
 
@@ -50,7 +51,8 @@ def judge_state(config: CascadeConfig, tier_index: int, scores: TierScores) -> J
     if config.tiers[tier_index].is_speculative:
         return JudgeState.SPECULATIVE
     if scores.is_ranked(tier_index):
-        return JudgeState.RANKED
+        learns = tier_index in self_calibrated_tiers(config)
+        return JudgeState.SELF_CALIBRATING if learns else JudgeState.RANKED
     return JudgeState.CALIBRATED if scores.is_judged(tier_index) else JudgeState.OFF
 
 

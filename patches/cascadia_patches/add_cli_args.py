@@ -1,7 +1,7 @@
 """AFTER hook on ServerArgs.add_cli_args: the cascade's flags.
 
 Upstream: adds SGLang's flags to the parser, with --model-path required.
-We need: six more flags, and no --model-path where a cascade names its models. Without
+We need: eight more flags, and no --model-path where a cascade names its models. Without
 `--plugin cascadia` the parser behaves as before.
 """
 
@@ -58,6 +58,11 @@ def _build(_: None) -> Callable[..., None]:
             metavar="DIR",
             help="Folder of the workers' logs, one file each "
             "(default: ~/.cache/cascadia/logs/PORT). With --log-level debug the console has them.",
+        )
+        group.add_argument(
+            "--cascade-state",
+            metavar="DIR",
+            help="Folder that keeps labels and self-made calibrations from start to start.",
         )
         group.add_argument(
             "--cascade-old-metric-names",

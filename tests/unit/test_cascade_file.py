@@ -219,8 +219,14 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_place(
         ("planner.sample", "s.json", "planner.sample and quality_floor need one another"),
         ("planner.quality_floor", 0.9, "planner.sample and quality_floor need one another"),
         ("planner.quality_floor", 1.5, "planner.quality_floor is 1.5, allowed: 0 to 1, or null"),
-        ("planner.shadow_rate", 1.5, "planner.shadow_rate is 1.5, allowed: 0 to 1"),
-        ("planner.shadow_rate", float("nan"), "planner.shadow_rate is nan, allowed: 0 to 1"),
+        ("judge.label_rate", -0.1, "judge.label_rate is -0.1, allowed: 0 to 1, or null"),
+        ("calibration", "always", "Invalid enum value 'always' - at `$.calibration`"),
+        ("planner.shadow_rate", 1.5, "planner.shadow_rate is 1.5, allowed: 0 to 1, or null"),
+        (
+            "planner.shadow_rate",
+            float("nan"),
+            "planner.shadow_rate is nan, allowed: 0 to 1, or null",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_served_is_refused_with_what_is_allowed(

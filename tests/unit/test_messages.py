@@ -17,6 +17,9 @@ ORDERS = {
     "calibration": AttemptOrder(
         tier_index=0, threshold=0.5, early_abort=None, earlier_scores=(), calibration="new.json"
     ),
+    "record": AttemptOrder(
+        tier_index=0, threshold=0.5, early_abort=None, earlier_scores=(), record=True
+    ),
 }
 
 

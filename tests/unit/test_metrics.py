@@ -14,13 +14,8 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
-from cascadia_sglang.metric_families import (
-    ANSWER_REASONS,
-    ESCALATION_REASONS,
-    FAMILIES,
-    LAST_TIER_REASONS,
-    as_markdown,
-)
+from cascadia_sglang.metric_families import FAMILIES, as_markdown
+from cascadia_sglang.metric_labels import ANSWER_REASONS, ESCALATION_REASONS, LAST_TIER_REASONS
 from cascadia_sglang.router.policy import Finding, Verdict, decide
 
 ROOT = Path(__file__).resolve().parents[2]

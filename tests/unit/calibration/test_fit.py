@@ -1,45 +1,16 @@
 """Fits recover what made the data."""
 
 import dataclasses
-import sys
 
 import numpy as np
 import pytest
 
-from cascadia_sglang.calibration.fit import fit_cascade, fit_logistic, fit_prefix
+from cascadia_sglang.calibration.fit import fit_cascade, fit_prefix
 from cascadia_sglang.calibration.replay import CascadeReplay, TierReplay
 from cascadia_sglang.calibration.statistics import auroc, ece
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.judge.features import logit
 from tests.unit.calibration.pools import make_pool
-
-
-def newton(x_NG: np.ndarray, right_N: np.ndarray, l2: float) -> np.ndarray:
-    """The same regression by Newton's method, bias last and free."""
-    ones_NG = np.column_stack((x_NG, np.ones(len(x_NG))))
-    penalty_G = np.append(np.full(x_NG.shape[1], l2), 0.0)
-    weights_G = np.zeros(len(penalty_G))
-    for _ in range(50):
-        chance_N = 1 / (1 + np.exp(-ones_NG @ weights_G))
-        gradient_G = ones_NG.T @ (chance_N - right_N) + penalty_G * weights_G
-        curvature_NG = ones_NG * (chance_N * (1 - chance_N))[:, None]
-        weights_G -= np.linalg.solve(ones_NG.T @ curvature_NG + np.diag(penalty_G), gradient_G)
-    return weights_G
-
-
-def test_logistic_fit_is_the_penalised_maximum() -> None:
-    rng = np.random.default_rng(0)
-    x_NG = rng.normal(size=(500, 3))
-    right_N = rng.random(500) < 1 / (1 + np.exp(-(x_NG @ [1.5, -0.7, 0.0] + 0.4)))
-    weights_G, bias = fit_logistic(x_NG, right_N, 2.0)
-    np.testing.assert_allclose([*weights_G, bias], newton(x_NG, right_N, 2.0), atol=1e-4)
-
-
-def test_logistic_fit_stays_finite_on_separable_rows() -> None:
-    x_NG = np.array([[-1.0], [1.0]] * 50)
-    weights_G, bias = fit_logistic(x_NG, x_NG[:, 0] > 0)
-    assert np.isfinite([*weights_G, bias]).all()
-    assert weights_G[0] > 1
 
 
 def test_prefix_fit_recovers_line_and_deviation() -> None:
@@ -93,12 +64,6 @@ def test_a_tier_that_is_always_right_has_no_score_unless_it_is_the_last() -> Non
     middle = dataclasses.replace(pool, tiers=(pool.tiers[0], certain[1], pool.tiers[2]))
     with pytest.raises(CalibrationError, match=r"tiers\[1\]: of 300 judged answers"):
         fit_cascade(middle, 0.05)
-
-
-def test_a_missing_library_is_named_with_its_extra(monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
-    with pytest.raises(CalibrationError, match=r"cascadia-sglang\[calibrate\]"):
-        fit_logistic(np.zeros((2, 1)), np.array([True, False]))
 
 
 def test_log_odds_of_a_score_survive_the_round_trip() -> None:

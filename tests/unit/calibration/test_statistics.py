@@ -75,3 +75,21 @@ def test_intervals_hold_the_value_and_narrow_with_more_answers(scored) -> None:
 def test_no_answers_measure_nothing() -> None:
     nothing = measure(np.empty(0), np.empty(0, dtype=bool))
     assert all(np.isnan(interval.value) and interval.n == 0 for interval in nothing.values())
+
+
+def test_a_weight_of_two_counts_an_answer_twice(scored) -> None:
+    score_N, right_N = scored
+    weight_N = np.where(np.arange(len(score_N)) < 150, 2.0, 1.0)
+    repeated_N = np.append(np.arange(len(score_N)), np.arange(150))
+    wanted = auroc(score_N[repeated_N], right_N[repeated_N])
+    assert auroc(score_N, right_N, weight_N) == pytest.approx(wanted)
+    for bins in (1, 7):
+        told = ece(score_N, right_N, bins, weight_N)
+        assert told == pytest.approx(ece(score_N[repeated_N], right_N[repeated_N], bins), abs=0.01)
+
+
+def test_equal_weights_change_nothing(scored) -> None:
+    score_N, right_N = scored
+    weight_N = np.full(len(score_N), 3.0)
+    assert auroc(score_N, right_N, weight_N) == pytest.approx(auroc(score_N, right_N))
+    assert ece(score_N, right_N, 8, weight_N) == pytest.approx(ece(score_N, right_N, 8))

@@ -21,6 +21,7 @@ from cascadia_sglang.workers.pool import WorkerPool
 
 CONFIG = make_cascade("small", "large")
 MOVER = SimpleNamespace(number=3)
+COUNTS = {"effective_labels": 42.3, "needed": 300.0}
 PREFIXES = EventFeeds(HeldPrefixes()).summary()
 STATUS = status(CONFIG, WorkerPool(), CascadeRouter(CONFIG, FakeEngine()), MOVER, PREFIXES, 0)
 
@@ -121,3 +122,23 @@ def test_a_reader_sees_the_rate_that_is_kept() -> None:
     later = status(config, WorkerPool(), router, MOVER, PREFIXES, 0)
     assert later["tiers"][0]["recent_escalation_rate"] == 1.0
     assert list(lines(later))[1].endswith("on, ranked, 0.25 escalate, 1.00 of the last")
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        ({"state": "collecting", "bound": None}, "collecting: 42 of 300 effective labels"),
+        (
+            {"state": "fitted", "bound": {"disagree_at_most": 0.0812, "accepted": 90}},
+            "fitted: the last tier disagrees with at most 8.1% of the accepted (n = 90)",
+        ),
+        (
+            {"state": "fitted", "bound": {"disagree_at_most": None, "accepted": 9}},
+            "fitted: 42 of 300 effective labels",
+        ),
+    ],
+)
+def test_a_tier_that_calibrates_itself_says_how_far_it_is(told: dict[str, Any], line: str) -> None:
+    own = {**STATUS["tiers"][0], "self_calibration": {**COUNTS, **told}}
+    shown = "\n".join(lines({**STATUS, "tiers": [own, STATUS["tiers"][1]]}))
+    assert line in shown

@@ -66,6 +66,7 @@ def make_req(
     early_abort: float | None = None,
     earlier_scores: tuple[float | None, ...] = (),
     calibration: str | None = None,
+    record: bool = False,
 ) -> FakeReq:
     """A request that the router sent; one of someone else's where the tier is None."""
     if tier_index is None:
@@ -76,6 +77,7 @@ def make_req(
         early_abort=early_abort,
         earlier_scores=earlier_scores,
         calibration=calibration,
+        record=record,
     )
     return FakeReq(SimpleNamespace(custom_params={ATTEMPT_KEY: order.to_params()}))
 

@@ -371,3 +371,15 @@ def test_a_failing_judge_fails_no_request_and_says_so_once(
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "without a score" in caplog.text
     assert report_of(judge, request) is None
+
+
+def test_an_attempt_may_ask_for_its_own_features_beside_one_that_does_not() -> None:
+    judge, asked, other = Judge({0: make_model()}), make_req(record=True), make_req()
+    finish(asked)
+    finish(other)
+    step(judge, (asked, SURE), (other, SURE))
+    told = report_of(judge, asked)
+    assert told["record"]["tokens"] == [1]
+    assert told["record"]["features"][-1] == plain_features([SURE]).tolist()
+    assert report_of(judge, other)["record"] is None
+    assert told["score"] == report_of(judge, other)["score"]

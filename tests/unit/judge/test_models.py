@@ -113,3 +113,12 @@ def test_a_tier_without_a_file_is_ranked_where_the_spec_says_so(tmp_path: Path) 
     assert set(start_models(spec)) == {0, 1}
     assert set(start_models(spec.of_tiers({0}))) == {0}
     assert set(start_models(spec.of_tiers({1, 2}))) == {1}
+
+
+def test_a_file_for_a_ranked_tier_scores_answers_under_a_grammar_as_the_rank_did(
+    tmp_path: Path,
+) -> None:
+    path = saved(tmp_path / "new.json")
+    spec = JudgeSpec(calibrations={}, record=False, counts_reasoning=False, ranked=frozenset({0}))
+    assert ScoreModels(start_models(spec)).of(0, path).judges_constrained
+    assert not ScoreModels({0: make_model()}).of(0, path).judges_constrained

@@ -13,7 +13,14 @@ from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.shadow import DEADLINE_S, MOST_AT_A_TIME
-from cascadia_sglang.testing import FakeEngine, FakeRequest, Reply, make_cascade, make_request
+from cascadia_sglang.testing import (
+    FakeEngine,
+    FakeRequest,
+    Reply,
+    Step,
+    make_cascade,
+    make_request,
+)
 from cascadia_sglang.testing_time import run_in_virtual_time
 
 SMALL = Reply(score=0.9, text="fifty  six")
@@ -31,7 +38,9 @@ class Asked:
         controls: Controls | None = None,
         request: FakeRequest | None = None,
         stop_after: float | None = None,
+        idle_after: float = 0.0,
     ) -> None:
+        """`idle_after` seconds no worker of the last tier has anything to do."""
         self.engine = FakeEngine(*tiers)
         names = ("small", "middle", "large")[-len(tiers) :]
         config = msgspec.structs.replace(
@@ -42,6 +51,8 @@ class Asked:
         async def main() -> None:
             router = CascadeRouter(config, self.engine)
             router.shadow.watches = {0: self.watch}
+            now = asyncio.get_running_loop().time
+            router.shadow.is_idle = lambda: now() >= idle_after
             self.counts = router.shadow.counts
             for number in range(requests):
                 asked = request or make_request(rid=f"caller-{number}")
@@ -132,3 +143,18 @@ def test_a_middle_tier_is_watched_apart() -> None:
     asked = Asked(Reply(score=0.2), SMALL, SLOW)
     assert asked.counts == {(1, "differed"): 1}
     assert asked.watch.state().now.answers == 0
+
+
+@pytest.mark.parametrize("reason", ["committed", "truncated"])
+def test_what_goes_out_for_the_judges_word_is_looked_at_whatever_its_reason(reason: str) -> None:
+    cut = Reply(score=0.1, uncut_score=0.9, text="fifty six")
+    small = cut if reason == "truncated" else Reply(score=0.9, steps=(Step(committed=True),))
+    request = make_request(stream=reason == "committed", max_new_tokens=4)
+    controls = Controls(stream="commit" if reason == "committed" else None)
+    asked = Asked(small, Reply(seconds=1.0, text="fifty six"), request=request, controls=controls)
+    assert asked.items[-1]["meta_info"]["cascadia"]["attempts"][-1]["reason"] == reason
+    assert asked.counts.total() == 1
+
+
+def test_while_no_worker_of_the_last_tier_is_idle_none_begins() -> None:
+    assert Asked(SMALL, SLOW, idle_after=1.0).counts == {(0, "skipped"): 1}

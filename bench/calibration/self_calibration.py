@@ -1,0 +1,214 @@
+"""What a server learns from its own labels alone, beside `cascadia calibrate` on the same prompts.
+
+Traffic is drawn from stored answers of half of the prompts; the labels are those that a server
+would take of it: three of ten prompts climb, two of a hundred accepted answers are looked at.
+Scores are measured on the other half, against agreement with the last tier and against truth. The
+bound's coverage is that of streams drawn from all prompts, where the true disagreement is known.
+
+Example:
+    python -m bench.calibration.pool --split test --chunks 3
+    python -m bench.calibration.self_calibration           # writes rows to bench/results
+    python -m bench.calibration.self_calibration --smoke   # made-up answers; writes nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.calibration.answer_pairs import AnswerPairs, demo_pairs, made_up_pairs, real_pairs
+from bench.harness.estimates import Estimate, spread
+from bench.harness.rows import RESULTS, Row, Told, facts_of_this_run, save_rows
+from cascadia_sglang.calibration.calibrate import Settings, calibrate
+from cascadia_sglang.calibration.pool import BoolArray
+from cascadia_sglang.calibration.replay import TierReplay, sigmoid
+from cascadia_sglang.calibration.statistics import auroc, ece
+from cascadia_sglang.calibration.thresholds import Target
+from cascadia_sglang.judge.calibration import Calibration
+from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.judge.rank import WEIGHTS
+from cascadia_sglang.judge.state import FloatArray
+from cascadia_sglang.self_calibration.fit import Fitting, TierFit, fit_labels
+from cascadia_sglang.self_calibration.label import Label, VisitLabel, first_rates
+
+BENCH = "self_calibration"
+CLIMB, LABEL_RATE, CONFIDENCE = 0.3, 0.02, 0.95
+REQUESTS = (10_000, 20_000, 40_000)
+STREAMS, COVERAGE_STREAMS = 20, 200
+_RANK_F = np.array([WEIGHTS.get(name, 0.0) for name in FEATURES])
+
+Score = Callable[[AnswerPairs], FloatArray]
+
+
+def labels_of(pairs: AnswerPairs, requests: int, seed: int, *, keys_repeat: bool) -> list[Label]:
+    """The labels of a stream of requests, drawn with replacement.
+
+    Args:
+        keys_repeat: whether a prompt that is drawn twice is the same prompt to the fit.
+    """
+    rng = np.random.default_rng(seed)
+    rates = first_rates(LABEL_RATE)
+    rank_N = rank(pairs)
+    climbs_N = rank_N < np.quantile(rank_N, CLIMB)
+    drawn = rng.integers(len(pairs), size=requests)
+    climbs = climbs_N[drawn]
+    taken = np.flatnonzero(climbs | (rng.random(requests) < rates.accepted))
+    return [
+        Label(
+            prompt=f"{row}" if keys_repeat else f"{seed}-{place}",
+            chance=rates.attempts if climbs[place] else rates.least_chance,
+            least_chance=rates.least_chance,
+            draw=float(draw),
+            visits=[
+                VisitLabel(
+                    tier=0,
+                    tokens=[1],
+                    features=[pairs.features_NF[row].tolist()],
+                    same=bool(pairs.same_N[row]),
+                )
+            ],
+        )
+        for place, row, draw in zip(taken, drawn[taken], rng.random(len(taken)), strict=True)
+    ]
+
+
+def rank(pairs: AnswerPairs) -> FloatArray:
+    """The built-in rank of every answer."""
+    return sigmoid(pairs.features_NF @ _RANK_F)
+
+
+def score_of(calibration: Calibration) -> Score:
+    """A calibration as a score of answers."""
+    none = np.empty
+
+    def score(pairs: AnswerPairs) -> FloatArray:
+        replay = TierReplay(calibration, pairs.answers(pairs.same_N), None)
+        return sigmoid(replay.log_odds(none((len(pairs), 0))))
+
+    return score
+
+
+def fit(labels: Sequence[Label]) -> TierFit:
+    """What a server would make of the labels."""
+    ranked = Fitting(tier=0, share=CLIMB, calibration=None, fits=True)
+    [found] = fit_labels(labels, [ranked], None, 1.0 - CONFIDENCE).tiers
+    return found
+
+
+def calibrated(pairs: AnswerPairs, *, by_agreement: bool) -> Score:
+    """What `cascadia calibrate` makes of the same prompts."""
+    settings = Settings(
+        tier_names=("small", "large"),
+        tier_cost=(1.0, 10.0),
+        target=Target(kind="escalation_rate", value=CLIMB),
+        early_abort=None,
+    )
+    found = calibrate(pairs.pool(by_agreement=by_agreement), settings)
+    return score_of(found.calibrations[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """AUROC and ECE of one score on prompts that shaped nothing of it."""
+
+    against: str
+    auroc: float
+    ece: float
+
+
+def measured(score: Score, pairs: AnswerPairs) -> Iterator[Measured]:
+    """Against agreement with the last tier, and against truth."""
+    score_N = score(pairs)
+    for against, right_N in (("agreement", pairs.same_N), ("truth", pairs.right_N)):
+        yield Measured(against=against, auroc=auroc(score_N, right_N), ece=ece(score_N, right_N))
+
+
+def halves(pairs: AnswerPairs) -> tuple[AnswerPairs, AnswerPairs]:
+    """Prompts of the traffic, and those that measure."""
+    order = np.random.default_rng(1).permutation(len(pairs))
+    return pairs.take(order[::2]), pairs.take(order[1::2])
+
+
+def quality(told: Told, pairs: AnswerPairs, requests: Sequence[int], streams: int) -> None:
+    """Every score's AUROC and ECE on the measuring half."""
+    traffic, rest = halves(pairs)
+    scores: dict[str, list[Score]] = {"rank": [rank]}
+    scores["calibrate on truth"] = [calibrated(traffic, by_agreement=False)]
+    scores["calibrate on agreement"] = [calibrated(traffic, by_agreement=True)]
+    for count in requests:
+        name = f"self-calibrated after {count} requests"
+        fits = [fit(labels_of(traffic, count, s, keys_repeat=True)) for s in range(streams)]
+        refused = sum(one.calibration is None for one in fits)
+        told.add(name, "refused_fits", "1", Estimate(p50=refused, n=streams))
+        known = [one.quality.effective for one in fits if one.quality is not None]
+        if known:
+            told.add(name, "effective_labels", "1", spread(known))
+        scores[name] = [score_of(one.calibration) for one in fits if one.calibration is not None]
+    for name, found in scores.items():
+        results = [one for score in found for one in measured(score, rest)]
+        for against in ("agreement", "truth"):
+            own = [one for one in results if one.against == against]
+            if not own:
+                continue
+            told.add(name, f"auroc_against_{against}", "1", spread([one.auroc for one in own]))
+            if name != "rank":
+                told.add(name, f"ece_against_{against}", "1", spread([one.ece for one in own]))
+
+
+def coverage(told: Told, pairs: AnswerPairs, requests: int, streams: int) -> None:
+    """How often the bound on disagreement does not hold."""
+    bounds, true, broken = [], [], 0
+    for seed in range(streams):
+        found = fit(labels_of(pairs, requests, 1_000 + seed, keys_repeat=False))
+        if found.quality is None or found.quality.bound is None:
+            continue
+        score_N = (rank if found.calibration is None else score_of(found.calibration))(pairs)
+        differs = _share(~pairs.same_N[score_N >= found.quality.threshold])
+        bounds.append(found.quality.bound)
+        true.append(differs)
+        broken += differs > found.quality.bound
+    name = f"coverage after {requests} requests"
+    told.add(name, "bounds", "1", Estimate(p50=len(bounds), n=streams))
+    told.add(name, "bounds_broken", "1", Estimate(p50=broken, n=len(bounds)))
+    if bounds:
+        told.add(name, "bound_on_disagreement", "1", spread(bounds))
+        told.add(name, "true_disagreement", "1", spread(true))
+
+
+def _share(differs: BoolArray) -> float:
+    return float(differs.mean()) if len(differs) else 0.0
+
+
+def main() -> None:
+    """Measure on stored answers, or on made-up ones."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--smoke", action="store_true", help="made-up answers; writes nothing")
+    parser.add_argument("--real", action="store_true", help="the recorded answers of bench.real")
+    parser.add_argument("--streams", type=int, default=COVERAGE_STREAMS)
+    args = parser.parse_args()
+    facts = facts_of_this_run("bench.calibration.self_calibration")
+    rows: list[Row] = []
+    if args.smoke:
+        cases = [made_up_pairs(4_000)]
+    else:
+        cases = [real_pairs()] if args.real else [demo_pairs("small"), demo_pairs("middle")]
+    for pairs in cases:
+        told = Told(facts, BENCH, f"{pairs.name}, {len(pairs)} prompts")
+        share = Estimate(p50=float(pairs.same_N.mean()), n=len(pairs))
+        told.add("answers", "agree_with_the_last_tier", "1", share)
+        quality(
+            told, pairs, REQUESTS[1:2] if args.smoke else REQUESTS, 2 if args.smoke else STREAMS
+        )
+        coverage(told, pairs, REQUESTS[1], 4 if args.smoke else args.streams)
+        rows += told.rows
+    if not args.smoke:
+        save_rows(RESULTS / f"{BENCH}.csv", rows)
+
+
+if __name__ == "__main__":
+    main()

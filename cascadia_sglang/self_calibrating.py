@@ -1,0 +1,100 @@
+"""Puts self-calibration into a running cascade: whom it labels, and what a fit changes."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.judge.agreement import AgreementWatch
+from cascadia_sglang.judge.calibration import Calibration
+from cascadia_sglang.judge.drift import ScoreWatch
+from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.router.shadow import Labelling, Likelihood
+from cascadia_sglang.self_calibrated import label_rate, self_calibrated_tiers
+from cascadia_sglang.self_calibration.controller import SelfCalibration
+from cascadia_sglang.self_calibration.fit import Fitting
+from cascadia_sglang.self_calibration.label import DEFAULT_LIKELY, Label, LabelRates
+from cascadia_sglang.self_calibration.state_folder import StateFolder, digest_of
+
+
+def configured_self_calibration(
+    config: CascadeConfig,
+    router: CascadeRouter,
+    calibrations: Mapping[int, Calibration],
+    likelihood: Likelihood,
+) -> SelfCalibration | None:
+    """The self-calibration of a cascade, at work; None where no tier calibrates itself.
+
+    Args:
+        calibrations: of the tier indices that have a file.
+        likelihood: reads an answer on the last tier.
+
+    Raises:
+        ConfigError: if the state folder cannot be used, or belongs to another cascade.
+    """
+    tiers = self_calibrated_tiers(config)
+    if not tiers:
+        return None
+    serving = CascadeServing(router, calibrations, tiers, likelihood)
+    path = Path(config.state or tempfile.mkdtemp(prefix="cascadia-state-")).resolve()
+    judged = sorted(tiers | set(calibrations) - {len(config.tiers) - 1})
+    found = SelfCalibration(
+        {tier: config.tiers[tier].name for tier in sorted(tiers)},
+        judged,
+        StateFolder(path, digest_of(config), is_temporary=config.state is None),
+        serving,
+        label_rate(config),
+        config.routing.early_abort,
+    )
+    serving.take = found.take
+    found.restore()
+    return found
+
+
+class CascadeServing:
+    """The router, as self-calibration sees it. Implements `self_calibration.controller.Serving`."""
+
+    def __init__(
+        self,
+        router: CascadeRouter,
+        calibrations: Mapping[int, Calibration],
+        tiers: frozenset[int],
+        likelihood: Likelihood,
+    ) -> None:
+        self._router = router
+        self._calibrations = dict(calibrations)  # in force, by tier index
+        self._tiers = tiers
+        self._likelihood = likelihood
+        self.take: Callable[[Label], None] = lambda _: None
+
+    def fitting(self, tier: int, *, fits: bool) -> Fitting:
+        scores = self._router.scores
+        share = scores.rate(tier)
+        return Fitting(
+            tier=tier,
+            calibration=self._calibrations.get(tier),
+            fits=fits,
+            share=0.0 if share is None else share,
+            threshold=scores.threshold(tier) if share is None else None,
+        )
+
+    def put_in_force(self, tier: int, path: Path, calibration: Calibration) -> None:
+        self._router.scores.replace(tier, str(path), calibration)
+        self._calibrations[tier] = calibration
+        self._router.watches[tier] = ScoreWatch(calibration)
+        self._router.shadow.watches[tier] = AgreementWatch(calibration.agreement)
+
+    def label(self, rates: LabelRates, likely: float | None) -> None:
+        shadow = self._router.shadow
+        shadow.rates = rates
+        shadow.likely = DEFAULT_LIKELY if likely is None else likely
+        shadow.labelling = Labelling(
+            tiers=self._tiers, take=lambda one: self.take(one), likelihood=self._likelihood
+        )
+
+    def is_alarmed(self, tier: int) -> bool:
+        scores, agreement = self._router.watches.get(tier), self._router.shadow.watches.get(tier)
+        drift = None if scores is None else scores.drift()
+        return (drift is not None and drift.is_alarm) or (
+            agreement is not None and agreement.state().is_alarm
+        )

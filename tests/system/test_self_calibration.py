@@ -1,0 +1,106 @@
+"""A cascade without any calibration fits itself on its own traffic, while it serves."""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bench.ladder.splits import sample
+from tests.system.serving import Server, start
+
+pytestmark = [pytest.mark.sglang, pytest.mark.slow, pytest.mark.timeout(400)]
+
+CASCADE = """
+version: 1
+tiers:
+  - {{name: small, model_path: bench/ladder/small, server_args: {{max_total_tokens: 65536}}}}
+  - {{name: large, model_path: bench/ladder/large, server_args: {{max_total_tokens: 65536}}}}
+routing: {{escalation_rate: 0.3}}
+judge: {{label_rate: 1.0}}
+state: {state}
+"""
+FITTED_S = 240.0
+FAMILIES = ("add", "rev", "count", "sort", "mul")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("self-calibration")
+    (folder / "cascade.yaml").write_text(CASCADE.format(state=folder / "state"))
+    arguments = ("--plugin", "cascadia", "--cascade-config", str(folder / "cascade.yaml"))
+    server = start(folder, *arguments, "--enable-metrics")
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def ask(server: Server, prompt: str) -> dict:
+    with server.client() as client:
+        sampling = {"temperature": 0, "max_new_tokens": 32}
+        answer = client.post("/generate", json={"text": prompt, "sampling_params": sampling})
+    assert answer.status_code == 200
+    told: dict = answer.json()["meta_info"]["cascadia"]
+    return told
+
+
+def test_its_own_traffic_calibrates_it_without_a_restart(server: Server) -> None:
+    rows = [row for row in sample("calibration", 7, 4_000) if row.family in FAMILIES]
+    prompts = iter([row.prompt for row in rows])
+    first = ask(server, next(prompts))
+    assert first["attempts"][0]["calibrated"] is False
+    deadline = time.monotonic() + FITTED_S
+    with ThreadPoolExecutor(2) as threads:
+        while (told := server.status()["tiers"][0]["self_calibration"])["state"] != "fitted":
+            assert time.monotonic() < deadline, told
+            list(
+                threads.map(lambda prompt: ask(server, prompt), [next(prompts) for _ in range(40)])
+            )
+    print(json.dumps(told))
+    assert told["effective_labels"] >= told["needed"]
+    assert told["failed"] == 0
+    assert told["auroc"] > 0.6
+    assert 0.0 <= told["ece"] < 0.3
+    assert 0.0 < told["bound"]["disagree_at_most"] <= 1.0
+    later = [ask(server, next(prompts)) for _ in range(5)]
+    assert [one["attempts"][0]["calibrated"] for one in later] == [True] * 5
+    assert all("record" not in attempt for one in later for attempt in one["attempts"])
+
+    labels = labels_in(server.log.parent / "state")
+    visits = [visit for label in labels for visit in label["visits"]]
+    # The last tier reads every answer: what it gives itself it finds likely.
+    assert all(visit["likelihood"] is not None for visit in visits)
+    likely = {s: [v["likelihood"] for v in visits if v["same"] is s] for s in (True, False)}
+    assert min(map(len, likely.values())) > 20
+    means = {same: sum(values) / len(values) for same, values in likely.items()}
+    assert means[True] > -0.1
+    assert means[True] > means[False] + 0.3
+    assert told["likely"] is not None
+
+    page = metrics(server)
+    assert 'cascadia_self_calibrations_total{outcome="fitted",tier="small"} 1.0' in page
+    assert 'cascadia_calibrated{tier="small"} 1.0' in page
+    shadows = server.status()["tiers"][0]["shadow"]
+    assert shadows["expected"] is not None
+    failed = 'cascadia_shadow_total{outcome="failed",tier="small"} 0.0'
+    assert failed in page
+
+
+def test_nothing_of_a_prompt_is_kept(server: Server) -> None:
+    rows = sample("calibration", 7, 50)
+    written = "".join(p.read_text() for p in (server.log.parent / "state").glob("*.json*"))
+    assert not any(row.prompt in written for row in rows)
+
+
+def labels_in(folder: Path) -> list[dict]:
+    lines = (folder / "labels.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines[1:]]
+
+
+def metrics(server: Server) -> str:
+    with server.client() as client:
+        return client.get("/metrics", follow_redirects=True).text
