@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from cascadia_sglang.calibration.certify import least_accepted, upper_bound
+from cascadia_sglang.binomial_bounds import upper_bound
+from cascadia_sglang.calibration.certify import least_accepted
 from cascadia_sglang.calibration.fit import fit_tier
 from cascadia_sglang.calibration.replay import TierReplay, ends, sigmoid
 from cascadia_sglang.calibration.statistics import auroc, ece
