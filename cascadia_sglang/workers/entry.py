@@ -38,6 +38,7 @@ from cascadia_sglang.workers.device_part import DevicePart
 from cascadia_sglang.workers.failed_start import reported
 from cascadia_sglang.workers.heart import start_heart
 from cascadia_sglang.workers.pace import Pace
+from cascadia_sglang.workers.parent_death import end_with_parent
 from cascadia_sglang.workers.start_progress import StartProgress, without_bars
 from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER, StepLog
 
@@ -48,6 +49,7 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
     Args:
         pipe: where the process beats.
     """
+    end_with_parent()
     _leave_interrupts_to_the_server()
     start_heart(pipe)
     spec: WorkerSpec = server_args._cascadia
@@ -93,6 +95,7 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
 
 def run_detokenizer(pipe: Connection, log: WorkerLog | None, *arguments: Any) -> None:
     """SGLang's `run_detokenizer_process`, which beats on the pipe."""
+    end_with_parent()
     _leave_interrupts_to_the_server()
     start_heart(pipe)
     if log is not None:

@@ -4,13 +4,13 @@ Importing this module *in the fork server* prepares that process, so it stands f
 preload list. A worker forked from it skips SGLang's imports (about ten seconds).
 """
 
-import ctypes
 import multiprocessing
 import os
 import signal
 from multiprocessing import forkserver
 
 from cascadia_sglang.logs import quiet_known_lines
+from cascadia_sglang.workers.parent_death import end_with_parent
 
 PRELOAD = (
     "cascadia_sglang.workers.fork_server",
@@ -24,7 +24,6 @@ PRELOAD = (
 )
 _ROLE_VARIABLE = "CASCADIA_FORK_SERVER_PARENT"
 _EVERY_LINE_VARIABLE = "CASCADIA_EVERY_LINE"
-_PR_SET_PDEATHSIG = 1
 
 
 def threads_per_worker(worker_count: int) -> int:
@@ -69,9 +68,7 @@ def ensure_fork_server() -> None:
 def _prepare_this_process() -> None:
     """Die with the main process; leave Ctrl-C and failing workers to its supervisor."""
     parent = int(os.environ.pop(_ROLE_VARIABLE))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    end_with_parent()
     if os.getppid() != parent:
         # It died before the signal was set.
         os._exit(1)
