@@ -50,7 +50,7 @@ def test_tiers_stand_in_order_of_size_under_their_models_names(
     told = capsys.readouterr().out
     rows = [line.split() for line in told.splitlines() if " of the host" in line]
     assert [row[0] for row in rows] == ["small_0.5b", "mid-2", "Big-8B"]
-    assert [row[-2] for row in rows] == ["rank", "rank", "-"]
+    assert [row[-2] for row in rows] == ["self", "self", "-"]
     assert told.endswith(
         "cascade.yaml is written. Next:\n"
         "    cascadia serve cascade.yaml\n"
