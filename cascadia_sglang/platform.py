@@ -12,8 +12,6 @@ from sglang.srt.platforms.cpu import CpuDeviceMixin
 from sglang.srt.platforms.device_mixin import PlatformEnum
 from sglang.srt.platforms.interface import SRTPlatform
 
-from cascadia_sglang.memory.host import HOST_MEMORY_SHARE, has_bf16_instructions
-
 QUALIFIED_NAME = "cascadia_sglang.platform.NativeCpuPlatform"
 ENTRY_POINT = "cascadia_cpu"
 
@@ -47,6 +45,9 @@ class NativeCpuPlatform(CpuDeviceMixin, SRTPlatform):
         an accelerator of its own would leave the host none. A model in bf16 is computed in fp32
         where the CPU has no instructions for bf16: PyTorch's substitute takes ten times as long.
         """
+        # Where SGLang serves without a cascade on another device, none of this is loaded.
+        from cascadia_sglang.memory.host_cpu import HOST_MEMORY_SHARE, has_bf16_instructions
+
         server_args.sleep_on_idle = True
         if server_args.dtype == "auto" and not has_bf16_instructions():
             server_args.dtype = "float32"

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding
 import psutil
 
 from cascadia_sglang.errors import ConfigError, WorkerError
+from cascadia_sglang.memory.host_cpu import HOST_MEMORY_SHARE, has_bf16_instructions
 from cascadia_sglang.memory.hub import local_folder
 from cascadia_sglang.memory.shares import Need, divided, first_short, least_bytes
 from cascadia_sglang.memory.weights import kv_bytes_of, weight_bytes
 from cascadia_sglang.planner.roofline import LEAST_KV_TOKENS
 from cascadia_sglang.pool_specs import PoolSpec
 
-# Of the host's memory, for weights and key-value pools of all workers together.
-HOST_MEMORY_SHARE = 0.5
 # What a process takes besides weights and key-value pool, until that pool is made: 0.12 GB were
 # measured for models of 0.5 and 1.5 billion parameters.
 OWN_BYTES = 0.35e9
@@ -126,15 +122,6 @@ def free_host_bytes() -> int:
         # No container, or one without a limit.
         return free
     return min(free, max(0, limit - current))
-
-
-@functools.cache
-def has_bf16_instructions() -> bool:
-    """Whether this CPU multiplies bf16 matrices itself; of an Arm CPU it is taken for granted."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return True
-    features = llvmlite.binding.get_host_cpu_features()
-    return bool(features.get("avx512bf16") or features.get("amx-tile"))
 
 
 def _by_weights(free_bytes: int, taken_bytes: float, needs: Sequence[Need]) -> HostMemory:

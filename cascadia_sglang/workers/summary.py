@@ -6,7 +6,7 @@ from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.memory.host import has_bf16_instructions
+from cascadia_sglang.memory.host_cpu import has_bf16_instructions
 from cascadia_sglang.memory.hub import local_folder
 from cascadia_sglang.memory.weights import kv_bytes_of, weight_bytes
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs

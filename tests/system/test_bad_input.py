@@ -66,6 +66,7 @@ def test_an_unknown_key_is_named_with_its_place(tmp_path: Path) -> None:
     assert "$.routing" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
@@ -91,6 +92,7 @@ def test_a_wrong_flag_is_told_in_one_line(
     assert named in line
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_is_told_in_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +114,7 @@ def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:
         assert str(port) in run(tmp_path, DEMO, "--port", str(port))
 
 
+@pytest.mark.slow
 def test_sglang_serve_refuses_in_the_same_way(tmp_path: Path) -> None:
     serve = (str(Path(sys.executable).with_name("sglang")), "serve")
     broken = {**DEMO, "routing": {"thresholds": [0.5, 0.5]}}
@@ -133,6 +136,7 @@ def test_tiers_with_different_tokenizers_are_refused_with_the_first_difference(
     assert "'a'" in line or "'b'" in line
 
 
+@pytest.mark.slow
 def test_tiers_that_are_asked_differently_are_refused_at_the_start_too(tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(ROOT / "bench/ladder/large", other)
@@ -147,6 +151,7 @@ def test_tiers_that_are_asked_differently_are_refused_at_the_start_too(tmp_path:
     assert "tiers[1].server_args.tool_call_parser is 'qwen', but None in tier small" in line
 
 
+@pytest.mark.slow
 def test_a_tiers_flag_of_another_type_is_refused_at_the_start_too(tmp_path: Path) -> None:
     tiers = [DEMO["tiers"][0], {**DEMO["tiers"][1], "server_args": {"tp_size": "2"}}]
     line = run(tmp_path, {**DEMO, "tiers": tiers})

@@ -202,6 +202,7 @@ def confirming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.stop()
 
 
+@pytest.mark.slow
 def test_a_confirmed_draft_goes_out_as_the_small_tier_wrote_it(confirming: Server) -> None:
     alone = all_of(confirming, {"x-cascadia-tier": "small"})
     climbed = all_of(confirming, {})
@@ -226,12 +227,14 @@ def test_a_confirmed_draft_goes_out_as_the_small_tier_wrote_it(confirming: Serve
     assert counts["confirmed"] == confirmed <= counts["verified"]
 
 
+@pytest.mark.slow
 def test_a_clients_threshold_holds_for_drafts_too(confirming: Server) -> None:
     for answer in all_of(confirming, CLIMBS):
         attempts = answer["meta_info"]["cascadia"]["attempts"]
         assert len(attempts) in (1, 3) or attempts[1]["score"] == 1.0
 
 
+@pytest.mark.slow
 def test_what_was_confirmed_leaves_nothing_behind(confirming: Server) -> None:
     before = [worker["pids"] for worker in confirming.status()["workers"]]
     all_of(confirming, {})

@@ -17,6 +17,10 @@ pytestmark = pytest.mark.sglang
 
 SHORT = {"temperature": 0, "max_new_tokens": 16}
 LONG = {"temperature": 0, "max_new_tokens": 300, "ignore_eos": True}
+BLOWS = [
+    pytest.param(signal.SIGKILL, id="dies"),
+    pytest.param(signal.SIGSTOP, id="hangs", marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +91,7 @@ def reasons(response: httpx.Response) -> list[str]:
     return [a["reason"] for a in response.json()["meta_info"]["cascadia"]["attempts"]]
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
+@pytest.mark.parametrize("blow", BLOWS)
 def test_work_of_a_worker_that_is_lost_climbs_and_the_worker_comes_back(
     server: Server, blow: signal.Signals
 ) -> None:
@@ -115,7 +119,7 @@ def test_a_pinned_request_to_a_lost_tier_is_told_when_to_come_again(server: Serv
         assert int(response.headers["retry-after"]) >= 1
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
+@pytest.mark.parametrize("blow", BLOWS)
 def test_a_lost_detokenizer_is_replaced_and_every_running_attempt_run_again(
     server: Server, blow: signal.Signals
 ) -> None:

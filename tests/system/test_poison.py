@@ -154,6 +154,7 @@ def test_a_request_that_ends_its_worker_gets_one_error_and_all_others_answer(
     assert body["text"] not in log
 
 
+@pytest.mark.slow
 def test_two_workers_killed_in_a_row_cost_no_request(server: Server) -> None:
     before = poison_counts(server)
 

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import pytest
 
 from cascadia_sglang import platform
+from cascadia_sglang.memory import host_cpu
 
 
 def _defaults(monkeypatch: pytest.MonkeyPatch, has_bf16: bool, **flags: object) -> SimpleNamespace:
-    monkeypatch.setattr(platform, "has_bf16_instructions", lambda: has_bf16)
+    monkeypatch.setattr(host_cpu, "has_bf16_instructions", lambda: has_bf16)
     args = SimpleNamespace(**{"dtype": "auto", "mem_fraction_static": None, **flags})
     platform.NativeCpuPlatform().apply_server_args_defaults(args)
     return args
@@ -29,5 +30,5 @@ def test_fp32_stands_in_where_the_cpu_has_no_bf16(monkeypatch, has_bf16, asked, 
 
 def test_idle_workers_sleep_and_a_memory_flag_wins(monkeypatch):
     assert _defaults(monkeypatch, True).sleep_on_idle is True
-    assert _defaults(monkeypatch, True).mem_fraction_static == platform.HOST_MEMORY_SHARE
+    assert _defaults(monkeypatch, True).mem_fraction_static == host_cpu.HOST_MEMORY_SHARE
     assert _defaults(monkeypatch, True, mem_fraction_static=0.2).mem_fraction_static == 0.2
