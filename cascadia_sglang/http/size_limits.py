@@ -6,7 +6,8 @@ from starlette.types import Message, Receive, Scope
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.routes import HANDLING, Handling
 
-# uvicorn counts the bytes that it holds back alone, and so lets more through.
+# uvicorn limits only the bytes of headers that have not come whole yet. What comes in pieces above
+# that, it answers with a bare 400 itself; what comes at once passes it.
 MOST_HEADER_BYTES = 64 * 2**10
 # Control calls may carry weights.
 _LIMITED = (Handling.CASCADE, Handling.ONE_TIER)
