@@ -11,7 +11,7 @@ import pytest
 from bench.ladder.splits import sample
 from tests.system.serving import Server, start
 
-pytestmark = [pytest.mark.sglang, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.sglang, pytest.mark.slow, pytest.mark.timeout(700)]
 
 CASCADE = """
 version: 1
@@ -22,7 +22,8 @@ routing: {{escalation_rate: 0.3}}
 judge: {{label_rate: 1.0}}
 state: {state}
 """
-FITTED_S = 240.0
+# A deadline for slow machines: labels come only while the last tier is idle.
+FITTED_S = 480.0
 FAMILIES = ("add", "rev", "count", "sort", "mul")
 
 
