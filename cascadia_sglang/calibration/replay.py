@@ -19,7 +19,6 @@ from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
-from scipy.special import ndtr
 
 from cascadia_sglang.calibration.pool import BoolArray, Pool, RowArray, TierAnswers
 from cascadia_sglang.judge.calibration import Calibration
@@ -126,6 +125,9 @@ class TierReplay:
 
     def chance(self, tokens: int, threshold: float, known_NJ: FloatArray) -> FloatArray:
         """P(final score >= threshold | the first `tokens` tokens), [N]; NaN where it had ended."""
+        # A server imports this module for what a fit tells it, and asks for no chance.
+        from scipy.special import ndtr
+
         base_N, raw_E, residual_sd = self._prefix[tokens]
         expected_N = base_N + earlier_features(known_NJ) @ raw_E
         chance_N: FloatArray = ndtr((expected_N - float(logit(threshold))) / residual_sd)
