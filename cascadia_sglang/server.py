@@ -27,7 +27,7 @@ from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.pricing import EntryPrices
 from cascadia_sglang.router.scores import TierScores
-from cascadia_sglang.self_calibrating import configured_self_calibration
+from cascadia_sglang.self_calibration_setup import configured_self_calibration
 from cascadia_sglang.verify.worth import DraftWorth
 from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.detokenizer import Detokenizer

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.calibration.rank import auroc_difference
 from bench.harness.estimates import Estimate
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
 from bench.real.observed import RECORDS, load_observed
@@ -29,25 +30,9 @@ from cascadia_sglang.judge.state import FloatArray
 
 BENCH = "real.rank"
 CASE = "recorded answers of two real models"
-RESAMPLES = 2_000
-_SEED = 0
 _MIN_LOGPROB = FEATURES.index("min_logprob")
 
 Told = tuple[str, str, Estimate]
-
-
-def auroc_difference(one_N: FloatArray, other_N: FloatArray, right_N: BoolArray) -> Estimate:
-    """AUROC of `one_N` less that of `other_N`, with a paired bootstrap interval."""
-    rng = np.random.default_rng(_SEED)
-    count = len(right_N)
-    differences = []
-    for _ in range(RESAMPLES):
-        pick = rng.integers(count, size=count)
-        right = right_N[pick]
-        differences.append(auroc(one_N[pick], right) - auroc(other_N[pick], right))
-    low, high = np.nanquantile(differences, (0.025, 0.975)).tolist()
-    value = auroc(one_N, right_N) - auroc(other_N, right_N)
-    return Estimate(p50=value, low95=low, high95=high, n=count)
 
 
 def compared(name: str, features_NF: FloatArray, right_N: BoolArray) -> Iterator[Told]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.escalation import ranked_tiers
+from cascadia_sglang.label_settings import self_calibrated_tiers
 from cascadia_sglang.memory.cards import Card
 from cascadia_sglang.memory.fit import PoolMemory, Shape, pool_memory
 from cascadia_sglang.memory.host import HostFlags, HostMemory, host_memory
@@ -15,7 +16,6 @@ from cascadia_sglang.memory.weights import parameter_count, weight_bytes
 from cascadia_sglang.planner.devices import devices_of
 from cascadia_sglang.planner.problem import GpuType
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
-from cascadia_sglang.self_calibrated import self_calibrated_tiers
 
 _COLUMNS = (
     "tier",

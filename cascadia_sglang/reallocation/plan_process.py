@@ -3,9 +3,7 @@
 python -m cascadia_sglang.reallocation.plan_process [sample.json] < request.json > proposal.json
 """
 
-import asyncio
 import math
-import os
 import signal
 import sys
 import time
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from cascadia_sglang.asked_process import ProcessFailedError, ask_process
 from cascadia_sglang.errors import CascadiaError, PlanError, PlanTimeoutError
 from cascadia_sglang.planner.plan_sample import load_plan_sample
 from cascadia_sglang.reallocation.asked import PlanRequest
@@ -39,32 +38,15 @@ async def ask_planner(
         PlanTimeoutError: if it took too long.
         PlanError: if it did not start or failed, or what it says is no plan for this request.
     """
+    whole = (*command, *(() if sample is None else (sample,)))
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            *(() if sample is None else (sample,)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise PlanError(f"the planner did not start: {error}") from error
-    try:
-        async with asyncio.timeout(deadline_s):
-            said, complaint = await process.communicate(msgspec.json.encode(request))
+        answer = await ask_process(whole, msgspec.json.encode(request), deadline_s)
     except TimeoutError:
         raise PlanTimeoutError(f"no plan within {deadline_s:g} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        last = complaint.decode(errors="replace").strip().rpartition("\n")[2][:200]
-        raise PlanError(f"the planner ended with {process.returncode}: {last}")
+    except ProcessFailedError as error:
+        raise PlanError(f"the planner {error}") from error
     try:
-        proposal = msgspec.json.decode(said, type=Proposal)
+        proposal = msgspec.json.decode(answer, type=Proposal)
     except msgspec.DecodeError as error:
         raise PlanError(f"the planner said no plan: {error}") from error
     for line in nonsense(request, proposal):

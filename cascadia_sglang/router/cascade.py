@@ -13,6 +13,7 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import HungUpError, RequestError, http_status
 from cascadia_sglang.judge.drift import ScoreWatch
+from cascadia_sglang.label_settings import label_rate
 from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.router.active import ActiveRequest, Outcome
@@ -26,7 +27,6 @@ from cascadia_sglang.router.scores import TierScores
 from cascadia_sglang.router.shadow import Shadow
 from cascadia_sglang.router.stream import Sink, streamed
 from cascadia_sglang.router.suspects import Suspects
-from cascadia_sglang.self_calibrated import label_rate
 from cascadia_sglang.verify.worth import DraftWorth
 
 DISCONNECT_POLL_S = 0.4

@@ -101,6 +101,7 @@ class Shadow:
         self.is_idle: Callable[[], bool] = lambda: True
         self._engine = engine
         self._last_tier = last_tier
+        self._has_failed = False
         self._random = Random(0)
         self._running: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(MOST_AT_A_TIME)
@@ -108,7 +109,37 @@ class Shadow:
     def ticket(
         self, samples: list[Any], controls: Controls, config: CascadeConfig
     ) -> Ticket | None:
-        """Of a prompt that arrives; None where it is not drawn, or not the cascade's own way."""
+        """Of a prompt that arrives; None where it is not drawn, or not the cascade's own way.
+
+        A failure is logged, and costs the prompt nothing.
+        """
+        try:
+            return self._drawn(samples, controls, config)
+        except Exception as error:  # noqa: BLE001  the request goes on without a ticket
+            self._report(error)
+            return None
+
+    def consider(
+        self, samples: list[Any], attempts: Sequence[Attempt], chosen: Attempt, ticket: Ticket
+    ) -> None:
+        """Perhaps ask the last tier about a prompt that was answered.
+
+        A failure is logged, and costs the answer nothing.
+        """
+        try:
+            self._consider(samples, attempts, chosen, ticket)
+        except Exception as error:  # noqa: BLE001  the answer goes out without a shadow
+            self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        """Log the first failure; every request may meet the same."""
+        if not self._has_failed:
+            self._has_failed = True
+            logger.error("an answer is not compared with the last tier's: %r", error)
+
+    def _drawn(
+        self, samples: list[Any], controls: Controls, config: CascadeConfig
+    ) -> Ticket | None:
         is_own_way = (controls.tier, controls.max_tier, controls.threshold) == (None, None, None)
         if not (is_own_way and len(samples) == 1 and self.rates.attempts):
             return None
@@ -120,10 +151,9 @@ class Shadow:
         labels = self.labelling is not None
         return draw_ticket(self._random, self.rates, config, labels=labels, has_room=has_room)
 
-    def consider(
+    def _consider(
         self, samples: list[Any], attempts: Sequence[Attempt], chosen: Attempt, ticket: Ticket
     ) -> None:
-        """Perhaps ask the last tier about a prompt that was answered."""
         visits = self._visits(attempts, ticket)
         reached_last = chosen.tier_index == self._last_tier
         if chosen.reason not in (LAST if reached_last else ACCEPTED):

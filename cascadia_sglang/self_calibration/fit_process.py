@@ -3,14 +3,13 @@
 python -m cascadia_sglang.self_calibration.fit_process < request.json > result.json
 """
 
-import asyncio
-import os
 import signal
 import sys
 from pathlib import Path
 
 import msgspec
 
+from cascadia_sglang.asked_process import ProcessFailedError, ask_process
 from cascadia_sglang.errors import CalibrationError, CascadiaError
 from cascadia_sglang.self_calibration.fit import FitResult, Fitting, fit_labels
 from cascadia_sglang.self_calibration.state_folder import StateFolder
@@ -47,32 +46,15 @@ async def ask_fit(
         CalibrationError: one line; if it did not start, failed, took too long, or says no fit.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise CalibrationError(f"the fit did not start: {error}") from error
-    try:
-        async with asyncio.timeout(deadline_s):
-            said, complaint = await process.communicate(msgspec.json.encode(request))
+        answer = await ask_process(command, msgspec.json.encode(request), deadline_s)
     except TimeoutError:
         raise CalibrationError(f"no fit within {deadline_s:g} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        last = complaint.decode(errors="replace").strip().rpartition("\n")[2][:200]
-        raise CalibrationError(f"the fit ended with {process.returncode}: {last}")
+    except ProcessFailedError as error:
+        raise CalibrationError(f"the fit {error}") from error
     try:
-        return msgspec.json.decode(said, type=FitResult)
+        return msgspec.json.decode(answer, type=FitResult)
     except (msgspec.DecodeError, ValueError) as error:
-        raise CalibrationError(f"the fit said nothing that fits: {error}") from error
+        raise CalibrationError(f"the fit wrote no result: {error}") from error
 
 
 def main() -> None:

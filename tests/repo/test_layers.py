@@ -12,6 +12,7 @@ PACKAGES = ("cascadia_sglang", "cascadia_kernels", "cascadia_patches")
 
 # What everyone may use, and what itself uses nothing of the rest.
 BASE = (
+    "cascadia_sglang.asked_process",
     "cascadia_sglang.binomial_bounds",
     "cascadia_sglang.cascade_checks",
     "cascadia_sglang.cascade_file",
@@ -31,7 +32,7 @@ BASE = (
     "cascadia_sglang.metric_families",
     "cascadia_sglang.metric_labels",
     "cascadia_sglang.metrics",
-    "cascadia_sglang.self_calibrated",
+    "cascadia_sglang.label_settings",
     "cascadia_sglang.struct_file",
     "cascadia_sglang.unknown_keys",
     "cascadia_sglang.yaml_text",

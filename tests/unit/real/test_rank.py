@@ -4,9 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from bench.calibration.rank import auroc_difference
 from bench.real.observed import TIERS, packed
 from bench.real.questions import MIXES, questions
-from bench.real.rank import auroc_difference, recorded_answers
+from bench.real.rank import recorded_answers
 from cascadia_sglang.calibration.records import Record
 from cascadia_sglang.judge.features import FEATURES
 

@@ -261,7 +261,7 @@ def test_a_process_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
     ("command", "error"),
     [
         (("/does/not/exist",), "the fit did not start"),
-        ((sys.executable, "-c", "print('{}')"), "the fit said nothing that fits"),
+        ((sys.executable, "-c", "print('{}')"), "the fit wrote no result"),
         ((sys.executable, "-c", "import time; time.sleep(60)"), "no fit within 0.5 s"),
     ],
 )

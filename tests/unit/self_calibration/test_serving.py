@@ -16,12 +16,12 @@ from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.self_calibrating import configured_self_calibration
 from cascadia_sglang.self_calibration.controller import SelfCalibration
 from cascadia_sglang.self_calibration.fit import FitResult, fit_labels
 from cascadia_sglang.self_calibration.fit_process import FitRequest
 from cascadia_sglang.self_calibration.label import first_rates, later_rates
 from cascadia_sglang.self_calibration.state_folder import StateFolder
+from cascadia_sglang.self_calibration_setup import configured_self_calibration
 from cascadia_sglang.testing import FakeEngine, Reply, make_cascade, make_request
 from cascadia_sglang.testing_time import run_in_virtual_time
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from cascadia_sglang.config import CascadeConfig, JudgeConfig, PlannerConfig, RoutingConfig
-from cascadia_sglang.self_calibrated import (
+from cascadia_sglang.label_settings import (
     DEFAULT_LABEL_RATE,
     label_problems,
     label_rate,

@@ -8,9 +8,9 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.judge.agreement import AgreementWatch
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.drift import ScoreWatch
+from cascadia_sglang.label_settings import label_rate, self_calibrated_tiers
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.shadow import Labelling, Likelihood
-from cascadia_sglang.self_calibrated import label_rate, self_calibrated_tiers
 from cascadia_sglang.self_calibration.controller import SelfCalibration
 from cascadia_sglang.self_calibration.fit import Fitting
 from cascadia_sglang.self_calibration.label import DEFAULT_LIKELY, Label, LabelRates
