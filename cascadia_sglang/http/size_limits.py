@@ -6,9 +6,9 @@ from starlette.types import Message, Receive, Scope
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.routes import HANDLING, Handling
 
-# uvicorn limits only the bytes of headers that have not come whole yet. What comes in pieces above
-# that, it answers with a bare 400 itself; what comes at once passes it.
-MOST_HEADER_BYTES = 64 * 2**10
+# As many as uvicorn takes of headers that come in pieces. Where more are incomplete, it answers with
+# a bare 400 and closes. SGLang has no flag for that limit.
+MOST_HEADER_BYTES = 16 * 2**10
 # Control calls may carry weights.
 _LIMITED = (Handling.CASCADE, Handling.ONE_TIER)
 
