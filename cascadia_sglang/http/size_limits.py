@@ -6,8 +6,8 @@ from starlette.types import Message, Receive, Scope
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.routes import HANDLING, Handling
 
-# As many as uvicorn takes of headers that come in pieces. Where more are incomplete, it answers with
-# a bare 400 and closes. SGLang has no flag for that limit.
+# As many as uvicorn takes of headers that come in pieces. Where more are incomplete, it answers
+# with a bare 400 and closes. SGLang has no flag for that limit.
 MOST_HEADER_BYTES = 16 * 2**10
 # Control calls may carry weights.
 _LIMITED = (Handling.CASCADE, Handling.ONE_TIER)
