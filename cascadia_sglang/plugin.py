@@ -5,7 +5,8 @@ from typing import Any
 
 def register() -> None:
     """SGLang's general plugin: adds the cascade's flags. Nothing else happens without them."""
-    from cascadia_patches.registry import ARGUMENT_PATCHES, register_patches
+    from cascadia_patches.apply import register_patches
+    from cascadia_patches.registry import ARGUMENT_PATCHES
 
     register_patches(ARGUMENT_PATCHES)
 

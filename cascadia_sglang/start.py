@@ -13,12 +13,8 @@ from typing import Any
 import msgspec
 from sglang.srt.platforms import current_platform
 
-from cascadia_patches.registry import (
-    ARGUMENT_PATCHES,
-    SERVER_PATCHES,
-    apply_patches,
-    verify_patches,
-)
+from cascadia_patches.apply import apply_patches, verify_patches
+from cascadia_patches.registry import ARGUMENT_PATCHES, SERVER_PATCHES
 from cascadia_sglang.cascade_file import cascade_from_flags, load_cascade
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import configured_entry

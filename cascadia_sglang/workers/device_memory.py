@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from cascadia_patches.registry import CAPACITY_PATCHES, apply_patches
+from cascadia_patches.apply import apply_patches
+from cascadia_patches.registry import CAPACITY_PATCHES
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.memory.cards import seen_cards
 from cascadia_sglang.memory.fit import PoolMemory, Shape, pool_memory

@@ -13,6 +13,7 @@ from sglang.srt.managers.detokenizer_manager import run_detokenizer_process
 from sglang.srt.managers.scheduler import run_scheduler_process
 from sglang.srt.server_args import ServerArgs
 
+from cascadia_patches.apply import apply_patches
 from cascadia_patches.registry import (
     CAPACITY_PATCHES,
     DRAFT_PATCHES,
@@ -27,7 +28,6 @@ from cascadia_patches.registry import (
     SHARE_PATCHES,
     STEP_LOG_PATCHES,
     WORKER_PATCHES,
-    apply_patches,
 )
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.logs import quiet_known_lines

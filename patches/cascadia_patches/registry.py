@@ -1,129 +1,95 @@
-"""Patches as data: what Cascadia changes in SGLang, why, until when, and the proof that it took.
+"""Every patch by name, grouped by the process in which it is in force.
 
-Each patch is one module that holds one `PATCH`. A patch builds its hook around the object it
-serves (the cascade server in the main process, the judge in a worker), so hooks need no globals.
-SGLang logs and swallows whatever goes wrong while hooks are applied, so every patch is verified
-afterwards: the target exists, is of the recorded kind, still takes the recorded parameters, and
-the function found there calls our hook.
+A name is the folder and the module that hold the patch, such as `scheduler.scheduler_run_batch`.
+Modules are imported when their patch is loaded: a process imports only what it needs.
 """
 
 import importlib
-import inspect
-import pkgutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
 
-from cascadia_sglang.errors import PatchError
-
-Kind = Literal["function", "async function", "async generator", "classmethod", "staticmethod"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PatchSpec:
-    """One hook on one SGLang function.
-
-    Attributes:
-        target: dotted path of the function.
-        hook_type: before, after or around, as SGLang's hook registry defines them.
-        kind: what the target is in the recorded release.
-        parameters: names the target takes, in order, `self` and `cls` left out.
-        build: takes the object the hook serves, returns the hook.
-        reason: why the change is needed.
-        drop_when: the event that makes it unnecessary.
-    """
-
-    target: str
-    hook_type: Literal["before", "after", "around"]
-    kind: Kind
-    parameters: tuple[str, ...]
-    build: Callable[[Any], Callable[..., Any]]
-    reason: str
-    drop_when: str
-
+from cascadia_patches.spec import PatchSpec
 
 # Flags of the command line. The only patches of a process that serves no cascade.
-ARGUMENT_PATCHES = ("add_cli_args", "from_cli_args")
+ARGUMENT_PATCHES = ("launch.server_args_add_cli_args", "launch.server_args_from_cli_args")
 
 # Of the main process of a cascade, in the order in which a start meets them.
 SERVER_PATCHES = (
-    "set_envs_and_config",
-    "launch_scheduler_processes",
-    "launch_detokenizer",
-    "init_ipc_channels",
-    "run_http_server",
-    "wait_and_warmup",
-    "convert_chat_request",
-    "convert_completion_request",
-    "create_responses",
-    "convert_anthropic_request",
-    "anthropic_error_response",
-    "mistral_parse_increment",
-    "internlm_parse_increment",
-    "generate_request",
-    "validate_one_request",
-    "dispatch_to_scheduler",
-    "async_dispatch_to_scheduler",
-    "abort_request",
-    "communicator_call",
-    "communicator_handle_recv",
-    "wait_for_model_update",
-    "handle_update_weights_output",
-    "get_loads",
-    "update_request_meta_info",
-    "sigterm_watchdog",
+    "launch.engine_set_envs_and_config",
+    "launch.engine_launch_scheduler_processes",
+    "launch.engine_launch_detokenizer_subprocesses",
+    "tokenizer.tokenizer_manager_init_ipc_channels",
+    "launch.http_server_setup_and_run_http_server",
+    "launch.http_server_wait_and_warmup",
+    "serving.openai_serving_chat_convert_to_internal_request",
+    "serving.openai_serving_completion_convert_to_internal_request",
+    "serving.openai_serving_responses_create_responses",
+    "serving.anthropic_serving_convert_to_chat_completion_request",
+    "serving.anthropic_serving_error_response",
+    "serving.mistral_detector_parse_streaming_increment",
+    "serving.internlm_detector_parse_streaming_increment",
+    "tokenizer.tokenizer_manager_generate_request",
+    "tokenizer.tokenizer_manager_validate_one_request",
+    "tokenizer.tokenizer_manager_dispatch_to_scheduler",
+    "tokenizer.tokenizer_manager_async_dispatch_to_scheduler",
+    "tokenizer.tokenizer_manager_abort_request",
+    "tokenizer.fan_out_communicator_call",
+    "tokenizer.fan_out_communicator_handle_recv",
+    "tokenizer.tokenizer_manager_wait_for_model_update_from_disk",
+    "tokenizer.tokenizer_manager_handle_update_weights_from_disk_req_output",
+    "tokenizer.tokenizer_control_mixin_get_loads",
+    "tokenizer.tokenizer_manager_update_request_meta_info",
+    "tokenizer.tokenizer_manager_sigterm_watchdog",
 )
 
 # Of every engine worker.
 WORKER_PATCHES = (
-    "watchdog_once",
-    "check_str_based_finish",
-    "fill_vocab_mask",
-    "update_finish_state",
+    "process.watchdog_raw_watchdog_once",
+    "scheduler.req_check_str_based_finish",
+    "scheduler.xgrammar_grammar_fill_vocab_mask",
+    "scheduler.req_update_finish_state",
 )
 
 # Of an engine worker and of the detokenizer: where its log goes.
-LOG_PATCHES = ("configure_logger",)
+LOG_PATCHES = ("process.configure_logger",)
 
 # Of a worker's first rank: how far its start has come.
-PROGRESS_PATCHES = ("get_all_weights",)
+PROGRESS_PATCHES = ("model.default_model_loader_get_all_weights",)
 
 # Of every engine worker: how much of a host's memory is there for it.
-MEMORY_PATCHES = ("free_cpu_memory",)
+MEMORY_PATCHES = ("process.get_free_cpu_memory",)
 
 # Of the main process and of an engine worker, where workers share devices.
-CAPACITY_PATCHES = ("device_memory_capacity",)
+CAPACITY_PATCHES = ("process.get_device_memory_capacity",)
 
 # Of an engine worker that shares its devices.
-SHARE_PATCHES = ("available_device_memory",)
+SHARE_PATCHES = ("process.get_available_gpu_memory",)
 
 # Of an engine worker that judges.
-JUDGE_PATCHES = ("model_runner_init",)
+JUDGE_PATCHES = ("model.model_runner_init",)
 
 # Of an engine worker that reads drafts.
 DRAFT_PATCHES = (
-    "add_request_to_queue",
-    "compute_max_prefix_len",
-    "model_runner_forward",
-    "logits_processor_forward",
-    "relay_forward_payload",
-    "launch_batch_sample_if_needed",
+    "scheduler.scheduler_add_request_to_queue",
+    "scheduler.req_compute_max_prefix_len",
+    "model.model_runner_forward",
+    "model.logits_processor_forward",
+    "scheduler.scheduler_relay_forward_payload",
+    "scheduler.scheduler_launch_batch_sample_if_needed",
 )
 
 # Of an engine worker that says more of a request than its answer.
-REPORT_PATCHES = ("output_streamer_class",)
+REPORT_PATCHES = ("scheduler.scheduler_get_output_streamer_class",)
 
 # Of an engine worker that judges by a calibration with a probe.
-PROBE_PATCHES = ("sample",)
+PROBE_PATCHES = ("model.model_runner_sample",)
 
 # Of an engine worker that publishes what its prefix cache holds.
-EVENT_PATCHES = ("get_hash_str",)
+EVENT_PATCHES = ("scheduler.get_hash_str",)
 
 # Of an engine worker on an emulated device.
-PACE_PATCHES = ("forward_batch_generation",)
+PACE_PATCHES = ("model.tp_model_worker_forward_batch_generation",)
 
 # Of an engine worker whose steps `cascadia profile` measures.
-STEP_LOG_PATCHES = ("run_batch", "process_batch_result")
+STEP_LOG_PATCHES = ("scheduler.scheduler_run_batch", "scheduler.scheduler_process_batch_result")
 
 ALL_PATCHES = (
     *ARGUMENT_PATCHES,
@@ -145,95 +111,6 @@ ALL_PATCHES = (
 
 
 def load_patch(name: str) -> PatchSpec:
-    """The patch of one module of this package."""
+    """Import the module of this name below `cascadia_patches` and return its patch."""
     patch: PatchSpec = importlib.import_module(f"cascadia_patches.{name}").PATCH
     return patch
-
-
-def register_patches(names: Sequence[str], served: Any = None) -> None:
-    """Register patches with SGLang's hook registry, which applies them when it is next asked to.
-
-    A second call with the same names does nothing: SGLang may load plugins more than once.
-    """
-    from sglang.srt.plugins.hook_registry import HookRegistry, HookType
-
-    for patch in map(load_patch, names):
-        if patch.target in HookRegistry._hooks and any(
-            _is_ours(hook) for _, hook, _ in HookRegistry._hooks[patch.target]
-        ):
-            continue
-        hook = patch.build(served)
-        hook.__cascadia_patch__ = patch.target  # type: ignore[attr-defined]
-        HookRegistry.register(patch.target, hook, HookType(patch.hook_type))
-
-
-def apply_patches(names: Sequence[str], served: Any = None) -> None:
-    """Register, apply and verify.
-
-    Raises:
-        PatchError: if one of them did not take; nothing may be served then.
-    """
-    from sglang.srt.plugins.hook_registry import HookRegistry
-
-    register_patches(names, served)
-    HookRegistry.apply_hooks()
-    verify_patches(names)
-
-
-def verify_patches(names: Sequence[str]) -> None:
-    """Check that each patch is in force.
-
-    Raises:
-        PatchError: one line that names the target and what differs.
-    """
-    for patch in map(load_patch, names):
-        found = _find(patch.target)
-        if not any(_calls_ours(function) for function in _wrapped_chain(found)):
-            raise PatchError(f"the patch of {patch.target} did not take")
-        original = list(_wrapped_chain(found))[-1]
-        kind = function_kind(original, found)
-        if kind != patch.kind:
-            raise PatchError(f"{patch.target} is a {kind} in this SGLang, needed: {patch.kind}")
-        missing = set(patch.parameters) - set(inspect.signature(original).parameters)
-        if missing:
-            raise PatchError(f"{patch.target} no longer takes {', '.join(sorted(missing))}")
-
-
-def function_kind(function: Any, found: Any) -> Kind:
-    """Kind of a target: `found` as its owner holds it, `function` the plain function within."""
-    if isinstance(found, classmethod):
-        return "classmethod"
-    if isinstance(found, staticmethod):
-        return "staticmethod"
-    if inspect.isasyncgenfunction(function):
-        return "async generator"
-    if inspect.iscoroutinefunction(function):
-        return "async function"
-    return "function"
-
-
-def _find(target: str) -> Any:
-    """The target as its owner's dict holds it, so that class and static methods show."""
-    owner_path, _, name = target.rpartition(".")
-    try:
-        owner = pkgutil.resolve_name(owner_path)
-        return vars(owner)[name]
-    except (ImportError, AttributeError, KeyError) as error:
-        raise PatchError(f"{target} does not exist in this SGLang") from error
-
-
-def _wrapped_chain(found: Any) -> Iterator[Callable[..., Any]]:
-    """The function and what it wraps, outermost first."""
-    function = found.__func__ if isinstance(found, classmethod | staticmethod) else found
-    while function is not None:
-        yield function
-        function = getattr(function, "__wrapped__", None)
-
-
-def _calls_ours(function: Callable[..., Any]) -> bool:
-    cells = getattr(function, "__closure__", None) or ()
-    return any(_is_ours(cell.cell_contents) for cell in cells)
-
-
-def _is_ours(hook: Any) -> bool:
-    return hasattr(hook, "__cascadia_patch__")

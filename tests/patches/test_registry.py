@@ -11,12 +11,8 @@ from typing import Any
 
 import pytest
 
-from cascadia_patches.registry import (
-    PatchSpec,
-    apply_patches,
-    register_patches,
-    verify_patches,
-)
+from cascadia_patches.apply import apply_patches, register_patches, verify_patches
+from cascadia_patches.spec import PatchSpec
 from cascadia_sglang.errors import PatchError
 
 HOOK_REGISTRY = "sglang.srt.plugins.hook_registry"

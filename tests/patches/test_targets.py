@@ -5,7 +5,8 @@ import inspect
 import pytest
 
 from cascadia_patches import registry
-from cascadia_patches.registry import PatchSpec, load_patch
+from cascadia_patches.registry import load_patch
+from cascadia_patches.spec import PatchSpec
 from tests.patches.upstream import Target, find
 
 NAMES = registry.ALL_PATCHES

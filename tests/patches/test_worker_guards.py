@@ -10,7 +10,11 @@ from sglang.srt.constrained.grammar_manager import InvalidGrammarObject
 from sglang.srt.managers.schedule_batch import Req
 from sglang.srt.sampling.sampling_params import SamplingParams
 
-from cascadia_patches import check_str_based_finish, fill_vocab_mask, update_finish_state
+from cascadia_patches.scheduler import (
+    req_check_str_based_finish,
+    req_update_finish_state,
+    xgrammar_grammar_fill_vocab_mask,
+)
 
 
 class Letters:
@@ -43,7 +47,7 @@ def one_rank(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def finish(request: Req) -> bool:
-    hook = check_str_based_finish.PATCH.build(None)
+    hook = req_check_str_based_finish.PATCH.build(None)
     original = Req._check_str_based_finish
     return bool(hook(original, request))
 
@@ -76,7 +80,7 @@ def test_a_request_without_a_pattern_starts_no_timer() -> None:
 def fill(row: list[int]) -> tuple[list[int], Any]:
     grammar = SimpleNamespace()
     mask = torch.tensor([[5, 5], row], dtype=torch.int32)
-    fill_vocab_mask.PATCH.build(None)(None, grammar, mask, 1)
+    xgrammar_grammar_fill_vocab_mask.PATCH.build(None)(None, grammar, mask, 1)
     assert mask[0].tolist() == [5, 5]
     return mask[1].tolist(), grammar
 
@@ -84,7 +88,7 @@ def fill(row: list[int]) -> tuple[list[int], Any]:
 def test_a_row_that_allows_nothing_allows_everything_and_is_noted() -> None:
     row, grammar = fill([0, 0])
     assert row == [-1, -1]
-    assert getattr(grammar, fill_vocab_mask.DEAD_END)
+    assert getattr(grammar, xgrammar_grammar_fill_vocab_mask.DEAD_END)
 
 
 def test_a_row_that_allows_a_token_stays_as_it_is() -> None:
@@ -98,7 +102,7 @@ def test_a_request_whose_grammar_led_nowhere_ends_with_a_400(wraps: bool) -> Non
     _, grammar = fill([0, 0])
     request = make_request("a")
     request.grammar = SimpleNamespace(grammar=grammar) if wraps else grammar
-    update_finish_state.PATCH.build(None)(Req.update_finish_state, request)
+    req_update_finish_state.PATCH.build(None)(Req.update_finish_state, request)
     assert request.finished()
     assert request.finished_reason.to_json()["status_code"] == 400
 
@@ -107,5 +111,5 @@ def test_a_request_with_another_grammar_goes_on() -> None:
     request = make_request("a")
     request.grammar = InvalidGrammarObject("x")
     request.grammar.is_terminated = lambda: False
-    update_finish_state.PATCH.build(None)(Req.update_finish_state, request)
+    req_update_finish_state.PATCH.build(None)(Req.update_finish_state, request)
     assert not request.finished()

@@ -41,6 +41,14 @@ BASE = (
 # Modules that begin so, and all that they may import of the project besides themselves.
 OWN_IMPORTS = {
     "cascadia_kernels": (),
+    # What the hooks build on; the hooks themselves call up into the packages that they serve.
+    "cascadia_patches.spec": (),
+    "cascadia_patches.registry": ("cascadia_patches.spec",),
+    "cascadia_patches.apply": (
+        "cascadia_patches.registry",
+        "cascadia_patches.spec",
+        "cascadia_sglang.errors",
+    ),
     **dict.fromkeys(BASE, BASE),
     "cascadia_sglang.judge": (*BASE, "cascadia_kernels"),
     "cascadia_sglang.calibration": (*BASE, "cascadia_sglang.judge", "cascadia_sglang.entry"),

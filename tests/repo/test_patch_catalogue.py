@@ -24,8 +24,22 @@ def test_the_table_names_every_patch() -> None:
 
 
 def test_every_patch_module_is_in_force_somewhere() -> None:
-    files = {path.stem for path in (PATCHES / "cascadia_patches").glob("*.py")}
-    assert files - {"__init__", "registry", "catalogue"} == set(NAMES)
+    modules = {
+        f"{path.parent.name}.{path.stem}"
+        for path in (PATCHES / "cascadia_patches").glob("*/*.py")
+        if path.stem != "__init__"
+    }
+    assert modules == set(NAMES)
+
+
+def test_a_patch_module_is_named_after_its_target() -> None:
+    for name in NAMES:
+        owner, method = load_patch(name).target.split(".")[-2:]
+        # A function of one of SGLang's folders of utilities stands for itself.
+        is_alone = owner in ("common", "utils")
+        words = method if is_alone else owner + method
+        module = name.partition(".")[2]
+        assert module.replace("_", "") == words.replace("_", "").lower(), name
 
 
 def test_no_two_patches_have_the_same_target() -> None:

@@ -70,9 +70,12 @@ def test_nothing_of_the_server_is_imported(looks: list[tuple[dict, dict]]) -> No
         "cascadia_sglang.platform",
         "cascadia_sglang.errors",
         "cascadia_patches",
+        "cascadia_patches.apply",
+        "cascadia_patches.launch",
+        "cascadia_patches.launch.server_args_add_cli_args",
+        "cascadia_patches.launch.server_args_from_cli_args",
         "cascadia_patches.registry",
-        "cascadia_patches.add_cli_args",
-        "cascadia_patches.from_cli_args",
+        "cascadia_patches.spec",
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from sglang.srt.server_args import ServerArgs
 
-from cascadia_patches import add_cli_args
+from cascadia_patches.launch import server_args_add_cli_args
 from cascadia_sglang import start
 from cascadia_sglang.errors import ConfigError
 from tests.repo.source import ROOT
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sglang")
     ServerArgs.add_cli_args(parser)
     if "--plugin" not in parser._option_string_actions:
-        add_cli_args.PATCH.build(None)(None, parser)
+        server_args_add_cli_args.PATCH.build(None)(None, parser)
     return parser
 
 

@@ -16,7 +16,7 @@ from sglang.srt.sampling.sampling_observer_pp import (
 
 from cascadia_kernels import STEP_VALUES, verify_draft
 from cascadia_kernels.testing import make_logits
-from cascadia_patches import model_runner_init
+from cascadia_patches.model import model_runner_init
 from cascadia_sglang.judge.changed_rows import ChangedRows, forced_rows
 from cascadia_sglang.judge.device_observer import DeviceObserver
 from cascadia_sglang.judge.draft_step import DraftStep, draft_values

@@ -11,7 +11,8 @@ import torch
 from sglang.srt.entrypoints.engine import _wait_for_scheduler_ready
 
 from cascadia_kernels.self_test import SelfTestError
-from cascadia_patches import launch_scheduler_processes, model_runner_init
+from cascadia_patches.launch import engine_launch_scheduler_processes
+from cascadia_patches.model import model_runner_init
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.judge import observer, self_test
 from cascadia_sglang.judge.device_observer import DeviceObserver
@@ -129,7 +130,7 @@ def test_a_judge_that_cannot_run_ends_the_start_with_exit_code_2(
         pulse=None,  # type: ignore[arg-type]
         loads=None,
     )
-    with pytest.raises(SystemExit) as ended, launch_scheduler_processes._one_line_errors():
+    with pytest.raises(SystemExit) as ended, engine_launch_scheduler_processes._one_line_errors():
         handle.wait_for_ready()
     process.join(10.0)
     assert ended.value.code == 2

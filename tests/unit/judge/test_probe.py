@@ -14,7 +14,7 @@ import torch
 from cascadia_kernels import hidden_probe as kernels_probe
 from cascadia_kernels.reference import reference_probe
 from cascadia_kernels.testing import make_logits
-from cascadia_patches import sample
+from cascadia_patches.model import model_runner_sample
 from cascadia_sglang.judge import hidden
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration, save_calibration
 from cascadia_sglang.judge.device_observer import DeviceObserver
@@ -122,7 +122,7 @@ def observed_scores(observer_type: Any, is_moved: bool = False) -> list[float]:
     runner = SimpleNamespace(sampling_observer=observer)
     logits_BV = likely_7()
     hidden_BH = torch.from_numpy(HIDDEN_BH.copy())
-    sample.PATCH.build(judge)(runner, SimpleNamespace(hidden_states=hidden_BH), None)
+    model_runner_sample.PATCH.build(judge)(runner, SimpleNamespace(hidden_states=hidden_BH), None)
     state = observer.before_grammar(logits_BV, make_info(3))
     output = observer.after_sample(state, logits_BV.argmax(dim=-1))
     if is_moved:

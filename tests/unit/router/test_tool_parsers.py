@@ -34,7 +34,10 @@ TOOLS = [
 # These read a template that comes with the model.
 TEMPLATED = {"beam", "response_template"}
 # SGLang's own streams lose the second call, token by token too: a hook mends them.
-MENDED = {"mistral": "mistral_parse_increment", "interns1": "internlm_parse_increment"}
+MENDED = {
+    "mistral": "serving.mistral_detector_parse_streaming_increment",
+    "interns1": "serving.internlm_detector_parse_streaming_increment",
+}
 ONE_CALL = {"gigachat3"}
 # Text before a call is no part of these formats, or has a channel of its own.
 NO_LEAD = {"gpt-oss", "llama3", "muse"}

@@ -1,0 +1,1 @@
+"""Hooks on the start of SGLang: its flags, its processes, its HTTP server."""

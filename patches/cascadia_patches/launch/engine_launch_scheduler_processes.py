@@ -1,0 +1,65 @@
+"""AROUND hook on Engine._launch_scheduler_processes: start the workers of every tier.
+
+Upstream: starts the one scheduler group of the one model.
+We need: one group a replica of every tier, each with its own ports. No process is handed back to
+SGLang's watchdog, which would end the server with the first worker; the supervisor watches them.
+"""
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cascadia_patches.spec import PatchSpec
+from cascadia_sglang.errors import CascadiaError
+
+
+def _build(server: Any) -> Callable[..., Any]:
+    def launch_all(
+        original: Callable[..., Any],
+        cls: type,
+        _server_args: Any,
+        port_args: Any,
+        _run_scheduler_process_func: Callable[..., None],
+        **options: Any,
+    ) -> Any:
+        from sglang.srt.entrypoints.engine import SchedulerInitResult
+
+        with _one_line_errors():
+            workers = server.launch(functools.partial(original, cls, **options), port_args)
+        infos: list[Any] = []
+
+        def wait_for_ready() -> None:
+            with _one_line_errors():
+                server.fleet.admit_when_ready(workers)
+            for worker in workers:
+                infos.extend(worker.handle.result.scheduler_infos)
+
+        pids = [pid for worker in workers for pid in worker.handle.pids]
+        return SchedulerInitResult(
+            scheduler_infos=infos, all_child_pids=pids, wait_for_ready=wait_for_ready
+        ), None
+
+    return launch_all
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """What the operator can mend is told in one line; the children go with this process."""
+    try:
+        yield
+    except CascadiaError as error:
+        print(f"cascadia: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+PATCH = PatchSpec(
+    target="sglang.srt.entrypoints.engine.Engine._launch_scheduler_processes",
+    hook_type="around",
+    kind="classmethod",
+    parameters=("server_args", "port_args", "run_scheduler_process_func"),
+    build=_build,
+    reason="one server holds the engine workers of all tiers",
+    drop_when="SGLang serves several models from one server",
+)

@@ -1,0 +1,41 @@
+"""AFTER hook on ModelRunner.__init__: install the judge's sampling observer.
+
+Upstream: every model runner of a worker, the drafts of speculative decoding included.
+We need: the observer on the runner that samples. The runner itself says where it is not
+supported; a draft runner never samples for a request. A judge that cannot run here ends the worker
+at once: an exception would have SGLang kill the whole server before the reason is told.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from cascadia_patches.spec import PatchSpec
+
+
+def _build(judge: Any) -> Callable[..., None]:
+    def install_observer(_result: None, runner: Any, *_args: Any, **_kwargs: Any) -> None:
+        from cascadia_sglang.errors import WorkerError
+        from cascadia_sglang.judge.observer import build_observer
+        from cascadia_sglang.workers.failed_start import UnfitWorkerError
+
+        if runner.is_draft_worker:
+            return
+        config = runner.model_config
+        try:
+            observer = build_observer(judge, runner.device, config.vocab_size, config.dtype)
+        except WorkerError as error:
+            raise UnfitWorkerError(str(error)) from None
+        runner.sampling_observer = observer
+
+    return install_observer
+
+
+PATCH = PatchSpec(
+    target="sglang.srt.model_executor.model_runner.ModelRunner.__init__",
+    hook_type="after",
+    kind="function",
+    parameters=("is_draft_worker",),
+    build=_build,
+    reason="the judge reads logits through SGLang's sampling observer",
+    drop_when="SGLang lets a plugin name the sampling observer",
+)

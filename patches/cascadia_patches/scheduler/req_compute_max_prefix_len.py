@@ -1,0 +1,29 @@
+"""AFTER hook on Req._compute_max_prefix_len: compute a draft, even where its KV is cached.
+
+Upstream: all of a request but its last token may come from the prefix cache.
+We need: the logits at every place of a draft that is yet to be read, which no cache holds.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from cascadia_patches.spec import PatchSpec
+
+
+def _build(reader: Any) -> Callable[..., int]:
+    def limit(found: int, req: Any, *_args: Any, **_options: Any) -> int:
+        cached: int = reader.cached_limit(req, found)
+        return cached
+
+    return limit
+
+
+PATCH = PatchSpec(
+    target="sglang.srt.managers.schedule_batch.Req._compute_max_prefix_len",
+    hook_type="after",
+    kind="function",
+    parameters=("input_len",),
+    build=_build,
+    reason="what a draft is compared with is in the logits, and these are not cached",
+    drop_when="SGLang takes a prefix of the output with a request, and verifies it",
+)

@@ -1,0 +1,32 @@
+"""AFTER hook on Scheduler.launch_batch_sample_if_needed: settle drafts as late as is safe.
+
+Upstream: the last thing that the overlapped loop does with a batch before it makes the next one;
+the results of the batch before are processed by then.
+We need: a request that read a draft to be shortened to what it keeps. That waits for the forward,
+so it must not hold back the tokens of the batch before.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from cascadia_patches.spec import PatchSpec
+
+
+def _build(reader: Any) -> Callable[..., None]:
+    def settle_drafts(
+        _result: Any, scheduler: Any, _batch_result: Any, cur_batch: Any, *_args: Any
+    ) -> None:
+        reader.settle(scheduler, cur_batch)
+
+    return settle_drafts
+
+
+PATCH = PatchSpec(
+    target="sglang.srt.managers.scheduler.Scheduler.launch_batch_sample_if_needed",
+    hook_type="after",
+    kind="function",
+    parameters=("batch_result", "cur_batch"),
+    build=_build,
+    reason="the tokens that a tier would not have written are taken back before the next batch",
+    drop_when="SGLang takes a prefix of the output with a request, and verifies it",
+)

@@ -1,0 +1,1 @@
+"""Hooks on the handlers of SGLang's routes and on its parsers of tool calls."""

@@ -1,0 +1,38 @@
+"""AROUND hook on OpenAIServingChat._convert_to_internal_request: note the model's name.
+
+Upstream: turns an OpenAI request into the engine's own, which has no model name and no tools. Runs
+in a thread.
+We need: the tier that `model` pins (chat completions; Anthropic's messages come through it too).
+A name that is neither a tier nor the cascade is a 404. And whether SGLang looks for tool calls in
+the answer: its parsers read a stream token by token.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from cascadia_patches.spec import PatchSpec
+from cascadia_sglang.http.trace import note_calls, with_noted_model
+
+
+def _build(server: Any) -> Callable[..., Any]:
+    def convert(
+        original: Callable[..., Any], handler: Any, request: Any, raw_request: Any = None
+    ) -> Any:
+        request = with_noted_model(server, handler, request, raw_request)
+        converted = original(handler, request, raw_request)
+        if raw_request is not None:
+            note_calls(raw_request, handler._tool_call_parsing_active(request))
+        return converted
+
+    return convert
+
+
+PATCH = PatchSpec(
+    target="sglang.srt.entrypoints.openai.serving_chat.OpenAIServingChat._convert_to_internal_request",
+    hook_type="around",
+    kind="function",
+    parameters=("request", "raw_request"),
+    build=_build,
+    reason="the model's name and the tools are lost in the engine's own request",
+    drop_when="SGLang keeps the model's name and the tools on its requests",
+)

@@ -1,0 +1,37 @@
+"""AROUND hook on TokenizerControlMixin.get_loads: the load of every worker.
+
+Upstream: reads the shared memory of the one scheduler group.
+We need: that of each worker, with its name.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from cascadia_patches.spec import PatchSpec
+
+
+def _build(server: Any) -> Callable[..., Any]:
+    async def get_loads(
+        _original: Callable[..., Any],
+        _manager: Any,
+        include: list[str] | None = None,
+        dp_rank: int | None = None,
+    ) -> list[Any]:
+        from cascadia_sglang.workers.loads import read_loads
+
+        del include
+        return await asyncio.to_thread(read_loads, server.pool.ready(), dp_rank)
+
+    return get_loads
+
+
+PATCH = PatchSpec(
+    target="sglang.srt.managers.tokenizer_control_mixin.TokenizerControlMixin.get_loads",
+    hook_type="around",
+    kind="async function",
+    parameters=("include", "dp_rank"),
+    build=_build,
+    reason="every worker has its own load",
+    drop_when="SGLang serves several models from one server",
+)

@@ -1,0 +1,33 @@
+"""AROUND hook on TokenizerManager.generate_request: the cascade's door.
+
+Upstream: an async generator that normalises, tokenises and dispatches a request, and yields its
+outputs.
+We need: the same for the caller, with a climb through the tiers in between; each attempt runs
+through the original.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from cascadia_patches.spec import PatchSpec
+
+
+def _build(server: Any) -> Callable[..., Any]:
+    def generate_request(
+        original: Callable[..., Any], _manager: Any, obj: Any, request: Any = None
+    ) -> AsyncIterator[Any]:
+        answer: AsyncIterator[Any] = server.door.answer(original, obj, request)
+        return answer
+
+    return generate_request
+
+
+PATCH = PatchSpec(
+    target="sglang.srt.managers.tokenizer_manager.TokenizerManager.generate_request",
+    hook_type="around",
+    kind="async generator",
+    parameters=("obj", "request"),
+    build=_build,
+    reason="every route that generates comes through here",
+    drop_when="SGLang lets a plugin answer requests",
+)

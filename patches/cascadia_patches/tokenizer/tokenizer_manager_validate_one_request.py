@@ -1,0 +1,38 @@
+"""AROUND hook on TokenizerManager._validate_one_request: the limits of the attempt's tier.
+
+Upstream: compares the prompt with the context length of the one model.
+We need: the context length of the worker that the attempt goes to. The function is synchronous,
+so the manager's own value is put back before anyone else reads it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from cascadia_patches.spec import PatchSpec
+
+
+def _build(server: Any) -> Callable[..., None]:
+    def validate(original: Callable[..., None], manager: Any, obj: Any, input_ids: Any) -> None:
+        worker = server.pool.worker_of(obj.rid)
+        if worker is None:
+            original(manager, obj, input_ids)
+            return
+        own = manager.context_len
+        manager.context_len = worker.limits.context_tokens
+        try:
+            original(manager, obj, input_ids)
+        finally:
+            manager.context_len = own
+
+    return validate
+
+
+PATCH = PatchSpec(
+    target="sglang.srt.managers.tokenizer_manager.TokenizerManager._validate_one_request",
+    hook_type="around",
+    kind="function",
+    parameters=("obj", "input_ids"),
+    build=_build,
+    reason="tiers differ in context length",
+    drop_when="SGLang validates a request against the worker it goes to",
+)
