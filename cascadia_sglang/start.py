@@ -26,8 +26,8 @@ from cascadia_sglang.model_checks.check import check_models
 from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.workers.arguments import TierArguments, check_arguments, worker_threads
 from cascadia_sglang.workers.fork_server import start_fork_server
-from cascadia_sglang.workers.one_line import one_line
 from cascadia_sglang.workers.pace import pace_specs
+from cascadia_sglang.workers.resolved import one_line_errors
 from cascadia_sglang.workers.sampling_check import check_tier_sampling
 from cascadia_sglang.workers.sleep_check import check_sleep
 
@@ -81,7 +81,7 @@ def prepare_server(
     )
     apply_patches(SERVER_PATCHES, server)
     verify_patches(ARGUMENT_PATCHES)
-    with one_line(config.tiers[0].name):
+    with one_line_errors(config.tiers[0].name):
         # What SGLang does next; here its errors are one line.
         server_args.resolve_once()
     return server_args

@@ -102,8 +102,6 @@ def difference(first: LoadedTokenizer, other: LoadedTokenizer) -> str | None:
 
 
 def _as_served(name: str, model_path: str) -> LoadedTokenizer:
-    from cascadia_sglang.workers.tokenizers import served_tokenizer
-
     tokenizer: Any = served_tokenizer(name, model_path)
     return LoadedTokenizer(
         vocabulary=tokenizer.get_vocab(),
@@ -114,3 +112,19 @@ def _as_served(name: str, model_path: str) -> LoadedTokenizer:
         },
         encode=lambda text: list(tokenizer.encode(text)),
     )
+
+
+def served_tokenizer(name: str, model_path: str) -> Any:
+    """The tokenizer of a tier as SGLang loads it.
+
+    Raises:
+        ConfigError: if the model has none; names the tier.
+    """
+    # The import takes seconds; most folders are read without it.
+    from sglang.srt.utils.hf_transformers.tokenizer import get_tokenizer
+
+    try:
+        return get_tokenizer(model_path)
+    except (OSError, ValueError, RuntimeError) as error:
+        first_line = str(error).strip().split("\n")[0]
+        raise ConfigError(f"tier {name}: no tokenizer in {model_path}: {first_line}") from error

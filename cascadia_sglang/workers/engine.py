@@ -15,10 +15,9 @@ from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.router.attempt import Output, attempt_rid
 from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.draftable import takes_draft
-from cascadia_sglang.workers.losses import Losses
+from cascadia_sglang.workers.losses import Losses, raise_if_refused
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
 from cascadia_sglang.workers.prompts import attempt_of, prompt_of, shape_of, split_request
-from cascadia_sglang.workers.refusal import raise_if_refused
 from cascadia_sglang.workers.request_guard import RequestGuard
 from cascadia_sglang.workers.sessions import Sessions
 

@@ -21,10 +21,9 @@ from cascadia_sglang.workers.control import ControlPlane
 from cascadia_sglang.workers.ends import End
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.event_feeds import EventFeeds
-from cascadia_sglang.workers.faults import Faults
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 from cascadia_sglang.workers.prefiller import WorkerPrefiller
-from cascadia_sglang.workers.recoveries import Recoveries
+from cascadia_sglang.workers.recovery import Faults, Recoveries
 from cascadia_sglang.workers.reserves import Reserves
 from cascadia_sglang.workers.sessions import Sessions
 from cascadia_sglang.workers.sleep import Sleepers

@@ -36,9 +36,13 @@ from cascadia_sglang.workers.entry import run_worker
 from cascadia_sglang.workers.fork_server import ensure_fork_server
 from cascadia_sglang.workers.handle import WorkerHandle
 from cascadia_sglang.workers.heart import Pulse
-from cascadia_sglang.workers.one_line import one_line
 from cascadia_sglang.workers.pool import Limits
-from cascadia_sglang.workers.resolved import nccl_variables, page_tokens, publish_events
+from cascadia_sglang.workers.resolved import (
+    nccl_variables,
+    one_line_errors,
+    page_tokens,
+    publish_events,
+)
 
 # More workers than a host serves.
 HOST_DEVICES = 128
@@ -110,7 +114,7 @@ class Launcher:
         server_args = self._arguments.for_worker(
             pool, worker_id, share, replica, on_host=self._on_host
         )
-        with self._resolving, one_line(pool.name), resolving(self.devices.share(pool)):
+        with self._resolving, one_line_errors(pool.name), resolving(self.devices.share(pool)):
             server_args.resolve_once()
             server_args.check_server_args()
         return ResolvedWorker(pool, worker_id, replica, server_args)
@@ -149,7 +153,7 @@ class Launcher:
         pulse = Pulse(server_args.watchdog_timeout)
         if multiprocessing.get_start_method() == "forkserver":
             ensure_fork_server()
-        with ExitStack() as on_error, one_line(pool.name):
+        with ExitStack() as on_error, one_line_errors(pool.name):
             on_error.callback(pulse.close)
             ports = PortArgs.init_new(server_args)
             ports.tokenizer_ipc_name = self._server_ports.tokenizer_ipc_name

@@ -1,9 +1,13 @@
-"""Ends the attempts that a worker can no longer complete, and tells the router why they ended."""
+"""Attempts that end before their answer: refused by a worker, or lost with one.
+
+The router learns by the error whether another worker may run the attempt.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import fastapi
 from sglang.srt.managers.io_struct import AbortReq, sock_send
 
 from cascadia_sglang.errors import (
@@ -12,9 +16,9 @@ from cascadia_sglang.errors import (
     WorkerDiedError,
     WorkerLostError,
 )
+from cascadia_sglang.router.attempt import Output
 from cascadia_sglang.router.suspects import Death
 from cascadia_sglang.workers.pool import Worker, WorkerState
-from cascadia_sglang.workers.refusal import end_as_refused
 
 
 class Losses:
@@ -95,4 +99,25 @@ class Losses:
             state = self.states.pop(rid, None)
             self._lost.add(rid)
             if state is not None:
-                end_as_refused(state, rid)
+                _end_as_refused(state, rid)
+
+
+def raise_if_refused(output: Output) -> None:
+    """What SGLang raises for an answer that is not streamed, it sends as the last of a stream."""
+    reason = output["meta_info"].get("finish_reason") or {}
+    status = reason.get("status_code")
+    if reason.get("type") != "abort" or status is None:
+        return
+    if status == 400:
+        raise ValueError(reason["message"])
+    raise fastapi.HTTPException(status_code=status, detail=reason["message"])
+
+
+def _end_as_refused(state: Any, rid: str) -> None:
+    """End a request of SGLang's tokenizer manager as one that a scheduler refused."""
+    reason = {"type": "abort", "message": "the worker was lost", "status_code": 503}
+    state.out_list.append(
+        {"text": "", "output_ids": [], "meta_info": {"id": rid, "finish_reason": reason}}
+    )
+    state.finished = True
+    state.event.set()

@@ -4,26 +4,35 @@ SGLang's scheduler takes a request's values for what their annotations say and e
 not. So each is checked here, and what JSON writes in another way is read as SGLang wants it.
 """
 
+import dataclasses
 from array import array
 from typing import Any
 
 import numpy as np
-from sglang.srt.managers.io_struct import GenerateReqInput
+from sglang.srt.managers.io_struct import GenerateReqInput, SessionParams
 
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.workers.request_field import Field, read_object
-from cascadia_sglang.workers.request_fields import REQUEST_FIELDS, SESSION_FIELDS
-from cascadia_sglang.workers.request_table import Scope
+from cascadia_sglang.workers.request_field import Field, fields_of, read_object, struct_defaults
+from cascadia_sglang.workers.request_table import REQUEST_ROWS, SESSION_ROWS, Scope
 from cascadia_sglang.workers.sampling_check import read_sampling
 from cascadia_sglang.workers.value_types import shown
 
-_TEXT = REQUEST_FIELDS["text"]
-_IDS = REQUEST_FIELDS["input_ids"]
-_SAMPLING = REQUEST_FIELDS["sampling_params"]
+_REQUEST_FIELDS = fields_of(
+    GenerateReqInput,
+    {field.name: field.default for field in dataclasses.fields(GenerateReqInput)},
+    REQUEST_ROWS,
+    may_be_batch=True,
+)
+_SESSION_FIELDS = fields_of(
+    SessionParams, struct_defaults(SessionParams), SESSION_ROWS, may_be_batch=False
+)
+_TEXT = _REQUEST_FIELDS["text"]
+_IDS = _REQUEST_FIELDS["input_ids"]
+_SAMPLING = _REQUEST_FIELDS["sampling_params"]
 # Read apart from the others, since those depend on them.
 _OTHERS = [
     (name, field.default, field)
-    for name, field in REQUEST_FIELDS.items()
+    for name, field in _REQUEST_FIELDS.items()
     if name not in ("text", "input_ids", "sampling_params")
 ]
 
@@ -53,7 +62,7 @@ def check_request(request: GenerateReqInput, scope: Scope) -> None:
             values[name] = field.read(value, scope)
     if request.session_params:
         request.session_params = read_object(
-            request.session_params, "session_params", SESSION_FIELDS, scope
+            request.session_params, "session_params", _SESSION_FIELDS, scope
         )
     if request.multi_item_delimiter_indices is not None:
         _check_positions(request, "multi_item_delimiter_indices")
@@ -144,7 +153,7 @@ def _count_samples(params: dict[str, Any]) -> int:
 
 def _check_positions(request: GenerateReqInput, name: str) -> None:
     """Positions that scores are read at: each lies in its prompt, of which nothing is generated."""
-    field, prompts = REQUEST_FIELDS[name], request.input_ids
+    field, prompts = _REQUEST_FIELDS[name], request.input_ids
     positions = getattr(request, name)
     if not prompts:
         raise RequestError(400, f"{name} is only allowed with input_ids", name)

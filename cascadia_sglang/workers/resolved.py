@@ -1,11 +1,12 @@
-"""What SGLang makes of a worker's arguments, and what is added to them afterwards.
+"""What SGLang makes of a worker's arguments: values added, values asked for, errors in one line.
 
 The fields of `ServerArgs` stay as they were given; what SGLang decides lies over them.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from sglang.srt.arg_groups.model_override_base import resolved_view
@@ -13,10 +14,25 @@ from sglang.srt.arg_groups.overrides import declare_resolution
 from sglang.srt.environ import envs
 from sglang.srt.server_args import ServerArgs
 
+from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.messages import EventSource
 
 # What SGLang sets for the first tier's arguments alone, before the workers of all tiers start.
 _NCCL_VARIABLES = ("NCCL_CUMEM_ENABLE", "NCCL_NVLS_ENABLE", "NCCL_GRAPH_MIXING_SUPPORT")
+
+
+@contextmanager
+def one_line_errors(tier: str) -> Iterator[None]:
+    """Turn what SGLang raises of a tier's flags or model into one line with the tier's name.
+
+    Raises:
+        WorkerError: the first line of what SGLang says.
+    """
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError, AssertionError) as error:
+        first_line = str(error).strip().split("\n")[0] or type(error).__name__
+        raise WorkerError(f"tier {tier} cannot be started: {first_line}") from error
 
 
 def page_tokens(server_args: ServerArgs) -> int:

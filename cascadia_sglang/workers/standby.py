@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.reallocation.target import Capacity
-from cascadia_sglang.workers.breaker import Breaker
 from cascadia_sglang.workers.pool import Worker, WorkerState
+from cascadia_sglang.workers.recovery import Breaker
 
 logger = logging.getLogger(__name__)
 

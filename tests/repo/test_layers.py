@@ -122,6 +122,7 @@ LIBRARIES = {
         "cascadia_sglang.server",
         "cascadia_sglang.start",
         "cascadia_sglang.workers",
+        "cascadia_sglang.model_checks.tokenizer",
         "cascadia_sglang.judge.changed_rows",
         "cascadia_sglang.judge.device_observer",
         "cascadia_sglang.judge.judge",
@@ -161,7 +162,7 @@ LIBRARIES = {
     "sklearn": ("cascadia_sglang.entry.fit", "bench"),
     "fastapi": (
         "cascadia_sglang.http",
-        "cascadia_sglang.workers.refusal",
+        "cascadia_sglang.workers.losses",
         "cascadia_patches",
         "bench",
     ),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascadia_sglang.workers.breaker import OPEN_S, WINDOW_S, Breaker
+from cascadia_sglang.workers.recovery import OPEN_S, WINDOW_S, Breaker
 
 
 def tripped() -> Breaker:

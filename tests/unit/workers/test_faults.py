@@ -3,10 +3,9 @@
 import time
 from types import SimpleNamespace
 
-from cascadia_sglang.workers.breaker import FAULTS_TO_TRIP, FIRST_DELAY_S
 from cascadia_sglang.workers.ends import End
-from cascadia_sglang.workers.faults import Faults
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
+from cascadia_sglang.workers.recovery import FAULTS_TO_TRIP, FIRST_DELAY_S, Faults
 
 SPEC = SimpleNamespace(index=0, tiers=(0,))
 

@@ -10,7 +10,8 @@ import pytest
 from sglang.srt.arg_groups.overrides import declare_resolution
 from sglang.srt.server_args import ServerArgs
 
-from cascadia_sglang.workers.resolved import nccl_variables, page_tokens
+from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.workers.resolved import nccl_variables, one_line_errors, page_tokens
 
 # SGLang's own function, in a process of its own: it sets signals and limits besides.
 PROGRAM = """
@@ -80,3 +81,16 @@ def test_the_page_is_the_one_that_sglang_resolved() -> None:
     declare_resolution(server_args, "a backend with pages of its own", page_size=64)
     assert server_args.page_size is None
     assert page_tokens(server_args) == 64
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("no such backend\nand much more"), "no such backend"),
+        (AssertionError(), "AssertionError"),
+    ],
+)
+def test_the_first_line_is_told_with_the_tier(error: Exception, told: str) -> None:
+    with pytest.raises(WorkerError) as raised, one_line_errors("small"):
+        raise error
+    assert str(raised.value) == f"tier small cannot be started: {told}"

@@ -3,7 +3,7 @@
 import asyncio
 
 from cascadia_sglang.planner.problem import RunningReplica
-from cascadia_sglang.workers.turns import Turns
+from cascadia_sglang.workers.starts import Turns
 
 
 def at(pool: str, device: int, tp_size: int = 1) -> RunningReplica:

@@ -8,8 +8,11 @@ from bench.ladder.export import LADDER
 from bench.ladder.tokenizer import build_tokenizer
 from cascadia_sglang.entry.model import vocabulary_fingerprint
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.model_checks.tokenizer import SPECIAL_TOKENS, load_tokenizer
-from cascadia_sglang.workers.tokenizers import served_tokenizer
+from cascadia_sglang.model_checks.tokenizer import (
+    SPECIAL_TOKENS,
+    load_tokenizer,
+    served_tokenizer,
+)
 
 TEXTS = ("rev hgfa", "add 12 34", "Unknown Ünïcödé  here")
 
