@@ -267,6 +267,18 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         given = self.routing.max_attempts
         return max(4, len(self.tiers) + 1) if given is None else given
 
+    def models(self) -> dict[str, str]:
+        """Folder or hub name of every model that it names, by the place that names it.
+
+        That includes the models that a tier writes drafts with (speculative decoding).
+        """
+        found = {f"tier {tier.name}": tier.model_path for tier in self.tiers}
+        for tier in self.tiers:
+            drafter = tier.server_args.get("speculative_draft_model_path")
+            if isinstance(drafter, str):
+                found[f"tier {tier.name}, speculative_draft_model_path"] = drafter
+        return found
+
     def calibrations(self) -> dict[int, str]:
         """Path of the calibration file of each tier index that has one."""
         paths = {index: tier.calibration for index, tier in enumerate(self.tiers)}

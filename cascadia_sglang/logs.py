@@ -132,3 +132,8 @@ def split_log(log: WorkerLog, rank: str) -> None:
 
 def _concerns_the_operator(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING or record.name.startswith(OWN_LOGGERS)
+
+
+def shown_bytes(size_bytes: float) -> str:
+    """A size in megabytes or gigabytes."""
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes < 1e8 else f"{size_bytes / 1e9:.1f} GB"

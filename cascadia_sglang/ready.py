@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from cascadia_sglang.logs import shown_bytes
+
 
 class JudgeState(Enum):
     """How a tier's answers are rated, in the words of the block."""
@@ -107,11 +109,6 @@ def _row(tier: TierSummary) -> tuple[str, ...]:
         tier.accepts,
         tier.judge.value,
     )
-
-
-def shown_bytes(size_bytes: float) -> str:
-    """A size in megabytes or gigabytes."""
-    return f"{size_bytes / 1e6:.1f} MB" if size_bytes < 1e8 else f"{size_bytes / 1e9:.1f} GB"
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

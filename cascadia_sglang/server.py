@@ -34,7 +34,7 @@ from cascadia_sglang.workers.detokenizer import Detokenizer
 from cascadia_sglang.workers.dispatch import Dispatch
 from cascadia_sglang.workers.fleet import Fleet
 from cascadia_sglang.workers.likelihood import LikelihoodReader
-from cascadia_sglang.workers.pool import Worker, WorkerPool
+from cascadia_sglang.workers.pool import Worker, WorkerPool, WritablePool
 from cascadia_sglang.workers.start_phases import PHASES
 from cascadia_sglang.workers.summary import server_summary
 
@@ -56,11 +56,12 @@ class CascadeServer:
         self.config = config
         self.shows_old_metric_names = shows_old_metric_names
         self.is_forking = is_forking
-        self.pool = WorkerPool()
+        pool = WritablePool()
+        self.pool: WorkerPool = pool
         scores = TierScores(config, calibrations)
         self._arguments = arguments
         self._manager: Any = None
-        self.fleet = Fleet(config, arguments, paces, self.pool, scores.judges_constrained)
+        self.fleet = Fleet(config, arguments, paces, pool, scores.judges_constrained)
         self.control = self.fleet.control
         self.dispatch = Dispatch(self.pool, self.control, self.fleet.sessions)
         self.detokenizer = Detokenizer()

@@ -19,10 +19,10 @@ from cascadia_sglang.router.attempt import attempt_rid
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.pieces import Decode, Pieces
-from cascadia_sglang.workers.control import target_tiers
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.pool import WorkerPool
 from cascadia_sglang.workers.sessions import Sessions
+from cascadia_sglang.workers.target_tiers import target_tiers
 
 
 class Door:
@@ -110,7 +110,7 @@ class Door:
         if request.session_params:
             # A session's history lies in one worker.
             return self._sessions.worker_of(request.session_params).tiers[0]
-        tiers = target_tiers.get()
+        tiers = target_tiers()
         return None if tiers is None else min(tiers)
 
     def _decoder(self, request: GenerateReqInput) -> Decode:

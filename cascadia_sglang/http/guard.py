@@ -10,7 +10,7 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.routes import HANDLING, NEEDED_FLAGS, NOTES, Handling
 from cascadia_sglang.router.model_names import read_model
-from cascadia_sglang.workers.control import target_tiers
+from cascadia_sglang.workers.target_tiers import set_target_tier
 
 # The value of a tier's SGLang flag, by tier index and the flag's field name.
 FlagOf = Callable[[int, str], Any]
@@ -51,7 +51,7 @@ async def guard(
         raise RequestError(400, f"tier is missing, allowed: {names}", "tier")
     if path in NEEDED_FLAGS:
         _check_flag(path, range(len(config.tiers)) if index is None else [index], config, flag_of)
-    target_tiers.set(None if index is None else frozenset({index}))
+    set_target_tier(index)
     return _replay(body, receive)
 
 

@@ -1,7 +1,7 @@
 """Puts the cascade's routes and middleware into SGLang's application."""
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastapi
 from fastapi.responses import JSONResponse
@@ -16,13 +16,17 @@ from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.ollama import ollama_routes
 from cascadia_sglang.http.plan import plan_in_force
 from cascadia_sglang.http.refusals import RefusalCounter
+from cascadia_sglang.http.running_cascade import RunningCascade
 from cascadia_sglang.http.shaped_handlers import shape_errors
 from cascadia_sglang.http.status import model_card, model_cards, status
 from cascadia_sglang.http.unread_bodies import answer_unread_bodies
 from cascadia_sglang.http.writes import write_routes
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
 
-def install(app: fastapi.FastAPI, server: Any, manager: Any) -> None:
+
+def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerManager") -> None:
     """Add routes in place of SGLang's own of the same path, and the middleware around all."""
     router = fastapi.APIRouter()
     created = int(time.time())

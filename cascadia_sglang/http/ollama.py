@@ -6,7 +6,7 @@ reasoning, and drops options. Its OpenAI handlers have all of it.
 
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastapi
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -22,8 +22,12 @@ from cascadia_sglang.http.ollama_request import (
     read_body,
 )
 from cascadia_sglang.http.openapi import request_body
+from cascadia_sglang.http.running_cascade import RunningCascade
 from cascadia_sglang.http.status import model_card
 from cascadia_sglang.http.trace import refusal
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
 
 # Paths that the operator may have changed in SGLang's environment.
 _CHAT = os.environ.get("SGLANG_OLLAMA_CHAT_ROUTE", "/api/chat")
@@ -31,7 +35,9 @@ _GENERATE = os.environ.get("SGLANG_OLLAMA_GENERATE_ROUTE", "/api/generate")
 _NDJSON = "application/x-ndjson"
 
 
-def ollama_routes(server: Any, manager: Any, created: int) -> fastapi.APIRouter:
+def ollama_routes(
+    server: RunningCascade, manager: "TokenizerManager", created: int
+) -> fastapi.APIRouter:
     """The routes, for SGLang's application.
 
     Args:

@@ -2,7 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastapi
 import msgspec
@@ -11,8 +11,12 @@ from sglang.version import __version__
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.ollama_request import read_body
 from cascadia_sglang.http.openapi import request_body
+from cascadia_sglang.http.running_cascade import RunningCascade
 from cascadia_sglang.http.status import model_card, model_cards
 from cascadia_sglang.http.trace import refusal
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
 
 # Models stay loaded; Ollama's own have a time at which they go.
 _NEVER = "9999-12-31T23:59:59Z"
@@ -25,7 +29,9 @@ class ShowBody(msgspec.Struct, frozen=True):
     name: str | None = None
 
 
-def model_routes(server: Any, manager: Any, created: int) -> fastapi.APIRouter:
+def model_routes(
+    server: RunningCascade, manager: "TokenizerManager", created: int
+) -> fastapi.APIRouter:
     """The routes, for SGLang's application.
 
     Args:

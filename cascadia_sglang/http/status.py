@@ -15,7 +15,7 @@ from cascadia_sglang.router.model_names import listed_names, read_model
 from cascadia_sglang.router.scores import TierScores
 from cascadia_sglang.self_calibration.controller import SelfCalibration
 from cascadia_sglang.verify.worth import DraftWorth
-from cascadia_sglang.workers.pool import WorkerPool
+from cascadia_sglang.workers.pool import WorkerHandle, WorkerPool
 
 
 def status(
@@ -102,7 +102,7 @@ def model_card(
     return _card(name, config, pool, named.tier, created)
 
 
-def _devices(handle: Any) -> list[dict[str, Any]]:
+def _devices(handle: WorkerHandle) -> list[dict[str, Any]]:
     """A worker's accelerators; with its part of each, where it shares them."""
     share = handle.device_share
     if share is None:

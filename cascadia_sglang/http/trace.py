@@ -1,17 +1,23 @@
 """What the HTTP side and the router share of one request; lives in the ASGI scope."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastapi
 
+from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.model_names import read_model
+
+if TYPE_CHECKING:
+    from sglang.srt.entrypoints.openai.serving_base import OpenAIServingBase
 
 SCOPE_KEY = "cascadia"
 
@@ -37,20 +43,25 @@ class Trace:
     is_opened_early: bool = False
 
 
-def note_error(http_request: Any, error: RequestError) -> None:
+def note_error(http_request: fastapi.Request | None, error: RequestError) -> None:
     """Note why a request gets no answer; the first error counts."""
     trace = None if http_request is None else http_request.scope.get(SCOPE_KEY)
     if trace is not None and trace.error is None:
         trace.error = error
 
 
-def refusal(http_request: Any, error: RequestError) -> fastapi.HTTPException:
+def refusal(http_request: fastapi.Request | None, error: RequestError) -> fastapi.HTTPException:
     """Note the error; the exception that ends the request's handler."""
     note_error(http_request, error)
     return fastapi.HTTPException(status_code=error.status, detail=str(error))
 
 
-def note_model(server: Any, handler: Any, model: str | None, raw_request: Any) -> str:
+def note_model(
+    config: CascadeConfig,
+    handler: OpenAIServingBase,
+    model: str | None,
+    raw_request: fastapi.Request,
+) -> str:
     """Pin the tier that `model` names; a tier named by header wins over it.
 
     Returns:
@@ -61,7 +72,7 @@ def note_model(server: Any, handler: Any, model: str | None, raw_request: Any) -
     """
     served_name = handler.tokenizer_manager.served_model_name
     try:
-        named = read_model(model, served_name, server.config)
+        named = read_model(model, served_name, config)
     except RequestError as error:
         raise refusal(raw_request, error) from None
     trace: Trace | None = raw_request.scope.get(SCOPE_KEY)
@@ -72,15 +83,20 @@ def note_model(server: Any, handler: Any, model: str | None, raw_request: Any) -
     return named.for_handler
 
 
-def with_noted_model(server: Any, handler: Any, request: Any, raw_request: Any) -> Any:
+def with_noted_model(
+    config: CascadeConfig,
+    handler: OpenAIServingBase,
+    request: Any,
+    raw_request: fastapi.Request | None,
+) -> Any:
     """An OpenAI request whose model is noted, under a name that SGLang's handlers read aright."""
     if raw_request is None:
         return request
-    name = note_model(server, handler, request.model, raw_request)
+    name = note_model(config, handler, request.model, raw_request)
     return request if name == request.model else request.model_copy(update={"model": name})
 
 
-def note_calls(raw_request: Any, parses_calls: bool) -> None:
+def note_calls(raw_request: fastapi.Request, parses_calls: bool) -> None:
     """Note whether SGLang looks for tool calls in the answer to a request."""
     trace: Trace | None = raw_request.scope.get(SCOPE_KEY)
     if trace is not None:
@@ -97,7 +113,10 @@ def as_http_error() -> Iterator[None]:
 
 
 def sglang_error(
-    error: RequestError, request: Any, http_request: Any, is_visible: bool = False
+    error: RequestError,
+    request: Any,
+    http_request: fastapi.Request | None,
+    is_visible: bool = False,
 ) -> Exception:
     """What SGLang's handlers turn into the route's own error shape, with the error's status.
 

@@ -1,7 +1,7 @@
 """Routes that change the running cascade. They need SGLang's admin key."""
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastapi
 import msgspec
@@ -18,7 +18,12 @@ from cascadia_sglang.errors import (
 from cascadia_sglang.http.error_shapes import whole_error
 from cascadia_sglang.http.openapi import documented
 from cascadia_sglang.http.plan import plan_in_force, told_actions
+from cascadia_sglang.http.running_cascade import RunningCascade
 from cascadia_sglang.reallocation.target import Capacity
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
+    from sglang.srt.server_args import ServerArgs
 
 _MOST_REPLICAS = 64
 
@@ -56,7 +61,7 @@ class PlanBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dry_run: bool = False
 
 
-def write_routes(server: Any, manager: Any) -> fastapi.APIRouter:
+def write_routes(server: RunningCascade, manager: "TokenizerManager") -> fastapi.APIRouter:
     """The routes, for SGLang's application."""
     router = fastapi.APIRouter()
     args = manager.server_args
@@ -132,7 +137,7 @@ def cascadia_error(error: Exception) -> fastapi.Response:
     return fastapi.Response(body, status, headers)
 
 
-def _wanted(server: Any, tiers: dict[str, TierCapacity]) -> dict[str, Capacity]:
+def _wanted(server: RunningCascade, tiers: dict[str, TierCapacity]) -> dict[str, Capacity]:
     """By pool, what a body asks for; the shape stays where it names none."""
     known, wanted = server.mover.capacity(), {}
     for tier, asked in tiers.items():
@@ -148,13 +153,12 @@ def _wanted(server: Any, tiers: dict[str, TierCapacity]) -> dict[str, Capacity]:
     return wanted
 
 
-def _pool_of(server: Any, tier: str) -> str:
+def _pool_of(server: RunningCascade, tier: str) -> str:
     index = server.config.tier_index(tier)
     if index is None:
         names = ", ".join(one.name for one in server.config.tiers)
         raise RequestError(400, f"tier is {tier!r}, allowed: {names}")
-    pool: str = server.fleet.pool_of(index)
-    return pool
+    return server.fleet.pool_of(index)
 
 
 def _check_number(place: str, value: int, least: int) -> None:
@@ -162,7 +166,7 @@ def _check_number(place: str, value: int, least: int) -> None:
         raise RequestError(400, f"{place} is {value}, allowed: {least} to {_MOST_REPLICAS}")
 
 
-def _check_admin(request: fastapi.Request, args: Any) -> None:
+def _check_admin(request: fastapi.Request, args: "ServerArgs") -> None:
     """Raise RequestError 403 where no admin key is configured, 401 for a wrong one."""
     decision = decide_request_auth(
         method=request.method,

@@ -27,6 +27,7 @@ from cascadia_sglang.messages import (
     JudgeReport,
     JudgeSpec,
 )
+from cascadia_sglang.sglang_state import JUDGED_ATTEMPT
 
 if TYPE_CHECKING:
     from sglang.srt.managers.auxiliary_output import CommittedTokens
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from sglang.srt.sampling.sampling_params import SamplingParams
 
 logger = logging.getLogger(__name__)
-
-# Attribute of SGLang's `Req` that holds its `JudgedAttempt`, or None where it is not judged.
-_ATTRIBUTE = "_cascadia_attempt"
 
 _UNSEEN: Any = object()
 
@@ -114,10 +112,11 @@ class Judge:
         counts_all = self._counts_reasoning
         # Every request passes here at every step: what is asked of all is asked in as few calls as
         # can be.
+        attribute = JUDGED_ATTEMPT.name
         for index, (request, commit) in enumerate(zip(requests, commits, strict=True)):
             if commit is None:
                 continue
-            attempt: JudgedAttempt | None = getattr(request, _ATTRIBUTE, _UNSEEN)
+            attempt: JudgedAttempt | None = getattr(request, attribute, _UNSEEN)
             if attempt is _UNSEEN:
                 attempt = self._begin(request)
             if attempt is None or attempt.report is not None:
@@ -145,20 +144,19 @@ class Judge:
             step: row i of it belongs to the i-th token; None where it was not observed.
         """
         try:
-            attempt = getattr(request, _ATTRIBUTE, _UNSEEN)
-            if attempt is _UNSEEN:
-                attempt = self._begin(request)
+            is_known = JUDGED_ATTEMPT.is_set(request)
+            attempt = JUDGED_ATTEMPT.get(request) if is_known else self._begin(request)
             if attempt is None:
                 return
             if step is None:
-                setattr(request, _ATTRIBUTE, None)
+                JUDGED_ATTEMPT.set(request, None)
                 return
             step.fold_draft(self._table, attempt.row, token_ids)
             attempt.tokens += len(token_ids)
             attempt.set_checkpoint()
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
             self.report_failure(error)
-            setattr(request, _ATTRIBUTE, None)
+            JUDGED_ATTEMPT.set(request, None)
 
     def reports(self, requests: Sequence["Req"]) -> list[list[dict[str, Any]]]:
         """One list a request: its report where it has ended, what is known of it before.
@@ -167,7 +165,7 @@ class Judge:
         """
         found: list[list[dict[str, Any]]] = []
         for request in requests:
-            attempt: JudgedAttempt | None = getattr(request, _ATTRIBUTE, None)
+            attempt = JUDGED_ATTEMPT.get(request)
             report = None
             if attempt is not None:
                 report = attempt.report if request.finished() else attempt.on_the_way
@@ -176,7 +174,7 @@ class Judge:
 
     def _begin(self, request: "Req") -> JudgedAttempt | None:
         attempt = self._new_attempt(request.sampling_params)
-        setattr(request, _ATTRIBUTE, attempt)
+        JUDGED_ATTEMPT.set(request, attempt)
         return attempt
 
     def _new_attempt(self, sampling_params: "SamplingParams") -> JudgedAttempt | None:

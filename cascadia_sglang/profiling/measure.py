@@ -14,7 +14,7 @@ from cascadia_sglang.cascade_file import load_cascade
 from cascadia_sglang.child_server import free_port, running_server
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.hub_check import check_hub_models
+from cascadia_sglang.hub_check import check_hub_names
 from cascadia_sglang.planner.profile import EngineLimits, FitError, HostTimes, Profile, StepTimes
 from cascadia_sglang.planner.step_fit import fit_step_times
 from cascadia_sglang.profiling.load import Load, Plan
@@ -43,7 +43,7 @@ def measure(cascade: Path, flags: Sequence[str], *, start_s: float, quick: bool)
         WorkerError: if a tier does not answer.
     """
     config = load_cascade(cascade)
-    check_hub_models(config)
+    check_hub_names(config.models())
     times: dict[str, StepTimes] = {}
     limits: dict[str, EngineLimits] = {}
     decode_error: dict[str, FitError] = {}

@@ -25,6 +25,7 @@ from sglang.srt.managers.schedule_batch import FINISH_ABORT
 
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
+from cascadia_sglang.sglang_state import DRAFT_READING
 from cascadia_sglang.verify.batch_parts import LiveBatch
 from cascadia_sglang.verify.comparer import DraftComparer
 from cascadia_sglang.verify.confirm import DraftJudge
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Attribute of SGLang's `Req` that holds its `Reading`.
-_ATTRIBUTE = "_cascadia_draft"
-
 
 class DraftReader:
     """The drafts of one worker, from the queue to the token after the last one that was kept."""
@@ -66,7 +64,7 @@ class DraftReader:
         """Give a request that is about to wait its draft as output, where it came with one."""
         params = (request.sampling_params.custom_params or {}).get(ATTEMPT_KEY) or {}
         token_ids = params.get("draft")
-        if not token_ids or request.output_ids or hasattr(request, _ATTRIBUTE):
+        if not token_ids or request.output_ids or DRAFT_READING.is_set(request):
             return
         if self._scheduler is None:
             self._scheduler = scheduler
@@ -82,7 +80,7 @@ class DraftReader:
             AttemptOrder.from_params(params),
             is_whole=token_ids[-1] in ends,
         )
-        setattr(request, _ATTRIBUTE, reading)
+        DRAFT_READING.set(request, reading)
         self._unread[request.rid] = reading
         request.output_ids = array("q", token_ids)
         # A chunk in the middle must not go into the prefix cache: what the cache owns cannot be
@@ -93,7 +91,7 @@ class DraftReader:
     @staticmethod
     def cached_limit(request: "Req", found: int) -> int:
         """How much of a request may come from the prefix cache: a draft must be computed."""
-        reading: Reading | None = getattr(request, _ATTRIBUTE, None)
+        reading = DRAFT_READING.get(request)
         if reading is None or reading.draft.is_settled:
             return found
         return min(found, reading.draft.prompt_tokens - 1)
@@ -221,7 +219,7 @@ class DraftReader:
         """One list a request: what became of its draft, where it has ended and had one."""
         found: list[list[dict[str, Any]]] = []
         for request in requests:
-            reading: Reading | None = getattr(request, _ATTRIBUTE, None)
+            reading = DRAFT_READING.get(request)
             if reading is None or not request.finished() or not reading.draft.is_settled:
                 found.append([])
             else:

@@ -1,7 +1,12 @@
 """The shape of a batch that SGLang's scheduler runs, in the terms of step times."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import ScheduleBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +27,8 @@ class BatchShape:
     context_pairs: int = 0
 
 
-def shape_of(batch: Any) -> BatchShape:
-    """Of a `ScheduleBatch` that is about to run and is not idle."""
+def shape_of(batch: ScheduleBatch) -> BatchShape:
+    """Of a batch that is about to run and is not idle."""
     rows = len(batch.reqs)
     if batch.forward_mode.is_decode():
         context = sum(request.seqlen for request in batch.reqs)

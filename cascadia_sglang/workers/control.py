@@ -6,26 +6,24 @@ begins, the end of one counts as its answer, and every message carries a mark th
 puts on the reply (the field in which SGLang notes an HTTP worker, of which a cascade has one).
 """
 
+from __future__ import annotations
+
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from sglang.srt.managers.io_struct import sock_send
+from sglang.srt.managers.io_struct import BaseReq, sock_send
 
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.workers.memory_calls import check_memory_call, released_after
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
+from cascadia_sglang.workers.target_tiers import target_tiers
 
 logger = logging.getLogger(__name__)
 
 CALL_S = 9.0
-
-# Tiers that the control call of this HTTP request is for; None for all.
-target_tiers: ContextVar[frozenset[int] | None] = ContextVar("target_tiers", default=None)
 
 # Messages whose work may take long. A worker that lives is waited for.
 _PATIENT = ("Weight", "LoRA", "Memory", "HiCache", "Profile", "Flush")
@@ -39,9 +37,9 @@ class _Call:
     """One call on its way: who has not answered, and what the others said."""
 
     missing: dict[str, Worker]  # by mark
-    message: Any
+    message: BaseReq
     may_end_workers: bool = True
-    replies: dict[str, Any] = field(default_factory=dict)
+    replies: dict[str, BaseReq] = field(default_factory=dict)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def settle(self, mark: str) -> None:
@@ -51,28 +49,36 @@ class _Call:
 
 
 class ControlPlane:
-    """Makes control calls. `lose` is told of a worker that missed one.
+    """Makes control calls. Calls of one kind follow one another.
 
-    Calls of one kind follow one another.
+    Args:
+        lose: called with a worker that missed a call.
+        note_released: called with the kinds of memory that a worker is without after a call.
     """
 
-    def __init__(self, pool: WorkerPool, lose: Callable[[Worker, str], None]) -> None:
+    def __init__(
+        self,
+        pool: WorkerPool,
+        lose: Callable[[Worker, str], None],
+        note_released: Callable[[Worker, frozenset[str]], None],
+    ) -> None:
         self._pool = pool
         self._lose = lose
+        self._note_released = note_released
         self._marks = itertools.count()
         self._calls: dict[str, _Call] = {}
-        self._locks: dict[Any, asyncio.Lock] = {}
+        self._locks: dict[Hashable, asyncio.Lock] = {}
 
     def members(self) -> list[Worker]:
         """Workers that a control message reaches now."""
-        wanted = target_tiers.get()
+        wanted = target_tiers()
         return [
             worker
             for worker in self._pool.admitted()
             if wanted is None or not wanted.isdisjoint(worker.tiers)
         ]
 
-    async def call(self, kind: Any, message: Any) -> list[Any]:
+    async def call(self, kind: Hashable, message: BaseReq) -> list[BaseReq]:
         """Send a message to every member; the replies, failures first, at least one.
 
         Args:
@@ -101,7 +107,7 @@ class ControlPlane:
             raise RequestError(503, f"{name}: no worker answered")
         return sorted(replies, key=lambda reply: bool(getattr(reply, "success", True)))
 
-    async def ask(self, worker: Worker, message: Any, limit_s: float) -> Any:
+    async def ask(self, worker: Worker, message: BaseReq, limit_s: float) -> BaseReq | None:
         """What one worker replies, whatever its state; None where it is lost, or lost as too late.
 
         Args:
@@ -111,7 +117,7 @@ class ControlPlane:
         replies = await self._send_and_wait(message, [worker], deadline)
         return replies[0] if replies else None
 
-    async def _ask(self, message: Any, deadline: float | None) -> Sequence[Any]:
+    async def _ask(self, message: BaseReq, deadline: float | None) -> Sequence[BaseReq]:
         """The replies of all members. A call that may end a worker goes to one of them first."""
         members = self.members()
         if type(message).__name__ in _HARMLESS or len(members) < 2:
@@ -128,8 +134,8 @@ class ControlPlane:
         return [*replies, *await self._send_and_wait(message, others, deadline)]
 
     async def _send_and_wait(
-        self, message: Any, workers: Sequence[Worker], deadline: float | None
-    ) -> Sequence[Any]:
+        self, message: BaseReq, workers: Sequence[Worker], deadline: float | None
+    ) -> Sequence[BaseReq]:
         members = {f"control-{next(self._marks)}": worker for worker in workers}
         call = _Call(dict(members), message, type(message).__name__ not in _HARMLESS)
         if not members:
@@ -151,7 +157,7 @@ class ControlPlane:
             _named(call.replies[mark], members[mark]) for mark in members if mark in call.replies
         ]
 
-    def receive(self, reply: Any) -> None:
+    def receive(self, reply: BaseReq) -> None:
         """Take a reply; one to a call that is over is dropped."""
         mark = reply.http_worker_ipc
         call = self._calls.get(mark)
@@ -161,7 +167,7 @@ class ControlPlane:
         call.replies[mark] = reply
         worker = call.missing.get(mark)
         if worker is not None:
-            self._pool.note_released(worker, released_after(call.message, worker))
+            self._note_released(worker, released_after(call.message, worker))
         call.settle(mark)
 
     def is_awaited(self, worker: Worker) -> bool:
@@ -177,7 +183,7 @@ class ControlPlane:
                 call.settle(mark)
 
 
-def _named(reply: Any, worker: Worker) -> Any:
+def _named(reply: BaseReq, worker: Worker) -> BaseReq:
     """A reply that shows whose it is, where it has a place for that."""
     state = getattr(reply, "internal_state", None)
     if isinstance(state, dict):

@@ -1,11 +1,16 @@
 """What a worker sees of a device that it shares: its own part, as if that were the device."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from cascadia_sglang.messages import DeviceShare
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 _GIB = 1 << 30
 
@@ -25,7 +30,7 @@ class DevicePart:
         gpu_id: int,
         distributed: bool = False,
         empty_cache: bool = True,
-        cpu_group: Any = None,
+        cpu_group: ProcessGroup | None = None,
     ) -> float:
         """The part less what this process has taken; with `distributed` the least of all ranks.
 

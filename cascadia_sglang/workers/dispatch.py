@@ -1,13 +1,18 @@
 """Which workers a message to the scheduler goes to."""
 
-from typing import Any
+from __future__ import annotations
 
-from sglang.srt.managers.io_struct import CloseSessionReqInput, OpenSessionReqInput
+from typing import TYPE_CHECKING
+
+from sglang.srt.managers.io_struct import BaseReq, CloseSessionReqInput, OpenSessionReqInput
 
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.workers.control import ControlPlane
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 from cascadia_sglang.workers.sessions import Sessions
+
+if TYPE_CHECKING:
+    from zmq import Socket
 
 
 class Dispatch:
@@ -18,7 +23,7 @@ class Dispatch:
         self._control = control
         self._sessions = sessions
 
-    def sockets_for(self, message: Any) -> list[Any]:
+    def sockets_for(self, message: BaseReq) -> list[Socket[bytes] | None]:
         """Raises RequestError if a message that needs a worker finds none."""
         worker = self._pool.worker_of(getattr(message, "rid", None))
         if worker is not None:

@@ -15,7 +15,7 @@ _FROM_OUTSIDE = {
 _UNKNOWN = 255
 
 
-class End(Enum):
+class WorkerEnd(Enum):
     """Whose doing a worker's end is."""
 
     OWN_ERROR = "its own error"
@@ -23,7 +23,7 @@ class End(Enum):
     CONTROL_CALL = "a control call"
 
 
-def end_of(exit_codes: Sequence[int | None]) -> End:
+def end_of(exit_codes: Sequence[int | None]) -> WorkerEnd:
     """Whose doing the end of a worker is, by the exit codes of its ranks.
 
     A scheduler that meets an exception logs it and returns, so that its exit code is 0; a
@@ -35,5 +35,5 @@ def end_of(exit_codes: Sequence[int | None]) -> End:
     """
     ended = [code for code in exit_codes if code is not None]
     if not ended or any(code in _FROM_OUTSIDE or code == _UNKNOWN for code in ended):
-        return End.OUTSIDE
-    return End.OWN_ERROR
+        return WorkerEnd.OUTSIDE
+    return WorkerEnd.OWN_ERROR

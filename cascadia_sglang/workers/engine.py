@@ -1,10 +1,12 @@
 """The engine behind the router: SGLang's tokenizer manager and the worker pool."""
 
+from __future__ import annotations
+
 import functools
 import itertools
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence, Set
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sglang.srt.managers.io_struct import GenerateReqInput
 
@@ -15,13 +17,17 @@ from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.router.attempt import Output, attempt_rid
 from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.draftable import takes_draft
-from cascadia_sglang.workers.losses import Losses, raise_if_refused
+from cascadia_sglang.workers.losses import LostAttempts, raise_if_refused
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
 from cascadia_sglang.workers.prompts import attempt_of, prompt_of, shape_of, split_request
 from cascadia_sglang.workers.request_guard import RequestGuard
 from cascadia_sglang.workers.sessions import Sessions
 
-Generate = Callable[[Any, Any, Any], AsyncIterator[Output]]
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
+
+# SGLang's `generate_request`: (manager, request, HTTP request).
+Generate = Callable[[Any, GenerateReqInput, None], AsyncIterator[Output]]
 
 
 class TokenizerEngine:
@@ -53,20 +59,20 @@ class TokenizerEngine:
         self._queue_limit = queue_limit
         self.guard = RequestGuard(pool, queue_limit, max_samples)
         self._on_answer = on_answer
-        self._losses = Losses(on_fault)
-        self._manager: Any = None
+        self._lost = LostAttempts(on_fault)
+        self._manager: TokenizerManager  # set by `connect`, before any request
         self._generate: Generate | None = None
         self._suffixes: list[list[int]] = []
         # 32 hex digits together, unique beyond this server's life.
         self._rid_prefix = secrets.token_hex(8)
         self._rid_numbers = itertools.count()
 
-    def connect(self, manager: Any, generate: Generate) -> None:
+    def connect(self, manager: TokenizerManager, generate: Generate) -> None:
         """Take SGLang's tokenizer manager and its own, unpatched `generate_request`."""
         if self._generate is not None:
             return
         self._manager = manager
-        self._losses.states = manager.rid_to_state
+        self._lost.states = manager.rid_to_state
         self._generate = generate
         self.guard.connect(manager)
         encode = functools.partial(manager.tokenizer.encode, add_special_tokens=False)
@@ -159,10 +165,10 @@ class TokenizerEngine:
             async for output in outputs:
                 raise_if_refused(output)
                 last = output
-                self._losses.seen(rid)
+                self._lost.seen(rid)
                 yield output, JudgeReport.from_meta(output["meta_info"].pop(REPORT_KEY, None))
         except Exception as error:
-            self._losses.raise_if_lost(error, rid, worker)
+            self._lost.raise_if_lost(error, rid, worker)
             raise
         finally:
             await self._end(outputs, rid, worker, last)
@@ -188,7 +194,7 @@ class TokenizerEngine:
         if len(worker.rids) >= self._queue_limit and not order.is_retry:
             raise OverloadError(f"tier {self._tiers[order.tier_index].name} is full")
         if not sample.session_params and order.worker_id is None:
-            self._losses.begin(rid)
+            self._lost.begin(rid)
         return worker
 
     async def run_on(
@@ -210,14 +216,14 @@ class TokenizerEngine:
             on_explained: given where the worker ended by an error of its own: its attempts are
                 suspects then. Called once one of them is named as the cause.
         """
-        rids = self._losses.fail(worker)
+        rids = self._lost.fail(worker)
         if on_explained is not None and rids:
-            self._losses.blame(worker, rids, on_explained)
+            self._lost.blame(worker, rids, on_explained)
             self._choice.distrust(worker, rids)
 
     def move_attempts(self, worker: Worker, count: int) -> None:
-        """As `Losses.move`."""
-        self._losses.move(worker, count)
+        """As `LostAttempts.move`."""
+        self._lost.move(worker, count)
 
     async def read(self, worker: Worker, token_ids: Sequence[int], **fields: Any) -> dict[str, Any]:
         """Have a worker compute these tokens, and write none; the `meta_info` of that.
@@ -253,7 +259,7 @@ class TokenizerEngine:
         try:
             output = await anext(outputs)
         except Exception as error:
-            self._losses.raise_if_lost(error, attempt.rid, worker)
+            self._lost.raise_if_lost(error, attempt.rid, worker)
             raise
         finally:
             await self._end(outputs, attempt.rid, worker, output)
@@ -276,7 +282,7 @@ class TokenizerEngine:
             self._on_answer(worker)
         self._choice.ended(rid, worker, None if last is None else last["meta_info"])
         self._pool.release(rid)
-        self._losses.forget(rid)
+        self._lost.forget(rid)
         states = self._manager.rid_to_state
         if rid in states:
             # It was aborted; its state goes when the worker says so, or with the worker.

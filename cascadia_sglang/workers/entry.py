@@ -31,12 +31,13 @@ from cascadia_patches.registry import (
 )
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.logs import quiet_known_lines
-from cascadia_sglang.messages import DRAFT_KEY, REPORT_KEY, WorkerLog, WorkerSpec
+from cascadia_sglang.messages import DRAFT_KEY, REPORT_KEY, WorkerLog
+from cascadia_sglang.sglang_state import WORKER_SPEC
 from cascadia_sglang.verify.confirm import DraftJudge
 from cascadia_sglang.verify.reader import DraftReader
 from cascadia_sglang.workers.device_part import DevicePart
 from cascadia_sglang.workers.failed_start import reported
-from cascadia_sglang.workers.heart import start_heart
+from cascadia_sglang.workers.heart import start_beats
 from cascadia_sglang.workers.pace import Pace
 from cascadia_sglang.workers.parent_death import end_with_parent
 from cascadia_sglang.workers.start_progress import StartProgress, without_bars
@@ -51,8 +52,8 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
     """
     end_with_parent()
     _leave_interrupts_to_the_server()
-    start_heart(pipe)
-    spec: WorkerSpec = server_args._cascadia
+    start_beats(pipe)
+    spec = WORKER_SPEC.expect(server_args)
     # It finds its place in the process's memory by the environment that the process began with.
     setproctitle.getproctitle()
     os.environ.update(spec.environment)
@@ -97,7 +98,7 @@ def run_detokenizer(pipe: Connection, log: WorkerLog | None, *arguments: Any) ->
     """SGLang's `run_detokenizer_process`, which beats on the pipe."""
     end_with_parent()
     _leave_interrupts_to_the_server()
-    start_heart(pipe)
+    start_beats(pipe)
     if log is not None:
         _arrange_log(log)
     run_detokenizer_process(*arguments)

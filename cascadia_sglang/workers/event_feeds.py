@@ -19,7 +19,7 @@ class EventFeeds:
         self._held = held
         self._workers: dict[str, Worker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._context: Any = None
+        self._context: zmq.asyncio.Context | None = None
 
     def add(self, worker: Worker) -> None:
         """Take in a worker that is ready."""
@@ -65,9 +65,10 @@ class EventFeeds:
         }
 
     def _follow(self, worker: Worker) -> None:
-        feed = Feed(
-            self._held.index, worker.worker_id, worker.handle.events, self._context, self.counts
-        )
+        events = worker.handle.events
+        assert events is not None
+        assert self._context is not None
+        feed = Feed(self._held.index, worker.worker_id, events, self._context, self.counts)
         self._tasks[worker.worker_id] = asyncio.create_task(feed.run())
 
 

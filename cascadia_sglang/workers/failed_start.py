@@ -5,12 +5,17 @@ drops what the scheduler says of it. So the reason passes its `except Exception`
 place of the message that the worker is ready.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from cascadia_sglang.errors import WorkerError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 
 class UnfitWorkerError(BaseException):
@@ -28,7 +33,7 @@ class FailedStart:
 
 
 @contextlib.contextmanager
-def reported(pipe: Any) -> Iterator[None]:
+def reported(pipe: Connection) -> Iterator[None]:
     """Send why a worker is unfit through the pipe on which it is awaited, and end the process."""
     try:
         yield

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Set
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
@@ -18,36 +18,47 @@ from cascadia_sglang.reallocation.target import Capacity
 from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.control import ControlPlane
-from cascadia_sglang.workers.ends import End
+from cascadia_sglang.workers.ends import WorkerEnd
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.event_feeds import EventFeeds
-from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
+from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState, WritablePool
 from cascadia_sglang.workers.prefiller import WorkerPrefiller
 from cascadia_sglang.workers.recovery import Faults, Recoveries
 from cascadia_sglang.workers.reserves import Reserves
 from cascadia_sglang.workers.sessions import Sessions
 from cascadia_sglang.workers.sleep import Sleepers
-from cascadia_sglang.workers.spread import Spread
+from cascadia_sglang.workers.spread import Rebalance
 from cascadia_sglang.workers.start_times import StartTimes
 from cascadia_sglang.workers.starts import Starts
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
+    from sglang.srt.server_args import PortArgs
+
+    from cascadia_sglang.workers.launcher import StartGroup
 
 logger = logging.getLogger(__name__)
 
 
 class Fleet:
-    """Starts workers, cleans up after them, and starts them again. The only writer of the pool."""
+    """Starts workers, cleans up after them, and starts them again.
+
+    With its parts (starts, standbys, sleepers, faults) the only writer of the pool: nobody else has
+    a `WritablePool`.
+    """
 
     def __init__(
         self,
         config: CascadeConfig,
         arguments: TierArguments,
         paces: dict[int, PaceSpec],
-        pool: WorkerPool,
+        pool: WritablePool,
         judges_constrained: Set[int] = frozenset(),
     ) -> None:
         self.config = config
-        self.pool = pool
-        self.control = ControlPlane(pool, self.lose)
+        self.pool: WorkerPool = pool
+        self._writable = pool
+        self.control = ControlPlane(pool, self.lose, pool.note_released)
         self._faults = Faults(pool)
         self.sessions = Sessions()
         self.choice = WorkerChoice(pool, HeldPrefixes(), config.prefix.workers)
@@ -63,12 +74,12 @@ class Fleet:
             max_samples=config.routing.max_samples,
         )
         self.prefiller = WorkerPrefiller(pool, self.choice, self.engine)
-        self._spread = Spread(pool, self.engine.move_attempts, config.routing.queue_limit)
+        self._rebalance = Rebalance(pool, self.engine.move_attempts, config.routing.queue_limit)
         self.events = EventFeeds(self.choice.held)
         self._arguments = arguments
         self._paces = paces
         self._specs = pool_specs(config)
-        self._starts = Starts(pool, pool.add, self._specs)
+        self._starts = Starts(pool, self._specs)
         self._recoveries = Recoveries(lambda: self.standbys.refill())
         self.start_times = times = StartTimes(spec.name for spec in self._specs)
         sleepers = Sleepers(pool, self.control) if config.planner.sleep else None
@@ -76,7 +87,7 @@ class Fleet:
         self.standbys = self.reserves.standbys
         self.stopping = False
 
-    def launch(self, start_group: Any, server_ports: Any) -> list[Worker]:
+    def launch(self, start_group: "StartGroup", server_ports: "PortArgs") -> list[Worker]:
         """Start every tier's workers, without waiting.
 
         Of those that share a device only the first; the others follow in `admit_when_ready`.
@@ -105,28 +116,26 @@ class Fleet:
             worker.handle.wait_for_ready()
             self.start_times.started(worker)
             self.events.add(worker)
-            self.pool.admit(worker, worker.handle.limits)
+            self._writable.admit(worker, worker.handle.limits)
             workers += self._starts.further()
 
     def measure(self, metrics: Metrics) -> None:
         """Count starts of workers from now on, and those before that are ready."""
         self.start_times.measure(metrics, self.pool.ready())
 
-    def connect(self, manager: Any) -> None:
+    def connect(self, manager: "TokenizerManager") -> None:
         """Take the tokenizer manager and open a socket to every worker started so far."""
         self._starts.connect(manager)
 
     @property
     def node(self) -> GpuType:
         """The devices that replicas lie on."""
-        node: GpuType = self._starts.launcher.node
-        return node
+        return self._starts.launcher.node
 
     @property
     def blocks(self) -> Blocks:
         """Which pools' workers share devices."""
-        blocks: Blocks = self._starts.launcher.devices.blocks
-        return blocks
+        return self._starts.launcher.devices.blocks
 
     def pool_of(self, tier_index: int) -> str:
         """The name of the pool whose workers serve a tier."""
@@ -159,8 +168,8 @@ class Fleet:
         self._recoveries.cancel(replica)
         for worker in self._workers_at(replica):
             worker.retired = True
-            self.pool.drain(worker)
-            self._spread.away_from(worker)
+            self._writable.drain(worker)
+            self._rebalance.away_from(worker)
 
     async def stop_replica(self, replica: RunningReplica, drain_s: float) -> None:
         """End a drained replica's worker; what it still runs after this time is run elsewhere."""
@@ -183,7 +192,7 @@ class Fleet:
         return [worker for worker in self.pool if worker.handle.replica == replica]
 
     async def _start_standby(self, shape: RunningReplica) -> Worker:
-        self.pool.stand_by(worker := await self._started(shape))
+        self._writable.stand_by(worker := await self._started(shape))
         return worker
 
     async def _started(self, replica: RunningReplica) -> Worker:
@@ -216,21 +225,21 @@ class Fleet:
         self.events.add(worker)
         await self.prefiller.carry(worker, self.config.prefix.carry_s)
         worker.check_alive()
-        self.pool.admit(worker, worker.handle.limits)
-        self._spread.to(worker)
+        self._writable.admit(worker, worker.handle.limits)
+        self._rebalance.to(worker)
         logger.info("worker %s serves", worker.worker_id)
 
-    def lose(self, worker: Worker, why: str, end: End = End.OUTSIDE) -> None:
+    def lose(self, worker: Worker, why: str, end: WorkerEnd = WorkerEnd.OUTSIDE) -> None:
         """Clean up after a worker and start another in its place, unless it was to end.
 
         Its attempts run elsewhere, as suspects after its own error. A second call does nothing.
         """
         if worker.state is WorkerState.DEAD:
             return
-        end = End.CONTROL_CALL if self.control.is_awaited(worker) else end
+        end = WorkerEnd.CONTROL_CALL if self.control.is_awaited(worker) else end
         at = time.monotonic()
         is_standby = worker.state is WorkerState.STANDBY
-        self.pool.remove(worker)
+        self._writable.remove(worker)
         worker.handle.kill()
         self._starts.launcher.free(worker.handle)
         self.start_times.forget(worker)
@@ -252,6 +261,11 @@ class Fleet:
         """Fail every running attempt over: what was known of their texts is gone."""
         for worker in self.pool:
             self.engine.fail_attempts(worker)
+
+    def drain_all(self) -> None:
+        """Give no worker any further attempts: the server ends."""
+        for worker in self.pool:
+            self._writable.drain(worker)
 
     def stop(self) -> None:
         """Start nothing any more."""

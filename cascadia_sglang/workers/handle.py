@@ -1,50 +1,43 @@
 """A started scheduler group, as the server holds it."""
 
+from __future__ import annotations
+
 import dataclasses
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.messages import DeviceShare, EventSource
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec
-from cascadia_sglang.workers.ends import End, end_of
+from cascadia_sglang.workers.ends import WorkerEnd, end_of
 from cascadia_sglang.workers.heart import Pulse
 from cascadia_sglang.workers.pool import Limits
 from cascadia_sglang.workers.start_phases import start_phases
 
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+    from sglang.srt.entrypoints.engine import SchedulerInitResult
+    from sglang.srt.managers.load_snapshot import ShmLoadSnapshotReader
+
 
 @dataclass(slots=True, kw_only=True)
-class WorkerHandle:
-    """A started scheduler group.
-
-    Attributes:
-        pool: whose replica it is.
-        result: SGLang's launch result, with `wait_for_ready` and the schedulers' infos.
-        processes: one a rank.
-        input_address: where its requests go.
-        replica: its shape, and the devices that it holds; on a CPU they are numbers alone.
-        pulse: tells whether its processes live.
-        loads: SGLang's reader of the load that its scheduler writes into shared memory.
-        phases: seconds of each of its start's phases; empty until it is ready.
-        events: where it publishes what its prefix cache holds; None where it does not.
-        page_tokens: of its KV pool.
-        capacity_tokens: of its KV pool; 0 until it is ready.
-        devices: numbers of its accelerators; none on a host.
-        device_share: its part of each, where it shares them.
-    """
+class SchedulerGroup:
+    """A started scheduler group. Implements `pool.WorkerHandle`, which says what its fields are."""
 
     pool: PoolSpec
-    result: Any
-    processes: list[Any]
+    result: SchedulerInitResult
+    processes: Sequence[BaseProcess]
     input_address: str
     replica: RunningReplica
     limits: Limits
     started: float
     pulse: Pulse
-    loads: Any
-    phases: dict[str, float] = field(default_factory=dict)
+    loads: ShmLoadSnapshotReader
+    phases: Mapping[str, float] = field(default_factory=dict)
     events: EventSource | None = None
     page_tokens: int = 1
     capacity_tokens: int = 0
@@ -53,12 +46,12 @@ class WorkerHandle:
 
     @property
     def pids(self) -> list[int]:
-        return [process.pid for process in self.processes]
+        return [process.pid for process in self.processes if process.pid is not None]
 
     def is_alive(self) -> bool:
         return all(process.is_alive() for process in self.processes)
 
-    def end(self) -> End:
+    def end(self) -> WorkerEnd:
         """Whose doing the end of its ranks is, of those that have ended."""
         return end_of([process.exitcode for process in self.processes])
 

@@ -25,7 +25,7 @@ PATIENCE = 5
 _PID = struct.Struct("<i")
 
 
-def start_heart(pipe: Connection, every_s: float = BEAT_S) -> None:
+def start_beats(pipe: Connection, every_s: float = BEAT_S) -> None:
     """Beat from now on, for the life of this process. Call it in the process to be watched."""
     beat = _PID.pack(os.getpid())
     os.set_blocking(pipe.fileno(), False)

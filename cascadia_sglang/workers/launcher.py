@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING
 
 import torch
 from sglang.srt.configs.model_config import ModelConfig
@@ -25,6 +26,7 @@ from cascadia_sglang.memory.host import HostFlags, HostMemory, host_memory
 from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
+from cascadia_sglang.sglang_state import WORKER_SPEC
 from cascadia_sglang.workers.arguments import TierArguments, worker_threads
 from cascadia_sglang.workers.device_memory import (
     DeviceMemory,
@@ -34,9 +36,9 @@ from cascadia_sglang.workers.device_memory import (
 )
 from cascadia_sglang.workers.entry import run_worker
 from cascadia_sglang.workers.fork_server import ensure_fork_server
-from cascadia_sglang.workers.handle import WorkerHandle
+from cascadia_sglang.workers.handle import SchedulerGroup
 from cascadia_sglang.workers.heart import Pulse
-from cascadia_sglang.workers.pool import Limits
+from cascadia_sglang.workers.pool import Limits, WorkerHandle
 from cascadia_sglang.workers.resolved import (
     nccl_variables,
     one_line_errors,
@@ -44,12 +46,17 @@ from cascadia_sglang.workers.resolved import (
     publish_events,
 )
 
+if TYPE_CHECKING:
+    from sglang.srt.entrypoints.engine import SchedulerInitResult
+
 # More workers than a host serves.
 HOST_DEVICES = 128
 _RANK_CORES = "SGLANG_CPU_OMP_THREADS_BIND"
 
 # SGLang's `Engine._launch_scheduler_processes`, bound: (server_args, port_args, function).
-StartGroup = Callable[[ServerArgs, PortArgs, Callable[..., None]], tuple[Any, list[Any]]]
+StartGroup = Callable[
+    [ServerArgs, PortArgs, Callable[..., None]], tuple["SchedulerInitResult", list[BaseProcess]]
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,7 @@ class Launcher:
             server_args.check_server_args()
         return ResolvedWorker(pool, worker_id, replica, server_args)
 
-    def start(self, resolved: ResolvedWorker) -> WorkerHandle:
+    def start(self, resolved: ResolvedWorker) -> SchedulerGroup:
         """Start one worker and return at once. Call it where SGLang's context is not in use
         elsewhere: on the event loop's thread, or before it runs.
 
@@ -138,7 +145,7 @@ class Launcher:
         environment = {**os.environ, **nccl}
         if self._on_host and replica.replica_gpus > 1:
             environment.setdefault(_RANK_CORES, cores_of_ranks(replica.replica_gpus))
-        server_args._cascadia = WorkerSpec(
+        spec = WorkerSpec(
             worker_id=worker_id,
             judge=self._judge.of_tiers(pool.tiers),
             threads=self._threads,
@@ -150,6 +157,7 @@ class Launcher:
             device_share=self.devices.share(pool),
             log=self._arguments.log_of(worker_id),
         )
+        WORKER_SPEC.set(server_args, spec)
         pulse = Pulse(server_args.watchdog_timeout)
         if multiprocessing.get_start_method() == "forkserver":
             ensure_fork_server()
@@ -167,7 +175,7 @@ class Launcher:
                 )
             on_error.pop_all()
         pulse.hand_over()
-        return WorkerHandle(
+        return SchedulerGroup(
             pool=pool,
             result=result,
             processes=processes,

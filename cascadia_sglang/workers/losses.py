@@ -3,9 +3,11 @@
 The router learns by the error whether another worker may run the attempt.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import fastapi
 from sglang.srt.managers.io_struct import AbortReq, sock_send
@@ -20,8 +22,11 @@ from cascadia_sglang.router.attempt import Output
 from cascadia_sglang.router.suspects import Death
 from cascadia_sglang.workers.pool import Worker, WorkerState
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import ReqState
 
-class Losses:
+
+class LostAttempts:
     """Knows which running attempts were ended from this side, and the reason of each.
 
     `on_fault` hears of a worker that answered with an internal error.
@@ -33,7 +38,7 @@ class Losses:
         self._moved: set[str] = set()  # of them those that only waited
         self._deaths: dict[str, Death] = {}  # and those whose worker ended by its own error
         self._movable: set[str] = set()  # may run on any worker, and no client saw a token
-        self.states: dict[str, Any] = {}  # SGLang's `rid_to_state`
+        self.states: dict[str, ReqState] = {}  # SGLang's `rid_to_state`
 
     def begin(self, rid: str) -> None:
         """Note an attempt that any worker may take."""
@@ -75,9 +80,13 @@ class Losses:
         self._end(rids)
 
     def raise_if_lost(self, error: Exception, rid: str, worker: Worker) -> None:
-        """Tell what an attempt on another worker may mend from what it may not.
+        """Raise the error that tells whether an attempt on another worker may succeed.
 
-        What the client did wrong (400) and back-pressure (429, 503) pass.
+        Errors of the client (400) and back-pressure (429, 503) raise nothing here.
+
+        Raises:
+            WorkerLostError: and its kinds, where a retry elsewhere may succeed.
+            AttemptFailedError: for an internal error of a worker that lives.
         """
         if rid in self._lost or worker.state is WorkerState.DEAD:
             if worker.state is not WorkerState.DEAD:
@@ -113,7 +122,7 @@ def raise_if_refused(output: Output) -> None:
     raise fastapi.HTTPException(status_code=status, detail=reason["message"])
 
 
-def _end_as_refused(state: Any, rid: str) -> None:
+def _end_as_refused(state: ReqState, rid: str) -> None:
     """End a request of SGLang's tokenizer manager as one that a scheduler refused."""
     reason = {"type": "abort", "message": "the worker was lost", "status_code": 503}
     state.out_list.append(

@@ -4,23 +4,28 @@ The scheduler ends where memory is released while a request runs, is released tw
 that was not released. Such a call is refused before it is sent.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sglang.srt.constants import GPU_MEMORY_ALL_TYPES
 
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.workers.pool import Worker
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.io_struct import BaseReq
+
 _RELEASE, _RESUME = "ReleaseMemoryOccupationReqInput", "ResumeMemoryOccupationReqInput"
 
 
-def tags_of(message: Any) -> frozenset[str]:
+def tags_of(message: BaseReq) -> frozenset[str]:
     """The kinds of memory that a call names; none stands for all."""
     return frozenset(message.tags or GPU_MEMORY_ALL_TYPES)
 
 
-def check_memory_call(message: Any, workers: Sequence[Worker]) -> None:
+def check_memory_call(message: BaseReq, workers: Sequence[Worker]) -> None:
     """Refuse a call that one of these workers would not survive.
 
     Raises:
@@ -47,7 +52,7 @@ def check_memory_call(message: Any, workers: Sequence[Worker]) -> None:
             raise RequestError(400, f"worker {worker.worker_id}: {min(wrong)} {state}", "tags")
 
 
-def released_after(message: Any, worker: Worker) -> frozenset[str]:
+def released_after(message: BaseReq, worker: Worker) -> frozenset[str]:
     """What a worker has released once it has answered a call."""
     name = type(message).__name__
     if name == _RELEASE:

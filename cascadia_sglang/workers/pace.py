@@ -4,10 +4,12 @@ For benches and tests on a host whose workers share its cores: engine, queues an
 the speed of the device is the profile's.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
@@ -15,6 +17,9 @@ from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.planner.profile import StepTimes, load_profile
 from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.workers.batch_shape import BatchShape, shape_of
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import ScheduleBatch
 
 T = TypeVar("T")
 
@@ -52,7 +57,7 @@ class Pace:
         self._share = share
 
     @classmethod
-    def from_spec(cls, spec: PaceSpec) -> "Pace":
+    def from_spec(cls, spec: PaceSpec) -> Pace:
         """Load the step times of the worker's tier."""
         return cls(load_profile(Path(spec.profile)).tiers[spec.tier], spec.share)
 
@@ -64,12 +69,8 @@ class Pace:
             whole = self._times.prefill_s(shape.tokens, shape.rows, shape.context_pairs)
         return whole / self._share
 
-    def run(self, forward: Callable[[], T], batch: Any) -> T:
-        """Run a batch's forward and sleep for what is left of its time; a slower host adds nothing.
-
-        Args:
-            batch: SGLang's `ScheduleBatch`.
-        """
+    def run(self, forward: Callable[[], T], batch: ScheduleBatch) -> T:
+        """Run the forward of a batch, then sleep for what is left of its time, if anything."""
         started = time.monotonic()
         seconds = self.step_s(shape_of(batch))
         result = forward()

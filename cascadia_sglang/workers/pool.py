@@ -1,13 +1,27 @@
 """The engine workers that serve, and which of them takes the next attempt."""
 
+from __future__ import annotations
+
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.messages import DeviceShare, EventSource
+from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.pool_specs import PoolSpec
+from cascadia_sglang.workers.ends import WorkerEnd
+from cascadia_sglang.workers.heart import Pulse
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+    import zmq
+    from sglang.srt.entrypoints.engine import SchedulerInitResult
+    from sglang.srt.managers.load_snapshot import ShmLoadSnapshotReader
 
 _LOOK_S = 0.05
 
@@ -38,6 +52,65 @@ class Limits:
     vocabulary: int
 
 
+class WorkerHandle(Protocol):
+    """The processes of a worker, as those who hold one of its pool's workers need them.
+
+    Attributes:
+        pool: whose replica it is.
+        replica: its shape, and the devices that it holds; on a CPU they are numbers alone.
+        limits: what fits it; without the length of a prompt until it is ready.
+        processes: one per rank.
+        result: SGLang's launch result, with the schedulers' infos.
+        input_address: where its requests go.
+        pulse: tells whether its processes live.
+        loads: SGLang's reader of the load that its scheduler writes into shared memory.
+        started: on the monotonic clock, in seconds.
+        phases: seconds of each phase of its start; empty until it is ready.
+        events: where it publishes what its prefix cache holds; None where it does not.
+        page_tokens: of its KV pool.
+        capacity_tokens: of its KV pool; 0 until it is ready.
+        devices: numbers of its accelerators; none on a host.
+        device_share: its part of each, where it shares them.
+    """
+
+    pool: PoolSpec
+    replica: RunningReplica
+    limits: Limits
+    processes: Sequence[BaseProcess]
+    result: SchedulerInitResult
+    input_address: str
+    pulse: Pulse
+    loads: ShmLoadSnapshotReader
+    started: float
+    phases: Mapping[str, float]
+    events: EventSource | None
+    page_tokens: int
+    capacity_tokens: int
+    devices: tuple[int, ...]
+    device_share: DeviceShare | None
+
+    @property
+    def pids(self) -> list[int]: ...
+
+    def is_alive(self) -> bool: ...
+
+    def end(self) -> WorkerEnd:
+        """Whose doing the end of its ranks is, of those that have ended."""
+        ...
+
+    def wait_for_ready(self) -> None:
+        """Block until every rank is ready; WorkerError if one of them died on the way."""
+        ...
+
+    def kill(self) -> None:
+        """End every rank at once."""
+        ...
+
+    def join(self, deadline: float) -> bool:
+        """Wait for the ranks until the monotonic deadline; whether all ended."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Worker:
     """One running SGLang scheduler group.
@@ -45,7 +118,7 @@ class Worker:
     Attributes:
         worker_id: `<tier>-<number>`, unique in the server.
         tiers: indices of the tiers it serves.
-        handle: what the launcher knows of it (processes, sockets' addresses).
+        handle: its processes and their addresses.
         retired: whether it is to end, so that its end is no fault.
         socket: where its requests go; None until the tokenizer manager exists.
         rids: attempts it runs now.
@@ -55,10 +128,10 @@ class Worker:
 
     worker_id: str
     tiers: tuple[int, ...]
-    handle: Any
+    handle: WorkerHandle
     state: WorkerState = WorkerState.STARTING
     limits: Limits | None = None
-    socket: Any = None
+    socket: zmq.Socket[bytes] | None = None
     rids: set[str] = field(default_factory=set)
     ending: set[str] = field(default_factory=set)
     retired: bool = False
@@ -80,7 +153,7 @@ class Worker:
 
 
 class WorkerPool:
-    """Owns the workers. Only the server changes it; the router picks and assigns.
+    """The workers, as all but the fleet see them: they pick workers and note attempts.
 
     What the router reads is a snapshot that is swapped whole whenever a worker changes state.
     """
@@ -103,50 +176,6 @@ class WorkerPool:
     def get(self, worker_id: str) -> Worker | None:
         """The worker of this name, None if it is gone."""
         return self._workers.get(worker_id)
-
-    def add(self, worker: Worker) -> None:
-        """Take in a worker that is starting."""
-        self._workers[worker.worker_id] = worker
-
-    def admit(self, worker: Worker, limits: Limits) -> None:
-        """Let a started worker take attempts."""
-        worker.limits = limits
-        known = limits.vocabulary if self.vocabulary is None else self.vocabulary
-        self.vocabulary = min(known, limits.vocabulary)
-        self._change(worker, WorkerState.READY)
-
-    def stand_by(self, worker: Worker) -> None:
-        """Keep a started worker from attempts until it is admitted."""
-        self._change(worker, WorkerState.STANDBY)
-
-    def fall_asleep(self, worker: Worker) -> None:
-        """Note that a drained worker has given its memory back."""
-        self._change(worker, WorkerState.ASLEEP)
-
-    def drain(self, worker: Worker) -> None:
-        """Give a worker no further attempts; those it runs go on."""
-        self._change(worker, WorkerState.DRAINING)
-
-    def note_released(self, worker: Worker, kinds: frozenset[str]) -> None:
-        """Note what memory a worker is without now; with some of it released it is not picked."""
-        if kinds != worker.released:
-            worker.released = kinds
-            self._publish()
-
-    def remove(self, worker: Worker) -> None:
-        """Forget a worker; its rids stay assigned until their attempts end."""
-        self._workers.pop(worker.worker_id, None)
-        self._change(worker, WorkerState.DEAD)
-
-    def bypass(self, tiers: Iterable[int]) -> None:
-        """Pick no worker for these tiers until they are restored."""
-        self._bypassed.update(tiers)
-        self._publish()
-
-    def restore(self, tiers: Iterable[int]) -> None:
-        """Let these tiers be served again."""
-        self._bypassed.difference_update(tiers)
-        self._publish()
 
     @property
     def bypassed(self) -> frozenset[int]:
@@ -203,6 +232,64 @@ class WorkerPool:
     def worker_of(self, rid: str | None) -> Worker | None:
         """The worker that runs an attempt, None for a rid of no attempt."""
         return None if rid is None else self._by_rid.get(rid)
+
+
+class WritablePool(WorkerPool):
+    """The pool as the fleet sees it.
+
+    The fleet alone changes which workers there are, and the state of each.
+    """
+
+    def add(self, worker: Worker) -> None:
+        """Take in a worker that is starting."""
+        self._workers[worker.worker_id] = worker
+
+    def admit(self, worker: Worker, limits: Limits) -> None:
+        """Let a started worker take attempts."""
+        worker.limits = limits
+        known = limits.vocabulary if self.vocabulary is None else self.vocabulary
+        self.vocabulary = min(known, limits.vocabulary)
+        self._change(worker, WorkerState.READY)
+
+    def stand_by(self, worker: Worker) -> None:
+        """Keep a started worker from attempts until it is admitted."""
+        self._change(worker, WorkerState.STANDBY)
+
+    def call_up(self, worker: Worker) -> None:
+        """Note that a worker that stood by or slept is about to serve.
+
+        From here on its loss is that of a worker that starts. It is picked no more than before.
+        """
+        worker.state = WorkerState.STARTING
+
+    def fall_asleep(self, worker: Worker) -> None:
+        """Note that a drained worker has given its memory back."""
+        self._change(worker, WorkerState.ASLEEP)
+
+    def drain(self, worker: Worker) -> None:
+        """Give a worker no further attempts; those it runs go on."""
+        self._change(worker, WorkerState.DRAINING)
+
+    def note_released(self, worker: Worker, kinds: frozenset[str]) -> None:
+        """Note what memory a worker is without now; with some of it released it is not picked."""
+        if kinds != worker.released:
+            worker.released = kinds
+            self._publish()
+
+    def remove(self, worker: Worker) -> None:
+        """Forget a worker; its rids stay assigned until their attempts end."""
+        self._workers.pop(worker.worker_id, None)
+        self._change(worker, WorkerState.DEAD)
+
+    def bypass(self, tiers: Iterable[int]) -> None:
+        """Pick no worker for these tiers until they are restored."""
+        self._bypassed.update(tiers)
+        self._publish()
+
+    def restore(self, tiers: Iterable[int]) -> None:
+        """Let these tiers be served again."""
+        self._bypassed.difference_update(tiers)
+        self._publish()
 
     def _change(self, worker: Worker, state: WorkerState) -> None:
         worker.state = state

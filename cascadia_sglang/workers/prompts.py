@@ -1,7 +1,9 @@
 """SGLang's request objects: split by prompt, as the prefix caches see them, and as tiers do."""
 
+from __future__ import annotations
+
 import copy
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sglang.srt.managers.io_struct import GenerateReqInput
 
@@ -9,9 +11,10 @@ from cascadia_sglang.config import TierConfig
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
 from cascadia_sglang.prefix.prompt import Prompt
+from cascadia_sglang.sglang_state import PROMPT
 
-# Where a request keeps its `Prompt`.
-_ATTRIBUTE = "_cascadia_prompt"
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
 
 
 def prompt_of(sample: GenerateReqInput) -> Prompt | None:
@@ -25,14 +28,16 @@ def prompt_of(sample: GenerateReqInput) -> Prompt | None:
     if sample.lora_path or sample.extra_key or sample.cache_salt:
         return None
     # One prompt's samples and tiers share the tokens, and so their hashes.
-    known: Prompt | None = getattr(sample, _ATTRIBUTE, None)
+    known = PROMPT.get(sample)
     if known is None:
         known = Prompt(sample.input_ids)
-        setattr(sample, _ATTRIBUTE, known)
+        PROMPT.set(sample, known)
     return known
 
 
-def split_request(request: GenerateReqInput, manager: Any) -> list[list[GenerateReqInput]]:
+def split_request(
+    request: GenerateReqInput, manager: TokenizerManager
+) -> list[list[GenerateReqInput]]:
     """Normalise a request, in place; the samples of every prompt, each a request of its own.
 
     Raises:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Coroutine, Iterator
 
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec
-from cascadia_sglang.workers.ends import End
-from cascadia_sglang.workers.pool import Worker, WorkerPool
+from cascadia_sglang.workers.ends import WorkerEnd
+from cascadia_sglang.workers.pool import Worker, WritablePool
 
 logger = logging.getLogger(__name__)
 
@@ -79,18 +79,20 @@ class Breaker:
 class Faults:
     """One breaker a pool of workers."""
 
-    def __init__(self, pool: WorkerPool) -> None:
+    def __init__(self, pool: WritablePool) -> None:
         self._pool = pool
         self._breakers: dict[int, Breaker] = {}
 
-    def count(self, spec: PoolSpec, at: float | None = None, end: End = End.OUTSIDE) -> float:
+    def count(
+        self, spec: PoolSpec, at: float | None = None, end: WorkerEnd = WorkerEnd.OUTSIDE
+    ) -> float:
         """Count a fault of a pool; the delay until a new start, in seconds.
 
         Args:
             at: in monotonic seconds, to forgive it by; None for now.
             end: a control call's fault is not the pool's.
         """
-        if end is End.CONTROL_CALL:
+        if end is WorkerEnd.CONTROL_CALL:
             return FIRST_DELAY_S
         now = time.monotonic() if at is None else at
         breaker = self._breakers.setdefault(spec.index, Breaker())
@@ -100,13 +102,13 @@ class Faults:
             asyncio.get_running_loop().call_later(OPEN_S + 0.1, self._show, spec)
         return delay_s
 
-    def forgiving(self, worker: Worker, at: float, end: End) -> Callable[[], None] | None:
+    def forgiving(self, worker: Worker, at: float, end: WorkerEnd) -> Callable[[], None] | None:
         """What makes a worker's own error at that time no fault, once it is called.
 
         Returns:
             None where it ended from outside, which no request explains.
         """
-        if end is not End.OWN_ERROR:
+        if end is not WorkerEnd.OWN_ERROR:
             return None
         spec = worker.handle.pool
 

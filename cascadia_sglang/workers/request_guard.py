@@ -1,6 +1,8 @@
 """The guard before dispatch: no worker sees a request that could end it."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from sglang.srt.managers.io_struct import GenerateReqInput
 
@@ -8,6 +10,9 @@ from cascadia_sglang.errors import RequestError
 from cascadia_sglang.workers.pool import WorkerPool
 from cascadia_sglang.workers.request_check import check_ids, check_request
 from cascadia_sglang.workers.request_table import Scope
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
 
 # The router sets these labels itself.
 _OWN_LABELS = frozenset({"tier", "worker"})
@@ -23,11 +28,11 @@ class RequestGuard:
         self._pool = pool
         self._max_requests = max_requests
         self._max_samples = max_samples
-        self._manager: Any = None
+        self._manager: TokenizerManager  # set by `connect`, before any request
         self._scope: Scope | None = None
         self._longest_token: int | None = None  # in characters
 
-    def connect(self, manager: Any) -> None:
+    def connect(self, manager: TokenizerManager) -> None:
         """Take SGLang's tokenizer manager."""
         self._manager = manager
 

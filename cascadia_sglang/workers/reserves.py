@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.reallocation.target import Capacity, Reserve, free_place
-from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
+from cascadia_sglang.workers.pool import Worker, WorkerState, WritablePool
 from cascadia_sglang.workers.sleep import Sleepers
 from cascadia_sglang.workers.standby import Standbys
 from cascadia_sglang.workers.start_times import StartTimes, Way
@@ -28,13 +28,13 @@ class Reserves:
 
     def __init__(
         self,
-        pool: WorkerPool,
+        pool: WritablePool,
         recovering: Iterable[RunningReplica],
         sleepers: Sleepers | None,
         start: Callable[[RunningReplica], Awaitable[Worker]],
         times: StartTimes,
     ) -> None:
-        self.standbys = Standbys(start, self._place)
+        self.standbys = Standbys(pool, start, self._place)
         self._sleepers = sleepers
         self._pool = pool
         self._recovering = recovering

@@ -5,18 +5,23 @@ runs in the scheduler's own loop, before the next token of every request. `re` l
 while it searches; a timer that raises ends it there.
 """
 
+from __future__ import annotations
+
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
+
+from cascadia_sglang.sglang_state import SPENT_SEARCH_S
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import Req
 
 # A usual search takes microseconds.
 LONGEST_SEARCH_S = 0.1
 # What all searches of one request that were slow may take together.
 SLOW_SEARCH_S = 0.005
 ALL_SLOW_SEARCHES_S = 0.5
-
-_SPENT = "_cascadia_slow_search_s"
 
 
 class _TimeIsUpError(Exception):
@@ -30,7 +35,7 @@ class SearchLimit:
         self._is_searching = False
         self._is_installed = False
 
-    def run(self, request: Any, search: Callable[[], bool]) -> bool | None:
+    def run(self, request: Req, search: Callable[[], bool]) -> bool | None:
         """What the search returns; None where it was ended, being too slow for too long.
 
         Args:
@@ -39,7 +44,7 @@ class SearchLimit:
         if not self._is_installed:
             signal.signal(signal.SIGVTALRM, self._raise_if_searching)
             self._is_installed = True
-        spent_s = getattr(request, _SPENT, 0.0)
+        spent_s = SPENT_SEARCH_S.get(request) or 0.0
         left_s = min(LONGEST_SEARCH_S, ALL_SLOW_SEARCHES_S - spent_s)
         if left_s <= 0:
             return None
@@ -56,10 +61,10 @@ class SearchLimit:
             return None
         taken_s = time.thread_time() - began
         if taken_s > SLOW_SEARCH_S:
-            setattr(request, _SPENT, spent_s + taken_s)
+            SPENT_SEARCH_S.set(request, spent_s + taken_s)
         return found
 
-    def _raise_if_searching(self, *_: Any) -> None:
+    def _raise_if_searching(self, *_: object) -> None:
         if self._is_searching:
             self._is_searching = False
             raise _TimeIsUpError

@@ -15,7 +15,7 @@ from sglang.srt.managers.io_struct import (
 
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.workers.control import ControlPlane
-from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
+from cascadia_sglang.workers.pool import Worker, WorkerState, WritablePool
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ MEMORY_S = 120.0
 class Sleepers:
     """Puts workers to sleep and wakes them."""
 
-    def __init__(self, pool: WorkerPool, control: ControlPlane) -> None:
+    def __init__(self, pool: WritablePool, control: ControlPlane) -> None:
         self._pool = pool
         self._control = control
 
@@ -61,8 +61,7 @@ class Sleepers:
         worker = self.find(replica)
         if worker is None:
             return None
-        # From here on its loss is that of a worker that starts.
-        worker.state = WorkerState.STARTING
+        self._pool.call_up(worker)
         resumed = await self._control.ask(worker, ResumeMemoryOccupationReqInput(), MEMORY_S)
         if resumed is None or worker.state is not WorkerState.STARTING:
             return None

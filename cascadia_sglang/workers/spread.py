@@ -1,4 +1,4 @@
-"""Where capacity changes, the attempts that wait go where they are served sooner.
+"""Moves waiting attempts between the workers of a pool when its capacity changes.
 
 An attempt is sent to a worker at once and waits there for its place in a batch. So a worker that
 begins to serve would stand idle beside the others' queues, and one that is to end would first have
@@ -12,8 +12,8 @@ from cascadia_sglang.workers.loads import published_load
 from cascadia_sglang.workers.pool import Worker, WorkerPool
 
 
-class Spread:
-    """Takes waiting attempts from workers; they are given out anew.
+class Rebalance:
+    """Takes waiting attempts from workers; each goes to the worker that is chosen next.
 
     Args:
         move: ends so many of a worker's attempts, the youngest, to run again elsewhere.
@@ -43,8 +43,7 @@ class Spread:
                 self._move(mate, count)
 
     def away_from(self, leaving: Worker) -> None:
-        """Leave a worker that takes no further attempts those that it runs, and what the others of
-        its pool have no room for."""
+        """Move waiting attempts off a draining worker, as far as its pool has queue space."""
         room = sum(max(0, self._queue_limit - len(mate.rids)) for mate in self._mates(leaving))
         count = min(self._waiting(leaving), room)
         if count:

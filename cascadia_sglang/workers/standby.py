@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.reallocation.target import Capacity
-from cascadia_sglang.workers.pool import Worker, WorkerState
+from cascadia_sglang.workers.pool import Worker, WritablePool
 from cascadia_sglang.workers.recovery import Breaker
 
 logger = logging.getLogger(__name__)
@@ -25,8 +25,14 @@ Place = Callable[[str, Capacity, list[RunningReplica]], RunningReplica | None]
 class Standbys:
     """Keeps so many started workers of each pool, and gives them out."""
 
-    def __init__(self, start: Callable[[RunningReplica], Awaitable[Worker]], place: Place) -> None:
+    def __init__(
+        self,
+        pool: WritablePool,
+        start: Callable[[RunningReplica], Awaitable[Worker]],
+        place: Place,
+    ) -> None:
         """`start` starts a worker and returns it once it stands by; else WorkerError."""
+        self._pool = pool
         self._start = start
         self._place = place
         self._wanted: dict[str, tuple[Capacity, int]] = {}
@@ -71,8 +77,7 @@ class Standbys:
     def _given(self, worker: Worker | None, replica: RunningReplica) -> Worker | None:
         if worker is not None:
             self._waiting[replica.pool].remove(worker)
-            # From here on its loss is that of a worker that starts.
-            worker.state = WorkerState.STARTING
+            self._pool.call_up(worker)
             if not _has_devices(worker.handle.replica):
                 worker.handle.replica = replica
         return worker

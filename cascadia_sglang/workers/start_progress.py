@@ -9,9 +9,9 @@ from typing import Any
 import tqdm
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.logs import shown_bytes
 from cascadia_sglang.memory.hub import local_folder
 from cascadia_sglang.memory.weights import weight_bytes
-from cascadia_sglang.ready import shown_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -7,30 +7,31 @@ begins once the one before has its key-value pool.
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import zmq
 from sglang.srt.utils.network import get_zmq_socket
 
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec
-from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
+from cascadia_sglang.workers.pool import Worker, WorkerState, WritablePool
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
+
+    from cascadia_sglang.workers.launcher import Launcher, ResolvedWorker
 
 
 class Starts:
     """Starts workers and opens their sockets; they do not serve yet."""
 
-    def __init__(
-        self, pool: WorkerPool, add: Callable[[Worker], None], specs: Sequence[PoolSpec]
-    ) -> None:
-        """`add` puts a worker that was started into the pool."""
-        self.launcher: Any = None
+    def __init__(self, pool: WritablePool, specs: Sequence[PoolSpec]) -> None:
+        self.launcher: Launcher  # set by `launch`, before anything is started
         self._pool = pool
-        self._add = add
         self._specs = specs
         self._numbers = itertools.count()
-        self._manager: Any = None
+        self._manager: TokenizerManager | None = None
         self._turns = Turns()
         self._waiting: list[RunningReplica] = []
 
@@ -38,7 +39,7 @@ class Starts:
         """The pool that a replica belongs to."""
         return next(spec for spec in self._specs if spec.name == replica.pool)
 
-    def launch(self, launcher: Any) -> list[Worker]:
+    def launch(self, launcher: "Launcher") -> list[Worker]:
         """Start the server's first workers; of those that share a device one only.
 
         Raises:
@@ -60,7 +61,7 @@ class Starts:
                 self.open_socket(worker)
         return workers
 
-    def resolved(self, replica: RunningReplica) -> Any:
+    def resolved(self, replica: RunningReplica) -> "ResolvedWorker":
         """A worker to start, its arguments resolved. Any thread may call it.
 
         Raises:
@@ -69,7 +70,7 @@ class Starts:
         spec = self.spec_of(replica)
         return self.launcher.resolved(spec, next(self._numbers), replica)
 
-    def start(self, resolved: Any) -> Worker:
+    def start(self, resolved: "ResolvedWorker") -> Worker:
         """Start one worker, which is not ready yet.
 
         Raises:
@@ -77,14 +78,14 @@ class Starts:
         """
         handle = self.launcher.start(resolved)
         worker = Worker(worker_id=resolved.worker_id, tiers=resolved.pool.tiers, handle=handle)
-        self._add(worker)
+        self._pool.add(worker)
         return worker
 
     def turn(self, replica: RunningReplica) -> contextlib.AbstractAsyncContextManager[None]:
         """Within it no other worker of the running server starts on the same shared devices."""
         return self._turns.turn(replica)
 
-    def connect(self, manager: Any) -> None:
+    def connect(self, manager: "TokenizerManager") -> None:
         """Take the tokenizer manager and open a socket to every worker started so far."""
         self._manager = manager
         for worker in self._pool:
@@ -92,6 +93,7 @@ class Starts:
 
     def open_socket(self, worker: Worker) -> None:
         """Connect the tokenizer manager to a worker."""
+        assert self._manager is not None
         worker.socket = get_zmq_socket(
             self._manager.send_to_scheduler.context, zmq.PUSH, worker.handle.input_address, True
         )

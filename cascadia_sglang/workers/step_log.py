@@ -14,15 +14,22 @@ SGLang's own counters take decodes from launch to launch, and prefills from thei
 hold the rest of a step that was under way (a 90 ms prefill shows in the second decode after it).
 """
 
+from __future__ import annotations
+
 import json
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cascadia_sglang.workers.batch_shape import BatchShape, shape_of
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import ScheduleBatch
+    from sglang.srt.managers.scheduler import Scheduler
+    from sglang.srt.managers.utils import GenerationBatchResult
 
 T = TypeVar("T")
 
@@ -58,7 +65,7 @@ class StepLog:
         self._result_s: float | None = None
         self._has_header = False
 
-    def run(self, scheduler: Any, batch: Any, forward: Callable[[], T]) -> T:
+    def run(self, scheduler: Scheduler, batch: ScheduleBatch, forward: Callable[[], T]) -> T:
         """Launch a batch and note it.
 
         Args:
@@ -91,7 +98,9 @@ class StepLog:
         )
         return result
 
-    def finish(self, scheduler: Any, batch: Any, result: Any) -> None:
+    def finish(
+        self, scheduler: Scheduler, batch: ScheduleBatch, result: GenerationBatchResult
+    ) -> None:
         """Note that a batch's result is about to be read; waits until it is there.
 
         Args:
@@ -140,17 +149,17 @@ class StepLog:
         self._file.write(json.dumps(line) + "\n")
 
 
-def _is_blocking(scheduler: Any) -> bool:
+def _is_blocking(scheduler: Scheduler) -> bool:
     """Whether a forward returns only when it is computed."""
     return bool(scheduler.device == "cpu")
 
 
-def _overlaps(scheduler: Any) -> bool:
+def _overlaps(scheduler: Scheduler) -> bool:
     """Whether a step is launched before the one before it has ended."""
     return bool(scheduler.enable_overlap) and not _is_blocking(scheduler)
 
 
-def _header(scheduler: Any, worker_id: str) -> dict[str, Any]:
+def _header(scheduler: Scheduler, worker_id: str) -> dict[str, Any]:
     """What the worker holds and admits, as its scheduler has settled it, and on which device."""
     return {
         "worker": worker_id,

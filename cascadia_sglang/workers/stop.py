@@ -7,13 +7,18 @@ import os
 import sys
 import threading
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sglang.srt.managers.io_struct import ShutdownReq, sock_send
 from sglang.srt.utils import kill_process_tree
 
 from cascadia_sglang.router.cascade import CascadeRouter
-from cascadia_sglang.workers.pool import WorkerPool
+from cascadia_sglang.workers.fleet import Fleet
+from cascadia_sglang.workers.pool import Worker
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +29,7 @@ JOIN_S = 7.0
 EXIT_S = 9.0
 
 
-async def stop_server(manager: Any, pool: WorkerPool, router: CascadeRouter) -> None:
+async def stop_server(manager: "TokenizerManager", fleet: Fleet, router: CascadeRouter) -> None:
     """Let requests end for a while, give up the rest, end the workers, end the server."""
     started = time.monotonic()
     _exit_at(started + EXIT_S)
@@ -38,17 +43,18 @@ async def stop_server(manager: Any, pool: WorkerPool, router: CascadeRouter) -> 
         manager._subprocess_watchdog.stop()
     # Let the given-up requests answer before the server closes.
     await asyncio.sleep(0.2)
-    for worker in list(pool):
-        pool.drain(worker)
+    fleet.drain_all()
+    workers = list(fleet.pool)
+    for worker in workers:
         sock_send(worker.socket, ShutdownReq())
-    await asyncio.to_thread(_join, pool, started + JOIN_S)
+    await asyncio.to_thread(_join, workers, started + JOIN_S)
     atexit.register(_end_without_finalizing)
     if manager._server_stop_hook is not None:
         manager._server_stop_hook()
 
 
-def _join(pool: WorkerPool, deadline: float) -> None:
-    for worker in list(pool):
+def _join(workers: Sequence[Worker], deadline: float) -> None:
+    for worker in workers:
         if not worker.handle.join(deadline):
             worker.handle.kill()
 

@@ -4,14 +4,18 @@ import asyncio
 import contextlib
 import logging
 import signal
-from typing import Any
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING
 
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.workers.detokenizer import Detokenizer
-from cascadia_sglang.workers.ends import End
+from cascadia_sglang.workers.ends import WorkerEnd
 from cascadia_sglang.workers.fleet import Fleet
 from cascadia_sglang.workers.heart import LOOK_S, is_stopped
 from cascadia_sglang.workers.stop import stop_server
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +30,9 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         # By sentinel; held so that no descriptor is closed, and its number reused, while watched.
-        self._processes: dict[int, Any] = {}
+        self._processes: dict[int, BaseProcess] = {}
 
-    async def run(self, manager: Any) -> None:
+    async def run(self, manager: "TokenizerManager") -> None:
         """Watch until asked to stop, then drain and end the server within ten seconds."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -42,7 +46,7 @@ class Supervisor:
         self._fleet.stop()
         for sentinel in self._processes:
             loop.remove_reader(sentinel)
-        await stop_server(manager, self._fleet.pool, self._router)
+        await stop_server(manager, self._fleet, self._router)
 
     async def _keep_watching(self) -> None:
         """Watch on, whatever goes wrong with one look: unwatched, a loss would be a hang."""
@@ -79,7 +83,7 @@ class Supervisor:
         for worker in list(self._fleet.pool):
             silent = worker.handle.pulse.look(worker.handle.pids)
             if silent:
-                end = End.OUTSIDE if any(map(is_stopped, silent)) else End.OWN_ERROR
+                end = WorkerEnd.OUTSIDE if any(map(is_stopped, silent)) else WorkerEnd.OWN_ERROR
                 self._fleet.lose(worker, "it gives no sign of life", end)
         if self._detokenizer.is_stalled():
             self._replace_detokenizer("it gives no sign of life")

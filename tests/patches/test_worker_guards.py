@@ -15,6 +15,7 @@ from cascadia_patches.scheduler import (
     req_update_finish_state,
     xgrammar_grammar_fill_vocab_mask,
 )
+from cascadia_sglang.sglang_state import DEAD_END
 
 
 class Letters:
@@ -88,7 +89,7 @@ def fill(row: list[int]) -> tuple[list[int], Any]:
 def test_a_row_that_allows_nothing_allows_everything_and_is_noted() -> None:
     row, grammar = fill([0, 0])
     assert row == [-1, -1]
-    assert getattr(grammar, xgrammar_grammar_fill_vocab_mask.DEAD_END)
+    assert DEAD_END.get(grammar)
 
 
 def test_a_row_that_allows_a_token_stays_as_it_is() -> None:

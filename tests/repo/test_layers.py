@@ -50,7 +50,14 @@ OWN_IMPORTS = {
         "cascadia_sglang.errors",
     ),
     **dict.fromkeys(BASE, BASE),
-    "cascadia_sglang.judge": (*BASE, "cascadia_kernels"),
+    # It names types of these in annotations alone.
+    "cascadia_sglang.sglang_state": (
+        *BASE,
+        "cascadia_sglang.judge.attempt",
+        "cascadia_sglang.prefix.prompt",
+        "cascadia_sglang.verify.reading",
+    ),
+    "cascadia_sglang.judge": (*BASE, "cascadia_kernels", "cascadia_sglang.sglang_state"),
     "cascadia_sglang.calibration": (*BASE, "cascadia_sglang.judge", "cascadia_sglang.entry"),
     "cascadia_sglang.entry": BASE,
     "cascadia_sglang.self_calibration": (
@@ -66,7 +73,12 @@ OWN_IMPORTS = {
         "cascadia_sglang.verify.worth",
         "cascadia_sglang.self_calibration.label",
     ),
-    "cascadia_sglang.verify": (*BASE, "cascadia_sglang.judge", "cascadia_kernels"),
+    "cascadia_sglang.verify": (
+        *BASE,
+        "cascadia_sglang.judge",
+        "cascadia_sglang.sglang_state",
+        "cascadia_kernels",
+    ),
     "cascadia_sglang.planner": BASE,
     "cascadia_sglang.memory": (*BASE, "cascadia_sglang.planner", "cascadia_sglang.reallocation"),
     "cascadia_sglang.reallocation": (*BASE, "cascadia_sglang.planner"),
@@ -150,6 +162,7 @@ LIBRARIES = {
         "cascadia_sglang.verify.taking_back",
         "cascadia_sglang.verify.transfers",
         "cascadia_sglang.workers",
+        "cascadia_patches",
         "bench",
     ),
     "triton": ("cascadia_kernels", "bench"),
@@ -231,9 +244,37 @@ def test_what_decides_on_moves_is_pure() -> None:
     assert {source.module for source in product_files()} >= set(PURE)
 
 
-# Calls that change which workers there are, or which of them accept requests.
-POOL_WRITES = ("add", "admit", "drain", "remove")
 CAPACITY_WRITES = ("start", "drain", "stop_replica", "recover")
+
+# The fleet and its parts, which alone change the pool. The server makes the pool for them.
+POOL_WRITERS = {
+    "cascadia_sglang.server",
+    "cascadia_sglang.workers.fleet",
+    "cascadia_sglang.workers.pool",
+    "cascadia_sglang.workers.recovery",
+    "cascadia_sglang.workers.reserves",
+    "cascadia_sglang.workers.sleep",
+    "cascadia_sglang.workers.standby",
+    "cascadia_sglang.workers.starts",
+}
+# What the fleet alone writes of a worker. The engine notes attempts (`rids`, `ending`).
+WORKER_FIELDS = {"state", "limits", "retired", "released", "socket"}
+
+
+def names(source: Source, name: str) -> bool:
+    """Whether a module names this, imported, annotated or called."""
+    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(source.tree))
+
+
+def written(source: Source) -> set[str]:
+    """Attributes that a module assigns on something other than `self`."""
+    return {
+        target.attr
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Attribute) and ast.unparse(target.value) != "self"
+    }
 
 
 def calls(source: Source, owner: str, names: tuple[str, ...]) -> set[str]:
@@ -248,11 +289,17 @@ def calls(source: Source, owner: str, names: tuple[str, ...]) -> set[str]:
     }
 
 
-def test_the_fleet_alone_writes_the_pool_and_the_mover_alone_changes_the_capacity() -> None:
-    """But for the end of the server, which drains everything."""
+def test_the_fleet_and_its_parts_alone_write_the_pool() -> None:
+    """By type: a `WorkerPool` has no method that changes it, a `WritablePool` has."""
     package = [s for s in product_files() if s.module.startswith("cascadia_sglang.")]
-    pool = {s.module for s in package if calls(s, "pool", POOL_WRITES)}
-    assert pool == {"cascadia_sglang.workers.fleet", "cascadia_sglang.workers.stop"}
+    assert {s.module for s in package if names(s, "WritablePool")} <= POOL_WRITERS
+    workers = [s for s in package if is_within(s.module, "cascadia_sglang.workers")]
+    found = {s.module for s in workers if written(s) & WORKER_FIELDS}
+    assert found <= POOL_WRITERS
+
+
+def test_the_mover_alone_changes_the_capacity() -> None:
+    package = [s for s in product_files() if s.module.startswith("cascadia_sglang.")]
     capacity = {
         s.module
         for s in package

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.repo.source import ROOT
+
 SCRIPT = """
 import subprocess, sys
 from cascadia_sglang.child_server import _end_with_parent
@@ -22,9 +24,8 @@ child.wait()
 
 
 def test_a_server_is_asked_to_end_when_the_measuring_process_is_killed():
-    root = Path(__file__).resolve().parents[2]
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT], cwd=root, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     child = psutil.Process(int(process.stdout.readline()))
@@ -50,10 +51,9 @@ with running_server([], port=free_port(), log=Path(sys.argv[1]), start_s=5, modu
 
 
 def test_a_signal_that_comes_while_the_server_is_forked_is_not_lost(tmp_path: Path):
-    root = Path(__file__).resolve().parents[2]
     ended = subprocess.run(
         [sys.executable, "-c", SIGNALLED_WHILE_FORKING, str(tmp_path / "log")],
-        cwd=root,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,

@@ -5,18 +5,25 @@ We need: a detokenizer that shows signs of life, and a way to start another; the
 it, so no process is handed back.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
-def _build(server: Any) -> Callable[..., Any]:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., Any]:
     def launch(original: Callable[..., Any], cls: type, **arguments: Any) -> Any:
         from cascadia_sglang.workers.entry import run_detokenizer
 
-        def start(pipe: Any) -> Any:
+        def start(pipe: Connection) -> Any:
             run = functools.partial(run_detokenizer, pipe, server.detokenizer_log)
             processes, _ = original(cls, **{**arguments, "run_detokenizer_process_func": run})
             return processes[0]

@@ -5,22 +5,29 @@ We need: one group a replica of every tier, each with its own ports. No process 
 SGLang's watchdog, which would end the server with the first worker; the supervisor watches them.
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 from cascadia_sglang.errors import CascadiaError
 
+if TYPE_CHECKING:
+    from sglang.srt.server_args import PortArgs
 
-def _build(server: Any) -> Callable[..., Any]:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., Any]:
     def launch_all(
         original: Callable[..., Any],
         cls: type,
-        _server_args: Any,
-        port_args: Any,
+        _server_args: object,
+        port_args: PortArgs,
         _run_scheduler_process_func: Callable[..., None],
         **options: Any,
     ) -> Any:

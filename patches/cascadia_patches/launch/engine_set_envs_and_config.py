@@ -5,15 +5,20 @@ We need: the fork server on hosts without an accelerator, so that a worker skips
 With CUDA the start method stays as SGLang sets it.
 """
 
+from __future__ import annotations
+
 import multiprocessing
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from cascadia_sglang.server import CascadeServer
 
-def _build(server: Any) -> Callable[..., None]:
-    def choose_start_method(_result: None, _server_args: Any) -> None:
+
+def _build(server: CascadeServer) -> Callable[..., None]:
+    def choose_start_method(_result: None, _server_args: object) -> None:
         if server.is_forking:
             multiprocessing.set_start_method("forkserver", force=True)
 

@@ -4,14 +4,26 @@ Upstream: configures the application and serves it.
 We need: the cascade's routes and its middleware in the application before it starts.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
 
-def _build(server: Any) -> Callable[..., None]:
-    def add_routes(_server_args: Any, tokenizer_manager: Any, *_args: Any, **_options: Any) -> None:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., None]:
+    def add_routes(
+        _server_args: object,
+        tokenizer_manager: TokenizerManager,
+        *_args: object,
+        **_options: object,
+    ) -> None:
         from sglang.srt.entrypoints.http_server import app
 
         from cascadia_sglang.http.install import install

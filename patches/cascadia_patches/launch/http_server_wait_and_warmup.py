@@ -4,14 +4,23 @@ Upstream: warms the server up in a thread of its own and says that it is ready.
 We need: the cascade's own summary at that moment.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.server_args import ServerArgs
 
-def _build(server: Any) -> Callable[..., None]:
-    def announce(_result: None, server_args: Any, *_args: Any, **_options: Any) -> None:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., None]:
+    def announce(
+        _result: None, server_args: ServerArgs, *_args: object, **_options: object
+    ) -> None:
         server.announce(server_args)
 
     return announce

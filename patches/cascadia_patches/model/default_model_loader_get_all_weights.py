@@ -4,18 +4,30 @@ Upstream: yields the weights to the model; a bar shows whole files, of which a m
 We need: the bytes that have passed, for lines that can be read in a log.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.configs.model_config import ModelConfig
+    from sglang.srt.model_loader.loader import DefaultModelLoader
+    from torch.nn import Module
 
-def _build(progress: Any) -> Callable[..., Any]:
+    from cascadia_sglang.workers.start_progress import StartProgress
+
+
+def _build(progress: StartProgress) -> Callable[..., Any]:
     def load(
-        original: Callable[..., Any], loader: Any, model_config: Any, model: Any
+        original: Callable[..., Any],
+        loader: DefaultModelLoader,
+        model_config: ModelConfig,
+        model: Module,
     ) -> Iterator[tuple[str, Any]]:
         weights = original(loader, model_config, model)
-        return progress.counting(weights, model_config.model_path)  # type: ignore[no-any-return]
+        return progress.counting(weights, model_config.model_path)
 
     return load
 

@@ -6,22 +6,32 @@ We need: what the model prefers at every place of a draft; and, in place of the 
 draft's last token, those of the place at which the model's own answer parts from it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.layers.logits_processor import LogitsProcessor, LogitsProcessorOutput
+    from sglang.srt.model_executor.forward_batch_info import ForwardBatch
+    from torch import Tensor
+    from torch.nn import Module
 
-def _build(reader: Any) -> Callable[..., None]:
+    from cascadia_sglang.verify.reader import DraftReader
+
+
+def _build(reader: DraftReader) -> Callable[..., None]:
     def read_drafts(
-        output: Any,
-        processor: Any,
-        input_ids: Any,
-        hidden_states: Any,
-        lm_head: Any,
-        logits_metadata: Any,
-        *_args: Any,
-        **_options: Any,
+        output: LogitsProcessorOutput,
+        processor: LogitsProcessor,
+        input_ids: Tensor,
+        hidden_states: Tensor,
+        lm_head: Module,
+        logits_metadata: ForwardBatch,
+        *_args: object,
+        **_options: object,
     ) -> None:
         del input_ids
         reader.read(output, processor, hidden_states, lm_head, logits_metadata)

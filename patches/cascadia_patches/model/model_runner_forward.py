@@ -4,14 +4,23 @@ Upstream: a batch knows its requests' ids; the batch that a CUDA-graph runner ma
 We need: to know, where the logits are computed, which requests have a draft.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.model_executor.forward_batch_info import ForwardBatch
 
-def _build(reader: Any) -> Callable[..., None]:
-    def note_batch(_runner: Any, forward_batch: Any, *_args: Any, **_options: Any) -> None:
+    from cascadia_sglang.verify.reader import DraftReader
+
+
+def _build(reader: DraftReader) -> Callable[..., None]:
+    def note_batch(
+        _runner: object, forward_batch: ForwardBatch, *_args: object, **_options: object
+    ) -> None:
         reader.note_batch(forward_batch)
 
     return note_batch

@@ -6,14 +6,23 @@ supported; a draft runner never samples for a request. A judge that cannot run h
 at once: an exception would have SGLang kill the whole server before the reason is told.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.model_executor.model_runner import ModelRunner
 
-def _build(judge: Any) -> Callable[..., None]:
-    def install_observer(_result: None, runner: Any, *_args: Any, **_kwargs: Any) -> None:
+    from cascadia_sglang.judge.judge import Judge
+
+
+def _build(judge: Judge) -> Callable[..., None]:
+    def install_observer(
+        _result: None, runner: ModelRunner, *_args: object, **_kwargs: object
+    ) -> None:
         from cascadia_sglang.errors import WorkerError
         from cascadia_sglang.judge.observer import build_observer
         from cascadia_sglang.workers.failed_start import UnfitWorkerError

@@ -5,14 +5,27 @@ We need: the hidden states that SGLang keeps beside the logits (`return_hidden_s
 which the observer is not shown.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.layers.logits_processor import LogitsProcessorOutput
+    from sglang.srt.model_executor.model_runner import ModelRunner
 
-def _build(_judge: Any) -> Callable[..., None]:
-    def take_hidden_states(runner: Any, logits_output: Any, *_args: Any, **_options: Any) -> None:
+    from cascadia_sglang.judge.judge import Judge
+
+
+def _build(_judge: Judge) -> Callable[..., None]:
+    def take_hidden_states(
+        runner: ModelRunner,
+        logits_output: LogitsProcessorOutput,
+        *_args: object,
+        **_options: object,
+    ) -> None:
         if runner.sampling_observer is not None:
             runner.sampling_observer.hidden.take(logits_output.hidden_states)
 

@@ -4,15 +4,27 @@ Upstream: runs one forward of a batch and samples from it.
 We need: the forward to take as long as on the device that `planner.emulate` describes.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import ScheduleBatch
+    from sglang.srt.managers.tp_worker import TpModelWorker
 
-def _build(pace: Any) -> Callable[..., Any]:
+    from cascadia_sglang.workers.pace import Pace
+
+
+def _build(pace: Pace) -> Callable[..., Any]:
     def forward_batch_generation(
-        original: Callable[..., Any], worker: Any, batch: Any, *args: Any, **kwargs: Any
+        original: Callable[..., Any],
+        worker: TpModelWorker,
+        batch: ScheduleBatch | None,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         def forward() -> Any:
             return original(worker, batch, *args, **kwargs)

@@ -5,14 +5,21 @@ We need: of a worker and of the detokenizer only what concerns the operator ther
 worker's name, and all lines in a file. It must be done here: SGLang's setting replaces any earlier.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.server_args import ServerArgs
 
-def _build(log: Any) -> Callable[..., Any]:
-    def configure(original: Callable[..., Any], server_args: Any, prefix: str = "") -> None:
+    from cascadia_sglang.messages import WorkerLog
+
+
+def _build(log: WorkerLog) -> Callable[..., Any]:
+    def configure(original: Callable[..., Any], server_args: ServerArgs, prefix: str = "") -> None:
         from cascadia_sglang.logs import split_log
 
         original(server_args, prefix=f" {log.name}{prefix}")

@@ -6,20 +6,27 @@ We need: both of the worker's share, whatever the others on the device hold. Tha
 what this process has taken since its first look.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
-def _build(part: Any) -> Callable[..., float]:
+    from cascadia_sglang.workers.device_part import DevicePart
+
+
+def _build(part: DevicePart) -> Callable[..., float]:
     def of_share(
         original: Callable[..., float],
         device: str,
         gpu_id: int,
         distributed: bool = False,
         empty_cache: bool = True,
-        cpu_group: Any = None,
+        cpu_group: ProcessGroup | None = None,
     ) -> float:
         free_gib: float = part.available_gib(
             original, device, gpu_id, distributed, empty_cache, cpu_group

@@ -7,13 +7,22 @@ arguments and in its own.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 from cascadia_patches.spec import PatchSpec
 
 
-def _build(part: Any) -> Callable[..., float | None]:
-    def of_share(size_mib: float | None, *_: Any, **__: Any) -> float | None:
+class Part(Protocol):
+    """A worker's part of its devices."""
+
+    @property
+    def share(self) -> float:
+        """In (0, 1]."""
+        ...
+
+
+def _build(part: Part) -> Callable[..., float | None]:
+    def of_share(size_mib: float | None, *_: object, **__: object) -> float | None:
         return None if size_mib is None else size_mib * part.share
 
     return of_share

@@ -6,16 +6,21 @@ We need: this one process ended, for the server to start another. Its parent ign
 for the other tiers serve on. A soft watchdog only reports.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.utils.watchdog import WatchdogRaw
+
 
 def _build(_: None) -> Callable[..., None]:
-    def end_this_process(_result: None, watchdog: Any) -> None:
+    def end_this_process(_result: None, watchdog: WatchdogRaw) -> None:
         if not watchdog.soft:
             # Not SIGKILL, which also comes from outside: the server is to know that it hung.
             os.kill(os.getpid(), signal.SIGABRT)

@@ -5,17 +5,22 @@ that backtracks, in the scheduler's own loop.
 We need: a search that takes too long to end its request with a 400, and no other request to wait.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 from cascadia_sglang.workers.search_limit import SearchLimit
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import Req
 
 
 def _build(_: None) -> Callable[..., bool]:
     limit = SearchLimit()
 
-    def check(original: Callable[..., bool], req: Any, new_accepted_len: int = 1) -> bool:
+    def check(original: Callable[..., bool], req: Req, new_accepted_len: int = 1) -> bool:
         patterns = req.sampling_params.stop_regex_strs
         if not patterns:
             return original(req, new_accepted_len)

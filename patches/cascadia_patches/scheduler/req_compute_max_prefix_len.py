@@ -4,14 +4,21 @@ Upstream: all of a request but its last token may come from the prefix cache.
 We need: the logits at every place of a draft that is yet to be read, which no cache holds.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import Req
 
-def _build(reader: Any) -> Callable[..., int]:
-    def limit(found: int, req: Any, *_args: Any, **_options: Any) -> int:
+    from cascadia_sglang.verify.reader import DraftReader
+
+
+def _build(reader: DraftReader) -> Callable[..., int]:
+    def limit(found: int, req: Req, *_args: object, **_options: object) -> int:
         cached: int = reader.cached_limit(req, found)
         return cached
 

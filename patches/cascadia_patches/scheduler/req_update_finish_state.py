@@ -4,18 +4,23 @@ Upstream: a request ends at a stop token, a stop string, a length or the end of 
 We need: one whose grammar led nowhere, as `fill_vocab_mask` noted, to end with a 400.
 """
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
-from cascadia_patches.scheduler.xgrammar_grammar_fill_vocab_mask import DEAD_END
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from cascadia_patches.spec import PatchSpec
+from cascadia_sglang.sglang_state import DEAD_END
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import Req
 
 
 def _build(_: None) -> Callable[..., None]:
-    def update(original: Callable[..., None], req: Any, new_accepted_len: int = 1) -> None:
+    def update(original: Callable[..., None], req: Req, new_accepted_len: int = 1) -> None:
         # Where the model reasons, SGLang wraps the client's grammar.
         grammar = getattr(req.grammar, "grammar", None) or req.grammar
-        if getattr(grammar, DEAD_END, False) and not req.finished():
+        if DEAD_END.get(grammar) and not req.finished():
             from sglang.srt.managers.schedule_batch import FINISH_ABORT
 
             message = "the grammar of the request allows no token here"

@@ -4,14 +4,24 @@ Upstream: a request waits without output, or with its own after it was retracted
 We need: one that came with a smaller tier's draft to wait as if it had written that.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import Req
+    from sglang.srt.managers.scheduler import Scheduler
 
-def _build(reader: Any) -> Callable[..., None]:
-    def begin_with_draft(scheduler: Any, req: Any, *_args: Any, **_options: Any) -> None:
+    from cascadia_sglang.verify.reader import DraftReader
+
+
+def _build(reader: DraftReader) -> Callable[..., None]:
+    def begin_with_draft(
+        scheduler: Scheduler, req: Req, *_args: object, **_options: object
+    ) -> None:
         reader.begin(scheduler, req)
 
     return begin_with_draft

@@ -4,23 +4,37 @@ Upstream: returns the class whose `build_additional_customized_info` fills `meta
 We need: a subclass of it that adds what the judge, and the reader of drafts, say of a request.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import Req
+    from sglang.srt.managers.scheduler import Scheduler
 
-def _build(reporters: Mapping[str, Any]) -> Callable[..., type]:
+
+class Reporter(Protocol):
+    """Says something of a worker's requests."""
+
+    def reports(self, requests: Sequence[Req], /) -> list[list[dict[str, Any]]]:
+        """One list a request, with its newest report last; empty where there is nothing to say."""
+        ...
+
+
+def _build(reporters: Mapping[str, Reporter]) -> Callable[..., type]:
     """`reporters` by the key in `meta_info` under which each reports."""
 
-    def get_output_streamer_class(original: Callable[..., type], scheduler: Any) -> type:
+    def get_output_streamer_class(original: Callable[..., type], scheduler: Scheduler) -> type:
         base: Any = original(scheduler)
 
         class JudgedOutputStreamer(base):  # type: ignore[misc]
             has_additional_customized_info: ClassVar[bool] = True
             __slots__ = ()
 
-            def build_additional_customized_info(self, reqs: list[Any]) -> dict[str, list[Any]]:
+            def build_additional_customized_info(self, reqs: list[Req]) -> dict[str, list[Any]]:
                 found = {key: one.reports(reqs) for key, one in reporters.items()}
                 return {key: reports for key, reports in found.items() if any(reports)}
 

@@ -6,15 +6,27 @@ We need: a request that read a draft to be shortened to what it keeps. That wait
 so it must not hold back the tokens of the batch before.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import ScheduleBatch
+    from sglang.srt.managers.scheduler import Scheduler
 
-def _build(reader: Any) -> Callable[..., None]:
+    from cascadia_sglang.verify.reader import DraftReader
+
+
+def _build(reader: DraftReader) -> Callable[..., None]:
     def settle_drafts(
-        _result: Any, scheduler: Any, _batch_result: Any, cur_batch: Any, *_args: Any
+        _result: object,
+        scheduler: Scheduler,
+        _batch_result: object,
+        cur_batch: ScheduleBatch | None,
+        *_args: object,
     ) -> None:
         reader.settle(scheduler, cur_batch)
 

@@ -6,14 +6,29 @@ We need: the end of every step. SGLang's own step counters hold the rest of the 
 forward-pass metrics need the events of an accelerator.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import ScheduleBatch
+    from sglang.srt.managers.scheduler import Scheduler
+    from sglang.srt.managers.utils import GenerationBatchResult
 
-def _build(log: Any) -> Callable[..., None]:
-    def note_result(scheduler: Any, batch: Any, result: Any, *_args: Any, **_options: Any) -> None:
+    from cascadia_sglang.workers.step_log import StepLog
+
+
+def _build(log: StepLog) -> Callable[..., None]:
+    def note_result(
+        scheduler: Scheduler,
+        batch: ScheduleBatch,
+        result: GenerationBatchResult,
+        *_args: object,
+        **_options: object,
+    ) -> None:
         log.finish(scheduler, batch, result)
 
     return note_result

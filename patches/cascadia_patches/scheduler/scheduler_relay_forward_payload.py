@@ -5,14 +5,24 @@ We need: a request that read a draft to be shortened first to what it keeps, for
 comes after that. In an overlapped loop `launch_batch_sample_if_needed` does it, which comes later.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import ScheduleBatch
+    from sglang.srt.managers.scheduler import Scheduler
 
-def _build(reader: Any) -> Callable[..., None]:
-    def settle_drafts(scheduler: Any, batch: Any, *_args: Any, **_options: Any) -> None:
+    from cascadia_sglang.verify.reader import DraftReader
+
+
+def _build(reader: DraftReader) -> Callable[..., None]:
+    def settle_drafts(
+        scheduler: Scheduler, batch: ScheduleBatch, *_args: object, **_options: object
+    ) -> None:
         reader.settle_relayed(scheduler, batch)
 
     return settle_drafts

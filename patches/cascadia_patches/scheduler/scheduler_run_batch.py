@@ -5,15 +5,27 @@ We need: measured step times of the real worker. Upstream's forward-pass metrics
 an accelerator.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.schedule_batch import ScheduleBatch
+    from sglang.srt.managers.scheduler import Scheduler
 
-def _build(log: Any) -> Callable[..., Any]:
+    from cascadia_sglang.workers.step_log import StepLog
+
+
+def _build(log: StepLog) -> Callable[..., Any]:
     def run_batch(
-        original: Callable[..., Any], scheduler: Any, batch: Any, *args: Any, **kwargs: Any
+        original: Callable[..., Any],
+        scheduler: Scheduler,
+        batch: ScheduleBatch,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         return log.run(scheduler, batch, lambda: original(scheduler, batch, *args, **kwargs))
 

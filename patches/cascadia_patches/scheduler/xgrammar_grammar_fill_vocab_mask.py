@@ -6,21 +6,27 @@ there, as `root ::= root` does at once.
 We need: any token drawn in that case, and the request ended by `update_finish_state`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
+from cascadia_sglang.sglang_state import DEAD_END
 
-# On a grammar that leads nowhere.
-DEAD_END = "_cascadia_dead_end"
+if TYPE_CHECKING:
+    from sglang.srt.constrained.xgrammar_backend import XGrammarGrammar
+    from torch import Tensor
 
 
 def _build(_: None) -> Callable[..., None]:
-    def note_dead_end(_result: None, grammar: Any, vocab_mask: Any, idx: int) -> None:
+    def note_dead_end(
+        _result: None, grammar: XGrammarGrammar, vocab_mask: Tensor, idx: int
+    ) -> None:
         row = vocab_mask[idx]
         if not row.any():
             row.fill_(-1)
-            setattr(grammar, DEAD_END, True)
+            DEAD_END.set(grammar, True)
 
     return note_dead_end
 

@@ -5,15 +5,27 @@ a line for Anthropic's billing, with a number that changes in every request.
 We need: prompts that begin alike, or no prefix is ever found in a cache again.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 from cascadia_sglang.http.anthropic_system import without_billing_line
 
+if TYPE_CHECKING:
+    from sglang.srt.entrypoints.anthropic.protocol import AnthropicMessagesRequest
+    from sglang.srt.entrypoints.anthropic.serving import AnthropicServing
 
-def _build(_server: Any) -> Callable[..., Any]:
-    def convert(original: Callable[..., Any], serving: Any, anthropic_request: Any) -> Any:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(_server: CascadeServer) -> Callable[..., Any]:
+    def convert(
+        original: Callable[..., Any],
+        serving: AnthropicServing,
+        anthropic_request: AnthropicMessagesRequest,
+    ) -> Any:
         return original(serving, without_billing_line(anthropic_request))
 
     return convert

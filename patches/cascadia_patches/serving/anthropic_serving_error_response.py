@@ -4,17 +4,24 @@ Upstream: hands on the types of its OpenAI handlers, such as `BadRequestError`.
 We need: one of Anthropic's own types, which its clients know.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 from cascadia_sglang.http.error_shapes import anthropic_type
 
+if TYPE_CHECKING:
+    from sglang.srt.entrypoints.anthropic.serving import AnthropicServing
 
-def _build(_server: Any) -> Callable[..., Any]:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(_server: CascadeServer) -> Callable[..., Any]:
     def with_own_type(
         original: Callable[..., Any],
-        serving: Any,
+        serving: AnthropicServing,
         status_code: int,
         error_type: str,  # noqa: ARG001
         message: str,

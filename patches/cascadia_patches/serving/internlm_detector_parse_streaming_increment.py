@@ -5,16 +5,26 @@ beginning is dropped too, and the call with it.
 We need: every call, as the unstreamed answer has them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.entrypoints.openai.protocol import Tool
+    from sglang.srt.function_call.internlm_detector import InternlmDetector
 
-def _build(_server: Any) -> Callable[..., Any]:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(_server: CascadeServer) -> Callable[..., Any]:
     from sglang.srt.function_call.core_types import StreamingParseResult
 
-    def parse(original: Callable[..., Any], detector: Any, new_text: str, tools: Any) -> Any:
+    def parse(
+        original: Callable[..., Any], detector: InternlmDetector, new_text: str, tools: list[Tool]
+    ) -> Any:
         text, marker = detector._buffer + new_text, detector.bot_token
         if detector.current_tool_id <= 0 or marker in text:
             return original(detector, new_text, tools)

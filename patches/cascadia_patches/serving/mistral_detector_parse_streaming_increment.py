@@ -5,25 +5,36 @@ so it leaves as text.
 We need: every call of the array, as the unstreamed answer has them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
+from cascadia_sglang.sglang_state import IN_ARRAY
+
+if TYPE_CHECKING:
+    from sglang.srt.entrypoints.openai.protocol import Tool
+    from sglang.srt.function_call.mistral_detector import MistralDetector
+
+    from cascadia_sglang.server import CascadeServer
 
 
-def _build(_server: Any) -> Callable[..., Any]:
+def _build(_server: CascadeServer) -> Callable[..., Any]:
     from sglang.srt.function_call.base_format_detector import BaseFormatDetector
     from sglang.srt.function_call.core_types import StreamingParseResult
 
-    def parse(original: Callable[..., Any], detector: Any, new_text: str, tools: Any) -> Any:
+    def parse(
+        original: Callable[..., Any], detector: MistralDetector, new_text: str, tools: list[Tool]
+    ) -> Any:
         if detector.current_tool_id <= 0:
             # Another format has a marker for each call.
-            detector.cascadia_in_array = detector.bot_token in detector._buffer + new_text
-        if detector.current_tool_id <= 0 or not detector.cascadia_in_array:
+            IN_ARRAY.set(detector, detector.bot_token in detector._buffer + new_text)
+        if detector.current_tool_id <= 0 or not IN_ARRAY.get(detector):
             return original(detector, new_text, tools)
         text = (detector._buffer + new_text).lstrip()
         if text.startswith("]"):
-            detector.cascadia_in_array = False
+            IN_ARRAY.set(detector, False)
             detector._buffer = ""
             return original(detector, text[1:], tools)
         detector._buffer = text

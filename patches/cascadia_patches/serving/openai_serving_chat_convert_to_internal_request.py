@@ -7,18 +7,30 @@ A name that is neither a tier nor the cascade is a 404. And whether SGLang looks
 the answer: its parsers read a stream token by token.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 from cascadia_sglang.http.trace import note_calls, with_noted_model
 
+if TYPE_CHECKING:
+    from fastapi import Request
+    from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest
+    from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
 
-def _build(server: Any) -> Callable[..., Any]:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., Any]:
     def convert(
-        original: Callable[..., Any], handler: Any, request: Any, raw_request: Any = None
+        original: Callable[..., Any],
+        handler: OpenAIServingChat,
+        request: ChatCompletionRequest,
+        raw_request: Request | None = None,
     ) -> Any:
-        request = with_noted_model(server, handler, request, raw_request)
+        request = with_noted_model(server.config, handler, request, raw_request)
         converted = original(handler, request, raw_request)
         if raw_request is not None:
             note_calls(raw_request, handler._tool_call_parsing_active(request))

@@ -5,18 +5,30 @@ We need: the tier that `model` pins (completions); a name that is neither a tier
 cascade is a 404.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 from cascadia_sglang.http.trace import with_noted_model
 
+if TYPE_CHECKING:
+    from fastapi import Request
+    from sglang.srt.entrypoints.openai.protocol import CompletionRequest
+    from sglang.srt.entrypoints.openai.serving_completions import OpenAIServingCompletion
 
-def _build(server: Any) -> Callable[..., Any]:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., Any]:
     def convert(
-        original: Callable[..., Any], handler: Any, request: Any, raw_request: Any = None
+        original: Callable[..., Any],
+        handler: OpenAIServingCompletion,
+        request: CompletionRequest,
+        raw_request: Request | None = None,
     ) -> Any:
-        request = with_noted_model(server, handler, request, raw_request)
+        request = with_noted_model(server.config, handler, request, raw_request)
         return original(handler, request, raw_request)
 
     return convert

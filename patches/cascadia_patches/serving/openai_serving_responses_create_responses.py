@@ -9,23 +9,35 @@ parsers read a stream token by token. The status and the headers of a stream wai
 answered or refused.
 """
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 from cascadia_sglang.http.opening_events import with_answer
 from cascadia_sglang.http.responses_items import with_known_items
 from cascadia_sglang.http.trace import note_calls, note_model
 
+if TYPE_CHECKING:
+    from fastapi import Request
+    from sglang.srt.entrypoints.openai.protocol import ResponsesRequest
+    from sglang.srt.entrypoints.openai.serving_responses import OpenAIServingResponses
 
-def _build(server: Any) -> Callable[..., Any]:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., Any]:
     async def note_and_answer(
-        original: Callable[..., Any], handler: Any, request: Any, raw_request: Any = None
+        original: Callable[..., Any],
+        handler: OpenAIServingResponses,
+        request: ResponsesRequest,
+        raw_request: Request | None = None,
     ) -> Any:
         request = with_known_items(request)
         if raw_request is not None:
-            note_model(server, handler, request.model, raw_request)
+            note_model(server.config, handler, request.model, raw_request)
             note_calls(raw_request, bool(request.tools) and request.tool_choice != "none")
         # It would refuse every name but its own.
         served = handler.tokenizer_manager.served_model_name

@@ -4,14 +4,24 @@ Upstream: sends once and waits for a fixed number of replies, without limit.
 We need: members fixed at the start, their ends counted, a deadline.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.communicator import FanOutCommunicator
+    from sglang.srt.managers.io_struct import BaseReq
 
-def _build(server: Any) -> Callable[..., Any]:
-    async def call(_original: Callable[..., Any], communicator: Any, obj: Any) -> list[Any]:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., Any]:
+    async def call(
+        _original: Callable[..., Any], communicator: FanOutCommunicator, obj: BaseReq
+    ) -> list[Any]:
         from cascadia_sglang.http.trace import as_http_error
 
         with as_http_error():

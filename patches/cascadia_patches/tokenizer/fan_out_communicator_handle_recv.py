@@ -4,14 +4,21 @@ Upstream: counts a reply towards the call that waits now.
 We need: a late reply dropped, for it answers an earlier call.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.io_struct import BaseReq
 
-def _build(server: Any) -> Callable[..., None]:
-    def receive(_original: Callable[..., None], _communicator: Any, recv_obj: Any) -> None:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., None]:
+    def receive(_original: Callable[..., None], _communicator: object, recv_obj: BaseReq) -> None:
         server.control.receive(recv_obj)
 
     return receive

@@ -4,17 +4,22 @@ Upstream: reads the shared memory of the one scheduler group.
 We need: that of each worker, with its name.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from cascadia_sglang.server import CascadeServer
 
-def _build(server: Any) -> Callable[..., Any]:
+
+def _build(server: CascadeServer) -> Callable[..., Any]:
     async def get_loads(
         _original: Callable[..., Any],
-        _manager: Any,
+        _manager: object,
         include: list[str] | None = None,
         dp_rank: int | None = None,
     ) -> list[Any]:

@@ -4,15 +4,25 @@ Upstream: aborts the request of this rid, or all.
 We need: the attempts that run under the caller's rid ended, and no further climb.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
 
-def _build(server: Any) -> Callable[..., None]:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., None]:
     def abort(
-        original: Callable[..., None], manager: Any, rid: str = "", abort_all: bool = False
+        original: Callable[..., None],
+        manager: TokenizerManager,
+        rid: str = "",
+        abort_all: bool = False,
     ) -> None:
         attempts = server.door.abort(rid, abort_all)
         for one in [rid] if attempts is None else attempts:

@@ -4,14 +4,21 @@ Upstream: sends a message to the one scheduler and awaits the send.
 We need: the same choice as in `dispatch_to_scheduler`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.io_struct import BaseReq
 
-def _build(server: Any) -> Callable[..., Any]:
-    async def dispatch(_original: Callable[..., Any], _manager: Any, obj: Any) -> None:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., Any]:
+    async def dispatch(_original: Callable[..., Any], _manager: object, obj: BaseReq) -> None:
         from sglang.srt.managers.io_struct import async_sock_send
 
         for socket in server.dispatch.sockets_for(obj):

@@ -4,14 +4,21 @@ Upstream: sends a message to the one scheduler.
 We need: an attempt's messages at its worker, control messages at all of them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.io_struct import BaseReq
 
-def _build(server: Any) -> Callable[..., None]:
-    def dispatch(_original: Callable[..., None], _manager: Any, obj: Any) -> None:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., None]:
+    def dispatch(_original: Callable[..., None], _manager: object, obj: BaseReq) -> None:
         from sglang.srt.managers.io_struct import sock_send
 
         for socket in server.dispatch.sockets_for(obj):

@@ -6,15 +6,26 @@ We need: the same for the caller, with a climb through the tiers in between; eac
 through the original.
 """
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from fastapi import Request
+    from sglang.srt.managers.io_struct import EmbeddingReqInput, GenerateReqInput
 
-def _build(server: Any) -> Callable[..., Any]:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., Any]:
     def generate_request(
-        original: Callable[..., Any], _manager: Any, obj: Any, request: Any = None
+        original: Callable[..., Any],
+        _manager: object,
+        obj: GenerateReqInput | EmbeddingReqInput,
+        request: Request | None = None,
     ) -> AsyncIterator[Any]:
         answer: AsyncIterator[Any] = server.door.answer(original, obj, request)
         return answer

@@ -5,14 +5,21 @@ We need: a socket to each worker; the detokenizer's is shared by all. SGLang's o
 scheduler stays without a peer.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
 
-def _build(server: Any) -> Callable[..., None]:
-    def open_worker_sockets(_result: None, manager: Any, *_args: Any) -> None:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., None]:
+    def open_worker_sockets(_result: None, manager: TokenizerManager, *_args: object) -> None:
         server.connect(manager)
 
     return open_worker_sockets

@@ -6,14 +6,21 @@ We need: both signals drained within ten seconds, and the workers watched one by
 coroutine that SGLang starts with its event loop.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
 
-def _build(server: Any) -> Callable[..., Any]:
-    def supervise(_original: Callable[..., Any], manager: Any) -> Any:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., Any]:
+    def supervise(_original: Callable[..., Any], manager: TokenizerManager) -> Any:
         return server.supervise(manager)
 
     return supervise

@@ -4,19 +4,26 @@ Upstream: accumulates a list a customised key, chunk by chunk, and shows it to t
 We need: the last report under each of our keys, for the router alone.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 from cascadia_sglang.messages import REPORT_KEYS
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import ReqState, TokenizerManager
 
-def _build(_server: Any) -> Callable[..., None]:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(_server: CascadeServer) -> Callable[..., None]:
     def take_report(
         original: Callable[..., None],
-        manager: Any,
+        manager: TokenizerManager,
         meta_info: dict[str, Any],
-        state: Any,
+        state: ReqState,
         customized_info: dict[str, Any],
         index: int,
         finish_reason: Any,

@@ -5,16 +5,29 @@ We need: the context length of the worker that the attempt goes to. The function
 so the manager's own value is put back before anyone else reads it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.io_struct import EmbeddingReqInput, GenerateReqInput
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
 
-def _build(server: Any) -> Callable[..., None]:
-    def validate(original: Callable[..., None], manager: Any, obj: Any, input_ids: Any) -> None:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., None]:
+    def validate(
+        original: Callable[..., None],
+        manager: TokenizerManager,
+        obj: GenerateReqInput | EmbeddingReqInput,
+        input_ids: list[int] | None,
+    ) -> None:
         worker = server.pool.worker_of(obj.rid)
-        if worker is None:
+        if worker is None or worker.limits is None:
             original(manager, obj, input_ids)
             return
         own = manager.context_len

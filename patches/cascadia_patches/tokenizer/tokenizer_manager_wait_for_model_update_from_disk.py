@@ -4,14 +4,21 @@ Upstream: sends the update, waits for one reply, and takes the path as its own n
 We need: a reply of every worker of the tier; the server's own name stays.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
 
+if TYPE_CHECKING:
+    from sglang.srt.managers.io_struct import BaseReq
 
-def _build(server: Any) -> Callable[..., Any]:
-    async def update(_original: Callable[..., Any], _manager: Any, obj: Any) -> Any:
+    from cascadia_sglang.server import CascadeServer
+
+
+def _build(server: CascadeServer) -> Callable[..., Any]:
+    async def update(_original: Callable[..., Any], _manager: object, obj: BaseReq) -> Any:
         from cascadia_sglang.http.trace import as_http_error
 
         with as_http_error():

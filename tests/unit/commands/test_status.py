@@ -17,13 +17,13 @@ from cascadia_sglang.prefix.held import HeldPrefixes
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.testing import FakeEngine, make_cascade
 from cascadia_sglang.workers.event_feeds import EventFeeds
-from cascadia_sglang.workers.pool import WorkerPool
+from cascadia_sglang.workers.pool import WritablePool
 
 CONFIG = make_cascade("small", "large")
 MOVER = SimpleNamespace(number=3)
 COUNTS = {"effective_labels": 42.3, "needed": 300.0}
 PREFIXES = EventFeeds(HeldPrefixes()).summary()
-STATUS = status(CONFIG, WorkerPool(), CascadeRouter(CONFIG, FakeEngine()), MOVER, PREFIXES, 0)
+STATUS = status(CONFIG, WritablePool(), CascadeRouter(CONFIG, FakeEngine()), MOVER, PREFIXES, 0)
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def test_a_reader_sees_tiers_thresholds_workers_and_what_is_wrong() -> None:
 def test_a_reader_sees_the_rate_that_is_kept() -> None:
     config = make_cascade("small", "large", escalation_rate=0.25)
     router = CascadeRouter(config, FakeEngine())
-    told = status(config, WorkerPool(), router, MOVER, PREFIXES, 0)
+    told = status(config, WritablePool(), router, MOVER, PREFIXES, 0)
     assert told["tiers"][0]["judge"] == "on"
     assert told["tiers"][0]["calibrated"] is False
     assert told["tiers"][0]["escalation_rate"] == 0.25
@@ -119,7 +119,7 @@ def test_a_reader_sees_the_rate_that_is_kept() -> None:
     assert told["tiers"][1]["threshold"] is None
     assert list(lines(told))[1].endswith("on, ranked, 0.25 escalate")
     router.scores.note(0, 0.5, climbed=True)
-    later = status(config, WorkerPool(), router, MOVER, PREFIXES, 0)
+    later = status(config, WritablePool(), router, MOVER, PREFIXES, 0)
     assert later["tiers"][0]["recent_escalation_rate"] == 1.0
     assert list(lines(later))[1].endswith("on, ranked, 0.25 escalate, 1.00 of the last")
 

@@ -9,7 +9,7 @@ import pytest
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.guard import guard
 from cascadia_sglang.testing import make_cascade
-from cascadia_sglang.workers.control import target_tiers
+from cascadia_sglang.workers.target_tiers import target_tiers
 
 TWO = make_cascade("small", "large")
 
@@ -40,7 +40,7 @@ def ask(
         )
         got = (await replay())["body"]
         assert (await replay())["type"] == "http.disconnect"
-        return target_tiers.get(), got
+        return target_tiers(), got
 
     return asyncio.run(main())
 

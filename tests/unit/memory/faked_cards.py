@@ -105,6 +105,7 @@ def launched(arguments: list[str]) -> list[dict[str, Any]]:
 
     load_plugins()
     from cascadia_sglang import server as server_module
+    from cascadia_sglang.sglang_state import WORKER_SPEC
 
     servers: list[Any] = []
     build = server_module.CascadeServer.__init__
@@ -121,7 +122,7 @@ def launched(arguments: list[str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
 
     def start_group(args: Any, _: Any, __: Any) -> tuple[Any, list[Any]]:
-        view, spec = resolved_view(args), args._cascadia
+        view, spec = resolved_view(args), WORKER_SPEC.expect(args)
         share = spec.device_share
         rows.append(
             {

@@ -6,7 +6,7 @@ from cascadia_sglang.prefix.held import GUESSED_BLOCK_TOKENS, HeldPrefixes
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.speed import PublishedLoad
 from cascadia_sglang.workers.choice import WorkerChoice
-from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
+from cascadia_sglang.workers.pool import Limits, Worker, WritablePool
 
 LIMITS = Limits(context_tokens=10_000, input_tokens=9_000, vocabulary=128)
 PROMPT = Prompt(range(40 * GUESSED_BLOCK_TOKENS))
@@ -37,7 +37,7 @@ class Loads:
 
 
 def make(rule: str = "prefix", count: int = 3) -> tuple[WorkerChoice, list[Worker], Loads]:
-    pool, held, loads = WorkerPool(), HeldPrefixes(), Loads()
+    pool, held, loads = WritablePool(), HeldPrefixes(), Loads()
     workers = []
     for number in range(count):
         worker = Worker(worker_id=f"small-{number}", tiers=(0,), handle=None)

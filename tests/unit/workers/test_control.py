@@ -8,8 +8,9 @@ import pytest
 
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.testing_time import run_in_virtual_time
-from cascadia_sglang.workers.control import CALL_S, ControlPlane, target_tiers
-from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
+from cascadia_sglang.workers.control import CALL_S, ControlPlane
+from cascadia_sglang.workers.pool import Limits, Worker, WritablePool
+from cascadia_sglang.workers.target_tiers import set_target_tier
 
 
 class Peer:
@@ -38,8 +39,8 @@ class Scene:
 
     def __init__(self) -> None:
         self.lost: list[str] = []
-        self.pool = WorkerPool()
-        self.control = ControlPlane(self.pool, self._lose)
+        self.pool = WritablePool()
+        self.control = ControlPlane(self.pool, self._lose, self.pool.note_released)
         self.peers = [Peer("small-0", 0), Peer("small-1", 0), Peer("large-2", 1)]
         for peer in self.peers:
             self.pool.add(peer.worker)
@@ -156,7 +157,7 @@ def test_calls_of_one_kind_follow_one_another_and_others_do_not_wait() -> None:
 def test_a_call_for_one_tier_reaches_its_workers_alone() -> None:
     async def main() -> None:
         scene = Scene()
-        target_tiers.set(frozenset({1}))
+        set_target_tier(1)
         call = scene.begin()
         await turns()
         assert [len(peer.messages) for peer in scene.peers] == [0, 0, 1]
@@ -239,7 +240,7 @@ def resume(tags: list[str] | None = None) -> Any:
 
 async def answered(scene: Scene, message: Any) -> None:
     """Make a call to tier 1, whose one worker answers."""
-    target_tiers.set(frozenset({1}))
+    set_target_tier(1)
     call = asyncio.create_task(scene.control.call("memory", message))
     await turns()
     if scene.peers[2].messages:

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from cascadia_sglang.workers.ends import End, end_of
+from cascadia_sglang.workers.ends import WorkerEnd, end_of
 
 
 @pytest.mark.parametrize(
@@ -13,8 +13,8 @@ from cascadia_sglang.workers.ends import End, end_of
     ids=["exception-in-scheduler", "exception", "abort", "segfault", "bus", "float"],
 )
 def test_an_end_by_an_error_is_the_workers_own(exit_code: int) -> None:
-    assert end_of([exit_code]) is End.OWN_ERROR
-    assert end_of([None, exit_code]) is End.OWN_ERROR
+    assert end_of([exit_code]) is WorkerEnd.OWN_ERROR
+    assert end_of([None, exit_code]) is WorkerEnd.OWN_ERROR
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,12 @@ def test_an_end_by_an_error_is_the_workers_own(exit_code: int) -> None:
     ids=["kill", "term", "interrupt", "fork-server-lost"],
 )
 def test_an_end_by_a_signal_to_end_is_from_outside(exit_code: int) -> None:
-    assert end_of([exit_code]) is End.OUTSIDE
+    assert end_of([exit_code]) is WorkerEnd.OUTSIDE
 
 
 def test_ranks_that_fail_because_another_was_killed_prove_nothing() -> None:
-    assert end_of([0, -signal.SIGKILL]) is End.OUTSIDE
+    assert end_of([0, -signal.SIGKILL]) is WorkerEnd.OUTSIDE
 
 
 def test_a_worker_of_which_no_rank_has_ended_did_nothing() -> None:
-    assert end_of([None]) is End.OUTSIDE
+    assert end_of([None]) is WorkerEnd.OUTSIDE

@@ -23,7 +23,7 @@ from cascadia_sglang.messages import ATTEMPT_KEY, REPORT_KEY, AttemptOrder, Judg
 from cascadia_sglang.prefix.held import HeldPrefixes
 from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.engine import TokenizerEngine
-from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
+from cascadia_sglang.workers.pool import Limits, Worker, WritablePool
 from cascadia_sglang.workers.sessions import Sessions
 
 ORDER = AttemptOrder(tier_index=0, threshold=0.8, early_abort=0.05, earlier_scores=())
@@ -76,8 +76,8 @@ class Scripted:
             self.closed += 1
 
 
-def empty() -> tuple[WorkerPool, WorkerChoice]:
-    pool = WorkerPool()
+def empty() -> tuple[WritablePool, WorkerChoice]:
+    pool = WritablePool()
     return pool, WorkerChoice(pool, HeldPrefixes(), load_of=lambda _: None)
 
 
@@ -88,8 +88,8 @@ def idle_engine(tiers: list[TierConfig]) -> TokenizerEngine:
 
 def make_engine(
     generate: Scripted | None = None,
-) -> tuple[TokenizerEngine, WorkerPool, Worker]:
-    pool, worker = WorkerPool(), Worker(worker_id="small-0", tiers=(0, 1), handle=None)
+) -> tuple[TokenizerEngine, WritablePool, Worker]:
+    pool, worker = WritablePool(), Worker(worker_id="small-0", tiers=(0, 1), handle=None)
     pool.add(worker)
     pool.admit(worker, LIMITS)
     faults: list[Worker] = []

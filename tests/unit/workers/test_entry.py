@@ -10,19 +10,20 @@ PROGRAM = """
 import os, signal, sys
 from types import SimpleNamespace
 from cascadia_sglang.messages import JudgeSpec, WorkerSpec
+from cascadia_sglang.sglang_state import WORKER_SPEC
 from cascadia_sglang.workers import entry
 
 def runs(server_args=None, pipe_writer=None):
     os.kill(os.getpid(), signal.SIGINT)
     print("outlived")
 
-entry.start_heart = lambda pipe: None
+entry.start_beats = lambda pipe: None
 entry.apply_patches = lambda *_: None
 entry.run_scheduler_process = entry.run_detokenizer_process = runs
 if sys.argv[1] == "worker":
     judge = JudgeSpec(calibrations={}, record=False, counts_reasoning=False)
     spec = WorkerSpec(worker_id="w", judge=judge, threads=1, environment={}, pace=None)
-    entry.run_worker(None, SimpleNamespace(_cascadia=spec), None)
+    entry.run_worker(None, SimpleNamespace(**{WORKER_SPEC.name: spec}), None)
 else:
     entry.run_detokenizer(None, None)
 """

@@ -3,15 +3,15 @@
 import time
 from types import SimpleNamespace
 
-from cascadia_sglang.workers.ends import End
-from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
+from cascadia_sglang.workers.ends import WorkerEnd
+from cascadia_sglang.workers.pool import Limits, Worker, WritablePool
 from cascadia_sglang.workers.recovery import FAULTS_TO_TRIP, FIRST_DELAY_S, Faults
 
 SPEC = SimpleNamespace(index=0, tiers=(0,))
 
 
-def scene(started: float = 0.0) -> tuple[Faults, WorkerPool, Worker]:
-    pool = WorkerPool()
+def scene(started: float = 0.0) -> tuple[Faults, WritablePool, Worker]:
+    pool = WritablePool()
     handle = SimpleNamespace(pool=SPEC, started=started)
     worker = Worker(worker_id="small-0", tiers=(0,), handle=handle)
     pool.add(worker)
@@ -45,8 +45,8 @@ async def test_faults_that_a_named_request_explains_restore_the_tiers() -> None:
     forgiving = []
     for _ in range(FAULTS_TO_TRIP):
         at = time.monotonic()
-        faults.count(SPEC, at, End.OWN_ERROR)
-        forgiving.append(faults.forgiving(worker, at, End.OWN_ERROR))
+        faults.count(SPEC, at, WorkerEnd.OWN_ERROR)
+        forgiving.append(faults.forgiving(worker, at, WorkerEnd.OWN_ERROR))
     assert pool.bypassed == {0}
     assert forgiving[-1] is not None
     forgiving[-1]()
@@ -55,12 +55,12 @@ async def test_faults_that_a_named_request_explains_restore_the_tiers() -> None:
 
 async def test_no_request_explains_an_end_from_outside() -> None:
     faults, _, worker = scene()
-    assert faults.forgiving(worker, 1.0, End.OUTSIDE) is None
-    assert faults.forgiving(worker, 1.0, End.CONTROL_CALL) is None
+    assert faults.forgiving(worker, 1.0, WorkerEnd.OUTSIDE) is None
+    assert faults.forgiving(worker, 1.0, WorkerEnd.CONTROL_CALL) is None
 
 
 async def test_the_end_by_a_control_call_is_no_fault_of_the_pool() -> None:
     faults, pool, _ = scene()
     for _ in range(2 * FAULTS_TO_TRIP):
-        assert faults.count(SPEC, None, End.CONTROL_CALL) == FIRST_DELAY_S
+        assert faults.count(SPEC, None, WorkerEnd.CONTROL_CALL) == FIRST_DELAY_S
     assert pool.bypassed == set()

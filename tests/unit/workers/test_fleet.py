@@ -13,7 +13,7 @@ from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.testing import make_cascade
 from cascadia_sglang.workers.fleet import Fleet
-from cascadia_sglang.workers.pool import WorkerPool, WorkerState
+from cascadia_sglang.workers.pool import WorkerState, WritablePool
 
 REPLICA = RunningReplica(pool="small", gpu="cuda", tp_size=1, node=0, base_gpu_id=0)
 
@@ -49,7 +49,7 @@ class SlowLauncher:
 
 def fleet_with(launcher: SlowLauncher, **settings: Any) -> Fleet:
     config = msgspec.structs.replace(make_cascade("small", "large"), **settings)
-    fleet = Fleet(config, None, {}, WorkerPool())  # type: ignore[arg-type]
+    fleet = Fleet(config, None, {}, WritablePool())  # type: ignore[arg-type]
     fleet._starts.launcher = launcher
     fleet._starts.open_socket = lambda _: None  # type: ignore[method-assign]
     return fleet

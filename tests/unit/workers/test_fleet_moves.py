@@ -23,7 +23,7 @@ from cascadia_sglang.testing import make_cascade
 from cascadia_sglang.workers import launcher as launcher_module
 from cascadia_sglang.workers.device_memory import DeviceMemory
 from cascadia_sglang.workers.fleet import Fleet
-from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
+from cascadia_sglang.workers.pool import Limits, Worker, WritablePool
 from cascadia_sglang.workers.start_times import Way
 from tests.unit.reallocation.fakes import Router
 
@@ -119,7 +119,7 @@ class Scene:
         self.launcher = Launcher(folder, cards)
         monkeypatch.setattr(launcher_module, "launcher_of", lambda *_: self.launcher)
         arguments: Any = SimpleNamespace(parallel_sizes=lambda _: {"tp_size": 1, "pp_size": 1})
-        self.pool = WorkerPool()
+        self.pool = WritablePool()
         self.fleet = Fleet(self.config, arguments, {}, self.pool)
         self.mover = Mover(self.fleet, Router(), self.config)
 

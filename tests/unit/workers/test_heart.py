@@ -10,7 +10,7 @@ from multiprocessing.process import BaseProcess
 
 import pytest
 
-from cascadia_sglang.workers.heart import PATIENCE, Pulse, is_stopped, start_heart
+from cascadia_sglang.workers.heart import PATIENCE, Pulse, is_stopped, start_beats
 
 fork = multiprocessing.get_context("fork")
 
@@ -21,7 +21,7 @@ WATCHED_S = 2 * PATIENCE * BEAT_S
 
 
 def beat_and_wait(pipe: object) -> None:
-    start_heart(pipe, BEAT_S)  # type: ignore[arg-type]
+    start_beats(pipe, BEAT_S)  # type: ignore[arg-type]
     signal.pause()
 
 

@@ -8,7 +8,7 @@ from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.errors import AttemptFailedError, WorkerUnavailableError
 from cascadia_sglang.workers.likelihood import LikelihoodReader
-from cascadia_sglang.workers.pool import WorkerPool
+from cascadia_sglang.workers.pool import WritablePool
 from cascadia_sglang.workers.prompts import prompt_of
 from tests.unit.workers.test_engine import make_engine, make_sample
 
@@ -69,7 +69,7 @@ async def test_without_a_worker_it_is_an_error() -> None:
     engine, _, _ = make_engine()
     sample = make_sample(text="ab")
     with pytest.raises(WorkerUnavailableError):
-        await LikelihoodReader(WorkerPool(), engine, 1)(sample, (8,))
+        await LikelihoodReader(WritablePool(), engine, 1)(sample, (8,))
 
 
 async def test_a_token_that_is_ruled_out_counts_as_very_unlikely() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
+from cascadia_sglang.workers.pool import Limits, Worker, WorkerState, WritablePool
 
 LIMITS = Limits(context_tokens=100, input_tokens=90, vocabulary=128)
 
@@ -11,9 +11,9 @@ def make_worker(worker_id: str = "small-0", tiers: tuple[int, ...] = (0,)) -> Wo
     return Worker(worker_id=worker_id, tiers=tiers, handle=None)
 
 
-def make_pool(*workers: Worker) -> WorkerPool:
+def make_pool(*workers: Worker) -> WritablePool:
     """A pool in which all of these workers serve."""
-    pool = WorkerPool()
+    pool = WritablePool()
     for worker in workers:
         pool.add(worker)
         pool.admit(worker, LIMITS)
@@ -37,7 +37,7 @@ def test_the_oldest_of_equally_loaded_workers_is_picked() -> None:
 
 
 def test_the_order_of_admission_does_not_make_a_worker_older() -> None:
-    pool, first, second = WorkerPool(), make_worker("a"), make_worker("b")
+    pool, first, second = WritablePool(), make_worker("a"), make_worker("b")
     pool.add(first)
     pool.add(second)
     pool.admit(second, LIMITS)
@@ -52,7 +52,7 @@ def test_a_worker_of_several_tiers_serves_each_of_them_and_no_other() -> None:
 
 
 def test_a_starting_worker_is_not_picked_until_it_is_admitted() -> None:
-    pool, worker = WorkerPool(), make_worker()
+    pool, worker = WritablePool(), make_worker()
     pool.add(worker)
     assert worker.state is WorkerState.STARTING
     assert pool.pick(0) is None
@@ -65,7 +65,7 @@ def test_a_starting_worker_is_not_picked_until_it_is_admitted() -> None:
 
 @pytest.mark.parametrize(
     ("leave", "state"),
-    [(WorkerPool.drain, WorkerState.DRAINING), (WorkerPool.remove, WorkerState.DEAD)],
+    [(WritablePool.drain, WorkerState.DRAINING), (WritablePool.remove, WorkerState.DEAD)],
     ids=["draining", "removed"],
 )
 def test_a_worker_that_leaves_is_not_picked_any_more(leave: object, state: WorkerState) -> None:

@@ -8,7 +8,7 @@ from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.config import TierConfig
 from cascadia_sglang.errors import ConfigError, RequestError
-from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
+from cascadia_sglang.workers.pool import Limits, Worker, WritablePool
 from cascadia_sglang.workers.request_check import check_ids, check_request
 from cascadia_sglang.workers.request_guard import RequestGuard
 from cascadia_sglang.workers.request_table import Scope
@@ -172,7 +172,7 @@ def test_the_sequences_of_a_beam_search_are_one_sample() -> None:
 
 
 def make_guard(*vocabularies: int, **manager: Any) -> RequestGuard:
-    pool = WorkerPool()
+    pool = WritablePool()
     for number, vocabulary in enumerate(vocabularies):
         worker = Worker(worker_id=str(number), tiers=(number,), handle=None)
         pool.add(worker)

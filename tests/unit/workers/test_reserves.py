@@ -8,7 +8,7 @@ import pytest
 from cascadia_sglang.errors import InfeasiblePlanError, WorkerError
 from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.reallocation.target import Capacity, Reserve
-from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
+from cascadia_sglang.workers.pool import Limits, Worker, WorkerState, WritablePool
 from cascadia_sglang.workers.reserves import Reserves
 from cascadia_sglang.workers.start_times import StartTimes, Way
 
@@ -25,7 +25,7 @@ class Scene:
     """A pool whose standbys start at once, or are noted alone."""
 
     def __init__(self, *present: RunningReplica, lost: tuple[RunningReplica, ...] = ()) -> None:
-        self.pool = WorkerPool()
+        self.pool = WritablePool()
         self.started: list[RunningReplica] = []
         self.times = StartTimes(("small", "large"))
         self.sleepers: Any = SimpleNamespace(

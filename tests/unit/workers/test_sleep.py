@@ -11,7 +11,7 @@ from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.testing_time import run_in_virtual_time
 from cascadia_sglang.workers import sleep_check
 from cascadia_sglang.workers.control import ControlPlane
-from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
+from cascadia_sglang.workers.pool import Limits, Worker, WorkerState, WritablePool
 from cascadia_sglang.workers.sleep import MEMORY_S, Sleepers
 from cascadia_sglang.workers.sleep_check import check_sleep
 
@@ -72,8 +72,8 @@ class Scene:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.lost: list[str] = []
-        self.pool = WorkerPool()
-        self.control = ControlPlane(self.pool, self._lose)
+        self.pool = WritablePool()
+        self.control = ControlPlane(self.pool, self._lose, self.pool.note_released)
         engine.control = self.control
         handle = SimpleNamespace(replica=SMALL, is_alive=lambda: engine.alive)
         self.worker = Worker(worker_id="small-0", tiers=(0,), handle=handle, socket=engine)

@@ -3,8 +3,8 @@
 import pytest
 
 from cascadia_sglang.prefix.speed import PublishedLoad
-from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool
-from cascadia_sglang.workers.spread import Spread, moving
+from cascadia_sglang.workers.pool import Limits, Worker, WritablePool
+from cascadia_sglang.workers.spread import Rebalance, moving
 
 
 def load(waiting: int, max_running: int = 4) -> PublishedLoad:
@@ -20,16 +20,16 @@ def load(waiting: int, max_running: int = 4) -> PublishedLoad:
     )
 
 
-def make(*held: int, waiting: int = 0) -> tuple[Spread, WorkerPool, list[tuple[str, int]]]:
+def make(*held: int, waiting: int = 0) -> tuple[Rebalance, WritablePool, list[tuple[str, int]]]:
     """Workers of one pool with so many attempts, and what is moved from them."""
-    pool, moved = WorkerPool(), []
+    pool, moved = WritablePool(), []
     for number, count in enumerate(held):
         worker = Worker(worker_id=f"small-{number}", tiers=(0,), handle=None)
         pool.add(worker)
         pool.admit(worker, Limits(context_tokens=100, input_tokens=90, vocabulary=128))
         for rid in range(count):
             pool.assign(f"{number}-{rid}", worker)
-    spread = Spread(
+    spread = Rebalance(
         pool,
         lambda worker, count: moved.append((worker.worker_id, count)),
         queue_limit=20,

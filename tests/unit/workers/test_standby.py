@@ -11,7 +11,7 @@ from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.planner.problem import RunningReplica
 from cascadia_sglang.reallocation.target import Capacity
 from cascadia_sglang.workers import standby as module
-from cascadia_sglang.workers.pool import Worker, WorkerState
+from cascadia_sglang.workers.pool import Worker, WorkerState, WritablePool
 from cascadia_sglang.workers.standby import Place, Standbys
 
 ONE = Capacity(replicas=1)
@@ -60,7 +60,7 @@ def nowhere(pool: str, _: Capacity, __: list[RunningReplica]) -> RunningReplica:
 
 
 def make(starts: Starts, where: Place = nowhere, **counts: int) -> Standbys:
-    standbys = Standbys(starts, where)
+    standbys = Standbys(WritablePool(), starts, where)
     standbys.want({pool: (ONE, count) for pool, count in counts.items()})
     return standbys
 

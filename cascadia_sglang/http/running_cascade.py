@@ -1,0 +1,46 @@
+"""What the HTTP side needs of the running server; `cascadia_sglang.server` has it."""
+
+from typing import Any, Protocol
+
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.reallocation.controller import Controller
+from cascadia_sglang.reallocation.gearbox import Gearbox
+from cascadia_sglang.reallocation.mover import Mover
+from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.self_calibration.controller import SelfCalibration
+from cascadia_sglang.workers.fleet import Fleet
+from cascadia_sglang.workers.pool import WorkerPool
+
+
+class RunningCascade(Protocol):
+    """The server of a cascade, once its workers serve.
+
+    Attributes:
+        controller: None where no capacity moves by itself.
+        self_calibration: None where no tier calibrates itself.
+        shows_old_metric_names: whether `/metrics` has the names of the release before, too.
+    """
+
+    config: CascadeConfig
+    pool: WorkerPool
+    fleet: Fleet
+    router: CascadeRouter
+    mover: Mover
+    gearbox: Gearbox
+    controller: Controller | None
+    self_calibration: SelfCalibration | None
+    shows_old_metric_names: bool
+
+    @property
+    def pools(self) -> list[str]:
+        """The names of the pools of workers, in tier order."""
+        ...
+
+    def flag_of(self, tier_index: int, field: str) -> Any:
+        """The value of an SGLang flag that a tier's workers are started with."""
+        ...
+
+    def measure(self) -> Metrics:
+        """Write metrics from now on, to what is returned."""
+        ...

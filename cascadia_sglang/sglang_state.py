@@ -1,0 +1,63 @@
+"""The attributes that the cascade adds to SGLang's own objects, each with its type and its owner.
+
+State of a request lives on SGLang's request: it comes and goes with it, through retraction, chunked
+prefill and overlap. No other module adds an attribute to an object of SGLang.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from cascadia_sglang.judge.attempt import JudgedAttempt
+    from cascadia_sglang.messages import WorkerSpec
+    from cascadia_sglang.prefix.prompt import Prompt
+    from cascadia_sglang.verify.reading import Reading
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Slot(Generic[Value]):
+    """One attribute that is ours on an object of SGLang."""
+
+    name: str
+
+    def get(self, holder: object) -> Value | None:
+        """The value on an object; None where it was not set."""
+        value: Value | None = getattr(holder, self.name, None)
+        return value
+
+    def expect(self, holder: object) -> Value:
+        """The value on an object that has one; AttributeError where it was not set."""
+        value: Value = getattr(holder, self.name)
+        return value
+
+    def is_set(self, holder: object) -> bool:
+        return hasattr(holder, self.name)
+
+    def set(self, holder: object, value: Value) -> None:
+        setattr(holder, self.name, value)
+
+
+# On a worker's `ServerArgs`: crosses with it into the worker's process.
+WORKER_SPEC: Slot[WorkerSpec] = Slot("_cascadia")
+
+# On a `GenerateReqInput` of the main process: its prompt, so that tiers share the hashes.
+PROMPT: Slot[Prompt] = Slot("_cascadia_prompt")
+
+# On a worker's `Req`: what the judge knows of it; None where it is not judged.
+JUDGED_ATTEMPT: Slot[JudgedAttempt | None] = Slot("_cascadia_attempt")
+
+# On a worker's `Req`: the draft that it began with.
+DRAFT_READING: Slot[Reading] = Slot("_cascadia_draft")
+
+# On a worker's `Req`: seconds that its slow searches for `stop_regex` took so far.
+SPENT_SEARCH_S: Slot[float] = Slot("_cascadia_slow_search_s")
+
+# On a worker's grammar object: whether it came to a place where no token is allowed.
+DEAD_END: Slot[bool] = Slot("_cascadia_dead_end")
+
+# On a parser of tool calls in the main process: whether it is inside an array of calls.
+IN_ARRAY: Slot[bool] = Slot("_cascadia_in_array")
