@@ -20,7 +20,7 @@ from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.observer import HostObserver, build_observer
 from cascadia_sglang.pool_specs import PoolSpec
 from cascadia_sglang.workers.failed_start import reported
-from cascadia_sglang.workers.handle import WorkerHandle
+from cascadia_sglang.workers.handle import SchedulerGroup
 
 
 def test_kernels_are_compiled_and_tested_for_the_runners_device_and_vocabulary(
@@ -115,7 +115,7 @@ def test_a_judge_that_cannot_run_ends_the_start_with_exit_code_2(
     process = context.Process(target=run_failing_worker, args=(writer,))
     process.start()
     writer.close()
-    handle = WorkerHandle(
+    handle = SchedulerGroup(
         pool=PoolSpec(
             index=0, tiers=(0,), name="small", model_path="m", server_args={}, replicas=1
         ),
