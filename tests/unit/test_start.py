@@ -10,8 +10,8 @@ import pytest
 import yaml
 from sglang.srt.server_args import ServerArgs
 
+import cascadia_sglang.start as start
 from cascadia_patches.launch import server_args_add_cli_args
-from cascadia_sglang import start
 from cascadia_sglang.errors import ConfigError
 from tests.repo.source import ROOT
 from tests.system.serving import free_port
