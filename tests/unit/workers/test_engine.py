@@ -343,7 +343,7 @@ async def test_an_attempt_that_was_failed_over_may_run_again_though_its_worker_l
     with pytest.raises(WorkerLostError):
         await run
     assert sent
-    assert engine._losses._lost == set()
+    assert engine._lost._lost == set()
 
 
 async def test_the_attempts_of_a_worker_that_died_by_its_own_error_know_its_death() -> None:
@@ -403,7 +403,7 @@ async def test_a_waiting_attempt_is_moved_the_youngest_first_and_its_worker_told
     assert len(sent) == 1
     with pytest.raises(KeyError):
         await runs[0]
-    assert engine._losses._moved == engine._losses._movable == engine._losses._lost == set()
+    assert engine._lost._moved == engine._lost._movable == engine._lost._lost == set()
 
 
 async def test_an_attempt_of_which_a_token_was_seen_stays() -> None:
@@ -411,7 +411,7 @@ async def test_an_attempt_of_which_a_token_was_seen_stays() -> None:
     outputs = engine.stream(make_sample(), "attempt-1", ORDER)
     await anext(outputs)
     engine.move_attempts(worker, 1)
-    assert engine._losses._lost == set()
+    assert engine._lost._lost == set()
     await outputs.aclose()
 
 
