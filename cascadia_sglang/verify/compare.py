@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cascadia_kernels import verify_draft
+from cascadia_kernels.verify_draft import verify_draft
 from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.verify.transfers import HostCopy, to_device
 

@@ -12,7 +12,7 @@ import triton.language as tl
 
 from cascadia_kernels.cpu import row_summary_cpu
 from cascadia_kernels.device import runs_triton
-from cascadia_kernels.row_statistics import PARTIALS_STRIDE, RowStatistics
+from cascadia_kernels.layout import PARTIALS_STRIDE, RowStatistics
 
 _LOG2E = tl.constexpr(1.4426950408889634)
 

@@ -4,12 +4,9 @@ Shape legend: B rows, V vocabulary, P partial statistics, D step values; N place
 H = G + 1.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 
-if TYPE_CHECKING:
-    from cascadia_kernels.fold_sampled import KeptLogits
+from cascadia_kernels.layout import KeptLogits
 
 
 def row_statistics_cpu(logits_BV: torch.Tensor, temperature_B: torch.Tensor | None) -> torch.Tensor:
@@ -61,7 +58,7 @@ def fold_sampled_cpu(
     token_ids_B: torch.Tensor,
     probability_BV: torch.Tensor | None,
     temperature_B: torch.Tensor | None,
-    kept: "KeptLogits | None",
+    kept: KeptLogits | None,
 ) -> torch.Tensor:
     """Step values [B, D]."""
     peak_B, _, _, _, _, _, second_B, place_B = partials_BP.unbind(-1)

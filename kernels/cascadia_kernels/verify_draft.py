@@ -16,8 +16,8 @@ import triton.language as tl
 from cascadia_kernels.combine import combined, range_constants
 from cascadia_kernels.cpu import draft_values_cpu, first_disagreements_cpu
 from cascadia_kernels.device import runs_triton
-from cascadia_kernels.fold_sampled import STEP_VALUES
-from cascadia_kernels.row_statistics import PARTIALS, RowStatistics, row_statistics
+from cascadia_kernels.layout import PARTIALS, STEP_VALUES, RowStatistics
+from cascadia_kernels.row_statistics import row_statistics
 
 PLACES_AT_ONCE = 256  # places that a program of a draft compares at once
 

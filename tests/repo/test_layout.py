@@ -87,11 +87,6 @@ def test_what_a_module_exports_is_bound_in_it() -> None:
         assert len(set(names)) == len(names), source
 
 
-def test_the_kernels_say_what_they_export() -> None:
-    (package,) = (source for source in product_files() if source.module == "cascadia_kernels")
-    assert {"row_statistics", "fold_sampled"} <= set(exported(package))
-
-
 def test_the_changelog_has_a_section_for_this_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     sections = re.findall(
