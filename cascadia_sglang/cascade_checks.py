@@ -169,7 +169,7 @@ def routing_problems(config: CascadeConfig) -> list[str]:
             problems.append(f"{name} is {getattr(routing, name)}, allowed: 1 or more")
     if not is_keep_alive_s(routing.keep_alive_s):
         problems.append(f"keep_alive_s is {routing.keep_alive_s}, allowed: {KEEP_ALIVE_ALLOWED}")
-    problems.extend(f"verify.{problem}" for problem in _verify_problems(config))
+    problems.extend(_draft_problems(config))
     if not 0.0 <= routing.commit_chance <= 1.0:
         problems.append(f"commit_chance is {routing.commit_chance}, allowed: 0 to 1")
     if routing.commit_at_once is not None:
@@ -231,15 +231,23 @@ def _rate_problems(config: CascadeConfig) -> list[str]:
     return problems
 
 
-def _verify_problems(config: CascadeConfig) -> list[str]:
-    verify, files = config.routing.verify, config.draft_calibrations()
+def _draft_problems(config: CascadeConfig) -> list[str]:
+    """Everything that is wrong with the settings of drafts, under the name they were given."""
+    routing, drafts = config.routing, config.drafts()
+    if routing.drafts is not None and routing.verify is not None:
+        return ["verify is the former name of drafts and both are given, allowed: drafts"]
+    is_former = routing.verify is not None
+    low, second_judge = (
+        ("verify.low", "verify.high") if is_former else ("drafts.low", "drafts.second_judge")
+    )
     problems: list[str] = []
-    if not 0.0 <= verify.low <= 1.0:
-        problems.append(f"low is {verify.low}, allowed: 0 to 1")
-    if verify.high is not None and not 0.0 <= verify.high <= 1.0:
-        problems.append(f"high is {verify.high}, allowed: 0 to 1 or null")
-    if verify.high is not None and not files:
-        problems.append("high needs a draft_calibration of a tier above the first")
+    if not 0.0 <= drafts.low <= 1.0:
+        problems.append(f"{low} is {drafts.low}, allowed: 0 to 1")
+    chance = drafts.second_judge
+    if chance is not None and not 0.0 <= chance <= 1.0:
+        problems.append(f"{second_judge} is {chance}, allowed: 0 to 1 or null")
+    if chance is not None and not config.draft_calibrations():
+        problems.append(f"{second_judge} needs a draft_calibration of a tier above the first")
     return problems
 
 
