@@ -15,8 +15,8 @@ from cascadia_sglang.config import (
     is_keep_alive_s,
 )
 from cascadia_sglang.escalation import keeps_rate
+from cascadia_sglang.hub_check import is_hub_name
 from cascadia_sglang.label_settings import label_problems
-from cascadia_sglang.model_config import is_hub_name
 
 # Part of headers, of metrics' labels and of file names.
 _TIER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

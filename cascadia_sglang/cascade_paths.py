@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cascadia_sglang.model_config import is_hub_name
+from cascadia_sglang.hub_check import is_hub_name
 
 logger = logging.getLogger(__name__)
 

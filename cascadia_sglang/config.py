@@ -282,6 +282,15 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """Index of the tier of this name, None where there is none."""
         return next((i for i, tier in enumerate(self.tiers) if tier.name == name), None)
 
+    def models(self) -> dict[str, str]:
+        """Path or hub name of every model, those that write drafts included, by its place."""
+        models = {f"tier {tier.name}": tier.model_path for tier in self.tiers}
+        for tier in self.tiers:
+            drafter = tier.server_args.get("speculative_draft_model_path")
+            if isinstance(drafter, str):
+                models[f"tier {tier.name}, speculative_draft_model_path"] = drafter
+        return models
+
     def max_attempts(self) -> int:
         """How many attempts a request may take, all tiers together."""
         given = self.routing.max_attempts

@@ -6,18 +6,22 @@ end after a minute, with a traceback. Here one question is asked, with a deadlin
 
 import os
 import queue
+import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.model_config import is_hub_name
 
 # Of one answer, and of everything together: resolving the hub's name has no limit of its own.
 _ANSWER_S, _DEADLINE_S = 3.0, 4.0
 _CONFIG = "config.json"
+
+
+def is_hub_name(model: str) -> bool:
+    """Whether this may be a hub name, of the form owner/model."""
+    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model))
 
 
 def check_hub_names(models: Mapping[str, str]) -> None:
@@ -42,20 +46,6 @@ def check_hub_names(models: Mapping[str, str]) -> None:
             f"{place}: {wanted[place]} is no folder and not in the hub's cache, and it cannot be "
             f"fetched: {refusal}"
         )
-
-
-def check_hub_models(config: CascadeConfig) -> None:
-    """The same of every model that a cascade names, also to write drafts with.
-
-    Raises:
-        ConfigError: as `check_hub_names` does.
-    """
-    models = {f"tier {tier.name}": tier.model_path for tier in config.tiers}
-    for tier in config.tiers:
-        drafter = tier.server_args.get("speculative_draft_model_path")
-        if isinstance(drafter, str):
-            models[f"tier {tier.name}, speculative_draft_model_path"] = drafter
-    check_hub_names(models)
 
 
 def _is_cached(name: str) -> bool:

@@ -1,16 +1,11 @@
 """The `config.json` of a tier's model: in a folder, or on the model hub where SGLang finds it."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.hub_check import check_hub_names, is_hub_name
 from cascadia_sglang.json_text import read_json_object
-
-
-def is_hub_name(model: str) -> bool:
-    """Whether this may be a hub name, of the form owner/model."""
-    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model))
 
 
 def read_model_config(model: str | Path) -> dict[str, Any]:
@@ -29,9 +24,6 @@ def read_model_config(model: str | Path) -> dict[str, Any]:
 
 
 def _from_hub(name: str) -> Path:
-    # This module is what the check is made of.
-    from cascadia_sglang.hub_check import check_hub_names
-
     check_hub_names({"model": name})
     # The import takes a second, and a folder needs none of it.
     from transformers.utils import cached_file

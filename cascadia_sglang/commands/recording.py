@@ -21,7 +21,7 @@ from cascadia_sglang.calibration.server import recording_server
 from cascadia_sglang.commands.outputs import make_output_folder
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import CalibrationError
-from cascadia_sglang.hub_check import check_hub_models
+from cascadia_sglang.hub_check import check_hub_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ def _answered(
             and (tiers[-1].name, question.id, draft_digest(question, tiers, sampling)) not in read
         ]
         if any(todo) or unread:
-            check_hub_models(config)
+            check_hub_names(config.models())
             flags = shlex.split(args.server_flags)
             _tell(f"starting the server, its log is {args.out / 'server.log'}")
             limits = {"concurrency": args.concurrency, "timeout_s": args.answer_timeout}

@@ -7,8 +7,7 @@ from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.hub_check import check_hub_names
-from cascadia_sglang.model_config import is_hub_name
+from cascadia_sglang.hub_check import check_hub_names, is_hub_name
 
 # All that is looked at before the weights are loaded.
 _SMALL_FILES = ("*.json", "*.jinja", "tokenizer*", "*.txt")

@@ -9,7 +9,7 @@ from typing import Any
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import vocabulary_fingerprint
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.hub_check import check_hub_models
+from cascadia_sglang.hub_check import check_hub_names
 from cascadia_sglang.memory.hub import fetch_small_files
 from cascadia_sglang.model_checks.chat_template import ChatTemplate, chat_template_of
 from cascadia_sglang.model_checks.conversations import plain_difference, rare_difference
@@ -44,7 +44,7 @@ def check_models(
         ConfigError: one line that names the tier and what is wrong.
     """
     if is_here:
-        check_hub_models(config)
+        check_hub_names(config.models())
         for tier in config.tiers:
             fetch_small_files(tier.model_path)
     models = tier_models(config, flags)

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.model_config import is_hub_name
+from cascadia_sglang.hub_check import is_hub_name
 from cascadia_sglang.planner.devices import misplaced
 from cascadia_sglang.planner.problem import (
     Candidate,

@@ -15,7 +15,7 @@ from cascadia_sglang import hub_check
 from cascadia_sglang.cli import main
 from cascadia_sglang.config import CascadeConfig, TierConfig
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.hub_check import check_hub_models, check_hub_names
+from cascadia_sglang.hub_check import check_hub_names
 from tests.repo.source import ROOT
 from tests.unit.commands.recorded import write_sample
 
@@ -136,7 +136,7 @@ def test_the_model_that_drafts_is_looked_for_too(monkeypatch: pytest.MonkeyPatch
         server_args={"speculative_algorithm": "EAGLE", "speculative_draft_model_path": "Q/b"},
     )
     with pytest.raises(ConfigError, match="tier only, speculative_draft_model_path: Q/b is"):
-        check_hub_models(CascadeConfig(version=1, tiers=[tier]))
+        check_hub_names(CascadeConfig(version=1, tiers=[tier]).models())
 
 
 def test_another_machine_may_have_other_models(

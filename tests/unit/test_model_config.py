@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.model_config import is_hub_name, read_model_config
+from cascadia_sglang.hub_check import is_hub_name
+from cascadia_sglang.model_config import read_model_config
 
 # As Qwen publishes it for Qwen3-0.6B.
 QWEN3_SMALL = {
