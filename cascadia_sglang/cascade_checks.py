@@ -1,10 +1,8 @@
 """What a cascade file must keep to beyond the types of its fields."""
 
 import math
-import operator
 import re
 from pathlib import Path
-from typing import Any
 
 from cascadia_sglang.config import (
     CASCADE_MODEL,
@@ -27,9 +25,6 @@ _SERVER_WIDE_ARGS = re.compile(
     r"|dist_init_addr|node_rank|nnodes|log_level.*|ssl_.*|dp_size|data_parallel_size|use_ray"
     r"|base_gpu_id|gpu_id_step"
 )
-
-# Settings whose capability this release does not have. Refused, so that nobody believes they act.
-_NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (("routing.quality_floor", (None,)),)
 
 
 def problems_of(config: CascadeConfig) -> list[str]:
@@ -62,11 +57,6 @@ def problems_of(config: CascadeConfig) -> list[str]:
         problems.append(f"prefix.carry_s is {config.prefix.carry_s}, allowed: 0 or more")
     if not 0 < config.start_limit_s < math.inf:
         problems.append(f"start_limit_s is {config.start_limit_s}, allowed: above 0")
-    for setting, allowed in _NOT_YET:
-        value: Any = operator.attrgetter(setting)(config)
-        if value not in allowed:
-            shown = ", ".join(repr(one) for one in allowed)
-            problems.append(f"{setting} is {value!r}, allowed in this release: {shown}")
     return problems
 
 
@@ -110,8 +100,6 @@ def _tier_problems(tier: TierConfig, needs_calibration: bool) -> list[str]:
         path = getattr(tier, name)
         if path is not None and not Path(path).is_file():
             problems.append(f"{name} {path!r} does not exist")
-    if tier.reasoning is not None:
-        problems.append(f"reasoning is {tier.reasoning!r}, allowed in this release: null")
     if tier.standby < 0:
         problems.append(f"standby is {tier.standby}, allowed: 0 or more")
     if tier.replicas < 1:

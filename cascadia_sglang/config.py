@@ -45,7 +45,6 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     server_args: dict[str, Any] = {}
     sampling: dict[str, Any] = {}
     prompt_suffix: str | None = None
-    reasoning: Literal["on", "off"] | None = None
 
     @property
     def is_speculative(self) -> bool:
@@ -133,7 +132,6 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     thresholds: list[float] = []
     escalation_rate: float | list[float] | None = None
-    quality_floor: float | None = None
     entry: Literal["first", "predicted", "priced"] = "first"
     entry_model: str | None = None
     stream: Literal["buffered", "commit", "direct"] | None = None

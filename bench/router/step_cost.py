@@ -51,7 +51,6 @@ STEPS, REPETITIONS = 300, 15
 COLUMNS = 1024  # of the logits, which nobody reads
 ANSWER_TOKENS = {"short answers": 8, "long answers": 256}
 SAMPLING = {"greedy": True, "tempered": False}
-MOST_US_AT_32_ROWS = 60.0
 
 
 def make_judge() -> Judge:
