@@ -280,15 +280,6 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """Index of the tier of this name, None where there is none."""
         return next((i for i, tier in enumerate(self.tiers) if tier.name == name), None)
 
-    def models(self) -> dict[str, str]:
-        """Path or hub name of every model, those that write drafts included, by its place."""
-        models = {f"tier {tier.name}": tier.model_path for tier in self.tiers}
-        for tier in self.tiers:
-            drafter = tier.server_args.get("speculative_draft_model_path")
-            if isinstance(drafter, str):
-                models[f"tier {tier.name}, speculative_draft_model_path"] = drafter
-        return models
-
     def max_attempts(self) -> int:
         """How many attempts a request may take, all tiers together."""
         given = self.routing.max_attempts
@@ -302,6 +293,18 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if isinstance(given, DraftsConfig):
             return given
         return DraftsConfig(use=given or "off")
+
+    def models(self) -> dict[str, str]:
+        """Folder or hub name of every model that it names, by the place that names it.
+
+        That includes the models that a tier writes drafts with (speculative decoding).
+        """
+        found = {f"tier {tier.name}": tier.model_path for tier in self.tiers}
+        for tier in self.tiers:
+            drafter = tier.server_args.get("speculative_draft_model_path")
+            if isinstance(drafter, str):
+                found[f"tier {tier.name}, speculative_draft_model_path"] = drafter
+        return found
 
     def calibrations(self) -> dict[int, str]:
         """Path of the calibration file of each tier index that has one."""

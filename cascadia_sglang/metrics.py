@@ -25,8 +25,8 @@ from cascadia_sglang.metric_labels import (
 )
 
 
-class CountedAttempt(Protocol):
-    """What the metrics read of an attempt on a tier."""
+class Visit(Protocol):
+    """What the metrics read of a request's visit to a tier."""
 
     @property
     def tier_index(self) -> int: ...
@@ -88,11 +88,7 @@ class Metrics:
         self._solve = _family("cascadia_plan_solve_seconds")
 
     def answered(
-        self,
-        visits: Iterable[CountedAttempt],
-        chosen: CountedAttempt,
-        seconds: float,
-        ttft_s: float,
+        self, visits: Iterable[Visit], chosen: Visit, seconds: float, ttft_s: float
     ) -> None:
         """Count a prompt that got an answer."""
         tier = self._tiers[chosen.tier_index]
@@ -101,12 +97,12 @@ class Metrics:
         self._ttft.labels(tier).observe(ttft_s)
         self._visited(visits, chosen)
 
-    def failed(self, visits: Iterable[CountedAttempt], status: int) -> None:
+    def failed(self, visits: Iterable[Visit], status: int) -> None:
         """Count a prompt that got an error with this HTTP status; 499: its client hung up."""
         self._requests.labels("none", f"error_{status}").inc()
         self._visited(visits, None)
 
-    def _visited(self, visits: Iterable[CountedAttempt], chosen: CountedAttempt | None) -> None:
+    def _visited(self, visits: Iterable[Visit], chosen: Visit | None) -> None:
         for visit in visits:
             tier = self._tiers[visit.tier_index]
             if visit.seconds:
