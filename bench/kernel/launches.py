@@ -12,7 +12,6 @@ from typing import Any
 import torch
 import triton
 
-from cascadia_kernels.combine import row_summary_kernel
 from cascadia_kernels.fold_sampled import fold_sampled_kernel
 from cascadia_kernels.hidden_probe import BLOCK, ROWS, UNITS, probe_score_kernel, probe_units_kernel
 from cascadia_kernels.layout import PARTIALS_STRIDE
@@ -23,6 +22,7 @@ from cascadia_kernels.row_statistics import (
     launch_constants,
     row_statistics_kernel,
 )
+from cascadia_kernels.row_summary import row_summary_kernel
 from cascadia_kernels.verify_draft import (
     PLACES_AT_ONCE,
     draft_rows_kernel,

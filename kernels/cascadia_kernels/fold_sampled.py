@@ -7,10 +7,10 @@ import torch
 import triton
 import triton.language as tl
 
-from cascadia_kernels.combine import combined, range_constants
-from cascadia_kernels.cpu import fold_sampled_cpu
 from cascadia_kernels.device import runs_triton
 from cascadia_kernels.layout import STEP_VALUES, KeptLogits, RowStatistics
+from cascadia_kernels.row_summary import combined, range_constants
+from cascadia_kernels.torch_forms import fold_sampled_torch
 
 _STEP_VALUES = tl.constexpr(len(STEP_VALUES))
 
@@ -45,7 +45,7 @@ def fold_sampled(
     """
     _check_shapes(statistics, token_ids_B, probability_BV, temperature_B, kept)
     if not runs_triton(statistics.partials_BSP):
-        return fold_sampled_cpu(
+        return fold_sampled_torch(
             statistics.partials_BSP[:, 0], token_ids_B, probability_BV, temperature_B, kept
         )
     rows = len(token_ids_B)

@@ -13,9 +13,9 @@ import torch
 import triton
 import triton.language as tl
 
-from cascadia_kernels.cpu import row_statistics_cpu
 from cascadia_kernels.device import runs_triton
 from cascadia_kernels.layout import PARTIALS_STRIDE, RowStatistics
+from cascadia_kernels.torch_forms import row_statistics_torch
 from cascadia_kernels.two_best import two_best
 
 
@@ -76,7 +76,7 @@ def row_statistics(
         )
     rows, columns = logits_BV.shape
     if not runs_triton(logits_BV):
-        return RowStatistics(row_statistics_cpu(logits_BV, temperature_B), columns, columns)
+        return RowStatistics(row_statistics_torch(logits_BV, temperature_B), columns, columns)
     ranges = -(-columns // split.range_columns)
     partials_BSP = torch.empty(
         rows, ranges, PARTIALS_STRIDE, dtype=torch.float32, device=logits_BV.device

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from cascadia_kernels.combine import row_summary, row_summary_kernel
 from cascadia_kernels.fold_sampled import fold_sampled, fold_sampled_kernel
 from cascadia_kernels.hidden_probe import (
     ProbeWeights,
@@ -16,6 +15,7 @@ from cascadia_kernels.hidden_probe import (
 )
 from cascadia_kernels.layout import KeptLogits
 from cascadia_kernels.row_statistics import row_statistics, row_statistics_kernel
+from cascadia_kernels.row_summary import row_summary, row_summary_kernel
 from cascadia_kernels.verify_draft import (
     draft_rows_kernel,
     first_disagreements_kernel,
