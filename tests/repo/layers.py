@@ -73,3 +73,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # The hooks call up into what they serve.
     ("cascadia_patches",),
 )
+
+# Modules that may name types of higher rooms in annotations.
+NAMES_HIGHER_TYPES: tuple[str, ...] = ()

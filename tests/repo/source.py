@@ -48,6 +48,16 @@ class Source:
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
                 waiting.extend(reversed(list(ast.iter_child_nodes(node))))
 
+    def annotation_imports(self) -> set[str]:
+        """Modules imported for annotations alone: below `if TYPE_CHECKING`."""
+        return {
+            name
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            for inner in ast.walk(node)
+            for name in _imported(inner)
+        }
+
 
 def _imported(node: ast.AST) -> list[str]:
     """The modules that a statement imports. A name may be a module of its package."""
