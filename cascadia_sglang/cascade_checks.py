@@ -1,10 +1,8 @@
 """What a cascade file must keep to beyond the types of its fields."""
 
 import math
-import operator
 import re
 from pathlib import Path
-from typing import Any
 
 from cascadia_sglang.config import (
     CASCADE_MODEL,
@@ -27,9 +25,6 @@ _SERVER_WIDE_ARGS = re.compile(
     r"|dist_init_addr|node_rank|nnodes|log_level.*|ssl_.*|dp_size|data_parallel_size|use_ray"
     r"|base_gpu_id|gpu_id_step"
 )
-
-# Settings whose capability this release does not have. Refused, so that nobody believes they act.
-_NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (("routing.quality_floor", (None,)),)
 
 
 def problems_of(config: CascadeConfig) -> list[str]:
@@ -62,11 +57,6 @@ def problems_of(config: CascadeConfig) -> list[str]:
         problems.append(f"prefix.carry_s is {config.prefix.carry_s}, allowed: 0 or more")
     if not 0 < config.start_limit_s < math.inf:
         problems.append(f"start_limit_s is {config.start_limit_s}, allowed: above 0")
-    for setting, allowed in _NOT_YET:
-        value: Any = operator.attrgetter(setting)(config)
-        if value not in allowed:
-            shown = ", ".join(repr(one) for one in allowed)
-            problems.append(f"{setting} is {value!r}, allowed in this release: {shown}")
     return problems
 
 
@@ -110,8 +100,6 @@ def _tier_problems(tier: TierConfig, needs_calibration: bool) -> list[str]:
         path = getattr(tier, name)
         if path is not None and not Path(path).is_file():
             problems.append(f"{name} {path!r} does not exist")
-    if tier.reasoning is not None:
-        problems.append(f"reasoning is {tier.reasoning!r}, allowed in this release: null")
     if tier.standby < 0:
         problems.append(f"standby is {tier.standby}, allowed: 0 or more")
     if tier.replicas < 1:
@@ -169,7 +157,7 @@ def routing_problems(config: CascadeConfig) -> list[str]:
             problems.append(f"{name} is {getattr(routing, name)}, allowed: 1 or more")
     if not is_keep_alive_s(routing.keep_alive_s):
         problems.append(f"keep_alive_s is {routing.keep_alive_s}, allowed: {KEEP_ALIVE_ALLOWED}")
-    problems.extend(f"verify.{problem}" for problem in _verify_problems(config))
+    problems.extend(_draft_problems(config))
     if not 0.0 <= routing.commit_chance <= 1.0:
         problems.append(f"commit_chance is {routing.commit_chance}, allowed: 0 to 1")
     if routing.commit_at_once is not None:
@@ -231,15 +219,23 @@ def _rate_problems(config: CascadeConfig) -> list[str]:
     return problems
 
 
-def _verify_problems(config: CascadeConfig) -> list[str]:
-    verify, files = config.routing.verify, config.draft_calibrations()
+def _draft_problems(config: CascadeConfig) -> list[str]:
+    """Everything that is wrong with the settings of drafts, under the name they were given."""
+    routing, drafts = config.routing, config.drafts()
+    if routing.drafts is not None and routing.verify is not None:
+        return ["verify is the former name of drafts and both are given, allowed: drafts"]
+    is_former = routing.verify is not None
+    low, second_judge = (
+        ("verify.low", "verify.high") if is_former else ("drafts.low", "drafts.second_judge")
+    )
     problems: list[str] = []
-    if not 0.0 <= verify.low <= 1.0:
-        problems.append(f"low is {verify.low}, allowed: 0 to 1")
-    if verify.high is not None and not 0.0 <= verify.high <= 1.0:
-        problems.append(f"high is {verify.high}, allowed: 0 to 1 or null")
-    if verify.high is not None and not files:
-        problems.append("high needs a draft_calibration of a tier above the first")
+    if not 0.0 <= drafts.low <= 1.0:
+        problems.append(f"{low} is {drafts.low}, allowed: 0 to 1")
+    chance = drafts.second_judge
+    if chance is not None and not 0.0 <= chance <= 1.0:
+        problems.append(f"{second_judge} is {chance}, allowed: 0 to 1 or null")
+    if chance is not None and not config.draft_calibrations():
+        problems.append(f"{second_judge} needs a draft_calibration of a tier above the first")
     return problems
 
 

@@ -1,12 +1,14 @@
 """Reads a cascade file or the flags in its place, checked whole before anything starts."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import yaml
 
 from cascadia_sglang.cascade_checks import problems_of, routing_problems, threshold_problems
-from cascadia_sglang.cascade_paths import placed
+from cascadia_sglang.cascade_paths import placed, warn_once
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.unknown_keys import with_nearest_key
@@ -29,7 +31,31 @@ def read_cascade(path: Path) -> DataFile:
         ConfigError: if the file is missing or cannot be read.
     """
     file = read_data(path, "cascade file")
+    routing = file.data.get("routing") if isinstance(file.data, dict) else None
+    if isinstance(routing, dict) and isinstance(routing.get("verify"), dict):
+        present = yaml.safe_dump(drafts_data(routing), default_flow_style=True, sort_keys=False)
+        warn_once(
+            f"cascade file {path}: routing.verify is the former name of routing.drafts; "
+            f"write drafts: {present.strip()}"
+        )
     return DataFile(placed(file.data, path), file.unquoted)
+
+
+def drafts_data(routing: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of drafts in `routing`, unchecked, under their present names.
+
+    Args:
+        routing: of a cascade file, in which `drafts` may have its short form or its former name.
+    """
+    former, given = routing.get("verify"), routing.get("drafts")
+    if isinstance(former, dict):
+        names = {"enabled": "use", "high": "second_judge"}
+        given = {names.get(key, key): value for key, value in former.items()}
+    settings = dict(given) if isinstance(given, dict) else {"use": given}
+    use = settings.get("use")
+    if use is None or isinstance(use, bool):
+        use = "on" if use else "off"
+    return {**settings, "use": use}
 
 
 def load_uncalibrated(path: Path) -> CascadeConfig:
@@ -59,9 +85,10 @@ def load_uncalibrated(path: Path) -> CascadeConfig:
                 "deadline_s": None,
             }
             routing = {**routing, **whole_way}
-            verify = routing.get("verify")
-            if isinstance(verify, dict):
-                routing["verify"] = {"enabled": bool(verify.get("enabled"))}
+            if None in (routing.get("drafts"), routing.get("verify")):
+                # A draft is recorded whatever its score, and no second judge decides.
+                use = drafts_data(routing)["use"]
+                routing |= {"drafts": "off" if use == "off" else "on", "verify": None}
         data = {**data, "tiers": tiers, "judge": judge, "routing": routing}
     return _built(DataFile(data, file.unquoted), path)
 

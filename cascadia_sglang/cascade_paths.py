@@ -65,7 +65,7 @@ def placed(data: Any, path: Path) -> Any:
     changed = with_paths(data, one)
     if old:
         more = f" and {len(old) - 1} more" if len(old) > 1 else ""
-        _warn(
+        warn_once(
             f"cascade file {path}: {old[0]}{more}: found from the working directory, not from the "
             "file's folder; write paths relative to the file"
         )
@@ -133,6 +133,6 @@ def _is_model(place: str) -> bool:
 
 
 @cache
-def _warn(line: str) -> None:
-    """Once: a command may read a file twice."""
+def warn_once(line: str) -> None:
+    """Log a warning once in a process: a command may read a file twice."""
     logger.warning(line)

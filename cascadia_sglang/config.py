@@ -6,6 +6,8 @@ import msgspec
 
 # Requests for the whole cascade use this model name.
 CASCADE_MODEL = "cascadia"
+DraftUse = Literal["auto", "on", "off"]
+
 KEEP_ALIVE_ALLOWED = "0, or 0.1 to 3600 seconds"
 
 
@@ -29,7 +31,7 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     where there are too few. `gpu_share` is the part of a device's memory for each worker; null: all
     of it, or where workers share the device a part by the model's weights.
     `draft_calibration` is of the answers of the tiers below, as this tier reads them (see
-    `routing.verify.high`).
+    `routing.drafts.second_judge`).
     """
 
     name: str
@@ -43,7 +45,6 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     server_args: dict[str, Any] = {}
     sampling: dict[str, Any] = {}
     prompt_suffix: str | None = None
-    reasoning: Literal["on", "off"] | None = None
 
     @property
     def is_speculative(self) -> bool:
@@ -51,16 +52,30 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return self.server_args.get("speculative_algorithm") is not None
 
 
-class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The next tier reads the answer that was not good enough, and keeps what it agrees with.
+class DraftsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The next tier reads a rejected answer as a draft and keeps the tokens that it agrees with.
 
-    `auto` reads where that is expected to cost less than writing. A draft whose score is below
-    `low` is never read.
+    `use: on` reads every draft; `auto` reads where that is expected to cost less than writing from
+    scratch; `off` reads none. A draft whose score is below `low` is never read.
 
-    `high` has a second judge: where a tier with a `draft_calibration` reads a whole answer, and the
-    chance that it is acceptable, by the reading tier's own probabilities, is `high` or more, that
-    answer goes out as it is, whether or not the tier would have written the same. null: never.
+    `second_judge` is the chance from which a second judge accepts a draft. A tier with a
+    `draft_calibration` computes, from its own probabilities, the chance that a whole draft is
+    acceptable. From `second_judge` on the draft is the answer, whether or not the tier would have
+    written the same. null: no second judge.
     """
+
+    # Without quotes, YAML reads `on` and `off` as booleans.
+    use: DraftUse | bool = "off"
+    low: float = 0.0
+    second_judge: float | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.use, bool):
+            msgspec.structs.force_setattr(self, "use", "on" if self.use else "off")
+
+
+class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The former names of `DraftsConfig`: `enabled` is `use`, `high` is `second_judge`."""
 
     enabled: bool | Literal["auto"] = False
     low: float = 0.0
@@ -110,11 +125,13 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     A streamed answer that is held back for `keep_alive_s` seconds opens its response, and gives a
     sign of life whenever so long nothing was sent; 0: never.
+
+    `drafts` takes `auto`, `on` or `off` in place of its fields; null: off. `verify` is its former
+    name: only one of the two may be given.
     """
 
     thresholds: list[float] = []
     escalation_rate: float | list[float] | None = None
-    quality_floor: float | None = None
     entry: Literal["first", "predicted", "priced"] = "first"
     entry_model: str | None = None
     stream: Literal["buffered", "commit", "direct"] | None = None
@@ -130,7 +147,8 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_body_bytes: int = 16 * 2**20
     allow_degraded: bool = False
     unknown_model: Literal["reject", "cascade"] = "reject"
-    verify: VerifyConfig = VerifyConfig()
+    drafts: DraftsConfig | DraftUse | bool | None = None
+    verify: VerifyConfig | None = None
     gears: GearsConfig = GearsConfig()
 
 
@@ -266,6 +284,15 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """How many attempts a request may take, all tiers together."""
         given = self.routing.max_attempts
         return max(4, len(self.tiers) + 1) if given is None else given
+
+    def drafts(self) -> DraftsConfig:
+        """How drafts are used, whichever name and form the settings have."""
+        given, former = self.routing.drafts, self.routing.verify
+        if former is not None:
+            return DraftsConfig(use=former.enabled, low=former.low, second_judge=former.high)
+        if isinstance(given, DraftsConfig):
+            return given
+        return DraftsConfig(use=given or "off")
 
     def models(self) -> dict[str, str]:
         """Folder or hub name of every model that it names, by the place that names it.

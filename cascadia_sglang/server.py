@@ -74,8 +74,8 @@ class CascadeServer:
         if config.prefix.warm != "off":
             prefix = config.prefix
             self.router.warmer = Warmer(self.fleet.prefiller, prefix.warm, prefix.warm_chunk, tiers)
-        if config.routing.verify.enabled is not False:
-            self.router.worth = DraftWorth(config.routing.verify, tiers)
+        if config.drafts().use != "off":
+            self.router.worth = DraftWorth(config.drafts(), tiers)
         self.router.shadow.watches = {
             tier: AgreementWatch(one.agreement) for tier, one in calibrations.items()
         }

@@ -94,7 +94,7 @@ def cascade(reads: bool, **server_args: Any) -> dict[str, Any]:
             {"name": "first", **tier, "calibration": CALIBRATION},
             {"name": "second", **tier},
         ],
-        "routing": {"thresholds": [1.0], "early_abort": None, "verify": {"enabled": reads}},
+        "routing": {"thresholds": [1.0], "early_abort": None, "drafts": "on" if reads else "off"},
     }
 
 

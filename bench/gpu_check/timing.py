@@ -32,7 +32,9 @@ from bench.kernel.variants import (
     read_only_sum,
     torch_step,
 )
-from cascadia_kernels import SPLITS, RowStatistics, fold_sampled, row_statistics
+from cascadia_kernels.fold_sampled import fold_sampled
+from cascadia_kernels.layout import RowStatistics
+from cascadia_kernels.row_statistics import SPLITS, row_statistics
 
 ROWS = (1, 256, 64, 8, 512)
 COLUMNS = (151936, 128256, 262144)

@@ -12,19 +12,17 @@ from typing import Any
 import torch
 import triton
 
-from cascadia_kernels.combine import row_summary_kernel
-from cascadia_kernels.fold_into_states import fold_into_states_kernel
 from cascadia_kernels.fold_sampled import fold_sampled_kernel
 from cascadia_kernels.hidden_probe import BLOCK, ROWS, UNITS, probe_score_kernel, probe_units_kernel
-from cascadia_kernels.judge_score import judge_score_kernel
+from cascadia_kernels.layout import PARTIALS_STRIDE
 from cascadia_kernels.row_statistics import (
     DEFAULT_SPLIT,
-    PARTIALS_STRIDE,
     SPLITS,
     Split,
     launch_constants,
     row_statistics_kernel,
 )
+from cascadia_kernels.row_summary import row_summary_kernel
 from cascadia_kernels.verify_draft import (
     PLACES_AT_ONCE,
     draft_rows_kernel,
@@ -50,7 +48,7 @@ def launches() -> Iterator[Launch]:
     yield from _row_statistics()
     yield from _second_launches()
     yield from _drafts()
-    yield from _scores()
+    yield from _probes()
 
 
 def split_launches() -> Iterator[Launch]:
@@ -123,20 +121,6 @@ def _second_launches() -> Iterator[Launch]:
             warps=1,
         )
     yield Launch(
-        name="fold_into_states tempered",
-        kernel=fold_into_states_kernel,
-        types={
-            **step_types,
-            "states_ptr": "*fp64",
-            "states_stride": "i32",
-            "slots_ptr": "*i64",
-            "is_new_ptr": "*i1",
-            "is_forced_ptr": "*i1",
-        },
-        constants={**step_constants, **unchanged},
-        warps=1,
-    )
-    yield Launch(
         name="row_summary",
         kernel=row_summary_kernel,
         types={
@@ -190,23 +174,7 @@ def _drafts() -> Iterator[Launch]:
     )
 
 
-def _scores() -> Iterator[Launch]:
-    yield Launch(
-        name="judge_score",
-        kernel=judge_score_kernel,
-        types={
-            "states_ptr": "*fp64",
-            "states_stride": "i32",
-            "slots_ptr": "*i64",
-            "prompt_tokens_ptr": "*i64",
-            "is_truncated_ptr": "*i1",
-            "weights_ptr": "*fp64",
-            "bias_ptr": "*fp64",
-            "score_ptr": "*fp64",
-        },
-        constants={},
-        warps=1,
-    )
+def _probes() -> Iterator[Launch]:
     parameters = ("norm_weight", "norm_bias", "first", "first_bias", "second")
     yield Launch(
         name="hidden_probe units",

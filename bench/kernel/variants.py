@@ -15,8 +15,10 @@ import torch
 import triton
 import triton.language as tl
 
-from cascadia_kernels import SPLITS, Split, fold_sampled, row_statistics, verify_draft
+from cascadia_kernels.fold_sampled import fold_sampled
+from cascadia_kernels.row_statistics import SPLITS, Split, row_statistics
 from cascadia_kernels.testing import make_logits, make_temperatures
+from cascadia_kernels.verify_draft import verify_draft
 
 READ_ONLY = "read-only sum"
 OURS = "cascadia"

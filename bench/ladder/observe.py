@@ -16,7 +16,8 @@ from bench.ladder.decode import Step, batches, decode_steps, load_model, texts
 from bench.ladder.evaluate import MAX_TOKENS
 from bench.ladder.families import Row, is_correct
 from bench.ladder.tokenizer import EOS_ID
-from cascadia_kernels import fold_sampled, row_statistics
+from cascadia_kernels.fold_sampled import fold_sampled
+from cascadia_kernels.row_statistics import row_statistics
 from cascadia_sglang.judge import state
 from cascadia_sglang.judge.features import features
 from cascadia_sglang.judge.state import NO_ROW, FloatArray, empty_states, fold_step

@@ -47,7 +47,7 @@ def answered(chunks: int, folder: Path) -> Pool:
     data, cascade = folder / "sample.jsonl", folder / "cascade.yaml"
     data.write_text("".join(questions(chunks)))
     config = read_cascade(CASCADE).data
-    config["routing"] = {"thresholds": config["routing"]["thresholds"], "verify": {"enabled": True}}
+    config["routing"] = {"thresholds": config["routing"]["thresholds"], "drafts": "on"}
     cascade.write_text(yaml.safe_dump(config))
     parser = argparse.ArgumentParser()
     add_recording_arguments(parser)

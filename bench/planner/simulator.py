@@ -191,7 +191,7 @@ def _alone(config: Path, name: str) -> dict:
 def _writing_anew(config: Path) -> dict:
     """The cascade without drafts, of which the simulation here is told nothing."""
     cascade = read_cascade(config).data
-    return {**cascade, "routing": {**cascade["routing"], "verify": {"enabled": False}}}
+    return {**cascade, "routing": {**cascade["routing"], "drafts": "off"}}
 
 
 def _arm(name: str, port: int, pinned: str | None, profile: Profile, tiers: list[str]) -> Arm:

@@ -27,7 +27,7 @@ BENCH = "rivals_parts"
 # By section of the settings, what each changes.
 PARTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     CASCADE: {},
-    "no drafts": {"routing": {"verify": {"enabled": False}}},
+    "no drafts": {"routing": {"drafts": "off"}},
     "no early abort": {"routing": {"early_abort": None}},
     "no prefix index": {"prefix": {"workers": "least_loaded", "events": "off", "warm": "off"}},
 }

@@ -29,7 +29,7 @@ from bench.prefix.serving import serving, tier
 
 CONFIG: dict[str, Any] = {
     "tiers": [tier("small", page_tokens=1), tier("large", page_tokens=1)],
-    "routing": {"thresholds": [1.0], "early_abort": None, "verify": {"enabled": True}},
+    "routing": {"thresholds": [1.0], "early_abort": None, "drafts": "on"},
 }
 # All families have the same weight, but for the one with the long answers.
 WEIGHTS = {"steps": 6.0}

@@ -33,7 +33,7 @@ from bench.ladder.families import Row as Question
 from bench.ladder.splits import sample
 from bench.prefix.serving import serving, tier
 
-ARMS: dict[str, bool | str] = {"off": False, "on": True, "auto": "auto"}
+ARMS = ("off", "on", "auto")
 FAMILIES: dict[str, Sequence[str]] = {
     "steps": ("steps",),
     "all families": TEST_FAMILIES,
@@ -74,11 +74,11 @@ class Found:
     later: list[dict[str, Any]] = field(default_factory=list)
 
 
-def configured(verify: bool | str, threshold: float) -> dict[str, Any]:
+def configured(drafts: str, threshold: float) -> dict[str, Any]:
     """The cascade of one arm."""
     return {
         "tiers": [tier("small", page_tokens=1), tier("large", page_tokens=1)],
-        "routing": {"thresholds": [threshold], "verify": {"enabled": verify}},
+        "routing": {"thresholds": [threshold], "drafts": drafts},
     }
 
 
@@ -176,9 +176,9 @@ def main() -> None:
         folder = Path(name)
         ports = {
             arm: stack.enter_context(
-                serving(folder, options.port + place, configured(verify, options.threshold))
+                serving(folder, options.port + place, configured(arm, options.threshold))
             )
-            for place, (arm, verify) in enumerate(ARMS.items())
+            for place, arm in enumerate(ARMS)
         }
         for place, (workload, families) in enumerate(FAMILIES.items()):
             if options.workload not in (None, workload):

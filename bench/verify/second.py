@@ -37,14 +37,14 @@ SEED = 66_000
 def configured() -> dict[str, dict[str, Any]]:
     """The cascade of every arm; the demo's file has the last one's."""
     demo = yaml.safe_load(CASCADE.read_text())
-    verify = demo["routing"]["verify"]
+    drafts = demo["routing"]["drafts"]
     settings = {
-        NONE: {"enabled": False},
-        DRAFTS: {**verify, "high": None},
-        SECOND: verify,
+        NONE: "off",
+        DRAFTS: {**drafts, "second_judge": None},
+        SECOND: drafts,
     }
     return {
-        name: {**demo, "routing": {**demo["routing"], "verify": chosen}}
+        name: {**demo, "routing": {**demo["routing"], "drafts": chosen}}
         for name, chosen in settings.items()
     }
 

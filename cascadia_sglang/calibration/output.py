@@ -62,17 +62,17 @@ class SecondJudges:
 
     Attributes:
         judges: of the tiers whose second judge is sure of some drafts.
-        high, low: for `routing.verify`; None where drafts do not tell.
+        high, low: `second_judge` and `low` of `routing.drafts`; None where drafts do not tell.
     """
 
     judges: tuple[SecondJudge, ...]
     high: float | None
     low: float | None
 
-    def verify(self) -> dict[str, float]:
-        """Values of `routing.verify`, as they are written down."""
-        told = {"high": self.high, "low": self.low}
-        return {name: float(f"{value:.6g}") for name, value in told.items() if value is not None}
+    def settings(self) -> dict[str, float]:
+        """Values of `routing.drafts`, as they are written down."""
+        fitted = {"second_judge": self.high, "low": self.low}
+        return {name: float(f"{value:.6g}") for name, value in fitted.items() if value is not None}
 
 
 def second_judges(cascade: CalibratedCascade, parts: Parts) -> SecondJudges:
@@ -92,7 +92,7 @@ def write_second_judges(
     """Write `NAME.draft.json` of every second judge; yields what the operator should read."""
     high = 1.0 if found.high is None else found.high
     if found.judges:
-        yield f"routing: verify: high: {high:.6g}"
+        yield f"routing: drafts: second_judge: {high:.6g}"
     for judge in found.judges:
         name = cascade.settings.tier_names[judge.tier]
         path = folder / f"{name}.draft.json"
@@ -113,7 +113,7 @@ def write_second_judges(
             f"of {told.prompts} prompts that loses {told.lost} right answers"
         )
     if found.low is not None:
-        yield f"routing: verify: low: {found.low:g}"
+        yield f"routing: drafts: low: {found.low:g}"
 
 
 def write_entry_model(

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from cascadia_sglang.cascade_file import read_cascade
+from cascadia_sglang.cascade_file import drafts_data, read_cascade
 from cascadia_sglang.cascade_paths import moved
 
 NAME = "calibrated.yaml"
@@ -20,14 +20,14 @@ class Results:
     Attributes:
         calibrations: name of the file of each tier that has one, by the tier's name.
         draft_calibrations: the same of the second judges.
-        verify: values of `routing.verify` that were fitted.
+        drafts: values of `routing.drafts` that were fitted.
         entry_model, sample: names of the files, None where they were not written.
     """
 
     thresholds: Sequence[float]
     calibrations: Mapping[str, str]
     draft_calibrations: Mapping[str, str]
-    verify: Mapping[str, float]
+    drafts: Mapping[str, float]
     entry_model: str | None
     sample: str | None
 
@@ -60,10 +60,11 @@ def ready_data(data: Mapping[str, Any], results: Results) -> dict[str, Any]:
     # Thresholds stand in place of a rate.
     routing.pop("escalation_rate", None)
     routing["thresholds"] = [float(threshold) for threshold in results.thresholds]
-    if results.verify:
-        verify = {"enabled": False} | dict(routing.get("verify") or {})
-        verify.pop("high", None)
-        routing["verify"] = verify | dict(results.verify)
+    if results.drafts:
+        given = drafts_data(routing)
+        given.pop("second_judge", None)
+        routing.pop("verify", None)
+        routing["drafts"] = given | dict(results.drafts)
     is_entry_used = routing.get("entry_model") or routing.get("entry") in ("predicted", "priced")
     if results.entry_model is not None and is_entry_used:
         routing["entry_model"] = results.entry_model

@@ -140,7 +140,7 @@ def _write_cascade(
         draft_calibrations={
             names[one.tier]: f"{names[one.tier]}.draft.json" for one in judges.judges
         },
-        verify=judges.verify(),
+        drafts=judges.settings(),
         entry_model="entry.json" if (args.out / "entry.json").is_file() else None,
         sample="sample.json" if len(names) > 1 else None,
     )

@@ -100,7 +100,7 @@ def _answered(
     """
     sampling = Sampling(temperature=args.temperature, max_tokens=args.max_tokens)
     tiers = config.tiers
-    reads_drafts = config.routing.verify.enabled is not False and len(tiers) > 1
+    reads_drafts = config.drafts().use != "off" and len(tiers) > 1
     with (
         RecordFile(args.out / "records.jsonl", Record) as file,
         RecordFile(args.out / "drafts.jsonl", DraftRecord) as draft_file,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from cascadia_kernels import KeptLogits
+from cascadia_kernels.layout import KeptLogits
 
 if TYPE_CHECKING:
     from sglang.srt.sampling.sampling_batch_info import SamplingBatchInfo

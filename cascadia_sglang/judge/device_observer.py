@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from cascadia_kernels import KeptLogits, RowStatistics, fold_sampled, row_statistics, row_summary
+from cascadia_kernels.fold_sampled import fold_sampled
+from cascadia_kernels.layout import KeptLogits, RowStatistics
+from cascadia_kernels.row_statistics import row_statistics
+from cascadia_kernels.row_summary import row_summary
 from cascadia_sglang.judge.changed_rows import ChangedRows, forced_rows
 from cascadia_sglang.judge.hidden import DeviceProbed, HiddenStates
 from cascadia_sglang.judge.judge import Judge

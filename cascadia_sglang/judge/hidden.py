@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cascadia_kernels import ProbeWeights, hidden_probe
+from cascadia_kernels.hidden_probe import ProbeWeights, hidden_probe
 from cascadia_sglang.judge.features import logit
 from cascadia_sglang.judge.probe import Probe, ProbeParameters, probe_log_odds
 

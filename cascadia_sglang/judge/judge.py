@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 _UNSEEN: Any = object()
 
 
-class Step(Protocol):
+class ObservedStep(Protocol):
     """What a decoding step said about the rows of its batch."""
 
     def fold(
@@ -100,7 +100,7 @@ class Judge:
         self,
         requests: Sequence["Req"],
         commits: Sequence["CommittedTokens | None"],
-        step: Step,
+        step: ObservedStep,
     ) -> None:
         """Fold a committed step into its requests; rate those that ended or reached a checkpoint.
 
@@ -194,7 +194,7 @@ class Judge:
         attempt.set_checkpoint()
         return attempt
 
-    def _rate(self, due: list[_Due], step: Step) -> None:
+    def _rate(self, due: list[_Due], step: ObservedStep) -> None:
         answers = [
             (
                 attempt.row.index,
@@ -247,7 +247,7 @@ class Judge:
             attempt.on_the_way = JudgeReport(score=chance, early_abort=False)
 
 
-def _added(model: ScoreModel, one: _Due, step: Step) -> float:
+def _added(model: ScoreModel, one: _Due, step: ObservedStep) -> float:
     order = one.attempt.order
     probed = math.nan
     if model.probe is not None:

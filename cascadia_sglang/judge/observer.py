@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cascadia_kernels import warm_up
 from cascadia_kernels.self_test import self_test
+from cascadia_kernels.warm_up import warm_up
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.judge.changed_rows import changes_logits, forced_rows
 from cascadia_sglang.judge.device_observer import DeviceObserver

@@ -19,7 +19,7 @@ LOG_ODDS_LIMIT = 14.0
 
 
 class ProbeParameters(NamedTuple):
-    """Of the network, in the order of `cascadia_kernels.ProbeWeights`."""
+    """Of the network, in the order of `cascadia_kernels.hidden_probe.ProbeWeights`."""
 
     norm_weight_H: FloatArray
     norm_bias_H: FloatArray

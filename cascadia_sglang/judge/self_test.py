@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from cascadia_kernels import STEP_VALUES
+from cascadia_kernels.layout import STEP_VALUES
 from cascadia_kernels.self_test import ROWS, compare, self_test_rows
 from cascadia_sglang.judge.host_step import fold_host_step, host_statistics
 from cascadia_sglang.judge.state import COUNT, KNOWN, empty_states

@@ -12,27 +12,33 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from cascadia_kernels.layout import STEP_VALUES
+
 FloatArray = npt.NDArray[np.float64]
 
 TAIL_WINDOW = 8
 
-# Sums over the steps, the step values' in their own order.
+# Columns of the step values.
+_LOGPROB, _ENTROPY, _MARGIN, _SELF_CERTAINTY, _KNOWN = (
+    STEP_VALUES.index(name) for name in ("logprob", "entropy", "margin", "self_certainty", "known")
+)
+_STEP_COLUMNS = len(STEP_VALUES)
+
+# Columns of a state. First the number of steps, and the sums of the step values.
 COUNT = 0
-SUM_LOGPROB = 1
-SUM_ENTROPY = 2
-SUM_MARGIN = 3
-SUM_SELF_CERTAINTY = 4
-KNOWN = 5  # steps whose log-probability is exact
+SUM_LOGPROB = 1 + _LOGPROB
+SUM_ENTROPY = 1 + _ENTROPY
+SUM_MARGIN = 1 + _MARGIN
+SUM_SELF_CERTAINTY = 1 + _SELF_CERTAINTY
+KNOWN = 1 + _KNOWN  # steps whose log-probability is exact
 # Extremes over the steps.
-MIN_LOGPROB = 6
-MIN_MARGIN = 7
-MIN_SELF_CERTAINTY = 8
-MAX_ENTROPY = 9
-TAIL = 10  # the last W log-probabilities, a ring
+MIN_LOGPROB = 1 + _STEP_COLUMNS
+MIN_MARGIN = MIN_LOGPROB + 1
+MIN_SELF_CERTAINTY = MIN_LOGPROB + 2
+MAX_ENTROPY = MIN_LOGPROB + 3
+TAIL = MAX_ENTROPY + 1  # the last W log-probabilities, a ring
 FORCED = TAIL + TAIL_WINDOW  # steps whose likeliest token a grammar did not allow; in no sum
 STATE_COLUMNS = FORCED + 1
-
-_LOGPROB, _ENTROPY, _MARGIN, _SELF_CERTAINTY, _KNOWN = range(5)
 
 _EMPTY_ROW = np.zeros(STATE_COLUMNS)
 _EMPTY_ROW[MIN_LOGPROB : MIN_SELF_CERTAINTY + 1] = np.inf
@@ -67,7 +73,7 @@ def fold_step(
         states_NS: all states.
         states_n: the states to fold into.
         rows_n: the rows of the step that belong to them.
-        values_BD: step values in the order of `cascadia_kernels.STEP_VALUES`.
+        values_BD: step values in the order of `STEP_VALUES`.
         forced_B: rows whose likeliest token a grammar did not allow; they are counted, no more.
             `NO_ROW` for none.
     """
@@ -80,8 +86,8 @@ def fold_step(
         logprob = float(values[_LOGPROB])
         answer[TAIL + int(answer[COUNT]) % TAIL_WINDOW] = logprob
         answer[COUNT] += 1.0
-        for column in range(_KNOWN + 1):
-            answer[SUM_LOGPROB + column] += float(values[column])
+        for column in range(_STEP_COLUMNS):
+            answer[1 + column] += float(values[column])
         # A value that is NaN wins.
         for least, column in (
             (MIN_LOGPROB, _LOGPROB),

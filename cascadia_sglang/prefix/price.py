@@ -12,7 +12,7 @@ from cascadia_sglang.prefix.speed import PublishedLoad, Speed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class WorkerOffer:
     """What a worker could do for a prompt.
 
     Attributes:
@@ -28,7 +28,7 @@ class Offer:
     load: PublishedLoad | None = None
 
 
-def attempt_s(offer: Offer, prompt_tokens: int, output_tokens: float, speed: Speed) -> float:
+def attempt_s(offer: WorkerOffer, prompt_tokens: int, output_tokens: float, speed: Speed) -> float:
     """Seconds until an attempt would be done: the queue's prefill, its own, and its decode steps.
 
     Where a worker runs as many requests as it may, the attempt waits one more answer's time for
@@ -52,7 +52,7 @@ def attempt_s(offer: Offer, prompt_tokens: int, output_tokens: float, speed: Spe
 
 
 def cheapest(
-    offers: Sequence[Offer], prompt_tokens: int, output_tokens: float, speed: Speed
+    offers: Sequence[WorkerOffer], prompt_tokens: int, output_tokens: float, speed: Speed
 ) -> int:
     """Index of the offer that is done first; of equal ones the one with the fewest attempts."""
     costs = [attempt_s(offer, prompt_tokens, output_tokens, speed) for offer in offers]

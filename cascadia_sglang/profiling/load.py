@@ -22,7 +22,7 @@ _PREFILLS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class LoadPlan:
     """How much is asked.
 
     Attributes:
@@ -53,7 +53,7 @@ class Load:
         low = self._vocabulary // 2
         return [self._random.randrange(low, self._vocabulary) for _ in range(tokens)]
 
-    def run(self, plan: Plan) -> None:
+    def run(self, plan: LoadPlan) -> None:
         """Prefills of every size, alone, together and behind a cached prefix; decoding likewise.
 
         Raises:

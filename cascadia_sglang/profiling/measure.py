@@ -17,7 +17,7 @@ from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.hub_check import check_hub_names
 from cascadia_sglang.planner.profile import EngineLimits, FitError, HostTimes, Profile, StepTimes
 from cascadia_sglang.planner.step_fit import fit_step_times
-from cascadia_sglang.profiling.load import Load, Plan
+from cascadia_sglang.profiling.load import Load, LoadPlan
 from cascadia_sglang.profiling.steps import WorkerSteps, read_steps
 from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER
 
@@ -95,12 +95,12 @@ def _load(port: int, folder: Path, tier: str, seed: int) -> Load:
     return Load(port, tier, read_steps(folder, tier).vocabulary, seed)
 
 
-def _plan(found: WorkerSteps, quick: bool) -> Plan:
+def _plan(found: WorkerSteps, quick: bool) -> LoadPlan:
     """What fits the worker: half of its context, half of its KV cache, its running requests."""
     limits = found.limits
     largest = min(found.context_tokens // 2, limits.kv_tokens // 2, 128 if quick else 4096)
     rows = [count for count in _ROWS if count <= limits.max_running_requests]
-    return Plan(
+    return LoadPlan(
         rows=[count for count in _QUICK_ROWS if count in rows] if quick else rows,
         largest_prompt=largest,
         most_tokens=min(8192, limits.kv_tokens // 2),

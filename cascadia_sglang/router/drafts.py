@@ -39,7 +39,7 @@ def draft_for(
     token_ids = last.outputs[0].get("output_ids")
     if not token_ids:
         return Offer()
-    # `verify.low` is a chance, and a rank is none.
+    # `drafts.low` is a chance, and a rank is none.
     score = None if last.calibrated is False else last.score
     if not worth.is_worth_reading(tier_index, score, engine.draft_break_even(tier_index)):
         return Offer()
@@ -50,10 +50,10 @@ def draft_for(
 
 def _confirm_at(tier_index: int, config: CascadeConfig, controls: Controls) -> float | None:
     """A client's own threshold holds for drafts too, where it is the higher one."""
-    high = config.routing.verify.high
-    if high is None or config.tiers[tier_index].draft_calibration is None:
+    least = config.drafts().second_judge
+    if least is None or config.tiers[tier_index].draft_calibration is None:
         return None
-    return high if controls.threshold is None else max(high, controls.threshold)
+    return least if controls.threshold is None else max(least, controls.threshold)
 
 
 def learn(worth: DraftWorth | None, draft: tuple[int, ...], attempt: Attempt) -> None:

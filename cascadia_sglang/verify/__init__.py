@@ -1,1 +1,1 @@
-"""Reading a smaller tier's draft in one prefill, and going on where the two part."""
+"""Drafts: a tier reads a smaller tier's answer in one prefill and continues from there."""

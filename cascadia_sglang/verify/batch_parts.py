@@ -1,4 +1,4 @@
-"""Which rows of a batch tell something of which drafts."""
+"""Which rows of a batch belong to which drafts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from cascadia_sglang.verify.reading import Reading
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What a batch computes of a draft.
+class DraftPart:
+    """The part of a draft that a batch computes.
 
     Attributes:
         index: of the request in the batch.
         places: of the draft.
-        first_row: of the batch's hidden states, where the first of these places is told.
+        first_row: of the batch's hidden states, the row that predicts the first of these places.
         is_last: whether the batch computes the draft's last token.
     """
 
@@ -25,14 +25,16 @@ class Part:
 
     @property
     def rows(self) -> range:
-        """The rows of the batch's hidden states where the places are told."""
+        """The rows of the batch's hidden states that predict the places."""
         return range(self.first_row, self.first_row + len(self.places))
 
-    def cut(self, places: int) -> tuple["Part", "Part"]:
+    def cut(self, places: int) -> tuple["DraftPart", "DraftPart"]:
         """The first places, and the rest."""
         return (
-            Part(self.index, self.reading, self.places[:places], self.first_row, is_last=False),
-            Part(
+            DraftPart(
+                self.index, self.reading, self.places[:places], self.first_row, is_last=False
+            ),
+            DraftPart(
                 self.index,
                 self.reading,
                 self.places[places:],
@@ -55,19 +57,19 @@ class LiveBatch:
     prefix_lens: Sequence[int]
     lens: Sequence[int]
 
-    def parts(self, unread: Mapping[str, Reading], rows: int) -> list[Part]:
-        """The drafts of which the batch computes something, be it the last token alone.
+    def parts(self, unread: Mapping[str, Reading], rows: int) -> list[DraftPart]:
+        """The part of every draft that the batch computes, if only its last token.
 
         Args:
             unread: readings by request id.
-            rows: hidden states that there are.
+            rows: number of hidden states.
 
         Raises:
-            ValueError: if the requests do not fit each other or the rows.
+            ValueError: if the lengths do not match each other or the rows.
         """
         if sum(self.lens) > rows:
             raise ValueError(f"a batch of {sum(self.lens)} tokens has {rows} hidden states")
-        parts: list[Part] = []
+        parts: list[DraftPart] = []
         start = 0
         for index, (rid, prefix, length) in enumerate(
             zip(self.rids, self.prefix_lens, self.lens, strict=True)
@@ -79,14 +81,14 @@ class LiveBatch:
                 first_row = start + draft.prompt_tokens - 1 - prefix + places.start
                 is_last = prefix + length >= draft.prompt_tokens + len(draft.token_ids)
                 if places or is_last:
-                    parts.append(Part(index, reading, places, first_row, is_last))
+                    parts.append(DraftPart(index, reading, places, first_row, is_last))
             start += length
         return parts
 
 
-def first_rows(parts: Sequence[Part], most: int) -> tuple[list[Part], list[Part]]:
-    """The parts of the first rows, no more than `most`, and what is left."""
-    chunk: list[Part] = []
+def first_rows(parts: Sequence[DraftPart], most: int) -> tuple[list[DraftPart], list[DraftPart]]:
+    """The parts of the first rows, at most `most`, and the remaining parts."""
+    chunk: list[DraftPart] = []
     for index, part in enumerate(parts):
         if len(part.places) <= most:
             chunk.append(part)

@@ -1,4 +1,4 @@
-"""Compares the drafts of a worker's batches with what its model prefers, in bounded chunks."""
+"""Compares the drafts of a worker's batches with its model's logits, in bounded chunks."""
 
 import logging
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import torch
 from cascadia_sglang.judge.draft_step import draft_values
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.state import FloatArray
-from cascadia_sglang.verify.batch_parts import Part, first_rows
+from cascadia_sglang.verify.batch_parts import DraftPart, first_rows
 from cascadia_sglang.verify.compare import Comparison, compare, upload
 from cascadia_sglang.verify.confirm import DraftJudge
 from cascadia_sglang.verify.reading import Reading
@@ -26,31 +26,31 @@ LogitsOf = Callable[[torch.Tensor], torch.Tensor]
 
 
 class DraftComparer:
-    """What is being compared on the device, and what it tells the readings."""
+    """Runs comparisons on the device and hands their results to the readings."""
 
     def __init__(self, judge: Judge | None, second: DraftJudge) -> None:
         """`judge` and `second` as a `DraftReader` has them."""
         self._second = second
         self._has_judge = judge is not None
-        self._told_of_failures = judge or Judge({})
-        self._computing: list[tuple[Comparison, list[Part]]] = []
+        self._failure_log = judge or Judge({})
+        self._computing: list[tuple[Comparison, list[DraftPart]]] = []
 
     def compare(
-        self, parts: list[Part], hidden_states_TD: torch.Tensor, logits_of: LogitsOf
+        self, parts: list[DraftPart], hidden_states_TD: torch.Tensor, logits_of: LogitsOf
     ) -> None:
-        """Begin to compare what a batch computes of drafts, chunk by chunk.
+        """Start to compare a batch's parts of drafts, chunk by chunk.
 
-        Waits for the device before every chunk but the first, and for drafts that are rated: their
-        score decides what is sampled.
+        Waits for the device before every chunk but the first. Waits at the end for drafts that the
+        second judge rates, because their score decides which token is sampled.
         """
         for part in parts:
             if part.places.start == 0:
-                part.reading.begin_anew()
+                part.reading.restart()
         waiting = [part for part in parts if part.places]
         while True:
-            # Which places still tell something is known once the chunk before is compared.
-            self.take_in_results()
-            chunk, waiting = first_rows(list(filter(self._tells, waiting)), CHUNK_ROWS)
+            # The previous chunk decides which places still matter.
+            self.collect_results()
+            chunk, waiting = first_rows(list(filter(self._matters, waiting)), CHUNK_ROWS)
             if not chunk:
                 break
             places = upload(
@@ -69,18 +69,18 @@ class DraftComparer:
             if not waiting:
                 break
         if any(part.is_last and part.reading.is_rated(self._second) for part in parts):
-            self.take_in_results()
+            self.collect_results()
 
     def drop(self) -> None:
-        """Forget what is being compared."""
+        """Forget the comparisons under way."""
         self._computing.clear()
 
-    def _tells(self, part: Part) -> bool:
-        """Whether a part's places still tell something of its draft."""
+    def _matters(self, part: DraftPart) -> bool:
+        """Whether a part's places can still change the result of its draft."""
         reading = part.reading
         if reading.has_failed:
             return False
-        return not reading.is_parted() or reading.is_rated(self._second)
+        return not reading.has_diverged() or reading.is_rated(self._second)
 
     def _values(
         self, logits_nV: npt.NDArray[np.float32], token_ids_n: npt.NDArray[np.int64]
@@ -88,24 +88,24 @@ class DraftComparer:
         try:
             return draft_values(logits_nV, token_ids_n)
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
-            self._told_of_failures.report_failure(error)
+            self._failure_log.report_failure(error)
             return None
 
-    def take_in_results(self) -> None:
-        """Wait for what is being compared, and rate the drafts that are read whole by it.
+    def collect_results(self) -> None:
+        """Wait for the comparisons under way, and rate the drafts that they complete.
 
-        Never raises: a draft of which something is lost has failed.
+        Never raises: a draft whose result is lost has failed.
         """
         computing, self._computing = self._computing, []
         for comparison, parts in computing:
             try:
                 results = zip(parts, comparison.results(), comparison.next_logits_GV, strict=True)
                 for part, compared, logits_V in results:
-                    part.reading.take_in(part.places, compared, logits_V)
+                    part.reading.add_result(part.places, compared, logits_V)
                     if part.places.stop == len(part.reading.draft.token_ids):
                         self._rate(part.reading)
             except Exception:
-                logger.exception("what was compared of drafts was lost")
+                logger.exception("comparisons of drafts were lost")
                 for part in parts:
                     part.reading.has_failed = True
 
@@ -113,4 +113,4 @@ class DraftComparer:
         try:
             reading.rate(self._second)
         except Exception as error:  # noqa: BLE001  a draft that is not rated is still read
-            self._told_of_failures.report_failure(error)
+            self._failure_log.report_failure(error)

@@ -1,8 +1,8 @@
-"""The second judge: whether a smaller tier's answer will do, by what a larger one says of it.
+"""The second judge: whether a smaller tier's answer is acceptable, by a larger tier's logits.
 
-It reads the larger tier's probabilities of the draft as the first judge reads those of an answer
-that is being written, and is calibrated like it, on the drafts that get there (speculative
-cascades defer by such a rule: arXiv 2405.19261).
+It reads the larger tier's probabilities of the draft as the first judge reads those of an answer.
+It is calibrated in the same way, on the drafts that reach that tier (speculative cascades defer by
+such a rule: arXiv 2405.19261).
 """
 
 import math
@@ -37,7 +37,7 @@ class DraftJudge:
         return cls(models, spec.record)
 
     def wants(self, order: AttemptOrder) -> bool:
-        """Whether an attempt's draft is to be rated, or recorded."""
+        """Whether an attempt's draft is rated or recorded."""
         rates = order.confirm_at is not None and order.tier_index in self._models
         return rates or self._record
 
@@ -57,7 +57,7 @@ class DraftJudge:
         return features_F
 
     def score(self, order: AttemptOrder, features_F: FloatArray) -> float | None:
-        """Chance that the draft is acceptable; None where nothing is known or asked."""
+        """Chance that the draft is acceptable; None without a model or a question."""
         model = self._models.get(order.tier_index)
         if model is None or order.confirm_at is None:
             return None
@@ -65,7 +65,7 @@ class DraftJudge:
         return score if math.isfinite(score) else None
 
     def recorded(self, features_F: FloatArray) -> list[float | None] | None:
-        """Features as they are told where the server records; None where it does not."""
+        """Features for the report of a server that records; None of another."""
         if not self._record:
             return None
         return [x if math.isfinite(x) else None for x in features_F.tolist()]

@@ -1,7 +1,7 @@
-"""A smaller tier's answer under a larger tier's eye. Pure.
+"""How far a larger tier agrees with a smaller tier's answer. Pure.
 
 Greedily decoded, the larger tier's own answer is the draft up to the first place at which it
-prefers another token, then that token. One forward over prompt and draft tells what it prefers at
+prefers another token, then that token. One forward over prompt and draft gives its preference at
 every place (speculative decoding's verification, Leviathan et al., 2211.17192, section 2, at
 temperature 0; speculative cascades, 2405.19261).
 """
@@ -17,10 +17,10 @@ class Draft:
     Attributes:
         prompt_tokens: of the prompt before it.
         token_ids: at least one; none but the last ends the answer.
-        agreed: how many of the first tokens the tier prefers too; never all of them, for the last
-            one is written anew, with the same forward.
-        preferred: the tier's own token after these; None while that is not known.
-        is_settled: whether the request goes on from there.
+        agreed: number of leading tokens that the tier prefers too; never all of them, because the
+            last one is sampled again, from the same forward.
+        preferred: the tier's own token after these; None until it is known.
+        is_settled: whether the request continues from there.
     """
 
     prompt_tokens: int
@@ -30,9 +30,9 @@ class Draft:
     is_settled: bool = False
 
     def places(self, first_position: int, positions: int) -> range:
-        """The draft's places whose preferred token a forward over these positions tells.
+        """The draft's places whose preferred token a forward over these positions computes.
 
-        The token at a place is told at the position before it.
+        The position before a place predicts its token.
 
         Args:
             first_position: in prompt and draft together.
@@ -45,17 +45,17 @@ class Draft:
         """The draft's tokens at some places."""
         return self.token_ids[places.start : places.stop]
 
-    def begin_anew(self) -> None:
-        """Forget what was read: the request is prefilled again from its first place."""
+    def restart(self) -> None:
+        """Forget the results: the request is prefilled again from its first place."""
         self.agreed, self.preferred = 0, None
 
     def read(self, places: range, agreed: int, preferred: int | None) -> None:
-        """Take in how far the tier agrees at some places.
+        """Add how far the tier agrees at some places.
 
         Args:
             places: of a forward, in order.
-            agreed: how many of the first of them hold the token that the tier prefers.
-            preferred: what it prefers at the place after these; None where there is none.
+            agreed: number of leading places that hold the token that the tier prefers.
+            preferred: its token at the next place; None where all places agree.
         """
         if self.preferred is not None or places.start != self.agreed:
             return
@@ -67,7 +67,7 @@ class Draft:
             self.preferred = self.token_ids[-1]
 
     def confirm(self) -> None:
-        """Keep all of it, whatever the tier prefers."""
+        """Keep the whole draft, whatever the tier prefers."""
         self.agreed = len(self.token_ids) - 1
         self.preferred = self.token_ids[-1]
 
@@ -78,7 +78,7 @@ class Draft:
 
 
 def until_end(token_ids: Sequence[int], end_ids: frozenset[int], most: int) -> tuple[int, ...]:
-    """A draft up to its first token that ends an answer, and no more than `most` tokens of it."""
+    """A draft up to its first token that ends an answer, at most `most` tokens."""
     draft = token_ids[: max(0, most)]
     for place, token in enumerate(draft):
         if token in end_ids:

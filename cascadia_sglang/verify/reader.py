@@ -34,8 +34,8 @@ from cascadia_sglang.verify.reading import Reading
 from cascadia_sglang.verify.taking_back import (
     end_ids,
     failed_on_any_rank,
+    roll_back,
     shorten,
-    take_back,
     takes_drafts,
 )
 
@@ -85,7 +85,7 @@ class DraftReader:
         request.output_ids = array("q", token_ids)
         # A chunk in the middle must not go into the prefix cache: what the cache owns cannot be
         # taken back.
-        reading.is_kept_apart = request.skip_radix_cache_insert
+        reading.skips_prefix_cache = request.skip_radix_cache_insert
         request.skip_radix_cache_insert = True
 
     @staticmethod
@@ -129,7 +129,7 @@ class DraftReader:
         live, self._live = self._live, None
         if live is None:
             return
-        self._comparer.take_in_results()
+        self._comparer.collect_results()
         try:
             parts = live.parts(self._unread, len(hidden_states_TD))
             if not parts:
@@ -176,7 +176,7 @@ class DraftReader:
         if not found:
             return
         if any(_is_computed(request) for _, request, _ in found):
-            self._comparer.take_in_results()
+            self._comparer.collect_results()
         failed = failed_on_any_rank(
             scheduler,
             [
@@ -196,12 +196,12 @@ class DraftReader:
         """Let a request go on from its draft; how many tokens it is shorter by."""
         draft = reading.draft
         draft.is_settled = True
-        request.skip_radix_cache_insert = reading.is_kept_apart
+        request.skip_radix_cache_insert = reading.skips_prefix_cache
         del self._unread[request.rid]
         if reading.has_failed:
             request.to_finish = FINISH_ABORT("the draft was not read", 500)
             return 0
-        take_back(scheduler, request, draft)
+        roll_back(scheduler, request, draft)
         self._tell_judge(request, reading)
         reading.forget_steps()
         return len(draft.token_ids) - draft.agreed

@@ -1,4 +1,4 @@
-"""What a request and its batch are left with once their drafts are settled."""
+"""Rolls requests and their batch back to what they keep of their drafts."""
 
 from array import array
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from sglang.srt.managers.schedule_batch import Req, ScheduleBatch
     from sglang.srt.managers.scheduler import Scheduler
 
-# Caches in which a request's last tokens can be given back one by one.
+# Allocators that free a request's last tokens one by one.
 _ALLOCATORS = ("TokenToKVPoolAllocator", "PagedTokenToKVPoolAllocator")
 
 
 def takes_drafts(scheduler: "Scheduler") -> bool:
-    """Whether this worker can take tokens back: its KV is one plain pool, in one stage.
+    """Whether this worker can free tokens again: its KV is one plain pool, in one stage.
 
-    Layer norms in sequence parallel leave each rank a part of the hidden states alone.
+    With layer norms in sequence parallel each rank has only a part of the hidden states.
     """
     tree_cache: Any = scheduler.tree_cache
     server_args = scheduler.server_args
@@ -43,8 +43,8 @@ def end_ids(request: "Req") -> frozenset[int]:
     return frozenset(end for end in ends if end is not None)
 
 
-def take_back(scheduler: "Scheduler", request: "Req", draft: Draft) -> None:
-    """Leave a request its prompt and what it keeps of its draft, and free the KV of the rest."""
+def roll_back(scheduler: "Scheduler", request: "Req", draft: Draft) -> None:
+    """Cut a request to its prompt and the kept tokens of its draft; free the KV of the rest."""
     end = draft.prompt_tokens + draft.agreed
     computed = request.extend_end
     page = scheduler.token_to_kv_pool_allocator.page_size
@@ -59,7 +59,7 @@ def take_back(scheduler: "Scheduler", request: "Req", draft: Draft) -> None:
 
 
 def shorten(batch: "ScheduleBatch", cut: list[int]) -> None:
-    """Say of each of a batch's requests that it is shorter by so many tokens."""
+    """Shorten each request of a batch by a number of tokens."""
     # New tensors: the forward that was just launched holds the old ones.
     (on_device_B,) = to_device([cut], torch.device(batch.device))
     batch.seq_lens = batch.seq_lens - on_device_B
@@ -71,7 +71,7 @@ def shorten(batch: "ScheduleBatch", cut: list[int]) -> None:
 
 
 def failed_on_any_rank(scheduler: "Scheduler", failed: list[bool]) -> list[bool]:
-    """Which drafts a rank could not read. All ranks of a worker have to end the same requests."""
+    """Which drafts failed on any rank: all ranks of a worker must end the same requests."""
     if scheduler.server_args.tp_size == 1:
         return failed
     flags = torch.tensor(failed, dtype=torch.int32)

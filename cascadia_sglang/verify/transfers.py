@@ -1,20 +1,20 @@
-"""Copies between the host and an accelerator that neither side waits for at once."""
+"""Copies between the host and an accelerator for which neither side waits at once."""
 
 from collections.abc import Sequence
 
 import torch
 
-# Triton compiles a kernel anew for a pointer that is not a multiple of 16 bytes: two int64.
+# Triton compiles a variant for pointers that are not multiples of 16 bytes: two int64.
 _ALIGNED = 2
 
 
 def host_buffer(size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Memory of the host that the device copies from and to by itself, [size], unset."""
+    """Host memory that the device can copy from and to by itself, [size], unset."""
     return torch.empty(size, dtype=dtype, pin_memory=device.type == "cuda")
 
 
 def to_device(lists: Sequence[Sequence[int]], device: torch.device) -> list[torch.Tensor]:
-    """Some lists of integers on a device, int64, one copy for all; nothing waits for the device."""
+    """Lists of integers on a device, int64, in one copy; does not wait for the device."""
     flat: list[int] = []
     spans: list[slice] = []
     for numbers in lists:
@@ -28,16 +28,16 @@ def to_device(lists: Sequence[Sequence[int]], device: torch.device) -> list[torc
 
 
 class HostCopy:
-    """A device's tensor on its way to the host."""
+    """A copy of a device's tensor to the host, under way."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
-        """Copy a tensor of one dimension behind what its device has to do; return at once."""
+        """Queue a copy of a tensor of one dimension on its device; return at once."""
         self._on_host = host_buffer(len(tensor), tensor.dtype, tensor.device)
         self._on_host.copy_(tensor, non_blocking=True)
         self._done = torch.get_device_module(tensor.device).Event()
         self._done.record()
 
     def wait(self) -> torch.Tensor:
-        """The copy, once it is there."""
+        """Wait for the copy."""
         self._done.synchronize()
         return self._on_host

@@ -6,7 +6,7 @@ the share that is kept is above what a prefilled token costs over what a decoded
 
 from dataclasses import dataclass
 
-from cascadia_sglang.config import VerifyConfig
+from cascadia_sglang.config import DraftsConfig
 
 # Of the drafts that would not be worth it, one of so many is read: what is kept may have changed.
 EXPLORE = 32
@@ -41,7 +41,7 @@ class DraftCounts:
 class DraftWorth:
     """Decides what is read, and learns from what was."""
 
-    def __init__(self, config: VerifyConfig, tiers: int) -> None:
+    def __init__(self, config: DraftsConfig, tiers: int) -> None:
         self.counts = [DraftCounts() for _ in range(tiers)]
         self._config = config
         self._tokens = [PRIOR_TOKENS] * tiers
@@ -61,7 +61,7 @@ class DraftWorth:
         counts.break_even = break_even
         if score is not None and score < self._config.low:
             return False
-        if self._config.enabled is True or break_even is None:
+        if self._config.use == "on" or break_even is None:
             return True
         if self._kept[tier_index] > break_even * self._tokens[tier_index]:
             return True

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from cascadia_sglang.prefix.held import HeldPrefixes
-from cascadia_sglang.prefix.price import Offer, attempt_s, cheapest
+from cascadia_sglang.prefix.price import WorkerOffer, attempt_s, cheapest
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.recent import RecentPrompts
 from cascadia_sglang.prefix.speed import PublishedLoad, SpeedMeter
@@ -102,7 +102,7 @@ class WorkerChoice:
         token_s = speed.decode_s(batch) / batch
         return speed.prefill_s / token_s if token_s > 0.0 else None
 
-    def offer(self, worker: Worker, prompt: Prompt) -> Offer:
+    def offer(self, worker: Worker, prompt: Prompt) -> WorkerOffer:
         """What a worker could do for a prompt."""
         return self._offers([worker], prompt)[0]
 
@@ -150,13 +150,13 @@ class WorkerChoice:
     def _output_tokens(state: _PoolState) -> float:
         return FIRST_OUTPUT_TOKENS if state.output_tokens is None else state.output_tokens
 
-    def _offers(self, workers: Sequence[Worker], prompt: Prompt) -> list[Offer]:
+    def _offers(self, workers: Sequence[Worker], prompt: Prompt) -> list[WorkerOffer]:
         held = self.held.tokens(prompt, [worker.worker_id for worker in workers])
         offers = []
         for worker, tokens in zip(workers, held, strict=True):
             load = self._last_load(worker)
             offers.append(
-                Offer(
+                WorkerOffer(
                     cached_tokens=tokens,
                     attempts=len(worker.rids),
                     unseen_tokens=self._unseen(worker, load),

@@ -241,7 +241,7 @@ def launcher_of(
         worker_threads(config),
         start_group,
         server_ports,
-        reads_drafts=config.routing.verify.enabled is not False,
+        reads_drafts=config.drafts().use != "off",
     )
 
 

@@ -1,39 +1,18 @@
 """The sampled token's log-probability and what else a step says, without the logits.
 
-Shape legend: B rows, V vocabulary, C kept rows, D step values.
+Shape legend: B rows, V vocabulary, D step values.
 """
-
-from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 
-from cascadia_kernels.combine import combined, range_constants
-from cascadia_kernels.cpu import fold_sampled_cpu
 from cascadia_kernels.device import runs_triton
-from cascadia_kernels.row_statistics import RowStatistics
-
-# Columns of the step values, in order.
-STEP_VALUES = (
-    "logprob",  # of the sampled token under the raw logits
-    "entropy",
-    "margin",
-    "self_certainty",
-    "known",  # 1 where the log-probability is exact, 0 where it is only an upper bound
-)
+from cascadia_kernels.layout import STEP_VALUES, KeptLogits, RowStatistics
+from cascadia_kernels.row_summary import combined, range_constants
+from cascadia_kernels.torch_forms import fold_sampled_torch
 
 _STEP_VALUES = tl.constexpr(len(STEP_VALUES))
-
-
-class KeptLogits(NamedTuple):
-    """Rows of raw logits that were copied before something of a request's own changed them.
-
-    The sampler's probabilities of such a row are not of its raw logits.
-    """
-
-    logits_CV: torch.Tensor  # columns contiguous
-    places_B: torch.Tensor  # int32, where the row is among those kept; negative where it is not
 
 
 def fold_sampled(
@@ -64,16 +43,27 @@ def fold_sampled(
     Raises:
         ValueError: if a shape does not match.
     """
-    check_step(statistics, probability_BV, kept, token_ids_B, temperature_B)
+    _check_shapes(statistics, token_ids_B, probability_BV, temperature_B, kept)
     if not runs_triton(statistics.partials_BSP):
-        return fold_sampled_cpu(
+        return fold_sampled_torch(
             statistics.partials_BSP[:, 0], token_ids_B, probability_BV, temperature_B, kept
         )
     rows = len(token_ids_B)
     values_BD = torch.empty(rows, len(STEP_VALUES), dtype=torch.float32, device=token_ids_B.device)
     if rows:
         fold_sampled_kernel[(rows,)](
-            *step_arguments(statistics, token_ids_B, probability_BV, temperature_B, kept),
+            statistics.partials_BSP,
+            token_ids_B,
+            token_ids_B.stride(0),
+            probability_BV,
+            0 if probability_BV is None else probability_BV.stride(0),
+            1 if probability_BV is None else probability_BV.stride(1),
+            temperature_B,
+            0 if temperature_B is None else temperature_B.stride(0),
+            None if kept is None else kept.logits_CV,
+            0 if kept is None else kept.logits_CV.stride(0),
+            None if kept is None else kept.places_B,
+            statistics.columns,
             values_BD,
             **range_constants(statistics),
             num_warps=1,
@@ -81,11 +71,12 @@ def fold_sampled(
     return values_BD
 
 
-def check_step(
+def _check_shapes(
     statistics: RowStatistics,
+    token_ids_B: torch.Tensor,
     probability_BV: torch.Tensor | None,
+    temperature_B: torch.Tensor | None,
     kept: KeptLogits | None,
-    *of_rows: torch.Tensor | None,
 ) -> None:
     """Refuse tensors that do not have the statistics' number of rows or columns.
 
@@ -93,7 +84,7 @@ def check_step(
         ValueError: shows the shapes.
     """
     rows, columns = len(statistics.partials_BSP), statistics.columns
-    for tensor in (*of_rows, None if kept is None else kept.places_B):
+    for tensor in (token_ids_B, temperature_B, None if kept is None else kept.places_B):
         if tensor is not None and (tensor.ndim != 1 or len(tensor) != rows):
             raise ValueError(
                 f"fold_sampled takes one entry a row for {rows} rows, got {list(tensor.shape)}"
@@ -109,32 +100,8 @@ def check_step(
         )
 
 
-def step_arguments(
-    statistics: RowStatistics,
-    token_ids_B: torch.Tensor,
-    probability_BV: torch.Tensor | None,
-    temperature_B: torch.Tensor | None,
-    kept: KeptLogits | None,
-) -> tuple[Any, ...]:
-    """Arguments of `step_values` for a launch."""
-    return (
-        statistics.partials_BSP,
-        token_ids_B,
-        token_ids_B.stride(0),
-        probability_BV,
-        0 if probability_BV is None else probability_BV.stride(0),
-        1 if probability_BV is None else probability_BV.stride(1),
-        temperature_B,
-        0 if temperature_B is None else temperature_B.stride(0),
-        None if kept is None else kept.logits_CV,
-        0 if kept is None else kept.logits_CV.stride(0),
-        None if kept is None else kept.places_B,
-        statistics.columns,
-    )
-
-
 @triton.jit
-def step_values(
+def fold_sampled_kernel(
     partials_ptr,
     token_ids_ptr,
     token_ids_stride,
@@ -147,13 +114,13 @@ def step_values(
     kept_stride,
     places_ptr,
     columns,
-    row,
+    values_ptr,
     RANGES: tl.constexpr,
     PADDED: tl.constexpr,
     RANGE: tl.constexpr,
     PARTIALS_STRIDE: tl.constexpr,
 ):
-    """The step values of a row, in the order of STEP_VALUES."""
+    row = tl.program_id(0).to(tl.int64)
     peak, column, second, log_total, log_tempered, entropy, certainty = combined(
         partials_ptr,
         temperature_ptr,
@@ -190,52 +157,9 @@ def step_values(
         fall = tl.where(is_usable, from_sampler, fall)
         known = known | is_usable
     fall = tl.where(is_best, 0.0, fall)
-    return fall - log_total, entropy, peak - second, certainty, known.to(tl.float32)
-
-
-@triton.jit
-def fold_sampled_kernel(
-    partials_ptr,
-    token_ids_ptr,
-    token_ids_stride,
-    probability_ptr,
-    probability_stride_b,
-    probability_stride_v,
-    temperature_ptr,
-    temperature_stride,
-    kept_ptr,
-    kept_stride,
-    places_ptr,
-    columns,
-    values_ptr,
-    RANGES: tl.constexpr,
-    PADDED: tl.constexpr,
-    RANGE: tl.constexpr,
-    PARTIALS_STRIDE: tl.constexpr,
-):
-    row = tl.program_id(0).to(tl.int64)
-    logprob, entropy, margin, certainty, known = step_values(
-        partials_ptr,
-        token_ids_ptr,
-        token_ids_stride,
-        probability_ptr,
-        probability_stride_b,
-        probability_stride_v,
-        temperature_ptr,
-        temperature_stride,
-        kept_ptr,
-        kept_stride,
-        places_ptr,
-        columns,
-        row,
-        RANGES,
-        PADDED,
-        RANGE,
-        PARTIALS_STRIDE,
-    )
     values_ptr += row * _STEP_VALUES
-    tl.store(values_ptr, logprob)
+    tl.store(values_ptr, fall - log_total)
     tl.store(values_ptr + 1, entropy)
-    tl.store(values_ptr + 2, margin)
+    tl.store(values_ptr + 2, peak - second)
     tl.store(values_ptr + 3, certainty)
-    tl.store(values_ptr + 4, known)
+    tl.store(values_ptr + 4, known.to(tl.float32))

@@ -13,8 +13,9 @@ import torch
 import triton
 import triton.language as tl
 
-from cascadia_kernels.cpu import row_statistics_cpu
 from cascadia_kernels.device import runs_triton
+from cascadia_kernels.layout import PARTIALS_STRIDE, RowStatistics
+from cascadia_kernels.torch_forms import row_statistics_torch
 from cascadia_kernels.two_best import two_best
 
 
@@ -38,31 +39,7 @@ THREAD_BYTES = 16  # of columns side by side that a thread loads at once
 TILE = 4096  # columns of a program in flight: 16 KiB of float32
 MOST_COLUMNS = 1 << 24  # a place in a range is kept as a float32, which is exact up to here
 
-# Partial statistics of a range, in order. `d = x - peak` over the finite logits x.
-PARTIALS = (
-    "peak",  # the largest logit
-    "total",  # sum of exp(d)
-    "tempered",  # sum of exp(d / temperature)
-    "weighted",  # sum of d exp(d)
-    "linear",  # sum of d
-    "finite",  # number of finite logits
-    "second",  # the largest logit of the other columns; -inf where there is none
-    "place",  # the first column with the largest logit, counted from the range's first
-)
-PARTIALS_STRIDE = len(PARTIALS)
-
 _LOG2E = tl.constexpr(1.4426950408889634)
-
-
-class RowStatistics(NamedTuple):
-    """Partial statistics of the raw logits by row and range.
-
-    `row_summary` turns them into named numbers; `fold_sampled` reads them as they are.
-    """
-
-    partials_BSP: torch.Tensor  # float32, PARTIALS in the last dimension
-    columns: int  # V
-    range_columns: int
 
 
 def row_statistics(
@@ -99,7 +76,7 @@ def row_statistics(
         )
     rows, columns = logits_BV.shape
     if not runs_triton(logits_BV):
-        return RowStatistics(row_statistics_cpu(logits_BV, temperature_B), columns, columns)
+        return RowStatistics(row_statistics_torch(logits_BV, temperature_B), columns, columns)
     ranges = -(-columns // split.range_columns)
     partials_BSP = torch.empty(
         rows, ranges, PARTIALS_STRIDE, dtype=torch.float32, device=logits_BV.device

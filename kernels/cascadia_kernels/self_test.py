@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import torch
 
-from cascadia_kernels.combine import row_summary
-from cascadia_kernels.fold_sampled import STEP_VALUES, KeptLogits, fold_sampled
+from cascadia_kernels.fold_sampled import fold_sampled
 from cascadia_kernels.hidden_probe import EPSILON, ProbeWeights, hidden_probe
+from cascadia_kernels.layout import STEP_VALUES, KeptLogits
 from cascadia_kernels.row_statistics import row_statistics
+from cascadia_kernels.row_summary import row_summary
 from cascadia_kernels.testing import make_logits
 from cascadia_kernels.verify_draft import verify_draft
 

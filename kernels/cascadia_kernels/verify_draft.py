@@ -13,11 +13,11 @@ import torch
 import triton
 import triton.language as tl
 
-from cascadia_kernels.combine import combined, range_constants
-from cascadia_kernels.cpu import draft_values_cpu, first_disagreements_cpu
 from cascadia_kernels.device import runs_triton
-from cascadia_kernels.fold_sampled import STEP_VALUES
-from cascadia_kernels.row_statistics import PARTIALS, RowStatistics, row_statistics
+from cascadia_kernels.layout import PARTIALS, STEP_VALUES, RowStatistics
+from cascadia_kernels.row_statistics import row_statistics
+from cascadia_kernels.row_summary import combined, range_constants
+from cascadia_kernels.torch_forms import draft_values_torch, first_disagreements_torch
 
 PLACES_AT_ONCE = 256  # places that a program of a draft compares at once
 
@@ -111,9 +111,9 @@ def _on_cpu(
     partials_NP = statistics.partials_BSP[:, 0]
     preferred_N = partials_NP[:, PARTIALS.index("place")].to(torch.int64)
     return DraftAgreement(
-        draft_values_cpu(partials_NP, logits_NV, token_ids_N),
+        draft_values_torch(partials_NP, logits_NV, token_ids_N),
         preferred_N,
-        *first_disagreements_cpu(preferred_N, token_ids_N, starts_H),
+        *first_disagreements_torch(preferred_N, token_ids_N, starts_H),
     )
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import torch
 
-from cascadia_kernels.combine import row_summary
-from cascadia_kernels.fold_sampled import KeptLogits, fold_sampled
+from cascadia_kernels.fold_sampled import fold_sampled
 from cascadia_kernels.hidden_probe import ProbeWeights, hidden_probe
+from cascadia_kernels.layout import KeptLogits
 from cascadia_kernels.row_statistics import row_statistics
+from cascadia_kernels.row_summary import row_summary
 from cascadia_kernels.verify_draft import verify_draft
 
 ALIGNMENT = 16  # Triton compiles strides that are divisible by it into variants of their own

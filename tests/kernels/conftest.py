@@ -28,11 +28,7 @@ if INTERPRETED:
     )
 
 # Triton forms alone: nothing to test where there is none.
-NEEDS_TRITON = [
-    "test_fold_into_states.py",
-    "test_hidden_probe.py",
-    "test_judge_score.py",
-]
+NEEDS_TRITON = ["test_hidden_probe.py"]
 collect_ignore = [] if INTERPRETED or HAS_CUDA else [*NEEDS_TRITON]
 if not INTERPRETED:
     collect_ignore.append("test_bench.py")  # on the interpreter in place of a device

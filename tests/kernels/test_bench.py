@@ -15,7 +15,7 @@ from bench.kernel import variants
 from bench.kernel.devices import HostDevice
 from bench.kernel.results import save
 from bench.kernel.variants import Step
-from cascadia_kernels import SPLITS
+from cascadia_kernels.row_statistics import SPLITS
 
 
 @pytest.fixture(autouse=True)

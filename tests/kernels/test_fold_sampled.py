@@ -5,8 +5,11 @@ import math
 import pytest
 import torch
 
-from cascadia_kernels import STEP_VALUES, KeptLogits, fold_sampled, row_statistics, row_summary
+from cascadia_kernels.fold_sampled import fold_sampled
+from cascadia_kernels.layout import STEP_VALUES, KeptLogits
 from cascadia_kernels.reference import reference_logprob
+from cascadia_kernels.row_statistics import row_statistics
+from cascadia_kernels.row_summary import row_summary
 from cascadia_kernels.testing import TOLERANCES, assert_near, make_logits, make_temperatures
 
 LOGPROB, KNOWN = STEP_VALUES.index("logprob"), STEP_VALUES.index("known")

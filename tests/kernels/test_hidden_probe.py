@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from cascadia_kernels import ProbeWeights, hidden_probe
-from cascadia_kernels.hidden_probe import EPSILON
+from cascadia_kernels.hidden_probe import EPSILON, ProbeWeights, hidden_probe
 from cascadia_kernels.reference import reference_probe
 
 

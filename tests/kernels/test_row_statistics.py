@@ -7,8 +7,9 @@ import pytest
 import torch
 import triton
 
-from cascadia_kernels import SPLITS, RowSummary, Split, row_statistics, row_summary
 from cascadia_kernels.reference import reference_row
+from cascadia_kernels.row_statistics import SPLITS, Split, row_statistics
+from cascadia_kernels.row_summary import RowSummary, row_summary
 from cascadia_kernels.testing import TOLERANCES, assert_near, make_logits, make_temperatures
 
 INTERPRETED = bool(triton.knobs.runtime.interpret)

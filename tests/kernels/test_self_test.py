@@ -9,7 +9,7 @@ import pytest
 import torch
 import triton
 
-from cascadia_kernels import ProbeWeights
+from cascadia_kernels.hidden_probe import ProbeWeights
 from cascadia_kernels.reference import reference_logprob, reference_row
 from cascadia_kernels.self_test import SelfTestError, self_test, self_test_rows
 from cascadia_kernels.testing import TOLERANCES, assert_near

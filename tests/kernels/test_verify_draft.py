@@ -6,10 +6,12 @@ import math
 import pytest
 import torch
 
-from cascadia_kernels import STEP_VALUES, KeptLogits, fold_sampled, row_statistics, verify_draft
+from cascadia_kernels.fold_sampled import fold_sampled
+from cascadia_kernels.layout import STEP_VALUES, KeptLogits
 from cascadia_kernels.reference import reference_draft, reference_logprob, reference_row
+from cascadia_kernels.row_statistics import row_statistics
 from cascadia_kernels.testing import TOLERANCES, assert_near, make_logits
-from cascadia_kernels.verify_draft import PLACES_AT_ONCE
+from cascadia_kernels.verify_draft import PLACES_AT_ONCE, verify_draft
 
 LOGPROB, KNOWN = STEP_VALUES.index("logprob"), STEP_VALUES.index("known")
 

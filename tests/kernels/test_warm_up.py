@@ -6,21 +6,22 @@ from typing import Any
 import pytest
 import torch
 
-from cascadia_kernels import (
-    KeptLogits,
+from cascadia_kernels.fold_sampled import fold_sampled, fold_sampled_kernel
+from cascadia_kernels.hidden_probe import (
     ProbeWeights,
-    fold_sampled,
     hidden_probe,
-    row_statistics,
-    row_summary,
-    verify_draft,
-    warm_up,
+    probe_score_kernel,
+    probe_units_kernel,
 )
-from cascadia_kernels.combine import row_summary_kernel
-from cascadia_kernels.fold_sampled import fold_sampled_kernel
-from cascadia_kernels.hidden_probe import probe_score_kernel, probe_units_kernel
-from cascadia_kernels.row_statistics import row_statistics_kernel
-from cascadia_kernels.verify_draft import draft_rows_kernel, first_disagreements_kernel
+from cascadia_kernels.layout import KeptLogits
+from cascadia_kernels.row_statistics import row_statistics, row_statistics_kernel
+from cascadia_kernels.row_summary import row_summary, row_summary_kernel
+from cascadia_kernels.verify_draft import (
+    draft_rows_kernel,
+    first_disagreements_kernel,
+    verify_draft,
+)
+from cascadia_kernels.warm_up import warm_up
 
 STEP = (row_statistics_kernel, fold_sampled_kernel, row_summary_kernel)
 DRAFT = (row_statistics_kernel, draft_rows_kernel, first_disagreements_kernel)

@@ -36,13 +36,36 @@ class Source:
     def imports(self) -> Iterator[tuple[int, str]]:
         """Line and module of every import, those within functions included."""
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    yield node.lineno, alias.name
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                # A name may be a module of the package it is imported from.
-                for alias in node.names:
-                    yield node.lineno, f"{node.module}.{alias.name}"
+            for name in _imported(node):
+                yield getattr(node, "lineno", 0), name
+
+    def module_imports(self) -> Iterator[str]:
+        """Module of every import outside of functions, those for annotations alone included."""
+        waiting: list[ast.AST] = [self.tree]
+        while waiting:
+            node = waiting.pop()
+            yield from _imported(node)
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                waiting.extend(reversed(list(ast.iter_child_nodes(node))))
+
+    def annotation_imports(self) -> set[str]:
+        """Modules imported for annotations alone: below `if TYPE_CHECKING`."""
+        return {
+            name
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            for inner in ast.walk(node)
+            for name in _imported(inner)
+        }
+
+
+def _imported(node: ast.AST) -> list[str]:
+    """The modules that a statement imports. A name may be a module of its package."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.level == 0:
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
 
 
 @cache

@@ -3,19 +3,52 @@
 import ast
 import re
 import tomllib
+import warnings
+from collections import Counter
 from collections.abc import Iterator
 
 from tests.repo.source import ROOT, Source, files_of_tests, product_files
 
-MAX_LINES = 500
+# Lines of a module.
+LONG, TOO_LONG = 300, 500
+# Modules of a folder; `__init__` does not count.
+MOST_MODULES = 20
+# Folders that still have more. The list only shrinks.
+CROWDED: set[str] = {
+    "bench/gpu_check",
+    "bench/rivals",
+    "cascadia_sglang",
+    "cascadia_sglang/calibration",
+    "cascadia_sglang/http",
+    "cascadia_sglang/planner",
+    "cascadia_sglang/reallocation",
+    "cascadia_sglang/router",
+    "cascadia_sglang/workers",
+    "patches/cascadia_patches",
+}
 
 # Names that say nothing of what is inside.
-VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
 def test_no_module_is_longer_than_500_lines() -> None:
+    """More than 300 are a warning."""
     lengths = {str(source): len(source.text.splitlines()) for source in product_files()}
-    assert {path: length for path, length in lengths.items() if length > MAX_LINES} == {}
+    assert {path: length for path, length in lengths.items() if length > TOO_LONG} == {}
+    long = {path: length for path, length in lengths.items() if length > LONG}
+    if long:
+        listed = ", ".join(f"{path} {length}" for path, length in sorted(long.items()))
+        warnings.warn(f"modules of more than {LONG} lines: {listed}", stacklevel=1)
+
+
+def test_no_folder_has_more_than_20_modules() -> None:
+    counts = Counter(
+        source.path.parent.relative_to(ROOT).as_posix()
+        for source in product_files()
+        if source.path.name != "__init__.py"
+    )
+    crowded = {folder: count for folder, count in counts.items() if count > MOST_MODULES}
+    assert {folder: count for folder, count in crowded.items() if folder not in CROWDED} == {}
 
 
 def test_every_module_begins_with_what_it_is_for() -> None:
@@ -85,11 +118,6 @@ def test_what_a_module_exports_is_bound_in_it() -> None:
         bound |= {node.name for node in source.tree.body if hasattr(node, "name")}
         assert set(names) <= bound, source
         assert len(set(names)) == len(names), source
-
-
-def test_the_kernels_say_what_they_export() -> None:
-    (package,) = (source for source in product_files() if source.module == "cascadia_kernels")
-    assert {"row_statistics", "fold_sampled"} <= set(exported(package))
 
 
 def test_the_changelog_has_a_section_for_this_version() -> None:

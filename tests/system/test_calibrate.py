@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiers = [
         {"name": name, "model_path": str(LADDER / name), "server_args": ARGS} for name in TIERS
     ]
-    cascade = {"version": 1, "tiers": tiers, "routing": {"verify": {"enabled": True}}}
+    cascade = {"version": 1, "tiers": tiers, "routing": {"drafts": "on"}}
     (folder / "cascade.json").write_text(json.dumps(cascade))
     lines = []
     for number, row in enumerate(ROWS):
@@ -143,7 +143,7 @@ def test_the_middle_tier_reads_every_draft_as_a_plain_forward_does(
 ) -> None:
     monkeypatch.setattr("bench.ladder.decode.precision", lambda: torch.float32)
     assert f"drafts: {len(ROWS)} of {len(ROWS)} answers" in said[1]
-    assert "routing: verify: low: " in said[0]
+    assert "routing: drafts: low: " in said[0]
     model = load_model(LADDER / "middle")
     drafts = RecordFile(folder / "out" / "drafts.jsonl", DraftRecord).load().values()
     read = {int(one.id): one for one in drafts if one.features is not None}

@@ -60,7 +60,7 @@ def begin(folder: Path, routing: dict[str, Any], args: dict[str, Any], *keys: st
 )
 def reading(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Three tiers that read drafts: whole, or page by page and chunk by chunk."""
-    routing = {"thresholds": [0.9, 0.9], "verify": {"enabled": True}}
+    routing = {"thresholds": [0.9, 0.9], "drafts": "on"}
     server = begin(tmp_path_factory.mktemp("drafts"), routing, request.param)
     try:
         server.wait_until_ready()
@@ -192,7 +192,7 @@ def test_nothing_is_left_of_what_was_taken_back(reading: Server) -> None:
 @pytest.fixture(scope="module")
 def confirming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Of the small tier nothing is good enough by itself; what larger ones make of it may be."""
-    routing = {"thresholds": [1.0, 1.0], "verify": {"enabled": True, "high": HIGH}}
+    routing = {"thresholds": [1.0, 1.0], "drafts": {"use": "on", "second_judge": HIGH}}
     folder = tmp_path_factory.mktemp("confirming")
     server = begin(folder, routing, {"chunked_prefill_size": 64}, "middle")
     try:

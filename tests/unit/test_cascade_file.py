@@ -4,6 +4,7 @@ import codecs
 import copy
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cascadia_sglang.cascade_file import (
     load_cascade,
     load_uncalibrated,
 )
-from cascadia_sglang.config import CascadeConfig, VerifyConfig
+from cascadia_sglang.config import CascadeConfig, DraftsConfig
 from cascadia_sglang.errors import ConfigError
 
 Data = dict[str, Any]
@@ -76,18 +77,79 @@ def test_a_recording_cascade_needs_no_calibration() -> None:
 
 
 def test_a_second_judge_has_a_file_of_its_own() -> None:
-    data = changed("routing.verify", {"enabled": True, "high": 0.8})
+    data = changed("routing.drafts", {"use": "on", "second_judge": 0.8})
     data["tiers"][1]["draft_calibration"] = "small/calibration.json"
     config = build_cascade(data, "here")
     assert config.draft_calibrations() == {1: "small/calibration.json"}
     assert config.calibrations() == {0: "small/calibration.json"}
 
 
-@pytest.mark.parametrize("enabled", [True, "auto", False])
-def test_what_is_recorded_goes_all_the_way_and_has_every_draft_read(
-    folder: Path, enabled: bool | str
+@pytest.mark.parametrize(
+    ("text", "drafts"),
+    [
+        ("", DraftsConfig()),
+        ("drafts: null", DraftsConfig()),
+        ("drafts: auto", DraftsConfig(use="auto")),
+        ("drafts: on", DraftsConfig(use="on")),
+        ("drafts: off", DraftsConfig(use="off")),
+        ("drafts: {low: 0.2}", DraftsConfig(use="off", low=0.2)),
+        ("drafts: {use: on, low: 0.2}", DraftsConfig(use="on", low=0.2)),
+        ('drafts: {use: "off"}', DraftsConfig(use="off")),
+        ("verify: {enabled: auto, low: 0.2}", DraftsConfig(use="auto", low=0.2)),
+        ("verify: {enabled: true}", DraftsConfig(use="on")),
+        ("verify: {enabled: false}", DraftsConfig(use="off")),
+    ],
+)
+def test_drafts_have_short_forms_and_a_former_name(
+    folder: Path, text: str, drafts: DraftsConfig
 ) -> None:
-    data = changed("routing.verify", {"enabled": enabled, "low": 0.3, "high": 0.8})
+    data = {**GOOD, "routing": {**GOOD["routing"], **(yaml.safe_load(text) or {})}}
+    (folder / "cascade.yaml").write_text(yaml.safe_dump(data))
+    assert load_cascade(folder / "cascade.yaml").drafts() == drafts
+
+
+def test_the_former_name_of_drafts_warns_once_with_the_present_one(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = changed("routing.verify", {"enabled": True, "low": 0.2})
+    (folder / "former.json").write_text(json.dumps(data))
+    load_cascade(folder / "former.json")
+    load_uncalibrated(folder / "former.json")
+    assert [record.message for record in caplog.records] == [
+        f"cascade file {folder / 'former.json'}: routing.verify is the former name of "
+        "routing.drafts; write drafts: {use: 'on', low: 0.2}"
+    ]
+
+
+@pytest.mark.parametrize("load", [load_cascade, load_uncalibrated])
+def test_both_names_of_drafts_are_refused(
+    folder: Path, load: Callable[[Path], CascadeConfig]
+) -> None:
+    data = changed("routing.verify", {"enabled": True})
+    data["routing"]["drafts"] = "auto"
+    (folder / "both.json").write_text(json.dumps(data))
+    with pytest.raises(ConfigError, match=r"routing\.verify is the former name of drafts and both"):
+        load(folder / "both.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "use"),
+    [
+        ("verify", {"enabled": True, "low": 0.3, "high": 0.8}, "on"),
+        ("verify", {"enabled": "auto", "low": 0.3, "high": 0.8}, "on"),
+        ("verify", {"enabled": False, "low": 0.3, "high": 0.8}, "off"),
+        ("drafts", {"use": "on", "low": 0.3, "second_judge": 0.8}, "on"),
+        ("drafts", {"use": True}, "on"),
+        ("drafts", "auto", "on"),
+        ("drafts", False, "off"),
+        ("drafts", None, "off"),
+        ("drafts", {"low": 0.3}, "off"),
+    ],
+)
+def test_what_is_recorded_goes_all_the_way_and_has_every_draft_read(
+    folder: Path, name: str, value: Any, use: str
+) -> None:
+    data = changed(f"routing.{name}", value)
     # Each of these would keep some prompts from the last tier.
     data["routing"] |= {"entry": "predicted", "entry_model": "nowhere.json"}
     data["routing"] |= {"commit_at_once": 0.5, "max_attempts": 1, "deadline_s": 0.1}
@@ -101,7 +163,7 @@ def test_what_is_recorded_goes_all_the_way_and_has_every_draft_read(
     routing = config.routing
     assert (routing.entry, routing.entry_model, routing.commit_at_once) == ("first", None, None)
     assert (routing.max_attempts, routing.deadline_s) == (4, None)
-    assert config.routing.verify == VerifyConfig(enabled=enabled is not False)
+    assert config.drafts() == DraftsConfig(use=use)
     assert not config.calibrations()
     assert not config.draft_calibrations()
 
@@ -122,6 +184,8 @@ def test_a_tier_is_found_by_its_name(name: str, index: int | None) -> None:
         ("routng", {}, "unknown field `routng`, did you mean routing?"),
         ("tiers.0.modelpath", "x", "`modelpath` - at `$.tiers[0]`, did you mean model_path?"),
         ("routing.gears.flor", 1, "`flor` - at `$.routing.gears`, did you mean floor?"),
+        ("tiers.1.reasoning", None, "unknown field `reasoning` - at `$.tiers[1]`"),
+        ("routing.quality_floor", None, "unknown field `quality_floor` - at `$.routing`"),
         ("tiers.1.treshold", 0.5, "unknown field `treshold` - at `$.tiers[1]`"),
         ("routing.treshold", 0.5, "`treshold` - at `$.routing`, did you mean thresholds?"),
         ("routing.verify.low", 1.5, "routing.verify.low is 1.5, allowed: 0 to 1"),
@@ -134,6 +198,11 @@ def test_a_tier_is_found_by_its_name(name: str, index: int | None) -> None:
             "tiers[0].draft_calibration: the first tier reads no drafts",
         ),
         ("routing.verify.lower", 0.5, "`lower` - at `$.routing.verify`, did you mean low?"),
+        ("routing.drafts.low", 1.5, "routing.drafts.low is 1.5, allowed: 0 to 1"),
+        ("routing.drafts.second_judge", 2, "routing.drafts.second_judge is 2.0, allowed: 0 to 1"),
+        ("routing.drafts.second_judge", 0.5, "routing.drafts.second_judge needs a draft_calib"),
+        ("routing.drafts.lower", 0.5, "`lower` - at `$.routing.drafts`, did you mean low?"),
+        ("routing.drafts", "always", "Invalid enum value 'always' - at `$.routing.drafts`"),
         ("judge.on_eror", "accept", "`on_eror` - at `$.judge`, did you mean on_error?"),
         ("prefix.warmth", "off", "`warmth` - at `$.prefix`, did you mean warm?"),
         ("planner.budget", 4, "`budget` - at `$.planner`, did you mean gpu_budget?"),
@@ -151,7 +220,6 @@ def test_an_unknown_key_is_refused_with_its_place(place: str, value: Any, said: 
         ("tiers.0.name", 7, "$.tiers[0].name"),
         ("tiers.0.replicas", 1.5, "$.tiers[0].replicas"),
         ("tiers.0.server_args", [], "$.tiers[0].server_args"),
-        ("tiers.1.reasoning", "maybe", "$.tiers[1].reasoning"),
         ("routing.thresholds", 0.8, "$.routing.thresholds"),
         ("routing.thresholds.0", "high", "$.routing.thresholds[0]"),
         ("routing.stream", "instant", "$.routing.stream"),
@@ -289,19 +357,6 @@ def test_a_flag_of_the_whole_server_is_no_tiers(key: str) -> None:
 def test_a_flag_of_a_worker_may_be_a_tiers(key: str) -> None:
     config = build_cascade(changed(f"tiers.1.server_args.{key}", 1), "here")
     assert config.tiers[1].server_args == {key: 1}
-
-
-@pytest.mark.parametrize(
-    ("place", "value"),
-    [
-        ("routing.quality_floor", 0.9),
-        ("tiers.1.reasoning", "off"),
-    ],
-)
-def test_a_setting_that_does_not_act_yet_is_refused(place: str, value: Any) -> None:
-    text = refusal(changed(place, value))
-    name = place.rpartition(".")[2]
-    assert f"{name} is {value!r}, allowed in this release:" in text
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def toured(
     calibration["constrained_samples"] = MIN_CONSTRAINED_SAMPLES
     (folder / "small.json").write_text(json.dumps(calibration))
     small["calibration"] = str(folder / "small.json")
-    cascade["routing"] |= {"verify": {"enabled": True}}
+    cascade["routing"] |= {"drafts": "on"}
     # A thought is rated too: without a score an answer would climb whatever the threshold.
     cascade["judge"] = {"scope": "all"}
     path = folder / "cascade.yaml"

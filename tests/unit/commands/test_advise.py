@@ -192,7 +192,7 @@ def test_drafts_that_are_likely_to_climb_say_what_is_kept(
     asked, out = calibrated
     cascade, data = Path(asked[1]), Path(asked[3])
     config = json.loads(cascade.read_text())
-    config["routing"]["verify"] = {"enabled": True}
+    config["routing"]["drafts"] = "on"
     cascade.write_text(json.dumps(config))
     write_drafts(cascade, data, out, [1.0, 0.25])
     made = tmp_path / "problem.json"

@@ -11,7 +11,7 @@ from cascadia_sglang.calibration.split import part_of
 from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
 from cascadia_sglang.cli import main
 from cascadia_sglang.commands.calibrate import parse_costs, recorded_costs
-from cascadia_sglang.config import VerifyConfig
+from cascadia_sglang.config import DraftsConfig
 from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.judge.calibration import load_calibration
 from cascadia_sglang.judge.features import FEATURES
@@ -235,7 +235,7 @@ def test_a_cascade_that_reads_drafts_gets_a_second_judge(
 ) -> None:
     config = json.loads(cascade.read_text())
     # What a file says of a calibration that does not exist yet is not looked at.
-    config["routing"] = {"verify": {"enabled": "auto", "low": 0.9, "high": 0.1}}
+    config["routing"] = {"drafts": {"use": "auto", "low": 0.9, "second_judge": 0.1}}
     config["tiers"][1]["draft_calibration"] = "nowhere.json"
     cascade.write_text(json.dumps(config))
     data, out = write_sample(tmp_path, 1200), tmp_path / "out"
@@ -246,8 +246,9 @@ def test_a_cascade_that_reads_drafts_gets_a_second_judge(
     told = capsys.readouterr()
     assert "starting the server" not in told.err
     assert f"tier large: draft_calibration: {out / 'large.draft.json'}" in told.out
-    assert "routing: verify: low: 0\n" in told.out
-    (high,) = [line for line in told.out.splitlines() if line.startswith("routing: verify: high")]
+    assert "routing: drafts: low: 0\n" in told.out
+    start = "routing: drafts: second_judge"
+    (high,) = [line for line in told.out.splitlines() if line.startswith(start)]
     assert 0.5 <= float(high.split()[-1]) < 1.0
     judge = load_calibration(out / "large.draft.json")
     assert judge.earlier_tiers == 1
@@ -257,8 +258,8 @@ def test_a_cascade_that_reads_drafts_gets_a_second_judge(
     assert max(weights, key=lambda name: abs(weights[name])) == FEATURES[1]
     made = load_cascade(out / "calibrated.yaml")
     assert made.draft_calibrations() == {1: str(out / "large.draft.json")}
-    assert made.routing.verify == VerifyConfig(
-        enabled="auto", low=0.0, high=float(high.split()[-1])
+    assert made.routing.drafts == DraftsConfig(
+        use="auto", low=0.0, second_judge=float(high.split()[-1])
     )
 
 

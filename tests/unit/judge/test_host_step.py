@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from cascadia_kernels import KeptLogits, fold_sampled, row_statistics
+from cascadia_kernels.fold_sampled import fold_sampled
+from cascadia_kernels.layout import KeptLogits
 from cascadia_kernels.reference import reference_logprob, reference_row
+from cascadia_kernels.row_statistics import row_statistics
 from cascadia_kernels.testing import make_logits
 from cascadia_sglang.judge.host_step import (
     ENTROPY,

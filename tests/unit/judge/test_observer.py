@@ -14,8 +14,9 @@ from sglang.srt.sampling.sampling_observer_pp import (
     pop_auxiliary_output_from_pp_tensors,
 )
 
-from cascadia_kernels import STEP_VALUES, verify_draft
+from cascadia_kernels.layout import STEP_VALUES
 from cascadia_kernels.testing import make_logits
+from cascadia_kernels.verify_draft import verify_draft
 from cascadia_patches.model import model_runner_init
 from cascadia_sglang.judge.changed_rows import ChangedRows, forced_rows
 from cascadia_sglang.judge.device_observer import DeviceObserver

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from cascadia_kernels import hidden_probe as kernels_probe
+from cascadia_kernels.hidden_probe import hidden_probe as kernels_probe
 from cascadia_kernels.reference import reference_probe
 from cascadia_kernels.testing import make_logits
 from cascadia_patches.model import model_runner_sample

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascadia_kernels import STEP_VALUES
 from cascadia_sglang.judge import state
 from cascadia_sglang.judge.state import FloatArray, StateRow, StateTable, empty_states, fold_step
 from tests.unit.judge.judging import fold_values
@@ -49,10 +48,6 @@ def fold_alone(answer: list[Step]) -> FloatArray:
         fold_values(states_NS, [0], np.array([step]))
     folded: FloatArray = states_NS[0]
     return folded
-
-
-def test_the_columns_are_in_the_order_of_the_kernels_step_values() -> None:
-    assert STEP_VALUES == ("logprob", "entropy", "margin", "self_certainty", "known")
 
 
 @given(st.lists(steps, min_size=1, max_size=3 * state.TAIL_WINDOW))

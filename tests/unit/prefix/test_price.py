@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascadia_sglang.prefix.price import Offer, attempt_s, cheapest, entry_prices
+from cascadia_sglang.prefix.price import WorkerOffer, attempt_s, cheapest, entry_prices
 from cascadia_sglang.prefix.reuse import Share, is_worth_warming, wanted_chance
 from cascadia_sglang.prefix.speed import PublishedLoad, Speed, SpeedMeter
 
@@ -29,16 +29,18 @@ def load(**changes) -> PublishedLoad:
 
 
 def test_an_attempt_pays_for_what_is_not_cached_and_for_what_is_ahead() -> None:
-    idle = Offer(cached_tokens=0, attempts=0, load=load())
+    idle = WorkerOffer(cached_tokens=0, attempts=0, load=load())
     assert attempt_s(idle, 500, 10, SPEED) == pytest.approx(0.5 + 10 * 0.011)
-    cached = Offer(cached_tokens=400, attempts=0, load=load())
+    cached = WorkerOffer(cached_tokens=400, attempts=0, load=load())
     assert attempt_s(cached, 500, 10, SPEED) == pytest.approx(0.1 + 10 * 0.011)
-    behind = Offer(cached_tokens=400, attempts=3, unseen_tokens=50, load=load(waiting_tokens=250))
+    behind = WorkerOffer(
+        cached_tokens=400, attempts=3, unseen_tokens=50, load=load(waiting_tokens=250)
+    )
     assert attempt_s(behind, 500, 10, SPEED) == pytest.approx(0.4 + 10 * 0.014)
 
 
 def test_where_no_place_is_free_it_waits_for_one() -> None:
-    full = Offer(cached_tokens=0, attempts=12, load=load(max_running=4))
+    full = WorkerOffer(cached_tokens=0, attempts=12, load=load(max_running=4))
     # Nine more than there are places: two and a quarter batches before its own.
     assert attempt_s(full, 0, 10, SPEED) == pytest.approx((1 + 9 / 4) * 10 * 0.014)
 
@@ -46,15 +48,15 @@ def test_where_no_place_is_free_it_waits_for_one() -> None:
 def test_a_cached_prefix_wins_until_its_worker_is_busier_than_it_saves() -> None:
     for attempts, expected in ((0, 1), (20, 1), (80, 0)):
         offers = [
-            Offer(cached_tokens=0, attempts=0, load=load(max_running=100)),
-            Offer(cached_tokens=480, attempts=attempts, load=load(max_running=100)),
+            WorkerOffer(cached_tokens=0, attempts=0, load=load(max_running=100)),
+            WorkerOffer(cached_tokens=480, attempts=attempts, load=load(max_running=100)),
         ]
         assert cheapest(offers, 500, 10, SPEED) == expected
 
 
 def test_of_equal_offers_the_one_with_fewer_attempts_is_taken() -> None:
     nothing_decodes = Speed(prefill_s=0.001, step_s=0.0, step_s_per_request=0.0)
-    offers = [Offer(cached_tokens=0, attempts=n) for n in (2, 1, 1)]
+    offers = [WorkerOffer(cached_tokens=0, attempts=n) for n in (2, 1, 1)]
     assert cheapest(offers, 100, 10, nothing_decodes) == 1
 
 

@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from cascadia_sglang.config import VerifyConfig
 from cascadia_sglang.reallocation.listen import Listener
 from cascadia_sglang.reallocation.monitor import Monitor, Seen, Timing
 from cascadia_sglang.router.active import Outcome
@@ -16,7 +15,7 @@ from cascadia_sglang.testing import FakeEngine, Reply, make_cascade, make_reques
 from cascadia_sglang.verify.worth import DraftWorth
 from tests.unit.router.asking import GOOD, TWO, WEAK, ask
 
-READING = make_cascade("small", "large", verify=VerifyConfig(enabled=True))
+READING = make_cascade("small", "large", drafts="on")
 
 
 def told(*replies, controls: Controls | None = None) -> tuple[Monitor, Seen, Outcome]:
@@ -57,7 +56,7 @@ def test_of_an_answer_that_began_with_a_draft_both_parts_are_told():
 
     def listen(router: CascadeRouter) -> None:
         router.listener = Listener(monitor)
-        router.worth = DraftWorth(READING.routing.verify, len(READING.tiers))
+        router.worth = DraftWorth(READING.drafts(), len(READING.tiers))
 
     engine = FakeEngine(dataclasses.replace(WEAK, tokens=4), Reply(tokens=6, kept=3))
     ask(engine, READING, prepare=listen)

@@ -5,23 +5,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from cascadia_sglang.config import CascadeConfig, JudgeConfig, VerifyConfig
+from cascadia_sglang.config import CascadeConfig, DraftsConfig, JudgeConfig
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.testing import FakeEngine, Reply, make_cascade, make_request
 from cascadia_sglang.verify.worth import DraftWorth
 from tests.unit.router.asking import Answer, ask
 
-VERIFY = VerifyConfig(enabled=True)
-TWO = make_cascade("small", "large", verify=VERIFY)
-THREE = make_cascade("small", "middle", "large", verify=VERIFY)
+READ_ALL = DraftsConfig(use="on")
+TWO = make_cascade("small", "large", drafts=READ_ALL)
+THREE = make_cascade("small", "middle", "large", drafts=READ_ALL)
 WEAK = Reply(score=0.3, tokens=4)
 LAST = Reply(tokens=6, kept=3)
 
 
 def ask_reading(engine: FakeEngine, config: CascadeConfig = TWO, **options: Any) -> Answer:
     def read(router: CascadeRouter) -> None:
-        router.worth = DraftWorth(config.routing.verify, len(config.tiers))
+        router.worth = DraftWorth(config.drafts(), len(config.tiers))
 
     return ask(engine, config, prepare=read, **options)
 
@@ -65,7 +65,7 @@ def test_a_tier_that_gave_nothing_leaves_the_draft_before_it() -> None:
     assert drafts(engine)[-1] == (0, 1, 2, 3)
 
 
-def test_without_verify_no_draft_goes_along() -> None:
+def test_without_the_setting_no_draft_goes_along() -> None:
     engine = FakeEngine(WEAK, LAST)
     answer = ask(engine, TWO)
     assert drafts(engine) == [(), ()]
@@ -82,7 +82,7 @@ def test_a_request_whose_answer_might_differ_is_bypassed(sample: dict, samples: 
 
 
 def test_a_recording_server_reads_drafts_too() -> None:
-    config = make_cascade("small", "large", verify=VERIFY, judge=JudgeConfig(record=True))
+    config = make_cascade("small", "large", drafts=READ_ALL, judge=JudgeConfig(record=True))
     engine = FakeEngine(Reply(score=None, tokens=4), LAST)
     ask_reading(engine, config)
     assert drafts(engine) == [(), (0, 1, 2, 3)]
@@ -110,7 +110,7 @@ def test_a_worker_that_reads_none_answers_as_ever() -> None:
 
 
 def test_what_was_kept_decides_on_the_next_draft() -> None:
-    config = make_cascade("small", "large", verify=VerifyConfig(enabled="auto"))
+    config = make_cascade("small", "large", drafts="auto")
     engine = FakeEngine(WEAK, Reply(tokens=6, kept=0))
     engine.break_even = 0.6
     ask_reading(engine, config)
@@ -128,7 +128,7 @@ def test_what_was_kept_decides_on_the_next_draft() -> None:
 
 def confirming(*names: str, high: float | None = 0.8, rated_by: tuple[int, ...]) -> CascadeConfig:
     """A cascade whose tiers of these indices have a second judge."""
-    config = make_cascade(*names, verify=VerifyConfig(enabled=True, high=high))
+    config = make_cascade(*names, drafts=DraftsConfig(use="on", second_judge=high))
     tiers = [
         msgspec.structs.replace(tier, draft_calibration="x" if index in rated_by else None)
         for index, tier in enumerate(config.tiers)

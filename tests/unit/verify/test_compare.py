@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from cascadia_kernels.testing import make_logits
 from cascadia_sglang.judge.draft_step import draft_values
 from cascadia_sglang.verify import compare as module
-from cascadia_sglang.verify.compare import Comparison, Places, upload
+from cascadia_sglang.verify.compare import Comparison, DraftPlaces, upload
 
 CPU = torch.device("cpu")
 VOCABULARY = 3
 
 
-def on_host(logits_nV: torch.Tensor, places: Places) -> Comparison:
+def on_host(logits_nV: torch.Tensor, places: DraftPlaces) -> Comparison:
     return module._on_host(logits_nV, places, draft_values)
 
 
@@ -42,13 +42,13 @@ def test_each_draft_is_compared_with_rows_of_its_own(
     # A row of its own value, by which it is known again.
     logits_nV = one_hot + 2.0 * torch.arange(rows)[:, None]
     comparison = form(logits_nV, upload(rows_of(drafts), drafts, CPU))
-    found = [(told.agreed, told.preferred) for told in comparison.results()]
+    found = [(reported.agreed, reported.preferred) for reported in comparison.results()]
     expected, next_rows = [], []
     for draft, span in zip(drafts, rows_of(drafts), strict=True):
         own = [likeliest[row] for row in span]
-        parted = [place for place in range(len(draft)) if own[place] != draft[place]]
-        expected.append((parted[0], own[parted[0]]) if parted else (len(draft), None))
-        next_rows.append(span[parted[0]] if parted else span[-1])
+        diverged = [place for place in range(len(draft)) if own[place] != draft[place]]
+        expected.append((diverged[0], own[diverged[0]]) if diverged else (len(draft), None))
+        next_rows.append(span[diverged[0]] if diverged else span[-1])
     assert found == expected
     assert torch.equal(comparison.next_logits_GV, logits_nV[next_rows])
 
@@ -58,11 +58,11 @@ def test_values_are_those_of_the_drafts_tokens(form: Any) -> None:
     drafts = [[3, 1], [7], [2, 39, 0]]
     logits_nV = make_logits(6, 40)
     compared = form(logits_nV, upload(rows_of(drafts), drafts, CPU)).results()
-    for draft, rows, told in zip(drafts, rows_of(drafts), compared, strict=True):
+    for draft, rows, reported in zip(drafts, rows_of(drafts), compared, strict=True):
         exact_nV = logits_nV[list(rows)].double().log_softmax(dim=-1)
         exact_n = exact_nV[range(len(draft)), draft].numpy()
-        np.testing.assert_allclose(told.values_nD[:, 0], exact_n, rtol=1e-5)
-        assert told.values_nD[:, 4].tolist() == [1.0] * len(draft)
+        np.testing.assert_allclose(reported.values_nD[:, 0], exact_n, rtol=1e-5)
+        assert reported.values_nD[:, 4].tolist() == [1.0] * len(draft)
 
 
 def test_both_forms_tell_the_same_values() -> None:

@@ -40,7 +40,7 @@ def test_any_chunks_tell_the_same(
     likeliest = data.draw(st.lists(TOKENS, min_size=total, max_size=total))
     one_hot = torch.nn.functional.one_hot(torch.tensor(likeliest), VOCABULARY).float()
     hidden_TV = one_hot + 2.0 * torch.arange(total)[:, None]
-    told: list[Any] = []
+    reported: list[Any] = []
     for chunk_rows in (most, total):
         unread = {
             str(index): reading_of(prompt, draft)
@@ -59,17 +59,17 @@ def test_any_chunks_tell_the_same(
             comparer.compare(live.parts(unread, total), hidden_TV, logits_of)
         assert max(sizes, default=0) <= chunk_rows
         sampled = [reading.logits_to_sample() for reading in unread.values()]
-        comparer.take_in_results()
+        comparer.collect_results()
         for reading, logits_V in zip(unread.values(), sampled, strict=True):
             assert reading.next_logits_V is not None
             assert torch.equal(reading.next_logits_V, logits_V)
-        told.append(
+        reported.append(
             [
                 (one.draft.agreed, one.draft.preferred, one.next_logits_V.tolist())
                 for one in unread.values()
             ]
         )
-    assert told[0] == told[1]
+    assert reported[0] == reported[1]
 
 
 def test_the_logits_of_a_long_prefill_are_never_in_memory_at_once() -> None:
@@ -85,6 +85,6 @@ def test_the_logits_of_a_long_prefill_are_never_in_memory_at_once() -> None:
     comparer.compare(
         LiveBatch(["r"], [0], [5001]).parts({"r": reading}, 5001), hidden_TV, logits_of
     )
-    comparer.take_in_results()
+    comparer.collect_results()
     assert sizes == [1024, 1024, 1024, 1024, 904]
     assert reading.draft.agreed == 4999

@@ -26,7 +26,7 @@ def written(own: list[int], draft: tuple[int, ...]) -> tuple[list[int], int]:
     return kept, own[len(kept)]
 
 
-def told(draft: Draft, places: range, preferred_ids: list[int]) -> None:
+def reported(draft: Draft, places: range, preferred_ids: list[int]) -> None:
     """Read some places, of which these tokens are preferred."""
     agreed = 0
     while agreed < len(places) and preferred_ids[agreed] == draft.at(places)[agreed]:
@@ -52,7 +52,7 @@ def test_any_chunks_tell_the_same_as_one_token_at_a_time(
     found = Draft(prompt_tokens, draft)
     for first, last in itertools.pairwise(bounds):
         places = found.places(first, last - first)
-        told(found, places, [own[place] for place in places])
+        reported(found, places, [own[place] for place in places])
     kept, after = written(own, draft)
     assert (found.agreed, found.preferred) == (len(kept), after)
     is_whole = len(kept) == len(draft) - 1 and after == draft[-1]
@@ -62,10 +62,10 @@ def test_any_chunks_tell_the_same_as_one_token_at_a_time(
 def test_a_draft_is_unread_until_the_place_of_its_first_difference_was_computed() -> None:
     draft = Draft(4, (7, 8, 9))
     assert draft.places(0, 3) == range(0)
-    told(draft, range(0), [])
+    reported(draft, range(0), [])
     assert draft.preferred is None
     assert list(draft.places(0, 4)) == [0]
-    told(draft, range(1), [7])
+    reported(draft, range(1), [7])
     assert (draft.agreed, draft.preferred) == (1, None)
 
 
@@ -78,15 +78,15 @@ def test_positions_that_tell_no_place_are_an_empty_range(first: int, positions: 
 
 def test_places_that_were_skipped_tell_nothing() -> None:
     draft = Draft(4, (7, 8, 9))
-    told(draft, range(1, 3), [8, 9])
+    reported(draft, range(1, 3), [8, 9])
     assert (draft.agreed, draft.preferred) == (0, None)
 
 
 def test_a_chunk_that_is_computed_again_changes_nothing() -> None:
     draft = Draft(4, (7, 8, 9))
-    told(draft, range(1), [7])
-    draft.begin_anew()
-    told(draft, range(2), [7, 8])
+    reported(draft, range(1), [7])
+    draft.restart()
+    reported(draft, range(2), [7, 8])
     assert (draft.agreed, draft.preferred) == (2, None)
 
 

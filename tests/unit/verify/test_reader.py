@@ -79,8 +79,8 @@ class Worker:
         self._logits_gatherer = SimpleNamespace(_skip_entry_sync=True)
         self.rows_at_once: list[int] = []
         # Row i of the hidden states names the token that is preferred after position i.
-        told = [0] * (len(PROMPT) - 1) + prefers
-        self.hidden_TD = torch.nn.functional.one_hot(torch.tensor(told), VOCABULARY).float()
+        reported = [0] * (len(PROMPT) - 1) + prefers
+        self.hidden_TD = torch.nn.functional.one_hot(torch.tensor(reported), VOCABULARY).float()
         self.is_broken = False
         self.lost_rows = 0
 
@@ -119,8 +119,8 @@ class Worker:
         )
 
     def report(self, request: Any) -> dict[str, Any]:
-        ((told,),) = self.reader.reports([request])
-        return told
+        ((reported,),) = self.reader.reports([request])
+        return reported
 
     def begin(self, request: Any) -> None:
         self.reader.begin(self.scheduler, request)
@@ -415,9 +415,9 @@ def test_a_confirmed_draft_is_kept_whole_whatever_the_model_prefers() -> None:
     assert list(request.output_ids) == DRAFT[:-1]
     assert length == 8
     assert worker.allocator.freed == [108]
-    told = worker.report(request)
-    assert (told["kept"], told["confirmed"]) == (4, True)
-    assert told["score"] > 0.9
+    reported = worker.report(request)
+    assert (reported["kept"], reported["confirmed"]) == (4, True)
+    assert reported["score"] > 0.9
 
 
 @pytest.mark.parametrize("cut", range(1, 9))
@@ -439,9 +439,9 @@ def test_a_draft_below_its_score_is_read_as_any() -> None:
     request = worker.request(confirm_at=0.5)
     worker.begin(request)
     assert worker.prefill(request, 0, 9) == (1, 7)
-    told = worker.report(request)
-    assert (told["kept"], told["confirmed"]) == (2, False)
-    assert told["score"] < 0.5
+    reported = worker.report(request)
+    assert (reported["kept"], reported["confirmed"]) == (2, False)
+    assert reported["score"] < 0.5
 
 
 @pytest.mark.parametrize("most", [3, 4])
@@ -450,8 +450,8 @@ def test_a_draft_that_was_cut_is_not_rated(most: int) -> None:
     request = worker.request(most=most, confirm_at=0.5)
     worker.begin(request)
     worker.prefill(request, 0, 5 + len(request.output_ids))
-    told = worker.report(request)
-    assert (told["score"], told["confirmed"]) == (None, False)
+    reported = worker.report(request)
+    assert (reported["score"], reported["confirmed"]) == (None, False)
 
 
 def test_nothing_is_rated_that_the_router_did_not_ask_for() -> None:
@@ -467,11 +467,11 @@ def test_where_answers_are_recorded_every_draft_is() -> None:
     request = worker.request()
     worker.begin(request)
     assert worker.prefill(request, 0, 9) == (1, 7)
-    told = worker.report(request)
-    assert (told["kept"], told["score"]) == (2, None)
+    reported = worker.report(request)
+    assert (reported["kept"], reported["score"]) == (2, None)
     logits_NV = worker.hidden_TD[4:8]
     logprob_N = logits_NV.log_softmax(dim=-1)[range(4), DRAFT]
-    assert told["features"][:3] == pytest.approx(
+    assert reported["features"][:3] == pytest.approx(
         [logprob_N.mean().item(), logprob_N.min().item(), logprob_N.sum().item()], rel=1e-6
     )
 
@@ -485,5 +485,5 @@ def test_a_second_judge_that_fails_leaves_the_reading(monkeypatch: Any) -> None:
     request = worker.request(confirm_at=0.5)
     worker.begin(request)
     assert worker.prefill(request, 0, 9) == (1, 7)
-    told = worker.report(request)
-    assert (told["kept"], told["confirmed"]) == (2, False)
+    reported = worker.report(request)
+    assert (reported["kept"], reported["confirmed"]) == (2, False)

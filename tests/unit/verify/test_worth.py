@@ -2,11 +2,11 @@
 
 import pytest
 
-from cascadia_sglang.config import VerifyConfig
+from cascadia_sglang.config import DraftsConfig
 from cascadia_sglang.verify.worth import EXPLORE, DraftWorth
 
-ALWAYS = VerifyConfig(enabled=True)
-AUTO = VerifyConfig(enabled="auto")
+ALWAYS = DraftsConfig(use="on")
+AUTO = DraftsConfig(use="auto")
 
 
 def test_enabled_reads_whatever_it_costs() -> None:
@@ -51,7 +51,7 @@ def test_every_tier_is_judged_by_itself() -> None:
 
 
 def test_a_score_below_low_is_never_read() -> None:
-    worth = DraftWorth(VerifyConfig(enabled=True, low=0.2), 2)
+    worth = DraftWorth(DraftsConfig(use="on", low=0.2), 2)
     assert not worth.is_worth_reading(1, 0.1, None)
     assert worth.is_worth_reading(1, 0.2, None)
     assert worth.is_worth_reading(1, None, None)

@@ -10,9 +10,9 @@ import torch
 import triton
 import triton.language as tl
 
-from cascadia_kernels.cpu import row_summary_cpu
 from cascadia_kernels.device import runs_triton
-from cascadia_kernels.row_statistics import PARTIALS_STRIDE, RowStatistics
+from cascadia_kernels.layout import PARTIALS_STRIDE, RowStatistics
+from cascadia_kernels.torch_forms import row_summary_torch
 
 _LOG2E = tl.constexpr(1.4426950408889634)
 
@@ -59,7 +59,7 @@ def row_summary(statistics: RowStatistics, temperature_B: torch.Tensor | None = 
     partials_BSP = statistics.partials_BSP
     rows = len(partials_BSP)
     if not runs_triton(partials_BSP):
-        return RowSummary._make(row_summary_cpu(partials_BSP[:, 0], temperature_B))
+        return RowSummary._make(row_summary_torch(partials_BSP[:, 0], temperature_B))
     device = partials_BSP.device
     values_BX = torch.empty(rows, len(SUMMARY_VALUES), dtype=torch.float32, device=device)
     best_ids_B = torch.empty(rows, dtype=torch.int64, device=device)

@@ -1,18 +1,17 @@
-"""What a CPU tensor gets: the ops of a decoding step and of a draft in PyTorch, each in one go.
+"""The PyTorch forms of the operations of a decoding step and of a draft, for CPU tensors.
 
 Shape legend: B rows, V vocabulary, P partial statistics, D step values; N places of G drafts,
 H = G + 1.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 
-if TYPE_CHECKING:
-    from cascadia_kernels.fold_sampled import KeptLogits
+from cascadia_kernels.layout import KeptLogits
 
 
-def row_statistics_cpu(logits_BV: torch.Tensor, temperature_B: torch.Tensor | None) -> torch.Tensor:
+def row_statistics_torch(
+    logits_BV: torch.Tensor, temperature_B: torch.Tensor | None
+) -> torch.Tensor:
     """Partial statistics [B, 1, P] of whole rows."""
     logits_BV = logits_BV.float()
     best_BK = logits_BV.topk(min(logits_BV.shape[1], 2), dim=-1).values
@@ -37,7 +36,7 @@ def row_statistics_cpu(logits_BV: torch.Tensor, temperature_B: torch.Tensor | No
     return partials_BP.unsqueeze(1)
 
 
-def row_summary_cpu(
+def row_summary_torch(
     partials_BP: torch.Tensor, temperature_B: torch.Tensor | None
 ) -> tuple[torch.Tensor, ...]:
     """Logsumexp, tempered logsumexp, entropy, top-1 log-probability, self-certainty, margin, best
@@ -56,12 +55,12 @@ def row_summary_cpu(
     )
 
 
-def fold_sampled_cpu(
+def fold_sampled_torch(
     partials_BP: torch.Tensor,
     token_ids_B: torch.Tensor,
     probability_BV: torch.Tensor | None,
     temperature_B: torch.Tensor | None,
-    kept: "KeptLogits | None",
+    kept: KeptLogits | None,
 ) -> torch.Tensor:
     """Step values [B, D]."""
     peak_B, _, _, _, _, _, second_B, place_B = partials_BP.unbind(-1)
@@ -91,7 +90,7 @@ def fold_sampled_cpu(
     return torch.stack(values, dim=-1)
 
 
-def draft_values_cpu(
+def draft_values_torch(
     partials_NP: torch.Tensor, logits_NV: torch.Tensor, token_ids_N: torch.Tensor
 ) -> torch.Tensor:
     """Step values [N, D] of tokens whose logits are at hand."""
@@ -104,7 +103,7 @@ def draft_values_cpu(
     return torch.stack(values, dim=-1)
 
 
-def first_disagreements_cpu(
+def first_disagreements_torch(
     preferred_N: torch.Tensor, token_ids_N: torch.Tensor, starts_H: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Places before the first disagreement of every draft, and the token preferred there, [G]."""
