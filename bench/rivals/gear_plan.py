@@ -25,10 +25,10 @@ from bench.reallocation.phases import Phase
 from bench.rivals.gears_by_rate import Gear
 from bench.rivals.thresholds import cheapest
 from cascadia_sglang.judge.state import COUNT
-from cascadia_sglang.planner.outcome import Slo
 from cascadia_sglang.planner.paths import climbing_paths
 from cascadia_sglang.planner.profile import Profile
 from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.slo import Slo
 from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
 
 TIERS = ("small", "large")

@@ -13,8 +13,8 @@ from cascadia_sglang.memory.fit import PoolMemory, Shape, pool_memory
 from cascadia_sglang.memory.host import HostFlags, HostMemory, host_memory
 from cascadia_sglang.memory.hub import local_folder
 from cascadia_sglang.memory.weights import parameter_count, weight_bytes
+from cascadia_sglang.planner.capacity_types import GpuType
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.planner.problem import GpuType
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 
 _COLUMNS = (

@@ -12,11 +12,10 @@ from cascadia_sglang.memory.hub import local_folder
 from cascadia_sglang.memory.runtime import CONTEXT_BYTES, reserve_bytes
 from cascadia_sglang.memory.shares import Need, divided, least_bytes
 from cascadia_sglang.memory.weights import kv_bytes_of, weight_bytes
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec
 from cascadia_sglang.reallocation.layout import Wanted, laid_out, shared_devices
-from cascadia_sglang.reallocation.target import Capacity
 
 # Rounds until shares and what SGLang keeps free of them agree.
 _ROUNDS = 12

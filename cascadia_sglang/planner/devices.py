@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.planner.capacity_types import GpuType, RunningReplica
 
 # Type of GPU, node, and device in the node.
 Device = tuple[str, int, int]

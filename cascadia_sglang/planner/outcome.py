@@ -6,10 +6,10 @@ Shape legend: R requests, T tiers.
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from cascadia_sglang.planner.slo import Slo
 from cascadia_sglang.planner.world import DONE, OUT_OF_MEMORY, TOO_LONG
 
 Floats = npt.NDArray[np.float64]
@@ -35,17 +35,6 @@ class Replica:
     prefill_tokens: int
     hit_tokens: int
     retracted: int
-
-
-class Slo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Latency targets of a request in milliseconds; null asks nothing.
-
-    TPOT is (E2E - TTFT) / (tokens - 1), 0 for one token.
-    """
-
-    ttft_ms: float | None = None
-    tpot_ms: float | None = None
-    e2e_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

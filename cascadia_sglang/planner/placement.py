@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from cascadia_sglang.errors import InfeasiblePlanError
+from cascadia_sglang.planner.capacity_types import GpuType, RunningReplica
 from cascadia_sglang.planner.devices import devices_of, misplaced, progression
 from cascadia_sglang.planner.plan import Move, Plan
-from cascadia_sglang.planner.problem import Deployment, GpuType, Problem, RunningReplica
+from cascadia_sglang.planner.problem import Deployment, Problem
 
 # Choices of replicas to keep, and nodes tried for new ones, before everything is placed anew.
 MAX_CHOICES = 2_000

@@ -7,7 +7,8 @@ import msgspec
 
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.json_text import DuplicateKeyError, json_data
-from cascadia_sglang.planner.outcome import Slo
+from cascadia_sglang.planner.capacity_types import GpuType, RunningReplica
+from cascadia_sglang.planner.slo import Slo
 from cascadia_sglang.planner.workload_source import WorkloadSource
 from cascadia_sglang.unknown_keys import with_nearest_key
 
@@ -96,15 +97,6 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     deployments: list[Deployment] = []
 
 
-class GpuType(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Nodes of one type of GPU; `memory_gib` is what a device can give to a worker."""
-
-    gpu: str
-    nodes: int
-    gpus_per_node: int
-    memory_gib: float | None = None
-
-
 class GpuSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A type of GPU by its data sheet; null takes the number that is known for the name.
 
@@ -131,25 +123,6 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gpu: str | None = None
     tp_size: int = 1
     pp_size: int = 1
-
-
-class RunningReplica(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A worker that runs: on devices base_gpu_id + k * gpu_id_step of a node.
-
-    A replica larger than a node has all devices of this node and of the next ones.
-    """
-
-    pool: str
-    gpu: str
-    tp_size: int = 1
-    pp_size: int = 1
-    node: int
-    base_gpu_id: int
-    gpu_id_step: int = 1
-
-    @property
-    def replica_gpus(self) -> int:
-        return self.tp_size * self.pp_size
 
 
 class CalibrationRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

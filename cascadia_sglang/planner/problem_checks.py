@@ -9,15 +9,9 @@ import msgspec
 
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.model_config import is_hub_name
+from cascadia_sglang.planner.capacity_types import GpuType
 from cascadia_sglang.planner.devices import misplaced
-from cascadia_sglang.planner.problem import (
-    Candidate,
-    Deployment,
-    GpuType,
-    Problem,
-    Tier,
-    read_problem,
-)
+from cascadia_sglang.planner.problem import Candidate, Deployment, Problem, Tier, read_problem
 from cascadia_sglang.planner.workload_checks import workload_problems
 
 # More of anything than this is a slip of the pen, and would not fit the solver's integers.

@@ -6,8 +6,8 @@ import msgspec
 
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.json_text import DuplicateKeyError, json_data
-from cascadia_sglang.planner.outcome import Slo
 from cascadia_sglang.planner.profile import Profile, load_profile
+from cascadia_sglang.planner.slo import Slo
 from cascadia_sglang.planner.workload_source import WorkloadSource
 from cascadia_sglang.struct_file import load_struct
 

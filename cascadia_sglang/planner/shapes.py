@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError
 from cascadia_sglang.planner.block_shapes import block_shapes, model_of
-from cascadia_sglang.planner.problem import GpuType, Measured, Problem, Tier
+from cascadia_sglang.planner.capacity_types import GpuType
+from cascadia_sglang.planner.problem import Measured, Problem, Tier
 from cascadia_sglang.planner.profile import Profile, load_profile
 from cascadia_sglang.planner.roofline import (
     GPUS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.planner.capacity_types import RunningReplica
 
 
 class RunningPlan(msgspec.Struct, frozen=True, kw_only=True):

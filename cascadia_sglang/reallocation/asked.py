@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+from cascadia_sglang.planner.capacity_types import Capacity
 from cascadia_sglang.planner.problem import Objective
 from cascadia_sglang.planner.profile import EngineLimits, StepTimes
-from cascadia_sglang.reallocation.target import Capacity
 
 
 class WindowTier(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from cascadia_sglang.errors import InfeasiblePlanError
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, Reserve, RunningReplica
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.reallocation.actions import Action, Drain, RunningPlan, Start, Stop
 from cascadia_sglang.reallocation.diff import diff
-from cascadia_sglang.reallocation.target import Capacity, Reserve, capacity_of, placed
+from cascadia_sglang.reallocation.target import capacity_of, placed
 
 # A block's name is its pools'; no tier has it in its own name.
 _JOINT = "|"

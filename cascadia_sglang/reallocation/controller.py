@@ -19,17 +19,11 @@ from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.reallocation.actions import Stop
 from cascadia_sglang.reallocation.asked import PlanRequest, WindowTier
 from cascadia_sglang.reallocation.change import Change
-from cascadia_sglang.reallocation.decide import (
-    Entry,
-    Proposal,
-    Rules,
-    Situation,
-    decide,
-    reason_to_stay,
-)
+from cascadia_sglang.reallocation.decide import Entry, Rules, Situation, decide, reason_to_stay
 from cascadia_sglang.reallocation.monitor import Monitor
 from cascadia_sglang.reallocation.mover import Moved, Mover
 from cascadia_sglang.reallocation.observe import LEAST_REQUESTS, plan_request
+from cascadia_sglang.reallocation.proposal import Proposal
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cascadia_sglang.errors import InfeasibleMoveError
+from cascadia_sglang.planner.capacity_types import GpuType, RunningReplica
 from cascadia_sglang.planner.devices import Device, devices_of
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.reallocation.actions import (
     Action,
     Drain,

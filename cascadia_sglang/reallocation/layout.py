@@ -13,10 +13,10 @@ from itertools import pairwise
 import msgspec
 
 from cascadia_sglang.errors import InfeasiblePlanError
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.reallocation.actions import RunningPlan
-from cascadia_sglang.reallocation.target import Capacity, placed
+from cascadia_sglang.reallocation.target import placed
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from cascadia_sglang.asked_process import ProcessFailedError, ask_process
 from cascadia_sglang.errors import CascadiaError, PlanError, PlanTimeoutError
 from cascadia_sglang.planner.plan_sample import load_plan_sample
 from cascadia_sglang.reallocation.asked import PlanRequest
-from cascadia_sglang.reallocation.decide import Proposal
+from cascadia_sglang.reallocation.proposal import Proposal
 from cascadia_sglang.reallocation.propose import propose
 
 COMMAND = (sys.executable, "-m", "cascadia_sglang.reallocation.plan_process")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from cascadia_sglang.planner.capacity_types import GpuType, RunningReplica
 from cascadia_sglang.planner.devices import Device, devices_of
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.reallocation.actions import Action, Start, Stop
 
 

@@ -18,8 +18,8 @@ from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.plan_sample import PlanSample
 from cascadia_sglang.planner.window import INPUT_TOKENS, OUTPUT_TOKENS, SCORE, Floats
 from cascadia_sglang.reallocation.asked import PlanRequest
-from cascadia_sglang.reallocation.decide import Proposal, Quality
 from cascadia_sglang.reallocation.follow import Thresholds, WeightedSample, weighted_sample
+from cascadia_sglang.reallocation.proposal import Proposal, Quality
 from cascadia_sglang.reallocation.replayed import Replayed, Split
 
 # Splits that are simulated at most, each under a few thresholds.

@@ -7,29 +7,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from cascadia_sglang.errors import InfeasiblePlanError
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, Reserve, RunningReplica
 from cascadia_sglang.planner.devices import Device, devices_of, progression
-from cascadia_sglang.planner.problem import Deployment, GpuType, RunningReplica
 from cascadia_sglang.reallocation.actions import RunningPlan
-
-
-class Capacity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Replicas of one shape that a pool is to have."""
-
-    replicas: int
-    tp_size: int = 1
-    pp_size: int = 1
-
-
-class Reserve(msgspec.Struct, frozen=True, kw_only=True):
-    """Places of workers that could serve at once, and do not.
-
-    Attributes:
-        prepared: where a replica of the same pool serves without a start.
-        held: where nobody else may start.
-    """
-
-    prepared: tuple[RunningReplica, ...] = ()
-    held: tuple[RunningReplica, ...] = ()
 
 
 def capacity_of(plan: RunningPlan) -> dict[str, Capacity]:
@@ -40,14 +20,6 @@ def capacity_of(plan: RunningPlan) -> dict[str, Capacity]:
         shape = known or Capacity(replicas=0, tp_size=replica.tp_size, pp_size=replica.pp_size)
         found[replica.pool] = msgspec.structs.replace(shape, replicas=shape.replicas + 1)
     return found
-
-
-def from_deployments(deployments: Sequence[Deployment]) -> dict[str, Capacity]:
-    """What the planner's deployments ask for."""
-    return {
-        one.pool: Capacity(replicas=one.replicas, tp_size=one.tp_size, pp_size=one.pp_size)
-        for one in deployments
-    }
 
 
 def placed(

@@ -15,11 +15,10 @@ from cascadia_sglang.memory.cards import seen_cards
 from cascadia_sglang.memory.fit import PoolMemory, Shape, pool_memory
 from cascadia_sglang.memory.runtime import CONTEXT_BYTES
 from cascadia_sglang.messages import DeviceShare
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec
 from cascadia_sglang.reallocation.blocks import Blocks, blocks_of
 from cascadia_sglang.reallocation.layout import Wanted, laid_out, shared_devices
-from cascadia_sglang.reallocation.target import Capacity
 from cascadia_sglang.workers.arguments import TierArguments
 
 _resolved_share = contextvars.ContextVar("resolved_share", default=1.0)

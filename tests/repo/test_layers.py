@@ -91,6 +91,7 @@ PURE = (
     "cascadia_sglang.reallocation.gears",
     "cascadia_sglang.reallocation.layout",
     "cascadia_sglang.reallocation.monitor",
+    "cascadia_sglang.reallocation.proposal",
     "cascadia_sglang.reallocation.propose",
     "cascadia_sglang.reallocation.replayed",
     "cascadia_sglang.reallocation.target",

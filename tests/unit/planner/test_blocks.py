@@ -15,7 +15,7 @@ from bench.planner.fleet import LLAMA_8B, LLAMA_70B
 from cascadia_sglang.errors import InfeasiblePlanError, WorkloadError
 from cascadia_sglang.planner.allocation import allocate
 from cascadia_sglang.planner.paths import Paths
-from cascadia_sglang.planner.plan import check_plan
+from cascadia_sglang.planner.plan_check import check_plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.problem_checks import problems_of
 from cascadia_sglang.planner.profile import EngineLimits, StepTimes

@@ -11,7 +11,7 @@ from cascadia_sglang.planner.chebyshev import chebyshev, front
 from cascadia_sglang.planner.exact import minimise
 from cascadia_sglang.planner.latency_curves import Curves
 from cascadia_sglang.planner.penalty import PATIENCE, coordinate_search, first_place
-from cascadia_sglang.planner.plan import check_plan
+from cascadia_sglang.planner.plan_check import check_plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.replay import Replay, build_sample, threshold_grid
 from cascadia_sglang.planner.solve import solve

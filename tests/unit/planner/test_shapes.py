@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.allocation import allocate
-from cascadia_sglang.planner.plan import check_plan
-from cascadia_sglang.planner.problem import (
-    Candidate,
-    Deployment,
-    GpuType,
-    Problem,
-    RunningReplica,
-    Tier,
-)
+from cascadia_sglang.planner.capacity_types import GpuType, RunningReplica
+from cascadia_sglang.planner.plan_check import check_plan
+from cascadia_sglang.planner.problem import Candidate, Deployment, Problem, Tier
 
 
 @st.composite

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner import events
-from cascadia_sglang.planner.outcome import Slo
 from cascadia_sglang.planner.paths import Paths, climbing_paths, direct_paths
 from cascadia_sglang.planner.profile import EngineLimits, HostTimes, StepTimes
 from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.slo import Slo
 from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
 
 # A decoding step takes 10 ms whatever it holds, a prefill 100 ms.

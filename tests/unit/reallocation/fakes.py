@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Container, Sequence
 
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, Reserve, RunningReplica
 from cascadia_sglang.reallocation.actions import RunningPlan
 from cascadia_sglang.reallocation.blocks import Blocks
-from cascadia_sglang.reallocation.target import Capacity, Reserve, placed
+from cascadia_sglang.reallocation.target import placed
 
 NODE = GpuType(gpu="cpu", nodes=1, gpus_per_node=8)
 

@@ -3,17 +3,11 @@
 import msgspec
 import pytest
 
+from cascadia_sglang.planner.capacity_types import Capacity
 from cascadia_sglang.reallocation.change import Change
-from cascadia_sglang.reallocation.decide import (
-    Entry,
-    Proposal,
-    Rules,
-    Situation,
-    decide,
-    replayed,
-)
+from cascadia_sglang.reallocation.decide import Entry, Rules, Situation, decide, replayed
 from cascadia_sglang.reallocation.price import MovePrice
-from cascadia_sglang.reallocation.target import Capacity
+from cascadia_sglang.reallocation.proposal import Proposal
 
 CHANGE = Change(quantity="rate", p_bound=1e-9, before=1.0, now=2.0)
 PROPOSAL = Proposal(

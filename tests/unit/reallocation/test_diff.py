@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascadia_sglang.errors import InfeasibleMoveError, InfeasiblePlanError
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.reallocation.actions import (
     Drain,
     RunningPlan,
@@ -17,7 +17,7 @@ from cascadia_sglang.reallocation.actions import (
     applied,
 )
 from cascadia_sglang.reallocation.diff import diff
-from cascadia_sglang.reallocation.target import Capacity, capacity_of, placed
+from cascadia_sglang.reallocation.target import capacity_of, placed
 
 NODE = GpuType(gpu="cpu", nodes=1, gpus_per_node=6)
 POOLS = ("small", "middle", "large")

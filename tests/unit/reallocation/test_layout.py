@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from cascadia_sglang.errors import InfeasiblePlanError
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.reallocation.layout import Wanted, laid_out, shared_devices
-from cascadia_sglang.reallocation.target import Capacity
 
 
 def want(pool: str, gb: float = 1.0, replicas: int = 1, tp: int = 1, **place: Any) -> Wanted:

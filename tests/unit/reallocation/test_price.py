@@ -6,12 +6,12 @@ from random import Random
 import pytest
 
 from cascadia_sglang.errors import PlanError
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.reallocation.actions import Action, Drain, RunningPlan, Start, Stop
 from cascadia_sglang.reallocation.diff import diff
 from cascadia_sglang.reallocation.price import MovePrice, priced
-from cascadia_sglang.reallocation.target import Capacity, placed
+from cascadia_sglang.reallocation.target import placed
 
 NODE = GpuType(gpu="cuda", nodes=1, gpus_per_node=4)
 START_S = {"small": 40.0, "large": 240.0}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadError
+from cascadia_sglang.planner.capacity_types import Capacity
 from cascadia_sglang.planner.profile import Profile, StepTimes
 from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.blocks import Blocks
@@ -15,7 +16,6 @@ from cascadia_sglang.reallocation.observe import plan_request, window_tiers
 from cascadia_sglang.reallocation.plan_process import nonsense
 from cascadia_sglang.reallocation.propose import _interim_extra_s, propose
 from cascadia_sglang.reallocation.replayed import Replayed
-from cascadia_sglang.reallocation.target import Capacity
 from tests.unit.reallocation.windows import (
     THRESHOLDS,
     make_config,

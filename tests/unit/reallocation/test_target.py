@@ -5,10 +5,10 @@ from random import Random
 import pytest
 
 from cascadia_sglang.errors import InfeasiblePlanError
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, Reserve, RunningReplica
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.reallocation.actions import RunningPlan
-from cascadia_sglang.reallocation.target import Capacity, Reserve, free_place, placed
+from cascadia_sglang.reallocation.target import free_place, placed
 
 NODE = GpuType(gpu="cuda", nodes=1, gpus_per_node=4)
 

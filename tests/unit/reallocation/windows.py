@@ -3,11 +3,11 @@
 import numpy as np
 
 from cascadia_sglang.config import CascadeConfig, PlannerConfig, RoutingConfig, TierConfig
+from cascadia_sglang.planner.capacity_types import Capacity
 from cascadia_sglang.planner.profile import EngineLimits, Profile, StepTimes
 from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.monitor import Seen, Visit
 from cascadia_sglang.reallocation.observe import plan_request, window_tiers
-from cascadia_sglang.reallocation.target import Capacity
 
 NAMES = ("small", "large")
 THRESHOLDS = (0.5,)

@@ -14,11 +14,10 @@ from sglang.srt.managers.io_struct import sock_recv
 
 from cascadia_sglang.config import PlannerConfig
 from cascadia_sglang.errors import InfeasiblePlanError
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.reallocation.blocks import Blocks
 from cascadia_sglang.reallocation.layout import Wanted, laid_out
 from cascadia_sglang.reallocation.mover import Mover
-from cascadia_sglang.reallocation.target import Capacity
 from cascadia_sglang.testing import make_cascade
 from cascadia_sglang.workers import launcher as launcher_module
 from cascadia_sglang.workers.device_memory import DeviceMemory
