@@ -7,7 +7,7 @@ import msgspec
 
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.json_text import DuplicateKeyError, json_data
-from cascadia_sglang.planner.capacity_types import GpuType, RunningReplica
+from cascadia_sglang.planner.capacity_types import GpuType, ReplicaGroup, RunningReplica
 from cascadia_sglang.planner.slo import Slo
 from cascadia_sglang.planner.workload_source import WorkloadSource
 from cascadia_sglang.unknown_keys import with_nearest_key
@@ -59,26 +59,13 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self.workers if self.block is None else self.block
 
 
-class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Deployment(ReplicaGroup, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way to run a pool: replicas of one shape on one type of GPU.
 
     `latency_s` is by tier of the pool.
     """
 
-    pool: str
-    gpu: str
-    tp_size: int = 1
-    pp_size: int = 1
-    replicas: int = 1
     latency_s: dict[str, float]
-
-    @property
-    def replica_gpus(self) -> int:
-        return self.tp_size * self.pp_size
-
-    @property
-    def gpus(self) -> int:
-        return self.replica_gpus * self.replicas
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,11 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from cascadia_sglang.errors import InfeasiblePlanError
-from cascadia_sglang.planner.capacity_types import Capacity, GpuType, Reserve, RunningReplica
+from cascadia_sglang.planner.capacity_types import (
+    Capacity,
+    GpuType,
+    Reserve,
+    RunningPlan,
+    RunningReplica,
+)
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.reallocation.actions import Action, Drain, RunningPlan, Start, Stop
+from cascadia_sglang.planner.replica_placement import capacity_of, place_in_service
+from cascadia_sglang.reallocation.actions import Action, Drain, Start, Stop
 from cascadia_sglang.reallocation.diff import diff
-from cascadia_sglang.reallocation.target import capacity_of, placed
 
 # A block's name is its pools'; no tier has it in its own name.
 _JOINT = "|"
@@ -104,7 +110,7 @@ def placed_whole(
     reserve: Reserve,
     blocks: Blocks,
 ) -> tuple[RunningReplica, ...]:
-    """As `placed`, with the workers of a block in one place.
+    """As `place_in_service`, with the workers of a block in one place.
 
     Raises:
         InfeasiblePlanError: besides, if a block would be split, or pools change that are fixed.
@@ -118,7 +124,7 @@ def placed_whole(
             )
     units = msgspec.structs.replace(current, replicas=folded(current.replicas, blocks))
     capacity = folded_capacity(wanted, blocks)
-    found = placed(units, capacity, kind, gpu_budget, reserve)
+    found = place_in_service(units, capacity, kind, gpu_budget, reserve)
     return tuple(worker for unit in found for worker in unfolded(unit))
 
 

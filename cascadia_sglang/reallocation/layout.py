@@ -13,10 +13,9 @@ from itertools import pairwise
 import msgspec
 
 from cascadia_sglang.errors import InfeasiblePlanError
-from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningPlan, RunningReplica
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.reallocation.actions import RunningPlan
-from cascadia_sglang.reallocation.target import placed
+from cascadia_sglang.planner.replica_placement import place_in_service
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +38,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def size(self) -> int:
         """Devices of one worker."""
-        return self.capacity.tp_size * self.capacity.pp_size
+        return self.capacity.replica_gpus
 
 
 def laid_out(wanted: Sequence[Wanted], kind: GpuType) -> tuple[RunningReplica, ...]:
@@ -59,7 +58,7 @@ def laid_out(wanted: Sequence[Wanted], kind: GpuType) -> tuple[RunningReplica, .
     is_plain = all(one.devices is None and one.gpu_share in (None, 1.0) for one in wanted)
     if is_plain and needed <= kind.gpus_per_node:
         nothing = RunningPlan(replicas=(), thresholds=())
-        return placed(nothing, {one.pool: one.capacity for one in wanted}, kind, None)
+        return place_in_service(nothing, {one.pool: one.capacity for one in wanted}, kind, None)
     cards = _Cards(kind.gpus_per_node)
     order = sorted(range(len(wanted)), key=lambda index: _rank(wanted[index]))
     found: dict[int, list[RunningReplica]] = {}
@@ -70,7 +69,7 @@ def laid_out(wanted: Sequence[Wanted], kind: GpuType) -> tuple[RunningReplica, .
         if one.is_unbound and has_own is None:
             has_own = cards.free >= unbound
         places = cards.places(one, alone=bool(has_own))
-        found[index] = [_replica(one, kind, place) for place in places]
+        found[index] = [one.capacity.group(one.pool, kind.gpu).at(0, *place) for place in places]
     return tuple(replica for index in range(len(wanted)) for replica in found[index])
 
 
@@ -201,15 +200,3 @@ class _Cards:
             self._bytes[card] += one.weights_bytes
             self._shares[card] += one.gpu_share or 0.0
             self._workers[card].append(one.pool)
-
-
-def _replica(one: Wanted, kind: GpuType, place: tuple[int, int]) -> RunningReplica:
-    return RunningReplica(
-        pool=one.pool,
-        gpu=kind.gpu,
-        tp_size=one.capacity.tp_size,
-        pp_size=one.capacity.pp_size,
-        node=0,
-        base_gpu_id=place[0],
-        gpu_id_step=place[1],
-    )

@@ -13,18 +13,17 @@ from cascadia_sglang.cascade_file import with_thresholds
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import InfeasiblePlanError, PlanError, WorkerError
 from cascadia_sglang.metrics import Metrics
-from cascadia_sglang.planner.capacity_types import Capacity, GpuType, Reserve, RunningReplica
-from cascadia_sglang.reallocation.actions import (
-    Action,
-    Drain,
+from cascadia_sglang.planner.capacity_types import (
+    Capacity,
+    GpuType,
+    Reserve,
     RunningPlan,
-    SetThresholds,
-    Start,
-    Stop,
+    RunningReplica,
 )
+from cascadia_sglang.planner.replica_placement import capacity_of
+from cascadia_sglang.reallocation.actions import Action, Drain, SetThresholds, Start, Stop
 from cascadia_sglang.reallocation.blocks import Blocks, diff_whole, placed_whole
 from cascadia_sglang.reallocation.price import MovePrice, priced
-from cascadia_sglang.reallocation.target import capacity_of
 
 logger = logging.getLogger(__name__)
 

@@ -64,7 +64,7 @@ def nonsense(request: PlanRequest, proposal: Proposal) -> list[str]:
         least = 0 if known is not None and known.replicas == 0 else 1
         if pool.replicas < least or pool.tp_size < 1 or pool.pp_size < 1:
             lines.append(f"pool {name} has {pool.replicas} replicas")
-    taken = sum(one.replicas * one.tp_size * one.pp_size for one in proposal.pools.values())
+    taken = sum(one.replicas * one.replica_gpus for one in proposal.pools.values())
     if taken > request.gpu_budget:
         lines.append(f"it takes {taken} devices of {request.gpu_budget}")
     chosen = proposal.thresholds

@@ -158,7 +158,7 @@ def _first_of_block(request: PlanRequest, name: str, names: Sequence[str]) -> st
 
 def _unit_splits(request: PlanRequest, units: Sequence[str]) -> Iterator[dict[str, int]]:
     """The same by the first pool of every block: its others lie on the same devices."""
-    sizes = [request.pools[name].tp_size * request.pools[name].pp_size for name in units]
+    sizes = [request.pools[name].replica_gpus for name in units]
     left = request.gpu_budget - sum(sizes)
     if left < 0:
         return

@@ -94,7 +94,7 @@ PURE = (
     "cascadia_sglang.reallocation.proposal",
     "cascadia_sglang.reallocation.propose",
     "cascadia_sglang.reallocation.replayed",
-    "cascadia_sglang.reallocation.target",
+    "cascadia_sglang.planner.replica_placement",
 )
 IMPURE_LIBRARIES = (
     "asyncio",

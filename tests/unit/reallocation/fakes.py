@@ -4,10 +4,15 @@ import asyncio
 from collections.abc import Container, Sequence
 
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.planner.capacity_types import Capacity, GpuType, Reserve, RunningReplica
-from cascadia_sglang.reallocation.actions import RunningPlan
+from cascadia_sglang.planner.capacity_types import (
+    Capacity,
+    GpuType,
+    Reserve,
+    RunningPlan,
+    RunningReplica,
+)
+from cascadia_sglang.planner.replica_placement import place_in_service
 from cascadia_sglang.reallocation.blocks import Blocks
-from cascadia_sglang.reallocation.target import placed
 
 NODE = GpuType(gpu="cpu", nodes=1, gpus_per_node=8)
 
@@ -28,7 +33,9 @@ class Workers:
 
     def __init__(self, fails: Container[int] = ()) -> None:
         wanted = {"small": Capacity(replicas=2), "large": Capacity(replicas=1)}
-        self.present = list(placed(RunningPlan(replicas=(), thresholds=()), wanted, NODE, None))
+        self.present = list(
+            place_in_service(RunningPlan(replicas=(), thresholds=()), wanted, NODE, None)
+        )
         self.fails = fails
         self.starts = 0
         self.recovered: list[RunningReplica] = []

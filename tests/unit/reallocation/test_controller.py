@@ -8,6 +8,7 @@ import pytest
 
 from cascadia_sglang.errors import PlanError, PlanTimeoutError
 from cascadia_sglang.planner.capacity_types import Capacity
+from cascadia_sglang.planner.replica_placement import capacity_of
 from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.controller import Controller
 from cascadia_sglang.reallocation.decide import replayed
@@ -16,7 +17,6 @@ from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.reallocation.plan_process import ask_planner
 from cascadia_sglang.reallocation.price import MovePrice
 from cascadia_sglang.reallocation.proposal import Proposal
-from cascadia_sglang.reallocation.target import capacity_of
 from tests.unit.reallocation.fakes import Router, Workers
 from tests.unit.reallocation.windows import make_config, plan_asked, requests, tiers
 

@@ -7,17 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascadia_sglang.errors import InfeasibleMoveError, InfeasiblePlanError
-from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
-from cascadia_sglang.reallocation.actions import (
-    Drain,
-    RunningPlan,
-    SetThresholds,
-    Start,
-    Stop,
-    applied,
-)
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningPlan, RunningReplica
+from cascadia_sglang.planner.replica_placement import capacity_of, place_in_service
+from cascadia_sglang.reallocation.actions import Drain, SetThresholds, Start, Stop, applied
 from cascadia_sglang.reallocation.diff import diff
-from cascadia_sglang.reallocation.target import capacity_of, placed
 
 NODE = GpuType(gpu="cpu", nodes=1, gpus_per_node=6)
 POOLS = ("small", "middle", "large")
@@ -123,7 +116,7 @@ def test_the_actions_turn_one_plan_into_the_other_by_the_rules(current, target, 
 def test_asked_for_by_number_what_runs_in_the_shape_stays(current, numbers, budget):
     wanted = {pool: Capacity(replicas=count) for pool, count in numbers.items()}
     try:
-        target = placed(current, wanted, NODE, budget)
+        target = place_in_service(current, wanted, NODE, budget)
     except InfeasiblePlanError:
         assert sum(numbers.values()) > budget
         return
@@ -191,4 +184,4 @@ def test_a_plan_may_drop_a_tier():
 
 def test_more_than_the_devices_is_refused():
     with pytest.raises(InfeasiblePlanError, match="7 devices are needed, there are 6"):
-        placed(running(replica("small", 0)), {"small": Capacity(replicas=7)}, NODE, None)
+        place_in_service(running(replica("small", 0)), {"small": Capacity(replicas=7)}, NODE, None)
