@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.certify import Certificate, certify
 from cascadia_sglang.calibration.fit import fit_cascade
 from cascadia_sglang.calibration.pool import Pool
@@ -17,7 +18,6 @@ from cascadia_sglang.calibration.split import PARTS, Parts, part_of, split_sampl
 from cascadia_sglang.calibration.thresholds import Outcome, Target, choose, outcome_of
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.judge.calibration import Calibration
-from cascadia_sglang.judge.state import FloatArray
 
 MIN_PART = 30
 

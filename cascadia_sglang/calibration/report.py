@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.calibrate import CalibratedCascade
-from cascadia_sglang.calibration.pool import BoolArray, Pool, TierAnswers
+from cascadia_sglang.calibration.pool import Pool, TierAnswers
 from cascadia_sglang.calibration.quality import (
     GroupQuality,
     TierQuality,
@@ -28,7 +29,6 @@ from cascadia_sglang.calibration.thresholds import Outcome, Target, outcome_of
 from cascadia_sglang.calibration.verdict import verdict
 from cascadia_sglang.judge.agreement import Agreement
 from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
-from cascadia_sglang.judge.state import FloatArray
 
 _QUANTILES = np.linspace(0.0, 1.0, 101)
 _CURVE = 41  # points

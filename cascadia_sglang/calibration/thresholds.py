@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.counts import Counts
 from cascadia_sglang.calibration.replay import CascadeReplay, Served
 from cascadia_sglang.errors import CalibrationError
-from cascadia_sglang.judge.state import FloatArray
 
 GRID = 64  # thresholds a tier, at most
 _DIGITS = 4

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.records import Record
 from cascadia_sglang.calibration.replay import CascadeReplay
@@ -20,7 +21,6 @@ from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.planner.plan_sample import PlanSample, SampleRow
 from cascadia_sglang.planner.problem import GpuSheet, Measured, Problem, Tier
 from cascadia_sglang.planner.workload_source import WorkloadSource

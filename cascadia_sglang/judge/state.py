@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from cascadia_sglang.arrays import FloatArray
 
 TAIL_WINDOW = 8
 

@@ -9,6 +9,7 @@ Shape legend: as in `world`; r a request, w a replica.
 
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.planner.compiled import compiled
 from cascadia_sglang.planner.prefix_cache import (
     evict,
@@ -16,7 +17,7 @@ from cascadia_sglang.planner.prefix_cache import (
     matched_blocks,
     newly_locked_tokens,
 )
-from cascadia_sglang.planner.world import PREFILL_S, PREFILL_TOKENS, RUNNING, Floats, World
+from cascadia_sglang.planner.world import PREFILL_S, PREFILL_TOKENS, RUNNING, World
 
 # SGLang's default of SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION.
 CLIP_NEW_TOKENS = 4096
@@ -182,7 +183,7 @@ def _start(world: World, w: int, slot: int) -> None:
 
 
 @compiled
-def interpolate(sizes_K: Floats, seconds_K: Floats, size: int) -> float:
+def interpolate(sizes_K: FloatArray, seconds_K: FloatArray, size: int) -> float:
     """`profile.StepTimes`: linear between the knots, level below, in proportion above."""
     last = len(sizes_K) - 1
     if size >= sizes_K[last]:

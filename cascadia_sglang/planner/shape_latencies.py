@@ -17,14 +17,8 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from cascadia_sglang.planner.columns import (
-    Columns,
-    FloatArray,
-    IntArray,
-    combined,
-    resources_of,
-    switching_s,
-)
+from cascadia_sglang.arrays import FloatArray, IntArray
+from cascadia_sglang.planner.columns import Columns, combined, resources_of, switching_s
 from cascadia_sglang.planner.incumbent import best_picks
 from cascadia_sglang.planner.latency_curves import Deployed
 from cascadia_sglang.planner.problem import Candidate, Deployment, Problem

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.events import run_events
 from cascadia_sglang.planner.outcome import Outcome, Replica
@@ -28,7 +29,6 @@ from cascadia_sglang.planner.world import (
     REPLICA,
     REQUEST,
     TIER,
-    Floats,
     Records,
     World,
     new_world,
@@ -215,7 +215,7 @@ def _replica(tier: Tier) -> Records:
     return lane
 
 
-def _table(tier: Tier, knots: int) -> Floats:
+def _table(tier: Tier, knots: int) -> FloatArray:
     """The step-time tables of a tier, [J, K]; short ones go on in proportion to their last knot."""
     table_JK = np.empty((4, knots))
     columns = (

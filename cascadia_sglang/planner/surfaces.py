@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.outcome import Outcome
 from cascadia_sglang.planner.paths import Paths
@@ -22,7 +23,6 @@ from cascadia_sglang.planner.profile import EngineLimits, StepTimes
 from cascadia_sglang.planner.simulator import Tier, simulate
 from cascadia_sglang.planner.workload import Workload
 
-Floats = npt.NDArray[np.float64]
 Statistic = Literal["p95", "mean"]
 
 # Rates of a surface, as shares of what a replica can carry at most.
@@ -69,11 +69,11 @@ class Surface:
 
     shape: Shape
     saturation_per_s: float
-    rates_per_s_G: Floats
-    p95_s_G: Floats
-    mean_s_G: Floats
+    rates_per_s_G: FloatArray
+    p95_s_G: FloatArray
+    mean_s_G: FloatArray
 
-    def latency_s(self, rate_per_s: npt.ArrayLike, statistic: Statistic = "p95") -> Floats:
+    def latency_s(self, rate_per_s: npt.ArrayLike, statistic: Statistic = "p95") -> FloatArray:
         """Seconds [n] at rates [n], or one for one: linear between the grid's, level below;
         infinite from saturation on.
 
@@ -91,7 +91,7 @@ class Surface:
         left_n = self.saturation_per_s - rates_n
         with np.errstate(divide="ignore"):
             beyond_n = np.where(left_n > 0, (self.saturation_per_s - last) / left_n, np.inf)
-        found: Floats = np.interp(rates_n, self.rates_per_s_G, seconds_G)
+        found: FloatArray = np.interp(rates_n, self.rates_per_s_G, seconds_G)
         return np.where(rates_n > last, seconds_G[-1] * beyond_n, found)
 
 
@@ -142,7 +142,7 @@ def build_surface(
     )
 
 
-def isotonic(values: Sequence[float]) -> Floats:
+def isotonic(values: Sequence[float]) -> FloatArray:
     """The never-falling sequence nearest to these values in squares (pool adjacent violators)."""
     levels: list[float] = []
     sizes: list[int] = []

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from cascadia_sglang.arrays import FloatArray, IntArray
+
 Records = npt.NDArray[np.void]
 
 # Kinds of a batch.
@@ -132,15 +132,15 @@ class World(NamedTuple):
     tiers_T: Records  # its replicas are [start, end)
     replicas_W: Records
     slots_WS: Records
-    rows_WBM: Ints
-    knots_WJK: Floats
-    blocks_P: Ints
+    rows_WBM: IntArray
+    knots_WJK: FloatArray
+    blocks_P: IntArray
     cache_WN: Records  # an LRU list of unlocked blocks through the anchor
-    work_s_E: Floats  # left to do, infinite for the idle
-    busy_W: Ints  # replicas that compute on each device
+    work_s_E: FloatArray  # left to do, infinite for the idle
+    busy_W: IntArray  # replicas that compute on each device
     ring_R: Records
-    ended_M: Ints
-    budgets_4: Floats
+    ended_M: IntArray
+    budgets_4: FloatArray
     counts_1: Records
 
 
@@ -149,8 +149,8 @@ def new_world(
     attempts_RT: Records,
     tiers_T: Records,
     replicas_W: Records,
-    knots_WJK: Floats,
-    blocks_P: Ints,
+    knots_WJK: FloatArray,
+    blocks_P: IntArray,
     counts_1: Records,
 ) -> World:
     """Nothing has arrived and all caches are cold. The arguments become the world's own."""

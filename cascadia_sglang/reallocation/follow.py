@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray, IntArray
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.paths import Paths, climbing_paths
 from cascadia_sglang.planner.plan_sample import PlanSample
 from cascadia_sglang.planner.replay import Place, Replay, Sample, threshold_grid
-from cascadia_sglang.planner.window import Floats, Ints, fit_window
+from cascadia_sglang.planner.window import fit_window
 
 # Places of the grid that are looked at, at most; fewer points a tier where there are many tiers.
 MOST_PLACES = 2_000
@@ -45,8 +46,8 @@ class WeightedSample:
     """
 
     graded: Sample
-    input_tokens_N: Ints
-    tokens_NT: Ints
+    input_tokens_N: IntArray
+    tokens_NT: IntArray
     effective_size: float
 
     def quality(self, thresholds: Sequence[float]) -> float:
@@ -79,13 +80,13 @@ class WeightedSample:
             for place, quality in found.items()
         ]
 
-    def drawn(self, count: int, seed: int) -> Ints:
+    def drawn(self, count: int, seed: int) -> IntArray:
         """Prompts of the sample, [R], by their weights and with replacement."""
         weight_N = self.graded.weight_N
         rng = np.random.default_rng(seed)
         return rng.choice(len(weight_N), count, p=weight_N / weight_N.sum())
 
-    def paths(self, thresholds: Sequence[float], drawn_R: Ints) -> Paths:
+    def paths(self, thresholds: Sequence[float], drawn_R: IntArray) -> Paths:
         """The ways of drawn requests under some thresholds; no attempt is ended early."""
         tokens_RT = self.tokens_NT[drawn_R]
         scores_RS = self.graded.scores_NS[drawn_R]
@@ -93,7 +94,7 @@ class WeightedSample:
         return climbing_paths(scores_RT, tokens_RT, thresholds, int(tokens_RT.max()))
 
 
-def weighted_sample(sample: PlanSample, window: Mapping[str, Floats]) -> WeightedSample | None:
+def weighted_sample(sample: PlanSample, window: Mapping[str, FloatArray]) -> WeightedSample | None:
     """The sample as it stands for a window; None where too little of it, or nothing, is like that.
 
     Args:

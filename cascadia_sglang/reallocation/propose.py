@@ -14,9 +14,11 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
+from cascadia_sglang.acceptance import accepts
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.plan_sample import PlanSample
-from cascadia_sglang.planner.window import INPUT_TOKENS, OUTPUT_TOKENS, SCORE, Floats
+from cascadia_sglang.planner.window import INPUT_TOKENS, OUTPUT_TOKENS, SCORE
 from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.follow import Thresholds, WeightedSample, weighted_sample
 from cascadia_sglang.reallocation.proposal import Proposal, Quality
@@ -113,10 +115,10 @@ def _weighted(request: PlanRequest, sample: PlanSample) -> WeightedSample | None
     return weighted_sample(sample, window) if scored else None
 
 
-def _scores_of_ended(count: int, score_N: Floats, threshold: float) -> Floats:
+def _scores_of_ended(count: int, score_N: FloatArray, threshold: float) -> FloatArray:
     """What answers would have scored that were ended because they would not reach the threshold:
     as the sample's answers below it, evenly."""
-    below = score_N[score_N < threshold]
+    below = score_N[~accepts(score_N, threshold)]
     if not count or not len(below):
         return np.zeros(count)
     return np.quantile(below, (np.arange(count) + 0.5) / count).astype(np.float64)

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.planner.outcome import Outcome
 from cascadia_sglang.planner.paths import Paths
 from cascadia_sglang.planner.simulator import Tier, simulate
-from cascadia_sglang.planner.window import Floats
 from cascadia_sglang.planner.workload import Workload, build_workload
 from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.follow import WeightedSample
@@ -144,7 +144,7 @@ def _own_paths(tokens_RT: npt.NDArray[np.int64]) -> Paths:
     )
 
 
-def repeats(arrival_s_R: Sequence[float], horizon_s: float, most: int) -> list[Floats]:
+def repeats(arrival_s_R: Sequence[float], horizon_s: float, most: int) -> list[FloatArray]:
     """The times of the window's requests, and of each further round of them.
 
     Args:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from cascadia_sglang.acceptance import accepts
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.binomial_bounds import upper_bound
 from cascadia_sglang.calibration.certify import least_accepted
 from cascadia_sglang.calibration.fit import fit_tier
@@ -27,7 +29,6 @@ from cascadia_sglang.judge.agreement import Agreement
 from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.rank import WEIGHTS
-from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.self_calibration.label import Label
 from cascadia_sglang.self_calibration.likely import choose_likely
 from cascadia_sglang.self_calibration.rows import TierRows, rows_of, weighted_quantiles
@@ -238,7 +239,7 @@ def _quality(
     threshold = _threshold(rows, score_N, tier)
     unseen_N = rows.part_N != "fit"
     unseen = rows.take(np.flatnonzero(unseen_N))
-    accepted_N = (rows.part_N == "certify") & rows.thinned_N & (score_N >= threshold)
+    accepted_N = (rows.part_N == "certify") & rows.thinned_N & accepts(score_N, threshold)
     accepted = int(accepted_N.sum())
     differed = int((~rows.answers.right_N[accepted_N]).sum())
     needed = least_accepted(error)

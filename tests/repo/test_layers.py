@@ -12,6 +12,8 @@ PACKAGES = ("cascadia_sglang", "cascadia_kernels", "cascadia_patches")
 
 # What everyone may use, and what itself uses nothing of the rest.
 BASE = (
+    "cascadia_sglang.acceptance",
+    "cascadia_sglang.arrays",
     "cascadia_sglang.asked_process",
     "cascadia_sglang.binomial_bounds",
     "cascadia_sglang.cascade_checks",
