@@ -27,7 +27,7 @@ from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.paths import direct_paths
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.shapes import shapes_of_pools
-from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.tables import build_surfaces, in_process
 from cascadia_sglang.planner.workload import Workload
 
@@ -87,7 +87,7 @@ def idle_s(case: Case) -> FloatArray:
     tier = case.problem.tiers[-1]
     known = case.surfaces[tier.pool_name]
     shape, _ = min(known, key=lambda way: float(way[1][0].mean_s_G[0]))
-    one = Tier(name=tier.name, times=shape.times, limits=shape.limits, stages=shape.pp)
+    one = SimulatedTier(name=tier.name, times=shape.times, limits=shape.limits, stages=shape.pp)
     calm = case.workload.at_rate(1e-3)
     return simulate(calm, direct_paths(calm), [one]).e2e_s_R
 

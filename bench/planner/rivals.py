@@ -24,7 +24,7 @@ from cascadia_sglang.planner.problem import Deployment, Problem
 from cascadia_sglang.planner.replay import build_sample
 from cascadia_sglang.planner.routing import choose_and_allocate
 from cascadia_sglang.planner.shape_latencies import PoolSurfaces, ShapeLatencies
-from cascadia_sglang.planner.simulator import Tier
+from cascadia_sglang.planner.simulator import SimulatedTier
 from cascadia_sglang.planner.tables import in_process
 from cascadia_sglang.planner.trial import tried
 from cascadia_sglang.planner.workload import Workload
@@ -57,7 +57,7 @@ class Case:
 class Served:
     """A way to serve: `quality` is expected, on the sample; `told` its shapes in a few words."""
 
-    tiers: Sequence[Tier]
+    tiers: Sequence[SimulatedTier]
     paths: Paths
     quality: float
     told: str
@@ -159,7 +159,7 @@ def alone(case: Case, tier: int, chunk_tokens: int) -> list[Served]:
         limits = msgspec.structs.replace(
             shape.limits, chunked_prefill_tokens=chunk_tokens, max_prefill_tokens=16384
         )
-        one = Tier(
+        one = SimulatedTier(
             name=problem.tiers[tier].name,
             times=shape.times,
             limits=limits,
@@ -209,7 +209,7 @@ def _served(
     for tier, one in zip(case.problem.tiers, deployments, strict=True):
         shape = latencies.shape_of(one)
         tiers.append(
-            Tier(
+            SimulatedTier(
                 name=tier.name,
                 times=shape.times,
                 limits=shape.limits,

@@ -17,7 +17,7 @@ from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.replay import CascadeReplay
 from cascadia_sglang.calibration.split import Parts
 from cascadia_sglang.calibration.statistics import auroc
-from cascadia_sglang.calibration.thresholds import Outcome, choose, outcome_of
+from cascadia_sglang.calibration.thresholds import ThresholdResult, choose, outcome_of
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.judge.features import logit
 
@@ -39,8 +39,8 @@ class WeakerJudge:
 
     auroc: float
     noise_sd: tuple[float, ...]
-    kept: Outcome
-    rechosen: Outcome | None
+    kept: ThresholdResult
+    rechosen: ThresholdResult | None
 
 
 def weaker_judges(cascade: CalibratedCascade, parts: Parts) -> list[WeakerJudge]:

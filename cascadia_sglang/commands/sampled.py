@@ -22,7 +22,7 @@ from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.planner.plan_sample import PlanSample, SampleRow
-from cascadia_sglang.planner.problem import GpuSheet, Measured, Problem, Tier
+from cascadia_sglang.planner.problem import GpuSheet, MeasuredProfile, Problem, ProblemTier
 from cascadia_sglang.planner.workload_source import WorkloadSource
 
 _PROMPT = FEATURES.index("log_prompt_tokens")
@@ -156,7 +156,7 @@ def problem_of(
         quality_floor=quality_floor,
         objective="path",
         tiers=[
-            Tier(
+            ProblemTier(
                 name=tier.name,
                 model=tier.model_path,
                 length=tokens / tokens_T[0],
@@ -171,7 +171,7 @@ def problem_of(
         calibration=[row.as_calibration() for row in sample.rows],
         workload=source,
         gpu=gpu,
-        profiles=[] if profile is None else [Measured(path=profile)],
+        profiles=[] if profile is None else [MeasuredProfile(path=profile)],
     )
 
 

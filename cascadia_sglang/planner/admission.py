@@ -17,7 +17,7 @@ from cascadia_sglang.planner.prefix_cache import (
     matched_blocks,
     newly_locked_tokens,
 )
-from cascadia_sglang.planner.world import PREFILL_S, PREFILL_TOKENS, RUNNING, World
+from cascadia_sglang.planner.world import PREFILL_S, PREFILL_TOKENS, RUNNING, SimulatorState
 
 # SGLang's default of SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION.
 CLIP_NEW_TOKENS = 4096
@@ -26,7 +26,7 @@ TOTAL, CURRENT, CHUNK, INPUT = range(4)
 
 
 @compiled
-def admit(world: World, w: int, slot: int) -> bool:
+def admit(world: SimulatorState, w: int, slot: int) -> bool:
     """Fill a slot with a prefill batch; whether there is one."""
     replica = world.replicas_W[w]
     if replica.running == 0:
@@ -54,7 +54,7 @@ def admit(world: World, w: int, slot: int) -> bool:
 
 
 @compiled
-def append_waiting(world: World, r: int, w: int) -> None:
+def append_waiting(world: SimulatorState, r: int, w: int) -> None:
     """Put a request at the end of a replica's waiting queue."""
     replica = world.replicas_W[w]
     world.requests_R[r].next_waiting = -1
@@ -67,7 +67,7 @@ def append_waiting(world: World, r: int, w: int) -> None:
 
 
 @compiled
-def _set_budgets(world: World, w: int) -> None:
+def _set_budgets(world: SimulatorState, w: int) -> None:
     replica = world.replicas_W[w]
     needed = 0.0
     for row in range(replica.running):
@@ -80,7 +80,7 @@ def _set_budgets(world: World, w: int) -> None:
 
 
 @compiled
-def _continue_chunk(world: World, w: int, slot: int) -> None:
+def _continue_chunk(world: SimulatorState, w: int, slot: int) -> None:
     """Add the next chunk of the prompt that is under way; it must go on, whatever is left."""
     replica = world.replicas_W[w]
     r = replica.chunked
@@ -99,7 +99,7 @@ def _continue_chunk(world: World, w: int, slot: int) -> None:
 
 
 @compiled
-def _admit_first(world: World, w: int, slot: int) -> bool:
+def _admit_first(world: SimulatorState, w: int, slot: int) -> bool:
     """Admit the first of the waiting queue if it fits; whether the next may be tried."""
     replica = world.replicas_W[w]
     budgets_4 = world.budgets_4
@@ -142,7 +142,7 @@ def _admit_first(world: World, w: int, slot: int) -> bool:
 
 
 @compiled
-def _add_row(world: World, w: int, slot: int, r: int, extend: int, reserved: int) -> None:
+def _add_row(world: SimulatorState, w: int, slot: int, r: int, extend: int, reserved: int) -> None:
     """Add a prompt or its next chunk; `in_flight` holds its new tokens until `_start`."""
     world.rows_WBM[w, slot, world.slots_WS[w, slot].rows] = r
     world.slots_WS[w, slot].rows += 1
@@ -154,7 +154,7 @@ def _add_row(world: World, w: int, slot: int, r: int, extend: int, reserved: int
 
 
 @compiled
-def _start(world: World, w: int, slot: int) -> None:
+def _start(world: SimulatorState, w: int, slot: int) -> None:
     """Take the memory of an admitted batch, and set its time."""
     replica, batch = world.replicas_W[w], world.slots_WS[w, slot]
     new_tokens = 0

@@ -25,7 +25,7 @@ from cascadia_sglang.planner.world import (
     OUT_OF_MEMORY,
     PREFILL,
     RUNNING,
-    World,
+    SimulatorState,
 )
 
 # SGLang's default of SGLANG_RETRACT_DECODE_STEPS.
@@ -33,7 +33,7 @@ RETRACT_STEPS = 20
 
 
 @compiled
-def schedule(world: World, w: int) -> int:
+def schedule(world: SimulatorState, w: int) -> int:
     """Fill the replica's other slot with its next batch; the kind of it, NONE where it idles."""
     replica = world.replicas_W[w]
     last = replica.slot
@@ -57,7 +57,7 @@ def schedule(world: World, w: int) -> int:
 
 
 @compiled
-def take_results(world: World, w: int, slot: int, now_s: float) -> int:
+def take_results(world: SimulatorState, w: int, slot: int, now_s: float) -> int:
     """Learn a batch's tokens; requests that ended are written to `ended_M`, their number returned.
 
     The slot is empty afterwards.
@@ -87,14 +87,14 @@ def take_results(world: World, w: int, slot: int, now_s: float) -> int:
 
 
 @compiled
-def _has_left(world: World, r: int, w: int) -> bool:
+def _has_left(world: SimulatorState, r: int, w: int) -> bool:
     """Whether a request's attempt here is known to have ended; it may run elsewhere by now."""
     request = world.requests_R[r]
     return bool(request.finished == 1 or request.replica != w)
 
 
 @compiled
-def _join_prefilled(world: World, w: int, last: int) -> None:
+def _join_prefilled(world: SimulatorState, w: int, last: int) -> None:
     """Move the last prefill's requests to the running ones, and let the finished leave."""
     replica, batch = world.replicas_W[w], world.slots_WS[w, last]
     if batch.kind == PREFILL:
@@ -117,7 +117,7 @@ def _join_prefilled(world: World, w: int, last: int) -> None:
 
 
 @compiled
-def _decode(world: World, w: int, slot: int) -> bool:
+def _decode(world: SimulatorState, w: int, slot: int) -> bool:
     """Fill a slot with one token of everything that runs, after making room; whether it did."""
     replica, batch = world.replicas_W[w], world.slots_WS[w, slot]
     before = replica.running
@@ -159,7 +159,7 @@ def _decode(world: World, w: int, slot: int) -> bool:
 
 
 @compiled
-def _retract(world: World, w: int) -> None:
+def _retract(world: SimulatorState, w: int) -> None:
     """Send those with the fewest tokens, then the longest prompts, back until the rest fits."""
     replica = world.replicas_W[w]
     retracted = 0
@@ -193,7 +193,7 @@ def _retract(world: World, w: int) -> None:
 
 
 @compiled
-def _leave(world: World, w: int, row: int) -> int:
+def _leave(world: SimulatorState, w: int, row: int) -> int:
     """Take a row out of the running ones, its memory and what is under way with it; its request."""
     replica = world.replicas_W[w]
     r = world.rows_WBM[w, RUNNING, row]

@@ -19,11 +19,11 @@ import numpy as np
 from cascadia_sglang.planner.admission import append_waiting
 from cascadia_sglang.planner.batching import schedule, take_results
 from cascadia_sglang.planner.compiled import compiled
-from cascadia_sglang.planner.world import DONE, NONE, RECEIVE, RETURN, TOO_LONG, World
+from cascadia_sglang.planner.world import DONE, NONE, RECEIVE, RETURN, TOO_LONG, SimulatorState
 
 
 @compiled
-def run_events(world: World) -> int:
+def run_events(world: SimulatorState) -> int:
     """Run until every request is settled; how many are not, where nothing happens any more."""
     counts = world.counts_1[0]
     total = len(world.requests_R)
@@ -74,7 +74,7 @@ def run_events(world: World) -> int:
 
 
 @compiled
-def _turns(world: World, entity: int) -> float:
+def _turns(world: SimulatorState, entity: int) -> float:
     """How many take turns where an entity computes; the front has its place alone."""
     if entity == len(world.replicas_W):
         return 1.0
@@ -82,7 +82,7 @@ def _turns(world: World, entity: int) -> float:
 
 
 @compiled
-def _arrive(world: World, r: int) -> None:
+def _arrive(world: SimulatorState, r: int) -> None:
     """Take in a request; one whose prompt and limit do not fit a tier's memory is refused."""
     request = world.requests_R[r]
     for tier in range(request.tier, request.last_tier + 1):
@@ -95,7 +95,7 @@ def _arrive(world: World, r: int) -> None:
 
 
 @compiled
-def _queue_at_front(world: World, r: int, task: int) -> None:
+def _queue_at_front(world: SimulatorState, r: int, task: int) -> None:
     counts = world.counts_1[0]
     world.ring_R[(counts.front_head + counts.front) % len(world.ring_R)].front = r
     world.requests_R[r].front_task = task
@@ -103,7 +103,7 @@ def _queue_at_front(world: World, r: int, task: int) -> None:
 
 
 @compiled
-def _front_work_s(world: World) -> float:
+def _front_work_s(world: SimulatorState) -> float:
     """How long the front works on the first of its queue."""
     counts = world.counts_1[0]
     request = world.requests_R[world.ring_R[counts.front_head].front]
@@ -115,7 +115,7 @@ def _front_work_s(world: World) -> float:
 
 
 @compiled
-def _finish_front(world: World, now_s: float) -> None:
+def _finish_front(world: SimulatorState, now_s: float) -> None:
     """The front is done with the first of its queue: dispatch it, answer it or let it climb."""
     counts = world.counts_1[0]
     r = world.ring_R[counts.front_head].front
@@ -149,7 +149,7 @@ def _finish_front(world: World, now_s: float) -> None:
 
 
 @compiled
-def _finish_step(world: World, w: int, now_s: float) -> None:
+def _finish_step(world: SimulatorState, w: int, now_s: float) -> None:
     """A batch has run: see the results that are there now, and go on."""
     replica = world.replicas_W[w]
     slot = replica.running_slot
@@ -165,7 +165,7 @@ def _finish_step(world: World, w: int, now_s: float) -> None:
 
 
 @compiled
-def _start_next(world: World, w: int, now_s: float) -> None:
+def _start_next(world: SimulatorState, w: int, now_s: float) -> None:
     """Schedule and start a batch; a pass without one sees the last results and tries again."""
     while True:
         last = world.replicas_W[w].slot
@@ -178,7 +178,7 @@ def _start_next(world: World, w: int, now_s: float) -> None:
 
 
 @compiled
-def _start(world: World, w: int, slot: int, now_s: float) -> None:
+def _start(world: SimulatorState, w: int, slot: int, now_s: float) -> None:
     replica = world.replicas_W[w]
     replica.running_slot = slot
     replica.held_slot = -1
@@ -190,7 +190,7 @@ def _start(world: World, w: int, slot: int, now_s: float) -> None:
 
 
 @compiled
-def _deliver(world: World, w: int, slot: int, now_s: float) -> None:
+def _deliver(world: SimulatorState, w: int, slot: int, now_s: float) -> None:
     """See a batch's results and send the attempts that ended to the front."""
     counts = world.counts_1[0]
     for index in range(take_results(world, w, slot, now_s)):

@@ -34,7 +34,7 @@ class Replica:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class SimulationResult:
     """Times of every request, in seconds; NaN where a request failed or never visited a tier.
 
     Attributes:

@@ -8,7 +8,7 @@ import msgspec
 
 from cascadia_sglang.planner.capacity_types import RunningReplica
 from cascadia_sglang.planner.problem import Deployment, Method
-from cascadia_sglang.planner.setup import Setup
+from cascadia_sglang.planner.setup import Scenario
 
 # `optimal` is proved; `feasible` keeps budget and floor, and something better may exist;
 # `time_limit` is what the solver had when its time was over.
@@ -62,7 +62,7 @@ class FrontPoint(msgspec.Struct, frozen=True, kw_only=True):
     latency_s: float
 
 
-class Simulated(msgspec.Struct, frozen=True, kw_only=True):
+class CascadeSimulation(msgspec.Struct, frozen=True, kw_only=True):
     """What a simulation of the whole cascade says, as it would be served.
 
     `objective_s` is what the problem minimises, in this run: the p95 of the slowest tier's
@@ -114,8 +114,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     search: Search | None = None
     certificate: Certificate | None = None
     front: list[FrontPoint] = []
-    setup: Setup | None = None
-    simulated: Simulated | None = None
+    setup: Scenario | None = None
+    simulated: CascadeSimulation | None = None
 
 
 class NoPlan(msgspec.Struct, frozen=True, kw_only=True):

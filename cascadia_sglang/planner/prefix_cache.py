@@ -10,11 +10,11 @@ Shape legend: as in `world`; r a request, w a replica.
 """
 
 from cascadia_sglang.planner.compiled import compiled
-from cascadia_sglang.planner.world import World
+from cascadia_sglang.planner.world import SimulatorState
 
 
 @compiled
-def matched_blocks(world: World, r: int, w: int) -> int:
+def matched_blocks(world: SimulatorState, r: int, w: int) -> int:
     """Number of leading blocks of a request that the replica's cache holds."""
     request = world.requests_R[r]
     count = 0
@@ -26,7 +26,7 @@ def matched_blocks(world: World, r: int, w: int) -> int:
 
 
 @compiled
-def newly_locked_tokens(world: World, r: int, w: int, blocks: int) -> int:
+def newly_locked_tokens(world: SimulatorState, r: int, w: int, blocks: int) -> int:
     """Tokens that locking these leading blocks takes out of what can be evicted."""
     start = world.requests_R[r].blocks_start
     count = 0
@@ -37,7 +37,7 @@ def newly_locked_tokens(world: World, r: int, w: int, blocks: int) -> int:
 
 
 @compiled
-def lock_blocks(world: World, r: int, w: int, blocks: int) -> None:
+def lock_blocks(world: SimulatorState, r: int, w: int, blocks: int) -> None:
     """Lock a request's leading blocks, all of them cached."""
     start = world.requests_R[r].blocks_start
     for place in range(start, start + blocks):
@@ -50,7 +50,7 @@ def lock_blocks(world: World, r: int, w: int, blocks: int) -> None:
 
 
 @compiled
-def insert_blocks(world: World, r: int, w: int) -> None:
+def insert_blocks(world: SimulatorState, r: int, w: int) -> None:
     """Put the whole blocks of a computed prompt into the cache, locked; copies are freed."""
     request, replica = world.requests_R[r], world.replicas_W[w]
     size = world.counts_1[0].block_tokens
@@ -70,7 +70,7 @@ def insert_blocks(world: World, r: int, w: int) -> None:
 
 
 @compiled
-def release(world: World, r: int, w: int) -> None:
+def release(world: SimulatorState, r: int, w: int) -> None:
     """Free a request's own tokens and unlock its blocks; the deepest becomes the oldest."""
     request, replica = world.requests_R[r], world.replicas_W[w]
     for index in range(request.locked_blocks - 1, -1, -1):
@@ -86,7 +86,7 @@ def release(world: World, r: int, w: int) -> None:
 
 
 @compiled
-def evict(world: World, w: int) -> None:
+def evict(world: SimulatorState, w: int) -> None:
     """Drop the least recently used blocks until everything fits."""
     replica = world.replicas_W[w]
     anchor = world.cache_WN.shape[1] - 1
@@ -99,7 +99,7 @@ def evict(world: World, w: int) -> None:
 
 
 @compiled
-def _link(world: World, w: int, number: int) -> None:
+def _link(world: SimulatorState, w: int, number: int) -> None:
     """Make an unlocked block the most recently used one."""
     anchor = world.cache_WN.shape[1] - 1
     newest = world.cache_WN[w, anchor].older
@@ -111,7 +111,7 @@ def _link(world: World, w: int, number: int) -> None:
 
 
 @compiled
-def _unlink(world: World, w: int, number: int) -> None:
+def _unlink(world: SimulatorState, w: int, number: int) -> None:
     """Take a block out of those that can be evicted."""
     block = world.cache_WN[w, number]
     world.cache_WN[w, block.older].newer = block.newer

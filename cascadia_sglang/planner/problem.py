@@ -16,7 +16,7 @@ Objective = Literal["bottleneck", "path"]
 Method = Literal["penalty", "chebyshev", "exact"]
 
 
-class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ProblemTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A tier by name.
 
     `pool` names the workers that serve it, where several tiers share them; by itself a tier has
@@ -100,7 +100,7 @@ class GpuSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host_step_ms: float = 0.0
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MeasuredProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A profile file, and on which type of GPU and in which shape its tiers were measured.
 
     `gpu` is null for the first type there is.
@@ -161,13 +161,13 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     gpu_budget: int
     quality_floor: float | None = None
     objective: Objective = "bottleneck"
-    tiers: list[Tier]
+    tiers: list[ProblemTier]
     candidates: list[Candidate] = []
     calibration: list[CalibrationRow] = []
     latency_by_share_s: list[dict[int, list[tuple[float, float]]]] = []
     workload: WorkloadSource | None = None
     gpu: GpuSheet | None = None
-    profiles: list[Measured] = []
+    profiles: list[MeasuredProfile] = []
     slo: Slo = Slo()
     routing: RoutingSettings = RoutingSettings()
     cluster: list[GpuType] = []

@@ -11,7 +11,13 @@ from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.model_config import is_hub_name
 from cascadia_sglang.planner.capacity_types import GpuType
 from cascadia_sglang.planner.devices import misplaced
-from cascadia_sglang.planner.problem import Candidate, Deployment, Problem, Tier, read_problem
+from cascadia_sglang.planner.problem import (
+    Candidate,
+    Deployment,
+    Problem,
+    ProblemTier,
+    read_problem,
+)
 from cascadia_sglang.planner.workload_checks import workload_problems
 
 # More of anything than this is a slip of the pen, and would not fit the solver's integers.
@@ -70,7 +76,7 @@ def _completed(problem: Problem, folder: Path) -> Problem:
     def placed(path: str) -> str:
         return str((folder / path).resolve())
 
-    def with_model(tier: Tier) -> Tier:
+    def with_model(tier: ProblemTier) -> ProblemTier:
         if not isinstance(tier.model, str):
             return tier
         if is_hub_name(tier.model) and not (folder / tier.model).exists():
@@ -106,7 +112,7 @@ def _tiers(problem: Problem) -> Iterator[str]:
         yield from _block(problem, index, tier)
 
 
-def _block(problem: Problem, index: int, tier: Tier) -> Iterator[str]:
+def _block(problem: Problem, index: int, tier: ProblemTier) -> Iterator[str]:
     if tier.gpu_share is not None:
         yield from _range(f"tiers[{index}].gpu_share", tier.gpu_share, 0, 1)
         if tier.block is None:

@@ -23,7 +23,7 @@ _ROUNDS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class MeasuredStep:
     """One batch step of a worker.
 
     Attributes:
@@ -41,7 +41,7 @@ class Step:
     context_pairs: float
 
 
-def fit_step_times(steps: Sequence[Step]) -> tuple[StepTimes, FitError, FitError]:
+def fit_step_times(steps: Sequence[MeasuredStep]) -> tuple[StepTimes, FitError, FitError]:
     """Fit the step times of a tier, with the errors of decoding and of prefills.
 
     Errors are those of every fifth step under a fit of the others; the times are of a fit of all.

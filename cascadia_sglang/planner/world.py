@@ -124,7 +124,7 @@ TIER = np.dtype(
 )
 
 
-class World(NamedTuple):
+class SimulatorState(NamedTuple):
     """A load, replicas, and all that changes as time goes on."""
 
     requests_R: Records
@@ -152,7 +152,7 @@ def new_world(
     knots_WJK: FloatArray,
     blocks_P: IntArray,
     counts_1: Records,
-) -> World:
+) -> SimulatorState:
     """Nothing has arrived and all caches are cold. The arguments become the world's own."""
     R, W = len(requests_R), len(replicas_W)
     M = int(replicas_W["max_running"].max())
@@ -167,7 +167,7 @@ def new_world(
         attempts_RT[name] = np.nan
     requests_R["finish_s"] = np.nan
     requests_R["replica"] = requests_R["next_waiting"] = -1
-    return World(
+    return SimulatorState(
         requests_R=requests_R,
         attempts_RT=attempts_RT,
         tiers_T=tiers_T,

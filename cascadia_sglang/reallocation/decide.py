@@ -103,7 +103,7 @@ def decide(situation: Situation) -> Decision:
     return Decision(verdict="move", reason="gain", gain_s=gain_s, cost_s=cost_s)
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the log: what was known, what was decided, and how the move ended."""
 
     situation: Situation
@@ -111,7 +111,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str | None = None
 
 
-def replayed(lines: bytes) -> list[tuple[Entry, Decision]]:
+def replayed(lines: bytes) -> list[tuple[LogEntry, Decision]]:
     """Every entry of a log, JSON a line, with the decision that its situation leads to now."""
-    entries = [msgspec.json.decode(line, type=Entry) for line in lines.splitlines()]
+    entries = [msgspec.json.decode(line, type=LogEntry) for line in lines.splitlines()]
     return [(entry, decide(entry.situation)) for entry in entries]

@@ -29,7 +29,7 @@ _STEEPNESS = (1.5, 3.0, 6.0, 12.0, 24.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thresholds:
+class CandidateThresholds:
     """Thresholds of every tier but the last, and the quality of traffic like the window's."""
 
     values: tuple[float, ...]
@@ -54,7 +54,7 @@ class WeightedSample:
         """Weighted share of right answers under these thresholds."""
         return self.graded.mean(self.graded.answered(thresholds))
 
-    def candidates(self, floor: float) -> list[Thresholds]:
+    def candidates(self, floor: float) -> list[CandidateThresholds]:
         """Those that keep the floor at the least share of requests at higher tiers, a few.
 
         How much a tier weighs is left open: for each of several worths the cheapest place of a grid
@@ -76,7 +76,7 @@ class WeightedSample:
             if best is not None:
                 found[best[1]] = best[2]
         return [
-            Thresholds(values=tuple(replay.thresholds(place)), quality=quality)
+            CandidateThresholds(values=tuple(replay.thresholds(place)), quality=quality)
             for place, quality in found.items()
         ]
 

@@ -18,7 +18,7 @@ from cascadia_sglang.planner.devices import devices_of
 from cascadia_sglang.planner.replica_placement import place_in_service
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class WantedPool(msgspec.Struct, frozen=True, kw_only=True):
     """The workers of a pool; `weights_bytes` is on each device of one of them.
 
     `devices` and `gpu_share` are those of the cascade file.
@@ -41,7 +41,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         return self.capacity.replica_gpus
 
 
-def laid_out(wanted: Sequence[Wanted], kind: GpuType) -> tuple[RunningReplica, ...]:
+def laid_out(wanted: Sequence[WantedPool], kind: GpuType) -> tuple[RunningReplica, ...]:
     """A place for every worker, in the pools' order where they share devices.
 
     Raises:
@@ -79,7 +79,7 @@ def shared_devices(replicas: Sequence[RunningReplica], kind: GpuType) -> frozens
     return frozenset(device for device in every if every.count(device) > 1)
 
 
-def _rank(one: Wanted) -> tuple[bool, bool, int, float]:
+def _rank(one: WantedPool) -> tuple[bool, bool, int, float]:
     """Named devices first, then shares that were given, then the largest."""
     return one.devices is None, one.gpu_share is None, -one.size, -one.weights_bytes
 
@@ -97,7 +97,7 @@ class _Cards:
         """How many devices nothing lies on."""
         return self._workers.count([])
 
-    def places(self, one: Wanted, *, alone: bool) -> list[tuple[int, int]]:
+    def places(self, one: WantedPool, *, alone: bool) -> list[tuple[int, int]]:
         """Base and step for every worker of a pool; they are taken.
 
         Args:
@@ -116,7 +116,7 @@ class _Cards:
             self._take(one, place)
         return found
 
-    def _named(self, one: Wanted) -> Iterator[tuple[int, int]]:
+    def _named(self, one: WantedPool) -> Iterator[tuple[int, int]]:
         if one.devices is None:
             return
         count = len(self._workers)
@@ -144,7 +144,7 @@ class _Cards:
                 )
             yield group[0], min(steps, default=1)
 
-    def _with_room(self, one: Wanted, share: float) -> tuple[int, int]:
+    def _with_room(self, one: WantedPool, share: float) -> tuple[int, int]:
         """Devices that others with a share have begun, else free ones, else any with room."""
         fitting = [
             group
@@ -166,7 +166,7 @@ class _Cards:
         )
         return best.start, 1
 
-    def _groups(self, one: Wanted) -> list[range]:
+    def _groups(self, one: WantedPool) -> list[range]:
         """Neighbouring devices for one more worker; a second one of a pool goes elsewhere."""
         starts = range(len(self._workers) - one.size + 1)
         groups = [range(at, at + one.size) for at in starts]
@@ -180,7 +180,7 @@ class _Cards:
             )
         return found
 
-    def _least(self, one: Wanted, *, alone: bool) -> tuple[int, int]:
+    def _least(self, one: WantedPool, *, alone: bool) -> tuple[int, int]:
         """Devices with the fewest bytes; free ones alone while there are enough for all."""
         ranges = self._groups(one)
         free = [group for group in ranges if not any(self._workers[card] for card in group)]
@@ -194,7 +194,7 @@ class _Cards:
         )
         return best.start, 1
 
-    def _take(self, one: Wanted, place: tuple[int, int]) -> None:
+    def _take(self, one: WantedPool, place: tuple[int, int]) -> None:
         base, step = place
         for card in range(base, base + one.size * step, step):
             self._bytes[card] += one.weights_bytes

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 DRAIN_S = 30.0
 
 
-class Reserves(Protocol):
+class StandbyReserves(Protocol):
     """Workers that could serve at once, and how long other starts take."""
 
     def shown(self) -> Reserve:
@@ -65,7 +65,7 @@ class Workers(Protocol):
         ...
 
     @property
-    def reserves(self) -> Reserves:
+    def reserves(self) -> StandbyReserves:
         """What could serve at once."""
         ...
 
@@ -94,7 +94,7 @@ class Workers(Protocol):
         ...
 
 
-class Thresholds(Protocol):
+class ThresholdWriter(Protocol):
     """Whoever accepts answers by thresholds."""
 
     @property
@@ -106,7 +106,7 @@ class Thresholds(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class MoveStep:
     """An action that was carried out, and the seconds it took."""
 
     action: Action
@@ -114,11 +114,11 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
+class MoveResult:
     """A plan that was carried out: its steps, and the time of all of them."""
 
     plan: RunningPlan
-    steps: tuple[Step, ...]
+    steps: tuple[MoveStep, ...]
     seconds: float
 
 
@@ -128,13 +128,13 @@ class Mover:
     def __init__(
         self,
         workers: Workers,
-        thresholds: Thresholds,
+        thresholds: ThresholdWriter,
         config: CascadeConfig,
         drain_s: float = DRAIN_S,
     ) -> None:
         self.gpu_budget = config.planner.gpu_budget
         self.number = 1
-        self.last: Moved | None = None
+        self.last: MoveResult | None = None
         self.metrics: Metrics | None = None
         self._workers = workers
         self._thresholds = thresholds
@@ -214,7 +214,7 @@ class Mover:
 
     async def move(
         self, wanted: Mapping[str, Capacity], thresholds: Sequence[float] | None = None
-    ) -> Moved:
+    ) -> MoveResult:
         """Carry out the plan with this capacity, after any other that is under way.
 
         Where a worker does not start, what was done before is undone.
@@ -229,7 +229,7 @@ class Mover:
             target = self.target(wanted, thresholds)
             actions = self.actions(target)
             started = time.monotonic()
-            steps: list[Step] = []
+            steps: list[MoveStep] = []
             self._workers.reserves.expect(target.replicas)
             try:
                 for action in actions:
@@ -240,21 +240,21 @@ class Mover:
                 raise
             finally:
                 self._workers.reserves.expect(())
-            moved = Moved(
+            moved = MoveResult(
                 plan=self.running(), steps=tuple(steps), seconds=time.monotonic() - started
             )
             if steps:
                 self._done(moved)
             return moved
 
-    def _done(self, moved: Moved) -> None:
+    def _done(self, moved: MoveResult) -> None:
         self.number += 1
         self.last = moved
         logger.info("plan %d is in force after %.2f s", self.number, moved.seconds)
         if self.metrics is not None:
             self.metrics.moved(moved.seconds)
 
-    async def _carry_out(self, action: Action) -> Step:
+    async def _carry_out(self, action: Action) -> MoveStep:
         started = time.monotonic()
         if isinstance(action, Start):
             await self._workers.start(action.replica)
@@ -264,7 +264,7 @@ class Mover:
             await self._workers.stop_replica(action.replica, self._drain_s)
         elif isinstance(action, SetThresholds):
             self._thresholds.set_thresholds(list(action.thresholds))
-        return Step(action=action, seconds=time.monotonic() - started)
+        return MoveStep(action=action, seconds=time.monotonic() - started)
 
     async def _undo(self, before: RunningPlan) -> None:
         """Back to what ran; a worker that does not come back is tried again in the background."""

@@ -49,12 +49,12 @@ async def ask_planner(
         proposal = msgspec.json.decode(answer, type=Proposal)
     except msgspec.DecodeError as error:
         raise PlanError(f"the planner said no plan: {error}") from error
-    for line in nonsense(request, proposal):
+    for line in proposal_faults(request, proposal):
         raise PlanError(f"the planner's plan: {line}")
     return proposal
 
 
-def nonsense(request: PlanRequest, proposal: Proposal) -> list[str]:
+def proposal_faults(request: PlanRequest, proposal: Proposal) -> list[str]:
     """What a plan may not be, a line each."""
     lines = []
     if proposal.pools.keys() != request.pools.keys():

@@ -7,7 +7,7 @@ import msgspec
 from cascadia_sglang.planner.capacity_types import Capacity
 
 
-class Quality(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PredictedQuality(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Share of right answers to traffic like the window's, by a sample that is weighted so.
 
     Attributes:
@@ -41,7 +41,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     pools: dict[str, Capacity]
     thresholds: tuple[float, ...] | None = None
-    quality: Quality | None = None
+    quality: PredictedQuality | None = None
     current_s: float
     predicted_s: float
     interim_extra_s: float = 0.0

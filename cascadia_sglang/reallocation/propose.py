@@ -20,9 +20,9 @@ from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.plan_sample import PlanSample
 from cascadia_sglang.planner.window import INPUT_TOKENS, OUTPUT_TOKENS, SCORE
 from cascadia_sglang.reallocation.asked import PlanRequest
-from cascadia_sglang.reallocation.follow import Thresholds, WeightedSample, weighted_sample
-from cascadia_sglang.reallocation.proposal import Proposal, Quality
-from cascadia_sglang.reallocation.replayed import Replayed, Split
+from cascadia_sglang.reallocation.follow import CandidateThresholds, WeightedSample, weighted_sample
+from cascadia_sglang.reallocation.proposal import PredictedQuality, Proposal
+from cascadia_sglang.reallocation.replayed import Split, WindowSimulation
 
 # Splits that are simulated at most, each under a few thresholds.
 MAX_SPLITS = 600
@@ -50,9 +50,9 @@ def propose(request: PlanRequest, sample: PlanSample | None = None) -> Proposal:
     if not splits:
         raise InfeasiblePlanError(f"{request.gpu_budget} devices leave no split of the replicas")
     tried = _tried(request, weighted)
-    window = Replayed(request, weighted, len(splits) * len(tried))
+    window = WindowSimulation(request, weighted, len(splits) * len(tried))
 
-    def worth(pair: tuple[Split, Thresholds]) -> tuple[float, bool, int]:
+    def worth(pair: tuple[Split, CandidateThresholds]) -> tuple[float, bool, int]:
         """Of several that are as good, the one that changes least is the least."""
         split, thresholds = pair
         value = window.value(names, split, thresholds.values)
@@ -92,7 +92,9 @@ def _interim_extra_s(
     kept = tuple(min(old, new) for _, old, new in pairs)
     if starting_s <= 0.0 or kept == current:
         return 0.0
-    meanwhile = Replayed(msgspec.structs.replace(request, horizon_s=starting_s), weighted, 2)
+    meanwhile = WindowSimulation(
+        msgspec.structs.replace(request, horizon_s=starting_s), weighted, 2
+    )
     now_s, kept_s = (meanwhile.mean_s(names, one, request.thresholds) for one in (current, kept))
     return max(0.0, kept_s - now_s)
 
@@ -124,20 +126,24 @@ def _scores_of_ended(count: int, score_N: FloatArray, threshold: float) -> Float
     return np.quantile(below, (np.arange(count) + 0.5) / count).astype(np.float64)
 
 
-def _tried(request: PlanRequest, weighted: WeightedSample | None) -> list[Thresholds]:
+def _tried(request: PlanRequest, weighted: WeightedSample | None) -> list[CandidateThresholds]:
     """Those in force first, unless others keep the floor and they do not."""
     if weighted is None or request.quality_floor is None:
-        return [Thresholds(values=request.thresholds, quality=math.nan)]
-    now = Thresholds(values=request.thresholds, quality=weighted.quality(request.thresholds))
+        return [CandidateThresholds(values=request.thresholds, quality=math.nan)]
+    now = CandidateThresholds(
+        values=request.thresholds, quality=weighted.quality(request.thresholds)
+    )
     others = weighted.candidates(request.quality_floor)
     if now.quality < request.quality_floor and others:
         return others
     return [now, *(one for one in others if one.values != now.values)]
 
 
-def _quality(request: PlanRequest, weighted: WeightedSample, chosen: Thresholds) -> Quality:
+def _quality(
+    request: PlanRequest, weighted: WeightedSample, chosen: CandidateThresholds
+) -> PredictedQuality:
     assert request.quality_floor is not None
-    return Quality(
+    return PredictedQuality(
         floor=request.quality_floor,
         current=weighted.quality(request.thresholds),
         predicted=chosen.quality,

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cascadia_sglang.arrays import FloatArray
-from cascadia_sglang.planner.outcome import Outcome
+from cascadia_sglang.planner.outcome import SimulationResult
 from cascadia_sglang.planner.paths import Paths
-from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.workload import Workload, build_workload
 from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.follow import WeightedSample
@@ -30,7 +30,7 @@ NEVER_S = 1e6
 Split = tuple[int, ...]
 
 
-class Replayed:
+class WindowSimulation:
     """A window's requests, to be simulated on any split under any thresholds.
 
     Args:
@@ -63,7 +63,7 @@ class Replayed:
             np.concatenate((inputs_B, inputs_R)),
             outputs_R,
         )
-        self._known: dict[tuple[Split, tuple[float, ...]], Outcome] = {}
+        self._known: dict[tuple[Split, tuple[float, ...]], SimulationResult] = {}
         self._known_paths: dict[tuple[float, ...], Paths] = {}
 
     def __len__(self) -> int:
@@ -101,11 +101,11 @@ class Replayed:
 
     def _outcome(
         self, names: Sequence[str], split: Split, thresholds: tuple[float, ...]
-    ) -> Outcome:
+    ) -> SimulationResult:
         if (split, thresholds) not in self._known:
             counts = dict(zip(names, split, strict=True))
             tiers = [
-                Tier(
+                SimulatedTier(
                     name=tier.name,
                     times=tier.times,
                     limits=tier.limits,

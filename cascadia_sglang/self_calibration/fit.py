@@ -59,7 +59,7 @@ class Fitting(msgspec.Struct, frozen=True, kw_only=True):
     threshold: float | None = None
 
 
-class Quality(msgspec.Struct, frozen=True, kw_only=True):
+class FitQuality(msgspec.Struct, frozen=True, kw_only=True):
     """How good a tier's score is on labels that shaped nothing of it.
 
     Attributes:
@@ -101,7 +101,7 @@ class TierFit(msgspec.Struct, frozen=True, kw_only=True):
     tier: int
     calibration: Calibration | None = None
     refusal: str | None = None
-    quality: Quality | None = None
+    quality: FitQuality | None = None
 
 
 class FitResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,7 +235,7 @@ def _fit_one(
 
 def _quality(
     rows: TierRows, score_N: FloatArray, tier: Fitting, error: float, is_probability: bool
-) -> Quality:
+) -> FitQuality:
     threshold = _threshold(rows, score_N, tier)
     unseen_N = rows.part_N != "fit"
     unseen = rows.take(np.flatnonzero(unseen_N))
@@ -246,7 +246,7 @@ def _quality(
     right_n, weight_n = unseen.answers.right_N, unseen.weight_N
     # Bins of twenty labels or so; each of fewer would say more of chance than of the score.
     bins = int(np.clip(unseen.effective / 20, 2, 15))
-    return Quality(
+    return FitQuality(
         labels=len(rows),
         effective=rows.effective,
         unseen=len(unseen),

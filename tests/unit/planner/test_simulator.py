@@ -14,7 +14,7 @@ from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner import events
 from cascadia_sglang.planner.paths import Paths, climbing_paths, direct_paths
 from cascadia_sglang.planner.profile import EngineLimits, HostTimes, StepTimes
-from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.slo import Slo
 from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
 
@@ -27,8 +27,8 @@ def _limits(**changes) -> EngineLimits:
     return EngineLimits(**{"kv_tokens": 10_000, "max_running_requests": 64, **changes})
 
 
-def _tier(times=FLAT, replicas=1, share=1.0, stages=1, **changes) -> Tier:
-    return Tier(
+def _tier(times=FLAT, replicas=1, share=1.0, stages=1, **changes) -> SimulatedTier:
+    return SimulatedTier(
         name="tier",
         times=times,
         limits=_limits(**changes),

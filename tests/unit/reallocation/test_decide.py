@@ -5,7 +5,7 @@ import pytest
 
 from cascadia_sglang.planner.capacity_types import Capacity
 from cascadia_sglang.reallocation.change import Change
-from cascadia_sglang.reallocation.decide import Entry, Rules, Situation, decide, replayed
+from cascadia_sglang.reallocation.decide import LogEntry, Rules, Situation, decide, replayed
 from cascadia_sglang.reallocation.price import MovePrice
 from cascadia_sglang.reallocation.proposal import Proposal
 
@@ -85,7 +85,7 @@ def test_the_log_replayed_gives_the_same_decisions():
         msgspec.structs.replace(WORTH_IT, changes=[]),
         msgspec.structs.replace(WORTH_IT, proposal=None, failure="x"),
     ]
-    entries = [Entry(situation=one, decision=decide(one), outcome=None) for one in situations]
+    entries = [LogEntry(situation=one, decision=decide(one), outcome=None) for one in situations]
     log = b"\n".join(msgspec.json.encode(entry) for entry in entries)
     again = replayed(log)
     assert [entry for entry, _ in again] == entries

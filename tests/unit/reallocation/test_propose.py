@@ -13,9 +13,9 @@ from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.blocks import Blocks
 from cascadia_sglang.reallocation.monitor import Seen, Visit
 from cascadia_sglang.reallocation.observe import plan_request, window_tiers
-from cascadia_sglang.reallocation.plan_process import nonsense
+from cascadia_sglang.reallocation.plan_process import proposal_faults
 from cascadia_sglang.reallocation.propose import _interim_extra_s, propose
-from cascadia_sglang.reallocation.replayed import Replayed
+from cascadia_sglang.reallocation.replayed import WindowSimulation
 from tests.unit.reallocation.windows import (
     THRESHOLDS,
     make_config,
@@ -61,7 +61,7 @@ def test_the_meanwhile_is_the_window_on_what_both_plans_have():
     proposal = propose(asked)
     assert proposal.pools == pools(1, 3)
     # Two large workers start, one after the other; meanwhile there is one of each.
-    meanwhile = Replayed(msgspec.structs.replace(asked, horizon_s=60.0), None, 2)
+    meanwhile = WindowSimulation(msgspec.structs.replace(asked, horizon_s=60.0), None, 2)
     kept_s, now_s = (
         meanwhile.mean_s(["small", "large"], split, asked.thresholds) for split in [(1, 1), (3, 1)]
     )
@@ -95,7 +95,9 @@ def test_a_plan_that_starts_nothing_loses_nothing_meanwhile():
 
 def test_the_more_simulations_a_plan_takes_the_less_often_the_window_comes_again():
     asked = msgspec.structs.replace(plan_asked(0.5), horizon_s=1e6)
-    sizes = [len(Replayed(asked, None, count)) for count in (1, 300, 600, 1_200, 2_400, 9_000)]
+    sizes = [
+        len(WindowSimulation(asked, None, count)) for count in (1, 300, 600, 1_200, 2_400, 9_000)
+    ]
     # Its 300 requests are cut to the newest, but not below 200.
     assert sizes == [3900, 1800, 900, 300, 250, 200]
 
@@ -122,7 +124,7 @@ def test_a_pool_that_was_dropped_stays_so():
     dropped = msgspec.structs.replace(asked, pools=pools(2, 0))
     proposal = propose(dropped)
     assert proposal.pools == pools(4, 0)
-    assert nonsense(dropped, proposal) == []
+    assert proposal_faults(dropped, proposal) == []
 
 
 def test_a_request_survives_the_way_to_the_planner_process():
@@ -174,8 +176,8 @@ def test_tiers_of_one_pool_share_its_workers():
         tiers=[msgspec.structs.replace(tier, pool="small") for tier in own],
         pools={"small": Capacity(replicas=2)},
     )
-    apart_s = Replayed(apart, None, 1).mean_s(("small", "large"), (2, 2), THRESHOLDS)
-    shared = Replayed(together, None, 1)
+    apart_s = WindowSimulation(apart, None, 1).mean_s(("small", "large"), (2, 2), THRESHOLDS)
+    shared = WindowSimulation(together, None, 1)
     assert shared.mean_s(("small",), (2,), THRESHOLDS) > 1.5 * apart_s
     assert shared.mean_s(("small",), (4,), THRESHOLDS) < apart_s
 
@@ -237,9 +239,9 @@ def test_requests_of_which_nothing_is_known_are_like_the_newest():
     asked = plan_request(make_config(), tiers(), pools(2, 2), THRESHOLDS, window, 12.0, [], 3)
     assert asked.backlog_tokens_BT == asked.tokens_RT[:-4:-1]
     assert (
-        len(Replayed(asked, None, 1))
+        len(WindowSimulation(asked, None, 1))
         == len(
-            Replayed(
+            WindowSimulation(
                 msgspec.structs.replace(asked, backlog_inputs_B=[], backlog_tokens_BT=[]), None, 1
             )
         )
@@ -268,7 +270,7 @@ def test_a_block_takes_the_devices_of_one_and_its_pools_change_together():
     free = msgspec.structs.replace(
         shared, tiers=[msgspec.structs.replace(tier, block=None) for tier in shared.tiers]
     )
-    apart = Replayed(free, None, 1)
+    apart = WindowSimulation(free, None, 1)
     assert apart.mean_s(("small", "large"), (4, 4), THRESHOLDS) < proposal.predicted_s
     assert plan_asked(0.5).blocks == []
 

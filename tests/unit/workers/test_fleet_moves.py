@@ -16,7 +16,7 @@ from cascadia_sglang.config import PlannerConfig
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.reallocation.blocks import Blocks
-from cascadia_sglang.reallocation.layout import Wanted, laid_out
+from cascadia_sglang.reallocation.layout import WantedPool, laid_out
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.testing import make_cascade
 from cascadia_sglang.workers import launcher as launcher_module
@@ -62,7 +62,9 @@ class Launcher:
 
     def __init__(self, folder: Path, cards: int) -> None:
         self.node = GpuType(gpu="cuda", nodes=1, gpus_per_node=cards)
-        wanted = [Wanted(pool=pool, capacity=Capacity(replicas=1)) for pool in ("small", "large")]
+        wanted = [
+            WantedPool(pool=pool, capacity=Capacity(replicas=1)) for pool in ("small", "large")
+        ]
         self.devices = DeviceMemory(
             replicas=laid_out(wanted, self.node), shared=frozenset(), blocks=Blocks()
         )
