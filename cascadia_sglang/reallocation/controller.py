@@ -22,7 +22,7 @@ from cascadia_sglang.reallocation.change import Change
 from cascadia_sglang.reallocation.decide import LogEntry, Rules, Situation, decide, reason_to_stay
 from cascadia_sglang.reallocation.monitor import Monitor
 from cascadia_sglang.reallocation.mover import Mover, MoveResult
-from cascadia_sglang.reallocation.observe import LEAST_REQUESTS, plan_request
+from cascadia_sglang.reallocation.observe import LEAST_REQUESTS, Serving, Traffic, plan_request
 from cascadia_sglang.reallocation.proposal import Proposal
 
 logger = logging.getLogger(__name__)
@@ -136,22 +136,19 @@ class Controller:
         """
         started = time.monotonic()
         try:
-            window = self.monitor.requests(started - self._window_s(started), started)
-            pools = self._mover.capacity()
-            thresholds = self._mover.running().thresholds
-            rate = self._rate_per_s(started)
-            request = plan_request(
-                self._config,
-                self._tiers,
-                pools,
-                thresholds,
-                window,
-                rate,
-                self.monitor.climbing(),
-                self.monitor.unseen,
-                self._mover.cold_start_s(),
-                self._mover.blocks,
+            serving = Serving(
+                pools=self._mover.capacity(),
+                thresholds=self._mover.running().thresholds,
+                blocks=self._mover.blocks,
+                start_s=self._mover.cold_start_s(),
             )
+            traffic = Traffic(
+                requests=self.monitor.requests(started - self._window_s(started), started),
+                rate_per_s=self._rate_per_s(started),
+                climbing=self.monitor.climbing(),
+                unseen=self.monitor.unseen,
+            )
+            request = plan_request(self._config, self._tiers, serving, traffic)
             return await self._ask(request, self._config.planner.deadline_s)
         finally:
             if self.metrics is not None:
