@@ -26,7 +26,7 @@ from cascadia_sglang.planner.routing import choose_and_allocate
 from cascadia_sglang.planner.shape_latencies import PoolSurfaces, ShapeLatencies
 from cascadia_sglang.planner.simulator import SimulatedTier
 from cascadia_sglang.planner.tables import in_process
-from cascadia_sglang.planner.trial import tried
+from cascadia_sglang.planner.trial import refined
 from cascadia_sglang.planner.workload import Workload
 
 # Gears: the rate of the last seconds over the mean up to which each is in, and how far its floor is
@@ -190,7 +190,7 @@ class _Capped(ShapeLatencies):
 def _planned(case: Case, surfaces: PoolSurfaces) -> Served:
     latencies = case.latencies_of(surfaces)
     plan = choose_and_allocate(case.problem, latencies, time_limit_s=10.0)
-    plan = tried(case.problem, plan, latencies, case.workload, in_process)
+    plan = refined(case.problem, plan, latencies, case.workload, in_process)
     return _run_as(case, plan, latencies)
 
 

@@ -15,7 +15,7 @@ from cascadia_sglang.memory.weights import kv_bytes_of, weight_bytes
 from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.planner.devices import devices_of
 from cascadia_sglang.pool_specs import PoolSpec
-from cascadia_sglang.reallocation.layout import WantedPool, laid_out, shared_devices
+from cascadia_sglang.reallocation.layout import WantedPool, lay_out_workers, shared_devices
 
 # Rounds until shares and what SGLang keeps free of them agree.
 _ROUNDS = 12
@@ -90,7 +90,7 @@ def pool_memory(
         for pool in pools
     ]
     try:
-        replicas = laid_out(wanted, kind)
+        replicas = lay_out_workers(wanted, kind)
     except InfeasiblePlanError as error:
         raise ConfigError(str(error)) from error
     shares = _shares(pools, sizes, needs, replicas, kind, cards)

@@ -7,7 +7,6 @@ from typing import Literal
 import msgspec
 
 from cascadia_sglang.planner.capacity_types import RunningReplica
-from cascadia_sglang.planner.devices import misplaced
 from cascadia_sglang.planner.plan import Move, Plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.replica_placement import place_freely
@@ -31,17 +30,3 @@ def place(problem: Problem, plan: Plan) -> Plan:
         moves += [move("start", replica) for replica in group.started]
         moves += [move("move", replica) for replica in group.moved]
     return msgspec.structs.replace(plan, placement=placement, moves=moves)
-
-
-def check_placement(problem: Problem, plan: Plan) -> list[str]:
-    """Everything that is wrong with where a plan puts its replicas, a line each."""
-    lines = [
-        f"placement[{index}]: {line}" for index, line in misplaced(plan.placement, problem.cluster)
-    ]
-    for want in plan.deployments:
-        number = sum(want.matches(replica) for replica in plan.placement)
-        if number != want.replicas:
-            lines.append(f"{number} replicas of pool {want.pool!r} are placed of {want.replicas}")
-    if len(plan.placement) != sum(want.replicas for want in plan.deployments):
-        lines.append(f"{len(plan.placement)} replicas are placed")
-    return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cascadia_sglang.planner.columns import fits, switching_s
+from cascadia_sglang.planner.devices import misplaced
 from cascadia_sglang.planner.plan import Plan, gap_of
 from cascadia_sglang.planner.problem import Candidate, Problem
 
@@ -29,6 +30,20 @@ def check_plan(problem: Problem, plan: Plan) -> list[str]:
         lines += _deployment_lines(problem, candidate, plan)
     if not lines:
         lines += _value_lines(problem, candidate, plan)
+    return lines
+
+
+def check_placement(problem: Problem, plan: Plan) -> list[str]:
+    """Everything that is wrong with where a plan puts its replicas, a line each."""
+    lines = [
+        f"placement[{index}]: {line}" for index, line in misplaced(plan.placement, problem.cluster)
+    ]
+    for want in plan.deployments:
+        number = sum(want.matches(replica) for replica in plan.placement)
+        if number != want.replicas:
+            lines.append(f"{number} replicas of pool {want.pool!r} are placed of {want.replicas}")
+    if len(plan.placement) != sum(want.replicas for want in plan.deployments):
+        lines.append(f"{len(plan.placement)} replicas are placed")
     return lines
 
 

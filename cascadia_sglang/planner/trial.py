@@ -82,7 +82,7 @@ def simulated(
     )
 
 
-def tried(
+def refined(
     problem: Problem, plan: Plan, latencies: ShapeLatencies, workload: Workload, run: Run
 ) -> Plan:
     """Simulate a plan and its best neighbours whole, take the best, and place it.

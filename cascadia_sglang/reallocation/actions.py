@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cascadia_sglang.planner.capacity_types import RunningPlan, RunningReplica
+from cascadia_sglang.planner.capacity_types import RunningReplica
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
@@ -32,15 +32,3 @@ class SetThresholds(msgspec.Struct, frozen=True, kw_only=True, tag="thresholds")
 
 
 Action = Start | Drain | Stop | SetThresholds
-
-
-def applied(plan: RunningPlan, action: Action) -> RunningPlan:
-    """The plan after one more action; a drained replica holds its devices until it is stopped."""
-    if isinstance(action, Start):
-        return msgspec.structs.replace(plan, replicas=(*plan.replicas, action.replica))
-    if isinstance(action, Stop):
-        left = tuple(one for one in plan.replicas if one != action.replica)
-        return msgspec.structs.replace(plan, replicas=left)
-    if isinstance(action, SetThresholds):
-        return msgspec.structs.replace(plan, thresholds=action.thresholds)
-    return plan

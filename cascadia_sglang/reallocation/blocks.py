@@ -21,7 +21,7 @@ from cascadia_sglang.planner.capacity_types import (
 from cascadia_sglang.planner.devices import devices_of
 from cascadia_sglang.planner.replica_placement import capacity_of, place_in_service
 from cascadia_sglang.reallocation.actions import Action, Drain, Start, Stop
-from cascadia_sglang.reallocation.diff import diff
+from cascadia_sglang.reallocation.diff import order_steps
 
 # A block's name is its pools'; no tier has it in its own name.
 _JOINT = "|"
@@ -102,7 +102,7 @@ def folded_capacity(capacity: Mapping[str, Capacity], blocks: Blocks) -> dict[st
     return found
 
 
-def placed_whole(
+def place_blocks(
     current: RunningPlan,
     wanted: Mapping[str, Capacity],
     kind: GpuType,
@@ -128,19 +128,19 @@ def placed_whole(
     return tuple(worker for unit in found for worker in unfolded(unit))
 
 
-def diff_whole(
+def order_block_steps(
     current: RunningPlan,
     target: RunningPlan,
     kind: GpuType,
     gpu_budget: int | None,
     blocks: Blocks,
 ) -> list[Action]:
-    """As `diff`, with every block started and stopped whole."""
+    """As `order_steps`, with every block started and stopped whole."""
     before, after = (
         msgspec.structs.replace(plan, replicas=folded(plan.replicas, blocks))
         for plan in (current, target)
     )
-    return unfolded_actions(diff(before, after, [kind], gpu_budget), current, target)
+    return unfolded_actions(order_steps(before, after, [kind], gpu_budget), current, target)
 
 
 def unfolded_actions(

@@ -111,7 +111,7 @@ class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str | None = None
 
 
-def replayed(lines: bytes) -> list[tuple[LogEntry, Decision]]:
+def replay_log(lines: bytes) -> list[tuple[LogEntry, Decision]]:
     """Every entry of a log, JSON a line, with the decision that its situation leads to now."""
     entries = [msgspec.json.decode(line, type=LogEntry) for line in lines.splitlines()]
     return [(entry, decide(entry.situation)) for entry in entries]

@@ -27,7 +27,7 @@ MAX_STATES = 20_000
 _Present = frozenset[RunningReplica]
 
 
-def diff(
+def order_steps(
     current: RunningPlan, target: RunningPlan, cluster: Sequence[GpuType], gpu_budget: int | None
 ) -> list[Action]:
     """The actions in their order; none where the plans are equal.

@@ -41,7 +41,7 @@ class WantedPool(msgspec.Struct, frozen=True, kw_only=True):
         return self.capacity.replica_gpus
 
 
-def laid_out(wanted: Sequence[WantedPool], kind: GpuType) -> tuple[RunningReplica, ...]:
+def lay_out_workers(wanted: Sequence[WantedPool], kind: GpuType) -> tuple[RunningReplica, ...]:
     """A place for every worker, in the pools' order where they share devices.
 
     Raises:

@@ -22,8 +22,8 @@ from cascadia_sglang.planner.capacity_types import (
 )
 from cascadia_sglang.planner.replica_placement import capacity_of
 from cascadia_sglang.reallocation.actions import Action, Drain, SetThresholds, Start, Stop
-from cascadia_sglang.reallocation.blocks import Blocks, diff_whole, placed_whole
-from cascadia_sglang.reallocation.price import MovePrice, priced
+from cascadia_sglang.reallocation.blocks import Blocks, order_block_steps, place_blocks
+from cascadia_sglang.reallocation.price import MovePrice, price_move
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class Mover:
         chosen = current.thresholds if thresholds is None else tuple(thresholds)
         if thresholds is not None:
             with_thresholds(self._config, list(thresholds))
-        replicas = placed_whole(
+        replicas = place_blocks(
             current,
             capacity,
             self._workers.node,
@@ -202,11 +202,11 @@ class Mover:
             InfeasibleMoveError: if no order of them keeps the rules.
         """
         node, blocks = self._workers.node, self._workers.blocks
-        return diff_whole(self.running(), target, node, self.gpu_budget, blocks)
+        return order_block_steps(self.running(), target, node, self.gpu_budget, blocks)
 
     def price(self, actions: Sequence[Action], stop_s: float) -> MovePrice:
         """What carrying these out takes, by the start times that are known of every pool."""
-        return priced(actions, self._workers.node, self._workers.reserves.expected_s, stop_s)
+        return price_move(actions, self._workers.node, self._workers.reserves.expected_s, stop_s)
 
     def cold_start_s(self) -> dict[str, float]:
         """Of every pool: seconds that a worker's start takes from nothing."""

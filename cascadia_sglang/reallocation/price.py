@@ -33,7 +33,7 @@ class MovePrice(msgspec.Struct, frozen=True, kw_only=True):
         return self.idle_device_s / self.idle_devices if self.idle_devices else 0.0
 
 
-def priced(
+def price_move(
     actions: Sequence[Action],
     kind: GpuType,
     start_s: Callable[[RunningReplica], float],

@@ -18,7 +18,7 @@ from cascadia_sglang.messages import DeviceShare
 from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec
 from cascadia_sglang.reallocation.blocks import Blocks, blocks_of
-from cascadia_sglang.reallocation.layout import WantedPool, laid_out, shared_devices
+from cascadia_sglang.reallocation.layout import WantedPool, lay_out_workers, shared_devices
 from cascadia_sglang.workers.arguments import TierArguments
 
 _resolved_share = contextvars.ContextVar("resolved_share", default=1.0)
@@ -74,7 +74,7 @@ def host_devices(
         )
         for pool in pools
     ]
-    replicas = laid_out(wanted, kind)
+    replicas = lay_out_workers(wanted, kind)
     return DeviceMemory(
         replicas=replicas,
         shared=shared_devices(replicas, kind),

@@ -9,7 +9,7 @@ import pytest
 from cascadia_sglang.cli import main
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.paths import shared_paths
-from cascadia_sglang.planner.placement import check_placement
+from cascadia_sglang.planner.plan_check import check_placement
 from cascadia_sglang.planner.profile import EngineLimits, StepTimes
 from cascadia_sglang.planner.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.solve import solve

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Container, Sequence
 
+import msgspec
+
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.planner.capacity_types import (
     Capacity,
@@ -12,6 +14,7 @@ from cascadia_sglang.planner.capacity_types import (
     RunningReplica,
 )
 from cascadia_sglang.planner.replica_placement import place_in_service
+from cascadia_sglang.reallocation.actions import Action, SetThresholds, Start, Stop
 from cascadia_sglang.reallocation.blocks import Blocks
 
 NODE = GpuType(gpu="cpu", nodes=1, gpus_per_node=8)
@@ -91,3 +94,15 @@ class Reserves:
 
     def cold_s(self) -> dict[str, float]:
         return dict(self._workers.start_s)
+
+
+def applied(plan: RunningPlan, action: Action) -> RunningPlan:
+    """The plan after one more action; a drained replica holds its devices until it is stopped."""
+    if isinstance(action, Start):
+        return msgspec.structs.replace(plan, replicas=(*plan.replicas, action.replica))
+    if isinstance(action, Stop):
+        left = tuple(one for one in plan.replicas if one != action.replica)
+        return msgspec.structs.replace(plan, replicas=left)
+    if isinstance(action, SetThresholds):
+        return msgspec.structs.replace(plan, thresholds=action.thresholds)
+    return plan

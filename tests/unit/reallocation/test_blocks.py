@@ -8,11 +8,11 @@ from cascadia_sglang.config import CascadeConfig, PlannerConfig
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningPlan, RunningReplica
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.reallocation.actions import Drain, Start, Stop, applied
+from cascadia_sglang.reallocation.actions import Drain, Start, Stop
 from cascadia_sglang.reallocation.blocks import Blocks, blocks_of, folded, unfolded
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.testing import make_cascade
-from tests.unit.reallocation.fakes import Router, Workers
+from tests.unit.reallocation.fakes import Router, Workers, applied
 
 NODE = GpuType(gpu="cuda", nodes=1, gpus_per_node=4)
 

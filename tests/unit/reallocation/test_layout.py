@@ -7,7 +7,7 @@ import pytest
 
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
-from cascadia_sglang.reallocation.layout import WantedPool, laid_out, shared_devices
+from cascadia_sglang.reallocation.layout import WantedPool, lay_out_workers, shared_devices
 
 
 def want(pool: str, gb: float = 1.0, replicas: int = 1, tp: int = 1, **place: Any) -> WantedPool:
@@ -25,7 +25,7 @@ def devices(replica: RunningReplica) -> list[int]:
 
 
 def lies(cards: int, *wanted: WantedPool) -> list[tuple[str, list[int]]]:
-    return [(one.pool, devices(one)) for one in laid_out(wanted, node(cards))]
+    return [(one.pool, devices(one)) for one in lay_out_workers(wanted, node(cards))]
 
 
 def test_every_worker_has_a_device_of_its_own_where_there_are_enough() -> None:
@@ -77,7 +77,7 @@ def test_a_tier_has_the_devices_that_it_names() -> None:
         ("large", [0, 2]),
         ("rest", [1]),
     ]
-    replicas = laid_out([want("a", devices=(1,)), want("b", devices=(1,))], node(2))
+    replicas = lay_out_workers([want("a", devices=(1,)), want("b", devices=(1,))], node(2))
     assert shared_devices(replicas, node(2)) == {1}
 
 
@@ -85,7 +85,7 @@ def test_pipeline_stages_lie_on_neighbours() -> None:
     capacity = Capacity(replicas=1, pp_size=2)
     staged = WantedPool(pool="large", capacity=capacity, devices=(0, 2))
     with pytest.raises(InfeasiblePlanError, match="must be neighbours"):
-        laid_out([staged], node(4))
+        lay_out_workers([staged], node(4))
 
 
 def test_shares_fill_a_device_before_the_next_is_begun() -> None:
@@ -117,4 +117,4 @@ def test_shares_fill_a_device_before_the_next_is_begun() -> None:
 )
 def test_what_does_not_fit_is_said_in_a_line(wanted: list[WantedPool], said: str) -> None:
     with pytest.raises(InfeasiblePlanError, match=said):
-        laid_out(wanted, node(2))
+        lay_out_workers(wanted, node(2))

@@ -16,7 +16,7 @@ from cascadia_sglang.config import PlannerConfig
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.reallocation.blocks import Blocks
-from cascadia_sglang.reallocation.layout import WantedPool, laid_out
+from cascadia_sglang.reallocation.layout import WantedPool, lay_out_workers
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.testing import make_cascade
 from cascadia_sglang.workers import launcher as launcher_module
@@ -66,7 +66,7 @@ class Launcher:
             WantedPool(pool=pool, capacity=Capacity(replicas=1)) for pool in ("small", "large")
         ]
         self.devices = DeviceMemory(
-            replicas=laid_out(wanted, self.node), shared=frozenset(), blocks=Blocks()
+            replicas=lay_out_workers(wanted, self.node), shared=frozenset(), blocks=Blocks()
         )
         self.engines: dict[str, Engine] = {}
         self.places: dict[str, RunningReplica] = {}
