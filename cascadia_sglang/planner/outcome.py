@@ -10,7 +10,7 @@ import numpy as np
 
 from cascadia_sglang.arrays import BoolArray, FloatArray, IntArray
 from cascadia_sglang.planner.slo import Slo
-from cascadia_sglang.planner.world import DONE, OUT_OF_MEMORY, TOO_LONG
+from cascadia_sglang.planner.state import DONE, OUT_OF_MEMORY, TOO_LONG
 
 _QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 

@@ -26,7 +26,7 @@ from cascadia_sglang.planner.capacity_types import (
     RunningPlan,
     RunningReplica,
 )
-from cascadia_sglang.planner.devices import Device, devices_of, progression
+from cascadia_sglang.planner.devices import Device, Room, devices_of
 
 # Choices of replicas to keep, and nodes tried for new ones, before everything is placed again.
 MAX_CHOICES = 2_000
@@ -106,7 +106,7 @@ def place_in_service(
     if missing and needed > most:
         raise InfeasiblePlanError(f"{needed} devices are needed, there are {most}")
     ending = _devices([one for one in current.replicas if one not in staying], kind)
-    free = _Room.of([kind]).without(taken)
+    free = Room.of([kind]).without(taken)
     new = list(_in_turn({kind.gpu: kind}, [free.without(ending), free], missing, reserve))
     if len(new) < len(missing):
         group = missing[len(new)]
@@ -120,7 +120,7 @@ def free_place(
     pool: str, capacity: Capacity, kind: GpuType, taken: Sequence[RunningReplica]
 ) -> RunningReplica | None:
     """Devices for one more worker beside those that are taken; None where it finds no room."""
-    room = _Room.of([kind]).without(_devices(taken, kind))
+    room = Room.of([kind]).without(_devices(taken, kind))
     return next(room.places(capacity.group(pool, kind.gpu), kind), None)
 
 
@@ -134,64 +134,9 @@ def capacity_of(plan: RunningPlan) -> dict[str, Capacity]:
     }
 
 
-class _Room:
-    """Free devices of every node; nothing changes a room."""
-
-    def __init__(self, free: Mapping[tuple[str, int], frozenset[int]]) -> None:
-        self._free = free
-
-    @classmethod
-    def of(cls, cluster: Sequence[GpuType]) -> _Room:
-        """All devices of a cluster."""
-        return cls(
-            {
-                (kind.gpu, node): frozenset(range(kind.gpus_per_node))
-                for kind in cluster
-                for node in range(kind.nodes)
-            }
-        )
-
-    def without(self, devices: Iterable[Device]) -> _Room:
-        """The room that is left once these devices are taken."""
-        free = dict(self._free)
-        for gpu, node, device in devices:
-            free[gpu, node] -= {device}
-        return _Room(free)
-
-    def holds(self, devices: Iterable[Device]) -> bool:
-        """Whether all these devices are free."""
-        return all(device in self._free[gpu, node] for gpu, node, device in devices)
-
-    def places(self, group: ReplicaGroup, kind: GpuType) -> Iterator[RunningReplica]:
-        """Places for one replica of a group, the node of least room first.
-
-        Of nodes with the same free devices, the first alone has one.
-        """
-        if group.replica_gpus > kind.gpus_per_node:
-            yield from self._whole_nodes(group, kind)
-            return
-        seen: set[frozenset[int]] = set()
-        nodes = sorted(range(kind.nodes), key=lambda node: (len(self._free[kind.gpu, node]), node))
-        for node in nodes:
-            devices = self._free[kind.gpu, node]
-            if devices not in seen:
-                seen.add(devices)
-                found = progression(devices, group.tp_size, group.pp_size, kind.gpus_per_node)
-                if found is not None:
-                    yield group.at(node, *found)
-
-    def _whole_nodes(self, group: ReplicaGroup, kind: GpuType) -> Iterator[RunningReplica]:
-        """Neighbouring nodes that are free as a whole."""
-        span = -(-group.replica_gpus // kind.gpus_per_node)
-        for node in range(kind.nodes - span + 1):
-            free = [self._free[kind.gpu, node + offset] for offset in range(span)]
-            if all(len(devices) == kind.gpus_per_node for devices in free):
-                yield group.at(node, 0)
-
-
 def _in_turn(
     kinds: Mapping[str, GpuType],
-    rooms: Sequence[_Room],
+    rooms: Sequence[Room],
     missing: Sequence[ReplicaGroup],
     reserve: Reserve = Reserve(),  # noqa: B008  immutable
 ) -> Iterator[RunningReplica]:
@@ -216,7 +161,7 @@ def _in_turn(
 
 
 def _prepared_places(
-    group: ReplicaGroup, kind: GpuType, rooms: Sequence[_Room], prepared: Sequence[RunningReplica]
+    group: ReplicaGroup, kind: GpuType, rooms: Sequence[Room], prepared: Sequence[RunningReplica]
 ) -> Iterator[RunningReplica]:
     for room in rooms:
         for place in prepared:
@@ -225,7 +170,7 @@ def _prepared_places(
 
 
 def _free_places(
-    group: ReplicaGroup, kind: GpuType, rooms: Sequence[_Room], held: Sequence[RunningReplica]
+    group: ReplicaGroup, kind: GpuType, rooms: Sequence[Room], held: Sequence[RunningReplica]
 ) -> Iterator[RunningReplica]:
     devices = _devices(held, kind)
     for room in rooms:
@@ -271,7 +216,7 @@ def _fit(
 ) -> list[RunningReplica] | None:
     """Places for what is not kept; None where they do not fit."""
     kinds = {kind.gpu: kind for kind in cluster}
-    room = _Room.of(cluster).without(
+    room = Room.of(cluster).without(
         device
         for replica in itertools.chain(*kept)
         for device in devices_of(replica, kinds[replica.gpu])
@@ -287,7 +232,7 @@ def _fit(
 
 def _search(
     kinds: Mapping[str, GpuType],
-    room: _Room,
+    room: Room,
     missing: Sequence[ReplicaGroup],
     steps: Iterator[int],
 ) -> list[RunningReplica] | None:

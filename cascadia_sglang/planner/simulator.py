@@ -18,8 +18,7 @@ from cascadia_sglang.planner.events import run_events
 from cascadia_sglang.planner.outcome import Replica, SimulationResult
 from cascadia_sglang.planner.paths import Paths
 from cascadia_sglang.planner.profile import EngineLimits, HostTimes, StepTimes
-from cascadia_sglang.planner.workload import Workload
-from cascadia_sglang.planner.world import (
+from cascadia_sglang.planner.state import (
     ATTEMPT,
     COUNTS,
     DECODE_ROWS,
@@ -31,8 +30,9 @@ from cascadia_sglang.planner.world import (
     TIER,
     Records,
     SimulatorState,
-    new_world,
+    new_state,
 )
+from cascadia_sglang.planner.workload import Workload
 
 # SGLang's defaults: SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR, SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS.
 _MIN_RATIO_FACTOR, _RATIO_DECAY_STEPS = 0.14, 600
@@ -101,11 +101,11 @@ def simulate(
                 f"tier {tier.name}: {tier.replicas} replicas of {tier.stages} stages with "
                 f"{tier.share:g} of a device, allowed: from 1, from 1, above 0 to 1"
             )
-    world = _world(workload, paths, tiers, host or HostTimes())
-    left = run_events(world)
+    state = _world(workload, paths, tiers, host or HostTimes())
+    left = run_events(state)
     if left:
         raise RuntimeError(f"{left} requests of a simulation never end")
-    return _outcome(world, paths, tiers, is_buffered)
+    return _outcome(state, paths, tiers, is_buffered)
 
 
 def _world(
@@ -151,7 +151,7 @@ def _world(
     counts_1["escalate_s"] = host.escalate_ms / 1e3
     counts_1["wire_delay_s"] = host.wire_ms / 1e3
     counts_1["block_tokens"] = workload.block_tokens
-    return new_world(
+    return new_state(
         requests_R,
         attempts_RT,
         tiers_T,
@@ -234,9 +234,9 @@ def _table(tier: SimulatedTier, knots: int) -> FloatArray:
 
 
 def _outcome(
-    world: SimulatorState, paths: Paths, tiers: Sequence[SimulatedTier], is_buffered: bool
+    state: SimulatorState, paths: Paths, tiers: Sequence[SimulatedTier], is_buffered: bool
 ) -> SimulationResult:
-    requests_R, attempts_RT = world.requests_R, world.attempts_RT
+    requests_R, attempts_RT = state.requests_R, state.attempts_RT
     rows_R = np.arange(len(requests_R))
     last = attempts_RT[rows_R, paths.last_tier_R]
     e2e_s_R: npt.NDArray[np.float64] = requests_R["finish_s"] - requests_R["arrival_s"]
@@ -245,7 +245,7 @@ def _outcome(
     first_s_R = last["first_s"] + way_s_R - requests_R["arrival_s"]
     lanes_T = np.where(
         np.array(_owners(tiers)) == np.arange(len(tiers)),
-        world.tiers_T["end"] - world.tiers_T["start"],
+        state.tiers_T["end"] - state.tiers_T["start"],
         0,
     )
     owners = np.repeat(np.arange(len(tiers)), lanes_T)
@@ -269,6 +269,6 @@ def _outcome(
                 hit_tokens=int(lane["hit_tokens"]),
                 retracted=int(lane["retracted"]),
             )
-            for owner, lane in zip(owners, world.replicas_W, strict=True)
+            for owner, lane in zip(owners, state.replicas_W, strict=True)
         ),
     )

@@ -362,7 +362,7 @@ def test_scores_that_are_not_numbers_are_refused():
 def test_compiled_code_is_kept_by_the_sources_of_all_that_it_calls():
     """Numba by itself looks at the file of the function alone."""
     digest = hashlib.sha256()
-    for name in ("admission", "batching", "compiled", "events", "prefix_cache", "world"):
+    for name in ("admission", "batching", "events", "numba_cache", "prefix_cache", "state"):
         digest.update(Path(events.__file__).with_name(f"{name}.py").read_bytes())
     assert events.run_events._cache._cache_file._source_stamp == digest.hexdigest()
 

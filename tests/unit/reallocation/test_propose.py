@@ -257,7 +257,10 @@ def test_what_is_kept_of_drafts_is_not_planned_for():
 def test_requests_of_which_nothing_is_known_are_like_the_newest():
     window = requests(300, 12.0, 0.5)
     asked = plan_request(
-        make_config(), tiers(), serving(2, 2), Traffic(requests=window, rate_per_s=12.0), [], 3
+        make_config(),
+        tiers(),
+        serving(2, 2),
+        Traffic(requests=window, rate_per_s=12.0, unseen=3),
     )
     assert asked.backlog_tokens_BT == asked.tokens_RT[:-4:-1]
     assert (
@@ -280,9 +283,8 @@ def test_a_block_takes_the_devices_of_one_and_its_pools_change_together():
     shared = plan_request(
         make_config(),
         tiers(),
-        serving(2, 2),
+        serving(2, 2, blocks=Blocks(groups=(("large", "small"),))),
         Traffic(requests=requests(60, 8.0, 0.5), rate_per_s=8.0),
-        blocks=Blocks(groups=(("large", "small"),)),
     )
     proposal = propose(shared)
     assert {pool.replicas for pool in proposal.pools.values()} == {4}
@@ -300,7 +302,6 @@ def test_sharing_that_no_move_may_change_is_not_planned_for():
         plan_request(
             make_config(),
             tiers(),
-            serving(2, 2),
+            serving(2, 2, blocks=Blocks(fixed=frozenset({"small"}))),
             Traffic(requests=requests(60, 8.0, 0.5), rate_per_s=8.0),
-            blocks=Blocks(fixed=frozenset({"small"})),
         )

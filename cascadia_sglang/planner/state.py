@@ -144,7 +144,7 @@ class SimulatorState(NamedTuple):
     counts_1: Records
 
 
-def new_world(
+def new_state(
     requests_R: Records,
     attempts_RT: Records,
     tiers_T: Records,
@@ -153,7 +153,7 @@ def new_world(
     blocks_P: IntArray,
     counts_1: Records,
 ) -> SimulatorState:
-    """Nothing has arrived and all caches are cold. The arguments become the world's own."""
+    """Nothing has arrived and all caches are cold. The arguments become the state's own."""
     R, W = len(requests_R), len(replicas_W)
     M = int(replicas_W["max_running"].max())
     N = int(blocks_P.max()) + 2 if len(blocks_P) else 1
