@@ -22,7 +22,7 @@ from cascadia_sglang.reallocation.change import Change
 from cascadia_sglang.reallocation.decide import LogEntry, Rules, Situation, decide, reason_to_stay
 from cascadia_sglang.reallocation.monitor import Monitor
 from cascadia_sglang.reallocation.mover import Mover, MoveResult
-from cascadia_sglang.reallocation.observe import LEAST_REQUESTS, Serving, Traffic, plan_request
+from cascadia_sglang.reallocation.observe import LEAST_REQUESTS, ServingState, Traffic, plan_request
 from cascadia_sglang.reallocation.proposal import Proposal
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Controller:
         """
         started = time.monotonic()
         try:
-            serving = Serving(
+            serving = ServingState(
                 pools=self._mover.capacity(),
                 thresholds=self._mover.running().thresholds,
                 blocks=self._mover.blocks,

@@ -58,7 +58,7 @@ def window_tiers(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Serving:
+class ServingState:
     """What serves now.
 
     Attributes:
@@ -93,7 +93,7 @@ class Traffic:
 
 
 def plan_request(
-    config: CascadeConfig, tiers: list[WindowTier], serving: Serving, traffic: Traffic
+    config: CascadeConfig, tiers: list[WindowTier], serving: ServingState, traffic: Traffic
 ) -> PlanRequest:
     """What to ask the planner, so that it plans for this traffic.
 
