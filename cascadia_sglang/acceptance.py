@@ -4,12 +4,11 @@ The router asks it about live answers. The calibration, the planner and the cont
 recorded ones.
 """
 
-from __future__ import annotations
+from typing import Any, overload
 
-from typing import TYPE_CHECKING, Any, overload
+import numpy as np
 
-if TYPE_CHECKING:
-    from cascadia_sglang.arrays import BoolArray, FloatArray, RowArray
+from cascadia_sglang.arrays import BoolArray, FloatArray, RowArray
 
 
 @overload
@@ -23,4 +22,4 @@ def accepts(score: Any, threshold: Any) -> Any:
 
 def accepting_thresholds(grid: FloatArray, score_N: FloatArray) -> RowArray:
     """How many of a grid's thresholds, which rise, accept each answer, [N]."""
-    return grid.searchsorted(score_N, side="right")
+    return np.searchsorted(grid, score_N, side="right")

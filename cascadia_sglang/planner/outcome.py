@@ -1,4 +1,4 @@
-"""What a simulation came to: latencies per tier and path, SLO attainment, what the replicas did.
+"""The result of a simulation: latencies per tier and path, SLO attainment, work of the replicas.
 
 Shape legend: R requests, T tiers.
 """

@@ -1,4 +1,4 @@
-"""Simulates a set-up on a workload."""
+"""Simulates a scenario on a workload."""
 
 from cascadia_sglang.planner.outcome import SimulationResult
 from cascadia_sglang.planner.paths import shared_paths

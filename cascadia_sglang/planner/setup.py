@@ -1,4 +1,4 @@
-"""What `cascadia simulate` reads: replicas, a profile, and how requests climb."""
+"""The scenario that `cascadia simulate` reads: replicas, a profile, and how requests climb."""
 
 from pathlib import Path
 

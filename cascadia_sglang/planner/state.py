@@ -1,4 +1,4 @@
-"""What the compiled simulator reads and writes: a few arrays of records, grouped by who owns them.
+"""The simulator's state: arrays of records, grouped by what owns them.
 
 Few arrays, because a compiled function is given every array of its arguments anew at each call.
 

@@ -1,4 +1,4 @@
-"""A plan and its nearest neighbours as whole cascades, simulated request by request.
+"""Refines a plan: simulates it and its nearest neighbours, and keeps the best.
 
 Surfaces look at one replica of one tier with the workload's own arrivals; in a run of the cascade
 requests wait in one tier after the other, go to the replica with the fewest attempts, and share

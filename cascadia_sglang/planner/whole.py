@@ -1,4 +1,4 @@
-"""A plan from a workload: shapes, surfaces, thresholds and deployment, and the trial of it all."""
+"""A plan from a workload: shapes, surfaces, thresholds and deployment, refined by simulation."""
 
 from __future__ import annotations
 

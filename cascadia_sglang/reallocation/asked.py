@@ -1,4 +1,4 @@
-"""What the planner is asked: the tiers, what runs, and the requests of a window.
+"""A request to the planner: the tiers, what runs, and the requests of a window.
 
 Shape legend: R requests of the window, B under way, T tiers.
 """
@@ -27,7 +27,7 @@ class WindowTier(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a plan is asked for.
+    """The tiers, what runs now, and the traffic to plan for.
 
     Attributes:
         pools: what runs now.

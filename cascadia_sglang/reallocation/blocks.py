@@ -1,7 +1,7 @@
-"""Workers that share a device as one unit: a block, which a move starts and stops whole. Pure.
+"""Blocks: workers that share a device, which a move starts and stops together. Pure.
 
-Folded, a plan has one replica in the place of the workers on a shared device; unfolded, those
-workers again. In between, whatever places replicas and orders moves knows nothing of blocks.
+A folded plan has one replica in place of the workers on a shared device; unfolding restores them.
+Placement and the order of steps work on folded plans and know nothing of blocks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether to move: a function of what was known, so that the log of decisions can be replayed."""
+"""Decides whether to move, from logged values alone, so that a log can be decided again."""
 
 from __future__ import annotations
 

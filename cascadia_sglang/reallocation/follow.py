@@ -1,7 +1,7 @@
-"""Thresholds that follow the traffic: what is worth trying for a window, from a sample. Pure.
+"""A sample weighted so that it stands for a window, and candidate thresholds from it. Pure.
 
-The window enters as weights on the sample (`cascadia_sglang.planner.window`), so that qualities and
-shares are those of traffic like the window's, also under thresholds that were never tried live.
+The weights come from `cascadia_sglang.planner.window`. Qualities and shares are then those of
+traffic like the window's, also under thresholds that never served.
 
 Shape legend: N prompts of the sample, T tiers, R requests.
 """

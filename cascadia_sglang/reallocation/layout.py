@@ -1,8 +1,8 @@
-"""On which devices the workers of a cascade start, alone or sharing them. Pure.
+"""The devices on which the workers of a cascade start, alone or shared. Pure.
 
-A tier that names its devices gets those. The others get devices of their own, the largest first.
-Where these are too few, the workers share: each takes the devices with the fewest bytes of weights
-on them, the largest worker first.
+A tier that names its devices gets those. The other tiers get devices of their own, the largest
+first. Where there are too few, workers share: each takes the devices with the fewest bytes of
+weights, the largest worker first.
 """
 
 from __future__ import annotations

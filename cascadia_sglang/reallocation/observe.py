@@ -1,4 +1,4 @@
-"""What the planner is asked, out of what the monitor has seen. Pure."""
+"""Builds the request to the planner from the requests that the monitor recorded. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The planner in a process of its own: whatever becomes of it, the server serves on.
+"""Runs the planner in its own process, so that a failure there never stops the server.
 
 python -m cascadia_sglang.reallocation.plan_process [sample.json] < request.json > proposal.json
 """
@@ -55,7 +55,7 @@ async def ask_planner(
 
 
 def proposal_faults(request: PlanRequest, proposal: Proposal) -> list[str]:
-    """What a plan may not be, a line each."""
+    """Why a proposal cannot be carried out, a line per fault."""
     lines = []
     if proposal.pools.keys() != request.pools.keys():
         lines.append(f"it is of the pools {sorted(proposal.pools)}")

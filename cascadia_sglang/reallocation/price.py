@@ -1,4 +1,4 @@
-"""How long a move takes, and which devices stand still meanwhile. Pure."""
+"""How long a move takes, and how long devices stand idle meanwhile. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cascadia_sglang.reallocation.actions import Action, Start, Stop
 
 
 class MovePrice(msgspec.Struct, frozen=True, kw_only=True):
-    """What a move takes, step after step.
+    """Replicas, time and idle devices of a move.
 
     Attributes:
         starts, stops: replicas that it starts and stops.

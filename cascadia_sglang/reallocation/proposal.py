@@ -1,4 +1,4 @@
-"""What the planner answers a running server: a plan, and what the traffic would make of it."""
+"""The planner's answer to a running server: a plan, and its predicted latency and quality."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PredictedQuality(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A plan for the traffic of now, and what both plans would make of it.
+    """A plan for the traffic of now, and what it and the plan in force would do with it.
 
     Attributes:
         pools: what every pool is to have.

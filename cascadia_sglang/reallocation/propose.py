@@ -1,8 +1,8 @@
-"""A plan for the traffic of a window: splits and thresholds, simulated on it. Pure.
+"""Plans for the traffic of a window: simulates splits and thresholds on it. Pure.
 
-Shapes stay as they are. Without a sample the window's requests have their own lengths and ways
-through the tiers, and thresholds stay. With one, prompts are drawn from it that look like the
-window's, and thresholds that keep the quality floor are tried too.
+Parallel sizes do not change. Without a sample, the window's requests keep their own lengths and
+paths, and the thresholds stay. With a sample, prompts like the window's are drawn from it, and
+thresholds that keep the quality floor are simulated too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A window's requests again and again for as long as a gain is counted, simulated. Pure.
+"""Simulates the backlog, then a window's requests, repeated for the time a gain counts. Pure.
 
-They come at their own times, after those that are under way, so a split that such traffic overloads
-shows by its growing queue, and one that the next minutes need by how it works the queue off.
+Requests come at their own times. An overloaded split shows a growing queue; a good one drains the
+backlog.
 
 Shape legend: R requests, B of them under way at the begin, T tiers.
 """
@@ -31,13 +31,13 @@ Split = tuple[int, ...]
 
 
 class WindowSimulation:
-    """A window's requests, to be simulated on any split under any thresholds.
+    """Simulates a window's requests on any split under any thresholds; keeps every result.
 
     Args:
-        weighted: of which prompts are drawn in their place; None replays their own ways, whatever
-            the thresholds.
-        simulations: that will be asked for; the more, the less often the window comes again, and of
-            a long one the newest requests alone.
+        weighted: prompts are drawn from it in place of the window's; None replays the window's own
+            paths, whatever the thresholds.
+        simulations: how many will be asked for. The more there are, the fewer times the window
+            repeats; of a long window, only the newest requests count.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class WindowSimulation:
         return len(self._workload)
 
     def value(self, names: Sequence[str], split: Split, thresholds: tuple[float, ...]) -> float:
-        """What the objective is to make small."""
+        """The value of the objective, in seconds; smaller is better."""
         if self._request.objective == "path":
             return self.mean_s(names, split, thresholds)
         outcome = self._outcome(names, split, thresholds)
@@ -133,7 +133,7 @@ class WindowSimulation:
 
 
 def _own_paths(tokens_RT: npt.NDArray[np.int64]) -> Paths:
-    """Through the tiers where each request wrote something."""
+    """Paths through the tiers where each request wrote something."""
     visited_RT = tokens_RT > 0
     order_T = np.arange(visited_RT.shape[1])
     return Paths(
