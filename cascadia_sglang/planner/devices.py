@@ -85,15 +85,16 @@ class Room:
         )
 
     def without(self, devices: Iterable[Device]) -> Room:
-        """The room that is left once these devices are taken."""
+        """The room without these devices; those of other nodes do not count."""
         free = dict(self._free)
         for gpu, node, device in devices:
-            free[gpu, node] -= {device}
+            if (gpu, node) in free:
+                free[gpu, node] -= {device}
         return Room(free)
 
     def holds(self, devices: Iterable[Device]) -> bool:
         """Whether all these devices are free."""
-        return all(device in self._free[gpu, node] for gpu, node, device in devices)
+        return all(device in self._free.get((gpu, node), ()) for gpu, node, device in devices)
 
     def places(self, group: ReplicaGroup, kind: GpuType) -> Iterator[RunningReplica]:
         """Places for one replica of a group, the node of least room first.
