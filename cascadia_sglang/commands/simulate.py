@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.planner.run_setup import run_setup
-from cascadia_sglang.planner.setup import Setup, load_setup
+from cascadia_sglang.planner.run_setup import run_scenario
+from cascadia_sglang.planner.setup import Scenario, load_scenario
 from cascadia_sglang.planner.traces import load_trace
 from cascadia_sglang.planner.workload import MOONCAKE_BLOCK_TOKENS, Workload
 from cascadia_sglang.planner.workload_source import load_workload
@@ -62,13 +62,13 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CascadiaError: one line on what cannot be read or simulated.
     """
-    setup, profile = load_setup(args.plan)
+    setup, profile = load_scenario(args.plan)
     workload = _workload(args, setup)
     if args.rate is not None:
         workload = workload.at_rate(args.rate)
     if args.seed is not None:
         setup = msgspec.structs.replace(setup, seed=args.seed)
-    outcome = run_setup(setup, profile, workload)
+    outcome = run_scenario(setup, profile, workload)
     found = outcome.summary(setup.slo)
     found["profile"] = f"{profile.source}: {profile.device}"
     found["rate_per_s"] = workload.rate_per_s
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _workload(args: argparse.Namespace, setup: Setup) -> Workload:
+def _workload(args: argparse.Namespace, setup: Scenario) -> Workload:
     if args.trace is not None:
         return load_trace(args.trace, args.block_tokens, requests=args.requests, skip=args.skip)
     if setup.workload is None:

@@ -19,7 +19,7 @@ from cascadia_sglang.http.error_shapes import whole_error
 from cascadia_sglang.http.openapi import documented
 from cascadia_sglang.http.plan import plan_in_force, told_actions
 from cascadia_sglang.http.running_cascade import RunningCascade
-from cascadia_sglang.reallocation.target import Capacity
+from cascadia_sglang.planner.capacity_types import Capacity
 
 if TYPE_CHECKING:
     from sglang.srt.managers.tokenizer_manager import TokenizerManager

@@ -7,7 +7,8 @@ import msgspec
 
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.json_text import DuplicateKeyError, json_data
-from cascadia_sglang.planner.outcome import Slo
+from cascadia_sglang.planner.capacity_types import GpuType, ReplicaGroup, RunningReplica
+from cascadia_sglang.planner.slo import Slo
 from cascadia_sglang.planner.workload_source import WorkloadSource
 from cascadia_sglang.unknown_keys import with_nearest_key
 
@@ -15,7 +16,7 @@ Objective = Literal["bottleneck", "path"]
 Method = Literal["penalty", "chebyshev", "exact"]
 
 
-class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ProblemTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A tier by name.
 
     `pool` names the workers that serve it, where several tiers share them; by itself a tier has
@@ -58,26 +59,13 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self.workers if self.block is None else self.block
 
 
-class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Deployment(ReplicaGroup, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way to run a pool: replicas of one shape on one type of GPU.
 
     `latency_s` is by tier of the pool.
     """
 
-    pool: str
-    gpu: str
-    tp_size: int = 1
-    pp_size: int = 1
-    replicas: int = 1
     latency_s: dict[str, float]
-
-    @property
-    def replica_gpus(self) -> int:
-        return self.tp_size * self.pp_size
-
-    @property
-    def gpus(self) -> int:
-        return self.replica_gpus * self.replicas
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,15 +84,6 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     deployments: list[Deployment] = []
 
 
-class GpuType(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Nodes of one type of GPU; `memory_gib` is what a device can give to a worker."""
-
-    gpu: str
-    nodes: int
-    gpus_per_node: int
-    memory_gib: float | None = None
-
-
 class GpuSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A type of GPU by its data sheet; null takes the number that is known for the name.
 
@@ -121,7 +100,7 @@ class GpuSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host_step_ms: float = 0.0
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MeasuredProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A profile file, and on which type of GPU and in which shape its tiers were measured.
 
     `gpu` is null for the first type there is.
@@ -131,25 +110,6 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gpu: str | None = None
     tp_size: int = 1
     pp_size: int = 1
-
-
-class RunningReplica(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A worker that runs: on devices base_gpu_id + k * gpu_id_step of a node.
-
-    A replica larger than a node has all devices of this node and of the next ones.
-    """
-
-    pool: str
-    gpu: str
-    tp_size: int = 1
-    pp_size: int = 1
-    node: int
-    base_gpu_id: int
-    gpu_id_step: int = 1
-
-    @property
-    def replica_gpus(self) -> int:
-        return self.tp_size * self.pp_size
 
 
 class CalibrationRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -201,13 +161,13 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     gpu_budget: int
     quality_floor: float | None = None
     objective: Objective = "bottleneck"
-    tiers: list[Tier]
+    tiers: list[ProblemTier]
     candidates: list[Candidate] = []
     calibration: list[CalibrationRow] = []
     latency_by_share_s: list[dict[int, list[tuple[float, float]]]] = []
     workload: WorkloadSource | None = None
     gpu: GpuSheet | None = None
-    profiles: list[Measured] = []
+    profiles: list[MeasuredProfile] = []
     slo: Slo = Slo()
     routing: RoutingSettings = RoutingSettings()
     cluster: list[GpuType] = []

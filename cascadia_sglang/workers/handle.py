@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.messages import DeviceShare, EventSource
-from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.planner.capacity_types import RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec
 from cascadia_sglang.workers.ends import WorkerEnd, end_of
 from cascadia_sglang.workers.heart import Pulse

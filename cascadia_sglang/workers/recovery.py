@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 
-from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.planner.capacity_types import RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec
 from cascadia_sglang.workers.ends import WorkerEnd
 from cascadia_sglang.workers.pool import Worker, WritablePool

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import zmq
 from sglang.srt.utils.network import get_zmq_socket
 
-from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.planner.capacity_types import RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec
 from cascadia_sglang.workers.pool import Worker, WorkerState, WritablePool
 
