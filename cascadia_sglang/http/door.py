@@ -14,11 +14,11 @@ from sglang.srt.utils.patch_tokenizer import decode_without_hf_kwargs
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.trace import SCOPE_KEY, note_error, sglang_error
 from cascadia_sglang.messages import AttemptOrder
-from cascadia_sglang.router.active import Outcome
-from cascadia_sglang.router.attempt import attempt_rid
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.engine import attempt_rid
 from cascadia_sglang.router.pieces import Decode, Pieces
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.workers.control import target_tiers
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.pool import WorkerPool
@@ -73,7 +73,7 @@ class Door:
             return
         trace = http_request.scope.get(SCOPE_KEY) if http_request is not None else None
         controls = trace.controls if trace is not None else Controls()
-        outcome = trace.outcome if trace is not None else Outcome()
+        outcome = trace.outcome if trace is not None else ResponseSummary()
         try:
             self._engine.guard.check(request)
             pinned = self._pinned_tier(request)

@@ -9,9 +9,9 @@ from typing import Any
 import fastapi
 
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.model_names import read_model
+from cascadia_sglang.router.request import ResponseSummary
 
 SCOPE_KEY = "cascadia"
 
@@ -29,7 +29,7 @@ class Trace:
     """
 
     controls: Controls
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: ResponseSummary = field(default_factory=ResponseSummary)
     error: RequestError | None = None
     parses_calls: bool = False
     model: str = ""

@@ -4,7 +4,7 @@ from typing import Any
 
 import fastapi
 
-from cascadia_sglang.router.attempt import Output
+from cascadia_sglang.router.engine import Output
 
 
 def raise_if_refused(output: Output) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 from cascadia_sglang.config import CascadeConfig, PlannerConfig, RoutingConfig, TierConfig
 from cascadia_sglang.planner.profile import EngineLimits, Profile, StepTimes
 from cascadia_sglang.reallocation.asked import PlanRequest
-from cascadia_sglang.reallocation.monitor import Seen, Visit
+from cascadia_sglang.reallocation.monitor import RecordedVisit, Seen
 from cascadia_sglang.reallocation.observe import plan_request, window_tiers
 from cascadia_sglang.reallocation.target import Capacity
 
@@ -42,7 +42,7 @@ def requests(
     for end_s in ends.tolist():
         is_hard = rng.random() < hard
         visits = [
-            Visit(
+            RecordedVisit(
                 tier_index=tier,
                 score=0.2 if is_hard else 0.9,
                 output_tokens=20,

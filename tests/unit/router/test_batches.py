@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascadia_sglang.router.active import Outcome
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing import (
     FakeEngine,
     Reply,
@@ -70,7 +70,9 @@ def test_a_batch_tells_its_highest_tier_and_all_attempts_but_no_score() -> None:
     replies = {"hard": Reply(score=0.3, tokens=1), "easy": easy}
     engine = FakeEngine(replies, Reply(score=0.7, tokens=10))
     answer = ask(engine, request=make_request("hard", "easy"))
-    assert answer.outcome == Outcome(tier_index=1, score=None, attempts=3, tokens=13)
+    assert answer.outcome == ResponseSummary(
+        tier_index=1, score=None, attempts=3, tokens=13, is_counted=True
+    )
 
 
 def test_a_prompt_that_fails_fails_its_batch_and_ends_the_others() -> None:
