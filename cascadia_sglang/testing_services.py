@@ -13,7 +13,7 @@ from cascadia_sglang.prefix.warming import Quietness
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.engine import Engine
-from cascadia_sglang.router.events import PromptObserver
+from cascadia_sglang.router.events import AnyObserver
 from cascadia_sglang.router.feedback.scores import TierScoring
 from cascadia_sglang.router.request import ActiveRequest, RequestPrompt, ResponseSummary
 from cascadia_sglang.router.services import Services, build_services
@@ -40,7 +40,7 @@ def make_services(
     is_last_tier_idle: Callable[[], bool] = lambda: True,
     entry_model: EntryScorer | None = None,
     calibrations: Mapping[int, Calibration] = MappingProxyType({}),
-    recorder: PromptObserver | None = None,
+    recorder: AnyObserver | None = None,
 ) -> Services:
     """The services of a cascade; metrics are written nowhere where none are given."""
     return build_services(
@@ -71,7 +71,9 @@ def make_prompt(
     return RequestPrompt(
         prompt_id=0,
         samples=request.prompts[0],
+        sample=request.prompts[0][0],
         request=active,
+        controls=active.controls,
         config=config,
         ticket=None,
         arrived_s=0.0,
@@ -86,7 +88,7 @@ def make_router(
     is_last_tier_idle: Callable[[], bool] = lambda: True,
     entry_model: EntryScorer | None = None,
     calibrations: Mapping[int, Calibration] = MappingProxyType({}),
-    recorder: PromptObserver | None = None,
+    recorder: AnyObserver | None = None,
 ) -> CascadeRouter:
     """A router with the services that `make_services` gives for the same arguments."""
     return CascadeRouter(

@@ -30,15 +30,12 @@ class RecordedPrompt(Protocol):
 
     Attributes:
         is_own_way: whether the cascade's own thresholds decide, so that scores compare.
-        arrived_s: `time.monotonic()`.
     """
 
     @property
     def prompt_id(self) -> int: ...
     @property
     def is_own_way(self) -> bool: ...
-    @property
-    def arrived_s(self) -> float: ...
 
 
 class PromptEvent(Protocol):
@@ -67,9 +64,9 @@ class TrafficRecorder:
         self._monitor = monitor
         self._climbing: dict[int, Seen] = {}  # by prompt id
 
-    def prompt_arrived(self, prompt: RecordedPrompt) -> None:
+    def prompt_arrived(self, at_s: float) -> None:
         """A prompt has come."""
-        self._monitor.arrived(prompt.arrived_s)
+        self._monitor.arrived(at_s)
 
     def prompt_escalated(self, event: PromptEvent) -> None:
         """A prompt goes on to a larger tier."""

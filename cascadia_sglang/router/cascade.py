@@ -124,16 +124,21 @@ class CascadeRouter:
         self, samples: list[Any], active: ActiveRequest, sink: Sink | None = None
     ) -> list[Output]:
         """The outputs of one prompt's answer, under the caller's rids; the last where streamed."""
-        ticket = self.services.shadow.ticket(samples, active.controls, self.config)
+        services, config = self.services, self.config
+        # The mean score of several samples says too little of one answer to be labelled.
+        is_single = len(samples) == 1
+        ticket = services.shadow.ticket(active.controls, config) if is_single else None
         prompt = RequestPrompt(
             prompt_id=next(self._prompt_ids),
             samples=samples,
+            sample=samples[0],
             request=active,
-            config=self.config if ticket is None else ticket.config,
+            controls=active.controls,
+            config=config if ticket is None else ticket.config,
             ticket=ticket,
             arrived_s=time.monotonic(),
         )
-        chosen, attempts = await climb(prompt, self.services, sink)
+        chosen, attempts = await climb(prompt, services, sink)
         active.summary.answered(chosen, is_batch=active.is_batch)
         prompt_ids = self._engine.prompt_ids(samples[0])
         story = story_of(attempts, chosen, self.config, prompt_ids)

@@ -44,7 +44,7 @@ async def climb(
     course = Climb(prompt, services, sink)
     chosen: Attempt | None = None
     error: BaseException | None = None
-    services.observers.arrived(prompt)
+    services.observers.arrived(prompt.arrived_s)
     try:
         chosen = await course.run()
         return chosen, course.attempts
@@ -74,8 +74,11 @@ class Climb:
         self._request = prompt.request
         self._services = services
         self._sink = sink
+        allowed = prompt.controls.allow_degraded
+        allowed_by_default = prompt.config.routing.allow_degraded
+        self._allows_degraded = allowed_by_default if allowed is None else allowed
         self._runner = AttemptRunner(prompt, services.engine, sink)
-        self._placing = Placing(prompt, services, self.attempts)
+        self._placing = Placing(prompt.request, services, self.attempts)
 
     async def run(self) -> Attempt:
         """Go from tier to tier; the attempt whose outputs are the answer.
@@ -135,7 +138,7 @@ class Climb:
         finally:
             placing.leave()
         if answer is None and warming is not None and warming.lost is not None:
-            await placing.accuse(warming.lost)
+            await placing.accuse(warming.lost, self._prompt.samples)
         return answer
 
     async def _take(
@@ -173,10 +176,11 @@ class Climb:
         return None
 
     async def _run(self, order: AttemptOrder, warming: Warming | None, leaves: Leaving) -> Attempt:
-        keeps = self._prompt.allows_degraded
         while True:
             try:
-                return await self._runner.attempt(order, warming, leaves, keeps=keeps)
+                return await self._runner.attempt(
+                    order, warming, leaves, keeps=self._allows_degraded
+                )
             except AttemptMovedError:
                 # It has only waited, which counts for nothing.
                 has_worker = self._services.engine.has_worker(order.tier_index)
@@ -192,7 +196,7 @@ class Climb:
         """
         if isinstance(error, WorkerDiedError):
             try:
-                await self._placing.accuse(error)
+                await self._placing.accuse(error, self._prompt.samples)
             except RequestError:
                 self.attempts.append(Attempt(tier_index=tier_index, reason="poison"))
                 raise
@@ -203,7 +207,7 @@ class Climb:
 
     def _has_answer(self) -> bool:
         """Whether a finished answer may go out should no tier be available."""
-        return self._prompt.allows_degraded and best_complete(self.attempts) is not None
+        return self._allows_degraded and best_complete(self.attempts) is not None
 
     def _late(self, tier_index: int | None = None) -> Attempt:
         """What goes out once the deadline has passed; what was seen goes on as it is.
@@ -220,8 +224,7 @@ class Climb:
 
     def _degraded(self, status: int, reason: str, attempts: list[Attempt] | None = None) -> Attempt:
         """The best answer of these or all, where the request allows one that was not accepted."""
-        allows = self._prompt.allows_degraded
-        best = best_of(attempts or self.attempts) if allows else None
+        best = best_of(attempts or self.attempts) if self._allows_degraded else None
         if best is None:
             raise RequestError(status, f"{reason}; no accepted answer")
         best.reason = "degraded"

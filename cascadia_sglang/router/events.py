@@ -1,9 +1,9 @@
 """What the router announces of every prompt, and who hears of it."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from cascadia_sglang.errors import http_status
 from cascadia_sglang.router.attempt import Attempt
@@ -12,7 +12,6 @@ from cascadia_sglang.router.request import RequestPrompt
 logger = logging.getLogger(__name__)
 
 Event = TypeVar("Event")
-Observer = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,46 +81,70 @@ class RequestRefused:
         return http_status(self.error)
 
 
-class PromptObserver(Protocol):
-    """Hears of a prompt from its arrival to its end."""
+@runtime_checkable
+class ArrivalObserver(Protocol):
+    """Hears of every prompt that comes."""
 
-    def prompt_arrived(self, prompt: RequestPrompt) -> None: ...
+    def prompt_arrived(self, at_s: float) -> None: ...
+
+
+@runtime_checkable
+class EscalationObserver(Protocol):
+    """Hears of every prompt that goes on to a larger tier."""
 
     def prompt_escalated(self, event: PromptEscalated) -> None: ...
+
+
+@runtime_checkable
+class FinishObserver(Protocol):
+    """Hears of every prompt that is over."""
 
     def prompt_finished(self, event: PromptFinished) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@runtime_checkable
+class RefusalObserver(Protocol):
+    """Hears of every request that is refused."""
+
+    def request_refused(self, event: RequestRefused) -> None: ...
+
+
+AnyObserver = ArrivalObserver | EscalationObserver | FinishObserver | RefusalObserver
+
+
 class Observers:
-    """Who hears of each event, in this order.
+    """Announces each event to those who have its method, in their order.
 
     An observer that fails costs no request: its first failure is logged, and the others still hear.
     """
 
-    on_arrival: tuple[Observer[RequestPrompt], ...] = ()
-    on_escalation: tuple[Observer[PromptEscalated], ...] = ()
-    on_finish: tuple[Observer[PromptFinished], ...] = ()
-    on_refusal: tuple[Observer[RequestRefused], ...] = ()
-    _failed: set[Any] = field(default_factory=set, init=False)
+    def __init__(self, observers: Iterable[AnyObserver]) -> None:
+        known = tuple(observers)
+        self._arrival = tuple(o.prompt_arrived for o in known if isinstance(o, ArrivalObserver))
+        self._escalation = tuple(
+            o.prompt_escalated for o in known if isinstance(o, EscalationObserver)
+        )
+        self._finish = tuple(o.prompt_finished for o in known if isinstance(o, FinishObserver))
+        self._refusal = tuple(o.request_refused for o in known if isinstance(o, RefusalObserver))
+        self._failed: set[Any] = set()
 
-    def arrived(self, prompt: RequestPrompt) -> None:
-        """A prompt has come."""
-        self._announce(self.on_arrival, prompt)
+    def arrived(self, at_s: float) -> None:
+        """A prompt has come, at this `time.monotonic()`."""
+        self._announce(self._arrival, at_s)
 
     def escalated(self, event: PromptEscalated) -> None:
         """A prompt goes on to a larger tier."""
-        self._announce(self.on_escalation, event)
+        self._announce(self._escalation, event)
 
     def finished(self, event: PromptFinished) -> None:
         """A prompt is over."""
-        self._announce(self.on_finish, event)
+        self._announce(self._finish, event)
 
     def refused(self, event: RequestRefused) -> None:
         """A request was refused."""
-        self._announce(self.on_refusal, event)
+        self._announce(self._refusal, event)
 
-    def _announce(self, observers: tuple[Observer[Event], ...], event: Event) -> None:
+    def _announce(self, observers: tuple[Callable[[Event], None], ...], event: Event) -> None:
         for observe in observers:
             try:
                 observe(event)

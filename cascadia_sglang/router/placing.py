@@ -12,7 +12,7 @@ from cascadia_sglang.errors import (
     WorkerLostError,
 )
 from cascadia_sglang.router.attempt import Attempt
-from cascadia_sglang.router.request import RequestPrompt
+from cascadia_sglang.router.request import ActiveRequest
 from cascadia_sglang.router.services import Services
 from cascadia_sglang.router.suspects import MEMORY_S, RETURN_S, Place, Suspects
 
@@ -32,15 +32,15 @@ class Placing:
     worker ended by its own error, the prompt is a suspect until it was answered.
     """
 
-    def __init__(self, prompt: RequestPrompt, services: Services, attempts: list[Attempt]) -> None:
+    def __init__(self, request: ActiveRequest, services: Services, attempts: list[Attempt]) -> None:
         """`attempts` are the prompt's so far; tiers that it passes over are added to them."""
-        self.suspect = services.suspects.suspect_of(prompt.request.body)
+        self.suspect = services.suspects.suspect_of(request.body)
         self.is_retry = False  # whether an attempt was lost
-        self._prompt = prompt
+        self._request = request
         self._engine = services.engine
         self._suspects = services.suspects
         self._attempts = attempts
-        self._max_attempts = prompt.config.max_attempts()
+        self._max_attempts = services.config.max_attempts()
         self._left: list[int] = []
         self._is_pinned = False
         self._passed: set[int] = set()  # tiers that are noted as not available
@@ -70,7 +70,7 @@ class Placing:
             place = Place(ready[0]) if ready else self._passed_over()
         self._note_passed(place)
         if place is None and self._left and (may_wait or ready):
-            async with self._prompt.request.limited():
+            async with self._request.limited():
                 place = await self._suspects.place(suspect, self._left, self._wait_limit_s())
         if self.is_retry and self._suspects.knows_bodies:
             await self._check_named()
@@ -110,7 +110,7 @@ class Placing:
             self._passed.add(tier_index)
             self._attempts.append(Attempt(tier_index=tier_index, reason="tier_unavailable"))
 
-    async def accuse(self, error: WorkerDiedError) -> None:
+    async def accuse(self, error: WorkerDiedError, samples: list[Any]) -> None:
         """Note that a worker died by its own error while it ran this prompt.
 
         Raises:
@@ -125,8 +125,8 @@ class Placing:
             "a request ended two workers (%s) and is refused for %.0f s: %d sample(s) of %s",
             ", ".join(one.worker_id for one in self.suspect.deaths),
             MEMORY_S,
-            len(self._prompt.samples),
-            self._engine.shape(self._prompt.sample),
+            len(samples),
+            self._engine.shape(samples[0]),
         )
         raise RequestError(500, "the request ended two workers by an error of theirs; it is over")
 
@@ -136,7 +136,7 @@ class Placing:
             self._suspects.mark(body, self.suspect)
 
     async def _body(self) -> bytes | None:
-        return await body_digest(self._prompt.request.http_request)
+        return await body_digest(self._request.http_request)
 
     def _wait_limit_s(self) -> float:
         """How long to wait for a worker: long with work done, not at all for one lost tier."""

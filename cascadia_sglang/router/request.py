@@ -115,7 +115,9 @@ class RequestPrompt:
     Attributes:
         prompt_id: unique in this server.
         samples: SGLang's requests, one for each answer that the client wants.
+        sample: the first of them, for what all share.
         request: that the prompt is of.
+        controls: of that request.
         config: that all its attempts go by; later changes of the thresholds do not reach it.
         ticket: where the prompt is drawn for a label or a shadow.
         arrived_s: `time.monotonic()`.
@@ -123,28 +125,14 @@ class RequestPrompt:
 
     prompt_id: int
     samples: list[Any]
+    sample: Any
     request: ActiveRequest
+    controls: Controls
     config: CascadeConfig
     ticket: Ticket | None
     arrived_s: float
 
     @property
-    def sample(self) -> Any:
-        """The first sample, for what all samples share."""
-        return self.samples[0]
-
-    @property
-    def controls(self) -> Controls:
-        """What the client asks of the cascade."""
-        return self.request.controls
-
-    @property
     def is_own_way(self) -> bool:
         """Whether the cascade's own thresholds decide on the answer, so that scores compare."""
-        return self.request.controls.is_own_way
-
-    @property
-    def allows_degraded(self) -> bool:
-        """Whether an answer that was not accepted may go out in the end."""
-        allowed = self.request.controls.allow_degraded
-        return self.config.routing.allow_degraded if allowed is None else allowed
+        return self.controls.is_own_way

@@ -32,7 +32,10 @@ class Route:
 
     def tier_after(self, tier_index: int) -> int | None:
         """The tier that comes next; None after the last one."""
-        return next((tier for tier in self.tiers if tier > tier_index), None)
+        for tier in self.tiers:
+            if tier > tier_index:
+                return tier
+        return None
 
 
 async def find_route(prompt: RequestPrompt, services: Services) -> Route:

@@ -12,7 +12,7 @@ from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.prefix.warming import Prefiller, Warmer
 from cascadia_sglang.router.engine import Engine
 from cascadia_sglang.router.entry_rules import CheapestTier, EntryRule, entry_rule
-from cascadia_sglang.router.events import Observers, PromptObserver
+from cascadia_sglang.router.events import AnyObserver, Observers
 from cascadia_sglang.router.feedback.kept_drafts import KeptDrafts
 from cascadia_sglang.router.feedback.prompt_metrics import PromptMetrics
 from cascadia_sglang.router.feedback.score_drift import ScoreDrift
@@ -67,7 +67,7 @@ def build_services(
     is_last_tier_idle: Callable[[], bool],
     entry_model: EntryScorer | None = None,
     calibrations: Mapping[int, Calibration] = MappingProxyType({}),
-    recorder: PromptObserver | None = None,
+    recorder: AnyObserver | None = None,
 ) -> Services:
     """The services that a cascade's settings ask for.
 
@@ -90,25 +90,21 @@ def build_services(
         shadow.watch(tier, calibration)
     drift = ScoreDrift(calibrations)
     counts = TierCounts(tiers)
-    counted = PromptMetrics(metrics)
-    kept = KeptDrafts(drafts)
-    learning = (entry.prompt_finished,) if isinstance(entry, CheapestTier) else ()
-    recorders = () if recorder is None else (recorder,)
-    observers = Observers(
-        on_arrival=tuple(one.prompt_arrived for one in recorders),
-        on_escalation=(kept.prompt_escalated, *(one.prompt_escalated for one in recorders)),
-        on_finish=(
-            kept.prompt_finished,
-            counts.prompt_finished,
-            drift.prompt_finished,
-            *learning,
-            UsedPrefixes(warmer, engine).prompt_finished,
-            *(one.prompt_finished for one in recorders),
-            counted.prompt_finished,
-            shadow.prompt_finished,
-        ),
-        on_refusal=(counted.request_refused,),
-    )
+    observers: list[AnyObserver] = [
+        counts,
+        drift,
+        PromptMetrics(metrics),
+        shadow,
+    ]
+    # Nothing is learned of what is off.
+    if drafts.is_on:
+        observers.append(KeptDrafts(drafts))
+    if warmer.is_on:
+        observers.append(UsedPrefixes(warmer, engine))
+    if isinstance(entry, CheapestTier):
+        observers.append(entry)
+    if recorder is not None:
+        observers.append(recorder)
     return Services(
         config=config,
         engine=engine,
@@ -121,5 +117,5 @@ def build_services(
         shadow=shadow,
         drift=drift,
         counts=counts,
-        observers=observers,
+        observers=Observers(observers),
     )

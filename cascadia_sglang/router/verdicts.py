@@ -68,10 +68,10 @@ def is_final(
 
 def _next_has_room(attempt: Attempt, route: Route, prompt: RequestPrompt, engine: Engine) -> bool:
     """Whether the next tier may write more than a cut-off answer has."""
-    next_tier = route.tier_after(attempt.tier_index)
-    if attempt.uncut_score is None or next_tier is None:
+    if attempt.uncut_score is None:
         return True
-    return room_tokens(next_tier, route, prompt, engine) > attempt.longest
+    next_tier = route.tier_after(attempt.tier_index)
+    return next_tier is None or room_tokens(next_tier, route, prompt, engine) > attempt.longest
 
 
 def _judge_failed(attempt: Attempt, prompt: RequestPrompt, services: Services) -> bool:

@@ -24,7 +24,7 @@ class ScoreDrift:
 
     def prompt_finished(self, event: PromptFinished) -> None:
         """Take in the scores of whole answers that came the cascade's own way."""
-        if not event.prompt.is_own_way:
+        if not (self._watches and event.prompt.is_own_way):
             return
         for attempt in event.attempts:
             watch = self._watches.get(attempt.tier_index)

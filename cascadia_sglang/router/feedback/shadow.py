@@ -135,26 +135,23 @@ class Shadow:
         """Whether labels are made of shadows."""
         return self._labelling is not None
 
-    def ticket(
-        self, samples: list[Any], controls: Controls, config: CascadeConfig
-    ) -> Ticket | None:
-        """Of a prompt that arrives; None where it is not drawn, or not the cascade's own way.
+    def ticket(self, controls: Controls, config: CascadeConfig) -> Ticket | None:
+        """The ticket of a prompt of one sample that arrives.
+
+        None where it is not drawn, or the cascade does not decide alone on its way.
 
         A failure is logged once, and costs the prompt nothing.
         """
         try:
-            return self._drawn(samples, controls, config)
+            return self._drawn(controls, config)
         except Exception as error:  # noqa: BLE001  the request goes on without a ticket
             if not self._has_failed:
                 self._has_failed = True
                 logger.error("an answer is not compared with the last tier's: %r", error)
             return None
 
-    def _drawn(
-        self, samples: list[Any], controls: Controls, config: CascadeConfig
-    ) -> Ticket | None:
-        is_own_way = controls.is_own_way and controls.max_tier is None
-        if not (is_own_way and len(samples) == 1 and self.rates.attempts):
+    def _drawn(self, controls: Controls, config: CascadeConfig) -> Ticket | None:
+        if not (self.rates.attempts and controls.is_own_way and controls.max_tier is None):
             return None
         has_room = (
             len(self._running) < MOST_AT_A_TIME

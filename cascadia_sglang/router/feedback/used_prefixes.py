@@ -14,8 +14,6 @@ class UsedPrefixes:
 
     def prompt_finished(self, event: PromptFinished) -> None:
         """Learn how many of the prompt's tokens each attempt found cached."""
-        if not self._warmer.is_on:
-            return
         prompt = self._engine.prompt(event.prompt.sample)
         if prompt is not None and self._warmer.is_long(prompt):
             for attempt in event.attempts:
