@@ -29,7 +29,7 @@ class Trace:
     """
 
     controls: Controls
-    outcome: ResponseSummary = field(default_factory=ResponseSummary)
+    summary: ResponseSummary = field(default_factory=ResponseSummary)
     error: RequestError | None = None
     parses_calls: bool = False
     model: str = ""

@@ -83,11 +83,11 @@ def test_the_controls_take_what_their_schemas_allow_and_nothing_else(
                 parse_controls({name: value}, CASCADE)
 
 
-def sent_headers(outcome: ResponseSummary, status: int) -> set[str]:
+def sent_headers(summary: ResponseSummary, status: int) -> set[str]:
     """Names of the headers that leave with a response that came to this."""
 
     async def answer(request: Request) -> Response:
-        request.scope[SCOPE_KEY].outcome = outcome
+        request.scope[SCOPE_KEY].summary = summary
         return PlainTextResponse("", status_code=status)
 
     app = Starlette(routes=[Route("/generate", answer)])

@@ -31,7 +31,7 @@ class Counted:
 
 async def answer(request: Request) -> Response:
     """The status that the query asks for, counted by the router where it says so."""
-    request.scope[SCOPE_KEY].outcome.is_counted = "counted" in request.query_params
+    request.scope[SCOPE_KEY].summary.is_counted = "counted" in request.query_params
     return PlainTextResponse("", status_code=int(request.query_params["status"]))
 
 

@@ -30,7 +30,7 @@ class Answer:
 
     items: list[Any] = field(default_factory=list)
     error: Exception | None = None
-    outcome: ResponseSummary = field(default_factory=ResponseSummary)
+    summary: ResponseSummary = field(default_factory=ResponseSummary)
     seconds: float = 0.0
     router: CascadeRouter | None = None
 
@@ -73,7 +73,7 @@ def ask(
         background = asyncio.ensure_future(meanwhile(router)) if meanwhile else None
         try:
             async for item in router.answer(
-                request or make_request(), http_request, controls or Controls(), answer.outcome
+                request or make_request(), http_request, controls or Controls(), answer.summary
             ):
                 answer.items.append(item)
         except Exception as error:  # noqa: BLE001  the test looks at it

@@ -67,7 +67,7 @@ def test_a_weak_answer_is_replaced_by_the_next_tiers() -> None:
     answer = ask(engine)
     assert answer.text == "question by tier 1"
     assert answer.reasons == [("small", "below_threshold"), ("large", "last_tier")]
-    assert answer.outcome == ResponseSummary(
+    assert answer.summary == ResponseSummary(
         tier_index=1,
         score=0.5,
         calibrated=True,
@@ -264,7 +264,7 @@ def test_a_degraded_answer_is_the_best_complete_one() -> None:
         ("middle", "below_threshold"),
         ("large", "deadline"),
     ]
-    assert (answer.outcome.tier_index, answer.outcome.score) == (0, 0.5)
+    assert (answer.summary.tier_index, answer.summary.score) == (0, 0.5)
 
 
 CUT = Controls(deadline_s=3.0, allow_degraded=True)

@@ -59,14 +59,14 @@ def test_an_error_counts_under_the_status_that_the_client_gets(
     answer, statuses = refused(error)
     assert answer.error is error
     assert statuses == [status]
-    assert answer.outcome.is_counted
+    assert answer.summary.is_counted
 
 
 def test_an_answer_counts_as_no_error() -> None:
     counted = Counted()
     answer = ask(FakeEngine(GOOD, GOOD), metrics=counted.metrics)
     assert (counted.statuses, counted.answers) == ([], 1)
-    assert answer.outcome.is_counted
+    assert answer.summary.is_counted
 
 
 class Gone:
@@ -146,4 +146,4 @@ def test_a_request_without_any_prompt_yet_counts_once(
         is_admitting=is_admitting,
     )
     assert counted.statuses == [status]
-    assert answer.outcome.is_counted
+    assert answer.summary.is_counted

@@ -36,7 +36,7 @@ def test_the_last_tier_is_given_the_answer_that_was_not_good_enough() -> None:
 def test_what_was_kept_was_not_generated() -> None:
     answer = ask_reading(FakeEngine(WEAK, LAST))
     assert [attempt["tokens"] for attempt in answer.story["attempts"]] == [4, 3]
-    assert answer.outcome.tokens == 7
+    assert answer.summary.tokens == 7
     assert "kept" not in answer.items[0]["meta_info"]
 
 

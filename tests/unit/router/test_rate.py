@@ -75,7 +75,7 @@ def test_an_answer_and_its_attempts_say_that_the_score_is_a_rank() -> None:
     answer = ask(FakeEngine(Reply(score=0.5), Reply(score=None)), TWO)
     assert answer.story["attempts"][0]["calibrated"] is False
     assert answer.story["calibrated"] is (None if answer.story["tier"] == "large" else False)
-    assert answer.outcome.calibrated is answer.story["calibrated"]
+    assert answer.summary.calibrated is answer.story["calibrated"]
 
 
 @pytest.mark.parametrize(

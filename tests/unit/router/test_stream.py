@@ -41,7 +41,7 @@ def test_a_held_answer_that_fails_escalates_unseen() -> None:
     weak = Reply(score=0.3, steps=(HELD, HELD))
     answer = ask_streamed(FakeEngine(weak, Reply(score=0.9, steps=(HELD,))))
     assert texts(answer) == ["question by", "question by tier 1"]
-    assert answer.outcome.tier_index == 1
+    assert answer.summary.tier_index == 1
     reasons = answer.items[-1]["meta_info"]["cascadia"]["attempts"]
     assert [one["reason"] for one in reasons] == ["below_threshold", "last_tier"]
 
@@ -119,7 +119,7 @@ def test_a_worker_lost_after_a_byte_was_seen_ends_the_stream_with_an_error() -> 
     assert texts(answer) == ["question by"]
     assert answer.status == 503
     assert engine.visits == [0]
-    assert answer.outcome.is_early
+    assert answer.summary.is_early
 
 
 def test_a_deadline_that_passes_after_a_byte_was_seen_is_an_error() -> None:
