@@ -25,8 +25,8 @@ from cascadia_sglang.metric_labels import (
 )
 
 
-class Visit(Protocol):
-    """What the metrics read of a request's visit to a tier."""
+class CountedAttempt(Protocol):
+    """What the metrics read of an attempt."""
 
     @property
     def tier_index(self) -> int: ...
@@ -46,10 +46,21 @@ class Visit(Protocol):
     def seconds(self) -> float: ...
 
 
-class Metrics:
-    """Writes them. Build it once the directory of the multi-process form is known.
+class _Unwritten:
+    """A family of metrics that nobody reads: what is counted is dropped."""
 
-    Every series whose labels are known at the start has a sample from then on.
+    def labels(self, *_: str) -> "_Unwritten":
+        return self
+
+    def inc(self, amount: float = 1.0) -> None:
+        del amount
+
+    def observe(self, amount: float) -> None:
+        del amount
+
+
+class Metrics:
+    """Writes them, once it is opened; what is counted before that is dropped.
 
     Args:
         tiers: their names, the smallest first.
@@ -60,8 +71,24 @@ class Metrics:
     def __init__(
         self, tiers: Sequence[str], pools: Sequence[str] = (), phases: Sequence[str] = ()
     ) -> None:
-        lower, upper = tiers[:-1], tiers[1:]
         self._tiers = tiers
+        self._pools = pools
+        self._phases = phases
+        self.is_open = False
+        unwritten: Any = _Unwritten()
+        self._requests = self._escalations = self._poison = self._shadows = unwritten
+        self._labels = self._fits = self._tokens = self._cached = self._kept = unwritten
+        self._warm = self._warm_tokens = self._starts = self._start_phases = unwritten
+        self._score = self._attempt = self._request = self._ttft = unwritten
+        self._start = self._moves = self._solve = unwritten
+
+    def open(self) -> None:
+        """Write from now on. Call it once the directory of the multi-process form is known.
+
+        Every series whose labels are known has a sample from then on.
+        """
+        tiers, pools, phases = self._tiers, self._pools, self._phases
+        lower, upper = tiers[:-1], tiers[1:]
         self._requests = _family("cascadia_requests_total", lower, ANSWER_REASONS)
         for reason in LAST_TIER_REASONS:
             self._requests.labels(tiers[-1], reason)
@@ -86,38 +113,43 @@ class Metrics:
         self._start = _family("cascadia_worker_start_seconds", pools)
         self._moves = _family("cascadia_reallocation_seconds")
         self._solve = _family("cascadia_plan_solve_seconds")
+        self.is_open = True
 
     def answered(
-        self, visits: Iterable[Visit], chosen: Visit, seconds: float, ttft_s: float
+        self,
+        attempts: Iterable[CountedAttempt],
+        chosen: CountedAttempt,
+        seconds: float,
+        ttft_s: float,
     ) -> None:
         """Count a prompt that got an answer."""
         tier = self._tiers[chosen.tier_index]
         self._requests.labels(tier, chosen.reason).inc()
         self._request.labels(tier).observe(seconds)
         self._ttft.labels(tier).observe(ttft_s)
-        self._visited(visits, chosen)
+        self._visited(attempts, chosen)
 
-    def failed(self, visits: Iterable[Visit], status: int) -> None:
+    def failed(self, attempts: Iterable[CountedAttempt], status: int) -> None:
         """Count a prompt that got an error with this HTTP status; 499: its client hung up."""
         self._requests.labels("none", f"error_{status}").inc()
-        self._visited(visits, None)
+        self._visited(attempts, None)
 
-    def _visited(self, visits: Iterable[Visit], chosen: Visit | None) -> None:
-        for visit in visits:
-            tier = self._tiers[visit.tier_index]
-            if visit.seconds:
-                self._attempt.labels(tier).observe(visit.seconds)
-            if visit.score is not None:
-                self._score.labels(tier).observe(visit.score)
-            if visit.tokens:
-                kind = "answered" if visit is chosen else "discarded"
-                self._tokens.labels(tier, kind).inc(visit.tokens)
-            if visit.cached_tokens:
-                self._cached.labels(tier).inc(visit.cached_tokens)
-            if visit.kept:
-                self._kept.labels(tier).inc(visit.kept)
-            if visit.escalated:
-                self._escalations.labels(tier, visit.reason).inc()
+    def _visited(self, attempts: Iterable[CountedAttempt], chosen: CountedAttempt | None) -> None:
+        for attempt in attempts:
+            tier = self._tiers[attempt.tier_index]
+            if attempt.seconds:
+                self._attempt.labels(tier).observe(attempt.seconds)
+            if attempt.score is not None:
+                self._score.labels(tier).observe(attempt.score)
+            if attempt.tokens:
+                kind = "answered" if attempt is chosen else "discarded"
+                self._tokens.labels(tier, kind).inc(attempt.tokens)
+            if attempt.cached_tokens:
+                self._cached.labels(tier).inc(attempt.cached_tokens)
+            if attempt.kept:
+                self._kept.labels(tier).inc(attempt.kept)
+            if attempt.escalated:
+                self._escalations.labels(tier, attempt.reason).inc()
 
     def poisoned(self, outcome: str) -> None:
         """Count a request that ended two workers, or one refused for having the same body."""

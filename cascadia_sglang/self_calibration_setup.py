@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.judge.agreement import AgreementWatch
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.label_settings import label_rate, self_calibrated_tiers
-from cascadia_sglang.router.cascade import CascadeRouter
-from cascadia_sglang.router.shadow import Labelling, Likelihood
+from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.router.feedback.shadow import Labelling, Likelihood
+from cascadia_sglang.router.services import Services
 from cascadia_sglang.self_calibration.controller import SelfCalibration
 from cascadia_sglang.self_calibration.fit import Fitting
 from cascadia_sglang.self_calibration.label import DEFAULT_LIKELY, Label, LabelRates
@@ -19,9 +19,10 @@ from cascadia_sglang.self_calibration.state_folder import StateFolder, digest_of
 
 def configured_self_calibration(
     config: CascadeConfig,
-    router: CascadeRouter,
+    services: Services,
     calibrations: Mapping[int, Calibration],
     likelihood: Likelihood,
+    metrics: Metrics,
 ) -> SelfCalibration | None:
     """The self-calibration of a cascade, at work; None where no tier calibrates itself.
 
@@ -35,7 +36,7 @@ def configured_self_calibration(
     tiers = self_calibrated_tiers(config)
     if not tiers:
         return None
-    serving = CascadeServing(router, calibrations, tiers, likelihood)
+    serving = CascadeServing(services, calibrations, tiers, likelihood)
     path = Path(config.state or tempfile.mkdtemp(prefix="cascadia-state-")).resolve()
     judged = sorted(tiers | set(calibrations) - {len(config.tiers) - 1})
     found = SelfCalibration(
@@ -45,6 +46,7 @@ def configured_self_calibration(
         serving,
         label_rate(config),
         config.routing.early_abort,
+        metrics,
     )
     serving.take = found.take
     found.restore()
@@ -52,23 +54,23 @@ def configured_self_calibration(
 
 
 class CascadeServing:
-    """The router, as self-calibration sees it. Implements `self_calibration.controller.Serving`."""
+    """The router's services, as self-calibration sees them. Implements its `Serving`."""
 
     def __init__(
         self,
-        router: CascadeRouter,
+        services: Services,
         calibrations: Mapping[int, Calibration],
         tiers: frozenset[int],
         likelihood: Likelihood,
     ) -> None:
-        self._router = router
+        self._services = services
         self._calibrations = dict(calibrations)  # in force, by tier index
         self._tiers = tiers
         self._likelihood = likelihood
         self.take: Callable[[Label], None] = lambda _: None
 
     def fitting(self, tier: int, *, fits: bool) -> Fitting:
-        scores = self._router.scores
+        scores = self._services.scores
         share = scores.rate(tier)
         return Fitting(
             tier=tier,
@@ -79,21 +81,20 @@ class CascadeServing:
         )
 
     def put_in_force(self, tier: int, path: Path, calibration: Calibration) -> None:
-        self._router.scores.replace(tier, str(path), calibration)
+        self._services.scores.replace(tier, str(path), calibration)
         self._calibrations[tier] = calibration
-        self._router.watches[tier] = ScoreWatch(calibration)
-        self._router.shadow.watches[tier] = AgreementWatch(calibration.agreement)
+        self._services.drift.replace(tier, ScoreWatch(calibration))
+        self._services.shadow.watch(tier, calibration)
 
     def label(self, rates: LabelRates, likely: float | None) -> None:
-        shadow = self._router.shadow
-        shadow.rates = rates
-        shadow.likely = DEFAULT_LIKELY if likely is None else likely
-        shadow.labelling = Labelling(
+        labelling = Labelling(
             tiers=self._tiers, take=lambda one: self.take(one), likelihood=self._likelihood
         )
+        self._services.shadow.label(labelling, rates, DEFAULT_LIKELY if likely is None else likely)
 
     def is_alarmed(self, tier: int) -> bool:
-        scores, agreement = self._router.watches.get(tier), self._router.shadow.watches.get(tier)
+        scores = self._services.drift.watch(tier)
+        agreement = self._services.shadow.watches.get(tier)
         drift = None if scores is None else scores.drift()
         return (drift is not None and drift.is_alarm) or (
             agreement is not None and agreement.state().is_alarm

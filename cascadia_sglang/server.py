@@ -10,25 +10,22 @@ from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.entry.model import configured_entry
+from cascadia_sglang.errors import CascadiaError
 from cascadia_sglang.http.door import Door
-from cascadia_sglang.judge.agreement import AgreementWatch
 from cascadia_sglang.judge.calibration import Calibration
-from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.logs import START
 from cascadia_sglang.messages import PaceSpec, WorkerLog
 from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.pool_specs import pool_specs
-from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.ready import ready_block
-from cascadia_sglang.reallocation.configured import configured_controller
+from cascadia_sglang.reallocation.configured import configured_controller, configured_monitor
 from cascadia_sglang.reallocation.gearbox import Gearbox
-from cascadia_sglang.reallocation.listen import Listener
+from cascadia_sglang.reallocation.listen import TrafficRecorder
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
-from cascadia_sglang.router.pricing import EntryPrices
-from cascadia_sglang.router.scores import TierScores
+from cascadia_sglang.router.feedback.scores import TierScoring
+from cascadia_sglang.router.services import build_services
 from cascadia_sglang.self_calibration_setup import configured_self_calibration
-from cascadia_sglang.verify.worth import DraftWorth
 from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.detokenizer import Detokenizer
 from cascadia_sglang.workers.dispatch import Dispatch
@@ -39,6 +36,25 @@ from cascadia_sglang.workers.start_phases import PHASES
 from cascadia_sglang.workers.summary import server_summary
 
 logger = logging.getLogger(__name__)
+
+_current: "CascadeServer | None" = None
+
+
+def current() -> "CascadeServer":
+    """The cascade server of this process, for Python code that runs beside it.
+
+    Raises:
+        CascadiaError: before there is one.
+    """
+    if _current is None:
+        raise CascadiaError("no cascade server has been created in this process")
+    return _current
+
+
+def make_current(server: "CascadeServer") -> None:
+    """Have `current` give this server."""
+    global _current
+    _current = server
 
 
 class CascadeServer:
@@ -58,41 +74,39 @@ class CascadeServer:
         self.is_forking = is_forking
         pool = WritablePool()
         self.pool: WorkerPool = pool
-        scores = TierScores(config, calibrations)
+        self.pools = [spec.name for spec in pool_specs(config)]
+        self.metrics = Metrics([tier.name for tier in config.tiers], self.pools, PHASES)
         self._arguments = arguments
         self._manager: Any = None
-        self.fleet = Fleet(config, arguments, paces, pool, scores.judges_constrained)
+        scores = TierScoring(config, calibrations)
+        self.fleet = Fleet(config, arguments, paces, pool, self.metrics, scores.judges_constrained)
         self.control = self.fleet.control
         self.dispatch = Dispatch(self.pool, self.control, self.fleet.sessions)
         self.detokenizer = Detokenizer()
-        watches = {tier: ScoreWatch(calibration) for tier, calibration in calibrations.items()}
-        self.router = CascadeRouter(config, self.fleet.engine, watches, scores)
-        self.router.entry = configured_entry(config)
-        tiers = len(config.tiers)
-        if config.routing.entry == "priced":
-            self.router.prices = EntryPrices(tiers, self.router.entry)
-        if config.prefix.warm != "off":
-            prefix = config.prefix
-            self.router.warmer = Warmer(self.fleet.prefiller, prefix.warm, prefix.warm_chunk, tiers)
-        if config.drafts().use != "off":
-            self.router.worth = DraftWorth(config.drafts(), tiers)
-        self.router.shadow.watches = {
-            tier: AgreementWatch(one.agreement) for tier, one in calibrations.items()
-        }
-        self.gearbox = Gearbox(
-            config, self.router, lambda: [self.pool.attempts(tier) for tier in range(tiers)]
+        last_tier = len(config.tiers) - 1
+        monitor = configured_monitor(config)
+        services = build_services(
+            config,
+            self.fleet.engine,
+            scores,
+            metrics=self.metrics,
+            prefiller=self.fleet.prefiller,
+            is_last_tier_idle=lambda: 0 in self.pool.attempts(last_tier),
+            entry_model=configured_entry(config),
+            calibrations=calibrations,
+            recorder=None if monitor is None else TrafficRecorder(monitor),
         )
-        self.mover = Mover(self.fleet, self.gearbox, config)
-        self.controller = configured_controller(config, self.mover)
-        if self.controller is not None:
-            self.router.listener = Listener(self.controller.monitor)
+        self.router = CascadeRouter(services)
+        self.gearbox = Gearbox(config, self.router, self._attempts_by_tier)
+        self.mover = Mover(self.fleet, self.gearbox, config, self.metrics)
+        self.controller = configured_controller(config, self.mover, monitor, self.metrics)
         self.self_calibration = configured_self_calibration(
             config,
-            self.router,
+            services,
             calibrations,
-            LikelihoodReader(self.pool, self.fleet.engine, tiers - 1),
+            LikelihoodReader(self.pool, self.fleet.engine, last_tier),
+            self.metrics,
         )
-        self.router.shadow.is_idle = lambda: 0 in self.pool.attempts(tiers - 1)
         self.door = Door(self.router, self.fleet.engine, self.pool, self.fleet.sessions)
 
     def launch(self, start_group: Any, server_ports: Any) -> list[Worker]:
@@ -119,7 +133,7 @@ class CascadeServer:
             self.config,
             self._arguments,
             list(self.pool.ready()),
-            self.router.scores,
+            self.router.services.scores,
             server_args.url(),
             has_chat=getattr(self._manager.tokenizer, "chat_template", None) is not None,
             shows_metrics=self._manager.enable_metrics,
@@ -138,26 +152,20 @@ class CascadeServer:
         spec = next(one for one in pool_specs(self.config) if tier_index in one.tiers)
         return self._arguments.flag(spec, field)
 
-    @property
-    def pools(self) -> list[str]:
-        """The names of the pools of workers, in tier order."""
-        return [spec.name for spec in pool_specs(self.config)]
+    def open_metrics(self) -> None:
+        """Write metrics from now on, and count the workers that are ready already."""
+        self.metrics.open()
+        self.fleet.count_earlier_starts()
 
-    def measure(self) -> Metrics:
-        """Write metrics from now on, to what is returned."""
-        metrics = Metrics([tier.name for tier in self.config.tiers], self.pools, PHASES)
-        self.router.metrics = metrics
-        self.router.shadow.metrics = metrics
-        self.router.suspects.metrics = metrics
-        self.fleet.measure(metrics)
-        self.mover.metrics = metrics
-        if self.router.warmer is not None:
-            self.router.warmer.metrics = metrics
-        if self.self_calibration is not None:
-            self.self_calibration.metrics = metrics
-        if self.controller is not None:
-            self.controller.metrics = metrics
-        return metrics
+    @property
+    def event_loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop that serves requests; None until it runs. Its coroutines run there alone."""
+        loop: asyncio.AbstractEventLoop | None = getattr(self._manager, "event_loop", None)
+        return loop
+
+    def _attempts_by_tier(self) -> list[list[int]]:
+        """Attempts of every worker that accepts requests now, by tier."""
+        return [self.pool.attempts(tier) for tier in range(len(self.config.tiers))]
 
     async def supervise(self, manager: Any) -> None:
         """Watch the workers and handle the stop signals, for the life of the event loop."""

@@ -68,7 +68,7 @@ def prepare_server(
         # It imports SGLang while this process does.
         start_fork_server(worker_threads(config), shows_every_line=is_debug)
 
-    from cascadia_sglang.server import CascadeServer
+    from cascadia_sglang.server import CascadeServer, make_current
 
     server_args = arguments.for_server()
     server = CascadeServer(
@@ -79,6 +79,7 @@ def prepare_server(
         is_on_host,
         shows_old_metric_names=namespace.cascade_old_metric_names,
     )
+    make_current(server)
     apply_patches(SERVER_PATCHES, server)
     verify_patches(ARGUMENT_PATCHES)
     with one_line_errors(config.tiers[0].name):

@@ -15,9 +15,9 @@ from cascadia_sglang.errors import (
 )
 from cascadia_sglang.messages import DRAFT_KEY, AttemptOrder, DraftReport, JudgeReport
 from cascadia_sglang.prefix.prompt import Prompt
-from cascadia_sglang.router.attempt import Output
+from cascadia_sglang.router.engine import Output
 from cascadia_sglang.router.suspects import Death
-from cascadia_sglang.testing_replies import FakeLimits, FakeRun, Reply, Step
+from cascadia_sglang.testing_replies import FakeLimits, FakeRun, Reply, ReplyStep
 
 __all__ = [
     "FakeEngine",
@@ -26,7 +26,7 @@ __all__ = [
     "FakeRun",
     "FakeSample",
     "Reply",
-    "Step",
+    "ReplyStep",
     "make_cascade",
     "make_request",
 ]
@@ -101,7 +101,7 @@ def make_request(
 
 
 class FakeEngine:
-    """Answers from a script, without SGLang. Implements `router.attempt.Engine`.
+    """Answers from a script, without SGLang. Implements `router.engine.Engine`.
 
     Args:
         tiers: a reply a tier, or replies by prompt, or a sequence that is used up run by run;

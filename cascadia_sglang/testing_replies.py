@@ -9,7 +9,7 @@ from cascadia_sglang.messages import AttemptOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class ReplyStep:
     """What a streamed attempt shows on the way, and when after what was before."""
 
     seconds: float = 1.0
@@ -44,7 +44,7 @@ class Reply:
     dies: bool = False
     failed: bool = False
     error: Exception | None = None
-    steps: tuple[Step, ...] = ()
+    steps: tuple[ReplyStep, ...] = ()
     text: str | None = None
     kept: int | None = None
     draft_score: float | None = None

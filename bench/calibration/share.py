@@ -1,7 +1,7 @@
 """Whether the share of answers that climbs is the one asked for, while the traffic changes.
 
 Streams of three mixes of 600 prompts each, drawn from the stored answers of the demo's test split,
-go through the router's own `TierScores`. A number of requests is on its way at a time; an answer's
+go through the router's own `TierScoring`. A number of requests is on its way at a time; an answer's
 score comes when its tokens are written, so answers come in another order than their prompts. Shares
 are counted in the order of the prompts. Which answers climb is compared, within each mix, with the
 best fixed threshold for as many of them, known afterwards, and with a choice at random.
@@ -32,7 +32,7 @@ from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.config import CascadeConfig, RoutingConfig, TierConfig
 from cascadia_sglang.judge.rank import rank_model
 from cascadia_sglang.messages import AttemptOrder
-from cascadia_sglang.router.scores import TierScores
+from cascadia_sglang.router.feedback.scores import TierScoring
 
 BENCH = "share"
 MIX, PART = 600, 200  # prompts
@@ -120,14 +120,14 @@ def climbs(answers: Answers, rate: float, in_flight: int) -> npt.NDArray[np.bool
     return climbed_N
 
 
-def make_scores(rate: float) -> TierScores:
+def make_scores(rate: float) -> TierScoring:
     """Of a cascade of two tiers without a calibration."""
     tiers = [TierConfig(name=name, model_path=name) for name in ("small", "large")]
     routing = RoutingConfig(escalation_rate=rate)
-    return TierScores(CascadeConfig(version=1, tiers=tiers, routing=routing))
+    return TierScoring(CascadeConfig(version=1, tiers=tiers, routing=routing))
 
 
-def _decide(scores: TierScores, score: float) -> bool:
+def _decide(scores: TierScoring, score: float) -> bool:
     order = AttemptOrder(tier_index=0, threshold=0.0, early_abort=None, earlier_scores=())
     climbed = score < scores.threshold_for(order, score)
     scores.note(0, score, climbed=climbed)

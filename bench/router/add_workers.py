@@ -5,7 +5,6 @@ as JSON the pool, the seconds, and those of its start's phases.
 """
 
 import asyncio
-import gc
 import json
 import os
 import sys
@@ -23,12 +22,11 @@ ADDED = "ADDED "
 
 def add_workers() -> None:
     from cascadia_sglang.planner.replica_placement import capacity_of
-    from cascadia_sglang.server import CascadeServer
+    from cascadia_sglang.server import current
 
-    server = next(found for found in gc.get_objects() if isinstance(found, CascadeServer))
-    while server.door.manager is None or server.door.manager.event_loop is None:
+    server = current()
+    while (loop := server.event_loop) is None:
         time.sleep(0.2)
-    loop = server.door.manager.event_loop
     wanted = sum(tier.standby for tier in server.config.tiers)
     while [worker.state.value for worker in server.pool].count("standby") < wanted:
         time.sleep(0.2)

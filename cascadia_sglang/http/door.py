@@ -14,11 +14,11 @@ from sglang.srt.utils.patch_tokenizer import decode_without_hf_kwargs
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.trace import SCOPE_KEY, note_error, sglang_error
 from cascadia_sglang.messages import AttemptOrder
-from cascadia_sglang.router.active import Outcome
-from cascadia_sglang.router.attempt import attempt_rid
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.engine import attempt_rid
 from cascadia_sglang.router.pieces import Decode, Pieces
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.workers.engine import TokenizerEngine
 from cascadia_sglang.workers.pool import WorkerPool
 from cascadia_sglang.workers.sessions import Sessions
@@ -73,7 +73,7 @@ class Door:
             return
         trace = http_request.scope.get(SCOPE_KEY) if http_request is not None else None
         controls = trace.controls if trace is not None else Controls()
-        outcome = trace.outcome if trace is not None else Outcome()
+        summary = trace.summary if trace is not None else ResponseSummary()
         try:
             self._engine.guard.check(request)
             pinned = self._pinned_tier(request)
@@ -81,7 +81,7 @@ class Door:
                 controls = dataclasses.replace(controls, tier=pinned)
             if request.stream and trace is not None and trace.on_stream is not None:
                 trace.on_stream()
-            outputs = self._router.answer(request, http_request, controls, outcome)
+            outputs = self._router.answer(request, http_request, controls, summary)
             if trace is None or not (request.stream and trace.parses_calls):
                 async for output in outputs:
                     yield output
@@ -94,13 +94,13 @@ class Door:
                     await asyncio.sleep(0)
         except RequestError as error:
             note_error(http_request, error)
-            raise sglang_error(error, request, http_request, outcome.is_early) from None
+            raise sglang_error(error, request, http_request, summary.is_early) from None
         except ValueError as error:
             note_error(http_request, RequestError(400, str(error)))
             raise
         except fastapi.HTTPException as error:
             note_error(http_request, RequestError(error.status_code, str(error.detail)))
-            if not outcome.is_early:
+            if not summary.is_early:
                 raise
             # Its status is out already.
             raise ValueError(error.detail) from None

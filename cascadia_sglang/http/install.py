@@ -72,8 +72,8 @@ def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerMan
     _place(app.router.routes, [route for one in ours for route in one.routes])
     names = [tier.name for tier in server.config.tiers]
     app.openapi = documenting_headers(app.openapi, names)
-    metrics = server.measure() if manager.enable_metrics else None
-    if metrics is not None:
+    if manager.enable_metrics:
+        server.open_metrics()
         gauges = Gauges(
             server.pools, server.pool, server.router, server.mover, server.self_calibration
         )
@@ -93,8 +93,8 @@ def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerMan
         on_startup=manager.auto_create_handle_loop,
         flag_of=server.flag_of,
     )
-    if metrics is not None:
-        app.add_middleware(RefusalCounter, metrics=metrics)
+    if manager.enable_metrics:
+        app.add_middleware(RefusalCounter, metrics=server.metrics)
 
 
 def _place(routes: list[Any], ours: list[Any]) -> None:

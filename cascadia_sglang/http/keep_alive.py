@@ -175,14 +175,14 @@ class _Stream:
         return body
 
     def _late(self) -> dict[str, Any]:
-        outcome = self._trace.outcome
+        summary = self._trace.summary
         return {
-            "tier": None if outcome.tier_index < 0 else self._tier_names[outcome.tier_index],
-            "score": outcome.score,
-            "calibrated": outcome.calibrated,
-            "attempts": outcome.attempts,
-            "reason": outcome.reason,
-            "total_tokens": outcome.tokens,
+            "tier": None if summary.tier_index < 0 else self._tier_names[summary.tier_index],
+            "score": summary.score,
+            "calibrated": summary.calibrated,
+            "attempts": summary.attempts,
+            "reason": summary.reason,
+            "total_tokens": summary.tokens,
         }
 
 

@@ -44,7 +44,7 @@ class Gauges:
         census = self._workers.census()
         config = self._router.config
         tiers = [tier.name for tier in config.tiers]
-        scores = self._router.scores
+        scores = self._router.services.scores
         below = list(enumerate(tiers[:-1]))
         yield _gauge(
             "cascadia_workers",

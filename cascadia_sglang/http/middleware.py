@@ -78,24 +78,24 @@ class CascadeMiddleware:
 
     def _headers(self, trace: Trace) -> list[tuple[bytes, bytes]]:
         """What is known when the first byte leaves."""
-        outcome = trace.outcome
+        summary = trace.summary
         headers = []
-        if outcome.attempts and not trace.is_opened_early:
-            headers.append((b"x-cascadia-attempts", str(outcome.attempts).encode()))
-            if not outcome.is_early:
-                headers.append((b"x-cascadia-total-tokens", str(outcome.tokens).encode()))
+        if summary.attempts and not trace.is_opened_early:
+            headers.append((b"x-cascadia-attempts", str(summary.attempts).encode()))
+            if not summary.is_early:
+                headers.append((b"x-cascadia-total-tokens", str(summary.tokens).encode()))
         tier = trace.controls.tier if trace.is_opened_early else None
-        tier = outcome.tier_index if tier is None else tier
+        tier = summary.tier_index if tier is None else tier
         if tier >= 0:
             headers.append((b"x-cascadia-tier", self._names[tier].encode()))
-        if outcome.gear:
-            headers.append((b"x-cascadia-gear", str(outcome.gear).encode()))
-        if outcome.score is not None:
-            headers.append((b"x-cascadia-score", f"{outcome.score:.6f}".encode()))
-            calibrated = b"true" if outcome.calibrated else b"false"
+        if summary.gear:
+            headers.append((b"x-cascadia-gear", str(summary.gear).encode()))
+        if summary.score is not None:
+            headers.append((b"x-cascadia-score", f"{summary.score:.6f}".encode()))
+            calibrated = b"true" if summary.calibrated else b"false"
             headers.append((b"x-cascadia-calibrated", calibrated))
-        if outcome.reason is not None:
-            headers.append((b"x-cascadia-reason", outcome.reason.encode()))
+        if summary.reason is not None:
+            headers.append((b"x-cascadia-reason", summary.reason.encode()))
         return headers
 
 

@@ -27,7 +27,7 @@ class RefusalCounter:
         async def count_and_send(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] >= 400:
                 trace = scope.get(SCOPE_KEY)
-                if trace is None or not trace.outcome.is_counted:
+                if trace is None or not trace.summary.is_counted:
                     self._metrics.failed((), message["status"])
             await send(message)
 

@@ -19,6 +19,7 @@ class RunningCascade(Protocol):
     Attributes:
         controller: None where no capacity moves by itself.
         self_calibration: None where no tier calibrates itself.
+        pools: names of the pools of workers, in tier order.
         shows_old_metric_names: whether `/metrics` has the names of the release before, too.
     """
 
@@ -30,17 +31,14 @@ class RunningCascade(Protocol):
     gearbox: Gearbox
     controller: Controller | None
     self_calibration: SelfCalibration | None
+    pools: list[str]
+    metrics: Metrics
     shows_old_metric_names: bool
-
-    @property
-    def pools(self) -> list[str]:
-        """The names of the pools of workers, in tier order."""
-        ...
 
     def flag_of(self, tier_index: int, field: str) -> Any:
         """The value of an SGLang flag that a tier's workers are started with."""
         ...
 
-    def measure(self) -> Metrics:
-        """Write metrics from now on, to what is returned."""
+    def open_metrics(self) -> None:
+        """Write metrics from now on."""
         ...

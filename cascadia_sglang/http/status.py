@@ -11,8 +11,8 @@ from cascadia_sglang.judge.drift import ScoreWatch
 from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.router.feedback.scores import TierScoring
 from cascadia_sglang.router.model_names import listed_names, read_model
-from cascadia_sglang.router.scores import TierScores
 from cascadia_sglang.self_calibration.controller import SelfCalibration
 from cascadia_sglang.verify.worth import DraftWorth
 from cascadia_sglang.workers.pool import WorkerHandle, WorkerPool
@@ -33,24 +33,26 @@ def status(
         prefixes: what is known of the workers' prefix caches.
         rids: requests that the tokenizer manager knows, attempts included.
     """
+    services = router.services
+    scores, counts = services.scores, services.counts
     return {
         "tiers": [
             {
                 "name": tier.name,
                 "model_path": tier.model_path,
-                "judge": "on" if router.scores.is_judged(index) else "off",
-                "calibrated": router.scores.source(index).is_calibrated,
-                **_escalation(router.scores, index),
-                "answered": router.answered[index],
-                "escalated": router.escalated[index],
-                "judge_errors": router.judge_errors[index],
-                "drift": _drift(router.watches.get(index)),
-                "shadow": _shadow(router.shadow.watches.get(index)),
+                "judge": "on" if scores.is_judged(index) else "off",
+                "calibrated": scores.source(index).is_calibrated,
+                **_escalation(scores, index),
+                "answered": counts.answered[index],
+                "escalated": counts.escalated[index],
+                "judge_errors": counts.judge_errors[index],
+                "drift": _drift(services.drift.watch(index)),
+                "shadow": _shadow(services.shadow.watches.get(index)),
                 "self_calibration": None
                 if self_calibration is None
                 else self_calibration.summary(index),
-                "warm": _warm(router.warmer, index),
-                "drafts": _drafts(router.worth, index),
+                "warm": _warm(services.warmer, index),
+                "drafts": _drafts(services.drafts, index),
             }
             for index, tier in enumerate(config.tiers)
         ],
@@ -72,7 +74,7 @@ def status(
         "gear": router.gear,
         "plan_number": mover.number,
         "active": router.active_count,
-        "poison": router.suspects.counts,
+        "poison": services.suspects.counts,
         "rids": rids,
     }
 
@@ -111,7 +113,7 @@ def _devices(handle: WorkerHandle) -> list[dict[str, Any]]:
     return [{"device": number, **part} for number in handle.devices]
 
 
-def _escalation(scores: TierScores, tier_index: int) -> dict[str, float | None]:
+def _escalation(scores: TierScoring, tier_index: int) -> dict[str, float | None]:
     """A tier's threshold now, the share asked to climb, and the share of the last that did."""
     recent, threshold = scores.recent_rate(tier_index), scores.threshold(tier_index)
     return {
@@ -149,9 +151,9 @@ def _shadow(watch: AgreementWatch | None) -> dict[str, Any] | None:
     }
 
 
-def _warm(warmer: Warmer | None, tier_index: int) -> dict[str, int] | None:
+def _warm(warmer: Warmer, tier_index: int) -> dict[str, int] | None:
     """What was computed on a tier ahead of time, and what came of it; None where nothing is."""
-    if warmer is None:
+    if not warmer.is_on:
         return None
     counts = warmer.counts[tier_index]
     return {
@@ -162,9 +164,9 @@ def _warm(warmer: Warmer | None, tier_index: int) -> dict[str, int] | None:
     }
 
 
-def _drafts(worth: DraftWorth | None, tier_index: int) -> dict[str, float | None] | None:
+def _drafts(worth: DraftWorth, tier_index: int) -> dict[str, float | None] | None:
     """What a tier read of smaller tiers' drafts, and kept; None where it reads none."""
-    return None if worth is None or tier_index == 0 else asdict(worth.counts[tier_index])
+    return None if not worth.is_on or tier_index == 0 else asdict(worth.counts[tier_index])
 
 
 def _card(

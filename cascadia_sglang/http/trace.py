@@ -12,9 +12,9 @@ import fastapi
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.model_names import read_model
+from cascadia_sglang.router.request import ResponseSummary
 
 if TYPE_CHECKING:
     from sglang.srt.entrypoints.openai.serving_base import OpenAIServingBase
@@ -35,7 +35,7 @@ class Trace:
     """
 
     controls: Controls
-    outcome: Outcome = field(default_factory=Outcome)
+    summary: ResponseSummary = field(default_factory=ResponseSummary)
     error: RequestError | None = None
     parses_calls: bool = False
     model: str = ""

@@ -103,7 +103,7 @@ def write_routes(server: RunningCascade, manager: "TokenizerManager") -> fastapi
             wanted = _wanted(server, body.tiers)
             thresholds = body.thresholds
             if thresholds is not None:
-                server.router.scores.check_calibrated("thresholds are compared with")
+                server.router.services.scores.check_calibrated("thresholds are compared with")
             if not wanted and thresholds is None:
                 if server.controller is None:
                     raise RequestError(400, "tiers is missing, and planner.enabled is false")

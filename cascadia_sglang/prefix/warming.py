@@ -7,8 +7,10 @@ stops.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -107,11 +109,18 @@ class Warming:
 class Warmer:
     """Decides what is warmed, does it, and counts what came of it."""
 
-    def __init__(self, prefiller: Prefiller, mode: Mode, chunk_tokens: int, tiers: int) -> None:
+    def __init__(
+        self,
+        prefiller: Prefiller,
+        mode: Mode,
+        chunk_tokens: int,
+        tiers: int,
+        metrics: WarmMetrics,
+    ) -> None:
         """`chunk_tokens` are computed at a time; a shorter prompt is never warmed."""
         # Before anything is known, an escalation is as likely as not, and nothing comes back.
         self.counts = [WarmCounts() for _ in range(tiers)]
-        self.metrics: WarmMetrics | None = None
+        self._metrics = metrics
         self._prefiller = prefiller
         self._mode = mode
         self._chunk_tokens = chunk_tokens
@@ -120,13 +129,36 @@ class Warmer:
         self._awaited: OrderedDict[tuple[int, int], int] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is ever warmed."""
+        return self._mode != "off"
+
     def is_long(self, prompt: Prompt | None) -> bool:
         """Whether the prompt has a chunk to warm at all."""
-        return (
-            self._mode != "off"
-            and prompt is not None
-            and len(prompt.token_ids) >= self._chunk_tokens
-        )
+        return self.is_on and prompt is not None and len(prompt.token_ids) >= self._chunk_tokens
+
+    @contextlib.contextmanager
+    def during(
+        self, prompt: Prompt | None, tier_index: int, next_tier: int | None, *, is_first: bool
+    ) -> Iterator[Warming | None]:
+        """Warm the next tier while the block answers on a tier; the block sets `escalated`.
+
+        Args:
+            next_tier: to warm; None for none.
+            is_first: whether the prompt begins its climb at `tier_index`.
+
+        Yields:
+            None where nothing is warmed.
+        """
+        if next_tier is None or prompt is None or not self.is_long(prompt):
+            yield None
+            return
+        warming = self.begin(prompt, tier_index, next_tier, is_first=is_first)
+        try:
+            yield warming
+        finally:
+            self.settled(warming, next_tier)
 
     def begin(self, prompt: Prompt, tier_index: int, next_tier: int, *, is_first: bool) -> Warming:
         """Begin to warm the next tier for a prompt that a tier is about to answer.
@@ -220,8 +252,7 @@ class Warmer:
             counts.warmed_tokens += tokens
         else:
             counts.used_tokens += tokens
-        if self.metrics is not None:
-            self.metrics.warm_tokens(tier_index, kind, tokens)
+        self._metrics.warm_tokens(tier_index, kind, tokens)
 
     def _end(self, tier_index: int, outcome: str) -> None:
         counts = self.counts[tier_index]
@@ -229,8 +260,7 @@ class Warmer:
             counts.finished += 1
         else:
             counts.left += 1
-        if self.metrics is not None:
-            self.metrics.warmed(tier_index, outcome)
+        self._metrics.warmed(tier_index, outcome)
 
     def _await_use(self, tier_index: int, prompt: Prompt, tokens: int) -> None:
         key = self._key(tier_index, prompt)

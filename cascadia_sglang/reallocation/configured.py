@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.planner.plan_sample import load_plan_sample
 from cascadia_sglang.planner.profile import load_profile
 from cascadia_sglang.pool_specs import pool_specs
@@ -16,22 +17,35 @@ from cascadia_sglang.reallocation.observe import window_tiers
 from cascadia_sglang.reallocation.plan_process import ask_planner
 
 
-def configured_controller(config: CascadeConfig, mover: Mover) -> Controller | None:
+def configured_monitor(config: CascadeConfig) -> Monitor | None:
+    """What keeps the traffic for the controller, where the planner is enabled."""
+    if not _is_planned(config):
+        return None
+    return Monitor(timing_of(config.planner.interval_s), time.monotonic())
+
+
+def configured_controller(
+    config: CascadeConfig, mover: Mover, monitor: Monitor | None, metrics: Metrics
+) -> Controller | None:
     """A controller where the planner is enabled.
+
+    Args:
+        monitor: as `configured_monitor` gives it.
 
     Raises:
         ConfigError: if the profile or the sample cannot be read, or lacks what a plan needs.
     """
     tiers = planned_tiers(config)
-    if tiers is None:
+    if tiers is None or monitor is None:
         return None
     planner = config.planner
     return Controller(
         config,
         tiers,
         mover,
-        Monitor(timing_of(planner.interval_s), time.monotonic()),
+        monitor,
         functools.partial(ask_planner, sample=planner.sample),
+        metrics,
         None if planner.log is None else Path(planner.log),
     )
 
@@ -44,7 +58,7 @@ def planned_tiers(config: CascadeConfig) -> list[WindowTier] | None:
     """
     planner = config.planner
     path = planner.profile or planner.emulate
-    if not planner.enabled or path is None or planner.gpu_budget is None:
+    if not _is_planned(config) or path is None or planner.gpu_budget is None:
         return None
     specs = pool_specs(config)
 
@@ -59,6 +73,13 @@ def planned_tiers(config: CascadeConfig) -> list[WindowTier] | None:
         # The planner's process reads it; what is wrong with it is to be said at the start.
         load_plan_sample(Path(planner.sample), [tier.name for tier in config.tiers])
     return window_tiers(config, load_profile(Path(path)), pool_of, share, f"profile {path}")
+
+
+def _is_planned(config: CascadeConfig) -> bool:
+    """Whether the planner is enabled, and has what it needs."""
+    planner = config.planner
+    has_path = planner.profile is not None or planner.emulate is not None
+    return planner.enabled and has_path and planner.gpu_budget is not None
 
 
 def timing_of(interval_s: float) -> Timing:

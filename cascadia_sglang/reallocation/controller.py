@@ -42,6 +42,7 @@ class Controller:
     Args:
         ask: the planner: a request and the seconds it has; whatever it raises, the plan stays.
         log: file to which every entry is added, a line each; None for none.
+        clock: seconds of the clock that the monitor goes by.
     """
 
     def __init__(
@@ -51,11 +52,12 @@ class Controller:
         mover: Mover,
         monitor: Monitor,
         ask: Ask,
+        metrics: Metrics,
         log: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.monitor = monitor
         self.entries: deque[LogEntry] = deque(maxlen=ENTRIES_KEPT)
-        self.metrics: Metrics | None = None
         self._config = config
         self._rules = Rules(
             horizon_s=config.planner.horizon_s, cooldown_s=config.planner.cooldown_s
@@ -63,7 +65,9 @@ class Controller:
         self._tiers = tiers
         self._mover = mover
         self._ask = ask
+        self._metrics = metrics
         self._log = log
+        self._clock = clock
         self._plan_number = mover.number
         self._moved_at_s: float | None = None
         self._changed_at_s: float | None = None  # the first look at the change that is there now
@@ -74,7 +78,7 @@ class Controller:
     async def run(self) -> None:
         """Look again and again, whatever goes wrong with one look. Runs until cancelled."""
         # While the workers started, nobody could ask.
-        self._renew(time.monotonic())
+        self._renew(self._clock())
         while True:
             await asyncio.sleep(self._config.planner.interval_s)
             try:
@@ -84,7 +88,7 @@ class Controller:
 
     async def look(self) -> LogEntry:
         """Decide once, carry it out, and note both."""
-        now = time.monotonic()
+        now = self._clock()
         if self._mover.number != self._plan_number:
             # Somebody else has changed the plan: it is for the traffic from now on.
             self._moved(now, now)
@@ -134,7 +138,7 @@ class Controller:
         Raises:
             CascadiaError: if none comes out in time.
         """
-        started = time.monotonic()
+        started = self._clock()
         try:
             serving = ServingState(
                 pools=self._mover.capacity(),
@@ -151,8 +155,7 @@ class Controller:
             request = plan_request(self._config, self._tiers, serving, traffic)
             return await self._ask(request, self._config.planner.deadline_s)
         finally:
-            if self.metrics is not None:
-                self.metrics.planned(time.monotonic() - started)
+            self._metrics.planned(self._clock() - started)
 
     def summary(self) -> dict[str, Any]:
         """The last decision and the traffic, for the status."""
@@ -162,7 +165,7 @@ class Controller:
             "decision": None if last is None else msgspec.to_builtins(last.decision),
             "changes": [] if last is None else msgspec.to_builtins(last.situation.changes),
             "outcome": None if last is None else last.outcome,
-            "window": self.monitor.summary(time.monotonic(), names),
+            "window": self.monitor.summary(self._clock(), names),
         }
 
     def _window_s(self, now: float) -> float:
@@ -218,13 +221,13 @@ class Controller:
         )
 
     async def _move(self, proposal: Proposal, window_from_s: float) -> str:
-        began = time.monotonic()
+        began = self._clock()
         try:
             moved = await self._mover.move(proposal.pools, proposal.thresholds)
         except CascadiaError as error:
             return f"undone: {error}"
         finally:
-            self._moved(time.monotonic(), window_from_s)
+            self._moved(self._clock(), window_from_s)
         self._measure(began, moved)
         return f"moved in {moved.seconds:.3f} s"
 

@@ -17,9 +17,7 @@ LOOK_S = 0.2
 class Router(Protocol):
     """Whoever accepts answers by thresholds, and says which gear they are of."""
 
-    gear: int
-
-    def set_thresholds(self, thresholds: list[float]) -> None: ...
+    def set_thresholds(self, thresholds: list[float], gear: int) -> None: ...
 
 
 class Gearbox:
@@ -52,7 +50,7 @@ class Gearbox:
         """
         with_thresholds(self._config, thresholds)
         table = self._table_of(thresholds)
-        self._router.set_thresholds(list(table[self.lever.gear]))
+        self._router.set_thresholds(list(table[self.lever.gear]), self.lever.gear)
         self._table = table
 
     async def run(self) -> None:
@@ -72,8 +70,7 @@ class Gearbox:
 
     def _apply(self) -> None:
         gear = self.lever.gear
-        self._router.gear = gear
-        self._router.set_thresholds(list(self._table[gear]))
+        self._router.set_thresholds(list(self._table[gear]), gear)
 
     def _table_of(self, thresholds: Sequence[float]) -> list[tuple[float, ...]]:
         return gear_table(thresholds, self._gears.floor, self._gears.steps)

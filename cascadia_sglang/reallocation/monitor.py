@@ -19,7 +19,7 @@ MOST_REQUESTS = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
+class RecordedVisit:
     """One attempt that has ended.
 
     Attributes:
@@ -57,7 +57,7 @@ class Seen:
     at_s: float
     seconds: float
     input_tokens: int
-    visits: tuple[Visit, ...]
+    visits: tuple[RecordedVisit, ...]
     is_open: bool = False
 
 
@@ -206,7 +206,7 @@ class Monitor:
         }
 
 
-def _score(visit: Visit) -> float | None:
+def _score(visit: RecordedVisit) -> float | None:
     """One that was ended early would have scored little, and is not to be missing."""
     return 0.0 if visit.ended_early else visit.score
 
@@ -216,7 +216,7 @@ def _cut(kept: list[Any]) -> None:
         del kept[:-MOST_REQUESTS]
 
 
-def _tier(visits: list[Visit]) -> dict[str, Any]:
+def _tier(visits: list[RecordedVisit]) -> dict[str, Any]:
     return {
         "attempts": len(visits),
         "output_tokens": _mean([visit.output_tokens for visit in visits]),

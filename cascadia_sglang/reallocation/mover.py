@@ -130,15 +130,16 @@ class Mover:
         workers: Workers,
         thresholds: ThresholdWriter,
         config: CascadeConfig,
+        metrics: Metrics,
         drain_s: float = DRAIN_S,
     ) -> None:
         self.gpu_budget = config.planner.gpu_budget
         self.number = 1
         self.last: MoveResult | None = None
-        self.metrics: Metrics | None = None
         self._workers = workers
         self._thresholds = thresholds
         self._config = config
+        self._metrics = metrics
         self._drain_s = drain_s
         self._lock = asyncio.Lock()
         self._capacity: dict[str, Capacity] = {}
@@ -251,8 +252,7 @@ class Mover:
         self.number += 1
         self.last = moved
         logger.info("plan %d is in force after %.2f s", self.number, moved.seconds)
-        if self.metrics is not None:
-            self.metrics.moved(moved.seconds)
+        self._metrics.moved(moved.seconds)
 
     async def _carry_out(self, action: Action) -> MoveStep:
         started = time.monotonic()

@@ -14,7 +14,7 @@ from cascadia_sglang.planner.capacity_types import Capacity
 from cascadia_sglang.planner.profile import Profile
 from cascadia_sglang.reallocation.asked import PlanRequest, WindowTier
 from cascadia_sglang.reallocation.blocks import Blocks
-from cascadia_sglang.reallocation.monitor import Seen, Visit
+from cascadia_sglang.reallocation.monitor import RecordedVisit, Seen
 
 # Requests of a window that are simulated, the newest; and with how few nothing is planned.
 MOST_REQUESTS = 2_000
@@ -248,5 +248,5 @@ class ClimbLengths:
         return expected * self._growth_T[following]
 
 
-def _is_whole(visit: Visit) -> bool:
+def _is_whole(visit: RecordedVisit) -> bool:
     return not visit.ended_early

@@ -1,10 +1,7 @@
 """How a prompt climbs the tiers until an answer is good enough."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import time
 
-from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import (
     AttemptFailedError,
     AttemptMovedError,
@@ -16,68 +13,72 @@ from cascadia_sglang.errors import (
     WorkerUnavailableError,
 )
 from cascadia_sglang.messages import AttemptOrder
-from cascadia_sglang.prefix.prompt import Prompt
-from cascadia_sglang.prefix.warming import Warmer, Warming
-from cascadia_sglang.router.active import ActiveRequest
-from cascadia_sglang.router.attempt import Attempt, Engine
-from cascadia_sglang.router.degraded import best_complete, best_of, cut_short
-from cascadia_sglang.router.drafts import learn
-from cascadia_sglang.router.leaving import Leaving, leaving, streamed_route
+from cascadia_sglang.prefix.warming import Warming
+from cascadia_sglang.router.attempt import Attempt
+from cascadia_sglang.router.attempt_runner import AttemptRunner
+from cascadia_sglang.router.events import PromptEscalated, PromptFinished
 from cascadia_sglang.router.orders import order_for
 from cascadia_sglang.router.placing import Placing
-from cascadia_sglang.router.pricing import EntryPrices
-from cascadia_sglang.router.route import Entry, Route, find_route
-from cascadia_sglang.router.runs import Runs
-from cascadia_sglang.router.scores import TierScores
-from cascadia_sglang.router.stream import Sink
-from cascadia_sglang.router.suspects import Place, Suspect, Suspects
-from cascadia_sglang.router.verdicts import Verdicts
-from cascadia_sglang.router.warmth import warmed
-from cascadia_sglang.verify.worth import DraftWorth
+from cascadia_sglang.router.request import RequestPrompt
+from cascadia_sglang.router.route import Route, find_route
+from cascadia_sglang.router.services import Services
+from cascadia_sglang.router.stream import Leaving, Sink, leaving, streamed_route
+from cascadia_sglang.router.suspects import Place
+from cascadia_sglang.router.verdicts import best_complete, best_of, cut_short, is_final
+
+
+async def climb(
+    prompt: RequestPrompt, services: Services, sink: Sink | None = None
+) -> tuple[Attempt, list[Attempt]]:
+    """Take a prompt through the tiers, and announce its arrival and its end.
+
+    Args:
+        sink: takes outputs on their way to the client; None where the answer leaves whole.
+
+    Returns:
+        The attempt whose outputs are the answer, and all attempts in order.
+
+    Raises:
+        RequestError: where no answer may go out; the engine's own errors pass unchanged.
+    """
+    course = Climb(prompt, services, sink)
+    chosen: Attempt | None = None
+    error: BaseException | None = None
+    services.observers.arrived(prompt.arrived_s)
+    try:
+        chosen = await course.run()
+        return chosen, course.attempts
+    except BaseException as raised:
+        error = prompt.request.fail(raised)
+        raise
+    finally:
+        prompt.request.summary.ended(course.attempts)
+        services.observers.finished(
+            PromptFinished(
+                prompt=prompt,
+                attempts=course.attempts,
+                chosen=chosen,
+                error=error,
+                at_s=time.monotonic(),
+                first_output_s=None if sink is None else sink.first_s,
+            )
+        )
 
 
 class Climb:
-    """One prompt on its way: its samples, and the attempts that it took so far."""
+    """One prompt on its way, and the attempts that it took so far."""
 
-    def __init__(
-        self,
-        samples: list[Any],
-        active: ActiveRequest,
-        config: CascadeConfig,
-        engine: Engine,
-        suspects: Suspects,
-        scores: TierScores,
-        *,
-        suspect: Suspect | None = None,
-        sink: Sink | None = None,
-        entry: EntryScorer | None = None,
-        prices: EntryPrices | None = None,
-        warmer: Warmer | None = None,
-        worth: DraftWorth | None = None,
-        on_escalation: Callable[[list[Attempt]], None] | None = None,
-    ) -> None:
-        """Of `entry`, `prices`, `warmer` and `worth` the one that is None says nothing.
-
-        `suspect` holds what the prompt is suspected of from the begin.
-        `on_escalation` is shown the attempts so far whenever the prompt goes on.
-        """
+    def __init__(self, prompt: RequestPrompt, services: Services, sink: Sink | None) -> None:
         self.attempts: list[Attempt] = []
-        self._samples = samples
-        self._active = active
-        self._config = config
-        self._engine = engine
+        self._prompt = prompt
+        self._request = prompt.request
+        self._services = services
         self._sink = sink
-        self._scores = scores
-        self._verdicts = Verdicts(samples, active, config, engine, scores)
-        self._runs = Runs(samples, active, engine, sink)
-        self._placing = Placing(
-            active, engine, suspects, suspect or Suspect(), config.max_attempts()
-        )
-        self._entry = entry
-        self._prices = prices
-        self._warmer = warmer
-        self._worth = worth
-        self._on_escalation = on_escalation
+        allowed = prompt.controls.allow_degraded
+        allowed_by_default = prompt.config.routing.allow_degraded
+        self._allows_degraded = allowed_by_default if allowed is None else allowed
+        self._runner = AttemptRunner(prompt, services.engine, sink)
+        self._placing = Placing(prompt.request, services, self.attempts)
 
     async def run(self) -> Attempt:
         """Go from tier to tier; the attempt whose outputs are the answer.
@@ -85,23 +86,18 @@ class Climb:
         Raises:
             RequestError: where no answer may go out.
         """
-        active = self._active
-        begin = self._begin()
-        route = await find_route(self._samples, active.controls, self._config, self._engine, begin)
+        route = await find_route(self._prompt, self._services)
         if self._sink is not None:
-            route = streamed_route(
-                route, active.controls, self._config, self._scores, self._entry, self._prompt_ids
-            )
+            route = streamed_route(route, self._prompt, self._services)
         self.attempts.extend(route.skipped)
         self._placing.begin(route.tiers, is_pinned=route.pinned)
         try:
             while True:
-                self._check_wanted()
-                if self._placing.is_spent(self.attempts):
+                self._request.check_wanted()
+                if self._placing.is_spent():
                     return self._degraded(503, "max_attempts reached")
                 try:
-                    has_answer = self._allows_degraded() and best_complete(self.attempts)
-                    place = await self._placing.next(self.attempts, may_wait=not has_answer)
+                    place = await self._placing.next(may_wait=not self._has_answer())
                 except TimeoutError:
                     return self._late(route.tiers[-1])
                 if place is None:
@@ -115,22 +111,25 @@ class Climb:
 
     async def _visit(self, place: Place, route: Route) -> Attempt | None:
         """Try a place: what goes out, None where the prompt goes on."""
-        placing, tier_index = self._placing, place.tier_index
-        # A suspect is on one worker at a time.
-        warmer = None if placing.suspect.is_suspected else self._warmer
-        leaves = Leaving.WHOLE if self._sink is None else self._leaving(tier_index, route)
+        placing, services, tier_index = self._placing, self._services, place.tier_index
+        leaves = Leaving.WHOLE
+        if self._sink is not None:
+            leaves = leaving(tier_index, route, self._prompt, services)
+        # A suspect is on one worker at a time, so nothing is warmed for it.
+        may_warm = tier_index in route.judged and not placing.suspect.is_suspected
         try:
-            with warmed(warmer, self._prompt(), tier_index, route) as warming:
+            with services.warmer.during(
+                services.engine.prompt(self._prompt.sample),
+                tier_index,
+                route.tier_after(tier_index) if may_warm else None,
+                is_first=tier_index == route.tiers[0],
+            ) as warming:
                 order = order_for(
                     place,
                     route,
-                    self._samples,
+                    self._prompt,
                     self.attempts,
-                    self._active.controls,
-                    self._config,
-                    self._engine,
-                    self._scores,
-                    worth=self._worth,
+                    services,
                     may_commit=leaves is Leaving.ONCE_COMMITTED,
                     is_warming=warming is not None,
                     is_retry=placing.is_retry,
@@ -139,18 +138,19 @@ class Climb:
         finally:
             placing.leave()
         if answer is None and warming is not None and warming.lost is not None:
-            await placing.accuse(warming.lost, self._samples)
+            await placing.accuse(warming.lost, self._prompt.samples)
         return answer
 
     async def _take(
         self, order: AttemptOrder, route: Route, warming: Warming | None, leaves: Leaving
     ) -> Attempt | None:
+        """Run an attempt: what goes out, None where the prompt goes on."""
         tier_index = order.tier_index
         try:
             attempt = await self._run(order, warming, leaves)
         except TimeoutError as error:
-            if self._runs.is_visible:
-                raise self._active.given_up or cut_short(error) from None
+            if self._runner.is_visible:
+                raise self._request.given_up or cut_short(error) from None
             return self._late(tier_index)
         except (WorkerLostError, WorkerUnavailableError, AttemptFailedError) as error:
             await self._lose(error, tier_index)
@@ -163,25 +163,30 @@ class Climb:
         if attempt.is_cut:
             attempt.reason = "deadline"
             return self._late()
-        learn(self._worth, order.draft, attempt)
-        if self._verdicts.is_final(attempt, order, route, visible=self._runs.is_visible):
+        is_visible = self._runner.is_visible
+        if is_final(attempt, order, route, self._prompt, self._services, is_visible=is_visible):
             return attempt
         if warming is not None:
             warming.escalated = True
-        if self._on_escalation is not None:
-            self._on_escalation(self.attempts)
+        self._services.observers.escalated(
+            PromptEscalated(
+                prompt=self._prompt, attempts=tuple(self.attempts), at_s=time.monotonic()
+            )
+        )
         return None
 
     async def _run(self, order: AttemptOrder, warming: Warming | None, leaves: Leaving) -> Attempt:
-        keeps = self._allows_degraded()
         while True:
             try:
-                return await self._runs.attempt(order, warming, leaves, keeps=keeps)
+                return await self._runner.attempt(
+                    order, warming, leaves, keeps=self._allows_degraded
+                )
             except AttemptMovedError:
                 # It has only waited, which counts for nothing.
-                if self._runs.is_visible or not self._engine.has_worker(order.tier_index):
+                has_worker = self._services.engine.has_worker(order.tier_index)
+                if self._runner.is_visible or not has_worker:
                     raise
-                self._check_wanted()
+                self._request.check_wanted()
 
     async def _lose(self, error: WorkerError, tier_index: int) -> None:
         """Note an attempt that came to nothing; the prompt may go on.
@@ -191,14 +196,18 @@ class Climb:
         """
         if isinstance(error, WorkerDiedError):
             try:
-                await self._placing.accuse(error, self._samples)
+                await self._placing.accuse(error, self._prompt.samples)
             except RequestError:
                 self.attempts.append(Attempt(tier_index=tier_index, reason="poison"))
                 raise
-        if self._runs.is_visible:
-            raise self._active.given_up or cut_short(error)
-        self._check_wanted()
-        self._placing.failed(error, tier_index, self.attempts)
+        if self._runner.is_visible:
+            raise self._request.given_up or cut_short(error)
+        self._request.check_wanted()
+        self._placing.failed(error, tier_index)
+
+    def _has_answer(self) -> bool:
+        """Whether a finished answer may go out should no tier be available."""
+        return self._allows_degraded and best_complete(self.attempts) is not None
 
     def _late(self, tier_index: int | None = None) -> Attempt:
         """What goes out once the deadline has passed; what was seen goes on as it is.
@@ -206,50 +215,17 @@ class Climb:
         Args:
             tier_index: of the attempt that the deadline ended without a result.
         """
-        if self._active.given_up is not None:
-            raise self._active.given_up
+        if self._request.given_up is not None:
+            raise self._request.given_up
         if tier_index is not None:
             self.attempts.append(Attempt(tier_index=tier_index, reason="deadline"))
-        attempts = self.attempts[-1:] if self._runs.is_visible else self.attempts
+        attempts = self.attempts[-1:] if self._runner.is_visible else self.attempts
         return self._degraded(504, "deadline passed", attempts)
-
-    def _prompt(self) -> Prompt | None:
-        return self._engine.prompt(self._samples[0])
-
-    def _begin(self) -> Entry | None:
-        """What says where the climb begins; None for the first tier."""
-        rule, prices, entry, engine = (
-            self._config.routing.entry,
-            self._prices,
-            self._entry,
-            self._engine,
-        )
-        if rule == "priced" and prices is not None:
-            return lambda sample, tiers: prices.climb(sample, tiers, engine)
-        if rule == "predicted" and entry is not None:
-            return lambda sample, tiers: entry.climb(engine.prompt_ids(sample), tiers)
-        return None
-
-    def _prompt_ids(self) -> Sequence[int] | None:
-        return self._engine.prompt_ids(self._samples[0])
-
-    def _leaving(self, tier_index: int, route: Route) -> Leaving:
-        return leaving(tier_index, route, self._active.controls, self._config, self._scores)
-
-    def _check_wanted(self) -> None:
-        if self._active.given_up is not None:
-            raise self._active.given_up
-        if self._active.aborted:
-            raise RequestError(400, "the request was aborted")
 
     def _degraded(self, status: int, reason: str, attempts: list[Attempt] | None = None) -> Attempt:
         """The best answer of these or all, where the request allows one that was not accepted."""
-        best = best_of(attempts or self.attempts) if self._allows_degraded() else None
+        best = best_of(attempts or self.attempts) if self._allows_degraded else None
         if best is None:
             raise RequestError(status, f"{reason}; no accepted answer")
         best.reason = "degraded"
         return best
-
-    def _allows_degraded(self) -> bool:
-        allowed = self._active.controls.allow_degraded
-        return self._config.routing.allow_degraded if allowed is None else allowed

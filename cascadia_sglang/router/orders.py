@@ -1,29 +1,24 @@
-"""What a worker is told with an attempt of a climb."""
+"""What a worker is told with an attempt: the threshold, what may end early, and a draft."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.messages import AttemptOrder
-from cascadia_sglang.router.attempt import Attempt, Engine
-from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.drafts import Offer, draft_for
+from cascadia_sglang.router.attempt import Attempt
+from cascadia_sglang.router.feedback.scores import TierScoring
+from cascadia_sglang.router.request import RequestPrompt
 from cascadia_sglang.router.route import Route
-from cascadia_sglang.router.scores import TierScores
+from cascadia_sglang.router.services import Services
 from cascadia_sglang.router.suspects import Place
-from cascadia_sglang.verify.worth import DraftWorth
 
 
 def order_for(
     place: Place,
     route: Route,
-    samples: list[Any],
-    attempts: list[Attempt],
-    controls: Controls,
-    config: CascadeConfig,
-    engine: Engine,
-    scores: TierScores,
+    prompt: RequestPrompt,
+    attempts: Sequence[Attempt],
+    services: Services,
     *,
-    worth: DraftWorth | None,
     may_commit: bool,
     is_warming: bool,
     is_retry: bool,
@@ -36,54 +31,92 @@ def order_for(
         is_warming: whether the next tier is warmed meanwhile.
         is_retry: whether an attempt of the prompt was lost.
     """
-    tier_index = place.tier_index
-    threshold = threshold_of(tier_index, controls, config, scores)
+    tier_index, routing, scores = place.tier_index, prompt.config.routing, services.scores
+    threshold = threshold_of(tier_index, prompt, scores)
     is_final = tier_index == route.tiers[-1] or tier_index not in route.judged
     # Samples of one prompt are judged together, so none of them is ended alone; and nothing
     # is hopeless at threshold 0.
-    is_single = len(samples) == 1
+    is_single = len(prompt.samples) == 1
     may_end = not is_final and is_single and threshold > 0.0
-    offer = Offer()
+    draft = DraftOffer()
     # Should a worker have been lost over the draft, the next one is spared it.
-    if is_single and not is_retry:
-        offer = draft_for(tier_index, samples[0], attempts, engine, worth, config, controls)
+    if is_single and not is_retry and services.drafts.is_on:
+        draft = draft_for(tier_index, prompt, attempts, services)
     return AttemptOrder(
         tier_index=tier_index,
         threshold=threshold,
-        early_abort=config.routing.early_abort if may_end else None,
+        early_abort=routing.early_abort if may_end else None,
         earlier_scores=_earlier_scores(tier_index, attempts),
-        commit_tokens=config.routing.commit_tokens if may_commit else None,
-        commit_chance=config.routing.commit_chance,
+        commit_tokens=routing.commit_tokens if may_commit else None,
+        commit_chance=routing.commit_chance,
         # Where outputs continue one another, a buffered answer is better had in one piece.
-        tells_chance=is_warming and may_end and not engine.is_incremental,
-        draft=offer.token_ids,
-        confirm_at=offer.confirm_at,
+        tells_chance=is_warming and may_end and not services.engine.is_incremental,
+        draft=draft.token_ids,
+        confirm_at=draft.confirm_at,
         worker_id=place.worker_id,
         is_retry=is_retry,
         calibration=scores.source(tier_index).calibration,
-        record=config.judge.record,
+        record=prompt.config.judge.record,
     )
 
 
-def threshold_of(
-    tier_index: int, controls: Controls, config: CascadeConfig, scores: TierScores
-) -> float:
-    """The score from which a tier's answer to a request is accepted, as its attempt begins.
-
-    Args:
-        config: that the request began with; fixed thresholds are its.
-    """
-    if controls.threshold is not None and not scores.is_ranked(tier_index):
-        return controls.threshold
-    thresholds = config.routing.thresholds
-    if thresholds:
-        return thresholds[tier_index] if tier_index < len(thresholds) else 0.0
+def threshold_of(tier_index: int, prompt: RequestPrompt, scores: TierScoring) -> float:
+    """The score from which a tier's answer to a prompt is accepted, as its attempt begins."""
+    own = prompt.controls.threshold
+    if own is not None and not scores.is_ranked(tier_index):
+        return own
+    fixed = prompt.config.routing.thresholds
+    if fixed:
+        return fixed[tier_index] if tier_index < len(fixed) else 0.0
     return scores.threshold(tier_index) or 0.0
 
 
-def _earlier_scores(tier_index: int, attempts: list[Attempt]) -> tuple[float | None, ...]:
+def _earlier_scores(tier_index: int, attempts: Sequence[Attempt]) -> tuple[float | None, ...]:
     """Final scores of the tiers below; None where there is none."""
     # Calibrations know calibrated scores of finished answers: neither a chance of acceptance nor a
     # rank is one.
     known = {a.tier_index: a.score for a in attempts if not a.early_abort and a.calibrated}
     return tuple(known.get(tier) for tier in range(tier_index))
+
+
+class DraftOffer(NamedTuple):
+    """What an attempt is given to read.
+
+    Attributes:
+        token_ids: of the draft; empty for none.
+        confirm_at: as `AttemptOrder` has it.
+    """
+
+    token_ids: tuple[int, ...] = ()
+    confirm_at: float | None = None
+
+
+def draft_for(
+    tier_index: int, prompt: RequestPrompt, attempts: Sequence[Attempt], services: Services
+) -> DraftOffer:
+    """The last answer of the tiers below, where the tier is to read it."""
+    engine = services.engine
+    written = [one for one in attempts if one.outputs and one.tier_index < tier_index]
+    if not written or not engine.takes_draft(prompt.sample, tier_index):
+        return DraftOffer()
+    last = written[-1]
+    token_ids = last.outputs[0].get("output_ids")
+    if not token_ids:
+        return DraftOffer()
+    # The least score of a draft is a chance, and a rank is none.
+    score = None if last.calibrated is False else last.score
+    break_even = engine.draft_break_even(tier_index)
+    if not services.drafts.is_worth_reading(tier_index, score, break_even):
+        return DraftOffer()
+    # Drafts of a tier further below are others than those that the second judge was fitted on.
+    is_known = last.tier_index == tier_index - 1
+    return DraftOffer(tuple(token_ids), _confirm_at(tier_index, prompt) if is_known else None)
+
+
+def _confirm_at(tier_index: int, prompt: RequestPrompt) -> float | None:
+    """A client's own threshold holds for drafts too, where it is the higher one."""
+    high = prompt.config.drafts().second_judge
+    if high is None or prompt.config.tiers[tier_index].draft_calibration is None:
+        return None
+    own = prompt.controls.threshold
+    return high if own is None else max(high, own)

@@ -11,12 +11,15 @@ from cascadia_sglang.errors import (
     WorkerError,
     WorkerLostError,
 )
-from cascadia_sglang.router.active import ActiveRequest
-from cascadia_sglang.router.attempt import Attempt, Engine
-from cascadia_sglang.router.suspects import MEMORY_S, RETURN_S, Place, Suspect, Suspects
+from cascadia_sglang.router.attempt import Attempt
+from cascadia_sglang.router.request import ActiveRequest
+from cascadia_sglang.router.services import Services
+from cascadia_sglang.router.suspects import MEMORY_S, RETURN_S, Place, Suspects
 
 # How long a request that has not begun waits for a worker of any tier.
 NEWCOMER_S = 10.0
+# Reasons of attempts that do not count against `max_attempts`.
+_FREE = ("too_long", "worker_lost", "tier_unavailable")
 _REFUSED = "a request with this body ended two workers; it is refused"
 
 logger = logging.getLogger(__name__)
@@ -29,20 +32,15 @@ class Placing:
     worker ended by its own error, the prompt is a suspect until it was answered.
     """
 
-    def __init__(
-        self,
-        active: ActiveRequest,
-        engine: Engine,
-        suspects: Suspects,
-        suspect: Suspect,
-        max_attempts: int,
-    ) -> None:
-        self.suspect = suspect
+    def __init__(self, request: ActiveRequest, services: Services, attempts: list[Attempt]) -> None:
+        """`attempts` are the prompt's so far; tiers that it passes over are added to them."""
+        self.suspect = services.suspects.suspect_of(request.body)
         self.is_retry = False  # whether an attempt was lost
-        self._active = active
-        self._engine = engine
-        self._suspects = suspects
-        self._max_attempts = max_attempts
+        self._request = request
+        self._engine = services.engine
+        self._suspects = services.suspects
+        self._attempts = attempts
+        self._max_attempts = services.config.max_attempts()
         self._left: list[int] = []
         self._is_pinned = False
         self._passed: set[int] = set()  # tiers that are noted as not available
@@ -52,7 +50,7 @@ class Placing:
         self._left = list(tiers)
         self._is_pinned = is_pinned
 
-    async def next(self, attempts: list[Attempt], *, may_wait: bool) -> Place | None:
+    async def next(self, *, may_wait: bool) -> Place | None:
         """Where the next attempt runs; notes the tiers that it passes over.
 
         Args:
@@ -70,11 +68,10 @@ class Placing:
         place: Place | None = None
         if not suspect.is_suspected:
             place = Place(ready[0]) if ready else self._passed_over()
-        self._note_passed(attempts, place)
+        self._note_passed(place)
         if place is None and self._left and (may_wait or ready):
-            async with self._active.limited():
-                limit_s = self._wait_limit_s(attempts)
-                place = await self._suspects.place(suspect, self._left, limit_s)
+            async with self._request.limited():
+                place = await self._suspects.place(suspect, self._left, self._wait_limit_s())
         if self.is_retry and self._suspects.knows_bodies:
             await self._check_named()
         return place
@@ -83,9 +80,9 @@ class Placing:
         """The attempt has ended, however it ended."""
         self._suspects.leave(self.suspect)
 
-    def is_spent(self, attempts: list[Attempt]) -> bool:
+    def is_spent(self) -> bool:
         """Whether no further attempt may be made."""
-        return _tried(attempts) >= self._max_attempts
+        return self._tried() >= self._max_attempts
 
     async def answered(self, tier_index: int) -> None:
         """The tier gave an answer: its attempt ended no worker, and it is not asked again."""
@@ -94,24 +91,24 @@ class Placing:
             body = await self._body() if self._suspects.knows_bodies else None
             self._suspects.clear(self.suspect, body)
 
-    def failed(self, error: WorkerError, tier_index: int, attempts: list[Attempt]) -> None:
+    def failed(self, error: WorkerError, tier_index: int) -> None:
         """Note an attempt that was lost or failed, or that no worker took."""
         has_worker = self._engine.has_worker(tier_index)
         if isinstance(error, WorkerLostError):
             self.is_retry = True
             if has_worker:
-                attempts.append(Attempt(tier_index=tier_index, reason="worker_lost"))
+                self._attempts.append(Attempt(tier_index=tier_index, reason="worker_lost"))
             return
         if isinstance(error, AttemptFailedError):
-            attempts.append(Attempt(tier_index=tier_index, reason="worker_failed"))
+            self._attempts.append(Attempt(tier_index=tier_index, reason="worker_failed"))
             above = sum(tier > tier_index for tier in self._left)
             # Each tier above is to have its attempt.
-            has_worker = _tried(attempts) + above >= self._max_attempts
+            has_worker = self._tried() + above >= self._max_attempts
         if has_worker:
             # It takes other requests, but not this one.
             self._left.remove(tier_index)
             self._passed.add(tier_index)
-            attempts.append(Attempt(tier_index=tier_index, reason="tier_unavailable"))
+            self._attempts.append(Attempt(tier_index=tier_index, reason="tier_unavailable"))
 
     async def accuse(self, error: WorkerDiedError, samples: list[Any]) -> None:
         """Note that a worker died by its own error while it ran this prompt.
@@ -139,11 +136,11 @@ class Placing:
             self._suspects.mark(body, self.suspect)
 
     async def _body(self) -> bytes | None:
-        return await body_digest(self._active.http_request)
+        return await body_digest(self._request.http_request)
 
-    def _wait_limit_s(self, attempts: list[Attempt]) -> float:
+    def _wait_limit_s(self) -> float:
         """How long to wait for a worker: long with work done, not at all for one lost tier."""
-        if self.is_retry or self.suspect.is_suspected or _tried(attempts) > 0:
+        if self.is_retry or self.suspect.is_suspected or self._tried() > 0:
             return RETURN_S
         return 0.0 if self._is_pinned else NEWCOMER_S
 
@@ -161,21 +158,17 @@ class Placing:
                 return Place(tier, worker_id)
         return None
 
-    def _note_passed(self, attempts: list[Attempt], place: Place | None) -> None:
+    def _tried(self) -> int:
+        """Attempts that count: what was not made, or was lost with its worker, does not."""
+        return sum(attempt.reason not in _FREE for attempt in self._attempts)
+
+    def _note_passed(self, place: Place | None) -> None:
         for tier in self._left:
             if place is not None and tier == place.tier_index:
                 break
             if tier not in self._passed and not self._engine.has_worker(tier):
                 self._passed.add(tier)
-                attempts.append(Attempt(tier_index=tier, reason="tier_unavailable"))
-
-
-def _tried(attempts: list[Attempt]) -> int:
-    """Attempts that count: what was not made, or was lost with its worker, does not."""
-    return sum(attempt.reason not in _FREE for attempt in attempts)
-
-
-_FREE = ("too_long", "worker_lost", "tier_unavailable")
+                self._attempts.append(Attempt(tier_index=tier, reason="tier_unavailable"))
 
 
 async def known_body(suspects: Suspects, http_request: Any) -> bytes | None:

@@ -1,12 +1,66 @@
-"""Answers that leave token by token, before the whole of them is there."""
+"""Answers that leave token by token, before the whole of them is there: when, and through what."""
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
-from cascadia_sglang.router.attempt import Output
+from cascadia_sglang.router.controls import has_one_tier, stream_mode
+from cascadia_sglang.router.engine import Output
+from cascadia_sglang.router.orders import threshold_of
+from cascadia_sglang.router.request import RequestPrompt
+from cascadia_sglang.router.route import Route
+from cascadia_sglang.router.services import Services
+
+
+class Leaving(Enum):
+    """When the answer of one attempt leaves."""
+
+    AS_WRITTEN = "as written"
+    ONCE_COMMITTED = "once committed"
+    WHOLE = "whole"
+
+
+def streamed_route(route: Route, prompt: RequestPrompt, services: Services) -> Route:
+    """The route of a streamed request; tiers whose answers leave without a judge are not judged.
+
+    In `direct` no tier is judged. Otherwise the first tier is not where the prompt alone gives it
+    the chance `routing.commit_at_once`.
+    """
+    mode = stream_mode(prompt.controls, prompt.config)
+    if mode == "direct":
+        return dataclasses.replace(route, judged=frozenset())
+    if mode != "buffered" and _is_sure(route, prompt, services):
+        return dataclasses.replace(route, judged=route.judged - {route.tiers[0]})
+    return route
+
+
+def leaving(tier_index: int, route: Route, prompt: RequestPrompt, services: Services) -> Leaving:
+    """When the answer of an attempt of a streamed request leaves."""
+    mode = stream_mode(prompt.controls, prompt.config)
+    if has_one_tier(prompt.controls, prompt.config):
+        return Leaving.AS_WRITTEN
+    if mode == "buffered":
+        return Leaving.WHOLE
+    if tier_index == route.tiers[-1] or tier_index not in route.judged:
+        return Leaving.AS_WRITTEN
+    if mode == "commit" or services.scores.tells_early(tier_index):
+        return Leaving.ONCE_COMMITTED
+    return Leaving.WHOLE
+
+
+def _is_sure(route: Route, prompt: RequestPrompt, services: Services) -> bool:
+    """Whether the prompt alone says that the tier where the climb begins will answer well."""
+    least, tier = prompt.config.routing.commit_at_once, route.tiers[0]
+    model = services.entry_model
+    if least is None or model is None or tier == route.tiers[-1]:
+        return False
+    if not services.scores.is_ranked(tier):
+        least = max(least, threshold_of(tier, prompt, services.scores))
+    return model.chance(services.engine.prompt_ids(prompt.sample), tier) >= least
 
 
 @dataclass(slots=True)

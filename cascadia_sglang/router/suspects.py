@@ -102,7 +102,8 @@ class Suspects:
     def __init__(
         self,
         workers: Callable[[int], Sequence[str]],
-        passed_over: Callable[[int], str | None] = lambda _: None,
+        passed_over: Callable[[int], str | None],
+        metrics: PoisonMetrics,
     ) -> None:
         """Take what finds workers.
 
@@ -118,7 +119,7 @@ class Suspects:
         self._marked: dict[bytes, tuple[float, list[Death]]] = {}
         self._is_scheduled = False
         self.counts = {"named": 0, "refused": 0}
-        self.metrics: PoisonMetrics | None = None
+        self._metrics = metrics
 
     @property
     def knows_bodies(self) -> bool:
@@ -253,8 +254,7 @@ class Suspects:
 
     def _count(self, outcome: Literal["named", "refused"]) -> None:
         self.counts[outcome] += 1
-        if self.metrics is not None:
-            self.metrics.poisoned(outcome)
+        self._metrics.poisoned(outcome)
 
     @staticmethod
     def _remember(bodies: dict[bytes, T], body: bytes, value: T) -> None:

@@ -62,6 +62,7 @@ class SelfCalibration:
         serving: Serving,
         label_rate: float,
         early_abort: float | None,
+        metrics: Metrics,
         fit: Fit = ask_fit,
     ) -> None:
         """Prepare; `restore` begins.
@@ -70,7 +71,6 @@ class SelfCalibration:
             tiers: names of the tier indices that calibrate themselves.
             judged: all tier indices below the last that have a judge, ascending.
         """
-        self.metrics: Metrics | None = None
         self.progress = {tier: SelfCalibrationProgress() for tier in tiers}
         self._names = tiers
         self._judged = judged
@@ -78,6 +78,7 @@ class SelfCalibration:
         self._serving = serving
         self._label_rate = label_rate
         self._early_abort = early_abort
+        self._metrics = metrics
         self._fit = fit
         self._state = State(digest=folder.digest)
         # Of the labels that count: their numbers, weights and visits.
@@ -115,10 +116,9 @@ class SelfCalibration:
                 logger.warning("labels are not kept: %s: %s", self._folder.path, error)
             return
         self._count(number, label)
-        if self.metrics is not None:
-            for visit in label.visits:
-                if visit.tier in self.progress:
-                    self.metrics.labelled(visit.tier, visit.kind)
+        for visit in label.visits:
+            if visit.tier in self.progress:
+                self._metrics.labelled(visit.tier, visit.kind)
 
     async def run(self) -> None:
         """Fit whenever it is due. Runs until cancelled."""
@@ -256,8 +256,7 @@ class SelfCalibration:
         self._serving.label(rates, self._state.likely)
 
     def _tell(self, tier: int, outcome: str) -> None:
-        if self.metrics is not None:
-            self.metrics.self_calibrated(tier, outcome)
+        self._metrics.self_calibrated(tier, outcome)
 
     def _error_each(self) -> float:
         """Of one tier's bound, such that all hold at once with the confidence of a calibration."""

@@ -47,6 +47,11 @@ class DraftWorth:
         self._tokens = [PRIOR_TOKENS] * tiers
         self._kept = [PRIOR_TOKENS * PRIOR_SHARE] * tiers
 
+    @property
+    def is_on(self) -> bool:
+        """Whether any draft is ever read."""
+        return self._config.use != "off"
+
     def is_worth_reading(
         self, tier_index: int, score: float | None, break_even: float | None
     ) -> bool:

@@ -14,7 +14,7 @@ from cascadia_sglang.config import TierConfig
 from cascadia_sglang.errors import OverloadError, WorkerLostError, WorkerUnavailableError
 from cascadia_sglang.messages import CONSTRAINTS, REPORT_KEY, AttemptOrder, JudgeReport
 from cascadia_sglang.prefix.prompt import Prompt
-from cascadia_sglang.router.attempt import Output, attempt_rid
+from cascadia_sglang.router.engine import Output, attempt_rid
 from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.draftable import takes_draft
 from cascadia_sglang.workers.losses import LostAttempts, raise_if_refused
@@ -33,7 +33,7 @@ Generate = Callable[[Any, GenerateReqInput, None], AsyncIterator[Output]]
 class TokenizerEngine:
     """Runs attempts through SGLang's own `generate_request`, each on the worker that was picked.
 
-    Implements `router.attempt.Engine`. `on_fault` hears of a worker that answered with an internal
+    Implements `router.engine.Engine`. `on_fault` hears of a worker that answered with an internal
     error, `on_answer` of one that answered.
     """
 

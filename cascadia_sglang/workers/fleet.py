@@ -52,6 +52,7 @@ class Fleet:
         arguments: TierArguments,
         paces: dict[int, PaceSpec],
         pool: WritablePool,
+        metrics: Metrics,
         judges_constrained: Set[int] = frozenset(),
     ) -> None:
         self.config = config
@@ -80,7 +81,7 @@ class Fleet:
         self._specs = pool_specs(config)
         self._starts = Starts(pool, self._specs)
         self._recoveries = Recoveries(lambda: self.standbys.refill())
-        self.start_times = times = StartTimes(spec.name for spec in self._specs)
+        self.start_times = times = StartTimes((spec.name for spec in self._specs), metrics)
         sleepers = Sleepers(pool, self.control) if config.planner.sleep else None
         self.reserves = Reserves(pool, self._recoveries, sleepers, self._start_standby, times)
         self.standbys = self.reserves.standbys
@@ -118,9 +119,9 @@ class Fleet:
             self._writable.admit(worker, worker.handle.limits)
             workers += self._starts.further()
 
-    def measure(self, metrics: Metrics) -> None:
-        """Count starts of workers from now on, and those before that are ready."""
-        self.start_times.measure(metrics, self.pool.ready())
+    def count_earlier_starts(self) -> None:
+        """Count the workers that were ready before the metrics were opened."""
+        self.start_times.count_earlier(self.pool.ready())
 
     def connect(self, manager: "TokenizerManager") -> None:
         """Take the tokenizer manager and open a socket to every worker started so far."""

@@ -18,7 +18,7 @@ from cascadia_sglang.errors import (
     WorkerDiedError,
     WorkerLostError,
 )
-from cascadia_sglang.router.attempt import Output
+from cascadia_sglang.router.engine import Output
 from cascadia_sglang.router.suspects import Death
 from cascadia_sglang.workers.pool import Worker, WorkerState
 

@@ -24,19 +24,18 @@ class Way(Enum):
 class StartTimes:
     """Counts the starts of each pool and keeps the newest time of each way."""
 
-    def __init__(self, pools: Iterable[str]) -> None:
+    def __init__(self, pools: Iterable[str], metrics: Metrics) -> None:
         self._pools = tuple(pools)
         self._seconds: dict[tuple[str, Way], float] = {}
-        self._metrics: Metrics | None = None
+        self._metrics = metrics
 
     def forget(self, worker: Worker) -> None:
         """Drop the metrics that only a living worker has."""
-        if self._metrics is not None:
+        if self._metrics.is_open:
             forget_gauges(worker.handle.pids)
 
-    def measure(self, metrics: Metrics, ready: Iterable[Worker]) -> None:
-        """Count starts from now on, and those of workers that are ready."""
-        self._metrics = metrics
+    def count_earlier(self, ready: Iterable[Worker]) -> None:
+        """Count the starts of workers that were ready before the metrics were opened."""
         for worker in ready:
             self._count(worker.handle.pool.name, worker.handle.phases)
 
@@ -66,5 +65,4 @@ class StartTimes:
         return {pool: self.expected_s(pool, Way.COLD) for pool in self._pools}
 
     def _count(self, pool: str, phases: Mapping[str, float] | None) -> None:
-        if self._metrics is not None:
-            self._metrics.worker_started(pool, phases)
+        self._metrics.worker_started(pool, phases)

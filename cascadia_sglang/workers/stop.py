@@ -34,7 +34,7 @@ async def stop_server(manager: "TokenizerManager", fleet: Fleet, router: Cascade
     started = time.monotonic()
     _exit_at(started + EXIT_S)
     logger.info("stopping: %d requests on their way", router.active_count)
-    router.admitting = False
+    router.stop_admitting()
     manager.gracefully_exit = True
     while router.active_count and time.monotonic() < started + DRAIN_S:
         await asyncio.sleep(0.05)

@@ -12,7 +12,7 @@ from cascadia_sglang.memory.hub import local_folder
 from cascadia_sglang.memory.weights import kv_bytes_of, weight_bytes
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.ready import JudgeState, ServerSummary, TierSummary
-from cascadia_sglang.router.scores import TierScores
+from cascadia_sglang.router.feedback.scores import TierScoring
 from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.pool import Worker
 
@@ -21,7 +21,7 @@ def server_summary(
     config: CascadeConfig,
     arguments: TierArguments,
     workers: Sequence[Worker],
-    scores: TierScores,
+    scores: TierScoring,
     url: str,
     *,
     has_chat: bool,
@@ -46,7 +46,7 @@ def server_summary(
     )
 
 
-def judge_state(config: CascadeConfig, tier_index: int, scores: TierScores) -> JudgeState:
+def judge_state(config: CascadeConfig, tier_index: int, scores: TierScoring) -> JudgeState:
     """How a tier's answers are rated."""
     if config.tiers[tier_index].is_speculative:
         return JudgeState.SPECULATIVE
@@ -56,7 +56,7 @@ def judge_state(config: CascadeConfig, tier_index: int, scores: TierScores) -> J
     return JudgeState.CALIBRATED if scores.is_judged(tier_index) else JudgeState.OFF
 
 
-def acceptance(config: CascadeConfig, tier_index: int, scores: TierScores) -> str:
+def acceptance(config: CascadeConfig, tier_index: int, scores: TierScoring) -> str:
     """Which of a tier's answers go out, in words."""
     threshold, rate = scores.threshold(tier_index), scores.rate(tier_index)
     if threshold is None or config.tiers[tier_index].is_speculative:
@@ -80,7 +80,7 @@ def _tier(
     spec: PoolSpec,
     arguments: TierArguments,
     workers: Sequence[Worker],
-    scores: TierScores,
+    scores: TierScoring,
 ) -> TierSummary:
     kv_tokens = max((one.handle.capacity_tokens for one in workers), default=0)
     weights_bytes, token_bytes = _sizes(spec, arguments, workers)

@@ -41,14 +41,16 @@ from cascadia_sglang.metrics import Metrics, forget_gauges
 from cascadia_sglang.router.attempt import Attempt
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.testing import FakeEngine
+from cascadia_sglang.testing_services import make_router
 
 def cascade(*thresholds):
     tiers = [TierConfig(name=name, model_path=name) for name in ("small", "middle", "large")]
     return CascadeConfig(version=1, tiers=tiers, routing=RoutingConfig(thresholds=[*thresholds]))
 
 metrics = Metrics(["small", "middle", "large"], ["small+middle", "large"], ["process", "weights"])
+metrics.open()
 workers = SimpleNamespace(census=lambda: Counter({("small+middle", "ready"): 2}))
-router = CascadeRouter(cascade(0.8, 0.5), FakeEngine())
+router = make_router(cascade(0.8, 0.5), FakeEngine())
 mover = SimpleNamespace(number=1)
 gauges = Gauges(["small+middle", "large"], workers, router, mover)
 page = MetricsPage(gauges, shows_old_names="old" in sys.argv)
@@ -70,8 +72,8 @@ metrics.failed([weak], 504)
 metrics.shadowed(0, "agreed")
 metrics.worker_started("large", {"process": 0.5, "weights": 2.0})
 metrics.worker_started("large", None)
-router.set_thresholds([0.7, 0.5])
-router.gear, mover.number = 2, 3
+router.set_thresholds([0.7, 0.5], 2)
+mover.number = 3
 workers.census = lambda: Counter({("small+middle", "ready"): 1, ("large", "starting"): 1})
 
 from prometheus_client import Gauge

@@ -14,8 +14,8 @@ from cascadia_sglang.cli import main
 from cascadia_sglang.commands.status import lines
 from cascadia_sglang.http.status import status
 from cascadia_sglang.prefix.held import HeldPrefixes
-from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.testing import FakeEngine, make_cascade
+from cascadia_sglang.testing_services import make_router
 from cascadia_sglang.workers.event_feeds import EventFeeds
 from cascadia_sglang.workers.pool import WritablePool
 
@@ -23,7 +23,7 @@ CONFIG = make_cascade("small", "large")
 MOVER = SimpleNamespace(number=3)
 COUNTS = {"effective_labels": 42.3, "needed": 300.0}
 PREFIXES = EventFeeds(HeldPrefixes()).summary()
-STATUS = status(CONFIG, WritablePool(), CascadeRouter(CONFIG, FakeEngine()), MOVER, PREFIXES, 0)
+STATUS = status(CONFIG, WritablePool(), make_router(CONFIG, FakeEngine()), MOVER, PREFIXES, 0)
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def test_a_reader_sees_tiers_thresholds_workers_and_what_is_wrong() -> None:
 
 def test_a_reader_sees_the_rate_that_is_kept() -> None:
     config = make_cascade("small", "large", escalation_rate=0.25)
-    router = CascadeRouter(config, FakeEngine())
+    router = make_router(config, FakeEngine())
     told = status(config, WritablePool(), router, MOVER, PREFIXES, 0)
     assert told["tiers"][0]["judge"] == "on"
     assert told["tiers"][0]["calibrated"] is False
@@ -118,7 +118,7 @@ def test_a_reader_sees_the_rate_that_is_kept() -> None:
     assert told["tiers"][0]["recent_escalation_rate"] is None
     assert told["tiers"][1]["threshold"] is None
     assert list(lines(told))[1].endswith("on, ranked, 0.25 escalate")
-    router.scores.note(0, 0.5, climbed=True)
+    router.services.scores.note(0, 0.5, climbed=True)
     later = status(config, WritablePool(), router, MOVER, PREFIXES, 0)
     assert later["tiers"][0]["recent_escalation_rate"] == 1.0
     assert list(lines(later))[1].endswith("on, ranked, 0.25 escalate, 1.00 of the last")

@@ -17,10 +17,11 @@ from cascadia_sglang.cascade_file import build_cascade
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.writes import write_routes
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.reallocation.gearbox import Gearbox
 from cascadia_sglang.reallocation.mover import Mover
-from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.testing import FakeEngine, make_cascade
+from cascadia_sglang.testing_services import make_router
 from tests.unit.reallocation.fakes import Workers
 
 JSON = st.recursive(
@@ -53,7 +54,7 @@ BODY = (
 def make_app() -> fastapi.FastAPI:
     config = make_cascade("small", "large")
 
-    router = CascadeRouter(config, FakeEngine())
+    router = make_router(config, FakeEngine())
     gearbox = Gearbox(config, router, list)
     workers = Workers(fails=range(1, 10**9))
     server = SimpleNamespace(
@@ -61,7 +62,7 @@ def make_app() -> fastapi.FastAPI:
         router=router,
         gearbox=gearbox,
         fleet=workers,
-        mover=Mover(workers, gearbox, config),
+        mover=Mover(workers, gearbox, config, Metrics(["small", "large"])),
         controller=None,
     )
     args = SimpleNamespace(api_key=None, admin_api_key="key")

@@ -16,8 +16,8 @@ from cascadia_sglang.http.header_documents import documenting_headers
 from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.routes import HANDLING, Handling
 from cascadia_sglang.http.trace import SCOPE_KEY
-from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.controls import Controls, parse_controls
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing import make_cascade
 
 CASCADE = make_cascade("small", "large")
@@ -83,11 +83,11 @@ def test_the_controls_take_what_their_schemas_allow_and_nothing_else(
                 parse_controls({name: value}, CASCADE)
 
 
-def sent_headers(outcome: Outcome, status: int) -> set[str]:
+def sent_headers(summary: ResponseSummary, status: int) -> set[str]:
     """Names of the headers that leave with a response that came to this."""
 
     async def answer(request: Request) -> Response:
-        request.scope[SCOPE_KEY].outcome = outcome
+        request.scope[SCOPE_KEY].summary = summary
         return PlainTextResponse("", status_code=status)
 
     app = Starlette(routes=[Route("/generate", answer)])
@@ -114,7 +114,7 @@ def test_every_response_names_the_headers_that_it_may_have(
     document: dict[str, Any], path: str
 ) -> None:
     answered = sent_headers(
-        Outcome(
+        ResponseSummary(
             tier_index=1,
             score=0.9,
             calibrated=True,
@@ -125,7 +125,7 @@ def test_every_response_names_the_headers_that_it_may_have(
         ),
         200,
     )
-    failed = sent_headers(Outcome(attempts=2, tokens=9, gear=1), 503)
+    failed = sent_headers(ResponseSummary(attempts=2, tokens=9, gear=1), 503)
     assert {"x-cascadia-tier", "x-cascadia-score"} <= answered
     assert "retry-after" in failed
     for operation in operations(document, path):

@@ -75,10 +75,10 @@ class Handler:
             self.trace.on_stream()
 
     def answered(self) -> None:
-        outcome = self.trace.outcome
-        outcome.tier_index, outcome.score, outcome.reason = 1, 0.75, "accepted"
-        outcome.calibrated = False
-        outcome.attempts, outcome.tokens = 2, 30
+        summary = self.trace.summary
+        summary.tier_index, summary.score, summary.reason = 1, 0.75, "accepted"
+        summary.calibrated = False
+        summary.attempts, summary.tokens = 2, 30
 
     async def start(self, status: int = 200, kind: str = "text/event-stream") -> None:
         headers = [(b"content-type", kind.encode())]

@@ -8,6 +8,7 @@ from typing import Any
 from cascadia_sglang.http.metrics_page import Gauges
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.testing import FakeEngine, make_cascade
+from cascadia_sglang.testing_services import make_router
 
 
 def gauges(router: CascadeRouter) -> dict[str, dict[str, float]]:
@@ -21,21 +22,21 @@ def gauges(router: CascadeRouter) -> dict[str, dict[str, float]]:
 
 
 def test_a_kept_rate_has_samples_from_the_start() -> None:
-    router = CascadeRouter(make_cascade("a", "b", "c", escalation_rate=[0.5, 0.25]), FakeEngine())
+    router = make_router(make_cascade("a", "b", "c", escalation_rate=[0.5, 0.25]), FakeEngine())
     first = gauges(router)
     assert first["cascadia_escalation_rate_asked"] == {"a": 0.5, "b": 0.25}
     assert first["cascadia_calibrated"] == {"a": 0.0, "b": 0.0}
     assert set(first["cascadia_escalation_rate"]) == set(first["cascadia_threshold"]) == {"a", "b"}
     assert math.isnan(first["cascadia_escalation_rate"]["a"])
-    router.scores.note(0, 0.4, climbed=True)
-    router.scores.note(0, 0.6, climbed=False)
+    router.services.scores.note(0, 0.4, climbed=True)
+    router.services.scores.note(0, 0.6, climbed=False)
     later = gauges(router)
     assert later["cascadia_escalation_rate"]["a"] == 0.5
     assert 0.0 <= later["cascadia_threshold"]["a"] <= 1.0
 
 
 def test_the_label_of_fixed_thresholds_does_not_follow_those_that_move() -> None:
-    router = CascadeRouter(make_cascade("a", "b", escalation_rate=0.5), FakeEngine())
+    router = make_router(make_cascade("a", "b", escalation_rate=0.5), FakeEngine())
     workers: Any = SimpleNamespace(census=Counter)
     found = Gauges([], workers, router, SimpleNamespace(number=1)).collect()  # type: ignore[arg-type]
     (info,) = next(m for m in found if m.name == "cascadia_info").samples
@@ -43,7 +44,7 @@ def test_the_label_of_fixed_thresholds_does_not_follow_those_that_move() -> None
 
 
 def test_fixed_thresholds_keep_no_rate() -> None:
-    found = gauges(CascadeRouter(make_cascade("a", "b"), FakeEngine()))
+    found = gauges(make_router(make_cascade("a", "b"), FakeEngine()))
     assert found["cascadia_threshold"] == {"a": 0.8}
     assert math.isnan(found["cascadia_escalation_rate_asked"]["a"])
     assert math.isnan(found["cascadia_escalation_rate"]["a"])

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.refusals import RefusalCounter
 from cascadia_sglang.http.trace import SCOPE_KEY
-from cascadia_sglang.metrics import Metrics, Visit
+from cascadia_sglang.metrics import CountedAttempt, Metrics
 from cascadia_sglang.testing import make_cascade
 
 
@@ -24,14 +24,14 @@ class Counted:
     def __init__(self) -> None:
         self.statuses: list[int] = []
 
-    def failed(self, visits: Iterable[Visit], status: int) -> None:
+    def failed(self, visits: Iterable[CountedAttempt], status: int) -> None:
         assert not tuple(visits)
         self.statuses.append(status)
 
 
 async def answer(request: Request) -> Response:
     """The status that the query asks for, counted by the router where it says so."""
-    request.scope[SCOPE_KEY].outcome.is_counted = "counted" in request.query_params
+    request.scope[SCOPE_KEY].summary.is_counted = "counted" in request.query_params
     return PlainTextResponse("", status_code=int(request.query_params["status"]))
 
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.warming import LIMIT_S, Quietness, Warmer
 from cascadia_sglang.testing_time import run_in_virtual_time
@@ -52,7 +53,7 @@ def course(prefiller: FakePrefiller, mode: str = "auto", after_s: float = 60.0, 
     """Warm one long prompt, with the verdict after some time; the warmer then."""
 
     async def main() -> Warmer:
-        warmer = likely(Warmer(prefiller, mode, CHUNK, 2))
+        warmer = likely(Warmer(prefiller, mode, CHUNK, 2, Metrics(("small", "large"))))
         await asyncio.sleep(0)
         prefiller.chunks.clear()
         warming = warmer.begin(LONG, 0, 1, is_first=True)
@@ -111,7 +112,7 @@ def test_a_worker_with_something_waiting_is_left_alone_until_it_has_not():
     prefiller = FakePrefiller(waiting=1)
 
     async def main() -> None:
-        warmer = likely(Warmer(prefiller, "auto", CHUNK, 2))
+        warmer = likely(Warmer(prefiller, "auto", CHUNK, 2, Metrics(("small", "large"))))
         await asyncio.sleep(0)
         prefiller.chunks.clear()
         warmer.begin(LONG, 0, 1, is_first=True)
@@ -134,7 +135,7 @@ def test_prefixes_that_come_back_are_warmed_though_this_answer_is_accepted():
     prefiller = FakePrefiller()
 
     async def main() -> None:
-        warmer = Warmer(prefiller, "auto", CHUNK, 2)
+        warmer = Warmer(prefiller, "auto", CHUNK, 2, Metrics(("small", "large")))
         prefiller.held = 10 * CHUNK
         for number in range(200):
             prefiller.entry_held = 0 if number % 10 == 0 else 10 * CHUNK
@@ -155,11 +156,11 @@ def test_prefixes_that_come_back_are_warmed_though_this_answer_is_accepted():
 
 
 def test_short_prompts_and_prompts_of_no_known_tokens_are_never_warmed():
-    warmer = Warmer(FakePrefiller(), "always", CHUNK, 2)
+    warmer = Warmer(FakePrefiller(), "always", CHUNK, 2, Metrics(("small", "large")))
     assert warmer.is_long(LONG)
     assert not warmer.is_long(Prompt(range(CHUNK - 1)))
     assert not warmer.is_long(None)
-    assert not Warmer(FakePrefiller(), "off", CHUNK, 2).is_long(LONG)
+    assert not Warmer(FakePrefiller(), "off", CHUNK, 2, Metrics(("small", "large"))).is_long(LONG)
 
 
 def test_a_failure_is_logged_and_felt_by_nobody(caplog):

@@ -6,6 +6,7 @@ import pytest
 
 from cascadia_sglang.config import CascadeConfig, PlannerConfig
 from cascadia_sglang.errors import InfeasiblePlanError
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningPlan, RunningReplica
 from cascadia_sglang.planner.devices import devices_of
 from cascadia_sglang.reallocation.actions import Drain, Start, Stop
@@ -49,7 +50,7 @@ def cascade(budget: int | None = None) -> CascadeConfig:
 
 
 def mover(workers: Workers, budget: int | None = None) -> Mover:
-    return Mover(workers, Three(), cascade(budget))
+    return Mover(workers, Three(), cascade(budget), Metrics(()))
 
 
 def test_pools_whose_workers_lie_together_are_a_block() -> None:

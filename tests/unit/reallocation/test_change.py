@@ -10,7 +10,7 @@ from cascadia_sglang.reallocation.change import (
     distribution_bound,
     rate_bound,
 )
-from cascadia_sglang.reallocation.monitor import Monitor, Seen, Timing, Visit
+from cascadia_sglang.reallocation.monitor import Monitor, RecordedVisit, Seen, Timing
 
 RATE_PER_S = 0.8
 RUNS = 200
@@ -33,7 +33,7 @@ def feed(
     outputs = np.ceil(longer * rng.lognormal(3.0, 0.8, count)).tolist()
     scores = np.clip(rng.beta(4.0, 1.5, count) - worse, 0.0, 1.0).tolist()
     for at_s, given, written, score in zip(at, inputs, outputs, scores, strict=True):
-        visit = Visit(
+        visit = RecordedVisit(
             tier_index=0, score=score, output_tokens=written, seconds=1.0, cached_tokens=0
         )
         monitor.arrived(at_s)
@@ -128,7 +128,7 @@ def test_answers_that_the_judge_ended_count_as_little_score():
     assert monitor.look(75.0) == []
     for number in range(40):
         is_ended = number % 2 == 0
-        visit = Visit(
+        visit = RecordedVisit(
             tier_index=0,
             score=None if is_ended else float(rng.beta(4.0, 1.5)),
             output_tokens=20,

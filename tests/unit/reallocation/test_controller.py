@@ -7,9 +7,11 @@ import time
 import pytest
 
 from cascadia_sglang.errors import PlanError, PlanTimeoutError
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.planner.capacity_types import Capacity
 from cascadia_sglang.planner.replica_placement import capacity_of
 from cascadia_sglang.reallocation.asked import PlanRequest
+from cascadia_sglang.reallocation.change import Change
 from cascadia_sglang.reallocation.controller import Controller
 from cascadia_sglang.reallocation.decide import replay_log
 from cascadia_sglang.reallocation.monitor import Monitor, Timing
@@ -40,14 +42,41 @@ class Planner:
         return self.answer
 
 
-def make(planner: Planner, tmp_path, *, changed: bool = True, workers: Workers | None = None):
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class QuietableMonitor(Monitor):
+    """A monitor that sees no change from when it is told so."""
+
+    is_quiet = False
+
+    def look(self, now: float) -> list[Change]:
+        return [] if self.is_quiet else super().look(now)
+
+
+def make(
+    planner: Planner,
+    tmp_path,
+    *,
+    changed: bool = True,
+    workers: Workers | None = None,
+    clock: Clock | None = None,
+):
     """A controller in front of a minute of traffic, whose rate rose at its end."""
+    clock = clock or Clock()
     workers = workers or Workers()
     config = make_config(cooldown_s=600.0)
-    mover = Mover(workers, Router(), config)
-    now = time.monotonic()
+    mover = Mover(workers, Router(), config, Metrics(()))
+    now = clock()
     timing = Timing(look_s=10.0, reference_s=40.0, recent_s=(10.0,))
-    monitor = Monitor(timing, now - 60.0)
+    monitor = QuietableMonitor(timing, now - 60.0)
     slow = [one for one in requests(600, 5.0, 0.5, now - 60.0) if one.at_s < now - 10.0]
     fast = requests(900, 80.0 if changed else 5.0, 0.5, now - 11.0, seed=1)
     for one in [*slow, *(one for one in fast if one.at_s < now)]:
@@ -55,7 +84,8 @@ def make(planner: Planner, tmp_path, *, changed: bool = True, workers: Workers |
         monitor.seen(one)
         monitor.ended(one.at_s, one.seconds)
     log = tmp_path / "log.jsonl"
-    return Controller(config, tiers(), mover, monitor, planner, log), workers, mover, log
+    controller = Controller(config, tiers(), mover, monitor, planner, Metrics(()), log, clock)
+    return controller, workers, mover, log
 
 
 def test_a_change_with_a_gain_moves_and_then_it_cools_down(tmp_path):
@@ -117,15 +147,16 @@ def test_a_planner_that_fails_leaves_the_plan_in_force(tmp_path, failure):
     assert asyncio.run(controller.look()).decision.verdict == "move"
 
 
-def test_where_nothing_is_gained_it_plans_again_until_the_change_is_old(tmp_path, monkeypatch):
+def test_where_nothing_is_gained_it_plans_again_until_the_change_is_old(tmp_path):
     """The first window after a change still holds traffic of before it."""
     no_gain = Proposal(pools=TO_LARGE, current_s=2.0, predicted_s=1.9, solve_s=0.1)
     planner = Planner(no_gain)
-    controller, _, _, _ = make(planner, tmp_path)
-    begun = time.monotonic()
+    clock = Clock()
+    controller, _, _, _ = make(planner, tmp_path, clock=clock)
+    begun = clock()
     reasons = []
     for later_s in (0.0, 0.1, 20.0, 20.1):
-        monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: begun + later_s)
+        clock.now_s = begun + later_s
         reasons.append(asyncio.run(controller.look()).decision.reason)
     # Two recent spans later the traffic of now is the reference.
     assert reasons[:2] == ["gain_within_model_error"] * 2
@@ -138,13 +169,14 @@ def test_where_nothing_is_gained_it_plans_again_until_the_change_is_old(tmp_path
     assert asyncio.run(controller.look()).decision.verdict == "move"
 
 
-def test_a_move_is_followed_up_by_a_plan_for_what_came_after_it(tmp_path, monkeypatch):
+def test_a_move_is_followed_up_by_a_plan_for_what_came_after_it(tmp_path):
     """The plan that a change brings is made while traffic of before it is in the window."""
     planner = Planner(GAIN)
-    controller, _, mover, log = make(planner, tmp_path)
+    clock = Clock()
+    controller, _, mover, log = make(planner, tmp_path, clock=clock)
     moved = asyncio.run(controller.look())
     assert moved.decision.verdict == "move"
-    begun = time.monotonic()
+    begun = clock()
     for one in requests(900, 80.0, 0.5, begun + 590.0, seed=2):
         controller.monitor.arrived(one.at_s)
         controller.monitor.seen(one)
@@ -157,8 +189,8 @@ def test_a_move_is_followed_up_by_a_plan_for_what_came_after_it(tmp_path, monkey
     reasons = []
     # Nothing within the cool-down of 600 s, one plan after it, though nothing has changed.
     for later_s in (599.0, 601.0, 602.0, 1300.0):
-        monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: begun + later_s)
-        monkeypatch.setattr(controller.monitor, "look", lambda _: [])
+        clock.now_s = begun + later_s
+        controller.monitor.is_quiet = True
         reasons.append(asyncio.run(controller.look()).decision.reason)
     assert reasons == ["cooling_down", "gain", "no_change", "no_change"]
     assert len(planner.asked) == 2

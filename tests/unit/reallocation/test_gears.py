@@ -66,8 +66,8 @@ class Router:
         self.gear = 0
         self.thresholds: list[float] = []
 
-    def set_thresholds(self, thresholds: list[float]) -> None:
-        self.thresholds = thresholds
+    def set_thresholds(self, thresholds: list[float], gear: int) -> None:
+        self.thresholds, self.gear = thresholds, gear
 
 
 def test_the_router_has_the_gears_thresholds_and_a_new_plan_keeps_the_gear():

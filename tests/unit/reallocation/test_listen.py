@@ -6,25 +6,23 @@ import time
 
 import pytest
 
-from cascadia_sglang.reallocation.listen import Listener
+from cascadia_sglang.reallocation.listen import TrafficRecorder
 from cascadia_sglang.reallocation.monitor import Monitor, Seen, Timing
-from cascadia_sglang.router.active import Outcome
-from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing import FakeEngine, Reply, make_cascade, make_request
-from cascadia_sglang.verify.worth import DraftWorth
+from cascadia_sglang.testing_services import make_router
 from tests.unit.router.asking import GOOD, TWO, WEAK, ask
 
 READING = make_cascade("small", "large", drafts="on")
 
 
-def told(*replies, controls: Controls | None = None) -> tuple[Monitor, Seen, Outcome]:
+def told(*replies, controls: Controls | None = None) -> tuple[Monitor, Seen, ResponseSummary]:
     """Ask once; what the monitor holds then."""
     monitor = Monitor(Timing(), time.monotonic())
-    router = CascadeRouter(TWO, FakeEngine(*replies))
-    router.listener = Listener(monitor)
-    router.gear = 2
-    outcome = Outcome()
+    router = make_router(TWO, FakeEngine(*replies), recorder=TrafficRecorder(monitor))
+    router.set_thresholds(router.config.routing.thresholds, 2)
+    outcome = ResponseSummary()
 
     async def ask() -> None:
         async for _ in router.answer(make_request(), None, controls or Controls(), outcome):
@@ -54,12 +52,8 @@ def test_of_an_answer_that_began_with_a_draft_both_parts_are_told():
     """What was kept is in its length, and told apart, for the planner to price."""
     monitor = Monitor(Timing(), time.monotonic())
 
-    def listen(router: CascadeRouter) -> None:
-        router.listener = Listener(monitor)
-        router.worth = DraftWorth(READING.drafts(), len(READING.tiers))
-
     engine = FakeEngine(dataclasses.replace(WEAK, tokens=4), Reply(tokens=6, kept=3))
-    ask(engine, READING, prepare=listen)
+    ask(engine, READING, recorder=TrafficRecorder(monitor))
     (request,) = monitor.requests(0.0, time.monotonic() + 60.0)
     told = [(visit.output_tokens, visit.kept_tokens) for visit in request.visits]
     assert told == [(4, None), (6, 3)]
@@ -75,11 +69,10 @@ def test_a_prompt_is_known_while_the_larger_tier_still_works_on_it():
     """Or a queue there would hide from the monitor what fills it."""
     monitor = Monitor(Timing(), time.monotonic())
     engine = FakeEngine(WEAK, dataclasses.replace(GOOD, seconds=30.0))
-    router = CascadeRouter(TWO, engine)
-    router.listener = Listener(monitor)
+    router = make_router(TWO, engine, recorder=TrafficRecorder(monitor))
 
     async def ask() -> None:
-        async for _ in router.answer(make_request(), None, Controls(), Outcome()):
+        async for _ in router.answer(make_request(), None, Controls(), ResponseSummary()):
             pass
 
     async def look() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from cascadia_sglang.config import CascadeConfig, PlannerConfig, RoutingConfig, TierConfig
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkerError
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.planner.capacity_types import Capacity, Reserve
 from cascadia_sglang.planner.replica_placement import capacity_of
 from cascadia_sglang.reallocation.mover import Mover
@@ -21,7 +22,7 @@ def make_mover(workers: Workers, budget: int | None = None) -> tuple[Mover, Rout
         planner=PlannerConfig(gpu_budget=budget),
     )
     router = Router()
-    return Mover(workers, router, config), router
+    return Mover(workers, router, config, Metrics(())), router
 
 
 TO_LARGE = {"small": Capacity(replicas=1), "large": Capacity(replicas=2)}

@@ -2,13 +2,13 @@
 
 import pytest
 
-from cascadia_sglang.reallocation.monitor import Seen, Visit
+from cascadia_sglang.reallocation.monitor import RecordedVisit, Seen
 from cascadia_sglang.reallocation.observe import Traffic, plan_request
 from tests.unit.reallocation.windows import make_config, serving, tiers
 
 
-def visit(tier: int, tokens: int, *, ended_early: bool = False) -> Visit:
-    return Visit(
+def visit(tier: int, tokens: int, *, ended_early: bool = False) -> RecordedVisit:
+    return RecordedVisit(
         tier_index=tier,
         score=None if ended_early else 0.2,
         output_tokens=tokens,
@@ -18,7 +18,7 @@ def visit(tier: int, tokens: int, *, ended_early: bool = False) -> Visit:
     )
 
 
-def seen(number: int, *visits: Visit, is_open: bool = False) -> Seen:
+def seen(number: int, *visits: RecordedVisit, is_open: bool = False) -> Seen:
     return Seen(
         at_s=number / 10, seconds=0.5, input_tokens=30, visits=tuple(visits), is_open=is_open
     )

@@ -11,7 +11,7 @@ from cascadia_sglang.planner.capacity_types import Capacity
 from cascadia_sglang.planner.profile import Profile, StepTimes
 from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.blocks import Blocks
-from cascadia_sglang.reallocation.monitor import Seen, Visit
+from cascadia_sglang.reallocation.monitor import RecordedVisit, Seen
 from cascadia_sglang.reallocation.observe import Traffic, plan_request, window_tiers
 from cascadia_sglang.reallocation.plan_process import proposal_faults
 from cascadia_sglang.reallocation.propose import _interim_extra_s, propose
@@ -275,7 +275,7 @@ def test_requests_of_which_nothing_is_known_are_like_the_newest():
 
 
 def _climbing(number: int) -> Seen:
-    visit = Visit(tier_index=0, score=0.2, output_tokens=20, seconds=0.5, cached_tokens=0)
+    visit = RecordedVisit(tier_index=0, score=0.2, output_tokens=20, seconds=0.5, cached_tokens=0)
     return Seen(at_s=float(number), seconds=0.5, input_tokens=30, visits=(visit,), is_open=True)
 
 

@@ -6,7 +6,7 @@ from cascadia_sglang.config import CascadeConfig, PlannerConfig, RoutingConfig, 
 from cascadia_sglang.planner.capacity_types import Capacity
 from cascadia_sglang.planner.profile import EngineLimits, Profile, StepTimes
 from cascadia_sglang.reallocation.asked import PlanRequest
-from cascadia_sglang.reallocation.monitor import Seen, Visit
+from cascadia_sglang.reallocation.monitor import RecordedVisit, Seen
 from cascadia_sglang.reallocation.observe import ServingState, Traffic, plan_request, window_tiers
 
 NAMES = ("small", "large")
@@ -42,7 +42,7 @@ def requests(
     for end_s in ends.tolist():
         is_hard = rng.random() < hard
         visits = [
-            Visit(
+            RecordedVisit(
                 tier_index=tier,
                 score=0.2 if is_hard else 0.9,
                 output_tokens=20,

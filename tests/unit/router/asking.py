@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing import FakeEngine, FakeRequest, Reply, make_cascade, make_request
+from cascadia_sglang.testing_services import make_router
 from cascadia_sglang.testing_time import run_in_virtual_time
 
 TWO = make_cascade("small", "large")
@@ -30,7 +30,7 @@ class Answer:
 
     items: list[Any] = field(default_factory=list)
     error: Exception | None = None
-    outcome: Outcome = field(default_factory=Outcome)
+    summary: ResponseSummary = field(default_factory=ResponseSummary)
     seconds: float = 0.0
     router: CascadeRouter | None = None
 
@@ -60,21 +60,20 @@ def ask(
     controls: Controls | None = None,
     meanwhile: Meanwhile | None = None,
     http_request: Any = None,
-    entry: EntryScorer | None = None,
-    prepare: Callable[[CascadeRouter], None] | None = None,
+    is_admitting: bool = True,
+    **services: Any,
 ) -> Answer:
-    """Send one request and collect what comes of it; `prepare` sets the router up."""
+    """Send one request and collect what comes of it; `services` are those of `make_router`."""
 
     async def main() -> Answer:
-        router = CascadeRouter(config, engine)
-        router.entry = entry
-        if prepare is not None:
-            prepare(router)
+        router = make_router(config, engine, **services)
+        if not is_admitting:
+            router.stop_admitting()
         answer = Answer(router=router)
         background = asyncio.ensure_future(meanwhile(router)) if meanwhile else None
         try:
             async for item in router.answer(
-                request or make_request(), http_request, controls or Controls(), answer.outcome
+                request or make_request(), http_request, controls or Controls(), answer.summary
             ):
                 answer.items.append(item)
         except Exception as error:  # noqa: BLE001  the test looks at it

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascadia_sglang.router.active import Outcome
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing import (
     FakeEngine,
     Reply,
@@ -39,7 +39,7 @@ def test_samples_come_back_as_a_list_in_order_under_the_callers_rids() -> None:
     (items,) = answer.items
     assert [item["meta_info"]["id"] for item in items] == ["caller_0", "caller_1"]
     assert [item["meta_info"]["completion_tokens"] for item in items] == [1, 2]
-    assert answer.outcome.attempts == 2
+    assert answer.summary.attempts == 2
 
 
 def test_a_lost_sample_ends_the_others_and_the_prompt_climbs_whole() -> None:
@@ -70,7 +70,9 @@ def test_a_batch_tells_its_highest_tier_and_all_attempts_but_no_score() -> None:
     replies = {"hard": Reply(score=0.3, tokens=1), "easy": easy}
     engine = FakeEngine(replies, Reply(score=0.7, tokens=10))
     answer = ask(engine, request=make_request("hard", "easy"))
-    assert answer.outcome == Outcome(tier_index=1, score=None, attempts=3, tokens=13)
+    assert answer.summary == ResponseSummary(
+        tier_index=1, score=None, attempts=3, tokens=13, is_counted=True
+    )
 
 
 def test_a_prompt_that_fails_fails_its_batch_and_ends_the_others() -> None:
@@ -112,4 +114,4 @@ def test_samples_of_one_streamed_prompt_are_numbered() -> None:
 
 def test_a_streamed_batch_has_no_score_either() -> None:
     request = make_request("one", "two", stream=True)
-    assert ask(FakeEngine(GOOD, GOOD), request=request).outcome.score is None
+    assert ask(FakeEngine(GOOD, GOOD), request=request).summary.score is None

@@ -8,9 +8,9 @@ import pytest
 
 from cascadia_sglang.config import JudgeConfig
 from cascadia_sglang.errors import AttemptMovedError, OverloadError
-from cascadia_sglang.router.active import Outcome
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing import (
     FakeEngine,
     FakeLimits,
@@ -19,6 +19,7 @@ from cascadia_sglang.testing import (
     make_cascade,
     make_request,
 )
+from cascadia_sglang.testing_services import make_router
 from cascadia_sglang.testing_time import run_in_virtual_time
 from tests.unit.router.asking import FOREVER, GOOD, THREE, TWO, WEAK, after, ask
 
@@ -66,8 +67,14 @@ def test_a_weak_answer_is_replaced_by_the_next_tiers() -> None:
     answer = ask(engine)
     assert answer.text == "question by tier 1"
     assert answer.reasons == [("small", "below_threshold"), ("large", "last_tier")]
-    assert answer.outcome == Outcome(
-        tier_index=1, score=0.5, calibrated=True, attempts=2, tokens=12, reason="last_tier"
+    assert answer.summary == ResponseSummary(
+        tier_index=1,
+        score=0.5,
+        calibrated=True,
+        attempts=2,
+        tokens=12,
+        reason="last_tier",
+        is_counted=True,
     )
 
 
@@ -131,15 +138,15 @@ def test_an_answer_without_a_score_goes_where_the_cascade_says(
 def test_counters_tell_who_answered_and_who_passed_on() -> None:
     async def main() -> CascadeRouter:
         engine = FakeEngine({"easy": GOOD, "hard": WEAK}, GOOD)
-        router = CascadeRouter(TWO, engine)
+        router = make_router(TWO, engine)
         for text in ("easy", "hard", "hard"):
-            async for _ in router.answer(make_request(text), None, Controls(), Outcome()):
+            async for _ in router.answer(make_request(text), None, Controls(), ResponseSummary()):
                 pass
         return router
 
     router = run_in_virtual_time(main())
-    assert router.answered == [1, 2]
-    assert router.escalated == [2, 0]
+    assert router.services.counts.answered == [1, 2]
+    assert router.services.counts.escalated == [2, 0]
 
 
 def test_the_engines_own_errors_pass_unchanged() -> None:
@@ -257,7 +264,7 @@ def test_a_degraded_answer_is_the_best_complete_one() -> None:
         ("middle", "below_threshold"),
         ("large", "deadline"),
     ]
-    assert (answer.outcome.tier_index, answer.outcome.score) == (0, 0.5)
+    assert (answer.summary.tier_index, answer.summary.score) == (0, 0.5)
 
 
 CUT = Controls(deadline_s=3.0, allow_degraded=True)
@@ -607,12 +614,12 @@ def test_a_judge_without_a_score_is_counted_where_it_should_have_one() -> None:
     ]
     config = msgspec.structs.replace(THREE, tiers=tiers)
     answer = ask(FakeEngine(silent, silent, silent), config)
-    assert answer.router.judge_errors == [1, 1, 0]
+    assert answer.router.services.counts.judge_errors == [1, 1, 0]
     answer = ask(FakeEngine(silent, silent, silent), config, make_request(judgeable=False))
-    assert answer.router.judge_errors == [0, 0, 0]
+    assert answer.router.services.counts.judge_errors == [0, 0, 0]
     early = Reply(score=None, early_abort=True)
     answer = ask(FakeEngine(early, GOOD, GOOD), config)
-    assert answer.router.judge_errors == [0, 0, 0]
+    assert answer.router.services.counts.judge_errors == [0, 0, 0]
 
 
 # Drift
@@ -635,11 +642,12 @@ def test_a_watch_sees_scores_of_whole_answers_that_came_the_cascades_own_way(
     reply: Reply, controls: Controls, samples: int, seen: int
 ) -> None:
     watch: Any = SimpleNamespace(scores=[], add=lambda score: watch.scores.append(score))
-    router = CascadeRouter(TWO, FakeEngine(reply, GOOD), {0: watch})
+    router = make_router(TWO, FakeEngine(reply, GOOD))
+    router.services.drift.replace(0, watch)
 
     async def main() -> None:
         request = make_request(samples=samples)
-        async for _ in router.answer(request, None, controls, Outcome()):
+        async for _ in router.answer(request, None, controls, ResponseSummary()):
             pass
 
     run_in_virtual_time(main())
@@ -657,7 +665,7 @@ def test_a_tier_without_a_judge_is_not_passed_over_and_its_answer_is_accepted() 
     answer = ask(engine, config, make_request(judgeable=frozenset({0, 2})))
     assert answer.reasons == [("small", "below_threshold"), ("middle", "unjudged")]
     assert answer.router is not None
-    assert answer.router.judge_errors == [0, 0, 0]
+    assert answer.router.services.counts.judge_errors == [0, 0, 0]
 
 
 # Log-probabilities of the prompt

@@ -8,11 +8,11 @@ import fastapi
 import pytest
 
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.metrics import Metrics, Visit
-from cascadia_sglang.router.active import Outcome
-from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.metrics import CountedAttempt, Metrics
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing import FakeEngine, FakeRequest, Reply, make_request
+from cascadia_sglang.testing_services import make_router
 from cascadia_sglang.testing_time import run_in_virtual_time
 from tests.unit.router.asking import FOREVER, GOOD, TWO, Answer, ask
 
@@ -24,11 +24,12 @@ class Counted:
         self.statuses: list[int] = []
         self.answers = 0
 
-    def __call__(self, router: CascadeRouter) -> None:
-        router.metrics = cast(Metrics, self)
+    @property
+    def metrics(self) -> Metrics:
+        return cast(Metrics, self)
 
-    def failed(self, visits: Iterable[Visit], status: int) -> None:
-        del visits
+    def failed(self, attempts: Iterable[CountedAttempt], status: int) -> None:
+        del attempts
         self.statuses.append(status)
 
     def answered(self, *_: Any) -> None:
@@ -37,7 +38,7 @@ class Counted:
 
 def refused(error: Exception) -> tuple[Answer, list[int]]:
     counted = Counted()
-    answer = ask(FakeEngine(Reply(error=error), GOOD), prepare=counted)
+    answer = ask(FakeEngine(Reply(error=error), GOOD), metrics=counted.metrics)
     return answer, counted.statuses
 
 
@@ -58,14 +59,14 @@ def test_an_error_counts_under_the_status_that_the_client_gets(
     answer, statuses = refused(error)
     assert answer.error is error
     assert statuses == [status]
-    assert answer.outcome.is_counted
+    assert answer.summary.is_counted
 
 
 def test_an_answer_counts_as_no_error() -> None:
     counted = Counted()
-    answer = ask(FakeEngine(GOOD, GOOD), prepare=counted)
+    answer = ask(FakeEngine(GOOD, GOOD), metrics=counted.metrics)
     assert (counted.statuses, counted.answers) == ([], 1)
-    assert answer.outcome.is_counted
+    assert answer.summary.is_counted
 
 
 class Gone:
@@ -80,7 +81,7 @@ def test_a_client_that_hung_up_counts_as_499() -> None:
     ask(
         FakeEngine(FOREVER, GOOD),
         http_request=Gone(),
-        prepare=counted,
+        metrics=counted.metrics,
         meanwhile=lambda router: router.watch_disconnects(),
     )
     assert counted.statuses == [499]
@@ -90,9 +91,8 @@ def cancelled(request: FakeRequest, engine: FakeEngine) -> list[int]:
     counted = Counted()
 
     async def main() -> None:
-        router = CascadeRouter(TWO, engine)
-        counted(router)
-        answer = router.answer(request, None, Controls(), Outcome())
+        router = make_router(TWO, engine, metrics=counted.metrics)
+        answer = router.answer(request, None, Controls(), ResponseSummary())
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.0):
                 await anext(answer)
@@ -114,7 +114,7 @@ def test_prompts_that_end_for_another_of_their_batch_count_under_its_status(stre
     ask(
         FakeEngine(replies, GOOD),
         request=make_request("a", "bad", "b", stream=stream),
-        prepare=counted,
+        metrics=counted.metrics,
     )
     assert counted.statuses == [400, 400, 400]
 
@@ -127,27 +127,23 @@ def refuse_to_split(engine: FakeEngine) -> None:
     engine.split = split  # type: ignore[method-assign]
 
 
-def close(router: CascadeRouter) -> None:
-    router.admitting = False
-
-
 @pytest.mark.parametrize(
-    ("break_engine", "close_router", "status"),
-    [(refuse_to_split, lambda _: None, 400), (lambda _: None, close, 503)],
+    ("break_engine", "is_admitting", "status"),
+    [(refuse_to_split, True, 400), (lambda _: None, False, 503)],
 )
 def test_a_request_without_any_prompt_yet_counts_once(
     break_engine: Callable[[FakeEngine], None],
-    close_router: Callable[[CascadeRouter], None],
+    is_admitting: bool,
     status: int,
 ) -> None:
     counted = Counted()
     engine = FakeEngine(GOOD, GOOD)
     break_engine(engine)
-
-    def prepare(router: CascadeRouter) -> None:
-        counted(router)
-        close_router(router)
-
-    answer = ask(engine, request=make_request("a", "b"), prepare=prepare)
+    answer = ask(
+        engine,
+        request=make_request("a", "b"),
+        metrics=counted.metrics,
+        is_admitting=is_admitting,
+    )
     assert counted.statuses == [status]
-    assert answer.outcome.is_counted
+    assert answer.summary.is_counted

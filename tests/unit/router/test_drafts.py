@@ -6,10 +6,8 @@ import msgspec
 import pytest
 
 from cascadia_sglang.config import CascadeConfig, DraftsConfig, JudgeConfig
-from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.testing import FakeEngine, Reply, make_cascade, make_request
-from cascadia_sglang.verify.worth import DraftWorth
 from tests.unit.router.asking import Answer, ask
 
 READ_ALL = DraftsConfig(use="on")
@@ -20,10 +18,7 @@ LAST = Reply(tokens=6, kept=3)
 
 
 def ask_reading(engine: FakeEngine, config: CascadeConfig = TWO, **options: Any) -> Answer:
-    def read(router: CascadeRouter) -> None:
-        router.worth = DraftWorth(config.drafts(), len(config.tiers))
-
-    return ask(engine, config, prepare=read, **options)
+    return ask(engine, config, **options)
 
 
 def drafts(engine: FakeEngine) -> list[tuple[int, ...]]:
@@ -41,7 +36,7 @@ def test_the_last_tier_is_given_the_answer_that_was_not_good_enough() -> None:
 def test_what_was_kept_was_not_generated() -> None:
     answer = ask_reading(FakeEngine(WEAK, LAST))
     assert [attempt["tokens"] for attempt in answer.story["attempts"]] == [4, 3]
-    assert answer.outcome.tokens == 7
+    assert answer.summary.tokens == 7
     assert "kept" not in answer.items[0]["meta_info"]
 
 
@@ -67,7 +62,7 @@ def test_a_tier_that_gave_nothing_leaves_the_draft_before_it() -> None:
 
 def test_without_the_setting_no_draft_goes_along() -> None:
     engine = FakeEngine(WEAK, LAST)
-    answer = ask(engine, TWO)
+    answer = ask(engine, make_cascade("small", "large"))
     assert drafts(engine) == [(), ()]
     assert "kept" not in answer.story["attempts"][1]
 
@@ -105,8 +100,7 @@ def test_a_worker_that_reads_none_answers_as_ever() -> None:
     answer = ask_reading(engine)
     assert answer.story["attempts"][1]["tokens"] == 6
     assert answer.router is not None
-    assert answer.router.worth is not None
-    assert answer.router.worth.counts[1].read == 0
+    assert answer.router.services.drafts.counts[1].read == 0
 
 
 def test_what_was_kept_decides_on_the_next_draft() -> None:
@@ -119,8 +113,7 @@ def test_what_was_kept_decides_on_the_next_draft() -> None:
     answer = ask_reading(engine, config)
     assert drafts(engine)[-1] == (0, 1, 2, 3)
     assert answer.router is not None
-    assert answer.router.worth is not None
-    assert answer.router.worth.counts[1].read_tokens == 4
+    assert answer.router.services.drafts.counts[1].read_tokens == 4
 
 
 # The second judge

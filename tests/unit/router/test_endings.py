@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.router.active import Outcome
-from cascadia_sglang.router.attempt import attempt_rid
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.engine import attempt_rid
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing import FakeEngine, FakeRequest, Reply, make_request
+from cascadia_sglang.testing_services import make_router
 from cascadia_sglang.testing_time import run_in_virtual_time
 from tests.unit.router.asking import FOREVER, GOOD, TWO, WEAK, after, ask
 
@@ -104,10 +105,10 @@ def test_a_request_given_up_before_its_first_attempt_runs_nothing() -> None:
 def test_a_router_that_admits_nothing_answers_503() -> None:
     async def main() -> FakeEngine:
         engine = FakeEngine(GOOD, GOOD)
-        router = CascadeRouter(TWO, engine)
-        router.admitting = False
+        router = make_router(TWO, engine)
+        router.stop_admitting()
         with pytest.raises(RequestError) as raised:
-            await anext(router.answer(make_request(), None, Controls(), Outcome()))
+            await anext(router.answer(make_request(), None, Controls(), ResponseSummary()))
         assert raised.value.status == 503
         return engine
 
@@ -142,13 +143,13 @@ def test_a_request_that_nobody_waits_for_is_ended() -> None:
 
 def test_a_rid_that_is_on_its_way_is_refused_and_the_first_goes_on() -> None:
     async def main() -> tuple[Any, int]:
-        router = CascadeRouter(TWO, FakeEngine(Reply(score=0.9, seconds=2.0), GOOD))
+        router = make_router(TWO, FakeEngine(Reply(score=0.9, seconds=2.0), GOOD))
         first = asyncio.ensure_future(
-            anext(router.answer(make_request(), None, Controls(), Outcome()))
+            anext(router.answer(make_request(), None, Controls(), ResponseSummary()))
         )
         await asyncio.sleep(1.0)
         with pytest.raises(RequestError) as raised:
-            await anext(router.answer(make_request(), None, Controls(), Outcome()))
+            await anext(router.answer(make_request(), None, Controls(), ResponseSummary()))
         return await first, raised.value.status
 
     item, status = run_in_virtual_time(main())
@@ -158,9 +159,9 @@ def test_a_rid_that_is_on_its_way_is_refused_and_the_first_goes_on() -> None:
 
 def test_a_rid_may_be_used_again_once_answered() -> None:
     async def main() -> list[Any]:
-        router = CascadeRouter(TWO, FakeEngine(GOOD, GOOD))
+        router = make_router(TWO, FakeEngine(GOOD, GOOD))
         return [
-            await anext(router.answer(make_request(), None, Controls(), Outcome()))
+            await anext(router.answer(make_request(), None, Controls(), ResponseSummary()))
             for _ in range(2)
         ]
 
@@ -170,9 +171,9 @@ def test_a_rid_may_be_used_again_once_answered() -> None:
 def test_no_rid_of_an_attempt_begins_another() -> None:
     async def main() -> FakeEngine:
         engine = FakeEngine(WEAK, GOOD)
-        router = CascadeRouter(TWO, engine)
+        router = make_router(TWO, engine)
         for _ in range(12):
-            await anext(router.answer(make_request(samples=7), None, Controls(), Outcome()))
+            await anext(router.answer(make_request(samples=7), None, Controls(), ResponseSummary()))
         return engine
 
     rids = sorted(run.rid for run in run_in_virtual_time(main()).runs)
@@ -214,8 +215,8 @@ def test_nothing_is_left_once_a_request_has_ended(
 def test_nothing_is_left_of_a_request_that_is_cancelled(request_: FakeRequest) -> None:
     async def main() -> tuple[CascadeRouter, FakeEngine]:
         engine = FakeEngine(FOREVER, GOOD)
-        router = CascadeRouter(TWO, engine)
-        outputs = router.answer(request_, None, Controls(), Outcome())
+        router = make_router(TWO, engine)
+        outputs = router.answer(request_, None, Controls(), ResponseSummary())
         task = asyncio.ensure_future(anext(outputs))
         await asyncio.sleep(1.0)
         assert router.active_count == len(request_.prompts)
@@ -232,9 +233,9 @@ def test_nothing_is_left_of_a_request_that_is_cancelled(request_: FakeRequest) -
 
 def test_nothing_is_left_when_the_first_item_is_in_the_callers_hands() -> None:
     async def main() -> tuple[int, int]:
-        router = CascadeRouter(TWO, FakeEngine(GOOD, GOOD))
-        outputs = router.answer(make_request(), None, Controls(), Outcome())
+        router = make_router(TWO, FakeEngine(GOOD, GOOD))
+        outputs = router.answer(make_request(), None, Controls(), ResponseSummary())
         await anext(outputs)
-        return router.active_count, sum(router.answered)
+        return router.active_count, sum(router.services.counts.answered)
 
     assert run_in_virtual_time(main()) == (0, 1)

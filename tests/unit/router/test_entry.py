@@ -6,10 +6,10 @@ import pytest
 
 from cascadia_sglang.config import CascadeConfig, JudgeConfig
 from cascadia_sglang.entry.model import EntryScorer
-from cascadia_sglang.router.active import Outcome
-from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing import FakeEngine, FakeLimits, FakeRequest, make_cascade, make_request
+from cascadia_sglang.testing_services import make_router
 from cascadia_sglang.testing_time import run_in_virtual_time
 from tests.unit.entry.models import make_chance, make_model
 from tests.unit.router.asking import GOOD, THREE, WEAK
@@ -28,9 +28,8 @@ def climb(
     """What the answers say of their way, one each."""
 
     async def main() -> list[dict[str, Any]]:
-        router = CascadeRouter(config, engine)
-        router.entry = SCORER
-        given = router.answer(request, None, controls or Controls(), Outcome())
+        router = make_router(config, engine, entry_model=SCORER)
+        given = router.answer(request, None, controls or Controls(), ResponseSummary())
         items = [item async for item in given]
         answers = items if request.is_single else items[0]
         return [answer["meta_info"]["cascadia"] for answer in answers]

@@ -10,12 +10,18 @@ import pytest
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.router.active import Outcome
-from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.shadow import Labelling
-from cascadia_sglang.self_calibration.label import Label, LabelRates, first_rates, later_rates
+from cascadia_sglang.router.feedback.shadow import Labelling
+from cascadia_sglang.router.request import ResponseSummary
+from cascadia_sglang.self_calibration.label import (
+    DEFAULT_LIKELY,
+    Label,
+    LabelRates,
+    first_rates,
+    later_rates,
+)
 from cascadia_sglang.testing import FakeEngine, FakeRun, Reply, make_cascade, make_request
+from cascadia_sglang.testing_services import make_router
 from cascadia_sglang.testing_time import run_in_virtual_time
 
 LONG = "a long answer, " * 20
@@ -52,14 +58,17 @@ class Labelled:
             return likelihood
 
         async def main() -> None:
-            router = CascadeRouter(config or make_cascade(*names), self.engine)
-            self.shadow = router.shadow
-            self.shadow.rates = rates
-            self.shadow.labelling = Labelling(tiers=lower, take=self.labels.append, likelihood=read)
-            self.shadow.is_idle = lambda: random.random() >= busy
+            router = make_router(
+                config or make_cascade(*names),
+                self.engine,
+                is_last_tier_idle=lambda: random.random() >= busy,
+            )
+            self.shadow = router.services.shadow
+            labelling = Labelling(tiers=lower, take=self.labels.append, likelihood=read)
+            self.shadow.label(labelling, rates, DEFAULT_LIKELY)
             for number, prompt in enumerate(prompts):
                 request = make_request(prompt, rid=f"caller-{number}")
-                given = router.answer(request, None, controls or Controls(), Outcome())
+                given = router.answer(request, None, controls or Controls(), ResponseSummary())
                 self.items += [item async for item in given]
                 await asyncio.sleep(1.0)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cascadia_sglang.router.attempt import Output
+from cascadia_sglang.router.engine import Output
 from cascadia_sglang.router.pieces import Pieces
 
 # Tokens by id: with a part of a character in two of them, and a special one that has no text.

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.route import find_route
 from cascadia_sglang.testing import FakeEngine, FakeLimits, Reply, make_cascade, make_request
+from cascadia_sglang.testing_services import make_prompt, make_services
 
 CASCADE = make_cascade("small", "middle", "large")
 REPLY = Reply(score=0.5)
@@ -15,7 +15,8 @@ async def tiers_of(max_new_tokens: int | None, *, fits_small: bool = True) -> li
     engine = FakeEngine(REPLY, REPLY, REPLY, limits=limits)
     # As the engine says of such a sample: there is nothing to judge.
     request = make_request(max_new_tokens=max_new_tokens, judgeable=max_new_tokens != 0)
-    return (await find_route(request.prompts[0], Controls(), CASCADE, engine)).tiers
+    services = make_services(CASCADE, engine)
+    return (await find_route(make_prompt(request, CASCADE), services)).tiers
 
 
 @pytest.mark.parametrize("fits_small", [True, False])

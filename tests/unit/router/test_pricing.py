@@ -3,11 +3,11 @@
 import pytest
 
 from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.router.active import Outcome
-from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.pricing import EntryPrices
+from cascadia_sglang.router.entry_rules import CheapestTier
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing import FakeEngine, make_cascade, make_request
+from cascadia_sglang.testing_services import make_router
 from cascadia_sglang.testing_time import run_in_virtual_time
 from tests.unit.router.asking import GOOD, WEAK
 
@@ -18,13 +18,14 @@ def ask(seconds: list[float], *, accepted: float = 0.5, **controls) -> tuple[lis
     """The tiers that a prompt visits at these seconds an attempt, and where it says it began."""
     engine = FakeEngine(GOOD, GOOD)
     engine.tier_seconds = seconds
-    router = CascadeRouter(PRICED, engine)
-    router.prices = EntryPrices(2)
+    router = make_router(PRICED, engine)
+    rule = router.services.entry
+    assert isinstance(rule, CheapestTier)
     for number in range(400):
-        router.prices._accepted[0].add((number % 100) < 100 * accepted)
+        rule.accepted[0].add((number % 100) < 100 * accepted)
 
     async def main() -> str:
-        items = router.answer(make_request(), None, Controls(**controls), Outcome())
+        items = router.answer(make_request(), None, Controls(**controls), ResponseSummary())
         async for item in items:
             entry: str = item["meta_info"]["cascadia"]["entry"]
             return entry
@@ -56,13 +57,14 @@ def test_a_client_that_names_a_tier_is_not_priced() -> None:
 
 def test_what_is_accepted_is_learned() -> None:
     engine = FakeEngine(WEAK, GOOD)
-    router = CascadeRouter(PRICED, engine)
-    router.prices = EntryPrices(2)
+    router = make_router(PRICED, engine)
+    rule = router.services.entry
+    assert isinstance(rule, CheapestTier)
 
     async def main() -> None:
         for _ in range(50):
-            async for _ in router.answer(make_request(), None, Controls(), Outcome()):
+            async for _ in router.answer(make_request(), None, Controls(), ResponseSummary()):
                 pass
 
     run_in_virtual_time(main())
-    assert router.prices._accepted[0].value < 0.1
+    assert rule.accepted[0].value < 0.1

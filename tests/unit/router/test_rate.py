@@ -12,11 +12,12 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.messages import AttemptOrder, JudgeReport
 from cascadia_sglang.reallocation.gearbox import Gearbox
-from cascadia_sglang.router.active import Outcome
-from cascadia_sglang.router.attempt import Output
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.engine import Output
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing import FakeEngine, Reply, make_cascade, make_request
+from cascadia_sglang.testing_services import make_router
 from cascadia_sglang.testing_time import run_in_virtual_time
 from tests.unit.judge.judging import make_calibration
 from tests.unit.router.asking import ask
@@ -49,12 +50,12 @@ def serve(
     controls: Sequence[Controls] = (Controls(),) * 600,
 ) -> tuple[CascadeRouter, list[dict[str, Any]]]:
     """Answer a request after the other; what each answer says of itself."""
-    router, stories = CascadeRouter(config, engine), []
+    router, stories = make_router(config, engine), []
 
     async def main() -> None:
         for number, one in enumerate(controls):
             request = make_request(rid=f"r{number}")
-            async for item in router.answer(request, None, one, Outcome()):
+            async for item in router.answer(request, None, one, ResponseSummary()):
                 stories.append(item["meta_info"]["cascadia"])
 
     run_in_virtual_time(main())
@@ -74,7 +75,7 @@ def test_an_answer_and_its_attempts_say_that_the_score_is_a_rank() -> None:
     answer = ask(FakeEngine(Reply(score=0.5), Reply(score=None)), TWO)
     assert answer.story["attempts"][0]["calibrated"] is False
     assert answer.story["calibrated"] is (None if answer.story["tier"] == "large" else False)
-    assert answer.outcome.calibrated is answer.story["calibrated"]
+    assert answer.summary.calibrated is answer.story["calibrated"]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_an_answer_and_its_attempts_say_that_the_score_is_a_rank() -> None:
 def test_other_requests_do_not_move_the_threshold(controls: Controls) -> None:
     engine = RandomEngine(2)
     router, _ = serve(TWO, engine, [controls] * 50)
-    assert router.scores.recent_rate(0) is None
+    assert router.services.scores.recent_rate(0) is None
 
 
 def test_requests_with_their_own_threshold_do_not_move_it() -> None:
@@ -93,7 +94,7 @@ def test_requests_with_their_own_threshold_do_not_move_it() -> None:
     tiers = [msgspec.structs.replace(config.tiers[0], calibration="a.json"), *config.tiers[1:]]
     config = msgspec.structs.replace(config, tiers=tiers)
     router, stories = serve(config, RandomEngine(3), [Controls(threshold=0.5)] * 50)
-    assert router.scores.recent_rate(0) is router.scores.recent_rate(1) is None
+    assert router.services.scores.recent_rate(0) is router.services.scores.recent_rate(1) is None
     assert {story["attempts"][0]["reason"] for story in stories} == {"accepted", "below_threshold"}
 
 
@@ -102,34 +103,36 @@ def test_answers_that_no_judge_could_rate_climb_and_do_not_move_it() -> None:
     engine.scripted = [JudgeReport(score=None, early_abort=False)] * 50
     router, stories = serve(TWO, engine, [Controls()] * 50)
     assert {story["attempts"][0]["reason"] for story in stories} == {"judge_error"}
-    assert router.judge_errors[0] == 50
-    assert router.scores.recent_rate(0) is None
+    assert router.services.counts.judge_errors[0] == 50
+    assert router.services.scores.recent_rate(0) is None
 
 
 def test_attempts_that_were_ended_early_count_as_climbed() -> None:
     engine = RandomEngine(2)
-    router = CascadeRouter(TWO, engine)
-    router.scores.replace(0, "new.json", make_calibration(0, 0.0))
+    router = make_router(TWO, engine)
+    router.services.scores.replace(0, "new.json", make_calibration(0, 0.0))
     engine.scripted = [JudgeReport(score=0.01, early_abort=True)] * 20
 
     async def main() -> None:
         for number in range(20):
             async for _ in router.answer(
-                make_request(rid=f"{number}"), None, Controls(), Outcome()
+                make_request(rid=f"{number}"), None, Controls(), ResponseSummary()
             ):
                 pass
 
     run_in_virtual_time(main())
-    assert router.scores.recent_rate(0) == 1.0
+    assert router.services.scores.recent_rate(0) == 1.0
 
 
 def test_an_attempt_names_the_calibration_that_took_over() -> None:
     engine = RandomEngine(2)
-    router = CascadeRouter(TWO, engine)
-    router.scores.replace(0, "new.json", make_calibration(0, 0.0))
+    router = make_router(TWO, engine)
+    router.services.scores.replace(0, "new.json", make_calibration(0, 0.0))
 
     async def main() -> list[Any]:
-        return [one async for one in router.answer(make_request(), None, Controls(), Outcome())]
+        return [
+            one async for one in router.answer(make_request(), None, Controls(), ResponseSummary())
+        ]
 
     (item,) = asyncio.run(main())
     story = item["meta_info"]["cascadia"]
@@ -138,21 +141,21 @@ def test_an_attempt_names_the_calibration_that_took_over() -> None:
 
 
 def test_fixed_thresholds_take_over_where_every_tier_is_calibrated() -> None:
-    router = CascadeRouter(TWO, RandomEngine(2))
+    router = make_router(TWO, RandomEngine(2))
     with pytest.raises(ConfigError):
-        router.set_thresholds([0.7])
+        router.set_thresholds([0.7], 0)
     assert router.config is TWO
-    router.scores.replace(0, "new.json", make_calibration(0, 0.0))
+    router.services.scores.replace(0, "new.json", make_calibration(0, 0.0))
     with pytest.raises(ConfigError):
-        router.set_thresholds([])
+        router.set_thresholds([], 0)
     box = Gearbox(TWO, router, lambda: [[0], [0]])
     box.set_thresholds([0.7])
     assert box.thresholds == router.config.routing.thresholds == [0.7]
-    assert router.scores.threshold(0) == 0.7
+    assert router.services.scores.threshold(0) == 0.7
 
 
 def test_a_refused_threshold_leaves_the_plans_as_they_were() -> None:
-    box = Gearbox(TWO, CascadeRouter(TWO, RandomEngine(2)), lambda: [[0], [0]])
+    box = Gearbox(TWO, make_router(TWO, RandomEngine(2)), lambda: [[0], [0]])
     with pytest.raises(ConfigError):
         box.set_thresholds([0.7])
     assert box.thresholds == []

@@ -6,7 +6,12 @@ from random import Random
 import numpy as np
 import pytest
 
-from cascadia_sglang.router.running_quantile import MOST_DEBT, WINDOW, RunningQuantile, spread
+from cascadia_sglang.router.feedback.running_quantile import (
+    MOST_DEBT,
+    WINDOW,
+    RunningQuantile,
+    spread,
+)
 
 
 def passed(quantile: RunningQuantile, scores: list[float]) -> list[bool]:

@@ -11,7 +11,7 @@ from cascadia_sglang.errors import ConfigError, RequestError
 from cascadia_sglang.judge.calibration import MIN_CONSTRAINED_SAMPLES
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.scores import ScoreSource, TierScores
+from cascadia_sglang.router.feedback.scores import ScoreSource, TierScoring
 from cascadia_sglang.testing import make_cascade
 from tests.unit.judge.judging import make_calibration
 
@@ -34,7 +34,7 @@ def order(calibration: str | None = None, threshold: float = 0.5) -> AttemptOrde
     )
 
 
-def fill(scores: TierScores, count: int = 200) -> None:
+def fill(scores: TierScoring, count: int = 200) -> None:
     random = Random(0)
     for _ in range(count):
         score = random.random()
@@ -43,7 +43,7 @@ def fill(scores: TierScores, count: int = 200) -> None:
 
 
 def test_a_tier_without_a_calibration_is_ranked() -> None:
-    scores = TierScores(RANKED)
+    scores = TierScoring(RANKED)
     assert scores.source(0) == ScoreSource(None, is_calibrated=False)
     assert scores.is_judged(0)
     assert scores.is_ranked(0)
@@ -54,7 +54,7 @@ def test_a_tier_without_a_calibration_is_ranked() -> None:
 
 
 def test_fixed_thresholds_are_those_of_the_order() -> None:
-    scores = TierScores(make_cascade("small", "large", thresholds=[0.6]))
+    scores = TierScoring(make_cascade("small", "large", thresholds=[0.6]))
     assert scores.threshold(0) == 0.6
     assert scores.threshold_for(order(threshold=0.7), 0.65) == 0.7
     assert scores.rate(0) is None
@@ -65,14 +65,14 @@ def test_fixed_thresholds_are_those_of_the_order() -> None:
 
 def test_a_calibrated_tier_begins_at_the_quantile_of_its_calibration() -> None:
     calibration = msgspec.structs.replace(make_calibration(0, 0.0), score_quantiles=[0.4, 0.9])
-    scores = TierScores(calibrated(escalation_rate=0.5), {0: calibration})
+    scores = TierScoring(calibrated(escalation_rate=0.5), {0: calibration})
     assert scores.threshold(0) == pytest.approx(0.65, abs=0.04)
     assert scores.source(0) == ScoreSource(None, is_calibrated=True)
 
 
 @pytest.mark.parametrize("tier", [0, 1])
 def test_what_has_no_score_changes_nothing(tier: int) -> None:
-    scores = TierScores(RANKED)
+    scores = TierScoring(RANKED)
     fill(scores)
     before = scores.threshold(0), scores.recent_rate(0)
     for _ in range(50):
@@ -82,7 +82,7 @@ def test_what_has_no_score_changes_nothing(tier: int) -> None:
 
 
 def test_another_calibration_takes_over_at_its_own_quantile() -> None:
-    scores = TierScores(RANKED)
+    scores = TierScoring(RANKED)
     fill(scores)
     calibration = msgspec.structs.replace(make_calibration(0, 0.0), score_quantiles=[0.9, 1.0])
     scores.replace(0, "new.json", calibration)
@@ -94,7 +94,7 @@ def test_another_calibration_takes_over_at_its_own_quantile() -> None:
 
 
 def test_an_attempt_that_the_old_source_scored_moves_nothing() -> None:
-    scores = TierScores(RANKED)
+    scores = TierScoring(RANKED)
     fill(scores)
     scores.replace(0, "new.json", make_calibration(0, 0.0))
     before = scores.threshold(0), scores.recent_rate(0)
@@ -105,7 +105,7 @@ def test_an_attempt_that_the_old_source_scored_moves_nothing() -> None:
 
 
 def test_a_calibration_that_knows_no_answers_under_a_grammar_judges_none() -> None:
-    scores = TierScores(RANKED)
+    scores = TierScoring(RANKED)
     shared = scores.judges_constrained
     calibration = make_calibration(0, 0.0)
     scores.replace(0, "new.json", calibration)
@@ -117,7 +117,7 @@ def test_a_calibration_that_knows_no_answers_under_a_grammar_judges_none() -> No
 
 
 def test_thresholds_are_fixed_only_where_every_tier_is_calibrated() -> None:
-    scores = TierScores(RANKED)
+    scores = TierScoring(RANKED)
     with pytest.raises(ConfigError) as raised:
         scores.fix([0.8])
     assert "small has no calibration" in str(raised.value)
@@ -145,7 +145,7 @@ def test_thresholds_are_fixed_only_where_every_tier_is_calibrated() -> None:
 def test_a_requests_own_threshold_is_refused_where_only_ranks_are(
     config: CascadeConfig, controls: Controls, is_refused: bool
 ) -> None:
-    scores = TierScores(config)
+    scores = TierScoring(config)
     if not is_refused:
         scores.check_own_threshold(controls)
         return

@@ -9,18 +9,18 @@ import pytest
 
 from cascadia_sglang.config import PlannerConfig
 from cascadia_sglang.judge.agreement import AgreementWatch
-from cascadia_sglang.router.active import Outcome
-from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.shadow import DEADLINE_S, MOST_AT_A_TIME
+from cascadia_sglang.router.feedback.shadow import DEADLINE_S, MOST_AT_A_TIME
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing import (
     FakeEngine,
     FakeRequest,
     Reply,
-    Step,
+    ReplyStep,
     make_cascade,
     make_request,
 )
+from cascadia_sglang.testing_services import make_router
 from cascadia_sglang.testing_time import run_in_virtual_time
 
 SMALL = Reply(score=0.9, text="fifty  six")
@@ -49,14 +49,13 @@ class Asked:
         self.watch = AgreementWatch(None)
 
         async def main() -> None:
-            router = CascadeRouter(config, self.engine)
-            router.shadow.watches = {0: self.watch}
             now = asyncio.get_running_loop().time
-            router.shadow.is_idle = lambda: now() >= idle_after
-            self.counts = router.shadow.counts
+            router = make_router(config, self.engine, is_last_tier_idle=lambda: now() >= idle_after)
+            router.services.shadow.watches[0] = self.watch
+            self.counts = router.services.shadow.counts
             for number in range(requests):
                 asked = request or make_request(rid=f"caller-{number}")
-                given = router.answer(asked, None, controls or Controls(), Outcome())
+                given = router.answer(asked, None, controls or Controls(), ResponseSummary())
                 self.items: list[Any] = [item async for item in given]
             self.answered_s = asyncio.get_running_loop().time()
             self.active = router.active_count
@@ -148,7 +147,7 @@ def test_a_middle_tier_is_watched_apart() -> None:
 @pytest.mark.parametrize("reason", ["committed", "truncated"])
 def test_what_goes_out_for_the_judges_word_is_looked_at_whatever_its_reason(reason: str) -> None:
     cut = Reply(score=0.1, uncut_score=0.9, text="fifty six")
-    small = cut if reason == "truncated" else Reply(score=0.9, steps=(Step(committed=True),))
+    small = cut if reason == "truncated" else Reply(score=0.9, steps=(ReplyStep(committed=True),))
     request = make_request(stream=reason == "committed", max_new_tokens=4)
     controls = Controls(stream="commit" if reason == "committed" else None)
     asked = Asked(small, Reply(seconds=1.0, text="fifty six"), request=request, controls=controls)

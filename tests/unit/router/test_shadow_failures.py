@@ -1,16 +1,17 @@
 """What goes wrong with a shadow costs no request."""
 
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from cascadia_sglang.config import PlannerConfig
-from cascadia_sglang.router.cascade import CascadeRouter
-from cascadia_sglang.testing import FakeEngine, Reply, make_cascade
-from tests.unit.router.asking import ask
+from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.request import ResponseSummary
+from cascadia_sglang.testing import FakeEngine, Reply, make_cascade, make_request
+from cascadia_sglang.testing_services import make_router
+from cascadia_sglang.testing_time import run_in_virtual_time
 
 SHADOWED = msgspec.structs.replace(
     make_cascade("small", "large"), planner=PlannerConfig(shadow_rate=1.0)
@@ -21,22 +22,39 @@ def broken(*_: Any) -> Any:
     raise KeyError("tokens")
 
 
-def as_it_arrives(router: CascadeRouter) -> None:
-    router.shadow.is_idle = broken
+class BrokenMetrics(Metrics):
+    """Cannot count shadow runs."""
+
+    def shadowed(self, tier_index: int, outcome: str) -> None:
+        broken(tier_index, outcome)
 
 
-def once_it_is_answered(router: CascadeRouter) -> None:
-    router.shadow.is_idle = lambda: False
-    router.shadow.metrics = SimpleNamespace(shadowed=broken)  # type: ignore[assignment]
-
-
-@pytest.mark.parametrize("breaks", [as_it_arrives, once_it_is_answered])
-def test_the_request_is_answered_and_the_failure_is_logged_once(
-    breaks: Callable[[CascadeRouter], None], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("services", "logged"),
+    [
+        ({"is_last_tier_idle": broken}, "an answer is not compared with the last tier's: "),
+        (
+            {"is_last_tier_idle": lambda: False, "metrics": BrokenMetrics(["small", "large"])},
+            "an observer of the requests failed: ",
+        ),
+    ],
+    ids=["as-it-arrives", "once-it-is-answered"],
+)
+def test_the_requests_are_answered_and_the_failure_is_logged_once(
+    services: dict[str, Any], logged: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answer = ask(FakeEngine(Reply(score=0.9), Reply()), SHADOWED, prepare=breaks)
-    assert answer.error is None
-    assert answer.text == "question by tier 0"
-    assert [record.message for record in caplog.records] == [
-        "an answer is not compared with the last tier's: KeyError('tokens')"
-    ]
+    async def main() -> list[Any]:
+        router = make_router(SHADOWED, FakeEngine(Reply(score=0.9), Reply()), **services)
+        items: list[Any] = []
+        for number in range(3):
+            request = make_request(rid=f"caller-{number}")
+            given = router.answer(request, None, Controls(), ResponseSummary())
+            items += [item async for item in given]
+        return items
+
+    items = run_in_virtual_time(main())
+    assert [item["text"] for item in items] == ["question by tier 0"] * 3
+    (record,) = caplog.records
+    assert record.message.startswith(logged)
+    text = record.message if record.exc_info is None else repr(record.exc_info[1])
+    assert "KeyError('tokens')" in text

@@ -9,16 +9,15 @@ from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.judge.calibration import Calibration, PrefixModel
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.scores import TierScores
 from cascadia_sglang.router.stream import Gate
-from cascadia_sglang.testing import FakeEngine, Reply, Step, make_cascade, make_request
+from cascadia_sglang.testing import FakeEngine, Reply, ReplyStep, make_cascade, make_request
 from tests.unit.entry.models import make_chance, make_model
 from tests.unit.judge.judging import make_calibration
 from tests.unit.router.asking import GOOD, TWO, Answer, after, ask
 
 COMMIT, DIRECT = Controls(stream="commit"), Controls(stream="direct")
 BUFFERED = Controls(stream="buffered")
-HELD, SEEN = Step(), Step(committed=True)
+HELD, SEEN = ReplyStep(), ReplyStep(committed=True)
 
 
 def ask_streamed(engine: FakeEngine, controls: Controls = COMMIT, **more: Any) -> Answer:
@@ -42,7 +41,7 @@ def test_a_held_answer_that_fails_escalates_unseen() -> None:
     weak = Reply(score=0.3, steps=(HELD, HELD))
     answer = ask_streamed(FakeEngine(weak, Reply(score=0.9, steps=(HELD,))))
     assert texts(answer) == ["question by", "question by tier 1"]
-    assert answer.outcome.tier_index == 1
+    assert answer.summary.tier_index == 1
     reasons = answer.items[-1]["meta_info"]["cascadia"]["attempts"]
     assert [one["reason"] for one in reasons] == ["below_threshold", "last_tier"]
 
@@ -63,7 +62,7 @@ def ask_of_a_prompt(text: str, engine: FakeEngine, controls: Controls = COMMIT) 
     config = make_cascade("small", "large", commit_at_once=0.95)
     entry = EntryScorer(make_model(make_chance(0.5, [ord("a")])))
     request = make_request(text, stream=True)
-    return ask_streamed(engine, controls, config=config, request=request, entry=entry)
+    return ask_streamed(engine, controls, config=config, request=request, entry_model=entry)
 
 
 def test_an_answer_leaves_at_once_where_the_prompt_is_sure_to_be_answered_well() -> None:
@@ -120,7 +119,7 @@ def test_a_worker_lost_after_a_byte_was_seen_ends_the_stream_with_an_error() -> 
     assert texts(answer) == ["question by"]
     assert answer.status == 503
     assert engine.visits == [0]
-    assert answer.outcome.is_early
+    assert answer.summary.is_early
 
 
 def test_a_deadline_that_passes_after_a_byte_was_seen_is_an_error() -> None:
@@ -199,11 +198,9 @@ def with_checkpoints() -> Calibration:
 def ask_by_default(engine: FakeEngine, *told_early: int, **more: Any) -> Answer:
     """Streamed, where nobody says how; these tiers' judges tell the chance on the way."""
 
-    def prepare(router: CascadeRouter) -> None:
-        router.scores = TierScores(router.config, dict.fromkeys(told_early, with_checkpoints()))
-
+    calibrations = dict.fromkeys(told_early, with_checkpoints())
     assert TWO.routing.stream is None
-    return ask_streamed(engine, Controls(), prepare=prepare, **more)
+    return ask_streamed(engine, Controls(), calibrations=calibrations, **more)
 
 
 def test_by_default_an_answer_leaves_once_committed_where_the_chance_is_told_on_the_way() -> None:

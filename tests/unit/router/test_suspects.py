@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.router.suspects import (
     ISOLATION_S,
     MEMORY_S,
@@ -25,7 +26,7 @@ class Workers:
 
     def __init__(self, *tiers: list[str]) -> None:
         self.tiers = tiers
-        self.suspects = Suspects(lambda tier: self.tiers[tier])
+        self.suspects = Suspects(lambda tier: self.tiers[tier], lambda _: None, Metrics(()))
 
     def change(self, tier: int, *workers: str) -> None:
         self.tiers[tier][:] = workers
@@ -203,7 +204,7 @@ def test_a_suspect_that_is_cancelled_leaves_its_worker_to_others() -> None:
 
 def test_where_all_tiers_are_passed_over_a_suspect_still_runs_alone() -> None:
     async def main() -> None:
-        suspects = Suspects(lambda _: [], lambda tier: f"passed-{tier}")
+        suspects = Suspects(lambda _: [], lambda tier: f"passed-{tier}", Metrics(()))
         first, second = suspected(suspects, died(), 2)
         assert await suspects.place(first, [0, 1]) == Place(0, "passed-0")
         assert await suspects.place(second, [0, 1]) == Place(1, "passed-1")

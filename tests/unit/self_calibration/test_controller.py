@@ -71,9 +71,8 @@ class Running:
             return fit_labels(labels, request.tiers, request.early_abort, request.error)
 
         self.it = SelfCalibration(
-            {0: "small"}, [0], StateFolder(path, "d"), self.serving, RATE, 0.05, fit or here
+            {0: "small"}, [0], StateFolder(path, "d"), self.serving, RATE, 0.05, self, fit or here
         )
-        self.it.metrics = self  # type: ignore[assignment]
         self.it.restore()
 
     def labelled(self, tier: int, kind: str) -> None:

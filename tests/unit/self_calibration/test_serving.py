@@ -13,9 +13,10 @@ import pytest
 from cascadia_sglang.config import CascadeConfig, JudgeConfig, RoutingConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.router.active import Outcome
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.self_calibration.controller import SelfCalibration
 from cascadia_sglang.self_calibration.fit import FitResult, fit_labels
 from cascadia_sglang.self_calibration.fit_process import FitRequest
@@ -23,6 +24,7 @@ from cascadia_sglang.self_calibration.label import first_rates, later_rates
 from cascadia_sglang.self_calibration.state_folder import StateFolder
 from cascadia_sglang.self_calibration_setup import configured_self_calibration
 from cascadia_sglang.testing import FakeEngine, Reply, make_cascade, make_request
+from cascadia_sglang.testing_services import make_router
 from cascadia_sglang.testing_time import run_in_virtual_time
 
 RATE = 0.3
@@ -65,13 +67,18 @@ async def fit_here(request: FitRequest) -> FitResult:
     return fit_labels(labels, request.tiers, request.early_abort, request.error)
 
 
+def self_calibration_of(config: CascadeConfig, router: CascadeRouter) -> SelfCalibration | None:
+    metrics = Metrics([tier.name for tier in config.tiers])
+    return configured_self_calibration(config, router.services, {}, likelihood, metrics)
+
+
 class Served:
     """A router with its self-calibration, while prompts come one after the other."""
 
     def __init__(self, config: CascadeConfig) -> None:
         self.engine = made_up_engine()
-        self.router = CascadeRouter(config, self.engine)
-        found = configured_self_calibration(config, self.router, {}, likelihood)
+        self.router = make_router(config, self.engine)
+        found = self_calibration_of(config, self.router)
         assert isinstance(found, SelfCalibration)
         self.calibration = found
         self.calibration._fit = fit_here
@@ -80,7 +87,7 @@ class Served:
     async def ask(self, numbers: range) -> None:
         for number in numbers:
             request = make_request(f"p{number % PROMPTS}", rid=f"caller-{number}")
-            given = self.router.answer(request, None, Controls(), Outcome())
+            given = self.router.answer(request, None, Controls(), ResponseSummary())
             self.items += [item async for item in given]
             await asyncio.sleep(1.0)
 
@@ -88,20 +95,20 @@ class Served:
 def test_traffic_calibrates_the_tier_and_no_request_notices_the_swap(tmp_path: Path) -> None:
     served = Served(cascade(tmp_path))
     router = served.router
-    assert router.shadow.rates == first_rates(RATE)
-    assert router.scores.is_ranked(0)
+    assert router.services.shadow.rates == first_rates(RATE)
+    assert router.services.scores.is_ranked(0)
 
     async def main() -> None:
         await served.ask(range(2_000))
         # A request that began before the swap ends after it.
         slow = make_request("p1", rid="slow")
         served.engine._tiers[0]["p1"] = Reply(score=0.9, text="yes", seconds=30.0)
-        given = router.answer(slow, None, Controls(), Outcome())
+        given = router.answer(slow, None, Controls(), ResponseSummary())
         pending = asyncio.create_task(anext(given))
         await asyncio.sleep(1.0)
         await served.calibration.look()
-        assert not router.scores.is_ranked(0)
-        self_made = router.scores.source(0).calibration
+        assert not router.services.scores.is_ranked(0)
+        self_made = router.services.scores.source(0).calibration
         assert self_made == str(tmp_path / "tier-0-0001.json")
         await served.ask(range(2_000, 2_200))
         served.items.append(await pending)
@@ -116,15 +123,15 @@ def test_traffic_calibrates_the_tier_and_no_request_notices_the_swap(tmp_path: P
     # Every attempt is labelled before the swap, one in ten after it and the others end early.
     assert all(order.record for order in orders[:2_000])
     later = [order.record for order in orders[2_001:]]
-    assert router.shadow.rates == later_rates(RATE)
+    assert router.services.shadow.rates == later_rates(RATE)
     assert 0.15 < sum(later) / len(later) < 0.45
     assert {order.early_abort for order in orders[2_001:]} == {None, 0.05}
     summary = served.calibration.summary(0)
     assert summary["state"] == "fitted"
     assert summary["bound"]["disagree_at_most"] is not None
     # Both watches are of the new score.
-    assert router.watches[0].drift().scores == 200
-    state = router.shadow.watches[0].state()
+    assert router.services.drift.watch(0).drift().scores == 200
+    state = router.services.shadow.watches[0].state()
     assert state.expected.answers == summary["bound"]["accepted"]
     assert state.now.answers < 100
 
@@ -139,7 +146,7 @@ def test_a_restart_begins_calibrated(tmp_path: Path) -> None:
     run_in_virtual_time(main())
     first.calibration.close()
     again = Served(cascade(tmp_path))
-    assert again.router.scores.source(0).calibration == str(tmp_path / "tier-0-0001.json")
+    assert again.router.services.scores.source(0).calibration == str(tmp_path / "tier-0-0001.json")
     assert again.calibration.summary(0)["bound"] == first.calibration.summary(0)["bound"]
     run_in_virtual_time(again.ask(range(3)))
     assert again.items[0]["meta_info"]["cascadia"]["calibrated"] is True
@@ -165,9 +172,9 @@ def test_without_a_folder_a_temporary_one_goes_with_the_server() -> None:
     ids=["thresholds", "off", "no-labels"],
 )
 def test_a_cascade_that_does_not_calibrate_itself_labels_nothing(config: CascadeConfig) -> None:
-    router = CascadeRouter(config, made_up_engine())
-    assert configured_self_calibration(config, router, {}, likelihood) is None
-    assert router.shadow.labelling is None
+    router = make_router(config, made_up_engine())
+    assert self_calibration_of(config, router) is None
+    assert not router.services.shadow.is_labelling
 
 
 def test_a_folder_of_another_cascade_ends_the_start(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.planner.capacity_types import RunningReplica
 from cascadia_sglang.testing import make_cascade
 from cascadia_sglang.workers.fleet import Fleet
@@ -49,7 +50,7 @@ class SlowLauncher:
 
 def fleet_with(launcher: SlowLauncher, **settings: Any) -> Fleet:
     config = msgspec.structs.replace(make_cascade("small", "large"), **settings)
-    fleet = Fleet(config, None, {}, WritablePool())  # type: ignore[arg-type]
+    fleet = Fleet(config, None, {}, WritablePool(), Metrics(()))  # type: ignore[arg-type]
     fleet._starts.launcher = launcher
     fleet._starts.open_socket = lambda _: None  # type: ignore[method-assign]
     return fleet

@@ -14,6 +14,7 @@ from sglang.srt.managers.io_struct import sock_recv
 
 from cascadia_sglang.config import PlannerConfig
 from cascadia_sglang.errors import InfeasiblePlanError
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.reallocation.blocks import Blocks
 from cascadia_sglang.reallocation.layout import WantedPool, lay_out_workers
@@ -121,8 +122,8 @@ class Scene:
         monkeypatch.setattr(launcher_module, "launcher_of", lambda *_: self.launcher)
         arguments: Any = SimpleNamespace(parallel_sizes=lambda _: {"tp_size": 1, "pp_size": 1})
         self.pool = WritablePool()
-        self.fleet = Fleet(self.config, arguments, {}, self.pool)
-        self.mover = Mover(self.fleet, Router(), self.config)
+        self.fleet = Fleet(self.config, arguments, {}, self.pool, Metrics(()))
+        self.mover = Mover(self.fleet, Router(), self.config, Metrics(()))
 
     async def __aenter__(self) -> "Scene":
         workers = self.fleet.launch(None, None)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from cascadia_sglang.errors import InfeasiblePlanError, WorkerError
+from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.planner.capacity_types import Capacity, GpuType, Reserve, RunningReplica
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerState, WritablePool
 from cascadia_sglang.workers.reserves import Reserves
@@ -26,7 +27,7 @@ class Scene:
     def __init__(self, *present: RunningReplica, lost: tuple[RunningReplica, ...] = ()) -> None:
         self.pool = WritablePool()
         self.started: list[RunningReplica] = []
-        self.times = StartTimes(("small", "large"))
+        self.times = StartTimes(("small", "large"), Metrics(()))
         self.sleepers: Any = SimpleNamespace(
             asleep=[],
             places=lambda: tuple(self.sleepers.asleep),

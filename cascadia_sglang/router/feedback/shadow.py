@@ -11,25 +11,26 @@ reads the smaller tier's answer, in one prefill, and says how likely its tokens 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import AttemptFailedError
 from cascadia_sglang.judge.agreement import AgreementWatch
+from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.same_answer import is_short, same_answer
 from cascadia_sglang.messages import AttemptOrder
-from cascadia_sglang.metrics import Metrics
-from cascadia_sglang.router.attempt import Attempt, Engine, attempt_rid
+from cascadia_sglang.router.attempt import Attempt
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.labelling import (
+from cascadia_sglang.router.engine import Engine, attempt_rid
+from cascadia_sglang.router.events import PromptFinished
+from cascadia_sglang.router.feedback.labelling import (
     ACCEPTED,
     LAST,
+    LabelledVisit,
     Ticket,
-    Visit,
     draw_ticket,
     label_of,
     visits_of,
@@ -44,6 +45,12 @@ _LOOK_S = 0.02
 
 # A sample and the token ids of an answer to it: their mean log-probability under the last tier.
 Likelihood = Callable[[Any, Sequence[int]], Awaitable[float | None]]
+
+
+class ShadowMetrics(Protocol):
+    """Where shadow runs are counted."""
+
+    def shadowed(self, tier_index: int, outcome: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,89 +84,95 @@ class _Job:
     chosen_tier: int
     text: str
     last_text: str | None
-    visits: list[Visit]
+    visits: list[LabelledVisit]
 
 
 class Shadow:
-    """Owns the shadow runs. `watches` hear of the tier indices that they belong to."""
+    """Owns the shadow runs, and a watch over the agreement of each calibrated tier."""
 
     def __init__(
         self,
         engine: Engine,
-        last_tier: int,
         rate: float,
-        watches: Mapping[int, AgreementWatch] = MappingProxyType({}),
+        metrics: ShadowMetrics,
+        is_idle: Callable[[], bool],
+        *,
+        last_tier: int,
     ) -> None:
-        """`rate` is the share of the accepted answers that the last tier is asked about."""
-        self.watches = dict(watches)
+        """`rate` is the share of the accepted answers that the last tier is asked about.
+
+        `is_idle` says whether a worker of the last tier has nothing to do.
+        """
+        self.watches: dict[int, AgreementWatch] = {}  # by tier index
         self.counts: Counter[tuple[int, str]] = Counter()  # by tier index and outcome
-        self.metrics: Metrics | None = None
         self.rates = LabelRates(attempts=1.0 if rate else 0.0, accepted=rate)
-        self.labelling: Labelling | None = None
         self.likely = DEFAULT_LIKELY
-        # Whether a worker of the last tier has nothing to do.
-        self.is_idle: Callable[[], bool] = lambda: True
+        self._labelling: Labelling | None = None
         self._engine = engine
+        self._metrics = metrics
+        self._is_idle = is_idle
         self._last_tier = last_tier
         self._has_failed = False
         self._random = Random(0)
         self._running: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(MOST_AT_A_TIME)
 
-    def ticket(
-        self, samples: list[Any], controls: Controls, config: CascadeConfig
-    ) -> Ticket | None:
-        """Of a prompt that arrives; None where it is not drawn, or not the cascade's own way.
+    def watch(self, tier: int, calibration: Calibration) -> None:
+        """Compare a tier's agreement with what this calibration expects, from now on."""
+        self.watches[tier] = AgreementWatch(calibration.agreement)
 
-        A failure is logged, and costs the prompt nothing.
+    def label(self, labelling: Labelling, rates: LabelRates, likely: float) -> None:
+        """Make labels from now on.
+
+        Args:
+            rates: shares of the prompts that are labelled.
+            likely: mean log-probability from which a long answer counts as the last tier's own.
+        """
+        self._labelling, self.rates, self.likely = labelling, rates, likely
+
+    @property
+    def is_labelling(self) -> bool:
+        """Whether labels are made of shadows."""
+        return self._labelling is not None
+
+    def ticket(self, controls: Controls, config: CascadeConfig) -> Ticket | None:
+        """The ticket of a prompt of one sample that arrives.
+
+        None where it is not drawn, or the cascade does not decide alone on its way.
+
+        A failure is logged once, and costs the prompt nothing.
         """
         try:
-            return self._drawn(samples, controls, config)
+            return self._drawn(controls, config)
         except Exception as error:  # noqa: BLE001  the request goes on without a ticket
-            self._report(error)
+            if not self._has_failed:
+                self._has_failed = True
+                logger.error("an answer is not compared with the last tier's: %r", error)
             return None
 
-    def consider(
-        self, samples: list[Any], attempts: Sequence[Attempt], chosen: Attempt, ticket: Ticket
-    ) -> None:
-        """Perhaps ask the last tier about a prompt that was answered.
-
-        A failure is logged, and costs the answer nothing.
-        """
-        try:
-            self._consider(samples, attempts, chosen, ticket)
-        except Exception as error:  # noqa: BLE001  the answer goes out without a shadow
-            self._report(error)
-
-    def _report(self, error: Exception) -> None:
-        """Log the first failure; every request may meet the same."""
-        if not self._has_failed:
-            self._has_failed = True
-            logger.error("an answer is not compared with the last tier's: %r", error)
-
-    def _drawn(
-        self, samples: list[Any], controls: Controls, config: CascadeConfig
-    ) -> Ticket | None:
-        is_own_way = (controls.tier, controls.max_tier, controls.threshold) == (None, None, None)
-        if not (is_own_way and len(samples) == 1 and self.rates.attempts):
+    def _drawn(self, controls: Controls, config: CascadeConfig) -> Ticket | None:
+        if not (self.rates.attempts and controls.is_own_way and controls.max_tier is None):
             return None
         has_room = (
             len(self._running) < MOST_AT_A_TIME
             and self._engine.has_worker(self._last_tier)
-            and self.is_idle()
+            and self._is_idle()
         )
-        labels = self.labelling is not None
+        labels = self._labelling is not None
         return draw_ticket(self._random, self.rates, config, labels=labels, has_room=has_room)
 
-    def _consider(
-        self, samples: list[Any], attempts: Sequence[Attempt], chosen: Attempt, ticket: Ticket
-    ) -> None:
-        visits = self._visits(attempts, ticket)
+    def prompt_finished(self, event: PromptFinished) -> None:
+        """Perhaps ask the last tier about a prompt that was answered."""
+        ticket, chosen = event.prompt.ticket, event.chosen
+        if ticket is None or chosen is None:
+            return
+        visits = self._visits(event.attempts, ticket)
         reached_last = chosen.tier_index == self._last_tier
         if chosen.reason not in (LAST if reached_last else ACCEPTED):
             return
+        sample = event.prompt.sample
         # A session's history, an adapter or an image shapes an answer that the ids do not tell.
-        if self._engine.prompt(samples[0]) is None:
+        if self._engine.prompt(sample) is None:
             return
         if not reached_last and not ticket.is_drawn:
             return
@@ -170,7 +183,7 @@ class Shadow:
             return
         text = str(chosen.outputs[0].get("text", ""))
         job = _Job(
-            sample=samples[0],
+            sample=sample,
             ticket=ticket,
             chosen_tier=chosen.tier_index,
             text=text,
@@ -187,11 +200,11 @@ class Shadow:
         for task in self._running:
             task.cancel()
 
-    def _visits(self, attempts: Sequence[Attempt], ticket: Ticket) -> list[Visit]:
+    def _visits(self, attempts: Sequence[Attempt], ticket: Ticket) -> list[LabelledVisit]:
         """What is to be labelled."""
-        if self.labelling is None or not ticket.is_labelled:
+        if self._labelling is None or not ticket.is_labelled:
             return []
-        return visits_of(attempts, self.labelling.tiers, ticket)
+        return visits_of(attempts, self._labelling.tiers)
 
     async def _run(self, job: _Job) -> None:
         try:
@@ -207,9 +220,11 @@ class Shadow:
         if job.last_text is None:
             self._show(job, last_text, visits)
         prompt_ids = self._engine.prompt_ids(job.sample)
-        if self.labelling is not None and visits and prompt_ids is not None:
+        if self._labelling is not None and visits and prompt_ids is not None:
             reached_last = job.last_text is not None
-            self.labelling.take(label_of(job.ticket, prompt_ids, visits, reached_last=reached_last))
+            self._labelling.take(
+                label_of(job.ticket, prompt_ids, visits, reached_last=reached_last)
+            )
 
     def _needs_answer(self, job: _Job) -> bool:
         is_labelled = any(visit.tier == job.chosen_tier for visit in job.visits)
@@ -231,21 +246,23 @@ class Shadow:
             raise AttemptFailedError("the run was aborted")
         return str(output.get("text", ""))
 
-    async def _labelled(self, sample: Any, visit: Visit, last_text: str | None) -> VisitLabel:
-        assert self.labelling is not None
+    async def _labelled(
+        self, sample: Any, visit: LabelledVisit, last_text: str | None
+    ) -> VisitLabel:
+        assert self._labelling is not None
         same = None
         if last_text is not None and is_short(visit.text) and is_short(last_text):
             same = same_answer(visit.text, last_text)
         async with self._turns:
             await self._idle()
-            likelihood = await self.labelling.likelihood(sample, visit.token_ids)
+            likelihood = await self._labelling.likelihood(sample, visit.token_ids)
         if same is None and likelihood is None:
             raise AttemptFailedError("the last tier did not say how likely the answer is")
         return visit.labelled(same, likelihood)
 
     async def _idle(self) -> None:
         """Wait until a worker of the last tier has nothing to do."""
-        while not self.is_idle():
+        while not self._is_idle():
             await asyncio.sleep(_LOOK_S)
 
     def _show(self, job: _Job, last_text: str | None, visits: list[VisitLabel]) -> None:
@@ -263,5 +280,4 @@ class Shadow:
         if tier_index == self._last_tier:
             return
         self.counts[tier_index, outcome] += 1
-        if self.metrics is not None:
-            self.metrics.shadowed(tier_index, outcome)
+        self._metrics.shadowed(tier_index, outcome)

@@ -32,7 +32,6 @@ class Ticket:
     Attributes:
         config: that it climbs with.
         is_labelled: whether its attempts carry their features.
-        is_told: whether the client gets to see them.
         has_room: whether the last tier was idle as it arrived.
         is_drawn: whether the last tier is asked too where a tier below answers.
         draw: see `Label.draw`.
@@ -41,14 +40,13 @@ class Ticket:
     config: CascadeConfig
     rates: LabelRates
     is_labelled: bool
-    is_told: bool
     has_room: bool
     is_drawn: bool
     draw: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
+class LabelledVisit:
     """A tier's whole answer, as a label needs it."""
 
     tier: int
@@ -82,30 +80,24 @@ def draw_ticket(
         config=_labelling(config) if is_labelled else config,
         rates=rates,
         is_labelled=is_labelled,
-        is_told=config.judge.record,
         has_room=has_room,
         is_drawn=random.random() < rates.accepted,
         draw=random.random(),
     )
 
 
-def visits_of(attempts: Sequence[Attempt], tiers: frozenset[int], ticket: Ticket) -> list[Visit]:
-    """The whole answers of these tiers that a judge rated, with their features.
-
-    The attempts lose them where no client is to see them.
-    """
+def visits_of(attempts: Sequence[Attempt], tiers: frozenset[int]) -> list[LabelledVisit]:
+    """The whole answers of these tiers that a judge rated, with their features."""
     found = []
     for attempt in attempts:
         record = attempt.record
-        if not ticket.is_told:
-            attempt.record = None
         if attempt.tier_index not in tiers or attempt.score is None or not attempt.is_whole:
             continue
         token_ids = attempt.outputs[0].get("output_ids")
         if record is None or not record["tokens"] or not token_ids:
             continue
         found.append(
-            Visit(
+            LabelledVisit(
                 tier=attempt.tier_index,
                 text=str(attempt.outputs[0].get("text", "")),
                 token_ids=tuple(token_ids),

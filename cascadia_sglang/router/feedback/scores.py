@@ -10,7 +10,7 @@ from cascadia_sglang.escalation import escalation_rates, ranked_tiers
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.running_quantile import WINDOW, RunningQuantile, spread
+from cascadia_sglang.router.feedback.running_quantile import WINDOW, RunningQuantile, spread
 
 # Scores that stand in for the first ones of a tier that starts with a calibration. They leave as
 # real ones come, for the traffic is hardly ever distributed as the sample was.
@@ -30,7 +30,7 @@ class ScoreSource:
     is_calibrated: bool
 
 
-class TierScores:
+class TierScoring:
     """Owns every tier's source of scores, and the thresholds: fixed, or kept to a rate."""
 
     def __init__(

@@ -9,33 +9,26 @@ from typing import Any
 from cascadia_sglang.errors import AttemptFailedError
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.prefix.warming import Warming
-from cascadia_sglang.router.active import ActiveRequest
-from cascadia_sglang.router.attempt import Attempt, Engine, finished_attempt
-from cascadia_sglang.router.gather import all_or_none
-from cascadia_sglang.router.leaving import Leaving
-from cascadia_sglang.router.stream import Gate, Sink, is_last
+from cascadia_sglang.router.attempt import Attempt, finished_attempt
+from cascadia_sglang.router.engine import AttemptEngine
+from cascadia_sglang.router.request import RequestPrompt
+from cascadia_sglang.router.stream import Gate, Leaving, Sink, is_last
 
 # How long after the deadline an ended run may take to hand over what it has written.
 CUT_S = 1.0
 
 
-class Runs:
-    """A prompt's samples; each attempt runs all of them."""
+class AttemptRunner:
+    """Owns the runs of one prompt; each attempt runs all of its samples."""
 
-    def __init__(
-        self, samples: list[Any], active: ActiveRequest, engine: Engine, sink: Sink | None
-    ) -> None:
-        self._samples = samples
-        self._active = active
+    def __init__(self, prompt: RequestPrompt, engine: AttemptEngine, sink: Sink | None) -> None:
+        """`sink` takes outputs of a streamed request; None where the answer leaves whole."""
+        self._samples = prompt.samples
+        self._request = prompt.request
         self._engine = engine
         self._sink = sink
         self._rids: set[str] = set()  # of the runs of these samples alone
-        self._is_cut = False
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether the last attempt was ended at the deadline, to keep what it had written."""
-        return self._is_cut
+        self._is_cut = False  # whether the deadline ended the last attempt
 
     @property
     def is_visible(self) -> bool:
@@ -43,16 +36,12 @@ class Runs:
         return self._sink is not None and self._sink.is_visible
 
     async def attempt(
-        self,
-        order: AttemptOrder,
-        warming: Warming | None,
-        leaves: Leaving = Leaving.WHOLE,
-        *,
-        keeps: bool = False,
+        self, order: AttemptOrder, warming: Warming | None, leaves: Leaving, *, keeps: bool
     ) -> Attempt:
         """Run all samples to their end.
 
         Args:
+            warming: of the next tier meanwhile, which hears of the chance of acceptance.
             leaves: when the outputs go to the client.
             keeps: whether a deadline ends the runs as a client's abort does, with what is written
                 so far, rather than without an answer.
@@ -61,18 +50,18 @@ class Runs:
             TimeoutError: if the deadline passed, or the request was given up.
         """
         started = time.monotonic()
-        deadline, loop = self._active.deadline, asyncio.get_running_loop()
+        deadline, loop = self._request.deadline, asyncio.get_running_loop()
         cut = None
         if keeps and deadline is not None and deadline > loop.time():
             cut = loop.call_at(deadline, self._cut)
         try:
-            async with self._active.limited(0.0 if cut is None else CUT_S):
+            async with self._request.limited(0.0 if cut is None else CUT_S):
                 runs = self._of_samples(order, warming, leaves)
                 results = [await runs[0]] if len(runs) == 1 else await all_or_none(runs)
         finally:
             if cut is not None:
                 cut.cancel()
-        attempt = finished_attempt(order.tier_index, results, started)
+        attempt = finished_attempt(order, results, started)
         attempt.is_cut = self._is_cut and attempt.ended_by_engine()
         return attempt
 
@@ -82,12 +71,12 @@ class Runs:
             self._engine.abort(rid)
 
     def _begin(self) -> str:
-        rid = self._active.begin_run()
+        rid = self._request.begin_run()
         self._rids.add(rid)
         return rid
 
     def _end(self, rid: str) -> None:
-        self._active.rids.discard(rid)
+        self._request.rids.discard(rid)
         self._rids.discard(rid)
 
     def _of_samples(
@@ -146,7 +135,17 @@ class Runs:
                         warming.told(report.score)
                     gate.take(number, output, is_free or report.committed)
                     if self.is_visible:
-                        self._active.show(order.tier_index)
+                        self._request.show(order.tier_index)
             raise AttemptFailedError("the stream ended before its answer")
         finally:
             self._end(rid)
+
+
+async def all_or_none(runs: list[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """Results in order; the first failure ends the others."""
+    tasks = [asyncio.create_task(run) for run in runs]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,147 @@
+"""What the router needs of the engine: to read requests, to know the tiers, to run attempts.
+
+Requests and samples are SGLang's own objects, opaque to the router. A request holds prompts; each
+prompt is asked in one or more samples.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, Protocol
+
+from cascadia_sglang.messages import AttemptOrder, JudgeReport
+from cascadia_sglang.prefix.prompt import Prompt
+
+# An output of SGLang: text, output_ids and meta_info of one sample.
+Output = dict[str, Any]
+
+
+class WorkerLimits(Protocol):
+    """What fits a tier's workers, in tokens."""
+
+    @property
+    def context_tokens(self) -> int: ...
+
+    @property
+    def input_tokens(self) -> int: ...
+
+
+class RequestReader(Protocol):
+    """Reads requests: their samples, their tokens, and what the client asked for."""
+
+    def split(self, request: Any) -> list[list[Any]]:
+        """Normalise a request, in place, into its prompts, each a list of single samples."""
+        ...
+
+    async def tokenise(self, samples: list[Any]) -> int | None:
+        """Tokenise a prompt once for all tiers, in place; its length, None where not known yet."""
+        ...
+
+    def prompt_ids(self, sample: Any) -> Sequence[int] | None:
+        """Token ids of a tokenised sample's prompt; None where not known yet."""
+        ...
+
+    def prompt(self, sample: Any) -> Prompt | None:
+        """A tokenised sample's prompt as the prefix caches know it; None where they keep it
+        apart."""
+        ...
+
+    def max_new_tokens(self, sample: Any) -> int | None:
+        """Output limit that the client asked for."""
+        ...
+
+    def is_scoring(self, sample: Any) -> bool:
+        """Whether the sample asks for log-probabilities of its own prompt."""
+        ...
+
+    def shape(self, sample: Any) -> str:
+        """Lengths and field names of a sample, for a log: nothing of its content."""
+        ...
+
+
+class TierState(Protocol):
+    """Knows what each tier can do, and which of its workers are there now."""
+
+    def is_judgeable(self, sample: Any, tier_index: int) -> bool:
+        """Whether the tier's judge can rate this sample.
+
+        It cannot under speculative decoding or for beams, and for a grammar only where its
+        calibration knows enough of them.
+        """
+        ...
+
+    def takes_draft(self, sample: Any, tier_index: int) -> bool:
+        """Whether the tier's answer is the same where it goes on from a smaller tier's draft."""
+        ...
+
+    def draft_break_even(self, tier_index: int) -> float | None:
+        """Share of a draft that the tier must keep for reading it to pay; None while unknown."""
+        ...
+
+    def seconds(self, tier_index: int, prompt: Prompt) -> float | None:
+        """Seconds of an attempt on the tier's best worker now; None while that is unknown."""
+        ...
+
+    def limits(self, tier_index: int) -> WorkerLimits | None:
+        """Token limits of the tier's workers; None while it has none that is ready."""
+        ...
+
+    def has_worker(self, tier_index: int) -> bool:
+        """Whether an attempt on this tier would find a worker now."""
+        ...
+
+    def workers(self, tier_index: int) -> Sequence[str]:
+        """Ids of the workers that an attempt on this tier may find now."""
+        ...
+
+    def passed_over(self, tier_index: int) -> str | None:
+        """Id of a ready worker of a tier that is passed over for its faults; None for none."""
+        ...
+
+    def watch_workers(self, changed: Callable[[], None]) -> None:
+        """Have this called whenever workers come or go."""
+        ...
+
+
+class AttemptEngine(Protocol):
+    """Runs samples on the tiers, each under a rid of its own."""
+
+    def new_rid_base(self) -> str:
+        """What the rids of a request's attempts begin with, unique in this server."""
+        ...
+
+    @property
+    def is_incremental(self) -> bool:
+        """Whether a streamed output continues the one before, rather than repeating it."""
+        ...
+
+    async def run(self, sample: Any, rid: str, order: AttemptOrder) -> tuple[Output, JudgeReport]:
+        """Run one sample to its end on the best worker of the order's tier; cancelling aborts it.
+
+        Raises:
+            WorkerUnavailableError: if the tier has no worker.
+            OverloadError: if its workers hold as many attempts as they may.
+            WorkerLostError: if the worker was lost; another one of the tier may do it.
+        """
+        ...
+
+    def stream(
+        self, sample: Any, rid: str, order: AttemptOrder
+    ) -> AsyncGenerator[tuple[Output, JudgeReport], None]:
+        """As `run`, with every output on the way; the last has a finish reason."""
+        ...
+
+    def abort(self, rid: str) -> None:
+        """End a run, which then returns what it has written so far."""
+        ...
+
+
+class Engine(RequestReader, TierState, AttemptEngine, Protocol):
+    """The whole engine, as one object implements it."""
+
+
+def attempt_rid(base: str, number: int) -> str:
+    """Rid of the `number`-th run under a base.
+
+    SGLang aborts by prefix, so no rid may begin another: bases are of one length, and so are the
+    numbers.
+    """
+    return f"{base}-{number:06d}"

@@ -1,0 +1,1 @@
+"""What finished prompts feed back into later ones, and what is counted of them."""

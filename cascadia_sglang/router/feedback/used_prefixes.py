@@ -1,0 +1,20 @@
+"""What attempts found in the prefix caches of what was warmed for them."""
+
+from cascadia_sglang.prefix.warming import Warmer
+from cascadia_sglang.router.engine import RequestReader
+from cascadia_sglang.router.events import PromptFinished
+
+
+class UsedPrefixes:
+    """Shows the warmer what its work was good for."""
+
+    def __init__(self, warmer: Warmer, engine: RequestReader) -> None:
+        self._warmer = warmer
+        self._engine = engine
+
+    def prompt_finished(self, event: PromptFinished) -> None:
+        """Learn how many of the prompt's tokens each attempt found cached."""
+        prompt = self._engine.prompt(event.prompt.sample)
+        if prompt is not None and self._warmer.is_long(prompt):
+            for attempt in event.attempts:
+                self._warmer.found(attempt.tier_index, prompt, attempt.cached_tokens)

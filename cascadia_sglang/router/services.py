@@ -1,0 +1,121 @@
+"""What takes prompts through the tiers: built once, complete, and shared by all of them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.entry.model import EntryScorer
+from cascadia_sglang.judge.calibration import Calibration
+from cascadia_sglang.label_settings import label_rate
+from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.prefix.warming import Prefiller, Warmer
+from cascadia_sglang.router.engine import Engine
+from cascadia_sglang.router.entry_rules import CheapestTier, EntryRule, entry_rule
+from cascadia_sglang.router.events import AnyObserver, Observers
+from cascadia_sglang.router.feedback.kept_drafts import KeptDrafts
+from cascadia_sglang.router.feedback.prompt_metrics import PromptMetrics
+from cascadia_sglang.router.feedback.score_drift import ScoreDrift
+from cascadia_sglang.router.feedback.scores import TierScoring
+from cascadia_sglang.router.feedback.shadow import Shadow
+from cascadia_sglang.router.feedback.tier_counts import TierCounts
+from cascadia_sglang.router.feedback.used_prefixes import UsedPrefixes
+from cascadia_sglang.router.suspects import Suspects
+from cascadia_sglang.verify.worth import DraftWorth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What all prompts share.
+
+    Attributes:
+        config: as the server started; the router has the thresholds in force.
+        engine: runs attempts.
+        scores: what scores each tier's answers, and the thresholds.
+        suspects: who may have ended a worker, and which workers are there for whom.
+        entry: at which tier a prompt begins.
+        entry_model: the chance of acceptance by the prompt alone; None where none is configured.
+        warmer: fills the next tier's prefix cache ahead of time.
+        drafts: which drafts a tier reads.
+        shadow: asks the last tier about a share of the answers.
+        drift: how far each tier's scores are from its calibration's.
+        counts: answers and escalations of each tier.
+        observers: who hears of prompts.
+    """
+
+    config: CascadeConfig
+    engine: Engine
+    scores: TierScoring
+    suspects: Suspects
+    entry: EntryRule
+    entry_model: EntryScorer | None
+    warmer: Warmer
+    drafts: DraftWorth
+    shadow: Shadow
+    drift: ScoreDrift
+    counts: TierCounts
+    observers: Observers
+
+
+def build_services(
+    config: CascadeConfig,
+    engine: Engine,
+    scores: TierScoring,
+    *,
+    metrics: Metrics,
+    prefiller: Prefiller,
+    is_last_tier_idle: Callable[[], bool],
+    entry_model: EntryScorer | None = None,
+    calibrations: Mapping[int, Calibration] = MappingProxyType({}),
+    recorder: AnyObserver | None = None,
+) -> Services:
+    """The services that a cascade's settings ask for.
+
+    Args:
+        prefiller: computes prompts ahead of time on the workers.
+        is_last_tier_idle: whether a worker of the last tier has nothing to do.
+        calibrations: of the tier indices that start with one.
+        recorder: hears of every prompt besides; None for nobody.
+    """
+    tiers = len(config.tiers)
+    suspects = Suspects(engine.workers, engine.passed_over, metrics)
+    engine.watch_workers(suspects.schedule)
+    entry = entry_rule(config, engine, entry_model)
+    prefix = config.prefix
+    warmer = Warmer(prefiller, prefix.warm, prefix.warm_chunk, tiers, metrics)
+    drafts = DraftWorth(config.drafts(), tiers)
+    rate = label_rate(config)
+    shadow = Shadow(engine, rate, metrics, is_last_tier_idle, last_tier=tiers - 1)
+    for tier, calibration in calibrations.items():
+        shadow.watch(tier, calibration)
+    drift = ScoreDrift(calibrations)
+    counts = TierCounts(tiers)
+    observers: list[AnyObserver] = [
+        counts,
+        drift,
+        PromptMetrics(metrics),
+        shadow,
+    ]
+    # Nothing is learned of what is off.
+    if drafts.is_on:
+        observers.append(KeptDrafts(drafts))
+    if warmer.is_on:
+        observers.append(UsedPrefixes(warmer, engine))
+    if isinstance(entry, CheapestTier):
+        observers.append(entry)
+    if recorder is not None:
+        observers.append(recorder)
+    return Services(
+        config=config,
+        engine=engine,
+        scores=scores,
+        suspects=suspects,
+        entry=entry,
+        entry_model=entry_model,
+        warmer=warmer,
+        drafts=drafts,
+        shadow=shadow,
+        drift=drift,
+        counts=counts,
+        observers=Observers(observers),
+    )
