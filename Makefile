@@ -6,12 +6,12 @@ SHELL := /bin/bash
 VENV ?= .venv
 PYTHON ?= python3
 PORT ?= 30000
-CONFIG ?= bench/ladder/cascade.yaml
+CONFIG ?= demo/cascade.yaml
 ARGS ?=
 
 python := $(VENV)/bin/python
 install := $(python) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-sources := cascadia_sglang kernels patches tests bench
+sources := cascadia_sglang kernels patches tests bench demo
 
 # What the environment holds is named by what was asked of it: the pins, and pyproject.toml down to
 # the settings of the tools.
@@ -62,7 +62,7 @@ docs: env  ## write the parts of documents that are made from code
 	$(python) -m cascadia_sglang.metric_families > docs/metrics.md
 
 # The demo's models lie in the repository; nothing is asked of a model hub.
-serve: export HF_HUB_OFFLINE ?= $(if $(filter bench/ladder/%,$(CONFIG)),1)
+serve: export HF_HUB_OFFLINE ?= $(if $(filter demo/% bench/ladder/%,$(CONFIG)),1)
 serve: env  ## serve a cascade in the foreground (PORT=30000, CONFIG=cascade.yaml, ARGS="--flag")
 	@exec $(python) -m sglang.launch_server --plugin cascadia --cascade-config $(CONFIG) --port $(PORT) $(ARGS)
 
@@ -131,9 +131,9 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.serving.first_token
 	$(python) -m bench.planner.solver
 	$(python) -m bench.planner.sample
-	$(python) -m bench.planner.routing --ladder
-	$(python) -m bench.calibration.pool --split calibration --chunks 5
-	$(python) -m bench.calibration.pool --split test --chunks 10
+	$(python) -m bench.planner.routing --demo
+	$(python) -m demo.calibrate.answers --split calibration --chunks 5
+	$(python) -m demo.calibrate.answers --split test --chunks 10
 	$(python) -m bench.calibration.quality
 	$(python) -m bench.calibration.coverage
 	$(python) -m bench.calibration.share
@@ -142,8 +142,8 @@ bench: env  ## the CPU benches; results go to bench/results
 	$(python) -m bench.calibration.hidden --split test --chunks 5
 	$(python) -m bench.calibration.probe
 	$(python) -m bench.entry.latency
-	$(python) -m bench.entry.ladder fit
-	$(python) -m bench.entry.ladder serve
+	$(python) -m bench.entry.demo fit
+	$(python) -m bench.entry.demo serve
 	$(python) -m bench.planner.speed
 	$(python) -m bench.planner.whole
 	$(python) -m bench.planner.paper

@@ -25,10 +25,8 @@ import numpy as np
 import torch
 
 from bench.calibration.hidden import PROBED, HiddenStates, complete_hidden, load_hidden
-from bench.calibration.pool import complete_chunks, load_pool
 from bench.harness.estimates import Estimate
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
-from bench.ladder.fit import CASCADE, settings
 from cascadia_sglang.calibration.fit import fit_tier
 from cascadia_sglang.calibration.pool import BoolArray, Pool, TierAnswers
 from cascadia_sglang.calibration.probe import fit_probe, with_probe
@@ -39,6 +37,9 @@ from cascadia_sglang.judge.calibration import Calibration, load_calibrations
 from cascadia_sglang.judge.features import earlier_features
 from cascadia_sglang.judge.probe import probe_log_odds
 from cascadia_sglang.judge.state import FloatArray
+from demo import CASCADE
+from demo.calibrate.answers import complete_chunks, load_pool
+from demo.calibrate.fit import settings
 
 BENCH = "calibration"
 MIN_PROMPTS = 5_000

@@ -1,7 +1,7 @@
 """How good the demo's committed scores and thresholds are on prompts that nothing has used.
 
 Example:
-    python -m bench.calibration.pool --split test --chunks 3
+    python -m demo.calibrate.answers --split test --chunks 3
     python -m bench.calibration.quality           # writes rows to bench/results/calibration.csv
 """
 
@@ -12,10 +12,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.calibration.pool import complete_chunks, load_pool
 from bench.harness.estimates import Estimate
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
-from bench.ladder.fit import CASCADE, settings
 from cascadia_sglang.calibration.calibrate import CalibratedCascade, certified
 from cascadia_sglang.calibration.quality import TierQuality, tier_qualities
 from cascadia_sglang.calibration.replay import CascadeReplay
@@ -24,6 +22,9 @@ from cascadia_sglang.calibration.statistics import Interval
 from cascadia_sglang.calibration.thresholds import Outcome, outcome_of
 from cascadia_sglang.cascade_file import load_cascade
 from cascadia_sglang.judge.calibration import load_calibrations
+from demo import CASCADE
+from demo.calibrate.answers import complete_chunks, load_pool
+from demo.calibrate.fit import settings
 
 BENCH = "calibration"
 MIN_PROMPTS = 5_000
@@ -82,7 +83,7 @@ def main() -> None:
     args = parser.parse_args()
     pool = load_pool("test", complete_chunks("test"))
     if len(pool) < MIN_PROMPTS and not args.smoke:
-        sys.exit(f"{len(pool)} prompts are answered, {MIN_PROMPTS} needed: bench.calibration.pool")
+        sys.exit(f"{len(pool)} prompts are answered, {MIN_PROMPTS} needed: demo.calibrate.answers")
     facts = facts_of_this_run("bench.calibration.quality")
     fitted = load_pool("calibration", complete_chunks("calibration"))
     # Baselines are fitted on the calibration split; the test split certifies as a whole.

@@ -6,7 +6,7 @@ which chose nothing. AUROC is the chance that a right answer ranks above a wrong
 tier.
 
 Example:
-    python -m bench.calibration.pool --split test --chunks 2
+    python -m demo.calibrate.answers --split test --chunks 2
     python -m bench.calibration.rank           # writes rows to bench/results/rank.csv
     python -m bench.calibration.rank --smoke   # made-up answers; writes nothing
 
@@ -21,15 +21,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench.calibration.pool import complete_chunks, load_pool
 from bench.harness.estimates import Estimate
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
-from bench.ladder.tiers import TIERS
 from cascadia_sglang.calibration.pool import BoolArray
 from cascadia_sglang.calibration.statistics import auroc
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.rank import WEIGHTS
 from cascadia_sglang.judge.state import FloatArray
+from demo.calibrate.answers import complete_chunks, load_pool
+from demo.train.tiers import TIERS
 
 BENCH = "rank"
 BASELINE = "min_logprob"
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true")
     args = parser.parse_args()
     if not args.smoke and not complete_chunks(args.split):
-        sys.exit(f"no stored answers: python -m bench.calibration.pool --split {args.split}")
+        sys.exit(f"no stored answers: python -m demo.calibrate.answers --split {args.split}")
     facts = facts_of_this_run("bench.calibration.rank")
     rows = []
     for tier, features_NF, right_N in made_up() if args.smoke else stored(args.split):

@@ -6,7 +6,7 @@ Scores are measured on the other half, against agreement with the last tier and 
 bound's coverage is that of streams drawn from all prompts, where the true disagreement is known.
 
 Example:
-    python -m bench.calibration.pool --split test --chunks 3
+    python -m demo.calibrate.answers --split test --chunks 3
     python -m bench.calibration.self_calibration           # writes rows to bench/results
     python -m bench.calibration.self_calibration --smoke   # made-up answers; writes nothing
 """

@@ -1,4 +1,4 @@
-"""Asks servers the ladder's questions and compares what they say."""
+"""Asks servers the demo's questions and compares what they say."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.harness.client import post, send_at
-from bench.ladder.families import TEST_FAMILIES, Row, is_correct
-from bench.ladder.splits import sample
+from demo.tasks.families import MAX_ANSWER_TOKENS, TEST_FAMILIES, Row, is_correct
+from demo.tasks.splits import sample
 
-MAX_NEW_TOKENS = 128
 SEED = 71_000
 
 
@@ -52,7 +51,7 @@ def ask(
     Args:
         sampling: parameters, greedy by default.
     """
-    parameters = {"temperature": 0, "max_new_tokens": MAX_NEW_TOKENS, **sampling}
+    parameters = {"temperature": 0, "max_new_tokens": MAX_ANSWER_TOKENS, **sampling}
     requests = [
         post("/generate", {"text": row.prompt, "sampling_params": parameters}, headers)
         for row in rows

@@ -16,7 +16,7 @@ from bench.gpu_check.answers import Said, ask, differing, failed, questions
 from bench.gpu_check.results import Check
 from bench.gpu_check.servers import Server, for_each, model, status
 from bench.gpu_check.worker_hooks import GRAPH_BATCHES
-from bench.ladder.families import Row
+from demo.tasks.families import Row
 
 # Its calibration is one of a first tier.
 MODEL = "small"

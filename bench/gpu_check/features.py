@@ -15,8 +15,8 @@ from bench.gpu_check.answers import accuracy, ask, failed, questions
 from bench.gpu_check.results import Check
 from bench.gpu_check.servers import Server, for_each, model
 from bench.harness.estimates import spread
-from bench.ladder.observe import observe
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
+from demo.calibrate.observe import observe
 
 MODEL = "small"
 DTYPES = ("bfloat16", "float32")

@@ -75,7 +75,7 @@ def main() -> None:
     found: dict[str, object] = {"failed": failed_imports()}
     found["import_s"] = round(time.monotonic() - started, 2)
     try:
-        found["resolved"] = resolved("bench/ladder/small")
+        found["resolved"] = resolved("demo/models/small")
     except Exception as error:  # noqa: BLE001  a fault of the resolver is a result
         traceback.print_exc()
         found["resolver_error"] = f"{type(error).__name__}: {error}"

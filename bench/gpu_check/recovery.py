@@ -13,7 +13,7 @@ from bench.gpu_check.drafts import cascade
 from bench.gpu_check.processes import descendants
 from bench.gpu_check.results import Check
 from bench.gpu_check.servers import Server, serving, status
-from bench.ladder.families import Row
+from demo.tasks.families import Row
 
 WIDTH = 8
 END_S = 15.0

@@ -139,4 +139,4 @@ def get(port: int, path: str) -> Any:
 
 def model(folder: str) -> str:
     """A model of the demo."""
-    return str(Path("bench/ladder") / folder)
+    return str(Path("demo/models") / folder)

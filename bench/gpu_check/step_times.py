@@ -49,7 +49,7 @@ def run(check: Check) -> bool:
 
 
 def three_tiers() -> dict[str, Any]:
-    """The demo's ladder, as its own file has it, without a word of memory or devices."""
+    """The demo as its own file has it, without a word of memory or devices."""
     tiers = [
         {
             "name": name,

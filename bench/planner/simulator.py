@@ -44,7 +44,7 @@ from cascadia_sglang.profiling.measure import measure
 
 BENCH = "planner.simulator"
 CASCADE = "cascade"
-REAL, EMULATED = Path("bench/ladder/cascade.yaml"), Path("bench/planner/emulated.yaml")
+REAL, EMULATED = Path("demo/cascade.yaml"), Path("bench/planner/emulated.yaml")
 FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
 LOADS = (0.3, 0.6, 0.75)
 RUNS = 5

@@ -49,9 +49,9 @@ BLOCK_TOKENS = 4
 OUTPUT_DIVISOR = 32
 # Of a worker: 128 times as many in the trace's own tokens.
 KV_TOKENS = 4096
-# Ids of the ladder's letters and digits.
+# Ids of the demo's letters and digits.
 FIRST_ID, IDS = 4, 96
-CALIBRATION = Path("bench/ladder/small/calibration.json")
+CALIBRATION = Path("demo/models/small/calibration.json")
 ESCALATED = 1 / 3
 SEED = 40_000
 

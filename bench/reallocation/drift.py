@@ -33,7 +33,6 @@ import numpy as np
 
 from bench.harness.client import send_at
 from bench.harness.rows import RESULTS, facts_of_this_run, save_rows
-from bench.ladder.families import is_correct
 from bench.reallocation.drift_report import Found, Run, report, rows_of
 from bench.reallocation.phases import EASY, HARD, Phase, Trace, trace
 from bench.reallocation.servers import (
@@ -46,6 +45,7 @@ from bench.reallocation.servers import (
     set_split,
 )
 from cascadia_sglang.reallocation.decide import replayed
+from demo.tasks.families import is_correct
 
 MIXES = (EASY, HARD, EASY)
 LOAD = 0.8

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from bench.entry.encoder import Encoder, encoder_chances, fit_encoder
-from bench.ladder.tokenizer import build_tokenizer, encode_prompt
 from bench.rivals.router import BoolArray, Chances, serve_by
+from demo.tasks.tokenizer import build_tokenizer, encode_prompt
 
 
 def load(path: Path) -> Chances:

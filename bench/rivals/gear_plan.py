@@ -16,10 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bench.harness.load import MAX_NEW_TOKENS
-from bench.ladder.export import LADDER
-from bench.ladder.observe import observe
-from bench.ladder.splits import sample
 from bench.planner.sample import final_scores
 from bench.reallocation.phases import Phase
 from bench.rivals.gears_by_rate import Gear
@@ -30,6 +26,10 @@ from cascadia_sglang.planner.paths import climbing_paths
 from cascadia_sglang.planner.profile import Profile
 from cascadia_sglang.planner.simulator import Tier, simulate
 from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
+from demo import MODELS
+from demo.calibrate.observe import observe
+from demo.tasks.families import MAX_ANSWER_TOKENS
+from demo.tasks.splits import sample
 
 TIERS = ("small", "large")
 ATTAINED = 0.95
@@ -53,7 +53,7 @@ def answered(families: Families, seed: int, count: int) -> Answered:
     """Have both tiers answer prompts of the calibration split, in this process."""
     torch.set_num_threads(1)
     rows = sample("calibration", seed, count, families)
-    small, large = (observe(LADDER / tier, rows) for tier in TIERS)
+    small, large = (observe(MODELS / tier, rows) for tier in TIERS)
     return Answered(
         score_N=final_scores(TIERS[0], small, []),
         right_NT=np.stack((small.correct_N, large.correct_N), axis=1),
@@ -113,7 +113,7 @@ class Cluster:
             tokens_RT.max(axis=1)[order],
         )
         scores_RT = np.stack((scores_R, np.ones_like(scores_R)), axis=1)[order]
-        paths = climbing_paths(scores_RT, tokens_RT[order], [threshold], MAX_NEW_TOKENS)
+        paths = climbing_paths(scores_RT, tokens_RT[order], [threshold], MAX_ANSWER_TOKENS)
         outcome = simulate(workload, paths, self._tiers(splits[0]), is_buffered=True)
         return outcome.attainment(Slo(e2e_ms=1000.0 * self.slo_s))
 

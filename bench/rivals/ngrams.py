@@ -13,12 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from bench.ladder.tokenizer import encode_prompt
 from bench.rivals.router import BoolArray, Chances, serve_by
 from cascadia_sglang.entry.fit import fit_entry_model
 from cascadia_sglang.entry.model import EntryModel, EntryScorer, save_entry_model
+from demo.tasks.tokenizer import encode_prompt
 
-DEMO = Path("bench/ladder/entry.json")  # whose n-grams these are too
+DEMO = Path("demo/entry.json")  # whose n-grams these are too
 
 
 def load(path: Path) -> Chances:

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from bench.harness.client import post, send_all
-from bench.harness.load import MAX_NEW_TOKENS, requests
-from bench.ladder.families import is_correct
-from bench.ladder.splits import sample
+from bench.harness.load import requests
 from bench.rivals.proxy import mean_logprob
 from bench.rivals.router import BoolArray, Fit, FloatArray, Load
 from bench.rivals.system import CONCURRENCY
+from demo.tasks.families import MAX_ANSWER_TOKENS, is_correct
+from demo.tasks.splits import sample
 
 FOLDS = 4
 
@@ -48,7 +48,7 @@ def ask_all(cascade: int, alone: Sequence[int], seed: int, count: int) -> Sample
         cascade, alone: ports, of the tiers smallest first.
     """
     questions = sample("calibration", seed, count)
-    sampling = {"temperature": 0, "max_new_tokens": MAX_NEW_TOKENS}
+    sampling = {"temperature": 0, "max_new_tokens": MAX_ANSWER_TOKENS}
     asked = [
         post("/generate", {"text": q.prompt, "sampling_params": sampling, "return_logprob": True})
         for q in questions

@@ -39,7 +39,6 @@ import psutil
 
 from bench.harness.client import send_at
 from bench.harness.rows import RESULTS, facts_of_this_run, save_rows
-from bench.ladder.families import is_correct
 from bench.reallocation.drift import check_log
 from bench.reallocation.phases import EASY, HARD, Phase, Trace, trace
 from bench.reallocation.servers import DEVICES, THRESHOLD, asked, cascade, plan, set_split
@@ -48,6 +47,7 @@ from bench.rivals.gears_by_rate import Gear, GearsByRate
 from bench.rivals.shift_report import Found, Run, page, rows_of
 from cascadia_sglang.planner.profile import load_profile
 from cascadia_sglang.reallocation.gears import gear_table
+from demo.tasks.families import is_correct
 
 PROFILE = Path("bench/rivals/shift.json")
 SCALES = (0.6, 0.7, 0.8, 0.9, 1.0)

@@ -111,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path, default=Path("bench/ladder/cascade.yaml"))
+    parser.add_argument("--config", type=Path, default=Path("demo/cascade.yaml"))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--port", type=int, default=31000)
     parser.add_argument("--smoke", action="store_true", help="one start; writes nothing")

@@ -41,6 +41,7 @@ BASE = (
 # Modules that begin so, and all that they may import of the project besides themselves.
 OWN_IMPORTS = {
     "cascadia_kernels": (),
+    "demo": PACKAGES,
     **dict.fromkeys(BASE, BASE),
     "cascadia_sglang.judge": (*BASE, "cascadia_kernels"),
     "cascadia_sglang.calibration": (*BASE, "cascadia_sglang.judge", "cascadia_sglang.entry"),
@@ -142,6 +143,7 @@ LIBRARIES = {
         "cascadia_sglang.verify.transfers",
         "cascadia_sglang.workers",
         "bench",
+        "demo",
     ),
     "triton": ("cascadia_kernels", "bench"),
     "matplotlib": (
@@ -170,7 +172,7 @@ def is_within(module: str, *roots: str) -> bool:
 
 def test_the_walk_sees_every_package() -> None:
     seen = {source.module.split(".")[0] for source in product_files()}
-    assert seen == {*PACKAGES, "bench"}
+    assert seen == {*PACKAGES, "bench", "demo"}
 
 
 @pytest.mark.parametrize("layer", OWN_IMPORTS)
@@ -180,7 +182,7 @@ def test_a_layer_imports_only_those_below_it(layer: str) -> None:
         for source in product_files()
         if is_within(source.module, layer)
         for line, module in source.imports()
-        if is_within(module, *PACKAGES, "bench")
+        if is_within(module, *PACKAGES, "bench", "demo")
         and not is_within(module, layer, *OWN_IMPORTS[layer])
     ]
     assert found == []
@@ -258,7 +260,7 @@ def test_no_package_imports_tests_or_benches() -> None:
         for source in product_files()
         if is_within(source.module, *PACKAGES)
         for line, module in source.imports()
-        if is_within(module, "tests", "bench", "pytest", "hypothesis")
+        if is_within(module, "tests", "bench", "demo", "pytest", "hypothesis")
     ]
     assert found == []
 
