@@ -100,12 +100,12 @@ gpu-check:  ## all that a CUDA device can show, within 8 minutes (STAGES=names, 
 	@$(PYTHON) -m bench.gpu_check $(ARGS)
 
 gpu-check-pack:  ## build .gpu, which takes SGLang to a machine without it (under 40 MB)
-	@PYTHONPATH=. $(PYTHON) -m bench.gpu_check.pack
+	@PYTHONPATH=. $(PYTHON) -m bench.gpu_check.bare_machine.pack
 
-.gpu/site.tar.xz: bench/gpu_check/carried.txt bench/gpu_check/pack.py constraints.txt
+.gpu/site.tar.xz: bench/gpu_check/bare_machine/carried.txt bench/gpu_check/bare_machine/pack.py constraints.txt
 	@$(MAKE) --no-print-directory gpu-check-pack
 
-$(dry_machine)/.installed: bench/gpu_check/machine.txt
+$(dry_machine)/.installed: bench/gpu_check/bare_machine/machine.txt
 	@$(PYTHON312) -c 'import sys; sys.version_info[:2] == (3, 12) or sys.exit("PYTHON312 must be Python 3.12")'
 	@echo "installing into $(dry_machine); about 5 GB and some minutes"
 	@$(PYTHON312) -m venv $(dry_machine)

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.calibration.calibrate import Settings, calibrate, true_risks
 from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.errors import CalibrationError

@@ -24,9 +24,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from bench import RESULTS
 from bench.calibration.hidden import PROBED, HiddenStates, complete_hidden, load_hidden
 from bench.harness.estimates import Estimate
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.calibration.fit import fit_tier
 from cascadia_sglang.calibration.pool import BoolArray, Pool, TierAnswers
 from cascadia_sglang.calibration.probe import fit_probe, with_probe

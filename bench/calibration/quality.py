@@ -12,8 +12,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.calibration.calibrate import CalibratedCascade, certified
 from cascadia_sglang.calibration.quality import TierQuality, tier_qualities
 from cascadia_sglang.calibration.replay import CascadeReplay

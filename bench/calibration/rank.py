@@ -21,8 +21,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.calibration.pool import BoolArray
 from cascadia_sglang.calibration.statistics import auroc
 from cascadia_sglang.judge.features import FEATURES

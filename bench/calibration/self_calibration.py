@@ -19,9 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench import RESULTS
 from bench.calibration.answer_pairs import AnswerPairs, demo_pairs, made_up_pairs, real_pairs
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import RESULTS, Row, Told, facts_of_this_run, save_rows
+from bench.harness.rows import Row, Told, facts_of_this_run, save_rows
 from cascadia_sglang.calibration.calibrate import Settings, calibrate
 from cascadia_sglang.calibration.pool import BoolArray
 from cascadia_sglang.calibration.replay import TierReplay, sigmoid

@@ -25,8 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.config import CascadeConfig, RoutingConfig, TierConfig
 from cascadia_sglang.judge.rank import rank_model
 from cascadia_sglang.judge.state import FloatArray

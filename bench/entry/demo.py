@@ -21,10 +21,11 @@ import numpy as np
 import torch
 import yaml
 
+from bench import RESULTS
 from bench.harness.client import send_all
 from bench.harness.estimates import Estimate, mean_difference, median_ratio
 from bench.harness.load import questions, requests
-from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows
 from bench.harness.server import running_server
 from bench.serving.arms import Arm
 from bench.serving.compare import FLAGS, ask

@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bench import RESULTS
 from bench.entry.curve import BoolArray, curve
 from bench.entry.report import report
 from bench.entry.routers import FloatArray, encoder_needs, entry_needs
 from bench.entry.sets import RoutingSet, halves, load_set
 from bench.harness.estimates import Estimate, resampled_halves
-from bench.harness.rows import RESULTS, Row, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import Row, facts_of_this_run, make_row, save_rows
 from demo.tasks.splits import sample
 
 BENCH = "entry"

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, mean, spread
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
+from bench.harness.rows import facts_of_this_run, make_row, save_rows, source_line
 from bench.planner.instances import curve_problem, synthetic_sample
 from bench.planner.sample import read_sample
 from bench.planner.searches import alternate, best_shared

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.harness.rows import RESULTS
+from bench import RESULTS
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
 from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.planner.problem import CalibrationRow

@@ -29,10 +29,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.client import send_all
 from bench.harness.estimates import Estimate
 from bench.harness.load import questions, requests
-from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows
 from bench.harness.server import running_server
 from bench.planner.observed import observe, replay
 from bench.planner.report import report

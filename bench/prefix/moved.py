@@ -25,10 +25,11 @@ from typing import Any
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.admin import ask
 from bench.harness.client import Round, post, send_at
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows
 from bench.prefix.chats import TURNS, chats
 from bench.prefix.serving import serving, tier
 from cascadia_sglang.planner.workload import poisson_arrivals_s

@@ -27,18 +27,11 @@ from typing import Any
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.admin import ask
 from bench.harness.client import Round, post, send_at
 from bench.harness.estimates import Estimate
-from bench.harness.rows import (
-    RESULTS,
-    Facts,
-    Row,
-    facts_of_this_run,
-    make_row,
-    save_rows,
-    source_line,
-)
+from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows, source_line
 from bench.prefix.serving import serving, tier
 from cascadia_sglang.planner.traces import load_trace
 from cascadia_sglang.planner.workload import Workload

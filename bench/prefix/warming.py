@@ -29,9 +29,10 @@ from typing import Any
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.client import Reply, post, send_all
 from bench.harness.estimates import Estimate, median_ratio, spread
-from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows
 from bench.prefix.chats import TURNS, Chat, chats
 from bench.prefix.serving import prefilled_tokens, serving, tier
 from demo.tasks.families import MAX_ANSWER_TOKENS, TEST_FAMILIES

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import RESULTS
 from bench.calibration.rank import auroc_difference
 from bench.harness.estimates import Estimate
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from bench.real.observed import RECORDS, load_observed
 from bench.real.questions import MIXES, RealQuestion, questions
 from bench.real.ranks import ranks

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import openai
 
-from bench.harness.rows import RESULTS, facts_of_this_run, save_rows
+from bench import RESULTS
+from bench.harness.rows import facts_of_this_run, save_rows
 from bench.real.observe import CACHE, DEMO, SMOKE_MIX_SIZE
 from bench.real.observed import TIERS, load_observed
 from bench.real.questions import MAX_TOKENS, RealQuestion, questions

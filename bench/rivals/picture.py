@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from bench.harness.rows import RESULTS
+from bench import RESULTS
 from bench.rivals.report import ALONE, ATTAINED, SET_TO, WITHIN, Load, closed
 from bench.rivals.workloads import MIXED
 

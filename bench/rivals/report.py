@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
-from bench.harness.rows import RESULTS, Facts, make_row, save_rows
+from bench.harness.rows import Facts, make_row, save_rows
 from bench.rivals.system import CONCURRENCY, Played, System
 from bench.rivals.workloads import AZURE, BURSTS, MIXED, POISSON
 from bench.serving.ceiling import ceiling

@@ -34,10 +34,11 @@ from sglang.srt.managers.auxiliary_output import CommittedTokens
 from sglang.srt.managers.schedule_batch import FINISH_LENGTH, Req
 from sglang.srt.sampling.sampling_params import SamplingParams
 
+from bench import RESULTS
 from bench.harness.client import Round, send_all
 from bench.harness.estimates import Estimate, median_ratio, spread
 from bench.harness.load import questions, requests, text_of
-from bench.harness.rows import RESULTS, Facts, facts_of_this_run, make_row, save_rows, source_line
+from bench.harness.rows import Facts, facts_of_this_run, make_row, save_rows, source_line
 from bench.harness.server import running_server
 from cascadia_kernels.testing import make_logits
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration

@@ -24,18 +24,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench import RESULTS
 from bench.harness.client import Round, send_all
 from bench.harness.estimates import Estimate, median_ratio, spread
 from bench.harness.load import BUFFERED, questions, requests, text_of, tier_of
-from bench.harness.rows import (
-    RESULTS,
-    Facts,
-    Row,
-    facts_of_this_run,
-    make_row,
-    save_rows,
-    source_line,
-)
+from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows, source_line
 from bench.harness.server import running_server
 
 BENCH = "router"

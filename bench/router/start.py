@@ -17,8 +17,9 @@ from typing import Any
 
 import yaml
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
+from bench.harness.rows import facts_of_this_run, make_row, save_rows, source_line
 from bench.harness.server import running_server
 from cascadia_sglang.cascade_file import read_cascade
 

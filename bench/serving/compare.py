@@ -20,10 +20,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from bench import RESULTS
 from bench.harness.client import send_all
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio
 from bench.harness.load import BUFFERED, questions, requests
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from bench.harness.server import running_server
 from bench.serving.arms import Arm
 from bench.serving.ceiling import Ceiling, ceiling

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from bench import RESULTS
 from bench.harness.client import Reply, send_all
 from bench.harness.estimates import Estimate, mean, median_ratio
 from bench.harness.load import requests
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from bench.harness.server import running_server
 from cascadia_sglang.cascade_file import load_cascade, read_cascade
 from demo.tasks.families import Row as Question

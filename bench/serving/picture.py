@@ -10,7 +10,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from bench.harness.rows import RESULTS
+from bench import RESULTS
 
 Points = dict[str, dict[str, float]]
 

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
-from bench.harness.rows import RESULTS, Facts, Row, Told, facts_of_this_run, save_rows
+from bench.harness.rows import Facts, Row, Told, facts_of_this_run, save_rows
 from bench.prefix.serving import serving
 from bench.verify.rate import CONCURRENCY, Found, Size, measure
 from demo import CASCADE

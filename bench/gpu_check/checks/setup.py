@@ -11,8 +11,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bench.gpu_check.environment import site_of, unpack
-from bench.gpu_check.pack import ROOT
+from bench import ROOT
+from bench.gpu_check.bare_machine.environment import site_of, unpack
 from bench.gpu_check.results import Check
 
 PACKAGES = ("torch", "triton", "transformers", "tokenizers", "numba", "numpy", "pytest")
@@ -46,7 +46,7 @@ def run(check: Check, pack: Path) -> bool:
     if not check.dry:
         # With all cores, before several servers would do it at once. A second time it is nothing.
         compileall.compile_dir(site, quiet=2, workers=0)
-    command = [sys.executable, "-m", "bench.gpu_check.imports"]
+    command = [sys.executable, "-m", "bench.gpu_check.bare_machine.imports"]
     done = subprocess.run(
         [*command, *(["--faked-card"] if check.dry else [])],
         cwd=ROOT,

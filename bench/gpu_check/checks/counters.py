@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bench.gpu_check.checks.tools import around_one_step, counter_values
 from bench.gpu_check.results import Check
-from bench.gpu_check.tools import around_one_step, counter_values
 
 ROWS = (1, 256)
 METRICS = {

@@ -1,6 +1,6 @@
 """One decoding step and one draft, for the tools that look into a process.
 
-python -m bench.gpu_check.one_step --rows 3 [--columns 151936]
+python -m bench.gpu_check.checks.one_step --rows 3 [--columns 151936]
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A router by a small transformer encoder, trained from scratch.
 
 Example:
-    python -m bench.rivals.encoder --port 31000 --model encoder.pt \
+    python -m bench.rivals.fronts.encoder --port 31000 --model encoder.pt \
         --tier http://127.0.0.1:31001=0.9 --tier http://127.0.0.1:31002=0.95 \
         --tier http://127.0.0.1:31003=-inf
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from bench.entry.encoder import Encoder, encoder_chances, fit_encoder
-from bench.rivals.router import BoolArray, Chances, serve_by
+from bench.rivals.fronts.router import BoolArray, Chances, serve_by
 from demo.tasks.tokenizer import build_tokenizer, encode_prompt
 
 

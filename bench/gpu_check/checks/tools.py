@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.gpu_check.pack import ROOT
+from bench import ROOT
 from bench.gpu_check.results import Check
 
 COLUMNS_DRY = 2003
@@ -33,7 +33,7 @@ def around_one_step(check: Check, tool: Sequence[str], rows: int, share: float) 
         share: of the stage's time that is left, which the tool may take.
     """
     is_there = shutil.which(tool[0]) is not None
-    command = [sys.executable, "-m", "bench.gpu_check.one_step", "--rows", str(rows)]
+    command = [sys.executable, "-m", "bench.gpu_check.checks.one_step", "--rows", str(rows)]
     if check.dry:
         command += ["--columns", str(COLUMNS_DRY)]
     try:

@@ -13,8 +13,8 @@ import numpy as np
 
 from bench.harness.client import post, send_all
 from bench.harness.load import requests
-from bench.rivals.proxy import mean_logprob
-from bench.rivals.router import BoolArray, Fit, FloatArray, Load
+from bench.rivals.fronts.proxy import mean_logprob
+from bench.rivals.fronts.router import BoolArray, Fit, FloatArray, Load
 from bench.rivals.system import CONCURRENCY
 from demo.tasks.families import MAX_ANSWER_TOKENS, is_correct
 from demo.tasks.splits import sample

@@ -3,11 +3,11 @@
 Four emulated devices serve a small and a large tier. Easy questions come, then hard ones, then easy
 ones at a higher rate: of hard ones at scale 1 as many as one small and three large workers carry
 within the target latency, of easy ones as many as three small and one large, and half as many at
-the beginning. All this is simulated before anything is measured (`bench.rivals.gear_plan`). Two
+the beginning. All this is simulated before anything is measured (`gear_plan`). Two
 arms get the same requests at the same times:
 
 - Cascadia, from two workers a tier: its controller re-plans, its gears follow the queues;
-- gears by rate (`bench.rivals.gears_by_rate`), on the fixed split that carries the most of the
+- gears by rate (`gears_by_rate`), on the fixed split that carries the most of the
   whole trace; its gears are planned for the hardest of the trace's mixes.
 
 Thresholds are the same in all: that of the most accurate gear, and, of the last one, the lowest
@@ -37,19 +37,20 @@ from typing import Any
 import numpy as np
 import psutil
 
+from bench import RESULTS
 from bench.harness.client import send_at
-from bench.harness.rows import RESULTS, facts_of_this_run, save_rows
+from bench.harness.rows import facts_of_this_run, save_rows
 from bench.reallocation.drift import check_log
 from bench.reallocation.phases import EASY, HARD, Phase, Trace, trace
 from bench.reallocation.servers import DEVICES, THRESHOLD, asked, cascade, plan, set_split
-from bench.rivals.gear_plan import Cluster, answered, lowest_threshold, scaled
-from bench.rivals.gears_by_rate import Gear, GearsByRate
-from bench.rivals.shift_report import Found, Run, page, rows_of
+from bench.rivals.shift.gear_plan import Cluster, answered, lowest_threshold, scaled
+from bench.rivals.shift.gears_by_rate import Gear, GearsByRate
+from bench.rivals.shift.report import Found, Run, page, rows_of
 from cascadia_sglang.planner.profile import load_profile
 from cascadia_sglang.reallocation.gears import gear_table
 from demo.tasks.families import is_correct
 
-PROFILE = Path("bench/rivals/shift.json")
+PROFILE = Path("bench/rivals/shift/devices.json")
 SCALES = (0.6, 0.7, 0.8, 0.9, 1.0)
 FLOOR = 0.97
 STEPS = 4

@@ -34,4 +34,4 @@ def activate() -> str | None:
     """SGLang's entry point: this platform where there is a CUDA device, else none."""
     if not torch.cuda.is_available():
         return None
-    return "bench.gpu_check.native_platform.NativeCudaPlatform"
+    return "bench.gpu_check.bare_machine.native_platform.NativeCudaPlatform"

@@ -1,7 +1,7 @@
 """A router by a logistic regression on hashed n-grams: an entry model of this project, alone.
 
 Example:
-    python -m bench.rivals.ngrams --port 31000 --model ngrams.json \
+    python -m bench.rivals.fronts.ngrams --port 31000 --model ngrams.json \
         --tier http://127.0.0.1:31001=0.9 --tier http://127.0.0.1:31002=0.95 \
         --tier http://127.0.0.1:31003=-inf
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.rivals.router import BoolArray, Chances, serve_by
+from bench.rivals.fronts.router import BoolArray, Chances, serve_by
 from cascadia_sglang.entry.fit import fit_entry_model
 from cascadia_sglang.entry.model import EntryModel, EntryScorer, save_entry_model
 from demo.tasks.tokenizer import encode_prompt

@@ -4,8 +4,9 @@ LiteLLM (https://github.com/BerriAI/litellm) runs in an environment of its own a
 protocol to both sides.
 
 Example:
-    python -m bench.rivals.gateway --port 31000 --litellm .venv/.litellm-1.108.7/bin/litellm \
-        --tier http://127.0.0.1:31001=-0.02 --tier http://127.0.0.1:31002=-inf
+    python -m bench.rivals.fronts.gateway --port 31000 \
+        --litellm .venv/.litellm-1.108.7/bin/litellm --tier http://127.0.0.1:31001=-0.02 \
+        --tier http://127.0.0.1:31002=-inf
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from typing import Any
 import aiohttp
 import fastapi
 
-from bench.rivals.front import build_app, serve, settings
-from bench.rivals.proxy import climb
+from bench.rivals.fronts.front import build_app, serve, settings
+from bench.rivals.fronts.proxy import climb
 from cascadia_sglang.child_server import free_port
 
 START_S = 120.0

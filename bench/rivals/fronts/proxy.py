@@ -5,7 +5,7 @@ log-probability of the answer is below the tier's threshold. It has the whole an
 knows, so it streams none.
 
 Example:
-    python -m bench.rivals.proxy --port 31000 --tier http://127.0.0.1:31001=-0.02 \
+    python -m bench.rivals.fronts.proxy --port 31000 --tier http://127.0.0.1:31001=-0.02 \
         --tier http://127.0.0.1:31002=-0.05 --tier http://127.0.0.1:31003=-inf
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import fastapi
 
-from bench.rivals.front import Tier, build_app, post, serve, settings
+from bench.rivals.fronts.front import Tier, build_app, post, serve, settings
 
 # Of a request and a server's address: the answer to a body.
 Ask = Callable[[fastapi.Request, str, Mapping[str, Any]], Awaitable[dict[str, Any]]]

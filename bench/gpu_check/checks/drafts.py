@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.gpu_check.answers import Said, ask, differing, failed, questions
+from bench.gpu_check.bare_machine.worker_hooks import GRAPH_BATCHES
+from bench.gpu_check.checks.answers import Said, ask, differing, failed, questions
+from bench.gpu_check.checks.servers import Server, for_each, model, status
 from bench.gpu_check.results import Check
-from bench.gpu_check.servers import Server, for_each, model, status
-from bench.gpu_check.worker_hooks import GRAPH_BATCHES
 from demo.tasks.families import Row
 
 # Its calibration is one of a first tier.

@@ -13,8 +13,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from bench.gpu_check.checks.servers import Server, all_serving, model, status
 from bench.gpu_check.results import Check
-from bench.gpu_check.servers import Server, all_serving, model, status
 from bench.harness.client import post, send_all
 
 PLAIN, JUDGED = "plain SGLang", "judged"

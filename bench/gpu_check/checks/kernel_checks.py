@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
-from bench.gpu_check.pack import ROOT
+from bench import ROOT
 from bench.gpu_check.results import Check
 from bench.kernel.run import TOLERANCE, reference
 from bench.kernel.variants import cascadia_draft, cascadia_step, make_steps

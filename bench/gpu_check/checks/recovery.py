@@ -8,11 +8,11 @@ import threading
 import time
 from typing import Any
 
-from bench.gpu_check.answers import ask, failed, questions
-from bench.gpu_check.drafts import cascade
+from bench.gpu_check.checks.answers import ask, failed, questions
+from bench.gpu_check.checks.drafts import cascade
+from bench.gpu_check.checks.servers import Server, serving, status
 from bench.gpu_check.processes import descendants
 from bench.gpu_check.results import Check
-from bench.gpu_check.servers import Server, serving, status
 from demo.tasks.families import Row
 
 WIDTH = 8

@@ -15,11 +15,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from bench.gpu_check.answers import ask, failed, questions
-from bench.gpu_check.drafts import cascade
+from bench.gpu_check.bare_machine.worker_hooks import DEVICE_TIMES
+from bench.gpu_check.checks.answers import ask, failed, questions
+from bench.gpu_check.checks.drafts import cascade
+from bench.gpu_check.checks.servers import Server, for_each, model, status
 from bench.gpu_check.results import Check
-from bench.gpu_check.servers import Server, for_each, model, status
-from bench.gpu_check.worker_hooks import DEVICE_TIMES
 from bench.harness.client import post, send_all
 from cascadia_sglang.profiling.steps import read_steps
 from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER

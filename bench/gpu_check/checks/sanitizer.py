@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bench.gpu_check.checks.tools import around_one_step, errors_found
 from bench.gpu_check.results import Check
-from bench.gpu_check.tools import around_one_step, errors_found
 
 TOOLS = ("memcheck", "initcheck")
 ROWS = 3

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bench.harness.estimates import Estimate
 from bench.harness.rows import Facts, Row, make_row, source_line
 from bench.reallocation.phases import Phase
-from bench.rivals.gear_plan import ATTAINED
+from bench.rivals.shift.gear_plan import ATTAINED
 
 BENCH = "rivals.shift"
 # Requests of a run are resampled in blocks of so many seconds, each phase for itself: those that

@@ -1,6 +1,6 @@
 """Builds the folder with what a bare CUDA machine lacks: SGLang's Python files, small libraries.
 
-    python -m bench.gpu_check.pack [--out FOLDER]
+    python -m bench.gpu_check.bare_machine.pack [--out FOLDER]
 
 Everything comes from the package index, for Python 3.12 on x86-64 Linux. Libraries that SGLang
 imports by name and the checks never call stay out; `missing_modules` stands in for them.
@@ -17,7 +17,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from bench import ROOT
+
 CARRIED = Path(__file__).with_name("carried.txt")
 PYTHON = "3.12"
 ARCHIVE = "site.tar.xz"

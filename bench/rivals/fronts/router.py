@@ -1,7 +1,7 @@
 """A router alone: it picks a tier by the prompt, before anything is generated; that one answers.
 
-It takes the smallest tier whose chance to be right is high enough. `bench.rivals.ngrams` and
-`bench.rivals.encoder` know such chances.
+It takes the smallest tier whose chance to be right is high enough. `bench.rivals.fronts.ngrams` and
+`bench.rivals.fronts.encoder` know such chances.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import fastapi
 import numpy as np
 import numpy.typing as npt
 
-from bench.rivals.front import Tier, build_app, post, serve, settings, stream
+from bench.rivals.fronts.front import Tier, build_app, post, serve, settings, stream
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

@@ -10,15 +10,16 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.gpu_check.pack import ARCHIVE, ROOT
+from bench import ROOT
+from bench.gpu_check.bare_machine.pack import ARCHIVE
 
 _HOOKS = """[sglang.srt.platforms]
-cascadia_gpu_check = bench.gpu_check.native_platform:activate
+cascadia_gpu_check = bench.gpu_check.bare_machine.native_platform:activate
 
 [sglang.srt.plugins]
-cascadia_gpu_check = bench.gpu_check.worker_hooks:register
+cascadia_gpu_check = bench.gpu_check.bare_machine.worker_hooks:register
 """
-_STAND_INS = "from bench.gpu_check.missing_modules import install\n\ninstall()\n"
+_STAND_INS = "from bench.gpu_check.bare_machine.missing_modules import install\n\ninstall()\n"
 
 
 def site_of(pack: Path) -> Path:

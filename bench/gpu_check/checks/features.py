@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from bench.gpu_check.answers import accuracy, ask, failed, questions
+from bench.gpu_check.checks.answers import accuracy, ask, failed, questions
+from bench.gpu_check.checks.servers import Server, for_each, model
 from bench.gpu_check.results import Check
-from bench.gpu_check.servers import Server, for_each, model
 from bench.harness.estimates import spread
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
 from demo.calibrate.observe import observe

@@ -18,8 +18,8 @@ import torch
 
 from bench.planner.sample import final_scores
 from bench.reallocation.phases import Phase
-from bench.rivals.gears_by_rate import Gear
-from bench.rivals.thresholds import cheapest
+from bench.rivals.fronts.thresholds import cheapest
+from bench.rivals.shift.gears_by_rate import Gear
 from cascadia_sglang.judge.state import COUNT
 from cascadia_sglang.planner.outcome import Slo
 from cascadia_sglang.planner.paths import climbing_paths

@@ -1,6 +1,6 @@
 """What a worker imports, and what SGLang makes of the checks' flags on a card.
 
-    python -m bench.gpu_check.imports [--faked-card]
+    python -m bench.gpu_check.bare_machine.imports [--faked-card]
 
 In a process of its own: the card may be faked. Prints one JSON object.
 """
@@ -14,8 +14,8 @@ import sys
 import time
 import traceback
 
-from bench.gpu_check import faked_card
-from bench.gpu_check.servers import FLAGS, MEMORY
+from bench.gpu_check.bare_machine import faked_card
+from bench.gpu_check.checks.servers import FLAGS, MEMORY
 
 MODULES = (
     "sglang.srt.managers.scheduler",
