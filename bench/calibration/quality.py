@@ -15,34 +15,18 @@ from pathlib import Path
 from bench import RESULTS
 from bench.harness.estimates import Estimate
 from bench.harness.rows import facts_of_this_run, make_row, save_rows
-from cascadia_sglang.calibration.calibrate import CalibratedCascade, certified
 from cascadia_sglang.calibration.quality import TierQuality, tier_qualities
-from cascadia_sglang.calibration.replay import CascadeReplay
 from cascadia_sglang.calibration.split import Parts
 from cascadia_sglang.calibration.statistics import Interval
-from cascadia_sglang.calibration.thresholds import Outcome, outcome_of
-from cascadia_sglang.cascade_file import load_cascade
-from cascadia_sglang.judge.calibration import load_calibrations
+from cascadia_sglang.calibration.thresholds import Outcome
 from demo import CASCADE
+from demo.calibrate import committed
 from demo.calibrate.answers import complete_chunks, load_pool
-from demo.calibrate.fit import settings
 
 BENCH = "calibration"
 MIN_PROMPTS = 5_000
 
 Told = tuple[str, str, Estimate]
-
-
-def committed(parts: Parts) -> CalibratedCascade:
-    """The demo's calibrations at its thresholds, on these prompts."""
-    config = load_cascade(CASCADE)
-    loaded = load_calibrations(config.calibrations())
-    calibrations = [loaded[index] for index in sorted(loaded)]
-    asked = settings()
-    replay = CascadeReplay(calibrations, parts.choose, asked.early_abort)
-    thresholds = config.routing.thresholds
-    chosen = outcome_of(replay.serve(thresholds), thresholds, asked.tier_cost)
-    return certified(calibrations, chosen, parts.certify, asked)
 
 
 def tier_estimates(tier: TierQuality) -> Iterator[Told]:
@@ -88,8 +72,8 @@ def main() -> None:
     facts = facts_of_this_run("bench.calibration.quality")
     fitted = load_pool("calibration", complete_chunks("calibration"))
     # Baselines are fitted on the calibration split; the test split certifies as a whole.
-    cascade = committed(Parts(fit=fitted, choose=fitted, certify=pool))
     parts = Parts(fit=fitted, choose=fitted, certify=pool)
+    cascade = committed.cascade(parts)
     told = [t for tier in tier_qualities(cascade, parts) for t in tier_estimates(tier)]
     told += cascade_estimates(cascade.held_out, len(pool))
     case = f"{Path(CASCADE).parent.name}, {len(pool)} prompts of the test split"

@@ -10,7 +10,7 @@ Example:
     python -m bench.calibration.rank           # writes rows to bench/results/rank.csv
     python -m bench.calibration.rank --smoke   # made-up answers; writes nothing
 
-Shape legend: N answers, F base features, R resamples.
+Shape legend: N answers, F base features.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 
 from bench import RESULTS
 from bench.harness.estimates import Estimate
+from bench.harness.paired import auroc_difference
 from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.calibration.pool import BoolArray
 from cascadia_sglang.calibration.statistics import auroc
@@ -58,8 +59,6 @@ CANDIDATES: dict[str, dict[str, float]] = {
         "mean_logprob": 4.0,
     },
 }
-RESAMPLES = 2_000
-_SEED = 0
 
 Told = tuple[str, str, Estimate]
 
@@ -70,19 +69,6 @@ def ordered(features_NF: FloatArray, weights: dict[str, float]) -> FloatArray:
     used_F = weights_F != 0.0
     order_N: FloatArray = features_NF[:, used_F] @ weights_F[used_F]
     return order_N
-
-
-def auroc_difference(one_N: FloatArray, other_N: FloatArray, right_N: BoolArray) -> Estimate:
-    """AUROC of `one_N` less that of `other_N`, with a paired bootstrap interval of 95 percent."""
-    rng = np.random.default_rng(_SEED)
-    differences = []
-    for _ in range(RESAMPLES):
-        pick = rng.integers(len(right_N), size=len(right_N))
-        right = right_N[pick]
-        differences.append(auroc(one_N[pick], right) - auroc(other_N[pick], right))
-    low, high = np.nanquantile(differences, (0.025, 0.975)).tolist()
-    value = auroc(one_N, right_N) - auroc(other_N, right_N)
-    return Estimate(p50=value, low95=low, high95=high, n=len(right_N))
 
 
 def compared(features_NF: FloatArray, right_N: BoolArray) -> Iterator[Told]:

@@ -27,9 +27,9 @@ import numpy.typing as npt
 
 from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
+from bench.harness.ranks import ranks
 from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.config import CascadeConfig, RoutingConfig, TierConfig
-from cascadia_sglang.judge.rank import rank_model
 from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.scores import TierScores
@@ -196,12 +196,9 @@ def made_up(count: int, seed: int = 0) -> tuple[Answers, list[str]]:
 def stored() -> Iterator[tuple[str, Answers, list[str | None]]]:
     """The demo's tiers but the last, by name, with the ranks of their stored answers."""
     pool = load_pool("test", complete_chunks("test"))
-    model = rank_model()
     for name, tier in zip(("small", "middle"), pool.tiers, strict=False):
-        features_NF = np.ascontiguousarray(tier.features_NF)
-        score_N = model.scores(features_NF, np.full(len(pool), model.added((), 0.0)))[:, 0]
         answers = Answers(
-            score_N=score_N,
+            score_N=ranks(tier.features_NF),
             tokens_N=tier.tokens(),
             right_N=tier.right_N,
             last_right_N=pool.tiers[-1].right_N,

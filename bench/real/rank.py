@@ -6,7 +6,7 @@ Example:
     python -m bench.real.rank           # adds rows to bench/results/real.csv
     python -m bench.real.rank --smoke   # writes nothing
 
-Shape legend: N answers, R resamples.
+Shape legend: N answers.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from bench import RESULTS
-from bench.calibration.rank import auroc_difference
 from bench.harness.estimates import Estimate
+from bench.harness.paired import auroc_difference
+from bench.harness.ranks import ranks
 from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from bench.real.observed import RECORDS, load_observed
 from bench.real.questions import MIXES, RealQuestion, questions
-from bench.real.ranks import ranks
 from cascadia_sglang.calibration.pool import BoolArray
 from cascadia_sglang.calibration.statistics import auroc
 from cascadia_sglang.judge.features import FEATURES

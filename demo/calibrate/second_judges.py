@@ -16,18 +16,16 @@ from pathlib import Path
 
 import yaml
 
-from cascadia_sglang.calibration.calibrate import CalibratedCascade, certified, check_parts
+from cascadia_sglang.calibration.calibrate import check_parts
 from cascadia_sglang.calibration.output import second_judges, write_second_judges
 from cascadia_sglang.calibration.pool import Pool
-from cascadia_sglang.calibration.replay import CascadeReplay
-from cascadia_sglang.calibration.split import Parts, split_sample
-from cascadia_sglang.calibration.thresholds import outcome_of
-from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated, read_cascade
+from cascadia_sglang.calibration.split import split_sample
+from cascadia_sglang.cascade_file import load_uncalibrated, read_cascade
 from cascadia_sglang.commands.recording import add_recording_arguments, recorded
-from cascadia_sglang.judge.calibration import load_calibration
 from demo import CASCADE, FOLDER
+from demo.calibrate import committed
 from demo.calibrate.answers import CACHE, chunk_rows
-from demo.calibrate.fit import SPLIT, TIER_COST, settings
+from demo.calibrate.fit import SPLIT
 from demo.tasks.families import MAX_ANSWER_TOKENS
 
 CHUNKS = 3
@@ -56,23 +54,13 @@ def answered(chunks: int, folder: Path) -> Pool:
     return recorded(args, load_uncalibrated(cascade), check_parts).pool
 
 
-def as_served(parts: Parts) -> CalibratedCascade:
-    """The demo as it is: its scores, its thresholds."""
-    config = load_cascade(CASCADE)
-    calibrations = [load_calibration(Path(path)) for path in config.calibrations().values()]
-    thresholds = tuple(config.routing.thresholds)
-    replay = CascadeReplay(calibrations, parts.choose, config.routing.early_abort)
-    chosen = outcome_of(replay.serve(thresholds), thresholds, TIER_COST)
-    return certified(calibrations, chosen, parts.certify, settings())
-
-
 def main() -> None:
     """Record what is missing, fit, write the files and say what they are worth."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--chunks", type=int, default=CHUNKS, help="of 2,000 questions")
     options = parser.parse_args()
     parts = split_sample(answered(options.chunks, CACHE / "second-judges"))
-    cascade = as_served(parts)
+    cascade = committed.cascade(parts)
     found = second_judges(cascade, parts)
     for line in write_second_judges(found, cascade, parts, FOLDER):
         print(line)

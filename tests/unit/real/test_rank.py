@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from bench.calibration.rank import auroc_difference
+from bench.harness.paired import auroc_difference
 from bench.real.observed import TIERS, packed
 from bench.real.questions import MIXES, questions
 from bench.real.rank import recorded_answers

@@ -10,5 +10,7 @@ from cascadia_sglang.judge.state import FloatArray
 
 def ranks(features_NF: FloatArray) -> FloatArray:
     """Of the base features of N whole answers, [N]; NaN where a feature is not finite."""
-    ranks_N: FloatArray = rank_model().scores(features_NF, np.zeros(len(features_NF)))[:, 0]
+    ranks_N: FloatArray = rank_model().scores(
+        np.ascontiguousarray(features_NF), np.zeros(len(features_NF))
+    )[:, 0]
     return ranks_N
