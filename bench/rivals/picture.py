@@ -5,6 +5,7 @@ python -m bench.rivals.picture     # writes bench/results/rivals.svg and rivals_
 
 from __future__ import annotations
 
+import argparse
 import csv
 from collections.abc import Mapping, Sequence
 
@@ -59,6 +60,7 @@ def draw(found: Mapping[str, Curve], axes: Axes) -> None:
 
 def main() -> None:
     """Draw both."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with (RESULTS / "rivals.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
