@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import shlex
 import sys
 from fnmatch import fnmatch
@@ -119,3 +120,25 @@ def test_what_needs_more_than_a_cpu_takes_an_option_or_is_left_out_of_all() -> N
     for bench in BENCHES:
         if bench.inputs:
             assert CPU not in bench.needs, bench.name
+
+
+def test_every_command_that_a_document_names_exists() -> None:
+    documents = [
+        path
+        for folder in ("", "bench", "demo", "docs", "kernels", "patches", "examples")
+        for path in (ROOT / folder).glob("*.md")
+        if path.name != "CHANGELOG.md"
+    ]
+    named_in = {
+        (document.name, module)
+        for document in documents
+        for module in re.findall(r"python -m ((?:bench|demo)(?:\.\w+)*)", document.read_text())
+    }
+    assert len(named_in) > 40
+    missing = [
+        (document, module)
+        for document, module in named_in
+        if not (ROOT / module.replace(".", "/")).is_dir()
+        and not (ROOT / module.replace(".", "/")).with_suffix(".py").is_file()
+    ]
+    assert missing == []
