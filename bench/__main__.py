@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -62,11 +63,25 @@ def run(wanted: Sequence[Sequence[str]]) -> int:
     for words in wanted:
         print(f"$ python -m {shlex.join(words)}", flush=True)
         started = time.monotonic()
-        code = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=False).returncode
+        code = _ended([sys.executable, "-m", *words])
         print(f"exit code {code} after {(time.monotonic() - started) / 60:.1f} min", flush=True)
         if code:
             return code
     return 0
+
+
+def _ended(command: Sequence[str]) -> int:
+    """Run a command and wait for its end, also where a signal asks for it: 128 + its number."""
+    process = subprocess.Popen(command, cwd=ROOT)
+    # A terminal sends SIGINT to both; SIGTERM comes here alone.
+    handlers = {signal.SIGINT: lambda *_: None, signal.SIGTERM: lambda *_: process.terminate()}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:

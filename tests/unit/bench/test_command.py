@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+import time
 
 import pytest
 
@@ -69,6 +73,22 @@ def test_a_run_stops_at_the_first_command_that_fails(capfd: pytest.CaptureFixtur
     assert "real.rank: How well" in out
     assert "exit code 2" in out
     assert out.count("$ python -m") == 2
+
+
+def test_sigterm_goes_on_to_the_command_and_ends_the_run(capfd: pytest.CaptureFixture) -> None:
+    def end() -> None:
+        deadline = time.monotonic() + 60
+        while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    ender = threading.Thread(target=end)
+    ender.start()
+    assert run([["http.server", "0", "--bind", "127.0.0.1"], ["bench", "list"]]) == 143
+    ender.join()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert capfd.readouterr().out.count("$ python -m") == 1
 
 
 def test_a_list_tells_the_commands_of_a_bench(
