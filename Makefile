@@ -6,12 +6,12 @@ SHELL := /bin/bash
 VENV ?= .venv
 PYTHON ?= python3
 PORT ?= 30000
-CONFIG ?= bench/ladder/cascade.yaml
+CONFIG ?= demo/cascade.yaml
 ARGS ?=
 
 python := $(VENV)/bin/python
 install := $(python) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-sources := cascadia_sglang kernels patches tests bench
+sources := cascadia_sglang kernels patches tests bench demo
 
 # What the environment holds is named by what was asked of it: the pins, and pyproject.toml down to
 # the settings of the tools.
@@ -26,7 +26,7 @@ dry_machine := .gpu-check-dry/machine
 
 .PHONY: help env key lock docs serve test test-slow test-sglang-server check type test-gpu fuzz bench \
 	gpu-check gpu-check-pack gpu-check-dry \
-	bench-rivals bench-rivals-smoke bench-real bench-smoke bench-gpu
+	litellm bench-rivals bench-rivals-smoke bench-real bench-smoke bench-gpu
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,9 +60,10 @@ docs: env  ## write the parts of documents that are made from code
 	$(python) -m cascadia_patches.catalogue patches/README.md
 	$(python) -m cascadia_sglang.http.routes > cascadia_sglang/http/README.md
 	$(python) -m cascadia_sglang.metric_families > docs/metrics.md
+	$(python) -m bench table bench/README.md
 
 # The demo's models lie in the repository; nothing is asked of a model hub.
-serve: export HF_HUB_OFFLINE ?= $(if $(filter bench/ladder/%,$(CONFIG)),1)
+serve: export HF_HUB_OFFLINE ?= $(if $(filter demo/% bench/ladder/%,$(CONFIG)),1)
 serve: env  ## serve a cascade in the foreground (PORT=30000, CONFIG=cascade.yaml, ARGS="--flag")
 	@exec $(python) -m sglang.launch_server --plugin cascadia --cascade-config $(CONFIG) --port $(PORT) $(ARGS)
 
@@ -92,7 +93,7 @@ test-gpu:  ## kernel tests on a CUDA device, with PYTHON as it is
 		tests/kernels
 
 bench-gpu: test-gpu  ## kernel bench on a CUDA device, after its tests; results go to bench/results
-	$(PYTHON) -m bench.kernel.run $(ARGS)
+	$(PYTHON) -m bench run kernel.run -- $(ARGS)
 
 # On a bare CUDA machine, with what gpu-check-pack has built here; nothing is asked of a network.
 gpu-check: export PYTHONPATH := .:kernels
@@ -100,12 +101,12 @@ gpu-check:  ## all that a CUDA device can show, within 8 minutes (STAGES=names, 
 	@$(PYTHON) -m bench.gpu_check $(ARGS)
 
 gpu-check-pack:  ## build .gpu, which takes SGLang to a machine without it (under 40 MB)
-	@PYTHONPATH=. $(PYTHON) -m bench.gpu_check.pack
+	@PYTHONPATH=. $(PYTHON) -m bench.gpu_check.bare_machine.pack
 
-.gpu/site.tar.xz: bench/gpu_check/carried.txt bench/gpu_check/pack.py constraints.txt
+.gpu/site.tar.xz: bench/gpu_check/bare_machine/carried.txt bench/gpu_check/bare_machine/pack.py constraints.txt
 	@$(MAKE) --no-print-directory gpu-check-pack
 
-$(dry_machine)/.installed: bench/gpu_check/machine.txt
+$(dry_machine)/.installed: bench/gpu_check/bare_machine/machine.txt
 	@$(PYTHON312) -c 'import sys; sys.version_info[:2] == (3, 12) or sys.exit("PYTHON312 must be Python 3.12")'
 	@echo "installing into $(dry_machine); about 5 GB and some minutes"
 	@$(PYTHON312) -m venv $(dry_machine)
@@ -118,104 +119,28 @@ gpu-check-dry: .gpu/site.tar.xz $(dry_machine)/.installed  ## the same without a
 		--noconftest --import-mode=importlib -q tests/unit/gpu_check/test_runner.py
 	@$(dry_machine)/bin/python -m bench.gpu_check --dry $(ARGS)
 
-bench: env  ## the CPU benches; results go to bench/results
-	$(python) -m bench.router.overhead
-	$(python) -m bench.router.start
-	$(python) -m bench.router.soak
-	$(python) -m bench.router.judge_cost
-	$(python) -m bench.router.fold_cost
-	$(python) -m bench.router.step_cost
-	$(python) -m bench.router.guard_cost
-	$(python) -m bench.serving.compare
-	$(python) -m bench.serving.picture
-	$(python) -m bench.serving.first_token
-	$(python) -m bench.planner.solver
-	$(python) -m bench.planner.sample
-	$(python) -m bench.planner.routing --ladder
-	$(python) -m bench.calibration.pool --split calibration --chunks 5
-	$(python) -m bench.calibration.pool --split test --chunks 10
-	$(python) -m bench.calibration.quality
-	$(python) -m bench.calibration.coverage
-	$(python) -m bench.calibration.share
-	$(python) -m bench.calibration.rank
-	$(python) -m bench.calibration.hidden --split calibration --chunks 5
-	$(python) -m bench.calibration.hidden --split test --chunks 5
-	$(python) -m bench.calibration.probe
-	$(python) -m bench.entry.latency
-	$(python) -m bench.entry.ladder fit
-	$(python) -m bench.entry.ladder serve
-	$(python) -m bench.planner.speed
-	$(python) -m bench.planner.whole
-	$(python) -m bench.planner.paper
-	$(python) -m bench.planner.simulator --emulated
-	$(python) -m bench.planner.simulator
-	$(python) -m bench.reallocation.moves
-	$(python) -m bench.reallocation.moves --unpaced
-	$(python) -m bench.reallocation.drift
-	$(python) -m bench.rivals.shift
-	$(python) -m bench.prefix.index
-	$(python) -m bench.prefix.moved
-	$(python) -m bench.prefix.warming
-	$(python) -m bench.prefix.warming --emulate
-	$(python) -m bench.verify.rate
-	$(python) -m bench.verify.equal
-	$(MAKE) --no-print-directory bench-rivals
+bench: env litellm  ## the CPU benches; results go to bench/results
+	$(python) -m bench run --all --litellm $(litellm)
 
 fuzz: env  ## 20,000 odd request bodies to the demo; adds rows to bench/results
-	$(python) -m bench.router.fuzz --bodies 20000 $(ARGS)
+	$(python) -m bench run router.fuzz -- $(ARGS)
 
 $(litellm): | $(installed)
 	$(PYTHON) -m venv $(litellm_home)
 	$(litellm_home)/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.108.7'
 
-bench-rivals: env  ## the cascade beside what people use in its place
-	-$(MAKE) --no-print-directory $(litellm)
-	$(python) -m bench.rivals.compare --litellm $(litellm)
-	$(python) -m bench.rivals.longer
-	$(python) -m bench.rivals.parts
-	$(python) -m bench.rivals.picture
+# Where it does not install, the benches go without it.
+litellm: env
+	-@$(MAKE) --no-print-directory $(litellm)
+
+bench-rivals: env litellm  ## the cascade beside what people use in its place
+	$(python) -m bench run rivals.compare rivals.longer rivals.parts rivals.picture --litellm $(litellm)
 
 bench-rivals-smoke: env  ## the same with a few prompts; writes nothing
-	$(python) -m bench.rivals.compare --smoke
+	$(python) -m bench run rivals.compare --smoke
 
 bench-real: env  ## two real models of one tokenizer, uncalibrated (SMALL=folder LARGE=folder)
-	$(python) -m bench.real.observe --small $(SMALL) --large $(LARGE)
-	$(python) -m bench.real.share --small $(SMALL) --large $(LARGE)
-	$(python) -m bench.real.rank
+	$(python) -m bench run real --small $(SMALL) --large $(LARGE)
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
-	$(python) -m bench.router.overhead --smoke
-	$(python) -m bench.router.start --smoke
-	$(python) -m bench.router.soak --smoke
-	$(python) -m bench.router.fuzz --smoke
-	$(python) -m bench.serving.first_token --smoke
-	$(python) -m bench.router.judge_cost --smoke
-	$(python) -m bench.router.fold_cost --smoke
-	$(python) -m bench.router.step_cost --smoke
-	$(python) -m bench.router.guard_cost --smoke
-	$(python) -m bench.serving.compare --smoke
-	$(python) -m bench.planner.solver --smoke
-	$(python) -m bench.planner.routing --smoke
-	$(python) -m bench.entry.latency --smoke
-	$(python) -m bench.entry.routing --smoke
-	$(python) -m bench.entry.routing --router encoder --smoke
-	$(python) -m bench.planner.speed --smoke
-	$(python) -m bench.planner.whole --smoke
-	$(python) -m bench.planner.paper --smoke
-	$(python) -m bench.planner.simulator --emulated --smoke
-	$(python) -m bench.reallocation.moves --smoke
-	$(python) -m bench.reallocation.drift --smoke
-	$(python) -m bench.rivals.shift --smoke
-	$(python) -m bench.rivals.longer --smoke
-	$(python) -m bench.rivals.parts --smoke
-	$(python) -m bench.prefix.index --smoke
-	$(python) -m bench.prefix.moved --smoke
-	$(python) -m bench.prefix.warming --smoke
-	$(python) -m bench.prefix.warming --emulate --smoke
-	$(python) -m bench.calibration.share --smoke
-	$(python) -m bench.calibration.rank --smoke
-	$(python) -m bench.verify.rate --smoke
-	$(python) -m bench.verify.equal --smoke
-	$(python) -m bench.real.observe --smoke
-	$(python) -m bench.real.share --smoke
-	$(MAKE) --no-print-directory bench-rivals-smoke
+	$(python) -m bench run --smoke

@@ -1,1 +1,6 @@
-"""Benches, and the demo models they serve."""
+"""Benches and their results."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results"

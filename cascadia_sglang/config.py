@@ -249,10 +249,10 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     version: 1
     tiers:
       - name: small
-        model_path: bench/ladder/small
-        calibration: bench/ladder/small/calibration.json
+        model_path: demo/models/small
+        calibration: demo/models/small/calibration.json
       - name: large
-        model_path: bench/ladder/large
+        model_path: demo/models/large
     routing:
       thresholds: [0.8]
     ```

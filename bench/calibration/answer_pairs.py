@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.calibration.pool import complete_chunks, load_pool
-from bench.ladder.tiers import TIERS
 from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.pool import Pool, TierAnswers
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.same_answer import same_answer
+from demo.calibrate.answers import complete_chunks, load_pool
+from demo.train.tiers import TIERS
 
 Indices = npt.NDArray[np.intp]
 
@@ -73,7 +73,7 @@ def demo_pairs(tier: str) -> AnswerPairs:
     pool = load_pool("test", complete_chunks("test"))
     own, last = pool.tiers[list(TIERS).index(tier)], pool.tiers[-1]
     if own.same_N is None:
-        raise SystemExit("the stored answers have no texts: delete them, bench.calibration.pool")
+        raise SystemExit("the stored answers have no texts: delete them, demo.calibrate.answers")
     known = np.flatnonzero(np.isfinite(own.features_NF).all(1))
     # Equal prompts would be in the traffic and in what measures it.
     _, first = np.unique(np.array(pool.prompt_keys)[known], return_index=True)

@@ -21,14 +21,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.calibration.pool import complete_chunks, load_pool
+from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
-from bench.ladder.fit import settings
-from bench.ladder.splits import SPLITS
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.calibration.calibrate import Settings, calibrate, true_risks
 from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.errors import CalibrationError
+from demo.calibrate.answers import complete_chunks, load_pool
+from demo.calibrate.fit import settings
+from demo.tasks.splits import SPLITS
 
 BENCH = "calibration"
 SIZE = 10_000
@@ -125,7 +126,7 @@ def main() -> None:
     pools = [load_pool(s, chunks) for s in SPLITS if (chunks := complete_chunks(s))]
     pool = Pool.concatenated(pools)
     if len(pool) < MIN_POOL and not args.smoke:
-        sys.exit(f"the pool has {len(pool)} prompts, {MIN_POOL} are needed: bench.calibration.pool")
+        sys.exit(f"the pool has {len(pool)} prompts, {MIN_POOL} are needed: demo.calibrate.answers")
     facts = facts_of_this_run("bench.calibration.coverage")
     trials = []
     for number in range(args.sets):

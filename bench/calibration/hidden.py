@@ -2,7 +2,7 @@
 
 The state is the last layer's after the final norm, as it enters the output head, at the step that
 sampled a token: at an answer's last step it is the one that sampled the end. The prompts are those
-of `bench.calibration.pool`, chunk by chunk and row by row.
+of `demo.calibrate.answers`, chunk by chunk and row by row.
 
     python -m bench.calibration.hidden --split test --chunks 5 --threads 2
 
@@ -22,15 +22,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.calibration.pool import CACHE, chunk_rows
-from bench.ladder.decode import batches, decode_steps, load_model
-from bench.ladder.evaluate import MAX_TOKENS
-from bench.ladder.export import LADDER
-from bench.ladder.families import Row
-from bench.ladder.observe import CHECKPOINTS
-from bench.ladder.splits import SPLITS
 from cascadia_sglang.arrays import FloatArray
+from demo import MODELS
+from demo.calibrate.answers import chunk_rows
+from demo.calibrate.decode import batches, decode_steps, load_model
+from demo.calibrate.observe import CHECKPOINTS
+from demo.tasks.families import MAX_ANSWER_TOKENS, Row
+from demo.tasks.splits import SPLITS
 
+CACHE = Path(__file__).parent / "cache"
 PROBED = ("small", "middle")  # the last tier's score decides nothing
 
 
@@ -76,7 +76,7 @@ def read_hidden(folder: Path, rows: Sequence[Row]) -> HiddenStates:
     steps_N = np.zeros(len(rows))
     for batch in batches(rows):
         indices = np.array(batch)
-        steps = decode_steps(model, [rows[i].prompt for i in batch], MAX_TOKENS)
+        steps = decode_steps(model, [rows[i].prompt for i in batch], MAX_ANSWER_TOKENS)
         for tokens, step in enumerate(steps, 1):
             active = step.active_B.numpy()
             hidden_BH = entering[0].numpy()[active]
@@ -95,7 +95,7 @@ def decode_hidden(split: str, chunk: int, tier: str) -> None:
     if path.exists():
         return
     started = time.monotonic()
-    seen = read_hidden(LADDER / tier, chunk_rows(split, chunk))
+    seen = read_hidden(MODELS / tier, chunk_rows(split, chunk))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part.npz")
     arrays = {"last": seen.last_NH, "mean": seen.mean_NH}

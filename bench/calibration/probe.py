@@ -24,21 +24,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from bench import RESULTS
 from bench.calibration.hidden import PROBED, HiddenStates, complete_hidden, load_hidden
-from bench.calibration.pool import complete_chunks, load_pool
 from bench.harness.estimates import Estimate
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
-from bench.ladder.fit import CASCADE, settings
+from bench.harness.paired import paired
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.fit import fit_tier
 from cascadia_sglang.calibration.pool import Pool, TierAnswers
 from cascadia_sglang.calibration.probe import fit_probe, with_probe
-from cascadia_sglang.calibration.replay import CascadeReplay, sigmoid
+from cascadia_sglang.calibration.replay import sigmoid
 from cascadia_sglang.calibration.statistics import METRICS, RESAMPLES, auroc, ece
-from cascadia_sglang.cascade_file import load_cascade
-from cascadia_sglang.judge.calibration import Calibration, load_calibrations
+from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.features import earlier_features
 from cascadia_sglang.judge.probe import probe_log_odds
+from demo.calibrate import committed
+from demo.calibrate.answers import complete_chunks, load_pool
 
 BENCH = "calibration"
 MIN_PROMPTS = 5_000
@@ -104,18 +105,14 @@ class Served:
 
 def served(pool: Pool, hidden: HiddenStates, tier: int) -> Served:
     """What reaches a tier of the demo."""
-    config = load_cascade(CASCADE)
-    loaded = load_calibrations(config.calibrations())
-    calibrations = [loaded[index] for index in sorted(loaded)]
-    replay = CascadeReplay(calibrations, pool, settings().early_abort)
-    thresholds = config.routing.thresholds
-    found = replay.serve(thresholds)
+    own, replay = committed.thresholds(), committed.replay(pool)
+    found = replay.serve(own)
     return Served(
         answers=pool.tiers[tier],
         hidden=hidden,
-        known_NJ=replay.known_scores(thresholds[:tier]),
+        known_NJ=replay.known_scores(own[:tier]),
         reached_N=found.reached_NT[:, tier],
-        accepted_N=found.score_NT[:, tier] >= thresholds[tier],
+        accepted_N=found.score_NT[:, tier] >= own[tier],
     )
 
 
@@ -158,29 +155,6 @@ def log_odds(calibration: Calibration, asked: Answers) -> FloatArray:
     return odds_N
 
 
-def paired(
-    metric: str, without_N: FloatArray, with_N: FloatArray, right_N: BoolArray
-) -> tuple[Estimate, Estimate, Estimate]:
-    """A metric without and with the probe, and the difference, with bootstrap intervals."""
-    rng = np.random.default_rng(0)
-    count, of = len(right_N), METRICS[metric]
-    pairs_R2 = []
-    for _ in range(RESAMPLES):
-        rows = rng.integers(count, size=count)
-        right = right_N[rows]
-        pairs_R2.append((of(without_N[rows], right), of(with_N[rows], right)))
-    both_R2 = np.array(pairs_R2)
-    values = np.array([of(without_N, right_N), of(with_N, right_N)])
-    measured_R3 = np.column_stack((both_R2, both_R2[:, 1] - both_R2[:, 0]))
-    low_3, high_3 = np.quantile(measured_R3, (0.025, 0.975), axis=0)
-    told_3 = (*values, values[1] - values[0])
-    without, with_, gain = (
-        Estimate(p50=float(value), low95=float(low), high95=float(high), n=count)
-        for value, low, high in zip(told_3, low_3, high_3, strict=True)
-    )
-    return without, with_, gain
-
-
 def tier_estimates(name: str, fitting: Served, asking: Served) -> Iterator[Told]:
     """At the end of the answers, for both kinds of hidden state, and on the way."""
     reached_N = asking.reached_N & np.isfinite(asking.answers.features_NF).all(1)
@@ -190,10 +164,10 @@ def tier_estimates(name: str, fitting: Served, asking: Served) -> Iterator[Told]
             fitting.finished(kind), fitting.reached_N, fitting.known_NJ, asked
         )
         for metric in ("auroc", "ece", "brier"):
-            without, with_, gain = paired(metric, by_logits_N, with_probe_N, asked.right_N)
-            yield f"{name} by logits", metric, without
-            yield f"{name} with probe of {kind}", metric, with_
-            yield f"{name} gain of probe of {kind}", metric, gain
+            found = paired(METRICS[metric], by_logits_N, with_probe_N, asked.right_N, RESAMPLES)
+            yield f"{name} by logits", metric, found.before
+            yield f"{name} with probe of {kind}", metric, found.after
+            yield f"{name} gain of probe of {kind}", metric, found.gain
         count = len(asked.right_N)
         alone = (("auroc", auroc), ("ece", ece))
         for metric, of in alone:
@@ -209,10 +183,10 @@ def tier_estimates(name: str, fitting: Served, asking: Served) -> Iterator[Told]
             continue
         by_logits_N, with_probe_N, _ = scores(fitted, fitting.reached_N, fitting.known_NJ, asked)
         for metric in ("auroc", "ece"):
-            without, with_, gain = paired(metric, by_logits_N, with_probe_N, asked.right_N)
-            yield f"{name} after {tokens} tokens by logits", metric, without
-            yield f"{name} after {tokens} tokens with probe", metric, with_
-            yield f"{name} after {tokens} tokens gain of probe", metric, gain
+            found = paired(METRICS[metric], by_logits_N, with_probe_N, asked.right_N, RESAMPLES)
+            yield f"{name} after {tokens} tokens by logits", metric, found.before
+            yield f"{name} after {tokens} tokens with probe", metric, found.after
+            yield f"{name} after {tokens} tokens gain of probe", metric, found.gain
 
 
 def main() -> None:

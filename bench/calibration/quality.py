@@ -1,7 +1,7 @@
 """How good the demo's committed scores and thresholds are on prompts that nothing has used.
 
 Example:
-    python -m bench.calibration.pool --split test --chunks 3
+    python -m demo.calibrate.answers --split test --chunks 3
     python -m bench.calibration.quality           # writes rows to bench/results/calibration.csv
 """
 
@@ -12,35 +12,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.calibration.pool import complete_chunks, load_pool
+from bench import RESULTS
 from bench.harness.estimates import Estimate
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
-from bench.ladder.fit import CASCADE, settings
-from cascadia_sglang.calibration.calibrate import CalibratedCascade, certified
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.calibration.quality import TierQuality, tier_qualities
-from cascadia_sglang.calibration.replay import CascadeReplay
 from cascadia_sglang.calibration.split import Parts
 from cascadia_sglang.calibration.statistics import Interval
-from cascadia_sglang.calibration.thresholds import ThresholdResult, outcome_of
-from cascadia_sglang.cascade_file import load_cascade
-from cascadia_sglang.judge.calibration import load_calibrations
+from cascadia_sglang.calibration.thresholds import ThresholdResult
+from demo import CASCADE
+from demo.calibrate import committed
+from demo.calibrate.answers import complete_chunks, load_pool
 
 BENCH = "calibration"
 MIN_PROMPTS = 5_000
 
 Told = tuple[str, str, Estimate]
-
-
-def committed(parts: Parts) -> CalibratedCascade:
-    """The demo's calibrations at its thresholds, on these prompts."""
-    config = load_cascade(CASCADE)
-    loaded = load_calibrations(config.calibrations())
-    calibrations = [loaded[index] for index in sorted(loaded)]
-    asked = settings()
-    replay = CascadeReplay(calibrations, parts.choose, asked.early_abort)
-    thresholds = config.routing.thresholds
-    chosen = outcome_of(replay.serve(thresholds), thresholds, asked.tier_cost)
-    return certified(calibrations, chosen, parts.certify, asked)
 
 
 def tier_estimates(tier: TierQuality) -> Iterator[Told]:
@@ -82,12 +68,12 @@ def main() -> None:
     args = parser.parse_args()
     pool = load_pool("test", complete_chunks("test"))
     if len(pool) < MIN_PROMPTS and not args.smoke:
-        sys.exit(f"{len(pool)} prompts are answered, {MIN_PROMPTS} needed: bench.calibration.pool")
+        sys.exit(f"{len(pool)} prompts are answered, {MIN_PROMPTS} needed: demo.calibrate.answers")
     facts = facts_of_this_run("bench.calibration.quality")
     fitted = load_pool("calibration", complete_chunks("calibration"))
     # Baselines are fitted on the calibration split; the test split certifies as a whole.
-    cascade = committed(Parts(fit=fitted, choose=fitted, certify=pool))
     parts = Parts(fit=fitted, choose=fitted, certify=pool)
+    cascade = committed.cascade(parts)
     told = [t for tier in tier_qualities(cascade, parts) for t in tier_estimates(tier)]
     told += cascade_estimates(cascade.held_out, len(pool))
     case = f"{Path(CASCADE).parent.name}, {len(pool)} prompts of the test split"

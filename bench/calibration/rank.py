@@ -6,11 +6,11 @@ which chose nothing. AUROC is the chance that a right answer ranks above a wrong
 tier.
 
 Example:
-    python -m bench.calibration.pool --split test --chunks 2
+    python -m demo.calibrate.answers --split test --chunks 2
     python -m bench.calibration.rank           # writes rows to bench/results/rank.csv
     python -m bench.calibration.rank --smoke   # made-up answers; writes nothing
 
-Shape legend: N answers, F base features, R resamples.
+Shape legend: N answers, F base features.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench.calibration.pool import complete_chunks, load_pool
+from bench import RESULTS
 from bench.harness.estimates import Estimate
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
-from bench.ladder.tiers import TIERS
+from bench.harness.paired import auroc_difference
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.statistics import auroc
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.rank import WEIGHTS
+from demo.calibrate.answers import complete_chunks, load_pool
+from demo.train.tiers import TIERS
 
 BENCH = "rank"
 BASELINE = "min_logprob"
@@ -56,8 +58,6 @@ CANDIDATES: dict[str, dict[str, float]] = {
         "mean_logprob": 4.0,
     },
 }
-RESAMPLES = 2_000
-_SEED = 0
 
 Told = tuple[str, str, Estimate]
 
@@ -68,19 +68,6 @@ def ordered(features_NF: FloatArray, weights: dict[str, float]) -> FloatArray:
     used_F = weights_F != 0.0
     order_N: FloatArray = features_NF[:, used_F] @ weights_F[used_F]
     return order_N
-
-
-def auroc_difference(one_N: FloatArray, other_N: FloatArray, right_N: BoolArray) -> Estimate:
-    """AUROC of `one_N` less that of `other_N`, with a paired bootstrap interval of 95 percent."""
-    rng = np.random.default_rng(_SEED)
-    differences = []
-    for _ in range(RESAMPLES):
-        pick = rng.integers(len(right_N), size=len(right_N))
-        right = right_N[pick]
-        differences.append(auroc(one_N[pick], right) - auroc(other_N[pick], right))
-    low, high = np.nanquantile(differences, (0.025, 0.975)).tolist()
-    value = auroc(one_N, right_N) - auroc(other_N, right_N)
-    return Estimate(p50=value, low95=low, high95=high, n=len(right_N))
 
 
 def compared(features_NF: FloatArray, right_N: BoolArray) -> Iterator[Told]:
@@ -117,7 +104,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true")
     args = parser.parse_args()
     if not args.smoke and not complete_chunks(args.split):
-        sys.exit(f"no stored answers: python -m bench.calibration.pool --split {args.split}")
+        sys.exit(f"no stored answers: python -m demo.calibrate.answers --split {args.split}")
     facts = facts_of_this_run("bench.calibration.rank")
     rows = []
     for tier, features_NF, right_N in made_up() if args.smoke else stored(args.split):

@@ -6,7 +6,7 @@ Scores are measured on the other half, against agreement with the last tier and 
 bound's coverage is that of streams drawn from all prompts, where the true disagreement is known.
 
 Example:
-    python -m bench.calibration.pool --split test --chunks 3
+    python -m demo.calibrate.answers --split test --chunks 3
     python -m bench.calibration.self_calibration           # writes rows to bench/results
     python -m bench.calibration.self_calibration --smoke   # made-up answers; writes nothing
 """
@@ -19,9 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench import RESULTS
 from bench.calibration.answer_pairs import AnswerPairs, demo_pairs, made_up_pairs, real_pairs
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import RESULTS, Row, Told, facts_of_this_run, save_rows
+from bench.harness.rows import Row, Told, facts_of_this_run, save_rows
 from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.calibrate import Settings, calibrate
 from cascadia_sglang.calibration.replay import TierReplay, sigmoid

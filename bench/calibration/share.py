@@ -7,7 +7,7 @@ are counted in the order of the prompts. Which answers climb is compared, within
 best fixed threshold for as many of them, known afterwards, and with a choice at random.
 
 Example:
-    python -m bench.calibration.pool --split test --chunks 3
+    python -m demo.calibrate.answers --split test --chunks 3
     python -m bench.calibration.share           # writes rows to bench/results/share.csv
     python -m bench.calibration.share --smoke   # two streams of made-up answers; writes nothing
 
@@ -25,14 +25,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.calibration.pool import complete_chunks, load_pool
+from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.ranks import ranks
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.config import CascadeConfig, RoutingConfig, TierConfig
-from cascadia_sglang.judge.rank import rank_model
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.feedback.scores import TierScoring
+from demo.calibrate.answers import complete_chunks, load_pool
 
 BENCH = "share"
 MIX, PART = 600, 200  # prompts
@@ -195,12 +196,9 @@ def made_up(count: int, seed: int = 0) -> tuple[Answers, list[str]]:
 def stored() -> Iterator[tuple[str, Answers, list[str | None]]]:
     """The demo's tiers but the last, by name, with the ranks of their stored answers."""
     pool = load_pool("test", complete_chunks("test"))
-    model = rank_model()
     for name, tier in zip(("small", "middle"), pool.tiers, strict=False):
-        features_NF = np.ascontiguousarray(tier.features_NF)
-        score_N = model.scores(features_NF, np.full(len(pool), model.added((), 0.0)))[:, 0]
         answers = Answers(
-            score_N=score_N,
+            score_N=ranks(tier.features_NF),
             tokens_N=tier.tokens(),
             right_N=tier.right_N,
             last_right_N=pool.tiers[-1].right_N,
@@ -242,7 +240,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true")
     args = parser.parse_args()
     if not args.smoke and not complete_chunks("test"):
-        sys.exit("no stored answers: python -m bench.calibration.pool --split test --chunks 3")
+        sys.exit("no stored answers: python -m demo.calibrate.answers --split test --chunks 3")
     facts = facts_of_this_run("bench.calibration.share")
     answers, groups = made_up(6_000)
     tiers = [("made up", answers, groups)] if args.smoke else stored()

@@ -1,1 +1,1 @@
-"""What the pre-generation router is worth: on RouteLLM's evaluation sets, and on the ladder."""
+"""What the pre-generation router is worth: on RouteLLM's evaluation sets, and on the demo."""

@@ -16,9 +16,10 @@ from functools import partial
 import numpy as np
 import torch
 
+from bench import RESULTS
 from bench.entry.encoder import Encoder, encoder_chances
 from bench.harness.estimates import spread
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.entry.model import EntryModel, EntryScorer, TierChance
 
 VOCABULARY = 8192

@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bench import RESULTS
 from bench.entry.curve import BoolArray, curve
 from bench.entry.report import report
 from bench.entry.routers import FloatArray, encoder_needs, entry_needs
 from bench.entry.sets import RoutingSet, halves, load_set
 from bench.harness.estimates import Estimate, resampled_halves
-from bench.harness.rows import RESULTS, Row, facts_of_this_run, make_row, save_rows
-from bench.ladder.splits import sample
+from bench.harness.rows import Row, facts_of_this_run, make_row, save_rows
+from demo.tasks.splits import sample
 
 BENCH = "entry"
 RESAMPLES = 500
@@ -67,7 +68,7 @@ def across(fit: RoutingSet, test: RoutingSet, needs_of: Needs) -> Iterator[Told]
 
 
 def invented(count: int) -> RoutingSet:
-    """Prompts of the ladder with made-up answers, for a smoke run without the files."""
+    """Prompts of the demo with made-up answers, for a smoke run without the files."""
     rows = sample("train", 0, count)
     weak = [row.size < 4 for row in rows]
     return RoutingSet(

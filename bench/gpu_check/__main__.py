@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.gpu_check.environment import site_of, variables
-from bench.gpu_check.pack import ROOT
+from bench import ROOT
+from bench.gpu_check.bare_machine.environment import site_of, variables
 from bench.gpu_check.results import STEPS, read_lines
 from bench.gpu_check.runner import Run, default_folder, facts_of_run, run
 from bench.gpu_check.stages import WHOLE_DRY_S, WHOLE_S, Stage, chosen

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.gpu_check.pack import COMMIT as COMMIT_FILE
-from bench.gpu_check.pack import ROOT
+from bench import ROOT
+from bench.gpu_check.bare_machine.pack import COMMIT as COMMIT_FILE
 from bench.gpu_check.processes import adopt_orphans, run_for
 from bench.gpu_check.results import COMMIT, MACHINE, append_line
 from bench.gpu_check.stages import Stage

@@ -35,7 +35,7 @@ def main() -> int:
         facts=facts_of_stage(shlex.join([f"STAGES={stage.name}", "make", make])),
     )
     try:
-        module = importlib.import_module(f"bench.gpu_check.{stage.module}")
+        module = importlib.import_module(f"bench.gpu_check.checks.{stage.module}")
         passed = module.run(check, options.pack) if stage.name == "setup" else module.run(check)
     except Exception as error:  # noqa: BLE001  a stage's fault is a result
         traceback.print_exc()

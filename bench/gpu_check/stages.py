@@ -14,7 +14,7 @@ class Stage:
     """One part of the check, run as `python -m bench.gpu_check.stage NAME`.
 
     Attributes:
-        module: of this package; has `run(check)`.
+        module: of `bench.gpu_check.checks`; has `run(check)`.
         limit_s: after which it is ended, on a card.
         limit_dry_s: likewise without a card, where a server starts on few cores.
         runs_kernels: without a card, its process runs Triton's interpreter.

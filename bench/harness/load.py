@@ -1,4 +1,4 @@
-"""Requests of the ladder's test split, for every bench that asks a server."""
+"""Requests of the demo's test split, for every bench that asks a server."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.harness.client import Reply, post
-from bench.ladder.families import Row
-from bench.ladder.splits import sample
-
-MAX_NEW_TOKENS = 128  # the longest answer has 120 characters
+from demo.tasks.families import MAX_ANSWER_TOKENS, Row
+from demo.tasks.splits import sample
 
 
 def questions(seed: int, count: int) -> list[Row]:
@@ -28,7 +26,7 @@ def requests(
     headers: Mapping[str, str] | None = None,
 ) -> list[bytes]:
     """Greedy requests to the native route, streamed where an interval is given."""
-    sampling: dict[str, Any] = {"temperature": 0, "max_new_tokens": MAX_NEW_TOKENS}
+    sampling: dict[str, Any] = {"temperature": 0, "max_new_tokens": MAX_ANSWER_TOKENS}
     if stream_interval is not None:
         sampling["stream_interval"] = stream_interval
     body = {"sampling_params": sampling, "stream": stream_interval is not None}

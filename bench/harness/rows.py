@@ -14,10 +14,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from bench import ROOT
 from bench.harness.estimates import Estimate
-
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "bench" / "results"
 
 _KEY = ("bench", "case", "variant", "metric", "machine")
 

@@ -5,6 +5,7 @@ python -m bench.kernel.compiled
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import tempfile
@@ -108,6 +109,7 @@ COLUMN_NAMES = {
 
 def main() -> None:
     """Print a table of all kernels, and one of the splits of `row_statistics`."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print(f"triton {triton.__version__}, V = {COLUMNS}\n")
     for found in (launches(), split_launches()):
         print(f"| kernel | target | warps | {' | '.join(COLUMN_NAMES.values())} |")

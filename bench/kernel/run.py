@@ -31,6 +31,7 @@ from typing import Any
 import torch
 import triton
 
+from bench import RESULTS, ROOT
 from bench.kernel.devices import CudaDevice, Device
 from bench.kernel.results import Result, save
 from bench.kernel.variants import (
@@ -44,8 +45,7 @@ from bench.kernel.variants import (
     variants,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULT = ROOT / "bench" / "results" / "kernels.csv"
+RESULT = RESULTS / "kernels.csv"
 
 REPETITIONS = 20
 HOST_CALLS = 64

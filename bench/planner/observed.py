@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.harness.client import Round, send_at
-from bench.harness.load import MAX_NEW_TOKENS, questions, requests
+from bench.harness.load import questions, requests
 from cascadia_sglang.planner.outcome import SimulationResult
 from cascadia_sglang.planner.paths import Paths
 from cascadia_sglang.planner.profile import HostTimes
 from cascadia_sglang.planner.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.workload import Workload, build_workload
+from demo.tasks.families import MAX_ANSWER_TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class Observed:
 def observe(
     port: int, at_s: Sequence[float], seed: int, tiers: Sequence[str], pinned: str | None
 ) -> Observed:
-    """Send prompts of the ladder's test split at these times and note what came of them.
+    """Send prompts of the demo's test split at these times and note what came of them.
 
     Args:
         tiers: names of the simulated tiers; one for a server of one model.
@@ -67,7 +68,7 @@ def observe(
         first_tier_R=np.zeros(len(metas), np.int64),
         last_tier_R=last_R,
         tokens_RT=tokens_RT,
-        limit_tokens_R=np.full(len(metas), MAX_NEW_TOKENS, np.int64),
+        limit_tokens_R=np.full(len(metas), MAX_ANSWER_TOKENS, np.int64),
     )
     return Observed(e2e_s=_seconds(sent), workload=workload, paths=paths)
 
@@ -78,7 +79,7 @@ def replay(observed: Observed, tiers: Sequence[SimulatedTier], host: HostTimes) 
 
 
 def prefix_ids(prompts: Sequence[str], tokens: Sequence[int]) -> list[list[int]]:
-    """An id for every prefix; the ladder's tokens are characters and, at the end, a marker."""
+    """An id for every prefix; the demo's tokens are characters and, at the end, a marker."""
     known: dict[str, int] = {}
     return [
         [

@@ -18,7 +18,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bench.harness.rows import RESULTS, facts_of_this_run, source_line
+from bench import RESULTS
+from bench.harness.rows import facts_of_this_run, source_line
 from bench.planner.fleet import DEEPSEEK, LLAMA, drawn_workload, graded_sample
 from bench.planner.paper_page import Cell, load_cells, page, save_cells
 from bench.planner.rivals import CHUNKS, RIVALS, Case, Served, alone

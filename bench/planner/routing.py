@@ -1,11 +1,11 @@
 """How often searches of thresholds stop short of the best, by how much, and after how many rounds.
 
 Example:
-    python -m bench.planner.sample            # the ladder's sample, for --ladder
-    python -m bench.planner.routing --ladder  # writes bench/results/planner.csv, planner_routing.md
+    python -m bench.planner.sample            # the demo's sample, for --demo
+    python -m bench.planner.routing --demo  # writes bench/results/planner.csv, planner_routing.md
     python -m bench.planner.routing --smoke   # a few problems; writes nothing
 
-Problems are drawn from seeds: the ladder's sample or synthetic ones, synthetic latency curves, a
+Problems are drawn from seeds: the demo's sample or synthetic ones, synthetic latency curves, a
 floor between the first tier's quality and the best there is, 8 to 32 GPUs, both objectives. All
 searches of one problem minimise the same penalised latency on the same grid of 21 quantiles, and
 `exact` proves its least value. One threshold for all tiers is set beside one a tier, both least at
@@ -21,8 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, mean, spread
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
+from bench.harness.rows import facts_of_this_run, make_row, save_rows, source_line
 from bench.planner.instances import curve_problem, synthetic_sample
 from bench.planner.sample import read_sample
 from bench.planner.searches import alternate, best_shared
@@ -139,13 +140,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--problems", type=int, default=20, help="a family and objective")
-    parser.add_argument("--ladder", action="store_true", help="also with the ladder's sample")
+    parser.add_argument("--demo", action="store_true", help="also with the demo's sample")
     parser.add_argument("--smoke", action="store_true", help="a few problems; writes nothing")
     options = parser.parse_args()
     number = 2 if options.smoke else options.problems
     families = {"synthetic, 3 tiers": [synthetic_sample(3, 1000, seed) for seed in range(10)]}
-    if options.ladder:
-        families["ladder, 3 tiers"] = [read_sample()]
+    if options.demo:
+        families["demo, 3 tiers"] = [read_sample()]
     facts = facts_of_this_run("bench.planner.routing")
     rows = []
     lines = [

@@ -1,8 +1,8 @@
-"""Makes the sample that the routing bench plans with: every ladder tier answers every prompt.
+"""Makes the sample that the routing bench plans with: every tier of the demo answers every prompt.
 
     python -m bench.planner.sample       # writes bench/results/planner_sample.csv
 
-Prompts are of the ladder's test split, of a seed that no calibration or report has used. Every row
+Prompts are of the demo's test split, of a seed that no calibration or report has used. Every row
 holds the score of each tier but the last, given the score before it, and whether each was right.
 """
 
@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.harness.rows import RESULTS
-from bench.ladder.export import LADDER
-from bench.ladder.observe import Observation, observe
-from bench.ladder.splits import sample
-from bench.ladder.tiers import TIERS
+from bench import RESULTS
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
 from cascadia_sglang.planner.problem import CalibrationRow
+from demo import MODELS
+from demo.calibrate.observe import Observation, observe
+from demo.tasks.splits import sample
+from demo.train.tiers import TIERS
 
 SAMPLE = RESULTS / "planner_sample.csv"
 SEED = 41
@@ -43,7 +43,7 @@ def read_sample(path: Path = SAMPLE) -> list[CalibrationRow]:
 
 def final_scores(tier: str, seen: Observation, earlier: Sequence[FloatArray]) -> FloatArray:
     """Final scores [N] as a worker of the tier computes them, given those of the tiers before."""
-    model = ScoreModel(load_calibration(LADDER / tier / "calibration.json"))
+    model = ScoreModel(load_calibration(MODELS / tier / "calibration.json"))
     known = [
         tuple(float(scores_N[row]) for scores_N in earlier) for row in range(len(seen.correct_N))
     ]
@@ -65,7 +65,7 @@ def main() -> None:
     columns: dict[str, list[str]] = {}
     earlier: list[FloatArray] = []
     for name in TIERS:
-        seen = observe(LADDER / name, prompts)
+        seen = observe(MODELS / name, prompts)
         columns[f"correct_{name}"] = [str(int(right)) for right in seen.correct_N]
         if name != list(TIERS)[-1]:
             earlier.append(final_scores(name, seen, earlier))

@@ -29,10 +29,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.client import send_all
 from bench.harness.estimates import Estimate
 from bench.harness.load import questions, requests
-from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows
 from bench.harness.server import running_server
 from bench.planner.observed import observe, replay
 from bench.planner.report import report
@@ -44,7 +45,7 @@ from cascadia_sglang.profiling.measure import measure
 
 BENCH = "planner.simulator"
 CASCADE = "cascade"
-REAL, EMULATED = Path("bench/ladder/cascade.yaml"), Path("bench/planner/emulated.yaml")
+REAL, EMULATED = Path("demo/cascade.yaml"), Path("bench/planner/emulated.yaml")
 FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
 LOADS = (0.3, 0.6, 0.75)
 RUNS = 5

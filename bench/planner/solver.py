@@ -11,16 +11,9 @@ import argparse
 import time
 from collections.abc import Callable
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import (
-    RESULTS,
-    Facts,
-    Row,
-    facts_of_this_run,
-    make_row,
-    save_rows,
-    source_line,
-)
+from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows, source_line
 from bench.planner.instances import table_problem
 from cascadia_sglang.planner.allocation import allocate
 from cascadia_sglang.planner.columns import build_columns

@@ -15,8 +15,9 @@ import time
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.estimates import spread
-from bench.harness.rows import RESULTS, Row, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import Row, facts_of_this_run, make_row, save_rows
 from cascadia_sglang.planner.paths import direct_paths
 from cascadia_sglang.planner.profile import EngineLimits, StepTimes
 from cascadia_sglang.planner.simulator import SimulatedTier, simulate

@@ -24,8 +24,9 @@ from pathlib import Path
 
 import msgspec
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from bench.planner.fleet import DEEPSEEK, drawn_workload, graded_sample, save_trace
 
 # GPUs, and seconds that a plan may take.

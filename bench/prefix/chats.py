@@ -1,13 +1,13 @@
-"""Conversations over long system messages: the ladder's `get` questions, eight turns each."""
+"""Conversations over long system messages: the demo's `get` questions, eight turns each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
 
-from bench.ladder.families import KEY_LETTERS
+from demo.tasks.families import KEY_LETTERS
 
-# With as many pairs and notes as the ladder was trained on at most.
+# With as many pairs and notes as the demo was trained on at most.
 PAIRS = 20
 SYSTEM_CHARS = (620, 860)
 TURNS = 8

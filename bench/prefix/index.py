@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows
 from cascadia_sglang.prefix.block_hashes import block_hashes
 from cascadia_sglang.prefix.index import PrefixIndex
 

@@ -25,14 +25,15 @@ from typing import Any
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.admin import ask
 from bench.harness.client import Round, post, send_at
 from bench.harness.estimates import Estimate, spread
-from bench.harness.load import MAX_NEW_TOKENS
-from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows
 from bench.prefix.chats import TURNS, chats
 from bench.prefix.serving import serving, tier
 from cascadia_sglang.planner.workload import poisson_arrivals_s
+from demo.tasks.families import MAX_ANSWER_TOKENS
 
 BENCH = "prefix.moved"
 PROFILE = "bench/prefix/emulated.json"
@@ -59,7 +60,7 @@ def asked(count: int) -> list[bytes]:
     """Questions over one of the system messages each."""
     rng = Random(SEED)
     some = chats(SEED, SYSTEMS)
-    sampling = {"temperature": 0, "max_new_tokens": MAX_NEW_TOKENS}
+    sampling = {"temperature": 0, "max_new_tokens": MAX_ANSWER_TOKENS}
     requests = []
     for _ in range(count):
         chat = rng.choice(some)

@@ -27,18 +27,11 @@ from typing import Any
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.admin import ask
 from bench.harness.client import Round, post, send_at
 from bench.harness.estimates import Estimate
-from bench.harness.rows import (
-    RESULTS,
-    Facts,
-    Row,
-    facts_of_this_run,
-    make_row,
-    save_rows,
-    source_line,
-)
+from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows, source_line
 from bench.prefix.serving import serving, tier
 from cascadia_sglang.planner.traces import load_trace
 from cascadia_sglang.planner.workload import Workload
@@ -49,9 +42,9 @@ BLOCK_TOKENS = 4
 OUTPUT_DIVISOR = 32
 # Of a worker: 128 times as many in the trace's own tokens.
 KV_TOKENS = 4096
-# Ids of the ladder's letters and digits.
+# Ids of the demo's letters and digits.
 FIRST_ID, IDS = 4, 96
-CALIBRATION = Path("bench/ladder/small/calibration.json")
+CALIBRATION = Path("demo/models/small/calibration.json")
 ESCALATED = 1 / 3
 SEED = 40_000
 

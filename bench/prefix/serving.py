@@ -28,11 +28,11 @@ def serving(folder: Path, port: int, config: Mapping[str, Any]) -> Iterator[int]
 
 
 def tier(name: str, replicas: int = 1, page_tokens: int = PAGE_TOKENS, **args: Any) -> dict:
-    """A tier of the ladder; without a calibration where it is the last one here."""
+    """A tier of the demo; without a calibration where it is the last one here."""
     return {
         "name": name,
-        "model_path": f"bench/ladder/{name}",
-        "calibration": f"bench/ladder/{name}/calibration.json" if name == "small" else None,
+        "model_path": f"demo/models/{name}",
+        "calibration": f"demo/models/{name}/calibration.json" if name == "small" else None,
         "replicas": replicas,
         "server_args": {"page_size": page_tokens, "max_total_tokens": 65536, **args},
     }

@@ -29,14 +29,14 @@ from typing import Any
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.client import Reply, post, send_all
 from bench.harness.estimates import Estimate, median_ratio, spread
-from bench.harness.load import MAX_NEW_TOKENS
-from bench.harness.rows import RESULTS, Facts, Row, facts_of_this_run, make_row, save_rows
-from bench.ladder.families import TEST_FAMILIES
-from bench.ladder.splits import sample
+from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows
 from bench.prefix.chats import TURNS, Chat, chats
 from bench.prefix.serving import prefilled_tokens, serving, tier
+from demo.tasks.families import MAX_ANSWER_TOKENS, TEST_FAMILIES
+from demo.tasks.splits import sample
 
 BENCH = "prefix.warming"
 ARMS = ("off", "auto")
@@ -90,7 +90,7 @@ def configured(warm: str, threshold: float, emulated: bool) -> dict[str, Any]:
             "thresholds": [threshold],
             "early_abort": None,
             "stream": "commit",
-            "commit_tokens": MAX_NEW_TOKENS,
+            "commit_tokens": MAX_ANSWER_TOKENS,
         },
         "prefix": {"warm": warm, "warm_chunk": CHUNK_TOKENS},
     }
@@ -101,7 +101,7 @@ def configured(warm: str, threshold: float, emulated: bool) -> dict[str, Any]:
 
 def asked(prompt: str) -> bytes:
     """A streamed request: its first byte is the first token of the tier that answers."""
-    sampling = {"temperature": 0, "max_new_tokens": MAX_NEW_TOKENS}
+    sampling = {"temperature": 0, "max_new_tokens": MAX_ANSWER_TOKENS}
     body = {"text": prompt, "sampling_params": sampling, "stream": True}
     return post("/generate", body)
 

@@ -29,7 +29,7 @@ from cascadia_sglang.commands.recording import RecordingSettings, recorded
 CACHE = Path(__file__).parent / "cache"
 CONCURRENCY = 8
 SMOKE_MIX_SIZE = 2
-DEMO = {"small": "bench/ladder/small", "large": "bench/ladder/large"}
+DEMO = {"small": "demo/models/small", "large": "demo/models/large"}
 
 
 def sample_lines(asked: Sequence[RealQuestion]) -> str:

@@ -4,31 +4,32 @@ The answers are the recorded ones. Nothing is fitted or chosen on them.
 
 Example:
     python -m bench.real.rank           # adds rows to bench/results/real.csv
-    python -m bench.real.rank --smoke   # writes nothing
+    python -m bench.real.rank --smoke   # made-up answers; writes nothing
 
-Shape legend: N answers, R resamples.
+Shape legend: N answers.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from bench.calibration.rank import auroc_difference
+from bench import RESULTS
 from bench.harness.estimates import Estimate
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
-from bench.real.observed import RECORDS, load_observed
+from bench.harness.paired import auroc_difference
+from bench.harness.ranks import ranks
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
+from bench.real.observed import TIERS, Observed, load_observed
 from bench.real.questions import MIXES, RealQuestion, questions
-from bench.real.ranks import ranks
 from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.statistics import auroc
 from cascadia_sglang.judge.features import FEATURES
 
 BENCH = "real.rank"
 CASE = "recorded answers of two real models"
+SMOKE_MIX_SIZE = 40
 _MIN_LOGPROB = FEATURES.index("min_logprob")
 
 Told = tuple[str, str, Estimate]
@@ -44,27 +45,40 @@ def compared(name: str, features_NF: FloatArray, right_N: BoolArray) -> Iterator
     yield name, "auroc_rank_less_min_logprob", auroc_difference(rank_N, least_N, right_N)
 
 
-def recorded_answers(asked: Sequence[RealQuestion], path: Path = RECORDS) -> Iterator[Told]:
+def by_mix(asked: Sequence[RealQuestion], observed: Mapping[str, Observed]) -> Iterator[Told]:
     """Of each model: all mixes together, then each."""
     mix_N = np.array([question.mix for question in asked])
-    for tier, seen in load_observed(asked, path).items():
+    for tier, seen in observed.items():
         yield from compared(tier, seen.features_NF, seen.right_N)
         for mix in MIXES:
             own_N = mix_N == mix
             yield from compared(f"{tier}, {mix}", seen.features_NF[own_N], seen.right_N[own_N])
 
 
+def made_up(asked: Sequence[RealQuestion]) -> dict[str, Observed]:
+    """Answers of both models whose features say something of their truth."""
+    rng = np.random.default_rng(0)
+    found = {}
+    for tier in TIERS:
+        right_N = rng.random(len(asked)) < 0.7
+        features_NF = rng.normal(right_N[:, np.newaxis], 1.0, (len(asked), len(FEATURES)))
+        found[tier] = Observed(texts=("",) * len(asked), features_NF=features_NF, right_N=right_N)
+    return found
+
+
 def main() -> None:
     """Measure and add the rows."""
     parser = argparse.ArgumentParser(description="AUROC of the rank and of min_logprob.")
-    parser.add_argument("--smoke", action="store_true", help="writes nothing")
+    parser.add_argument("--smoke", action="store_true", help="made-up answers; writes nothing")
     args = parser.parse_args()
     facts = facts_of_this_run("bench.real.rank")
+    asked = questions(mix_size=SMOKE_MIX_SIZE) if args.smoke else questions()
+    observed = made_up(asked) if args.smoke else load_observed(asked)
     rows = [
         make_row(
             facts, bench=BENCH, case=CASE, variant=variant, metric=metric, unit="1", value=value
         )
-        for variant, metric, value in recorded_answers(questions())
+        for variant, metric, value in by_mix(asked, observed)
     ]
     for row in rows:
         print(f"{row.variant}: {row.metric} {row.p50} [{row.low95}, {row.high95}]")

@@ -21,11 +21,12 @@ from pathlib import Path
 
 import openai
 
-from bench.harness.rows import RESULTS, facts_of_this_run, save_rows
+from bench import RESULTS
+from bench.harness.ranks import ranks
+from bench.harness.rows import facts_of_this_run, save_rows
 from bench.real.observe import CACHE, DEMO, SMOKE_MIX_SIZE
 from bench.real.observed import TIERS, load_observed
 from bench.real.questions import MAX_TOKENS, RealQuestion, questions
-from bench.real.ranks import ranks
 from bench.real.replies import Reply, load_replies, save_replies
 from bench.real.share_measures import measure
 from bench.real.share_report import page, rows

@@ -31,9 +31,9 @@ from typing import Any
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.client import send_at
-from bench.harness.rows import RESULTS, facts_of_this_run, save_rows
-from bench.ladder.families import is_correct
+from bench.harness.rows import facts_of_this_run, save_rows
 from bench.reallocation.drift_report import Found, Run, report, rows_of
 from bench.reallocation.phases import EASY, HARD, Phase, Trace, trace
 from bench.reallocation.servers import (
@@ -46,6 +46,7 @@ from bench.reallocation.servers import (
     set_split,
 )
 from cascadia_sglang.reallocation.decide import replay_log
+from demo.tasks.families import is_correct
 
 MIXES = (EASY, HARD, EASY)
 LOAD = 0.8

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.ladder.families import Row
-from bench.ladder.splits import sample
 from cascadia_sglang.planner.workload import poisson_arrivals_s
+from demo.tasks.families import Row
+from demo.tasks.splits import sample
 
 # What the small tier can, and what it often cannot; all with short answers.
 EASY = ("sort", "get", "rev")

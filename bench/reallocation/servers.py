@@ -12,10 +12,9 @@ import yaml
 
 from bench.harness.admin import KEY, ask
 from bench.harness.client import post, send_all
-from bench.harness.load import MAX_NEW_TOKENS
 from bench.harness.server import running_server
-from bench.ladder.families import Row
-from bench.ladder.splits import sample
+from demo.tasks.families import MAX_ANSWER_TOKENS, Row
+from demo.tasks.splits import sample
 
 PROFILE = Path("bench/reallocation/emulated.json")
 DEVICES = 4
@@ -91,7 +90,7 @@ def plan(port: int) -> dict[str, Any]:
 
 def asked(rows: list[Row]) -> list[bytes]:
     """Greedy requests to the native route."""
-    params = {"temperature": 0, "max_new_tokens": MAX_NEW_TOKENS}
+    params = {"temperature": 0, "max_new_tokens": MAX_ANSWER_TOKENS}
     return [post("/generate", {"text": row.prompt, "sampling_params": params}) for row in rows]
 
 

@@ -11,9 +11,9 @@ from random import Random
 
 import numpy as np
 
-from bench.ladder.families import Row
-from bench.ladder.splits import sample
 from cascadia_sglang.planner.traces import load_trace
+from demo.tasks.families import Row
+from demo.tasks.splits import sample
 
 FOLDER = Path(__file__).parent / "azure"
 TRACES = ("conversation", "code")
@@ -27,10 +27,10 @@ NEAREST = 8
 def like(
     trace: str, part: int, count: int, rate_per_s: float, seed: int
 ) -> tuple[list[Row], list[float]]:
-    """Requests of a trace in turn, each as a question of the ladder, and when it is asked.
+    """Requests of a trace in turn, each as a question of the demo, and when it is asked.
 
     A question's prompt is about as many times as long as its answer as the traced one's, as far as
-    the ladder goes: from 1.3 to some 400 times.
+    the demo's questions go: from 1.3 to some 400 times.
 
     Args:
         trace: one of `TRACES`.

@@ -2,11 +2,11 @@
 
 - every tier alone, on plain SGLang;
 - the cascade that a user writes in an afternoon: a proxy before those servers, which reads
-  log-probabilities over HTTP (`bench.rivals.proxy`); its thresholds are the cheapest that are as
+  log-probabilities over HTTP (`fronts.proxy`); its thresholds are the cheapest that are as
   accurate as the demo cascade on a sample of the calibration split, where the demo's come from too;
-- the same proxy behind LiteLLM's, which is before those servers (`bench.rivals.gateway`), where
+- the same proxy behind LiteLLM's, which is before those servers (`fronts.gateway`), where
   LiteLLM is installed;
-- routers before those servers, which pick a tier by the prompt (`bench.rivals.router`), learnt from
+- routers before those servers, which pick a tier by the prompt (`fronts.router`), learnt from
   the same sample, with the cheapest thresholds in the same sense;
 - the demo cascade as it is. What its parts are worth: `bench.rivals.parts`.
 

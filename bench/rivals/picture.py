@@ -5,13 +5,14 @@ python -m bench.rivals.picture     # writes bench/results/rivals.svg and rivals_
 
 from __future__ import annotations
 
+import argparse
 import csv
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from bench.harness.rows import RESULTS
+from bench import RESULTS
 from bench.rivals.report import ALONE, ATTAINED, SET_TO, WITHIN, Load, closed
 from bench.rivals.workloads import MIXED
 
@@ -59,6 +60,7 @@ def draw(found: Mapping[str, Curve], axes: Axes) -> None:
 
 def main() -> None:
     """Draw both."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with (RESULTS / "rivals.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")

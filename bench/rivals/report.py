@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
-from bench.harness.rows import RESULTS, Facts, make_row, save_rows
+from bench.harness.rows import Facts, make_row, save_rows
 from bench.rivals.system import CONCURRENCY, Played, System
 from bench.rivals.workloads import AZURE, BURSTS, MIXED, POISSON
 from bench.serving.ceiling import ceiling
 
-DEMO = "bench/ladder/cascade.yaml"
+DEMO = "demo/cascade.yaml"
 ATTAINED = 0.95
 # Of the curve of attainment, from an eighth to 32, at steps of the square root of two.
 CURVE = tuple(2 ** (step / 2) for step in range(-6, 11))

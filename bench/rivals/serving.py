@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.harness.estimates import spread
-from bench.harness.load import MAX_NEW_TOKENS
-from bench.ladder.families import Row
 from bench.rivals.report import Told
+from demo.tasks.families import MAX_ANSWER_TOKENS, Row
 
 LIMIT_S = 180.0
 # Of what it writes, and their units.
@@ -52,7 +51,7 @@ def served(
         *("--host", "127.0.0.1", "--port", str(port), "--model", model),
         *("--dataset-name", "custom", "--dataset-path", str(talks)),
         *("--num-prompts", str(len(asked)), "--request-rate", f"{rate_per_s:g}"),
-        *("--sharegpt-output-len", str(MAX_NEW_TOKENS), "--disable-ignore-eos"),
+        *("--sharegpt-output-len", str(MAX_ANSWER_TOKENS), "--disable-ignore-eos"),
         *("--ready-check-timeout-sec", "0", "--disable-tqdm"),
         *("--seed", str(seed), "--output-file", str(out)),
     ]

@@ -11,8 +11,8 @@ import psutil
 from bench.harness.admin import ask
 from bench.harness.client import send_all, send_at
 from bench.harness.load import BUFFERED, requests
-from bench.ladder.families import Row as Question
-from bench.ladder.families import is_correct
+from demo.tasks.families import Row as Question
+from demo.tasks.families import is_correct
 
 CONCURRENCY = 64
 FRONT, SERVERS, REST = "front", "servers behind it", "other processes"

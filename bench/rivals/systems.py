@@ -14,10 +14,11 @@ from typing import Any
 import yaml
 
 from bench.harness.server import running_server
-from bench.rivals import encoder, ngrams
-from bench.rivals.front import FROM_HEADER
+from bench.rivals.fronts import encoder, ngrams
+from bench.rivals.fronts.front import FROM_HEADER
+from bench.rivals.fronts.sampled import Sampled, ask_all, with_chances
+from bench.rivals.fronts.thresholds import cheapest
 from bench.rivals.report import ALONE, DEMO
-from bench.rivals.sampled import Sampled, ask_all, with_chances
 from bench.rivals.system import (
     FRONT,
     SERVERS,
@@ -27,10 +28,9 @@ from bench.rivals.system import (
     workers_of,
     workers_of_cascade,
 )
-from bench.rivals.thresholds import cheapest
 from cascadia_sglang.cascade_file import read_cascade
 
-Router = ModuleType  # with `fit` and `load`, of `bench.rivals.router`'s types
+Router = ModuleType  # with `fit` and `load`, of `bench.rivals.fronts.router`'s types
 Server = tuple[str, list[str]]  # a module to run, and its flags but the port
 
 SGLANG = "sglang.launch_server"
@@ -163,10 +163,10 @@ def started(
     cascade, *alone = starter.start([*cascades(starter.folder, [{}]), *plain.values()])
     sampled = ask_all(cascade, alone, SEED, chosen_on)
     found = {PROXY: found_by(sampled, climbs_from_below=True)}
-    wanted = {PROXY: ("bench.rivals.proxy", before(alone, found[PROXY][0]))}
+    wanted = {PROXY: ("bench.rivals.fronts.proxy", before(alone, found[PROXY][0]))}
     if litellm is not None:
         flags = [*before(alone, found[PROXY][0]), "--litellm", str(litellm)]
-        wanted[GATEWAY] = ("bench.rivals.gateway", flags)
+        wanted[GATEWAY] = ("bench.rivals.fronts.gateway", flags)
     for name, router in routers.items():
         path = starter.folder / name
         routed = with_chances(sampled, router.fit, router.load, path)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.ladder.families import TEST_FAMILIES, Row
-from bench.ladder.splits import sample
 from bench.prefix.chats import PAIRS, TURNS, chats
 from bench.reallocation.phases import EASY, HARD
 from bench.rivals import azure
 from cascadia_sglang.planner.workload import poisson_arrivals_s
+from demo.tasks.families import TEST_FAMILIES, Row
+from demo.tasks.splits import sample
 
 MIXED = "mixed"
 FAMILIES = {MIXED: TEST_FAMILIES, "easy": EASY, "hard": HARD}

@@ -1,1 +1,1 @@
-"""What the cascade costs and what it keeps, measured on the ladder's own server."""
+"""What the cascade costs and what it keeps, measured on the demo's own server."""

@@ -17,8 +17,9 @@ import time
 import numpy as np
 import torch
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.judge.device_observer import CopiedStep
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.state import StateTable

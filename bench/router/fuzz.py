@@ -26,8 +26,9 @@ from typing import Any
 
 import aiohttp
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from bench.harness.server import running_server
 from bench.router.fuzz_bodies import Case, endless_cases
 from cascadia_sglang.child_server import free_port

@@ -17,8 +17,9 @@ from typing import Any
 
 from sglang.srt.managers.io_struct import GenerateReqInput
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.workers.request_check import check_request
 from cascadia_sglang.workers.request_table import Scope
 

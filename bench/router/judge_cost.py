@@ -1,6 +1,6 @@
 """What the judge costs: in requests per second, and in host time of a request's step.
 
-One server holds the ladder's small model twice, with the same flags: in one worker its answers are
+One server holds the demo's small model twice, with the same flags: in one worker its answers are
 judged, in the other they are not. Requests are pinned to one or the other; rounds alternate in
 pairs, and a pair sends the same prompts to both.
 
@@ -34,27 +34,28 @@ from sglang.srt.managers.auxiliary_output import CommittedTokens
 from sglang.srt.managers.schedule_batch import FINISH_LENGTH, Req
 from sglang.srt.sampling.sampling_params import SamplingParams
 
+from bench import RESULTS
 from bench.harness.client import Round, send_all
 from bench.harness.estimates import Estimate, median_ratio, spread
 from bench.harness.load import questions, requests, text_of
-from bench.harness.rows import RESULTS, Facts, facts_of_this_run, make_row, save_rows, source_line
+from bench.harness.rows import Facts, facts_of_this_run, make_row, save_rows, source_line
 from bench.harness.server import running_server
-from bench.ladder.tokenizer import VOCABULARY
 from cascadia_kernels.testing import make_logits
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.observer import build_observer
 from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
+from demo.tasks.tokenizer import VOCABULARY
 
 BENCH = "judge"
 CONCURRENCY = 32
 BATCH = 32
-ANSWER_TOKENS = 8  # the median answer of the ladder has 7 characters, and its end
+ANSWER_TOKENS = 8  # the median answer of the demo has 7 characters, and its end
 STEPS = 400  # of one repetition
 MOST_HOST_US = 20.0
 LEAST_THROUGHPUT_RATIO = 0.97
 
-SMALL = "bench/ladder/small"
+SMALL = "demo/models/small"
 TIER = {"model_path": SMALL, "calibration": f"{SMALL}/calibration.json"}
 CASCADE = {
     "version": 1,

@@ -1,6 +1,6 @@
 """What the cascade costs a request that its first tier answers, against plain SGLang.
 
-Two servers run at once and one of them works while the other sleeps: a cascade of the ladder's
+Two servers run at once and one of them works while the other sleeps: a cascade of the demo's
 three tiers with threshold 0, so that only the first is asked, and plain SGLang with the small
 model alone. Both have the same SGLang flags and one thread a worker. Rounds of the two alternate
 in pairs; a pair sends the same prompts to both.
@@ -24,23 +24,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench import RESULTS
 from bench.harness.client import Round, send_all
 from bench.harness.estimates import Estimate, median_ratio, spread
 from bench.harness.load import BUFFERED, questions, requests, text_of, tier_of
-from bench.harness.rows import (
-    RESULTS,
-    Facts,
-    Row,
-    facts_of_this_run,
-    make_row,
-    save_rows,
-    source_line,
-)
+from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows, source_line
 from bench.harness.server import running_server
 
 BENCH = "router"
-SMALL = "bench/ladder/small"
-TIERS = ",".join(f"{name}=bench/ladder/{name}" for name in ("small", "middle", "large"))
+SMALL = "demo/models/small"
+TIERS = ",".join(f"{name}=demo/models/{name}" for name in ("small", "middle", "large"))
 FLAGS = ("--max-total-tokens", "65536", "--max-running-requests", "128", "--log-level", "warning")
 PLAIN = ("--model-path", SMALL, *FLAGS)
 CASCADE = (

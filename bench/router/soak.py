@@ -24,8 +24,9 @@ import aiohttp
 import psutil
 import yaml
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate
-from bench.harness.rows import RESULTS, Row, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import Row, facts_of_this_run, make_row, save_rows
 from bench.harness.server import running_server
 from bench.router.soak_requests import KINDS, Ended, send
 

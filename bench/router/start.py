@@ -17,8 +17,9 @@ from typing import Any
 
 import yaml
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows, source_line
+from bench.harness.rows import facts_of_this_run, make_row, save_rows, source_line
 from bench.harness.server import running_server
 from cascadia_sglang.cascade_file import read_cascade
 
@@ -111,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path, default=Path("bench/ladder/cascade.yaml"))
+    parser.add_argument("--config", type=Path, default=Path("demo/cascade.yaml"))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--port", type=int, default=31000)
     parser.add_argument("--smoke", action="store_true", help="one start; writes nothing")

@@ -37,8 +37,9 @@ from sglang.srt.managers.schedule_batch import FINISH_LENGTH, Req
 from sglang.srt.sampling.sampling_params import SamplingParams
 from triton.runtime.jit import JITFunction
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.judge.calibration import Calibration, PrefixModel, ScoreModel
 from cascadia_sglang.judge.device_observer import DeviceObserver
 from cascadia_sglang.judge.features import FEATURES

@@ -1,1 +1,1 @@
-"""What a cascade of the ladder is worth, beside each of its tiers."""
+"""What a cascade of the demo is worth, beside each of its tiers."""

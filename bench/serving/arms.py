@@ -11,8 +11,8 @@ import numpy as np
 from bench.harness.client import Reply, Round
 from bench.harness.estimates import Estimate, mean, spread
 from bench.harness.load import text_of
-from bench.ladder.families import Row as Question
-from bench.ladder.families import is_correct
+from demo.tasks.families import Row as Question
+from demo.tasks.families import is_correct
 
 
 @dataclass(slots=True, kw_only=True)

@@ -20,16 +20,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from bench import RESULTS
 from bench.harness.client import send_all
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio
 from bench.harness.load import BUFFERED, questions, requests
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from bench.harness.server import running_server
-from bench.ladder.families import Row as Question
 from bench.serving.arms import Arm
 from bench.serving.ceiling import Ceiling, ceiling
 from bench.serving.report import report
 from cascadia_sglang.cascade_file import read_cascade
+from demo.tasks.families import Row as Question
 
 BENCH = "serving"
 CASCADE = "cascade"
@@ -107,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path, default=Path("bench/ladder/cascade.yaml"))
+    parser.add_argument("--config", type=Path, default=Path("demo/cascade.yaml"))
     parser.add_argument("--prompts", type=int, default=5000)
     parser.add_argument("--part", type=int, default=1000, help="prompts of a sweep or a stream")
     parser.add_argument("--block", type=int, default=500, help="prompts a block")
@@ -146,7 +147,7 @@ def main() -> None:
         for variant, metric, unit, value in found
     ]
     page = report(cascade, alone, sweep, best, facts, case)
-    name = BENCH if args.concurrency == CONCURRENCY else f"{BENCH}-{args.concurrency}"
+    name = BENCH if args.concurrency == CONCURRENCY else f"{BENCH}_concurrency_{args.concurrency}"
     print(page)
     if not args.smoke:
         save_rows(RESULTS / f"{name}.csv", rows)

@@ -21,19 +21,20 @@ from typing import Any
 import numpy as np
 import yaml
 
+from bench import RESULTS
 from bench.harness.client import Reply, send_all
 from bench.harness.estimates import Estimate, mean, median_ratio
 from bench.harness.load import requests
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from bench.harness.server import running_server
-from bench.ladder.families import Row as Question
-from bench.ladder.families import is_correct
-from bench.ladder.splits import sample
 from cascadia_sglang.cascade_file import load_cascade, read_cascade
+from demo.tasks.families import Row as Question
+from demo.tasks.families import is_correct
+from demo.tasks.splits import sample
 
-CONFIG = Path("bench/ladder/cascade.yaml")
+CONFIG = Path("demo/cascade.yaml")
 DEMO = load_cascade(CONFIG).routing
-SMALL = "bench/ladder/small"
+SMALL = "demo/models/small"
 FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
 SEED = 20_272
 

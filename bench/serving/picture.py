@@ -5,12 +5,13 @@ python -m bench.serving.picture               # writes bench/results/serving.svg
 
 from __future__ import annotations
 
+import argparse
 import csv
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from bench.harness.rows import RESULTS
+from bench import RESULTS
 
 Points = dict[str, dict[str, float]]
 
@@ -50,5 +51,11 @@ def draw(found: Points, to: Path) -> None:
     figure.savefig(to, metadata={"Date": None})
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Draw the committed rows."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     draw(points(RESULTS / "serving.csv"), RESULTS / "serving.svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.client import send_all
 from bench.harness.estimates import Estimate, mean
 from bench.harness.load import requests
-from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
-from bench.ladder.families import TEST_FAMILIES, Row
-from bench.ladder.splits import sample
+from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from bench.prefix.serving import serving, tier
+from demo.tasks.families import TEST_FAMILIES, Row
+from demo.tasks.splits import sample
 
 CONFIG: dict[str, Any] = {
     "tiers": [tier("small", page_tokens=1), tier("large", page_tokens=1)],

@@ -23,15 +23,16 @@ from typing import Any
 
 import numpy as np
 
+from bench import RESULTS
 from bench.harness.admin import ask as ask_admin
 from bench.harness.client import send_all
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
 from bench.harness.load import requests
-from bench.harness.rows import RESULTS, Facts, Row, Told, facts_of_this_run, save_rows
-from bench.ladder.families import TEST_FAMILIES, is_correct
-from bench.ladder.families import Row as Question
-from bench.ladder.splits import sample
+from bench.harness.rows import Facts, Row, Told, facts_of_this_run, save_rows
 from bench.prefix.serving import serving, tier
+from demo.tasks.families import TEST_FAMILIES, is_correct
+from demo.tasks.families import Row as Question
+from demo.tasks.splits import sample
 
 ARMS = ("off", "on", "auto")
 FAMILIES: dict[str, Sequence[str]] = {

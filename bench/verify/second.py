@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 import yaml
 
+from bench import RESULTS
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
-from bench.harness.rows import RESULTS, Facts, Row, Told, facts_of_this_run, save_rows
-from bench.ladder.families import TEST_FAMILIES
-from bench.ladder.fit import CASCADE
+from bench.harness.rows import Facts, Row, Told, facts_of_this_run, save_rows
 from bench.prefix.serving import serving
 from bench.verify.rate import CONCURRENCY, Found, Size, measure
+from demo import CASCADE
+from demo.tasks.families import TEST_FAMILIES
 
 NONE, DRAFTS, SECOND = "no drafts", "drafts", "drafts and second judge"
 FULL = Size(rounds=9, questions=384)

@@ -14,6 +14,7 @@ _ROOTS = {
     ROOT / "kernels" / "cascadia_kernels": "cascadia_kernels",
     ROOT / "patches" / "cascadia_patches": "cascadia_patches",
     ROOT / "bench": "bench",
+    ROOT / "demo": "demo",
 }
 
 
@@ -70,7 +71,7 @@ def _imported(node: ast.AST) -> list[str]:
 
 @cache
 def product_files() -> tuple[Source, ...]:
-    """The three packages and the benches."""
+    """The three packages, the benches and the demo."""
     return tuple(
         _read(path, name, folder) for folder, name in _ROOTS.items() for path in _python_in(folder)
     )

@@ -51,6 +51,7 @@ OWN_IMPORTS = {
         "cascadia_patches.spec",
         "cascadia_sglang.errors",
     ),
+    "demo": PACKAGES,
     **dict.fromkeys(BASE, BASE),
     # It names types of these in annotations alone.
     "cascadia_sglang.sglang_state": (
@@ -167,6 +168,7 @@ LIBRARIES = {
         "cascadia_sglang.workers",
         "cascadia_patches",
         "bench",
+        "demo",
     ),
     "triton": ("cascadia_kernels", "bench"),
     "matplotlib": (
@@ -195,7 +197,7 @@ def is_within(module: str, *roots: str) -> bool:
 
 def test_the_walk_sees_every_package() -> None:
     seen = {source.module.split(".")[0] for source in product_files()}
-    assert seen == {*PACKAGES, "bench"}
+    assert seen == {*PACKAGES, "bench", "demo"}
 
 
 @pytest.mark.parametrize("layer", OWN_IMPORTS)
@@ -205,7 +207,7 @@ def test_a_layer_imports_only_those_below_it(layer: str) -> None:
         for source in product_files()
         if is_within(source.module, layer)
         for line, module in source.imports()
-        if is_within(module, *PACKAGES, "bench")
+        if is_within(module, *PACKAGES, "bench", "demo")
         and not is_within(module, layer, *OWN_IMPORTS[layer])
     ]
     assert found == []
@@ -315,7 +317,7 @@ def test_no_package_imports_tests_or_benches() -> None:
         for source in product_files()
         if is_within(source.module, *PACKAGES)
         for line, module in source.imports()
-        if is_within(module, "tests", "bench", "pytest", "hypothesis")
+        if is_within(module, "tests", "bench", "demo", "pytest", "hypothesis")
     ]
     assert found == []
 

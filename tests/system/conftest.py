@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import yaml
 
-from bench.ladder.tokenizer import VOCABULARY, build_tokenizer
 from cascadia_sglang.entry.features import prompt_features
 from cascadia_sglang.entry.model import (
     EntryModel,
@@ -17,6 +16,7 @@ from cascadia_sglang.entry.model import (
     save_entry_model,
     vocabulary_fingerprint,
 )
+from demo.tasks.tokenizer import VOCABULARY, build_tokenizer
 from tests.system.serving import CASCADE, ROOT, Server, start
 
 KEY = "secret"

@@ -132,10 +132,10 @@ def test_a_conversation_without_messages_is_a_400(
 def test_every_name_of_a_model_is_known(demo: Server) -> None:
     with openai.OpenAI(base_url=f"{demo.url}/v1", api_key="none") as client:
         assert [card.id for card in client.models.list()] == ["cascadia", "small", "large"]
-        assert client.models.retrieve("bench/ladder/large").id == "bench/ladder/large"
+        assert client.models.retrieve("demo/models/large").id == "demo/models/large"
         with pytest.raises(openai.NotFoundError, match="allowed: cascadia, small, large"):
             client.models.retrieve("Large")
-        for name in ("bench/ladder/large", "large:latest"):
+        for name in ("demo/models/large", "large:latest"):
             raw = client.chat.completions.with_raw_response.create(
                 model=name, messages=[{"role": "user", "content": "rev abcd"}], temperature=0
             )

@@ -125,7 +125,7 @@ def test_tiers_with_different_tokenizers_are_refused_with_the_first_difference(
     tmp_path: Path,
 ) -> None:
     other = tmp_path / "other"
-    shutil.copytree(ROOT / "bench/ladder/large", other)
+    shutil.copytree(ROOT / "demo/models/large", other)
     vocabulary = json.loads((other / "tokenizer.json").read_text())
     words = vocabulary["model"]["vocab"]
     words["a"], words["b"] = words["b"], words["a"]
@@ -139,7 +139,7 @@ def test_tiers_with_different_tokenizers_are_refused_with_the_first_difference(
 @pytest.mark.slow
 def test_tiers_that_are_asked_differently_are_refused_at_the_start_too(tmp_path: Path) -> None:
     other = tmp_path / "other"
-    shutil.copytree(ROOT / "bench/ladder/large", other)
+    shutil.copytree(ROOT / "demo/models/large", other)
     template = other / "chat_template.jinja"
     template.write_text("[{{ messages[-1].content }}]")
     tiers = [DEMO["tiers"][0], {**DEMO["tiers"][1], "model_path": str(other)}]

@@ -13,12 +13,6 @@ import psutil
 import pytest
 import torch
 
-from bench.calibration.pool import tier_answers
-from bench.ladder.decode import load_model
-from bench.ladder.export import LADDER
-from bench.ladder.observe import observe
-from bench.ladder.splits import sample
-from bench.ladder.tokenizer import EOS_ID, VOCABULARY, encode_prompt
 from cascadia_sglang.calibration.records import DraftRecord, Record, RecordFile, pool_of
 from cascadia_sglang.calibration.sample import Question, prompt_key, read_sample
 from cascadia_sglang.calibration.split import part_of
@@ -27,6 +21,12 @@ from cascadia_sglang.entry.model import load_entry_model
 from cascadia_sglang.judge.calibration import load_calibrations
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.planner.plan_sample import load_plan_sample
+from demo import MODELS
+from demo.calibrate.answers import tier_answers
+from demo.calibrate.decode import load_model
+from demo.calibrate.observe import observe
+from demo.tasks.splits import sample
+from demo.tasks.tokenizer import EOS_ID, VOCABULARY, encode_prompt
 from tests.system.serving import ROOT, gone
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]
@@ -59,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cascade of two tiers that was never calibrated, and a sample, half of it chats."""
     folder = tmp_path_factory.mktemp("calibrate")
     tiers = [
-        {"name": name, "model_path": str(LADDER / name), "server_args": ARGS} for name in TIERS
+        {"name": name, "model_path": str(MODELS / name), "server_args": ARGS} for name in TIERS
     ]
     cascade = {"version": 1, "tiers": tiers, "routing": {"drafts": "on"}}
     (folder / "cascade.json").write_text(json.dumps(cascade))
@@ -122,9 +122,9 @@ def test_a_ready_cascade_file_can_be_served(folder, said, capsys) -> None:
 @pytest.mark.parametrize("tier", TIERS)
 def test_engine_records_what_a_plain_forward_gives(folder, tier, monkeypatch) -> None:
     """The demo's calibrations are fitted on features computed without the engine."""
-    monkeypatch.setattr("bench.ladder.decode.precision", lambda: torch.float32)
+    monkeypatch.setattr("demo.calibrate.decode.precision", lambda: torch.float32)
     own = records(folder, tier)
-    seen = observe(LADDER / tier, ROWS)
+    seen = observe(MODELS / tier, ROWS)
     expected = tier_answers(seen)
     questions = [Question(id=record.id, prompt="x") for record in own]
     (answers,) = pool_of(questions, [own], [seen.correct_N.tolist()]).tiers
@@ -141,10 +141,10 @@ def test_engine_records_what_a_plain_forward_gives(folder, tier, monkeypatch) ->
 def test_the_middle_tier_reads_every_draft_as_a_plain_forward_does(
     folder, said, monkeypatch
 ) -> None:
-    monkeypatch.setattr("bench.ladder.decode.precision", lambda: torch.float32)
+    monkeypatch.setattr("demo.calibrate.decode.precision", lambda: torch.float32)
     assert f"drafts: {len(ROWS)} of {len(ROWS)} answers" in said[1]
     assert "routing: drafts: low: " in said[0]
-    model = load_model(LADDER / "middle")
+    model = load_model(MODELS / "middle")
     drafts = RecordFile(folder / "out" / "drafts.jsonl", DraftRecord).load().values()
     read = {int(one.id): one for one in drafts if one.features is not None}
     assert {one.tier for one in drafts} == {"middle"}
@@ -204,13 +204,13 @@ def test_advice_from_the_same_answers_asks_nothing_again(folder, tmp_path, capsy
     tiers = [
         {
             "name": name,
-            "model_path": str(LADDER / name),
+            "model_path": str(MODELS / name),
             "calibration": str(folder / "out" / f"{name}.json"),
             "server_args": ARGS,
         }
         for name in TIERS[:1]
     ]
-    last = {"name": TIERS[1], "model_path": str(LADDER / TIERS[1]), "server_args": ARGS}
+    last = {"name": TIERS[1], "model_path": str(MODELS / TIERS[1]), "server_args": ARGS}
     tiers.append(last)
     path = tmp_path / "cascade.json"
     cascade = {"version": 1, "tiers": tiers, "routing": {"thresholds": [0.5]}}

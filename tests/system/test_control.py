@@ -75,7 +75,7 @@ def test_routes_without_an_answer_of_their_own(path: str, admin: httpx.Client) -
 
 
 def test_weights_are_updated_in_the_tier_that_is_named(admin: httpx.Client) -> None:
-    body = {"model_path": "bench/ladder/small"}
+    body = {"model_path": "demo/models/small"}
     refused = admin.post("/update_weights_from_disk", json=body)
     assert refused.status_code == 400
     assert "small, large" in refused.json()["error"]["message"]

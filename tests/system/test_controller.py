@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.harness.client import Reply, send_at
-from bench.ladder.splits import sample
 from bench.reallocation.servers import asked, cascade, plan
 from cascadia_sglang.reallocation.decide import replay_log
+from demo.tasks.splits import sample
 from tests.system.serving import free_port
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.ladder.splits import sample
+from demo.tasks.splits import sample
 from tests.system.serving import CASCADE, ROOT, Server, start
 
 pytestmark = pytest.mark.sglang
@@ -24,8 +24,8 @@ CHUNKED = [f"set ab=12\n{'set cd=34' + chr(10)}" * 4 + row.prompt for row in LON
 PROMPTS = [*CHUNKED, *(row.prompt for row in [*LONG, *sample("test", 63_001, 20)])]
 MIDDLE = {
     "name": "middle",
-    "model_path": "bench/ladder/middle",
-    "calibration": "bench/ladder/middle/calibration.json",
+    "model_path": "demo/models/middle",
+    "calibration": "demo/models/middle/calibration.json",
 }
 # Stops nothing, but with a stop string every tier writes for itself.
 ANEW = {"stop": ["#"]}
@@ -34,14 +34,14 @@ GREEDY = {"temperature": 0, "max_new_tokens": 128}
 
 
 def begin(folder: Path, routing: dict[str, Any], args: dict[str, Any], *keys: str) -> Server:
-    """The ladder's three tiers, with these files of theirs besides."""
+    """The demo's three tiers, with these files of theirs besides."""
     cascade = yaml.safe_load((ROOT / CASCADE[-1]).read_text())
     cascade["routing"] = {"early_abort": None, **routing}
     cascade["tiers"].insert(1, dict(MIDDLE))
     for tier in cascade["tiers"]:
         tier["server_args"] = {"max_total_tokens": 65536, **args}
         if tier["name"] in keys:
-            tier["draft_calibration"] = f"bench/ladder/{tier['name']}.draft.json"
+            tier["draft_calibration"] = f"demo/{tier['name']}.draft.json"
     path = folder / "cascade.yaml"
     path.write_text(yaml.safe_dump(cascade))
     return start(folder, *CASCADE[:-1], str(path), "--enable-metrics")

@@ -27,7 +27,7 @@ def test_two_workers_on_one_device_serve_half_each(tmp_path):
     cascade = tmp_path / "cascade.json"
     tier = {
         "name": "only",
-        "model_path": "bench/ladder/small",
+        "model_path": "demo/models/small",
         "replicas": 2,
         "server_args": {"max_total_tokens": 16384},
     }

@@ -85,7 +85,7 @@ def _check_start_log(server: Server) -> None:
     start = log[: log.index("curl -s ")]
     assert f"is ready on {server.url}\n  tier " in start
     for name in ("small", "middle", "large"):
-        assert re.search(rf"^  {name} +bench/ladder/{name} +1 +CPU ", start, re.MULTILINE)
+        assert re.search(rf"^  {name} +demo/models/{name} +1 +CPU ", start, re.MULTILINE)
     assert f"  status   {server.url}/cascadia/status\n" in start
     for one in ("Applied 1 hook", "Load weight", "server_args=", "Uvicorn", "shards", "AMX"):
         assert one not in start

@@ -14,16 +14,16 @@ from tests.system.serving import ROOT, Server, start
 pytestmark = pytest.mark.sglang
 
 PAGE_TOKENS = 16
-LADDER = ROOT / "bench" / "ladder"
+MODELS = ROOT / "demo" / "models"
 GREEDY = {"temperature": 0, "max_new_tokens": 8}
 
 
 def tier(name: str, model: str, place: str, **settings: object) -> dict:
-    """A tier whose calibration is that of the ladder's tier at its place."""
+    """A tier whose calibration is that of the demo's tier at its place."""
     return {
         "name": name,
-        "model_path": str(LADDER / model),
-        "calibration": str(LADDER / place / "calibration.json"),
+        "model_path": str(MODELS / model),
+        "calibration": str(MODELS / place / "calibration.json"),
         "server_args": {"page_size": PAGE_TOKENS, "max_total_tokens": 16384},
         **settings,
     }

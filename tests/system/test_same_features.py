@@ -15,9 +15,6 @@ import pytest
 import torch
 
 from bench.calibration.hidden import read_hidden
-from bench.ladder.export import LADDER
-from bench.ladder.families import Row
-from bench.ladder.tokenizer import EOS_ID
 from cascadia_sglang.judge.calibration import (
     MIN_CONSTRAINED_SAMPLES,
     Calibration,
@@ -25,6 +22,9 @@ from cascadia_sglang.judge.calibration import (
 )
 from cascadia_sglang.judge.features import FEATURES, earlier_names
 from cascadia_sglang.judge.probe import ProbeParameters, packed, probe_log_odds
+from demo import MODELS
+from demo.tasks.families import Row
+from demo.tasks.tokenizer import EOS_ID
 from tests.system.serving import start
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]
@@ -103,7 +103,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     tiers = [
         {
             "name": name,
-            "model_path": "bench/ladder/small",
+            "model_path": "demo/models/small",
             "server_args": {**COMMON, **arguments},
         }
         for name, arguments in TIERS.items()
@@ -170,11 +170,11 @@ def test_features_do_not_depend_on_how_the_answer_was_computed(records, tier):
 
 def test_the_probe_sees_the_hidden_state_of_the_last_token(records, monkeypatch):
     """As plain torch computes it, of the answers that the length limit does not cut off."""
-    monkeypatch.setattr("bench.ladder.decode.precision", lambda: torch.float32)
+    monkeypatch.setattr("demo.calibrate.decode.precision", lambda: torch.float32)
     ended = [n for n, (ids, _) in enumerate(records["plain"]) if ids[-1] == EOS_ID]
     assert len(ended) == len(PROMPTS) - 1
     rows = [Row(family="any", size=0, prompt=PROMPTS[n], answer="") for n in ended]
-    log_odds_N = probe_log_odds(read_hidden(LADDER / "small", rows).last_NH, PROBE.unpacked())
+    log_odds_N = probe_log_odds(read_hidden(MODELS / "small", rows).last_NH, PROBE.unpacked())
     expected = 1 / (1 + np.exp(-log_odds_N))
     found = [records["plain"][n][1]["score"] for n in ended]
     assert found == pytest.approx(expected.tolist(), abs=TOLERANCE)

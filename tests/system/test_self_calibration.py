@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.ladder.splits import sample
+from demo.tasks.splits import sample
 from tests.system.serving import Server, start
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow, pytest.mark.timeout(700)]
@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.sglang, pytest.mark.slow, pytest.mark.timeout(700)]
 CASCADE = """
 version: 1
 tiers:
-  - {{name: small, model_path: bench/ladder/small, server_args: {{max_total_tokens: 65536}}}}
-  - {{name: large, model_path: bench/ladder/large, server_args: {{max_total_tokens: 65536}}}}
+  - {{name: small, model_path: demo/models/small, server_args: {{max_total_tokens: 65536}}}}
+  - {{name: large, model_path: demo/models/large, server_args: {{max_total_tokens: 65536}}}}
 routing: {{escalation_rate: 0.3}}
 judge: {{label_rate: 1.0}}
 state: {state}

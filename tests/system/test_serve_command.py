@@ -20,7 +20,7 @@ def test_a_file_that_init_wrote_is_served_by_the_commands_own_process(
 ) -> None:
     monkeypatch.chdir(ROOT)
     port, log, file = free_port(), tmp_path / "server.log", tmp_path / "cascade.yaml"
-    models = ("bench/ladder/large", "bench/ladder/small")
+    models = ("demo/models/large", "demo/models/small")
     assert main(["init", *models, "--output", str(file)]) == 0
     words = ("serve", str(file), "--port", str(port), "--max-total-tokens", "65536")
     with log.open("wb") as output:

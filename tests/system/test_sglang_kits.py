@@ -15,7 +15,7 @@ LEAST_PASSING = 25
 
 
 def test_what_passes_on_plain_sglang_passes_on_a_cascade(tmp_path: Path) -> None:
-    models = ["--small", "bench/ladder/small", "--large", "bench/ladder/large"]
+    models = ["--small", "demo/models/small", "--large", "demo/models/large"]
     # The demo's models know neither JSON nor English, which the other kits ask for. Two tests more
     # sample an answer that must not be empty; these models say nothing about as often as something.
     tests = [f"{KITS}::TestProtocols", "-k", "not test_simple_messages"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.ladder.splits import sample
+from demo.tasks.splits import sample
 from tests.system.serving import ROOT, Server, start
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]
@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory):
     text = (ROOT / "tests" / "system" / "cascade.yaml").read_text()
     for name in ("small", "large"):
         text = text.replace(f"- name: {name}", f"- name: {name}\n    devices: [5]")
-    text = text.replace("    calibration: bench/ladder/small/calibration.json\n", "")
+    text = text.replace("    calibration: demo/models/small/calibration.json\n", "")
     text = text.replace("  thresholds: [0.9]", f"  escalation_rate: {RATE}")
     file: Path = folder / "cascade.yaml"
     file.write_text(text)

@@ -19,7 +19,7 @@ from tests.system.serving import Server, start
 pytestmark = pytest.mark.sglang
 
 PLATFORM_ALONE = {"SGLANG_PLUGINS": "cascadia_cpu"}
-PLAIN = ("--model-path", "bench/ladder/small", "--max-total-tokens", "65536")
+PLAIN = ("--model-path", "demo/models/small", "--max-total-tokens", "65536")
 
 LOOK = """
 import json, sys, time

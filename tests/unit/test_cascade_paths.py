@@ -1,13 +1,14 @@
 """Paths in a cascade file: where they are looked for, and how a file is moved."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cascadia_sglang.cascade_file import load_cascade, read_cascade
-from cascadia_sglang.cascade_paths import moved
+from cascadia_sglang.cascade_paths import moved, with_paths
 from cascadia_sglang.errors import ConfigError
 from tests.repo.source import ROOT
 
@@ -191,7 +192,21 @@ def test_what_is_no_cascade_is_left_to_the_checks(project: Path, data: Any) -> N
     assert read_cascade(path).data == data
 
 
-@pytest.mark.parametrize("name", ["bench/ladder/cascade.yaml", "bench/planner/emulated.yaml"])
+def test_the_old_path_of_the_demo_still_gives_the_same_cascade() -> None:
+    old, new = (
+        with_paths(
+            read_cascade(ROOT / name / "cascade.yaml").data, lambda _, path: os.path.normpath(path)
+        )
+        for name in ("bench/ladder", "demo")
+    )
+    assert old == new
+    assert load_cascade(ROOT / "bench/ladder/cascade.yaml").tiers[0].calibration is not None
+
+
+DEMO_FILES = ["demo/cascade.yaml", "bench/ladder/cascade.yaml", "bench/planner/emulated.yaml"]
+
+
+@pytest.mark.parametrize("name", DEMO_FILES)
 def test_the_demo_loads_from_anywhere(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

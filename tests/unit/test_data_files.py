@@ -111,7 +111,7 @@ def test_what_yaml_readers_disagree_on_is_refused_with_its_place(written: str, s
         ("yes", True),
         ("off", False),
         ("~", None),
-        ("bench/ladder/small", "bench/ladder/small"),
+        ("demo/models/small", "demo/models/small"),
         ("qwen2.5-7b", "qwen2.5-7b"),
         ("127.0.0.1:30000", "127.0.0.1:30000"),
         ("max_total_tokens", "max_total_tokens"),

@@ -81,7 +81,7 @@ def test_a_folder_without_a_config_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "may_be"),
-    [("Qwen/Qwen3-8B", True), ("/models/small", False), ("bench/ladder/small", False)],
+    [("Qwen/Qwen3-8B", True), ("/models/small", False), ("demo/models/small", False)],
 )
 def test_a_hub_name_has_an_owner(name, may_be):
     assert is_hub_name(name) is may_be

@@ -28,7 +28,7 @@ def with_tiers(*changes: dict[str, Any]) -> dict[str, Any]:
 def other_tokenizer(folder: Path) -> str:
     """The large model with two tokens exchanged."""
     other = folder / "other"
-    shutil.copytree(ROOT / "bench/ladder/large", other)
+    shutil.copytree(ROOT / "demo/models/large", other)
     tokenizer = json.loads((other / "tokenizer.json").read_text())
     words = tokenizer["model"]["vocab"]
     words["a"], words["b"] = words["b"], words["a"]

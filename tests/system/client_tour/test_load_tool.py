@@ -28,7 +28,7 @@ def load(
     """Send requests that climb, buffered, with the tool's own client."""
     command = [sys.executable, "-m", "sglang.benchmark.serving", "--backend", backend]
     command += ["--base-url", toured.server.url, "--model", "cascadia"]
-    command += ["--tokenizer", "bench/ladder/small", "--dataset-name", "random-ids"]
+    command += ["--tokenizer", "demo/models/small", "--dataset-name", "random-ids"]
     command += ["--num-prompts", str(REQUESTS), "--max-concurrency", "4"]
     command += ["--random-input-len", "24", "--random-output-len", str(OUTPUT_TOKENS)]
     command += ["--random-range-ratio", "1", "--disable-tqdm", "--output-file", str(rows)]

@@ -147,7 +147,7 @@ def calibrated(tmp_path: Path) -> tuple[list[str], Path]:
     tiers = [
         {
             "name": name,
-            "model_path": f"bench/ladder/{name}",
+            "model_path": f"demo/models/{name}",
             "calibration": str(out / f"{name}.json"),
         }
         for name in ("small", "large")

@@ -61,7 +61,7 @@ def test_the_list_of_commands_needs_none_of_them() -> None:
 def test_commands_that_need_no_extra_do_their_work(tmp_path: Path) -> None:
     problem, out = tmp_path / "problem.json", tmp_path / "profile.json"
     problem.write_bytes(msgspec.json.encode(routing_problem(quality_floor=0.7)))
-    cascade = str(ROOT / "bench/ladder/cascade.yaml")
+    cascade = str(ROOT / "demo/cascade.yaml")
     ended = base_install(
         ["validate", cascade],
         ["plan", "--problem", str(problem)],

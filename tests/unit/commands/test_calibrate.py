@@ -49,7 +49,7 @@ def test_costs_are_mean_times_in_units_of_the_first_tier() -> None:
 def cascade(tmp_path: Path) -> Path:
     """A cascade file whose calibrations do not exist yet, and that has no thresholds."""
     tiers = [
-        {"name": name, "model_path": f"bench/ladder/{name}", "calibration": f"{name}.json"}
+        {"name": name, "model_path": f"demo/models/{name}", "calibration": f"{name}.json"}
         for name in ("small", "large")
     ]
     path = tmp_path / "cascade.json"
@@ -182,7 +182,7 @@ def test_a_ready_cascade_file_lies_beside_the_calibrations(
     assert made.routing.max_attempts == 5
     assert made.calibrations() == {0: str(out / "small.json"), 1: str(out / "large.json")}
     assert made.tiers[1].server_args == {"max_total_tokens": 65536}
-    assert Path(made.tiers[0].model_path).samefile("bench/ladder/small")
+    assert Path(made.tiers[0].model_path).samefile("demo/models/small")
     # It is a cascade file like any other: calibrating it again asks nothing anew.
     assert load_uncalibrated(ready).tiers[0].name == "small"
 

@@ -10,9 +10,9 @@ from cascadia_sglang.cli import COMMANDS, main
 
 
 def test_a_valid_file_is_said_to_be_valid(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["validate", "bench/ladder/cascade.yaml"]) == 0
+    assert main(["validate", "demo/cascade.yaml"]) == 0
     told = capsys.readouterr().out
-    assert told.startswith("bench/ladder/cascade.yaml is valid: small, middle, large\n")
+    assert told.startswith("demo/cascade.yaml is valid: small, middle, large\n")
 
 
 def test_bad_input_ends_with_one_line_and_code_2(
@@ -84,7 +84,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    cascade, nowhere = "bench/ladder/cascade.yaml", str(tmp_path / "nowhere" / "out")
+    cascade, nowhere = "demo/cascade.yaml", str(tmp_path / "nowhere" / "out")
     for words, said in (
         (["profile", cascade, "--out", nowhere], f"--out {nowhere}: the folder"),
         (["profile", cascade, "--out", str(tmp_path)], "it is a folder"),
@@ -103,12 +103,12 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
 def test_a_calibration_of_another_place_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ladder = Path("bench/ladder").resolve()
+    models = Path("demo/models").resolve()
     tiers = [
         {
             "name": name,
-            "model_path": str(ladder / name),
-            "calibration": str(ladder / name / "calibration.json"),
+            "model_path": str(models / name),
+            "calibration": str(models / name / "calibration.json"),
         }
         for name in ("middle", "large")
     ]

@@ -79,22 +79,22 @@ def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             "routing.max_attempts is 1, allowed: 2 or more, one for each tier",
         ),
         (
-            "bench/ladder/large",
-            "bench/ladder/lage",
-            "bench/ladder/lage' does not exist",
+            "demo/models/large",
+            "demo/models/lage",
+            "demo/models/lage' does not exist",
         ),
         (
-            "model_path: bench/ladder/large",
-            "model_path: bench/ladder",
-            "tier large: bench/ladder holds no model: config.json is missing",
+            "model_path: demo/models/large",
+            "model_path: demo/models",
+            "tier large: demo/models holds no model: config.json is missing",
         ),
         (
-            "bench/ladder/small/calibration.json",
-            "bench/ladder/middle/calibration.json",
-            "calibration bench/ladder/middle/calibration.json was fitted behind 1 tiers, but this "
+            "demo/models/small/calibration.json",
+            "demo/models/middle/calibration.json",
+            "calibration demo/models/middle/calibration.json was fitted behind 1 tiers, but this "
             "tier is behind 0; fit the calibration again",
         ),
-        ("bench/ladder/small/calibration.json", "README.md", "calibration README.md: "),
+        ("demo/models/small/calibration.json", "README.md", "calibration README.md: "),
         (
             "name: large",
             "name: large\n    draft_calibration: README.md",
@@ -165,10 +165,10 @@ def test_it_ends_with_a_table_of_the_tiers_on_this_host(
     ]
     cells = [part for part in small.split("  ") if part]
     assert [cell.strip() for cell in cells] == [
-        *("small", "bench/ladder/small", "312.06 K", "0.001 GB", "0.034 GB", "65,536"),
+        *("small", "demo/models/small", "312.06 K", "0.001 GB", "0.034 GB", "65,536"),
         *("0.061 of the host", "file", "-"),
     ]
-    assert large.split()[:4] == ["large", "bench/ladder/large", "3.56", "M"]
+    assert large.split()[:4] == ["large", "demo/models/large", "3.56", "M"]
     # A key-value pool of so many tokens was asked for.
     assert "65,536" in large
 
@@ -205,7 +205,7 @@ def test_what_is_served_but_may_surprise_is_a_warning_on_stderr(
     small = write_model(tmp_path / "small")
     large = write_model(tmp_path / "large", generation={"temperature": 0.5}, hidden=32)
     path = tmp_path / "cascade.yaml"
-    calibration = ROOT / "bench" / "ladder" / "small" / "calibration.json"
+    calibration = ROOT / "demo" / "models" / "small" / "calibration.json"
     path.write_text(
         "version: 1\ntiers:\n"
         f"  - {{name: small, model_path: {small}, calibration: {calibration}}}\n"

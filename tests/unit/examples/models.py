@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.repo.source import ROOT
 
-LADDER = ROOT / "bench" / "ladder"
+DEMO = ROOT / "demo" / "models"
 QWEN: dict[str, Any] = {"model_type": "qwen3", "vocab_size": 151_936, "head_dim": 128}
 LLAMA: dict[str, Any] = {"model_type": "llama", "vocab_size": 128_256}
 
@@ -46,7 +46,7 @@ def write_models(folder: Path) -> None:
         (own / "config.json").write_text(json.dumps(config))
         index = {"metadata": {"total_size": total}, "weight_map": {}}
         (own / "model.safetensors.index.json").write_text(json.dumps(index))
-        shutil.copy(LADDER / "small" / "tokenizer.json", own)
+        shutil.copy(DEMO / "small" / "tokenizer.json", own)
     (folder / "calibration").mkdir()
     for name in ("small", "middle"):
-        shutil.copy(LADDER / name / "calibration.json", folder / "calibration" / f"{name}.json")
+        shutil.copy(DEMO / name / "calibration.json", folder / "calibration" / f"{name}.json")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.gpu_check import environment, pack
-from bench.gpu_check.missing_modules import LEFT_OUT, StandInFinder
+from bench import ROOT
+from bench.gpu_check.bare_machine import environment, pack
+from bench.gpu_check.bare_machine.missing_modules import LEFT_OUT, StandInFinder
 
 
 def packed(folder: Path, files: dict[str, str]) -> Path:
@@ -47,12 +48,12 @@ def test_unpacking_makes_this_checkouts_plugin_known(
         for path in site.glob("*.dist-info")
         for point in Distribution.at(path).entry_points
     }
-    project = tomllib.loads((pack.ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for group, entries in project["entry-points"].items():
         for name, value in entries.items():
             assert found[group, name] == value
     platform = found["sglang.srt.platforms", "cascadia_gpu_check"]
-    assert platform == "bench.gpu_check.native_platform:activate"
+    assert platform == "bench.gpu_check.bare_machine.native_platform:activate"
 
 
 def test_a_pack_that_is_too_large_is_refused(
@@ -75,9 +76,7 @@ def test_a_part_to_leave_out_that_is_gone_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_carried_is_pinned() -> None:
-    pins = {
-        line.partition("==")[0].lower() for line in pack.ROOT.joinpath("constraints.txt").open()
-    }
+    pins = {line.partition("==")[0].lower() for line in ROOT.joinpath("constraints.txt").open()}
     lines = pack.CARRIED.read_text().splitlines()
     carried = {line.lower() for line in lines if line and not line.startswith("#")}
     same = {name.replace("-", "_") for name in pins}

@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from bench import ROOT
 from bench.gpu_check import runner
-from bench.gpu_check.pack import ROOT
 from bench.gpu_check.processes import descendants
 from bench.gpu_check.results import ROWS, STEPS, Check, facts_of_stage, read_lines
 from bench.gpu_check.stages import STAGES, WHOLE_S, chosen, limits_s
@@ -39,7 +40,7 @@ open(sys.argv[1], "w").write(str(child.pid))
 RUNS = """
 import json, os, pathlib, sys
 from bench.gpu_check import runner
-from bench.gpu_check.pack import ROOT
+from bench import ROOT
 from bench.gpu_check.stages import Stage
 folder, told = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
 runner._LEAST_S, runner._AFTER_S = 0.2, 0.0
@@ -124,6 +125,11 @@ def test_limits_leave_room_within_the_whole() -> None:
 def test_stages_are_chosen_by_name_in_their_order_and_need_the_setup() -> None:
     assert [one.name for one in chosen("drafts, kernels")] == ["setup", "kernels", "drafts"]
     assert chosen("") == STAGES
+
+
+def test_every_stage_has_its_module() -> None:
+    modules = [f"bench.gpu_check.checks.{stage.module}" for stage in STAGES]
+    assert [module for module in modules if find_spec(module) is None] == []
 
 
 def test_an_unknown_stage_is_named_beside_those_that_there_are() -> None:

@@ -1,7 +1,7 @@
 """What NVIDIA's tools print, and the batch that SGLang's prefill graphs make."""
 
-from bench.gpu_check.tools import counter_values, errors_found
-from bench.gpu_check.worker_hooks import graph_batch_fields
+from bench.gpu_check.bare_machine.worker_hooks import graph_batch_fields
+from bench.gpu_check.checks.tools import counter_values, errors_found
 
 NCU = """==PROF== Connected to process 123
 ==PROF== Profiling "row_statistics_kernel": 0%....100% - 1 pass

@@ -14,7 +14,7 @@ from tests.repo.source import ROOT
 from tests.system.serving import free_port
 
 H100_MIB = 81_559
-DEMO = "bench/ladder/cascade.yaml"
+DEMO = "demo/cascade.yaml"
 
 
 def launched(cards: int, cascade: str | Path) -> list[dict[str, Any]]:
@@ -117,12 +117,12 @@ def test_a_file_says_devices_and_shares(tmp_path: Path) -> None:
 version: 1
 tiers:
   - name: small
-    model_path: {ROOT}/bench/ladder/small
-    calibration: {ROOT}/bench/ladder/small/calibration.json
+    model_path: {ROOT}/demo/models/small
+    calibration: {ROOT}/demo/models/small/calibration.json
     devices: [3]
     gpu_share: 0.25
   - name: large
-    model_path: {ROOT}/bench/ladder/large
+    model_path: {ROOT}/demo/models/large
     devices: [3, 4, 5, 6]
     replicas: 2
     gpu_share: 0.5

@@ -12,14 +12,14 @@ from cascadia_sglang.model_checks.calibrated import loaded_calibrations, model_f
 from tests.repo.source import ROOT
 from tests.unit.model_checks.small_models import write_model
 
-LADDER = ROOT / "bench" / "ladder"
+MODELS = ROOT / "demo" / "models"
 
 
 @pytest.fixture
 def calibration(tmp_path: Path) -> Path:
     """A calibration of the demo's small model that says so."""
-    data = json.loads((LADDER / "small" / "calibration.json").read_text())
-    data["model"] = model_fingerprint(LADDER / "small")
+    data = json.loads((MODELS / "small" / "calibration.json").read_text())
+    data["model"] = model_fingerprint(MODELS / "small")
     path = tmp_path / "small.json"
     path.write_text(json.dumps(data))
     return path
@@ -34,32 +34,32 @@ def load(model_path: Path, calibration: Path) -> None:
 def test_a_calibration_of_the_tiers_model_loads_wherever_the_model_lies(
     tmp_path: Path, calibration: Path
 ) -> None:
-    load(LADDER / "small", calibration)
-    shutil.copytree(LADDER / "small", tmp_path / "moved")
+    load(MODELS / "small", calibration)
+    shutil.copytree(MODELS / "small", tmp_path / "moved")
     load(tmp_path / "moved", calibration)
 
 
 def test_a_calibration_of_another_model_is_refused(calibration: Path) -> None:
     with pytest.raises(ConfigError) as raised:
-        load(LADDER / "large", calibration)
+        load(MODELS / "large", calibration)
     assert str(raised.value) == (
         f"calibration {calibration} was fitted on the answers of another model than "
-        f"{LADDER / 'large'} of tier small; fit the calibration again"
+        f"{MODELS / 'large'} of tier small; fit the calibration again"
     )
 
 
 def test_a_calibration_that_does_not_say_its_model_loads(tmp_path: Path) -> None:
-    load(LADDER / "large", LADDER / "small" / "calibration.json")
+    load(MODELS / "large", MODELS / "small" / "calibration.json")
     write_model(tmp_path / "other")
-    load(tmp_path / "other", LADDER / "small" / "calibration.json")
+    load(tmp_path / "other", MODELS / "small" / "calibration.json")
 
 
 def test_a_model_is_known_by_weights_of_every_part(tmp_path: Path) -> None:
-    shutil.copytree(LADDER / "small", tmp_path / "tuned")
+    shutil.copytree(MODELS / "small", tmp_path / "tuned")
     file = tmp_path / "tuned" / "model.safetensors"
     weights = bytearray(file.read_bytes())
     before = model_fingerprint(tmp_path / "tuned")
-    assert before == model_fingerprint(LADDER / "small")
+    assert before == model_fingerprint(MODELS / "small")
     # As fine-tuning does: all values of the last quarter.
     for place in range(3 * len(weights) // 4, len(weights)):
         weights[place] ^= 1

@@ -4,21 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from bench.ladder.export import LADDER
-from bench.ladder.tokenizer import build_tokenizer
 from cascadia_sglang.entry.model import vocabulary_fingerprint
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.model_checks.tokenizer import (
-    SPECIAL_TOKENS,
-    load_tokenizer,
-    served_tokenizer,
-)
+from cascadia_sglang.model_checks.tokenizer import SPECIAL_TOKENS, load_tokenizer, served_tokenizer
+from demo import MODELS
+from demo.tasks.tokenizer import build_tokenizer
 
 TEXTS = ("rev hgfa", "add 12 34", "Unknown Ünïcödé  here")
 
 
 def test_the_file_gives_what_sglang_loads() -> None:
-    folder = LADDER / "small"
+    folder = MODELS / "small"
     found = load_tokenizer("small", str(folder), folder)
     served = served_tokenizer("small", str(folder))
     assert found.vocabulary == served.get_vocab()
@@ -28,7 +24,7 @@ def test_the_file_gives_what_sglang_loads() -> None:
 
 
 def test_the_vocabulary_of_the_fit_is_known_again() -> None:
-    folder = LADDER / "small"
+    folder = MODELS / "small"
     found = load_tokenizer("small", str(folder), folder)
     fitted = vocabulary_fingerprint(build_tokenizer().get_vocab())
     assert vocabulary_fingerprint(found.vocabulary) == fitted

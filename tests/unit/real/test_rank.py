@@ -4,10 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from bench.calibration.rank import auroc_difference
-from bench.real.observed import TIERS, packed
+from bench.harness.paired import auroc_difference
+from bench.real.observed import TIERS, load_observed, packed
 from bench.real.questions import MIXES, questions
-from bench.real.rank import recorded_answers
+from bench.real.rank import by_mix, made_up
 from cascadia_sglang.calibration.records import Record
 from cascadia_sglang.judge.features import FEATURES
 
@@ -50,9 +50,20 @@ def test_every_model_and_mix_of_the_records_is_compared(tmp_path) -> None:
             lines.append(msgspec.json.encode(packed(record)) + b"\n")
     path = tmp_path / "records.jsonl"
     path.write_bytes(b"".join(lines))
-    told = {(name, metric): value for name, metric, value in recorded_answers(asked, path)}
+    told = {
+        (name, metric): value for name, metric, value in by_mix(asked, load_observed(asked, path))
+    }
     names = {name for name, _ in told}
     assert names == {*TIERS, *(f"{tier}, {mix}" for tier in TIERS for mix in MIXES)}
     assert told["small", "accuracy"].p50 == pytest.approx(2 / 3)
     assert told["small", "auroc_min_logprob"].p50 == 1.0
     assert told["large, text", "accuracy"].n == 40
+
+
+def test_the_smoke_forms_answers_are_compared_in_every_mix() -> None:
+    asked = questions(mix_size=40)
+    told = {(name, metric): value for name, metric, value in by_mix(asked, made_up(asked))}
+    for tier in TIERS:
+        assert told[tier, "auroc_rank"].p50 > 0.6
+        for mix in MIXES:
+            assert told[f"{tier}, {mix}", "accuracy"].n == 40

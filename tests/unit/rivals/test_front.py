@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from bench.rivals.front import FROM_HEADER, SERVER_IDLE_S, build_app
-from bench.rivals.proxy import climb
+from bench.rivals.fronts.front import FROM_HEADER, SERVER_IDLE_S, build_app
+from bench.rivals.fronts.proxy import climb
 from tests.unit.rivals.fake import JsonHandler, running
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from bench.rivals.front import build_app
-from bench.rivals.gateway import complete, litellm, name_of
-from bench.rivals.proxy import climb
+from bench.rivals.fronts.front import build_app
+from bench.rivals.fronts.gateway import complete, litellm, name_of
+from bench.rivals.fronts.proxy import climb
 from tests.unit.rivals.fake import JsonHandler, running
 
 SAMPLING = {"temperature": 0, "max_new_tokens": 9}

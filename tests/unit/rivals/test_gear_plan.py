@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.reallocation.phases import EASY, HARD, Phase
-from bench.rivals.gear_plan import Answered, Cluster, highest, lowest_threshold, scaled
+from bench.rivals.shift.gear_plan import Answered, Cluster, highest, lowest_threshold, scaled
 from cascadia_sglang.planner.profile import EngineLimits, Profile, StepTimes
 
 LIMITS = EngineLimits(kv_tokens=16_384, max_running_requests=1, is_blocking=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.rivals.gears_by_rate import Gear, RateMeter, arrived, chosen, queued
+from bench.rivals.shift.gears_by_rate import Gear, RateMeter, arrived, chosen, queued
 
 GEARS = [
     Gear(threshold=0.9, most_per_s=4.0),

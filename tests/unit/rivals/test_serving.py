@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bench.ladder.splits import sample
 from bench.rivals.serving import FIGURES, served
 from bench.rivals.systems import plain_servers
+from demo.tasks.splits import sample
 from tests.unit.rivals.fake import JsonHandler, running
 
 # It starts the load generator, whose imports take long.

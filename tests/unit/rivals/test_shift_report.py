@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.reallocation.phases import EASY, HARD, Phase
-from bench.rivals.shift_report import Found, Run, goodputs, highest_scale, resampled
+from bench.rivals.shift.report import Found, Run, goodputs, highest_scale, resampled
 
 PHASES = (
     Phase(families=EASY, rate_per_s=10.0, seconds=20.0),

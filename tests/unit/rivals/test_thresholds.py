@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.rivals.thresholds import cheapest
+from bench.rivals.fronts.thresholds import cheapest
 
 
 def made(seed: int, count: int = 400) -> tuple[np.ndarray, np.ndarray]:

@@ -97,7 +97,7 @@ def test_a_line_comes_every_few_seconds_until_the_worker_says_that_it_is_ready(
 
 
 def test_the_size_of_a_model_is_read_from_its_files(tmp_path: Path) -> None:
-    found = start_progress._stored_bytes(str(ROOT / "bench/ladder/small"))
+    found = start_progress._stored_bytes(str(ROOT / "demo/models/small"))
     assert found == 624_128
     assert start_progress._stored_bytes(str(tmp_path)) is None
     assert start_progress._stored_bytes("nobody/nothing") is None

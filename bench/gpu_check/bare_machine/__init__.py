@@ -1,0 +1,1 @@
+"""What SGLang needs on a machine where it is not installed."""

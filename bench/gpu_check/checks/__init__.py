@@ -1,0 +1,1 @@
+"""The stages of the check, one module each, and what they share."""

@@ -1,1 +1,0 @@
-"""The ladder: small language models trained here from scratch, as tiers for demos and tests."""

@@ -1,0 +1,1 @@
+"""What stands before plain SGLang servers in place of the cascade: proxies and routers."""

@@ -1,0 +1,43 @@
+"""A router alone: it picks a tier by the prompt, before anything is generated; that one answers.
+
+It takes the smallest tier whose chance to be right is high enough. `bench.rivals.fronts.ngrams` and
+`bench.rivals.fronts.encoder` know such chances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import fastapi
+import numpy as np
+import numpy.typing as npt
+
+from bench.rivals.fronts.front import Tier, build_app, post, serve, settings, stream
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+# Chance that each tier but the last, [H], answers a prompt right.
+Chances = Callable[[str], FloatArray]
+# Learns from N prompts and whether those tiers answer them right, [H, N]; writes a file.
+Fit = Callable[[Sequence[str], BoolArray, Path], None]
+Load = Callable[[Path], Chances]
+
+
+def serve_by(load: Load, about: str | None) -> None:
+    """Serve, as the command line says."""
+    parser = settings(about)
+    parser.add_argument("--model", type=Path, required=True, help="what a fit has written")
+    options = parser.parse_args()
+    chances = load(options.model)
+
+    async def route(request: fastapi.Request, tiers: Sequence[Tier]) -> Any:
+        body = await request.json()
+        own_H = [*chances(body["text"]).tolist(), 1.0]
+        url = next(url for (url, least), own in zip(tiers, own_H, strict=True) if own >= least)
+        if body.get("stream"):
+            return stream(request, url, body)
+        return await post(request, url, body)
+
+    serve(build_app(route, options.tier), options.port)

@@ -1,0 +1,1 @@
+"""Re-planning beside a controller like CascadeServe's, on traffic that shifts."""

@@ -1,0 +1,1 @@
+"""Measures what the demo's models answer, and fits their calibration files to it."""

@@ -1,0 +1,36 @@
+"""The demo as its committed files have it, on recorded answers."""
+
+from __future__ import annotations
+
+from cascadia_sglang.calibration.calibrate import CalibratedCascade, certified
+from cascadia_sglang.calibration.pool import Pool
+from cascadia_sglang.calibration.replay import CascadeReplay
+from cascadia_sglang.calibration.split import Parts
+from cascadia_sglang.calibration.thresholds import outcome_of
+from cascadia_sglang.cascade_file import load_cascade
+from cascadia_sglang.judge.calibration import Calibration, load_calibrations
+from demo import CASCADE
+from demo.calibrate.fit import settings
+
+
+def thresholds() -> tuple[float, ...]:
+    """One for every tier but the last."""
+    return tuple(load_cascade(CASCADE).routing.thresholds)
+
+
+def calibrations() -> list[Calibration]:
+    """One for every tier, smallest first."""
+    loaded = load_calibrations(load_cascade(CASCADE).calibrations())
+    return [loaded[tier] for tier in sorted(loaded)]
+
+
+def replay(pool: Pool) -> CascadeReplay:
+    """The demo's calibrations on these answers."""
+    return CascadeReplay(calibrations(), pool, settings().early_abort)
+
+
+def cascade(parts: Parts) -> CalibratedCascade:
+    """The demo at its own thresholds, certified on these answers."""
+    asked, own = settings(), thresholds()
+    chosen = outcome_of(replay(parts.choose).serve(own), own, asked.tier_cost)
+    return certified(calibrations(), chosen, parts.certify, asked)

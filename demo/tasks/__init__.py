@@ -1,0 +1,1 @@
+"""What the demo is asked: its task families, their splits and their tokenizer."""
