@@ -90,6 +90,26 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A cascade whose large tier writes until it is stopped.
+
+    Shared by the tests that end its processes. It mends itself, until the last test of
+    `test_faults` ends the server.
+    """
+    folder = tmp_path_factory.mktemp("breakable")
+    cascade = yaml.safe_load((ROOT / CASCADE[-1]).read_text())
+    cascade["tiers"][1]["sampling"] = {"ignore_eos": True}
+    path = folder / "cascade.yaml"
+    path.write_text(yaml.safe_dump(cascade))
+    server = start(folder, *CASCADE[:-1], str(path))
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture
 def admin(fleet: Server) -> Iterator[httpx.Client]:
     """A client of that server with the admin key."""
