@@ -62,6 +62,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def default_cascade(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The cascade file of these tests as it is, shared by slow tests that leave it as it is."""
+    # Imported here, for it takes seconds: the bodies are made from all schemas of SGLang.
+    from bench.router.fuzz import FLAGS
+
+    server = start(tmp_path_factory.mktemp("default"), *CASCADE, *FLAGS)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Two workers of the small tier and one of the large, on four devices in name.
 
