@@ -62,6 +62,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def default_cascade(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The cascade file of these tests as it is, shared by slow tests that leave it as it is."""
+    # Imported here, for it takes seconds: the bodies are made from all schemas of SGLang.
+    from bench.router.fuzz import FLAGS
+
+    server = start(tmp_path_factory.mktemp("default"), *CASCADE, *FLAGS)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Two workers of the small tier and one of the large, on four devices in name.
 
@@ -83,6 +97,26 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     path = folder / "cascade.json"
     path.write_text(json.dumps(cascade))
     server = start(folder, *CASCADE[:-1], str(path), "--enable-metrics", "--admin-api-key", KEY)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A cascade whose large tier writes until it is stopped.
+
+    Shared by the tests that end its processes. It mends itself, until the last test of
+    `test_faults` ends the server.
+    """
+    folder = tmp_path_factory.mktemp("breakable")
+    cascade = yaml.safe_load((ROOT / CASCADE[-1]).read_text())
+    cascade["tiers"][1]["sampling"] = {"ignore_eos": True}
+    path = folder / "cascade.yaml"
+    path.write_text(yaml.safe_dump(cascade))
+    server = start(folder, *CASCADE[:-1], str(path))
     try:
         server.wait_until_ready()
         yield server

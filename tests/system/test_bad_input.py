@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -138,17 +139,27 @@ def test_tiers_with_different_tokenizers_are_refused_with_the_first_difference(
 
 @pytest.mark.slow
 def test_tiers_that_are_asked_differently_are_refused_at_the_start_too(tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(ROOT / "demo/models/large", other)
-    template = other / "chat_template.jinja"
-    template.write_text("[{{ messages[-1].content }}]")
-    tiers = [DEMO["tiers"][0], {**DEMO["tiers"][1], "model_path": str(other)}]
-    line = run(tmp_path, {**DEMO, "tiers": tiers})
-    assert "tiers small and large have different chat templates: at character 1, " in line
-    template.unlink()
-    tiers[1]["server_args"] = {"tool_call_parser": "qwen"}
-    line = run(tmp_path, {**DEMO, "tiers": tiers})
-    assert "tiers[1].server_args.tool_call_parser is 'qwen', but None in tier small" in line
+    def line_of(name: str, template: str | None, **changed: object) -> str:
+        """With a large tier that differs so; without a template it has SGLang's."""
+        other = tmp_path / name
+        shutil.copytree(ROOT / "demo/models/large", other / "model")
+        path = other / "model/chat_template.jinja"
+        if template is None:
+            path.unlink()
+        else:
+            path.write_text(template)
+        large = {**DEMO["tiers"][1], "model_path": str(other / "model"), **changed}
+        return run(other, {**DEMO, "tiers": [DEMO["tiers"][0], large]})
+
+    with ThreadPoolExecutor(2) as both:
+        template = both.submit(line_of, "template", "[{{ messages[-1].content }}]")
+        parser = both.submit(line_of, "parser", None, server_args={"tool_call_parser": "qwen"})
+    assert (
+        "tiers small and large have different chat templates: at character 1, " in template.result()
+    )
+    assert (
+        "tiers[1].server_args.tool_call_parser is 'qwen', but None in tier small" in parser.result()
+    )
 
 
 @pytest.mark.slow

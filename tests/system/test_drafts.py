@@ -14,7 +14,7 @@ import yaml
 from demo.tasks.splits import sample
 from tests.system.serving import CASCADE, ROOT, Server, start
 
-pytestmark = pytest.mark.sglang
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 ALONE = {"x-cascadia-tier": "large"}
 CLIMBS = {"x-cascadia-threshold": "1"}
@@ -51,11 +51,7 @@ def begin(folder: Path, routing: dict[str, Any], args: dict[str, Any], *keys: st
     scope="module",
     params=[
         pytest.param({}, id="one-by-one"),
-        pytest.param(
-            {"page_size": 16, "chunked_prefill_size": 32},
-            id="pages-and-chunks",
-            marks=pytest.mark.slow,
-        ),
+        pytest.param({"page_size": 16, "chunked_prefill_size": 32}, id="pages-and-chunks"),
     ],
 )
 def reading(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
@@ -202,7 +198,6 @@ def confirming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.stop()
 
 
-@pytest.mark.slow
 def test_a_confirmed_draft_goes_out_as_the_small_tier_wrote_it(confirming: Server) -> None:
     alone = all_of(confirming, {"x-cascadia-tier": "small"})
     climbed = all_of(confirming, {})
@@ -227,14 +222,12 @@ def test_a_confirmed_draft_goes_out_as_the_small_tier_wrote_it(confirming: Serve
     assert counts["confirmed"] == confirmed <= counts["verified"]
 
 
-@pytest.mark.slow
 def test_a_clients_threshold_holds_for_drafts_too(confirming: Server) -> None:
     for answer in all_of(confirming, CLIMBS):
         attempts = answer["meta_info"]["cascadia"]["attempts"]
         assert len(attempts) in (1, 3) or attempts[1]["score"] == 1.0
 
 
-@pytest.mark.slow
 def test_what_was_confirmed_leaves_nothing_behind(confirming: Server) -> None:
     before = [worker["pids"] for worker in confirming.status()["workers"]]
     all_of(confirming, {})

@@ -15,9 +15,8 @@ import httpx
 import ollama
 import openai
 import pytest
-import yaml
 
-from tests.system.serving import CASCADE, ROOT, Server, start
+from tests.system.serving import Server
 
 pytestmark = pytest.mark.sglang
 
@@ -188,19 +187,9 @@ every_route = pytest.mark.parametrize("route", ROUTES)
 streamed_and_not = pytest.mark.parametrize("is_stream", STREAMS, ids=["whole", "stream"])
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A cascade whose large tier writes until it is stopped."""
-    folder = tmp_path_factory.mktemp("errors")
-    cascade = yaml.safe_load((ROOT / CASCADE[-1]).read_text())
-    cascade["tiers"][1]["sampling"] = {"ignore_eos": True}
-    (folder / "cascade.yaml").write_text(yaml.safe_dump(cascade))
-    server = start(folder, *CASCADE[:-1], str(folder / "cascade.yaml"))
-    try:
-        server.wait_until_ready()
-        yield server
-    finally:
-        server.stop()
+@pytest.fixture
+def server(breakable: Server) -> Server:
+    return breakable
 
 
 KINDS = {

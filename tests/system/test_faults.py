@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.system.serving import CASCADE, Server, gone, start
+from tests.system.serving import Server, gone
 
 pytestmark = pytest.mark.sglang
 
@@ -19,19 +19,13 @@ SHORT = {"temperature": 0, "max_new_tokens": 16}
 LONG = {"temperature": 0, "max_new_tokens": 300, "ignore_eos": True}
 BLOWS = [
     pytest.param(signal.SIGKILL, id="dies"),
-    pytest.param(signal.SIGSTOP, id="hangs", marks=pytest.mark.slow),
+    pytest.param(signal.SIGSTOP, id="hangs"),
 ]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A cascade whose processes these tests end; it mends itself in between."""
-    server = start(tmp_path_factory.mktemp("faults"), *CASCADE)
-    try:
-        server.wait_until_ready()
-        yield server
-    finally:
-        server.stop()
+@pytest.fixture
+def server(breakable: Server) -> Server:
+    return breakable
 
 
 @pytest.fixture(autouse=True)

@@ -98,7 +98,6 @@ def test_capacity_moves_there_and_back_and_no_request_fails(
     assert metric(admin, "cascadia_reallocation_seconds_count") == moves + 2
 
 
-@pytest.mark.slow
 def test_a_tier_goes_from_one_rank_to_two_and_back_while_it_answers(
     server: Server, admin: httpx.Client
 ) -> None:

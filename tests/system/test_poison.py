@@ -15,7 +15,7 @@ import pytest
 from tests.system.crash import plugin_environment
 from tests.system.serving import CASCADE, Server, start
 
-pytestmark = pytest.mark.sglang
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 OTHERS = 200
 SHORT = {"temperature": 0, "max_new_tokens": 24}
@@ -119,8 +119,8 @@ def poison_counts(server: Server) -> dict[str, int]:
     ("number", "crash", "params"),
     [
         (0, {"by": "raise"}, SHORT),
-        pytest.param(1, {"by": "raise", "at": 10}, LONG, marks=pytest.mark.slow),
-        pytest.param(2, {"by": "abort"}, SHORT, marks=pytest.mark.slow),
+        (1, {"by": "raise", "at": 10}, LONG),
+        (2, {"by": "abort"}, SHORT),
     ],
     ids=["raises-at-once", "raises-later", "aborts"],
 )
@@ -154,7 +154,6 @@ def test_a_request_that_ends_its_worker_gets_one_error_and_all_others_answer(
     assert body["text"] not in log
 
 
-@pytest.mark.slow
 def test_two_workers_killed_in_a_row_cost_no_request(server: Server) -> None:
     before = poison_counts(server)
 

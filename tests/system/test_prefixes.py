@@ -11,7 +11,7 @@ import pytest
 from bench.prefix.chats import chats
 from tests.system.serving import ROOT, Server, start
 
-pytestmark = pytest.mark.sglang
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 PAGE_TOKENS = 16
 MODELS = ROOT / "demo" / "models"
@@ -115,7 +115,6 @@ def test_the_index_is_fed_by_events_and_keeps_its_promises(server: Server) -> No
     assert sum(told["held_tokens"].values()) == told["blocks"] * PAGE_TOKENS
 
 
-@pytest.mark.slow
 def test_what_will_escalate_is_warmed_on_the_next_tier(server: Server) -> None:
     """Once everything of some length has escalated, the next prompt is expected to.
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from demo.tasks.splits import sample
@@ -16,7 +17,7 @@ CASCADE = """
 version: 1
 tiers:
   - {{name: small, model_path: demo/models/small, server_args: {{max_total_tokens: 65536}}}}
-  - {{name: large, model_path: demo/models/large, server_args: {{max_total_tokens: 65536}}}}
+  - {{name: middle, model_path: demo/models/middle, server_args: {{max_total_tokens: 65536}}}}
 routing: {{escalation_rate: 0.3}}
 judge: {{label_rate: 1.0}}
 state: {state}
@@ -39,33 +40,40 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.stop()
 
 
-def ask(server: Server, prompt: str) -> dict:
+@pytest.fixture
+def http(server: Server) -> Iterator[httpx.Client]:
     with server.client() as client:
-        sampling = {"temperature": 0, "max_new_tokens": 32}
-        answer = client.post("/generate", json={"text": prompt, "sampling_params": sampling})
+        yield client
+
+
+def ask(http: httpx.Client, prompt: str) -> dict:
+    sampling = {"temperature": 0, "max_new_tokens": 32}
+    answer = http.post("/generate", json={"text": prompt, "sampling_params": sampling})
     assert answer.status_code == 200
     told: dict = answer.json()["meta_info"]["cascadia"]
     return told
 
 
-def test_its_own_traffic_calibrates_it_without_a_restart(server: Server) -> None:
+def test_its_own_traffic_calibrates_it_without_a_restart(
+    server: Server, http: httpx.Client
+) -> None:
     rows = [row for row in sample("calibration", 7, 20_000) if row.family in FAMILIES]
     prompts = iter([row.prompt for row in rows])
-    first = ask(server, next(prompts))
+    first = ask(http, next(prompts))
     assert first["attempts"][0]["calibrated"] is False
     deadline = time.monotonic() + FITTED_S
     # One at a time: while the last tier is asked, prompts that arrive are not labelled.
     while (told := server.status()["tiers"][0]["self_calibration"])["state"] != "fitted":
         assert time.monotonic() < deadline, told
         for _ in range(40):
-            ask(server, next(prompts))
+            ask(http, next(prompts))
     print(json.dumps(told))
     assert told["effective_labels"] >= told["needed"]
     assert told["failed"] == 0
     assert told["auroc"] > 0.6
     assert 0.0 <= told["ece"] < 0.3
     assert 0.0 < told["bound"]["disagree_at_most"] <= 1.0
-    later = [ask(server, next(prompts)) for _ in range(5)]
+    later = [ask(http, next(prompts)) for _ in range(5)]
     assert [one["attempts"][0]["calibrated"] for one in later] == [True] * 5
     assert all("record" not in attempt for one in later for attempt in one["attempts"])
 

@@ -1,10 +1,10 @@
 """Tool calls in streams of the real server: every mode gives what an unstreamed answer gives."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
@@ -19,6 +19,36 @@ SCHEMAS = {
     for name, arguments in CALLS
 }
 QUESTION = [{"role": "user", "content": "weather"}]
+CHAT: dict[str, Any] = {
+    "model": "cascadia",
+    "messages": QUESTION,
+    "max_tokens": 300,
+    "tools": [
+        {"type": "function", "function": {"name": name, "parameters": schema}}
+        for name, schema in SCHEMAS.items()
+    ],
+}
+# What is streamed, by the route's path.
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {
+        **CHAT,
+        "logprobs": True,
+        "stream_options": {"include_usage": True},
+    },
+    "/v1/messages": {
+        **CHAT,
+        "tools": [{"name": name, "input_schema": schema} for name, schema in SCHEMAS.items()],
+    },
+    "/v1/responses": {
+        "model": "cascadia",
+        "input": "weather",
+        "max_output_tokens": 300,
+        "tools": [
+            {"type": "function", "name": name, "parameters": schema}
+            for name, schema in SCHEMAS.items()
+        ],
+    },
+}
 # Each call as a model of the Qwen family writes it.
 BLOCKS = [
     f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
@@ -29,7 +59,7 @@ BLOCKS = [
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((), id="as-it-is"),
+        pytest.param(("--stream-interval", "4"), id="four-tokens-at-a-time"),
         pytest.param(
             # Its models think only when asked, so the grammar holds from the first token.
             ("--incremental-streaming-output", "--reasoning-parser", "deepseek-v3"),
@@ -48,7 +78,7 @@ def server(
         tier["sampling"] = {"regex": text, "temperature": 0}
     path = folder / "cascade.yaml"
     path.write_text(yaml.safe_dump(cascade))
-    flags = ("--tool-call-parser", "qwen25", "--stream-interval", "4", *request.param)
+    flags = ("--tool-call-parser", "qwen25", *request.param)
     server = start(folder, *CASCADE[:-1], str(path), *flags)
     try:
         server.wait_until_ready()
@@ -57,31 +87,43 @@ def server(
         server.stop()
 
 
-@pytest.fixture
-def client(server: Server) -> Iterator[httpx.Client]:
-    with server.client(timeout=60) as client:
-        yield client
+Events = Callable[[str, str], list[dict]]
 
 
-def events(client: httpx.Client, path: str, body: dict[str, Any], mode: str) -> list[dict]:
-    headers = {"x-cascadia-stream": mode}
-    with client.stream("POST", path, json={**body, "stream": True}, headers=headers) as response:
-        assert response.status_code == 200
-        lines = [line.removeprefix("data: ") for line in response.iter_lines()]
-    return [json.loads(line) for line in lines if line.startswith("{")]
+@pytest.fixture(scope="module")
+def events(server: Server) -> Iterator[Events]:
+    """The events of a route's stream, by its path and the mode; all are asked for at once."""
+
+    def stream(path: str, body: dict[str, Any], mode: str) -> list[dict]:
+        asked, headers = {**body, "stream": True}, {"x-cascadia-stream": mode}
+        with client.stream("POST", path, json=asked, headers=headers) as response:
+            assert response.status_code == 200
+            lines = [line.removeprefix("data: ") for line in response.iter_lines()]
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    with server.client() as client, ThreadPoolExecutor(len(BODIES) * len(MODES)) as threads:
+        futures = {
+            (path, mode): threads.submit(stream, path, body, mode)
+            for path, body in BODIES.items()
+            for mode in MODES
+        }
+        yield lambda path, mode: futures[path, mode].result()
+
+
+@pytest.fixture(scope="module")
+def whole_choice(server: Server) -> dict[str, Any]:
+    """What the chat route answers unstreamed."""
+    with server.client() as client:
+        reply = client.post("/v1/chat/completions", json=CHAT).json()
+    choice: dict[str, Any] = reply["choices"][0]
+    return choice
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_chat_streams_whole_calls(client: httpx.Client, mode: str) -> None:
-    tools = [
-        {"type": "function", "function": {"name": name, "parameters": schema}}
-        for name, schema in SCHEMAS.items()
-    ]
-    body = {"model": "cascadia", "messages": QUESTION, "tools": tools, "max_tokens": 300}
+def test_chat_streams_whole_calls(events: Events, whole_choice: dict[str, Any], mode: str) -> None:
     calls: dict[int, list[str]] = {}
     finishes, logprobs, tokens = [], 0, 0
-    asked = {**body, "logprobs": True, "stream_options": {"include_usage": True}}
-    for event in events(client, "/v1/chat/completions", asked, mode):
+    for event in events("/v1/chat/completions", mode):
         tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
         for choice in event["choices"]:
             assert not choice["delta"].get("content")
@@ -97,19 +139,16 @@ def test_chat_streams_whole_calls(client: httpx.Client, mode: str) -> None:
     assert finishes == ["tool_calls"]
     assert logprobs == tokens > 100
 
-    whole = client.post("/v1/chat/completions", json=body).json()["choices"][0]
-    assert whole["finish_reason"] == "tool_calls"
-    functions = [call["function"] for call in whole["message"]["tool_calls"]]
+    assert whole_choice["finish_reason"] == "tool_calls"
+    functions = [call["function"] for call in whole_choice["message"]["tool_calls"]]
     assert [[f["name"], f["arguments"]] for f in functions] == list(calls.values())
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_messages_stream_whole_calls(client: httpx.Client, mode: str) -> None:
-    tools = [{"name": name, "input_schema": schema} for name, schema in SCHEMAS.items()]
-    body = {"model": "cascadia", "messages": QUESTION, "tools": tools, "max_tokens": 300}
+def test_messages_stream_whole_calls(events: Events, mode: str) -> None:
     blocks: dict[int, tuple[dict, list[str]]] = {}
     stop = ""
-    for event in events(client, "/v1/messages", body, mode):
+    for event in events("/v1/messages", mode):
         if event["type"] == "content_block_start":
             blocks[event["index"]] = (event["content_block"], [])
         elif event["type"] == "content_block_delta":
@@ -121,14 +160,10 @@ def test_messages_stream_whole_calls(client: httpx.Client, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_responses_stream_whole_calls(client: httpx.Client, mode: str) -> None:
-    tools = [
-        {"type": "function", "name": name, "parameters": schema} for name, schema in SCHEMAS.items()
-    ]
-    body = {"model": "cascadia", "input": "weather", "tools": tools, "max_output_tokens": 300}
+def test_responses_stream_whole_calls(events: Events, mode: str) -> None:
     deltas: dict[str, str] = {}
     done = []
-    for event in events(client, "/v1/responses", body, mode):
+    for event in events("/v1/responses", mode):
         if event["type"] == "response.function_call_arguments.delta":
             deltas[event["item_id"]] = deltas.get(event["item_id"], "") + event["delta"]
         elif event["type"] == "response.output_item.done":

@@ -18,11 +18,11 @@ PARSERS = ("--tool-call-parser", "qwen", "--reasoning-parser", "qwen3")
 INCREMENTAL = "--incremental-streaming-output"
 
 
-# What a server of the tour has besides.
+# Flags of each server of the tour. Where only one of the two stream flags is set, `test_tool_calls`
+# covers the routes of OpenAI and Anthropic, and `stream_interval` in `test_native` covers our own.
 FLAGS: dict[str, tuple[str, ...]] = {
     "as-it-is": (),
-    "incremental": (INCREMENTAL,),
-    "interval-4": ("--stream-interval", "4"),
+    "incremental-by-four": (INCREMENTAL, "--stream-interval", "4"),
 }
 
 

@@ -4,17 +4,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import anthropic
-import httpx
 import pytest
 from anthropic.types import Message
 
+from tests.system.client_tour.conftest import Toured
 from tests.system.client_tour.tools import (
     ANSWER_SCHEMA,
     JSON_ANSWER,
     NAME,
     STRICT_ANTHROPIC_TOOL,
 )
-from tests.system.client_tour.ways import Answers, Way
+from tests.system.client_tour.ways import STREAMS, Answers, Way
 
 pytestmark = pytest.mark.sglang
 
@@ -113,16 +113,25 @@ def test_the_clients_text_stream_is_the_text(
         assert way.keep_alive_s or stream.response.headers["x-cascadia-tier"] == way.tier
 
 
-def test_events_come_in_the_order_of_the_api(http: httpx.Client, way: Way) -> None:
+@pytest.fixture(scope="module")
+def events(toured: Toured) -> Answers[dict[str, Any], list[str]]:
+    """The lines of each stream of a call."""
+
+    def ask(case: dict[str, Any], way: Way) -> list[str]:
+        body = {**QUESTION, **case, "stream": True}
+        with toured.server.client() as client:
+            return client.post("/v1/messages", json=body, headers=way.headers).text.splitlines()
+
+    return Answers({"any tool": CASES["any tool"][0]}, ask, STREAMS.values())
+
+
+def test_events_come_in_the_order_of_the_api(
+    events: Answers[dict[str, Any], list[str]], way: Way
+) -> None:
     """Between the first and the last one, blocks begin, grow and end one after another."""
-    body = {**QUESTION, **CASES["any tool"][0], "stream": True}
-    reply = http.post("/v1/messages", json=body, headers=way.headers)
-    names = [
-        line.removeprefix("event: ")
-        for line in reply.text.splitlines()
-        if line.startswith("event: ")
-    ]
-    assert (": keep-alive" in reply.text.splitlines()) == bool(way.keep_alive_s)
+    lines = events.of("any tool", way)
+    names = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+    assert (": keep-alive" in lines) == bool(way.keep_alive_s)
     assert names[0] == "message_start"
     names = [name for name in names if name != "ping"]
     assert names[1] == "content_block_start"

@@ -59,6 +59,8 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "stop string": ({"sampling_params": {**GREEDY, "stop": "b"}}, ["dc"]),
     "logprobs": ({"return_logprob": True}, ["dcba"]),
     "two choices": ({"sampling_params": {**GREEDY, "n": 2}}, ["dcba", "dcba"]),
+    "token by token": ({"sampling_params": {**GREEDY, "stream_interval": 1}}, ["dcba"]),
+    "four tokens at a time": ({"sampling_params": {**GREEDY, "stream_interval": 4}}, ["dcba"]),
     "two prompts": ({"text": ["rev abcd", "rev abc"]}, ["dcba", "cba"]),
 }
 

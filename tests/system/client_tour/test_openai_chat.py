@@ -121,7 +121,7 @@ def test_a_pinned_tiers_answer_leaves_as_it_is_written(
     headers = {name: value for name, value in pinned.items() if name != "model"}
     if mode != "default":
         headers["x-cascadia-stream"] = mode
-    asked = {**QUESTION, "model": pinned.get("model", "cascadia")}
+    asked = {**QUESTION, "model": pinned.get("model", "cascadia"), "max_tokens": 32}
     asked["messages"] = [{"role": "user", "content": "steps 123456 654321"}]
     chunks = openai_client.chat.completions.create(**asked, stream=True, extra_headers=headers)
     texts = [choice.delta.content for chunk in chunks for choice in chunk.choices]
@@ -175,13 +175,25 @@ def test_usage_comes_only_when_asked_for(openai_client: openai.OpenAI, way: Way)
     assert counts[-1] == 5
 
 
+@pytest.fixture(scope="module")
+def accumulated(openai_client: openai.OpenAI) -> Answers[str, Any]:
+    """What the client's own accumulator makes of each stream of two calls.
+
+    It parses arguments while they come; only strict tools may be given to it.
+    """
+
+    def ask(regex: str, way: Way) -> Any:
+        asked: dict[str, Any] = {**QUESTION, **plain(regex), "tools": [STRICT_CHAT_TOOL]}
+        with openai_client.chat.completions.stream(**asked, extra_headers=way.headers) as stream:
+            return stream.get_final_completion()
+
+    return Answers({"two calls": TWO_CALLS}, ask, STREAMS.values())
+
+
 def test_the_clients_own_accumulator_reads_two_calls(
-    openai_client: openai.OpenAI, way: Way
+    accumulated: Answers[str, Any], way: Way
 ) -> None:
-    """It parses arguments while they come; only strict tools may be given to it."""
-    asked: dict[str, Any] = {**QUESTION, **plain(TWO_CALLS), "tools": [STRICT_CHAT_TOOL]}
-    with openai_client.chat.completions.stream(**asked, extra_headers=way.headers) as stream:
-        (choice,) = stream.get_final_completion().choices
+    (choice,) = accumulated.of("two calls", way).choices
     calls = choice.message.tool_calls or []
     assert [call.function.parsed_arguments for call in calls] == [
         {"city": "Paris"},

@@ -1,6 +1,6 @@
 """The ways in which an answer reaches a client, and requests that go all of them at once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -65,12 +65,17 @@ WHOLES = (Way(None, "small"), Way(None, "large"))
 class Answers(Generic[Case, Answer]):
     """Each case's answers, asked for together: beside others an answer is what it is alone."""
 
-    def __init__(self, cases: Mapping[str, Case], ask: Callable[[Case, Way], Answer]) -> None:
+    def __init__(
+        self,
+        cases: Mapping[str, Case],
+        ask: Callable[[Case, Way], Answer],
+        ways: Iterable[Way] = (*WHOLES, *STREAMS.values()),
+    ) -> None:
         """`ask` sends one request; it runs in several threads at once."""
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
             self._futures: dict[tuple[str, Way], Future[Answer]] = {
                 (name, way): threads.submit(ask, case, way)
-                for way in (*WHOLES, *STREAMS.values())
+                for way in ways
                 for name, case in cases.items()
             }
 
