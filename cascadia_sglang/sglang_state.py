@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cascadia_sglang.judge.attempt import JudgedAttempt
     from cascadia_sglang.messages import WorkerSpec
     from cascadia_sglang.prefix.prompt import Prompt
-    from cascadia_sglang.verify.reading import Reading
+    from cascadia_sglang.verify.reading import DraftSession
 
 Value = TypeVar("Value")
 
@@ -51,7 +51,7 @@ PROMPT: Slot[Prompt] = Slot("_cascadia_prompt")
 JUDGED_ATTEMPT: Slot[JudgedAttempt | None] = Slot("_cascadia_attempt")
 
 # On a worker's `Req`: the draft that it began with.
-DRAFT_READING: Slot[Reading] = Slot("_cascadia_draft")
+DRAFT_READING: Slot[DraftSession] = Slot("_cascadia_draft")
 
 # On a worker's `Req`: seconds that its slow searches for `stop_regex` took so far.
 SPENT_SEARCH_S: Slot[float] = Slot("_cascadia_slow_search_s")

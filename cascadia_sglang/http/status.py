@@ -14,7 +14,7 @@ from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.feedback.scores import TierScoring
 from cascadia_sglang.router.model_names import listed_names, read_model
 from cascadia_sglang.self_calibration.controller import SelfCalibration
-from cascadia_sglang.verify.worth import DraftWorth
+from cascadia_sglang.verify.worth import DraftPolicy
 from cascadia_sglang.workers.pool import WorkerHandle, WorkerPool
 
 
@@ -164,7 +164,7 @@ def _warm(warmer: Warmer, tier_index: int) -> dict[str, int] | None:
     }
 
 
-def _drafts(worth: DraftWorth, tier_index: int) -> dict[str, float | None] | None:
+def _drafts(worth: DraftPolicy, tier_index: int) -> dict[str, float | None] | None:
     """What a tier read of smaller tiers' drafts, and kept; None where it reads none."""
     return None if not worth.is_on or tier_index == 0 else asdict(worth.counts[tier_index])
 

@@ -21,7 +21,7 @@ from cascadia_sglang.router.feedback.shadow import Shadow
 from cascadia_sglang.router.feedback.tier_counts import TierCounts
 from cascadia_sglang.router.feedback.used_prefixes import UsedPrefixes
 from cascadia_sglang.router.suspects import Suspects
-from cascadia_sglang.verify.worth import DraftWorth
+from cascadia_sglang.verify.worth import DraftPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Services:
     entry: EntryRule
     entry_model: EntryScorer | None
     warmer: Warmer
-    drafts: DraftWorth
+    drafts: DraftPolicy
     shadow: Shadow
     drift: ScoreDrift
     counts: TierCounts
@@ -83,7 +83,7 @@ def build_services(
     entry = entry_rule(config, engine, entry_model)
     prefix = config.prefix
     warmer = Warmer(prefiller, prefix.warm, prefix.warm_chunk, tiers, metrics)
-    drafts = DraftWorth(config.drafts(), tiers)
+    drafts = DraftPolicy(config.drafts(), tiers)
     rate = label_rate(config)
     shadow = Shadow(engine, rate, metrics, is_last_tier_idle, last_tier=tiers - 1)
     for tier, calibration in calibrations.items():

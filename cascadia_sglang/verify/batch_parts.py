@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cascadia_sglang.verify.reading import Reading
+from cascadia_sglang.verify.reading import DraftSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class DraftPart:
     """
 
     index: int
-    reading: Reading
+    reading: DraftSession
     places: range
     first_row: int
     is_last: bool
@@ -57,7 +57,7 @@ class LiveBatch:
     prefix_lens: Sequence[int]
     lens: Sequence[int]
 
-    def parts(self, unread: Mapping[str, Reading], rows: int) -> list[DraftPart]:
+    def parts(self, unread: Mapping[str, DraftSession], rows: int) -> list[DraftPart]:
         """The part of every draft that the batch computes, if only its last token.
 
         Args:

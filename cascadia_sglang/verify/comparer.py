@@ -13,7 +13,7 @@ from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.verify.batch_parts import DraftPart, first_rows
 from cascadia_sglang.verify.compare import Comparison, compare, upload
 from cascadia_sglang.verify.confirm import DraftJudge
-from cascadia_sglang.verify.reading import Reading
+from cascadia_sglang.verify.reading import DraftSession
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class DraftComparer:
                 for part in parts:
                     part.reading.has_failed = True
 
-    def _rate(self, reading: Reading) -> None:
+    def _rate(self, reading: DraftSession) -> None:
         try:
             reading.rate(self._second)
         except Exception as error:  # noqa: BLE001  a draft that is not rated is still read

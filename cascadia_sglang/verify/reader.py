@@ -30,7 +30,7 @@ from cascadia_sglang.verify.batch_parts import LiveBatch
 from cascadia_sglang.verify.comparer import DraftComparer
 from cascadia_sglang.verify.confirm import DraftJudge
 from cascadia_sglang.verify.draft import Draft, until_end
-from cascadia_sglang.verify.reading import Reading
+from cascadia_sglang.verify.reading import DraftSession
 from cascadia_sglang.verify.taking_back import (
     end_ids,
     failed_on_any_rank,
@@ -55,7 +55,7 @@ class DraftReader:
         drafts."""
         self._judge = judge
         self._comparer = DraftComparer(judge, second)
-        self._unread: WeakValueDictionary[str, Reading] = WeakValueDictionary()
+        self._unread: WeakValueDictionary[str, DraftSession] = WeakValueDictionary()
         self._live: LiveBatch | None = None
         self._scheduler: Any = None
         self._takes_drafts = False
@@ -75,7 +75,7 @@ class DraftReader:
         token_ids = until_end(token_ids, ends, most)
         if not self._takes_drafts or not token_ids:
             return
-        reading = Reading(
+        reading = DraftSession(
             Draft(len(request.origin_input_ids), token_ids),
             AttemptOrder.from_params(params),
             is_whole=token_ids[-1] in ends,
@@ -192,7 +192,7 @@ class DraftReader:
         if any(cut):
             shorten(batch, cut)
 
-    def _settle_one(self, scheduler: "Scheduler", request: "Req", reading: Reading) -> int:
+    def _settle_one(self, scheduler: "Scheduler", request: "Req", reading: DraftSession) -> int:
         """Let a request go on from its draft; how many tokens it is shorter by."""
         draft = reading.draft
         draft.is_settled = True
@@ -206,7 +206,7 @@ class DraftReader:
         reading.forget_steps()
         return len(draft.token_ids) - draft.agreed
 
-    def _tell_judge(self, request: "Req", reading: Reading) -> None:
+    def _tell_judge(self, request: "Req", reading: DraftSession) -> None:
         if self._judge is None:
             return
         draft = reading.draft

@@ -15,7 +15,7 @@ _CERTAIN = 1000.0
 
 
 @dataclass(slots=True, weakref_slot=True)
-class Reading:
+class DraftSession:
     """A draft, and the results of its forwards so far.
 
     Attributes:

@@ -38,7 +38,7 @@ class DraftCounts:
     break_even: float | None = None
 
 
-class DraftWorth:
+class DraftPolicy:
     """Decides what is read, and learns from what was."""
 
     def __init__(self, config: DraftsConfig, tiers: int) -> None:

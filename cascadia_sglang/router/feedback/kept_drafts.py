@@ -4,13 +4,13 @@ from collections.abc import Iterable
 
 from cascadia_sglang.router.attempt import Attempt
 from cascadia_sglang.router.events import PromptEscalated, PromptFinished
-from cascadia_sglang.verify.worth import DraftWorth
+from cascadia_sglang.verify.worth import DraftPolicy
 
 
 class KeptDrafts:
     """Shows what became of every draft to what decides on the next ones."""
 
-    def __init__(self, worth: DraftWorth) -> None:
+    def __init__(self, worth: DraftPolicy) -> None:
         self._worth = worth
 
     def prompt_escalated(self, event: PromptEscalated) -> None:

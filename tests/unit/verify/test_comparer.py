@@ -13,15 +13,15 @@ from cascadia_sglang.verify.batch_parts import LiveBatch
 from cascadia_sglang.verify.comparer import DraftComparer
 from cascadia_sglang.verify.confirm import DraftJudge
 from cascadia_sglang.verify.draft import Draft
-from cascadia_sglang.verify.reading import Reading
+from cascadia_sglang.verify.reading import DraftSession
 
 VOCABULARY = 3
 TOKENS = st.integers(0, VOCABULARY - 1)
 
 
-def reading_of(prompt_tokens: int, draft: list[int]) -> Reading:
+def reading_of(prompt_tokens: int, draft: list[int]) -> DraftSession:
     order = AttemptOrder(tier_index=1, threshold=None, early_abort=None, earlier_scores=())
-    return Reading(Draft(prompt_tokens, tuple(draft)), order, is_whole=False)
+    return DraftSession(Draft(prompt_tokens, tuple(draft)), order, is_whole=False)
 
 
 @given(
