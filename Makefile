@@ -59,7 +59,7 @@ lock: env  ## write constraints.txt from the environment
 docs: env  ## write the parts of documents that are made from code
 	$(python) -m cascadia_patches.catalogue patches/README.md
 	$(python) -m cascadia_sglang.http.routes > cascadia_sglang/http/README.md
-	$(python) -m cascadia_sglang.metric_families > docs/metrics.md
+	$(python) -m cascadia_sglang.metrics.families > docs/metrics.md
 	$(python) -m bench table bench/README.md
 
 # The demo's models lie in the repository; nothing is asked of a model hub.

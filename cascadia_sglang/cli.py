@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from cascadia_sglang.errors import CascadiaError
-from cascadia_sglang.nearest import suggestion
+from cascadia_sglang.files.nearest import suggestion
 
 # A command a module in `cascadia_sglang.commands`, in the order of `cascadia --help`.
 COMMANDS = (

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from cascadia_sglang.drafts.session import DraftSession
     from cascadia_sglang.judge.attempt import JudgedAttempt
     from cascadia_sglang.messages import WorkerSpec
     from cascadia_sglang.prefix.prompt import Prompt
-    from cascadia_sglang.verify.reading import DraftSession
 
 Value = TypeVar("Value")
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascadia_sglang.arrays import BoolArray, FloatArray
-from cascadia_sglang.calibration.pool import Pool, TierAnswers
+from cascadia_sglang.calibration.record.pool import Pool, TierAnswers
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.same_answer import same_answer
 from demo.calibrate.answers import complete_chunks, load_pool

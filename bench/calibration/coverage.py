@@ -24,8 +24,8 @@ import numpy as np
 from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import facts_of_this_run, make_row, save_rows
-from cascadia_sglang.calibration.calibrate import Settings, calibrate, true_risks
-from cascadia_sglang.calibration.pool import Pool
+from cascadia_sglang.calibration.fit.calibrate import Settings, calibrate, true_risks
+from cascadia_sglang.calibration.record.pool import Pool
 from cascadia_sglang.errors import CalibrationError
 from demo.calibrate.answers import complete_chunks, load_pool
 from demo.calibrate.fit import settings

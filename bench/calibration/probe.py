@@ -30,11 +30,11 @@ from bench.harness.estimates import Estimate
 from bench.harness.paired import paired
 from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.arrays import BoolArray, FloatArray
-from cascadia_sglang.calibration.fit import fit_tier
-from cascadia_sglang.calibration.pool import Pool, TierAnswers
-from cascadia_sglang.calibration.probe import fit_probe, with_probe
-from cascadia_sglang.calibration.replay import sigmoid
-from cascadia_sglang.calibration.statistics import METRICS, RESAMPLES, auroc, ece
+from cascadia_sglang.calibration.fit.probe import fit_probe, with_probe
+from cascadia_sglang.calibration.fit.replay import sigmoid
+from cascadia_sglang.calibration.fit.scores import fit_tier
+from cascadia_sglang.calibration.fit.statistics import METRICS, RESAMPLES, auroc, ece
+from cascadia_sglang.calibration.record.pool import Pool, TierAnswers
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.features import earlier_features
 from cascadia_sglang.judge.probe import probe_log_odds

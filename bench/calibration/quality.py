@@ -15,10 +15,10 @@ from pathlib import Path
 from bench import RESULTS
 from bench.harness.estimates import Estimate
 from bench.harness.rows import facts_of_this_run, make_row, save_rows
-from cascadia_sglang.calibration.quality import TierQuality, tier_qualities
-from cascadia_sglang.calibration.split import Parts
-from cascadia_sglang.calibration.statistics import Interval
-from cascadia_sglang.calibration.thresholds import ThresholdResult
+from cascadia_sglang.calibration.fit.split import Parts
+from cascadia_sglang.calibration.fit.statistics import Interval
+from cascadia_sglang.calibration.fit.thresholds import ThresholdResult
+from cascadia_sglang.calibration.report.quality import TierQuality, tier_qualities
 from demo import CASCADE
 from demo.calibrate import committed
 from demo.calibrate.answers import complete_chunks, load_pool

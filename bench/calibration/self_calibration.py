@@ -24,10 +24,10 @@ from bench.calibration.answer_pairs import AnswerPairs, demo_pairs, made_up_pair
 from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import Row, Told, facts_of_this_run, save_rows
 from cascadia_sglang.arrays import BoolArray, FloatArray
-from cascadia_sglang.calibration.calibrate import Settings, calibrate
-from cascadia_sglang.calibration.replay import TierReplay, sigmoid
-from cascadia_sglang.calibration.statistics import auroc, ece
-from cascadia_sglang.calibration.thresholds import Target
+from cascadia_sglang.calibration.fit.calibrate import Settings, calibrate
+from cascadia_sglang.calibration.fit.replay import TierReplay, sigmoid
+from cascadia_sglang.calibration.fit.statistics import auroc, ece
+from cascadia_sglang.calibration.fit.thresholds import Target
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.rank import WEIGHTS

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.harness.estimates import Estimate
-from cascadia_sglang.calibration.pool import BoolArray
-from cascadia_sglang.calibration.statistics import Metric, auroc
+from cascadia_sglang.calibration.fit.statistics import Metric, auroc
+from cascadia_sglang.calibration.record.pool import BoolArray
 from cascadia_sglang.judge.state import FloatArray
 
 _SEED = 0

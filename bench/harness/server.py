@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from cascadia_sglang import child_server
+from cascadia_sglang.processes import child_server
 
 
 def running_server(

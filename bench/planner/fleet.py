@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from cascadia_sglang.planner.problem import CalibrationRow
-from cascadia_sglang.planner.workload import Workload, build_workload
+from cascadia_sglang.planner.problem.problem import CalibrationRow
+from cascadia_sglang.planner.workload.workload import Workload, build_workload
 
 LLAMA_8B: dict[str, Any] = {
     "num_hidden_layers": 32,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cascadia_sglang.planner.problem import (
+from cascadia_sglang.planner.problem.problem import (
     CalibrationRow,
     Candidate,
     Objective,

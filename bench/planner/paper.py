@@ -25,12 +25,12 @@ from bench.planner.paper_page import Cell, load_cells, page, save_cells
 from bench.planner.rivals import CHUNKS, RIVALS, Case, Served, alone
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import InfeasiblePlanError
-from cascadia_sglang.planner.paths import direct_paths
-from cascadia_sglang.planner.problem import Problem
-from cascadia_sglang.planner.shapes import shapes_of_pools
-from cascadia_sglang.planner.simulator import SimulatedTier, simulate
-from cascadia_sglang.planner.tables import build_surfaces, in_process
-from cascadia_sglang.planner.workload import Workload
+from cascadia_sglang.planner.latency.build_surfaces import build_surfaces, in_process
+from cascadia_sglang.planner.latency.shapes import shapes_of_pools
+from cascadia_sglang.planner.problem.problem import Problem
+from cascadia_sglang.planner.simulation.paths import direct_paths
+from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.workload.workload import Workload
 
 CSV = RESULTS / "paper_simulated.csv"
 PAGE = Path(__file__).with_name("paper.md")

@@ -16,18 +16,18 @@ import numpy as np
 
 from cascadia_sglang.arrays import IntArray
 from cascadia_sglang.errors import InfeasiblePlanError
-from cascadia_sglang.planner.columns import Columns
-from cascadia_sglang.planner.incumbent import best_picks
-from cascadia_sglang.planner.paths import Paths, direct_paths, shared_paths
+from cascadia_sglang.planner.deployment.columns import Columns
+from cascadia_sglang.planner.deployment.incumbent import best_picks
+from cascadia_sglang.planner.latency.build_surfaces import in_process
+from cascadia_sglang.planner.latency.simulated import PoolSurfaces, ShapeLatencies
 from cascadia_sglang.planner.plan import Plan
-from cascadia_sglang.planner.problem import Deployment, Problem
-from cascadia_sglang.planner.replay import build_sample
-from cascadia_sglang.planner.routing import choose_and_allocate
-from cascadia_sglang.planner.shape_latencies import PoolSurfaces, ShapeLatencies
-from cascadia_sglang.planner.simulator import SimulatedTier
-from cascadia_sglang.planner.tables import in_process
-from cascadia_sglang.planner.trial import refined
-from cascadia_sglang.planner.workload import Workload
+from cascadia_sglang.planner.problem.problem import Deployment, Problem
+from cascadia_sglang.planner.refine import refined
+from cascadia_sglang.planner.simulation.paths import Paths, direct_paths, shared_paths
+from cascadia_sglang.planner.simulation.simulator import SimulatedTier
+from cascadia_sglang.planner.thresholds.replay import build_sample
+from cascadia_sglang.planner.thresholds.search import choose_and_allocate
+from cascadia_sglang.planner.workload.workload import Workload
 
 # Gears: the rate of the last seconds over the mean up to which each is in, and how far its floor is
 # from the quality floor.

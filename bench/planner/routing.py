@@ -27,13 +27,13 @@ from bench.harness.rows import facts_of_this_run, make_row, save_rows, source_li
 from bench.planner.instances import curve_problem, synthetic_sample
 from bench.planner.sample import read_sample
 from bench.planner.searches import alternate, best_shared
-from cascadia_sglang.planner.chebyshev import front
-from cascadia_sglang.planner.exact import minimise
-from cascadia_sglang.planner.latency_curves import Curves, Deploy
-from cascadia_sglang.planner.penalty import GRID_POINTS, coordinate_search, first_place
-from cascadia_sglang.planner.problem import CalibrationRow, Problem
-from cascadia_sglang.planner.replay import Replay, Sample, build_sample, threshold_grid
-from cascadia_sglang.planner.thresholds import GridPoints, at_the_floor, penalised
+from cascadia_sglang.planner.latency.curves import Curves, Deploy
+from cascadia_sglang.planner.problem.problem import CalibrationRow, Problem
+from cascadia_sglang.planner.thresholds.chebyshev import front
+from cascadia_sglang.planner.thresholds.exact import minimise
+from cascadia_sglang.planner.thresholds.grid import GridPoints, at_the_floor, penalised
+from cascadia_sglang.planner.thresholds.penalty import GRID_POINTS, coordinate_search, first_place
+from cascadia_sglang.planner.thresholds.replay import Replay, Sample, build_sample, threshold_grid
 
 PENALTY = 100.0
 QUANTILES = 64

@@ -19,7 +19,7 @@ import torch
 from bench import RESULTS
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
-from cascadia_sglang.planner.problem import CalibrationRow
+from cascadia_sglang.planner.problem.problem import CalibrationRow
 from demo import MODELS
 from demo.calibrate.observe import Observation, observe
 from demo.tasks.splits import sample

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascadia_sglang.planner.latency_curves import BestDeployment, Curves, Deploy
-from cascadia_sglang.planner.penalty import PATIENCE, coordinate_search
-from cascadia_sglang.planner.problem import Problem
-from cascadia_sglang.planner.replay import Place, Replay, Sample
-from cascadia_sglang.planner.thresholds import GridPoints, Value
+from cascadia_sglang.planner.latency.curves import BestDeployment, Curves, Deploy
+from cascadia_sglang.planner.problem.problem import Problem
+from cascadia_sglang.planner.thresholds.grid import GridPoints, Value
+from cascadia_sglang.planner.thresholds.penalty import PATIENCE, coordinate_search
+from cascadia_sglang.planner.thresholds.replay import Place, Replay, Sample
 
 # Rounds after which an alternation that still moves is stopped.
 MAX_ROUNDS = 50

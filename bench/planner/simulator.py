@@ -37,10 +37,10 @@ from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_row
 from bench.harness.server import running_server
 from bench.planner.observed import observe, replay
 from bench.planner.report import report
-from cascadia_sglang.cascade_file import read_cascade
-from cascadia_sglang.planner.profile import HostTimes, Profile, load_profile
-from cascadia_sglang.planner.simulator import SimulatedTier
-from cascadia_sglang.planner.workload import poisson_arrivals_s
+from cascadia_sglang.config.cascade_file import read_cascade
+from cascadia_sglang.planner.simulation.simulator import SimulatedTier
+from cascadia_sglang.planner.speed.profile import HostTimes, Profile, load_profile
+from cascadia_sglang.planner.workload.workload import poisson_arrivals_s
 from cascadia_sglang.profiling.measure import measure
 
 BENCH = "planner.simulator"

@@ -15,11 +15,11 @@ from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows, source_line
 from bench.planner.instances import table_problem
-from cascadia_sglang.planner.allocation import allocate
-from cascadia_sglang.planner.columns import build_columns
-from cascadia_sglang.planner.incumbent import best_picks
-from cascadia_sglang.planner.milp import solve_milp
-from cascadia_sglang.planner.problem import Objective, Problem
+from cascadia_sglang.planner.deployment.allocation import allocate
+from cascadia_sglang.planner.deployment.columns import build_columns
+from cascadia_sglang.planner.deployment.incumbent import best_picks
+from cascadia_sglang.planner.deployment.milp import solve_milp
+from cascadia_sglang.planner.problem.problem import Objective, Problem
 
 # Tiers, GPUs, and the milliseconds that a plan may take.
 SIZES = ((3, 32, 50.0), (3, 80, 150.0), (5, 1024, 2000.0))

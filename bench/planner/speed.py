@@ -18,10 +18,10 @@ import numpy as np
 from bench import RESULTS
 from bench.harness.estimates import spread
 from bench.harness.rows import Row, facts_of_this_run, make_row, save_rows
-from cascadia_sglang.planner.paths import direct_paths
-from cascadia_sglang.planner.profile import EngineLimits, StepTimes
-from cascadia_sglang.planner.simulator import SimulatedTier, simulate
-from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
+from cascadia_sglang.planner.simulation.paths import direct_paths
+from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.speed.profile import EngineLimits, StepTimes
+from cascadia_sglang.planner.workload.workload import build_workload, poisson_arrivals_s
 
 TIMES = StepTimes(decode_ms=[(1, 10.0), (64, 20.0)], prefill_ms=[(1, 10.0), (1000, 100.0)])
 RATES_PER_S = (1.0, 4.0, 8.0, 12.0)

@@ -32,7 +32,7 @@ from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows
 from bench.prefix.chats import TURNS, chats
 from bench.prefix.serving import serving, tier
-from cascadia_sglang.planner.workload import poisson_arrivals_s
+from cascadia_sglang.planner.workload.workload import poisson_arrivals_s
 from demo.tasks.families import MAX_ANSWER_TOKENS
 
 BENCH = "prefix.moved"

@@ -33,8 +33,8 @@ from bench.harness.client import Round, post, send_at
 from bench.harness.estimates import Estimate
 from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows, source_line
 from bench.prefix.serving import serving, tier
-from cascadia_sglang.planner.traces import load_trace
-from cascadia_sglang.planner.workload import Workload
+from cascadia_sglang.planner.workload.traces import load_trace
+from cascadia_sglang.planner.workload.workload import Workload
 
 BENCH = "prefix.replay"
 PROFILE = "bench/prefix/replayed.json"

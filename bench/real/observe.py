@@ -22,9 +22,9 @@ import numpy as np
 from bench.real.checker import is_right
 from bench.real.observed import RECORDS, TIERS, packed
 from bench.real.questions import MAX_TOKENS, MIX_SIZE, MIXES, SEED, RealQuestion, questions
-from cascadia_sglang.calibration.records import Record
-from cascadia_sglang.cascade_file import load_uncalibrated
-from cascadia_sglang.commands.recording import RecordingSettings, recorded
+from cascadia_sglang.calibration.record.records import Record
+from cascadia_sglang.calibration.record.session import RecordingSettings, recorded
+from cascadia_sglang.config.cascade_file import load_uncalibrated
 
 CACHE = Path(__file__).parent / "cache"
 CONCURRENCY = 8

@@ -24,7 +24,7 @@ from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from bench.real.observed import TIERS, Observed, load_observed
 from bench.real.questions import MIXES, RealQuestion, questions
 from cascadia_sglang.arrays import BoolArray, FloatArray
-from cascadia_sglang.calibration.statistics import auroc
+from cascadia_sglang.calibration.fit.statistics import auroc
 from cascadia_sglang.judge.features import FEATURES
 
 BENCH = "real.rank"

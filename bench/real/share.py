@@ -30,7 +30,7 @@ from bench.real.questions import MAX_TOKENS, RealQuestion, questions
 from bench.real.replies import Reply, load_replies, save_replies
 from bench.real.share_measures import measure
 from bench.real.share_report import page, rows
-from cascadia_sglang.child_server import running_server
+from cascadia_sglang.processes.child_server import running_server
 
 IN_FLIGHT = 8
 START_S = 600.0

@@ -45,7 +45,7 @@ from bench.reallocation.servers import (
     scaled_profile,
     set_split,
 )
-from cascadia_sglang.reallocation.decide import replay_log
+from cascadia_sglang.controller.decision import replay_log
 from demo.tasks.families import is_correct
 
 MIXES = (EASY, HARD, EASY)

@@ -29,7 +29,7 @@ from bench.harness.client import Round, send_at
 from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows
 from bench.reallocation.servers import asked, cascade, saturation_per_s, set_split
-from cascadia_sglang.planner.workload import poisson_arrivals_s
+from cascadia_sglang.planner.workload.workload import poisson_arrivals_s
 from demo.tasks.families import TEST_FAMILIES
 from demo.tasks.splits import sample
 

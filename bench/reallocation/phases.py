@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cascadia_sglang.planner.workload import poisson_arrivals_s
+from cascadia_sglang.planner.workload.workload import poisson_arrivals_s
 from demo.tasks.families import Row
 from demo.tasks.splits import sample
 

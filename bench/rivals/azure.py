@@ -11,7 +11,7 @@ from random import Random
 
 import numpy as np
 
-from cascadia_sglang.planner.traces import load_trace
+from cascadia_sglang.planner.workload.traces import load_trace
 from demo.tasks.families import Row
 from demo.tasks.splits import sample
 

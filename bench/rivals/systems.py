@@ -28,7 +28,7 @@ from bench.rivals.system import (
     workers_of,
     workers_of_cascade,
 )
-from cascadia_sglang.cascade_file import read_cascade
+from cascadia_sglang.config.cascade_file import read_cascade
 
 Router = ModuleType  # with `fit` and `load`, of `bench.rivals.fronts.router`'s types
 Server = tuple[str, list[str]]  # a module to run, and its flags but the port

@@ -7,7 +7,7 @@ import numpy as np
 from bench.prefix.chats import PAIRS, TURNS, chats
 from bench.reallocation.phases import EASY, HARD
 from bench.rivals import azure
-from cascadia_sglang.planner.workload import poisson_arrivals_s
+from cascadia_sglang.planner.workload.workload import poisson_arrivals_s
 from demo.tasks.families import TEST_FAMILIES, Row
 from demo.tasks.splits import sample
 

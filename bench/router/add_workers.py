@@ -21,8 +21,8 @@ ADDED = "ADDED "
 
 
 def add_workers() -> None:
-    from cascadia_sglang.planner.replica_placement import capacity_of
-    from cascadia_sglang.server import current
+    from cascadia_sglang.capacity.placement import capacity_of
+    from cascadia_sglang.server.server import current
 
     server = current()
     while (loop := server.event_loop) is None:

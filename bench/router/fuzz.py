@@ -31,7 +31,7 @@ from bench.harness.estimates import Estimate
 from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from bench.harness.server import running_server
 from bench.router.fuzz_bodies import Case, endless_cases
-from cascadia_sglang.child_server import free_port
+from cascadia_sglang.processes.child_server import free_port
 
 BENCH = "fuzz"
 FLAGS = ("--enable-metrics", "--enable-custom-logit-processor", "--log-level", "critical")

@@ -20,8 +20,8 @@ from sglang.srt.managers.io_struct import GenerateReqInput
 from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import facts_of_this_run, make_row, save_rows
-from cascadia_sglang.workers.request_check import check_request
-from cascadia_sglang.workers.request_table import Scope
+from cascadia_sglang.request_guard.request_check import check_request
+from cascadia_sglang.request_guard.request_table import Scope
 
 BENCH = "guard"
 VOCABULARY = 151_936

@@ -21,7 +21,7 @@ from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import facts_of_this_run, make_row, save_rows, source_line
 from bench.harness.server import running_server
-from cascadia_sglang.cascade_file import read_cascade
+from cascadia_sglang.config.cascade_file import read_cascade
 
 ADDED = "ADDED "  # as bench.router.add_workers prints it, whose import is SGLang's whole server
 WHOLE = "whole"

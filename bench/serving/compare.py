@@ -29,7 +29,7 @@ from bench.harness.server import running_server
 from bench.serving.arms import Arm
 from bench.serving.ceiling import Ceiling, ceiling
 from bench.serving.report import report
-from cascadia_sglang.cascade_file import read_cascade
+from cascadia_sglang.config.cascade_file import read_cascade
 from demo.tasks.families import Row as Question
 
 BENCH = "serving"

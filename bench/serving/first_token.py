@@ -27,7 +27,7 @@ from bench.harness.estimates import Estimate, mean, median_ratio
 from bench.harness.load import requests
 from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from bench.harness.server import running_server
-from cascadia_sglang.cascade_file import load_cascade, read_cascade
+from cascadia_sglang.config.cascade_file import load_cascade, read_cascade
 from demo.tasks.families import Row as Question
 from demo.tasks.families import is_correct
 from demo.tasks.splits import sample

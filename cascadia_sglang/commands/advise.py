@@ -22,13 +22,8 @@ from pathlib import Path
 
 import msgspec
 
-from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
-from cascadia_sglang.commands import INFEASIBLE
-from cascadia_sglang.commands.calibrate import add_recording_arguments, recording_settings
-from cascadia_sglang.commands.outputs import check_output_file
-from cascadia_sglang.commands.profile import add_host_argument
-from cascadia_sglang.commands.recording import recorded
-from cascadia_sglang.commands.sampled import (
+from cascadia_sglang.calibration.record.session import recorded
+from cascadia_sglang.calibration.report.planner_inputs import (
     ProblemSettings,
     calibrations_of,
     check_rows,
@@ -36,11 +31,16 @@ from cascadia_sglang.commands.sampled import (
     plan_sample_of,
     problem_of,
 )
+from cascadia_sglang.commands import INFEASIBLE
+from cascadia_sglang.commands.calibrate import add_recording_arguments, recording_settings
+from cascadia_sglang.commands.profile import add_host_argument
+from cascadia_sglang.config.cascade_file import load_cascade, load_uncalibrated
 from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.files.outputs import check_output_file
 from cascadia_sglang.planner.advice import CASCADE, ROUTER, Advice, advise
-from cascadia_sglang.planner.problem import GpuSheet, Problem
-from cascadia_sglang.planner.problem_checks import completed, load_problem
+from cascadia_sglang.planner.problem.checks import completed, load_problem
+from cascadia_sglang.planner.problem.problem import GpuSheet, Problem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,14 +25,18 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from cascadia_sglang.calibration.calibrate import (
+from cascadia_sglang.calibration.fit.calibrate import (
     CalibratedCascade,
     Settings,
     calibrate_parts,
     check_parts,
 )
-from cascadia_sglang.calibration.labels import KINDS
-from cascadia_sglang.calibration.output import (
+from cascadia_sglang.calibration.fit.split import split_sample
+from cascadia_sglang.calibration.fit.thresholds import Target
+from cascadia_sglang.calibration.record.labels import KINDS
+from cascadia_sglang.calibration.record.records import Record
+from cascadia_sglang.calibration.record.session import RecordingSettings, recorded
+from cascadia_sglang.calibration.report.output import (
     SecondJudges,
     second_judges,
     summary,
@@ -40,21 +44,17 @@ from cascadia_sglang.calibration.output import (
     write_entry_model,
     write_second_judges,
 )
-from cascadia_sglang.calibration.ready_file import Results, write_ready_file
-from cascadia_sglang.calibration.records import Record
-from cascadia_sglang.calibration.report import examine
-from cascadia_sglang.calibration.split import split_sample
-from cascadia_sglang.calibration.thresholds import Target
-from cascadia_sglang.calibration.verdict import verdict
-from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
+from cascadia_sglang.calibration.report.planner_inputs import plan_sample_of
+from cascadia_sglang.calibration.report.ready_file import Results, write_ready_file
+from cascadia_sglang.calibration.report.report import examine
+from cascadia_sglang.calibration.report.verdict import verdict
 from cascadia_sglang.commands import NOT_REACHED
-from cascadia_sglang.commands.recording import RecordingSettings, recorded
-from cascadia_sglang.commands.sampled import plan_sample_of
+from cascadia_sglang.config.cascade_file import load_cascade, load_uncalibrated
 from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.extras import install_hint, is_installed, require
-from cascadia_sglang.memory.hub import local_folder
 from cascadia_sglang.model_checks.calibrated import model_fingerprint
 from cascadia_sglang.model_checks.tokenizer import load_tokenizer
+from cascadia_sglang.models.local_files import local_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,10 +12,10 @@ Example:
 import argparse
 from pathlib import Path
 
-from cascadia_sglang.cascade_file import build_cascade
 from cascadia_sglang.commands.validate import check_files_and_memory, warn
+from cascadia_sglang.config.cascade_file import build_cascade
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.yaml_text import yaml_data
+from cascadia_sglang.files.yaml_text import yaml_data
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,17 +16,17 @@ from pathlib import Path
 import msgspec
 
 from cascadia_sglang.commands import INFEASIBLE, NOT_REACHED
-from cascadia_sglang.commands.outputs import check_output_file
 from cascadia_sglang.errors import (
     ConfigError,
     FloorNotShownError,
     InfeasiblePlanError,
     PlanTimeoutError,
 )
+from cascadia_sglang.files.outputs import check_output_file
 from cascadia_sglang.planner.picture import check_picture, draw_front
 from cascadia_sglang.planner.plan import NoPlan, Plan
-from cascadia_sglang.planner.problem import Problem
-from cascadia_sglang.planner.problem_checks import load_problem
+from cascadia_sglang.planner.problem.checks import load_problem
+from cascadia_sglang.planner.problem.problem import Problem
 from cascadia_sglang.planner.solve import solve
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import msgspec
 
-from cascadia_sglang.commands.outputs import check_output_file
-from cascadia_sglang.planner.profile import Profile
-from cascadia_sglang.planner.roofline import GPUS, roofline_profile
+from cascadia_sglang.files.outputs import check_output_file
+from cascadia_sglang.planner.speed.profile import Profile
+from cascadia_sglang.planner.speed.roofline import GPUS, roofline_profile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """
     check_output_file(args.out, "--out")
     if args.gpu is not None:
-        from cascadia_sglang.cascade_file import load_cascade
+        from cascadia_sglang.config.cascade_file import load_cascade
 
         models = {tier.name: tier.model_path for tier in load_cascade(args.cascade).tiers}
         gpu = replace(GPUS[args.gpu], host_step_ms=args.host_step_ms)

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from cascadia_sglang.commands.validate import checked
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.workers.flag_table import Flag, flag_table
+from cascadia_sglang.launch.flag_table import Flag, flag_table
 
 _UNREAD = object()
 

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.planner.run_setup import run_scenario
-from cascadia_sglang.planner.setup import Scenario, load_scenario
-from cascadia_sglang.planner.traces import load_trace
-from cascadia_sglang.planner.workload import MOONCAKE_BLOCK_TOKENS, Workload
-from cascadia_sglang.planner.workload_source import load_workload
+from cascadia_sglang.planner.simulation.run_scenario import run_scenario
+from cascadia_sglang.planner.simulation.scenario import Scenario, load_scenario
+from cascadia_sglang.planner.workload.source import load_workload
+from cascadia_sglang.planner.workload.traces import load_trace
+from cascadia_sglang.planner.workload.workload import MOONCAKE_BLOCK_TOKENS, Workload
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cascadia_sglang.cascade_file import load_cascade
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.cascade_file import load_cascade
+from cascadia_sglang.config.refused_flags import check_tier_flags
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.refused_flags import check_tier_flags
-from cascadia_sglang.workers.flag_table import flag_table
+from cascadia_sglang.launch.flag_table import flag_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,9 +82,9 @@ def check_files_and_memory(
         ConfigError: names the place and what is allowed.
     """
     # What the file itself says is told first: these imports take a second.
-    from cascadia_sglang.commands.tier_table import tier_table
     from cascadia_sglang.entry.model import configured_entry
     from cascadia_sglang.memory.cards import seen_cards, sheet_cards
+    from cascadia_sglang.memory.tier_table import tier_table
     from cascadia_sglang.model_checks.check import check_models
 
     entry = configured_entry(config)
@@ -100,7 +100,7 @@ def check_files_and_memory(
     _check_calibrations(config)
     if any(tier.sampling for tier in config.tiers):
         # SGLang's import takes seconds, and few cascades need it here.
-        from cascadia_sglang.workers.sampling_check import check_tier_sampling
+        from cascadia_sglang.request_guard.sampling_check import check_tier_sampling
 
         check_tier_sampling(config.tiers)
     return warnings, table
@@ -116,13 +116,13 @@ def _check_calibrations(config: CascadeConfig) -> None:
 
 def _check_planner(config: CascadeConfig, *, has_cards: bool) -> None:
     """Check the files that the planner's settings name, and that workers can sleep."""
-    from cascadia_sglang.workers.pace import pace_specs
-    from cascadia_sglang.workers.sleep_check import check_sleep
+    from cascadia_sglang.launch.sleep_check import check_sleep
+    from cascadia_sglang.worker.pace import pace_specs
 
     if config.planner.sleep:
         check_sleep("cuda" if has_cards else "cpu")
     pace_specs(config)
     if config.planner.enabled:
-        from cascadia_sglang.reallocation.configured import planned_tiers
+        from cascadia_sglang.controller.build import planned_tiers
 
         planned_tiers(config)

@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 
 from cascadia_sglang.arrays import FloatArray
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.entry.features import prompt_features
-from cascadia_sglang.struct_file import check_tiers, load_struct
+from cascadia_sglang.files.struct_file import check_tiers, load_struct
 
 
 class TierChance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

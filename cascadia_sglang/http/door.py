@@ -11,18 +11,18 @@ from sglang.srt.constants import HEALTH_CHECK_RID_PREFIX
 from sglang.srt.managers.io_struct import GenerateReqInput
 from sglang.srt.utils.patch_tokenizer import decode_without_hf_kwargs
 
+from cascadia_sglang.engine.engine import TokenizerEngine
+from cascadia_sglang.engine.target_tiers import target_tiers
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.trace import SCOPE_KEY, note_error, sglang_error
 from cascadia_sglang.messages import AttemptOrder
+from cascadia_sglang.pool.pool import WorkerPool
+from cascadia_sglang.pool.sessions import Sessions
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.engine import attempt_rid
 from cascadia_sglang.router.pieces import Decode, Pieces
 from cascadia_sglang.router.request import ResponseSummary
-from cascadia_sglang.workers.engine import TokenizerEngine
-from cascadia_sglang.workers.pool import WorkerPool
-from cascadia_sglang.workers.sessions import Sessions
-from cascadia_sglang.workers.target_tiers import target_tiers
 
 
 class Door:

@@ -10,7 +10,7 @@ import logging
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.http.error_shapes import retry_headers, stream_error, whole_error
+from cascadia_sglang.http.errors.error_shapes import retry_headers, stream_error, whole_error
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace
 
 logger = logging.getLogger(__name__)

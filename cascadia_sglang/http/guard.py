@@ -6,11 +6,11 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.engine.target_tiers import set_target_tier
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.routes import HANDLING, NEEDED_FLAGS, NOTES, Handling
 from cascadia_sglang.router.model_names import read_model
-from cascadia_sglang.workers.target_tiers import set_target_tier
 
 # The value of a tier's SGLang flag, by tier index and the flag's field name.
 FlagOf = Callable[[int, str], Any]

@@ -8,18 +8,18 @@ from fastapi.responses import JSONResponse
 from starlette.routing import Route
 
 from cascadia_sglang.errors import RequestError
+from cascadia_sglang.http.clients.ollama import ollama_routes
 from cascadia_sglang.http.error_answers import ErrorAnswers
+from cascadia_sglang.http.errors.shaped_handlers import shape_errors
+from cascadia_sglang.http.errors.unread_bodies import answer_unread_bodies
 from cascadia_sglang.http.header_documents import documenting_headers
 from cascadia_sglang.http.keep_alive import KeepAlive
 from cascadia_sglang.http.metrics_page import Gauges, MetricsPage
 from cascadia_sglang.http.middleware import CascadeMiddleware
-from cascadia_sglang.http.ollama import ollama_routes
 from cascadia_sglang.http.plan import plan_in_force
 from cascadia_sglang.http.refusals import RefusalCounter
 from cascadia_sglang.http.running_cascade import RunningCascade
-from cascadia_sglang.http.shaped_handlers import shape_errors
 from cascadia_sglang.http.status import model_card, model_cards, status
-from cascadia_sglang.http.unread_bodies import answer_unread_bodies
 from cascadia_sglang.http.writes import write_routes
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cascadia_sglang.metric_families import BY_NAME
-from cascadia_sglang.reallocation.mover import Mover
+from cascadia_sglang.controller.mover import Mover
+from cascadia_sglang.metrics.families import BY_NAME
+from cascadia_sglang.pool.pool import WorkerPool, WorkerState
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.self_calibration.controller import SelfCalibration
-from cascadia_sglang.workers.pool import WorkerPool, WorkerState
 
 # A worker that is dead is in no pool any more.
 WORKER_STATES = tuple(state.value for state in WorkerState if state is not WorkerState.DEAD)

@@ -4,9 +4,9 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.http.error_shapes import whole_error
+from cascadia_sglang.http.errors.error_shapes import whole_error
 from cascadia_sglang.http.guard import FlagOf, guard
 from cascadia_sglang.http.routes import GUARDED
 from cascadia_sglang.http.size_limits import limited_body

@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from cascadia_sglang.reallocation.actions import Action
-from cascadia_sglang.reallocation.controller import Controller
-from cascadia_sglang.reallocation.mover import Mover
+from cascadia_sglang.capacity.steps import Action
+from cascadia_sglang.controller.controller import Controller
+from cascadia_sglang.controller.mover import Mover
 
 
 def plan_in_force(mover: Mover, controller: Controller | None) -> dict[str, Any]:

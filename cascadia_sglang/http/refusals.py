@@ -4,7 +4,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cascadia_sglang.http.routes import HANDLING, Handling
 from cascadia_sglang.http.trace import SCOPE_KEY
-from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.metrics.counters import Metrics
 
 _ASKED = frozenset(path for path, handling in HANDLING.items() if handling is Handling.CASCADE)
 

@@ -1,16 +1,16 @@
-"""What the HTTP side needs of the running server; `cascadia_sglang.server` has it."""
+"""What the HTTP side needs of the running server; `cascadia_sglang.server.server` has it."""
 
 from typing import Any, Protocol
 
-from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.metrics import Metrics
-from cascadia_sglang.reallocation.controller import Controller
-from cascadia_sglang.reallocation.gearbox import Gearbox
-from cascadia_sglang.reallocation.mover import Mover
+from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.controller.controller import Controller
+from cascadia_sglang.controller.gearbox import Gearbox
+from cascadia_sglang.controller.mover import Mover
+from cascadia_sglang.fleet.fleet import Fleet
+from cascadia_sglang.metrics.counters import Metrics
+from cascadia_sglang.pool.pool import WorkerPool
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.self_calibration.controller import SelfCalibration
-from cascadia_sglang.workers.fleet import Fleet
-from cascadia_sglang.workers.pool import WorkerPool
 
 
 class RunningCascade(Protocol):

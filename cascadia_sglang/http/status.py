@@ -5,17 +5,17 @@ from typing import Any
 
 import msgspec
 
-from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
+from cascadia_sglang.config.settings import CASCADE_MODEL, CascadeConfig
+from cascadia_sglang.controller.mover import Mover
+from cascadia_sglang.drafts.policy import DraftPolicy
 from cascadia_sglang.judge.agreement import AgreementWatch
 from cascadia_sglang.judge.drift import ScoreWatch
+from cascadia_sglang.pool.pool import WorkerHandle, WorkerPool
 from cascadia_sglang.prefix.warming import Warmer
-from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.feedback.scores import TierScoring
 from cascadia_sglang.router.model_names import listed_names, read_model
 from cascadia_sglang.self_calibration.controller import SelfCalibration
-from cascadia_sglang.verify.worth import DraftPolicy
-from cascadia_sglang.workers.pool import WorkerHandle, WorkerPool
 
 
 def status(

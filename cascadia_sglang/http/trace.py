@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import fastapi
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.model_names import read_model

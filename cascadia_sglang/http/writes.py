@@ -7,6 +7,7 @@ import fastapi
 import msgspec
 from sglang.srt.utils.auth import AuthLevel, decide_request_auth
 
+from cascadia_sglang.capacity.types import Capacity
 from cascadia_sglang.errors import (
     CascadiaError,
     ConfigError,
@@ -15,11 +16,10 @@ from cascadia_sglang.errors import (
     WorkerError,
     WorkloadError,
 )
-from cascadia_sglang.http.error_shapes import whole_error
+from cascadia_sglang.http.errors.error_shapes import whole_error
 from cascadia_sglang.http.openapi import documented
 from cascadia_sglang.http.plan import plan_in_force, told_actions
 from cascadia_sglang.http.running_cascade import RunningCascade
-from cascadia_sglang.planner.capacity_types import Capacity
 
 if TYPE_CHECKING:
     from sglang.srt.managers.tokenizer_manager import TokenizerManager

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cascadia_sglang.cascade_checks import RESERVED_NAMES
+from cascadia_sglang.config.checks import RESERVED_NAMES
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.memory.cards import Card
 from cascadia_sglang.memory.fit import MemoryShape
-from cascadia_sglang.memory.hub import fetch_small_files, local_folder
 from cascadia_sglang.memory.shares import Need, least_bytes
 from cascadia_sglang.memory.weights import kv_bytes_of, parameter_count, weight_bytes
 from cascadia_sglang.model_checks.chat_template import chat_template_of
 from cascadia_sglang.model_checks.tokenizer import load_tokenizer
-from cascadia_sglang.planner.roofline import load_shape
+from cascadia_sglang.models.local_files import fetch_small_files, local_folder
+from cascadia_sglang.planner.speed.roofline import load_shape
 
 _LONGEST_NAME = 64
 _POWERS_OF_TWO = tuple(1 << power for power in range(10))
@@ -105,7 +105,7 @@ def least_ranks(model: Model, cards: Sequence[Card]) -> int:
 def shared_parsers(models: Sequence[Model]) -> dict[str, str]:
     """The parsers that SGLang finds in the chat template of every model, by flag."""
     # SGLang's import takes seconds, and nothing else here needs it.
-    from cascadia_sglang.workers.parsers import detected_parsers
+    from cascadia_sglang.models.parsers import detected_parsers
 
     found: list[dict[str, str]] = []
     for model in models:

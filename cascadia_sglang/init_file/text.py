@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cascadia_sglang.escalation import DEFAULT_RATE
+from cascadia_sglang.config.escalation import DEFAULT_RATE
 from cascadia_sglang.init_file.models import Model
 
 _PARSERS = ("tool_call_parser", "reasoning_parser")

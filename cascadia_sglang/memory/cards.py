@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pynvml
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.planner.roofline import GPUS
+from cascadia_sglang.planner.speed.roofline import GPUS
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 

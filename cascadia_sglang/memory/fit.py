@@ -6,16 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cascadia_sglang.capacity.devices import devices_of
+from cascadia_sglang.capacity.layout import WantedPool, lay_out_workers, shared_devices
+from cascadia_sglang.capacity.types import Capacity, GpuType, RunningReplica
+from cascadia_sglang.config.pool_specs import PoolSpec
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError
 from cascadia_sglang.memory.cards import Card
-from cascadia_sglang.memory.hub import local_folder
 from cascadia_sglang.memory.runtime import CONTEXT_BYTES, reserve_bytes
 from cascadia_sglang.memory.shares import Need, divided, least_bytes
 from cascadia_sglang.memory.weights import kv_bytes_of, weight_bytes
-from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
-from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.pool_specs import PoolSpec
-from cascadia_sglang.reallocation.layout import WantedPool, lay_out_workers, shared_devices
+from cascadia_sglang.models.local_files import local_folder
 
 # Rounds until shares and what SGLang keeps free of them agree.
 _ROUNDS = 12

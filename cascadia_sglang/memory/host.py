@@ -10,13 +10,13 @@ from typing import Any
 
 import psutil
 
+from cascadia_sglang.config.pool_specs import PoolSpec
 from cascadia_sglang.errors import ConfigError, WorkerError
 from cascadia_sglang.memory.host_cpu import HOST_MEMORY_SHARE, has_bf16_instructions
-from cascadia_sglang.memory.hub import local_folder
 from cascadia_sglang.memory.shares import Need, divided, first_short, least_bytes
 from cascadia_sglang.memory.weights import kv_bytes_of, weight_bytes
-from cascadia_sglang.planner.roofline import LEAST_KV_TOKENS
-from cascadia_sglang.pool_specs import PoolSpec
+from cascadia_sglang.models.local_files import local_folder
+from cascadia_sglang.planner.speed.roofline import LEAST_KV_TOKENS
 
 # What a process takes besides weights and key-value pool, until that pool is made: 0.12 GB were
 # measured for models of 0.5 and 1.5 billion parameters.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cascadia_sglang.planner.roofline import LEAST_KV_TOKENS
+from cascadia_sglang.planner.speed.roofline import LEAST_KV_TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

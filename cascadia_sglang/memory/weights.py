@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.json_text import read_json_object
-from cascadia_sglang.planner.roofline import load_shape
+from cascadia_sglang.files.json_text import read_json_object
+from cascadia_sglang.planner.speed.roofline import load_shape
 
 _INDEX = "model.safetensors.index.json"
 # A header is a few megabytes at most; a larger length means another kind of file.

@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations
-from cascadia_sglang.memory.hub import local_folder
+from cascadia_sglang.models.local_files import local_folder
 
 # A fine-tuned model differs in every layer: some values of each are enough to tell them apart.
 _PLACES = 64

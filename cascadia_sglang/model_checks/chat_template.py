@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.json_text import read_json_object
+from cascadia_sglang.files.json_text import read_json_object
 from cascadia_sglang.model_checks.tokenizer import special_tokens_of
 
 Message = dict[str, Any]

@@ -6,11 +6,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.entry.model import vocabulary_fingerprint
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.hub_check import check_hub_names
-from cascadia_sglang.memory.hub import fetch_small_files
 from cascadia_sglang.model_checks.chat_template import ChatTemplate, chat_template_of
 from cascadia_sglang.model_checks.conversations import plain_difference, rare_difference
 from cascadia_sglang.model_checks.folders import TierModel, check_files, tier_models
@@ -18,6 +16,8 @@ from cascadia_sglang.model_checks.named_files import check_named_files
 from cascadia_sglang.model_checks.sampling_defaults import differing_defaults
 from cascadia_sglang.model_checks.shared_flags import check_shared_flags
 from cascadia_sglang.model_checks.tokenizer import difference, have_equal_files, load_tokenizer
+from cascadia_sglang.models.hub_check import check_hub_names
+from cascadia_sglang.models.local_files import fetch_small_files
 
 
 def check_models(

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.json_text import read_json_object
-from cascadia_sglang.memory.hub import local_folder
+from cascadia_sglang.files.json_text import read_json_object
+from cascadia_sglang.models.local_files import local_folder
 
 _INDEX = "model.safetensors.index.json"
 # Transformers makes an empty tokenizer where it finds none of these.

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.hub_check import is_hub_name
 from cascadia_sglang.model_checks.folders import TierModel
+from cascadia_sglang.models.hub_check import is_hub_name
 
 # A file, or the name of a template that SGLang has built in.
 _TEMPLATES = ("chat_template", "completion_template")

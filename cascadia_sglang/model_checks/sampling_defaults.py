@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cascadia_sglang.json_text import read_json_object
+from cascadia_sglang.files.json_text import read_json_object
 
 # What SGLang takes from there (`ModelConfig.get_default_sampling_params`).
 _TAKEN = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")

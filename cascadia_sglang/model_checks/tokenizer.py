@@ -13,7 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.json_text import read_json_object
+from cascadia_sglang.files.json_text import read_json_object
 
 FILE = "tokenizer.json"
 _CONFIG = "tokenizer_config.json"

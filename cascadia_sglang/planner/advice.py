@@ -8,12 +8,12 @@ from collections.abc import Callable
 import msgspec
 
 from cascadia_sglang.errors import ConfigError, PlanError
-from cascadia_sglang.planner.latency_curves import Curves, Latencies
+from cascadia_sglang.planner.baseline_router import RouterResult, best_router
+from cascadia_sglang.planner.latency.curves import Curves, Latencies
 from cascadia_sglang.planner.plan import Plan
-from cascadia_sglang.planner.problem import Problem
-from cascadia_sglang.planner.replay import build_sample
-from cascadia_sglang.planner.router import RouterResult, best_router
-from cascadia_sglang.planner.routing import choose_and_allocate
+from cascadia_sglang.planner.problem.problem import Problem
+from cascadia_sglang.planner.thresholds.replay import build_sample
+from cascadia_sglang.planner.thresholds.search import choose_and_allocate
 
 CASCADE, ROUTER = "cascade", "router"
 
@@ -98,7 +98,7 @@ def _latencies(problem: Problem, workers: int) -> Latencies:
     if problem.workload is None:
         return Curves(problem)
     # It brings a compiler along, which the rest has no use for.
-    from cascadia_sglang.planner.whole import latencies_of_source
+    from cascadia_sglang.planner.from_workload import latencies_of_source
 
     return latencies_of_source(problem, workers)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.extras import require
 from cascadia_sglang.planner.plan import Plan
-from cascadia_sglang.planner.problem import Problem
+from cascadia_sglang.planner.problem.problem import Problem
 
 
 def check_picture(path: Path) -> None:

@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from cascadia_sglang.planner.capacity_types import RunningReplica
-from cascadia_sglang.planner.problem import Deployment, Method
-from cascadia_sglang.planner.setup import Scenario
+from cascadia_sglang.capacity.types import RunningReplica
+from cascadia_sglang.planner.problem.problem import Deployment, Method
+from cascadia_sglang.planner.simulation.scenario import Scenario
 
 # `optimal` is proved; `feasible` keeps budget and floor, and something better may exist;
 # `time_limit` is what the solver had when its time was over.

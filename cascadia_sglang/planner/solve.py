@@ -6,12 +6,12 @@ import time
 
 import msgspec
 
-from cascadia_sglang.planner.allocation import allocate
-from cascadia_sglang.planner.latency_curves import Curves
-from cascadia_sglang.planner.placement import place
+from cascadia_sglang.planner.deployment.allocation import allocate
+from cascadia_sglang.planner.deployment.plan_placement import place
+from cascadia_sglang.planner.latency.curves import Curves
 from cascadia_sglang.planner.plan import Plan
-from cascadia_sglang.planner.problem import Problem
-from cascadia_sglang.planner.routing import choose_and_allocate
+from cascadia_sglang.planner.problem.problem import Problem
+from cascadia_sglang.planner.thresholds.search import choose_and_allocate
 
 
 def solve(
@@ -32,7 +32,7 @@ def solve(
     begun = time.perf_counter()
     if problem.workload is not None:
         # It brings a compiler along, which the rest has no use for.
-        from cascadia_sglang.planner.whole import plan_of_source
+        from cascadia_sglang.planner.from_workload import plan_of_source
 
         plan = plan_of_source(
             problem, time_limit_s=time_limit_s, workers=workers, with_front=with_front

@@ -10,16 +10,22 @@ from pathlib import Path
 
 import psutil
 
-from cascadia_sglang.cascade_file import load_cascade
-from cascadia_sglang.child_server import free_port, running_server
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.cascade_file import load_cascade
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.hub_check import check_hub_names
-from cascadia_sglang.planner.profile import EngineLimits, FitError, HostTimes, Profile, StepTimes
-from cascadia_sglang.planner.step_fit import fit_step_times
+from cascadia_sglang.models.hub_check import check_hub_names
+from cascadia_sglang.planner.speed.profile import (
+    EngineLimits,
+    FitError,
+    HostTimes,
+    Profile,
+    StepTimes,
+)
+from cascadia_sglang.planner.speed.step_fit import fit_step_times
+from cascadia_sglang.processes.child_server import free_port, running_server
 from cascadia_sglang.profiling.load import Load, LoadPlan
 from cascadia_sglang.profiling.steps import WorkerSteps, read_steps
-from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER
+from cascadia_sglang.worker.step_log import STEP_LOG_FOLDER
 
 _ASKED, _WIDTH = 96, 8
 _SECONDS = 20.0

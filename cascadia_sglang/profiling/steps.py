@@ -1,4 +1,4 @@
-"""Reads what workers wrote about their steps (`cascadia_sglang.workers.step_log`)."""
+"""Reads what workers wrote about their steps (`cascadia_sglang.worker.step_log`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.planner.profile import EngineLimits
-from cascadia_sglang.planner.step_fit import MeasuredStep
+from cascadia_sglang.planner.speed.profile import EngineLimits
+from cascadia_sglang.planner.speed.step_fit import MeasuredStep
 
 
 class _Header(msgspec.Struct):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.messages import DRAFT_KEY, AttemptOrder, DraftReport, JudgeReport
 from cascadia_sglang.router.engine import Output
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from cascadia_sglang.cascade_file import with_thresholds
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.cascade_file import with_thresholds
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import HungUpError, RequestError
 from cascadia_sglang.router.attempt import story_of
 from cascadia_sglang.router.climb import climb

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cascadia_sglang.config import (
+from cascadia_sglang.config.settings import (
     KEEP_ALIVE_ALLOWED,
     CascadeConfig,
     is_keep_alive_s,

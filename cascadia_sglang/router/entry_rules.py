@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.prefix.price import entry_prices
 from cascadia_sglang.prefix.reuse import Share

@@ -11,7 +11,7 @@
 
 from dataclasses import dataclass
 
-from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
+from cascadia_sglang.config.settings import CASCADE_MODEL, CascadeConfig
 from cascadia_sglang.errors import RequestError
 
 _LATEST = ":latest"

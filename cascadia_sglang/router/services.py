@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.label_settings import label_rate
+from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.drafts.policy import DraftPolicy
 from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.judge.calibration import Calibration
-from cascadia_sglang.label_settings import label_rate
-from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.prefix.warming import Prefiller, Warmer
 from cascadia_sglang.router.engine import Engine
 from cascadia_sglang.router.entry_rules import CheapestTier, EntryRule, entry_rule
@@ -21,7 +22,6 @@ from cascadia_sglang.router.feedback.shadow import Shadow
 from cascadia_sglang.router.feedback.tier_counts import TierCounts
 from cascadia_sglang.router.feedback.used_prefixes import UsedPrefixes
 from cascadia_sglang.router.suspects import Suspects
-from cascadia_sglang.verify.worth import DraftPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

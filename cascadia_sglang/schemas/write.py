@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.planner.plan import NoPlan, Plan
-from cascadia_sglang.planner.plan_sample import PlanSample
-from cascadia_sglang.planner.problem import Problem
-from cascadia_sglang.planner.profile import Profile
-from cascadia_sglang.planner.setup import Scenario
+from cascadia_sglang.planner.problem.problem import Problem
+from cascadia_sglang.planner.simulation.scenario import Scenario
+from cascadia_sglang.planner.speed.profile import Profile
+from cascadia_sglang.planner.thresholds.sample import PlanSample
 
 # A file, its struct, and the version of what it may hold.
 _STRUCTS: dict[str, tuple[type[msgspec.Struct], int]] = {

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from cascadia_sglang.calibration.certify import CONFIDENCE
+from cascadia_sglang.calibration.fit.certify import CONFIDENCE
 from cascadia_sglang.judge.calibration import Calibration
-from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.self_calibration.fit import FitQuality, FitResult, Fitting, TierFit
 from cascadia_sglang.self_calibration.fit_process import FitRequest, ask_fit
 from cascadia_sglang.self_calibration.label import Label, LabelRates, first_rates, later_rates

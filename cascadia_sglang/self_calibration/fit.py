@@ -21,10 +21,10 @@ import numpy as np
 from cascadia_sglang.acceptance import accepts
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.binomial_bounds import upper_bound
-from cascadia_sglang.calibration.certify import least_accepted
-from cascadia_sglang.calibration.fit import fit_tier
-from cascadia_sglang.calibration.replay import TierReplay, ends, sigmoid
-from cascadia_sglang.calibration.statistics import auroc, ece
+from cascadia_sglang.calibration.fit.certify import least_accepted
+from cascadia_sglang.calibration.fit.replay import TierReplay, ends, sigmoid
+from cascadia_sglang.calibration.fit.scores import fit_tier
+from cascadia_sglang.calibration.fit.statistics import auroc, ece
 from cascadia_sglang.judge.agreement import Agreement
 from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
 from cascadia_sglang.judge.features import FEATURES

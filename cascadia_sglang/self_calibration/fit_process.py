@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from cascadia_sglang.asked_process import ProcessFailedError, ask_process
 from cascadia_sglang.errors import CalibrationError, CascadiaError
+from cascadia_sglang.processes.subprocess_call import ProcessFailedError, ask_process
 from cascadia_sglang.self_calibration.fit import FitResult, Fitting, fit_labels
 from cascadia_sglang.self_calibration.state_folder import StateFolder
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascadia_sglang.arrays import BoolArray, FloatArray, RowArray
-from cascadia_sglang.calibration.pool import TierAnswers
+from cascadia_sglang.calibration.record.pool import TierAnswers
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.self_calibration.label import Label, VisitLabel
 

@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations, save_calibration
 from cascadia_sglang.judge.features import FEATURES

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from cascadia_sglang.arrays import BoolArray, FloatArray
-from cascadia_sglang.calibration.pool import Pool, TierAnswers
+from cascadia_sglang.calibration.record.pool import Pool, TierAnswers
 from cascadia_sglang.judge.same_answer import same_answer
 from cascadia_sglang.judge.state import STATE_COLUMNS
 from demo import FOLDER, MODELS

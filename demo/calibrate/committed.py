@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from cascadia_sglang.calibration.calibrate import CalibratedCascade, certified
-from cascadia_sglang.calibration.pool import Pool
-from cascadia_sglang.calibration.replay import CascadeReplay
-from cascadia_sglang.calibration.split import Parts
-from cascadia_sglang.calibration.thresholds import outcome_of
-from cascadia_sglang.cascade_file import load_cascade
+from cascadia_sglang.calibration.fit.calibrate import CalibratedCascade, certified
+from cascadia_sglang.calibration.fit.replay import CascadeReplay
+from cascadia_sglang.calibration.fit.split import Parts
+from cascadia_sglang.calibration.fit.thresholds import outcome_of
+from cascadia_sglang.calibration.record.pool import Pool
+from cascadia_sglang.config.cascade_file import load_cascade
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations
 from demo import CASCADE
 from demo.calibrate.fit import settings

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from cascadia_sglang.calibration.calibrate import Settings, calibrate_parts
-from cascadia_sglang.calibration.entry_model import Labelled
-from cascadia_sglang.calibration.output import write_entry_model
-from cascadia_sglang.calibration.page import page
-from cascadia_sglang.calibration.report import examine, reported_calibrations
-from cascadia_sglang.calibration.split import split_sample
-from cascadia_sglang.calibration.thresholds import Target
-from cascadia_sglang.cascade_file import load_cascade
+from cascadia_sglang.calibration.fit.calibrate import Settings, calibrate_parts
+from cascadia_sglang.calibration.fit.entry_model import Labelled
+from cascadia_sglang.calibration.fit.split import split_sample
+from cascadia_sglang.calibration.fit.thresholds import Target
+from cascadia_sglang.calibration.report.output import write_entry_model
+from cascadia_sglang.calibration.report.page import page
+from cascadia_sglang.calibration.report.report import examine, reported_calibrations
+from cascadia_sglang.config.cascade_file import load_cascade
 from cascadia_sglang.judge.calibration import save_calibration
 from demo import CASCADE, FOLDER, MODELS
 from demo.calibrate.answers import chunk_rows, decode_chunk, load_chunk, load_pool

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import yaml
 
-from cascadia_sglang.calibration.calibrate import check_parts
-from cascadia_sglang.calibration.output import second_judges, write_second_judges
-from cascadia_sglang.calibration.pool import Pool
-from cascadia_sglang.calibration.split import split_sample
-from cascadia_sglang.cascade_file import load_uncalibrated, read_cascade
-from cascadia_sglang.commands.recording import RecordingSettings, recorded
+from cascadia_sglang.calibration.fit.calibrate import check_parts
+from cascadia_sglang.calibration.fit.split import split_sample
+from cascadia_sglang.calibration.record.pool import Pool
+from cascadia_sglang.calibration.record.session import RecordingSettings, recorded
+from cascadia_sglang.calibration.report.output import second_judges, write_second_judges
+from cascadia_sglang.config.cascade_file import load_uncalibrated, read_cascade
 from demo import CASCADE, FOLDER
 from demo.calibrate import committed
 from demo.calibrate.answers import CACHE, chunk_rows

@@ -101,7 +101,7 @@ READS = reads_of_graph_batches()
 def test_the_runners_and_our_reads_are_found() -> None:
     assert len(RUNNERS) >= 4
     assert "model_executor/runner/prefill_cuda_graph_runner.py" in RUNNERS
-    assert "cascadia_sglang.verify.reader.read" in READS
+    assert "cascadia_sglang.drafts.reader.read" in READS
     assert "note_batch" in hooked("sglang.srt.model_executor.model_runner.ModelRunner.")
 
 

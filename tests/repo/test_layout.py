@@ -13,19 +13,6 @@ from tests.repo.source import ROOT, Source, files_of_tests, product_files
 LONG, TOO_LONG = 300, 500
 # Modules of a folder; `__init__` does not count.
 MOST_MODULES = 20
-# Folders that still have more. The list only shrinks.
-CROWDED: set[str] = {
-    "bench/gpu_check",
-    "bench/rivals",
-    "cascadia_sglang",
-    "cascadia_sglang/calibration",
-    "cascadia_sglang/http",
-    "cascadia_sglang/planner",
-    "cascadia_sglang/reallocation",
-    "cascadia_sglang/router",
-    "cascadia_sglang/workers",
-    "patches/cascadia_patches",
-}
 
 # Names that say nothing of what is inside.
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
@@ -48,7 +35,7 @@ def test_no_folder_has_more_than_20_modules() -> None:
         if source.path.name != "__init__.py"
     )
     crowded = {folder: count for folder, count in counts.items() if count > MOST_MODULES}
-    assert {folder: count for folder, count in crowded.items() if folder not in CROWDED} == {}
+    assert crowded == {}
 
 
 def test_every_module_begins_with_what_it_is_for() -> None:

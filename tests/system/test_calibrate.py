@@ -13,14 +13,14 @@ import psutil
 import pytest
 import torch
 
-from cascadia_sglang.calibration.records import DraftRecord, Record, RecordFile, pool_of
-from cascadia_sglang.calibration.sample import Question, prompt_key, read_sample
-from cascadia_sglang.calibration.split import part_of
+from cascadia_sglang.calibration.fit.split import part_of
+from cascadia_sglang.calibration.record.records import DraftRecord, Record, RecordFile, pool_of
+from cascadia_sglang.calibration.record.sample import Question, prompt_key, read_sample
 from cascadia_sglang.cli import main
 from cascadia_sglang.entry.model import load_entry_model
 from cascadia_sglang.judge.calibration import load_calibrations
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.planner.plan_sample import load_plan_sample
+from cascadia_sglang.planner.thresholds.sample import load_plan_sample
 from demo import MODELS
 from demo.calibrate.answers import tier_answers
 from demo.calibrate.decode import load_model

@@ -8,7 +8,7 @@ import pytest
 
 from bench.harness.client import Reply, send_at
 from bench.reallocation.servers import asked, cascade, plan
-from cascadia_sglang.reallocation.decide import replay_log
+from cascadia_sglang.controller.decision import replay_log
 from demo.tasks.splits import sample
 from tests.system.serving import free_port
 

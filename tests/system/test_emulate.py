@@ -10,7 +10,7 @@ import pytest
 
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.profiling.steps import read_steps
-from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER
+from cascadia_sglang.worker.step_log import STEP_LOG_FOLDER
 from tests.system.serving import start
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]

@@ -11,13 +11,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascadia_sglang.calibration.sample import read_sample
+from cascadia_sglang.calibration.record.sample import read_sample
 from cascadia_sglang.errors import CalibrationError, ConfigError
-from cascadia_sglang.json_text import DuplicateKeyError, json_data
-from cascadia_sglang.planner.problem import read_problem
-from cascadia_sglang.planner.setup import load_scenario
-from cascadia_sglang.struct_file import load_struct
-from cascadia_sglang.yaml_text import read_data, yaml_data
+from cascadia_sglang.files.json_text import DuplicateKeyError, json_data
+from cascadia_sglang.files.struct_file import load_struct
+from cascadia_sglang.files.yaml_text import read_data, yaml_data
+from cascadia_sglang.planner.problem.problem import read_problem
+from cascadia_sglang.planner.simulation.scenario import load_scenario
 
 KEYS = st.text(alphabet='ab"\\:{}[],é\n', min_size=1, max_size=4)
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.text(alphabet='x"\\{}[]:,\n'))

@@ -14,8 +14,8 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
-from cascadia_sglang.metric_families import FAMILIES, as_markdown
-from cascadia_sglang.metric_labels import ANSWER_REASONS, ESCALATION_REASONS, LAST_TIER_REASONS
+from cascadia_sglang.metrics.families import FAMILIES, as_markdown
+from cascadia_sglang.metrics.labels import ANSWER_REASONS, ESCALATION_REASONS, LAST_TIER_REASONS
 from cascadia_sglang.router.policy import Finding, Verdict, decide
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,14 +34,14 @@ from types import SimpleNamespace
 
 import httpx
 
-from cascadia_sglang.config import CascadeConfig, RoutingConfig, TierConfig
+from cascadia_sglang.config.settings import CascadeConfig, RoutingConfig, TierConfig
 from cascadia_sglang.http.metrics_page import Gauges, MetricsPage
 from cascadia_sglang.messages import DraftReport
-from cascadia_sglang.metrics import Metrics, forget_gauges
+from cascadia_sglang.metrics.counters import Metrics, forget_gauges
 from cascadia_sglang.router.attempt import Attempt
 from cascadia_sglang.router.cascade import CascadeRouter
-from cascadia_sglang.testing import FakeEngine
-from cascadia_sglang.testing_services import make_router
+from cascadia_sglang.testing.engine import FakeEngine
+from cascadia_sglang.testing.services import make_router
 
 def cascade(*thresholds):
     tiers = [TierConfig(name=name, model_path=name) for name in ("small", "middle", "large")]

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from cascadia_sglang.config import PlannerConfig
-from cascadia_sglang.server import CascadeServer, current, make_current
-from cascadia_sglang.testing import make_cascade
+from cascadia_sglang.config.settings import PlannerConfig
+from cascadia_sglang.server.server import CascadeServer, current, make_current
+from cascadia_sglang.testing.engine import make_cascade
 
 
 def test_a_server_is_complete_once_it_is_built() -> None:

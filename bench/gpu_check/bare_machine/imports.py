@@ -23,8 +23,8 @@ MODULES = (
     "sglang.srt.models.qwen3",
     "sglang.srt.entrypoints.http_server",
     "sglang.srt.entrypoints.openai.serving_responses",
-    "cascadia_sglang.server",
-    "cascadia_sglang.workers.entry",
+    "cascadia_sglang.server.server",
+    "cascadia_sglang.worker.main",
 )
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from bench.gpu_check.results import Check
 from bench.harness.admin import KEY
-from cascadia_sglang.child_server import running_server
+from cascadia_sglang.processes.child_server import running_server
 
 # For a machine that has none of SGLang's compiled kernels.
 FLAGS = ("--sampling-backend", "pytorch", "--log-level", "info")

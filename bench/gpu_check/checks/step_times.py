@@ -22,7 +22,7 @@ from bench.gpu_check.checks.servers import Server, for_each, model, status
 from bench.gpu_check.results import Check
 from bench.harness.client import post, send_all
 from cascadia_sglang.profiling.steps import read_steps
-from cascadia_sglang.workers.step_log import STEP_LOG_FOLDER
+from cascadia_sglang.worker.step_log import STEP_LOG_FOLDER
 
 TIERS = ("small", "middle", "large")
 ROWS = (1, 8, 32)

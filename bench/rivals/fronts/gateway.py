@@ -29,7 +29,7 @@ import fastapi
 
 from bench.rivals.fronts.front import build_app, serve, settings
 from bench.rivals.fronts.proxy import climb
-from cascadia_sglang.child_server import free_port
+from cascadia_sglang.processes.child_server import free_port
 
 START_S = 120.0
 STOP_S = 20.0

@@ -46,8 +46,8 @@ from bench.reallocation.servers import DEVICES, THRESHOLD, asked, cascade, plan,
 from bench.rivals.shift.gear_plan import Cluster, answered, lowest_threshold, scaled
 from bench.rivals.shift.gears_by_rate import Gear, GearsByRate
 from bench.rivals.shift.report import Found, Run, page, rows_of
-from cascadia_sglang.planner.profile import load_profile
-from cascadia_sglang.reallocation.gears import gear_table
+from cascadia_sglang.controller.gears import gear_table
+from cascadia_sglang.planner.speed.profile import load_profile
 from demo.tasks.families import is_correct
 
 PROFILE = Path("bench/rivals/shift/devices.json")

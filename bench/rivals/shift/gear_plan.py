@@ -21,11 +21,11 @@ from bench.reallocation.phases import Phase
 from bench.rivals.fronts.thresholds import cheapest
 from bench.rivals.shift.gears_by_rate import Gear
 from cascadia_sglang.judge.state import COUNT
-from cascadia_sglang.planner.paths import climbing_paths
-from cascadia_sglang.planner.profile import Profile
-from cascadia_sglang.planner.simulator import SimulatedTier, simulate
-from cascadia_sglang.planner.slo import Slo
-from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
+from cascadia_sglang.planner.simulation.paths import climbing_paths
+from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.speed.profile import Profile
+from cascadia_sglang.planner.workload.slo import Slo
+from cascadia_sglang.planner.workload.workload import build_workload, poisson_arrivals_s
 from demo import MODELS
 from demo.calibrate.observe import observe
 from demo.tasks.families import MAX_ANSWER_TOKENS

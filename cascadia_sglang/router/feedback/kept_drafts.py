@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
+from cascadia_sglang.drafts.policy import DraftPolicy
 from cascadia_sglang.router.attempt import Attempt
 from cascadia_sglang.router.events import PromptEscalated, PromptFinished
-from cascadia_sglang.verify.worth import DraftPolicy
 
 
 class KeptDrafts:

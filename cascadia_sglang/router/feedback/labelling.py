@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.router.attempt import Attempt
 from cascadia_sglang.self_calibration.label import Label, LabelRates, VisitLabel
 

@@ -1,6 +1,6 @@
 """Writes what became of every prompt to the metrics."""
 
-from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.router.events import PromptFinished, RequestRefused
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.escalation import escalation_rates, ranked_tiers
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import ConfigError, RequestError
-from cascadia_sglang.escalation import escalation_rates, ranked_tiers
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.controls import Controls

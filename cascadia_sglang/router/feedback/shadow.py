@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import AttemptFailedError
 from cascadia_sglang.judge.agreement import AgreementWatch
 from cascadia_sglang.judge.calibration import Calibration

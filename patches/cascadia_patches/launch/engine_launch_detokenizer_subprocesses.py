@@ -16,12 +16,12 @@ from cascadia_patches.spec import PatchSpec
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from cascadia_sglang.server import CascadeServer
+    from cascadia_sglang.server.server import CascadeServer
 
 
 def _build(server: CascadeServer) -> Callable[..., Any]:
     def launch(original: Callable[..., Any], cls: type, **arguments: Any) -> Any:
-        from cascadia_sglang.workers.entry import run_detokenizer
+        from cascadia_sglang.worker.main import run_detokenizer
 
         def start(pipe: Connection) -> Any:
             run = functools.partial(run_detokenizer, pipe, server.detokenizer_log)

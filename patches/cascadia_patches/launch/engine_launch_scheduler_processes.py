@@ -19,7 +19,7 @@ from cascadia_sglang.errors import CascadiaError
 if TYPE_CHECKING:
     from sglang.srt.server_args import PortArgs
 
-    from cascadia_sglang.server import CascadeServer
+    from cascadia_sglang.server.server import CascadeServer
 
 
 def _build(server: CascadeServer) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cascadia_patches.spec import PatchSpec
 
 if TYPE_CHECKING:
-    from cascadia_sglang.server import CascadeServer
+    from cascadia_sglang.server.server import CascadeServer
 
 
 def _build(server: CascadeServer) -> Callable[..., None]:

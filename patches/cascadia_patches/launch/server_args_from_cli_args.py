@@ -18,7 +18,7 @@ def _build(_: None) -> Callable[..., Any]:
         if getattr(args, "plugin", None) is None:
             return original(cls, args)
         from cascadia_sglang.errors import CascadiaError
-        from cascadia_sglang.start import prepare_server
+        from cascadia_sglang.server.start import prepare_server
 
         try:
             return prepare_server(args, lambda tier_args: original(cls, tier_args))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sglang.srt.model_loader.loader import DefaultModelLoader
     from torch.nn import Module
 
-    from cascadia_sglang.workers.start_progress import StartProgress
+    from cascadia_sglang.worker.start_progress import StartProgress
 
 
 def _build(progress: StartProgress) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from cascadia_sglang.verify.reader import DraftReader
+    from cascadia_sglang.drafts.reader import DraftReader
 
 
 def _build(reader: DraftReader) -> Callable[..., None]:

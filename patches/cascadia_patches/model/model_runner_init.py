@@ -25,7 +25,7 @@ def _build(judge: Judge) -> Callable[..., None]:
     ) -> None:
         from cascadia_sglang.errors import WorkerError
         from cascadia_sglang.judge.observer import build_observer
-        from cascadia_sglang.workers.failed_start import UnfitWorkerError
+        from cascadia_sglang.worker.failed_start import UnfitWorkerError
 
         if runner.is_draft_worker:
             return

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def _build(log: WorkerLog) -> Callable[..., Any]:
     def configure(original: Callable[..., Any], server_args: ServerArgs, prefix: str = "") -> None:
-        from cascadia_sglang.logs import split_log
+        from cascadia_sglang.processes.logs import split_log
 
         original(server_args, prefix=f" {log.name}{prefix}")
         split_log(log, prefix)

@@ -16,7 +16,7 @@ from cascadia_patches.spec import PatchSpec
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-    from cascadia_sglang.workers.device_part import DevicePart
+    from cascadia_sglang.worker.device_part import DevicePart
 
 
 def _build(part: DevicePart) -> Callable[..., float]:

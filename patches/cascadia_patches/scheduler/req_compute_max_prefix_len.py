@@ -14,7 +14,7 @@ from cascadia_patches.spec import PatchSpec
 if TYPE_CHECKING:
     from sglang.srt.managers.schedule_batch import Req
 
-    from cascadia_sglang.verify.reader import DraftReader
+    from cascadia_sglang.drafts.reader import DraftReader
 
 
 def _build(reader: DraftReader) -> Callable[..., int]:

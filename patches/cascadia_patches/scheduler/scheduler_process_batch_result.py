@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sglang.srt.managers.scheduler import Scheduler
     from sglang.srt.managers.utils import GenerationBatchResult
 
-    from cascadia_sglang.workers.step_log import StepLog
+    from cascadia_sglang.worker.step_log import StepLog
 
 
 def _build(log: StepLog) -> Callable[..., None]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sglang.srt.managers.schedule_batch import ScheduleBatch
     from sglang.srt.managers.scheduler import Scheduler
 
-    from cascadia_sglang.verify.reader import DraftReader
+    from cascadia_sglang.drafts.reader import DraftReader
 
 
 def _build(reader: DraftReader) -> Callable[..., None]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sglang.srt.managers.schedule_batch import ScheduleBatch
     from sglang.srt.managers.scheduler import Scheduler
 
-    from cascadia_sglang.workers.step_log import StepLog
+    from cascadia_sglang.worker.step_log import StepLog
 
 
 def _build(log: StepLog) -> Callable[..., Any]:

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
-from cascadia_sglang.http.anthropic_system import without_billing_line
+from cascadia_sglang.http.clients.anthropic_system import without_billing_line
 
 if TYPE_CHECKING:
     from sglang.srt.entrypoints.anthropic.protocol import AnthropicMessagesRequest
     from sglang.srt.entrypoints.anthropic.serving import AnthropicServing
 
-    from cascadia_sglang.server import CascadeServer
+    from cascadia_sglang.server.server import CascadeServer
 
 
 def _build(_server: CascadeServer) -> Callable[..., Any]:

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
-from cascadia_sglang.http.error_shapes import anthropic_type
+from cascadia_sglang.http.errors.error_shapes import anthropic_type
 
 if TYPE_CHECKING:
     from sglang.srt.entrypoints.anthropic.serving import AnthropicServing
 
-    from cascadia_sglang.server import CascadeServer
+    from cascadia_sglang.server.server import CascadeServer
 
 
 def _build(_server: CascadeServer) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sglang.srt.entrypoints.openai.protocol import Tool
     from sglang.srt.function_call.internlm_detector import InternlmDetector
 
-    from cascadia_sglang.server import CascadeServer
+    from cascadia_sglang.server.server import CascadeServer
 
 
 def _build(_server: CascadeServer) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sglang.srt.entrypoints.openai.protocol import CompletionRequest
     from sglang.srt.entrypoints.openai.serving_completions import OpenAIServingCompletion
 
-    from cascadia_sglang.server import CascadeServer
+    from cascadia_sglang.server.server import CascadeServer
 
 
 def _build(server: CascadeServer) -> Callable[..., Any]:

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
-from cascadia_sglang.http.opening_events import with_answer
-from cascadia_sglang.http.responses_items import with_known_items
+from cascadia_sglang.http.clients.opening_events import with_answer
+from cascadia_sglang.http.clients.responses_items import with_known_items
 from cascadia_sglang.http.trace import note_calls, note_model
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sglang.srt.entrypoints.openai.protocol import ResponsesRequest
     from sglang.srt.entrypoints.openai.serving_responses import OpenAIServingResponses
 
-    from cascadia_sglang.server import CascadeServer
+    from cascadia_sglang.server.server import CascadeServer
 
 
 def _build(server: CascadeServer) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sglang.srt.managers.communicator import FanOutCommunicator
     from sglang.srt.managers.io_struct import BaseReq
 
-    from cascadia_sglang.server import CascadeServer
+    from cascadia_sglang.server.server import CascadeServer
 
 
 def _build(server: CascadeServer) -> Callable[..., Any]:

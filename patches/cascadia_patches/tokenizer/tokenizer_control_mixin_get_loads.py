@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cascadia_patches.spec import PatchSpec
 
 if TYPE_CHECKING:
-    from cascadia_sglang.server import CascadeServer
+    from cascadia_sglang.server.server import CascadeServer
 
 
 def _build(server: CascadeServer) -> Callable[..., Any]:
@@ -23,7 +23,7 @@ def _build(server: CascadeServer) -> Callable[..., Any]:
         include: list[str] | None = None,
         dp_rank: int | None = None,
     ) -> list[Any]:
-        from cascadia_sglang.workers.loads import read_loads
+        from cascadia_sglang.pool.load_snapshots import read_loads
 
         del include
         return await asyncio.to_thread(read_loads, server.pool.ready(), dp_rank)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fastapi import Request
     from sglang.srt.managers.io_struct import EmbeddingReqInput, GenerateReqInput
 
-    from cascadia_sglang.server import CascadeServer
+    from cascadia_sglang.server.server import CascadeServer
 
 
 def _build(server: CascadeServer) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from cascadia_sglang.messages import REPORT_KEYS
 if TYPE_CHECKING:
     from sglang.srt.managers.tokenizer_manager import ReqState, TokenizerManager
 
-    from cascadia_sglang.server import CascadeServer
+    from cascadia_sglang.server.server import CascadeServer
 
 
 def _build(_server: CascadeServer) -> Callable[..., None]:

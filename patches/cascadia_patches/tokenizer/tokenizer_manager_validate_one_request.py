@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sglang.srt.managers.io_struct import EmbeddingReqInput, GenerateReqInput
     from sglang.srt.managers.tokenizer_manager import TokenizerManager
 
-    from cascadia_sglang.server import CascadeServer
+    from cascadia_sglang.server.server import CascadeServer
 
 
 def _build(server: CascadeServer) -> Callable[..., None]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cascadia_sglang.calibration.pool import Pool, TierAnswers
+from cascadia_sglang.calibration.record.pool import Pool, TierAnswers
 from cascadia_sglang.judge.features import FEATURES
 
 TRUNCATED = FEATURES.index("truncated")

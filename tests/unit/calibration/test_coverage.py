@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bench.calibration.coverage import Trial, estimates, trial
-from cascadia_sglang.calibration.calibrate import Settings
-from cascadia_sglang.calibration.thresholds import Target
+from cascadia_sglang.calibration.fit.calibrate import Settings
+from cascadia_sglang.calibration.fit.thresholds import Target
 from tests.unit.calibration.pools import make_pool
 
 SETTINGS = Settings(

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cascadia_sglang.calibration.asking import Sampling, digest_of, draft_digest
-from cascadia_sglang.calibration.records import DraftRecord, Record, RecordFile
-from cascadia_sglang.calibration.sample import read_sample
-from cascadia_sglang.cascade_file import load_uncalibrated
+from cascadia_sglang.calibration.record.questions import Sampling, digest_of, draft_digest
+from cascadia_sglang.calibration.record.records import DraftRecord, Record, RecordFile
+from cascadia_sglang.calibration.record.sample import read_sample
+from cascadia_sglang.config.cascade_file import load_uncalibrated
 from cascadia_sglang.judge.features import FEATURES
 
 SAMPLING = Sampling(temperature=0.0, max_tokens=512)

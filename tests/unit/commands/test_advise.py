@@ -8,13 +8,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from cascadia_sglang.calibration.records import Record, RecordFile
-from cascadia_sglang.calibration.sample import prompt_key, read_sample
-from cascadia_sglang.calibration.split import part_of
+from cascadia_sglang.calibration.fit.split import part_of
+from cascadia_sglang.calibration.record.records import Record, RecordFile
+from cascadia_sglang.calibration.record.sample import prompt_key, read_sample
 from cascadia_sglang.cli import main
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.planner.problem_checks import load_problem
+from cascadia_sglang.planner.problem.checks import load_problem
 from tests.unit.commands.recorded import write_drafts, write_records, write_sample
 from tests.unit.planner.samples import curves, routing_problem, rows
 from tests.unit.planner.whole_problems import workload_data

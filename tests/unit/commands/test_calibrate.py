@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from cascadia_sglang.calibration.records import Record
-from cascadia_sglang.calibration.sample import prompt_key, read_sample
-from cascadia_sglang.calibration.split import part_of
-from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
+from cascadia_sglang.calibration.fit.split import part_of
+from cascadia_sglang.calibration.record.records import Record
+from cascadia_sglang.calibration.record.sample import prompt_key, read_sample
 from cascadia_sglang.cli import main
 from cascadia_sglang.commands.calibrate import parse_costs, recorded_costs
-from cascadia_sglang.config import DraftsConfig
+from cascadia_sglang.config.cascade_file import load_cascade, load_uncalibrated
+from cascadia_sglang.config.settings import DraftsConfig
 from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.judge.calibration import load_calibration
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.planner.plan_sample import load_plan_sample
+from cascadia_sglang.planner.thresholds.sample import load_plan_sample
 from tests.unit.commands.recorded import write_drafts, write_records, write_sample
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cascadia_sglang.cascade_file import load_cascade
 from cascadia_sglang.cli import main
+from cascadia_sglang.config.cascade_file import load_cascade
 from tests.unit.model_checks.small_models import PLAIN, write_model
 
 # Where SGLang sees a toggle of the reasoning, as Qwen3's template has it.

@@ -12,12 +12,12 @@ import pytest
 
 from cascadia_sglang.cli import main
 from cascadia_sglang.commands.status import lines
+from cascadia_sglang.fleet.event_feeds import EventFeeds
 from cascadia_sglang.http.status import status
+from cascadia_sglang.pool.pool import WritablePool
 from cascadia_sglang.prefix.held import HeldPrefixes
-from cascadia_sglang.testing import FakeEngine, make_cascade
-from cascadia_sglang.testing_services import make_router
-from cascadia_sglang.workers.event_feeds import EventFeeds
-from cascadia_sglang.workers.pool import WritablePool
+from cascadia_sglang.testing.engine import FakeEngine, make_cascade
+from cascadia_sglang.testing.services import make_router
 
 CONFIG = make_cascade("small", "large")
 MOVER = SimpleNamespace(number=3)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cascadia_sglang.calibration.replay import TierReplay, ends, sigmoid
-from cascadia_sglang.calibration.sample import read_sample
-from cascadia_sglang.calibration.statistics import auroc
-from cascadia_sglang.cascade_file import load_cascade
+from cascadia_sglang.calibration.fit.replay import TierReplay, ends, sigmoid
+from cascadia_sglang.calibration.fit.statistics import auroc
+from cascadia_sglang.calibration.record.sample import read_sample
+from cascadia_sglang.config.cascade_file import load_cascade
 from cascadia_sglang.judge import state
 from cascadia_sglang.judge.calibration import load_calibration
 from cascadia_sglang.judge.features import FEATURES

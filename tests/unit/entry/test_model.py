@@ -17,7 +17,7 @@ from cascadia_sglang.entry.model import (
     vocabulary_fingerprint,
 )
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.testing import make_cascade
+from cascadia_sglang.testing.engine import make_cascade
 from tests.unit.entry.models import BITS, make_chance, make_model
 
 # The decision

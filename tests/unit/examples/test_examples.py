@@ -7,7 +7,7 @@ import pytest
 
 from cascadia_sglang.cli import main
 from cascadia_sglang.memory.weights import weight_bytes
-from cascadia_sglang.planner.roofline import load_shape
+from cascadia_sglang.planner.speed.roofline import load_shape
 from tests.repo.source import ROOT
 from tests.unit.examples.models import MODELS, write_models
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.error_answers import ErrorAnswers
-from cascadia_sglang.http.shaped_handlers import shape_errors
+from cascadia_sglang.http.errors.shaped_handlers import shape_errors
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace, note_error, refusal
 from cascadia_sglang.router.controls import Controls
 

@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from cascadia_sglang.cascade_file import build_cascade
+from cascadia_sglang.config.cascade_file import build_cascade
+from cascadia_sglang.controller.gearbox import Gearbox
+from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.writes import write_routes
-from cascadia_sglang.metrics import Metrics
-from cascadia_sglang.reallocation.gearbox import Gearbox
-from cascadia_sglang.reallocation.mover import Mover
-from cascadia_sglang.testing import FakeEngine, make_cascade
-from cascadia_sglang.testing_services import make_router
-from tests.unit.reallocation.fakes import Workers
+from cascadia_sglang.metrics.counters import Metrics
+from cascadia_sglang.testing.engine import FakeEngine, make_cascade
+from cascadia_sglang.testing.services import make_router
+from tests.unit.controller.fakes import Workers
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

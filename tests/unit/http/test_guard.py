@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from cascadia_sglang.engine.target_tiers import target_tiers
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.guard import guard
-from cascadia_sglang.testing import make_cascade
-from cascadia_sglang.workers.target_tiers import target_tiers
+from cascadia_sglang.testing.engine import make_cascade
 
 TWO = make_cascade("small", "large")
 

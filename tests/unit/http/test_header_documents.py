@@ -18,7 +18,7 @@ from cascadia_sglang.http.routes import HANDLING, Handling
 from cascadia_sglang.http.trace import SCOPE_KEY
 from cascadia_sglang.router.controls import Controls, parse_controls
 from cascadia_sglang.router.request import ResponseSummary
-from cascadia_sglang.testing import make_cascade
+from cascadia_sglang.testing.engine import make_cascade
 
 CASCADE = make_cascade("small", "large")
 ASKED = sorted(path for path, handling in HANDLING.items() if handling is Handling.CASCADE)

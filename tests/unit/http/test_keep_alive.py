@@ -15,8 +15,8 @@ from cascadia_sglang.http.keep_alive import KeepAlive
 from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.testing import make_cascade
-from cascadia_sglang.testing_time import run_in_virtual_time
+from cascadia_sglang.testing.engine import make_cascade
+from cascadia_sglang.testing.time import run_in_virtual_time
 
 CHAT = "/v1/chat/completions"
 STREAMS = (CHAT, "/v1/completions", "/v1/responses", "/v1/messages", "/invocations")

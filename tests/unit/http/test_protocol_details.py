@@ -10,9 +10,9 @@ pytest.importorskip("sglang")
 from sglang.srt.entrypoints.anthropic.protocol import AnthropicMessagesRequest
 from sglang.srt.entrypoints.openai.protocol import ResponsesRequest
 
-from cascadia_sglang.http.anthropic_system import without_billing_line
-from cascadia_sglang.http.opening_events import with_answer
-from cascadia_sglang.http.responses_items import with_known_items
+from cascadia_sglang.http.clients.anthropic_system import without_billing_line
+from cascadia_sglang.http.clients.opening_events import with_answer
+from cascadia_sglang.http.clients.responses_items import with_known_items
 
 BILLING = "x-anthropic-billing-header: cc_version=2.1; cch=fa690;"
 TELL = [{"role": "user", "content": "hello"}]

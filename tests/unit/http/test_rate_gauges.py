@@ -7,8 +7,8 @@ from typing import Any
 
 from cascadia_sglang.http.metrics_page import Gauges
 from cascadia_sglang.router.cascade import CascadeRouter
-from cascadia_sglang.testing import FakeEngine, make_cascade
-from cascadia_sglang.testing_services import make_router
+from cascadia_sglang.testing.engine import FakeEngine, make_cascade
+from cascadia_sglang.testing.services import make_router
 
 
 def gauges(router: CascadeRouter) -> dict[str, dict[str, float]]:

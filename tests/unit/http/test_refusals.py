@@ -14,8 +14,8 @@ from starlette.routing import Route
 from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.refusals import RefusalCounter
 from cascadia_sglang.http.trace import SCOPE_KEY
-from cascadia_sglang.metrics import CountedAttempt, Metrics
-from cascadia_sglang.testing import make_cascade
+from cascadia_sglang.metrics.counters import CountedAttempt, Metrics
+from cascadia_sglang.testing.engine import make_cascade
 
 
 class Counted:

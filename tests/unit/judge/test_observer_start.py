@@ -13,14 +13,14 @@ from sglang.srt.entrypoints.engine import _wait_for_scheduler_ready
 from cascadia_kernels.self_test import SelfTestError
 from cascadia_patches.launch import engine_launch_scheduler_processes
 from cascadia_patches.model import model_runner_init
+from cascadia_sglang.config.pool_specs import PoolSpec
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.judge import observer, self_test
 from cascadia_sglang.judge.device_observer import DeviceObserver
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.observer import HostObserver, build_observer
-from cascadia_sglang.pool_specs import PoolSpec
-from cascadia_sglang.workers.failed_start import reported
-from cascadia_sglang.workers.handle import SchedulerGroup
+from cascadia_sglang.launch.scheduler_group import SchedulerGroup
+from cascadia_sglang.worker.failed_start import reported
 
 
 def test_kernels_are_compiled_and_tested_for_the_runners_device_and_vocabulary(

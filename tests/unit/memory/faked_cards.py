@@ -104,7 +104,7 @@ def launched(arguments: list[str]) -> list[dict[str, Any]]:
     from sglang.srt.server_args import PortArgs, ServerArgs
 
     load_plugins()
-    import cascadia_sglang.server as server_module
+    import cascadia_sglang.server.server as server_module
     from cascadia_sglang.sglang_state import WORKER_SPEC
 
     servers: list[Any] = []

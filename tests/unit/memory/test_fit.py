@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from cascadia_sglang.config import CascadeConfig, TierConfig
+from cascadia_sglang.config.pool_specs import pool_specs
+from cascadia_sglang.config.settings import CascadeConfig, TierConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.memory.cards import Card, sheet_cards
 from cascadia_sglang.memory.fit import MemoryShape, PoolMemory, pool_memory
 from cascadia_sglang.memory.runtime import CONTEXT_BYTES, reserve_bytes
-from cascadia_sglang.planner.roofline import LEAST_KV_TOKENS
-from cascadia_sglang.pool_specs import pool_specs
+from cascadia_sglang.planner.speed.roofline import LEAST_KV_TOKENS
 from tests.unit.examples.models import write_models
 
 

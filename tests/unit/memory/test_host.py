@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from cascadia_sglang.config import CascadeConfig, TierConfig
+from cascadia_sglang.config.pool_specs import PoolSpec, pool_specs
+from cascadia_sglang.config.settings import CascadeConfig, TierConfig
 from cascadia_sglang.errors import ConfigError, WorkerError
 from cascadia_sglang.memory import host as module
 from cascadia_sglang.memory.host import OWN_BYTES, HostFlags, HostMemory, host_memory
-from cascadia_sglang.planner.roofline import LEAST_KV_TOKENS
-from cascadia_sglang.pool_specs import PoolSpec, pool_specs
+from cascadia_sglang.planner.speed.roofline import LEAST_KV_TOKENS
 
 # Sizes of Qwen2.5-Coder-0.5B and -1.5B.
 SMALL = {"num_hidden_layers": 24, "hidden_size": 896, "num_attention_heads": 14}

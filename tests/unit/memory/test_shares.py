@@ -1,7 +1,7 @@
 """How workers divide the memory that they share."""
 
 from cascadia_sglang.memory.shares import Need, divided, first_short
-from cascadia_sglang.planner.roofline import LEAST_KV_TOKENS
+from cascadia_sglang.planner.speed.roofline import LEAST_KV_TOKENS
 
 SMALL = Need(name="small", count=1, weights_bytes=1.2e9, own_bytes=0.5e9, kv_bytes=1e3)
 LARGE = Need(name="large", count=2, weights_bytes=16.0e9, own_bytes=0.5e9, kv_bytes=1.5e3)

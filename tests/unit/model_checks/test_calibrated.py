@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cascadia_sglang.config import CascadeConfig, TierConfig
+from cascadia_sglang.config.settings import CascadeConfig, TierConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.model_checks.calibrated import loaded_calibrations, model_fingerprint
 from tests.repo.source import ROOT

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
-from cascadia_sglang.config import CascadeConfig, TierConfig
+from cascadia_sglang.config.settings import CascadeConfig, TierConfig
 from cascadia_sglang.entry.model import vocabulary_fingerprint
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.memory import hub
 from cascadia_sglang.model_checks.check import check_models
+from cascadia_sglang.models import local_files as hub
 from tests.unit.model_checks.small_models import PLAIN, WORDS, write_model
 
 
@@ -46,7 +46,7 @@ def refusal(small: str, large: str, **more: Any) -> str:
 @pytest.fixture(autouse=True)
 def a_hub_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether the hub answers at all is looked at in test_hub_check."""
-    monkeypatch.setattr("cascadia_sglang.hub_check._refusal", lambda _: None)
+    monkeypatch.setattr("cascadia_sglang.models.hub_check._refusal", lambda _: None)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from cascadia_sglang.planner.problem import Candidate, Problem, ProblemTier
+from cascadia_sglang.planner.problem.problem import Candidate, Problem, ProblemTier
 
 
 def problem_of(**data: Any) -> Problem:

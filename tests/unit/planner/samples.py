@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from cascadia_sglang.planner.problem import CalibrationRow, Problem
+from cascadia_sglang.planner.problem.problem import CalibrationRow, Problem
 from tests.unit.planner.problems import problem_of
 
 

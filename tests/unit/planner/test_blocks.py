@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 
 from bench.planner.fleet import LLAMA_8B, LLAMA_70B
 from cascadia_sglang.errors import InfeasiblePlanError, WorkloadError
-from cascadia_sglang.planner.allocation import allocate
-from cascadia_sglang.planner.paths import Paths
-from cascadia_sglang.planner.plan_check import check_plan
-from cascadia_sglang.planner.problem import Problem
-from cascadia_sglang.planner.problem_checks import problems_of
-from cascadia_sglang.planner.profile import EngineLimits, StepTimes
-from cascadia_sglang.planner.roofline import shape_of_config
-from cascadia_sglang.planner.shapes import shapes_of_pools
-from cascadia_sglang.planner.simulator import SimulatedTier, simulate
-from cascadia_sglang.planner.tables import in_process
-from cascadia_sglang.planner.whole import plan_of_workload
-from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
+from cascadia_sglang.planner.deployment.allocation import allocate
+from cascadia_sglang.planner.deployment.plan_check import check_plan
+from cascadia_sglang.planner.from_workload import plan_of_workload
+from cascadia_sglang.planner.latency.build_surfaces import in_process
+from cascadia_sglang.planner.latency.shapes import shapes_of_pools
+from cascadia_sglang.planner.problem.checks import problems_of
+from cascadia_sglang.planner.problem.problem import Problem
+from cascadia_sglang.planner.simulation.paths import Paths
+from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.speed.profile import EngineLimits, StepTimes
+from cascadia_sglang.planner.speed.roofline import shape_of_config
+from cascadia_sglang.planner.workload.workload import build_workload, poisson_arrivals_s
 from tests.unit.planner.problems import problems
 from tests.unit.planner.whole_problems import workload_problem
 

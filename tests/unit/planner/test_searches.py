@@ -7,12 +7,12 @@ import pytest
 
 from bench.planner.instances import curve_problem, synthetic_sample
 from bench.planner.searches import MAX_ROUNDS, alternate, best_shared, held
-from cascadia_sglang.planner.exact import minimise
-from cascadia_sglang.planner.latency_curves import Curves
-from cascadia_sglang.planner.penalty import first_place
-from cascadia_sglang.planner.problem import Objective
-from cascadia_sglang.planner.replay import Replay, build_sample, threshold_grid
-from cascadia_sglang.planner.thresholds import GridPoints, penalised
+from cascadia_sglang.planner.latency.curves import Curves
+from cascadia_sglang.planner.problem.problem import Objective
+from cascadia_sglang.planner.thresholds.exact import minimise
+from cascadia_sglang.planner.thresholds.grid import GridPoints, penalised
+from cascadia_sglang.planner.thresholds.penalty import first_place
+from cascadia_sglang.planner.thresholds.replay import Replay, build_sample, threshold_grid
 
 
 @pytest.mark.parametrize("objective", ["bottleneck", "path"])

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from cascadia_sglang.errors import PlanError, PlanTimeoutError, WorkloadError
-from cascadia_sglang.planner.traces import load_trace
 from cascadia_sglang.planner.worker_process import WorkerProcesses
+from cascadia_sglang.planner.workload.traces import load_trace
 
 
 def test_results_come_in_order_and_errors_as_they_were_raised(tmp_path):

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from bench.planner.fleet import LLAMA_8B, LLAMA_70B
-from cascadia_sglang.planner.problem import Problem
-from cascadia_sglang.planner.profile import EngineLimits, StepTimes
-from cascadia_sglang.planner.surfaces import ParallelShape, Surface
+from cascadia_sglang.planner.latency.surfaces import ParallelShape, Surface
+from cascadia_sglang.planner.problem.problem import Problem
+from cascadia_sglang.planner.speed.profile import EngineLimits, StepTimes
 from tests.unit.planner.problems import problem_of
 from tests.unit.planner.samples import rows
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.warming import LIMIT_S, Quietness, Warmer
-from cascadia_sglang.testing_time import run_in_virtual_time
+from cascadia_sglang.testing.time import run_in_virtual_time
 
 CHUNK = 16
 LONG = Prompt(range(5 * CHUNK + 3))

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from cascadia_sglang.profiling.steps import read_steps
-from cascadia_sglang.workers import step_log
-from cascadia_sglang.workers.step_log import StepLog
+from cascadia_sglang.worker import step_log
+from cascadia_sglang.worker.step_log import StepLog
 from tests.unit.profiling.overlap_loop import CHOOSE_S, LAUNCH_S, READ_S, Clock, run_logged
 
 HOST_S = CHOOSE_S + LAUNCH_S + READ_S

@@ -6,7 +6,7 @@ import pytest
 
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.profiling.steps import read_steps
-from cascadia_sglang.workers.step_log import StepLog
+from cascadia_sglang.worker.step_log import StepLog
 
 SCHEDULER = {
     "max_total_num_tokens": 5000,

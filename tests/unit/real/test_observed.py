@@ -6,7 +6,7 @@ import pytest
 
 from bench.real.observed import TIERS, load_observed, packed
 from bench.real.questions import questions
-from cascadia_sglang.calibration.records import Record
+from cascadia_sglang.calibration.record.records import Record
 from cascadia_sglang.judge.features import FEATURES
 
 ASKED = questions(mix_size=2)

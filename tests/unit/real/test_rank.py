@@ -8,7 +8,7 @@ from bench.harness.paired import auroc_difference
 from bench.real.observed import TIERS, load_observed, packed
 from bench.real.questions import MIXES, questions
 from bench.real.rank import by_mix, made_up
-from cascadia_sglang.calibration.records import Record
+from cascadia_sglang.calibration.record.records import Record
 from cascadia_sglang.judge.features import FEATURES
 
 RNG = np.random.default_rng(0)

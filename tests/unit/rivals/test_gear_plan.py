@@ -5,7 +5,7 @@ import pytest
 
 from bench.reallocation.phases import EASY, HARD, Phase
 from bench.rivals.shift.gear_plan import Answered, Cluster, highest, lowest_threshold, scaled
-from cascadia_sglang.planner.profile import EngineLimits, Profile, StepTimes
+from cascadia_sglang.planner.speed.profile import EngineLimits, Profile, StepTimes
 
 LIMITS = EngineLimits(kv_tokens=16_384, max_running_requests=1, is_blocking=True)
 TIMES = StepTimes(decode_ms=[(1, 50.0)], prefill_ms=[(1000, 50.0)])

@@ -6,7 +6,7 @@ import pytest
 from bench.prefix.chats import TURNS
 from bench.rivals.azure import FOLDER, TRACES
 from bench.rivals.workloads import AZURE, BURSTS, CHATS, MIXES, POISSON, arrivals_s, load, questions
-from cascadia_sglang.planner.traces import load_trace
+from cascadia_sglang.planner.workload.traces import load_trace
 
 
 @pytest.mark.parametrize("mix", MIXES)

@@ -5,14 +5,20 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.request import ResponseSummary
-from cascadia_sglang.testing import FakeEngine, FakeRequest, Reply, make_cascade, make_request
-from cascadia_sglang.testing_services import make_router
-from cascadia_sglang.testing_time import run_in_virtual_time
+from cascadia_sglang.testing.engine import (
+    FakeEngine,
+    FakeRequest,
+    Reply,
+    make_cascade,
+    make_request,
+)
+from cascadia_sglang.testing.services import make_router
+from cascadia_sglang.testing.time import run_in_virtual_time
 
 TWO = make_cascade("small", "large")
 THREE = make_cascade("small", "middle", "large")

@@ -3,7 +3,7 @@
 import pytest
 
 from cascadia_sglang.router.request import ResponseSummary
-from cascadia_sglang.testing import (
+from cascadia_sglang.testing.engine import (
     FakeEngine,
     Reply,
     make_request,

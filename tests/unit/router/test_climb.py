@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from cascadia_sglang.config import JudgeConfig
+from cascadia_sglang.config.settings import JudgeConfig
 from cascadia_sglang.errors import AttemptMovedError, OverloadError
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.request import ResponseSummary
-from cascadia_sglang.testing import (
+from cascadia_sglang.testing.engine import (
     FakeEngine,
     FakeLimits,
     FakeRequest,
@@ -19,8 +19,8 @@ from cascadia_sglang.testing import (
     make_cascade,
     make_request,
 )
-from cascadia_sglang.testing_services import make_router
-from cascadia_sglang.testing_time import run_in_virtual_time
+from cascadia_sglang.testing.services import make_router
+from cascadia_sglang.testing.time import run_in_virtual_time
 from tests.unit.router.asking import FOREVER, GOOD, THREE, TWO, WEAK, after, ask
 
 # Accept and escalate

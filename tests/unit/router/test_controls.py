@@ -4,7 +4,7 @@ import pytest
 
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.controls import Controls, parse_controls
-from cascadia_sglang.testing import make_cascade
+from cascadia_sglang.testing.engine import make_cascade
 
 CASCADE = make_cascade("small", "middle", "large")
 

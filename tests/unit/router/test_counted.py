@@ -8,12 +8,12 @@ import fastapi
 import pytest
 
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.metrics import CountedAttempt, Metrics
+from cascadia_sglang.metrics.counters import CountedAttempt, Metrics
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.request import ResponseSummary
-from cascadia_sglang.testing import FakeEngine, FakeRequest, Reply, make_request
-from cascadia_sglang.testing_services import make_router
-from cascadia_sglang.testing_time import run_in_virtual_time
+from cascadia_sglang.testing.engine import FakeEngine, FakeRequest, Reply, make_request
+from cascadia_sglang.testing.services import make_router
+from cascadia_sglang.testing.time import run_in_virtual_time
 from tests.unit.router.asking import FOREVER, GOOD, TWO, Answer, ask
 
 

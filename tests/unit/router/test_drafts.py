@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from cascadia_sglang.config import CascadeConfig, DraftsConfig, JudgeConfig
+from cascadia_sglang.config.settings import CascadeConfig, DraftsConfig, JudgeConfig
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.testing import FakeEngine, Reply, make_cascade, make_request
+from cascadia_sglang.testing.engine import FakeEngine, Reply, make_cascade, make_request
 from tests.unit.router.asking import Answer, ask
 
 READ_ALL = DraftsConfig(use="on")

@@ -12,9 +12,9 @@ from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.engine import attempt_rid
 from cascadia_sglang.router.request import ResponseSummary
-from cascadia_sglang.testing import FakeEngine, FakeRequest, Reply, make_request
-from cascadia_sglang.testing_services import make_router
-from cascadia_sglang.testing_time import run_in_virtual_time
+from cascadia_sglang.testing.engine import FakeEngine, FakeRequest, Reply, make_request
+from cascadia_sglang.testing.services import make_router
+from cascadia_sglang.testing.time import run_in_virtual_time
 from tests.unit.router.asking import FOREVER, GOOD, TWO, WEAK, after, ask
 
 # Abort and end

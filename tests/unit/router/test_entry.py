@@ -4,13 +4,19 @@ from typing import Any
 
 import pytest
 
-from cascadia_sglang.config import CascadeConfig, JudgeConfig
+from cascadia_sglang.config.settings import CascadeConfig, JudgeConfig
 from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.request import ResponseSummary
-from cascadia_sglang.testing import FakeEngine, FakeLimits, FakeRequest, make_cascade, make_request
-from cascadia_sglang.testing_services import make_router
-from cascadia_sglang.testing_time import run_in_virtual_time
+from cascadia_sglang.testing.engine import (
+    FakeEngine,
+    FakeLimits,
+    FakeRequest,
+    make_cascade,
+    make_request,
+)
+from cascadia_sglang.testing.services import make_router
+from cascadia_sglang.testing.time import run_in_virtual_time
 from tests.unit.entry.models import make_chance, make_model
 from tests.unit.router.asking import GOOD, THREE, WEAK
 

@@ -4,7 +4,7 @@ import pytest
 
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.events import PromptEscalated, PromptFinished
-from cascadia_sglang.testing import FakeEngine, Reply, make_request
+from cascadia_sglang.testing.engine import FakeEngine, Reply, make_request
 from tests.unit.router.asking import GOOD, TWO, WEAK, ask
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.feedback.shadow import Labelling
@@ -20,9 +20,9 @@ from cascadia_sglang.self_calibration.label import (
     first_rates,
     later_rates,
 )
-from cascadia_sglang.testing import FakeEngine, FakeRun, Reply, make_cascade, make_request
-from cascadia_sglang.testing_services import make_router
-from cascadia_sglang.testing_time import run_in_virtual_time
+from cascadia_sglang.testing.engine import FakeEngine, FakeRun, Reply, make_cascade, make_request
+from cascadia_sglang.testing.services import make_router
+from cascadia_sglang.testing.time import run_in_virtual_time
 
 LONG = "a long answer, " * 20
 EVERY = LabelRates(attempts=1.0, accepted=1.0)

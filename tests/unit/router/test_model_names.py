@@ -5,7 +5,7 @@ import pytest
 
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.model_names import ModelName, listed_names, read_model
-from cascadia_sglang.testing import make_cascade
+from cascadia_sglang.testing.engine import make_cascade
 
 CASCADE = make_cascade("small", "middle", "large")
 

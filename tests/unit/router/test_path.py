@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from cascadia_sglang.config import VerifyConfig
-from cascadia_sglang.testing import FakeEngine, make_cascade, make_request
+from cascadia_sglang.config.settings import VerifyConfig
+from cascadia_sglang.testing.engine import FakeEngine, make_cascade, make_request
 from tests.unit.router.asking import GOOD, WEAK, ask
 
 CASCADE = make_cascade("small", "large", verify=VerifyConfig(enabled=True))
 ROUTER = "cascadia_sglang.router."
-ENGINE = "cascadia_sglang.testing"
+ENGINE = "cascadia_sglang.testing.engine"
 
 
 class Path:

@@ -3,8 +3,8 @@
 import pytest
 
 from cascadia_sglang.router.route import find_route
-from cascadia_sglang.testing import FakeEngine, FakeLimits, Reply, make_cascade, make_request
-from cascadia_sglang.testing_services import make_prompt, make_services
+from cascadia_sglang.testing.engine import FakeEngine, FakeLimits, Reply, make_cascade, make_request
+from cascadia_sglang.testing.services import make_prompt, make_services
 
 CASCADE = make_cascade("small", "middle", "large")
 REPLY = Reply(score=0.5)

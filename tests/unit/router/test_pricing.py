@@ -2,13 +2,13 @@
 
 import pytest
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.entry_rules import CheapestTier
 from cascadia_sglang.router.request import ResponseSummary
-from cascadia_sglang.testing import FakeEngine, make_cascade, make_request
-from cascadia_sglang.testing_services import make_router
-from cascadia_sglang.testing_time import run_in_virtual_time
+from cascadia_sglang.testing.engine import FakeEngine, make_cascade, make_request
+from cascadia_sglang.testing.services import make_router
+from cascadia_sglang.testing.time import run_in_virtual_time
 from tests.unit.router.asking import GOOD, WEAK
 
 PRICED: CascadeConfig = make_cascade("small", "large", entry="priced")

@@ -8,17 +8,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.controller.gearbox import Gearbox
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.messages import AttemptOrder, JudgeReport
-from cascadia_sglang.reallocation.gearbox import Gearbox
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.engine import Output
 from cascadia_sglang.router.request import ResponseSummary
-from cascadia_sglang.testing import FakeEngine, Reply, make_cascade, make_request
-from cascadia_sglang.testing_services import make_router
-from cascadia_sglang.testing_time import run_in_virtual_time
+from cascadia_sglang.testing.engine import FakeEngine, Reply, make_cascade, make_request
+from cascadia_sglang.testing.services import make_router
+from cascadia_sglang.testing.time import run_in_virtual_time
 from tests.unit.judge.judging import make_calibration
 from tests.unit.router.asking import ask
 

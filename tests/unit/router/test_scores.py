@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import ConfigError, RequestError
 from cascadia_sglang.judge.calibration import MIN_CONSTRAINED_SAMPLES
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.feedback.scores import ScoreSource, TierScoring
-from cascadia_sglang.testing import make_cascade
+from cascadia_sglang.testing.engine import make_cascade
 from tests.unit.judge.judging import make_calibration
 
 RANKED = make_cascade("small", "large", escalation_rate=0.3)

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from cascadia_sglang.config import PlannerConfig
+from cascadia_sglang.config.settings import PlannerConfig
 from cascadia_sglang.judge.agreement import AgreementWatch
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.feedback.shadow import DEADLINE_S, MOST_AT_A_TIME
 from cascadia_sglang.router.request import ResponseSummary
-from cascadia_sglang.testing import (
+from cascadia_sglang.testing.engine import (
     FakeEngine,
     FakeRequest,
     Reply,
@@ -20,8 +20,8 @@ from cascadia_sglang.testing import (
     make_cascade,
     make_request,
 )
-from cascadia_sglang.testing_services import make_router
-from cascadia_sglang.testing_time import run_in_virtual_time
+from cascadia_sglang.testing.services import make_router
+from cascadia_sglang.testing.time import run_in_virtual_time
 
 SMALL = Reply(score=0.9, text="fifty  six")
 SLOW = Reply(seconds=5.0)

@@ -5,13 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from cascadia_sglang.config import PlannerConfig
-from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.config.settings import PlannerConfig
+from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.request import ResponseSummary
-from cascadia_sglang.testing import FakeEngine, Reply, make_cascade, make_request
-from cascadia_sglang.testing_services import make_router
-from cascadia_sglang.testing_time import run_in_virtual_time
+from cascadia_sglang.testing.engine import FakeEngine, Reply, make_cascade, make_request
+from cascadia_sglang.testing.services import make_router
+from cascadia_sglang.testing.time import run_in_virtual_time
 
 SHADOWED = msgspec.structs.replace(
     make_cascade("small", "large"), planner=PlannerConfig(shadow_rate=1.0)

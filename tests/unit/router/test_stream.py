@@ -10,7 +10,7 @@ from cascadia_sglang.judge.calibration import Calibration, PrefixModel
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.stream import Gate
-from cascadia_sglang.testing import FakeEngine, Reply, ReplyStep, make_cascade, make_request
+from cascadia_sglang.testing.engine import FakeEngine, Reply, ReplyStep, make_cascade, make_request
 from tests.unit.entry.models import make_chance, make_model
 from tests.unit.judge.judging import make_calibration
 from tests.unit.router.asking import GOOD, TWO, Answer, after, ask

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.router.suspects import (
     ISOLATION_S,
     MEMORY_S,
@@ -16,7 +16,7 @@ from cascadia_sglang.router.suspects import (
     Suspect,
     Suspects,
 )
-from cascadia_sglang.testing_time import run_in_virtual_time
+from cascadia_sglang.testing.time import run_in_virtual_time
 
 BODY = b"digest"
 

@@ -4,9 +4,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from cascadia_sglang.calibration.pool import TierAnswers
-from cascadia_sglang.calibration.replay import TierReplay, sigmoid
-from cascadia_sglang.calibration.statistics import auroc, ece
+from cascadia_sglang.calibration.fit.replay import TierReplay, sigmoid
+from cascadia_sglang.calibration.fit.statistics import auroc, ece
+from cascadia_sglang.calibration.record.pool import TierAnswers
 from cascadia_sglang.judge.calibration import Calibration, ScoreModel
 from cascadia_sglang.self_calibration.fit import Fitting, TierFit, fit_labels
 from cascadia_sglang.self_calibration.label import Label, VisitLabel, first_rates, later_rates

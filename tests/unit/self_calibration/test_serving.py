@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from cascadia_sglang.config import CascadeConfig, JudgeConfig, RoutingConfig
+from cascadia_sglang.config.settings import CascadeConfig, JudgeConfig, RoutingConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.metrics import Metrics
+from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.request import ResponseSummary
@@ -22,10 +22,10 @@ from cascadia_sglang.self_calibration.fit import FitResult, fit_labels
 from cascadia_sglang.self_calibration.fit_process import FitRequest
 from cascadia_sglang.self_calibration.label import first_rates, later_rates
 from cascadia_sglang.self_calibration.state_folder import StateFolder
-from cascadia_sglang.self_calibration_setup import configured_self_calibration
-from cascadia_sglang.testing import FakeEngine, Reply, make_cascade, make_request
-from cascadia_sglang.testing_services import make_router
-from cascadia_sglang.testing_time import run_in_virtual_time
+from cascadia_sglang.server.self_calibration_setup import configured_self_calibration
+from cascadia_sglang.testing.engine import FakeEngine, Reply, make_cascade, make_request
+from cascadia_sglang.testing.services import make_router
+from cascadia_sglang.testing.time import run_in_virtual_time
 
 RATE = 0.3
 PROMPTS = 1_500

@@ -16,7 +16,7 @@ from cascadia_sglang.self_calibration.state_folder import (
     StateFolder,
     digest_of,
 )
-from cascadia_sglang.testing import make_cascade
+from cascadia_sglang.testing.engine import make_cascade
 from tests.unit.judge.judging import make_calibration
 from tests.unit.self_calibration.streams import labels_of, lowest, make_traffic
 

@@ -1,0 +1,1 @@
+"""Fits scores, chooses thresholds and bounds the risk."""

@@ -1,0 +1,1 @@
+"""Records and labels every tier's answers to a sample."""

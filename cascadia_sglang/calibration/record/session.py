@@ -1,0 +1,211 @@
+"""Records every tier's answers to the operator's sample, and labels them."""
+
+import contextlib
+import functools
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from cascadia_sglang.calibration.record.labels import make_labeler, needs_reference
+from cascadia_sglang.calibration.record.pool import Pool
+from cascadia_sglang.calibration.record.questions import (
+    Sampling,
+    ask,
+    ask_drafts,
+    digest_of,
+    draft_digest,
+)
+from cascadia_sglang.calibration.record.recording import RecordingServer, missing, record
+from cascadia_sglang.calibration.record.records import DraftRecord, Key, Record, RecordFile, pool_of
+from cascadia_sglang.calibration.record.sample import Question, prompt_key, read_sample
+from cascadia_sglang.calibration.record.server import recording_server
+from cascadia_sglang.config.settings import CascadeConfig, TierConfig
+from cascadia_sglang.errors import CalibrationError
+from cascadia_sglang.files.outputs import make_output_folder
+from cascadia_sglang.models.hub_check import check_hub_names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Questions that every tier has answered, in one order.
+
+    Attributes:
+        records: of every tier, smallest first.
+        pool: the same as arrays, with the labels.
+    """
+
+    records: list[list[Record]]
+    pool: Pool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingSettings:
+    """How a sample is asked, and how its answers are labelled.
+
+    Attributes:
+        data: file of the sample.
+        out: folder that keeps the records.
+        label: one of `labels.KINDS`.
+        max_tokens: of an answer.
+        server_flags: SGLang's, for every tier.
+        start_timeout_s, answer_timeout_s: of the server's start and of one answer.
+    """
+
+    data: Path
+    out: Path
+    label: str = "exact"
+    temperature: float = 0.0
+    max_tokens: int = 512
+    concurrency: int = 32
+    server_flags: Sequence[str] = ()
+    start_timeout_s: float = 900.0
+    answer_timeout_s: float = 600.0
+
+
+def recorded(
+    settings: RecordingSettings,
+    config: CascadeConfig,
+    check_keys: Callable[[Sequence[str]], None],
+) -> Recorded:
+    """Ask what the folder does not hold yet, and label every answer.
+
+    Args:
+        config: by `load_uncalibrated`.
+        check_keys: gets the prompt keys of the labelled questions before any is asked; raises
+            where those are too few.
+
+    Raises:
+        CascadiaError: one line; the records stay, and the next run uses them.
+    """
+    labeler = make_labeler(settings.label)
+    questions = _labelled(read_sample(settings.data), settings.label)
+    keys = [prompt_key(question) for question in questions]
+    check_keys(keys)
+    repeats = len(keys) - len(set(keys))
+    if repeats:
+        _tell(f"{repeats} questions repeat an earlier prompt; equal prompts stay in one part")
+    make_output_folder(settings.out, "--out")
+    with _ending_on_sigterm():
+        asked, records, drafts = _answered(settings, config, questions)
+    answers = [[record.text for record in own] for own in records]
+    right = labeler(asked, answers)
+    return Recorded(records=records, pool=pool_of(asked, records, right, drafts))
+
+
+def _labelled(questions: list[Question], label: str) -> list[Question]:
+    """Those that can be labelled; how many cannot is said on stderr."""
+    if not needs_reference(label):
+        return questions
+    kept = [question for question in questions if question.reference is not None]
+    if len(kept) < len(questions):
+        _tell(f"{len(questions) - len(kept)} questions without a reference are left out")
+    if not kept:
+        raise CalibrationError(f"no question has a reference, --label {label} needs one")
+    return kept
+
+
+def _answered(
+    settings: RecordingSettings, config: CascadeConfig, questions: list[Question]
+) -> tuple[list[Question], list[list[Record]], dict[tuple[str, str], DraftRecord] | None]:
+    """Questions that every tier has answered, the answers of each, and its reading of drafts.
+
+    Asks what the folder does not hold yet.
+    """
+    sampling = Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens)
+    tiers = config.tiers
+    reads_drafts = config.drafts().use != "off" and len(tiers) > 1
+    with (
+        RecordFile(settings.out / "records.jsonl", Record) as file,
+        RecordFile(settings.out / "drafts.jsonl", DraftRecord) as draft_file,
+    ):
+        known, read = file.load(), draft_file.load() if reads_drafts else {}
+        unanswered = [missing(questions, tier, sampling, known) for tier in tiers]
+        unread = [
+            question
+            for question in questions
+            if reads_drafts
+            and (tiers[-1].name, question.id, draft_digest(question, tiers, sampling)) not in read
+        ]
+        if any(unanswered) or unread:
+            check_hub_names(config.models())
+            with _server(settings, config) as server:
+                for tier, own in zip(tiers, unanswered, strict=True):
+                    ask_tier = functools.partial(_ask_tier, tier=tier, sampling=sampling)
+                    new = record(server, own, ask_tier, file, tier.name)
+                    known |= {answer.key: answer for answer in new}
+                ask_all = functools.partial(ask_drafts, tiers=tiers, sampling=sampling)
+                made = record(server, unread, ask_all, draft_file, "drafts")
+                read |= {reading.key: reading for reading in made}
+    asked, records = _complete(config, questions, sampling, known)
+    return asked, records, _drafts(config, asked, sampling, read) if reads_drafts else None
+
+
+@contextlib.contextmanager
+def _server(settings: RecordingSettings, config: CascadeConfig) -> Iterator[RecordingServer]:
+    _tell(f"starting the server, its log is {settings.out / 'server.log'}")
+    start_s = settings.start_timeout_s
+    with recording_server(config, settings.out, settings.server_flags, start_s) as port:
+        yield RecordingServer(
+            port=port, concurrency=settings.concurrency, timeout_s=settings.answer_timeout_s
+        )
+
+
+def _ask_tier(
+    connection: HTTPConnection, question: Question, tier: TierConfig, sampling: Sampling
+) -> list[Record]:
+    return [ask(connection, question, tier, sampling)]
+
+
+def _drafts(
+    config: CascadeConfig,
+    asked: Sequence[Question],
+    sampling: Sampling,
+    read: Mapping[Key, DraftRecord],
+) -> dict[tuple[str, str], DraftRecord]:
+    """How each tier read the draft of the tier before, by the tier's name and the question's id."""
+    found = {}
+    for index, tier in enumerate(config.tiers):
+        for question in asked:
+            digest = draft_digest(question, config.tiers[: index + 1], sampling)
+            key = (tier.name, question.id, digest)
+            if key in read:
+                found[tier.name, question.id] = read[key]
+    return found
+
+
+def _complete(
+    config: CascadeConfig, questions: list[Question], sampling: Sampling, known: dict[Key, Record]
+) -> tuple[list[Question], list[list[Record]]]:
+    keys = [
+        [(tier.name, question.id, digest_of(question, tier, sampling)) for tier in config.tiers]
+        for question in questions
+    ]
+    whole = [row for row, own in enumerate(keys) if all(key in known for key in own)]
+    if not whole:
+        raise CalibrationError("no question was answered by every tier")
+    records = [[known[keys[row][tier]] for row in whole] for tier in range(len(config.tiers))]
+    return [questions[row] for row in whole], records
+
+
+@contextlib.contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that the server is stopped."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        del frame
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""What a calibration is worth, and the files that it writes."""

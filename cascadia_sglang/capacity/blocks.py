@@ -1,0 +1,172 @@
+"""Blocks: workers that share a device, which a move starts and stops together. Pure.
+
+A folded plan has one replica in place of the workers on a shared device; unfolding restores them.
+Placement and the order of steps work on folded plans and know nothing of blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from cascadia_sglang.capacity.devices import devices_of
+from cascadia_sglang.capacity.ordering import order_steps
+from cascadia_sglang.capacity.placement import capacity_of, place_in_service
+from cascadia_sglang.capacity.steps import Action, Drain, Start, Stop
+from cascadia_sglang.capacity.types import (
+    Capacity,
+    GpuType,
+    Reserve,
+    RunningPlan,
+    RunningReplica,
+)
+from cascadia_sglang.errors import InfeasiblePlanError
+
+# A block's name is its pools'; no tier has it in its own name.
+_JOINT = "|"
+
+
+class Blocks(msgspec.Struct, frozen=True, kw_only=True):
+    """The blocks of a cascade.
+
+    Attributes:
+        groups: names of the pools whose workers share a device, one of each.
+        fixed: pools whose workers share devices otherwise: of several ranks, or with changing
+            others. Their number stays as it is.
+    """
+
+    groups: tuple[tuple[str, ...], ...] = ()
+    fixed: frozenset[str] = frozenset()
+
+    def group_of(self, pool: str) -> tuple[str, ...]:
+        """The pools of a pool's block; itself alone where it shares nothing."""
+        return next((group for group in self.groups if pool in group), (pool,))
+
+
+def blocks_of(replicas: Sequence[RunningReplica], kind: GpuType) -> Blocks:
+    """The blocks of workers that lie so."""
+    lies: dict[object, list[RunningReplica]] = {}
+    for replica in replicas:
+        for device in devices_of(replica, kind):
+            lies.setdefault(device, []).append(replica)
+    groups: dict[str, set[tuple[str, ...]]] = {}
+    wide: set[str] = set()
+    for here in lies.values():
+        group = tuple(sorted({replica.pool for replica in here}))
+        if len(here) > 1 and any(replica.replica_gpus > 1 for replica in here):
+            wide.update(group)
+        for pool in group:
+            groups.setdefault(pool, set()).add(group)
+    known = {group for own in groups.values() for group in own if len(group) > 1}
+    fixed = set(wide)
+    for group in known:
+        if any(groups[pool] != {group} for pool in group):
+            fixed.update(group)
+    whole = sorted(group for group in known if fixed.isdisjoint(group))
+    return Blocks(groups=tuple(whole), fixed=frozenset(fixed))
+
+
+def folded(replicas: Iterable[RunningReplica], blocks: Blocks) -> tuple[RunningReplica, ...]:
+    """Replicas with one in the place of each block, even where only some of its workers are."""
+    found: dict[RunningReplica, None] = {}
+    for replica in replicas:
+        group = blocks.group_of(replica.pool)
+        name = replica.pool if len(group) == 1 else _JOINT.join(group)
+        found[msgspec.structs.replace(replica, pool=name)] = None
+    return tuple(found)
+
+
+def unfolded(replica: RunningReplica) -> tuple[RunningReplica, ...]:
+    """The workers of a folded replica."""
+    pools = replica.pool.split(_JOINT)
+    return tuple(msgspec.structs.replace(replica, pool=pool) for pool in pools)
+
+
+def folded_capacity(capacity: Mapping[str, Capacity], blocks: Blocks) -> dict[str, Capacity]:
+    """The same of a capacity.
+
+    Raises:
+        InfeasiblePlanError: if a block would be split: pools of one have different capacity.
+    """
+    found: dict[str, Capacity] = {}
+    for pool, own in capacity.items():
+        group = blocks.group_of(pool)
+        for other in group:
+            if capacity.get(other, own) != own:
+                raise InfeasiblePlanError(
+                    f"{' and '.join(group)} share devices, so their replicas change together: "
+                    f"{pool} is to have {own.replicas} and {other} {capacity[other].replicas}"
+                )
+        found[pool if len(group) == 1 else _JOINT.join(group)] = own
+    return found
+
+
+def place_blocks(
+    current: RunningPlan,
+    wanted: Mapping[str, Capacity],
+    kind: GpuType,
+    gpu_budget: int | None,
+    reserve: Reserve,
+    blocks: Blocks,
+) -> tuple[RunningReplica, ...]:
+    """As `place_in_service`, with the workers of a block in one place.
+
+    Raises:
+        InfeasiblePlanError: besides, if a block would be split, or pools change that are fixed.
+    """
+    known = capacity_of(current)
+    for pool in sorted(blocks.fixed):
+        if wanted[pool] != known[pool]:
+            raise InfeasiblePlanError(
+                f"{pool} shares devices as no other does, so its {known[pool].replicas} replicas "
+                "stay"
+            )
+    units = msgspec.structs.replace(current, replicas=folded(current.replicas, blocks))
+    capacity = folded_capacity(wanted, blocks)
+    found = place_in_service(units, capacity, kind, gpu_budget, reserve)
+    return tuple(worker for unit in found for worker in unfolded(unit))
+
+
+def order_block_steps(
+    current: RunningPlan,
+    target: RunningPlan,
+    kind: GpuType,
+    gpu_budget: int | None,
+    blocks: Blocks,
+) -> list[Action]:
+    """As `order_steps`, with every block started and stopped whole."""
+    before, after = (
+        msgspec.structs.replace(plan, replicas=folded(plan.replicas, blocks))
+        for plan in (current, target)
+    )
+    return unfolded_actions(order_steps(before, after, [kind], gpu_budget), current, target)
+
+
+def unfolded_actions(
+    actions: Sequence[Action], current: RunningPlan, target: RunningPlan
+) -> list[Action]:
+    """Actions on folded replicas as actions on workers.
+
+    Args:
+        current, target: as they are, not folded. Of a block that only some workers are left of,
+            those alone are stopped, and what is missing is started first.
+    """
+    present = set(current.replicas)
+    begun = {
+        part for action in actions if isinstance(action, Start) for part in unfolded(action.replica)
+    }
+    found: list[Action] = [
+        Start(replica=one) for one in target.replicas if one not in present and one not in begun
+    ]
+    for action in actions:
+        if isinstance(action, Start):
+            parts = [one for one in unfolded(action.replica) if one not in present]
+            found += [Start(replica=one) for one in parts]
+        elif isinstance(action, Drain):
+            found += [Drain(replica=one) for one in unfolded(action.replica) if one in present]
+        elif isinstance(action, Stop):
+            found += [Stop(replica=one) for one in unfolded(action.replica) if one in present]
+        else:
+            found.append(action)
+    return found

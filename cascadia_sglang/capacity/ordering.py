@@ -1,0 +1,167 @@
+"""The order of starts and stops that turns the running plan into another one. Pure.
+
+After every step, and while it is carried out:
+
+- no device belongs to two replicas;
+- the replicas hold no more devices than the budget, unless they did so before;
+- every pool of both plans has a replica that accepts requests;
+- a replica that both plans hold is not touched.
+
+A replica is stopped only when no further one can be started, wherever such an order exists. While
+one finishes its requests, the next one to be stopped is drained too, where its pool keeps another:
+drains overlap, and never more than two, so little capacity idles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cascadia_sglang.capacity.devices import Device, devices_of
+from cascadia_sglang.capacity.steps import Action, Drain, SetThresholds, Start, Stop
+from cascadia_sglang.capacity.types import GpuType, RunningPlan, RunningReplica
+from cascadia_sglang.errors import InfeasibleMoveError
+
+# Sets of running replicas that are looked at before the search is given up.
+MAX_STATES = 20_000
+
+_Present = frozenset[RunningReplica]
+
+
+def order_steps(
+    current: RunningPlan, target: RunningPlan, cluster: Sequence[GpuType], gpu_budget: int | None
+) -> list[Action]:
+    """The actions in their order; none where the plans are equal.
+
+    Args:
+        cluster: where both plans' replicas lie.
+        gpu_budget: devices that may be held at a time; None for all that there are.
+
+    Raises:
+        InfeasibleMoveError: if no order keeps the rules, or none was found within `MAX_STATES`.
+    """
+    search = _Search(current, target, cluster, gpu_budget)
+    path = search.path(frozenset(current.replicas))
+    if path is None:
+        raise InfeasibleMoveError(search.reason())
+    actions: list[Action] = []
+    for replica, starts in path:
+        actions += [Start(replica=replica)] if starts else _stopped(replica)
+    actions = _overlapped(actions, current)
+    if tuple(current.thresholds) != tuple(target.thresholds):
+        # Last: by then the capacity that they ask for is there.
+        actions.append(SetThresholds(thresholds=tuple(target.thresholds)))
+    return actions
+
+
+def _stopped(replica: RunningReplica) -> list[Action]:
+    return [Drain(replica=replica), Stop(replica=replica)]
+
+
+def _overlapped(actions: Sequence[Action], current: RunningPlan) -> list[Action]:
+    """With every drain but the first before the stop that came before it, where that may be."""
+    ordered: list[Action] = []
+    accepting = set(current.replicas)
+    early: set[RunningReplica] = set()
+    for place, action in enumerate(actions):
+        if isinstance(action, Stop):
+            later = next((one for one in actions[place:] if isinstance(one, Drain)), None)
+            if later is not None and _keeps_one(later.replica, accepting):
+                ordered.append(later)
+                accepting.discard(later.replica)
+                early.add(later.replica)
+        elif isinstance(action, Drain):
+            if action.replica in early:
+                continue
+            accepting.discard(action.replica)
+        elif isinstance(action, Start):
+            accepting.add(action.replica)
+        ordered.append(action)
+    return ordered
+
+
+def _keeps_one(replica: RunningReplica, accepting: set[RunningReplica]) -> bool:
+    """Whether another replica of its pool accepts requests."""
+    return any(one.pool == replica.pool and one != replica for one in accepting)
+
+
+class _Search:
+    """Depth first over the sets of replicas that may run in between; starts are tried first."""
+
+    def __init__(
+        self,
+        current: RunningPlan,
+        target: RunningPlan,
+        cluster: Sequence[GpuType],
+        gpu_budget: int | None,
+    ) -> None:
+        kinds = {kind.gpu: kind for kind in cluster}
+        old, new = frozenset(current.replicas), frozenset(target.replicas)
+        self._devices: dict[RunningReplica, frozenset[Device]] = {
+            one: frozenset(devices_of(one, kinds[one.gpu])) for one in old | new
+        }
+        self._starts = [one for one in target.replicas if one not in old]
+        # The youngest first: what ran longest has the fullest cache.
+        self._stops = [one for one in reversed(current.replicas) if one not in new]
+        self._kept_pools = {one.pool for one in new}
+        everything = sum(kind.nodes * kind.gpus_per_node for kind in cluster)
+        self._budget = everything if gpu_budget is None else gpu_budget
+        self._seen: set[_Present] = set()
+
+    def path(self, present: _Present) -> list[tuple[RunningReplica, bool]] | None:
+        """Replicas to start (True) or stop from here on; None where there is no way."""
+        steps: list[tuple[RunningReplica, bool]] = []
+        stack = [self._ways(present)]
+        sets = [present]
+        while stack:
+            if self._is_done(sets[-1]):
+                return steps
+            way = next(stack[-1], None)
+            if way is None:
+                stack.pop()
+                sets.pop()
+                if steps:
+                    steps.pop()
+                continue
+            replica, starts = way
+            after = sets[-1] | {replica} if starts else sets[-1] - {replica}
+            if after in self._seen or len(self._seen) >= MAX_STATES:
+                continue
+            self._seen.add(after)
+            steps.append(way)
+            sets.append(after)
+            stack.append(self._ways(after))
+        return None
+
+    def reason(self) -> str:
+        """Why there is no way, in a line."""
+        if len(self._seen) >= MAX_STATES:
+            return f"no order of the moves was found among {MAX_STATES} tried"
+        pools = sorted({one.pool for one in (*self._starts, *self._stops)})
+        return (
+            f"no order of starts and stops within {self._budget} devices leaves each of "
+            f"{', '.join(pools)} a worker that accepts requests"
+        )
+
+    def _is_done(self, present: _Present) -> bool:
+        return all(one in present for one in self._starts) and not any(
+            one in present for one in self._stops
+        )
+
+    def _ways(self, present: _Present) -> Iterator[tuple[RunningReplica, bool]]:
+        """The next steps that keep the rules, the best first."""
+        taken = frozenset().union(*(self._devices[one] for one in present))
+        waiting = [one for one in self._starts if one not in present]
+        for one in waiting:
+            mine = self._devices[one]
+            if taken.isdisjoint(mine) and len(taken) + len(mine) <= self._budget:
+                yield one, True
+        wanted = frozenset().union(*(self._devices[one] for one in waiting))
+        may_stop = [one for one in self._stops if one in present and self._may_go(one, present)]
+        # Those whose devices are waited for first.
+        for one in sorted(may_stop, key=lambda one: wanted.isdisjoint(self._devices[one])):
+            yield one, False
+
+    def _may_go(self, replica: RunningReplica, present: _Present) -> bool:
+        if replica.pool not in self._kept_pools:
+            return True
+        return any(one.pool == replica.pool and one != replica for one in present)

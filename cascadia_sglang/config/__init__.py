@@ -1,0 +1,1 @@
+"""What an operator writes: the cascade file, its checks and its defaults."""

@@ -1,0 +1,138 @@
+"""Paths in a cascade file: relative to the folder of the file, as in a problem file.
+
+Earlier releases took them as relative to the working directory. A path that exists there alone
+still works, with a warning.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cascadia_sglang.models.hub_check import is_hub_name
+
+logger = logging.getLogger(__name__)
+
+# Settings that name a file or a folder, by the part of the cascade file that they stand in.
+_TOP = ("state",)
+_TIER = ("model_path", "calibration", "draft_calibration")
+_PARTS = {
+    "routing": ("entry_model",),
+    "planner": ("profile", "sample", "emulate", "log"),
+}
+# Flags of SGLang in a tier's `server_args` that name one.
+_FLAGS = ("speculative_draft_model_path", "quantization_param_path")
+# Where a hub name may stand.
+_MODELS = ("model_path", "speculative_draft_model_path")
+# What is written: it need not be there yet.
+_WRITTEN = ("planner.log", "state")
+
+Change = Callable[[str, str], str]
+
+
+def placed(data: Any, path: Path) -> Any:
+    """What a cascade file holds, its paths as seen from the working directory.
+
+    What does not have the shape of a cascade is given back as it is, for later checks to refuse.
+
+    Args:
+        data: of the file, not modified.
+        path: of the file.
+    """
+    folder, old = path.parent, []
+    if folder.resolve() == Path.cwd():
+        return data
+
+    def one(place: str, written: str) -> str:
+        if Path(written).is_absolute():
+            return written
+        beside, here = folder / written, Path(written)
+        # Where neither is there yet, the folder of what is written may be.
+        pairs = [(beside, here)]
+        if place in _WRITTEN:
+            pairs.append((beside.parent, here.parent))
+        for first, second in pairs:
+            if first.exists():
+                return str(beside)
+            if second.exists():
+                old.append(f"{place} {written!r}")
+                return written
+        is_other = ".server_args." in place or (_is_model(place) and is_hub_name(written))
+        return written if is_other else str(beside)
+
+    changed = with_paths(data, one)
+    if old:
+        more = f" and {len(old) - 1} more" if len(old) > 1 else ""
+        warn_once(
+            f"cascade file {path}: {old[0]}{more}: found from the working directory, not from the "
+            "file's folder; write paths relative to the file"
+        )
+    return changed
+
+
+def moved(data: Any, folder: Path) -> Any:
+    """The same for a file in another folder; absolute paths and hub names stay.
+
+    Args:
+        data: by `placed`.
+        folder: that the new file will lie in.
+    """
+
+    def one(place: str, seen: str) -> str:
+        is_name = _is_model(place) and is_hub_name(seen) and not Path(seen).exists()
+        if is_name or Path(seen).is_absolute():
+            return seen
+        return os.path.relpath(seen, folder)
+
+    return with_paths(data, one)
+
+
+def with_paths(data: Any, change: Change) -> Any:
+    """The data of a cascade file with every path replaced.
+
+    Args:
+        change: of a path's place, as `tiers[0].model_path`, and the path.
+    """
+    if not isinstance(data, dict):
+        return data
+    made = _replaced(data, _TOP, "", change)
+    tiers = made.get("tiers")
+    if isinstance(tiers, list):
+        made["tiers"] = [_tier(tier, f"tiers[{i}]", change) for i, tier in enumerate(tiers)]
+    for part, names in _PARTS.items():
+        if isinstance(made.get(part), dict):
+            made[part] = _replaced(made[part], names, part, change)
+    return made
+
+
+def _tier(tier: Any, place: str, change: Change) -> Any:
+    if not isinstance(tier, dict):
+        return tier
+    made = _replaced(tier, _TIER, place, change)
+    flags = made.get("server_args")
+    if isinstance(flags, dict):
+        made["server_args"] = _replaced(flags, _FLAGS, f"{place}.server_args", change)
+    return made
+
+
+def _replaced(
+    data: dict[str, Any], names: tuple[str, ...], place: str, change: Change
+) -> dict[str, Any]:
+    made = dict(data)
+    for name in names:
+        if isinstance(made.get(name), str) and made[name]:
+            made[name] = change(f"{place}.{name}".removeprefix("."), made[name])
+    return made
+
+
+def _is_model(place: str) -> bool:
+    """Whether a hub name may stand there."""
+    return place.rpartition(".")[2] in _MODELS
+
+
+@cache
+def warn_once(line: str) -> None:
+    """Log a warning once in a process: a command may read a file twice."""
+    logger.warning(line)

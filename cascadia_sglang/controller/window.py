@@ -1,0 +1,252 @@
+"""Builds the request to the planner from the requests that the monitor recorded. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import msgspec
+
+from cascadia_sglang.capacity.blocks import Blocks
+from cascadia_sglang.capacity.types import Capacity
+from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.controller.monitor import RecordedVisit, Seen
+from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadError
+from cascadia_sglang.planner.online.plan_request import PlanRequest, WindowTier
+from cascadia_sglang.planner.speed.profile import Profile
+
+# Requests of a window that are simulated, the newest; and with how few nothing is planned.
+MOST_REQUESTS = 2_000
+LEAST_REQUESTS = 30
+
+
+def window_tiers(
+    config: CascadeConfig,
+    profile: Profile,
+    pool_of: Callable[[int], str],
+    device_share: float,
+    place: str,
+) -> list[WindowTier]:
+    """The tiers with their workers' speed.
+
+    Args:
+        pool_of: the name of the pool that serves a tier index.
+        place: of the profile, for errors.
+
+    Raises:
+        ConfigError: if the profile lacks a tier, or its limits.
+    """
+    tiers = []
+    for index, tier in enumerate(config.tiers):
+        for what, known in (("step times", profile.tiers), ("limits", profile.limits)):
+            if tier.name not in known:
+                raise ConfigError(
+                    f"{place}: no {what} of {tier.name!r}, it has: "
+                    f"{', '.join(sorted(known)) or 'none'}"
+                )
+        tiers.append(
+            WindowTier(
+                name=tier.name,
+                pool=pool_of(index),
+                times=profile.tiers[tier.name],
+                limits=profile.limits[tier.name],
+                device_share=device_share,
+            )
+        )
+    return tiers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingState:
+    """What serves now.
+
+    Attributes:
+        thresholds: of every tier but the last.
+        blocks: the pools that share devices.
+        start_s: how long a worker of each pool takes to start; 0 for a pool that is not named.
+    """
+
+    pools: dict[str, Capacity]
+    thresholds: Sequence[float]
+    blocks: Blocks = field(default_factory=Blocks)
+    start_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Requests to plan for.
+
+    Attributes:
+        requests: of a window, by their first attempt's end.
+        rate_per_s: at which requests come now. Their times in the window show what is served and
+            not what comes, so they are planned for as if they had come at this rate. 0 keeps their
+            times.
+        climbing: requests on their way to a larger tier.
+        unseen: how many have come of which nothing is known yet.
+    """
+
+    requests: Sequence[Seen]
+    rate_per_s: float
+    climbing: Sequence[Seen] = ()
+    unseen: int = 0
+
+
+def plan_request(
+    config: CascadeConfig, tiers: list[WindowTier], serving: ServingState, traffic: Traffic
+) -> PlanRequest:
+    """What to ask the planner, so that it plans for this traffic.
+
+    Raises:
+        WorkloadError: if there are too few requests.
+        InfeasiblePlanError: if workers share devices in a way that no move may change.
+    """
+    fixed, groups = serving.blocks.fixed, serving.blocks.groups
+    if fixed:
+        raise InfeasiblePlanError(
+            f"{', '.join(sorted(fixed))} share devices in a way that no move may change"
+        )
+    known = [request for request in traffic.requests if request.visits][-MOST_REQUESTS:]
+    if len(known) < LEAST_REQUESTS:
+        raise WorkloadError(f"{len(known)} requests are too few to plan by: {LEAST_REQUESTS}")
+    known.sort(key=lambda request: request.at_s - request.seconds)
+    begins_s = [request.at_s - request.seconds for request in known]
+    seconds = begins_s[-1] - begins_s[0]
+    rate_per_s = traffic.rate_per_s
+    slower = (len(known) - 1) / seconds / rate_per_s if seconds > 0.0 and rate_per_s > 0.0 else 1.0
+    lengths = ClimbLengths(known, len(tiers))
+    inputs_B, tokens_BT = _backlog(known, traffic, lengths)
+    assert config.planner.gpu_budget is not None
+    return PlanRequest(
+        tiers=[_in_block(tier, groups) for tier in tiers],
+        pools=serving.pools,
+        blocks=[list(group) for group in groups],
+        thresholds=tuple(serving.thresholds),
+        quality_floor=config.planner.quality_floor,
+        gpu_budget=config.planner.gpu_budget,
+        objective=config.planner.objective,
+        arrival_s_R=[slower * (begin_s - begins_s[0]) for begin_s in begins_s],
+        input_tokens_R=[max(1, request.input_tokens) for request in known],
+        entry_score_R=[_entry_score(request) for request in known],
+        ended_early_R=[_ended_early(request) for request in known],
+        tokens_RT=[lengths.tokens(request) for request in known],
+        cached_share_T=[_cached_share(known, index) for index in range(len(tiers))],
+        kept_share_T=[_kept_share(known, index) for index in range(len(tiers))],
+        start_s=dict(serving.start_s),
+        horizon_s=config.planner.horizon_s,
+        backlog_inputs_B=inputs_B,
+        backlog_tokens_BT=tokens_BT,
+    )
+
+
+def _in_block(tier: WindowTier, groups: Sequence[tuple[str, ...]]) -> WindowTier:
+    found = next(("|".join(group) for group in groups if tier.pool in group), None)
+    return msgspec.structs.replace(tier, block=found)
+
+
+def _backlog(
+    known: Sequence[Seen], traffic: Traffic, lengths: ClimbLengths
+) -> tuple[list[int], list[list[int]]]:
+    """The requests under way; what is not known of them is as with the newest of the window."""
+    inputs, tokens = [], []
+    for request in traffic.climbing[-MOST_REQUESTS:]:
+        row = lengths.tokens(request)
+        for visit in request.visits:
+            row[visit.tier_index] = 0
+        if any(row):
+            inputs.append(max(1, request.input_tokens))
+            tokens.append(row)
+    for number in range(min(traffic.unseen, MOST_REQUESTS)):
+        like = known[-1 - number % len(known)]
+        inputs.append(max(1, like.input_tokens))
+        tokens.append(lengths.tokens(like))
+    return inputs, tokens
+
+
+def _cached_share(known: Sequence[Seen], tier_index: int) -> float:
+    """Of the tokens of the prompts that a tier took, what its workers' caches held."""
+    taken = [
+        (visit.cached_tokens, request.input_tokens)
+        for request in known
+        for visit in request.visits
+        if visit.tier_index == tier_index
+    ]
+    tokens = sum(tokens for _, tokens in taken)
+    return min(1.0, sum(cached for cached, _ in taken) / tokens) if tokens else 0.0
+
+
+def _kept_share(known: Sequence[Seen], tier_index: int) -> float | None:
+    """Of the drafts that a tier read, what it kept."""
+    read = [
+        (visit.kept_tokens, before.output_tokens)
+        for request in known
+        for before, visit in pairwise(request.visits)
+        if visit.tier_index == tier_index and visit.kept_tokens is not None
+    ]
+    tokens = sum(tokens for _, tokens in read)
+    return min(1.0, sum(kept for kept, _ in read) / tokens) if tokens else None
+
+
+def _entry_score(request: Seen) -> float | None:
+    first = request.visits[0]
+    return first.score if first.tier_index == 0 else None
+
+
+def _ended_early(request: Seen) -> bool:
+    first = request.visits[0]
+    return first.tier_index == 0 and first.ended_early
+
+
+class ClimbLengths:
+    """How long answers are at the tiers that requests of a window are on their way to.
+
+    The answers of a larger tier that are there already are the short ones: a window of some seconds
+    holds no other where an answer takes longer. So a request on its way is taken to write what it
+    wrote at the tier below, times how much more those wrote that have been at both.
+    """
+
+    def __init__(self, known: Sequence[Seen], tier_count: int) -> None:
+        self._tier_count = tier_count
+        whole = [
+            {visit.tier_index: visit.output_tokens for visit in request.visits if _is_whole(visit)}
+            for request in known
+        ]
+        self._growth_T = [1.0]
+        for tier_index in range(1, tier_count):
+            pairs = [
+                (tokens[tier_index - 1], tokens[tier_index])
+                for tokens in whole
+                if tier_index in tokens and tier_index - 1 in tokens
+            ]
+            below = sum(first for first, _ in pairs)
+            self._growth_T.append(sum(second for _, second in pairs) / below if below else 1.0)
+        lengths = [tokens[0] for tokens in whole if 0 in tokens]
+        self._first = sum(lengths) / len(lengths) if lengths else 1.0
+
+    def tokens(self, request: Seen) -> list[int]:
+        """What it wrote at every tier, and will at the next where it climbs; 0 where it was not."""
+        tokens = [0] * self._tier_count
+        for visit in request.visits:
+            tokens[visit.tier_index] = max(1, visit.output_tokens)
+        following = 1 + max((visit.tier_index for visit in request.visits), default=-1)
+        if request.is_open and following < self._tier_count:
+            tokens[following] = max(1, round(self._next(request, following)))
+        return tokens
+
+    def _next(self, request: Seen, following: int) -> float:
+        """Of an answer that was ended early nothing is known but that it was not shorter."""
+        expected = self._first
+        for tier_index in range(following):
+            visit = next((one for one in request.visits if one.tier_index == tier_index), None)
+            expected *= self._growth_T[tier_index]
+            if visit is not None:
+                expected = (
+                    max(expected, visit.output_tokens)
+                    if visit.ended_early
+                    else float(visit.output_tokens)
+                )
+        return expected * self._growth_T[following]
+
+
+def _is_whole(visit: RecordedVisit) -> bool:
+    return not visit.ended_early

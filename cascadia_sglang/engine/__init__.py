@@ -1,0 +1,1 @@
+"""Between the router and SGLang's tokenizer manager: attempts and control calls."""

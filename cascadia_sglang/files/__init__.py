@@ -1,0 +1,1 @@
+"""Text that people write: JSON, YAML, structs, and the values in them."""

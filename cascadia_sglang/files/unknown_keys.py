@@ -1,0 +1,55 @@
+"""Errors on keys that a file may not have, with the nearest key that it may have there."""
+
+import re
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from cascadia_sglang.files.nearest import suggestion
+
+_UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]*)`(?: - at `\$(?P<place>.*)`)?$")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[[^\]]*\]")
+
+
+def with_nearest_key(error: Exception, kind: Any) -> str:
+    """The text of msgspec's error; where a key is not known, with the nearest one that is.
+
+    Args:
+        kind: the type that the file was read as.
+    """
+    text = str(error)
+    found = _UNKNOWN.search(text)
+    if found is None:
+        return text
+    kinds = [kind]
+    for step in _STEP.finditer(found["place"] or ""):
+        kinds = [inner for one in kinds for inner in _inner(one, step[1])]
+    known = {
+        field.encode_name
+        for one in kinds
+        for member in _members(one)
+        if isinstance(member, type) and issubclass(member, msgspec.Struct)
+        for field in msgspec.structs.fields(member)
+    }
+    return text + suggestion(found["key"], sorted(known))
+
+
+def _inner(kind: Any, key: str | None) -> Iterator[Any]:
+    """Types of the value at a key of an object, or of a list's items where the key is None."""
+    for member in _members(kind):
+        if isinstance(member, type) and issubclass(member, msgspec.Struct):
+            for field in msgspec.structs.fields(member):
+                if field.encode_name == key:
+                    yield field.type
+        elif typing.get_args(member):
+            yield typing.get_args(member)[-1]
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    """The alternatives of a union; of another type, itself."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return typing.get_args(kind)
+    return (kind,)

@@ -1,0 +1,1 @@
+"""Which workers there are: started, replaced when lost, drained, stopped."""

@@ -1,0 +1,134 @@
+"""Begins workers' processes, one at a time on a device that they share.
+
+A worker measures what is free on its device before and after it loads its model. So the next one
+begins once the one before has its key-value pool.
+"""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import zmq
+from sglang.srt.utils.network import get_zmq_socket
+
+from cascadia_sglang.capacity.types import RunningReplica
+from cascadia_sglang.config.pool_specs import PoolSpec
+from cascadia_sglang.pool.pool import Worker, WorkerState, WritablePool
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
+
+    from cascadia_sglang.launch.launcher import Launcher, ResolvedWorker
+
+
+class Starts:
+    """Starts workers and opens their sockets; they do not serve yet."""
+
+    def __init__(self, pool: WritablePool, specs: Sequence[PoolSpec]) -> None:
+        self.launcher: Launcher  # set by `launch`, before anything is started
+        self._pool = pool
+        self._specs = specs
+        self._numbers = itertools.count()
+        self._manager: TokenizerManager | None = None
+        self._turns = Turns()
+        self._waiting: list[RunningReplica] = []
+
+    def spec_of(self, replica: RunningReplica) -> PoolSpec:
+        """The pool that a replica belongs to."""
+        return next(spec for spec in self._specs if spec.name == replica.pool)
+
+    def launch(self, launcher: "Launcher") -> list[Worker]:
+        """Start the server's first workers; of those that share a device one only.
+
+        Raises:
+            WorkerError: if one cannot be started.
+        """
+        self.launcher = launcher
+        self._turns = Turns(launcher.devices.shared)
+        self._waiting = list(launcher.devices.replicas)
+        return self.further()
+
+    def further(self) -> list[Worker]:
+        """Start those of the first workers whose devices have become free of other starts."""
+        starting = [w.handle.replica for w in self._pool if w.state is WorkerState.STARTING]
+        begun = self._turns.next(self._waiting, starting)
+        self._waiting = [one for one in self._waiting if one not in begun]
+        workers = [self.start(self.resolved(one)) for one in begun]
+        if self._manager is not None:
+            for worker in workers:
+                self.open_socket(worker)
+        return workers
+
+    def resolved(self, replica: RunningReplica) -> "ResolvedWorker":
+        """A worker to start, its arguments resolved. Any thread may call it.
+
+        Raises:
+            WorkerError: if it cannot be started.
+        """
+        spec = self.spec_of(replica)
+        return self.launcher.resolved(spec, next(self._numbers), replica)
+
+    def start(self, resolved: "ResolvedWorker") -> Worker:
+        """Start one worker, which is not ready yet.
+
+        Raises:
+            WorkerError: if it cannot be started.
+        """
+        handle = self.launcher.start(resolved)
+        worker = Worker(worker_id=resolved.worker_id, tiers=resolved.pool.tiers, handle=handle)
+        self._pool.add(worker)
+        return worker
+
+    def turn(self, replica: RunningReplica) -> contextlib.AbstractAsyncContextManager[None]:
+        """Within it no other worker of the running server starts on the same shared devices."""
+        return self._turns.turn(replica)
+
+    def connect(self, manager: "TokenizerManager") -> None:
+        """Take the tokenizer manager and open a socket to every worker started so far."""
+        self._manager = manager
+        for worker in self._pool:
+            self.open_socket(worker)
+
+    def open_socket(self, worker: Worker) -> None:
+        """Connect the tokenizer manager to a worker."""
+        assert self._manager is not None
+        worker.socket = get_zmq_socket(
+            self._manager.send_to_scheduler.context, zmq.PUSH, worker.handle.input_address, True
+        )
+
+
+class Turns:
+    """Who may start now, of workers that share devices."""
+
+    def __init__(self, shared: frozenset[int] = frozenset()) -> None:
+        self._locks = {device: asyncio.Lock() for device in sorted(shared)}
+
+    def next(
+        self, waiting: Sequence[RunningReplica], starting: Iterable[RunningReplica]
+    ) -> list[RunningReplica]:
+        """Those that may start while others do, in their order: one a shared device at a time."""
+        busy = {device for one in starting for device in self._shared(one)}
+        found = []
+        for replica in waiting:
+            mine = self._shared(replica)
+            if busy.isdisjoint(mine):
+                found.append(replica)
+            # One that waits keeps its place before those behind it.
+            busy.update(mine)
+        return found
+
+    @contextlib.asynccontextmanager
+    async def turn(self, replica: RunningReplica) -> AsyncIterator[None]:
+        """Within it no other worker starts on the replica's shared devices."""
+        async with contextlib.AsyncExitStack() as held:
+            # In rising order, so that two that share several do not wait for each other.
+            for device in self._shared(replica):
+                await held.enter_async_context(self._locks[device])
+            yield
+
+    def _shared(self, replica: RunningReplica) -> list[int]:
+        ranks = range(replica.replica_gpus)
+        devices = (replica.base_gpu_id + rank * replica.gpu_id_step for rank in ranks)
+        return [device for device in sorted(devices) if device in self._locks]

@@ -1,0 +1,1 @@
+"""What one kind of client needs: Ollama, Anthropic, the Responses API."""

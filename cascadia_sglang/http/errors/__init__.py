@@ -1,0 +1,1 @@
+"""Errors in the shape that the clients of each route expect."""

@@ -1,0 +1,1 @@
+"""From a cascade file and SGLang's flags to the processes of a worker."""

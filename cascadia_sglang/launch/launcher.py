@@ -1,0 +1,264 @@
+"""Starts and ends SGLang scheduler groups that share one tokenizer manager and detokenizer."""
+
+import functools
+import multiprocessing
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING
+
+import torch
+from sglang.srt.configs.model_config import ModelConfig
+from sglang.srt.managers.load_snapshot import create_load_snapshot_reader
+from sglang.srt.platforms import current_platform
+from sglang.srt.runtime_context import create_context, use_context
+from sglang.srt.server_args import PortArgs, ServerArgs
+
+from cascadia_sglang.capacity.types import GpuType, RunningReplica
+from cascadia_sglang.config.escalation import ranked_tiers
+from cascadia_sglang.config.pool_specs import PoolSpec, pool_specs
+from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.launch.arguments import TierArguments, worker_threads
+from cascadia_sglang.launch.device_memory import (
+    DeviceMemory,
+    device_memory,
+    host_devices,
+    resolving,
+)
+from cascadia_sglang.launch.fork_server import ensure_fork_server
+from cascadia_sglang.launch.resolution import (
+    nccl_variables,
+    one_line_errors,
+    page_tokens,
+    publish_events,
+)
+from cascadia_sglang.launch.scheduler_group import SchedulerGroup
+from cascadia_sglang.memory.host import HostFlags, HostMemory, host_memory
+from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
+from cascadia_sglang.pool.pool import Limits, WorkerHandle
+from cascadia_sglang.processes.liveness import Pulse
+from cascadia_sglang.sglang_state import WORKER_SPEC
+from cascadia_sglang.worker.main import run_worker
+
+if TYPE_CHECKING:
+    from sglang.srt.entrypoints.engine import SchedulerInitResult
+
+# More workers than a host serves.
+HOST_DEVICES = 128
+_RANK_CORES = "SGLANG_CPU_OMP_THREADS_BIND"
+
+# SGLang's `Engine._launch_scheduler_processes`, bound: (server_args, port_args, function).
+StartGroup = Callable[
+    [ServerArgs, PortArgs, Callable[..., None]], tuple["SchedulerInitResult", list[BaseProcess]]
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedWorker:
+    """A worker to start, with its arguments as SGLang resolved them."""
+
+    pool: PoolSpec
+    worker_id: str
+    replica: RunningReplica
+    server_args: ServerArgs
+
+
+class Launcher:
+    """Starts workers; knows the server's shared sockets and which devices are taken."""
+
+    def __init__(
+        self,
+        arguments: TierArguments,
+        judge: JudgeSpec,
+        paces: dict[int, PaceSpec],
+        memory: HostMemory | None,
+        devices: DeviceMemory,
+        node: GpuType,
+        threads: int,
+        start_group: StartGroup,
+        server_ports: PortArgs,
+        *,
+        reads_drafts: bool,
+    ) -> None:
+        self._arguments = arguments
+        self._judge = judge
+        self._paces = paces
+        self._threads = threads
+        self._memory = memory
+        self.devices = devices
+        self._start_group = start_group
+        self._server_ports = server_ports
+        self._reads_drafts = reads_drafts
+        self._on_host = current_platform.device_type == "cpu"
+        # Readable by this user alone: events hold the prompts' tokens.
+        self._sockets = tempfile.TemporaryDirectory(prefix="cascadia-events-")
+        # Two resolutions at once would share what SGLang keeps of the devices.
+        self._resolving = threading.Lock()
+        self.node = node
+
+    def resolved(self, pool: PoolSpec, number: int, replica: RunningReplica) -> ResolvedWorker:
+        """A worker to start, and its arguments as SGLang resolves them. Any thread may call it.
+
+        SGLang asks the devices for their memory, which can take seconds.
+
+        Args:
+            number: of the worker, unique in the server.
+            replica: its shape and its devices, which nobody else holds.
+
+        Raises:
+            WorkerError: if SGLang refuses the arguments.
+        """
+        worker_id = f"{pool.name}-{number}"
+        share = None if self._memory is None else self._memory.share_by_pool.get(pool.name)
+        if self._memory is not None:
+            self._memory.check_room(pool)
+        server_args = self._arguments.for_worker(
+            pool, worker_id, share, replica, on_host=self._on_host
+        )
+        with self._resolving, one_line_errors(pool.name), resolving(self.devices.share(pool)):
+            server_args.resolve_once()
+            server_args.check_server_args()
+        return ResolvedWorker(pool, worker_id, replica, server_args)
+
+    def start(self, resolved: ResolvedWorker) -> SchedulerGroup:
+        """Start one worker and return at once. Call it where SGLang's context is not in use
+        elsewhere: on the event loop's thread, or before it runs.
+
+        Raises:
+            WorkerError: if SGLang refuses the arguments.
+        """
+        started = time.monotonic()
+        pool, worker_id, replica = resolved.pool, resolved.worker_id, resolved.replica
+        server_args = resolved.server_args
+        events, tokens = None, page_tokens(server_args)
+        if self._arguments.publishes_events(pool, tokens):
+            base = f"ipc://{self._sockets.name}/{worker_id}"
+            events = EventSource(endpoint=base, replay_endpoint=f"{base}-replay")
+            publish_events(server_args, events)
+        nccl = nccl_variables(server_args, self._arguments.given_nccl)
+        environment = {**os.environ, **nccl}
+        if self._on_host and replica.replica_gpus > 1:
+            environment.setdefault(_RANK_CORES, cores_of_ranks(replica.replica_gpus))
+        spec = WorkerSpec(
+            worker_id=worker_id,
+            judge=self._judge.of_tiers(pool.tiers),
+            threads=self._threads,
+            environment=environment,
+            pace=self._paces.get(pool.index),
+            events=events,
+            reads_drafts=self._reads_drafts and max(pool.tiers) > 0,
+            host_free_bytes=None if self._memory is None else self._memory.free_of(pool),
+            device_share=self.devices.share(pool),
+            log=self._arguments.log_of(worker_id),
+        )
+        WORKER_SPEC.set(server_args, spec)
+        pulse = Pulse(server_args.watchdog_timeout)
+        if multiprocessing.get_start_method() == "forkserver":
+            ensure_fork_server()
+        with ExitStack() as on_error, one_line_errors(pool.name):
+            on_error.callback(pulse.close)
+            ports = PortArgs.init_new(server_args)
+            ports.tokenizer_ipc_name = self._server_ports.tokenizer_ipc_name
+            ports.detokenizer_ipc_name = self._server_ports.detokenizer_ipc_name
+            if multiprocessing.get_start_method() == "forkserver" and torch.cuda.is_initialized():
+                raise WorkerError("CUDA is initialised in the main process; forking is unsafe")
+            with use_context(create_context(server_args, role="tokenizer")):
+                model = ModelConfig.from_server_args(server_args)
+                result, processes = self._start_group(
+                    server_args, ports, functools.partial(run_worker, pulse.beats_in)
+                )
+            on_error.pop_all()
+        pulse.hand_over()
+        return SchedulerGroup(
+            pool=pool,
+            result=result,
+            processes=processes,
+            input_address=ports.scheduler_input_ipc_name,
+            replica=replica,
+            limits=Limits(
+                context_tokens=model.context_len, input_tokens=0, vocabulary=model.vocab_size
+            ),
+            started=started,
+            pulse=pulse,
+            loads=create_load_snapshot_reader(ports, caller="TokenizerManager"),
+            events=events,
+            page_tokens=tokens,
+            devices=() if self._on_host else _numbers(server_args),
+            device_share=self.devices.share(pool),
+        )
+
+    def free(self, handle: WorkerHandle) -> None:
+        """Close what was open towards a worker that has ended."""
+        handle.pulse.close()
+        handle.loads.close()
+
+
+def _numbers(server_args: ServerArgs) -> tuple[int, ...]:
+    """Of a worker's accelerators, in the order of its ranks."""
+    ranks = server_args.tp_size * server_args.pp_size
+    first, step = server_args.base_gpu_id, server_args.gpu_id_step
+    return tuple(range(first, first + ranks * step, step))
+
+
+def launcher_of(
+    config: CascadeConfig,
+    arguments: TierArguments,
+    paces: dict[int, PaceSpec],
+    start_group: StartGroup,
+    server_ports: PortArgs,
+) -> Launcher:
+    """The launcher of a cascade's workers.
+
+    Raises:
+        CascadiaError: if the models do not fit the memory, or the workers find no devices; names
+            the tier, what it needs and what there is.
+    """
+    on_host = current_platform.device_type == "cpu"
+    pools, node = pool_specs(config), _this_node(arguments)
+    places = host_devices if on_host else device_memory
+    judge = JudgeSpec(
+        calibrations=config.calibrations(),
+        record=config.judge.record,
+        counts_reasoning=config.judge.scope == "all",
+        draft_calibrations=config.draft_calibrations(),
+        ranked=ranked_tiers(config),
+    )
+    return Launcher(
+        arguments,
+        judge,
+        paces,
+        host_memory(pools, {pool.name: HostFlags.of(arguments.flags(pool)) for pool in pools})
+        if on_host
+        else None,
+        places(arguments, pools, node),
+        node,
+        worker_threads(config),
+        start_group,
+        server_ports,
+        reads_drafts=config.drafts().use != "off",
+    )
+
+
+def cores_of_ranks(ranks: int) -> str:
+    """A core for every rank of a worker on a host, in SGLang's notation; shared where too few.
+
+    Without it SGLang wants a memory node of its own for each.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    return "|".join(str(cores[rank % len(cores)]) for rank in range(ranks))
+
+
+def _this_node(arguments: TierArguments) -> GpuType:
+    """Devices for workers: the accelerators from the base id on, or numbers on a host."""
+    kind = current_platform.device_type
+    if kind == "cpu":
+        return GpuType(gpu=kind, nodes=1, gpus_per_node=HOST_DEVICES)
+    first, step = arguments.first_device, arguments.device_step
+    count = len(range(first, torch.cuda.device_count(), step))
+    return GpuType(gpu=kind, nodes=1, gpus_per_node=count)

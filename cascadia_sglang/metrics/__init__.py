@@ -1,0 +1,1 @@
+"""The metrics of a cascade: their families, their labels, their counters."""

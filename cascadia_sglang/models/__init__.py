@@ -1,0 +1,1 @@
+"""The files of a model, in a folder or on the model hub."""

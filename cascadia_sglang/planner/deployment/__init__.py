@@ -1,0 +1,1 @@
+"""How many GPUs each tier gets, in which shape, and where."""

@@ -1,0 +1,199 @@
+"""The best deployment of one candidate without a solver: exact bisection, dynamic programme.
+
+Shape legend: n columns of a pool, R resources.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascadia_sglang.arrays import FloatArray, IntArray
+from cascadia_sglang.planner.deployment.columns import Columns
+from cascadia_sglang.planner.problem.problem import Objective
+
+# States times columns that the dynamic programme may touch: about a second.
+MAX_WORK = 100_000_000
+# A column costs as much time as so many states, however few there are.
+LEAST_STATES = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolColumns:
+    """Columns of one pool under one candidate, by the GPUs they take.
+
+    Attributes:
+        index_n: of each in the whole list of columns.
+        value_n: seconds, as the objective combines them.
+        uses_nR: GPUs of each resource.
+    """
+
+    index_n: IntArray
+    value_n: FloatArray
+    uses_nR: IntArray
+
+    def undominated(self) -> PoolColumns:
+        """Without those that another column beats with no more GPUs; for one resource."""
+        best_n = np.minimum.accumulate(np.concatenate(([np.inf], self.value_n)))[:-1]
+        kept_n = self.value_n < best_n
+        return PoolColumns(
+            index_n=self.index_n[kept_n], value_n=self.value_n[kept_n], uses_nR=self.uses_nR[kept_n]
+        )
+
+
+def pools_of(columns: Columns, candidate: int) -> list[PoolColumns]:
+    """The columns of one candidate, a pool each; switching counts where values add up."""
+    value_C = columns.value_C
+    if columns.objective == "path":
+        value_C = value_C + columns.switching_C
+    groups_C = columns.groups()
+    found = []
+    for pool in range(columns.pools):
+        group = candidate * columns.pools + pool
+        low, high = np.searchsorted(groups_C, (group, group + 1))
+        pool_columns = PoolColumns(
+            index_n=np.arange(low, high),
+            value_n=value_C[low:high],
+            uses_nR=columns.uses_CR[low:high],
+        )
+        found.append(pool_columns.undominated() if columns.uses_CR.shape[1] == 1 else pool_columns)
+    return found
+
+
+def best_picks(columns: Columns, candidate: int) -> list[int] | None:
+    """The columns of the candidate's best deployment, with fewest GPUs among equals.
+
+    None where none fits, or where finding it would take too long; `is_exact` says which.
+    """
+    pools = pools_of(columns, candidate)
+    if any(len(pool.index_n) == 0 for pool in pools):
+        return None
+    if _is_mixed(columns):
+        picks = _limit_by_limit(columns, candidate)
+        if picks is not None:
+            return picks
+    if columns.objective == "bottleneck" and len(columns.capacity_R) == 1:
+        return _bisect(pools, int(columns.capacity_R[0]))
+    return _dynamic_programme(pools, columns.capacity_R, columns.objective)
+
+
+def is_exact(columns: Columns) -> bool:
+    """Whether `best_picks` proves what it finds for all candidates of these columns."""
+    if _is_mixed(columns):
+        limits = len(np.unique(columns.value_C))
+        return _work_of_limits(columns.capacity_R, len(columns.value_C), limits) <= MAX_WORK
+    if columns.objective == "bottleneck" and len(columns.capacity_R) == 1:
+        return True
+    return _work(columns.capacity_R, len(columns.value_C)) <= MAX_WORK
+
+
+def _work(capacity_R: IntArray, columns: int) -> int:
+    states: int = math.prod((capacity_R + 1).tolist())
+    return states * columns
+
+
+def _is_mixed(columns: Columns) -> bool:
+    """Whether the objective is a largest value and a sum: the slowest tier and the switching."""
+    return columns.objective == "bottleneck" and bool(columns.switching_C.any())
+
+
+def _work_of_limits(capacity_R: IntArray, columns: int, limits: int) -> int:
+    return max(_work(capacity_R, 1), LEAST_STATES) * columns * limits
+
+
+def _limit_by_limit(columns: Columns, candidate: int) -> list[int] | None:
+    """For every limit on the values, the least switching within it; the best of all limits.
+
+    None where nothing fits, or where it would take too long.
+    """
+    groups_C = columns.groups()
+    first = candidate * columns.pools
+    own_C = (groups_C >= first) & (groups_C < first + columns.pools)
+    limits = np.unique(columns.value_C[own_C])
+    if _work_of_limits(columns.capacity_R, int(own_C.sum()), len(limits)) > MAX_WORK:
+        return None
+    best, best_s = None, math.inf
+    for limit in limits:
+        if limit >= best_s:
+            break
+        pools = []
+        for pool in range(columns.pools):
+            index_n = np.flatnonzero((groups_C == first + pool) & (columns.value_C <= limit))
+            pools.append(
+                PoolColumns(
+                    index_n=index_n,
+                    value_n=columns.switching_C[index_n],
+                    uses_nR=columns.uses_CR[index_n],
+                )
+            )
+        picks = _dynamic_programme(pools, columns.capacity_R, "path")
+        if picks is not None and columns.objective_s(picks) < best_s:
+            best, best_s = picks, columns.objective_s(picks)
+    return best
+
+
+def _bisect(pools: Sequence[PoolColumns], capacity: int) -> list[int] | None:
+    """Smallest limit on the values under which every pool's cheapest columns fit together."""
+    limits = np.unique(np.concatenate([pool.value_n for pool in pools]))
+
+    def cheapest(limit: float) -> list[int] | None:
+        # Values fall as GPUs rise, so the first within the limit takes the fewest.
+        firsts = [int(np.searchsorted(-pool.value_n, -limit)) for pool in pools]
+        if any(first == len(pool.value_n) for first, pool in zip(firsts, pools, strict=True)):
+            return None
+        taken = sum(int(pool.uses_nR[first, 0]) for first, pool in zip(firsts, pools, strict=True))
+        return firsts if taken <= capacity else None
+
+    low, high = 0, len(limits)
+    while low < high:
+        middle = (low + high) // 2
+        if cheapest(float(limits[middle])) is None:
+            low = middle + 1
+        else:
+            high = middle
+    found = cheapest(float(limits[low])) if low < len(limits) else None
+    if found is None:
+        return None
+    return [int(pool.index_n[first]) for first, pool in zip(found, pools, strict=True)]
+
+
+def _dynamic_programme(
+    pools: Sequence[PoolColumns], capacity_R: IntArray, objective: Objective
+) -> list[int] | None:
+    """Best value of the first pools for every amount of every resource, pool by pool."""
+    shape = tuple((capacity_R + 1).tolist())
+    combine = np.maximum if objective == "bottleneck" else np.add
+    if _work(capacity_R, sum(len(pool.index_n) for pool in pools)) > MAX_WORK:
+        return None
+    best = np.zeros(shape)
+    chosen = []
+    for pool in pools:
+        after = np.full(shape, np.inf)
+        choice = np.full(shape, -1, dtype=np.int64)
+        for column, (value, uses_R) in enumerate(zip(pool.value_n, pool.uses_nR, strict=True)):
+            there = tuple(slice(int(used), None) for used in uses_R)
+            before = tuple(
+                slice(0, size - int(used)) for size, used in zip(shape, uses_R, strict=True)
+            )
+            offered = combine(best[before], value)
+            better = offered < after[there]
+            after[there][better] = offered[better]
+            choice[there][better] = column
+        best = after
+        chosen.append(choice)
+    optimum = best[(-1,) * len(shape)]
+    if not np.isfinite(optimum):
+        return None
+    states = np.argwhere(best <= optimum)
+    state = tuple(states[states.sum(1).argmin()].tolist())
+    picks = []
+    for pool, choice in zip(reversed(pools), reversed(chosen), strict=True):
+        column = int(choice[state])
+        picks.append(int(pool.index_n[column]))
+        state = tuple(
+            left - int(used) for left, used in zip(state, pool.uses_nR[column], strict=True)
+        )
+    return picks[::-1]

@@ -1,0 +1,1 @@
+"""How latency depends on the load and on the replicas."""

@@ -1,0 +1,1 @@
+"""Plans for a running server, from the requests of a window."""

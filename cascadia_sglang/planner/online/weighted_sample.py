@@ -1,0 +1,128 @@
+"""A sample weighted so that it stands for a window, and candidate thresholds from it. Pure.
+
+The weights come from `cascadia_sglang.planner.thresholds.raking`. Qualities and shares are then
+those of traffic like the window's, also under thresholds that never served.
+
+Shape legend: N prompts of the sample, T tiers, R requests.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascadia_sglang.arrays import FloatArray, IntArray
+from cascadia_sglang.errors import WorkloadError
+from cascadia_sglang.planner.simulation.paths import Paths, climbing_paths
+from cascadia_sglang.planner.thresholds.raking import fit_window
+from cascadia_sglang.planner.thresholds.replay import Place, Replay, Sample, threshold_grid
+from cascadia_sglang.planner.thresholds.sample import PlanSample
+
+# Places of the grid that are looked at, at most; fewer points a tier where there are many tiers.
+MOST_PLACES = 2_000
+MOST_POINTS = 41
+# How much more a request costs at each further tier: for each of these worths one candidate.
+_STEEPNESS = (1.5, 3.0, 6.0, 12.0, 24.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateThresholds:
+    """Thresholds of every tier but the last, and the quality of traffic like the window's."""
+
+    values: tuple[float, ...]
+    quality: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedSample:
+    """A sample that stands for a window.
+
+    Attributes:
+        graded: scores and labels, weighted.
+        input_tokens_N, tokens_NT: lengths of the prompts and of every tier's answers.
+    """
+
+    graded: Sample
+    input_tokens_N: IntArray
+    tokens_NT: IntArray
+    effective_size: float
+
+    def quality(self, thresholds: Sequence[float]) -> float:
+        """Weighted share of right answers under these thresholds."""
+        return self.graded.mean(self.graded.answered(thresholds))
+
+    def candidates(self, floor: float) -> list[CandidateThresholds]:
+        """Those that keep the floor at the least share of requests at higher tiers, a few.
+
+        How much a tier weighs is left open: for each of several worths the cheapest place of a grid
+        of score quantiles is one of them. Empty where nothing keeps the floor.
+        """
+        judged = self.graded.scores_NS.shape[1]
+        points = min(MOST_POINTS, max(3, int(MOST_PLACES ** (1.0 / judged))))
+        replay = Replay(self.graded, threshold_grid(self.graded, points))
+        kept = [
+            (np.array(replay.shares(place)), place, quality)
+            for place in _places(replay)
+            if (quality := replay.quality(place)) >= floor
+        ]
+        found: dict[Place, float] = {}
+        for steepness in _STEEPNESS:
+            worth_T = steepness ** np.arange(judged + 1)
+            # Of equals the one of higher quality.
+            best = min(kept, key=lambda one: (float(one[0] @ worth_T), -one[2]), default=None)
+            if best is not None:
+                found[best[1]] = best[2]
+        return [
+            CandidateThresholds(values=tuple(replay.thresholds(place)), quality=quality)
+            for place, quality in found.items()
+        ]
+
+    def drawn(self, count: int, seed: int) -> IntArray:
+        """Prompts of the sample, [R], by their weights and with replacement."""
+        weight_N = self.graded.weight_N
+        rng = np.random.default_rng(seed)
+        return rng.choice(len(weight_N), count, p=weight_N / weight_N.sum())
+
+    def paths(self, thresholds: Sequence[float], drawn_R: IntArray) -> Paths:
+        """The ways of drawn requests under some thresholds; no attempt is ended early."""
+        tokens_RT = self.tokens_NT[drawn_R]
+        scores_RS = self.graded.scores_NS[drawn_R]
+        scores_RT = np.column_stack((scores_RS, np.ones(len(drawn_R))))
+        return climbing_paths(scores_RT, tokens_RT, thresholds, int(tokens_RT.max()))
+
+
+def weighted_sample(sample: PlanSample, window: Mapping[str, FloatArray]) -> WeightedSample | None:
+    """The sample as it stands for a window; None where too little of it, or nothing, is like that.
+
+    Args:
+        window: of the requests that began at the first tier and were scored there, as
+            `PlanSample.entry_values` has them.
+    """
+    try:
+        fit = fit_window(sample.entry_values(), window)
+    except WorkloadError:
+        return None
+    if not fit.is_usable:
+        return None
+    graded = sample.graded()
+    weighted = Sample(
+        scores_NS=graded.scores_NS,
+        correct_NT=graded.correct_NT,
+        weight_N=fit.weights_N,
+        prompt_N=graded.prompt_N,
+    )
+    return WeightedSample(
+        graded=weighted,
+        input_tokens_N=np.array([row.input_tokens for row in sample.rows], np.int64),
+        tokens_NT=sample.output_tokens(),
+        effective_size=fit.effective_size,
+    )
+
+
+def _places(replay: Replay) -> Iterator[Place]:
+    first, last = replay.ends
+    ranges = (range(low, high + 1) for low, high in zip(first, last, strict=True))
+    return itertools.product(*ranges)

@@ -1,0 +1,1 @@
+"""Simulates a cascade's replicas, request by request."""

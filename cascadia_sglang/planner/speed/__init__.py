@@ -1,0 +1,1 @@
+"""Step times of workers: measured profiles, rooflines and fits."""

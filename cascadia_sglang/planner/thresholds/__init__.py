@@ -1,0 +1,1 @@
+"""Thresholds: searched on a sample, replayed on it, and certified by it."""

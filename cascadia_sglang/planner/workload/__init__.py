@@ -1,0 +1,1 @@
+"""Requests to plan for: traces and rates."""

@@ -1,0 +1,1 @@
+"""The workers that serve, and the choice among them."""

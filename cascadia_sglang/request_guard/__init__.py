@@ -1,0 +1,1 @@
+"""No worker sees a request that could end it."""

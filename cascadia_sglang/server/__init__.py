@@ -1,0 +1,1 @@
+"""The main process of a cascade: put together, started, watched, shut down."""

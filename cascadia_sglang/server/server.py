@@ -1,0 +1,194 @@
+"""The cascade server: what SGLang's main process becomes with `--plugin cascadia`.
+
+Composition only: holds the pieces that the patches' hooks call.
+"""
+
+import asyncio
+import gc
+import logging
+from typing import Any
+
+from cascadia_sglang.config.pool_specs import pool_specs
+from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.controller.build import configured_controller, configured_monitor
+from cascadia_sglang.controller.gearbox import Gearbox
+from cascadia_sglang.controller.mover import Mover
+from cascadia_sglang.controller.recorder import TrafficRecorder
+from cascadia_sglang.engine.dispatch import Dispatch
+from cascadia_sglang.engine.likelihood import LikelihoodReader
+from cascadia_sglang.entry.model import configured_entry
+from cascadia_sglang.errors import CascadiaError
+from cascadia_sglang.fleet.detokenizer import Detokenizer
+from cascadia_sglang.fleet.fleet import Fleet
+from cascadia_sglang.http.door import Door
+from cascadia_sglang.judge.calibration import Calibration
+from cascadia_sglang.launch.arguments import TierArguments
+from cascadia_sglang.launch.start_phases import PHASES
+from cascadia_sglang.messages import PaceSpec, WorkerLog
+from cascadia_sglang.metrics.counters import Metrics
+from cascadia_sglang.pool.pool import Worker, WorkerPool, WritablePool
+from cascadia_sglang.processes.logs import START
+from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.router.feedback.scores import TierScoring
+from cascadia_sglang.router.services import build_services
+from cascadia_sglang.server.ready_block import ready_block
+from cascadia_sglang.server.self_calibration_setup import configured_self_calibration
+from cascadia_sglang.server.summary import server_summary
+
+logger = logging.getLogger(__name__)
+
+_current: "CascadeServer | None" = None
+
+
+def current() -> "CascadeServer":
+    """The cascade server of this process, for Python code that runs beside it.
+
+    Raises:
+        CascadiaError: before there is one.
+    """
+    if _current is None:
+        raise CascadiaError("no cascade server has been created in this process")
+    return _current
+
+
+def make_current(server: "CascadeServer") -> None:
+    """Have `current` give this server."""
+    global _current
+    _current = server
+
+
+class CascadeServer:
+    """Holds the fleet of workers, the detokenizer, the router and the door to it."""
+
+    def __init__(
+        self,
+        config: CascadeConfig,
+        arguments: TierArguments,
+        calibrations: dict[int, Calibration],
+        paces: dict[int, PaceSpec],
+        is_forking: bool,
+        shows_old_metric_names: bool = False,
+    ) -> None:
+        self.config = config
+        self.shows_old_metric_names = shows_old_metric_names
+        self.is_forking = is_forking
+        pool = WritablePool()
+        self.pool: WorkerPool = pool
+        self.pools = [spec.name for spec in pool_specs(config)]
+        self.metrics = Metrics([tier.name for tier in config.tiers], self.pools, PHASES)
+        self._arguments = arguments
+        self._manager: Any = None
+        scores = TierScoring(config, calibrations)
+        self.fleet = Fleet(config, arguments, paces, pool, self.metrics, scores.judges_constrained)
+        self.control = self.fleet.control
+        self.dispatch = Dispatch(self.pool, self.control, self.fleet.sessions)
+        self.detokenizer = Detokenizer()
+        last_tier = len(config.tiers) - 1
+        monitor = configured_monitor(config)
+        services = build_services(
+            config,
+            self.fleet.engine,
+            scores,
+            metrics=self.metrics,
+            prefiller=self.fleet.prefiller,
+            is_last_tier_idle=lambda: 0 in self.pool.attempts(last_tier),
+            entry_model=configured_entry(config),
+            calibrations=calibrations,
+            recorder=None if monitor is None else TrafficRecorder(monitor),
+        )
+        self.router = CascadeRouter(services)
+        self.gearbox = Gearbox(config, self.router, self._attempts_by_tier)
+        self.mover = Mover(self.fleet, self.gearbox, config, self.metrics)
+        self.controller = configured_controller(config, self.mover, monitor, self.metrics)
+        self.self_calibration = configured_self_calibration(
+            config,
+            services,
+            calibrations,
+            LikelihoodReader(self.pool, self.fleet.engine, last_tier),
+            self.metrics,
+        )
+        self.door = Door(self.router, self.fleet.engine, self.pool, self.fleet.sessions)
+
+    def launch(self, start_group: Any, server_ports: Any) -> list[Worker]:
+        """Start every tier's workers, without waiting.
+
+        Raises:
+            CascadiaError: if a worker cannot be started.
+        """
+        models = (f"{one.name} ({one.model_path})" for one in pool_specs(self.config))
+        logger.info("loading %s", ", ".join(models))
+        return self.fleet.launch(start_group, server_ports)
+
+    @property
+    def detokenizer_log(self) -> WorkerLog:
+        """Where the detokenizer's lines go."""
+        return self._arguments.log_of("detokenizer")
+
+    def announce(self, server_args: Any) -> None:
+        """Say what serves, and where, once the server is warm."""
+        START.end()
+        if self._manager is None or self._manager.server_status.value != "Up":
+            return
+        summary = server_summary(
+            self.config,
+            self._arguments,
+            list(self.pool.ready()),
+            self.router.services.scores,
+            server_args.url(),
+            has_chat=getattr(self._manager.tokenizer, "chat_template", None) is not None,
+            shows_metrics=self._manager.enable_metrics,
+            needs_key=server_args.api_key is not None,
+        )
+        logger.info("%s", ready_block(summary))
+
+    def connect(self, manager: Any) -> None:
+        """Take the tokenizer manager, once its own sockets are open."""
+        self._manager = manager
+        self.door.connect(manager)
+        self.fleet.connect(manager)
+
+    def flag_of(self, tier_index: int, field: str) -> Any:
+        """The value of an SGLang flag that a tier's workers are started with."""
+        spec = next(one for one in pool_specs(self.config) if tier_index in one.tiers)
+        return self._arguments.flag(spec, field)
+
+    def open_metrics(self) -> None:
+        """Write metrics from now on, and count the workers that are ready already."""
+        self.metrics.open()
+        self.fleet.count_earlier_starts()
+
+    @property
+    def event_loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop that serves requests; None until it runs. Its coroutines run there alone."""
+        loop: asyncio.AbstractEventLoop | None = getattr(self._manager, "event_loop", None)
+        return loop
+
+    def _attempts_by_tier(self) -> list[list[int]]:
+        """Attempts of every worker that accepts requests now, by tier."""
+        return [self.pool.attempts(tier) for tier in range(len(self.config.tiers))]
+
+    async def supervise(self, manager: Any) -> None:
+        """Watch the workers and handle the stop signals, for the life of the event loop."""
+        from cascadia_sglang.server.supervisor import Supervisor
+
+        # What the start has made is there for good: spare the serving process walks over it.
+        gc.collect()
+        gc.freeze()
+        self.fleet.events.start()
+        self.fleet.standbys.refill()
+        supervisor = Supervisor(self.fleet, self.detokenizer, self.router)
+        tasks = [asyncio.create_task(self.router.watch_disconnects())]
+        if self.config.routing.gears.enabled:
+            tasks.append(asyncio.create_task(self.gearbox.run()))
+        if self.controller is not None:
+            tasks.append(asyncio.create_task(self.controller.run()))
+        if self.self_calibration is not None:
+            tasks.append(asyncio.create_task(self.self_calibration.run()))
+        try:
+            await supervisor.run(manager)
+        finally:
+            for task in tasks:
+                task.cancel()
+            self.fleet.events.stop()
+            if self.self_calibration is not None:
+                self.self_calibration.close()

@@ -1,0 +1,111 @@
+"""From the command line to a cascade server: everything is read and checked before anything starts.
+
+What can be told from the files and the flags is told before the fork server starts and before
+SGLang's heavier modules are imported. The fork server imports them at the same time.
+"""
+
+import argparse
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sglang.srt.platforms import current_platform
+
+from cascadia_patches.apply import apply_patches, verify_patches
+from cascadia_patches.registry import ARGUMENT_PATCHES, SERVER_PATCHES
+from cascadia_sglang.config.cascade_file import cascade_from_flags, load_cascade
+from cascadia_sglang.config.pool_specs import pool_specs
+from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.entry.model import configured_entry
+from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.launch.arguments import TierArguments, check_arguments, worker_threads
+from cascadia_sglang.launch.fork_server import start_fork_server
+from cascadia_sglang.launch.resolution import one_line_errors
+from cascadia_sglang.launch.sleep_check import check_sleep
+from cascadia_sglang.memory.host import HostFlags, host_memory
+from cascadia_sglang.model_checks.calibrated import loaded_calibrations
+from cascadia_sglang.model_checks.check import check_models
+from cascadia_sglang.processes.logs import START, quiet_known_lines, worker_logs
+from cascadia_sglang.request_guard.sampling_check import check_tier_sampling
+from cascadia_sglang.worker.pace import pace_specs
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_server(
+    namespace: argparse.Namespace, construct: Callable[[argparse.Namespace], Any]
+) -> Any:
+    """Turn parsed flags into the main process's `ServerArgs`, with every patch in force.
+
+    Raises:
+        CascadiaError: one line; nothing has been started that outlives this process.
+    """
+    is_debug = namespace.log_level.lower() == "debug"
+    if not is_debug:
+        quiet_known_lines()
+        START.begin(namespace.log_level)
+    config = _read_config(namespace)
+    check_arguments(namespace, config)
+    is_on_host = current_platform.device_type == "cpu"
+    if config.planner.sleep:
+        check_sleep(current_platform.device_type)
+    entry = configured_entry(config)
+    vocabulary = None if entry is None else entry.vocabulary
+    for line in check_models(config, vars(namespace), vocabulary=vocabulary):
+        logger.warning("%s", line)
+    calibrations = loaded_calibrations(config, config.calibrations())
+    loaded_calibrations(config, config.draft_calibrations())
+    paces = pace_specs(config)
+    check_tier_sampling(config.tiers)
+    probed = {tier for tier, one in calibrations.items() if one.probe is not None}
+    logs = worker_logs(namespace.cascade_logs, namespace.port, is_debug=is_debug)
+    arguments = TierArguments(namespace, config, construct, probed, logs)
+    if is_on_host:
+        pools = pool_specs(config)
+        host_memory(pools, {pool.name: HostFlags.of(arguments.flags(pool)) for pool in pools})
+        # It imports SGLang while this process does.
+        start_fork_server(worker_threads(config), shows_every_line=is_debug)
+
+    from cascadia_sglang.server.server import CascadeServer, make_current
+
+    server_args = arguments.for_server()
+    server = CascadeServer(
+        config,
+        arguments,
+        calibrations,
+        paces,
+        is_on_host,
+        shows_old_metric_names=namespace.cascade_old_metric_names,
+    )
+    make_current(server)
+    apply_patches(SERVER_PATCHES, server)
+    verify_patches(ARGUMENT_PATCHES)
+    with one_line_errors(config.tiers[0].name):
+        # What SGLang does next; here its errors are one line.
+        server_args.resolve_once()
+    return server_args
+
+
+def _read_config(namespace: argparse.Namespace) -> CascadeConfig:
+    path, tiers = namespace.cascade_config, namespace.cascade_tiers
+    if (path is None) == (tiers is None):
+        raise ConfigError("--plugin cascadia needs one of --cascade-config and --cascade-tiers")
+    return _with_state(_read_tiers(namespace), namespace.cascade_state)
+
+
+def _read_tiers(namespace: argparse.Namespace) -> CascadeConfig:
+    path, tiers = namespace.cascade_config, namespace.cascade_tiers
+    if path is not None:
+        for flag in ("cascade_thresholds", "cascade_escalation_rate"):
+            if getattr(namespace, flag) is not None:
+                raise ConfigError(f"--{flag.replace('_', '-')} goes with --cascade-tiers")
+        return load_cascade(Path(path))
+    thresholds, rate = namespace.cascade_thresholds, namespace.cascade_escalation_rate
+    return cascade_from_flags(tiers, thresholds, rate)
+
+
+def _with_state(config: CascadeConfig, folder: str | None) -> CascadeConfig:
+    """The same cascade, with the folder that the command line names in place of its own."""
+    return config if folder is None else msgspec.structs.replace(config, state=folder)

@@ -1,0 +1,105 @@
+"""Watches the worker processes and the detokenizer, and answers the stop signals."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING
+
+from cascadia_sglang.fleet.detokenizer import Detokenizer
+from cascadia_sglang.fleet.fleet import Fleet
+from cascadia_sglang.pool.worker_ends import WorkerEnd
+from cascadia_sglang.processes.liveness import LOOK_S, is_stopped
+from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.server.shutdown import stop_server
+
+if TYPE_CHECKING:
+    from sglang.srt.managers.tokenizer_manager import TokenizerManager
+
+logger = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Notes what has ended or hangs, and turns SIGTERM and Ctrl-C into a drain."""
+
+    def __init__(self, fleet: Fleet, detokenizer: Detokenizer, router: CascadeRouter) -> None:
+        self._fleet = fleet
+        self._detokenizer = detokenizer
+        self._router = router
+        self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
+        # By sentinel; held so that no descriptor is closed, and its number reused, while watched.
+        self._processes: dict[int, BaseProcess] = {}
+
+    async def run(self, manager: "TokenizerManager") -> None:
+        """Watch until asked to stop, then drain and end the server within ten seconds."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        # SGLang brings everything down on SIGQUIT, which a failing worker sends; here its end is
+        # seen by its sentinel.
+        loop.add_signal_handler(signal.SIGQUIT, lambda: None)
+        watch = asyncio.create_task(self._keep_watching())
+        await self._stopping.wait()
+        watch.cancel()
+        self._fleet.stop()
+        for sentinel in self._processes:
+            loop.remove_reader(sentinel)
+        await stop_server(manager, self._fleet, self._router)
+
+    async def _keep_watching(self) -> None:
+        """Watch on, whatever goes wrong with one look: unwatched, a loss would be a hang."""
+        while True:
+            try:
+                await self._watch()
+            except Exception:
+                logger.exception("supervision failed and goes on")
+                await asyncio.sleep(LOOK_S)
+
+    async def _watch(self) -> None:
+        """Look at every process: at once when one ends, and once a second for signs of life."""
+        loop = asyncio.get_running_loop()
+        next_look = loop.time()
+        while True:
+            self._take_ended()
+            if loop.time() >= next_look:
+                next_look = loop.time() + LOOK_S
+                self._take_stalled()
+            self._wait_for_ends()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(next_look):
+                    await self._ended.wait()
+            self._ended.clear()
+
+    def _take_ended(self) -> None:
+        for worker in list(self._fleet.pool):
+            if not worker.handle.is_alive():
+                self._fleet.lose(worker, "its process ended", worker.handle.end())
+        if not self._detokenizer.process.is_alive():
+            self._replace_detokenizer("its process ended")
+
+    def _take_stalled(self) -> None:
+        for worker in list(self._fleet.pool):
+            silent = worker.handle.pulse.look(worker.handle.pids)
+            if silent:
+                end = WorkerEnd.OUTSIDE if any(map(is_stopped, silent)) else WorkerEnd.OWN_ERROR
+                self._fleet.lose(worker, "it gives no sign of life", end)
+        if self._detokenizer.is_stalled():
+            self._replace_detokenizer("it gives no sign of life")
+
+    def _replace_detokenizer(self, why: str) -> None:
+        logger.error("the detokenizer was lost: %s", why)
+        self._detokenizer.restart()
+        self._fleet.lose_attempts()
+
+    def _wait_for_ends(self) -> None:
+        """Be woken by the end of any process that is there now."""
+        loop = asyncio.get_running_loop()
+        processes = [p for worker in self._fleet.pool for p in worker.handle.processes]
+        present = {process.sentinel: process for process in (*processes, self._detokenizer.process)}
+        for sentinel in self._processes.keys() - present.keys():
+            loop.remove_reader(sentinel)
+        for sentinel in present.keys() - self._processes.keys():
+            loop.add_reader(sentinel, self._ended.set)
+        self._processes = present

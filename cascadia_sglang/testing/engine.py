@@ -1,0 +1,298 @@
+"""Doubles for tests of the request path: a scripted engine and its requests."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cascadia_sglang.config.settings import CascadeConfig, JudgeConfig, RoutingConfig, TierConfig
+from cascadia_sglang.errors import (
+    AttemptFailedError,
+    WorkerDiedError,
+    WorkerLostError,
+    WorkerUnavailableError,
+)
+from cascadia_sglang.messages import DRAFT_KEY, AttemptOrder, DraftReport, JudgeReport
+from cascadia_sglang.prefix.prompt import Prompt
+from cascadia_sglang.router.engine import Output
+from cascadia_sglang.router.suspects import Death
+from cascadia_sglang.testing.replies import FakeLimits, FakeRun, Reply, ReplyStep
+
+__all__ = [
+    "FakeEngine",
+    "FakeLimits",
+    "FakeRequest",
+    "FakeRun",
+    "FakeSample",
+    "Reply",
+    "ReplyStep",
+    "make_cascade",
+    "make_request",
+]
+
+
+def make_cascade(
+    *names: str, thresholds: Sequence[float] = (), judge: JudgeConfig | None = None, **routing: Any
+) -> CascadeConfig:
+    """A cascade without files behind it.
+
+    Args:
+        names: of the tiers, smallest first.
+        thresholds: 0.8 throughout where neither they nor an `escalation_rate` are given.
+        routing: further fields of `RoutingConfig`.
+    """
+    if "escalation_rate" not in routing:
+        routing["thresholds"] = list(thresholds) or [0.8] * (len(names) - 1)
+    return CascadeConfig(
+        version=1,
+        tiers=[TierConfig(name=name, model_path=f"/models/{name}") for name in names],
+        routing=RoutingConfig(**routing),
+        judge=judge or JudgeConfig(),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeSample:
+    """One sample of one prompt."""
+
+    rid: str
+    text: str
+    prompt_tokens: int | None = 10
+    max_new_tokens: int | None = None
+    judgeable: bool | frozenset[int] = True  # or the tiers that can judge it
+    takes_draft: bool = True
+    scoring: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeRequest:
+    """A client's request: prompts, each with its samples."""
+
+    prompts: list[list[FakeSample]]
+    is_single: bool
+    stream: bool = False
+
+
+def make_request(
+    *texts: str, rid: str = "caller", samples: int = 1, stream: bool = False, **sample: Any
+) -> FakeRequest:
+    """A request of one sample under `rid`, or of several under `rid_0`, `rid_1` and so on.
+
+    Args:
+        texts: one prompt each; one prompt "question" where none is given.
+        samples: of each prompt.
+        sample: further fields of `FakeSample`.
+    """
+    texts = texts or ("question",)
+    is_single = len(texts) == 1 and samples == 1
+    numbers = itertools.count()
+    return FakeRequest(
+        prompts=[
+            [
+                FakeSample(rid=rid if is_single else f"{rid}_{next(numbers)}", text=text, **sample)
+                for _ in range(samples)
+            ]
+            for text in texts
+        ],
+        is_single=is_single,
+        stream=stream,
+    )
+
+
+class FakeEngine:
+    """Answers from a script, without SGLang. Implements `router.engine.Engine`.
+
+    Args:
+        tiers: a reply a tier, or replies by prompt, or a sequence that is used up run by run;
+            None for a tier without a worker.
+        limits: a limit a tier; the default fits everything.
+        workers: how many each tier has, one where it is not said; a lost one does not come back.
+        tokenise_seconds: how long tokenising takes.
+    """
+
+    def __init__(
+        self,
+        *tiers: Reply | Mapping[str, Reply] | Sequence[Reply] | None,
+        limits: Sequence[FakeLimits | None] | None = None,
+        workers: Sequence[int] | None = None,
+        tokenise_seconds: float = 0.0,
+    ) -> None:
+        self._tiers = [iter(tier) if isinstance(tier, Sequence) else tier for tier in tiers]
+        self._limits = list(limits) if limits is not None else [FakeLimits()] * len(tiers)
+        self._workers = list(workers) if workers is not None else [1] * len(tiers)
+        self._tokenise_seconds = tokenise_seconds
+        self._bases = itertools.count()
+        self.runs: list[FakeRun] = []
+        # Of an attempt on each tier; empty while that is unknown.
+        self.tier_seconds: list[float] = []
+        self.break_even: float | None = None
+        # Id of a ready worker of a tier that is passed over.
+        self.passed: dict[int, str] = {}
+        self._changed: Callable[[], None] = lambda: None
+
+    @property
+    def visits(self) -> list[int]:
+        """Tier of every run, in the order in which they began."""
+        return [run.order.tier_index for run in self.runs]
+
+    def abort(self, rid: str) -> None:
+        """End a run as SGLang ends an aborted request: with what it has so far."""
+        for run in self.runs:
+            if run.rid == rid:
+                run.stop.set()
+
+    def split(self, request: FakeRequest) -> list[list[FakeSample]]:
+        return request.prompts
+
+    async def tokenise(self, samples: list[FakeSample]) -> int | None:
+        await asyncio.sleep(self._tokenise_seconds)
+        return samples[0].prompt_tokens
+
+    def prompt(self, sample: FakeSample) -> Prompt | None:
+        ids = self.prompt_ids(sample)
+        return None if ids is None else Prompt(ids)
+
+    def seconds(self, tier_index: int, prompt: Prompt) -> float | None:
+        del prompt
+        return self.tier_seconds[tier_index] if self.tier_seconds else None
+
+    def prompt_ids(self, sample: FakeSample) -> list[int] | None:
+        return None if sample.prompt_tokens is None else list(map(ord, sample.text))
+
+    def max_new_tokens(self, sample: FakeSample) -> int | None:
+        return sample.max_new_tokens
+
+    def is_judgeable(self, sample: FakeSample, tier_index: int) -> bool:
+        if isinstance(sample.judgeable, bool):
+            return sample.judgeable
+        return tier_index in sample.judgeable
+
+    def is_scoring(self, sample: FakeSample) -> bool:
+        return sample.scoring
+
+    def takes_draft(self, sample: FakeSample, tier_index: int) -> bool:
+        del tier_index
+        return sample.takes_draft
+
+    def draft_break_even(self, tier_index: int) -> float | None:
+        del tier_index
+        return self.break_even
+
+    def limits(self, tier_index: int) -> FakeLimits | None:
+        return self._limits[tier_index]
+
+    def has_worker(self, tier_index: int) -> bool:
+        return self._tiers[tier_index] is not None and self._workers[tier_index] > 0
+
+    def workers(self, tier_index: int) -> list[str]:
+        if not self.has_worker(tier_index):
+            return []
+        return [f"{tier_index}-{number}" for number in range(self._workers[tier_index])]
+
+    def passed_over(self, tier_index: int) -> str | None:
+        return self.passed.get(tier_index)
+
+    def watch_workers(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+
+    def come_back(self, tier_index: int) -> None:
+        """One more worker of a tier is there."""
+        self._workers[tier_index] += 1
+        self._changed()
+
+    def shape(self, sample: FakeSample) -> str:
+        return f"{sample.prompt_tokens} prompt tokens"
+
+    def new_rid_base(self) -> str:
+        return f"{next(self._bases):08d}"
+
+    @property
+    def is_incremental(self) -> bool:
+        return False
+
+    async def stream(
+        self, sample: FakeSample, rid: str, order: AttemptOrder
+    ) -> AsyncGenerator[tuple[Output, JudgeReport], None]:
+        """Half of the answer after every step of the reply, then the answer."""
+        run = FakeRun(rid=rid, text=sample.text, order=order)
+        self.runs.append(run)
+        try:
+            reply = self._choose(run)
+            for step in reply.steps:
+                await asyncio.sleep(step.seconds)
+                meta_info = {"id": rid, "finish_reason": None, "completion_tokens": 1}
+                half = {"text": f"{run.text} by", "meta_info": meta_info}
+                yield half, JudgeReport(score=0.9, early_abort=False, committed=step.committed)
+            yield await self._finish(run, reply)
+        except (asyncio.CancelledError, GeneratorExit):
+            run.end = run.end or "cancelled"
+            raise
+
+    async def run(
+        self, sample: FakeSample, rid: str, order: AttemptOrder
+    ) -> tuple[Output, JudgeReport]:
+        run = FakeRun(rid=rid, text=sample.text, order=order)
+        self.runs.append(run)
+        try:
+            return await self._finish(run, self._choose(run))
+        except asyncio.CancelledError:
+            run.end = "cancelled"
+            raise
+
+    def _choose(self, run: FakeRun) -> Reply:
+        tier = self._tiers[run.order.tier_index]
+        is_passed = run.order.worker_id in self.passed.values()
+        if tier is None or not (is_passed or self.has_worker(run.order.tier_index)):
+            run.end = "lost"
+            raise WorkerUnavailableError("the tier has no worker")
+        if isinstance(tier, Mapping):
+            return tier[run.text]
+        return tier if isinstance(tier, Reply) else next(tier)
+
+    async def _finish(self, run: FakeRun, reply: Reply) -> tuple[Output, JudgeReport]:
+        try:
+            async with asyncio.timeout(reply.seconds):
+                await run.stop.wait()
+        except TimeoutError:
+            run.end = "lost" if reply.lost else "failed" if reply.error else "answered"
+        else:
+            run.end = "aborted"
+        if run.end == "lost":
+            self._workers[run.order.tier_index] -= 1
+            raise WorkerLostError("the worker was lost")
+        if reply.dies:
+            run.end = "lost"
+            worker_id = run.order.worker_id or f"{run.order.tier_index}-0"
+            self._workers[run.order.tier_index] -= 1
+            death = Death(worker_id, [run.rid], asyncio.get_running_loop().time())
+            raise WorkerDiedError("the worker died", death, run.rid)
+        if reply.failed:
+            raise AttemptFailedError("the worker failed")
+        if reply.error is not None and run.end == "failed":
+            raise reply.error
+        is_cut = run.end == "aborted" or reply.early_abort
+        meta_info: dict[str, Any] = {
+            "id": run.rid,
+            "finish_reason": {"type": "abort" if is_cut else "stop"},
+            "completion_tokens": reply.tokens,
+        }
+        if run.order.draft and reply.kept is not None:
+            score, least = reply.draft_score, run.order.confirm_at
+            confirmed = score is not None and least is not None and score >= least
+            told = DraftReport(kept=reply.kept, score=score, confirmed=confirmed)
+            meta_info[DRAFT_KEY] = told.to_meta()
+        own_text = f"{run.text} by tier {run.order.tier_index}"
+        output_ids = list(range(reply.tokens))
+        output = {
+            "text": reply.text or own_text,
+            "output_ids": output_ids,
+            "meta_info": meta_info,
+        }
+        report = JudgeReport(
+            score=reply.score,
+            early_abort=reply.early_abort,
+            uncut_score=reply.uncut_score,
+            record=reply.record() if run.order.record else None,
+        )
+        return output, report

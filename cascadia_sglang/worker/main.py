@@ -1,0 +1,125 @@
+"""What runs in an engine worker's process, and in the detokenizer's: SGLang's own, prepared."""
+
+import inspect
+import os
+import signal
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import setproctitle
+import torch
+from sglang.srt.managers.detokenizer_manager import run_detokenizer_process
+from sglang.srt.managers.scheduler import run_scheduler_process
+from sglang.srt.server_args import ServerArgs
+
+from cascadia_patches.apply import apply_patches
+from cascadia_patches.registry import (
+    CAPACITY_PATCHES,
+    DRAFT_PATCHES,
+    EVENT_PATCHES,
+    JUDGE_PATCHES,
+    LOG_PATCHES,
+    MEMORY_PATCHES,
+    PACE_PATCHES,
+    PROBE_PATCHES,
+    PROGRESS_PATCHES,
+    REPORT_PATCHES,
+    SHARE_PATCHES,
+    STEP_LOG_PATCHES,
+    WORKER_PATCHES,
+)
+from cascadia_sglang.drafts.reader import DraftReader
+from cascadia_sglang.drafts.second_judge import DraftJudge
+from cascadia_sglang.judge.judge import Judge
+from cascadia_sglang.messages import DRAFT_KEY, REPORT_KEY, WorkerLog
+from cascadia_sglang.processes.liveness import start_beats
+from cascadia_sglang.processes.logs import quiet_known_lines
+from cascadia_sglang.processes.parent_death import end_with_parent
+from cascadia_sglang.sglang_state import WORKER_SPEC
+from cascadia_sglang.worker.device_part import DevicePart
+from cascadia_sglang.worker.failed_start import reported
+from cascadia_sglang.worker.pace import Pace
+from cascadia_sglang.worker.start_progress import StartProgress, without_bars
+from cascadia_sglang.worker.step_log import STEP_LOG_FOLDER, StepLog
+
+
+def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> None:
+    """SGLang's `run_scheduler_process` with what the worker's spec asks for in place.
+
+    Args:
+        pipe: where the process beats.
+    """
+    end_with_parent()
+    _leave_interrupts_to_the_server()
+    start_beats(pipe)
+    spec = WORKER_SPEC.expect(server_args)
+    # It finds its place in the process's memory by the environment that the process began with.
+    setproctitle.getproctitle()
+    os.environ.update(spec.environment)
+    # Its process group holds all other workers too.
+    os.environ["SGLANG_KILLPG_ON_SCHEDULER_EXCEPTION"] = "false"
+    torch.set_num_threads(spec.threads)
+    bound = inspect.signature(run_scheduler_process).bind(server_args, *arguments)
+    if spec.log is not None:
+        _arrange_log(spec.log)
+        _observed(bound.arguments)
+    apply_patches(WORKER_PATCHES)
+    apply_patches(MEMORY_PATCHES, spec.host_free_bytes)
+    if spec.device_share is not None:
+        apply_patches((*CAPACITY_PATCHES, *SHARE_PATCHES), DevicePart(spec.device_share))
+    reporters: dict[str, Any] = {}
+    judge: Judge | None = None
+    if spec.judge.calibrations or spec.judge.ranked or spec.judge.record:
+        judge = Judge.from_spec(spec.judge)
+        apply_patches(JUDGE_PATCHES, judge)
+        if judge.probes():
+            apply_patches(PROBE_PATCHES, judge)
+        reporters[REPORT_KEY] = judge
+    # A probe wants the hidden state of the last token, of which a draft has others.
+    if spec.reads_drafts and (judge is None or not judge.probes()):
+        reader = DraftReader(judge, DraftJudge.from_spec(spec.judge))
+        apply_patches(DRAFT_PATCHES, reader)
+        reporters[DRAFT_KEY] = reader
+    if reporters:
+        apply_patches(REPORT_PATCHES, reporters)
+    if spec.events is not None:
+        apply_patches(EVENT_PATCHES)
+    if spec.pace is not None:
+        apply_patches(PACE_PATCHES, Pace.from_spec(spec.pace))
+    if spec.environment.get(STEP_LOG_FOLDER):
+        folder = Path(spec.environment[STEP_LOG_FOLDER])
+        apply_patches(STEP_LOG_PATCHES, StepLog(folder, spec.worker_id))
+    with reported(bound.arguments["pipe_writer"]):
+        run_scheduler_process(*bound.args)
+
+
+def run_detokenizer(pipe: Connection, log: WorkerLog | None, *arguments: Any) -> None:
+    """SGLang's `run_detokenizer_process`, which beats on the pipe."""
+    end_with_parent()
+    _leave_interrupts_to_the_server()
+    start_beats(pipe)
+    if log is not None:
+        _arrange_log(log)
+    run_detokenizer_process(*arguments)
+
+
+def _leave_interrupts_to_the_server() -> None:
+    """Ctrl-C reaches all processes of the terminal; the server's drains, and ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _arrange_log(log: WorkerLog) -> None:
+    if log.folder is not None:
+        quiet_known_lines()
+        without_bars()
+    apply_patches(LOG_PATCHES, log)
+
+
+def _observed(given: dict[str, Any]) -> None:
+    """Tell how the start of this worker goes, until it says that it is ready."""
+    if given["tp_rank"] == 0 and given["pp_rank"] == 0:
+        progress = StartProgress()
+        apply_patches(PROGRESS_PATCHES, progress)
+        given["pipe_writer"] = progress.ending_with(given["pipe_writer"])
+        progress.begin()

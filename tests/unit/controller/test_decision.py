@@ -1,0 +1,95 @@
+"""The verdict, its reasons, and the log that leads to the same verdicts again."""
+
+import msgspec
+import pytest
+
+from cascadia_sglang.capacity.types import Capacity
+from cascadia_sglang.controller.change_tests import Change
+from cascadia_sglang.controller.decision import LogEntry, Rules, Situation, decide, replay_log
+from cascadia_sglang.controller.move_price import MovePrice
+from cascadia_sglang.planner.online.proposal import Proposal
+
+CHANGE = Change(quantity="rate", p_bound=1e-9, before=1.0, now=2.0)
+PROPOSAL = Proposal(
+    pools={"small": Capacity(replicas=1)}, current_s=4.0, predicted_s=2.0, solve_s=0.1
+)
+# 2 s for 3 requests a second are gained over the 595 s of 600 that a move of 5 s leaves. The move
+# costs 1 s for as many while it lasts.
+WORTH_IT = Situation(
+    at_s=1000.0,
+    changes=[CHANGE],
+    rate_per_s=3.0,
+    moved_at_s=None,
+    extra_s=1.0,
+    rules=Rules(horizon_s=600.0, cooldown_s=60.0, model_error=0.1),
+    proposal=PROPOSAL,
+    move=MovePrice(starts=1, stops=1, moving_s=5.0, idle_devices=1, idle_device_s=4.0),
+)
+# A card's large model: four minutes from the stop to the start.
+SLOW = MovePrice(starts=1, stops=1, moving_s=241.0, idle_devices=4, idle_device_s=960.0)
+
+
+def test_a_gain_above_the_cost_moves_and_both_are_told():
+    decision = decide(WORTH_IT)
+    assert (decision.verdict, decision.reason) == ("move", "gain")
+    assert (decision.gain_s, decision.cost_s) == (3570.0, 15.0)
+
+
+@pytest.mark.parametrize(
+    ("differs", "reason"),
+    [
+        ({"changes": []}, "no_change"),
+        ({"moved_at_s": 941.0}, "cooling_down"),
+        ({"proposal": None, "failure": "no plan within 2 s"}, "no_plan: no plan within 2 s"),
+        ({"move": MovePrice()}, "same_plan"),
+        (
+            {"proposal": msgspec.structs.replace(PROPOSAL, predicted_s=3.7)},
+            "gain_within_model_error",
+        ),
+        ({"extra_s": 250.0}, "gain_below_cost"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_it_stays_and_says_why(differs, reason):
+    decision = decide(msgspec.structs.replace(WORTH_IT, **differs))
+    assert (decision.verdict, decision.reason) == ("stay", reason)
+
+
+def test_devices_that_stand_still_cost_what_requests_wait_for_them():
+    waited = msgspec.structs.replace(PROPOSAL, interim_extra_s=10.0)
+    decision = decide(msgspec.structs.replace(WORTH_IT, proposal=waited, move=SLOW))
+    # 2 s x 3/s x (600 - 241) s, against 10 s x 3/s x 240 s.
+    assert (decision.gain_s, decision.cost_s) == (2154.0, 7200.0)
+    assert (decision.verdict, decision.reason) == ("stay", "gain_below_cost")
+
+
+def test_a_long_start_leaves_less_of_the_horizon_to_gain_in():
+    decision = decide(msgspec.structs.replace(WORTH_IT, move=SLOW))
+    # Nobody waits for these devices: what is left are 1 s x 3/s x 241 s of disturbance.
+    assert (decision.verdict, decision.gain_s, decision.cost_s) == ("move", 2154.0, 723.0)
+
+
+def test_a_start_longer_than_the_horizon_gains_nothing():
+    forever = MovePrice(starts=1, stops=1, moving_s=700.0)
+    decision = decide(msgspec.structs.replace(WORTH_IT, move=forever))
+    assert (decision.verdict, decision.gain_s) == ("stay", 0.0)
+
+
+def test_after_the_cool_down_it_moves_again():
+    assert decide(msgspec.structs.replace(WORTH_IT, moved_at_s=940.0)).verdict == "move"
+
+
+def test_the_log_replayed_gives_the_same_decisions():
+    situations = [
+        WORTH_IT,
+        msgspec.structs.replace(WORTH_IT, changes=[]),
+        msgspec.structs.replace(WORTH_IT, proposal=None, failure="x"),
+    ]
+    entries = [LogEntry(situation=one, decision=decide(one), outcome=None) for one in situations]
+    log = b"\n".join(msgspec.json.encode(entry) for entry in entries)
+    again = replay_log(log)
+    assert [entry for entry, _ in again] == entries
+    assert [entry.decision for entry, _ in again] == [decision for _, decision in again]
+    # An entry that was tampered with shows.
+    tampered = log.replace(b'"rate_per_s":3.0', b'"rate_per_s":0.0')
+    assert any(entry.decision != decision for entry, decision in replay_log(tampered))

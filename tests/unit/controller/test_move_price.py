@@ -1,0 +1,119 @@
+"""What a move takes, by hand and beside a clock that ticks."""
+
+import itertools
+from random import Random
+
+import pytest
+
+from cascadia_sglang.capacity.devices import devices_of
+from cascadia_sglang.capacity.ordering import order_steps
+from cascadia_sglang.capacity.placement import place_in_service
+from cascadia_sglang.capacity.steps import Action, Drain, Start, Stop
+from cascadia_sglang.capacity.types import Capacity, GpuType, RunningPlan, RunningReplica
+from cascadia_sglang.controller.move_price import MovePrice, price_move
+from cascadia_sglang.errors import PlanError
+
+NODE = GpuType(gpu="cuda", nodes=1, gpus_per_node=4)
+START_S = {"small": 40.0, "large": 240.0}
+
+
+def replica(pool: str, device: int, tp_size: int = 1) -> RunningReplica:
+    return RunningReplica(pool=pool, gpu="cuda", node=0, base_gpu_id=device, tp_size=tp_size)
+
+
+def price(*actions: Action) -> MovePrice:
+    return price_move(actions, NODE, lambda one: START_S[one.pool], 1.0)
+
+
+def swap(old: RunningReplica, new: RunningReplica) -> list[Action]:
+    return [Drain(replica=old), Stop(replica=old), Start(replica=new)]
+
+
+def test_a_device_that_passes_on_stands_still_for_the_start():
+    found = price(*swap(replica("large", 0), replica("small", 0)))
+    assert found == MovePrice(starts=1, stops=1, moving_s=41.0, idle_devices=1, idle_device_s=40.0)
+
+
+def test_a_free_device_costs_the_start_alone():
+    assert price(Start(replica=replica("large", 3))) == MovePrice(starts=1, moving_s=240.0)
+
+
+def test_a_device_that_nobody_takes_is_given_up():
+    assert price(Stop(replica=replica("large", 3))) == MovePrice(stops=1, moving_s=1.0)
+
+
+def test_a_start_on_two_devices_waits_for_both():
+    found = price(
+        Stop(replica=replica("small", 0)),
+        Stop(replica=replica("small", 1)),
+        Start(replica=replica("large", 0, tp_size=2)),
+    )
+    # The first has ended 1 s before the second.
+    assert (found.moving_s, found.idle_devices) == (242.0, 2)
+    assert found.idle_device_s == 241.0 + 240.0
+    assert found.idle_s == 240.5
+
+
+def test_starts_follow_one_another():
+    found = price(
+        Stop(replica=replica("large", 0, tp_size=2)),
+        Start(replica=replica("small", 0)),
+        Start(replica=replica("small", 1)),
+    )
+    assert (found.moving_s, found.idle_device_s) == (81.0, 40.0 + 80.0)
+
+
+def ticked(before: RunningPlan, after: RunningPlan, actions: list[Action]) -> float:
+    """Device-seconds idle, counted second by second, of devices that serve in both plans."""
+    shared = set(_held(before)) & set(_held(after))
+    present, idle = set(before.replicas), 0.0
+    touched = {
+        device
+        for action in actions
+        if not isinstance(action, Drain)
+        for device in devices_of(action.replica, NODE)
+    }
+    for action in actions:
+        seconds = 0 if isinstance(action, Drain) else 1 if isinstance(action, Stop) else None
+        seconds = int(START_S[action.replica.pool]) if seconds is None else seconds
+        for _ in range(seconds):
+            busy = {device for one in present for device in devices_of(one, NODE)}
+            idle += len((shared & touched) - busy)
+        if isinstance(action, Stop):
+            present.discard(action.replica)
+        elif isinstance(action, Start):
+            present.add(action.replica)
+    return idle
+
+
+def _held(plan: RunningPlan) -> list[tuple[str, int, int]]:
+    return [device for one in plan.replicas for device in devices_of(one, NODE)]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_order_of_a_move_is_priced_as_a_clock_counts_it(seed):
+    random = Random(seed)
+    splits = [(a, b, tp) for a, b, tp in itertools.product(range(1, 4), range(1, 4), (1, 2))]
+    fitting = [one for one in splits if one[0] + one[1] * one[2] <= NODE.gpus_per_node]
+    plans = []
+    current = RunningPlan(replicas=(), thresholds=(0.5,))
+    for small, large, tp_size in random.sample(fitting, 2):
+        wanted = {
+            "small": Capacity(replicas=small),
+            "large": Capacity(replicas=large, tp_size=tp_size),
+        }
+        current = RunningPlan(
+            replicas=place_in_service(current, wanted, NODE, None), thresholds=(0.5,)
+        )
+        plans.append(current)
+    before, after = plans
+    try:
+        actions = order_steps(before, after, [NODE], None)
+    except PlanError:
+        pytest.skip("no order keeps a worker of each")
+    found = price_move(actions, NODE, lambda one: START_S[one.pool], 1.0)
+    assert found.idle_device_s == pytest.approx(ticked(before, after, actions))
+    starts = [one for one in actions if isinstance(one, Start)]
+    stops = [one for one in actions if isinstance(one, Stop)]
+    assert found.moving_s == sum(START_S[one.replica.pool] for one in starts) + len(stops)
+    assert (found.starts, found.stops) == (len(starts), len(stops))

@@ -1,0 +1,57 @@
+"""How long the answers are that a window's requests are on their way to."""
+
+import pytest
+
+from cascadia_sglang.controller.monitor import RecordedVisit, Seen
+from cascadia_sglang.controller.window import Traffic, plan_request
+from tests.unit.controller.windows import make_config, serving, tiers
+
+
+def visit(tier: int, tokens: int, *, ended_early: bool = False) -> RecordedVisit:
+    return RecordedVisit(
+        tier_index=tier,
+        score=None if ended_early else 0.2,
+        output_tokens=tokens,
+        seconds=0.5,
+        cached_tokens=0,
+        ended_early=ended_early,
+    )
+
+
+def seen(number: int, *visits: RecordedVisit, is_open: bool = False) -> Seen:
+    return Seen(
+        at_s=number / 10, seconds=0.5, input_tokens=30, visits=tuple(visits), is_open=is_open
+    )
+
+
+def asked(window: list[Seen]) -> list[list[int]]:
+    """What each is planned to write at both tiers."""
+    request = plan_request(
+        make_config(), tiers(), serving(2, 2), Traffic(requests=window, rate_per_s=10.0)
+    )
+    return request.tokens_RT
+
+
+def test_a_long_answer_that_is_not_there_yet_is_not_taken_for_a_short_one():
+    """A window of seconds holds the larger tier's short answers alone."""
+    ended = [seen(number, visit(0, 10), visit(1, 12)) for number in range(20)]
+    climbing = [seen(20 + number, visit(0, 100), is_open=True) for number in range(20)]
+    assert asked([*ended, *climbing])[20:] == [[100, 120]] * 20
+
+
+def test_where_nothing_is_there_yet_answers_are_as_long_as_below():
+    climbing = [seen(number, visit(0, 40), is_open=True) for number in range(30)]
+    assert asked(climbing) == [[40, 40]] * 30
+
+
+def test_an_answer_that_was_ended_early_would_have_been_as_long_as_others():
+    ended = [seen(number, visit(0, 50), visit(1, 100)) for number in range(30)]
+    early = seen(30, visit(0, 4, ended_early=True), is_open=True)
+    late = seen(31, visit(0, 70, ended_early=True), is_open=True)
+    assert asked([*ended, early, late])[30:] == [[4, 100], [70, 140]]
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_every_visit_writes_a_token(written):
+    window = [seen(number, visit(0, written)) for number in range(30)]
+    assert asked(window) == [[1, 0]] * 30

@@ -1,0 +1,131 @@
+"""Problem files that do not fit: one line with the place."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.planner.problem.checks import load_problem
+
+CANDIDATE = {
+    "thresholds": [0.7],
+    "quality": 0.88,
+    "shares": [1.0, 0.31],
+    "latency_s": [{"1": 0.9, "2": 0.5}, {"4": 2.1, "6": 1.4}],
+}
+TABLES = {
+    "gpu_budget": 8,
+    "quality_floor": 0.85,
+    "tiers": [{"name": "small"}, {"name": "large"}],
+    "candidates": [CANDIDATE],
+}
+SEARCH = {
+    "gpu_budget": 8,
+    "quality_floor": 0.5,
+    "tiers": [{"name": "small"}, {"name": "large"}],
+    "calibration": [{"scores": [0.5], "correct": [0, 1]}],
+    "latency_by_share_s": [{"1": [[0.0, 0.1], [1.0, 0.5]]}, {"2": [[1.0, 1.0]]}],
+}
+
+
+def changed(base: dict[str, Any], place: list[Any], value: Any) -> dict[str, Any]:
+    data = copy.deepcopy(base)
+    inner: Any = data
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    return data
+
+
+@pytest.mark.parametrize("data", [TABLES, SEARCH], ids=["tables", "search"])
+def test_a_file_that_fits_is_read(tmp_path: Path, data: dict[str, Any]) -> None:
+    path = tmp_path / "problem.json"
+    path.write_text(json.dumps(data))
+    assert load_problem(path).gpu_budget == 8
+
+
+def test_a_model_is_a_folder_beside_the_file_or_a_hub_name(tmp_path: Path) -> None:
+    (tmp_path / "owner" / "model").mkdir(parents=True)
+    data = copy.deepcopy(TABLES)
+    names = ["owner/model", "Qwen/Qwen3-8B"]
+    data["tiers"] = [{"name": name[-2:], "model": name} for name in names]
+    path = tmp_path / "problem.json"
+    path.write_text(json.dumps(data))
+    models = [tier.model for tier in load_problem(path).tiers]
+    assert models == [str(tmp_path / "owner" / "model"), "Qwen/Qwen3-8B"]
+
+
+NAN = float("nan")
+CASES: list[tuple[dict[str, Any], list[Any], Any, str]] = [
+    (TABLES, ["candidates", 0, "latency_s", 1, "4"], NAN, 'candidates[0].latency_s[1]["4"] is nan'),
+    (TABLES, ["candidates", 0, "latency_s", 0, "1"], float("inf"), "is inf, allowed: 0 or more"),
+    (TABLES, ["candidates", 0, "latency_s", 0, "1"], -1.0, "is -1.0, allowed: 0 or more"),
+    (
+        TABLES,
+        ["candidates", 0, "latency_s", 0, "0"],
+        1.0,
+        'candidates[0].GPUs of latency_s[0]["0"] is 0, allowed: 1',
+    ),
+    (TABLES, ["candidates", 0, "latency_s", 0, "x"], 1.0, "Expected `int`"),
+    (TABLES, ["candidates", 0, "latency_s"], [{"1": 1.0}], "latency_s has 1 entries, needed: 2"),
+    (TABLES, ["candidates", 0, "latency_s"], [], "latency_s or deployments is needed"),
+    (TABLES, ["candidates", 0, "thresholds"], [], "thresholds has 0 entries, needed: 1"),
+    (TABLES, ["candidates", 0, "thresholds"], [1.5], "thresholds[0] is 1.5, allowed: 0 to 1"),
+    (TABLES, ["candidates", 0, "quality"], NAN, "quality is nan, allowed: 0 to 1"),
+    (TABLES, ["candidates", 0, "shares"], [1.0], "shares has 1 entries, needed: 2"),
+    (TABLES, ["candidates", 0, "shares"], [1.0, 1.1], "shares[1] is 1.1, allowed: 0 to 1"),
+    (TABLES, ["candidates"], [], "needed: candidates, or calibration"),
+    (TABLES, ["calibration"], SEARCH["calibration"], "not both"),
+    (
+        TABLES,
+        ["gpu"],
+        {"name": "H100", "host_step_ms": -1.0},
+        "gpu.host_step_ms is -1.0, allowed: 0 or more",
+    ),
+    (TABLES, ["gpu_budget"], 0, "gpu_budget is 0, allowed: 1 to 1000000"),
+    (TABLES, ["gpu_budget"], 10**30, "allowed: 1 to 1000000"),
+    (TABLES, ["gpu_budget"], 1.5, "Expected `int`"),
+    (TABLES, ["quality_floor"], 2.0, "quality_floor is 2.0, allowed: 0 to 1"),
+    (TABLES, ["objective"], "fastest", "Invalid enum value 'fastest'"),
+    (TABLES, ["version"], 2, "version is 2, allowed: 1"),
+    (TABLES, ["nonsense"], 1, "unknown field `nonsense`"),
+    (TABLES, ["tiers", 1, "name"], "small", "'small' is used twice"),
+    (TABLES, ["switching_cost_s"], NAN, "switching_cost_s is nan"),
+    (SEARCH, ["calibration", 0, "scores"], [], "calibration[0].scores has 0 entries, needed: 1"),
+    (SEARCH, ["calibration", 0, "scores"], [NAN], "calibration[0].scores[0] is nan"),
+    (SEARCH, ["calibration", 0, "correct"], [1], "correct has 1 entries, needed: 2"),
+    (SEARCH, ["calibration", 0, "weight"], 0.0, "no row of a weight above 0"),
+    (SEARCH, ["latency_by_share_s", 0, "1"], [], "is empty, needed: at least one pair"),
+    (SEARCH, ["latency_by_share_s", 0, "1"], [[0.5, 1.0], [0.5, 2.0]], "allowed: above 0.5"),
+    (SEARCH, ["latency_by_share_s", 0, "1"], [[0.5, 1.0], [0.7, 0.9]], "allowed: 1.0 or more"),
+    (SEARCH, ["routing"], {"quantiles": 65}, "routing.quantiles is 65, allowed: 2 to 64"),
+    (SEARCH, ["routing"], {"method": "guess"}, "Invalid enum value 'guess'"),
+    (SEARCH, ["routing"], {"confidence": 1.0}, "routing.confidence is 1.0"),
+]
+
+
+@pytest.mark.parametrize(("base", "place", "value", "says"), CASES, ids=[c[3] for c in CASES])
+def test_a_file_that_does_not_fit_is_one_line_with_its_place(
+    tmp_path: Path, base: dict[str, Any], place: list[Any], value: Any, says: str
+) -> None:
+    path = tmp_path / "problem.json"
+    path.write_text(json.dumps(changed(base, place, value)))
+    with pytest.raises(ConfigError, match="problem ") as caught:
+        load_problem(path)
+    assert says in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "No such file"), (b"{", "no JSON"), (b"\xff\xfe\x00", "no JSON")]
+)
+def test_a_file_that_is_none_is_one_line(tmp_path: Path, content: bytes | None, says: str) -> None:
+    path = tmp_path / "problem.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=says):
+        load_problem(path)
