@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from cascadia_sglang.bounds import bound_problems
 from cascadia_sglang.cascade_checks import problems_of, routing_problems, threshold_problems
 from cascadia_sglang.cascade_paths import placed
 from cascadia_sglang.config import CascadeConfig
@@ -127,6 +128,7 @@ def with_thresholds(config: CascadeConfig, thresholds: list[float]) -> CascadeCo
     """
     routing = msgspec.structs.replace(config.routing, thresholds=thresholds, escalation_rate=None)
     changed = msgspec.structs.replace(config, routing=routing)
-    for problem in (*threshold_problems(changed), *routing_problems(changed)):
+    ranges = bound_problems(changed.routing)
+    for problem in (*threshold_problems(changed), *routing_problems(changed), *ranges):
         raise ConfigError(problem)
     return changed
