@@ -14,12 +14,13 @@ from cascadia_sglang.unknown_keys import with_nearest_key
 from cascadia_sglang.yaml_text import DataFile, read_data
 
 
-def load_cascade(path: Path) -> CascadeConfig:
+def load_cascade(path: Path | str) -> CascadeConfig:
     """Read and check a cascade file (YAML or JSON).
 
     Raises:
         ConfigError: one line that names the place and what is allowed.
     """
+    path = Path(path)
     return _built(read_cascade(path), path)
 
 

@@ -70,19 +70,17 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The next tier reads the answer that was not good enough, and keeps what it agrees with.
-
-    `auto` reads where that is expected to cost less than writing. A draft whose score is below
-    `low` is never read.
-
-    `high` has a second judge: where a tier with a `draft_calibration` reads a whole answer, and the
-    chance that it is acceptable, by the reading tier's own probabilities, is `high` or more, that
-    answer goes out as it is, whether or not the tier would have written the same. null: never.
-    """
+    """The next tier reads a refused answer as a draft, and keeps the tokens that it agrees with."""
 
     enabled: bool | Literal["auto"] = False
+    """Whether drafts are read. `auto`: where reading is expected to cost less than writing."""
     low: Share = 0.0
+    """A draft with a score below this is never read."""
     high: Share | None = None
+    """Score of the second judge from which a draft goes out unchanged. null: never.
+
+    The tier that reads the draft needs a `draft_calibration`.
+    """
 
 
 class GearsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,7 +1,5 @@
 """Every metric of the cascade: its name, kind, labels and meaning.
 
-python -m cascadia_sglang.metric_families > docs/metrics.md     # as a document
-
 Names have no colon: prometheus_client replaces it in the samples, and only there, where the reader
 asks for OpenMetrics, as Prometheus does. A query for the written name then finds nothing.
 """
@@ -248,33 +246,3 @@ FAMILIES = (
 )
 
 BY_NAME = {family.name: family for family in FAMILIES}
-
-
-def as_markdown() -> str:
-    """The document of the metrics."""
-    lines = [
-        "# Metrics",
-        "",
-        "What a cascade adds to SGLang's own metrics on `/metrics`, with `--enable-metrics`. Every",
-        "gauge and counter has a sample from the start. A histogram `NAME` is queried as",
-        "`NAME_bucket`, `NAME_sum` and `NAME_count`. Written by `make docs`.",
-        "",
-        "| name | kind | labels | meaning |",
-        "|---|---|---|---|",
-    ]
-    for family in FAMILIES:
-        labels = ", ".join(f"`{label}`" for label in family.labels) or "none"
-        lines.append(f"| `{family.name}` | {family.kind} | {labels} | {family.meaning} |")
-    lines += [
-        "",
-        "The names once began with `cascadia:`. With `--cascade-old-metric-names` the server shows",
-        "those names too; the next release drops the flag. Prometheus 2 asks for OpenMetrics, in",
-        "which prometheus_client turns the colon of a sample into an underscore. There the old",
-        "names are left out, since every series would stand twice. A query that finds both:",
-        '`{__name__=~"cascadia[:_]requests_total"}`.',
-    ]
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(as_markdown())

@@ -1,6 +1,22 @@
-"""Codes that commands end with, besides 0 and the 2 of bad input."""
+"""The codes that commands end with, besides 0."""
 
+from cascadia_sglang.errors import (
+    FloorNotShownError,
+    InfeasiblePlanError,
+    PlanError,
+    PlanTimeoutError,
+)
+
+BAD_INPUT = 2
 # Nothing keeps what was asked.
 INFEASIBLE = 3
 # Solved, but what was asked is not reached or not shown; or the time limit came first.
 NOT_REACHED = 4
+INTERRUPTED = 130  # Ctrl-C, as a shell reports it
+
+
+def plan_exit_code(kind: type[PlanError]) -> int:
+    """The code with which `cascadia plan` ends for an error of this class."""
+    if issubclass(kind, FloorNotShownError | PlanTimeoutError):
+        return NOT_REACHED
+    return INFEASIBLE if issubclass(kind, InfeasiblePlanError) else BAD_INPUT

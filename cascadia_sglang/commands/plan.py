@@ -15,12 +15,13 @@ from pathlib import Path
 
 import msgspec
 
-from cascadia_sglang.commands.exit_codes import INFEASIBLE, NOT_REACHED
+from cascadia_sglang.commands.exit_codes import plan_exit_code
 from cascadia_sglang.commands.outputs import check_output_file
 from cascadia_sglang.errors import (
     ConfigError,
     FloorNotShownError,
     InfeasiblePlanError,
+    PlanError,
     PlanTimeoutError,
 )
 from cascadia_sglang.planner.picture import check_picture, draw_front
@@ -82,14 +83,14 @@ def run(args: argparse.Namespace) -> int:
             with_front=args.plot is not None,
         )
     except FloorNotShownError as error:
-        return _no_plan(args, NoPlan(status="not_shown", reason=str(error)), NOT_REACHED)
+        return _no_plan(args, error, NoPlan(status="not_shown", reason=str(error)))
     except InfeasiblePlanError as error:
         answer = NoPlan(
             status="infeasible", reason=str(error), tier=error.tier, lacks_gpus=error.lacks_gpus
         )
-        return _no_plan(args, answer, INFEASIBLE)
+        return _no_plan(args, error, answer)
     except PlanTimeoutError as error:
-        return _no_plan(args, NoPlan(status="time_limit", reason=str(error)), NOT_REACHED)
+        return _no_plan(args, error, NoPlan(status="time_limit", reason=str(error)))
     # The plan first: it is there, whatever becomes of the picture.
     print(msgspec.json.encode(plan).decode() if args.json else "\n".join(lines(problem, plan)))
     if args.plot is not None:
@@ -97,11 +98,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _no_plan(args: argparse.Namespace, answer: NoPlan, code: int) -> int:
+def _no_plan(args: argparse.Namespace, error: PlanError, answer: NoPlan) -> int:
     print(f"cascadia plan: {args.problem}: {answer.reason}", file=sys.stderr)
     if args.json:
         print(msgspec.json.encode(answer).decode())
-    return code
+    return plan_exit_code(type(error))
 
 
 def lines(problem: Problem, plan: Plan) -> list[str]:

@@ -9,14 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.planner.run_setup import run_setup
-from cascadia_sglang.planner.setup import Setup, load_setup
-from cascadia_sglang.planner.traces import load_trace
-from cascadia_sglang.planner.workload import MOONCAKE_BLOCK_TOKENS, Workload
-from cascadia_sglang.planner.workload_source import load_workload
+from cascadia_sglang.planner.simulate_plan import simulate
+from cascadia_sglang.planner.workload import MOONCAKE_BLOCK_TOKENS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,29 +56,18 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CascadiaError: one line on what cannot be read or simulated.
     """
-    setup, profile = load_setup(args.plan)
-    workload = _workload(args, setup)
-    if args.rate is not None:
-        workload = workload.at_rate(args.rate)
-    if args.seed is not None:
-        setup = msgspec.structs.replace(setup, seed=args.seed)
-    outcome = run_setup(setup, profile, workload)
-    found = outcome.summary(setup.slo)
-    found["profile"] = f"{profile.source}: {profile.device}"
-    found["rate_per_s"] = workload.rate_per_s
-    print(json.dumps(found, indent=1) if args.json else _page(found))
+    simulation = simulate(
+        args.plan,
+        trace=args.trace,
+        rate_per_s=args.rate,
+        requests=args.requests,
+        skip=args.skip,
+        block_tokens=args.block_tokens,
+        seed=args.seed,
+    )
+    summary = simulation.summary()
+    print(json.dumps(summary, indent=1) if args.json else _page(summary))
     return 0
-
-
-def _workload(args: argparse.Namespace, setup: Setup) -> Workload:
-    if args.trace is not None:
-        return load_trace(args.trace, args.block_tokens, requests=args.requests, skip=args.skip)
-    if setup.workload is None:
-        raise ConfigError(f"plan {args.plan}: it names no workload: --trace is needed")
-    if args.skip:
-        raise ConfigError("--skip needs --trace; a plan's own workload says its own")
-    workload = load_workload(setup.workload)
-    return workload if args.requests is None else workload.part(0, args.requests)
 
 
 def _page(found: dict[str, Any]) -> str:

@@ -6,11 +6,11 @@ labels that have changed never goes. So the cascade's gauges are read when they 
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cascadia_sglang import __version__
 from cascadia_sglang.metric_families import BY_NAME
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
@@ -75,7 +75,7 @@ class Gauges:
             {(name,): labels.get(tier, 0.0) for tier, name in enumerate(tiers[:-1])},
         )
         numbers = ",".join(f"{threshold:g}" for threshold in config.routing.thresholds)
-        yield _gauge("cascadia_info", {(version("cascadia-sglang"), ",".join(tiers), numbers): 1})
+        yield _gauge("cascadia_info", {(__version__, ",".join(tiers), numbers): 1})
 
 
 def _number(value: float | None) -> float:

@@ -1,7 +1,4 @@
-"""Every route of SGLang's server, and what a cascade does with it.
-
-python -m cascadia_sglang.http.routes > cascadia_sglang/http/README.md     # as a document
-"""
+"""Every route of SGLang's server, and what a cascade does with it."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -205,24 +202,3 @@ GUARDED = frozenset(
     for path, handling in HANDLING.items()
     if handling not in (Handling.CASCADE, Handling.SERVER)
 )
-
-
-def as_markdown() -> str:
-    """The document of the routes."""
-    lines = [
-        "# Routes",
-        "",
-        "What a cascade does with every route of SGLang's server. Written by `make docs`.",
-        "",
-        "| routes | what happens |",
-        "|---|---|",
-    ]
-    for routes in TABLE:
-        paths = ", ".join(f"`{path}`" for path in routes.paths)
-        text = routes.handling.value + (f"; {routes.note}" if routes.note else "")
-        lines.append(f"| {paths} | {text} |")
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(as_markdown())

@@ -1,9 +1,9 @@
 """What a running server tells of itself when it is ready."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
+from cascadia_sglang import __version__
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.label_settings import self_calibrated_tiers
@@ -37,7 +37,7 @@ def server_summary(
         for index in spec.tiers
     ]
     return ServerSummary(
-        version=version("cascadia-sglang"),
+        version=__version__,
         url=url,
         tiers=tiers,
         places=_places(url, arguments, shows_metrics=shows_metrics),
