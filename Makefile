@@ -76,9 +76,10 @@ test-slow: env  ## the slow tests that need no GPU
 test-sglang-server: env  ## SGLang's own server tests on a cascade (SMALL=folder LARGE=folder TESTS=paths)
 	$(python) -m tests.sglang_server.run --small $(SMALL) --large $(LARGE) $(ARGS) $(TESTS)
 
-check: env  ## lint and format
+check: env  ## lint, format and plain language
 	$(python) -m ruff check $(sources)
 	$(python) -m ruff format --check $(sources)
+	$(python) -m tests.repo.plain_language
 
 type: env  ## strict types of the three packages
 	$(python) -m mypy

@@ -136,7 +136,7 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     commit_chance: Share = 0.9
     """With `commit`: least chance of acceptance, at a checkpoint of the calibration."""
     commit_at_once: Share | None = None
-    """An answer leaves as it is written where `entry_model` gives its tier this chance or more.
+    """An answer leaves while it is written where `entry_model` gives its tier this chance or more.
 
     The chance must reach the tier's threshold too. null: never.
     """
@@ -228,7 +228,7 @@ class PrefixConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where capacity goes: the controller plans anew when the traffic has changed."""
+    """Where capacity goes. The controller makes a new plan when the traffic has changed."""
 
     enabled: bool = False
     """Whether the controller moves capacity between tiers."""

@@ -15,6 +15,10 @@ class CalibrationError(CascadiaError):
     """A calibration cannot be fitted from this sample, with these labels or to this target."""
 
 
+class RefusedError(CalibrationError):
+    """The server answered a question of the sample with an error. The next question may succeed."""
+
+
 class ConfigError(CascadiaError):
     """A cascade file, a flag, a calibration or another input file is wrong."""
 

@@ -1,4 +1,4 @@
-"""Simulate a cascade on a trace: latencies per tier and path, SLO attainment, use of replicas.
+"""Simulate a cascade on a trace: latency per tier and path, attainment of targets, use of replicas.
 
 Example:
     cascadia simulate --plan plan.json --trace trace.csv --rate 20 --json
@@ -18,22 +18,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan",
         type=Path,
         required=True,
-        help="a plan that was made from a workload; or replicas, profile and shares, see "
-        "`cascadia schema setup`",
+        help="plan that was made from a workload, or a file by `cascadia schema setup`",
     )
     parser.add_argument(
         "--trace",
         type=Path,
-        help="own CSV, Azure's, BurstGPT's or Mooncake's; by default what the plan was made for",
+        help="trace: own CSV, Azure's, BurstGPT's or Mooncake's; default: the plan's requests",
     )
-    parser.add_argument("--rate", type=float, help="requests per second, instead of the trace's")
-    parser.add_argument("--requests", type=_count, help="of the trace, the first so many")
+    parser.add_argument("--rate", type=float, help="requests per second; default: the trace's")
+    parser.add_argument("--requests", type=_count, help="requests to simulate; default: all")
     parser.add_argument(
-        "--skip", type=_count, default=0, help="requests of --trace before those; default: 0"
+        "--skip",
+        type=_count,
+        default=0,
+        help="requests of --trace to leave out before those; default: 0",
     )
-    parser.add_argument("--block-tokens", type=_one_or_more, default=MOONCAKE_BLOCK_TOKENS)
-    parser.add_argument("--seed", type=int, help="of who climbs, instead of the plan's")
-    parser.add_argument("--json", action="store_true", help="all of it, as JSON")
+    parser.add_argument(
+        "--block-tokens",
+        type=_one_or_more,
+        default=MOONCAKE_BLOCK_TOKENS,
+        help="tokens of a prefix block of the trace; default: %(default)s",
+    )
+    parser.add_argument(
+        "--seed", type=int, help="seed of the draw of requests that escalate; default: the plan's"
+    )
+    parser.add_argument("--json", action="store_true", help="print all results as JSON")
 
 
 def _count(text: str) -> int:

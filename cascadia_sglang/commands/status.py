@@ -21,10 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url",
         default="http://127.0.0.1:30000",
-        help="of the server, or HOST:PORT alone; default: %(default)s",
+        help="address of the server; default: %(default)s",
     )
-    parser.add_argument("--api-key", default=None, help="where the server was started with one")
-    parser.add_argument("--json", action="store_true", help="print what the server says as JSON")
+    parser.add_argument(
+        "--api-key", default=None, help="API key, if the server was started with one"
+    )
+    parser.add_argument("--json", action="store_true", help="print the status as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,12 +13,12 @@ RESPONSE_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
         {"type": "number", "minimum": 0, "maximum": 1},
     ),
     "x-cascadia-calibrated": (
-        "Whether the score is a calibrated chance; false for a rank, by which a share of the "
-        "tier's answers is refused. Missing where the score is.",
+        "Whether the score is a calibrated chance. false: it is a rank, by which a share of the "
+        "tier's answers is refused. Missing where the score is missing.",
         {"type": "boolean"},
     ),
     "x-cascadia-reason": (
-        "Why that answer went out. Missing for a batch, and where the stream began before the "
+        "Why the answer went out. Missing for a batch, and where the stream began before the "
         "whole answer was there.",
         {"type": "string"},
     ),
@@ -133,7 +133,7 @@ def request_headers(tiers: Sequence[str]) -> list[dict[str, Any]]:
         ),
         header(
             "stream",
-            "When a streamed answer leaves; without it, as `routing.stream` says.",
+            "When a streamed answer leaves. Default: `routing.stream`.",
             type="string",
             enum=["buffered", "commit", "direct"],
         ),
@@ -144,8 +144,8 @@ def request_headers(tiers: Sequence[str]) -> list[dict[str, Any]]:
         ),
         header(
             "keep-alive",
-            "Seconds of silence after which a held stream gives a sign of life; 0 for never, or "
-            "0.1 and more. `/generate` gives none unless asked.",
+            "Seconds of silence after which a held stream gives a sign of life: 0 for never, or "
+            "0.1 and more. `/generate` gives none without this header.",
             type="number",
             minimum=0,
             maximum=3600,

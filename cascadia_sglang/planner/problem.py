@@ -44,7 +44,7 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     gpu_share: Share | None = None
     """Part of the memory that a tier of a block has.
 
-    null: room for its weights, and for as many tokens as the other tiers of the block.
+    null: room for its weights, and for as many tokens as the others of the block have.
     """
     memory_gib: NotNegative | None = None
     """Memory of one replica on all its devices, in GiB: weights and the least KV cache."""

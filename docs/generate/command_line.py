@@ -9,7 +9,7 @@ from docs.generate.markdown import code, document, paragraph, table
 
 _FLAGS_TARGET = "sglang.srt.server_args.ServerArgs.add_cli_args"
 # At the end of a help text; the page has a column for it.
-_DEFAULT = re.compile(r"[;,.]? *\(?default: (?P<value>[^)]*?)\)?$")
+_DEFAULT = re.compile(r"[;.]? *[Dd]efault: (?P<value>.*?)[.]?$")
 
 
 def page() -> str:
@@ -71,8 +71,8 @@ def _row(action: argparse.Action) -> tuple[str, str, str]:
     said = _DEFAULT.search(text)
     meaning = text[: said.start()] if said else text
     if action.choices is not None:
-        meaning = f"{meaning} Allowed: {', '.join(code(one) for one in action.choices)}."
-    return code(_name(action)), _default(action, said["value"] if said else None), meaning.strip()
+        meaning = f"{meaning.rstrip('.')}: {', '.join(code(one) for one in action.choices)}"
+    return code(_name(action)), _default(action, said["value"] if said else None), meaning
 
 
 def _name(action: argparse.Action) -> str:
@@ -85,7 +85,7 @@ def _name(action: argparse.Action) -> str:
 
 
 def _default(action: argparse.Action, said: str | None) -> str:
-    is_optional = action.nargs in ("?", "*", argparse.REMAINDER)
+    is_optional = action.nargs in ("?", argparse.REMAINDER)
     if action.required or not (action.option_strings or is_optional):
         return "required"
     if said is not None:

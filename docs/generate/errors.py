@@ -68,7 +68,8 @@ def page() -> str:
 
 
 def _below(kind: type[CascadiaError]) -> list[type[CascadiaError]]:
-    return [kind, *(one for child in kind.__subclasses__() for one in _below(child))]
+    children = [child for child in kind.__subclasses__() if child.__module__ == kind.__module__]
+    return [kind, *(below for child in children for below in _below(child))]
 
 
 def _row(kind: type[CascadiaError]) -> tuple[str, ...]:

@@ -1,13 +1,21 @@
 """The public names of the package."""
 
+import ast
 import inspect
 import re
 from typing import Any
 
 import cascadia_sglang
-from docs.generate.markdown import document, paragraph
+from cascadia_sglang.field_docs import field_docs
+from docs.generate.markdown import code, document, paragraph, table
 
 _MODULE = re.compile(r"\b(?:[a-z_]+\.)+(?=[A-Z]\w+)|pathlib\.")
+
+# Pages that document a struct's fields as keys of a file.
+_PAGES = {
+    cascadia_sglang.CascadeConfig: "configuration.md",
+    cascadia_sglang.Problem: "problem-file.md",
+}
 
 
 def page() -> str:
@@ -21,7 +29,7 @@ def page() -> str:
             "needs when it is first used."
         ),
         "```python\nfrom cascadia_sglang import load_problem, solve\n\n"
-        'plan = solve(load_problem("examples/problem.json"))\n```',
+        'plan = solve(load_problem("problem.json"))\n```',
         *(_section(name, getattr(cascadia_sglang, name)) for name in names),
         "## \\_\\_version\\_\\_",
         "The version of the package, as text.",
@@ -29,11 +37,33 @@ def page() -> str:
 
 
 def _section(name: str, value: Any) -> str:
-    text = inspect.getdoc(value) or ""
     parts = [f"## {name}"]
-    if not inspect.isclass(value):
-        parts.append(f"```python\n{name}{_signature(value)}\n```")
-    return "\n\n".join([*parts, _as_lists(text)])
+    if value in _PAGES:
+        parts += [
+            (inspect.getdoc(value) or "").split("\n\n")[0],
+            f"See [its keys]({_PAGES[value]}).",
+        ]
+    elif inspect.isclass(value):
+        parts += [_as_lists(inspect.getdoc(value) or ""), _fields(value)]
+    else:
+        parts += [
+            f"```python\n{name}{_signature(value)}\n```",
+            _as_lists(inspect.getdoc(value) or ""),
+        ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _fields(kind: type) -> str:
+    """A table of the fields with docstrings; empty where there are none."""
+    docs = field_docs(kind)
+    (tree,) = ast.parse(inspect.getsource(kind)).body
+    types = {
+        node.target.id: ast.unparse(node.annotation)
+        for node in getattr(tree, "body", ())
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    rows = [(code(name), code(types[name]), text) for name, text in docs.items()]
+    return table(("field", "type", "meaning"), rows) if rows else ""
 
 
 def _signature(function: Any) -> str:

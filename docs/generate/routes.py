@@ -41,7 +41,7 @@ def page() -> str:
     theirs = [
         (
             ", ".join(code(path) for path in routes.paths),
-            routes.handling.value + (f"; {routes.note}" if routes.note else ""),
+            ". ".join(_sentence(text) for text in (routes.handling.value, routes.note) if text),
         )
         for routes in TABLE
     ]
@@ -57,3 +57,8 @@ def page() -> str:
         ),
         table(("routes", "what happens"), theirs),
     )
+
+
+def _sentence(text: str) -> str:
+    """A phrase with a capital at its beginning."""
+    return text[:1].upper() + text[1:]

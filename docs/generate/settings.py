@@ -71,7 +71,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
         return "required"
     value = field.default
     if value is msgspec.NODEFAULT:
-        value = field.default_factory()  # type: ignore[operator, misc]
+        value = field.default_factory()
     if isinstance(value, msgspec.Struct):
         return "each key's own"
     return code(json.dumps(value))
