@@ -48,18 +48,18 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn the links to files outside of docs/."""
     del files
-    here = page.file.src_uri
-    source = Path(page.file.abs_src_path or "")
+    folder = Path(config.docs_dir)
+    up = "../" * page.file.src_uri.count("/")
 
     def turned(match: re.Match[str]) -> str:
-        target = (source.parent / match["path"]).resolve()
-        if not target.is_relative_to(ROOT):
-            return match[0]
+        target = (Path(page.file.abs_src_path or "").parent / match["path"]).resolve()
         if target.is_dir():
             return match["text"]
-        name = _name(target, Path(config.docs_dir)) or target.relative_to(config.docs_dir)
-        up = "../" * here.count("/")
-        return f"[{match['text']}]({up}{name}{match['anchor'] or ''})"
+        if target.is_relative_to(folder):
+            name: str | None = target.relative_to(folder).as_posix()
+        else:
+            name = _name(target, folder)
+        return f"[{match['text']}]({up}{name}{match['anchor'] or ''})" if name else match[0]
 
     return _LINK.sub(turned, markdown)
 
@@ -83,5 +83,4 @@ def _name(target: Path, docs: Path) -> str | None:
     if not target.is_file() or not target.is_relative_to(ROOT) or target.is_relative_to(docs):
         return None
     path = target.relative_to(ROOT).as_posix()
-    # MkDocs makes `index` of a README, and would hide a Python file's folder.
     return f"{OUTSIDE}/{path}"

@@ -53,9 +53,13 @@ _WORD = re.compile(r"[A-Za-z0-9]")
 _PART_OF_NAME = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
+# Pages outside of docs/ whose prose is checked too.
+_ROOT_PAGES: tuple[str, ...] = ()
+
+
 def documents() -> list[Path]:
     """The documents whose prose is checked."""
-    return sorted((ROOT / "docs").rglob("*.md"))
+    return sorted([*(ROOT / "docs").rglob("*.md"), *(ROOT / name for name in _ROOT_PAGES)])
 
 
 def findings(path: Path) -> Iterator[str]:
