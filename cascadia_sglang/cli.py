@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from cascadia_sglang import __version__
-from cascadia_sglang.commands.exit_codes import BAD_INPUT, INTERRUPTED
+from cascadia_sglang.commands import BAD_INPUT, INTERRUPTED
 from cascadia_sglang.errors import CascadiaError
 from cascadia_sglang.nearest import suggestion
 

@@ -10,12 +10,20 @@ from itertools import pairwise
 import msgspec
 
 
-@cache
 def field_docs(kind: type) -> dict[str, str]:
-    """Meaning of each field that has a docstring, by the field's name.
+    """Meaning of each field that has a docstring, by the field's name; inherited ones first.
 
     Needs the source of the class.
     """
+    docs: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if base is not msgspec.Struct and "__annotations__" in vars(base):
+            docs |= _own_docs(base)
+    return docs
+
+
+@cache
+def _own_docs(kind: type) -> dict[str, str]:
     tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
     (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef))
     return {

@@ -1,1 +1,25 @@
-"""What `cascadia NAME` does: a module a command, with `add_arguments` and `run`."""
+"""What `cascadia NAME` does: a module per command, with `add_arguments` and `run`.
+
+Besides 0, commands end with these codes.
+"""
+
+from cascadia_sglang.errors import (
+    FloorNotShownError,
+    InfeasiblePlanError,
+    PlanError,
+    PlanTimeoutError,
+)
+
+BAD_INPUT = 2
+# Nothing keeps what was asked.
+INFEASIBLE = 3
+# Solved, but what was asked is not reached or not shown; or the time limit came first.
+NOT_REACHED = 4
+INTERRUPTED = 130  # Ctrl-C, as a shell reports it
+
+
+def plan_exit_code(kind: type[PlanError]) -> int:
+    """The code with which `cascadia plan` ends for an error of this class."""
+    if issubclass(kind, FloorNotShownError | PlanTimeoutError):
+        return NOT_REACHED
+    return INFEASIBLE if issubclass(kind, InfeasiblePlanError) else BAD_INPUT

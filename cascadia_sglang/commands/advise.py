@@ -26,7 +26,7 @@ from pathlib import Path
 import msgspec
 
 from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
-from cascadia_sglang.commands.exit_codes import INFEASIBLE
+from cascadia_sglang.commands import INFEASIBLE
 from cascadia_sglang.commands.outputs import check_output_file
 from cascadia_sglang.commands.profile import add_host_argument
 from cascadia_sglang.commands.recording import add_recording_arguments, recorded

@@ -46,7 +46,7 @@ from cascadia_sglang.calibration.split import split_sample
 from cascadia_sglang.calibration.thresholds import Target
 from cascadia_sglang.calibration.verdict import verdict
 from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
-from cascadia_sglang.commands.exit_codes import NOT_REACHED
+from cascadia_sglang.commands import NOT_REACHED
 from cascadia_sglang.commands.recording import add_recording_arguments, recorded
 from cascadia_sglang.commands.sampled import plan_sample_of
 from cascadia_sglang.errors import CalibrationError, ConfigError

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from cascadia_sglang.commands.exit_codes import plan_exit_code
+from cascadia_sglang.commands import plan_exit_code
 from cascadia_sglang.commands.outputs import check_output_file
 from cascadia_sglang.errors import (
     ConfigError,

@@ -2,7 +2,7 @@
 
 import inspect
 
-from cascadia_sglang.commands.exit_codes import (
+from cascadia_sglang.commands import (
     BAD_INPUT,
     INFEASIBLE,
     INTERRUPTED,
