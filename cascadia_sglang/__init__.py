@@ -7,6 +7,8 @@ importing the package loads neither PyTorch nor SGLang.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from cascadia_sglang.version import __version__
+
 if TYPE_CHECKING:
     from cascadia_sglang.cascade_file import load_cascade
     from cascadia_sglang.commands.status import read_status
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from cascadia_sglang.planner.problem_checks import load_problem
     from cascadia_sglang.planner.simulate_plan import Simulation, simulate
     from cascadia_sglang.planner.solve import solve
-
-# pyproject.toml reads it from here.
-__version__ = "0.1.0"
 
 __all__ = [
     "Advice",

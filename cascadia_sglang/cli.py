@@ -14,10 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from cascadia_sglang import __version__
-from cascadia_sglang.commands import BAD_INPUT, INTERRUPTED
 from cascadia_sglang.errors import CascadiaError
 from cascadia_sglang.nearest import suggestion
+from cascadia_sglang.version import __version__
 
 # A command a module in `cascadia_sglang.commands`, in the order of `cascadia --help`.
 COMMANDS = (
@@ -32,6 +31,9 @@ COMMANDS = (
     "status",
     "schema",
 )
+
+BAD_INPUT = 2
+INTERRUPTED = 130  # Ctrl-C, as a shell reports it
 
 
 class _Parser(argparse.ArgumentParser):

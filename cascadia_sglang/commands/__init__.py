@@ -1,8 +1,9 @@
 """What `cascadia NAME` does: a module per command, with `add_arguments` and `run`.
 
-Besides 0, commands end with these codes.
+Besides 0 and the codes of `cli`, commands end with these.
 """
 
+from cascadia_sglang.cli import BAD_INPUT
 from cascadia_sglang.errors import (
     FloorNotShownError,
     InfeasiblePlanError,
@@ -10,12 +11,10 @@ from cascadia_sglang.errors import (
     PlanTimeoutError,
 )
 
-BAD_INPUT = 2
 # Nothing keeps what was asked.
 INFEASIBLE = 3
 # Solved, but what was asked is not reached or not shown; or the time limit came first.
 NOT_REACHED = 4
-INTERRUPTED = 130  # Ctrl-C, as a shell reports it
 
 
 def plan_exit_code(kind: type[PlanError]) -> int:

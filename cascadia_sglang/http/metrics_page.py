@@ -10,11 +10,11 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cascadia_sglang import __version__
 from cascadia_sglang.metric_families import BY_NAME
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.self_calibration.controller import SelfCalibration
+from cascadia_sglang.version import __version__
 from cascadia_sglang.workers.pool import WorkerPool, WorkerState
 
 # A worker that is dead is in no pool any more.

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cascadia_sglang import __version__
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.label_settings import self_calibrated_tiers
@@ -13,6 +12,7 @@ from cascadia_sglang.memory.weights import kv_bytes_of, weight_bytes
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.ready import JudgeState, ServerSummary, TierSummary
 from cascadia_sglang.router.scores import TierScores
+from cascadia_sglang.version import __version__
 from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.pool import Worker
 

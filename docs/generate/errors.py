@@ -2,13 +2,8 @@
 
 import inspect
 
-from cascadia_sglang.commands import (
-    BAD_INPUT,
-    INFEASIBLE,
-    INTERRUPTED,
-    NOT_REACHED,
-    plan_exit_code,
-)
+from cascadia_sglang.cli import BAD_INPUT, INTERRUPTED
+from cascadia_sglang.commands import INFEASIBLE, NOT_REACHED, plan_exit_code
 from cascadia_sglang.errors import CascadiaError, PlanError, RequestError, control_status
 from docs.generate.markdown import code, document, paragraph, table
 

@@ -37,6 +37,7 @@ BASE = (
     "cascadia_sglang.label_settings",
     "cascadia_sglang.struct_file",
     "cascadia_sglang.unknown_keys",
+    "cascadia_sglang.version",
     "cascadia_sglang.yaml_text",
 )
 

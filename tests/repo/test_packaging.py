@@ -46,8 +46,8 @@ def test_the_version_is_written_once(project: dict[str, Any]) -> None:
     """Its place can be read without an import, as the build does."""
     assert "version" in project["project"]["dynamic"]
     place = project["tool"]["setuptools"]["dynamic"]["version"]["attr"]
-    assert place == "cascadia_sglang.__version__"
-    text = (ROOT / "cascadia_sglang" / "__init__.py").read_text()
+    assert place == "cascadia_sglang.version.__version__"
+    text = (ROOT / "cascadia_sglang" / "version.py").read_text()
     assert f'__version__ = "{__version__}"' in text
 
 
