@@ -10,12 +10,12 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from cascadia_sglang.calibration.asking import RefusedError, Sampling, digest_of
+from cascadia_sglang.calibration.asking import Sampling, digest_of
 from cascadia_sglang.calibration.progress import Progress
 from cascadia_sglang.calibration.records import Kept, Key, Record, RecordFile
 from cascadia_sglang.calibration.sample import Question
 from cascadia_sglang.config import TierConfig
-from cascadia_sglang.errors import CalibrationError
+from cascadia_sglang.errors import CalibrationError, RefusedError
 
 
 def missing(

@@ -1,13 +1,14 @@
-"""Fit scores and thresholds of a cascade on your own sample, and say what they are worth.
+"""Fit scores and thresholds of a cascade on your own sample, and show what they are worth.
 
-The cascade's own server runs as a child and records how every tier answers every question; answers
-are labelled; scores, thresholds and a bound on the risk are computed from separate parts of the
-sample. An interrupted run goes on where it stopped. The folder --out then holds a cascade file,
+It starts the cascade as a child process and records every tier's answer to every question. Then it
+labels the answers. Separate parts of the sample give the scores, the thresholds and a bound on the
+risk. An interrupted run continues where it stopped. The folder --out then holds a cascade file,
 calibrated.yaml, that is ready to be served.
 
-A line of the sample: {"id": "1", "prompt": "add 2 3", "reference": "5", "group": "add"}; `messages`
-in place of `prompt` for a chat, `constraint` for a grammar ({"regex": "[0-9]+"}). A line may be the
-body of a chat request, with its `tools`; --temperature and --max-tokens replace its own.
+A line of the sample is `{"id": "1", "prompt": "add 2 3", "reference": "5", "group": "add"}`. A chat
+has `messages` in place of `prompt`. A grammar is a `constraint`, such as `{"regex": "[0-9]+"}`. A
+line may also be the body of a chat request, with its `tools`. --temperature and --max-tokens
+replace its own values.
 
 Exit code 4: everything is written, but this sample does not show the target.
 
@@ -45,7 +46,7 @@ from cascadia_sglang.calibration.split import split_sample
 from cascadia_sglang.calibration.thresholds import Target
 from cascadia_sglang.calibration.verdict import verdict
 from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
-from cascadia_sglang.commands.exit_codes import NOT_REACHED
+from cascadia_sglang.commands import NOT_REACHED
 from cascadia_sglang.commands.recording import add_recording_arguments, recorded
 from cascadia_sglang.commands.sampled import plan_sample_of
 from cascadia_sglang.errors import CalibrationError, ConfigError
@@ -56,25 +57,31 @@ from cascadia_sglang.model_checks.tokenizer import load_tokenizer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cascade", type=Path, help="the cascade file; needs no calibration yet")
+    parser.add_argument("cascade", type=Path, help="the cascade file; it needs no calibration yet")
     parser.add_argument("--data", type=Path, required=True, help="the sample, JSONL")
-    parser.add_argument("--out", type=Path, required=True, help="folder for all that is written")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all results")
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
-        "--target-quality", type=_share, help="least accuracy of the whole cascade, cheapest"
+        "--target-quality",
+        type=_share,
+        help="accuracy that the whole cascade must reach, at the least cost",
     )
     target.add_argument(
-        "--escalation-rate", type=_share, help="largest share at the last tier, most accurate"
+        "--escalation-rate",
+        type=_share,
+        help="largest share of requests at the last tier, for the best accuracy",
     )
-    target.add_argument("--max-cost", type=float, help="largest mean cost, most accurate")
+    target.add_argument("--max-cost", type=float, help="largest mean cost, for the best accuracy")
     target.add_argument(
         "--max-loss",
         type=_share,
         default=0.01,
-        help="largest accuracy lost beside the last tier, with 95%% confidence; default: 0.01",
+        help="accuracy that may be lost against the last tier alone, with 95%% confidence; "
+        "default: 0.01",
     )
     parser.add_argument(
-        "--tier-cost", help="of an answer, as small=1,large=8; default: its mean time, recorded"
+        "--tier-cost",
+        help="cost of an answer per tier, such as small=1,large=8; default: its mean time",
     )
     add_recording_arguments(parser)
 

@@ -39,13 +39,24 @@ class Recorded:
 
 def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
     """How a sample is asked, and how its answers are labelled."""
-    parser.add_argument("--label", default="exact", help=f"{KINDS}; default: exact")
-    parser.add_argument("--temperature", type=float, default=0.0, help="default: 0, greedy")
-    parser.add_argument("--max-tokens", type=int, default=512, help="of an answer")
-    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument(
+        "--label", default="exact", help=f"how answers are labelled: {KINDS}; default: exact"
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, help="temperature of the answers; default: 0"
+    )
+    parser.add_argument("--max-tokens", type=int, default=512, help="most tokens of an answer")
+    parser.add_argument("--concurrency", type=int, default=32, help="concurrent questions")
     parser.add_argument("--server-flags", default="", help="SGLang flags for every tier")
-    parser.add_argument("--start-timeout", type=float, default=900.0, help="seconds")
-    parser.add_argument("--answer-timeout", type=float, default=600.0, help="seconds")
+    parser.add_argument(
+        "--start-timeout",
+        type=float,
+        default=900.0,
+        help="seconds that the server may take to start",
+    )
+    parser.add_argument(
+        "--answer-timeout", type=float, default=600.0, help="seconds that an answer may take"
+    )
 
 
 def recorded(

@@ -1,7 +1,6 @@
 """What a running server tells of itself when it is ready."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from cascadia_sglang.config import CascadeConfig
@@ -13,6 +12,7 @@ from cascadia_sglang.memory.weights import kv_bytes_of, weight_bytes
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.ready import JudgeState, ServerSummary, TierSummary
 from cascadia_sglang.router.scores import TierScores
+from cascadia_sglang.version import __version__
 from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.pool import Worker
 
@@ -37,7 +37,7 @@ def server_summary(
         for index in spec.tiers
     ]
     return ServerSummary(
-        version=version("cascadia-sglang"),
+        version=__version__,
         url=url,
         tiers=tiers,
         places=_places(url, arguments, shows_metrics=shows_metrics),

@@ -14,6 +14,7 @@ PACKAGES = ("cascadia_sglang", "cascadia_kernels", "cascadia_patches")
 BASE = (
     "cascadia_sglang.asked_process",
     "cascadia_sglang.binomial_bounds",
+    "cascadia_sglang.bounds",
     "cascadia_sglang.cascade_checks",
     "cascadia_sglang.cascade_file",
     "cascadia_sglang.cascade_paths",
@@ -22,6 +23,7 @@ BASE = (
     "cascadia_sglang.errors",
     "cascadia_sglang.escalation",
     "cascadia_sglang.extras",
+    "cascadia_sglang.field_docs",
     "cascadia_sglang.hub_check",
     "cascadia_sglang.json_text",
     "cascadia_sglang.messages",
@@ -35,6 +37,7 @@ BASE = (
     "cascadia_sglang.label_settings",
     "cascadia_sglang.struct_file",
     "cascadia_sglang.unknown_keys",
+    "cascadia_sglang.version",
     "cascadia_sglang.yaml_text",
 )
 
