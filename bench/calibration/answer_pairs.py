@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from bench.calibration.pool import complete_chunks, load_pool
 from bench.ladder.tiers import TIERS
-from cascadia_sglang.calibration.pool import BoolArray, Pool, TierAnswers
+from cascadia_sglang.arrays import BoolArray, FloatArray
+from cascadia_sglang.calibration.pool import Pool, TierAnswers
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.same_answer import same_answer
-from cascadia_sglang.judge.state import FloatArray
 
 Indices = npt.NDArray[np.intp]
 

@@ -29,7 +29,7 @@ from bench.ladder.export import LADDER
 from bench.ladder.families import Row
 from bench.ladder.observe import CHECKPOINTS
 from bench.ladder.splits import SPLITS
-from cascadia_sglang.judge.state import FloatArray
+from cascadia_sglang.arrays import FloatArray
 
 PROBED = ("small", "middle")  # the last tier's score decides nothing
 

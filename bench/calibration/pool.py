@@ -25,9 +25,10 @@ from bench.ladder.families import Row
 from bench.ladder.observe import CHECKPOINTS, Observation, observe
 from bench.ladder.splits import SPLITS, sample
 from bench.ladder.tiers import TIERS
-from cascadia_sglang.calibration.pool import BoolArray, Pool, TierAnswers
+from cascadia_sglang.arrays import BoolArray, FloatArray
+from cascadia_sglang.calibration.pool import Pool, TierAnswers
 from cascadia_sglang.judge.same_answer import same_answer
-from cascadia_sglang.judge.state import STATE_COLUMNS, FloatArray
+from cascadia_sglang.judge.state import STATE_COLUMNS
 
 CHUNK = 2_000
 FIRST_SEED = 40_000  # of chunk 0; no other sample uses these seeds

@@ -29,8 +29,9 @@ from bench.calibration.pool import complete_chunks, load_pool
 from bench.harness.estimates import Estimate
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
 from bench.ladder.fit import CASCADE, settings
+from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.fit import fit_tier
-from cascadia_sglang.calibration.pool import BoolArray, Pool, TierAnswers
+from cascadia_sglang.calibration.pool import Pool, TierAnswers
 from cascadia_sglang.calibration.probe import fit_probe, with_probe
 from cascadia_sglang.calibration.replay import CascadeReplay, sigmoid
 from cascadia_sglang.calibration.statistics import METRICS, RESAMPLES, auroc, ece
@@ -38,7 +39,6 @@ from cascadia_sglang.cascade_file import load_cascade
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations
 from cascadia_sglang.judge.features import earlier_features
 from cascadia_sglang.judge.probe import probe_log_odds
-from cascadia_sglang.judge.state import FloatArray
 
 BENCH = "calibration"
 MIN_PROMPTS = 5_000

@@ -21,7 +21,7 @@ from cascadia_sglang.calibration.quality import TierQuality, tier_qualities
 from cascadia_sglang.calibration.replay import CascadeReplay
 from cascadia_sglang.calibration.split import Parts
 from cascadia_sglang.calibration.statistics import Interval
-from cascadia_sglang.calibration.thresholds import Outcome, outcome_of
+from cascadia_sglang.calibration.thresholds import ThresholdResult, outcome_of
 from cascadia_sglang.cascade_file import load_cascade
 from cascadia_sglang.judge.calibration import load_calibrations
 
@@ -61,7 +61,7 @@ def estimate(interval: Interval) -> Estimate:
     return Estimate(p50=interval.value, low95=interval.low, high95=interval.high, n=interval.n)
 
 
-def cascade_estimates(outcome: Outcome, count: int) -> Iterator[Told]:
+def cascade_estimates(outcome: ThresholdResult, count: int) -> Iterator[Told]:
     """The cascade as a whole."""
     for metric, value in (
         ("accuracy", outcome.quality),

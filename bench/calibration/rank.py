@@ -25,11 +25,10 @@ from bench.calibration.pool import complete_chunks, load_pool
 from bench.harness.estimates import Estimate
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
 from bench.ladder.tiers import TIERS
-from cascadia_sglang.calibration.pool import BoolArray
+from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.statistics import auroc
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.rank import WEIGHTS
-from cascadia_sglang.judge.state import FloatArray
 
 BENCH = "rank"
 BASELINE = "min_logprob"

@@ -22,15 +22,14 @@ import numpy as np
 from bench.calibration.answer_pairs import AnswerPairs, demo_pairs, made_up_pairs, real_pairs
 from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import RESULTS, Row, Told, facts_of_this_run, save_rows
+from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.calibrate import Settings, calibrate
-from cascadia_sglang.calibration.pool import BoolArray
 from cascadia_sglang.calibration.replay import TierReplay, sigmoid
 from cascadia_sglang.calibration.statistics import auroc, ece
 from cascadia_sglang.calibration.thresholds import Target
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.rank import WEIGHTS
-from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.self_calibration.fit import Fitting, TierFit, fit_labels
 from cascadia_sglang.self_calibration.label import Label, VisitLabel, first_rates
 

@@ -28,9 +28,9 @@ import numpy.typing as npt
 from bench.calibration.pool import complete_chunks, load_pool
 from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.config import CascadeConfig, RoutingConfig, TierConfig
 from cascadia_sglang.judge.rank import rank_model
-from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.scores import TierScores
 

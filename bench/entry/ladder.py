@@ -35,8 +35,8 @@ from bench.ladder.tiers import TIERS
 from bench.ladder.tokenizer import build_tokenizer, encode_prompt
 from bench.serving.arms import Arm
 from bench.serving.compare import FLAGS, ask
+from cascadia_sglang.arrays import BoolArray
 from cascadia_sglang.calibration.entry_model import worth
-from cascadia_sglang.calibration.pool import BoolArray
 from cascadia_sglang.cascade_file import read_cascade
 from cascadia_sglang.entry.fit import fit_entry_model
 from cascadia_sglang.entry.model import (

@@ -18,9 +18,10 @@ from bench.ladder.families import Row, is_correct
 from bench.ladder.tokenizer import EOS_ID
 from cascadia_kernels.fold_sampled import fold_sampled
 from cascadia_kernels.row_statistics import row_statistics
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge import state
 from cascadia_sglang.judge.features import features
-from cascadia_sglang.judge.state import NO_ROW, FloatArray, empty_states, fold_step
+from cascadia_sglang.judge.state import NO_ROW, empty_states, fold_step
 
 CHECKPOINTS = (2, 4, 8, 16, 32, 64)
 

@@ -27,7 +27,7 @@ from cascadia_sglang.calibration.replay import CascadeReplay
 from cascadia_sglang.calibration.split import Parts, split_sample
 from cascadia_sglang.calibration.thresholds import outcome_of
 from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated, read_cascade
-from cascadia_sglang.commands.recording import add_recording_arguments, recorded
+from cascadia_sglang.commands.recording import RecordingSettings, recorded
 from cascadia_sglang.judge.calibration import load_calibration
 
 CHUNKS = 3
@@ -49,11 +49,8 @@ def answered(chunks: int, folder: Path) -> Pool:
     config = read_cascade(CASCADE).data
     config["routing"] = {"thresholds": config["routing"]["thresholds"], "drafts": "on"}
     cascade.write_text(yaml.safe_dump(config))
-    parser = argparse.ArgumentParser()
-    add_recording_arguments(parser)
-    args = parser.parse_args(["--max-tokens", str(MAX_NEW_TOKENS), "--concurrency", "64"])
-    args.data, args.out = data, folder
-    return recorded(args, load_uncalibrated(cascade), check_parts).pool
+    settings = RecordingSettings(data=data, out=folder, max_tokens=MAX_NEW_TOKENS, concurrency=64)
+    return recorded(settings, load_uncalibrated(cascade), check_parts).pool
 
 
 def as_served(parts: Parts) -> CalibratedCascade:

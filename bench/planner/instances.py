@@ -11,7 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cascadia_sglang.planner.problem import CalibrationRow, Candidate, Objective, Problem, Tier
+from cascadia_sglang.planner.problem import (
+    CalibrationRow,
+    Candidate,
+    Objective,
+    Problem,
+    ProblemTier,
+)
 
 # Shares at which a curve has a pair.
 _SHARES = np.linspace(0, 1, 21).tolist()
@@ -84,5 +90,5 @@ def curve_problem(
     )
 
 
-def _tiers(number: int) -> list[Tier]:
-    return [Tier(name=f"tier-{index}") for index in range(number)]
+def _tiers(number: int) -> list[ProblemTier]:
+    return [ProblemTier(name=f"tier-{index}") for index in range(number)]

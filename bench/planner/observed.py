@@ -12,10 +12,10 @@ import numpy as np
 
 from bench.harness.client import Round, send_at
 from bench.harness.load import MAX_NEW_TOKENS, questions, requests
-from cascadia_sglang.planner.outcome import Outcome
+from cascadia_sglang.planner.outcome import SimulationResult
 from cascadia_sglang.planner.paths import Paths
 from cascadia_sglang.planner.profile import HostTimes
-from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.workload import Workload, build_workload
 
 
@@ -72,7 +72,7 @@ def observe(
     return Observed(e2e_s=_seconds(sent), workload=workload, paths=paths)
 
 
-def replay(observed: Observed, tiers: Sequence[Tier], host: HostTimes) -> Outcome:
+def replay(observed: Observed, tiers: Sequence[SimulatedTier], host: HostTimes) -> SimulationResult:
     """Simulate what a real server did."""
     return simulate(observed.workload, observed.paths, tiers, host=host)
 

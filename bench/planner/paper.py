@@ -22,13 +22,14 @@ from bench.harness.rows import RESULTS, facts_of_this_run, source_line
 from bench.planner.fleet import DEEPSEEK, LLAMA, drawn_workload, graded_sample
 from bench.planner.paper_page import Cell, load_cells, page, save_cells
 from bench.planner.rivals import CHUNKS, RIVALS, Case, Served, alone
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.paths import direct_paths
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.shapes import shapes_of_pools
-from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.tables import build_surfaces, in_process
-from cascadia_sglang.planner.workload import Floats, Workload
+from cascadia_sglang.planner.workload import Workload
 
 CSV = RESULTS / "paper_simulated.csv"
 PAGE = Path(__file__).with_name("paper.md")
@@ -81,17 +82,17 @@ def problem_of(family: Family, floor: float, rows: int) -> Problem:
     return msgspec.structs.replace(problem, calibration=graded_sample(family.skills, rows, 5))
 
 
-def idle_s(case: Case) -> Floats:
+def idle_s(case: Case) -> FloatArray:
     """What each request takes on an idle replica of the last tier in its fastest shape, [R]."""
     tier = case.problem.tiers[-1]
     known = case.surfaces[tier.pool_name]
     shape, _ = min(known, key=lambda way: float(way[1][0].mean_s_G[0]))
-    one = Tier(name=tier.name, times=shape.times, limits=shape.limits, stages=shape.pp)
+    one = SimulatedTier(name=tier.name, times=shape.times, limits=shape.limits, stages=shape.pp)
     calm = case.workload.at_rate(1e-3)
     return simulate(calm, direct_paths(calm), [one]).e2e_s_R
 
 
-def scale_of(served: Served, workload: Workload, idle_s_R: Floats) -> float:
+def scale_of(served: Served, workload: Workload, idle_s_R: FloatArray) -> float:
     """The least multiple of every request's idle latency within which 95 % are answered."""
     outcome = simulate(workload, served.paths, served.tiers, is_buffered=True)
     relative_R = np.where(outcome.is_done, outcome.e2e_s_R / idle_s_R, np.inf)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from cascadia_sglang.arrays import IntArray
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.columns import Columns
 from cascadia_sglang.planner.incumbent import best_picks
@@ -23,10 +24,10 @@ from cascadia_sglang.planner.problem import Deployment, Problem
 from cascadia_sglang.planner.replay import build_sample
 from cascadia_sglang.planner.routing import choose_and_allocate
 from cascadia_sglang.planner.shape_latencies import PoolSurfaces, ShapeLatencies
-from cascadia_sglang.planner.simulator import Tier
+from cascadia_sglang.planner.simulator import SimulatedTier
 from cascadia_sglang.planner.tables import in_process
-from cascadia_sglang.planner.trial import tried
-from cascadia_sglang.planner.workload import Ints, Workload
+from cascadia_sglang.planner.trial import refined
+from cascadia_sglang.planner.workload import Workload
 
 # Gears: the rate of the last seconds over the mean up to which each is in, and how far its floor is
 # from the quality floor.
@@ -56,7 +57,7 @@ class Case:
 class Served:
     """A way to serve: `quality` is expected, on the sample; `told` its shapes in a few words."""
 
-    tiers: Sequence[Tier]
+    tiers: Sequence[SimulatedTier]
     paths: Paths
     quality: float
     told: str
@@ -158,7 +159,7 @@ def alone(case: Case, tier: int, chunk_tokens: int) -> list[Served]:
         limits = msgspec.structs.replace(
             shape.limits, chunked_prefill_tokens=chunk_tokens, max_prefill_tokens=16384
         )
-        one = Tier(
+        one = SimulatedTier(
             name=problem.tiers[tier].name,
             times=shape.times,
             limits=limits,
@@ -180,7 +181,7 @@ class _Capped(ShapeLatencies):
         super().__init__(problem, surfaces, rate_per_s)
         self._limits_P = np.array([limits[pool] for pool in problem.pools])
 
-    def columns(self, shares: Sequence[float]) -> tuple[Columns, Ints]:
+    def columns(self, shares: Sequence[float]) -> tuple[Columns, IntArray]:
         columns, ways_C = super().columns(shares)
         kept_C = columns.uses_CR.max(axis=1) <= self._limits_P[columns.pool_C]
         return columns.only(kept_C), ways_C[kept_C]
@@ -189,7 +190,7 @@ class _Capped(ShapeLatencies):
 def _planned(case: Case, surfaces: PoolSurfaces) -> Served:
     latencies = case.latencies_of(surfaces)
     plan = choose_and_allocate(case.problem, latencies, time_limit_s=10.0)
-    plan = tried(case.problem, plan, latencies, case.workload, in_process)
+    plan = refined(case.problem, plan, latencies, case.workload, in_process)
     return _run_as(case, plan, latencies)
 
 
@@ -208,7 +209,7 @@ def _served(
     for tier, one in zip(case.problem.tiers, deployments, strict=True):
         shape = latencies.shape_of(one)
         tiers.append(
-            Tier(
+            SimulatedTier(
                 name=tier.name,
                 times=shape.times,
                 limits=shape.limits,
@@ -256,7 +257,7 @@ def _balanced(case: Case, smallest: PoolSurfaces, shares: Sequence[float]) -> li
         left -= ways[fitting[0]][0].gpus
 
 
-def _gear_of(workload: Workload) -> Ints:
+def _gear_of(workload: Workload) -> IntArray:
     """The gear that is in when each request comes, [R]."""
     at_R = workload.arrival_s_R
     before_R = np.arange(len(at_R)) - np.searchsorted(at_R, at_R - GEAR_WINDOW_S)
@@ -264,7 +265,7 @@ def _gear_of(workload: Workload) -> Ints:
     relative_R = before_R / window_s_R / workload.rate_per_s
     # Before the first window is full the mean rate counts.
     relative_R = np.where(at_R < GEAR_WINDOW_S, 1.0, relative_R)
-    gear_R: Ints = np.searchsorted([limit for limit, _ in GEARS], relative_R).astype(np.int64)
+    gear_R: IntArray = np.searchsorted([limit for limit, _ in GEARS], relative_R).astype(np.int64)
     return gear_R
 
 

@@ -32,7 +32,7 @@ from cascadia_sglang.planner.latency_curves import Curves, Deploy
 from cascadia_sglang.planner.penalty import GRID_POINTS, coordinate_search, first_place
 from cascadia_sglang.planner.problem import CalibrationRow, Problem
 from cascadia_sglang.planner.replay import Replay, Sample, build_sample, threshold_grid
-from cascadia_sglang.planner.thresholds import Points, at_the_floor, penalised
+from cascadia_sglang.planner.thresholds import GridPoints, at_the_floor, penalised
 
 PENALTY = 100.0
 QUANTILES = 64
@@ -64,7 +64,7 @@ def outcome_of(problem: Problem, sample: Sample, seed: int) -> Outcome | None:
     That is: no deployment for the first thresholds, or no better last tier.
     """
     deploy = Curves(problem).deploy
-    points = Points(Replay(sample, threshold_grid(sample, GRID_POINTS)), deploy)
+    points = GridPoints(Replay(sample, threshold_grid(sample, GRID_POINTS)), deploy)
     low, high = points.replay.ends
     nadir, last = points.replay.quality(low), points.replay.last_tier_quality()
     start = first_place(points.replay)
@@ -92,7 +92,7 @@ def outcome_of(problem: Problem, sample: Sample, seed: int) -> Outcome | None:
 
 
 def _shared_excess(sample: Sample, deploy: Deploy, floor: float) -> float:
-    points = Points(Replay(sample, threshold_grid(sample, QUANTILES)), deploy)
+    points = GridPoints(Replay(sample, threshold_grid(sample, QUANTILES)), deploy)
     return (
         best_shared(sample, deploy, floor, QUANTILES) / minimise(points, at_the_floor(floor)).value
         - 1

@@ -21,8 +21,8 @@ from bench.ladder.export import LADDER
 from bench.ladder.observe import Observation, observe
 from bench.ladder.splits import sample
 from bench.ladder.tiers import TIERS
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
-from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.planner.problem import CalibrationRow
 
 SAMPLE = RESULTS / "planner_sample.csv"

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascadia_sglang.planner.latency_curves import Curves, Deploy, Deployed
+from cascadia_sglang.planner.latency_curves import BestDeployment, Curves, Deploy
 from cascadia_sglang.planner.penalty import PATIENCE, coordinate_search
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.replay import Place, Replay, Sample
-from cascadia_sglang.planner.thresholds import Points, Value
+from cascadia_sglang.planner.thresholds import GridPoints, Value
 
 # Rounds after which an alternation that still moves is stopped.
 MAX_ROUNDS = 50
@@ -33,21 +33,21 @@ def held(problem: Problem, allocation: Sequence[int]) -> Deploy:
 
     curves = Curves(problem)
 
-    def deploy(shares: Sequence[float]) -> Deployed | None:
+    def deploy(shares: Sequence[float]) -> BestDeployment | None:
         tables = curves.tables(shares)
         if any(gpus not in table for gpus, table in zip(allocation, tables, strict=True)):
             return None
         told = [table[gpus] for gpus, table in zip(allocation, tables, strict=True)]
         if problem.objective == "bottleneck":
-            return Deployed(latency_s=max(told), allocation=tuple(allocation))
+            return BestDeployment(latency_s=max(told), allocation=tuple(allocation))
         mean_s = sum(share * s for share, s in zip(shares, told, strict=True))
-        return Deployed(latency_s=mean_s, allocation=tuple(allocation))
+        return BestDeployment(latency_s=mean_s, allocation=tuple(allocation))
 
     return deploy
 
 
 def alternate(
-    problem: Problem, points: Points, deploy: Deploy, value: Value, start: Place
+    problem: Problem, points: GridPoints, deploy: Deploy, value: Value, start: Place
 ) -> Ended:
     """The paper's Algorithm 1: deployment for the thresholds, thresholds for the deployment.
 
@@ -62,7 +62,7 @@ def alternate(
         if deployed is None:
             break
         rounds += 1
-        frozen = Points(points.replay, held(problem, deployed.allocation))
+        frozen = GridPoints(points.replay, held(problem, deployed.allocation))
         place = coordinate_search(frozen, value, place).point.place
         point = points.at(place)
         now = value(point.latency_s, point.quality)
@@ -80,7 +80,7 @@ def best_shared(sample: Sample, deploy: Deploy, floor: float, quantiles: int) ->
     tried = np.unique(
         np.concatenate(([0.0], np.quantile(sample.scores_NS, levels, axis=0).ravel(), [1.0]))
     )
-    points = Points(Replay(sample, [tried] * sample.scores_NS.shape[1]), deploy)
+    points = GridPoints(Replay(sample, [tried] * sample.scores_NS.shape[1]), deploy)
     best_s = math.inf
     for index in range(len(tried)):
         place = (index,) * sample.scores_NS.shape[1]

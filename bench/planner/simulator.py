@@ -38,7 +38,7 @@ from bench.planner.observed import observe, replay
 from bench.planner.report import report
 from cascadia_sglang.cascade_file import read_cascade
 from cascadia_sglang.planner.profile import HostTimes, Profile, load_profile
-from cascadia_sglang.planner.simulator import Tier
+from cascadia_sglang.planner.simulator import SimulatedTier
 from cascadia_sglang.planner.workload import poisson_arrivals_s
 from cascadia_sglang.profiling.measure import measure
 
@@ -62,7 +62,7 @@ class Arm:
     name: str
     port: int
     pinned: str | None
-    tiers: list[Tier]
+    tiers: list[SimulatedTier]
     host: HostTimes
 
 
@@ -195,7 +195,7 @@ def _writing_anew(config: Path) -> dict:
 
 
 def _arm(name: str, port: int, pinned: str | None, profile: Profile, tiers: list[str]) -> Arm:
-    made = [Tier(name=t, times=profile.tiers[t], limits=profile.limits[t]) for t in tiers]
+    made = [SimulatedTier(name=t, times=profile.tiers[t], limits=profile.limits[t]) for t in tiers]
     return Arm(name=name, port=port, pinned=pinned, tiers=made, host=profile.host)
 
 

@@ -19,7 +19,7 @@ from bench.harness.estimates import spread
 from bench.harness.rows import RESULTS, Row, facts_of_this_run, make_row, save_rows
 from cascadia_sglang.planner.paths import direct_paths
 from cascadia_sglang.planner.profile import EngineLimits, StepTimes
-from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
 
 TIMES = StepTimes(decode_ms=[(1, 10.0), (64, 20.0)], prefill_ms=[(1, 10.0), (1000, 100.0)])
@@ -41,7 +41,7 @@ def main() -> None:
     rows: list[Row] = []
     for is_blocking in (False, True):
         limits = EngineLimits(kv_tokens=65536, max_running_requests=64, is_blocking=is_blocking)
-        tier = Tier(name="tier", times=TIMES, limits=limits)
+        tier = SimulatedTier(name="tier", times=TIMES, limits=limits)
         for rate in RATES_PER_S:
             load = build_workload(poisson_arrivals_s(rate, count, 1), inputs, outputs)
             paths = direct_paths(load, 512)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascadia_sglang.calibration.pool import BoolArray
-from cascadia_sglang.judge.state import FloatArray
+from cascadia_sglang.arrays import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

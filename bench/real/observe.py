@@ -24,7 +24,7 @@ from bench.real.observed import RECORDS, TIERS, packed
 from bench.real.questions import MAX_TOKENS, MIX_SIZE, MIXES, SEED, RealQuestion, questions
 from cascadia_sglang.calibration.records import Record
 from cascadia_sglang.cascade_file import load_uncalibrated
-from cascadia_sglang.commands.recording import add_recording_arguments, recorded
+from cascadia_sglang.commands.recording import RecordingSettings, recorded
 
 CACHE = Path(__file__).parent / "cache"
 CONCURRENCY = 8
@@ -54,13 +54,15 @@ def observe(
     tiers = [{"name": tier, "model_path": paths[tier]} for tier in TIERS]
     cascade.write_text(json.dumps({"version": 1, "tiers": tiers}))
     data.write_text(sample_lines(asked))
-    parser = argparse.ArgumentParser()
-    add_recording_arguments(parser)
-    flags = ["--label", "agreement", "--max-tokens", str(MAX_TOKENS)]
-    args = parser.parse_args([*flags, "--concurrency", str(CONCURRENCY)])
-    args.data, args.out = data, folder
+    settings = RecordingSettings(
+        data=data,
+        out=folder,
+        label="agreement",
+        max_tokens=MAX_TOKENS,
+        concurrency=CONCURRENCY,
+    )
     # Every question is asked, however few: nothing is fitted here.
-    found = recorded(args, load_uncalibrated(cascade), lambda _keys: None).records
+    found = recorded(settings, load_uncalibrated(cascade), lambda _keys: None).records
     if any(len(own) != len(asked) for own in found):
         raise SystemExit(f"{len(found[0])} of {len(asked)} questions were answered; run it again")
     return found

@@ -15,9 +15,8 @@ import numpy as np
 
 from bench.real.checker import is_right
 from bench.real.questions import RealQuestion
-from cascadia_sglang.calibration.pool import BoolArray
+from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.records import Record, RecordFile
-from cascadia_sglang.judge.state import FloatArray
 
 RECORDS = Path(__file__).parent / "records.jsonl"
 TIERS = ("small", "large")

@@ -23,10 +23,9 @@ from bench.harness.rows import RESULTS, facts_of_this_run, make_row, save_rows
 from bench.real.observed import RECORDS, load_observed
 from bench.real.questions import MIXES, RealQuestion, questions
 from bench.real.ranks import ranks
-from cascadia_sglang.calibration.pool import BoolArray
+from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.statistics import auroc
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.judge.state import FloatArray
 
 BENCH = "real.rank"
 CASE = "recorded answers of two real models"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge.rank import rank_model
-from cascadia_sglang.judge.state import FloatArray
 
 
 def ranks(features_NF: FloatArray) -> FloatArray:

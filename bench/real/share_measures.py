@@ -15,8 +15,7 @@ from bench.real.choices import Choice, compare
 from bench.real.observed import TIERS, Observed
 from bench.real.questions import MIXES, RealQuestion
 from bench.real.replies import Reply
-from cascadia_sglang.calibration.pool import BoolArray
-from cascadia_sglang.judge.state import FloatArray
+from cascadia_sglang.arrays import BoolArray, FloatArray
 
 ASKED = 0.3  # the default of `routing.escalation_rate`
 WINDOW = 200

@@ -45,7 +45,7 @@ from bench.reallocation.servers import (
     scaled_profile,
     set_split,
 )
-from cascadia_sglang.reallocation.decide import replayed
+from cascadia_sglang.reallocation.decide import replay_log
 
 MIXES = (EASY, HARD, EASY)
 LOAD = 0.8
@@ -111,7 +111,7 @@ def check_log(path: Path) -> int:
     Raises:
         RuntimeError: if one does not.
     """
-    entries = replayed(path.read_bytes())
+    entries = replay_log(path.read_bytes())
     for entry, decision in entries:
         if entry.decision != decision:
             raise RuntimeError(f"replayed to {decision}: {entry}")

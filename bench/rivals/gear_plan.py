@@ -25,10 +25,10 @@ from bench.reallocation.phases import Phase
 from bench.rivals.gears_by_rate import Gear
 from bench.rivals.thresholds import cheapest
 from cascadia_sglang.judge.state import COUNT
-from cascadia_sglang.planner.outcome import Slo
 from cascadia_sglang.planner.paths import climbing_paths
 from cascadia_sglang.planner.profile import Profile
-from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.slo import Slo
 from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
 
 TIERS = ("small", "large")
@@ -117,9 +117,9 @@ class Cluster:
         outcome = simulate(workload, paths, self._tiers(splits[0]), is_buffered=True)
         return outcome.attainment(Slo(e2e_ms=1000.0 * self.slo_s))
 
-    def _tiers(self, split: int) -> list[Tier]:
+    def _tiers(self, split: int) -> list[SimulatedTier]:
         return [
-            Tier(
+            SimulatedTier(
                 name=name,
                 times=self.profile.tiers[name],
                 limits=self.profile.limits[name],

@@ -22,7 +22,7 @@ ADDED = "ADDED "
 
 
 def add_workers() -> None:
-    from cascadia_sglang.reallocation.target import capacity_of
+    from cascadia_sglang.planner.replica_placement import capacity_of
     from cascadia_sglang.server import CascadeServer
 
     server = next(found for found in gc.get_objects() if isinstance(found, CascadeServer))

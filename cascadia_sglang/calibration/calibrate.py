@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascadia_sglang.calibration.certify import Certificate, certify
+from cascadia_sglang.arrays import FloatArray
+from cascadia_sglang.calibration.certify import QualityCertificate, certify
 from cascadia_sglang.calibration.fit import fit_cascade
 from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.replay import CascadeReplay, Served, TierReplay, sigmoid
 from cascadia_sglang.calibration.split import PARTS, Parts, part_of, split_sample
-from cascadia_sglang.calibration.thresholds import Outcome, Target, choose, outcome_of
+from cascadia_sglang.calibration.thresholds import Target, ThresholdResult, choose, outcome_of
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.judge.calibration import Calibration
-from cascadia_sglang.judge.state import FloatArray
 
 MIN_PART = 30
 
@@ -56,9 +56,9 @@ class CalibratedCascade:
 
     settings: Settings
     calibrations: tuple[Calibration, ...]
-    chosen: Outcome
-    held_out: Outcome
-    certificate: Certificate
+    chosen: ThresholdResult
+    held_out: ThresholdResult
+    certificate: QualityCertificate
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -102,7 +102,7 @@ def calibrate_parts(parts: Parts, settings: Settings) -> CalibratedCascade:
 
 
 def certified(
-    calibrations: Sequence[Calibration], chosen: Outcome, part: Pool, settings: Settings
+    calibrations: Sequence[Calibration], chosen: ThresholdResult, part: Pool, settings: Settings
 ) -> CalibratedCascade:
     """Look at the last part, for the first time."""
     served = CascadeReplay(calibrations, part, settings.early_abort).serve(chosen.thresholds)

@@ -64,7 +64,7 @@ class LossBound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate:
+class QualityCertificate:
     """All promises of a calibrated cascade."""
 
     confidence: float
@@ -72,7 +72,7 @@ class Certificate:
     loss: LossBound
 
 
-def certify(served: Served, confidence: float = CONFIDENCE) -> Certificate:
+def certify(served: Served, confidence: float = CONFIDENCE) -> QualityCertificate:
     """The promises that the certifying part allows."""
     error = 1.0 - confidence
     tiers = served.score_NT.shape[1]
@@ -87,7 +87,7 @@ def certify(served: Served, confidence: float = CONFIDENCE) -> Certificate:
                 tier_index=tier, accepted=accepted, wrong=wrong, risk_high=bound, needed=needed
             )
         )
-    return Certificate(confidence=confidence, risks=tuple(risks), loss=_loss(served, error))
+    return QualityCertificate(confidence=confidence, risks=tuple(risks), loss=_loss(served, error))
 
 
 def _loss(served: Served, error: float) -> LossBound:
@@ -105,7 +105,7 @@ def least_accepted(error: float) -> int:
     return int(np.ceil(np.log(error) / np.log(1.0 - PROMISE)))
 
 
-def promises(certificate: Certificate, tier_names: Sequence[str]) -> list[str]:
+def promises(certificate: QualityCertificate, tier_names: Sequence[str]) -> list[str]:
     """The certificate in sentences."""
     percent = f"{100 * certificate.confidence:g} %"
     together = " for all tiers at once" if len(certificate.risks) > 1 else ""

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from cascadia_sglang.arrays import BoolArray, FloatArray, RowArray
 from cascadia_sglang.calibration.calibrate import CalibratedCascade
 from cascadia_sglang.calibration.fit import fit_tier
-from cascadia_sglang.calibration.pool import BoolArray, Pool, RowArray, TierAnswers
+from cascadia_sglang.calibration.pool import Pool, TierAnswers
 from cascadia_sglang.calibration.replay import TierReplay, sigmoid
 from cascadia_sglang.calibration.split import Parts
 from cascadia_sglang.calibration.statistics import auroc, ece
 from cascadia_sglang.judge.calibration import Calibration
-from cascadia_sglang.judge.state import FloatArray
 
 # Drafts of each kind, right and wrong, that a fit needs.
 MIN_KIND = 20

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from cascadia_sglang.arrays import BoolArray
 from cascadia_sglang.calibration.calibrate import MIN_PART
-from cascadia_sglang.calibration.pool import BoolArray, Pool
+from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.split import parts_of
 from cascadia_sglang.calibration.statistics import auroc, ece
 from cascadia_sglang.entry.fit import fit_entry_model

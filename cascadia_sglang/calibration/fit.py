@@ -14,13 +14,13 @@ Shape legend: N prompts, F base features, J earlier tiers, G = F + 2 J columns, 
 
 import numpy as np
 
+from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.logistic import L2, fit_logistic
-from cascadia_sglang.calibration.pool import BoolArray, Pool, TierAnswers
+from cascadia_sglang.calibration.pool import Pool, TierAnswers
 from cascadia_sglang.calibration.replay import TierReplay, ends, sigmoid
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.judge.calibration import Calibration, PrefixModel
 from cascadia_sglang.judge.features import FEATURES, earlier_features, earlier_names, logit
-from cascadia_sglang.judge.state import FloatArray
 
 MIN_PREFIX_ROWS = 100
 DRAWN_THRESHOLDS = (0.3, 0.98)  # ends of the uniform distribution of a prompt's threshold

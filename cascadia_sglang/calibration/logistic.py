@@ -5,8 +5,7 @@ Shape legend: N rows, G columns, A = G + 1 with the bias last.
 
 import numpy as np
 
-from cascadia_sglang.calibration.pool import BoolArray
-from cascadia_sglang.judge.state import FloatArray
+from cascadia_sglang.arrays import BoolArray, FloatArray
 
 L2 = 3.0  # on standardised weights, against the sum over rows of the log loss
 _STEPS = 100

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from cascadia_sglang.calibration.certify import promises
 from cascadia_sglang.calibration.report import Report, target_text
 from cascadia_sglang.calibration.statistics import Interval
-from cascadia_sglang.calibration.thresholds import Outcome
+from cascadia_sglang.calibration.thresholds import ThresholdResult
 from cascadia_sglang.calibration.verdict import verdict
 
 
@@ -74,7 +74,7 @@ def _thresholds(report: Report) -> str:
 _OUTCOME = ("quality", "below the last tier's", "at most (95 %)", "share at each tier", "cost")
 
 
-def _outcome(outcome: Outcome) -> tuple[str, ...]:
+def _outcome(outcome: ThresholdResult) -> tuple[str, ...]:
     return (
         f"{outcome.quality:.4f}",
         f"{outcome.loss:.4f}",

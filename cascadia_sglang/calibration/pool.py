@@ -11,14 +11,11 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from cascadia_sglang.arrays import BoolArray, FloatArray, RowArray
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.judge.state import FloatArray
 
 _LOG_TOKENS = FEATURES.index("log_tokens")
 _Entry = TypeVar("_Entry", bound=np.generic)
-
-BoolArray = npt.NDArray[np.bool_]
-RowArray = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.logistic import fit_logistic
-from cascadia_sglang.calibration.pool import BoolArray
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.probe import EPSILON, ProbeParameters, packed, probe_log_odds
-from cascadia_sglang.judge.state import FloatArray
 
 UNITS = 16
 _HELD_OUT = 0.1  # of the answers: training ends when these no longer gain

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascadia_sglang.acceptance import accepts
+from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.calibrate import CalibratedCascade
 from cascadia_sglang.calibration.fit import fit_alone, fit_cascade
-from cascadia_sglang.calibration.pool import BoolArray, Pool
+from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.replay import CascadeReplay, Served, TierReplay, sigmoid
 from cascadia_sglang.calibration.split import Parts
 from cascadia_sglang.calibration.statistics import Interval, ece, measure
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.judge.state import FloatArray
 
 # What one could do without a judge, each as a probability by a logistic regression of its own.
 BASELINES = {"length": "log_tokens", "mean_logprob": "mean_logprob", "min_logprob": "min_logprob"}
@@ -141,7 +142,7 @@ def _prefix(
         rows_N = served.reached_NT[:, tier] & np.isfinite(chance_N) & np.isfinite(score_N)
         if not rows_N.any():
             continue
-        reaches_N = score_N[rows_N] >= threshold
+        reaches_N = accepts(score_N[rows_N], threshold)
         chances.append(chance_N[rows_N])
         outcomes.append(reaches_N)
         found.append(

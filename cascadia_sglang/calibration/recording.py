@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from cascadia_sglang.calibration.asking import Sampling, digest_of
 from cascadia_sglang.calibration.progress import Progress
@@ -28,35 +29,46 @@ def missing(
     return [q for q in questions if (tier.name, q.id, digest_of(q, tier, sampling)) not in known]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingServer:
+    """A server on the loopback address, and how it is asked.
+
+    Attributes:
+        concurrency: questions that it answers at a time, at most.
+        timeout_s: of one answer.
+    """
+
+    port: int
+    concurrency: int
+    timeout_s: float
+
+
 def record(
-    port: int,
+    server: RecordingServer,
     questions: Sequence[Question],
     ask: Callable[[http.client.HTTPConnection, Question], list[Kept]],
     file: RecordFile[Kept],
-    *,
     name: str,
-    concurrency: int,
-    timeout_s: float,
 ) -> list[Kept]:
-    """Ask every question, write down what comes of each, and give it back.
+    """Ask every question, write the records of each to the file, and return all of them.
 
-    A question that the server refuses is named on stderr and left out.
+    A question that the server refuses is named on stderr and skipped.
 
     Args:
-        name: of what is asked, for whoever watches.
+        name: of what is asked, for the progress line.
 
     Raises:
-        CalibrationError: if the server is lost, or a question takes longer than `timeout_s`.
+        CalibrationError: if the server is lost, or an answer takes too long.
     """
     waiting: queue.SimpleQueue[Question] = queue.SimpleQueue()
     for question in questions:
         waiting.put(question)
     done: queue.SimpleQueue[list[Kept] | Exception | None] = queue.SimpleQueue()
     stopping = threading.Event()
-    width = min(concurrency, len(questions))
+    width = min(server.concurrency, len(questions))
 
     def work() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=server.timeout_s)
         with suppress(queue.Empty):
             while not stopping.is_set():
                 question = waiting.get_nowait()

@@ -8,12 +8,12 @@ from typing import BinaryIO, Generic, Self, TypeVar
 import msgspec
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.pool import Pool, TierAnswers
 from cascadia_sglang.calibration.sample import Question, prompt_key
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.same_answer import same_answer
-from cascadia_sglang.judge.state import FloatArray
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,10 +20,11 @@ from statistics import NormalDist
 
 import numpy as np
 
-from cascadia_sglang.calibration.pool import BoolArray, Pool, RowArray, TierAnswers
+from cascadia_sglang.acceptance import accepts
+from cascadia_sglang.arrays import BoolArray, FloatArray, RowArray
+from cascadia_sglang.calibration.pool import Pool, TierAnswers
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.features import FEATURES, earlier_features, logit
-from cascadia_sglang.judge.state import FloatArray
 
 _TRUNCATED = FEATURES.index("truncated")
 
@@ -174,7 +175,7 @@ class CascadeReplay:
             seen = self.tier_scores(tier, tuple(thresholds[:tier]))
             score_NT[:, tier] = seen.score_N
             ended_NT[:, tier] = ends(seen.level_N, threshold)
-            accepted_N = waiting_N & ~ended_NT[:, tier] & (seen.accepted_at_N >= threshold)
+            accepted_N = waiting_N & ~ended_NT[:, tier] & accepts(seen.accepted_at_N, threshold)
             answered_by_N[accepted_N] = tier
             waiting_N = waiting_N & ~accepted_N
         reached_NT[:, last] = waiting_N

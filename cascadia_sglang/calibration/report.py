@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.calibrate import CalibratedCascade
-from cascadia_sglang.calibration.pool import BoolArray, Pool, TierAnswers
+from cascadia_sglang.calibration.pool import Pool, TierAnswers
 from cascadia_sglang.calibration.quality import (
     GroupQuality,
     TierQuality,
@@ -24,11 +25,10 @@ from cascadia_sglang.calibration.quality import (
 )
 from cascadia_sglang.calibration.sensitivity import WeakerJudge, weaker_judges
 from cascadia_sglang.calibration.split import PARTS, Parts
-from cascadia_sglang.calibration.thresholds import Outcome, Target, outcome_of
+from cascadia_sglang.calibration.thresholds import Target, ThresholdResult, outcome_of
 from cascadia_sglang.calibration.verdict import verdict
 from cascadia_sglang.judge.agreement import Agreement
 from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
-from cascadia_sglang.judge.state import FloatArray
 
 _QUANTILES = np.linspace(0.0, 1.0, 101)
 _CURVE = 41  # points
@@ -52,7 +52,7 @@ class Report:
     tiers: list[TierQuality]
     groups: list[GroupQuality]
     weaker: list[WeakerJudge]
-    curve: list[Outcome]
+    curve: list[ThresholdResult]
 
     def to_builtins(self) -> dict[str, Any]:
         """Plain values for JSON: a number that is not finite becomes null."""
@@ -93,7 +93,7 @@ def examine(cascade: CalibratedCascade, parts: Parts, label: str) -> Report:
     )
 
 
-def _curve(cascade: CalibratedCascade, parts: Parts) -> list[Outcome]:
+def _curve(cascade: CalibratedCascade, parts: Parts) -> list[ThresholdResult]:
     replay, cost = cascade.replay(parts.certify), cascade.settings.tier_cost
     count = len(cascade.thresholds)
     if not count:

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.calibrate import CalibratedCascade
-from cascadia_sglang.calibration.pool import BoolArray, Pool
+from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.replay import CascadeReplay
 from cascadia_sglang.calibration.split import Parts
 from cascadia_sglang.calibration.statistics import auroc
-from cascadia_sglang.calibration.thresholds import Outcome, choose, outcome_of
+from cascadia_sglang.calibration.thresholds import ThresholdResult, choose, outcome_of
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.judge.features import logit
-from cascadia_sglang.judge.state import FloatArray
 
 AUROCS = (0.85, 0.75, 0.65)
 _BISECTIONS = 40
@@ -39,8 +39,8 @@ class WeakerJudge:
 
     auroc: float
     noise_sd: tuple[float, ...]
-    kept: Outcome
-    rechosen: Outcome | None
+    kept: ThresholdResult
+    rechosen: ThresholdResult | None
 
 
 def weaker_judges(cascade: CalibratedCascade, parts: Parts) -> list[WeakerJudge]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascadia_sglang.calibration.pool import BoolArray
-from cascadia_sglang.judge.state import FloatArray
+from cascadia_sglang.arrays import BoolArray, FloatArray
 
 Metric = Callable[[FloatArray, BoolArray], float]
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.counts import Counts
 from cascadia_sglang.calibration.replay import CascadeReplay, Served
 from cascadia_sglang.errors import CalibrationError
-from cascadia_sglang.judge.state import FloatArray
 
 GRID = 64  # thresholds a tier, at most
 _DIGITS = 4
@@ -30,7 +30,7 @@ SURE_ERROR = 0.0023
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class ThresholdResult:
     """What thresholds make of a sample.
 
     Attributes:
@@ -77,11 +77,11 @@ class Target:
     value: float
     prefers_shown: bool = False
 
-    def is_met(self, outcome: Outcome) -> bool:
+    def is_met(self, outcome: ThresholdResult) -> bool:
         """Whether thresholds do what is asked."""
         return self.shortfall(outcome) <= 1e-12
 
-    def shortfall(self, outcome: Outcome) -> float:
+    def shortfall(self, outcome: ThresholdResult) -> float:
         """How far thresholds are from doing so; 0 or less where they do."""
         if self.kind == "quality":
             return self.value - outcome.quality
@@ -91,7 +91,7 @@ class Target:
             return outcome.shares[-1] - self.value
         return outcome.cost - self.value
 
-    def rank(self, outcome: Outcome) -> tuple[float, ...]:
+    def rank(self, outcome: ThresholdResult) -> tuple[float, ...]:
         """What is least for the best thresholds: those that meet the target first, by the rest."""
         shortfall = self.shortfall(outcome)
         if not self.is_met(outcome):
@@ -101,7 +101,7 @@ class Target:
             return (float(is_behind), outcome.cost, -outcome.quality)
         return (0.0, -outcome.quality, outcome.cost)
 
-    def is_expected(self, outcome: Outcome) -> bool:
+    def is_expected(self, outcome: ThresholdResult) -> bool:
         """Whether as many other prompts show a quality or a loss in about four cases of five."""
         return self.is_shown(outcome.counts, SURE_ERROR)
 
@@ -112,7 +112,7 @@ class Target:
         return counts.loss_high(error) <= self.value
 
 
-def choose(replay: CascadeReplay, tier_cost: Sequence[float], target: Target) -> Outcome:
+def choose(replay: CascadeReplay, tier_cost: Sequence[float], target: Target) -> ThresholdResult:
     """The best thresholds for a target, on the replay's prompts.
 
     Args:
@@ -137,12 +137,14 @@ def choose(replay: CascadeReplay, tier_cost: Sequence[float], target: Target) ->
     return best
 
 
-def outcome_of(served: Served, thresholds: Sequence[float], tier_cost: Sequence[float]) -> Outcome:
+def outcome_of(
+    served: Served, thresholds: Sequence[float], tier_cost: Sequence[float]
+) -> ThresholdResult:
     """Sum up what was served."""
     lost_N = served.last_right_N.astype(float) - served.right_N
     shares = served.reached_NT.mean(0)
     half = 1.645 * float(lost_N.std()) / max(len(lost_N), 1) ** 0.5
-    return Outcome(
+    return ThresholdResult(
         thresholds=tuple(thresholds),
         quality=float(served.right_N.mean()),
         loss=float(lost_N.mean()),
@@ -173,10 +175,12 @@ def tier_grid(replay: CascadeReplay, tier: int, before: tuple[float, ...]) -> li
     return grid(replay.tier_scores(tier, before).accepted_at_N[reached_N])
 
 
-Evaluate = Callable[[tuple[float, ...]], Outcome]
+Evaluate = Callable[[tuple[float, ...]], ThresholdResult]
 
 
-def _exhaustive(replay: CascadeReplay, count: int, evaluate: Evaluate, target: Target) -> Outcome:
+def _exhaustive(
+    replay: CascadeReplay, count: int, evaluate: Evaluate, target: Target
+) -> ThresholdResult:
     best = evaluate((1.0,) * count)
     for first in tier_grid(replay, 0, ()) if count else []:
         rest = [tier_grid(replay, 1, (first,))] if count > 1 else []
@@ -185,7 +189,9 @@ def _exhaustive(replay: CascadeReplay, count: int, evaluate: Evaluate, target: T
     return best
 
 
-def _descend(replay: CascadeReplay, count: int, evaluate: Evaluate, target: Target) -> Outcome:
+def _descend(
+    replay: CascadeReplay, count: int, evaluate: Evaluate, target: Target
+) -> ThresholdResult:
     coarse = round(_COARSE ** (1 / count))
     rows: list[tuple[float, ...]] = [()]
     for tier in range(count):
@@ -200,7 +206,9 @@ def _descend(replay: CascadeReplay, count: int, evaluate: Evaluate, target: Targ
     return min((_settle(replay, start, evaluate, target) for start in starts), key=target.rank)
 
 
-def _settle(replay: CascadeReplay, start: Outcome, evaluate: Evaluate, target: Target) -> Outcome:
+def _settle(
+    replay: CascadeReplay, start: ThresholdResult, evaluate: Evaluate, target: Target
+) -> ThresholdResult:
     """Move one threshold at a time to its best until none moves."""
     best = start
     for _ in range(_SWEEPS):
@@ -214,5 +222,7 @@ def _settle(replay: CascadeReplay, start: Outcome, evaluate: Evaluate, target: T
     return best
 
 
-def _better(best: Outcome, tried: Iterable[Outcome], target: Target) -> Outcome:
+def _better(
+    best: ThresholdResult, tried: Iterable[ThresholdResult], target: Target
+) -> ThresholdResult:
     return min((best, *tried), key=target.rank)

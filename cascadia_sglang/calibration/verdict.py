@@ -15,14 +15,14 @@ from cascadia_sglang.calibration.calibrate import CalibratedCascade
 from cascadia_sglang.calibration.certify import CONFIDENCE
 from cascadia_sglang.calibration.counts import Counts
 from cascadia_sglang.calibration.split import PARTS
-from cascadia_sglang.calibration.thresholds import SURE_ERROR, Outcome, Target
+from cascadia_sglang.calibration.thresholds import SURE_ERROR, Target, ThresholdResult
 
 ERROR = 1.0 - CONFIDENCE
 _DEVIATIONS = 1.645  # of a normal mean, one-sidedly with 95 % confidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class CascadeVerdict:
     """What the held-out part says of the target.
 
     Attributes:
@@ -66,7 +66,7 @@ _WORDS = {
 }
 
 
-def verdict(cascade: CalibratedCascade) -> Verdict:
+def verdict(cascade: CalibratedCascade) -> CascadeVerdict:
     """Look whether the held-out part keeps to the target."""
     target, held_out = cascade.settings.target, cascade.held_out
     if target.kind == "quality":
@@ -79,10 +79,10 @@ def verdict(cascade: CalibratedCascade) -> Verdict:
     is_promise = target.kind in ("quality", "loss")
     is_reached = bound >= target.value if target.kind == "quality" else bound <= target.value
     more = _more(cascade) if is_promise and not is_reached else None
-    return Verdict(target=target, is_reached=is_reached, bound=bound, more=more)
+    return CascadeVerdict(target=target, is_reached=is_reached, bound=bound, more=more)
 
 
-def _least_spent(outcome: Outcome, tier_cost: tuple[float, ...], target: Target) -> float:
+def _least_spent(outcome: ThresholdResult, tier_cost: tuple[float, ...], target: Target) -> float:
     """The least share at the last tier, or mean cost, that leaves the outcome plausible."""
     prompts, shares = outcome.prompts, np.array(outcome.shares)
     if target.kind == "escalation_rate":

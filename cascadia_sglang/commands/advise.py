@@ -27,10 +27,12 @@ import msgspec
 
 from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
 from cascadia_sglang.commands import INFEASIBLE
+from cascadia_sglang.commands.calibrate import add_recording_arguments, recording_settings
 from cascadia_sglang.commands.outputs import check_output_file
 from cascadia_sglang.commands.profile import add_host_argument
-from cascadia_sglang.commands.recording import add_recording_arguments, recorded
+from cascadia_sglang.commands.recording import recorded
 from cascadia_sglang.commands.sampled import (
+    ProblemSettings,
     calibrations_of,
     check_rows,
     kept_shares,
@@ -126,21 +128,23 @@ def _problem(args: argparse.Namespace) -> Problem:
         check_output_file(args.problem_out, "--problem-out")
     config = load_cascade(args.cascade)
     calibrations, entry = calibrations_of(config), configured_entry(config)
-    found = recorded(args, load_uncalibrated(args.cascade), check_rows)
+    found = recorded(recording_settings(args), load_uncalibrated(args.cascade), check_rows)
     names = [tier.name for tier in config.tiers]
     problem = problem_of(
         config,
         plan_sample_of(names, calibrations, found.records, found.pool, entry),
         kept_shares(calibrations, found.pool),
-        gpus=args.gpus,
-        gpu=GpuSheet(
-            name=args.gpu, gpus_per_node=args.gpus_per_node, host_step_ms=args.host_step_ms
+        ProblemSettings(
+            gpus=args.gpus,
+            gpu=GpuSheet(
+                name=args.gpu, gpus_per_node=args.gpus_per_node, host_step_ms=args.host_step_ms
+            ),
+            profile=None if args.profile is None else str(args.profile.resolve()),
+            quality_floor=args.target_quality,
+            max_loss=args.max_loss,
+            trace=None if args.trace is None else str(args.trace.resolve()),
+            rate_per_s=args.rate,
         ),
-        profile=None if args.profile is None else str(args.profile.resolve()),
-        quality_floor=args.target_quality,
-        max_loss=args.max_loss,
-        trace=None if args.trace is None else str(args.trace.resolve()),
-        rate_per_s=args.rate,
     )
     problem = completed(problem, Path.cwd(), f"of {args.cascade}")
     if args.problem_out is not None:

@@ -18,6 +18,7 @@ Example:
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from cascadia_sglang.calibration.calibrate import (
     calibrate_parts,
     check_parts,
 )
+from cascadia_sglang.calibration.labels import KINDS
 from cascadia_sglang.calibration.output import (
     SecondJudges,
     second_judges,
@@ -47,7 +49,7 @@ from cascadia_sglang.calibration.thresholds import Target
 from cascadia_sglang.calibration.verdict import verdict
 from cascadia_sglang.cascade_file import load_cascade, load_uncalibrated
 from cascadia_sglang.commands import NOT_REACHED
-from cascadia_sglang.commands.recording import add_recording_arguments, recorded
+from cascadia_sglang.commands.recording import RecordingSettings, recorded
 from cascadia_sglang.commands.sampled import plan_sample_of
 from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.extras import install_hint, is_installed, require
@@ -86,6 +88,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recording_arguments(parser)
 
 
+def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
+    """How a sample is asked, and how its answers are labelled; `cascadia advise` has these too."""
+    parser.add_argument(
+        "--label", default="exact", help=f"how answers are labelled: {KINDS}; default: exact"
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, help="temperature of the answers; default: 0"
+    )
+    parser.add_argument("--max-tokens", type=int, default=512, help="most tokens of an answer")
+    parser.add_argument("--concurrency", type=int, default=32, help="concurrent questions")
+    parser.add_argument("--server-flags", default="", help="SGLang flags for every tier")
+    parser.add_argument(
+        "--start-timeout",
+        type=float,
+        default=900.0,
+        help="seconds that the server may take to start",
+    )
+    parser.add_argument(
+        "--answer-timeout", type=float, default=600.0, help="seconds that an answer may take"
+    )
+
+
+def recording_settings(args: argparse.Namespace) -> RecordingSettings:
+    """The values of `add_recording_arguments`, with `data` and `out`."""
+    return RecordingSettings(
+        data=args.data,
+        out=args.out,
+        label=args.label,
+        temperature=args.temperature,
+        max_tokens=args.max_tokens,
+        concurrency=args.concurrency,
+        server_flags=shlex.split(args.server_flags),
+        start_timeout_s=args.start_timeout,
+        answer_timeout_s=args.answer_timeout,
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Record, label, fit, write.
 
@@ -98,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_uncalibrated(args.cascade)
     names = [tier.name for tier in config.tiers]
     fixed_cost = None if args.tier_cost is None else parse_costs(args.tier_cost, names)
-    found = recorded(args, config, check_parts)
+    found = recorded(recording_settings(args), config, check_parts)
     settings = Settings(
         tier_names=tuple(names),
         tier_cost=fixed_cost or recorded_costs(found.records),

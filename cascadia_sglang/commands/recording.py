@@ -1,25 +1,25 @@
-"""What `calibrate` and `advise` share: every tier's answers to the operator's sample, labelled."""
+"""Records every tier's answers to the operator's sample, and labels them."""
 
-import argparse
 import contextlib
-import shlex
+import functools
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from cascadia_sglang.calibration.asking import Sampling, ask, ask_drafts, digest_of, draft_digest
-from cascadia_sglang.calibration.labels import KINDS, make_labeler, needs_reference
+from cascadia_sglang.calibration.labels import make_labeler, needs_reference
 from cascadia_sglang.calibration.pool import Pool
-from cascadia_sglang.calibration.recording import missing, record
+from cascadia_sglang.calibration.recording import RecordingServer, missing, record
 from cascadia_sglang.calibration.records import DraftRecord, Key, Record, RecordFile, pool_of
 from cascadia_sglang.calibration.sample import Question, prompt_key, read_sample
 from cascadia_sglang.calibration.server import recording_server
 from cascadia_sglang.commands.outputs import make_output_folder
-from cascadia_sglang.config import CascadeConfig
+from cascadia_sglang.config import CascadeConfig, TierConfig
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.hub_check import check_hub_names
 
@@ -37,54 +37,55 @@ class Recorded:
     pool: Pool
 
 
-def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
-    """How a sample is asked, and how its answers are labelled."""
-    parser.add_argument(
-        "--label", default="exact", help=f"how answers are labelled: {KINDS}; default: exact"
-    )
-    parser.add_argument(
-        "--temperature", type=float, default=0.0, help="temperature of the answers; default: 0"
-    )
-    parser.add_argument("--max-tokens", type=int, default=512, help="most tokens of an answer")
-    parser.add_argument("--concurrency", type=int, default=32, help="concurrent questions")
-    parser.add_argument("--server-flags", default="", help="SGLang flags for every tier")
-    parser.add_argument(
-        "--start-timeout",
-        type=float,
-        default=900.0,
-        help="seconds that the server may take to start",
-    )
-    parser.add_argument(
-        "--answer-timeout", type=float, default=600.0, help="seconds that an answer may take"
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingSettings:
+    """How a sample is asked, and how its answers are labelled.
+
+    Attributes:
+        data: file of the sample.
+        out: folder that keeps the records.
+        label: one of `labels.KINDS`.
+        max_tokens: of an answer.
+        server_flags: SGLang's, for every tier.
+        start_timeout_s, answer_timeout_s: of the server's start and of one answer.
+    """
+
+    data: Path
+    out: Path
+    label: str = "exact"
+    temperature: float = 0.0
+    max_tokens: int = 512
+    concurrency: int = 32
+    server_flags: Sequence[str] = ()
+    start_timeout_s: float = 900.0
+    answer_timeout_s: float = 600.0
 
 
 def recorded(
-    args: argparse.Namespace,
+    settings: RecordingSettings,
     config: CascadeConfig,
     check_keys: Callable[[Sequence[str]], None],
 ) -> Recorded:
-    """Ask for what is missing in `args.out`, and label everything.
+    """Ask what the folder does not hold yet, and label every answer.
 
     Args:
-        args: those of `add_recording_arguments`, with `data` and `out`.
         config: by `load_uncalibrated`.
-        check_keys: of the prompt keys of the labelled questions; raises where those are too few,
-            before any is asked.
+        check_keys: gets the prompt keys of the labelled questions before any is asked; raises
+            where those are too few.
 
     Raises:
-        CascadiaError: one line; what was recorded stays and is used by the next run.
+        CascadiaError: one line; the records stay, and the next run uses them.
     """
-    labeler = make_labeler(args.label)
-    questions = _labelled(read_sample(args.data), args.label)
+    labeler = make_labeler(settings.label)
+    questions = _labelled(read_sample(settings.data), settings.label)
     keys = [prompt_key(question) for question in questions]
     check_keys(keys)
     repeats = len(keys) - len(set(keys))
     if repeats:
         _tell(f"{repeats} questions repeat an earlier prompt; equal prompts stay in one part")
-    make_output_folder(args.out, "--out")
+    make_output_folder(settings.out, "--out")
     with _ending_on_sigterm():
-        asked, records, drafts = _answered(args, config, questions)
+        asked, records, drafts = _answered(settings, config, questions)
     answers = [[record.text for record in own] for own in records]
     right = labeler(asked, answers)
     return Recorded(records=records, pool=pool_of(asked, records, right, drafts))
@@ -103,63 +104,72 @@ def _labelled(questions: list[Question], label: str) -> list[Question]:
 
 
 def _answered(
-    args: argparse.Namespace, config: CascadeConfig, questions: list[Question]
+    settings: RecordingSettings, config: CascadeConfig, questions: list[Question]
 ) -> tuple[list[Question], list[list[Record]], dict[tuple[str, str], DraftRecord] | None]:
-    """Questions that every tier has answered, the answers of each, and what was made of drafts.
+    """Questions that every tier has answered, the answers of each, and its reading of drafts.
 
-    Asks for what is missing.
+    Asks what the folder does not hold yet.
     """
-    sampling = Sampling(temperature=args.temperature, max_tokens=args.max_tokens)
+    sampling = Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens)
     tiers = config.tiers
     reads_drafts = config.drafts().use != "off" and len(tiers) > 1
     with (
-        RecordFile(args.out / "records.jsonl", Record) as file,
-        RecordFile(args.out / "drafts.jsonl", DraftRecord) as draft_file,
+        RecordFile(settings.out / "records.jsonl", Record) as file,
+        RecordFile(settings.out / "drafts.jsonl", DraftRecord) as draft_file,
     ):
         known, read = file.load(), draft_file.load() if reads_drafts else {}
-        todo = [missing(questions, tier, sampling, known) for tier in tiers]
+        unanswered = [missing(questions, tier, sampling, known) for tier in tiers]
         unread = [
             question
             for question in questions
             if reads_drafts
             and (tiers[-1].name, question.id, draft_digest(question, tiers, sampling)) not in read
         ]
-        if any(todo) or unread:
+        if any(unanswered) or unread:
             check_hub_names(config.models())
-            flags = shlex.split(args.server_flags)
-            _tell(f"starting the server, its log is {args.out / 'server.log'}")
-            limits = {"concurrency": args.concurrency, "timeout_s": args.answer_timeout}
-            with recording_server(config, args.out, flags, args.start_timeout) as port:
-                for tier, unanswered in zip(tiers, todo, strict=True):
-
-                    def one(connection: HTTPConnection, question: Question) -> list[Record]:
-                        return [ask(connection, question, tier, sampling)]  # noqa: B023  in turn
-
-                    new = record(port, unanswered, one, file, name=tier.name, **limits)
-                    known |= {told.key: told for told in new}
-
-                def all_of(connection: HTTPConnection, question: Question) -> list[DraftRecord]:
-                    return ask_drafts(connection, question, tiers, sampling)
-
-                made = record(port, unread, all_of, draft_file, name="drafts", **limits)
-                read |= {told.key: told for told in made}
+            with _server(settings, config) as server:
+                for tier, own in zip(tiers, unanswered, strict=True):
+                    ask_tier = functools.partial(_ask_tier, tier=tier, sampling=sampling)
+                    new = record(server, own, ask_tier, file, tier.name)
+                    known |= {answer.key: answer for answer in new}
+                ask_all = functools.partial(ask_drafts, tiers=tiers, sampling=sampling)
+                made = record(server, unread, ask_all, draft_file, "drafts")
+                read |= {reading.key: reading for reading in made}
     asked, records = _complete(config, questions, sampling, known)
-    drafts = None
-    if reads_drafts:
-        drafts = {
-            (tier.name, question.id): read[key]
-            for index, tier in enumerate(tiers)
-            for question in asked
-            if (
-                key := (
-                    tier.name,
-                    question.id,
-                    draft_digest(question, tiers[: index + 1], sampling),
-                )
-            )
-            in read
-        }
-    return asked, records, drafts
+    return asked, records, _drafts(config, asked, sampling, read) if reads_drafts else None
+
+
+@contextlib.contextmanager
+def _server(settings: RecordingSettings, config: CascadeConfig) -> Iterator[RecordingServer]:
+    _tell(f"starting the server, its log is {settings.out / 'server.log'}")
+    start_s = settings.start_timeout_s
+    with recording_server(config, settings.out, settings.server_flags, start_s) as port:
+        yield RecordingServer(
+            port=port, concurrency=settings.concurrency, timeout_s=settings.answer_timeout_s
+        )
+
+
+def _ask_tier(
+    connection: HTTPConnection, question: Question, tier: TierConfig, sampling: Sampling
+) -> list[Record]:
+    return [ask(connection, question, tier, sampling)]
+
+
+def _drafts(
+    config: CascadeConfig,
+    asked: Sequence[Question],
+    sampling: Sampling,
+    read: Mapping[Key, DraftRecord],
+) -> dict[tuple[str, str], DraftRecord]:
+    """How each tier read the draft of the tier before, by the tier's name and the question's id."""
+    found = {}
+    for index, tier in enumerate(config.tiers):
+        for question in asked:
+            digest = draft_digest(question, config.tiers[: index + 1], sampling)
+            key = (tier.name, question.id, digest)
+            if key in read:
+                found[tier.name, question.id] = read[key]
+    return found
 
 
 def _complete(

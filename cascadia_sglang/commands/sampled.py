@@ -1,6 +1,6 @@
-"""What the planner wants of a sample that every tier has answered: its own sample, or a problem.
+"""Turns a sample that every tier has answered into the planner's inputs: a sample, or a problem.
 
-A third of the sample is left out: `cascadia calibrate` fits the scores to it.
+A third of the prompts is not used: `cascadia calibrate` fits the scores to it.
 
 Shape legend: N prompts, T tiers.
 """
@@ -8,9 +8,11 @@ Shape legend: N prompts, T tiers.
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.pool import Pool
 from cascadia_sglang.calibration.records import Record
 from cascadia_sglang.calibration.replay import CascadeReplay
@@ -20,9 +22,8 @@ from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.planner.plan_sample import PlanSample, SampleRow
-from cascadia_sglang.planner.problem import GpuSheet, Measured, Problem, Tier
+from cascadia_sglang.planner.problem import GpuSheet, MeasuredProfile, Problem, ProblemTier
 from cascadia_sglang.planner.workload_source import WorkloadSource
 
 _PROMPT = FEATURES.index("log_prompt_tokens")
@@ -120,43 +121,53 @@ def kept_shares(calibrations: Sequence[Calibration], pool: Pool) -> list[float |
     return shares
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemSettings:
+    """GPUs, quality and load of a problem, as the operator asks for them.
+
+    Attributes:
+        profile: file of step times for one device of `gpu`; None estimates them by its data sheet.
+        quality_floor: None for the last tier's accuracy less `max_loss`.
+        trace: file of requests to plan for; None for requests of the sample's mean lengths.
+    """
+
+    gpus: int
+    gpu: GpuSheet
+    profile: str | None
+    quality_floor: float | None
+    max_loss: float
+    trace: str | None
+    rate_per_s: float | None
+
+
 def problem_of(
     config: CascadeConfig,
     sample: PlanSample,
     kept_share_T: Sequence[float | None],
-    *,
-    gpus: int,
-    gpu: GpuSheet,
-    profile: str | None,
-    quality_floor: float | None,
-    max_loss: float,
-    trace: str | None,
-    rate_per_s: float | None,
+    settings: ProblemSettings,
 ) -> Problem:
-    """Requests like the sample's, answered and judged as its own.
+    """A problem with requests like the sample's, answered and judged like them.
 
     Args:
         kept_share_T: by `kept_shares`.
-        profile: of step times, for one device of `gpu`; None estimates them by its data sheet.
-        quality_floor: None for the last tier's accuracy less `max_loss`.
-        trace: whose requests come in place of those of the sample's mean lengths.
     """
     tokens_T = sample.output_tokens().mean(axis=0).tolist()
+    quality_floor = settings.quality_floor
     if quality_floor is None:
         last = float(np.mean([row.correct[-1] for row in sample.rows]))
-        quality_floor = max(0.0, last - max_loss)
-    source = WorkloadSource(trace=trace, rate_per_s=rate_per_s)
-    if trace is None:
+        quality_floor = max(0.0, last - settings.max_loss)
+    source = WorkloadSource(trace=settings.trace, rate_per_s=settings.rate_per_s)
+    if settings.trace is None:
         inputs = float(np.mean([row.input_tokens for row in sample.rows]))
         source = WorkloadSource(
-            rate_per_s=rate_per_s, input_tokens=inputs, output_tokens=tokens_T[0]
+            rate_per_s=settings.rate_per_s, input_tokens=inputs, output_tokens=tokens_T[0]
         )
     return Problem(
-        gpu_budget=gpus,
+        gpu_budget=settings.gpus,
         quality_floor=quality_floor,
         objective="path",
         tiers=[
-            Tier(
+            ProblemTier(
                 name=tier.name,
                 model=tier.model_path,
                 length=tokens / tokens_T[0],
@@ -170,8 +181,8 @@ def problem_of(
         ],
         calibration=[row.as_calibration() for row in sample.rows],
         workload=source,
-        gpu=gpu,
-        profiles=[] if profile is None else [Measured(path=profile)],
+        gpu=settings.gpu,
+        profiles=[] if settings.profile is None else [MeasuredProfile(path=settings.profile)],
     )
 
 

@@ -9,12 +9,12 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.escalation import ranked_tiers
 from cascadia_sglang.label_settings import self_calibrated_tiers
 from cascadia_sglang.memory.cards import Card
-from cascadia_sglang.memory.fit import PoolMemory, Shape, pool_memory
+from cascadia_sglang.memory.fit import MemoryShape, PoolMemory, pool_memory
 from cascadia_sglang.memory.host import HostFlags, HostMemory, host_memory
 from cascadia_sglang.memory.hub import local_folder
 from cascadia_sglang.memory.weights import parameter_count, weight_bytes
+from cascadia_sglang.planner.capacity_types import GpuType
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.planner.problem import GpuType
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 
 _COLUMNS = (
@@ -81,7 +81,7 @@ def _on_cards(
     pools: Sequence[PoolSpec], flags: Mapping[str, Mapping[str, Any]], cards: Sequence[Card]
 ) -> tuple[str, dict[str, _Memory]]:
     shapes = {
-        name: Shape(
+        name: MemoryShape(
             tp_size=int(own.get("tp_size") or 1),
             pp_size=int(own.get("pp_size") or 1),
             static=own.get("mem_fraction_static"),

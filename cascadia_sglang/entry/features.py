@@ -9,10 +9,8 @@ Shape legend: T tokens kept, G n-grams, F distinct buckets.
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from cascadia_sglang.arrays import FloatArray, IntArray
 
 # The question stands at the end of a prompt, and a cap keeps the cost of long ones away.
 MAX_TOKENS = 2048

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
-from cascadia_sglang.entry.features import FloatArray, IntArray, prompt_features
+from cascadia_sglang.arrays import BoolArray, FloatArray, IntArray
+from cascadia_sglang.entry.features import prompt_features
 from cascadia_sglang.entry.model import EntryModel, TierChance
-
-BoolArray = npt.NDArray[np.bool_]
 
 # Inverse L2 strengths to choose from, by the log loss of prompts left out.
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)

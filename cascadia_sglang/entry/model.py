@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.entry.features import FloatArray, prompt_features
+from cascadia_sglang.entry.features import prompt_features
 from cascadia_sglang.struct_file import check_tiers, load_struct
 
 

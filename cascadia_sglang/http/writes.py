@@ -11,7 +11,7 @@ from cascadia_sglang.errors import CascadiaError, ConfigError, RequestError, con
 from cascadia_sglang.http.error_shapes import whole_error
 from cascadia_sglang.http.openapi import documented
 from cascadia_sglang.http.plan import plan_in_force, told_actions
-from cascadia_sglang.reallocation.target import Capacity
+from cascadia_sglang.planner.capacity_types import Capacity
 
 _MOST_REPLICAS = 64
 

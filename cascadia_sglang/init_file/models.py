@@ -9,7 +9,7 @@ from pathlib import Path
 from cascadia_sglang.cascade_checks import RESERVED_NAMES
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.memory.cards import Card
-from cascadia_sglang.memory.fit import Shape
+from cascadia_sglang.memory.fit import MemoryShape
 from cascadia_sglang.memory.hub import fetch_small_files, local_folder
 from cascadia_sglang.memory.shares import Need, least_bytes
 from cascadia_sglang.memory.weights import kv_bytes_of, parameter_count, weight_bytes
@@ -91,7 +91,7 @@ def least_ranks(model: Model, cards: Sequence[Card]) -> int:
             name=model.name,
             count=1,
             weights_bytes=model.weights_bytes / ranks,
-            own_bytes=Shape(tp_size=ranks).own_bytes(free_bytes),
+            own_bytes=MemoryShape(tp_size=ranks).own_bytes(free_bytes),
             kv_bytes=kv_bytes_of(model.folder, tp_size=ranks, pp_size=1),
         )
         if least_bytes(need) <= free_bytes:

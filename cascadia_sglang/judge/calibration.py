@@ -11,11 +11,11 @@ import msgspec
 import numba
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.judge.agreement import Agreement
 from cascadia_sglang.judge.features import FEATURES, earlier_features, earlier_names, logit
 from cascadia_sglang.judge.probe import Probe
-from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.struct_file import load_struct
 
 # Under a grammar an answer is judged where at least this many such answers were fitted.

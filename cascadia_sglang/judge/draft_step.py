@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge.host_step import (
     ENTROPY,
     LOGSUMEXP,
@@ -17,7 +18,7 @@ from cascadia_sglang.judge.host_step import (
     SELF_CERTAINTY,
     host_statistics,
 )
-from cascadia_sglang.judge.state import NO_ROW, FloatArray, StateRow, StateTable, fold_step
+from cascadia_sglang.judge.state import NO_ROW, StateRow, StateTable, fold_step
 
 
 @dataclass(frozen=True, slots=True)

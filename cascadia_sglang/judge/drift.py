@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
-from cascadia_sglang.judge.state import FloatArray
 
 WINDOW = 2000
 LEAST_SCORES = 200

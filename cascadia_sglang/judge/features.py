@@ -12,6 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge.state import (
     COUNT,
     FORCED,
@@ -25,7 +26,6 @@ from cascadia_sglang.judge.state import (
     SUM_SELF_CERTAINTY,
     TAIL,
     TAIL_WINDOW,
-    FloatArray,
 )
 
 FEATURES = (

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge.attempt import JudgedAttempt
 from cascadia_sglang.judge.calibration import ScoreModel
 from cascadia_sglang.judge.draft_step import DraftStep
 from cascadia_sglang.judge.features import features_of
 from cascadia_sglang.judge.models import ScoreModels, start_models
 from cascadia_sglang.judge.probe import Probe
-from cascadia_sglang.judge.state import FloatArray, StateTable
+from cascadia_sglang.judge.state import StateTable
 from cascadia_sglang.messages import (
     ATTEMPT_KEY,
     CONSTRAINTS,

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cascadia_sglang.judge.state import FloatArray
+from cascadia_sglang.arrays import FloatArray
 
 EPSILON = 1e-5
 # Log-odds are cut here: beyond it a score in fp32 holds few digits of them.

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascadia_kernels.layout import STEP_VALUES
-
-FloatArray = npt.NDArray[np.float64]
+from cascadia_sglang.arrays import FloatArray
 
 TAIL_WINDOW = 8
 

@@ -12,18 +12,17 @@ from cascadia_sglang.memory.hub import local_folder
 from cascadia_sglang.memory.runtime import CONTEXT_BYTES, reserve_bytes
 from cascadia_sglang.memory.shares import Need, divided, least_bytes
 from cascadia_sglang.memory.weights import kv_bytes_of, weight_bytes
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec
-from cascadia_sglang.reallocation.layout import Wanted, laid_out, shared_devices
-from cascadia_sglang.reallocation.target import Capacity
+from cascadia_sglang.reallocation.layout import WantedPool, lay_out_workers, shared_devices
 
 # Rounds until shares and what SGLang keeps free of them agree.
 _ROUNDS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class MemoryShape:
     """How one worker of a pool is started.
 
     `static` is the operator's `mem_fraction_static`: of the device, or of the worker's share of it,
@@ -63,7 +62,7 @@ class PoolMemory:
 
 
 def pool_memory(
-    pools: Sequence[PoolSpec], sizes: Mapping[str, Shape], cards: Sequence[Card]
+    pools: Sequence[PoolSpec], sizes: Mapping[str, MemoryShape], cards: Sequence[Card]
 ) -> list[PoolMemory]:
     """Devices and memory of every pool on these cards, in the pools' order.
 
@@ -77,7 +76,7 @@ def pool_memory(
     kind = GpuType(gpu="cuda", nodes=1, gpus_per_node=len(cards))
     needs = {pool.name: _need(pool, sizes[pool.name]) for pool in pools}
     wanted = [
-        Wanted(
+        WantedPool(
             pool=pool.name,
             capacity=Capacity(
                 replicas=pool.replicas,
@@ -91,7 +90,7 @@ def pool_memory(
         for pool in pools
     ]
     try:
-        replicas = laid_out(wanted, kind)
+        replicas = lay_out_workers(wanted, kind)
     except InfeasiblePlanError as error:
         raise ConfigError(str(error)) from error
     shares = _shares(pools, sizes, needs, replicas, kind, cards)
@@ -108,7 +107,7 @@ def pool_memory(
 
 def _shares(
     pools: Sequence[PoolSpec],
-    sizes: Mapping[str, Shape],
+    sizes: Mapping[str, MemoryShape],
     needs: Mapping[str, Need],
     replicas: Sequence[RunningReplica],
     kind: GpuType,
@@ -136,7 +135,7 @@ def _shares(
     return found
 
 
-def _divided(others: Sequence[tuple[Need, Shape]], room_bytes: float) -> list[float]:
+def _divided(others: Sequence[tuple[Need, MemoryShape]], room_bytes: float) -> list[float]:
     """Bytes of each worker. What SGLang keeps free grows with a worker's part, so it is looked up
     for the parts of the round before."""
     parts = [room_bytes / len(others)] * len(others) if others else []
@@ -152,7 +151,7 @@ def _divided(others: Sequence[tuple[Need, Shape]], room_bytes: float) -> list[fl
 
 def _fitting(
     need: Need,
-    size: Shape,
+    size: MemoryShape,
     replicas: tuple[RunningReplica, ...],
     share: float | None,
     device_bytes: float,
@@ -181,7 +180,7 @@ def _fitting(
     )
 
 
-def _need(pool: PoolSpec, size: Shape) -> Need:
+def _need(pool: PoolSpec, size: MemoryShape) -> Need:
     """Of one device of a worker; weights of 0 where nothing of the model is on this host."""
     folder = local_folder(pool.model_path)
     ranks = size.tp_size * size.pp_size

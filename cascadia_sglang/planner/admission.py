@@ -4,19 +4,20 @@ Budgets of a pass, as in 0.5.23: memory after what the running requests may stil
 (`rem_total_tokens`, by the new-token ratio), memory at once (`cur_rem_tokens`), the chunk
 (`rem_chunk_tokens`) and the input of a batch (`rem_input_tokens`).
 
-Shape legend: as in `world`; r a request, w a replica.
+Shape legend: as in `state`; r a request, w a replica.
 """
 
 import numpy as np
 
-from cascadia_sglang.planner.compiled import compiled
+from cascadia_sglang.arrays import FloatArray
+from cascadia_sglang.planner.numba_cache import compiled
 from cascadia_sglang.planner.prefix_cache import (
     evict,
     lock_blocks,
     matched_blocks,
     newly_locked_tokens,
 )
-from cascadia_sglang.planner.world import PREFILL_S, PREFILL_TOKENS, RUNNING, Floats, World
+from cascadia_sglang.planner.state import PREFILL_S, PREFILL_TOKENS, RUNNING, SimulatorState
 
 # SGLang's default of SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION.
 CLIP_NEW_TOKENS = 4096
@@ -25,9 +26,9 @@ TOTAL, CURRENT, CHUNK, INPUT = range(4)
 
 
 @compiled
-def admit(world: World, w: int, slot: int) -> bool:
+def admit(state: SimulatorState, w: int, slot: int) -> bool:
     """Fill a slot with a prefill batch; whether there is one."""
-    replica = world.replicas_W[w]
+    replica = state.replicas_W[w]
     if replica.running == 0:
         replica.is_full = 0
     if replica.chunked < 0:
@@ -36,86 +37,86 @@ def admit(world: World, w: int, slot: int) -> bool:
         if replica.running >= replica.max_running:
             replica.is_full = 1
             return False
-    _set_budgets(world, w)
-    budgets_4 = world.budgets_4
+    _set_budgets(state, w)
+    budgets_4 = state.budgets_4
     if replica.chunked >= 0:
-        _continue_chunk(world, w, slot)
+        _continue_chunk(state, w, slot)
     while replica.waiting > 0 and budgets_4[INPUT] > 0 and budgets_4[CHUNK] > 0:
-        if world.slots_WS[w, slot].rows >= replica.max_running - replica.running:
+        if state.slots_WS[w, slot].rows >= replica.max_running - replica.running:
             replica.is_full = 1
             break
-        if not _admit_first(world, w, slot):
+        if not _admit_first(state, w, slot):
             break
-    if world.slots_WS[w, slot].rows == 0:
+    if state.slots_WS[w, slot].rows == 0:
         return False
-    _start(world, w, slot)
+    _start(state, w, slot)
     return True
 
 
 @compiled
-def append_waiting(world: World, r: int, w: int) -> None:
+def append_waiting(state: SimulatorState, r: int, w: int) -> None:
     """Put a request at the end of a replica's waiting queue."""
-    replica = world.replicas_W[w]
-    world.requests_R[r].next_waiting = -1
+    replica = state.replicas_W[w]
+    state.requests_R[r].next_waiting = -1
     if replica.waiting == 0:
         replica.head = r
     else:
-        world.requests_R[replica.tail].next_waiting = r
+        state.requests_R[replica.tail].next_waiting = r
     replica.tail = r
     replica.waiting += 1
 
 
 @compiled
-def _set_budgets(world: World, w: int) -> None:
-    replica = world.replicas_W[w]
+def _set_budgets(state: SimulatorState, w: int) -> None:
+    replica = state.replicas_W[w]
     needed = 0.0
     for row in range(replica.running):
-        request = world.requests_R[world.rows_WBM[w, RUNNING, row]]
+        request = state.requests_R[state.rows_WBM[w, RUNNING, row]]
         needed += min(request.limit_tokens - request.out_tokens, CLIP_NEW_TOKENS)
-    world.budgets_4[TOTAL] = replica.capacity_tokens - needed * replica.ratio
-    world.budgets_4[CURRENT] = replica.capacity_tokens
-    world.budgets_4[CHUNK] = replica.chunk_tokens if replica.chunk_tokens > 0 else np.inf
-    world.budgets_4[INPUT] = replica.max_prefill_tokens
+    state.budgets_4[TOTAL] = replica.capacity_tokens - needed * replica.ratio
+    state.budgets_4[CURRENT] = replica.capacity_tokens
+    state.budgets_4[CHUNK] = replica.chunk_tokens if replica.chunk_tokens > 0 else np.inf
+    state.budgets_4[INPUT] = replica.max_prefill_tokens
 
 
 @compiled
-def _continue_chunk(world: World, w: int, slot: int) -> None:
+def _continue_chunk(state: SimulatorState, w: int, slot: int) -> None:
     """Add the next chunk of the prompt that is under way; it must go on, whatever is left."""
-    replica = world.replicas_W[w]
+    replica = state.replicas_W[w]
     r = replica.chunked
-    request = world.requests_R[r]
+    request = state.requests_R[r]
     extend = request.input_tokens + request.out_tokens - request.prefilled_tokens
-    room = min(world.budgets_4[CHUNK], world.budgets_4[TOTAL] - replica.locked_tokens)
+    room = min(state.budgets_4[CHUNK], state.budgets_4[TOTAL] - replica.locked_tokens)
     if room < 1.0:
-        room = world.budgets_4[CHUNK]
+        room = state.budgets_4[CHUNK]
     reserved = min(request.limit_tokens, CLIP_NEW_TOKENS)
     if extend > room:
         extend = int(room)
         reserved = 0
     else:
         replica.chunked = -1
-    _add_row(world, w, slot, r, extend, reserved)
+    _add_row(state, w, slot, r, extend, reserved)
 
 
 @compiled
-def _admit_first(world: World, w: int, slot: int) -> bool:
+def _admit_first(state: SimulatorState, w: int, slot: int) -> bool:
     """Admit the first of the waiting queue if it fits; whether the next may be tried."""
-    replica = world.replicas_W[w]
-    budgets_4 = world.budgets_4
+    replica = state.replicas_W[w]
+    budgets_4 = state.budgets_4
     r = replica.head
-    request = world.requests_R[r]
-    blocks = matched_blocks(world, r, w)
+    request = state.requests_R[r]
+    blocks = matched_blocks(state, r, w)
     # What no block holds takes memory of the request's own, computed or not.
     own = 0
     if request.blocks_start == request.blocks_end:
-        own = int(world.tiers_T[request.tier].cached_share * request.input_tokens)
+        own = int(state.tiers_T[request.tier].cached_share * request.input_tokens)
         own = min(own, request.input_tokens - 1)
-    hit = max(own, min(blocks * world.counts_1[0].block_tokens, request.input_tokens - 1))
+    hit = max(own, min(blocks * state.counts_1[0].block_tokens, request.input_tokens - 1))
     extend = request.input_tokens + request.out_tokens - hit
     left = max(request.limit_tokens - request.out_tokens, 0)
-    free = budgets_4[TOTAL] - replica.locked_tokens - newly_locked_tokens(world, r, w, blocks)
+    free = budgets_4[TOTAL] - replica.locked_tokens - newly_locked_tokens(state, r, w, blocks)
     free -= own
-    rows = world.slots_WS[w, slot].rows
+    rows = state.slots_WS[w, slot].rows
     if extend + min(left, CLIP_NEW_TOKENS) + 1 >= free:
         replica.is_full = 1 if rows > 0 or replica.running > 0 else 0
         return False
@@ -128,12 +129,12 @@ def _admit_first(world: World, w: int, slot: int) -> bool:
         replica.chunked = r
     replica.head = request.next_waiting
     replica.waiting -= 1
-    lock_blocks(world, r, w, blocks)
+    lock_blocks(state, r, w, blocks)
     request.own_tokens += own
     replica.locked_tokens += own
     request.prefilled_tokens = hit
     replica.hit_tokens += hit
-    _add_row(world, w, slot, r, extend, reserved)
+    _add_row(state, w, slot, r, extend, reserved)
     if min(budgets_4[TOTAL], budgets_4[CURRENT]) - replica.locked_tokens <= 0.0:
         replica.is_full = 1
         return False
@@ -141,27 +142,27 @@ def _admit_first(world: World, w: int, slot: int) -> bool:
 
 
 @compiled
-def _add_row(world: World, w: int, slot: int, r: int, extend: int, reserved: int) -> None:
+def _add_row(state: SimulatorState, w: int, slot: int, r: int, extend: int, reserved: int) -> None:
     """Add a prompt or its next chunk; `in_flight` holds its new tokens until `_start`."""
-    world.rows_WBM[w, slot, world.slots_WS[w, slot].rows] = r
-    world.slots_WS[w, slot].rows += 1
-    world.requests_R[r].in_flight = extend
-    world.budgets_4[TOTAL] -= extend + 1 + reserved
-    world.budgets_4[CURRENT] -= extend + 1
-    world.budgets_4[CHUNK] -= extend
-    world.budgets_4[INPUT] -= extend
+    state.rows_WBM[w, slot, state.slots_WS[w, slot].rows] = r
+    state.slots_WS[w, slot].rows += 1
+    state.requests_R[r].in_flight = extend
+    state.budgets_4[TOTAL] -= extend + 1 + reserved
+    state.budgets_4[CURRENT] -= extend + 1
+    state.budgets_4[CHUNK] -= extend
+    state.budgets_4[INPUT] -= extend
 
 
 @compiled
-def _start(world: World, w: int, slot: int) -> None:
+def _start(state: SimulatorState, w: int, slot: int) -> None:
     """Take the memory of an admitted batch, and set its time."""
-    replica, batch = world.replicas_W[w], world.slots_WS[w, slot]
+    replica, batch = state.replicas_W[w], state.slots_WS[w, slot]
     new_tokens = 0
     taken_back = 0  # computed to compare a draft, and freed before the next batch
     attended = 0.0
     for row in range(batch.rows):
-        r = world.rows_WBM[w, slot, row]
-        request = world.requests_R[r]
+        r = state.rows_WBM[w, slot, row]
+        request = state.requests_R[r]
         new_tokens += request.in_flight
         attended += float(request.in_flight) * request.prefilled_tokens
         request.prefilled_tokens += request.in_flight
@@ -171,18 +172,18 @@ def _start(world: World, w: int, slot: int) -> None:
             taken_back += request.draft_tokens
             request.draft_tokens = 0
     replica.locked_tokens += new_tokens
-    evict(world, w)
+    evict(state, w)
     batch.chunked = replica.chunked
     new_tokens += taken_back
     replica.prefill_tokens += new_tokens
-    knots_JK = world.knots_WJK[w]
+    knots_JK = state.knots_WJK[w]
     seconds = interpolate(knots_JK[PREFILL_TOKENS], knots_JK[PREFILL_S], new_tokens)
     seconds += replica.prefill_row_s * (batch.rows - 1)
     batch.step_s = seconds + replica.prefill_context_s * attended
 
 
 @compiled
-def interpolate(sizes_K: Floats, seconds_K: Floats, size: int) -> float:
+def interpolate(sizes_K: FloatArray, seconds_K: FloatArray, size: int) -> float:
     """`profile.StepTimes`: linear between the knots, level below, in proportion above."""
     last = len(sizes_K) - 1
     if size >= sizes_K[last]:

@@ -12,13 +12,13 @@ from cascadia_sglang.planner.latency_curves import Curves, Latencies
 from cascadia_sglang.planner.plan import Plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.replay import build_sample
-from cascadia_sglang.planner.router import Routed, best_router
+from cascadia_sglang.planner.router import RouterResult, best_router
 from cascadia_sglang.planner.routing import choose_and_allocate
 
 CASCADE, ROUTER = "cascade", "router"
 
 
-class Alone(msgspec.Struct, frozen=True, kw_only=True):
+class SingleTier(msgspec.Struct, frozen=True, kw_only=True):
     """A tier that answers everything by itself.
 
     `latency_s` and `gpus` are None where no count of GPUs within the budget serves all requests.
@@ -41,9 +41,9 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     """
     cascade: Plan | None
     """The best cascade. None: no cascade keeps budget and floor."""
-    router: Routed | None
+    router: RouterResult | None
     """The best router. None: no router keeps budget and floor."""
-    alone: list[Alone]
+    alone: list[SingleTier]
     """Every tier by itself."""
     reference_s: float | None
     """Least latency without a cascade, in seconds."""
@@ -119,14 +119,14 @@ def _cascade(problem: Problem, latencies: Latencies, time_limit_s: float) -> Pla
         return None
 
 
-def _alone(problem: Problem, latencies: Latencies, tier: int) -> Alone:
+def _alone(problem: Problem, latencies: Latencies, tier: int) -> SingleTier:
     """A tier with all requests and as many GPUs of the budget as help."""
     sample = build_sample(problem.calibration)
     quality = sample.mean(sample.correct_NT[:, tier])
     table = latencies.table(tier, 1.0)
     within = [(seconds, gpus) for gpus, seconds in table.items() if gpus <= problem.gpu_budget]
     latency_s, gpus = min(within) if within else (None, None)
-    return Alone(
+    return SingleTier(
         tier=problem.tiers[tier].name,
         quality=quality,
         reaches_floor=problem.quality_floor is None or quality >= problem.quality_floor,
@@ -139,7 +139,7 @@ def _least_gpus(
     problem: Problem,
     latencies: Latencies,
     direct: Latencies,
-    alone: list[Alone],
+    alone: list[SingleTier],
     reference_s: float,
     time_limit_s: float,
 ) -> dict[str, int]:

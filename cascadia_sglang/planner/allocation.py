@@ -12,7 +12,8 @@ from cascadia_sglang.planner.columns import Columns, build_columns
 from cascadia_sglang.planner.fixing import useful
 from cascadia_sglang.planner.incumbent import best_picks, is_exact
 from cascadia_sglang.planner.milp import solve_milp
-from cascadia_sglang.planner.plan import Plan, Status, check_plan, gap_of
+from cascadia_sglang.planner.plan import Plan, Status, gap_of
+from cascadia_sglang.planner.plan_check import check_plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.shortage import at_the_floor, shortage
 

@@ -9,15 +9,15 @@ ends by itself takes part in one step more; one that ends at its limit does not.
 Not modelled: pages of more than one token, sliding windows, priorities, mixed chunks, LoRA, the
 cache-aware orders of the waiting queue.
 
-Shape legend: as in `world`; r a request, w a replica.
+Shape legend: as in `state`; r a request, w a replica.
 """
 
 import numpy as np
 
 from cascadia_sglang.planner.admission import admit, append_waiting, interpolate
-from cascadia_sglang.planner.compiled import compiled
+from cascadia_sglang.planner.numba_cache import compiled
 from cascadia_sglang.planner.prefix_cache import evict, insert_blocks, release
-from cascadia_sglang.planner.world import (
+from cascadia_sglang.planner.state import (
     DECODE,
     DECODE_ROWS,
     DECODE_S,
@@ -25,7 +25,7 @@ from cascadia_sglang.planner.world import (
     OUT_OF_MEMORY,
     PREFILL,
     RUNNING,
-    World,
+    SimulatorState,
 )
 
 # SGLang's default of SGLANG_RETRACT_DECODE_STEPS.
@@ -33,20 +33,20 @@ RETRACT_STEPS = 20
 
 
 @compiled
-def schedule(world: World, w: int) -> int:
+def schedule(state: SimulatorState, w: int) -> int:
     """Fill the replica's other slot with its next batch; the kind of it, NONE where it idles."""
-    replica = world.replicas_W[w]
+    replica = state.replicas_W[w]
     last = replica.slot
     slot = 1 - last
-    batch = world.slots_WS[w, slot]
+    batch = state.slots_WS[w, slot]
     replica.slot = slot
     batch.rows = 0
     batch.chunked = -1
-    _join_prefilled(world, w, last)
+    _join_prefilled(state, w, last)
     kind = NONE
-    if admit(world, w, slot):
+    if admit(state, w, slot):
         kind = PREFILL
-    elif _decode(world, w, slot):
+    elif _decode(state, w, slot):
         kind = DECODE
     batch.kind = kind
     if kind != NONE:
@@ -57,59 +57,59 @@ def schedule(world: World, w: int) -> int:
 
 
 @compiled
-def take_results(world: World, w: int, slot: int, now_s: float) -> int:
+def take_results(state: SimulatorState, w: int, slot: int, now_s: float) -> int:
     """Learn a batch's tokens; requests that ended are written to `ended_M`, their number returned.
 
     The slot is empty afterwards.
     """
     ended = 0
-    batch = world.slots_WS[w, slot]
+    batch = state.slots_WS[w, slot]
     for row in range(batch.rows):
-        r = world.rows_WBM[w, slot, row]
-        request = world.requests_R[r]
+        r = state.rows_WBM[w, slot, row]
+        request = state.requests_R[r]
         # Nothing under way: a chunk in the middle, an answer that has ended, a retracted request.
-        if request.in_flight == 0 or _has_left(world, r, w) or r == batch.chunked:
+        if request.in_flight == 0 or _has_left(state, r, w) or r == batch.chunked:
             continue
         request.in_flight -= 1
         if batch.kind == PREFILL:
-            insert_blocks(world, r, w)
-        if np.isnan(world.attempts_RT[r, request.tier].first_s):
-            world.attempts_RT[r, request.tier].first_s = now_s
+            insert_blocks(state, r, w)
+        if np.isnan(state.attempts_RT[r, request.tier].first_s):
+            state.attempts_RT[r, request.tier].first_s = now_s
         request.out_tokens += 1
         if request.out_tokens >= request.target_tokens:
             request.finished = 1
-            world.attempts_RT[r, request.tier].done_s = now_s
-            release(world, r, w)
-            world.ended_M[ended] = r
+            state.attempts_RT[r, request.tier].done_s = now_s
+            release(state, r, w)
+            state.ended_M[ended] = r
             ended += 1
     batch.rows = 0
     return ended
 
 
 @compiled
-def _has_left(world: World, r: int, w: int) -> bool:
+def _has_left(state: SimulatorState, r: int, w: int) -> bool:
     """Whether a request's attempt here is known to have ended; it may run elsewhere by now."""
-    request = world.requests_R[r]
+    request = state.requests_R[r]
     return bool(request.finished == 1 or request.replica != w)
 
 
 @compiled
-def _join_prefilled(world: World, w: int, last: int) -> None:
+def _join_prefilled(state: SimulatorState, w: int, last: int) -> None:
     """Move the last prefill's requests to the running ones, and let the finished leave."""
-    replica, batch = world.replicas_W[w], world.slots_WS[w, last]
+    replica, batch = state.replicas_W[w], state.slots_WS[w, last]
     if batch.kind == PREFILL:
         for row in range(batch.rows):
-            r = world.rows_WBM[w, last, row]
-            if r == batch.chunked or _has_left(world, r, w):
+            r = state.rows_WBM[w, last, row]
+            if r == batch.chunked or _has_left(state, r, w):
                 replica.is_full = 0
             else:
-                world.rows_WBM[w, RUNNING, replica.running] = r
+                state.rows_WBM[w, RUNNING, replica.running] = r
                 replica.running += 1
     kept = 0
     for row in range(replica.running):
-        r = world.rows_WBM[w, RUNNING, row]
-        if not _has_left(world, r, w):
-            world.rows_WBM[w, RUNNING, kept] = r
+        r = state.rows_WBM[w, RUNNING, row]
+        if not _has_left(state, r, w):
+            state.rows_WBM[w, RUNNING, kept] = r
             kept += 1
     if kept < replica.running:
         replica.is_full = 0
@@ -117,16 +117,16 @@ def _join_prefilled(world: World, w: int, last: int) -> None:
 
 
 @compiled
-def _decode(world: World, w: int, slot: int) -> bool:
+def _decode(state: SimulatorState, w: int, slot: int) -> bool:
     """Fill a slot with one token of everything that runs, after making room; whether it did."""
-    replica, batch = world.replicas_W[w], world.slots_WS[w, slot]
+    replica, batch = state.replicas_W[w], state.slots_WS[w, slot]
     before = replica.running
     kept = 0
     for row in range(before):
-        r = world.rows_WBM[w, RUNNING, row]
-        request = world.requests_R[r]
+        r = state.rows_WBM[w, RUNNING, row]
+        request = state.requests_R[r]
         if request.out_tokens + request.in_flight < request.limit_tokens:
-            world.rows_WBM[w, RUNNING, kept] = r
+            state.rows_WBM[w, RUNNING, kept] = r
             kept += 1
     replica.running = kept
     if kept < before:
@@ -137,70 +137,70 @@ def _decode(world: World, w: int, slot: int) -> bool:
         if kept < before:
             # The result under way frees memory at the end of this step.
             return False
-        _retract(world, w)
+        _retract(state, w)
         replica.is_full = 0
     else:
         replica.ratio = max(replica.ratio - replica.ratio_decay, replica.ratio_min)
     context = 0
     for row in range(replica.running):
-        r = world.rows_WBM[w, RUNNING, row]
-        request = world.requests_R[r]
-        world.rows_WBM[w, slot, row] = r
+        r = state.rows_WBM[w, RUNNING, row]
+        request = state.requests_R[r]
+        state.rows_WBM[w, slot, row] = r
         context += request.input_tokens + request.out_tokens + request.in_flight
         request.own_tokens += 1
         request.in_flight += 1
     batch.rows = replica.running
     replica.locked_tokens += batch.rows
-    evict(world, w)
-    knots_JK = world.knots_WJK[w]
+    evict(state, w)
+    knots_JK = state.knots_WJK[w]
     seconds = interpolate(knots_JK[DECODE_ROWS], knots_JK[DECODE_S], batch.rows)
     batch.step_s = seconds + replica.decode_context_s * context
     return bool(batch.rows > 0)
 
 
 @compiled
-def _retract(world: World, w: int) -> None:
+def _retract(state: SimulatorState, w: int) -> None:
     """Send those with the fewest tokens, then the longest prompts, back until the rest fits."""
-    replica = world.replicas_W[w]
+    replica = state.replicas_W[w]
     retracted = 0
     while replica.running > 1 and (
         retracted == 0 or replica.locked_tokens + replica.running > replica.capacity_tokens
     ):
         worst = 0
         for row in range(1, replica.running):
-            one = world.requests_R[world.rows_WBM[w, RUNNING, row]]
-            other = world.requests_R[world.rows_WBM[w, RUNNING, worst]]
+            one = state.requests_R[state.rows_WBM[w, RUNNING, row]]
+            other = state.requests_R[state.rows_WBM[w, RUNNING, worst]]
             if one.out_tokens < other.out_tokens or (
                 one.out_tokens == other.out_tokens and one.input_tokens >= other.input_tokens
             ):
                 worst = row
-        append_waiting(world, _leave(world, w, worst), w)
+        append_waiting(state, _leave(state, w, worst), w)
         retracted += 1
     replica.retracted += retracted
     if replica.locked_tokens + replica.running > replica.capacity_tokens:
-        request = world.requests_R[_leave(world, w, 0)]
+        request = state.requests_R[_leave(state, w, 0)]
         request.finished = 1
         request.status = OUT_OF_MEMORY
-        world.counts_1[0].settled += 1
+        state.counts_1[0].settled += 1
         replica.load -= 1
     generated = 0
     limits = 0
     for row in range(replica.running):
-        request = world.requests_R[world.rows_WBM[w, RUNNING, row]]
+        request = state.requests_R[state.rows_WBM[w, RUNNING, row]]
         generated += request.out_tokens
         limits += request.limit_tokens
     replica.ratio = min(1.0, (generated + RETRACT_STEPS * replica.running) / (limits + 1))
 
 
 @compiled
-def _leave(world: World, w: int, row: int) -> int:
+def _leave(state: SimulatorState, w: int, row: int) -> int:
     """Take a row out of the running ones, its memory and what is under way with it; its request."""
-    replica = world.replicas_W[w]
-    r = world.rows_WBM[w, RUNNING, row]
+    replica = state.replicas_W[w]
+    r = state.rows_WBM[w, RUNNING, row]
     for later in range(row, replica.running - 1):
-        world.rows_WBM[w, RUNNING, later] = world.rows_WBM[w, RUNNING, later + 1]
+        state.rows_WBM[w, RUNNING, later] = state.rows_WBM[w, RUNNING, later + 1]
     replica.running -= 1
-    release(world, r, w)
-    world.requests_R[r].prefilled_tokens = 0
-    world.requests_R[r].in_flight = 0
+    release(state, r, w)
+    state.requests_R[r].prefilled_tokens = 0
+    state.requests_R[r].in_flight = 0
     return int(r)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError
-from cascadia_sglang.planner.problem import Tier
+from cascadia_sglang.planner.problem import ProblemTier
 from cascadia_sglang.planner.roofline import (
     MEMORY_FOR_WORKER,
     Gpu,
@@ -16,15 +16,15 @@ from cascadia_sglang.planner.roofline import (
     load_shape,
     shape_of_config,
 )
-from cascadia_sglang.planner.surfaces import Shape
+from cascadia_sglang.planner.surfaces import ParallelShape
 
 
 def block_shapes(
-    tiers: Sequence[Tier],
-    alone_T: Sequence[Sequence[Shape]],
+    tiers: Sequence[ProblemTier],
+    alone_T: Sequence[Sequence[ParallelShape]],
     sheets: Mapping[str, Gpu],
     longest_tokens: int,
-) -> list[Shape]:
+) -> list[ParallelShape]:
     """Shapes that every tier of a block has, each tier with its part of the memory.
 
     Args:
@@ -36,8 +36,8 @@ def block_shapes(
         InfeasiblePlanError: if there is none; names the tier and the gigabytes that it lacks.
     """
     by_place_T = [{(one.gpu, one.tp, one.pp): one for one in known} for known in alone_T]
-    found: list[Shape] = []
-    lacking: list[tuple[float, Tier]] = []
+    found: list[ParallelShape] = []
+    lacking: list[tuple[float, ProblemTier]] = []
     for place in by_place_T[0]:
         if not all(place in own for own in by_place_T):
             continue
@@ -62,7 +62,7 @@ def block_shapes(
     return found
 
 
-def model_of(tier: Tier) -> ModelShape | None:
+def model_of(tier: ProblemTier) -> ModelShape | None:
     """The sizes of a tier's model, or None where it names none.
 
     Raises:
@@ -80,7 +80,9 @@ def model_of(tier: Tier) -> ModelShape | None:
         raise ConfigError(f"model of tier {tier.name!r}: {error}") from error
 
 
-def _tokens(tiers: Sequence[Tier], shapes_T: Sequence[Shape], sheet: Gpu | None) -> list[float]:
+def _tokens(
+    tiers: Sequence[ProblemTier], shapes_T: Sequence[ParallelShape], sheet: Gpu | None
+) -> list[float]:
     """Tokens of each tier's key-value pool; below 0 by what its weights lack.
 
     Tiers that share workers have one pool. A measured tier keeps its own, which the profile's
@@ -108,7 +110,7 @@ def _tokens(tiers: Sequence[Tier], shapes_T: Sequence[Shape], sheet: Gpu | None)
     ]
 
 
-def _sizes(tier: Tier, shape: Shape) -> tuple[float, float]:
+def _sizes(tier: ProblemTier, shape: ParallelShape) -> tuple[float, float]:
     """Bytes on each device: of the weights, and of a token's keys and values."""
     model = model_of(tier)
     if model is None:
@@ -117,7 +119,7 @@ def _sizes(tier: Tier, shape: Shape) -> tuple[float, float]:
     return weights, model.kv_bytes / (shape.pp * min(shape.tp, model.kv_shards))
 
 
-def _lacks_gb(tier: Tier, shape: Shape, tokens: float, longest_tokens: int) -> float:
+def _lacks_gb(tier: ProblemTier, shape: ParallelShape, tokens: float, longest_tokens: int) -> float:
     """Gigabytes of a device that are missing for the longest request; 0 or less where it fits."""
     # A stage's lane holds its share of the cache; a prompt needs room for one token more.
     missing = (longest_tokens + 2) * shape.pp - tokens
@@ -126,7 +128,9 @@ def _lacks_gb(tier: Tier, shape: Shape, tokens: float, longest_tokens: int) -> f
     return missing * _sizes(tier, shape)[1] / 1e9
 
 
-def _none_fits(tiers: Sequence[Tier], lacking: Sequence[tuple[float, Tier]]) -> InfeasiblePlanError:
+def _none_fits(
+    tiers: Sequence[ProblemTier], lacking: Sequence[tuple[float, ProblemTier]]
+) -> InfeasiblePlanError:
     if not lacking:
         return InfeasiblePlanError(
             f"tiers {', '.join(tier.name for tier in tiers)} of block {tiers[0].block!r} have no "

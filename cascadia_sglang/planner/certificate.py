@@ -14,7 +14,8 @@ import math
 
 import numpy as np
 
-from cascadia_sglang.planner.columns import FloatArray, IntArray
+from cascadia_sglang.arrays import FloatArray, IntArray
+from cascadia_sglang.binomial_bounds import least_trials, lower_bound
 from cascadia_sglang.planner.plan import Certificate
 from cascadia_sglang.planner.replay import Sample
 
@@ -35,13 +36,13 @@ def certify(sample: Sample, thresholds: list[float], confidence: float) -> Certi
     answered_N = sample.answered(thresholds)
     return Certificate(
         quality=sample.mean(answered_N),
-        lower_bound=lower_bound(answered_N, sample.weight_N, confidence),
+        lower_bound=mean_lower_bound(answered_N, sample.weight_N, confidence),
         confidence=confidence,
         rows=len(answered_N),
     )
 
 
-def lower_bound(values_N: FloatArray, weight_N: FloatArray, confidence: float) -> float:
+def mean_lower_bound(values_N: FloatArray, weight_N: FloatArray, confidence: float) -> float:
     """Smallest mean that values in [0, 1] leave plausible; 0 without any.
 
     Right or wrong answers of equal weight: Clopper and Pearson's bound, exact at every size.
@@ -51,7 +52,7 @@ def lower_bound(values_N: FloatArray, weight_N: FloatArray, confidence: float) -
     if len(values_N) == 0:
         return 0.0
     if _is_exact(values_N, weight_N):
-        return _clopper_pearson(int(values_N.sum()), len(values_N), 1 - confidence)
+        return lower_bound(int(values_N.sum()), len(values_N), 1 - confidence)
     total = float(weight_N.sum())
     margin = math.sqrt(-math.log(1 - confidence) / (2 * effective_rows(weight_N)))
     return max(0.0, float(weight_N @ values_N) / total - margin)
@@ -74,16 +75,12 @@ def more_rows(
 
     About: as if the share of right answers stayed what it is. None where it is not above the floor.
     """
-    # scipy takes a moment, and only a floor that is not certified needs it.
-    from cascadia_sglang.binomial_bounds import least_trials
-    from cascadia_sglang.binomial_bounds import lower_bound as exact_bound
-
     answered_N = sample.answered(thresholds)
     quality, alpha = sample.mean(answered_N), 1 - confidence
     if quality <= floor:
         return None
     if _is_exact(answered_N, sample.weight_N):
-        needed = least_trials(lambda rows: exact_bound(quality * rows, rows, alpha) >= floor)
+        needed = least_trials(lambda rows: lower_bound(quality * rows, rows, alpha) >= floor)
     else:
         share = effective_rows(sample.weight_N) / len(answered_N)
         needed = math.ceil(-math.log(alpha) / (2 * (quality - floor) ** 2) / share)
@@ -94,28 +91,3 @@ def _is_exact(values_N: FloatArray, weight_N: FloatArray) -> bool:
     """Whether values are right or wrong and weigh the same, so that an exact bound is known."""
     is_binary = bool(np.isin(values_N, (0.0, 1.0)).all())
     return is_binary and bool(np.allclose(weight_N, weight_N[0], rtol=1e-9, atol=0))
-
-
-def _clopper_pearson(right: int, rows: int, alpha: float) -> float:
-    """The p at which `right` or more of `rows` have probability alpha."""
-    if right == 0:
-        return 0.0
-    log_factorial = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, rows + 1)))))
-    count = np.arange(right, rows + 1)
-    log_ways = log_factorial[rows] - log_factorial[count] - log_factorial[rows - count]
-
-    def tail(p: float) -> float:
-        terms = log_ways + count * math.log(p) + (rows - count) * math.log1p(-p)
-        return float(np.exp(terms).sum())
-
-    low, high = 0.0, right / rows
-    for _ in range(60):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        # The lower end stays where the tail is thinner than alpha, so the bound is never too high.
-        if tail(middle) < alpha:
-            low = middle
-        else:
-            high = middle
-    return low

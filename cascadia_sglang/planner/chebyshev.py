@@ -17,13 +17,13 @@ from collections.abc import Sequence
 
 from cascadia_sglang.errors import PlanError
 from cascadia_sglang.planner.exact import minimise
-from cascadia_sglang.planner.thresholds import Point, Points, Value
+from cascadia_sglang.planner.thresholds import GridPoint, GridPoints, Value
 
 WEIGHTS = tuple(step / 20 for step in range(21))
 SUM_WEIGHT = 1e-3
 
 
-def front(points: Points, weights: Sequence[float] = WEIGHTS) -> list[Point]:
+def front(points: GridPoints, weights: Sequence[float] = WEIGHTS) -> list[GridPoint]:
     """The points that some weight picks, fastest first.
 
     Raises:
@@ -38,7 +38,7 @@ def front(points: Points, weights: Sequence[float] = WEIGHTS) -> list[Point]:
     return sorted(found.values(), key=lambda point: (point.latency_s, -point.quality, point.place))
 
 
-def chebyshev(points: Points, weight: float) -> Value:
+def chebyshev(points: GridPoints, weight: float) -> Value:
     """The norm above for one lambda."""
     nadir, utopia = points.quality_range()
     low, high = points.replay.ends

@@ -9,13 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from cascadia_sglang.arrays import BoolArray, FloatArray, IntArray
 from cascadia_sglang.planner.problem import Candidate, Deployment, Objective, Problem
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +195,5 @@ def needed_gib(problem: Problem, pool: str) -> float:
 
 def switching_s(problem: Problem, deployment: Deployment) -> float:
     """What it costs to start the replicas that do not run yet in this shape."""
-    shape = (deployment.pool, deployment.gpu, deployment.tp_size, deployment.pp_size)
-    running = [(one.pool, one.gpu, one.tp_size, one.pp_size) for one in problem.running]
-    return problem.switching_cost_s * max(0, deployment.replicas - running.count(shape))
+    running = sum(deployment.matches(replica) for replica in problem.running)
+    return problem.switching_cost_s * max(0, deployment.replicas - running)

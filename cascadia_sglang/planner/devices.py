@@ -1,10 +1,10 @@
-"""Which devices a replica lies on, and where one finds room in a node."""
+"""Which devices a replica lies on, and where a further one finds room."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.planner.capacity_types import GpuType, ReplicaGroup, RunningReplica
 
 # Type of GPU, node, and device in the node.
 Device = tuple[str, int, int]
@@ -65,3 +65,59 @@ def progression(
             if all(base + rank * step in free for rank in range(count)):
                 return base, step
     return None
+
+
+class Room:
+    """Free devices of every node; nothing changes a room."""
+
+    def __init__(self, free: Mapping[tuple[str, int], frozenset[int]]) -> None:
+        self._free = free
+
+    @classmethod
+    def of(cls, cluster: Sequence[GpuType]) -> Room:
+        """All devices of a cluster."""
+        return cls(
+            {
+                (kind.gpu, node): frozenset(range(kind.gpus_per_node))
+                for kind in cluster
+                for node in range(kind.nodes)
+            }
+        )
+
+    def without(self, devices: Iterable[Device]) -> Room:
+        """The room without these devices; those of other nodes do not count."""
+        free = dict(self._free)
+        for gpu, node, device in devices:
+            if (gpu, node) in free:
+                free[gpu, node] -= {device}
+        return Room(free)
+
+    def holds(self, devices: Iterable[Device]) -> bool:
+        """Whether all these devices are free."""
+        return all(device in self._free.get((gpu, node), ()) for gpu, node, device in devices)
+
+    def places(self, group: ReplicaGroup, kind: GpuType) -> Iterator[RunningReplica]:
+        """Places for one replica of a group, the node of least room first.
+
+        Of nodes with the same free devices, the first alone has one.
+        """
+        if group.replica_gpus > kind.gpus_per_node:
+            yield from self._whole_nodes(group, kind)
+            return
+        seen: set[frozenset[int]] = set()
+        nodes = sorted(range(kind.nodes), key=lambda node: (len(self._free[kind.gpu, node]), node))
+        for node in nodes:
+            devices = self._free[kind.gpu, node]
+            if devices not in seen:
+                seen.add(devices)
+                found = progression(devices, group.tp_size, group.pp_size, kind.gpus_per_node)
+                if found is not None:
+                    yield group.at(node, *found)
+
+    def _whole_nodes(self, group: ReplicaGroup, kind: GpuType) -> Iterator[RunningReplica]:
+        """Neighbouring nodes that are free as a whole."""
+        span = -(-group.replica_gpus // kind.gpus_per_node)
+        for node in range(kind.nodes - span + 1):
+            free = [self._free[kind.gpu, node + offset] for offset in range(span)]
+            if all(len(devices) == kind.gpus_per_node for devices in free):
+                yield group.at(node, 0)

@@ -11,102 +11,102 @@ A blocking replica (a CPU) computes in its scheduler's thread: the results of a 
 the next batch has run. One that is not (a GPU) schedules a batch while the one before runs, and
 sees results when they are there.
 
-Shape legend: as in `world`; r a request, w a replica.
+Shape legend: as in `state`; r a request, w a replica.
 """
 
 import numpy as np
 
 from cascadia_sglang.planner.admission import append_waiting
 from cascadia_sglang.planner.batching import schedule, take_results
-from cascadia_sglang.planner.compiled import compiled
-from cascadia_sglang.planner.world import DONE, NONE, RECEIVE, RETURN, TOO_LONG, World
+from cascadia_sglang.planner.numba_cache import compiled
+from cascadia_sglang.planner.state import DONE, NONE, RECEIVE, RETURN, TOO_LONG, SimulatorState
 
 
 @compiled
-def run_events(world: World) -> int:
+def run_events(state: SimulatorState) -> int:
     """Run until every request is settled; how many are not, where nothing happens any more."""
-    counts = world.counts_1[0]
-    total = len(world.requests_R)
-    front = len(world.replicas_W)
+    counts = state.counts_1[0]
+    total = len(state.requests_R)
+    front = len(state.replicas_W)
     now_s = 0.0
     arrived = 0
     while counts.settled < total:
         busy = 0
-        world.busy_W[:] = 0
+        state.busy_W[:] = 0
         for entity in range(front + 1):
-            if world.work_s_E[entity] < np.inf:
+            if state.work_s_E[entity] < np.inf:
                 busy += 1
                 if entity < front:
-                    world.busy_W[world.replicas_W[entity].device] += 1
+                    state.busy_W[state.replicas_W[entity].device] += 1
         first = front
-        first_s = world.work_s_E[front]
+        first_s = state.work_s_E[front]
         for entity in range(front):
-            wait_s = world.work_s_E[entity] * _turns(world, entity)
+            wait_s = state.work_s_E[entity] * _turns(state, entity)
             if wait_s < first_s:
                 first, first_s = entity, wait_s
         rate = 1.0 if counts.cores == 0.0 else min(1.0, counts.cores / max(busy, 1))
-        arrival_s = world.requests_R[arrived].arrival_s if arrived < total else np.inf
-        wired_s = world.ring_R[counts.wire_head].wire_s if counts.wire > 0 else np.inf
+        arrival_s = state.requests_R[arrived].arrival_s if arrived < total else np.inf
+        wired_s = state.ring_R[counts.wire_head].wire_s if counts.wire > 0 else np.inf
         next_s = min(arrival_s, wired_s, now_s + first_s / rate)
         if next_s == np.inf:
             return int(total - counts.settled)
         for entity in range(front + 1):
-            left_s = world.work_s_E[entity] - (next_s - now_s) * rate / _turns(world, entity)
-            world.work_s_E[entity] = max(0.0, left_s)
+            left_s = state.work_s_E[entity] - (next_s - now_s) * rate / _turns(state, entity)
+            state.work_s_E[entity] = max(0.0, left_s)
         now_s = next_s
         if arrival_s <= now_s:
-            _arrive(world, arrived)
+            _arrive(state, arrived)
             arrived += 1
         elif wired_s <= now_s:
-            r = world.ring_R[counts.wire_head].wire
+            r = state.ring_R[counts.wire_head].wire
             counts.wire_head = (counts.wire_head + 1) % total
             counts.wire -= 1
-            _queue_at_front(world, r, RETURN)
+            _queue_at_front(state, r, RETURN)
         elif first == front:
-            world.work_s_E[front] = np.inf
-            _finish_front(world, now_s)
+            state.work_s_E[front] = np.inf
+            _finish_front(state, now_s)
         else:
-            world.work_s_E[first] = np.inf
-            _finish_step(world, first, now_s)
-        if world.work_s_E[front] == np.inf and counts.front > 0:
-            world.work_s_E[front] = _front_work_s(world)
+            state.work_s_E[first] = np.inf
+            _finish_step(state, first, now_s)
+        if state.work_s_E[front] == np.inf and counts.front > 0:
+            state.work_s_E[front] = _front_work_s(state)
     return 0
 
 
 @compiled
-def _turns(world: World, entity: int) -> float:
+def _turns(state: SimulatorState, entity: int) -> float:
     """How many take turns where an entity computes; the front has its place alone."""
-    if entity == len(world.replicas_W):
+    if entity == len(state.replicas_W):
         return 1.0
-    return float(max(1, world.busy_W[world.replicas_W[entity].device]))
+    return float(max(1, state.busy_W[state.replicas_W[entity].device]))
 
 
 @compiled
-def _arrive(world: World, r: int) -> None:
+def _arrive(state: SimulatorState, r: int) -> None:
     """Take in a request; one whose prompt and limit do not fit a tier's memory is refused."""
-    request = world.requests_R[r]
+    request = state.requests_R[r]
     for tier in range(request.tier, request.last_tier + 1):
-        replica = world.replicas_W[world.tiers_T[tier].start]
+        replica = state.replicas_W[state.tiers_T[tier].start]
         if request.input_tokens + request.limit_tokens + 1 >= replica.capacity_tokens:
             request.status = TOO_LONG
-            world.counts_1[0].settled += 1
+            state.counts_1[0].settled += 1
             return
-    _queue_at_front(world, r, RECEIVE)
+    _queue_at_front(state, r, RECEIVE)
 
 
 @compiled
-def _queue_at_front(world: World, r: int, task: int) -> None:
-    counts = world.counts_1[0]
-    world.ring_R[(counts.front_head + counts.front) % len(world.ring_R)].front = r
-    world.requests_R[r].front_task = task
+def _queue_at_front(state: SimulatorState, r: int, task: int) -> None:
+    counts = state.counts_1[0]
+    state.ring_R[(counts.front_head + counts.front) % len(state.ring_R)].front = r
+    state.requests_R[r].front_task = task
     counts.front += 1
 
 
 @compiled
-def _front_work_s(world: World) -> float:
+def _front_work_s(state: SimulatorState) -> float:
     """How long the front works on the first of its queue."""
-    counts = world.counts_1[0]
-    request = world.requests_R[world.ring_R[counts.front_head].front]
+    counts = state.counts_1[0]
+    request = state.requests_R[state.ring_R[counts.front_head].front]
     if request.front_task == RECEIVE:
         return float(counts.receive_s)
     if request.tier == request.last_tier:
@@ -115,86 +115,86 @@ def _front_work_s(world: World) -> float:
 
 
 @compiled
-def _finish_front(world: World, now_s: float) -> None:
+def _finish_front(state: SimulatorState, now_s: float) -> None:
     """The front is done with the first of its queue: dispatch it, answer it or let it climb."""
-    counts = world.counts_1[0]
-    r = world.ring_R[counts.front_head].front
-    request = world.requests_R[r]
-    counts.front_head = (counts.front_head + 1) % len(world.ring_R)
+    counts = state.counts_1[0]
+    r = state.ring_R[counts.front_head].front
+    request = state.requests_R[r]
+    counts.front_head = (counts.front_head + 1) % len(state.ring_R)
     counts.front -= 1
     if request.front_task == RETURN:
-        world.replicas_W[request.replica].load -= 1
+        state.replicas_W[request.replica].load -= 1
         if request.tier == request.last_tier:
             request.finish_s = now_s
             request.status = DONE
             counts.settled += 1
             return
         request.tier += 1
-    chosen = world.tiers_T[request.tier].start
-    for w in range(chosen + 1, world.tiers_T[request.tier].end):
-        if world.replicas_W[w].load < world.replicas_W[chosen].load:
+    chosen = state.tiers_T[request.tier].start
+    for w in range(chosen + 1, state.tiers_T[request.tier].end):
+        if state.replicas_W[w].load < state.replicas_W[chosen].load:
             chosen = w
-    attempt = world.attempts_RT[r, request.tier]
+    attempt = state.attempts_RT[r, request.tier]
     attempt.dispatched_s = now_s
-    world.replicas_W[chosen].load += 1
+    state.replicas_W[chosen].load += 1
     request.replica = chosen
     request.out_tokens = attempt.kept
     request.draft_tokens = attempt.taken_back
     request.in_flight = 0
     request.target_tokens = min(attempt.tokens, request.limit_tokens)
     request.finished = 0
-    append_waiting(world, r, chosen)
-    if world.replicas_W[chosen].running_slot < 0:
-        _start_next(world, chosen, now_s)
+    append_waiting(state, r, chosen)
+    if state.replicas_W[chosen].running_slot < 0:
+        _start_next(state, chosen, now_s)
 
 
 @compiled
-def _finish_step(world: World, w: int, now_s: float) -> None:
+def _finish_step(state: SimulatorState, w: int, now_s: float) -> None:
     """A batch has run: see the results that are there now, and go on."""
-    replica = world.replicas_W[w]
+    replica = state.replicas_W[w]
     slot = replica.running_slot
     replica.running_slot = -1
     if replica.is_blocking == 1:
-        _deliver(world, w, 1 - slot, now_s)
-        _start_next(world, w, now_s)
+        _deliver(state, w, 1 - slot, now_s)
+        _start_next(state, w, now_s)
     elif replica.held_slot >= 0:
-        _start(world, w, replica.held_slot, now_s)
+        _start(state, w, replica.held_slot, now_s)
     else:
-        _deliver(world, w, slot, now_s)
-        _start_next(world, w, now_s)
+        _deliver(state, w, slot, now_s)
+        _start_next(state, w, now_s)
 
 
 @compiled
-def _start_next(world: World, w: int, now_s: float) -> None:
+def _start_next(state: SimulatorState, w: int, now_s: float) -> None:
     """Schedule and start a batch; a pass without one sees the last results and tries again."""
     while True:
-        last = world.replicas_W[w].slot
-        if schedule(world, w) != NONE:
-            _start(world, w, world.replicas_W[w].slot, now_s)
+        last = state.replicas_W[w].slot
+        if schedule(state, w) != NONE:
+            _start(state, w, state.replicas_W[w].slot, now_s)
             return
-        if world.slots_WS[w, last].rows == 0:
+        if state.slots_WS[w, last].rows == 0:
             return
-        _deliver(world, w, last, now_s)
+        _deliver(state, w, last, now_s)
 
 
 @compiled
-def _start(world: World, w: int, slot: int, now_s: float) -> None:
-    replica = world.replicas_W[w]
+def _start(state: SimulatorState, w: int, slot: int, now_s: float) -> None:
+    replica = state.replicas_W[w]
     replica.running_slot = slot
     replica.held_slot = -1
-    world.work_s_E[w] = world.slots_WS[w, slot].step_s
+    state.work_s_E[w] = state.slots_WS[w, slot].step_s
     if replica.is_blocking == 0:
-        _deliver(world, w, 1 - slot, now_s)
-        if schedule(world, w) != NONE:
+        _deliver(state, w, 1 - slot, now_s)
+        if schedule(state, w) != NONE:
             replica.held_slot = replica.slot
 
 
 @compiled
-def _deliver(world: World, w: int, slot: int, now_s: float) -> None:
+def _deliver(state: SimulatorState, w: int, slot: int, now_s: float) -> None:
     """See a batch's results and send the attempts that ended to the front."""
-    counts = world.counts_1[0]
-    for index in range(take_results(world, w, slot, now_s)):
-        place = (counts.wire_head + counts.wire) % len(world.ring_R)
-        world.ring_R[place].wire = world.ended_M[index]
-        world.ring_R[place].wire_s = now_s + counts.wire_delay_s
+    counts = state.counts_1[0]
+    for index in range(take_results(state, w, slot, now_s)):
+        place = (counts.wire_head + counts.wire) % len(state.ring_R)
+        state.ring_R[place].wire = state.ended_M[index]
+        state.ring_R[place].wire_s = now_s + counts.wire_delay_s
         counts.wire += 1

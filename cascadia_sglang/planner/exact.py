@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 from cascadia_sglang.planner.replay import Place
-from cascadia_sglang.planner.thresholds import Point, Points, Value
+from cascadia_sglang.planner.thresholds import GridPoint, GridPoints, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,19 +27,19 @@ class Proof:
         boxes: that were looked at.
     """
 
-    point: Point | None
+    point: GridPoint | None
     value: float
     bound: float
     boxes: int
 
 
-def minimise(points: Points, value: Value, *, max_boxes: int = 200_000) -> Proof:
+def minimise(points: GridPoints, value: Value, *, max_boxes: int = 200_000) -> Proof:
     """The point of least value; of equals the first found, which is the same in every run.
 
     Args:
         max_boxes: where it stops with what it has; the bound then is below the value.
     """
-    best: Point | None = None
+    best: GridPoint | None = None
     best_value = math.inf
     low, high = points.replay.ends
     boxes = 1
@@ -64,7 +64,7 @@ def minimise(points: Points, value: Value, *, max_boxes: int = 200_000) -> Proof
     return Proof(point=best, value=best_value, bound=best_value, boxes=boxes)
 
 
-def _bound(points: Points, value: Value, low: Place, high: Place) -> float:
+def _bound(points: GridPoints, value: Value, low: Place, high: Place) -> float:
     # The quality's envelope first: where it alone rules the box out, no deployment is solved.
     quality = points.replay.best_quality(low, high)
     if math.isinf(value(0.0, quality)):

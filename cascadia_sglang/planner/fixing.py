@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cascadia_sglang.planner.columns import BoolArray, Columns, FloatArray, IntArray
+from cascadia_sglang.arrays import BoolArray, FloatArray, IntArray
+from cascadia_sglang.planner.columns import Columns
 
 # Above the incumbent by less than this share of it, a column stays: rounding must not cut it.
 SLACK = 1e-9

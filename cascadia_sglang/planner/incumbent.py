@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascadia_sglang.planner.columns import Columns, FloatArray, IntArray
+from cascadia_sglang.arrays import FloatArray, IntArray
+from cascadia_sglang.planner.columns import Columns
 from cascadia_sglang.planner.problem import Objective
 
 # States times columns that the dynamic programme may touch: about a second.

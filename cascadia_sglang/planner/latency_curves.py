@@ -18,7 +18,7 @@ from cascadia_sglang.planner.problem import Candidate, Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deployed:
+class BestDeployment:
     """The best deployment for some shares: the objective in seconds, and GPUs of every tier."""
 
     latency_s: float
@@ -27,13 +27,13 @@ class Deployed:
 
 # What the search of thresholds asks of latency. It is told the share of requests that reaches each
 # tier, and its answer must not get better where a share grows; None where nothing fits.
-Deploy = Callable[[Sequence[float]], Deployed | None]
+Deploy = Callable[[Sequence[float]], BestDeployment | None]
 
 
 class Latencies(Protocol):
     """What is known of latency: by curves of a problem file, or by simulated surfaces."""
 
-    def deploy(self, shares: Sequence[float]) -> Deployed | None:
+    def deploy(self, shares: Sequence[float]) -> BestDeployment | None:
         """The best deployment for these shares, exactly; see `Deploy`."""
 
     def candidate(
@@ -92,7 +92,7 @@ class Curves:
             latency_s=self.tables(shares),
         )
 
-    def deploy(self, shares: Sequence[float]) -> Deployed | None:
+    def deploy(self, shares: Sequence[float]) -> BestDeployment | None:
         """The best deployment, exactly and without the solver; None where nothing fits."""
         problem = self._problem
         candidate = self.candidate([], shares, 1.0)
@@ -102,7 +102,7 @@ class Curves:
         if picks is None:
             return None
         by_pool = dict(zip(problem.pools, (choices[pick].gpus for pick in picks), strict=True))
-        return Deployed(
+        return BestDeployment(
             latency_s=columns.objective_s(picks),
             allocation=tuple(by_pool[tier.pool_name] for tier in problem.tiers),
         )

@@ -1,4 +1,4 @@
-"""What a simulation came to: latencies per tier and path, SLO attainment, what the replicas did.
+"""The result of a simulation: latencies per tier and path, SLO attainment, work of the replicas.
 
 Shape legend: R requests, T tiers.
 """
@@ -6,16 +6,11 @@ Shape legend: R requests, T tiers.
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from cascadia_sglang.bounds import Positive
-from cascadia_sglang.planner.world import DONE, OUT_OF_MEMORY, TOO_LONG
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
+from cascadia_sglang.arrays import BoolArray, FloatArray, IntArray
+from cascadia_sglang.planner.slo import Slo
+from cascadia_sglang.planner.state import DONE, OUT_OF_MEMORY, TOO_LONG
 
 _QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 
@@ -38,19 +33,8 @@ class Replica:
     retracted: int
 
 
-class Slo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Latency targets of a request in milliseconds. null sets no target."""
-
-    ttft_ms: Positive | None = None
-    """Time to the first token."""
-    tpot_ms: Positive | None = None
-    """Time per further token: (E2E - TTFT) / (tokens - 1), 0 for one token."""
-    e2e_ms: Positive | None = None
-    """Time to the whole answer."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class SimulationResult:
     """Times of every request, in seconds; NaN where a request failed or never visited a tier.
 
     Attributes:
@@ -59,20 +43,20 @@ class Outcome:
     """
 
     tier_names: tuple[str, ...]
-    status_R: Ints
-    last_tier_R: Ints
-    tokens_R: Ints
-    arrival_s_R: Floats
-    e2e_s_R: Floats
-    ttft_s_R: Floats
-    attempt_ttft_s_RT: Floats
-    attempt_e2e_s_RT: Floats
+    status_R: IntArray
+    last_tier_R: IntArray
+    tokens_R: IntArray
+    arrival_s_R: FloatArray
+    e2e_s_R: FloatArray
+    ttft_s_R: FloatArray
+    attempt_ttft_s_RT: FloatArray
+    attempt_e2e_s_RT: FloatArray
     replicas: tuple[Replica, ...]
 
     @property
-    def is_done(self) -> Flags:
+    def is_done(self) -> BoolArray:
         """Which requests were answered."""
-        done: Flags = self.status_R == DONE
+        done: BoolArray = self.status_R == DONE
         return done
 
     @property
@@ -148,12 +132,12 @@ class Outcome:
         return made
 
 
-def _quantile(values: Floats, share: float) -> float:
+def _quantile(values: FloatArray, share: float) -> float:
     known = values[np.isfinite(values)]
     return float(np.quantile(known, share)) if len(known) else float("nan")
 
 
-def _quantiles_ms(values: Floats) -> dict[str, float | None]:
+def _quantiles_ms(values: FloatArray) -> dict[str, float | None]:
     """None where there is no value, which JSON has no number for."""
     known = values[np.isfinite(values)]
     if not len(known):

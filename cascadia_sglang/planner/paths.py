@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cascadia_sglang.acceptance import accepts
+from cascadia_sglang.arrays import IntArray
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.workload import Workload
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +28,11 @@ class Paths:
             that reads drafts; None for none. Every further tier may read the answer before its own.
     """
 
-    first_tier_R: Ints
-    last_tier_R: Ints
-    tokens_RT: Ints
-    limit_tokens_R: Ints
-    draft_tokens_R: Ints | None = None
+    first_tier_R: IntArray
+    last_tier_R: IntArray
+    tokens_RT: IntArray
+    limit_tokens_R: IntArray
+    draft_tokens_R: IntArray | None = None
 
 
 def direct_paths(workload: Workload, limit_tokens: int | None = None) -> Paths:
@@ -82,40 +81,22 @@ def climbing_paths(
         raise WorkloadError("a score or a threshold is not finite")
     if (tokens < 1).any():
         raise WorkloadError("an answer has no token")
-    accepts = scores >= np.array([*thresholds, -np.inf])
+    is_accepted = accepts(scores, np.array([*thresholds, -np.inf]))
     if abort_tokens_RT is not None:
         aborts = np.asarray(abort_tokens_RT, np.int64)
         is_aborted = (aborts > 0) & (aborts <= tokens)
         is_aborted[:, -1] = False
         tokens = np.where(is_aborted, aborts, tokens)
-        accepts &= ~is_aborted
+        is_accepted &= ~is_aborted
     return Paths(
         first_tier_R=np.zeros(len(scores), np.int64),
-        last_tier_R=accepts.argmax(axis=1).astype(np.int64),
+        last_tier_R=is_accepted.argmax(axis=1).astype(np.int64),
         tokens_RT=tokens,
         limit_tokens_R=np.full(len(scores), limit_tokens, np.int64),
     )
 
 
-def resampled_paths(
-    sample: Paths, weights_N: npt.ArrayLike, count: int, seed: int
-) -> tuple[Paths, Ints]:
-    """Draw paths for `count` requests from a weighted calibration sample, with replacement.
-
-    Returns:
-        The paths, and the prompts of the sample that they are of, [R].
-
-    Raises:
-        WorkloadError: if no weight is above 0, or one is negative or not finite.
-    """
-    weights = np.asarray(weights_N, float)
-    if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
-        raise WorkloadError("weights of a sample need to be finite, 0 or more, and not all 0")
-    drawn = np.random.default_rng(seed).choice(len(weights), count, p=weights / weights.sum())
-    return select_paths(sample, drawn), drawn
-
-
-def select_paths(paths: Paths, chosen_R: Ints) -> Paths:
+def select_paths(paths: Paths, chosen_R: IntArray) -> Paths:
     """The paths of some requests, in this order."""
     return Paths(
         first_tier_R=paths.first_tier_R[chosen_R],

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cascadia_sglang.planner.replay import Place, Replay
-from cascadia_sglang.planner.thresholds import Point, Points, Value
+from cascadia_sglang.planner.thresholds import GridPoint, GridPoints, Value
 
 # Score quantiles a tier, and rounds without a gain after which the search ends.
 GRID_POINTS = 21
@@ -17,7 +17,7 @@ PATIENCE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SearchResult:
     """Where a search ended.
 
     Attributes:
@@ -25,7 +25,7 @@ class Found:
         rounds: searches along one tier's thresholds.
     """
 
-    point: Point
+    point: GridPoint
     value: float
     rounds: int
 
@@ -43,7 +43,7 @@ def first_place(replay: Replay) -> Place:
     return tuple(place)
 
 
-def coordinate_search(points: Points, value: Value, start: Place) -> Found:
+def coordinate_search(points: GridPoints, value: Value, start: Place) -> SearchResult:
     """Move one tier's threshold at a time to where the value is least.
 
     Ends after `PATIENCE` rounds without a gain, and not before every tier had its turn.
@@ -62,4 +62,4 @@ def coordinate_search(points: Points, value: Value, start: Place) -> Found:
             point_value = value(point.latency_s, point.quality)
             if point_value < best_value:
                 best, best_value, idle = point, point_value, 0
-    return Found(point=best, value=best_value, rounds=rounds)
+    return SearchResult(point=best, value=best_value, rounds=rounds)

@@ -1,22 +1,18 @@
-"""A plan as it is written out, and the check that recomputes it from the problem alone."""
+"""A plan as it is written out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
-from cascadia_sglang.planner.columns import fits, switching_s
-from cascadia_sglang.planner.problem import Candidate, Deployment, Method, Problem, RunningReplica
-from cascadia_sglang.planner.setup import Setup
+from cascadia_sglang.planner.capacity_types import RunningReplica
+from cascadia_sglang.planner.problem import Deployment, Method
+from cascadia_sglang.planner.setup import Scenario
 
 # `optimal` is proved; `feasible` keeps budget and floor, and something better may exist;
 # `time_limit` is what the solver had when its time was over.
 Status = Literal["optimal", "feasible", "time_limit"]
-
-# Two sums of the same seconds in another order differ by less than this share of them.
-ROUNDING = 1e-9
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +62,7 @@ class FrontPoint(msgspec.Struct, frozen=True, kw_only=True):
     latency_s: float
 
 
-class Simulated(msgspec.Struct, frozen=True, kw_only=True):
+class CascadeSimulation(msgspec.Struct, frozen=True, kw_only=True):
     """What a simulation of the whole cascade says, as it would be served.
 
     `objective_s` is what the problem minimises, in this run: the p95 of the slowest tier's
@@ -128,9 +124,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the sample shows of the quality."""
     front: list[FrontPoint] = []
     """Thresholds that no others beat in both quality and latency."""
-    setup: Setup | None = None
+    setup: Scenario | None = None
     """The simulated cascade, for `cascadia simulate`."""
-    simulated: Simulated | None = None
+    simulated: CascadeSimulation | None = None
     """Results of the simulation."""
 
 
@@ -149,84 +145,3 @@ class NoPlan(msgspec.Struct, frozen=True, kw_only=True):
 def gap_of(objective_s: float, bound_s: float) -> float:
     """Share of the objective that a better plan could at most save."""
     return (objective_s - bound_s) / max(objective_s, 1e-9)
-
-
-def check_plan(problem: Problem, plan: Plan) -> list[str]:
-    """Everything that a plan breaks, a line each; nothing of the solver is used.
-
-    Args:
-        problem: with explicit candidates.
-    """
-    if not 0 <= plan.candidate < len(problem.candidates):
-        return [f"candidate {plan.candidate} is none of {len(problem.candidates)}"]
-    candidate = problem.candidates[plan.candidate]
-    lines = list(_candidate_lines(problem, candidate, plan))
-    if len(plan.allocation) != len(problem.tiers):
-        return [*lines, f"allocation has {len(plan.allocation)} numbers"]
-    lines += _budget_lines(problem, plan)
-    if plan.deployments:
-        lines += _deployment_lines(problem, candidate, plan)
-    if not lines:
-        lines += _value_lines(problem, candidate, plan)
-    return lines
-
-
-def _candidate_lines(problem: Problem, candidate: Candidate, plan: Plan) -> Iterator[str]:
-    if plan.thresholds != candidate.thresholds or plan.quality != candidate.quality:
-        yield "thresholds and quality are not those of the candidate"
-    if problem.quality_floor is not None and candidate.quality < problem.quality_floor:
-        yield f"quality {candidate.quality} is below the floor {problem.quality_floor}"
-
-
-def _budget_lines(problem: Problem, plan: Plan) -> Iterator[str]:
-    counts = {
-        pool: {plan.allocation[tier] for tier in problem.tiers_of(pool)} for pool in problem.pools
-    }
-    for pool, found in counts.items():
-        if len(found) > 1:
-            yield f"tiers of pool {pool!r} have different counts {sorted(found)}"
-    taken = sum(max(found) for found in counts.values())
-    if taken > problem.gpu_budget:
-        yield f"{taken} GPUs are taken of a budget of {problem.gpu_budget}"
-
-
-def _deployment_lines(problem: Problem, candidate: Candidate, plan: Plan) -> Iterator[str]:
-    if [one.pool for one in plan.deployments] != problem.pools:
-        yield "deployments are not one a pool, in their order"
-        return
-    for deployment in plan.deployments:
-        if deployment not in candidate.deployments or not fits(problem, deployment):
-            yield f"deployment of pool {deployment.pool!r} is none of the candidate's that fit"
-        if any(
-            plan.allocation[tier] != deployment.gpus for tier in problem.tiers_of(deployment.pool)
-        ):
-            yield f"allocation of pool {deployment.pool!r} is not what its replicas take"
-    for kind in problem.cluster:
-        taken = sum(one.gpus for one in plan.deployments if one.gpu == kind.gpu)
-        if taken > kind.nodes * kind.gpus_per_node:
-            yield f"{taken} GPUs of type {kind.gpu!r} are taken"
-
-
-def _value_lines(problem: Problem, candidate: Candidate, plan: Plan) -> Iterator[str]:
-    latencies = []
-    by_pool = {one.pool: one for one in plan.deployments}
-    for index, (tier, gpus) in enumerate(zip(problem.tiers, plan.allocation, strict=True)):
-        table: dict[int, float] = candidate.latency_s[index] if not by_pool else {}
-        if by_pool:
-            latencies.append(by_pool[tier.pool_name].latency_s[tier.name])
-        elif gpus in table:
-            latencies.append(table[gpus])
-        else:
-            yield f"{gpus} GPUs are not in the table of tier {tier.name!r}"
-            return
-    if problem.objective == "bottleneck":
-        value_s = max(latencies)
-    else:
-        value_s = sum(s * latency for s, latency in zip(candidate.shares, latencies, strict=True))
-    value_s += sum(switching_s(problem, deployment) for deployment in plan.deployments)
-    if abs(value_s - plan.objective_s) > ROUNDING * max(1.0, value_s):
-        yield f"objective_s is {plan.objective_s}, recomputed {value_s}"
-    if plan.bound_s > plan.objective_s * (1 + ROUNDING):
-        yield f"bound_s {plan.bound_s} is above objective_s {plan.objective_s}"
-    if abs(plan.gap - gap_of(plan.objective_s, plan.bound_s)) > ROUNDING:
-        yield f"gap is {plan.gap}, recomputed {gap_of(plan.objective_s, plan.bound_s)}"

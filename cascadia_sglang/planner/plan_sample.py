@@ -14,9 +14,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray, IntArray
 from cascadia_sglang.planner.problem import CalibrationRow
 from cascadia_sglang.planner.replay import Sample, build_sample
-from cascadia_sglang.planner.window import INPUT_TOKENS, OUTPUT_TOKENS, SCORE, Floats, Ints
+from cascadia_sglang.planner.window import INPUT_TOKENS, OUTPUT_TOKENS, SCORE
 from cascadia_sglang.struct_file import check_tiers, load_struct
 
 
@@ -77,7 +78,7 @@ class PlanSample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Scores and labels as arrays, every row of the same weight."""
         return build_sample([row.as_calibration() for row in self.rows])
 
-    def entry_values(self) -> dict[str, Floats]:
+    def entry_values(self) -> dict[str, FloatArray]:
         """What the first tier shows of every prompt, for `fit_window`, [N] each."""
         rows = self.rows
         return {
@@ -86,7 +87,7 @@ class PlanSample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             OUTPUT_TOKENS: np.array([row.output_tokens[0] for row in rows], np.float64),
         }
 
-    def output_tokens(self) -> Ints:
+    def output_tokens(self) -> IntArray:
         """Of every tier's answer, [N, T]."""
         return np.array([row.output_tokens for row in self.rows], np.int64)
 

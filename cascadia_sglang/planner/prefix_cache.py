@@ -6,63 +6,63 @@ it is admitted, and its whole blocks once its prompt is computed; what nobody lo
 least recently used first. Output tokens and the prompt's last, partial block are freed at the end:
 no trace tells who would reuse them.
 
-Shape legend: as in `world`; r a request, w a replica.
+Shape legend: as in `state`; r a request, w a replica.
 """
 
-from cascadia_sglang.planner.compiled import compiled
-from cascadia_sglang.planner.world import World
+from cascadia_sglang.planner.numba_cache import compiled
+from cascadia_sglang.planner.state import SimulatorState
 
 
 @compiled
-def matched_blocks(world: World, r: int, w: int) -> int:
+def matched_blocks(state: SimulatorState, r: int, w: int) -> int:
     """Number of leading blocks of a request that the replica's cache holds."""
-    request = world.requests_R[r]
+    request = state.requests_R[r]
     count = 0
     for place in range(request.blocks_start, request.blocks_end):
-        if world.cache_WN[w, world.blocks_P[place]].is_cached == 0:
+        if state.cache_WN[w, state.blocks_P[place]].is_cached == 0:
             break
         count += 1
     return count
 
 
 @compiled
-def newly_locked_tokens(world: World, r: int, w: int, blocks: int) -> int:
+def newly_locked_tokens(state: SimulatorState, r: int, w: int, blocks: int) -> int:
     """Tokens that locking these leading blocks takes out of what can be evicted."""
-    start = world.requests_R[r].blocks_start
+    start = state.requests_R[r].blocks_start
     count = 0
     for place in range(start, start + blocks):
-        if world.cache_WN[w, world.blocks_P[place]].locks == 0:
+        if state.cache_WN[w, state.blocks_P[place]].locks == 0:
             count += 1
-    return int(count * world.counts_1[0].block_tokens)
+    return int(count * state.counts_1[0].block_tokens)
 
 
 @compiled
-def lock_blocks(world: World, r: int, w: int, blocks: int) -> None:
+def lock_blocks(state: SimulatorState, r: int, w: int, blocks: int) -> None:
     """Lock a request's leading blocks, all of them cached."""
-    start = world.requests_R[r].blocks_start
+    start = state.requests_R[r].blocks_start
     for place in range(start, start + blocks):
-        block = world.cache_WN[w, world.blocks_P[place]]
+        block = state.cache_WN[w, state.blocks_P[place]]
         if block.locks == 0:
-            _unlink(world, w, world.blocks_P[place])
-            world.replicas_W[w].locked_tokens += world.counts_1[0].block_tokens
+            _unlink(state, w, state.blocks_P[place])
+            state.replicas_W[w].locked_tokens += state.counts_1[0].block_tokens
         block.locks += 1
-    world.requests_R[r].locked_blocks = blocks
+    state.requests_R[r].locked_blocks = blocks
 
 
 @compiled
-def insert_blocks(world: World, r: int, w: int) -> None:
+def insert_blocks(state: SimulatorState, r: int, w: int) -> None:
     """Put the whole blocks of a computed prompt into the cache, locked; copies are freed."""
-    request, replica = world.requests_R[r], world.replicas_W[w]
-    size = world.counts_1[0].block_tokens
+    request, replica = state.requests_R[r], state.replicas_W[w]
+    size = state.counts_1[0].block_tokens
     whole = min(request.blocks_end - request.blocks_start, request.input_tokens // size)
     for index in range(request.locked_blocks, whole):
-        number = world.blocks_P[request.blocks_start + index]
-        block = world.cache_WN[w, number]
+        number = state.blocks_P[request.blocks_start + index]
+        block = state.cache_WN[w, number]
         request.own_tokens -= size
         if block.is_cached == 0:
             block.is_cached = 1
         elif block.locks == 0:
-            _unlink(world, w, number)
+            _unlink(state, w, number)
         else:
             replica.locked_tokens -= size
         block.locks += 1
@@ -70,50 +70,50 @@ def insert_blocks(world: World, r: int, w: int) -> None:
 
 
 @compiled
-def release(world: World, r: int, w: int) -> None:
+def release(state: SimulatorState, r: int, w: int) -> None:
     """Free a request's own tokens and unlock its blocks; the deepest becomes the oldest."""
-    request, replica = world.requests_R[r], world.replicas_W[w]
+    request, replica = state.requests_R[r], state.replicas_W[w]
     for index in range(request.locked_blocks - 1, -1, -1):
-        number = world.blocks_P[request.blocks_start + index]
-        block = world.cache_WN[w, number]
+        number = state.blocks_P[request.blocks_start + index]
+        block = state.cache_WN[w, number]
         block.locks -= 1
         if block.locks == 0:
-            _link(world, w, number)
-            replica.locked_tokens -= world.counts_1[0].block_tokens
+            _link(state, w, number)
+            replica.locked_tokens -= state.counts_1[0].block_tokens
     request.locked_blocks = 0
     replica.locked_tokens -= request.own_tokens
     request.own_tokens = 0
 
 
 @compiled
-def evict(world: World, w: int) -> None:
+def evict(state: SimulatorState, w: int) -> None:
     """Drop the least recently used blocks until everything fits."""
-    replica = world.replicas_W[w]
-    anchor = world.cache_WN.shape[1] - 1
+    replica = state.replicas_W[w]
+    anchor = state.cache_WN.shape[1] - 1
     while replica.locked_tokens + replica.cached_tokens > replica.capacity_tokens:
-        number = world.cache_WN[w, anchor].newer
+        number = state.cache_WN[w, anchor].newer
         if number == anchor:
             return
-        _unlink(world, w, number)
-        world.cache_WN[w, number].is_cached = 0
+        _unlink(state, w, number)
+        state.cache_WN[w, number].is_cached = 0
 
 
 @compiled
-def _link(world: World, w: int, number: int) -> None:
+def _link(state: SimulatorState, w: int, number: int) -> None:
     """Make an unlocked block the most recently used one."""
-    anchor = world.cache_WN.shape[1] - 1
-    newest = world.cache_WN[w, anchor].older
-    world.cache_WN[w, newest].newer = number
-    world.cache_WN[w, number].older = newest
-    world.cache_WN[w, number].newer = anchor
-    world.cache_WN[w, anchor].older = number
-    world.replicas_W[w].cached_tokens += world.counts_1[0].block_tokens
+    anchor = state.cache_WN.shape[1] - 1
+    newest = state.cache_WN[w, anchor].older
+    state.cache_WN[w, newest].newer = number
+    state.cache_WN[w, number].older = newest
+    state.cache_WN[w, number].newer = anchor
+    state.cache_WN[w, anchor].older = number
+    state.replicas_W[w].cached_tokens += state.counts_1[0].block_tokens
 
 
 @compiled
-def _unlink(world: World, w: int, number: int) -> None:
+def _unlink(state: SimulatorState, w: int, number: int) -> None:
     """Take a block out of those that can be evicted."""
-    block = world.cache_WN[w, number]
-    world.cache_WN[w, block.older].newer = block.newer
-    world.cache_WN[w, block.newer].older = block.older
-    world.replicas_W[w].cached_tokens -= world.counts_1[0].block_tokens
+    block = state.cache_WN[w, number]
+    state.cache_WN[w, block.older].newer = block.newer
+    state.cache_WN[w, block.newer].older = block.older
+    state.replicas_W[w].cached_tokens -= state.counts_1[0].block_tokens

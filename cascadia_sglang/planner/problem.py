@@ -8,13 +8,16 @@ import msgspec
 from cascadia_sglang.bounds import Count, NotNegative, Positive, Share, bounds
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.json_text import DuplicateKeyError, json_data
-from cascadia_sglang.planner.outcome import Slo
+from cascadia_sglang.planner.capacity_types import (
+    GpuType,
+    Limited,
+    ReplicaGroup,
+    RunningReplica,
+)
+from cascadia_sglang.planner.slo import Slo
 from cascadia_sglang.planner.workload_source import WorkloadSource
 from cascadia_sglang.unknown_keys import with_nearest_key
 
-# More of anything than this is a slip of the pen, and would not fit the solver's integers.
-MOST = 1_000_000
-Limited = Annotated[int, bounds(minimum=1, maximum=MOST)]
 Quantiles = Annotated[int, bounds(minimum=2, maximum=64)]
 Confidence = Annotated[float, bounds(minimum=0.5, exclusiveMaximum=1)]
 
@@ -22,7 +25,7 @@ Objective = Literal["bottleneck", "path"]
 Method = Literal["penalty", "chebyshev", "exact"]
 
 
-class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ProblemTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A tier, by name.
 
     Keys from `model` on go with a `workload`.
@@ -74,29 +77,11 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self.workers if self.block is None else self.block
 
 
-class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Deployment(ReplicaGroup, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way to run a pool: replicas of one shape on one type of GPU."""
 
-    pool: str
-    """Name of the pool."""
-    gpu: str
-    """Type of GPU, one of `cluster`."""
-    tp_size: Limited = 1
-    """Tensor parallel size."""
-    pp_size: Limited = 1
-    """Pipeline stages."""
-    replicas: Limited = 1
-    """How many there are."""
     latency_s: dict[str, float]
     """Latency in seconds of each tier of the pool, by name."""
-
-    @property
-    def replica_gpus(self) -> int:
-        return self.tp_size * self.pp_size
-
-    @property
-    def gpus(self) -> int:
-        return self.replica_gpus * self.replicas
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -121,19 +106,6 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Ways to run the pools, where shapes and types of GPU are chosen too."""
 
 
-class GpuType(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Nodes of one type of GPU."""
-
-    gpu: str
-    """Name of the type."""
-    nodes: Limited
-    """How many nodes there are."""
-    gpus_per_node: Limited
-    """Devices of a node."""
-    memory_gib: NotNegative | None = None
-    """GiB of a device that a worker can have."""
-
-
 class GpuSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A type of GPU by its data sheet. null takes the number known for the name."""
 
@@ -153,7 +125,7 @@ class GpuSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Milliseconds that the host needs per step, as `host.step_ms` of a measured profile says."""
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MeasuredProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A profile file, and what its tiers were measured on."""
 
     path: str
@@ -164,32 +136,6 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Tensor parallel size of the measured workers."""
     pp_size: Count = 1
     """Pipeline stages of the measured workers."""
-
-
-class RunningReplica(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A worker that runs, on devices `base_gpu_id + k * gpu_id_step` of a node.
-
-    A replica larger than a node has all devices of this node and of the next ones.
-    """
-
-    pool: str
-    """Name of the pool."""
-    gpu: str
-    """Type of GPU."""
-    tp_size: Limited = 1
-    """Tensor parallel size."""
-    pp_size: Limited = 1
-    """Pipeline stages."""
-    node: int
-    """Number of the node, from 0."""
-    base_gpu_id: int
-    """Number of its first device."""
-    gpu_id_step: Limited = 1
-    """Distance between its devices."""
-
-    @property
-    def replica_gpus(self) -> int:
-        return self.tp_size * self.pp_size
 
 
 class CalibrationRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -245,7 +191,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Least share of right answers. null: none."""
     objective: Objective = "bottleneck"
     """What a plan minimises: the slowest tier's latency, or the mean latency of a request."""
-    tiers: list[Tier]
+    tiers: list[ProblemTier]
     """The models, smallest first."""
     candidates: list[Candidate] = []
     """Thresholds to choose from, and what they cost."""
@@ -260,7 +206,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The requests to plan for."""
     gpu: GpuSheet | None = None
     """The type of GPU, for step times that were not measured."""
-    profiles: list[Measured] = []
+    profiles: list[MeasuredProfile] = []
     """Measured step times."""
     slo: Slo = Slo()
     """Latency targets, whose attainment the plan reports."""

@@ -10,14 +10,13 @@ import msgspec
 from cascadia_sglang.bounds import bound_problems
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.hub_check import is_hub_name
+from cascadia_sglang.planner.capacity_types import MOST, GpuType
 from cascadia_sglang.planner.devices import misplaced
 from cascadia_sglang.planner.problem import (
-    MOST,
     Candidate,
     Deployment,
-    GpuType,
     Problem,
-    Tier,
+    ProblemTier,
     read_problem,
 )
 from cascadia_sglang.planner.workload_checks import workload_problems
@@ -71,7 +70,7 @@ def _completed(problem: Problem, folder: Path) -> Problem:
     def placed(path: str) -> str:
         return str((folder / path).resolve())
 
-    def with_model(tier: Tier) -> Tier:
+    def with_model(tier: ProblemTier) -> ProblemTier:
         if not isinstance(tier.model, str):
             return tier
         if is_hub_name(tier.model) and not (folder / tier.model).exists():
@@ -105,7 +104,7 @@ def _tiers(problem: Problem) -> Iterator[str]:
         yield from _block(problem, index, tier)
 
 
-def _block(problem: Problem, index: int, tier: Tier) -> Iterator[str]:
+def _block(problem: Problem, index: int, tier: ProblemTier) -> Iterator[str]:
     if tier.gpu_share is not None and tier.block is None:
         yield f"tiers[{index}].gpu_share needs a block"
     if tier.block is None:

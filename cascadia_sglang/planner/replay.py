@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascadia_sglang.planner.columns import BoolArray, FloatArray, IntArray
+from cascadia_sglang.acceptance import accepting_thresholds, accepts
+from cascadia_sglang.arrays import BoolArray, FloatArray, IntArray
 from cascadia_sglang.planner.problem import CalibrationRow
 
 # A place on the grid of thresholds: an index a tier but the last.
@@ -49,7 +50,7 @@ class Sample:
         got_N = self.correct_NT[:, last].copy()
         # From the last to the first: an earlier tier that accepts decides.
         for tier in range(last - 1, -1, -1):
-            accepts_N = self.scores_NS[:, tier] >= thresholds[tier]
+            accepts_N = accepts(self.scores_NS[:, tier], thresholds[tier])
             got_N[accepts_N] = self.correct_NT[accepts_N, tier]
         return got_N
 
@@ -96,7 +97,7 @@ class Replay:
         # How many of the tier's thresholds a score reaches: place g accepts where it is above g.
         self._reached_NS = np.stack(
             [
-                np.searchsorted(grid, scores_N, side="right")
+                accepting_thresholds(grid, scores_N)
                 for grid, scores_N in zip(grids, sample.scores_NS.T, strict=True)
             ]
             or [np.zeros(len(sample.weight_N), dtype=np.int64)],

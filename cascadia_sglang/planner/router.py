@@ -28,7 +28,7 @@ MAX_PLACES = 500
 STEPS = 20
 
 
-class Routed(msgspec.Struct, frozen=True, kw_only=True):
+class RouterResult(msgspec.Struct, frozen=True, kw_only=True):
     """The best router at the floor.
 
     Attributes:
@@ -47,7 +47,7 @@ class Routed(msgspec.Struct, frozen=True, kw_only=True):
     allocation: list[int]
 
 
-def best_router(problem: Problem, latencies: Latencies) -> Routed | None:
+def best_router(problem: Problem, latencies: Latencies) -> RouterResult | None:
     """The router of least mean latency whose quality reaches the floor; None without any.
 
     Args:
@@ -57,7 +57,7 @@ def best_router(problem: Problem, latencies: Latencies) -> Routed | None:
         ConfigError: if some rows of the sample have predictions and some have none.
     """
     floor = problem.quality_floor or 0.0
-    best: Routed | None = None
+    best: RouterResult | None = None
     for routed in settings(problem):
         if routed.quality < floor or (best is not None and routed.shares == best.shares):
             continue
@@ -69,7 +69,7 @@ def best_router(problem: Problem, latencies: Latencies) -> Routed | None:
     return best
 
 
-def settings(problem: Problem) -> Iterator[Routed]:
+def settings(problem: Problem) -> Iterator[RouterResult]:
     """Routers to choose from, without latency and deployment."""
     rows = problem.calibration
     predicted = sum(bool(row.entry) for row in rows)
@@ -81,14 +81,14 @@ def settings(problem: Problem) -> Iterator[Routed]:
         yield from _by_chance(rows)
 
 
-def _by_predictions(rows: Sequence[CalibrationRow]) -> Iterator[Routed]:
+def _by_predictions(rows: Sequence[CalibrationRow]) -> Iterator[RouterResult]:
     sample = build_sample([msgspec.structs.replace(row, scores=row.entry) for row in rows])
     tiers = sample.correct_NT.shape[1]
     points = max(3, min(64, int(MAX_PLACES ** (1 / max(1, tiers - 1)))))
     replay = Replay(sample, threshold_grid(sample, points))
     for place in itertools.product(*(range(len(grid)) for grid in replay.grids)):
         reached = [*replay.shares(place), 0.0]
-        yield Routed(
+        yield RouterResult(
             knows="predictions",
             thresholds=replay.thresholds(place),
             shares=[a - b for a, b in itertools.pairwise(reached)],
@@ -98,13 +98,13 @@ def _by_predictions(rows: Sequence[CalibrationRow]) -> Iterator[Routed]:
         )
 
 
-def _by_chance(rows: Sequence[CalibrationRow]) -> Iterator[Routed]:
+def _by_chance(rows: Sequence[CalibrationRow]) -> Iterator[RouterResult]:
     sample = build_sample(rows)
     quality_T = np.array([sample.mean(correct_N) for correct_N in sample.correct_NT.T])
     tiers = len(quality_T)
     for cuts in itertools.combinations_with_replacement(range(STEPS + 1), tiers - 1):
         shares_T = np.diff([0, *cuts, STEPS]) / STEPS
-        yield Routed(
+        yield RouterResult(
             knows="nothing",
             thresholds=[],
             shares=shares_T.tolist(),

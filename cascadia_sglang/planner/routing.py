@@ -26,8 +26,8 @@ from cascadia_sglang.planner.certificate import (
 from cascadia_sglang.planner.chebyshev import front
 from cascadia_sglang.planner.exact import Proof, minimise
 from cascadia_sglang.planner.latency_curves import (
+    BestDeployment,
     Deploy,
-    Deployed,
     Latencies,
 )
 from cascadia_sglang.planner.penalty import GRID_POINTS, coordinate_search, first_place
@@ -35,7 +35,7 @@ from cascadia_sglang.planner.plan import Certificate, FrontPoint, Plan, Search, 
 from cascadia_sglang.planner.problem import Problem, RoutingSettings
 from cascadia_sglang.planner.replay import Replay, Sample, build_sample, threshold_grid
 from cascadia_sglang.planner.shortage import shortage
-from cascadia_sglang.planner.thresholds import Point, Points, at_the_floor, penalised
+from cascadia_sglang.planner.thresholds import GridPoint, GridPoints, at_the_floor, penalised
 
 # Standard deviations of the certifying half's mean by which the chosen half must exceed the floor:
 # what is tried, safest first.
@@ -43,10 +43,10 @@ MARGINS = (6.0, 5.0, 4.0, 3.5, 3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class ChosenThresholds:
     """A point of a method's grid, and how it was found; `rounds` are its own steps."""
 
-    point: Point
+    point: GridPoint
     thresholds: list[float]
     shares: list[float]
     rounds: int
@@ -75,12 +75,12 @@ def choose_and_allocate(
             raise FloorNotShownError(_too_small(problem, 0))
         choosing, certifying = sample.rows(ours), sample.rows(theirs)
     floor = problem.quality_floor or 0.0
-    points = Points(Replay(choosing, threshold_grid(choosing, settings.quantiles)), deploy)
+    points = GridPoints(Replay(choosing, threshold_grid(choosing, settings.quantiles)), deploy)
     proof = minimise(points, at_the_floor(floor))
     if proof.point is None:
         raise _infeasible(problem, latencies, points, floor)
     certificate: Certificate | None = None
-    chosen: Chosen | None
+    chosen: ChosenThresholds | None
     if certifying is not None:
         chosen, certificate = _certified(problem, choosing, certifying, deploy, points)
     elif settings.method == "exact":
@@ -102,7 +102,7 @@ def front_of(sample: Sample, deploy: Deploy) -> list[FrontPoint]:
     Raises:
         PlanError: if the last tier is no better than the first, or nothing serves the requests.
     """
-    points = Points(Replay(sample, threshold_grid(sample, GRID_POINTS)), deploy)
+    points = GridPoints(Replay(sample, threshold_grid(sample, GRID_POINTS)), deploy)
     return [
         FrontPoint(
             thresholds=points.replay.thresholds(point.place),
@@ -117,10 +117,10 @@ def front_of(sample: Sample, deploy: Deploy) -> list[FrontPoint]:
 def _plan(
     problem: Problem,
     latencies: Latencies,
-    chosen: Chosen,
+    chosen: ChosenThresholds,
     certificate: Certificate | None,
     proof: Proof,
-    points: Points,
+    points: GridPoints,
     time_limit_s: float,
 ) -> Plan:
     quality = chosen.point.quality if certificate is None else certificate.quality
@@ -148,8 +148,8 @@ def _plan(
 
 
 def searcher(
-    settings: RoutingSettings, sample: Sample, deploy: Deploy, exact_points: Points
-) -> Callable[[float], Chosen | None]:
+    settings: RoutingSettings, sample: Sample, deploy: Deploy, exact_points: GridPoints
+) -> Callable[[float], ChosenThresholds | None]:
     """The method asked for: from a floor to thresholds, or to None where it finds none.
 
     Args:
@@ -157,16 +157,16 @@ def searcher(
     """
     if settings.method == "exact":
 
-        def exact(floor: float) -> Chosen | None:
+        def exact(floor: float) -> ChosenThresholds | None:
             proof = minimise(exact_points, at_the_floor(floor))
             return _chosen(exact_points, proof.point, proof.boxes)
 
         return exact
-    points = Points(Replay(sample, threshold_grid(sample, GRID_POINTS)), deploy)
+    points = GridPoints(Replay(sample, threshold_grid(sample, GRID_POINTS)), deploy)
     if settings.method == "chebyshev":
         drawn = front(points)
 
-        def fastest_on_front(floor: float) -> Chosen | None:
+        def fastest_on_front(floor: float) -> ChosenThresholds | None:
             at_floor = [point for point in drawn if point.quality >= floor]
             return _chosen(points, at_floor[0] if at_floor else None, len(drawn))
 
@@ -177,7 +177,7 @@ def searcher(
         # L_ref only sets the unit against which mu is weighed.
         reference_s = 1.0
 
-    def penalty(floor: float) -> Chosen | None:
+    def penalty(floor: float) -> ChosenThresholds | None:
         value = penalised(points, reference_s, floor, settings.penalty_weight)
         found = coordinate_search(points, value, start)
         is_good = found.point.quality >= floor and math.isfinite(found.point.latency_s)
@@ -186,11 +186,11 @@ def searcher(
     return penalty
 
 
-def _chosen(points: Points, point: Point | None, rounds: int) -> Chosen | None:
+def _chosen(points: GridPoints, point: GridPoint | None, rounds: int) -> ChosenThresholds | None:
     if point is None:
         return None
     replay = points.replay
-    return Chosen(
+    return ChosenThresholds(
         point=point,
         thresholds=replay.thresholds(point.place),
         shares=replay.shares(point.place),
@@ -199,14 +199,14 @@ def _chosen(points: Points, point: Point | None, rounds: int) -> Chosen | None:
 
 
 def _certified(
-    problem: Problem, choosing: Sample, certifying: Sample, deploy: Deploy, points: Points
-) -> tuple[Chosen, Certificate]:
+    problem: Problem, choosing: Sample, certifying: Sample, deploy: Deploy, points: GridPoints
+) -> tuple[ChosenThresholds, Certificate]:
     """The fastest choice that the other half certifies, trying the safest first."""
     settings, floor = problem.routing, problem.quality_floor or 0.0
     confidence = settings.confidence or 0.0
     deviation = math.sqrt(floor * (1 - floor) / effective_rows(certifying.weight_N))
     search = searcher(settings, choosing, deploy, points)
-    best: tuple[Chosen, Certificate] | None = None
+    best: tuple[ChosenThresholds, Certificate] | None = None
     least, safest = 0.0, None
     for margin in MARGINS:
         chosen = search(min(1.0, floor + margin * deviation))
@@ -246,10 +246,10 @@ def _too_small(problem: Problem, rows: int) -> str:
 
 
 def _infeasible(
-    problem: Problem, latencies: Latencies, points: Points, floor: float
+    problem: Problem, latencies: Latencies, points: GridPoints, floor: float
 ) -> InfeasiblePlanError:
     """The floor that no thresholds reach, or the tier that lacks GPUs where they do."""
-    free = Points(points.replay, lambda _: Deployed(latency_s=0.0, allocation=()))
+    free = GridPoints(points.replay, lambda _: BestDeployment(latency_s=0.0, allocation=()))
     best = minimise(free, lambda _, quality: 1 - quality).point
     if best is None or best.quality < floor:
         reach = 0.0 if best is None else best.quality

@@ -1,14 +1,14 @@
-"""Simulates a set-up on a workload."""
+"""Simulates a scenario on a workload."""
 
-from cascadia_sglang.planner.outcome import Outcome
+from cascadia_sglang.planner.outcome import SimulationResult
 from cascadia_sglang.planner.paths import shared_paths
 from cascadia_sglang.planner.profile import Profile
-from cascadia_sglang.planner.setup import Setup
-from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.setup import Scenario
+from cascadia_sglang.planner.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.workload import Workload
 
 
-def run_setup(setup: Setup, profile: Profile, workload: Workload) -> Outcome:
+def run_scenario(setup: Scenario, profile: Profile, workload: Workload) -> SimulationResult:
     """One run; the same arguments give the same times, and the same requests climb as far at the
     same shares.
 
@@ -16,7 +16,7 @@ def run_setup(setup: Setup, profile: Profile, workload: Workload) -> Outcome:
         profile: with step times and limits of every tier.
     """
     tiers = [
-        Tier(
+        SimulatedTier(
             name=tier.name,
             pool=tier.pool,
             block=tier.block,

@@ -1,4 +1,4 @@
-"""What `cascadia simulate` reads: replicas, a profile, and how requests climb."""
+"""The scenario that `cascadia simulate` reads: replicas, a profile, and how requests climb."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import msgspec
 
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.json_text import DuplicateKeyError, json_data
-from cascadia_sglang.planner.outcome import Slo
 from cascadia_sglang.planner.profile import Profile, load_profile
+from cascadia_sglang.planner.slo import Slo
 from cascadia_sglang.planner.workload_source import WorkloadSource
 from cascadia_sglang.struct_file import load_struct
 
 
-class SetupTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ScenarioTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One tier's capacity.
 
     Attributes:
@@ -37,7 +37,7 @@ class SetupTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     kept: float | None = None
 
 
-class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A cascade to simulate: a plan without a proof, which a plan from a workload holds too.
 
     Attributes:
@@ -51,7 +51,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     version: int
     profile: str | Profile
-    tiers: list[SetupTier]
+    tiers: list[ScenarioTier]
     slo: Slo = Slo()
     max_new_tokens: int | None = None
     is_buffered: bool = True
@@ -76,14 +76,14 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 raise ValueError(f"tiers[{index}] needs a kept of 0 to 1, or null, the first null")
 
 
-def load_setup(path: Path) -> tuple[Setup, Profile]:
+def load_scenario(path: Path) -> tuple[Scenario, Profile]:
     """Read what to simulate: a set-up, or a plan that holds one.
 
     Raises:
         ConfigError: if a file is missing or does not fit, the profile lacks a tier or its limits,
             or a plan holds no set-up; names the file and the place.
     """
-    setup = _setup_of_plan(path) or load_struct(path, Setup, "plan")
+    setup = _setup_of_plan(path) or load_struct(path, Scenario, "plan")
     profile = setup.profile
     told = "in it"
     if isinstance(profile, str):
@@ -99,7 +99,7 @@ def load_setup(path: Path) -> tuple[Setup, Profile]:
     return setup, profile
 
 
-def _setup_of_plan(path: Path) -> Setup | None:
+def _setup_of_plan(path: Path) -> Scenario | None:
     """The set-up in a plan's file; None where the file is no plan, or none that can be read."""
     try:
         data = json_data(path.read_bytes())
@@ -115,6 +115,6 @@ def _setup_of_plan(path: Path) -> Setup | None:
             "a problem with a workload gives a plan that can be simulated"
         )
     try:
-        return msgspec.convert(data["setup"], Setup)
+        return msgspec.convert(data["setup"], Scenario)
     except msgspec.ValidationError as error:
         raise ConfigError(f"plan {path}: setup: {error}") from error

@@ -17,21 +17,15 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from cascadia_sglang.planner.columns import (
-    Columns,
-    FloatArray,
-    IntArray,
-    combined,
-    resources_of,
-    switching_s,
-)
+from cascadia_sglang.arrays import FloatArray, IntArray
+from cascadia_sglang.planner.columns import Columns, combined, resources_of, switching_s
 from cascadia_sglang.planner.incumbent import best_picks
-from cascadia_sglang.planner.latency_curves import Deployed
+from cascadia_sglang.planner.latency_curves import BestDeployment
 from cascadia_sglang.planner.problem import Candidate, Deployment, Problem
-from cascadia_sglang.planner.surfaces import Shape, Statistic, Surface
+from cascadia_sglang.planner.surfaces import ParallelShape, Statistic, Surface
 
 # Of each pool, its shapes with a surface for each of the pool's tiers.
-PoolSurfaces = Mapping[str, Sequence[tuple[Shape, Sequence[Surface]]]]
+PoolSurfaces = Mapping[str, Sequence[tuple[ParallelShape, Sequence[Surface]]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +41,7 @@ class _Pool:
 
     name: str
     tiers: list[int]
-    shapes: Sequence[tuple[Shape, Sequence[Surface]]]
+    shapes: Sequence[tuple[ParallelShape, Sequence[Surface]]]
     shape_n: IntArray
     replicas_n: IntArray
     uses_nR: IntArray
@@ -66,7 +60,7 @@ class ShapeLatencies:
         self._capacity_R = np.array(capacity, np.int64)
         self._pools = [self._ways(name, surfaces[name]) for name in problem.pools]
 
-    def deploy(self, shares: Sequence[float]) -> Deployed | None:
+    def deploy(self, shares: Sequence[float]) -> BestDeployment | None:
         """The best deployment, exactly and without the solver; None where nothing fits."""
         columns, ways = self.columns(shares)
         picks = best_picks(columns, 0)
@@ -76,7 +70,7 @@ class ShapeLatencies:
             self._gpus(pool, int(ways[pick])) for pool, pick in zip(self._pools, picks, strict=True)
         ]
         by_pool = dict(zip(self._problem.pools, gpus, strict=True))
-        return Deployed(
+        return BestDeployment(
             latency_s=columns.objective_s(picks),
             allocation=tuple(by_pool[tier.pool_name] for tier in self._problem.tiers),
         )
@@ -129,7 +123,7 @@ class ShapeLatencies:
             made.append(self._made(pool.name, shape, int(pool.replicas_n[way]), seconds_T))
         return columns, made
 
-    def shape_of(self, deployment: Deployment) -> Shape:
+    def shape_of(self, deployment: Deployment) -> ParallelShape:
         """The shape of one of this problem's deployments."""
         pool = next(pool for pool in self._pools if pool.name == deployment.pool)
         wanted = (deployment.gpu, deployment.tp_size, deployment.pp_size)
@@ -160,7 +154,7 @@ class ShapeLatencies:
         )
         return columns, np.concatenate([part[1] for part in parts])
 
-    def _ways(self, name: str, shapes: Sequence[tuple[Shape, Sequence[Surface]]]) -> _Pool:
+    def _ways(self, name: str, shapes: Sequence[tuple[ParallelShape, Sequence[Surface]]]) -> _Pool:
         ways = []
         for index, (shape, _) in enumerate(shapes):
             uses = [
@@ -227,7 +221,9 @@ class ShapeLatencies:
     def _gpus(self, pool: _Pool, way: int) -> int:
         return int(pool.shapes[pool.shape_n[way]][0].gpus * pool.replicas_n[way])
 
-    def _made(self, pool: str, shape: Shape, count: int, seconds_T: Sequence[float]) -> Deployment:
+    def _made(
+        self, pool: str, shape: ParallelShape, count: int, seconds_T: Sequence[float]
+    ) -> Deployment:
         names = [self._problem.tiers[tier].name for tier in self._problem.tiers_of(pool)]
         return Deployment(
             pool=pool,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError
 from cascadia_sglang.planner.block_shapes import block_shapes, model_of
-from cascadia_sglang.planner.problem import GpuType, Measured, Problem, Tier
+from cascadia_sglang.planner.capacity_types import GpuType
+from cascadia_sglang.planner.problem import MeasuredProfile, Problem, ProblemTier
 from cascadia_sglang.planner.profile import Profile, load_profile
 from cascadia_sglang.planner.roofline import (
     GPUS,
@@ -18,11 +19,11 @@ from cascadia_sglang.planner.roofline import (
     roofline_limits,
     roofline_times,
 )
-from cascadia_sglang.planner.surfaces import Shape
+from cascadia_sglang.planner.surfaces import ParallelShape
 from cascadia_sglang.planner.workload import Workload
 
 
-def shapes_of_pools(problem: Problem, workload: Workload) -> dict[str, list[Shape]]:
+def shapes_of_pools(problem: Problem, workload: Workload) -> dict[str, list[ParallelShape]]:
     """Every shape of every pool that can serve all requests of the workload.
 
     A profile that was measured for a shape stands in the roofline's place.
@@ -56,10 +57,10 @@ def shapes_of_pools(problem: Problem, workload: Workload) -> dict[str, list[Shap
 
 def shapes_of_tier(
     problem: Problem,
-    tier: Tier,
-    profiles: list[tuple[Measured, Profile]],
+    tier: ProblemTier,
+    profiles: list[tuple[MeasuredProfile, Profile]],
     kinds: list[tuple[GpuType, Gpu | None]],
-) -> list[Shape]:
+) -> list[ParallelShape]:
     """Every shape of a tier by itself: measured ones, and estimates of the others.
 
     Raises:
@@ -107,13 +108,13 @@ def sheet_of(problem: Problem, kind: GpuType) -> Gpu | None:
 
 
 def _measured(
-    problem: Problem, tier: Tier, profiles: list[tuple[Measured, Profile]]
-) -> Iterator[Shape]:
+    problem: Problem, tier: ProblemTier, profiles: list[tuple[MeasuredProfile, Profile]]
+) -> Iterator[ParallelShape]:
     for one, profile in profiles:
         if tier.name in profile.tiers:
             if tier.name not in profile.limits:
                 raise ConfigError(f"profile {one.path} has no limits of {tier.name!r}")
-            yield Shape(
+            yield ParallelShape(
                 gpu=one.gpu or problem.cluster[0].gpu,
                 tp=one.tp_size,
                 pp=one.pp_size,
@@ -123,7 +124,9 @@ def _measured(
             )
 
 
-def _estimated(tier: Tier, model: ModelShape, kind: GpuType, sheet: Gpu | None) -> Iterator[Shape]:
+def _estimated(
+    tier: ProblemTier, model: ModelShape, kind: GpuType, sheet: Gpu | None
+) -> Iterator[ParallelShape]:
     """Shapes whose TP stays in a node, divides the heads, and whose weights fit.
 
     Stages are 1, 2, 4, ...: up to `max_pp`, or by default up to the fewest that the weights need
@@ -153,7 +156,7 @@ def _estimated(tier: Tier, model: ModelShape, kind: GpuType, sheet: Gpu | None) 
             )
             if limits is not None:
                 times = roofline_times(model, sheet, tp, pp)
-                yield Shape(gpu=kind.gpu, tp=tp, pp=pp, times=times, limits=limits)
+                yield ParallelShape(gpu=kind.gpu, tp=tp, pp=pp, times=times, limits=limits)
                 if tier.max_pp is None:
                     break
             pp *= 2
@@ -165,13 +168,13 @@ def _divides(model: ModelShape, tp: int) -> bool:
     return model.heads % tp == 0 and (shards % tp == 0 or tp % shards == 0)
 
 
-def _longest_tokens(tiers: list[Tier], workload: Workload) -> int:
+def _longest_tokens(tiers: list[ProblemTier], workload: Workload) -> int:
     """KV of the longest request, answer included."""
     length = max(tier.length for tier in tiers)
     return int((workload.input_tokens_R + length * workload.output_tokens_R).max()) + 1
 
 
-def _too_small(tier: Tier, shapes: list[Shape], longest: int) -> str:
+def _too_small(tier: ProblemTier, shapes: list[ParallelShape], longest: int) -> str:
     if not shapes:
         return (
             f"no shape serves tier {tier.name!r}: its weights fit no number of devices that "

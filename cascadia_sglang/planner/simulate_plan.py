@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.planner.outcome import Outcome, Slo
-from cascadia_sglang.planner.run_setup import run_setup
-from cascadia_sglang.planner.setup import Setup, load_setup
+from cascadia_sglang.planner.outcome import SimulationResult
+from cascadia_sglang.planner.run_setup import run_scenario
+from cascadia_sglang.planner.setup import Scenario, load_scenario
+from cascadia_sglang.planner.slo import Slo
 from cascadia_sglang.planner.traces import load_trace
 from cascadia_sglang.planner.workload import MOONCAKE_BLOCK_TOKENS, Workload
 from cascadia_sglang.planner.workload_source import load_workload
@@ -26,7 +27,7 @@ class Simulation:
         profile: where the step times come from, and of which device they are.
     """
 
-    outcome: Outcome
+    outcome: SimulationResult
     slo: Slo
     rate_per_s: float
     profile: str
@@ -66,7 +67,7 @@ def simulate(
         WorkloadError: if the trace cannot be read or is too small.
     """
     plan = Path(plan)
-    setup, profile = load_setup(plan)
+    setup, profile = load_scenario(plan)
     if trace is not None:
         workload = load_trace(Path(trace), block_tokens, requests=requests, skip=skip)
     else:
@@ -76,14 +77,14 @@ def simulate(
     if seed is not None:
         setup = msgspec.structs.replace(setup, seed=seed)
     return Simulation(
-        outcome=run_setup(setup, profile, workload),
+        outcome=run_scenario(setup, profile, workload),
         slo=setup.slo,
         rate_per_s=workload.rate_per_s,
         profile=f"{profile.source}: {profile.device}",
     )
 
 
-def _workload_of(setup: Setup, plan: Path, requests: int | None, skip: int) -> Workload:
+def _workload_of(setup: Scenario, plan: Path, requests: int | None, skip: int) -> Workload:
     if setup.workload is None:
         raise ConfigError(f"plan {plan}: it names no workload: --trace is needed")
     if skip:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.events import run_events
-from cascadia_sglang.planner.outcome import Outcome, Replica
+from cascadia_sglang.planner.outcome import Replica, SimulationResult
 from cascadia_sglang.planner.paths import Paths
 from cascadia_sglang.planner.profile import EngineLimits, HostTimes, StepTimes
-from cascadia_sglang.planner.workload import Workload
-from cascadia_sglang.planner.world import (
+from cascadia_sglang.planner.state import (
     ATTEMPT,
     COUNTS,
     DECODE_ROWS,
@@ -28,11 +28,11 @@ from cascadia_sglang.planner.world import (
     REPLICA,
     REQUEST,
     TIER,
-    Floats,
     Records,
-    World,
-    new_world,
+    SimulatorState,
+    new_state,
 )
+from cascadia_sglang.planner.workload import Workload
 
 # SGLang's defaults: SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR, SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS.
 _MIN_RATIO_FACTOR, _RATIO_DECAY_STEPS = 0.14, 600
@@ -40,7 +40,7 @@ _NO_CHUNK = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tier:
+class SimulatedTier:
     """One tier's replicas.
 
     Attributes:
@@ -74,11 +74,11 @@ class Tier:
 def simulate(
     workload: Workload,
     paths: Paths,
-    tiers: Sequence[Tier],
+    tiers: Sequence[SimulatedTier],
     *,
     host: HostTimes | None = None,
     is_buffered: bool = False,
-) -> Outcome:
+) -> SimulationResult:
     """Run a workload through a cascade and see when every answer comes.
 
     Args:
@@ -101,14 +101,16 @@ def simulate(
                 f"tier {tier.name}: {tier.replicas} replicas of {tier.stages} stages with "
                 f"{tier.share:g} of a device, allowed: from 1, from 1, above 0 to 1"
             )
-    world = _world(workload, paths, tiers, host or HostTimes())
-    left = run_events(world)
+    state = _world(workload, paths, tiers, host or HostTimes())
+    left = run_events(state)
     if left:
         raise RuntimeError(f"{left} requests of a simulation never end")
-    return _outcome(world, paths, tiers, is_buffered)
+    return _outcome(state, paths, tiers, is_buffered)
 
 
-def _world(workload: Workload, paths: Paths, tiers: Sequence[Tier], host: HostTimes) -> World:
+def _world(
+    workload: Workload, paths: Paths, tiers: Sequence[SimulatedTier], host: HostTimes
+) -> SimulatorState:
     R, T = len(workload), len(tiers)
     requests_R = np.zeros(R, REQUEST)
     requests_R["arrival_s"] = workload.arrival_s_R
@@ -149,7 +151,7 @@ def _world(workload: Workload, paths: Paths, tiers: Sequence[Tier], host: HostTi
     counts_1["escalate_s"] = host.escalate_ms / 1e3
     counts_1["wire_delay_s"] = host.wire_ms / 1e3
     counts_1["block_tokens"] = workload.block_tokens
-    return new_world(
+    return new_state(
         requests_R,
         attempts_RT,
         tiers_T,
@@ -173,13 +175,13 @@ def _read_drafts(attempts_RT: Records, paths: Paths, tier: int, kept_share: floa
     attempts_RT["taken_back"][:, tier] = draft_R - kept_R
 
 
-def _owners(tiers: Sequence[Tier]) -> list[int]:
+def _owners(tiers: Sequence[SimulatedTier]) -> list[int]:
     """The tier whose replicas serve each: the first of its pool."""
     pools = [index if tier.pool is None else tier.pool for index, tier in enumerate(tiers)]
     return [pools.index(pool) for pool in pools]
 
 
-def _devices(tiers: Sequence[Tier], tiers_T: Records) -> npt.NDArray[np.int64]:
+def _devices(tiers: Sequence[SimulatedTier], tiers_T: Records) -> npt.NDArray[np.int64]:
     """The device of every lane, [W]: its own, or that of the block's first tier."""
     device_W = np.arange(int(tiers_T["end"].max()))
     first: dict[str, int] = {}
@@ -197,7 +199,7 @@ def _devices(tiers: Sequence[Tier], tiers_T: Records) -> npt.NDArray[np.int64]:
     return device_W
 
 
-def _replica(tier: Tier) -> Records:
+def _replica(tier: SimulatedTier) -> Records:
     """The constants of one lane of a tier, [1]."""
     limits = tier.limits
     lane = np.zeros(1, REPLICA)
@@ -215,7 +217,7 @@ def _replica(tier: Tier) -> Records:
     return lane
 
 
-def _table(tier: Tier, knots: int) -> Floats:
+def _table(tier: SimulatedTier, knots: int) -> FloatArray:
     """The step-time tables of a tier, [J, K]; short ones go on in proportion to their last knot."""
     table_JK = np.empty((4, knots))
     columns = (
@@ -231,8 +233,10 @@ def _table(tier: Tier, knots: int) -> Floats:
     return table_JK
 
 
-def _outcome(world: World, paths: Paths, tiers: Sequence[Tier], is_buffered: bool) -> Outcome:
-    requests_R, attempts_RT = world.requests_R, world.attempts_RT
+def _outcome(
+    state: SimulatorState, paths: Paths, tiers: Sequence[SimulatedTier], is_buffered: bool
+) -> SimulationResult:
+    requests_R, attempts_RT = state.requests_R, state.attempts_RT
     rows_R = np.arange(len(requests_R))
     last = attempts_RT[rows_R, paths.last_tier_R]
     e2e_s_R: npt.NDArray[np.float64] = requests_R["finish_s"] - requests_R["arrival_s"]
@@ -241,11 +245,11 @@ def _outcome(world: World, paths: Paths, tiers: Sequence[Tier], is_buffered: boo
     first_s_R = last["first_s"] + way_s_R - requests_R["arrival_s"]
     lanes_T = np.where(
         np.array(_owners(tiers)) == np.arange(len(tiers)),
-        world.tiers_T["end"] - world.tiers_T["start"],
+        state.tiers_T["end"] - state.tiers_T["start"],
         0,
     )
     owners = np.repeat(np.arange(len(tiers)), lanes_T)
-    return Outcome(
+    return SimulationResult(
         tier_names=tuple(tier.name for tier in tiers),
         status_R=requests_R["status"].copy(),
         last_tier_R=paths.last_tier_R,
@@ -265,6 +269,6 @@ def _outcome(world: World, paths: Paths, tiers: Sequence[Tier], is_buffered: boo
                 hit_tokens=int(lane["hit_tokens"]),
                 retracted=int(lane["retracted"]),
             )
-            for owner, lane in zip(owners, world.replicas_W, strict=True)
+            for owner, lane in zip(owners, state.replicas_W, strict=True)
         ),
     )

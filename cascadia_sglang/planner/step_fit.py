@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.profile import FitError, StepTimes
-
-Floats = npt.NDArray[np.float64]
 
 _MAX_KNOTS = 10
 _MIN_STEPS = 20
@@ -25,7 +23,7 @@ _ROUNDS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class MeasuredStep:
     """One batch step of a worker.
 
     Attributes:
@@ -43,7 +41,7 @@ class Step:
     context_pairs: float
 
 
-def fit_step_times(steps: Sequence[Step]) -> tuple[StepTimes, FitError, FitError]:
+def fit_step_times(steps: Sequence[MeasuredStep]) -> tuple[StepTimes, FitError, FitError]:
     """Fit the step times of a tier, with the errors of decoding and of prefills.
 
     Errors are those of every fifth step under a fit of the others; the times are of a fit of all.
@@ -77,8 +75,8 @@ def fit_step_times(steps: Sequence[Step]) -> tuple[StepTimes, FitError, FitError
 
 
 def _fit(
-    sizes: Sequence[int], more_NF: Floats, seconds: Sequence[float]
-) -> tuple[list[tuple[int, float]], Floats, FitError]:
+    sizes: Sequence[int], more_NF: FloatArray, seconds: Sequence[float]
+) -> tuple[list[tuple[int, float]], FloatArray, FitError]:
     """Pairs of the table in milliseconds, the linear coefficients in seconds, and the error."""
     sizes_N, seconds_N = np.array(sizes, float), np.array(seconds, float)
     knots_K = _knots(sizes_N)
@@ -99,7 +97,7 @@ def _fit(
     return pairs, rest, error
 
 
-def _knots(sizes_N: Floats) -> Floats:
+def _knots(sizes_N: FloatArray) -> FloatArray:
     """Sizes that were measured, the smallest and the largest among them, at even ratios between."""
     known = np.unique(sizes_N)
     if len(known) <= _MAX_KNOTS:
@@ -109,12 +107,12 @@ def _knots(sizes_N: Floats) -> Floats:
     return np.unique(known[nearest])
 
 
-def _hats(sizes_N: Floats, knots_K: Floats) -> Floats:
+def _hats(sizes_N: FloatArray, knots_K: FloatArray) -> FloatArray:
     """Weight of every knot in the linear interpolation at each size, [N, K]."""
     return np.stack([np.interp(sizes_N, knots_K, unit) for unit in np.eye(len(knots_K))], axis=1)
 
 
-def _solve(design_NF: Floats, seconds_N: Floats) -> Floats:
+def _solve(design_NF: FloatArray, seconds_N: FloatArray) -> FloatArray:
     """Least squares of errors relative to the fit itself, with Huber's weights against pauses.
 
     Errors relative to what was measured would favour a fit that is too low.
@@ -132,7 +130,7 @@ def _solve(design_NF: Floats, seconds_N: Floats) -> Floats:
     return solution_F
 
 
-def _non_negative(design_NF: Floats, target_N: Floats) -> Floats:
+def _non_negative(design_NF: FloatArray, target_N: FloatArray) -> FloatArray:
     """Least squares with coefficients of 0 or more, by the active-set method."""
     # Columns of one length each: context pairs are a million times rows.
     length_F = np.linalg.norm(design_NF, axis=0)
@@ -158,5 +156,5 @@ def _non_negative(design_NF: Floats, target_N: Floats) -> Floats:
             solution_F = solution_F + float(steps_F.min()) * (trial_F - solution_F)
             passive_F &= solution_F > 1e-14
         solution_F = trial_F
-    found_F: Floats = solution_F / length_F
+    found_F: FloatArray = solution_F / length_F
     return found_F

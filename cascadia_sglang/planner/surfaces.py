@@ -15,14 +15,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import WorkloadError
-from cascadia_sglang.planner.outcome import Outcome
+from cascadia_sglang.planner.outcome import SimulationResult
 from cascadia_sglang.planner.paths import Paths
 from cascadia_sglang.planner.profile import EngineLimits, StepTimes
-from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.workload import Workload
 
-Floats = npt.NDArray[np.float64]
 Statistic = Literal["p95", "mean"]
 
 # Rates of a surface, as shares of what a replica can carry at most.
@@ -30,7 +30,7 @@ GRID = (0.05, 0.15, 0.3, 0.45, 0.6, 0.7, 0.78, 0.85, 0.91, 0.96)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class ParallelShape:
     """How one replica of a tier lies on devices, and how fast it is there.
 
     Attributes:
@@ -45,9 +45,9 @@ class Shape:
     limits: EngineLimits
     gpu: str = ""
     is_measured: bool = False
-    parts: Mapping[str, "Shape"] = field(default_factory=dict)
+    parts: Mapping[str, "ParallelShape"] = field(default_factory=dict)
 
-    def of_tier(self, name: str) -> "Shape":
+    def of_tier(self, name: str) -> "ParallelShape":
         """The same for one tier of a block."""
         return self.parts.get(name, self)
 
@@ -67,13 +67,13 @@ class Surface:
         p95_s_G, mean_s_G: never falling.
     """
 
-    shape: Shape
+    shape: ParallelShape
     saturation_per_s: float
-    rates_per_s_G: Floats
-    p95_s_G: Floats
-    mean_s_G: Floats
+    rates_per_s_G: FloatArray
+    p95_s_G: FloatArray
+    mean_s_G: FloatArray
 
-    def latency_s(self, rate_per_s: npt.ArrayLike, statistic: Statistic = "p95") -> Floats:
+    def latency_s(self, rate_per_s: npt.ArrayLike, statistic: Statistic = "p95") -> FloatArray:
         """Seconds [n] at rates [n], or one for one: linear between the grid's, level below;
         infinite from saturation on.
 
@@ -91,14 +91,14 @@ class Surface:
         left_n = self.saturation_per_s - rates_n
         with np.errstate(divide="ignore"):
             beyond_n = np.where(left_n > 0, (self.saturation_per_s - last) / left_n, np.inf)
-        found: Floats = np.interp(rates_n, self.rates_per_s_G, seconds_G)
+        found: FloatArray = np.interp(rates_n, self.rates_per_s_G, seconds_G)
         return np.where(rates_n > last, seconds_G[-1] * beyond_n, found)
 
 
 def build_surface(
     workload: Workload,
     paths: Paths,
-    shape: Shape,
+    shape: ParallelShape,
     *,
     kept_share: float | None = None,
     grid: Sequence[float] = GRID,
@@ -119,7 +119,7 @@ def build_surface(
     shares = np.array(grid, float)
     if not (len(shares) and (np.diff(shares) > 0).all() and shares[0] > 0 and shares[-1] < 1):
         raise WorkloadError("a grid needs rising shares above 0 and below 1, at least one")
-    tier = Tier(
+    tier = SimulatedTier(
         name=f"{shape.tp}x{shape.pp}",
         times=shape.times,
         limits=shape.limits,
@@ -142,7 +142,7 @@ def build_surface(
     )
 
 
-def isotonic(values: Sequence[float]) -> Floats:
+def isotonic(values: Sequence[float]) -> FloatArray:
     """The never-falling sequence nearest to these values in squares (pool adjacent violators)."""
     levels: list[float] = []
     sizes: list[int] = []
@@ -156,7 +156,7 @@ def isotonic(values: Sequence[float]) -> Floats:
     return np.repeat(levels, sizes)
 
 
-def _answer_rate(full: Outcome, limits: EngineLimits) -> float:
+def _answer_rate(full: SimulationResult, limits: EngineLimits) -> float:
     """Answers per second while others wait.
 
     Of the middle half, where the batch neither fills nor empties; of all, a little lower, where
@@ -169,7 +169,7 @@ def _answer_rate(full: Outcome, limits: EngineLimits) -> float:
     return (last - first) / float(ends_R[last] - ends_R[first])
 
 
-def _all_answered(outcome: Outcome, tier: Tier) -> Outcome:
+def _all_answered(outcome: SimulationResult, tier: SimulatedTier) -> SimulationResult:
     failed = int((~outcome.is_done).sum())
     if failed:
         raise WorkloadError(

@@ -15,7 +15,7 @@ import numpy as np
 from cascadia_sglang.planner.paths import shared_paths
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.shape_latencies import PoolSurfaces
-from cascadia_sglang.planner.surfaces import Shape, Surface, build_surface
+from cascadia_sglang.planner.surfaces import ParallelShape, Surface, build_surface
 from cascadia_sglang.planner.workload import Workload
 
 # Requests of a workload that a surface is simulated with at most, drawn from all of it, and the
@@ -29,7 +29,7 @@ Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class AnswerLengths:
     """What a tier writes.
 
     Attributes:
@@ -48,8 +48,8 @@ class SurfaceJob:
     """One surface to build."""
 
     workload: Workload
-    shape: Shape
-    answers: Answers
+    shape: ParallelShape
+    answers: AnswerLengths
 
 
 def in_process(function: Callable[[A], B], jobs: Sequence[A]) -> list[B]:
@@ -68,7 +68,7 @@ def surface_of(job: SurfaceJob) -> Surface:
 
 
 def build_surfaces(
-    problem: Problem, workload: Workload, shapes: Mapping[str, Sequence[Shape]], run: Run
+    problem: Problem, workload: Workload, shapes: Mapping[str, Sequence[ParallelShape]], run: Run
 ) -> PoolSurfaces:
     """Surfaces of every tier on every shape of its pool.
 
@@ -77,7 +77,7 @@ def build_surfaces(
     """
     part = workload.thinned(workload.count_within(SURFACE_REQUESTS, SURFACE_TOKENS))
     written = [answers_of(problem, tier) for tier in range(len(problem.tiers))]
-    jobs: dict[tuple[str, int, str, Answers], SurfaceJob] = {}
+    jobs: dict[tuple[str, int, str, AnswerLengths], SurfaceJob] = {}
     for pool, known in shapes.items():
         for index, shape in enumerate(known):
             for tier in problem.tiers_of(pool):
@@ -103,15 +103,15 @@ def build_surfaces(
     }
 
 
-def answers_of(problem: Problem, tier: int) -> Answers:
+def answers_of(problem: Problem, tier: int) -> AnswerLengths:
     """What a tier of a problem writes where requests climb to it."""
     told = problem.tiers[tier]
     if told.kept is None:
-        return Answers(length=told.length)
+        return AnswerLengths(length=told.length)
     before = problem.tiers[tier - 1].length
-    return Answers(length=told.length, draft_length=before, kept_share=told.kept)
+    return AnswerLengths(length=told.length, draft_length=before, kept_share=told.kept)
 
 
-def _work(shape: Shape) -> float:
+def _work(shape: ParallelShape) -> float:
     """Grows with the steps that a simulation of the shape takes."""
     return float(np.log2(shape.pp) - shape.times.decode_s(1))

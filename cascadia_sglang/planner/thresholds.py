@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cascadia_sglang.errors import PlanError
-from cascadia_sglang.planner.latency_curves import Deploy, Deployed
+from cascadia_sglang.planner.latency_curves import BestDeployment, Deploy
 from cascadia_sglang.planner.replay import Place, Replay
 
 # What a method minimises: of latency in seconds and quality. It must not fall where latency grows,
@@ -16,7 +16,7 @@ Value = Callable[[float, float], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class GridPoint:
     """A place, its latency with the best deployment (inf where none fits) and its quality."""
 
     place: Place
@@ -24,24 +24,24 @@ class Point:
     quality: float
 
 
-class Points:
+class GridPoints:
     """Points of a grid, each worked out once."""
 
     def __init__(self, replay: Replay, deploy: Deploy) -> None:
         self.replay = replay
         self._deploy = deploy
-        self._points: dict[Place, Point] = {}
-        self._deployed: dict[tuple[float, ...], Deployed | None] = {}
+        self._points: dict[Place, GridPoint] = {}
+        self._deployed: dict[tuple[float, ...], BestDeployment | None] = {}
 
     @property
     def deployments(self) -> int:
         """How many deployments were solved so far."""
         return len(self._deployed)
 
-    def at(self, place: Place) -> Point:
+    def at(self, place: Place) -> GridPoint:
         """The point of a place."""
         if place not in self._points:
-            self._points[place] = Point(
+            self._points[place] = GridPoint(
                 place=place,
                 latency_s=self.latency_s(place),
                 quality=self.replay.quality(place),
@@ -77,7 +77,7 @@ def at_the_floor(floor: float) -> Value:
     return lambda latency_s, quality: latency_s if quality >= floor else math.inf
 
 
-def penalised(points: Points, reference_s: float, floor: float, weight: float) -> Value:
+def penalised(points: GridPoints, reference_s: float, floor: float, weight: float) -> Value:
     """L / L_ref + mu * max(0, (q_min - Q) / (z1 - z2)); the paper, version 2, routing level.
 
     L_ref makes the sum one of plain numbers: latency in units of that of the first thresholds.

@@ -18,7 +18,7 @@ from cascadia_sglang.planner.workload import MOST_TOKENS
 Number = int | float
 
 
-class Request(NamedTuple):
+class TraceRequest(NamedTuple):
     """One request of a trace; `hash_ids` are those of its prefix blocks, empty for none known."""
 
     arrival_s: float
@@ -32,7 +32,7 @@ class UnusableError(Exception):
 
 
 @dataclass(slots=True)
-class LeftOut:
+class SkippedRows:
     """Requests of a trace that cannot be used: how many for each reason, and the first line."""
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -160,7 +160,9 @@ def _lowered(columns: Sequence[str]) -> list[str]:
     return [column.strip().lower() for column in columns]
 
 
-def csv_requests(lines: Iterable[str], known: CsvFormat, left_out: LeftOut) -> Iterator[Request]:
+def csv_requests(
+    lines: Iterable[str], known: CsvFormat, left_out: SkippedRows
+) -> Iterator[TraceRequest]:
     """The requests of a CSV file, its header included.
 
     Raises:
@@ -184,7 +186,7 @@ def csv_requests(lines: Iterable[str], known: CsvFormat, left_out: LeftOut) -> I
                 if len(row) != len(header) - 1 or ids != len(row):
                     raise ValueError(f"{len(row)} columns, needed: {len(header)}")
             try:
-                yield Request(
+                yield TraceRequest(
                     seconds(row[time], names[time]),
                     tokens_of(row[inputs], names[inputs]),
                     tokens_of(row[outputs], names[outputs]),
@@ -207,7 +209,7 @@ class MooncakeRow(msgspec.Struct):
     hash_ids: list[int | str] | None = None
 
 
-def mooncake_requests(lines: Iterable[str], left_out: LeftOut) -> Iterator[Request]:
+def mooncake_requests(lines: Iterable[str], left_out: SkippedRows) -> Iterator[TraceRequest]:
     """The requests of JSON lines, times in milliseconds.
 
     Raises:
@@ -219,7 +221,7 @@ def mooncake_requests(lines: Iterable[str], left_out: LeftOut) -> Iterator[Reque
             continue
         try:
             row = decoder.decode(line)
-            yield Request(
+            yield TraceRequest(
                 seconds_of(row.timestamp, "timestamp") / 1000.0,
                 tokens_of(row.input_length, "input_length"),
                 tokens_of(row.output_length, "output_length"),

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from cascadia_sglang.planner.trace_rows import (
-    LeftOut,
     Number,
-    Request,
+    SkippedRows,
+    TraceRequest,
     UnusableError,
     bad_row,
     date_s,
@@ -49,8 +49,8 @@ class _Session(msgspec.Struct):
 
 
 def session_requests(
-    lines: Iterable[str], left_out: LeftOut, block_tokens: int
-) -> Iterator[Request]:
+    lines: Iterable[str], left_out: SkippedRows, block_tokens: int
+) -> Iterator[TraceRequest]:
     """The calls of all sessions, session by session; so they are not in the order of arrival.
 
     Raises:
@@ -67,13 +67,15 @@ def session_requests(
             raise bad_row(number, line, error) from error
 
 
-def _calls(session: _Session, line: int, left_out: LeftOut, blocks: _Blocks) -> list[Request]:
-    found: list[tuple[Request, str, int]] = []
+def _calls(
+    session: _Session, line: int, left_out: SkippedRows, blocks: _Blocks
+) -> list[TraceRequest]:
+    found: list[tuple[TraceRequest, str, int]] = []
     for turn_number, turn in enumerate(session.turns or []):
         for call_number, call in enumerate(turn.llm_calls or []):
             tokens = call.tokens or _Tokens()
             try:
-                request = Request(
+                request = TraceRequest(
                     date_s(call.timestamp, "timestamp"),
                     tokens_of(tokens.prompt, "prompt tokens"),
                     tokens_of(tokens.completion, "completion tokens"),

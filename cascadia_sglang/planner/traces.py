@@ -31,8 +31,8 @@ import numpy as np
 
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.trace_rows import (
-    LeftOut,
-    Request,
+    SkippedRows,
+    TraceRequest,
     csv_format,
     csv_requests,
     json_keys,
@@ -73,7 +73,7 @@ def load_trace(
         WorkloadError: if the file is missing, of no known format, or says nothing; one line that
             names the file and the place.
     """
-    left_out = LeftOut()
+    left_out = SkippedRows()
     try:
         with path.open("rb") as raw, _text(raw) as file:
             columns = _Columns()
@@ -111,11 +111,11 @@ def _lines(file: TextIO) -> Iterator[str]:
 
 def _chosen(
     lines: Iterator[str],
-    left_out: LeftOut,
+    left_out: SkippedRows,
     block_tokens: int,
     requests: int | None,
     skip: int,
-) -> Iterable[Request]:
+) -> Iterable[TraceRequest]:
     first = next(lines, "")
     every = itertools.chain([first], lines)
     last = None if requests is None else skip + requests
@@ -128,7 +128,7 @@ def _chosen(
         return itertools.islice(mooncake_requests(every, left_out), skip, last)
     calls = session_requests(every, left_out, block_tokens)
 
-    def arrival_s(request: Request) -> float:
+    def arrival_s(request: TraceRequest) -> float:
         return request.arrival_s
 
     if last is None:
@@ -147,7 +147,7 @@ class _Columns:
         self._blocks = array("q")
         self._numbers: dict[Hashable, int] = {}
 
-    def add(self, request: Request) -> None:
+    def add(self, request: TraceRequest) -> None:
         self._arrival_s.append(request.arrival_s)
         self._inputs.append(request.input_tokens)
         self._outputs.append(request.output_tokens)

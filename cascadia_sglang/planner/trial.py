@@ -1,4 +1,4 @@
-"""A plan and its nearest neighbours as whole cascades, simulated request by request.
+"""Refines a plan: simulates it and its nearest neighbours, and keeps the best.
 
 Surfaces look at one replica of one tier with the workload's own arrivals; in a run of the cascade
 requests wait in one tier after the other, go to the replica with the fewest attempts, and share
@@ -17,13 +17,13 @@ import numpy as np
 
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.columns import Columns
-from cascadia_sglang.planner.outcome import Outcome
+from cascadia_sglang.planner.outcome import SimulationResult
 from cascadia_sglang.planner.placement import place
-from cascadia_sglang.planner.plan import Plan, Simulated, gap_of
+from cascadia_sglang.planner.plan import CascadeSimulation, Plan, gap_of
 from cascadia_sglang.planner.problem import Deployment, Objective, Problem
 from cascadia_sglang.planner.profile import Profile
-from cascadia_sglang.planner.run_setup import run_setup
-from cascadia_sglang.planner.setup import Setup, SetupTier
+from cascadia_sglang.planner.run_setup import run_scenario
+from cascadia_sglang.planner.setup import Scenario, ScenarioTier
 from cascadia_sglang.planner.shape_latencies import ShapeLatencies
 from cascadia_sglang.planner.tables import Run
 from cascadia_sglang.planner.workload import Workload
@@ -42,23 +42,23 @@ _FEW = 40
 class TrialJob:
     """A set-up to run."""
 
-    setup: Setup
+    setup: Scenario
     workload: Workload
     objective: Objective
 
 
-def trial_of(job: TrialJob) -> Simulated:
+def trial_of(job: TrialJob) -> CascadeSimulation:
     """Run a set-up, and say what it came to."""
     profile = job.setup.profile
     if isinstance(profile, str):
         raise TypeError("the profile of a set-up under trial is a path")
-    outcome = run_setup(job.setup, profile, job.workload)
+    outcome = run_scenario(job.setup, profile, job.workload)
     return simulated(outcome, job.setup, job.workload, job.objective)
 
 
 def simulated(
-    outcome: Outcome, setup: Setup, workload: Workload, objective: Objective
-) -> Simulated:
+    outcome: SimulationResult, setup: Scenario, workload: Workload, objective: Objective
+) -> CascadeSimulation:
     """What a plan says of a run."""
     told = outcome.summary(setup.slo)
     p95_s_T = [
@@ -69,7 +69,7 @@ def simulated(
     worth_s = max(p95_s_T, default=math.inf) if objective == "bottleneck" else outcome.mean_s()
     if not outcome.is_done.all():
         worth_s = math.inf
-    return Simulated(
+    return CascadeSimulation(
         objective_s=worth_s,
         requests=told["requests"],
         answered=told["answered"],
@@ -82,7 +82,7 @@ def simulated(
     )
 
 
-def tried(
+def refined(
     problem: Problem, plan: Plan, latencies: ShapeLatencies, workload: Workload, run: Run
 ) -> Plan:
     """Simulate a plan and its best neighbours whole, take the best, and place it.
@@ -105,7 +105,7 @@ def tried(
     setups = [setup_of(problem, one, latencies) for one in plans]
     few = workload.count_within(TRIAL_REQUESTS, TRIAL_TOKENS)
     part = workload.part(0, few) if len(workload) > few else workload
-    results: list[Simulated] = run(
+    results: list[CascadeSimulation] = run(
         trial_of,
         [TrialJob(setup=one, workload=part, objective=problem.objective) for one in setups],
     )
@@ -124,7 +124,7 @@ def tried(
     )
 
 
-def _best(worths: Sequence[float], results: Sequence[Simulated]) -> int:
+def _best(worths: Sequence[float], results: Sequence[CascadeSimulation]) -> int:
     """The least worth; of those hardly above it, which a slowest tier makes alike, the one whose
     requests take the least time on average; the first of equals."""
     within = min(worths) * (1 + ALIKE)
@@ -169,7 +169,7 @@ def neighbours(columns: Columns, picks: Sequence[int], number: int = NEIGHBOURS)
     return sorted(fitting, key=rank)[:number]
 
 
-def setup_of(problem: Problem, plan: Plan, latencies: ShapeLatencies) -> Setup:
+def setup_of(problem: Problem, plan: Plan, latencies: ShapeLatencies) -> Scenario:
     """What to simulate of a plan, with the step times of its shapes."""
     times, limits, tiers = {}, {}, []
     measured = []
@@ -179,7 +179,7 @@ def setup_of(problem: Problem, plan: Plan, latencies: ShapeLatencies) -> Setup:
         times[tier.name], limits[tier.name] = shape.times, shape.limits
         measured.append(shape.is_measured)
         tiers.append(
-            SetupTier(
+            ScenarioTier(
                 name=tier.name,
                 pool=tier.pool,
                 block=tier.block,
@@ -198,7 +198,7 @@ def setup_of(problem: Problem, plan: Plan, latencies: ShapeLatencies) -> Setup:
         tiers=times,
         limits=limits,
     )
-    return Setup(
+    return Scenario(
         version=1, profile=profile, tiers=tiers, slo=problem.slo, seed=problem.routing.seed
     )
 

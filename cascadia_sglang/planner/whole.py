@@ -1,4 +1,4 @@
-"""A plan from a workload: shapes, surfaces, thresholds and deployment, and the trial of it all."""
+"""A plan from a workload: shapes, surfaces, thresholds and deployment, refined by simulation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cascadia_sglang.planner.routing import choose_and_allocate
 from cascadia_sglang.planner.shape_latencies import ShapeLatencies
 from cascadia_sglang.planner.shapes import shapes_of_pools
 from cascadia_sglang.planner.tables import Run, build_surfaces, in_process
-from cascadia_sglang.planner.trial import tried
+from cascadia_sglang.planner.trial import refined
 from cascadia_sglang.planner.worker_process import WorkerProcesses
 from cascadia_sglang.planner.workload import Workload
 from cascadia_sglang.planner.workload_source import WorkloadSource, load_workload
@@ -54,7 +54,7 @@ def plan_of_workload(
     """
     latencies = latencies_of(problem, workload, run)
     plan = choose_and_allocate(problem, latencies, time_limit_s=time_limit_s, with_front=with_front)
-    return tried(problem, plan, latencies, workload, run)
+    return refined(problem, plan, latencies, workload, run)
 
 
 def latencies_of_source(problem: Problem, workers: int) -> ShapeLatencies:

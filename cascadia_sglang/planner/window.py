@@ -14,10 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cascadia_sglang.arrays import FloatArray, IntArray
 from cascadia_sglang.errors import WorkloadError
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 SCORE, INPUT_TOKENS, OUTPUT_TOKENS = "entry_score", "input_tokens", "output_tokens"
 SCORE_BINS, LENGTH_BINS = 10, 4
@@ -37,7 +35,7 @@ class WindowFit:
         largest_gap: between the weighted sample's and the window's share of a bin, at the end.
     """
 
-    weights_N: Floats
+    weights_N: FloatArray
     effective_size: float
     uncovered: float
     largest_gap: float
@@ -61,8 +59,8 @@ def fit_window(
     Raises:
         WorkloadError: if one is empty, holds a value that is not finite, or lacks a quantity.
     """
-    bins_N: dict[str, Ints] = {}
-    shares_B: dict[str, Floats] = {}
+    bins_N: dict[str, IntArray] = {}
+    shares_B: dict[str, FloatArray] = {}
     uncovered = 0.0
     for name, count in (
         (SCORE, SCORE_BINS),
@@ -87,7 +85,7 @@ def fit_window(
     return WindowFit(weights_N=weights_N, effective_size=size, uncovered=uncovered, largest_gap=gap)
 
 
-def _values(given: Mapping[str, npt.ArrayLike], name: str, what: str) -> Floats:
+def _values(given: Mapping[str, npt.ArrayLike], name: str, what: str) -> FloatArray:
     if name not in given:
         raise WorkloadError(f"the {what} has no {name}")
     values = np.asarray(given[name], np.float64)
@@ -99,7 +97,9 @@ def _values(given: Mapping[str, npt.ArrayLike], name: str, what: str) -> Floats:
     return values
 
 
-def _rake(bins_N: Mapping[str, Ints], shares_B: Mapping[str, Floats]) -> tuple[Floats, float]:
+def _rake(
+    bins_N: Mapping[str, IntArray], shares_B: Mapping[str, FloatArray]
+) -> tuple[FloatArray, float]:
     """Scale to one margin after the other until all fit, or no round brings them closer."""
     count = len(next(iter(bins_N.values())))
     weights_N = np.full(count, 1.0 / count)

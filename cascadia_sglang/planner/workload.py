@@ -9,10 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from cascadia_sglang.arrays import FloatArray, IntArray
 from cascadia_sglang.errors import WorkloadError
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 # Tokens of a prefix block in the Mooncake traces.
 MOONCAKE_BLOCK_TOKENS = 512
@@ -33,11 +31,11 @@ class Workload:
         block_tokens: of every block.
     """
 
-    arrival_s_R: Floats
-    input_tokens_R: Ints
-    output_tokens_R: Ints
-    block_starts_R: Ints
-    blocks_P: Ints
+    arrival_s_R: FloatArray
+    input_tokens_R: IntArray
+    output_tokens_R: IntArray
+    block_starts_R: IntArray
+    blocks_P: IntArray
     block_tokens: int
 
     def __len__(self) -> int:
@@ -80,7 +78,7 @@ class Workload:
         drawn = np.random.default_rng(seed).choice(len(self), count, replace=False)
         return self.chosen(np.sort(drawn))
 
-    def chosen(self, rows: Ints) -> "Workload":
+    def chosen(self, rows: IntArray) -> "Workload":
         """Some of the requests alone, by index.
 
         Raises:
@@ -175,7 +173,7 @@ def workload_of_blocks(
     )
 
 
-def _lengths(values: npt.ArrayLike, name: str, count: int) -> Ints:
+def _lengths(values: npt.ArrayLike, name: str, count: int) -> IntArray:
     lengths = np.asarray(values)
     if len(lengths) != count:
         raise WorkloadError("times, lengths and hash ids differ in number")
@@ -187,23 +185,23 @@ def _lengths(values: npt.ArrayLike, name: str, count: int) -> Ints:
     return lengths.astype(np.int64, copy=False)
 
 
-def _renumbered(blocks_P: Ints) -> Ints:
+def _renumbered(blocks_P: IntArray) -> IntArray:
     """Numbers from 0, in the order in which they first appear."""
     _, first, inverse_P = np.unique(blocks_P, return_index=True, return_inverse=True)
     numbers = np.empty(len(first), np.int64)
     numbers[np.argsort(first)] = np.arange(len(first))
-    renumbered_P: Ints = numbers[inverse_P.reshape(-1)]
+    renumbered_P: IntArray = numbers[inverse_P.reshape(-1)]
     return renumbered_P
 
 
-def _spread(starts_R: Ints, counts_R: Ints) -> Ints:
+def _spread(starts_R: IntArray, counts_R: IntArray) -> IntArray:
     """Places [start, start + count) of every request, one after the other."""
     before_R = np.cumsum(counts_R) - counts_R
-    places: Ints = np.repeat(starts_R - before_R, counts_R) + np.arange(int(counts_R.sum()))
+    places: IntArray = np.repeat(starts_R - before_R, counts_R) + np.arange(int(counts_R.sum()))
     return places
 
 
-def poisson_arrivals_s(rate_per_s: float, count: int, seed: int) -> Floats:
+def poisson_arrivals_s(rate_per_s: float, count: int, seed: int) -> FloatArray:
     """Arrival times of a Poisson process, the first at 0.
 
     Raises:

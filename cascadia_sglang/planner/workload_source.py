@@ -10,11 +10,11 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.bounds import Count, CountOrZero, NotNegative, Positive, bounds
 from cascadia_sglang.planner.traces import load_trace
 from cascadia_sglang.planner.workload import (
     MOONCAKE_BLOCK_TOKENS,
-    Floats,
     Workload,
     build_workload,
     poisson_arrivals_s,
@@ -92,8 +92,8 @@ def _stationary(source: WorkloadSource) -> Workload:
     return build_workload(arrivals_s, inputs, outputs)
 
 
-def _lengths(random: np.random.Generator, mean: float, cv: float, count: int) -> Floats:
+def _lengths(random: np.random.Generator, mean: float, cv: float, count: int) -> FloatArray:
     variance = math.log1p(cv * cv)
     drawn = random.lognormal(math.log(mean) - variance / 2, math.sqrt(variance), count)
-    lengths: Floats = np.maximum(1.0, np.rint(drawn))
+    lengths: FloatArray = np.maximum(1.0, np.rint(drawn))
     return lengths

@@ -8,7 +8,7 @@ import msgspec
 
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.planner.profile import EngineLimits
-from cascadia_sglang.planner.step_fit import Step
+from cascadia_sglang.planner.step_fit import MeasuredStep
 
 
 class _Header(msgspec.Struct):
@@ -52,7 +52,7 @@ class WorkerSteps:
     vocabulary: int
     context_tokens: int
     limits: EngineLimits
-    steps: Sequence[Step]
+    steps: Sequence[MeasuredStep]
     host_s: Sequence[float]
     all_s: float
 
@@ -72,7 +72,7 @@ def read_steps(folder: Path, tier: str) -> WorkerSteps:
     header = msgspec.json.decode(lines[0], type=_Header)
     found = [msgspec.json.decode(line, type=_Line) for line in lines[1:]]
     steps = [
-        Step(
+        MeasuredStep(
             is_decode=line.is_decode,
             seconds=line.step_s,
             rows=line.rows,

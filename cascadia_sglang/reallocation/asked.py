@@ -1,4 +1,4 @@
-"""What the planner is asked: the tiers, what runs, and the requests of a window.
+"""A request to the planner: the tiers, what runs, and the requests of a window.
 
 Shape legend: R requests of the window, B under way, T tiers.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+from cascadia_sglang.planner.capacity_types import Capacity
 from cascadia_sglang.planner.problem import Objective
 from cascadia_sglang.planner.profile import EngineLimits, StepTimes
-from cascadia_sglang.reallocation.target import Capacity
 
 
 class WindowTier(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class WindowTier(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a plan is asked for.
+    """The tiers, what runs now, and the traffic to plan for.
 
     Attributes:
         pools: what runs now.

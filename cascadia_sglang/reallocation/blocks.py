@@ -1,7 +1,7 @@
-"""Workers that share a device as one unit: a block, which a move starts and stops whole. Pure.
+"""Blocks: workers that share a device, which a move starts and stops together. Pure.
 
-Folded, a plan has one replica in the place of the workers on a shared device; unfolded, those
-workers again. In between, whatever places replicas and orders moves knows nothing of blocks.
+A folded plan has one replica in place of the workers on a shared device; unfolding restores them.
+Placement and the order of steps work on folded plans and know nothing of blocks.
 """
 
 from __future__ import annotations
@@ -11,11 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from cascadia_sglang.errors import InfeasiblePlanError
+from cascadia_sglang.planner.capacity_types import (
+    Capacity,
+    GpuType,
+    Reserve,
+    RunningPlan,
+    RunningReplica,
+)
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
-from cascadia_sglang.reallocation.actions import Action, Drain, RunningPlan, Start, Stop
-from cascadia_sglang.reallocation.diff import diff
-from cascadia_sglang.reallocation.target import Capacity, Reserve, capacity_of, placed
+from cascadia_sglang.planner.replica_placement import capacity_of, place_in_service
+from cascadia_sglang.reallocation.actions import Action, Drain, Start, Stop
+from cascadia_sglang.reallocation.diff import order_steps
 
 # A block's name is its pools'; no tier has it in its own name.
 _JOINT = "|"
@@ -96,7 +102,7 @@ def folded_capacity(capacity: Mapping[str, Capacity], blocks: Blocks) -> dict[st
     return found
 
 
-def placed_whole(
+def place_blocks(
     current: RunningPlan,
     wanted: Mapping[str, Capacity],
     kind: GpuType,
@@ -104,7 +110,7 @@ def placed_whole(
     reserve: Reserve,
     blocks: Blocks,
 ) -> tuple[RunningReplica, ...]:
-    """As `placed`, with the workers of a block in one place.
+    """As `place_in_service`, with the workers of a block in one place.
 
     Raises:
         InfeasiblePlanError: besides, if a block would be split, or pools change that are fixed.
@@ -118,23 +124,23 @@ def placed_whole(
             )
     units = msgspec.structs.replace(current, replicas=folded(current.replicas, blocks))
     capacity = folded_capacity(wanted, blocks)
-    found = placed(units, capacity, kind, gpu_budget, reserve)
+    found = place_in_service(units, capacity, kind, gpu_budget, reserve)
     return tuple(worker for unit in found for worker in unfolded(unit))
 
 
-def diff_whole(
+def order_block_steps(
     current: RunningPlan,
     target: RunningPlan,
     kind: GpuType,
     gpu_budget: int | None,
     blocks: Blocks,
 ) -> list[Action]:
-    """As `diff`, with every block started and stopped whole."""
+    """As `order_steps`, with every block started and stopped whole."""
     before, after = (
         msgspec.structs.replace(plan, replicas=folded(plan.replicas, blocks))
         for plan in (current, target)
     )
-    return unfolded_actions(diff(before, after, [kind], gpu_budget), current, target)
+    return unfolded_actions(order_steps(before, after, [kind], gpu_budget), current, target)
 
 
 def unfolded_actions(

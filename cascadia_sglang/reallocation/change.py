@@ -19,9 +19,8 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from cascadia_sglang.arrays import FloatArray
 
 ALPHA = 0.05
 HALF_HOUR_S = 1800.0
@@ -56,8 +55,8 @@ class Span:
 
     start_s: float
     end_s: float
-    arrivals_s_N: Floats
-    values: dict[str, Floats]
+    arrivals_s_N: FloatArray
+    values: dict[str, FloatArray]
 
     @property
     def seconds(self) -> float:
@@ -136,7 +135,7 @@ def _relative_entropy(share: float, expected: float) -> float:
     return max(0.0, total)
 
 
-def distribution_bound(old_N: Floats, new_M: Floats) -> float:
+def distribution_bound(old_N: FloatArray, new_M: FloatArray) -> float:
     """Bound on the chance that two samples of one distribution lie so far apart.
 
     The Dvoretzky-Kiefer-Wolfowitz inequality for two samples with the constant e, which is proved

@@ -19,17 +19,11 @@ from cascadia_sglang.metrics import Metrics
 from cascadia_sglang.reallocation.actions import Stop
 from cascadia_sglang.reallocation.asked import PlanRequest, WindowTier
 from cascadia_sglang.reallocation.change import Change
-from cascadia_sglang.reallocation.decide import (
-    Entry,
-    Proposal,
-    Rules,
-    Situation,
-    decide,
-    reason_to_stay,
-)
+from cascadia_sglang.reallocation.decide import LogEntry, Rules, Situation, decide, reason_to_stay
 from cascadia_sglang.reallocation.monitor import Monitor
-from cascadia_sglang.reallocation.mover import Moved, Mover
-from cascadia_sglang.reallocation.observe import LEAST_REQUESTS, plan_request
+from cascadia_sglang.reallocation.mover import Mover, MoveResult
+from cascadia_sglang.reallocation.observe import LEAST_REQUESTS, ServingState, Traffic, plan_request
+from cascadia_sglang.reallocation.proposal import Proposal
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +54,7 @@ class Controller:
         log: Path | None = None,
     ) -> None:
         self.monitor = monitor
-        self.entries: deque[Entry] = deque(maxlen=ENTRIES_KEPT)
+        self.entries: deque[LogEntry] = deque(maxlen=ENTRIES_KEPT)
         self.metrics: Metrics | None = None
         self._config = config
         self._rules = Rules(
@@ -88,7 +82,7 @@ class Controller:
             except Exception:
                 logger.exception("a look at the traffic failed; the plan stays")
 
-    async def look(self) -> Entry:
+    async def look(self) -> LogEntry:
         """Decide once, carry it out, and note both."""
         now = time.monotonic()
         if self._mover.number != self._plan_number:
@@ -105,7 +99,7 @@ class Controller:
             outcome = await self._move(situation.proposal, now - self._window_s(now))
             # Once for every change, however often its traffic is planned for.
             self._follows_up = bool(situation.changes)
-        return self._note(Entry(situation=situation, decision=decision, outcome=outcome))
+        return self._note(LogEntry(situation=situation, decision=decision, outcome=outcome))
 
     def _settle(self, situation: Situation, now: float) -> None:
         """Take changed traffic as the new reference once plans for all of it brought no move.
@@ -142,22 +136,19 @@ class Controller:
         """
         started = time.monotonic()
         try:
-            window = self.monitor.requests(started - self._window_s(started), started)
-            pools = self._mover.capacity()
-            thresholds = self._mover.running().thresholds
-            rate = self._rate_per_s(started)
-            request = plan_request(
-                self._config,
-                self._tiers,
-                pools,
-                thresholds,
-                window,
-                rate,
-                self.monitor.climbing(),
-                self.monitor.unseen,
-                self._mover.cold_start_s(),
-                self._mover.blocks,
+            serving = ServingState(
+                pools=self._mover.capacity(),
+                thresholds=self._mover.running().thresholds,
+                blocks=self._mover.blocks,
+                start_s=self._mover.cold_start_s(),
             )
+            traffic = Traffic(
+                requests=self.monitor.requests(started - self._window_s(started), started),
+                rate_per_s=self._rate_per_s(started),
+                climbing=self.monitor.climbing(),
+                unseen=self.monitor.unseen,
+            )
+            request = plan_request(self._config, self._tiers, serving, traffic)
             return await self._ask(request, self._config.planner.deadline_s)
         finally:
             if self.metrics is not None:
@@ -237,7 +228,7 @@ class Controller:
         self._measure(began, moved)
         return f"moved in {moved.seconds:.3f} s"
 
-    def _measure(self, began: float, moved: Moved) -> None:
+    def _measure(self, began: float, moved: MoveResult) -> None:
         """What this move has taken, and what it has cost the requests meanwhile."""
         stops = [step.seconds for step in moved.steps if isinstance(step.action, Stop)]
         self._stop_s = sum(stops) / len(stops) if stops else self._stop_s
@@ -247,7 +238,7 @@ class Controller:
             extra_s = sum(during) / len(during) - sum(before) / len(before)
             self._extra_s = max(0.0, extra_s)
 
-    def _note(self, entry: Entry) -> Entry:
+    def _note(self, entry: LogEntry) -> LogEntry:
         self.entries.append(entry)
         logger.info("%s: %s", entry.decision.verdict, entry.decision.reason)
         if self._log is not None:

@@ -1,4 +1,4 @@
-"""Whether to move: a function of what was known, so that the log of decisions can be replayed."""
+"""Decides whether to move, from logged values alone, so that a log can be decided again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from cascadia_sglang.reallocation.change import Change
 from cascadia_sglang.reallocation.price import MovePrice
-from cascadia_sglang.reallocation.target import Capacity
+from cascadia_sglang.reallocation.proposal import Proposal
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,47 +24,6 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     horizon_s: float = 600.0
     cooldown_s: float = 60.0
     model_error: float = 0.1
-
-
-class Quality(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Share of right answers to traffic like the window's, by a sample that is weighted so.
-
-    Attributes:
-        current, predicted: under the thresholds in force and under the proposal's.
-        effective_size: prompts of the sample that the weighted one is worth.
-    """
-
-    floor: float
-    current: float
-    predicted: float
-    effective_size: float
-
-    @property
-    def is_restored(self) -> bool:
-        """Whether the floor is kept by the proposal alone."""
-        return self.current < self.floor <= self.predicted
-
-
-class Proposal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A plan for the traffic of now, and what both plans would make of it.
-
-    Attributes:
-        pools: what every pool is to have.
-        thresholds: None where they stay.
-        quality: None where no sample told it.
-        current_s, predicted_s: mean latency of a request with the plan in force and with this one.
-        interim_extra_s: by how much the mean latency is higher while replicas start, with only
-            those that both plans have.
-        solve_s: that the planner took.
-    """
-
-    pools: dict[str, Capacity]
-    thresholds: tuple[float, ...] | None = None
-    quality: Quality | None = None
-    current_s: float
-    predicted_s: float
-    interim_extra_s: float = 0.0
-    solve_s: float
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +103,7 @@ def decide(situation: Situation) -> Decision:
     return Decision(verdict="move", reason="gain", gain_s=gain_s, cost_s=cost_s)
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the log: what was known, what was decided, and how the move ended."""
 
     situation: Situation
@@ -152,7 +111,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str | None = None
 
 
-def replayed(lines: bytes) -> list[tuple[Entry, Decision]]:
+def replay_log(lines: bytes) -> list[tuple[LogEntry, Decision]]:
     """Every entry of a log, JSON a line, with the decision that its situation leads to now."""
-    entries = [msgspec.json.decode(line, type=Entry) for line in lines.splitlines()]
+    entries = [msgspec.json.decode(line, type=LogEntry) for line in lines.splitlines()]
     return [(entry, decide(entry.situation)) for entry in entries]

@@ -17,16 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cascadia_sglang.errors import InfeasibleMoveError
+from cascadia_sglang.planner.capacity_types import GpuType, RunningPlan, RunningReplica
 from cascadia_sglang.planner.devices import Device, devices_of
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
-from cascadia_sglang.reallocation.actions import (
-    Action,
-    Drain,
-    RunningPlan,
-    SetThresholds,
-    Start,
-    Stop,
-)
+from cascadia_sglang.reallocation.actions import Action, Drain, SetThresholds, Start, Stop
 
 # Sets of running replicas that are looked at before the search is given up.
 MAX_STATES = 20_000
@@ -34,7 +27,7 @@ MAX_STATES = 20_000
 _Present = frozenset[RunningReplica]
 
 
-def diff(
+def order_steps(
     current: RunningPlan, target: RunningPlan, cluster: Sequence[GpuType], gpu_budget: int | None
 ) -> list[Action]:
     """The actions in their order; none where the plans are equal.

@@ -1,7 +1,7 @@
-"""Thresholds that follow the traffic: what is worth trying for a window, from a sample. Pure.
+"""A sample weighted so that it stands for a window, and candidate thresholds from it. Pure.
 
-The window enters as weights on the sample (`cascadia_sglang.planner.window`), so that qualities and
-shares are those of traffic like the window's, also under thresholds that were never tried live.
+The weights come from `cascadia_sglang.planner.window`. Qualities and shares are then those of
+traffic like the window's, also under thresholds that never served.
 
 Shape legend: N prompts of the sample, T tiers, R requests.
 """
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray, IntArray
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.paths import Paths, climbing_paths
 from cascadia_sglang.planner.plan_sample import PlanSample
 from cascadia_sglang.planner.replay import Place, Replay, Sample, threshold_grid
-from cascadia_sglang.planner.window import Floats, Ints, fit_window
+from cascadia_sglang.planner.window import fit_window
 
 # Places of the grid that are looked at, at most; fewer points a tier where there are many tiers.
 MOST_PLACES = 2_000
@@ -28,7 +29,7 @@ _STEEPNESS = (1.5, 3.0, 6.0, 12.0, 24.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thresholds:
+class CandidateThresholds:
     """Thresholds of every tier but the last, and the quality of traffic like the window's."""
 
     values: tuple[float, ...]
@@ -45,15 +46,15 @@ class WeightedSample:
     """
 
     graded: Sample
-    input_tokens_N: Ints
-    tokens_NT: Ints
+    input_tokens_N: IntArray
+    tokens_NT: IntArray
     effective_size: float
 
     def quality(self, thresholds: Sequence[float]) -> float:
         """Weighted share of right answers under these thresholds."""
         return self.graded.mean(self.graded.answered(thresholds))
 
-    def candidates(self, floor: float) -> list[Thresholds]:
+    def candidates(self, floor: float) -> list[CandidateThresholds]:
         """Those that keep the floor at the least share of requests at higher tiers, a few.
 
         How much a tier weighs is left open: for each of several worths the cheapest place of a grid
@@ -75,17 +76,17 @@ class WeightedSample:
             if best is not None:
                 found[best[1]] = best[2]
         return [
-            Thresholds(values=tuple(replay.thresholds(place)), quality=quality)
+            CandidateThresholds(values=tuple(replay.thresholds(place)), quality=quality)
             for place, quality in found.items()
         ]
 
-    def drawn(self, count: int, seed: int) -> Ints:
+    def drawn(self, count: int, seed: int) -> IntArray:
         """Prompts of the sample, [R], by their weights and with replacement."""
         weight_N = self.graded.weight_N
         rng = np.random.default_rng(seed)
         return rng.choice(len(weight_N), count, p=weight_N / weight_N.sum())
 
-    def paths(self, thresholds: Sequence[float], drawn_R: Ints) -> Paths:
+    def paths(self, thresholds: Sequence[float], drawn_R: IntArray) -> Paths:
         """The ways of drawn requests under some thresholds; no attempt is ended early."""
         tokens_RT = self.tokens_NT[drawn_R]
         scores_RS = self.graded.scores_NS[drawn_R]
@@ -93,7 +94,7 @@ class WeightedSample:
         return climbing_paths(scores_RT, tokens_RT, thresholds, int(tokens_RT.max()))
 
 
-def weighted_sample(sample: PlanSample, window: Mapping[str, Floats]) -> WeightedSample | None:
+def weighted_sample(sample: PlanSample, window: Mapping[str, FloatArray]) -> WeightedSample | None:
     """The sample as it stands for a window; None where too little of it, or nothing, is like that.
 
     Args:

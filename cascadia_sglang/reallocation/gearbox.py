@@ -7,7 +7,7 @@ from typing import Protocol
 
 from cascadia_sglang.cascade_file import with_thresholds
 from cascadia_sglang.config import CascadeConfig
-from cascadia_sglang.reallocation.gears import Lever, gear_table, pressure_of, shifted
+from cascadia_sglang.reallocation.gears import GearState, gear_table, pressure_of, shifted
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Gearbox:
     def __init__(
         self, config: CascadeConfig, router: Router, attempts: Callable[[], Sequence[Sequence[int]]]
     ) -> None:
-        self.lever = Lever()
+        self.lever = GearState()
         self._config = config
         self._gears = config.routing.gears
         self._router = router

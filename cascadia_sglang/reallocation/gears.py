@@ -24,14 +24,14 @@ def gear_table(thresholds: Sequence[float], floor: float, gears: int) -> list[tu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lever:
+class GearState:
     """The gear in force, and for how many looks the queues have been short."""
 
     gear: int = 0
     calm: int = 0
 
 
-def shifted(lever: Lever, pressure: float, gears: int) -> Lever:
+def shifted(lever: GearState, pressure: float, gears: int) -> GearState:
     """After one more look: up at once, down one at a time after a while of calm.
 
     Args:
@@ -39,12 +39,12 @@ def shifted(lever: Lever, pressure: float, gears: int) -> Lever:
             on the gear rises, from a half down it may fall.
     """
     if pressure >= 1.0:
-        return Lever(gear=min(lever.gear + 1, gears))
+        return GearState(gear=min(lever.gear + 1, gears))
     if pressure > 0.5 or lever.gear == 0:
         return replace(lever, calm=0)
     if lever.calm + 1 < CALM_LOOKS:
         return replace(lever, calm=lever.calm + 1)
-    return Lever(gear=lever.gear - 1)
+    return GearState(gear=lever.gear - 1)
 
 
 def pressure_of(attempts: Sequence[Sequence[int]], queue: int) -> float:

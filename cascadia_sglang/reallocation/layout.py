@@ -1,8 +1,8 @@
-"""On which devices the workers of a cascade start, alone or sharing them. Pure.
+"""The devices on which the workers of a cascade start, alone or shared. Pure.
 
-A tier that names its devices gets those. The others get devices of their own, the largest first.
-Where these are too few, the workers share: each takes the devices with the fewest bytes of weights
-on them, the largest worker first.
+A tier that names its devices gets those. The other tiers get devices of their own, the largest
+first. Where there are too few, workers share: each takes the devices with the fewest bytes of
+weights, the largest worker first.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from itertools import pairwise
 import msgspec
 
 from cascadia_sglang.errors import InfeasiblePlanError
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningPlan, RunningReplica
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
-from cascadia_sglang.reallocation.actions import RunningPlan
-from cascadia_sglang.reallocation.target import Capacity, placed
+from cascadia_sglang.planner.replica_placement import place_in_service
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class WantedPool(msgspec.Struct, frozen=True, kw_only=True):
     """The workers of a pool; `weights_bytes` is on each device of one of them.
 
     `devices` and `gpu_share` are those of the cascade file.
@@ -39,10 +38,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def size(self) -> int:
         """Devices of one worker."""
-        return self.capacity.tp_size * self.capacity.pp_size
+        return self.capacity.replica_gpus
 
 
-def laid_out(wanted: Sequence[Wanted], kind: GpuType) -> tuple[RunningReplica, ...]:
+def lay_out_workers(wanted: Sequence[WantedPool], kind: GpuType) -> tuple[RunningReplica, ...]:
     """A place for every worker, in the pools' order where they share devices.
 
     Raises:
@@ -59,7 +58,7 @@ def laid_out(wanted: Sequence[Wanted], kind: GpuType) -> tuple[RunningReplica, .
     is_plain = all(one.devices is None and one.gpu_share in (None, 1.0) for one in wanted)
     if is_plain and needed <= kind.gpus_per_node:
         nothing = RunningPlan(replicas=(), thresholds=())
-        return placed(nothing, {one.pool: one.capacity for one in wanted}, kind, None)
+        return place_in_service(nothing, {one.pool: one.capacity for one in wanted}, kind, None)
     cards = _Cards(kind.gpus_per_node)
     order = sorted(range(len(wanted)), key=lambda index: _rank(wanted[index]))
     found: dict[int, list[RunningReplica]] = {}
@@ -70,7 +69,7 @@ def laid_out(wanted: Sequence[Wanted], kind: GpuType) -> tuple[RunningReplica, .
         if one.is_unbound and has_own is None:
             has_own = cards.free >= unbound
         places = cards.places(one, alone=bool(has_own))
-        found[index] = [_replica(one, kind, place) for place in places]
+        found[index] = [one.capacity.group(one.pool, kind.gpu).at(0, *place) for place in places]
     return tuple(replica for index in range(len(wanted)) for replica in found[index])
 
 
@@ -80,7 +79,7 @@ def shared_devices(replicas: Sequence[RunningReplica], kind: GpuType) -> frozens
     return frozenset(device for device in every if every.count(device) > 1)
 
 
-def _rank(one: Wanted) -> tuple[bool, bool, int, float]:
+def _rank(one: WantedPool) -> tuple[bool, bool, int, float]:
     """Named devices first, then shares that were given, then the largest."""
     return one.devices is None, one.gpu_share is None, -one.size, -one.weights_bytes
 
@@ -98,7 +97,7 @@ class _Cards:
         """How many devices nothing lies on."""
         return self._workers.count([])
 
-    def places(self, one: Wanted, *, alone: bool) -> list[tuple[int, int]]:
+    def places(self, one: WantedPool, *, alone: bool) -> list[tuple[int, int]]:
         """Base and step for every worker of a pool; they are taken.
 
         Args:
@@ -117,7 +116,7 @@ class _Cards:
             self._take(one, place)
         return found
 
-    def _named(self, one: Wanted) -> Iterator[tuple[int, int]]:
+    def _named(self, one: WantedPool) -> Iterator[tuple[int, int]]:
         if one.devices is None:
             return
         count = len(self._workers)
@@ -145,7 +144,7 @@ class _Cards:
                 )
             yield group[0], min(steps, default=1)
 
-    def _with_room(self, one: Wanted, share: float) -> tuple[int, int]:
+    def _with_room(self, one: WantedPool, share: float) -> tuple[int, int]:
         """Devices that others with a share have begun, else free ones, else any with room."""
         fitting = [
             group
@@ -167,7 +166,7 @@ class _Cards:
         )
         return best.start, 1
 
-    def _groups(self, one: Wanted) -> list[range]:
+    def _groups(self, one: WantedPool) -> list[range]:
         """Neighbouring devices for one more worker; a second one of a pool goes elsewhere."""
         starts = range(len(self._workers) - one.size + 1)
         groups = [range(at, at + one.size) for at in starts]
@@ -181,7 +180,7 @@ class _Cards:
             )
         return found
 
-    def _least(self, one: Wanted, *, alone: bool) -> tuple[int, int]:
+    def _least(self, one: WantedPool, *, alone: bool) -> tuple[int, int]:
         """Devices with the fewest bytes; free ones alone while there are enough for all."""
         ranges = self._groups(one)
         free = [group for group in ranges if not any(self._workers[card] for card in group)]
@@ -195,21 +194,9 @@ class _Cards:
         )
         return best.start, 1
 
-    def _take(self, one: Wanted, place: tuple[int, int]) -> None:
+    def _take(self, one: WantedPool, place: tuple[int, int]) -> None:
         base, step = place
         for card in range(base, base + one.size * step, step):
             self._bytes[card] += one.weights_bytes
             self._shares[card] += one.gpu_share or 0.0
             self._workers[card].append(one.pool)
-
-
-def _replica(one: Wanted, kind: GpuType, place: tuple[int, int]) -> RunningReplica:
-    return RunningReplica(
-        pool=one.pool,
-        gpu=kind.gpu,
-        tp_size=one.capacity.tp_size,
-        pp_size=one.capacity.pp_size,
-        node=0,
-        base_gpu_id=place[0],
-        gpu_id_step=place[1],
-    )

@@ -11,15 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from cascadia_sglang.reallocation.change import (
-    ALPHA,
-    HALF_HOUR_S,
-    Change,
-    Floats,
-    Span,
-    changes,
-    level,
-)
+from cascadia_sglang.arrays import FloatArray
+from cascadia_sglang.reallocation.change import ALPHA, HALF_HOUR_S, Change, Span, changes, level
 
 # Requests that are kept at least, where there were so many; the oldest go first.
 MOST_REQUESTS = 20_000
@@ -233,7 +226,7 @@ def _tier(visits: list[Visit]) -> dict[str, Any]:
     }
 
 
-def _floats(values: list[Any]) -> Floats:
+def _floats(values: list[Any]) -> FloatArray:
     return np.array(values, np.float64)
 
 

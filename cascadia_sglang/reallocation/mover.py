@@ -13,18 +13,17 @@ from cascadia_sglang.cascade_file import with_thresholds
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import InfeasiblePlanError, PlanError, WorkerError
 from cascadia_sglang.metrics import Metrics
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
-from cascadia_sglang.reallocation.actions import (
-    Action,
-    Drain,
+from cascadia_sglang.planner.capacity_types import (
+    Capacity,
+    GpuType,
+    Reserve,
     RunningPlan,
-    SetThresholds,
-    Start,
-    Stop,
+    RunningReplica,
 )
-from cascadia_sglang.reallocation.blocks import Blocks, diff_whole, placed_whole
-from cascadia_sglang.reallocation.price import MovePrice, priced
-from cascadia_sglang.reallocation.target import Capacity, Reserve, capacity_of
+from cascadia_sglang.planner.replica_placement import capacity_of
+from cascadia_sglang.reallocation.actions import Action, Drain, SetThresholds, Start, Stop
+from cascadia_sglang.reallocation.blocks import Blocks, order_block_steps, place_blocks
+from cascadia_sglang.reallocation.price import MovePrice, price_move
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ logger = logging.getLogger(__name__)
 DRAIN_S = 30.0
 
 
-class Reserves(Protocol):
+class StandbyReserves(Protocol):
     """Workers that could serve at once, and how long other starts take."""
 
     def shown(self) -> Reserve:
@@ -66,7 +65,7 @@ class Workers(Protocol):
         ...
 
     @property
-    def reserves(self) -> Reserves:
+    def reserves(self) -> StandbyReserves:
         """What could serve at once."""
         ...
 
@@ -95,7 +94,7 @@ class Workers(Protocol):
         ...
 
 
-class Thresholds(Protocol):
+class ThresholdWriter(Protocol):
     """Whoever accepts answers by thresholds."""
 
     @property
@@ -107,7 +106,7 @@ class Thresholds(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class MoveStep:
     """An action that was carried out, and the seconds it took."""
 
     action: Action
@@ -115,11 +114,11 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
+class MoveResult:
     """A plan that was carried out: its steps, and the time of all of them."""
 
     plan: RunningPlan
-    steps: tuple[Step, ...]
+    steps: tuple[MoveStep, ...]
     seconds: float
 
 
@@ -129,13 +128,13 @@ class Mover:
     def __init__(
         self,
         workers: Workers,
-        thresholds: Thresholds,
+        thresholds: ThresholdWriter,
         config: CascadeConfig,
         drain_s: float = DRAIN_S,
     ) -> None:
         self.gpu_budget = config.planner.gpu_budget
         self.number = 1
-        self.last: Moved | None = None
+        self.last: MoveResult | None = None
         self.metrics: Metrics | None = None
         self._workers = workers
         self._thresholds = thresholds
@@ -186,7 +185,7 @@ class Mover:
         chosen = current.thresholds if thresholds is None else tuple(thresholds)
         if thresholds is not None:
             with_thresholds(self._config, list(thresholds))
-        replicas = placed_whole(
+        replicas = place_blocks(
             current,
             capacity,
             self._workers.node,
@@ -203,11 +202,11 @@ class Mover:
             InfeasibleMoveError: if no order of them keeps the rules.
         """
         node, blocks = self._workers.node, self._workers.blocks
-        return diff_whole(self.running(), target, node, self.gpu_budget, blocks)
+        return order_block_steps(self.running(), target, node, self.gpu_budget, blocks)
 
     def price(self, actions: Sequence[Action], stop_s: float) -> MovePrice:
         """What carrying these out takes, by the start times that are known of every pool."""
-        return priced(actions, self._workers.node, self._workers.reserves.expected_s, stop_s)
+        return price_move(actions, self._workers.node, self._workers.reserves.expected_s, stop_s)
 
     def cold_start_s(self) -> dict[str, float]:
         """Of every pool: seconds that a worker's start takes from nothing."""
@@ -215,7 +214,7 @@ class Mover:
 
     async def move(
         self, wanted: Mapping[str, Capacity], thresholds: Sequence[float] | None = None
-    ) -> Moved:
+    ) -> MoveResult:
         """Carry out the plan with this capacity, after any other that is under way.
 
         Where a worker does not start, what was done before is undone.
@@ -230,7 +229,7 @@ class Mover:
             target = self.target(wanted, thresholds)
             actions = self.actions(target)
             started = time.monotonic()
-            steps: list[Step] = []
+            steps: list[MoveStep] = []
             self._workers.reserves.expect(target.replicas)
             try:
                 for action in actions:
@@ -241,21 +240,21 @@ class Mover:
                 raise
             finally:
                 self._workers.reserves.expect(())
-            moved = Moved(
+            moved = MoveResult(
                 plan=self.running(), steps=tuple(steps), seconds=time.monotonic() - started
             )
             if steps:
                 self._done(moved)
             return moved
 
-    def _done(self, moved: Moved) -> None:
+    def _done(self, moved: MoveResult) -> None:
         self.number += 1
         self.last = moved
         logger.info("plan %d is in force after %.2f s", self.number, moved.seconds)
         if self.metrics is not None:
             self.metrics.moved(moved.seconds)
 
-    async def _carry_out(self, action: Action) -> Step:
+    async def _carry_out(self, action: Action) -> MoveStep:
         started = time.monotonic()
         if isinstance(action, Start):
             await self._workers.start(action.replica)
@@ -265,7 +264,7 @@ class Mover:
             await self._workers.stop_replica(action.replica, self._drain_s)
         elif isinstance(action, SetThresholds):
             self._thresholds.set_thresholds(list(action.thresholds))
-        return Step(action=action, seconds=time.monotonic() - started)
+        return MoveStep(action=action, seconds=time.monotonic() - started)
 
     async def _undo(self, before: RunningPlan) -> None:
         """Back to what ran; a worker that does not come back is tried again in the background."""

@@ -1,19 +1,20 @@
-"""What the planner is asked, out of what the monitor has seen. Pure."""
+"""Builds the request to the planner from the requests that the monitor recorded. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import msgspec
 
 from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadError
+from cascadia_sglang.planner.capacity_types import Capacity
 from cascadia_sglang.planner.profile import Profile
 from cascadia_sglang.reallocation.asked import PlanRequest, WindowTier
 from cascadia_sglang.reallocation.blocks import Blocks
 from cascadia_sglang.reallocation.monitor import Seen, Visit
-from cascadia_sglang.reallocation.target import Capacity
 
 # Requests of a window that are simulated, the newest; and with how few nothing is planned.
 MOST_REQUESTS = 2_000
@@ -56,53 +57,71 @@ def window_tiers(
     return tiers
 
 
-def plan_request(
-    config: CascadeConfig,
-    tiers: list[WindowTier],
-    pools: dict[str, Capacity],
-    thresholds: Sequence[float],
-    requests: Sequence[Seen],
-    rate_per_s: float,
-    climbing: Sequence[Seen] = (),
-    unseen: int = 0,
-    start_s: Mapping[str, float] | None = None,
-    blocks: Blocks | None = None,
-) -> PlanRequest:
-    """A request for a plan for these requests, of the pools and thresholds as they are now.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingState:
+    """What serves now.
 
-    Args:
-        requests: a window's, by their first attempt's end.
-        rate_per_s: at which requests come now; the window's, whose times show what is served and
-            not what comes, are planned for as if they had come at it. 0 keeps their times.
+    Attributes:
+        thresholds: of every tier but the last.
+        blocks: the pools that share devices.
+        start_s: how long a worker of each pool takes to start; 0 for a pool that is not named.
+    """
+
+    pools: dict[str, Capacity]
+    thresholds: Sequence[float]
+    blocks: Blocks = field(default_factory=Blocks)
+    start_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Requests to plan for.
+
+    Attributes:
+        requests: of a window, by their first attempt's end.
+        rate_per_s: at which requests come now. Their times in the window show what is served and
+            not what comes, so they are planned for as if they had come at this rate. 0 keeps their
+            times.
         climbing: requests on their way to a larger tier.
         unseen: how many have come of which nothing is known yet.
-        start_s: how long a worker of each pool takes to start; None where that does not count.
-        blocks: the pools that share devices; None for none.
+    """
+
+    requests: Sequence[Seen]
+    rate_per_s: float
+    climbing: Sequence[Seen] = ()
+    unseen: int = 0
+
+
+def plan_request(
+    config: CascadeConfig, tiers: list[WindowTier], serving: ServingState, traffic: Traffic
+) -> PlanRequest:
+    """What to ask the planner, so that it plans for this traffic.
 
     Raises:
-        WorkloadError: if they are too few.
+        WorkloadError: if there are too few requests.
         InfeasiblePlanError: if workers share devices in a way that no move may change.
     """
-    if blocks is not None and blocks.fixed:
+    fixed, groups = serving.blocks.fixed, serving.blocks.groups
+    if fixed:
         raise InfeasiblePlanError(
-            f"{', '.join(sorted(blocks.fixed))} share devices in a way that no move may change"
+            f"{', '.join(sorted(fixed))} share devices in a way that no move may change"
         )
-    groups = () if blocks is None else blocks.groups
-    known = [request for request in requests if request.visits][-MOST_REQUESTS:]
+    known = [request for request in traffic.requests if request.visits][-MOST_REQUESTS:]
     if len(known) < LEAST_REQUESTS:
         raise WorkloadError(f"{len(known)} requests are too few to plan by: {LEAST_REQUESTS}")
     known.sort(key=lambda request: request.at_s - request.seconds)
     begins_s = [request.at_s - request.seconds for request in known]
     seconds = begins_s[-1] - begins_s[0]
+    rate_per_s = traffic.rate_per_s
     slower = (len(known) - 1) / seconds / rate_per_s if seconds > 0.0 and rate_per_s > 0.0 else 1.0
     lengths = ClimbLengths(known, len(tiers))
-    inputs_B, tokens_BT = _backlog(known, climbing, unseen, lengths)
+    inputs_B, tokens_BT = _backlog(known, traffic, lengths)
     assert config.planner.gpu_budget is not None
     return PlanRequest(
         tiers=[_in_block(tier, groups) for tier in tiers],
-        pools=pools,
+        pools=serving.pools,
         blocks=[list(group) for group in groups],
-        thresholds=tuple(thresholds),
+        thresholds=tuple(serving.thresholds),
         quality_floor=config.planner.quality_floor,
         gpu_budget=config.planner.gpu_budget,
         objective=config.planner.objective,
@@ -113,7 +132,7 @@ def plan_request(
         tokens_RT=[lengths.tokens(request) for request in known],
         cached_share_T=[_cached_share(known, index) for index in range(len(tiers))],
         kept_share_T=[_kept_share(known, index) for index in range(len(tiers))],
-        start_s=dict(start_s or {}),
+        start_s=dict(serving.start_s),
         horizon_s=config.planner.horizon_s,
         backlog_inputs_B=inputs_B,
         backlog_tokens_BT=tokens_BT,
@@ -126,18 +145,18 @@ def _in_block(tier: WindowTier, groups: Sequence[tuple[str, ...]]) -> WindowTier
 
 
 def _backlog(
-    known: Sequence[Seen], climbing: Sequence[Seen], unseen: int, lengths: ClimbLengths
+    known: Sequence[Seen], traffic: Traffic, lengths: ClimbLengths
 ) -> tuple[list[int], list[list[int]]]:
     """The requests under way; what is not known of them is as with the newest of the window."""
     inputs, tokens = [], []
-    for request in climbing[-MOST_REQUESTS:]:
+    for request in traffic.climbing[-MOST_REQUESTS:]:
         row = lengths.tokens(request)
         for visit in request.visits:
             row[visit.tier_index] = 0
         if any(row):
             inputs.append(max(1, request.input_tokens))
             tokens.append(row)
-    for number in range(min(unseen, MOST_REQUESTS)):
+    for number in range(min(traffic.unseen, MOST_REQUESTS)):
         like = known[-1 - number % len(known)]
         inputs.append(max(1, like.input_tokens))
         tokens.append(lengths.tokens(like))

@@ -1,4 +1,4 @@
-"""The planner in a process of its own: whatever becomes of it, the server serves on.
+"""Runs the planner in its own process, so that a failure there never stops the server.
 
 python -m cascadia_sglang.reallocation.plan_process [sample.json] < request.json > proposal.json
 """
@@ -15,7 +15,7 @@ from cascadia_sglang.asked_process import ProcessFailedError, ask_process
 from cascadia_sglang.errors import CascadiaError, PlanError, PlanTimeoutError
 from cascadia_sglang.planner.plan_sample import load_plan_sample
 from cascadia_sglang.reallocation.asked import PlanRequest
-from cascadia_sglang.reallocation.decide import Proposal
+from cascadia_sglang.reallocation.proposal import Proposal
 from cascadia_sglang.reallocation.propose import propose
 
 COMMAND = (sys.executable, "-m", "cascadia_sglang.reallocation.plan_process")
@@ -49,13 +49,13 @@ async def ask_planner(
         proposal = msgspec.json.decode(answer, type=Proposal)
     except msgspec.DecodeError as error:
         raise PlanError(f"the planner said no plan: {error}") from error
-    for line in nonsense(request, proposal):
+    for line in proposal_faults(request, proposal):
         raise PlanError(f"the planner's plan: {line}")
     return proposal
 
 
-def nonsense(request: PlanRequest, proposal: Proposal) -> list[str]:
-    """What a plan may not be, a line each."""
+def proposal_faults(request: PlanRequest, proposal: Proposal) -> list[str]:
+    """Why a proposal cannot be carried out, a line per fault."""
     lines = []
     if proposal.pools.keys() != request.pools.keys():
         lines.append(f"it is of the pools {sorted(proposal.pools)}")
@@ -64,7 +64,7 @@ def nonsense(request: PlanRequest, proposal: Proposal) -> list[str]:
         least = 0 if known is not None and known.replicas == 0 else 1
         if pool.replicas < least or pool.tp_size < 1 or pool.pp_size < 1:
             lines.append(f"pool {name} has {pool.replicas} replicas")
-    taken = sum(one.replicas * one.tp_size * one.pp_size for one in proposal.pools.values())
+    taken = sum(one.replicas * one.replica_gpus for one in proposal.pools.values())
     if taken > request.gpu_budget:
         lines.append(f"it takes {taken} devices of {request.gpu_budget}")
     chosen = proposal.thresholds

@@ -1,4 +1,4 @@
-"""How long a move takes, and which devices stand still meanwhile. Pure."""
+"""How long a move takes, and how long devices stand idle meanwhile. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from cascadia_sglang.planner.capacity_types import GpuType, RunningReplica
 from cascadia_sglang.planner.devices import Device, devices_of
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
 from cascadia_sglang.reallocation.actions import Action, Start, Stop
 
 
 class MovePrice(msgspec.Struct, frozen=True, kw_only=True):
-    """What a move takes, step after step.
+    """Replicas, time and idle devices of a move.
 
     Attributes:
         starts, stops: replicas that it starts and stops.
@@ -33,7 +33,7 @@ class MovePrice(msgspec.Struct, frozen=True, kw_only=True):
         return self.idle_device_s / self.idle_devices if self.idle_devices else 0.0
 
 
-def priced(
+def price_move(
     actions: Sequence[Action],
     kind: GpuType,
     start_s: Callable[[RunningReplica], float],

@@ -1,8 +1,8 @@
-"""A plan for the traffic of a window: splits and thresholds, simulated on it. Pure.
+"""Plans for the traffic of a window: simulates splits and thresholds on it. Pure.
 
-Shapes stay as they are. Without a sample the window's requests have their own lengths and ways
-through the tiers, and thresholds stay. With one, prompts are drawn from it that look like the
-window's, and thresholds that keep the quality floor are tried too.
+Parallel sizes do not change. Without a sample, the window's requests keep their own lengths and
+paths, and the thresholds stay. With a sample, prompts like the window's are drawn from it, and
+thresholds that keep the quality floor are simulated too.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
+from cascadia_sglang.acceptance import accepts
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.plan_sample import PlanSample
-from cascadia_sglang.planner.window import INPUT_TOKENS, OUTPUT_TOKENS, SCORE, Floats
+from cascadia_sglang.planner.window import INPUT_TOKENS, OUTPUT_TOKENS, SCORE
 from cascadia_sglang.reallocation.asked import PlanRequest
-from cascadia_sglang.reallocation.decide import Proposal, Quality
-from cascadia_sglang.reallocation.follow import Thresholds, WeightedSample, weighted_sample
-from cascadia_sglang.reallocation.replayed import Replayed, Split
+from cascadia_sglang.reallocation.follow import CandidateThresholds, WeightedSample, weighted_sample
+from cascadia_sglang.reallocation.proposal import PredictedQuality, Proposal
+from cascadia_sglang.reallocation.replayed import Split, WindowSimulation
 
 # Splits that are simulated at most, each under a few thresholds.
 MAX_SPLITS = 600
@@ -48,9 +50,9 @@ def propose(request: PlanRequest, sample: PlanSample | None = None) -> Proposal:
     if not splits:
         raise InfeasiblePlanError(f"{request.gpu_budget} devices leave no split of the replicas")
     tried = _tried(request, weighted)
-    window = Replayed(request, weighted, len(splits) * len(tried))
+    window = WindowSimulation(request, weighted, len(splits) * len(tried))
 
-    def worth(pair: tuple[Split, Thresholds]) -> tuple[float, bool, int]:
+    def worth(pair: tuple[Split, CandidateThresholds]) -> tuple[float, bool, int]:
         """Of several that are as good, the one that changes least is the least."""
         split, thresholds = pair
         value = window.value(names, split, thresholds.values)
@@ -90,7 +92,9 @@ def _interim_extra_s(
     kept = tuple(min(old, new) for _, old, new in pairs)
     if starting_s <= 0.0 or kept == current:
         return 0.0
-    meanwhile = Replayed(msgspec.structs.replace(request, horizon_s=starting_s), weighted, 2)
+    meanwhile = WindowSimulation(
+        msgspec.structs.replace(request, horizon_s=starting_s), weighted, 2
+    )
     now_s, kept_s = (meanwhile.mean_s(names, one, request.thresholds) for one in (current, kept))
     return max(0.0, kept_s - now_s)
 
@@ -113,29 +117,33 @@ def _weighted(request: PlanRequest, sample: PlanSample) -> WeightedSample | None
     return weighted_sample(sample, window) if scored else None
 
 
-def _scores_of_ended(count: int, score_N: Floats, threshold: float) -> Floats:
+def _scores_of_ended(count: int, score_N: FloatArray, threshold: float) -> FloatArray:
     """What answers would have scored that were ended because they would not reach the threshold:
     as the sample's answers below it, evenly."""
-    below = score_N[score_N < threshold]
+    below = score_N[~accepts(score_N, threshold)]
     if not count or not len(below):
         return np.zeros(count)
     return np.quantile(below, (np.arange(count) + 0.5) / count).astype(np.float64)
 
 
-def _tried(request: PlanRequest, weighted: WeightedSample | None) -> list[Thresholds]:
+def _tried(request: PlanRequest, weighted: WeightedSample | None) -> list[CandidateThresholds]:
     """Those in force first, unless others keep the floor and they do not."""
     if weighted is None or request.quality_floor is None:
-        return [Thresholds(values=request.thresholds, quality=math.nan)]
-    now = Thresholds(values=request.thresholds, quality=weighted.quality(request.thresholds))
+        return [CandidateThresholds(values=request.thresholds, quality=math.nan)]
+    now = CandidateThresholds(
+        values=request.thresholds, quality=weighted.quality(request.thresholds)
+    )
     others = weighted.candidates(request.quality_floor)
     if now.quality < request.quality_floor and others:
         return others
     return [now, *(one for one in others if one.values != now.values)]
 
 
-def _quality(request: PlanRequest, weighted: WeightedSample, chosen: Thresholds) -> Quality:
+def _quality(
+    request: PlanRequest, weighted: WeightedSample, chosen: CandidateThresholds
+) -> PredictedQuality:
     assert request.quality_floor is not None
-    return Quality(
+    return PredictedQuality(
         floor=request.quality_floor,
         current=weighted.quality(request.thresholds),
         predicted=chosen.quality,
@@ -158,7 +166,7 @@ def _first_of_block(request: PlanRequest, name: str, names: Sequence[str]) -> st
 
 def _unit_splits(request: PlanRequest, units: Sequence[str]) -> Iterator[dict[str, int]]:
     """The same by the first pool of every block: its others lie on the same devices."""
-    sizes = [request.pools[name].tp_size * request.pools[name].pp_size for name in units]
+    sizes = [request.pools[name].replica_gpus for name in units]
     left = request.gpu_budget - sum(sizes)
     if left < 0:
         return

@@ -1,7 +1,7 @@
-"""A window's requests again and again for as long as a gain is counted, simulated. Pure.
+"""Simulates the backlog, then a window's requests, repeated for the time a gain counts. Pure.
 
-They come at their own times, after those that are under way, so a split that such traffic overloads
-shows by its growing queue, and one that the next minutes need by how it works the queue off.
+Requests come at their own times. An overloaded split shows a growing queue; a good one drains the
+backlog.
 
 Shape legend: R requests, B of them under way at the begin, T tiers.
 """
@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cascadia_sglang.planner.outcome import Outcome
+from cascadia_sglang.arrays import FloatArray
+from cascadia_sglang.planner.outcome import SimulationResult
 from cascadia_sglang.planner.paths import Paths
-from cascadia_sglang.planner.simulator import Tier, simulate
-from cascadia_sglang.planner.window import Floats
+from cascadia_sglang.planner.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.workload import Workload, build_workload
 from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.follow import WeightedSample
@@ -30,14 +30,14 @@ NEVER_S = 1e6
 Split = tuple[int, ...]
 
 
-class Replayed:
-    """A window's requests, to be simulated on any split under any thresholds.
+class WindowSimulation:
+    """Simulates a window's requests on any split under any thresholds; keeps every result.
 
     Args:
-        weighted: of which prompts are drawn in their place; None replays their own ways, whatever
-            the thresholds.
-        simulations: that will be asked for; the more, the less often the window comes again, and of
-            a long one the newest requests alone.
+        weighted: prompts are drawn from it in place of the window's; None replays the window's own
+            paths, whatever the thresholds.
+        simulations: how many will be asked for. The more there are, the fewer times the window
+            repeats; of a long window, only the newest requests count.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Replayed:
             np.concatenate((inputs_B, inputs_R)),
             outputs_R,
         )
-        self._known: dict[tuple[Split, tuple[float, ...]], Outcome] = {}
+        self._known: dict[tuple[Split, tuple[float, ...]], SimulationResult] = {}
         self._known_paths: dict[tuple[float, ...], Paths] = {}
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ class Replayed:
         return len(self._workload)
 
     def value(self, names: Sequence[str], split: Split, thresholds: tuple[float, ...]) -> float:
-        """What the objective is to make small."""
+        """The value of the objective, in seconds; smaller is better."""
         if self._request.objective == "path":
             return self.mean_s(names, split, thresholds)
         outcome = self._outcome(names, split, thresholds)
@@ -101,11 +101,11 @@ class Replayed:
 
     def _outcome(
         self, names: Sequence[str], split: Split, thresholds: tuple[float, ...]
-    ) -> Outcome:
+    ) -> SimulationResult:
         if (split, thresholds) not in self._known:
             counts = dict(zip(names, split, strict=True))
             tiers = [
-                Tier(
+                SimulatedTier(
                     name=tier.name,
                     times=tier.times,
                     limits=tier.limits,
@@ -133,7 +133,7 @@ class Replayed:
 
 
 def _own_paths(tokens_RT: npt.NDArray[np.int64]) -> Paths:
-    """Through the tiers where each request wrote something."""
+    """Paths through the tiers where each request wrote something."""
     visited_RT = tokens_RT > 0
     order_T = np.arange(visited_RT.shape[1])
     return Paths(
@@ -144,7 +144,7 @@ def _own_paths(tokens_RT: npt.NDArray[np.int64]) -> Paths:
     )
 
 
-def repeats(arrival_s_R: Sequence[float], horizon_s: float, most: int) -> list[Floats]:
+def repeats(arrival_s_R: Sequence[float], horizon_s: float, most: int) -> list[FloatArray]:
     """The times of the window's requests, and of each further round of them.
 
     Args:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from cascadia_sglang.acceptance import accepts
+
 
 class Verdict(Enum):
     """What happens to a finished attempt."""
@@ -46,7 +48,7 @@ class Finding:
 def decide(
     finding: Finding, threshold: float, on_error: Literal["accept", "escalate"]
 ) -> tuple[Verdict, str]:
-    """The verdict and its reason. `score >= threshold` accepts.
+    """The verdict and its reason.
 
     An answer whose only fault is that it was cut off, at a limit that the next tier would meet too,
     is accepted: written as well, it would be cut off there again. One that is weak besides goes on,
@@ -68,9 +70,9 @@ def decide(
         return Verdict.ACCEPT, "unjudged"
     if finding.score is None:
         return (Verdict.ACCEPT if on_error == "accept" else Verdict.ESCALATE), "judge_error"
-    if finding.score >= threshold:
+    if accepts(finding.score, threshold):
         return Verdict.ACCEPT, "accepted"
     uncut = finding.uncut_score
-    if uncut is not None and uncut >= threshold and not finding.next_has_room:
+    if uncut is not None and accepts(uncut, threshold) and not finding.next_has_room:
         return Verdict.ACCEPT, "truncated"
     return Verdict.ESCALATE, "below_threshold"

@@ -16,7 +16,7 @@ from cascadia_sglang.planner.plan import NoPlan, Plan
 from cascadia_sglang.planner.plan_sample import PlanSample
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.profile import Profile
-from cascadia_sglang.planner.setup import Setup
+from cascadia_sglang.planner.setup import Scenario
 
 # A file, its struct, and the version of what it may hold.
 _STRUCTS: dict[str, tuple[type[msgspec.Struct], int]] = {
@@ -27,7 +27,7 @@ _STRUCTS: dict[str, tuple[type[msgspec.Struct], int]] = {
     "problem": (Problem, 1),
     "planner-sample": (PlanSample, 1),
     "profile": (Profile, 1),
-    "setup": (Setup, 1),
+    "setup": (Scenario, 1),
 }
 
 

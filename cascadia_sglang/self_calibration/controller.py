@@ -17,10 +17,10 @@ import msgspec
 from cascadia_sglang.calibration.certify import CONFIDENCE
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.metrics import Metrics
-from cascadia_sglang.self_calibration.fit import FitResult, Fitting, Quality, TierFit
+from cascadia_sglang.self_calibration.fit import FitQuality, FitResult, Fitting, TierFit
 from cascadia_sglang.self_calibration.fit_process import FitRequest, ask_fit
 from cascadia_sglang.self_calibration.label import Label, LabelRates, first_rates, later_rates
-from cascadia_sglang.self_calibration.progress import NEEDED, Progress
+from cascadia_sglang.self_calibration.progress import NEEDED, SelfCalibrationProgress
 from cascadia_sglang.self_calibration.state_folder import InForce, State, StateFolder
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class SelfCalibration:
             judged: all tier indices below the last that have a judge, ascending.
         """
         self.metrics: Metrics | None = None
-        self.progress = {tier: Progress() for tier in tiers}
+        self.progress = {tier: SelfCalibrationProgress() for tier in tiers}
         self._names = tiers
         self._judged = judged
         self._folder = folder
@@ -192,7 +192,7 @@ class SelfCalibration:
         """
         before = list(self._seen)
         kept = before[len(before) // 2 :]
-        counts = {tier: Progress().count for tier in self.progress}
+        counts = {tier: SelfCalibrationProgress().count for tier in self.progress}
         for _, weight, visits in kept:
             for tier, _ in visits:
                 counts[tier].add(weight)
@@ -267,7 +267,7 @@ class SelfCalibration:
         return 1.0 - self._error_each()
 
 
-def _shown(quality: Quality | None, confidence: float) -> dict[str, Any]:
+def _shown(quality: FitQuality | None, confidence: float) -> dict[str, Any]:
     """What is known of the score in force; None throughout before anything is."""
     if quality is None:
         return dict.fromkeys(("bound", "unseen", "auroc", "rank_auroc", "ece"))

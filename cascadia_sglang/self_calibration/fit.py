@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from cascadia_sglang.acceptance import accepts
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.binomial_bounds import upper_bound
 from cascadia_sglang.calibration.certify import least_accepted
 from cascadia_sglang.calibration.fit import fit_tier
@@ -27,7 +29,6 @@ from cascadia_sglang.judge.agreement import Agreement
 from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.rank import WEIGHTS
-from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.self_calibration.label import Label
 from cascadia_sglang.self_calibration.likely import choose_likely
 from cascadia_sglang.self_calibration.rows import TierRows, rows_of, weighted_quantiles
@@ -58,7 +59,7 @@ class Fitting(msgspec.Struct, frozen=True, kw_only=True):
     threshold: float | None = None
 
 
-class Quality(msgspec.Struct, frozen=True, kw_only=True):
+class FitQuality(msgspec.Struct, frozen=True, kw_only=True):
     """How good a tier's score is on labels that shaped nothing of it.
 
     Attributes:
@@ -100,7 +101,7 @@ class TierFit(msgspec.Struct, frozen=True, kw_only=True):
     tier: int
     calibration: Calibration | None = None
     refusal: str | None = None
-    quality: Quality | None = None
+    quality: FitQuality | None = None
 
 
 class FitResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,18 +235,18 @@ def _fit_one(
 
 def _quality(
     rows: TierRows, score_N: FloatArray, tier: Fitting, error: float, is_probability: bool
-) -> Quality:
+) -> FitQuality:
     threshold = _threshold(rows, score_N, tier)
     unseen_N = rows.part_N != "fit"
     unseen = rows.take(np.flatnonzero(unseen_N))
-    accepted_N = (rows.part_N == "certify") & rows.thinned_N & (score_N >= threshold)
+    accepted_N = (rows.part_N == "certify") & rows.thinned_N & accepts(score_N, threshold)
     accepted = int(accepted_N.sum())
     differed = int((~rows.answers.right_N[accepted_N]).sum())
     needed = least_accepted(error)
     right_n, weight_n = unseen.answers.right_N, unseen.weight_N
     # Bins of twenty labels or so; each of fewer would say more of chance than of the score.
     bins = int(np.clip(unseen.effective / 20, 2, 15))
-    return Quality(
+    return FitQuality(
         labels=len(rows),
         effective=rows.effective,
         unseen=len(unseen),

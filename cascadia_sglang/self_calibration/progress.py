@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from cascadia_sglang.self_calibration.fit import Quality
+from cascadia_sglang.self_calibration.fit import FitQuality
 from cascadia_sglang.self_calibration.label import EffectiveCount
 
 # A quarter of the labels, 75 of these, checks a fit; a quarter certifies it, and about half of that
@@ -16,7 +16,7 @@ _AFTER_ALARM = NEEDED / 3
 
 
 @dataclass(slots=True)
-class Progress:
+class SelfCalibrationProgress:
     """One self-calibrating tier.
 
     Attributes:
@@ -30,7 +30,7 @@ class Progress:
     count: EffectiveCount = field(default_factory=EffectiveCount)
     by_kind: dict[str, int] = field(default_factory=lambda: {"words": 0, "likelihood": 0})
     is_fitted: bool = False
-    quality: Quality | None = None
+    quality: FitQuality | None = None
     refusal: str | None = None
     fits: int = 0
     refused: int = 0

@@ -10,9 +10,9 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
-from cascadia_sglang.calibration.pool import BoolArray, RowArray, TierAnswers
+from cascadia_sglang.arrays import BoolArray, FloatArray, RowArray
+from cascadia_sglang.calibration.pool import TierAnswers
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.self_calibration.label import Label, VisitLabel
 
 # A prompt's part follows from its digest alone, so equal prompts stay in one part, and a label that

@@ -25,7 +25,7 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations, save_calibration
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.self_calibration.fit import Quality
+from cascadia_sglang.self_calibration.fit import FitQuality
 from cascadia_sglang.self_calibration.label import Label
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class InForce(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     file: str
-    quality: Quality
+    quality: FitQuality
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

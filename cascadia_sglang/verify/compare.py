@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from cascadia_kernels.verify_draft import verify_draft
-from cascadia_sglang.judge.state import FloatArray
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.verify.transfers import HostCopy, to_device
 
 

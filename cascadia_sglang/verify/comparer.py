@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge.draft_step import draft_values
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.judge.state import FloatArray
 from cascadia_sglang.verify.batch_parts import DraftPart, first_rows
 from cascadia_sglang.verify.compare import Comparison, compare, upload
 from cascadia_sglang.verify.confirm import DraftJudge

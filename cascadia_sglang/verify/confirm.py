@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration
 from cascadia_sglang.judge.draft_step import DraftStep
 from cascadia_sglang.judge.features import features_of
-from cascadia_sglang.judge.state import FloatArray, StateTable
+from cascadia_sglang.judge.state import StateTable
 from cascadia_sglang.messages import AttemptOrder, JudgeSpec
 
 

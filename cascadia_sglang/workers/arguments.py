@@ -13,7 +13,7 @@ from sglang.srt.server_args import ServerArgs
 from cascadia_sglang.config import CASCADE_MODEL, CascadeConfig
 from cascadia_sglang.errors import ConfigError, WorkerError
 from cascadia_sglang.messages import WorkerLog
-from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.planner.capacity_types import RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.refused_flags import REFUSED_FLAGS, check_tier_flags
 from cascadia_sglang.workers.flag_table import flag_table

@@ -12,14 +12,13 @@ import torch
 from cascadia_patches.registry import CAPACITY_PATCHES, apply_patches
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.memory.cards import seen_cards
-from cascadia_sglang.memory.fit import PoolMemory, Shape, pool_memory
+from cascadia_sglang.memory.fit import MemoryShape, PoolMemory, pool_memory
 from cascadia_sglang.memory.runtime import CONTEXT_BYTES
 from cascadia_sglang.messages import DeviceShare
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec
 from cascadia_sglang.reallocation.blocks import Blocks, blocks_of
-from cascadia_sglang.reallocation.layout import Wanted, laid_out, shared_devices
-from cascadia_sglang.reallocation.target import Capacity
+from cascadia_sglang.reallocation.layout import WantedPool, lay_out_workers, shared_devices
 from cascadia_sglang.workers.arguments import TierArguments
 
 _resolved_share = contextvars.ContextVar("resolved_share", default=1.0)
@@ -67,7 +66,7 @@ def host_devices(
         InfeasiblePlanError: if the numbers do not make workers.
     """
     wanted = [
-        Wanted(
+        WantedPool(
             pool=pool.name,
             capacity=Capacity(replicas=pool.replicas, **arguments.parallel_sizes(pool)),
             devices=pool.devices,
@@ -75,7 +74,7 @@ def host_devices(
         )
         for pool in pools
     ]
-    replicas = laid_out(wanted, kind)
+    replicas = lay_out_workers(wanted, kind)
     return DeviceMemory(
         replicas=replicas,
         shared=shared_devices(replicas, kind),
@@ -104,7 +103,7 @@ def device_memory(
             )
         return found
     shapes = {
-        pool.name: Shape(
+        pool.name: MemoryShape(
             **arguments.parallel_sizes(pool), static=arguments.flag(pool, "mem_fraction_static")
         )
         for pool in pools

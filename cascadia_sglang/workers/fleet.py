@@ -10,11 +10,10 @@ from cascadia_sglang.config import CascadeConfig
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.metrics import Metrics
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.prefix.held import HeldPrefixes
 from cascadia_sglang.reallocation.blocks import Blocks
-from cascadia_sglang.reallocation.target import Capacity
 from cascadia_sglang.workers.arguments import TierArguments
 from cascadia_sglang.workers.choice import WorkerChoice
 from cascadia_sglang.workers.control import ControlPlane

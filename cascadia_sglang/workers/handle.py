@@ -7,7 +7,7 @@ from typing import Any
 
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.messages import DeviceShare, EventSource
-from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.planner.capacity_types import RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec
 from cascadia_sglang.workers.ends import End, end_of
 from cascadia_sglang.workers.heart import Pulse

@@ -23,7 +23,7 @@ from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.escalation import ranked_tiers
 from cascadia_sglang.memory.host import HostFlags, HostMemory, host_memory
 from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.planner.capacity_types import GpuType, RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.workers.arguments import TierArguments, worker_threads
 from cascadia_sglang.workers.device_memory import (

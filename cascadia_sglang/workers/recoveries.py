@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 
-from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.planner.capacity_types import RunningReplica
 
 
 class Recoveries:

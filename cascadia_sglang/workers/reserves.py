@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from cascadia_sglang.errors import InfeasiblePlanError
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
-from cascadia_sglang.reallocation.target import Capacity, Reserve, free_place
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, Reserve, RunningReplica
+from cascadia_sglang.planner.replica_placement import free_place
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 from cascadia_sglang.workers.sleep import Sleepers
 from cascadia_sglang.workers.standby import Standbys

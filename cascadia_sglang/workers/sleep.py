@@ -13,7 +13,7 @@ from sglang.srt.managers.io_struct import (
     ResumeMemoryOccupationReqInput,
 )
 
-from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.planner.capacity_types import RunningReplica
 from cascadia_sglang.workers.control import ControlPlane
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 

@@ -11,8 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.planner.problem import RunningReplica
-from cascadia_sglang.reallocation.target import Capacity
+from cascadia_sglang.planner.capacity_types import Capacity, RunningReplica
 from cascadia_sglang.workers.breaker import Breaker
 from cascadia_sglang.workers.pool import Worker, WorkerState
 

@@ -8,7 +8,7 @@ from typing import Any
 import zmq
 from sglang.srt.utils.network import get_zmq_socket
 
-from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.planner.capacity_types import RunningReplica
 from cascadia_sglang.pool_specs import PoolSpec
 from cascadia_sglang.workers.pool import Worker, WorkerPool, WorkerState
 from cascadia_sglang.workers.turns import Turns

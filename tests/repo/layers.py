@@ -9,6 +9,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cascadia_sglang.bounds", "cascadia_sglang.field_docs", "cascadia_sglang.version"),
     (
         "cascadia_kernels",
+        "cascadia_sglang.acceptance",
+        "cascadia_sglang.arrays",
         "cascadia_sglang.asked_process",
         "cascadia_sglang.binomial_bounds",
         "cascadia_sglang.config",

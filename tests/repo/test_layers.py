@@ -12,6 +12,8 @@ PACKAGES = ("cascadia_sglang", "cascadia_kernels", "cascadia_patches")
 
 # What everyone may use, and what itself uses nothing of the rest.
 BASE = (
+    "cascadia_sglang.acceptance",
+    "cascadia_sglang.arrays",
     "cascadia_sglang.asked_process",
     "cascadia_sglang.binomial_bounds",
     "cascadia_sglang.bounds",
@@ -94,9 +96,10 @@ PURE = (
     "cascadia_sglang.reallocation.gears",
     "cascadia_sglang.reallocation.layout",
     "cascadia_sglang.reallocation.monitor",
+    "cascadia_sglang.reallocation.proposal",
     "cascadia_sglang.reallocation.propose",
     "cascadia_sglang.reallocation.replayed",
-    "cascadia_sglang.reallocation.target",
+    "cascadia_sglang.planner.replica_placement",
 )
 IMPURE_LIBRARIES = (
     "asyncio",

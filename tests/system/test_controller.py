@@ -9,7 +9,7 @@ import pytest
 from bench.harness.client import Reply, send_at
 from bench.ladder.splits import sample
 from bench.reallocation.servers import asked, cascade, plan
-from cascadia_sglang.reallocation.decide import replayed
+from cascadia_sglang.reallocation.decide import replay_log
 from tests.system.serving import free_port
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]
@@ -55,7 +55,7 @@ def test_it_moves_where_the_traffic_has_gone_and_no_request_is_lost(tmp_path: Pa
     assert pools["large"]["replicas"] > before["pools"]["large"]["replicas"] == 1
     assert sum(pool["replicas"] for pool in pools.values()) == 4
     assert {reply.status for reply in replies} == {200}
-    entries = replayed(log.read_bytes())
+    entries = replay_log(log.read_bytes())
     assert all(entry.decision == decision for entry, decision in entries)
     moves = [entry for entry, _ in entries if entry.decision.verdict == "move"]
     assert moves

@@ -15,7 +15,7 @@ from cascadia_sglang.calibration.sample import read_sample
 from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.json_text import DuplicateKeyError, json_data
 from cascadia_sglang.planner.problem import read_problem
-from cascadia_sglang.planner.setup import load_setup
+from cascadia_sglang.planner.setup import load_scenario
 from cascadia_sglang.struct_file import load_struct
 from cascadia_sglang.yaml_text import read_data, yaml_data
 
@@ -188,7 +188,7 @@ def test_a_plan_has_each_key_once(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text('{"objective_s": 1, "setup": {"version": 1,\n"version": 1}}')
     with pytest.raises(ConfigError) as caught:
-        load_setup(path)
+        load_scenario(path)
     said = "setup.version is given twice (line 2, first on line 1)"
     assert str(caught.value) == f"plan {path}: {said}"
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.fit import fit_tier
 from cascadia_sglang.calibration.pool import TierAnswers
 from cascadia_sglang.calibration.probe import fit_probe, with_probe
@@ -12,7 +13,6 @@ from cascadia_sglang.calibration.replay import TierReplay, sigmoid
 from cascadia_sglang.calibration.statistics import auroc, ece
 from cascadia_sglang.judge.calibration import ScoreModel
 from cascadia_sglang.judge.probe import probe_log_odds
-from cascadia_sglang.judge.state import FloatArray
 from tests.unit.calibration.pools import make_pool
 
 H, COUNT = 12, 1500

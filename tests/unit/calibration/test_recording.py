@@ -18,7 +18,7 @@ from cascadia_sglang.calibration.asking import (
     message_text,
     request_of,
 )
-from cascadia_sglang.calibration.recording import missing
+from cascadia_sglang.calibration.recording import RecordingServer, missing
 from cascadia_sglang.calibration.records import DraftRecord, Record, RecordFile
 from cascadia_sglang.calibration.sample import Question
 from cascadia_sglang.config import TierConfig
@@ -82,13 +82,11 @@ def texts(*prompts: str) -> list[Question]:
 def record(port: int, questions: list[Question], path: Path) -> list[str]:
     with RecordFile(path, Record) as file:
         found = recording.record(
-            port,
+            RecordingServer(port=port, concurrency=3, timeout_s=10.0),
             questions,
             lambda connection, question: [ask(connection, question, TIER, SAMPLING)],
             file,
-            name="small",
-            concurrency=3,
-            timeout_s=10.0,
+            "small",
         )
     return [one.text for one in found]
 
@@ -137,13 +135,11 @@ def test_one_request_tells_what_every_tier_makes_of_the_draft_before(
     path = tmp_path / "drafts.jsonl"
     with RecordFile(path, DraftRecord) as file:
         recording.record(
-            port,
+            RecordingServer(port=port, concurrency=1, timeout_s=10.0),
             texts("a"),
             lambda connection, question: ask_drafts(connection, question, tiers, SAMPLING),
             file,
-            name="drafts",
-            concurrency=1,
-            timeout_s=10.0,
+            "drafts",
         )
     assert Recorder.asked[0][1] is None
     found = list(RecordFile(path, DraftRecord).load().values())

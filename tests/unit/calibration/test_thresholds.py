@@ -9,8 +9,8 @@ from cascadia_sglang.calibration.fit import fit_cascade
 from cascadia_sglang.calibration.replay import CascadeReplay
 from cascadia_sglang.calibration.thresholds import (
     GRID,
-    Outcome,
     Target,
+    ThresholdResult,
     choose,
     grid,
     outcome_of,
@@ -33,7 +33,7 @@ def replay() -> CascadeReplay:
     return CascadeReplay(fit_cascade(make_pool(400, seed=1), 0.05), make_pool(250, seed=2), 0.05)
 
 
-def all_outcomes(replay: CascadeReplay) -> list[Outcome]:
+def all_outcomes(replay: CascadeReplay) -> list[ThresholdResult]:
     """Every pair of thresholds of a fine even grid: none of the search's own points."""
     steps = np.linspace(0, 1, 41)
     pairs = itertools.product(steps, steps)

@@ -7,9 +7,9 @@ import pytest
 
 from cascadia_sglang.binomial_bounds import lower_bound
 from cascadia_sglang.calibration.calibrate import CalibratedCascade, Settings, calibrate
-from cascadia_sglang.calibration.certify import Certificate, LossBound
+from cascadia_sglang.calibration.certify import LossBound, QualityCertificate
 from cascadia_sglang.calibration.counts import Counts
-from cascadia_sglang.calibration.thresholds import SURE_ERROR, Outcome, Target
+from cascadia_sglang.calibration.thresholds import SURE_ERROR, Target, ThresholdResult
 from cascadia_sglang.calibration.verdict import verdict
 from tests.unit.calibration.pools import make_pool
 
@@ -18,8 +18,8 @@ COST = (1.0, 8.0)
 
 def outcome(
     prompts: int, right: int, lost: int = 0, gained: int = 0, share: float = 0.3
-) -> Outcome:
-    return Outcome(
+) -> ThresholdResult:
+    return ThresholdResult(
         thresholds=(0.8,),
         quality=right / prompts,
         loss=(lost - gained) / prompts,
@@ -32,7 +32,9 @@ def outcome(
     )
 
 
-def cascade(kind: str, value: float, chosen: Outcome, held_out: Outcome) -> CalibratedCascade:
+def cascade(
+    kind: str, value: float, chosen: ThresholdResult, held_out: ThresholdResult
+) -> CalibratedCascade:
     return CalibratedCascade(
         settings=Settings(
             tier_names=("small", "large"),
@@ -43,7 +45,7 @@ def cascade(kind: str, value: float, chosen: Outcome, held_out: Outcome) -> Cali
         calibrations=(),
         chosen=chosen,
         held_out=held_out,
-        certificate=Certificate(
+        certificate=QualityCertificate(
             confidence=0.95,
             risks=(),
             loss=LossBound(prompts=held_out.prompts, lost=0, gained=0, loss_high=None),

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from sglang.srt.managers.auxiliary_output import CommittedTokens
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge.calibration import Calibration, PrefixModel, ScoreModel
 from cascadia_sglang.judge.device_observer import CopiedStep
 from cascadia_sglang.judge.features import FEATURES, earlier_names, features
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.judge.state import FloatArray, empty_states, fold_step
+from cascadia_sglang.judge.state import empty_states, fold_step
 from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
 
 F = len(FEATURES)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
 from cascadia_sglang.judge.drift import LEAST_SCORES, WINDOW, ScoreWatch, distance
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.judge.state import FloatArray
 
 PROBABILITIES = np.linspace(0.0, 1.0, 101)
 

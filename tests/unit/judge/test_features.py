@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge import state
 from cascadia_sglang.judge.features import (
     FEATURES,
@@ -15,7 +16,7 @@ from cascadia_sglang.judge.features import (
     features,
     logit,
 )
-from cascadia_sglang.judge.state import FloatArray, empty_states
+from cascadia_sglang.judge.state import empty_states
 from tests.unit.judge.judging import fold_values
 
 Step = tuple[float, float, float, float]

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge import state
-from cascadia_sglang.judge.state import FloatArray, StateRow, StateTable, empty_states, fold_step
+from cascadia_sglang.judge.state import StateRow, StateTable, empty_states, fold_step
 from tests.unit.judge.judging import fold_values
 
 Step = tuple[float, float, float, float, float]

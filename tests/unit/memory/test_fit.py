@@ -8,7 +8,7 @@ import pytest
 from cascadia_sglang.config import CascadeConfig, TierConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.memory.cards import Card, sheet_cards
-from cascadia_sglang.memory.fit import PoolMemory, Shape, pool_memory
+from cascadia_sglang.memory.fit import MemoryShape, PoolMemory, pool_memory
 from cascadia_sglang.memory.runtime import CONTEXT_BYTES, reserve_bytes
 from cascadia_sglang.planner.roofline import LEAST_KV_TOKENS
 from cascadia_sglang.pool_specs import pool_specs
@@ -23,14 +23,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def divide(
-    models: Path, cards: list[Card], shapes: dict[str, Shape] | None = None, **tiers: Any
+    models: Path, cards: list[Card], shapes: dict[str, MemoryShape] | None = None, **tiers: Any
 ) -> dict[str, PoolMemory]:
     built = [
         TierConfig(name=name, model_path=str(models / model), **settings)
         for name, (model, settings) in tiers.items()
     ]
     pools = pool_specs(CascadeConfig(version=1, tiers=built))
-    found = pool_memory(pools, {pool.name: Shape() for pool in pools} | (shapes or {}), cards)
+    found = pool_memory(pools, {pool.name: MemoryShape() for pool in pools} | (shapes or {}), cards)
     return {one.name: one for one in found}
 
 
@@ -97,13 +97,13 @@ def test_a_share_that_cannot_be_is_refused_in_a_line(
 def test_a_fraction_of_the_operator_is_one_of_the_share(models: Path) -> None:
     tiers = {"small": ("Qwen3-0.6B", {}), "large": ("Qwen3-4B", {})}
     usual = divide(models, sheet_cards(1, "L4"), **tiers)
-    tight = {name: Shape(static=0.95) for name in tiers}
+    tight = {name: MemoryShape(static=0.95) for name in tiers}
     found = divide(models, sheet_cards(1, "L4"), tight, **tiers)
     assert found["small"].kv_tokens > 2 * usual["small"].kv_tokens
 
 
 def test_tensor_parallel_ranks_divide_the_weights(models: Path) -> None:
-    shapes = {"large": Shape(tp_size=2)}
+    shapes = {"large": MemoryShape(tp_size=2)}
     found = divide(models, sheet_cards(2, "H100"), shapes, large=("Qwen3-32B", {}))
     assert found["large"].weights_bytes == 65_524_246_528 / 2
     with pytest.raises(ConfigError, match="tier large lacks"):

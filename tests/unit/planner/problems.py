@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from cascadia_sglang.planner.problem import Candidate, Problem, Tier
+from cascadia_sglang.planner.problem import Candidate, Problem, ProblemTier
 
 
 def problem_of(**data: Any) -> Problem:
@@ -45,7 +45,7 @@ def problems(draw: st.DrawFn) -> Problem:
         gpu_budget=budget,
         quality_floor=draw(st.sampled_from([None, 0.75, 0.85])),
         objective=draw(st.sampled_from(["bottleneck", "path"])),
-        tiers=[Tier(name=f"t{index}") for index in range(tiers)],
+        tiers=[ProblemTier(name=f"t{index}") for index in range(tiers)],
         candidates=candidates,
     )
 

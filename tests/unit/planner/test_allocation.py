@@ -9,7 +9,7 @@ from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.allocation import allocate
 from cascadia_sglang.planner.columns import build_columns
 from cascadia_sglang.planner.milp import solve_milp
-from cascadia_sglang.planner.plan import check_plan
+from cascadia_sglang.planner.plan_check import check_plan
 from cascadia_sglang.planner.problem import Problem
 from tests.unit.planner.problems import best_by_enumeration, problem_of, problems
 

@@ -15,13 +15,13 @@ from bench.planner.fleet import LLAMA_8B, LLAMA_70B
 from cascadia_sglang.errors import InfeasiblePlanError, WorkloadError
 from cascadia_sglang.planner.allocation import allocate
 from cascadia_sglang.planner.paths import Paths
-from cascadia_sglang.planner.plan import check_plan
+from cascadia_sglang.planner.plan_check import check_plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.problem_checks import problems_of
 from cascadia_sglang.planner.profile import EngineLimits, StepTimes
 from cascadia_sglang.planner.roofline import shape_of_config
 from cascadia_sglang.planner.shapes import shapes_of_pools
-from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.tables import in_process
 from cascadia_sglang.planner.whole import plan_of_workload
 from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
@@ -31,14 +31,16 @@ from tests.unit.planner.whole_problems import workload_problem
 LIMITS = EngineLimits(kv_tokens=100_000, max_running_requests=64)
 
 
-def tier(name: str, step_ms: float, prefill_ms: float, **settings: object) -> Tier:
+def tier(name: str, step_ms: float, prefill_ms: float, **settings: object) -> SimulatedTier:
     times = StepTimes(
         decode_ms=[(1, step_ms), (1000, step_ms)], prefill_ms=[(1, prefill_ms), (9e4, prefill_ms)]
     )
-    return Tier(name=name, times=times, limits=LIMITS, **settings)  # type: ignore[arg-type]
+    return SimulatedTier(name=name, times=times, limits=LIMITS, **settings)  # type: ignore[arg-type]
 
 
-def run(arrivals: list[float], firsts: list[int], tokens: int, tiers: list[Tier]) -> list[float]:
+def run(
+    arrivals: list[float], firsts: list[int], tokens: int, tiers: list[SimulatedTier]
+) -> list[float]:
     """Latency of requests that each one tier answers alone."""
     count = len(arrivals)
     load = build_workload(arrivals, [10] * count, [tokens] * count)

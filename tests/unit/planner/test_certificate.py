@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from cascadia_sglang.errors import InfeasiblePlanError
-from cascadia_sglang.planner.certificate import halves, lower_bound, rows_needed
+from cascadia_sglang.planner.certificate import halves, mean_lower_bound, rows_needed
 from cascadia_sglang.planner.replay import build_sample
 from cascadia_sglang.planner.solve import solve
 from tests.unit.planner.samples import routing_problem, rows
@@ -14,7 +14,7 @@ from tests.unit.planner.samples import routing_problem, rows
 
 def bound_of(right: int, number: int, confidence: float = 0.95) -> float:
     values_N = np.array([1.0] * right + [0.0] * (number - right))
-    return lower_bound(values_N, np.ones(number), confidence)
+    return mean_lower_bound(values_N, np.ones(number), confidence)
 
 
 @pytest.mark.parametrize(("right", "number"), [(0, 7), (1, 1), (7, 7), (90, 100), (4900, 5000)])
@@ -26,7 +26,7 @@ def test_right_answers_have_the_exact_bound(right: int, number: int, confidence:
 
 
 def test_no_rows_promise_nothing() -> None:
-    assert lower_bound(np.empty(0), np.empty(0), 0.95) == 0.0
+    assert mean_lower_bound(np.empty(0), np.empty(0), 0.95) == 0.0
 
 
 @pytest.mark.parametrize("floor", [0.5, 0.9, 0.99])
@@ -47,7 +47,7 @@ def test_the_bound_fails_no_more_often_than_it_says(kind: str) -> None:
             values_N = rng.beta(8, 2, size=60)
         if kind == "weighted":
             weight_N = rng.random(60)
-        failures += lower_bound(values_N, weight_N, 0.95) > 0.8
+        failures += mean_lower_bound(values_N, weight_N, 0.95) > 0.8
     assert failures <= 500 * 0.05 + 3 * np.sqrt(500 * 0.05 * 0.95)
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.devices import devices_of, progression
-from cascadia_sglang.planner.placement import check_placement
-from cascadia_sglang.planner.plan import Plan, check_plan
+from cascadia_sglang.planner.plan import Plan
+from cascadia_sglang.planner.plan_check import check_placement, check_plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.problem_checks import problems_of
 from cascadia_sglang.planner.solve import solve

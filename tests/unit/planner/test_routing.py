@@ -11,21 +11,21 @@ from cascadia_sglang.planner.chebyshev import chebyshev, front
 from cascadia_sglang.planner.exact import minimise
 from cascadia_sglang.planner.latency_curves import Curves
 from cascadia_sglang.planner.penalty import PATIENCE, coordinate_search, first_place
-from cascadia_sglang.planner.plan import check_plan
+from cascadia_sglang.planner.plan_check import check_plan
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.replay import Replay, build_sample, threshold_grid
 from cascadia_sglang.planner.solve import solve
-from cascadia_sglang.planner.thresholds import Point, Points, at_the_floor, penalised
+from cascadia_sglang.planner.thresholds import GridPoint, GridPoints, at_the_floor, penalised
 from tests.unit.planner.problems import best_by_enumeration
 from tests.unit.planner.samples import curves, routing_problem
 
 
-def points_of(problem: Problem, quantiles: int) -> Points:
+def points_of(problem: Problem, quantiles: int) -> GridPoints:
     sample = build_sample(problem.calibration)
-    return Points(Replay(sample, threshold_grid(sample, quantiles)), Curves(problem).deploy)
+    return GridPoints(Replay(sample, threshold_grid(sample, quantiles)), Curves(problem).deploy)
 
 
-def all_points(points: Points) -> list[Point]:
+def all_points(points: GridPoints) -> list[GridPoint]:
     sides = (range(len(grid)) for grid in points.replay.grids)
     return [points.at(place) for place in itertools.product(*sides)]
 

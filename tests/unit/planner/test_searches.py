@@ -12,7 +12,7 @@ from cascadia_sglang.planner.latency_curves import Curves
 from cascadia_sglang.planner.penalty import first_place
 from cascadia_sglang.planner.problem import Objective
 from cascadia_sglang.planner.replay import Replay, build_sample, threshold_grid
-from cascadia_sglang.planner.thresholds import Points, penalised
+from cascadia_sglang.planner.thresholds import GridPoints, penalised
 
 
 @pytest.mark.parametrize("objective", ["bottleneck", "path"])
@@ -23,7 +23,7 @@ def test_an_alternation_ends_and_never_beats_the_proved_best(
     rows = synthetic_sample(3, 200, seed)
     problem = curve_problem(rows, 8, objective, seed)
     sample, deploy = build_sample(rows), Curves(problem).deploy
-    points = Points(Replay(sample, threshold_grid(sample, 7)), deploy)
+    points = GridPoints(Replay(sample, threshold_grid(sample, 7)), deploy)
     start = first_place(points.replay)
     value = penalised(points, 1.0, 0.7, 100.0)
     ended = alternate(problem, points, deploy, value, start)
@@ -53,7 +53,7 @@ def test_one_threshold_is_the_best_that_all_tiers_can_share() -> None:
     problem = curve_problem(rows, 16, "path", 1)
     sample, deploy = build_sample(rows), Curves(problem).deploy
     tried = sorted({0.0, 1.0, *itertools.chain(*sample.scores_NS.tolist())})
-    points = Points(Replay(sample, [tried] * 2), deploy)
+    points = GridPoints(Replay(sample, [tried] * 2), deploy)
     every = [points.at((index, index)) for index in range(len(tried))]
     best_s = min(point.latency_s for point in every if point.quality >= 0.7)
     assert best_shared(sample, deploy, 0.7, 60) == pytest.approx(best_s, rel=0.02)

@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.allocation import allocate
-from cascadia_sglang.planner.plan import check_plan
-from cascadia_sglang.planner.problem import (
-    Candidate,
-    Deployment,
-    GpuType,
-    Problem,
-    RunningReplica,
-    Tier,
-)
+from cascadia_sglang.planner.capacity_types import GpuType, RunningReplica
+from cascadia_sglang.planner.plan_check import check_plan
+from cascadia_sglang.planner.problem import Candidate, Deployment, Problem, ProblemTier
 
 
 @st.composite
@@ -27,7 +21,7 @@ def shaped_problems(draw: st.DrawFn) -> Problem:
     types = draw(st.integers(1, 2))
     cluster = [GpuType(gpu=f"g{k}", nodes=2, gpus_per_node=rng.randint(1, 3)) for k in range(types)]
     pools = [f"p{index}" for index in range(draw(st.integers(1, 3)))]
-    tiers = [Tier(name=f"t{k}", pool=rng.choice(pools)) for k in range(len(pools) + 1)]
+    tiers = [ProblemTier(name=f"t{k}", pool=rng.choice(pools)) for k in range(len(pools) + 1)]
     used = list(dict.fromkeys(tier.pool_name for tier in tiers))
 
     def deployments() -> list[Deployment]:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner import events
-from cascadia_sglang.planner.outcome import Slo
 from cascadia_sglang.planner.paths import Paths, climbing_paths, direct_paths
 from cascadia_sglang.planner.profile import EngineLimits, HostTimes, StepTimes
-from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.slo import Slo
 from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
 
 # A decoding step takes 10 ms whatever it holds, a prefill 100 ms.
@@ -27,8 +27,8 @@ def _limits(**changes) -> EngineLimits:
     return EngineLimits(**{"kv_tokens": 10_000, "max_running_requests": 64, **changes})
 
 
-def _tier(times=FLAT, replicas=1, share=1.0, stages=1, **changes) -> Tier:
-    return Tier(
+def _tier(times=FLAT, replicas=1, share=1.0, stages=1, **changes) -> SimulatedTier:
+    return SimulatedTier(
         name="tier",
         times=times,
         limits=_limits(**changes),
@@ -362,7 +362,7 @@ def test_scores_that_are_not_numbers_are_refused():
 def test_compiled_code_is_kept_by_the_sources_of_all_that_it_calls():
     """Numba by itself looks at the file of the function alone."""
     digest = hashlib.sha256()
-    for name in ("admission", "batching", "compiled", "events", "prefix_cache", "world"):
+    for name in ("admission", "batching", "events", "numba_cache", "prefix_cache", "state"):
         digest.update(Path(events.__file__).with_name(f"{name}.py").read_bytes())
     assert events.run_events._cache._cache_file._source_stamp == digest.hexdigest()
 

@@ -5,7 +5,7 @@ import pytest
 
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.profile import StepTimes
-from cascadia_sglang.planner.step_fit import Step, fit_step_times
+from cascadia_sglang.planner.step_fit import MeasuredStep, fit_step_times
 
 TRUE = StepTimes(
     decode_ms=[(1, 4.0), (8, 5.0), (64, 16.0)],
@@ -16,7 +16,7 @@ TRUE = StepTimes(
 )
 
 
-def _steps(noise: float, pauses: int) -> list[Step]:
+def _steps(noise: float, pauses: int) -> list[MeasuredStep]:
     random = np.random.default_rng(0)
     steps = []
     for _ in range(150):
@@ -32,7 +32,7 @@ def _steps(noise: float, pauses: int) -> list[Step]:
     factors = random.lognormal(0, noise, len(steps)) if noise else np.ones(len(steps))
     factors[random.choice(len(steps), pauses, replace=False)] = 20.0
     return [
-        Step(
+        MeasuredStep(
             is_decode=is_decode,
             seconds=seconds * factor,
             rows=rows,
@@ -69,7 +69,7 @@ def test_noise_and_pauses_of_the_host_shift_nothing_and_show_in_the_error():
 def test_no_time_falls_with_size_and_no_coefficient_is_negative():
     random = np.random.default_rng(1)
     steps = [
-        Step(
+        MeasuredStep(
             is_decode=is_decode,
             seconds=float(random.uniform(0.001, 0.01)),
             rows=1,

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.paths import direct_paths
 from cascadia_sglang.planner.profile import EngineLimits, StepTimes
-from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.surfaces import (
-    Shape,
+    ParallelShape,
     build_surface,
     isotonic,
 )
@@ -20,7 +20,7 @@ from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
 
 TIMES = StepTimes(decode_ms=[(1, 10.0), (32, 30.0)], prefill_ms=[(1, 10.0), (1000, 100.0)])
 LIMITS = EngineLimits(kv_tokens=20_000, max_running_requests=32)
-SHAPE = Shape(tp=1, pp=1, times=TIMES, limits=LIMITS)
+SHAPE = ParallelShape(tp=1, pp=1, times=TIMES, limits=LIMITS)
 
 
 def _load(count=400):
@@ -53,7 +53,7 @@ def test_between_its_rates_a_surface_is_near_the_simulator(surface):
     load = _load()
     for share in (0.15, 0.55, 0.73):
         rate = share * surface.saturation_per_s
-        tier = Tier(name="t", times=TIMES, limits=LIMITS)
+        tier = SimulatedTier(name="t", times=TIMES, limits=LIMITS)
         outcome = simulate(load.at_rate(rate), direct_paths(load), [tier])
         assert surface.latency_s(rate, "mean") == pytest.approx(outcome.mean_s(), rel=0.05)
         assert surface.latency_s(rate) == pytest.approx(outcome.quantile_s(0.95), rel=0.08)
@@ -78,7 +78,7 @@ def test_bad_grids_rates_and_prompts_are_one_line(surface):
         build_surface(load, direct_paths(load), SHAPE, grid=(0.5, 0.5))
     with pytest.raises(WorkloadError, match="the rate is nan"):
         surface.latency_s(math.nan)
-    small = Shape(
+    small = ParallelShape(
         tp=1, pp=1, times=TIMES, limits=EngineLimits(kv_tokens=100, max_running_requests=4)
     )
     with pytest.raises(WorkloadError, match="do not fit a replica of shape 1x1"):

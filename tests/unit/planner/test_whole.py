@@ -9,12 +9,12 @@ import pytest
 from cascadia_sglang.cli import main
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.paths import shared_paths
-from cascadia_sglang.planner.placement import check_placement
+from cascadia_sglang.planner.plan_check import check_placement
 from cascadia_sglang.planner.profile import EngineLimits, StepTimes
-from cascadia_sglang.planner.simulator import Tier, simulate
+from cascadia_sglang.planner.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.solve import solve
-from cascadia_sglang.planner.surfaces import Shape
-from cascadia_sglang.planner.tables import Answers, SurfaceJob, surface_of
+from cascadia_sglang.planner.surfaces import ParallelShape
+from cascadia_sglang.planner.tables import AnswerLengths, SurfaceJob, surface_of
 from cascadia_sglang.planner.workload import build_workload, poisson_arrivals_s
 from tests.unit.planner.whole_problems import LIMITS, TIMES, workload_data, workload_problem
 
@@ -108,17 +108,17 @@ def test_a_tier_that_keeps_most_of_a_draft_is_planned_to_be_faster():
 def test_a_surface_of_drafts_says_what_a_cascade_of_them_does():
     """One replica that begins with drafts, beside the last tier of a cascade that always climbs."""
     load = build_workload(poisson_arrivals_s(2.0, 400, 1), [400] * 400, [60] * 400)
-    shape = Shape(tp=1, pp=1, times=TIMES, limits=LIMITS, gpu="H100")
-    answers = Answers(length=1.5, draft_length=1.0, kept_share=0.5)
+    shape = ParallelShape(tp=1, pp=1, times=TIMES, limits=LIMITS, gpu="H100")
+    answers = AnswerLengths(length=1.5, draft_length=1.0, kept_share=0.5)
     surface = surface_of(SurfaceJob(workload=load, shape=shape, answers=answers))
     rate = 0.5 * surface.saturation_per_s
-    small = Tier(name="small", times=FAST, limits=ROOMY)
-    large = Tier(name="large", times=TIMES, limits=LIMITS, kept_share=0.5)
+    small = SimulatedTier(name="small", times=FAST, limits=ROOMY)
+    large = SimulatedTier(name="large", times=TIMES, limits=LIMITS, kept_share=0.5)
     paths = shared_paths(load, [1.0, 1.0], [1.0, 1.5], None, 0)
     found = simulate(load.at_rate(rate), paths, [small, large])
     mean_s = float(found.attempt_e2e_s_RT[:, 1].mean())
     assert float(surface.latency_s(rate, "mean")) == pytest.approx(mean_s, rel=0.1)
-    anew = surface_of(SurfaceJob(workload=load, shape=shape, answers=Answers(length=1.5)))
+    anew = surface_of(SurfaceJob(workload=load, shape=shape, answers=AnswerLengths(length=1.5)))
     assert surface.saturation_per_s > 1.2 * anew.saturation_per_s
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from bench.planner.fleet import LLAMA_8B, LLAMA_70B
 from cascadia_sglang.planner.problem import Problem
 from cascadia_sglang.planner.profile import EngineLimits, StepTimes
-from cascadia_sglang.planner.surfaces import Shape, Surface
+from cascadia_sglang.planner.surfaces import ParallelShape, Surface
 from tests.unit.planner.problems import problem_of
 from tests.unit.planner.samples import rows
 
@@ -40,7 +40,7 @@ def workload_problem(**changes: Any) -> Problem:
     return problem_of(**workload_data(**{"cluster": cluster, "gpu": None, **changes}))
 
 
-def flat_surface(shape: Shape, saturation: float, seconds: float) -> Surface:
+def flat_surface(shape: ParallelShape, saturation: float, seconds: float) -> Surface:
     """Latency rises from `seconds` to three times as much; the mean is half the p95."""
     return Surface(
         shape=shape,
@@ -51,6 +51,6 @@ def flat_surface(shape: Shape, saturation: float, seconds: float) -> Surface:
     )
 
 
-def made_shape(tp: int, gpu: str = "H100", pp: int = 1) -> Shape:
+def made_shape(tp: int, gpu: str = "H100", pp: int = 1) -> ParallelShape:
     """A shape whose step times nobody asks for."""
-    return Shape(tp=tp, pp=pp, times=TIMES, limits=LIMITS, gpu=gpu)
+    return ParallelShape(tp=tp, pp=pp, times=TIMES, limits=LIMITS, gpu=gpu)

@@ -3,11 +3,19 @@
 import asyncio
 from collections.abc import Container, Sequence
 
+import msgspec
+
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
-from cascadia_sglang.reallocation.actions import RunningPlan
+from cascadia_sglang.planner.capacity_types import (
+    Capacity,
+    GpuType,
+    Reserve,
+    RunningPlan,
+    RunningReplica,
+)
+from cascadia_sglang.planner.replica_placement import place_in_service
+from cascadia_sglang.reallocation.actions import Action, SetThresholds, Start, Stop
 from cascadia_sglang.reallocation.blocks import Blocks
-from cascadia_sglang.reallocation.target import Capacity, Reserve, placed
 
 NODE = GpuType(gpu="cpu", nodes=1, gpus_per_node=8)
 
@@ -28,7 +36,9 @@ class Workers:
 
     def __init__(self, fails: Container[int] = ()) -> None:
         wanted = {"small": Capacity(replicas=2), "large": Capacity(replicas=1)}
-        self.present = list(placed(RunningPlan(replicas=(), thresholds=()), wanted, NODE, None))
+        self.present = list(
+            place_in_service(RunningPlan(replicas=(), thresholds=()), wanted, NODE, None)
+        )
         self.fails = fails
         self.starts = 0
         self.recovered: list[RunningReplica] = []
@@ -84,3 +94,15 @@ class Reserves:
 
     def cold_s(self) -> dict[str, float]:
         return dict(self._workers.start_s)
+
+
+def applied(plan: RunningPlan, action: Action) -> RunningPlan:
+    """The plan after one more action; a drained replica holds its devices until it is stopped."""
+    if isinstance(action, Start):
+        return msgspec.structs.replace(plan, replicas=(*plan.replicas, action.replica))
+    if isinstance(action, Stop):
+        left = tuple(one for one in plan.replicas if one != action.replica)
+        return msgspec.structs.replace(plan, replicas=left)
+    if isinstance(action, SetThresholds):
+        return msgspec.structs.replace(plan, thresholds=action.thresholds)
+    return plan

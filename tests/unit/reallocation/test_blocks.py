@@ -6,14 +6,13 @@ import pytest
 
 from cascadia_sglang.config import CascadeConfig, PlannerConfig
 from cascadia_sglang.errors import InfeasiblePlanError
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningPlan, RunningReplica
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
-from cascadia_sglang.reallocation.actions import Drain, RunningPlan, Start, Stop, applied
+from cascadia_sglang.reallocation.actions import Drain, Start, Stop
 from cascadia_sglang.reallocation.blocks import Blocks, blocks_of, folded, unfolded
 from cascadia_sglang.reallocation.mover import Mover
-from cascadia_sglang.reallocation.target import Capacity
 from cascadia_sglang.testing import make_cascade
-from tests.unit.reallocation.fakes import Router, Workers
+from tests.unit.reallocation.fakes import Router, Workers, applied
 
 NODE = GpuType(gpu="cuda", nodes=1, gpus_per_node=4)
 

@@ -7,14 +7,16 @@ import time
 import pytest
 
 from cascadia_sglang.errors import PlanError, PlanTimeoutError
+from cascadia_sglang.planner.capacity_types import Capacity
+from cascadia_sglang.planner.replica_placement import capacity_of
 from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.controller import Controller
-from cascadia_sglang.reallocation.decide import Proposal, replayed
+from cascadia_sglang.reallocation.decide import replay_log
 from cascadia_sglang.reallocation.monitor import Monitor, Timing
 from cascadia_sglang.reallocation.mover import Mover
 from cascadia_sglang.reallocation.plan_process import ask_planner
 from cascadia_sglang.reallocation.price import MovePrice
-from cascadia_sglang.reallocation.target import Capacity, capacity_of
+from cascadia_sglang.reallocation.proposal import Proposal
 from tests.unit.reallocation.fakes import Router, Workers
 from tests.unit.reallocation.windows import make_config, plan_asked, requests, tiers
 
@@ -68,8 +70,8 @@ def test_a_change_with_a_gain_moves_and_then_it_cools_down(tmp_path):
     assert planner.asked[0].pools == {"small": Capacity(replicas=2), "large": Capacity(replicas=1)}
     again = asyncio.run(controller.look())
     assert (again.decision.reason, len(planner.asked)) == ("no_change", 1)
-    assert [e.decision for e, _ in replayed(log.read_bytes())] == [entry.decision, again.decision]
-    assert all(entry.decision == decision for entry, decision in replayed(log.read_bytes()))
+    assert [e.decision for e, _ in replay_log(log.read_bytes())] == [entry.decision, again.decision]
+    assert all(entry.decision == decision for entry, decision in replay_log(log.read_bytes()))
 
 
 def test_the_planner_is_told_what_comes_and_not_what_is_finished(tmp_path):
@@ -161,7 +163,7 @@ def test_a_move_is_followed_up_by_a_plan_for_what_came_after_it(tmp_path, monkey
     assert reasons == ["cooling_down", "gain", "no_change", "no_change"]
     assert len(planner.asked) == 2
     assert capacity_of(mover.running()) == planner.answer.pools
-    assert all(entry.decision == decision for entry, decision in replayed(log.read_bytes()))
+    assert all(entry.decision == decision for entry, decision in replay_log(log.read_bytes()))
 
 
 def test_a_plan_that_somebody_else_brought_is_for_the_traffic_from_then_on(tmp_path):

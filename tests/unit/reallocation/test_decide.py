@@ -3,17 +3,11 @@
 import msgspec
 import pytest
 
+from cascadia_sglang.planner.capacity_types import Capacity
 from cascadia_sglang.reallocation.change import Change
-from cascadia_sglang.reallocation.decide import (
-    Entry,
-    Proposal,
-    Rules,
-    Situation,
-    decide,
-    replayed,
-)
+from cascadia_sglang.reallocation.decide import LogEntry, Rules, Situation, decide, replay_log
 from cascadia_sglang.reallocation.price import MovePrice
-from cascadia_sglang.reallocation.target import Capacity
+from cascadia_sglang.reallocation.proposal import Proposal
 
 CHANGE = Change(quantity="rate", p_bound=1e-9, before=1.0, now=2.0)
 PROPOSAL = Proposal(
@@ -91,11 +85,11 @@ def test_the_log_replayed_gives_the_same_decisions():
         msgspec.structs.replace(WORTH_IT, changes=[]),
         msgspec.structs.replace(WORTH_IT, proposal=None, failure="x"),
     ]
-    entries = [Entry(situation=one, decision=decide(one), outcome=None) for one in situations]
+    entries = [LogEntry(situation=one, decision=decide(one), outcome=None) for one in situations]
     log = b"\n".join(msgspec.json.encode(entry) for entry in entries)
-    again = replayed(log)
+    again = replay_log(log)
     assert [entry for entry, _ in again] == entries
     assert [entry.decision for entry, _ in again] == [decision for _, decision in again]
     # An entry that was tampered with shows.
     tampered = log.replace(b'"rate_per_s":3.0', b'"rate_per_s":0.0')
-    assert any(entry.decision != decision for entry, decision in replayed(tampered))
+    assert any(entry.decision != decision for entry, decision in replay_log(tampered))

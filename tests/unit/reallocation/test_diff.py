@@ -7,17 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascadia_sglang.errors import InfeasibleMoveError, InfeasiblePlanError
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
-from cascadia_sglang.reallocation.actions import (
-    Drain,
-    RunningPlan,
-    SetThresholds,
-    Start,
-    Stop,
-    applied,
-)
-from cascadia_sglang.reallocation.diff import diff
-from cascadia_sglang.reallocation.target import Capacity, capacity_of, placed
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningPlan, RunningReplica
+from cascadia_sglang.planner.replica_placement import capacity_of, place_in_service
+from cascadia_sglang.reallocation.actions import Drain, SetThresholds, Start, Stop
+from cascadia_sglang.reallocation.diff import order_steps
+from tests.unit.reallocation.fakes import applied
 
 NODE = GpuType(gpu="cpu", nodes=1, gpus_per_node=6)
 POOLS = ("small", "middle", "large")
@@ -102,7 +96,7 @@ def has_order(current: RunningPlan, target: RunningPlan, budget: int) -> bool:
 @given(plans(), plans(), st.integers(1, 6))
 def test_the_actions_turn_one_plan_into_the_other_by_the_rules(current, target, budget):
     try:
-        actions = diff(current, target, [NODE], budget)
+        actions = order_steps(current, target, [NODE], budget)
     except InfeasibleMoveError:
         if len(set(current.replicas) ^ set(target.replicas)) <= 6:
             assert not has_order(current, target, budget)
@@ -123,7 +117,7 @@ def test_the_actions_turn_one_plan_into_the_other_by_the_rules(current, target, 
 def test_asked_for_by_number_what_runs_in_the_shape_stays(current, numbers, budget):
     wanted = {pool: Capacity(replicas=count) for pool, count in numbers.items()}
     try:
-        target = placed(current, wanted, NODE, budget)
+        target = place_in_service(current, wanted, NODE, budget)
     except InfeasiblePlanError:
         assert sum(numbers.values()) > budget
         return
@@ -138,24 +132,24 @@ def test_asked_for_by_number_what_runs_in_the_shape_stays(current, numbers, budg
 def test_where_the_budget_allows_it_starts_before_it_stops():
     old = running(replica("small", 0), replica("small", 1), replica("large", 2))
     new = running(replica("small", 0), replica("large", 2), replica("large", 3))
-    assert diff(old, new, [NODE], 4) == [
+    assert order_steps(old, new, [NODE], 4) == [
         Start(replica=replica("large", 3)),
         Drain(replica=replica("small", 1)),
         Stop(replica=replica("small", 1)),
     ]
-    assert [type(one) for one in diff(old, new, [NODE], 3)] == [Drain, Stop, Start]
+    assert [type(one) for one in order_steps(old, new, [NODE], 3)] == [Drain, Stop, Start]
 
 
 def test_the_next_one_drains_while_one_finishes_its_requests():
     old = running(*(replica("large", device) for device in range(3)), replica("small", 3))
     new = running(replica("large", 0), *(replica("small", device) for device in (1, 2, 3)))
-    actions = diff(old, new, [NODE], 4)
+    actions = order_steps(old, new, [NODE], 4)
     assert [type(one) for one in actions] == [Drain, Drain, Stop, Start, Stop, Start]
     check(old, new, 4, actions)
     # The last one that accepts is drained only when another is there.
     old = running(replica("large", 0), replica("large", 1))
     new = running(replica("large", 2), replica("large", 3))
-    actions = diff(old, new, [NODE], 3)
+    actions = order_steps(old, new, [NODE], 3)
     assert [type(one) for one in actions] == [Start, Drain, Drain, Stop, Start, Stop]
     check(old, new, 3, actions)
 
@@ -164,31 +158,31 @@ def test_a_start_that_would_block_the_way_comes_later():
     # The tier of one worker must start its larger one first; the other tier's would take its room.
     old = running(replica("large", 0), replica("small", 1))
     new = running(replica("small", 1), replica("small", 5), replica("large", 2, tp_size=2))
-    actions = diff(old, new, [NODE], 4)
+    actions = order_steps(old, new, [NODE], 4)
     assert actions[0] == Start(replica=replica("large", 2, tp_size=2))
     check(old, new, 4, actions)
 
 
 def test_thresholds_change_once_the_capacity_is_there():
     old, new = running(replica("small", 0)), running(replica("small", 0), replica("small", 1))
-    actions = diff(old, RunningPlan(replicas=new.replicas, thresholds=(0.9,)), [NODE], None)
+    actions = order_steps(old, RunningPlan(replicas=new.replicas, thresholds=(0.9,)), [NODE], None)
     assert [type(one) for one in actions] == [Start, SetThresholds]
-    assert diff(old, old, [NODE], 1) == []
+    assert order_steps(old, old, [NODE], 1) == []
 
 
 def test_what_cannot_be_ordered_says_why():
     old = running(replica("small", 0), replica("large", 1))
     new = running(replica("small", 0), replica("large", 1, tp_size=2))
     with pytest.raises(InfeasibleMoveError, match="within 3 devices leaves each of large"):
-        diff(old, new, [NODE], 3)
+        order_steps(old, new, [NODE], 3)
 
 
 def test_a_plan_may_drop_a_tier():
     old = running(replica("small", 0), replica("large", 1))
     new = running(replica("large", 0), replica("large", 1))
-    assert [type(one) for one in diff(old, new, [NODE], 2)] == [Drain, Stop, Start]
+    assert [type(one) for one in order_steps(old, new, [NODE], 2)] == [Drain, Stop, Start]
 
 
 def test_more_than_the_devices_is_refused():
     with pytest.raises(InfeasiblePlanError, match="7 devices are needed, there are 6"):
-        placed(running(replica("small", 0)), {"small": Capacity(replicas=7)}, NODE, None)
+        place_in_service(running(replica("small", 0)), {"small": Capacity(replicas=7)}, NODE, None)

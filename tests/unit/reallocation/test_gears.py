@@ -11,7 +11,7 @@ from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.reallocation.gearbox import Gearbox
 from cascadia_sglang.reallocation.gears import (
     CALM_LOOKS,
-    Lever,
+    GearState,
     gear_table,
     pressure_of,
     shifted,
@@ -37,7 +37,7 @@ def test_every_gear_accepts_no_less_than_the_one_before_and_none_is_below_the_fl
 
 
 def test_the_gear_rises_at_once_and_falls_one_by_one_after_a_second_of_calm():
-    lever = Lever()
+    lever = GearState()
     for expected in (1, 2, 2):
         lever = shifted(lever, 1.0, 2)
         assert lever.gear == expected
@@ -49,10 +49,10 @@ def test_the_gear_rises_at_once_and_falls_one_by_one_after_a_second_of_calm():
 
 
 def test_between_the_marks_it_stays_and_the_calm_begins_anew():
-    lever = Lever(gear=1, calm=CALM_LOOKS - 1)
+    lever = GearState(gear=1, calm=CALM_LOOKS - 1)
     lever = shifted(lever, 0.8, 4)
-    assert lever == Lever(gear=1, calm=0)
-    assert shifted(lever, 0.1, 4) == Lever(gear=1, calm=1)
+    assert lever == GearState(gear=1, calm=0)
+    assert shifted(lever, 0.1, 4) == GearState(gear=1, calm=1)
 
 
 def test_the_first_tiers_queue_is_no_pressure_as_no_threshold_relieves_it():

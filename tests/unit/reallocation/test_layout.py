@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 
 from cascadia_sglang.errors import InfeasiblePlanError
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
-from cascadia_sglang.reallocation.layout import Wanted, laid_out, shared_devices
-from cascadia_sglang.reallocation.target import Capacity
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
+from cascadia_sglang.reallocation.layout import WantedPool, lay_out_workers, shared_devices
 
 
-def want(pool: str, gb: float = 1.0, replicas: int = 1, tp: int = 1, **place: Any) -> Wanted:
+def want(pool: str, gb: float = 1.0, replicas: int = 1, tp: int = 1, **place: Any) -> WantedPool:
     capacity = Capacity(replicas=replicas, tp_size=tp)
-    return Wanted(pool=pool, capacity=capacity, weights_bytes=gb * 1e9, **place)
+    return WantedPool(pool=pool, capacity=capacity, weights_bytes=gb * 1e9, **place)
 
 
 def node(cards: int) -> GpuType:
@@ -25,8 +24,8 @@ def devices(replica: RunningReplica) -> list[int]:
     return [replica.base_gpu_id + rank * replica.gpu_id_step for rank in ranks]
 
 
-def lies(cards: int, *wanted: Wanted) -> list[tuple[str, list[int]]]:
-    return [(one.pool, devices(one)) for one in laid_out(wanted, node(cards))]
+def lies(cards: int, *wanted: WantedPool) -> list[tuple[str, list[int]]]:
+    return [(one.pool, devices(one)) for one in lay_out_workers(wanted, node(cards))]
 
 
 def test_every_worker_has_a_device_of_its_own_where_there_are_enough() -> None:
@@ -78,15 +77,15 @@ def test_a_tier_has_the_devices_that_it_names() -> None:
         ("large", [0, 2]),
         ("rest", [1]),
     ]
-    replicas = laid_out([want("a", devices=(1,)), want("b", devices=(1,))], node(2))
+    replicas = lay_out_workers([want("a", devices=(1,)), want("b", devices=(1,))], node(2))
     assert shared_devices(replicas, node(2)) == {1}
 
 
 def test_pipeline_stages_lie_on_neighbours() -> None:
     capacity = Capacity(replicas=1, pp_size=2)
-    staged = Wanted(pool="large", capacity=capacity, devices=(0, 2))
+    staged = WantedPool(pool="large", capacity=capacity, devices=(0, 2))
     with pytest.raises(InfeasiblePlanError, match="must be neighbours"):
-        laid_out([staged], node(4))
+        lay_out_workers([staged], node(4))
 
 
 def test_shares_fill_a_device_before_the_next_is_begun() -> None:
@@ -116,6 +115,6 @@ def test_shares_fill_a_device_before_the_next_is_begun() -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_said_in_a_line(wanted: list[Wanted], said: str) -> None:
+def test_what_does_not_fit_is_said_in_a_line(wanted: list[WantedPool], said: str) -> None:
     with pytest.raises(InfeasiblePlanError, match=said):
-        laid_out(wanted, node(2))
+        lay_out_workers(wanted, node(2))

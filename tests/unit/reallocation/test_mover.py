@@ -7,8 +7,9 @@ import pytest
 
 from cascadia_sglang.config import CascadeConfig, PlannerConfig, RoutingConfig, TierConfig
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkerError
+from cascadia_sglang.planner.capacity_types import Capacity, Reserve
+from cascadia_sglang.planner.replica_placement import capacity_of
 from cascadia_sglang.reallocation.mover import Mover
-from cascadia_sglang.reallocation.target import Capacity, Reserve, capacity_of
 from tests.unit.reallocation.fakes import Router, Workers
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from cascadia_sglang.reallocation.monitor import Seen, Visit
-from cascadia_sglang.reallocation.observe import plan_request
-from tests.unit.reallocation.windows import THRESHOLDS, make_config, pools, tiers
+from cascadia_sglang.reallocation.observe import Traffic, plan_request
+from tests.unit.reallocation.windows import make_config, serving, tiers
 
 
 def visit(tier: int, tokens: int, *, ended_early: bool = False) -> Visit:
@@ -26,7 +26,9 @@ def seen(number: int, *visits: Visit, is_open: bool = False) -> Seen:
 
 def asked(window: list[Seen]) -> list[list[int]]:
     """What each is planned to write at both tiers."""
-    request = plan_request(make_config(), tiers(), pools(2, 2), THRESHOLDS, window, 10.0)
+    request = plan_request(
+        make_config(), tiers(), serving(2, 2), Traffic(requests=window, rate_per_s=10.0)
+    )
     return request.tokens_RT
 
 

@@ -6,12 +6,12 @@ from random import Random
 import pytest
 
 from cascadia_sglang.errors import PlanError
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningPlan, RunningReplica
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
-from cascadia_sglang.reallocation.actions import Action, Drain, RunningPlan, Start, Stop
-from cascadia_sglang.reallocation.diff import diff
-from cascadia_sglang.reallocation.price import MovePrice, priced
-from cascadia_sglang.reallocation.target import Capacity, placed
+from cascadia_sglang.planner.replica_placement import place_in_service
+from cascadia_sglang.reallocation.actions import Action, Drain, Start, Stop
+from cascadia_sglang.reallocation.diff import order_steps
+from cascadia_sglang.reallocation.price import MovePrice, price_move
 
 NODE = GpuType(gpu="cuda", nodes=1, gpus_per_node=4)
 START_S = {"small": 40.0, "large": 240.0}
@@ -22,7 +22,7 @@ def replica(pool: str, device: int, tp_size: int = 1) -> RunningReplica:
 
 
 def price(*actions: Action) -> MovePrice:
-    return priced(actions, NODE, lambda one: START_S[one.pool], 1.0)
+    return price_move(actions, NODE, lambda one: START_S[one.pool], 1.0)
 
 
 def swap(old: RunningReplica, new: RunningReplica) -> list[Action]:
@@ -102,14 +102,16 @@ def test_every_order_of_a_move_is_priced_as_a_clock_counts_it(seed):
             "small": Capacity(replicas=small),
             "large": Capacity(replicas=large, tp_size=tp_size),
         }
-        current = RunningPlan(replicas=placed(current, wanted, NODE, None), thresholds=(0.5,))
+        current = RunningPlan(
+            replicas=place_in_service(current, wanted, NODE, None), thresholds=(0.5,)
+        )
         plans.append(current)
     before, after = plans
     try:
-        actions = diff(before, after, [NODE], None)
+        actions = order_steps(before, after, [NODE], None)
     except PlanError:
         pytest.skip("no order keeps a worker of each")
-    found = priced(actions, NODE, lambda one: START_S[one.pool], 1.0)
+    found = price_move(actions, NODE, lambda one: START_S[one.pool], 1.0)
     assert found.idle_device_s == pytest.approx(ticked(before, after, actions))
     starts = [one for one in actions if isinstance(one, Start)]
     stops = [one for one in actions if isinstance(one, Stop)]

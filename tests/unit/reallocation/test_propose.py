@@ -7,21 +7,22 @@ import numpy as np
 import pytest
 
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadError
+from cascadia_sglang.planner.capacity_types import Capacity
 from cascadia_sglang.planner.profile import Profile, StepTimes
 from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.blocks import Blocks
 from cascadia_sglang.reallocation.monitor import Seen, Visit
-from cascadia_sglang.reallocation.observe import plan_request, window_tiers
-from cascadia_sglang.reallocation.plan_process import nonsense
+from cascadia_sglang.reallocation.observe import Traffic, plan_request, window_tiers
+from cascadia_sglang.reallocation.plan_process import proposal_faults
 from cascadia_sglang.reallocation.propose import _interim_extra_s, propose
-from cascadia_sglang.reallocation.replayed import Replayed
-from cascadia_sglang.reallocation.target import Capacity
+from cascadia_sglang.reallocation.replayed import WindowSimulation
 from tests.unit.reallocation.windows import (
     THRESHOLDS,
     make_config,
     plan_asked,
     pools,
     requests,
+    serving,
     tiers,
 )
 
@@ -47,7 +48,9 @@ def test_an_overload_shows_by_what_it_comes_to_within_the_horizon():
     means = []
     for horizon_s in (3.0, 60.0):
         config = make_config(horizon_s=horizon_s)
-        asked = plan_request(config, tiers(large_ms=60.0), pools(3, 1), THRESHOLDS, window, 20.0)
+        asked = plan_request(
+            config, tiers(large_ms=60.0), serving(3, 1), Traffic(requests=window, rate_per_s=20.0)
+        )
         proposal = propose(asked)
         assert proposal.pools["large"].replicas == 3
         means.append((proposal.current_s, proposal.predicted_s))
@@ -61,7 +64,7 @@ def test_the_meanwhile_is_the_window_on_what_both_plans_have():
     proposal = propose(asked)
     assert proposal.pools == pools(1, 3)
     # Two large workers start, one after the other; meanwhile there is one of each.
-    meanwhile = Replayed(msgspec.structs.replace(asked, horizon_s=60.0), None, 2)
+    meanwhile = WindowSimulation(msgspec.structs.replace(asked, horizon_s=60.0), None, 2)
     kept_s, now_s = (
         meanwhile.mean_s(["small", "large"], split, asked.thresholds) for split in [(1, 1), (3, 1)]
     )
@@ -76,11 +79,8 @@ def test_a_loss_that_lasts_longer_costs_more():
         asked = plan_request(
             make_config(),
             tiers(20.0),
-            pools(2, 2),
-            THRESHOLDS,
-            window,
-            12.0,
-            start_s={"large": start_s},
+            serving(2, 2, start_s={"large": start_s}),
+            Traffic(requests=window, rate_per_s=12.0),
         )
         extras.append(_interim_extra_s(asked, None, ["small", "large"], (2, 2), (1, 3)))
     assert 0.0 < 2 * extras[0] < extras[1]
@@ -95,7 +95,9 @@ def test_a_plan_that_starts_nothing_loses_nothing_meanwhile():
 
 def test_the_more_simulations_a_plan_takes_the_less_often_the_window_comes_again():
     asked = msgspec.structs.replace(plan_asked(0.5), horizon_s=1e6)
-    sizes = [len(Replayed(asked, None, count)) for count in (1, 300, 600, 1_200, 2_400, 9_000)]
+    sizes = [
+        len(WindowSimulation(asked, None, count)) for count in (1, 300, 600, 1_200, 2_400, 9_000)
+    ]
     # Its 300 requests are cut to the newest, but not below 200.
     assert sizes == [3900, 1800, 900, 300, 250, 200]
 
@@ -110,10 +112,14 @@ def test_a_window_of_one_moment_has_no_rate():
 def test_requests_are_planned_for_at_the_rate_at_which_they_come():
     """An overloaded server finishes fewer than come; by those it would look well served."""
     window = requests(300, 5.0, 0.9)
-    asked = plan_request(make_config(), tiers(), pools(3, 1), THRESHOLDS, window, 20.0)
+    asked = plan_request(
+        make_config(), tiers(), serving(3, 1), Traffic(requests=window, rate_per_s=20.0)
+    )
     times = np.array(asked.arrival_s_R)
     assert (len(times) - 1) / times[-1] == pytest.approx(20.0)
-    own = plan_request(make_config(), tiers(), pools(3, 1), THRESHOLDS, window, 0.0)
+    own = plan_request(
+        make_config(), tiers(), serving(3, 1), Traffic(requests=window, rate_per_s=0.0)
+    )
     assert times * own.arrival_s_R[-1] / times[-1] == pytest.approx(np.array(own.arrival_s_R))
 
 
@@ -122,7 +128,7 @@ def test_a_pool_that_was_dropped_stays_so():
     dropped = msgspec.structs.replace(asked, pools=pools(2, 0))
     proposal = propose(dropped)
     assert proposal.pools == pools(4, 0)
-    assert nonsense(dropped, proposal) == []
+    assert proposal_faults(dropped, proposal) == []
 
 
 def test_a_request_survives_the_way_to_the_planner_process():
@@ -132,7 +138,12 @@ def test_a_request_survives_the_way_to_the_planner_process():
 
 def test_too_few_requests_are_no_window():
     with pytest.raises(WorkloadError, match="29 requests are too few"):
-        plan_request(make_config(), tiers(), pools(2, 2), THRESHOLDS, requests(29, 1.0, 0.5), 1.0)
+        plan_request(
+            make_config(),
+            tiers(),
+            serving(2, 2),
+            Traffic(requests=requests(29, 1.0, 0.5), rate_per_s=1.0),
+        )
 
 
 def test_a_budget_below_one_replica_a_pool_has_no_plan():
@@ -155,7 +166,12 @@ def test_what_waits_for_the_large_tier_is_planned_for():
     config = make_config(objective="path", horizon_s=30.0)
     counts = []
     for climbing in ([], waiting):
-        asked = plan_request(config, tiers(), pools(2, 2), THRESHOLDS, window, 12.0, climbing, 0)
+        asked = plan_request(
+            config,
+            tiers(),
+            serving(2, 2),
+            Traffic(requests=window, rate_per_s=12.0, climbing=climbing),
+        )
         assert len(asked.backlog_inputs_B) == len(climbing)
         assert all(row[0] == 0 and row[1] > 0 for row in asked.backlog_tokens_BT)
         counts.append(propose(asked).pools["large"].replicas)
@@ -168,14 +184,14 @@ def test_tiers_of_one_pool_share_its_workers():
     window = requests(300, 1.2, 1.0)
     own = tiers(small_ms=20.0, large_ms=20.0)
     config = make_config(objective="path")
-    apart = plan_request(config, own, pools(2, 2), THRESHOLDS, window, 1.2)
+    apart = plan_request(config, own, serving(2, 2), Traffic(requests=window, rate_per_s=1.2))
     together = msgspec.structs.replace(
         apart,
         tiers=[msgspec.structs.replace(tier, pool="small") for tier in own],
         pools={"small": Capacity(replicas=2)},
     )
-    apart_s = Replayed(apart, None, 1).mean_s(("small", "large"), (2, 2), THRESHOLDS)
-    shared = Replayed(together, None, 1)
+    apart_s = WindowSimulation(apart, None, 1).mean_s(("small", "large"), (2, 2), THRESHOLDS)
+    shared = WindowSimulation(together, None, 1)
     assert shared.mean_s(("small",), (2,), THRESHOLDS) > 1.5 * apart_s
     assert shared.mean_s(("small",), (4,), THRESHOLDS) < apart_s
 
@@ -198,7 +214,10 @@ def test_what_caches_hold_of_the_prompts_is_not_planned_for():
                 for visit in request.visits
             )
         asked = plan_request(
-            make_config(objective="path"), slow, pools(2, 2), THRESHOLDS, window, 4.0
+            make_config(objective="path"),
+            slow,
+            serving(2, 2),
+            Traffic(requests=window, rate_per_s=4.0),
         )
         shares.append(asked.cached_share_T)
         larges.append(propose(asked).pools["large"].replicas)
@@ -224,7 +243,10 @@ def test_what_is_kept_of_drafts_is_not_planned_for():
                 for visit in request.visits
             )
         asked = plan_request(
-            make_config(objective="path"), quick, pools(2, 2), THRESHOLDS, window, 12.0
+            make_config(objective="path"),
+            quick,
+            serving(2, 2),
+            Traffic(requests=window, rate_per_s=12.0),
         )
         shares.append(asked.kept_share_T)
         larges.append(propose(asked).pools["large"].replicas)
@@ -234,12 +256,17 @@ def test_what_is_kept_of_drafts_is_not_planned_for():
 
 def test_requests_of_which_nothing_is_known_are_like_the_newest():
     window = requests(300, 12.0, 0.5)
-    asked = plan_request(make_config(), tiers(), pools(2, 2), THRESHOLDS, window, 12.0, [], 3)
+    asked = plan_request(
+        make_config(),
+        tiers(),
+        serving(2, 2),
+        Traffic(requests=window, rate_per_s=12.0, unseen=3),
+    )
     assert asked.backlog_tokens_BT == asked.tokens_RT[:-4:-1]
     assert (
-        len(Replayed(asked, None, 1))
+        len(WindowSimulation(asked, None, 1))
         == len(
-            Replayed(
+            WindowSimulation(
                 msgspec.structs.replace(asked, backlog_inputs_B=[], backlog_tokens_BT=[]), None, 1
             )
         )
@@ -256,11 +283,8 @@ def test_a_block_takes_the_devices_of_one_and_its_pools_change_together():
     shared = plan_request(
         make_config(),
         tiers(),
-        pools(2, 2),
-        THRESHOLDS,
-        requests(60, 8.0, 0.5),
-        8.0,
-        blocks=Blocks(groups=(("large", "small"),)),
+        serving(2, 2, blocks=Blocks(groups=(("large", "small"),))),
+        Traffic(requests=requests(60, 8.0, 0.5), rate_per_s=8.0),
     )
     proposal = propose(shared)
     assert {pool.replicas for pool in proposal.pools.values()} == {4}
@@ -268,7 +292,7 @@ def test_a_block_takes_the_devices_of_one_and_its_pools_change_together():
     free = msgspec.structs.replace(
         shared, tiers=[msgspec.structs.replace(tier, block=None) for tier in shared.tiers]
     )
-    apart = Replayed(free, None, 1)
+    apart = WindowSimulation(free, None, 1)
     assert apart.mean_s(("small", "large"), (4, 4), THRESHOLDS) < proposal.predicted_s
     assert plan_asked(0.5).blocks == []
 
@@ -278,9 +302,6 @@ def test_sharing_that_no_move_may_change_is_not_planned_for():
         plan_request(
             make_config(),
             tiers(),
-            pools(2, 2),
-            THRESHOLDS,
-            requests(60, 8.0, 0.5),
-            8.0,
-            blocks=Blocks(fixed=frozenset({"small"})),
+            serving(2, 2, blocks=Blocks(fixed=frozenset({"small"}))),
+            Traffic(requests=requests(60, 8.0, 0.5), rate_per_s=8.0),
         )

@@ -3,11 +3,11 @@
 import numpy as np
 
 from cascadia_sglang.config import CascadeConfig, PlannerConfig, RoutingConfig, TierConfig
+from cascadia_sglang.planner.capacity_types import Capacity
 from cascadia_sglang.planner.profile import EngineLimits, Profile, StepTimes
 from cascadia_sglang.reallocation.asked import PlanRequest
 from cascadia_sglang.reallocation.monitor import Seen, Visit
-from cascadia_sglang.reallocation.observe import plan_request, window_tiers
-from cascadia_sglang.reallocation.target import Capacity
+from cascadia_sglang.reallocation.observe import ServingState, Traffic, plan_request, window_tiers
 
 NAMES = ("small", "large")
 THRESHOLDS = (0.5,)
@@ -61,8 +61,10 @@ def pools(small: int, large: int) -> dict[str, Capacity]:
     return {"small": Capacity(replicas=small), "large": Capacity(replicas=large)}
 
 
+def serving(small: int, large: int, **more) -> ServingState:
+    return ServingState(pools=pools(small, large), thresholds=THRESHOLDS, **more)
+
+
 def plan_asked(hard: float, small: int = 2, rate: float = 12.0, **planner) -> PlanRequest:
-    window = requests(300, rate, hard)
-    return plan_request(
-        make_config(**planner), tiers(), pools(small, 4 - small), THRESHOLDS, window, rate
-    )
+    traffic = Traffic(requests=requests(300, rate, hard), rate_per_s=rate)
+    return plan_request(make_config(**planner), tiers(), serving(small, 4 - small), traffic)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.self_calibration.fit import Quality
+from cascadia_sglang.self_calibration.fit import FitQuality
 from cascadia_sglang.self_calibration.label import first_rates
 from cascadia_sglang.self_calibration.state_folder import (
     KEPT_FITS,
@@ -21,7 +21,7 @@ from tests.unit.judge.judging import make_calibration
 from tests.unit.self_calibration.streams import labels_of, lowest, make_traffic
 
 LABELS = labels_of(make_traffic(60, 0), first_rates(0.5), lowest(0.3), 0)
-QUALITY = Quality(
+QUALITY = FitQuality(
     labels=9,
     effective=8.0,
     unseen=4,

@@ -14,7 +14,7 @@ from sglang.srt.server_args import ServerArgs
 from cascadia_sglang.config import CascadeConfig, PrefixConfig, TierConfig
 from cascadia_sglang.errors import ConfigError, WorkerError
 from cascadia_sglang.messages import EventSource
-from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.planner.capacity_types import RunningReplica
 from cascadia_sglang.pool_specs import pool_specs
 from cascadia_sglang.refused_flags import REFUSED_FLAGS, RefusedFlag, check_tier_flags
 from cascadia_sglang.testing import make_cascade

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.planner.capacity_types import RunningReplica
 from cascadia_sglang.testing import make_cascade
 from cascadia_sglang.workers.fleet import Fleet
 from cascadia_sglang.workers.pool import WorkerPool, WorkerState

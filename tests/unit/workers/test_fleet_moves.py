@@ -14,11 +14,10 @@ from sglang.srt.managers.io_struct import sock_recv
 
 from cascadia_sglang.config import PlannerConfig
 from cascadia_sglang.errors import InfeasiblePlanError
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.reallocation.blocks import Blocks
-from cascadia_sglang.reallocation.layout import Wanted, laid_out
+from cascadia_sglang.reallocation.layout import WantedPool, lay_out_workers
 from cascadia_sglang.reallocation.mover import Mover
-from cascadia_sglang.reallocation.target import Capacity
 from cascadia_sglang.testing import make_cascade
 from cascadia_sglang.workers import launcher as launcher_module
 from cascadia_sglang.workers.device_memory import DeviceMemory
@@ -63,9 +62,11 @@ class Launcher:
 
     def __init__(self, folder: Path, cards: int) -> None:
         self.node = GpuType(gpu="cuda", nodes=1, gpus_per_node=cards)
-        wanted = [Wanted(pool=pool, capacity=Capacity(replicas=1)) for pool in ("small", "large")]
+        wanted = [
+            WantedPool(pool=pool, capacity=Capacity(replicas=1)) for pool in ("small", "large")
+        ]
         self.devices = DeviceMemory(
-            replicas=laid_out(wanted, self.node), shared=frozenset(), blocks=Blocks()
+            replicas=lay_out_workers(wanted, self.node), shared=frozenset(), blocks=Blocks()
         )
         self.engines: dict[str, Engine] = {}
         self.places: dict[str, RunningReplica] = {}

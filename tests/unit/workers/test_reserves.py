@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from cascadia_sglang.errors import InfeasiblePlanError, WorkerError
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
-from cascadia_sglang.reallocation.target import Capacity, Reserve
+from cascadia_sglang.planner.capacity_types import Capacity, GpuType, Reserve, RunningReplica
 from cascadia_sglang.workers.pool import Limits, Worker, WorkerPool, WorkerState
 from cascadia_sglang.workers.reserves import Reserves
 from cascadia_sglang.workers.start_times import StartTimes, Way

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.planner.capacity_types import RunningReplica
 from cascadia_sglang.testing_time import run_in_virtual_time
 from cascadia_sglang.workers import sleep_check
 from cascadia_sglang.workers.control import ControlPlane

@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.planner.problem import RunningReplica
-from cascadia_sglang.reallocation.target import Capacity
+from cascadia_sglang.planner.capacity_types import Capacity, RunningReplica
 from cascadia_sglang.workers import standby as module
 from cascadia_sglang.workers.pool import Worker, WorkerState
 from cascadia_sglang.workers.standby import Place, Standbys

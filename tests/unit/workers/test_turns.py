@@ -2,7 +2,7 @@
 
 import asyncio
 
-from cascadia_sglang.planner.problem import RunningReplica
+from cascadia_sglang.planner.capacity_types import RunningReplica
 from cascadia_sglang.workers.turns import Turns
 
 

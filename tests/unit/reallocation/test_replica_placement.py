@@ -5,10 +5,15 @@ from random import Random
 import pytest
 
 from cascadia_sglang.errors import InfeasiblePlanError
+from cascadia_sglang.planner.capacity_types import (
+    Capacity,
+    GpuType,
+    Reserve,
+    RunningPlan,
+    RunningReplica,
+)
 from cascadia_sglang.planner.devices import devices_of
-from cascadia_sglang.planner.problem import GpuType, RunningReplica
-from cascadia_sglang.reallocation.actions import RunningPlan
-from cascadia_sglang.reallocation.target import Capacity, Reserve, free_place, placed
+from cascadia_sglang.planner.replica_placement import free_place, place_in_service
 
 NODE = GpuType(gpu="cuda", nodes=1, gpus_per_node=4)
 
@@ -30,33 +35,33 @@ NOW = plan(place("small", 0), place("small", 1), place("large", 2))
 
 def test_a_replica_goes_where_one_of_its_pool_sleeps_though_another_device_is_free():
     asleep = Reserve(prepared=(place("large", 1),))
-    assert placed(NOW, wanted(1, 2), NODE, None) == (
+    assert place_in_service(NOW, wanted(1, 2), NODE, None) == (
         place("small", 0),
         place("large", 2),
         place("large", 3),
     )
-    assert placed(NOW, wanted(1, 2), NODE, None, asleep)[-1] == place("large", 1)
+    assert place_in_service(NOW, wanted(1, 2), NODE, None, asleep)[-1] == place("large", 1)
 
 
 def test_of_two_that_sleep_the_one_on_a_free_device_is_woken():
     asleep = Reserve(prepared=(place("large", 1), place("large", 3)))
-    assert placed(NOW, wanted(1, 2), NODE, None, asleep)[-1] == place("large", 3)
+    assert place_in_service(NOW, wanted(1, 2), NODE, None, asleep)[-1] == place("large", 3)
 
 
 @pytest.mark.parametrize(
     "asleep", [place("small", 3), place("large", 2), place("large", 3, tp_size=2)]
 )
 def test_one_of_another_pool_or_shape_or_on_a_device_in_use_stays_asleep(asleep):
-    found = placed(NOW, wanted(2, 2), NODE, None, Reserve(prepared=(asleep,)))
+    found = place_in_service(NOW, wanted(2, 2), NODE, None, Reserve(prepared=(asleep,)))
     assert found[-1] == place("large", 3)
 
 
 def test_a_standby_of_another_pool_keeps_its_device():
     held = Reserve(prepared=(place("small", 3),), held=(place("small", 3),))
     with pytest.raises(InfeasiblePlanError, match="no 1 devices in a row for a worker of large"):
-        placed(NOW, wanted(2, 2), NODE, None, held)
+        place_in_service(NOW, wanted(2, 2), NODE, None, held)
     # Its own pool has it.
-    assert placed(NOW, wanted(3, 1), NODE, None, held)[-1] == place("small", 3)
+    assert place_in_service(NOW, wanted(3, 1), NODE, None, held)[-1] == place("small", 3)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -83,7 +88,7 @@ def test_no_plan_shares_a_device_or_takes_one_that_is_held_by_others(seed):
         pool: Capacity(replicas=random.randint(1, 3), tp_size=size) for pool, size in shapes.items()
     }
     try:
-        found = placed(plan(*current), asked, node, None, reserve)
+        found = place_in_service(plan(*current), asked, node, None, reserve)
     except InfeasiblePlanError:
         return
     devices = [device for one in found for device in devices_of(one, node)]

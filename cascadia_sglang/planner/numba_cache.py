@@ -11,7 +11,7 @@ import numba
 F = TypeVar("F", bound=Callable[..., Any])
 
 # What a compiled function of the simulator may be made of.
-_SOURCES = ("admission", "batching", "compiled", "events", "prefix_cache", "world")
+_SOURCES = ("admission", "batching", "events", "numba_cache", "prefix_cache", "state")
 
 
 def _stamp() -> str:

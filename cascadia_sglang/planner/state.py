@@ -1,4 +1,4 @@
-"""What the compiled simulator reads and writes: a few arrays of records, grouped by who owns them.
+"""The simulator's state: arrays of records, grouped by what owns them.
 
 Few arrays, because a compiled function is given every array of its arguments anew at each call.
 
@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from cascadia_sglang.arrays import FloatArray, IntArray
+
 Records = npt.NDArray[np.void]
 
 # Kinds of a batch.
@@ -124,7 +124,7 @@ TIER = np.dtype(
 )
 
 
-class World(NamedTuple):
+class SimulatorState(NamedTuple):
     """A load, replicas, and all that changes as time goes on."""
 
     requests_R: Records
@@ -132,28 +132,28 @@ class World(NamedTuple):
     tiers_T: Records  # its replicas are [start, end)
     replicas_W: Records
     slots_WS: Records
-    rows_WBM: Ints
-    knots_WJK: Floats
-    blocks_P: Ints
+    rows_WBM: IntArray
+    knots_WJK: FloatArray
+    blocks_P: IntArray
     cache_WN: Records  # an LRU list of unlocked blocks through the anchor
-    work_s_E: Floats  # left to do, infinite for the idle
-    busy_W: Ints  # replicas that compute on each device
+    work_s_E: FloatArray  # left to do, infinite for the idle
+    busy_W: IntArray  # replicas that compute on each device
     ring_R: Records
-    ended_M: Ints
-    budgets_4: Floats
+    ended_M: IntArray
+    budgets_4: FloatArray
     counts_1: Records
 
 
-def new_world(
+def new_state(
     requests_R: Records,
     attempts_RT: Records,
     tiers_T: Records,
     replicas_W: Records,
-    knots_WJK: Floats,
-    blocks_P: Ints,
+    knots_WJK: FloatArray,
+    blocks_P: IntArray,
     counts_1: Records,
-) -> World:
-    """Nothing has arrived and all caches are cold. The arguments become the world's own."""
+) -> SimulatorState:
+    """Nothing has arrived and all caches are cold. The arguments become the state's own."""
     R, W = len(requests_R), len(replicas_W)
     M = int(replicas_W["max_running"].max())
     N = int(blocks_P.max()) + 2 if len(blocks_P) else 1
@@ -167,7 +167,7 @@ def new_world(
         attempts_RT[name] = np.nan
     requests_R["finish_s"] = np.nan
     requests_R["replica"] = requests_R["next_waiting"] = -1
-    return World(
+    return SimulatorState(
         requests_R=requests_R,
         attempts_RT=attempts_RT,
         tiers_T=tiers_T,

@@ -1,0 +1,10 @@
+"""Types of NumPy arrays, by what they hold."""
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+# Indices of rows, as NumPy counts them.
+RowArray = npt.NDArray[np.intp]

@@ -1,0 +1,16 @@
+"""Latency targets of a request."""
+
+import msgspec
+
+from cascadia_sglang.bounds import Positive
+
+
+class Slo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Latency targets of a request in milliseconds. null sets no target."""
+
+    ttft_ms: Positive | None = None
+    """Time to the first token."""
+    tpot_ms: Positive | None = None
+    """Time per further token: (E2E - TTFT) / (tokens - 1), 0 for one token."""
+    e2e_ms: Positive | None = None
+    """Time to the whole answer."""
