@@ -6,11 +6,15 @@ rooms of one line do not import each other. The longest name that fits a module 
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     # Leaves.
-    ("cascadia_sglang.bounds", "cascadia_sglang.field_docs", "cascadia_sglang.version"),
+    (
+        "cascadia_sglang.arrays",
+        "cascadia_sglang.bounds",
+        "cascadia_sglang.field_docs",
+        "cascadia_sglang.version",
+    ),
     (
         "cascadia_kernels",
         "cascadia_sglang.acceptance",
-        "cascadia_sglang.arrays",
         "cascadia_sglang.asked_process",
         "cascadia_sglang.binomial_bounds",
         "cascadia_sglang.config",

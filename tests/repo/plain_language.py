@@ -54,7 +54,7 @@ _PART_OF_NAME = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 # Pages outside of docs/ whose prose is checked too.
-_ROOT_PAGES: tuple[str, ...] = ()
+_ROOT_PAGES = ("CONTRIBUTING.md", "README.md", "SECURITY.md")
 
 
 def documents() -> list[Path]:
