@@ -60,7 +60,7 @@ docs: env  ## write the documents that come from code, then build the site of do
 	$(python) -m cascadia_patches.catalogue patches/README.md
 	$(python) -m cascadia_sglang.schemas.write
 	$(python) -m docs.generate
-	$(python) -m mkdocs build --quiet --strict
+	$(python) -m mkdocs build --strict
 
 # The demo's models lie in the repository; nothing is asked of a model hub.
 serve: export HF_HUB_OFFLINE ?= $(if $(filter bench/ladder/%,$(CONFIG)),1)
