@@ -11,7 +11,7 @@ ARGS ?=
 
 python := $(VENV)/bin/python
 install := $(python) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-sources := cascadia_sglang kernels patches tests bench demo
+sources := cascadia_sglang kernels patches tests bench demo docs
 
 # What the environment holds is named by what was asked of it: the pins, and pyproject.toml down to
 # the settings of the tools.
@@ -56,11 +56,12 @@ lock: env  ## write constraints.txt from the environment
 	@$(python) -m pip freeze --all --exclude-editable | grep -v '^pip==' >> constraints.txt.new
 	@mv constraints.txt.new constraints.txt
 
-docs: env  ## write the parts of documents that are made from code
+docs: env  ## write the documents that come from code, then build the site of docs/ into site/
 	$(python) -m cascadia_patches.catalogue patches/README.md
-	$(python) -m cascadia_sglang.http.routes > cascadia_sglang/http/README.md
-	$(python) -m cascadia_sglang.metrics.families > docs/metrics.md
+	$(python) -m cascadia_sglang.schemas.write
+	$(python) -m docs.generate
 	$(python) -m bench table bench/README.md
+	$(python) -m mkdocs build --strict
 
 # The demo's models lie in the repository; nothing is asked of a model hub.
 serve: export HF_HUB_OFFLINE ?= $(if $(filter demo/% bench/ladder/%,$(CONFIG)),1)
@@ -76,9 +77,10 @@ test-slow: env  ## the slow tests that need no GPU
 test-sglang-server: env  ## SGLang's own server tests on a cascade (SMALL=folder LARGE=folder TESTS=paths)
 	$(python) -m tests.sglang_server.run --small $(SMALL) --large $(LARGE) $(ARGS) $(TESTS)
 
-check: env  ## lint and format
+check: env  ## lint, format and plain language
 	$(python) -m ruff check $(sources)
 	$(python) -m ruff format --check $(sources)
+	$(python) -m tests.repo.plain_language
 
 type: env  ## strict types of the three packages
 	$(python) -m mypy

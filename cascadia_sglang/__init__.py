@@ -1,1 +1,64 @@
-"""Cascadia: model cascades inside one SGLang server."""
+"""Cascadia: model cascades inside one SGLang server.
+
+The names in `__all__` are the public Python API. Each is imported when it is first used, so that
+importing the package loads neither PyTorch nor SGLang.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from cascadia_sglang.version import __version__
+
+if TYPE_CHECKING:
+    from cascadia_sglang.commands.status import read_status
+    from cascadia_sglang.config.cascade_file import load_cascade
+    from cascadia_sglang.config.settings import CascadeConfig
+    from cascadia_sglang.errors import CascadiaError
+    from cascadia_sglang.planner.advice import Advice, advise
+    from cascadia_sglang.planner.plan import Plan
+    from cascadia_sglang.planner.problem.checks import load_problem
+    from cascadia_sglang.planner.problem.problem import Problem
+    from cascadia_sglang.planner.simulate_plan import Simulation, simulate
+    from cascadia_sglang.planner.solve import solve
+
+__all__ = [
+    "Advice",
+    "CascadeConfig",
+    "CascadiaError",
+    "Plan",
+    "Problem",
+    "Simulation",
+    "__version__",
+    "advise",
+    "load_cascade",
+    "load_problem",
+    "read_status",
+    "simulate",
+    "solve",
+]
+
+# The module of each public name.
+_MODULES = {
+    "Advice": "cascadia_sglang.planner.advice",
+    "CascadeConfig": "cascadia_sglang.config.settings",
+    "CascadiaError": "cascadia_sglang.errors",
+    "Plan": "cascadia_sglang.planner.plan",
+    "Problem": "cascadia_sglang.planner.problem.problem",
+    "Simulation": "cascadia_sglang.planner.simulate_plan",
+    "advise": "cascadia_sglang.planner.advice",
+    "load_cascade": "cascadia_sglang.config.cascade_file",
+    "load_problem": "cascadia_sglang.planner.problem.checks",
+    "read_status": "cascadia_sglang.commands.status",
+    "simulate": "cascadia_sglang.planner.simulate_plan",
+    "solve": "cascadia_sglang.planner.solve",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

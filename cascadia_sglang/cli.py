@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from cascadia_sglang.errors import CascadiaError
 from cascadia_sglang.files.nearest import suggestion
+from cascadia_sglang.version import __version__
 
 # A command a module in `cascadia_sglang.commands`, in the order of `cascadia --help`.
 COMMANDS = (
@@ -32,7 +33,7 @@ COMMANDS = (
 )
 
 BAD_INPUT = 2
-INTERRUPTED = 130  # as a shell tells of Ctrl-C
+INTERRUPTED = 130  # Ctrl-C, as a shell reports it
 
 
 class _Parser(argparse.ArgumentParser):
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     asked: argparse.ArgumentParser = parser
     for name in COMMANDS:
-        lines = _docstring(name)
+        lines = description(name)
         choice = choices.add_parser(
             name,
             help=lines.split("\n")[0],
@@ -67,14 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         # Commands import what they need, and some of it is heavy: only the one asked for is loaded.
         if name == named:
-            _module(name).add_arguments(choice)
+            command_module(name).add_arguments(choice)
             asked = choice
     args, unknown = parser.parse_known_args(words)
     if unknown:
         flags = [flag for flag in asked._option_string_actions if flag.startswith("--")]
         asked.error(f"unknown argument {unknown[0]}{suggestion(unknown[0], flags)}")
     try:
-        code: int = _module(args.command).run(args)
+        code: int = command_module(args.command).run(args)
     except CascadiaError as error:
         print(f"cascadia {args.command}: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -86,22 +87,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _version() -> str:
     """This package's version and SGLang's."""
-    told = []
-    for package, name in (("cascadia-sglang", "cascadia"), ("sglang", "SGLang")):
-        try:
-            told.append(f"{name} {version(package)}")
-        except PackageNotFoundError:
-            told.append(f"{name} (not installed)")
-    return ", ".join(told)
+    try:
+        sglang = version("sglang")
+    except PackageNotFoundError:
+        sglang = "(not installed)"
+    return f"cascadia {__version__}, SGLang {sglang}"
 
 
-def _docstring(name: str) -> str:
-    """What a command's module begins with, read without running the module."""
+def description(name: str) -> str:
+    """What a command does and how it is called: its module's docstring, read without an import."""
     found = importlib.util.find_spec(f"cascadia_sglang.commands.{name}")
     if found is None or found.origin is None:
         return ""
     return ast.get_docstring(ast.parse(Path(found.origin).read_text(encoding="utf-8"))) or ""
 
 
-def _module(name: str) -> ModuleType:
+def command_module(name: str) -> ModuleType:
+    """The module of a command, with its `add_arguments` and `run`."""
     return importlib.import_module(f"cascadia_sglang.commands.{name}")

@@ -1,26 +1,6 @@
 """Errors of Cascadia.
 
-CascadiaError
-├── CalibrationError   a sample that a calibration cannot be made of
-├── ConfigError        what the operator wrote cannot be served
-├── PlanError          no plan comes out
-│   ├── InfeasibleMoveError   no order of starts and stops leads to it
-│   ├── InfeasiblePlanError   no plan keeps the budget and the quality floor
-│   │   └── FloorNotShownError    plans keep it, but the sample does not show that with confidence
-│   └── PlanTimeoutError      the time limit came before any plan
-├── PatchError         a patch did not take on this SGLang
-├── RequestError       what the client sent cannot be served
-│   └── HungUpError           the client ended the connection
-├── StartError         a server that a command needs did not start
-├── StatusError        a server that a command asks does not answer
-├── WorkloadError      a trace, a window or a sample that says too little to plan by
-└── WorkerError        a worker did not start
-    ├── WorkerLostError         it ended while it ran an attempt
-    │   ├── AttemptMovedError   the attempt only waited there
-    │   └── WorkerDiedError     it ended by an error of its own
-    ├── AttemptFailedError      it answered an attempt with an internal error
-    ├── WorkerUnavailableError  a tier has none that accepts attempts
-    └── OverloadError           a tier's workers hold as many attempts as they may
+The first paragraph of a class says when it is raised; the page of errors shows it.
 """
 
 import asyncio
@@ -32,15 +12,19 @@ class CascadiaError(Exception):
 
 
 class CalibrationError(CascadiaError):
-    """A sample, a label or a target that a calibration cannot be made of."""
+    """A calibration cannot be fitted from this sample, with these labels or to this target."""
+
+
+class RefusedError(CalibrationError):
+    """The server answered a question of the sample with an error. The next question may succeed."""
 
 
 class ConfigError(CascadiaError):
-    """A cascade file, flag or calibration that cannot be served."""
+    """A cascade file, a flag, a calibration or another input file is wrong."""
 
 
 class PlanError(CascadiaError):
-    """A problem that gives no plan."""
+    """A problem gives no plan."""
 
 
 class InfeasiblePlanError(PlanError):
@@ -58,11 +42,11 @@ class InfeasiblePlanError(PlanError):
 
 
 class FloorNotShownError(InfeasiblePlanError):
-    """Plans keep the quality floor, but the sample is too small or too poor to certify it."""
+    """Plans keep the quality floor, but the sample does not show it with confidence."""
 
 
 class InfeasibleMoveError(PlanError):
-    """No order of starts and stops leads from the running plan to another by the rules."""
+    """No order of starts and stops leads from the running plan to the new one."""
 
 
 class PlanTimeoutError(PlanError):
@@ -70,11 +54,11 @@ class PlanTimeoutError(PlanError):
 
 
 class PatchError(CascadiaError):
-    """A patch that did not take, or an SGLang whose seams differ."""
+    """A patch did not take effect, or this SGLang differs from the supported ones."""
 
 
 class RequestError(CascadiaError):
-    """A request that cannot be served, with the HTTP status that says so."""
+    """A request cannot be served. The error carries its HTTP status."""
 
     def __init__(self, status: int, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -83,7 +67,7 @@ class RequestError(CascadiaError):
 
 
 class HungUpError(RequestError):
-    """A request whose client ended the connection; nobody reads its status."""
+    """The client ended the connection before its answer."""
 
     def __init__(self) -> None:
         super().__init__(400, "the client disconnected")
@@ -104,28 +88,35 @@ def http_status(error: BaseException) -> int:
     return 400 if isinstance(error, ValueError) else 500
 
 
+def control_status(kind: type[Exception]) -> int:
+    """The HTTP status with which a route of `/cascadia` answers for an error of this class."""
+    if issubclass(kind, WorkerError):
+        return 503
+    return 409 if issubclass(kind, PlanError | WorkloadError) else 400
+
+
 class StartError(CascadiaError):
-    """A server, started as a child process, that ended or was not ready in time."""
+    """A server that a command started ended, or was not ready in time."""
 
 
 class StatusError(CascadiaError):
-    """A running server that does not answer, or not as a cascade does."""
+    """A running server does not answer, or is no cascade."""
 
 
 class WorkloadError(CascadiaError):
-    """A trace, a window or a sample that says too little to plan by."""
+    """A trace, a window of requests or a sample is too small to plan from."""
 
 
 class WorkerError(CascadiaError):
-    """A worker that did not start."""
+    """A worker did not start, or failed."""
 
 
 class WorkerLostError(WorkerError):
-    """An attempt whose worker ended or hung; it may be run again elsewhere."""
+    """The worker of an attempt ended or hung. The attempt may run again elsewhere."""
 
 
 class WorkerDiedError(WorkerLostError):
-    """An attempt whose worker ended by an error of its own, which the attempt may have caused.
+    """The worker of an attempt ended by an error of its own, which the attempt may have caused.
 
     Attributes:
         death: the `router.suspects.Death`.
@@ -139,16 +130,16 @@ class WorkerDiedError(WorkerLostError):
 
 
 class AttemptMovedError(WorkerLostError):
-    """An attempt that waited at its worker and is to run on another one."""
+    """An attempt that waited at a worker moves to another worker."""
 
 
 class AttemptFailedError(WorkerError):
-    """An attempt that a living worker answered with an internal error."""
+    """A living worker answered an attempt with an internal error."""
 
 
 class WorkerUnavailableError(WorkerError):
-    """A tier without a worker that accepts attempts."""
+    """A tier has no worker that accepts attempts."""
 
 
 class OverloadError(WorkerError):
-    """A tier whose workers hold as many attempts as they may."""
+    """The workers of a tier hold as many attempts as they may."""

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+from cascadia_sglang.bounds import NotNegative, bounds
+
+# More of anything than this is a slip of the pen, and would not fit the solver's integers.
+MOST = 1_000_000
+Limited = Annotated[int, bounds(minimum=1, maximum=MOST)]
 
 
 class GpuType(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Nodes of one type of GPU; `memory_gib` is what a device can give to a worker."""
+    """Nodes of one type of GPU."""
 
     gpu: str
-    nodes: int
-    gpus_per_node: int
-    memory_gib: float | None = None
+    """Name of the type."""
+    nodes: Limited
+    """How many nodes there are."""
+    gpus_per_node: Limited
+    """Devices of a node."""
+    memory_gib: NotNegative | None = None
+    """GiB of a device that a worker can have."""
 
 
 class RunningReplica(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A worker that runs: on devices base_gpu_id + k * gpu_id_step of a node.
+    """A worker that runs, on devices `base_gpu_id + k * gpu_id_step` of a node.
 
     A replica larger than a node has all devices of this node and of the next ones.
     """
 
     pool: str
+    """Name of the pool."""
     gpu: str
-    tp_size: int = 1
-    pp_size: int = 1
+    """Type of GPU."""
+    tp_size: Limited = 1
+    """Tensor parallel size."""
+    pp_size: Limited = 1
+    """Pipeline stages."""
     node: int
+    """Number of the node, from 0."""
     base_gpu_id: int
-    gpu_id_step: int = 1
+    """Number of its first device."""
+    gpu_id_step: Limited = 1
+    """Distance between its devices."""
 
     @property
     def replica_gpus(self) -> int:
@@ -63,10 +82,15 @@ class ReplicaGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Replicas of one pool, of one shape, on one type of GPU."""
 
     pool: str
+    """Name of the pool."""
     gpu: str
-    tp_size: int = 1
-    pp_size: int = 1
-    replicas: int = 1
+    """Type of GPU, one of `cluster`."""
+    tp_size: Limited = 1
+    """Tensor parallel size."""
+    pp_size: Limited = 1
+    """Pipeline stages."""
+    replicas: Limited = 1
+    """How many there are."""
 
     @property
     def replica_gpus(self) -> int:

@@ -1,13 +1,16 @@
-"""Say whether a cascade pays on these GPUs, beside every tier alone and a router.
+"""Say whether a cascade pays on these GPUs, against every tier alone and a router.
 
-All keep the same quality floor. The router sends a prompt to one tier before any has answered: by
-the predictions in the sample (`entry`), or, where there are none, by chance. The objective is mean
-latency end to end, and with it how few GPUs reach the best latency without a cascade.
+All keep the same quality floor. The router sends a prompt to one tier before any tier answers. It
+uses the predictions in the sample (`entry`). Without predictions it draws by chance. The objective
+is the mean latency of a request. The result also says how few GPUs reach the best latency without
+a cascade.
 
-Either a calibrated cascade file and your own sample, in the form that `cascadia calibrate` takes:
-every tier answers it (what is in `--out` already is not asked again), and requests like the
-sample's come at `--rate`, or as in `--trace`. Step times are those of `--profile`, or a roofline's
-by `--gpu`. Or a problem file, which `--problem-out` writes and `cascadia plan` takes too.
+It takes a calibrated cascade file and your own sample, in the form of `cascadia calibrate`. Every
+tier answers the sample, except for answers that --out already holds. Requests like those of the
+sample come at --rate, or as in --trace. Step times are those of --profile, or estimates for --gpu.
+
+It also takes a problem file. --problem-out writes one, and `cascadia plan` reads it too.
+
 Exit code 3: nothing keeps the budget and the floor.
 
 Example:
@@ -44,34 +47,44 @@ from cascadia_sglang.planner.problem.problem import GpuSheet, Problem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cascade", type=Path, nargs="?", help="a calibrated cascade file")
+    parser.add_argument("cascade", type=Path, nargs="?", help="calibrated cascade file")
     parser.add_argument("--data", type=Path, help="with a cascade file: the sample, JSONL")
     parser.add_argument(
-        "--out", type=Path, default=Path("calibration"), help="where answers are kept"
+        "--out",
+        type=Path,
+        default=Path("calibration"),
+        help="folder that keeps answers; default: %(default)s",
     )
-    parser.add_argument("--gpus", type=int, help="how many there are")
-    parser.add_argument("--gpu", default="H100", help="which; default: H100")
-    parser.add_argument("--gpus-per-node", type=int, default=8)
+    parser.add_argument("--gpus", type=int, help="number of GPUs")
+    parser.add_argument("--gpu", default="H100", help="their type; default: H100")
+    parser.add_argument(
+        "--gpus-per-node", type=int, default=8, help="GPUs of a node; default: %(default)s"
+    )
     add_host_argument(parser)
     parser.add_argument("--rate", type=float, help="requests per second")
-    parser.add_argument("--trace", type=Path, help="requests in place of the sample's mean lengths")
-    parser.add_argument("--profile", type=Path, help="measured step times of one GPU a worker")
-    parser.add_argument("--target-quality", type=float, help="least accuracy")
+    parser.add_argument(
+        "--trace", type=Path, help="trace in place of requests like those of the sample"
+    )
+    parser.add_argument(
+        "--profile", type=Path, help="profile that was measured with one GPU per worker"
+    )
+    parser.add_argument("--target-quality", type=float, help="accuracy that must be reached")
     parser.add_argument(
         "--max-loss",
         type=float,
         default=0.01,
-        help="without one: largest accuracy lost beside the last tier; default: 0.01",
+        help="without --target-quality: accuracy that may be lost against the last tier; "
+        "default: 0.01",
     )
-    parser.add_argument("--problem-out", type=Path, help="write the problem that was made")
+    parser.add_argument("--problem-out", type=Path, help="write the problem file to this path")
     add_recording_arguments(parser)
-    parser.add_argument(
-        "--problem", type=Path, help="a problem file; see `cascadia schema problem`"
-    )
+    parser.add_argument("--problem", type=Path, help="problem file; see `cascadia schema problem`")
     parser.add_argument("--json", action="store_true", help="print the advice as JSON")
-    parser.add_argument("--price-per-gpu-hour", type=_price, default=None, help="to tell the cost")
     parser.add_argument(
-        "--workers", type=int, default=2, help="processes that simulate (default: 2); 0 for none"
+        "--price-per-gpu-hour", type=_price, default=None, help="price of a GPU, to print costs"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes that simulate, 0 for none; default: 2"
     )
 
 

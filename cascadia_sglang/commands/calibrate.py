@@ -1,13 +1,14 @@
-"""Fit scores and thresholds of a cascade on your own sample, and say what they are worth.
+"""Fit scores and thresholds of a cascade on your own sample, and show what they are worth.
 
-The cascade's own server runs as a child and records how every tier answers every question; answers
-are labelled; scores, thresholds and a bound on the risk are computed from separate parts of the
-sample. An interrupted run goes on where it stopped. The folder --out then holds a cascade file,
+It starts the cascade as a child process and records every tier's answer to every question. Then it
+labels the answers. Separate parts of the sample give the scores, the thresholds and a bound on the
+risk. An interrupted run continues where it stopped. The folder --out then holds a cascade file,
 calibrated.yaml, that is ready to be served.
 
-A line of the sample: {"id": "1", "prompt": "add 2 3", "reference": "5", "group": "add"}; `messages`
-in place of `prompt` for a chat, `constraint` for a grammar ({"regex": "[0-9]+"}). A line may be the
-body of a chat request, with its `tools`; --temperature and --max-tokens replace its own.
+A line of the sample is `{"id": "1", "prompt": "add 2 3", "reference": "5", "group": "add"}`. A chat
+has `messages` in place of `prompt`. A grammar is a `constraint`, such as `{"regex": "[0-9]+"}`. A
+line may also be the body of a chat request, with its `tools`. --temperature and --max-tokens
+replace its own values.
 
 Exit code 4: everything is written, but this sample does not show the target.
 
@@ -58,38 +59,55 @@ from cascadia_sglang.models.local_files import local_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cascade", type=Path, help="the cascade file; needs no calibration yet")
+    parser.add_argument("cascade", type=Path, help="the cascade file; it needs no calibration yet")
     parser.add_argument("--data", type=Path, required=True, help="the sample, JSONL")
-    parser.add_argument("--out", type=Path, required=True, help="folder for all that is written")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all results")
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
-        "--target-quality", type=_share, help="least accuracy of the whole cascade, cheapest"
+        "--target-quality",
+        type=_share,
+        help="accuracy that the whole cascade must reach, at the least cost",
     )
     target.add_argument(
-        "--escalation-rate", type=_share, help="largest share at the last tier, most accurate"
+        "--escalation-rate",
+        type=_share,
+        help="largest share of requests at the last tier, for the best accuracy",
     )
-    target.add_argument("--max-cost", type=float, help="largest mean cost, most accurate")
+    target.add_argument("--max-cost", type=float, help="largest mean cost, for the best accuracy")
     target.add_argument(
         "--max-loss",
         type=_share,
         default=0.01,
-        help="largest accuracy lost beside the last tier, with 95%% confidence; default: 0.01",
+        help="accuracy that may be lost against the last tier alone, with 95%% confidence; "
+        "default: 0.01",
     )
     parser.add_argument(
-        "--tier-cost", help="of an answer, as small=1,large=8; default: its mean time, recorded"
+        "--tier-cost",
+        help="cost of an answer per tier, such as small=1,large=8; default: its mean time",
     )
     add_recording_arguments(parser)
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
     """How a sample is asked, and how its answers are labelled; `cascadia advise` has these too."""
-    parser.add_argument("--label", default="exact", help=f"{KINDS}; default: exact")
-    parser.add_argument("--temperature", type=float, default=0.0, help="default: 0, greedy")
-    parser.add_argument("--max-tokens", type=int, default=512, help="of an answer")
-    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument(
+        "--label", default="exact", help=f"how answers are labelled: {KINDS}; default: exact"
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, help="temperature of the answers; default: 0"
+    )
+    parser.add_argument("--max-tokens", type=int, default=512, help="most tokens of an answer")
+    parser.add_argument("--concurrency", type=int, default=32, help="concurrent questions")
     parser.add_argument("--server-flags", default="", help="SGLang flags for every tier")
-    parser.add_argument("--start-timeout", type=float, default=900.0, help="seconds")
-    parser.add_argument("--answer-timeout", type=float, default=600.0, help="seconds")
+    parser.add_argument(
+        "--start-timeout",
+        type=float,
+        default=900.0,
+        help="seconds that the server may take to start",
+    )
+    parser.add_argument(
+        "--answer-timeout", type=float, default=600.0, help="seconds that an answer may take"
+    )
 
 
 def recording_settings(args: argparse.Namespace) -> RecordingSettings:

@@ -1,8 +1,7 @@
-"""Write a cascade file for some models: tiers in order of size, with what their files tell.
+"""Write a cascade file for some models, smallest first.
 
-Nothing is loaded and nothing is started. Models are folders, or names on the hub of which only the
-small files are fetched. Models that one server cannot serve together are refused, and nothing is
-written.
+It loads no model and starts no server. A model is a folder or a name on the hub. Of a hub model it
+fetches the small files alone. If one server cannot serve the models together, it writes nothing.
 
 Example:
     cascadia init models/Qwen3-0.6B models/Qwen3-8B
@@ -19,12 +18,17 @@ from cascadia_sglang.files.yaml_text import yaml_data
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="a folder, or a hub name")
     parser.add_argument(
-        "--output", type=Path, default=Path("cascade.yaml"), help="default: %(default)s"
+        "models", nargs="+", metavar="MODEL", help="folder of a model, or its name on the hub"
     )
-    parser.add_argument("--gpus", type=int, help="accelerators of another machine than this one")
-    parser.add_argument("--gpu", default="H100", help="with --gpus: which; default: H100")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("cascade.yaml"),
+        help="file to write; default: %(default)s",
+    )
+    parser.add_argument("--gpus", type=int, help="GPUs of another machine; default: this machine")
+    parser.add_argument("--gpu", default="H100", help="with --gpus: their type; default: H100")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,9 +1,9 @@
-"""Solve a problem: thresholds, GPUs for every tier, and how far that can be from the best.
+"""Solve a problem: thresholds, GPUs per tier, and a bound on what a better plan could reach.
 
-A problem holds tables of latencies, or a workload, GPUs and models, from which they are simulated.
+A problem holds tables of latencies, or a workload, GPUs and models from which they are simulated.
 
-Exit code 3: no plan keeps the budget and the quality floor. 4: plans do, but the sample does not
-show it with `routing.confidence`; or the time limit came first.
+Exit code 3: no plan keeps the budget and the quality floor. Exit code 4: the sample does not show
+the floor with `routing.confidence`, or the time limit came first.
 
 Example:
     cascadia plan --problem problem.json --json
@@ -15,11 +15,12 @@ from pathlib import Path
 
 import msgspec
 
-from cascadia_sglang.commands import INFEASIBLE, NOT_REACHED
+from cascadia_sglang.commands import plan_exit_code
 from cascadia_sglang.errors import (
     ConfigError,
     FloorNotShownError,
     InfeasiblePlanError,
+    PlanError,
     PlanTimeoutError,
 )
 from cascadia_sglang.files.outputs import check_output_file
@@ -32,19 +33,22 @@ from cascadia_sglang.planner.solve import solve
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--problem", type=Path, required=True, help="a problem file; see `cascadia schema problem`"
+        "--problem", type=Path, required=True, help="problem file; see `cascadia schema problem`"
     )
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     parser.add_argument(
-        "--time-limit-s", type=_seconds, default=10.0, help="of the solver's run (default: 10)"
+        "--time-limit-s",
+        type=_seconds,
+        default=10.0,
+        help="seconds that the solver may take; default: 10",
     )
     parser.add_argument(
-        "--workers", type=_count, default=2, help="processes that simulate (default: 2); 0 for none"
+        "--workers", type=_count, default=2, help="processes that simulate, 0 for none; default: 2"
     )
     parser.add_argument(
         "--plot",
         type=Path,
-        help="draw latency against quality, where thresholds are searched (.svg, .png, .pdf)",
+        help="picture (.svg, .png, .pdf) of latency against quality, where thresholds are searched",
     )
 
 
@@ -82,14 +86,14 @@ def run(args: argparse.Namespace) -> int:
             with_front=args.plot is not None,
         )
     except FloorNotShownError as error:
-        return _no_plan(args, NoPlan(status="not_shown", reason=str(error)), NOT_REACHED)
+        return _no_plan(args, error, NoPlan(status="not_shown", reason=str(error)))
     except InfeasiblePlanError as error:
         answer = NoPlan(
             status="infeasible", reason=str(error), tier=error.tier, lacks_gpus=error.lacks_gpus
         )
-        return _no_plan(args, answer, INFEASIBLE)
+        return _no_plan(args, error, answer)
     except PlanTimeoutError as error:
-        return _no_plan(args, NoPlan(status="time_limit", reason=str(error)), NOT_REACHED)
+        return _no_plan(args, error, NoPlan(status="time_limit", reason=str(error)))
     # The plan first: it is there, whatever becomes of the picture.
     print(msgspec.json.encode(plan).decode() if args.json else "\n".join(lines(problem, plan)))
     if args.plot is not None:
@@ -97,11 +101,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _no_plan(args: argparse.Namespace, answer: NoPlan, code: int) -> int:
+def _no_plan(args: argparse.Namespace, error: PlanError, answer: NoPlan) -> int:
     print(f"cascadia plan: {args.problem}: {answer.reason}", file=sys.stderr)
     if args.json:
         print(msgspec.json.encode(answer).decode())
-    return code
+    return plan_exit_code(type(error))
 
 
 def lines(problem: Problem, plan: Plan) -> list[str]:

@@ -1,10 +1,11 @@
 """Measure each tier's step times on this machine, or estimate them for another.
 
-The cascade is started with its own settings; its real workers are loaded tier by tier, and what
-their batch steps took is fitted by rows, tokens and context. With --gpu nothing is measured: a
-roofline of the model's shape says what a device of data-sheet speed could do at best. It knows
-nothing of the host's work on a step, unless --host-step-ms gives it: `host.step_ms` of a profile
-that was measured on such a host.
+It starts the cascade and loads its workers, one tier after the other. Then it fits the time of a
+batch step by rows, tokens and context.
+
+With --gpu it measures nothing. It computes the least step time of the model's shape on such a
+device, from the data sheet. That leaves out the host's work per step. --host-step-ms adds it:
+`host.step_ms` of a profile that was measured on such a host.
 
 Example:
     cascadia profile cascade.yaml --out profile.json
@@ -27,13 +28,21 @@ from cascadia_sglang.planner.speed.roofline import GPUS, roofline_profile
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cascade", type=Path, help="the cascade file, YAML or JSON")
-    parser.add_argument("--out", type=Path, required=True, help="where the profile goes")
-    parser.add_argument("--quick", action="store_true", help="few, small sizes")
+    parser.add_argument("--out", type=Path, required=True, help="file to write")
+    parser.add_argument("--quick", action="store_true", help="measure few, small sizes")
     parser.add_argument(
-        "--flag", action="append", default=[], help="a flag of SGLang, --flag=--x=1"
+        "--flag",
+        action="append",
+        default=[],
+        help="flag of SGLang, such as --flag=--x=1; may be repeated",
     )
-    parser.add_argument("--start-timeout", type=float, default=900.0, help="seconds")
-    parser.add_argument("--gpu", choices=sorted(GPUS), help="estimate for this device instead")
+    parser.add_argument(
+        "--start-timeout",
+        type=float,
+        default=900.0,
+        help="seconds that the server may take to start",
+    )
+    parser.add_argument("--gpu", choices=sorted(GPUS), help="estimate for this device")
     parser.add_argument("--tp", type=int, default=1, help="with --gpu: tensor parallel size")
     parser.add_argument("--pp", type=int, default=1, help="with --gpu: pipeline stages")
     add_host_argument(parser)
@@ -45,7 +54,7 @@ def add_host_argument(parser: argparse.ArgumentParser) -> None:
         "--host-step-ms",
         type=_milliseconds,
         default=0.0,
-        help="with --gpu: what the host needs for a step; default: 0, not known",
+        help="with --gpu: milliseconds of the host's work per step; default: 0",
     )
 
 

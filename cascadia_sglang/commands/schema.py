@@ -10,7 +10,7 @@ from cascadia_sglang.schemas import NAMES, read_schema
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", choices=NAMES, help="which file")
+    parser.add_argument("name", choices=NAMES, help="name of the file")
 
 
 def run(args: argparse.Namespace) -> int:

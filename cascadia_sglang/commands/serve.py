@@ -1,7 +1,7 @@
 """Check a cascade file as `cascadia validate` does, then serve it.
 
-The server takes the place of this process: it has its number, and gets its signals. Flags behind
-the file are SGLang's.
+The server replaces this process: it keeps the process id and gets its signals. All flags after the
+file are SGLang's.
 
 Example:
     cascadia serve cascade.yaml
@@ -25,7 +25,7 @@ _UNREAD = object()
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cascade", type=Path, help="the cascade file, YAML or JSON")
-    parser.add_argument("flags", nargs=argparse.REMAINDER, help="any SGLang flags")
+    parser.add_argument("flags", nargs=argparse.REMAINDER, help="SGLang flags, if any")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Simulate a cascade on a trace: latencies per tier and path, SLO attainment, use of replicas.
+"""Simulate a cascade on a trace: latency per tier and path, attainment of targets, use of replicas.
 
 Example:
     cascadia simulate --plan plan.json --trace trace.csv --rate 20 --json
@@ -9,14 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.planner.simulation.run_scenario import run_scenario
-from cascadia_sglang.planner.simulation.scenario import Scenario, load_scenario
-from cascadia_sglang.planner.workload.source import load_workload
-from cascadia_sglang.planner.workload.traces import load_trace
-from cascadia_sglang.planner.workload.workload import MOONCAKE_BLOCK_TOKENS, Workload
+from cascadia_sglang.planner.simulate_plan import simulate
+from cascadia_sglang.planner.workload.workload import MOONCAKE_BLOCK_TOKENS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,22 +18,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan",
         type=Path,
         required=True,
-        help="a plan that was made from a workload; or replicas, profile and shares, see "
-        "`cascadia schema setup`",
+        help="plan that was made from a workload, or a file by `cascadia schema setup`",
     )
     parser.add_argument(
         "--trace",
         type=Path,
-        help="own CSV, Azure's, BurstGPT's or Mooncake's; by default what the plan was made for",
+        help="trace: own CSV, Azure's, BurstGPT's or Mooncake's; default: the plan's requests",
     )
-    parser.add_argument("--rate", type=float, help="requests per second, instead of the trace's")
-    parser.add_argument("--requests", type=_count, help="of the trace, the first so many")
+    parser.add_argument("--rate", type=float, help="requests per second; default: the trace's")
+    parser.add_argument("--requests", type=_count, help="requests to simulate; default: all")
     parser.add_argument(
-        "--skip", type=_count, default=0, help="requests of --trace before those; default: 0"
+        "--skip",
+        type=_count,
+        default=0,
+        help="requests of --trace to leave out before those; default: 0",
     )
-    parser.add_argument("--block-tokens", type=_one_or_more, default=MOONCAKE_BLOCK_TOKENS)
-    parser.add_argument("--seed", type=int, help="of who climbs, instead of the plan's")
-    parser.add_argument("--json", action="store_true", help="all of it, as JSON")
+    parser.add_argument(
+        "--block-tokens",
+        type=_one_or_more,
+        default=MOONCAKE_BLOCK_TOKENS,
+        help="tokens of a prefix block of the trace; default: %(default)s",
+    )
+    parser.add_argument(
+        "--seed", type=int, help="seed of the draw of requests that escalate; default: the plan's"
+    )
+    parser.add_argument("--json", action="store_true", help="print all results as JSON")
 
 
 def _count(text: str) -> int:
@@ -62,29 +65,18 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CascadiaError: one line on what cannot be read or simulated.
     """
-    setup, profile = load_scenario(args.plan)
-    workload = _workload(args, setup)
-    if args.rate is not None:
-        workload = workload.at_rate(args.rate)
-    if args.seed is not None:
-        setup = msgspec.structs.replace(setup, seed=args.seed)
-    outcome = run_scenario(setup, profile, workload)
-    found = outcome.summary(setup.slo)
-    found["profile"] = f"{profile.source}: {profile.device}"
-    found["rate_per_s"] = workload.rate_per_s
-    print(json.dumps(found, indent=1) if args.json else _page(found))
+    simulation = simulate(
+        args.plan,
+        trace=args.trace,
+        rate_per_s=args.rate,
+        requests=args.requests,
+        skip=args.skip,
+        block_tokens=args.block_tokens,
+        seed=args.seed,
+    )
+    summary = simulation.summary()
+    print(json.dumps(summary, indent=1) if args.json else _page(summary))
     return 0
-
-
-def _workload(args: argparse.Namespace, setup: Scenario) -> Workload:
-    if args.trace is not None:
-        return load_trace(args.trace, args.block_tokens, requests=args.requests, skip=args.skip)
-    if setup.workload is None:
-        raise ConfigError(f"plan {args.plan}: it names no workload: --trace is needed")
-    if args.skip:
-        raise ConfigError("--skip needs --trace; a plan's own workload says its own")
-    workload = load_workload(setup.workload)
-    return workload if args.requests is None else workload.part(0, args.requests)
 
 
 def _page(found: dict[str, Any]) -> str:

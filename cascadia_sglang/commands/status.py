@@ -21,10 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url",
         default="http://127.0.0.1:30000",
-        help="of the server, or HOST:PORT alone; default: %(default)s",
+        help="address of the server; default: %(default)s",
     )
-    parser.add_argument("--api-key", default=None, help="where the server was started with one")
-    parser.add_argument("--json", action="store_true", help="print what the server says as JSON")
+    parser.add_argument(
+        "--api-key", default=None, help="API key, if the server was started with one"
+    )
+    parser.add_argument("--json", action="store_true", help="print the status as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,16 +35,20 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         StatusError: if it does not answer, or is no cascade; names the address and the reason.
     """
-    status = fetch(args.url, args.api_key)
+    status = read_status(args.url, args.api_key)
     print(json.dumps(status) if args.json else "\n".join(lines(status)))
     return 0
 
 
-def fetch(url: str, api_key: str | None) -> dict[str, Any]:
-    """What `GET /cascadia/status` of a server says.
+def read_status(url: str, api_key: str | None = None) -> dict[str, Any]:
+    """Read `GET /cascadia/status` of a running server: tiers, workers, thresholds, counters.
+
+    Args:
+        url: of the server, such as `127.0.0.1:30000`.
+        api_key: of a server that was started with one.
 
     Raises:
-        StatusError: as `run` does.
+        StatusError: if the server does not answer, or is no cascade.
     """
     base = url if "://" in url else f"http://{url}"
     address = f"{base.rstrip('/')}/cascadia/status"

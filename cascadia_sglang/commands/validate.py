@@ -1,10 +1,15 @@
 """Check a cascade file without starting anything.
 
-It refuses what the start of a server would refuse: keys, SGLang's flags by name and type, models
-that are not there or do not go together, calibrations of another tier, models that do not fit the
-memory. It warns of what is served but may surprise. Then it prints a table of the tiers, with their
-memory on this machine, or on another one by --gpus. Key-value tokens are estimates, by SGLang's own
-rules of what it keeps free.
+It refuses what a server would refuse at its start:
+
+- unknown keys, and SGLang flags of a wrong name or type
+- models that are missing, or that one server cannot serve together
+- calibrations of another tier
+- models that do not fit the memory
+
+It warns of settings that may surprise. Then it prints a table of the tiers with their memory on
+this machine. With --gpus it prints their memory on another machine. Key-value tokens are estimates
+by SGLang's own rules.
 
 Example:
     cascadia validate cascade.yaml
@@ -26,8 +31,8 @@ from cascadia_sglang.launch.flag_table import flag_table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cascade", type=Path, help="the cascade file, YAML or JSON")
-    parser.add_argument("--gpus", type=int, help="accelerators of another machine than this one")
-    parser.add_argument("--gpu", default="H100", help="with --gpus: which; default: H100")
+    parser.add_argument("--gpus", type=int, help="GPUs of another machine; default: this machine")
+    parser.add_argument("--gpu", default="H100", help="with --gpus: their type; default: H100")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from cascadia_sglang.bounds import bound_problems
 from cascadia_sglang.config.checks import problems_of, routing_problems, threshold_problems
 from cascadia_sglang.config.paths import placed, warn_once
 from cascadia_sglang.config.settings import CascadeConfig
@@ -15,12 +16,13 @@ from cascadia_sglang.files.unknown_keys import with_nearest_key
 from cascadia_sglang.files.yaml_text import DataFile, read_data
 
 
-def load_cascade(path: Path) -> CascadeConfig:
+def load_cascade(path: Path | str) -> CascadeConfig:
     """Read and check a cascade file (YAML or JSON).
 
     Raises:
         ConfigError: one line that names the place and what is allowed.
     """
+    path = Path(path)
     return _built(read_cascade(path), path)
 
 
@@ -154,6 +156,7 @@ def with_thresholds(config: CascadeConfig, thresholds: list[float]) -> CascadeCo
     """
     routing = msgspec.structs.replace(config.routing, thresholds=thresholds, escalation_rate=None)
     changed = msgspec.structs.replace(config, routing=routing)
-    for problem in (*threshold_problems(changed), *routing_problems(changed)):
+    ranges = bound_problems(changed.routing)
+    for problem in (*threshold_problems(changed), *routing_problems(changed), *ranges):
         raise ConfigError(problem)
     return changed

@@ -1,9 +1,9 @@
 """What a cascade file must keep to beyond the types of its fields."""
 
-import math
 import re
 from pathlib import Path
 
+from cascadia_sglang.bounds import bound_problems
 from cascadia_sglang.config.escalation import keeps_rate
 from cascadia_sglang.config.label_settings import label_problems
 from cascadia_sglang.config.settings import (
@@ -29,7 +29,7 @@ _SERVER_WIDE_ARGS = re.compile(
 
 def problems_of(config: CascadeConfig) -> list[str]:
     """Everything that crosses fields, each a line with its place."""
-    problems: list[str] = []
+    problems = list(bound_problems(config))
     if config.version != 1:
         problems.append(f"version is {config.version}, allowed: 1")
     if not config.tiers:
@@ -51,33 +51,17 @@ def problems_of(config: CascadeConfig) -> list[str]:
     if config.planner.sample is not None and keeps_rate(config):
         problems.append("planner.sample needs routing.thresholds: the planner moves them")
     problems.extend(label_problems(config))
-    if config.prefix.warm_chunk < 1:
-        problems.append(f"prefix.warm_chunk is {config.prefix.warm_chunk}, allowed: 1 or more")
-    if not 0 <= config.prefix.carry_s < math.inf:
-        problems.append(f"prefix.carry_s is {config.prefix.carry_s}, allowed: 0 or more")
-    if not 0 < config.start_limit_s < math.inf:
-        problems.append(f"start_limit_s is {config.start_limit_s}, allowed: above 0")
     return problems
 
 
 def _planner_problems(planner: PlannerConfig) -> list[str]:
     problems: list[str] = []
-    if planner.gpu_budget is not None and planner.gpu_budget < 1:
-        problems.append(f"gpu_budget is {planner.gpu_budget}, allowed: 1 or more, or null")
     if planner.enabled and planner.gpu_budget is None:
         problems.append("gpu_budget is missing, required where the planner is enabled")
     if planner.enabled and planner.profile is None and planner.emulate is None:
         problems.append("profile is missing, required where the planner is enabled")
-    for name in ("interval_s", "deadline_s", "horizon_s"):
-        if not 0 < getattr(planner, name) < math.inf:
-            problems.append(f"{name} is {getattr(planner, name)}, allowed: above 0")
-    floor = planner.quality_floor
-    if floor is not None and not 0.0 <= floor <= 1.0:
-        problems.append(f"quality_floor is {floor}, allowed: 0 to 1, or null")
-    if (planner.sample is None) != (floor is None):
+    if (planner.sample is None) != (planner.quality_floor is None):
         problems.append("sample and quality_floor need one another")
-    if not 0 <= planner.cooldown_s < math.inf:
-        problems.append(f"cooldown_s is {planner.cooldown_s}, allowed: 0 or more")
     return problems
 
 
@@ -100,14 +84,8 @@ def _tier_problems(tier: TierConfig, needs_calibration: bool) -> list[str]:
         path = getattr(tier, name)
         if path is not None and not Path(path).is_file():
             problems.append(f"{name} {path!r} does not exist")
-    if tier.standby < 0:
-        problems.append(f"standby is {tier.standby}, allowed: 0 or more")
-    if tier.replicas < 1:
-        problems.append(f"replicas is {tier.replicas}, allowed: 1 or more")
     if tier.devices is not None:
         problems.extend(f"devices {p}" for p in _device_problems(tier.devices))
-    if tier.gpu_share is not None and not 0.0 < tier.gpu_share <= 1.0:
-        problems.append(f"gpu_share is {tier.gpu_share}, allowed: above 0 to 1, or null")
     for key in tier.server_args:
         if _SERVER_WIDE_ARGS.fullmatch(key):
             problems.append(f"server_args.{key} belongs to the whole server, not to a tier")
@@ -139,7 +117,7 @@ def _speculative_problems(config: CascadeConfig, index: int) -> list[str]:
 
 
 def routing_problems(config: CascadeConfig) -> list[str]:
-    """Everything that is wrong with `routing`, a line each."""
+    """What is wrong with `routing` beyond the ranges of its numbers, a line each."""
     routing = config.routing
     problems: list[str] = []
     if routing.thresholds:
@@ -150,29 +128,11 @@ def routing_problems(config: CascadeConfig) -> list[str]:
         problems.append("entry_model is missing, required where entry is 'predicted'")
     if routing.entry_model is not None and not Path(routing.entry_model).is_file():
         problems.append(f"entry_model {routing.entry_model!r} does not exist")
-    if routing.early_abort is not None and not 0.0 <= routing.early_abort <= 1.0:
-        problems.append(f"early_abort is {routing.early_abort}, allowed: 0 to 1 or null")
-    for name in ("queue_limit", "max_samples", "max_body_bytes", "commit_tokens"):
-        if getattr(routing, name) < 1:
-            problems.append(f"{name} is {getattr(routing, name)}, allowed: 1 or more")
     if not is_keep_alive_s(routing.keep_alive_s):
         problems.append(f"keep_alive_s is {routing.keep_alive_s}, allowed: {KEEP_ALIVE_ALLOWED}")
     problems.extend(_draft_problems(config))
-    if not 0.0 <= routing.commit_chance <= 1.0:
-        problems.append(f"commit_chance is {routing.commit_chance}, allowed: 0 to 1")
-    if routing.commit_at_once is not None:
-        if not 0.0 <= routing.commit_at_once <= 1.0:
-            problems.append(f"commit_at_once is {routing.commit_at_once}, allowed: 0 to 1 or null")
-        if routing.entry_model is None:
-            problems.append("entry_model is missing, required where commit_at_once is a number")
-    if routing.deadline_s is not None and not 0 < routing.deadline_s < math.inf:
-        problems.append(f"deadline_s is {routing.deadline_s}, allowed: above 0 or null")
-    gears = routing.gears
-    if not 0.0 <= gears.floor <= 1.0:
-        problems.append(f"gears.floor is {gears.floor}, allowed: 0 to 1")
-    for name in ("steps", "queue"):
-        if getattr(gears, name) < 1:
-            problems.append(f"gears.{name} is {getattr(gears, name)}, allowed: 1 or more")
+    if routing.commit_at_once is not None and routing.entry_model is None:
+        problems.append("entry_model is missing, required where commit_at_once is a number")
     least = max(1, len(config.tiers))
     if routing.max_attempts is not None and routing.max_attempts < least:
         problems.append(
@@ -182,7 +142,7 @@ def routing_problems(config: CascadeConfig) -> list[str]:
 
 
 def threshold_problems(config: CascadeConfig) -> list[str]:
-    """Everything that is wrong with fixed thresholds."""
+    """What is wrong with fixed thresholds beyond their range."""
     routing, wanted = config.routing, max(0, len(config.tiers) - 1)
     if routing.escalation_rate is not None:
         return ["thresholds and escalation_rate are both given, allowed: one of them"]
@@ -191,11 +151,7 @@ def threshold_problems(config: CascadeConfig) -> list[str]:
             f"thresholds has {len(routing.thresholds)} numbers, needed: {wanted}, "
             "one for every tier but the last"
         ]
-    return [
-        f"thresholds[{index}] is {threshold}, allowed: 0 to 1"
-        for index, threshold in enumerate(routing.thresholds)
-        if not 0.0 <= threshold <= 1.0
-    ]
+    return []
 
 
 def _rate_problems(config: CascadeConfig) -> list[str]:
@@ -209,34 +165,20 @@ def _rate_problems(config: CascadeConfig) -> list[str]:
         )
     elif rate is not None and wanted == 0:
         problems.append("escalation_rate is given, allowed: with two tiers or more")
-    numbers = rate if isinstance(rate, list) else [] if rate is None else [rate]
-    for index, number in enumerate(numbers):
-        if not 0.0 <= number <= 1.0:
-            place = f"escalation_rate[{index}]" if isinstance(rate, list) else "escalation_rate"
-            problems.append(f"{place} is {number}, allowed: 0 to 1")
     if wanted > 0 and config.routing.gears.enabled:
         problems.append("gears.enabled needs routing.thresholds: gears lower them")
     return problems
 
 
 def _draft_problems(config: CascadeConfig) -> list[str]:
-    """Everything that is wrong with the settings of drafts, under the name they were given."""
-    routing, drafts = config.routing, config.drafts()
+    """What is wrong with the settings of drafts, under the name they were given."""
+    routing = config.routing
     if routing.drafts is not None and routing.verify is not None:
         return ["verify is the former name of drafts and both are given, allowed: drafts"]
-    is_former = routing.verify is not None
-    low, second_judge = (
-        ("verify.low", "verify.high") if is_former else ("drafts.low", "drafts.second_judge")
-    )
-    problems: list[str] = []
-    if not 0.0 <= drafts.low <= 1.0:
-        problems.append(f"{low} is {drafts.low}, allowed: 0 to 1")
-    chance = drafts.second_judge
-    if chance is not None and not 0.0 <= chance <= 1.0:
-        problems.append(f"{second_judge} is {chance}, allowed: 0 to 1 or null")
-    if chance is not None and not config.draft_calibrations():
-        problems.append(f"{second_judge} needs a draft_calibration of a tier above the first")
-    return problems
+    if config.drafts().second_judge is None or config.draft_calibrations():
+        return []
+    place = "drafts.second_judge" if routing.verify is None else "verify.high"
+    return [f"{place} needs a draft_calibration of a tier above the first"]
 
 
 def _may_exist(model_path: str) -> bool:

@@ -4,6 +4,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from cascadia_sglang.bounds import (
+    Count,
+    CountOrZero,
+    NotNegative,
+    Positive,
+    PositiveShare,
+    Share,
+)
+
 # Requests for the whole cascade use this model name.
 CASCADE_MODEL = "cascadia"
 DraftUse = Literal["auto", "on", "off"]
@@ -17,34 +26,42 @@ def is_keep_alive_s(seconds: float) -> bool:
 
 
 class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One model of the cascade.
-
-    `server_args` override the command line's SGLang flags for this tier, by field name.
-    `sampling` overrides the client's sampling parameters key by key. `prompt_suffix` is appended
-    to the prompt for this tier alone. A tier without a `calibration` file is
-    ranked, so that `routing.escalation_rate` decides how many of its requests climb. None can be
-    given where `server_args` ask for speculative decoding: such a tier has no judge.
-    `standby` workers more are started and wait, without requests, until a move or a lost worker
-    calls for one; on an accelerator each holds devices that no worker has.
-    `devices` are the accelerators for this tier's workers, by number; each worker takes as many as
-    it has ranks, in this order. Tiers may name the same ones. null: any that are free, or shared
-    where there are too few. `gpu_share` is the part of a device's memory for each worker; null: all
-    of it, or where workers share the device a part by the model's weights.
-    `draft_calibration` is of the answers of the tiers below, as this tier reads them (see
-    `routing.drafts.second_judge`).
-    """
+    """One model of the cascade."""
 
     name: str
+    """Name of the tier in requests, headers and metrics. No two tiers share one."""
     model_path: str
+    """Folder of the model, or its name on the hub. A relative path starts at the cascade file."""
     calibration: str | None = None
+    """Calibration file. Without one the tier's answers are ranked and `escalation_rate` decides.
+
+    A tier with speculative decoding has no judge and takes no file.
+    """
     draft_calibration: str | None = None
-    replicas: int = 1
-    standby: int = 0
+    """Calibration file of the second judge, which rates drafts of the tiers below."""
+    replicas: Count = 1
+    """Workers at the start. The planner may change their number."""
+    standby: CountOrZero = 0
+    """Spare workers that are started and get no requests until a move or a lost worker needs one.
+
+    On an accelerator each spare worker holds devices of its own.
+    """
     devices: list[int] | None = None
-    gpu_share: float | None = None
+    """Accelerators of this tier's workers, by number. A worker takes one per rank, in this order.
+
+    Tiers may name the same devices. null: any that are free; tiers share where there are too few.
+    """
+    gpu_share: PositiveShare | None = None
+    """Part of a device's memory per worker.
+
+    null: the whole device; on a shared device a part by the weights of its models.
+    """
     server_args: dict[str, Any] = {}
+    """SGLang flags of this tier, by field name. They override the command line."""
     sampling: dict[str, Any] = {}
+    """Sampling parameters of this tier. Each key overrides the client's."""
     prompt_suffix: str | None = None
+    """Text appended to the prompt for this tier alone."""
 
     @property
     def is_speculative(self) -> bool:
@@ -53,21 +70,18 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class DraftsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The next tier reads a rejected answer as a draft and keeps the tokens that it agrees with.
-
-    `use: on` reads every draft; `auto` reads where that is expected to cost less than writing from
-    scratch; `off` reads none. A draft whose score is below `low` is never read.
-
-    `second_judge` is the chance from which a second judge accepts a draft. A tier with a
-    `draft_calibration` computes, from its own probabilities, the chance that a whole draft is
-    acceptable. From `second_judge` on the draft is the answer, whether or not the tier would have
-    written the same. null: no second judge.
-    """
+    """The next tier reads a rejected answer as a draft and keeps the tokens that it agrees with."""
 
     # Without quotes, YAML reads `on` and `off` as booleans.
     use: DraftUse | bool = "off"
-    low: float = 0.0
-    second_judge: float | None = None
+    """Whether drafts are read. `auto`: where reading is expected to cost less than writing."""
+    low: Share = 0.0
+    """A draft with a score below this is never read."""
+    second_judge: Share | None = None
+    """Score of the second judge from which a draft goes out unchanged. null: no second judge.
+
+    The tier that reads the draft needs a `draft_calibration`.
+    """
 
     def __post_init__(self) -> None:
         if isinstance(self.use, bool):
@@ -75,171 +89,203 @@ class DraftsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The former names of `DraftsConfig`: `enabled` is `use`, `high` is `second_judge`."""
+    """The former names of the settings of `drafts`."""
 
     enabled: bool | Literal["auto"] = False
-    low: float = 0.0
-    high: float | None = None
+    """The former name of `use`."""
+    low: Share = 0.0
+    """As in `drafts`."""
+    high: Share | None = None
+    """The former name of `second_judge`."""
 
 
 class GearsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Lower thresholds while queues are long, in `steps` gears down to `floor`.
+    """Lower thresholds while queues are long.
 
-    The gear rises while the workers of a tier above the first hold `queue` attempts each or more,
-    and falls once they hold half as many.
+    The gear rises while the workers of a tier above the first hold `queue` attempts each or more.
+    It falls once they hold half as many.
     """
 
     enabled: bool = False
-    floor: float = 0.5
-    steps: int = 4
-    queue: int = 32
+    """Whether thresholds fall under load. Gears need `thresholds`."""
+    floor: Share = 0.5
+    """Thresholds fall down to this number."""
+    steps: Count = 4
+    """Gears from the plan's own thresholds down to the floor."""
+    queue: Count = 32
+    """Attempts per worker from which the gear rises."""
 
 
 class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a request climbs: by fixed `thresholds`, or so that a share does.
+    """How a request moves from tier to tier: by fixed thresholds, or by the share that escalates.
 
-    `thresholds` holds one number in [0, 1] a tier but the last: the calibrated score from which an
-    answer is accepted. `escalation_rate` is the share in [0, 1] of all requests that reach the last
-    tier; of several lower tiers each lets the same share of its own climb. A list gives the share
-    of each lower tier's own requests. Neither: a rate of 0.3.
-
-    With `entry: predicted`, the model of the file `entry_model` says from the prompt alone at which
-    tier a request begins.
-
-    `stream: null` serves a streamed request as `commit` does on tiers whose judge tells the chance
-    of acceptance on the way, which is to say that their calibration has checkpoints; the answers of
-    other tiers leave whole, once accepted. `buffered` holds every answer back until it is accepted.
-    In every mode a request that only one tier may answer is streamed as it is written.
-
-    `stream: commit` lets a streamed answer out once `commit_tokens` tokens are there and the chance
-    that it will be accepted is `commit_chance` or more, at a checkpoint of the calibration; from
-    then on its tier is final. Where `entry_model` gives the tier at which the climb begins a chance
-    of being right of `commit_at_once` or more, and its threshold or more, the answer leaves as it
-    is written; null: never. `direct` lets every first tier's answer out as it is written.
-    `max_attempts` bounds the attempts of all tiers together, at least one a tier; those that were
-    lost with their worker do not count. null: 4, or one more than there are tiers.
-    `queue_limit` is how many attempts one worker may hold, running and waiting; beyond it: 503. No
-    request may have more prompts and samples than that: 400. `max_samples` is the largest `n` of a
-    request, and the largest `beam_width`. `max_body_bytes` is the largest body of a request for an
-    answer; beyond it: 413.
-
-    A streamed answer that is held back for `keep_alive_s` seconds opens its response, and gives a
-    sign of life whenever so long nothing was sent; 0: never.
-
-    `drafts` takes `auto`, `on` or `off` in place of its fields; null: off. `verify` is its former
-    name: only one of the two may be given.
+    A request that only one tier may answer is streamed as the tier writes it, in every mode.
     """
 
-    thresholds: list[float] = []
-    escalation_rate: float | list[float] | None = None
+    thresholds: list[Share] = []
+    """Calibrated score from which an answer is accepted: one number per tier but the last."""
+    escalation_rate: Share | list[Share] | None = None
+    """Share of all requests that reach the last tier; the tiers below it escalate equal shares.
+
+    A list gives the share of each lower tier's own requests. With neither this nor `thresholds`:
+    0.3.
+    """
     entry: Literal["first", "predicted", "priced"] = "first"
+    """Tier at which a request starts.
+
+    `first`: the smallest. `predicted`: the tier that `entry_model` predicts from the prompt.
+    `priced`: the tier from which an accepted answer is expected first.
+    """
     entry_model: str | None = None
+    """File that predicts from the prompt which tier will answer well."""
     stream: Literal["buffered", "commit", "direct"] | None = None
-    commit_tokens: int = 8
-    commit_chance: float = 0.9
-    commit_at_once: float | None = None
-    early_abort: float | None = 0.05
-    deadline_s: float | None = None
+    """When a streamed answer leaves.
+
+    `buffered`: once it is accepted. `commit`: once its acceptance is likely; its tier is final from
+    then on. `direct`: as the first tier writes it. null: `commit` on tiers whose calibration has
+    checkpoints, `buffered` on the others.
+    """
+    commit_tokens: Count = 8
+    """With `commit`: least tokens of an answer before it may leave."""
+    commit_chance: Share = 0.9
+    """With `commit`: least chance of acceptance, at a checkpoint of the calibration."""
+    commit_at_once: Share | None = None
+    """An answer leaves while it is written where `entry_model` gives its tier this chance or more.
+
+    The chance must reach the tier's threshold too. null: never.
+    """
+    early_abort: Share | None = 0.05
+    """An attempt ends once its chance of acceptance falls below this. null: never."""
+    deadline_s: Positive | None = None
+    """Seconds for a whole request, over all tiers. null: no deadline."""
     max_attempts: int | None = None
-    queue_limit: int = 4096
-    max_samples: int = 128
+    """Attempts of all tiers together, at least one per tier. null: 4, or one more than the tiers.
+
+    Attempts that were lost with their worker do not count.
+    """
+    queue_limit: Count = 4096
+    """Attempts per worker, running and waiting. Beyond it a request gets a 503.
+
+    A request with more prompts and samples than this gets a 400.
+    """
+    max_samples: Count = 128
+    """Largest `n` of a request, and its largest `beam_width`."""
     keep_alive_s: float = 5.0
-    max_body_bytes: int = 16 * 2**20
+    """Seconds of silence after which a held stream gives a sign of life. 0: never.
+
+    Allowed: 0, or 0.1 to 3600.
+    """
+    max_body_bytes: Count = 16 * 2**20
+    """Largest body of a request for an answer. A larger body gets a 413."""
     allow_degraded: bool = False
+    """Whether the best finished answer may go out when time or tiers run out."""
     unknown_model: Literal["reject", "cascade"] = "reject"
+    """What becomes of a model name that no tier has: a 404, or the whole cascade answers."""
     drafts: DraftsConfig | DraftUse | bool | None = None
+    """Whether a tier reads the answer of the tier below as a draft: its keys, or its `use` alone.
+
+    null: off.
+    """
     verify: VerifyConfig | None = None
+    """The former name of `drafts`. Only one of the two may be given."""
     gears: GearsConfig = GearsConfig()
+    """Lower thresholds while queues are long."""
 
 
 class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the policy says where there is no score to trust.
-
-    A tier that decodes speculatively has no judge. As the last one it needs none; below that, all
-    its answers are accepted without a score, which `on_error: accept` must allow.
-
-    `scope` says what is judged: the answer, or all tokens with the reasoning before it too.
-    Reasoning is what SGLang counts as such: it needs `--reasoning-parser`, and a request in which
-    the model reasons.
-
-    `record` puts the features of every attempt's answer into `meta_info.cascadia`, from which a
-    calibration is fitted. No tier needs a calibration file then.
-
-    `label_rate` is the share of the answers accepted below the last tier that the last tier is
-    asked about too, off the request's path and only while a worker of it is idle: would it have
-    said the same? null: 0.02 where a tier calibrates itself (see `calibration`), else 0.
-    """
+    """What is judged, and what happens where there is no score to trust."""
 
     on_error: Literal["escalate", "accept"] = "escalate"
+    """What to do with an answer that has no score.
+
+    A tier with speculative decoding has no judge. Below the last tier it needs `accept`.
+    """
     on_constrained: Literal["escalate", "accept"] = "escalate"
+    """What to do with an answer that a grammar constrained."""
     scope: Literal["answer", "all"] = "answer"
+    """Tokens that are judged: the answer, or the reasoning before it too.
+
+    Reasoning is what `--reasoning-parser` finds, in requests in which the model reasons.
+    """
     record: bool = False
-    label_rate: float | None = None
+    """Put every attempt's features into `meta_info.cascadia`, from which a calibration is fitted.
+
+    No tier needs a calibration file then.
+    """
+    label_rate: Share | None = None
+    """Share of accepted answers that the last tier answers too, to see whether it agrees.
+
+    This happens off the request's path, only while a worker of the last tier is idle. null: 0.02
+    where a tier calibrates itself, else 0.
+    """
 
 
 class PrefixConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is made of the prompts that the workers hold in their prefix caches.
-
-    `workers` says which of a tier's workers takes an attempt: `prefix` the one that is done with it
-    first, counting what it holds of the prompt and what it has to do; `least_loaded` and `random`
-    look at no prompt.
-
-    `events` has every worker publish which blocks it holds. Otherwise it is guessed from what was
-    sent there and from the cached tokens that attempts report. `auto` is on where a
-    page has 16 tokens or more: a block's event costs the scheduler some microseconds, whatever its
-    size.
-
-    `warm` fills the next tier's cache with a prompt while the tier below still answers it, in
-    chunks of `warm_chunk` tokens; a shorter prompt never. `auto` warms where the expected saving
-    exceeds the expected waste, `always` wherever the next tier's worker has nothing waiting.
-
-    `carry_s` is how long a new worker may be filled with the hottest prefixes of its tier before
-    it serves; 0 for not at all.
-    """
+    """How the prefix caches of the workers are used."""
 
     workers: Literal["prefix", "least_loaded", "random"] = "prefix"
+    """Which worker of a tier takes an attempt.
+
+    `prefix`: the worker that will finish it first, its cached prefix counted. `least_loaded` and
+    `random` ignore the prompt.
+    """
     events: Literal["auto", "on", "off"] = "auto"
+    """Whether workers publish which blocks they hold. Otherwise this is guessed from past requests.
+
+    `auto`: on where a page has 16 tokens or more, as each event costs some microseconds.
+    """
     warm: Literal["auto", "always", "off"] = "auto"
-    warm_chunk: int = 256
-    carry_s: float = 2.0
+    """Whether the next tier computes a prompt while the tier below still answers it.
+
+    `auto`: where the expected saving exceeds the expected waste. `always`: wherever the next tier's
+    worker has nothing waiting.
+    """
+    warm_chunk: Count = 256
+    """Prompt tokens per step of this. A shorter prompt is not computed ahead."""
+    carry_s: NotNegative = 2.0
+    """Seconds for which a new worker may be filled with the hottest prefixes before it serves."""
 
 
 class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where capacity goes.
-
-    With `enabled`, a controller looks at the traffic every `interval_s`; where it has changed since
-    the plan in force, it asks for a plan on `gpu_budget` devices, for at most `deadline_s`, and
-    moves where the gain over `horizon_s` exceeds the cost of moving, `cooldown_s` after the last
-    move at the soonest. `profile` names a profile file with step times and limits of every tier;
-    `emulate` stands in for it. `log` names a file to which every decision is added.
-
-    `sample` names a planner's sample, which `cascadia calibrate` writes: thresholds then move with
-    capacity, such that the share of right answers to traffic like the last minutes' does not fall
-    below `quality_floor`. Without it they stay.
-
-    `emulate` names a profile file: every worker then takes the profile's time for each forward,
-    on its even share of `gpu_budget` devices. For studies on a host without accelerators.
-
-    With `sleep`, a worker that a move takes away sleeps in place of ending: it gives its device's
-    memory back, keeps its weights in the host's, and is woken in place of a start.
-
-    `shadow_rate` is another name of `judge.label_rate`.
-    """
+    """Where capacity goes. The controller makes a new plan when the traffic has changed."""
 
     enabled: bool = False
-    gpu_budget: int | None = None
-    interval_s: float = 30.0
+    """Whether the controller moves capacity between tiers."""
+    gpu_budget: Count | None = None
+    """Devices that a plan may use. Needed where the planner is enabled."""
+    interval_s: Positive = 30.0
+    """Seconds between two looks at the traffic."""
     objective: Literal["bottleneck", "path"] = "bottleneck"
-    shadow_rate: float | None = None
+    """What a plan minimises: the slowest tier's latency, or the mean latency of a request."""
+    shadow_rate: Share | None = None
+    """Another name of `judge.label_rate`."""
     emulate: str | None = None
+    """Profile file whose step times every worker takes, on its even share of `gpu_budget` devices.
+
+    For studies on a host without accelerators. It may stand in for `profile`.
+    """
     profile: str | None = None
+    """Profile file with step times and limits of every tier. `cascadia profile` writes one."""
     sample: str | None = None
-    quality_floor: float | None = None
-    deadline_s: float = 60.0
-    horizon_s: float = 600.0
-    cooldown_s: float = 60.0
+    """Planner's sample, which `cascadia calibrate` writes. Thresholds then move with capacity.
+
+    Without it they stay.
+    """
+    quality_floor: Share | None = None
+    """With `sample`: least share of right answers, to traffic like that of the last minutes."""
+    deadline_s: Positive = 60.0
+    """Seconds that a plan may take."""
+    horizon_s: Positive = 600.0
+    """Seconds over which the gain of a move must exceed its cost."""
+    cooldown_s: NotNegative = 60.0
+    """Least seconds between two moves."""
     sleep: bool = False
+    """Whether a worker that a move takes away sleeps instead of ending.
+
+    It frees the device's memory and keeps its weights in the host's. A later move wakes it.
+    """
     log: str | None = None
+    """File to which every decision is appended."""
 
 
 class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -256,25 +302,32 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     routing:
       thresholds: [0.8]
     ```
-
-    `start_limit_s` is how long a worker of the running server may take to start, one that takes a
-    lost one's place or is added by a move. One that takes longer is ended, and tried again.
-
-    With `calibration: auto`, tiers that are ranked for want of a file are calibrated while the
-    server runs, by how often the last tier agrees with their answers; `off` leaves them ranked.
-    `state` names a folder that keeps what this needs from one start to the next: features, flags
-    and digests, no prompt and no answer. null: a temporary one.
     """
 
     version: int
+    """Version of the file's form. Only 1 is allowed."""
     tiers: list[TierConfig]
+    """The models, smallest first."""
     routing: RoutingConfig = RoutingConfig()
+    """How a request moves from tier to tier."""
     judge: JudgeConfig = JudgeConfig()
+    """What is judged, and what happens without a score."""
     prefix: PrefixConfig = PrefixConfig()
+    """How prefix caches are used."""
     planner: PlannerConfig = PlannerConfig()
-    start_limit_s: float = 1200.0
+    """Where capacity goes."""
+    start_limit_s: Positive = 1200.0
+    """Seconds that a worker of the running server may take to start. A slower start is retried."""
     calibration: Literal["auto", "off"] = "auto"
+    """`auto`: tiers without a calibration file calibrate themselves while the server runs.
+
+    Their labels say how often the last tier agrees with their answers. `off`: they stay ranked.
+    """
     state: str | None = None
+    """Folder that keeps labels and self-made calibrations between starts. null: a temporary one.
+
+    It holds features, labels and digests, no prompt and no answer.
+    """
 
     def tier_index(self, name: str) -> int | None:
         """Index of the tier of this name, None where there is none."""

@@ -1,11 +1,11 @@
 """The `x-cascadia-*` headers in the server's OpenAPI document."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from cascadia_sglang.http.routes import HANDLING, Handling
 
-_RESPONSE_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
+RESPONSE_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     "x-cascadia-tier": ("The tier that answered.", {"type": "string"}),
     "x-cascadia-score": (
         "Score of the answer: the chance that it is right, or a rank. Missing where no judge rated "
@@ -13,12 +13,12 @@ _RESPONSE_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
         {"type": "number", "minimum": 0, "maximum": 1},
     ),
     "x-cascadia-calibrated": (
-        "Whether the score is a calibrated chance; false for a rank, by which a share of the "
-        "tier's answers is refused. Missing where the score is.",
+        "Whether the score is a calibrated chance. false: it is a rank, by which a share of the "
+        "tier's answers is refused. Missing where the score is missing.",
         {"type": "boolean"},
     ),
     "x-cascadia-reason": (
-        "Why that answer went out. Missing for a batch, and where the stream began before the "
+        "Why the answer went out. Missing for a batch, and where the stream began before the "
         "whole answer was there.",
         {"type": "string"},
     ),
@@ -37,7 +37,18 @@ _RESPONSE_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 # Those that an error has too, where an attempt was made.
-_OF_ERRORS = ("x-cascadia-attempts", "x-cascadia-total-tokens", "x-cascadia-gear")
+ERROR_HEADERS = ("x-cascadia-attempts", "x-cascadia-total-tokens", "x-cascadia-gear")
+# Those of an error alone.
+RETRY_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "retry-after": (
+        "Seconds after which a worker may be there again.",
+        {"type": "integer", "minimum": 1},
+    ),
+    "x-should-retry": (
+        "`false` where the same request would fail again.",
+        {"type": "string", "enum": ["false"]},
+    ),
+}
 
 
 def documenting_headers(
@@ -63,32 +74,35 @@ def documenting_headers(
 
 def _describe(operation: dict[str, Any], tiers: Sequence[str]) -> None:
     """Add the headers to an operation; a second time changes nothing."""
-    ours = _request_headers(tiers)
+    ours = request_headers(tiers)
     names = {header["name"] for header in ours}
     others = [one for one in operation.get("parameters", []) if one["name"] not in names]
     operation["parameters"] = [*others, *ours]
     responses = operation["responses"]
     responses.setdefault("200", {"description": "The answer."})
-    responses["200"]["headers"] = _headers(_RESPONSE_HEADERS)
-    retry_after = {
-        "description": "Seconds after which a worker may be there again.",
-        "schema": {"type": "integer", "minimum": 1},
-    }
+    responses["200"]["headers"] = _headers(RESPONSE_HEADERS)
     responses["default"] = {
         "description": "An error, in the shape of the route.",
-        "headers": {**_headers(_OF_ERRORS), "retry-after": retry_after},
+        "headers": {**_headers(ERROR_HEADERS), **_shown(RETRY_HEADERS)},
     }
 
 
-def _headers(names: Sequence[str] | dict[str, Any]) -> dict[str, Any]:
+def _headers(names: Iterable[str]) -> dict[str, Any]:
+    return _shown({name: RESPONSE_HEADERS[name] for name in names})
+
+
+def _shown(headers: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     return {
-        name: {"description": _RESPONSE_HEADERS[name][0], "schema": _RESPONSE_HEADERS[name][1]}
-        for name in names
+        name: {"description": text, "schema": schema} for name, (text, schema) in headers.items()
     }
 
 
-def _request_headers(tiers: Sequence[str]) -> list[dict[str, Any]]:
-    """The controls that a request may bring, see `cascadia_sglang.router.controls`."""
+def request_headers(tiers: Sequence[str]) -> list[dict[str, Any]]:
+    """Documents of the headers by which a request controls the cascade.
+
+    Args:
+        tiers: names that a request may give.
+    """
     names = list(tiers)
 
     def header(name: str, text: str, **schema: Any) -> dict[str, Any]:
@@ -119,7 +133,7 @@ def _request_headers(tiers: Sequence[str]) -> list[dict[str, Any]]:
         ),
         header(
             "stream",
-            "When a streamed answer leaves; without it, as `routing.stream` says.",
+            "When a streamed answer leaves. Default: `routing.stream`.",
             type="string",
             enum=["buffered", "commit", "direct"],
         ),
@@ -130,8 +144,8 @@ def _request_headers(tiers: Sequence[str]) -> list[dict[str, Any]]:
         ),
         header(
             "keep-alive",
-            "Seconds of silence after which a held stream gives a sign of life; 0 for never, or "
-            "0.1 and more. `/generate` gives none unless asked.",
+            "Seconds of silence after which a held stream gives a sign of life: 0 for never, or "
+            "0.1 and more. `/generate` gives none without this header.",
             type="number",
             minimum=0,
             maximum=3600,

@@ -6,7 +6,6 @@ labels that have changed never goes. So the cascade's gauges are read when they 
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,6 +15,7 @@ from cascadia_sglang.metrics.families import BY_NAME
 from cascadia_sglang.pool.pool import WorkerPool, WorkerState
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.self_calibration.controller import SelfCalibration
+from cascadia_sglang.version import __version__
 
 # A worker that is dead is in no pool any more.
 WORKER_STATES = tuple(state.value for state in WorkerState if state is not WorkerState.DEAD)
@@ -75,7 +75,7 @@ class Gauges:
             {(name,): labels.get(tier, 0.0) for tier, name in enumerate(tiers[:-1])},
         )
         numbers = ",".join(f"{threshold:g}" for threshold in config.routing.thresholds)
-        yield _gauge("cascadia_info", {(version("cascadia-sglang"), ",".join(tiers), numbers): 1})
+        yield _gauge("cascadia_info", {(__version__, ",".join(tiers), numbers): 1})
 
 
 def _number(value: float | None) -> float:

@@ -1,7 +1,4 @@
-"""Every route of SGLang's server, and what a cascade does with it.
-
-python -m cascadia_sglang.http.routes > cascadia_sglang/http/README.md     # as a document
-"""
+"""Every route of SGLang's server, and what a cascade does with it."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -11,7 +8,7 @@ class Handling(Enum):
     """What becomes of a request."""
 
     CASCADE = "answered by the cascade"
-    ONE_TIER = "answered by the tier that `model` or `tier` names, or else by the last one"
+    ONE_TIER = "answered by the tier that `model` or `tier` names, else by the last tier"
     CONTROL = "to all live workers, or to those of `tier`"
     TIER_CONTROL = "to all live workers of `tier`; without it 400"
     SERVER = "answered by the server process"
@@ -54,8 +51,7 @@ TABLE: tuple[Routes, ...] = (
             "/v1/decisions",
             "/v1/systemone",
         ),
-        note="a model that writes answers, as every tier's does, gets SGLang's own 400 from those "
-        "that need another kind of model",
+        note="Routes that need another kind of model answer with SGLang's own 400",
     ),
     Routes(
         handling=Handling.CONTROL,
@@ -81,8 +77,8 @@ TABLE: tuple[Routes, ...] = (
     Routes(
         handling=Handling.CONTROL,
         paths=("/release_memory_occupation", "/resume_memory_occupation"),
-        note="400 without `--enable-memory-saver`, and where a worker would not survive it: while "
-        "requests run, of memory that is released already, or was not",
+        note="400 without `--enable-memory-saver`. 400 too while requests run, and for memory that "
+        "is released already or was not released",
     ),
     Routes(
         handling=Handling.CONTROL,
@@ -96,13 +92,13 @@ TABLE: tuple[Routes, ...] = (
     Routes(
         handling=Handling.CONTROL,
         paths=("/open_session", "/close_session"),
-        note="a session lives in one worker, of `tier` or else of the first tier; requests with "
+        note="A session lives in one worker of `tier`, or of the first tier. Requests with "
         "`session_params` go there",
     ),
     Routes(
         handling=Handling.CONTROL,
         paths=("/abort_request",),
-        note="ends the attempts of the caller's rid on whatever tier they run, and the climb",
+        note="Ends the attempts of the caller's rid on every tier. It does not escalate",
     ),
     Routes(
         handling=Handling.TIER_CONTROL,
@@ -123,7 +119,7 @@ TABLE: tuple[Routes, ...] = (
             "/load_lora_adapter_from_tensors",
             "/unload_lora_adapter",
         ),
-        note="a worker that starts later has the weights and adapters of its start",
+        note="A worker that starts later has the weights and adapters of its start",
     ),
     Routes(
         handling=Handling.SERVER,
@@ -157,7 +153,7 @@ TABLE: tuple[Routes, ...] = (
     Routes(
         handling=Handling.SERVER,
         paths=("/health", "/health_generate"),
-        note="healthy while any worker answers; one token is asked of the first",
+        note="Healthy while any worker answers a request for one token",
     ),
     Routes(
         handling=Handling.SERVER,
@@ -166,7 +162,7 @@ TABLE: tuple[Routes, ...] = (
             "/remote_instance_transfer_engine_info",
             "/is_scaling_elastic_ep",
         ),
-        note="of no use here; SGLang's own answer",
+        note="SGLang's own answer, which says nothing of the workers",
     ),
     Routes(
         handling=Handling.REFUSED,
@@ -205,24 +201,3 @@ GUARDED = frozenset(
     for path, handling in HANDLING.items()
     if handling not in (Handling.CASCADE, Handling.SERVER)
 )
-
-
-def as_markdown() -> str:
-    """The document of the routes."""
-    lines = [
-        "# Routes",
-        "",
-        "What a cascade does with every route of SGLang's server. Written by `make docs`.",
-        "",
-        "| routes | what happens |",
-        "|---|---|",
-    ]
-    for routes in TABLE:
-        paths = ", ".join(f"`{path}`" for path in routes.paths)
-        text = routes.handling.value + (f"; {routes.note}" if routes.note else "")
-        lines.append(f"| {paths} | {text} |")
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(as_markdown())

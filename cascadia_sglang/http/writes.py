@@ -8,14 +8,7 @@ import msgspec
 from sglang.srt.utils.auth import AuthLevel, decide_request_auth
 
 from cascadia_sglang.capacity.types import Capacity
-from cascadia_sglang.errors import (
-    CascadiaError,
-    ConfigError,
-    PlanError,
-    RequestError,
-    WorkerError,
-    WorkloadError,
-)
+from cascadia_sglang.errors import CascadiaError, ConfigError, RequestError, control_status
 from cascadia_sglang.http.errors.error_shapes import whole_error
 from cascadia_sglang.http.openapi import documented
 from cascadia_sglang.http.plan import plan_in_force, told_actions
@@ -127,11 +120,7 @@ def write_routes(server: RunningCascade, manager: "TokenizerManager") -> fastapi
 
 def cascadia_error(error: Exception) -> fastapi.Response:
     """An error in the shape of all errors of /cascadia."""
-    status = error.status if isinstance(error, RequestError) else 400
-    if isinstance(error, WorkerError):
-        status = 503
-    if isinstance(error, PlanError | WorkloadError):
-        status = 409
+    status = error.status if isinstance(error, RequestError) else control_status(type(error))
     param = error.param if isinstance(error, RequestError) else None
     headers, body = whole_error("/cascadia", status, str(error), param)
     return fastapi.Response(body, status, headers)

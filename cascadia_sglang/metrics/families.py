@@ -1,7 +1,5 @@
 """Every metric of the cascade: its name, kind, labels and meaning.
 
-python -m cascadia_sglang.metrics.families > docs/metrics.md     # as a document
-
 Names have no colon: prometheus_client replaces it in the samples, and only there, where the reader
 asks for OpenMetrics, as Prometheus does. A query for the written name then finds nothing.
 """
@@ -38,60 +36,62 @@ FAMILIES = (
         name="cascadia_requests_total",
         kind="counter",
         labels=("tier", "reason"),
-        meaning="Prompts that ended. tier: the tier that answered, none for an error; reason: why "
-        "the answer went out, or error_ and the HTTP status (499: the client hung up).",
+        meaning="Prompts that ended. tier: the tier that answered, none for an error. reason: why"
+        " the answer went out, or error_ and the HTTP status. error_499: the client hung "
+        "up.",
     ),
     Family(
         name="cascadia_escalations_total",
         kind="counter",
         labels=("from_tier", "reason"),
-        meaning="Answers that were refused, so that the prompt went on to a larger tier. "
-        "from_tier: the tier of the answer; reason: why it was refused.",
+        meaning="Answers that were refused, so that the prompt escalated to a larger tier. "
+        "from_tier: the tier of the answer. reason: why it was refused.",
     ),
     Family(
         name="cascadia_poison_total",
         kind="counter",
         labels=("outcome",),
-        meaning="Requests that end workers. outcome: named for one that ended two workers by "
-        "errors of theirs, refused for one with the same body within a minute.",
+        meaning="Requests that end workers. outcome: named for a request that ended two workers "
+        "by errors of theirs, refused for the same body within a minute.",
         had_colon=False,
     ),
     Family(
         name="cascadia_shadow_total",
         kind="counter",
         labels=("tier", "outcome"),
-        meaning="Accepted answers that the last tier was to be asked about (judge.label_rate). "
-        "tier: the tier of the accepted answer; outcome: agreed, differed, failed, or skipped as "
-        "no worker of the last tier was idle.",
+        meaning="Accepted answers that the last tier should label (judge.label_rate). tier: the "
+        "tier of the accepted answer. outcome: agreed, differed, failed, or skipped "
+        "because no worker of the last tier was idle.",
     ),
     Family(
         name="cascadia_labels_total",
         kind="counter",
         labels=("tier", "kind"),
-        meaning="Labels of a tier that calibrates itself: answers of which the last tier's opinion "
-        "is known. kind: words where both answers are short, likelihood where they are not.",
+        meaning="Labels of a tier that calibrates itself: whether the last tier agrees with an "
+        "answer. kind: words where both answers are short, else likelihood.",
         had_colon=False,
     ),
     Family(
         name="cascadia_effective_labels",
         kind="gauge",
         labels=("tier",),
-        meaning="Equally weighted labels that those of a tier which calibrates itself are worth.",
+        meaning="Number of equally weighted labels that the labels of a tier which calibrates "
+        "itself are worth.",
         had_colon=False,
     ),
     Family(
         name="cascadia_self_calibrations_total",
         kind="counter",
         labels=("tier", "outcome"),
-        meaning="Fits of a tier that calibrates itself. outcome: fitted for one that was put in "
-        "force, refused for one that was no better than what there was, failed for none.",
+        meaning="Fits of a tier that calibrates itself. outcome: fitted where the fit became "
+        "active, refused where it was no better than the active one, failed for an error.",
         had_colon=False,
     ),
     Family(
         name="cascadia_tokens_total",
         kind="counter",
         labels=("tier", "kind"),
-        meaning="Generated tokens. tier: the tier that generated them; kind: answered for the "
+        meaning="Generated tokens. tier: the tier that generated them. kind: answered for the "
         "client's answer, discarded for attempts that were not used.",
     ),
     Family(
@@ -111,7 +111,7 @@ FAMILIES = (
         name="cascadia_prefix_warm_total",
         kind="counter",
         labels=("tier", "outcome"),
-        meaning="Prompts whose prefix a tier computed before they reached it. tier: that tier; "
+        meaning="Prompts whose prefix a tier computed before they reached it. tier: that tier. "
         "outcome: finished, or left before the last chunk.",
     ),
     Family(
@@ -119,29 +119,30 @@ FAMILIES = (
         kind="counter",
         labels=("tier", "kind"),
         meaning="Prompt tokens that a tier computed before their prompt reached it. tier: that "
-        "tier; kind: warmed for all of them, used for those that an attempt found.",
+        "tier. kind: warmed for all of them, used for those that an attempt used.",
     ),
     Family(
         name="cascadia_worker_starts_total",
         kind="counter",
         labels=("tier", "outcome"),
-        meaning="Starts of workers, those at the start of the server included. tier: the worker's "
-        "tiers, joined by +; outcome: ready or failed.",
+        meaning="Starts of workers, the first ones included. tier: the worker's tiers, joined by "
+        "+. outcome: ready or failed.",
     ),
     Family(
         name="cascadia_worker_start_phase_seconds_total",
         kind="counter",
         labels=("tier", "phase"),
         meaning="Seconds of the starts of workers, by phase. tier: the worker's tiers, joined by "
-        "+; phase: process, scheduler, weights, kv_pool or graphs.",
+        "+. phase: process, scheduler, weights, kv_pool or graphs.",
     ),
     Family(
         name="cascadia_score",
         kind="histogram",
         labels=("tier",),
         buckets=_SCORES,
-        meaning="Scores of answers, from 0 to 1: the chance that the answer is right, or a rank "
-        "where the tier has no calibration (cascadia_calibrated). tier: the tier of the answer.",
+        meaning="Scores of answers, from 0 to 1. The chance that the answer is right, or a rank "
+        "where the tier has no calibration (cascadia_calibrated). tier: the tier of the "
+        "answer.",
     ),
     Family(
         name="cascadia_attempt_seconds",
@@ -179,7 +180,7 @@ FAMILIES = (
         name="cascadia_reallocation_seconds",
         kind="histogram",
         buckets=_START_SECONDS,
-        meaning="Seconds from the begin of a move of capacity until the new plan is in force.",
+        meaning="Seconds from the start of a move of capacity until the new plan is active.",
     ),
     Family(
         name="cascadia_plan_solve_seconds",
@@ -191,18 +192,18 @@ FAMILIES = (
         name="cascadia_workers",
         kind="gauge",
         labels=("tier", "state"),
-        meaning="Workers now. tier: the worker's tiers, joined by +; state: starting, standby, "
+        meaning="Workers now. tier: the worker's tiers, joined by +. state: starting, standby, "
         "asleep, ready or draining.",
     ),
     Family(
         name="cascadia_plan_number",
         kind="gauge",
-        meaning="Number of the plan in force. 1: the plan of the cascade file.",
+        meaning="Number of the active plan. 1: the plan of the cascade file.",
     ),
     Family(
         name="cascadia_gear",
         kind="gauge",
-        meaning="Gear in force. 0: the plan's own thresholds; each gear above lowers them "
+        meaning="Active gear. 0: the plan's own thresholds. Each gear above lowers them "
         "(routing.gears).",
     ),
     Family(
@@ -210,8 +211,8 @@ FAMILIES = (
         kind="gauge",
         labels=("tier",),
         had_colon=False,
-        meaning="Threshold in force: the score, from 0 to 1, from which an answer is accepted. "
-        "It moves where a rate is kept. tier: the tier of the answer.",
+        meaning="Active threshold: the score, from 0 to 1, from which an answer is accepted. It "
+        "moves where a rate is kept. tier: the tier of the answer.",
     ),
     Family(
         name="cascadia_calibrated",
@@ -242,39 +243,9 @@ FAMILIES = (
         kind="gauge",
         labels=("version", "tiers", "thresholds"),
         had_colon=False,
-        meaning="Always 1. version: of cascadia-sglang; tiers: their names, the smallest first; "
-        "thresholds: those in force, in the same order; empty where a rate is kept.",
+        meaning="Always 1. version: of cascadia-sglang. tiers: their names, the smallest first. "
+        "thresholds: the active ones, in the same order, empty where a rate is kept.",
     ),
 )
 
 BY_NAME = {family.name: family for family in FAMILIES}
-
-
-def as_markdown() -> str:
-    """The document of the metrics."""
-    lines = [
-        "# Metrics",
-        "",
-        "What a cascade adds to SGLang's own metrics on `/metrics`, with `--enable-metrics`. Every",
-        "gauge and counter has a sample from the start. A histogram `NAME` is queried as",
-        "`NAME_bucket`, `NAME_sum` and `NAME_count`. Written by `make docs`.",
-        "",
-        "| name | kind | labels | meaning |",
-        "|---|---|---|---|",
-    ]
-    for family in FAMILIES:
-        labels = ", ".join(f"`{label}`" for label in family.labels) or "none"
-        lines.append(f"| `{family.name}` | {family.kind} | {labels} | {family.meaning} |")
-    lines += [
-        "",
-        "The names once began with `cascadia:`. With `--cascade-old-metric-names` the server shows",
-        "those names too; the next release drops the flag. Prometheus 2 asks for OpenMetrics, in",
-        "which prometheus_client turns the colon of a sample into an underscore. There the old",
-        "names are left out, since every series would stand twice. A query that finds both:",
-        '`{__name__=~"cascadia[:_]requests_total"}`.',
-    ]
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(as_markdown())

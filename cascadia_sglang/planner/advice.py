@@ -32,20 +32,23 @@ class SingleTier(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Advice(msgspec.Struct, frozen=True, kw_only=True):
-    """What to serve, by mean latency end to end at the same quality floor.
-
-    `cascade` and `router` are None where none of them keeps the floor and the budget. `choice` is
-    the fastest of `cascade`, `router` and the names of the tiers alone; of equals the simplest, and
-    None where nothing keeps both. `reference_s` is the least latency without a cascade, and
-    `least_gpus` by the same names says how few GPUs reach it; what does not is left out.
-    """
+    """What to serve, by mean latency of a request at the same quality floor."""
 
     choice: str | None
+    """`cascade`, `router` or the name of a tier:
+
+    the fastest, of equals the simplest. None: nothing keeps budget and floor.
+    """
     cascade: Plan | None
+    """The best cascade. None: no cascade keeps budget and floor."""
     router: RouterResult | None
+    """The best router. None: no router keeps budget and floor."""
     alone: list[SingleTier]
+    """Every tier by itself."""
     reference_s: float | None
+    """Least latency without a cascade, in seconds."""
     least_gpus: dict[str, int]
+    """How few GPUs reach that latency, by the names of `choice`."""
 
 
 def advise(problem: Problem, *, time_limit_s: float = 10.0, workers: int = 0) -> Advice:
@@ -56,9 +59,9 @@ def advise(problem: Problem, *, time_limit_s: float = 10.0, workers: int = 0) ->
         workers: processes that simulate what a workload needs; 0 simulates here.
 
     Raises:
-        ConfigError: if the problem has explicit candidates: they say nothing of tiers alone; or if
-            its objective is `bottleneck`: the slowest tier's latency is less than what a request
-            waits that passed others before, while a tier alone is all that its requests wait for.
+        ConfigError: if the problem has explicit candidates, or the objective `bottleneck`.
+            Candidates say nothing of a tier alone. The slowest tier's latency leaves out the tiers
+            below it, so it does not compare with the latency of a tier alone.
     """
     if problem.objective != "path":
         raise ConfigError("advice compares mean latency end to end: objective needs to be path")

@@ -84,38 +84,50 @@ class CascadeSimulation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The answer to a problem.
+    """A solved problem: thresholds, GPUs per tier, and a bound on any better plan.
 
-    `allocation` counts the GPUs of every tier; tiers of one pool name the same ones.
-    `objective_s` is what the problem minimises, switching included. No plan is worth less than
-    `bound_s`: none of the candidates given, or none of the thresholds on the exact method's grid;
-    `gap` is (objective_s - bound_s) / max(objective_s, 1e-9). `candidate` is the index among the
-    problem's candidates.
-
-    A plan from a workload was chosen by `simulated`, a run of the whole cascade that `setup`
-    describes and `cascadia simulate` repeats; `objective_s`, `bound_s` and `gap` are of the
-    surfaces of single replicas that led there.
+    A plan from a workload was chosen by a simulation of the whole cascade. Then `objective_s`,
+    `bound_s` and `gap` come from latencies of single replicas.
     """
 
     thresholds: list[float]
+    """One number per tier but the last."""
     allocation: list[int]
+    """GPUs of every tier. Tiers of one pool show the same GPUs."""
     objective_s: float
+    """What the problem minimises, in seconds, switching included."""
     quality: float
+    """Share of right answers."""
     bound_s: float
+    """No plan is below this: of the candidates, or of the thresholds on the exact grid."""
     gap: float
+    """(objective_s - bound_s) / max(objective_s, 1e-9)."""
     status: Status
+    """`optimal`: proved. `feasible`: a better plan may exist. `time_limit`: the best so far."""
     solve_s: float
+    """Seconds that the planner took."""
     candidate: int
+    """Index among the problem's candidates."""
     shares: list[float]
+    """Share of requests that reach each tier."""
     switching_s: float = 0.0
+    """Part of the objective that the starts of replicas cost, in seconds."""
     deployments: list[Deployment] = []
+    """Shape and replicas of each pool."""
     placement: list[RunningReplica] = []
+    """The devices of each replica."""
     moves: list[Move] = []
+    """Replicas to start, or to move so that another replica finds room."""
     search: Search | None = None
+    """How the thresholds were searched."""
     certificate: Certificate | None = None
+    """What the sample shows of the quality."""
     front: list[FrontPoint] = []
+    """Thresholds that no others beat in both quality and latency."""
     setup: Scenario | None = None
+    """The simulated cascade, for `cascadia simulate`."""
     simulated: CascadeSimulation | None = None
+    """Results of the simulation."""
 
 
 class NoPlan(msgspec.Struct, frozen=True, kw_only=True):

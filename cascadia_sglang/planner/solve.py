@@ -20,8 +20,8 @@ def solve(
     """Solve a checked problem.
 
     Args:
-        time_limit_s: of the solver alone.
-        workers: processes that simulate what a problem with a workload needs; 0 simulates here.
+        time_limit_s: seconds that the solver may take.
+        workers: processes that simulate a problem with a workload; 0 simulates in this process.
         with_front: whether a plan whose thresholds were searched holds the front too.
 
     Raises:

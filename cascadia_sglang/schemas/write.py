@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.field_docs import field_docs, nested_structs
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.planner.plan import NoPlan, Plan
 from cascadia_sglang.planner.problem.problem import Problem
@@ -36,9 +37,18 @@ def build_schema(name: str) -> str:
     schema: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"cascadia/{name}/{version}",
-        **msgspec.json.schema(struct),
+        **_with_field_docs(msgspec.json.schema(struct), struct),
     }
     return json.dumps(schema, indent=1) + "\n"
+
+
+def _with_field_docs(schema: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The schema of a struct, with what the docstrings of its fields say."""
+    for kind in nested_structs(struct):
+        properties = schema["$defs"][kind.__name__]["properties"]
+        for name, text in field_docs(kind).items():
+            properties[name]["description"] = text
+    return schema
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """What a running server tells of itself when it is ready."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from cascadia_sglang.config.label_settings import self_calibrated_tiers
@@ -15,6 +14,7 @@ from cascadia_sglang.models.local_files import local_folder
 from cascadia_sglang.pool.pool import Worker
 from cascadia_sglang.router.feedback.scores import TierScoring
 from cascadia_sglang.server.ready_block import JudgeState, ServerSummary, TierSummary
+from cascadia_sglang.version import __version__
 
 
 def server_summary(
@@ -37,7 +37,7 @@ def server_summary(
         for index in spec.tiers
     ]
     return ServerSummary(
-        version=version("cascadia-sglang"),
+        version=__version__,
         url=url,
         tiers=tiers,
         places=_places(url, arguments, shows_metrics=shows_metrics),

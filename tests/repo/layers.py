@@ -7,9 +7,14 @@ rooms of one line do not import each other. The longest name that fits a module 
 LAYERS: tuple[tuple[str, ...], ...] = (
     # Leaves: no room of the project below them.
     (
+        "cascadia_sglang.arrays",
+        "cascadia_sglang.bounds",
+        "cascadia_sglang.field_docs",
+        "cascadia_sglang.version",
+    ),
+    (
         "cascadia_kernels",
         "cascadia_patches.spec",
-        "cascadia_sglang.arrays",
         "cascadia_sglang.binomial_bounds",
         "cascadia_sglang.errors",
         "cascadia_sglang.messages",

@@ -15,14 +15,17 @@ BASE = (
     "cascadia_sglang.acceptance",
     "cascadia_sglang.arrays",
     "cascadia_sglang.binomial_bounds",
+    "cascadia_sglang.bounds",
     "cascadia_sglang.config",
     "cascadia_sglang.errors",
     "cascadia_sglang.extras",
+    "cascadia_sglang.field_docs",
     "cascadia_sglang.files",
     "cascadia_sglang.messages",
     "cascadia_sglang.metrics",
     "cascadia_sglang.models",
     "cascadia_sglang.processes",
+    "cascadia_sglang.version",
 )
 
 # Modules that begin so, and all that they may import of the project besides themselves.

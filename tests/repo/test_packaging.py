@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from setuptools import find_packages
 
+from cascadia_sglang import __version__
 from tests.repo.source import ROOT, product_files
 
 
@@ -32,6 +33,22 @@ def test_every_package_of_the_mapping_is_installed(project: dict[str, Any]) -> N
     assert mapping.keys() <= packages_to_install(project)
     for name, folder in mapping.items():
         assert (ROOT / folder / "__init__.py").is_file(), name
+
+
+def test_every_package_carries_its_types(project: dict[str, Any]) -> None:
+    data = project["tool"]["setuptools"]["package-data"]
+    for name, folder in project["tool"]["setuptools"]["package-dir"].items():
+        assert "py.typed" in data[name]
+        assert (ROOT / folder / "py.typed").is_file()
+
+
+def test_the_version_is_written_once(project: dict[str, Any]) -> None:
+    """Its place can be read without an import, as the build does."""
+    assert "version" in project["project"]["dynamic"]
+    place = project["tool"]["setuptools"]["dynamic"]["version"]["attr"]
+    assert place == "cascadia_sglang.version.__version__"
+    text = (ROOT / "cascadia_sglang" / "version.py").read_text()
+    assert f'__version__ = "{__version__}"' in text
 
 
 def test_every_module_lies_in_an_installed_package(project: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """The metrics of a real server: documented, readable in both formats, and true of its requests."""
 
 import re
-from importlib.metadata import version
 
 import httpx
 import pytest
@@ -9,6 +8,7 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
+from cascadia_sglang import __version__
 from tests.system.serving import ROOT, Server
 
 pytestmark = pytest.mark.sglang
@@ -40,7 +40,7 @@ def families(admin: httpx.Client, accept: str | None = None) -> dict[str, Metric
 
 def documented() -> dict[str, tuple[str, set[str]]]:
     """Kind and labels of every metric that the document lists, by name."""
-    rows = ROW.findall((ROOT / "docs/metrics.md").read_text())
+    rows = ROW.findall((ROOT / "docs/reference/metrics.md").read_text())
     return {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
 
 
@@ -120,7 +120,7 @@ def test_info_and_thresholds_follow_a_change(fleet: Server, admin: httpx.Client)
             (info,) = families(admin)["cascadia_info"].samples
             assert info.value == 1
             assert info.labels == {
-                "version": version("cascadia-sglang"),
+                "version": __version__,
                 "tiers": "small,large",
                 "thresholds": f"{threshold:g}",
             }

@@ -14,11 +14,9 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
-from cascadia_sglang.metrics.families import FAMILIES, as_markdown
+from cascadia_sglang.metrics.families import FAMILIES
 from cascadia_sglang.metrics.labels import ANSWER_REASONS, ESCALATION_REASONS, LAST_TIER_REASONS
 from cascadia_sglang.router.policy import Finding, Verdict, decide
-
-ROOT = Path(__file__).resolve().parents[2]
 
 # What Prometheus 2, Prometheus 3 and a browser ask for.
 OPEN_METRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
@@ -257,7 +255,3 @@ def test_the_reasons_of_the_policy_are_known_from_the_start(on_error: Any) -> No
     assert {reason for _, reason in answers} <= set(ANSWER_REASONS)
     assert {reason for is_last, reason in answers if is_last} <= set(LAST_TIER_REASONS)
     assert refusals <= set(ESCALATION_REASONS)
-
-
-def test_the_document_is_that_of_the_table() -> None:
-    assert (ROOT / "docs/metrics.md").read_text() == as_markdown() + "\n"

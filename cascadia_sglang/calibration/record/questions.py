@@ -13,7 +13,7 @@ import msgspec
 from cascadia_sglang.calibration.record.records import DraftRecord, Record
 from cascadia_sglang.calibration.record.sample import Question
 from cascadia_sglang.config.settings import TierConfig
-from cascadia_sglang.errors import CalibrationError
+from cascadia_sglang.errors import RefusedError
 from cascadia_sglang.judge.features import FEATURES
 
 
@@ -23,10 +23,6 @@ class Sampling:
 
     temperature: float
     max_tokens: int
-
-
-class RefusedError(CalibrationError):
-    """A question that the server answered with an error; the next one may fare better."""
 
 
 def request_of(question: Question, sampling: Sampling) -> tuple[str, dict[str, Any]]:

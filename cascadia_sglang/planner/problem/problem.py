@@ -1,52 +1,65 @@
 """What a problem file says: tiers, budget, and what every candidate of thresholds would cost."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from cascadia_sglang.capacity.types import GpuType, ReplicaGroup, RunningReplica
+from cascadia_sglang.bounds import Count, NotNegative, Positive, Share, bounds
+from cascadia_sglang.capacity.types import GpuType, Limited, ReplicaGroup, RunningReplica
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.files.json_text import DuplicateKeyError, json_data
 from cascadia_sglang.files.unknown_keys import with_nearest_key
 from cascadia_sglang.planner.workload.slo import Slo
 from cascadia_sglang.planner.workload.source import WorkloadSource
 
+Quantiles = Annotated[int, bounds(minimum=2, maximum=64)]
+Confidence = Annotated[float, bounds(minimum=0.5, exclusiveMaximum=1)]
+
 Objective = Literal["bottleneck", "path"]
 Method = Literal["penalty", "chebyshev", "exact"]
 
 
 class ProblemTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A tier by name.
+    """A tier, by name.
 
-    `pool` names the workers that serve it, where several tiers share them; by itself a tier has
-    its own. Tiers of one `block` share devices: a replica of each lies on the devices of the
-    block's replica. These count once, and the tiers' steps take turns there. `gpu_share` is the
-    part of the memory of a tier of a block; null: its weights, and room for as many tokens as the
-    others.
-    `memory_gib` is what one replica needs on all its devices together: weights and the
-    least KV cache.
-
-    The rest goes with a `workload`. `model` is a folder with a `config.json`, or what that file
-    says; tensor parallelism goes up to `max_tp` devices and pipelines up to `max_pp` stages, where
-    null means the devices of a node, and as many stages as the weights need. `length` is that of
-    the tier's answers, relative to the workload's. `kept` is the share of the answer before that
-    the tier keeps where it reads it as a draft; null where it writes anew.
-    `chunked_prefill_tokens` and `max_running_requests` are the engine's settings.
+    Keys from `model` on go with a `workload`.
     """
 
     name: str
+    """Name of the tier. No two tiers share one."""
     pool: str | None = None
+    """Name of the workers that serve it, where several tiers share them.
+
+    null: workers of its own.
+    """
     block: str | None = None
-    gpu_share: float | None = None
-    memory_gib: float | None = None
+    """Tiers of one block share devices.
+
+    A replica of each lies on the devices of the block's replica. Those devices count once, and
+    the tiers take turns on them.
+    """
+    gpu_share: Share | None = None
+    """Part of the memory that a tier of a block has.
+
+    null: room for its weights, and for as many tokens as the others of the block have.
+    """
+    memory_gib: NotNegative | None = None
+    """Memory of one replica on all its devices, in GiB: weights and the least KV cache."""
     model: str | dict[str, Any] | None = None
-    max_tp: int | None = None
-    max_pp: int | None = None
-    length: float = 1.0
-    kept: float | None = None
-    chunked_prefill_tokens: int = 8192
-    max_running_requests: int = 256
+    """Folder with a `config.json`, or the contents of that file."""
+    max_tp: Count | None = None
+    """Largest tensor parallel size. null: the devices of a node."""
+    max_pp: Count | None = None
+    """Largest number of pipeline stages. null: as many as the weights need."""
+    length: Positive = 1.0
+    """Length of the tier's answers, relative to the workload's."""
+    kept: Share | None = None
+    """Share of the draft of the tier below that the tier keeps. null: it reads no drafts."""
+    chunked_prefill_tokens: Count = 8192
+    """Prompt tokens per prefill step of the engine."""
+    max_running_requests: Count = 256
+    """Requests that the engine runs at once."""
 
     @property
     def workers(self) -> str:
@@ -60,119 +73,146 @@ class ProblemTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Deployment(ReplicaGroup, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One way to run a pool: replicas of one shape on one type of GPU.
-
-    `latency_s` is by tier of the pool.
-    """
+    """One way to run a pool: replicas of one shape on one type of GPU."""
 
     latency_s: dict[str, float]
+    """Latency in seconds of each tier of the pool, by name."""
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Thresholds, and what follows from them.
 
-    `shares[i]` is the share of requests that reach tier i. `latency_s[i][f]` is tier i's latency
-    with f GPUs under that load: the p95 for the objective `bottleneck`, the mean for `path`. An f
-    that is missing is not allowed for the tier. `deployments` stands in its place where shapes and
-    types of GPU are to be chosen too.
+    Either `latency_s` or `deployments` is needed.
     """
 
-    thresholds: list[float]
-    quality: float
-    shares: list[float]
+    thresholds: list[Share]
+    """One number per tier but the last."""
+    quality: Share
+    """Share of right answers with these thresholds."""
+    shares: list[Share]
+    """Share of requests that reach each tier."""
     latency_s: list[dict[int, float]] = []
+    """Per tier, its latency in seconds by number of GPUs, under that load.
+
+    For `bottleneck` the p95, for `path` the mean. A number of GPUs that is missing is not
+    allowed.
+    """
     deployments: list[Deployment] = []
+    """Ways to run the pools, where shapes and types of GPU are chosen too."""
 
 
 class GpuSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A type of GPU by its data sheet; null takes the number that is known for the name.
-
-    `gpus_per_node` counts where no `cluster` says what there is. `host_step_ms` is what the host
-    needs for a step, as a measured profile says (`host.step_ms`); a roofline goes no lower.
-    """
+    """A type of GPU by its data sheet. null takes the number known for the name."""
 
     name: str
-    tflops: float | None = None
-    memory_gb: float | None = None
-    memory_gb_per_s: float | None = None
-    link_gb_per_s: float | None = None
-    gpus_per_node: int = 8
-    host_step_ms: float = 0.0
+    """Name of the type, such as `H100`."""
+    tflops: Positive | None = None
+    """Dense 16-bit operations per second, in 10^12."""
+    memory_gb: Positive | None = None
+    """Memory in GB."""
+    memory_gb_per_s: Positive | None = None
+    """Memory bandwidth in GB/s."""
+    link_gb_per_s: Positive | None = None
+    """Bandwidth between the devices of a node, in GB/s."""
+    gpus_per_node: Count = 8
+    """Devices of a node, where no `cluster` says what there is."""
+    host_step_ms: NotNegative = 0.0
+    """Milliseconds that the host needs per step, as `host.step_ms` of a measured profile says."""
 
 
 class MeasuredProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A profile file, and on which type of GPU and in which shape its tiers were measured.
-
-    `gpu` is null for the first type there is.
-    """
+    """A profile file, and what its tiers were measured on."""
 
     path: str
+    """The profile file."""
     gpu: str | None = None
-    tp_size: int = 1
-    pp_size: int = 1
+    """Type of GPU. null: the first type there is."""
+    tp_size: Count = 1
+    """Tensor parallel size of the measured workers."""
+    pp_size: Count = 1
+    """Pipeline stages of the measured workers."""
 
 
 class CalibrationRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A prompt that every tier answered.
+    """A prompt that every tier answered."""
 
-    `scores` holds one number in [0, 1] a tier but the last; `correct` one a tier, 1 for right.
-    `entry` is what a router says before any tier has answered: the chance that a tier's answer
-    will be right, one a tier but the last; only advice reads it. `prompt` names the prompt: rows
-    that share it are on the same side where the sample is divided.
+    scores: list[Share]
+    """Scores of the answers: one number per tier but the last."""
+    correct: list[Share]
+    """One number per tier: 1 for a right answer."""
+    weight: NotNegative = 1.0
+    """Weight of the row."""
+    entry: list[Share] = []
+    """Chance that a tier's answer will be right, before any tier answers:
+
+    one per tier but the last. `cascadia advise` alone reads it.
     """
-
-    scores: list[float]
-    correct: list[float]
-    weight: float = 1.0
-    entry: list[float] = []
     prompt: str | None = None
+    """Name of the prompt. Rows that share it stay on one side where the sample is divided."""
 
 
 class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How thresholds are searched; see `cascadia_sglang.planner.thresholds.search`.
-
-    `confidence` splits the sample: one half chooses, the other certifies the floor one-sidedly at
-    this level. null uses the whole sample and promises nothing beyond it.
-    """
+    """How thresholds are searched."""
 
     method: Method = "exact"
-    quantiles: int = 64
-    penalty_weight: float = 100.0
-    confidence: float | None = None
+    """How the search goes. `exact` tries the whole grid of quantiles."""
+    quantiles: Quantiles = 64
+    """Thresholds per tier on the grid: quantiles of its scores."""
+    penalty_weight: NotNegative = 100.0
+    """Weight of the quality that is missing, for the method `penalty`."""
+    confidence: Confidence | None = None
+    """Confidence with which the sample must show the quality floor.
+
+    One half of the sample then chooses, the other certifies. null: the whole sample chooses,
+    and nothing is certified.
+    """
     seed: int = 0
+    """Seed of the division of the sample."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A problem file.
+    """A problem to plan.
 
-    Either `candidates` says what every choice of thresholds would cost, or `calibration` and
-    `latency_by_share_s` let the planner search them: `latency_by_share_s[i][f]` lists pairs
-    (share of requests that reach tier i, its latency in seconds), both rising; a share beyond the
-    last pair is more than f GPUs can serve. Or `calibration` comes with a `workload`: latencies
-    then are simulated, with the step times of `profiles`, or a roofline of `gpu` and of the tiers'
-    models where nothing was measured. `slo` is told of the plan that comes out. Paths are relative
-    to the problem file.
-
-    `cluster`, `running` and `switching_cost_s` go with `deployments`: where replicas can lie, what
-    runs now, and what one replica to start is worth in seconds of the objective.
+    It says in one of three ways what thresholds would cost. `candidates` list it. Or `calibration`
+    and `latency_by_share_s` let the planner search thresholds. Or `calibration` and `workload` do,
+    and latencies are simulated.
     """
 
     version: int = 1
-    gpu_budget: int
-    quality_floor: float | None = None
+    """Version of the file's form. Only 1 is allowed."""
+    gpu_budget: Limited
+    """Devices that a plan may use."""
+    quality_floor: Share | None = None
+    """Least share of right answers. null: none."""
     objective: Objective = "bottleneck"
+    """What a plan minimises: the slowest tier's latency, or the mean latency of a request."""
     tiers: list[ProblemTier]
+    """The models, smallest first."""
     candidates: list[Candidate] = []
+    """Thresholds to choose from, and what they cost."""
     calibration: list[CalibrationRow] = []
+    """Sample of prompts that every tier answered."""
     latency_by_share_s: list[dict[int, list[tuple[float, float]]]] = []
+    """Per tier and number of GPUs, pairs of a share of requests and the latency in seconds.
+
+    Both rise. A larger share than the last is more than these GPUs can serve.
+    """
     workload: WorkloadSource | None = None
+    """The requests to plan for."""
     gpu: GpuSheet | None = None
+    """The type of GPU, for step times that were not measured."""
     profiles: list[MeasuredProfile] = []
+    """Measured step times."""
     slo: Slo = Slo()
+    """Latency targets, whose attainment the plan reports."""
     routing: RoutingSettings = RoutingSettings()
+    """How thresholds are searched."""
     cluster: list[GpuType] = []
+    """Where replicas can lie. Goes with `deployments`."""
     running: list[RunningReplica] = []
-    switching_cost_s: float = 0.0
+    """Replicas that run now. Goes with `deployments`."""
+    switching_cost_s: NotNegative = 0.0
+    """Seconds of the objective that one start of a replica must be worth."""
 
     @property
     def pools(self) -> list[str]:

@@ -2,13 +2,15 @@
 
 import msgspec
 
+from cascadia_sglang.bounds import Positive
+
 
 class Slo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Latency targets of a request in milliseconds; null asks nothing.
+    """Latency targets of a request in milliseconds. null sets no target."""
 
-    TPOT is (E2E - TTFT) / (tokens - 1), 0 for one token.
-    """
-
-    ttft_ms: float | None = None
-    tpot_ms: float | None = None
-    e2e_ms: float | None = None
+    ttft_ms: Positive | None = None
+    """Time to the first token."""
+    tpot_ms: Positive | None = None
+    """Time per further token: (E2E - TTFT) / (tokens - 1), 0 for one token."""
+    e2e_ms: Positive | None = None
+    """Time to the whole answer."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
 
 from cascadia_sglang.arrays import FloatArray
+from cascadia_sglang.bounds import Count, CountOrZero, NotNegative, Positive, bounds
 from cascadia_sglang.planner.workload.traces import load_trace
 from cascadia_sglang.planner.workload.workload import (
     MOONCAKE_BLOCK_TOKENS,
@@ -21,28 +23,38 @@ from cascadia_sglang.planner.workload.workload import (
 # Requests of a workload that is told by numbers alone.
 STATIONARY_REQUESTS = 2_000
 
+OneOrMore = Annotated[float, bounds(minimum=1)]
+TwoOrMore = Annotated[int, bounds(minimum=2)]
+
 
 class WorkloadSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Requests to plan for.
+    """Requests to plan for: a trace, or a Poisson process.
 
-    Either `trace` names a file, of which `requests` count after the first `skip`, at the mean rate
-    `rate_per_s` in place of its own. Or requests come as a Poisson process of that rate, with
-    log-normal lengths of these means and, relative to them, the standard deviation `length_cv`.
+    Without a trace, `rate_per_s`, `input_tokens` and `output_tokens` are needed.
     """
 
     trace: str | None = None
-    block_tokens: int = MOONCAKE_BLOCK_TOKENS
-    requests: int | None = None
-    skip: int = 0
-    rate_per_s: float | None = None
-    input_tokens: float | None = None
-    output_tokens: float | None = None
-    length_cv: float = 1.0
-    seed: int = 0
+    """Trace file."""
+    block_tokens: Count = MOONCAKE_BLOCK_TOKENS
+    """Tokens of a prefix block of the trace."""
+    requests: TwoOrMore | None = None
+    """Requests that count. null: all of the trace, or 2,000."""
+    skip: CountOrZero = 0
+    """Requests of the trace that are left out before those."""
+    rate_per_s: Positive | None = None
+    """Mean rate of requests per second. null: the trace's own."""
+    input_tokens: OneOrMore | None = None
+    """Mean tokens of a prompt. Lengths are log-normal."""
+    output_tokens: OneOrMore | None = None
+    """Mean tokens of an answer."""
+    length_cv: NotNegative = 1.0
+    """Standard deviation of both lengths, relative to their means."""
+    seed: CountOrZero = 0
+    """Seed of the draws."""
 
 
 def source_problems(source: WorkloadSource) -> Iterator[str]:
-    """Everything that is wrong with a source, a line each with its place."""
+    """What is wrong with a source beyond the ranges of its numbers, a line each with its place."""
     if source.trace is None:
         for name in ("rate_per_s", "input_tokens", "output_tokens"):
             if getattr(source, name) is None:
@@ -53,22 +65,6 @@ def source_problems(source: WorkloadSource) -> Iterator[str]:
         for name in ("input_tokens", "output_tokens"):
             if getattr(source, name) is not None:
                 yield f"{name} is given beside a trace, which has its own"
-    rate = source.rate_per_s
-    if rate is not None and not 0 < rate < math.inf:
-        yield f"rate_per_s is {rate}, allowed: finite, above 0"
-    for name in ("input_tokens", "output_tokens"):
-        tokens = getattr(source, name)
-        if tokens is not None and not 1 <= tokens < math.inf:
-            yield f"{name} is {tokens}, allowed: finite, 1 or more"
-    if not 0 <= source.length_cv < math.inf:
-        yield f"length_cv is {source.length_cv}, allowed: finite, 0 or more"
-    if source.requests is not None and source.requests < 2:
-        yield f"requests is {source.requests}, a rate needs 2 or more"
-    if source.block_tokens < 1:
-        yield f"block_tokens is {source.block_tokens}, allowed: 1 or more"
-    for name in ("seed", "skip"):
-        if getattr(source, name) < 0:
-            yield f"{name} is {getattr(source, name)}, allowed: 0 or more"
 
 
 def load_workload(source: WorkloadSource) -> Workload:

@@ -46,23 +46,23 @@ def _build(_: None) -> Callable[..., None]:
         )
         group.add_argument(
             "--cascade-thresholds",
-            help="With --cascade-tiers: one number in [0, 1] a tier but the last.",
+            help="With --cascade-tiers: one number in [0, 1] per tier but the last.",
         )
         group.add_argument(
             "--cascade-escalation-rate",
-            help="With --cascade-tiers, in place of thresholds: the share of all requests in "
-            "[0, 1] that reaches the last tier, 0.3 by default; or one share a tier but the last.",
+            help="With --cascade-tiers, in place of thresholds: the share of all requests that "
+            "reaches the last tier, or one share per tier but the last. Default: 0.3.",
         )
         group.add_argument(
             "--cascade-logs",
             metavar="DIR",
-            help="Folder of the workers' logs, one file each "
-            "(default: ~/.cache/cascadia/logs/PORT). With --log-level debug the console has them.",
+            help="Folder of the workers' logs, one file per worker. With --log-level debug the "
+            "console shows them. Default: ~/.cache/cascadia/logs/PORT.",
         )
         group.add_argument(
             "--cascade-state",
             metavar="DIR",
-            help="Folder that keeps labels and self-made calibrations from start to start.",
+            help="Folder that keeps labels and self-made calibrations between starts.",
         )
         group.add_argument(
             "--cascade-old-metric-names",

@@ -213,7 +213,7 @@ def test_drafts_that_are_likely_to_climb_say_what_is_kept(
     [
         ([], "needed: --rate, or a --trace whose own rate counts"),
         (["--rate", "5", "--gpu", "T3"], "gpu.name is 'T3', known: "),
-        (["--rate", "-1"], "rate_per_s is -1.0, allowed: finite, above 0"),
+        (["--rate", "-1"], "workload.rate_per_s is -1.0, allowed: above 0, or null"),
         (["--problem", "p.json"], "needed: a cascade file with --data, or --problem"),
     ],
 )

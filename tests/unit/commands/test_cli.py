@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cascadia_sglang import __version__
 from cascadia_sglang.cli import COMMANDS, main
 
 
@@ -76,7 +77,7 @@ def test_the_version_is_that_of_the_package_and_of_sglang(
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 0
-    expected = f"cascadia {version('cascadia-sglang')}, SGLang {version('sglang')}\n"
+    expected = f"cascadia {__version__}, SGLang {version('sglang')}\n"
     assert capsys.readouterr().out == expected
 
 

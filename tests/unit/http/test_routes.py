@@ -1,12 +1,9 @@
 """The table of routes is that of SGLang's application."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from cascadia_sglang.http.routes import HANDLING, TABLE, as_markdown
-
-ROOT = Path(__file__).resolve().parents[3]
+from cascadia_sglang.http.routes import HANDLING, TABLE
 
 
 def paths(routes: list[Any]) -> Iterator[str]:
@@ -27,9 +24,3 @@ def test_every_route_of_sglang_is_in_the_table_and_no_other() -> None:
 
 def test_no_route_stands_twice() -> None:
     assert len(HANDLING) == sum(len(routes.paths) for routes in TABLE)
-
-
-def test_the_document_is_that_of_the_table() -> None:
-    text = (ROOT / "cascadia_sglang/http/README.md").read_text()
-    assert text == as_markdown() + "\n"
-    assert [path for path in HANDLING if f"`{path}`" not in text] == []

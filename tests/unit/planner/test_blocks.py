@@ -192,7 +192,10 @@ def test_a_block_that_does_not_fit_names_the_tier_and_the_gigabytes() -> None:
     [
         ({"gpu_share": 0.5}, "tiers[0].gpu_share needs a block"),
         ({"block": "large"}, "tiers[0].block 'large' is also a tier or a pool"),
-        ({"block": "card", "gpu_share": 1.5}, "tiers[0].gpu_share is 1.5, allowed: 0 to 1"),
+        (
+            {"block": "card", "gpu_share": 1.5},
+            "tiers[0].gpu_share is 1.5, allowed: 0 to 1, or null",
+        ),
     ],
 )
 def test_a_block_that_cannot_be_is_one_line(changes: dict[str, object], said: str) -> None:

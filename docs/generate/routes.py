@@ -1,0 +1,64 @@
+"""What a cascade does with each route of SGLang's server."""
+
+from cascadia_sglang.http.routes import TABLE
+from docs.generate.markdown import code, document, paragraph, table
+
+# Method and path, what it does, and the key that it needs.
+OWN_ROUTES = (
+    (
+        "GET /cascadia/status",
+        "Tiers, workers, thresholds, counters and the plan's number.",
+        "as SGLang's `/server_info`",
+    ),
+    (
+        "GET /cascadia/plan",
+        "The active plan: pools, the devices of every replica, thresholds, the last move.",
+        "as SGLang's `/server_info`",
+    ),
+    (
+        "POST /cascadia/thresholds",
+        'Sets the thresholds: `{"thresholds": [0.8]}`.',
+        "the admin key",
+    ),
+    (
+        "POST /cascadia/workers",
+        "Moves a tier to a number of workers, and answers once it is done: "
+        '`{"tier": "large", "replicas": 2}`.',
+        "the admin key",
+    ),
+    (
+        "POST /cascadia/plan",
+        "Applies a plan. Without `tiers` and `thresholds` the planner makes one. "
+        '`{"dry_run": true}` applies nothing and shows the steps.',
+        "the admin key",
+    ),
+)
+
+
+def page() -> str:
+    """The cascade's own routes, then a row per group of SGLang's."""
+    own = [(code(route), effect, key) for route, effect, key in OWN_ROUTES]
+    theirs = [
+        (
+            ", ".join(code(path) for path in routes.paths),
+            ". ".join(_sentence(text) for text in (routes.handling.value, routes.note) if text),
+        )
+        for routes in TABLE
+    ]
+    return document(
+        "Routes",
+        "## Routes of the cascade",
+        table(("route", "what it does", "key"), own),
+        paragraph("Routes that need the admin key answer 403 without `--admin-api-key`."),
+        "## Routes of SGLang",
+        paragraph(
+            "A cascade serves every route of SGLang's server in one of these ways. "
+            "`tier` is a query parameter, or a field of a JSON body."
+        ),
+        table(("routes", "what happens"), theirs),
+    )
+
+
+def _sentence(text: str) -> str:
+    """A phrase with a capital at its beginning."""
+    return text[:1].upper() + text[1:]
