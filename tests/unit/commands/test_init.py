@@ -87,7 +87,7 @@ def test_models_that_do_not_fit_one_device_are_spread(
     write_model(folder / "small")
     write_model(folder / "large", hidden=32)
     sizes = {"small": 1e9, "large": 30e9}
-    for module in ("memory.fit", "init_file.models", "commands.tier_table"):
+    for module in ("memory.fit", "init_file.models", "memory.tier_table"):
         monkeypatch.setattr(
             f"cascadia_sglang.{module}.weight_bytes", lambda folder, _: sizes[folder.name]
         )
