@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench import ROOT
 from bench.gpu_check.bare_machine.pack import ARCHIVE
+from cascadia_sglang.version import __version__
 
 _HOOKS = """[sglang.srt.platforms]
 cascadia_gpu_check = bench.gpu_check.bare_machine.native_platform:activate
@@ -46,8 +47,8 @@ def unpack(pack: Path, site: Path) -> None:
         "\n".join([f"[{group}]", *(f"{name} = {target}" for name, target in entries.items())])
         for group, entries in project["entry-points"].items()
     ]
-    write_distribution(site, project["name"], project["version"], "\n\n".join(groups) + "\n")
-    write_distribution(site, "cascadia-gpu-check", project["version"], _HOOKS)
+    write_distribution(site, project["name"], __version__, "\n\n".join(groups) + "\n")
+    write_distribution(site, "cascadia-gpu-check", __version__, _HOOKS)
 
 
 def write_distribution(site: Path, name: str, version: str, entry_points: str) -> None:
