@@ -204,17 +204,17 @@ BENCHES: tuple[Bench, ...] = (
         smoke=(),
     ),
     Bench(
-        name="verify.rate",
+        name="drafts.rate",
         question="What is it worth that the next tier reads the answer before it?",
         writes=("results/verify.csv",),
     ),
     Bench(
-        name="verify.equal",
+        name="drafts.equal",
         question="Is an answer that began with a draft the tier's own?",
         writes=("results/verify.csv",),
     ),
     Bench(
-        name="verify.second",
+        name="drafts.second_judge",
         question="What is a second judge of drafts worth in the demo?",
         writes=("results/verify.csv",),
         is_in_all=False,

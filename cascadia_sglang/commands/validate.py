@@ -122,7 +122,7 @@ def _check_calibrations(config: CascadeConfig) -> None:
 def _check_planner(config: CascadeConfig, *, has_cards: bool) -> None:
     """Check the files that the planner's settings name, and that workers can sleep."""
     from cascadia_sglang.launch.sleep_check import check_sleep
-    from cascadia_sglang.worker.pace import pace_specs
+    from cascadia_sglang.worker.emulated_pace import pace_specs
 
     if config.planner.sleep:
         check_sleep("cuda" if has_cards else "cpu")

@@ -15,10 +15,10 @@ import msgspec
 
 from cascadia_sglang.capacity.steps import Stop
 from cascadia_sglang.config.settings import CascadeConfig
-from cascadia_sglang.controller.change_tests import Change
 from cascadia_sglang.controller.decision import LogEntry, Rules, Situation, decide, reason_to_stay
 from cascadia_sglang.controller.monitor import Monitor
 from cascadia_sglang.controller.mover import Mover, MoveResult
+from cascadia_sglang.controller.traffic_change import Change
 from cascadia_sglang.controller.window import LEAST_REQUESTS, ServingState, Traffic, plan_request
 from cascadia_sglang.errors import CascadiaError
 from cascadia_sglang.metrics.counters import Metrics

@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from cascadia_sglang.controller.change_tests import Change
 from cascadia_sglang.controller.move_price import MovePrice
+from cascadia_sglang.controller.traffic_change import Change
 from cascadia_sglang.planner.online.proposal import Proposal
 
 

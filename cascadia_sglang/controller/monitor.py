@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from cascadia_sglang.arrays import FloatArray
-from cascadia_sglang.controller.change_tests import ALPHA, HALF_HOUR_S, Change, Span, changes, level
+from cascadia_sglang.controller.traffic_change import (
+    ALPHA,
+    HALF_HOUR_S,
+    Change,
+    Span,
+    changes,
+    level,
+)
 
 # Requests that are kept at least, where there were so many; the oldest go first.
 MOST_REQUESTS = 20_000

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 
 from cascadia_sglang.arrays import FloatArray
-from cascadia_sglang.drafts.agreement import Comparison, compare, upload
 from cascadia_sglang.drafts.batch_parts import DraftPart, first_rows
 from cascadia_sglang.drafts.second_judge import DraftJudge
 from cascadia_sglang.drafts.session import DraftSession
+from cascadia_sglang.drafts.token_agreement import Comparison, compare, upload
 from cascadia_sglang.judge.draft_step import draft_values
 from cascadia_sglang.judge.judge import Judge
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from cascadia_sglang.drafts.agreement import ComparedDraft
 from cascadia_sglang.drafts.draft import Draft
 from cascadia_sglang.drafts.second_judge import DraftJudge
+from cascadia_sglang.drafts.token_agreement import ComparedDraft
 from cascadia_sglang.judge.draft_step import DraftStep
 from cascadia_sglang.messages import AttemptOrder, DraftReport
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sglang.srt.managers.io_struct import GenerateReqInput
 
-from cascadia_sglang.engine.engine import TokenizerEngine
+from cascadia_sglang.engine.sglang_engine import TokenizerEngine
 from cascadia_sglang.errors import AttemptFailedError, WorkerUnavailableError
 from cascadia_sglang.pool.pool import WorkerPool
 from cascadia_sglang.self_calibration.label import mean_likelihood

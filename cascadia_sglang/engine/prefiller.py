@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from cascadia_sglang.engine.engine import TokenizerEngine
+from cascadia_sglang.engine.sglang_engine import TokenizerEngine
 from cascadia_sglang.errors import WorkerDiedError, WorkerLostError
 from cascadia_sglang.pool.pool import Worker, WorkerPool
 from cascadia_sglang.pool.worker_choice import WorkerChoice

@@ -11,8 +11,8 @@ from cascadia_sglang.capacity.types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.config.pool_specs import pool_specs
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.engine.control import ControlPlane
-from cascadia_sglang.engine.engine import TokenizerEngine
 from cascadia_sglang.engine.prefiller import WorkerPrefiller
+from cascadia_sglang.engine.sglang_engine import TokenizerEngine
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.fleet.event_feeds import EventFeeds
 from cascadia_sglang.fleet.rebalance import Rebalance

@@ -20,7 +20,7 @@ from cascadia_sglang.http.plan import plan_in_force
 from cascadia_sglang.http.refusals import RefusalCounter
 from cascadia_sglang.http.running_cascade import RunningCascade
 from cascadia_sglang.http.status import model_card, model_cards, status
-from cascadia_sglang.http.writes import write_routes
+from cascadia_sglang.http.write_routes import write_routes
 
 if TYPE_CHECKING:
     from sglang.srt.managers.tokenizer_manager import TokenizerManager

@@ -15,7 +15,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cascadia_sglang.http.errors.error_shapes import stream_error
-from cascadia_sglang.http.signs_of_life import UNASKED, media_type, sign_of_life
+from cascadia_sglang.http.keep_alive_formats import UNASKED, media_type, sign_of_life
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace
 
 logger = logging.getLogger(__name__)

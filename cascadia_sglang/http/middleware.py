@@ -7,8 +7,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.errors.error_shapes import whole_error
-from cascadia_sglang.http.guard import FlagOf, guard
 from cascadia_sglang.http.routes import GUARDED
+from cascadia_sglang.http.single_tier_calls import FlagOf, guard
 from cascadia_sglang.http.size_limits import limited_body
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace
 from cascadia_sglang.router.controls import PREFIX, Controls, parse_controls

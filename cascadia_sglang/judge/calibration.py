@@ -14,7 +14,7 @@ import numpy as np
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.files.struct_file import load_struct
-from cascadia_sglang.judge.agreement import Agreement
+from cascadia_sglang.judge.agreement_watch import Agreement
 from cascadia_sglang.judge.features import FEATURES, earlier_features, earlier_names, logit
 from cascadia_sglang.judge.probe import Probe
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.messages import DRAFT_KEY, AttemptOrder, DraftReport, JudgeReport
-from cascadia_sglang.router.engine import Output
+from cascadia_sglang.router.engine_protocol import Output
 
 
 @dataclass(slots=True, kw_only=True)

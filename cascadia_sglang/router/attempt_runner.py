@@ -10,7 +10,7 @@ from cascadia_sglang.errors import AttemptFailedError
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.prefix.warming import Warming
 from cascadia_sglang.router.attempt import Attempt, finished_attempt
-from cascadia_sglang.router.engine import AttemptEngine
+from cascadia_sglang.router.engine_protocol import AttemptEngine
 from cascadia_sglang.router.request import RequestPrompt
 from cascadia_sglang.router.stream import Gate, Leaving, Sink, is_last
 

@@ -14,10 +14,10 @@ from cascadia_sglang.errors import HungUpError, RequestError
 from cascadia_sglang.router.attempt import story_of
 from cascadia_sglang.router.climb import climb
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.engine import Output
+from cascadia_sglang.router.engine_protocol import Output
 from cascadia_sglang.router.events import RequestRefused
-from cascadia_sglang.router.placing import known_body
 from cascadia_sglang.router.request import ActiveRequest, RequestPrompt, ResponseSummary
+from cascadia_sglang.router.retries import known_body
 from cascadia_sglang.router.services import Services
 from cascadia_sglang.router.stream import Sink, streamed
 

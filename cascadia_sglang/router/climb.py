@@ -15,16 +15,16 @@ from cascadia_sglang.errors import (
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.prefix.warming import Warming
 from cascadia_sglang.router.attempt import Attempt
+from cascadia_sglang.router.attempt_orders import order_for
 from cascadia_sglang.router.attempt_runner import AttemptRunner
 from cascadia_sglang.router.events import PromptEscalated, PromptFinished
-from cascadia_sglang.router.orders import order_for
-from cascadia_sglang.router.placing import Placing
+from cascadia_sglang.router.finished_attempts import best_complete, best_of, cut_short, is_final
+from cascadia_sglang.router.poison_requests import Place
 from cascadia_sglang.router.request import RequestPrompt
+from cascadia_sglang.router.retries import Placing
 from cascadia_sglang.router.route import Route, find_route
 from cascadia_sglang.router.services import Services
 from cascadia_sglang.router.stream import Leaving, Sink, leaving, streamed_route
-from cascadia_sglang.router.suspects import Place
-from cascadia_sglang.router.verdicts import best_complete, best_of, cut_short, is_final
 
 
 async def climb(

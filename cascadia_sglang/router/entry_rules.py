@@ -6,7 +6,7 @@ from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.prefix.price import entry_prices
 from cascadia_sglang.prefix.reuse import Share
-from cascadia_sglang.router.engine import Engine
+from cascadia_sglang.router.engine_protocol import Engine
 from cascadia_sglang.router.events import PromptFinished
 
 

@@ -10,7 +10,7 @@ from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.attempt import Attempt
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.engine import attempt_rid
+from cascadia_sglang.router.engine_protocol import attempt_rid
 from cascadia_sglang.router.feedback.labelling import Ticket
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascadia_sglang.router.attempt import Attempt
-from cascadia_sglang.router.engine import Engine
+from cascadia_sglang.router.engine_protocol import Engine
 from cascadia_sglang.router.request import RequestPrompt
 from cascadia_sglang.router.services import Services
 

@@ -11,7 +11,7 @@ from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.prefix.warming import Prefiller, Warmer
-from cascadia_sglang.router.engine import Engine
+from cascadia_sglang.router.engine_protocol import Engine
 from cascadia_sglang.router.entry_rules import CheapestTier, EntryRule, entry_rule
 from cascadia_sglang.router.events import AnyObserver, Observers
 from cascadia_sglang.router.feedback.kept_drafts import KeptDrafts
@@ -21,7 +21,7 @@ from cascadia_sglang.router.feedback.scores import TierScoring
 from cascadia_sglang.router.feedback.shadow import Shadow
 from cascadia_sglang.router.feedback.tier_counts import TierCounts
 from cascadia_sglang.router.feedback.used_prefixes import UsedPrefixes
-from cascadia_sglang.router.suspects import Suspects
+from cascadia_sglang.router.poison_requests import Suspects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from cascadia_sglang.router.attempt_orders import threshold_of
 from cascadia_sglang.router.controls import has_one_tier, stream_mode
-from cascadia_sglang.router.engine import Output
-from cascadia_sglang.router.orders import threshold_of
+from cascadia_sglang.router.engine_protocol import Output
 from cascadia_sglang.router.request import RequestPrompt
 from cascadia_sglang.router.route import Route
 from cascadia_sglang.router.services import Services

@@ -7,7 +7,7 @@ from pathlib import Path
 from cascadia_sglang.config.label_settings import label_rate, self_calibrated_tiers
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.judge.calibration import Calibration
-from cascadia_sglang.judge.drift import ScoreWatch
+from cascadia_sglang.judge.drift_watch import ScoreWatch
 from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.router.feedback.shadow import Labelling, Likelihood
 from cascadia_sglang.router.services import Services

@@ -20,7 +20,7 @@ from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import CascadiaError
 from cascadia_sglang.fleet.detokenizer import Detokenizer
 from cascadia_sglang.fleet.fleet import Fleet
-from cascadia_sglang.http.door import Door
+from cascadia_sglang.http.generate_requests import Door
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.launch.arguments import TierArguments
 from cascadia_sglang.launch.start_phases import PHASES

@@ -29,7 +29,7 @@ from cascadia_sglang.model_checks.calibrated import loaded_calibrations
 from cascadia_sglang.model_checks.check import check_models
 from cascadia_sglang.processes.logs import START, quiet_known_lines, worker_logs
 from cascadia_sglang.request_guard.sampling_check import check_tier_sampling
-from cascadia_sglang.worker.pace import pace_specs
+from cascadia_sglang.worker.emulated_pace import pace_specs
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from cascadia_sglang.errors import (
 )
 from cascadia_sglang.messages import DRAFT_KEY, AttemptOrder, DraftReport, JudgeReport
 from cascadia_sglang.prefix.prompt import Prompt
-from cascadia_sglang.router.engine import Output
-from cascadia_sglang.router.suspects import Death
+from cascadia_sglang.router.engine_protocol import Output
+from cascadia_sglang.router.poison_requests import Death
 from cascadia_sglang.testing.replies import FakeLimits, FakeRun, Reply, ReplyStep
 
 __all__ = [

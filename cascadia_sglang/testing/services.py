@@ -12,7 +12,7 @@ from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.warming import Quietness
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.engine import Engine
+from cascadia_sglang.router.engine_protocol import Engine
 from cascadia_sglang.router.events import AnyObserver
 from cascadia_sglang.router.feedback.scores import TierScoring
 from cascadia_sglang.router.request import ActiveRequest, RequestPrompt, ResponseSummary

@@ -38,8 +38,8 @@ from cascadia_sglang.processes.logs import quiet_known_lines
 from cascadia_sglang.processes.parent_death import end_with_parent
 from cascadia_sglang.sglang_state import WORKER_SPEC
 from cascadia_sglang.worker.device_part import DevicePart
+from cascadia_sglang.worker.emulated_pace import Pace
 from cascadia_sglang.worker.failed_start import reported
-from cascadia_sglang.worker.pace import Pace
 from cascadia_sglang.worker.start_progress import StartProgress, without_bars
 from cascadia_sglang.worker.step_log import STEP_LOG_FOLDER, StepLog
 

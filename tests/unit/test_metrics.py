@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain_tex
 
 from cascadia_sglang.metrics.families import FAMILIES
 from cascadia_sglang.metrics.labels import ANSWER_REASONS, ESCALATION_REASONS, LAST_TIER_REASONS
-from cascadia_sglang.router.policy import Finding, Verdict, decide
+from cascadia_sglang.router.accept_or_escalate import Finding, Verdict, decide
 
 # What Prometheus 2, Prometheus 3 and a browser ask for.
 OPEN_METRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"

@@ -27,7 +27,7 @@ from cascadia_sglang.calibration.report.quality import (
 )
 from cascadia_sglang.calibration.report.sensitivity import WeakerJudge, weaker_judges
 from cascadia_sglang.calibration.report.verdict import verdict
-from cascadia_sglang.judge.agreement import Agreement
+from cascadia_sglang.judge.agreement_watch import Agreement
 from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
 
 _QUANTILES = np.linspace(0.0, 1.0, 101)

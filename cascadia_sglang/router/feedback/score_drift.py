@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from cascadia_sglang.judge.calibration import Calibration
-from cascadia_sglang.judge.drift import ScoreWatch
+from cascadia_sglang.judge.drift_watch import ScoreWatch
 from cascadia_sglang.router.events import PromptFinished
 
 

@@ -18,13 +18,13 @@ from typing import Any, Protocol
 
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import AttemptFailedError
-from cascadia_sglang.judge.agreement import AgreementWatch
+from cascadia_sglang.judge.agreement_watch import AgreementWatch
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.same_answer import is_short, same_answer
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.attempt import Attempt
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.engine import Engine, attempt_rid
+from cascadia_sglang.router.engine_protocol import Engine, attempt_rid
 from cascadia_sglang.router.events import PromptFinished
 from cascadia_sglang.router.feedback.labelling import (
     ACCEPTED,

@@ -1,7 +1,7 @@
 """What attempts found in the prefix caches of what was warmed for them."""
 
 from cascadia_sglang.prefix.warming import Warmer
-from cascadia_sglang.router.engine import RequestReader
+from cascadia_sglang.router.engine_protocol import RequestReader
 from cascadia_sglang.router.events import PromptFinished
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sglang.srt.managers.schedule_batch import ScheduleBatch
     from sglang.srt.managers.tp_worker import TpModelWorker
 
-    from cascadia_sglang.worker.pace import Pace
+    from cascadia_sglang.worker.emulated_pace import Pace
 
 
 def _build(pace: Pace) -> Callable[..., Any]:

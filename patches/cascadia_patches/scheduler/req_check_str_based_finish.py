@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
-from cascadia_sglang.worker.search_limit import SearchLimit
+from cascadia_sglang.worker.stop_regex_limit import SearchLimit
 
 if TYPE_CHECKING:
     from sglang.srt.managers.schedule_batch import Req

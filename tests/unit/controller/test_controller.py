@@ -8,12 +8,12 @@ import pytest
 
 from cascadia_sglang.capacity.placement import capacity_of
 from cascadia_sglang.capacity.types import Capacity
-from cascadia_sglang.controller.change_tests import Change
 from cascadia_sglang.controller.controller import Controller
 from cascadia_sglang.controller.decision import replay_log
 from cascadia_sglang.controller.monitor import Monitor, Timing
 from cascadia_sglang.controller.move_price import MovePrice
 from cascadia_sglang.controller.mover import Mover
+from cascadia_sglang.controller.traffic_change import Change
 from cascadia_sglang.errors import PlanError, PlanTimeoutError
 from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.planner.online.plan_process import ask_planner

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from cascadia_sglang.capacity.types import Capacity
-from cascadia_sglang.controller.change_tests import Change
 from cascadia_sglang.controller.decision import LogEntry, Rules, Situation, decide, replay_log
 from cascadia_sglang.controller.move_price import MovePrice
+from cascadia_sglang.controller.traffic_change import Change
 from cascadia_sglang.planner.online.proposal import Proposal
 
 CHANGE = Change(quantity="rate", p_bound=1e-9, before=1.0, now=2.0)

@@ -13,10 +13,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cascadia_kernels.verify_draft import DraftAgreement
-from cascadia_sglang.drafts import agreement as module
 from cascadia_sglang.drafts import device_copies as transfers
-from cascadia_sglang.drafts.agreement import compare, upload
+from cascadia_sglang.drafts import token_agreement as module
 from cascadia_sglang.drafts.device_copies import to_device
+from cascadia_sglang.drafts.token_agreement import compare, upload
 
 GPU = torch.device("cuda", 0)
 VOCABULARY = 50

@@ -17,9 +17,9 @@ from sglang.srt.layers import logits_processor
 from sglang.srt.model_executor.forward_batch_info import ForwardBatch, ForwardMode
 
 from cascadia_sglang.drafts import comparer
-from cascadia_sglang.drafts.agreement import Comparison
 from cascadia_sglang.drafts.reader import DraftReader
 from cascadia_sglang.drafts.second_judge import DraftJudge
+from cascadia_sglang.drafts.token_agreement import Comparison
 from cascadia_sglang.judge.calibration import ScoreModel
 from cascadia_sglang.messages import ATTEMPT_KEY, AttemptOrder
 from tests.unit.judge.judging import make_model

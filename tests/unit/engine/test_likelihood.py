@@ -10,7 +10,7 @@ from cascadia_sglang.engine.likelihood import LikelihoodReader
 from cascadia_sglang.engine.requests import prompt_of
 from cascadia_sglang.errors import AttemptFailedError, WorkerUnavailableError
 from cascadia_sglang.pool.pool import WritablePool
-from tests.unit.engine.test_engine import make_engine, make_sample
+from tests.unit.engine.test_sglang_engine import make_engine, make_sample
 
 
 class Reading:

@@ -18,7 +18,7 @@ from cascadia_sglang.controller.gearbox import Gearbox
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.http.middleware import CascadeMiddleware
-from cascadia_sglang.http.writes import write_routes
+from cascadia_sglang.http.write_routes import write_routes
 from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.testing.engine import FakeEngine, make_cascade
 from cascadia_sglang.testing.services import make_router

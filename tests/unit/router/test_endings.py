@@ -10,7 +10,7 @@ import pytest
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.engine import attempt_rid
+from cascadia_sglang.router.engine_protocol import attempt_rid
 from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing.engine import FakeEngine, FakeRequest, Reply, make_request
 from cascadia_sglang.testing.services import make_router

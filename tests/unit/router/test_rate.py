@@ -14,7 +14,7 @@ from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.messages import AttemptOrder, JudgeReport
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.engine import Output
+from cascadia_sglang.router.engine_protocol import Output
 from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing.engine import FakeEngine, Reply, make_cascade, make_request
 from cascadia_sglang.testing.services import make_router

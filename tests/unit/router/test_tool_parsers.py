@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cascadia_patches.registry import load_patch
-from cascadia_sglang.router.pieces import Pieces
+from cascadia_sglang.router.output_splitting import Pieces
 from tests.unit.router.tool_formats import FORMATS, MINIMAX_M3, Call
 
 pytest.importorskip("sglang")

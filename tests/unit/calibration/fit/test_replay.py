@@ -11,7 +11,7 @@ from cascadia_sglang.calibration.fit.scores import fit_cascade
 from cascadia_sglang.calibration.record.pool import Pool
 from cascadia_sglang.judge.calibration import Calibration, ScoreModel
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.router.policy import Finding, Verdict, decide
+from cascadia_sglang.router.accept_or_escalate import Finding, Verdict, decide
 from tests.unit.calibration.pools import make_pool
 
 EARLY_ABORT = 0.05

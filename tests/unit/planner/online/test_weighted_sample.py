@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from cascadia_sglang.controller.change_tests import Change
 from cascadia_sglang.controller.decision import Rules, Situation, decide
+from cascadia_sglang.controller.traffic_change import Change
 from cascadia_sglang.errors import ConfigError, WorkloadError
 from cascadia_sglang.planner.online.plan_process import ask_planner
 from cascadia_sglang.planner.online.propose import propose

@@ -12,7 +12,7 @@ from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.config.settings import TierConfig
 from cascadia_sglang.engine.draft_rules import takes_draft
-from cascadia_sglang.engine.lost_attempts import LostAttempts, raise_if_refused
+from cascadia_sglang.engine.ended_attempts import LostAttempts, raise_if_refused
 from cascadia_sglang.engine.requests import attempt_of, prompt_of, shape_of, split_request
 from cascadia_sglang.errors import OverloadError, WorkerLostError, WorkerUnavailableError
 from cascadia_sglang.messages import CONSTRAINTS, REPORT_KEY, AttemptOrder, JudgeReport
@@ -21,7 +21,7 @@ from cascadia_sglang.pool.sessions import Sessions
 from cascadia_sglang.pool.worker_choice import WorkerChoice
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.request_guard.guard import RequestGuard
-from cascadia_sglang.router.engine import Output, attempt_rid
+from cascadia_sglang.router.engine_protocol import Output, attempt_rid
 
 if TYPE_CHECKING:
     from sglang.srt.managers.tokenizer_manager import TokenizerManager

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from cascadia_sglang.router.policy import Finding, Verdict, decide
+from cascadia_sglang.router.accept_or_escalate import Finding, Verdict, decide
 
 ACCEPT, ESCALATE = Verdict.ACCEPT, Verdict.ESCALATE
 

@@ -19,8 +19,8 @@ from cascadia_sglang.errors import (
     WorkerLostError,
 )
 from cascadia_sglang.pool.pool import Worker, WorkerState
-from cascadia_sglang.router.engine import Output
-from cascadia_sglang.router.suspects import Death
+from cascadia_sglang.router.engine_protocol import Output
+from cascadia_sglang.router.poison_requests import Death
 
 if TYPE_CHECKING:
     from sglang.srt.managers.tokenizer_manager import ReqState

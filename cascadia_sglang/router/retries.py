@@ -12,9 +12,9 @@ from cascadia_sglang.errors import (
     WorkerLostError,
 )
 from cascadia_sglang.router.attempt import Attempt
+from cascadia_sglang.router.poison_requests import MEMORY_S, RETURN_S, Place, Suspects
 from cascadia_sglang.router.request import ActiveRequest
 from cascadia_sglang.router.services import Services
-from cascadia_sglang.router.suspects import MEMORY_S, RETURN_S, Place, Suspects
 
 # How long a request that has not begun waits for a worker of any tier.
 NEWCOMER_S = 10.0

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascadia_kernels.testing import make_logits
-from cascadia_sglang.drafts import agreement as module
-from cascadia_sglang.drafts.agreement import Comparison, DraftPlaces, upload
+from cascadia_sglang.drafts import token_agreement as module
+from cascadia_sglang.drafts.token_agreement import Comparison, DraftPlaces, upload
 from cascadia_sglang.judge.draft_step import draft_values
 
 CPU = torch.device("cpu")

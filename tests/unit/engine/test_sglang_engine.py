@@ -11,7 +11,7 @@ from fastapi import HTTPException
 from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.config.settings import TierConfig
-from cascadia_sglang.engine.engine import TokenizerEngine
+from cascadia_sglang.engine.sglang_engine import TokenizerEngine
 from cascadia_sglang.errors import (
     AttemptFailedError,
     AttemptMovedError,

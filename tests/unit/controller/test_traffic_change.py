@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from cascadia_sglang.controller.change_tests import (
+from cascadia_sglang.controller.monitor import Monitor, RecordedVisit, Seen, Timing
+from cascadia_sglang.controller.traffic_change import (
     ALPHA,
     Span,
     dispersion,
     distribution_bound,
     rate_bound,
 )
-from cascadia_sglang.controller.monitor import Monitor, RecordedVisit, Seen, Timing
 
 RATE_PER_S = 0.8
 RUNS = 200

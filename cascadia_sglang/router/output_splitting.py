@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cascadia_sglang.router.engine import Output
+from cascadia_sglang.router.engine_protocol import Output
 
 Decode = Callable[[list[int]], str]
 

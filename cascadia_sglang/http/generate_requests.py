@@ -11,7 +11,7 @@ from sglang.srt.constants import HEALTH_CHECK_RID_PREFIX
 from sglang.srt.managers.io_struct import GenerateReqInput
 from sglang.srt.utils.patch_tokenizer import decode_without_hf_kwargs
 
-from cascadia_sglang.engine.engine import TokenizerEngine
+from cascadia_sglang.engine.sglang_engine import TokenizerEngine
 from cascadia_sglang.engine.target_tiers import target_tiers
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.trace import SCOPE_KEY, note_error, sglang_error
@@ -20,8 +20,8 @@ from cascadia_sglang.pool.pool import WorkerPool
 from cascadia_sglang.pool.sessions import Sessions
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.engine import attempt_rid
-from cascadia_sglang.router.pieces import Decode, Pieces
+from cascadia_sglang.router.engine_protocol import attempt_rid
+from cascadia_sglang.router.output_splitting import Decode, Pieces
 from cascadia_sglang.router.request import ResponseSummary
 
 

@@ -5,8 +5,8 @@ them with the second judge. The servers get the same questions at concurrency 64
 other in turn; accuracy is compared question by question.
 
 Example:
-    python -m bench.verify.second              # adds to bench/results/verify.csv
-    python -m bench.verify.second --smoke      # one short round; writes nothing
+    python -m bench.drafts.second_judge              # adds to bench/results/verify.csv
+    python -m bench.drafts.second_judge --smoke      # one short round; writes nothing
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import numpy as np
 import yaml
 
 from bench import RESULTS
+from bench.drafts.rate import CONCURRENCY, Found, Size, measure
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
 from bench.harness.rows import Facts, Row, Told, facts_of_this_run, save_rows
 from bench.prefix.serving import serving
-from bench.verify.rate import CONCURRENCY, Found, Size, measure
 from demo import CASCADE
 from demo.tasks.families import TEST_FAMILIES
 
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=31850)
     parser.add_argument("--smoke", action="store_true", help="one short round; write nothing")
     options = parser.parse_args()
-    facts = facts_of_this_run("bench.verify.second")
+    facts = facts_of_this_run("bench.drafts.second_judge")
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         ports = {
             arm: stack.enter_context(serving(Path(name), options.port + place, config))

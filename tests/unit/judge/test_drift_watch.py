@@ -5,7 +5,7 @@ import pytest
 
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
-from cascadia_sglang.judge.drift import LEAST_SCORES, WINDOW, ScoreWatch, distance
+from cascadia_sglang.judge.drift_watch import LEAST_SCORES, WINDOW, ScoreWatch, distance
 from cascadia_sglang.judge.features import FEATURES
 
 PROBABILITIES = np.linspace(0.0, 1.0, 101)

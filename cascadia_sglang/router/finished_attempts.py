@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.messages import AttemptOrder
+from cascadia_sglang.router.accept_or_escalate import Finding, Verdict, decide
 from cascadia_sglang.router.attempt import Attempt
-from cascadia_sglang.router.engine import Engine
-from cascadia_sglang.router.policy import Finding, Verdict, decide
+from cascadia_sglang.router.engine_protocol import Engine
 from cascadia_sglang.router.request import RequestPrompt
 from cascadia_sglang.router.route import Route, room_tokens
 from cascadia_sglang.router.services import Services

@@ -8,7 +8,7 @@ import pytest
 
 from cascadia_sglang.engine.target_tiers import target_tiers
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.http.guard import guard
+from cascadia_sglang.http.single_tier_calls import guard
 from cascadia_sglang.testing.engine import make_cascade
 
 TWO = make_cascade("small", "large")

@@ -10,7 +10,7 @@ from cascadia_sglang.config.settings import CascadeConfig, PlannerConfig, TierCo
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.planner.speed.profile import StepTimes
 from cascadia_sglang.worker.batch_shape import BatchShape
-from cascadia_sglang.worker.pace import Pace, pace_specs
+from cascadia_sglang.worker.emulated_pace import Pace, pace_specs
 
 TIMES = StepTimes(
     decode_ms=[(1, 20.0), (2, 30.0)],

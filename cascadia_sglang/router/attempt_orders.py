@@ -6,10 +6,10 @@ from typing import NamedTuple
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.attempt import Attempt
 from cascadia_sglang.router.feedback.scores import TierScoring
+from cascadia_sglang.router.poison_requests import Place
 from cascadia_sglang.router.request import RequestPrompt
 from cascadia_sglang.router.route import Route
 from cascadia_sglang.router.services import Services
-from cascadia_sglang.router.suspects import Place
 
 
 def order_for(

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from cascadia_sglang.router.engine import Output
-from cascadia_sglang.router.pieces import Pieces
+from cascadia_sglang.router.engine_protocol import Output
+from cascadia_sglang.router.output_splitting import Pieces
 
 # Tokens by id: with a part of a character in two of them, and a special one that has no text.
 TOKENS = [b"", b"Let", b" me", b" see", b" \xf0\x9f", b"\x98\x80", b"!", b"<end>"]

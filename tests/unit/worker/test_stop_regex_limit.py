@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cascadia_sglang.worker import search_limit
-from cascadia_sglang.worker.search_limit import SearchLimit
+from cascadia_sglang.worker import stop_regex_limit as search_limit
+from cascadia_sglang.worker.stop_regex_limit import SearchLimit
 
 TEXT = "a" * 40
 

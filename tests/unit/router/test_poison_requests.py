@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cascadia_sglang.metrics.counters import Metrics
-from cascadia_sglang.router.suspects import (
+from cascadia_sglang.router.poison_requests import (
     ISOLATION_S,
     MEMORY_S,
     RETURN_S,

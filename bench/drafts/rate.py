@@ -6,8 +6,8 @@ turn. Reading changes no answer, so the threshold that suits one suits all; accu
 question by question.
 
 Example:
-    python -m bench.verify.rate                # writes bench/results/verify.csv
-    python -m bench.verify.rate --smoke        # one short round; writes nothing
+    python -m bench.drafts.rate                # writes bench/results/verify.csv
+    python -m bench.drafts.rate --smoke        # one short round; writes nothing
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--workload", choices=FAMILIES, help="this one alone")
     parser.add_argument("--smoke", action="store_true", help="one short round; write nothing")
     options = parser.parse_args()
-    facts = facts_of_this_run("bench.verify.rate")
+    facts = facts_of_this_run("bench.drafts.rate")
     size = SMOKE if options.smoke else FULL
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:

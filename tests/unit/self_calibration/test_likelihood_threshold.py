@@ -5,7 +5,7 @@ import pytest
 
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.self_calibration.label import DEFAULT_LIKELY, Label, VisitLabel
-from cascadia_sglang.self_calibration.likely import MIN_KIND, choose_likely
+from cascadia_sglang.self_calibration.likelihood_threshold import MIN_KIND, choose_likely
 
 ZEROS = [[0.0] * len(FEATURES)]
 

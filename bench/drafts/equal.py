@@ -5,8 +5,8 @@ large tier reads the small one's draft. Where the two differ, the large tier wri
 how often it differs from itself then, because other requests share its batches, stands beside.
 
 Example:
-    python -m bench.verify.equal                # writes bench/results/verify.csv
-    python -m bench.verify.equal --smoke        # few prompts; writes nothing
+    python -m bench.drafts.equal                # writes bench/results/verify.csv
+    python -m bench.drafts.equal --smoke        # few prompts; writes nothing
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=31900)
     parser.add_argument("--smoke", action="store_true", help="few prompts; write nothing")
     options = parser.parse_args()
-    facts = facts_of_this_run("bench.verify.equal")
+    facts = facts_of_this_run("bench.drafts.equal")
     rows = sample("test", SEED, 60 if options.smoke else 2_400, TEST_FAMILIES, weights=WEIGHTS)
     alone_headers = {"x-cascadia-tier": "large"}
     with (
