@@ -1,7 +1,7 @@
 """Say whether a cascade pays on these GPUs, against every tier alone and a router.
 
 All keep the same quality floor. The router sends a prompt to one tier before any tier answers. It
-uses the predictions in the sample (`entry`). Without predictions it draws by chance. The objective
+uses the predictions in the sample (`entry`). Without predictions it draws randomly. The objective
 is the mean latency of a request. The result also says how few GPUs reach the best latency without
 a cascade.
 

@@ -100,7 +100,7 @@ def _notes(tier: dict[str, Any], bypassed: list[str]) -> Iterator[str]:
     if tier["self_calibration"] is not None:
         yield _self_calibration(tier["self_calibration"])
     if tier["name"] in bypassed:
-        yield "tier passed over"
+        yield "tier bypassed"
 
 
 def _self_calibration(told: dict[str, Any]) -> str:

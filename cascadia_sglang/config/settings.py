@@ -148,14 +148,15 @@ class RoutingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     commit_tokens: Count = 8
     """With `commit`: least tokens of an answer before it may leave."""
     commit_chance: Share = 0.9
-    """With `commit`: least chance of acceptance, at a checkpoint of the calibration."""
+    """With `commit`: least probability of acceptance, at a checkpoint of the calibration."""
     commit_at_once: Share | None = None
-    """An answer leaves while it is written where `entry_model` gives its tier this chance or more.
+    """An answer leaves while it is written where `entry_model` gives its tier this probability or
+    more.
 
-    The chance must reach the tier's threshold too. null: never.
+    The probability must reach the tier's threshold too. null: never.
     """
     early_abort: Share | None = 0.05
-    """An attempt ends once its chance of acceptance falls below this. null: never."""
+    """An attempt ends once its probability of acceptance falls below this. null: never."""
     deadline_s: Positive | None = None
     """Seconds for a whole request, over all tiers. null: no deadline."""
     max_attempts: int | None = None
@@ -254,7 +255,7 @@ class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     gpu_budget: Count | None = None
     """Devices that a plan may use. Needed where the planner is enabled."""
     interval_s: Positive = 30.0
-    """Seconds between two looks at the traffic."""
+    """Seconds between two checks of the traffic."""
     objective: Literal["bottleneck", "path"] = "bottleneck"
     """What a plan minimises: the slowest tier's latency, or the mean latency of a request."""
     shadow_rate: Share | None = None

@@ -8,13 +8,13 @@ from cascadia_sglang.http.routes import HANDLING, Handling
 RESPONSE_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     "x-cascadia-tier": ("The tier that answered.", {"type": "string"}),
     "x-cascadia-score": (
-        "Score of the answer: the chance that it is right, or a rank. Missing where no judge rated "
-        "it, and for a batch.",
+        "Score of the answer: the probability that it is right, or a rank. Missing where no judge "
+        "rated it, and for a batch.",
         {"type": "number", "minimum": 0, "maximum": 1},
     ),
     "x-cascadia-calibrated": (
-        "Whether the score is a calibrated chance. false: it is a rank, by which a share of the "
-        "tier's answers is refused. Missing where the score is missing.",
+        "Whether the score is a calibrated probability. false: it is a rank, by which a share of "
+        "the tier's answers is refused. Missing where the score is missing.",
         {"type": "boolean"},
     ),
     "x-cascadia-reason": (
@@ -139,7 +139,8 @@ def request_headers(tiers: Sequence[str]) -> list[dict[str, Any]]:
         ),
         header(
             "allow-degraded",
-            "Whether the best finished answer may go out where time or tiers run out.",
+            "Whether the best finished answer may go out where time or tiers run out. Without a "
+            "finished answer, the longest text so far goes out, with the finish reason `length`.",
             type="boolean",
         ),
         header(

@@ -30,7 +30,7 @@ def cascade_text(
     """
     missing = [flag for flag in _PARSERS if flag not in parsers]
     lines = [
-        "# A cascade: a request begins at the first tier, and climbs where its answer is not sure.",
+        "# A cascade: a request begins at the first tier, and escalates if its answer is weak.",
         "# `cascadia validate` checks this file; `cascadia schema cascade` lists every key.",
         "#",
         "# Memory and devices when this file was written:",
@@ -52,7 +52,7 @@ def cascade_text(
     lines += [
         "routing:",
         "  # Share of all requests that reach the last tier. The answers of a tier without a",
-        "  # calibration are ranked, and the least sure of them climb.",
+        "  # calibration are ranked, and the weakest of them escalate.",
         f"  escalation_rate: {DEFAULT_RATE}",
         "  # With calibrations, thresholds may take its place, one for every tier but the last:",
         f"  # thresholds: {[0.9] * (len(models) - 1)}",

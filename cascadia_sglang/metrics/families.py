@@ -140,8 +140,8 @@ FAMILIES = (
         kind="histogram",
         labels=("tier",),
         buckets=_SCORES,
-        meaning="Scores of answers, from 0 to 1. The chance that the answer is right, or a rank "
-        "where the tier has no calibration (cascadia_calibrated). tier: the tier of the "
+        meaning="Scores of answers, from 0 to 1. The probability that the answer is right, or a "
+        "rank where the tier has no calibration (cascadia_calibrated). tier: the tier of the "
         "answer.",
     ),
     Family(

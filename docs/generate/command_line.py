@@ -18,7 +18,8 @@ def page() -> str:
         "Command line",
         paragraph(
             "`cascadia COMMAND --help` prints the same. Results go to stdout, progress to stderr. "
-            "Bad input ends with one line and exit code 2. [Errors](errors.md) lists the codes."
+            "Bad input ends with one line and exit code 2. [Errors](errors.md) lists the codes. "
+            "`cascadia --version` prints the releases of Cascadia and SGLang."
         ),
         *(_command(name) for name in COMMANDS),
         "## Flags of the server",

@@ -5,6 +5,8 @@ from docs.generate.markdown import code, document, paragraph, table
 # For operators.
 READ = {
     "CUDA_VISIBLE_DEVICES": "Accelerators that may be used, as for every CUDA program.",
+    "HF_HUB_OFFLINE": "`1`: models come from folders and the hub's cache alone.",
+    "HF_TOKEN": "Access token for models of the hub that are gated or private.",
     "NUMBA_CACHE_DIR": "Folder of the simulator's compiled code. "
     "Default: `cascadia/compiled` in the cache folder.",
     "OMP_NUM_THREADS": "Threads per worker on the CPU. Default: the cores, shared by the workers.",
@@ -51,7 +53,7 @@ def page() -> str:
         "## Read by the server and the commands",
         paragraph(
             "Cascadia has no settings of its own in the environment. It respects these variables "
-            "of SGLang, PyTorch and the system."
+            "of SGLang, PyTorch, the model hub and the system."
         ),
         _table(READ),
         "## Set by the server for its own processes",

@@ -14,6 +14,7 @@ from docs.generate import (
     python_api,
     routes,
     settings,
+    status,
 )
 
 FOLDER = Path(__file__).resolve().parents[1] / "reference"
@@ -50,4 +51,5 @@ PAGES: dict[str, Callable[[], str]] = {
     "problem-file.md": problem_file,
     "python.md": python_api.page,
     "routes.md": routes.page,
+    "status.md": status.page,
 }

@@ -28,8 +28,10 @@ OWN_ROUTES = (
     ),
     (
         "POST /cascadia/plan",
-        "Applies a plan. Without `tiers` and `thresholds` the planner makes one. "
-        '`{"dry_run": true}` applies nothing and shows the steps.',
+        "Applies a plan. `tiers` gives `replicas` by tier, and `tp_size` and `pp_size` if they are "
+        "to change. `thresholds` has one number per tier but the last. Without both, the planner "
+        "makes a plan. `dry_run` applies nothing and shows the steps: "
+        '`{"tiers": {"small": {"replicas": 2}}, "thresholds": [0.8], "dry_run": true}`.',
         "the admin key",
     ),
 )
@@ -49,11 +51,15 @@ def page() -> str:
         "Routes",
         "## Routes of the cascade",
         table(("route", "what it does", "key"), own),
-        paragraph("Routes that need the admin key answer 403 without `--admin-api-key`."),
+        paragraph(
+            "Send the admin key as `authorization: Bearer KEY`. Routes that need it answer 403 "
+            "without `--admin-api-key`."
+        ),
         "## Routes of SGLang",
         paragraph(
             "A cascade serves every route of SGLang's server in one of these ways. "
-            "`tier` is a query parameter, or a field of a JSON body."
+            "`tier` is a query parameter, or a field of a JSON body. The server process also "
+            "answers `/api/ps` and `/api/version` for Ollama's clients."
         ),
         table(("routes", "what happens"), theirs),
     )

@@ -1,6 +1,7 @@
 """The reference pages are those of the code, and the code has nothing that they leave out."""
 
 import ast
+import dataclasses
 import re
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import pytest
 
 from cascadia_sglang.cli import COMMANDS
 from cascadia_sglang.config.settings import CascadeConfig, JudgeConfig
+from cascadia_sglang.drafts.policy import DraftCounts
 from cascadia_sglang.field_docs import nested_structs
 from cascadia_sglang.http.routes import HANDLING
 from cascadia_sglang.messages import DraftReport
@@ -22,6 +24,7 @@ from docs.generate.errors import STATUSES, classes
 from docs.generate.headers import ANSWER_FIELDS, ATTEMPT_FIELDS, REASONS
 from docs.generate.pages import FOLDER, PAGES
 from docs.generate.routes import OWN_ROUTES
+from docs.generate.status import SECTIONS
 from tests.repo.source import Source, product_files
 
 VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
@@ -168,6 +171,31 @@ def test_every_field_of_a_response_has_a_row() -> None:
     story = story_of([attempt], attempt, config, [1])
     assert story.keys() == ANSWER_FIELDS.keys()
     assert story["attempts"][0].keys() == ATTEMPT_FIELDS.keys()
+
+
+def test_every_field_of_the_status_has_a_row() -> None:
+    builders = {
+        "cascadia_sglang.http.status": {
+            *("status", "_devices", "_escalation", "_drift", "_shadow", "_warm"),
+        },
+        "cascadia_sglang.self_calibration.controller": {"summary", "_shown"},
+        "cascadia_sglang.fleet.event_feeds": {"summary", "_told"},
+    }
+    given = {
+        key.value
+        for source in package()
+        for function in ast.walk(source.tree)
+        if isinstance(function, ast.FunctionDef)
+        and function.name in builders.get(source.module, ())
+        for node in ast.walk(function)
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+    }
+    drafts = {field.name for field in dataclasses.fields(DraftCounts)}
+    known = {name for _, meanings in SECTIONS for name in meanings}
+    assert len(given) > 50
+    assert given | drafts == known
 
 
 def test_every_reason_and_every_status_has_a_row() -> None:

@@ -139,8 +139,8 @@ def _prefix(report: Report) -> str:
         f"{tier.tier} {tier.prefix_ece:.3f}" for tier in report.tiers if tier.prefix_ece is not None
     )
     return (
-        "The chance, after some tokens, that the final score reaches the threshold. ECE over all "
-        f"checkpoints: {joint}.\n\n"
+        "The probability, after some tokens, that the final score reaches the threshold. ECE over "
+        f"all checkpoints: {joint}.\n\n"
         + _table(("tier", "tokens", "answers", "reach the threshold", "ECE"), rows)
     )
 

@@ -143,7 +143,7 @@ class CalibrationRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     weight: NotNegative = 1.0
     """Weight of the row."""
     entry: list[Share] = []
-    """Chance that a tier's answer will be right, before any tier answers:
+    """Probability that a tier's answer will be right, before any tier answers:
 
     one per tier but the last. `cascadia advise` alone reads it.
     """

@@ -17,7 +17,7 @@ def workload_problems(problem: Problem, source: WorkloadSource) -> Iterator[str]
     if problem.candidates:
         yield "needed: candidates or workload, not both"
     if not problem.calibration:
-        yield "workload needs calibration: how requests climb"
+        yield "workload needs calibration: how requests escalate"
     if not problem.cluster:
         yield "workload needs gpu or cluster: what devices there are"
     yield from _tiers(problem)

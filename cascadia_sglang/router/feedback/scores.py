@@ -170,7 +170,7 @@ class TierScoring:
             raise RequestError(
                 400,
                 f"header {header} is compared with calibrated scores, and this cascade has none "
-                "yet: its answers are ranked, and a share of them climbs",
+                "yet: its answers are ranked, and a share of them escalates",
                 header,
             )
 
@@ -180,7 +180,7 @@ class TierScoring:
             names = ", ".join(self._names[tier] for tier in sorted(self._ranked))
             raise ConfigError(
                 f"{what} calibrated scores, and {names} has no calibration: its answers are "
-                "ranked, and routing.escalation_rate decides how many climb"
+                "ranked, and routing.escalation_rate decides how many escalate"
             )
 
     def _is_below(self, tier: int) -> bool:

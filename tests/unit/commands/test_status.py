@@ -103,7 +103,7 @@ def test_a_reader_sees_tiers_thresholds_workers_and_what_is_wrong() -> None:
     assert [line.split()[0] for line in told[:5]] == ["tier", "small", "large", "worker", "small-0"]
     assert threshold in told[1]
     assert "3 errors" in told[1]
-    assert "passed over" in told[2]
+    assert "bypassed" in told[2]
     assert told[4].split()[1:] == ["ready", "5", "small"]
     assert told[5] == "plan 3, gear 0, 0 on their way"
 
