@@ -41,6 +41,7 @@ from cascadia_sglang.config.cascade_file import read_cascade
 from cascadia_sglang.planner.simulation.simulator import SimulatedTier
 from cascadia_sglang.planner.speed.profile import HostTimes, Profile, load_profile
 from cascadia_sglang.planner.workload.workload import poisson_arrivals_s
+from cascadia_sglang.processes.child_server import START_S
 from cascadia_sglang.profiling.measure import measure
 
 BENCH = "planner.simulator"
@@ -100,7 +101,7 @@ def profile_of(config: Path, kept: Path | None, emulated: bool) -> Profile:
     """Measured now, or read from where it was kept."""
     if kept is not None and kept.exists():
         return load_profile(kept)
-    profile = measure(config, FLAGS, quick=emulated)
+    profile = measure(config, FLAGS, start_s=START_S, quick=emulated)
     if kept is not None:
         kept.write_text(json.dumps(msgspec.to_builtins(profile), indent=1) + "\n")
     return profile

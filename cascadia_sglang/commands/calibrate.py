@@ -111,7 +111,15 @@ def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def recording_settings(args: argparse.Namespace) -> RecordingSettings:
-    """The values of `add_recording_arguments`, with `data` and `out`."""
+    """The values of `add_recording_arguments`, with `data` and `out`.
+
+    Raises:
+        ConfigError: if the server's flags have a quote without its end.
+    """
+    try:
+        server_flags = shlex.split(args.server_flags)
+    except ValueError as error:
+        raise ConfigError(f"--server-flags is {args.server_flags!r}: {error}") from error
     return RecordingSettings(
         data=args.data,
         out=args.out,
@@ -119,7 +127,7 @@ def recording_settings(args: argparse.Namespace) -> RecordingSettings:
         temperature=args.temperature,
         max_tokens=args.max_tokens,
         concurrency=args.concurrency,
-        server_flags=shlex.split(args.server_flags),
+        server_flags=server_flags,
         start_timeout_s=args.start_timeout,
         answer_timeout_s=args.answer_timeout,
     )

@@ -40,7 +40,28 @@ def read_cascade(path: Path) -> DataFile:
             f"cascade file {path}: routing.verify is the former name of routing.drafts; "
             f"write drafts: {present.strip()}"
         )
-    return DataFile(placed(file.data, path), file.unquoted)
+    return DataFile(placed(_without_dropped_keys(file.data, path), path), file.unquoted)
+
+
+def _without_dropped_keys(data: Any, path: Path) -> Any:
+    """The file without keys that never held anything but null; a warning names each."""
+    if not isinstance(data, dict):
+        return data
+    tiers, routing = data.get("tiers"), data.get("routing")
+    places = [("routing", routing, "quality_floor")]
+    if isinstance(tiers, list):
+        places += [(f"tiers[{index}]", tier, "reasoning") for index, tier in enumerate(tiers)]
+    changed: dict[str, Any] = {}
+    for place, settings, key in places:
+        if isinstance(settings, dict) and key in settings and settings[key] is None:
+            warn_once(f"cascade file {path}: {place}.{key} does nothing; remove it")
+            changed[place] = {name: value for name, value in settings.items() if name != key}
+    if not changed:
+        return data
+    data = {**data, "routing": changed.get("routing", routing)} if "routing" in data else {**data}
+    if isinstance(tiers, list):
+        data["tiers"] = [changed.get(f"tiers[{i}]", tier) for i, tier in enumerate(tiers)]
+    return data
 
 
 def drafts_data(routing: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +108,8 @@ def load_uncalibrated(path: Path) -> CascadeConfig:
                 "deadline_s": None,
             }
             routing = {**routing, **whole_way}
-            if None in (routing.get("drafts"), routing.get("verify")):
+            former = routing.get("verify")
+            if former is None or (isinstance(former, dict) and routing.get("drafts") is None):
                 # A draft is recorded whatever its score, and no second judge decides.
                 use = drafts_data(routing)["use"]
                 routing |= {"drafts": "off" if use == "off" else "on", "verify": None}

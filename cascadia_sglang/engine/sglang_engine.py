@@ -33,7 +33,7 @@ Generate = Callable[[Any, GenerateReqInput, None], AsyncIterator[Output]]
 class TokenizerEngine:
     """Runs attempts through SGLang's own `generate_request`, each on the worker that was picked.
 
-    Implements `router.engine.Engine`. `on_fault` hears of a worker that answered with an internal
+    Implements `router.engine_protocol.Engine`. `on_fault` hears of a worker that answered with an internal
     error, `on_answer` of one that answered.
     """
 

@@ -101,7 +101,7 @@ def make_request(
 
 
 class FakeEngine:
-    """Answers from a script, without SGLang. Implements `router.engine.Engine`.
+    """Answers from a script, without SGLang. Implements `router.engine_protocol.Engine`.
 
     Args:
         tiers: a reply a tier, or replies by prompt, or a sequence that is used up run by run;

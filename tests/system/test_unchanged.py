@@ -69,6 +69,7 @@ def test_nothing_of_the_server_is_imported(looks: list[tuple[dict, dict]]) -> No
         "cascadia_sglang.plugin",
         "cascadia_sglang.platform",
         "cascadia_sglang.errors",
+        "cascadia_sglang.version",
         "cascadia_patches",
         "cascadia_patches.apply",
         "cascadia_patches.launch",

@@ -303,3 +303,12 @@ def test_two_targets_are_refused(cascade: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         main([*asked, "--target-quality", "0.9", "--escalation-rate", "0.5"])
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_server_flags_with_an_open_quote_are_one_line(
+    cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["calibrate", str(cascade), "--data", str(write_sample(tmp_path, 600))]
+    assert main([*words, "--out", str(tmp_path / "out"), "--server-flags", "--x 'a"]) == 2
+    told = capsys.readouterr().err
+    assert told == 'cascadia calibrate: --server-flags is "--x \'a": No closing quotation\n'

@@ -121,6 +121,31 @@ def test_the_former_name_of_drafts_warns_once_with_the_present_one(
     ]
 
 
+def test_keys_that_only_ever_held_null_warn_and_do_nothing(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = changed("routing.quality_floor", None)
+    data["tiers"][1]["reasoning"] = None
+    (folder / "null.json").write_text(json.dumps(data))
+    (folder / "without.json").write_text(json.dumps(GOOD))
+    assert load_cascade(folder / "null.json") == load_cascade(folder / "without.json")
+    place = f"cascade file {folder / 'null.json'}"
+    assert [record.message for record in caplog.records] == [
+        f"{place}: routing.quality_floor does nothing; remove it",
+        f"{place}: tiers[1].reasoning does nothing; remove it",
+    ]
+
+
+@pytest.mark.parametrize("value", ["auto", True, []])
+@pytest.mark.parametrize("load", [load_cascade, load_uncalibrated])
+def test_a_former_name_of_drafts_of_another_type_is_refused(
+    folder: Path, load: Callable[[Path], CascadeConfig], value: Any
+) -> None:
+    (folder / "typed.json").write_text(json.dumps(changed("routing.verify", value)))
+    with pytest.raises(ConfigError, match=r"routing\.verify"):
+        load(folder / "typed.json")
+
+
 @pytest.mark.parametrize("load", [load_cascade, load_uncalibrated])
 def test_both_names_of_drafts_are_refused(
     folder: Path, load: Callable[[Path], CascadeConfig]
@@ -184,8 +209,8 @@ def test_a_tier_is_found_by_its_name(name: str, index: int | None) -> None:
         ("routng", {}, "unknown field `routng`, did you mean routing?"),
         ("tiers.0.modelpath", "x", "`modelpath` - at `$.tiers[0]`, did you mean model_path?"),
         ("routing.gears.flor", 1, "`flor` - at `$.routing.gears`, did you mean floor?"),
-        ("tiers.1.reasoning", None, "unknown field `reasoning` - at `$.tiers[1]`"),
-        ("routing.quality_floor", None, "unknown field `quality_floor` - at `$.routing`"),
+        ("tiers.1.reasoning", "on", "unknown field `reasoning` - at `$.tiers[1]`"),
+        ("routing.quality_floor", 0.9, "unknown field `quality_floor` - at `$.routing`"),
         ("tiers.1.treshold", 0.5, "unknown field `treshold` - at `$.tiers[1]`"),
         ("routing.treshold", 0.5, "`treshold` - at `$.routing`, did you mean thresholds?"),
         ("routing.verify.low", 1.5, "routing.verify.low is 1.5, allowed: 0 to 1"),
