@@ -33,8 +33,8 @@ Generate = Callable[[Any, GenerateReqInput, None], AsyncIterator[Output]]
 class TokenizerEngine:
     """Runs attempts through SGLang's own `generate_request`, each on the worker that was picked.
 
-    Implements `router.engine_protocol.Engine`. `on_fault` hears of a worker that answered with an internal
-    error, `on_answer` of one that answered.
+    Implements `router.engine_protocol.Engine`. `on_fault` hears of a worker that answered with an
+    internal error, `on_answer` of one that answered.
     """
 
     def __init__(
