@@ -1,4 +1,4 @@
-"""What the fields of a struct mean: the docstrings below them, read from the source."""
+"""The docstrings of a struct's fields, read from the source."""
 
 import ast
 import inspect

@@ -1,4 +1,4 @@
-"""What travels between the router and the engine workers."""
+"""Messages between the router and the engine workers."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace

@@ -27,8 +27,8 @@ from bench.harness.paired import auroc_difference
 from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.fit.statistics import auroc
+from cascadia_sglang.judge.builtin_rank import WEIGHTS
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.judge.rank import WEIGHTS
 from demo.calibrate.answers import complete_chunks, load_pool
 from demo.train.tiers import TIERS
 

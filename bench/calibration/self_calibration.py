@@ -28,9 +28,9 @@ from cascadia_sglang.calibration.fit.calibrate import Settings, calibrate
 from cascadia_sglang.calibration.fit.replay import TierReplay, sigmoid
 from cascadia_sglang.calibration.fit.statistics import auroc, ece
 from cascadia_sglang.calibration.fit.thresholds import Target
+from cascadia_sglang.judge.builtin_rank import WEIGHTS
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.judge.rank import WEIGHTS
 from cascadia_sglang.self_calibration.fit import Fitting, TierFit, fit_labels
 from cascadia_sglang.self_calibration.label import Label, VisitLabel, first_rates
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cascadia_sglang.arrays import FloatArray
-from cascadia_sglang.judge.rank import rank_model
+from cascadia_sglang.judge.builtin_rank import rank_model
 
 
 def ranks(features_NF: FloatArray) -> FloatArray:

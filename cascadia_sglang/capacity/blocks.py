@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from cascadia_sglang.capacity.devices import devices_of
+from cascadia_sglang.capacity.move_steps import Action, Drain, Start, Stop
 from cascadia_sglang.capacity.ordering import order_steps
 from cascadia_sglang.capacity.placement import capacity_of, place_in_service
-from cascadia_sglang.capacity.steps import Action, Drain, Start, Stop
 from cascadia_sglang.capacity.types import (
     Capacity,
     GpuType,

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cascadia_sglang.capacity.devices import Device, devices_of
-from cascadia_sglang.capacity.steps import Action, Drain, SetThresholds, Start, Stop
+from cascadia_sglang.capacity.move_steps import Action, Drain, SetThresholds, Start, Stop
 from cascadia_sglang.capacity.types import GpuType, RunningPlan, RunningReplica
 from cascadia_sglang.errors import InfeasibleMoveError
 

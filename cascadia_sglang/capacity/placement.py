@@ -1,4 +1,4 @@
-"""Places for replicas, so that as few as possible of those that run move. Pure.
+"""Places replicas on devices, so that as few running replicas as possible move. Pure.
 
 A running replica of a wanted shape stays where it is. The others are placed one after the other,
 the largest first, each in the fullest node that has room for it.

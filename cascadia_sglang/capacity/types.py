@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from cascadia_sglang.bounds import NotNegative, bounds
+from cascadia_sglang.value_ranges import NotNegative, bounds
 
 # More of anything than this is a slip of the pen, and would not fit the solver's integers.
 MOST = 1_000_000

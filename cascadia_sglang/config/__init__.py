@@ -1,1 +1,1 @@
-"""What an operator writes: the cascade file, its checks and its defaults."""
+"""The cascade file: its settings, checks and defaults."""

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import yaml
 
-from cascadia_sglang.bounds import bound_problems
 from cascadia_sglang.config.checks import problems_of, routing_problems, threshold_problems
 from cascadia_sglang.config.paths import placed, warn_once
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.files.unknown_keys import with_nearest_key
 from cascadia_sglang.files.yaml_text import DataFile, read_data
+from cascadia_sglang.value_ranges import bound_problems
 
 
 def load_cascade(path: Path | str) -> CascadeConfig:
@@ -45,22 +45,23 @@ def read_cascade(path: Path) -> DataFile:
 
 def _without_dropped_keys(data: Any, path: Path) -> Any:
     """The file without keys that never held anything but null; a warning names each."""
+
+    def without(settings: Any, key: str, place: str) -> Any:
+        if not isinstance(settings, dict) or settings.get(key, "") is not None:
+            return settings
+        warn_once(f"cascade file {path}: {place}.{key} does nothing; remove it")
+        return {name: value for name, value in settings.items() if name != key}
+
     if not isinstance(data, dict):
         return data
-    tiers, routing = data.get("tiers"), data.get("routing")
-    places = [("routing", routing, "quality_floor")]
-    if isinstance(tiers, list):
-        places += [(f"tiers[{index}]", tier, "reasoning") for index, tier in enumerate(tiers)]
-    changed: dict[str, Any] = {}
-    for place, settings, key in places:
-        if isinstance(settings, dict) and key in settings and settings[key] is None:
-            warn_once(f"cascade file {path}: {place}.{key} does nothing; remove it")
-            changed[place] = {name: value for name, value in settings.items() if name != key}
-    if not changed:
-        return data
-    data = {**data, "routing": changed.get("routing", routing)} if "routing" in data else {**data}
-    if isinstance(tiers, list):
-        data["tiers"] = [changed.get(f"tiers[{i}]", tier) for i, tier in enumerate(tiers)]
+    data = dict(data)
+    if "routing" in data:
+        data["routing"] = without(data["routing"], "quality_floor", "routing")
+    if isinstance(data.get("tiers"), list):
+        data["tiers"] = [
+            without(tier, "reasoning", f"tiers[{index}]")
+            for index, tier in enumerate(data["tiers"])
+        ]
     return data
 
 

@@ -1,9 +1,8 @@
-"""What a cascade file must keep to beyond the types of its fields."""
+"""Checks of a cascade file beyond the types of its fields."""
 
 import re
 from pathlib import Path
 
-from cascadia_sglang.bounds import bound_problems
 from cascadia_sglang.config.escalation import keeps_rate
 from cascadia_sglang.config.label_settings import label_problems
 from cascadia_sglang.config.settings import (
@@ -15,6 +14,7 @@ from cascadia_sglang.config.settings import (
     is_keep_alive_s,
 )
 from cascadia_sglang.models.hub_check import is_hub_name
+from cascadia_sglang.value_ranges import bound_problems
 
 # Part of headers, of metrics' labels and of file names.
 _TIER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -1,4 +1,4 @@
-"""What a cascade file says of how many requests climb, where no thresholds are fixed."""
+"""The share of requests that escalates, where no thresholds are fixed."""
 
 from cascadia_sglang.config.settings import CascadeConfig
 

@@ -1,10 +1,10 @@
-"""What an operator writes: the settings of a cascade and their defaults."""
+"""The settings of a cascade and their defaults."""
 
 from typing import Any, Literal
 
 import msgspec
 
-from cascadia_sglang.bounds import (
+from cascadia_sglang.value_ranges import (
     Count,
     CountOrZero,
     NotNegative,

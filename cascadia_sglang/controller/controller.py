@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from cascadia_sglang.capacity.steps import Stop
+from cascadia_sglang.capacity.move_steps import Stop
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.controller.decision import LogEntry, Rules, Situation, decide, reason_to_stay
 from cascadia_sglang.controller.monitor import Monitor

@@ -1,4 +1,4 @@
-"""Shifts gears while requests run: the plan's thresholds, and those in force."""
+"""Shifts gears while requests run: between the plan's thresholds and lower ones."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Sliding windows of what the router saw, and whether it has changed since the plan. Pure.
+"""Sliding windows of the router's traffic, and whether it changed since the plan. Pure.
 
 Times are of one monotonic clock, in seconds, and come with every call.
 """

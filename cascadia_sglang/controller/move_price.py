@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from cascadia_sglang.capacity.devices import Device, devices_of
-from cascadia_sglang.capacity.steps import Action, Start, Stop
+from cascadia_sglang.capacity.move_steps import Action, Start, Stop
 from cascadia_sglang.capacity.types import GpuType, RunningReplica
 
 

@@ -10,8 +10,8 @@ from typing import Protocol
 import msgspec
 
 from cascadia_sglang.capacity.blocks import Blocks, order_block_steps, place_blocks
+from cascadia_sglang.capacity.move_steps import Action, Drain, SetThresholds, Start, Stop
 from cascadia_sglang.capacity.placement import capacity_of
-from cascadia_sglang.capacity.steps import Action, Drain, SetThresholds, Start, Stop
 from cascadia_sglang.capacity.types import (
     Capacity,
     GpuType,

@@ -1,4 +1,4 @@
-"""Records the router's prompts for the controller: what came, and what became of it."""
+"""Records the arrival and the end of every prompt for the controller."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol

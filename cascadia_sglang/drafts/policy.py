@@ -1,4 +1,4 @@
-"""Which drafts a tier is given to read, and what it kept of them.
+"""Decides which drafts a tier reads, by the share of tokens that it kept before.
 
 Reading a draft costs the prefill of its tokens; what is kept of it needs no decoding. It pays where
 the share that is kept is above what a prefilled token costs over what a decoded one does.

@@ -1,4 +1,4 @@
-"""Rolls requests and their batch back to what they keep of their drafts."""
+"""Rolls requests and their batch back to the kept tokens of their drafts."""
 
 from array import array
 from typing import TYPE_CHECKING, Any

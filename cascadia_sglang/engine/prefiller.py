@@ -1,4 +1,4 @@
-"""Prefills the workers' caches with what a request will want there: warming, and new workers."""
+"""Prefills the workers' caches: warming of the next tier, and of new workers."""
 
 import asyncio
 import logging

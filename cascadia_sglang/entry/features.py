@@ -1,4 +1,4 @@
-"""What the entry model sees of a prompt: its token n-grams, hashed into buckets, and its length.
+"""Features of a prompt for the entry model: hashed token n-grams, and the length.
 
 Token ids, because the router has them of every text, chat or not, and a fit can have the same ones:
 nothing is tokenised or normalised a second time.

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from cascadia_sglang.bounds import members_of
 from cascadia_sglang.files.nearest import suggestion
+from cascadia_sglang.value_ranges import members_of
 
 _UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]*)`(?: - at `\$(?P<place>.*)`)?$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[[^\]]*\]")

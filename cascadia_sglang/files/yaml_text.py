@@ -1,4 +1,4 @@
-"""YAML text of files that people write: what YAML readers disagree on is an error with its place.
+"""YAML text that people write: values on which YAML readers disagree are errors.
 
 PyYAML reads YAML 1.1, where `no` is false, `1:30` is 90, `017` is 15 and `1e3` is a text. Whoever
 writes such a thing seldom means it.

@@ -1,4 +1,4 @@
-"""What the workers publish of their prefix caches, read as long as each of them lives."""
+"""Reads the KV events of every running worker."""
 
 import asyncio
 import dataclasses
@@ -7,8 +7,8 @@ from typing import Any
 import zmq.asyncio
 
 from cascadia_sglang.pool.pool import Worker
+from cascadia_sglang.prefix.cached_prefixes import HeldPrefixes, Promises
 from cascadia_sglang.prefix.feed import Feed, FeedCounts
-from cascadia_sglang.prefix.held import HeldPrefixes, Promises
 
 
 class EventFeeds:

@@ -28,7 +28,7 @@ from cascadia_sglang.pool.pool import Worker, WorkerPool, WorkerState, WritableP
 from cascadia_sglang.pool.sessions import Sessions
 from cascadia_sglang.pool.worker_choice import WorkerChoice
 from cascadia_sglang.pool.worker_ends import WorkerEnd
-from cascadia_sglang.prefix.held import HeldPrefixes
+from cascadia_sglang.prefix.cached_prefixes import HeldPrefixes
 
 if TYPE_CHECKING:
     from sglang.srt.managers.tokenizer_manager import TokenizerManager

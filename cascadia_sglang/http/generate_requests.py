@@ -1,4 +1,4 @@
-"""What SGLang's `generate_request` and `abort_request` become: the door to the cascade."""
+"""Replaces SGLang's `generate_request` and `abort_request` by the cascade's."""
 
 import asyncio
 import copy

@@ -1,4 +1,4 @@
-"""What a stream says while its answer is held back, in the form of each route."""
+"""The keep-alive signs of a held stream, in the form of each route."""
 
 import json
 from datetime import UTC, datetime

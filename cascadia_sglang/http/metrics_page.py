@@ -1,4 +1,4 @@
-"""What `GET /metrics` shows: SGLang's metrics, the cascade's, and its gauges as they are now.
+"""The page `GET /metrics`: SGLang's metrics, the cascade's, and current gauges.
 
 A gauge of the multi-process form stays with the value that somebody last wrote, and a series with
 labels that have changed never goes. So the cascade's gauges are read when they are asked for.

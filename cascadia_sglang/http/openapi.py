@@ -1,4 +1,4 @@
-"""What the cascade's own writing routes say of themselves in the server's OpenAPI document."""
+"""Descriptions of the cascade's writing routes in the server's OpenAPI document."""
 
 from typing import Any
 

@@ -1,11 +1,11 @@
-"""What `GET /cascadia/plan` says."""
+"""The answer of `GET /cascadia/plan`."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from cascadia_sglang.capacity.steps import Action
+from cascadia_sglang.capacity.move_steps import Action
 from cascadia_sglang.controller.controller import Controller
 from cascadia_sglang.controller.mover import Mover
 

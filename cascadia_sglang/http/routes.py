@@ -1,4 +1,4 @@
-"""Every route of SGLang's server, and what a cascade does with it."""
+"""Every route of SGLang's server, and how a cascade handles it."""
 
 from dataclasses import dataclass
 from enum import Enum

@@ -1,4 +1,4 @@
-"""What the HTTP side needs of the running server; `cascadia_sglang.server.server` has it."""
+"""The running server as HTTP sees it; `cascadia_sglang.server.server` implements it."""
 
 from typing import Any, Protocol
 

@@ -1,4 +1,4 @@
-"""The limits on what a client may send: headers on every route, a body where the route answers."""
+"""Limits on a client's data: headers on every route, the body on routes that answer."""
 
 import fastapi
 from starlette.types import Message, Receive, Scope

@@ -1,4 +1,4 @@
-"""What `GET /cascadia/status` and `GET /v1/models` say."""
+"""The answers of `GET /cascadia/status` and `GET /v1/models`."""
 
 from dataclasses import asdict
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the HTTP side and the router share of one request; lives in the ASGI scope."""
+"""State of one request that HTTP and router share; it lives in the ASGI scope."""
 
 from __future__ import annotations
 

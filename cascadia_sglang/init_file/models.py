@@ -1,4 +1,4 @@
-"""What the files of some models tell of the tiers that they make."""
+"""Reads the tiers' properties from the files of their models."""
 
 import itertools
 import re

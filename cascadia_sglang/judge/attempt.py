@@ -1,4 +1,4 @@
-"""One request that is judged: by what, how far it is, and when it is rated next."""
+"""One judged request: its score model, its progress, and its next rating."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""The calibration file of a tier: the fitted score model and what it was fitted on."""
+"""The calibration file of a tier: the fitted score model and its training data's summary."""
 
 import bisect
 import functools

@@ -1,4 +1,4 @@
-"""What a forward that read a draft says of the draft's tokens, as the judge counts them.
+"""Statistics of a draft's tokens from the forward pass that read it.
 
 Shape legend: n places of a draft, V vocabulary.
 """

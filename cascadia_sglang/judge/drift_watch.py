@@ -1,4 +1,4 @@
-"""Whether the scores that a tier gives still look like those that its calibration was made of.
+"""Watches whether a tier's scores still follow the distribution of its calibration.
 
 Shape legend: K quantiles of the calibration, W scores of the window, P points.
 """

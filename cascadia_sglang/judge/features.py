@@ -1,4 +1,4 @@
-"""What the score model sees of an answer: its running state, and what earlier tiers said.
+"""Features of an answer for the score model: its running state, and earlier tiers' scores.
 
 Compiled, because the base features are computed in the engine worker whenever an answer ends.
 

@@ -1,4 +1,4 @@
-"""The judge of one worker: which requests it rates, and what it says of them.
+"""The judge of one worker: chooses the requests that it rates, and reports their scores.
 
 What the judge learns of a request lives on the request, so retraction, chunked prefill and overlap
 cannot mix two requests up. A judge that fails says so once in the log and leaves the answer

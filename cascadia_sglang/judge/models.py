@@ -1,13 +1,13 @@
-"""The score models of a worker: those it started with, and those that attempts name by file."""
+"""The score models of a worker: those of its start, and those named by file later."""
 
 import logging
 from collections import OrderedDict
 from pathlib import Path
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.judge.builtin_rank import rank_model
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration, load_calibrations
 from cascadia_sglang.judge.probe import Probe
-from cascadia_sglang.judge.rank import rank_model
 from cascadia_sglang.messages import JudgeSpec
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Last of the fork server's preloads: what it has imported is there for good.
+"""The fork server's last preload: freezes imported objects for the garbage collector.
 
 A full garbage collection walks every object that imports have made, about half a second in a
 serving process, and again in every worker. Frozen objects are not walked.

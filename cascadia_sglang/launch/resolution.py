@@ -1,4 +1,4 @@
-"""What SGLang makes of a worker's arguments: values added, values asked for, errors in one line.
+"""SGLang's resolution of a worker's arguments: added values, checks, one-line errors.
 
 The fields of `ServerArgs` stay as they were given; what SGLang decides lies over them.
 """

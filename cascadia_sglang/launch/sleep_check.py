@@ -1,4 +1,4 @@
-"""Whether workers can sleep here: what SGLang's memory saver needs."""
+"""Whether workers can sleep here: the needs of SGLang's memory saver."""
 
 import importlib.util
 import os

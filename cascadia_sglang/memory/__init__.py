@@ -1,1 +1,1 @@
-"""Memory of devices and hosts: what models need, and how workers that share it divide it."""
+"""Memory of devices and hosts: the needs of models, and shares of workers."""

@@ -1,4 +1,4 @@
-"""What a host without accelerators computes in, and how much of its memory workers take."""
+"""The number type of a host without accelerators, and its workers' share of memory."""
 
 import functools
 import platform

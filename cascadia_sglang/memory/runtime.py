@@ -1,4 +1,4 @@
-"""What SGLang keeps free of a device, besides weights and key-value pool.
+"""Memory that SGLang keeps free on a device, besides weights and key-value pool.
 
 SGLang chooses the tokens of a prefill and the largest captured batch by the size of the device. It
 leaves room for their activations and graphs (`srt/arg_groups/memory_hook.py`). A worker with a

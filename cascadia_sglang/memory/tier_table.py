@@ -1,4 +1,4 @@
-"""The table of a cascade's tiers: models, memory, devices, what scores them."""
+"""The table of a cascade's tiers: models, memory, devices, score models."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The chat template of a model's folder, and what it makes of a conversation."""
+"""The chat template of a model's folder, and its rendering of a conversation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

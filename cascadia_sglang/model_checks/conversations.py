@@ -1,4 +1,4 @@
-"""Whether two chat templates ask a model alike, by what they make of some conversations."""
+"""Compares two chat templates by their renderings of some conversations."""
 
 import itertools
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Worker processes for what takes seconds of computing, so that a server's loop goes on.
+"""Worker processes for long computations, so that a server's loop is never blocked.
 
 Each is a Python of its own, not a copy of the caller, whose threads and main module it need not
 know. It reads jobs from stdin and ends with it, so none outlives its caller by more than a job.

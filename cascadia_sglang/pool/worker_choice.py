@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from cascadia_sglang.pool.load_snapshots import published_load
 from cascadia_sglang.pool.pool import Worker, WorkerPool
-from cascadia_sglang.prefix.held import HeldPrefixes
+from cascadia_sglang.prefix.cached_prefixes import HeldPrefixes
 from cascadia_sglang.prefix.price import WorkerOffer, attempt_s, cheapest
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.recent import RecentPrompts

@@ -1,1 +1,1 @@
-"""What the workers' prefix caches hold, what that is worth, and how it is kept warm."""
+"""The workers' prefix caches: their content, its value, and warming."""

@@ -1,4 +1,4 @@
-"""Reads a worker's KV events in their order, and asks again for those that were missed.
+"""Reads a worker's KV events in order, and requests missed ones again.
 
 Every batch has a number. Where one is missing, because this side subscribed late or could not keep
 up, the worker is asked for the batches from there on; it keeps the last ten thousand. What it no

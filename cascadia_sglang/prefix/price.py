@@ -1,4 +1,4 @@
-"""What an attempt costs in seconds on a worker, and what entering at a tier costs to the end. Pure.
+"""The price in seconds of an attempt on a worker, and of beginning at a tier. Pure.
 
 Everything is in seconds of the request that asks, so nothing has to be weighed against anything:
 the prompt's tokens that are cached save their prefill, the requests ahead cost theirs, and a

@@ -1,4 +1,4 @@
-"""The prompts that a pool was last asked, and which of their prefixes are worth carrying along."""
+"""The recent prompts of a pool, and their most frequent prefixes."""
 
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence

@@ -1,1 +1,1 @@
-"""What several processes share: signs of life, logs, an end with the parent."""
+"""Support for processes: heartbeats, logs, child processes, an end with the parent."""

@@ -1,4 +1,4 @@
-"""An SGLang server as a child process that always ends: what a command measures or asks."""
+"""An SGLang server as a child process that always ends, for commands."""
 
 import contextlib
 import ctypes

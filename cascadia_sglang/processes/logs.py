@@ -1,4 +1,4 @@
-"""What of SGLang's many lines reaches the console, and where the rest goes.
+"""Selects SGLang's log lines for the console, and files the rest.
 
 SGLang starts one engine; a cascade starts several, and each would tell its whole story on the same
 console. So the console has the main process's lines, every warning and error, and what Cascadia

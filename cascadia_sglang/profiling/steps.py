@@ -1,4 +1,4 @@
-"""Reads what workers wrote about their steps (`cascadia_sglang.worker.step_log`)."""
+"""Reads the step logs of workers (`cascadia_sglang.worker.step_log`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -13,7 +13,12 @@ from sglang.srt.managers.io_struct import GenerateReqInput, SessionParams
 
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.files.value_types import shown
-from cascadia_sglang.request_guard.field import Field, fields_of, read_object, struct_defaults
+from cascadia_sglang.request_guard.field_reader import (
+    Field,
+    fields_of,
+    read_object,
+    struct_defaults,
+)
 from cascadia_sglang.request_guard.request_table import REQUEST_ROWS, SESSION_ROWS, Scope
 from cascadia_sglang.request_guard.sampling_check import read_sampling
 

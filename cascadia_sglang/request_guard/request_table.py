@@ -1,4 +1,4 @@
-"""What every field of a request may hold: the one table behind the request check.
+"""The table of allowed values of every request field, behind the request check.
 
 The types are SGLang's own annotations, unless a row names a narrower one. A row adds what the
 scheduler takes for granted: it slices, indexes and fills tensors with these values, unchecked.

@@ -1,4 +1,4 @@
-"""The check of sampling parameters: a client's, and those that a tier sets in its place.
+"""Checks sampling parameters: those of a client, and those of a tier.
 
 It needs none of SGLang's heavier modules, so that a wrong cascade file is told at once.
 """
@@ -11,7 +11,7 @@ from sglang.srt.sampling.sampling_params import SamplingParams
 from cascadia_sglang.config.settings import TierConfig
 from cascadia_sglang.errors import ConfigError, RequestError
 from cascadia_sglang.files.value_types import INT32_MAX
-from cascadia_sglang.request_guard.field import fields_of, read_object, struct_defaults
+from cascadia_sglang.request_guard.field_reader import fields_of, read_object, struct_defaults
 from cascadia_sglang.request_guard.request_table import SAMPLING_ROWS, Scope
 
 SAMPLING_FIELDS = fields_of(

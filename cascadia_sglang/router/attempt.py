@@ -1,4 +1,4 @@
-"""What one prompt's visit to one tier came to."""
+"""One attempt of a prompt on a tier, and its result."""
 
 import time
 from collections.abc import Iterable, Sequence

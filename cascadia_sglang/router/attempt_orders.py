@@ -1,4 +1,4 @@
-"""What a worker is told with an attempt: the threshold, what may end early, and a draft."""
+"""The order of an attempt to a worker: threshold, early end, draft."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

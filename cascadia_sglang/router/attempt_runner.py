@@ -1,4 +1,4 @@
-"""Runs a prompt's samples on one tier, and lets out what may go."""
+"""Runs a prompt's samples on one tier, and releases outputs that may leave."""
 
 import asyncio
 import contextlib

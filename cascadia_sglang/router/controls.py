@@ -1,4 +1,4 @@
-"""What a client may ask of the cascade for one request: the `x-cascadia-*` headers and `model`."""
+"""A client's controls of one request: the `x-cascadia-*` headers and `model`."""
 
 import math
 from collections.abc import Callable, Mapping

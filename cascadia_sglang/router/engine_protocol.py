@@ -1,4 +1,4 @@
-"""What the router needs of the engine: to read requests, to know the tiers, to run attempts.
+"""The engine as the router uses it: reads requests, knows the tiers, runs attempts.
 
 Requests and samples are SGLang's own objects, opaque to the router. A request holds prompts; each
 prompt is asked in one or more samples.

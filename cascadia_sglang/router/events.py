@@ -1,6 +1,7 @@
-"""What the router announces of every prompt, and who hears of it."""
+"""The events of a prompt's life, and the observers of them."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -115,7 +116,8 @@ AnyObserver = ArrivalObserver | EscalationObserver | FinishObserver | RefusalObs
 class Observers:
     """Announces each event to those who have its method, in their order.
 
-    An observer that fails costs no request: its first failure is logged, and the others still hear.
+    An observer that fails costs no request, and the others still hear. Its 1st, 10th, 100th ...
+    failure is logged.
     """
 
     def __init__(self, observers: Iterable[AnyObserver]) -> None:
@@ -126,7 +128,7 @@ class Observers:
         )
         self._finish = tuple(o.prompt_finished for o in known if isinstance(o, FinishObserver))
         self._refusal = tuple(o.request_refused for o in known if isinstance(o, RefusalObserver))
-        self._failed: set[Any] = set()
+        self._failures: Counter[Any] = Counter()
 
     def arrived(self, at_s: float) -> None:
         """A prompt has come, at this `time.monotonic()`."""
@@ -149,6 +151,9 @@ class Observers:
             try:
                 observe(event)
             except Exception:  # the request goes on, whatever an observer runs into
-                if observe not in self._failed:
-                    self._failed.add(observe)
-                    logger.exception("an observer of the requests failed: %r", observe)
+                self._failures[observe] += 1
+                count = self._failures[observe]
+                if count == 10 ** (len(str(count)) - 1):
+                    logger.exception(
+                        "an observer of the requests failed: %r, failure %d", observe, count
+                    )

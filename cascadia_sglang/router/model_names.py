@@ -1,4 +1,4 @@
-"""What a request's `model` means: the cascade, or one tier.
+"""The meaning of a request's `model`: the cascade, or one tier.
 
 | `model` | means |
 |---|---|

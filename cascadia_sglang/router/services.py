@@ -1,4 +1,4 @@
-"""What takes prompts through the tiers: built once, complete, and shared by all of them."""
+"""The services that every prompt uses, built once and complete."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Answers that leave token by token, before the whole of them is there: when, and through what."""
+"""Streams answers token by token: when tokens may leave, and in which order."""
 
 import asyncio
 import dataclasses

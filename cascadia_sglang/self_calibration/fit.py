@@ -1,4 +1,4 @@
-"""Fits the tiers of a running cascade on labels, and says whether that is better than what is.
+"""Fits the tiers of a running cascade on labels, and compares the fit with the present scores.
 
 Three parts, by prompt. The first half fits. A quarter checks: there the fitted score must order
 answers no worse than the built-in rank, or it is refused. The last quarter, which shaped nothing,
@@ -26,9 +26,9 @@ from cascadia_sglang.calibration.fit.replay import TierReplay, ends, sigmoid
 from cascadia_sglang.calibration.fit.scores import fit_tier
 from cascadia_sglang.calibration.fit.statistics import auroc, ece
 from cascadia_sglang.judge.agreement_watch import Agreement
+from cascadia_sglang.judge.builtin_rank import WEIGHTS
 from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.judge.rank import WEIGHTS
 from cascadia_sglang.self_calibration.label import Label
 from cascadia_sglang.self_calibration.likelihood_threshold import choose_likely
 from cascadia_sglang.self_calibration.rows import TierRows, rows_of, weighted_quantiles

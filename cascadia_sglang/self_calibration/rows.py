@@ -1,4 +1,4 @@
-"""Labels of one tier as arrays, and what weighs them.
+"""Labels of one tier as arrays, with their weights.
 
 Shape legend: N labels of a tier, F base features, J earlier tiers.
 """

@@ -1,4 +1,4 @@
-"""The block that a server logs once it is ready: what serves, and where to look."""
+"""The block that a ready server logs: tiers, workers and addresses."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""Puts self-calibration into a running cascade: whom it labels, and what a fit changes."""
+"""Connects self-calibration with the services of a running cascade."""
 
 import tempfile
 from collections.abc import Callable, Mapping

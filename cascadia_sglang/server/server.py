@@ -1,4 +1,4 @@
-"""The cascade server: what SGLang's main process becomes with `--plugin cascadia`.
+"""The cascade server: SGLang's main process under `--plugin cascadia`.
 
 Composition only: holds the pieces that the patches' hooks call.
 """

@@ -1,4 +1,4 @@
-"""What a running server tells of itself when it is ready."""
+"""Summary of a running server, for the block that it logs when it is ready."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a scripted engine answers, and what fits it."""
+"""The replies of a scripted engine, and the requests that they fit."""
 
 import asyncio
 from dataclasses import dataclass, field

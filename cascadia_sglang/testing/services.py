@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.entry.model import EntryScorer
@@ -80,25 +81,6 @@ def make_prompt(
     )
 
 
-def make_router(
-    config: CascadeConfig,
-    engine: Engine,
-    *,
-    metrics: Metrics | None = None,
-    is_last_tier_idle: Callable[[], bool] = lambda: True,
-    entry_model: EntryScorer | None = None,
-    calibrations: Mapping[int, Calibration] = MappingProxyType({}),
-    recorder: AnyObserver | None = None,
-) -> CascadeRouter:
+def make_router(config: CascadeConfig, engine: Engine, **settings: Any) -> CascadeRouter:
     """A router with the services that `make_services` gives for the same arguments."""
-    return CascadeRouter(
-        make_services(
-            config,
-            engine,
-            metrics=metrics,
-            is_last_tier_idle=is_last_tier_idle,
-            entry_model=entry_model,
-            calibrations=calibrations,
-            recorder=recorder,
-        )
-    )
+    return CascadeRouter(make_services(config, engine, **settings))

@@ -1,4 +1,4 @@
-"""Time that passes at once, for tests of what waits."""
+"""Virtual time, for tests of waiting code."""
 
 import asyncio
 import selectors

@@ -1,4 +1,4 @@
-"""What a worker sees of a device that it shares: its own part, as if that were the device."""
+"""Shows a worker its own part of a shared device as if it were the whole device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a worker did not start, told to the main process rather than to the console.
+"""Reports to the main process why a worker did not start.
 
 SGLang answers an exception of a starting scheduler with a traceback and a signal to its parent, and
 drops what the scheduler says of it. So the reason passes its `except Exception` and travels in

@@ -1,4 +1,4 @@
-"""What runs in an engine worker's process, and in the detokenizer's: SGLang's own, prepared."""
+"""The entry points of worker and detokenizer processes: SGLang's own, with hooks applied."""
 
 import inspect
 import os

@@ -1,4 +1,4 @@
-"""A worker's record of its batch steps: what each held and how long it took.
+"""A worker's log of its batch steps: content and duration.
 
 A JSON line for the worker, then one for every step. Read by `cascadia_sglang.profiling.steps`.
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from cascadia_sglang.bounds import allowed, limits_of, members_of
 from cascadia_sglang.field_docs import field_docs, nested_structs
+from cascadia_sglang.value_ranges import allowed, limits_of, members_of
 from docs.generate.markdown import code, document, paragraph, table
 
 _COLUMNS = ("key", "type", "default", "allowed", "meaning")

@@ -8,7 +8,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # Leaves: no room of the project below them.
     (
         "cascadia_sglang.arrays",
-        "cascadia_sglang.bounds",
+        "cascadia_sglang.value_ranges",
         "cascadia_sglang.field_docs",
         "cascadia_sglang.version",
     ),

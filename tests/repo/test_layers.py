@@ -15,7 +15,7 @@ BASE = (
     "cascadia_sglang.acceptance",
     "cascadia_sglang.arrays",
     "cascadia_sglang.binomial_bounds",
-    "cascadia_sglang.bounds",
+    "cascadia_sglang.value_ranges",
     "cascadia_sglang.config",
     "cascadia_sglang.errors",
     "cascadia_sglang.extras",
@@ -106,7 +106,7 @@ OWN_IMPORTS = {
 # What decides and orders the moves: functions of their arguments, which know no clock, no event
 # loop, no chance, no file and no process.
 PURE = (
-    "cascadia_sglang.capacity.steps",
+    "cascadia_sglang.capacity.move_steps",
     "cascadia_sglang.planner.online.plan_request",
     "cascadia_sglang.capacity.blocks",
     "cascadia_sglang.controller.traffic_change",

@@ -1,4 +1,4 @@
-"""What can be promised of fixed scores and thresholds, from answers that shaped neither.
+"""Bounds for fixed scores and thresholds, from answers that shaped neither.
 
 Two promises, each with 95 % confidence over the draw of the certifying part, under one assumption:
 its prompts are independent draws from what will be asked.

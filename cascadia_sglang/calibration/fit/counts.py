@@ -1,4 +1,4 @@
-"""How many prompts a cascade answers right, and what such counts show of all prompts."""
+"""Counts of right answers of a cascade, and bounds on the rate."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a cascade would have made of recorded answers, as the router and the judge serve them.
+"""Replays a cascade on recorded answers, as router and judge would serve them.
 
 An answer is accepted when its score reaches the threshold and no checkpoint ended it early. One
 that was cut off at its length limit is accepted also where its score without that would do: the

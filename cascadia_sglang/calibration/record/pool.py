@@ -1,4 +1,4 @@
-"""What every tier answered to a sample of prompts: the arrays that everything here works on.
+"""The answers of every tier to a sample of prompts, as arrays.
 
 Shape legend: N prompts, T tiers, F base features.
 """

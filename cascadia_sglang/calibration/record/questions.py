@@ -1,4 +1,4 @@
-"""Asks a recording server one question: one tier, or all for what they make of drafts."""
+"""Asks a recording server one question, of one tier or of all tiers with drafts."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""Takes a sample through every tier of a recording server; goes on where an earlier run stopped.
+"""Sends a sample to every tier of a recording server; resumes an interrupted run.
 
 One tier after the other is asked, each at the same concurrency, so that the times of their answers
 can be compared.

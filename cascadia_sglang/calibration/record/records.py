@@ -1,4 +1,4 @@
-"""The answers of every tier to a sample, a line each, kept so that an interrupted run goes on."""
+"""The answers of every tier to a sample as lines of a file, so that a run can resume."""
 
 import os
 from collections.abc import Mapping, Sequence

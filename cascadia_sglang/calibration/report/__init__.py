@@ -1,1 +1,1 @@
-"""What a calibration is worth, and the files that it writes."""
+"""Reports the quality of a calibration, and writes its files."""

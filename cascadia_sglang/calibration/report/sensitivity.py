@@ -1,4 +1,4 @@
-"""What a weaker judge would make of the cascade: noise on the log-odds of its scores.
+"""The cascade with a weaker judge: noise on the log-odds of its scores.
 
 Normal noise is added to a tier's log-odds, for finished answers and on the way alike, with the
 deviation at which its AUROC falls to a given one. Thresholds stay as they are, or are chosen anew

@@ -1,4 +1,4 @@
-"""Whether a calibration reached what was asked, on the part of the sample that shaped nothing.
+"""Whether a calibration reached its target, on the held-out part of the sample.
 
 A quality or a loss is a promise: it is reached where a one-sided bound with 95 % confidence keeps
 to it. An escalation rate or a cost is a budget: it is reached unless the part refutes it, with the

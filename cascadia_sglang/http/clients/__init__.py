@@ -1,1 +1,1 @@
-"""What one kind of client needs: Ollama, Anthropic, the Responses API."""
+"""Support for single clients: Ollama, Anthropic, the Responses API."""

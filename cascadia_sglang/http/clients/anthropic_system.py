@@ -1,4 +1,4 @@
-"""The system prompt of Anthropic's clients, without what is not for the model."""
+"""Removes lines from Anthropic's system prompt that are not for the model."""
 
 from typing import Any
 

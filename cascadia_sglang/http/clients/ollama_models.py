@@ -1,4 +1,4 @@
-"""What Ollama's clients ask of the models: the list, one of them, which ones run, the version."""
+"""Ollama's routes about models: the list, one model, running models, the version."""
 
 import hashlib
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Recomputes a plan from its problem alone, and says what the plan breaks."""
+"""Recomputes a plan from its problem alone, and lists every violation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Node and device ids for every replica of a plan, leaving alone what already runs."""
+"""Node and device ids of a plan's replicas; running replicas stay."""
 
 from __future__ import annotations
 

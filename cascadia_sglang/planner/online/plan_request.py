@@ -1,4 +1,4 @@
-"""A request to the planner: the tiers, what runs, and the requests of a window.
+"""A request to the planner: tiers, running replicas, and the requests of a window.
 
 Shape legend: R requests of the window, B under way, T tiers.
 """

@@ -1,4 +1,4 @@
-"""What a problem file must keep to beyond the types of its fields."""
+"""Checks of a problem file beyond the types of its fields."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 
-from cascadia_sglang.bounds import bound_problems
 from cascadia_sglang.capacity.devices import misplaced
 from cascadia_sglang.capacity.types import MOST, GpuType
 from cascadia_sglang.errors import ConfigError
@@ -20,6 +19,7 @@ from cascadia_sglang.planner.problem.problem import (
     read_problem,
 )
 from cascadia_sglang.planner.problem.workload_checks import workload_problems
+from cascadia_sglang.value_ranges import bound_problems
 
 
 def load_problem(path: Path | str) -> Problem:

@@ -1,17 +1,17 @@
-"""What a problem file says: tiers, budget, and what every candidate of thresholds would cost."""
+"""The problem file: tiers, budget, and the cost of every candidate of thresholds."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from cascadia_sglang.bounds import Count, NotNegative, Positive, Share, bounds
 from cascadia_sglang.capacity.types import GpuType, Limited, ReplicaGroup, RunningReplica
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.files.json_text import DuplicateKeyError, json_data
 from cascadia_sglang.files.unknown_keys import with_nearest_key
 from cascadia_sglang.planner.workload.slo import Slo
 from cascadia_sglang.planner.workload.source import WorkloadSource
+from cascadia_sglang.value_ranges import Count, NotNegative, Positive, Share, bounds
 
 Quantiles = Annotated[int, bounds(minimum=2, maximum=64)]
 Confidence = Annotated[float, bounds(minimum=0.5, exclusiveMaximum=1)]

@@ -1,4 +1,4 @@
-"""What a problem with a workload must keep to."""
+"""Checks of a problem that has a workload."""
 
 from __future__ import annotations
 

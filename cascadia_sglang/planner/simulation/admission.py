@@ -1,4 +1,4 @@
-"""Which prompts a replica prefills next: what SGLang's `PrefillAdder` decides.
+"""Chooses the prompts that a replica prefills next, as SGLang's `PrefillAdder` does.
 
 Budgets of a pass, as in 0.5.23: memory after what the running requests may still need
 (`rem_total_tokens`, by the new-token ratio), memory at once (`cur_rem_tokens`), the chunk

@@ -1,4 +1,4 @@
-"""The simulator's state: arrays of records, grouped by what owns them.
+"""The simulator's state: arrays of records, grouped by owner.
 
 Few arrays, because a compiled function is given every array of its arguments anew at each call.
 

@@ -1,4 +1,4 @@
-"""How long a tier's batch steps take on a device, and what its engine holds: a profile file."""
+"""A profile file: step times of a tier on a device, and the capacity of its engine."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Points on the grid of thresholds, and what the methods minimise over them."""
+"""Points on the grid of thresholds, and the objectives of the searches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What thresholds do to a sample in which every tier answered every prompt.
+"""Replays thresholds on a sample in which every tier answered every prompt.
 
 Shape legend: N rows of the sample, T tiers, S tiers with a threshold (all but the last).
 """

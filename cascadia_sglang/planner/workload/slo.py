@@ -2,7 +2,7 @@
 
 import msgspec
 
-from cascadia_sglang.bounds import Positive
+from cascadia_sglang.value_ranges import Positive
 
 
 class Slo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 
 from cascadia_sglang.arrays import FloatArray
-from cascadia_sglang.bounds import Count, CountOrZero, NotNegative, Positive, bounds
 from cascadia_sglang.planner.workload.traces import load_trace
 from cascadia_sglang.planner.workload.workload import (
     MOONCAKE_BLOCK_TOKENS,
@@ -19,6 +18,7 @@ from cascadia_sglang.planner.workload.workload import (
     build_workload,
     poisson_arrivals_s,
 )
+from cascadia_sglang.value_ranges import Count, CountOrZero, NotNegative, Positive, bounds
 
 # Requests of a workload that is told by numbers alone.
 STATIONARY_REQUESTS = 2_000

@@ -1,4 +1,4 @@
-"""What the replicas have to do: when requests come, how long they are, what prefixes they share.
+"""A workload: arrival times, lengths and shared prefixes of requests.
 
 Shape legend: R requests in order of arrival, P prefix blocks of all of them together.
 """

@@ -1,1 +1,1 @@
-"""What finished prompts feed back into later ones, and what is counted of them."""
+"""Feedback of finished prompts: scores, labels, counters."""

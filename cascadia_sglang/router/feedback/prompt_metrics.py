@@ -1,4 +1,4 @@
-"""Writes what became of every prompt to the metrics."""
+"""Counts every finished prompt in the metrics."""
 
 from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.router.events import PromptFinished, RequestRefused

@@ -1,4 +1,4 @@
-"""How far the tiers' scores are from those that their calibrations were made of."""
+"""The distance of each tier's scores from those of its calibration."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What scores each tier's answers, and the threshold that they are compared with."""
+"""The score model and the threshold of each tier."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

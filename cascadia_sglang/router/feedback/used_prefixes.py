@@ -1,4 +1,4 @@
-"""What attempts found in the prefix caches of what was warmed for them."""
+"""Reports to the warmer how much of a warmed prefix an attempt used."""
 
 from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.router.engine_protocol import RequestReader

@@ -6,7 +6,7 @@ import pytest
 
 from cascadia_sglang.capacity.blocks import Blocks, blocks_of, folded, unfolded
 from cascadia_sglang.capacity.devices import devices_of
-from cascadia_sglang.capacity.steps import Drain, Start, Stop
+from cascadia_sglang.capacity.move_steps import Drain, Start, Stop
 from cascadia_sglang.capacity.types import Capacity, GpuType, RunningPlan, RunningReplica
 from cascadia_sglang.config.settings import CascadeConfig, PlannerConfig
 from cascadia_sglang.controller.mover import Mover

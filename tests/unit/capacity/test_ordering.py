@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascadia_sglang.capacity.move_steps import Drain, SetThresholds, Start, Stop
 from cascadia_sglang.capacity.ordering import order_steps
 from cascadia_sglang.capacity.placement import capacity_of, place_in_service
-from cascadia_sglang.capacity.steps import Drain, SetThresholds, Start, Stop
 from cascadia_sglang.capacity.types import Capacity, GpuType, RunningPlan, RunningReplica
 from cascadia_sglang.errors import InfeasibleMoveError, InfeasiblePlanError
 from tests.unit.controller.fakes import applied

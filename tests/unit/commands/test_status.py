@@ -15,7 +15,7 @@ from cascadia_sglang.commands.status import lines
 from cascadia_sglang.fleet.event_feeds import EventFeeds
 from cascadia_sglang.http.status import status
 from cascadia_sglang.pool.pool import WritablePool
-from cascadia_sglang.prefix.held import HeldPrefixes
+from cascadia_sglang.prefix.cached_prefixes import HeldPrefixes
 from cascadia_sglang.testing.engine import FakeEngine, make_cascade
 from cascadia_sglang.testing.services import make_router
 

@@ -6,8 +6,8 @@ from collections.abc import Container, Sequence
 import msgspec
 
 from cascadia_sglang.capacity.blocks import Blocks
+from cascadia_sglang.capacity.move_steps import Action, SetThresholds, Start, Stop
 from cascadia_sglang.capacity.placement import place_in_service
-from cascadia_sglang.capacity.steps import Action, SetThresholds, Start, Stop
 from cascadia_sglang.capacity.types import (
     Capacity,
     GpuType,

@@ -6,9 +6,9 @@ from random import Random
 import pytest
 
 from cascadia_sglang.capacity.devices import devices_of
+from cascadia_sglang.capacity.move_steps import Action, Drain, Start, Stop
 from cascadia_sglang.capacity.ordering import order_steps
 from cascadia_sglang.capacity.placement import place_in_service
-from cascadia_sglang.capacity.steps import Action, Drain, Start, Stop
 from cascadia_sglang.capacity.types import Capacity, GpuType, RunningPlan, RunningReplica
 from cascadia_sglang.controller.move_price import MovePrice, price_move
 from cascadia_sglang.errors import PlanError

@@ -24,7 +24,7 @@ from cascadia_sglang.messages import ATTEMPT_KEY, REPORT_KEY, AttemptOrder, Judg
 from cascadia_sglang.pool.pool import Limits, Worker, WritablePool
 from cascadia_sglang.pool.sessions import Sessions
 from cascadia_sglang.pool.worker_choice import WorkerChoice
-from cascadia_sglang.prefix.held import HeldPrefixes
+from cascadia_sglang.prefix.cached_prefixes import HeldPrefixes
 
 ORDER = AttemptOrder(tier_index=0, threshold=0.8, early_abort=0.05, earlier_scores=())
 LIMITS = Limits(context_tokens=100, input_tokens=90, vocabulary=128)

@@ -4,7 +4,7 @@ import pytest
 
 from cascadia_sglang.pool.pool import Limits, Worker, WritablePool
 from cascadia_sglang.pool.worker_choice import WorkerChoice
-from cascadia_sglang.prefix.held import GUESSED_BLOCK_TOKENS, HeldPrefixes
+from cascadia_sglang.prefix.cached_prefixes import GUESSED_BLOCK_TOKENS, HeldPrefixes
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.speed import PublishedLoad
 

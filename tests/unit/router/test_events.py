@@ -1,9 +1,9 @@
-"""What the router announces of a prompt, and that an observer costs no request."""
+"""The events of a prompt, and observers that cost no request."""
 
 import pytest
 
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.events import PromptEscalated, PromptFinished
+from cascadia_sglang.router.events import Observers, PromptEscalated, PromptFinished
 from cascadia_sglang.testing.engine import FakeEngine, Reply, make_request
 from tests.unit.router.asking import GOOD, TWO, WEAK, ask
 
@@ -89,3 +89,16 @@ def test_observers_that_fail_cost_no_request_and_are_logged(
     assert len(caplog.records) == 3
     assert answer.router is not None
     assert answer.router.services.counts.answered == [0, 2]
+
+
+def test_the_first_tenth_and_hundredth_failure_of_an_observer_are_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    observers = Observers([Failing()])
+    for _ in range(100):
+        observers.arrived(0.0)
+    assert [record.getMessage().rpartition(" ")[2] for record in caplog.records] == [
+        "1",
+        "10",
+        "100",
+    ]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascadia_sglang.judge.builtin_rank import WEIGHTS
 from cascadia_sglang.judge.features import FEATURES
-from cascadia_sglang.judge.rank import WEIGHTS
 from cascadia_sglang.self_calibration.label import Label, LabelRates, VisitLabel
 
 RANK_F = np.array([WEIGHTS.get(name, 0.0) for name in FEATURES])

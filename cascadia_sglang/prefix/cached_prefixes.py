@@ -1,4 +1,4 @@
-"""What each worker holds of a prompt: told by its KV events, or guessed from what it was sent."""
+"""The cached prefix of a prompt on each worker, by its KV events or by an estimate."""
 
 from collections import deque
 from collections.abc import Sequence

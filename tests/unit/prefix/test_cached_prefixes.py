@@ -2,7 +2,7 @@
 
 import random
 
-from cascadia_sglang.prefix.held import GUESSED_BLOCK_TOKENS, HeldPrefixes
+from cascadia_sglang.prefix.cached_prefixes import GUESSED_BLOCK_TOKENS, HeldPrefixes
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.recent import MAX_PROMPTS, RecentPrompts
 

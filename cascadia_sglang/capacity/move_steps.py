@@ -1,4 +1,4 @@
-"""The steps that change what runs."""
+"""The steps of a move: start, drain and stop replicas, set thresholds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One field of a request, read by its type and its row of the table."""
+"""Reads one field of a request by its type and its row of the table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

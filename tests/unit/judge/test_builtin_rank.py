@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from cascadia_sglang.judge.builtin_rank import WEIGHTS, rank_model
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.judge.rank import WEIGHTS, rank_model
 from tests.unit.judge.judging import (
     SURE,
     UNSURE,
