@@ -255,6 +255,13 @@ BENCHES: tuple[Bench, ...] = (
         inputs=("small", "large"),
     ),
     Bench(
+        name="real.record",
+        question="What do two real models answer to 3,314 questions, token by token?",
+        writes=("real/answers.jsonl.gz",),
+        needs=(REAL_MODELS,),
+        inputs=("small", "large"),
+    ),
+    Bench(
         name="real.share",
         question="Without a calibration: what share of three mixes climbs, and how well chosen?",
         writes=("results/real.csv", "results/real.md"),
@@ -266,6 +273,14 @@ BENCHES: tuple[Bench, ...] = (
         question="How well does the built-in rank order real models' answers, beside the least "
         "log-probability of a token? From their records.",
         writes=("results/real.csv",),
+        is_in_all=False,
+    ),
+    Bench(
+        name="real.judge_quality",
+        question="How good is the judge's score on real answers: in domain, in other wordings, on "
+        "a kind it never saw, across sets? From their records.",
+        writes=("results/real_judge.csv", "results/real_judge.md"),
+        smoke=(),
         is_in_all=False,
     ),
     Bench(

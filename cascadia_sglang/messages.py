@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,6 +16,10 @@ REPORT_KEYS = frozenset({REPORT_KEY, DRAFT_KEY})
 
 # Sampling parameters under which a grammar decides which tokens may be chosen.
 CONSTRAINTS = ("json_schema", "regex", "ebnf", "structural_tag")
+
+EVERY_TOKEN = "every_token"
+# Whether features are recorded: True for those at token counts that are powers of two.
+Recording = bool | Literal["every_token"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +44,13 @@ class JudgeSpec:
     Attributes:
         calibrations: path of the calibration file per judged tier index.
         draft_calibrations: of the file by which a tier index rates drafts, where it does.
-        record: whether every finished attempt carries its features.
+        record: whether every finished attempt carries its features, by default at powers of two.
         counts_reasoning: whether the reasoning before an answer is part of what is judged.
         ranked: tier indices that the built-in rank scores, for want of a calibration file.
     """
 
     calibrations: dict[int, str]
-    record: bool
+    record: Recording
     counts_reasoning: bool
     draft_calibrations: dict[int, str] = field(default_factory=dict)
     ranked: frozenset[int] = frozenset()
@@ -148,7 +152,8 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True):
         is_retry: whether the request ran before, so that no full queue refuses it. The same.
         calibration: path of the calibration file that scores the answer; None for what the worker
             started with. A changed file needs a new path: a worker reads each path once.
-        record: whether the answer's report carries its features.
+        record: whether the answer's report carries its features; `every_token` for those after each
+            token.
     """
 
     tier_index: int
@@ -163,7 +168,7 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str | None = None
     is_retry: bool = False
     calibration: str | None = None
-    record: bool = False
+    record: Recording = False
 
     def to_params(self) -> dict[str, Any]:
         """Plain values, as custom sampling parameters carry them."""
@@ -181,7 +186,7 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True):
         if self.calibration is not None:
             params["calibration"] = self.calibration
         if self.record:
-            params["record"] = True
+            params["record"] = self.record
         return params
 
     @classmethod

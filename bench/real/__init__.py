@@ -1,1 +1,1 @@
-"""Benches on two real models: the share that climbs, and how well the rank chooses."""
+"""Benches on real models: what climbs, how well that is chosen, and how good the scores are."""

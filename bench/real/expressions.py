@@ -131,6 +131,32 @@ def _choice(rng: Random) -> str:
     return f"{left!r} if {first} > {second} else {right!r}"
 
 
+EXPRESSIONS: dict[str, Callable[[Random], str]] = {
+    "slice": _slice,
+    "letter": _letter,
+    "length": _length,
+    "count": _count,
+    "element": _element,
+    "sorted": _sorted,
+    "sum_range": _sum_range,
+    "sum_list": _sum_list,
+    "comprehension": _comprehension,
+    "filter": _filter,
+    "division": _division,
+    "power": _power,
+    "truth": _truth,
+    "split": _split,
+    "set_size": _set_size,
+    "repeat": _repeat,
+    "lookup": _lookup,
+    "glued": _glued,
+    "converted": _converted,
+    "words": _words,
+    "absolute": _absolute,
+    "choice": _choice,
+}
+
+
 def _printed(expression: Callable[[Random], str]) -> Family:
     def draw(rng: Random) -> Drawn:
         text = expression(rng)
@@ -141,29 +167,5 @@ def _printed(expression: Callable[[Random], str]) -> Family:
 
 
 FAMILIES: dict[str, Family] = {
-    name: _printed(expression)
-    for name, expression in {
-        "slice": _slice,
-        "letter": _letter,
-        "length": _length,
-        "count": _count,
-        "element": _element,
-        "sorted": _sorted,
-        "sum_range": _sum_range,
-        "sum_list": _sum_list,
-        "comprehension": _comprehension,
-        "filter": _filter,
-        "division": _division,
-        "power": _power,
-        "truth": _truth,
-        "split": _split,
-        "set_size": _set_size,
-        "repeat": _repeat,
-        "lookup": _lookup,
-        "glued": _glued,
-        "converted": _converted,
-        "words": _words,
-        "absolute": _absolute,
-        "choice": _choice,
-    }.items()
+    name: _printed(expression) for name, expression in EXPRESSIONS.items()
 }

@@ -27,9 +27,9 @@ from bench.harness.rows import facts_of_this_run, save_rows
 from bench.real.observe import CACHE, DEMO, SMOKE_MIX_SIZE
 from bench.real.observed import TIERS, load_observed
 from bench.real.questions import MAX_TOKENS, RealQuestion, questions
-from bench.real.replies import Reply, load_replies, save_replies
-from bench.real.share_measures import measure
-from bench.real.share_report import page, rows
+from bench.real.shares.measures import measure
+from bench.real.shares.replies import Reply, load_replies, save_replies
+from bench.real.shares.report import page, rows
 from cascadia_sglang.processes.child_server import running_server
 
 IN_FLIGHT = 8

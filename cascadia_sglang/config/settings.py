@@ -208,10 +208,11 @@ class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Reasoning is what `--reasoning-parser` finds, in requests in which the model reasons.
     """
-    record: bool = False
+    record: bool | Literal["every_token"] = False
     """Put every attempt's features into `meta_info.cascadia`, from which a calibration is fitted.
 
-    No tier needs a calibration file then.
+    true: at token counts that are powers of two, and at the end. every_token: after each token; the
+    token ids of the answer are shown too. No tier needs a calibration file then.
     """
     label_rate: Share | None = None
     """Share of accepted answers that the last tier answers too, to see whether it agrees.

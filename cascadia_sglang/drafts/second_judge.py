@@ -35,7 +35,7 @@ class DraftJudge:
             tier: ScoreModel(load_calibration(Path(path)))
             for tier, path in spec.draft_calibrations.items()
         }
-        return cls(models, spec.record)
+        return cls(models, bool(spec.record))
 
     def wants(self, order: AttemptOrder) -> bool:
         """Whether an attempt's draft is rated or recorded."""

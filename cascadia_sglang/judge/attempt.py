@@ -17,6 +17,7 @@ class JudgedAttempt:
         tokens: of the answer, that were folded into the state.
         checkpoint: the number of tokens at which it is rated next; 0 where its end is next.
         record: features on the way; None where they are not recorded.
+        records_every_token: whether they are recorded after each token.
         report: of its end.
         on_the_way: the commitment to it, or its chance where that is told.
     """
@@ -27,6 +28,7 @@ class JudgedAttempt:
     tokens: int = 0
     checkpoint: int = 0
     record: dict[str, Any] | None = None
+    records_every_token: bool = False
     report: JudgeReport | None = None
     on_the_way: JudgeReport | None = None
 
@@ -44,9 +46,12 @@ class JudgedAttempt:
     def set_checkpoint(self) -> None:
         """Find the next number of tokens at which the attempt is rated.
 
-        One that is recorded is rated at the powers of two from 2 on; any other at the checkpoints
-        of its model, while it is open.
+        One that is recorded is rated at the powers of two from 2 on, or after each token; any other
+        at the checkpoints of its model, while it is open.
         """
+        if self.records_every_token:
+            self.checkpoint = self.tokens + 1
+            return
         found = 0
         if self.model is not None and self.is_open:
             found = self.model.next_checkpoint(self.tokens)

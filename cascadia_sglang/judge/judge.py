@@ -24,9 +24,11 @@ from cascadia_sglang.judge.state import StateTable
 from cascadia_sglang.messages import (
     ATTEMPT_KEY,
     CONSTRAINTS,
+    EVERY_TOKEN,
     AttemptOrder,
     JudgeReport,
     JudgeSpec,
+    Recording,
 )
 from cascadia_sglang.sglang_state import JUDGED_ATTEMPT
 
@@ -70,7 +72,10 @@ class Judge:
     """Scores of one worker: the models of its tiers and the states of its requests."""
 
     def __init__(
-        self, models: dict[int, ScoreModel], record: bool = False, counts_reasoning: bool = False
+        self,
+        models: dict[int, ScoreModel],
+        record: Recording = False,
+        counts_reasoning: bool = False,
     ) -> None:
         """`record` keeps the features on the way of every answer, whether its tier has a model.
 
@@ -186,12 +191,18 @@ class Judge:
             model = None
         if params is None:
             return None
-        is_recorded = self._record or params.get("record", False)
-        if model is None and not is_recorded:
+        recording: Recording = params.get("record", False) or self._record
+        if model is None and not recording:
             return None
-        record: dict[str, Any] | None = {"tokens": [], "features": []} if is_recorded else None
+        record: dict[str, Any] | None = {"tokens": [], "features": []} if recording else None
         order = AttemptOrder.from_params(params)
-        attempt = JudgedAttempt(order, model, self._table.new_row(), record=record)
+        attempt = JudgedAttempt(
+            order,
+            model,
+            self._table.new_row(),
+            record=record,
+            records_every_token=recording == EVERY_TOKEN,
+        )
         attempt.set_checkpoint()
         return attempt
 

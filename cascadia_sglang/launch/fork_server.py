@@ -4,6 +4,7 @@ Importing this module *in the fork server* prepares that process, so it stands f
 preload list. A worker forked from it skips SGLang's imports (about ten seconds).
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -22,15 +23,33 @@ PRELOAD = (
     "cascadia_sglang.judge.observer",
     "cascadia_sglang.launch.fork_server_freeze",
 )
+logger = logging.getLogger(__name__)
+
 _ROLE_VARIABLE = "CASCADIA_FORK_SERVER_PARENT"
 _EVERY_LINE_VARIABLE = "CASCADIA_EVERY_LINE"
 
 
 def threads_per_worker(worker_count: int) -> int:
-    """A worker's share of this host's cores, one core being left to the server process."""
-    if "OMP_NUM_THREADS" in os.environ:
-        return max(1, int(os.environ["OMP_NUM_THREADS"].split(",")[0]))
-    return max(1, (len(os.sched_getaffinity(0)) - 1) // worker_count)
+    """A worker's share of this host's cores, one core being left to the server process.
+
+    OMP_NUM_THREADS decides instead, where it is set; too large a value is warned of.
+    """
+    cores = len(os.sched_getaffinity(0))
+    if "OMP_NUM_THREADS" not in os.environ:
+        return max(1, (cores - 1) // worker_count)
+    threads = max(1, int(os.environ["OMP_NUM_THREADS"].split(",")[0]))
+    if threads > 1 and threads * worker_count > cores:
+        # Two real models on two cores answered 2.9 requests/s with 1 thread each, 0.4 with 2.
+        logger.warning(
+            "OMP_NUM_THREADS=%d gives %d workers %d threads on %d cores, where they wait for each "
+            "other; unset it, or set it to at most %d",
+            threads,
+            worker_count,
+            threads * worker_count,
+            cores,
+            max(1, cores // worker_count),
+        )
+    return threads
 
 
 def start_fork_server(threads: int, *, shows_every_line: bool = False) -> None:

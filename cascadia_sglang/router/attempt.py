@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cascadia_sglang.config.settings import CascadeConfig
-from cascadia_sglang.messages import DRAFT_KEY, AttemptOrder, DraftReport, JudgeReport
+from cascadia_sglang.messages import (
+    DRAFT_KEY,
+    EVERY_TOKEN,
+    AttemptOrder,
+    DraftReport,
+    JudgeReport,
+    Recording,
+)
 from cascadia_sglang.router.engine_protocol import Output
 
 
@@ -74,7 +81,7 @@ class Attempt:
         reasons = (output["meta_info"].get("finish_reason") for output in self.outputs)
         return any(reason is not None and reason.get("type") == "abort" for reason in reasons)
 
-    def summary(self, tier_name: str, *, shows_record: bool) -> dict[str, Any]:
+    def summary(self, tier_name: str, recording: Recording) -> dict[str, Any]:
         """The attempt as `meta_info.cascadia.attempts` shows it."""
         summary: dict[str, Any] = {
             "tier": tier_name,
@@ -89,8 +96,10 @@ class Attempt:
             summary["kept"] = self.draft.kept
             if self.draft.score is not None:
                 summary["draft_score"] = self.draft.score
-        if shows_record and self.record is not None:
+        if recording and self.record is not None:
             summary["record"] = self._record_with_draft(self.record)
+            if recording == EVERY_TOKEN:
+                summary["output_ids"] = self.outputs[0].get("output_ids")
         return summary
 
     def _record_with_draft(self, record: dict[str, Any]) -> dict[str, Any]:
@@ -158,18 +167,15 @@ def story_of(
         prompt_ids: of the prompt.
     """
     names = [tier.name for tier in config.tiers]
-    shows_record = config.judge.record
+    recording = config.judge.record
     story: dict[str, Any] = {
         "tier": names[chosen.tier_index],
         "tier_index": chosen.tier_index,
         "score": chosen.score,
         "calibrated": chosen.calibrated,
-        "attempts": [
-            attempt.summary(names[attempt.tier_index], shows_record=shows_record)
-            for attempt in attempts
-        ],
+        "attempts": [attempt.summary(names[attempt.tier_index], recording) for attempt in attempts],
     }
-    if shows_record:
+    if recording:
         story["prompt_ids"] = prompt_ids
     if config.routing.entry != "first":
         story["entry"] = names[entry_tier(attempts)]

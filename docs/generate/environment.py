@@ -9,7 +9,8 @@ READ = {
     "HF_TOKEN": "Access token for models of the hub that are gated or private.",
     "NUMBA_CACHE_DIR": "Folder of the simulator's compiled code. "
     "Default: `cascadia/compiled` in the cache folder.",
-    "OMP_NUM_THREADS": "Threads per worker on the CPU. Default: the cores, shared by the workers.",
+    "OMP_NUM_THREADS": "Threads per worker on the CPU. Default: the cores, shared by the workers. "
+    "Too large a value slows the CPU platform; the start warns of it.",
     "PROMETHEUS_MULTIPROC_DIR": "Folder of the metrics of all processes. SGLang sets it.",
     "SGLANG_CPU_OMP_THREADS_BIND": "Cores of each worker on the CPU, as SGLang reads it.",
     "SGLANG_LOGGING_CONFIG_PATH": "Your own logging configuration. "

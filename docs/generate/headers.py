@@ -33,6 +33,7 @@ ATTEMPT_FIELDS = {
     "kept": "Tokens of the draft of the tier below that stayed in the answer.",
     "draft_score": "The second judge's score of that draft.",
     "record": "With `judge.record`: the features from which a calibration is fitted.",
+    "output_ids": "With `judge.record: every_token`: the tokens of the answer.",
 }
 
 REASONS = {

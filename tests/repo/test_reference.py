@@ -166,8 +166,11 @@ def test_every_route_has_a_row() -> None:
 
 def test_every_field_of_a_response_has_a_row() -> None:
     draft = DraftReport(kept=1, score=0.5)
-    attempt = Attempt(tier_index=0, reason="accepted", record={}, draft=draft)
-    config = make_cascade("small", "large", entry="priced", judge=JudgeConfig(record=True))
+    attempt = Attempt(
+        tier_index=0, reason="accepted", record={}, draft=draft, outputs=[{"output_ids": [1]}]
+    )
+    judge = JudgeConfig(record="every_token")
+    config = make_cascade("small", "large", entry="priced", judge=judge)
     story = story_of([attempt], attempt, config, [1])
     assert story.keys() == ANSWER_FIELDS.keys()
     assert story["attempts"][0].keys() == ATTEMPT_FIELDS.keys()

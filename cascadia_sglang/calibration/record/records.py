@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Generic, Self, TypeVar
+from typing import BinaryIO, Generic, Protocol, Self, TypeVar
 
 import msgspec
 import numpy as np
@@ -79,7 +79,16 @@ class DraftRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 Key = tuple[str, str, str]
-Kept = TypeVar("Kept", Record, DraftRecord)
+
+
+class Keyed(Protocol):
+    """What a file of records may hold: msgspec structs that name themselves."""
+
+    @property
+    def key(self) -> Key: ...
+
+
+Kept = TypeVar("Kept", bound=Keyed)
 
 
 class RecordFile(Generic[Kept]):

@@ -290,6 +290,21 @@ def test_a_recorded_answer_carries_its_features_at_powers_of_two_and_at_its_end(
     np.testing.assert_array_equal(report["record"]["features"], expected)
 
 
+@pytest.mark.parametrize("model", [None, make_model()], ids=["unjudged", "judged"])
+def test_every_token_is_recorded_where_that_is_asked(model: ScoreModel | None) -> None:
+    judge = Judge({} if model is None else {0: model}, record="every_token")
+    request = make_req(threshold=0.9)
+    answer = [[-0.1 * n, 0.2 * n, 3.0, 4.0, 1.0] for n in range(5)]
+    for number, values in enumerate(answer):
+        if number == 4:
+            finish(request)
+        step(judge, (request, values))
+    record = report_of(judge, request)["record"]
+    assert record["tokens"] == [1, 2, 3, 4, 5]
+    expected = [plain_features(answer[:tokens]) for tokens in record["tokens"]]
+    np.testing.assert_array_equal(record["features"], expected)
+
+
 @pytest.mark.parametrize("tokens", [1, 4])
 def test_the_end_of_a_recorded_answer_is_there_once(tokens: int) -> None:
     judge, request = Judge({0: make_model()}, record=True), make_req()

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from bench.real.choices import compare
+from bench.real.shares.choices import compare
 
 
 def test_four_questions_by_hand() -> None:

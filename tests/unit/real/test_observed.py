@@ -53,3 +53,14 @@ def test_a_missing_answer_is_named(tmp_path) -> None:
     path.write_bytes(msgspec.json.encode(one) + b"\n")
     with pytest.raises(SystemExit, match=f"lacks {2 * len(ASKED) - 1} answers.*observe"):
         load_observed(ASKED, path)
+
+
+def test_the_records_of_the_project_answer_every_question() -> None:
+    asked = questions()
+    observed = load_observed(asked)
+    for tier in TIERS:
+        seen = observed[tier]
+        assert len(seen.texts) == len(asked) == len(seen.right_N)
+        assert np.isfinite(seen.features_NF).all()
+        assert 0.4 < seen.right_N.mean() < 0.9
+    assert observed["large"].right_N.mean() > observed["small"].right_N.mean()

@@ -6,9 +6,9 @@ import pytest
 from bench.harness.rows import Facts
 from bench.real.observed import Observed
 from bench.real.questions import questions
-from bench.real.replies import Reply, load_replies, save_replies
-from bench.real.share_measures import WINDOW, measure
-from bench.real.share_report import page, rows
+from bench.real.shares.measures import WINDOW, measure
+from bench.real.shares.replies import Reply, load_replies, save_replies
+from bench.real.shares.report import page, rows
 
 ASKED = questions()
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.real.checker import is_right
-from bench.real.choices import Choice, compare
 from bench.real.observed import TIERS, Observed
 from bench.real.questions import MIXES, RealQuestion
-from bench.real.replies import Reply
+from bench.real.shares.choices import Choice, compare
+from bench.real.shares.replies import Reply
 from cascadia_sglang.arrays import BoolArray, FloatArray
 
 ASKED = 0.3  # the default of `routing.escalation_rate`

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from bench.harness.estimates import Estimate, mean
 from bench.harness.rows import Facts, Row, make_row, source_line
 from bench.real.questions import MAX_TOKENS
-from bench.real.share_measures import (
+from bench.real.shares.measures import (
     ASKED,
     LEAST_WAY,
     MIX_TOLERANCE,

@@ -1,0 +1,195 @@
+"""How good the judge's score is on real models' answers, beside scores that cost nothing to fit.
+
+Four cases, for each set and model:
+
+- `in domain`: fitted on the parts `fit` and `choose`, measured on `certify`: the same wordings.
+- `other wordings`: the same fit, measured on `test`, whose wordings it never saw.
+- `kind left out`: for every kind, fitted on the other kinds alone, measured on that kind.
+- `across`: fitted on both generated sets, measured on HumanEval.
+
+Example:
+    python -m bench.real.judge_quality   # writes bench/results/real_judge.{csv,md}
+
+Shape legend: N answers, F base features.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench import RESULTS
+from bench.harness.estimates import Estimate
+from bench.harness.ranks import ranks
+from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows, source_line
+from bench.real.answers import load_answers
+from bench.real.question_sets import SETS, Question, question_set
+from bench.real.recorded_pool import recorded_pool
+from cascadia_sglang.arrays import BoolArray, FloatArray
+from cascadia_sglang.calibration.fit.replay import TierReplay, sigmoid
+from cascadia_sglang.calibration.fit.scores import fit_tier
+from cascadia_sglang.calibration.fit.statistics import Interval, measure
+from cascadia_sglang.calibration.record.pool import Pool, TierAnswers
+from cascadia_sglang.judge.features import FEATURES
+
+BENCH = "real.judge_quality"
+MODELS = ("qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
+FITTED_PARTS = ("fit", "choose")
+# A metric of a share needs a probability; the others only order answers.
+_ORDERS = ("auroc", "accuracy_rejection_area")
+
+Score = Callable[[TierAnswers], FloatArray]
+
+
+def column(name: str) -> Score:
+    """A feature as a score."""
+    index = FEATURES.index(name)
+    return lambda answers: answers.features_NF[:, index]
+
+
+# Nothing of these is fitted.
+PLAIN: dict[str, Score] = {
+    "built-in rank": lambda answers: ranks(answers.features_NF),
+    "mean log-probability": column("mean_logprob"),
+    "least log-probability": column("min_logprob"),
+    "fewest tokens": lambda answers: -answers.features_NF[:, FEATURES.index("log_tokens")],
+}
+
+
+def fitted(answers: TierAnswers) -> Score:
+    """The calibrated score of these answers."""
+    nothing_N0 = np.empty((len(answers.right_N), 0))
+    calibration = fit_tier(answers, nothing_N0)
+
+    def score(others: TierAnswers) -> FloatArray:
+        replay = TierReplay(calibration, others, None)
+        return sigmoid(replay.log_odds(np.empty((len(others.right_N), 0))))
+
+    return score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One score on one group of answers."""
+
+    case: str
+    group: str
+    model: str
+    score: str
+    share_right: float
+    metrics: dict[str, Interval]
+
+
+def measured(
+    case: str, group: str, model: str, answers: TierAnswers, score: Score
+) -> Iterator[Measured]:
+    """The calibrated score and the plain ones."""
+    right_N = answers.right_N
+    for name, function in {"score": score, **PLAIN}.items():
+        metrics = measure(function(answers), right_N)
+        if name != "score":
+            metrics = {metric: metrics[metric] for metric in _ORDERS}
+        yield Measured(
+            case=case,
+            group=group,
+            model=model,
+            score=name,
+            share_right=float(right_N.mean()),
+            metrics=metrics,
+        )
+
+
+def rows_where(is_in_N: BoolArray) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    return np.flatnonzero(is_in_N)
+
+
+def compare(asked: Sequence[Question], pool: Pool, models: Sequence[str]) -> Iterator[Measured]:
+    """Every case of every model."""
+    part_N = np.array([question.part for question in asked])
+    set_N = np.array([question.set for question in asked])
+    kind_N = np.array([question.kind for question in asked])
+    is_fit_N = np.isin(part_N, FITTED_PARTS)
+    for model, answers in zip(models, pool.tiers, strict=True):
+        for name in ("short", "reasoning"):
+            is_own_N = set_N == name
+            score = fitted(answers.take(rows_where(is_own_N & is_fit_N)))
+            for case, part in (("in domain", "certify"), ("other wordings", "test")):
+                group = answers.take(rows_where(is_own_N & (part_N == part)))
+                yield from measured(case, name, model, group, score)
+            for kind in sorted(set(kind_N[is_own_N])):
+                is_kind_N = is_own_N & (kind_N == kind)
+                others = answers.take(rows_where(is_own_N & ~is_kind_N))
+                own = answers.take(rows_where(is_kind_N))
+                group_name = f"{name}: {kind}"
+                yield from measured("kind left out", group_name, model, own, fitted(others))
+        generated = answers.take(rows_where(np.isin(set_N, ("short", "reasoning"))))
+        code = answers.take(rows_where(set_N == "humaneval"))
+        yield from measured("across", "humaneval", model, code, fitted(generated))
+
+
+def rows_of(found: Sequence[Measured], facts: Facts) -> list[Row]:
+    """A row for every metric."""
+    return [
+        make_row(
+            facts,
+            bench=BENCH,
+            case=f"{one.model}, {one.case}, {one.group}",
+            variant=one.score,
+            metric=metric,
+            unit="1",
+            value=Estimate(
+                p50=interval.value, low95=interval.low, high95=interval.high, n=interval.n
+            ),
+        )
+        for one in found
+        for metric, interval in one.metrics.items()
+    ]
+
+
+def page(found: Sequence[Measured], facts: Facts) -> str:
+    """Markdown: a table of every model, a line for every group."""
+    lines = ["# The judge's score on real models' answers", ""]
+    for model in dict.fromkeys(one.model for one in found):
+        lines += [
+            f"## {model}",
+            "",
+            "| case | answers | n | right | AUROC of the score | ECE | Brier | | ".join(("",))
+            + "AUROC of the rank | mean log-probability | least log-probability "
+            "| fewest tokens |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        groups = dict.fromkeys((one.case, one.group) for one in found if one.model == model)
+        for case, group in groups:
+            own = {o.score: o for o in found if (o.model, o.case, o.group) == (model, case, group)}
+            score = own["score"]
+            area = score.metrics["auroc"]
+            plain = " | ".join(f"{own[name].metrics['auroc'].value:.3f}" for name in PLAIN)
+            lines.append(
+                f"| {case} | {group} | {area.n} | {score.share_right:.2f} "
+                f"| {area.value:.3f} [{area.low:.3f}, {area.high:.3f}] "
+                f"| {score.metrics['ece'].value:.3f} | {score.metrics['brier'].value:.3f} "
+                f"| {plain} |"
+            )
+        lines.append("")
+    return "\n".join([*lines, source_line(facts), ""])
+
+
+def main() -> None:
+    """Measure, print, and write."""
+    parser = argparse.ArgumentParser(description="The judge's score on recorded answers.")
+    parser.parse_args()
+    facts = facts_of_this_run(BENCH)
+    asked = [question for name in SETS[:3] for question in question_set(name)]
+    pool = recorded_pool(asked, load_answers(), MODELS)
+    found = list(compare(asked, pool, MODELS))
+    text = page(found, facts)
+    print(text)
+    save_rows(RESULTS / "real_judge.csv", rows_of(found, facts))
+    (RESULTS / "real_judge.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Kinds of generated questions, each in eight wordings or more."""

@@ -1,0 +1,67 @@
+"""The recorded answers of real models as the pool from which a calibration is fitted.
+
+Shape legend: N questions, F base features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.real.answers import StoredAnswer
+from bench.real.question_sets import Question
+from cascadia_sglang.arrays import FloatArray
+from cascadia_sglang.calibration.record.pool import Pool, TierAnswers
+from cascadia_sglang.judge.features import FEATURES
+
+
+def recorded_pool(
+    asked: Sequence[Question], stored: Sequence[StoredAnswer], models: Sequence[str]
+) -> Pool:
+    """The greedy answers of these models, smallest first, in the order of the questions.
+
+    An answer that nobody can label counts as right where its text is the last model's.
+
+    Raises:
+        SystemExit: if an answer is missing.
+    """
+    answers = {(a.model, a.id): a for a in stored if a.temperature == 0.0}
+    missing = [(model, q.id) for model in models for q in asked if (model, q.id) not in answers]
+    if missing:
+        raise SystemExit(
+            f"{len(missing)} answers are missing, {missing[0]} among them: bench.real.record"
+        )
+    last = [answers[models[-1], question.id] for question in asked]
+    return Pool(
+        tiers=tuple(
+            _tier_answers([answers[model, question.id] for question in asked], last)
+            for model in models
+        ),
+        ids=tuple(question.id for question in asked),
+        prompt_keys=tuple(question.id for question in asked),
+        groups=tuple(question.kind for question in asked),
+        constrained_N=np.zeros(len(asked), dtype=bool),
+    )
+
+
+def _tier_answers(own: Sequence[StoredAnswer], last: Sequence[StoredAnswer]) -> TierAnswers:
+    longest = max(len(answer.values) for answer in own)
+    checkpoints = [1 << power for power in range(1, longest.bit_length()) if 1 << power < longest]
+    same_N = np.array([a.text_key == b.text_key for a, b in zip(own, last, strict=True)])
+    right = [
+        bool(same) if answer.right is None else answer.right
+        for answer, same in zip(own, same_N, strict=True)
+    ]
+    return TierAnswers(
+        features_NF=np.array([answer.features() for answer in own]),
+        prefix_NF={tokens: _prefix(own, tokens) for tokens in checkpoints},
+        right_N=np.array(right, dtype=bool),
+        same_N=same_N,
+    )
+
+
+def _prefix(own: Sequence[StoredAnswer], tokens: int) -> FloatArray:
+    """Features after so many tokens, [N, F]; NaN where the answer had ended by then."""
+    nothing_F = np.full(len(FEATURES), np.nan)
+    return np.array([a.features(tokens) if len(a.values) > tokens else nothing_F for a in own])
