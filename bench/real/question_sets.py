@@ -11,7 +11,7 @@ Of the generated sets, the part `test` uses wordings that no other part uses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -30,6 +30,7 @@ from bench.real.kinds import (
     word_problems,
 )
 from bench.real.kinds.task import Kind
+from bench.real.questions import PREFIX
 
 SHORT: dict[str, Kind] = {
     "word problems": word_problems.KIND,
@@ -53,8 +54,12 @@ TEST_SHARE = 1 / 3
 # The shares of the other questions.
 PARTS = (("fit", 0.6), ("choose", 0.15), ("certify", 0.25))
 
-_SHORT_SYSTEM = "Answer with the result only."
-_REASONING_SYSTEM = "Think step by step in a few short sentences. End with a line: The answer is X."
+_REASONING_PREFIX = (
+    {
+        "role": "system",
+        "content": "Think step by step in a few short sentences. End with a line: The answer is X.",
+    },
+)
 _FREE_FILE = Path(__file__).parent / "free_questions.txt"
 
 
@@ -91,9 +96,9 @@ def question_set(name: str, size: int | None = None) -> list[Question]:
     """
     count = SIZES[name] if size is None else min(size, SIZES[name])
     if name == "short":
-        return list(_generated(name, SHORT, _SHORT_SYSTEM, count))
+        return list(_generated(name, SHORT, PREFIX, count))
     if name == "reasoning":
-        return list(_generated(name, REASONING, _REASONING_SYSTEM, count))
+        return list(_generated(name, REASONING, _REASONING_PREFIX, count))
     if name == "humaneval":
         problems = humaneval.problems()[:count]
         chats = [(problem.number, humaneval.chat(problem)) for problem in problems]
@@ -106,8 +111,14 @@ def question_set(name: str, size: int | None = None) -> list[Question]:
     ]
 
 
-def _generated(name: str, kinds: Mapping[str, Kind], system: str, count: int) -> Iterator[Question]:
-    """As many of each kind, in a mixed order; no chat occurs twice."""
+def _generated(
+    name: str, kinds: Mapping[str, Kind], prefix: Sequence[Mapping[str, str]], count: int
+) -> Iterator[Question]:
+    """As many of each kind, in a mixed order; no chat occurs twice.
+
+    Args:
+        prefix: messages that come before every question.
+    """
     rng = Random(f"{name}:{SEED}")
     names = list(kinds)
     seen: set[str] = set()
@@ -124,7 +135,7 @@ def _generated(name: str, kinds: Mapping[str, Kind], system: str, count: int) ->
         yield _question(
             name,
             len(seen) - 1,
-            ({"role": "system", "content": system}, {"role": "user", "content": prompt}),
+            (*prefix, {"role": "user", "content": prompt}),
             kind=kind,
             part="test" if is_test else _part(rng),
             answers=facts.answers,

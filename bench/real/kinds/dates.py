@@ -11,7 +11,7 @@ DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 
 
 def _weekday(rng: Random) -> Facts:
-    start, later = rng.randrange(7), rng.randint(2, 24)
+    start, later = rng.randrange(7), rng.randint(2, 8)
     return Facts(
         fields={"day": DAYS[start], "later": later},
         answers=(DAYS[(start + later) % 7],),
@@ -21,7 +21,7 @@ def _weekday(rng: Random) -> Facts:
 
 def _date(rng: Random) -> Facts:
     first = date(rng.randint(2019, 2027), 1, 1) + timedelta(rng.randrange(365))
-    later = rng.randint(3, 45)
+    later = rng.randint(2, 20)
     answer = first + timedelta(later)
     written = f"{answer:%B} {answer.day}"
     return Facts(
@@ -38,10 +38,10 @@ def _date(rng: Random) -> Facts:
 
 def _clock(rng: Random) -> Facts:
     start = datetime(2024, 1, 1, rng.randint(6, 17), 5 * rng.randrange(12))
-    hours, minutes = rng.randint(0, 3), 5 * rng.randint(1, 11)
-    end = start + timedelta(hours=hours, minutes=minutes)
+    minutes = 5 * rng.randint(1, 15)
+    end = start + timedelta(minutes=minutes)
     return Facts(
-        fields={"start": f"{start:%H:%M}", "minutes": 60 * hours + minutes},
+        fields={"start": f"{start:%H:%M}", "minutes": minutes},
         answers=(f"{end:%H:%M}", f"{end.hour}:{end:%M}"),
     )
 

@@ -27,22 +27,21 @@ UNITS = (  # the larger unit, the smaller one, how many of these
 
 def _down(rng: Random) -> Facts:
     large, small, factor = rng.choice(UNITS)
-    halves = rng.randint(2, 60)
-    count = f"{halves / 2:g}"
-    total = halves * factor / 2
-    return Facts(fields={"count": count, "large": large, "small": small}, answers=(f"{total:g}",))
+    count = rng.randint(2, 12) + rng.choice((0.0, 0.0, 0.5))
+    fields = {"count": f"{count:g}", "large": large, "small": small}
+    return Facts(fields=fields, answers=(f"{count * factor:g}",))
 
 
 def _up(rng: Random) -> Facts:
     large, small, factor = rng.choice(UNITS)
-    count = rng.randint(2, 40)
+    count = rng.randint(2, 12)
     fields = {"count": count * factor, "large": large, "small": small}
     return Facts(fields=fields, answers=(str(count),))
 
 
 def _mixed(rng: Random) -> Facts:
     large, small, factor = rng.choice([unit for unit in UNITS if unit[2] <= 100])
-    whole, rest = rng.randint(1, 12), rng.randint(1, factor - 1)
+    whole, rest = rng.randint(2, 5), rng.randint(2, min(factor - 1, 20))
     fields = {"whole": whole, "rest": rest, "large": large, "small": small}
     return Facts(fields=fields, answers=(str(whole * factor + rest),))
 

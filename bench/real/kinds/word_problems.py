@@ -17,8 +17,8 @@ THINGS = (
 
 
 def _stock(rng: Random) -> Facts:
-    had, more = rng.randint(5, 90), rng.randint(3, 60)
-    less = rng.randint(1, had + more - 1)
+    had, more = rng.randint(3, 24), rng.randint(1, 12)
+    less = rng.randint(1, min(9, had + more - 1))
     fields = {
         "name": rng.choice(NAMES),
         "things": rng.choice(THINGS),
@@ -30,8 +30,8 @@ def _stock(rng: Random) -> Facts:
 
 
 def _change(rng: Random) -> Facts:
-    count, price = rng.randint(2, 9), rng.randint(2, 12)
-    paid = next(note for note in (20, 50, 100, 200) if note >= count * price)
+    count, price = rng.randint(2, 6), rng.randint(2, 8)
+    paid = next(note for note in (10, 20, 50) if note >= count * price)
     fields = {
         "name": rng.choice(NAMES),
         "things": rng.choice(THINGS),
@@ -43,7 +43,7 @@ def _change(rng: Random) -> Facts:
 
 
 def _packing(rng: Random) -> Facts:
-    size, full = rng.randint(3, 12), rng.randint(3, 15)
+    size, full = rng.randint(2, 6), rng.randint(2, 6)
     left = rng.randrange(size)
     fields = {
         "name": rng.choice(NAMES),

@@ -6,11 +6,19 @@ from bench.real.answer_check import is_correct
 from bench.real.question_sets import Question
 
 
-def asked(*answers: str, name: str = "short", candidates: tuple[str, ...] = ()) -> Question:
+def asked(
+    *answers: str, name: str = "short", candidates: tuple[str, ...] = (), prompt: str = "?"
+) -> Question:
     return Question(
-        id="x", set=name, kind="x", part="test", messages=(), max_tokens=8,
-        answers=answers, candidates=candidates,
-    )  # fmt: skip
+        id="x",
+        set=name,
+        kind="x",
+        part="test",
+        messages=({"role": "user", "content": prompt},),
+        max_tokens=8,
+        answers=answers,
+        candidates=candidates,
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,6 +60,14 @@ def test_a_number_is_right_however_it_is_written(text: str, answer: str) -> None
 )
 def test_another_number_is_not_right(text: str, answer: str) -> None:
     assert not is_correct(text, asked(answer))
+
+
+def test_a_number_of_the_question_may_be_said_again() -> None:
+    question = asked("25", prompt="How many feet are 300 inches?")
+    assert is_correct("300 inches is equal to 25 feet.", question)
+    assert not is_correct("300 inches is equal to 24 feet.", question)
+    assert not is_correct("300 inches", question)
+    assert not is_correct("25 or 26 feet", question)
 
 
 def test_words_count_without_what_stands_around_them() -> None:
