@@ -28,7 +28,7 @@ def is_correct(text: str, question: Question) -> bool:
     if normalised(said) in {normalised(answer) for answer in question.answers}:
         return True
     if _PLAIN_NUMBER.fullmatch(question.answers[0]):
-        return _names_number(said, question.answers[0], question.messages[-1]["content"])
+        return _names_number(said, question)
     return _names_words(said, question.answers, question.candidates)
 
 
@@ -41,10 +41,15 @@ def final_part(text: str, *, is_reasoned: bool) -> str:
     return lines[-1] if is_reasoned and lines else text
 
 
-def _names_number(said: str, answer: str, asked: str) -> bool:
-    """Whether the answer is the only number in a text that is not in the question already."""
+def _names_number(said: str, question: Question) -> bool:
+    """Whether the answer is the only number in a text, but for numbers that the question states.
+
+    A wrong candidate that the question offers is not excused.
+    """
+    answer = _value(question.answers[0])
+    excused = _values(question.messages[-1]["content"]) - _values(" ".join(question.candidates))
     values = _values(said)
-    return _value(answer) in values and not values - _values(asked) - {_value(answer)}
+    return answer in values and not values - excused - {answer}
 
 
 def _values(text: str) -> set[Fraction | None]:

@@ -68,6 +68,9 @@ def test_a_number_of_the_question_may_be_said_again() -> None:
     assert not is_correct("300 inches is equal to 24 feet.", question)
     assert not is_correct("300 inches", question)
     assert not is_correct("25 or 26 feet", question)
+    offered = asked("4/5", prompt="Which is larger: 5/7 or 4/5?", candidates=("5/7",))
+    assert is_correct("4/5 is larger", offered)
+    assert not is_correct("5/7 is larger than 4/5", offered)
 
 
 def test_words_count_without_what_stands_around_them() -> None:
