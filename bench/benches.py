@@ -284,6 +284,13 @@ BENCHES: tuple[Bench, ...] = (
         is_in_all=False,
     ),
     Bench(
+        name="real.alarm",
+        question="Does the drift alarm ring where a kind of question is new? From real records.",
+        writes=("results/real_alarm.csv",),
+        smoke=(),
+        is_in_all=False,
+    ),
+    Bench(
         name="kernel.run",
         question="How long do the judge's kernels take, beside PyTorch and others? Not run yet.",
         writes=("results/kernels.csv",),

@@ -211,6 +211,8 @@ class JudgeReport(msgspec.Struct, frozen=True, kw_only=True):
         record: the base features on the way, where the server records them: `tokens`, ascending and
             ending with the whole answer's, and `features`, one list a number of tokens.
         committed: whether the judge committed to the answer before its end; it ends none such.
+        features: the base features of a finished answer, where the calibration has a summary of
+            them to compare with, and all are finite.
     """
 
     score: float | None
@@ -218,6 +220,7 @@ class JudgeReport(msgspec.Struct, frozen=True, kw_only=True):
     uncut_score: float | None = None
     record: dict[str, Any] | None = None
     committed: bool = False
+    features: list[float] | None = None
 
     def to_meta(self) -> dict[str, Any]:
         meta: dict[str, Any] = {
@@ -226,7 +229,11 @@ class JudgeReport(msgspec.Struct, frozen=True, kw_only=True):
             "uncut_score": self.uncut_score,
             "record": self.record,
         }
-        return {**meta, "committed": True} if self.committed else meta
+        if self.committed:
+            meta["committed"] = True
+        if self.features is not None:
+            meta["features"] = self.features
+        return meta
 
     @classmethod
     def from_meta(cls, meta: dict[str, Any] | None) -> "JudgeReport":

@@ -9,10 +9,10 @@ from cascadia_sglang.config.settings import CASCADE_MODEL, CascadeConfig
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.drafts.policy import DraftPolicy
 from cascadia_sglang.judge.agreement_watch import AgreementWatch
-from cascadia_sglang.judge.drift_watch import ScoreWatch
 from cascadia_sglang.pool.pool import WorkerHandle, WorkerPool
 from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.router.feedback.calibration_drift import TierWatch
 from cascadia_sglang.router.feedback.scores import TierScoring
 from cascadia_sglang.router.model_names import listed_names, read_model
 from cascadia_sglang.self_calibration.controller import SelfCalibration
@@ -123,16 +123,25 @@ def _escalation(scores: TierScoring, tier_index: int) -> dict[str, float | None]
     }
 
 
-def _drift(watch: ScoreWatch | None) -> dict[str, Any] | None:
-    """How far a tier's last scores are from its calibration's; None without one or too few."""
-    drift = None if watch is None else watch.drift()
-    if drift is None:
+def _drift(watch: TierWatch | None) -> dict[str, Any] | None:
+    """How far a tier's last answers are from its calibration's; None without one or too few."""
+    drift = None if watch is None else watch.scores.drift()
+    if watch is None or drift is None:
         return None
+    shift = None if watch.features is None else watch.features.shift()
     return {
         "scores": drift.scores,
         "distance": round(drift.distance, 4),
         "limit": round(drift.limit, 4),
-        "alarm": drift.is_alarm,
+        "features": None
+        if shift is None
+        else {
+            "answers": shift.answers,
+            "distance": round(shift.distance, 2),
+            "limit": round(shift.limit, 2),
+            "alarm": shift.is_alarm,
+        },
+        "alarm": watch.is_alarm,
     }
 
 

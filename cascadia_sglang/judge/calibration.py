@@ -15,6 +15,7 @@ from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.files.struct_file import load_struct
 from cascadia_sglang.judge.agreement_watch import Agreement
+from cascadia_sglang.judge.feature_watch import FeatureSummary
 from cascadia_sglang.judge.features import FEATURES, earlier_features, earlier_names, logit
 from cascadia_sglang.judge.probe import Probe
 
@@ -54,6 +55,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         probe: of the hidden state, where the score counts one.
         agreement: with the last tier, of the answers that this one accepts; None where not known.
         model: fingerprint of the weights whose answers it was fitted on; None where not known.
+        feature_summary: of the answers that reached the tier; None where they were too few.
     """
 
     version: int
@@ -71,13 +73,14 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     probe: Probe | None = None
     agreement: Agreement | None = None
     model: str | None = None
+    feature_summary: FeatureSummary | None = None
 
     def __post_init__(self) -> None:
         if self.version not in (2, 3):
             raise ValueError(f"version is {self.version}, allowed: 2, 3; fit the calibration again")
-        added = (self.quantile_samples, self.probe, self.agreement, self.model)
-        if self.version == 2 and added != (None, None, None, None):
-            raise ValueError("quantile_samples, probe, agreement and model need version 3")
+        added = ("quantile_samples", "probe", "agreement", "model", "feature_summary")
+        if self.version == 2 and any(getattr(self, name) is not None for name in added):
+            raise ValueError(f"{', '.join(added)} need version 3")
         if self.version == 3 and (self.quantile_samples is None or self.quantile_samples < 0):
             raise ValueError("quantile_samples must be 0 or more in version 3")
         if self.features != [*FEATURES, *earlier_names(self.earlier_tiers)]:
@@ -171,6 +174,7 @@ class ScoreModel:
         """`judges_constrained` judges answers under a grammar, however few were fitted."""
         self.judges_constrained = judges_constrained or calibration.judges_constrained
         self.probe = calibration.probe
+        self.reports_features = calibration.feature_summary is not None
         mean, scale = np.array(calibration.mean), np.array(calibration.scale)
 
         def of_raw_features(weights: list[float], bias: float) -> _Linear:

@@ -237,7 +237,8 @@ class Judge:
             for place, one, (score, uncut_score) in zip(places, ones, scores, strict=True):
                 _, _, is_truncated = answers[place]
                 uncut = uncut_score if is_truncated else None
-                one.attempt.report = _final_report(one.attempt, score, uncut)
+                features_F = rows_NF[place] if model.reports_features else None
+                one.attempt.report = _final_report(one.attempt, score, uncut, features_F)
 
     @staticmethod
     def _commit_or_end(
@@ -274,14 +275,20 @@ def _note(attempt: JudgedAttempt, record: dict[str, Any], features_F: FloatArray
 
 
 def _final_report(
-    attempt: JudgedAttempt, score: float | None, uncut_score: float | None
+    attempt: JudgedAttempt,
+    score: float | None,
+    uncut_score: float | None,
+    features_F: FloatArray | None = None,
 ) -> JudgeReport:
+    # A score is finite where all features are.
+    is_known = features_F is not None and score is not None and math.isfinite(score)
     return JudgeReport(
         score=score if score is not None and math.isfinite(score) else None,
         early_abort=False,
         uncut_score=uncut_score if uncut_score is not None and math.isfinite(uncut_score) else None,
         record=attempt.record,
         committed=attempt.is_committed,
+        features=features_F.tolist() if is_known and features_F is not None else None,
     )
 
 

@@ -33,6 +33,7 @@ class Attempt:
         judge_failed: whether a judge that should have rated it did not.
         reason: why the request stayed or left.
         record: the first sample's features, where the attempt was asked for them.
+        features: of a whole answer, where its calibration has a summary of them.
         escalated: whether the policy sent the request on.
         is_cut: whether the deadline ended it; what it wrote so far is kept.
     """
@@ -54,6 +55,7 @@ class Attempt:
     is_cut: bool = False
     seconds: float = 0.0
     record: dict[str, Any] | None = None
+    features: list[float] | None = None
 
     @property
     def kept(self) -> int | None:
@@ -140,6 +142,7 @@ def finished_attempt(
         cached_tokens=sum(output["meta_info"].get("cached_tokens", 0) for output in outputs),
         seconds=time.monotonic() - started_s,
         record=reports[0].record if reports else None,
+        features=reports[0].features if len(reports) == 1 else None,
     )
 
 

@@ -14,9 +14,9 @@ from cascadia_sglang.prefix.warming import Prefiller, Warmer
 from cascadia_sglang.router.engine_protocol import Engine
 from cascadia_sglang.router.entry_rules import CheapestTier, EntryRule, entry_rule
 from cascadia_sglang.router.events import AnyObserver, Observers
+from cascadia_sglang.router.feedback.calibration_drift import CalibrationDrift
 from cascadia_sglang.router.feedback.kept_drafts import KeptDrafts
 from cascadia_sglang.router.feedback.prompt_metrics import PromptMetrics
-from cascadia_sglang.router.feedback.score_drift import ScoreDrift
 from cascadia_sglang.router.feedback.scores import TierScoring
 from cascadia_sglang.router.feedback.shadow import Shadow
 from cascadia_sglang.router.feedback.tier_counts import TierCounts
@@ -38,7 +38,7 @@ class Services:
         warmer: fills the next tier's prefix cache ahead of time.
         drafts: which drafts a tier reads.
         shadow: asks the last tier about a share of the answers.
-        drift: how far each tier's scores are from its calibration's.
+        drift: how far each tier's answers are from its calibration's.
         counts: answers and escalations of each tier.
         observers: who hears of prompts.
     """
@@ -52,7 +52,7 @@ class Services:
     warmer: Warmer
     drafts: DraftPolicy
     shadow: Shadow
-    drift: ScoreDrift
+    drift: CalibrationDrift
     counts: TierCounts
     observers: Observers
 
@@ -88,7 +88,7 @@ def build_services(
     shadow = Shadow(engine, rate, metrics, is_last_tier_idle, last_tier=tiers - 1)
     for tier, calibration in calibrations.items():
         shadow.watch(tier, calibration)
-    drift = ScoreDrift(calibrations)
+    drift = CalibrationDrift(calibrations)
     counts = TierCounts(tiers)
     observers: list[AnyObserver] = [
         counts,

@@ -22,6 +22,7 @@ from cascadia_sglang.acceptance import accepts
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.binomial_bounds import upper_bound
 from cascadia_sglang.calibration.fit.certify import least_accepted
+from cascadia_sglang.calibration.fit.feature_summary import summarise_features
 from cascadia_sglang.calibration.fit.replay import TierReplay, ends, sigmoid
 from cascadia_sglang.calibration.fit.scores import fit_tier
 from cascadia_sglang.calibration.fit.statistics import auroc, ece
@@ -224,6 +225,9 @@ def _fit_one(
             candidate,
             score_quantiles=quantiles.round(SCORE_DIGITS).tolist(),
             quantile_samples=int(unseen.effective),
+            feature_summary=summarise_features(
+                unseen.answers.features_NF, unseen.weight_N, int(unseen.effective)
+            ),
             agreement=Agreement(
                 agreed=quality.accepted - quality.differed, answers=quality.accepted
             ),

@@ -7,8 +7,8 @@ from pathlib import Path
 from cascadia_sglang.config.label_settings import label_rate, self_calibrated_tiers
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.judge.calibration import Calibration
-from cascadia_sglang.judge.drift_watch import ScoreWatch
 from cascadia_sglang.metrics.counters import Metrics
+from cascadia_sglang.router.feedback.calibration_drift import TierWatch
 from cascadia_sglang.router.feedback.shadow import Labelling, Likelihood
 from cascadia_sglang.router.services import Services
 from cascadia_sglang.self_calibration.controller import SelfCalibration
@@ -83,7 +83,7 @@ class CascadeServing:
     def put_in_force(self, tier: int, path: Path, calibration: Calibration) -> None:
         self._services.scores.replace(tier, str(path), calibration)
         self._calibrations[tier] = calibration
-        self._services.drift.replace(tier, ScoreWatch(calibration))
+        self._services.drift.replace(tier, TierWatch(calibration))
         self._services.shadow.watch(tier, calibration)
 
     def label(self, rates: LabelRates, likely: float | None) -> None:
@@ -93,9 +93,8 @@ class CascadeServing:
         self._services.shadow.label(labelling, rates, DEFAULT_LIKELY if likely is None else likely)
 
     def is_alarmed(self, tier: int) -> bool:
-        scores = self._services.drift.watch(tier)
+        watch = self._services.drift.watch(tier)
         agreement = self._services.shadow.watches.get(tier)
-        drift = None if scores is None else scores.drift()
-        return (drift is not None and drift.is_alarm) or (
+        return (watch is not None and watch.is_alarm) or (
             agreement is not None and agreement.state().is_alarm
         )

@@ -28,7 +28,7 @@ TIER_FIELDS = {
     "answered": "Answers that the tier returned to clients.",
     "escalated": "Its answers that were dropped for the next tier.",
     "judge_errors": "Answers that the judge should have scored and did not.",
-    "drift": "How far the last scores are from those of the calibration. null with too few.",
+    "drift": "How far the last answers are from those of the calibration. null with too few.",
     "shadow": "How often accepted answers equal the last tier's. null before the first.",
     "self_calibration": "Progress and result of self-calibration. null for other tiers.",
     "warm": "Work of warming. null if warming is off.",
@@ -38,6 +38,15 @@ TIER_FIELDS = {
 DRIFT_FIELDS = {
     "scores": "How many scores were compared.",
     "distance": "Largest difference of the two distribution functions.",
+    "limit": "The distance from which the alarm fires.",
+    "features": "The features of the last answers beside the calibration's. null if its file has "
+    "no summary of them.",
+    "alarm": "Whether either alarm fires.",
+}
+
+SHIFT_FIELDS = {
+    "answers": "How many answers were compared.",
+    "distance": "Hotelling's T² of their mean features.",
     "limit": "The distance from which the alarm fires.",
     "alarm": "Whether it fires.",
 }
@@ -128,6 +137,7 @@ SECTIONS = (
     ("The answer", SERVER_FIELDS),
     ("An item of `tiers`", TIER_FIELDS),
     ("`drift` of a tier", DRIFT_FIELDS),
+    ("`features` of `drift`", SHIFT_FIELDS),
     ("`shadow` of a tier", SHADOW_FIELDS),
     ("`self_calibration` of a tier", SELF_CALIBRATION_FIELDS),
     ("`bound` of `self_calibration`", BOUND_FIELDS),

@@ -16,6 +16,7 @@ import numpy as np
 
 from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.fit.calibrate import CalibratedCascade
+from cascadia_sglang.calibration.fit.feature_summary import summarise_features
 from cascadia_sglang.calibration.fit.split import PARTS, Parts
 from cascadia_sglang.calibration.fit.thresholds import Target, ThresholdResult, outcome_of
 from cascadia_sglang.calibration.record.pool import Pool, TierAnswers
@@ -120,6 +121,7 @@ def reported_calibrations(report: Report, parts: Parts) -> dict[str, Calibration
             score_quantiles=score_quantiles(score_N[finished_N]),
             report=_numbers(report, index),
             quantile_samples=int(finished_N.sum()),
+            feature_summary=summarise_features(unfitted.tiers[index].features_NF[finished_N]),
             agreement=_agreement(unfitted.tiers[index], served.answered_by_N == index),
             model=cascade.settings.model(index),
         )

@@ -81,7 +81,10 @@ def prefix(**changes: Any) -> list[dict[str, Any]]:
     ("changes", "said"),
     [
         ({"version": 1}, "version is 1, allowed: 2, 3"),
-        ({"version": 2}, "quantile_samples, probe, agreement and model need version 3"),
+        (
+            {"version": 2},
+            "quantile_samples, probe, agreement, model, feature_summary need version 3",
+        ),
         ({"quantile_samples": None}, "quantile_samples must be 0 or more"),
         ({"quantile_samples": -1}, "quantile_samples must be 0 or more"),
         ({"version": "1"}, "$.version"),

@@ -13,6 +13,7 @@ from sglang.srt.managers.auxiliary_output import CommittedTokens
 from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH, Req
 from sglang.srt.sampling.sampling_params import SamplingParams
 
+from cascadia_sglang.calibration.fit.feature_summary import summarise_features
 from cascadia_sglang.judge.calibration import ScoreModel
 from cascadia_sglang.judge.device_observer import CopiedStep
 from cascadia_sglang.judge.features import FEATURES
@@ -271,6 +272,25 @@ def test_reasoning_ends_where_sglang_says() -> None:
     assert report_of(judge, request)["score"] == make_model().score(
         plain_features([SURE, SURE], truncated=True)
     )
+
+
+# Features for the watch
+
+
+def test_features_are_reported_where_the_calibration_has_a_summary_of_them() -> None:
+    summary = summarise_features(np.random.default_rng(0).normal(size=(200, len(FEATURES))))
+    calibration = msgspec.structs.replace(make_calibration(0, 1.0), feature_summary=summary)
+    for model, expected in (
+        (ScoreModel(calibration), plain_features([SURE, SURE]).tolist()),
+        (ScoreModel(make_calibration(0, 1.0)), None),
+    ):
+        judge, request = Judge({0: model}), make_req()
+        step(judge, (request, SURE))
+        finish(request)
+        step(judge, (request, SURE))
+        report = report_of(judge, request)
+        assert report.get("features") == expected
+        assert JudgeReport.from_meta(report).features == expected
 
 
 # Recording

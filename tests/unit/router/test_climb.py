@@ -641,7 +641,7 @@ def test_a_judge_without_a_score_is_counted_where_it_should_have_one() -> None:
 def test_a_watch_sees_scores_of_whole_answers_that_came_the_cascades_own_way(
     reply: Reply, controls: Controls, samples: int, seen: int
 ) -> None:
-    watch: Any = SimpleNamespace(scores=[], add=lambda score: watch.scores.append(score))
+    watch: Any = SimpleNamespace(scores=[], add=lambda score, _: watch.scores.append(score))
     router = make_router(TWO, FakeEngine(reply, GOOD))
     router.services.drift.replace(0, watch)
 

@@ -130,7 +130,7 @@ def test_traffic_calibrates_the_tier_and_no_request_notices_the_swap(tmp_path: P
     assert summary["state"] == "fitted"
     assert summary["bound"]["disagree_at_most"] is not None
     # Both watches are of the new score.
-    assert router.services.drift.watch(0).drift().scores == 200
+    assert router.services.drift.watch(0).scores.drift().scores == 200
     state = router.services.shadow.watches[0].state()
     assert state.expected.answers == summary["bound"]["accepted"]
     assert state.now.answers < 100
