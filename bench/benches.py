@@ -284,6 +284,14 @@ BENCHES: tuple[Bench, ...] = (
         is_in_all=False,
     ),
     Bench(
+        name="real.judge_model",
+        question="How well does the larger model judge the smaller one's answers over HTTP?",
+        writes=("results/real_judge.csv",),
+        needs=(REAL_MODELS,),
+        smoke=(),
+        inputs=("small", "large"),
+    ),
+    Bench(
         name="real.alarm",
         question="Does the drift alarm ring where a kind of question is new? From real records.",
         writes=("results/real_alarm.csv",),
