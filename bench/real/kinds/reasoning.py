@@ -13,9 +13,9 @@ from bench.real.kinds.word_problems import NAMES, THINGS
 
 
 def _shopping(rng: Random) -> Facts:
-    first, second = rng.randint(2, 9), rng.randint(2, 9)
-    price, dearer = rng.randint(2, 12), rng.randint(3, 20)
-    percent = rng.choice((10, 20, 25, 50))
+    first, second = rng.randint(2, 5), rng.randint(2, 5)
+    price, dearer = rng.randint(2, 9), rng.randint(5, 12)
+    percent = rng.choice((10, 20, 50))
     total = first * price + second * dearer
     if total * (100 - percent) % 100:
         # The price after the discount is to be whole.
@@ -29,8 +29,8 @@ def _shopping(rng: Random) -> Facts:
 
 
 def _saving(rng: Random) -> Facts:
-    weekly, weeks = rng.randint(5, 40), rng.randint(3, 12)
-    gift, spent = rng.randint(10, 90), rng.randint(5, 60)
+    weekly, weeks = rng.randint(5, 20), rng.randint(2, 6)
+    gift, spent = rng.randint(10, 50), rng.randint(2, 9)
     total = weekly * weeks + gift - spent
     fields = {
         "name": rng.choice(NAMES), "weekly": weekly, "weeks": weeks, "gift": gift, "spent": spent,
@@ -40,7 +40,7 @@ def _saving(rng: Random) -> Facts:
 
 def _schedule(rng: Random) -> Facts:
     start = datetime(2024, 1, 1, rng.randint(7, 11), 5 * rng.randrange(12))
-    ride, pause, walk = (5 * rng.randint(2, 14) for _ in range(3))
+    ride, pause, walk = (5 * rng.randint(1, 6) for _ in range(3))
     end = start + timedelta(minutes=ride + pause + walk)
     fields = {
         "name": rng.choice(NAMES), "start": f"{start:%H:%M}",
@@ -61,7 +61,7 @@ def _order(rng: Random) -> Facts:
 
 
 def _trace(rng: Random) -> Facts:
-    numbers = [rng.randint(1, 12) for _ in range(rng.randint(4, 6))]
+    numbers = [rng.randint(1, 9) for _ in range(rng.randint(3, 4))]
     start, limit = rng.randint(0, 5), rng.randint(3, 8)
     code = rng.choice(
         (
