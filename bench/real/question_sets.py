@@ -30,7 +30,7 @@ from bench.real.kinds import (
     word_problems,
 )
 from bench.real.kinds.task import Kind
-from bench.real.questions import PREFIX, chat_prefix
+from bench.real.questions import PREFIX
 
 SHORT: dict[str, Kind] = {
     "word problems": word_problems.KIND,
@@ -54,30 +54,8 @@ TEST_SHARE = 1 / 3
 # The shares of the other questions.
 PARTS = (("fit", 0.6), ("choose", 0.15), ("certify", 0.25))
 
-# Small models write steps where examples show some.
-_REASONING_EXAMPLES = (
-    (
-        "A pen costs 3 dollars and a book 8 dollars. What do 2 pens and 3 books cost in dollars?",
-        "The pens cost 2 * 3 = 6 dollars. The books cost 3 * 8 = 24 dollars. Together that is "
-        "6 + 24 = 30 dollars. The answer is 30.",
-    ),
-    (
-        "Mia is faster than Tom. Lea is faster than Mia. Who is the slowest?",
-        "Lea is before Mia, and Mia is before Tom. From fast to slow: Lea, Mia, Tom. The last of "
-        "them is Tom. The answer is Tom.",
-    ),
-    (
-        "It is 10:40. What time is it 35 minutes later, as HH:MM?",
-        "20 minutes after 10:40 it is 11:00. 35 - 20 = 15 minutes are left. 15 minutes after "
-        "11:00 it is 11:15. The answer is 11:15.",
-    ),
-    (
-        "What does this program print?\nx = 4\nfor n in [2, 5]:\n    x = x + n\nprint(x)",
-        "x starts at 4. With n = 2, x is 4 + 2 = 6. With n = 5, x is 6 + 5 = 11. The answer is 11.",
-    ),
-)
-_REASONING_PREFIX = chat_prefix(
-    "Think step by step in a few short sentences. End with: The answer is X.", _REASONING_EXAMPLES
+_REASONING_PREFIX = (
+    {"role": "system", "content": "Think step by step. End with the line: The answer is X."},
 )
 _FREE_FILE = Path(__file__).parent / "free_questions.txt"
 

@@ -7,7 +7,7 @@ so a prefix cache keeps them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
@@ -23,23 +23,14 @@ EXAMPLES = (
     ("Which word is the shortest: garden, sun, bread?", "sun"),
     ("How many days are 2 weeks?", "14"),
 )
-
-
-def chat_prefix(
-    instruction: str, examples: Sequence[tuple[str, str]]
-) -> tuple[Mapping[str, str], ...]:
-    """The messages of an instruction and of examples, each a question and its answer."""
-    return (
-        {"role": "system", "content": instruction},
-        *(
-            {"role": role, "content": content}
-            for example in examples
-            for role, content in zip(("user", "assistant"), example, strict=True)
-        ),
-    )
-
-
-PREFIX = chat_prefix(INSTRUCTION, EXAMPLES)
+PREFIX = (
+    {"role": "system", "content": INSTRUCTION},
+    *(
+        {"role": role, "content": content}
+        for example in EXAMPLES
+        for role, content in zip(("user", "assistant"), example, strict=True)
+    ),
+)
 MAX_TOKENS = 12
 MIX_SIZE = 600
 # Of the benches; what is fitted or chosen beforehand draws with other seeds.
@@ -68,7 +59,7 @@ class RealQuestion:
     answers: tuple[str, ...]
 
     @property
-    def messages(self) -> list[Mapping[str, str]]:
+    def messages(self) -> list[dict[str, str]]:
         """The whole chat."""
         return [*PREFIX, {"role": "user", "content": self.prompt}]
 
