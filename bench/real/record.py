@@ -6,7 +6,7 @@ where it stopped, and `--minutes` ends one in time.
 Example:
     python -m bench.real.record --small PATH --large PATH   # adds to bench/real/answers.jsonl.gz
     python -m bench.real.record --small PATH --sets humaneval --minutes 40
-    python -m bench.real.record --smoke                     # a demo model; writes nothing
+    python -m bench.real.record --smoke   # a demo model, or those given; writes nothing
 """
 
 from __future__ import annotations
@@ -208,7 +208,9 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--smoke", action="store_true", help="a few questions; writes nothing")
     args = parser.parse_args()
-    models = [DEMO] if args.smoke else [path for path in (args.small, args.large) if path]
+    models = [path for path in (args.small, args.large) if path]
+    if args.smoke and not models:
+        models = [DEMO]
     if not models:
         parser.error("--small or --large is needed: folders of models")
     asked = [

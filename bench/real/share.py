@@ -6,7 +6,7 @@ first, so that `--again` reports on it without asking.
 Example:
     python -m bench.real.share --small PATH --large PATH   # writes bench/results/real.{csv,md}
     python -m bench.real.share --small PATH --large PATH --again
-    python -m bench.real.share --smoke                     # the demo's models; writes nothing
+    python -m bench.real.share --smoke   # the demo's models, or those given; writes nothing
 """
 
 from __future__ import annotations
@@ -107,14 +107,15 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="report on the last run's replies")
     parser.add_argument("--smoke", action="store_true", help="a few prompts; writes nothing")
     args = parser.parse_args()
+    is_given = bool(args.small and args.large)
+    paths = {"small": args.small, "large": args.large} if is_given else DEMO
     if args.smoke:
         asked = questions(mix_size=SMOKE_MIX_SIZE)
-        for reply in serve(DEMO, args.port, asked, DEMO_FLAGS):
+        for reply in serve(paths, args.port, asked, () if is_given else DEMO_FLAGS):
             print(reply)
         return
-    if not (args.small and args.large):
+    if not is_given:
         parser.error("--small and --large are needed: folders of two models of one tokenizer")
-    paths = {"small": args.small, "large": args.large}
     asked = questions()
     # Read before the run, so that a missing file is told at once.
     observed = load_observed(asked)

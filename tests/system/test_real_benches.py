@@ -1,0 +1,54 @@
+"""The benches on real models, with two tiny ones of a real architecture and 150,016 tokens."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bench.real.question_sets import SETS
+from bench.real.record import SMOKE_SIZE
+from tests.system.large_vocabulary import save_model
+from tests.system.serving import ROOT, free_port
+
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
+
+DEADLINE_S = 400
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("models")
+    for seed, (tier, layers) in enumerate((("small", 1), ("large", 2))):
+        save_model(folder / tier, seed, layers)
+    return ["--small", str(folder / "small"), "--large", str(folder / "large")]
+
+
+def run(module: str, *arguments: str) -> str:
+    """What a bench prints; it must succeed."""
+    command = [sys.executable, "-m", f"bench.real.{module}", "--smoke", *arguments]
+    ended = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return ended.stdout
+
+
+def test_answers_are_recorded_token_by_token_and_labelled(models: list[str]) -> None:
+    printed = run("record", *models[:2]).splitlines()
+    counts = dict.fromkeys(SETS, 0)
+    for line in printed:
+        counts[line.split(", ")[1]] += int(line.rpartition("n ")[2])
+    assert counts == dict.fromkeys(SETS, SMOKE_SIZE)
+
+
+def test_two_models_serve_by_flag_and_the_share_is_told(models: list[str]) -> None:
+    printed = run("share", *models, "--port", str(free_port()))
+    assert printed.count("Reply(") == 6
+    assert "tier='small'" in printed
