@@ -23,8 +23,7 @@ from bench.harness.estimates import Estimate
 from bench.harness.rows import Told, facts_of_this_run, save_rows
 from bench.real.answers import load_answers
 from bench.real.judge_quality import FITTED_PARTS, MODELS
-from bench.real.question_sets import question_set
-from bench.real.recorded_pool import recorded_pool
+from bench.real.recorded_pool import recorded_pool, recorded_questions
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.fit.feature_summary import summarise_features
 from cascadia_sglang.calibration.fit.replay import TierReplay, sigmoid
@@ -79,9 +78,13 @@ def main() -> None:
     argparse.ArgumentParser(description="The drift alarm on recorded answers.").parse_args()
     facts = facts_of_this_run(BENCH)
     rows = []
+    stored = load_answers()
+    recorded = recorded_questions(stored, MODELS)
     for name in SETS:
-        asked = question_set(name)
-        pool = recorded_pool(asked, load_answers(), MODELS)
+        asked = [question for question in recorded if question.set == name]
+        if not asked:
+            continue
+        pool = recorded_pool(asked, stored, MODELS)
         kind_N = np.array([question.kind for question in asked])
         is_fit_N = np.isin([question.part for question in asked], FITTED_PARTS)
         is_certify_N = np.array([question.part == "certify" for question in asked])

@@ -26,8 +26,8 @@ from bench.harness.estimates import Estimate
 from bench.harness.ranks import ranks
 from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows, source_line
 from bench.real.answers import load_answers
-from bench.real.question_sets import SETS, Question, question_set
-from bench.real.recorded_pool import recorded_pool
+from bench.real.question_sets import Question
+from bench.real.recorded_pool import recorded_pool, recorded_questions
 from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.fit.replay import TierReplay, sigmoid
 from cascadia_sglang.calibration.fit.scores import fit_tier
@@ -113,7 +113,8 @@ def compare(asked: Sequence[Question], pool: Pool, models: Sequence[str]) -> Ite
     kind_N = np.array([question.kind for question in asked])
     is_fit_N = np.isin(part_N, FITTED_PARTS)
     for model, answers in zip(models, pool.tiers, strict=True):
-        for name in ("short", "reasoning"):
+        generated = [name for name in ("short", "reasoning") if name in set_N]
+        for name in generated:
             is_own_N = set_N == name
             score = fitted(answers.take(rows_where(is_own_N & is_fit_N)))
             for case, part in (("in domain", "certify"), ("other wordings", "test")):
@@ -125,9 +126,10 @@ def compare(asked: Sequence[Question], pool: Pool, models: Sequence[str]) -> Ite
                 own = answers.take(rows_where(is_kind_N))
                 group_name = f"{name}: {kind}"
                 yield from measured("kind left out", group_name, model, own, fitted(others))
-        generated = answers.take(rows_where(np.isin(set_N, ("short", "reasoning"))))
-        code = answers.take(rows_where(set_N == "humaneval"))
-        yield from measured("across", "humaneval", model, code, fitted(generated))
+        if "humaneval" in set_N:
+            score = fitted(answers.take(rows_where(np.isin(set_N, generated))))
+            code = answers.take(rows_where(set_N == "humaneval"))
+            yield from measured("across", "humaneval", model, code, score)
 
 
 def rows_of(found: Sequence[Measured], facts: Facts) -> list[Row]:
@@ -156,9 +158,8 @@ def page(found: Sequence[Measured], facts: Facts) -> str:
         lines += [
             f"## {model}",
             "",
-            "| case | answers | n | right | AUROC of the score | ECE | Brier | | ".join(("",))
-            + "AUROC of the rank | mean log-probability | least log-probability "
-            "| fewest tokens |",
+            "| case | answers | n | right | AUROC of the score | ECE | Brier | AUROC of the rank "
+            "| mean log-probability | least log-probability | fewest tokens |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         groups = dict.fromkeys((one.case, one.group) for one in found if one.model == model)
@@ -182,8 +183,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The judge's score on recorded answers.")
     parser.parse_args()
     facts = facts_of_this_run(BENCH)
-    asked = [question for name in SETS[:3] for question in question_set(name)]
-    pool = recorded_pool(asked, load_answers(), MODELS)
+    stored = load_answers()
+    # Nobody knows which free answers are right.
+    asked = [q for q in recorded_questions(stored, MODELS) if q.set != "free"]
+    pool = recorded_pool(asked, stored, MODELS)
     found = list(compare(asked, pool, MODELS))
     text = page(found, facts)
     print(text)

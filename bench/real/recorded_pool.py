@@ -10,10 +10,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.real.answers import StoredAnswer
-from bench.real.question_sets import Question
+from bench.real.question_sets import SETS, Question, question_set
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.record.pool import Pool, TierAnswers
 from cascadia_sglang.judge.features import FEATURES
+
+
+def recorded_questions(stored: Sequence[StoredAnswer], models: Sequence[str]) -> list[Question]:
+    """The questions of every set that all these models have answered whole."""
+    answered = {(answer.model, answer.id) for answer in stored if answer.temperature == 0.0}
+    sets = [question_set(name) for name in SETS]
+    return [
+        question
+        for asked in sets
+        if all((model, question.id) in answered for model in models for question in asked)
+        for question in asked
+    ]
 
 
 def recorded_pool(
