@@ -76,7 +76,7 @@ def halves(answers: TierAnswers, seed: int) -> tuple[TierAnswers, TierAnswers]:
 def main() -> None:
     """Draw the streams and write the rows."""
     argparse.ArgumentParser(description="The drift alarm on recorded answers.").parse_args()
-    facts = facts_of_this_run(BENCH)
+    facts = facts_of_this_run(f"bench.{BENCH}")
     rows = []
     stored = load_answers()
     recorded = recorded_questions(stored, MODELS)

@@ -159,7 +159,7 @@ def main() -> None:
     asked = [q for name in SETS for q in question_set(name) if q.part in PARTS]
     answers = texts_of(small, asked)
     found = verdicts(args.large, asked, answers, CACHE / f"{large}-judges-{small}")
-    facts = facts_of_this_run(BENCH)
+    facts = facts_of_this_run(f"bench.{BENCH}")
     rows = []
     for name in SETS:
         for part in PARTS:

@@ -182,7 +182,7 @@ def main() -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(description="The judge's score on recorded answers.")
     parser.parse_args()
-    facts = facts_of_this_run(BENCH)
+    facts = facts_of_this_run(f"bench.{BENCH}")
     stored = load_answers()
     # Nobody knows which free answers are right.
     asked = [q for q in recorded_questions(stored, MODELS) if q.set != "free"]
