@@ -47,8 +47,8 @@ _CLAUSE_START = re.compile(
 _SENTENCE_END = re.compile(r"[.!?](?:\s|$)|\n")
 _DENIED_BEFORE = re.compile(
     r"\b(?:not|never|no|nor|neither|cannot|without|except|excluding|unlike|wrong|incorrect|false"
-    r"|instead of|rather than|compared (?:to|with)|versus|vs|if|whether|unless|suppose|assum\w+)\b"
-    r"|n't\b|≠",
+    r"|instead of|rather than|compared (?:to|with)|versus|vs|if|when|whether|unless|suppose"
+    r"|assum\w+)\b|n't\b|≠",
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
@@ -78,7 +78,8 @@ _OPERATOR = re.compile(
 )
 _LIST = re.compile(
     r"\s*[,;]\s*|:|\s:\s"
-    r"|\s*(?:\w+\s+){0,2}?,?\s*(?:to|through|or|and|until|/)\s+(?:\w+\s+)?(?:=\s*)?[$€£(]?\s*",
+    r"|\s*(?:\w+\s+){0,2}?,?\s*(?:to|through|or|and|until|out of|/)\s+"
+    r"(?:\w+\s+)?(?:=\s*)?[$€£(]?\s*",
     re.IGNORECASE,
 )
 # Between items of a list whose last ones an "and" joins.

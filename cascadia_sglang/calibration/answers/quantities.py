@@ -20,7 +20,10 @@ _TOLERANCE = Fraction(1, 10**9)
 # Beyond these an answer is no number that anybody asked for.
 _MOST_DIGITS, _MOST_BASE_DIGITS, _LARGEST_EXPONENT = 100, 9, 300
 
-_PLAIN = r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d{1,3}(?:\.\d{3})+,\d+|\d+(?:[.,]\d+)?|\.\d+"
+_PLAIN = (
+    r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}(?!\d)"
+    r"|\d+(?:[.,]\d+)?|\.\d+"
+)
 _NUMBER = re.compile(
     rf"(?<![\w.,^])(?:(?P<base>\d+)\s?\^\s?\(?(?P<power>[-+]?\d+)\)?"
     rf"|(?P<whole>\d+)(?:[ \t]+|[ \t]+and[ \t]+)(?P<part>\d+)[ \t]*/[ \t]*(?P<of>\d+)"
@@ -203,7 +206,7 @@ def _division(over: str, under: str) -> Fraction | None:
 def _decimal(text: str) -> Fraction:
     if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
         return Fraction(text.replace(",", ""))
-    if "," in text:  # decimals
+    if "," in text or text.count(".") > 1:  # points separate groups, and a comma decimals
         text = text.replace(".", "").replace(",", ".")
     return Fraction(text)
 
@@ -223,7 +226,8 @@ def _joined(text: str, parts: list[_Part]) -> list[Token[Quantity]]:
             assert before.value is not None
             assert token.value is not None
             amount = before.value.amount + token.value.amount
-            token = Token(before.start, part.end, Quantity(None, amount, token.value.dimension))
+            number = before.value.number if part.number == 0 else None
+            token = Token(before.start, part.end, Quantity(number, amount, token.value.dimension))
             tokens.pop()
         tokens.append(token)
         last = part.unit

@@ -17,17 +17,26 @@ _BRACKETS = re.compile(r"[(\[]([^()\[\],]*)[)\]]")
 # What may follow an answer: the end of the sentence, an addition in brackets, or a reason.
 _ENDS_AFTER = re.compile(
     r"\s*$|[.!;](?=\s|$)(?!\s*(?:or|no|not|wait|actually|but)\b)|\s*\n|\s+\(|\s+[-–—]\s"
-    r"|,?\s+(?:which|who|where|because|since|as|not|rather than|instead of)\b"
+    r"|,?\s+(?:which|who|where|with|because|since|as|not|rather than|instead of)\b"
     r"|,\s+(?:it|he|she|they|this|that|these|there|we|i|the)\b"
+    # As in "A) Paris" and "(A) Paris".
+    r"|\)(?=\s|$)(?!\s+(?:or|and)\b)"
 )
-_COPULA = re.compile(r"\b(?:is|are|was|were|equals)\s+|\b(?:it|that|this|he|she)'s\s+")
+# What may follow a verdict: any statement.
+_VERDICTS = ("yes", "no", "true", "false")
+_STATEMENT = re.compile(r",\s")
+_VERB = re.compile(
+    r"\b(?:(?:is|are|was|were)(?:\s+(?:called|named|known as|\w+ by))?|equals|prints|outputs"
+    r"|returns|gives|evaluates to)\b:?\s+|\b(?:it|that|this|he|she)'s\s+"
+)
 _IN_DOUBT = re.compile(
     r"\b(?:not|never|no|nor|neither|cannot|wrong|incorrect|false|if|unless|whether|might|may|could"
-    r"|would|or|used to|formerly|once|except|than)\b|n't\b|\?"
+    r"|would|or|used to|formerly|once|except|than|some|unclear|unknown|unsure|undecided|doubt\w*)\b"
+    r"|n't\b|\?"
 )
 _MARKUP = 200  # characters around a phrase that may not count
 _SENTENCE = re.compile(r"[.!]\s+|\n+")
-_LEADING = r"[\s\"'*:“”‘’«»]*(?:(?:the|an?)\s+)?[\"'*“‘«]*"
+_LEADING = r"[\s\"'*:“”‘’«»]*(?:(?:the|an?)\s+)?[\"'*“‘«(]*"
 _CLOSING = r"[\"'*”’»]*"
 
 
@@ -47,15 +56,23 @@ def gives_words(text: str, phrase: str) -> bool:
     is_short = len(answer.text) <= len(phrase) + _MARKUP
     if is_short and plain_words(answer.text) == phrase:
         return True
-    if _begins_with(answer.text.casefold(), phrase):
+    folded = answer.text.casefold()
+    if _begins_with(folded, phrase):
         return True
-    return not answer.is_marked and _is_said_in_a_sentence(answer.text.casefold(), phrase)
+    sentences = [part for part in _SENTENCE.split(folded) if part.strip()]
+    if not sentences:
+        return False
+    sentence = sentences[0] if answer.is_marked else sentences[-1]
+    return _is_said(phrase, sentence, is_alone=len(sentences) == 1)
 
 
 def _begins_with(text: str, phrase: str) -> bool:
     """Whether a text begins with the phrase, and no other answer follows."""
     found = re.match(_LEADING + _as_pattern(phrase) + _CLOSING, text)
-    return bool(phrase) and found is not None and bool(_ENDS_AFTER.match(text, found.end()))
+    if not phrase or found is None:
+        return False
+    is_verdict = phrase in _VERDICTS and _STATEMENT.match(text, found.end())
+    return bool(is_verdict or _ENDS_AFTER.match(text, found.end()))
 
 
 def _as_pattern(phrase: str) -> str:
@@ -71,16 +88,12 @@ def _as_pattern(phrase: str) -> str:
     )
 
 
-def _is_said_in_a_sentence(text: str, phrase: str) -> bool:
-    """Whether the last sentence says that something is the phrase, or a lone one the reverse."""
-    sentences = [part for part in _SENTENCE.split(text) if part.strip()]
-    if not sentences:
+def _is_said(phrase: str, sentence: str, *, is_alone: bool) -> bool:
+    """Whether a sentence says that something is the phrase, or, where it is alone, the reverse."""
+    if _IN_DOUBT.search(re.sub(rf"\b{re.escape(phrase)}\b", " ", sentence)):
         return False
-    last = sentences[-1]
-    if _IN_DOUBT.search(re.sub(rf"\b{re.escape(phrase)}\b", " ", last)):
-        return False
-    verbs = list(_COPULA.finditer(last))
-    if any(_begins_with(last[verb.end() :], phrase) for verb in verbs):
+    verbs = list(_VERB.finditer(sentence))
+    if any(_begins_with(sentence[verb.end() :], phrase) for verb in verbs):
         return True
-    subject = last[: verbs[0].start()] if len(sentences) == len(verbs) == 1 else ""
+    subject = sentence[: verbs[0].start()] if is_alone and len(verbs) == 1 else ""
     return len(subject) <= len(phrase) + _MARKUP and plain_words(subject) == phrase

@@ -11,7 +11,7 @@ from functools import partial
 
 from cascadia_sglang.calibration.answers.dates import Order, answered_date, whole_date
 from cascadia_sglang.calibration.answers.quantities import answered_quantity, whole_quantity
-from cascadia_sglang.calibration.answers.words import plain_words, gives_words
+from cascadia_sglang.calibration.answers.words import gives_words, plain_words
 from cascadia_sglang.calibration.record.label_command import ask_command, split_command
 from cascadia_sglang.calibration.record.sample import Question
 from cascadia_sglang.errors import CalibrationError
