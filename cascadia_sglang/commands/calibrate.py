@@ -8,24 +8,26 @@ calibrated.yaml, that is ready to be served.
 A line of the sample is `{"id": "1", "prompt": "add 2 3", "reference": "5", "group": "add"}`. A chat
 has `messages` in place of `prompt`. A grammar is a `constraint`, such as `{"regex": "[0-9]+"}`. A
 line may also be the body of a chat request, with its `tools`. --temperature and --max-tokens
-replace its own values.
+replace its own values. A `label` of a line stands in place of --label.
+
+Before the first question it says what the sample can promise at best.
 
 Exit code 4: everything is written, but this sample does not show the target.
 
 Example:
-    cascadia calibrate cascade.yaml --data set.jsonl --out calibration --label exact \\
+    cascadia calibrate cascade.yaml --data set.jsonl --out calibration \\
         --target-quality 0.95
 """
 
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
+from cascadia_sglang.calibration.fit.best_promise import prospect
 from cascadia_sglang.calibration.fit.calibrate import (
     CalibratedCascade,
     Settings,
@@ -34,9 +36,15 @@ from cascadia_sglang.calibration.fit.calibrate import (
 )
 from cascadia_sglang.calibration.fit.split import split_sample
 from cascadia_sglang.calibration.fit.thresholds import Target
-from cascadia_sglang.calibration.record.labels import KINDS
+from cascadia_sglang.calibration.record.labels import DEFAULT, KINDS
 from cascadia_sglang.calibration.record.records import Record
 from cascadia_sglang.calibration.record.session import RecordingSettings, recorded
+from cascadia_sglang.calibration.report.costs import (
+    DEFAULT_GPU,
+    parse_costs,
+    step_costs,
+    tier_speeds,
+)
 from cascadia_sglang.calibration.report.output import (
     SecondJudges,
     second_judges,
@@ -51,11 +59,13 @@ from cascadia_sglang.calibration.report.report import examine
 from cascadia_sglang.calibration.report.verdict import verdict
 from cascadia_sglang.commands import NOT_REACHED
 from cascadia_sglang.config.cascade_file import load_cascade, load_uncalibrated
-from cascadia_sglang.errors import CalibrationError, ConfigError
-from cascadia_sglang.extras import install_hint, is_installed, require
+from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.extras import install_hint, is_installed
 from cascadia_sglang.model_checks.calibrated import model_fingerprint
 from cascadia_sglang.model_checks.tokenizer import load_tokenizer
 from cascadia_sglang.models.local_files import local_folder
+from cascadia_sglang.planner.speed.roofline import GPUS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,9 +91,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="accuracy that may be lost against the last tier alone, with 95%% confidence; "
         "default: 0.01",
     )
-    parser.add_argument(
+    cost = parser.add_mutually_exclusive_group()
+    cost.add_argument(
         "--tier-cost",
-        help="cost of an answer per tier, such as small=1,large=8; default: its mean time",
+        help="cost of an answer per tier, such as small=1,large=8; default: its tokens times step "
+        "times",
+    )
+    cost.add_argument(
+        "--profile",
+        type=Path,
+        help="profile with the step times; default: that of the cascade file",
+    )
+    cost.add_argument(
+        "--gpu",
+        choices=sorted(GPUS),
+        help=f"without a profile: GPU whose step times are estimated; default: {DEFAULT_GPU}",
     )
     add_recording_arguments(parser)
 
@@ -91,7 +113,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
     """How a sample is asked, and how its answers are labelled; `cascadia advise` has these too."""
     parser.add_argument(
-        "--label", default="exact", help=f"how answers are labelled: {KINDS}; default: exact"
+        "--label",
+        default=DEFAULT,
+        help=f"how answers are labelled: {KINDS}; default: {DEFAULT}, by the form of the reference",
     )
     parser.add_argument(
         "--temperature", type=float, default=0.0, help="temperature of the answers; default: 0"
@@ -139,17 +163,25 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CascadiaError: one line; what was recorded stays and is used by the next run.
     """
-    require("sklearn")  # of the entry model
+    has_entry_model = is_installed("sklearn")
+    if not has_entry_model:
+        _say(f"no entry model: {install_hint('sklearn')}")
     if not is_installed("matplotlib"):
-        print(f"no picture: {install_hint('matplotlib')}", file=sys.stderr, flush=True)
+        _say(f"no picture: {install_hint('matplotlib')}")
     config = load_uncalibrated(args.cascade)
     names = [tier.name for tier in config.tiers]
-    fixed_cost = None if args.tier_cost is None else parse_costs(args.tier_cost, names)
-    found = recorded(recording_settings(args), config, check_parts)
+    target, cost_of = _target(args), _cost_of(args, config)
+
+    def check_sample(prompt_keys: Sequence[str]) -> None:
+        check_parts(prompt_keys)
+        for line in prospect(prompt_keys, len(names) - 1, target):
+            _say(line)
+
+    found = recorded(recording_settings(args), config, check_sample)
     settings = Settings(
         tier_names=tuple(names),
-        tier_cost=fixed_cost or recorded_costs(found.records),
-        target=_target(args),
+        tier_cost=cost_of(found.records),
+        target=target,
         early_abort=config.routing.early_abort,
         models=tuple(model_fingerprint(local_folder(tier.model_path)) for tier in config.tiers),
     )
@@ -166,13 +198,15 @@ def run(args: argparse.Namespace) -> int:
         path.write_bytes(msgspec.json.encode(sample) + b"\n")
         print(f"planner: sample: {path}")
     prompt_ids = [record.prompt_ids for record in found.records[0]]
-    if any(prompt_ids):
+    has_entry_model = has_entry_model and any(prompt_ids)
+    if has_entry_model:
         first = config.tiers[0]
         tokenizer = load_tokenizer(first.name, first.model_path, local_folder(first.model_path))
         vocabulary = tokenizer.vocabulary
         for line in write_entry_model(cascade, found.pool, prompt_ids, vocabulary, args.out):
             print(line)
-    _write_cascade(args, cascade, judges)
+    entry_model = "entry.json" if has_entry_model and (args.out / "entry.json").is_file() else None
+    _write_cascade(args, cascade, judges, entry_model)
     for line in summary(cascade):
         print(line)
     told = verdict(cascade)
@@ -181,7 +215,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_cascade(
-    args: argparse.Namespace, cascade: CalibratedCascade, judges: SecondJudges
+    args: argparse.Namespace,
+    cascade: CalibratedCascade,
+    judges: SecondJudges,
+    entry_model: str | None,
 ) -> None:
     """Write the cascade file that is ready to be served, and say where it is."""
     names = cascade.settings.tier_names
@@ -195,7 +232,7 @@ def _write_cascade(
             names[one.tier]: f"{names[one.tier]}.draft.json" for one in judges.judges
         },
         drafts=judges.settings(),
-        entry_model="entry.json" if (args.out / "entry.json").is_file() else None,
+        entry_model=entry_model,
         sample="sample.json" if len(names) > 1 else None,
     )
     path = write_ready_file(args.cascade, results, args.out)
@@ -203,7 +240,7 @@ def _write_cascade(
     try:
         load_cascade(path)
     except ConfigError as error:
-        print(f"it cannot be served as it is: {error}", file=sys.stderr, flush=True)
+        _say(f"it cannot be served as it is: {error}")
 
 
 def _target(args: argparse.Namespace) -> Target:
@@ -217,30 +254,27 @@ def _target(args: argparse.Namespace) -> Target:
     return Target(kind="loss", value=args.max_loss, prefers_shown=True)
 
 
-def recorded_costs(records: Sequence[Sequence[Record]]) -> tuple[float, ...]:
-    """Mean seconds of an answer of each tier, in units of the first tier's."""
-    seconds = [float(np.mean([record.seconds for record in own])) for own in records]
-    return tuple(value / max(seconds[0], 1e-9) for value in seconds)
+def _cost_of(
+    args: argparse.Namespace, config: CascadeConfig
+) -> Callable[[Sequence[Sequence[Record]]], tuple[float, ...]]:
+    """Says what an answer of each tier costs, from what was recorded."""
+    names = [tier.name for tier in config.tiers]
+    if args.tier_cost is not None or len(names) == 1:
+        fixed = (1.0,) if args.tier_cost is None else parse_costs(args.tier_cost, names)
+        return lambda _: fixed
+    speeds = tier_speeds(config, args.profile, args.gpu)
+
+    def by_steps(records: Sequence[Sequence[Record]]) -> tuple[float, ...]:
+        costs = step_costs(speeds, records, args.concurrency)
+        listed = ", ".join(f"{name} {cost:.3g}" for name, cost in zip(names, costs, strict=True))
+        _say(f"cost of an answer: {listed}; its tokens times {speeds.source}")
+        return costs
+
+    return by_steps
 
 
-def parse_costs(text: str, names: Sequence[str]) -> tuple[float, ...]:
-    """Costs from `small=1,large=8`.
-
-    Raises:
-        CalibrationError: unless every tier has one positive number.
-    """
-    found: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, number = part.partition("=")
-        try:
-            found[name.strip()] = float(number)
-        except ValueError as error:
-            raise CalibrationError(f"--tier-cost: {part!r} is not TIER=NUMBER") from error
-    if set(found) != set(names) or min(found.values()) <= 0:
-        raise CalibrationError(
-            f"--tier-cost {text!r} needs one number above 0 for each of {', '.join(names)}"
-        )
-    return tuple(found[name] for name in names)
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _share(text: str) -> float:

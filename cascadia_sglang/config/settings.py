@@ -320,7 +320,8 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Where capacity goes."""
     start_limit_s: Positive = 1200.0
     """Seconds that a worker of the running server may take to start. A slower start is retried."""
-    calibration: Literal["auto", "off"] = "auto"
+    # Without quotes, YAML reads `off` as a boolean.
+    calibration: Literal["auto", "off"] | bool = "auto"
     """`auto`: tiers without a calibration file calibrate themselves while the server runs.
 
     Their labels say how often the last tier agrees with their answers. `off`: they stay ranked.
@@ -330,6 +331,12 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     It holds features, labels and digests, no prompt and no answer.
     """
+
+    def __post_init__(self) -> None:
+        if self.calibration is True:
+            raise ValueError("calibration is true, allowed: auto, off")
+        if self.calibration is False:
+            msgspec.structs.force_setattr(self, "calibration", "off")
 
     def tier_index(self, name: str) -> int | None:
         """Index of the tier of this name, None where there is none."""

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cascadia_sglang.config.checks import RESERVED_NAMES
 from cascadia_sglang.errors import ConfigError
@@ -12,7 +13,12 @@ from cascadia_sglang.memory.cards import Card
 from cascadia_sglang.memory.fit import MemoryShape
 from cascadia_sglang.memory.shares import Need, least_bytes
 from cascadia_sglang.memory.weights import kv_bytes_of, parameter_count, weight_bytes
-from cascadia_sglang.model_checks.chat_template import chat_template_of
+from cascadia_sglang.model_checks.chat_template import (
+    ChatTemplate,
+    Message,
+    chat_template_of,
+    rendered,
+)
 from cascadia_sglang.model_checks.tokenizer import load_tokenizer
 from cascadia_sglang.models.local_files import fetch_small_files, local_folder
 from cascadia_sglang.planner.speed.roofline import load_shape
@@ -103,7 +109,7 @@ def least_ranks(model: Model, cards: Sequence[Card]) -> int:
 
 
 def shared_parsers(models: Sequence[Model]) -> dict[str, str]:
-    """The parsers that SGLang finds in the chat template of every model, by flag."""
+    """The parsers that fit the chat template of every model, by flag."""
     # SGLang's import takes seconds, and nothing else here needs it.
     from cascadia_sglang.models.parsers import detected_parsers
 
@@ -113,7 +119,14 @@ def shared_parsers(models: Sequence[Model]) -> dict[str, str]:
         if template is None:
             return {}
         tokenizer = load_tokenizer(model.name, model.model_path, model.folder)
-        found.append(detected_parsers(template.text, tokenizer.vocabulary))
+
+        def render(
+            messages: list[Message], tools: list[dict[str, Any]], template: ChatTemplate = template
+        ) -> str | None:
+            conversation = rendered(template, messages, tools)
+            return None if conversation.error else conversation.prompt
+
+        found.append(detected_parsers(template.text, tokenizer.vocabulary, render))
     first = found[0]
     return {
         flag: name for flag, name in first.items() if all(one.get(flag) == name for one in found)

@@ -48,7 +48,7 @@ def answered(chunks: int, folder: Path) -> Pool:
     config["routing"] = {"thresholds": config["routing"]["thresholds"], "drafts": "on"}
     cascade.write_text(yaml.safe_dump(config))
     settings = RecordingSettings(
-        data=data, out=folder, max_tokens=MAX_ANSWER_TOKENS, concurrency=64
+        data=data, out=folder, label="exact", max_tokens=MAX_ANSWER_TOKENS, concurrency=64
     )
     return recorded(settings, load_uncalibrated(cascade), check_parts).pool
 

@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("cascadia_sglang.judge", "cascadia_sglang.planner.speed"),
     (
+        "cascadia_sglang.calibration.answers",
         "cascadia_sglang.drafts",
         "cascadia_sglang.planner.problem",
         "cascadia_sglang.planner.simulation",

@@ -49,7 +49,12 @@ OWN_IMPORTS = {
         "cascadia_sglang.drafts.session",
     ),
     "cascadia_sglang.judge": (*BASE, "cascadia_kernels", "cascadia_sglang.sglang_state"),
-    "cascadia_sglang.calibration.record": (*BASE, "cascadia_sglang.judge"),
+    "cascadia_sglang.calibration.answers": ("cascadia_sglang.judge.same_answer",),
+    "cascadia_sglang.calibration.record": (
+        *BASE,
+        "cascadia_sglang.judge",
+        "cascadia_sglang.calibration.answers",
+    ),
     "cascadia_sglang.calibration.fit": (
         *BASE,
         "cascadia_sglang.judge",

@@ -1,159 +1,216 @@
-"""Says which answers are acceptable: exact match, number, regex, a command, or agreement.
+"""Says which answers are acceptable: by their number, date or words, a pattern, or a command.
 
 `agreement` needs no references: an answer is acceptable where it equals the last tier's. Scores
 then mean "as the last tier would have said", and the last tier itself is always right.
 """
 
-import json
 import re
-import shlex
-import subprocess
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
+from cascadia_sglang.calibration.answers.dates import Order, answered_date, whole_date
+from cascadia_sglang.calibration.answers.quantities import answered_quantity, whole_quantity
+from cascadia_sglang.calibration.answers.words import gives_words, plain_words
+from cascadia_sglang.calibration.record.label_command import ask_command, split_command
 from cascadia_sglang.calibration.record.sample import Question
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.judge.same_answer import same_answer
 
-COMMAND_S = 3600.0
-KINDS = "exact, number, regex:PATTERN, command:COMMAND or agreement"
+KINDS = (
+    "auto, number, words, date, date:day-first, date:month-first, exact, regex:PATTERN, agreement "
+    "or command:COMMAND"
+)
+DEFAULT = "auto"
+_AGREEMENT = "agreement"
+_COMMAND = "command:"
 
-# Questions and each tier's answers to them, [tier][question] -> whether each is acceptable.
-Labeler = Callable[[Sequence[Question], Sequence[Sequence[str]]], list[list[bool]]]
-Compare = Callable[[str, str], bool]
-
-_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-
-
-def make_labeler(text: str) -> Labeler:
-    """The labeler that `--label` names.
-
-    Raises:
-        CalibrationError: if there is none of this name, or its pattern or command is malformed.
-    """
-    kind, _, rest = text.partition(":")
-    if text == "exact":
-        return _compared(lambda answer, reference: answer.strip() == reference.strip(), text)
-    if text == "number":
-        return _compared(same_number, text)
-    if text == "agreement":
-        return _agreement
-    if kind == "regex" and rest:
-        return _compared(_same_match(rest), kind)
-    if kind == "command" and rest:
-        return _commanded(rest)
-    raise CalibrationError(f"--label {text!r} is unknown, allowed: {KINDS}")
+# Says of an answer whether it is acceptable.
+Check = Callable[[str], bool]
+# The check that a reference asks for; a ValueError says why there is none.
+Rule = Callable[[str], Check]
 
 
-def needs_reference(text: str) -> bool:
-    """Whether questions without a reference cannot be labelled so."""
-    return text != "agreement" and not text.startswith("command:")
+class Labeler:
+    """Labels the answers to a sample, each question by its own kind or by the default."""
+
+    def __init__(self, default: str) -> None:
+        """Take the kind of the questions that have none of their own.
+
+        Raises:
+            CalibrationError: if there is no such kind, or its pattern or command is malformed.
+        """
+        self._default = default
+        if default.startswith(_COMMAND):
+            self._words = split_command(default.removeprefix(_COMMAND))
+        elif default != _AGREEMENT:
+            _rule(default, "--label")
+
+    def kind_of(self, question: Question) -> str:
+        """How the answers to a question are labelled."""
+        return self._default if question.label is None else question.label
+
+    def needs_reference(self, question: Question) -> bool:
+        """Whether a question cannot be labelled without a reference."""
+        kind = self.kind_of(question)
+        return kind != _AGREEMENT and not kind.startswith(_COMMAND)
+
+    def check(self, questions: Iterable[Question]) -> Counter[str]:
+        """Check kinds and references, before anything is asked; how many questions have each kind.
+
+        `auto` counts under the kinds that it finds.
+
+        Raises:
+            CalibrationError: names the question, and what is wrong with its kind or reference.
+        """
+        counts: Counter[str] = Counter()
+        for question in questions:
+            kind = self.kind_of(question)
+            if question.label is not None and kind.startswith(_COMMAND):
+                raise CalibrationError(
+                    f"question {question.id!r}: label {kind!r} is not allowed in a sample; "
+                    "--label takes a command"
+                )
+            if self.needs_reference(question):
+                self._check_of(question)
+            if kind == DEFAULT:
+                kind = _found_kind(question.references[0])
+            counts[kind.partition(":")[0]] += 1
+        return counts
+
+    def __call__(
+        self, questions: Sequence[Question], answers: Sequence[Sequence[str]]
+    ) -> list[list[bool]]:
+        """Whether each answer is acceptable.
+
+        Args:
+            answers: [tier][question], of every tier, smallest first.
+
+        Raises:
+            CalibrationError: if a question lacks what its kind needs, or a command fails.
+        """
+        labels = [[False] * len(questions) for _ in answers]
+        commanded = []
+        for place, question in enumerate(questions):
+            kind = self.kind_of(question)
+            if kind.startswith(_COMMAND):
+                commanded.append(place)
+                continue
+            if kind == _AGREEMENT:
+                check: Check = partial(same_answer, other=answers[-1][place])
+            else:
+                check = self._check_of(question)
+            for tier, given in zip(labels, answers, strict=True):
+                tier[place] = check(given[place])
+        if commanded:
+            said = ask_command(
+                self._words,
+                [questions[place] for place in commanded],
+                [[given[place] for place in commanded] for given in answers],
+            )
+            for tier, own in zip(labels, said, strict=True):
+                for place, label in zip(commanded, own, strict=True):
+                    tier[place] = label
+        return labels
+
+    def _check_of(self, question: Question) -> Check:
+        kind = self.kind_of(question)
+        if not question.references:
+            raise CalibrationError(f"question {question.id!r} has no reference, {kind} needs one")
+        try:
+            rule = _rule(kind, f"question {question.id!r}: label")
+            checks = [rule(reference) for reference in question.references]
+        except ValueError as error:
+            raise CalibrationError(f"question {question.id!r}: {error}") from error
+        return lambda answer: any(check(answer) for check in checks)
 
 
-def last_number(text: str) -> float | None:
-    """The last number in a text; commas within it separate thousands."""
-    found = _NUMBER.findall(text)
-    return float(found[-1].replace(",", "")) if found else None
+def _rule(kind: str, place: str) -> Rule:
+    if kind in _RULES:
+        return _RULES[kind]
+    name, _, rest = kind.partition(":")
+    if name == "regex" and rest:
+        return _pattern(rest, place)
+    raise CalibrationError(f"{place} {kind!r} is unknown, allowed: {KINDS}")
 
 
-def same_number(answer: str, reference: str) -> bool:
-    """Whether the last numbers of both are equal, to nine digits."""
-    mine, other = last_number(answer), last_number(reference)
-    if mine is None or other is None:
-        return False
-    return abs(mine - other) <= 1e-9 * max(abs(mine), abs(other))
+def _auto(reference: str) -> Check:
+    return _RULES[_found_kind(reference)](reference)
 
 
-def _same_match(pattern: str) -> Compare:
+def _found_kind(reference: str) -> str:
+    """The kind that `auto` takes for a reference."""
+    if whole_quantity(reference) is not None:
+        return "number"
+    return "words" if whole_date(reference) is None else "date"
+
+
+def _number(reference: str) -> Check:
+    wanted = answered_quantity(reference)
+    if wanted is None:
+        raise ValueError(f"the reference {reference!r} does not give one number")
+
+    def check(answer: str) -> bool:
+        found = answered_quantity(answer)
+        return found is not None and found.is_same(wanted)
+
+    return check
+
+
+def _words(reference: str) -> Check:
+    phrase = plain_words(reference)
+    if not phrase:
+        raise ValueError(f"the reference {reference!r} has no words")
+    return lambda answer: gives_words(answer, phrase)
+
+
+def _date(order: Order | None) -> Rule:
+    def rule(reference: str) -> Check:
+        wanted = answered_date(reference, order)
+        if wanted is None:
+            raise ValueError(
+                f"the reference {reference!r} does not give one date; write it as 2024-03-05"
+            )
+
+        def check(answer: str) -> bool:
+            found = answered_date(answer, order)
+            return found is not None and found.fits(wanted)
+
+        return check
+
+    return rule
+
+
+def _exact(reference: str) -> Check:
+    return lambda answer: answer.strip() == reference.strip()
+
+
+def _pattern(pattern: str, place: str) -> Rule:
     """Compares what a pattern finds last: its first group, or all of it where it has none."""
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise CalibrationError(f"--label regex:{pattern}: {error}") from error
+        raise CalibrationError(f"{place} regex:{pattern}: {error}") from error
 
-    def compare(answer: str, reference: str) -> bool:
-        found = list(compiled.finditer(answer))
-        if not found:
-            return False
-        value = found[-1].group(1 if compiled.groups else 0)
-        return value is not None and value.strip() == reference.strip()
+    def rule(reference: str) -> Check:
+        def check(answer: str) -> bool:
+            found = list(compiled.finditer(answer))
+            if not found:
+                return False
+            value: str | None = found[-1].group(1 if compiled.groups else 0)
+            return value is not None and value.strip() == reference.strip()
 
-    return compare
+        return check
 
-
-def _compared(compare: Compare, name: str) -> Labeler:
-    def label(questions: Sequence[Question], answers: Sequence[Sequence[str]]) -> list[list[bool]]:
-        references: list[str] = []
-        for question in questions:
-            if question.reference_text is None:
-                raise CalibrationError(
-                    f"question {question.id!r} has no reference, {name} needs one"
-                )
-            references.append(question.reference_text)
-        return [[compare(a, r) for a, r in zip(tier, references, strict=True)] for tier in answers]
-
-    return label
+    return rule
 
 
-def _agreement(questions: Sequence[Question], answers: Sequence[Sequence[str]]) -> list[list[bool]]:
-    del questions
-    return [[same_answer(a, b) for a, b in zip(tier, answers[-1], strict=True)] for tier in answers]
-
-
-def _commanded(command: str) -> Labeler:
-    """Asks a command, once for all answers: a JSON object a line in, `true` or `false` a line out.
-
-    An object has `id`, `messages` or `prompt`, `tools` where there are any, `reference`, `group`,
-    `tier` (its index) and `answer`.
-    """
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise CalibrationError(f"--label command:{command}: {error}") from error
-
-    def label(questions: Sequence[Question], answers: Sequence[Sequence[str]]) -> list[list[bool]]:
-        asked = [
-            {
-                "id": question.id,
-                "messages": question.messages,
-                "prompt": question.prompt,
-                **({"tools": question.tools} if question.tools else {}),
-                "reference": question.reference,
-                "group": question.group,
-                "tier": tier,
-                "answer": answer,
-            }
-            for tier, given in enumerate(answers)
-            for question, answer in zip(questions, given, strict=True)
-        ]
-        said = _run(words, "".join(json.dumps(one) + "\n" for one in asked))
-        if len(said) != len(asked):
-            raise CalibrationError(
-                f"the label command wrote {len(said)} lines for {len(asked)} answers"
-            )
-        labels = [_as_bool(line, number) for number, line in enumerate(said, 1)]
-        count = len(questions)
-        return [labels[start : start + count] for start in range(0, len(labels), count)]
-
-    return label
-
-
-def _run(words: list[str], asked: str) -> list[str]:
-    try:
-        done = subprocess.run(
-            words, input=asked, capture_output=True, text=True, timeout=COMMAND_S, check=False
-        )
-    except OSError as error:
-        raise CalibrationError(f"the label command {words[0]!r}: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise CalibrationError(f"the label command took more than {COMMAND_S:.0f} s") from error
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["nothing on stderr"])[-1]
-        raise CalibrationError(f"the label command ended with {done.returncode}: {last}")
-    return done.stdout.splitlines()
-
-
-def _as_bool(line: str, number: int) -> bool:
-    word = line.strip().lower()
-    if word not in ("true", "false", "1", "0"):
-        raise CalibrationError(f"the label command's line {number} is {line!r}, not true or false")
-    return word in ("true", "1")
+_RULES: dict[str, Rule] = {
+    "auto": _auto,
+    "number": _number,
+    "words": _words,
+    "date": _date(None),
+    "date:day-first": _date("day-first"),
+    "date:month-first": _date("month-first"),
+    "exact": _exact,
+}

@@ -37,7 +37,10 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         id: unique.
         messages, prompt: a chat or a text, exactly one of them; it decides which part of the sample
             the question belongs to.
-        reference: what the answer is compared with; a number stands for its text.
+        reference: what the answer is compared with; a number stands for its text. A list holds
+            several, of which the answer needs to fit one.
+        label: how its answers are labelled, in place of `--label`; one of `labels.KINDS`, but no
+            command.
         group: its kind, for what is reported apart.
         constraint: one of `json_schema`, `regex` and `ebnf` with its text.
         tools, tool_choice, parallel_tool_calls, response_format, chat_template_kwargs,
@@ -47,7 +50,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     id: str
     messages: list[dict[str, Any]] | None = None
     prompt: str | None = None
-    reference: str | int | float | None = None
+    reference: str | int | float | list[str | int | float] | None = None
+    label: str | None = None
     group: str | None = None
     constraint: dict[str, str] | None = None
     tools: list[dict[str, Any]] | None = None
@@ -66,6 +70,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             len(self.constraint) != 1 or not set(self.constraint) <= set(CONSTRAINTS)
         ):
             raise ValueError(f"constraint needs one of {', '.join(CONSTRAINTS)}")
+        if self.reference == []:
+            raise ValueError("reference is empty, allowed: a text, a number, or a list of them")
         if self.messages is None and self.chat_fields():
             raise ValueError(f"{next(iter(self.chat_fields()))} needs messages")
 
@@ -84,16 +90,20 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.constraint is not None or kind != "text" or is_tool_forced
 
     @property
-    def reference_text(self) -> str | None:
-        return None if self.reference is None else str(self.reference)
+    def references(self) -> list[str]:
+        """Texts of the references; empty without one."""
+        if self.reference is None:
+            return []
+        given = self.reference if isinstance(self.reference, list) else [self.reference]
+        return [str(reference) for reference in given]
 
 
 def prompt_key(question: Question) -> str:
     """A digest that questions share where they ask the same.
 
-    Spaces around a text do not count, and a chat of one user message asks what its text asks. What
-    the answer is compared with and how it is constrained do not count either. Tools do: they are
-    part of what the model reads.
+    Spaces around a text do not count, and a chat of one user message asks what its text asks. How
+    the answer is labelled and constrained does not count either. Tools do: they are part of what
+    the model reads.
     """
     messages = question.messages
     if messages is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from cascadia_sglang.calibration.record.labels import make_labeler, needs_reference
+from cascadia_sglang.calibration.record.labels import DEFAULT, Labeler
 from cascadia_sglang.calibration.record.pool import Pool
 from cascadia_sglang.calibration.record.questions import (
     Sampling,
@@ -50,7 +50,7 @@ class RecordingSettings:
     Attributes:
         data: file of the sample.
         out: folder that keeps the records.
-        label: one of `labels.KINDS`.
+        label: one of `labels.KINDS`, for questions without one of their own.
         max_tokens: of an answer.
         server_flags: SGLang's, for every tier.
         start_timeout_s, answer_timeout_s: of the server's start and of one answer.
@@ -58,7 +58,7 @@ class RecordingSettings:
 
     data: Path
     out: Path
-    label: str = "exact"
+    label: str = DEFAULT
     temperature: float = 0.0
     max_tokens: int = 512
     concurrency: int = 32
@@ -82,10 +82,12 @@ def recorded(
     Raises:
         CascadiaError: one line; the records stay, and the next run uses them.
     """
-    labeler = make_labeler(settings.label)
-    questions = _labelled(read_sample(settings.data), settings.label)
+    labeler = Labeler(settings.label)
+    questions = _labelled(read_sample(settings.data), labeler)
+    kinds = labeler.check(questions)
     keys = [prompt_key(question) for question in questions]
     check_keys(keys)
+    _tell("labels: " + ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()))
     repeats = len(keys) - len(set(keys))
     if repeats:
         _tell(f"{repeats} questions repeat an earlier prompt; equal prompts stay in one part")
@@ -97,15 +99,20 @@ def recorded(
     return Recorded(records=records, pool=pool_of(asked, records, right, drafts))
 
 
-def _labelled(questions: list[Question], label: str) -> list[Question]:
+def _labelled(questions: list[Question], labeler: Labeler) -> list[Question]:
     """Those that can be labelled; how many cannot is said on stderr."""
-    if not needs_reference(label):
-        return questions
-    kept = [question for question in questions if question.reference is not None]
+    kept = [
+        question
+        for question in questions
+        if question.reference is not None or not labeler.needs_reference(question)
+    ]
     if len(kept) < len(questions):
         _tell(f"{len(questions) - len(kept)} questions without a reference are left out")
     if not kept:
-        raise CalibrationError(f"no question has a reference, --label {label} needs one")
+        kind = labeler.kind_of(questions[0])
+        raise CalibrationError(
+            f"no question has a reference, label {kind} needs one; --label agreement needs none"
+        )
     return kept
 
 

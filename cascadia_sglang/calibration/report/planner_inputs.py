@@ -65,7 +65,7 @@ def plan_sample_of(
             SampleRow(
                 scores=score_NT[place],
                 correct=right_NT[place],
-                input_tokens=_prompt_tokens(own[0]),
+                input_tokens=prompt_tokens(own[0]),
                 output_tokens=[max(1, record.tokens[-1]) for record in own],
                 entry=chances,
                 prompt=pool.prompt_keys[row],
@@ -212,6 +212,7 @@ def _scores(calibrations: Sequence[Calibration], pool: Pool) -> FloatArray:
     return kept_NT
 
 
-def _prompt_tokens(record: Record) -> int:
+def prompt_tokens(record: Record) -> int:
+    """Of the question that a record answers."""
     log_tokens = record.features[-1][_PROMPT]
     return 1 if log_tokens is None else max(1, round(float(np.expm1(log_tokens))))

@@ -25,7 +25,7 @@ def write_sample(folder: Path, count: int, prompts: int | None = None) -> Path:
     return path
 
 
-def write_records(cascade: Path, data: Path, out: Path) -> None:
+def write_records(cascade: Path, data: Path, out: Path, *, prompt_ids: bool = False) -> None:
     """As if a run had asked everything: the first feature tells whether the answer is right."""
     config, rng = load_uncalibrated(cascade), np.random.default_rng(0)
     out.mkdir()
@@ -42,7 +42,8 @@ def write_records(cascade: Path, data: Path, out: Path) -> None:
                         text="yes" if is_right else "no",
                         tokens=[1],
                         features=[features.tolist()],
-                        seconds=0.1 if tier.name == "small" else 0.4,
+                        seconds=0.1,
+                        prompt_ids=[1, 2, 3] if prompt_ids and tier.name == "small" else None,
                     )
                 )
 

@@ -73,14 +73,19 @@ def test_commands_that_need_no_extra_do_their_work(tmp_path: Path) -> None:
     assert json.loads(out.read_text())["source"] == "roofline"
 
 
-def test_calibrate_names_the_extra_before_it_asks_anything(tmp_path: Path) -> None:
+def test_calibrate_fits_all_but_the_entry_model_and_says_so(tmp_path: Path) -> None:
     data, out = write_sample(tmp_path, 600), tmp_path / "out"
     cascade = ROOT / "tests/system/cascade.yaml"
-    ended = base_install(["calibrate", str(cascade), "--data", str(data), "--out", str(out)])
+    write_records(cascade, data, out, prompt_ids=True)
+    words = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    ended = base_install([*words, "--escalation-rate", "0.5"])
+    assert "Traceback" not in ended.stderr
     hint = HINT.format("calibrate")
-    assert ended.stderr == f"cascadia calibrate: scikit-learn is missing; {hint}\n"
-    assert ended.returncode == 2
-    assert not out.exists()
+    assert f"no entry model: scikit-learn is missing; {hint}\n" in ended.stderr
+    assert ended.returncode == 0, ended.stderr
+    assert "entry" not in ended.stdout
+    assert not (out / "entry.json").exists()
+    assert (out / "calibrated.yaml").is_file()
 
 
 def test_a_plot_names_the_extra_before_anything_is_solved(tmp_path: Path) -> None:

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 
 from cascadia_sglang.calibration.fit.split import part_of
-from cascadia_sglang.calibration.record.records import Record
 from cascadia_sglang.calibration.record.sample import prompt_key, read_sample
 from cascadia_sglang.cli import main
-from cascadia_sglang.commands.calibrate import parse_costs, recorded_costs
 from cascadia_sglang.config.cascade_file import load_cascade, load_uncalibrated
 from cascadia_sglang.config.settings import DraftsConfig
 from cascadia_sglang.errors import CalibrationError, ConfigError
@@ -17,32 +15,6 @@ from cascadia_sglang.judge.calibration import load_calibration
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.planner.thresholds.sample import load_plan_sample
 from tests.unit.commands.recorded import write_drafts, write_records, write_sample
-
-
-def test_costs_need_every_tier_once() -> None:
-    assert parse_costs("large=8, small=1", ["small", "large"]) == (1.0, 8.0)
-    for text in ("small=1", "small=1,large=8,huge=9", "small=1,large=0"):
-        with pytest.raises(CalibrationError, match="one number above 0 for each"):
-            parse_costs(text, ["small", "large"])
-    with pytest.raises(CalibrationError, match="'large' is not TIER=NUMBER"):
-        parse_costs("small=1,large", ["small", "large"])
-
-
-def record(name: str, tier: str, seconds: float) -> Record:
-    return Record(
-        id=name,
-        tier=tier,
-        asked="",
-        text="",
-        tokens=[1],
-        features=[[0.0] * len(FEATURES)],
-        seconds=seconds,
-    )
-
-
-def test_costs_are_mean_times_in_units_of_the_first_tier() -> None:
-    slow = [record("a", "large", 3.0), record("b", "large", 5.0)]
-    assert recorded_costs([[record("a", "small", 0.5)], slow]) == (1.0, 8.0)
 
 
 @pytest.fixture
@@ -94,7 +66,9 @@ def test_whole_records_are_calibrated_without_a_server(
     weights = dict(zip(calibration.features, calibration.weights, strict=True))
     assert max(weights, key=lambda name: abs(weights[name])) == FEATURES[0]
     report = json.loads((out / "report.json").read_text())
-    assert report["settings"]["tier_cost"] == pytest.approx([1.0, 4.0])
+    small, large = report["settings"]["tier_cost"]
+    assert small == 1.0 < large
+    assert f"cost of an answer: small 1, large {large:.3g}; its tokens times step times" in told.err
     assert report["chosen"]["shares"][1] <= 0.5
 
 
@@ -104,7 +78,7 @@ def test_quality_shares_and_cost_are_printed(
     data, out = write_sample(tmp_path, 600), tmp_path / "out"
     write_records(cascade, data, out)
     asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
-    assert main([*asked, "--escalation-rate", "0.5"]) == 0
+    assert main([*asked, "--escalation-rate", "0.5", "--tier-cost", "small=1,large=4"]) == 0
     *_, held_out, reached, target = capsys.readouterr().out.splitlines()
     report = json.loads((out / "report.json").read_text())["held_out"]
     last = report["quality"] + report["loss"]
@@ -185,6 +159,33 @@ def test_a_ready_cascade_file_lies_beside_the_calibrations(
     assert Path(made.tiers[0].model_path).samefile("demo/models/small")
     # It is a cascade file like any other: calibrating it again asks nothing anew.
     assert load_uncalibrated(ready).tiers[0].name == "small"
+
+
+def test_what_the_sample_can_promise_is_said_before_anything_is_asked(
+    cascade: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where the server does not start."""
+    data, out = write_sample(tmp_path, 300), tmp_path / "out"
+    parts = [part_of(prompt_key(question)) for question in read_sample(data)]
+    certifying = parts.count("certify")
+
+    def broken(*_: object, **__: object) -> None:
+        raise CalibrationError("no server")
+
+    monkeypatch.setattr("cascadia_sglang.calibration.record.session.recording_server", broken)
+    assert main(["calibrate", str(cascade), "--data", str(data), "--out", str(out)]) == 2
+    *_, sample, best, target, labels, start, error = capsys.readouterr().err.splitlines()
+    assert sample.startswith("300 labelled prompts: ")
+    assert best.startswith(f"with {certifying} to certify, at best: no risk below ")
+    risk = 100 * (1 - 0.05 ** (1 / certifying))
+    assert float(best.split(" no risk below ")[1].split()[0]) == pytest.approx(risk, abs=0.01)
+    assert target.startswith("target loss 0.01: even the best case needs 368 to certify: about ")
+    assert labels == "labels: words 300"
+    assert start.startswith("starting the server")
+    assert error == "cascadia calibrate: no server"
 
 
 @pytest.mark.parametrize(("count", "more"), [(5, "about "), (60, "about ")])
@@ -271,8 +272,10 @@ def test_a_target_out_of_reach_ends_with_one_line(
     asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
     assert main([*asked, "--target-quality", "0.9999"]) == 2
     told = capsys.readouterr()
-    assert told.err.startswith("cascadia calibrate: no thresholds give quality 0.9999")
-    assert told.err.count("\n") == 1
+    assert told.err.splitlines()[-1].startswith(
+        "cascadia calibrate: no thresholds give quality 0.9999"
+    )
+    assert told.err.count("cascadia calibrate") == 1
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,43 @@ def test_parsers_that_sglang_finds_in_every_template_stand_in_every_tier(folder:
     assert main(["validate", "cascade.yaml"]) == 0
 
 
+# As Qwen2.5's template writes tools and calls; SGLang's rules for templates know no such format.
+QWEN25_CALLS = (
+    "{% if tools %}<tools>{{ tools | tojson }}</tools>For each call, return a json object within "
+    "<tool_call></tool_call>{% endif %}{% for message in messages %}"
+    "<|im_start|>{{ message.role }}\n"
+    "{% if message.tool_calls %}{% for call in message.tool_calls %}"
+    '<tool_call>\n{{ \'{"name": "\' + call.function.name + \'", "arguments": \' }}'
+    "{{ call.function.arguments | tojson }}{{ '}' }}\n</tool_call>{% endfor %}"
+    "{% else %}{{ message.content }}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+HERMES_CALLS = QWEN25_CALLS.replace("<tool_call>\n{{", "<tool_call>{{").replace(
+    "\n</tool_call>{% endfor", "</tool_call>{% endfor"
+)
+# A format of nobody's.
+OWN_CALLS = QWEN25_CALLS.replace("<tool_call>\n", "<own>\n").replace("\n</tool_call>", "\n</own>")
+
+
+@pytest.mark.parametrize(
+    ("template", "parser"),
+    [(QWEN25_CALLS, "qwen"), (HERMES_CALLS, "hermes"), (OWN_CALLS, None), (PLAIN, None)],
+)
+def test_a_parser_is_found_that_reads_calls_as_the_template_writes_them(
+    folder: Path, template: str, parser: str | None
+) -> None:
+    write_model(folder / "small", template=template)
+    write_model(folder / "large", template=template, hidden=32)
+    assert init("small", "large") == 0
+    wanted = {} if parser is None else {"tool_call_parser": parser}
+    config = load_cascade(Path("cascade.yaml"))
+    assert [tier.server_args for tier in config.tiers] == [wanted, wanted]
+    assert main(["validate", "cascade.yaml"]) == 0
+    text = Path("cascade.yaml").read_text()
+    assert "# reasoning_parser: not found" in text
+    assert ("# tool_call_parser: not found" in text) is (parser is None)
+
+
 def test_models_that_do_not_fit_one_device_are_spread(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,12 @@
 """Which tiers calibrate themselves, and how many answers are labelled for it."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from cascadia_sglang.config.cascade_file import load_cascade
 from cascadia_sglang.config.label_settings import (
     DEFAULT_LABEL_RATE,
     label_problems,
@@ -12,6 +14,7 @@ from cascadia_sglang.config.label_settings import (
     self_calibrated_tiers,
 )
 from cascadia_sglang.config.settings import CascadeConfig, JudgeConfig, PlannerConfig, RoutingConfig
+from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.testing.engine import make_cascade
 
 
@@ -55,6 +58,19 @@ def test_none_does_where_that_is_off_where_nothing_is_labelled_or_nothing_is_ran
 def test_both_names_say_the_rate(label: float | None, shadow: float | None, rate: float) -> None:
     assert label_rate(cascade(label, shadow)) == rate
     assert label_problems(cascade(label, shadow)) == []
+
+
+@pytest.mark.parametrize("written", ["off", "'off'", "false", "no"])
+def test_off_needs_no_quotes_in_yaml(written: str, tmp_path: Path) -> None:
+    path = tmp_path / "cascade.yaml"
+    tiers = "tiers: [{name: small, model_path: demo}, {name: large, model_path: demo/models}]"
+    path.write_text(f"version: 1\n{tiers}\ncalibration: {written}\n")
+    config = load_cascade(path)
+    assert config.calibration == "off"
+    assert self_calibrated_tiers(config) == frozenset()
+    path.write_text(f"version: 1\n{tiers}\ncalibration: on\n")
+    with pytest.raises(ConfigError, match="calibration is true, allowed: auto, off"):
+        load_cascade(path)
 
 
 def test_a_cascade_with_files_labels_nothing_by_itself() -> None:

@@ -86,4 +86,4 @@ def test_questions_are_a_sample(tmp_path) -> None:
     path.write_text("\n".join(lines(rows)))
     questions = read_sample(path)
     assert [question.prompt for question in questions] == [row.prompt for row in rows]
-    assert [question.reference_text for question in questions] == [row.answer for row in rows]
+    assert [question.references for question in questions] == [[row.answer] for row in rows]

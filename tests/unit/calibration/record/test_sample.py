@@ -24,9 +24,9 @@ def test_both_kinds_of_question_are_read(tmp_path: Path) -> None:
         '{"id": "2", "messages": [{"role": "user", "content": "x"}], "reference": null}',
     )
     first, second = read_sample(path)
-    assert (first.prompt, first.reference_text, first.group) == ("add 1 2", "3", "add")
+    assert (first.prompt, first.references, first.group) == ("add 1 2", ["3"], "add")
     assert second.messages == [{"role": "user", "content": "x"}]
-    assert second.reference_text is None
+    assert second.references == []
 
 
 GOOD = '{"id": "1", "prompt": "x"}'

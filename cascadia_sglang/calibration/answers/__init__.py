@@ -1,0 +1,1 @@
+"""Reads the answer out of a model's text: a number, a date or words."""

@@ -1,0 +1,128 @@
+"""What an answer of each tier costs: its tokens times the step times of a busy worker.
+
+The time of an answer under the load of a recording holds queues and HTTP, and says nothing of how
+many devices a worker has. The cost here is the share of the worker's steps that the answer takes,
+times its devices.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cascadia_sglang.calibration.record.records import Record
+from cascadia_sglang.calibration.report.planner_inputs import prompt_tokens
+from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.errors import CalibrationError, ConfigError
+from cascadia_sglang.planner.speed.profile import StepTimes, load_profile
+from cascadia_sglang.planner.speed.roofline import GPUS, load_shape, roofline_times
+
+DEFAULT_GPU = "H100"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierSpeeds:
+    """Step times of every tier's worker, smallest first, and the devices that it has.
+
+    Attributes:
+        source: where the times come from, for whoever reads the costs.
+    """
+
+    times: tuple[StepTimes, ...]
+    devices: tuple[int, ...]
+    source: str
+
+
+def tier_speeds(config: CascadeConfig, profile: Path | None, gpu: str | None) -> TierSpeeds:
+    """The speeds of a cascade's tiers: measured, or by a GPU's data sheet.
+
+    Args:
+        profile: file of `cascadia profile`; None for the cascade file's own.
+        gpu: name in the table of data sheets. It stands in place of the cascade file's profile;
+            without either it is `DEFAULT_GPU`.
+
+    Raises:
+        ConfigError: if the profile lacks a tier, or a model's shape cannot be read.
+    """
+    ranks = [
+        (int(tier.server_args.get("tp_size") or 1), int(tier.server_args.get("pp_size") or 1))
+        for tier in config.tiers
+    ]
+    devices = tuple(tp * pp for tp, pp in ranks)
+    if profile is None and gpu is None and config.planner.profile is not None:
+        profile = Path(config.planner.profile)
+    if profile is not None:
+        measured = load_profile(profile)
+        for tier in config.tiers:
+            if tier.name not in measured.tiers:
+                known = ", ".join(measured.tiers)
+                raise ConfigError(f"profile {profile}: tier {tier.name} is missing, it has {known}")
+        times = tuple(measured.tiers[tier.name] for tier in config.tiers)
+        return TierSpeeds(times=times, devices=devices, source=f"step times of {profile}")
+    sheet = GPUS[gpu or DEFAULT_GPU]
+    found = []
+    for tier, (tp, pp) in zip(config.tiers, ranks, strict=True):
+        try:
+            shape = load_shape(tier.model_path)
+        except ConfigError as error:
+            raise ConfigError(
+                f"tier {tier.name}: {error}; give --profile or --tier-cost"
+            ) from error
+        found.append(roofline_times(shape, sheet, tp, pp))
+    source = f"step times estimated by the data sheet of {sheet.name}"
+    return TierSpeeds(times=tuple(found), devices=devices, source=source)
+
+
+def step_costs(
+    speeds: TierSpeeds, records: Sequence[Sequence[Record]], rows: int
+) -> tuple[float, ...]:
+    """Device seconds of a mean answer of each tier, in units of the first tier's.
+
+    Args:
+        records: of every tier.
+        rows: requests that a busy worker decodes together.
+    """
+    seconds = [
+        devices
+        * _answer_s(
+            times,
+            prompt=float(np.mean([prompt_tokens(record) for record in own])),
+            output=float(np.mean([max(1, record.tokens[-1]) for record in own])),
+            rows=rows,
+        )
+        for times, devices, own in zip(speeds.times, speeds.devices, records, strict=True)
+    ]
+    return tuple(value / seconds[0] for value in seconds)
+
+
+def _answer_s(times: StepTimes, *, prompt: float, output: float, rows: int) -> float:
+    """Seconds of a worker that one answer takes.
+
+    A worker of `rows` requests finishes `rows / output` of them with every step, and so many
+    prompts come in their place, in one prefill. The prefill gives the first token.
+    """
+    together = max(1, round(rows / output))
+    prefill_s = times.prefill_s(round(together * prompt), prompts=together)
+    context = round(rows * (prompt + output / 2))
+    return prefill_s / together + (output - 1) * times.decode_s(rows, context) / rows
+
+
+def parse_costs(text: str, names: Sequence[str]) -> tuple[float, ...]:
+    """Costs from `small=1,large=8`.
+
+    Raises:
+        CalibrationError: unless every tier has one positive number.
+    """
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        try:
+            found[name.strip()] = float(number)
+        except ValueError as error:
+            raise CalibrationError(f"--tier-cost: {part!r} is not TIER=NUMBER") from error
+    if set(found) != set(names) or min(found.values()) <= 0:
+        raise CalibrationError(
+            f"--tier-cost {text!r} needs one number above 0 for each of {', '.join(names)}"
+        )
+    return tuple(found[name] for name in names)
