@@ -13,10 +13,12 @@ ALPHA = 0.001
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Of `answers` that a tier accepts, `agreed` equal the last tier's to the same prompt."""
+    """Agreement of a tier's accepted answers with the last tier's answers."""
 
     agreed: int
+    """Answers that equal the last tier's answer to the same prompt."""
     answers: int
+    """Accepted answers that were compared."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.agreed <= self.answers:

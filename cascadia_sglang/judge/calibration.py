@@ -31,49 +31,59 @@ class PrefixModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Linear model from the features after `tokens` tokens to the log-odds of the final score."""
 
     tokens: int
+    """Number of tokens of the checkpoint."""
     weights: list[float]
+    """Weight of each column."""
     bias: float
+    """Constant term of the log-odds."""
     residual_sd: float
+    """Standard deviation of the final log-odds around the model."""
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A logistic model on standardised features: score = sigmoid(w · (x - mean) / scale + bias).
 
-    The score is the probability that the answer is acceptable, in [0, 1]. A file of version 2 loads
-    too; it has no `quantile_samples`, so no drift can be told, and no probe.
-
-    Attributes:
-        features: names of the columns: the base features of this tier's answer, then the log-odds
-            of every earlier tier's score and whether it is unknown (`earlier_names`).
-        prefix: models of the log-odds of the final score, on the same columns.
-        samples: answers it was fitted on.
-        constrained_samples: of those, under a grammar.
-        score_quantiles: of finished answers that reach this tier, ascending, at evenly
-            spaced probabilities from 0 to 1, rounded to `SCORE_DIGITS`.
-        report: how good the score was on answers that did not fit it.
-        quantile_samples: answers that these quantiles are of: those that reached the tier.
-        probe: of the hidden state, where the score counts one.
-        agreement: with the last tier, of the answers that this one accepts; None where not known.
-        model: fingerprint of the weights whose answers it was fitted on; None where not known.
-        feature_summary: of the answers that reached the tier; None where they were too few.
+    The score is the probability that the answer is acceptable, in [0, 1].
     """
 
     version: int
+    """Version of the file's form: 2 or 3. A file of version 2 has no probe and detects no drift."""
     features: list[str]
+    """Names of the columns: features of this tier's answer, then two per earlier tier.
+
+    Those are the log-odds of the earlier tier's score, and whether the score is unknown.
+    """
     mean: list[float]
+    """Mean of each column."""
     scale: list[float]
+    """Standard deviation of each column."""
     weights: list[float]
+    """Weight of each standardised column."""
     bias: float
+    """Constant term of the log-odds."""
     prefix: list[PrefixModel]
+    """Models of the log-odds of the final score, one per checkpoint, on the same columns."""
     samples: int
+    """Answers of the fit."""
     constrained_samples: int
+    """Answers of the fit under a grammar."""
     score_quantiles: list[float]
+    """Quantiles of the scores of finished answers that reach this tier, ascending.
+
+    Their probabilities are evenly spaced from 0 to 1.
+    """
     report: dict[str, float]
+    """Quality of the score on answers that the fit left out, by the measure's name."""
     quantile_samples: int | None = None
+    """Answers behind the quantiles. Required in version 3."""
     probe: Probe | None = None
+    """Network on the hidden state that adds to the score. null: none."""
     agreement: Agreement | None = None
+    """Agreement of the tier's accepted answers with the last tier's. null: not measured."""
     model: str | None = None
+    """Fingerprint of the weights whose answers were fitted. null: not known."""
     feature_summary: FeatureSummary | None = None
+    """Features of the answers that reached the tier. null: too few answers."""
 
     def __post_init__(self) -> None:
         if self.version not in (2, 3):

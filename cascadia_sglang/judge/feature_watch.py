@@ -27,20 +27,18 @@ SHRINKAGE = 0.1
 
 
 class FeatureSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Means and correlations of the base features of answers that reach a tier.
-
-    Attributes:
-        mean, scale: F means and standard deviations.
-        correlation: F rows of F numbers, drawn to 0 by `SHRINKAGE`.
-        samples: answers that these are of.
-        limit: of T², which a window of the same answers stays below but for one look in a thousand.
-    """
+    """Means and correlations of the base features of answers that reach a tier."""
 
     mean: list[float]
+    """Mean of each feature."""
     scale: list[float]
+    """Standard deviation of each feature."""
     correlation: list[list[float]]
+    """Correlations of the features, one row per feature, each shrunk towards 0 by a tenth."""
     samples: int
+    """Answers behind these numbers."""
     limit: float
+    """Limit of Hotelling's T². Windows of the same answers exceed it once in a thousand looks."""
 
     def __post_init__(self) -> None:
         lengths = {len(self.mean), len(self.scale), len(self.correlation)}

@@ -30,18 +30,16 @@ class ProbeParameters(NamedTuple):
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A network, and what its log-odds count in those of a tier's score.
-
-    Attributes:
-        hidden, units: sizes.
-        parameters: `ProbeParameters` one after the other, little-endian float32; base64 in JSON.
-        weight: the score's log-odds have weight times the probe's, cut to ±14, as one more term.
-    """
+    """A network on the hidden state, and its weight in the log-odds of a tier's score."""
 
     hidden: int
+    """Size of the model's hidden state."""
     units: int
+    """Units of the inner layer."""
     parameters: bytes
+    """The fields of `ProbeParameters` in their order, as little-endian float32; base64 in JSON."""
     weight: float
+    """Factor of the probe's log-odds, cut to ±14, in the score's log-odds."""
 
     def __post_init__(self) -> None:
         if self.hidden < 1 or self.units < 1:

@@ -16,71 +16,78 @@ Status = Literal["optimal", "feasible", "time_limit"]
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
-    """A replica that starts, or that goes to other devices so that another finds room.
-
-    `cost_s` is what `switching_cost_s` of the problem says; of a move it is not in the objective.
-    """
+    """A replica that starts, or that moves to other devices to make room for another."""
 
     kind: Literal["start", "move"]
+    """`start`: a new replica. `move`: a replica that runs gets other devices."""
     replica: RunningReplica
+    """The replica, with its new devices."""
     cost_s: float
+    """Cost in seconds: `switching_cost_s` of the problem. The objective counts starts only."""
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
-    """What the half of the sample that chose nothing says of the quality.
-
-    With probability `confidence` over samples, the quality is at least `lower_bound`.
-    """
+    """The quality on the half of the sample that did not choose the thresholds."""
 
     quality: float
+    """Share of right answers on this half."""
     lower_bound: float
+    """With probability `confidence` over samples, the quality is at least this."""
     confidence: float
+    """Confidence of the bound."""
     rows: int
+    """Rows of this half."""
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
-    """How the thresholds were found.
-
-    `rounds` are the method's own steps: boxes of `exact`, searches along one tier's thresholds of
-    `penalty`, points on the front of `chebyshev`. `best_s` is the least objective at the floor
-    over all thresholds of the exact method's grid, found by looking at `boxes` of them with
-    `deployments` deployments solved.
-    """
+    """How the thresholds were searched."""
 
     method: Method
+    """Method of the search."""
     rounds: int
+    """Steps of the method: boxes (`exact`), line searches (`penalty`), or points (`chebyshev`)."""
     best_s: float
+    """Least objective at the quality floor on the exact method's grid, in seconds."""
     boxes: int
+    """Boxes of the grid that were searched to find `best_s`."""
     deployments: int
+    """Deployments that were solved."""
 
 
 class FrontPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Thresholds that none of the front beats in both, with the best deployment's latency."""
+    """Thresholds that no others beat in both quality and latency."""
 
     thresholds: list[float]
+    """One number per tier but the last."""
     quality: float
+    """Share of right answers."""
     latency_s: float
+    """Latency of the best deployment for these thresholds, in seconds."""
 
 
 class CascadeSimulation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a simulation of the whole cascade says, as it would be served.
-
-    `objective_s` is what the problem minimises, in this run: the p95 of the slowest tier's
-    attempts, or the mean end to end. `e2e_ms` and `ttft_ms` hold `mean`, `p50`, `p95` and `p99`,
-    `busy` the share of time that each tier's replicas work, null where another tier's serve it.
-    `neighbours` counts the plans that were simulated beside this one and did no better.
-    """
+    """Results of a simulation of the whole cascade."""
 
     objective_s: float
+    """The objective in this run: p95 of the slowest tier's attempts, or mean end-to-end latency."""
     requests: int
+    """Requests sent."""
     answered: int
+    """Requests answered."""
     rate_per_s: float
+    """Mean arrival rate of the requests, per second."""
     e2e_ms: dict[str, float | None]
+    """End-to-end latency in milliseconds: `mean`, `p50`, `p95` and `p99`."""
     ttft_ms: dict[str, float | None]
+    """Time to the first token in milliseconds: `mean`, `p50`, `p95` and `p99`."""
     slo_attainment: float
+    """Share of the requests that were answered and met every latency target."""
     goodput_per_s: float
+    """Requests per second that were answered and met every latency target."""
     busy: list[float | None]
+    """Share of time that each tier's replicas work. null: another tier's replicas serve it."""
     neighbours: int = 0
+    """Other plans that were simulated and were no better."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -131,15 +138,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NoPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer where there is no plan; `tier` is the one that lacks GPUs, where one does.
+    """The answer if there is no plan."""
+
+    status: Literal["infeasible", "not_shown", "time_limit"]
+    """`infeasible`: no plan keeps budget and floor. `time_limit`: the time ended before any plan.
 
     `not_shown`: there are plans, but the sample does not certify that they keep the quality floor.
     """
-
-    status: Literal["infeasible", "not_shown", "time_limit"]
     reason: str
+    """The reason, in one line."""
     tier: str | None = None
+    """Name of the tier that lacks GPUs. null: none does."""
     lacks_gpus: int = 0
+    """Number of GPUs that the tier lacks."""
 
 
 def gap_of(objective_s: float, bound_s: float) -> float:

@@ -3,6 +3,7 @@
 python -m cascadia_sglang.schemas.write
 """
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,12 @@ def build_schema(name: str) -> str:
 
 
 def _with_field_docs(schema: dict[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """The schema of a struct, with what the docstrings of its fields say."""
+    """The schema of a struct, with the docstrings of its fields."""
     for kind in nested_structs(struct):
-        properties = schema["$defs"][kind.__name__]["properties"]
+        definition = schema["$defs"][kind.__name__]
+        definition["description"] = inspect.getdoc(kind)
         for name, text in field_docs(kind).items():
-            properties[name]["description"] = text
+            definition["properties"][name]["description"] = text
     return schema
 
 

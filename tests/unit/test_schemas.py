@@ -15,6 +15,18 @@ def test_a_schema_is_up_to_date(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_schema_describes_every_field(name):
+    kinds = json.loads(read_schema(name))["$defs"]
+    fields = {
+        f"{kind}.{field}": entry
+        for kind, definition in kinds.items()
+        for field, entry in definition["properties"].items()
+    }
+    assert [field for field, entry in fields.items() if not entry.get("description")] == []
+    assert [kind for kind, definition in kinds.items() if not definition["description"]] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_schema_has_its_files_version(name):
     version = {"calibration": 3}.get(name, 1)
     assert json.loads(read_schema(name))["$id"] == f"cascadia/{name}/{version}"

@@ -13,50 +13,47 @@ from cascadia_sglang.planner.workload.source import WorkloadSource
 
 
 class ScenarioTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One tier's capacity.
-
-    Attributes:
-        pool: of workers that several tiers share, alike in replicas and all; null for its own.
-        block: of tiers whose workers share devices and take turns there, alike in replicas.
-        share: of the requests that reach it; 1 for the first.
-        length: tokens of its answers, relative to the trace's.
-        device_share: of a device that each replica has.
-        stages: of a replica's pipeline.
-        kept: share of the answer before that it keeps where it reads it as a draft; null where it
-            writes anew.
-    """
+    """A tier's share of the requests, and its capacity."""
 
     name: str
+    """Name of the tier, as in the profile."""
     pool: str | None = None
+    """Name of the workers that several tiers share. Such tiers agree in all sizes. null: none."""
     block: str | None = None
+    """Name of the tiers whose workers share devices and take turns there. null: none."""
     replicas: int = 1
+    """Number of workers."""
     share: float = 1.0
+    """Share of the requests that reach the tier. 1 for the first tier."""
     length: float = 1.0
+    """Tokens of the tier's answers, relative to the trace's."""
     device_share: float = 1.0
+    """Share of a device that each replica has."""
     stages: int = 1
+    """Pipeline stages of a replica."""
     kept: float | None = None
+    """Share of the earlier answer that the tier keeps as a draft. null: it reads no drafts."""
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A cascade to simulate: a plan without a proof, which a plan from a workload holds too.
-
-    Attributes:
-        profile: with limits; or the path of its file, relative to this one.
-        tiers: smallest first.
-        max_new_tokens: of every request; null for its own length in the trace.
-        is_buffered: whether an answer leaves whole, as a buffered cascade's does.
-        seed: of who climbs.
-        workload: that it was planned for, simulated where no other is named.
-    """
+    """A cascade to simulate. A plan from a workload holds it too."""
 
     version: int
+    """Version of the file's form. Only 1 is allowed."""
     profile: str | Profile
+    """Step times and limits of every tier, or the path of a profile file, relative to this file."""
     tiers: list[ScenarioTier]
+    """The tiers, smallest first."""
     slo: Slo = Slo()
+    """Latency targets."""
     max_new_tokens: int | None = None
+    """Limit on the tokens of an answer. null: each request has its length in the trace."""
     is_buffered: bool = True
+    """Whether an answer leaves in one piece, as with `stream: buffered`."""
     seed: int = 0
+    """Seed of the draw of the requests that escalate."""
     workload: WorkloadSource | None = None
+    """Requests to simulate if the command names no others."""
 
     def __post_init__(self) -> None:
         if self.version != 1:

@@ -13,22 +13,21 @@ DEFAULT_PREFILL_TOKENS = 16384
 
 
 class StepTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Durations of one tier's batch steps on one whole device.
+    """Durations of a tier's batch steps on a whole device.
 
-    The lists are pairs of a size and milliseconds, sizes rising: `decode_ms` by the rows of a
-    batch, `prefill_ms` by its new tokens. What a step's context adds is linear.
-
-    Attributes:
-        decode_context_us: microseconds a token of context, of all rows together.
-        prefill_row_ms: for every prompt of a batch after the first.
-        prefill_context_ns: nanoseconds a pair of a new token and a token that was there before it.
+    A step takes the time of its size, plus terms that are linear in its context.
     """
 
     decode_ms: list[tuple[int, float]]
+    """Pairs of a batch size and the milliseconds of a decode step. Sizes rise."""
     prefill_ms: list[tuple[int, float]]
+    """Pairs of a number of new tokens and the milliseconds of a prefill. Sizes rise."""
     decode_context_us: float = 0.0
+    """Microseconds of a decode step per token of context, over all requests of the batch."""
     prefill_row_ms: float = 0.0
+    """Milliseconds of a prefill per prompt after the first."""
     prefill_context_ns: float = 0.0
+    """Nanoseconds of a prefill per pair of a new token and a token before it."""
 
     def __post_init__(self) -> None:
         for name, pairs in (("decode_ms", self.decode_ms), ("prefill_ms", self.prefill_ms)):
@@ -69,22 +68,23 @@ def _between(pairs: Sequence[tuple[int, float]], size: int) -> float:
 
 
 class EngineLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one worker holds and admits, as SGLang's flags and its start have settled it.
-
-    Attributes:
-        kv_tokens: of its KV cache (`max_total_num_tokens`).
-        chunked_prefill_tokens: null where prompts are not cut.
-        new_token_ratio: where the estimate of what running requests still need begins
-            (SGLANG_INIT_NEW_TOKEN_RATIO times `schedule_conservativeness`).
-        is_blocking: whether the scheduler's thread computes the forwards itself, as on a CPU.
-    """
+    """The limits of a worker, from SGLang's flags and the worker's start."""
 
     kv_tokens: int
+    """Tokens of the KV cache (`max_total_num_tokens`)."""
     max_running_requests: int
+    """Most requests of a batch."""
     chunked_prefill_tokens: int | None = None
+    """Most new tokens of a prefill chunk. null: prompts are not cut into chunks."""
     max_prefill_tokens: int = DEFAULT_PREFILL_TOKENS
+    """Most new tokens of a prefill without chunks."""
     new_token_ratio: float = 0.7
+    """First estimate of the share of their token limit that running requests will use.
+
+    It is SGLANG_INIT_NEW_TOKEN_RATIO times `schedule_conservativeness`.
+    """
     is_blocking: bool = False
+    """Whether the scheduler waits for each forward pass, as on a CPU."""
 
     def __post_init__(self) -> None:
         sizes = (self.kv_tokens, self.max_running_requests, self.max_prefill_tokens)
@@ -95,24 +95,23 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class HostTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The process in front of the workers, and the machine.
-
-    Attributes:
-        receive_ms, respond_ms: the front's work on a request before its first and after its last
-            attempt; one request at a time.
-        escalate_ms: its work between two attempts.
-        wire_ms: from a worker's last step to the front, through the detokenizer; takes no core.
-        shared_cores: that front and workers share; 0 where each has a device of its own.
-        step_ms: a worker's own work on a decoding step beside its device, median. Measured step
-            times hold it already; a roofline takes it as its floor.
-    """
+    """Times of the main process and of the host."""
 
     receive_ms: float = 0.0
+    """Milliseconds of the main process per request, before its first attempt."""
     respond_ms: float = 0.0
+    """Milliseconds of the main process per request, after its last attempt."""
     escalate_ms: float = 0.0
+    """Milliseconds of the main process between two attempts."""
     wire_ms: float = 0.0
+    """Milliseconds from a worker's last step to the main process. They use no core."""
     shared_cores: float = 0.0
+    """Cores that the main process and the workers share. 0: each worker has a device of its own."""
     step_ms: float = 0.0
+    """Milliseconds that a worker needs per decode step beside its device (median).
+
+    Measured step times contain it. A roofline takes it as the least time of a step.
+    """
 
     def __post_init__(self) -> None:
         if not all(0 <= getattr(self, name) < float("inf") for name in self.__struct_fields__):
@@ -120,30 +119,37 @@ class HostTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class FitError(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How far fitted step times are from measured ones that the fit has not seen, relative."""
+    """Relative error of fitted step times, on a fifth of the steps that the fit left out."""
 
     steps: int
+    """Measured steps, with those left out."""
     median: float
+    """Median of the absolute errors."""
     p95: float
+    """95th percentile of the absolute errors."""
     bias: float
+    """Median of the errors with their sign. Above 0: the fit is too slow."""
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A profile file: by tier name the step times and, where known, limits and the fits' errors.
-
-    Attributes:
-        device: the machine and the share of it that a worker had.
-        source: `measured`, or `roofline` where no device was there to measure.
-    """
+    """A profile file: step times of every tier."""
 
     version: int
+    """Version of the file's form. Only 1 is allowed."""
     device: str
+    """The machine, and the share of it that a worker had."""
     tiers: dict[str, StepTimes]
+    """Step times by the tier's name."""
     source: Literal["measured", "roofline"] = "measured"
+    """Where the step times come from."""
     limits: dict[str, EngineLimits] = {}
+    """Limits of a worker by the tier's name. A simulation needs them."""
     host: HostTimes = HostTimes()
+    """Times of the main process and of the host."""
     decode_error: dict[str, FitError] = {}
+    """Error of the fitted decode steps by the tier's name."""
     prefill_error: dict[str, FitError] = {}
+    """Error of the fitted prefills by the tier's name."""
 
     def __post_init__(self) -> None:
         if self.version != 1:

@@ -22,23 +22,20 @@ from cascadia_sglang.planner.thresholds.replay import Sample, build_sample
 
 
 class SampleRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A prompt that every tier answered.
-
-    Attributes:
-        scores: in [0, 1], one a tier but the last.
-        correct: whether each tier's answer is right, in [0, 1].
-        input_tokens: of the prompt.
-        output_tokens: of each tier's answer.
-        entry: the chance that an entry model gives each tier but the last; empty without one.
-        prompt: its digest, which rows of equal prompts share.
-    """
+    """A prompt that every tier answered."""
 
     scores: list[float]
+    """Score of every tier but the last, in [0, 1]."""
     correct: list[float]
+    """Whether each tier's answer is right, from 0 to 1."""
     input_tokens: int
+    """Tokens of the prompt."""
     output_tokens: list[int]
+    """Tokens of each tier's answer."""
     entry: list[float] = []
+    """Probability that the entry model gives each tier but the last. Empty without a model."""
     prompt: str | None = None
+    """Digest of the prompt. Rows of equal prompts share it."""
 
     def as_calibration(self) -> CalibrationRow:
         """What a problem file has of it."""
@@ -48,11 +45,14 @@ class SampleRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class PlanSample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A sample file; `tiers` are names, smallest first."""
+    """A sample file of the planner."""
 
     version: int
+    """Version of the file's form. Only 1 is allowed."""
     tiers: list[str]
+    """Names of the tiers, smallest first."""
     rows: list[SampleRow]
+    """The prompts, each answered by every tier."""
 
     def __post_init__(self) -> None:
         if self.version != 1:
