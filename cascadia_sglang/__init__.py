@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cascadia_sglang.version import __version__
 
 if TYPE_CHECKING:
+    from cascadia_sglang.calibration.calibrate_cascade import CalibrationResult, calibrate
     from cascadia_sglang.commands.status import read_status
     from cascadia_sglang.config.cascade_file import load_cascade
     from cascadia_sglang.config.settings import CascadeConfig
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from cascadia_sglang.planner.problem.problem import Problem
     from cascadia_sglang.planner.simulate_plan import Simulation, simulate
     from cascadia_sglang.planner.solve import solve
+    from cascadia_sglang.server.server import current_server
 
 __all__ = [
     "Advice",
+    "CalibrationResult",
     "CascadeConfig",
     "CascadiaError",
     "Plan",
@@ -30,6 +33,8 @@ __all__ = [
     "Simulation",
     "__version__",
     "advise",
+    "calibrate",
+    "current_server",
     "load_cascade",
     "load_problem",
     "read_status",
@@ -40,12 +45,15 @@ __all__ = [
 # The module of each public name.
 _MODULES = {
     "Advice": "cascadia_sglang.planner.advice",
+    "CalibrationResult": "cascadia_sglang.calibration.calibrate_cascade",
     "CascadeConfig": "cascadia_sglang.config.settings",
     "CascadiaError": "cascadia_sglang.errors",
     "Plan": "cascadia_sglang.planner.plan",
     "Problem": "cascadia_sglang.planner.problem.problem",
     "Simulation": "cascadia_sglang.planner.simulate_plan",
     "advise": "cascadia_sglang.planner.advice",
+    "calibrate": "cascadia_sglang.calibration.calibrate_cascade",
+    "current_server": "cascadia_sglang.server.server",
     "load_cascade": "cascadia_sglang.config.cascade_file",
     "load_problem": "cascadia_sglang.planner.problem.checks",
     "read_status": "cascadia_sglang.commands.status",

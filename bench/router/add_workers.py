@@ -21,10 +21,10 @@ ADDED = "ADDED "
 
 
 def add_workers() -> None:
+    from cascadia_sglang import current_server
     from cascadia_sglang.capacity.placement import capacity_of
-    from cascadia_sglang.server.server import current
 
-    server = current()
+    server = current_server()
     while (loop := server.event_loop) is None:
         time.sleep(0.2)
     wanted = sum(tier.standby for tier in server.config.tiers)

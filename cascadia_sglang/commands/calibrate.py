@@ -21,50 +21,14 @@ Example:
 
 import argparse
 import shlex
-import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
-
-from cascadia_sglang.calibration.fit.best_promise import prospect
-from cascadia_sglang.calibration.fit.calibrate import (
-    CalibratedCascade,
-    Settings,
-    calibrate_parts,
-    check_parts,
-)
-from cascadia_sglang.calibration.fit.split import split_sample
-from cascadia_sglang.calibration.fit.thresholds import Target
+from cascadia_sglang.calibration.calibrate_cascade import DEFAULT_MAX_LOSS, calibrate
 from cascadia_sglang.calibration.record.labels import DEFAULT, KINDS
-from cascadia_sglang.calibration.record.records import Record
-from cascadia_sglang.calibration.record.session import RecordingSettings, recorded
-from cascadia_sglang.calibration.report.costs import (
-    DEFAULT_GPU,
-    parse_costs,
-    step_costs,
-    tier_speeds,
-)
-from cascadia_sglang.calibration.report.output import (
-    SecondJudges,
-    second_judges,
-    summary,
-    write,
-    write_entry_model,
-    write_second_judges,
-)
-from cascadia_sglang.calibration.report.planner_inputs import plan_sample_of
-from cascadia_sglang.calibration.report.ready_file import Results, write_ready_file
-from cascadia_sglang.calibration.report.report import examine
-from cascadia_sglang.calibration.report.verdict import verdict
+from cascadia_sglang.calibration.record.session import RecordingSettings
+from cascadia_sglang.calibration.report.costs import DEFAULT_GPU, parse_costs
 from cascadia_sglang.commands import NOT_REACHED
-from cascadia_sglang.config.cascade_file import load_cascade, load_uncalibrated
-from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.extras import install_hint, is_installed
-from cascadia_sglang.model_checks.calibrated import model_fingerprint
-from cascadia_sglang.model_checks.tokenizer import load_tokenizer
-from cascadia_sglang.models.local_files import local_folder
 from cascadia_sglang.planner.speed.roofline import GPUS
 
 
@@ -87,9 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     target.add_argument(
         "--max-loss",
         type=_share,
-        default=0.01,
         help="accuracy that may be lost against the last tier alone, with 95%% confidence; "
-        "default: 0.01",
+        f"default: {DEFAULT_MAX_LOSS}",
     )
     cost = parser.add_mutually_exclusive_group()
     cost.add_argument(
@@ -140,10 +103,6 @@ def recording_settings(args: argparse.Namespace) -> RecordingSettings:
     Raises:
         ConfigError: if the server's flags have a quote without its end.
     """
-    try:
-        server_flags = shlex.split(args.server_flags)
-    except ValueError as error:
-        raise ConfigError(f"--server-flags is {args.server_flags!r}: {error}") from error
     return RecordingSettings(
         data=args.data,
         out=args.out,
@@ -151,130 +110,46 @@ def recording_settings(args: argparse.Namespace) -> RecordingSettings:
         temperature=args.temperature,
         max_tokens=args.max_tokens,
         concurrency=args.concurrency,
-        server_flags=server_flags,
+        server_flags=_server_flags(args.server_flags),
         start_timeout_s=args.start_timeout,
         answer_timeout_s=args.answer_timeout,
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Record, label, fit, write.
+    """Calibrate, and print the results.
 
     Raises:
-        CascadiaError: one line; what was recorded stays and is used by the next run.
+        CascadiaError: one line; recorded answers stay, and the next run uses them.
     """
-    has_entry_model = is_installed("sklearn")
-    if not has_entry_model:
-        _say(f"no entry model: {install_hint('sklearn')}")
-    if not is_installed("matplotlib"):
-        _say(f"no picture: {install_hint('matplotlib')}")
-    config = load_uncalibrated(args.cascade)
-    names = [tier.name for tier in config.tiers]
-    target, cost_of = _target(args), _cost_of(args, config)
-
-    def check_sample(prompt_keys: Sequence[str]) -> None:
-        check_parts(prompt_keys)
-        for line in prospect(prompt_keys, len(names) - 1, target):
-            _say(line)
-
-    found = recorded(recording_settings(args), config, check_sample)
-    settings = Settings(
-        tier_names=tuple(names),
-        tier_cost=cost_of(found.records),
-        target=target,
-        early_abort=config.routing.early_abort,
-        models=tuple(model_fingerprint(local_folder(tier.model_path)) for tier in config.tiers),
+    result = calibrate(
+        args.cascade,
+        data=args.data,
+        out=args.out,
+        label=args.label,
+        target_quality=args.target_quality,
+        max_loss=args.max_loss,
+        escalation_rate=args.escalation_rate,
+        max_cost=args.max_cost,
+        tier_cost=None if args.tier_cost is None else parse_costs(args.tier_cost),
+        profile=args.profile,
+        gpu=args.gpu,
+        temperature=args.temperature,
+        max_tokens=args.max_tokens,
+        concurrency=args.concurrency,
+        server_flags=_server_flags(args.server_flags),
+        start_timeout_s=args.start_timeout,
+        answer_timeout_s=args.answer_timeout,
     )
-    parts = split_sample(found.pool)
-    cascade = calibrate_parts(parts, settings)
-    for line in write(examine(cascade, parts, args.label), parts, args.out):
-        print(line)
-    judges = second_judges(cascade, parts)
-    for line in write_second_judges(judges, cascade, parts, args.out):
-        print(line)
-    if len(names) > 1:
-        sample = plan_sample_of(names, cascade.calibrations, found.records, found.pool)
-        path = args.out / "sample.json"
-        path.write_bytes(msgspec.json.encode(sample) + b"\n")
-        print(f"planner: sample: {path}")
-    prompt_ids = [record.prompt_ids for record in found.records[0]]
-    has_entry_model = has_entry_model and any(prompt_ids)
-    if has_entry_model:
-        first = config.tiers[0]
-        tokenizer = load_tokenizer(first.name, first.model_path, local_folder(first.model_path))
-        vocabulary = tokenizer.vocabulary
-        for line in write_entry_model(cascade, found.pool, prompt_ids, vocabulary, args.out):
-            print(line)
-    entry_model = "entry.json" if has_entry_model and (args.out / "entry.json").is_file() else None
-    _write_cascade(args, cascade, judges, entry_model)
-    for line in summary(cascade):
-        print(line)
-    told = verdict(cascade)
-    print(told.line())
-    return 0 if told.is_reached else NOT_REACHED
+    print("\n".join(result.lines))
+    return 0 if result.verdict.is_reached else NOT_REACHED
 
 
-def _write_cascade(
-    args: argparse.Namespace,
-    cascade: CalibratedCascade,
-    judges: SecondJudges,
-    entry_model: str | None,
-) -> None:
-    """Write the cascade file that is ready to be served, and say where it is."""
-    names = cascade.settings.tier_names
-    results = Results(
-        thresholds=cascade.thresholds,
-        calibrations={
-            name: f"{name}.json"
-            for name, _ in zip(names, cascade.calibrations, strict=False)  # the last may lack one
-        },
-        draft_calibrations={
-            names[one.tier]: f"{names[one.tier]}.draft.json" for one in judges.judges
-        },
-        drafts=judges.settings(),
-        entry_model=entry_model,
-        sample="sample.json" if len(names) > 1 else None,
-    )
-    path = write_ready_file(args.cascade, results, args.out)
-    print(f"cascade file: {path}")
+def _server_flags(text: str) -> list[str]:
     try:
-        load_cascade(path)
-    except ConfigError as error:
-        _say(f"it cannot be served as it is: {error}")
-
-
-def _target(args: argparse.Namespace) -> Target:
-    for kind, value in (
-        ("quality", args.target_quality),
-        ("escalation_rate", args.escalation_rate),
-        ("cost", args.max_cost),
-    ):
-        if value is not None:
-            return Target(kind=kind, value=value, prefers_shown=True)
-    return Target(kind="loss", value=args.max_loss, prefers_shown=True)
-
-
-def _cost_of(
-    args: argparse.Namespace, config: CascadeConfig
-) -> Callable[[Sequence[Sequence[Record]]], tuple[float, ...]]:
-    """Says what an answer of each tier costs, from what was recorded."""
-    names = [tier.name for tier in config.tiers]
-    if args.tier_cost is not None or len(names) == 1:
-        fixed = (1.0,) if args.tier_cost is None else parse_costs(args.tier_cost, names)
-        return lambda _: fixed
-    speeds = tier_speeds(config, args.profile, args.gpu)
-
-    def by_steps(records: Sequence[Sequence[Record]]) -> tuple[float, ...]:
-        costs = step_costs(speeds, records, args.concurrency)
-        listed = ", ".join(f"{name} {cost:.3g}" for name, cost in zip(names, costs, strict=True))
-        _say(f"cost of an answer: {listed}; its tokens times {speeds.source}")
-        return costs
-
-    return by_steps
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"--server-flags is {text!r}: {error}") from error
 
 
 def _share(text: str) -> float:

@@ -40,19 +40,25 @@ logger = logging.getLogger(__name__)
 _current: "CascadeServer | None" = None
 
 
-def current() -> "CascadeServer":
+def current_server() -> "CascadeServer":
     """The cascade server of this process, for Python code that runs beside it.
 
+    `config` holds the settings of the cascade file. `event_loop` is the loop that runs the server's
+    coroutines; None until the server serves. Other attributes may change with a release.
+
     Raises:
-        CascadiaError: before there is one.
+        CascadiaError: before a server is created.
     """
     if _current is None:
         raise CascadiaError("no cascade server has been created in this process")
     return _current
 
 
+current = current_server  # its former name
+
+
 def make_current(server: "CascadeServer") -> None:
-    """Have `current` give this server."""
+    """Let `current_server` return this server."""
     global _current
     _current = server
 

@@ -10,6 +10,8 @@ from cascadia_sglang.field_docs import field_docs
 from docs.generate.markdown import code, document, paragraph, table
 
 _MODULE = re.compile(r"\b(?:[a-z_]+\.)+(?=[A-Z]\w+)|pathlib\.")
+# An annotation in quotes; a default in quotes keeps them.
+_QUOTED = re.compile(r"(: |-> )'([^']*)'")
 
 # Pages that document a struct's fields as keys of a file.
 _PAGES = {
@@ -68,7 +70,7 @@ def _fields(kind: type) -> str:
 
 def _signature(function: Any) -> str:
     signature = inspect.signature(function)
-    shown = _MODULE.sub("", str(signature)).replace("'", "")
+    shown = _QUOTED.sub(r"\1\2", _MODULE.sub("", str(signature))).replace("'", '"')
     if len(shown) < 80:
         return shown
     inner, _, result = shown[1:].rpartition(") -> ")

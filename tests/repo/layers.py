@@ -66,8 +66,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cascadia_sglang.planner.advice", "cascadia_sglang.planner.solve"),
     ("cascadia_sglang.planner", "cascadia_sglang.calibration.record"),
     ("cascadia_sglang.calibration.fit",),
-    ("cascadia_sglang.calibration.report", "cascadia_sglang.self_calibration"),
-    ("cascadia_sglang.calibration", "cascadia_sglang.model_checks", "cascadia_sglang.schemas"),
+    (
+        "cascadia_sglang.calibration.report",
+        "cascadia_sglang.model_checks",
+        "cascadia_sglang.self_calibration",
+    ),
+    ("cascadia_sglang.calibration", "cascadia_sglang.schemas"),
     ("cascadia_sglang.platform", "cascadia_sglang.router"),
     # The server, by the process in which a line runs.
     ("cascadia_sglang.pool", "cascadia_sglang.worker"),

@@ -44,6 +44,7 @@ def test_the_package_and_its_planner_load_neither_torch_nor_sglang() -> None:
         "own = [m for m in sys.modules if m.startswith('cascadia_sglang.')]\n"
         "assert own == ['cascadia_sglang.version'], own\n"
         "c.load_cascade, c.load_problem, c.solve, c.advise, c.simulate, c.read_status\n"
+        "c.calibrate\n"
         "print([m for m in ('torch', 'sglang') if m in sys.modules])"
     )
     command = [sys.executable, "-c", script]

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from cascadia_sglang import current_server
 from cascadia_sglang.config.settings import PlannerConfig
 from cascadia_sglang.server.server import CascadeServer, current, make_current
 from cascadia_sglang.testing.engine import make_cascade
@@ -16,7 +17,8 @@ def test_a_server_is_complete_once_it_is_built() -> None:
     server.gearbox.set_thresholds([0.5])
     assert server.router.config.routing.thresholds == [0.5]
     make_current(server)
-    assert current() is server
+    assert current_server() is server
+    assert current is current_server
 
 
 def test_a_cascade_without_thresholds_calibrates_itself_from_the_start() -> None:

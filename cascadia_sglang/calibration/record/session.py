@@ -4,6 +4,7 @@ import contextlib
 import functools
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -201,7 +202,13 @@ def _complete(
 
 @contextlib.contextmanager
 def _ending_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that the server is stopped."""
+    """Let SIGTERM end the block as Ctrl-C does, so that the server is stopped.
+
+    Only the main thread may handle signals. In another thread, SIGTERM keeps its handler.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         del frame

@@ -5,7 +5,7 @@ many devices a worker has. The cost here is the share of the worker's steps that
 times its devices.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,8 @@ def tier_speeds(config: CascadeConfig, profile: Path | None, gpu: str | None) ->
             without either it is `DEFAULT_GPU`.
 
     Raises:
-        ConfigError: if the profile lacks a tier, or a model's shape cannot be read.
+        ConfigError: if the profile lacks a tier, the GPU is not known, or a model's shape cannot be
+            read.
     """
     ranks = [
         (int(tier.server_args.get("tp_size") or 1), int(tier.server_args.get("pp_size") or 1))
@@ -60,6 +61,8 @@ def tier_speeds(config: CascadeConfig, profile: Path | None, gpu: str | None) ->
                 raise ConfigError(f"profile {profile}: tier {tier.name} is missing, it has {known}")
         times = tuple(measured.tiers[tier.name] for tier in config.tiers)
         return TierSpeeds(times=times, devices=devices, source=f"step times of {profile}")
+    if gpu is not None and gpu not in GPUS:
+        raise ConfigError(f"gpu {gpu!r} is not known, known: {', '.join(GPUS)}")
     sheet = GPUS[gpu or DEFAULT_GPU]
     found = []
     for tier, (tp, pp) in zip(config.tiers, ranks, strict=True):
@@ -108,21 +111,31 @@ def _answer_s(times: StepTimes, *, prompt: float, output: float, rows: int) -> f
     return prefill_s / together + (output - 1) * times.decode_s(rows, context) / rows
 
 
-def parse_costs(text: str, names: Sequence[str]) -> tuple[float, ...]:
-    """Costs from `small=1,large=8`.
+def parse_costs(text: str) -> dict[str, float]:
+    """Costs by tier name from `small=1,large=8`.
+
+    Raises:
+        CalibrationError: if a part is not a name and a number.
+    """
+    costs: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        try:
+            costs[name.strip()] = float(number)
+        except ValueError as error:
+            raise CalibrationError(f"--tier-cost: {part!r} is not TIER=NUMBER") from error
+    return costs
+
+
+def fixed_costs(tier_cost: Mapping[str, float], names: Sequence[str]) -> tuple[float, ...]:
+    """The costs in the order of the tiers.
 
     Raises:
         CalibrationError: unless every tier has one positive number.
     """
-    found: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, number = part.partition("=")
-        try:
-            found[name.strip()] = float(number)
-        except ValueError as error:
-            raise CalibrationError(f"--tier-cost: {part!r} is not TIER=NUMBER") from error
-    if set(found) != set(names) or min(found.values()) <= 0:
+    if set(tier_cost) != set(names) or min(tier_cost.values()) <= 0:
+        listed = ", ".join(f"{name}={cost:g}" for name, cost in tier_cost.items())
         raise CalibrationError(
-            f"--tier-cost {text!r} needs one number above 0 for each of {', '.join(names)}"
+            f"tier cost {listed!r} needs one number above 0 for each of {', '.join(names)}"
         )
-    return tuple(found[name] for name in names)
+    return tuple(tier_cost[name] for name in names)

@@ -282,7 +282,7 @@ def test_a_target_out_of_reach_ends_with_one_line(
     ("extra", "message"),
     [
         (["--label", "fuzzy"], "--label 'fuzzy' is unknown"),
-        (["--tier-cost", "small=1"], "--tier-cost"),
+        (["--tier-cost", "small=1"], "tier cost 'small=1' needs one number above 0 for each"),
         (["--data", "/nowhere.jsonl"], "sample /nowhere.jsonl: No such file"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from cascadia_sglang.calibration.record.records import Record
 from cascadia_sglang.calibration.report.costs import (
     TierSpeeds,
+    fixed_costs,
     parse_costs,
     step_costs,
     tier_speeds,
@@ -114,9 +115,9 @@ def test_what_is_missing_is_named_before_anything_is_asked(tmp_path: Path) -> No
 
 
 def test_costs_need_every_tier_once() -> None:
-    assert parse_costs("large=8, small=1", ["small", "large"]) == (1.0, 8.0)
+    assert fixed_costs(parse_costs("large=8, small=1"), ["small", "large"]) == (1.0, 8.0)
     for text in ("small=1", "small=1,large=8,huge=9", "small=1,large=0"):
         with pytest.raises(CalibrationError, match="one number above 0 for each"):
-            parse_costs(text, ["small", "large"])
+            fixed_costs(parse_costs(text), ["small", "large"])
     with pytest.raises(CalibrationError, match="'large' is not TIER=NUMBER"):
-        parse_costs("small=1,large", ["small", "large"])
+        parse_costs("small=1,large")
