@@ -58,23 +58,23 @@ def blocks_of(replicas: Sequence[RunningReplica], kind: GpuType) -> Blocks:
             wide.update(group)
         for pool in group:
             groups.setdefault(pool, set()).add(group)
-    known = {group for own in groups.values() for group in own if len(group) > 1}
+    shared = {group for sets_of_pool in groups.values() for group in sets_of_pool if len(group) > 1}
     fixed = set(wide)
-    for group in known:
+    for group in shared:
         if any(groups[pool] != {group} for pool in group):
             fixed.update(group)
-    whole = sorted(group for group in known if fixed.isdisjoint(group))
+    whole = sorted(group for group in shared if fixed.isdisjoint(group))
     return Blocks(groups=tuple(whole), fixed=frozenset(fixed))
 
 
 def folded(replicas: Iterable[RunningReplica], blocks: Blocks) -> tuple[RunningReplica, ...]:
     """Replicas with one in the place of each block, even where only some of its workers are."""
-    found: dict[RunningReplica, None] = {}
+    units: dict[RunningReplica, None] = {}
     for replica in replicas:
         group = blocks.group_of(replica.pool)
         name = replica.pool if len(group) == 1 else _JOINT.join(group)
-        found[msgspec.structs.replace(replica, pool=name)] = None
-    return tuple(found)
+        units[msgspec.structs.replace(replica, pool=name)] = None
+    return tuple(units)
 
 
 def unfolded(replica: RunningReplica) -> tuple[RunningReplica, ...]:
@@ -89,22 +89,23 @@ def folded_capacity(capacity: Mapping[str, Capacity], blocks: Blocks) -> dict[st
     Raises:
         InfeasiblePlanError: if a block would be split: pools of one have different capacity.
     """
-    found: dict[str, Capacity] = {}
-    for pool, own in capacity.items():
+    units: dict[str, Capacity] = {}
+    for pool, pool_capacity in capacity.items():
         group = blocks.group_of(pool)
         for other in group:
-            if capacity.get(other, own) != own:
+            if capacity.get(other, pool_capacity) != pool_capacity:
                 raise InfeasiblePlanError(
                     f"{' and '.join(group)} share devices, so their replicas change together: "
-                    f"{pool} is to have {own.replicas} and {other} {capacity[other].replicas}"
+                    f"{pool} is to have {pool_capacity.replicas} and {other} "
+                    f"{capacity[other].replicas}"
                 )
-        found[pool if len(group) == 1 else _JOINT.join(group)] = own
-    return found
+        units[pool if len(group) == 1 else _JOINT.join(group)] = pool_capacity
+    return units
 
 
 def place_blocks(
     current: RunningPlan,
-    wanted: Mapping[str, Capacity],
+    target: Mapping[str, Capacity],
     kind: GpuType,
     gpu_budget: int | None,
     reserve: Reserve,
@@ -115,17 +116,17 @@ def place_blocks(
     Raises:
         InfeasiblePlanError: besides, if a block would be split, or pools change that are fixed.
     """
-    known = capacity_of(current)
+    present = capacity_of(current)
     for pool in sorted(blocks.fixed):
-        if wanted[pool] != known[pool]:
+        if target[pool] != present[pool]:
             raise InfeasiblePlanError(
-                f"{pool} shares devices as no other does, so its {known[pool].replicas} replicas "
+                f"{pool} shares devices as no other does, so its {present[pool].replicas} replicas "
                 "stay"
             )
     units = msgspec.structs.replace(current, replicas=folded(current.replicas, blocks))
-    capacity = folded_capacity(wanted, blocks)
-    found = place_in_service(units, capacity, kind, gpu_budget, reserve)
-    return tuple(worker for unit in found for worker in unfolded(unit))
+    capacity = folded_capacity(target, blocks)
+    replicas = place_in_service(units, capacity, kind, gpu_budget, reserve)
+    return tuple(worker for unit in replicas for worker in unfolded(unit))
 
 
 def order_block_steps(
@@ -156,17 +157,23 @@ def unfolded_actions(
     begun = {
         part for action in actions if isinstance(action, Start) for part in unfolded(action.replica)
     }
-    found: list[Action] = [
-        Start(replica=one) for one in target.replicas if one not in present and one not in begun
+    steps: list[Action] = [
+        Start(replica=replica)
+        for replica in target.replicas
+        if replica not in present and replica not in begun
     ]
     for action in actions:
         if isinstance(action, Start):
-            parts = [one for one in unfolded(action.replica) if one not in present]
-            found += [Start(replica=one) for one in parts]
+            parts = [worker for worker in unfolded(action.replica) if worker not in present]
+            steps += [Start(replica=worker) for worker in parts]
         elif isinstance(action, Drain):
-            found += [Drain(replica=one) for one in unfolded(action.replica) if one in present]
+            steps += [
+                Drain(replica=worker) for worker in unfolded(action.replica) if worker in present
+            ]
         elif isinstance(action, Stop):
-            found += [Stop(replica=one) for one in unfolded(action.replica) if one in present]
+            steps += [
+                Stop(replica=worker) for worker in unfolded(action.replica) if worker in present
+            ]
         else:
-            found.append(action)
-    return found
+            steps.append(action)
+    return steps

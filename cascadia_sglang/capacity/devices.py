@@ -110,9 +110,9 @@ class Room:
             devices = self._free[kind.gpu, node]
             if devices not in seen:
                 seen.add(devices)
-                found = progression(devices, group.tp_size, group.pp_size, kind.gpus_per_node)
-                if found is not None:
-                    yield group.at(node, *found)
+                location = progression(devices, group.tp_size, group.pp_size, kind.gpus_per_node)
+                if location is not None:
+                    yield group.at(node, *location)
 
     def _whole_nodes(self, group: ReplicaGroup, kind: GpuType) -> Iterator[RunningReplica]:
         """Neighbouring nodes that are free as a whole."""

@@ -41,47 +41,49 @@ class WantedPool(msgspec.Struct, frozen=True, kw_only=True):
         return self.capacity.replica_gpus
 
 
-def lay_out_workers(wanted: Sequence[WantedPool], kind: GpuType) -> tuple[RunningReplica, ...]:
+def lay_out_workers(pools: Sequence[WantedPool], kind: GpuType) -> tuple[RunningReplica, ...]:
     """A place for every worker, in the pools' order where they share devices.
 
     Raises:
         InfeasiblePlanError: if a worker has more ranks than there are devices, a tier names devices
             that are not there or do not make whole workers, or shares of a device exceed it.
     """
-    for one in wanted:
-        if one.capacity.replicas and one.size > kind.gpus_per_node:
+    for pool in pools:
+        if pool.capacity.replicas and pool.size > kind.gpus_per_node:
             raise InfeasiblePlanError(
-                f"a worker of tier {one.pool} needs {one.size} devices, there are "
+                f"a worker of tier {pool.pool} needs {pool.size} devices, there are "
                 f"{kind.gpus_per_node}"
             )
-    needed = sum(one.size * one.capacity.replicas for one in wanted)
-    is_plain = all(one.devices is None and one.gpu_share in (None, 1.0) for one in wanted)
+    needed = sum(pool.size * pool.capacity.replicas for pool in pools)
+    is_plain = all(pool.devices is None and pool.gpu_share in (None, 1.0) for pool in pools)
     if is_plain and needed <= kind.gpus_per_node:
         nothing = RunningPlan(replicas=(), thresholds=())
-        return place_in_service(nothing, {one.pool: one.capacity for one in wanted}, kind, None)
+        return place_in_service(nothing, {pool.pool: pool.capacity for pool in pools}, kind, None)
     cards = _Cards(kind.gpus_per_node)
-    order = sorted(range(len(wanted)), key=lambda index: _rank(wanted[index]))
-    found: dict[int, list[RunningReplica]] = {}
-    unbound = sum(one.size * one.capacity.replicas for one in wanted if one.is_unbound)
-    has_own: bool | None = None
+    order = sorted(range(len(pools)), key=lambda index: _rank(pools[index]))
+    replicas_by_pool: dict[int, list[RunningReplica]] = {}
+    unbound = sum(pool.size * pool.capacity.replicas for pool in pools if pool.is_unbound)
+    fits_unshared: bool | None = None
     for index in order:
-        one = wanted[index]
-        if one.is_unbound and has_own is None:
-            has_own = cards.free >= unbound
-        places = cards.places(one, alone=bool(has_own))
-        found[index] = [one.capacity.group(one.pool, kind.gpu).at(0, *place) for place in places]
-    return tuple(replica for index in range(len(wanted)) for replica in found[index])
+        pool = pools[index]
+        if pool.is_unbound and fits_unshared is None:
+            fits_unshared = cards.free >= unbound
+        places = cards.places(pool, alone=bool(fits_unshared))
+        replicas_by_pool[index] = [
+            pool.capacity.group(pool.pool, kind.gpu).at(0, *location) for location in places
+        ]
+    return tuple(replica for index in range(len(pools)) for replica in replicas_by_pool[index])
 
 
 def shared_devices(replicas: Sequence[RunningReplica], kind: GpuType) -> frozenset[int]:
     """Numbers of the devices that more than one of these workers lies on."""
-    every = [device for one in replicas for _, _, device in devices_of(one, kind)]
+    every = [device for replica in replicas for _, _, device in devices_of(replica, kind)]
     return frozenset(device for device in every if every.count(device) > 1)
 
 
-def _rank(one: WantedPool) -> tuple[bool, bool, int, float]:
+def _rank(pool: WantedPool) -> tuple[bool, bool, int, float]:
     """Named devices first, then shares that were given, then the largest."""
-    return one.devices is None, one.gpu_share is None, -one.size, -one.weights_bytes
+    return pool.devices is None, pool.gpu_share is None, -pool.size, -pool.weights_bytes
 
 
 class _Cards:
@@ -97,63 +99,66 @@ class _Cards:
         """How many devices nothing lies on."""
         return self._workers.count([])
 
-    def places(self, one: WantedPool, *, alone: bool) -> list[tuple[int, int]]:
+    def places(self, pool: WantedPool, *, alone: bool) -> list[tuple[int, int]]:
         """Base and step for every worker of a pool; they are taken.
 
         Args:
             alone: whether there are free devices for all workers that are bound to none.
         """
-        found = []
-        named = list(self._named(one))
-        for number in range(one.capacity.replicas):
+        locations = []
+        named = list(self._named(pool))
+        for number in range(pool.capacity.replicas):
             if named:
-                place = named[number]
-            elif one.gpu_share is not None:
-                place = self._with_room(one, one.gpu_share)
+                location = named[number]
+            elif pool.gpu_share is not None:
+                location = self._with_room(pool, pool.gpu_share)
             else:
-                place = self._least(one, alone=alone)
-            found.append(place)
-            self._take(one, place)
-        return found
+                location = self._least(pool, alone=alone)
+            locations.append(location)
+            self._take(pool, location)
+        return locations
 
-    def _named(self, one: WantedPool) -> Iterator[tuple[int, int]]:
-        if one.devices is None:
+    def _named(self, pool: WantedPool) -> Iterator[tuple[int, int]]:
+        if pool.devices is None:
             return
         count = len(self._workers)
-        for device in one.devices:
+        for device in pool.devices:
             if device >= count:
                 raise InfeasiblePlanError(
-                    f"tier {one.pool}: device {device} is not there, there are {count}"
+                    f"tier {pool.pool}: device {device} is not there, there are {count}"
                 )
-        groups = [one.devices[at : at + one.size] for at in range(0, len(one.devices), one.size)]
-        if len(groups[-1]) < one.size or len(groups) != max(1, one.capacity.replicas):
+        groups = [
+            pool.devices[at : at + pool.size] for at in range(0, len(pool.devices), pool.size)
+        ]
+        if len(groups[-1]) < pool.size or len(groups) != max(1, pool.capacity.replicas):
             raise InfeasiblePlanError(
-                f"tier {one.pool}: {len(one.devices)} devices are named, "
-                f"{one.capacity.replicas} workers of {one.size} want {one.size} each"
+                f"tier {pool.pool}: {len(pool.devices)} devices are named, "
+                f"{pool.capacity.replicas} workers of {pool.size} want {pool.size} each"
             )
         for group in groups:
             steps = {after - before for before, after in pairwise(group)}
             if len(steps) > 1 or min(steps, default=1) < 1:
                 raise InfeasiblePlanError(
-                    f"tier {one.pool}: devices {list(group)} of one worker must rise in equal steps"
+                    f"tier {pool.pool}: devices {list(group)} of one worker must rise in equal "
+                    "steps"
                 )
-            if one.capacity.pp_size > 1 and max(steps) > 1:
+            if pool.capacity.pp_size > 1 and max(steps) > 1:
                 raise InfeasiblePlanError(
-                    f"tier {one.pool}: devices {list(group)} of one worker must be neighbours, for "
-                    "SGLang steps over devices within a pipeline stage alone"
+                    f"tier {pool.pool}: devices {list(group)} of one worker must be neighbours, "
+                    "for SGLang steps over devices within a pipeline stage alone"
                 )
             yield group[0], min(steps, default=1)
 
-    def _with_room(self, one: WantedPool, share: float) -> tuple[int, int]:
+    def _with_room(self, pool: WantedPool, share: float) -> tuple[int, int]:
         """Devices that others with a share have begun, else free ones, else any with room."""
         fitting = [
             group
-            for group in self._groups(one)
+            for group in self._groups(pool)
             if all(self._shares[card] + share <= 1.0 for card in group)
         ]
         if not fitting:
             raise InfeasiblePlanError(
-                f"tier {one.pool}: no device has {share:g} of its memory left beside the other "
+                f"tier {pool.pool}: no device has {share:g} of its memory left beside the other "
                 "tiers' gpu_share"
             )
         best = min(
@@ -166,37 +171,37 @@ class _Cards:
         )
         return best.start, 1
 
-    def _groups(self, one: WantedPool) -> list[range]:
+    def _groups(self, pool: WantedPool) -> list[range]:
         """Neighbouring devices for one more worker; a second one of a pool goes elsewhere."""
-        starts = range(len(self._workers) - one.size + 1)
-        groups = [range(at, at + one.size) for at in starts]
-        found = [
-            group for group in groups if not any(one.pool in self._workers[card] for card in group)
+        starts = range(len(self._workers) - pool.size + 1)
+        groups = [range(at, at + pool.size) for at in starts]
+        free_of_pool = [
+            group for group in groups if not any(pool.pool in self._workers[card] for card in group)
         ]
-        if not found:
+        if not free_of_pool:
             raise InfeasiblePlanError(
-                f"tier {one.pool}: {one.capacity.replicas} workers of {one.size} devices do not "
+                f"tier {pool.pool}: {pool.capacity.replicas} workers of {pool.size} devices do not "
                 f"find {len(self._workers)} devices enough, and two of one tier share none"
             )
-        return found
+        return free_of_pool
 
-    def _least(self, one: WantedPool, *, alone: bool) -> tuple[int, int]:
+    def _least(self, pool: WantedPool, *, alone: bool) -> tuple[int, int]:
         """Devices with the fewest bytes; free ones alone while there are enough for all."""
-        ranges = self._groups(one)
+        ranges = self._groups(pool)
         free = [group for group in ranges if not any(self._workers[card] for card in group)]
         best = min(
             free if alone and free else ranges,
             key=lambda group: (
                 max(self._bytes[card] for card in group),
-                group.start % one.size,
+                group.start % pool.size,
                 group.start,
             ),
         )
         return best.start, 1
 
-    def _take(self, one: WantedPool, place: tuple[int, int]) -> None:
-        base, step = place
-        for card in range(base, base + one.size * step, step):
-            self._bytes[card] += one.weights_bytes
-            self._shares[card] += one.gpu_share or 0.0
-            self._workers[card].append(one.pool)
+    def _take(self, pool: WantedPool, location: tuple[int, int]) -> None:
+        base, step = location
+        for card in range(base, base + pool.size * step, step):
+            self._bytes[card] += pool.weights_bytes
+            self._shares[card] += pool.gpu_share or 0.0
+            self._workers[card].append(pool.pool)

@@ -62,10 +62,10 @@ def _overlapped(actions: Sequence[Action], current: RunningPlan) -> list[Action]
     ordered: list[Action] = []
     accepting = set(current.replicas)
     early: set[RunningReplica] = set()
-    for place, action in enumerate(actions):
+    for index, action in enumerate(actions):
         if isinstance(action, Stop):
-            later = next((one for one in actions[place:] if isinstance(one, Drain)), None)
-            if later is not None and _keeps_one(later.replica, accepting):
+            later = next((step for step in actions[index:] if isinstance(step, Drain)), None)
+            if later is not None and _leaves_peer(later.replica, accepting):
                 ordered.append(later)
                 accepting.discard(later.replica)
                 early.add(later.replica)
@@ -79,9 +79,9 @@ def _overlapped(actions: Sequence[Action], current: RunningPlan) -> list[Action]
     return ordered
 
 
-def _keeps_one(replica: RunningReplica, accepting: set[RunningReplica]) -> bool:
+def _leaves_peer(replica: RunningReplica, accepting: set[RunningReplica]) -> bool:
     """Whether another replica of its pool accepts requests."""
-    return any(one.pool == replica.pool and one != replica for one in accepting)
+    return any(peer.pool == replica.pool and peer != replica for peer in accepting)
 
 
 class _Search:
@@ -97,12 +97,12 @@ class _Search:
         kinds = {kind.gpu: kind for kind in cluster}
         old, new = frozenset(current.replicas), frozenset(target.replicas)
         self._devices: dict[RunningReplica, frozenset[Device]] = {
-            one: frozenset(devices_of(one, kinds[one.gpu])) for one in old | new
+            replica: frozenset(devices_of(replica, kinds[replica.gpu])) for replica in old | new
         }
-        self._starts = [one for one in target.replicas if one not in old]
+        self._starts = [replica for replica in target.replicas if replica not in old]
         # The youngest first: what ran longest has the fullest cache.
-        self._stops = [one for one in reversed(current.replicas) if one not in new]
-        self._kept_pools = {one.pool for one in new}
+        self._stops = [replica for replica in reversed(current.replicas) if replica not in new]
+        self._kept_pools = {replica.pool for replica in new}
         everything = sum(kind.nodes * kind.gpus_per_node for kind in cluster)
         self._budget = everything if gpu_budget is None else gpu_budget
         self._seen: set[_Present] = set()
@@ -136,32 +136,38 @@ class _Search:
         """Why there is no way, in a line."""
         if len(self._seen) >= MAX_STATES:
             return f"no order of the moves was found among {MAX_STATES} tried"
-        pools = sorted({one.pool for one in (*self._starts, *self._stops)})
+        pools = sorted({replica.pool for replica in (*self._starts, *self._stops)})
         return (
             f"no order of starts and stops within {self._budget} devices leaves each of "
             f"{', '.join(pools)} a worker that accepts requests"
         )
 
     def _is_done(self, present: _Present) -> bool:
-        return all(one in present for one in self._starts) and not any(
-            one in present for one in self._stops
+        return all(replica in present for replica in self._starts) and not any(
+            replica in present for replica in self._stops
         )
 
     def _ways(self, present: _Present) -> Iterator[tuple[RunningReplica, bool]]:
         """The next steps that keep the rules, the best first."""
-        taken = frozenset().union(*(self._devices[one] for one in present))
-        waiting = [one for one in self._starts if one not in present]
-        for one in waiting:
-            mine = self._devices[one]
-            if taken.isdisjoint(mine) and len(taken) + len(mine) <= self._budget:
-                yield one, True
-        wanted = frozenset().union(*(self._devices[one] for one in waiting))
-        may_stop = [one for one in self._stops if one in present and self._may_go(one, present)]
+        used = frozenset().union(*(self._devices[replica] for replica in present))
+        waiting = [replica for replica in self._starts if replica not in present]
+        for replica in waiting:
+            mine = self._devices[replica]
+            if used.isdisjoint(mine) and len(used) + len(mine) <= self._budget:
+                yield replica, True
+        awaited = frozenset().union(*(self._devices[replica] for replica in waiting))
+        may_stop = [
+            replica
+            for replica in self._stops
+            if replica in present and self._may_go(replica, present)
+        ]
         # Those whose devices are waited for first.
-        for one in sorted(may_stop, key=lambda one: wanted.isdisjoint(self._devices[one])):
-            yield one, False
+        for replica in sorted(
+            may_stop, key=lambda replica: awaited.isdisjoint(self._devices[replica])
+        ):
+            yield replica, False
 
     def _may_go(self, replica: RunningReplica, present: _Present) -> bool:
         if replica.pool not in self._kept_pools:
             return True
-        return any(one.pool == replica.pool and one != replica for one in present)
+        return any(peer.pool == replica.pool and peer != replica for peer in present)

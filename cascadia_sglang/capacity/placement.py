@@ -52,7 +52,7 @@ class PlacedGroup:
 
 def place_freely(
     running: Sequence[RunningReplica],
-    wanted: Sequence[ReplicaGroup],
+    groups: Sequence[ReplicaGroup],
     cluster: Sequence[GpuType],
 ) -> list[PlacedGroup]:
     """Places on a cluster, for each wanted group; running replicas may move.
@@ -60,27 +60,30 @@ def place_freely(
     Raises:
         InfeasiblePlanError: if the replicas do not fit the nodes.
     """
-    alike = [[replica for replica in running if group.matches(replica)] for group in wanted]
-    most = [min(len(own), group.replicas) for own, group in zip(alike, wanted, strict=True)]
-    nothing: list[list[RunningReplica]] = [[] for _ in wanted]
+    alike = [[replica for replica in running if group.matches(replica)] for group in groups]
+    most = [
+        min(len(running_of_group), group.replicas)
+        for running_of_group, group in zip(alike, groups, strict=True)
+    ]
+    nothing: list[list[RunningReplica]] = [[] for _ in groups]
     for kept in itertools.chain(itertools.islice(_choices(alike, most), MAX_CHOICES), [nothing]):
-        new = _fit(cluster, wanted, kept)
+        new = _fit(cluster, groups, kept)
         if new is not None:
             return [
-                _placed_group(group, limit, own, new)
-                for group, limit, own in zip(wanted, most, kept, strict=True)
+                _placed_group(group, limit, kept_of_group, new)
+                for group, limit, kept_of_group in zip(groups, most, kept, strict=True)
             ]
     raise InfeasiblePlanError(
         "the replicas fit the number of GPUs but not the nodes: "
         + ", ".join(
-            f"{group.replicas} of {group.replica_gpus} for {group.pool}" for group in wanted
+            f"{group.replicas} of {group.replica_gpus} for {group.pool}" for group in groups
         )
     )
 
 
 def place_in_service(
     current: RunningPlan,
-    wanted: Mapping[str, Capacity],
+    target: Mapping[str, Capacity],
     kind: GpuType,
     gpu_budget: int | None,
     reserve: Reserve = Reserve(),  # noqa: B008  immutable
@@ -94,19 +97,19 @@ def place_in_service(
         InfeasiblePlanError: if they need more devices than the budget or the node has.
     """
     most = kind.gpus_per_node if gpu_budget is None else min(gpu_budget, kind.gpus_per_node)
-    groups = [capacity.group(pool, kind.gpu) for pool, capacity in wanted.items()]
+    groups = [capacity.group(pool, kind.gpu) for pool, capacity in target.items()]
     kept = [
         [replica for replica in current.replicas if group.matches(replica)][: group.replicas]
         for group in groups
     ]
     staying = list(itertools.chain(*kept))
     missing = _missing(groups, kept)
-    taken = _devices(staying, kind)
-    needed = len(taken) + sum(group.replica_gpus for group in missing)
+    used = _devices(staying, kind)
+    needed = len(used) + sum(group.replica_gpus for group in missing)
     if missing and needed > most:
         raise InfeasiblePlanError(f"{needed} devices are needed, there are {most}")
-    ending = _devices([one for one in current.replicas if one not in staying], kind)
-    free = Room.of([kind]).without(taken)
+    ending = _devices([replica for replica in current.replicas if replica not in staying], kind)
+    free = Room.of([kind]).without(used)
     new = list(_in_turn({kind.gpu: kind}, [free.without(ending), free], missing, reserve))
     if len(new) < len(missing):
         group = missing[len(new)]
@@ -117,10 +120,10 @@ def place_in_service(
 
 
 def free_place(
-    pool: str, capacity: Capacity, kind: GpuType, taken: Sequence[RunningReplica]
+    pool: str, capacity: Capacity, kind: GpuType, occupied: Sequence[RunningReplica]
 ) -> RunningReplica | None:
     """Devices for one more worker beside those that are taken; None where it finds no room."""
-    room = Room.of([kind]).without(_devices(taken, kind))
+    room = Room.of([kind]).without(_devices(occupied, kind))
     return next(room.places(capacity.group(pool, kind.gpu), kind), None)
 
 
@@ -182,13 +185,13 @@ def _devices(replicas: Iterable[RunningReplica], kind: GpuType) -> set[Device]:
 
 
 def _missing(
-    wanted: Sequence[ReplicaGroup], kept: Sequence[list[RunningReplica]]
+    groups: Sequence[ReplicaGroup], kept: Sequence[list[RunningReplica]]
 ) -> list[ReplicaGroup]:
     """The group of every replica that is to be placed, the largest first."""
     missing = [
         group
-        for group, own in zip(wanted, kept, strict=True)
-        for _ in range(group.replicas - len(own))
+        for group, kept_of_group in zip(groups, kept, strict=True)
+        for _ in range(group.replicas - len(kept_of_group))
     ]
     # While the free devices still lie together.
     return sorted(missing, key=lambda group: -group.replica_gpus)
@@ -211,7 +214,7 @@ def _choices(
 
 def _fit(
     cluster: Sequence[GpuType],
-    wanted: Sequence[ReplicaGroup],
+    groups: Sequence[ReplicaGroup],
     kept: Sequence[list[RunningReplica]],
 ) -> list[RunningReplica] | None:
     """Places for what is not kept; None where they do not fit."""
@@ -221,7 +224,7 @@ def _fit(
         for replica in itertools.chain(*kept)
         for device in devices_of(replica, kinds[replica.gpu])
     )
-    missing = _missing(wanted, kept)
+    missing = _missing(groups, kept)
     straight = list(_in_turn(kinds, [room], missing))
     if len(straight) == len(missing):
         return straight
@@ -239,12 +242,12 @@ def _search(
     """Place the first of the missing wherever the rest then fit too."""
     if not missing:
         return []
-    group, rest = missing[0], missing[1:]
+    group, others = missing[0], missing[1:]
     kind = kinds[group.gpu]
     for replica in room.places(group, kind):
         if next(steps, None) is None:
             return None
-        behind = _search(kinds, room.without(devices_of(replica, kind)), rest, steps)
+        behind = _search(kinds, room.without(devices_of(replica, kind)), others, steps)
         if behind is not None:
             return [replica, *behind]
     return None
@@ -261,6 +264,6 @@ def _placed_group(
     Args:
         most: running replicas that could be kept.
     """
-    own = [replica for replica in new if group.matches(replica)]
+    placed = [replica for replica in new if group.matches(replica)]
     starts = group.replicas - most
-    return PlacedGroup(kept=kept, started=own[:starts], moved=own[starts:])
+    return PlacedGroup(kept=kept, started=placed[:starts], moved=placed[starts:])

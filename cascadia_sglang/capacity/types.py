@@ -71,9 +71,9 @@ class RunningPlan(msgspec.Struct, frozen=True, kw_only=True):
         """Devices that the replicas hold, all together; one that several share counts once."""
         return len(
             {
-                (one.gpu, one.node, one.base_gpu_id + rank * one.gpu_id_step)
-                for one in self.replicas
-                for rank in range(one.replica_gpus)
+                (replica.gpu, replica.node, replica.base_gpu_id + rank * replica.gpu_id_step)
+                for replica in self.replicas
+                for rank in range(replica.replica_gpus)
             }
         )
 
