@@ -71,11 +71,11 @@ def drafts_data(routing: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         routing: of a cascade file, in which `drafts` may have its short form or its former name.
     """
-    former, given = routing.get("verify"), routing.get("drafts")
+    former, present = routing.get("verify"), routing.get("drafts")
     if isinstance(former, dict):
         names = {"enabled": "use", "high": "second_judge"}
-        given = {names.get(key, key): value for key, value in former.items()}
-    settings = dict(given) if isinstance(given, dict) else {"use": given}
+        present = {names.get(key, key): value for key, value in former.items()}
+    settings = dict(present) if isinstance(present, dict) else {"use": present}
     use = settings.get("use")
     if use is None or isinstance(use, bool):
         use = "on" if use else "off"

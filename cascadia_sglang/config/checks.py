@@ -44,7 +44,7 @@ def problems_of(config: CascadeConfig) -> list[str]:
         if tier.is_speculative:
             place = f"tiers[{index}].server_args.speculative_algorithm"
             problems.extend(f"{place} {p}" for p in _speculative_problems(config, index))
-        if tier.name.lower() in [other.name.lower() for other in config.tiers[:index]]:
+        if tier.name.lower() in [earlier.name.lower() for earlier in config.tiers[:index]]:
             problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
     problems.extend(f"routing.{p}" for p in routing_problems(config))
     problems.extend(f"planner.{p}" for p in _planner_problems(config.planner))
@@ -143,12 +143,12 @@ def routing_problems(config: CascadeConfig) -> list[str]:
 
 def threshold_problems(config: CascadeConfig) -> list[str]:
     """What is wrong with fixed thresholds beyond their range."""
-    routing, wanted = config.routing, max(0, len(config.tiers) - 1)
+    routing, lower_tiers = config.routing, max(0, len(config.tiers) - 1)
     if routing.escalation_rate is not None:
         return ["thresholds and escalation_rate are both given, allowed: one of them"]
-    if len(routing.thresholds) != wanted:
+    if len(routing.thresholds) != lower_tiers:
         return [
-            f"thresholds has {len(routing.thresholds)} numbers, needed: {wanted}, "
+            f"thresholds has {len(routing.thresholds)} numbers, needed: {lower_tiers}, "
             "one for every tier but the last"
         ]
     return []
@@ -156,16 +156,16 @@ def threshold_problems(config: CascadeConfig) -> list[str]:
 
 def _rate_problems(config: CascadeConfig) -> list[str]:
     """Where thresholds are to follow a rate."""
-    rate, wanted = config.routing.escalation_rate, max(0, len(config.tiers) - 1)
+    rate, lower_tiers = config.routing.escalation_rate, max(0, len(config.tiers) - 1)
     problems: list[str] = []
-    if isinstance(rate, list) and len(rate) != wanted:
+    if isinstance(rate, list) and len(rate) != lower_tiers:
         problems.append(
-            f"escalation_rate has {len(rate)} numbers, needed: {wanted}, one for every tier but "
-            "the last, or one number for all"
+            f"escalation_rate has {len(rate)} numbers, needed: {lower_tiers}, one for every tier "
+            "but the last, or one number for all"
         )
-    elif rate is not None and wanted == 0:
+    elif rate is not None and lower_tiers == 0:
         problems.append("escalation_rate is given, allowed: with two tiers or more")
-    if wanted > 0 and config.routing.gears.enabled:
+    if lower_tiers > 0 and config.routing.gears.enabled:
         problems.append("gears.enabled needs routing.thresholds: gears lower them")
     return problems
 
@@ -177,8 +177,8 @@ def _draft_problems(config: CascadeConfig) -> list[str]:
         return ["verify is the former name of drafts and both are given, allowed: drafts"]
     if config.drafts().second_judge is None or config.draft_calibrations():
         return []
-    place = "drafts.second_judge" if routing.verify is None else "verify.high"
-    return [f"{place} needs a draft_calibration of a tier above the first"]
+    key = "drafts.second_judge" if routing.verify is None else "verify.high"
+    return [f"{key} needs a draft_calibration of a tier above the first"]
 
 
 def _may_exist(model_path: str) -> bool:

@@ -16,10 +16,10 @@ def escalation_rates(config: CascadeConfig) -> list[float]:
 
     Nobody uses it where thresholds are fixed.
     """
-    given, lower = config.routing.escalation_rate, len(config.tiers) - 1
-    if isinstance(given, list):
-        return given
-    rate = DEFAULT_RATE if given is None else given
+    configured, lower = config.routing.escalation_rate, len(config.tiers) - 1
+    if isinstance(configured, list):
+        return configured
+    rate = DEFAULT_RATE if configured is None else configured
     return [rate ** (1.0 / lower)] * lower if lower > 0 else []
 
 

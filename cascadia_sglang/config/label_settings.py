@@ -16,9 +16,9 @@ def self_calibrated_tiers(config: CascadeConfig) -> frozenset[int]:
 
 def label_rate(config: CascadeConfig) -> float:
     """Share of the answers accepted below the last tier that the last tier is asked about."""
-    given = _given_rate(config)
-    if given is not None:
-        return given
+    configured = _given_rate(config)
+    if configured is not None:
+        return configured
     return DEFAULT_LABEL_RATE if self_calibrated_tiers(config) else 0.0
 
 

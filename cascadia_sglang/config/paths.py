@@ -45,7 +45,7 @@ def placed(data: Any, path: Path) -> Any:
     if folder.resolve() == Path.cwd():
         return data
 
-    def one(place: str, written: str) -> str:
+    def from_here(place: str, written: str) -> str:
         if Path(written).is_absolute():
             return written
         beside, here = folder / written, Path(written)
@@ -62,7 +62,7 @@ def placed(data: Any, path: Path) -> Any:
         is_other = ".server_args." in place or (_is_model(place) and is_hub_name(written))
         return written if is_other else str(beside)
 
-    changed = with_paths(data, one)
+    changed = with_paths(data, from_here)
     if old:
         more = f" and {len(old) - 1} more" if len(old) > 1 else ""
         warn_once(
@@ -80,13 +80,13 @@ def moved(data: Any, folder: Path) -> Any:
         folder: that the new file will lie in.
     """
 
-    def one(place: str, seen: str) -> str:
-        is_name = _is_model(place) and is_hub_name(seen) and not Path(seen).exists()
-        if is_name or Path(seen).is_absolute():
-            return seen
-        return os.path.relpath(seen, folder)
+    def from_folder(place: str, path: str) -> str:
+        is_name = _is_model(place) and is_hub_name(path) and not Path(path).exists()
+        if is_name or Path(path).is_absolute():
+            return path
+        return os.path.relpath(path, folder)
 
-    return with_paths(data, one)
+    return with_paths(data, from_folder)
 
 
 def with_paths(data: Any, change: Change) -> Any:
@@ -97,34 +97,34 @@ def with_paths(data: Any, change: Change) -> Any:
     """
     if not isinstance(data, dict):
         return data
-    made = _replaced(data, _TOP, "", change)
-    tiers = made.get("tiers")
+    changed = _replaced(data, _TOP, "", change)
+    tiers = changed.get("tiers")
     if isinstance(tiers, list):
-        made["tiers"] = [_tier(tier, f"tiers[{i}]", change) for i, tier in enumerate(tiers)]
+        changed["tiers"] = [_tier(tier, f"tiers[{i}]", change) for i, tier in enumerate(tiers)]
     for part, names in _PARTS.items():
-        if isinstance(made.get(part), dict):
-            made[part] = _replaced(made[part], names, part, change)
-    return made
+        if isinstance(changed.get(part), dict):
+            changed[part] = _replaced(changed[part], names, part, change)
+    return changed
 
 
 def _tier(tier: Any, place: str, change: Change) -> Any:
     if not isinstance(tier, dict):
         return tier
-    made = _replaced(tier, _TIER, place, change)
-    flags = made.get("server_args")
+    changed = _replaced(tier, _TIER, place, change)
+    flags = changed.get("server_args")
     if isinstance(flags, dict):
-        made["server_args"] = _replaced(flags, _FLAGS, f"{place}.server_args", change)
-    return made
+        changed["server_args"] = _replaced(flags, _FLAGS, f"{place}.server_args", change)
+    return changed
 
 
 def _replaced(
     data: dict[str, Any], names: tuple[str, ...], place: str, change: Change
 ) -> dict[str, Any]:
-    made = dict(data)
+    changed = dict(data)
     for name in names:
-        if isinstance(made.get(name), str) and made[name]:
-            made[name] = change(f"{place}.{name}".removeprefix("."), made[name])
-    return made
+        if isinstance(changed.get(name), str) and changed[name]:
+            changed[name] = change(f"{place}.{name}".removeprefix("."), changed[name])
+    return changed
 
 
 def _is_model(place: str) -> bool:

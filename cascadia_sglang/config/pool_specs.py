@@ -29,8 +29,8 @@ def pool_specs(config: CascadeConfig) -> list[PoolSpec]:
     """Group a cascade's tiers into pools, in tier order."""
     grouped: dict[str, list[int]] = {}
     for index, tier in enumerate(config.tiers):
-        place = [tier.devices, tier.gpu_share]
-        key = json.dumps([tier.model_path, tier.server_args, *place], sort_keys=True, default=str)
+        devices = [tier.devices, tier.gpu_share]
+        key = json.dumps([tier.model_path, tier.server_args, *devices], sort_keys=True, default=str)
         grouped.setdefault(key, []).append(index)
     specs = []
     for index, tiers in enumerate(grouped.values()):

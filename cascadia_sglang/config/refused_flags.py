@@ -65,33 +65,33 @@ class FlagType(Protocol):
         """What may stand in place of a value; None where the value may stand."""
 
 
-def check_tier_flags(config: CascadeConfig, known: Mapping[str, FlagType]) -> None:
+def check_tier_flags(config: CascadeConfig, flags: Mapping[str, FlagType]) -> None:
     """Check the SGLang flags of every tier's `server_args`.
 
     Args:
-        known: all SGLang flags by name.
+        flags: all SGLang flags by name.
 
     Raises:
         ConfigError: for a flag that SGLang does not know, with the nearest one that it does; for a
             refused flag; for a value of another type. Names the place.
     """
-    refused = {one.flag: one for one in REFUSED_FLAGS if not one.in_tiers}
+    refused = {flag.flag: flag for flag in REFUSED_FLAGS if not flag.in_tiers}
     for index, tier in enumerate(config.tiers):
         for flag, value in tier.server_args.items():
             place = f"tiers[{index}].server_args.{flag}"
-            if flag not in known:
-                raise ConfigError(f"{place} is no SGLang flag{_nearest(flag, known.keys())}")
+            if flag not in flags:
+                raise ConfigError(f"{place} is no SGLang flag{_nearest(flag, flags.keys())}")
             if flag in refused and value not in (None, refused[flag].allowed):
                 raise ConfigError(f"{place} is {value!r}: {refused[flag].reason}")
-            allowed = known[flag].allowed_instead(value)
+            allowed = flags[flag].allowed_instead(value)
             if allowed is not None:
                 raise ConfigError(f"{place} is {value!r}, allowed: {allowed}")
 
 
-def _nearest(flag: str, known: Set[str]) -> str:
+def _nearest(flag: str, flags: Set[str]) -> str:
     plain = flag.lstrip("-").replace("-", "_").lower()
-    if plain in known:
+    if plain in flags:
         return f", did you mean {plain}?"
-    begun = sorted(name for name in known if name.startswith(f"{plain}_"))
-    near = begun[:1] or difflib.get_close_matches(plain, sorted(known), n=1)
+    begun = sorted(name for name in flags if name.startswith(f"{plain}_"))
+    near = begun[:1] or difflib.get_close_matches(plain, sorted(flags), n=1)
     return f", did you mean {near[0]}?" if near else ""

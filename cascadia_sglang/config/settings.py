@@ -344,29 +344,29 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def max_attempts(self) -> int:
         """How many attempts a request may take, all tiers together."""
-        given = self.routing.max_attempts
-        return max(4, len(self.tiers) + 1) if given is None else given
+        configured = self.routing.max_attempts
+        return max(4, len(self.tiers) + 1) if configured is None else configured
 
     def drafts(self) -> DraftsConfig:
         """How drafts are used, whichever name and form the settings have."""
-        given, former = self.routing.drafts, self.routing.verify
+        present, former = self.routing.drafts, self.routing.verify
         if former is not None:
             return DraftsConfig(use=former.enabled, low=former.low, second_judge=former.high)
-        if isinstance(given, DraftsConfig):
-            return given
-        return DraftsConfig(use=given or "off")
+        if isinstance(present, DraftsConfig):
+            return present
+        return DraftsConfig(use=present or "off")
 
     def models(self) -> dict[str, str]:
         """Folder or hub name of every model that it names, by the place that names it.
 
         That includes the models that a tier writes drafts with (speculative decoding).
         """
-        found = {f"tier {tier.name}": tier.model_path for tier in self.tiers}
+        models = {f"tier {tier.name}": tier.model_path for tier in self.tiers}
         for tier in self.tiers:
             drafter = tier.server_args.get("speculative_draft_model_path")
             if isinstance(drafter, str):
-                found[f"tier {tier.name}, speculative_draft_model_path"] = drafter
-        return found
+                models[f"tier {tier.name}, speculative_draft_model_path"] = drafter
+        return models
 
     def calibrations(self) -> dict[int, str]:
         """Path of the calibration file of each tier index that has one."""
