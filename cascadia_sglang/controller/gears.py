@@ -18,7 +18,10 @@ def gear_table(thresholds: Sequence[float], floor: float, gears: int) -> list[tu
     A threshold that is below the floor already stays.
     """
     return [
-        tuple(own - (own - min(own, floor)) * gear / gears for own in thresholds)
+        tuple(
+            threshold - (threshold - min(threshold, floor)) * gear / gears
+            for threshold in thresholds
+        )
         for gear in range(gears + 1)
     ]
 
@@ -53,4 +56,6 @@ def pressure_of(attempts: Sequence[Sequence[int]], queue: int) -> float:
     Args:
         attempts: of every worker that accepts requests, by tier. A tier without one has none.
     """
-    return max((sum(one) / len(one) / queue for one in attempts[1:] if one), default=0.0)
+    return max(
+        (sum(of_tier) / len(of_tier) / queue for of_tier in attempts[1:] if of_tier), default=0.0
+    )

@@ -48,7 +48,7 @@ class RecordedVisit:
 
 
 @dataclass(slots=True, kw_only=True)
-class Seen:
+class RecordedRequest:
     """A request of which something is known: its first attempt has ended.
 
     Told then, in that order, and not at its end: those that wait for a larger tier would be missing
@@ -97,7 +97,7 @@ class Monitor:
         self.timing = timing
         # All rise in time.
         self._arrivals: list[float] = []
-        self._seen: list[Seen] = []
+        self._seen: list[RecordedRequest] = []
         self._ends: list[tuple[float, float]] = []  # of requests, with the seconds they took
         self._unseen = 0
         self._begins = now
@@ -109,7 +109,7 @@ class Monitor:
         self._arrivals.append(now)
         _cut(self._arrivals)
 
-    def seen(self, request: Seen) -> None:
+    def add(self, request: RecordedRequest) -> None:
         """A request's first attempt ended. What comes of it later is written into it."""
         self._unseen -= 1
         self._seen.append(request)
@@ -125,7 +125,7 @@ class Monitor:
         """Requests that have come and of which nothing is known yet."""
         return self._unseen
 
-    def climbing(self) -> list[Seen]:
+    def climbing(self) -> list[RecordedRequest]:
         """Requests whose first attempt has ended and that climb on."""
         return [request for request in self._seen if request.is_open]
 
@@ -170,7 +170,7 @@ class Monitor:
         """The traffic of some time; where requests were dropped, of what is left of it."""
         if len(self._arrivals) >= MOST_REQUESTS and start_s < self._arrivals[0] < end_s:
             start_s = self._arrivals[0]
-        arrivals = self._arrivals[self._place(start_s) : self._place(end_s)]
+        arrivals = self._arrivals[self._arrival_index(start_s) : self._arrival_index(end_s)]
         requests = self.requests(start_s, end_s)
         first = [request.visits[0] for request in requests if request.visits]
         return Span(
@@ -184,7 +184,7 @@ class Monitor:
             },
         )
 
-    def requests(self, start_s: float, end_s: float) -> list[Seen]:
+    def requests(self, start_s: float, end_s: float) -> list[RecordedRequest]:
         """Those whose first attempt ended within this time."""
         first, last = (
             bisect_left(self._seen, at_s, key=lambda request: request.at_s)
@@ -192,14 +192,14 @@ class Monitor:
         )
         return self._seen[first:last]
 
-    def _place(self, at_s: float) -> int:
+    def _arrival_index(self, at_s: float) -> int:
         return bisect_left(self._arrivals, at_s)
 
     def summary(self, now: float, tiers: list[str]) -> dict[str, Any]:
         """The longest recent span in numbers, for the status."""
         seconds = max(self.timing.recent_s)
         requests = self.requests(now - seconds, now)
-        arrivals = len(self._arrivals) - self._place(now - seconds)
+        arrivals = len(self._arrivals) - self._arrival_index(now - seconds)
         visits = [visit for request in requests for visit in request.visits]
         return {
             "seconds": seconds,
@@ -218,9 +218,9 @@ def _score(visit: RecordedVisit) -> float | None:
     return 0.0 if visit.ended_early else visit.score
 
 
-def _cut(kept: list[Any]) -> None:
-    if len(kept) >= 2 * MOST_REQUESTS:
-        del kept[:-MOST_REQUESTS]
+def _cut(requests: list[Any]) -> None:
+    if len(requests) >= 2 * MOST_REQUESTS:
+        del requests[:-MOST_REQUESTS]
 
 
 def _tier(visits: list[RecordedVisit]) -> dict[str, Any]:

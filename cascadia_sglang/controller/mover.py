@@ -161,15 +161,15 @@ class Mover:
 
     def capacity(self) -> dict[str, Capacity]:
         """What every pool has; of one without replicas the shape that it had last."""
-        known = {
+        earlier = {
             pool: msgspec.structs.replace(shape, replicas=0)
             for pool, shape in self._capacity.items()
         }
-        self._capacity = {**known, **capacity_of(self.running())}
+        self._capacity = {**earlier, **capacity_of(self.running())}
         return dict(self._capacity)
 
     def target(
-        self, wanted: Mapping[str, Capacity], thresholds: Sequence[float] | None = None
+        self, changes: Mapping[str, Capacity], thresholds: Sequence[float] | None = None
     ) -> RunningPlan:
         """The plan with this capacity, placed so that little moves; pools not named stay.
 
@@ -179,7 +179,7 @@ class Mover:
             ConfigError: for thresholds that do not fit the tiers.
         """
         current = self.running()
-        capacity = {**self.capacity(), **wanted}
+        capacity = {**self.capacity(), **changes}
         last = self._workers.pool_of(len(self._config.tiers) - 1)
         if capacity.get(last, Capacity(replicas=0)).replicas < 1:
             raise InfeasiblePlanError(f"{last} has 0 replicas, the last tier needs 1 or more")
@@ -214,7 +214,7 @@ class Mover:
         return self._workers.reserves.cold_s()
 
     async def move(
-        self, wanted: Mapping[str, Capacity], thresholds: Sequence[float] | None = None
+        self, changes: Mapping[str, Capacity], thresholds: Sequence[float] | None = None
     ) -> MoveResult:
         """Carry out the plan with this capacity, after any other that is under way.
 
@@ -227,7 +227,7 @@ class Mover:
         """
         async with self._lock:
             before = self.running()
-            target = self.target(wanted, thresholds)
+            target = self.target(changes, thresholds)
             actions = self.actions(target)
             started = time.monotonic()
             steps: list[MoveStep] = []

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from cascadia_sglang.controller.monitor import Monitor, RecordedVisit, Seen
+from cascadia_sglang.controller.monitor import Monitor, RecordedRequest, RecordedVisit
 
 
 class RecordedAttempt(Protocol):
@@ -62,7 +62,7 @@ class TrafficRecorder:
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self._climbing: dict[int, Seen] = {}  # by prompt id
+        self._climbing: dict[int, RecordedRequest] = {}  # by prompt id
 
     def prompt_arrived(self, at_s: float) -> None:
         """A prompt has come."""
@@ -72,26 +72,26 @@ class TrafficRecorder:
         """A prompt goes on to a larger tier."""
         input_tokens, visits = _visits(event)
         prompt_id = event.prompt.prompt_id
-        known = self._climbing.get(prompt_id)
-        if known is not None:
-            known.visits = visits
+        request = self._climbing.get(prompt_id)
+        if request is not None:
+            request.visits = visits
             return
-        self._climbing[prompt_id] = seen = Seen(
+        self._climbing[prompt_id] = request = RecordedRequest(
             at_s=event.at_s,
             seconds=event.seconds,
             input_tokens=input_tokens,
             visits=visits,
             is_open=True,
         )
-        self._monitor.seen(seen)
+        self._monitor.add(request)
 
     def prompt_finished(self, event: PromptEvent) -> None:
         """A prompt got its answer, or none."""
         input_tokens, visits = _visits(event)
-        known = self._climbing.pop(event.prompt.prompt_id, None)
-        if known is None:
-            self._monitor.seen(
-                Seen(
+        request = self._climbing.pop(event.prompt.prompt_id, None)
+        if request is None:
+            self._monitor.add(
+                RecordedRequest(
                     at_s=event.at_s,
                     seconds=event.seconds,
                     input_tokens=input_tokens,
@@ -99,7 +99,7 @@ class TrafficRecorder:
                 )
             )
         else:
-            known.visits, known.is_open = visits, False
+            request.visits, request.is_open = visits, False
         self._monitor.ended(event.at_s, event.seconds)
 
 

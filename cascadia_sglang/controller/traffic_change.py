@@ -78,15 +78,15 @@ def changes(pairs: Sequence[tuple[Span, Span]], test_level: float) -> list[Chang
     Args:
         pairs: a reference and a recent span, disjoint.
     """
-    found: dict[str, Change] = {}
+    surest: dict[str, Change] = {}
     for reference, recent in pairs:
         for quantity in QUANTITIES:
             change = _compare(quantity, reference, recent)
             if change is None or change.p_bound > test_level:
                 continue
-            if quantity not in found or change.p_bound < found[quantity].p_bound:
-                found[quantity] = change
-    return sorted(found.values(), key=lambda change: change.p_bound)
+            if quantity not in surest or change.p_bound < surest[quantity].p_bound:
+                surest[quantity] = change
+    return sorted(surest.values(), key=lambda change: change.p_bound)
 
 
 def _compare(quantity: str, reference: Span, recent: Span) -> Change | None:

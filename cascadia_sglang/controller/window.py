@@ -11,7 +11,7 @@ import msgspec
 from cascadia_sglang.capacity.blocks import Blocks
 from cascadia_sglang.capacity.types import Capacity
 from cascadia_sglang.config.settings import CascadeConfig
-from cascadia_sglang.controller.monitor import RecordedVisit, Seen
+from cascadia_sglang.controller.monitor import RecordedRequest, RecordedVisit
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadError
 from cascadia_sglang.planner.online.plan_request import PlanRequest, WindowTier
 from cascadia_sglang.planner.speed.profile import Profile
@@ -39,11 +39,11 @@ def window_tiers(
     """
     tiers = []
     for index, tier in enumerate(config.tiers):
-        for what, known in (("step times", profile.tiers), ("limits", profile.limits)):
-            if tier.name not in known:
+        for data, by_tier in (("step times", profile.tiers), ("limits", profile.limits)):
+            if tier.name not in by_tier:
                 raise ConfigError(
-                    f"{place}: no {what} of {tier.name!r}, it has: "
-                    f"{', '.join(sorted(known)) or 'none'}"
+                    f"{place}: no {data} of {tier.name!r}, it has: "
+                    f"{', '.join(sorted(by_tier)) or 'none'}"
                 )
         tiers.append(
             WindowTier(
@@ -86,9 +86,9 @@ class Traffic:
         unseen: how many have come of which nothing is known yet.
     """
 
-    requests: Sequence[Seen]
+    requests: Sequence[RecordedRequest]
     rate_per_s: float
-    climbing: Sequence[Seen] = ()
+    climbing: Sequence[RecordedRequest] = ()
     unseen: int = 0
 
 
@@ -106,16 +106,18 @@ def plan_request(
         raise InfeasiblePlanError(
             f"{', '.join(sorted(fixed))} share devices in a way that no move may change"
         )
-    known = [request for request in traffic.requests if request.visits][-MOST_REQUESTS:]
-    if len(known) < LEAST_REQUESTS:
-        raise WorkloadError(f"{len(known)} requests are too few to plan by: {LEAST_REQUESTS}")
-    known.sort(key=lambda request: request.at_s - request.seconds)
-    begins_s = [request.at_s - request.seconds for request in known]
+    requests = [request for request in traffic.requests if request.visits][-MOST_REQUESTS:]
+    if len(requests) < LEAST_REQUESTS:
+        raise WorkloadError(f"{len(requests)} requests are too few to plan by: {LEAST_REQUESTS}")
+    requests.sort(key=lambda request: request.at_s - request.seconds)
+    begins_s = [request.at_s - request.seconds for request in requests]
     seconds = begins_s[-1] - begins_s[0]
     rate_per_s = traffic.rate_per_s
-    slower = (len(known) - 1) / seconds / rate_per_s if seconds > 0.0 and rate_per_s > 0.0 else 1.0
-    lengths = ClimbLengths(known, len(tiers))
-    inputs_B, tokens_BT = _backlog(known, traffic, lengths)
+    slower = (
+        (len(requests) - 1) / seconds / rate_per_s if seconds > 0.0 and rate_per_s > 0.0 else 1.0
+    )
+    lengths = ClimbLengths(requests, len(tiers))
+    inputs_B, tokens_BT = _backlog(requests, traffic, lengths)
     assert config.planner.gpu_budget is not None
     return PlanRequest(
         tiers=[_in_block(tier, groups) for tier in tiers],
@@ -126,12 +128,12 @@ def plan_request(
         gpu_budget=config.planner.gpu_budget,
         objective=config.planner.objective,
         arrival_s_R=[slower * (begin_s - begins_s[0]) for begin_s in begins_s],
-        input_tokens_R=[max(1, request.input_tokens) for request in known],
-        entry_score_R=[_entry_score(request) for request in known],
-        ended_early_R=[_ended_early(request) for request in known],
-        tokens_RT=[lengths.tokens(request) for request in known],
-        cached_share_T=[_cached_share(known, index) for index in range(len(tiers))],
-        kept_share_T=[_kept_share(known, index) for index in range(len(tiers))],
+        input_tokens_R=[max(1, request.input_tokens) for request in requests],
+        entry_score_R=[_entry_score(request) for request in requests],
+        ended_early_R=[_ended_early(request) for request in requests],
+        tokens_RT=[lengths.tokens(request) for request in requests],
+        cached_share_T=[_cached_share(requests, index) for index in range(len(tiers))],
+        kept_share_T=[_kept_share(requests, index) for index in range(len(tiers))],
         start_s=dict(serving.start_s),
         horizon_s=config.planner.horizon_s,
         backlog_inputs_B=inputs_B,
@@ -140,12 +142,12 @@ def plan_request(
 
 
 def _in_block(tier: WindowTier, groups: Sequence[tuple[str, ...]]) -> WindowTier:
-    found = next(("|".join(group) for group in groups if tier.pool in group), None)
-    return msgspec.structs.replace(tier, block=found)
+    block = next(("|".join(group) for group in groups if tier.pool in group), None)
+    return msgspec.structs.replace(tier, block=block)
 
 
 def _backlog(
-    known: Sequence[Seen], traffic: Traffic, lengths: ClimbLengths
+    requests: Sequence[RecordedRequest], traffic: Traffic, lengths: ClimbLengths
 ) -> tuple[list[int], list[list[int]]]:
     """The requests under way; what is not known of them is as with the newest of the window."""
     inputs, tokens = [], []
@@ -157,29 +159,29 @@ def _backlog(
             inputs.append(max(1, request.input_tokens))
             tokens.append(row)
     for number in range(min(traffic.unseen, MOST_REQUESTS)):
-        like = known[-1 - number % len(known)]
+        like = requests[-1 - number % len(requests)]
         inputs.append(max(1, like.input_tokens))
         tokens.append(lengths.tokens(like))
     return inputs, tokens
 
 
-def _cached_share(known: Sequence[Seen], tier_index: int) -> float:
+def _cached_share(requests: Sequence[RecordedRequest], tier_index: int) -> float:
     """Of the tokens of the prompts that a tier took, what its workers' caches held."""
-    taken = [
+    visits = [
         (visit.cached_tokens, request.input_tokens)
-        for request in known
+        for request in requests
         for visit in request.visits
         if visit.tier_index == tier_index
     ]
-    tokens = sum(tokens for _, tokens in taken)
-    return min(1.0, sum(cached for cached, _ in taken) / tokens) if tokens else 0.0
+    tokens = sum(tokens for _, tokens in visits)
+    return min(1.0, sum(cached for cached, _ in visits) / tokens) if tokens else 0.0
 
 
-def _kept_share(known: Sequence[Seen], tier_index: int) -> float | None:
+def _kept_share(requests: Sequence[RecordedRequest], tier_index: int) -> float | None:
     """Of the drafts that a tier read, what it kept."""
     read = [
         (visit.kept_tokens, before.output_tokens)
-        for request in known
+        for request in requests
         for before, visit in pairwise(request.visits)
         if visit.tier_index == tier_index and visit.kept_tokens is not None
     ]
@@ -187,12 +189,12 @@ def _kept_share(known: Sequence[Seen], tier_index: int) -> float | None:
     return min(1.0, sum(kept for kept, _ in read) / tokens) if tokens else None
 
 
-def _entry_score(request: Seen) -> float | None:
+def _entry_score(request: RecordedRequest) -> float | None:
     first = request.visits[0]
     return first.score if first.tier_index == 0 else None
 
 
-def _ended_early(request: Seen) -> bool:
+def _ended_early(request: RecordedRequest) -> bool:
     first = request.visits[0]
     return first.tier_index == 0 and first.ended_early
 
@@ -205,11 +207,11 @@ class ClimbLengths:
     wrote at the tier below, times how much more those wrote that have been at both.
     """
 
-    def __init__(self, known: Sequence[Seen], tier_count: int) -> None:
+    def __init__(self, requests: Sequence[RecordedRequest], tier_count: int) -> None:
         self._tier_count = tier_count
         whole = [
             {visit.tier_index: visit.output_tokens for visit in request.visits if _is_whole(visit)}
-            for request in known
+            for request in requests
         ]
         self._growth_T = [1.0]
         for tier_index in range(1, tier_count):
@@ -223,7 +225,7 @@ class ClimbLengths:
         lengths = [tokens[0] for tokens in whole if 0 in tokens]
         self._first = sum(lengths) / len(lengths) if lengths else 1.0
 
-    def tokens(self, request: Seen) -> list[int]:
+    def tokens(self, request: RecordedRequest) -> list[int]:
         """What it wrote at every tier, and will at the next where it climbs; 0 where it was not."""
         tokens = [0] * self._tier_count
         for visit in request.visits:
@@ -233,11 +235,13 @@ class ClimbLengths:
             tokens[following] = max(1, round(self._next(request, following)))
         return tokens
 
-    def _next(self, request: Seen, following: int) -> float:
+    def _next(self, request: RecordedRequest, following: int) -> float:
         """Of an answer that was ended early nothing is known but that it was not shorter."""
         expected = self._first
         for tier_index in range(following):
-            visit = next((one for one in request.visits if one.tier_index == tier_index), None)
+            visit = next(
+                (visit for visit in request.visits if visit.tier_index == tier_index), None
+            )
             expected *= self._growth_T[tier_index]
             if visit is not None:
                 expected = (

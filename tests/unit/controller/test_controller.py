@@ -81,7 +81,7 @@ def make(
     fast = requests(900, 80.0 if changed else 5.0, 0.5, now - 11.0, seed=1)
     for one in [*slow, *(one for one in fast if one.at_s < now)]:
         monitor.arrived(one.at_s)
-        monitor.seen(one)
+        monitor.add(one)
         monitor.ended(one.at_s, one.seconds)
     log = tmp_path / "log.jsonl"
     controller = Controller(config, tiers(), mover, monitor, planner, Metrics(()), log, clock)
@@ -179,7 +179,7 @@ def test_a_move_is_followed_up_by_a_plan_for_what_came_after_it(tmp_path):
     begun = clock()
     for one in requests(900, 80.0, 0.5, begun + 590.0, seed=2):
         controller.monitor.arrived(one.at_s)
-        controller.monitor.seen(one)
+        controller.monitor.add(one)
     planner.answer = Proposal(
         pools={"small": Capacity(replicas=3), "large": Capacity(replicas=1)},
         current_s=9.0,

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from cascadia_sglang.controller.monitor import Monitor, Seen, Timing
+from cascadia_sglang.controller.monitor import Monitor, RecordedRequest, Timing
 from cascadia_sglang.controller.recorder import TrafficRecorder
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.request import ResponseSummary
@@ -17,7 +17,9 @@ from tests.unit.router.asking import GOOD, TWO, WEAK, ask
 READING = make_cascade("small", "large", drafts="on")
 
 
-def told(*replies, controls: Controls | None = None) -> tuple[Monitor, Seen, ResponseSummary]:
+def told(
+    *replies, controls: Controls | None = None
+) -> tuple[Monitor, RecordedRequest, ResponseSummary]:
     """Ask once; what the monitor holds then."""
     monitor = Monitor(Timing(), time.monotonic())
     router = make_router(TWO, FakeEngine(*replies), recorder=TrafficRecorder(monitor))

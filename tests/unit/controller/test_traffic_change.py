@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cascadia_sglang.controller.monitor import Monitor, RecordedVisit, Seen, Timing
+from cascadia_sglang.controller.monitor import Monitor, RecordedRequest, RecordedVisit, Timing
 from cascadia_sglang.controller.traffic_change import (
     ALPHA,
     Span,
@@ -37,7 +37,7 @@ def feed(
             tier_index=0, score=score, output_tokens=written, seconds=1.0, cached_tokens=0
         )
         monitor.arrived(at_s)
-        monitor.seen(Seen(at_s=at_s, seconds=1.0, input_tokens=given, visits=(visit,)))
+        monitor.add(RecordedRequest(at_s=at_s, seconds=1.0, input_tokens=given, visits=(visit,)))
 
 
 def test_stationary_half_hours_raise_no_more_alarms_than_is_stated():
@@ -138,5 +138,5 @@ def test_answers_that_the_judge_ended_count_as_little_score():
         )
         at_s = 75.0 + number / 4.0
         monitor.arrived(at_s)
-        monitor.seen(Seen(at_s=at_s, seconds=1.0, input_tokens=60, visits=(visit,)))
+        monitor.add(RecordedRequest(at_s=at_s, seconds=1.0, input_tokens=60, visits=(visit,)))
     assert "score" in {change.quantity for change in monitor.look(85.0)}

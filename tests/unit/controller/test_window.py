@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascadia_sglang.controller.monitor import RecordedVisit, Seen
+from cascadia_sglang.controller.monitor import RecordedRequest, RecordedVisit
 from cascadia_sglang.controller.window import Traffic, plan_request
 from tests.unit.controller.windows import make_config, serving, tiers
 
@@ -18,13 +18,13 @@ def visit(tier: int, tokens: int, *, ended_early: bool = False) -> RecordedVisit
     )
 
 
-def seen(number: int, *visits: RecordedVisit, is_open: bool = False) -> Seen:
-    return Seen(
+def seen(number: int, *visits: RecordedVisit, is_open: bool = False) -> RecordedRequest:
+    return RecordedRequest(
         at_s=number / 10, seconds=0.5, input_tokens=30, visits=tuple(visits), is_open=is_open
     )
 
 
-def asked(window: list[Seen]) -> list[list[int]]:
+def asked(window: list[RecordedRequest]) -> list[list[int]]:
     """What each is planned to write at both tiers."""
     request = plan_request(
         make_config(), tiers(), serving(2, 2), Traffic(requests=window, rate_per_s=10.0)

@@ -4,7 +4,7 @@ import numpy as np
 
 from cascadia_sglang.capacity.types import Capacity
 from cascadia_sglang.config.settings import CascadeConfig, PlannerConfig, RoutingConfig, TierConfig
-from cascadia_sglang.controller.monitor import RecordedVisit, Seen
+from cascadia_sglang.controller.monitor import RecordedRequest, RecordedVisit
 from cascadia_sglang.controller.window import ServingState, Traffic, plan_request, window_tiers
 from cascadia_sglang.planner.online.plan_request import PlanRequest
 from cascadia_sglang.planner.speed.profile import EngineLimits, Profile, StepTimes
@@ -34,7 +34,7 @@ def tiers(small_ms: float = 10.0, large_ms: float = 40.0):
 
 def requests(
     count: int, rate: float, hard: float, start_s: float = 0.0, seed: int = 0
-) -> list[Seen]:
+) -> list[RecordedRequest]:
     """Poisson arrivals; a share of `hard` goes on to the large tier."""
     rng = np.random.default_rng(seed)
     ends = start_s + 1.0 + np.cumsum(rng.exponential(1.0 / rate, count))
@@ -52,7 +52,9 @@ def requests(
             for tier in range(1 + is_hard)
         ]
         made.append(
-            Seen(at_s=end_s, seconds=0.5 * len(visits), input_tokens=30, visits=tuple(visits))
+            RecordedRequest(
+                at_s=end_s, seconds=0.5 * len(visits), input_tokens=30, visits=tuple(visits)
+            )
         )
     return made
 

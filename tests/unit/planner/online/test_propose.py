@@ -8,7 +8,7 @@ import pytest
 
 from cascadia_sglang.capacity.blocks import Blocks
 from cascadia_sglang.capacity.types import Capacity
-from cascadia_sglang.controller.monitor import RecordedVisit, Seen
+from cascadia_sglang.controller.monitor import RecordedRequest, RecordedVisit
 from cascadia_sglang.controller.window import Traffic, plan_request, window_tiers
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadError
 from cascadia_sglang.planner.online.plan_process import proposal_faults
@@ -274,9 +274,11 @@ def test_requests_of_which_nothing_is_known_are_like_the_newest():
     )
 
 
-def _climbing(number: int) -> Seen:
+def _climbing(number: int) -> RecordedRequest:
     visit = RecordedVisit(tier_index=0, score=0.2, output_tokens=20, seconds=0.5, cached_tokens=0)
-    return Seen(at_s=float(number), seconds=0.5, input_tokens=30, visits=(visit,), is_open=True)
+    return RecordedRequest(
+        at_s=float(number), seconds=0.5, input_tokens=30, visits=(visit,), is_open=True
+    )
 
 
 def test_a_block_takes_the_devices_of_one_and_its_pools_change_together():
