@@ -96,6 +96,6 @@ def first_rows(parts: Sequence[DraftPart], most: int) -> tuple[list[DraftPart], 
             continue
         if most == 0:
             return chunk, list(parts[index:])
-        head, rest = part.cut(most)
-        return [*chunk, head], [rest, *parts[index + 1 :]]
+        head, tail = part.cut(most)
+        return [*chunk, head], [tail, *parts[index + 1 :]]
     return chunk, []

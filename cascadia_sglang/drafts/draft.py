@@ -80,7 +80,7 @@ class Draft:
 def until_end(token_ids: Sequence[int], end_ids: frozenset[int], most: int) -> tuple[int, ...]:
     """A draft up to its first token that ends an answer, at most `most` tokens."""
     draft = token_ids[: max(0, most)]
-    for place, token in enumerate(draft):
+    for index, token in enumerate(draft):
         if token in end_ids:
-            return tuple(draft[: place + 1])
+            return tuple(draft[: index + 1])
     return tuple(draft)

@@ -89,12 +89,12 @@ class DraftReader:
         request.skip_radix_cache_insert = True
 
     @staticmethod
-    def cached_limit(request: "Req", found: int) -> int:
+    def cached_limit(request: "Req", cached: int) -> int:
         """How much of a request may come from the prefix cache: a draft must be computed."""
         reading = DRAFT_READING.get(request)
         if reading is None or reading.draft.is_settled:
-            return found
-        return min(found, reading.draft.prompt_tokens - 1)
+            return cached
+        return min(cached, reading.draft.prompt_tokens - 1)
 
     def note_batch(self, live_batch: "ForwardBatch") -> None:
         """Remember whose tokens the next forward computes.
@@ -168,31 +168,31 @@ class DraftReader:
         """
         if not self._unread or batch is None or not batch.forward_mode.is_extend():
             return
-        found = [
+        ready = [
             (index, request, reading)
             for index, request in enumerate(batch.reqs)
             if (reading := self._unread.get(request.rid)) is not None
         ]
-        if not found:
+        if not ready:
             return
-        if any(_is_computed(request) for _, request, _ in found):
+        if any(_is_computed(request) for _, request, _ in ready):
             self._comparer.collect_results()
         failed = failed_on_any_rank(
             scheduler,
             [
                 reading.has_failed or (_is_computed(request) and reading.next_logits_V is None)
-                for _, request, reading in found
+                for _, request, reading in ready
             ],
         )
         cut = [0] * len(batch.reqs)
-        for (index, request, reading), has_failed in zip(found, failed, strict=True):
+        for (index, request, reading), has_failed in zip(ready, failed, strict=True):
             reading.has_failed = has_failed
             if _is_computed(request):
-                cut[index] = self._settle_one(scheduler, request, reading)
+                cut[index] = self._settle_request(scheduler, request, reading)
         if any(cut):
             shorten(batch, cut)
 
-    def _settle_one(self, scheduler: "Scheduler", request: "Req", reading: DraftSession) -> int:
+    def _settle_request(self, scheduler: "Scheduler", request: "Req", reading: DraftSession) -> int:
         """Let a request go on from its draft; how many tokens it is shorter by."""
         draft = reading.draft
         draft.is_settled = True
@@ -211,20 +211,20 @@ class DraftReader:
             return
         draft = reading.draft
         for places, step in reading.steps:
-            kept = draft.token_ids[places.start : min(places.stop, draft.agreed)]
-            self._judge.fold_draft(request, step, kept)
+            agreed = draft.token_ids[places.start : min(places.stop, draft.agreed)]
+            self._judge.fold_draft(request, step, agreed)
 
     @staticmethod
     def reports(requests: list["Req"]) -> list[list[dict[str, Any]]]:
         """One list a request: what became of its draft, where it has ended and had one."""
-        found: list[list[dict[str, Any]]] = []
+        reports: list[list[dict[str, Any]]] = []
         for request in requests:
             reading = DRAFT_READING.get(request)
             if reading is None or not request.finished() or not reading.draft.is_settled:
-                found.append([])
+                reports.append([])
             else:
-                found.append([reading.report().to_meta()])
-        return found
+                reports.append([reading.report().to_meta()])
+        return reports
 
 
 def _is_computed(request: "Req") -> bool:

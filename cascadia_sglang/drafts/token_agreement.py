@@ -124,8 +124,8 @@ def _on_host(
         agreed = int(diverged[0]) if len(diverged) else size
         preferred = int(preferred_n[start + agreed]) if len(diverged) else None
         next_rows.append(start + min(agreed, size - 1))
-        own = None if values_nD is None else values_nD[start : start + size]
-        compared.append(ComparedDraft(agreed, preferred, own))
+        values_of_draft = None if values_nD is None else values_nD[start : start + size]
+        compared.append(ComparedDraft(agreed, preferred, values_of_draft))
     return Comparison(logits_nV[next_rows], compared)
 
 
@@ -144,17 +144,17 @@ class _PendingResults:
         values_nD = values.view(np.float32).reshape(-1, self.columns).astype(np.float64)
         parts = np.split(values_nD, np.cumsum(self.sizes)[:-1])
         return [
-            ComparedDraft(count, None if count == size else own, part)
-            for part, size, count, own in zip(
+            ComparedDraft(count, None if count == size else token, part)
+            for part, size, count, token in zip(
                 parts, self.sizes, agreed.tolist(), preferred.tolist(), strict=True
             )
         ]
 
 
 def _on_device(logits_nV: torch.Tensor, places: DraftPlaces) -> Comparison:
-    found = verify_draft(logits_nV, places.token_ids_n, places.starts_H)
-    next_rows_G = places.starts_G + torch.minimum(found.agreed_G, places.last_G)
-    counts = torch.cat((found.agreed_G, found.preferred_G)).to(torch.int32)
-    packed = torch.cat((found.values_ND.flatten().view(torch.int32), counts))
-    on_the_way = _PendingResults(HostCopy(packed), places.sizes, found.values_ND.shape[1])
+    agreement = verify_draft(logits_nV, places.token_ids_n, places.starts_H)
+    next_rows_G = places.starts_G + torch.minimum(agreement.agreed_G, places.last_G)
+    counts = torch.cat((agreement.agreed_G, agreement.preferred_G)).to(torch.int32)
+    packed = torch.cat((agreement.values_ND.flatten().view(torch.int32), counts))
+    on_the_way = _PendingResults(HostCopy(packed), places.sizes, agreement.values_ND.shape[1])
     return Comparison(logits_nV.index_select(0, next_rows_G), on_the_way)
