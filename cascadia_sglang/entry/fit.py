@@ -69,7 +69,7 @@ def design(prompt_ids: Sequence[Sequence[int]], ngrams: int, bits: int) -> Desig
     )
 
 
-def fit_chance(seen: Design, right_N: BoolArray, bits: int, skip_below: float) -> TierChance:
+def fit_chance(prompts: Design, right_N: BoolArray, bits: int, skip_below: float) -> TierChance:
     """An L2-regularised logistic regression, its standardisation folded in.
 
     Its strength is that of `STRENGTHS` with the least cross-validated log loss. Where nearly all
@@ -83,18 +83,18 @@ def fit_chance(seen: Design, right_N: BoolArray, bits: int, skip_below: float) -
         from sklearn.linear_model import LogisticRegression
 
         model = LogisticRegression(
-            C=_best_strength(seen, right_N), solver=SOLVER, tol=TOLERANCE, max_iter=MAX_STEPS
+            C=_best_strength(prompts, right_N), solver=SOLVER, tol=TOLERANCE, max_iter=MAX_STEPS
         )
-        weights_S = model.fit(seen.x_NS, right_N).coef_[0]
-        weights_B[seen.buckets_S] = weights_S[:-1]
-        length_weight = float(weights_S[-1]) / seen.length_scale
-        bias = float(model.intercept_[0]) - length_weight * seen.length_mean
+        weights_S = model.fit(prompts.x_NS, right_N).coef_[0]
+        weights_B[prompts.buckets_S] = weights_S[:-1]
+        length_weight = float(weights_S[-1]) / prompts.length_scale
+        bias = float(model.intercept_[0]) - length_weight * prompts.length_mean
     return TierChance(
         weights=weights_B.tobytes(), length_weight=length_weight, bias=bias, skip_below=skip_below
     )
 
 
-def _best_strength(seen: Design, right_N: BoolArray) -> float:
+def _best_strength(prompts: Design, right_N: BoolArray) -> float:
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
     from sklearn.model_selection import StratifiedKFold
@@ -106,10 +106,10 @@ def _best_strength(seen: Design, right_N: BoolArray) -> float:
         model = LogisticRegression(
             solver=SOLVER, tol=TOLERANCE, max_iter=MAX_STEPS, warm_start=True
         )
-        for place, strength in enumerate(STRENGTHS):
-            model.set_params(C=strength).fit(seen.x_NS[fit_rows], right_N[fit_rows])
-            chance_N2 = model.predict_proba(seen.x_NS[other_rows])
-            losses[place] += log_loss(right_N[other_rows], chance_N2)
+        for index, strength in enumerate(STRENGTHS):
+            model.set_params(C=strength).fit(prompts.x_NS[fit_rows], right_N[fit_rows])
+            chance_N2 = model.predict_proba(prompts.x_NS[other_rows])
+            losses[index] += log_loss(right_N[other_rows], chance_N2)
     return STRENGTHS[int(losses.argmin())]
 
 
@@ -125,12 +125,12 @@ def skip_margins(right_HN: BoolArray, costs: Sequence[float]) -> list[float]:
         costs: mean cost of an attempt on each tier, the last one's too, in any one unit, above 0.
     """
     margins: list[float] = []
-    rest = costs[-1]
+    later_cost = costs[-1]
     for tier in reversed(range(len(right_HN))):
-        margins.insert(0, min(1.0, costs[tier] / rest))
+        margins.insert(0, min(1.0, costs[tier] / later_cost))
         if tier > 0:
             wrong_N = ~right_HN[tier][~right_HN[tier - 1]]
-            rest = costs[tier] + (float(wrong_N.mean()) if len(wrong_N) else 1.0) * rest
+            later_cost = costs[tier] + (float(wrong_N.mean()) if len(wrong_N) else 1.0) * later_cost
     return margins
 
 
@@ -165,10 +165,10 @@ def fit_entry_model(
         )
     if not prompt_ids or not all(0.0 < cost < float("inf") for cost in costs):
         raise ValueError("needed: at least one prompt, and costs above 0")
-    seen = design(prompt_ids, ngrams, bits)
+    prompts = design(prompt_ids, ngrams, bits)
     margins = skip_margins(right_HN, costs)
     chances = [
-        fit_chance(seen, right_N, bits, margin)
+        fit_chance(prompts, right_N, bits, margin)
         for right_N, margin in zip(right_HN, margins, strict=True)
     ]
     return EntryModel(

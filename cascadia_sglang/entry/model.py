@@ -130,9 +130,9 @@ class EntryScorer:
             chances_H = self.chances(prompt_ids)
         except OverflowError:
             return list(tiers)
-        for place, tier in enumerate(tiers[:-1]):
+        for index, tier in enumerate(tiers[:-1]):
             if chances_H[tier] >= self._skip_below[tier]:
-                return list(tiers[place:])
+                return list(tiers[index:])
         return [tiers[-1]]
 
 
