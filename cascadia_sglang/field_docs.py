@@ -18,12 +18,12 @@ def field_docs(kind: type) -> dict[str, str]:
     docs: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if base is not msgspec.Struct and "__annotations__" in vars(base):
-            docs |= _own_docs(base)
+            docs |= _class_docs(base)
     return docs
 
 
 @cache
-def _own_docs(kind: type) -> dict[str, str]:
+def _class_docs(kind: type) -> dict[str, str]:
     tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
     (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef))
     return {
@@ -39,20 +39,20 @@ def _own_docs(kind: type) -> dict[str, str]:
 
 def nested_structs(struct: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
     """A struct and those within it, each once, in the order of their fields."""
-    found: dict[type[msgspec.Struct], None] = {}
-    _collect(msgspec.inspect.type_info(struct), found)
-    return list(found)
+    structs: dict[type[msgspec.Struct], None] = {}
+    _collect(msgspec.inspect.type_info(struct), structs)
+    return list(structs)
 
 
-def _collect(info: msgspec.inspect.Type, found: dict[type[msgspec.Struct], None]) -> None:
+def _collect(info: msgspec.inspect.Type, structs: dict[type[msgspec.Struct], None]) -> None:
     if isinstance(info, msgspec.inspect.StructType):
-        if info.cls in found:
+        if info.cls in structs:
             return
-        found[info.cls] = None
+        structs[info.cls] = None
         for field in info.fields:
-            _collect(field.type, found)
+            _collect(field.type, structs)
     for inner in _inner_types(info):
-        _collect(inner, found)
+        _collect(inner, structs)
 
 
 def _inner_types(info: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:

@@ -33,9 +33,9 @@ def json_data(content: bytes) -> Any:
     def checked(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         nonlocal has_duplicates
         listed = list(pairs)
-        found = dict(listed)
-        has_duplicates = has_duplicates or len(found) < len(listed)
-        return found
+        data = dict(listed)
+        has_duplicates = has_duplicates or len(data) < len(listed)
+        return data
 
     try:
         data = json.loads(content.decode("utf-8"), object_pairs_hook=checked)
@@ -81,30 +81,30 @@ def place_of(parts: Iterable[str | int]) -> str:
 def _first_duplicate(content: bytes) -> str:
     """Names the first key that is given twice, in valid JSON that has one."""
     # Of every open object or list: where its keys stand, None for a list; and the current place.
-    seen: list[dict[str, int] | None] = []
+    open_keys: list[dict[str, int] | None] = []
     place: list[str | int] = []
     is_key = False
     for match in _TOKEN.finditer(content):
         token = match.group()
         if token in (b"{", b"["):
-            seen.append({} if token == b"{" else None)
+            open_keys.append({} if token == b"{" else None)
             place.append("" if token == b"{" else 0)
             is_key = token == b"{"
         elif token in (b"}", b"]"):
-            seen.pop()
+            open_keys.pop()
             place.pop()
             is_key = False
         elif token == b",":
             last = place[-1]
             if isinstance(last, int):
                 place[-1] = last + 1
-            is_key = seen[-1] is not None
+            is_key = open_keys[-1] is not None
         elif token == b":":
             is_key = False
         elif is_key:
             key: str = json.loads(token)
             place[-1] = key
-            keys = seen[-1]
+            keys = open_keys[-1]
             line = content.count(b"\n", 0, match.start()) + 1
             if keys is not None:
                 if key in keys:

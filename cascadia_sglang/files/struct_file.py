@@ -21,27 +21,27 @@ def load_struct(path: Path, kind: type[S], what: str) -> S:
     """
     try:
         content = path.read_bytes()
-        found = msgspec.json.decode(without_bom(content), type=kind)
+        data = msgspec.json.decode(without_bom(content), type=kind)
         # It sees what the decoder overlooks: keys that are given twice.
         json_data(content)
-        return found
+        return data
     except OSError as error:
         raise ConfigError(f"{what} {path}: {error.strerror}") from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{what} {path}: {with_nearest_key(error, kind)}") from error
 
 
-def check_tiers(own: Sequence[str], tiers: Sequence[str], place: str) -> None:
+def check_tiers(made_for: Sequence[str], tiers: Sequence[str], place: str) -> None:
     """See that what was made for some tiers is used for them.
 
     Args:
-        own: the tiers that it was made for.
+        made_for: the tiers that it was made for.
         place: the file, as an error begins with it.
 
     Raises:
         ConfigError: if not.
     """
-    if list(own) != list(tiers):
+    if list(made_for) != list(tiers):
         raise ConfigError(
-            f"{place}: made for tiers {', '.join(own)}, but the cascade has {', '.join(tiers)}"
+            f"{place}: made for tiers {', '.join(made_for)}, but the cascade has {', '.join(tiers)}"
         )

@@ -21,20 +21,20 @@ def with_nearest_key(error: Exception, kind: Any) -> str:
         kind: the type that the file was read as.
     """
     text = str(error)
-    found = _UNKNOWN.search(text)
-    if found is None:
+    match = _UNKNOWN.search(text)
+    if match is None:
         return text
     kinds = [kind]
-    for step in _STEP.finditer(found["place"] or ""):
-        kinds = [inner for one in kinds for inner in _inner(one, step[1])]
-    known = {
+    for step in _STEP.finditer(match["place"] or ""):
+        kinds = [inner for outer in kinds for inner in _inner(outer, step[1])]
+    allowed = {
         field.encode_name
-        for one in kinds
-        for member in members_of(one)
+        for kind in kinds
+        for member in members_of(kind)
         if isinstance(member, type) and issubclass(member, msgspec.Struct)
         for field in msgspec.structs.fields(member)
     }
-    return text + suggestion(found["key"], sorted(known))
+    return text + suggestion(match["key"], sorted(allowed))
 
 
 def _inner(kind: Any, key: str | None) -> Iterator[Any]:

@@ -181,10 +181,10 @@ def _items(item: Reader, takes_null: bool) -> Reader:
         if not isinstance(value, list | set | frozenset | tuple):
             raise WrongValueError(allowed)
         try:
-            found = [item.read(one) for one in value if not (takes_null and one is None)]
+            items = [item.read(entry) for entry in value if not (takes_null and entry is None)]
         except WrongValueError:
             raise WrongValueError(allowed) from None
-        return found
+        return items
 
     return Reader(allowed, read, is_list=True)
 
@@ -200,7 +200,7 @@ def _object(item: Reader) -> Reader:
         if item is _SIMPLE[Any]:
             return value
         try:
-            return {_read_str(key): item.read(one) for key, one in value.items()}
+            return {_read_str(key): item.read(entry) for key, entry in value.items()}
         except WrongValueError:
             raise WrongValueError(allowed) from None
 

@@ -48,8 +48,8 @@ class DataFile:
     def misread(self, error: BaseException | None) -> str | None:
         """How to write what YAML does not read as the text that msgspec needs; None elsewhere."""
         wrong = _TEXT_NEEDED.match(str(error))
-        found = self.unquoted.get(wrong.group(1)) if wrong else None
-        return None if found is None else f"`{found[1]}` on line {found[0]} is no text: quote it"
+        scalar = self.unquoted.get(wrong.group(1)) if wrong else None
+        return None if scalar is None else f"`{scalar[1]}` on line {scalar[0]} is no text: quote it"
 
 
 def read_data(path: Path, what: str) -> DataFile:
