@@ -76,8 +76,10 @@ def _describe(operation: dict[str, Any], tiers: Sequence[str]) -> None:
     """Add the headers to an operation; a second time changes nothing."""
     ours = request_headers(tiers)
     names = {header["name"] for header in ours}
-    others = [one for one in operation.get("parameters", []) if one["name"] not in names]
-    operation["parameters"] = [*others, *ours]
+    parameters = [
+        parameter for parameter in operation.get("parameters", []) if parameter["name"] not in names
+    ]
+    operation["parameters"] = [*parameters, *ours]
     responses = operation["responses"]
     responses.setdefault("200", {"description": "The answer."})
     responses["200"]["headers"] = _headers(RESPONSE_HEADERS)

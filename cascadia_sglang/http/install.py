@@ -16,7 +16,7 @@ from cascadia_sglang.http.header_documents import documenting_headers
 from cascadia_sglang.http.keep_alive import KeepAlive
 from cascadia_sglang.http.metrics_page import Gauges, MetricsPage
 from cascadia_sglang.http.middleware import CascadeMiddleware
-from cascadia_sglang.http.plan import plan_in_force
+from cascadia_sglang.http.plan import active_plan
 from cascadia_sglang.http.refusals import RefusalCounter
 from cascadia_sglang.http.running_cascade import RunningCascade
 from cascadia_sglang.http.status import model_card, model_cards, status
@@ -47,7 +47,7 @@ def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerMan
 
     @router.get("/cascadia/plan")
     async def get_plan() -> dict[str, Any]:
-        return plan_in_force(server.mover, server.controller)
+        return active_plan(server.mover, server.controller)
 
     @router.get("/v1/models")
     async def list_models() -> dict[str, Any]:
@@ -69,7 +69,7 @@ def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerMan
             return JSONResponse({"error": content}, error.status)
 
     ours = [router, write_routes(server, manager), ollama_routes(server, manager, created)]
-    _place(app.router.routes, [route for one in ours for route in one.routes])
+    _insert_routes(app.router.routes, [route for part in ours for route in part.routes])
     names = [tier.name for tier in server.config.tiers]
     app.openapi = documenting_headers(app.openapi, names)
     if manager.enable_metrics:
@@ -97,7 +97,7 @@ def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerMan
         app.add_middleware(RefusalCounter, metrics=server.metrics)
 
 
-def _place(routes: list[Any], ours: list[Any]) -> None:
+def _insert_routes(routes: list[Any], ours: list[Any]) -> None:
     """Put our routes where SGLang's of the same path stand, the others last.
 
     Every request walks the list, so nothing is put before the routes that serve the most.
@@ -106,8 +106,8 @@ def _place(routes: list[Any], ours: list[Any]) -> None:
         # An included router has no path of its own.
         same = [
             index
-            for index, other in enumerate(routes)
-            if getattr(other, "path", None) == route.path and other.methods & route.methods
+            for index, existing in enumerate(routes)
+            if getattr(existing, "path", None) == route.path and existing.methods & route.methods
         ]
         if same:
             routes[same[0]] = route

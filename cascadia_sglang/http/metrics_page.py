@@ -87,10 +87,10 @@ def _gauge(name: str, values: dict[tuple[str, ...], float]) -> Any:
     from prometheus_client.core import GaugeMetricFamily
 
     family = BY_NAME[name]
-    told = GaugeMetricFamily(name, family.meaning, labels=family.labels)
+    gauge = GaugeMetricFamily(name, family.meaning, labels=family.labels)
     for labels, value in values.items():
-        told.add_metric(labels, value)
-    return told
+        gauge.add_metric(labels, value)
+    return gauge
 
 
 class WithOldNames:

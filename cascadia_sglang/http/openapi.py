@@ -49,7 +49,7 @@ def request_body(kind: type[msgspec.Struct]) -> dict[str, Any]:
 def _whole(schema: Any, components: dict[str, Any]) -> Any:
     """A schema with those that it refers to by name put in their place."""
     if isinstance(schema, list):
-        return [_whole(one, components) for one in schema]
+        return [_whole(item, components) for item in schema]
     if not isinstance(schema, dict):
         return schema
     if "$ref" in schema:

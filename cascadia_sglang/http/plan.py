@@ -10,7 +10,7 @@ from cascadia_sglang.controller.controller import Controller
 from cascadia_sglang.controller.mover import Mover
 
 
-def plan_in_force(mover: Mover, controller: Controller | None) -> dict[str, Any]:
+def active_plan(mover: Mover, controller: Controller | None) -> dict[str, Any]:
     """The plan that is in force, and how the last change to it went."""
     running = mover.running()
     last = mover.last
@@ -28,16 +28,16 @@ def plan_in_force(mover: Mover, controller: Controller | None) -> dict[str, Any]
         else {
             "seconds": round(last.seconds, 3),
             "steps": [
-                {**told, "seconds": round(step.seconds, 3)}
-                for told, step in zip(
-                    told_actions(step.action for step in last.steps), last.steps, strict=True
+                {**action, "seconds": round(step.seconds, 3)}
+                for action, step in zip(
+                    plain_actions(step.action for step in last.steps), last.steps, strict=True
                 )
             ],
         },
     }
 
 
-def told_actions(actions: Iterable[Action]) -> list[dict[str, Any]]:
+def plain_actions(actions: Iterable[Action]) -> list[dict[str, Any]]:
     """Actions as plain data, each with its kind as `type`."""
-    told: list[dict[str, Any]] = [msgspec.to_builtins(action) for action in actions]
-    return told
+    plain: list[dict[str, Any]] = [msgspec.to_builtins(action) for action in actions]
+    return plain

@@ -30,13 +30,13 @@ def limited_body(scope: Scope, receive: Receive, most_bytes: int) -> Receive:
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > most_bytes:
             raise RequestError(413, f"{message}, got {int(value)}")
-    seen = 0
+    received_bytes = 0
 
     async def next_message() -> Message:
-        nonlocal seen
+        nonlocal received_bytes
         received = await receive()
-        seen += len(received.get("body", b""))
-        if seen > most_bytes:
+        received_bytes += len(received.get("body", b""))
+        if received_bytes > most_bytes:
             raise fastapi.HTTPException(413, message)
         return received
 

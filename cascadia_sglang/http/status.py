@@ -173,9 +173,9 @@ def _warm(warmer: Warmer, tier_index: int) -> dict[str, int] | None:
     }
 
 
-def _drafts(worth: DraftPolicy, tier_index: int) -> dict[str, float | None] | None:
+def _drafts(policy: DraftPolicy, tier_index: int) -> dict[str, float | None] | None:
     """What a tier read of smaller tiers' drafts, and kept; None where it reads none."""
-    return None if not worth.is_on or tier_index == 0 else asdict(worth.counts[tier_index])
+    return None if not policy.is_on or tier_index == 0 else asdict(policy.counts[tier_index])
 
 
 def _card(
@@ -191,5 +191,5 @@ def _card(
         "owned_by": CASCADE_MODEL,
         "root": name if tier is None else config.tiers[tier].name,
         "parent": None,
-        "max_model_len": max((one.context_tokens for one in limits if one), default=None),
+        "max_model_len": max((limit.context_tokens for limit in limits if limit), default=None),
     }

@@ -11,7 +11,7 @@ from cascadia_sglang.capacity.types import Capacity
 from cascadia_sglang.errors import CascadiaError, ConfigError, RequestError, control_status
 from cascadia_sglang.http.errors.error_shapes import whole_error
 from cascadia_sglang.http.openapi import documented
-from cascadia_sglang.http.plan import plan_in_force, told_actions
+from cascadia_sglang.http.plan import active_plan, plain_actions
 from cascadia_sglang.http.running_cascade import RunningCascade
 
 if TYPE_CHECKING:
@@ -82,8 +82,10 @@ def write_routes(server: RunningCascade, manager: "TokenizerManager") -> fastapi
             body = await body_of(request, WorkersBody)
             pool = _pool_of(server, body.tier)
             _check_number("replicas", body.replicas, 1)
-            wanted = msgspec.structs.replace(server.mover.capacity()[pool], replicas=body.replicas)
-            await server.mover.move({pool: wanted})
+            capacity = msgspec.structs.replace(
+                server.mover.capacity()[pool], replicas=body.replicas
+            )
+            await server.mover.move({pool: capacity})
         except CascadiaError as error:
             return cascadia_error(error)
         seconds = time.monotonic() - started
@@ -93,23 +95,23 @@ def write_routes(server: RunningCascade, manager: "TokenizerManager") -> fastapi
     async def set_plan(request: fastapi.Request) -> Any:
         try:
             body = await body_of(request, PlanBody)
-            wanted = _wanted(server, body.tiers)
+            capacity = _target_capacity(server, body.tiers)
             thresholds = body.thresholds
             if thresholds is not None:
                 server.router.services.scores.check_calibrated("thresholds are compared with")
-            if not wanted and thresholds is None:
+            if not capacity and thresholds is None:
                 if server.controller is None:
                     raise RequestError(400, "tiers is missing, and planner.enabled is false")
                 proposal = await server.controller.propose()
-                wanted, thresholds = proposal.pools, proposal.thresholds
+                capacity, thresholds = proposal.pools, proposal.thresholds
             if body.dry_run:
-                target = server.mover.target(wanted, thresholds)
+                target = server.mover.target(capacity, thresholds)
                 actions = server.mover.actions(target)
-                return {"plan": msgspec.to_builtins(target), "actions": told_actions(actions)}
-            await server.mover.move(wanted, thresholds)
+                return {"plan": msgspec.to_builtins(target), "actions": plain_actions(actions)}
+            await server.mover.move(capacity, thresholds)
         except CascadiaError as error:
             return cascadia_error(error)
-        return plan_in_force(server.mover, server.controller)
+        return active_plan(server.mover, server.controller)
 
     if args.api_key:
         # SGLang would else ask for the other key first.
@@ -126,33 +128,33 @@ def cascadia_error(error: Exception) -> fastapi.Response:
     return fastapi.Response(body, status, headers)
 
 
-def _wanted(server: RunningCascade, tiers: dict[str, TierCapacity]) -> dict[str, Capacity]:
+def _target_capacity(server: RunningCascade, tiers: dict[str, TierCapacity]) -> dict[str, Capacity]:
     """By pool, what a body asks for; the shape stays where it names none."""
-    known, wanted = server.mover.capacity(), {}
-    for tier, asked in tiers.items():
+    present, target = server.mover.capacity(), {}
+    for tier, requested in tiers.items():
         pool = _pool_of(server, tier)
-        _check_number(f"tiers.{tier}.replicas", asked.replicas, 0)
-        changes: dict[str, int] = {"replicas": asked.replicas}
+        _check_number(f"tiers.{tier}.replicas", requested.replicas, 0)
+        changes: dict[str, int] = {"replicas": requested.replicas}
         for key in ("tp_size", "pp_size"):
-            size = getattr(asked, key)
+            size = getattr(requested, key)
             if size is not None:
                 _check_number(f"tiers.{tier}.{key}", size, 1)
                 changes[key] = size
-        wanted[pool] = msgspec.structs.replace(known[pool], **changes)
-    return wanted
+        target[pool] = msgspec.structs.replace(present[pool], **changes)
+    return target
 
 
 def _pool_of(server: RunningCascade, tier: str) -> str:
     index = server.config.tier_index(tier)
     if index is None:
-        names = ", ".join(one.name for one in server.config.tiers)
+        names = ", ".join(known_tier.name for known_tier in server.config.tiers)
         raise RequestError(400, f"tier is {tier!r}, allowed: {names}")
     return server.fleet.pool_of(index)
 
 
-def _check_number(place: str, value: int, least: int) -> None:
+def _check_number(field: str, value: int, least: int) -> None:
     if not least <= value <= _MOST_REPLICAS:
-        raise RequestError(400, f"{place} is {value}, allowed: {least} to {_MOST_REPLICAS}")
+        raise RequestError(400, f"{field} is {value}, allowed: {least} to {_MOST_REPLICAS}")
 
 
 def _check_admin(request: fastapi.Request, args: "ServerArgs") -> None:

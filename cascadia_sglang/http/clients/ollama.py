@@ -50,10 +50,10 @@ def ollama_routes(
         try:
             body = read_body(ChatBody, await request.body())
             serving = request.app.state.openai_serving_chat
-            asked = chat_request(body, serving)
+            openai_request = chat_request(body, serving)
         except RequestError as error:
             raise refusal(request, error) from None
-        return await _answer(serving, asked, request, Answer(body.model, is_chat=True))
+        return await _answer(serving, openai_request, request, Answer(body.model, is_chat=True))
 
     @router.post(_GENERATE, openapi_extra=request_body(GenerateBody))
     async def generate(request: fastapi.Request) -> Any:
@@ -63,18 +63,20 @@ def ollama_routes(
             if not (body.prompt or "").strip():
                 model_card(body.model, server.config, server.pool, manager.served_model_name, 0)
                 return _loaded(body)
-            asked = generate_request(body, serving)
+            openai_request = generate_request(body, serving)
         except RequestError as error:
             raise refusal(request, error) from None
         if body.raw:
             serving = request.app.state.openai_serving_completion
-        return await _answer(serving, asked, request, Answer(body.model, is_chat=False))
+        return await _answer(serving, openai_request, request, Answer(body.model, is_chat=False))
 
     return router
 
 
-async def _answer(serving: Any, asked: Any, request: fastapi.Request, answer: Answer) -> Any:
-    response = await serving.handle_request(asked, request)
+async def _answer(
+    serving: Any, openai_request: Any, request: fastapi.Request, answer: Answer
+) -> Any:
+    response = await serving.handle_request(openai_request, request)
     if isinstance(response, StreamingResponse):
         return StreamingResponse(
             lines(response.body_iterator, answer),

@@ -56,11 +56,11 @@ class Answer:
         self.usage = usage or self.usage
         for position, call in enumerate(delta.get("tool_calls") or ()):
             index = call.get("index")
-            known = self.calls.setdefault(
+            collected = self.calls.setdefault(
                 position if index is None else index, {"name": "", "arguments": ""}
             )
-            known["name"] += call["function"].get("name") or ""
-            known["arguments"] += call["function"].get("arguments") or ""
+            collected["name"] += call["function"].get("name") or ""
+            collected["arguments"] += call["function"].get("arguments") or ""
 
     def _parts(self, delta: dict[str, Any], logprobs: Any) -> dict[str, Any]:
         parts: dict[str, Any] = {"content": delta.get("content") or ""}

@@ -49,9 +49,10 @@ def model_routes(
 
     @router.get("/api/ps")
     async def running() -> dict[str, Any]:
-        more = {"expires_at": _NEVER, "size_vram": 0}
+        residence = {"expires_at": _NEVER, "size_vram": 0}
         models = [
-            _listed(card) | more | {"context_length": card["max_model_len"]} for card in cards()
+            _listed(card) | residence | {"context_length": card["max_model_len"]}
+            for card in cards()
         ]
         return {"models": models}
 

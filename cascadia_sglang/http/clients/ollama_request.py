@@ -186,8 +186,8 @@ def _whole(options: dict[str, Any], option: str) -> int | None:
 
 
 def _wrong(option: str, value: Any, allowed: str) -> RequestError:
-    place = f"options.{option}"
-    return RequestError(400, f"{place} is {value!r}, allowed: {allowed}", place)
+    field = f"options.{option}"
+    return RequestError(400, f"{field} is {value!r}, allowed: {allowed}", field)
 
 
 def _response_format(form: str | dict[str, Any] | None) -> dict[str, Any] | None:
@@ -257,5 +257,5 @@ def _build(kind: type[Any], fields: dict[str, Any]) -> Any:
         return kind(**{name: value for name, value in fields.items() if value is not None})
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RequestError(400, f"{place}: {first['msg']}", place) from None
+        field = ".".join(str(part) for part in first["loc"])
+        raise RequestError(400, f"{field}: {first['msg']}", field) from None

@@ -26,11 +26,11 @@ def shape_errors(app: fastapi.FastAPI) -> None:
             handlers[kind] = _ollama_or(handlers[kind])
 
 
-def _ollama_or(own: Handler) -> Handler:
+def _ollama_or(handler: Handler) -> Handler:
     async def answer(request: fastapi.Request, error: Any) -> fastapi.Response:
         path = request.url.path
         if not path.startswith(OLLAMA_PREFIX):
-            return await own(request, error)
+            return await handler(request, error)
         if isinstance(error, RequestValidationError):
             status, message = 400, _misfits(error)
         elif error.status_code in (404, 405) and error.detail in (
@@ -50,6 +50,6 @@ def _misfits(error: RequestValidationError) -> str:
     """Each field that does not fit, and why, in one line."""
     parts = []
     for misfit in error.errors():
-        place = ".".join(str(part) for part in misfit["loc"] if part != "body")
-        parts.append(f"{place}: {misfit['msg']}" if place else misfit["msg"])
+        field = ".".join(str(part) for part in misfit["loc"] if part != "body")
+        parts.append(f"{field}: {misfit['msg']}" if field else misfit["msg"])
     return "; ".join(parts)
