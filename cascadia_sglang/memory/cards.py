@@ -35,7 +35,7 @@ def seen_cards() -> list[Card]:
             pynvml.nvmlDeviceGetHandleByIndex(number)
             for number in range(pynvml.nvmlDeviceGetCount())
         ]
-        visible = _visible([pynvml.nvmlDeviceGetUUID(one) for one in handles])
+        visible = _visible([pynvml.nvmlDeviceGetUUID(handle) for handle in handles])
         return [_card(handles[number]) for number in visible]
     finally:
         pynvml.nvmlShutdown()
@@ -66,11 +66,11 @@ def _card(handle: object) -> Card:
 
 def _visible(uuids: Sequence[str]) -> list[int]:
     """Numbers in the driver's order, in the order in which CUDA numbers them for this process."""
-    told = os.environ.get(_VISIBLE)
-    if told is None:
+    visible = os.environ.get(_VISIBLE)
+    if visible is None:
         return list(range(len(uuids)))
-    found: list[int] = []
-    for name in filter(None, (part.strip() for part in told.split(","))):
+    numbers: list[int] = []
+    for name in filter(None, (part.strip() for part in visible.split(","))):
         if name.isdecimal():
             matches = [int(name)] if int(name) < len(uuids) else []
         else:
@@ -78,5 +78,5 @@ def _visible(uuids: Sequence[str]) -> list[int]:
         if not matches:
             # As CUDA does: what comes after an unknown one is not seen.
             break
-        found.append(matches[0])
-    return found
+        numbers.append(matches[0])
+    return numbers

@@ -75,7 +75,7 @@ def pool_memory(
     """
     kind = GpuType(gpu="cuda", nodes=1, gpus_per_node=len(cards))
     needs = {pool.name: _need(pool, sizes[pool.name]) for pool in pools}
-    wanted = [
+    requests = [
         WantedPool(
             pool=pool.name,
             capacity=Capacity(
@@ -90,19 +90,27 @@ def pool_memory(
         for pool in pools
     ]
     try:
-        replicas = lay_out_workers(wanted, kind)
+        replicas = lay_out_workers(requests, kind)
     except InfeasiblePlanError as error:
         raise ConfigError(str(error)) from error
     shares = _shares(pools, sizes, needs, replicas, kind, cards)
-    found = []
+    memory = []
     for pool in pools:
-        own = tuple(one for one in replicas if one.pool == pool.name)
-        smallest = min((cards[d].free_bytes for one in own for _, _, d in devices_of(one, kind)))
-        share = shares.get(pool.name)
-        found.append(
-            _fitting(needs[pool.name], sizes[pool.name], own, share, smallest * (share or 1.0))
+        pool_replicas = tuple(replica for replica in replicas if replica.pool == pool.name)
+        smallest = min(
+            (
+                cards[d].free_bytes
+                for replica in pool_replicas
+                for _, _, d in devices_of(replica, kind)
+            )
         )
-    return found
+        share = shares.get(pool.name)
+        memory.append(
+            _fitting(
+                needs[pool.name], sizes[pool.name], pool_replicas, share, smallest * (share or 1.0)
+            )
+        )
+    return memory
 
 
 def _shares(
@@ -114,38 +122,42 @@ def _shares(
     cards: Sequence[Card],
 ) -> dict[str, float]:
     """The least share of any of its devices, of each pool that shares one or was given a share."""
-    given = {pool.name: pool.gpu_share for pool in pools if pool.gpu_share is not None}
-    found = dict(given)
+    configured = {pool.name: pool.gpu_share for pool in pools if pool.gpu_share is not None}
+    shares = dict(configured)
     for device in sorted(shared_devices(replicas, kind)):
         names = [
-            one.pool for one in replicas for _, _, other in devices_of(one, kind) if other == device
+            replica.pool
+            for replica in replicas
+            for _, _, number in devices_of(replica, kind)
+            if number == device
         ]
-        taken = sum(given.get(name, 0.0) for name in names)
-        others = [name for name in names if name not in given]
-        if taken > 1.0 + 1e-9 or (others and taken >= 1.0):
+        configured_sum = sum(configured.get(name, 0.0) for name in names)
+        sharing = [name for name in names if name not in configured]
+        if configured_sum > 1.0 + 1e-9 or (sharing and configured_sum >= 1.0):
             raise ConfigError(
                 f"tiers {', '.join(dict.fromkeys(names))}: gpu_share on device {device} sums to "
-                f"{taken:g}, {'nothing is left for ' + others[0] if others else 'allowed: 1'}"
+                f"{configured_sum:g}, "
+                f"{'nothing is left for ' + sharing[0] if sharing else 'allowed: 1'}"
             )
-        room = cards[device].free_bytes * (1.0 - taken)
-        parts = _divided([(needs[name], sizes[name]) for name in others], room)
-        for name, part in zip(others, parts, strict=True):
+        room = cards[device].free_bytes * (1.0 - configured_sum)
+        parts = _divided([(needs[name], sizes[name]) for name in sharing], room)
+        for name, part in zip(sharing, parts, strict=True):
             share = math.floor(1e3 * part / cards[device].free_bytes) / 1e3
-            found[name] = min(share, found.get(name, 1.0))
-    return found
+            shares[name] = min(share, shares.get(name, 1.0))
+    return shares
 
 
-def _divided(others: Sequence[tuple[Need, MemoryShape]], room_bytes: float) -> list[float]:
+def _divided(sharing: Sequence[tuple[Need, MemoryShape]], room_bytes: float) -> list[float]:
     """Bytes of each worker. What SGLang keeps free grows with a worker's part, so it is looked up
     for the parts of the round before."""
-    parts = [room_bytes / len(others)] * len(others) if others else []
+    parts = [room_bytes / len(sharing)] * len(sharing) if sharing else []
     for _ in range(_ROUNDS):
         sized = [
             replace(need, count=1, own_bytes=size.own_bytes(part))
-            for (need, size), part in zip(others, parts, strict=True)
+            for (need, size), part in zip(sharing, parts, strict=True)
         ]
-        left = room_bytes - sum(need.weights_bytes + need.own_bytes for need in sized)
-        parts = [max(0.0, part) for part in divided(sized, left)]
+        left_bytes = room_bytes - sum(need.weights_bytes + need.own_bytes for need in sized)
+        parts = [max(0.0, part) for part in divided(sized, left_bytes)]
     return parts
 
 
@@ -158,16 +170,16 @@ def _fitting(
 ) -> PoolMemory:
     """Raises ConfigError where the model does not fit its part."""
     need = replace(need, own_bytes=size.own_bytes(device_bytes))
-    wanted = least_bytes(need)
-    if need.weights_bytes and wanted > device_bytes:
+    least = least_bytes(need)
+    if need.weights_bytes and least > device_bytes:
         devices = sorted({replica.base_gpu_id for replica in replicas})
         of = "" if share is None else f", {share:g} of it"
         raise ConfigError(
-            f"tier {need.name} lacks {(wanted - device_bytes) / 1e9:.1f} GB: a worker needs "
-            f"{wanted / 1e9:.1f} GB of each device ({need.weights_bytes / 1e9:.1f} GB of weights), "
+            f"tier {need.name} lacks {(least - device_bytes) / 1e9:.1f} GB: a worker needs "
+            f"{least / 1e9:.1f} GB of each device ({need.weights_bytes / 1e9:.1f} GB of weights), "
             f"device {', '.join(map(str, devices))} gives it {device_bytes / 1e9:.1f} GB{of}"
         )
-    left = device_bytes - need.weights_bytes - need.own_bytes
+    left_bytes = device_bytes - need.weights_bytes - need.own_bytes
     is_known = bool(need.kv_bytes and need.weights_bytes)
     return PoolMemory(
         name=need.name,
@@ -175,8 +187,8 @@ def _fitting(
         share=share,
         device_bytes=device_bytes,
         weights_bytes=need.weights_bytes or None,
-        kv_bytes=left if is_known else None,
-        kv_tokens=int(left / need.kv_bytes) if need.kv_bytes and is_known else None,
+        kv_bytes=left_bytes if is_known else None,
+        kv_tokens=int(left_bytes / need.kv_bytes) if need.kv_bytes and is_known else None,
     )
 
 

@@ -75,13 +75,13 @@ class HostMemory:
         Raises:
             WorkerError: says what it needs and what is free.
         """
-        need = next((one for one in self.needs if one.name == pool.name), None)
+        need = next((candidate for candidate in self.needs if candidate.name == pool.name), None)
         if need is None:
             return
-        wanted, free = least_bytes(need), free_host_bytes()
-        if wanted > free:
+        least, free = least_bytes(need), free_host_bytes()
+        if least > free:
             raise WorkerError(
-                f"tier {pool.name} cannot be started: it needs {wanted / 1e9:.1f} GB, "
+                f"tier {pool.name} cannot be started: it needs {least / 1e9:.1f} GB, "
                 f"{free / 1e9:.1f} GB of this host's memory are free"
             )
 
@@ -101,14 +101,16 @@ def host_memory(pools: Sequence[PoolSpec], flags: Mapping[str, HostFlags]) -> Ho
     free_bytes = free_host_bytes()
     static = {pool.name: flags[pool.name].mem_fraction_static for pool in pools}
     divide = [pool for pool in pools if static[pool.name] is None]
-    taken = sum(pool.replicas * (static[pool.name] or 0.0) * free_bytes for pool in pools)
+    configured_bytes = sum(
+        pool.replicas * (static[pool.name] or 0.0) * free_bytes for pool in pools
+    )
     needs = [_need(pool, flags[pool.name]) for pool in divide]
     if any(need is None for need in needs):
         logger.warning("a model is not on this host yet: its tiers share the memory evenly")
         even = HOST_MEMORY_SHARE / (2 * sum(pool.replicas + pool.standby for pool in pools))
         shares = {pool.name: even for pool in divide}
         return HostMemory(free_bytes=free_bytes, needs=(), share_by_pool=shares)
-    return _by_weights(free_bytes, taken, [need for need in needs if need is not None])
+    return _by_weights(free_bytes, configured_bytes, [need for need in needs if need is not None])
 
 
 def free_host_bytes() -> int:
@@ -129,9 +131,11 @@ def _by_weights(free_bytes: int, taken_bytes: float, needs: Sequence[Need]) -> H
     short = first_short(needs, room_bytes)
     if short is not None:
         raise ConfigError(f"{short} of the {free_bytes / 1e9:.1f} GB that this host has free")
-    least_pools = sum(one.count * LEAST_KV_TOKENS * (one.kv_bytes or 0.0) for one in needs)
-    rest = room_bytes - sum(one.count * (one.weights_bytes + one.own_bytes) for one in needs)
-    pools_bytes = max(least_pools, HOST_MEMORY_SHARE / 2 * rest)
+    least_pools = sum(need.count * LEAST_KV_TOKENS * (need.kv_bytes or 0.0) for need in needs)
+    rest_bytes = room_bytes - sum(
+        need.count * (need.weights_bytes + need.own_bytes) for need in needs
+    )
+    pools_bytes = max(least_pools, HOST_MEMORY_SHARE / 2 * rest_bytes)
     parts = divided(needs, pools_bytes)
     return HostMemory(
         free_bytes=free_bytes,

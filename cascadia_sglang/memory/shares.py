@@ -39,8 +39,8 @@ def divided(needs: Sequence[Need], pools_bytes: float) -> list[float]:
     Args:
         pools_bytes: for all key-value pools together.
     """
-    known = [need.kv_bytes for need in needs if need.kv_bytes]
-    parts = known if len(known) == len(needs) else [need.weights_bytes for need in needs]
+    kv_bytes = [need.kv_bytes for need in needs if need.kv_bytes]
+    parts = kv_bytes if len(kv_bytes) == len(needs) else [need.weights_bytes for need in needs]
     total = sum(part * need.count for part, need in zip(parts, needs, strict=True))
     return [
         need.weights_bytes + need.own_bytes + (pools_bytes * part / total if total else 0.0)
@@ -77,10 +77,10 @@ class Shortage:
 
 def first_short(needs: Sequence[Need], total_bytes: float) -> Shortage | None:
     """The first need that finds too little."""
-    left = total_bytes
+    left_bytes = total_bytes
     for need in needs:
-        wanted = least_bytes(need)
-        if need.count * wanted > left:
-            return Shortage(need=need, wanted_bytes=wanted, left_bytes=left)
-        left -= need.count * wanted
+        least = least_bytes(need)
+        if need.count * least > left_bytes:
+            return Shortage(need=need, wanted_bytes=least, left_bytes=left_bytes)
+        left_bytes -= need.count * least
     return None

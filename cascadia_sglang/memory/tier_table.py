@@ -53,28 +53,30 @@ def tier_table(config: CascadeConfig, flags: Mapping[str, Any], cards: Sequence[
         ConfigError: if a model does not fit; names the tier, what it needs and what there is.
     """
     pools = pool_specs(config)
-    own = {pool.name: {**flags, **pool.server_args} for pool in pools}
-    place, memory = _on_cards(pools, own, cards) if cards else _on_host(pools, own)
+    flags_by_pool = {pool.name: {**flags, **pool.server_args} for pool in pools}
+    head, memory = (
+        _on_cards(pools, flags_by_pool, cards) if cards else _on_host(pools, flags_by_pool)
+    )
     rows = [_COLUMNS]
     for index, tier in enumerate(config.tiers):
-        pool = next(one for one in pools if index in one.tiers)
-        found = memory[pool.name]
+        pool = next(candidate for candidate in pools if index in candidate.tiers)
+        pool_row = memory[pool.name]
         folder = local_folder(tier.model_path)
         rows.append(
             (
                 tier.name,
                 _shortened(tier.model_path),
                 _counted(None if folder is None else parameter_count(folder)),
-                found.weights,
-                found.cache,
-                found.tokens,
-                found.devices,
+                pool_row.weights,
+                pool_row.cache,
+                pool_row.tokens,
+                pool_row.devices,
                 _calibration(config, index),
-                str(own[pool.name].get("speculative_algorithm") or "-"),
+                str(flags_by_pool[pool.name].get("speculative_algorithm") or "-"),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    return [place, *(_line(row, widths) for row in rows)]
+    return [head, *(_line(row, widths) for row in rows)]
 
 
 def _on_cards(
@@ -82,20 +84,20 @@ def _on_cards(
 ) -> tuple[str, dict[str, _Memory]]:
     shapes = {
         name: MemoryShape(
-            tp_size=int(own.get("tp_size") or 1),
-            pp_size=int(own.get("pp_size") or 1),
-            static=own.get("mem_fraction_static"),
+            tp_size=int(pool_flags.get("tp_size") or 1),
+            pp_size=int(pool_flags.get("pp_size") or 1),
+            static=pool_flags.get("mem_fraction_static"),
         )
-        for name, own in flags.items()
+        for name, pool_flags in flags.items()
     }
     kind = GpuType(gpu=cards[0].name, nodes=1, gpus_per_node=len(cards))
     memory = {
-        one.name: _Memory(
-            weights=_gigabytes(one.weights_bytes),
-            devices=_devices(one, kind),
-            **_cache(flags[one.name], one.kv_bytes, one.kv_tokens),
+        pool.name: _Memory(
+            weights=_gigabytes(pool.weights_bytes),
+            devices=_devices(pool, kind),
+            **_cache(flags[pool.name], pool.kv_bytes, pool.kv_tokens),
         )
-        for one in pool_memory(pools, shapes, cards)
+        for pool in pool_memory(pools, shapes, cards)
     }
     least = min(card.free_bytes for card in cards) / 1e9
     return f"{len(cards)} x {cards[0].name}, {least:.1f} GB free on each", memory
@@ -104,23 +106,25 @@ def _on_cards(
 def _on_host(
     pools: Sequence[PoolSpec], flags: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str, dict[str, _Memory]]:
-    own = {name: HostFlags.of(one) for name, one in flags.items()}
-    divided = host_memory(pools, own)
-    memory = {pool.name: _host_memory(pool, own[pool.name], flags, divided) for pool in pools}
+    host_flags = {name: HostFlags.of(pool_flags) for name, pool_flags in flags.items()}
+    divided = host_memory(pools, host_flags)
+    memory = {
+        pool.name: _host_memory(pool, host_flags[pool.name], flags, divided) for pool in pools
+    }
     return f"this host, {divided.free_bytes / 1e9:.1f} GB free", memory
 
 
 def _host_memory(
     pool: PoolSpec,
-    own: HostFlags,
+    host_flags: HostFlags,
     flags: Mapping[str, Mapping[str, Any]],
     divided: HostMemory,
 ) -> _Memory:
     folder = local_folder(pool.model_path)
-    ranks = own.tp_size * own.pp_size
-    weights = None if folder is None else weight_bytes(folder, own.served_bytes) / ranks
-    share = divided.share_by_pool.get(pool.name, own.mem_fraction_static or 0.0)
-    need = next((one for one in divided.needs if one.name == pool.name), None)
+    ranks = host_flags.tp_size * host_flags.pp_size
+    weights = None if folder is None else weight_bytes(folder, host_flags.served_bytes) / ranks
+    share = divided.share_by_pool.get(pool.name, host_flags.mem_fraction_static or 0.0)
+    need = next((candidate for candidate in divided.needs if candidate.name == pool.name), None)
     cache = tokens = None
     if need is not None and need.kv_bytes:
         cache = share * divided.free_bytes - need.weights_bytes - need.own_bytes

@@ -42,9 +42,9 @@ def weight_bytes(folder: Path, served_bytes: int | None = None) -> float:
     if isinstance(total, int | float):
         return total * _scale(dtype, served_bytes)
     for pattern in ("*.bin", "*.pt", "*.gguf"):
-        others = sum(file.stat().st_size for file in folder.glob(pattern))
-        if others:
-            return others * _scale(dtype, served_bytes)
+        all_bytes = sum(file.stat().st_size for file in folder.glob(pattern))
+        if all_bytes:
+            return all_bytes * _scale(dtype, served_bytes)
     shape = load_shape(folder)
     return shape.parameters * shape.weight_bytes * _scale(dtype, served_bytes)
 
@@ -129,5 +129,5 @@ def _stored_dtype(folder: Path) -> str | None:
     text = config.get("text_config") or {}
     if config.get("quantization_config") or text.get("quantization_config"):
         return None
-    found = [one.get(key) for one in (config, text) for key in ("dtype", "torch_dtype")]
-    return next((name for name in found if isinstance(name, str)), None)
+    names = [section.get(key) for section in (config, text) for key in ("dtype", "torch_dtype")]
+    return next((name for name in names if isinstance(name, str)), None)
