@@ -43,19 +43,19 @@ class Model:
     weights_bytes: float
 
 
-def models_by_size(given: Sequence[str], output: Path) -> list[Model]:
+def models_by_size(paths: Sequence[str], output: Path) -> list[Model]:
     """The models, the one with the fewest bytes of weights first, with names for their tiers.
 
     Args:
-        given: folders and hub names.
+        paths: folders and hub names.
         output: the file in which they will stand.
 
     Raises:
         ConfigError: if a model is not there, holds no weights, or is given twice.
     """
-    found = []
-    for path in given:
-        if given.count(path) > 1:
+    sized = []
+    for path in paths:
+        if paths.count(path) > 1:
             raise ConfigError(f"{path} is given twice")
         fetch_small_files(path)
         folder = local_folder(path)
@@ -63,10 +63,10 @@ def models_by_size(given: Sequence[str], output: Path) -> list[Model]:
             raise ConfigError(f"{path} is neither a folder nor a hub name, of the form owner/model")
         if not (folder / "config.json").is_file():
             raise ConfigError(f"{path} holds no model: config.json is missing")
-        found.append((weight_bytes(folder, 2), path, folder))
+        sized.append((weight_bytes(folder, 2), path, folder))
     names: list[str] = []
     models = []
-    for size, path, folder in sorted(found, key=lambda one: one[0]):
+    for size, path, folder in sorted(sized, key=lambda entry: entry[0]):
         names.append(_tier_name(path, names))
         models.append(
             Model(
@@ -113,7 +113,7 @@ def shared_parsers(models: Sequence[Model]) -> dict[str, str]:
     # SGLang's import takes seconds, and nothing else here needs it.
     from cascadia_sglang.models.parsers import detected_parsers
 
-    found: list[dict[str, str]] = []
+    by_model: list[dict[str, str]] = []
     for model in models:
         template = chat_template_of(model.folder)
         if template is None:
@@ -126,20 +126,22 @@ def shared_parsers(models: Sequence[Model]) -> dict[str, str]:
             conversation = rendered(template, messages, tools)
             return None if conversation.error else conversation.prompt
 
-        found.append(detected_parsers(template.text, tokenizer.vocabulary, render))
-    first = found[0]
+        by_model.append(detected_parsers(template.text, tokenizer.vocabulary, render))
+    first = by_model[0]
     return {
-        flag: name for flag, name in first.items() if all(one.get(flag) == name for one in found)
+        flag: name
+        for flag, name in first.items()
+        if all(parsers.get(flag) == name for parsers in by_model)
     }
 
 
-def _tier_name(path: str, taken: Sequence[str]) -> str:
+def _tier_name(path: str, earlier: Sequence[str]) -> str:
     """A name of the model's own, of the characters that a tier's name may have."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path).name).strip("._-") or "model"
     name = plain[:_LONGEST_NAME]
     if name.lower() in RESERVED_NAMES:
         name = f"{name}-model"
-    used = {one.lower() for one in taken}
+    used = {earlier_name.lower() for earlier_name in earlier}
     number = 2
     while name.lower() in used:
         ending = f"-{number}"

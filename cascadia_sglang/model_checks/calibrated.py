@@ -27,8 +27,8 @@ def model_fingerprint(folder: Path | None) -> str | None:
         size = file.stat().st_size
         digest.update(f"{file.name} {size}\n".encode())
         with file.open("rb") as opened:
-            for place in range(_PLACES):
-                opened.seek(max(0, size - _BYTES) * place // (_PLACES - 1))
+            for index in range(_PLACES):
+                opened.seek(max(0, size - _BYTES) * index // (_PLACES - 1))
                 digest.update(opened.read(_BYTES))
     return digest.hexdigest()[:16]
 
@@ -47,8 +47,8 @@ def loaded_calibrations(config: CascadeConfig, paths: Mapping[int, str]) -> dict
         if calibration.model is None:
             continue
         tier = config.tiers[index]
-        found = model_fingerprint(local_folder(tier.model_path))
-        if found is not None and found != calibration.model:
+        fingerprint = model_fingerprint(local_folder(tier.model_path))
+        if fingerprint is not None and fingerprint != calibration.model:
             raise ConfigError(
                 f"calibration {paths[index]} was fitted on the answers of another model than "
                 f"{tier.model_path} of tier {tier.name}; fit the calibration again"

@@ -77,18 +77,18 @@ def _templates(folder: Path) -> dict[str, str]:
     processor = folder / "chat_template.json"
     if processor.is_file():
         return _named(read_json_object(processor).get("chat_template"))
-    found: dict[str, str] = {}
+    templates: dict[str, str] = {}
     files = [("default", folder / "chat_template.jinja")]
-    more = sorted((folder / "additional_chat_templates").glob("*.jinja"))
-    files += [(path.stem, path) for path in more]
+    additional = sorted((folder / "additional_chat_templates").glob("*.jinja"))
+    files += [(path.stem, path) for path in additional]
     for name, path in files:
         if path.is_file():
             try:
-                found[name] = path.read_text(encoding="utf-8")
+                templates[name] = path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 raise ConfigError(f"{path}: {error}") from error
-    if found:
-        return found
+    if templates:
+        return templates
     path = folder / "tokenizer_config.json"
     return _named(read_json_object(path).get("chat_template")) if path.is_file() else {}
 
@@ -98,5 +98,5 @@ def _named(templates: Any) -> dict[str, str]:
     if isinstance(templates, str):
         return {"default": templates}
     if isinstance(templates, list):
-        return {str(one.get("name")): str(one.get("template")) for one in templates}
+        return {str(template.get("name")): str(template.get("template")) for template in templates}
     return {}

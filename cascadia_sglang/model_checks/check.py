@@ -59,7 +59,7 @@ def check_models(
     if vocabulary is not None:
         check_vocabulary(here[0], vocabulary)
     return [
-        *(line for other in here[1:] for line in _template_differences(here[0], other)),
+        *(line for model in here[1:] for line in _template_differences(here[0], model)),
         *_default_differences(here),
     ]
 
@@ -71,11 +71,11 @@ def check_vocabulary(model: TierModel, fingerprint: str) -> None:
         ConfigError: if they differ, as then the entry model's ids mean other tokens.
     """
     tokenizer = load_tokenizer(model.name, model.model_path, model.folder)
-    found = vocabulary_fingerprint(tokenizer.vocabulary)
-    if found != fingerprint:
+    served = vocabulary_fingerprint(tokenizer.vocabulary)
+    if served != fingerprint:
         raise ConfigError(
             f"entry model: fitted on the vocabulary {fingerprint}, but tier {model.name} has "
-            f"{found}; fit it again"
+            f"{served}; fit it again"
         )
 
 
@@ -86,34 +86,34 @@ def _check_tokenizers(models: Sequence[TierModel]) -> None:
         if model.folder == first.folder or have_equal_files(first.folder, model.folder):
             continue
         loaded = loaded or load_tokenizer(first.name, first.model_path, first.folder)
-        other = load_tokenizer(model.name, model.model_path, model.folder)
-        found = difference(loaded, other)
-        if found is not None:
+        second = load_tokenizer(model.name, model.model_path, model.folder)
+        mismatch = difference(loaded, second)
+        if mismatch is not None:
             raise ConfigError(
-                f"tiers {first.name} and {model.name} have different tokenizers: {found}"
+                f"tiers {first.name} and {model.name} have different tokenizers: {mismatch}"
             )
 
 
-def _template_differences(first: TierModel, other: TierModel) -> Iterator[str]:
+def _template_differences(first: TierModel, second: TierModel) -> Iterator[str]:
     """Compare two tiers' chat templates, unless the operator has chosen one for all."""
-    if first.flags.get("chat_template") is not None or first.folder == other.folder:
+    if first.flags.get("chat_template") is not None or first.folder == second.folder:
         return
-    templates = [_template(model) for model in (first, other)]
+    templates = [_template(model) for model in (first, second)]
     if templates[0] == templates[1]:
         return
-    place = f"tiers {first.name} and {other.name} have different chat templates"
-    told = f"every tier is asked in the one of tier {first.name}"
+    head = f"tiers {first.name} and {second.name} have different chat templates"
+    rendering = f"every tier is asked in the one of tier {first.name}"
     if templates[0] is None or templates[1] is None:
-        without = (first if templates[0] is None else other).name
-        raise ConfigError(f"{place}: tier {without} has none; give all of them one, chat_template")
+        without = (first if templates[0] is None else second).name
+        raise ConfigError(f"{head}: tier {without} has none; give all of them one, chat_template")
     plain = plain_difference(templates[0], templates[1])
     if plain is not None:
         raise ConfigError(
-            f"{place}: {plain}; {told}: give all of them one that suits them, chat_template"
+            f"{head}: {plain}; {rendering}: give all of them one that suits them, chat_template"
         )
     rare = rare_difference(templates[0], templates[1])
     if rare is not None:
-        yield f"{place}: {rare}; {told}"
+        yield f"{head}: {rare}; {rendering}"
 
 
 def _template(model: TierModel) -> ChatTemplate | None:
@@ -128,12 +128,13 @@ def _default_differences(models: Sequence[TierModel]) -> Iterator[str]:
     first = models[0]
     if first.flags.get("sampling_defaults") == "openai":
         return
-    for other in models[1:]:
+    for second in models[1:]:
         assert first.folder is not None
-        assert other.folder is not None
-        found = differing_defaults(first.folder, other.folder)
-        if found is not None:
+        assert second.folder is not None
+        mismatch = differing_defaults(first.folder, second.folder)
+        if mismatch is not None:
             yield (
-                f"tiers {first.name} and {other.name} have different defaults in "
-                f"generation_config.json: {found}; every tier samples by those of tier {first.name}"
+                f"tiers {first.name} and {second.name} have different defaults in "
+                f"generation_config.json: {mismatch}; every tier samples by those of tier "
+                f"{first.name}"
             )

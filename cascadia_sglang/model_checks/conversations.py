@@ -9,14 +9,14 @@ from cascadia_sglang.model_checks.chat_template import ChatTemplate, Message, Re
 _AROUND = 24
 
 
-def _said(role: str, content: str, **more: Any) -> Message:
-    return {"role": role, "content": content, **more}
+def _message(role: str, content: str, **fields: Any) -> Message:
+    return {"role": role, "content": content, **fields}
 
 
-_SYSTEM = _said("system", "You answer in one sentence.")
-_FIRST = _said("user", "What is the capital of France?")
-_ANSWER = _said("assistant", "It is Paris.")
-_NEXT = _said("user", "And of Italy?")
+_SYSTEM = _message("system", "You answer in one sentence.")
+_FIRST = _message("user", "What is the capital of France?")
+_ANSWER = _message("assistant", "It is Paris.")
+_NEXT = _message("user", "And of Italy?")
 _TOOL = {
     "type": "function",
     "function": {
@@ -37,8 +37,8 @@ _CALL = {
 _CALLED = [
     _SYSTEM,
     _NEXT,
-    _said("assistant", "", tool_calls=[_CALL]),
-    _said("tool", '{"degrees": 21}', tool_call_id="call_00001", name="get_weather"),
+    _message("assistant", "", tool_calls=[_CALL]),
+    _message("tool", '{"degrees": 21}', tool_call_id="call_00001", name="get_weather"),
 ]
 
 
@@ -71,44 +71,45 @@ RARE = (
 )
 
 
-def plain_difference(first: ChatTemplate, other: ChatTemplate) -> str | None:
+def plain_difference(first: ChatTemplate, second: ChatTemplate) -> str | None:
     """How two templates differ on a plain conversation of four turns, in words.
 
     None where they do not.
     """
-    pair = [_of(template, PLAIN) for template in (first, other)]
-    if all(one.error is not None for one in pair):
-        pair = [_of(template, _PLAIN_WITHOUT_SYSTEM) for template in (first, other)]
+    pair = [_of(template, PLAIN) for template in (first, second)]
+    if all(prompt.error is not None for prompt in pair):
+        pair = [_of(template, _PLAIN_WITHOUT_SYSTEM) for template in (first, second)]
     return _difference(*pair)
 
 
-def rare_difference(first: ChatTemplate, other: ChatTemplate) -> str | None:
+def rare_difference(first: ChatTemplate, second: ChatTemplate) -> str | None:
     """On which of the other conversations they differ, and how on the first of these, in words."""
-    found = {}
+    differences = {}
     for conversation in RARE:
-        told = _difference(_of(first, conversation), _of(other, conversation))
-        if told is not None:
-            found[conversation.kind] = told
-    if not found:
+        words = _difference(_of(first, conversation), _of(second, conversation))
+        if words is not None:
+            differences[conversation.kind] = words
+    if not differences:
         return None
-    return f"{', '.join(found)}: {next(iter(found.values()))}"
+    return f"{', '.join(differences)}: {next(iter(differences.values()))}"
 
 
 def _of(template: ChatTemplate, conversation: Conversation) -> Rendered:
     return rendered(template, conversation.messages, conversation.tools, **conversation.variables)
 
 
-def _difference(first: Rendered, other: Rendered) -> str | None:
-    if first.error is not None or other.error is not None:
-        if first.error is not None and other.error is not None:
+def _difference(first: Rendered, second: Rendered) -> str | None:
+    if first.error is not None or second.error is not None:
+        if first.error is not None and second.error is not None:
             return None
         return " and ".join(
-            "a prompt" if one.error is None else f"an error ({one.error})" for one in (first, other)
+            "a prompt" if prompt.error is None else f"an error ({prompt.error})"
+            for prompt in (first, second)
         )
-    if first.prompt == other.prompt:
+    if first.prompt == second.prompt:
         return None
-    pairs = itertools.zip_longest(first.prompt, other.prompt)
-    place = next(index for index, (a, b) in enumerate(pairs) if a != b)
-    start = max(0, place - _AROUND)
-    shown = [one.prompt[start : place + _AROUND] for one in (first, other)]
-    return f"at character {place + 1}, {shown[0]!r} and {shown[1]!r}"
+    pairs = itertools.zip_longest(first.prompt, second.prompt)
+    index = next(index for index, (a, b) in enumerate(pairs) if a != b)
+    start = max(0, index - _AROUND)
+    shown = [prompt.prompt[start : index + _AROUND] for prompt in (first, second)]
+    return f"at character {index + 1}, {shown[0]!r} and {shown[1]!r}"

@@ -62,11 +62,11 @@ def check_files(model: TierModel, *, has_weights: bool) -> None:
     folder = model.folder
     if folder is None or folder != Path(model.model_path):
         return
-    place = f"tier {model.name}: {folder}"
+    origin = f"tier {model.name}: {folder}"
     if not (folder / "config.json").is_file():
-        raise ConfigError(f"{place} holds no model: config.json is missing")
+        raise ConfigError(f"{origin} holds no model: config.json is missing")
     if not _has_any(folder, _TOKENIZERS):
-        raise ConfigError(f"{place} holds no tokenizer ({', '.join(_TOKENIZERS)})")
+        raise ConfigError(f"{origin} holds no tokenizer ({', '.join(_TOKENIZERS)})")
     if not has_weights or model.flags.get("load_format") == "dummy":
         return
     index = folder / _INDEX
@@ -75,11 +75,11 @@ def check_files(model: TierModel, *, has_weights: bool) -> None:
         missing = [name for name in named if not (folder / name).is_file()]
         if missing:
             raise ConfigError(
-                f"{place} lacks {len(missing)} of {len(named)} files of weights, "
+                f"{origin} lacks {len(missing)} of {len(named)} files of weights, "
                 f"the first is {missing[0]}"
             )
     if not _has_any(folder, _WEIGHTS):
-        raise ConfigError(f"{place} holds no weights ({', '.join(_WEIGHTS)})")
+        raise ConfigError(f"{origin} holds no weights ({', '.join(_WEIGHTS)})")
 
 
 def _has_any(folder: Path, patterns: tuple[str, ...]) -> bool:

@@ -16,12 +16,12 @@ def sampling_defaults(folder: Path) -> dict[str, Any]:
     return {name: data[name] for name in _TAKEN if data.get(name) is not None}
 
 
-def differing_defaults(first: Path, other: Path) -> str | None:
+def differing_defaults(first: Path, second: Path) -> str | None:
     """The defaults in which two models differ, in words; None where they do not."""
-    pair = sampling_defaults(first), sampling_defaults(other)
-    told = [
+    pair = sampling_defaults(first), sampling_defaults(second)
+    differences = [
         f"{name} is {pair[0].get(name, 'absent')} and {pair[1].get(name, 'absent')}"
         for name in _TAKEN
         if pair[0].get(name) != pair[1].get(name)
     ]
-    return ", ".join(told) or None
+    return ", ".join(differences) or None

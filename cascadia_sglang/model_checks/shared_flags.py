@@ -26,10 +26,10 @@ def check_shared_flags(models: Sequence[TierModel]) -> None:
     first = models[0]
     for model in models[1:]:
         for flag in SHARED_FLAGS:
-            wanted, found = first.flags.get(flag), model.flags.get(flag)
-            if found != wanted:
+            expected, value = first.flags.get(flag), model.flags.get(flag)
+            if value != expected:
                 raise ConfigError(
-                    f"tiers[{model.index}].server_args.{flag} is {found!r}, but {wanted!r} in tier "
-                    f"{first.name}: prompts are written and answers read alike for all tiers; "
+                    f"tiers[{model.index}].server_args.{flag} is {value!r}, but {expected!r} in "
+                    f"tier {first.name}: prompts are written and answers read alike for all tiers; "
                     "give every tier the same"
                 )

@@ -39,7 +39,7 @@ class LoadedTokenizer:
 
 def special_tokens_of(folder: Path) -> dict[str, str]:
     """The special tokens that a model's files name, by their role."""
-    found: dict[str, str] = {}
+    tokens: dict[str, str] = {}
     for name in ("special_tokens_map.json", _CONFIG):
         path = folder / name
         data = read_json_object(path) if path.is_file() else {}
@@ -47,8 +47,8 @@ def special_tokens_of(folder: Path) -> dict[str, str]:
             value = data.get(role)
             text = value.get("content") if isinstance(value, dict) else value
             if isinstance(text, str):
-                found[role] = text
-    return found
+                tokens[role] = text
+    return tokens
 
 
 def load_tokenizer(name: str, model_path: str, folder: Path | None) -> LoadedTokenizer:
@@ -70,32 +70,32 @@ def load_tokenizer(name: str, model_path: str, folder: Path | None) -> LoadedTok
     )
 
 
-def have_equal_files(first: Path | None, other: Path | None) -> bool:
+def have_equal_files(first: Path | None, second: Path | None) -> bool:
     """Whether both models carry the very same tokenizer; spares loading them."""
-    if first is None or other is None:
+    if first is None or second is None:
         return False
-    pair = (first / FILE, other / FILE)
+    pair = (first / FILE, second / FILE)
     return (
         all(path.is_file() for path in pair)
         and filecmp.cmp(*pair, shallow=False)
-        and special_tokens_of(first) == special_tokens_of(other)
+        and special_tokens_of(first) == special_tokens_of(second)
     )
 
 
-def difference(first: LoadedTokenizer, other: LoadedTokenizer) -> str | None:
+def difference(first: LoadedTokenizer, second: LoadedTokenizer) -> str | None:
     """The first difference of two tokenizers, in words; None where there is none."""
     for token, index in sorted(first.vocabulary.items(), key=lambda item: item[1]):
-        if other.vocabulary.get(token) != index:
-            return f"token {token!r} is {index} and {other.vocabulary.get(token, 'absent')}"
-    extra = other.vocabulary.keys() - first.vocabulary.keys()
+        if second.vocabulary.get(token) != index:
+            return f"token {token!r} is {index} and {second.vocabulary.get(token, 'absent')}"
+    extra = second.vocabulary.keys() - first.vocabulary.keys()
     if extra:
-        return f"token {min(extra)!r} is absent and {other.vocabulary[min(extra)]}"
-    for role in sorted(first.special_tokens.keys() | other.special_tokens.keys()):
-        pair = first.special_tokens.get(role), other.special_tokens.get(role)
+        return f"token {min(extra)!r} is absent and {second.vocabulary[min(extra)]}"
+    for role in sorted(first.special_tokens.keys() | second.special_tokens.keys()):
+        pair = first.special_tokens.get(role), second.special_tokens.get(role)
         if pair[0] != pair[1]:
             return f"{role} is {pair[0]!r} and {pair[1]!r}"
     for text in _TEXTS:
-        ids = first.encode(text), other.encode(text)
+        ids = first.encode(text), second.encode(text)
         if ids[0] != ids[1]:
             return f"{text!r} is {len(ids[0])} tokens and {len(ids[1])}, or others"
     return None

@@ -29,8 +29,8 @@ def _from_hub(name: str) -> Path:
     from transformers.utils import cached_file
 
     try:
-        found = cached_file(name, "config.json")
+        path = cached_file(name, "config.json")
     except OSError as error:
         first_line = str(error).strip().split("\n")[0]
         raise ConfigError(f"{name} is no folder, and not on the hub: {first_line}") from error
-    return Path(str(found))
+    return Path(str(path))

@@ -36,14 +36,14 @@ def check_hub_names(models: Mapping[str, str]) -> None:
     # SGLang can take models from another hub, by the same names.
     if os.environ.get("SGLANG_USE_MODELSCOPE", "").lower() in ("1", "true"):
         return
-    wanted = {
+    uncached = {
         place: name
         for place, name in models.items()
         if not Path(name).exists() and is_hub_name(name) and not _is_cached(name)
     }
-    for place, refusal in _refusals(wanted):
+    for place, refusal in _refusals(uncached):
         raise ConfigError(
-            f"{place}: {wanted[place]} is no folder and not in the hub's cache, and it cannot be "
+            f"{place}: {uncached[place]} is no folder and not in the hub's cache, and it cannot be "
             f"fetched: {refusal}"
         )
 
@@ -59,16 +59,16 @@ def _is_cached(name: str) -> bool:
         return False
 
 
-def _refusals(wanted: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+def _refusals(uncached: Mapping[str, str]) -> Iterable[tuple[str, str]]:
     """Places whose model the hub does not give, with the reason, as the answers come."""
     answers: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
-    for place, name in wanted.items():
+    for place, name in uncached.items():
         threading.Thread(
             target=lambda place, name: answers.put((place, _refusal(name))),
             args=(place, name),
             daemon=True,
         ).start()
-    waiting, ends = list(wanted), time.monotonic() + _DEADLINE_S
+    waiting, ends = list(uncached), time.monotonic() + _DEADLINE_S
     while waiting:
         try:
             place, refusal = answers.get(timeout=max(0.0, ends - time.monotonic()))

@@ -21,10 +21,10 @@ def local_folder(model_path: str) -> Path | None:
     if Path(model_path).is_dir():
         return Path(model_path)
     try:
-        found = try_to_load_from_cache(model_path, "config.json")
+        path = try_to_load_from_cache(model_path, "config.json")
     except HFValidationError:
         return None
-    return Path(found).parent if isinstance(found, str) else None
+    return Path(path).parent if isinstance(path, str) else None
 
 
 def fetch_small_files(model_path: str) -> None:

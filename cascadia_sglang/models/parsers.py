@@ -60,12 +60,12 @@ def detected_parsers(
     """
     tokenizer = SimpleNamespace(get_vocab=lambda: vocabulary)
     forced, toggle = detect_reasoning_pattern(template)
-    found = {
+    parsers = {
         "tool_call_parser": detect_tool_call_parser(template, tokenizer, toggle, forced)
         or _parser_of_calls(render),
         "reasoning_parser": detect_reasoning_parser(template, tokenizer, toggle, forced),
     }
-    return {flag: name for flag, name in found.items() if name is not None}
+    return {flag: name for flag, name in parsers.items() if name is not None}
 
 
 def _parser_of_calls(render: Render) -> str | None:
