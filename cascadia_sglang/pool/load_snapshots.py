@@ -19,14 +19,14 @@ class WorkerLoad(LoadSnapshot, kw_only=True):  # type: ignore[misc,call-arg]
         return {**super().to_dict(include), "worker": self.worker}
 
 
-def read_loads(workers: Iterable[Worker], place: int | None) -> list[WorkerLoad]:
+def read_loads(workers: Iterable[Worker], only_index: int | None) -> list[WorkerLoad]:
     """Loads of the workers that have written one, of one of them where a place is given.
 
     Blocks while a worker writes, so for as long as one is stopped that was about to.
     """
     loads = []
     for index, worker in enumerate(workers):
-        if place is not None and place != index:
+        if only_index is not None and only_index != index:
             continue
         for snapshot in worker.handle.loads.read_all():
             values = {name: getattr(snapshot, name) for name in snapshot.__struct_fields__}

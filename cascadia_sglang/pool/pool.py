@@ -247,8 +247,8 @@ class WritablePool(WorkerPool):
     def admit(self, worker: Worker, limits: Limits) -> None:
         """Let a started worker take attempts."""
         worker.limits = limits
-        known = limits.vocabulary if self.vocabulary is None else self.vocabulary
-        self.vocabulary = min(known, limits.vocabulary)
+        smallest = limits.vocabulary if self.vocabulary is None else self.vocabulary
+        self.vocabulary = min(smallest, limits.vocabulary)
         self._change(worker, WorkerState.READY)
 
     def stand_by(self, worker: Worker) -> None:
@@ -297,8 +297,8 @@ class WritablePool(WorkerPool):
 
     def _publish(self) -> None:
         ready: dict[int, list[Worker]] = {}
-        for other in self.ready():
-            for tier_index in set(other.tiers) - self._bypassed:
-                ready.setdefault(tier_index, []).append(other)
-        self._ready = {tier_index: tuple(found) for tier_index, found in ready.items()}
+        for worker in self.ready():
+            for tier_index in set(worker.tiers) - self._bypassed:
+                ready.setdefault(tier_index, []).append(worker)
+        self._ready = {tier_index: tuple(workers) for tier_index, workers in ready.items()}
         self._changed()

@@ -93,22 +93,22 @@ class HeldPrefixes:
 
     def tokens(self, prompt: Prompt | None, worker_ids: Sequence[str]) -> list[int]:
         """How many of the prompt's first tokens each worker holds, in whole blocks."""
-        found = [0] * len(worker_ids)
+        counts = [0] * len(worker_ids)
         if prompt is None:
-            return found
+            return counts
         for size in {self._holders[w].block_tokens for w in worker_ids if w in self._holders}:
             hashes = prompt.hashes(size)
             if not len(hashes):
                 continue
             places = [
-                place
-                for place, worker_id in enumerate(worker_ids)
+                index
+                for index, worker_id in enumerate(worker_ids)
                 if worker_id in self._holders and self._holders[worker_id].block_tokens == size
             ]
-            blocks = self.index.held(hashes, [worker_ids[place] for place in places])
-            for place, count in zip(places, blocks, strict=True):
-                found[place] = count * size
-        return found
+            blocks = self.index.held(hashes, [worker_ids[index] for index in places])
+            for index, count in zip(places, blocks, strict=True):
+                counts[index] = count * size
+        return counts
 
     def expect(self, worker_id: str, prompt: Prompt, tokens: int) -> None:
         """Count these first tokens as held: they were just computed there."""
@@ -137,10 +137,10 @@ class HeldPrefixes:
     def _store(
         self, worker_id: str, holder: _Holder, hashes: npt.NDArray[np.int64], tokens: int
     ) -> None:
-        wanted = hashes[: tokens // holder.block_tokens]
-        if not len(wanted):
+        held_hashes = hashes[: tokens // holder.block_tokens]
+        if not len(held_hashes):
             return
-        new = wanted[self.index.held(wanted, [worker_id])[0] :]
+        new = held_hashes[self.index.held(held_hashes, [worker_id])[0] :]
         if not len(new):
             return
         self.index.stored(worker_id, new)

@@ -92,14 +92,14 @@ class Feed:
             socket.close(linger=0)
 
     async def _take(self, number: int, payload: bytes) -> None:
-        found = self._order.judge(number)
-        if found == "gap":
+        position = self._order.judge(number)
+        if position == "gap":
             self._counts.gaps += 1
             await self._replay()
-            found = self._order.judge(number)
-        if found == "old":
+            position = self._order.judge(number)
+        if position == "old":
             return
-        if found != "next":
+        if position != "next":
             self._drop()
         self._apply(number, payload)
 
@@ -115,10 +115,10 @@ class Feed:
                     number = _number(number_bytes)
                     if number == _END:
                         return
-                    found = self._order.judge(number)
-                    if found == "gap":
+                    position = self._order.judge(number)
+                    if position == "gap":
                         self._drop()
-                    if found != "old":
+                    if position != "old":
                         self._apply(number, payload)
         except TimeoutError:
             logger.warning("worker %s did not send its KV events again", self._worker_id)

@@ -19,7 +19,7 @@ class Prompt:
 
     def hashes(self, block_tokens: int) -> npt.NDArray[np.int64]:
         """Of the whole blocks, int64 [blocks]."""
-        found = self._hashes.get(block_tokens)
-        if found is None:
-            found = self._hashes[block_tokens] = block_hashes(self.token_ids, block_tokens)
-        return found
+        hashes = self._hashes.get(block_tokens)
+        if hashes is None:
+            hashes = self._hashes[block_tokens] = block_hashes(self.token_ids, block_tokens)
+        return hashes

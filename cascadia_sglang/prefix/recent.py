@@ -26,9 +26,9 @@ class RecentPrompts:
     def drop(self, prompts: Iterable[Prompt]) -> None:
         """Forget these prompts, and all that are equal to one of them."""
         dropped = {tuple(prompt.token_ids) for prompt in prompts}
-        kept = [one for one in self._prompts if tuple(one.token_ids) not in dropped]
-        self._prompts = deque(kept)
-        self._tokens = sum(len(prompt.token_ids) for prompt in kept)
+        remaining = [prompt for prompt in self._prompts if tuple(prompt.token_ids) not in dropped]
+        self._prompts = deque(remaining)
+        self._tokens = sum(len(prompt.token_ids) for prompt in remaining)
 
     def clear(self) -> None:
         """Forget all."""
@@ -41,18 +41,18 @@ class RecentPrompts:
         Of a conversation that is its newest turn, which the next one continues. A prompt whose
         blocks are all those of one before it in the list is left out.
         """
-        asked = Counter(
+        uses = Counter(
             block for prompt in self._prompts for block in prompt.hashes(block_tokens).tolist()
         )
         ranked: list[tuple[int, int, Prompt]] = []
         for age, prompt in enumerate(reversed(self._prompts)):
-            counts = [asked[block] for block in prompt.hashes(block_tokens).tolist()]
+            counts = [uses[block] for block in prompt.hashes(block_tokens).tolist()]
             saved = sum(count - 1 for count in counts)
             if saved:
                 ranked.append((-saved, age, prompt))
         covered: set[int] = set()
         chosen: list[Sequence[int]] = []
-        for _, _, prompt in sorted(ranked, key=lambda one: one[:2]):
+        for _, _, prompt in sorted(ranked, key=lambda entry: entry[:2]):
             blocks = prompt.hashes(block_tokens).tolist()
             if not covered.issuperset(blocks):
                 covered.update(blocks)

@@ -41,7 +41,7 @@ def wanted_chance(escalates: float, later_escalates: float, returns: float) -> f
     return escalates + (1.0 - escalates) * later
 
 
-def is_worth_warming(wanted: float, running: int) -> bool:
+def is_worth_warming(probability: float, running: int) -> bool:
     """Whether a chunk's expected saving exceeds its expected waste.
 
     A chunk costs the next tier's worker its time c, and every request that decodes there waits for
@@ -49,4 +49,4 @@ def is_worth_warming(wanted: float, running: int) -> bool:
     itself waiting: c is saved for it, and nothing lost for the others. If not, all of it is lost.
     So P c > (1 - P) (1 + running) c.
     """
-    return wanted > (1.0 - wanted) * (1 + running)
+    return probability > (1.0 - probability) * (1 + running)

@@ -69,11 +69,11 @@ class SpeedMeter:
             tokens -= before.prefilled_tokens
             micros -= before.prefill_us
             moments_before = before.decode_moments
-            for place in range(5):
-                self._moments[place] += max(0.0, moments[place] - moments_before[place])
+            for index in range(5):
+                self._moments[index] += max(0.0, moments[index] - moments_before[index])
         else:
-            for place in range(5):
-                self._moments[place] += moments[place]
+            for index in range(5):
+                self._moments[index] += moments[index]
         if tokens > 0 and micros > 0:
             self._squares += float(tokens) * tokens
             self._products += float(tokens) * micros * _MICRO

@@ -243,8 +243,8 @@ class Warmer:
         if self._mode == "always":
             return not warming.is_settled
         later = self._escalates[tier_index].value
-        wanted = wanted_chance(warming.escalates, later, self._returns.value)
-        return is_worth_warming(wanted, holder.running)
+        probability = wanted_chance(warming.escalates, later, self._returns.value)
+        return is_worth_warming(probability, holder.running)
 
     def _count(self, tier_index: int, kind: Literal["warmed", "used"], tokens: int) -> None:
         counts = self.counts[tier_index]
