@@ -19,8 +19,8 @@ class Field:
     Attributes:
         default: SGLang's; such a value needs no check.
         null: what null stands for: None where the field may be None, else the default.
-        one: reads the value of one prompt.
-        is_listed: whether a batch may give a list of such values, one a prompt.
+        value_reader: reads the value of a single prompt.
+        is_listed: whether a batch may give a list of such values, one per prompt.
         takes_null: whether null may stand in that list: SGLang puts no default there.
     """
 
@@ -28,7 +28,7 @@ class Field:
     row: Row
     default: Any
     null: Any
-    one: Reader
+    value_reader: Reader
     is_listed: bool
     takes_null: bool
 
@@ -43,7 +43,7 @@ class Field:
         if self.row.refused is not None:
             raise RequestError(400, f"{self.name} is not allowed: {self.row.refused}", self.name)
         try:
-            value = self.one.read(value)
+            value = self.value_reader.read(value)
             if self.row.check is not None:
                 self.row.check(value, scope)
         except WrongValueError as error:
@@ -54,7 +54,7 @@ class Field:
         """The value of a batch of `count` prompts: one for all of them, or a list."""
         if not self.is_listed or not isinstance(values, list):
             return self.read(values, scope)
-        if self.one.is_list and not (values and isinstance(values[0], list)):
+        if self.value_reader.is_list and not (values and isinstance(values[0], list)):
             return self.read(values, scope)
         if len(values) != count:
             raise self.wrong(values, f"one value, or a list of {count}, one a prompt")
@@ -81,18 +81,18 @@ def fields_of(
     fields = {}
     for name, annotation in get_type_hints(kind).items():
         members = list(get_args(annotation)) if get_origin(annotation) is Union else [annotation]
-        wanted = [member for member in members if member is not NoneType]
-        listed = [one for one in wanted if may_be_batch and _is_batch_form(one, members)]
-        wanted = [member for member in wanted if member not in listed]
+        kinds = [member for member in members if member is not NoneType]
+        listed = [kind for kind in kinds if may_be_batch and _is_batch_form(kind, members)]
+        kinds = [member for member in kinds if member not in listed]
         row = rows.get(name, Row())
         fields[name] = Field(
             name=name,
             row=row,
             default=defaults[name],
             null=None if NoneType in members else defaults[name],
-            one=row.reader or reader_of(Union[tuple(wanted)]),  # noqa: UP007 (made at run time)
+            value_reader=row.reader or reader_of(Union[tuple(kinds)]),  # noqa: UP007 (made at run time)
             is_listed=bool(listed),
-            takes_null=any(NoneType in get_args(get_args(one)[0]) for one in listed),
+            takes_null=any(NoneType in get_args(get_args(kind)[0]) for kind in listed),
         )
     return fields
 
@@ -111,16 +111,18 @@ def struct_defaults(kind: type[msgspec.Struct]) -> dict[str, Any]:
     return {field.name: field.default for field in msgspec.structs.fields(kind)}
 
 
-def read_object(given: Any, name: str, fields: Mapping[str, Field], scope: Scope) -> dict[str, Any]:
+def read_object(
+    mapping: Any, name: str, fields: Mapping[str, Field], scope: Scope
+) -> dict[str, Any]:
     """An object read field by field; what is null is left out where SGLang has a default for it.
 
     Raises:
         RequestError: 400 that names the field, its value and what is allowed.
     """
-    if not isinstance(given, dict):
-        raise RequestError(400, f"{name} must be an object, got {shown(given)}", name)
+    if not isinstance(mapping, dict):
+        raise RequestError(400, f"{name} must be an object, got {shown(mapping)}", name)
     read = {}
-    for key, value in given.items():
+    for key, value in mapping.items():
         field = fields.get(key)
         if field is None:
             raise RequestError(400, f"{name} has no field {shown(key)}", name)

@@ -87,7 +87,7 @@ def check_ids(ids: list[int], scope: Scope, name: str = "input_ids") -> None:
     except (TypeError, OverflowError, ValueError):
         largest = scope.vocabulary
     if largest >= scope.vocabulary:
-        wrong = next((one for one in ids if not _is_token(one, scope)), ids)
+        wrong = next((token for token in ids if not _is_token(token, scope)), ids)
         allowed = f"token ids from 0 to {scope.vocabulary - 1}"
         raise RequestError(400, f"{name} must hold {allowed}, got {shown(wrong)}", name)
 
@@ -136,17 +136,17 @@ def _check_count(field: Field, prompts: list[Any], scope: Scope) -> None:
 
 def _read_sampling(request: GenerateReqInput, prompts: int | None, scope: Scope) -> int:
     """Read the sampling parameters in place; how many samples of each prompt they ask for."""
-    given = request.sampling_params
-    if given is None:
+    sampling = request.sampling_params
+    if sampling is None:
         return 1
-    if not isinstance(given, list):
-        params = read_sampling(given, scope)
+    if not isinstance(sampling, list):
+        params = read_sampling(sampling, scope)
         request.sampling_params = params
         return _count_samples(params)
-    if len(given) != prompts:
+    if len(sampling) != prompts:
         allowed = "an object" if prompts is None else f"an object, or a list of {prompts}"
-        raise _SAMPLING.wrong(given, allowed)
-    every = [read_sampling(one, scope) for one in given]
+        raise _SAMPLING.wrong(sampling, allowed)
+    every = [read_sampling(params, scope) for params in sampling]
     request.sampling_params = every
     return max(map(_count_samples, every))
 
@@ -171,5 +171,5 @@ def _check_positions(request: GenerateReqInput, name: str) -> None:
     if any(params.get("max_new_tokens") != 0 for params in every):
         raise RequestError(400, f"{name} is only allowed with max_new_tokens = 0", name)
     for prompt, places in zip(prompts, positions, strict=True):
-        if not places or any(not 0 <= place < len(prompt) for place in places):
+        if not places or any(not 0 <= position < len(prompt) for position in places):
             raise field.wrong(places, f"positions from 0 to {len(prompt) - 1}, at least one")

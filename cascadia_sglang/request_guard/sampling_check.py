@@ -43,5 +43,5 @@ def check_tier_sampling(tiers: Iterable[TierConfig]) -> None:
             raise ConfigError(f"tier {tier.name}: sampling: {error}") from None
         for name, value in tier.sampling.items():
             if name in read and type(read[name]) is not type(value):
-                wanted = f"written as {read[name]!r}"
-                raise ConfigError(f"tier {tier.name}: sampling: {name} is {value!r}, {wanted}")
+                form = f"written as {read[name]!r}"
+                raise ConfigError(f"tier {tier.name}: sampling: {name} is {value!r}, {form}")
