@@ -21,7 +21,7 @@ from cascadia_sglang.self_calibration.fit import FitQuality, FitResult, Fitting,
 from cascadia_sglang.self_calibration.fit_process import FitRequest, ask_fit
 from cascadia_sglang.self_calibration.label import Label, LabelRates, first_rates, later_rates
 from cascadia_sglang.self_calibration.progress import NEEDED, SelfCalibrationProgress
-from cascadia_sglang.self_calibration.state_folder import InForce, State, StateFolder
+from cascadia_sglang.self_calibration.state_folder import ActiveFit, State, StateFolder
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Serving(Protocol):
         """A tier as a fit takes it: its calibration in force, and what decides on its threshold."""
         ...
 
-    def put_in_force(self, tier: int, path: Path, calibration: Calibration) -> None:
+    def activate(self, tier: int, path: Path, calibration: Calibration) -> None:
         """Score the tier's answers by this file from now on, and watch them anew."""
         ...
 
@@ -101,7 +101,7 @@ class SelfCalibration:
             progress = self.progress[tier]
             progress.is_fitted, progress.quality = True, self._state.tiers[str(tier)].quality
             progress.tried()
-            self._serving.put_in_force(tier, path, calibration)
+            self._serving.activate(tier, path, calibration)
         self._draw()
 
     def take(self, label: Label) -> None:
@@ -129,13 +129,15 @@ class SelfCalibration:
     async def look(self) -> None:
         """Fit the tiers that are due."""
         alarmed = {tier for tier in self.progress if self._serving.is_alarmed(tier)}
-        due = {tier for tier, one in self.progress.items() if one.is_due(tier in alarmed)}
+        due = {tier for tier, progress in self.progress.items() if progress.is_due(tier in alarmed)}
         if not due:
             return
         if due & alarmed:
             self._forget_half(due)
         # A tier below counts for those above, so whatever has enough labels is fitted along.
-        ready = {t for t, one in self.progress.items() if one.count.effective >= NEEDED} | due
+        ready = {
+            t for t, progress in self.progress.items() if progress.count.effective >= NEEDED
+        } | due
         try:
             result = await self._fit(self._request(ready))
             self._apply(result)
@@ -171,7 +173,7 @@ class SelfCalibration:
 
     def effective_labels(self) -> dict[int, float]:
         """Equally weighted labels that each tier's are worth."""
-        return {tier: one.count.effective for tier, one in self.progress.items()}
+        return {tier: progress.count.effective for tier, progress in self.progress.items()}
 
     def close(self) -> None:
         """Let another server have the folder; no label is taken any more."""
@@ -191,15 +193,15 @@ class SelfCalibration:
         Not where the newer half would be too few to fit.
         """
         before = list(self._seen)
-        kept = before[len(before) // 2 :]
+        newer = before[len(before) // 2 :]
         counts = {tier: SelfCalibrationProgress().count for tier in self.progress}
-        for _, weight, visits in kept:
+        for _, weight, visits in newer:
             for tier, _ in visits:
                 counts[tier].add(weight)
         if any(counts[tier].effective < NEEDED for tier in tiers):
             return
-        self._state = msgspec.structs.replace(self._state, first_label=kept[0][0])
-        self._seen = deque(kept)
+        self._state = msgspec.structs.replace(self._state, first_label=newer[0][0])
+        self._seen = deque(newer)
         for tier, progress in self.progress.items():
             progress.count = counts[tier]
 
@@ -217,19 +219,19 @@ class SelfCalibration:
         number = self._state.fits + 1
         tiers = dict(self._state.tiers)
         swapped: list[tuple[int, Path, Calibration]] = []
-        for one in result.tiers:
-            if one.calibration is not None and one.quality is not None:
-                path = self._folder.save_fit(one.tier, number, one.calibration)
-                tiers[str(one.tier)] = InForce(file=path.name, quality=one.quality)
-                swapped.append((one.tier, path, one.calibration))
+        for fit in result.tiers:
+            if fit.calibration is not None and fit.quality is not None:
+                path = self._folder.save_fit(fit.tier, number, fit.calibration)
+                tiers[str(fit.tier)] = ActiveFit(file=path.name, quality=fit.quality)
+                swapped.append((fit.tier, path, fit.calibration))
         self._state = msgspec.structs.replace(
             self._state, fits=number, likely=result.likely, tiers=tiers
         )
         self._folder.save_state(self._state)
         for tier, path, calibration in swapped:
-            self._serving.put_in_force(tier, path, calibration)
-        for one in result.tiers:
-            self._note(one)
+            self._serving.activate(tier, path, calibration)
+        for fit in result.tiers:
+            self._note(fit)
         self._draw()
 
     def _note(self, fit: TierFit) -> None:
@@ -251,7 +253,7 @@ class SelfCalibration:
         )
 
     def _draw(self) -> None:
-        is_fitted = any(one.is_fitted for one in self.progress.values())
+        is_fitted = any(progress.is_fitted for progress in self.progress.values())
         rates = (later_rates if is_fitted else first_rates)(self._label_rate)
         self._serving.label(rates, self._state.likely)
 

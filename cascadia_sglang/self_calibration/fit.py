@@ -141,23 +141,23 @@ def fit_labels(
         error: chance that a tier's bound does not hold.
     """
     likely = choose_likely(labels)
-    known: dict[int, FloatArray] = {}  # by tier, a score a label; NaN where there is none
+    scores: dict[int, FloatArray] = {}  # by tier, a score a label; NaN where there is none
     done = []
-    for one in tiers:
-        rows = rows_of(labels, one.tier, likely.threshold)
-        known_NJ = _known(known, one.tier, rows)
-        calibration = one.calibration
-        if one.fits:
-            fit = _fit_one(rows, known_NJ, one, early_abort, error)
+    for tier in tiers:
+        rows = rows_of(labels, tier.tier, likely.threshold)
+        known_NJ = _known(scores, tier.tier, rows)
+        calibration = tier.calibration
+        if tier.fits:
+            fit = _fit_tier(rows, known_NJ, tier, early_abort, error)
             calibration = calibration if fit.calibration is None else fit.calibration
             done.append(fit)
-        known[one.tier] = np.full(len(labels), np.nan)
+        scores[tier.tier] = np.full(len(labels), np.nan)
         # A rank is no score that a calibration knows.
         if len(rows) and calibration is not None:
             scored = _scored(rows, known_NJ, calibration, early_abort)
-            threshold = _threshold(rows, scored.score_N, one)
+            threshold = _threshold(rows, scored.score_N, tier)
             ended_N = ends(scored.level_N, threshold)
-            known[one.tier][rows.label_N] = np.where(ended_N, np.nan, scored.score_N)
+            scores[tier.tier][rows.label_N] = np.where(ended_N, np.nan, scored.score_N)
     return FitResult(
         tiers=done,
         likely=likely.threshold,
@@ -166,13 +166,13 @@ def fit_labels(
     )
 
 
-def _known(known: Mapping[int, FloatArray], tier: int, rows: TierRows) -> FloatArray:
+def _known(scores: Mapping[int, FloatArray], tier: int, rows: TierRows) -> FloatArray:
     nothing_N = np.full(len(rows), np.nan)
-    columns = [known[t][rows.label_N] if t in known else nothing_N for t in range(tier)]
+    columns = [scores[t][rows.label_N] if t in scores else nothing_N for t in range(tier)]
     return np.column_stack(columns) if columns else np.empty((len(rows), 0))
 
 
-def _fit_one(
+def _fit_tier(
     rows: TierRows,
     known_NJ: FloatArray,
     tier: Fitting,

@@ -146,7 +146,7 @@ class EffectiveCount:
 
 def mean_likelihood(logprobs: Sequence[float]) -> float | None:
     """Mean of an answer's log-probabilities; None where there is none, or one is not a number."""
-    if not logprobs or any(math.isnan(one) for one in logprobs):
+    if not logprobs or any(math.isnan(logprob) for logprob in logprobs):
         return None
     # A token that the last tier rules out counts as unlikely as float32 goes.
-    return sum(max(one, -100.0) for one in logprobs) / len(logprobs)
+    return sum(max(logprob, -100.0) for logprob in logprobs) / len(logprobs)

@@ -37,19 +37,19 @@ def choose_likely(labels: Sequence[Label]) -> Likely:
 
     Of several that do as well it is the middle of the first gap between likelihoods.
     """
-    known = [
+    compared = [
         (visit.likelihood, visit.same, label.weight)
         for label in labels
         for visit in label.visits
         if visit.likelihood is not None and visit.same is not None
     ]
-    agreeing = sum(same for _, same, _ in known)
-    if min(agreeing, len(known) - agreeing) < MIN_KIND:
+    agreeing = sum(same for _, same, _ in compared)
+    if min(agreeing, len(compared) - agreeing) < MIN_KIND:
         return Likely(threshold=DEFAULT_LIKELY, short=0, same=None)
-    known.sort(key=lambda one: one[0])
-    likelihood_N = np.array([likelihood for likelihood, _, _ in known])
-    weight_N = np.array([weight for _, _, weight in known])
-    signed_N = np.where([same for _, same, _ in known], weight_N, -weight_N)
+    compared.sort(key=lambda entry: entry[0])
+    likelihood_N = np.array([likelihood for likelihood, _, _ in compared])
+    weight_N = np.array([weight for _, _, weight in compared])
+    signed_N = np.where([same for _, same, _ in compared], weight_N, -weight_N)
     # With the threshold above the first k answers, those must differ and the rest agree.
     gained = np.concatenate(([0.0], np.cumsum(-signed_N)))
     # Equal likelihoods are on one side.
@@ -57,9 +57,9 @@ def choose_likely(labels: Sequence[Label]) -> Likely:
     best = int(np.argmax(np.where(may_cut, gained, -np.inf)))
     if best == 0:
         threshold = float(likelihood_N[0])
-    elif best == len(known):
+    elif best == len(compared):
         threshold = float(np.nextafter(likelihood_N[-1], np.inf))
     else:
         threshold = float((likelihood_N[best - 1] + likelihood_N[best]) / 2)
     right = float(weight_N[signed_N > 0].sum() + gained[best])
-    return Likely(threshold=threshold, short=len(known), same=right / float(weight_N.sum()))
+    return Likely(threshold=threshold, short=len(compared), same=right / float(weight_N.sum()))

@@ -77,23 +77,23 @@ def rows_of(labels: Sequence[Label], tier: int, likely: float | None) -> TierRow
     Args:
         likely: as `VisitLabel.agrees` takes it.
     """
-    found: list[tuple[int, VisitLabel, bool]] = []
-    for place, label in enumerate(labels):
+    rows: list[tuple[int, VisitLabel, bool]] = []
+    for index, label in enumerate(labels):
         for visit in label.visits:
             agrees = visit.agrees(likely)
             if visit.tier == tier and agrees is not None and None not in visit.features[-1]:
-                found.append((place, visit, agrees))
-    chosen = [labels[place] for place, _, _ in found]
+                rows.append((index, visit, agrees))
+    chosen = [labels[index] for index, _, _ in rows]
     return TierRows(
         answers=TierAnswers(
-            features_NF=_features([visit.features[-1] for _, visit, _ in found]),
-            prefix_NF=_prefixes([visit for _, visit, _ in found]),
-            right_N=np.array([agrees for _, _, agrees in found], dtype=bool),
+            features_NF=_features([visit.features[-1] for _, visit, _ in rows]),
+            prefix_NF=_prefixes([visit for _, visit, _ in rows]),
+            right_N=np.array([agrees for _, _, agrees in rows], dtype=bool),
         ),
         weight_N=np.array([label.weight for label in chosen], dtype=np.float64),
         thinned_N=np.array([label.is_thinned for label in chosen], dtype=bool),
         part_N=np.array([part_of(label.prompt) for label in chosen], dtype=np.str_),
-        label_N=np.array([place for place, _, _ in found], dtype=np.intp),
+        label_N=np.array([index for index, _, _ in rows], dtype=np.intp),
     )
 
 
@@ -103,10 +103,10 @@ def weighted_quantiles(
     """The least value at which the weights below and at it reach each share of all, [K]."""
     order_N = np.argsort(values_N, kind="stable")
     mass_N = np.cumsum(weight_N[order_N])
-    wanted_K = np.asarray(at_K) * mass_N[-1]
-    places_K = np.searchsorted(mass_N, wanted_K * (1 - 1e-12), "left")
-    found_K: FloatArray = values_N[order_N][np.clip(places_K, 0, len(values_N) - 1)]
-    return found_K
+    mass_at_K = np.asarray(at_K) * mass_N[-1]
+    places_K = np.searchsorted(mass_N, mass_at_K * (1 - 1e-12), "left")
+    quantiles_K: FloatArray = values_N[order_N][np.clip(places_K, 0, len(values_N) - 1)]
+    return quantiles_K
 
 
 def _features(rows: Sequence[Sequence[float | None]]) -> FloatArray:
@@ -114,10 +114,10 @@ def _features(rows: Sequence[Sequence[float | None]]) -> FloatArray:
 
 
 def _prefixes(visits: Sequence[VisitLabel]) -> dict[int, FloatArray]:
-    found: dict[int, FloatArray] = {}
+    prefixes: dict[int, FloatArray] = {}
     for row, visit in enumerate(visits):
         for tokens, features in zip(visit.tokens[:-1], visit.features[:-1], strict=True):
-            if tokens not in found:
-                found[tokens] = np.full((len(visits), len(FEATURES)), np.nan)
-            found[tokens][row] = np.array(features, dtype=np.float64)
-    return dict(sorted(found.items()))
+            if tokens not in prefixes:
+                prefixes[tokens] = np.full((len(visits), len(FEATURES)), np.nan)
+            prefixes[tokens][row] = np.array(features, dtype=np.float64)
+    return dict(sorted(prefixes.items()))

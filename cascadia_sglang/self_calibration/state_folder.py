@@ -37,7 +37,7 @@ KEPT_FITS = 3
 _LABELS, _OLD, _STATE, _LOCK = "labels.jsonl", "labels.old.jsonl", "state.json", "lock"
 
 
-class InForce(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ActiveFit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A tier's fitted calibration.
 
     Attributes:
@@ -64,7 +64,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     fits: int = 0
     likely: float | None = None
     first_label: int = 0
-    tiers: dict[str, InForce] = {}
+    tiers: dict[str, ActiveFit] = {}
 
 
 class _Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,12 +83,12 @@ def digest_of(config: CascadeConfig) -> str:
 
     A model is known by its path.
     """
-    told = [
+    parts = [
         [[tier.model_path, tier.prompt_suffix, tier.sampling] for tier in config.tiers],
         FEATURES,
         config.judge.scope,
     ]
-    return blake2b(msgspec.json.encode(told, order="deterministic"), digest_size=8).hexdigest()
+    return blake2b(msgspec.json.encode(parts, order="deterministic"), digest_size=8).hexdigest()
 
 
 class StateFolder:
@@ -182,7 +182,7 @@ class StateFolder:
         Raises:
             ConfigError: if a file is missing or does not fit its place.
         """
-        paths = {int(tier): self.path / one.file for tier, one in state.tiers.items()}
+        paths = {int(tier): self.path / entry.file for tier, entry in state.tiers.items()}
         loaded = load_calibrations({tier: str(path) for tier, path in paths.items()})
         return {tier: (paths[tier], calibration) for tier, calibration in loaded.items()}
 

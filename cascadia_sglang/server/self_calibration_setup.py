@@ -39,7 +39,7 @@ def configured_self_calibration(
     serving = CascadeServing(services, calibrations, tiers, likelihood)
     path = Path(config.state or tempfile.mkdtemp(prefix="cascadia-state-")).resolve()
     judged = sorted(tiers | set(calibrations) - {len(config.tiers) - 1})
-    found = SelfCalibration(
+    calibrating = SelfCalibration(
         {tier: config.tiers[tier].name for tier in sorted(tiers)},
         judged,
         StateFolder(path, digest_of(config), is_temporary=config.state is None),
@@ -48,9 +48,9 @@ def configured_self_calibration(
         config.routing.early_abort,
         metrics,
     )
-    serving.take = found.take
-    found.restore()
-    return found
+    serving.take = calibrating.take
+    calibrating.restore()
+    return calibrating
 
 
 class CascadeServing:
@@ -80,7 +80,7 @@ class CascadeServing:
             threshold=scores.threshold(tier) if share is None else None,
         )
 
-    def put_in_force(self, tier: int, path: Path, calibration: Calibration) -> None:
+    def activate(self, tier: int, path: Path, calibration: Calibration) -> None:
         self._services.scores.replace(tier, str(path), calibration)
         self._calibrations[tier] = calibration
         self._services.drift.replace(tier, TierWatch(calibration))
@@ -88,7 +88,7 @@ class CascadeServing:
 
     def label(self, rates: LabelRates, likely: float | None) -> None:
         labelling = Labelling(
-            tiers=self._tiers, take=lambda one: self.take(one), likelihood=self._likelihood
+            tiers=self._tiers, take=lambda label: self.take(label), likelihood=self._likelihood
         )
         self._services.shadow.label(labelling, rates, DEFAULT_LIKELY if likely is None else likely)
 

@@ -121,7 +121,7 @@ class CascadeServer:
         Raises:
             CascadiaError: if a worker cannot be started.
         """
-        models = (f"{one.name} ({one.model_path})" for one in pool_specs(self.config))
+        models = (f"{spec.name} ({spec.model_path})" for spec in pool_specs(self.config))
         logger.info("loading %s", ", ".join(models))
         return self.fleet.launch(start_group, server_ports)
 
@@ -155,7 +155,9 @@ class CascadeServer:
 
     def flag_of(self, tier_index: int, field: str) -> Any:
         """The value of an SGLang flag that a tier's workers are started with."""
-        spec = next(one for one in pool_specs(self.config) if tier_index in one.tiers)
+        spec = next(
+            candidate for candidate in pool_specs(self.config) if tier_index in candidate.tiers
+        )
         return self._arguments.flag(spec, field)
 
     def open_metrics(self) -> None:

@@ -59,7 +59,7 @@ def prepare_server(
     loaded_calibrations(config, config.draft_calibrations())
     paces = pace_specs(config)
     check_tier_sampling(config.tiers)
-    probed = {tier for tier, one in calibrations.items() if one.probe is not None}
+    probed = {tier for tier, calibration in calibrations.items() if calibration.probe is not None}
     logs = worker_logs(namespace.cascade_logs, namespace.port, is_debug=is_debug)
     arguments = TierArguments(namespace, config, construct, probed, logs)
     if is_on_host:

@@ -31,7 +31,12 @@ def server_summary(
     """The summary of a server with these workers, which are ready."""
     tiers = [
         _tier(
-            config, index, spec, arguments, [one for one in workers if index in one.tiers], scores
+            config,
+            index,
+            spec,
+            arguments,
+            [worker for worker in workers if index in worker.tiers],
+            scores,
         )
         for spec in pool_specs(config)
         for index in spec.tiers
@@ -82,13 +87,13 @@ def _tier(
     workers: Sequence[Worker],
     scores: TierScoring,
 ) -> TierSummary:
-    kv_tokens = max((one.handle.capacity_tokens for one in workers), default=0)
+    kv_tokens = max((worker.handle.capacity_tokens for worker in workers), default=0)
     weights_bytes, token_bytes = _sizes(spec, arguments, workers)
     return TierSummary(
         name=config.tiers[tier_index].name,
         model=spec.model_path,
         workers=len(workers),
-        devices=tuple(sorted({device for one in workers for device in one.handle.devices})),
+        devices=tuple(sorted({device for worker in workers for device in worker.handle.devices})),
         weights_bytes=weights_bytes,
         kv_bytes=None if token_bytes is None else token_bytes * kv_tokens,
         kv_tokens=kv_tokens,
@@ -105,7 +110,7 @@ def _sizes(
     if folder is None:
         return None, None
     dtype: Any = arguments.flag(spec, "dtype")
-    on_host = not any(one.handle.devices for one in workers)
+    on_host = not any(worker.handle.devices for worker in workers)
     is_fp32 = dtype in ("float", "float32")
     is_fp32 |= on_host and dtype == "auto" and not has_bf16_instructions()
     served_bytes = 4 if is_fp32 else 2

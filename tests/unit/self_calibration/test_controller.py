@@ -45,7 +45,7 @@ class FakeServing:
         calibration = self.in_force[tier][1] if tier in self.in_force else None
         return Fitting(tier=tier, share=0.3, calibration=calibration, fits=fits)
 
-    def put_in_force(self, tier: int, path: Path, calibration: Calibration) -> None:
+    def activate(self, tier: int, path: Path, calibration: Calibration) -> None:
         self.in_force[tier] = (path, calibration)
         self.swaps += 1
 

@@ -11,7 +11,7 @@ from cascadia_sglang.self_calibration.fit import FitQuality
 from cascadia_sglang.self_calibration.label import first_rates
 from cascadia_sglang.self_calibration.state_folder import (
     KEPT_FITS,
-    InForce,
+    ActiveFit,
     State,
     StateFolder,
     digest_of,
@@ -147,7 +147,7 @@ def test_a_state_that_does_not_fit_is_named(tmp_path: Path, text: str) -> None:
 def test_fits_come_back_and_the_oldest_go(tmp_path: Path) -> None:
     folder = opened(tmp_path)
     names = [folder.save_fit(0, n, make_calibration(0, 0.0)).name for n in range(1, KEPT_FITS + 3)]
-    state = State(digest="d", fits=4, tiers={"0": InForce(file=names[-1], quality=QUALITY)})
+    state = State(digest="d", fits=4, tiers={"0": ActiveFit(file=names[-1], quality=QUALITY)})
     folder.save_state(state)
     folder.close()
     again = StateFolder(tmp_path, "d")
@@ -159,7 +159,7 @@ def test_fits_come_back_and_the_oldest_go(tmp_path: Path) -> None:
 
 def test_a_fit_that_is_gone_is_named(tmp_path: Path) -> None:
     folder = opened(tmp_path)
-    state = State(digest="d", tiers={"0": InForce(file="tier-0-0001.json", quality=QUALITY)})
+    state = State(digest="d", tiers={"0": ActiveFit(file="tier-0-0001.json", quality=QUALITY)})
     with pytest.raises(ConfigError, match="tier-0-0001"):
         folder.calibrations(state)
 
