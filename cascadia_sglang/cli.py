@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     choices = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=_Parser
     )
-    asked: argparse.ArgumentParser = parser
+    chosen: argparse.ArgumentParser = parser
     for name in COMMANDS:
         lines = description(name)
         choice = choices.add_parser(
@@ -69,11 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Commands import what they need, and some of it is heavy: only the one asked for is loaded.
         if name == named:
             command_module(name).add_arguments(choice)
-            asked = choice
+            chosen = choice
     args, unknown = parser.parse_known_args(words)
     if unknown:
-        flags = [flag for flag in asked._option_string_actions if flag.startswith("--")]
-        asked.error(f"unknown argument {unknown[0]}{suggestion(unknown[0], flags)}")
+        flags = [flag for flag in chosen._option_string_actions if flag.startswith("--")]
+        chosen.error(f"unknown argument {unknown[0]}{suggestion(unknown[0], flags)}")
     try:
         code: int = command_module(args.command).run(args)
     except CascadiaError as error:
@@ -96,10 +96,10 @@ def _version() -> str:
 
 def description(name: str) -> str:
     """What a command does and how it is called: its module's docstring, read without an import."""
-    found = importlib.util.find_spec(f"cascadia_sglang.commands.{name}")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(f"cascadia_sglang.commands.{name}")
+    if spec is None or spec.origin is None:
         return ""
-    return ast.get_docstring(ast.parse(Path(found.origin).read_text(encoding="utf-8"))) or ""
+    return ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
 
 
 def command_module(name: str) -> ModuleType:

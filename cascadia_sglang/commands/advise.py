@@ -108,8 +108,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(lines(problem, advice, args.price_per_gpu_hour)))
     if advice.choice is None:
-        asked = args.problem or args.cascade
-        print(f"cascadia advise: {asked}: nothing keeps budget and floor", file=sys.stderr)
+        source = args.problem or args.cascade
+        print(f"cascadia advise: {source}: nothing keeps budget and floor", file=sys.stderr)
         return INFEASIBLE
     return 0
 
@@ -128,12 +128,12 @@ def _problem(args: argparse.Namespace) -> Problem:
         check_output_file(args.problem_out, "--problem-out")
     config = load_cascade(args.cascade)
     calibrations, entry = calibrations_of(config), configured_entry(config)
-    found = recorded(recording_settings(args), load_uncalibrated(args.cascade), check_rows)
+    answers = recorded(recording_settings(args), load_uncalibrated(args.cascade), check_rows)
     names = [tier.name for tier in config.tiers]
     problem = problem_of(
         config,
-        plan_sample_of(names, calibrations, found.records, found.pool, entry),
-        kept_shares(calibrations, found.pool),
+        plan_sample_of(names, calibrations, answers.records, answers.pool, entry),
+        kept_shares(calibrations, answers.pool),
         ProblemSettings(
             gpus=args.gpus,
             gpu=GpuSheet(
@@ -156,8 +156,8 @@ def _problem(args: argparse.Namespace) -> Problem:
 def lines(problem: Problem, advice: Advice, price: float | None) -> list[str]:
     """The comparison for a reader."""
     head = f"{'':<16}{'quality':>9}{'latency s':>12}{'GPUs':>6}{'as fast with':>14}"
-    told = [head + (f"{'price/h':>10}" if price is not None else "")]
-    rows = [(one.tier, one.quality, one.latency_s, one.gpus) for one in advice.alone]
+    page = [head + (f"{'price/h':>10}" if price is not None else "")]
+    rows = [(tier.tier, tier.quality, tier.latency_s, tier.gpus) for tier in advice.alone]
     if advice.router is not None:
         routed = advice.router
         rows.append((ROUTER, routed.quality, routed.latency_s, _taken(problem, routed.allocation)))
@@ -168,15 +168,15 @@ def lines(problem: Problem, advice: Advice, price: float | None) -> list[str]:
         served = "none serves" if latency_s is None else f"{latency_s:.4g}"
         least = advice.least_gpus.get(name)
         cost = "" if price is None else "-" if least is None else f"{price * least:.2f}"
-        told.append(
+        page.append(
             f"{name:<16}{quality:>9.4f}{served:>12}{gpus or '-':>6}{least or '-':>14}"
             + (f"{cost:>10}" if price is not None else "")
         )
     if advice.reference_s is not None:
-        told.append(f"as fast: {advice.reference_s:.4g} s, the least without a cascade")
+        page.append(f"as fast: {advice.reference_s:.4g} s, the least without a cascade")
     if advice.router is not None and advice.router.knows == "nothing":
-        told.append("the router knows nothing of a prompt: the sample holds no predictions (entry)")
-    return [*told, _verdict(advice)]
+        page.append("the router knows nothing of a prompt: the sample holds no predictions (entry)")
+    return [*page, _verdict(advice)]
 
 
 def _taken(problem: Problem, allocation: list[int]) -> int:

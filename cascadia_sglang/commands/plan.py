@@ -111,48 +111,48 @@ def _no_plan(args: argparse.Namespace, error: PlanError, answer: NoPlan) -> int:
 def lines(problem: Problem, plan: Plan) -> list[str]:
     """The plan for a reader."""
     words = {"bottleneck": "slowest tier", "path": "mean along the path"}
-    told = [
+    page = [
         f"{'tier':<16}{'GPUs':>6}{'reached by':>12}{'threshold':>11}",
     ]
     thresholds = [f"{threshold:.4f}" for threshold in plan.thresholds] + ["-"]
     for tier, gpus, share, threshold in zip(
         problem.tiers, plan.allocation, plan.shares, thresholds, strict=True
     ):
-        told.append(f"{tier.name:<16}{gpus:>6}{share:>12.1%}{threshold:>11}")
+        page.append(f"{tier.name:<16}{gpus:>6}{share:>12.1%}{threshold:>11}")
     tables = "" if plan.simulated is None else " of single replicas"
-    told.append(
+    page.append(
         f"latency{tables} ({words[problem.objective]}) {plan.objective_s:.6g} s, {plan.status}"
     )
-    told.append(f"no plan is below {plan.bound_s:.6g} s: gap {plan.gap:.3%}")
-    told.append(f"quality {plan.quality:.4f}; solved in {plan.solve_s * 1000:.1f} ms")
+    page.append(f"no plan is below {plan.bound_s:.6g} s: gap {plan.gap:.3%}")
+    page.append(f"quality {plan.quality:.4f}; solved in {plan.solve_s * 1000:.1f} ms")
     if plan.search is not None:
-        told.append(
+        page.append(
             f"thresholds by {plan.search.method}; the best on the exact grid is "
             f"{plan.search.best_s:.6g} s, after {plan.search.boxes} boxes"
         )
     if plan.certificate is not None:
         sure = plan.certificate
-        told.append(
+        page.append(
             f"quality at least {sure.lower_bound:.4f} with confidence {sure.confidence:g}, "
             f"on {sure.rows} rows that chose nothing"
         )
     for deployment in plan.deployments:
-        told.append(
+        page.append(
             f"pool {deployment.pool}: {deployment.replicas} x (tp {deployment.tp_size}, "
             f"pp {deployment.pp_size}) on {deployment.gpu}"
         )
     for replica in plan.placement:
-        told.append(
+        page.append(
             f"  {replica.pool} on {replica.gpu} node {replica.node}, devices from "
             f"{replica.base_gpu_id} by {replica.gpu_id_step}, {replica.replica_gpus} in all"
         )
-    told += _simulated(plan)
+    page += _simulated(plan)
     for move in plan.moves:
-        told.append(
+        page.append(
             f"  {move.kind} {move.replica.pool} at node {move.replica.node}, device "
             f"{move.replica.base_gpu_id}: {move.cost_s:g} s"
         )
-    return told
+    return page
 
 
 def _simulated(plan: Plan) -> list[str]:
@@ -160,8 +160,8 @@ def _simulated(plan: Plan) -> list[str]:
     if run is None or plan.setup is None or isinstance(plan.setup.profile, str):
         return []
     e2e, ttft = (
-        ", ".join(f"{name} {ms / 1e3:.4g}" for name, ms in found.items() if ms is not None)
-        for found in (run.e2e_ms, run.ttft_ms)
+        ", ".join(f"{name} {ms / 1e3:.4g}" for name, ms in quantiles_ms.items() if ms is not None)
+        for quantiles_ms in (run.e2e_ms, run.ttft_ms)
     )
     return [
         f"simulated whole, {run.answered} of {run.requests} requests answered at "

@@ -65,8 +65,8 @@ def given_flags(words: Sequence[str]) -> dict[str, Any]:
                 nargs="*" if flag.takes_many else None,
                 default=argparse.SUPPRESS,
             )
-    found, _ = parser.parse_known_args(words)
-    return {name: value for name, value in vars(found).items() if value is not _UNREAD}
+    values, _ = parser.parse_known_args(words)
+    return {name: value for name, value in vars(values).items() if value is not _UNREAD}
 
 
 class _Parser(argparse.ArgumentParser):

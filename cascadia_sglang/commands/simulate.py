@@ -79,17 +79,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _page(found: dict[str, Any]) -> str:
+def _page(summary: dict[str, Any]) -> str:
     lines = [
-        f"{found['requests']} requests at {found['rate_per_s']:.3g}/s on {found['profile']}",
-        f"answered {found['answered']}, too long {found['too_long']}, "
-        f"out of memory {found['out_of_memory']}",
-        f"E2E {_row(found['e2e_ms'])}",
-        f"TTFT {_row(found['ttft_ms'])}",
-        f"SLO attainment {100 * found['slo_attainment']:.1f} %, "
-        f"goodput {found['goodput_per_s']:.3g}/s",
+        f"{summary['requests']} requests at {summary['rate_per_s']:.3g}/s on {summary['profile']}",
+        f"answered {summary['answered']}, too long {summary['too_long']}, "
+        f"out of memory {summary['out_of_memory']}",
+        f"E2E {_row(summary['e2e_ms'])}",
+        f"TTFT {_row(summary['ttft_ms'])}",
+        f"SLO attainment {100 * summary['slo_attainment']:.1f} %, "
+        f"goodput {summary['goodput_per_s']:.3g}/s",
     ]
-    for tier in found["tiers"]:
+    for tier in summary["tiers"]:
         lines.append(
             f"{tier['name']}: reached by {100 * tier['reached']:.1f} %, answers "
             f"{100 * tier['answered']:.1f} %, {_busy(tier['busy'])}, "

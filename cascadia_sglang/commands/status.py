@@ -103,13 +103,13 @@ def _notes(tier: dict[str, Any], bypassed: list[str]) -> Iterator[str]:
         yield "tier bypassed"
 
 
-def _self_calibration(told: dict[str, Any]) -> str:
+def _self_calibration(progress: dict[str, Any]) -> str:
     """How far a tier is that calibrates itself, and what it promises."""
-    bound = told["bound"]
+    bound = progress["bound"]
     if bound is None or bound["disagree_at_most"] is None:
-        labels = f"{told['effective_labels']:.0f} of {told['needed']:.0f} effective labels"
-        return f"{told['state']}: {labels}"
+        labels = f"{progress['effective_labels']:.0f} of {progress['needed']:.0f} effective labels"
+        return f"{progress['state']}: {labels}"
     return (
-        f"{told['state']}: the last tier disagrees with at most "
+        f"{progress['state']}: the last tier disagrees with at most "
         f"{bound['disagree_at_most']:.1%} of the accepted (n = {bound['accepted']})"
     )
