@@ -21,11 +21,11 @@ def serve_backend() -> Any:
     )
 
     def detect(request: ServeRequest) -> ServeBackendDetection:
-        asked = "--plugin=cascadia" in request.argv or any(
+        is_named = "--plugin=cascadia" in request.argv or any(
             pair == ("--plugin", "cascadia")
             for pair in zip(request.argv, request.argv[1:], strict=False)
         )
-        return ServeBackendDetection.MATCH if asked else ServeBackendDetection.NO_MATCH
+        return ServeBackendDetection.MATCH if is_named else ServeBackendDetection.NO_MATCH
 
     def run(request: ServeRequest) -> None:
         from sglang.launch_server import run_server

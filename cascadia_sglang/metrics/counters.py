@@ -192,21 +192,21 @@ class Metrics:
         self._solve.observe(seconds)
 
 
-def _family(name: str, *known: Sequence[str]) -> Any:
+def _family(name: str, *label_values: Sequence[str]) -> Any:
     """A counter or histogram of the table, with a sample for all known values of its labels."""
     # It reads where to write when it is imported.
     from prometheus_client import Counter, Histogram
 
     family = BY_NAME[name]
-    one: Any
+    collector: Any
     if family.kind == "counter":
-        one = Counter(name, family.meaning, family.labels)
+        collector = Counter(name, family.meaning, family.labels)
     else:
-        one = Histogram(name, family.meaning, family.labels, buckets=family.buckets)
+        collector = Histogram(name, family.meaning, family.labels, buckets=family.buckets)
     if family.labels:
-        for values in product(*known):
-            one.labels(*values)
-    return one
+        for values in product(*label_values):
+            collector.labels(*values)
+    return collector
 
 
 def forget_gauges(pids: Iterable[int]) -> None:

@@ -65,8 +65,8 @@ class StartQuiet:
     def begin(self, level: str) -> None:
         """Show warnings and errors alone from now on; fewer, where `level` asks for fewer."""
         self._is_quiet = True
-        asked = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
-        logging.getLogger("sglang").setLevel(max(asked, logging.WARNING))
+        configured = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+        logging.getLogger("sglang").setLevel(max(configured, logging.WARNING))
         for name in ("uvicorn.error", "uvicorn.access"):
             logging.getLogger(name).addFilter(self._shows)
 

@@ -66,9 +66,9 @@ class Load:
             for size in (s for s in _PREFILLS if s <= plan.largest_prompt):
                 prompt = self.prompt(size)
                 self.ask([prompt], 3)
-                more = max(1, size // 4)
-                if size + more <= plan.largest_prompt:
-                    self.ask([prompt + self.prompt(more)], 3)
+                suffix = max(1, size // 4)
+                if size + suffix <= plan.largest_prompt:
+                    self.ask([prompt + self.prompt(suffix)], 3)
             for rows in plan.rows:
                 for tokens in _PROMPTS:
                     if tokens <= plan.largest_prompt and rows * tokens <= plan.most_tokens:

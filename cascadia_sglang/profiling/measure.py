@@ -66,17 +66,17 @@ def measure(cascade: Path, flags: Sequence[str], *, start_s: float, quick: bool)
             for tier in config.tiers:
                 print(f"measuring {tier.name}", file=sys.stderr, flush=True)
                 load = _load(port, folder, tier.name, seed=0)
-                found = read_steps(folder, tier.name)
-                load.run(_plan(found, quick))
-                limits[tier.name] = found.limits
+                measured = read_steps(folder, tier.name)
+                load.run(_plan(measured, quick))
+                limits[tier.name] = measured.limits
             host = _host_times(config, port, folder, server, limits)
-            found_T = [read_steps(folder, tier.name) for tier in config.tiers]
-            for tier, found in zip(config.tiers, found_T, strict=True):
-                fitted = fit_step_times(found.steps)
+            measured_T = [read_steps(folder, tier.name) for tier in config.tiers]
+            for tier, measured in zip(config.tiers, measured_T, strict=True):
+                fitted = fit_step_times(measured.steps)
                 times[tier.name], decode_error[tier.name], prefill_error[tier.name] = fitted
     return Profile(
         version=1,
-        device=f"one worker on {device_of(found_T)}",
+        device=f"one worker on {device_of(measured_T)}",
         tiers=times,
         limits=limits,
         host=host,
@@ -85,9 +85,9 @@ def measure(cascade: Path, flags: Sequence[str], *, start_s: float, quick: bool)
     )
 
 
-def device_of(found: Sequence[WorkerSteps]) -> str:
+def device_of(measured: Sequence[WorkerSteps]) -> str:
     """What the tiers' workers ran on: the name of their accelerators, or the cores of a host."""
-    names = list(dict.fromkeys(one.device for one in found))
+    names = list(dict.fromkeys(steps.device for steps in measured))
     if names == ["cpu"]:
         cores = len(os.sched_getaffinity(0))
         return f"{cores} cores of {platform.processor() or platform.machine()}"
@@ -101,10 +101,10 @@ def _load(port: int, folder: Path, tier: str, seed: int) -> Load:
     return Load(port, tier, read_steps(folder, tier).vocabulary, seed)
 
 
-def _plan(found: WorkerSteps, quick: bool) -> LoadPlan:
+def _plan(measured: WorkerSteps, quick: bool) -> LoadPlan:
     """What fits the worker: half of its context, half of its KV cache, its running requests."""
-    limits = found.limits
-    largest = min(found.context_tokens // 2, limits.kv_tokens // 2, 128 if quick else 4096)
+    limits = measured.limits
+    largest = min(measured.context_tokens // 2, limits.kv_tokens // 2, 128 if quick else 4096)
     rows = [count for count in _ROWS if count <= limits.max_running_requests]
     return LoadPlan(
         rows=[count for count in _QUICK_ROWS if count in rows] if quick else rows,

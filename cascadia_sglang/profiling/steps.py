@@ -70,7 +70,7 @@ def read_steps(folder: Path, tier: str) -> WorkerSteps:
     if not lines:
         raise WorkerError(f"no worker of tier {tier} has run a step")
     header = msgspec.json.decode(lines[0], type=_Header)
-    found = [msgspec.json.decode(line, type=_Line) for line in lines[1:]]
+    records = [msgspec.json.decode(line, type=_Line) for line in lines[1:]]
     steps = [
         MeasuredStep(
             is_decode=line.is_decode,
@@ -80,7 +80,7 @@ def read_steps(folder: Path, tier: str) -> WorkerSteps:
             context_tokens=line.context_tokens,
             context_pairs=line.context_pairs,
         )
-        for line in found
+        for line in records
         if line.step_s is not None
     ]
     limits = EngineLimits(
@@ -91,14 +91,14 @@ def read_steps(folder: Path, tier: str) -> WorkerSteps:
         new_token_ratio=header.new_token_ratio,
         is_blocking=header.is_blocking,
     )
-    total = sum(line.forward_s if line.step_s is None else line.step_s for line in found)
+    total = sum(line.forward_s if line.step_s is None else line.step_s for line in records)
     return WorkerSteps(
         device=header.device,
         vocabulary=header.vocabulary,
         context_tokens=header.context_tokens,
         limits=limits,
         steps=steps,
-        host_s=[line.host_s for line in found if line.is_decode and line.host_s is not None],
+        host_s=[line.host_s for line in records if line.is_decode and line.host_s is not None],
         all_s=total,
     )
 

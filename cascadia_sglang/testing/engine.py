@@ -280,12 +280,12 @@ class FakeEngine:
         if run.order.draft and reply.kept is not None:
             score, least = reply.draft_score, run.order.confirm_at
             confirmed = score is not None and least is not None and score >= least
-            told = DraftReport(kept=reply.kept, score=score, confirmed=confirmed)
-            meta_info[DRAFT_KEY] = told.to_meta()
-        own_text = f"{run.text} by tier {run.order.tier_index}"
+            draft_report = DraftReport(kept=reply.kept, score=score, confirmed=confirmed)
+            meta_info[DRAFT_KEY] = draft_report.to_meta()
+        answer = f"{run.text} by tier {run.order.tier_index}"
         output_ids = list(range(reply.tokens))
         output = {
-            "text": reply.text or own_text,
+            "text": reply.text or answer,
             "output_ids": output_ids,
             "meta_info": meta_info,
         }
