@@ -134,7 +134,7 @@ def fold_sampled_kernel(
     token = tl.load(token_ids_ptr + row * token_ids_stride).to(tl.int64)
     is_token = (token >= 0) & (token < columns)
     is_best = token == column
-    known = is_best
+    is_known = is_best
     fall = second - peak
     is_kept = False
     if places_ptr is not None:
@@ -143,7 +143,7 @@ def fold_sampled_kernel(
         has_logit = is_kept & is_token
         x = tl.load(kept_ptr + kept_row * kept_stride + token, mask=has_logit, other=0.0)
         fall = tl.where(has_logit, x.to(tl.float32) - peak, fall)
-        known = known | has_logit
+        is_known = is_known | has_logit
     if probability_ptr is not None:
         has_probability = is_token & (is_kept == 0)
         at = row * probability_stride_b + token * probability_stride_v
@@ -155,11 +155,11 @@ def fold_sampled_kernel(
         # Neither NaN nor an infinity: the difference to itself is zero.
         is_usable = has_probability & (from_sampler - from_sampler == 0.0)
         fall = tl.where(is_usable, from_sampler, fall)
-        known = known | is_usable
+        is_known = is_known | is_usable
     fall = tl.where(is_best, 0.0, fall)
     values_ptr += row * _STEP_VALUES
     tl.store(values_ptr, fall - log_total)
     tl.store(values_ptr + 1, entropy)
     tl.store(values_ptr + 2, peak - second)
     tl.store(values_ptr + 3, certainty)
-    tl.store(values_ptr + 4, known.to(tl.float32))
+    tl.store(values_ptr + 4, is_known.to(tl.float32))

@@ -30,10 +30,10 @@ def reference_logprob(logits: list[float], token_id: int) -> float:
 def reference_draft(rows: list[list[float]], token_ids: list[int]) -> tuple[int, int]:
     """Tokens of one draft before the first that is not its row's likeliest, and the likeliest
     there; -1 where every one is."""
-    for place, (logits, token) in enumerate(zip(rows, token_ids, strict=True)):
+    for row, (logits, token) in enumerate(zip(rows, token_ids, strict=True)):
         likeliest = logits.index(max(logits))
         if likeliest != token:
-            return place, likeliest
+            return row, likeliest
     return len(token_ids), -1
 
 

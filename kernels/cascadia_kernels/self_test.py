@@ -101,13 +101,13 @@ def self_test(
     kept = KeptLogits(logits_BV, torch.arange(ROWS, dtype=torch.int32, device=device))
 
     greedy = row_statistics(logits_BV)
-    found_BD = fold_sampled(greedy, token_ids_B, None, None, kept)
-    compare("a greedy step", found_BD, rows.values_BD, STEP_VALUES)
+    actual_BD = fold_sampled(greedy, token_ids_B, None, None, kept)
+    compare("a greedy step", actual_BD, rows.values_BD, STEP_VALUES)
 
     sampled = row_statistics(logits_BV, temperature_B)
     probability_BV = (logits_BV / temperature_B.unsqueeze(-1)).softmax(dim=-1)
-    found_BD = fold_sampled(sampled, token_ids_B, probability_BV, temperature_B)
-    compare("a sampled step", found_BD, rows.values_BD, STEP_VALUES)
+    actual_BD = fold_sampled(sampled, token_ids_B, probability_BV, temperature_B)
+    compare("a sampled step", actual_BD, rows.values_BD, STEP_VALUES)
 
     draft = verify_draft(logits_BV, token_ids_B, torch.tensor([0, ROWS], device=device))
     compare("a draft", draft.values_ND, rows.values_BD, STEP_VALUES)
@@ -131,34 +131,34 @@ def _test_probe(weights: ProbeWeights, hidden_dtype: torch.dtype) -> None:
     scale_B1 = (centred_BH.square().mean(dim=-1, keepdim=True) + EPSILON).sqrt()
     inner_BU = (centred_BH / scale_B1 * norm_weight + norm_bias) @ first + first_bias
     expected_B = torch.sigmoid((inner_BU * torch.sigmoid(inner_BU)) @ second + bias)
-    found_B = hidden_probe(hidden_BH.to(weights.first_HU.device), weights)
-    compare("a probe", found_B.unsqueeze(-1), expected_B.unsqueeze(-1), ("score",))
+    actual_B = hidden_probe(hidden_BH.to(weights.first_HU.device), weights)
+    compare("a probe", actual_B.unsqueeze(-1), expected_B.unsqueeze(-1), ("score",))
 
 
 def compare(
-    op: str, found_BD: torch.Tensor, expected_BD: torch.Tensor, names: Sequence[str]
+    op: str, actual_BD: torch.Tensor, expected_BD: torch.Tensor, names: Sequence[str]
 ) -> None:
     """Compare values with those of float64.
 
     Raises:
         SelfTestError: names the op, the row, the value, what was found and what is right.
     """
-    found_BD = found_BD.cpu().double()
+    actual_BD = actual_BD.cpu().double()
     allowed_BD = TOLERANCE * (1.0 + expected_BD.abs())
-    is_near_BD = (found_BD == expected_BD) | ((found_BD - expected_BD).abs() <= allowed_BD)
+    is_near_BD = (actual_BD == expected_BD) | ((actual_BD - expected_BD).abs() <= allowed_BD)
     for row, column in (~is_near_BD).nonzero().tolist():
         raise SelfTestError(
-            f"{op} gives {names[column]} {found_BD[row, column].item():.6g} in row {row}, "
+            f"{op} gives {names[column]} {actual_BD[row, column].item():.6g} in row {row}, "
             f"float64 gives {expected_BD[row, column].item():.6g}"
         )
 
 
-def compare_ids(op: str, found_B: torch.Tensor, expected_B: torch.Tensor) -> None:
+def compare_ids(op: str, actual_B: torch.Tensor, expected_B: torch.Tensor) -> None:
     """Compare token ids or counts.
 
     Raises:
         SelfTestError: names the op, what was found and what is right.
     """
-    found, expected = found_B.tolist(), expected_B.tolist()
-    if found != expected:
-        raise SelfTestError(f"{op}: found {found}, float64 gives {expected}")
+    actual, expected = actual_B.tolist(), expected_B.tolist()
+    if actual != expected:
+        raise SelfTestError(f"{op}: found {actual}, float64 gives {expected}")
