@@ -46,8 +46,8 @@ def file_of(split: str, chunk: int, tier: str) -> Path:
 
 def complete_chunks(split: str) -> list[int]:
     """Chunks that every tier has answered."""
-    found = sorted((CACHE / split).glob(f"[0-9]*-{next(iter(TIERS))}.npz"))
-    chunks = [int(path.name.split("-")[0]) for path in found]
+    files = sorted((CACHE / split).glob(f"[0-9]*-{next(iter(TIERS))}.npz"))
+    chunks = [int(path.name.split("-")[0]) for path in files]
     return [c for c in chunks if all(file_of(split, c, tier).exists() for tier in TIERS)]
 
 
@@ -57,17 +57,17 @@ def decode_chunk(split: str, chunk: int, tier: str) -> None:
     if path.exists():
         return
     started = time.monotonic()
-    seen = observe(MODELS / tier, chunk_rows(split, chunk))
+    observation = observe(MODELS / tier, chunk_rows(split, chunk))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part.npz")
     np.savez_compressed(
         unfinished,
-        final_NS=seen.final_NS,
-        prompt_tokens_N=seen.prompt_tokens_N,
-        truncated_N=seen.truncated_N,
-        correct_N=seen.correct_N,
-        text_N=seen.text_N,
-        **{f"prefix_{tokens}_NS": seen.prefix_NS[tokens] for tokens in CHECKPOINTS},
+        final_NS=observation.final_NS,
+        prompt_tokens_N=observation.prompt_tokens_N,
+        truncated_N=observation.truncated_N,
+        correct_N=observation.correct_N,
+        text_N=observation.text_N,
+        **{f"prefix_{tokens}_NS": observation.prefix_NS[tokens] for tokens in CHECKPOINTS},
     )
     unfinished.rename(path)
     seconds = time.monotonic() - started
@@ -76,14 +76,14 @@ def decode_chunk(split: str, chunk: int, tier: str) -> None:
 
 def load_chunk(split: str, chunk: int, tier: str) -> Observation:
     """What the judge saw of a chunk."""
-    with np.load(file_of(split, chunk, tier)) as kept:
+    with np.load(file_of(split, chunk, tier)) as arrays:
         return Observation(
-            final_NS=_all_columns(kept["final_NS"]),
-            prefix_NS={t: _all_columns(kept[f"prefix_{t}_NS"]) for t in CHECKPOINTS},
-            prompt_tokens_N=kept["prompt_tokens_N"],
-            truncated_N=kept["truncated_N"],
-            correct_N=kept["correct_N"],
-            text_N=kept.get("text_N"),
+            final_NS=_all_columns(arrays["final_NS"]),
+            prefix_NS={t: _all_columns(arrays[f"prefix_{t}_NS"]) for t in CHECKPOINTS},
+            prompt_tokens_N=arrays["prompt_tokens_N"],
+            truncated_N=arrays["truncated_N"],
+            correct_N=arrays["correct_N"],
+            text_N=arrays.get("text_N"),
         )
 
 
@@ -93,10 +93,10 @@ def _all_columns(kept_NS: FloatArray) -> FloatArray:
     return np.pad(kept_NS, ((0, 0), (0, missing)))
 
 
-def pool_of(rows: Sequence[Row], seen: Sequence[Observation], prefix: str = "") -> Pool:
+def pool_of(rows: Sequence[Row], observations: Sequence[Observation], prefix: str = "") -> Pool:
     """The arrays of a calibration, of every tier's observation; ids count the rows."""
     return Pool(
-        tiers=tuple(tier_answers(observation, seen[-1]) for observation in seen),
+        tiers=tuple(tier_answers(observation, observations[-1]) for observation in observations),
         ids=tuple(f"{prefix}{index}" for index in range(len(rows))),
         prompt_keys=tuple(row.prompt.strip() for row in rows),
         groups=tuple(row.family for row in rows),
@@ -104,26 +104,26 @@ def pool_of(rows: Sequence[Row], seen: Sequence[Observation], prefix: str = "") 
     )
 
 
-def tier_answers(seen: Observation, last: Observation | None = None) -> TierAnswers:
+def tier_answers(observation: Observation, last: Observation | None = None) -> TierAnswers:
     """The arrays of one tier; agreement with the last one where both kept their answers."""
-    features_NF = seen.features()
+    features_NF = observation.features()
     prefix_NF = {}
     for tokens in CHECKPOINTS:
         prefix_NF[tokens] = np.full(features_NF.shape, np.nan)
-        prefix_NF[tokens][seen.longer_than(tokens)] = seen.prefix_features(tokens)
+        prefix_NF[tokens][observation.longer_than(tokens)] = observation.prefix_features(tokens)
     return TierAnswers(
         features_NF=features_NF,
         prefix_NF=prefix_NF,
-        right_N=seen.correct_N,
-        same_N=_same(seen, last),
+        right_N=observation.correct_N,
+        same_N=_same(observation, last),
     )
 
 
-def _same(seen: Observation, last: Observation | None) -> BoolArray | None:
-    if last is None or seen.text_N is None or last.text_N is None:
+def _same(observation: Observation, last: Observation | None) -> BoolArray | None:
+    if last is None or observation.text_N is None or last.text_N is None:
         return None
-    pairs = zip(seen.text_N, last.text_N, strict=True)
-    return np.array([same_answer(str(one), str(other)) for one, other in pairs])
+    pairs = zip(observation.text_N, last.text_N, strict=True)
+    return np.array([same_answer(str(text), str(last_text)) for text, last_text in pairs])
 
 
 def load_pool(split: str, chunks: Sequence[int]) -> Pool:

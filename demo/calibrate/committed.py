@@ -31,6 +31,8 @@ def replay(pool: Pool) -> CascadeReplay:
 
 def cascade(parts: Parts) -> CalibratedCascade:
     """The demo at its own thresholds, certified on these answers."""
-    asked, own = settings(), thresholds()
-    chosen = outcome_of(replay(parts.choose).serve(own), own, asked.tier_cost)
-    return certified(calibrations(), chosen, parts.certify, asked)
+    fit_settings, demo_thresholds = settings(), thresholds()
+    chosen = outcome_of(
+        replay(parts.choose).serve(demo_thresholds), demo_thresholds, fit_settings.tier_cost
+    )
+    return certified(calibrations(), chosen, parts.certify, fit_settings)

@@ -20,28 +20,28 @@ from demo.tasks.splits import SPLITS, sample
 def answers(folder: Path, rows: Sequence[Row]) -> list[str]:
     """Greedy answers of an exported tier, one per row."""
     model = load_model(folder)
-    given = [""] * len(rows)
+    replies = [""] * len(rows)
     for indices in batches(rows):
         steps = list(decode_steps(model, [rows[i].prompt for i in indices], MAX_ANSWER_TOKENS))
         for index, text in zip(indices, texts(steps), strict=True):
-            given[index] = text
-    return given
+            replies[index] = text
+    return replies
 
 
 def report(rows: Sequence[Row], right: Sequence[bool]) -> str:
     """A markdown table: accuracy per family, over all its sizes and per size."""
-    seen: Counter[tuple[str, int]] = Counter()
+    counts: Counter[tuple[str, int]] = Counter()
     good: Counter[tuple[str, int]] = Counter()
     for row, is_right in zip(rows, right, strict=True):
         for key in ((row.family, row.size), (row.family, 0), ("all", 0)):
-            seen[key] += 1
+            counts[key] += 1
             good[key] += is_right
     lines = ["| family | rows | accuracy | per size |", "|---|---|---|---|"]
-    for family in [name for name in (*FAMILIES, "all") if seen[name, 0]]:
-        sizes = sorted(size for name, size in seen if name == family and size)
-        per_size = " ".join(f"{s}:{good[family, s] / seen[family, s]:.2f}" for s in sizes)
-        share = good[family, 0] / seen[family, 0]
-        lines.append(f"| {family} | {seen[family, 0]} | {share:.3f} | {per_size} |")
+    for family in [name for name in (*FAMILIES, "all") if counts[name, 0]]:
+        sizes = sorted(size for name, size in counts if name == family and size)
+        per_size = " ".join(f"{s}:{good[family, s] / counts[family, s]:.2f}" for s in sizes)
+        share = good[family, 0] / counts[family, 0]
+        lines.append(f"| {family} | {counts[family, 0]} | {share:.3f} | {per_size} |")
     return "\n".join(lines)
 
 

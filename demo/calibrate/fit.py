@@ -94,9 +94,9 @@ def main() -> None:
     for name, calibration in reported_calibrations(report, parts).items():
         save_calibration(calibration, MODELS / name / "calibration.json")
     CASCADE.write_text(with_thresholds(CASCADE.read_text(), cascade.thresholds))
-    told = page(report)
-    REPORT.write_text(told)
-    print(told)
+    text = page(report)
+    REPORT.write_text(text)
+    print(text)
     rows = [row for chunk in range(CHUNKS) for row in chunk_rows(SPLIT, chunk)]
     prompt_ids = [encode_prompt(row.prompt) for row in rows]
     vocabulary = build_tokenizer().get_vocab()

@@ -60,8 +60,8 @@ def main() -> None:
     options = parser.parse_args()
     parts = split_sample(answered(options.chunks, CACHE / "second-judges"))
     cascade = committed.cascade(parts)
-    found = second_judges(cascade, parts)
-    for line in write_second_judges(found, cascade, parts, FOLDER):
+    judges = second_judges(cascade, parts)
+    for line in write_second_judges(judges, cascade, parts, FOLDER):
         print(line)
 
 

@@ -80,8 +80,8 @@ def _steps(rng: Random, sizes: tuple[int, ...]) -> tuple[str, str]:
     """Write the columns from the right as `a+b+carry=sum w<digit> c<carry>`, then `= total`."""
     left, right = (_number(rng, digits) for digits in sizes)
     columns, carry = [], 0
-    for place in range(max(sizes)):
-        upper, lower = left // 10**place % 10, right // 10**place % 10
+    for column in range(max(sizes)):
+        upper, lower = left // 10**column % 10, right // 10**column % 10
         total = upper + lower + carry
         columns.append(f"{upper}+{lower}+{carry}={total} w{total % 10} c{total // 10}")
         carry = total // 10

@@ -69,11 +69,11 @@ def _arguments(parser: argparse.ArgumentParser) -> str:
 
 def _row(action: argparse.Action) -> tuple[str, str, str]:
     text = (action.help or "") % {"default": action.default, "prog": ""}
-    said = _DEFAULT.search(text)
-    meaning = text[: said.start()] if said else text
+    match = _DEFAULT.search(text)
+    meaning = text[: match.start()] if match else text
     if action.choices is not None:
-        meaning = f"{meaning.rstrip('.')}: {', '.join(code(one) for one in action.choices)}"
-    return code(_name(action)), _default(action, said["value"] if said else None), meaning
+        meaning = f"{meaning.rstrip('.')}: {', '.join(code(choice) for choice in action.choices)}"
+    return code(_name(action)), _default(action, match["value"] if match else None), meaning
 
 
 def _name(action: argparse.Action) -> str:
@@ -85,12 +85,12 @@ def _name(action: argparse.Action) -> str:
     return flags if action.nargs == 0 else f"{flags} {value}"
 
 
-def _default(action: argparse.Action, said: str | None) -> str:
+def _default(action: argparse.Action, stated: str | None) -> str:
     is_optional = action.nargs in ("?", argparse.REMAINDER)
     if action.required or not (action.option_strings or is_optional):
         return "required"
-    if said is not None:
-        return said
+    if stated is not None:
+        return stated
     if action.default in (None, "", False, argparse.SUPPRESS) or action.default == []:
         return "none"
     return code(action.default)

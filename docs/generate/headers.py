@@ -64,22 +64,22 @@ REASONS = {
 
 def page() -> str:
     """Tables of headers, then of the fields of a response."""
-    asked = [
+    request_rows = [
         (code(header["name"]), header["description"], _allowed(header["schema"]))
         for header in request_headers(())
     ]
-    given = [
+    response_rows = [
         (code(name), text, "yes" if name in ERROR_HEADERS else "no")
         for name, (text, _) in RESPONSE_HEADERS.items()
     ]
-    given += [(code(name), text, "alone") for name, (text, _) in RETRY_HEADERS.items()]
+    response_rows += [(code(name), text, "alone") for name, (text, _) in RETRY_HEADERS.items()]
     return document(
         "Headers and response fields",
         "## Request headers",
         paragraph("A malformed or unknown `x-cascadia-` header gets a 400 that names it."),
-        table(("header", "effect", "allowed"), asked),
+        table(("header", "effect", "allowed"), request_rows),
         "## Response headers",
-        table(("header", "meaning", "with an error"), given),
+        table(("header", "meaning", "with an error"), response_rows),
         "## `meta_info.cascadia`",
         paragraph(
             "The native route `/generate` returns these fields. A stream that a sign of life "

@@ -68,11 +68,11 @@ def on_nav(nav: Navigation, *, config: MkDocsConfig, files: Files) -> Navigation
     """Put the sections in the order of a reader's questions, and leave the outside files out."""
     del config, files
     nav.items = [item for item in nav.items if item.title != OUTSIDE.title()]
-    nav.items.sort(key=_place)
+    nav.items.sort(key=_order)
     return nav
 
 
-def _place(item: Any) -> int:
+def _order(item: Any) -> int:
     if not isinstance(item, Section):
         return -1
     return SECTIONS.index(item.title) if item.title in SECTIONS else len(SECTIONS)

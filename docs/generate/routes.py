@@ -39,7 +39,7 @@ OWN_ROUTES = (
 
 def page() -> str:
     """The cascade's own routes, then a row per group of SGLang's."""
-    own = [(code(route), effect, key) for route, effect, key in OWN_ROUTES]
+    own_rows = [(code(route), effect, key) for route, effect, key in OWN_ROUTES]
     theirs = [
         (
             ", ".join(code(path) for path in routes.paths),
@@ -50,7 +50,7 @@ def page() -> str:
     return document(
         "Routes",
         "## Routes of the cascade",
-        table(("route", "what it does", "key"), own),
+        table(("route", "what it does", "key"), own_rows),
         paragraph(
             "Send the admin key as `authorization: Bearer KEY`. Routes that need it answer 403 "
             "without `--admin-api-key`."

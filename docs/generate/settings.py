@@ -44,16 +44,16 @@ def _places(struct: type[msgspec.Struct]) -> dict[type, str]:
 
 
 def _structs_of(kind: Any, ending: str = "") -> list[tuple[type, str]]:
-    found: list[tuple[type, str]] = []
+    structs: list[tuple[type, str]] = []
     for member in members_of(kind):
         origin = typing.get_origin(member)
         if isinstance(member, type) and issubclass(member, msgspec.Struct):
-            found.append((member, ending))
+            structs.append((member, ending))
         elif origin is list:
-            found += _structs_of(typing.get_args(member)[0], f"{ending}[]")
+            structs += _structs_of(typing.get_args(member)[0], f"{ending}[]")
         elif origin is dict:
-            found += _structs_of(typing.get_args(member)[1], f"{ending}.NAME")
-    return found
+            structs += _structs_of(typing.get_args(member)[1], f"{ending}.NAME")
+    return structs
 
 
 def _row(field: msgspec.structs.FieldInfo, docs: dict[str, str]) -> tuple[str, ...]:
