@@ -38,7 +38,7 @@ def chosen(options: argparse.Namespace) -> list[Bench]:
     if options.smoke:
         return [bench for bench in BENCHES if bench.smoke]
     if options.all:
-        return [one for one in BENCHES if one.is_in_all and {*one.needs} <= {CPU, LITELLM}]
+        return [bench for bench in BENCHES if bench.is_in_all and {*bench.needs} <= {CPU, LITELLM}]
     raise ValueError("name a bench, or give --all or --smoke; `python -m bench list` names them")
 
 
@@ -48,19 +48,19 @@ def commands(benches: Iterable[Bench], options: argparse.Namespace) -> Iterator[
     Raises:
         ValueError: if a bench has no smoke form, or lacks an option.
     """
-    given = {name: value for name in INPUTS if (value := getattr(options, name)) is not None}
+    values = {name: value for name in INPUTS if (value := getattr(options, name)) is not None}
     for bench in benches:
         if not options.smoke:
-            yield from bench.commands(given, options.more)
+            yield from bench.commands(values, options.more)
         elif bench.smoke:
             yield from bench.smoke_commands(options.more)
         else:
             raise ValueError(f"{bench.name} has no smoke form")
 
 
-def run(wanted: Sequence[Sequence[str]]) -> int:
+def run(commands_to_run: Sequence[Sequence[str]]) -> int:
     """Run commands one after the other up to the first that fails; its exit code, or 0."""
-    for words in wanted:
+    for words in commands_to_run:
         print(f"$ python -m {shlex.join(words)}", flush=True)
         started = time.monotonic()
         code = _ended([sys.executable, "-m", *words])
@@ -86,7 +86,7 @@ def _ended(command: Sequence[str]) -> int:
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line; `more` is what follows `--`."""
-    place = arguments.index("--") if "--" in arguments else len(arguments)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=__doc__,
@@ -103,10 +103,10 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     which.add_argument("--all", action="store_true")
     which.add_argument("--smoke", action="store_true", help="briefly; writes nothing")
     for name in INPUTS:
-        takers = [one.name for one in BENCHES if name in (*one.inputs, *one.may_take)]
+        takers = [bench.name for bench in BENCHES if name in (*bench.inputs, *bench.may_take)]
         runs.add_argument(f"--{name}", metavar="PATH", help=f"for {', '.join(takers)}")
-    options = parser.parse_args(arguments[:place])
-    options.more = arguments[place + 1 :]
+    options = parser.parse_args(arguments[:end])
+    options.more = arguments[end + 1 :]
     return options
 
 
@@ -117,8 +117,10 @@ def main() -> int:
         if options.action == "run":
             return run(list(commands(chosen(options), options)))
         if options.action == "list":
-            found = named(BENCHES, options.names)
-            print("\n".join(line for one in found for line in details(one)) or summary(BENCHES))
+            benches = named(BENCHES, options.names)
+            print(
+                "\n".join(line for bench in benches for line in details(bench)) or summary(BENCHES)
+            )
         else:
             options.document.write_text(with_table(options.document.read_text(), BENCHES))
     except ValueError as error:

@@ -73,23 +73,23 @@ class Bench:
         options = "".join(f" --{name} PATH" for name in self.inputs)
         return [f"{run}{options}".strip() for run in self.runs]
 
-    def commands(self, given: Mapping[str, str], more: Sequence[str] = ()) -> list[list[str]]:
+    def commands(self, values: Mapping[str, str], more: Sequence[str] = ()) -> list[list[str]]:
         """The arguments of `python -m` of a whole run, in their order.
 
         Args:
-            given: values of options, by name; those that the bench does not take are left out.
+            values: values of options, by name; those that the bench does not take are left out.
             more: added to each command of the bench itself.
 
         Raises:
             ValueError: if an option is missing.
         """
-        missing = [f"--{name}" for name in self.inputs if name not in given]
+        missing = [f"--{name}" for name in self.inputs if name not in values]
         if missing:
             raise ValueError(f"{self.name} needs {' and '.join(missing)}")
-        taken = [name for name in (*self.inputs, *self.may_take) if name in given]
-        options = [word for name in taken for word in (f"--{name}", given[name])]
-        own = [[self.module, *shlex.split(run), *options, *more] for run in self.runs]
-        return [*map(shlex.split, self.before), *own]
+        options_taken = [name for name in (*self.inputs, *self.may_take) if name in values]
+        options = [word for name in options_taken for word in (f"--{name}", values[name])]
+        main_commands = [[self.module, *shlex.split(run), *options, *more] for run in self.runs]
+        return [*map(shlex.split, self.before), *main_commands]
 
     def smoke_commands(self, more: Sequence[str] = ()) -> list[list[str]]:
         """Likewise of the brief run."""
@@ -104,8 +104,10 @@ def named(benches: Sequence[Bench], names: Sequence[str]) -> list[Bench]:
     """
     chosen = []
     for name in names:
-        found = [one for one in benches if one.name == name or one.name.startswith(f"{name}.")]
-        if not found:
+        matches = [
+            bench for bench in benches if bench.name == name or bench.name.startswith(f"{name}.")
+        ]
+        if not matches:
             raise ValueError(f"no bench is called {name}; `python -m bench list` names them")
-        chosen += found
-    return [one for one in benches if one in chosen]
+        chosen += matches
+    return [bench for bench in benches if bench in chosen]

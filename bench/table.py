@@ -50,10 +50,10 @@ def table(benches: Sequence[Bench]) -> str:
 
 
 def _command(bench: Bench) -> str:
-    first, *others = bench.arguments
-    told = f"`python -m {bench.module} {first}".rstrip() + "`"
-    told += "".join(f", then `{run or 'without'}`" for run in others)
-    return told + "".join(f", after `{command}`" for command in bench.before)
+    first, *later = bench.arguments
+    words = f"`python -m {bench.module} {first}".rstrip() + "`"
+    words += "".join(f", then `{run or 'without'}`" for run in later)
+    return words + "".join(f", after `{command}`" for command in bench.before)
 
 
 def with_table(text: str, benches: Sequence[Bench]) -> str:
@@ -62,8 +62,8 @@ def with_table(text: str, benches: Sequence[Bench]) -> str:
     Raises:
         ValueError: if a mark is missing.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, remaining = text.partition(BEGIN)
+    _, end, after = remaining.partition(END)
     if not begin or not end:
         raise ValueError(f"the document has no lines {BEGIN} and {END}")
     return f"{before}{BEGIN}\n{table(benches)}\n{END}{after}"

@@ -71,20 +71,20 @@ class AnswerPairs:
 def demo_pairs(tier: str) -> AnswerPairs:
     """Of a tier of the demo and its last one, on every stored chunk of the test split."""
     pool = load_pool("test", complete_chunks("test"))
-    own, last = pool.tiers[list(TIERS).index(tier)], pool.tiers[-1]
-    if own.same_N is None:
+    answers, last = pool.tiers[list(TIERS).index(tier)], pool.tiers[-1]
+    if answers.same_N is None:
         raise SystemExit("the stored answers have no texts: delete them, demo.calibrate.answers")
-    known = np.flatnonzero(np.isfinite(own.features_NF).all(1))
+    finite = np.flatnonzero(np.isfinite(answers.features_NF).all(1))
     # Equal prompts would be in the traffic and in what measures it.
-    _, first = np.unique(np.array(pool.prompt_keys)[known], return_index=True)
+    _, first = np.unique(np.array(pool.prompt_keys)[finite], return_index=True)
     pairs = AnswerPairs(
         name=f"demo {tier}, {list(TIERS)[-1]}",
-        features_NF=own.features_NF,
-        right_N=own.right_N,
-        same_N=own.same_N,
+        features_NF=answers.features_NF,
+        right_N=answers.right_N,
+        same_N=answers.same_N,
         last_right_N=last.right_N,
     )
-    return pairs.take(known[first])
+    return pairs.take(finite[first])
 
 
 def real_pairs() -> AnswerPairs:
@@ -92,16 +92,18 @@ def real_pairs() -> AnswerPairs:
     from bench.real.observed import load_observed
     from bench.real.questions import questions
 
-    found = load_observed(questions())
-    own, last = found["small"], found["large"]
+    observed = load_observed(questions())
+    answers, last = observed["small"], observed["large"]
     pairs = AnswerPairs(
         name="real models",
-        features_NF=own.features_NF,
-        right_N=own.right_N,
-        same_N=np.array([same_answer(a, b) for a, b in zip(own.texts, last.texts, strict=True)]),
+        features_NF=answers.features_NF,
+        right_N=answers.right_N,
+        same_N=np.array(
+            [same_answer(a, b) for a, b in zip(answers.texts, last.texts, strict=True)]
+        ),
         last_right_N=last.right_N,
     )
-    return pairs.take(np.flatnonzero(np.isfinite(own.features_NF).all(1)))
+    return pairs.take(np.flatnonzero(np.isfinite(answers.features_NF).all(1)))
 
 
 def made_up_pairs(count: int) -> AnswerPairs:

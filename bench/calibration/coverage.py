@@ -70,7 +70,7 @@ class Trial:
         return self.refused is not None or any(bound is None for bound in self.bounds)
 
 
-def trial(pool: Pool, number: int, size: int, asked: Settings) -> Trial:
+def trial(pool: Pool, number: int, size: int, settings: Settings) -> Trial:
     """Draw a set without replacement, calibrate, and look at the rest."""
     order = np.random.default_rng(number).permutation(len(pool))
     drawn = pool.take(order[:size])
@@ -78,16 +78,16 @@ def trial(pool: Pool, number: int, size: int, asked: Settings) -> Trial:
     salted = drawn.salted(str(number))
     started = time.process_time()
     try:
-        cascade = calibrate(salted, asked)
+        cascade = calibrate(salted, settings)
     except CalibrationError as error:
         return Trial(refused=str(error))
     seconds = time.process_time() - started
-    rest = cascade.replay(pool.take(order[size:])).serve(cascade.thresholds)
+    others = cascade.replay(pool.take(order[size:])).serve(cascade.thresholds)
     return Trial(
         bounds=tuple(bound.risk_high for bound in cascade.certificate.risks),
-        risks=tuple(true_risks(rest)),
+        risks=tuple(true_risks(others)),
         loss_bound=cascade.certificate.loss.loss_high,
-        loss=float(rest.last_right_N.mean() - rest.right_N.mean()),
+        loss=float(others.last_right_N.mean() - others.right_N.mean()),
         seconds=seconds,
     )
 
@@ -95,23 +95,25 @@ def trial(pool: Pool, number: int, size: int, asked: Settings) -> Trial:
 def estimates(trials: list[Trial]) -> list[tuple[str, str, Estimate]]:
     """Metric, unit and value."""
     count = len(trials)
-    fitted = [one for one in trials if one.refused is None]
-    found = [
-        ("violations_of_accepted_risk", sum(one.violates_risk for one in fitted)),
-        ("violations_of_loss", sum(one.violates_loss for one in fitted)),
-        ("sets_with_an_abstention", sum(one.abstains for one in trials)),
+    fitted = [trial for trial in trials if trial.refused is None]
+    counts = [
+        ("violations_of_accepted_risk", sum(trial.violates_risk for trial in fitted)),
+        ("violations_of_loss", sum(trial.violates_loss for trial in fitted)),
+        ("sets_with_an_abstention", sum(trial.abstains for trial in trials)),
         ("sets_refused", count - len(fitted)),
     ]
-    told = [(name, "1", Estimate(p50=value, n=count)) for name, value in found]
+    rows = [(name, "1", Estimate(p50=value, n=count)) for name, value in counts]
     for tier in range(len(fitted[0].bounds)):
-        bounds = [b for one in fitted if (b := one.bounds[tier]) is not None]
-        told.append((f"bound_tier_{tier}", "1", spread(bounds)))
-        told.append((f"true_risk_tier_{tier}", "1", spread([one.risks[tier] for one in fitted])))
-    losses = [b for one in fitted if (b := one.loss_bound) is not None]
-    told.append(("bound_loss", "1", spread(losses)))
-    told.append(("true_loss", "1", spread([one.loss for one in fitted])))
-    told.append(("cpu_seconds_a_set", "s", spread([one.seconds for one in fitted])))
-    return told
+        bounds = [b for trial in fitted if (b := trial.bounds[tier]) is not None]
+        rows.append((f"bound_tier_{tier}", "1", spread(bounds)))
+        rows.append(
+            (f"true_risk_tier_{tier}", "1", spread([trial.risks[tier] for trial in fitted]))
+        )
+    losses = [b for trial in fitted if (b := trial.loss_bound) is not None]
+    rows.append(("bound_loss", "1", spread(losses)))
+    rows.append(("true_loss", "1", spread([trial.loss for trial in fitted])))
+    rows.append(("cpu_seconds_a_set", "s", spread([trial.seconds for trial in fitted])))
+    return rows
 
 
 def main() -> None:

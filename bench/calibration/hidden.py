@@ -95,13 +95,13 @@ def decode_hidden(split: str, chunk: int, tier: str) -> None:
     if path.exists():
         return
     started = time.monotonic()
-    seen = read_hidden(MODELS / tier, chunk_rows(split, chunk))
+    states = read_hidden(MODELS / tier, chunk_rows(split, chunk))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part.npz")
-    arrays = {"last": seen.last_NH, "mean": seen.mean_NH}
-    arrays |= {f"prefix_{tokens}": seen.prefix_NH[tokens] for tokens in CHECKPOINTS}
-    kept = {f"{name}_NH": array.astype(np.float32) for name, array in arrays.items()}
-    np.savez_compressed(unfinished, **kept)
+    arrays = {"last": states.last_NH, "mean": states.mean_NH}
+    arrays |= {f"prefix_{tokens}": states.prefix_NH[tokens] for tokens in CHECKPOINTS}
+    stored = {f"{name}_NH": array.astype(np.float32) for name, array in arrays.items()}
+    np.savez_compressed(unfinished, **stored)
     unfinished.rename(path)
     seconds = time.monotonic() - started
     print(f"{split} {chunk} {tier}: {seconds:.0f} s", file=sys.stderr, flush=True)
@@ -113,11 +113,11 @@ def load_hidden(split: str, chunks: Sequence[int], tier: str) -> HiddenStates:
 
 
 def _load_chunk(split: str, chunk: int, tier: str) -> HiddenStates:
-    with np.load(hidden_file(split, chunk, tier)) as kept:
+    with np.load(hidden_file(split, chunk, tier)) as stored:
         return HiddenStates(
-            last_NH=kept["last_NH"].astype(np.float64),
-            mean_NH=kept["mean_NH"].astype(np.float64),
-            prefix_NH={t: kept[f"prefix_{t}_NH"].astype(np.float64) for t in CHECKPOINTS},
+            last_NH=stored["last_NH"].astype(np.float64),
+            mean_NH=stored["mean_NH"].astype(np.float64),
+            prefix_NH={t: stored[f"prefix_{t}_NH"].astype(np.float64) for t in CHECKPOINTS},
         )
 
 

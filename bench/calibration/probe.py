@@ -92,12 +92,12 @@ class Served:
     def after(self, tokens: int) -> tuple[Answers, BoolArray]:
         """All answers after some tokens, the outcome being acceptance; which of them still ran."""
         rows_NF = self.answers.prefix_NF[tokens]
-        found = Answers(
+        answers = Answers(
             columns_NG=self._columns(rows_NF),
             hidden_NH=self.hidden.prefix_NH[tokens],
             right_N=self.accepted_N,
         )
-        return found, np.isfinite(rows_NF).all(1)
+        return answers, np.isfinite(rows_NF).all(1)
 
     def _columns(self, rows_NF: FloatArray) -> FloatArray:
         return np.column_stack((rows_NF, earlier_features(self.known_NJ)))
@@ -105,19 +105,19 @@ class Served:
 
 def served(pool: Pool, hidden: HiddenStates, tier: int) -> Served:
     """What reaches a tier of the demo."""
-    own, replay = committed.thresholds(), committed.replay(pool)
-    found = replay.serve(own)
+    thresholds, replay = committed.thresholds(), committed.replay(pool)
+    outcome = replay.serve(thresholds)
     return Served(
         answers=pool.tiers[tier],
         hidden=hidden,
-        known_NJ=replay.known_scores(own[:tier]),
-        reached_N=found.reached_NT[:, tier],
-        accepted_N=found.score_NT[:, tier] >= own[tier],
+        known_NJ=replay.known_scores(thresholds[:tier]),
+        reached_N=outcome.reached_NT[:, tier],
+        accepted_N=outcome.score_NT[:, tier] >= thresholds[tier],
     )
 
 
 def scores(
-    fitting: Answers, counted_N: BoolArray, known_NJ: FloatArray, asked: Answers
+    fitting: Answers, counted_N: BoolArray, known_NJ: FloatArray, answered: Answers
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Of the asked answers: by logits, with the probe beside them, by the probe alone.
 
@@ -128,8 +128,8 @@ def scores(
     half = len(counted_N) // 2
     is_second_N = np.arange(len(counted_N)) >= half
     is_running_N = np.isfinite(fitting.columns_NG).all(1)
-    own = fitting.take(is_running_N & ~is_second_N)
-    parameters = fit_probe(own.hidden_NH, own.right_N)
+    first = fitting.take(is_running_N & ~is_second_N)
+    parameters = fit_probe(first.hidden_NH, first.right_N)
     rows = fitting.take(counted_N & is_running_N)
     width = fitting.columns_NG.shape[1] - 2 * known_NJ.shape[1]
     answers = TierAnswers(
@@ -139,19 +139,19 @@ def scores(
     second = fitting.take(counted_N & is_running_N & is_second_N)
     both = with_probe(logits, second.columns_NG, second.hidden_NH, second.right_N, parameters)
     return (
-        sigmoid(log_odds(logits, asked)),
-        sigmoid(log_odds(both, asked)),
-        sigmoid(probe_log_odds(asked.hidden_NH, parameters)),
+        sigmoid(log_odds(logits, answered)),
+        sigmoid(log_odds(both, answered)),
+        sigmoid(probe_log_odds(answered.hidden_NH, parameters)),
     )
 
 
-def log_odds(calibration: Calibration, asked: Answers) -> FloatArray:
+def log_odds(calibration: Calibration, answers: Answers) -> FloatArray:
     """Of the score of each answer."""
-    standard_NG = (asked.columns_NG - np.array(calibration.mean)) / np.array(calibration.scale)
+    standard_NG = (answers.columns_NG - np.array(calibration.mean)) / np.array(calibration.scale)
     odds_N: FloatArray = standard_NG @ np.array(calibration.weights) + calibration.bias
     if calibration.probe is not None:
         parameters = calibration.probe.unpacked()
-        odds_N = odds_N + calibration.probe.weight * probe_log_odds(asked.hidden_NH, parameters)
+        odds_N = odds_N + calibration.probe.weight * probe_log_odds(answers.hidden_NH, parameters)
     return odds_N
 
 
@@ -159,34 +159,38 @@ def tier_estimates(name: str, fitting: Served, asking: Served) -> Iterator[Told]
     """At the end of the answers, for both kinds of hidden state, and on the way."""
     reached_N = asking.reached_N & np.isfinite(asking.answers.features_NF).all(1)
     for kind in ("last", "mean"):
-        asked = asking.finished(kind).take(reached_N)
+        answers = asking.finished(kind).take(reached_N)
         by_logits_N, with_probe_N, alone_N = scores(
-            fitting.finished(kind), fitting.reached_N, fitting.known_NJ, asked
+            fitting.finished(kind), fitting.reached_N, fitting.known_NJ, answers
         )
         for metric in ("auroc", "ece", "brier"):
-            found = paired(METRICS[metric], by_logits_N, with_probe_N, asked.right_N, RESAMPLES)
-            yield f"{name} by logits", metric, found.before
-            yield f"{name} with probe of {kind}", metric, found.after
-            yield f"{name} gain of probe of {kind}", metric, found.gain
-        count = len(asked.right_N)
+            comparison = paired(
+                METRICS[metric], by_logits_N, with_probe_N, answers.right_N, RESAMPLES
+            )
+            yield f"{name} by logits", metric, comparison.before
+            yield f"{name} with probe of {kind}", metric, comparison.after
+            yield f"{name} gain of probe of {kind}", metric, comparison.gain
+        count = len(answers.right_N)
         alone = (("auroc", auroc), ("ece", ece))
         for metric, of in alone:
-            value = Estimate(p50=of(alone_N, asked.right_N), n=count)
+            value = Estimate(p50=of(alone_N, answers.right_N), n=count)
             yield f"{name} probe of {kind} alone", metric, value
     for tokens in CHECKPOINTS:
         fitted, _ = fitting.after(tokens)
         every, runs_N = asking.after(tokens)
-        asked = every.take(asking.reached_N & runs_N)
-        if min(asked.right_N.sum(), (~asked.right_N).sum()) < MIN_RUNNING / 10:
+        answers = every.take(asking.reached_N & runs_N)
+        if min(answers.right_N.sum(), (~answers.right_N).sum()) < MIN_RUNNING / 10:
             continue
-        if len(asked.right_N) < MIN_RUNNING:
+        if len(answers.right_N) < MIN_RUNNING:
             continue
-        by_logits_N, with_probe_N, _ = scores(fitted, fitting.reached_N, fitting.known_NJ, asked)
+        by_logits_N, with_probe_N, _ = scores(fitted, fitting.reached_N, fitting.known_NJ, answers)
         for metric in ("auroc", "ece"):
-            found = paired(METRICS[metric], by_logits_N, with_probe_N, asked.right_N, RESAMPLES)
-            yield f"{name} after {tokens} tokens by logits", metric, found.before
-            yield f"{name} after {tokens} tokens with probe", metric, found.after
-            yield f"{name} after {tokens} tokens gain of probe", metric, found.gain
+            comparison = paired(
+                METRICS[metric], by_logits_N, with_probe_N, answers.right_N, RESAMPLES
+            )
+            yield f"{name} after {tokens} tokens by logits", metric, comparison.before
+            yield f"{name} after {tokens} tokens with probe", metric, comparison.after
+            yield f"{name} after {tokens} tokens gain of probe", metric, comparison.gain
 
 
 def main() -> None:

@@ -37,10 +37,10 @@ def tier_estimates(tier: TierQuality) -> Iterator[Told]:
         for metric, interval in measured.items():
             yield f"{tier.tier} by {by}", metric, estimate(interval)
     if tier.prefix_ece is not None:
-        count = sum(one.n for one in tier.prefix)
+        count = sum(prefix.n for prefix in tier.prefix)
         yield f"{tier.tier} prefix", "ece", Estimate(p50=tier.prefix_ece, n=count)
-    for one in tier.prefix:
-        yield f"{tier.tier} prefix {one.tokens}", "ece", Estimate(p50=one.ece, n=one.n)
+    for prefix in tier.prefix:
+        yield f"{tier.tier} prefix {prefix.tokens}", "ece", Estimate(p50=prefix.ece, n=prefix.n)
 
 
 def estimate(interval: Interval) -> Estimate:
@@ -74,14 +74,14 @@ def main() -> None:
     # Baselines are fitted on the calibration split; the test split certifies as a whole.
     parts = Parts(fit=fitted, choose=fitted, certify=pool)
     cascade = committed.cascade(parts)
-    told = [t for tier in tier_qualities(cascade, parts) for t in tier_estimates(tier)]
-    told += cascade_estimates(cascade.held_out, len(pool))
+    estimates = [t for tier in tier_qualities(cascade, parts) for t in tier_estimates(tier)]
+    estimates += cascade_estimates(cascade.held_out, len(pool))
     case = f"{Path(CASCADE).parent.name}, {len(pool)} prompts of the test split"
     rows = [
         make_row(
             facts, bench=BENCH, case=case, variant=variant, metric=metric, unit="1", value=value
         )
-        for variant, metric, value in told
+        for variant, metric, value in estimates
     ]
     for row in rows:
         print(f"{row.variant}: {row.metric} {row.p50} [{row.low95}, {row.high95}] n={row.n}")

@@ -55,11 +55,11 @@ def labels_of(pairs: AnswerPairs, requests: int, seed: int, *, keys_repeat: bool
     climbs_N = rank_N < np.quantile(rank_N, CLIMB)
     drawn = rng.integers(len(pairs), size=requests)
     climbs = climbs_N[drawn]
-    taken = np.flatnonzero(climbs | (rng.random(requests) < rates.accepted))
+    labelled = np.flatnonzero(climbs | (rng.random(requests) < rates.accepted))
     return [
         Label(
-            prompt=f"{row}" if keys_repeat else f"{seed}-{place}",
-            chance=rates.attempts if climbs[place] else rates.least_chance,
+            prompt=f"{row}" if keys_repeat else f"{seed}-{number}",
+            chance=rates.attempts if climbs[number] else rates.least_chance,
             least_chance=rates.least_chance,
             draw=float(draw),
             visits=[
@@ -71,7 +71,9 @@ def labels_of(pairs: AnswerPairs, requests: int, seed: int, *, keys_repeat: bool
                 )
             ],
         )
-        for place, row, draw in zip(taken, drawn[taken], rng.random(len(taken)), strict=True)
+        for number, row, draw in zip(
+            labelled, drawn[labelled], rng.random(len(labelled)), strict=True
+        )
     ]
 
 
@@ -94,8 +96,8 @@ def score_of(calibration: Calibration) -> Score:
 def fit(labels: Sequence[Label]) -> TierFit:
     """What a server would make of the labels."""
     ranked = Fitting(tier=0, share=CLIMB, calibration=None, fits=True)
-    [found] = fit_labels(labels, [ranked], None, 1.0 - CONFIDENCE).tiers
-    return found
+    [tier_fit] = fit_labels(labels, [ranked], None, 1.0 - CONFIDENCE).tiers
+    return tier_fit
 
 
 def calibrated(pairs: AnswerPairs, *, by_agreement: bool) -> Score:
@@ -106,8 +108,8 @@ def calibrated(pairs: AnswerPairs, *, by_agreement: bool) -> Score:
         target=Target(kind="escalation_rate", value=CLIMB),
         early_abort=None,
     )
-    found = calibrate(pairs.pool(by_agreement=by_agreement), settings)
-    return score_of(found.calibrations[0])
+    cascade = calibrate(pairs.pool(by_agreement=by_agreement), settings)
+    return score_of(cascade.calibrations[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,42 +136,56 @@ def halves(pairs: AnswerPairs) -> tuple[AnswerPairs, AnswerPairs]:
 
 def quality(told: Told, pairs: AnswerPairs, requests: Sequence[int], streams: int) -> None:
     """Every score's AUROC and ECE on the measuring half."""
-    traffic, rest = halves(pairs)
+    traffic, measuring = halves(pairs)
     scores: dict[str, list[Score]] = {"rank": [rank]}
     scores["calibrate on truth"] = [calibrated(traffic, by_agreement=False)]
     scores["calibrate on agreement"] = [calibrated(traffic, by_agreement=True)]
     for count in requests:
         name = f"self-calibrated after {count} requests"
         fits = [fit(labels_of(traffic, count, s, keys_repeat=True)) for s in range(streams)]
-        refused = sum(one.calibration is None for one in fits)
+        refused = sum(tier_fit.calibration is None for tier_fit in fits)
         told.add(name, "refused_fits", "1", Estimate(p50=refused, n=streams))
-        known = [one.quality.effective for one in fits if one.quality is not None]
-        if known:
-            told.add(name, "effective_labels", "1", spread(known))
-        scores[name] = [score_of(one.calibration) for one in fits if one.calibration is not None]
-    for name, found in scores.items():
-        results = [one for score in found for one in measured(score, rest)]
+        effective = [
+            tier_fit.quality.effective for tier_fit in fits if tier_fit.quality is not None
+        ]
+        if effective:
+            told.add(name, "effective_labels", "1", spread(effective))
+        scores[name] = [
+            score_of(tier_fit.calibration) for tier_fit in fits if tier_fit.calibration is not None
+        ]
+    for name, of_name in scores.items():
+        results = [result for score in of_name for result in measured(score, measuring)]
         for against in ("agreement", "truth"):
-            own = [one for one in results if one.against == against]
-            if not own:
+            against_this = [result for result in results if result.against == against]
+            if not against_this:
                 continue
-            told.add(name, f"auroc_against_{against}", "1", spread([one.auroc for one in own]))
+            told.add(
+                name,
+                f"auroc_against_{against}",
+                "1",
+                spread([result.auroc for result in against_this]),
+            )
             if name != "rank":
-                told.add(name, f"ece_against_{against}", "1", spread([one.ece for one in own]))
+                told.add(
+                    name,
+                    f"ece_against_{against}",
+                    "1",
+                    spread([result.ece for result in against_this]),
+                )
 
 
 def coverage(told: Told, pairs: AnswerPairs, requests: int, streams: int) -> None:
     """How often the bound on disagreement does not hold."""
     bounds, true, broken = [], [], 0
     for seed in range(streams):
-        found = fit(labels_of(pairs, requests, 1_000 + seed, keys_repeat=False))
-        if found.quality is None or found.quality.bound is None:
+        tier_fit = fit(labels_of(pairs, requests, 1_000 + seed, keys_repeat=False))
+        if tier_fit.quality is None or tier_fit.quality.bound is None:
             continue
-        score_N = (rank if found.calibration is None else score_of(found.calibration))(pairs)
-        differs = _share(~pairs.same_N[score_N >= found.quality.threshold])
-        bounds.append(found.quality.bound)
+        score_N = (rank if tier_fit.calibration is None else score_of(tier_fit.calibration))(pairs)
+        differs = _share(~pairs.same_N[score_N >= tier_fit.quality.threshold])
+        bounds.append(tier_fit.quality.bound)
         true.append(differs)
-        broken += differs > found.quality.bound
+        broken += differs > tier_fit.quality.bound
     name = f"coverage after {requests} requests"
     told.add(name, "bounds", "1", Estimate(p50=len(bounds), n=streams))
     told.add(name, "bounds_broken", "1", Estimate(p50=broken, n=len(bounds)))

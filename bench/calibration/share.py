@@ -215,20 +215,20 @@ METRICS: dict[str, Callable[[Kept], float]] = {
 }
 
 
-def estimates(kept: Sequence[Kept]) -> Iterator[tuple[str, Estimate]]:
+def estimates(runs: Sequence[Kept]) -> Iterator[tuple[str, Estimate]]:
     """Metrics over streams; the ends of an interval are the streams' 2.5 and 97.5 percent."""
     for name, metric in METRICS.items():
-        values = [metric(one) for one in kept]
+        values = [metric(run) for run in runs]
         low, high = np.quantile(values, (0.025, 0.975)).tolist()
         middle = spread(values)
         yield (
             name,
             Estimate(
-                p50=middle.p50, p20=middle.p20, p80=middle.p80, low95=low, high95=high, n=len(kept)
+                p50=middle.p50, p20=middle.p20, p80=middle.p80, low95=low, high95=high, n=len(runs)
             ),
         )
-    failed = sum(not one.is_good for one in kept)
-    yield "streams_that_failed", Estimate(p50=failed, n=len(kept))
+    failed = sum(not run.is_good for run in runs)
+    yield "streams_that_failed", Estimate(p50=failed, n=len(runs))
 
 
 def main() -> None:
@@ -249,9 +249,9 @@ def main() -> None:
         for rate in RATES:
             for in_flight in IN_FLIGHT:
                 count = 2 if args.smoke else args.streams
-                kept = list(streams(answers, groups, count, in_flight, rate))
+                runs = list(streams(answers, groups, count, in_flight, rate))
                 case = f"{tier}, {in_flight} on their way"
-                for metric, value in estimates(kept):
+                for metric, value in estimates(runs):
                     print(f"{case}, rate {rate}: {metric} {value.p50:.4f} [{value.low95}]")
                     row = make_row(
                         facts,

@@ -42,15 +42,15 @@ Said = tuple[tuple[int, ...], str, str, int]
 
 def answers(port: int, rows: Sequence[Row], **headers: str) -> tuple[list[Said], list[dict]]:
     """Of every prompt its tokens, text, finish and usage; and its last attempt."""
-    asked = requests(rows, headers=headers)
-    said, last = [], []
-    for reply in send_all(port, asked, CONCURRENCY).replies:
+    questions = requests(rows, headers=headers)
+    texts, last = [], []
+    for reply in send_all(port, questions, CONCURRENCY).replies:
         body = reply.json()
         meta = body["meta_info"]
         finish = repr(meta["finish_reason"])
-        said.append((tuple(body["output_ids"]), body["text"], finish, meta["completion_tokens"]))
+        texts.append((tuple(body["output_ids"]), body["text"], finish, meta["completion_tokens"]))
         last.append(meta["cascadia"]["attempts"][-1])
-    return said, last
+    return texts, last
 
 
 def main() -> None:
@@ -74,18 +74,18 @@ def main() -> None:
     read = [attempt for attempt in attempts if attempt.get("kept") is not None]
     differs = [float(a != b) for a, b in zip(alone, cascade, strict=True)]
     noise = [float(a != b) for a, b in zip(alone, again, strict=True)]
-    kept = Estimate(p50=float(np.mean([one["kept"] for one in read])), n=len(read))
-    whole = mean([float(one["reason"] == "verified") for one in read])
+    share = Estimate(p50=float(np.mean([attempt["kept"] for attempt in read])), n=len(read))
+    whole = mean([float(attempt["reason"] == "verified") for attempt in read])
     values = (
         ("answers that differ from the tier's own", "1", mean(differs)),
         ("the tier's own that differ from themselves", "1", mean(noise)),
-        ("tokens kept of a draft", "1", kept),
+        ("tokens kept of a draft", "1", share),
         ("drafts kept whole", "1", whole),
     )
-    found = []
+    estimates = []
     for metric, unit, value in values:
         print(f"{metric}: {value.p50:.5f} of {value.n}")
-        found.append(
+        estimates.append(
             make_row(
                 facts,
                 bench="verify.equal",
@@ -100,7 +100,7 @@ def main() -> None:
         if a != b:
             print(f"{row.prompt!r}: alone {a[1]!r}, with a draft {b[1]!r} ({attempt})")
     if not options.smoke:
-        save_rows(RESULTS / "verify.csv", found)
+        save_rows(RESULTS / "verify.csv", estimates)
 
 
 if __name__ == "__main__":

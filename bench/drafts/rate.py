@@ -83,21 +83,21 @@ def configured(drafts: str, threshold: float) -> dict[str, Any]:
     }
 
 
-def ask(port: int, questions: Sequence[Question], found: Found) -> None:
+def ask(port: int, questions: Sequence[Question], arm: Found) -> None:
     """One round of one arm."""
     sent = send_all(port, requests(questions), CONCURRENCY)
-    found.rates.append(sent.requests_per_s)
+    arm.rates.append(sent.requests_per_s)
     for question, reply in zip(questions, sent.replies, strict=True):
-        said = reply.json()
-        found.right.append(float(is_correct(question, said["text"])))
-        found.later += said["meta_info"]["cascadia"]["attempts"][1:]
+        body = reply.json()
+        arm.right.append(float(is_correct(question, body["text"])))
+        arm.later += body["meta_info"]["cascadia"]["attempts"][1:]
 
 
 def measure(
     ports: Mapping[str, int], families: Sequence[str], size: Size, seed: int
 ) -> dict[str, Found]:
     """All rounds of a workload, after one that does not count."""
-    found = {arm: Found() for arm in ports}
+    results = {arm: Found() for arm in ports}
     before = {arm: drafts(port) for arm, port in ports.items()}
     for number in range(-1, size.rounds):
         questions = sample("test", seed + number, size.questions, families)
@@ -105,59 +105,62 @@ def measure(
         turn = number % len(ports)
         order = [*list(ports)[turn:], *list(ports)[:turn]]
         for arm in order:
-            ask(ports[arm], questions, Found() if number < 0 else found[arm])
+            ask(ports[arm], questions, Found() if number < 0 else results[arm])
         if number >= 0:
-            print(json.dumps({arm: round(found[arm].rates[-1], 2) for arm in ports}), flush=True)
-    for arm, one in found.items():
+            print(json.dumps({arm: round(results[arm].rates[-1], 2) for arm in ports}), flush=True)
+    for arm, result in results.items():
         now = drafts(ports[arm])
         tokens = now["read_tokens"] - before[arm]["read_tokens"]
         if tokens:
-            one.kept = (now["kept_tokens"] - before[arm]["kept_tokens"]) / tokens
-        one.break_even = now["break_even"]
-    return found
+            result.kept = (now["kept_tokens"] - before[arm]["kept_tokens"]) / tokens
+        result.break_even = now["break_even"]
+    return results
 
 
 def drafts(port: int) -> dict[str, Any]:
     """What a server has read of drafts so far."""
-    found: dict[str, Any] | None = ask_admin(port, "GET", "/cascadia/status")["tiers"][1]["drafts"]
-    return found or {"read_tokens": 0, "kept_tokens": 0, "break_even": None}
+    counts: dict[str, Any] | None = ask_admin(port, "GET", "/cascadia/status")["tiers"][1]["drafts"]
+    return counts or {"read_tokens": 0, "kept_tokens": 0, "break_even": None}
 
 
-def rows_of(workload: str, threshold: float, found: dict[str, Found], facts: Facts) -> list[Row]:
+def rows_of(workload: str, threshold: float, results: dict[str, Found], facts: Facts) -> list[Row]:
     """Each arm's numbers, and those of reading against writing anew."""
     case = f"{workload}, threshold {threshold:g}, concurrency {CONCURRENCY}"
-    told = Told(facts, "verify.rate", case)
-    off = found["off"]
-    for arm, one in found.items():
+    rows = Told(facts, "verify.rate", case)
+    off = results["off"]
+    for arm, result in results.items():
         name = f"verify: {arm}"
-        told.add(name, "requests per second", "1/s", spread(one.rates))
-        told.add(name, "accuracy", "1", mean(one.right))
-        share = len(one.later) / len(one.right)
-        told.add(name, "escalated", "1", Estimate(p50=share, n=len(one.right)))
-        read = [attempt for attempt in one.later if "kept" in attempt]
+        rows.add(name, "requests per second", "1/s", spread(result.rates))
+        rows.add(name, "accuracy", "1", mean(result.right))
+        share = len(result.later) / len(result.right)
+        rows.add(name, "escalated", "1", Estimate(p50=share, n=len(result.right)))
+        read = [attempt for attempt in result.later if "kept" in attempt]
         if read:
-            kept = sum(attempt["kept"] for attempt in read)
+            kept_tokens = sum(attempt["kept"] for attempt in read)
             written = sum(attempt["tokens"] for attempt in read)
             verified = float(np.mean([attempt["reason"] == "verified" for attempt in read]))
-            share = len(read) / len(one.later)
-            told.add(
-                name, "escalations that read a draft", "1", Estimate(p50=share, n=len(one.later))
+            share = len(read) / len(result.later)
+            rows.add(
+                name, "escalations that read a draft", "1", Estimate(p50=share, n=len(result.later))
             )
-            told.add(
-                name, "of answers: kept", "1", Estimate(p50=kept / (kept + written), n=len(read))
+            rows.add(
+                name,
+                "of answers: kept",
+                "1",
+                Estimate(p50=kept_tokens / (kept_tokens + written), n=len(read)),
             )
-            told.add(name, "drafts kept whole", "1", Estimate(p50=verified, n=len(read)))
-        if one.kept is not None:
-            told.add(name, "of drafts: kept", "1", Estimate(p50=one.kept, n=len(read)))
-        if one.break_even is not None:
-            least = Estimate(p50=one.break_even, n=1)
-            told.add(name, "of drafts: to be kept at the least", "1", least)
+            rows.add(name, "drafts kept whole", "1", Estimate(p50=verified, n=len(read)))
+        if result.kept is not None:
+            rows.add(name, "of drafts: kept", "1", Estimate(p50=result.kept, n=len(read)))
+        if result.break_even is not None:
+            least = Estimate(p50=result.break_even, n=1)
+            rows.add(name, "of drafts: to be kept at the least", "1", least)
         if arm != "off":
-            told.add(
-                f"{name} / off", "requests per second", "1", median_ratio(one.rates, off.rates)
+            rows.add(
+                f"{name} / off", "requests per second", "1", median_ratio(result.rates, off.rates)
             )
-            told.add(f"{name} - off", "accuracy", "1", mean_difference(one.right, off.right))
-    return told.rows
+            rows.add(f"{name} - off", "accuracy", "1", mean_difference(result.right, off.right))
+    return rows.rows
 
 
 def main() -> None:
@@ -177,15 +180,15 @@ def main() -> None:
         folder = Path(name)
         ports = {
             arm: stack.enter_context(
-                serving(folder, options.port + place, configured(arm, options.threshold))
+                serving(folder, options.port + number, configured(arm, options.threshold))
             )
-            for place, arm in enumerate(ARMS)
+            for number, arm in enumerate(ARMS)
         }
-        for place, (workload, families) in enumerate(FAMILIES.items()):
+        for number, (workload, families) in enumerate(FAMILIES.items()):
             if options.workload not in (None, workload):
                 continue
-            found = measure(ports, families, size, SEED + 100 * place)
-            rows += rows_of(workload, options.threshold, found, facts)
+            results = measure(ports, families, size, SEED + 100 * number)
+            rows += rows_of(workload, options.threshold, results, facts)
     if not options.smoke:
         save_rows(RESULTS / "verify.csv", rows)
 

@@ -50,27 +50,27 @@ def configured() -> dict[str, dict[str, Any]]:
     }
 
 
-def rows_of(found: dict[str, Found], facts: Facts) -> list[Row]:
+def rows_of(results: dict[str, Found], facts: Facts) -> list[Row]:
     """Each arm's numbers, and those of the second judge against the others."""
-    told = Told(facts, "verify.second", f"the demo, all families, concurrency {CONCURRENCY}")
-    for arm, one in found.items():
-        told.add(arm, "requests per second", "1/s", spread(one.rates))
-        told.add(arm, "accuracy", "1", mean(one.right))
-        visits = Counter(attempt["tier"] for attempt in one.later)
+    rows = Told(facts, "verify.second", f"the demo, all families, concurrency {CONCURRENCY}")
+    for arm, result in results.items():
+        rows.add(arm, "requests per second", "1/s", spread(result.rates))
+        rows.add(arm, "accuracy", "1", mean(result.right))
+        visits = Counter(attempt["tier"] for attempt in result.later)
         for tier, count in sorted(visits.items()):
-            share = Estimate(p50=count / len(one.right), n=len(one.right))
-            told.add(arm, f"prompts that get to {tier}", "1", share)
-        rated = [attempt for attempt in one.later if "draft_score" in attempt]
+            share = Estimate(p50=count / len(result.right), n=len(result.right))
+            rows.add(arm, f"prompts that get to {tier}", "1", share)
+        rated = [attempt for attempt in result.later if "draft_score" in attempt]
         if rated:
             is_verified = [attempt["reason"] == "verified" for attempt in rated]
             confirmed = Estimate(p50=float(np.mean(is_verified)), n=len(rated))
-            told.add(arm, "rated drafts that go out", "1", confirmed)
-    for other in (NONE, DRAFTS):
-        ratio = median_ratio(found[SECOND].rates, found[other].rates)
-        told.add(f"{SECOND} / {other}", "requests per second", "1", ratio)
-        apart = mean_difference(found[SECOND].right, found[other].right)
-        told.add(f"{SECOND} - {other}", "accuracy", "1", apart)
-    return told.rows
+            rows.add(arm, "rated drafts that go out", "1", confirmed)
+    for baseline in (NONE, DRAFTS):
+        ratio = median_ratio(results[SECOND].rates, results[baseline].rates)
+        rows.add(f"{SECOND} / {baseline}", "requests per second", "1", ratio)
+        apart = mean_difference(results[SECOND].right, results[baseline].right)
+        rows.add(f"{SECOND} - {baseline}", "accuracy", "1", apart)
+    return rows.rows
 
 
 def main() -> None:
@@ -84,8 +84,8 @@ def main() -> None:
     facts = facts_of_this_run("bench.drafts.second_judge")
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         ports = {
-            arm: stack.enter_context(serving(Path(name), options.port + place, config))
-            for place, (arm, config) in enumerate(configured().items())
+            arm: stack.enter_context(serving(Path(name), options.port + number, config))
+            for number, (arm, config) in enumerate(configured().items())
         }
         size = SMOKE if options.smoke else FULL
         rows = rows_of(measure(ports, TEST_FAMILIES, size, SEED), facts)

@@ -35,10 +35,10 @@ class Curve:
 
     def cpt(self, gap: float) -> float:
         """Least share of strong calls that recovers this share of the gap."""
-        place = int(np.argmax(self.gap_P >= gap))
-        if place == 0:
+        index = int(np.argmax(self.gap_P >= gap))
+        if index == 0:
             return float(self.calls_P[0])
-        segment = slice(place - 1, place + 1)
+        segment = slice(index - 1, index + 1)
         return float(np.interp(gap, self.gap_P[segment], self.calls_P[segment]))
 
 

@@ -96,12 +96,12 @@ def fit(rows: Sequence[Question], right_HN: BoolArray) -> EntryModel:
 def fit_demo(rows: int, facts: Facts) -> list[Row]:
     """Fit the demo's entry model, write it, and say how good it is."""
     model = fit(*right_answers("calibration", rows))
-    asked, right_HN = right_answers("test", rows // 2)
-    found = worth(model, [encode_prompt(row.prompt) for row in asked], right_HN)
-    save_entry_model(msgspec.structs.replace(model, report=found), MODEL)
+    rows_of_test, right_HN = right_answers("test", rows // 2)
+    report = worth(model, [encode_prompt(row.prompt) for row in rows_of_test], right_HN)
+    save_entry_model(msgspec.structs.replace(model, report=report), MODEL)
     for name, chance in zip(TIERS, model.chances, strict=False):
-        found[f"skip_below_{name}"] = chance.skip_below
-    print(" ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True)
+        report[f"skip_below_{name}"] = chance.skip_below
+    print(" ".join(f"{key} {value:.4g}" for key, value in report.items()), flush=True)
     return [
         make_row(
             facts,
@@ -112,11 +112,11 @@ def fit_demo(rows: int, facts: Facts) -> list[Row]:
             unit="1",
             value=Estimate(p50=value, n=rows // 2),
         )
-        for metric, value in found.items()
+        for metric, value in report.items()
     ]
 
 
-def serve(asked: list[Question], block: int, width: int, port: int) -> tuple[Arm, Arm]:
+def serve(served: list[Question], block: int, width: int, port: int) -> tuple[Arm, Arm]:
     """The demo cascade with entry first and predicted; one of them works while the other sleeps."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -136,7 +136,7 @@ def serve(asked: list[Question], block: int, width: int, port: int) -> tuple[Arm
             )
         for arm in arms:
             send_all(arm.port, requests(questions(SERVE_SEED + 1, 2 * width)), width)
-        ask(arms, asked, block, width)
+        ask(arms, served, block, width)
     first, predicted = arms
     return first, predicted
 

@@ -55,12 +55,12 @@ def random_scorer(rng: np.random.Generator, ngrams: int, bits: int) -> EntryScor
 def times_us(route: Callable[[list[int]], object], prompts: Sequence[list[int]]) -> list[float]:
     """Microseconds of each prompt, after one that warms up."""
     route(prompts[0])
-    taken = []
+    seconds = []
     for prompt in prompts:
         started = time.perf_counter()
         route(prompt)
-        taken.append((time.perf_counter() - started) * 1e6)
-    return taken
+        seconds.append((time.perf_counter() - started) * 1e6)
+    return seconds
 
 
 def main() -> None:

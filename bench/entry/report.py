@@ -35,7 +35,7 @@ def report(path: Path, sets: Sequence[RoutingSet]) -> str:
         "trained from scratch on the same prompts. All see the tokens of a byte-level BPE that was "
         "trained on the prompts of the fit.",
         "",
-        *(_about(one) for one in sets),
+        *(_about(routing_set) for routing_set in sets),
         "",
         "Half to half: means over random halves, with a 95 % interval corrected for their overlap "
         "(Nadeau and Bengio 2003). From set to set: fitted once on the whole of the first; "
@@ -43,15 +43,18 @@ def report(path: Path, sets: Sequence[RoutingSet]) -> str:
         "",
     ]
     for case in dict.fromkeys(row["case"] for row in rows if row["metric"] in _METRICS):
-        own = [row for row in rows if row["case"] == case]
+        rows_of_case = [row for row in rows if row["case"] == case]
         lines += [f"## {case}", "", *_HEAD]
-        lines += [_line(own, router) for router in dict.fromkeys(row["variant"] for row in own)]
+        lines += [
+            _line(rows_of_case, router)
+            for router in dict.fromkeys(row["variant"] for row in rows_of_case)
+        ]
         tested = case.partition(",")[0].rpartition(" ")[2]
         lines += [
-            f"| RouteLLM, {one.method}, {one.training} | {one.apgr:.3f} | {one.cpt50:.3f} "
-            f"| {one.cpt80:.3f} |"
-            for one in PUBLISHED
-            if one.set_name == tested
+            f"| RouteLLM, {published.method}, {published.training} | {published.apgr:.3f} "
+            f"| {published.cpt50:.3f} | {published.cpt80:.3f} |"
+            for published in PUBLISHED
+            if published.set_name == tested
         ]
         lines.append("")
     lines += [*_times(rows), "", *_difference()]
@@ -62,23 +65,24 @@ def report(path: Path, sets: Sequence[RoutingSet]) -> str:
     return "\n".join([*lines, *sources, ""])
 
 
-def _about(one: RoutingSet) -> str:
-    weak, strong = one.right_2N.mean(1)
+def _about(routing_set: RoutingSet) -> str:
+    weak, strong = routing_set.right_2N.mean(1)
     return (
-        f"- `{one.name}`: {len(one.prompts)} prompts; right: weak {weak:.3f}, strong {strong:.3f}."
+        f"- `{routing_set.name}`: {len(routing_set.prompts)} prompts; right: weak {weak:.3f}, "
+        f"strong {strong:.3f}."
     )
 
 
 def _line(rows: Sequence[Values], router: str) -> str:
-    found = {row["metric"]: row for row in rows if row["variant"] == router}
+    by_metric = {row["metric"]: row for row in rows if row["variant"] == router}
     cells = [
         "{:.3f} [{:.3f}, {:.3f}]".format(
-            *(float(found[metric][column]) for column in ("p50", "low95", "high95"))
+            *(float(by_metric[metric][column]) for column in ("p50", "low95", "high95"))
         )
         for metric in _METRICS
     ]
-    n = found["apgr"]["n"]
-    fits = f", {n} halves" if "half" in found["apgr"]["case"] else ""
+    n = by_metric["apgr"]["n"]
+    fits = f", {n} halves" if "half" in by_metric["apgr"]["case"] else ""
     return f"| {router}{fits} | {' | '.join(cells)} |"
 
 
@@ -94,8 +98,8 @@ def _times(rows: Sequence[Values]) -> list[str]:
     ]
     for row in rows:
         if row["metric"] == "routing_time":
-            taken = f"{float(row['p50']):.0f} | {float(row['p80']):.0f}"
-            lines.append(f"| {row['case']} | {row['variant']} | {taken} |")
+            times = f"{float(row['p50']):.0f} | {float(row['p80']):.0f}"
+            lines.append(f"| {row['case']} | {row['variant']} | {times} |")
     published = ", ".join(f"{name} {rate}" for name, rate in REQUESTS_PER_S.items())
     return [*lines, "", f"RouteLLM's published rates, requests per second: {published}."]
 

@@ -38,8 +38,12 @@ Told = tuple[str, str, Estimate]  # router, metric, value
 
 def metrics(need_N: FloatArray, right_2N: BoolArray) -> dict[str, float]:
     """APGR, CPT(50 %) and CPT(80 %)."""
-    made = curve(need_N, *right_2N)
-    return {"apgr": made.apgr(), "cpt50": made.cpt(0.5), "cpt80": made.cpt(0.8)}
+    routing_curve = curve(need_N, *right_2N)
+    return {
+        "apgr": routing_curve.apgr(),
+        "cpt50": routing_curve.cpt(0.5),
+        "cpt80": routing_curve.cpt(0.8),
+    }
 
 
 def within(whole: RoutingSet, needs_of: Needs, seeds: int) -> Iterator[Told]:
@@ -51,8 +55,8 @@ def within(whole: RoutingSet, needs_of: Needs, seeds: int) -> Iterator[Told]:
             for metric, value in metrics(need_N, test.right_2N).items():
                 values[router, metric].append(value)
             print(whole.name, seed, router, f"{values[router, 'apgr'][-1]:.3f}", flush=True)
-    for (router, metric), found in values.items():
-        yield router, metric, resampled_halves(found)
+    for (router, metric), of_halves in values.items():
+        yield router, metric, resampled_halves(of_halves)
 
 
 def across(fit: RoutingSet, test: RoutingSet, needs_of: Needs) -> Iterator[Told]:
@@ -62,7 +66,9 @@ def across(fit: RoutingSet, test: RoutingSet, needs_of: Needs) -> Iterator[Told]
     for router, need_N in needs_of(fit, test, 0).items():
         drawn = [metrics(need_N[picks_N], test.right_2N[:, picks_N]) for picks_N in picks_RN]
         for metric, value in metrics(need_N, test.right_2N).items():
-            low, high = np.quantile([one[metric] for one in drawn], (0.025, 0.975)).tolist()
+            low, high = np.quantile(
+                [resample[metric] for resample in drawn], (0.025, 0.975)
+            ).tolist()
             yield router, metric, Estimate(p50=value, low95=low, high95=high, n=count)
         print(fit.name, "to", test.name, router, metrics(need_N, test.right_2N), flush=True)
 
@@ -105,10 +111,10 @@ def main() -> None:
     mmlu, gsm8k = load_set(args.mmlu), load_set(args.gsm8k)
     facts = facts_of_this_run("bench.entry.routing")
     pairs = {"mmlu": (mmlu, gsm8k), "gsm8k": (gsm8k, mmlu)}
-    for one, other in (pairs[name] for name in args.fit_on):
-        for case, found in (
-            (f"{one.name}, half to half", within(one, needs_of, args.seeds)),
-            (f"{one.name} to {other.name}", across(one, other, needs_of)),
+    for fit, test in (pairs[name] for name in args.fit_on):
+        for case, results in (
+            (f"{fit.name}, half to half", within(fit, needs_of, args.seeds)),
+            (f"{fit.name} to {test.name}", across(fit, test, needs_of)),
         ):
             rows: list[Row] = [
                 make_row(
@@ -120,7 +126,7 @@ def main() -> None:
                     unit="1",
                     value=value,
                 )
-                for router, metric, value in found
+                for router, metric, value in results
             ]
             save_rows(RESULTS / f"{BENCH}.csv", rows)
     (RESULTS / f"{BENCH}.md").write_text(report(RESULTS / f"{BENCH}.csv", (mmlu, gsm8k)))

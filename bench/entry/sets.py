@@ -64,7 +64,7 @@ def halves(whole: RoutingSet, seed: int) -> tuple[RoutingSet, RoutingSet]:
     """Two random halves of the set's distinct prompts; a prompt that stands twice stays in one."""
     distinct = sorted(set(whole.prompts))
     order = np.random.default_rng(seed).permutation(len(distinct))
-    first = {distinct[place] for place in order[: len(distinct) // 2]}
+    first = {distinct[index] for index in order[: len(distinct) // 2]}
     in_first_N = np.array([prompt in first for prompt in whole.prompts])
     return whole.part(np.flatnonzero(in_first_N)), whole.part(np.flatnonzero(~in_first_N))
 

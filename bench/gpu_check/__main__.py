@@ -55,7 +55,7 @@ def main() -> int:
     earlier = sum(1 for _ in read_lines(out / STEPS))
     outcomes = run(stages, settings, environment)
     print(write_summary(out, outcomes, earlier))
-    return 0 if all(one.outcome == "passed" for one in outcomes) else 1
+    return 0 if all(outcome.outcome == "passed" for outcome in outcomes) else 1
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ def run_for(
 def end_all() -> None:
     """Kill all descendants of this process and wait until they are gone, `_END_S` at most."""
     deadline = time.monotonic() + _END_S
-    while (left := descendants(os.getpid())) and time.monotonic() < deadline:
-        for pid in left:
+    while (running := descendants(os.getpid())) and time.monotonic() < deadline:
+        for pid in running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         _reap()
@@ -69,13 +69,13 @@ def descendants(root: int) -> list[int]:
                 # The name in parentheses may hold spaces; the parent is the second word after it.
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 children.setdefault(parent, []).append(int(entry.name))
-    found: list[int] = []
+    pids: list[int] = []
     waiting = list(children.get(root, ()))
     while waiting:
         pid = waiting.pop(0)
-        found.append(pid)
+        pids.append(pid)
         waiting += children.get(pid, ())
-    return found
+    return pids
 
 
 def _reap() -> None:

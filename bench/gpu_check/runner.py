@@ -83,15 +83,15 @@ def run(
             outcome = _run_stage(stage, arguments, limit_s, settings, environment(stage))
             _keep_server_logs(work, settings.out / SERVERS)
             shutil.rmtree(settings.out / "work", ignore_errors=True)
-        found = Outcome(
+        result = Outcome(
             stage=stage.name,
             outcome=outcome,
             seconds=round(time.monotonic() - started, 1),
             limit_s=round(limit_s, 1),
         )
-        outcomes.append(found)
-        append_line(settings.out / OUTCOMES, {n: getattr(found, n) for n in found.__slots__})
-        print(f"{found.stage}: {found.outcome} after {found.seconds:.1f} s", flush=True)
+        outcomes.append(result)
+        append_line(settings.out / OUTCOMES, {n: getattr(result, n) for n in result.__slots__})
+        print(f"{result.stage}: {result.outcome} after {result.seconds:.1f} s", flush=True)
     return outcomes
 
 
@@ -120,9 +120,9 @@ def _module(settings: Run) -> Callable[[Stage, Path, float], Sequence[str]]:
     return command
 
 
-def _keep_server_logs(work: Path, kept: Path) -> None:
+def _keep_server_logs(work: Path, file_of_ends: Path) -> None:
     """Add the ends of a stage's server logs to the one file that is kept of them."""
-    with kept.open("a", encoding="utf-8") as file:
+    with file_of_ends.open("a", encoding="utf-8") as file:
         for log in sorted(work.rglob("*.log")):
             lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
             file.write("\n".join([f"==== {work.name}: {log.name}", *lines, ""]))
@@ -143,8 +143,8 @@ def _said(*command: str) -> str:
     """What a program printed; nothing where it is missing or failed."""
     if shutil.which(command[0]) is None:
         return ""
-    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
-    return found.stdout.strip() if found.returncode == 0 else ""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def default_folder(*, dry: bool) -> Path:

@@ -116,15 +116,15 @@ def chosen(names: str) -> tuple[Stage, ...]:
     Raises:
         ValueError: for a name that no stage has.
     """
-    wanted = set(names.replace(",", " ").split())
-    known = {stage.name for stage in STAGES}
-    unknown = sorted(wanted - known)
+    requested = set(names.replace(",", " ").split())
+    existing = {stage.name for stage in STAGES}
+    unknown = sorted(requested - existing)
     if unknown:
         allowed = ", ".join(stage.name for stage in STAGES)
         raise ValueError(f"STAGES names {', '.join(unknown)}; there are {allowed}")
-    if not wanted:
+    if not requested:
         return STAGES
-    return tuple(stage for stage in STAGES if stage.name in wanted | {"setup"})
+    return tuple(stage for stage in STAGES if stage.name in requested | {"setup"})
 
 
 def limits_s(stages: Sequence[Stage], *, dry: bool) -> float:

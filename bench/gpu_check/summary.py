@@ -28,18 +28,20 @@ def summary(outcomes: Sequence[Outcome], lines: Iterable[dict[str, Any]]) -> str
         "|---|---|---|---|---|---|",
     ]
     details: list[str] = []
-    for one in outcomes:
-        found = by_stage.get(one.stage, [])
-        checks = [line for line in found if line["kind"] == "check"]
-        numbers = [line for line in found if line["kind"] == "number"]
+    for outcome in outcomes:
+        lines_of_stage = by_stage.get(outcome.stage, [])
+        checks = [line for line in lines_of_stage if line["kind"] == "check"]
+        numbers = [line for line in lines_of_stage if line["kind"] == "number"]
         passed = sum(line["passed"] for line in checks)
         table.append(
-            f"| {one.stage} | {one.outcome} | {one.seconds:.1f} | {one.limit_s:.0f} "
-            f"| {len(numbers)} | {passed} of {len(checks)} |"
+            f"| {outcome.stage} | {outcome.outcome} | {outcome.seconds:.1f} "
+            f"| {outcome.limit_s:.0f} | {len(numbers)} | {passed} of {len(checks)} |"
         )
         failed = [line for line in checks if not line["passed"]]
         details += [_told(line) for line in numbers[-_MOST_NUMBERS:]]
-        details += [f"{one.stage}: NOT PASSED: {_found(line)}" for line in failed[:_MOST_FAILED]]
+        details += [
+            f"{outcome.stage}: NOT PASSED: {_found(line)}" for line in failed[:_MOST_FAILED]
+        ]
     return "\n".join([*details, "", *table, ""])
 
 
@@ -52,8 +54,8 @@ def _told(line: dict[str, Any]) -> str:
 
 def _found(line: dict[str, Any]) -> str:
     left_out = ("stage", "kind", "what", "passed", "date_utc")
-    found = ", ".join(f"{key} {value}" for key, value in line.items() if key not in left_out)
-    return f"{line['what']}: {found}"[:600]
+    values = ", ".join(f"{key} {value}" for key, value in line.items() if key not in left_out)
+    return f"{line['what']}: {values}"[:600]
 
 
 def write_summary(out: Path, outcomes: Sequence[Outcome], earlier: int) -> str:

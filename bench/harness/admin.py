@@ -20,9 +20,9 @@ def ask(port: int, method: str, path: str, body: Any = None) -> dict[str, Any]:
         headers = {"authorization": f"Bearer {KEY}"}
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         reply = connection.getresponse()
-        said = json.loads(reply.read())
+        answer = json.loads(reply.read())
     finally:
         connection.close()
     if reply.status != 200:
-        raise RuntimeError(f"{method} {path}: {reply.status} {said}")
-    return dict(said)
+        raise RuntimeError(f"{method} {path}: {reply.status} {answer}")
+    return dict(answer)

@@ -55,6 +55,6 @@ def paired(
     return Paired(**dict(zip(("before", "after", "gain"), estimates, strict=True)))
 
 
-def auroc_difference(one_N: FloatArray, other_N: FloatArray, right_N: BoolArray) -> Estimate:
-    """AUROC of `one_N` less that of `other_N`."""
-    return paired(auroc, other_N, one_N, right_N, _AUROC_RESAMPLES).gain
+def auroc_difference(first_N: FloatArray, other_N: FloatArray, right_N: BoolArray) -> Estimate:
+    """AUROC of `first_N` less that of `other_N`."""
+    return paired(auroc, other_N, first_N, right_N, _AUROC_RESAMPLES).gain

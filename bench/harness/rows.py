@@ -133,18 +133,18 @@ def machine() -> str:
 
 def save_rows(path: Path, rows: Iterable[Row]) -> None:
     """Add rows to a CSV file; one of the same bench, case, variant, metric and machine goes."""
-    kept: dict[tuple[str, ...], dict[str, object]] = {}
+    by_key: dict[tuple[str, ...], dict[str, object]] = {}
     if path.exists():
         with path.open(newline="") as file:
             for old in csv.DictReader(file):
-                kept[tuple(old[name] for name in _KEY)] = dict(old)
-    kept.update({tuple(getattr(row, n) for n in _KEY): dataclasses.asdict(row) for row in rows})
+                by_key[tuple(old[name] for name in _KEY)] = dict(old)
+    by_key.update({tuple(getattr(row, n) for n in _KEY): dataclasses.asdict(row) for row in rows})
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         columns = [field.name for field in dataclasses.fields(Row)]
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(kept.values())
+        writer.writerows(by_key.values())
 
 
 def source_line(facts: Facts) -> str:
@@ -161,7 +161,7 @@ def _rounded(value: float) -> float:
 
 
 def _git(*arguments: str) -> str:
-    found = subprocess.run(
+    done = subprocess.run(
         ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    return found.stdout.strip() if found.returncode == 0 else "unknown"
+    return done.stdout.strip() if done.returncode == 0 else "unknown"

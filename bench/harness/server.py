@@ -18,7 +18,7 @@ def running_server(
     module: str = "sglang.launch_server",
 ) -> AbstractContextManager[int]:
     """`child_server.running_server` with these settings; `environment` goes above them."""
-    own = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **(environment or {})}
+    variables = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **(environment or {})}
     return child_server.running_server(
-        arguments, port=port, log=log, environment=own, module=module
+        arguments, port=port, log=log, environment=variables, module=module
     )

@@ -50,8 +50,8 @@ def compile_for(launch: Launch, capability: int) -> Resources:
     signature = {n: "constexpr" if n in constants else launch.types[n] for n in names}
     # Torch aligns its memory to 16 bytes and more, and serving's strides are divisible by 16.
     aligned = [
-        (place,)
-        for place, name in enumerate(names)
+        (index,)
+        for index, name in enumerate(names)
         if signature[name].startswith("*") or name in ("stride_b", "probability_stride_b")
     ]
     compiled = triton.compile(
@@ -59,7 +59,7 @@ def compile_for(launch: Launch, capability: int) -> Resources:
             launch.kernel,
             signature,
             constants,
-            {place: [["tt.divisibility", 16]] for place in aligned},
+            {index: [["tt.divisibility", 16]] for index in aligned},
         ),
         target=GPUTarget("cuda", capability, 32),
         options={"num_warps": launch.warps},
@@ -68,11 +68,11 @@ def compile_for(launch: Launch, capability: int) -> Resources:
     sass = _cuobjdump("-sass", compiled.asm["cubin"])
     # An address in a comment, a predicate on some lines, the operation.
     operations = Counter(re.findall(r"/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", sass))
-    found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
+    resources = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
     return Resources(
-        registers=found["REG"],
+        registers=resources["REG"],
         shared_bytes=compiled.metadata.shared,
-        spilled_bytes=found["STACK"] + found["LOCAL"],
+        spilled_bytes=resources["STACK"] + resources["LOCAL"],
         instructions=sum(operations.values()),
         barriers=_count(operations, "BAR"),
         shuffles=_count(operations, "SHFL"),
@@ -111,10 +111,10 @@ def main() -> None:
     """Print a table of all kernels, and one of the splits of `row_statistics`."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     print(f"triton {triton.__version__}, V = {COLUMNS}\n")
-    for found in (launches(), split_launches()):
+    for each in (launches(), split_launches()):
         print(f"| kernel | target | warps | {' | '.join(COLUMN_NAMES.values())} |")
         print("|---" * (3 + len(COLUMN_NAMES)) + "|")
-        for launch in found:
+        for launch in each:
             for capability in CAPABILITIES:
                 resources = compile_for(launch, capability)
                 values = " | ".join(str(getattr(resources, name)) for name in COLUMN_NAMES)

@@ -62,8 +62,8 @@ class CudaDevice:
         works[0]()
         torch.cuda.synchronize()
         times = []
-        for place, work in enumerate(works):
-            if place % 16 == 0:
+        for index, work in enumerate(works):
+            if index % 16 == 0:
                 torch.cuda.synchronize()  # a full launch queue would make the host wait
             start = time.perf_counter()
             work()

@@ -99,13 +99,13 @@ def reference(step: Step) -> torch.Tensor:
 def passes(variant: Variant, step: Step) -> bool:
     """Run a variant and compare it with the reference where it gives step values."""
     try:
-        found = variant.run(step)
+        values = variant.run(step)
     except Exception as error:  # noqa: BLE001  another library refuses a shape or a device
         print(f"{variant.name} does not run: {error}", file=sys.stderr)
         return False
     if not variant.gives_step_values:
         return True
-    worst = (found.double() - reference(step)).abs().max().item()
+    worst = (values.double() - reference(step)).abs().max().item()
     if not worst <= TOLERANCE:
         print(f"{variant.name} is off by {worst:.2e}, allowed {TOLERANCE:.0e}", file=sys.stderr)
         return False
@@ -115,8 +115,8 @@ def passes(variant: Variant, step: Step) -> bool:
 def count_steps(case: Case, device: Device) -> int:
     """Steps that together have four times the bytes of the cache, within limits."""
     step_bytes = case.rows * case.columns * case.dtype.itemsize
-    wanted = max(LEAST_STEPS, 4 * device.cache_bytes // step_bytes)
-    return int(min(MOST_STEPS, max(2, MOST_BYTES // step_bytes), wanted))
+    steps = max(LEAST_STEPS, 4 * device.cache_bytes // step_bytes)
+    return int(min(MOST_STEPS, max(2, MOST_BYTES // step_bytes), steps))
 
 
 def measure(
@@ -138,19 +138,21 @@ def measure(
     candidates = variants(on_device=device.device.type == "cuda")
     if splits:
         anchors = (READ_ONLY, OURS, DRAFT)
-        candidates = [one for one in candidates if one.name in anchors] + split_variants()
-    found = [variant for variant in candidates if passes(variant, steps[0])]
-    names = [variant.name for variant in found]
+        candidates = [
+            candidate for candidate in candidates if candidate.name in anchors
+        ] + split_variants()
+    correct = [variant for variant in candidates if passes(variant, steps[0])]
+    names = [variant.name for variant in correct]
     failed = {OURS, DRAFT, READ_ONLY}.difference(names)
     if failed:
         raise RuntimeError(f"{', '.join(sorted(failed))} failed the gate in {case}")
     medians: dict[str, float] = {}
     step_bytes = case.rows * case.columns * case.dtype.itemsize
     # The two that the others are compared with come first.
-    for variant in found:
+    for variant in correct:
         works = [partial(variant.run, step) for step in steps]
         times = sorted(us / count for us in device.replay_us(works, repetitions))
-        calls = [works[place % count] for place in range(HOST_CALLS if repetitions > 2 else 2)]
+        calls = [works[index % count] for index in range(HOST_CALLS if repetitions > 2 else 2)]
         host_us = statistics.median(device.host_us(calls))
         medians[variant.name] = statistics.median(times)
         if OURS not in medians:

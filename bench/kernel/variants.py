@@ -181,7 +181,7 @@ def variants(on_device: bool) -> list[Variant]:
     Args:
         on_device: whether there is a CUDA device, which `torch.compile` and other kernels need.
     """
-    found = [
+    variants = [
         Variant(READ_ONLY, read_only_sum, gives_step_values=False),
         Variant(OURS, cascadia_step, gives_step_values=True),
         Variant(DRAFT, cascadia_draft, gives_step_values=True),
@@ -189,10 +189,10 @@ def variants(on_device: bool) -> list[Variant]:
         Variant("torch, a draft", torch_draft, gives_step_values=True),
     ]
     if not on_device:
-        return found
+        return variants
     for name, eager in (("torch.compile", torch_step), ("torch.compile, a draft", torch_draft)):
         compiled = torch.compile(eager, dynamic=False)
-        found.append(Variant(name, compiled, gives_step_values=True))
+        variants.append(Variant(name, compiled, gives_step_values=True))
     for name, library, softmax in (
         ("sglang row_logsumexp", "sglang", sglang_logsumexp),
         ("sglang row_logsumexp_topk", "sglang", sglang_logsumexp_top2),
@@ -201,8 +201,8 @@ def variants(on_device: bool) -> list[Variant]:
         ("liger softmax", "liger_kernel", _liger_softmax),
     ):
         if importlib.util.find_spec(library) is not None:
-            found.append(Variant(name, softmax, gives_step_values=False))
-    return found
+            variants.append(Variant(name, softmax, gives_step_values=False))
+    return variants
 
 
 def _flashinfer_softmax(step: Step) -> torch.Tensor:

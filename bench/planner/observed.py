@@ -43,9 +43,9 @@ def observe(
         tiers: names of the simulated tiers; one for a server of one model.
         pinned: the tier that a cascade is asked for, None for the cascade or a plain server.
     """
-    asked = questions(seed, len(at_s))
+    prompts = questions(seed, len(at_s))
     headers = None if pinned is None else {"x-cascadia-tier": pinned}
-    sent = send_at(port, requests(asked, headers=headers), at_s)
+    sent = send_at(port, requests(prompts, headers=headers), at_s)
     metas = [reply.json()["meta_info"] for reply in sent.replies]
     inputs = [meta["prompt_tokens"] for meta in metas]
     tokens_RT = np.ones((len(metas), len(tiers)), np.int64)
@@ -61,7 +61,7 @@ def observe(
         at_s,
         inputs,
         tokens_RT[:, 0],
-        hash_ids=prefix_ids([row.prompt for row in asked], inputs),
+        hash_ids=prefix_ids([row.prompt for row in prompts], inputs),
         block_tokens=1,
     )
     paths = Paths(
@@ -80,10 +80,10 @@ def replay(observed: Observed, tiers: Sequence[SimulatedTier], host: HostTimes) 
 
 def prefix_ids(prompts: Sequence[str], tokens: Sequence[int]) -> list[list[int]]:
     """An id for every prefix; the demo's tokens are characters and, at the end, a marker."""
-    known: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     return [
         [
-            known.setdefault(prompt[:end], len(known))
+            numbers.setdefault(prompt[:end], len(numbers))
             for end in range(1, min(len(prompt), count - 1) + 1)
         ]
         for prompt, count in zip(prompts, tokens, strict=True)

@@ -86,11 +86,13 @@ def problem_of(family: Family, floor: float, rows: int) -> Problem:
 def idle_s(case: Case) -> FloatArray:
     """What each request takes on an idle replica of the last tier in its fastest shape, [R]."""
     tier = case.problem.tiers[-1]
-    known = case.surfaces[tier.pool_name]
-    shape, _ = min(known, key=lambda way: float(way[1][0].mean_s_G[0]))
-    one = SimulatedTier(name=tier.name, times=shape.times, limits=shape.limits, stages=shape.pp)
+    surface = case.surfaces[tier.pool_name]
+    shape, _ = min(surface, key=lambda way: float(way[1][0].mean_s_G[0]))
+    simulated = SimulatedTier(
+        name=tier.name, times=shape.times, limits=shape.limits, stages=shape.pp
+    )
     calm = case.workload.at_rate(1e-3)
-    return simulate(calm, direct_paths(calm), [one]).e2e_s_R
+    return simulate(calm, direct_paths(calm), [simulated]).e2e_s_R
 
 
 def scale_of(served: Served, workload: Workload, idle_s_R: FloatArray) -> float:
@@ -133,15 +135,15 @@ def cells_of(family: Family, trace: int, count: int, rows: int) -> Iterator[Cell
         )
 
     for tier in range(len(family.tiers)):
-        tried = [one for chunk in CHUNKS for one in alone(case, tier, chunk)]
-        scales = [scale_of(one, workload, idle_s_R) for one in tried]
+        tried = [served for chunk in CHUNKS for served in alone(case, tier, chunk)]
+        scales = [scale_of(served, workload, idle_s_R) for served in tried]
         best = tried[scales.index(min(scales))]
         yield cell(None, f"{problem.tiers[tier].name} alone", best)
     for floor in family.floors:
-        asked = dataclasses.replace(case, problem=problem_of(family, floor, rows))
+        at_floor = dataclasses.replace(case, problem=problem_of(family, floor, rows))
         for name, rival in RIVALS.items():
             try:
-                yield cell(floor, name, rival(asked))
+                yield cell(floor, name, rival(at_floor))
             except InfeasiblePlanError as error:
                 yield cell(floor, name, None, str(error))
 
@@ -165,9 +167,9 @@ def main() -> None:
     cells = []
     for family in FAMILIES:
         for trace in range(len(TRACES)):
-            for one in cells_of(family, trace, REQUESTS, 1_000):
-                print(one, flush=True)
-                cells.append(one)
+            for cell in cells_of(family, trace, REQUESTS, 1_000):
+                print(cell, flush=True)
+                cells.append(cell)
             save_cells(CSV, cells, facts)
             PAGE.write_text(page(*load_cells(CSV)), encoding="utf-8")
 

@@ -153,30 +153,30 @@ def _summary(cells: Sequence[Cell]) -> list[str]:
     ours = [cell for cell in cells if cell.name == "Cascadia"]
     for name in dict.fromkeys(cell.name for cell in cells if cell.name != "Cascadia"):
         scales, rates = [], []
-        for own in ours:
-            other = _rival(cells, own, name)
+        for cascadia in ours:
+            rival = _rival(cells, cascadia, name)
             if (
-                other is None
-                or own.scale is None
-                or own.throughput_per_s is None
-                or other.scale is None
-                or other.throughput_per_s is None
+                rival is None
+                or cascadia.scale is None
+                or cascadia.throughput_per_s is None
+                or rival.scale is None
+                or rival.throughput_per_s is None
             ):
                 continue
-            scales.append(other.scale / own.scale)
-            rates.append(other.throughput_per_s / own.throughput_per_s)
+            scales.append(rival.scale / cascadia.scale)
+            rates.append(rival.throughput_per_s / cascadia.throughput_per_s)
         if scales:
             lines.append(f"| {name} | {len(scales)} | {_spread(scales)} | {_spread(rates)} |")
     return lines
 
 
-def _rival(cells: Sequence[Cell], own: Cell, name: str) -> Cell | None:
+def _rival(cells: Sequence[Cell], cascadia: Cell, name: str) -> Cell | None:
     """The cell of another way for the same trace and floor; a tier alone keeps what it reaches."""
     for cell in cells:
-        if cell.name == name and cell.trace == own.trace:
-            if cell.floor == own.floor:
+        if cell.name == name and cell.trace == cascadia.trace:
+            if cell.floor == cascadia.floor:
                 return cell
-            if cell.floor is None and (cell.quality or 0.0) >= (own.floor or 0.0):
+            if cell.floor is None and (cell.quality or 0.0) >= (cascadia.floor or 0.0):
                 return cell
     return None
 

@@ -77,8 +77,8 @@ def cascadia_path(case: Case) -> Served:
 def uniform_parallelism(case: Case) -> Served:
     """Every replica as wide as its heads and a node allow; counts and thresholds are planned."""
     widest = {
-        pool: [max((way for way in known if way[0].pp == 1), key=lambda way: way[0].tp)]
-        for pool, known in case.surfaces.items()
+        pool: [max((way for way in surface if way[0].pp == 1), key=lambda way: way[0].tp)]
+        for pool, surface in case.surfaces.items()
     }
     return _planned(case, widest)
 
@@ -128,23 +128,23 @@ def gears(case: Case) -> Served:
     """
     problem = case.problem
     smallest = {
-        pool: [min(known, key=lambda way: (way[0].gpus, -way[0].tp))]
-        for pool, known in case.surfaces.items()
+        pool: [min(surface, key=lambda way: (way[0].gpus, -way[0].tp))]
+        for pool, surface in case.surfaces.items()
     }
     narrow = case.latencies_of(smallest)
     middle = choose_and_allocate(problem, narrow, time_limit_s=10.0)
     plans = [_at(problem, narrow, distance, middle) for _, distance in GEARS]
     counts = _balanced(case, smallest, middle.shares)
     deployments = [
-        msgspec.structs.replace(one, replicas=count)
-        for one, count in zip(middle.deployments, counts, strict=True)
+        msgspec.structs.replace(deployment, replicas=count)
+        for deployment, count in zip(middle.deployments, counts, strict=True)
     ]
-    made = _served(case, middle.shares, deployments, narrow, middle.quality)
+    served = _served(case, middle.shares, deployments, narrow, middle.quality)
     gear_R = _gear_of(case.workload)
     last_R = np.choose(gear_R, [_paths(case, plan.shares).last_tier_R for plan in plans])
     return dataclasses.replace(
-        made,
-        paths=dataclasses.replace(made.paths, last_tier_R=last_R),
+        served,
+        paths=dataclasses.replace(served.paths, last_tier_R=last_R),
         quality=float(np.mean([plans[gear].quality for gear in gear_R])),
     )
 
@@ -153,23 +153,23 @@ def alone(case: Case, tier: int, chunk_tokens: int) -> list[Served]:
     """A tier with all GPUs, in every shape, with this chunked-prefill size."""
     problem, sample = case.problem, build_sample(case.problem.calibration)
     quality = sample.mean(sample.correct_NT[:, tier])
-    found = []
+    ways = []
     for shape, _ in case.surfaces[problem.tiers[tier].pool_name]:
         replicas = problem.gpu_budget // shape.gpus
         limits = msgspec.structs.replace(
             shape.limits, chunked_prefill_tokens=chunk_tokens, max_prefill_tokens=16384
         )
-        one = SimulatedTier(
+        simulated = SimulatedTier(
             name=problem.tiers[tier].name,
             times=shape.times,
             limits=limits,
             replicas=replicas,
             stages=shape.pp,
         )
-        told = f"{replicas} x (tp {shape.tp}, pp {shape.pp}), chunk {chunk_tokens}"
+        shapes = f"{replicas} x (tp {shape.tp}, pp {shape.pp}), chunk {chunk_tokens}"
         paths = direct_paths(case.workload)
-        found.append(Served(tiers=[one], paths=paths, quality=quality, told=told))
-    return found
+        ways.append(Served(tiers=[simulated], paths=paths, quality=quality, told=shapes))
+    return ways
 
 
 class _Capped(ShapeLatencies):
@@ -206,21 +206,22 @@ def _served(
     quality: float,
 ) -> Served:
     tiers = []
-    for tier, one in zip(case.problem.tiers, deployments, strict=True):
-        shape = latencies.shape_of(one)
+    for tier, deployment in zip(case.problem.tiers, deployments, strict=True):
+        shape = latencies.shape_of(deployment)
         tiers.append(
             SimulatedTier(
                 name=tier.name,
                 times=shape.times,
                 limits=shape.limits,
-                replicas=one.replicas,
-                stages=one.pp_size,
+                replicas=deployment.replicas,
+                stages=deployment.pp_size,
             )
         )
-    told = ", ".join(
-        f"{one.replicas} x (tp {one.tp_size}, pp {one.pp_size})" for one in deployments
+    shapes = ", ".join(
+        f"{deployment.replicas} x (tp {deployment.tp_size}, pp {deployment.pp_size})"
+        for deployment in deployments
     )
-    return Served(tiers=tiers, paths=_paths(case, shares), quality=quality, told=told)
+    return Served(tiers=tiers, paths=_paths(case, shares), quality=quality, told=shapes)
 
 
 def _paths(case: Case, shares: Sequence[float]) -> Paths:

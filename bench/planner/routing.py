@@ -76,15 +76,15 @@ def outcome_of(problem: Problem, sample: Sample, seed: int) -> Outcome | None:
     floor = nadir + np.random.default_rng(seed).uniform(0.3, 0.95) * (min(last, reach) - nadir)
     value = penalised(points, reference_s, floor, PENALTY)
     proof = minimise(points, value)
-    found = coordinate_search(points, value, start)
+    search = coordinate_search(points, value, start)
     alternated = alternate(problem, points, deploy, value, start)
     drawn = [value(point.latency_s, point.quality) for point in front(points)]
-    values = {"alternation": alternated.value, "penalty": found.value, "chebyshev": min(drawn)}
+    values = {"alternation": alternated.value, "penalty": search.value, "chebyshev": min(drawn)}
     return Outcome(
         excess={name: values[name] / proof.value - 1 for name in SEARCHES},
         rounds={
             "alternation": alternated.rounds,
-            "penalty": found.rounds,
+            "penalty": search.rounds,
             "chebyshev": len(drawn),
         },
         boxes=proof.boxes,
@@ -102,37 +102,37 @@ def _shared_excess(sample: Sample, deploy: Deploy, floor: float) -> float:
 
 def outcomes(samples: Sequence[list[CalibrationRow]], number: int, objective: str) -> list[Outcome]:
     """Outcomes of the first `number` problems that have something to choose."""
-    found: list[Outcome] = []
+    solved: list[Outcome] = []
     for seed in range(10 * number):
         rows = samples[seed % len(samples)]
         gpus = (8, 16, 32)[seed % 3]
         problem = curve_problem(rows, gpus, "path" if objective == "path" else "bottleneck", seed)
         outcome = outcome_of(problem, build_sample(rows), seed)
         if outcome is not None:
-            found.append(outcome)
-        if len(found) == number:
+            solved.append(outcome)
+        if len(solved) == number:
             break
-    return found
+    return solved
 
 
-def estimates(found: Sequence[Outcome]) -> list[tuple[str, str, str, Estimate]]:
+def estimates(solved: Sequence[Outcome]) -> list[tuple[str, str, str, Estimate]]:
     """Variant, metric, unit and estimate of everything that is told."""
-    told = []
+    rows = []
     for name in SEARCHES:
-        excess = [outcome.excess[name] for outcome in found]
+        excess = [outcome.excess[name] for outcome in solved]
         short = [value for value in excess if value > SHORT]
-        told.append((name, "stops short", "1", mean([float(value > SHORT) for value in excess])))
+        rows.append((name, "stops short", "1", mean([float(value > SHORT) for value in excess])))
         if short:
-            told.append((name, "excess where short", "1", spread(short)))
-            told.append((name, "largest excess", "1", Estimate(p50=max(short), n=len(short))))
-        told.append((name, "rounds", "1", spread([outcome.rounds[name] for outcome in found])))
-    told.append(("exact", "boxes", "1", spread([outcome.boxes for outcome in found])))
-    shared = [outcome.shared for outcome in found if math.isfinite(outcome.shared)]
-    told.append(("one threshold", "excess", "1", spread(shared)))
-    told.append(("one threshold", "largest excess", "1", Estimate(p50=max(shared), n=len(shared))))
+            rows.append((name, "excess where short", "1", spread(short)))
+            rows.append((name, "largest excess", "1", Estimate(p50=max(short), n=len(short))))
+        rows.append((name, "rounds", "1", spread([outcome.rounds[name] for outcome in solved])))
+    rows.append(("exact", "boxes", "1", spread([outcome.boxes for outcome in solved])))
+    shared = [outcome.shared for outcome in solved if math.isfinite(outcome.shared)]
+    rows.append(("one threshold", "excess", "1", spread(shared)))
+    rows.append(("one threshold", "largest excess", "1", Estimate(p50=max(shared), n=len(shared))))
     worse = [float(value > 0.01) for value in shared]
-    told.append(("one threshold", "over 1 percent slower", "1", mean(worse)))
-    return told
+    rows.append(("one threshold", "over 1 percent slower", "1", mean(worse)))
+    return rows
 
 
 def main() -> None:
@@ -158,15 +158,15 @@ def main() -> None:
     ]
     for family, samples in families.items():
         for objective in ("bottleneck", "path"):
-            found = outcomes(samples, number, objective)
+            solved = outcomes(samples, number, objective)
             case = f"{family}, {objective}"
             lines += [
-                f"## {case}, {len(found)} problems",
+                f"## {case}, {len(solved)} problems",
                 "",
                 "| search | what | value |",
                 "|---|---|---|",
             ]
-            for variant, metric, unit, value in estimates(found):
+            for variant, metric, unit, value in estimates(solved):
                 lines.append(f"| {variant} | {metric} | {_shown(metric, value)} |")
                 rows.append(
                     make_row(

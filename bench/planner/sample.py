@@ -41,16 +41,17 @@ def read_sample(path: Path = SAMPLE) -> list[CalibrationRow]:
         ]
 
 
-def final_scores(tier: str, seen: Observation, earlier: Sequence[FloatArray]) -> FloatArray:
+def final_scores(tier: str, observation: Observation, earlier: Sequence[FloatArray]) -> FloatArray:
     """Final scores [N] as a worker of the tier computes them, given those of the tiers before."""
     model = ScoreModel(load_calibration(MODELS / tier / "calibration.json"))
-    known = [
-        tuple(float(scores_N[row]) for scores_N in earlier) for row in range(len(seen.correct_N))
+    earlier_scores = [
+        tuple(float(scores_N[row]) for scores_N in earlier)
+        for row in range(len(observation.correct_N))
     ]
     return np.array(
         [
             model.score(features_F, before)
-            for features_F, before in zip(seen.features(), known, strict=True)
+            for features_F, before in zip(observation.features(), earlier_scores, strict=True)
         ]
     )
 
@@ -65,12 +66,12 @@ def main() -> None:
     columns: dict[str, list[str]] = {}
     earlier: list[FloatArray] = []
     for name in TIERS:
-        seen = observe(MODELS / name, prompts)
-        columns[f"correct_{name}"] = [str(int(right)) for right in seen.correct_N]
+        observation = observe(MODELS / name, prompts)
+        columns[f"correct_{name}"] = [str(int(right)) for right in observation.correct_N]
         if name != list(TIERS)[-1]:
-            earlier.append(final_scores(name, seen, earlier))
+            earlier.append(final_scores(name, observation, earlier))
             columns[f"score_{name}"] = [f"{score:.6f}" for score in earlier[-1]]
-        print(name, f"accuracy {seen.correct_N.mean():.4f}", flush=True)
+        print(name, f"accuracy {observation.correct_N.mean():.4f}", flush=True)
     with SAMPLE.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)

@@ -37,10 +37,10 @@ def held(problem: Problem, allocation: Sequence[int]) -> Deploy:
         tables = curves.tables(shares)
         if any(gpus not in table for gpus, table in zip(allocation, tables, strict=True)):
             return None
-        told = [table[gpus] for gpus, table in zip(allocation, tables, strict=True)]
+        latencies_s = [table[gpus] for gpus, table in zip(allocation, tables, strict=True)]
         if problem.objective == "bottleneck":
-            return BestDeployment(latency_s=max(told), allocation=tuple(allocation))
-        mean_s = sum(share * s for share, s in zip(shares, told, strict=True))
+            return BestDeployment(latency_s=max(latencies_s), allocation=tuple(allocation))
+        mean_s = sum(share * s for share, s in zip(shares, latencies_s, strict=True))
         return BestDeployment(latency_s=mean_s, allocation=tuple(allocation))
 
     return deploy

@@ -97,13 +97,13 @@ class Cell:
         return max(0.1, self.half_width)
 
 
-def profile_of(config: Path, kept: Path | None, emulated: bool) -> Profile:
+def profile_of(config: Path, stored: Path | None, emulated: bool) -> Profile:
     """Measured now, or read from where it was kept."""
-    if kept is not None and kept.exists():
-        return load_profile(kept)
+    if stored is not None and stored.exists():
+        return load_profile(stored)
     profile = measure(config, FLAGS, start_s=START_S, quick=emulated)
-    if kept is not None:
-        kept.write_text(json.dumps(msgspec.to_builtins(profile), indent=1) + "\n")
+    if stored is not None:
+        stored.write_text(json.dumps(msgspec.to_builtins(profile), indent=1) + "\n")
     return profile
 
 
@@ -154,33 +154,33 @@ def arms(args: argparse.Namespace, stack: ExitStack) -> Iterator[Arm]:
     """Start what was asked for; each arm's servers end before the next one's begin."""
     config = EMULATED if args.emulated else REAL
     names = [tier["name"] for tier in read_cascade(config).data["tiers"]]
-    asked = [*names, CASCADE] if args.arm == "all" else [args.arm]
+    arms_to_run = [*names, CASCADE] if args.arm == "all" else [args.arm]
     if args.emulated:
         profile = profile_of(config, args.profile, emulated=True)
         command = ("--plugin", "cascadia", "--cascade-config", str(config))
         port = start(stack, command, args.port)
-        for name in asked:
+        for name in arms_to_run:
             used = names if name == CASCADE else [name]
             pinned = None if name == CASCADE else name
             yield _arm(f"{name}, emulated", port, pinned, profile, used)
         return
-    for name in asked:
-        kept = None if args.profile is None else args.profile.with_suffix(f".{name}.json")
-        with ExitStack() as own:
-            folder = Path(own.enter_context(tempfile.TemporaryDirectory()))
+    for name in arms_to_run:
+        stored = None if args.profile is None else args.profile.with_suffix(f".{name}.json")
+        with ExitStack() as servers:
+            folder = Path(servers.enter_context(tempfile.TemporaryDirectory()))
             if name == CASCADE:
                 anew = folder / "cascade.json"
                 anew.write_text(json.dumps(_writing_anew(config)))
-                profile = profile_of(anew, kept, emulated=False)
+                profile = profile_of(anew, stored, emulated=False)
                 command = ("--plugin", "cascadia", "--cascade-config", str(anew))
-                yield _arm(name, start(own, command, args.port), None, profile, names)
+                yield _arm(name, start(servers, command, args.port), None, profile, names)
                 continue
             alone = folder / "cascade.json"
             alone.write_text(json.dumps(_alone(config, name)))
-            profile = profile_of(alone, kept, emulated=False)
+            profile = profile_of(alone, stored, emulated=False)
             tier = _alone(config, name)["tiers"][0]
             command = ("--model-path", tier["model_path"], "--max-total-tokens", "65536")
-            yield _arm(f"{name} alone", start(own, command, args.port), None, profile, [name])
+            yield _arm(f"{name} alone", start(servers, command, args.port), None, profile, [name])
 
 
 def _alone(config: Path, name: str) -> dict:
@@ -197,8 +197,10 @@ def _writing_anew(config: Path) -> dict:
 
 
 def _arm(name: str, port: int, pinned: str | None, profile: Profile, tiers: list[str]) -> Arm:
-    made = [SimulatedTier(name=t, times=profile.tiers[t], limits=profile.limits[t]) for t in tiers]
-    return Arm(name=name, port=port, pinned=pinned, tiers=made, host=profile.host)
+    simulated = [
+        SimulatedTier(name=t, times=profile.tiers[t], limits=profile.limits[t]) for t in tiers
+    ]
+    return Arm(name=name, port=port, pinned=pinned, tiers=simulated, host=profile.host)
 
 
 def main() -> None:
@@ -213,15 +215,15 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="24 requests; writes nothing")
     args = parser.parse_args()
     facts = facts_of_this_run("bench.planner.simulator")
-    found: list[Cell] = []
+    measured: list[Cell] = []
     with ExitStack() as stack:
         for arm in arms(args, stack):
             for cell in cells(arm, args.smoke):
                 print(report([cell]), file=sys.stderr, flush=True)
-                found.append(cell)
+                measured.append(cell)
                 if not args.smoke:
                     save_rows(RESULTS / "simulator.csv", rows_of(cell, facts))
-    print(report(found))
+    print(report(measured))
 
 
 def rows_of(cell: Cell, facts: Facts) -> list[Row]:
@@ -234,7 +236,7 @@ def rows_of(cell: Cell, facts: Facts) -> list[Row]:
     def plain(value: float) -> Estimate:
         return Estimate(p50=value, n=runs)
 
-    told = (
+    values = (
         ("real", "e2e_p95", "ms", real),
         ("real", "e2e_p50", "ms", plain(float(np.mean(cell.real_p50_ms)))),
         ("simulated", "e2e_p95", "ms", plain(float(np.mean(cell.simulated_p95_ms)))),
@@ -254,7 +256,7 @@ def rows_of(cell: Cell, facts: Facts) -> list[Row]:
             unit=unit,
             value=value,
         )
-        for variant, metric, unit, value in told
+        for variant, metric, unit, value in values
     ]
 
 

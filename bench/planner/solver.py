@@ -71,9 +71,11 @@ def measure(tiers: int, gpus: int, objective: Objective, runs: int) -> dict[str,
     }
     problems = [table_problem(tiers, gpus, objective, seed) for seed in range(runs)]
     for seed, problem in enumerate(problems):
-        found = {name: solve(problem) for name, solve in variants.items()}
-        if max(found.values()) > min(found.values()) * (1 + 1e-6):
-            raise RuntimeError(f"{tiers} tiers, {gpus} GPUs, {objective}, seed {seed}: {found}")
+        objectives = {name: solve(problem) for name, solve in variants.items()}
+        if max(objectives.values()) > min(objectives.values()) * (1 + 1e-6):
+            raise RuntimeError(
+                f"{tiers} tiers, {gpus} GPUs, {objective}, seed {seed}: {objectives}"
+            )
     times: dict[str, list[float]] = {name: [] for name in variants}
     for problem in problems:
         for name, solve in variants.items():
@@ -126,11 +128,11 @@ def main() -> None:
             times = measure(tiers, gpus, objective, 2 if options.smoke else options.runs)
             case = f"{tiers} tiers, {gpus} GPUs, {objective}"
             rows += rows_of(facts, case, times)
-            told = [
+            times_of_variants = [
                 f"{spread(times[name]).p50:.1f}, {max(times[name]):.1f}" if name in times else "-"
                 for name in VARIANTS
             ]
-            lines.append(f"| {case} | {target_ms:g} | {' | '.join(told)} |")
+            lines.append(f"| {case} | {target_ms:g} | {' | '.join(times_of_variants)} |")
     page = "\n".join([*lines, "", source_line(facts), ""])
     print(page)
     if not options.smoke:

@@ -61,10 +61,10 @@ def planned(path: Path) -> tuple[float, dict]:
     program = "from cascadia_sglang.cli import main; raise SystemExit(main())"
     command = [sys.executable, "-c", program, "plan", "--problem", str(path)]
     started = time.perf_counter()
-    found = subprocess.run([*command, "--json"], capture_output=True, text=True)
-    if found.returncode:
-        raise SystemExit(found.stderr.strip())
-    return time.perf_counter() - started, json.loads(found.stdout)
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr.strip())
+    return time.perf_counter() - started, json.loads(done.stdout)
 
 
 def main() -> None:

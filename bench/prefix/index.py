@@ -29,12 +29,12 @@ BATCH = 64
 def micros(call: Callable[[], object], repeats: int) -> Estimate:
     """Of a call, after one that does not count."""
     call()
-    taken = []
+    seconds = []
     for _ in range(repeats):
         started = time.perf_counter()
         call()
-        taken.append(1e6 * (time.perf_counter() - started))
-    return spread(taken)
+        seconds.append(1e6 * (time.perf_counter() - started))
+    return spread(seconds)
 
 
 def measure(blocks: int, repeats: int) -> dict[str, tuple[str, Estimate]]:
@@ -54,12 +54,12 @@ def measure(blocks: int, repeats: int) -> dict[str, tuple[str, Estimate]]:
     seconds = time.perf_counter() - started
     nbytes = index.nbytes
     prompt = rng.integers(0, 150_000, PROMPT_BLOCKS * BLOCK_TOKENS).tolist()
-    own = block_hashes(prompt, BLOCK_TOKENS)
+    prompt_hashes = block_hashes(prompt, BLOCK_TOKENS)
     for worker in workers:
-        index.stored(worker, own)
+        index.stored(worker, prompt_hashes)
 
     def ask() -> None:
-        index.held(own, workers)
+        index.held(prompt_hashes, workers)
 
     def hash_and_ask() -> None:
         index.held(block_hashes(prompt, BLOCK_TOKENS), workers)

@@ -129,25 +129,25 @@ def study(folder: Path, port: int, moves: int) -> dict[str, Found]:
         threads = stack.enter_context(ThreadPoolExecutor(2 * len(ARMS)))
         started = time.perf_counter()
         sent = {
-            name: threads.submit(send_at, own, requests, at_s.tolist())
-            for name, own in ports.items()
+            name: threads.submit(send_at, port, requests, at_s.tolist())
+            for name, port in ports.items()
         }
-        moved = {name: threads.submit(move, own, moves, started) for name, own in ports.items()}
+        moved = {name: threads.submit(move, port, moves, started) for name, port in ports.items()}
         return {name: found(sent[name].result(), at_s, moved[name].result()) for name in ARMS}
 
 
 def rows_of(results: dict[str, Found], facts: Facts) -> list[Row]:
     """Every arm's numbers."""
     rows = []
-    for name, one in results.items():
-        kept = [after / before for after, before in zip(one.after, one.before, strict=True)]
+    for name, result in results.items():
+        ratios = [after / before for after, before in zip(result.after, result.before, strict=True)]
         values = {
-            "hit rate before": ("1", spread(one.before)),
-            "hit rate in 5 s after": ("1", spread(one.after)),
-            "after / before": ("1", spread(kept)),
-            "worst after / before": ("1", Estimate(p50=min(kept), n=len(kept))),
-            "move": ("s", spread(one.move_s)),
-            "e2e_p95 in 5 s after": ("s", Estimate(p50=one.p95_after_s, n=len(kept))),
+            "hit rate before": ("1", spread(result.before)),
+            "hit rate in 5 s after": ("1", spread(result.after)),
+            "after / before": ("1", spread(ratios)),
+            "worst after / before": ("1", Estimate(p50=min(ratios), n=len(ratios))),
+            "move": ("s", spread(result.move_s)),
+            "e2e_p95 in 5 s after": ("s", Estimate(p50=result.p95_after_s, n=len(ratios))),
         }
         for metric, (unit, value) in values.items():
             print(f"{name}: {metric} {value.p50:.3f} {unit}")

@@ -142,22 +142,22 @@ def found(sent: Round, port: int, workload: Workload) -> Found:
         p50_s=float(np.median(seconds)),
         p95_s=float(np.quantile(seconds, 0.95)),
         mean_s=float(seconds.mean()),
-        stale_per_1000=next((one for one in stale if one is not None), None),
+        stale_per_1000=next((share for share in stale if share is not None), None),
         failed=failed,
     )
 
 
 def ideal_hit_rate(workload: Workload) -> float:
     """With one cache that never forgets."""
-    seen: set[int] = set()
+    blocks: set[int] = set()
     hits = 0
     for number in range(len(workload)):
         start, end = workload.block_starts_R[number : number + 2]
         is_known = True
         for block in workload.blocks_P[start:end].tolist():
-            is_known = is_known and block in seen
+            is_known = is_known and block in blocks
             hits += is_known
-            seen.add(block)
+            blocks.add(block)
     return hits / len(workload.blocks_P)
 
 
@@ -175,8 +175,8 @@ def study(workload: Workload, folder: Path, port: int) -> dict[str, Found]:
             threads = stack.enter_context(ThreadPoolExecutor(len(arms)))
             at_s = workload.arrival_s_R.tolist()
             runs = {
-                name: threads.submit(send_at, own, requests, at_s, 1024, must_succeed=False)
-                for name, own in ports.items()
+                name: threads.submit(send_at, port, requests, at_s, 1024, must_succeed=False)
+                for name, port in ports.items()
             }
             for name, run in runs.items():
                 results[name] = found(run.result(), ports[name], workload)
@@ -204,9 +204,9 @@ def rows_of(results: dict[str, Found], case: str, facts: Facts, requests: int) -
             unit=unit,
             value=Estimate(p50=float(value), n=requests),
         )
-        for name, one in results.items()
+        for name, result in results.items()
         for field, (metric, unit) in units.items()
-        if (value := getattr(one, field)) is not None
+        if (value := getattr(result, field)) is not None
     ]
 
 
@@ -220,11 +220,11 @@ def report(results: dict[str, Found], ideal: float, case: str, facts: Facts) -> 
         "| arm | token hit rate | p50, s | p95, s | mean, s | stale promises per 1,000 | failed |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, one in results.items():
-        stale = "" if one.stale_per_1000 is None else f"{one.stale_per_1000:.1f}"
+    for name, result in results.items():
+        stale = "" if result.stale_per_1000 is None else f"{result.stale_per_1000:.1f}"
         lines.append(
-            f"| {name} | {100 * one.hit_rate:.1f} % | {one.p50_s:.2f} | {one.p95_s:.2f} "
-            f"| {one.mean_s:.2f} | {stale} | {one.failed} |"
+            f"| {name} | {100 * result.hit_rate:.1f} % | {result.p50_s:.2f} | {result.p95_s:.2f} "
+            f"| {result.mean_s:.2f} | {stale} | {result.failed} |"
         )
     return "\n".join([*lines, "", source_line(facts), ""])
 

@@ -108,13 +108,13 @@ def asked(prompt: str) -> bytes:
 
 def turn_of(reply: Reply, answer: str) -> Turn:
     """What became of a turn."""
-    said = reply.json()
-    first, *others = said["meta_info"]["cascadia"]["attempts"]
+    body = reply.json()
+    first, *later = body["meta_info"]["cascadia"]["attempts"]
     return Turn(
-        first_s=reply.first_byte_s - first["seconds"] if others else None,
+        first_s=reply.first_byte_s - first["seconds"] if later else None,
         small_s=first["seconds"],
-        cached_tokens=others[-1]["cached_tokens"] if others else 0,
-        right=said["text"].strip() == answer,
+        cached_tokens=later[-1]["cached_tokens"] if later else 0,
+        right=body["text"].strip() == answer,
     )
 
 
@@ -182,7 +182,7 @@ def measure(size: Size, emulated: bool, folder: Path, port: int, facts: Facts) -
 
 def first_s(rounds: Sequence[Sequence[Turn]]) -> list[float]:
     """Of all requests that escalated."""
-    return [turn.first_s for one in rounds for turn in one if turn.first_s is not None]
+    return [turn.first_s for of_round in rounds for turn in of_round if turn.first_s is not None]
 
 
 def split_by_need(turns: dict[str, list[list[Turn]]]) -> dict[str, list[tuple[Turn, Turn]]]:
@@ -222,8 +222,10 @@ def rows_of(
 ) -> list[Row]:
     """Each arm's numbers, and the ratios of warming to none, round by round."""
     case = "chats of 620 to 860 system tokens" + (", emulated device" if emulated else "")
-    means = {arm: [float(np.mean(first_s([one]))) for one in turns[arm]] for arm in ARMS}
-    medians = {arm: [float(np.median(first_s([one]))) for one in turns[arm]] for arm in ARMS}
+    means = {arm: [float(np.mean(first_s([of_round]))) for of_round in turns[arm]] for arm in ARMS}
+    medians = {
+        arm: [float(np.median(first_s([of_round]))) for of_round in turns[arm]] for arm in ARMS
+    }
     rows = []
 
     def add(variant: str, metric: str, unit: str, value: Estimate) -> None:
@@ -240,7 +242,7 @@ def rows_of(
         )
 
     for arm in ARMS:
-        flat = [turn for one in turns[arm] for turn in one]
+        flat = [turn for of_round in turns[arm] for turn in of_round]
         add(f"warm: {arm}", "decision to first token, mean", "s", spread(means[arm]))
         add(f"warm: {arm}", "decision to first token, median", "s", spread(medians[arm]))
         add(f"warm: {arm}", "prefilled tokens a round", "1", spread(tokens[arm]))
@@ -252,15 +254,17 @@ def rows_of(
     for need, pairs in split_by_need(turns).items():
         if not pairs:
             continue
-        for place, arm in enumerate(ARMS):
-            own = [pair[place] for pair in pairs]
-            seconds = spread([turn.first_s or 0.0 for turn in own])
+        for index, arm in enumerate(ARMS):
+            of_arm = [pair[index] for pair in pairs]
+            seconds = spread([turn.first_s or 0.0 for turn in of_arm])
             add(f"warm: {arm}", f"decision to first token, {need}", "s", seconds)
-            average = Estimate(p50=float(np.mean([t.first_s or 0.0 for t in own])), n=len(own))
+            average = Estimate(
+                p50=float(np.mean([t.first_s or 0.0 for t in of_arm])), n=len(of_arm)
+            )
             add(f"warm: {arm}", f"decision to first token, {need}, mean", "s", average)
-            cached = spread([turn.cached_tokens for turn in own])
+            cached = spread([turn.cached_tokens for turn in of_arm])
             add(f"warm: {arm}", f"tokens the large tier held, {need}", "1", cached)
-            small = spread([turn.small_s for turn in own])
+            small = spread([turn.small_s for turn in of_arm])
             add(f"warm: {arm}", f"the small tier's attempt, {need}", "s", small)
     for metric, values in (
         ("decision to first token, mean", means),

@@ -86,15 +86,15 @@ ARMS = (
 )
 
 
-def run(port: int, what: Trace, slo_s: float) -> Run:
+def run(port: int, traffic: Trace, slo_s: float) -> Run:
     """Send a trace."""
     number = plan(port)["number"]
-    sent = send_at(port, asked(what.questions), what.at_s, width=1024, must_succeed=False)
+    sent = send_at(port, asked(traffic.questions), traffic.at_s, width=1024, must_succeed=False)
     seconds = np.array([reply.seconds for reply in sent.replies])
     good = np.array([reply.status == 200 for reply in sent.replies])
     right = [
         is_correct(question, reply.json()["text"])
-        for question, reply in zip(what.questions, sent.replies, strict=True)
+        for question, reply in zip(traffic.questions, sent.replies, strict=True)
         if reply.status == 200
     ]
     return Run(
@@ -149,7 +149,7 @@ def study(port: int, folder: Path, seeds: int, phase_s: float, slo_s: float) -> 
         Phase(families=mix, rate_per_s=rate, seconds=phase_s)
         for mix, rate in zip(MIXES, rates, strict=True)
     ]
-    found: Found = Found(rates=rates, runs={arm.name: [] for arm in ARMS})
+    results: Found = Found(rates=rates, runs={arm.name: [] for arm in ARMS})
     logs = []
     with ExitStack() as stack:
         ports = {}
@@ -159,16 +159,16 @@ def study(port: int, folder: Path, seeds: int, phase_s: float, slo_s: float) -> 
             logs += [log] if arm.planner is not None else []
         threads = stack.enter_context(ThreadPoolExecutor(len(ARMS)))
         for seed in range(seeds):
-            what = trace(phases, SEED + seed)
+            traffic = trace(phases, SEED + seed)
             for arm in ARMS:
                 set_split(ports[arm.name], arm.split)
-            runs = {arm.name: threads.submit(run, ports[arm.name], what, slo_s) for arm in ARMS}
-            for name, one in runs.items():
-                found.runs[name].append(one.result())
-                print(f"{name}, seed {seed}: {one.result()}", flush=True)
+            runs = {arm.name: threads.submit(run, ports[arm.name], traffic, slo_s) for arm in ARMS}
+            for name, running in runs.items():
+                results.runs[name].append(running.result())
+                print(f"{name}, seed {seed}: {running.result()}", flush=True)
         for log in logs:
             print(f"{check_log(log)} decisions, replayed to the same")
-    return found
+    return results
 
 
 def main() -> None:
@@ -185,11 +185,11 @@ def main() -> None:
     facts = facts_of_this_run("bench.reallocation.drift")
     seeds, phase_s = (1, 10.0) if options.smoke else (options.seeds, options.phase_s)
     with tempfile.TemporaryDirectory() as folder:
-        found = study(options.port, Path(folder), seeds, phase_s, options.slo_s)
-    print(report(found, options.slo_s, facts))
+        results = study(options.port, Path(folder), seeds, phase_s, options.slo_s)
+    print(report(results, options.slo_s, facts))
     if not options.smoke:
-        save_rows(RESULTS / "drift.csv", rows_of(found, options.slo_s, facts))
-        (RESULTS / "drift.md").write_text(report(found, options.slo_s, facts))
+        save_rows(RESULTS / "drift.csv", rows_of(results, options.slo_s, facts))
+        (RESULTS / "drift.md").write_text(report(results, options.slo_s, facts))
 
 
 if __name__ == "__main__":

@@ -41,13 +41,13 @@ class Found:
     def best_fixed(self) -> str:
         """The fixed split of the best mean attainment."""
         fixed = [name for name in self.runs if name.startswith("fixed")]
-        return max(fixed, key=lambda name: mean_of([one.attained for one in self.runs[name]]).p50)
+        return max(fixed, key=lambda name: mean_of([run.attained for run in self.runs[name]]).p50)
 
     def gains(self, name: str) -> list[float]:
         """By how much an arm attained more than the best fixed split, seed by seed."""
         base = self.runs[self.best_fixed()]
         return [
-            own.attained - other.attained for own, other in zip(self.runs[name], base, strict=True)
+            run.attained - fixed.attained for run, fixed in zip(self.runs[name], base, strict=True)
         ]
 
 
@@ -60,18 +60,18 @@ def mean_of(values: Sequence[float]) -> Estimate:
     return Estimate(p50=center, low95=center - half, high95=center + half, n=len(values))
 
 
-def rows_of(found: Found, slo_s: float, facts: Facts) -> list[Row]:
+def rows_of(results: Found, slo_s: float, facts: Facts) -> list[Row]:
     """Every arm's numbers, and its difference to the best fixed split, paired by seed."""
     case = f"easy, hard, easy at twice the rate; within {slo_s:g} s; emulated device"
     rows = []
-    for name, own in found.runs.items():
+    for name, runs in results.runs.items():
         values = {
-            "attained": ("1", [one.attained for one in own]),
-            "attained - best fixed": ("1", found.gains(name)),
-            "e2e_p95": ("s", [one.p95_s for one in own]),
-            "accuracy": ("1", [one.right for one in own]),
-            "failed": ("count", [float(one.failed) for one in own]),
-            "moves": ("count", [float(one.moves) for one in own]),
+            "attained": ("1", [run.attained for run in runs]),
+            "attained - best fixed": ("1", results.gains(name)),
+            "e2e_p95": ("s", [run.p95_s for run in runs]),
+            "accuracy": ("1", [run.right for run in runs]),
+            "failed": ("count", [float(run.failed) for run in runs]),
+            "moves": ("count", [float(run.moves) for run in runs]),
         }
         rows += [
             make_row(
@@ -88,27 +88,27 @@ def rows_of(found: Found, slo_s: float, facts: Facts) -> list[Row]:
     return rows
 
 
-def report(found: Found, slo_s: float, facts: Facts) -> str:
+def report(results: Found, slo_s: float, facts: Facts) -> str:
     """The table."""
-    best = found.best_fixed()
-    told = ", ".join(f"{rate:.2f}" for rate in found.rates)
+    best = results.best_fixed()
+    rates = ", ".join(f"{rate:.2f}" for rate in results.rates)
     lines = [
         "# A changing workload, on emulated devices",
         "",
-        f"Answered within {slo_s:g} s; rates of the phases {told} requests/s; means over "
-        f"{len(found.runs[best])} seeds with 95 % intervals, differences paired by seed.",
+        f"Answered within {slo_s:g} s; rates of the phases {rates} requests/s; means over "
+        f"{len(results.runs[best])} seeds with 95 % intervals, differences paired by seed.",
         "",
         "| arm | attained | less the best fixed, points | p95, s | accuracy | failed | moves |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, own in found.runs.items():
+    for name, runs in results.runs.items():
         mark = ", the best of the fixed" if name == best else ""
         lines.append(
-            f"| {name}{mark} | {_percent(mean_of([one.attained for one in own]), ' %')} "
-            f"| {_percent(mean_of(found.gains(name)), '')} "
-            f"| {np.mean([one.p95_s for one in own]):.1f} "
-            f"| {100 * np.mean([one.right for one in own]):.1f} % "
-            f"| {sum(one.failed for one in own)} | {np.mean([one.moves for one in own]):.1f} |"
+            f"| {name}{mark} | {_percent(mean_of([run.attained for run in runs]), ' %')} "
+            f"| {_percent(mean_of(results.gains(name)), '')} "
+            f"| {np.mean([run.p95_s for run in runs]):.1f} "
+            f"| {100 * np.mean([run.right for run in runs]):.1f} % "
+            f"| {sum(run.failed for run in runs)} | {np.mean([run.moves for run in runs]):.1f} |"
         )
     return "\n".join([*lines, "", source_line(facts), ""])
 

@@ -122,7 +122,7 @@ def numbers(
     starts = np.linspace(0.2 * first, first - max(durations), CONTROLS * len(durations))
     controls = list(zip(starts, starts + np.tile(durations, CONTROLS), strict=True))
     before, moving = under_way(at_s, seconds, controls), under_way(at_s, seconds, movers.spans)
-    p95_before, p95_moving = (float(np.quantile(own, 0.95)) for own in (before, moving))
+    p95_before, p95_moving = (float(np.quantile(times_s, 0.95)) for times_s in (before, moving))
     came_before, came_after = (
         float(np.quantile(seconds[chosen], 0.95))
         for chosen in ((at_s >= 0.2 * first) & (at_s < first), at_s >= first)
@@ -155,13 +155,13 @@ def under_way(
     return np.concatenate(parts)
 
 
-def rows_of(found: dict[str, tuple[str, Estimate]], case: str, facts: Facts) -> list[Row]:
+def rows_of(values: dict[str, tuple[str, Estimate]], case: str, facts: Facts) -> list[Row]:
     """Every metric as a row."""
     return [
         make_row(
             facts, bench=BENCH, case=case, variant="moves", metric=name, unit=unit, value=value
         )
-        for name, (unit, value) in found.items()
+        for name, (unit, value) in values.items()
     ]
 
 
@@ -188,15 +188,15 @@ def main() -> None:
         )
         with server as port:
             most, at_s, sent, movers = run(port, size)
-    found = numbers(at_s, sent, movers, most)
-    for name, (unit, value) in found.items():
+    values = numbers(at_s, sent, movers, most)
+    for name, (unit, value) in values.items():
         print(f"{name}: {value.p50:.4g} {unit}")
     for error in movers.errors:
         print(error)
     case = "host's own speed" if options.unpaced else "emulated devices"
     if not options.smoke:
-        save_rows(RESULTS / "moves.csv", rows_of(found, case, facts))
-    if found["failed requests"][1].p50 or movers.errors:
+        save_rows(RESULTS / "moves.csv", rows_of(values, case, facts))
+    if values["failed requests"][1].p50 or movers.errors:
         raise SystemExit(1)
 
 

@@ -36,11 +36,11 @@ def trace(phases: Sequence[Phase], seed: int) -> Trace:
     questions: list[Row] = []
     at_s: list[float] = []
     begins_s = 0.0
-    for place, phase in enumerate(phases):
+    for index, phase in enumerate(phases):
         count = max(2, round(phase.rate_per_s * phase.seconds))
-        own = 10 * seed + place
-        questions += sample("test", own, count, phase.families)
-        times = poisson_arrivals_s(phase.rate_per_s, count, own)
+        phase_seed = 10 * seed + index
+        questions += sample("test", phase_seed, count, phase.families)
+        times = poisson_arrivals_s(phase.rate_per_s, count, phase_seed)
         # Scaled to the phase, so that the next one begins when this one is over.
         at_s += (begins_s + times * phase.seconds / times[-1] * (1 - 1 / count)).tolist()
         begins_s += phase.seconds

@@ -41,10 +41,10 @@ def like(
     chosen = np.arange(part * count, (part + 1) * count) % len(traced)
     pool, rng = sample("test", seed, POOL, weights=WEIGHTS), Random(seed)
     longer_P = np.log([len(row.prompt) / len(row.answer) for row in pool])
-    asked = []
-    for wanted in np.log(traced.input_tokens_R[chosen] / traced.output_tokens_R[chosen]):
-        nearest = np.argsort(np.abs(longer_P - wanted), kind="stable")[:NEAREST]
-        asked.append(pool[rng.choice(nearest.tolist())])
+    prompts = []
+    for log_ratio in np.log(traced.input_tokens_R[chosen] / traced.output_tokens_R[chosen]):
+        nearest = np.argsort(np.abs(longer_P - log_ratio), kind="stable")[:NEAREST]
+        prompts.append(pool[rng.choice(nearest.tolist())])
     gaps_s = np.diff(traced.arrival_s_R, prepend=0.0)[chosen]
     times_s = np.cumsum(gaps_s)
-    return asked, (times_s / times_s[-1] * count / rate_per_s).tolist()
+    return prompts, (times_s / times_s[-1] * count / rate_per_s).tolist()

@@ -114,38 +114,38 @@ def in_turn(systems: Sequence[System], number: int) -> Sequence[System]:
 def close_loop(systems: Sequence[System], mix: str, rounds: int, count: int) -> None:
     """All rounds over a mix, after one that does not count."""
     for number in range(-1, rounds):
-        asked = questions(mix, SEED + number, count)
+        prompts = questions(mix, SEED + number, count)
         for system in in_turn(systems, number):
             if number < 0:
-                send_all(system.port, requests(asked), CONCURRENCY)
+                send_all(system.port, requests(prompts), CONCURRENCY)
                 continue
-            rate = system.play(closed(mix), asked).requests_per_s
+            rate = system.play(closed(mix), prompts).requests_per_s
             print(f"{mix}: {system.name}: {rate:.1f}/s", file=sys.stderr, flush=True)
 
 
 def other_settings(systems: Sequence[System], rounds: int, count: int) -> None:
     """All rounds of the mixed questions at every setting."""
     for number in range(rounds):
-        asked = questions(MIXED, SEED + 100 + number, count)
+        prompts = questions(MIXED, SEED + 100 + number, count)
         for system in in_turn(systems, number):
             for name, headers in system.settings.items():
-                system.play(set_to(name), asked, headers=headers)
+                system.play(set_to(name), prompts, headers=headers)
     print("other settings: done", file=sys.stderr, flush=True)
 
 
 def alone_ms(largest: System, count: int) -> Estimate:
     """What the largest tier takes for a request, one at a time: the mean, in milliseconds."""
-    asked = requests(questions(MIXED, SEED - 2, count))
-    return mean(send_all(largest.port, asked, 1).latencies_ms)
+    prompts = requests(questions(MIXED, SEED - 2, count))
+    return mean(send_all(largest.port, prompts, 1).latencies_ms)
 
 
 def open_loop(systems: Sequence[System], load: Load, rate: float, rounds: int, count: int) -> None:
     """All rounds of a load."""
     for number in range(rounds):
         seed = SEED + 1_000 * (OPEN.index(load) + 1) + number
-        asked, at_s = workloads.load(load.arrivals, rate, count, seed, number)
+        prompts, at_s = workloads.load(load.arrivals, rate, count, seed, number)
         for system in in_turn(systems, number):
-            system.play(load.case, asked, at_s=at_s)
+            system.play(load.case, prompts, at_s=at_s)
         print(f"{load.case}: round {number + 1}", file=sys.stderr, flush=True)
 
 
@@ -154,15 +154,15 @@ def serve_bench(
 ) -> dict[str, list[Figures]]:
     """All runs of `sglang.bench_serving`, by system."""
     _, (_, model, *_) = plain_servers()["small"]
-    found: dict[str, list[Figures]] = {system.name: [] for system in systems} if rounds else {}
+    figures: dict[str, list[Figures]] = {system.name: [] for system in systems} if rounds else {}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(rounds):
             seed = SEED + 500 + number
-            asked = questions(MIXED, seed, count)
+            prompts = questions(MIXED, seed, count)
             for system in in_turn(systems, number):
-                one = served(Path(folder), system.port, model, asked, rate, seed)
-                found[system.name].append(one)
-    return found
+                run = served(Path(folder), system.port, model, prompts, rate, seed)
+                figures[system.name].append(run)
+    return figures
 
 
 def main() -> None:
@@ -191,26 +191,30 @@ def main() -> None:
         other_settings(systems, *size.settings)
         alone = alone_ms(systems[-1], size.open[1])
         rounds = systems[-1].rounds[closed(MIXED)]
-        full = size.largest_per_s or float(np.median([one.requests_per_s for one in rounds]))
+        full = size.largest_per_s or float(np.median([played.requests_per_s for played in rounds]))
         for load in size.loads:
             open_loop(rivals, load, load.share * full, *size.open)
-        few = [one for one in rivals if one.name in (CASCADE, PROXY) or one is systems[-1]]
-        found = serve_bench(few, SERVED.share * full, *size.served)
-    table = page(systems, full, alone.p50, found)
+        few = [rival for rival in rivals if rival.name in (CASCADE, PROXY) or rival is systems[-1]]
+        figures = serve_bench(few, SERVED.share * full, *size.served)
+    table = page(systems, full, alone.p50, figures)
     print(table)
     if options.smoke:
         return
-    told = [
+    rows = [
         (systems[-1].name, "one at a time", "latency mean", "ms", alone),
-        *((system.name, *one) for system in systems for one in estimates(system, alone.p50)),
+        *(
+            (system.name, *estimate)
+            for system in systems
+            for estimate in estimates(system, alone.p50)
+        ),
         *relations(systems),
         *(
-            (name, f"{SERVED.case}, sglang.bench_serving", *one)
-            for name, runs in found.items()
-            for one in rows_of(runs)
+            (name, f"{SERVED.case}, sglang.bench_serving", *row)
+            for name, runs in figures.items()
+            for row in rows_of(runs)
         ),
     ]
-    save(facts, BENCH, told, f"# Rivals\n\n{source_line(facts)}\n\n{table}\n")
+    save(facts, BENCH, rows, f"# Rivals\n\n{source_line(facts)}\n\n{table}\n")
 
 
 if __name__ == "__main__":

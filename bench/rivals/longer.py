@@ -39,7 +39,7 @@ def main() -> None:
     loop = SMOKE.closed[MIXED] if options.smoke else (ROUNDS, QUESTIONS)
     with ExitStack() as stack:
         every = started(stack, options.port, chosen_on, routers={})
-        systems = [one for one in every if one.name in (CASCADE, PROXY)]
+        systems = [system for system in every if system.name in (CASCADE, PROXY)]
         close_loop(systems, MIXED, *loop)
         for system in systems:
             system.memory_gb = memory_gb(processes(system.pids))
@@ -47,8 +47,8 @@ def main() -> None:
     print(table)
     if options.smoke:
         return
-    told = of_mixed(systems, f"rounds of {QUESTIONS}, ")
-    save(facts, BENCH, told, f"# In longer rounds\n\n{source_line(facts)}\n\n{table}\n")
+    rows = of_mixed(systems, f"rounds of {QUESTIONS}, ")
+    save(facts, BENCH, rows, f"# In longer rounds\n\n{source_line(facts)}\n\n{table}\n")
 
 
 if __name__ == "__main__":

@@ -31,28 +31,28 @@ def closed_table(systems: Sequence[System]) -> Iterator[str]:
         "discarded | memory |"
     )
     yield "|---|---|---|---|---|---|---|"
-    for one in systems:
-        rounds = one.rounds[closed(MIXED)]
+    for system in systems:
+        rounds = system.rounds[closed(MIXED)]
         p50, p95, p99 = (np.median(quantiles(rounds, share)) for share in (0.5, 0.95, 0.99))
-        rate = np.median([own.requests_per_s for own in rounds])
+        rate = np.median([played.requests_per_s for played in rounds])
         yield (
-            f"| {one.name} | {np.mean(right(rounds)):.3f} | {rate:.1f} | {p50:.0f}, {p95:.0f}, "
+            f"| {system.name} | {np.mean(right(rounds)):.3f} | {rate:.1f} | {p50:.0f}, {p95:.0f}, "
             f"{p99:.0f} ms | {1000 * np.median(cpu_s(rounds)):.1f} ms | "
-            f"{discarded(rounds).p50:.0%} | {one.memory_gb:.1f} GB |"
+            f"{discarded(rounds).p50:.0%} | {system.memory_gb:.1f} GB |"
         )
 
 
 def cpu_table(systems: Sequence[System]) -> Iterator[str]:
     """Where the CPU time of the mixed questions goes."""
-    rounds = {one.name: one.rounds[closed(MIXED)] for one in systems}
-    roles = list(dict.fromkeys(role for own in rounds.values() for role in own[0].cpu_s))
+    rounds = {system.name: system.rounds[closed(MIXED)] for system in systems}
+    roles = list(dict.fromkeys(role for played in rounds.values() for role in played[0].cpu_s))
     yield "CPU time a request of these by process, in ms; a tier's workers by its name:"
     yield ""
     yield f"| system | {' | '.join(roles)} |"
     yield f"|---|{'---|' * len(roles)}"
-    for name, own in rounds.items():
+    for name, played in rounds.items():
         cells = [
-            f"{1000 * np.median(cpu_s(own, role)):.1f}" if role in own[0].cpu_s else ""
+            f"{1000 * np.median(cpu_s(played, role)):.1f}" if role in played[0].cpu_s else ""
             for role in roles
         ]
         yield f"| {name} | {' | '.join(cells)} |"
@@ -66,13 +66,13 @@ def mixes_table(systems: Sequence[System]) -> Iterator[str]:
     yield ""
     yield f"| system | {' | '.join(mixes)} |"
     yield f"|---|{'---|' * len(mixes)}"
-    for one in systems:
+    for system in systems:
         cells = []
         for mix in mixes:
-            rounds = one.rounds[closed(mix)]
-            rate = np.median([own.requests_per_s for own in rounds])
+            rounds = system.rounds[closed(mix)]
+            rate = np.median([played.requests_per_s for played in rounds])
             cells.append(f"{np.mean(right(rounds)):.3f}, {rate:.1f}/s")
-        yield f"| {one.name} | {' | '.join(cells)} |"
+        yield f"| {system.name} | {' | '.join(cells)} |"
 
 
 def open_table(systems: Sequence[System], full: float, unit_ms: float) -> Iterator[str]:
@@ -93,18 +93,18 @@ def open_table(systems: Sequence[System], full: float, unit_ms: float) -> Iterat
     heads = [f"{load.share * full:.1f}/s, {load.share:.0%}, {load.arrivals}" for load in loads]
     yield f"| system | {' | '.join(heads)} |"
     yield f"|---|{'---|' * len(heads)}"
-    for one in systems:
-        if not one.is_rival:
+    for system in systems:
+        if not system.is_rival:
             continue
         cells = []
         for load in loads:
-            rounds = one.rounds[load.case]
+            rounds = system.rounds[load.case]
             p50, p95, p99 = (np.median(quantiles(rounds, q)) for q in (0.5, ATTAINED, 0.99))
             first = [np.median(quantiles(rounds, q, True)) for q in (0.5, 0.95)]
             cells.append(
                 f"{p95 / unit_ms:.2f}; {p50:.0f}, {p99:.0f}; {first[0]:.0f}, {first[1]:.0f} ms"
             )
-        yield f"| {one.name} | {' | '.join(cells)} |"
+        yield f"| {system.name} | {' | '.join(cells)} |"
 
 
 def served_table(served: Mapping[str, Sequence[Figures]]) -> Iterator[str]:
@@ -114,7 +114,7 @@ def served_table(served: Mapping[str, Sequence[Figures]]) -> Iterator[str]:
     yield f"| system | {' | '.join(FIGURES)} |"
     yield f"|---|{'---|' * len(FIGURES)}"
     for name, runs in served.items():
-        cells = [f"{np.median([one[figure] for one in runs]):.1f}" for figure in FIGURES]
+        cells = [f"{np.median([run[figure] for run in runs]):.1f}" for figure in FIGURES]
         yield f"| {name} | {' | '.join(cells)} |"
 
 
@@ -123,8 +123,8 @@ def relations_table(systems: Sequence[System]) -> Iterator[str]:
     yield "| | what | where | value | 95 % interval |"
     yield "|---|---|---|---|---|"
     for variant, case, metric, _, value in relations(systems):
-        told = value.low95 is not None and value.high95 is not None
-        interval = f"{value.low95:.3f} to {value.high95:.3f}" if told else ""
+        has_interval = value.low95 is not None and value.high95 is not None
+        interval = f"{value.low95:.3f} to {value.high95:.3f}" if has_interval else ""
         yield f"| {variant} | {metric} | {case} | {value.p50:.3f} | {interval} |"
 
 

@@ -22,12 +22,12 @@ Curve = list[tuple[float, float]]
 
 def attainment(rows: Sequence[Mapping[str, str]], case: str) -> dict[str, Curve]:
     """Scale and attainment of every system, in the order of the rows."""
-    found: dict[str, Curve] = {}
+    curves: dict[str, Curve] = {}
     for row in rows:
         if row["case"].endswith(case) and row["metric"].startswith(WITHIN):
             scale = float(row["metric"].removeprefix(WITHIN))
-            found.setdefault(row["variant"], []).append((scale, float(row["p50"])))
-    return found
+            curves.setdefault(row["variant"], []).append((scale, float(row["p50"])))
+    return curves
 
 
 def settings(rows: Sequence[Mapping[str, str]]) -> dict[str, Curve]:
@@ -38,18 +38,18 @@ def settings(rows: Sequence[Mapping[str, str]]) -> dict[str, Curve]:
         is_tier = row["variant"].endswith(ALONE) and case == closed(MIXED)
         if (SET_TO in case or is_tier) and row["metric"] in ("accuracy", "latency mean"):
             points.setdefault((row["variant"], case), {})[row["metric"]] = float(row["p50"])
-    found: dict[str, Curve] = {}
+    curves: dict[str, Curve] = {}
     for (name, _), point in points.items():
         # A system beside a tier alone has a difference of accuracies, and no latency.
         if "latency mean" in point:
-            found.setdefault(name, []).append((point["latency mean"], point["accuracy"]))
-    return {name: sorted(curve) for name, curve in found.items()}
+            curves.setdefault(name, []).append((point["latency mean"], point["accuracy"]))
+    return {name: sorted(curve) for name, curve in curves.items()}
 
 
-def draw(found: Mapping[str, Curve], axes: Axes) -> None:
+def draw(curves: Mapping[str, Curve], axes: Axes) -> None:
     """A line a system; tiers alone are gray, and a point where they have one."""
     grays = iter(("0.8", "0.6", "0.3"))
-    for name, curve in found.items():
+    for name, curve in curves.items():
         is_tier = name.endswith(ALONE)
         color = next(grays) if is_tier else None
         line, mark = ("--" if is_tier else "-"), ("o" if len(curve) < 10 else None)

@@ -61,36 +61,36 @@ def set_to(name: str) -> str:
 
 def quantiles(rounds: Sequence[Played], share: float, first: bool = False) -> list[float]:
     """Round by round a quantile of the latencies, or of the times to the first byte; ms."""
-    times = [one.first_ms if first else one.latencies_ms for one in rounds]
-    return [float(np.quantile(one, share)) for one in times]
+    times = [played.first_ms if first else played.latencies_ms for played in rounds]
+    return [float(np.quantile(time, share)) for time in times]
 
 
 def right(rounds: Sequence[Played]) -> list[float]:
     """Question by question of all rounds."""
-    return [own for one in rounds for own in one.right]
+    return [is_right for played in rounds for is_right in played.right]
 
 
 def cpu_s(rounds: Sequence[Played], role: str | None = None) -> list[float]:
     """Round by round the CPU time a request, of one role or of all processes."""
-    return [sum(one.cpu_s.values()) if role is None else one.cpu_s[role] for one in rounds]
+    return [sum(played.cpu_s.values()) if role is None else played.cpu_s[role] for played in rounds]
 
 
 def discarded(rounds: Sequence[Played]) -> Estimate:
     """The share of the generated tokens that no client was given."""
-    shares = [1 - one.answered_tokens / one.generated_tokens for one in rounds]
+    shares = [1 - played.answered_tokens / played.generated_tokens for played in rounds]
     return spread(shares)
 
 
 def attained(rounds: Sequence[Played], scale: float, unit_ms: float) -> Estimate:
     """The share of all requests that are answered within a scale; n counts requests."""
-    times = np.concatenate([one.latencies_ms for one in rounds])
+    times = np.concatenate([played.latencies_ms for played in rounds])
     return Estimate(p50=float((times <= scale * unit_ms).mean()), n=len(times))
 
 
 def of_any_loop(rounds: Sequence[Played]) -> Iterator[Told]:
     """Rows of a closed and of an open loop."""
     yield "accuracy", "1", mean(right(rounds))
-    yield "latency mean", "ms", spread([float(np.mean(one.latencies_ms)) for one in rounds])
+    yield "latency mean", "ms", spread([float(np.mean(played.latencies_ms)) for played in rounds])
     for name, share in QUANTILES.items():
         yield f"latency {name}", "ms", spread(quantiles(rounds, share))
     yield "tokens discarded", "1", discarded(rounds)
@@ -101,13 +101,13 @@ def of_any_loop(rounds: Sequence[Played]) -> Iterator[Told]:
 
 def of_closed_loop(rounds: Sequence[Played]) -> Iterator[Told]:
     """Rows of a closed loop."""
-    yield "requests per second", "1/s", spread([one.requests_per_s for one in rounds])
+    yield "requests per second", "1/s", spread([played.requests_per_s for played in rounds])
     yield from of_any_loop(rounds)
 
 
 def of_open_loop(rounds: Sequence[Played], unit_ms: float) -> Iterator[Told]:
     """Rows of an open loop; `unit_ms` is that of the SLO scale."""
-    yield "SLO scale", "1", spread([one / unit_ms for one in quantiles(rounds, ATTAINED)])
+    yield "SLO scale", "1", spread([quantile / unit_ms for quantile in quantiles(rounds, ATTAINED)])
     for name, share in QUANTILES.items():
         yield f"first token {name}", "ms", spread(quantiles(rounds, share, first=True))
     yield from of_any_loop(rounds)
@@ -120,48 +120,51 @@ def estimates(system: System, unit_ms: float) -> Iterator[tuple[str, str, str, E
     yield closed(MIXED), "memory after it", "GB", Estimate(p50=system.memory_gb, n=1)
     loads = {load.case for load in OPEN}
     for case, rounds in system.rounds.items():
-        for told in of_open_loop(rounds, unit_ms) if case in loads else of_closed_loop(rounds):
-            yield case, *told
+        for row in of_open_loop(rounds, unit_ms) if case in loads else of_closed_loop(rounds):
+            yield case, *row
 
 
 def ceilings(systems: Sequence[System]) -> Iterator[tuple[str, str, str, str, Estimate]]:
     """The ceiling of the tiers alone, and every other system beside it, round by round."""
     case, metric = closed(MIXED), "requests per second"
-    tiers = [one.rounds[case] for one in systems if one.name.endswith(ALONE)]
+    tiers = [system.rounds[case] for system in systems if system.name.endswith(ALONE)]
     if not tiers:
         return
     best = [
-        ceiling([one.right for one in played], [one.requests_per_s for one in played])
+        ceiling(
+            [rounds_of_tier.right for rounds_of_tier in played],
+            [rounds_of_tier.requests_per_s for rounds_of_tier in played],
+        )
         for played in zip(*tiers, strict=True)
     ]
-    best_per_s = [one.in_turn_per_s for one in best]
+    best_per_s = [each.in_turn_per_s for each in best]
     yield CEILING, case, metric, "1/s", spread(best_per_s)
-    yield CEILING, case, "accuracy", "1", spread([one.accuracy for one in best])
+    yield CEILING, case, "accuracy", "1", spread([each.accuracy for each in best])
     for system in systems:
         if not system.name.endswith(ALONE):
-            rates = [one.requests_per_s for one in system.rounds[case]]
+            rates = [played.requests_per_s for played in system.rounds[case]]
             yield f"{system.name} / {CEILING}", case, metric, "1", median_ratio(rates, best_per_s)
 
 
 def relations(systems: Sequence[System]) -> Iterator[tuple[str, str, str, str, Estimate]]:
     """Variant, case, metric, unit and value: the first system beside every other; the ceiling."""
-    first, *others = systems
+    first, *later = systems
     loads = {load.case for load in OPEN}
-    for other in others:
-        over, less = f"{first.name} / {other.name}", f"{first.name} - {other.name}"
+    for second in later:
+        over, less = f"{first.name} / {second.name}", f"{first.name} - {second.name}"
         for case in first.rounds:
-            if SET_TO in case or case not in other.rounds:
+            if SET_TO in case or case not in second.rounds:
                 continue
-            own, its = first.rounds[case], other.rounds[case]
+            ours, theirs = first.rounds[case], second.rounds[case]
             if case in loads:
                 # What a request is measured by falls out of the ratio.
-                ratio = median_ratio(quantiles(own, ATTAINED), quantiles(its, ATTAINED))
+                ratio = median_ratio(quantiles(ours, ATTAINED), quantiles(theirs, ATTAINED))
                 yield over, case, "SLO scale", "1", ratio
                 continue
-            rates = [[one.requests_per_s for one in rounds] for rounds in (own, its)]
+            rates = [[played.requests_per_s for played in rounds] for rounds in (ours, theirs)]
             yield over, case, "requests per second", "1", median_ratio(*rates)
-            yield over, case, "CPU a request", "1", median_ratio(cpu_s(own), cpu_s(its))
-            yield less, case, "accuracy", "1", mean_difference(right(own), right(its))
+            yield over, case, "CPU a request", "1", median_ratio(cpu_s(ours), cpu_s(theirs))
+            yield less, case, "accuracy", "1", mean_difference(right(ours), right(theirs))
     yield from ceilings(systems)
 
 
@@ -171,19 +174,19 @@ def of_mixed(
     """The same of the mixed questions alone, and every system's own; `how` goes before the case."""
     case = closed(MIXED)
     for system in systems:
-        for told in of_closed_loop(system.rounds[case]):
-            yield system.name, f"{how}{case}", *told
-    for variant, where, *rest in relations(systems):
-        yield variant, f"{how}{where}", *rest
+        for row in of_closed_loop(system.rounds[case]):
+            yield system.name, f"{how}{case}", *row
+    for variant, where, *value in relations(systems):
+        yield variant, f"{how}{where}", *value
 
 
 def save(
-    facts: Facts, bench: str, told: Iterable[tuple[str, str, str, str, Estimate]], page: str
+    facts: Facts, bench: str, estimated: Iterable[tuple[str, str, str, str, Estimate]], page: str
 ) -> None:
     """Write the rows of a bench over the demo, and its page.
 
     Args:
-        told: variant, case, metric, unit and value of every row.
+        estimated: variant, case, metric, unit and value of every row.
     """
     rows = [
         make_row(
@@ -195,7 +198,7 @@ def save(
             unit=unit,
             value=value,
         )
-        for variant, case, metric, unit, value in told
+        for variant, case, metric, unit, value in estimated
     ]
     save_rows(RESULTS / f"{bench}.csv", rows)
     (RESULTS / f"{bench}.md").write_text(page)

@@ -29,7 +29,7 @@ Figures = Mapping[str, float]
 
 
 def served(
-    folder: Path, port: int, model: str, asked: Sequence[Row], rate_per_s: float, seed: int
+    folder: Path, port: int, model: str, prompts: Sequence[Row], rate_per_s: float, seed: int
 ) -> Figures:
     """One run: Poisson arrivals, answers streamed.
 
@@ -43,14 +43,14 @@ def served(
     # It leaves out questions whose answer has one token.
     lines = [
         json.dumps({"conversations": [{"value": row.prompt}, {"value": row.answer.ljust(2)}]})
-        for row in asked
+        for row in prompts
     ]
     talks.write_text("\n".join(lines))
     command = [
         *(sys.executable, "-m", "sglang.bench_serving", "--backend", "sglang"),
         *("--host", "127.0.0.1", "--port", str(port), "--model", model),
         *("--dataset-name", "custom", "--dataset-path", str(talks)),
-        *("--num-prompts", str(len(asked)), "--request-rate", f"{rate_per_s:g}"),
+        *("--num-prompts", str(len(prompts)), "--request-rate", f"{rate_per_s:g}"),
         *("--sharegpt-output-len", str(MAX_ANSWER_TOKENS), "--disable-ignore-eos"),
         *("--ready-check-timeout-sec", "0", "--disable-tqdm"),
         *("--seed", str(seed), "--output-file", str(out)),
@@ -58,12 +58,14 @@ def served(
     ran = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     if ran.returncode:
         raise RuntimeError(f"sglang.bench_serving ended with {ran.returncode}: {ran.stderr[-800:]}")
-    found = json.loads(out.read_text().splitlines()[-1])
-    if found["completed"] != len(asked):
-        raise RuntimeError(f"port {port} answered {found['completed']} of {len(asked)} requests")
-    return {name: float(found[name]) for name in FIGURES}
+    figures = json.loads(out.read_text().splitlines()[-1])
+    if figures["completed"] != len(prompts):
+        raise RuntimeError(
+            f"port {port} answered {figures['completed']} of {len(prompts)} requests"
+        )
+    return {name: float(figures[name]) for name in FIGURES}
 
 
 def rows_of(runs: Sequence[Figures]) -> list[Told]:
     """Metric, unit and value of all runs of a system."""
-    return [(name, unit, spread([one[name] for one in runs])) for name, unit in FIGURES.items()]
+    return [(name, unit, spread([run[name] for run in runs])) for name, unit in FIGURES.items()]

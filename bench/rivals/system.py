@@ -77,8 +77,8 @@ class System:
             sent = send_all(self.port, requests(questions, headers=headers), CONCURRENCY)
         else:
             streamed = {**BUFFERED, **(headers or {})}
-            asked = requests(questions, stream_interval=1, headers=streamed)
-            sent = send_at(self.port, asked, at_s)
+            streams = requests(questions, stream_interval=1, headers=streamed)
+            sent = send_at(self.port, streams, at_s)
         after = self.cpu_s()
         answers = [reply.json() for reply in sent.replies]
         played = Played(
@@ -89,7 +89,10 @@ class System:
             latencies_ms=sent.latencies_ms,
             first_ms=[1000 * reply.first_byte_s for reply in sent.replies],
             requests_per_s=sent.requests_per_s,
-            cpu_s={role: (own - before[role]) / len(questions) for role, own in after.items()},
+            cpu_s={
+                role: (used_s_of_role - before[role]) / len(questions)
+                for role, used_s_of_role in after.items()
+            },
             answered_tokens=sum(answer["meta_info"]["completion_tokens"] for answer in answers),
             generated_tokens=sum(generated(answer["meta_info"]) for answer in answers),
         )
@@ -98,8 +101,10 @@ class System:
 
     def cpu_s(self) -> dict[str, float]:
         """CPU time that it has used, by role."""
-        used = {role: sum(map(used_s, own)) for role, own in self.roles.items()}
-        used[REST] = sum(used_s(one.pid) for one in processes(self.pids)) - sum(used.values())
+        used = {role: sum(map(used_s, pids)) for role, pids in self.roles.items()}
+        used[REST] = sum(used_s(process.pid) for process in processes(self.pids)) - sum(
+            used.values()
+        )
         return used
 
 
@@ -113,7 +118,7 @@ def generated(meta: Mapping[str, Any]) -> int:
 def processes(pids: Sequence[int]) -> list[psutil.Process]:
     """These processes and all below them."""
     tops = [psutil.Process(pid) for pid in pids]
-    return [one for top in tops for one in (top, *top.children(recursive=True))]
+    return [process for top in tops for process in (top, *top.children(recursive=True))]
 
 
 def used_s(pid: int) -> float:
@@ -124,16 +129,16 @@ def used_s(pid: int) -> float:
 
 def workers_of(pid: int) -> list[int]:
     """The processes of a plain server in which its model runs."""
-    titles = {one.pid: one.cmdline() for one in processes([pid])}
-    return [own for own, title in titles.items() if title[:1] == ["sglang::scheduler"]]
+    titles = {process.pid: process.cmdline() for process in processes([pid])}
+    return [pid for pid, title in titles.items() if title[:1] == ["sglang::scheduler"]]
 
 
 def workers_of_cascade(port: int) -> dict[str, list[int]]:
     """The same of a cascade's server, by tier."""
-    found: dict[str, list[int]] = {}
+    pids_by_tier: dict[str, list[int]] = {}
     for worker in ask(port, "GET", "/cascadia/status")["workers"]:
-        found.setdefault(worker["tiers"][0], []).extend(worker["pids"])
-    return found
+        pids_by_tier.setdefault(worker["tiers"][0], []).extend(worker["pids"])
+    return pids_by_tier
 
 
 def memory_gb(some: Sequence[psutil.Process]) -> float:

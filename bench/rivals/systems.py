@@ -54,24 +54,26 @@ def cascades(folder: Path, changes: Iterable[Mapping[str, Mapping[str, Any]]]) -
     Args:
         changes: by section of the settings, what differs there.
     """
-    demo, wanted = read_cascade(CONFIG).data, []
+    demo, servers = read_cascade(CONFIG).data, []
     for number, change in enumerate(changes):
-        changed = {name: {**demo.get(name, {}), **own} for name, own in change.items()}
+        changed = {name: {**demo.get(name, {}), **section} for name, section in change.items()}
         path = folder / f"cascade-{number}.yaml"
         path.write_text(yaml.safe_dump({**demo, **changed}))
         flags = ["--plugin", "cascadia", "--cascade-config", str(path), *FLAGS]
-        wanted.append((SGLANG, flags))
-    return wanted
+        servers.append((SGLANG, flags))
+    return servers
 
 
 def plain_servers() -> dict[str, Server]:
     """Plain SGLang, by the tier that it serves alone."""
-    wanted = {}
+    servers = {}
     for tier in read_cascade(CONFIG).data["tiers"]:
-        own = [(f"--{key.replace('_', '-')}", str(v)) for key, v in tier["server_args"].items()]
-        flat = [part for pair in own for part in pair]
-        wanted[tier["name"]] = (SGLANG, ["--model-path", tier["model_path"], *flat, *FLAGS])
-    return wanted
+        tier_flags = [
+            (f"--{key.replace('_', '-')}", str(v)) for key, v in tier["server_args"].items()
+        ]
+        flat = [part for pair in tier_flags for part in pair]
+        servers[tier["name"]] = (SGLANG, ["--model-path", tier["model_path"], *flat, *FLAGS])
+    return servers
 
 
 class Starter:
@@ -85,20 +87,20 @@ class Starter:
         self._threads = stack.enter_context(ThreadPoolExecutor(STARTS))
         stack.push(self._stop)
 
-    def start(self, wanted: Sequence[Server]) -> list[int]:
+    def start(self, servers: Sequence[Server]) -> list[int]:
         """The ports of these servers, ready."""
         first = self._port + 1
-        self._port += len(wanted)
+        self._port += len(servers)
 
-        def serve(server: Server, own: int) -> int:
+        def serve(server: Server, own_port: int) -> int:
             module, flags = server
-            log = self.folder / f"{own}.log"
-            running = running_server(flags, port=own, log=log, module=module)
+            log = self.folder / f"{own_port}.log"
+            running = running_server(flags, port=own_port, log=log, module=module)
             ready = running.__enter__()
             self._servers.append(running)
             return ready
 
-        return list(self._threads.map(serve, wanted, range(first, first + len(wanted))))
+        return list(self._threads.map(serve, servers, range(first, first + len(servers))))
 
     def _stop(self, kind: type[BaseException] | None, *_: object) -> None:
         list(self._threads.map(lambda server: server.__exit__(None, None, None), self._servers))
@@ -140,7 +142,9 @@ def cascade_at(name: str, port: int) -> System:
         port=port,
         pids=[pid_of(port)],
         roles={FRONT: [pid_of(port)], **workers_of_cascade(port)},
-        settings={f"{one:g}": {"x-cascadia-threshold": f"{one:g}"} for one in THRESHOLDS},
+        settings={
+            f"{threshold:g}": {"x-cascadia-threshold": f"{threshold:g}"} for threshold in THRESHOLDS
+        },
     )
 
 
@@ -185,7 +189,7 @@ def started(
                 port=front,
                 pids=[pid_of(front), *servers.values()],
                 roles={
-                    FRONT: [one.pid for one in processes([pid_of(front)])],
+                    FRONT: [process.pid for process in processes([pid_of(front)])],
                     SERVERS: list(servers.values()),
                     **workers,
                 },

@@ -28,9 +28,9 @@ def questions(mix: str, seed: int, count: int) -> list[Row]:
         return sample("test", seed, count, FAMILIES[mix])
     talks = chats(seed, -(-count // TURNS))
     turns = [
-        Row(family="get", size=PAIRS, prompt=one.prompt(turn), answer=one.answers[turn])
+        Row(family="get", size=PAIRS, prompt=talk.prompt(turn), answer=talk.answers[turn])
         for turn in range(TURNS)
-        for one in talks
+        for talk in talks
     ]
     return turns[:count]
 

@@ -27,18 +27,18 @@ def add_workers() -> None:
     server = current_server()
     while (loop := server.event_loop) is None:
         time.sleep(0.2)
-    wanted = sum(tier.standby for tier in server.config.tiers)
-    while [worker.state.value for worker in server.pool].count("standby") < wanted:
+    standbys = sum(tier.standby for tier in server.config.tiers)
+    while [worker.state.value for worker in server.pool].count("standby") < standbys:
         time.sleep(0.2)
     for pool, capacity in capacity_of(server.mover.running()).items():
         started = time.monotonic()
-        more = msgspec.structs.replace(capacity, replicas=capacity.replicas + 1)
-        asyncio.run_coroutine_threadsafe(server.mover.move({pool: more}), loop).result(60)
+        larger = msgspec.structs.replace(capacity, replicas=capacity.replicas + 1)
+        asyncio.run_coroutine_threadsafe(server.mover.move({pool: larger}), loop).result(60)
         seconds = time.monotonic() - started
-        serving = [one for one in server.pool.ready() if one.handle.pool.name == pool]
-        worker = max(serving, key=lambda one: one.handle.started)
-        told = {"pool": pool, "seconds": seconds, "phases": worker.handle.phases}
-        print(ADDED + json.dumps(told), flush=True)
+        serving = [worker for worker in server.pool.ready() if worker.handle.pool.name == pool]
+        worker = max(serving, key=lambda candidate: candidate.handle.started)
+        report = {"pool": pool, "seconds": seconds, "phases": worker.handle.phases}
+        print(ADDED + json.dumps(report), flush=True)
 
 
 if __name__ == "__main__":

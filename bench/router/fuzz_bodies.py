@@ -176,7 +176,7 @@ _LEFT_OUT = ("background",)
 
 def cases(seed_of: int, count: int) -> list[Case]:
     """So many bodies, the same for the same seed; a few fewer where hypothesis repeats itself."""
-    found: list[Case] = []
+    drawn: list[Case] = []
 
     @seed(seed_of)
     @settings(
@@ -188,10 +188,10 @@ def cases(seed_of: int, count: int) -> list[Case]:
     )
     @given(st.sampled_from(sorted(ROUTES)).flatmap(_cases_of))
     def collect(case: Case) -> None:
-        found.append(case)
+        drawn.append(case)
 
     collect()
-    return found
+    return drawn
 
 
 def _cases_of(path: str) -> SearchStrategy[Case]:

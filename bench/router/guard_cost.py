@@ -72,9 +72,9 @@ def measure(variant: str, tokens: int, requests: int) -> Estimate:
     scope = Scope(vocabulary=VOCABULARY, max_samples=128, max_requests=4096)
     taken_us = []
     for _ in range(REPETITIONS + 1):
-        made = [GenerateReqInput(input_ids=ids, **VARIANTS[variant]) for _ in range(requests)]
+        prepared = [GenerateReqInput(input_ids=ids, **VARIANTS[variant]) for _ in range(requests)]
         began = time.process_time()
-        for request in made:
+        for request in prepared:
             check_request(request, scope)
         taken_us.append(1e6 * (time.process_time() - began) / requests)
     return spread(taken_us[1:])  # the first warms up

@@ -85,8 +85,8 @@ def host_time_us(steps: int) -> float:
     observer = build_observer(judge, "cpu")
     numbers = itertools.count()
     batch = SimpleNamespace(reqs=[make_request(next(numbers)) for _ in range(BATCH)])
-    for place, request in enumerate(batch.reqs):
-        request.output_ids.extend([5] * (place % ANSWER_TOKENS))
+    for index, request in enumerate(batch.reqs):
+        request.output_ids.extend([5] * (index % ANSWER_TOKENS))
     info: Any = SimpleNamespace(
         is_all_greedy=True,
         grammar_mask=None,
@@ -109,8 +109,8 @@ def host_time_us(steps: int) -> float:
             request.output_ids.append(token)
             if len(request.output_ids) == ANSWER_TOKENS:
                 request.finished_reason = FINISH_LENGTH(length=ANSWER_TOKENS)
-            place = len(request.output_ids) - 1
-            commits.append(CommittedTokens(output_index=place, token_ids=(token,)))
+            index = len(request.output_ids) - 1
+            commits.append(CommittedTokens(output_index=index, token_ids=(token,)))
         began = time.perf_counter()
         host.consume(batch, commits)
         judge.reports([request for request in batch.reqs if request.finished()])
@@ -136,16 +136,18 @@ def measure_rounds(port: int, pairs: int, round_s: float) -> tuple[list[Round], 
         return [requests(rows, headers=side) for side in sides]
 
     first, second = (send_all(port, sent, CONCURRENCY) for sent in both(64))
-    for one, other in zip(first.replies, second.replies, strict=True):
-        if text_of(one) != text_of(other):
-            raise SystemExit(f"plain gives {text_of(one)!r}, judged gives {text_of(other)!r}")
+    for reply, judged_reply in zip(first.replies, second.replies, strict=True):
+        if text_of(reply) != text_of(judged_reply):
+            raise SystemExit(
+                f"plain gives {text_of(reply)!r}, judged gives {text_of(judged_reply)!r}"
+            )
     rates = [send_all(port, sent, CONCURRENCY).requests_per_s for sent in both(128)]
     count = math.ceil(1.1 * round_s * max(rates))
     rounds: tuple[list[Round], list[Round]] = ([], [])
     for number in range(pairs):
         pair = list(zip(both(count), rounds, strict=True))
-        for sent, taken in pair if number % 2 == 0 else reversed(pair):
-            taken.append(send_all(port, sent, CONCURRENCY))
+        for sent, rounds_of_side in pair if number % 2 == 0 else reversed(pair):
+            rounds_of_side.append(send_all(port, sent, CONCURRENCY))
     return rounds
 
 
@@ -162,9 +164,9 @@ def estimates(
     yield case, "judge", "host_time_per_request_step", "us", spread(host_us)
 
 
-def report(found: list[tuple[str, str, str, str, Estimate]], facts: Facts) -> str:
+def report(results: list[tuple[str, str, str, str, Estimate]], facts: Facts) -> str:
     """Markdown: what it says, and where it comes from."""
-    values = {(variant, metric): value for _, variant, metric, _, value in found}
+    values = {(variant, metric): value for _, variant, metric, _, value in results}
     ratio = values["judged/plain", "requests_per_s"]
     host = values["judge", "host_time_per_request_step"]
     lines = [
@@ -201,20 +203,20 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "cascade.json").write_text(json.dumps(CASCADE))
         flags = ("--plugin", "cascadia", "--cascade-config", str(folder / "cascade.json"))
-        more = ("--max-running-requests", "128", "--log-level", "warning")
+        limits = ("--max-running-requests", "128", "--log-level", "warning")
         port = stack.enter_context(
-            running_server((*flags, *more), port=args.port, log=folder / "log")
+            running_server((*flags, *limits), port=args.port, log=folder / "log")
         )
         plain, judged = measure_rounds(port, pairs, round_s)
-    found = list(estimates(plain, judged, host_us))
-    print(report(found, facts))
+    results = list(estimates(plain, judged, host_us))
+    print(report(results, facts))
     if not args.smoke:
         rows = [
             make_row(facts, bench=BENCH, case=c, variant=v, metric=m, unit=u, value=value)
-            for c, v, m, u, value in found
+            for c, v, m, u, value in results
         ]
         save_rows(RESULTS / f"{BENCH}.csv", rows)
-        (RESULTS / f"{BENCH}.md").write_text(report(found, facts))
+        (RESULTS / f"{BENCH}.md").write_text(report(results, facts))
 
 
 if __name__ == "__main__":

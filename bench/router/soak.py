@@ -77,8 +77,8 @@ class Blows:
 
 async def _status(session: aiohttp.ClientSession, base: str) -> dict[str, Any]:
     async with session.get(f"{base}/cascadia/status") as response:
-        found: dict[str, Any] = await response.json()
-        return found
+        reply: dict[str, Any] = await response.json()
+        return reply
 
 
 async def soak(port: int, requests: int, blows: int, seed: int) -> dict[str, float]:
@@ -113,7 +113,7 @@ async def soak(port: int, requests: int, blows: int, seed: int) -> dict[str, flo
         await asyncio.gather(*(client(number, session) for number in range(CONCURRENCY)))
         seconds = time.monotonic() - started
         striking.cancel()
-        left = await _left_over(session, base, server_pid)
+        left_over = await _left_over(session, base, server_pid)
     print(dict(sorted(Counter(f"{end.kind}: {end.what}" for end in ends).items())))
     print(dict(striker.struck))
     whats = Counter(end.what for end in ends)
@@ -128,7 +128,7 @@ async def soak(port: int, requests: int, blows: int, seed: int) -> dict[str, flo
         "hung": float(whats["hung"]),
         "broken": float(sum(n for what, n in whats.items() if what.startswith("broken"))),
         "answered twice": float(whats["twice"]),
-        **left,
+        **left_over,
         "memory growth, second half": (half[-1] - half[0]) / 2**20,
         "duration": seconds,
     }
@@ -143,8 +143,8 @@ async def _left_over(
         status = await _status(session, base)
         serving = sum(worker["state"] == "ready" for worker in status["workers"])
         running = sum(worker["running"] for worker in status["workers"])
-        left = running + status["active"] + status["rids"]
-        if (serving == 3 and left == 0) or time.monotonic() > deadline:
+        left_over = running + status["active"] + status["rids"]
+        if (serving == 3 and left_over == 0) or time.monotonic() > deadline:
             break
         await asyncio.sleep(0.5)
     children = psutil.Process(server_pid).children(recursive=True)
@@ -154,7 +154,7 @@ async def _left_over(
     detokenizers = sum(n for name, n in names.items() if "sglang::detokenizer" in name)
     return {
         "workers that serve at the end": float(serving),
-        "requests and rids left": float(left),
+        "requests and rids left": float(left_over),
         "processes too many": float(schedulers - 3 + detokenizers - 1),
     }
 

@@ -92,9 +92,9 @@ async def _ask(
         return Ended(kind, _end_of_stream(text))
     answer = json.loads(text)
     items = answer if isinstance(answer, list) else [answer]
-    wanted = len(body["text"]) if isinstance(body["text"], list) else 1
-    if len(items) != wanted:
-        return Ended(kind, f"broken: {len(items)} items for {wanted}")
+    prompts = len(body["text"]) if isinstance(body["text"], list) else 1
+    if len(items) != prompts:
+        return Ended(kind, f"broken: {len(items)} items for {prompts}")
     return Ended(kind, "answered")
 
 

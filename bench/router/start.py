@@ -36,8 +36,8 @@ class Start:
 
     def of_tier(self, name: str) -> dict[str, float]:
         """Seconds by phase of the tier's one more worker, with the whole of it."""
-        told = next(one for one in self.added if one["pool"] == name)
-        return {WHOLE: told["seconds"], **told["phases"]}
+        line = next(line for line in self.added if line["pool"] == name)
+        return {WHOLE: line["seconds"], **line["phases"]}
 
 
 def measure(config: Path, tiers: Sequence[str], port: int) -> Start:
@@ -70,10 +70,10 @@ def _added(text: str) -> Iterator[dict[str, Any]]:
     """What was said of each worker, though other processes write to the log meanwhile."""
     for part in text.split(ADDED)[1:]:
         try:
-            told, _ = json.JSONDecoder().raw_decode(part)
+            line, _ = json.JSONDecoder().raw_decode(part)
         except json.JSONDecodeError:
             return  # it is being written
-        yield told
+        yield line
 
 
 def report(
@@ -99,8 +99,8 @@ def report(
         "|---" * (len(phases) + 2) + "|",
     ]
     for name, by_phase in added.items():
-        told = [*(by_phase[p] for p in phases), standby[name]]
-        lines.append(f"| {name} | {' | '.join(_shown(one, 2) for one in told)} |")
+        cells = [*(by_phase[p] for p in phases), standby[name]]
+        lines.append(f"| {name} | {' | '.join(_shown(cell, 2) for cell in cells)} |")
     return "\n".join([*lines, "", source, ""])
 
 
@@ -127,7 +127,10 @@ def main() -> None:
             for _ in range(runs)
         ]
     starts = [cold for cold, _ in pairs]
-    standby = {name: spread([own.of_tier(name)[WHOLE] for _, own in pairs]) for name in tiers}
+    standby = {
+        name: spread([standby_start.of_tier(name)[WHOLE] for _, standby_start in pairs])
+        for name in tiers
+    }
     ready = spread([start.ready_s for start in starts])
     added = {
         name: {
@@ -140,13 +143,13 @@ def main() -> None:
     print(page)
     if options.smoke:
         return
-    told = [(f"{len(tiers)} tiers", "seconds", ready)]
-    told += [
+    values = [(f"{len(tiers)} tiers", "seconds", ready)]
+    values += [
         (f"one more worker of {name}", "seconds" if phase == WHOLE else f"{phase} seconds", value)
         for name, by_phase in added.items()
         for phase, value in by_phase.items()
     ]
-    told += [(f"one more worker of {name}, stood by", "seconds", standby[name]) for name in tiers]
+    values += [(f"one more worker of {name}, stood by", "seconds", standby[name]) for name in tiers]
     rows = [
         make_row(
             facts,
@@ -157,7 +160,7 @@ def main() -> None:
             unit="s",
             value=value,
         )
-        for case, metric, value in told
+        for case, metric, value in values
     ]
     save_rows(RESULTS / "start.csv", rows)
     (RESULTS / "start.md").write_text(page)

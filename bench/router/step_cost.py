@@ -103,8 +103,8 @@ def step_us(batch: int, tokens: int, is_greedy: bool, steps: int) -> float:
     observer = DeviceObserver(judge)
     numbers = itertools.count()
     requests = [make_request(next(numbers), tokens) for _ in range(batch)]
-    for place, request in enumerate(requests):
-        request.output_ids.extend([5] * (place * tokens // batch))
+    for index, request in enumerate(requests):
+        request.output_ids.extend([5] * (index * tokens // batch))
     info: Any = SimpleNamespace(
         is_all_greedy=is_greedy,
         temperatures=torch.full((batch, 1), 0.7),
@@ -131,10 +131,10 @@ def step_us(batch: int, tokens: int, is_greedy: bool, steps: int) -> float:
         commits = []
         for request in requests:
             request.output_ids.append(5)
-            place = len(request.output_ids)
-            if place >= tokens:
+            index = len(request.output_ids)
+            if index >= tokens:
                 request.finished_reason = FINISH_LENGTH(length=tokens)
-            commits.append(CommittedTokens(output_index=place - 1, token_ids=(5,)))
+            commits.append(CommittedTokens(output_index=index - 1, token_ids=(5,)))
         scheduled: Any = SimpleNamespace(reqs=requests)
         ended = [request for request in requests if request.finished()]
         began = time.thread_time()

@@ -46,39 +46,43 @@ def start_servers(stack: ExitStack, config: Path, port: int) -> tuple[Arm, list[
     tiers: list[dict[str, Any]] = read_cascade(config).data["tiers"]
     flags = [("--plugin", "cascadia", "--cascade-config", str(config))]
     for tier in tiers:
-        own = [(f"--{key.replace('_', '-')}", str(v)) for key, v in tier["server_args"].items()]
-        flags.append(("--model-path", tier["model_path"], *(part for pair in own for part in pair)))
+        tier_flags = [
+            (f"--{key.replace('_', '-')}", str(v)) for key, v in tier["server_args"].items()
+        ]
+        flags.append(
+            ("--model-path", tier["model_path"], *(part for pair in tier_flags for part in pair))
+        )
     names = [CASCADE, *(f"{tier['name']} alone" for tier in tiers)]
     cascade, *alone = (
         Arm(
             name=name,
             port=stack.enter_context(
-                running_server((*own, *FLAGS), port=port + index, log=logs / f"{index}.log")
+                running_server((*flag, *FLAGS), port=port + index, log=logs / f"{index}.log")
             ),
         )
-        for index, (name, own) in enumerate(zip(names, flags, strict=True))
+        for index, (name, flag) in enumerate(zip(names, flags, strict=True))
     )
     return cascade, alone
 
 
-def ask(arms: Sequence[Arm], asked: list[Question], size: int, width: int) -> None:
+def ask(arms: Sequence[Arm], prompts: list[Question], size: int, width: int) -> None:
     """Ask every arm every question, in blocks of `size` at concurrency `width`."""
-    for number, block in enumerate(_blocks(asked, size)):
+    for number, block in enumerate(_blocks(prompts, size)):
         for arm in arms if number % 2 == 0 else reversed(arms):
             arm.add(block, send_all(arm.port, requests(block, headers=arm.headers), width))
             print(f"{arm.name}: {arm.requests_per_s[-1]:.1f}/s", file=sys.stderr, flush=True)
 
 
-def ask_streamed(arms: Sequence[Arm], asked: list[Question], size: int, width: int) -> None:
+def ask_streamed(arms: Sequence[Arm], prompts: list[Question], size: int, width: int) -> None:
     """Ask every arm for streams, to see when the first bytes come."""
-    for number, block in enumerate(_blocks(asked, size)):
+    for number, block in enumerate(_blocks(prompts, size)):
         for arm in arms if number % 2 == 0 else reversed(arms):
             sent = requests(block, stream_interval=1, headers=BUFFERED)
             arm.add_streamed(send_all(arm.port, sent, width))
 
 
-def _blocks(asked: list[Question], size: int) -> Iterator[list[Question]]:
-    return (asked[start : start + size] for start in range(0, len(asked), size))
+def _blocks(prompts: list[Question], size: int) -> Iterator[list[Question]]:
+    return (prompts[start : start + size] for start in range(0, len(prompts), size))
 
 
 def relations(
@@ -119,7 +123,7 @@ def main() -> None:
     count, part, size = (64, 32, 32) if args.smoke else (args.prompts, args.part, args.block)
     facts = facts_of_this_run("bench.serving.compare")
     case = f"{args.config}, concurrency {args.concurrency}"
-    asked = questions(SEED, count)
+    prompts = questions(SEED, count)
     with ExitStack() as stack:
         cascade, alone = start_servers(stack, args.config, args.port)
         sweep = [
@@ -133,18 +137,18 @@ def main() -> None:
         for arm in (cascade, *alone):
             warm = requests(questions(SEED + 1, 2 * args.concurrency))
             send_all(arm.port, warm, args.concurrency)
-        ask([cascade, *alone], asked, size, args.concurrency)
-        ask(sweep, asked[:part], size, args.concurrency)
+        ask([cascade, *alone], prompts, size, args.concurrency)
+        ask(sweep, prompts[:part], size, args.concurrency)
         ask_streamed([cascade, *alone], questions(SEED + 2, part), size, args.concurrency)
     best = ceiling([arm.right for arm in alone], [count / arm.seconds for arm in alone])
-    found = [
-        (arm.name, *told) for arm in (cascade, *alone, *sweep) for told in arm.estimates()
+    results = [
+        (arm.name, *row) for arm in (cascade, *alone, *sweep) for row in arm.estimates()
     ] + list(relations(cascade, alone, best))
     rows = [
         make_row(
             facts, bench=BENCH, case=case, variant=variant, metric=metric, unit=unit, value=value
         )
-        for variant, metric, unit, value in found
+        for variant, metric, unit, value in results
     ]
     page = report(cascade, alone, sweep, best, facts, case)
     name = BENCH if args.concurrency == CONCURRENCY else f"{BENCH}_concurrency_{args.concurrency}"

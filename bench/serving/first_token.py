@@ -48,25 +48,25 @@ class Way:
     replies: list[Reply] = field(default_factory=list)
 
     def ask(self, block: Sequence[Question], width: int) -> None:
-        asked = requests(block, stream_interval=1, headers=self.headers)
-        self.replies.extend(send_all(self.port, asked, width).replies)
+        prompts = requests(block, stream_interval=1, headers=self.headers)
+        self.replies.extend(send_all(self.port, prompts, width).replies)
 
     def first_ms(self, which: np.ndarray) -> list[float]:
         return [1000 * self.replies[index].first_byte_s for index in which]
 
 
 def numbers(
-    asked: Sequence[Question], plain: Way, commit: Way, buffered: Way, block: int
+    prompts: Sequence[Question], plain: Way, commit: Way, buffered: Way, block: int
 ) -> dict[str, tuple[str, Estimate]]:
     """Unit and value of every metric."""
     ends = [reply.json() for reply in commit.replies]
     stories: list[dict[str, Any]] = [end["meta_info"]["cascadia"] for end in ends]
     stayed = np.array([story["tier_index"] == 0 for story in stories])
     committed = np.array([story["attempts"][-1]["reason"] == "committed" for story in stories])
-    right = np.array([is_correct(q, e["text"]) for q, e in zip(asked, ends, strict=True)])
+    right = np.array([is_correct(q, e["text"]) for q, e in zip(prompts, ends, strict=True)])
     whole = [reply.json()["text"] for reply in buffered.replies]
-    right_whole = np.array([is_correct(q, text) for q, text in zip(asked, whole, strict=True)])
-    found: dict[str, tuple[str, Estimate]] = {
+    right_whole = np.array([is_correct(q, text) for q, text in zip(prompts, whole, strict=True)])
+    metrics: dict[str, tuple[str, Estimate]] = {
         "stayed_at_first_tier": ("1", mean(stayed.tolist())),
         "committed_before_end": ("1", mean(committed.tolist())),
         "committed_of_stayed": ("1", mean(committed[stayed].tolist())),
@@ -76,20 +76,20 @@ def numbers(
         "accuracy_buffered": ("1", mean(right_whole.tolist())),
     }
     difference = (right[committed].astype(float) - right_whole[committed]).tolist()
-    found["accuracy_of_committed_less_buffered"] = ("1", mean(difference))
+    metrics["accuracy_of_committed_less_buffered"] = ("1", mean(difference))
     medians: dict[str, list[float]] = {"plain": [], "commit": [], "buffered": []}
-    for start in range(0, len(asked), block):
+    for start in range(0, len(prompts), block):
         which = start + np.flatnonzero(stayed[start : start + block])
         for name, way in (("plain", plain), ("commit", commit), ("buffered", buffered)):
             medians[name].append(float(np.median(way.first_ms(which))))
     for name, values in medians.items():
-        found[f"ttft_p50_{name}"] = ("ms", Estimate(p50=float(np.median(values)), n=len(values)))
-    found["ttft_ratio_commit_to_plain"] = ("1", median_ratio(medians["commit"], medians["plain"]))
-    found["ttft_ratio_buffered_to_plain"] = (
+        metrics[f"ttft_p50_{name}"] = ("ms", Estimate(p50=float(np.median(values)), n=len(values)))
+    metrics["ttft_ratio_commit_to_plain"] = ("1", median_ratio(medians["commit"], medians["plain"]))
+    metrics["ttft_ratio_buffered_to_plain"] = (
         "1",
         median_ratio(medians["buffered"], medians["plain"]),
     )
-    return found
+    return metrics
 
 
 def config(folder: Path, tokens: int, chance: float) -> Path:
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one block; write nothing")
     options = parser.parse_args()
     count = options.block if options.smoke else options.questions
-    asked = sample("test", SEED, count, ("steps",))
+    prompts = sample("test", SEED, count, ("steps",))
     with tempfile.TemporaryDirectory() as folder:
         logs = Path(folder)
         path = config(logs, options.commit_tokens, options.commit_chance)
@@ -129,9 +129,9 @@ def main() -> None:
             ways = [plain, commit, buffered]
             for number, start in enumerate(range(0, count, options.block)):
                 for way in ways[number % 3 :] + ways[: number % 3]:
-                    way.ask(asked[start : start + options.block], options.concurrency)
-    found = numbers(asked, plain, commit, buffered, options.block)
-    for name, (unit, value) in found.items():
+                    way.ask(prompts[start : start + options.block], options.concurrency)
+    values = numbers(prompts, plain, commit, buffered, options.block)
+    for name, (unit, value) in values.items():
         interval = "" if value.low95 is None else f" [{value.low95:.3f}, {value.high95:.3f}]"
         print(f"{name}: {value.p50:.4g} {unit}{interval}, n {value.n}")
     if options.smoke:
@@ -151,7 +151,7 @@ def main() -> None:
             unit=unit,
             value=value,
         )
-        for name, (unit, value) in found.items()
+        for name, (unit, value) in values.items()
     ]
     save_rows(RESULTS / "first_token.csv", rows)
 

@@ -18,26 +18,26 @@ Points = dict[str, dict[str, float]]
 
 def points(path: Path) -> Points:
     """The value of every metric, by variant."""
-    found: Points = {}
+    values: Points = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
-            found.setdefault(row["variant"], {})[row["metric"]] = float(row["p50"])
-    return found
+            values.setdefault(row["variant"], {})[row["metric"]] = float(row["p50"])
+    return values
 
 
-def draw(found: Points, to: Path) -> None:
+def draw(values: Points, to: Path) -> None:
     """One point a tier, one for the cascade as it is shipped, a line over its thresholds."""
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-    sweep = {name: value for name, value in found.items() if name.startswith("cascade at ")}
+    sweep = {name: value for name, value in values.items() if name.startswith("cascade at ")}
     line = sorted((value["requests_per_s"], value["accuracy"]) for value in sweep.values())
     axes.plot(*zip(*line, strict=True), "o-", color="tab:blue", label="cascade, one threshold")
     for name, value in sweep.items():
         at = (value["requests_per_s"], value["accuracy"])
         axes.annotate(name.removeprefix("cascade at "), at, (4, 4), textcoords="offset points")
-    shipped = found["cascade"]
+    shipped = values["cascade"]
     at = (shipped["requests_per_s"], shipped["accuracy"])
     axes.plot(*at, "*", markersize=14, color="tab:blue", label="cascade, as shipped")
-    for name, value in found.items():
+    for name, value in values.items():
         # Relations of two arms have no latency of their own.
         if not name.endswith(" alone") or "latency_p50" not in value:
             continue

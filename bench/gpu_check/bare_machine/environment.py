@@ -68,7 +68,7 @@ def variables(site: Path | None, *, interprets: bool) -> dict[str, str]:
     """
     folders = [ROOT, ROOT / "kernels", ROOT / "patches"]
     path = [str(folder) for folder in ([site, *folders] if site else folders)]
-    found: Mapping[str, str] = {
+    variables: Mapping[str, str] = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
@@ -76,4 +76,4 @@ def variables(site: Path | None, *, interprets: bool) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         **({"TRITON_INTERPRET": "1"} if interprets else {}),
     }
-    return dict(found)
+    return dict(variables)

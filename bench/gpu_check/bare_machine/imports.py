@@ -72,15 +72,15 @@ def main() -> None:
     if options.faked_card:
         faked_card.install()
     started = time.monotonic()
-    found: dict[str, object] = {"failed": failed_imports()}
-    found["import_s"] = round(time.monotonic() - started, 2)
+    findings: dict[str, object] = {"failed": failed_imports()}
+    findings["import_s"] = round(time.monotonic() - started, 2)
     try:
-        found["resolved"] = resolved("demo/models/small")
+        findings["resolved"] = resolved("demo/models/small")
     except Exception as error:  # noqa: BLE001  a fault of the resolver is a result
         traceback.print_exc()
-        found["resolver_error"] = f"{type(error).__name__}: {error}"
+        findings["resolver_error"] = f"{type(error).__name__}: {error}"
     sys.stdout.flush()
-    print(json.dumps(found, default=str))
+    print(json.dumps(findings, default=str))
 
 
 if __name__ == "__main__":

@@ -65,10 +65,10 @@ def prune(folder: Path) -> None:
         SystemExit: if a part to be left out is no longer there, so that the list stays true.
     """
     for pattern in _NOT_NEEDED:
-        found = sorted(folder.glob(pattern))
-        if not found and pattern != "**/__pycache__":
+        paths = sorted(folder.glob(pattern))
+        if not paths and pattern != "**/__pycache__":
             raise SystemExit(f"gpu-check-pack: nothing is at {pattern}")
-        for path in found:
+        for path in paths:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -108,14 +108,14 @@ def build(folder: Path) -> int:
 
 
 def _commit() -> str:
-    found = subprocess.run(
+    done = subprocess.run(
         ["git", "rev-parse", "--short=12", "HEAD"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    return found.stdout.strip() or "unknown"
+    return done.stdout.strip() or "unknown"
 
 
 def main() -> None:

@@ -42,23 +42,23 @@ def register() -> None:
 
 def graph_batch_fields() -> frozenset[str]:
     """Fields of the `ForwardBatch` that SGLang's prefill graph runner makes for a live batch."""
-    found: set[str] = set()
+    fields: set[str] = set()
     for function in ast.walk(ast.parse(_source("prefill_cuda_graph_runner.py"))):
         if not isinstance(function, ast.FunctionDef) or function.name != "load_batch":
             continue
         for node in ast.walk(function):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "ForwardBatch":
-                found |= {word.arg for word in node.keywords if word.arg is not None}
+                fields |= {word.arg for word in node.keywords if word.arg is not None}
             elif isinstance(node, ast.Assign):
-                found |= {
+                fields |= {
                     target.attr
                     for target in node.targets
                     if isinstance(target, ast.Attribute)
                     and ast.unparse(target.value) == "static_forward_batch"
                 }
-    if "forward_mode" not in found:
+    if "forward_mode" not in fields:
         raise RuntimeError("SGLang's prefill graph runner makes its batch in another way")
-    return frozenset(found)
+    return frozenset(fields)
 
 
 def _source(name: str) -> str:
@@ -71,13 +71,13 @@ def _source(name: str) -> str:
 
 
 def _as_graph_batch() -> Callable[..., Any]:
-    known = graph_batch_fields()
+    batch_fields = graph_batch_fields()
 
     def without_other_fields(batch: Any, *_args: Any, **_options: Any) -> Any:
         if not batch.forward_mode.is_extend():
             return None
         for field in dataclasses.fields(batch):
-            if field.name not in known and field.default is not dataclasses.MISSING:
+            if field.name not in batch_fields and field.default is not dataclasses.MISSING:
                 setattr(batch, field.name, field.default)
         return batch
 

@@ -68,9 +68,9 @@ def _said(reply: Any) -> Said:
     return Said(200, tuple(body["output_ids"]), body["text"], body["meta_info"])
 
 
-def differing(one: Sequence[Said], other: Sequence[Said]) -> float:
+def differing(first: Sequence[Said], second: Sequence[Said]) -> float:
     """The share of the answers whose tokens differ."""
-    pairs = list(zip(one, other, strict=True))
+    pairs = list(zip(first, second, strict=True))
     return sum(a.token_ids != b.token_ids for a, b in pairs) / max(1, len(pairs))
 
 

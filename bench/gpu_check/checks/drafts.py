@@ -50,19 +50,19 @@ def run(check: Check) -> bool:
     servers = every_server(check.dry)
 
     def work(server: Server, port: int) -> Asked:
-        asked = _ask(server, port, rows, 8 if check.dry else 100)
-        check.note("asked", server=server.name, lost_workers=asked.lost_workers)
-        return asked
+        answers = _ask(server, port, rows, 8 if check.dry else 100)
+        check.note("asked", server=server.name, lost_workers=answers.lost_workers)
+        return answers
 
-    asked = for_each(check, servers, work)
-    found = {one.name: one for one in asked if one is not None}
-    if PLAIN not in found:
+    results = for_each(check, servers, work)
+    by_name = {result.name: result for result in results if result is not None}
+    if PLAIN not in by_name:
         return False
-    plain = found.pop(PLAIN)
+    plain = by_name.pop(PLAIN)
     noise = differing(plain.greedy, plain.again)
     check.number(PLAIN, "asked twice", "answers that differ", "1", noise)
-    passed = [_judge(check, one, plain, noise) for one in found.values()]
-    return None not in asked and all(passed)
+    passed = [_judge(check, reader, plain, noise) for reader in by_name.values()]
+    return None not in results and all(passed)
 
 
 def every_server(dry: bool) -> list[Server]:
@@ -112,9 +112,9 @@ def _ask(server: Server, port: int, rows: Sequence[Row], others: int) -> Asked:
             name=server.name, greedy=greedy, again=again, others=mixed, status=None, lost_workers=0
         )
     lost = len(before - _pids(port))
-    said = status(port)
+    tiers = status(port)
     return Asked(
-        name=server.name, greedy=greedy, again=[], others=mixed, status=said, lost_workers=lost
+        name=server.name, greedy=greedy, again=[], others=mixed, status=tiers, lost_workers=lost
     )
 
 
@@ -122,48 +122,50 @@ def _pids(port: int) -> set[int]:
     return {pid for worker in status(port)["workers"] for pid in worker["pids"]}
 
 
-def _judge(check: Check, one: Asked, plain: Asked, noise: float) -> bool:
-    assert one.status is not None
-    errors = failed([*one.greedy, *one.others])
-    judge_errors = sum(tier["judge_errors"] for tier in one.status["tiers"])
-    differs = differing(one.greedy, plain.greedy)
-    check.number(one.name, "beside plain SGLang", "answers that differ", "1", differs)
+def _judge(check: Check, reader: Asked, plain: Asked, noise: float) -> bool:
+    assert reader.status is not None
+    errors = failed([*reader.greedy, *reader.others])
+    judge_errors = sum(tier["judge_errors"] for tier in reader.status["tiers"])
+    differs = differing(reader.greedy, plain.greedy)
+    check.number(reader.name, "beside plain SGLang", "answers that differ", "1", differs)
     passed = [
-        check.passes(f"{one.name}: no worker was lost", one.lost_workers == 0),
+        check.passes(f"{reader.name}: no worker was lost", reader.lost_workers == 0),
         check.passes(
-            f"{one.name}: every request was answered",
+            f"{reader.name}: every request was answered",
             not errors,
             failed=len(errors),
             first=errors[0].text if errors else None,
         ),
         check.passes(
-            f"{one.name}: the judge made no error", judge_errors == 0, errors=judge_errors
+            f"{reader.name}: the judge made no error", judge_errors == 0, errors=judge_errors
         ),
         check.passes(
-            f"{one.name}: answers are plain SGLang's",
+            f"{reader.name}: answers are plain SGLang's",
             differs <= noise + MOST_DIFFERING,
             differing=differs,
             noise=noise,
         ),
     ]
-    if one.name != WITHOUT:
-        passed.append(_reads(check, one))
+    if reader.name != WITHOUT:
+        passed.append(_reads(check, reader))
     return all(passed)
 
 
-def _reads(check: Check, one: Asked) -> bool:
+def _reads(check: Check, reader: Asked) -> bool:
     """A draft is read of every greedy question, and nearly all of it is kept."""
-    last = [answer.attempts[-1] for answer in one.greedy if answer.attempts]
+    last = [answer.attempts[-1] for answer in reader.greedy if answer.attempts]
     read = [attempt for attempt in last if attempt.get("kept") is not None]
-    drafts = (one.status or {})["tiers"][1]["drafts"] or {}
+    drafts = (reader.status or {})["tiers"][1]["drafts"] or {}
     tokens = drafts.get("read_tokens") or 0
-    kept = (drafts.get("kept_tokens") or 0) / tokens if tokens else 0.0
-    check.number(one.name, "drafts", "of greedy questions: read", "1", len(read) / len(one.greedy))
-    check.number(one.name, "drafts", "tokens kept", "1", kept)
+    kept_share = (drafts.get("kept_tokens") or 0) / tokens if tokens else 0.0
+    check.number(
+        reader.name, "drafts", "of greedy questions: read", "1", len(read) / len(reader.greedy)
+    )
+    check.number(reader.name, "drafts", "tokens kept", "1", kept_share)
     return check.passes(
-        f"{one.name}: drafts are read and kept",
-        len(read) >= 0.9 * len(one.greedy) and kept >= 0.9,
+        f"{reader.name}: drafts are read and kept",
+        len(read) >= 0.9 * len(reader.greedy) and kept_share >= 0.9,
         read=len(read),
-        asked=len(one.greedy),
-        kept=kept,
+        asked=len(reader.greedy),
+        kept=kept_share,
     )

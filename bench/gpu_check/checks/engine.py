@@ -79,10 +79,10 @@ def run(check: Check) -> bool:
             for phase, seconds in worker["start_s"].items():
                 check.number("start of a worker", worker["id"], phase, "s", float(seconds))
         passed = [_compare(check, ports, width) for width in _widths(check.dry)]
-        said = status(ports[JUDGED])["tiers"]
-    errors = sum(tier["judge_errors"] for tier in said)
+        tiers = status(ports[JUDGED])["tiers"]
+    errors = sum(tier["judge_errors"] for tier in tiers)
     passed.append(check.passes("the judge made no error", errors == 0, errors=errors))
-    first = said[0]
+    first = tiers[0]
     passed.append(
         check.passes(
             "every answer was judged and accepted",

@@ -33,22 +33,22 @@ def run(check: Check) -> bool:
     servers = [Server(name=dtype, config=cascade(dtype)) for dtype in dtypes]
     answers = for_each(check, servers, lambda _, port: ask(port, rows, WIDTH))
     torch.set_num_threads(1 if check.dry else 8)
-    seen = observe(Path(model(MODEL)), rows)
+    observation = observe(Path(model(MODEL)), rows)
     score = ScoreModel(load_calibration(Path(model(MODEL)) / "calibration.json"))
-    expected = [score.score(features_F) for features_F in seen.features()]
-    right = float(seen.correct_N.mean())
+    expected = [score.score(features_F) for features_F in observation.features()]
+    right = float(observation.correct_N.mean())
     check.number(MODEL, "CPU, float32", "accuracy", "1", right)
     passed = []
-    for dtype, given in zip(dtypes, answers, strict=True):
-        if given is None:
+    for dtype, replies in zip(dtypes, answers, strict=True):
+        if replies is None:
             passed.append(False)
             continue
-        errors = failed(given)
-        scores = [one.attempts[0]["score"] if one.attempts else None for one in given]
+        errors = failed(replies)
+        scores = [reply.attempts[0]["score"] if reply.attempts else None for reply in replies]
         pairs = [(a, b) for a, b in zip(scores, expected, strict=True) if a is not None]
         drift = sorted(abs(a - b) for a, b in pairs if math.isfinite(b)) or [math.inf]
-        found = accuracy(rows, given)
-        check.number(MODEL, dtype, "accuracy", "1", found)
+        right_share = accuracy(rows, replies)
+        check.number(MODEL, dtype, "accuracy", "1", right_share)
         check.number(MODEL, dtype, "score beside the CPU's", "1", spread(drift))
         check.number(MODEL, dtype, "score beside the CPU's, largest", "1", drift[-1])
         passed += [
@@ -62,8 +62,8 @@ def run(check: Check) -> bool:
             ),
             check.passes(
                 f"{dtype}: answers are as often right",
-                found >= right - MOST_ACCURACY_LOSS[dtype],
-                here=found,
+                right_share >= right - MOST_ACCURACY_LOSS[dtype],
+                here=right_share,
                 cpu=right,
             ),
         ]

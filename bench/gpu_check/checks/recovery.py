@@ -75,7 +75,7 @@ def _ends_gently(check: Check, port: int, rows: list[Row]) -> bool:
     began = time.monotonic()
     while _running(family) and time.monotonic() - began < END_S:
         time.sleep(_POLL_S)
-    left = _running(family)
+    running = _running(family)
     check.number(
         "Ctrl-C", "requests under way", "until all has ended", "s", time.monotonic() - began
     )
@@ -84,14 +84,14 @@ def _ends_gently(check: Check, port: int, rows: list[Row]) -> bool:
     return all(
         [
             check.passes("Ctrl-C: requests under way are answered", gentle, ends=ends),
-            check.passes("Ctrl-C: every process ends", not left, left=len(left)),
+            check.passes("Ctrl-C: every process ends", not running, left=len(running)),
         ]
     )
 
 
 def _running(pids: list[int]) -> list[int]:
     """Those that are there and no zombies: the reaping is left to whoever started them."""
-    found = []
+    answered = []
     for pid in pids:
         try:
             with open(f"/proc/{pid}/stat") as file:
@@ -99,5 +99,5 @@ def _running(pids: list[int]) -> list[int]:
         except OSError:
             continue
         if state != "Z":
-            found.append(pid)
-    return found
+            answered.append(pid)
+    return answered

@@ -32,13 +32,13 @@ def run(check: Check, pack: Path) -> bool:
     )
     if shutil.which("nvidia-smi"):
         query = "name,driver_version,memory.total,memory.used,clocks.sm,clocks.mem"
-        said = subprocess.run(
+        card = subprocess.run(
             ["nvidia-smi", f"--query-gpu={query}", "--format=csv"],
             capture_output=True,
             text=True,
             check=False,
         )
-        check.note("card", said=said.stdout.strip() or said.stderr.strip())
+        check.note("card", said=card.stdout.strip() or card.stderr.strip())
     fits = sys.version_info[:2] == (3, 12) and platform.machine() == "x86_64"
     check.passes("Python 3.12 on x86-64, as what is carried needs", fits)
     site = site_of(pack)
@@ -56,17 +56,17 @@ def run(check: Check, pack: Path) -> bool:
         timeout=check.left_s(),
     )
     lines = done.stdout.strip().splitlines()
-    found = json.loads(lines[-1]) if done.returncode == 0 and lines else {}
-    failed = found.get("failed")
+    report = json.loads(lines[-1]) if done.returncode == 0 and lines else {}
+    failed = report.get("failed")
     imported = check.passes("a worker's modules are imported", failed == {}, failed=failed)
-    check.number("SGLang, Cascadia", "cold", "import", "s", found.get("import_s", 0.0))
-    settings = found.get("resolved", {})
+    check.number("SGLang, Cascadia", "cold", "import", "s", report.get("import_s", 0.0))
+    settings = report.get("resolved", {})
     resolves = check.passes(
         "SGLang resolves the flags to native operators, Triton's attention, and graphs",
         settings.get("device") == "cuda"
         and "triton" in str(settings.get("attention"))
         and settings.get("sampling") == "pytorch",
-        **(settings or {"error": found.get("resolver_error")}),
+        **(settings or {"error": report.get("resolver_error")}),
     )
     return fits and imported and resolves
 

@@ -124,10 +124,10 @@ def device_times(folder: Path) -> Iterator[dict[str, Any]]:
 def _share(check: Check, port: int) -> bool:
     rows = questions(8 if check.dry else 64, shift=4)
     answers = ask(port, rows, 8)
-    said = status(port)
+    state = status(port)
     for process, mib in memory_by_process():
         check.number("three tiers on one card", process, "device memory", "MiB", mib)
-    ready = [worker for worker in said["workers"] if worker["state"] == "ready"]
+    ready = [worker for worker in state["workers"] if worker["state"] == "ready"]
     return check.passes(
         "three tiers on one card start and answer",
         not failed(answers) and len(ready) == len(TIERS),

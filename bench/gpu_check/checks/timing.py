@@ -65,7 +65,7 @@ def run(check: Check) -> bool:
     for case, timed in cases(check.dry):
         name = f"B={case.rows}, V={case.columns}{', tempered' if case.tempered else ''}"
         if check.left_s() < _SLACK_S:
-            left_out.append(f"{name}: {', '.join(one.name for one in timed)}")
+            left_out.append(f"{name}: {', '.join(each.name for each in timed)}")
             continue
         if timed:
             passed.append(measure(check, device, name, case, timed))
@@ -100,36 +100,36 @@ def measure(check: Check, device: Device, name: str, case: Case, timed: list[Tim
     count = 2 if check.dry else count_steps(case, device)
     steps = make_steps(case.rows, case.columns, case.dtype, case.tempered, count, device.device)
     passed = True
-    for one in timed:
+    for each in timed:
         try:
-            _measure_one(check, device, name, case, one, steps)
+            _measure_one(check, device, name, case, each, steps)
         except Exception as error:  # noqa: BLE001  another library's kernel, or the card's memory
             traceback.print_exc()
-            passed = check.passes(f"{name}: {one.name} runs", False, error=str(error)[:300])
+            passed = check.passes(f"{name}: {each.name} runs", False, error=str(error)[:300])
         if device.device.type == "cuda":
             torch.cuda.empty_cache()  # of the graph just measured
     return passed
 
 
 def _measure_one(
-    check: Check, device: Device, name: str, case: Case, one: Timed, steps: list[Step]
+    check: Check, device: Device, name: str, case: Case, variant: Timed, steps: list[Step]
 ) -> None:
     """Device time, cold and, where serving's logits fit the cache, hot; host time."""
     repetitions = 1 if check.dry else REPETITIONS
-    works = [partial(one.work, step) for step in steps]
+    works = [partial(variant.work, step) for step in steps]
     for work in works:
         work()  # compiles, and makes what the launch alone reads
     cold = [us / len(steps) for us in device.replay_us(works, repetitions)]
-    check.number(name, one.name, "device time, cold", "us", spread(cold))
+    check.number(name, variant.name, "device time, cold", "us", spread(cold))
     step_bytes = case.rows * case.columns * case.dtype.itemsize
     rate = step_bytes / statistics.median(cold) / 1000.0
-    check.number(name, one.name, "of the logits, cold", "GB/s", rate)
+    check.number(name, variant.name, "of the logits, cold", "GB/s", rate)
     if case.rows <= MOST_HOT_ROWS:
         again = [works[0]] * len(steps)
         hot = [us / len(steps) for us in device.replay_us(again, repetitions)]
-        check.number(name, one.name, "device time, hot", "us", spread(hot))
-    calls = [works[place % len(steps)] for place in range(2 if check.dry else HOST_CALLS)]
-    check.number(name, one.name, "host time", "us", spread(device.host_us(calls)))
+        check.number(name, variant.name, "device time, hot", "us", spread(hot))
+    calls = [works[index % len(steps)] for index in range(2 if check.dry else HOST_CALLS)]
+    check.number(name, variant.name, "host time", "us", spread(device.host_us(calls)))
 
 
 def _case(rows: int, columns: int, tempered: bool) -> Case:

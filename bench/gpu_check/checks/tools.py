@@ -57,8 +57,8 @@ def around_one_step(check: Check, tool: Sequence[str], rows: int, share: float) 
 
 def errors_found(text: str) -> int | None:
     """Errors by compute-sanitizer's own count; None where it did not get so far."""
-    found = re.findall(r"ERROR SUMMARY: (\d+) error", text)
-    return int(found[-1]) if found else None
+    counts = re.findall(r"ERROR SUMMARY: (\d+) error", text)
+    return int(counts[-1]) if counts else None
 
 
 def counter_values(text: str) -> Iterator[tuple[str, str, str, float]]:

@@ -29,7 +29,7 @@ def load(path: Path) -> Chances:
 def fit(prompts: Sequence[str], right_HN: BoolArray, path: Path) -> None:
     """Train an encoder and write it."""
     vocabulary = len(build_tokenizer().get_vocab())
-    model = fit_encoder([encode_prompt(one) for one in prompts], right_HN, vocabulary, seed=0)
+    model = fit_encoder([encode_prompt(prompt) for prompt in prompts], right_HN, vocabulary, seed=0)
     torch.save((model.state_dict(), len(right_HN)), path)
 
 

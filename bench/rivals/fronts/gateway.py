@@ -100,7 +100,7 @@ async def complete(
 ) -> dict[str, Any]:
     """A tier's answer through the gateway, as a native one."""
     sampling = body["sampling_params"]
-    asked = {
+    completion = {
         "model": tier,
         "prompt": body["text"],
         "temperature": sampling["temperature"],
@@ -109,12 +109,16 @@ async def complete(
     }
     session: aiohttp.ClientSession = request.app.state.session
     headers = {"authorization": f"Bearer {key}"}
-    async with session.post(f"{gateway}/v1/completions", json=asked, headers=headers) as response:
+    async with session.post(
+        f"{gateway}/v1/completions", json=completion, headers=headers
+    ) as response:
         answer = await response.json()
     choice = answer["choices"][0]
     meta: dict[str, Any] = {"completion_tokens": answer["usage"]["completion_tokens"]}
-    if "logprobs" in asked:
-        meta["output_token_logprobs"] = [[one] for one in choice["logprobs"]["token_logprobs"]]
+    if "logprobs" in completion:
+        meta["output_token_logprobs"] = [
+            [logprob] for logprob in choice["logprobs"]["token_logprobs"]
+        ]
     return {"text": choice["text"], "meta_info": meta}
 
 

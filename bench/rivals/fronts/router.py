@@ -34,8 +34,10 @@ def serve_by(load: Load, about: str | None) -> None:
 
     async def route(request: fastapi.Request, tiers: Sequence[Tier]) -> Any:
         body = await request.json()
-        own_H = [*chances(body["text"]).tolist(), 1.0]
-        url = next(url for (url, least), own in zip(tiers, own_H, strict=True) if own >= least)
+        chances_H = [*chances(body["text"]).tolist(), 1.0]
+        url = next(
+            url for (url, least), chance in zip(tiers, chances_H, strict=True) if chance >= least
+        )
         if body.get("stream"):
             return stream(request, url, body)
         return await post(request, url, body)

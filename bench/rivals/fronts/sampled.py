@@ -49,7 +49,7 @@ def ask_all(cascade: int, alone: Sequence[int], seed: int, count: int) -> Sample
     """
     questions = sample("calibration", seed, count)
     sampling = {"temperature": 0, "max_new_tokens": MAX_ANSWER_TOKENS}
-    asked = [
+    requests_alone = [
         post("/generate", {"text": q.prompt, "sampling_params": sampling, "return_logprob": True})
         for q in questions
     ]
@@ -60,7 +60,7 @@ def ask_all(cascade: int, alone: Sequence[int], seed: int, count: int) -> Sample
     ]
     scores, right, costs_s = [], [], []
     for port in alone:
-        sent = send_all(port, asked, CONCURRENCY)
+        sent = send_all(port, requests_alone, CONCURRENCY)
         answers = [reply.json() for reply in sent.replies]
         scores.append([mean_logprob(answer) for answer in answers])
         right.append(
@@ -85,8 +85,8 @@ def with_chances(sampled: Sampled, fit: Fit, load: Load, path: Path) -> Sampled:
     chances_NH = np.zeros((len(sampled.prompts), sampled.right_NT.shape[1] - 1))
     fold_N = np.arange(len(sampled.prompts)) % FOLDS
     for fold in range(FOLDS):
-        seen = np.flatnonzero(fold_N != fold)
-        fit([sampled.prompts[i] for i in seen], sampled.right_NT[seen, :-1].T, path)
+        others = np.flatnonzero(fold_N != fold)
+        fit([sampled.prompts[i] for i in others], sampled.right_NT[others, :-1].T, path)
         chances = load(path)
         for i in np.flatnonzero(fold_N == fold):
             chances_NH[i] = chances(sampled.prompts[i])

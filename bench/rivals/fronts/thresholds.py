@@ -42,7 +42,7 @@ def cheapest(
         for t in range(tiers - 1)
     ]
     best: tuple[float, float] | None = None  # accuracy up to the floor, and less cost
-    found: tuple[float, ...] = ()
+    chosen: tuple[float, ...] = ()
     for thresholds in itertools.product(*grids):
         climbs = np.ones(len(scores_NT), dtype=np.bool_)
         accuracy = cost = 0.0
@@ -53,7 +53,7 @@ def cheapest(
             cost += costs_T[tier] * (climbs if climbs_from_below else accepts).mean()
             accuracy += float((right_NT[:, tier] & accepts).mean())
             climbs &= ~accepts
-        worth = (min(accuracy, floor), -cost)
-        if best is None or worth > best:
-            best, found = worth, thresholds
-    return found
+        value = (min(accuracy, floor), -cost)
+        if best is None or value > best:
+            best, chosen = value, thresholds
+    return chosen

@@ -104,7 +104,7 @@ class Planned:
 def planned(size: Size, slo_s: float) -> Planned:
     """Plan it all by simulation."""
     answers = {
-        mix: answered(mix, SEED + place, size.sample) for place, mix in enumerate((EASY, HARD))
+        mix: answered(mix, SEED + number, size.sample) for number, mix in enumerate((EASY, HARD))
     }
     lowest = lowest_threshold(list(answers.values()), FLOOR)
     profile = load_profile(PROFILE)
@@ -117,7 +117,7 @@ def planned(size: Size, slo_s: float) -> Planned:
         )
     ]
     best, fixed = cluster.best_split(phases, lowest)
-    table = [one for (one,) in gear_table([THRESHOLD], lowest, STEPS)]
+    table = [threshold for (threshold,) in gear_table([THRESHOLD], lowest, STEPS)]
     most = profile.limits["large"].max_running_requests
     gears = {"enabled": True, "floor": lowest, "steps": STEPS, "queue": most}
     arms = [
@@ -128,7 +128,7 @@ def planned(size: Size, slo_s: float) -> Planned:
     return Planned(phases=phases, arms=arms, fixed=fixed, moved=moved)
 
 
-def run(port: int, arm: Arm, what: Trace, slo_s: float) -> Run:
+def run(port: int, arm: Arm, traffic: Trace, slo_s: float) -> Run:
     """Send a trace."""
     number = plan(port)["number"]
     limits = load_profile(PROFILE).limits
@@ -136,17 +136,17 @@ def run(port: int, arm: Arm, what: Trace, slo_s: float) -> Run:
     controller = GearsByRate(port, arm.rates, most) if arm.rates else None
     if controller is not None:
         controller.start()
-    sent = send_at(port, asked(what.questions), what.at_s, width=4096, must_succeed=False)
+    sent = send_at(port, asked(traffic.questions), traffic.at_s, width=4096, must_succeed=False)
     if controller is not None:
         controller.stop()
     good = np.array([reply.status == 200 for reply in sent.replies])
     seconds = np.array([reply.seconds for reply in sent.replies])
     right = [
         reply.status == 200 and is_correct(question, reply.json()["text"])
-        for question, reply in zip(what.questions, sent.replies, strict=True)
+        for question, reply in zip(traffic.questions, sent.replies, strict=True)
     ]
     return Run(
-        at_s=np.array(what.at_s),
+        at_s=np.array(traffic.at_s),
         seconds=seconds,
         in_time=good & (seconds <= slo_s),
         right=np.array(right),
@@ -168,7 +168,7 @@ def study(port: int, folder: Path, size: Size, slo_s: float) -> Found:
     plans = planned(size, slo_s)
     for arm in plans.arms:
         print(arm, flush=True)
-    found = Found(
+    results = Found(
         phases=plans.phases,
         scales=size.scales,
         slo_s=slo_s,
@@ -183,10 +183,10 @@ def study(port: int, folder: Path, size: Size, slo_s: float) -> Found:
     with ExitStack() as stack:
 
         def serve(number: int, arm: Arm) -> int:
-            own = folder / f"arm-{number}"
-            own.mkdir()
+            arm_folder = folder / f"arm-{number}"
+            arm_folder.mkdir()
             server = cascade(
-                own,
+                arm_folder,
                 port + number,
                 arm.split,
                 profile=PROFILE,
@@ -200,22 +200,22 @@ def study(port: int, folder: Path, size: Size, slo_s: float) -> Found:
         starting = stack.enter_context(ThreadPoolExecutor(STARTS))
         ports = list(starting.map(serve, range(len(plans.arms)), plans.arms))
         asking = stack.enter_context(ThreadPoolExecutor(len(plans.arms)))
-        for place, scale in enumerate(size.scales):
-            what = trace(scaled(plans.phases, scale), SEED + 10 + place)
-            for own, arm in zip(ports, plans.arms, strict=True):
-                set_split(own, arm.split)
+        for number, scale in enumerate(size.scales):
+            traffic = trace(scaled(plans.phases, scale), SEED + 10 + number)
+            for arm_port, arm in zip(ports, plans.arms, strict=True):
+                set_split(arm_port, arm.split)
             began, since = psutil.cpu_times(), time.monotonic()
             runs = [
-                asking.submit(run, own, arm, what, slo_s)
-                for own, arm in zip(ports, plans.arms, strict=True)
+                asking.submit(run, port, arm, traffic, slo_s)
+                for port, arm in zip(ports, plans.arms, strict=True)
             ]
-            for arm, one in zip(plans.arms, runs, strict=True):
-                found.runs[arm.name].append(one.result())
-                print(f"{arm.name}, scale {scale}: {one.result().told()}", flush=True)
-            found.busy_cores.append(busy_cores(began, time.monotonic() - since))
-            print(f"{found.busy_cores[-1]:.2f} cores busy", flush=True)
+            for arm, outcome in zip(plans.arms, runs, strict=True):
+                results.runs[arm.name].append(outcome.result())
+                print(f"{arm.name}, scale {scale}: {outcome.result().told()}", flush=True)
+            results.busy_cores.append(busy_cores(began, time.monotonic() - since))
+            print(f"{results.busy_cores[-1]:.2f} cores busy", flush=True)
         print(f"{check_log(log)} decisions, replayed to the same")
-    return found
+    return results
 
 
 def main() -> None:
@@ -230,11 +230,11 @@ def main() -> None:
     facts = facts_of_this_run("bench.rivals.shift")
     size = SMOKE if options.smoke else FULL
     with tempfile.TemporaryDirectory() as folder:
-        found = study(options.port, Path(folder), size, options.slo_s)
-    print(page(found, facts))
+        results = study(options.port, Path(folder), size, options.slo_s)
+    print(page(results, facts))
     if not options.smoke:
-        save_rows(RESULTS / "rivals_shift.csv", rows_of(found, facts))
-        (RESULTS / "rivals_shift.md").write_text(page(found, facts))
+        save_rows(RESULTS / "rivals_shift.csv", rows_of(results, facts))
+        (RESULTS / "rivals_shift.md").write_text(page(results, facts))
 
 
 if __name__ == "__main__":

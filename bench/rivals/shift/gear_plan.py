@@ -57,9 +57,9 @@ def answered(families: Families, seed: int, count: int) -> Answered:
     return Answered(
         score_N=final_scores(TIERS[0], small, []),
         right_NT=np.stack((small.correct_N, large.correct_N), axis=1),
-        tokens_NT=np.stack([seen.final_NS[:, COUNT] for seen in (small, large)], axis=1).astype(
-            np.int64
-        ),
+        tokens_NT=np.stack(
+            [observation.final_NS[:, COUNT] for observation in (small, large)], axis=1
+        ).astype(np.int64),
         input_tokens_N=small.prompt_tokens_N.astype(np.int64),
     )
 
@@ -98,9 +98,9 @@ class Cluster:
         rng = np.random.default_rng(_SEED)
         times, drawn = [], []
         begins_s = 0.0
-        for place, phase in enumerate(phases):
+        for number, phase in enumerate(phases):
             count = max(2, round(phase.rate_per_s * phase.seconds))
-            times.append(begins_s + poisson_arrivals_s(phase.rate_per_s, count, _SEED + place))
+            times.append(begins_s + poisson_arrivals_s(phase.rate_per_s, count, _SEED + number))
             begins_s += phase.seconds
             mix = self.answers[phase.families]
             drawn.append((mix, rng.integers(len(mix.score_N), size=count)))
@@ -149,26 +149,26 @@ class Cluster:
 
     def best_split(self, phases: Sequence[Phase], threshold: float) -> tuple[int, dict[int, float]]:
         """The split that carries the most of a trace, and the scale that each carries."""
-        found = {
+        scales = {
             split: self.most_of(phases, [split] * len(phases), threshold)
             for split in range(1, self.devices)
         }
-        return max(found, key=lambda split: found[split]), found
+        return max(scales, key=lambda split: scales[split]), scales
 
     def gears(self, families: Families, split: int, thresholds: Sequence[float]) -> list[Gear]:
         """A gear for every threshold, the highest first, with the rate of this traffic that it
         carries."""
         return [
-            Gear(threshold=one, most_per_s=self.most_per_s(families, split, one))
-            for one in thresholds
+            Gear(threshold=threshold, most_per_s=self.most_per_s(families, split, threshold))
+            for threshold in thresholds
         ]
 
 
 def scaled(phases: Sequence[Phase], scale: float) -> list[Phase]:
     """The same phases at so many times their rates."""
     return [
-        Phase(families=one.families, rate_per_s=scale * one.rate_per_s, seconds=one.seconds)
-        for one in phases
+        Phase(families=phase.families, rate_per_s=scale * phase.rate_per_s, seconds=phase.seconds)
+        for phase in phases
     ]
 
 

@@ -94,14 +94,14 @@ def highest_scale(scales: Sequence[float], attained: Sequence[float], share: flo
 
     Below the first one in proportion to what is attained there, and at most the last one.
     """
-    for place, now in enumerate(attained):
+    for index, now in enumerate(attained):
         if now >= share:
             continue
-        if place == 0:
+        if index == 0:
             return scales[0] * now / share
-        before = attained[place - 1]
+        before = attained[index - 1]
         part = (before - share) / (before - now)
-        return scales[place - 1] + part * (scales[place] - scales[place - 1])
+        return scales[index - 1] + part * (scales[index] - scales[index - 1])
     return scales[-1]
 
 
@@ -126,22 +126,22 @@ def resampled(run: Run, phases: Sequence[Phase], rng: np.random.Generator) -> Fl
     return good / np.maximum(count, 1)
 
 
-def goodputs(found: Found) -> tuple[dict[str, Estimate], Estimate]:
+def goodputs(results: Found) -> tuple[dict[str, Estimate], Estimate]:
     """The highest scale of every arm, and the first arm's over the second's, with intervals.
 
     All arms' blocks are drawn alike, as they had the same requests at the same times.
     """
     drawn: dict[str, Floats] = {}
     values: dict[str, Estimate] = {}
-    for name, runs in found.runs.items():
+    for name, runs in results.runs.items():
         rng = np.random.default_rng(_SEED)
-        shares = np.stack([resampled(one, found.phases, rng) for one in runs], axis=1)
-        drawn[name] = np.array([highest_scale(found.scales, row, ATTAINED) for row in shares])
-        value = highest_scale(found.scales, [one.attained for one in runs], ATTAINED)
+        shares = np.stack([resampled(run, results.phases, rng) for run in runs], axis=1)
+        drawn[name] = np.array([highest_scale(results.scales, row, ATTAINED) for row in shares])
+        value = highest_scale(results.scales, [run.attained for run in runs], ATTAINED)
         values[name] = _between(value, drawn[name], len(runs))
-    first, second = list(found.runs)[:2]
+    first, second = list(results.runs)[:2]
     ratio = values[first].p50 / values[second].p50
-    return values, _between(ratio, drawn[first] / drawn[second], len(found.scales))
+    return values, _between(ratio, drawn[first] / drawn[second], len(results.scales))
 
 
 def _between(value: float, drawn: Floats, n: int) -> Estimate:
@@ -149,33 +149,33 @@ def _between(value: float, drawn: Floats, n: int) -> Estimate:
     return Estimate(p50=value, low95=low, high95=high, n=n)
 
 
-def rows_of(found: Found, facts: Facts) -> list[Row]:
+def rows_of(results: Found, facts: Facts) -> list[Row]:
     """Every number as a row."""
 
     def numbers() -> Iterator[tuple[str, str, str, str, Estimate]]:
-        whole = f"all scales, within {found.slo_s:g} s"
-        values, ratio = goodputs(found)
+        whole = f"all scales, within {results.slo_s:g} s"
+        values, ratio = goodputs(results)
         for name, value in values.items():
             yield whole, name, "goodput, scale", "1", value
-        first, second = list(found.runs)[:2]
+        first, second = list(results.runs)[:2]
         yield whole, f"{first} / {second}", "goodput, scale", "1", ratio
-        for split, scale in found.fixed.items():
+        for split, scale in results.fixed.items():
             yield whole, f"simulated, {split} small", "goodput, scale", "1", _one(scale)
-        yield whole, "simulated, best split a phase", "goodput, scale", "1", _one(found.moved)
-        for place, scale in enumerate(found.scales):
-            case = f"scale {scale:g}, within {found.slo_s:g} s"
-            yield case, "host", "cores busy", "1", _one(found.busy_cores[place])
-            for name, runs in found.runs.items():
-                one = runs[place]
-                n = len(one.at_s)
-                good = float((one.in_time & one.right).sum()) / found.seconds
-                yield case, name, "answered in time", "1", _one(one.attained, n)
-                yield case, name, "accuracy", "1", _one(one.accuracy, n)
+        yield whole, "simulated, best split a phase", "goodput, scale", "1", _one(results.moved)
+        for index, scale in enumerate(results.scales):
+            case = f"scale {scale:g}, within {results.slo_s:g} s"
+            yield case, "host", "cores busy", "1", _one(results.busy_cores[index])
+            for name, runs in results.runs.items():
+                run = runs[index]
+                n = len(run.at_s)
+                good = float((run.in_time & run.right).sum()) / results.seconds
+                yield case, name, "answered in time", "1", _one(run.attained, n)
+                yield case, name, "accuracy", "1", _one(run.accuracy, n)
                 yield case, name, "in time and right", "1/s", _one(good, n)
-                yield case, name, "latency p95", "s", _one(float(np.quantile(one.seconds, 0.95)), n)
-                yield case, name, "failed", "count", _one(one.failed, n)
-                yield case, name, "moves", "count", _one(one.moves)
-                yield case, name, "shifts by rate", "count", _one(one.shifts)
+                yield case, name, "latency p95", "s", _one(float(np.quantile(run.seconds, 0.95)), n)
+                yield case, name, "failed", "count", _one(run.failed, n)
+                yield case, name, "moves", "count", _one(run.moves)
+                yield case, name, "shifts by rate", "count", _one(run.shifts)
 
     return [
         make_row(
@@ -195,39 +195,41 @@ def _one(value: float, n: int = 1) -> Estimate:
     return Estimate(p50=value, n=n)
 
 
-def page(found: Found, facts: Facts) -> str:
+def page(results: Found, facts: Facts) -> str:
     """The tables."""
-    values, ratio = goodputs(found)
-    told = ", ".join(f"{phase.rate_per_s:.1f}/s for {phase.seconds:g} s" for phase in found.phases)
-    fixed = ", ".join(f"{split} small {scale:.2f}" for split, scale in found.fixed.items())
-    heads = " | ".join(f"{scale:g}" for scale in found.scales)
+    values, ratio = goodputs(results)
+    phases = ", ".join(
+        f"{phase.rate_per_s:.1f}/s for {phase.seconds:g} s" for phase in results.phases
+    )
+    fixed = ", ".join(f"{split} small {scale:.2f}" for split, scale in results.fixed.items())
+    heads = " | ".join(f"{scale:g}" for scale in results.scales)
     lines = [
         "# Traffic that shifts, on emulated devices",
         "",
-        f"Easy, hard, easy questions, at scale 1: {told}. In time is within {found.slo_s:g} s; the "
-        f"floor of accuracy is {found.floor:g}. Goodput is the highest scale at which "
+        f"Easy, hard, easy questions, at scale 1: {phases}. In time is within {results.slo_s:g} s; "
+        f"the floor of accuracy is {results.floor:g}. Goodput is the highest scale at which "
         f"{ATTAINED:.0%} are in time, with 95 % intervals over blocks of {BLOCK_S:g} s.",
         "",
         f"| arm | goodput, scale | in time at scale {heads} | in time and right a second | "
         "accuracy | moves | failed |",
-        f"|---|---|{'---|' * len(found.scales)}---|---|---|---|",
+        f"|---|---|{'---|' * len(results.scales)}---|---|---|---|",
     ]
-    for name, runs in found.runs.items():
-        good = [float((one.in_time & one.right).sum()) / found.seconds for one in runs]
+    for name, runs in results.runs.items():
+        good = [float((run.in_time & run.right).sum()) / results.seconds for run in runs]
         lines.append(
             f"| {name} | {_told(values[name])} "
-            f"| {' | '.join(f'{one.attained:.1%}' for one in runs)} "
+            f"| {' | '.join(f'{run.attained:.1%}' for run in runs)} "
             f"| {', '.join(f'{rate:.1f}' for rate in good)} "
-            f"| {', '.join(f'{one.accuracy:.3f}' for one in runs)} "
-            f"| {', '.join(str(one.moves) for one in runs)} "
-            f"| {sum(one.failed for one in runs)} |"
+            f"| {', '.join(f'{run.accuracy:.3f}' for run in runs)} "
+            f"| {', '.join(str(run.moves) for run in runs)} "
+            f"| {sum(run.failed for run in runs)} |"
         )
-    first, second = list(found.runs)[:2]
+    first, second = list(results.runs)[:2]
     lines += [
         "",
         f"{first} / {second}: {_told(ratio)}. Simulated, a fixed split carries {fixed}; the best "
-        f"split of every phase, moved in no time, {found.moved:.2f}. Cores of the host busy: "
-        f"{', '.join(f'{busy:.2f}' for busy in found.busy_cores)}.",
+        f"split of every phase, moved in no time, {results.moved:.2f}. Cores of the host busy: "
+        f"{', '.join(f'{busy:.2f}' for busy in results.busy_cores)}.",
         "",
         source_line(facts),
         "",
