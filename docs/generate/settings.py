@@ -20,15 +20,36 @@ def page(title: str, struct: type[msgspec.Struct], about: str) -> str:
     Raises:
         KeyError: for a field without a docstring; names it.
     """
-    sections = [_section(kind, _places(struct)) for kind in nested_structs(struct)]
-    return document(title, paragraph(about), *sections)
+    return document(title, paragraph(about), *sections(struct))
 
 
-def _section(kind: type[msgspec.Struct], places: dict[type, str]) -> str:
+def sections(
+    struct: type[msgspec.Struct],
+    *,
+    level: int = 2,
+    skipped: frozenset[type[msgspec.Struct]] = frozenset(),
+) -> list[str]:
+    """A section per struct of a file, in the order of the keys.
+
+    Args:
+        level: of the headings.
+        skipped: structs that are described elsewhere.
+
+    Raises:
+        KeyError: for a field without a docstring; names it.
+    """
+    places = _places(struct)
+    return [
+        _section(kind, f"{'#' * level} {places[kind]}")
+        for kind in nested_structs(struct)
+        if kind not in skipped
+    ]
+
+
+def _section(kind: type[msgspec.Struct], heading: str) -> str:
     docs = field_docs(kind)
     about = inspect.getdoc(kind) or ""
     rows = [_row(field, docs) for field in msgspec.structs.fields(kind)]
-    heading = f"## {places[kind]}"
     return "\n\n".join((heading, about, table(_COLUMNS, rows)))
 
 
@@ -95,6 +116,7 @@ _NAMES = {
     int: "whole number",
     float: "number",
     bool: "true or false",
+    bytes: "text in base64",
     type(None): "null",
     Any: "any",
 }
@@ -114,7 +136,7 @@ def _name(kind: Any) -> str:
     if origin is list:
         return f"list of {_plural(type_name(inner[0]))}"
     if origin is tuple:
-        return "pair of numbers" if inner == (float, float) else "list"
+        return "pair of numbers" if len(inner) == 2 and {*inner} <= {int, float} else "list"
     if origin is dict:
         return f"map of {_plural(type_name(inner[1]))}"
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -123,6 +145,8 @@ def _name(kind: Any) -> str:
 
 
 def _plural(name: str) -> str:
+    if name.endswith(" or null"):
+        return f"{_plural(name.removesuffix(' or null'))} or null"
     if name in ("text", "any"):
         return {"text": "texts", "any": "values"}[name]
     first, _, rest = name.partition(" of ")

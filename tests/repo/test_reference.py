@@ -18,10 +18,12 @@ from cascadia_sglang.metrics.families import FAMILIES
 from cascadia_sglang.metrics.labels import ANSWER_REASONS, ERROR_STATUSES, ESCALATION_REASONS
 from cascadia_sglang.planner.problem.problem import Problem
 from cascadia_sglang.router.attempt import Attempt, story_of
+from cascadia_sglang.schemas import NAMES
 from cascadia_sglang.testing.engine import make_cascade
 from docs.generate.environment import CHECKS, INTERNAL, READ
 from docs.generate.errors import STATUSES, classes
 from docs.generate.headers import ANSWER_FIELDS, ATTEMPT_FIELDS, REASONS
+from docs.generate.other_files import FILES
 from docs.generate.pages import FOLDER, PAGES
 from docs.generate.routes import OWN_ROUTES
 from docs.generate.status import SECTIONS
@@ -58,18 +60,24 @@ def test_the_index_links_every_page() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "struct"), [("configuration.md", CascadeConfig), ("problem-file.md", Problem)]
+    ("name", "structs"),
+    [
+        ("configuration.md", [CascadeConfig]),
+        ("problem-file.md", [Problem]),
+        ("other-files.md", [struct for _, _, struct, _ in FILES]),
+    ],
 )
-def test_every_key_of_a_file_has_a_row(name: str, struct: type[msgspec.Struct]) -> None:
+def test_every_key_of_a_file_has_a_row(name: str, structs: list[type[msgspec.Struct]]) -> None:
     text = page(name)
-    keys = [
-        field.encode_name
-        for kind in nested_structs(struct)
-        for field in msgspec.structs.fields(kind)
-    ]
+    kinds = dict.fromkeys(kind for struct in structs for kind in nested_structs(struct))
+    keys = [field.encode_name for kind in kinds for field in msgspec.structs.fields(kind)]
     assert len(keys) > 60
     for key in set(keys):
         assert text.count(f"\n| `{key}` |") == keys.count(key), key
+
+
+def test_every_schema_has_a_page() -> None:
+    assert {"cascade", "problem", *(schema for _, schema, _, _ in FILES)} == set(NAMES)
 
 
 def test_every_command_and_flag_of_the_cascade_has_its_place() -> None:

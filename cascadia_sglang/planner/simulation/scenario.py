@@ -47,7 +47,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     slo: Slo = Slo()
     """Latency targets."""
     max_new_tokens: int | None = None
-    """Limit on the tokens of an answer. null: each request has its length in the trace."""
+    """Token limit of every request. null: the length of the request's longest answer."""
     is_buffered: bool = True
     """Whether an answer leaves in one piece, as with `stream: buffered`."""
     seed: int = 0

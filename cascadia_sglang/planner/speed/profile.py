@@ -119,7 +119,7 @@ class HostTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class FitError(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Relative error of fitted step times, on a fifth of the steps that the fit left out."""
+    """Relative error of fitted step times, on the fifth of the steps that the fit left out."""
 
     steps: int
     """Measured steps, with those left out."""
