@@ -18,7 +18,7 @@ Shape legend: N answers, F base features.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ from bench.harness.rows import Facts, Row, Told, facts_of_this_run, make_row, sa
 from bench.real.answers import load_answers
 from bench.real.question_sets import Question
 from bench.real.recorded_pool import recorded_pool, recorded_questions
-from cascadia_sglang.arrays import BoolArray, FloatArray
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.fit.replay import TierReplay, sigmoid
 from cascadia_sglang.calibration.fit.scores import fit_tier
 from cascadia_sglang.calibration.fit.statistics import Interval, measure
@@ -105,10 +105,6 @@ def measured(
         )
 
 
-def rows_where(is_in_N: BoolArray) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    return np.flatnonzero(is_in_N)
-
-
 def compare(asked: Sequence[Question], pool: Pool, models: Sequence[str]) -> Iterator[Measured]:
     """Every case of every model."""
     part_N = np.array([question.part for question in asked])
@@ -119,19 +115,19 @@ def compare(asked: Sequence[Question], pool: Pool, models: Sequence[str]) -> Ite
         generated = [name for name in ("short", "reasoning") if name in set_N]
         for name in generated:
             is_own_N = set_N == name
-            score = fitted(answers.take(rows_where(is_own_N & is_fit_N)))
+            score = fitted(answers.take(np.flatnonzero(is_own_N & is_fit_N)))
             for case, part in (("in domain", "certify"), ("other wordings", "test")):
-                group = answers.take(rows_where(is_own_N & (part_N == part)))
+                group = answers.take(np.flatnonzero(is_own_N & (part_N == part)))
                 yield from measured(case, name, model, group, score)
             for kind in sorted(set(kind_N[is_own_N])):
                 is_kind_N = is_own_N & (kind_N == kind)
-                others = answers.take(rows_where(is_own_N & ~is_kind_N))
-                own = answers.take(rows_where(is_kind_N))
+                others = answers.take(np.flatnonzero(is_own_N & ~is_kind_N))
+                own = answers.take(np.flatnonzero(is_kind_N))
                 group_name = f"{name}: {kind}"
                 yield from measured("kind left out", group_name, model, own, fitted(others))
         if "humaneval" in set_N:
-            score = fitted(answers.take(rows_where(np.isin(set_N, generated))))
-            code = answers.take(rows_where(set_N == "humaneval"))
+            score = fitted(answers.take(np.flatnonzero(np.isin(set_N, generated))))
+            code = answers.take(np.flatnonzero(set_N == "humaneval"))
             yield from measured("across", "humaneval", model, code, score)
 
 
@@ -151,29 +147,29 @@ def bound_by_trees(answers: TierAnswers) -> Estimate:
     return Estimate(p50=area.value, low95=area.low, high95=area.high, n=area.n)
 
 
-def rows_of(found: Sequence[Measured], facts: Facts) -> list[Row]:
+def rows_of(results: Sequence[Measured], facts: Facts) -> list[Row]:
     """A row for every metric."""
     return [
         make_row(
             facts,
             bench=BENCH,
-            case=f"{one.model}, {one.case}, {one.group}",
-            variant=one.score,
+            case=f"{result.model}, {result.case}, {result.group}",
+            variant=result.score,
             metric=metric,
             unit="1",
             value=Estimate(
                 p50=interval.value, low95=interval.low, high95=interval.high, n=interval.n
             ),
         )
-        for one in found
-        for metric, interval in one.metrics.items()
+        for result in results
+        for metric, interval in result.metrics.items()
     ]
 
 
-def page(found: Sequence[Measured], facts: Facts) -> str:
+def page(results: Sequence[Measured], facts: Facts) -> str:
     """Markdown: a table of every model, a line for every group."""
     lines = ["# The judge's score on real models' answers", ""]
-    for model in dict.fromkeys(one.model for one in found):
+    for model in dict.fromkeys(result.model for result in results):
         lines += [
             f"## {model}",
             "",
@@ -181,41 +177,52 @@ def page(found: Sequence[Measured], facts: Facts) -> str:
             "| mean log-probability | least log-probability | fewest tokens |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
-        groups = dict.fromkeys((one.case, one.group) for one in found if one.model == model)
-        for case, group in groups:
-            own = {o.score: o for o in found if (o.model, o.case, o.group) == (model, case, group)}
-            score = own["score"]
-            area = score.metrics["auroc"]
-            plain = " | ".join(f"{own[name].metrics['auroc'].value:.3f}" for name in PLAIN)
-            lines.append(
-                f"| {case} | {group} | {area.n} | {score.share_right:.2f} "
-                f"| {area.value:.3f} [{area.low:.3f}, {area.high:.3f}] "
-                f"| {score.metrics['ece'].value:.3f} | {score.metrics['brier'].value:.3f} "
-                f"| {plain} |"
-            )
+        groups: dict[tuple[str, str], dict[str, Measured]] = {}
+        for result in results:
+            if result.model == model:
+                groups.setdefault((result.case, result.group), {})[result.score] = result
+        lines += [_line(case, group, scores) for (case, group), scores in groups.items()]
         lines.append("")
     return "\n".join([*lines, source_line(facts), ""])
 
 
+def _line(case: str, group: str, scores: Mapping[str, Measured]) -> str:
+    score = scores["score"]
+    area = score.metrics["auroc"]
+    plain = " | ".join(f"{scores[name].metrics['auroc'].value:.3f}" for name in PLAIN)
+    return (
+        f"| {case} | {group} | {area.n} | {score.share_right:.2f} "
+        f"| {area.value:.3f} [{area.low:.3f}, {area.high:.3f}] "
+        f"| {score.metrics['ece'].value:.3f} | {score.metrics['brier'].value:.3f} | {plain} |"
+    )
+
+
+def model_names(description: str) -> list[str]:
+    """The recorded models that a command line names, smallest first."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--models", nargs="+", default=list(MODELS), help="names of their folders")
+    names: list[str] = parser.parse_args().models
+    return names
+
+
 def main() -> None:
     """Measure, print, and write."""
-    parser = argparse.ArgumentParser(description="The judge's score on recorded answers.")
-    parser.parse_args()
+    models = model_names("The judge's score on recorded answers.")
     facts = facts_of_this_run(f"bench.{BENCH}")
     stored = load_answers()
     # Nobody knows which free answers are right.
-    asked = [q for q in recorded_questions(stored, MODELS) if q.set != "free"]
-    pool = recorded_pool(asked, stored, MODELS)
-    found = list(compare(asked, pool, MODELS))
-    text = page(found, facts)
+    asked = [q for q in recorded_questions(stored, models) if q.set != "free"]
+    pool = recorded_pool(asked, stored, models)
+    results = list(compare(asked, pool, models))
+    text = page(results, facts)
     print(text)
-    rows = rows_of(found, facts)
+    rows = rows_of(results, facts)
     sets = np.array([question.set for question in asked])
     for name in dict.fromkeys(sets):
-        for model, answers in zip(MODELS, pool.tiers, strict=True):
+        for model, answers in zip(models, pool.tiers, strict=True):
             told = Told(facts, BENCH, f"{model}, ten-fold, {name}")
-            own = answers.take(np.flatnonzero(sets == name))
-            told.add("gradient-boosted trees", "auroc", "1", bound_by_trees(own))
+            of_set = answers.take(np.flatnonzero(sets == name))
+            told.add("gradient-boosted trees", "auroc", "1", bound_by_trees(of_set))
             rows += told.rows
     save_rows(RESULTS / "real_judge.csv", rows)
     (RESULTS / "real_judge.md").write_text(text)

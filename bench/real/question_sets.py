@@ -71,7 +71,6 @@ class Question:
         messages: the chat.
         max_tokens: of an answer.
         answers: each is right; empty where another check decides, or nobody knows.
-        candidates: wrong answers that the question itself offers.
     """
 
     id: str
@@ -81,7 +80,6 @@ class Question:
     messages: tuple[Mapping[str, str], ...]
     max_tokens: int
     answers: tuple[str, ...] = ()
-    candidates: tuple[str, ...] = ()
 
 
 def question_set(name: str, size: int | None = None) -> list[Question]:
@@ -136,7 +134,6 @@ def _generated(
             kind=kind,
             part="test" if is_test else _part(rng),
             answers=facts.answers,
-            candidates=facts.candidates,
         )
 
 
@@ -153,7 +150,6 @@ def _question(
     kind: str,
     part: str,
     answers: tuple[str, ...] = (),
-    candidates: tuple[str, ...] = (),
 ) -> Question:
     content = "\n".join(message["content"] for message in messages)
     digest = blake2b(content.encode(), digest_size=4).hexdigest()
@@ -165,5 +161,4 @@ def _question(
         messages=messages,
         max_tokens=MAX_TOKENS[name],
         answers=answers,
-        candidates=candidates,
     )

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
 
-from bench.real import arithmetic, expressions, texts
-from bench.real.drawn import Drawn, Family
+from bench.real.mixes import arithmetic, expressions, texts
+from bench.real.mixes.drawn import Drawn, Family
 
 INSTRUCTION = "Answer with the result only."
 # Small models follow examples better than an instruction.

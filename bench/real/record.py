@@ -23,7 +23,6 @@ from pathlib import Path
 
 import msgspec
 
-from bench.real.answer_check import is_correct
 from bench.real.answers import (
     STORED,
     Answer,
@@ -36,11 +35,13 @@ from bench.real.answers import (
 from bench.real.humaneval import problems, program
 from bench.real.question_sets import SETS, Question, question_set
 from bench.real.sandbox import succeeds
+from cascadia_sglang.calibration.record.labels import DEFAULT, Labeler
 from cascadia_sglang.calibration.record.recording import RecordingServer, record
 from cascadia_sglang.calibration.record.records import Key, RecordFile
+from cascadia_sglang.calibration.record.sample import Question as SampleQuestion
 from cascadia_sglang.calibration.record.server import recording_server
 from cascadia_sglang.config.cascade_file import load_uncalibrated
-from cascadia_sglang.errors import CalibrationError, RefusedError
+from cascadia_sglang.errors import CascadiaError, RefusedError
 from cascadia_sglang.messages import EVERY_TOKEN
 
 CACHE = Path(__file__).parent / "cache"
@@ -159,7 +160,13 @@ def label(question: Question, answer: Answer) -> bool | None:
     if question.set == "humaneval":
         problem = problems()[int(question.id.split("-")[1])]
         return succeeds(program(problem, answer.text))
-    return is_correct(answer.text, question) if question.answers else None
+    if not question.answers:
+        return None
+    asked = SampleQuestion(
+        id=question.id, messages=list(question.messages), reference=list(question.answers)
+    )
+    [[is_right]] = Labeler(DEFAULT)([asked], [[answer.text]])
+    return is_right
 
 
 def pack(
@@ -171,14 +178,14 @@ def pack(
     """The answers to these questions, labelled.
 
     Raises:
-        CalibrationError: if one is missing.
+        SystemExit: if one is missing.
     """
     stored = []
     for model in models:
         for question in asked:
             answer = answers.get((model, question.id, digest_of(question, temperature)))
             if answer is None:
-                raise CalibrationError(f"{model} has not answered {question.id}: run it again")
+                raise SystemExit(f"{model} has not answered {question.id}: run it again")
             stored.append(packed(answer, label(question, answer)))
     return stored
 
@@ -220,8 +227,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as smoke_folder:
         folder = Path(smoke_folder) if args.smoke else CACHE
         answers: dict[Key, Answer] = {}
-        for path in models:
-            answers |= record_model(path, asked, args.temperature, folder, deadline)
+        try:
+            for path in models:
+                answers |= record_model(path, asked, args.temperature, folder, deadline)
+        except CascadiaError as error:
+            raise SystemExit(str(error)) from error
     names = [Path(path).name for path in models]
     stored = pack(asked, answers, names, args.temperature)
     for line in shares(stored, asked):
@@ -233,8 +243,9 @@ def main() -> None:
 def _merged(
     before: Sequence[StoredAnswer], after: Sequence[StoredAnswer]
 ) -> Iterable[StoredAnswer]:
-    """All answers; where both have one, that of `after`."""
-    merged = {(a.model, a.id, a.temperature): a for a in (*before, *after)}
+    """All answers to questions of today's sets; a later answer replaces an earlier one."""
+    known = {question.id for name in SETS for question in question_set(name)}
+    merged = {(a.model, a.id, a.temperature): a for a in (*before, *after) if a.id in known}
     return merged.values()
 
 

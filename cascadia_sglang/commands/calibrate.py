@@ -21,6 +21,7 @@ Example:
 
 import argparse
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 from cascadia_sglang.calibration.calibrate_cascade import DEFAULT_MAX_LOSS, calibrate
@@ -124,9 +125,6 @@ def run(args: argparse.Namespace) -> int:
     """
     result = calibrate(
         args.cascade,
-        data=args.data,
-        out=args.out,
-        label=args.label,
         target_quality=args.target_quality,
         max_loss=args.max_loss,
         escalation_rate=args.escalation_rate,
@@ -134,12 +132,7 @@ def run(args: argparse.Namespace) -> int:
         tier_cost=None if args.tier_cost is None else parse_costs(args.tier_cost),
         profile=args.profile,
         gpu=args.gpu,
-        temperature=args.temperature,
-        max_tokens=args.max_tokens,
-        concurrency=args.concurrency,
-        server_flags=_server_flags(args.server_flags),
-        start_timeout_s=args.start_timeout,
-        answer_timeout_s=args.answer_timeout,
+        **asdict(recording_settings(args)),
     )
     print("\n".join(result.lines))
     return 0 if result.verdict.is_reached else NOT_REACHED

@@ -49,6 +49,10 @@ class FeatureSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(
                 f"scale and limit must be positive, and samples more than {len(FEATURES)}"
             )
+        correlation_FF = np.array(self.correlation)
+        is_symmetric = np.array_equal(correlation_FF, correlation_FF.T)
+        if not (is_symmetric and np.linalg.eigvalsh(correlation_FF).min() > 0):
+            raise ValueError("correlation must be symmetric and positive definite")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +80,7 @@ class FeatureWatch:
     def __init__(self, summary: FeatureSummary) -> None:
         self._summary = summary
         self._mean_F, self._scale_F = np.array(summary.mean), np.array(summary.scale)
-        self._correlation_FF = np.array(summary.correlation)
+        self._inverse_FF = np.linalg.inv(np.array(summary.correlation))
         self._window: deque[FloatArray] = deque()
         self._sum_F = np.zeros(len(FEATURES))
 
@@ -97,5 +101,5 @@ class FeatureWatch:
         samples = self._summary.samples
         # The calibration's means are of a sample too.
         weight = count * samples / (count + samples)
-        distance = weight * float(mean_F @ np.linalg.solve(self._correlation_FF, mean_F))
+        distance = weight * float(mean_F @ self._inverse_FF @ mean_F)
         return FeatureShift(answers=count, distance=distance, limit=self._summary.limit)

@@ -280,15 +280,15 @@ def _final_report(
     uncut_score: float | None,
     features_F: FloatArray | None = None,
 ) -> JudgeReport:
-    # A score is finite where all features are.
-    is_known = features_F is not None and score is not None and math.isfinite(score)
+    is_known = score is not None and math.isfinite(score)
     return JudgeReport(
-        score=score if score is not None and math.isfinite(score) else None,
+        score=score if is_known else None,
         early_abort=False,
         uncut_score=uncut_score if uncut_score is not None and math.isfinite(uncut_score) else None,
         record=attempt.record,
         committed=attempt.is_committed,
-        features=features_F.tolist() if is_known and features_F is not None else None,
+        # A score is finite where all features are.
+        features=None if features_F is None or not is_known else features_F.tolist(),
     )
 
 

@@ -39,7 +39,6 @@ def threads_per_worker(worker_count: int) -> int:
         return max(1, (cores - 1) // worker_count)
     threads = max(1, int(os.environ["OMP_NUM_THREADS"].split(",")[0]))
     if threads > 1 and threads * worker_count > cores:
-        # Two real models on two cores answered 2.9 requests/s with 1 thread each, 0.4 with 2.
         logger.warning(
             "OMP_NUM_THREADS=%d gives %d workers %d threads on %d cores, where they wait for each "
             "other; unset it, or set it to at most %d",

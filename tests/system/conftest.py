@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 import yaml
@@ -16,6 +17,9 @@ from cascadia_sglang.entry.model import (
     save_entry_model,
     vocabulary_fingerprint,
 )
+from cascadia_sglang.judge.calibration import load_calibration, save_calibration
+from cascadia_sglang.judge.feature_watch import FeatureSummary
+from cascadia_sglang.judge.features import FEATURES
 from demo.tasks.tokenizer import VOCABULARY, build_tokenizer
 from tests.system.serving import CASCADE, ROOT, Server, start
 
@@ -44,12 +48,29 @@ def save_entry(path: Path) -> None:
     save_entry_model(model, path)
 
 
+def save_watched(path: Path, source: Path) -> None:
+    """A calibration with a summary of features that no real answer has."""
+    calibration = load_calibration(source)
+    count = len(FEATURES)
+    summary = FeatureSummary(
+        mean=[100.0] * count,
+        scale=[1.0] * count,
+        correlation=np.eye(count).tolist(),
+        samples=1000,
+        limit=40.0,
+    )
+    save_calibration(msgspec.structs.replace(calibration, feature_summary=summary), path)
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The demo cascade, its entry predicted, shared by the tests that leave it as it is."""
+    """The demo cascade, its entry predicted and its features watched, shared by the tests that
+    leave it as it is."""
     folder = tmp_path_factory.mktemp("demo")
     save_entry(folder / "entry.json")
     cascade = yaml.safe_load((ROOT / CASCADE[-1]).read_text())
+    save_watched(folder / "small.json", ROOT / cascade["tiers"][0]["calibration"])
+    cascade["tiers"][0]["calibration"] = str(folder / "small.json")
     cascade["routing"] |= {"entry": "predicted", "entry_model": str(folder / "entry.json")}
     path = folder / "cascade.yaml"
     path.write_text(yaml.safe_dump(cascade))

@@ -6,8 +6,8 @@ from contextlib import redirect_stdout
 from io import StringIO
 from random import Random
 
-from bench.real.expressions import EXPRESSIONS
 from bench.real.kinds.task import Facts, Kind, Task
+from bench.real.mixes.expressions import EXPRESSIONS
 
 
 def _expression(rng: Random) -> Facts:

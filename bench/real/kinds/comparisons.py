@@ -15,8 +15,7 @@ def _extreme(rng: Random) -> Facts:
     is_largest = rng.random() < 0.5
     answer = (max if is_largest else min)(texts, key=float)
     fields = {"numbers": ", ".join(texts), "extreme": "largest" if is_largest else "smallest"}
-    others = tuple(text for text in texts if text != answer)
-    return Facts(fields=fields, answers=(answer,), candidates=others)
+    return Facts(fields=fields, answers=(answer,))
 
 
 def _percent(rng: Random) -> Facts:
@@ -40,9 +39,9 @@ def _fraction(rng: Random) -> Facts:
     left, right = (Fraction(rng.randint(1, d - 1), d) for d in denominators)
     if left == right:
         return _fraction(rng)
-    answer, other = max(left, right), min(left, right)
+    answer = max(left, right)
     fields = {"left": str(left), "right": str(right)}
-    return Facts(fields=fields, answers=(str(answer),), candidates=(str(other),))
+    return Facts(fields=fields, answers=(str(answer),))
 
 
 KIND: Kind = (

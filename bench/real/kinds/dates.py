@@ -12,11 +12,8 @@ DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 
 def _weekday(rng: Random) -> Facts:
     start, later = rng.randrange(7), rng.randint(2, 8)
-    return Facts(
-        fields={"day": DAYS[start], "later": later},
-        answers=(DAYS[(start + later) % 7],),
-        candidates=tuple(d for d in DAYS if d != DAYS[(start + later) % 7]),
-    )
+    fields = {"day": DAYS[start], "later": later}
+    return Facts(fields=fields, answers=(DAYS[(start + later) % 7],))
 
 
 def _date(rng: Random) -> Facts:

@@ -21,16 +21,16 @@ def _deal(rng: Random) -> Facts:
     colour, good = rng.choice(COLOURS), rng.choice(GOODS)
     first, second = rng.sample(range(11, 95), 2)
     price, weekday = f"{rng.randint(12, 980)}", rng.choice(("Monday", "Friday", "Sunday"))
-    asked, answer, candidates = rng.choice(
+    asked, answers = rng.choice(
         (
-            ("the city of the seller", home, (away,)),
-            ("the city of the buyer", away, (home,)),
-            ("the age of the buyer", str(second), (str(first), price)),
-            ("the age of the seller", str(first), (str(second), price)),
-            ("the price in dollars", price, (str(first), str(second))),
-            ("the colour of the thing sold", colour, ()),
-            ("the name of the buyer", buyer, (seller,)),
-            ("the day of the sale", weekday, ()),
+            ("the city of the seller", (home,)),
+            ("the city of the buyer", (away,)),
+            ("the age of the buyer", (str(second),)),
+            ("the age of the seller", (str(first),)),
+            ("the price in dollars", (price,)),
+            ("the colour of the thing sold", (colour, f"{colour} {good}")),
+            ("the name of the buyer", (buyer,)),
+            ("the day of the sale", (weekday,)),
         )
     )
     fields = {
@@ -38,7 +38,7 @@ def _deal(rng: Random) -> Facts:
         "good": good, "first": first, "second": second, "price": price, "day": weekday,
         "asked": asked, "Asked": asked.capitalize(),
     }  # fmt: skip
-    return Facts(fields=fields, answers=(answer,), candidates=candidates)
+    return Facts(fields=fields, answers=answers)
 
 
 _TOLD = "{seller}, {first}, of {home} sold a {colour} {good} to {buyer}, {second}, of {away}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from random import Random
 
 from bench.real.kinds.task import Facts, Kind, Task
-from bench.real.texts import CAPITALS, OPPOSITES, SYMBOLS
+from bench.real.mixes.texts import CAPITALS, OPPOSITES, SYMBOLS
 
 
 def _of(table: Mapping[str, str], rng: Random) -> Facts:

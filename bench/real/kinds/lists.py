@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from bench.real.drawn import WORDS
 from bench.real.kinds.task import Facts, Kind, Task
+from bench.real.mixes.drawn import WORDS
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 
@@ -14,7 +14,7 @@ def _nth(rng: Random) -> Facts:
     words = rng.sample(WORDS, rng.randint(4, 7))
     place = rng.randrange(len(words))
     fields = {"words": ", ".join(words), "nth": ORDINALS[place]}
-    return Facts(fields=fields, answers=(words[place],), candidates=_without(words, words[place]))
+    return Facts(fields=fields, answers=(words[place],))
 
 
 def _alphabet(rng: Random) -> Facts:
@@ -22,7 +22,7 @@ def _alphabet(rng: Random) -> Facts:
     is_first = rng.random() < 0.5
     answer = min(words) if is_first else max(words)
     fields = {"words": ", ".join(words), "end": "first" if is_first else "last"}
-    return Facts(fields=fields, answers=(answer,), candidates=_without(words, answer))
+    return Facts(fields=fields, answers=(answer,))
 
 
 def _sorted(rng: Random) -> Facts:
@@ -37,10 +37,6 @@ def _count(rng: Random) -> Facts:
     asked = rng.choice(sorted(set(words)))
     fields = {"words": ", ".join(words), "word": asked}
     return Facts(fields=fields, answers=(str(words.count(asked)),))
-
-
-def _without(words: list[str], word: str) -> tuple[str, ...]:
-    return tuple(other for other in words if other != word)
 
 
 KIND: Kind = (

@@ -55,9 +55,8 @@ def _order(rng: Random) -> Facts:
     statements = [f"{high} is {relation} than {low}." for high, low in pairwise(people)]
     rng.shuffle(statements)
     place, asked = rng.choice(((0, extreme), (1, f"second {extreme}")))
-    others = tuple(person for person in people if person != people[place])
     fields = {"statements": " ".join(statements), "asked": asked}
-    return Facts(fields=fields, answers=(people[place],), candidates=others)
+    return Facts(fields=fields, answers=(people[place],))
 
 
 def _trace(rng: Random) -> Facts:

@@ -16,12 +16,10 @@ class Facts:
     Attributes:
         fields: the words and numbers that a wording names in braces.
         answers: each is right; the first is the plain one.
-        candidates: wrong answers that the question itself offers.
     """
 
     fields: Mapping[str, object]
     answers: tuple[str, ...]
-    candidates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

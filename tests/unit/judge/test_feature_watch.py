@@ -121,6 +121,8 @@ def test_too_few_answers_have_no_summary() -> None:
         ({"scale": [0.0] * F}, "must be positive"),
         ({"samples": F}, "samples more than 16"),
         ({"limit": 0.0}, "must be positive"),
+        ({"correlation": np.ones((F, F)).tolist()}, "positive definite"),
+        ({"correlation": np.triu(np.ones((F, F))).tolist()}, "symmetric"),
     ],
 )
 def test_a_summary_that_does_not_fit_is_refused(change: dict[str, object], words: str) -> None:

@@ -1,6 +1,7 @@
 """The question sets: answers by another way, wordings kept apart, the same draw every time."""
 
 import datetime
+import itertools
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from random import Random
 
 import pytest
 
-from bench.real.answer_check import is_correct
+from bench.real.answers import Answer
 from bench.real.kinds.task import Facts, Task
 from bench.real.question_sets import (
     REASONING,
@@ -20,6 +21,7 @@ from bench.real.question_sets import (
     Question,
     question_set,
 )
+from bench.real.record import label
 
 SHORT_QUESTIONS = question_set("short")
 REASONING_QUESTIONS = question_set("reasoning")
@@ -92,13 +94,34 @@ def test_the_parts_have_their_shares() -> None:
 
 
 @pytest.mark.parametrize("name", ["short", "reasoning"])
-def test_the_plain_answer_is_right_and_no_candidate_is(name: str) -> None:
+def test_every_answer_is_labelled_right_however_it_is_said(name: str) -> None:
     for question in question_set(name):
         for answer in question.answers:
-            assert is_correct(answer, question)
-            assert is_correct(f"The answer is {answer}.", question)
-        for candidate in question.candidates:
-            assert not is_correct(candidate, question), (question, candidate)
+            for text in (answer, f"{answer}.", f"The answer is {answer}."):
+                assert label(question, answered(text)), (question, text)
+
+
+def answered(text: str) -> Answer:
+    """A recorded answer of this text."""
+    return Answer(
+        id="q",
+        model="m",
+        asked="a",
+        temperature=0.0,
+        text=text,
+        output_ids=[],
+        values=[],
+        prompt_tokens=1,
+        is_truncated=False,
+        seconds=0.0,
+    )
+
+
+def test_another_questions_answer_is_labelled_wrong() -> None:
+    for questions in (SHORT_QUESTIONS, REASONING_QUESTIONS):
+        for question, other in itertools.pairwise(questions):
+            if not set(question.answers) & set(other.answers):
+                assert not label(question, answered(other.answers[0])), (question, other.answers)
 
 
 def test_python_prints_the_answers_to_code() -> None:

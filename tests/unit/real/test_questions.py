@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.real import texts
 from bench.real.checker import is_right
+from bench.real.mixes import texts
 from bench.real.questions import MIX_SIZE, MIXES, RealQuestion, questions
 
 ALL = questions()

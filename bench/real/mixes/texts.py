@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from bench.real.drawn import WORDS, Drawn, Family
+from bench.real.mixes.drawn import WORDS, Drawn, Family
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

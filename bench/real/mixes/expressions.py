@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from bench.real.drawn import WORDS, Drawn, Family
+from bench.real.mixes.drawn import WORDS, Drawn, Family
 
 
 def _numbers(rng: Random, count: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from bench.real.drawn import Drawn, Family
+from bench.real.mixes.drawn import Drawn, Family
 
 
 def _number(rng: Random, low_digits: int, high_digits: int) -> int:
