@@ -30,7 +30,7 @@ from bench.real.kinds import (
     word_problems,
 )
 from bench.real.kinds.task import Kind
-from bench.real.questions import PREFIX
+from bench.real.questions import PREFIX, instruction_and_examples
 
 SHORT: dict[str, Kind] = {
     "word problems": word_problems.KIND,
@@ -54,9 +54,39 @@ TEST_SHARE = 1 / 3
 # The shares of the other questions.
 PARTS = (("fit", 0.6), ("choose", 0.15), ("certify", 0.25))
 
-_REASONING_PREFIX = (
-    {"role": "system", "content": "Think step by step. End with the line: The answer is X."},
+_REASONING_INSTRUCTION = "Work in short steps, one line each. End with the line: The answer is X."
+# Without examples, small models write one line, or many that the limit of tokens cuts.
+_REASONING_EXAMPLES = (
+    (
+        "Mia has 3 boxes of 8 apples and gives away 5 apples. How many apples are left?",
+        "3 boxes hold 3 * 8 = 24 apples.\nAfter giving away 5, 24 - 5 = 19 are left.\n"
+        "The answer is 19.",
+    ),
+    (
+        "Tom starts at 08:50 and cycles 35 minutes. When does he arrive (HH:MM)?",
+        "08:50 plus 10 minutes is 09:00.\n35 - 10 = 25 minutes remain.\n"
+        "09:00 plus 25 minutes is 09:25.\nThe answer is 09:25.",
+    ),
+    (
+        "Lena is taller than Max. Max is taller than Ida. Who is the tallest?",
+        "Lena is taller than Max, so the order begins with Lena, Max.\n"
+        "Max is taller than Ida, so it is Lena, Max, Ida.\nThe first is Lena.\n"
+        "The answer is Lena.",
+    ),
+    (
+        "2 pens cost 3 dollars each and 4 books cost 6 dollars each, with 50% off everything. "
+        "What is the total in dollars?",
+        "2 pens cost 2 * 3 = 6 dollars.\n4 books cost 4 * 6 = 24 dollars.\n"
+        "Together they cost 6 + 24 = 30 dollars.\n50% of 30 is 15, so 30 - 15 = 15 dollars.\n"
+        "The answer is 15.",
+    ),
+    (
+        "What does this program print?\nt = 1\nfor n in [4, 7]:\n    t += 2 * n\nprint(t)",
+        "At first t = 1.\nFor n = 4, t = 1 + 8 = 9.\nFor n = 7, t = 9 + 14 = 23.\n"
+        "The answer is 23.",
+    ),
 )
+_REASONING_PREFIX = instruction_and_examples(_REASONING_INSTRUCTION, _REASONING_EXAMPLES)
 _FREE_FILE = Path(__file__).parent / "free_questions.txt"
 
 

@@ -7,7 +7,7 @@ so a prefix cache keeps them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
@@ -23,14 +23,21 @@ EXAMPLES = (
     ("Which word is the shortest: garden, sun, bread?", "sun"),
     ("How many days are 2 weeks?", "14"),
 )
-PREFIX = (
-    {"role": "system", "content": INSTRUCTION},
-    *(
+
+
+def instruction_and_examples(
+    instruction: str, examples: Iterable[tuple[str, str]]
+) -> tuple[Mapping[str, str], ...]:
+    """The messages before a question: a system message, then questions with their answers."""
+    shown = (
         {"role": role, "content": content}
-        for example in EXAMPLES
+        for example in examples
         for role, content in zip(("user", "assistant"), example, strict=True)
-    ),
-)
+    )
+    return ({"role": "system", "content": instruction}, *shown)
+
+
+PREFIX = instruction_and_examples(INSTRUCTION, EXAMPLES)
 MAX_TOKENS = 12
 MIX_SIZE = 600
 # Of the benches; what is fitted or chosen beforehand draws with other seeds.
