@@ -156,7 +156,6 @@ BENCHES: tuple[Bench, ...] = (
     Bench(
         name="planner.published_steps",
         question="How far is the roofline from decoding steps that engines publish?",
-        smoke=("",),
     ),
     Bench(
         name="planner.paper",
