@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 def summary(profile: Profile) -> list[str]:
     """What each tier's fit is worth, a line a tier."""
     if profile.source == "roofline":
-        return [f"{profile.device}: NOT MEASURED, a roofline's lower bound on step times"]
+        return [f"{profile.device}: NOT MEASURED, step times estimated by a roofline"]
     return [
         f"{name}: decode {_error(profile, 'decode_error', name)}; "
         f"prefill {_error(profile, 'prefill_error', name)}"
