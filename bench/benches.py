@@ -149,6 +149,15 @@ BENCHES: tuple[Bench, ...] = (
         writes=("results/planner.csv",),
     ),
     Bench(
+        name="planner.objectives",
+        question="What does each objective of a plan give on a trace, simulated whole?",
+        may_take=("trace",),
+    ),
+    Bench(
+        name="planner.published_steps",
+        question="How far is the roofline from decoding steps that engines publish?",
+    ),
+    Bench(
         name="planner.paper",
         question="What do the paper's experiments give, simulated? Nothing there is measured.",
         writes=("results/paper_simulated.csv", "planner/paper.md"),

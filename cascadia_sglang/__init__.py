@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from cascadia_sglang.config.settings import CascadeConfig
     from cascadia_sglang.errors import CascadiaError
     from cascadia_sglang.planner.advice import Advice, advise
-    from cascadia_sglang.planner.plan import Plan
+    from cascadia_sglang.planner.plan import Plan, Sweep
     from cascadia_sglang.planner.problem.checks import load_problem
     from cascadia_sglang.planner.problem.problem import Problem
     from cascadia_sglang.planner.simulate_plan import Simulation, simulate
-    from cascadia_sglang.planner.solve import solve
+    from cascadia_sglang.planner.solve import solve, sweep
     from cascadia_sglang.server.server import current_server
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Plan",
     "Problem",
     "Simulation",
+    "Sweep",
     "__version__",
     "advise",
     "calibrate",
@@ -40,6 +41,7 @@ __all__ = [
     "read_status",
     "simulate",
     "solve",
+    "sweep",
 ]
 
 # The module of each public name.
@@ -51,6 +53,7 @@ _MODULES = {
     "Plan": "cascadia_sglang.planner.plan",
     "Problem": "cascadia_sglang.planner.problem.problem",
     "Simulation": "cascadia_sglang.planner.simulate_plan",
+    "Sweep": "cascadia_sglang.planner.plan",
     "advise": "cascadia_sglang.planner.advice",
     "calibrate": "cascadia_sglang.calibration.calibrate_cascade",
     "current_server": "cascadia_sglang.server.server",
@@ -59,6 +62,7 @@ _MODULES = {
     "read_status": "cascadia_sglang.commands.status",
     "simulate": "cascadia_sglang.planner.simulate_plan",
     "solve": "cascadia_sglang.planner.solve",
+    "sweep": "cascadia_sglang.planner.solve",
 }
 
 

@@ -64,6 +64,12 @@ DEEPSEEK = (
     {"name": "70b", "model": LLAMA_70B},
     {"name": "671b", "model": DEEPSEEK_671B},
 )
+# Their sizes are built in, so neither folders nor the hub are needed.
+QWEN3 = (
+    {"name": "1.7b", "model": "Qwen/Qwen3-1.7B"},
+    {"name": "8b", "model": "Qwen/Qwen3-8B"},
+    {"name": "32b", "model": "Qwen/Qwen3-32B"},
+)
 LLAMA = ({"name": "8b", "model": LLAMA_8B}, {"name": "70b", "model": LLAMA_70B})
 
 

@@ -25,9 +25,10 @@ from bench.planner.paper_page import Cell, load_cells, page, save_cells
 from bench.planner.rivals import CHUNKS, RIVALS, Case, Served, alone
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import InfeasiblePlanError
-from cascadia_sglang.planner.latency.build_surfaces import build_surfaces, in_process
+from cascadia_sglang.planner.latency.build_surfaces import build_surfaces
 from cascadia_sglang.planner.latency.shapes import shapes_of_pools
 from cascadia_sglang.planner.problem.problem import Problem
+from cascadia_sglang.planner.progress import JobRunner
 from cascadia_sglang.planner.simulation.paths import direct_paths
 from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.workload.workload import Workload
@@ -117,7 +118,7 @@ def cells_of(family: Family, trace: int, count: int, rows: int) -> Iterator[Cell
     workload = drawn_workload(rate, count, 11 + trace, inputs=inputs, outputs=outputs)
     problem = problem_of(family, family.floors[0], rows)
     shapes = shapes_of_pools(problem, workload)
-    surfaces = build_surfaces(problem, workload, shapes, in_process)
+    surfaces = build_surfaces(problem, workload, shapes, JobRunner())
     case = Case(problem=problem, workload=workload, surfaces=surfaces)
     idle_s_R = idle_s(case)
 

@@ -15,8 +15,8 @@ HEAD = """# The paper's experiments, simulated
 **Nothing on this page was measured.** It is what the planner's simulator says of GPUs and models
 that this project has not run. It must not stand beside measured numbers.
 
-- *Step times* are a roofline of an H100's data sheet with two constants. No H100 was compared with
-  it.
+- *Step times* are a roofline of an H100's data sheet. Its constants were chosen by steps that
+  engines publish for other models. The project ran none of these models on an H100.
 - *Requests* are drawn: bursts around a mean rate, log-normal lengths. Trace 1 is long prompts and
   middling answers (means 1,200 and 220 tokens), trace 2 longer prompts and short answers (2,000 and
   40), trace 3 short prompts and long answers (500 and 450). Every tier writes answers of the same
@@ -35,8 +35,8 @@ that this project has not run. It must not stand beside measured numbers.
 All ways to serve have 32 H100 in four nodes, the same requests and the same floor on the expected
 quality of the same sample, and run in the same simulator:
 
-- *Cascadia*: the planner's plan, objective `bottleneck` (the paper's), tried with 20 neighbours.
-- *Cascadia, path*: the same with the objective `path`, the mean of what a request waits in all.
+- *Cascadia*: the planner's plan, objective `path`: the least mean time of a request.
+- *Cascadia, bottleneck*: the same with the paper's objective, the slowest tier's p95.
 - *uniform GPUs*: the same number for every tier, the rest for the last; all else planned.
 - *uniform parallelism*: every replica as wide as its heads and a node allow; all else planned.
 - *one threshold*: for all tiers, the least at the floor; the deployment planned.

@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--price-per-gpu-hour", type=_price, default=None, help="price of a GPU, to print costs"
     )
     parser.add_argument(
-        "--workers", type=int, default=2, help="processes that simulate, 0 for none; default: 2"
+        "--workers", type=int, default=2, help="threads that simulate, 0 for one; default: 2"
     )
 
 

@@ -53,8 +53,8 @@ def add_host_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host-step-ms",
         type=_milliseconds,
-        default=0.0,
-        help="with --gpu: milliseconds of the host's work per step; default: 0",
+        default=None,
+        help="with --gpu: milliseconds of the host's work per step; default: 2.4",
     )
 
 
@@ -76,7 +76,9 @@ def run(args: argparse.Namespace) -> int:
         from cascadia_sglang.config.cascade_file import load_cascade
 
         models = {tier.name: tier.model_path for tier in load_cascade(args.cascade).tiers}
-        gpu = replace(GPUS[args.gpu], host_step_ms=args.host_step_ms)
+        gpu = GPUS[args.gpu]
+        if args.host_step_ms is not None:
+            gpu = replace(gpu, host_step_ms=args.host_step_ms)
         profile = roofline_profile(models, gpu, args.tp, args.pp)
     else:
         # It starts SGLang's world; an estimate needs none of it.
@@ -94,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 def summary(profile: Profile) -> list[str]:
     """What each tier's fit is worth, a line a tier."""
     if profile.source == "roofline":
-        return [f"{profile.device}: NOT MEASURED, a roofline's lower bound on step times"]
+        return [f"{profile.device}: NOT MEASURED, step times estimated by a roofline"]
     return [
         f"{name}: decode {_error(profile, 'decode_error', name)}; "
         f"prefill {_error(profile, 'prefill_error', name)}"

@@ -257,8 +257,8 @@ class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Devices that a plan may use. Needed where the planner is enabled."""
     interval_s: Positive = 30.0
     """Seconds between two checks of the traffic."""
-    objective: Literal["bottleneck", "path"] = "bottleneck"
-    """What a plan minimises: the slowest tier's latency, or the mean latency of a request."""
+    objective: Literal["path", "bottleneck"] = "path"
+    """What a plan minimises: the mean latency of a request, or the slowest tier's p95."""
     shadow_rate: Share | None = None
     """Another name of `judge.label_rate`."""
     emulate: str | None = None

@@ -12,6 +12,7 @@ from cascadia_sglang.planner.baseline_router import RouterResult, best_router
 from cascadia_sglang.planner.latency.curves import Curves, Latencies
 from cascadia_sglang.planner.plan import Plan
 from cascadia_sglang.planner.problem.problem import Problem
+from cascadia_sglang.planner.progress import JobRunner
 from cascadia_sglang.planner.thresholds.replay import build_sample
 from cascadia_sglang.planner.thresholds.search import choose_and_allocate
 
@@ -56,17 +57,19 @@ def advise(problem: Problem, *, time_limit_s: float = 10.0, workers: int = 0) ->
 
     Args:
         problem: checked, with a calibration sample, and latency curves or a workload.
-        workers: processes that simulate what a workload needs; 0 simulates here.
+        workers: threads that simulate what a workload needs; 0 simulates here.
 
     Raises:
-        ConfigError: if the problem has explicit candidates, or the objective `bottleneck`.
-            Candidates say nothing of a tier alone. The slowest tier's latency leaves out the tiers
-            below it, so it does not compare with the latency of a tier alone.
+        ConfigError: if the problem has explicit candidates, or curves for the objective
+            `bottleneck`. Candidates say nothing of a tier alone. Curves of p95 latencies do not
+            add up to the latency of a request.
     """
-    if problem.objective != "path":
-        raise ConfigError("advice compares mean latency end to end: objective needs to be path")
     if not problem.calibration:
         raise ConfigError("advice needs calibration with latency_by_share_s or a workload")
+    if problem.objective == "bottleneck" and problem.workload is None:
+        raise ConfigError("advice compares mean latency end to end: objective needs to be path")
+    # A workload's latencies are simulated, so means are known whatever the objective.
+    problem = msgspec.structs.replace(problem, objective="path")
     latencies = _latencies(problem, workers)
     # By itself a tier has no draft to read.
     anew = _writing_anew(problem)
@@ -103,7 +106,7 @@ def _latencies(problem: Problem, workers: int) -> Latencies:
     # It brings a compiler along, which the rest has no use for.
     from cascadia_sglang.planner.from_workload import latencies_of_source
 
-    return latencies_of_source(problem, workers)
+    return latencies_of_source(problem, JobRunner(workers))
 
 
 def _writing_anew(problem: Problem) -> Problem:

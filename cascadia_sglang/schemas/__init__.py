@@ -11,6 +11,7 @@ NAMES = (
     "problem",
     "profile",
     "setup",
+    "sweep",
 )
 
 

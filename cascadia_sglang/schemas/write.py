@@ -13,7 +13,7 @@ import msgspec
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.field_docs import field_docs, nested_structs
 from cascadia_sglang.judge.calibration import Calibration
-from cascadia_sglang.planner.plan import NoPlan, Plan
+from cascadia_sglang.planner.plan import NoPlan, Plan, Sweep
 from cascadia_sglang.planner.problem.problem import Problem
 from cascadia_sglang.planner.simulation.scenario import Scenario
 from cascadia_sglang.planner.speed.profile import Profile
@@ -29,6 +29,7 @@ _STRUCTS: dict[str, tuple[type[msgspec.Struct], int]] = {
     "planner-sample": (PlanSample, 1),
     "profile": (Profile, 1),
     "setup": (Scenario, 1),
+    "sweep": (Sweep, 1),
 }
 
 

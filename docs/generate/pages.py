@@ -50,6 +50,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "headers.md": headers.page,
     "metrics.md": metrics.page,
     "other-files.md": other_files.page,
+    "plan-files.md": other_files.plan_page,
     "problem-file.md": problem_file,
     "python.md": python_api.page,
     "routes.md": routes.page,

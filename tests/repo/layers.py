@@ -49,7 +49,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "cascadia_sglang.planner.problem",
         "cascadia_sglang.planner.simulation",
     ),
-    ("cascadia_sglang.planner.plan", "cascadia_sglang.planner.worker_process"),
+    (
+        "cascadia_sglang.planner.objective",
+        "cascadia_sglang.planner.plan",
+        "cascadia_sglang.planner.progress",
+    ),
     (
         "cascadia_sglang.memory",
         "cascadia_sglang.planner.deployment",
@@ -60,7 +64,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "cascadia_sglang.planner.baseline_router",
         "cascadia_sglang.planner.online",
-        "cascadia_sglang.planner.refine",
+        "cascadia_sglang.planner.whole",
     ),
     ("cascadia_sglang.planner.from_workload",),
     ("cascadia_sglang.planner.advice", "cascadia_sglang.planner.solve"),

@@ -23,7 +23,7 @@ from cascadia_sglang.testing.engine import make_cascade
 from docs.generate.environment import CHECKS, INTERNAL, READ
 from docs.generate.errors import STATUSES, classes
 from docs.generate.headers import ANSWER_FIELDS, ATTEMPT_FIELDS, REASONS
-from docs.generate.other_files import FILES
+from docs.generate.other_files import FILES, PLAN_FILES
 from docs.generate.pages import FOLDER, PAGES
 from docs.generate.routes import OWN_ROUTES
 from docs.generate.status import SECTIONS
@@ -65,6 +65,7 @@ def test_the_index_links_every_page() -> None:
         ("configuration.md", [CascadeConfig]),
         ("problem-file.md", [Problem]),
         ("other-files.md", [struct for _, _, struct, _ in FILES]),
+        ("plan-files.md", [struct for _, _, struct, _ in PLAN_FILES]),
     ],
 )
 def test_every_key_of_a_file_has_a_row(name: str, structs: list[type[msgspec.Struct]]) -> None:
@@ -77,7 +78,8 @@ def test_every_key_of_a_file_has_a_row(name: str, structs: list[type[msgspec.Str
 
 
 def test_every_schema_has_a_page() -> None:
-    assert {"cascade", "problem", *(schema for _, schema, _, _ in FILES)} == set(NAMES)
+    files = (*FILES, *PLAN_FILES)
+    assert {"cascade", "problem", *(schema for _, schema, _, _ in files)} == set(NAMES)
 
 
 def test_every_command_and_flag_of_the_cascade_has_its_place() -> None:

@@ -6,7 +6,7 @@ times its devices.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,8 @@ def tier_speeds(config: CascadeConfig, profile: Path | None, gpu: str | None) ->
         return TierSpeeds(times=times, devices=devices, source=f"step times of {profile}")
     if gpu is not None and gpu not in GPUS:
         raise ConfigError(f"gpu {gpu!r} is not known, known: {', '.join(GPUS)}")
-    sheet = GPUS[gpu or DEFAULT_GPU]
+    # The host's time says nothing of a model: below its floor all models would cost the same.
+    sheet = replace(GPUS[gpu or DEFAULT_GPU], host_step_ms=0.0)
     found = []
     for tier, (tp, pp) in zip(config.tiers, ranks, strict=True):
         try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascadia_sglang.arrays import BoolArray, FloatArray, IntArray
-from cascadia_sglang.planner.problem.problem import Candidate, Deployment, Objective, Problem
+from cascadia_sglang.planner.problem.problem import Candidate, Deployment, LatencyObjective, Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Columns:
         capacity_R: GPUs there are; `resources` names them.
     """
 
-    objective: Objective
+    objective: LatencyObjective
     pools: int
     candidate_C: IntArray
     pool_C: IntArray
@@ -101,7 +101,7 @@ def build_columns(problem: Problem, indices: Sequence[int]) -> tuple[Columns, li
     uses_CR = np.array([row[4] for row in rows], dtype=np.int64).reshape(-1, len(resources))
     most_R = len(problem.pools) * uses_CR.max(0, initial=0)
     columns = Columns(
-        objective=problem.objective,
+        objective=problem.latency_objective,
         pools=len(problem.pools),
         candidate_C=np.array([row[0] for row in rows], dtype=np.int64),
         pool_C=np.array([row[1] for row in rows], dtype=np.int64),
@@ -136,7 +136,7 @@ def choices_of(problem: Problem, candidate: Candidate, pool: str) -> Iterator[tu
 
     def value_of(latencies_T: Sequence[float]) -> float:
         one = np.array(latencies_T, np.float64)[:, None]
-        return float(combined(problem.objective, shares_T, one)[0])
+        return float(combined(problem.latency_objective, shares_T, one)[0])
 
     if candidate.deployments:
         for deployment in candidate.deployments:
@@ -152,7 +152,7 @@ def choices_of(problem: Problem, candidate: Candidate, pool: str) -> Iterator[tu
 
 
 def combined(
-    objective: Objective, shares_T: Sequence[float], latency_s_Tn: FloatArray
+    objective: LatencyObjective, shares_T: Sequence[float], latency_s_Tn: FloatArray
 ) -> FloatArray:
     """What ways to run a pool are worth, [n]: by its slowest tier, or by all that wait in it.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from cascadia_sglang.arrays import FloatArray, IntArray
 from cascadia_sglang.planner.deployment.columns import Columns
-from cascadia_sglang.planner.problem.problem import Objective
+from cascadia_sglang.planner.problem.problem import LatencyObjective
 
 # States times columns that the dynamic programme may touch: about a second.
 MAX_WORK = 100_000_000
@@ -160,40 +160,92 @@ def _bisect(pools: Sequence[PoolColumns], capacity: int) -> list[int] | None:
     return [int(pool.index_n[first]) for first, pool in zip(found, pools, strict=True)]
 
 
-def _dynamic_programme(
-    pools: Sequence[PoolColumns], capacity_R: IntArray, objective: Objective
-) -> list[int] | None:
-    """Best value of the first pools for every amount of every resource, pool by pool."""
-    shape = tuple((capacity_R + 1).tolist())
-    combine = np.maximum if objective == "bottleneck" else np.add
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestByState:
+    """The best plan for every amount of every resource.
+
+    Attributes:
+        value: [amounts of each resource]: seconds of the best plan within them; inf for none.
+        chosen: of each pool, the column that this plan takes, by the same amounts; -1 for none.
+    """
+
+    pools: Sequence[PoolColumns]
+    value: FloatArray
+    chosen: Sequence[IntArray]
+
+    def picks(self, state: Sequence[int]) -> list[int]:
+        """The columns of the best plan within these amounts, one a pool."""
+        place = tuple(state)
+        picks = []
+        for pool, choice in zip(reversed(self.pools), reversed(self.chosen), strict=True):
+            column = int(choice[place])
+            picks.append(int(pool.index_n[column]))
+            place = tuple(
+                left - int(used) for left, used in zip(place, pool.uses_nR[column], strict=True)
+            )
+        return picks[::-1]
+
+
+def best_by_state(
+    pools: Sequence[PoolColumns], capacity_R: IntArray, objective: LatencyObjective
+) -> BestByState | None:
+    """Fill the tables of the dynamic programme, pool by pool; None where it would take too long."""
     if _work(capacity_R, sum(len(pool.index_n) for pool in pools)) > MAX_WORK:
         return None
+    shape = tuple((capacity_R + 1).tolist())
+    add_pool = _add_pool_of_one_resource if len(shape) == 1 else _add_pool
     best = np.zeros(shape)
     chosen = []
     for pool in pools:
-        after = np.full(shape, np.inf)
-        choice = np.full(shape, -1, dtype=np.int64)
-        for column, (value, uses_R) in enumerate(zip(pool.value_n, pool.uses_nR, strict=True)):
-            there = tuple(slice(int(used), None) for used in uses_R)
-            before = tuple(
-                slice(0, size - int(used)) for size, used in zip(shape, uses_R, strict=True)
-            )
-            offered = combine(best[before], value)
-            better = offered < after[there]
-            after[there][better] = offered[better]
-            choice[there][better] = column
-        best = after
+        best, choice = add_pool(pool, best, objective)
         chosen.append(choice)
-    optimum = best[(-1,) * len(shape)]
+    return BestByState(pools=pools, value=best, chosen=chosen)
+
+
+def _add_pool(
+    pool: PoolColumns, best: FloatArray, objective: LatencyObjective
+) -> tuple[FloatArray, IntArray]:
+    combine = np.maximum if objective == "bottleneck" else np.add
+    after = np.full(best.shape, np.inf)
+    choice = np.full(best.shape, -1, dtype=np.int64)
+    for column, (value, uses_R) in enumerate(zip(pool.value_n, pool.uses_nR, strict=True)):
+        there = tuple(slice(int(used), None) for used in uses_R)
+        before = tuple(
+            slice(0, size - int(used)) for size, used in zip(best.shape, uses_R, strict=True)
+        )
+        offered = combine(best[before], value)
+        better = offered < after[there]
+        after[there][better] = offered[better]
+        choice[there][better] = column
+    return after, choice
+
+
+def _add_pool_of_one_resource(
+    pool: PoolColumns, best: FloatArray, objective: LatencyObjective
+) -> tuple[FloatArray, IntArray]:
+    """The same for all columns at once: their number is at most that of the amounts."""
+    if not len(pool.index_n):
+        return np.full(best.shape, np.inf), np.full(best.shape, -1, dtype=np.int64)
+    combine = np.maximum if objective == "bottleneck" else np.add
+    size = len(best)
+    # What cannot be taken leads to the infinite part before the first amount.
+    before = np.concatenate((np.full(size, np.inf), best))
+    place_nB = size + np.arange(size)[None, :] - np.minimum(pool.uses_nR[:, :1], size)
+    offered_nB = combine(before[place_nB], pool.value_n[:, None])
+    choice = offered_nB.argmin(axis=0)
+    after = offered_nB[choice, np.arange(size)]
+    return after, np.where(np.isfinite(after), choice, -1)
+
+
+def _dynamic_programme(
+    pools: Sequence[PoolColumns], capacity_R: IntArray, objective: LatencyObjective
+) -> list[int] | None:
+    """The best columns within the capacity, with fewest GPUs among equals."""
+    tables = best_by_state(pools, capacity_R, objective)
+    if tables is None:
+        return None
+    optimum = tables.value[(-1,) * tables.value.ndim]
     if not np.isfinite(optimum):
         return None
-    states = np.argwhere(best <= optimum)
-    state = tuple(states[states.sum(1).argmin()].tolist())
-    picks = []
-    for pool, choice in zip(reversed(pools), reversed(chosen), strict=True):
-        column = int(choice[state])
-        picks.append(int(pool.index_n[column]))
-        state = tuple(
-            left - int(used) for left, used in zip(state, pool.uses_nR[column], strict=True)
-        )
-    return picks[::-1]
+    states = np.argwhere(tables.value <= optimum)
+    return tables.picks(states[states.sum(1).argmin()].tolist())

@@ -1,4 +1,4 @@
-"""Builds the latency surfaces of a problem's pools, here or in worker processes.
+"""Builds the latency surfaces of a problem's pools, or reads those of an earlier run.
 
 A shape is simulated once for what a tier writes, however many replicas, shares and candidates are
 looked at later.
@@ -6,30 +6,28 @@ looked at later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 
 from cascadia_sglang.planner.latency.simulated import PoolSurfaces
+from cascadia_sglang.planner.latency.surface_cache import keep_numbers, read_numbers, surface_key
 from cascadia_sglang.planner.latency.surfaces import ParallelShape, Surface, build_surface
 from cascadia_sglang.planner.problem.problem import Problem
+from cascadia_sglang.planner.progress import JobRunner
 from cascadia_sglang.planner.simulation.paths import shared_paths
 from cascadia_sglang.planner.workload.workload import Workload
 
 # Requests of a workload that a surface is simulated with at most, drawn from all of it, and the
 # tokens of their answers.
 SURFACE_REQUESTS, SURFACE_TOKENS = 1_000, 240_000
-
-A = TypeVar("A")
-B = TypeVar("B")
-# Applies a module's function to every argument, in order.
-Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
+# Of arrival times as shares of the workload's span: rounding at another rate changes none.
+_DECIMALS = 9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerLengths:
+class AnswerLengths(msgspec.Struct, frozen=True, kw_only=True):
     """What a tier writes.
 
     Attributes:
@@ -52,11 +50,6 @@ class SurfaceJob:
     answers: AnswerLengths
 
 
-def in_process(function: Callable[[A], B], jobs: Sequence[A]) -> list[B]:
-    """A `Run` without another process."""
-    return [function(job) for job in jobs]
-
-
 def surface_of(job: SurfaceJob) -> Surface:
     """Build the surface of a job."""
     answers = job.answers
@@ -68,14 +61,20 @@ def surface_of(job: SurfaceJob) -> Surface:
 
 
 def build_surfaces(
-    problem: Problem, workload: Workload, shapes: Mapping[str, Sequence[ParallelShape]], run: Run
+    problem: Problem,
+    workload: Workload,
+    shapes: Mapping[str, Sequence[ParallelShape]],
+    runner: JobRunner,
 ) -> PoolSurfaces:
-    """Surfaces of every tier on every shape of its pool.
+    """Surfaces of every tier on every shape of its pool; those of an earlier run are read again.
 
     Args:
         shapes: of each pool, each holding every request of the workload.
+
+    Returns:
+        At least one shape of every pool, all of them unless the time is over before.
     """
-    part = workload.thinned(workload.count_within(SURFACE_REQUESTS, SURFACE_TOKENS))
+    part = normalised(workload.thinned(workload.count_within(SURFACE_REQUESTS, SURFACE_TOKENS)))
     written = [answers_of(problem, tier) for tier in range(len(problem.tiers))]
     jobs: dict[tuple[str, int, str, AnswerLengths], SurfaceJob] = {}
     for pool, known in shapes.items():
@@ -85,22 +84,54 @@ def build_surfaces(
                 own = shape.of_tier(told.name)
                 job = SurfaceJob(workload=part, shape=own, answers=answers)
                 jobs[pool, index, told.workers, answers] = job
-    # The slowest devices take the most steps; begun first, they keep no worker waiting at the end.
-    order = sorted(jobs, key=lambda key: -_work(jobs[key].shape))
-    built = dict(zip(order, run(surface_of, [jobs[key] for key in order]), strict=True))
+    runner.progress.begin("latency surfaces", len(jobs))
+    # One shape of every pool first, so that there is a plan however little time there is.
+    first = [key for key in jobs if key[1] == 0]
+    found = runner.run(known_surface, [jobs[key] for key in first], is_needed=True)
+    built = {key: one for key, one in zip(first, found, strict=True) if one is not None}
+    # Then the slowest devices, which take the most steps: begun first, they keep no thread waiting.
+    rest = sorted((key for key in jobs if key[1]), key=lambda key: -_work(jobs[key].shape))
+    found = runner.run(known_surface, [jobs[key] for key in rest])
+    built |= {key: one for key, one in zip(rest, found, strict=True) if one is not None}
     return {
         pool: [
-            (
-                shape,
-                [
-                    built[pool, index, problem.tiers[tier].workers, written[tier]]
-                    for tier in problem.tiers_of(pool)
-                ],
-            )
+            (shape, found_T)
             for index, shape in enumerate(known)
+            if (found_T := _of_shape(problem, built, pool, index, written)) is not None
         ]
         for pool, known in shapes.items()
     }
+
+
+def _of_shape(
+    problem: Problem,
+    built: Mapping[tuple[str, int, str, AnswerLengths], Surface],
+    pool: str,
+    index: int,
+    written: Sequence[AnswerLengths],
+) -> list[Surface] | None:
+    """The surfaces of the pool's tiers on one shape; None where one is missing."""
+    keys = [
+        (pool, index, problem.tiers[tier].workers, written[tier]) for tier in problem.tiers_of(pool)
+    ]
+    return [built[key] for key in keys] if all(key in built for key in keys) else None
+
+
+def normalised(workload: Workload) -> Workload:
+    """The same requests over about one second: equal for every rate that they are planned for."""
+    span_s = float(workload.arrival_s_R[-1])
+    return replace(workload, arrival_s_R=np.round(workload.arrival_s_R / span_s, _DECIMALS))
+
+
+def known_surface(job: SurfaceJob) -> Surface:
+    """The surface of a job: read from the cache, or built and kept there."""
+    key = surface_key(job.workload, job.shape, msgspec.structs.astuple(job.answers))
+    numbers = read_numbers(key)
+    if numbers is not None:
+        return numbers.surface(job.shape)
+    surface = surface_of(job)
+    keep_numbers(key, surface)
+    return surface
 
 
 def answers_of(problem: Problem, tier: int) -> AnswerLengths:

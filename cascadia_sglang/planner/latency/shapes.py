@@ -22,6 +22,9 @@ from cascadia_sglang.planner.speed.roofline import (
 )
 from cascadia_sglang.planner.workload.workload import Workload
 
+# What a sheet says of a type that is not known.
+_NEEDED = ("tflops", "memory_gb", "memory_gb_per_s", "link_gb_per_s")
+
 
 def shapes_of_pools(problem: Problem, workload: Workload) -> dict[str, list[ParallelShape]]:
     """Every shape of every pool that can serve all requests of the workload.
@@ -92,16 +95,15 @@ def sheet_of(problem: Problem, kind: GpuType) -> Gpu | None:
     if told is not None and told.name == kind.gpu:
         numbers = {
             name: getattr(told, name)
-            for name in ("tflops", "memory_gb", "memory_gb_per_s", "link_gb_per_s")
+            for name in (*_NEEDED, "bandwidth_reached", "host_step_ms")
             if getattr(told, name) is not None
         }
-        if known is None and len(numbers) < 4:
+        if known is None and not all(name in numbers for name in _NEEDED):
             raise ConfigError(
                 f"gpu.name is {told.name!r}, known: {', '.join(GPUS)}; another needs tflops, "
                 "memory_gb, memory_gb_per_s and link_gb_per_s"
             )
         known = Gpu(name=told.name, **numbers) if known is None else replace(known, **numbers)
-        known = replace(known, host_step_ms=told.host_step_ms)
     if known is not None and kind.memory_gib is not None:
         known = replace(known, memory_gb=kind.memory_gib * 2**30 / 1e9 / MEMORY_FOR_WORKER)
     return known

@@ -22,10 +22,19 @@ from cascadia_sglang.planner.deployment.columns import Columns, combined, resour
 from cascadia_sglang.planner.deployment.incumbent import best_picks
 from cascadia_sglang.planner.latency.curves import BestDeployment
 from cascadia_sglang.planner.latency.surfaces import ParallelShape, Statistic, Surface
-from cascadia_sglang.planner.problem.problem import Candidate, Deployment, Problem
+from cascadia_sglang.planner.problem.problem import (
+    Candidate,
+    Deployment,
+    LatencyObjective,
+    Problem,
+)
 
 # Of each pool, its shapes with a surface for each of the pool's tiers.
 PoolSurfaces = Mapping[str, Sequence[tuple[ParallelShape, Sequence[Surface]]]]
+
+
+# A deployment, its GPUs of each resource, and its value by the surfaces.
+Way = tuple[Deployment, tuple[int, ...], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +120,11 @@ class ShapeLatencies:
         problem = msgspec.structs.replace(self._problem, gpu_budget=gpus)
         return ShapeLatencies(problem, self._surfaces, self._rate_per_s)
 
+    def with_objective(self, objective: LatencyObjective) -> ShapeLatencies:
+        """The same surfaces for another objective."""
+        problem = msgspec.structs.replace(self._problem, objective=objective)
+        return ShapeLatencies(problem, self._surfaces, self._rate_per_s)
+
     def deployments(self, shares: Sequence[float]) -> tuple[Columns, list[Deployment]]:
         """Columns of one candidate, and the deployment that each stands for."""
         columns, ways_C = self.columns(shares)
@@ -122,6 +136,59 @@ class ShapeLatencies:
             seconds_T = seconds[index][:, way].tolist()
             made.append(self._made(pool.name, shape, int(pool.replicas_n[way]), seconds_T))
         return columns, made
+
+    def ways(self, shares: Sequence[float]) -> list[list[Way]]:
+        """Of each pool every shape and number of replicas within the budget, also such as the
+        surfaces take for overloaded: the deployment, its GPUs of each resource, and its value."""
+        found = []
+        for pool in self._pools:
+            latency_s_Tn = self._latencies(pool, shares)
+            value_n = combined(
+                self._problem.latency_objective, [shares[tier] for tier in pool.tiers], latency_s_Tn
+            )
+            within = np.flatnonzero((pool.uses_nR <= self._capacity_R).all(axis=1)).tolist()
+            found.append(
+                [
+                    (
+                        self._made(
+                            pool.name,
+                            pool.shapes[pool.shape_n[way]][0],
+                            int(pool.replicas_n[way]),
+                            latency_s_Tn[:, way].tolist(),
+                        ),
+                        tuple(pool.uses_nR[way].tolist()),
+                        float(value_n[way]),
+                    )
+                    for way in within
+                ]
+            )
+        return found
+
+    def shapes_of(self, pool: str) -> list[ParallelShape]:
+        """The shapes of a pool."""
+        return [shape for shape, _ in self._surfaces[pool]]
+
+    def load(self, pool: str, shape: ParallelShape, shares: Sequence[float]) -> float:
+        """Replicas of a shape that the pool's requests would keep busy without a break."""
+        own = next(one for one in self._pools if one.name == pool)
+        surfaces = next(found for known, found in self._surfaces[pool] if known is shape)
+        return self._load(own, surfaces, shares)
+
+    def deployment(self, pool: str, shape: ParallelShape, replicas: int) -> Deployment:
+        """So many replicas of a shape, whatever the budget; without latencies."""
+        return self._made(pool, shape, replicas, [])
+
+    @property
+    def capacity(self) -> tuple[int, ...]:
+        """GPUs there are of each resource."""
+        return tuple(self._capacity_R.tolist())
+
+    def gpu_load(self, shares: Sequence[float]) -> float:
+        """GPUs that the requests keep busy without a break, each pool on its cheapest shape."""
+        return sum(
+            min(self._load(pool, surfaces, shares) * shape.gpus for shape, surfaces in pool.shapes)
+            for pool in self._pools
+        )
 
     def shape_of(self, deployment: Deployment) -> ParallelShape:
         """The shape of one of this problem's deployments."""
@@ -135,14 +202,14 @@ class ShapeLatencies:
         for index, pool in enumerate(self._pools):
             latency_s_Tn = self._latencies(pool, shares)
             value_n = combined(
-                self._problem.objective, [shares[tier] for tier in pool.tiers], latency_s_Tn
+                self._problem.latency_objective, [shares[tier] for tier in pool.tiers], latency_s_Tn
             )
             kept = np.flatnonzero(
                 np.isfinite(value_n) & (pool.uses_nR <= self._capacity_R).all(axis=1)
             )
             parts.append((np.full(len(kept), index), kept, value_n[kept], pool))
         columns = Columns(
-            objective=self._problem.objective,
+            objective=self._problem.latency_objective,
             pools=len(self._pools),
             candidate_C=np.zeros(sum(len(part[1]) for part in parts), np.int64),
             pool_C=np.concatenate([part[0] for part in parts]),
@@ -216,7 +283,7 @@ class ShapeLatencies:
 
     @property
     def _statistic(self) -> Statistic:
-        return "p95" if self._problem.objective == "bottleneck" else "mean"
+        return "p95" if self._problem.latency_objective == "bottleneck" else "mean"
 
     def _gpus(self, pool: _Pool, way: int) -> int:
         return int(pool.shapes[pool.shape_n[way]][0].gpus * pool.replicas_n[way])

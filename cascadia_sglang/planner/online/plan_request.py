@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from cascadia_sglang.capacity.types import Capacity
-from cascadia_sglang.planner.problem.problem import Objective
+from cascadia_sglang.planner.problem.problem import LatencyObjective
 from cascadia_sglang.planner.speed.profile import EngineLimits, StepTimes
 
 
@@ -55,7 +55,7 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
     quality_floor: float | None = None
     gpu_budget: int
     blocks: list[list[str]] = []
-    objective: Objective
+    objective: LatencyObjective
     arrival_s_R: list[float]
     input_tokens_R: list[int]
     entry_score_R: list[float | None]

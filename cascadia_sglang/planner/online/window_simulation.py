@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cascadia_sglang.arrays import FloatArray
+from cascadia_sglang.planner.objective import run_value_s
 from cascadia_sglang.planner.online.plan_request import PlanRequest
 from cascadia_sglang.planner.online.weighted_sample import WeightedSample
+from cascadia_sglang.planner.problem.problem import LatencyObjective
 from cascadia_sglang.planner.simulation.paths import Paths
 from cascadia_sglang.planner.simulation.result import SimulationResult
 from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
@@ -72,20 +74,20 @@ class WindowSimulation:
 
     def value(self, names: Sequence[str], split: Split, thresholds: tuple[float, ...]) -> float:
         """The value of the objective, in seconds; smaller is better."""
-        if self._request.objective == "path":
-            return self.mean_s(names, split, thresholds)
-        outcome = self._outcome(names, split, thresholds)
-        if not outcome.is_done.all():
-            return NEVER_S
-        # An unvisited tier has no latency.
-        visited = [column[np.isfinite(column)] for column in outcome.attempt_e2e_s_RT.T]
-        return max(float(np.quantile(one, 0.95)) for one in visited if len(one))
+        return self._value_s(names, split, thresholds, self._request.objective)
 
     def mean_s(self, names: Sequence[str], split: Split, thresholds: tuple[float, ...]) -> float:
         """Mean latency of a request."""
-        outcome = self._outcome(names, split, thresholds)
-        mean_s = outcome.mean_s()
-        return mean_s if outcome.is_done.all() and math.isfinite(mean_s) else NEVER_S
+        return self._value_s(names, split, thresholds, "path")
+
+    def _value_s(
+        self,
+        names: Sequence[str],
+        split: Split,
+        thresholds: tuple[float, ...],
+        objective: LatencyObjective,
+    ) -> float:
+        return min(NEVER_S, run_value_s(self._outcome(names, split, thresholds), objective))
 
     def _paths(self, thresholds: tuple[float, ...]) -> Paths:
         if self._weighted is None:

@@ -10,10 +10,12 @@ import msgspec
 from cascadia_sglang.capacity.devices import misplaced
 from cascadia_sglang.capacity.types import MOST, GpuType
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.files.struct_file import load_struct
 from cascadia_sglang.models.hub_check import is_hub_name
 from cascadia_sglang.planner.problem.problem import (
     Candidate,
     Deployment,
+    GpuSheet,
     Problem,
     ProblemTier,
     read_problem,
@@ -22,14 +24,20 @@ from cascadia_sglang.planner.problem.workload_checks import workload_problems
 from cascadia_sglang.value_ranges import bound_problems
 
 
-def load_problem(path: Path | str) -> Problem:
+def load_problem(path: Path | str, *, gpu_budget: int | None = None) -> Problem:
     """Read and check a problem file.
+
+    Args:
+        gpu_budget: in place of the file's.
 
     Raises:
         ConfigError: one line that names the file, the place, the value and what is allowed.
     """
     path = Path(path)
-    return completed(read_problem(path), path.parent, str(path))
+    problem = read_problem(path)
+    if gpu_budget is not None:
+        problem = msgspec.structs.replace(problem, gpu_budget=gpu_budget)
+    return completed(problem, path.parent, str(path))
 
 
 def completed(problem: Problem, folder: Path, name: str) -> Problem:
@@ -63,6 +71,7 @@ def problems_of(problem: Problem) -> Iterator[str]:
         yield from _routing(problem)
     if problem.workload is not None:
         yield from workload_problems(problem, problem.workload)
+    yield from _slo(problem)
     yield from _cluster(problem)
 
 
@@ -82,6 +91,8 @@ def _completed(problem: Problem, folder: Path) -> Problem:
     if source is not None and source.trace is not None:
         source = replaced(source, trace=placed(source.trace))
     cluster, told = problem.cluster, problem.gpu
+    if told is not None and told.file is not None:
+        told = _with_sheet(told, placed(told.file))
     if told is not None and not cluster and told.gpus_per_node >= 1:
         nodes = -(-problem.gpu_budget // told.gpus_per_node)
         cluster = [GpuType(gpu=told.name, nodes=nodes, gpus_per_node=told.gpus_per_node)]
@@ -91,7 +102,39 @@ def _completed(problem: Problem, folder: Path) -> Problem:
         profiles=[replaced(one, path=placed(one.path)) for one in problem.profiles],
         workload=source,
         cluster=cluster,
+        gpu=told,
     )
+
+
+def _with_sheet(told: GpuSheet, path: str) -> GpuSheet:
+    """A sheet with what its file says where it says nothing itself."""
+    sheet = load_struct(Path(path), GpuSheet, "gpu sheet")
+    if sheet.name != told.name:
+        raise ConfigError(f"gpu sheet {path}: name is {sheet.name!r}, needed: {told.name!r}")
+    given = {
+        name: getattr(told, name)
+        for name in GpuSheet.__struct_fields__
+        if name != "file" and getattr(told, name) is not None
+    }
+    # The number of a node's devices has a default, which must not hide the file's.
+    if told.gpus_per_node == GpuSheet(name=told.name).gpus_per_node:
+        given.pop("gpus_per_node")
+    return msgspec.structs.replace(sheet, **given)
+
+
+def _slo(problem: Problem) -> Iterator[str]:
+    if problem.objective == "slo":
+        if problem.workload is None:
+            yield "objective slo needs a workload: tables say nothing of single requests"
+        if not problem.slo.has_targets:
+            yield "objective slo needs a target in slo: e2e_ms, ttft_ms or tpot_ms"
+    if problem.price_per_gpu_hour:
+        types = {kind.gpu for kind in problem.cluster}
+        for name in sorted(set(problem.price_per_gpu_hour) ^ types):
+            yield (
+                f"price_per_gpu_hour {'has' if name not in types else 'lacks'} {name!r}, needed: "
+                f"{', '.join(sorted(types)) or 'a cluster'}"
+            )
 
 
 def _tiers(problem: Problem) -> Iterator[str]:

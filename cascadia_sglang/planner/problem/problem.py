@@ -16,7 +16,9 @@ from cascadia_sglang.value_ranges import Count, NotNegative, Positive, Share, bo
 Quantiles = Annotated[int, bounds(minimum=2, maximum=64)]
 Confidence = Annotated[float, bounds(minimum=0.5, exclusiveMaximum=1)]
 
-Objective = Literal["bottleneck", "path"]
+# What tables and surfaces can be searched for.
+LatencyObjective = Literal["bottleneck", "path"]
+Objective = Literal["path", "slo", "bottleneck"]
 Method = Literal["penalty", "chebyshev", "exact"]
 
 
@@ -47,7 +49,10 @@ class ProblemTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     memory_gib: NotNegative | None = None
     """Memory of one replica on all its devices, in GiB: weights and the least KV cache."""
     model: str | dict[str, Any] | None = None
-    """Folder with a `config.json`, or the contents of that file."""
+    """Folder with a `config.json`, a hub name, or the contents of that file.
+
+    The sizes of some published models are built in, by their hub names.
+    """
     max_tp: Count | None = None
     """Largest tensor parallel size. null: the devices of a node."""
     max_pp: Count | None = None
@@ -106,6 +111,8 @@ class GpuSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     name: str
     """Name of the type, such as `H100`."""
+    file: str | None = None
+    """File with a sheet in this form. What is given beside it counts before it."""
     tflops: Positive | None = None
     """Dense 16-bit operations per second, in 10^12."""
     memory_gb: Positive | None = None
@@ -114,10 +121,15 @@ class GpuSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Memory bandwidth in GB/s."""
     link_gb_per_s: Positive | None = None
     """Bandwidth between the devices of a node, in GB/s."""
+    bandwidth_reached: Share | None = None
+    """Share of the memory bandwidth that reading weights reaches."""
     gpus_per_node: Count = 8
     """Devices of a node, where no `cluster` says what there is."""
-    host_step_ms: NotNegative = 0.0
-    """Milliseconds that the host needs per step, as `host.step_ms` of a measured profile says."""
+    host_step_ms: NotNegative | None = None
+    """Milliseconds that the host needs per step, as `host.step_ms` of a measured profile says.
+
+    null: 2.4.
+    """
 
 
 class MeasuredProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -184,8 +196,13 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Devices that a plan may use."""
     quality_floor: Share | None = None
     """Least share of right answers. null: none."""
-    objective: Objective = "bottleneck"
-    """What a plan minimises: the slowest tier's latency, or the mean latency of a request."""
+    objective: Objective = "path"
+    """What a plan minimises.
+
+    `path`: the mean latency of a request over all tiers that it visits. `slo`: the GPUs, or their
+    price, with which the targets of `slo` are met; it needs a workload. `bottleneck`: the p95
+    latency of the slowest tier.
+    """
     tiers: list[ProblemTier]
     """The models, smallest first."""
     candidates: list[Candidate] = []
@@ -204,7 +221,14 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     profiles: list[MeasuredProfile] = []
     """Measured step times."""
     slo: Slo = Slo()
-    """Latency targets, whose attainment the plan reports."""
+    """Latency targets. A plan that misses them says so."""
+    price_per_gpu_hour: dict[str, NotNegative] = {}
+    """Price of a GPU by its type. Where it is given, `slo` minimises the price."""
+    least_gain: Share = 0.01
+    """Share of the objective that GPUs must gain. Those that gain less are left over.
+
+    It goes with a workload.
+    """
     routing: RoutingSettings = RoutingSettings()
     """How thresholds are searched."""
     cluster: list[GpuType] = []
@@ -213,6 +237,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Replicas that run now. Goes with `deployments`."""
     switching_cost_s: NotNegative = 0.0
     """Seconds of the objective that one start of a replica must be worth."""
+
+    @property
+    def latency_objective(self) -> LatencyObjective:
+        """What latencies of single replicas are searched for."""
+        return "bottleneck" if self.objective == "bottleneck" else "path"
 
     @property
     def pools(self) -> list[str]:

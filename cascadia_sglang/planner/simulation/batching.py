@@ -78,7 +78,13 @@ def take_results(state: SimulatorState, w: int, slot: int, now_s: float) -> int:
         request.out_tokens += 1
         if request.out_tokens >= request.target_tokens:
             request.finished = 1
-            state.attempts_RT[r, request.tier].done_s = now_s
+            attempt = state.attempts_RT[r, request.tier]
+            attempt.done_s = now_s
+            tier = state.tiers_T[request.tier]
+            if now_s - attempt.dispatched_s > tier.late_s:
+                tier.late_left -= 1.0
+                if tier.late_left < 0.0:
+                    state.counts_1[0].is_stopped = 1
             release(state, r, w)
             state.ended_M[ended] = r
             ended += 1

@@ -27,39 +27,38 @@ from cascadia_sglang.planner.simulation.state import (
     TOO_LONG,
     SimulatorState,
 )
+from cascadia_sglang.planner.simulation.stride import (
+    begin_stride,
+    begin_work,
+    interrupt_stride,
+    take_stride,
+)
 
 
 @compiled
 def run_events(state: SimulatorState) -> int:
-    """Run until every request is settled; how many are not, where nothing happens any more."""
+    """Run until every request is settled.
+
+    Returns:
+        Requests that are not settled where nothing happens any more; -1 if the run was stopped,
+        because it is worse than allowed.
+    """
     counts = state.counts_1[0]
     total = len(state.requests_R)
     front = len(state.replicas_W)
     now_s = 0.0
     arrived = 0
     while counts.settled < total:
-        busy = 0
-        state.busy_W[:] = 0
-        for entity in range(front + 1):
-            if state.work_s_E[entity] < np.inf:
-                busy += 1
-                if entity < front:
-                    state.busy_W[state.replicas_W[entity].device] += 1
-        first = front
-        first_s = state.work_s_E[front]
-        for entity in range(front):
-            wait_s = state.work_s_E[entity] * _turns(state, entity)
-            if wait_s < first_s:
-                first, first_s = entity, wait_s
-        rate = 1.0 if counts.cores == 0.0 else min(1.0, counts.cores / max(busy, 1))
         arrival_s = state.requests_R[arrived].arrival_s if arrived < total else np.inf
         wired_s = state.ring_R[counts.wire_head].wire_s if counts.wire > 0 else np.inf
-        next_s = min(arrival_s, wired_s, now_s + first_s / rate)
+        limit_s = min(arrival_s, wired_s)
+        if counts.is_independent == 1:
+            first = _first_done(state)
+            next_s = min(limit_s, state.work_s_E[first])
+        else:
+            first, next_s = _progress(state, now_s, limit_s)
         if next_s == np.inf:
             return int(total - counts.settled)
-        for entity in range(front + 1):
-            left_s = state.work_s_E[entity] - (next_s - now_s) * rate / _turns(state, entity)
-            state.work_s_E[entity] = max(0.0, left_s)
         now_s = next_s
         if arrival_s <= now_s:
             _arrive(state, arrived)
@@ -76,8 +75,48 @@ def run_events(state: SimulatorState) -> int:
             state.work_s_E[first] = np.inf
             _finish_step(state, first, now_s)
         if state.work_s_E[front] == np.inf and counts.front > 0:
-            state.work_s_E[front] = _front_work_s(state)
+            begin_work(state, front, now_s, _front_work_s(state))
+        if counts.is_stopped == 1:
+            return -1
     return 0
+
+
+@compiled
+def _first_done(state: SimulatorState) -> int:
+    """Who is done next; of equals the front, then the first."""
+    first = len(state.replicas_W)
+    first_s = state.work_s_E[first]
+    for entity in range(first):
+        if state.work_s_E[entity] < first_s:
+            first, first_s = entity, state.work_s_E[entity]
+    return int(first)
+
+
+@compiled
+def _progress(state: SimulatorState, now_s: float, limit_s: float) -> tuple[int, float]:
+    """Let all that are busy work until the first is done, or until a time; who it is, and when."""
+    front = len(state.replicas_W)
+    busy = 0
+    state.busy_W[:] = 0
+    for entity in range(front + 1):
+        if state.work_s_E[entity] < np.inf:
+            busy += 1
+            if entity < front:
+                state.busy_W[state.replicas_W[entity].device] += 1
+    first = front
+    first_s = state.work_s_E[front]
+    for entity in range(front):
+        wait_s = state.work_s_E[entity] * _turns(state, entity)
+        if wait_s < first_s:
+            first, first_s = entity, wait_s
+    cores = state.counts_1[0].cores
+    rate = 1.0 if cores == 0.0 else min(1.0, cores / max(busy, 1))
+    next_s = min(limit_s, now_s + first_s / rate)
+    if next_s < np.inf:
+        for entity in range(front + 1):
+            left_s = state.work_s_E[entity] - (next_s - now_s) * rate / _turns(state, entity)
+            state.work_s_E[entity] = max(0.0, left_s)
+    return first, next_s
 
 
 @compiled
@@ -135,6 +174,12 @@ def _finish_front(state: SimulatorState, now_s: float) -> None:
             request.finish_s = now_s
             request.status = DONE
             counts.settled += 1
+            e2e_s = now_s - request.arrival_s
+            counts.excess_left_s -= e2e_s - request.least_s
+            if e2e_s > counts.late_s:
+                counts.late_left -= 1.0
+            if counts.excess_left_s < 0.0 or counts.late_left < 0.0:
+                counts.is_stopped = 1
             return
         request.tier += 1
     chosen = state.tiers_T[request.tier].start
@@ -150,6 +195,7 @@ def _finish_front(state: SimulatorState, now_s: float) -> None:
     request.in_flight = 0
     request.target_tokens = min(attempt.tokens, request.limit_tokens)
     request.finished = 0
+    interrupt_stride(state, chosen, now_s)
     append_waiting(state, r, chosen)
     if state.replicas_W[chosen].running_slot < 0:
         _start_next(state, chosen, now_s)
@@ -159,6 +205,8 @@ def _finish_front(state: SimulatorState, now_s: float) -> None:
 def _finish_step(state: SimulatorState, w: int, now_s: float) -> None:
     """A batch has run: see the results that are there now, and go on."""
     replica = state.replicas_W[w]
+    if replica.stride_steps > 0:
+        take_stride(state, w, replica.stride_steps)
     slot = replica.running_slot
     replica.running_slot = -1
     if replica.is_blocking == 1:
@@ -189,11 +237,12 @@ def _start(state: SimulatorState, w: int, slot: int, now_s: float) -> None:
     replica = state.replicas_W[w]
     replica.running_slot = slot
     replica.held_slot = -1
-    state.work_s_E[w] = state.slots_WS[w, slot].step_s
+    begin_work(state, w, now_s, state.slots_WS[w, slot].step_s)
     if replica.is_blocking == 0:
         _deliver(state, w, 1 - slot, now_s)
         if schedule(state, w) != NONE:
             replica.held_slot = replica.slot
+    begin_stride(state, w, now_s)
 
 
 @compiled

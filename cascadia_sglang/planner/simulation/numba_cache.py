@@ -11,7 +11,7 @@ import numba
 F = TypeVar("F", bound=Callable[..., Any])
 
 # What a compiled function of the simulator may be made of.
-_SOURCES = ("admission", "batching", "events", "numba_cache", "prefix_cache", "state")
+_SOURCES = ("admission", "batching", "events", "numba_cache", "prefix_cache", "state", "stride")
 
 
 def _stamp() -> str:
@@ -22,15 +22,26 @@ def _stamp() -> str:
     return digest.hexdigest()
 
 
-_STAMP = _stamp()
+STAMP = _stamp()
+
+
+def cache_folder(name: str) -> Path | None:
+    """A folder of the user's cache, shared by all checkouts and environments; None where nothing
+    can be written there."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return _writable(Path(cache, "cascadia", name))
 
 
 def _folder() -> Path | None:
-    """Where compiled code is kept: by the sources alone, so that all checkouts and environments of
-    a user share it. None where nothing can be written there; numba then finds a place."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(cache, "cascadia", "compiled"))
-    folder /= _STAMP[:16]
+    """Where compiled code is kept, by the sources alone. None where nothing can be written there;
+    numba then finds a place."""
+    told = os.environ.get("NUMBA_CACHE_DIR")
+    if told:
+        return _writable(Path(told, STAMP[:16]))
+    return cache_folder(f"compiled/{STAMP[:16]}")
+
+
+def _writable(folder: Path) -> Path | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):
@@ -44,13 +55,14 @@ _FOLDER = _folder()
 def compiled(function: F) -> F:
     """Compile a function of the simulator, once for all processes.
 
-    No such function makes an array, so numba need not count who holds one.
+    No such function makes an array, so numba need not count who holds one. They run beside other
+    threads.
     """
-    made: Any = numba.njit(cache=True, error_model="numpy", _nrt=False)(function)
+    made: Any = numba.njit(cache=True, error_model="numpy", nogil=True, _nrt=False)(function)
     kept: Any = getattr(made, "_cache", None)
     if hasattr(kept, "_cache_file"):
         # Code that was compiled with another version of what it calls is not taken up again.
-        kept._cache_file._source_stamp = _STAMP
+        kept._cache_file._source_stamp = STAMP
         if _FOLDER is not None:
             kept._cache_path = str(_FOLDER)
             kept._cache_file._cache_path = str(_FOLDER)

@@ -2,8 +2,9 @@
 
 from cascadia_sglang.planner.simulation.paths import shared_paths
 from cascadia_sglang.planner.simulation.result import SimulationResult
+from cascadia_sglang.planner.simulation.run_limit import RunLimit
 from cascadia_sglang.planner.simulation.scenario import Scenario
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate_within
 from cascadia_sglang.planner.speed.profile import Profile
 from cascadia_sglang.planner.workload.workload import Workload
 
@@ -15,6 +16,15 @@ def run_scenario(setup: Scenario, profile: Profile, workload: Workload) -> Simul
     Args:
         profile: with step times and limits of every tier.
     """
+    found = run_scenario_within(setup, profile, workload, RunLimit())
+    assert found is not None, "a run without a limit was stopped"
+    return found
+
+
+def run_scenario_within(
+    setup: Scenario, profile: Profile, workload: Workload, limit: RunLimit
+) -> SimulationResult | None:
+    """The same, stopped where the run is certain to exceed a limit; then None."""
     tiers = [
         SimulatedTier(
             name=tier.name,
@@ -36,4 +46,6 @@ def run_scenario(setup: Scenario, profile: Profile, workload: Workload) -> Simul
         setup.max_new_tokens,
         setup.seed,
     )
-    return simulate(workload, paths, tiers, host=profile.host, is_buffered=setup.is_buffered)
+    return simulate_within(
+        workload, paths, tiers, limit, host=profile.host, is_buffered=setup.is_buffered
+    )

@@ -17,6 +17,7 @@ from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.simulation.events import run_events
 from cascadia_sglang.planner.simulation.paths import Paths
 from cascadia_sglang.planner.simulation.result import Replica, SimulationResult
+from cascadia_sglang.planner.simulation.run_limit import RunLimit, set_limit
 from cascadia_sglang.planner.simulation.state import (
     ATTEMPT,
     COUNTS,
@@ -78,6 +79,7 @@ def simulate(
     *,
     host: HostTimes | None = None,
     is_buffered: bool = False,
+    has_strides: bool = True,
 ) -> SimulationResult:
     """Run a workload through a cascade and see when every answer comes.
 
@@ -86,9 +88,39 @@ def simulate(
         tiers: smallest first, as in `paths`.
         host: the front's work; none by default.
         is_buffered: whether answers leave whole, so that the first token comes with the last.
+        has_strides: whether decoding steps that change nothing but lengths are one event. Without,
+            the times are the same but for rounding, and take many times as long.
 
     Raises:
         WorkloadError: if paths and workload differ, or a tier has no replica.
+    """
+    found = simulate_within(
+        workload,
+        paths,
+        tiers,
+        RunLimit(),
+        host=host,
+        is_buffered=is_buffered,
+        has_strides=has_strides,
+    )
+    assert found is not None, "a run without a limit was stopped"
+    return found
+
+
+def simulate_within(
+    workload: Workload,
+    paths: Paths,
+    tiers: Sequence[SimulatedTier],
+    limit: RunLimit,
+    *,
+    host: HostTimes | None = None,
+    is_buffered: bool = False,
+    has_strides: bool = True,
+) -> SimulationResult | None:
+    """As `simulate`, but stopped where the run is certain to exceed a limit; then None.
+
+    Raises:
+        WorkloadError: as `simulate`.
     """
     if len(paths.last_tier_R) != len(workload) or paths.tokens_RT.shape[1] != len(tiers):
         raise WorkloadError(
@@ -102,7 +134,11 @@ def simulate(
                 f"{tier.share:g} of a device, allowed: from 1, from 1, above 0 to 1"
             )
     state = _world(workload, paths, tiers, host or HostTimes())
+    state.counts_1["has_strides"] = has_strides
+    set_limit(state, limit, paths)
     left = run_events(state)
+    if left < 0:
+        return None
     if left:
         raise RuntimeError(f"{left} requests of a simulation never end")
     return _outcome(state, paths, tiers, is_buffered)
@@ -151,6 +187,9 @@ def _world(
     counts_1["escalate_s"] = host.escalate_ms / 1e3
     counts_1["wire_delay_s"] = host.wire_ms / 1e3
     counts_1["block_tokens"] = workload.block_tokens
+    devices_W = replicas_W["device"]
+    has_own_device = len(np.unique(devices_W)) == len(devices_W)
+    counts_1["is_independent"] = has_own_device and host.shared_cores == 0.0
     return new_state(
         requests_R,
         attempts_RT,

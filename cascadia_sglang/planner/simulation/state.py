@@ -32,6 +32,7 @@ REQUEST = np.dtype(
     [
         ("arrival_s", "f8"),
         ("finish_s", "f8"),
+        ("least_s", "f8"),  # no run answers it sooner
         ("input_tokens", "i8"),
         ("limit_tokens", "i8"),  # `max_new_tokens`, which admission reserves for
         ("last_tier", "i8"),
@@ -88,6 +89,13 @@ REPLICA = np.dtype(
         ("locked_tokens", "i8"),  # KV that cannot be evicted
         ("cached_tokens", "i8"),  # KV of unlocked prefix blocks
         ("load", "i8"),  # attempts it was given and the front has not seen end
+        # A stride: decoding steps that are one event. The step that runs and the one that is held
+        # are followed by steps of `stride_step_s`, each longer than the last by `stride_growth_s`.
+        ("stride_steps", "i8"),  # ends of steps before the event, 0 for no stride
+        ("stride_first_s", "f8"),  # left of the step that runs, at the stride's start
+        ("stride_held_s", "f8"),
+        ("stride_step_s", "f8"),
+        ("stride_growth_s", "f8"),
         ("busy_s", "f8"),
         ("steps", "i8"),
         ("row_steps", "i8"),
@@ -97,7 +105,7 @@ REPLICA = np.dtype(
     ]
 )
 SLOT = np.dtype([("rows", "i8"), ("kind", "i8"), ("chunked", "i8"), ("step_s", "f8")])
-BLOCK = np.dtype([("locks", "i8"), ("is_cached", "i8"), ("older", "i8"), ("newer", "i8")])
+BLOCK = np.dtype([("locks", "i4"), ("is_cached", "i4"), ("older", "i4"), ("newer", "i4")])
 RING = np.dtype([("front", "i8"), ("wire", "i8"), ("wire_s", "f8")])
 COUNTS = np.dtype(
     [
@@ -113,6 +121,13 @@ COUNTS = np.dtype(
         ("escalate_s", "f8"),
         ("wire_delay_s", "f8"),
         ("block_tokens", "i8"),
+        ("is_independent", "i8"),  # every replica has a device of its own, and nobody shares cores
+        ("has_strides", "i8"),
+        # A run that exceeds one of these stops: it is worse than another that is known.
+        ("excess_left_s", "f8"),  # of all requests together, above their `least_s`
+        ("late_s", "f8"),  # a request that takes longer is late
+        ("late_left", "f8"),
+        ("is_stopped", "i8"),
     ]
 )
 TIER = np.dtype(
@@ -120,6 +135,8 @@ TIER = np.dtype(
         ("start", "i8"),
         ("end", "i8"),
         ("cached_share", "f8"),  # of a prompt without blocks
+        ("late_s", "f8"),  # an attempt that takes longer is late
+        ("late_left", "f8"),
     ]
 )
 
@@ -136,7 +153,8 @@ class SimulatorState(NamedTuple):
     knots_WJK: FloatArray
     blocks_P: IntArray
     cache_WN: Records  # an LRU list of unlocked blocks through the anchor
-    work_s_E: FloatArray  # left to do, infinite for the idle
+    # Left to do, infinite for the idle. Where all are independent: the time when it is done.
+    work_s_E: FloatArray
     busy_W: IntArray  # replicas that compute on each device
     ring_R: Records
     ended_M: IntArray
@@ -160,7 +178,8 @@ def new_state(
     slots_WS = np.zeros((W, 2), SLOT)
     slots_WS["chunked"] = -1
     cache_WN = np.zeros((W, N), BLOCK)
-    cache_WN["older"] = cache_WN["newer"] = N - 1
+    # Blocks that nobody caches are left untouched: most of a large array is never written.
+    cache_WN["older"][:, -1] = cache_WN["newer"][:, -1] = N - 1
     for name in ("running_slot", "held_slot", "chunked", "head", "tail"):
         replicas_W[name] = -1
     for name in ("dispatched_s", "first_s", "done_s"):

@@ -1,13 +1,12 @@
 """Step times of a device that was not measured: a roofline of the model's shape.
 
 A step takes the longer of its arithmetic and its memory traffic, all layers alike, at data-sheet
-speeds times what large kernels are known to reach, plus the communication of the parallel ranks
-(Williams et al., Roofline, CACM 2009). It is a lower bound with two constants, not a measurement:
-nothing here has been compared with a GPU by this project. The host's work on a step is no part of
-the bound unless it is given: a profile measures it.
+speeds times what large kernels reach (Williams et al., Roofline, CACM 2009). To that come the small
+kernels of every layer, the communication of the parallel ranks, and a floor of host time. The
+constants are chosen so that decoding steps come near what SGLang and vLLM publish; the docs list
+the error per card and shape. Nothing here was measured by this project.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,23 @@ from typing import Any
 
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.models.config_json import read_model_config
+from cascadia_sglang.planner.speed.known_models import KNOWN_CONFIGS
 from cascadia_sglang.planner.speed.profile import EngineLimits, HostTimes, Profile, StepTimes
 
-# Shares of the data sheet that large kernels reach, and what a layer's launches cost.
-FLOPS_REACHED, BANDWIDTH_REACHED = 0.6, 0.8
-LAYER_OVERHEAD_S = 8e-6
-# Latency of a collective, a rank.
-HOP_S = 5e-6
+# Shares of the data sheet that large kernels reach.
+FLOPS_REACHED, BANDWIDTH_REACHED = 0.6, 0.85
+# What a layer's small kernels take beside its matrices: norms, rotations, attention, the gaps.
+LAYER_OVERHEAD_S = 85e-6
+# What a host needs to schedule and launch a step where nothing else is said.
+HOST_STEP_MS = 2.4
+# Latency of an all-reduce of a small message: a constant and a part per rank. NVLink: 6 us on two
+# H100s (github.com/NVIDIA/nccl/issues/1259). Slower links have PCIe's.
+NVLINK_S, NVLINK_RANK_S = 4e-6, 1e-6
+PCIE_S, PCIE_RANK_S = 10e-6, 3e-6
+# From this bandwidth on a link is taken for NVLink.
+LEAST_NVLINK_GB_PER_S = 100.0
+# From one stage to the next.
+HAND_OVER_S = 5e-6
 MEMORY_FOR_WORKER = 0.88
 # Of one long request; a worker with less is none.
 LEAST_KV_TOKENS = 8192
@@ -35,7 +44,8 @@ class Gpu:
 
     Attributes:
         host_step_ms: what its host needs to schedule and launch a step; no step takes less. Of a
-            measured profile `host.step_ms`; 0 where it is not known.
+            measured profile `host.step_ms`.
+        bandwidth_reached: share of the memory bandwidth that reading weights reaches.
     """
 
     name: str
@@ -43,7 +53,8 @@ class Gpu:
     memory_gb: float
     memory_gb_per_s: float
     link_gb_per_s: float
-    host_step_ms: float = 0.0
+    host_step_ms: float = HOST_STEP_MS
+    bandwidth_reached: float = BANDWIDTH_REACHED
 
 
 GPUS = {
@@ -51,11 +62,24 @@ GPUS = {
     for gpu in (
         Gpu(name="A100", tflops=312, memory_gb=80, memory_gb_per_s=2039, link_gb_per_s=300),
         Gpu(name="H100", tflops=989, memory_gb=80, memory_gb_per_s=3350, link_gb_per_s=450),
+        Gpu(name="H100 NVL", tflops=835, memory_gb=94, memory_gb_per_s=3938, link_gb_per_s=300),
         Gpu(name="H200", tflops=989, memory_gb=141, memory_gb_per_s=4800, link_gb_per_s=450),
         Gpu(name="B200", tflops=2250, memory_gb=180, memory_gb_per_s=8000, link_gb_per_s=900),
+        # Its few processors do not read at the rate of its memory: by the published steps of 4 and
+        # 8 billion parameters.
+        Gpu(
+            name="H20",
+            tflops=148,
+            memory_gb=96,
+            memory_gb_per_s=4000,
+            link_gb_per_s=450,
+            bandwidth_reached=0.45,
+        ),
         Gpu(name="A10", tflops=125, memory_gb=24, memory_gb_per_s=600, link_gb_per_s=32),
         Gpu(name="L4", tflops=121, memory_gb=24, memory_gb_per_s=300, link_gb_per_s=32),
         Gpu(name="L40S", tflops=362, memory_gb=48, memory_gb_per_s=864, link_gb_per_s=32),
+        Gpu(name="RTX 4090", tflops=165, memory_gb=24, memory_gb_per_s=1008, link_gb_per_s=32),
+        Gpu(name="RTX 6000 Ada", tflops=364, memory_gb=48, memory_gb_per_s=960, link_gb_per_s=32),
     )
 }
 
@@ -84,12 +108,12 @@ class ModelShape:
 
 
 def load_shape(model: str | Path) -> ModelShape:
-    """Read the shape of a model, in a folder or by its hub name.
+    """Read the shape of a model, in a folder or by its hub name; some names need no hub.
 
     Raises:
         ConfigError: if `config.json` is missing or lacks a size; names the file and the key.
     """
-    data = read_model_config(model)
+    data = KNOWN_CONFIGS.get(str(model)) or read_model_config(model)
     try:
         return shape_of_config(data)
     except KeyError as error:
@@ -158,7 +182,7 @@ def roofline_times(shape: ModelShape, gpu: Gpu, tp: int, pp: int) -> StepTimes:
     Stages of a pipeline work one after the other on a batch, so a step takes as long as on one
     stage; that pp batches are under way at once is the simulator's affair.
     """
-    bandwidth = tp * gpu.memory_gb_per_s * 1e9 * BANDWIDTH_REACHED
+    bandwidth = tp * gpu.memory_gb_per_s * 1e9 * gpu.bandwidth_reached
     flops = tp * gpu.tflops * 1e12 * FLOPS_REACHED
 
     def seconds(tokens: int) -> float:
@@ -185,9 +209,16 @@ def _communication_s(shape: ModelShape, gpu: Gpu, tp: int, pp: int, tokens: int)
     link = gpu.link_gb_per_s * 1e9
     reduce_s = 0.0
     if tp > 1:
-        ring_s = 2.0 * (tp - 1) / tp * activation / link + math.log2(tp) * HOP_S
+        ring_s = 2.0 * (tp - 1) / tp * activation / link + all_reduce_latency_s(gpu, tp)
         reduce_s = 2.0 * shape.layers * ring_s
-    return reduce_s + (pp - 1) * (activation / link + HOP_S)
+    return reduce_s + (pp - 1) * (activation / link + HAND_OVER_S)
+
+
+def all_reduce_latency_s(gpu: Gpu, ranks: int) -> float:
+    """Seconds of an all-reduce of a message so small that its size does not count."""
+    if gpu.link_gb_per_s >= LEAST_NVLINK_GB_PER_S:
+        return NVLINK_S + NVLINK_RANK_S * ranks
+    return PCIE_S + PCIE_RANK_S * ranks
 
 
 def roofline_limits(

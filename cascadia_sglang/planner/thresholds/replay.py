@@ -146,3 +146,23 @@ class Replay:
         final_N = correct_NT[possible_N, len(low)]
         best_N[possible_N] = np.maximum(best_N[possible_N], final_N)
         return self._sample.mean(best_N)
+
+    def last_qualities(self, prefix: Place) -> FloatArray:
+        """Quality by the last judged tier's place, [G]; the tiers before have these places."""
+        sample, last = self._sample, len(prefix)
+        waiting_N: BoolArray = np.ones(len(sample.weight_N), dtype=bool)
+        right = 0.0
+        for tier, index in enumerate(prefix):
+            accepts_N = waiting_N & (self._reached_NS[:, tier] > index)
+            right += float(sample.weight_N[accepts_N] @ sample.correct_NT[accepts_N, tier])
+            waiting_N &= ~accepts_N
+        reached_N = self._reached_NS[waiting_N, last]
+        weight_N, correct_NT = sample.weight_N[waiting_N], sample.correct_NT[waiting_N]
+        count = len(self.grids[last])
+        own_G = np.bincount(reached_N, weight_N * correct_NT[:, last], minlength=count + 1)
+        next_G = np.bincount(reached_N, weight_N * correct_NT[:, last + 1], minlength=count + 1)
+        # Place g accepts what reached more than g thresholds.
+        accepted_G = own_G.sum() - np.cumsum(own_G)[:count]
+        escalated_G = np.cumsum(next_G)[:count]
+        found_G: FloatArray = (right + accepted_G + escalated_G) / float(sample.weight_N.sum())
+        return found_G

@@ -16,10 +16,10 @@ from cascadia_sglang.errors import InfeasiblePlanError, WorkloadError
 from cascadia_sglang.planner.deployment.allocation import allocate
 from cascadia_sglang.planner.deployment.plan_check import check_plan
 from cascadia_sglang.planner.from_workload import plan_of_workload
-from cascadia_sglang.planner.latency.build_surfaces import in_process
 from cascadia_sglang.planner.latency.shapes import shapes_of_pools
 from cascadia_sglang.planner.problem.checks import problems_of
 from cascadia_sglang.planner.problem.problem import Problem
+from cascadia_sglang.planner.progress import JobRunner
 from cascadia_sglang.planner.simulation.paths import Paths
 from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
 from cascadia_sglang.planner.speed.profile import EngineLimits, StepTimes
@@ -166,7 +166,7 @@ def test_a_whole_plan_has_a_block_on_the_devices_of_one() -> None:
     problem = shared_problem()
     assert list(problems_of(problem)) == []
     load = build_workload(poisson_arrivals_s(4.0, 120, seed=1), np.full(120, 300), np.full(120, 40))
-    plan = plan_of_workload(problem, load, in_process)
+    plan = plan_of_workload(problem, load, JobRunner())
     (deployment,) = plan.deployments
     assert deployment.pool == "card"
     assert plan.allocation == [deployment.gpus] * 2

@@ -62,6 +62,7 @@ TABLE = [{"1": 0.9, "2": 0.5}, {"4": 2.1, "6": 1.4}]
 def example(**changes: object) -> Problem:
     candidate = {"thresholds": [0.7], "quality": 0.88, "shares": [1.0, 0.31], "latency_s": TABLE}
     data = {"gpu_budget": 8, "quality_floor": 0.85, "candidates": [candidate]}
+    data["objective"] = "bottleneck"
     return problem_of(**{**data, "tiers": [{"name": "small"}, {"name": "large"}], **changes})
 
 

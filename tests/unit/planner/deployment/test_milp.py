@@ -90,6 +90,7 @@ def test_the_model_reads_like_its_docstring() -> None:
     """One tier, two counts: a changed model is seen here, entry by entry."""
     problem = problem_of(
         gpu_budget=3,
+        objective="bottleneck",
         tiers=[{"name": "only"}],
         candidates=[
             {"thresholds": [], "quality": 1, "shares": [1], "latency_s": [{"1": 4.0, "3": 2.0}]}

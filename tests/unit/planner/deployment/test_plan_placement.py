@@ -52,6 +52,7 @@ def shaped(deployments: list[Any], nodes: int = 2, **changes: Any) -> Problem:
     }
     data = {
         "gpu_budget": 8 * nodes,
+        "objective": "bottleneck",
         "tiers": [{"name": pool} for pool in pools],
         "candidates": [candidate],
         "cluster": [{"gpu": "h100", "nodes": nodes, "gpus_per_node": 8, "memory_gib": 80}],

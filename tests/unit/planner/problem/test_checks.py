@@ -5,10 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.planner.latency.shapes import sheet_of
 from cascadia_sglang.planner.problem.checks import load_problem
+from cascadia_sglang.planner.problem.problem import GpuSheet
+from tests.unit.planner.whole_problems import workload_data
 
 CANDIDATE = {
     "thresholds": [0.7],
@@ -128,4 +132,69 @@ def test_a_file_that_is_none_is_one_line(tmp_path: Path, content: bytes | None, 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=says):
+        load_problem(path)
+
+
+CARD = {
+    "name": "X1",
+    "tflops": 100,
+    "memory_gb": 64,
+    "memory_gb_per_s": 2000,
+    "link_gb_per_s": 200,
+    "gpus_per_node": 4,
+}
+
+
+def test_a_card_of_ones_own_comes_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "card.json").write_text(json.dumps(CARD))
+    path = tmp_path / "problem.json"
+    gpu = {"name": "X1", "file": "card.json", "memory_gb": 80}
+    path.write_text(json.dumps(workload_data(gpu=gpu)))
+    problem = load_problem(path)
+    assert problem.gpu == msgspec.convert({**CARD, "memory_gb": 80}, GpuSheet)
+    assert [kind.gpus_per_node for kind in problem.cluster] == [4]
+    (kind,) = problem.cluster
+    sheet = sheet_of(problem, kind)
+    assert sheet is not None
+    assert (sheet.memory_gb, sheet.memory_gb_per_s) == (80, 2000)
+
+
+def test_a_card_file_of_another_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "card.json").write_text(json.dumps(CARD))
+    path = tmp_path / "problem.json"
+    path.write_text(json.dumps(workload_data(gpu={"name": "X2", "file": "card.json"})))
+    with pytest.raises(ConfigError, match="name is 'X1', needed: 'X2'"):
+        load_problem(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"objective": "slo", "slo": {}}, "objective slo needs a target in slo"),
+        ({"price_per_gpu_hour": {"A100": 1.0}}, "price_per_gpu_hour has 'A100', needed: H100"),
+        ({"slo": {"e2e_ms": 1.0, "attainment": 1.5}}, "slo.attainment is 1.5, allowed: 0 to 1"),
+        ({"least_gain": -0.1}, "least_gain is -0.1, allowed: 0 to 1"),
+    ],
+)
+def test_what_goes_with_an_objective_is_checked(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    path = tmp_path / "problem.json"
+    path.write_text(json.dumps(workload_data(**changes)))
+    with pytest.raises(ConfigError, match=says):
+        load_problem(path)
+
+
+def test_slo_needs_a_workload(tmp_path: Path) -> None:
+    path = tmp_path / "problem.json"
+    candidate = {"thresholds": [], "quality": 1, "shares": [1], "latency_s": [{"1": 1.0}]}
+    data = {
+        "gpu_budget": 2,
+        "objective": "slo",
+        "slo": {"e2e_ms": 5.0},
+        "tiers": [{"name": "a"}],
+        "candidates": [candidate],
+    }
+    path.write_text(json.dumps(data))
+    with pytest.raises(ConfigError, match="objective slo needs a workload"):
         load_problem(path)

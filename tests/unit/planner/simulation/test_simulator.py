@@ -272,7 +272,8 @@ LOADS = st.fixed_dictionaries(
 )
 
 
-def _simulated(load, rate=None):
+def simulation_of(load, block=None, rate=None):
+    """Requests, their paths, two tiers and a host; with a block, both tiers share devices."""
     random = np.random.default_rng(load["seed"])
     count = load["count"]
     inputs = random.integers(1, 200, count)
@@ -288,10 +289,18 @@ def _simulated(load, rate=None):
     paths = climbing_paths(random.random((count, 2)), answers, [0.5], 100)
     names = ("kv_tokens", "max_running_requests", "chunked_prefill_tokens", "is_blocking")
     limits = {name: load[name] for name in names}
-    tiers = [_tier(GROWING, load["replicas"], **limits), _tier(GROWING, 1, **limits)]
+    tiers = [
+        dataclasses.replace(_tier(GROWING, replicas, **limits), block=block)
+        for replicas in (load["replicas"], 1 if block is None else load["replicas"])
+    ]
     host = HostTimes(
         receive_ms=1, respond_ms=1, escalate_ms=1, wire_ms=2, shared_cores=load["cores"]
     )
+    return workload, paths, tiers, host
+
+
+def _simulated(load, rate=None):
+    workload, paths, tiers, host = simulation_of(load, rate=rate)
     return workload, paths, simulate(workload, paths, tiers, host=host)
 
 
@@ -362,7 +371,15 @@ def test_scores_that_are_not_numbers_are_refused():
 def test_compiled_code_is_kept_by_the_sources_of_all_that_it_calls():
     """Numba by itself looks at the file of the function alone."""
     digest = hashlib.sha256()
-    for name in ("admission", "batching", "events", "numba_cache", "prefix_cache", "state"):
+    for name in (
+        "admission",
+        "batching",
+        "events",
+        "numba_cache",
+        "prefix_cache",
+        "state",
+        "stride",
+    ):
         digest.update(Path(events.__file__).with_name(f"{name}.py").read_bytes())
     assert events.run_events._cache._cache_file._source_stamp == digest.hexdigest()
 

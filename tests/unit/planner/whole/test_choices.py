@@ -1,0 +1,105 @@
+"""Which plans are simulated: thresholds at the floor, and the best by number of GPUs."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascadia_sglang.planner.latency.simulated import ShapeLatencies
+from cascadia_sglang.planner.thresholds.frontier import ThresholdPoint, frontier
+from cascadia_sglang.planner.thresholds.replay import Replay, build_sample, threshold_grid
+from cascadia_sglang.planner.whole.ladder import candidates, of_objective, rungs
+from tests.unit.planner.samples import rows
+from tests.unit.planner.whole_problems import flat_surface, made_shape, workload_problem
+
+POINTS = [
+    ThresholdPoint(thresholds=(0.3,), shares=(1.0, 0.2), quality=0.8),
+    ThresholdPoint(thresholds=(0.5,), shares=(1.0, 0.6), quality=0.9),
+]
+
+
+def _latencies(gpus, objective="path"):
+    cluster = [{"gpu": "H100", "nodes": 2, "gpus_per_node": 8}]
+    problem = workload_problem(gpu_budget=gpus, objective=objective, cluster=cluster)
+    surfaces = {
+        "small": [
+            (made_shape(1), [flat_surface(made_shape(1), 4.0, 1.0)]),
+            (made_shape(2), [flat_surface(made_shape(2), 7.0, 0.6)]),
+        ],
+        "large": [
+            (made_shape(2), [flat_surface(made_shape(2), 3.0, 3.0)]),
+            (made_shape(4), [flat_surface(made_shape(4), 5.0, 1.7)]),
+        ],
+    }
+    return ShapeLatencies(problem, surfaces, 6.0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 4), st.floats(0.5, 0.95), st.integers(3, 9))
+def test_the_frontier_is_what_no_other_place_at_the_floor_undercuts(seed, tiers, floor, points):
+    sample = build_sample(rows(60, seed, tiers))
+    replay = Replay(sample, threshold_grid(sample, points))
+    places = list(itertools.product(*(range(len(grid)) for grid in replay.grids)))
+    reaching = {tuple(replay.shares(place)) for place in places if replay.quality(place) >= floor}
+    expected = {
+        one
+        for one in reaching
+        if not any(
+            other != one and all(a <= b for a, b in zip(other, one, strict=True))
+            for other in reaching
+        )
+    }
+    found = frontier(replay, floor)
+    assert {point.shares for point in found} <= expected
+    if len(expected) <= 64:
+        assert {point.shares for point in found} == expected
+    for point in found:
+        assert point.quality >= floor
+        assert sample.mean(sample.answered(point.thresholds)) == pytest.approx(point.quality)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.integers(2, 4))
+def test_qualities_along_the_last_tier_are_those_of_single_places(seed, tiers):
+    sample = build_sample(rows(50, seed, tiers))
+    replay = Replay(sample, threshold_grid(sample, 6))
+    last = len(replay.grids[-1])
+    for prefix in itertools.product(*(range(len(grid)) for grid in replay.grids[:-1])):
+        told = [replay.quality((*prefix, index)) for index in range(last)]
+        assert replay.last_qualities(prefix).tolist() == pytest.approx(told, abs=1e-12)
+
+
+@pytest.mark.parametrize("objective", ["path", "bottleneck"])
+def test_the_best_within_a_number_of_gpus_is_that_of_enumeration(objective):
+    latencies = _latencies(14)
+    ladder = of_objective(latencies, POINTS, objective)
+    for gpus in range(15):
+        told = []
+        for point in POINTS:
+            columns, _ = latencies.with_objective(objective).deployments(point.shares)
+            for picks in itertools.product(
+                *(np.flatnonzero(columns.pool_C == pool).tolist() for pool in range(2))
+            ):
+                if columns.uses_CR[list(picks)].sum() <= gpus:
+                    told.append(columns.objective_s(picks))
+        best = ladder.best(gpus)
+        if not told:
+            assert best is None
+            continue
+        assert best.surface_s == pytest.approx(min(told))
+        assert best.gpus <= gpus
+        assert all(one.gpus <= gpus for one in ladder.near(gpus))
+
+
+def test_a_larger_budget_has_all_candidates_of_a_smaller_one():
+    keys = []
+    for gpus in range(6, 15):
+        latencies = _latencies(gpus)
+        ladders = [of_objective(latencies, POINTS, name) for name in ("path", "bottleneck")]
+        found = candidates(ladders, ladders[0], rungs(ladders))
+        assert all(one.gpus <= gpus for one in found)
+        keys.append({one.key for one in found})
+    assert all(small <= large for small, large in itertools.pairwise(keys))
+    assert len(keys[-1]) > len(keys[0])
