@@ -29,6 +29,7 @@ from cascadia_sglang.planner.plan import NoPlan, Plan
 from cascadia_sglang.planner.problem.checks import load_problem
 from cascadia_sglang.planner.problem.problem import Problem
 from cascadia_sglang.planner.solve import solve
+from cascadia_sglang.progress import StageProgress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,12 +80,14 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None and problem.candidates:
         raise ConfigError(f"problem {args.problem}: candidates have no front to plot")
     try:
-        plan = solve(
-            problem,
-            time_limit_s=args.time_limit_s,
-            workers=args.workers,
-            with_front=args.plot is not None,
-        )
+        with StageProgress("simulations") as progress:
+            plan = solve(
+                problem,
+                time_limit_s=args.time_limit_s,
+                workers=args.workers,
+                with_front=args.plot is not None,
+                on_progress=progress,
+            )
     except FloorNotShownError as error:
         return _no_plan(args, error, NoPlan(status="not_shown", reason=str(error)))
     except InfeasiblePlanError as error:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from cascadia_sglang.planner.latency.build_surfaces import Run, build_surfaces, in_process
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from cascadia_sglang.planner.latency.build_surfaces import (
+    Run,
+    build_surfaces,
+    in_process,
+    surface_of,
+)
 from cascadia_sglang.planner.latency.shapes import shapes_of_pools
 from cascadia_sglang.planner.latency.simulated import ShapeLatencies
 from cascadia_sglang.planner.plan import Plan
@@ -13,14 +21,35 @@ from cascadia_sglang.planner.worker_process import WorkerProcesses
 from cascadia_sglang.planner.workload.source import WorkloadSource, load_workload
 from cascadia_sglang.planner.workload.workload import Workload
 
+# Called with a stage of simulations, how many are done, and how many there are.
+OnProgress = Callable[[str, int, int], None]
+
+
+class _RunJobs(Protocol):
+    """A `Run` that can report its progress."""
+
+    def __call__(
+        self,
+        function: Callable[[Any], Any],
+        jobs: Sequence[Any],
+        on_done: Callable[[int], None] = ...,
+        /,
+    ) -> list[Any]: ...
+
 
 def plan_of_source(
-    problem: Problem, *, time_limit_s: float, workers: int, with_front: bool = False
+    problem: Problem,
+    *,
+    time_limit_s: float,
+    workers: int,
+    with_front: bool = False,
+    on_progress: OnProgress | None = None,
 ) -> Plan:
     """Solve a checked problem with a workload.
 
     Args:
         workers: processes that simulate; 0 simulates in this one.
+        on_progress: called as simulations end, from any thread.
 
     Raises:
         As `solve` of `cascadia_sglang.planner.solve`.
@@ -33,9 +62,21 @@ def plan_of_source(
         )
 
     if workers == 0:
-        return planned(in_process)
+        return planned(_reporting(in_process, on_progress))
     with WorkerProcesses(workers) as processes:
-        return planned(processes.run)
+        return planned(_reporting(processes.run, on_progress))
+
+
+def _reporting(run: _RunJobs, on_progress: OnProgress | None) -> Run:
+    """A `Run` that reports its progress, by what it simulates."""
+    if on_progress is None:
+        return run
+
+    def run_jobs(function: Callable[[Any], Any], jobs: Sequence[Any]) -> list[Any]:
+        stage = "single replicas" if function is surface_of else "whole plans"
+        return run(function, jobs, lambda done: on_progress(stage, done, len(jobs)))
+
+    return run_jobs
 
 
 def plan_of_workload(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -15,7 +16,12 @@ from cascadia_sglang.planner.thresholds.search import choose_and_allocate
 
 
 def solve(
-    problem: Problem, *, time_limit_s: float = 10.0, workers: int = 0, with_front: bool = False
+    problem: Problem,
+    *,
+    time_limit_s: float = 10.0,
+    workers: int = 0,
+    with_front: bool = False,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Plan:
     """Solve a checked problem.
 
@@ -23,6 +29,8 @@ def solve(
         time_limit_s: seconds that the solver may take.
         workers: processes that simulate a problem with a workload; 0 simulates in this process.
         with_front: whether a plan whose thresholds were searched holds the front too.
+        on_progress: called with a stage of simulations, how many are done, and how many there are;
+            from any thread.
 
     Raises:
         InfeasiblePlanError: if no plan keeps the budget and the quality floor.
@@ -35,7 +43,11 @@ def solve(
         from cascadia_sglang.planner.from_workload import plan_of_source
 
         plan = plan_of_source(
-            problem, time_limit_s=time_limit_s, workers=workers, with_front=with_front
+            problem,
+            time_limit_s=time_limit_s,
+            workers=workers,
+            with_front=with_front,
+            on_progress=on_progress,
         )
     elif problem.calibration:
         plan = choose_and_allocate(

@@ -71,8 +71,16 @@ class WorkerProcesses:
             if process.stdout is not None:
                 process.stdout.close()
 
-    def run(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> list[Any]:
+    def run(
+        self,
+        function: Callable[[Any], Any],
+        jobs: Sequence[Any],
+        on_done: Callable[[int], None] = lambda _: None,
+    ) -> list[Any]:
         """Apply a module's function to every job, each process one at a time; in order.
+
+        Args:
+            on_done: hears how many jobs are done, from any thread.
 
         Raises:
             CascadiaError: the first job's that raised one.
@@ -97,7 +105,8 @@ class WorkerProcesses:
             with ThreadPoolExecutor(len(self._processes)) as pool:
                 list(
                     pool.map(
-                        lambda process: _feed(process, function, waiting, found), self._processes
+                        lambda process: _feed(process, function, waiting, found, on_done),
+                        self._processes,
                     )
                 )
         finally:
@@ -117,6 +126,7 @@ def _feed(
     function: Callable[[Any], Any],
     waiting: queue.SimpleQueue[tuple[int, Any]],
     found: dict[int, Any],
+    on_done: Callable[[int], None],
 ) -> None:
     """Give a process one job after the other until none is left, or it is gone."""
     stdin, stdout = process.stdin, process.stdout
@@ -131,6 +141,7 @@ def _feed(
             pickle.dump((function, job), stdin)
             stdin.flush()
             found[index] = pickle.load(stdout)
+            on_done(len(found))
         except (OSError, EOFError, pickle.UnpicklingError):
             return
 

@@ -52,9 +52,17 @@ class SurfaceJob:
     answers: AnswerLengths
 
 
-def in_process(function: Callable[[A], B], jobs: Sequence[A]) -> list[B]:
-    """A `Run` without another process."""
-    return [function(job) for job in jobs]
+def in_process(
+    function: Callable[[A], B],
+    jobs: Sequence[A],
+    on_done: Callable[[int], None] = lambda _: None,
+) -> list[B]:
+    """A `Run` without another process; `on_done` hears how many jobs are done."""
+    found = []
+    for number, job in enumerate(jobs, 1):
+        found.append(function(job))
+        on_done(number)
+    return found
 
 
 def surface_of(job: SurfaceJob) -> Surface:

@@ -18,6 +18,9 @@ def test_results_come_in_order_and_errors_as_they_were_raised(tmp_path):
         with pytest.raises(WorkloadError, match="nowhere"):
             workers.run(load_trace, [tmp_path / "nowhere"])
         assert workers.run(abs, [-7]) == [7]
+        done = []
+        workers.run(abs, [-1, -2, -3], done.append)
+        assert sorted(done)[-1] == len(done) == 3
     assert all(process.poll() is not None for process in processes)
 
 

@@ -1,0 +1,74 @@
+// Line charts over time, by uPlot. A chart follows its figure's width and the page's colours.
+
+/* global uPlot */
+import { element } from "./dom.js";
+
+const HEIGHT = 190;
+
+const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+export class LineChart {
+  /** `unit` is that of the values; `series` are given with every update. */
+  constructor(figure, unit = "") {
+    this.unit = unit;
+    this.figure = figure;
+    this.place = element("div");
+    figure.append(this.place);
+    this.plot = null;
+    this.names = "";
+    this.data = null;
+    this.series = [];
+    new ResizeObserver(() => this.resize()).observe(figure);
+    document.addEventListener("themechange", () => this.build());
+  }
+
+  /** `times`: Unix seconds; `series`: `[{name, colour, values, dash}]` with as many values each. */
+  update(times, series) {
+    this.data = [times, ...series.map((one) => one.values)];
+    this.series = series;
+    const names = series.map((one) => one.name).join("\n");
+    if (names !== this.names || this.plot === null) {
+      this.names = names;
+      this.build();
+    } else {
+      this.plot.setData(this.data);
+    }
+    const last = series.map((one) => `${one.name} ${one.values.at(-1) ?? "unknown"}${this.unit}`);
+    this.place.setAttribute("role", "img");
+    this.place.setAttribute("aria-label", `latest: ${last.join(", ") || "nothing yet"}`);
+  }
+
+  build() {
+    if (this.data === null) return;
+    this.plot?.destroy();
+    const axis = {
+      stroke: colourOf("--soft"),
+      grid: { stroke: colourOf("--line"), width: 1 },
+      ticks: { stroke: colourOf("--line"), width: 1 },
+    };
+    const options = {
+      width: Math.max(200, this.figure.clientWidth),
+      height: HEIGHT,
+      cursor: { y: false },
+      scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 0, 1e-3) * 1.08] } },
+      axes: [axis, { ...axis, size: 60 }],
+      series: [
+        {},
+        ...this.series.map((one) => ({
+          label: one.name,
+          stroke: colourOf(one.colour),
+          width: 2,
+          dash: one.dash,
+          spanGaps: false,
+          points: { show: this.data[0].length < 70, size: 4 },
+        })),
+      ],
+    };
+    this.plot = new uPlot(options, this.data, this.place);
+  }
+
+  resize() {
+    const width = Math.max(200, this.figure.clientWidth);
+    if (this.plot !== null && this.plot.width !== width) this.plot.setSize({ width, height: HEIGHT });
+  }
+}
