@@ -8,9 +8,10 @@ const HEIGHT = 190;
 const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class LineChart {
-  /** `unit` is that of the values; `series` are given with every update. */
-  constructor(figure, unit = "") {
+  /** `unit` is that of the values, `leastS` the shortest time that the axis spans. */
+  constructor(figure, unit = "", leastS = 30) {
     this.unit = unit;
+    this.leastS = leastS;
     this.figure = figure;
     this.place = element("div");
     figure.append(this.place);
@@ -50,7 +51,10 @@ export class LineChart {
       width: Math.max(200, this.figure.clientWidth),
       height: HEIGHT,
       cursor: { y: false },
-      scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 0, 1e-3) * 1.08] } },
+      scales: {
+        x: { range: (_, first, last) => [Math.min(first ?? 0, (last ?? 0) - this.leastS), last ?? 0] },
+        y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 0, 1e-3) * 1.08] },
+      },
       axes: [axis, { ...axis, size: 60 }],
       series: [
         {},

@@ -7,8 +7,8 @@ const QUANTILE_COLOURS = ["--tier-0", "--tier-1", "--tier-3"];
 
 export class LatencyPanel {
   constructor() {
-    this.e2e = new LineChart(byId("latency-e2e"), " s");
-    this.ttft = new LineChart(byId("latency-ttft"), " s");
+    this.e2e = new LineChart(byId("latency-e2e"), " s", 600);
+    this.ttft = new LineChart(byId("latency-ttft"), " s", 600);
     this.queue = new LineChart(byId("latency-queue"));
     this.thresholds = new LineChart(byId("latency-thresholds"));
   }
