@@ -84,8 +84,7 @@ class Gauges:
         found: dict[tuple[str, ...], float] = {}
         for index, tier in below:
             watch, shadow = services.drift.watch(index), services.shadow.watches.get(index)
-            drift = None if watch is None else watch.drift()
-            found[tier, "drift"] = drift is not None and drift.is_alarm
+            found[tier, "drift"] = watch is not None and watch.is_alarm
             found[tier, "agreement"] = shadow is not None and shadow.state().is_alarm
         return found
 

@@ -58,7 +58,11 @@ def page_routes(
         return _file(found, request)
 
     @router.get("/cascadia/live")
-    async def get_live(since: int = 0, requests: int = 0, events: int = 0) -> fastapi.Response:
+    async def get_live(request: fastapi.Request) -> fastapi.Response:
+        try:
+            row, number, event = (_known(request, key) for key in ("since", "requests", "events"))
+        except RequestError as error:
+            return cascadia_error(error)
         # An open page shows an event with the status that it changed, not a second later.
         sampler.look()
         timeline = sampler.timeline.events
@@ -68,9 +72,9 @@ def page_routes(
                 "status": status_now(),
                 "plan": active_plan(server.mover, server.controller),
                 "has_sample": config.planner.sample is not None,
-                "rows": sampler.rows.after(since),
-                "requests": log.requests_after(requests if requests <= log.number else 0),
-                "events": timeline.after(events),
+                "rows": sampler.rows.after(row),
+                "requests": log.requests_after(number if number <= log.number else 0),
+                "events": timeline.after(event),
                 "last": {
                     "row": sampler.rows.number,
                     "request": log.number,
@@ -88,9 +92,9 @@ def page_routes(
         return _json({"latency": log.latency.summary(time.time()), "judge": shapes})
 
     @router.get("/cascadia/what-if")
-    async def get_what_if(thresholds: str) -> fastapi.Response:
+    async def get_what_if(request: fastapi.Request) -> fastapi.Response:
         try:
-            then = _thresholds(thresholds, len(names) - 1)
+            then = _thresholds(request.query_params.get("thresholds", ""), len(names) - 1)
             rows = await sample.loaded()
             scores = server.router.services.scores
             now = [scores.threshold(tier) or 0.0 for tier in range(len(names) - 1)]
@@ -144,6 +148,14 @@ def entry_window(log: TrafficLog, threshold: float) -> EntryWindow:
 def _costs(log: TrafficLog) -> list[float | None]:
     """Mean seconds of the last attempts at each tier; None where there was none."""
     return [round(sum(one) / len(one), 6) if one else None for one in log.attempt_s]
+
+
+def _known(request: fastapi.Request, key: str) -> int:
+    """The number of the last row, request or event that a reader has; 0 where it names none."""
+    text = request.query_params.get(key, "0")
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise RequestError(400, f"{key} is {text!r}, allowed: a number of up to 18 digits", key)
+    return int(text)
 
 
 def _thresholds(text: str, count: int) -> list[float]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cascadia_sglang.judge.drift_watch import ScoreWatch
+from cascadia_sglang.router.feedback.calibration_drift import TierWatch
 from cascadia_sglang.router.feedback.scores import TierScoring
 from cascadia_sglang.router.feedback.shadow import Shadow
 
@@ -54,14 +54,14 @@ def score_shapes(
     names: Sequence[str],
     scores: Sequence[deque[float]],
     scoring: TierScoring,
-    watch_of: Callable[[int], ScoreWatch | None],
+    watch_of: Callable[[int], TierWatch | None],
     shadow: Shadow,
 ) -> list[dict[str, Any]]:
     """Of every tier but the last: its scores, its calibration's, and the labels that came in.
 
     Args:
         scores: the last ones of each tier.
-        watch_of: what watches a tier's scores for drift; None where it has no calibration.
+        watch_of: what watches a tier's answers for drift; None where it has no calibration.
     """
     edges = [step / BINS for step in range(BINS + 1)]
     found = []
@@ -73,7 +73,7 @@ def score_shapes(
                 "tier": name,
                 "calibrated": scoring.source(tier).is_calibrated,
                 "counts": histogram(scores[tier]),
-                "expected": None if watch is None else watch.expected_shares(edges),
+                "expected": None if watch is None else watch.scores.expected_shares(edges),
                 "reliability": reliability(labelled),
                 "labels": len(labelled),
             }

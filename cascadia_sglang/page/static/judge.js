@@ -35,9 +35,16 @@ export class JudgePanel {
     const shadow = tier.shadow;
     const lines = [
       [`threshold ${number(tier.threshold, 4)}, ${number(total)} scores`, ""],
-      [drifted, drift?.alarm ? "bad" : ""],
+      [drifted, drift !== null && drift.distance > drift.limit ? "bad" : ""],
       [`${tier.judge_errors} judge errors`, tier.judge_errors ? "warn" : ""],
     ];
+    const features = drift?.features ?? null;
+    if (features !== null) {
+      lines.push([
+        `kinds of prompts: distance ${number(features.distance)}, alarm above ${number(features.limit)}`,
+        features.alarm ? "bad" : "",
+      ]);
+    }
     if (shadow !== null) {
       const expected =
         shadow.expected === null ? "" : `, ${percent(shadow.expected[0] / shadow.expected[1])} expected`;

@@ -50,7 +50,13 @@ LOGIN = {"auth": ("", KEY)}
 
 @pytest.mark.parametrize(
     "path",
-    ["/cascadia", "/cascadia/page/app.js", "/cascadia/live", "/cascadia/recent", "/cascadia/status"],
+    [
+        "/cascadia",
+        "/cascadia/page/app.js",
+        "/cascadia/live",
+        "/cascadia/recent",
+        "/cascadia/status",
+    ],
 )
 def test_what_the_page_reads_has_the_guard_of_the_status(path: str) -> None:
     bare, keyed, logged_in, wrong = asked(

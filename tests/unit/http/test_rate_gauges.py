@@ -69,5 +69,5 @@ def test_a_tier_whose_scores_drift_has_an_alarm() -> None:
     watch = router.services.drift.watch(0)
     assert watch is not None
     for _ in range(300):
-        watch.add(0.99)
+        watch.scores.add(0.99)
     assert alarms() == {("a", "drift"): 1.0, ("a", "agreement"): 0.0}

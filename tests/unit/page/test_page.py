@@ -77,6 +77,14 @@ def test_every_row_is_read_once(server: FakedServer) -> None:
     assert all(one["number"] > last["request"] for one in later["requests"])
 
 
+@pytest.mark.parametrize("key", ["since", "requests", "events"])
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "x", "9" * 19, "\u0661"])
+def test_a_number_that_is_none_is_refused(server: FakedServer, key: str, text: str) -> None:
+    told = httpx.get(f"{server.url}/cascadia/live", params={key: text})
+    assert told.status_code == 400
+    assert told.json()["error"]["param"] == key
+
+
 @pytest.mark.parametrize("text", ["", "1.5", "0.5,0.5", "high", "nan"])
 def test_thresholds_that_do_not_fit_are_refused(server: FakedServer, text: str) -> None:
     told = httpx.get(f"{server.url}/cascadia/what-if", params={"thresholds": text})
