@@ -1,65 +1,21 @@
 """Traces of the real server, as a receiver of OTLP gets them."""
 
-import http.server
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from tests.system.serving import CASCADE, Server, start
+from tests.unit.router.otlp_receiver import Receiver
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
-trace_service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+pytest.importorskip("opentelemetry.proto")
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http.trace_exporter")
 pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-
-
-class Receiver:
-    """Takes OTLP over HTTP on a port of this machine; `spans` by name and attributes."""
-
-    def __init__(self) -> None:
-        self.spans: list[Any] = []
-        receiver = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                content = self.rfile.read(int(self.headers["content-length"]))
-                request = trace_service.ExportTraceServiceRequest()
-                request.ParseFromString(content)
-                for resource in request.resource_spans:
-                    for scope in resource.scope_spans:
-                        receiver.spans += scope.spans
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Nothing on stderr."""
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def of_trace(self, trace_id: str, least: int) -> list[Any]:
-        """Spans of a trace, once there are so many."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            found = [one for one in self.spans if one.trace_id.hex() == trace_id]
-            if len(found) >= least:
-                return found
-            time.sleep(0.2)
-        raise AssertionError(f"{len(self.spans)} spans came, none enough of {trace_id}")
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from tests.unit.router.asking import GOOD, THREE, TWO, WEAK, ask
 sdk = pytest.importorskip("opentelemetry.sdk.trace")
 memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
 export = pytest.importorskip("opentelemetry.sdk.trace.export")
+pytest.importorskip("opentelemetry.proto")
+from tests.unit.router.otlp_receiver import Receiver  # noqa: E402  without its packages, a skip
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PATH = "/v1/chat/completions"
@@ -27,19 +29,23 @@ def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     found = memory.InMemorySpanExporter()
     provider = sdk.TracerProvider()
     provider.add_span_processor(export.SimpleSpanProcessor(found))
+    open_spans(monkeypatch, provider)
+    yield found
+    provider.shutdown()
+
+
+def open_spans(patch: pytest.MonkeyPatch, provider: Any) -> None:
+    """Have routers that are made from now on trace to a provider."""
     from opentelemetry import trace
 
-    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
-    # `make_router` builds the services; from then on the spans are open.
+    patch.setattr(trace, "get_tracer", provider.get_tracer)
     plain = Spans.__init__
 
     def opened(self: Spans, tiers: Any) -> None:
         plain(self, tiers)
         self.open(lambda: True)
 
-    monkeypatch.setattr(Spans, "__init__", opened)
-    yield found
-    provider.shutdown()
+    patch.setattr(Spans, "__init__", opened)
 
 
 def http_request(**headers: str) -> Any:
@@ -145,3 +151,26 @@ def test_without_tracing_an_order_is_left_unchanged() -> None:
     spans = Spans(["small"])
     spans.begin(prompt)
     assert spans.attempt(prompt, order) is order
+
+
+def test_a_receiver_of_otlp_gets_the_spans() -> None:
+    exporters = pytest.importorskip("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    receiver = Receiver()
+    provider = sdk.TracerProvider()
+    endpoint = f"http://127.0.0.1:{receiver.port}/v1/traces"
+    exporter = exporters.OTLPSpanExporter(endpoint=endpoint, timeout=10)
+    provider.add_span_processor(export.SimpleSpanProcessor(exporter))
+    with pytest.MonkeyPatch.context() as patch:
+        open_spans(patch, provider)
+        traceparent = f"00-{TRACE_ID}-{PARENT_ID}-01"
+        ask(FakeEngine(WEAK, GOOD), http_request=http_request(traceparent=traceparent))
+    try:
+        spans = {span.name: span for span in receiver.of_trace(TRACE_ID, 3)}
+        request = spans["chat cascadia"]
+        assert request.parent_span_id.hex() == PARENT_ID
+        for name in ("chat small", "chat large"):
+            assert spans[name].parent_span_id == request.span_id
+            assert spans[name].end_time_unix_nano >= spans[name].start_time_unix_nano
+    finally:
+        provider.shutdown()
+        receiver.close()
