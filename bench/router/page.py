@@ -112,7 +112,7 @@ def measure(port: int, reader: Reader, pairs: int, round_s: float) -> tuple[list
 
 def values_of(alone: list[Round], read: list[Round]) -> dict[str, tuple[str, Estimate]]:
     """Unit and value by variant."""
-    before, after = ([one.requests_per_s for one in rounds] for rounds in (alone, read))
+    before, after = ([each.requests_per_s for each in rounds] for rounds in (alone, read))
     return {
         "no page": ("1/s", spread(before)),
         "page": ("1/s", spread(after)),
@@ -179,11 +179,11 @@ def main() -> None:
             reader = Reader(port)
             alone, read = measure(port, reader, pairs, round_s)
     values = values_of(alone, read)
-    told = report(values, reader, pairs, facts)
-    print(told)
+    markdown = report(values, reader, pairs, facts)
+    print(markdown)
     if not args.smoke:
         save_rows(RESULTS / f"{BENCH}.csv", rows_of(values, facts))
-        (RESULTS / f"{BENCH}.md").write_text(told)
+        (RESULTS / f"{BENCH}.md").write_text(markdown)
 
 
 if __name__ == "__main__":

@@ -79,10 +79,10 @@ def watch(
         print(f"{_CLEAR}{shown}" if is_live else shown, flush=True)
         before = status
         sleep(WATCH_S)
-        while (found := _read_or_say(read)) is None:
+        while (answer := _read_or_say(read)) is None:
             sleep(WATCH_S)
         now_s = clock()
-        status, seconds, asked_s = found, now_s - asked_s, now_s
+        status, seconds, asked_s = answer, now_s - asked_s, now_s
 
 
 def _read_or_say(read: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
@@ -95,15 +95,15 @@ def _read_or_say(read: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def rates(before: dict[str, Any] | None, status: dict[str, Any], seconds: float) -> str:
-    """Answers a second of every tier since the last look, so many seconds ago."""
+    """Answers per second of every tier since the last look, so many seconds ago."""
     if before is None:
         return "answers per second: counting"
     known = {tier["name"]: tier["answered"] for tier in before["tiers"]}
-    told = ", ".join(
+    tiers = ", ".join(
         f"{tier['name']} {max(0, tier['answered'] - known.get(tier['name'], 0)) / seconds:.1f}"
         for tier in status["tiers"]
     )
-    return f"answers per second: {told}"
+    return f"answers per second: {tiers}"
 
 
 def read_status(url: str, api_key: str | None = None) -> dict[str, Any]:

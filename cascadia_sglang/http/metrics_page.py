@@ -81,12 +81,12 @@ class Gauges:
     def _alarms(self, below: Sequence[tuple[int, str]]) -> dict[tuple[str, ...], float]:
         """By tier and kind: whether its alarm fires now, as the status has it."""
         services = self._router.services
-        found: dict[tuple[str, ...], float] = {}
+        alarms: dict[tuple[str, ...], float] = {}
         for index, tier in below:
             watch, shadow = services.drift.watch(index), services.shadow.watches.get(index)
-            found[tier, "drift"] = watch is not None and watch.is_alarm
-            found[tier, "agreement"] = shadow is not None and shadow.state().is_alarm
-        return found
+            alarms[tier, "drift"] = watch is not None and watch.is_alarm
+            alarms[tier, "agreement"] = shadow is not None and shadow.state().is_alarm
+        return alarms
 
 
 def _number(value: float | None) -> float:

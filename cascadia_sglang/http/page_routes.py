@@ -52,10 +52,10 @@ def page_routes(
 
     @router.get("/cascadia/page/{name:path}")
     async def get_file(name: str, request: fastapi.Request) -> fastapi.Response:
-        found = page_files().get(name)
-        if found is None:
+        file = page_files().get(name)
+        if file is None:
             return cascadia_error(RequestError(404, f"the page has no file {name!r}"))
-        return _file(found, request)
+        return _file(file, request)
 
     @router.get("/cascadia/live")
     async def get_live(request: fastapi.Request) -> fastapi.Response:
@@ -69,6 +69,7 @@ def page_routes(
         return _json(
             {
                 "at": time.time(),
+                "interval_s": sampler.interval_s,
                 "status": status_now(),
                 "plan": active_plan(server.mover, server.controller),
                 "has_sample": config.planner.sample is not None,
@@ -99,10 +100,10 @@ def page_routes(
             scores = server.router.services.scores
             now = [scores.threshold(tier) or 0.0 for tier in range(len(names) - 1)]
             window, costs = entry_window(log, now[0]), _costs(log)
-            found = await asyncio.to_thread(what_if, rows, window, now, then, costs)
+            comparison = await asyncio.to_thread(what_if, rows, window, now, then, costs)
         except CascadiaError as error:
             return cascadia_error(error)
-        return _json(as_json(found, costs))
+        return _json(as_json(comparison, costs))
 
     return router
 
@@ -134,12 +135,12 @@ class _Sample:
 
 def entry_window(log: TrafficLog, threshold: float) -> EntryWindow:
     """The last requests that began at the first tier, for weights on a sample."""
-    scored = [one for one in log.entries if one.score is not None]
-    ended = [one for one in log.entries if one.score is None]
+    scored = [visit for visit in log.entries if visit.score is not None]
+    ended = [visit for visit in log.entries if visit.score is None]
     return EntryWindow(
-        scores=[one.score for one in scored if one.score is not None],
-        input_tokens=[one.input_tokens for one in (*scored, *ended)],
-        output_tokens=[one.output_tokens for one in scored],
+        scores=[visit.score for visit in scored if visit.score is not None],
+        input_tokens=[visit.input_tokens for visit in (*scored, *ended)],
+        output_tokens=[visit.output_tokens for visit in scored],
         ended=len(ended),
         threshold=threshold,
     )
@@ -147,7 +148,7 @@ def entry_window(log: TrafficLog, threshold: float) -> EntryWindow:
 
 def _costs(log: TrafficLog) -> list[float | None]:
     """Mean seconds of the last attempts at each tier; None where there was none."""
-    return [round(sum(one) / len(one), 6) if one else None for one in log.attempt_s]
+    return [round(sum(times) / len(times), 6) if times else None for times in log.attempt_s]
 
 
 def _known(request: fastapi.Request, key: str) -> int:
@@ -175,9 +176,9 @@ def _json(content: Any) -> fastapi.Response:
     return fastapi.Response(msgspec.json.encode(content), 200, headers, "application/json")
 
 
-def _file(found: PageFile, request: fastapi.Request) -> fastapi.Response:
-    headers = {**_HEADERS, "etag": found.etag}
+def _file(file: PageFile, request: fastapi.Request) -> fastapi.Response:
+    headers = {**_HEADERS, "etag": file.etag}
     known: Sequence[str] = request.headers.get("if-none-match", "").split(", ")
-    if found.etag in known:
+    if file.etag in known:
         return fastapi.Response(None, 304, headers)
-    return fastapi.Response(found.content, 200, headers, found.media_type)
+    return fastapi.Response(file.content, 200, headers, file.media_type)

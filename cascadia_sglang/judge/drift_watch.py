@@ -58,6 +58,11 @@ class ScoreWatch:
         """Take the score of one more finished answer."""
         self._window.append(score)
 
+    @property
+    def scores(self) -> Sequence[float]:
+        """The last scores, the oldest first."""
+        return self._window
+
     def expected_shares(self, edges: Sequence[float]) -> list[float]:
         """Share of the calibration's scores between each edge and the next; the last edge is in."""
         points_P = np.asarray(edges, np.float64)

@@ -31,15 +31,15 @@ class PageFile:
 def page_files() -> dict[str, PageFile]:
     """All files by their path within the page's folder."""
     root = resources.files("cascadia_sglang.page") / "static"
-    found = {}
+    files = {}
     for folder in ("", "vendor/"):
-        place = root / folder if folder else root
-        for entry in place.iterdir():
+        directory = root / folder if folder else root
+        for entry in directory.iterdir():
             if entry.is_file():
                 content = entry.read_bytes()
-                found[f"{folder}{entry.name}"] = PageFile(
+                files[f"{folder}{entry.name}"] = PageFile(
                     content=content,
                     media_type=_TYPES[entry.name.rpartition(".")[2]],
                     etag=f'"{hashlib.blake2b(content, digest_size=8).hexdigest()}"',
                 )
-    return found
+    return files

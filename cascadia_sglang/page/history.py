@@ -35,4 +35,4 @@ class EncodedRows:
         missing = self._number - number
         count = len(self._rows)
         wanted = count if not 0 <= missing <= count else missing
-        return [msgspec.Raw(self._rows[place]) for place in range(count - wanted, count)]
+        return [msgspec.Raw(self._rows[index]) for index in range(count - wanted, count)]

@@ -12,7 +12,7 @@ from typing import Any
 
 MINUTES = 60
 QUANTILES = (0.5, 0.95, 0.99)
-# Paths of a minute that are told apart; the others share one name.
+# Paths of a minute that keep their names; all others share one.
 MOST_PATHS = 16
 OTHER_PATHS = "other"
 
@@ -38,13 +38,13 @@ def quantiles(counts: Counter[int]) -> list[float] | None:
     total = counts.total()
     if not total:
         return None
-    found, seen, left = [], 0, list(QUANTILES)
+    times_s, seen, left = [], 0, list(QUANTILES)
     for bucket in sorted(counts):
         seen += counts[bucket]
         while left and seen >= left[0] * total - 1e-9:
-            found.append(round(seconds_of(bucket), 6))
+            times_s.append(round(seconds_of(bucket), 6))
             left.pop(0)
-    return found
+    return times_s
 
 
 @dataclass(slots=True)
@@ -85,11 +85,11 @@ class LatencyHour:
         paths = self._open
         if path not in paths and len(paths) >= MOST_PATHS:
             path = OTHER_PATHS
-        found = paths.get(path)
-        if found is None:
-            found = paths[path] = PathLatency()
-        found.ttft[bucket_of(ttft_s)] += 1
-        found.e2e[bucket_of(e2e_s)] += 1
+        latency = paths.get(path)
+        if latency is None:
+            latency = paths[path] = PathLatency()
+        latency.ttft[bucket_of(ttft_s)] += 1
+        latency.e2e[bucket_of(e2e_s)] += 1
 
     def summary(self, at: float) -> dict[str, Any]:
         """Percentiles of every minute that had an answer, and of the whole hour.
@@ -98,8 +98,8 @@ class LatencyHour:
         """
         self._turn(at)
         first = int(at // 60) - MINUTES + 1
-        kept = [one for one in self._minutes if one[0] >= first]
-        whole = merged(one[1] for one in kept)
+        kept = [minute for minute in self._minutes if minute[0] >= first]
+        whole = merged(paths for _, paths, _ in kept)
         by_tier: Paths = {}
         for path, latency in merged([whole, self._open]).items():
             by_tier.setdefault(path.rpartition(">")[2], PathLatency()).add(latency)

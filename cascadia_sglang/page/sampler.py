@@ -1,4 +1,4 @@
-"""Looks at the server once a second and keeps a row of it, for a quarter of an hour."""
+"""Keeps a row of the server's state per second, for a quarter of an hour."""
 
 import asyncio
 import logging
@@ -19,7 +19,8 @@ from cascadia_sglang.router.cascade import CascadeRouter
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 900
+ROWS = 900
+INTERVAL_S = 1.0
 
 
 class SampledFleet(Protocol):
@@ -50,6 +51,7 @@ class Sampler:
 
     Args:
         load_of: what a worker's scheduler published last; None where it has not.
+        interval_s: time between two rows.
         wall, clock: seconds of the Unix and of the monotonic clock.
     """
 
@@ -62,10 +64,12 @@ class Sampler:
         mover: SampledMover,
         controller: SampledController | None,
         load_of: Callable[[Worker], PublishedLoad | None],
+        interval_s: float = INTERVAL_S,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.rows = EncodedRows(SECONDS)
+        self.interval_s = interval_s
+        self.rows = EncodedRows(ROWS)
         self.timeline = Timeline()
         self._log = log
         self._pool = pool
@@ -81,11 +85,11 @@ class Sampler:
         self._has_failed = False
 
     async def run(self) -> None:
-        """Look once a second. Runs until cancelled."""
+        """Keep a row per interval. Runs until cancelled."""
         due_s = self._clock()
         while True:
             # What was missed while the loop was busy is not made up for.
-            due_s = max(due_s + 1.0, self._clock())
+            due_s = max(due_s + self.interval_s, self._clock())
             while (left_s := due_s - self._clock()) > 0.0:
                 await asyncio.sleep(left_s)
             try:
@@ -93,7 +97,7 @@ class Sampler:
             except Exception:
                 if not self._has_failed:
                     self._has_failed = True
-                    logger.exception("the page has no row of a second")
+                    logger.exception("the page lacks a row")
 
     def sample(self) -> None:
         """Keep one row, and note what happened since the last."""
@@ -124,7 +128,7 @@ class Sampler:
                 at=round(self._wall(), 3),
                 workers={worker.worker_id: worker.state.value for worker in self._pool},
                 losses={
-                    one.worker_id: f"{one.why} ({one.end.value})" for one in self._fleet.losses
+                    lost.worker_id: f"{lost.why} ({lost.end.value})" for lost in self._fleet.losses
                 },
                 bypassed=frozenset(tiers[index].name for index in self._pool.bypassed),
                 thresholds=tuple(router.config.routing.thresholds),

@@ -26,10 +26,10 @@ def reliability(labelled: Iterable[tuple[float, bool]]) -> list[dict[str, Any]]:
     interval of their share (Wilson, 1927)."""
     sums = [[0.0, 0, 0] for _ in range(BINS)]
     for score, agrees in labelled:
-        found = sums[min(BINS - 1, int(score * BINS))]
-        found[0] += score
-        found[1] += 1
-        found[2] += agrees
+        bin_sums = sums[min(BINS - 1, int(score * BINS))]
+        bin_sums[0] += score
+        bin_sums[1] += 1
+        bin_sums[2] += agrees
     return [
         {
             "score": round(total / answers, 4),
@@ -60,22 +60,23 @@ def score_shapes(
     """Of every tier but the last: its scores, its calibration's, and the labels that came in.
 
     Args:
-        scores: the last ones of each tier.
-        watch_of: what watches a tier's answers for drift; None where it has no calibration.
+        scores: the last ones of each tier, whichever calibration made them.
+        watch_of: what watches a tier's answers for drift; None where it has no calibration. It
+            has the scores of the active calibration alone.
     """
     edges = [step / BINS for step in range(BINS + 1)]
-    found = []
+    shapes = []
     for tier, name in enumerate(names[:-1]):
         watch = watch_of(tier)
         labelled = shadow.labelled.get(tier, ())
-        found.append(
+        shapes.append(
             {
                 "tier": name,
                 "calibrated": scoring.source(tier).is_calibrated,
-                "counts": histogram(scores[tier]),
+                "counts": histogram(scores[tier] if watch is None else watch.scores.scores),
                 "expected": None if watch is None else watch.scores.expected_shares(edges),
                 "reliability": reliability(labelled),
                 "labels": len(labelled),
             }
         )
-    return found
+    return shapes

@@ -1,4 +1,4 @@
-"""Events of workers, plans, decisions and thresholds, found by comparing one look with the last."""
+"""Events of workers, plans, decisions and thresholds: what changed between two looks."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,12 +58,12 @@ class Timeline:
         self._last = now
 
     def _new_decisions(self, decisions: Sequence[LogEntry]) -> list[LogEntry]:
-        found: list[LogEntry] = []
+        newer: list[LogEntry] = []
         for entry in reversed(decisions):
             if entry is self._decision:
                 break
-            found.append(entry)
-        return found[::-1]
+            newer.append(entry)
+        return newer[::-1]
 
     def _add_decision(self, entry: LogEntry, at: float) -> None:
         """Equal decisions in a row are one event with a count."""

@@ -112,12 +112,12 @@ class TrafficLog:
 
     def requests_after(self, number: int) -> list[LoggedRequest]:
         """The kept requests of later numbers, the oldest first."""
-        found: list[LoggedRequest] = []
+        newer: list[LoggedRequest] = []
         for request in reversed(self._requests):
             if request.number <= number:
                 break
-            found.append(request)
-        return found[::-1]
+            newer.append(request)
+        return newer[::-1]
 
     def prompt_arrived(self, at_s: float) -> None:
         """Count a prompt that came."""
@@ -131,13 +131,13 @@ class TrafficLog:
     def prompt_finished(self, event: PromptFinished) -> None:
         """Count a prompt that is over, and keep it without its content."""
         names, flows, chosen = self._tiers, self.flows, event.chosen
-        attempts = [one for one in event.attempts if one.reason != "too_long"]
-        visited = [one.tier_index for one in attempts]
+        attempts = [attempt for attempt in event.attempts if attempt.reason != "too_long"]
+        visited = [attempt.tier_index for attempt in attempts]
         input_tokens = self._count_attempts(attempts, chosen)
         path = ">".join(
             names[tier]
-            for place, tier in enumerate(visited)
-            if place == 0 or visited[place - 1] != tier
+            for index, tier in enumerate(visited)
+            if index == 0 or visited[index - 1] != tier
         )
         if visited:
             flows["entry", names[visited[0]]] += 1
@@ -164,23 +164,25 @@ class TrafficLog:
                 input_tokens=input_tokens,
                 seconds=round(event.seconds, 6),
                 ttft_s=round(event.ttft_s, 6),
-                attempts=[self._logged(one, arrived_s) for one in event.attempts[-MOST_ATTEMPTS:]],
+                attempts=[
+                    self._logged(attempt, arrived_s) for attempt in event.attempts[-MOST_ATTEMPTS:]
+                ],
             )
         )
 
     def _count_attempts(self, attempts: Sequence[Attempt], chosen: Attempt | None) -> int:
         """Count climbs and tokens; the prompt's tokens."""
         names, flows, input_tokens = self._tiers, self.flows, 0
-        for place, attempt in enumerate(attempts):
+        for index, attempt in enumerate(attempts):
             name = names[attempt.tier_index]
-            if attempt.escalated and place + 1 < len(attempts):
-                to = names[attempts[place + 1].tier_index]
+            if attempt.escalated and index + 1 < len(attempts):
+                to = names[attempts[index + 1].tier_index]
                 flows["climb", name, to, attempt.reason] += 1
             if attempt.judge_failed:
                 flows["judge_error", name] += 1
             if not attempt.outputs:
                 continue
-            prompt = sum(one["meta_info"].get("prompt_tokens", 0) for one in attempt.outputs)
+            prompt = sum(output["meta_info"].get("prompt_tokens", 0) for output in attempt.outputs)
             input_tokens = attempt.outputs[0]["meta_info"].get("prompt_tokens", input_tokens)
             kind = "answered" if attempt is chosen else "discarded"
             flows["tokens", name, kind] += attempt.tokens

@@ -104,8 +104,8 @@ def predicted(
     """What some thresholds make of a sample."""
     quality = graded.mean(graded.answered(thresholds))
     low, high = wilson(quality, effective_rows(graded.weight_N))
-    place = Replay(graded, [np.array([value]) for value in thresholds])
-    shares = place.shares((0,) * len(thresholds))
+    replay = Replay(graded, [np.array([value]) for value in thresholds])
+    shares = replay.shares((0,) * len(thresholds))
     costs = [cost for cost in cost_T if cost is not None]
     is_known = len(costs) == len(shares)
     return Prediction(
@@ -131,18 +131,21 @@ def paired_difference(then_N: FloatArray, now_N: FloatArray, graded: Sample) -> 
     return mean, _Z95 * float(np.sqrt(np.square(sums).sum())) / total
 
 
-def as_json(found: WhatIf, costs: Sequence[float | None]) -> dict[str, Any]:
+def as_json(comparison: WhatIf, costs: Sequence[float | None]) -> dict[str, Any]:
     """For the page."""
     return {
-        "rows": found.rows,
-        "effective_rows": round(found.effective_rows, 1),
-        "is_weighted": found.is_weighted,
-        "window": found.window,
+        "rows": comparison.rows,
+        "effective_rows": round(comparison.effective_rows, 1),
+        "is_weighted": comparison.is_weighted,
+        "window": comparison.window,
         "attempt_s": list(costs),
-        "now": _prediction(found.now),
-        "then": _prediction(found.then),
-        "difference": round(found.difference, 6),
-        "difference_interval": [round(found.difference_low, 6), round(found.difference_high, 6)],
+        "now": _prediction(comparison.now),
+        "then": _prediction(comparison.then),
+        "difference": round(comparison.difference, 6),
+        "difference_interval": [
+            round(comparison.difference_low, 6),
+            round(comparison.difference_high, 6),
+        ],
     }
 
 

@@ -93,9 +93,9 @@ def _wait_until_ready(client: httpx.Client, process: "subprocess.Popen[bytes]") 
 
 
 def asked(client: httpx.Client, query: str) -> list[dict]:
-    told = client.get("/api/v1/query", params={"query": query}).json()
-    assert told["status"] == "success", (query, told.get("error"))
-    return told["data"]["result"]
+    answer = client.get("/api/v1/query", params={"query": query}).json()
+    assert answer["status"] == "success", (query, answer.get("error"))
+    return answer["data"]["result"]
 
 
 def test_every_query_of_the_board_is_answered(prometheus: httpx.Client) -> None:
@@ -106,14 +106,14 @@ def test_every_query_of_the_board_is_answered(prometheus: httpx.Client) -> None:
 def test_the_board_shows_the_tiers_and_their_workers(prometheus: httpx.Client) -> None:
     by_panel = dict(queries(load_board()))
     answers = asked(prometheus, by_panel["Answers per second, by tier"])
-    assert {one["metric"]["tier"] for one in answers} >= {"small", "large"}
+    assert {series["metric"]["tier"] for series in answers} >= {"small", "large"}
     shares = asked(prometheus, by_panel["Share of answers, by tier"])
-    assert sum(float(one["value"][1]) for one in shares) == pytest.approx(1.0)
+    assert sum(float(series["value"][1]) for series in shares) == pytest.approx(1.0)
     running = asked(prometheus, by_panel["Running requests, by worker"])
-    assert {one["metric"]["tier"] for one in running} == {"small", "large"}
+    assert {series["metric"]["tier"] for series in running} == {"small", "large"}
 
 
 def test_the_alerts_are_loaded_and_a_healthy_server_fires_none(prometheus: httpx.Client) -> None:
-    told = prometheus.get("/api/v1/rules").json()["data"]["groups"][0]["rules"]
-    assert {rule["health"] for rule in told} <= {"ok", "unknown"}
-    assert [rule["name"] for rule in told if rule["state"] == "firing"] == []
+    rules = prometheus.get("/api/v1/rules").json()["data"]["groups"][0]["rules"]
+    assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
+    assert [rule["name"] for rule in rules if rule["state"] == "firing"] == []

@@ -76,10 +76,10 @@ class Traffic:
 
 @pytest.fixture(scope="module")
 def traffic(fleet: Server) -> Iterator[Traffic]:
-    found = Traffic(fleet)
-    found.on()
-    yield found
-    found.end()
+    running = Traffic(fleet)
+    running.on()
+    yield running
+    running.end()
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +122,10 @@ def test_the_counters_are_those_of_the_status_and_of_the_metrics(
             script = f"document.querySelector('[data-field=\"answered {name}\"]').textContent"
             assert int(tab.run(script)) == tier["answered"] == counted[name]
         workers = tab.run(
-            "[...document.querySelectorAll('.tile')].map((one) => "
-            "[one.dataset.worker, one.dataset.state])"
+            "[...document.querySelectorAll('.tile')].map((tile) => "
+            "[tile.dataset.worker, tile.dataset.state])"
         )
-        assert dict(workers) == {one["id"]: one["state"] for one in status["workers"]}
+        assert dict(workers) == {worker["id"]: worker["state"] for worker in status["workers"]}
         plan = tab.run("document.querySelector('[data-field=\"plan number\"]').textContent")
         assert int(plan) == status["plan_number"]
     finally:
@@ -134,13 +134,13 @@ def test_the_counters_are_those_of_the_status_and_of_the_metrics(
 
 def test_a_slider_predicts_what_a_replay_of_the_sample_gives(fleet: Server, tab: Tab) -> None:
     with fleet.client() as client:
-        told = client.get("/cascadia/what-if", params={"thresholds": "0.5"}).json()
+        answer = client.get("/cascadia/what-if", params={"thresholds": "0.5"}).json()
     # The sample's prompts are longer than any of the demo's, so nothing weights it.
-    assert not told["is_weighted"]
+    assert not answer["is_weighted"]
     graded = load_plan_sample(sample_of(fleet), TIERS).graded()
     replayed = predicted(graded, [0.5], [None, None])
-    assert told["then"]["quality"] == pytest.approx(replayed.quality, abs=1e-6)
-    assert told["then"]["shares"] == pytest.approx(replayed.shares, abs=1e-6)
+    assert answer["then"]["quality"] == pytest.approx(replayed.quality, abs=1e-6)
+    assert answer["then"]["shares"] == pytest.approx(replayed.shares, abs=1e-6)
     move_slider(tab, 0.5)
     shown = "parseFloat(document.querySelector('[data-field=\"then quality\"]')?.textContent)"
     tab.wait(f"Math.abs({shown} - {100 * replayed.quality}) < 0.006")
@@ -180,7 +180,7 @@ def test_applying_is_refused_without_the_key_and_works_with_it(fleet: Server, ta
 
 
 def test_a_killed_worker_appears_within_two_seconds(fleet: Server, tab: Tab) -> None:
-    worker = next(one for one in fleet.status()["workers"] if one["tiers"] == ["small"])
+    worker = next(worker for worker in fleet.status()["workers"] if worker["tiers"] == ["small"])
     psutil.Process(worker["pids"][0]).kill()
     name = json.dumps(worker["id"])
     tab.wait(
@@ -189,8 +189,8 @@ def test_a_killed_worker_appears_within_two_seconds(fleet: Server, tab: Tab) -> 
         within_s=2.0,
     )
     tab.wait(
-        "[...document.querySelectorAll('.tile')].filter((one) => "
-        "one.dataset.state === 'ready').length === 3",
+        "[...document.querySelectorAll('.tile')].filter((tile) => "
+        "tile.dataset.state === 'ready').length === 3",
         within_s=60.0,
     )
 

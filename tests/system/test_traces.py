@@ -20,9 +20,9 @@ TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:
-    found = Receiver()
-    yield found
-    found.close()
+    running = Receiver()
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +49,19 @@ def test_attempts_and_sglangs_spans_hang_below_the_request(
         "max_tokens": 16,
     }
     headers = {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01", "x-cascadia-threshold": "1"}
-    told = httpx.post(f"{traced.url}/v1/chat/completions", json=body, headers=headers, timeout=60)
-    assert told.headers["x-cascadia-tier"] == "large"
+    response = httpx.post(
+        f"{traced.url}/v1/chat/completions", json=body, headers=headers, timeout=60
+    )
+    assert response.headers["x-cascadia-tier"] == "large"
     spans = receiver.of_trace(TRACE_ID, 5)
     by_name = {span.name: span for span in spans}
     request = by_name["chat cascadia"]
     assert request.parent_span_id.hex() == PARENT_ID
     attempts = [by_name["chat small"], by_name["chat large"]]
-    assert {one.parent_span_id for one in attempts} == {request.span_id}
+    assert {attempt.parent_span_id for attempt in attempts} == {request.span_id}
     # SGLang's own span of each attempt.
     parents = {span.parent_span_id for span in spans if " Req " in span.name}
-    assert parents == {one.span_id for one in attempts}
-    attributes = {one.key: one.value for one in attempts[0].attributes}
+    assert parents == {attempt.span_id for attempt in attempts}
+    attributes = {attribute.key: attribute.value for attribute in attempts[0].attributes}
     assert attributes["cascadia.reason"].string_value in ("below_threshold", "early_abort")
     assert attributes["gen_ai.request.model"].string_value == "small"

@@ -1,4 +1,4 @@
-// Asks the server once a second while the page is visible, and shows what it tells.
+// Asks the server for its newest row as often as it makes one, while the page is visible.
 
 import { api } from "./api.js";
 import { byId, element, number, percent, seconds } from "./dom.js";
@@ -12,7 +12,6 @@ import { PlaygroundPanel } from "./playground.js";
 import { RequestsPanel } from "./requests.js";
 import { WhatIfPanel } from "./what-if.js";
 
-const LIVE_MS = 1000;
 const RECENT_EVERY = 5;
 
 const state = new State();
@@ -27,13 +26,16 @@ const panels = [
   new PlaygroundPanel(),
 ];
 let turn = 0;
+let isPaused = false;
 let answeredAt = null;
 
+/** Show whether the page follows the server; `error` says why it cannot. */
 function showConnection(error) {
-  const place = byId("connection");
-  place.dataset.state = error === null ? "live" : "lost";
+  if (isPaused) return;
+  const message = byId("connection");
+  message.dataset.state = error === null ? "live" : "lost";
   const since = answeredAt === null ? "" : ` since ${answeredAt.toLocaleTimeString("en-GB")}`;
-  place.textContent = error === null ? "live" : `no answer${since}: ${error.message}`;
+  message.textContent = error === null ? "live" : `no answer${since}: ${error.message}`;
 }
 
 function showSummary() {
@@ -47,7 +49,7 @@ function showSummary() {
   const first = Object.values(state.recent?.latency.minutes.at(-1)?.paths ?? {});
   const slowest = Math.max(...first.map((path) => path.e2e_s[1]));
   const facts = [
-    [number(State.total(sums, "arrived") / State.seconds(rows), 2), "requests a second, 10 s"],
+    [number(State.total(sums, "arrived") / State.seconds(rows), 2), "requests per second, 10 s"],
     ...state.tiers.map((name, index) => [
       answered ? percent(State.total(sums, "answer", name) / answered) : "–",
       `answered by ${name}`,
@@ -74,7 +76,7 @@ function showSummary() {
 async function tick() {
   const begun = performance.now();
   try {
-    if (!document.hidden) {
+    if (!document.hidden && !isPaused) {
       const isTurn = turn % RECENT_EVERY === 0;
       const [live, recent] = await Promise.all([api.live(state.last), isTurn ? api.recent() : null]);
       state.take(live);
@@ -90,7 +92,15 @@ async function tick() {
     turn = 0;
     showConnection(error);
   }
-  setTimeout(tick, Math.max(100, LIVE_MS - (performance.now() - begun)));
+  setTimeout(tick, Math.max(100, 1000 * state.intervalS - (performance.now() - begun)));
+}
+
+function setPaused(paused) {
+  isPaused = paused;
+  byId("pause").setAttribute("aria-pressed", paused);
+  if (!paused) return;
+  byId("connection").dataset.state = "paused";
+  byId("connection").textContent = `paused at ${new Date().toLocaleTimeString("en-GB")}`;
 }
 
 function setTheme(theme) {
@@ -101,6 +111,7 @@ function setTheme(theme) {
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 setTheme(prefersDark.matches ? "dark" : "light");
 prefersDark.addEventListener("change", (event) => setTheme(event.matches ? "dark" : "light"));
+byId("pause").addEventListener("click", () => setPaused(!isPaused));
 byId("theme").addEventListener("click", () => {
   setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
 });

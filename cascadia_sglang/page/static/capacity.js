@@ -14,8 +14,8 @@ export class CapacityPanel {
 
   tile(state, worker, load) {
     const index = state.tierIndex(worker.tiers[0]);
-    const devices = worker.devices.map((one) =>
-      one.gpu_share === undefined ? `GPU ${one.device}` : `GPU ${one.device}, ${percent(one.gpu_share)}`,
+    const devices = worker.devices.map((device) =>
+      device.gpu_share === undefined ? `GPU ${device.device}` : `GPU ${device.device}, ${percent(device.gpu_share)}`,
     );
     const kv = load?.kv ?? null;
     const meter =
@@ -39,13 +39,13 @@ export class CapacityPanel {
   showPlan(state) {
     const { plan } = state;
     const controller = plan.planner;
-    const decided = [...state.events.values()].filter((one) => one.predicted_s !== null && one.predicted_s !== undefined).at(-1);
+    const decided = [...state.events.values()].filter((event) => event.predicted_s !== null && event.predicted_s !== undefined).at(-1);
     const measured = controller?.window.seconds_p95;
     const rows = [
       ["plan", { text: String(plan.number), field: "plan number" }],
       ["state", plan.is_moving ? "moving" : "still"],
-      ["thresholds", plan.thresholds.map((value) => number(value, 4)).join(", ") || "kept by a rate"],
-      ["devices", `${plan.gpus} of ${plan.gpu_budget ?? "those there are"}`],
+      ["thresholds", plan.thresholds.map((value) => number(value, 4)).join(", ") || "set by the escalation rate"],
+      ["devices", plan.gpu_budget === null ? number(plan.gpus, 0) : `${plan.gpus} of ${plan.gpu_budget}`],
       ...Object.entries(plan.pools).map(([pool, shape]) => [`workers of ${pool}`, number(shape.replicas, 0)]),
       ["last move", plan.last_move === null ? "none" : seconds(plan.last_move.seconds)],
       ["controller", controller === null ? "off" : decisionText(controller.decision)],
@@ -55,7 +55,7 @@ export class CapacityPanel {
       rows.push(["predicted mean, now", decided ? seconds(decided.current_s) : "–"]);
       rows.push(["predicted mean, proposed", decided ? seconds(decided.predicted_s) : "–"]);
     }
-    fillTable(byId("capacity-plan"), "The active plan", ["", ""], rows);
+    fillTable(byId("capacity-plan"), "The active plan", [], rows);
   }
 
   showTimeline(state) {

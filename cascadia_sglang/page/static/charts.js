@@ -8,13 +8,14 @@ const HEIGHT = 190;
 const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class LineChart {
-  /** `unit` is that of the values, `leastS` the shortest time that the axis spans. */
-  constructor(figure, unit = "", leastS = 30) {
+  /** `unit` is that of the values; the axes span at least `leastS` seconds, and 0 to `leastTop`. */
+  constructor(figure, { unit = "", leastS = 30, leastTop = 1e-3 } = {}) {
     this.unit = unit;
     this.leastS = leastS;
+    this.leastTop = leastTop;
     this.figure = figure;
-    this.place = element("div");
-    figure.append(this.place);
+    this.holder = element("div");
+    figure.append(this.holder);
     this.plot = null;
     this.names = "";
     this.data = null;
@@ -25,18 +26,18 @@ export class LineChart {
 
   /** `times`: Unix seconds; `series`: `[{name, colour, values, dash}]` with as many values each. */
   update(times, series) {
-    this.data = [times, ...series.map((one) => one.values)];
+    this.data = [times, ...series.map((line) => line.values)];
     this.series = series;
-    const names = series.map((one) => one.name).join("\n");
+    const names = series.map((line) => line.name).join("\n");
     if (names !== this.names || this.plot === null) {
       this.names = names;
       this.build();
     } else {
       this.plot.setData(this.data);
     }
-    const last = series.map((one) => `${one.name} ${one.values.at(-1) ?? "unknown"}${this.unit}`);
-    this.place.setAttribute("role", "img");
-    this.place.setAttribute("aria-label", `latest: ${last.join(", ") || "nothing yet"}`);
+    const last = series.map((line) => `${line.name} ${line.values.at(-1) ?? "unknown"}${this.unit}`);
+    this.holder.setAttribute("role", "img");
+    this.holder.setAttribute("aria-label", `latest: ${last.join(", ") || "nothing yet"}`);
   }
 
   build() {
@@ -53,22 +54,22 @@ export class LineChart {
       cursor: { y: false },
       scales: {
         x: { range: (_, first, last) => [Math.min(first ?? 0, (last ?? 0) - this.leastS), last ?? 0] },
-        y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 0, 1e-3) * 1.08] },
+        y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 0, this.leastTop) * 1.08] },
       },
       axes: [axis, { ...axis, size: 60 }],
       series: [
         {},
-        ...this.series.map((one) => ({
-          label: one.name,
-          stroke: colourOf(one.colour),
+        ...this.series.map((line) => ({
+          label: line.name,
+          stroke: colourOf(line.colour),
           width: 2,
-          dash: one.dash,
+          dash: line.dash,
           spanGaps: false,
           points: { show: this.data[0].length < 70, size: 4 },
         })),
       ],
     };
-    this.plot = new uPlot(options, this.data, this.place);
+    this.plot = new uPlot(options, this.data, this.holder);
   }
 
   resize() {

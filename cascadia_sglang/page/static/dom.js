@@ -20,20 +20,23 @@ function filled(made, attributes, children) {
   return made;
 }
 
-/** Replace the rows of a table. Cells are texts, elements, or `{text, class, field}`. */
+/**
+ * Replace the rows of a table. Cells are texts, elements, or `{text, class, field}`; the first names
+ * its row. A table without a head has `[]`.
+ */
 export function fillTable(table, caption, head, rows) {
   const parts = [element("caption", {}, caption)];
-  parts.push(
-    element("thead", {}, element("tr", {}, ...head.map((text, column) => element("th", { scope: "col", class: rows[0]?.[column]?.class }, text)))),
-  );
+  const heads = head.map((text, column) => element("th", { scope: "col", class: rows[0]?.[column]?.class }, text));
+  if (heads.length) parts.push(element("thead", {}, element("tr", {}, ...heads)));
   parts.push(element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map(cell)))));
   table.replaceChildren(...parts);
 }
 
-function cell(content) {
+function cell(content, column) {
+  const [name, scope] = column === 0 ? ["th", "row"] : ["td", null];
   const isPlain = content === null || typeof content !== "object" || content instanceof Node;
-  if (isPlain) return element("td", {}, content ?? "–");
-  return element("td", { class: content.class, "data-field": content.field }, content.text ?? "–");
+  if (isPlain) return element(name, { scope }, content ?? "–");
+  return element(name, { scope, class: content.class, "data-field": content.field }, content.text ?? "–");
 }
 
 export function tierName(name, index) {

@@ -1,4 +1,4 @@
-// Requests a second: from entry over the tiers, with climbs and their reasons, to the answer.
+// Requests per second: from entry over the tiers, with escalations and their reasons, to the answer.
 
 import { LineChart } from "./charts.js";
 import { byId, fillTable, number, svg, tierColour, tierName } from "./dom.js";
@@ -18,7 +18,7 @@ function band(x1, y1, x2, y2) {
 
 export class FlowPanel {
   constructor() {
-    this.chart = new LineChart(byId("flow-chart"), " a second");
+    this.chart = new LineChart(byId("flow-chart"), { unit: " per second", leastTop: 1 });
   }
 
   show(state) {
@@ -29,8 +29,8 @@ export class FlowPanel {
     this.showLanes(state.tiers, rate, sums, span);
     fillTable(
       byId("flow-tiers"),
-      "A second, by tier",
-      ["tier", "began here", "climbed in", "climbed on", "answered", "answered in all"],
+      "Per second, by tier",
+      ["tier", "began here", "escalated to it", "escalated from it", "answered", "answered since the start"],
       state.status.tiers.map((tier, index) => [
         tierName(tier.name, index),
         number(rate("entry", tier.name), 2),
@@ -43,9 +43,9 @@ export class FlowPanel {
     const reasons = Object.entries(sums)
       .filter(([flow]) => flow.startsWith("climb/"))
       .map(([flow, count]) => [...flow.split("/").slice(1), count])
-      .sort((one, other) => other[3] - one[3]);
+      .sort((left, right) => right[3] - left[3]);
     const errors = Object.entries(sums).filter(([flow]) => flow.startsWith("error/"));
-    fillTable(byId("flow-climbs"), "Climbs and errors", ["from", "to", "why", "a second"], [
+    fillTable(byId("flow-climbs"), "Escalations and errors", ["from", "to", "why", "per second"], [
       ...reasons.map(([from, to, why, count]) => [
         tierName(from, state.tierIndex(from)),
         { text: to, class: "text" },
@@ -92,7 +92,7 @@ export class FlowPanel {
         "stroke-width": thick(value).toFixed(1),
         "stroke-opacity": 0.45,
       });
-      path.append(svg("title", {}, `${title}: ${number(value, 2)} a second`));
+      path.append(svg("title", {}, `${title}: ${number(value, 2)} per second`));
       links.push(path);
     };
     const text = (px, py, content, anchor = "start", css = null) =>
@@ -110,7 +110,7 @@ export class FlowPanel {
         if (climbs > 0 && offset === 0) {
           const whys = Object.entries(sums)
             .filter(([flow]) => flow.startsWith(`climb/${name}/${to}/`))
-            .sort((one, other) => other[1] - one[1])
+            .sort((left, right) => right[1] - left[1])
             .slice(0, 2)
             .map(([flow, count]) => `${flow.split("/")[3]} ${number(count / span, 2)}/s`);
           whys.forEach((why, line) => text(x(index) + NODE + 8, y(index) + 30 + 14 * line, why, "start", "soft"));
@@ -122,8 +122,8 @@ export class FlowPanel {
       text(x(index) - 6, y(index) - 32, name, "start");
       text(WIDTH - 10, y(index) + 4, `${name} ${number(rate("answer", name), 2)}/s`, "end");
     });
-    const place = byId("flow-lanes");
-    place.setAttribute("viewBox", `0 0 ${WIDTH} ${height}`);
-    place.replaceChildren(...links, ...labels);
+    const lanes = byId("flow-lanes");
+    lanes.setAttribute("viewBox", `0 0 ${WIDTH} ${height}`);
+    lanes.replaceChildren(...links, ...labels);
   }
 }

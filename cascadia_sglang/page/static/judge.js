@@ -108,15 +108,15 @@ export class JudgePanel {
   reliability(shape) {
     const x = (value) => 8 + value * (WIDTH - 16);
     const y = (value) => BASE - value * (BASE - 10);
-    const points = shape.reliability.flatMap((one) => {
-      const share = one.agreed / one.answers;
-      const title = `score ${one.score}: ${one.agreed} of ${one.answers} agree`;
+    const points = shape.reliability.flatMap((bin) => {
+      const share = bin.agreed / bin.answers;
+      const title = `score ${bin.score}: ${bin.agreed} of ${bin.answers} agree`;
       return [
-        svg("line", { class: "axis", x1: x(one.score), x2: x(one.score), y1: y(one.interval[0]), y2: y(one.interval[1]) }),
-        svg("circle", { cx: x(one.score), cy: y(share), r: 4, fill: "var(--tier)" }, svg("title", {}, title)),
+        svg("line", { class: "axis", x1: x(bin.score), x2: x(bin.score), y1: y(bin.interval[0]), y2: y(bin.interval[1]) }),
+        svg("circle", { cx: x(bin.score), cy: y(share), r: 4, fill: "var(--tier)" }, svg("title", {}, title)),
       ];
     });
-    const spoken = shape.reliability.map((one) => `score ${one.score}: ${one.agreed} of ${one.answers}`);
+    const spoken = shape.reliability.map((bin) => `score ${bin.score}: ${bin.agreed} of ${bin.answers}`);
     return svg(
       "svg",
       { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Agreement with the last tier. ${spoken.join("; ")}` },

@@ -7,10 +7,10 @@ const QUANTILE_COLOURS = ["--tier-0", "--tier-1", "--tier-3"];
 
 export class LatencyPanel {
   constructor() {
-    this.e2e = new LineChart(byId("latency-e2e"), " s", 600);
-    this.ttft = new LineChart(byId("latency-ttft"), " s", 600);
-    this.queue = new LineChart(byId("latency-queue"));
-    this.thresholds = new LineChart(byId("latency-thresholds"));
+    this.e2e = new LineChart(byId("latency-e2e"), { unit: " s", leastS: 600 });
+    this.ttft = new LineChart(byId("latency-ttft"), { unit: " s", leastS: 600 });
+    this.queue = new LineChart(byId("latency-queue"), { leastTop: 1 });
+    this.thresholds = new LineChart(byId("latency-thresholds"), { leastTop: 1 });
   }
 
   show(state) {
@@ -31,11 +31,11 @@ export class LatencyPanel {
         })),
       );
     }
-    const row = (name, found) => [
+    const row = (name, latencies) => [
       name,
-      number(found.requests, 0),
-      ...found.ttft_s.map(seconds),
-      ...found.e2e_s.map(seconds),
+      number(latencies.requests, 0),
+      ...latencies.ttft_s.map(seconds),
+      ...latencies.e2e_s.map(seconds),
     ];
     const heads = latency.quantiles.map((quantile) => `p${100 * quantile}`);
     fillTable(
@@ -43,7 +43,7 @@ export class LatencyPanel {
       "The last hour: first token, then whole request",
       ["tier or path", "requests", ...heads.map((head) => `TTFT ${head}`), ...heads.map((head) => `E2E ${head}`)],
       [
-        ...Object.entries(latency.hour_by_tier).map(([name, found]) => row(tierName(name, state.tierIndex(name)), found)),
+        ...Object.entries(latency.hour_by_tier).map(([name, latencies]) => row(tierName(name, state.tierIndex(name)), latencies)),
         ...paths.filter((path) => path.includes(">")).map((path) => row(path, latency.hour[path])),
       ],
     );

@@ -26,7 +26,7 @@ export class PlaygroundPanel {
 
   async ask() {
     const answer = byId("playground-answer");
-    const place = byId("playground-state");
+    const message = byId("playground-state");
     const admin = byId("playground-admin").value;
     const rid = `page-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`;
     this.control = new AbortController();
@@ -34,21 +34,21 @@ export class PlaygroundPanel {
     answer.replaceChildren();
     answer.style.removeProperty("--tier");
     byId("playground-discarded").replaceChildren();
-    place.className = "";
-    place.textContent = "asking";
+    message.className = "";
+    message.textContent = "asking";
     try {
       if (admin) await api.discarded(admin, rid, true);
-      await this.stream(rid, answer, place);
+      await this.stream(rid, answer, message);
       if (admin) this.showDiscarded((await api.discarded(admin, rid, false)).attempts);
     } catch (error) {
-      place.className = "bad";
-      place.textContent = error.name === "AbortError" ? "Stopped." : `No answer: ${error.message}`;
+      message.className = "bad";
+      message.textContent = error.name === "AbortError" ? "Stopped." : `No answer: ${error.message}`;
     } finally {
       this.setBusy(false);
     }
   }
 
-  async stream(rid, answer, place) {
+  async stream(rid, answer, message) {
     const begun = performance.now();
     const body = {
       model: "cascadia",
@@ -78,7 +78,7 @@ export class PlaygroundPanel {
       response.headers.get("x-cascadia-reason"),
       `${number((performance.now() - begun) / 1000, 2)} s`,
     ];
-    place.textContent = known.filter((part) => part !== null).join(", ");
+    message.textContent = known.filter((part) => part !== null).join(", ");
   }
 
   takeLine(line, answer) {
@@ -89,8 +89,8 @@ export class PlaygroundPanel {
     answer.append(delta.reasoning_content ?? "", delta.content ?? "");
   }
 
-  colour(place, tier) {
-    place.style.setProperty("--tier", `var(--tier-${this.state.tierIndex(tier) % 6})`);
+  colour(target, tier) {
+    target.style.setProperty("--tier", `var(--tier-${this.state.tierIndex(tier) % 6})`);
   }
 
   showDiscarded(attempts) {

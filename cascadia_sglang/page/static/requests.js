@@ -9,7 +9,11 @@ const ROW = 26;
 export class RequestsPanel {
   constructor() {
     this.shown = -1;
+    this.opened = 0;
     this.filters = "";
+    byId("requests-open").addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.close();
+    });
   }
 
   show(state) {
@@ -24,23 +28,23 @@ export class RequestsPanel {
     if (filters === this.filters && (isHeld || this.shown === state.last.request)) return;
     this.filters = filters;
     this.shown = state.last.request;
-    const found = state.requests
-      .filter((one) => (!path || one.path === path) && (!reason || one.reason === reason))
+    const shown = state.requests
+      .filter((request) => (!path || request.path === path) && (!reason || request.reason === reason))
       .reverse();
     fillTable(
       byId("requests-table"),
-      `${found.length} requests, newest first`,
+      `${shown.length} requests, newest first`,
       ["id", "came", "path", "why", "scores", "prompt", "written", "first token", "whole"],
-      found.map((one) => [
-        this.opener(state, one),
-        clock(one.at),
-        { text: one.path || "none", class: "text" },
-        { text: one.reason, class: one.tier === null ? "text bad" : "text" },
-        one.attempts.map((attempt) => number(attempt.score, 3)).join(", "),
-        number(one.input_tokens, 0),
-        number(one.attempts.reduce((sum, attempt) => sum + attempt.tokens, 0), 0),
-        seconds(one.ttft_s),
-        seconds(one.seconds),
+      shown.map((request) => [
+        this.opener(state, request),
+        clock(request.at),
+        { text: request.path || "none", class: "text" },
+        { text: request.reason, class: request.tier === null ? "text bad" : "text" },
+        request.attempts.map((attempt) => number(attempt.score, 3)).join(", "),
+        number(request.input_tokens, 0),
+        number(request.attempts.reduce((sum, attempt) => sum + attempt.tokens, 0), 0),
+        seconds(request.ttft_s),
+        seconds(request.seconds),
       ]),
     );
   }
@@ -56,29 +60,30 @@ export class RequestsPanel {
     const bars = request.attempts.flatMap((attempt, line) => {
       const y = 24 + ROW * line;
       const index = state.tierIndex(attempt.tier);
-      const label = svg("text", { x: 4, y: y + 14 }, `${attempt.tier}: ${attempt.reason || "no result"}`);
+      const label = svg("text", { x: 4, y: y + 14 }, nameOf(attempt));
       if (attempt.start_s === null) return [label, svg("text", { class: "soft", x: LEFT, y: y + 14 }, "did not run")];
       const from = scale(attempt.start_s);
       const to = Math.max(from + 2, scale(attempt.start_s + attempt.seconds));
-      const kept = attempt.kept === null ? "" : `, ${attempt.kept} kept of the draft`;
-      const told = `${seconds(attempt.seconds)}, ${attempt.tokens} tokens${kept}, ${attempt.cached_tokens} cached, score ${number(attempt.score, 3)}`;
+      const facts = factsOf(attempt);
       const isLeft = to > WIDTH / 2 + LEFT / 2;
       return [
         label,
-        svg("rect", { x: from, y: y, width: to - from, height: 18, rx: 3, fill: tierColour(index) }, svg("title", {}, told)),
-        svg("text", { x: isLeft ? from - 6 : to + 6, y: y + 14, "text-anchor": isLeft ? "end" : "start" }, told),
+        svg("rect", { x: from, y: y, width: to - from, height: 18, rx: 3, fill: tierColour(index) }, svg("title", {}, facts)),
+        svg("text", { x: isLeft ? from - 6 : to + 6, y: y + 14, "text-anchor": isLeft ? "end" : "start" }, facts),
       ];
     });
     const height = 34 + ROW * request.attempts.length;
     const first = scale(request.ttft_s);
     const close = element("button", { type: "button" }, "Close");
-    close.addEventListener("click", () => byId("requests-open").replaceChildren());
+    close.addEventListener("click", () => this.close());
+    this.opened = request.number;
+    const spoken = request.attempts.map((attempt) => `${nameOf(attempt)}, ${factsOf(attempt)}`);
     const tier = request.tier === null ? "no tier" : tierName(request.tier, state.tierIndex(request.tier));
     byId("requests-open").replaceChildren(
       element("h3", {}, request.rid, " ", tier, `, ${request.reason}, ${seconds(request.seconds)} `, close),
       svg(
         "svg",
-        { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": `Attempts of ${request.rid} over time` },
+        { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": `Attempts over time. ${spoken.join("; ")}` },
         ...bars,
         svg("line", { class: "mark", x1: first, x2: first, y1: 10, y2: height - 8 }, svg("title", {}, `first token after ${seconds(request.ttft_s)}`)),
         svg("text", { class: "soft", x: LEFT, y: 14 }, "0"),
@@ -87,4 +92,17 @@ export class RequestsPanel {
     );
     close.focus();
   }
+
+  /** The focus goes back to where it came from, if that is still there. */
+  close() {
+    byId("requests-open").replaceChildren();
+    byId("requests-table").querySelector(`[data-request="${this.opened}"]`)?.focus();
+  }
+}
+
+const nameOf = (attempt) => `${attempt.tier}: ${attempt.reason || "no result"}`;
+
+function factsOf(attempt) {
+  const kept = attempt.kept === null ? "" : `, ${attempt.kept} kept of the draft`;
+  return `${seconds(attempt.seconds)}, ${attempt.tokens} tokens${kept}, ${attempt.cached_tokens} cached, score ${number(attempt.score, 3)}`;
 }

@@ -1,4 +1,4 @@
-// What the server has told so far, bounded as the server's own history is.
+// What the server has reported so far, bounded as the server's own history is.
 
 const MOST_ROWS = 900;
 const MOST_REQUESTS = 200;
@@ -19,6 +19,7 @@ export class State {
     this.hasSample = false;
     this.recent = null;
     this.at = 0;
+    this.intervalS = 1;
   }
 
   /** Take an answer of `live`. Lower numbers are those of a server that was started again. */
@@ -38,6 +39,7 @@ export class State {
     this.plan = live.plan;
     this.hasSample = live.has_sample;
     this.at = live.at;
+    this.intervalS = live.interval_s;
   }
 
   get tiers() {
@@ -50,7 +52,7 @@ export class State {
 
   /** Rows of the last seconds. */
   span(seconds) {
-    return this.rows.slice(-seconds);
+    return this.rows.slice(-Math.ceil(seconds / this.intervalS));
   }
 
   /** How long these rows are, together. */

@@ -63,57 +63,57 @@ export class WhatIfPanel {
     const thresholds = this.thresholds;
     this.asked = String(thresholds);
     try {
-      const told = await api.whatIf(thresholds);
-      if (this.asked === String(thresholds)) this.showPrediction(told);
+      const comparison = await api.whatIf(thresholds);
+      if (this.asked === String(thresholds)) this.showPrediction(comparison);
     } catch (error) {
       byId("what-if-basis").textContent = `No prediction: ${error.message}.`;
     }
   }
 
-  showPrediction(told) {
-    const basis = told.is_weighted
-      ? `weighted to look like the last ${told.window} requests`
-      : `not weighted: ${told.window} judged requests are too few, or too unlike it`;
+  showPrediction(comparison) {
+    const basis = comparison.is_weighted
+      ? `weighted to look like the last ${comparison.window} requests`
+      : `not weighted: ${comparison.window} judged requests are too few, or too unlike it`;
     byId("what-if-basis").textContent =
-      `${told.rows} prompts that every tier answered, ${basis}; worth ${number(told.effective_rows, 0)} rows.`;
-    const { now, then } = told;
-    const last = told.attempt_s.at(-1);
-    const cost = (one) =>
-      one.cost === null ? "unknown" : `${number(one.cost, 3)} s${last ? `, ${percent(one.cost / last)} of the last tier alone` : ""}`;
+      `${comparison.rows} prompts that every tier answered, ${basis}; worth ${number(comparison.effective_rows, 0)} rows.`;
+    const { now, then } = comparison;
+    const last = comparison.attempt_s.at(-1);
+    const cost = (prediction) =>
+      prediction.cost === null ? "unknown" : `${number(prediction.cost, 3)} s${last ? `, ${percent(prediction.cost / last)} of the last tier alone` : ""}`;
     const row = (name, of) => [name, of(now), { text: of(then), field: `then ${name}` }];
-    fillTable(byId("what-if-table"), "", ["", "now", "then"], [
-      row("quality", (one) => percent(one.quality, 2)),
-      row("95 % interval", (one) => `${percent(one.interval[0])} to ${percent(one.interval[1])}`),
-      ...now.shares.slice(1).map((_, index) => row(`reach tier ${index + 2}`, (one) => percent(one.shares[index + 1]))),
-      row("worker seconds a request", cost),
+    fillTable(byId("what-if-table"), "Expected of such requests", ["measure", "now", "then"], [
+      row("quality", (prediction) => percent(prediction.quality, 2)),
+      row("95 % interval", (prediction) => `${percent(prediction.interval[0])} to ${percent(prediction.interval[1])}`),
+      ...now.shares.slice(1).map((_, index) => row(`reach tier ${index + 2}`, (prediction) => percent(prediction.shares[index + 1]))),
+      row("worker seconds per request", cost),
     ]);
-    const [low, high] = told.difference_interval;
+    const [low, high] = comparison.difference_interval;
     const signed = (value) => `${value > 0 ? "+" : ""}${number(100 * value, 2)}`;
     byId("what-if-difference").textContent =
-      `Quality changes by ${signed(told.difference)} percentage points (95 %: ${signed(low)} to ${signed(high)}).`;
+      `Quality changes by ${signed(comparison.difference)} percentage points (95 %: ${signed(low)} to ${signed(high)}).`;
   }
 
   async send(isDry) {
-    const place = byId("what-if-result");
+    const message = byId("what-if-result");
     const thresholds = this.thresholds;
-    place.className = "";
-    place.textContent = "asking";
+    message.className = "";
+    message.textContent = "asking";
     try {
-      const told = await api.plan(byId("what-if-key").value, { thresholds, dry_run: isDry });
+      const plan = await api.plan(byId("what-if-key").value, { thresholds, dry_run: isDry });
       if (isDry) {
         this.dried = String(thresholds);
         byId("what-if-apply").disabled = this.dried !== String(this.thresholds);
-        const steps = told.actions.map((action) => action.type).join(", ");
-        place.textContent = `Dry run: ${steps || "nothing to do"}. Apply sets ${thresholds.join(", ")}.`;
+        const steps = plan.actions.map((action) => action.type).join(", ");
+        message.textContent = `Dry run: ${steps || "nothing to do"}. Apply sets ${thresholds.join(", ")}.`;
       } else {
         this.dried = "";
         byId("what-if-apply").disabled = true;
-        place.textContent = `Applied: plan ${told.number}, thresholds ${told.thresholds.join(", ")}.`;
+        message.textContent = `Applied: plan ${plan.number}, thresholds ${plan.thresholds.join(", ")}.`;
         this.ask(0);
       }
     } catch (error) {
-      place.className = "bad";
-      place.textContent = `Refused: ${error.message}`;
+      message.className = "bad";
+      message.textContent = `Refused: ${error.message}`;
     }
   }
 }

@@ -107,7 +107,7 @@ class Shadow:
         """
         self.watches: dict[int, AgreementWatch] = {}  # by tier index
         self.counts: Counter[tuple[int, str]] = Counter()  # by tier index and outcome
-        # By tier index: score of an accepted answer, and whether the last tier agrees.
+        # By tier index: score of the tier's active calibration, and whether the last tier agrees.
         self.labelled: dict[int, deque[tuple[float, bool]]] = {}
         self.rates = LabelRates(attempts=1.0 if rate else 0.0, accepted=rate)
         self.likely = DEFAULT_LIKELY
@@ -124,6 +124,7 @@ class Shadow:
     def watch(self, tier: int, calibration: Calibration) -> None:
         """Compare a tier's agreement with what this calibration expects, from now on."""
         self.watches[tier] = AgreementWatch(calibration.agreement)
+        self.labelled.pop(tier, None)
 
     def label(self, labelling: Labelling, rates: LabelRates, likely: float) -> None:
         """Make labels from now on.
@@ -224,6 +225,8 @@ class Shadow:
             return
         if job.last_text is None:
             self._show(job, last_text, visits)
+        for visit, label in zip(job.visits, visits, strict=True):
+            self._keep_score(visit.tier, visit.score, label.agrees(self.likely))
         prompt_ids = self._engine.prompt_ids(job.sample)
         if self._labelling is not None and visits and prompt_ids is not None:
             reached_last = job.last_text is not None
@@ -277,12 +280,15 @@ class Shadow:
             agrees = own.agrees(self.likely)
         else:
             agrees = same_answer(job.text, last_text or "")
+            self._keep_score(job.chosen_tier, job.score, agrees)
         self._count(job.chosen_tier, "agreed" if agrees else "differed")
         if job.chosen_tier in self.watches:
             self.watches[job.chosen_tier].add(bool(agrees))
-        if job.score is not None and agrees is not None:
-            kept = self.labelled.setdefault(job.chosen_tier, deque(maxlen=WINDOW))
-            kept.append((job.score, agrees))
+
+    def _keep_score(self, tier: int, score: float | None, agrees: bool | None) -> None:
+        """Keep a score with the last tier's opinion, where both are known."""
+        if score is not None and agrees is not None:
+            self.labelled.setdefault(tier, deque(maxlen=WINDOW)).append((score, agrees))
 
     def _count(self, tier_index: int, outcome: str) -> None:
         if tier_index == self._last_tier:

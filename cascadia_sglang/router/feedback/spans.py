@@ -160,9 +160,9 @@ class Spans:
         tier = self._tiers[attempt.tier_index]
         metas = [output["meta_info"] for output in attempt.outputs]
         reasons = [(meta.get("finish_reason") or {}).get("type") for meta in metas]
-        told = {
+        attributes = {
             "gen_ai.response.model": tier,
-            "gen_ai.response.finish_reasons": [str(one) for one in reasons if one is not None],
+            "gen_ai.response.finish_reasons": [str(reason) for reason in reasons if reason],
             "gen_ai.usage.input_tokens": metas[0].get("prompt_tokens") if metas else None,
             "gen_ai.usage.output_tokens": attempt.tokens + (attempt.kept or 0),
             "cascadia.tier": tier,
@@ -172,7 +172,7 @@ class Spans:
             "cascadia.kept_tokens": attempt.kept,
             "cascadia.cached_tokens": attempt.cached_tokens,
         }
-        return {name: value for name, value in told.items() if value is not None}
+        return {name: value for name, value in attributes.items() if value is not None}
 
 
 def _request_attributes(operation: str, model: str) -> dict[str, str]:

@@ -24,10 +24,10 @@ _ALWAYS = {"job", "instance"}
 
 
 def tool(name: str, package: str) -> str:
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         pytest.skip(f"{name} is not installed (Debian: apt-get install {package})")
-    return found
+    return path
 
 
 def run(*words: str | Path, cwd: Path = ROOT) -> str:
@@ -40,8 +40,8 @@ def run(*words: str | Path, cwd: Path = ROOT) -> str:
 
 
 def rules() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
-    return found
+    alerts: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
+    return alerts
 
 
 def all_queries() -> list[tuple[str, str]]:
@@ -81,8 +81,8 @@ def test_every_query_of_the_board_is_one_that_prometheus_reads(tmp_path: Path) -
     ]
     path = tmp_path / "board.yaml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "board", "rules": recorded}]}))
-    told = run(promtool, "check", "rules", path)
-    assert f"{len(recorded)} rules found" in told
+    output = run(promtool, "check", "rules", path)
+    assert f"{len(recorded)} rules found" in output
 
 
 def test_the_board_can_be_imported_anywhere() -> None:
@@ -119,8 +119,8 @@ def test_the_compose_file_mounts_what_is_there_and_leaves_time_to_stop() -> None
     assert (DEPLOY / server["build"]["context"] / server["build"]["dockerfile"]).is_file()
     for service in compose["services"].values():
         for volume in service.get("volumes", []):
-            place = re.sub(r"\$\{\w+:-(.*?)\}", r"\1", volume).split(":")[0]
-            assert place in compose["volumes"] or (DEPLOY / place).exists(), volume
+            source = re.sub(r"\$\{\w+:-(.*?)\}", r"\1", volume).split(":")[0]
+            assert source in compose["volumes"] or (DEPLOY / source).exists(), volume
     scrape = yaml.safe_load((DEPLOY / "prometheus/prometheus.yaml").read_text())
     (target,) = scrape["scrape_configs"][0]["static_configs"][0]["targets"]
     assert target == "cascadia:30000"
@@ -129,7 +129,7 @@ def test_the_compose_file_mounts_what_is_there_and_leaves_time_to_stop() -> None
 def test_the_pod_has_probes_and_time_to_end() -> None:
     documents = list(yaml.safe_load_all((DEPLOY / "kubernetes/cascadia.yaml").read_text()))
     config, deployment, service = documents
-    assert [one["kind"] for one in documents] == ["ConfigMap", "Deployment", "Service"]
+    assert [document["kind"] for document in documents] == ["ConfigMap", "Deployment", "Service"]
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     wait_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
@@ -160,8 +160,8 @@ def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
     text = re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.MULTILINE)
     text = re.sub(r"^Documentation=.*\n", "", text, flags=re.MULTILINE)
     unit.write_text(text)
-    told = run(analyze, "verify", unit)
-    assert "cascadia.service" not in told, told
+    output = run(analyze, "verify", unit)
+    assert "cascadia.service" not in output, output
 
 
 def test_the_check_of_the_image_passes_here() -> None:

@@ -61,8 +61,8 @@ def test_a_tier_whose_scores_drift_has_an_alarm() -> None:
 
     def alarms() -> dict[tuple[str, str], float]:
         workers: Any = SimpleNamespace(census=Counter)
-        found = Gauges([], workers, router, SimpleNamespace(number=1)).collect()  # type: ignore[arg-type]
-        (family,) = [one for one in found if one.name == "cascadia_judge_alarm"]
+        families = Gauges([], workers, router, SimpleNamespace(number=1)).collect()  # type: ignore[arg-type]
+        (family,) = [family for family in families if family.name == "cascadia_judge_alarm"]
         return {(s.labels["tier"], s.labels["kind"]): s.value for s in family.samples}
 
     assert alarms() == {("a", "drift"): 0.0, ("a", "agreement"): 0.0}

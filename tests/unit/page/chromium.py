@@ -55,7 +55,7 @@ class Tab:
     def _note(self, message: dict[str, Any]) -> None:
         method, params = message.get("method"), message.get("params", {})
         if method == "Runtime.consoleAPICalled":
-            words = [str(one.get("value", one.get("description"))) for one in params["args"]]
+            words = [str(word.get("value", word.get("description"))) for word in params["args"]]
             self.console.append(f"{params['type']}: {' '.join(words)}")
         elif method == "Runtime.exceptionThrown":
             details = params["exceptionDetails"]
@@ -70,12 +70,12 @@ class Tab:
 
     def run(self, script: str) -> Any:
         """The value of a script, awaited where it is a promise."""
-        told = self.call(
+        result = self.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
-        if "exceptionDetails" in told:
-            raise BrowserError(f"{script}: {told['exceptionDetails']}")
-        return told["result"].get("value")
+        if "exceptionDetails" in result:
+            raise BrowserError(f"{script}: {result['exceptionDetails']}")
+        return result["result"].get("value")
 
     def wait(self, script: str, within_s: float = 10.0) -> Any:
         """The first value of a script that counts as true.
@@ -104,9 +104,9 @@ class Tab:
         self.call("Emulation.setEmulatedMedia", features=features)
 
     def shoot(self, path: Path) -> None:
-        """Write the whole page as a PNG."""
-        told = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(told["data"]))
+        """Write what the window shows as a PNG."""
+        result = self.call("Page.captureScreenshot")
+        path.write_bytes(base64.b64decode(result["data"]))
 
 
 @contextlib.contextmanager

@@ -42,6 +42,8 @@ from tests.unit.controller.fakes import Workers
 from tests.unit.judge.judging import make_calibration
 
 ADMIN_KEY = "the admin key"
+# Of rows, and so of what the page asks for; a real server's are a second apart.
+INTERVAL_S = 0.25
 SMALL = {
     "easy": Reply(score=0.93, seconds=0.02, tokens=6),
     "hard": Reply(score=0.31, seconds=0.03, tokens=9, text="a weak answer"),
@@ -101,7 +103,14 @@ class FakedServer:
         self.gearbox = Gearbox(self.config, self.router, lambda: [[0], [0]])
         self.mover = Mover(workers, self.gearbox, self.config, self.metrics)
         self.sampler = Sampler(
-            self.traffic_log, self.pool, self.router, self.fleet, self.mover, None, self._load
+            self.traffic_log,
+            self.pool,
+            self.router,
+            self.fleet,
+            self.mover,
+            None,
+            self._load,
+            interval_s=INTERVAL_S,
         )
         self.url = ""
 

@@ -17,8 +17,8 @@ def test_a_reader_that_asks_at_any_time_gets_every_row_that_is_kept() -> None:
         if rng.random() < 0.3:
             got = [json.loads(bytes(raw)) for raw in rows.after(known)]
             expected = [s for s in written if s + 1 > known][-10:]
-            assert [one["step"] for one in got] == expected
-            assert [one["number"] for one in got] == [step + 1 for step in expected]
+            assert [row["step"] for row in got] == expected
+            assert [row["number"] for row in got] == [step + 1 for step in expected]
             known = rows.number
             read += got
     assert rows.after(rows.number) == []
@@ -34,5 +34,5 @@ def test_a_reader_of_an_earlier_run_gets_all() -> None:
 def test_rows_are_encoded_once_and_stay_valid_inside_an_answer() -> None:
     rows = EncodedRows(3)
     rows.add({"at": 1.5, "flows": {"entry/small": 2}})
-    told = json.loads(msgspec.json.encode({"rows": rows.after(0)}))
-    assert told == {"rows": [{"number": 1, "at": 1.5, "flows": {"entry/small": 2}}]}
+    encoded = json.loads(msgspec.json.encode({"rows": rows.after(0)}))
+    assert encoded == {"rows": [{"number": 1, "at": 1.5, "flows": {"entry/small": 2}}]}

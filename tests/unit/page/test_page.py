@@ -14,7 +14,7 @@ from cascadia_sglang.page.what_if import what_if
 from cascadia_sglang.planner.online.weighted_sample import EntryWindow
 from cascadia_sglang.planner.thresholds.sample import load_plan_sample
 from tests.unit.page.chromium import BINARY, Tab, opened
-from tests.unit.page.faked_server import ADMIN_KEY, FakedServer, served
+from tests.unit.page.faked_server import ADMIN_KEY, INTERVAL_S, FakedServer, served
 from tests.unit.planner.online.test_weighted_sample import make_sample
 
 needs_browser = pytest.mark.skipif(
@@ -40,11 +40,11 @@ def tab(server: FakedServer) -> Iterator[Tab]:
 
 def test_the_files_are_small_and_ask_nobody_else() -> None:
     files = page_files()
-    assert sum(len(one.content) for one in files.values()) <= MOST_BYTES
+    assert sum(len(file.content) for file in files.values()) <= MOST_BYTES
     assert INDEX in files
     assert "vendor/uPlot-LICENSE.txt" in files
-    for name, one in files.items():
-        text = one.content.decode()
+    for name, file in files.items():
+        text = file.content.decode()
         if not name.startswith("vendor/") and name != "icon.svg":
             assert "http://" not in text.replace("http://www.w3.org/2000/svg", ""), name
             assert "https://" not in text, name
@@ -62,41 +62,41 @@ def test_a_file_is_sent_once_and_then_only_asked_about(server: FakedServer) -> N
 
 @pytest.mark.parametrize("name", ["no.js", "files.py", "vendor/%2e%2e/%2e%2e/files.py", "vendor"])
 def test_no_other_file_is_sent(server: FakedServer, name: str) -> None:
-    told = httpx.get(f"{server.url}/cascadia/page/{name}")
-    assert told.status_code == 404
+    response = httpx.get(f"{server.url}/cascadia/page/{name}")
+    assert response.status_code == 404
 
 
 def test_every_row_is_read_once(server: FakedServer) -> None:
     first = httpx.get(f"{server.url}/cascadia/live").json()
-    time.sleep(1.5)
+    time.sleep(3 * INTERVAL_S)
     last = first["last"]
     query = {"since": last["row"], "requests": last["request"], "events": last["event"]}
     later = httpx.get(f"{server.url}/cascadia/live", params=query).json()
     numbers = [row["number"] for row in later["rows"]]
     assert numbers == list(range(last["row"] + 1, later["last"]["row"] + 1))
-    assert all(one["number"] > last["request"] for one in later["requests"])
+    assert all(request["number"] > last["request"] for request in later["requests"])
 
 
 @pytest.mark.parametrize("key", ["since", "requests", "events"])
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "x", "9" * 19, "\u0661"])
 def test_a_number_that_is_none_is_refused(server: FakedServer, key: str, text: str) -> None:
-    told = httpx.get(f"{server.url}/cascadia/live", params={key: text})
-    assert told.status_code == 400
-    assert told.json()["error"]["param"] == key
+    response = httpx.get(f"{server.url}/cascadia/live", params={key: text})
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == key
 
 
 @pytest.mark.parametrize("text", ["", "1.5", "0.5,0.5", "high", "nan"])
 def test_thresholds_that_do_not_fit_are_refused(server: FakedServer, text: str) -> None:
-    told = httpx.get(f"{server.url}/cascadia/what-if", params={"thresholds": text})
-    assert told.status_code == 400
-    assert told.json()["error"]["message"].endswith("allowed: 1 numbers from 0 to 1")
+    response = httpx.get(f"{server.url}/cascadia/what-if", params={"thresholds": text})
+    assert response.status_code == 400
+    assert response.json()["error"]["message"].endswith("allowed: 1 numbers from 0 to 1")
 
 
 def test_without_a_sample_it_says_what_is_missing() -> None:
     with served(None) as bare:
-        told = httpx.get(f"{bare.url}/cascadia/what-if", params={"thresholds": "0.5"})
-        assert told.status_code == 409
-        assert "planner.sample" in told.json()["error"]["message"]
+        response = httpx.get(f"{bare.url}/cascadia/what-if", params={"thresholds": "0.5"})
+        assert response.status_code == 409
+        assert "planner.sample" in response.json()["error"]["message"]
 
 
 @needs_browser
@@ -106,12 +106,12 @@ def test_counters_on_the_page_are_those_of_the_status_within_a_tick(
     for name in ("small", "large"):
         script = f"Number(document.querySelector('[data-field=\"answered {name}\"]').textContent)"
         before = httpx.get(f"{server.url}/cascadia/status").json()
-        time.sleep(1.3)
+        tab.wait(f"Number(document.documentElement.dataset.row) > {server.sampler.rows.number}")
         shown = tab.run(script)
         after = httpx.get(f"{server.url}/cascadia/status").json()
         counts = [
-            next(tier["answered"] for tier in told["tiers"] if tier["name"] == name)
-            for told in (before, after)
+            next(tier["answered"] for tier in status["tiers"] if tier["name"] == name)
+            for status in (before, after)
         ]
         assert counts[0] <= shown <= counts[1]
 
@@ -156,8 +156,43 @@ def test_a_request_opens_as_a_waterfall(tab: Tab) -> None:
     )
     (first_x, first_width), (second_x, _) = widths
     assert second_x >= first_x + first_width - 1
-    tab.run("document.querySelector('#requests-open button').click()")
+    spoken = tab.run("document.querySelector('#requests-open svg').getAttribute('aria-label')")
+    assert "small: below_threshold" in spoken
+    assert "large: last_tier" in spoken
     tab.run("document.querySelector('#requests-path').value = ''")
+
+
+@needs_browser
+def test_escape_closes_a_request_and_the_focus_goes_back_to_its_button(tab: Tab) -> None:
+    tab.run("document.querySelector('#requests-table button').focus()")
+    opened_request = tab.run("document.activeElement.dataset.request")
+    press(tab, "Enter", text="\r")
+    tab.wait("document.activeElement.closest('#requests-open') !== null")
+    press(tab, "Escape")
+    tab.wait("document.querySelector('#requests-open').childElementCount === 0")
+    assert tab.run("document.activeElement.dataset.request") == opened_request
+    tab.run("document.activeElement.blur()")
+
+
+def press(tab: Tab, key: str, text: str = "") -> None:
+    code = {"Enter": 13, "Escape": 27}[key]
+    for kind in ("keyDown", "keyUp"):
+        event = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code}
+        tab.call("Input.dispatchKeyEvent", **event, **({"text": text} if text else {}))
+
+
+@needs_browser
+def test_a_paused_page_stands_still_and_then_has_every_row(tab: Tab) -> None:
+    row = "Number(document.documentElement.dataset.row)"
+    tab.run("document.getElementById('pause').click()")
+    assert tab.run("document.getElementById('connection').dataset.state") == "paused"
+    time.sleep(2 * INTERVAL_S)  # an answer that was under way
+    before = tab.run(row)
+    time.sleep(3 * INTERVAL_S)
+    assert tab.run(row) == before
+    tab.run("document.getElementById('pause').click()")
+    tab.wait(f"{row} > {before} + 2")
+    tab.wait("document.getElementById('connection').dataset.state === 'live'")
 
 
 def move_slider(tab: Tab, value: float) -> None:
@@ -170,13 +205,13 @@ def move_slider(tab: Tab, value: float) -> None:
 @needs_browser
 def test_a_slider_predicts_what_a_replay_of_the_sample_gives(server: FakedServer, tab: Tab) -> None:
     move_slider(tab, 0.6)
-    told = httpx.get(f"{server.url}/cascadia/what-if", params={"thresholds": "0.6"}).json()
+    answer = httpx.get(f"{server.url}/cascadia/what-if", params={"thresholds": "0.6"}).json()
     sample = load_plan_sample(Path(server.config.planner.sample or ""), ["small", "large"])
     nothing = EntryWindow(scores=[], input_tokens=[], output_tokens=[], ended=0, threshold=0.8)
     replayed = what_if(sample, nothing, [0.8], [0.6], [None, None])
-    assert not told["is_weighted"]  # the faked prompts are unlike the sample's
-    assert told["then"]["quality"] == pytest.approx(replayed.then.quality, abs=1e-6)
-    assert told["now"]["quality"] == pytest.approx(replayed.now.quality, abs=1e-6)
+    assert not answer["is_weighted"]  # the faked prompts are unlike the sample's
+    assert answer["then"]["quality"] == pytest.approx(replayed.then.quality, abs=1e-6)
+    assert answer["now"]["quality"] == pytest.approx(replayed.now.quality, abs=1e-6)
     percent = 100 * replayed.then.quality
     shown = "parseFloat(document.querySelector('[data-field=\"then quality\"]')?.textContent)"
     tab.wait(f"Math.abs({shown} - {percent}) < 0.006")
@@ -232,8 +267,8 @@ def test_the_playground_streams_an_answer(tab: Tab, prompt: str, answer: str) ->
     )
     tab.wait("document.getElementById('playground-state').textContent.startsWith('answered by')")
     tab.wait("!document.getElementById('playground-ask').disabled")
-    told = tab.run("document.getElementById('playground-answer').textContent")
-    assert told.strip() == answer
+    shown = tab.run("document.getElementById('playground-answer').textContent")
+    assert shown.strip() == answer
     discarded = tab.run("document.getElementById('playground-discarded').textContent")
     assert discarded == (
         "" if prompt == "easy" else "small, below_threshold, score 0.31a weak answer"
@@ -266,6 +301,17 @@ def test_every_field_has_a_label_and_every_picture_a_text(tab: Tab) -> None:
         ".filter((id, place, all) => all.indexOf(id) !== place)"
     )
     assert twice == []
+    # Tables without an id are legends of charts, which have a text of their own.
+    unnamed_rows = tab.run(
+        "[...document.querySelectorAll('table[id] tbody tr')]"
+        ".filter((row) => row.firstElementChild.scope !== 'row').length"
+    )
+    assert unnamed_rows == 0
+    untitled = tab.run(
+        "[...document.querySelectorAll('table[id]')]"
+        ".filter((table) => !table.caption?.textContent).length"
+    )
+    assert untitled == 0
 
 
 @needs_browser

@@ -25,10 +25,10 @@ OFF = 2 ** (1 / 32) * (1 + 1e-9)
 def test_quantiles_are_within_half_a_bucket_of_those_of_the_times(seed: int) -> None:
     rng = random.Random(seed)
     times = [rng.lognormvariate(-1.0, 1.5) for _ in range(rng.randint(1, 400))]
-    told = quantiles(Counter(map(bucket_of, times)))
+    estimated = quantiles(Counter(map(bucket_of, times)))
     exact = np.quantile(times, QUANTILES, method="inverted_cdf")
-    assert told is not None
-    for own, true in zip(told, exact, strict=True):
+    assert estimated is not None
+    for own, true in zip(estimated, exact, strict=True):
         assert own / true < OFF + 1e-3
         assert true / own < OFF + 1e-3
 
@@ -53,15 +53,17 @@ def test_an_hour_forgets_what_is_older_and_adds_up_the_rest() -> None:
             seconds = rng.uniform(0.01, 2.0)
             kept.append((minute, path, seconds))
             hour.note(at, path, seconds / 2, seconds)
-    told = hour.summary(60.0 * 99 + 59)
-    recent = [one for one in kept if one[0] > 99 - MINUTES]
+    summary = hour.summary(60.0 * 99 + 59)
+    recent = [note for note in kept if note[0] > 99 - MINUTES]
     counts = Counter(path for _, path, _ in recent)
-    assert {path: found["requests"] for path, found in told["hour"].items()} == counts
+    assert {path: latency["requests"] for path, latency in summary["hour"].items()} == counts
     by_tier = Counter(path.rpartition(">")[2] for _, path, _ in recent)
-    assert {t: found["requests"] for t, found in told["hour_by_tier"].items()} == by_tier
-    minutes = {row["at"] // 60 for row in told["minutes"]}
+    assert {
+        tier: latency["requests"] for tier, latency in summary["hour_by_tier"].items()
+    } == by_tier
+    minutes = {row["at"] // 60 for row in summary["minutes"]}
     assert minutes == {minute for minute, _, _ in recent}
-    every = sum(one["requests"] for row in told["minutes"] for one in row["paths"].values())
+    every = sum(path["requests"] for row in summary["minutes"] for path in row["paths"].values())
     assert every == len(recent)
 
 
@@ -69,6 +71,6 @@ def test_many_paths_of_a_minute_share_a_name() -> None:
     hour = LatencyHour()
     for number in range(40):
         hour.note(30.0, f"path{number}", 0.1, 0.2)
-    told = hour.summary(30.0)["hour"]
-    assert len(told) == MOST_PATHS + 1
-    assert told[OTHER_PATHS]["requests"] == 40 - MOST_PATHS
+    summary = hour.summary(30.0)["hour"]
+    assert len(summary) == MOST_PATHS + 1
+    assert summary[OTHER_PATHS]["requests"] == 40 - MOST_PATHS

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cascadia_sglang.page.sampler import SECONDS, Sampler, changed
+from cascadia_sglang.page.sampler import ROWS, Sampler, changed
 from cascadia_sglang.page.traffic_log import TrafficLog
 from cascadia_sglang.pool.pool import WorkerState
 from cascadia_sglang.prefix.speed import PublishedLoad
@@ -113,10 +113,10 @@ def test_a_row_has_the_load_of_every_worker() -> None:
 
 def test_rows_are_kept_for_a_quarter_of_an_hour() -> None:
     sampler, *_ = make_sampler()
-    for _ in range(SECONDS + 5):
+    for _ in range(ROWS + 5):
         sampler.sample()
-    assert len(rows(sampler)) == SECONDS == 900
-    assert sampler.rows.number == SECONDS + 5
+    assert len(rows(sampler)) == ROWS == 900
+    assert sampler.rows.number == ROWS + 5
 
 
 def test_a_look_that_fails_costs_no_later_one(caplog: pytest.LogCaptureFixture) -> None:
@@ -132,7 +132,7 @@ def test_a_look_that_fails_costs_no_later_one(caplog: pytest.LogCaptureFixture) 
 
     run_in_virtual_time(main())
     assert sampler.rows.number == 3
-    assert len([r for r in caplog.records if "no row" in r.message]) == 1
+    assert len([r for r in caplog.records if "lacks a row" in r.message]) == 1
 
 
 def test_rows_are_a_second_apart_and_say_how_long_they_are() -> None:

@@ -32,7 +32,7 @@ def entry(verdict: Any, reason: str, outcome: str | None = None) -> LogEntry:
     )
 
 
-def told(*looks: dict[str, Any]) -> list[dict[str, Any]]:
+def events_of(*looks: dict[str, Any]) -> list[dict[str, Any]]:
     """Events of looks after the first, each with what it changes."""
     timeline, now = Timeline(), FIRST
     timeline.look(now)
@@ -44,32 +44,32 @@ def told(*looks: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_a_quiet_server_has_no_events() -> None:
-    assert told({}, {}, {}) == []
+    assert events_of({}, {}, {}) == []
 
 
 def test_the_first_look_adds_the_workers() -> None:
     timeline = Timeline()
     timeline.look(FIRST)
     events = [json.loads(bytes(raw)) for raw in timeline.events.after(0)]
-    assert [(one["worker"], one["what"]) for one in events] == [
+    assert [(event["worker"], event["what"]) for event in events] == [
         ("small-1", "ready"),
         ("large-1", "ready"),
     ]
 
 
 def test_a_lost_worker_is_told_with_its_reason_and_its_successor() -> None:
-    events = told(
+    events = events_of(
         {"workers": {"small-1": "ready"}, "losses": {"large-1": "a process ended"}},
         {"workers": {"small-1": "ready", "large-2": "starting"}},
         {"workers": {"small-1": "ready", "large-2": "ready"}},
     )
-    assert [(one["worker"], one["what"], one["why"]) for one in events] == [
+    assert [(event["worker"], event["what"], event["why"]) for event in events] == [
         ("large-1", "gone", "a process ended"),
         ("large-2", "starting", None),
         ("large-2", "ready", None),
     ]
-    assert [one["at"] for one in events] == [101.0, 102.0, 103.0]
-    assert len({one["key"] for one in events}) == 3
+    assert [event["at"] for event in events] == [101.0, 102.0, 103.0]
+    assert len({event["key"] for event in events}) == 3
 
 
 def test_a_plan_is_told_with_its_steps() -> None:
@@ -79,19 +79,19 @@ def test_a_plan_is_told_with_its_steps() -> None:
         steps=(MoveStep(action=action, seconds=0.25),),
         seconds=0.25,
     )
-    (event,) = told({"plan_number": 2, "moved": moved, "thresholds": (0.5,)})
+    (event,) = events_of({"plan_number": 2, "moved": moved, "thresholds": (0.5,)})
     assert (event["kind"], event["what"], event["steps"]) == ("plan", "plan 2", ["thresholds"])
     assert event["seconds"] == 0.25
 
 
 def test_thresholds_gears_and_breakers_are_told() -> None:
-    events = told(
+    events = events_of(
         {"thresholds": (0.7,)},
         {"gear": 1, "thresholds": (0.6,)},
         {"bypassed": frozenset({"small"})},
         {"bypassed": frozenset()},
     )
-    assert [(one["kind"], one["what"]) for one in events] == [
+    assert [(event["kind"], event["what"]) for event in events] == [
         ("thresholds", "0.7"),
         ("gear", "gear 1"),
         ("breaker", "small bypassed"),
@@ -111,10 +111,10 @@ def test_equal_decisions_in_a_row_are_one_event_with_a_count() -> None:
         timeline.look(dataclasses.replace(FIRST, at=100.0 + number, decisions=tuple(decisions)))
     for raw in timeline.events.after(known):
         events.append(json.loads(bytes(raw)))
-    by_key = {one["key"]: one for one in events}
-    assert [(one["what"], one["count"]) for one in by_key.values()] == [
+    by_key = {event["key"]: event for event in events}
+    assert [(event["what"], event["count"]) for event in by_key.values()] == [
         ("stay", 3),
         ("move", 1),
         ("stay", 2),
     ]
-    assert [one["first_at"] for one in by_key.values()] == [101.0, 104.0, 105.0]
+    assert [event["first_at"] for event in by_key.values()] == [101.0, 104.0, 105.0]

@@ -34,11 +34,11 @@ def test_a_climb_is_counted_with_its_reason_and_kept_as_it_went() -> None:
     (request,) = log.requests_after(0)
     assert (request.tier, request.path) == ("large", "small>middle>large")
     assert (request.reason, request.rid, request.number) == ("last_tier", "caller", 1)
-    assert [one.score for one in request.attempts] == [0.3, 0.3, 0.9]
-    starts = [one.start_s for one in request.attempts]
+    assert [attempt.score for attempt in request.attempts] == [0.3, 0.3, 0.9]
+    starts = [attempt.start_s for attempt in request.attempts]
     assert None not in starts
     assert starts == sorted(starts)  # type: ignore[type-var]
-    ends = [(one.start_s or 0.0) + one.seconds for one in request.attempts]
+    ends = [(attempt.start_s or 0.0) + attempt.seconds for attempt in request.attempts]
     assert ends[-1] <= request.seconds + 1e-5
 
 
@@ -54,10 +54,10 @@ def test_no_text_of_a_prompt_or_an_answer_is_kept() -> None:
         FakeEngine(Reply(score=0.9, text="an answer to nobody else"), GOOD),
         request=make_request("a secret question"),
     )
-    told = msgspec.json.encode(log.requests_after(0)).decode()
-    assert "secret" not in told
-    assert "nobody" not in told
-    assert json.loads(told)[0]["rid"] == "caller"
+    encoded = msgspec.json.encode(log.requests_after(0)).decode()
+    assert "secret" not in encoded
+    assert "nobody" not in encoded
+    assert json.loads(encoded)[0]["rid"] == "caller"
 
 
 def test_an_error_is_counted_by_its_status_and_kept() -> None:
@@ -117,7 +117,7 @@ def test_memory_is_bounded(times: int) -> None:
         tracemalloc.stop()
     assert used < 2_000_000
     kept = log.requests_after(0)
-    assert [one.number for one in kept] == list(range(times - REQUESTS + 1, times + 1))
+    assert [request.number for request in kept] == list(range(times - REQUESTS + 1, times + 1))
     assert len(log.requests_after(times - 3)) == 3
-    assert all(len(one.attempts) == MOST_ATTEMPTS for one in kept)
+    assert all(len(request.attempts) == MOST_ATTEMPTS for request in kept)
     assert all(len(scores) <= WINDOW for scores in log.scores)

@@ -41,16 +41,16 @@ def test_both_choices_are_those_of_answering_row_by_row(tiers: int) -> None:
     sample = make_sample(tiers=tiers, count=700)
     now, then = [0.4] * (tiers - 1), [0.9] * (tiers - 1)
     cost = [1.0, 4.0, 16.0][:tiers]
-    told = what_if(sample, NO_WINDOW, now, then, cost)
-    for found, thresholds in ((told.now, now), (told.then, then)):
+    comparison = what_if(sample, NO_WINDOW, now, then, cost)
+    for prediction, thresholds in ((comparison.now, now), (comparison.then, then)):
         quality, shares = by_hand(sample, thresholds)
-        assert found.quality == pytest.approx(quality)
-        assert found.shares == pytest.approx(shares.tolist())
-        assert found.cost == pytest.approx(float(shares @ np.array(cost)))
-        assert found.low < quality < found.high
-    assert told.difference == pytest.approx(told.then.quality - told.now.quality)
-    assert not told.is_weighted
-    assert told.rows == told.effective_rows == 700
+        assert prediction.quality == pytest.approx(quality)
+        assert prediction.shares == pytest.approx(shares.tolist())
+        assert prediction.cost == pytest.approx(float(shares @ np.array(cost)))
+        assert prediction.low < quality < prediction.high
+    assert comparison.difference == pytest.approx(comparison.then.quality - comparison.now.quality)
+    assert not comparison.is_weighted
+    assert comparison.rows == comparison.effective_rows == 700
 
 
 def test_a_window_of_hard_requests_lowers_the_quality_of_accepting_all() -> None:
@@ -66,11 +66,11 @@ def test_a_window_of_hard_requests_lowers_the_quality_of_accepting_all() -> None
 
 
 def test_a_window_that_is_too_small_does_not_weight() -> None:
-    told = what_if(make_sample(count=300), window_of([0.1] * 20), [0.5], [0.5], [None, 1.0])
-    assert not told.is_weighted
-    assert told.window == 20
-    assert told.difference == told.difference_low == told.difference_high == 0.0
-    assert told.now.cost is None
+    comparison = what_if(make_sample(count=300), window_of([0.1] * 20), [0.5], [0.5], [None, 1.0])
+    assert not comparison.is_weighted
+    assert comparison.window == 20
+    assert comparison.difference == comparison.difference_low == comparison.difference_high == 0.0
+    assert comparison.now.cost is None
 
 
 def test_the_interval_of_the_difference_covers_the_true_one() -> None:
@@ -97,8 +97,8 @@ def test_equal_prompts_count_as_one_draw() -> None:
 
 
 def test_what_the_page_gets_has_rounded_numbers() -> None:
-    found: WhatIf = what_if(make_sample(count=300), NO_WINDOW, [0.5], [0.6], [0.1, 0.3])
-    told = as_json(found, [0.1, 0.3])
-    assert told["then"]["thresholds"] == [0.6]
-    assert told["attempt_s"] == [0.1, 0.3]
-    assert len(told["difference_interval"]) == len(told["now"]["interval"]) == 2
+    comparison: WhatIf = what_if(make_sample(count=300), NO_WINDOW, [0.5], [0.6], [0.1, 0.3])
+    written = as_json(comparison, [0.1, 0.3])
+    assert written["then"]["thresholds"] == [0.6]
+    assert written["attempt_s"] == [0.1, 0.3]
+    assert len(written["difference_interval"]) == len(written["now"]["interval"]) == 2

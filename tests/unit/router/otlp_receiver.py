@@ -44,8 +44,8 @@ class Receiver:
         """Spans of a trace, once there are so many."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            found = [one for one in self.spans if one.trace_id.hex() == trace_id]
-            if len(found) >= least:
-                return found
+            received = [span for span in self.spans if span.trace_id.hex() == trace_id]
+            if len(received) >= least:
+                return received
             time.sleep(0.2)
-        raise AssertionError(f"{len(self.spans)} spans came, none enough of {trace_id}")
+        raise AssertionError(f"{len(self.spans)} spans came, fewer than {least} of {trace_id}")

@@ -26,11 +26,11 @@ PATH = "/v1/chat/completions"
 @pytest.fixture
 def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """What was exported; the provider is that of the test alone."""
-    found = memory.InMemorySpanExporter()
+    exported = memory.InMemorySpanExporter()
     provider = sdk.TracerProvider()
-    provider.add_span_processor(export.SimpleSpanProcessor(found))
+    provider.add_span_processor(export.SimpleSpanProcessor(exported))
     open_spans(monkeypatch, provider)
-    yield found
+    yield exported
     provider.shutdown()
 
 
@@ -57,23 +57,23 @@ def http_request(**headers: str) -> Any:
     )
 
 
-def told(exporter: Any) -> tuple[Any, list[Any]]:
+def exported_spans(exporter: Any) -> tuple[Any, list[Any]]:
     """The prompt's span, and those of its attempts in order."""
     spans = exporter.get_finished_spans()
-    parent = next(one for one in spans if "cascadia.attempts" in one.attributes)
-    children = [one for one in spans if one is not parent]
-    return parent, sorted(children, key=lambda one: one.start_time)
+    parent = next(span for span in spans if "cascadia.attempts" in span.attributes)
+    children = [span for span in spans if span is not parent]
+    return parent, sorted(children, key=lambda span: span.start_time)
 
 
 def test_attempts_are_children_of_one_span_that_is_a_child_of_the_callers(exporter: Any) -> None:
     traceparent = f"00-{TRACE_ID}-{PARENT_ID}-01"
     engine = FakeEngine(WEAK, WEAK, GOOD)
     ask(engine, THREE, http_request=http_request(traceparent=traceparent))
-    parent, children = told(exporter)
+    parent, children = exported_spans(exporter)
     assert parent.name == "chat cascadia"
     assert f"{parent.context.trace_id:032x}" == TRACE_ID
     assert f"{parent.parent.span_id:016x}" == PARENT_ID
-    assert [one.name for one in children] == ["chat small", "chat middle", "chat large"]
+    assert [span.name for span in children] == ["chat small", "chat middle", "chat large"]
     for child, run in zip(children, engine.runs, strict=True):
         assert child.parent.span_id == parent.context.span_id
         # SGLang's own spans of the attempt go under it.
@@ -84,7 +84,7 @@ def test_attempts_are_children_of_one_span_that_is_a_child_of_the_callers(export
 
 def test_attributes_are_those_of_the_conventions_and_of_the_attempts(exporter: Any) -> None:
     ask(FakeEngine(WEAK, Reply(score=None, tokens=7)), TWO, http_request=http_request())
-    parent, (first, second) = told(exporter)
+    parent, (first, second) = exported_spans(exporter)
     assert parent.attributes["gen_ai.operation.name"] == "chat"
     assert parent.attributes["gen_ai.request.model"] == "cascadia"
     assert parent.attributes["gen_ai.response.model"] == "large"
@@ -109,13 +109,13 @@ def test_no_text_is_in_a_span(exporter: Any) -> None:
 
 def test_a_pinned_request_is_of_its_tiers_model(exporter: Any) -> None:
     ask(FakeEngine(GOOD, GOOD), controls=Controls(tier=1))
-    parent, (child,) = told(exporter)
+    parent, (child,) = exported_spans(exporter)
     assert parent.name == child.name == "text_completion large"
 
 
 def test_an_error_ends_the_span_with_its_status(exporter: Any) -> None:
     ask(FakeEngine(None, None))
-    parent, children = told(exporter)
+    parent, children = exported_spans(exporter)
     assert children == []
     assert parent.attributes["error.type"] == "503"
     assert not parent.status.is_ok
@@ -124,8 +124,8 @@ def test_an_error_ends_the_span_with_its_status(exporter: Any) -> None:
 def test_a_lost_attempt_has_a_span_of_its_own(exporter: Any) -> None:
     engine = FakeEngine([Reply(lost=True), GOOD], GOOD, workers=[2, 1])
     ask(engine)
-    parent, children = told(exporter)
-    assert [one.name for one in children] == ["text_completion small"] * 2
+    parent, children = exported_spans(exporter)
+    assert [span.name for span in children] == ["text_completion small"] * 2
     assert children[0].attributes["error.type"] == "WorkerLostError"
     assert children[1].attributes["cascadia.reason"] == "accepted"
     assert parent.attributes["cascadia.reason"] == "accepted"
