@@ -60,8 +60,8 @@ def commands(benches: Iterable[Bench], options: argparse.Namespace) -> Iterator[
 
 def run(commands_to_run: Sequence[Sequence[str]]) -> int:
     """Run commands one after the other up to the first that fails; its exit code, or 0."""
-    for words in commands_to_run:
-        print(f"$ python -m {shlex.join(words)}", flush=True)
+    for number, words in enumerate(commands_to_run, 1):
+        print(f"{number} of {len(commands_to_run)}: $ python -m {shlex.join(words)}", flush=True)
         started = time.monotonic()
         code = _ended([sys.executable, "-m", *words])
         print(f"exit code {code} after {(time.monotonic() - started) / 60:.1f} min", flush=True)

@@ -11,6 +11,11 @@ BENCHES: tuple[Bench, ...] = (
         writes=("results/router.csv", "results/router.md"),
     ),
     Bench(
+        name="router.page",
+        question="What does an open page cost in requests per second?",
+        writes=("results/page.csv", "results/page.md"),
+    ),
+    Bench(
         name="router.start",
         question="How long do a start and one more worker take?",
         writes=("results/start.csv", "results/start.md"),

@@ -154,6 +154,8 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True):
             started with. A changed file needs a new path: a worker reads each path once.
         record: whether the answer's report carries its features; `every_token` for those after each
             token.
+        traceparent: of the attempt's span, for SGLang's spans; None without tracing. The worker
+            itself is not told.
     """
 
     tier_index: int
@@ -169,6 +171,7 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True):
     is_retry: bool = False
     calibration: str | None = None
     record: Recording = False
+    traceparent: str | None = None
 
     def to_params(self) -> dict[str, Any]:
         """Plain values, as custom sampling parameters carry them."""

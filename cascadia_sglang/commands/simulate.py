@@ -11,6 +11,7 @@ from typing import Any
 
 from cascadia_sglang.planner.simulate_plan import simulate
 from cascadia_sglang.planner.workload.workload import MOONCAKE_BLOCK_TOKENS
+from cascadia_sglang.progress import elapsed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,15 +66,16 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CascadiaError: one line on what cannot be read or simulated.
     """
-    simulation = simulate(
-        args.plan,
-        trace=args.trace,
-        rate_per_s=args.rate,
-        requests=args.requests,
-        skip=args.skip,
-        block_tokens=args.block_tokens,
-        seed=args.seed,
-    )
+    with elapsed("simulating"):
+        simulation = simulate(
+            args.plan,
+            trace=args.trace,
+            rate_per_s=args.rate,
+            requests=args.requests,
+            skip=args.skip,
+            block_tokens=args.block_tokens,
+            seed=args.seed,
+        )
     summary = simulation.summary()
     print(json.dumps(summary, indent=1) if args.json else _page(summary))
     return 0

@@ -1,20 +1,28 @@
 """Show the tiers, workers and counters of a running server.
 
+With --watch the table is shown again every second until Ctrl-C, with requests per second.
+
 Example:
     cascadia status --url http://127.0.0.1:30000
+    cascadia status --watch
 """
 
 import argparse
 import http.client
 import json
+import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cascadia_sglang.errors import StatusError
 
 TIMEOUT_S = 10.0
+WATCH_S = 1.0
+# Cursor to the top left, and nothing below it.
+_CLEAR = "\x1b[H\x1b[J"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--api-key", default=None, help="API key, if the server was started with one"
     )
     parser.add_argument("--json", action="store_true", help="print the status as JSON")
+    parser.add_argument(
+        "--watch", action="store_true", help="show the table again every second, until Ctrl-C"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,9 +46,64 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         StatusError: if it does not answer, or is no cascade; names the address and the reason.
     """
+    if args.watch:
+        return watch(lambda: read_status(args.url, args.api_key), as_json=args.json)
     status = read_status(args.url, args.api_key)
     print(json.dumps(status) if args.json else "\n".join(lines(status)))
     return 0
+
+
+def watch(
+    read: Callable[[], dict[str, Any]],
+    *,
+    as_json: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Print the status every second, until interrupted.
+
+    A terminal shows one table that changes; elsewhere each is printed below the last. A server that
+    does not answer is asked again.
+
+    Raises:
+        StatusError: if it does not answer at the first time.
+    """
+    before: dict[str, Any] | None = None
+    status, asked_s, seconds = read(), clock(), 1.0
+    is_live = sys.stdout.isatty() and not as_json
+    while True:
+        if as_json:
+            shown = json.dumps(status)
+        else:
+            shown = "\n".join([*lines(status), rates(before, status, seconds)])
+        print(f"{_CLEAR}{shown}" if is_live else shown, flush=True)
+        before = status
+        sleep(WATCH_S)
+        while (answer := _read_or_say(read)) is None:
+            sleep(WATCH_S)
+        now_s = clock()
+        status, seconds, asked_s = answer, now_s - asked_s, now_s
+
+
+def _read_or_say(read: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    """The status; None where the server does not answer, which is said."""
+    try:
+        return read()
+    except StatusError as error:
+        print(error, file=sys.stderr, flush=True)
+        return None
+
+
+def rates(before: dict[str, Any] | None, status: dict[str, Any], seconds: float) -> str:
+    """Answers per second of every tier since the last look, so many seconds ago."""
+    if before is None:
+        return "answers per second: counting"
+    known = {tier["name"]: tier["answered"] for tier in before["tiers"]}
+    tiers = ", ".join(
+        f"{tier['name']} {max(0, tier['answered'] - known.get(tier['name'], 0)) / seconds:.1f}"
+        for tier in status["tiers"]
+    )
+    return f"answers per second: {tiers}"
 
 
 def read_status(url: str, api_key: str | None = None) -> dict[str, Any]:

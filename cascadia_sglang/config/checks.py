@@ -48,8 +48,8 @@ def problems_of(config: CascadeConfig) -> list[str]:
             problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
     problems.extend(f"routing.{p}" for p in routing_problems(config))
     problems.extend(f"planner.{p}" for p in _planner_problems(config.planner))
-    if config.planner.sample is not None and keeps_rate(config):
-        problems.append("planner.sample needs routing.thresholds: the planner moves them")
+    if config.planner.quality_floor is not None and keeps_rate(config):
+        problems.append("planner.quality_floor needs routing.thresholds: the planner moves them")
     problems.extend(label_problems(config))
     return problems
 
@@ -60,8 +60,10 @@ def _planner_problems(planner: PlannerConfig) -> list[str]:
         problems.append("gpu_budget is missing, required where the planner is enabled")
     if planner.enabled and planner.profile is None and planner.emulate is None:
         problems.append("profile is missing, required where the planner is enabled")
-    if (planner.sample is None) != (planner.quality_floor is None):
-        problems.append("sample and quality_floor need one another")
+    if planner.quality_floor is not None and planner.sample is None:
+        problems.append("sample is missing, required where quality_floor is given")
+    if planner.sample is not None and not Path(planner.sample).is_file():
+        problems.append(f"sample {planner.sample!r} does not exist")
     return problems
 
 

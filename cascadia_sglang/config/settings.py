@@ -269,12 +269,16 @@ class PlannerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     profile: str | None = None
     """Profile file with step times and limits of every tier. `cascadia profile` writes one."""
     sample: str | None = None
-    """Planner's sample, which `cascadia calibrate` writes. Thresholds then move with capacity.
+    """Planner's sample, which `cascadia calibrate` writes.
 
-    Without it they stay.
+    The page computes from it what other thresholds would do. With `quality_floor`, thresholds move
+    with capacity.
     """
     quality_floor: Share | None = None
-    """With `sample`: least share of right answers, to traffic like that of the last minutes."""
+    """Least share of right answers, to traffic like that of the last minutes. Needs `sample`.
+
+    null: thresholds stay.
+    """
     deadline_s: Positive = 60.0
     """Seconds that a plan may take."""
     horizon_s: Positive = 600.0

@@ -78,6 +78,8 @@ def attempt_of(
     custom = params.get("custom_params") or {}
     params["custom_params"] = {**custom, ATTEMPT_KEY: order.to_params()}
     attempt.sampling_params = params
+    if order.traceparent is not None:
+        attempt.external_trace_header = {"traceparent": order.traceparent}
     return attempt
 
 

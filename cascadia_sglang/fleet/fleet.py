@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Set
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from cascadia_sglang.engine.sglang_engine import TokenizerEngine
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.fleet.event_feeds import EventFeeds
 from cascadia_sglang.fleet.rebalance import Rebalance
-from cascadia_sglang.fleet.recovery import Faults, Recoveries
+from cascadia_sglang.fleet.recovery import Faults, LostWorker, Recoveries
 from cascadia_sglang.fleet.reserves import Reserves
 from cascadia_sglang.fleet.sleep import Sleepers
 from cascadia_sglang.fleet.start_times import StartTimes
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from cascadia_sglang.launch.launcher import StartGroup
 
 logger = logging.getLogger(__name__)
+
+LOSSES_KEPT = 100
 
 
 class Fleet:
@@ -85,6 +88,7 @@ class Fleet:
         sleepers = Sleepers(pool, self.control) if config.planner.sleep else None
         self.reserves = Reserves(pool, self._recoveries, sleepers, self._start_standby, times)
         self.standbys = self.reserves.standbys
+        self.losses: deque[LostWorker] = deque(maxlen=LOSSES_KEPT)
         self.stopping = False
 
     def launch(self, start_group: "StartGroup", server_ports: "PortArgs") -> list[Worker]:
@@ -239,6 +243,7 @@ class Fleet:
         end = WorkerEnd.CONTROL_CALL if self.control.is_awaited(worker) else end
         at = time.monotonic()
         is_standby = worker.state is WorkerState.STANDBY
+        self.losses.append(LostWorker(worker_id=worker.worker_id, why=why, end=end))
         self._writable.remove(worker)
         worker.handle.kill()
         self._starts.launcher.free(worker.handle)

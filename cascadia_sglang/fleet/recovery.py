@@ -9,6 +9,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
 
 from cascadia_sglang.capacity.types import RunningReplica
 from cascadia_sglang.config.pool_specs import PoolSpec
@@ -22,6 +23,15 @@ LONGEST_DELAY_S = 30.0
 WINDOW_S = 60.0
 FAULTS_TO_TRIP = 5
 OPEN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostWorker:
+    """A worker that is gone, and why."""
+
+    worker_id: str
+    why: str
+    end: WorkerEnd
 
 
 class Breaker:

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import fastapi
 from fastapi.responses import JSONResponse
+from sglang.srt.observability.trace import get_global_trace_level
 from starlette.routing import Route
 
 from cascadia_sglang.errors import RequestError
+from cascadia_sglang.http.browser_login import BrowserLogin
 from cascadia_sglang.http.clients.ollama import ollama_routes
 from cascadia_sglang.http.error_answers import ErrorAnswers
 from cascadia_sglang.http.errors.shaped_handlers import shape_errors
@@ -16,6 +18,7 @@ from cascadia_sglang.http.header_documents import documenting_headers
 from cascadia_sglang.http.keep_alive import KeepAlive
 from cascadia_sglang.http.metrics_page import Gauges, MetricsPage
 from cascadia_sglang.http.middleware import CascadeMiddleware
+from cascadia_sglang.http.page_routes import page_routes
 from cascadia_sglang.http.plan import active_plan
 from cascadia_sglang.http.refusals import RefusalCounter
 from cascadia_sglang.http.running_cascade import RunningCascade
@@ -31,8 +34,7 @@ def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerMan
     router = fastapi.APIRouter()
     created = int(time.time())
 
-    @router.get("/cascadia/status")
-    async def get_status() -> dict[str, Any]:
+    def status_now() -> dict[str, Any]:
         rids = len(manager.rid_to_state)
         prefixes = server.fleet.events.summary()
         return status(
@@ -44,6 +46,10 @@ def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerMan
             rids,
             server.self_calibration,
         )
+
+    @router.get("/cascadia/status")
+    async def get_status() -> dict[str, Any]:
+        return status_now()
 
     @router.get("/cascadia/plan")
     async def get_plan() -> dict[str, Any]:
@@ -68,7 +74,12 @@ def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerMan
             }
             return JSONResponse({"error": content}, error.status)
 
-    ours = [router, write_routes(server, manager), ollama_routes(server, manager, created)]
+    ours = [
+        router,
+        write_routes(server, manager),
+        page_routes(server, status_now),
+        ollama_routes(server, manager, created),
+    ]
     _insert_routes(app.router.routes, [route for part in ours for route in part.routes])
     names = [tier.name for tier in server.config.tiers]
     app.openapi = documenting_headers(app.openapi, names)
@@ -80,6 +91,8 @@ def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerMan
         page = MetricsPage(gauges, server.shows_old_metric_names)
         # Before SGLang's own, which its start puts at the end.
         app.router.routes += [Route("/metrics", page), Route("/metrics/", page)]
+    if manager.enable_trace:
+        server.router.services.spans.open(lambda: get_global_trace_level() > 0)
     shape_errors(app)
     answer_unread_bodies(app)
     # The one that is added last is the outermost.
@@ -95,6 +108,9 @@ def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerMan
     )
     if manager.enable_metrics:
         app.add_middleware(RefusalCounter, metrics=server.metrics)
+    # SGLang puts its check of the keys around all of this later, so that the login goes around it.
+    build = app.build_middleware_stack
+    app.build_middleware_stack = lambda: BrowserLogin(build())
 
 
 def _insert_routes(routes: list[Any], ours: list[Any]) -> None:

@@ -60,6 +60,7 @@ class Gauges:
             "cascadia_calibrated",
             {(tier,): scores.source(index).is_calibrated for index, tier in below},
         )
+        yield _gauge("cascadia_judge_alarm", self._alarms(below))
         yield _gauge(
             "cascadia_escalation_rate_asked",
             {(tier,): _number(scores.rate(index)) for index, tier in below},
@@ -76,6 +77,16 @@ class Gauges:
         )
         numbers = ",".join(f"{threshold:g}" for threshold in config.routing.thresholds)
         yield _gauge("cascadia_info", {(__version__, ",".join(tiers), numbers): 1})
+
+    def _alarms(self, below: Sequence[tuple[int, str]]) -> dict[tuple[str, ...], float]:
+        """By tier and kind: whether its alarm fires now, as the status has it."""
+        services = self._router.services
+        alarms: dict[tuple[str, ...], float] = {}
+        for index, tier in below:
+            watch, shadow = services.drift.watch(index), services.shadow.watches.get(index)
+            alarms[tier, "drift"] = watch is not None and watch.is_alarm
+            alarms[tier, "agreement"] = shadow is not None and shadow.state().is_alarm
+        return alarms
 
 
 def _number(value: float | None) -> float:

@@ -8,6 +8,9 @@ from cascadia_sglang.controller.gearbox import Gearbox
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.fleet.fleet import Fleet
 from cascadia_sglang.metrics.counters import Metrics
+from cascadia_sglang.page.discarded import DiscardedAnswers
+from cascadia_sglang.page.sampler import Sampler
+from cascadia_sglang.page.traffic_log import TrafficLog
 from cascadia_sglang.pool.pool import WorkerPool
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.self_calibration.controller import SelfCalibration
@@ -19,6 +22,9 @@ class RunningCascade(Protocol):
     Attributes:
         controller: None where no capacity moves by itself.
         self_calibration: None where no tier calibrates itself.
+        traffic_log: what the page knows of requests.
+        discarded: keeps discarded answers of the page's own requests.
+        sampler: keeps the page's history.
         pools: names of the pools of workers, in tier order.
         shows_old_metric_names: whether `/metrics` has the names of the release before, too.
     """
@@ -31,6 +37,9 @@ class RunningCascade(Protocol):
     gearbox: Gearbox
     controller: Controller | None
     self_calibration: SelfCalibration | None
+    traffic_log: TrafficLog
+    discarded: DiscardedAnswers
+    sampler: Sampler
     pools: list[str]
     metrics: Metrics
     shows_old_metric_names: bool

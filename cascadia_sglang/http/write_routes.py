@@ -1,4 +1,4 @@
-"""Routes that change the running cascade. They need SGLang's admin key."""
+"""Routes that change the running cascade, or show texts. They need SGLang's admin key."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,17 @@ class PlanBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tiers: dict[str, TierCapacity] = {}
     thresholds: list[float] | None = None
     dry_run: bool = False
+
+
+class DiscardedBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /cascadia/discarded.
+
+    With `begin` the request that will come under this id is kept; without it, what was discarded
+    on its way is answered, once.
+    """
+
+    rid: str
+    begin: bool = False
 
 
 def write_routes(server: RunningCascade, manager: "TokenizerManager") -> fastapi.APIRouter:
@@ -112,6 +123,17 @@ def write_routes(server: RunningCascade, manager: "TokenizerManager") -> fastapi
         except CascadiaError as error:
             return cascadia_error(error)
         return active_plan(server.mover, server.controller)
+
+    @router.post("/cascadia/discarded", **documented(DiscardedBody))
+    async def read_discarded(request: fastapi.Request) -> Any:
+        try:
+            body = await body_of(request, DiscardedBody)
+        except RequestError as error:
+            return cascadia_error(error)
+        if body.begin:
+            server.discarded.want(body.rid)
+            return {"attempts": []}
+        return {"attempts": server.discarded.take(body.rid)}
 
     if args.api_key:
         # SGLang would else ask for the other key first.

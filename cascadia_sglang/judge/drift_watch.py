@@ -58,6 +58,19 @@ class ScoreWatch:
         """Take the score of one more finished answer."""
         self._window.append(score)
 
+    @property
+    def scores(self) -> Sequence[float]:
+        """The last scores, the oldest first."""
+        return self._window
+
+    def expected_shares(self, edges: Sequence[float]) -> list[float]:
+        """Share of the calibration's scores between each edge and the next; the last edge is in."""
+        points_P = np.asarray(edges, np.float64)
+        below_P = _probability(self._quantiles_K, points_P, "left")
+        below_P[-1] = _probability(self._quantiles_K, points_P, "right")[-1]
+        shares: list[float] = np.diff(below_P).round(6).tolist()
+        return shares
+
     def drift(self) -> Drift | None:
         """How far off the window is; None while it holds too few scores to say, and where the
         calibration does not tell how many its quantiles are of."""

@@ -223,6 +223,15 @@ FAMILIES = (
         "tier: the tier of the answers.",
     ),
     Family(
+        name="cascadia_judge_alarm",
+        kind="gauge",
+        labels=("tier", "kind"),
+        had_colon=False,
+        meaning="1 while an alarm of a tier's judge fires, else 0. tier: the tier of the answers. "
+        "kind: drift where scores or features differ from the calibration's, agreement where fewer "
+        "accepted answers equal the last tier's.",
+    ),
+    Family(
         name="cascadia_escalation_rate_asked",
         kind="gauge",
         labels=("tier",),

@@ -22,6 +22,7 @@ class PublishedLoad:
         prefilled_tokens, prefill_us: computed so far, and the time that took.
         decode_moments: over the decode steps so far their number and the sums of b, t, b*b and
             b*t, where b is a step's batch and t its microseconds.
+        used_tokens, total_tokens: of the KV pool.
     """
 
     at_s: float
@@ -32,6 +33,8 @@ class PublishedLoad:
     prefilled_tokens: int
     prefill_us: int
     decode_moments: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0)
+    used_tokens: int = 0
+    total_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ to their limit.
 import http.client
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
@@ -53,26 +53,37 @@ class Load:
         low = self._vocabulary // 2
         return [self._random.randrange(low, self._vocabulary) for _ in range(tokens)]
 
-    def run(self, plan: LoadPlan) -> None:
+    def run(self, plan: LoadPlan, on_done: Callable[[int, int], None]) -> None:
         """Prefills of every size, alone, together and behind a cached prefix; decoding likewise.
+
+        Args:
+            on_done: hears how many requests are done, and how many there are at most.
 
         Raises:
             WorkerError: if the server does not answer with success.
         """
-        started = time.monotonic()
+        started, done = time.monotonic(), 0
         for number in range(plan.rounds):
             if number > 0 and time.monotonic() - started > plan.seconds:
                 return
-            for size in (s for s in _PREFILLS if s <= plan.largest_prompt):
-                prompt = self.prompt(size)
-                self.ask([prompt], 3)
-                suffix = max(1, size // 4)
-                if size + suffix <= plan.largest_prompt:
-                    self.ask([prompt + self.prompt(suffix)], 3)
-            for rows in plan.rows:
-                for tokens in _PROMPTS:
-                    if tokens <= plan.largest_prompt and rows * tokens <= plan.most_tokens:
-                        self.ask([self.prompt(tokens) for _ in range(rows)], _DECODE_TOKENS)
+            asked = list(self._round(plan))
+            for prompts, tokens in asked:
+                self.ask(prompts, tokens)
+                done += 1
+                on_done(done, plan.rounds * len(asked))
+
+    def _round(self, plan: LoadPlan) -> Iterator[tuple[list[list[int]], int]]:
+        """Prompts and answer tokens of every request of a round, in order."""
+        for size in (s for s in _PREFILLS if s <= plan.largest_prompt):
+            prompt = self.prompt(size)
+            yield [prompt], 3
+            suffix = max(1, size // 4)
+            if size + suffix <= plan.largest_prompt:
+                yield [prompt + self.prompt(suffix)], 3
+        for rows in plan.rows:
+            for tokens in _PROMPTS:
+                if tokens <= plan.largest_prompt and rows * tokens <= plan.most_tokens:
+                    yield [self.prompt(tokens) for _ in range(rows)], _DECODE_TOKENS
 
     def ask(
         self, prompts: Sequence[Sequence[int]], tokens: int, headers: dict[str, str] | None = None

@@ -1,5 +1,6 @@
 """Measures every tier of a cascade on this machine, one after the other, on its real workers."""
 
+import functools
 import os
 import platform
 import statistics
@@ -25,6 +26,7 @@ from cascadia_sglang.planner.speed.step_fit import fit_step_times
 from cascadia_sglang.processes.child_server import free_port, running_server
 from cascadia_sglang.profiling.load import Load, LoadPlan
 from cascadia_sglang.profiling.steps import WorkerSteps, read_steps
+from cascadia_sglang.progress import StageProgress
 from cascadia_sglang.worker.step_log import STEP_LOG_FOLDER
 
 _ASKED, _WIDTH = 96, 8
@@ -67,7 +69,8 @@ def measure(cascade: Path, flags: Sequence[str], *, start_s: float, quick: bool)
                 print(f"measuring {tier.name}", file=sys.stderr, flush=True)
                 load = _load(port, folder, tier.name, seed=0)
                 measured = read_steps(folder, tier.name)
-                load.run(_plan(measured, quick))
+                with StageProgress("requests") as progress:
+                    load.run(_plan(measured, quick), functools.partial(progress, tier.name))
                 limits[tier.name] = measured.limits
             host = _host_times(config, port, folder, server, limits)
             measured_T = [read_steps(folder, tier.name) for tier in config.tiers]

@@ -36,6 +36,7 @@ class Attempt:
         features: of a whole answer, where its calibration has a summary of them.
         escalated: whether the policy sent the request on.
         is_cut: whether the deadline ended it; what it wrote so far is kept.
+        started_s: `time.monotonic()` at its begin; 0 where it has no outputs.
     """
 
     tier_index: int
@@ -53,6 +54,7 @@ class Attempt:
     reason: str = ""
     escalated: bool = False
     is_cut: bool = False
+    started_s: float = 0.0
     seconds: float = 0.0
     record: dict[str, Any] | None = None
     features: list[float] | None = None
@@ -140,6 +142,7 @@ def finished_attempt(
         draft=draft,
         draft_tokens=len(order.draft),
         cached_tokens=sum(output["meta_info"].get("cached_tokens", 0) for output in outputs),
+        started_s=started_s,
         seconds=time.monotonic() - started_s,
         record=reports[0].record if reports else None,
         features=reports[0].features if len(reports) == 1 else None,

@@ -45,6 +45,7 @@ async def climb(
     chosen: Attempt | None = None
     error: BaseException | None = None
     services.observers.arrived(prompt.arrived_s)
+    services.spans.begin(prompt)
     try:
         chosen = await course.run()
         return chosen, course.attempts
@@ -178,15 +179,29 @@ class Climb:
     async def _run(self, order: AttemptOrder, warming: Warming | None, leaves: Leaving) -> Attempt:
         while True:
             try:
-                return await self._runner.attempt(
-                    order, warming, leaves, keeps=self._allows_degraded
-                )
+                return await self._traced(order, warming, leaves)
             except AttemptMovedError:
                 # It has only waited, which counts for nothing.
                 has_worker = self._services.engine.has_worker(order.tier_index)
                 if self._runner.is_visible or not has_worker:
                     raise
                 self._request.check_wanted()
+
+    async def _traced(
+        self, order: AttemptOrder, warming: Warming | None, leaves: Leaving
+    ) -> Attempt:
+        """Run an attempt in a span of its own, where requests are traced."""
+        spans = self._services.spans
+        order = spans.attempt(self._prompt, order)
+        try:
+            attempt = await self._runner.attempt(
+                order, warming, leaves, keeps=self._allows_degraded
+            )
+        except BaseException as error:
+            spans.attempt_failed(self._prompt, error)
+            raise
+        spans.attempt_ended(self._prompt, attempt)
+        return attempt
 
     async def _lose(self, error: WorkerError, tier_index: int) -> None:
         """Note an attempt that came to nothing; the prompt may go on.

@@ -1,6 +1,6 @@
 """The services that every prompt uses, built once and complete."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -19,6 +19,7 @@ from cascadia_sglang.router.feedback.kept_drafts import KeptDrafts
 from cascadia_sglang.router.feedback.prompt_metrics import PromptMetrics
 from cascadia_sglang.router.feedback.scores import TierScoring
 from cascadia_sglang.router.feedback.shadow import Shadow
+from cascadia_sglang.router.feedback.spans import Spans
 from cascadia_sglang.router.feedback.tier_counts import TierCounts
 from cascadia_sglang.router.feedback.used_prefixes import UsedPrefixes
 from cascadia_sglang.router.poison_requests import Suspects
@@ -40,6 +41,7 @@ class Services:
         shadow: asks the last tier about a share of the answers.
         drift: how far each tier's answers are from its calibration's.
         counts: answers and escalations of each tier.
+        spans: of the requests, where SGLang traces.
         observers: who hears of prompts.
     """
 
@@ -54,6 +56,7 @@ class Services:
     shadow: Shadow
     drift: CalibrationDrift
     counts: TierCounts
+    spans: Spans
     observers: Observers
 
 
@@ -67,7 +70,7 @@ def build_services(
     is_last_tier_idle: Callable[[], bool],
     entry_model: EntryScorer | None = None,
     calibrations: Mapping[int, Calibration] = MappingProxyType({}),
-    recorder: AnyObserver | None = None,
+    others: Sequence[AnyObserver] = (),
 ) -> Services:
     """The services that a cascade's settings ask for.
 
@@ -75,7 +78,7 @@ def build_services(
         prefiller: computes prompts ahead of time on the workers.
         is_last_tier_idle: whether a worker of the last tier has nothing to do.
         calibrations: of the tier indices that start with one.
-        recorder: hears of every prompt besides; None for nobody.
+        others: hear of every prompt besides.
     """
     tiers = len(config.tiers)
     suspects = Suspects(engine.workers, engine.passed_over, metrics)
@@ -90,11 +93,13 @@ def build_services(
         shadow.watch(tier, calibration)
     drift = CalibrationDrift(calibrations)
     counts = TierCounts(tiers)
+    spans = Spans([tier.name for tier in config.tiers])
     observers: list[AnyObserver] = [
         counts,
         drift,
         PromptMetrics(metrics),
         shadow,
+        spans,
     ]
     # Nothing is learned of what is off.
     if drafts.is_on:
@@ -103,8 +108,7 @@ def build_services(
         observers.append(UsedPrefixes(warmer, engine))
     if isinstance(entry, CheapestTier):
         observers.append(entry)
-    if recorder is not None:
-        observers.append(recorder)
+    observers += others
     return Services(
         config=config,
         engine=engine,
@@ -117,5 +121,6 @@ def build_services(
         shadow=shadow,
         drift=drift,
         counts=counts,
+        spans=spans,
         observers=Observers(observers),
     )

@@ -26,6 +26,10 @@ from cascadia_sglang.launch.arguments import TierArguments
 from cascadia_sglang.launch.start_phases import PHASES
 from cascadia_sglang.messages import PaceSpec, WorkerLog
 from cascadia_sglang.metrics.counters import Metrics
+from cascadia_sglang.page.discarded import DiscardedAnswers
+from cascadia_sglang.page.sampler import Sampler
+from cascadia_sglang.page.traffic_log import TrafficLog
+from cascadia_sglang.pool.load_snapshots import published_load
 from cascadia_sglang.pool.pool import Worker, WorkerPool, WritablePool
 from cascadia_sglang.processes.logs import START
 from cascadia_sglang.router.cascade import CascadeRouter
@@ -91,6 +95,9 @@ class CascadeServer:
         self.detokenizer = Detokenizer()
         last_tier = len(config.tiers) - 1
         monitor = configured_monitor(config)
+        names = [tier.name for tier in config.tiers]
+        self.traffic_log = TrafficLog(names)
+        self.discarded = DiscardedAnswers(names)
         services = build_services(
             config,
             self.fleet.engine,
@@ -100,7 +107,11 @@ class CascadeServer:
             is_last_tier_idle=lambda: 0 in self.pool.attempts(last_tier),
             entry_model=configured_entry(config),
             calibrations=calibrations,
-            recorder=None if monitor is None else TrafficRecorder(monitor),
+            others=[
+                self.traffic_log,
+                self.discarded,
+                *([] if monitor is None else [TrafficRecorder(monitor)]),
+            ],
         )
         self.router = CascadeRouter(services)
         self.gearbox = Gearbox(config, self.router, self._attempts_by_tier)
@@ -112,6 +123,15 @@ class CascadeServer:
             calibrations,
             LikelihoodReader(self.pool, self.fleet.engine, last_tier),
             self.metrics,
+        )
+        self.sampler = Sampler(
+            self.traffic_log,
+            self.pool,
+            self.router,
+            self.fleet,
+            self.mover,
+            self.controller,
+            published_load,
         )
         self.door = Door(self.router, self.fleet.engine, self.pool, self.fleet.sessions)
 
@@ -185,7 +205,10 @@ class CascadeServer:
         self.fleet.events.start()
         self.fleet.standbys.refill()
         supervisor = Supervisor(self.fleet, self.detokenizer, self.router)
-        tasks = [asyncio.create_task(self.router.watch_disconnects())]
+        tasks = [
+            asyncio.create_task(self.router.watch_disconnects()),
+            asyncio.create_task(self.sampler.run()),
+        ]
         if self.config.routing.gears.enabled:
             tasks.append(asyncio.create_task(self.gearbox.run()))
         if self.controller is not None:

@@ -1,6 +1,6 @@
 """The router and its services over a scripted engine, for tests."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -41,7 +41,7 @@ def make_services(
     is_last_tier_idle: Callable[[], bool] = lambda: True,
     entry_model: EntryScorer | None = None,
     calibrations: Mapping[int, Calibration] = MappingProxyType({}),
-    recorder: AnyObserver | None = None,
+    others: Sequence[AnyObserver] = (),
 ) -> Services:
     """The services of a cascade; metrics are written nowhere where none are given."""
     return build_services(
@@ -53,7 +53,7 @@ def make_services(
         is_last_tier_idle=is_last_tier_idle,
         entry_model=entry_model,
         calibrations=calibrations,
-        recorder=recorder,
+        others=others,
     )
 
 

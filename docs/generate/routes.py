@@ -6,6 +6,16 @@ from docs.generate.markdown import code, document, paragraph, table
 # Method and path, what it does, and the key that it needs.
 OWN_ROUTES = (
     (
+        "GET /cascadia",
+        "The page to watch the cascade on.",
+        "as SGLang's `/server_info`",
+    ),
+    (
+        "GET /cascadia/page/{name:path}",
+        "A file of the page.",
+        "as SGLang's `/server_info`",
+    ),
+    (
         "GET /cascadia/status",
         "Tiers, workers, thresholds, counters and the plan's number.",
         "as SGLang's `/server_info`",
@@ -13,6 +23,22 @@ OWN_ROUTES = (
     (
         "GET /cascadia/plan",
         "The active plan: pools, the devices of every replica, thresholds, the last move.",
+        "as SGLang's `/server_info`",
+    ),
+    (
+        "GET /cascadia/live",
+        "What the page asks for every second: status, plan, and what is newer than `since`, "
+        "`requests` and `events`.",
+        "as SGLang's `/server_info`",
+    ),
+    (
+        "GET /cascadia/recent",
+        "Latency percentiles of the last hour, and the judge's scores.",
+        "as SGLang's `/server_info`",
+    ),
+    (
+        "GET /cascadia/what-if",
+        "Expected quality, shares and cost under `?thresholds=0.8`. Needs `planner.sample`.",
         "as SGLang's `/server_info`",
     ),
     (
@@ -32,6 +58,12 @@ OWN_ROUTES = (
         "to change. `thresholds` has one number per tier but the last. Without both, the planner "
         "makes a plan. `dry_run` applies nothing and shows the steps: "
         '`{"tiers": {"small": {"replicas": 2}}, "thresholds": [0.8], "dry_run": true}`.',
+        "the admin key",
+    ),
+    (
+        "POST /cascadia/discarded",
+        'Discarded answers of one request: `{"rid": "a", "begin": true}` before it, then once '
+        "without `begin`.",
         "the admin key",
     ),
 )

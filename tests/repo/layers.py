@@ -10,6 +10,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "cascadia_sglang.arrays",
         "cascadia_sglang.value_ranges",
         "cascadia_sglang.field_docs",
+        "cascadia_sglang.progress",
         "cascadia_sglang.version",
     ),
     (
@@ -82,6 +83,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cascadia_sglang.launch", "cascadia_sglang.request_guard"),
     ("cascadia_sglang.engine", "cascadia_sglang.init_file", "cascadia_sglang.profiling"),
     ("cascadia_sglang.controller", "cascadia_sglang.fleet"),
+    ("cascadia_sglang.page",),
     ("cascadia_sglang.commands", "cascadia_sglang.http", "cascadia_sglang.testing"),
     ("cascadia_sglang.http.clients", "cascadia_sglang.server"),
     ("cascadia_sglang.http.install",),

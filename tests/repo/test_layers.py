@@ -25,6 +25,7 @@ BASE = (
     "cascadia_sglang.metrics",
     "cascadia_sglang.models",
     "cascadia_sglang.processes",
+    "cascadia_sglang.progress",
     "cascadia_sglang.version",
 )
 

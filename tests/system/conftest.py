@@ -20,6 +20,7 @@ from cascadia_sglang.entry.model import (
 from cascadia_sglang.judge.calibration import load_calibration, save_calibration
 from cascadia_sglang.judge.feature_watch import FeatureSummary
 from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.planner.thresholds.sample import PlanSample, SampleRow
 from demo.tasks.tokenizer import VOCABULARY, build_tokenizer
 from tests.system.serving import CASCADE, ROOT, Server, start
 
@@ -60,6 +61,22 @@ def save_watched(path: Path, source: Path) -> None:
         limit=40.0,
     )
     save_calibration(msgspec.structs.replace(calibration, feature_summary=summary), path)
+
+
+def save_sample(path: Path) -> None:
+    """A planner's sample of two tiers, whose prompts are longer than any of the demo's."""
+    rng = np.random.default_rng(0)
+    rows = [
+        SampleRow(
+            scores=[score := float(rng.random())],
+            correct=[float(rng.random() < score), float(rng.random() < 0.97)],
+            input_tokens=1500,
+            output_tokens=[400, 400],
+        )
+        for _ in range(400)
+    ]
+    sample = PlanSample(version=1, tiers=["small", "large"], rows=rows)
+    path.write_bytes(msgspec.json.encode(sample))
 
 
 @pytest.fixture(scope="session")
@@ -109,11 +126,13 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     limits = {"kv_tokens": 65536, "max_running_requests": 32}
     profile["limits"] = dict.fromkeys(("small", "large"), limits)
     (folder / "profile.json").write_text(json.dumps(profile))
+    save_sample(folder / "sample.json")
     cascade["planner"] = {
         "enabled": True,
         "interval_s": 600,
         "gpu_budget": 4,
         "profile": str(folder / "profile.json"),
+        "sample": str(folder / "sample.json"),
     }
     path = folder / "cascade.json"
     path.write_text(json.dumps(cascade))

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from cascadia_sglang.calibration.record.progress import Progress
 from cascadia_sglang.calibration.record.questions import Sampling, digest_of
 from cascadia_sglang.calibration.record.records import Kept, Key, Record, RecordFile
 from cascadia_sglang.calibration.record.sample import Question
 from cascadia_sglang.config.settings import TierConfig
 from cascadia_sglang.errors import CalibrationError, RefusedError
+from cascadia_sglang.progress import Progress
 
 
 def missing(

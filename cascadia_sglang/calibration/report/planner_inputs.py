@@ -54,7 +54,7 @@ def plan_sample_of(
         raise CalibrationError(
             f"{len(rows)} prompts are left beside those that fit the scores: {LEAST_ROWS} needed"
         )
-    score_NT = _scores(calibrations, pool.take(rows)).tolist()
+    score_NT = whole_scores(calibrations, pool.take(rows)).tolist()
     right_NT = pool.right()[rows].astype(float).tolist()
     made = []
     for place, row in enumerate(rows):
@@ -110,7 +110,7 @@ def kept_shares(calibrations: Sequence[Calibration], pool: Pool) -> list[float |
     Which drafts climb depends on thresholds that are yet to be found. Here one counts as its tokens
     do, and as the chance that it is not acceptable.
     """
-    score_NT = _scores(calibrations, pool)
+    score_NT = whole_scores(calibrations, pool)
     shares: list[float | None] = [None]
     for before, (written, reader) in enumerate(itertools.pairwise(pool.tiers)):
         kept_N = np.full(len(pool), np.nan) if reader.kept_N is None else reader.kept_N
@@ -199,8 +199,12 @@ def _blocks(config: CascadeConfig) -> list[str | None]:
     ]
 
 
-def _scores(calibrations: Sequence[Calibration], pool: Pool) -> FloatArray:
-    """Of whole answers of every tier but the last, [N, T - 1]."""
+def whole_scores(calibrations: Sequence[Calibration], pool: Pool) -> FloatArray:
+    """Scores of whole answers of every tier but the last, [N, T - 1]; 1 where one is not judged.
+
+    Raises:
+        ConfigError: if a score cannot be computed from what was recorded.
+    """
     judged = len(pool.tiers) - 1
     try:
         replay = CascadeReplay(calibrations[:judged], pool, early_abort=None)

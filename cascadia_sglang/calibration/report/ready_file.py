@@ -69,8 +69,8 @@ def ready_data(data: Mapping[str, Any], results: Results) -> dict[str, Any]:
     if results.entry_model is not None and is_entry_used:
         routing["entry_model"] = results.entry_model
     made["routing"] = routing
-    if results.sample is not None and (data.get("planner") or {}).get("sample"):
-        made["planner"] = {**data["planner"], "sample": results.sample}
+    if results.sample is not None:
+        made["planner"] = {**(data.get("planner") or {}), "sample": results.sample}
     if (data.get("judge") or {}).get("record"):
         made["judge"] = {**data["judge"], "record": False}
     return made

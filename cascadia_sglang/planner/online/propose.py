@@ -12,26 +12,21 @@ import math
 from collections.abc import Iterator, Sequence
 
 import msgspec
-import numpy as np
 
-from cascadia_sglang.acceptance import accepts
-from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.online.plan_request import PlanRequest
 from cascadia_sglang.planner.online.proposal import PredictedQuality, Proposal
 from cascadia_sglang.planner.online.weighted_sample import (
     CandidateThresholds,
+    EntryWindow,
     WeightedSample,
     weighted_sample,
 )
 from cascadia_sglang.planner.online.window_simulation import Split, WindowSimulation
-from cascadia_sglang.planner.thresholds.raking import INPUT_TOKENS, OUTPUT_TOKENS, SCORE
 from cascadia_sglang.planner.thresholds.sample import PlanSample
 
 # Splits that are simulated at most, each under a few thresholds.
 MAX_SPLITS = 600
-# Scored requests of a window from which on it may weigh a sample.
-LEAST_SCORED = 50
 
 
 def propose(request: PlanRequest, sample: PlanSample | None = None) -> Proposal:
@@ -104,30 +99,18 @@ def _interim_extra_s(
 
 
 def _weighted(request: PlanRequest, sample: PlanSample) -> WeightedSample | None:
+    if request.quality_floor is None:
+        return None
     scored = [row for row, score in enumerate(request.entry_score_R) if score is not None]
     ended = [row for row, is_ended in enumerate(request.ended_early_R) if is_ended]
-    if request.quality_floor is None or len(scored) + len(ended) < LEAST_SCORED:
-        return None
-    own = sample.entry_values()
-    scores = [score for score in request.entry_score_R if score is not None]
-    window = {
-        SCORE: np.concatenate(
-            (scores, _scores_of_ended(len(ended), own[SCORE], request.thresholds[0]))
-        ),
-        INPUT_TOKENS: np.array([request.input_tokens_R[row] for row in scored + ended], float),
-        # An answer that was ended early says nothing of its length.
-        OUTPUT_TOKENS: np.array([request.tokens_RT[row][0] for row in scored], float),
-    }
-    return weighted_sample(sample, window) if scored else None
-
-
-def _scores_of_ended(count: int, score_N: FloatArray, threshold: float) -> FloatArray:
-    """What answers would have scored that were ended because they would not reach the threshold:
-    as the sample's answers below it, evenly."""
-    below = score_N[~accepts(score_N, threshold)]
-    if not count or not len(below):
-        return np.zeros(count)
-    return np.quantile(below, (np.arange(count) + 0.5) / count).astype(np.float64)
+    window = EntryWindow(
+        scores=[score for score in request.entry_score_R if score is not None],
+        input_tokens=[request.input_tokens_R[row] for row in scored + ended],
+        output_tokens=[request.tokens_RT[row][0] for row in scored],
+        ended=len(ended),
+        threshold=request.thresholds[0],
+    )
+    return weighted_sample(sample, window.values(sample)) if window.is_enough else None
 
 
 def _tried(request: PlanRequest, weighted: WeightedSample | None) -> list[CandidateThresholds]:

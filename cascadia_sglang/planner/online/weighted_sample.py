@@ -14,18 +14,73 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascadia_sglang.acceptance import accepts
 from cascadia_sglang.arrays import FloatArray, IntArray
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.simulation.paths import Paths, climbing_paths
-from cascadia_sglang.planner.thresholds.raking import fit_window
+from cascadia_sglang.planner.thresholds.raking import (
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    SCORE,
+    fit_window,
+)
 from cascadia_sglang.planner.thresholds.replay import Place, Replay, Sample, threshold_grid
 from cascadia_sglang.planner.thresholds.sample import PlanSample
 
 # Places of the grid that are looked at, at most; fewer points a tier where there are many tiers.
 MOST_PLACES = 2_000
 MOST_POINTS = 41
+# Requests of a window from which on it may weight a sample.
+LEAST_SCORED = 50
 # How much more a request costs at each further tier: for each of these worths one candidate.
 _STEEPNESS = (1.5, 3.0, 6.0, 12.0, 24.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryWindow:
+    """Requests that began at the first tier and were judged there.
+
+    Attributes:
+        scores: of the whole answers.
+        input_tokens: of these requests' prompts, then of those whose answer was ended early.
+        output_tokens: of the whole answers.
+        ended: answers that the judge ended early.
+        threshold: of the first tier.
+    """
+
+    scores: Sequence[float]
+    input_tokens: Sequence[int]
+    output_tokens: Sequence[int]
+    ended: int
+    threshold: float
+
+    def __len__(self) -> int:
+        return len(self.scores) + self.ended
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether it may weight a sample."""
+        return bool(self.scores) and len(self) >= LEAST_SCORED
+
+    def values(self, sample: PlanSample) -> dict[str, FloatArray]:
+        """What `weighted_sample` takes, with a score for the answers that were ended early."""
+        score_N = sample.entry_values()[SCORE]
+        ended = scores_of_ended(self.ended, score_N, self.threshold)
+        return {
+            SCORE: np.concatenate((np.asarray(self.scores, np.float64), ended)),
+            INPUT_TOKENS: np.asarray(self.input_tokens, np.float64),
+            # An answer that was ended early says nothing of its length.
+            OUTPUT_TOKENS: np.asarray(self.output_tokens, np.float64),
+        }
+
+
+def scores_of_ended(count: int, score_N: FloatArray, threshold: float) -> FloatArray:
+    """Scores for answers that were ended because they would not reach the threshold: the sample's
+    below it, evenly."""
+    below = score_N[~accepts(score_N, threshold)]
+    if not count or not len(below):
+        return np.zeros(count)
+    return np.quantile(below, (np.arange(count) + 0.5) / count).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

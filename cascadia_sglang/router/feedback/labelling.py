@@ -50,6 +50,7 @@ class LabelledVisit:
     """A tier's whole answer, as a label needs it."""
 
     tier: int
+    score: float
     text: str
     token_ids: tuple[int, ...]
     record: dict[str, Any]
@@ -99,6 +100,7 @@ def visits_of(attempts: Sequence[Attempt], tiers: frozenset[int]) -> list[Labell
         found.append(
             LabelledVisit(
                 tier=attempt.tier_index,
+                score=attempt.score,
                 text=str(attempt.outputs[0].get("text", "")),
                 token_ids=tuple(token_ids),
                 record=record,

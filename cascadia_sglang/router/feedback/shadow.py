@@ -10,7 +10,7 @@ reads the smaller tier's answer, in one prefill, and says how likely its tokens 
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import AttemptFailedError
-from cascadia_sglang.judge.agreement_watch import AgreementWatch
+from cascadia_sglang.judge.agreement_watch import WINDOW, AgreementWatch
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.same_answer import is_short, same_answer
 from cascadia_sglang.messages import AttemptOrder
@@ -74,6 +74,7 @@ class _Job:
 
     Attributes:
         chosen_tier: whose answer went out.
+        score: of that answer; None without a judge.
         text: of that answer.
         last_text: the last tier's answer; None where it has not given one.
         visits: to be labelled.
@@ -82,6 +83,7 @@ class _Job:
     sample: Any
     ticket: Ticket
     chosen_tier: int
+    score: float | None
     text: str
     last_text: str | None
     visits: list[LabelledVisit]
@@ -105,6 +107,8 @@ class Shadow:
         """
         self.watches: dict[int, AgreementWatch] = {}  # by tier index
         self.counts: Counter[tuple[int, str]] = Counter()  # by tier index and outcome
+        # By tier index: score of the tier's active calibration, and whether the last tier agrees.
+        self.labelled: dict[int, deque[tuple[float, bool]]] = {}
         self.rates = LabelRates(attempts=1.0 if rate else 0.0, accepted=rate)
         self.likely = DEFAULT_LIKELY
         self._labelling: Labelling | None = None
@@ -120,6 +124,7 @@ class Shadow:
     def watch(self, tier: int, calibration: Calibration) -> None:
         """Compare a tier's agreement with what this calibration expects, from now on."""
         self.watches[tier] = AgreementWatch(calibration.agreement)
+        self.labelled.pop(tier, None)
 
     def label(self, labelling: Labelling, rates: LabelRates, likely: float) -> None:
         """Make labels from now on.
@@ -186,6 +191,7 @@ class Shadow:
             sample=sample,
             ticket=ticket,
             chosen_tier=chosen.tier_index,
+            score=chosen.score,
             text=text,
             last_text=text if reached_last else None,
             visits=visits,
@@ -219,6 +225,8 @@ class Shadow:
             return
         if job.last_text is None:
             self._show(job, last_text, visits)
+        for visit, label in zip(job.visits, visits, strict=True):
+            self._keep_score(visit.tier, visit.score, label.agrees(self.likely))
         prompt_ids = self._engine.prompt_ids(job.sample)
         if self._labelling is not None and visits and prompt_ids is not None:
             reached_last = job.last_text is not None
@@ -272,9 +280,15 @@ class Shadow:
             agrees = own.agrees(self.likely)
         else:
             agrees = same_answer(job.text, last_text or "")
+            self._keep_score(job.chosen_tier, job.score, agrees)
         self._count(job.chosen_tier, "agreed" if agrees else "differed")
         if job.chosen_tier in self.watches:
             self.watches[job.chosen_tier].add(bool(agrees))
+
+    def _keep_score(self, tier: int, score: float | None, agrees: bool | None) -> None:
+        """Keep a score with the last tier's opinion, where both are known."""
+        if score is not None and agrees is not None:
+            self.labelled.setdefault(tier, deque(maxlen=WINDOW)).append((score, agrees))
 
     def _count(self, tier_index: int, outcome: str) -> None:
         if tier_index == self._last_tier:

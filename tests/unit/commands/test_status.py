@@ -1,6 +1,7 @@
 """`cascadia status` against servers that answer in every way."""
 
 import http.server
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from cascadia_sglang.cli import main
-from cascadia_sglang.commands.status import lines
+from cascadia_sglang.commands.status import lines, watch
+from cascadia_sglang.errors import StatusError
 from cascadia_sglang.fleet.event_feeds import EventFeeds
 from cascadia_sglang.http.status import status
 from cascadia_sglang.pool.pool import WritablePool
@@ -142,3 +144,72 @@ def test_a_tier_that_calibrates_itself_says_how_far_it_is(told: dict[str, Any], 
     own = {**STATUS["tiers"][0], "self_calibration": {**COUNTS, **told}}
     shown = "\n".join(lines({**STATUS, "tiers": [own, STATUS["tiers"][1]]}))
     assert line in shown
+
+
+class StoppedError(Exception):
+    """Ends a watch."""
+
+
+def watched(*answers: dict[str, Any] | StatusError, as_json: bool = False) -> None:
+    """Watch a server that gives these answers, a second apart."""
+    left, now = list(answers), [0.0]
+
+    def read() -> dict[str, Any]:
+        if not left:
+            raise StoppedError
+        found = left.pop(0)
+        if isinstance(found, StatusError):
+            raise found
+        return found
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    with pytest.raises(StoppedError):
+        watch(read, as_json=as_json, clock=lambda: now[0], sleep=sleep)
+
+
+def answered_by_small(count: int) -> dict[str, Any]:
+    small, large = STATUS["tiers"]
+    return {**STATUS, "tiers": [{**small, "answered": count}, large]}
+
+
+def test_a_watch_shows_the_table_again_with_rates(capsys: pytest.CaptureFixture[str]) -> None:
+    watched(answered_by_small(5), answered_by_small(12))
+    told = capsys.readouterr().out
+    assert told.count("threshold") == 2
+    assert "\x1b" not in told
+    assert told.rstrip().endswith("answers per second: small 7.0, large 0.0")
+
+
+def test_a_watch_goes_on_where_the_server_does_not_answer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    watched(answered_by_small(5), StatusError("no answer"), answered_by_small(9))
+    told = capsys.readouterr()
+    assert told.err == "no answer\n"
+    assert told.out.rstrip().endswith("small 2.0, large 0.0")
+
+
+def test_a_terminal_gets_one_table_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    watched(answered_by_small(5), answered_by_small(5))
+    assert terminal.getvalue().count("\x1b[H\x1b[J") == 2
+
+
+def test_a_watch_as_json_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    watched(answered_by_small(5), answered_by_small(6), as_json=True)
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["tiers"][0]["answered"] for one in told] == [5, 6]
+
+
+def test_a_watch_of_a_server_that_never_answered_ends() -> None:
+    def read() -> dict[str, Any]:
+        raise StatusError("no answer")
+
+    with pytest.raises(StatusError):
+        watch(read)

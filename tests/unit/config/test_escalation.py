@@ -102,10 +102,14 @@ def test_a_calibrated_tier_is_not_ranked_and_may_keep_a_rate() -> None:
     assert ranked_tiers(config) == frozenset()
 
 
-def test_a_planners_sample_needs_thresholds() -> None:
+def test_a_quality_floor_needs_thresholds_and_a_sample_alone_needs_none(tmp_path: Path) -> None:
     data = cascade({"escalation_rate": 0.3})
-    data["planner"] = {"sample": "s.json", "quality_floor": 0.9}
-    assert "planner.sample needs routing.thresholds" in refusal(data)
+    sample = tmp_path / "s.json"
+    sample.write_text("{}")
+    data["planner"] = {"sample": str(sample), "quality_floor": 0.9}
+    assert "planner.quality_floor needs routing.thresholds" in refusal(data)
+    data["planner"] = {"sample": str(sample)}
+    assert build_cascade(data, "here").planner.sample == str(sample)
 
 
 def test_no_tier_is_ranked_where_thresholds_are_fixed_or_a_judge_is_off() -> None:

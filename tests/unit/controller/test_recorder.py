@@ -22,7 +22,7 @@ def told(
 ) -> tuple[Monitor, RecordedRequest, ResponseSummary]:
     """Ask once; what the monitor holds then."""
     monitor = Monitor(Timing(), time.monotonic())
-    router = make_router(TWO, FakeEngine(*replies), recorder=TrafficRecorder(monitor))
+    router = make_router(TWO, FakeEngine(*replies), others=[TrafficRecorder(monitor)])
     router.set_thresholds(router.config.routing.thresholds, 2)
     outcome = ResponseSummary()
 
@@ -55,7 +55,7 @@ def test_of_an_answer_that_began_with_a_draft_both_parts_are_told():
     monitor = Monitor(Timing(), time.monotonic())
 
     engine = FakeEngine(dataclasses.replace(WEAK, tokens=4), Reply(tokens=6, kept=3))
-    ask(engine, READING, recorder=TrafficRecorder(monitor))
+    ask(engine, READING, others=[TrafficRecorder(monitor)])
     (request,) = monitor.requests(0.0, time.monotonic() + 60.0)
     told = [(visit.output_tokens, visit.kept_tokens) for visit in request.visits]
     assert told == [(4, None), (6, 3)]
@@ -71,7 +71,7 @@ def test_a_prompt_is_known_while_the_larger_tier_still_works_on_it():
     """Or a queue there would hide from the monitor what fills it."""
     monitor = Monitor(Timing(), time.monotonic())
     engine = FakeEngine(WEAK, dataclasses.replace(GOOD, seconds=30.0))
-    router = make_router(TWO, engine, recorder=TrafficRecorder(monitor))
+    router = make_router(TWO, engine, others=[TrafficRecorder(monitor)])
 
     async def ask() -> None:
         async for _ in router.answer(make_request(), None, Controls(), ResponseSummary()):

@@ -20,6 +20,7 @@ from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.write_routes import write_routes
 from cascadia_sglang.metrics.counters import Metrics
+from cascadia_sglang.page.discarded import DiscardedAnswers
 from cascadia_sglang.testing.engine import FakeEngine, make_cascade
 from cascadia_sglang.testing.services import make_router
 from tests.unit.controller.fakes import Workers
@@ -64,6 +65,7 @@ def make_app() -> fastapi.FastAPI:
         fleet=workers,
         mover=Mover(workers, gearbox, config, Metrics(["small", "large"])),
         controller=None,
+        discarded=DiscardedAnswers(["small", "large"]),
     )
     args = SimpleNamespace(api_key=None, admin_api_key="key")
     app = fastapi.FastAPI()

@@ -5,10 +5,13 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
 from cascadia_sglang.http.metrics_page import Gauges
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.testing.engine import FakeEngine, make_cascade
 from cascadia_sglang.testing.services import make_router
+from tests.unit.judge.judging import make_calibration
 
 
 def gauges(router: CascadeRouter) -> dict[str, dict[str, float]]:
@@ -48,3 +51,23 @@ def test_fixed_thresholds_keep_no_rate() -> None:
     assert found["cascadia_threshold"] == {"a": 0.8}
     assert math.isnan(found["cascadia_escalation_rate_asked"]["a"])
     assert math.isnan(found["cascadia_escalation_rate"]["a"])
+
+
+def test_a_tier_whose_scores_drift_has_an_alarm() -> None:
+    uniform = [step / 100 for step in range(101)]
+    changes = {"score_quantiles": uniform, "quantile_samples": 5_000}
+    calibration = msgspec.structs.replace(make_calibration(0, 0.0), **changes)
+    router = make_router(make_cascade("a", "b"), FakeEngine(), calibrations={0: calibration})
+
+    def alarms() -> dict[tuple[str, str], float]:
+        workers: Any = SimpleNamespace(census=Counter)
+        families = Gauges([], workers, router, SimpleNamespace(number=1)).collect()  # type: ignore[arg-type]
+        (family,) = [family for family in families if family.name == "cascadia_judge_alarm"]
+        return {(s.labels["tier"], s.labels["kind"]): s.value for s in family.samples}
+
+    assert alarms() == {("a", "drift"): 0.0, ("a", "agreement"): 0.0}
+    watch = router.services.drift.watch(0)
+    assert watch is not None
+    for _ in range(300):
+        watch.scores.add(0.99)
+    assert alarms() == {("a", "drift"): 1.0, ("a", "agreement"): 0.0}

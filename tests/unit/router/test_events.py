@@ -41,7 +41,7 @@ class Failing(Noting):
 
 def test_a_prompt_is_announced_from_its_arrival_to_its_end() -> None:
     noting = Noting()
-    ask(FakeEngine(WEAK, GOOD), recorder=noting)
+    ask(FakeEngine(WEAK, GOOD), others=[noting])
     (arrived_s,) = noting.arrivals
     (escalated,) = noting.escalations
     (finished,) = noting.ends
@@ -58,13 +58,13 @@ def test_a_prompt_is_announced_from_its_arrival_to_its_end() -> None:
 
 def test_the_prompts_of_a_batch_have_ids_of_their_own() -> None:
     noting = Noting()
-    ask(FakeEngine(GOOD, GOOD), request=make_request("a", "b", "c"), recorder=noting)
+    ask(FakeEngine(GOOD, GOOD), request=make_request("a", "b", "c"), others=[noting])
     assert len({event.prompt.prompt_id for event in noting.ends}) == 3
 
 
 def test_an_error_is_announced_with_the_status_of_the_request() -> None:
     noting = Noting()
-    ask(FakeEngine(Reply(error=ValueError("too long")), GOOD), recorder=noting)
+    ask(FakeEngine(Reply(error=ValueError("too long")), GOOD), others=[noting])
     (finished,) = noting.ends
     assert finished.chosen is None
     assert finished.status == 400
@@ -72,9 +72,9 @@ def test_an_error_is_announced_with_the_status_of_the_request() -> None:
 
 def test_a_client_with_a_way_of_its_own_is_announced_so() -> None:
     noting = Noting()
-    ask(FakeEngine(GOOD, GOOD), controls=Controls(tier=0), recorder=noting)
+    ask(FakeEngine(GOOD, GOOD), controls=Controls(tier=0), others=[noting])
     assert not noting.ends[0].prompt.is_own_way
-    ask(FakeEngine(GOOD, GOOD), controls=Controls(max_tier=0), recorder=noting)
+    ask(FakeEngine(GOOD, GOOD), controls=Controls(max_tier=0), others=[noting])
     assert noting.ends[1].prompt.is_own_way
 
 
@@ -82,7 +82,7 @@ def test_observers_that_fail_cost_no_request_and_are_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     request = make_request("a", "b")
-    answer = ask(FakeEngine(WEAK, GOOD), TWO, request, recorder=Failing())
+    answer = ask(FakeEngine(WEAK, GOOD), TWO, request, others=[Failing()])
     assert answer.error is None
     assert [item["text"] for item in answer.items[0]] == ["a by tier 1", "b by tier 1"]
     # Once for each event, not for each prompt.

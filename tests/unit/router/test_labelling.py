@@ -107,6 +107,19 @@ def test_every_tier_on_the_way_is_in_the_label() -> None:
     assert [(visit.tier, visit.same) for visit in label.visits] == [(0, False), (1, True)]
 
 
+def scores(asked: Labelled) -> dict[int, list[tuple[float, bool]]]:
+    """By tier: the scores that are known with the last tier's opinion."""
+    return {tier: list(kept) for tier, kept in asked.shadow.labelled.items()}
+
+
+def test_scores_of_all_labelled_tiers_are_known_with_the_last_tiers_opinion() -> None:
+    middle = Reply(score=0.9, text="6")
+    accepted = Labelled(Reply(score=0.1, text="5"), middle, Reply(text="6"))
+    assert scores(accepted) == {0: [(0.1, False)], 1: [(0.9, True)]}
+    escalated = Labelled(Reply(score=0.2, text="5"), Reply(text="5"))
+    assert scores(escalated) == {0: [(0.2, True)]}
+
+
 def test_a_long_accepted_answer_is_read_and_not_written_again() -> None:
     asked = Labelled(Reply(score=0.9, text=LONG), Reply(text="6"))
     [label] = asked.labels

@@ -53,6 +53,7 @@ class Asked:
             router = make_router(config, self.engine, is_last_tier_idle=lambda: now() >= idle_after)
             router.services.shadow.watches[0] = self.watch
             self.counts = router.services.shadow.counts
+            self.labelled = router.services.shadow.labelled
             for number in range(requests):
                 asked = request or make_request(rid=f"caller-{number}")
                 given = router.answer(asked, None, controls or Controls(), ResponseSummary())
@@ -78,6 +79,7 @@ def test_an_accepted_answer_is_given_again_after_it_went_out(
     assert asked.items[0]["text"] == SMALL.text
     assert (asked.answered_s, asked.active) == (0.0, 0)
     assert asked.counts == {(0, outcome): 1}
+    assert {tier: list(kept) for tier, kept in asked.labelled.items()} == {0: [(0.9, agreed == 1)]}
     now = asked.watch.state().now
     assert (now.agreed, now.answers) == (agreed, 1)
     first, second = asked.engine.runs

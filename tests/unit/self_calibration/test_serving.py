@@ -134,6 +134,7 @@ def test_traffic_calibrates_the_tier_and_no_request_notices_the_swap(tmp_path: P
     state = router.services.shadow.watches[0].state()
     assert state.expected.answers == summary["bound"]["accepted"]
     assert state.now.answers < 100
+    assert 0 < len(router.services.shadow.labelled[0]) < 100
 
 
 def test_a_restart_begins_calibrated(tmp_path: Path) -> None:

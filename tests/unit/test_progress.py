@@ -1,10 +1,11 @@
 """How far a run is, in a file and on a terminal."""
 
 import io
+import time
 
 import pytest
 
-from cascadia_sglang.calibration.record.progress import Progress, duration
+from cascadia_sglang.progress import Progress, StageProgress, duration, elapsed
 
 
 class Terminal(io.StringIO):
@@ -56,3 +57,49 @@ def test_nothing_to_ask_draws_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_duration_is_read_at_a_glance(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_stages_count_apart(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cascadia_sglang.progress._LINE_S", 0.0)
+    with StageProgress("simulations") as tell:
+        for name, count in (("shapes", 2), ("trials", 3)):
+            for done in range(1, count + 1):
+                tell(name, done, count)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" simulations")[0] for line in lines] == [
+        "shapes: 1 of 2",
+        "shapes: 2 of 2",
+        "trials: 1 of 3",
+        "trials: 2 of 3",
+        "trials: 3 of 3",
+    ]
+
+
+def test_a_stage_on_a_terminal_has_a_bar_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with StageProgress("simulations") as tell:
+        tell("shapes", 2, 2)
+        tell("trials", 1, 4)
+    assert "shapes: 100%" in terminal.getvalue()
+    assert "1/4" in terminal.getvalue()
+
+
+def test_work_of_unknown_length_says_how_long_it_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cascadia_sglang.progress._LINE_S", 0.02)
+    monkeypatch.setattr("cascadia_sglang.progress._LOOK_S", 0.01)
+    with elapsed("simulating"):
+        time.sleep(0.2)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 2
+    assert set(lines) == {"simulating: 0 s so far"}
+
+
+def test_short_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with elapsed("simulating"):
+        pass
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,1 @@
+"""The page `GET /cascadia`: its files, a bounded history, and predictions for other thresholds."""

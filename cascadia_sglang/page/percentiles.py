@@ -1,0 +1,140 @@
+"""Latency percentiles of the last hour, by minute and path, from counts in narrow buckets.
+
+A bucket is `1/16` of an octave wide, so a percentile is off by 2.2 % at most. Memory depends on the
+number of paths and not on the number of requests.
+"""
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+MINUTES = 60
+QUANTILES = (0.5, 0.95, 0.99)
+# Paths of a minute that keep their names; all others share one.
+MOST_PATHS = 16
+OTHER_PATHS = "other"
+
+_PER_OCTAVE = 16
+_LEAST_S = 1e-4
+_MOST_BUCKET = 24 * _PER_OCTAVE  # about 28 minutes
+
+
+def bucket_of(seconds: float) -> int:
+    """The bucket that a time falls into."""
+    if seconds <= _LEAST_S:
+        return 0
+    return min(_MOST_BUCKET, 1 + int(math.log2(seconds / _LEAST_S) * _PER_OCTAVE))
+
+
+def seconds_of(bucket: int) -> float:
+    """The geometric middle of a bucket."""
+    return _LEAST_S * 2.0 ** ((bucket - 0.5) / _PER_OCTAVE) if bucket else _LEAST_S
+
+
+def quantiles(counts: Counter[int]) -> list[float] | None:
+    """The times at `QUANTILES` of counts by bucket, in seconds; None without any."""
+    total = counts.total()
+    if not total:
+        return None
+    times_s, seen, left = [], 0, list(QUANTILES)
+    for bucket in sorted(counts):
+        seen += counts[bucket]
+        while left and seen >= left[0] * total - 1e-9:
+            times_s.append(round(seconds_of(bucket), 6))
+            left.pop(0)
+    return times_s
+
+
+@dataclass(slots=True)
+class PathLatency:
+    """Requests of one path: counts of their times to the first token and to the end."""
+
+    ttft: Counter[int] = field(default_factory=Counter)
+    e2e: Counter[int] = field(default_factory=Counter)
+
+    def add(self, other: "PathLatency") -> None:
+        """Take in the counts of another."""
+        self.ttft.update(other.ttft)
+        self.e2e.update(other.e2e)
+
+    def summary(self) -> dict[str, Any]:
+        """Number and percentiles, as the page has them."""
+        return {
+            "requests": self.e2e.total(),
+            "ttft_s": quantiles(self.ttft),
+            "e2e_s": quantiles(self.e2e),
+        }
+
+
+Paths = dict[str, PathLatency]
+
+
+class LatencyHour:
+    """The last 60 minutes of answered requests. Times are Unix seconds."""
+
+    def __init__(self) -> None:
+        self._minutes: deque[tuple[int, Paths, dict[str, Any]]] = deque(maxlen=MINUTES)
+        self._minute = 0
+        self._open: Paths = {}
+
+    def note(self, at: float, path: str, ttft_s: float, e2e_s: float) -> None:
+        """Count a request that was answered at this time."""
+        self._turn(at)
+        paths = self._open
+        if path not in paths and len(paths) >= MOST_PATHS:
+            path = OTHER_PATHS
+        latency = paths.get(path)
+        if latency is None:
+            latency = paths[path] = PathLatency()
+        latency.ttft[bucket_of(ttft_s)] += 1
+        latency.e2e[bucket_of(e2e_s)] += 1
+
+    def summary(self, at: float) -> dict[str, Any]:
+        """Percentiles of every minute that had an answer, and of the whole hour.
+
+        Both are by path; `hour_by_tier` is by the tier that answered, the last of a path.
+        """
+        self._turn(at)
+        first = int(at // 60) - MINUTES + 1
+        kept = [minute for minute in self._minutes if minute[0] >= first]
+        whole = merged(paths for _, paths, _ in kept)
+        by_tier: Paths = {}
+        for path, latency in merged([whole, self._open]).items():
+            by_tier.setdefault(path.rpartition(">")[2], PathLatency()).add(latency)
+        return {
+            "quantiles": list(QUANTILES),
+            "minutes": [
+                *({"at": 60 * minute, "paths": summaries} for minute, _, summaries in kept),
+                *self._open_minute(),
+            ],
+            "hour": _summaries(merged([whole, self._open])),
+            "hour_by_tier": _summaries(by_tier),
+        }
+
+    def _open_minute(self) -> Iterator[dict[str, Any]]:
+        if self._open:
+            yield {"at": 60 * self._minute, "paths": _summaries(self._open)}
+
+    def _turn(self, at: float) -> None:
+        """Close the minute that is over."""
+        minute = int(at // 60)
+        if minute == self._minute:
+            return
+        if self._open:
+            self._minutes.append((self._minute, self._open, _summaries(self._open)))
+        self._minute, self._open = minute, {}
+
+
+def merged(parts: Iterable[Paths]) -> Paths:
+    """The counts of several spans, path by path."""
+    whole: Paths = {}
+    for part in parts:
+        for path, latency in part.items():
+            whole.setdefault(path, PathLatency()).add(latency)
+    return whole
+
+
+def _summaries(paths: Paths) -> dict[str, Any]:
+    return {path: latency.summary() for path, latency in sorted(paths.items())}

@@ -1,0 +1,37 @@
+"""Texts of discarded answers: of requests that were named beforehand alone, and read once."""
+
+from cascadia_sglang.page.discarded import MOST_REQUESTS, DiscardedAnswers
+from cascadia_sglang.testing.engine import FakeEngine, Reply, make_request
+from tests.unit.router.asking import GOOD, TWO, ask
+
+WEAK = Reply(score=0.3, text="a weak answer")
+
+
+def test_a_named_request_shows_what_was_discarded_once() -> None:
+    kept = DiscardedAnswers(["small", "large"])
+    kept.want("mine")
+    ask(FakeEngine(WEAK, GOOD), TWO, make_request(rid="mine"), others=[kept])
+    (attempt,) = kept.take("mine")
+    assert attempt["tier"] == "small"
+    assert attempt["reason"] == "below_threshold"
+    assert attempt["score"] == 0.3
+    assert attempt["text"].startswith("a weak answer")
+    assert kept.take("mine") == []
+
+
+def test_nothing_of_other_requests_is_kept() -> None:
+    kept = DiscardedAnswers(["small", "large"])
+    kept.want("mine")
+    ask(FakeEngine(WEAK, GOOD), TWO, make_request(rid="theirs"), others=[kept])
+    assert kept.take("theirs") == []
+    assert kept.take("mine") == []
+
+
+def test_a_few_requests_are_kept_at_a_time() -> None:
+    kept = DiscardedAnswers(["small", "large"])
+    for number in range(MOST_REQUESTS + 1):
+        kept.want(f"request-{number}")
+    ask(FakeEngine(WEAK, GOOD), TWO, make_request(rid="request-0"), others=[kept])
+    ask(FakeEngine(WEAK, GOOD), TWO, make_request(rid="request-1"), others=[kept])
+    assert kept.take("request-0") == []
+    assert len(kept.take("request-1")) == 1
