@@ -104,7 +104,7 @@ class TrafficRecorder:
 
 
 def _visits(event: PromptEvent) -> tuple[int, tuple[RecordedVisit, ...]]:
-    """The prompt's tokens, and the attempts that have outputs."""
+    """The prompt's tokens as its first tier counts them, and the attempts that have outputs."""
     is_own_way = event.prompt.is_own_way
     visits = []
     input_tokens = 0
@@ -112,7 +112,7 @@ def _visits(event: PromptEvent) -> tuple[int, tuple[RecordedVisit, ...]]:
         if not attempt.outputs:
             continue
         meta = attempt.outputs[0]["meta_info"]
-        input_tokens = meta.get("prompt_tokens", input_tokens)
+        input_tokens = input_tokens or meta.get("prompt_tokens", 0)
         visits.append(
             RecordedVisit(
                 tier_index=attempt.tier_index,

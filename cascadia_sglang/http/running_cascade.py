@@ -3,10 +3,12 @@
 from typing import Any, Protocol
 
 from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.config.voices import Voices
 from cascadia_sglang.controller.controller import Controller
 from cascadia_sglang.controller.gearbox import Gearbox
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.fleet.fleet import Fleet
+from cascadia_sglang.http.chat_voices import ChatVoices
 from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.pool.pool import WorkerPool
 from cascadia_sglang.router.cascade import CascadeRouter
@@ -24,6 +26,8 @@ class RunningCascade(Protocol):
     """
 
     config: CascadeConfig
+    voices: Voices
+    chat_voices: ChatVoices
     pool: WorkerPool
     fleet: Fleet
     router: CascadeRouter

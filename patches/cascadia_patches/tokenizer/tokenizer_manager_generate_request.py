@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
+from cascadia_sglang.sglang_state import OUTPUTS
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -27,6 +28,9 @@ def _build(server: CascadeServer) -> Callable[..., Any]:
         obj: GenerateReqInput | EmbeddingReqInput,
         request: Request | None = None,
     ) -> AsyncIterator[Any]:
+        begun = OUTPUTS.get(obj)
+        if begun is not None:
+            return begun
         answer: AsyncIterator[Any] = server.door.answer(original, obj, request)
         return answer
 
