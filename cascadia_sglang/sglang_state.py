@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from cascadia_sglang.drafts.session import DraftSession
-    from cascadia_sglang.engine.prompt_forms import ChatSource, PromptForms
+    from cascadia_sglang.engine.prompt_forms import PromptForms, PromptSource
     from cascadia_sglang.judge.attempt import JudgedAttempt
     from cascadia_sglang.messages import WorkerSpec
     from cascadia_sglang.prefix.prompt import Prompt
@@ -51,7 +51,7 @@ WORKER_SPEC: Slot[WorkerSpec] = Slot("_cascadia")
 PROMPT: Slot[Prompt | None] = Slot("_cascadia_prompt")
 
 # On one: the chat that SGLang made it of. In a cascade of several voices alone, as the next four.
-CHAT_SOURCE: Slot[ChatSource] = Slot("_cascadia_chat")
+CHAT_SOURCE: Slot[PromptSource] = Slot("_cascadia_chat")
 
 # On one, and on its samples: the prompt in the voices that it was asked in.
 FORMS: Slot[PromptForms] = Slot("_cascadia_forms")

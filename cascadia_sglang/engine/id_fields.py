@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sglang.srt.managers.io_struct import GenerateReqInput
 
 if TYPE_CHECKING:
-    from cascadia_sglang.engine.prompt_forms import ChatSource
+    from cascadia_sglang.engine.prompt_forms import PromptSource
 
 # Of SGLang's own request. What a session holds are ids, and a logit processor acts on ids.
 REQUEST_FIELDS = (
@@ -24,7 +24,7 @@ SAMPLING_FIELDS = ("logit_bias", "stop_token_ids")
 CHAT_FIELDS = ("logit_bias", "stop_token_ids", "custom_logit_processor")
 
 
-def bears_ids(request: GenerateReqInput, chat: ChatSource | None) -> bool:
+def bears_ids(request: GenerateReqInput, chat: PromptSource | None) -> bool:
     """Whether a client's request holds token ids.
 
     Args:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sglang.srt.managers.io_struct import GenerateReqInput
 
@@ -16,13 +16,30 @@ from cascadia_sglang.router.engine_protocol import Refusal
 if TYPE_CHECKING:
     from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
 
+    from cascadia_sglang.engine.voice_views import VoiceHandlers
+
 # SGLang's `_convert_to_internal_request`, not hooked: (handler, chat request, HTTP request).
 ConvertChat = Callable[["OpenAIServingChat", Any, Any], tuple[GenerateReqInput, Any]]
 
 
+class PromptSource(Protocol):
+    """Messages of which the handler of every voice makes a prompt of its own."""
+
+    @property
+    def request(self) -> Any:
+        """SGLang's request with them, as no handler has changed it."""
+
+    async def rendered(self, handlers: VoiceHandlers) -> tuple[GenerateReqInput, Any]:
+        """The request to the engine that a voice's handler makes, and what reads the answer.
+
+        Raises:
+            Exception: if the voice cannot be asked this.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatSource:
-    """A chat before SGLang makes a prompt of it.
+    """A chat before SGLang makes a prompt of it. Implements `PromptSource`.
 
     Attributes:
         request: a copy of SGLang's chat request, which the conversion would change.
@@ -33,6 +50,13 @@ class ChatSource:
     request: Any
     http_request: Any
     convert: ConvertChat
+
+    async def rendered(self, handlers: VoiceHandlers) -> tuple[GenerateReqInput, Any]:
+        """The prompt, and the chat request as the voice's handler left it."""
+        return await asyncio.to_thread(self._converted, handlers.chat)
+
+    def _converted(self, handler: OpenAIServingChat) -> tuple[GenerateReqInput, Any]:
+        return self.convert(handler, self.request.model_copy(deep=True), self.http_request)
 
 
 class Reach(Enum):
@@ -50,7 +74,8 @@ class Form:
     Attributes:
         samples: SGLang's requests, one for each answer.
         adapted: the request that they are of, as the voice's chat handler made it.
-        chat: the chat request as that handler left it; None for what is no chat.
+        chat: what reads the answer: the chat request as that handler left it, or the handler's
+            run; None for what is no chat, and for the form in which the prompt came.
     """
 
     samples: list[GenerateReqInput]
@@ -73,7 +98,7 @@ class PromptForms:
         own: Form,
         tier: int,
         reach: Reach,
-        chat: ChatSource | None,
+        chat: PromptSource | None,
         voices: Voices,
         blind: frozenset[int] = frozenset(),
     ) -> None:

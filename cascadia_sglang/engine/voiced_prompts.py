@@ -14,7 +14,13 @@ from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.config.voices import Voices
 from cascadia_sglang.engine.id_fields import bears_ids
-from cascadia_sglang.engine.prompt_forms import Form, PromptForms, Reach, is_unencoded
+from cascadia_sglang.engine.prompt_forms import (
+    Form,
+    PromptForms,
+    PromptSource,
+    Reach,
+    is_unencoded,
+)
 from cascadia_sglang.engine.requests import split_request
 from cascadia_sglang.engine.voice_views import VoiceViews
 from cascadia_sglang.errors import UnreadablePromptError
@@ -149,7 +155,7 @@ class VoicedPrompts:
             return own
         try:
             if forms.chat is not None:
-                form = await asyncio.to_thread(self._converted, forms, tier_index)
+                form = await self._rendered(forms.chat, forms, tier_index)
             else:
                 samples = [_fresh(sample, forms.text) for sample in own.samples]
                 form = Form(samples=samples, adapted=own.adapted)
@@ -170,20 +176,23 @@ class VoicedPrompts:
             sample.input_ids = input_ids
             sample.text = None
 
-    def _converted(self, forms: PromptForms, tier_index: int) -> Form:
-        """A chat as the handler of a tier's voice makes a prompt of it. Runs in a thread."""
-        source, own = forms.chat, forms.own
-        assert source is not None
-        handler = self._views.handlers(self._voices.of_tier(tier_index)).chat
-        request = source.request.model_copy(deep=True)
-        adapted, request = source.convert(handler, request, source.http_request)
+    async def _rendered(self, source: PromptSource, forms: PromptForms, tier_index: int) -> Form:
+        """A chat as the handler of a tier's voice makes a prompt of it."""
+        handlers = self._views.handlers(self._voices.of_tier(tier_index))
+        adapted, chat = await source.rendered(handlers)
+        own = forms.own
         adapted.received_time = own.adapted.received_time
-        self._guard.check(adapted, tier_index)
-        (samples,) = split_request(adapted, self._views.manager(tier_index))
+        # A long prompt takes a while to check.
+        samples = await asyncio.to_thread(self._checked, adapted, tier_index)
         for sample, client_sample in zip(samples, own.samples, strict=True):
             sample.rid = client_sample.rid
             FORMS.set(sample, forms)
-        return Form(samples=samples, adapted=adapted, chat=request)
+        return Form(samples=samples, adapted=adapted, chat=chat)
+
+    def _checked(self, adapted: GenerateReqInput, tier_index: int) -> list[GenerateReqInput]:
+        self._guard.check(adapted, tier_index)
+        (samples,) = split_request(adapted, self._views.manager(tier_index))
+        return samples
 
 
 def _place(forms: PromptForms, sample: GenerateReqInput) -> int:

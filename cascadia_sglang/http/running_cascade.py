@@ -8,7 +8,8 @@ from cascadia_sglang.controller.controller import Controller
 from cascadia_sglang.controller.gearbox import Gearbox
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.fleet.fleet import Fleet
-from cascadia_sglang.http.chat_voices import ChatVoices
+from cascadia_sglang.http.voices.chat_voices import ChatVoices
+from cascadia_sglang.http.voices.responses_voices import ResponsesVoices
 from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.pool.pool import WorkerPool
 from cascadia_sglang.router.cascade import CascadeRouter
@@ -28,6 +29,7 @@ class RunningCascade(Protocol):
     config: CascadeConfig
     voices: Voices
     chat_voices: ChatVoices
+    responses_voices: ResponsesVoices
     pool: WorkerPool
     fleet: Fleet
     router: CascadeRouter

@@ -20,8 +20,9 @@ from cascadia_sglang.engine.likelihood import LikelihoodReader
 from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import CascadiaError
 from cascadia_sglang.fleet.fleet import Fleet
-from cascadia_sglang.http.chat_voices import ChatVoices
 from cascadia_sglang.http.generate_requests import Door
+from cascadia_sglang.http.voices.chat_voices import ChatVoices
+from cascadia_sglang.http.voices.responses_voices import ResponsesVoices
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.launch.arguments import TierArguments
 from cascadia_sglang.launch.start_phases import PHASES
@@ -96,6 +97,7 @@ class CascadeServer:
         self.detokenizers = self.fleet.detokenizers
         self.voices = self.fleet.views.voices
         self.chat_voices = ChatVoices(self.fleet.views)
+        self.responses_voices = ResponsesVoices(self.fleet.views)
         last_tier = len(config.tiers) - 1
         monitor = configured_monitor(config)
         services = build_services(

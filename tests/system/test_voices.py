@@ -257,6 +257,24 @@ def test_token_ids_never_reach_the_other_tokenizer(
     assert reasons == {"large": "other_tokenizer", "small": "last_tier"}
 
 
+@pytest.mark.parametrize("fields", [{"logit_bias": {"5": 0.5}}, {"stop_token_ids": [5]}], ids=str)
+def test_a_chat_with_token_ids_never_reaches_the_other_tokenizer(
+    client: httpx.Client, fields: dict[str, Any]
+) -> None:
+    chat = [{"role": "user", "content": "rev abcdefghij"}]
+    body = {"model": "cascadia", "messages": chat, "max_tokens": 96, "temperature": 0, **fields}
+    response = client.post("/v1/chat/completions", json=body, headers=CLIMBS)
+    assert response.status_code == 200, response.text
+    assert response.headers["x-cascadia-tier"] == "small"
+
+
+def test_a_completion_of_token_ids_never_reaches_the_other_tokenizer(client: httpx.Client) -> None:
+    body = {"model": "cascadia", "prompt": ids_of(SMALL, "rev abcdefghij"), "max_tokens": 96}
+    response = client.post("/v1/completions", json=body, headers=CLIMBS)
+    assert response.status_code == 200, response.text
+    assert response.headers["x-cascadia-tier"] == "small"
+
+
 def test_token_ids_reach_no_tier_above_either(client: httpx.Client) -> None:
     ids = ids_of(SMALL, "rev abcdefghij")
     answer = generate(client, "", headers={"x-cascadia-threshold": "1"}, input_ids=ids)
@@ -287,19 +305,29 @@ def test_every_route_answers_from_the_twin(pair: Pair, client: httpx.Client) -> 
     }
     for path, body in bodies.items():
         for headers in (LARGE, CLIMBS):
-            if path == "/v1/responses" and headers is CLIMBS:
-                continue  # it stays in the voice that wrote its prompt
             response = client.post(path, json={"model": "cascadia", **body}, headers=headers)
             assert response.status_code == 200, (path, response.text)
             assert read[path](response.json()) == expected, path
             assert response.headers["x-cascadia-tier"] == "large"
 
 
-def test_the_responses_api_stays_in_one_voice(client: httpx.Client) -> None:
-    body = {"model": "cascadia", "input": PROMPTS[0], "max_output_tokens": 96}
-    response = client.post("/v1/responses", json=body, headers=CLIMBS)
-    assert response.status_code == 200, response.text
-    assert response.headers["x-cascadia-tier"] == "small"
+@pytest.mark.parametrize("mode", ["buffered", "commit", "direct"])
+def test_a_stream_of_the_responses_api_is_the_answering_tiers(pair: Pair, mode: str) -> None:
+    def ask(client: httpx.Client, text: str) -> Any:
+        body = {"model": "cascadia", "input": text, "temperature": 0, "stream": True}
+        body |= {"max_output_tokens": 96}
+        headers = {**UP_TO_LARGE, "x-cascadia-stream": mode}
+        with client.stream("POST", "/v1/responses", json=body, headers=headers) as response:
+            assert response.status_code == 200
+            lines = list(response.iter_lines())
+        events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+        written = "".join(e["delta"] for e in events if e["type"] == "response.output_text.delta")
+        whole = events[-1]["response"]
+        assert whole["output"][0]["content"][0]["text"] == written
+        return written, whole["status"], whole["usage"], response.headers["x-cascadia-tier"]
+
+    demo, twin = pair.both(ask)
+    assert twin == demo
 
 
 def test_status_and_models_name_the_voices(pair: Pair, client: httpx.Client) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
+from cascadia_sglang.http.voices.paused_handler import outputs_for
 from cascadia_sglang.sglang_state import OUTPUTS
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def _build(server: CascadeServer) -> Callable[..., Any]:
         request: Request | None = None,
     ) -> AsyncIterator[Any]:
         begun = OUTPUTS.get(obj)
+        if begun is None:
+            begun = outputs_for(obj)
         if begun is not None:
             return begun
         answer: AsyncIterator[Any] = server.door.answer(original, obj, request)

@@ -14,6 +14,9 @@ from cascadia_sglang.engine.id_fields import (
 )
 from cascadia_sglang.engine.prompt_forms import ChatSource
 from cascadia_sglang.request_guard.request_table import REQUEST_ROWS, SAMPLING_ROWS
+from cascadia_sglang.router.engine_protocol import Refusal
+from cascadia_sglang.sglang_state import CHAT_SOURCE
+from tests.unit.engine.test_voiced_prompts import make
 
 VALUES: dict[str, Any] = {
     "input_ids": [1, 2],
@@ -89,3 +92,24 @@ def test_every_field_of_ids_is_known() -> None:
         "return_prompt_token_ids",
     }
     assert named - counts_and_switches <= {*REQUEST_FIELDS, *SAMPLING_FIELDS}
+
+
+@pytest.mark.parametrize("field", [*REQUEST_FIELDS, *SAMPLING_FIELDS])
+def test_a_request_with_ids_visits_the_tiers_of_its_tokenizer_alone(field: str) -> None:
+    fields = {field: VALUES[field]}
+    made = request(**fields) if field in REQUEST_FIELDS else request(sampling_params=fields)
+    assert refusals(made) == [None, None, Refusal.OTHER_TOKENIZER]
+
+
+@pytest.mark.parametrize("field", CHAT_FIELDS)
+def test_a_chat_with_ids_visits_the_tiers_of_its_tokenizer_alone(field: str) -> None:
+    made = request(input_ids=[1])
+    CHAT_SOURCE.set(made, chat(**{field: VALUES[field]}))
+    assert refusals(made) == [None, None, Refusal.OTHER_TOKENIZER]
+
+
+def refusals(made: GenerateReqInput) -> list[Refusal | None]:
+    """Why tiers cannot be asked: two of one tokenizer, and one of another."""
+    prompts, _ = make()
+    ((sample,),) = prompts.split(made, None)
+    return [prompts.refusal(sample, tier) for tier in range(3)]

@@ -5,12 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fastapi import HTTPException
 
 from cascadia_sglang.config.voices import Voice, Voices
 from cascadia_sglang.engine.prompt_forms import Form, PromptForms, Reach
-from cascadia_sglang.http.chat_voices import ChatVoices
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace
+from cascadia_sglang.http.voices.chat_voices import ChatVoices
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.sglang_state import ASKED_TIER, CHAT_SOURCE, FORMS, OUTPUTS, SUMMARY
@@ -56,9 +55,9 @@ class Chat(SimpleNamespace):
         return Chat(**vars(self))
 
 
-def voices(other: Handler, responses: Any = None, *, sees: bool = False) -> ChatVoices:
+def voices(other: Handler, *, sees: bool = False) -> ChatVoices:
     """Two voices, the second of which sees images or does not."""
-    handlers = SimpleNamespace(chat=other, manager="large's", responses=responses)
+    handlers = SimpleNamespace(chat=other, manager="large's")
     views = SimpleNamespace(
         voices=TWO, handlers=lambda _: handlers, sees_media=lambda voice: sees and voice.number == 1
     )
@@ -156,33 +155,6 @@ async def test_a_failure_later_ends_the_outputs() -> None:
     _, adapted, _ = await made.answering(first, own, "chat", None)
     with pytest.raises(ValueError, match="cut short"):
         await outputs_of(adapted)
-
-
-def test_the_responses_api_answers_within_one_voice() -> None:
-    shared = {
-        "response_store": {},
-        "response_store_lock": None,
-        "msg_store": {},
-        "background_tasks": {},
-        "tool_server": None,
-        "supports_browsing": False,
-        "supports_code_interpreter": False,
-    }
-    first, own = SimpleNamespace(**shared), SimpleNamespace()
-    made = voices(Handler("other", []), responses=own)
-    for tier, expected in ((None, first), (0, first), (1, own)):
-        raw = http_request(tier)
-        assert made.responding(first, raw) is expected  # type: ignore[arg-type]
-        assert raw.scope[SCOPE_KEY].is_voice_bound
-    assert own.response_store is first.response_store
-
-
-def test_a_voice_without_the_responses_api_is_a_400() -> None:
-    made = voices(Handler("other", []))
-    with pytest.raises(HTTPException) as raised:
-        made.responding(SimpleNamespace(), http_request(1))  # type: ignore[arg-type]
-    assert raised.value.status_code == 400
-    assert "tier large does not serve /v1/responses" in raised.value.detail
 
 
 @pytest.mark.parametrize(("tier", "manager"), [(None, "small's"), (0, "small's"), (1, "large's")])

@@ -8,34 +8,21 @@ that they come from gets them with its own form of the request.
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from cascadia_sglang.config.voices import Voice
 from cascadia_sglang.engine.prompt_forms import ChatSource, ConvertChat
 from cascadia_sglang.engine.voice_views import VoiceViews
-from cascadia_sglang.errors import RequestError
-from cascadia_sglang.http.trace import SCOPE_KEY, Trace, note_calls, refusal
-from cascadia_sglang.sglang_state import ASKED_TIER, CHAT_SOURCE, FORMS, OUTPUTS, SUMMARY
+from cascadia_sglang.http.trace import note_calls
+from cascadia_sglang.http.voices.begun_outputs import asked_voice, begin_outputs, is_pinned
+from cascadia_sglang.sglang_state import ASKED_TIER, CHAT_SOURCE, OUTPUTS
 
 if TYPE_CHECKING:
     import fastapi
     from sglang.srt.entrypoints.anthropic.serving import AnthropicServing
     from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest
     from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
-    from sglang.srt.entrypoints.openai.serving_responses import OpenAIServingResponses
     from sglang.srt.managers.io_struct import GenerateReqInput
-
-# What the handlers of the Responses API have together: answers are found by their ids.
-_SHARED_RESPONSES = (
-    "response_store",
-    "response_store_lock",
-    "msg_store",
-    "background_tasks",
-    "tool_server",
-    "supports_browsing",
-    "supports_code_interpreter",
-)
 
 # Types of a message's parts that only some models take, as SGLang names them.
 _MEDIA = frozenset({"image_url", "video_url", "audio_url"})
@@ -77,8 +64,8 @@ class ChatVoices:
             if http_request is not None:
                 note_calls(http_request, handler._tool_call_parsing_active(chat))
             return adapted, chat
-        voice = self._asked_voice(http_request)
-        if self._is_blind(voice, chat) and not self._is_pinned(http_request):
+        voice = asked_voice(self._voices, http_request)
+        if self._is_blind(voice, chat) and not is_pinned(http_request):
             voice = self._seeing_voice()
         asked = self._handler(voice, handler)
         source = ChatSource(
@@ -108,48 +95,13 @@ class ChatVoices:
         Args:
             handler: of the first voice, as are `adapted` and `chat` where no tier is pinned.
         """
-        outputs = handler.tokenizer_manager.generate_request(adapted, http_request)
-        try:
-            first = await anext(outputs)
-        except Exception as error:  # noqa: BLE001  the handler makes a response of it
-            OUTPUTS.set(adapted, _failing(error))
-            return handler, adapted, chat
-        summary, forms = SUMMARY.get(adapted), FORMS.get(adapted)
-        if summary is not None and forms is not None and summary.tier_index >= 0:
-            tier = summary.tier_index
-            handler = self._handler(self._voices.of_tier(tier), handler)
-            form = forms.known(tier)
-            if form is not None and form.chat is not None:
-                adapted, chat = form.adapted, form.chat
-        OUTPUTS.set(adapted, _rest(first, outputs))
+        begun = await begin_outputs(handler.tokenizer_manager, adapted, http_request)
+        if begun.tier_index is not None:
+            handler = self._handler(self._voices.of_tier(begun.tier_index), handler)
+        if begun.form is not None and begun.form.chat is not None:
+            adapted, chat = begun.form.adapted, begun.form.chat
+        OUTPUTS.set(adapted, begun.outputs)
         return handler, adapted, chat
-
-    def responding(
-        self, handler: OpenAIServingResponses, http_request: fastapi.Request | None
-    ) -> OpenAIServingResponses:
-        """The handler of the Responses API for a request, whose prompt it writes alone.
-
-        So only tiers of its voice may be asked: that of the tier that is pinned, else the first.
-
-        Raises:
-            fastapi.HTTPException: 400 where SGLang has no such handler for the tier.
-        """
-        if self._voices.is_one or http_request is None:
-            return handler
-        trace: Trace | None = http_request.scope.get(SCOPE_KEY)
-        if trace is not None:
-            trace.is_voice_bound = True
-        voice = self._asked_voice(http_request)
-        if voice.number == 0:
-            return handler
-        own = self._views.handlers(voice).responses
-        if own is None:
-            raise refusal(
-                http_request, RequestError(400, f"tier {voice.name} does not serve /v1/responses")
-            )
-        for name in _SHARED_RESPONSES:
-            setattr(own, name, getattr(handler, name))
-        return own
 
     def tokenizing(self, handler: Any, tier_index: int | None) -> Any:
         """SGLang's handler of `/tokenize` or `/detokenize` with a tier's tokenizer and template."""
@@ -193,18 +145,8 @@ class ChatVoices:
         """Whether messages hold what a voice's model does not see."""
         return _holds_media(chat) and not self._views.sees_media(voice)
 
-    def _is_pinned(self, http_request: fastapi.Request | None) -> bool:
-        trace = None if http_request is None else http_request.scope.get(SCOPE_KEY)
-        return trace is not None and trace.controls.tier is not None
-
     def _handler(self, voice: Voice, first: OpenAIServingChat) -> OpenAIServingChat:
         return first if voice.number == 0 else self._views.handlers(voice).chat
-
-    def _asked_voice(self, http_request: fastapi.Request | None) -> Voice:
-        """The voice of the tier that a request pins; the first one where it pins none."""
-        trace = None if http_request is None else http_request.scope.get(SCOPE_KEY)
-        tier = None if trace is None else trace.controls.tier
-        return self._voices.of_tier(tier or 0)
 
 
 def _holds_media(chat: ChatCompletionRequest) -> bool:
@@ -215,19 +157,3 @@ def _holds_media(chat: ChatCompletionRequest) -> bool:
         if isinstance(message.content, list)
         for part in message.content
     )
-
-
-async def _rest(first: Any, outputs: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """All outputs, of which the first was taken."""
-    try:
-        yield first
-        async for output in outputs:
-            yield output
-    finally:
-        await outputs.aclose()  # type: ignore[attr-defined]
-
-
-async def _failing(error: Exception) -> AsyncIterator[Any]:
-    """Outputs that fail before the first."""
-    raise error
-    yield  # this makes it a generator
