@@ -66,6 +66,10 @@ class RequestError(CascadiaError):
         self.param = param
 
 
+class UnreadablePromptError(CascadiaError):
+    """A tier cannot be asked a prompt: its chat template or its tokenizer refuses it."""
+
+
 class HungUpError(RequestError):
     """The client ended the connection before its answer."""
 

@@ -6,14 +6,17 @@ prefill and overlap. No other module adds an attribute to an object of SGLang.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from cascadia_sglang.drafts.session import DraftSession
+    from cascadia_sglang.engine.prompt_forms import PromptForms, PromptSource
     from cascadia_sglang.judge.attempt import JudgedAttempt
     from cascadia_sglang.messages import WorkerSpec
     from cascadia_sglang.prefix.prompt import Prompt
+    from cascadia_sglang.router.request import ResponseSummary
 
 Value = TypeVar("Value")
 
@@ -45,7 +48,25 @@ class Slot(Generic[Value]):
 WORKER_SPEC: Slot[WorkerSpec] = Slot("_cascadia")
 
 # On a `GenerateReqInput` of the main process: its prompt, so that tiers share the hashes.
-PROMPT: Slot[Prompt] = Slot("_cascadia_prompt")
+PROMPT: Slot[Prompt | None] = Slot("_cascadia_prompt")
+
+# On one: the chat that SGLang made it of. In a cascade of several voices alone, as the next four.
+CHAT_SOURCE: Slot[PromptSource] = Slot("_cascadia_chat")
+
+# On one, and on its samples: the prompt in the voices that it was asked in.
+FORMS: Slot[PromptForms] = Slot("_cascadia_forms")
+
+# On one: the tier in whose voice its prompt came, where no tier is pinned and it is not the first.
+ASKED_TIER: Slot[int] = Slot("_cascadia_asked_tier")
+
+# On one: whether only tiers of the voice that wrote its prompt may be asked.
+VOICE_BOUND: Slot[bool] = Slot("_cascadia_voice_bound")
+
+# On one: its outputs, where they were begun before SGLang's handler asks for them.
+OUTPUTS: Slot[AsyncIterator[Any]] = Slot("_cascadia_outputs")
+
+# On one: what it came to, which tells who answers.
+SUMMARY: Slot[ResponseSummary] = Slot("_cascadia_summary")
 
 # On a worker's `Req`: what the judge knows of it; None where it is not judged.
 JUDGED_ATTEMPT: Slot[JudgedAttempt | None] = Slot("_cascadia_attempt")

@@ -36,8 +36,10 @@ from cascadia_sglang.config.cascade_file import load_cascade, load_uncalibrated
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.extras import install_hint, is_installed
-from cascadia_sglang.model_checks.calibrated import model_fingerprint
+from cascadia_sglang.model_checks.calibrated import model_fingerprint, tier_vocabularies
+from cascadia_sglang.model_checks.folders import tier_models
 from cascadia_sglang.model_checks.tokenizer import load_tokenizer
+from cascadia_sglang.model_checks.voices import tokenizer_place
 from cascadia_sglang.models.local_files import local_folder
 
 DEFAULT_MAX_LOSS = 0.01
@@ -147,6 +149,7 @@ def calibrate(
         target=target,
         early_abort=config.routing.early_abort,
         models=tuple(model_fingerprint(local_folder(tier.model_path)) for tier in config.tiers),
+        vocabularies=tier_vocabularies(config),
     )
     parts = split_sample(answers.pool)
     fitted = calibrate_parts(parts, settings)
@@ -242,8 +245,8 @@ def _write_entry_model(
     """Write `entry.json`, if the records hold token ids of prompts."""
     prompt_ids = [record.prompt_ids for record in answers.records[0]]
     if any(prompt_ids):
-        first = config.tiers[0]
-        tokenizer = load_tokenizer(first.name, first.model_path, local_folder(first.model_path))
+        first = tier_models(config, {})[0]
+        tokenizer = load_tokenizer(first.name, *tokenizer_place(first))
         yield from write_entry_model(fitted, answers.pool, prompt_ids, tokenizer.vocabulary, out)
 
 

@@ -11,8 +11,9 @@ Example:
 import argparse
 from pathlib import Path
 
-from cascadia_sglang.commands.validate import check_files_and_memory, warn
+from cascadia_sglang.commands.validate import check_files_and_memory
 from cascadia_sglang.config.cascade_file import build_cascade
+from cascadia_sglang.config.voices import voice_lines
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.files.yaml_text import yaml_data
 
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: for models that are not there, or that one server cannot serve together, and
             where the file exists already.
     """
-    from cascadia_sglang.init_file.models import least_ranks, models_by_size, shared_parsers
+    from cascadia_sglang.init_file.models import detected_parsers_of, least_ranks, models_by_size
     from cascadia_sglang.init_file.text import cascade_text
     from cascadia_sglang.memory.cards import seen_cards, sheet_cards
 
@@ -55,10 +56,10 @@ def run(args: argparse.Namespace) -> int:
     ranks = {model.name: least_ranks(model, cards) for model in models}
     draft = cascade_text(models, ranks, {}, ())
     config = build_cascade(yaml_data(draft).data, "these models")
-    warnings, table = check_files_and_memory(config, {}, machine)
-    warn(warnings)
-    output.write_text(cascade_text(models, ranks, shared_parsers(models), table), encoding="utf-8")
-    print("\n".join(table))
+    voices, table = check_files_and_memory(config, {}, machine)
+    text = cascade_text(models, ranks, detected_parsers_of(models), table)
+    output.write_text(text, encoding="utf-8")
+    print("\n".join([*table, *voice_lines(voices, config)]))
     print(f"{output} is written. Next:")
     print(f"    cascadia serve {output}")
     print(f"    cascadia calibrate {output} --data sample.jsonl --out calibration")

@@ -7,9 +7,9 @@ It refuses what a server would refuse at its start:
 - calibrations of another tier
 - models that do not fit the memory
 
-It warns of settings that may surprise. Then it prints a table of the tiers with their memory on
-this machine. With --gpus it prints their memory on another machine. Key-value tokens are estimates
-by SGLang's own rules.
+Then it prints a table of the tiers with their memory on this machine. With --gpus it prints their
+memory on another machine. Key-value tokens are estimates by SGLang's own rules. Of tiers with
+different tokenizers, templates or parsers it prints the voices.
 
 Example:
     cascadia validate cascade.yaml
@@ -17,7 +17,6 @@ Example:
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from typing import Any
 from cascadia_sglang.config.cascade_file import load_cascade
 from cascadia_sglang.config.refused_flags import check_tier_flags
 from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.config.voices import Voices, voice_lines
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.launch.flag_table import flag_table
 
@@ -48,14 +48,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def checked(path: Path, flags: Mapping[str, Any], machine: tuple[int, str] | None) -> list[str]:
-    """Check a cascade file; warnings go to stderr.
+    """Check a cascade file.
 
     Args:
         flags: SGLang flags of the command line that it is to be served with, by field name.
         machine: how many accelerators of which type; None for this machine.
 
     Returns:
-        What to print: that it is valid, and the table of its tiers.
+        What to print: that it is valid, the table of its tiers, and their voices.
 
     Raises:
         ConfigError: names the place and what is allowed.
@@ -64,24 +64,17 @@ def checked(path: Path, flags: Mapping[str, Any], machine: tuple[int, str] | Non
     try:
         if any(tier.server_args for tier in config.tiers):
             check_tier_flags(config, flag_table())
-        warnings, table = check_files_and_memory(config, flags, machine)
+        voices, table = check_files_and_memory(config, flags, machine)
     except ConfigError as error:
         raise ConfigError(f"cascade file {path}: {error}") from error
-    warn(warnings)
     names = ", ".join(tier.name for tier in config.tiers)
-    return [f"{path} is valid: {names}", *table]
-
-
-def warn(lines: Sequence[str]) -> None:
-    """Print warnings."""
-    for line in lines:
-        print(f"warning: {line}", file=sys.stderr)
+    return [f"{path} is valid: {names}", *table, *voice_lines(voices, config)]
 
 
 def check_files_and_memory(
     config: CascadeConfig, flags: Mapping[str, Any], machine: tuple[int, str] | None
-) -> tuple[Sequence[str], Sequence[str]]:
-    """Check all that a cascade's settings name; warnings, and the table of the tiers.
+) -> tuple[Voices, Sequence[str]]:
+    """Check all that a cascade's settings name; the tiers' voices, and the table of the tiers.
 
     Raises:
         ConfigError: names the place and what is allowed.
@@ -93,7 +86,7 @@ def check_files_and_memory(
     from cascadia_sglang.model_checks.check import check_models
 
     entry = configured_entry(config)
-    warnings = check_models(
+    voices = check_models(
         config,
         flags,
         vocabulary=None if entry is None else entry.vocabulary,
@@ -108,7 +101,7 @@ def check_files_and_memory(
         from cascadia_sglang.request_guard.sampling_check import check_tier_sampling
 
         check_tier_sampling(config.tiers)
-    return warnings, table
+    return voices, table
 
 
 def _check_calibrations(config: CascadeConfig) -> None:

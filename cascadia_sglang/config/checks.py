@@ -21,8 +21,8 @@ _TIER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 RESERVED_NAMES = (CASCADE_MODEL, "default")
 # Of the server as a whole: a tier cannot have its own.
 _SERVER_WIDE_ARGS = re.compile(
-    r"host|port|.*tokenizer.*|.*metric.*|.*key.*|served_model_name|model_path|nccl_port"
-    r"|dist_init_addr|node_rank|nnodes|log_level.*|ssl_.*|dp_size|data_parallel_size|use_ray"
+    r"host|port|(?!tokenizer_(?:path|mode|backend)$).*tokenizer.*|.*metric.*|.*key.*"
+    r"|served_model_name|model_path|nccl_port|dist_init_addr|node_rank|nnodes|log_level.*|ssl_.*|dp_size|data_parallel_size|use_ray"
     r"|base_gpu_id|gpu_id_step"
 )
 

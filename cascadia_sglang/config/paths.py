@@ -23,9 +23,14 @@ _PARTS = {
     "planner": ("profile", "sample", "emulate", "log"),
 }
 # Flags of SGLang in a tier's `server_args` that name one.
-_FLAGS = ("speculative_draft_model_path", "quantization_param_path")
+_FLAGS = (
+    "speculative_draft_model_path",
+    "quantization_param_path",
+    "tokenizer_path",
+    "chat_template",
+)
 # Where a hub name may stand.
-_MODELS = ("model_path", "speculative_draft_model_path")
+_MODELS = ("model_path", "speculative_draft_model_path", "tokenizer_path")
 # What is written: it need not be there yet.
 _WRITTEN = ("planner.log", "state")
 
@@ -81,7 +86,9 @@ def moved(data: Any, folder: Path) -> Any:
     """
 
     def from_folder(place: str, path: str) -> str:
-        is_name = _is_model(place) and is_hub_name(path) and not Path(path).exists()
+        # A hub name, or the name of a template that SGLang has.
+        may_be_name = (_is_model(place) and is_hub_name(path)) or place.endswith(".chat_template")
+        is_name = may_be_name and not Path(path).exists()
         if is_name or Path(path).is_absolute():
             return path
         return os.path.relpath(path, folder)

@@ -29,7 +29,7 @@ _NO_LOGITS = "it does not show the judge the logits that a token is chosen from"
 REFUSED_FLAGS: tuple[RefusedFlag, ...] = (
     RefusedFlag("dp_size", 1, "a tier scales by `replicas`, not by data parallelism in a worker"),
     RefusedFlag("tokenizer_worker_num", 1, "the router lives in the one tokenizer process"),
-    RefusedFlag("detokenizer_worker_num", 1, "all tiers share the one detokenizer"),
+    RefusedFlag("detokenizer_worker_num", 1, "every tokenizer has one detokenizer"),
     RefusedFlag("grpc_mode", False, _BYPASS),
     RefusedFlag("smg_grpc_mode", False, _BYPASS),
     RefusedFlag("grpc_port", None, _BYPASS),
@@ -37,7 +37,7 @@ REFUSED_FLAGS: tuple[RefusedFlag, ...] = (
     RefusedFlag("disaggregation_mode", "null", "prefill and decode of a tier run in one worker"),
     RefusedFlag("encoder_only", False, _NO_ENCODER),
     RefusedFlag("language_only", False, _NO_ENCODER),
-    RefusedFlag("skip_tokenizer_init", False, "the cascade needs the tokenizer its tiers share"),
+    RefusedFlag("skip_tokenizer_init", False, "the cascade needs the tokenizers of its tiers"),
     RefusedFlag("is_embedding", False, "an embedding has no answer to be judged"),
     RefusedFlag("nnodes", 1, _ONE_HOST),
     RefusedFlag("nccl_port", None, _OWN_PORTS),

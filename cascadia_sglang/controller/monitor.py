@@ -33,7 +33,8 @@ class RecordedVisit:
         score: of a whole answer that came the cascade's own way; None for any other.
         ended_early: by the judge, on the cascade's own way.
         output_tokens: of the answer, with what is of a draft.
-        cached_tokens: of the prompt, found in the worker's cache.
+        prompt_tokens: in the tier's own tokens.
+        cached_tokens: of them, found in the worker's cache.
         kept_tokens: of the draft that it read, the answer of the visit before; None where it read
             none.
     """
@@ -42,6 +43,7 @@ class RecordedVisit:
     score: float | None
     output_tokens: int
     seconds: float
+    prompt_tokens: int
     cached_tokens: int
     ended_early: bool = False
     kept_tokens: int | None = None
@@ -57,6 +59,7 @@ class RecordedRequest:
     Attributes:
         at_s: when its first attempt ended; of one without any, when it was given up.
         seconds: from its arrival until then.
+        input_tokens: of its prompt, in the tokens of the first tier that answered.
         visits: the attempts that have ended so far.
         is_open: whether it climbs on.
     """
@@ -229,6 +232,7 @@ def _tier(visits: list[RecordedVisit]) -> dict[str, Any]:
         "output_tokens": _mean([visit.output_tokens for visit in visits]),
         "score": _mean([visit.score for visit in visits if visit.score is not None]),
         "seconds_p95": _quantile([visit.seconds for visit in visits], 0.95),
+        "prompt_tokens": _mean([visit.prompt_tokens for visit in visits]),
         "cached_tokens": _mean([visit.cached_tokens for visit in visits]),
     }
 

@@ -104,7 +104,7 @@ class TrafficRecorder:
 
 
 def _visits(event: PromptEvent) -> tuple[int, tuple[RecordedVisit, ...]]:
-    """The prompt's tokens, and the attempts that have outputs."""
+    """The prompt's tokens as its first tier counts them, and the attempts that have outputs."""
     is_own_way = event.prompt.is_own_way
     visits = []
     input_tokens = 0
@@ -112,13 +112,15 @@ def _visits(event: PromptEvent) -> tuple[int, tuple[RecordedVisit, ...]]:
         if not attempt.outputs:
             continue
         meta = attempt.outputs[0]["meta_info"]
-        input_tokens = meta.get("prompt_tokens", input_tokens)
+        prompt_tokens = meta.get("prompt_tokens", 0)
+        input_tokens = input_tokens or prompt_tokens
         visits.append(
             RecordedVisit(
                 tier_index=attempt.tier_index,
                 score=attempt.score if is_own_way and not attempt.early_abort else None,
                 output_tokens=attempt.tokens + (attempt.kept or 0),
                 seconds=attempt.seconds,
+                prompt_tokens=prompt_tokens,
                 cached_tokens=meta.get("cached_tokens", 0),
                 ended_early=attempt.early_abort and is_own_way,
                 kept_tokens=attempt.kept,

@@ -166,9 +166,9 @@ def _backlog(
 
 
 def _cached_share(requests: Sequence[RecordedRequest], tier_index: int) -> float:
-    """Of the tokens of the prompts that a tier took, what its workers' caches held."""
+    """Of the prompts that a tier took, in its own tokens, what its workers' caches held."""
     visits = [
-        (visit.cached_tokens, request.input_tokens)
+        (visit.cached_tokens, visit.prompt_tokens)
         for request in requests
         for visit in request.visits
         if visit.tier_index == tier_index

@@ -19,11 +19,14 @@ class LikelihoodReader:
         self._engine = engine
         self._tier_index = tier_index
 
-    async def __call__(self, sample: GenerateReqInput, answer_ids: Sequence[int]) -> float | None:
+    async def __call__(
+        self, sample: GenerateReqInput, writer_tier: int, answer_ids: Sequence[int]
+    ) -> float | None:
         """Mean log-probability of an answer's tokens, natural logarithm; None where there is none.
 
         Args:
             sample: tokenised.
+            writer_tier: that wrote the answer. It is read in the tokens of the tier that reads.
             answer_ids: with the token that ended it, if any.
 
         Raises:
@@ -34,7 +37,9 @@ class LikelihoodReader:
         worker = self._pool.pick(self._tier_index)
         if worker is None:
             raise WorkerUnavailableError("the last tier has no worker that accepts requests")
-        prompt_ids = self._engine.prompt_of_tier(sample, self._tier_index)
+        prompt_ids = await self._engine.ids_for(sample, self._tier_index)
+        read = await self._engine.translated(answer_ids, writer_tier, self._tier_index)
+        answer_ids = read.token_ids
         limits = worker.limits
         if limits is not None and len(prompt_ids) + len(answer_ids) >= limits.input_tokens:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import asyncio
 import itertools
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence, Set
@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.config.settings import TierConfig
+from cascadia_sglang.engine.decoding import decoder
 from cascadia_sglang.engine.draft_rules import takes_draft
 from cascadia_sglang.engine.ended_attempts import LostAttempts, raise_if_refused
-from cascadia_sglang.engine.requests import attempt_of, prompt_of, shape_of, split_request
+from cascadia_sglang.engine.requests import attempt_of, prompt_of, shape_of
+from cascadia_sglang.engine.translation import translated
+from cascadia_sglang.engine.voice_views import VoiceViews
+from cascadia_sglang.engine.voiced_prompts import VoicedPrompts
 from cascadia_sglang.errors import OverloadError, WorkerLostError, WorkerUnavailableError
 from cascadia_sglang.messages import CONSTRAINTS, REPORT_KEY, AttemptOrder, JudgeReport
 from cascadia_sglang.pool.pool import Limits, Worker, WorkerPool, WorkerState
@@ -21,10 +25,14 @@ from cascadia_sglang.pool.sessions import Sessions
 from cascadia_sglang.pool.worker_choice import WorkerChoice
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.request_guard.guard import RequestGuard
-from cascadia_sglang.router.engine_protocol import Output, attempt_rid
+from cascadia_sglang.router.engine_protocol import Output, Refusal, Translation, attempt_rid
+from cascadia_sglang.router.output_splitting import Decode
 
 if TYPE_CHECKING:
     from sglang.srt.managers.tokenizer_manager import TokenizerManager
+
+# A shorter answer is translated in less time than a thread takes to begin, or little more.
+_LONG_ANSWER_TOKENS = 1_024
 
 # SGLang's `generate_request`: (manager, request, HTTP request).
 Generate = Callable[[Any, GenerateReqInput, None], AsyncIterator[Output]]
@@ -48,16 +56,19 @@ class TokenizerEngine:
         judges_constrained: Set[int] = frozenset(),
         on_answer: Callable[[Worker], None] = lambda _: None,
         *,
+        views: VoiceViews,
         max_samples: int,
     ) -> None:
         """`judges_constrained` holds the tiers whose calibration knows answers under a grammar."""
+        self._views = views
         self._tiers = tiers
         self._choice = choice
         self._judges_constrained = judges_constrained
         self._pool = pool
         self._sessions = sessions
         self._queue_limit = queue_limit
-        self.guard = RequestGuard(pool, queue_limit, max_samples)
+        self.guard = RequestGuard(pool, views.voices, queue_limit, max_samples)
+        self._prompts = VoicedPrompts(views.voices, self.guard)
         self._on_answer = on_answer
         self._lost = LostAttempts(on_fault)
         self._manager: TokenizerManager  # set by `connect`, before any request
@@ -68,39 +79,76 @@ class TokenizerEngine:
         self._rid_numbers = itertools.count()
 
     def connect(self, manager: TokenizerManager, generate: Generate) -> None:
-        """Take SGLang's tokenizer manager and its own, unpatched `generate_request`."""
+        """Take SGLang's tokenizer manager, seen by every voice already, and its own, unpatched
+        `generate_request`."""
         if self._generate is not None:
             return
         self._manager = manager
         self._lost.states = manager.rid_to_state
         self._generate = generate
-        self.guard.connect(manager)
-        encode = functools.partial(manager.tokenizer.encode, add_special_tokens=False)
-        suffixes = [tier.prompt_suffix for tier in self._tiers]
-        self._suffixes = [encode(suffix) if suffix else [] for suffix in suffixes]
+        self.guard.connect(manager, self._views.tokenizers())
+        self._prompts.connect(self._views)
+        for index, tier in enumerate(self._tiers):
+            tokenizer: Any = self._views.manager(index).tokenizer
+            suffix = tier.prompt_suffix
+            ids = tokenizer.encode(suffix, add_special_tokens=False) if suffix else []
+            self._suffixes.append(ids)
 
     def new_rid_base(self) -> str:
         return f"{self._rid_prefix}{next(self._rid_numbers):016x}"
 
-    def split(self, request: GenerateReqInput) -> list[list[GenerateReqInput]]:
-        return split_request(request, self._manager)
+    def split(
+        self, request: GenerateReqInput, pinned_tier: int | None = None
+    ) -> list[list[GenerateReqInput]]:
+        return self._prompts.split(request, pinned_tier)
 
-    async def tokenise(self, samples: list[GenerateReqInput]) -> int | None:
-        first = samples[0]
-        if first.input_ids is None and first.text is not None and not first.contains_mm_input():
-            input_ids, _ = await self._manager._tokenize_texts(first.text)
-            self.guard.check_text(input_ids)
-            for sample in samples:
-                sample.input_ids = input_ids
-                sample.text = None
-        return None if first.input_ids is None else len(first.input_ids)
+    def refusal(self, sample: GenerateReqInput, tier_index: int) -> Refusal | None:
+        return self._prompts.refusal(sample, tier_index)
+
+    async def tokenise(self, samples: list[GenerateReqInput], tier_index: int) -> int | None:
+        asked = await self._prompts.all(samples, tier_index)
+        ids = asked[0].input_ids
+        return None if ids is None else len(ids)
+
+    def is_tokenised(self, sample: GenerateReqInput, tier_index: int) -> bool:
+        return self._prompts.known(sample, tier_index) is not None
+
+    def prompt_tokens(self, sample: GenerateReqInput, tier_index: int) -> int | None:
+        ids = self._ids(sample, tier_index)
+        return None if ids is None else len(ids)
 
     def prompt_ids(self, sample: GenerateReqInput) -> list[int] | None:
-        ids: list[int] | None = sample.input_ids
+        return self._ids(sample, 0)
+
+    def _ids(self, sample: GenerateReqInput, tier_index: int) -> list[int] | None:
+        asked = self._prompts.known(sample, tier_index)
+        ids: list[int] | None = None if asked is None else asked.input_ids
         return ids
 
-    def prompt(self, sample: GenerateReqInput) -> Prompt | None:
-        return prompt_of(sample)
+    def prompt(self, sample: GenerateReqInput, tier_index: int) -> Prompt | None:
+        asked = self._prompts.known(sample, tier_index)
+        return None if asked is None else prompt_of(asked)
+
+    def asks_alike(self, sample: GenerateReqInput, tier_index: int, other_tier: int) -> bool:
+        return self._prompts.are_alike(sample, tier_index, other_tier)
+
+    def shares_tokens(self, tier_index: int, other_tier: int) -> bool:
+        return self._views.voices.share_tokenizer(tier_index, other_tier)
+
+    def decoder(self, request: GenerateReqInput, tier_index: int) -> Decode:
+        """What turns a tier's tokens into text as a client's request asks for it."""
+        params = self._prompts.sampling_params(request, tier_index)
+        return decoder(self._views.manager(tier_index).tokenizer, params)
+
+    async def translated(
+        self, token_ids: Sequence[int], from_tier: int, to_tier: int
+    ) -> Translation:
+        if self.shares_tokens(from_tier, to_tier):
+            return Translation(token_ids=tuple(token_ids))
+        writer, reader = (self._views.manager(tier).tokenizer for tier in (from_tier, to_tier))
+        if len(token_ids) < _LONG_ANSWER_TOKENS:
+            return translated(token_ids, writer, reader)
+        return await asyncio.to_thread(translated, token_ids, writer, reader)
 
     def seconds(self, tier_index: int, prompt: Prompt) -> float | None:
         return self._choice.seconds(tier_index, prompt)
@@ -110,7 +158,8 @@ class TokenizerEngine:
         return value
 
     def is_judgeable(self, sample: GenerateReqInput, tier_index: int) -> bool:
-        params = sample.sampling_params
+        # A tier's own parser may constrain its answers to a chat with tools.
+        params = (self._prompts.known(sample, tier_index) or sample).sampling_params
         if self._tiers[tier_index].is_speculative:
             return False
         if tier_index not in self._judges_constrained and any(params.get(k) for k in CONSTRAINTS):
@@ -125,7 +174,8 @@ class TokenizerEngine:
         self._manager.abort_request(rid=rid)
 
     def takes_draft(self, sample: GenerateReqInput, tier_index: int) -> bool:
-        return takes_draft(sample, self._tiers[tier_index])
+        asked = self._prompts.known(sample, tier_index)
+        return asked is not None and takes_draft(asked, self._tiers[tier_index])
 
     def draft_break_even(self, tier_index: int) -> float | None:
         return self._choice.draft_break_even(tier_index)
@@ -156,6 +206,7 @@ class TokenizerEngine:
     async def stream(
         self, sample: GenerateReqInput, rid: str, order: AttemptOrder
     ) -> AsyncGenerator[tuple[Output, JudgeReport], None]:
+        sample = await self._prompts.one(sample, order.tier_index)
         worker = self._worker_for(sample, rid, order)
         attempt = self._attempt_object(worker, sample, rid, order)
         attempt.stream = True
@@ -176,6 +227,7 @@ class TokenizerEngine:
     async def run(
         self, sample: GenerateReqInput, rid: str, order: AttemptOrder
     ) -> tuple[Output, JudgeReport]:
+        sample = await self._prompts.one(sample, order.tier_index)
         return await self.run_on(self._worker_for(sample, rid, order), sample, rid, order)
 
     def _worker_for(self, sample: GenerateReqInput, rid: str, order: AttemptOrder) -> Worker:
@@ -205,6 +257,7 @@ class TokenizerEngine:
         order: AttemptOrder,
     ) -> tuple[Output, JudgeReport]:
         """`run` on a given worker."""
+        sample = await self._prompts.one(sample, order.tier_index)
         attempt = self._attempt_object(worker, sample, rid, order)
         output = await self._only_output(worker, attempt, prompt_of(sample))
         return output, JudgeReport.from_meta(output["meta_info"].pop(REPORT_KEY, None))
@@ -247,9 +300,10 @@ class TokenizerEngine:
         meta: dict[str, Any] = (await self._only_output(worker, request, None))["meta_info"]
         return meta
 
-    def prompt_of_tier(self, sample: GenerateReqInput, tier_index: int) -> list[int]:
-        """Token ids of a tokenised sample's prompt as a tier is asked it."""
-        return [*sample.input_ids, *self._suffixes[tier_index]]
+    async def ids_for(self, sample: GenerateReqInput, tier_index: int) -> list[int]:
+        """Token ids of a tokenised sample's prompt, with the suffix, as a tier is asked it."""
+        asked = await self._prompts.one(sample, tier_index)
+        return [*asked.input_ids, *self._suffixes[tier_index]]
 
     async def _only_output(
         self, worker: Worker, attempt: GenerateReqInput, prompt: Prompt | None
@@ -272,7 +326,7 @@ class TokenizerEngine:
         self._choice.sent(attempt.rid, worker, prompt)
         self._pool.assign(attempt.rid, worker)
         # Without the HTTP request: the router itself watches for clients that disconnect.
-        return self._generate(self._manager, attempt, None)
+        return self._generate(self._views.manager(worker.tiers[0]), attempt, None)
 
     async def _end(
         self, outputs: AsyncIterator[Output], rid: str, worker: Worker, last: Output | None
@@ -299,5 +353,5 @@ class TokenizerEngine:
         if sample.session_params:
             attempt.session_params = self._sessions.as_known(sample.session_params, sample.rid, rid)
         if attempt.input_ids is not None and self._suffixes[order.tier_index]:
-            attempt.input_ids = self.prompt_of_tier(sample, order.tier_index)
+            attempt.input_ids = [*sample.input_ids, *self._suffixes[order.tier_index]]
         return attempt

@@ -1,11 +1,13 @@
-"""The one detokenizer of all tiers: started, watched, replaced."""
+"""The detokenizers, one for each tokenizer of the tiers: started, watched, replaced."""
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from cascadia_sglang.config.voices import Voice, Voices
 from cascadia_sglang.launch.fork_server import ensure_fork_server
 from cascadia_sglang.processes.liveness import Pulse
 
@@ -14,17 +16,54 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 
+class Detokenizers:
+    """The detokenizers of a server, in the order of its tokenizers.
+
+    The first listens where SGLang wants it; the others have addresses of their own.
+    """
+
+    def __init__(self, voices: Voices) -> None:
+        self._voices = voices
+        self._all: list[Detokenizer] = []
+        if len(voices.leaders) > 1:
+            # Readable by this user alone: answers pass through.
+            self._sockets = tempfile.TemporaryDirectory(prefix="cascadia-detokenizers-")
+        for voice in voices.leaders:
+            address = f"ipc://{self._sockets.name}/{voice.tokenizer}" if voice.number else None
+            tiers = voices.tiers_of_tokenizer(voice.tokenizer)
+            self._all.append(Detokenizer(voice, tiers, address))
+
+    def __iter__(self) -> Iterator[Detokenizer]:
+        return iter(self._all)
+
+    def address(self, tier_index: int) -> str | None:
+        """Where the workers of a tier send their outputs; None for where SGLang wants them."""
+        return self._all[self._voices.of_tier(tier_index).tokenizer].address
+
+
 class Detokenizer:
-    """Owns the detokenizer's process.
+    """Owns the process of one detokenizer.
 
     Every detokenizer listens at the same address, so the workers find the next one by themselves.
     What the lost one knew of running answers is gone with it: they have to be run again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, voice: Voice, tiers: frozenset[int], address: str | None) -> None:
+        """`voice` is the first of its tokenizer, `tiers` are those whose outputs it reads.
+
+        `address` is where it listens; None for where SGLang wants it.
+        """
+        self.voice = voice
+        self.tiers = tiers
+        self.address = address
         self._start: Callable[[Connection], BaseProcess] | None = None
         self._process: BaseProcess | None = None
         self._pulse: Pulse | None = None
+
+    @property
+    def name(self) -> str:
+        """By which the log names it."""
+        return "detokenizer" if self.address is None else f"detokenizer-{self.voice.name}"
 
     @property
     def process(self) -> BaseProcess:

@@ -11,10 +11,13 @@ from cascadia_sglang.capacity.blocks import Blocks
 from cascadia_sglang.capacity.types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.config.pool_specs import pool_specs
 from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.config.voices import Voices
 from cascadia_sglang.engine.control import ControlPlane
 from cascadia_sglang.engine.prefiller import WorkerPrefiller
 from cascadia_sglang.engine.sglang_engine import TokenizerEngine
+from cascadia_sglang.engine.voice_views import VoiceViews
 from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.fleet.detokenizer import Detokenizers
 from cascadia_sglang.fleet.event_feeds import EventFeeds
 from cascadia_sglang.fleet.rebalance import Rebalance
 from cascadia_sglang.fleet.recovery import Faults, LostWorker, Recoveries
@@ -57,8 +60,13 @@ class Fleet:
         pool: WritablePool,
         metrics: Metrics,
         judges_constrained: Set[int] = frozenset(),
+        voices: Voices | None = None,
     ) -> None:
+        """`voices` are those of the tiers; None where all have one."""
         self.config = config
+        voices = voices or Voices.one([tier.name for tier in config.tiers])
+        self.views = VoiceViews(voices, arguments)
+        self.detokenizers = Detokenizers(voices)
         self.pool: WorkerPool = pool
         self._writable = pool
         self.control = ControlPlane(pool, self.lose, pool.note_released)
@@ -74,6 +82,7 @@ class Fleet:
             self._faults.failed,
             judges_constrained,
             self._faults.answered,
+            views=self.views,
             max_samples=config.routing.max_samples,
         )
         self.prefiller = WorkerPrefiller(pool, self.choice, self.engine)
@@ -102,7 +111,14 @@ class Fleet:
         # The scheduler's imports take seconds; the fork server is to begin its own before them.
         from cascadia_sglang.launch.launcher import launcher_of
 
-        launcher = launcher_of(self.config, self._arguments, self._paces, start_group, server_ports)
+        launcher = launcher_of(
+            self.config,
+            self._arguments,
+            self._paces,
+            start_group,
+            server_ports,
+            self.detokenizers.address,
+        )
         wanted = {
             spec.name: Capacity(replicas=spec.replicas, **self._arguments.parallel_sizes(spec))
             for spec in self._specs
@@ -128,8 +144,14 @@ class Fleet:
         self.start_times.count_earlier(self.pool.ready())
 
     def connect(self, manager: "TokenizerManager") -> None:
-        """Take the tokenizer manager and open a socket to every worker started so far."""
+        """Take the tokenizer manager, see it by every voice, and open a socket to every worker
+        started so far.
+
+        Raises:
+            WorkerError: if a tokenizer or a template cannot be loaded; names the voice.
+        """
         self._starts.connect(manager)
+        self.views.connect(manager)
 
     @property
     def node(self) -> GpuType:
@@ -262,10 +284,11 @@ class Fleet:
             return
         self.recover(worker.handle.replica, self._faults.count(worker.handle.pool, at, end))
 
-    def lose_attempts(self) -> None:
-        """Fail every running attempt over: what was known of their texts is gone."""
+    def lose_attempts(self, tiers: Set[int]) -> None:
+        """Fail every running attempt of these tiers over: the texts so far are lost."""
         for worker in self.pool:
-            self.engine.fail_attempts(worker)
+            if not tiers.isdisjoint(worker.tiers):
+                self.engine.fail_attempts(worker)
 
     def drain_all(self) -> None:
         """Give no worker any further attempts: the server ends."""

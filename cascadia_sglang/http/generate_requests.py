@@ -9,7 +9,6 @@ from typing import Any
 import fastapi
 from sglang.srt.constants import HEALTH_CHECK_RID_PREFIX
 from sglang.srt.managers.io_struct import GenerateReqInput
-from sglang.srt.utils.patch_tokenizer import decode_without_hf_kwargs
 
 from cascadia_sglang.engine.sglang_engine import TokenizerEngine
 from cascadia_sglang.engine.target_tiers import target_tiers
@@ -21,8 +20,9 @@ from cascadia_sglang.pool.sessions import Sessions
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.engine_protocol import attempt_rid
-from cascadia_sglang.router.output_splitting import Decode, Pieces
+from cascadia_sglang.router.output_splitting import Pieces
 from cascadia_sglang.router.request import ResponseSummary
+from cascadia_sglang.sglang_state import SUMMARY, VOICE_BOUND
 
 
 class Door:
@@ -61,7 +61,7 @@ class Door:
         if not isinstance(request, GenerateReqInput) or is_health_check:
             try:
                 if isinstance(request, GenerateReqInput):
-                    self._engine.guard.check(request)
+                    self._engine.guard.check(request, 0)
                 async for output in generate(self.manager, request, http_request):
                     yield output
             except RequestError as error:
@@ -75,10 +75,13 @@ class Door:
         controls = trace.controls if trace is not None else Controls()
         summary = trace.summary if trace is not None else ResponseSummary()
         try:
-            self._engine.guard.check(request)
-            pinned = self._pinned_tier(request)
-            if pinned is not None:
-                controls = dataclasses.replace(controls, tier=pinned)
+            asked = self._asked_tier(request, controls)
+            self._engine.guard.check(request, asked or 0)
+            if asked != controls.tier:
+                controls = dataclasses.replace(controls, tier=asked)
+            SUMMARY.set(request, summary)
+            if trace is not None and trace.is_voice_bound:
+                VOICE_BOUND.set(request, True)
             if request.stream and trace is not None and trace.on_stream is not None:
                 trace.on_stream()
             outputs = self._router.answer(request, http_request, controls, summary)
@@ -86,8 +89,11 @@ class Door:
                 async for output in outputs:
                     yield output
                 return
-            pieces = Pieces(self._decoder(request), self._engine.is_incremental)
+            pieces: Pieces | None = None
             async for output in outputs:
+                if pieces is None:
+                    decode = self._engine.decoder(request, max(0, summary.tier_index))
+                    pieces = Pieces(decode, self._engine.is_incremental)
                 for piece in pieces.of(output):
                     yield piece
                     # Others get their turn: a long answer has many pieces.
@@ -105,28 +111,17 @@ class Door:
             # Its status is out already.
             raise ValueError(error.detail) from None
 
-    def _pinned_tier(self, request: GenerateReqInput) -> int | None:
-        """The tier of a request that no header or model pins, but that has only one to go to."""
-        if request.session_params:
+    def _asked_tier(self, request: GenerateReqInput, controls: Controls) -> int | None:
+        """The only tier that a request may go to; None for any.
+
+        Raises:
+            RequestError: 400 for a session that is not open.
+        """
+        if isinstance(request.session_params, dict) and request.session_params:
             # A session's history lies in one worker.
             return self._sessions.worker_of(request.session_params).tiers[0]
         tiers = target_tiers()
-        return None if tiers is None else min(tiers)
-
-    def _decoder(self, request: GenerateReqInput) -> Decode:
-        """What turns tokens into text as this request asks for it."""
-        tokenizer = self.manager.tokenizer
-        params = request.sampling_params
-        if isinstance(params, list):
-            params = params[0] if params else {}
-        skip = params.get("skip_special_tokens", True)
-        if not getattr(tokenizer, "is_fast", False):
-            # SGLang reads such a tokenizer's tokens in this way too.
-            return lambda ids: str(decode_without_hf_kwargs(tokenizer, ids, skip))
-        spaces = params.get("spaces_between_special_tokens", True)
-        return lambda ids: str(
-            tokenizer.decode(ids, skip_special_tokens=skip, spaces_between_special_tokens=spaces)
-        )
+        return controls.tier if tiers is None else min(tiers)
 
     def abort(self, rid: str, is_all: bool) -> list[str] | None:
         """Rids that SGLang is to abort in place of the caller's; None leaves the call as it is."""
@@ -139,7 +134,7 @@ class Door:
     async def _warm_up(self, request: Any) -> Any:
         """SGLang's first request: every worker runs it, so that none is cold when it serves."""
         samples = self._engine.split(copy.copy(request))[0]
-        await self._engine.tokenise(samples)
+        await self._engine.tokenise(samples, 0)
         base = self._engine.new_rid_base()
         output = None
         for number, worker in enumerate(self._pool.ready()):

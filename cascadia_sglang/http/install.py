@@ -44,6 +44,7 @@ def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerMan
             server.mover,
             prefixes,
             rids,
+            server.voices,
             server.self_calibration,
         )
 
@@ -57,13 +58,21 @@ def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerMan
 
     @router.get("/v1/models")
     async def list_models() -> dict[str, Any]:
-        cards = model_cards(server.config, server.pool, manager.served_model_name, created)
+        served_name = manager.served_model_name
+        cards = model_cards(server.config, server.pool, server.voices, served_name, created)
         return {"object": "list", "data": cards}
 
     @router.get("/v1/models/{model:path}")
     async def get_model(model: str) -> Any:
         try:
-            return model_card(model, server.config, server.pool, manager.served_model_name, created)
+            return model_card(
+                model,
+                server.config,
+                server.pool,
+                server.voices,
+                manager.served_model_name,
+                created,
+            )
         except RequestError as error:
             # As SGLang's own route writes it.
             content = {

@@ -3,10 +3,13 @@
 from typing import Any, Protocol
 
 from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.config.voices import Voices
 from cascadia_sglang.controller.controller import Controller
 from cascadia_sglang.controller.gearbox import Gearbox
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.fleet.fleet import Fleet
+from cascadia_sglang.http.voices.chat_voices import ChatVoices
+from cascadia_sglang.http.voices.responses_voices import ResponsesVoices
 from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.page.discarded import DiscardedAnswers
 from cascadia_sglang.page.sampler import Sampler
@@ -30,6 +33,9 @@ class RunningCascade(Protocol):
     """
 
     config: CascadeConfig
+    voices: Voices
+    chat_voices: ChatVoices
+    responses_voices: ResponsesVoices
     pool: WorkerPool
     fleet: Fleet
     router: CascadeRouter

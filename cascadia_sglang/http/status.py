@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from cascadia_sglang.config.settings import CASCADE_MODEL, CascadeConfig
+from cascadia_sglang.config.voices import Voices
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.drafts.policy import DraftPolicy
 from cascadia_sglang.judge.agreement_watch import AgreementWatch
@@ -25,6 +26,7 @@ def status(
     mover: Mover,
     prefixes: dict[str, Any],
     rids: int,
+    voices: Voices,
     self_calibration: SelfCalibration | None = None,
 ) -> dict[str, Any]:
     """Tiers, workers, thresholds and counters of the running server.
@@ -32,6 +34,7 @@ def status(
     Args:
         prefixes: what is known of the workers' prefix caches.
         rids: requests that the tokenizer manager knows, attempts included.
+        voices: of the tiers.
     """
     services = router.services
     scores, counts = services.scores, services.counts
@@ -40,6 +43,7 @@ def status(
             {
                 "name": tier.name,
                 "model_path": tier.model_path,
+                "voice": voices.of_tier(index).name,
                 "judge": "on" if scores.is_judged(index) else "off",
                 "calibrated": scores.source(index).is_calibrated,
                 **_escalation(scores, index),
@@ -80,17 +84,22 @@ def status(
 
 
 def model_cards(
-    config: CascadeConfig, pool: WorkerPool, served_name: str, created: int
+    config: CascadeConfig, pool: WorkerPool, voices: Voices, served_name: str, created: int
 ) -> list[dict[str, Any]]:
     """The cascade and every tier, as the OpenAI model list shows them."""
     return [
-        _card(name, config, pool, config.tier_index(name), created)
+        _card(name, config, pool, voices, config.tier_index(name), created)
         for name in listed_names(served_name, config)
     ]
 
 
 def model_card(
-    name: str, config: CascadeConfig, pool: WorkerPool, served_name: str, created: int
+    name: str,
+    config: CascadeConfig,
+    pool: WorkerPool,
+    voices: Voices,
+    served_name: str,
+    created: int,
 ) -> dict[str, Any]:
     """The card of one model, under the name that was asked for.
 
@@ -101,7 +110,7 @@ def model_card(
         config, routing=msgspec.structs.replace(config.routing, unknown_model="reject")
     )
     named = read_model(name, served_name, strict)
-    return _card(name, config, pool, named.tier, created)
+    return _card(name, config, pool, voices, named.tier, created)
 
 
 def _devices(handle: WorkerHandle) -> list[dict[str, Any]]:
@@ -179,9 +188,18 @@ def _drafts(policy: DraftPolicy, tier_index: int) -> dict[str, float | None] | N
 
 
 def _card(
-    name: str, config: CascadeConfig, pool: WorkerPool, tier: int | None, created: int
+    name: str,
+    config: CascadeConfig,
+    pool: WorkerPool,
+    voices: Voices,
+    tier: int | None,
+    created: int,
 ) -> dict[str, Any]:
-    """The card of the cascade, or of one tier; the cascade has the longest context of its tiers."""
+    """The card of the cascade, or of one tier.
+
+    The cascade has the longest context of its tiers, and the voice of the first: token ids that
+    are sent to it are of that voice's tokenizer.
+    """
     tiers = range(len(config.tiers)) if tier is None else [tier]
     limits = [pool.limits(index) for index in tiers]
     return {
@@ -191,5 +209,6 @@ def _card(
         "owned_by": CASCADE_MODEL,
         "root": name if tier is None else config.tiers[tier].name,
         "parent": None,
+        "voice": voices.of_tier(tier or 0).name,
         "max_model_len": max((limit.context_tokens for limit in limits if limit), default=None),
     }

@@ -30,6 +30,7 @@ class Trace:
         error: why it has no answer; what the client gets in place of what the handler writes.
         parses_calls: whether SGLang looks for tool calls in the answer.
         model: the name that the client sent.
+        is_voice_bound: whether only tiers of the voice that writes its prompt may answer.
         on_stream: called when the cascade has the request and it is streamed.
         is_opened_early: whether the headers went out before an answer was there.
     """
@@ -39,6 +40,7 @@ class Trace:
     error: RequestError | None = None
     parses_calls: bool = False
     model: str = ""
+    is_voice_bound: bool = False
     on_stream: Callable[[], None] | None = None
     is_opened_early: bool = False
 
@@ -94,6 +96,23 @@ def with_noted_model(
         return request
     name = note_model(config, handler, request.model, raw_request)
     return request if name == request.model else request.model_copy(update={"model": name})
+
+
+def named_tier(
+    config: CascadeConfig, manager: Any, model: str | None, raw_request: fastapi.Request
+) -> int | None:
+    """The tier that a header or `model` names; None for the cascade.
+
+    Raises:
+        fastapi.HTTPException: 404 for an unknown name.
+    """
+    trace: Trace | None = raw_request.scope.get(SCOPE_KEY)
+    if trace is not None and trace.controls.tier is not None:
+        return trace.controls.tier
+    try:
+        return read_model(model, manager.served_model_name, config).tier
+    except RequestError as error:
+        raise refusal(raw_request, error) from None
 
 
 def note_calls(raw_request: fastapi.Request, parses_calls: bool) -> None:

@@ -108,16 +108,16 @@ def least_ranks(model: Model, cards: Sequence[Card]) -> int:
     )
 
 
-def shared_parsers(models: Sequence[Model]) -> dict[str, str]:
-    """The parsers that fit the chat template of every model, by flag."""
+def detected_parsers_of(models: Sequence[Model]) -> dict[str, dict[str, str]]:
+    """The parsers that SGLang finds in each model's chat template, by the model's name and flag."""
     # SGLang's import takes seconds, and nothing else here needs it.
     from cascadia_sglang.models.parsers import detected_parsers
 
-    by_model: list[dict[str, str]] = []
+    by_model = {}
     for model in models:
         template = chat_template_of(model.folder)
         if template is None:
-            return {}
+            continue
         tokenizer = load_tokenizer(model.name, model.model_path, model.folder)
 
         def render(
@@ -126,13 +126,8 @@ def shared_parsers(models: Sequence[Model]) -> dict[str, str]:
             conversation = rendered(template, messages, tools)
             return None if conversation.error else conversation.prompt
 
-        by_model.append(detected_parsers(template.text, tokenizer.vocabulary, render))
-    first = by_model[0]
-    return {
-        flag: name
-        for flag, name in first.items()
-        if all(parsers.get(flag) == name for parsers in by_model)
-    }
+        by_model[model.name] = detected_parsers(template.text, tokenizer.vocabulary, render)
+    return by_model
 
 
 def _tier_name(path: str, earlier: Sequence[str]) -> str:

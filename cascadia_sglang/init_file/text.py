@@ -17,7 +17,7 @@ _WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
 def cascade_text(
     models: Sequence[Model],
     ranks: Mapping[str, int],
-    parsers: Mapping[str, str],
+    parsers: Mapping[str, Mapping[str, str]],
     table: Sequence[str],
 ) -> str:
     """A cascade file in YAML.
@@ -25,10 +25,13 @@ def cascade_text(
     Args:
         models: smallest first.
         ranks: devices of a worker, by the model's name.
-        parsers: SGLang's flags that every tier has.
+        parsers: of each model's chat template, by the model's name and SGLang's flag.
         table: of the tiers' memory, for the comments; empty before it is known.
     """
-    missing = [flag for flag in _PARSERS if flag not in parsers]
+    missing = {
+        flag: [one.name for one in models if flag not in parsers.get(one.name, {})]
+        for flag in _PARSERS
+    }
     lines = [
         "# A cascade: a request begins at the first tier, and escalates if its answer is weak.",
         "# `cascadia validate` checks this file; `cascadia schema cascade` lists every key.",
@@ -42,13 +45,16 @@ def cascade_text(
         "#   replicas: 2       workers",
         "#   server_args: {}   SGLang's flags for this tier",
         *(
-            f"# {flag}: not found in the chat templates; see `sglang serve --help`"
-            for flag in missing
+            f"# {flag}: not found in the chat template of {', '.join(names)}; "
+            "see `sglang serve --help`"
+            for flag, names in missing.items()
+            if names
         ),
         "tiers:",
     ]
     for model in models:
-        lines += _tier(model, ranks[model.name], parsers, is_last=model is models[-1])
+        own = parsers.get(model.name, {})
+        lines += _tier(model, ranks[model.name], own, is_last=model is models[-1])
     lines += [
         "routing:",
         "  # Share of all requests that reach the last tier. The answers of a tier without a",

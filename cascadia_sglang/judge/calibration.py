@@ -84,11 +84,23 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Fingerprint of the weights whose answers were fitted. null: not known."""
     feature_summary: FeatureSummary | None = None
     """Features of the answers that reached the tier. null: too few answers."""
+    draft_vocabularies: list[str] | None = None
+    """Of a second judge: fingerprints of the vocabularies of the drafts' writer and their reader.
+
+    null: not known.
+    """
 
     def __post_init__(self) -> None:
         if self.version not in (2, 3):
             raise ValueError(f"version is {self.version}, allowed: 2, 3; fit the calibration again")
-        added = ("quantile_samples", "probe", "agreement", "model", "feature_summary")
+        added = (
+            "quantile_samples",
+            "probe",
+            "agreement",
+            "model",
+            "feature_summary",
+            "draft_vocabularies",
+        )
         if self.version == 2 and any(getattr(self, name) is not None for name in added):
             raise ValueError(f"{', '.join(added)} need version 3")
         if self.version == 3 and (self.quantile_samples is None or self.quantile_samples < 0):

@@ -14,6 +14,7 @@ from cascadia_sglang.capacity.types import RunningReplica
 from cascadia_sglang.config.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.config.refused_flags import REFUSED_FLAGS, check_tier_flags
 from cascadia_sglang.config.settings import CASCADE_MODEL, CascadeConfig
+from cascadia_sglang.config.voices import Voice
 from cascadia_sglang.errors import ConfigError, WorkerError
 from cascadia_sglang.launch.flag_table import flag_table
 from cascadia_sglang.launch.fork_server import threads_per_worker
@@ -62,6 +63,15 @@ class TierArguments:
         if namespace.enable_metrics:
             own = namespace.tokenizer_metrics_allowed_custom_labels or []
             namespace.tokenizer_metrics_allowed_custom_labels = [*own, "tier", "worker"]
+        return self._construct(namespace)
+
+    def for_voice(self, voice: Voice) -> ServerArgs:
+        """Of a voice's tokenizer, template and parsers, and of its tokenizer's detokenizer."""
+        spec = next(one for one in pool_specs(self._config) if voice.tiers[0] in one.tiers)
+        namespace = self._with_pool(spec)
+        namespace.served_model_name = self._namespace.served_model_name or CASCADE_MODEL
+        # The collectors of the first voice count the requests of all.
+        namespace.enable_metrics = False
         return self._construct(namespace)
 
     def for_worker(

@@ -1,4 +1,4 @@
-"""Starts and ends SGLang scheduler groups that share one tokenizer manager and detokenizer."""
+"""Starts and ends SGLang scheduler groups that share one tokenizer manager."""
 
 import functools
 import multiprocessing
@@ -37,6 +37,7 @@ from cascadia_sglang.launch.resolution import (
     one_line_errors,
     page_tokens,
     publish_events,
+    resolve,
 )
 from cascadia_sglang.launch.scheduler_group import SchedulerGroup
 from cascadia_sglang.memory.host import HostFlags, HostMemory, host_memory
@@ -57,6 +58,9 @@ _RANK_CORES = "SGLANG_CPU_OMP_THREADS_BIND"
 StartGroup = Callable[
     [ServerArgs, PortArgs, Callable[..., None]], tuple["SchedulerInitResult", list[BaseProcess]]
 ]
+
+# The address of a tier's detokenizer; None for the server's own.
+DetokenizerOf = Callable[[int], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +87,12 @@ class Launcher:
         threads: int,
         start_group: StartGroup,
         server_ports: PortArgs,
+        detokenizer_of: DetokenizerOf,
         *,
         reads_drafts: bool,
     ) -> None:
         self._arguments = arguments
+        self._detokenizer_of = detokenizer_of
         self._judge = judge
         self._paces = paces
         self._threads = threads
@@ -122,8 +128,7 @@ class Launcher:
             pool, worker_id, share, replica, on_host=self._on_host
         )
         with self._resolving, one_line_errors(pool.name), resolving(self.devices.share(pool)):
-            server_args.resolve_once()
-            server_args.check_server_args()
+            resolve(server_args)
         return ResolvedWorker(pool, worker_id, replica, server_args)
 
     def start(self, resolved: ResolvedWorker) -> SchedulerGroup:
@@ -165,7 +170,8 @@ class Launcher:
             on_error.callback(pulse.close)
             ports = PortArgs.init_new(server_args)
             ports.tokenizer_ipc_name = self._server_ports.tokenizer_ipc_name
-            ports.detokenizer_ipc_name = self._server_ports.detokenizer_ipc_name
+            shared = self._server_ports.detokenizer_ipc_name
+            ports.detokenizer_ipc_name = self._detokenizer_of(pool.tiers[0]) or shared
             if multiprocessing.get_start_method() == "forkserver" and torch.cuda.is_initialized():
                 raise WorkerError("CUDA is initialised in the main process; forking is unsafe")
             with use_context(create_context(server_args, role="tokenizer")):
@@ -212,6 +218,7 @@ def launcher_of(
     paces: dict[int, PaceSpec],
     start_group: StartGroup,
     server_ports: PortArgs,
+    detokenizer_of: DetokenizerOf,
 ) -> Launcher:
     """The launcher of a cascade's workers.
 
@@ -241,6 +248,7 @@ def launcher_of(
         worker_threads(config),
         start_group,
         server_ports,
+        detokenizer_of,
         reads_drafts=config.drafts().use != "off",
     )
 

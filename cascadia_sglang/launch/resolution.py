@@ -12,6 +12,7 @@ from typing import Any
 from sglang.srt.arg_groups.model_override_base import resolved_view
 from sglang.srt.arg_groups.overrides import declare_resolution
 from sglang.srt.environ import envs
+from sglang.srt.parser.template_detection import resolve_auto_parsers
 from sglang.srt.server_args import ServerArgs
 
 from cascadia_sglang.errors import WorkerError
@@ -33,6 +34,13 @@ def one_line_errors(tier: str) -> Iterator[None]:
     except (ValueError, OSError, RuntimeError, AssertionError) as error:
         first_line = str(error).strip().split("\n")[0] or type(error).__name__
         raise WorkerError(f"tier {tier} cannot be started: {first_line}") from error
+
+
+def resolve(server_args: ServerArgs) -> None:
+    """Resolve arguments as SGLang resolves those of a server, with the parsers of the model."""
+    server_args.resolve_once()
+    server_args.check_server_args()
+    resolve_auto_parsers(server_args)
 
 
 def page_tokens(server_args: ServerArgs) -> int:

@@ -5,8 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.entry.model import vocabulary_fingerprint
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations
+from cascadia_sglang.model_checks.folders import TierModel, tier_models
+from cascadia_sglang.model_checks.tokenizer import load_tokenizer
+from cascadia_sglang.model_checks.voices import tokenizer_place
 from cascadia_sglang.models.local_files import local_folder
 
 # A fine-tuned model differs in every layer: some values of each are enough to tell them apart.
@@ -33,6 +37,18 @@ def model_fingerprint(folder: Path | None) -> str | None:
     return digest.hexdigest()[:16]
 
 
+def tier_vocabularies(config: CascadeConfig) -> tuple[str, ...]:
+    """The fingerprint of every tier's vocabulary; empty where a model is not on this host."""
+    models = tier_models(config, {})
+    if any(model.folder is None for model in models):
+        return ()
+    return tuple(map(_vocabulary, models))
+
+
+def _vocabulary(model: TierModel) -> str:
+    return vocabulary_fingerprint(load_tokenizer(model.name, *tokenizer_place(model)).vocabulary)
+
+
 def loaded_calibrations(config: CascadeConfig, paths: Mapping[int, str]) -> dict[int, Calibration]:
     """Read calibrations, and see that each was fitted for its tier's place and on its model.
 
@@ -44,6 +60,7 @@ def loaded_calibrations(config: CascadeConfig, paths: Mapping[int, str]) -> dict
     """
     calibrations = load_calibrations(dict(paths))
     for index, calibration in calibrations.items():
+        _check_draft_vocabularies(config, index, calibration, paths[index])
         if calibration.model is None:
             continue
         tier = config.tiers[index]
@@ -54,3 +71,18 @@ def loaded_calibrations(config: CascadeConfig, paths: Mapping[int, str]) -> dict
                 f"{tier.model_path} of tier {tier.name}; fit the calibration again"
             )
     return calibrations
+
+
+def _check_draft_vocabularies(
+    config: CascadeConfig, index: int, calibration: Calibration, path: str
+) -> None:
+    """See that drafts come in the tokens, and from the tokens, that a second judge knows."""
+    if calibration.draft_vocabularies is None or index == 0:
+        return
+    pair = tier_models(config, {})[index - 1 : index + 1]
+    for model, fitted in zip(pair, calibration.draft_vocabularies, strict=True):
+        if model.folder is not None and _vocabulary(model) != fitted:
+            raise ConfigError(
+                f"calibration {path} was fitted on drafts in another vocabulary than that of tier "
+                f"{model.name}; fit the calibration again"
+            )

@@ -82,6 +82,16 @@ def plain_difference(first: ChatTemplate, second: ChatTemplate) -> str | None:
     return _difference(*pair)
 
 
+def plain_refusal(template: ChatTemplate) -> str | None:
+    """Why a template takes no plain conversation, with or without a system message.
+
+    None where it takes one.
+    """
+    if _of(template, PLAIN).error is None:
+        return None
+    return _of(template, _PLAIN_WITHOUT_SYSTEM).error
+
+
 def rare_difference(first: ChatTemplate, second: ChatTemplate) -> str | None:
     """On which of the other conversations they differ, and how on the first of these, in words."""
     differences = {}

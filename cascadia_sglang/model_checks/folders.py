@@ -22,13 +22,15 @@ class TierModel:
 
     Attributes:
         folder: None where it is not on this host yet, or is no folder.
-        flags: SGLang flags of the tier: its own over those of the command line.
+        own_flags: SGLang flags of the tier's `server_args`.
+        flags: those, over the flags of the command line.
     """
 
     index: int
     name: str
     model_path: str
     folder: Path | None
+    own_flags: Mapping[str, Any]
     flags: Mapping[str, Any]
 
 
@@ -44,6 +46,7 @@ def tier_models(config: CascadeConfig, flags: Mapping[str, Any]) -> list[TierMod
             name=tier.name,
             model_path=tier.model_path,
             folder=local_folder(tier.model_path),
+            own_flags=tier.server_args,
             flags={**flags, **tier.server_args},
         )
         for index, tier in enumerate(config.tiers)

@@ -10,7 +10,7 @@ from cascadia_sglang.models.hub_check import is_hub_name
 # A file, or the name of a template that SGLang has built in.
 _TEMPLATES = ("chat_template", "completion_template")
 # A folder, or a name on the hub.
-_MODELS = ("speculative_draft_model_path",)
+_MODELS = ("speculative_draft_model_path", "tokenizer_path")
 
 
 def check_named_files(models: Sequence[TierModel]) -> None:

@@ -1,5 +1,6 @@
 """Sampling parameters that a model's files give to requests that name none."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,11 @@ def sampling_defaults(folder: Path) -> dict[str, Any]:
     return {name: data[name] for name in _TAKEN if data.get(name) is not None}
 
 
-def differing_defaults(first: Path, second: Path) -> str | None:
+def differing_defaults(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
     """The defaults in which two models differ, in words; None where they do not."""
-    pair = sampling_defaults(first), sampling_defaults(second)
     differences = [
-        f"{name} is {pair[0].get(name, 'absent')} and {pair[1].get(name, 'absent')}"
+        f"{name} is {first.get(name, 'absent')} and {second.get(name, 'absent')}"
         for name in _TAKEN
-        if pair[0].get(name) != pair[1].get(name)
+        if first.get(name) != second.get(name)
     ]
     return ", ".join(differences) or None

@@ -5,20 +5,12 @@ from collections.abc import Sequence
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.model_checks.folders import TierModel
 
-# By these SGLang writes prompts and reads answers, in the one process that all tiers share.
-SHARED_FLAGS = (
-    "chat_template",
-    "hf_chat_template_name",
-    "completion_template",
-    "tool_call_parser",
-    "reasoning_parser",
-    "preferred_sampling_params",
-    "sampling_defaults",
-)
+# SGLang keeps these once in the process that all tiers share.
+SHARED_FLAGS = ("completion_template",)
 
 
 def check_shared_flags(models: Sequence[TierModel]) -> None:
-    """See that every tier has the first one's template and parsers.
+    """See that every tier has the first one's values.
 
     Raises:
         ConfigError: names the tier, the flag and both values.
@@ -30,6 +22,5 @@ def check_shared_flags(models: Sequence[TierModel]) -> None:
             if value != expected:
                 raise ConfigError(
                     f"tiers[{model.index}].server_args.{flag} is {value!r}, but {expected!r} in "
-                    f"tier {first.name}: prompts are written and answers read alike for all tiers; "
-                    "give every tier the same"
+                    f"tier {first.name}: a server has it once; give every tier the same"
                 )

@@ -163,7 +163,7 @@ class WorkerPool:
         self._by_rid: dict[str, Worker] = {}
         self._ready: dict[int, tuple[Worker, ...]] = {}
         self._bypassed: set[int] = set()
-        self.vocabulary: int | None = None  # the smallest of all workers so far
+        self._vocabularies: dict[int, int] = {}  # by tier: the smallest of its workers so far
         self._changed: Callable[[], None] = lambda: None
 
     def watch(self, changed: Callable[[], None]) -> None:
@@ -219,6 +219,14 @@ class WorkerPool:
         candidates = self._ready.get(tier_index)
         return candidates[0].limits if candidates else None
 
+    def vocabulary(self, tiers: Iterable[int]) -> int | None:
+        """Token ids below this one are known to every worker of these tiers so far.
+
+        None before the first.
+        """
+        known = [self._vocabularies[tier] for tier in tiers if tier in self._vocabularies]
+        return min(known, default=None)
+
     def assign(self, rid: str, worker: Worker) -> None:
         """Note where an attempt runs, so that its messages find the worker."""
         self._by_rid[rid] = worker
@@ -247,8 +255,9 @@ class WritablePool(WorkerPool):
     def admit(self, worker: Worker, limits: Limits) -> None:
         """Let a started worker take attempts."""
         worker.limits = limits
-        smallest = limits.vocabulary if self.vocabulary is None else self.vocabulary
-        self.vocabulary = min(smallest, limits.vocabulary)
+        for tier in worker.tiers:
+            smallest = self._vocabularies.get(tier, limits.vocabulary)
+            self._vocabularies[tier] = min(smallest, limits.vocabulary)
         self._change(worker, WorkerState.READY)
 
     def stand_by(self, worker: Worker) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -43,6 +43,10 @@ class Quietness:
     held_tokens: int
     waiting: int
     running: int
+
+
+# Makes a prompt in the tokens of the tier that is warmed; None where its cache keeps it apart.
+NextPrompt = Callable[[], Awaitable[Prompt | None]]
 
 
 class Prefiller(Protocol):
@@ -140,13 +144,20 @@ class Warmer:
 
     @contextlib.contextmanager
     def during(
-        self, prompt: Prompt | None, tier_index: int, next_tier: int | None, *, is_first: bool
+        self,
+        prompt: Prompt | None,
+        tier_index: int,
+        next_tier: int | None,
+        *,
+        is_first: bool,
+        next_prompt: NextPrompt | None = None,
     ) -> Iterator[Warming | None]:
         """Warm the next tier while the block answers on a tier; the block sets `escalated`.
 
         Args:
             next_tier: to warm; None for none.
             is_first: whether the prompt begins its climb at `tier_index`.
+            next_prompt: makes the prompt in the next tier's tokens; None where they are the same.
 
         Yields:
             None where nothing is warmed.
@@ -154,23 +165,34 @@ class Warmer:
         if next_tier is None or prompt is None or not self.is_long(prompt):
             yield None
             return
-        warming = self.begin(prompt, tier_index, next_tier, is_first=is_first)
+        warming = self.begin(
+            prompt, tier_index, next_tier, is_first=is_first, next_prompt=next_prompt
+        )
         try:
             yield warming
         finally:
             self.settled(warming, next_tier)
 
-    def begin(self, prompt: Prompt, tier_index: int, next_tier: int, *, is_first: bool) -> Warming:
+    def begin(
+        self,
+        prompt: Prompt,
+        tier_index: int,
+        next_tier: int,
+        *,
+        is_first: bool,
+        next_prompt: NextPrompt | None = None,
+    ) -> Warming:
         """Begin to warm the next tier for a prompt that a tier is about to answer.
 
         Args:
             is_first: whether the prompt begins its climb at that tier.
+            next_prompt: as `during` has it.
         """
         if is_first:
             holder = self._prefiller.holder(tier_index, prompt)
             self._returns.add(holder is not None and holder.held_tokens >= self._chunk_tokens)
         warming = Warming(self._escalates[next_tier].value)
-        warming.task = asyncio.create_task(self._warm(prompt, next_tier, warming))
+        warming.task = asyncio.create_task(self._warm(prompt, next_tier, warming, next_prompt))
         self._tasks.add(warming.task)
         warming.task.add_done_callback(self._tasks.discard)
         return warming
@@ -195,11 +217,22 @@ class Warmer:
         for task in self._tasks:
             task.cancel()
 
-    async def _warm(self, prompt: Prompt, tier_index: int, warming: Warming) -> None:
+    async def _warm(
+        self, prompt: Prompt, tier_index: int, warming: Warming, next_prompt: NextPrompt | None
+    ) -> None:
         has_begun = False
         outcome = "left"
         try:
             async with asyncio.timeout(LIMIT_S):
+                if next_prompt is not None:
+                    # No worker of the tier holds anything of other tokens: what is looked at is
+                    # whether warming is worth it.
+                    if self._next_chunk(prompt, tier_index, warming) is None:
+                        return
+                    made = await next_prompt()
+                    if made is None:
+                        return
+                    prompt = made
                 while (chunk := self._next_chunk(prompt, tier_index, warming)) is not None:
                     worker_id, goal = chunk
                     if goal is None:

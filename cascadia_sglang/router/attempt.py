@@ -14,7 +14,7 @@ from cascadia_sglang.messages import (
     JudgeReport,
     Recording,
 )
-from cascadia_sglang.router.engine_protocol import Output
+from cascadia_sglang.router.engine_protocol import Output, Refusal
 
 
 @dataclass(slots=True, kw_only=True)
@@ -155,9 +155,13 @@ def _mean(scores: list[float | None]) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(scores) else None
 
 
+# Why a tier is not asked a prompt at all.
+NOT_SENT = ("too_long", "unreadable", *(refusal.value for refusal in Refusal))
+
+
 def entry_tier(attempts: Iterable[Attempt]) -> int:
     """Where the climb began: the first tier that the prompt was sent to."""
-    return next(attempt.tier_index for attempt in attempts if attempt.reason != "too_long")
+    return next(attempt.tier_index for attempt in attempts if attempt.reason not in NOT_SENT)
 
 
 def story_of(

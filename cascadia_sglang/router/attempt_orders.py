@@ -12,6 +12,18 @@ from cascadia_sglang.router.route import Route
 from cascadia_sglang.router.services import Services
 
 
+class DraftOffer(NamedTuple):
+    """What an attempt is given to read.
+
+    Attributes:
+        token_ids: of the draft; empty for none.
+        confirm_at: as `AttemptOrder` has it.
+    """
+
+    token_ids: tuple[int, ...] = ()
+    confirm_at: float | None = None
+
+
 def order_for(
     place: Place,
     route: Route,
@@ -19,6 +31,7 @@ def order_for(
     attempts: Sequence[Attempt],
     services: Services,
     *,
+    draft: DraftOffer,
     may_commit: bool,
     is_warming: bool,
     is_retry: bool,
@@ -27,6 +40,7 @@ def order_for(
 
     Args:
         attempts: that the prompt took so far.
+        draft: that the attempt is given to read.
         may_commit: whether the answer leaves once the judge commits to it.
         is_warming: whether the next tier is warmed meanwhile.
         is_retry: whether an attempt of the prompt was lost.
@@ -38,10 +52,6 @@ def order_for(
     # is hopeless at threshold 0.
     is_single = len(prompt.samples) == 1
     may_end = not is_final and is_single and threshold > 0.0
-    draft = DraftOffer()
-    # Should a worker have been lost over the draft, the next one is spared it.
-    if is_single and not is_retry and services.drafts.is_on:
-        draft = draft_for(tier_index, prompt, attempts, services)
     return AttemptOrder(
         tier_index=tier_index,
         threshold=threshold,
@@ -79,23 +89,13 @@ def _earlier_scores(tier_index: int, attempts: Sequence[Attempt]) -> tuple[float
     return tuple(known.get(tier) for tier in range(tier_index))
 
 
-class DraftOffer(NamedTuple):
-    """What an attempt is given to read.
-
-    Attributes:
-        token_ids: of the draft; empty for none.
-        confirm_at: as `AttemptOrder` has it.
-    """
-
-    token_ids: tuple[int, ...] = ()
-    confirm_at: float | None = None
-
-
-def draft_for(
+async def draft_for(
     tier_index: int, prompt: RequestPrompt, attempts: Sequence[Attempt], services: Services
 ) -> DraftOffer:
-    """The last answer of the tiers below, where the tier is to read it."""
+    """The last answer of the tiers below in the tier's own tokens, where it is to read it."""
     engine = services.engine
+    if len(prompt.samples) > 1 or not services.drafts.is_on:
+        return DraftOffer()
     written = [one for one in attempts if one.outputs and one.tier_index < tier_index]
     if not written or not engine.takes_draft(prompt.sample, tier_index):
         return DraftOffer()
@@ -108,9 +108,11 @@ def draft_for(
     break_even = engine.draft_break_even(tier_index)
     if not services.drafts.is_worth_reading(tier_index, score, break_even):
         return DraftOffer()
-    # Drafts of a tier further below are others than those that the second judge was fitted on.
-    is_known = last.tier_index == tier_index - 1
-    return DraftOffer(tuple(token_ids), _confirm_at(tier_index, prompt) if is_known else None)
+    read = await engine.translated(token_ids, last.tier_index, tier_index)
+    # Drafts of a tier further below are others than those that the second judge was fitted on. And
+    # the answer that it lets out must be the one that was judged.
+    is_known = last.tier_index == tier_index - 1 and read.is_exact
+    return DraftOffer(read.token_ids, _confirm_at(tier_index, prompt) if is_known else None)
 
 
 def _confirm_at(tier_index: int, prompt: RequestPrompt) -> float | None:

@@ -101,7 +101,7 @@ class CascadeRouter:
             raise RequestError(503, "the server is shutting down")
         self.services.scores.check_own_threshold(controls)
         body = await known_body(self.services.suspects, http_request)
-        prompts = self._engine.split(request)
+        prompts = self._engine.split(request, controls.tier)
         limits = [x for x in (controls.deadline_s, self.config.routing.deadline_s) if x is not None]
         summary.gear = self.gear
         active = ActiveRequest(

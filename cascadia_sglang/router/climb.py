@@ -1,5 +1,7 @@
 """How a prompt climbs the tiers until an answer is good enough."""
 
+import dataclasses
+import functools
 import time
 
 from cascadia_sglang.errors import (
@@ -7,22 +9,31 @@ from cascadia_sglang.errors import (
     AttemptMovedError,
     OverloadError,
     RequestError,
+    UnreadablePromptError,
     WorkerDiedError,
     WorkerError,
     WorkerLostError,
     WorkerUnavailableError,
 )
 from cascadia_sglang.messages import AttemptOrder
+from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.warming import Warming
 from cascadia_sglang.router.attempt import Attempt
-from cascadia_sglang.router.attempt_orders import order_for
+from cascadia_sglang.router.attempt_orders import draft_for, order_for
 from cascadia_sglang.router.attempt_runner import AttemptRunner
 from cascadia_sglang.router.events import PromptEscalated, PromptFinished
-from cascadia_sglang.router.finished_attempts import best_complete, best_of, cut_short, is_final
+from cascadia_sglang.router.finished_attempts import (
+    best_complete,
+    best_of,
+    cut_short,
+    is_final,
+    last_complete,
+    next_has_room,
+)
 from cascadia_sglang.router.poison_requests import Place
 from cascadia_sglang.router.request import RequestPrompt
 from cascadia_sglang.router.retries import Placing
-from cascadia_sglang.router.route import Route, find_route
+from cascadia_sglang.router.route import Route, find_route, seen_route
 from cascadia_sglang.router.services import Services
 from cascadia_sglang.router.stream import Leaving, Sink, leaving, streamed_route
 
@@ -80,6 +91,8 @@ class Climb:
         self._allows_degraded = allowed_by_default if allowed is None else allowed
         self._runner = AttemptRunner(prompt, services.engine, sink)
         self._placing = Placing(prompt.request, services, self.attempts)
+        self._route: Route  # set by `run`
+        self._has_refusal = False  # whether a tier could not be asked the prompt
 
     async def run(self) -> Attempt:
         """Go from tier to tier; the attempt whose outputs are the answer.
@@ -90,6 +103,7 @@ class Climb:
         route = await find_route(self._prompt, self._services)
         if self._sink is not None:
             route = streamed_route(route, self._prompt, self._services)
+        self._route = route
         self.attempts.extend(route.skipped)
         self._placing.begin(route.tiers, is_pinned=route.pinned)
         try:
@@ -99,16 +113,65 @@ class Climb:
                     return self._degraded(503, "max_attempts reached")
                 try:
                     place = await self._placing.next(may_wait=not self._has_answer())
+                    is_askable = place is None or await self._is_askable(place.tier_index)
                 except TimeoutError:
-                    return self._late(route.tiers[-1])
-                if place is None:
+                    return self._late(self._route.tiers[-1])
+                if place is None and self._has_refusal:
+                    answer = self._fallen_back()
+                elif place is None:
                     return self._degraded(503, "no tier is available")
-                answer = await self._visit(place, route)
+                else:
+                    answer = await self._visit(place, self._route) if is_askable else None
                 if answer is not None:
                     return answer
         except BaseException:  # a client that leaves, too, leaves its suspicion behind
             await self._placing.remember()
             raise
+
+    async def _is_askable(self, tier_index: int) -> bool:
+        """Make the prompt for a tier; whether it can be asked, which is noted where it cannot.
+
+        Raises:
+            TimeoutError: if the deadline passed, or the request was given up.
+        """
+        if tier_index not in self._route.unseen:
+            return True
+        async with self._request.limited():
+            self._route, skipped = await seen_route(
+                self._route, tier_index, self._prompt, self._services.engine
+            )
+        has_other = self._route.tier_after(tier_index) is not None or any(
+            attempt.outputs for attempt in self.attempts
+        )
+        if skipped is None or (skipped.reason == "too_long" and not has_other):
+            # Where it fits none, the engine itself says what is wrong, in its own words.
+            return True
+        self._placing.leave()
+        self._placing.pass_over(tier_index)
+        self._has_refusal = True
+        self.attempts.append(skipped)
+        return False
+
+    def _fallen_back(self) -> Attempt | None:
+        """What goes out where the tiers above the last answer could not be asked.
+
+        None where that answer was given up early: its tier is asked again, as the last one.
+
+        Raises:
+            RequestError: 400 where no tier has answered.
+        """
+        self._has_refusal = False
+        answered = [attempt for attempt in self.attempts if attempt.outputs]
+        if not answered:
+            raise RequestError(400, "no tier can be asked this prompt")
+        complete = last_complete(answered)
+        if complete is not None:
+            complete.reason, complete.escalated = "last_tier", False
+            return complete
+        tier_index = answered[-1].tier_index
+        self._route = dataclasses.replace(self._route, tiers=[tier_index])
+        self._placing.begin([tier_index], is_pinned=False)
+        return None
 
     async def _visit(self, place: Place, route: Route) -> Attempt | None:
         """Try a place: what goes out, None where the prompt goes on."""
@@ -118,12 +181,21 @@ class Climb:
             leaves = leaving(tier_index, route, self._prompt, services)
         # A suspect is on one worker at a time, so nothing is warmed for it.
         may_warm = tier_index in route.judged and not placing.suspect.is_suspected
+        next_tier = route.tier_after(tier_index) if may_warm else None
+        engine, sample = services.engine, self._prompt.sample
         try:
+            # Should a worker have been lost over the draft, the next one is spared it.
+            draft = await draft_for(
+                tier_index, self._prompt, () if placing.is_retry else self.attempts, services
+            )
             with services.warmer.during(
-                services.engine.prompt(self._prompt.sample),
+                engine.prompt(sample, tier_index),
                 tier_index,
-                route.tier_after(tier_index) if may_warm else None,
+                next_tier,
                 is_first=tier_index == route.tiers[0],
+                next_prompt=None
+                if next_tier is None or engine.asks_alike(sample, tier_index, next_tier)
+                else functools.partial(self._prompt_for, next_tier),
             ) as warming:
                 order = order_for(
                     place,
@@ -131,6 +203,7 @@ class Climb:
                     self._prompt,
                     self.attempts,
                     services,
+                    draft=draft,
                     may_commit=leaves is Leaving.ONCE_COMMITTED,
                     is_warming=warming is not None,
                     is_retry=placing.is_retry,
@@ -141,6 +214,16 @@ class Climb:
         if answer is None and warming is not None and warming.lost is not None:
             await placing.accuse(warming.lost, self._prompt.samples)
         return answer
+
+    async def _prompt_for(self, tier_index: int) -> Prompt | None:
+        """The prompt as a tier is asked it; None where it cannot be, or where the prefix caches
+        keep it apart."""
+        engine = self._services.engine
+        try:
+            await engine.tokenise(self._prompt.samples, tier_index)
+        except UnreadablePromptError:
+            return None
+        return engine.prompt(self._prompt.sample, tier_index)
 
     async def _take(
         self, order: AttemptOrder, route: Route, warming: Warming | None, leaves: Leaving
@@ -165,7 +248,16 @@ class Climb:
             attempt.reason = "deadline"
             return self._late()
         is_visible = self._runner.is_visible
-        if is_final(attempt, order, route, self._prompt, self._services, is_visible=is_visible):
+        has_room = await next_has_room(attempt, route, self._prompt, self._services.engine)
+        if is_final(
+            attempt,
+            order,
+            route,
+            self._prompt,
+            self._services,
+            is_visible=is_visible,
+            next_has_room=has_room,
+        ):
             return attempt
         if warming is not None:
             warming.escalated = True

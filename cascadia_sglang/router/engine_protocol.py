@@ -5,6 +5,8 @@ prompt is asked in one or more samples.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol
 
 from cascadia_sglang.messages import AttemptOrder, JudgeReport
@@ -12,6 +14,26 @@ from cascadia_sglang.prefix.prompt import Prompt
 
 # An output of SGLang: text, output_ids and meta_info of one sample.
 Output = dict[str, Any]
+
+
+class Refusal(Enum):
+    """Why a tier cannot be asked a prompt, whatever its length; the reason of the attempt."""
+
+    OTHER_TOKENIZER = "other_tokenizer"
+    OTHER_VOICE = "other_voice"
+    TEXT_ONLY = "text_only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translation:
+    """An answer in the token ids of another tier.
+
+    Attributes:
+        is_exact: whether these ids stand for the very text of the answer.
+    """
+
+    token_ids: tuple[int, ...]
+    is_exact: bool = True
 
 
 class WorkerLimits(Protocol):
@@ -27,21 +49,62 @@ class WorkerLimits(Protocol):
 class RequestReader(Protocol):
     """Reads requests: their samples, their tokens, and what the client asked for."""
 
-    def split(self, request: Any) -> list[list[Any]]:
-        """Normalise a request, in place, into its prompts, each a list of single samples."""
+    def split(self, request: Any, pinned_tier: int | None) -> list[list[Any]]:
+        """Normalise a request, in place, into its prompts, each a list of single samples.
+
+        Args:
+            pinned_tier: that the client chose, in whose tokens the request came; None for the
+                first tier's.
+        """
         ...
 
-    async def tokenise(self, samples: list[Any]) -> int | None:
-        """Tokenise a prompt once for all tiers, in place; its length, None where not known yet."""
+    def refusal(self, sample: Any, tier_index: int) -> Refusal | None:
+        """Why a tier cannot be asked this sample; None where it can.
+
+        Token ids mean something to one tokenizer alone.
+        """
+        ...
+
+    async def tokenise(self, samples: list[Any], tier_index: int) -> int | None:
+        """Have a prompt as a tier is asked it, in its own tokens, which is made once.
+
+        Returns:
+            Its length; None where that is not known before a worker is asked.
+
+        Raises:
+            UnreadablePromptError: if the tier cannot be asked the prompt.
+        """
+        ...
+
+    def is_tokenised(self, sample: Any, tier_index: int) -> bool:
+        """Whether the prompt is known as the tier is asked it."""
+        ...
+
+    def prompt_tokens(self, sample: Any, tier_index: int) -> int | None:
+        """Length of a prompt in the tier's own tokens; None where not known yet."""
         ...
 
     def prompt_ids(self, sample: Any) -> Sequence[int] | None:
-        """Token ids of a tokenised sample's prompt; None where not known yet."""
+        """Token ids of a prompt in the first tier's tokens; None where not known yet."""
         ...
 
-    def prompt(self, sample: Any) -> Prompt | None:
-        """A tokenised sample's prompt as the prefix caches know it; None where they keep it
-        apart."""
+    def prompt(self, sample: Any, tier_index: int) -> Prompt | None:
+        """A prompt as the prefix caches of a tier know it; None where they keep it apart, or it is
+        not known yet."""
+        ...
+
+    def asks_alike(self, sample: Any, tier_index: int, other_tier: int) -> bool:
+        """Whether two tiers are asked a sample in the same tokens."""
+        ...
+
+    def shares_tokens(self, tier_index: int, other_tier: int) -> bool:
+        """Whether a token id means the same to two tiers."""
+        ...
+
+    async def translated(
+        self, token_ids: Sequence[int], from_tier: int, to_tier: int
+    ) -> Translation:
+        """A tier's answer in the tokens of another one."""
         ...
 
     def max_new_tokens(self, sample: Any) -> int | None:

@@ -1,9 +1,11 @@
 """At which tier a prompt begins: at the first, where a model predicts, or where it is cheapest."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.entry.model import EntryScorer
+from cascadia_sglang.errors import UnreadablePromptError
 from cascadia_sglang.prefix.price import entry_prices
 from cascadia_sglang.prefix.reuse import Share
 from cascadia_sglang.router.engine_protocol import Engine
@@ -13,11 +15,11 @@ from cascadia_sglang.router.events import PromptFinished
 class EntryRule(Protocol):
     """Says at which tier a prompt begins."""
 
-    def climb(self, sample: Any, tiers: list[int]) -> list[int]:
+    async def climb(self, samples: list[Any], tiers: list[int]) -> list[int]:
         """The tiers that a prompt visits, of those that it may: all from where it begins.
 
         Args:
-            sample: the prompt's first one, tokenised.
+            samples: of the prompt.
             tiers: indices that it may visit, rising, at least one.
         """
         ...
@@ -26,8 +28,8 @@ class EntryRule(Protocol):
 class FirstTier:
     """Begins every prompt at the first tier that it may visit."""
 
-    def climb(self, sample: Any, tiers: list[int]) -> list[int]:
-        del sample
+    async def climb(self, samples: list[Any], tiers: list[int]) -> list[int]:
+        del samples
         return tiers
 
 
@@ -38,8 +40,8 @@ class PredictedTier:
         self._model = model
         self._engine = engine
 
-    def climb(self, sample: Any, tiers: list[int]) -> list[int]:
-        return self._model.climb(self._engine.prompt_ids(sample), tiers)
+    async def climb(self, samples: list[Any], tiers: list[int]) -> list[int]:
+        return self._model.climb(await first_ids(samples, self._engine), tiers)
 
 
 class CheapestTier:
@@ -56,20 +58,29 @@ class CheapestTier:
         self._engine = engine
         self._model = model
 
-    def climb(self, sample: Any, tiers: list[int]) -> list[int]:
+    async def climb(self, samples: list[Any], tiers: list[int]) -> list[int]:
         """Everything from the first tier where a price is not known yet."""
-        prompt = self._engine.prompt(sample)
-        if prompt is None or len(tiers) == 1:
+        if len(tiers) == 1:
             return tiers
         seconds: list[float] = []
         for tier in tiers:
-            of_tier = self._engine.seconds(tier, prompt)
+            of_tier = await self._seconds(samples, tier)
             if of_tier is None:
                 return tiers
             seconds.append(of_tier)
-        accepted = [self._chance(prompt.token_ids, tier) for tier in tiers[:-1]]
+        ids = None if self._model is None else await first_ids(samples, self._engine)
+        accepted = [self._chance(ids, tier) for tier in tiers[:-1]]
         prices = entry_prices(seconds, accepted)
         return tiers[prices.index(min(prices)) :]
+
+    async def _seconds(self, samples: list[Any], tier_index: int) -> float | None:
+        """Of an attempt on a tier, with what its workers hold of the prompt in its own tokens."""
+        try:
+            await self._engine.tokenise(samples, tier_index)
+        except UnreadablePromptError:
+            return None
+        prompt = self._engine.prompt(samples[0], tier_index)
+        return None if prompt is None else self._engine.seconds(tier_index, prompt)
 
     def prompt_finished(self, event: PromptFinished) -> None:
         """Learn which of the prompt's answers were accepted."""
@@ -81,6 +92,17 @@ class CheapestTier:
         if self._model is not None:
             return self._model.chance(token_ids, tier)
         return self.accepted[tier].value
+
+
+async def first_ids(samples: list[Any], engine: Engine) -> Sequence[int] | None:
+    """A prompt in the first tier's tokens, of which an entry model is; None where it has none."""
+    if engine.refusal(samples[0], 0) is not None:
+        return None
+    try:
+        await engine.tokenise(samples, 0)
+    except UnreadablePromptError:
+        return None
+    return engine.prompt_ids(samples[0])
 
 
 def entry_rule(

@@ -20,13 +20,15 @@ def is_final(
     services: Services,
     *,
     is_visible: bool,
+    next_has_room: bool,
 ) -> bool:
     """Decide whether an attempt is the answer; note on it why, and let the tier's scores learn.
 
     Args:
         is_visible: whether the client has seen some of the answer.
+        next_has_room: as the function of this name gives it.
     """
-    scores, engine = services.scores, services.engine
+    scores = services.scores
     if attempt.score is not None:
         attempt.calibrated = attempt.confirmed or scores.is_calibrated(order)
     if prompt.request.aborted or attempt.ended_by_engine():
@@ -46,7 +48,7 @@ def is_final(
         confirmed=attempt.confirmed,
         visible=is_visible,
         uncut_score=attempt.uncut_score,
-        next_has_room=_next_has_room(attempt, route, prompt, engine),
+        next_has_room=next_has_room,
     )
     # Of other requests, and of answers that a draft's second judge rated, no tier learns.
     is_learned = judged and not is_last and not attempt.confirmed and prompt.is_own_way
@@ -66,12 +68,21 @@ def is_final(
     return verdict is Verdict.ACCEPT
 
 
-def _next_has_room(attempt: Attempt, route: Route, prompt: RequestPrompt, engine: Engine) -> bool:
-    """Whether the next tier may write more than a cut-off answer has."""
-    if attempt.uncut_score is None:
-        return True
+async def next_has_room(
+    attempt: Attempt, route: Route, prompt: RequestPrompt, engine: Engine
+) -> bool:
+    """Whether the next tier may write more than a cut-off answer has, in its own tokens."""
     next_tier = route.tier_after(attempt.tier_index)
-    return next_tier is None or room_tokens(next_tier, route, prompt, engine) > attempt.longest
+    if attempt.uncut_score is None or next_tier is None:
+        return True
+    longest = attempt.longest
+    if not engine.shares_tokens(attempt.tier_index, next_tier):
+        longest = 0
+        for output in attempt.outputs:
+            ids = output.get("output_ids") or ()
+            read = await engine.translated(ids, attempt.tier_index, next_tier)
+            longest = max(longest, len(read.token_ids))
+    return room_tokens(next_tier, prompt, engine) > longest
 
 
 def _judge_failed(attempt: Attempt, prompt: RequestPrompt, services: Services) -> bool:
@@ -94,6 +105,11 @@ def best_complete(attempts: Iterable[Attempt]) -> Attempt | None:
     if any(attempt.calibrated is False for attempt in complete):
         return max(complete, key=lambda attempt: attempt.tier_index)
     return max(complete, key=lambda attempt: attempt.score or 0.0, default=None)
+
+
+def last_complete(attempts: Iterable[Attempt]) -> Attempt | None:
+    """The finished answer of the last attempt that has one; None without one."""
+    return next((a for a in reversed(list(attempts)) if _is_complete(a)), None)
 
 
 def best_of(attempts: Iterable[Attempt]) -> Attempt | None:

@@ -11,7 +11,7 @@ from cascadia_sglang.errors import (
     WorkerError,
     WorkerLostError,
 )
-from cascadia_sglang.router.attempt import Attempt
+from cascadia_sglang.router.attempt import NOT_SENT, Attempt
 from cascadia_sglang.router.poison_requests import MEMORY_S, RETURN_S, Place, Suspects
 from cascadia_sglang.router.request import ActiveRequest
 from cascadia_sglang.router.services import Services
@@ -19,7 +19,7 @@ from cascadia_sglang.router.services import Services
 # How long a request that has not begun waits for a worker of any tier.
 NEWCOMER_S = 10.0
 # Reasons of attempts that do not count against `max_attempts`.
-_FREE = ("too_long", "worker_lost", "tier_unavailable")
+_FREE = (*NOT_SENT, "worker_lost", "tier_unavailable")
 _REFUSED = "a request with this body ended two workers; it is refused"
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,10 @@ class Placing:
         if self.is_retry and self._suspects.knows_bodies:
             await self._check_named()
         return place
+
+    def pass_over(self, tier_index: int) -> None:
+        """Ask a tier no more: the prompt cannot be put to it."""
+        self._left.remove(tier_index)
 
     def leave(self) -> None:
         """The attempt has ended, however it ended."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from cascadia_sglang.config.pool_specs import pool_specs
 from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.config.voices import Voice, Voices
 from cascadia_sglang.controller.build import configured_controller, configured_monitor
 from cascadia_sglang.controller.gearbox import Gearbox
 from cascadia_sglang.controller.mover import Mover
@@ -18,9 +19,10 @@ from cascadia_sglang.engine.dispatch import Dispatch
 from cascadia_sglang.engine.likelihood import LikelihoodReader
 from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import CascadiaError
-from cascadia_sglang.fleet.detokenizer import Detokenizer
 from cascadia_sglang.fleet.fleet import Fleet
 from cascadia_sglang.http.generate_requests import Door
+from cascadia_sglang.http.voices.chat_voices import ChatVoices
+from cascadia_sglang.http.voices.responses_voices import ResponsesVoices
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.launch.arguments import TierArguments
 from cascadia_sglang.launch.start_phases import PHASES
@@ -68,7 +70,7 @@ def make_current(server: "CascadeServer") -> None:
 
 
 class CascadeServer:
-    """Holds the fleet of workers, the detokenizer, the router and the door to it."""
+    """Holds the fleet of workers, the detokenizers, the router and the door to it."""
 
     def __init__(
         self,
@@ -78,7 +80,9 @@ class CascadeServer:
         paces: dict[int, PaceSpec],
         is_forking: bool,
         shows_old_metric_names: bool = False,
+        voices: Voices | None = None,
     ) -> None:
+        """`voices` are those of the tiers; None where all have one."""
         self.config = config
         self.shows_old_metric_names = shows_old_metric_names
         self.is_forking = is_forking
@@ -89,10 +93,15 @@ class CascadeServer:
         self._arguments = arguments
         self._manager: Any = None
         scores = TierScoring(config, calibrations)
-        self.fleet = Fleet(config, arguments, paces, pool, self.metrics, scores.judges_constrained)
+        self.fleet = Fleet(
+            config, arguments, paces, pool, self.metrics, scores.judges_constrained, voices
+        )
         self.control = self.fleet.control
         self.dispatch = Dispatch(self.pool, self.control, self.fleet.sessions)
-        self.detokenizer = Detokenizer()
+        self.detokenizers = self.fleet.detokenizers
+        self.voices = self.fleet.views.voices
+        self.chat_voices = ChatVoices(self.fleet.views)
+        self.responses_voices = ResponsesVoices(self.fleet.views)
         last_tier = len(config.tiers) - 1
         monitor = configured_monitor(config)
         names = [tier.name for tier in config.tiers]
@@ -145,10 +154,13 @@ class CascadeServer:
         logger.info("loading %s", ", ".join(models))
         return self.fleet.launch(start_group, server_ports)
 
-    @property
-    def detokenizer_log(self) -> WorkerLog:
-        """Where the detokenizer's lines go."""
-        return self._arguments.log_of("detokenizer")
+    def log_of(self, name: str) -> WorkerLog:
+        """Where the lines of a detokenizer go."""
+        return self._arguments.log_of(name)
+
+    def arguments_of(self, voice: Voice) -> Any:
+        """The resolved arguments of a voice other than the first."""
+        return self.fleet.views.arguments_of(voice)
 
     def announce(self, server_args: Any) -> None:
         """Say what serves, and where, once the server is warm."""
@@ -204,7 +216,7 @@ class CascadeServer:
         gc.freeze()
         self.fleet.events.start()
         self.fleet.standbys.refill()
-        supervisor = Supervisor(self.fleet, self.detokenizer, self.router)
+        supervisor = Supervisor(self.fleet, self.detokenizers, self.router)
         tasks = [
             asyncio.create_task(self.router.watch_disconnects()),
             asyncio.create_task(self.sampler.run()),

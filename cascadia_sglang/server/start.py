@@ -18,6 +18,7 @@ from cascadia_patches.registry import ARGUMENT_PATCHES, SERVER_PATCHES
 from cascadia_sglang.config.cascade_file import cascade_from_flags, load_cascade
 from cascadia_sglang.config.pool_specs import pool_specs
 from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.config.voices import voice_lines
 from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.launch.arguments import TierArguments, check_arguments, worker_threads
@@ -53,8 +54,9 @@ def prepare_server(
         check_sleep(current_platform.device_type)
     entry = configured_entry(config)
     vocabulary = None if entry is None else entry.vocabulary
-    for line in check_models(config, vars(namespace), vocabulary=vocabulary):
-        logger.warning("%s", line)
+    voices = check_models(config, vars(namespace), vocabulary=vocabulary)
+    for line in voice_lines(voices, config):
+        logger.info("%s", line)
     calibrations = loaded_calibrations(config, config.calibrations())
     loaded_calibrations(config, config.draft_calibrations())
     paces = pace_specs(config)
@@ -78,6 +80,7 @@ def prepare_server(
         paces,
         is_on_host,
         shows_old_metric_names=namespace.cascade_old_metric_names,
+        voices=voices,
     )
     make_current(server)
     apply_patches(SERVER_PATCHES, server)

@@ -1,4 +1,4 @@
-"""Watches the worker processes and the detokenizer, and answers the stop signals."""
+"""Watches the worker processes and the detokenizers, and answers the stop signals."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ import signal
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING
 
-from cascadia_sglang.fleet.detokenizer import Detokenizer
+from cascadia_sglang.fleet.detokenizer import Detokenizer, Detokenizers
 from cascadia_sglang.fleet.fleet import Fleet
 from cascadia_sglang.pool.worker_ends import WorkerEnd
 from cascadia_sglang.processes.liveness import LOOK_S, is_stopped
@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 class Supervisor:
     """Notes what has ended or hangs, and turns SIGTERM and Ctrl-C into a drain."""
 
-    def __init__(self, fleet: Fleet, detokenizer: Detokenizer, router: CascadeRouter) -> None:
+    def __init__(self, fleet: Fleet, detokenizers: Detokenizers, router: CascadeRouter) -> None:
         self._fleet = fleet
-        self._detokenizer = detokenizer
+        self._detokenizers = detokenizers
         self._router = router
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
@@ -76,8 +76,9 @@ class Supervisor:
         for worker in list(self._fleet.pool):
             if not worker.handle.is_alive():
                 self._fleet.lose(worker, "its process ended", worker.handle.end())
-        if not self._detokenizer.process.is_alive():
-            self._replace_detokenizer("its process ended")
+        for detokenizer in self._detokenizers:
+            if not detokenizer.process.is_alive():
+                self._replace(detokenizer, "its process ended")
 
     def _take_stalled(self) -> None:
         for worker in list(self._fleet.pool):
@@ -85,19 +86,21 @@ class Supervisor:
             if silent:
                 end = WorkerEnd.OUTSIDE if any(map(is_stopped, silent)) else WorkerEnd.OWN_ERROR
                 self._fleet.lose(worker, "it gives no sign of life", end)
-        if self._detokenizer.is_stalled():
-            self._replace_detokenizer("it gives no sign of life")
+        for detokenizer in self._detokenizers:
+            if detokenizer.is_stalled():
+                self._replace(detokenizer, "it gives no sign of life")
 
-    def _replace_detokenizer(self, why: str) -> None:
-        logger.error("the detokenizer was lost: %s", why)
-        self._detokenizer.restart()
-        self._fleet.lose_attempts()
+    def _replace(self, detokenizer: Detokenizer, why: str) -> None:
+        logger.error("the %s was lost: %s", detokenizer.name, why)
+        detokenizer.restart()
+        self._fleet.lose_attempts(detokenizer.tiers)
 
     def _wait_for_ends(self) -> None:
         """Be woken by the end of any process that is there now."""
         loop = asyncio.get_running_loop()
         processes = [p for worker in self._fleet.pool for p in worker.handle.processes]
-        present = {process.sentinel: process for process in (*processes, self._detokenizer.process)}
+        processes += [detokenizer.process for detokenizer in self._detokenizers]
+        present = {process.sentinel: process for process in processes}
         for sentinel in self._processes.keys() - present.keys():
             loop.remove_reader(sentinel)
         for sentinel in present.keys() - self._processes.keys():

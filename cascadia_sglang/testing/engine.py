@@ -3,19 +3,20 @@
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cascadia_sglang.config.settings import CascadeConfig, JudgeConfig, RoutingConfig, TierConfig
 from cascadia_sglang.errors import (
     AttemptFailedError,
+    UnreadablePromptError,
     WorkerDiedError,
     WorkerLostError,
     WorkerUnavailableError,
 )
 from cascadia_sglang.messages import DRAFT_KEY, AttemptOrder, DraftReport, JudgeReport
 from cascadia_sglang.prefix.prompt import Prompt
-from cascadia_sglang.router.engine_protocol import Output
+from cascadia_sglang.router.engine_protocol import Output, Refusal, Translation
 from cascadia_sglang.router.poison_requests import Death
 from cascadia_sglang.testing.replies import FakeLimits, FakeRun, Reply, ReplyStep
 
@@ -54,11 +55,21 @@ def make_cascade(
 
 @dataclass(slots=True, kw_only=True)
 class FakeSample:
-    """One sample of one prompt."""
+    """One sample of one prompt.
+
+    Attributes:
+        prompt_tokens: of the prompt; `tokens_of` has those of further tokenizers, by number.
+        bears_ids: whether token ids of the first tokenizer are in it.
+        unreadable: tiers that cannot be asked it.
+    """
 
     rid: str
     text: str
     prompt_tokens: int | None = 10
+    tokens_of: Mapping[int, int] = field(default_factory=dict)
+    bears_ids: bool = False
+    unreadable: frozenset[int] = frozenset()
+    made: set[int] = field(default_factory=set)  # numbers of the tokenizers that it was made for
     max_new_tokens: int | None = None
     judgeable: bool | frozenset[int] = True  # or the tiers that can judge it
     takes_draft: bool = True
@@ -109,6 +120,7 @@ class FakeEngine:
         limits: a limit a tier; the default fits everything.
         workers: how many each tier has, one where it is not said; a lost one does not come back.
         tokenise_seconds: how long tokenising takes.
+        tokenizers: number of each tier's, 0 throughout where none are given.
     """
 
     def __init__(
@@ -117,7 +129,14 @@ class FakeEngine:
         limits: Sequence[FakeLimits | None] | None = None,
         workers: Sequence[int] | None = None,
         tokenise_seconds: float = 0.0,
+        tokenizers: Sequence[int] | None = None,
     ) -> None:
+        self._tokenizers = list(tokenizers) if tokenizers is not None else [0] * len(tiers)
+        # Prompts by text, and the tokenizer that each was made for, in order.
+        self.tokenised: list[tuple[str, int]] = []
+        self.tokenise_calls = 0
+        # Tiers that were priced, each with the first id of the prompt that it was shown.
+        self.priced: list[tuple[int, int]] = []
         self._tiers = [iter(tier) if isinstance(tier, Sequence) else tier for tier in tiers]
         self._limits = list(limits) if limits is not None else [FakeLimits()] * len(tiers)
         self._workers = list(workers) if workers is not None else [1] * len(tiers)
@@ -142,23 +161,65 @@ class FakeEngine:
             if run.rid == rid:
                 run.stop.set()
 
-    def split(self, request: FakeRequest) -> list[list[FakeSample]]:
+    def split(self, request: FakeRequest, pinned_tier: int | None) -> list[list[FakeSample]]:
+        del pinned_tier
         return request.prompts
 
-    async def tokenise(self, samples: list[FakeSample]) -> int | None:
-        await asyncio.sleep(self._tokenise_seconds)
-        return samples[0].prompt_tokens
+    def refusal(self, sample: FakeSample, tier_index: int) -> Refusal | None:
+        is_refused = sample.bears_ids and self._tokenizers[tier_index] != 0
+        return Refusal.OTHER_TOKENIZER if is_refused else None
 
-    def prompt(self, sample: FakeSample) -> Prompt | None:
-        ids = self.prompt_ids(sample)
-        return None if ids is None else Prompt(ids)
+    async def tokenise(self, samples: list[FakeSample], tier_index: int) -> int | None:
+        sample = samples[0]
+        self.tokenise_calls += 1
+        if tier_index in sample.unreadable:
+            raise UnreadablePromptError(f"tier {tier_index} takes no such prompt")
+        if not self.is_tokenised(sample, tier_index):
+            await asyncio.sleep(self._tokenise_seconds)
+            self.tokenised.append((sample.text, self._tokenizers[tier_index]))
+            for one in samples:
+                one.made.add(self._tokenizers[tier_index])
+        return self._length(sample, tier_index)
+
+    def is_tokenised(self, sample: FakeSample, tier_index: int) -> bool:
+        return self._tokenizers[tier_index] in sample.made
+
+    def prompt_tokens(self, sample: FakeSample, tier_index: int) -> int | None:
+        is_known = self.is_tokenised(sample, tier_index)
+        return self._length(sample, tier_index) if is_known else None
+
+    def _length(self, sample: FakeSample, tier_index: int) -> int | None:
+        return sample.tokens_of.get(self._tokenizers[tier_index], sample.prompt_tokens)
+
+    def prompt(self, sample: FakeSample, tier_index: int) -> Prompt | None:
+        """Its ids are the letters' codes, each with the number of the tokenizer added."""
+        if sample.prompt_tokens is None or not self.is_tokenised(sample, tier_index):
+            return None
+        return Prompt([ord(letter) + self._tokenizers[tier_index] for letter in sample.text])
+
+    def asks_alike(self, sample: FakeSample, tier_index: int, other_tier: int) -> bool:
+        del sample
+        return self.shares_tokens(tier_index, other_tier)
+
+    def shares_tokens(self, tier_index: int, other_tier: int) -> bool:
+        return self._tokenizers[tier_index] == self._tokenizers[other_tier]
+
+    async def translated(
+        self, token_ids: Sequence[int], from_tier: int, to_tier: int
+    ) -> Translation:
+        """Twice as many tokens in another tokenizer; those of one that ends in 0 are not exact."""
+        if self.shares_tokens(from_tier, to_tier):
+            return Translation(token_ids=tuple(token_ids))
+        found = tuple(token for one in token_ids for token in (one, one + 100))
+        return Translation(token_ids=found, is_exact=token_ids[-1] != 0)
 
     def seconds(self, tier_index: int, prompt: Prompt) -> float | None:
-        del prompt
+        self.priced.append((tier_index, prompt.token_ids[0]))
         return self.tier_seconds[tier_index] if self.tier_seconds else None
 
     def prompt_ids(self, sample: FakeSample) -> list[int] | None:
-        return None if sample.prompt_tokens is None else list(map(ord, sample.text))
+        is_known = sample.prompt_tokens is not None and self.is_tokenised(sample, 0)
+        return list(map(ord, sample.text)) if is_known else None
 
     def max_new_tokens(self, sample: FakeSample) -> int | None:
         return sample.max_new_tokens

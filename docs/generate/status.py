@@ -19,6 +19,7 @@ SERVER_FIELDS = {
 TIER_FIELDS = {
     "name": "Name of the tier.",
     "model_path": "Its model, as in the cascade file.",
+    "voice": "The name of its voice: tiers of one voice share tokenizer, template and parsers.",
     "judge": "`on` or `off`: whether the tier's answers are scored.",
     "calibrated": "Whether its scores are probabilities.",
     "threshold": "The current threshold. null for the last tier.",

@@ -48,6 +48,8 @@ OWN_IMPORTS = {
         "cascadia_sglang.judge.attempt",
         "cascadia_sglang.prefix.prompt",
         "cascadia_sglang.drafts.session",
+        "cascadia_sglang.engine.prompt_forms",
+        "cascadia_sglang.router.request",
     ),
     "cascadia_sglang.judge": (*BASE, "cascadia_kernels", "cascadia_sglang.sglang_state"),
     "cascadia_sglang.calibration.answers": ("cascadia_sglang.judge.same_answer",),

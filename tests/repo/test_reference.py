@@ -18,6 +18,7 @@ from cascadia_sglang.metrics.families import FAMILIES
 from cascadia_sglang.metrics.labels import ANSWER_REASONS, ERROR_STATUSES, ESCALATION_REASONS
 from cascadia_sglang.planner.problem.problem import Problem
 from cascadia_sglang.router.attempt import Attempt, story_of
+from cascadia_sglang.router.engine_protocol import Refusal
 from cascadia_sglang.schemas import NAMES
 from cascadia_sglang.testing.engine import make_cascade
 from docs.generate.environment import CHECKS, INTERNAL, READ
@@ -219,5 +220,6 @@ def test_every_reason_and_every_status_has_a_row() -> None:
         for reason in re.findall(r"\breason ?= ?\"([a-z_]+)\"", source.text)
     }
     assert len(given) > 8
-    assert {*given, *ANSWER_REASONS, *ESCALATION_REASONS} == REASONS.keys()
+    refused = {refusal.value for refusal in Refusal}
+    assert {*given, *refused, *ANSWER_REASONS, *ESCALATION_REASONS} == REASONS.keys()
     assert set(ERROR_STATUSES) <= STATUSES.keys()

@@ -122,7 +122,7 @@ def test_sglang_serve_refuses_in_the_same_way(tmp_path: Path) -> None:
     assert "thresholds has 2 numbers, needed: 1" in run(tmp_path, broken, launcher=serve)
 
 
-def test_tiers_with_different_tokenizers_are_refused_with_the_first_difference(
+def test_one_tokenizer_for_models_of_two_is_refused_with_the_first_difference(
     tmp_path: Path,
 ) -> None:
     other = tmp_path / "other"
@@ -132,15 +132,16 @@ def test_tiers_with_different_tokenizers_are_refused_with_the_first_difference(
     words["a"], words["b"] = words["b"], words["a"]
     (other / "tokenizer.json").write_text(json.dumps(vocabulary))
     tiers = [DEMO["tiers"][0], {**DEMO["tiers"][1], "model_path": str(other)}]
-    line = run(tmp_path, {**DEMO, "tiers": tiers})
-    assert "small and large have different tokenizers" in line
+    flag = ("--tokenizer-path", str(ROOT / "demo/models/small"))
+    line = run(tmp_path, {**DEMO, "tiers": tiers}, *flag)
+    assert "--tokenizer-path gives tiers small and large one tokenizer, but theirs differ" in line
     assert "'a'" in line or "'b'" in line
 
 
 @pytest.mark.slow
-def test_tiers_that_are_asked_differently_are_refused_at_the_start_too(tmp_path: Path) -> None:
-    def line_of(name: str, template: str | None, **changed: object) -> str:
-        """With a large tier that differs so; without a template it has SGLang's."""
+def test_a_template_that_takes_no_chat_is_refused_at_the_start_too(tmp_path: Path) -> None:
+    def line_of(name: str, template: str | None) -> str:
+        """With a large tier that has this template."""
         other = tmp_path / name
         shutil.copytree(ROOT / "demo/models/large", other / "model")
         path = other / "model/chat_template.jinja"
@@ -148,18 +149,14 @@ def test_tiers_that_are_asked_differently_are_refused_at_the_start_too(tmp_path:
             path.unlink()
         else:
             path.write_text(template)
-        large = {**DEMO["tiers"][1], "model_path": str(other / "model"), **changed}
+        large = {**DEMO["tiers"][1], "model_path": str(other / "model")}
         return run(other, {**DEMO, "tiers": [DEMO["tiers"][0], large]})
 
     with ThreadPoolExecutor(2) as both:
-        template = both.submit(line_of, "template", "[{{ messages[-1].content }}]")
-        parser = both.submit(line_of, "parser", None, server_args={"tool_call_parser": "qwen"})
-    assert (
-        "tiers small and large have different chat templates: at character 1, " in template.result()
-    )
-    assert (
-        "tiers[1].server_args.tool_call_parser is 'qwen', but None in tier small" in parser.result()
-    )
+        broken = both.submit(line_of, "broken", "{{ raise_exception('not so') }}")
+        missing = both.submit(line_of, "missing", None)
+    assert "tier large: its chat template takes no plain conversation (not so)" in broken.result()
+    assert "tier large has no chat template" in missing.result()
 
 
 @pytest.mark.slow

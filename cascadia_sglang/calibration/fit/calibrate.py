@@ -31,6 +31,7 @@ class Settings:
         tier_cost: of one answer of each tier, in any unit.
         early_abort: of the cascade; None where it never ends an attempt early.
         models: fingerprint of each tier's weights; None where not known. Empty for none known.
+        vocabularies: fingerprint of each tier's vocabulary. Empty for none known.
     """
 
     tier_names: tuple[str, ...]
@@ -38,6 +39,7 @@ class Settings:
     target: Target
     early_abort: float | None
     models: tuple[str | None, ...] = ()
+    vocabularies: tuple[str, ...] = ()
 
     def model(self, tier_index: int) -> str | None:
         """The fingerprint of a tier's weights."""

@@ -105,7 +105,13 @@ def write_second_judges(
             "held_out_lost": told.lost,
         }
         model = cascade.settings.model(judge.tier)
-        fitted = msgspec.structs.replace(judge.calibration, report=report, model=model)
+        known = cascade.settings.vocabularies
+        fitted = msgspec.structs.replace(
+            judge.calibration,
+            report=report,
+            model=model,
+            draft_vocabularies=[known[judge.tier - 1], known[judge.tier]] if known else None,
+        )
         save_calibration(fitted, path)
         yield f"tier {name}: draft_calibration: {path}"
         yield (

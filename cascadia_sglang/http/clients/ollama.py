@@ -24,7 +24,7 @@ from cascadia_sglang.http.clients.ollama_request import (
 from cascadia_sglang.http.openapi import request_body
 from cascadia_sglang.http.running_cascade import RunningCascade
 from cascadia_sglang.http.status import model_card
-from cascadia_sglang.http.trace import refusal
+from cascadia_sglang.http.trace import named_tier, refusal
 
 if TYPE_CHECKING:
     from sglang.srt.managers.tokenizer_manager import TokenizerManager
@@ -45,12 +45,19 @@ def ollama_routes(
     """
     router = model_routes(server, manager, created)
 
+    def asked_handler(serving: Any, body: Any, request: fastapi.Request) -> Any:
+        """The chat handler of the tier that is named, whose parser and template count."""
+        if server.voices.is_one:
+            return serving
+        tier = named_tier(server.config, manager, body.model, request)
+        return server.chat_voices.chat_of(serving, tier)
+
     @router.post(_CHAT, openapi_extra=request_body(ChatBody))
     async def chat(request: fastapi.Request) -> Any:
         try:
             body = read_body(ChatBody, await request.body())
             serving = request.app.state.openai_serving_chat
-            openai_request = chat_request(body, serving)
+            openai_request = chat_request(body, asked_handler(serving, body, request))
         except RequestError as error:
             raise refusal(request, error) from None
         return await _answer(serving, openai_request, request, Answer(body.model, is_chat=True))
@@ -61,9 +68,10 @@ def ollama_routes(
         try:
             body = read_body(GenerateBody, await request.body())
             if not (body.prompt or "").strip():
-                model_card(body.model, server.config, server.pool, manager.served_model_name, 0)
+                served_name = manager.served_model_name
+                model_card(body.model, server.config, server.pool, server.voices, served_name, 0)
                 return _loaded(body)
-            openai_request = generate_request(body, serving)
+            openai_request = generate_request(body, asked_handler(serving, body, request))
         except RequestError as error:
             raise refusal(request, error) from None
         if body.raw:

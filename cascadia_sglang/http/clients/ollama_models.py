@@ -41,7 +41,9 @@ def model_routes(
     started = datetime.fromtimestamp(created, UTC).isoformat().replace("+00:00", "Z")
 
     def cards() -> list[dict[str, Any]]:
-        return model_cards(server.config, server.pool, manager.served_model_name, created)
+        return model_cards(
+            server.config, server.pool, server.voices, manager.served_model_name, created
+        )
 
     @router.get("/api/tags")
     async def tags() -> dict[str, Any]:
@@ -67,7 +69,14 @@ def model_routes(
             name = body.model or body.name
             if not name:
                 raise RequestError(400, "model is missing", "model")
-            card = model_card(name, server.config, server.pool, manager.served_model_name, created)
+            card = model_card(
+                name,
+                server.config,
+                server.pool,
+                server.voices,
+                manager.served_model_name,
+                created,
+            )
         except RequestError as error:
             raise refusal(request, error) from None
         serving = request.app.state.openai_serving_chat

@@ -43,8 +43,9 @@ MOST_AT_A_TIME = 2
 DEADLINE_S = 60.0
 _LOOK_S = 0.02
 
-# A sample and the token ids of an answer to it: their mean log-probability under the last tier.
-Likelihood = Callable[[Any, Sequence[int]], Awaitable[float | None]]
+# A sample, and an answer to it by its tier and token ids: its mean log-probability under the last
+# tier.
+Likelihood = Callable[[Any, int, Sequence[int]], Awaitable[float | None]]
 
 
 class ShadowMetrics(Protocol):
@@ -177,7 +178,9 @@ class Shadow:
             return
         sample = event.prompt.sample
         # A session's history, an adapter or an image shapes an answer that the ids do not tell.
-        if self._engine.prompt(sample) is None:
+        if self._engine.prompt(sample, chosen.tier_index) is None:
+            return
+        if self._engine.refusal(sample, self._last_tier) is not None:
             return
         if not reached_last and not ticket.is_drawn:
             return
@@ -263,7 +266,7 @@ class Shadow:
             same = same_answer(visit.text, last_text)
         async with self._turns:
             await self._idle()
-            likelihood = await self._labelling.likelihood(sample, visit.token_ids)
+            likelihood = await self._labelling.likelihood(sample, visit.tier, visit.token_ids)
         if same is None and likelihood is None:
             raise AttemptFailedError("the last tier did not say how likely the answer is")
         return visit.labelled(same, likelihood)

@@ -14,7 +14,7 @@ class UsedPrefixes:
 
     def prompt_finished(self, event: PromptFinished) -> None:
         """Learn how many of the prompt's tokens each attempt found cached."""
-        prompt = self._engine.prompt(event.prompt.sample)
-        if prompt is not None and self._warmer.is_long(prompt):
-            for attempt in event.attempts:
+        for attempt in event.attempts:
+            prompt = self._engine.prompt(event.prompt.sample, attempt.tier_index)
+            if prompt is not None and self._warmer.is_long(prompt):
                 self._warmer.found(attempt.tier_index, prompt, attempt.cached_tokens)

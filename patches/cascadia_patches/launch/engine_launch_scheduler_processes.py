@@ -7,14 +7,12 @@ SGLang's watchdog, which would end the server with the first worker; the supervi
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
-from cascadia_sglang.errors import CascadiaError
+from cascadia_sglang.server.start_errors import one_line_exit
 
 if TYPE_CHECKING:
     from sglang.srt.server_args import PortArgs
@@ -33,12 +31,12 @@ def _build(server: CascadeServer) -> Callable[..., Any]:
     ) -> Any:
         from sglang.srt.entrypoints.engine import SchedulerInitResult
 
-        with _one_line_errors():
+        with one_line_exit():
             workers = server.launch(functools.partial(original, cls, **options), port_args)
         infos: list[Any] = []
 
         def wait_for_ready() -> None:
-            with _one_line_errors():
+            with one_line_exit():
                 server.fleet.admit_when_ready(workers)
             for worker in workers:
                 infos.extend(worker.handle.result.scheduler_infos)
@@ -49,16 +47,6 @@ def _build(server: CascadeServer) -> Callable[..., Any]:
         ), None
 
     return launch_all
-
-
-@contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """What the operator can mend is told in one line; the children go with this process."""
-    try:
-        yield
-    except CascadiaError as error:
-        print(f"cascadia: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
 
 
 PATCH = PatchSpec(

@@ -1,10 +1,10 @@
-"""AROUND hook on OpenAIServingChat._convert_to_internal_request: note the model's name.
+"""AROUND hook on OpenAIServingChat._convert_to_internal_request: the model's name, and its voice.
 
 Upstream: turns an OpenAI request into the engine's own, which has no model name and no tools. Runs
 in a thread.
-We need: the tier that `model` pins (chat completions; Anthropic's messages come through it too).
-A name that is neither a tier nor the cascade is a 404. And whether SGLang looks for tool calls in
-the answer: its parsers read a stream token by token.
+We need: the tier that `model` pins (chat completions; Anthropic's messages come through it too),
+and a prompt in that tier's voice. A name that is neither a tier nor the cascade is a 404. And
+whether SGLang looks for tool calls in the answer: its parsers read a stream token by token.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
-from cascadia_sglang.http.trace import note_calls, with_noted_model
+from cascadia_sglang.http.trace import with_noted_model
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -31,10 +31,7 @@ def _build(server: CascadeServer) -> Callable[..., Any]:
         raw_request: Request | None = None,
     ) -> Any:
         request = with_noted_model(server.config, handler, request, raw_request)
-        converted = original(handler, request, raw_request)
-        if raw_request is not None:
-            note_calls(raw_request, handler._tool_call_parsing_active(request))
-        return converted
+        return server.chat_voices.converted(original, handler, request, raw_request)
 
     return convert
 
@@ -45,6 +42,6 @@ PATCH = PatchSpec(
     kind="function",
     parameters=("request", "raw_request"),
     build=_build,
-    reason="the model's name and the tools are lost in the engine's own request",
-    drop_when="SGLang keeps the model's name and the tools on its requests",
+    reason="the engine's own request lacks the model's name and the tools, and has one template",
+    drop_when="SGLang keeps the chat on its requests, and renders it for the model that is asked",
 )

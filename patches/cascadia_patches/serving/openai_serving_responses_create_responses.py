@@ -6,7 +6,7 @@ no tools; a name other than the server's is refused. So are input items that age
 We need: the tier that `model` pins; a name that is neither a tier nor the cascade is a 404. Items
 that agents send are taken or left out. Whether SGLang looks for tool calls in the answer: its
 parsers read a stream token by token. The status and the headers of a stream wait until a tier has
-answered or refused.
+answered or refused. The prompt and the response are those of the voice that answers.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _build(server: CascadeServer) -> Callable[..., Any]:
         # It would refuse every name but its own.
         served = handler.tokenizer_manager.served_model_name
         request = request.model_copy(update={"model": served})
-        answer = await original(handler, request, raw_request)
+        answer = await server.responses_voices.create(original, handler, request, raw_request)
         is_stream = inspect.isasyncgen(answer)
         return with_answer(answer) if is_stream else answer
 

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
+from cascadia_sglang.http.voices.paused_handler import outputs_for
+from cascadia_sglang.sglang_state import OUTPUTS
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -27,6 +29,11 @@ def _build(server: CascadeServer) -> Callable[..., Any]:
         obj: GenerateReqInput | EmbeddingReqInput,
         request: Request | None = None,
     ) -> AsyncIterator[Any]:
+        begun = OUTPUTS.get(obj)
+        if begun is None:
+            begun = outputs_for(obj)
+        if begun is not None:
+            return begun
         answer: AsyncIterator[Any] = server.door.answer(original, obj, request)
         return answer
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cascadia_patches.spec import PatchSpec
+from cascadia_sglang.server.start_errors import one_line_exit
 
 if TYPE_CHECKING:
     from sglang.srt.managers.tokenizer_manager import TokenizerManager
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 def _build(server: CascadeServer) -> Callable[..., None]:
     def open_worker_sockets(_result: None, manager: TokenizerManager, *_args: object) -> None:
-        server.connect(manager)
+        with one_line_exit():
+            server.connect(manager)
 
     return open_worker_sockets
 

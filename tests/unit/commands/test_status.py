@@ -13,6 +13,7 @@ import pytest
 
 from cascadia_sglang.cli import main
 from cascadia_sglang.commands.status import lines, watch
+from cascadia_sglang.config.voices import Voices
 from cascadia_sglang.errors import StatusError
 from cascadia_sglang.fleet.event_feeds import EventFeeds
 from cascadia_sglang.http.status import status
@@ -22,10 +23,12 @@ from cascadia_sglang.testing.engine import FakeEngine, make_cascade
 from cascadia_sglang.testing.services import make_router
 
 CONFIG = make_cascade("small", "large")
+VOICES = Voices.one(["small", "large"])
 MOVER = SimpleNamespace(number=3)
 COUNTS = {"effective_labels": 42.3, "needed": 300.0}
 PREFIXES = EventFeeds(HeldPrefixes()).summary()
-STATUS = status(CONFIG, WritablePool(), make_router(CONFIG, FakeEngine()), MOVER, PREFIXES, 0)
+ROUTER = make_router(CONFIG, FakeEngine())
+STATUS = status(CONFIG, WritablePool(), ROUTER, MOVER, PREFIXES, 0, VOICES)
 
 
 @contextmanager
@@ -113,7 +116,7 @@ def test_a_reader_sees_tiers_thresholds_workers_and_what_is_wrong() -> None:
 def test_a_reader_sees_the_rate_that_is_kept() -> None:
     config = make_cascade("small", "large", escalation_rate=0.25)
     router = make_router(config, FakeEngine())
-    told = status(config, WritablePool(), router, MOVER, PREFIXES, 0)
+    told = status(config, WritablePool(), router, MOVER, PREFIXES, 0, VOICES)
     assert told["tiers"][0]["judge"] == "on"
     assert told["tiers"][0]["calibrated"] is False
     assert told["tiers"][0]["escalation_rate"] == 0.25
@@ -121,7 +124,7 @@ def test_a_reader_sees_the_rate_that_is_kept() -> None:
     assert told["tiers"][1]["threshold"] is None
     assert list(lines(told))[1].endswith("on, ranked, 0.25 escalate")
     router.services.scores.note(0, 0.5, climbed=True)
-    later = status(config, WritablePool(), router, MOVER, PREFIXES, 0)
+    later = status(config, WritablePool(), router, MOVER, PREFIXES, 0, VOICES)
     assert later["tiers"][0]["recent_escalation_rate"] == 1.0
     assert list(lines(later))[1].endswith("on, ranked, 0.25 escalate, 1.00 of the last")
 

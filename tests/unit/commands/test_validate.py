@@ -11,7 +11,7 @@ import pytest
 from cascadia_sglang.cli import main
 from cascadia_sglang.memory import host
 from tests.repo.source import ROOT
-from tests.unit.model_checks.small_models import PLAIN, write_model
+from tests.unit.model_checks.small_models import write_model
 
 CASCADE = ROOT / "tests" / "system" / "cascade.yaml"
 
@@ -122,8 +122,8 @@ def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         ),
         (
             "{max_total_tokens: 65536}\nrouting",
-            "{reasoning_parser: qwen3}\nrouting",
-            "tiers[1].server_args.reasoning_parser is 'qwen3', but None in tier small",
+            "{completion_template: deepseek_coder}\nrouting",
+            "tiers[1].server_args.completion_template is 'deepseek_coder', but None in tier small",
         ),
     ],
 )
@@ -199,7 +199,7 @@ def test_a_model_that_does_not_fit_this_host_is_refused(
     assert told.endswith("of the 0.3 GB that this host has free\n")
 
 
-def test_what_is_served_but_may_surprise_is_a_warning_on_stderr(
+def test_tiers_of_several_voices_are_listed_by_voice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = write_model(tmp_path / "small")
@@ -213,14 +213,17 @@ def test_what_is_served_but_may_surprise_is_a_warning_on_stderr(
         "routing: {thresholds: [0.5]}\n"
     )
     assert main(["validate", str(path)]) == 0
-    told = capsys.readouterr()
-    assert told.err.startswith("warning: tiers small and large have different defaults in ")
-    assert told.err.count("\n") == 1
-    assert f"{path} is valid: small, large\n" in told.out
-    (tmp_path / "large" / "chat_template.jinja").write_text(PLAIN.upper())
+    printed = capsys.readouterr().out
+    assert f"{path} is valid: small, large\n" in printed
+    assert printed.endswith(
+        "voice small: tiers small\n"
+        "voice large: tiers large, unlike small: other defaults in generation_config.json "
+        "(temperature is absent and 0.5)\n"
+    )
+    (tmp_path / "large" / "chat_template.jinja").unlink()
     code, said = validate(path, capsys)
     assert code == 2
-    assert f"cascade file {path}: tiers small and large have different chat templates: " in said
+    assert f"cascade file {path}: tier large has no chat template; give it one" in said
 
 
 def run(*words: str) -> tuple[subprocess.CompletedProcess[str], float]:

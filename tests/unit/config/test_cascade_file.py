@@ -354,8 +354,6 @@ def test_tiers_do_not_differ_by_upper_and_lower_case_alone() -> None:
     [
         "host",
         "port",
-        "tokenizer_path",
-        "tokenizer_mode",
         "skip_tokenizer_init",
         "tokenizer_worker_num",
         "enable_metrics",

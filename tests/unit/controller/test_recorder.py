@@ -3,6 +3,8 @@
 import asyncio
 import dataclasses
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -91,3 +93,30 @@ def test_a_prompt_is_known_while_the_larger_tier_still_works_on_it():
         assert len(monitor.seconds(0.0, time.monotonic() + 1.0)) == 1
 
     asyncio.run(look())
+
+
+def attempt(tier: int, prompt_tokens: int, cached_tokens: int) -> Any:
+    meta = {"prompt_tokens": prompt_tokens, "cached_tokens": cached_tokens}
+    return SimpleNamespace(
+        tier_index=tier,
+        score=0.5,
+        early_abort=False,
+        tokens=4,
+        kept=None,
+        seconds=0.5,
+        outputs=[{"meta_info": meta}],
+    )
+
+
+def test_every_visit_has_its_prompt_in_the_tokens_of_its_tier():
+    """Another tokenizer makes another number of them; the request's is that of its first tier."""
+    monitor = Monitor(Timing(), 0.0)
+    prompt = SimpleNamespace(prompt_id=1, is_own_way=True)
+    attempts = [attempt(0, 40, 0), attempt(1, 60, 30)]
+    event: Any = SimpleNamespace(prompt=prompt, attempts=attempts, at_s=9.0, seconds=1.0)
+    TrafficRecorder(monitor).prompt_finished(event)
+    (request,) = monitor.requests(0.0, 10.0)
+    assert request.input_tokens == 40
+    assert [visit.prompt_tokens for visit in request.visits] == [40, 60]
+    told = monitor.summary(10.0, ["small", "large"])["tiers"]
+    assert [told[name]["prompt_tokens"] for name in ("small", "large")] == [40.0, 60.0]

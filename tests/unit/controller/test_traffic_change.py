@@ -34,7 +34,12 @@ def feed(
     scores = np.clip(rng.beta(4.0, 1.5, count) - worse, 0.0, 1.0).tolist()
     for at_s, given, written, score in zip(at, inputs, outputs, scores, strict=True):
         visit = RecordedVisit(
-            tier_index=0, score=score, output_tokens=written, seconds=1.0, cached_tokens=0
+            tier_index=0,
+            score=score,
+            output_tokens=written,
+            seconds=1.0,
+            prompt_tokens=given,
+            cached_tokens=0,
         )
         monitor.arrived(at_s)
         monitor.add(RecordedRequest(at_s=at_s, seconds=1.0, input_tokens=given, visits=(visit,)))
@@ -133,6 +138,7 @@ def test_answers_that_the_judge_ended_count_as_little_score():
             score=None if is_ended else float(rng.beta(4.0, 1.5)),
             output_tokens=20,
             seconds=1.0,
+            prompt_tokens=60,
             cached_tokens=0,
             ended_early=is_ended,
         )

@@ -1,5 +1,7 @@
 """How long the answers are that a window's requests are on their way to."""
 
+import dataclasses
+
 import pytest
 
 from cascadia_sglang.controller.monitor import RecordedRequest, RecordedVisit
@@ -13,6 +15,7 @@ def visit(tier: int, tokens: int, *, ended_early: bool = False) -> RecordedVisit
         score=None if ended_early else 0.2,
         output_tokens=tokens,
         seconds=0.5,
+        prompt_tokens=30,
         cached_tokens=0,
         ended_early=ended_early,
     )
@@ -55,3 +58,13 @@ def test_an_answer_that_was_ended_early_would_have_been_as_long_as_others():
 def test_every_visit_writes_a_token(written):
     window = [seen(number, visit(0, written)) for number in range(30)]
     assert asked(window) == [[1, 0]] * 30
+
+
+def test_what_a_cache_held_is_a_share_of_the_tiers_own_tokens():
+    """A prompt of 30 tokens at the first tier is one of 60 at the next, which has 30 of them."""
+    second = dataclasses.replace(visit(1, 10), prompt_tokens=60, cached_tokens=30)
+    window = [seen(number, visit(0, 10), second) for number in range(30)]
+    request = plan_request(
+        make_config(), tiers(), serving(2, 2), Traffic(requests=window, rate_per_s=10.0)
+    )
+    assert request.cached_share_T == [0.0, 0.5]

@@ -47,6 +47,7 @@ def requests(
                 score=0.2 if is_hard else 0.9,
                 output_tokens=20,
                 seconds=0.5,
+                prompt_tokens=30,
                 cached_tokens=0,
             )
             for tier in range(1 + is_hard)

@@ -33,8 +33,8 @@ async def test_it_is_the_mean_over_the_answers_tokens_behind_the_tiers_own_promp
     reading = Reading([None, -0.5, -1.5])
     engine, pool, worker = make_engine(reading)  # type: ignore[arg-type]
     sample = make_sample(text="ab")
-    await engine.tokenise([sample])
-    assert await LikelihoodReader(pool, engine, 1)(sample, (8, 9)) == -1.0
+    await engine.tokenise([sample], 0)
+    assert await LikelihoodReader(pool, engine, 1)(sample, 0, (8, 9)) == -1.0
     [request] = reading.requests
     # The second tier's suffix is one token, its length.
     assert request.input_ids == [97, 98, 7, 8, 9]
@@ -51,17 +51,17 @@ async def test_a_worker_that_does_not_rate_every_token_is_an_error(
 ) -> None:
     engine, pool, _ = make_engine(Reading(logprobs))  # type: ignore[arg-type]
     sample = make_sample(text="ab")
-    await engine.tokenise([sample])
+    await engine.tokenise([sample], 0)
     with pytest.raises(AttemptFailedError, match="log-probabilities came for 2 tokens"):
-        await LikelihoodReader(pool, engine, 0)(sample, (8, 9))
+        await LikelihoodReader(pool, engine, 0)(sample, 0, (8, 9))
 
 
 async def test_what_does_not_fit_the_tier_is_not_read() -> None:
     reading = Reading([])
     engine, pool, _ = make_engine(reading)  # type: ignore[arg-type]
     sample = make_sample(text="ab")
-    await engine.tokenise([sample])
-    assert await LikelihoodReader(pool, engine, 0)(sample, range(88)) is None
+    await engine.tokenise([sample], 0)
+    assert await LikelihoodReader(pool, engine, 0)(sample, 0, range(88)) is None
     assert reading.requests == []
 
 
@@ -69,20 +69,20 @@ async def test_without_a_worker_it_is_an_error() -> None:
     engine, _, _ = make_engine()
     sample = make_sample(text="ab")
     with pytest.raises(WorkerUnavailableError):
-        await LikelihoodReader(WritablePool(), engine, 1)(sample, (8,))
+        await LikelihoodReader(WritablePool(), engine, 1)(sample, 0, (8,))
 
 
 async def test_a_token_that_is_ruled_out_counts_as_very_unlikely() -> None:
     engine, pool, _ = make_engine(Reading([float("-inf"), 0.0]))  # type: ignore[arg-type]
     sample = make_sample(text="ab")
-    await engine.tokenise([sample])
-    assert await LikelihoodReader(pool, engine, 0)(sample, (8, 9)) == -50.0
+    await engine.tokenise([sample], 0)
+    assert await LikelihoodReader(pool, engine, 0)(sample, 0, (8, 9)) == -50.0
 
 
 async def test_a_turn_of_a_session_has_no_prompt_of_its_own() -> None:
     engine, _, _ = make_engine()
     sample = make_sample(text="ab")
-    await engine.tokenise([sample])
+    await engine.tokenise([sample], 0)
     assert prompt_of(sample) is not None
     sample.session_params = {"id": "s"}
     assert prompt_of(sample) is None

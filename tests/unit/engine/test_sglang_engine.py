@@ -11,7 +11,9 @@ from fastapi import HTTPException
 from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.config.settings import TierConfig
+from cascadia_sglang.config.voices import Voices
 from cascadia_sglang.engine.sglang_engine import TokenizerEngine
+from cascadia_sglang.engine.voice_views import VoiceViews
 from cascadia_sglang.errors import (
     AttemptFailedError,
     AttemptMovedError,
@@ -45,6 +47,7 @@ class FakeManager:
         self.rid_to_state: dict[str, Any] = {}
         self.enable_metrics = False
         self.server_args = SimpleNamespace(enable_custom_logit_processor=False)
+        self.async_dynamic_batch_tokenizer = None
 
     def _set_default_priority(self, request: GenerateReqInput) -> None:
         request.priority = 0
@@ -83,7 +86,18 @@ def empty() -> tuple[WritablePool, WorkerChoice]:
 
 def idle_engine(tiers: list[TierConfig]) -> TokenizerEngine:
     """Without a worker; the second tier judges answers under a grammar."""
-    return TokenizerEngine(tiers, *empty(), Sessions(), 2, lambda *_: None, {1}, max_samples=2)
+    views = one_voice(tiers)
+    views.connect(FakeManager())  # type: ignore[arg-type]
+    engine = TokenizerEngine(
+        tiers, *empty(), Sessions(), 2, lambda *_: None, {1}, views=views, max_samples=2
+    )
+    engine.connect(FakeManager(), Scripted())  # type: ignore[arg-type]
+    return engine
+
+
+def one_voice(tiers: list[TierConfig]) -> VoiceViews:
+    """Of these tiers, whose arguments nobody asks for."""
+    return VoiceViews(Voices.one([tier.name for tier in tiers]), None)  # type: ignore[arg-type]
 
 
 def make_engine(
@@ -94,6 +108,8 @@ def make_engine(
     pool.admit(worker, LIMITS)
     faults: list[Worker] = []
     choice = WorkerChoice(pool, HeldPrefixes(), load_of=lambda _: None)
+    manager, views = FakeManager(), one_voice(TIERS)
+    views.connect(manager)  # type: ignore[arg-type]
     engine = TokenizerEngine(
         TIERS,
         pool,
@@ -101,10 +117,11 @@ def make_engine(
         Sessions(),
         2,
         lambda worker, _: faults.append(worker),
+        views=views,
         max_samples=2,
     )
     engine.faults = faults  # type: ignore[attr-defined]
-    engine.connect(FakeManager(), generate or Scripted())
+    engine.connect(manager, generate or Scripted())  # type: ignore[arg-type]
     return engine, pool, worker
 
 
@@ -166,21 +183,21 @@ def test_a_tokenised_prompt_has_its_ids() -> None:
     engine, _, _ = make_engine()
     sample = make_sample(text="ab")
     assert engine.prompt_ids(sample) is None
-    asyncio.run(engine.tokenise([sample]))
+    asyncio.run(engine.tokenise([sample], 0))
     assert engine.prompt_ids(sample) == [ord("a"), ord("b")]
 
 
 async def test_a_prompt_is_tokenised_once_for_all_samples() -> None:
     engine, _, _ = make_engine()
     (samples,) = engine.split(GenerateReqInput(text="ab", sampling_params={"n": 2}))
-    assert await engine.tokenise(samples) == 2
+    assert await engine.tokenise(samples, 0) == 2
     assert [(sample.input_ids, sample.text) for sample in samples] == [([97, 98], None)] * 2
 
 
 async def test_a_prompt_that_comes_as_tokens_is_left_as_it_is() -> None:
     engine, _, _ = make_engine()
     (samples,) = engine.split(GenerateReqInput(input_ids=[5, 6, 7]))
-    assert await engine.tokenise(samples) == 3
+    assert await engine.tokenise(samples, 0) == 3
     assert samples[0].input_ids == [5, 6, 7]
 
 
@@ -247,7 +264,7 @@ async def test_a_tiers_sampling_and_suffix_hold_for_that_tier_alone() -> None:
     generate = Scripted()
     engine, _, _ = make_engine(generate)
     sample = make_sample(sampling_params={"temperature": 0.5, "top_p": 0.9})
-    await engine.tokenise([sample])
+    await engine.tokenise([sample], 0)
     prompt = list(sample.input_ids)
     for tier_index in (1, 0):
         order = AttemptOrder(

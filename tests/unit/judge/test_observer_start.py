@@ -11,7 +11,6 @@ import torch
 from sglang.srt.entrypoints.engine import _wait_for_scheduler_ready
 
 from cascadia_kernels.self_test import SelfTestError
-from cascadia_patches.launch import engine_launch_scheduler_processes
 from cascadia_patches.model import model_runner_init
 from cascadia_sglang.config.pool_specs import PoolSpec
 from cascadia_sglang.errors import WorkerError
@@ -20,6 +19,7 @@ from cascadia_sglang.judge.device_observer import DeviceObserver
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.observer import HostObserver, build_observer
 from cascadia_sglang.launch.scheduler_group import SchedulerGroup
+from cascadia_sglang.server.start_errors import one_line_exit
 from cascadia_sglang.worker.failed_start import reported
 
 
@@ -130,7 +130,7 @@ def test_a_judge_that_cannot_run_ends_the_start_with_exit_code_2(
         pulse=None,  # type: ignore[arg-type]
         loads=None,
     )
-    with pytest.raises(SystemExit) as ended, engine_launch_scheduler_processes._one_line_errors():
+    with pytest.raises(SystemExit) as ended, one_line_exit():
         handle.wait_for_ready()
     process.join(10.0)
     assert ended.value.code == 2

@@ -3,15 +3,18 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from sglang.srt.arg_groups.model_override_base import resolved_view
 from sglang.srt.arg_groups.overrides import declare_resolution
 from sglang.srt.server_args import ServerArgs
 
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.launch.resolution import nccl_variables, one_line_errors, page_tokens
+from cascadia_sglang.launch.resolution import nccl_variables, one_line_errors, page_tokens, resolve
+from tests.unit.model_checks.small_models import PLAIN, write_model
 
 # SGLang's own function, in a process of its own: it sets signals and limits besides.
 PROGRAM = """
@@ -94,3 +97,17 @@ def test_the_first_line_is_told_with_the_tier(error: Exception, told: str) -> No
     with pytest.raises(WorkerError) as raised, one_line_errors("small"):
         raise error
     assert str(raised.value) == f"tier small cannot be started: {told}"
+
+
+def test_a_worker_has_the_parsers_that_its_models_template_tells(tmp_path: Path) -> None:
+    thinking = "{% if enable_thinking is defined and enable_thinking is false %}<think></think>"
+    template = thinking + "{% endif %}" + PLAIN + "{# <tool_call> <think> #}"
+    found = []
+    for name, text in (("plain", PLAIN), ("thinking", template)):
+        model = write_model(tmp_path / name, template=text)
+        args = ServerArgs(
+            model_path=model, device="cpu", reasoning_parser="auto", tool_call_parser=None
+        )
+        resolve(args)
+        found.append(resolved_view(args).reasoning_parser)
+    assert found == [None, "qwen3"]

@@ -8,9 +8,14 @@ import pytest
 
 from cascadia_sglang.config.settings import CascadeConfig, TierConfig
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.model_checks.calibrated import loaded_calibrations, model_fingerprint
+from cascadia_sglang.judge.features import earlier_names
+from cascadia_sglang.model_checks.calibrated import (
+    loaded_calibrations,
+    model_fingerprint,
+    tier_vocabularies,
+)
 from tests.repo.source import ROOT
-from tests.unit.model_checks.small_models import write_model
+from tests.unit.model_checks.small_models import WORDS, write_model
 
 MODELS = ROOT / "demo" / "models"
 
@@ -67,3 +72,41 @@ def test_a_model_is_known_by_weights_of_every_part(tmp_path: Path) -> None:
     assert model_fingerprint(tmp_path / "tuned") != before
     assert model_fingerprint(tmp_path) is None
     assert model_fingerprint(None) is None
+
+
+def test_a_second_judge_belongs_to_a_pair_of_vocabularies(
+    tmp_path: Path, calibration: Path
+) -> None:
+    small = write_model(tmp_path / "small")
+    large = write_model(tmp_path / "large", words=(*WORDS, "more"))
+    tiers = [TierConfig(name=name, model_path=path) for name, path in [("s", small), ("l", large)]]
+    vocabularies = tier_vocabularies(CascadeConfig(version=1, tiers=tiers))
+    assert len(set(vocabularies)) == 2
+    data = json.loads(calibration.read_text())
+    names = earlier_names(1)
+    data |= {key: [*data[key], *[1.0] * len(names)] for key in ("mean", "scale", "weights")}
+    data["features"] += names
+    for prefix in data["prefix"]:
+        prefix["weights"] += [1.0] * len(names)
+    data |= {"model": None, "draft_vocabularies": vocabularies}
+    file = tmp_path / "large.draft.json"
+    file.write_text(json.dumps(data))
+
+    def load_pair(*pair: str) -> None:
+        config = CascadeConfig(
+            version=1,
+            tiers=[
+                TierConfig(name="s", model_path=pair[0]),
+                TierConfig(name="l", model_path=pair[1], draft_calibration=str(file)),
+            ],
+        )
+        loaded_calibrations(config, config.draft_calibrations())
+
+    load_pair(small, large)
+    for pair, name in (((small, small), "l"), ((large, large), "s")):
+        with pytest.raises(ConfigError) as raised:
+            load_pair(*pair)
+        assert str(raised.value) == (
+            f"calibration {file} was fitted on drafts in another vocabulary than that of tier "
+            f"{name}; fit the calibration again"
+        )

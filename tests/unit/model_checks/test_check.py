@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from cascadia_sglang.config.settings import CascadeConfig, TierConfig
+from cascadia_sglang.config.voices import voice_lines
 from cascadia_sglang.entry.model import vocabulary_fingerprint
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.model_checks.check import check_models
@@ -26,13 +26,14 @@ def checked(
     vocabulary: str | None = None,
     is_here: bool = True,
 ) -> list[str]:
-    """The warnings on a cascade of two models."""
+    """What is reported of the voices of two models."""
     tiers = [
         TierConfig(name="small", model_path=small, server_args=small_flags or {}),
         TierConfig(name="large", model_path=large, server_args=large_flags or {}),
     ]
     config = CascadeConfig(version=1, tiers=tiers)
-    return check_models(config, flags or {}, vocabulary=vocabulary, is_here=is_here)
+    voices = check_models(config, flags or {}, vocabulary=vocabulary, is_here=is_here)
+    return voice_lines(voices, config)
 
 
 def refusal(small: str, large: str, **more: Any) -> str:
@@ -103,7 +104,7 @@ def test_a_model_of_the_hub_is_fetched_but_for_its_weights(
 
     monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(hub, "snapshot_download", download)
-    assert "tier large has none" in refusal(small, "somebody/large")
+    assert "tier large has no chat template" in refusal(small, "somebody/large")
     assert asked == [("somebody/large", ["*.json", "*.jinja", "tokenizer*", "*.txt"])]
 
 
@@ -144,40 +145,6 @@ def test_a_model_that_the_hub_does_not_give_is_refused_in_one_line(
 # Tokenizers
 
 
-def test_another_vocabulary_is_refused_with_the_first_token(small: str, tmp_path: Path) -> None:
-    words = ("<unk>", "<eos>", "world", "hello", "Paris", "in")
-    large = write_model(tmp_path / "large", words=words)
-    text = refusal(small, large)
-    assert text == "tiers small and large have different tokenizers: token 'hello' is 2 and 3"
-
-
-def test_a_token_more_is_refused(small: str, tmp_path: Path) -> None:
-    text = refusal(small, write_model(tmp_path / "large", words=(*WORDS, "more")))
-    assert text == "tiers small and large have different tokenizers: token 'more' is absent and 6"
-
-
-def test_another_special_token_is_refused(small: str, tmp_path: Path) -> None:
-    large = write_model(tmp_path / "large", tokenizer_config={"eos_token": {"content": "hello"}})
-    text = refusal(small, large)
-    assert text == (
-        "tiers small and large have different tokenizers: eos_token is '<eos>' and 'hello'"
-    )
-
-
-def test_texts_that_are_cut_in_another_way_are_refused(small: str, tmp_path: Path) -> None:
-    large = write_model(tmp_path / "large", pre_tokenizer=WhitespaceSplit())
-    text = refusal(small, large)
-    assert text.startswith("tiers small and large have different tokenizers: 'Hello, world!  Two")
-    assert " tokens and " in text
-
-
-def test_a_tokenizer_in_another_notation_is_the_same_tokenizer(small: str, tmp_path: Path) -> None:
-    large = write_model(tmp_path / "large")
-    file = tmp_path / "large" / "tokenizer.json"
-    file.write_text(json.dumps(json.loads(file.read_text()), indent=7))
-    assert checked(small, large) == []
-
-
 def test_a_broken_tokenizer_is_refused(small: str, tmp_path: Path) -> None:
     large = write_model(tmp_path / "large")
     (tmp_path / "large" / "tokenizer.json").write_text("{}")
@@ -204,67 +171,6 @@ def test_an_entry_model_of_another_vocabulary_is_refused(small: str) -> None:
 # Chat templates
 
 
-def test_a_plain_conversation_that_comes_out_differently_is_refused_with_its_place(
-    small: str, tmp_path: Path
-) -> None:
-    large = write_model(tmp_path / "large", template=PLAIN.replace("<{{", "[{{"))
-    assert refusal(small, large) == (
-        "tiers small and large have different chat templates: at character 1, "
-        "'<system>You answer in on' and '[system>You answer in on'; every tier is asked in the one "
-        "of tier small: give all of them one that suits them, chat_template"
-    )
-
-
-def test_templates_that_write_the_same_in_other_words_are_the_same(
-    small: str, tmp_path: Path
-) -> None:
-    template = "{# the same #}" + PLAIN.replace("message.role", "message['role']")
-    assert checked(small, write_model(tmp_path / "large", template=template)) == []
-
-
-def test_a_template_that_refuses_a_plain_conversation_is_refused(
-    small: str, tmp_path: Path
-) -> None:
-    strict = "{{ raise_exception('only users may speak') }}"
-    text = refusal(small, write_model(tmp_path / "large", template=strict))
-    assert "a prompt and an error (only users may speak)" in text
-    broken = write_model(tmp_path / "broken", template="{% for %}")
-    assert "a prompt and an error (" in refusal(small, broken)
-
-
-def test_templates_without_a_system_message_are_compared_on_the_other_turns(
-    tmp_path: Path,
-) -> None:
-    strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
-    small = write_model(tmp_path / "small", template=strict + PLAIN)
-    same = write_model(tmp_path / "same", template=strict + "{# #}" + PLAIN)
-    assert checked(small, same) == []
-    other = write_model(tmp_path / "other", template=strict + PLAIN.replace("<{{", "[{{"))
-    assert "'<user>What is" in refusal(small, other)
-
-
-def test_a_tier_without_a_template_beside_one_with_is_refused(small: str, tmp_path: Path) -> None:
-    large = write_model(tmp_path / "large", template=None)
-    assert refusal(small, large) == (
-        "tiers small and large have different chat templates: tier large has none; give all of "
-        "them one, chat_template"
-    )
-    other = write_model(tmp_path / "other", template=None, hidden=32)
-    assert checked(large, other) == []
-
-
-def test_only_tools_that_come_out_differently_are_a_warning_with_its_place(
-    small: str, tmp_path: Path
-) -> None:
-    template = PLAIN.replace("{{ tools | tojson }}", "{{ '{' }}{{ tools | tojson }}{{ '}' }}")
-    (line,) = checked(small, write_model(tmp_path / "large", template=template))
-    assert line.startswith(
-        "tiers small and large have different chat templates: a conversation with tools, a tool's "
-        "answer: at character 72, "
-    )
-    assert line.endswith("; every tier is asked in the one of tier small")
-
-
 @pytest.mark.parametrize(
     ("branch", "kind"),
     [
@@ -276,10 +182,10 @@ def test_only_tools_that_come_out_differently_are_a_warning_with_its_place(
         ),
     ],
 )
-def test_rare_branches_that_differ_are_a_warning(
+def test_a_rare_branch_that_differs_is_named(
     small: str, tmp_path: Path, branch: str, kind: str
 ) -> None:
-    (line,) = checked(small, write_model(tmp_path / "large", template=branch + PLAIN))
+    _, line = checked(small, write_model(tmp_path / "large", template=branch + PLAIN))
     assert kind in line
 
 
@@ -322,7 +228,7 @@ def test_templates_are_found_where_transformers_finds_them(small: str, tmp_path:
         assert checked(small, found) == []
     named = tmp_path / "in-config-1"
     own = {"hf_chat_template_name": "rag"}
-    assert "different chat templates" in refusal(small, str(named), flags=own)
+    assert "another chat template" in checked(small, str(named), flags=own)[1]
     text = refusal(str(named), small, flags={"hf_chat_template_name": "none"})
     assert text == f"tier small: {named} has no chat template 'none', it has: default, rag"
     processor = tmp_path / "processor"
@@ -336,30 +242,25 @@ def test_templates_are_found_where_transformers_finds_them(small: str, tmp_path:
     assert checked(small, found) == []
 
 
-# Parsers and defaults
+# Voices
 
 
-@pytest.mark.parametrize("flag", ["tool_call_parser", "reasoning_parser", "chat_template"])
-def test_a_parser_or_template_of_one_tier_alone_is_refused(small: str, flag: str) -> None:
-    text = refusal(small, small, large_flags={flag: "qwen3"})
-    assert text == (
-        f"tiers[1].server_args.{flag} is 'qwen3', but None in tier small: prompts are written and "
-        "answers read alike for all tiers; give every tier the same"
-    )
-    assert f"{flag} is None, but 'qwen3' in tier small" in refusal(
-        small, small, small_flags={flag: "qwen3"}
-    )
-    both = {flag: "qwen3"}
-    assert checked(small, small, small_flags=both, large_flags=both) == []
-    assert checked(small, small, flags=both) == []
-    assert checked(small, small, flags=both, large_flags=both) == []
-
-
-def test_generation_defaults_that_differ_are_a_warning(tmp_path: Path) -> None:
-    small = write_model(tmp_path / "small", generation={"temperature": 0.7, "top_p": 0.8})
-    large = write_model(tmp_path / "large", generation={"temperature": 0.6, "top_p": 0.8})
+def test_tiers_of_two_voices_are_named_with_how_they_differ(small: str, tmp_path: Path) -> None:
+    words = ("<unk>", "<eos>", "world", "hello", "Paris", "in")
+    large = write_model(tmp_path / "large", words=words)
     assert checked(small, large) == [
-        "tiers small and large have different defaults in generation_config.json: temperature is "
-        "0.7 and 0.6; every tier samples by those of tier small"
+        "voice small: tiers small",
+        "voice large: tiers large, unlike small: another tokenizer (token 'hello' is 2 and 3)",
     ]
-    assert checked(small, large, flags={"sampling_defaults": "openai"}) == []
+
+
+def test_a_model_that_is_not_here_is_taken_to_have_the_first_voice(small: str) -> None:
+    assert checked(small, "somebody/large", is_here=False) == []
+
+
+def test_a_flag_that_a_server_has_once_cannot_differ(small: str) -> None:
+    text = refusal(small, small, large_flags={"completion_template": "deepseek_coder"})
+    assert text == (
+        "tiers[1].server_args.completion_template is 'deepseek_coder', but None in tier small: a "
+        "server has it once; give every tier the same"
+    )

@@ -169,3 +169,63 @@ def test_a_failure_is_logged_and_felt_by_nobody(caplog):
     warmer = course(prefiller)
     assert warmer.counts[1].left >= 1
     assert "warming tier 1 failed: no" in caplog.text
+
+
+# Other tokens
+
+
+class TokenPrefiller(FakePrefiller):
+    """Remembers the prompts, too."""
+
+    def __init__(self, waiting: int = 0) -> None:
+        super().__init__(waiting, seconds=0.1)
+        self.prompts: list[Prompt] = []
+
+    async def prefill(self, worker_id: str, prompt: Prompt, tokens: int) -> int:
+        self.prompts.append(prompt)
+        return await super().prefill(worker_id, prompt, tokens)
+
+
+def course_in_other_tokens(prefiller: TokenPrefiller, chance: float) -> tuple[Warmer, int]:
+    """Warm a prompt whose next tier has twice as many tokens for it; how often these were made."""
+    longer = Prompt(range(1000, 1000 + 2 * len(LONG.token_ids)))
+    made = 0
+
+    async def main() -> Warmer:
+        async def next_prompt() -> Prompt:
+            nonlocal made
+            made += 1
+            await asyncio.sleep(0.5)
+            return longer
+
+        warmer = likely(Warmer(prefiller, "auto", CHUNK, 2, Metrics(("small", "large"))))
+        await asyncio.sleep(0)
+        prefiller.chunks.clear()
+        prefiller.prompts.clear()
+        with warmer.during(LONG, 0, 1, is_first=True, next_prompt=next_prompt) as warming:
+            assert warming is not None
+            warming.told(chance)
+            await asyncio.sleep(60.0)
+            warming.escalated = True
+        await asyncio.sleep(2 * LIMIT_S)
+        return warmer
+
+    warmer = run_in_virtual_time(main())
+    assert all(prompt is longer for prompt in prefiller.prompts)
+    return warmer, made
+
+
+def test_the_next_tiers_own_tokens_are_warmed() -> None:
+    prefiller = TokenPrefiller()
+    warmer, made = course_in_other_tokens(prefiller, chance=0.0)
+    assert made == 1
+    whole = 2 * len(LONG.token_ids) // CHUNK
+    assert prefiller.chunks == [CHUNK * n for n in range(1, whole + 1)]
+    assert warmer.counts[1].warmed_tokens == CHUNK * whole
+
+
+def test_what_is_not_worth_warming_is_not_tokenised() -> None:
+    prefiller = TokenPrefiller()
+    _, made = course_in_other_tokens(prefiller, chance=0.95)
+    assert made == 0
+    assert prefiller.chunks == []

@@ -7,6 +7,7 @@ import pytest
 from sglang.srt.managers.io_struct import GenerateReqInput
 
 from cascadia_sglang.config.settings import TierConfig
+from cascadia_sglang.config.voices import Voices
 from cascadia_sglang.errors import ConfigError, RequestError
 from cascadia_sglang.pool.pool import Limits, Worker, WritablePool
 from cascadia_sglang.request_guard.guard import RequestGuard
@@ -177,18 +178,20 @@ def make_guard(*vocabularies: int, **manager: Any) -> RequestGuard:
         worker = Worker(worker_id=str(number), tiers=(number,), handle=None)
         pool.add(worker)
         pool.admit(worker, Limits(context_tokens=9, input_tokens=9, vocabulary=vocabulary))
-    guard = RequestGuard(pool, 8, 4)
+    voices = Voices.one([str(number) for number in range(max(1, len(vocabularies)))])
+    guard = RequestGuard(pool, voices, 8, 4)
     arguments = SimpleNamespace(enable_custom_logit_processor=False, allow_auto_truncate=False)
     fields = {"enable_metrics": False, "server_args": arguments, **manager}
-    guard.connect(SimpleNamespace(**fields))
+    made = SimpleNamespace(**fields)
+    guard.connect(made, [getattr(made, "tokenizer", None)])
     return guard
 
 
 def test_a_token_that_one_of_the_tiers_lacks_is_refused() -> None:
     guard = make_guard(200, 100)
-    guard.check(GenerateReqInput(input_ids=[99]))
+    guard.check(GenerateReqInput(input_ids=[99]), 0)
     with pytest.raises(RequestError, match="from 0 to 99, got 100"):
-        guard.check(GenerateReqInput(input_ids=[100]))
+        guard.check(GenerateReqInput(input_ids=[100]), 0)
 
 
 def test_the_smallest_vocabulary_holds_while_its_worker_is_away() -> None:
@@ -196,27 +199,27 @@ def test_the_smallest_vocabulary_holds_while_its_worker_is_away() -> None:
     for worker in list(guard._pool):
         guard._pool.remove(worker)
     with pytest.raises(RequestError):
-        guard.check(GenerateReqInput(input_ids=[150]))
+        guard.check(GenerateReqInput(input_ids=[150]), 0)
 
 
 def test_a_token_of_the_tokenizer_that_a_model_lacks_is_refused() -> None:
     guard = make_guard(100)
-    guard.check_text([99])
+    guard.check_text([99], 0)
     with pytest.raises(RequestError, match="text must hold token ids from 0 to 99, got 100"):
-        guard.check_text([5, 100])
+        guard.check_text([5, 100], 0)
 
 
 def test_a_text_without_any_token_is_refused() -> None:
     with pytest.raises(RequestError, match="text must hold at least one token"):
-        make_guard(100).check_text([])
+        make_guard(100).check_text([], 0)
 
 
 def test_a_text_that_no_tier_has_room_for_is_refused_before_it_is_tokenised() -> None:
     tokenizer = SimpleNamespace(get_vocab=lambda: {"a": 0, "ab" * 10_000: 1})
     guard = make_guard(100, tokenizer=tokenizer)
-    guard.check(GenerateReqInput(text="a" * 180_000))
+    guard.check(GenerateReqInput(text="a" * 180_000), 0)
     with pytest.raises(RequestError, match="text has 180001 characters"):
-        guard.check(GenerateReqInput(text=["a", "a" * 180_001]))
+        guard.check(GenerateReqInput(text=["a", "a" * 180_001]), 0)
 
 
 def test_the_routers_own_metric_labels_are_none_of_the_clients() -> None:
@@ -225,9 +228,9 @@ def test_the_routers_own_metric_labels_are_none_of_the_clients() -> None:
         tokenizer_metrics_allowed_custom_labels=["team", "tier", "worker"],
     )
     guard = make_guard(100, enable_metrics=True, server_args=arguments)
-    guard.check(GenerateReqInput(text="a", custom_labels={"team": "x"}))
+    guard.check(GenerateReqInput(text="a", custom_labels={"team": "x"}), 0)
     with pytest.raises(RequestError, match="custom_labels"):
-        guard.check(GenerateReqInput(text="a", custom_labels={"worker": "x"}))
+        guard.check(GenerateReqInput(text="a", custom_labels={"worker": "x"}), 0)
 
 
 @pytest.mark.parametrize(

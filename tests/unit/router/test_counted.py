@@ -120,8 +120,8 @@ def test_prompts_that_end_for_another_of_their_batch_count_under_its_status(stre
 
 
 def refuse_to_split(engine: FakeEngine) -> None:
-    def split(request: FakeRequest) -> list[list[Any]]:
-        del request
+    def split(request: FakeRequest, pinned_tier: int | None) -> list[list[Any]]:
+        del request, pinned_tier
         raise ValueError("n must be at least 1")
 
     engine.split = split  # type: ignore[method-assign]

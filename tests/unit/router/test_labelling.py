@@ -50,8 +50,8 @@ class Labelled:
         lower = frozenset(range(len(tiers) - 1))
         random = Random(1)
 
-        async def read(sample: Any, token_ids: Sequence[int]) -> float | None:
-            del sample
+        async def read(sample: Any, tier: int, token_ids: Sequence[int]) -> float | None:
+            del sample, tier
             self.read.append(tuple(token_ids))
             if isinstance(likelihood, Exception):
                 raise likelihood

@@ -25,14 +25,11 @@ def with_tiers(*changes: dict[str, Any]) -> dict[str, Any]:
     return {**DEMO, "tiers": tiers}
 
 
-def other_tokenizer(folder: Path) -> str:
-    """The large model with two tokens exchanged."""
+def refusing_template(folder: Path) -> str:
+    """The large model with a chat template that takes no conversation."""
     other = folder / "other"
     shutil.copytree(ROOT / "demo/models/large", other)
-    tokenizer = json.loads((other / "tokenizer.json").read_text())
-    words = tokenizer["model"]["vocab"]
-    words["a"], words["b"] = words["b"], words["a"]
-    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (other / "chat_template.jinja").write_text("{{ raise_exception('no') }}")
     return str(other)
 
 
@@ -55,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         (with_tiers({"sampling": {"temperature": -1}}, {}), "tier small: sampling: temperature"),
         (with_tiers({"replicas": 1_000_000}, {}), "tier small lacks"),
         (with_tiers({"calibration": "README.md"}, {}), "README.md"),
-        (with_tiers({}, {"model_path": "OTHER"}), "small and large have different tokenizers"),
+        (with_tiers({}, {"model_path": "OTHER"}), "tier large: its chat template takes no plain"),
     ],
 )
 def test_a_wrong_cascade_is_refused_before_a_process_is_started(
@@ -73,7 +70,7 @@ def test_a_wrong_cascade_is_refused_before_a_process_is_started(
     monkeypatch.setattr(start.START, "begin", lambda _level: None)
     for tier in cascade["tiers"]:
         if tier["model_path"] == "OTHER":
-            tier["model_path"] = other_tokenizer(tmp_path)
+            tier["model_path"] = refusing_template(tmp_path)
     (tmp_path / "cascade.json").write_text(json.dumps(cascade))
     given = ["--plugin", "cascadia", "--cascade-config", str(tmp_path / "cascade.json")]
     logs = ["--cascade-logs", str(tmp_path / "logs")]

@@ -210,7 +210,9 @@ def test_what_caches_hold_of_the_prompts_is_not_planned_for():
         for request in window:
             request.input_tokens = 1000
             request.visits = tuple(
-                dataclasses.replace(visit, cached_tokens=cached if visit.tier_index else 0)
+                dataclasses.replace(
+                    visit, prompt_tokens=1000, cached_tokens=cached if visit.tier_index else 0
+                )
                 for visit in request.visits
             )
         asked = plan_request(
@@ -275,7 +277,9 @@ def test_requests_of_which_nothing_is_known_are_like_the_newest():
 
 
 def _climbing(number: int) -> RecordedRequest:
-    visit = RecordedVisit(tier_index=0, score=0.2, output_tokens=20, seconds=0.5, cached_tokens=0)
+    visit = RecordedVisit(
+        tier_index=0, score=0.2, output_tokens=20, seconds=0.5, prompt_tokens=30, cached_tokens=0
+    )
     return RecordedRequest(
         at_s=float(number), seconds=0.5, input_tokens=30, visits=(visit,), is_open=True
     )

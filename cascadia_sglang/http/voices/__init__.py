@@ -1,0 +1,1 @@
+"""Requests to a cascade of several voices: whose handler writes the prompt and reads the answer."""
