@@ -147,6 +147,7 @@ def calibrate(
         target=target,
         early_abort=config.routing.early_abort,
         models=tuple(model_fingerprint(local_folder(tier.model_path)) for tier in config.tiers),
+        speculations=tuple(tier.speculation for tier in config.tiers),
     )
     parts = split_sample(answers.pool)
     fitted = calibrate_parts(parts, settings)

@@ -13,6 +13,7 @@ from cascadia_sglang.config.settings import (
     TierConfig,
     is_keep_alive_s,
 )
+from cascadia_sglang.config.speculation import JUDGED_ALGORITHMS, judged_problems
 from cascadia_sglang.models.hub_check import is_hub_name
 from cascadia_sglang.value_ranges import bound_problems
 
@@ -37,13 +38,12 @@ def problems_of(config: CascadeConfig) -> list[str]:
     for index, tier in enumerate(config.tiers):
         is_last = index == len(config.tiers) - 1
         is_compared = bool(config.routing.thresholds) and not config.judge.record
-        needs_calibration = is_compared and not (is_last or tier.is_speculative)
+        needs_calibration = is_compared and not (is_last or tier.hides_logits)
         problems.extend(f"tiers[{index}].{p}" for p in _tier_problems(tier, needs_calibration))
         if index == 0 and tier.draft_calibration is not None:
             problems.append("tiers[0].draft_calibration: the first tier reads no drafts")
-        if tier.is_speculative:
-            place = f"tiers[{index}].server_args.speculative_algorithm"
-            problems.extend(f"{place} {p}" for p in _speculative_problems(config, index))
+        if tier.speculation is not None:
+            problems.extend(f"tiers[{index}].{p}" for p in _speculative_problems(config, index))
         if tier.name.lower() in [earlier.name.lower() for earlier in config.tiers[:index]]:
             problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
     problems.extend(f"routing.{p}" for p in routing_problems(config))
@@ -102,18 +102,23 @@ def _device_problems(devices: list[int]) -> list[str]:
 
 
 def _speculative_problems(config: CascadeConfig, index: int) -> list[str]:
-    """Of a tier that decodes speculatively, where SGLang shows the judge no logits."""
+    """Of a tier that decodes speculatively."""
+    tier, is_last = config.tiers[index], index == len(config.tiers) - 1
+    if not tier.hides_logits:
+        is_judged = not is_last or config.judge.record or tier.calibration is not None
+        return [f"server_args.{p}" for p in judged_problems(tier.server_args) if is_judged]
     problems: list[str] = []
-    if config.tiers[index].calibration is not None:
-        problems.append("turns the tier's judge off, so it cannot have a calibration")
+    if tier.calibration is not None:
+        problems.append("hides the tier's logits, so it cannot have a calibration")
     if config.judge.record:
-        problems.append("turns the tier's judge off, so judge.record cannot record its answers")
-    if index < len(config.tiers) - 1 and config.judge.on_error == "escalate":
+        problems.append("hides the tier's logits, so judge.record cannot record its answers")
+    if not is_last and config.judge.on_error == "escalate":
         problems.append(
-            "leaves its answers without a score; allowed: on the last tier, or with "
-            "judge.on_error: accept"
+            "leaves its answers without a score; allowed: on the last tier, with "
+            f"judge.on_error: accept, or one of {', '.join(JUDGED_ALGORITHMS)}"
         )
-    return problems
+    algorithm = f"server_args.speculative_algorithm {tier.server_args['speculative_algorithm']}"
+    return [f"{algorithm} {problem}" for problem in problems]
 
 
 def routing_problems(config: CascadeConfig) -> list[str]:

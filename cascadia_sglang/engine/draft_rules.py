@@ -39,7 +39,7 @@ _GREEDY_TEMPERATURE = 1e-6  # SGLang's
 
 def takes_draft(sample: GenerateReqInput, tier: TierConfig) -> bool:
     """Whether a tier answers this the same with a draft as without: it is greedy and plain."""
-    if tier.is_speculative or sample.input_ids is None or sample.contains_mm_input():
+    if tier.speculation is not None or sample.input_ids is None or sample.contains_mm_input():
         return False
     if any(getattr(sample, name, None) for name in _FIELDS):
         return False

@@ -111,7 +111,7 @@ class TokenizerEngine:
 
     def is_judgeable(self, sample: GenerateReqInput, tier_index: int) -> bool:
         params = sample.sampling_params
-        if self._tiers[tier_index].is_speculative:
+        if self._tiers[tier_index].hides_logits:
             return False
         if tier_index not in self._judges_constrained and any(params.get(k) for k in CONSTRAINTS):
             return False

@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.config.paths import warn_once
+from cascadia_sglang.config.settings import CascadeConfig, TierConfig
+from cascadia_sglang.config.speculation import Speculation
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations
 from cascadia_sglang.models.local_files import local_folder
@@ -36,6 +38,9 @@ def model_fingerprint(folder: Path | None) -> str | None:
 def loaded_calibrations(config: CascadeConfig, paths: Mapping[int, str]) -> dict[int, Calibration]:
     """Read calibrations, and see that each was fitted for its tier's place and on its model.
 
+    A warning names a file that was fitted on answers of other speculative decoding: verification
+    rounds otherwise than plain decoding, so scores differ a little.
+
     Args:
         paths: of their files, by tier index.
 
@@ -44,9 +49,10 @@ def loaded_calibrations(config: CascadeConfig, paths: Mapping[int, str]) -> dict
     """
     calibrations = load_calibrations(dict(paths))
     for index, calibration in calibrations.items():
+        tier = config.tiers[index]
+        _check_speculation(paths[index], calibration, tier)
         if calibration.model is None:
             continue
-        tier = config.tiers[index]
         fingerprint = model_fingerprint(local_folder(tier.model_path))
         if fingerprint is not None and fingerprint != calibration.model:
             raise ConfigError(
@@ -54,3 +60,21 @@ def loaded_calibrations(config: CascadeConfig, paths: Mapping[int, str]) -> dict
                 f"{tier.model_path} of tier {tier.name}; fit the calibration again"
             )
     return calibrations
+
+
+def _check_speculation(path: str, calibration: Calibration, tier: TierConfig) -> None:
+    if calibration.speculation != tier.speculation:
+        warn_once(
+            f"calibration {path} was fitted on answers {_decoded(calibration.speculation)}, tier "
+            f"{tier.name} decodes {_decoded(tier.speculation)}; fit the calibration again for "
+            "exact scores"
+        )
+    if calibration.probe is not None and tier.speculation is not None:
+        raise ConfigError(
+            f"calibration {path} has a probe of the hidden states, which tier {tier.name} does not "
+            "show under speculative decoding"
+        )
+
+
+def _decoded(speculation: Speculation | None) -> str:
+    return "without speculation" if speculation is None else f"with {speculation}"

@@ -63,8 +63,8 @@ class TierState(Protocol):
     def is_judgeable(self, sample: Any, tier_index: int) -> bool:
         """Whether the tier's judge can rate this sample.
 
-        It cannot under speculative decoding or for beams, and for a grammar only where its
-        calibration knows enough of them.
+        It cannot where speculative decoding hides the logits, nor for beams. It can for a grammar
+        where its calibration knows enough of them.
         """
         ...
 

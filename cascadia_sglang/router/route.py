@@ -54,7 +54,7 @@ async def find_route(prompt: RequestPrompt, services: Services) -> Route:
     is_prefill_only = engine.max_new_tokens(sample) == 0
     if config.judge.on_constrained == "escalate" and not is_prefill_only:
         # A tier without a judge is there only where its answers are accepted as they are.
-        wanted = [t for t in wanted if t in judged or t == top or config.tiers[t].is_speculative]
+        wanted = [t for t in wanted if t in judged or t == top or config.tiers[t].hides_logits]
     skipped: list[Attempt] = []
     if prompt_tokens is not None:
         fitting = [t for t in wanted if _fits(t, prompt_tokens, sample, engine)]

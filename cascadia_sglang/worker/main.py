@@ -26,12 +26,14 @@ from cascadia_patches.registry import (
     PROGRESS_PATCHES,
     REPORT_PATCHES,
     SHARE_PATCHES,
+    SPECULATION_JUDGE_PATCHES,
     STEP_LOG_PATCHES,
     WORKER_PATCHES,
 )
 from cascadia_sglang.drafts.reader import DraftReader
 from cascadia_sglang.drafts.second_judge import DraftJudge
 from cascadia_sglang.judge.judge import Judge
+from cascadia_sglang.judge.verification import VerifyObserver
 from cascadia_sglang.messages import DRAFT_KEY, REPORT_KEY, WorkerLog
 from cascadia_sglang.processes.liveness import start_beats
 from cascadia_sglang.processes.logs import quiet_known_lines
@@ -73,6 +75,8 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
     if spec.judge.calibrations or spec.judge.ranked or spec.judge.record:
         judge = Judge.from_spec(spec.judge)
         apply_patches(JUDGE_PATCHES, judge)
+        if server_args.speculative_algorithm is not None:
+            apply_patches(SPECULATION_JUDGE_PATCHES, VerifyObserver(judge))
         if judge.probes():
             apply_patches(PROBE_PATCHES, judge)
         reporters[REPORT_KEY] = judge

@@ -39,6 +39,7 @@ OWN_IMPORTS = {
         "cascadia_patches.spec",
         "cascadia_sglang.errors",
     ),
+    "cascadia_patches.absent": ("cascadia_sglang.errors",),
     "demo": PACKAGES,
     **dict.fromkeys(BASE, BASE),
     # It names types of these in annotations alone.
@@ -50,6 +51,11 @@ OWN_IMPORTS = {
     ),
     "cascadia_sglang.judge": (*BASE, "cascadia_kernels", "cascadia_sglang.sglang_state"),
     "cascadia_sglang.calibration.answers": ("cascadia_sglang.judge.same_answer",),
+    "cascadia_sglang.cpu_speculation": (
+        "cascadia_patches.absent",
+        "cascadia_patches.apply",
+        "cascadia_patches.registry",
+    ),
     "cascadia_sglang.calibration.record": (
         *BASE,
         "cascadia_sglang.judge",
@@ -155,6 +161,8 @@ LIBRARIES = {
         "cascadia_sglang.judge.device_observer",
         "cascadia_sglang.judge.judge",
         "cascadia_sglang.judge.observer",
+        "cascadia_sglang.judge.verification",
+        "cascadia_sglang.cpu_speculation",
         "cascadia_sglang.drafts.reader",
         "cascadia_sglang.drafts.rollback",
         "cascadia_sglang.http",
@@ -164,11 +172,13 @@ LIBRARIES = {
     "torch": (
         "cascadia_kernels",
         "cascadia_sglang.calibration.fit.probe",
+        "cascadia_sglang.cpu_speculation",
         "cascadia_sglang.judge.changed_rows",
         "cascadia_sglang.judge.device_observer",
         "cascadia_sglang.judge.hidden",
         "cascadia_sglang.judge.judge",
         "cascadia_sglang.judge.observer",
+        "cascadia_sglang.judge.verification",
         "cascadia_sglang.judge.self_test",
         "cascadia_sglang.platform",
         "cascadia_sglang.drafts.token_agreement",

@@ -104,8 +104,8 @@ def write_second_judges(
             "held_out_confirmed": told.confirmed,
             "held_out_lost": told.lost,
         }
-        model = cascade.settings.model(judge.tier)
-        fitted = msgspec.structs.replace(judge.calibration, report=report, model=model)
+        source = cascade.settings.source(judge.tier)
+        fitted = msgspec.structs.replace(judge.calibration, report=report, **source)
         save_calibration(fitted, path)
         yield f"tier {name}: draft_calibration: {path}"
         yield (
