@@ -1,7 +1,9 @@
 """Checks of a cascade file beyond the types of its fields."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cascadia_sglang.config.escalation import keeps_rate
 from cascadia_sglang.config.label_settings import label_problems
@@ -44,6 +46,9 @@ def problems_of(config: CascadeConfig) -> list[str]:
             problems.append("tiers[0].draft_calibration: the first tier reads no drafts")
         if tier.speculation is not None:
             problems.extend(f"tiers[{index}].{p}" for p in _speculative_problems(config, index))
+        if tier.speculation is not None and not tier.hides_logits:
+            lax = lax_flags(config, index, tier.server_args)
+            problems.extend(f"tiers[{index}].server_args.{p}" for p in lax)
         if tier.name.lower() in [earlier.name.lower() for earlier in config.tiers[:index]]:
             problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
     problems.extend(f"routing.{p}" for p in routing_problems(config))
@@ -104,21 +109,31 @@ def _device_problems(devices: list[int]) -> list[str]:
 def _speculative_problems(config: CascadeConfig, index: int) -> list[str]:
     """Of a tier that decodes speculatively."""
     tier, is_last = config.tiers[index], index == len(config.tiers) - 1
-    if not tier.hides_logits:
-        is_judged = not is_last or config.judge.record or tier.calibration is not None
-        return [f"server_args.{p}" for p in judged_problems(tier.server_args) if is_judged]
     problems: list[str] = []
+    if tier.draft_calibration is not None:
+        problems.append("draft_calibration: a tier with speculative decoding rates no drafts")
+    if not tier.hides_logits:
+        return problems
+    algorithm = f"server_args.speculative_algorithm {tier.server_args['speculative_algorithm']}"
     if tier.calibration is not None:
-        problems.append("hides the tier's logits, so it cannot have a calibration")
+        problems.append(f"{algorithm} hides the tier's logits, so it cannot have a calibration")
     if config.judge.record:
-        problems.append("hides the tier's logits, so judge.record cannot record its answers")
+        problems.append(
+            f"{algorithm} hides the tier's logits, so judge.record cannot record its answers"
+        )
     if not is_last and config.judge.on_error == "escalate":
         problems.append(
-            "leaves its answers without a score; allowed: on the last tier, with "
+            f"{algorithm} leaves its answers without a score; allowed: on the last tier, with "
             f"judge.on_error: accept, or one of {', '.join(JUDGED_ALGORITHMS)}"
         )
-    algorithm = f"server_args.speculative_algorithm {tier.server_args['speculative_algorithm']}"
-    return [f"{algorithm} {problem}" for problem in problems]
+    return problems
+
+
+def lax_flags(config: CascadeConfig, index: int, flags: Mapping[str, Any]) -> list[str]:
+    """Why a tier that decodes speculatively cannot be judged with these flags, a line each."""
+    tier, is_last = config.tiers[index], index == len(config.tiers) - 1
+    is_judged = not is_last or config.judge.record or tier.calibration is not None
+    return judged_problems(flags) if is_judged else []
 
 
 def routing_problems(config: CascadeConfig) -> list[str]:

@@ -48,11 +48,9 @@ def judged_problems(server_args: Mapping[str, Any]) -> list[str]:
     problems = [
         f"{flag} is {server_args[flag]}, allowed beside a judge: 1"
         for flag in _LAX_FLAGS
-        if server_args.get(flag, 1.0) != 1.0
+        if server_args.get(flag) not in (None, 1.0)
     ]
-    if server_args.get("pp_size", 1) != 1:
-        problems.append(
-            f"pp_size is {server_args['pp_size']}, allowed beside a judge and speculative "
-            "decoding: 1"
-        )
+    stages = server_args.get("pp_size")
+    if stages not in (None, 1):
+        problems.append(f"pp_size is {stages}, allowed beside a judge and speculative decoding: 1")
     return problems

@@ -4,8 +4,6 @@ A stand-in for something that SGLang lacks is used as long as SGLang lacks it. T
 are hooks, which say when they can go.
 """
 
-from typing import TYPE_CHECKING
-
 from cascadia_patches.absent import fill_absent, provide_module
 from cascadia_patches.apply import apply_patches
 from cascadia_patches.registry import CPU_SPECULATION_PATCHES
@@ -13,13 +11,10 @@ from cascadia_sglang.cpu_speculation.probability_cuts import top_k_renorm, top_p
 from cascadia_sglang.cpu_speculation.tree_links import tree_links
 from cascadia_sglang.cpu_speculation.tree_verification import verify_by_sampling
 
-if TYPE_CHECKING:
-    from sglang.srt.speculative.ngram_worker import NGRAMWorker
-
 _EAGLE_UTILS = "sglang.srt.speculative.eagle_utils"
 
 
-def ngram_worker() -> "type[NGRAMWorker]":
+def ngram_worker() -> type:
     """SGLang's worker for NGRAM speculation, with everything that it needs.
 
     Raises:
@@ -33,4 +28,5 @@ def ngram_worker() -> "type[NGRAMWorker]":
     apply_patches(CPU_SPECULATION_PATCHES)
     from sglang.srt.speculative.ngram_worker import NGRAMWorker
 
-    return NGRAMWorker
+    worker: type = NGRAMWorker
+    return worker

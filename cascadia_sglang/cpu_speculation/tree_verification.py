@@ -53,7 +53,8 @@ class _Results:
 
     @property
     def most_nodes(self) -> int:
-        return self.accept_index.shape[1]
+        most: int = self.accept_index.shape[1]
+        return most
 
     def write(self, request: int, path: list[int], tree: _Tree, last_token: int) -> None:
         """The accepted path of a request, and the token after its last node."""

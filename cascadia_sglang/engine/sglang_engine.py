@@ -124,10 +124,17 @@ class TokenizerEngine:
     def abort(self, rid: str) -> None:
         self._manager.abort_request(rid=rid)
 
+    def token_ids(self, text: str) -> list[int]:
+        ids: list[int] = self._manager.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
     def takes_draft(self, sample: GenerateReqInput, tier_index: int) -> bool:
         return takes_draft(sample, self._tiers[tier_index])
 
     def draft_break_even(self, tier_index: int) -> float | None:
+        if self._tiers[tier_index].speculation is not None:
+            # It verifies as many tokens in a step without a draft.
+            return 0.0
         return self._choice.draft_break_even(tier_index)
 
     def limits(self, tier_index: int) -> Limits | None:

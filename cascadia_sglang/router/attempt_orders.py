@@ -94,22 +94,28 @@ class DraftOffer(NamedTuple):
 def draft_for(
     tier_index: int, prompt: RequestPrompt, attempts: Sequence[Attempt], services: Services
 ) -> DraftOffer:
-    """The last answer of the tiers below, where the tier is to read it."""
+    """The answer of the last tier below, else the client's prediction, if the tier is to use it."""
     engine = services.engine
-    written = [one for one in attempts if one.outputs and one.tier_index < tier_index]
-    if not written or not engine.takes_draft(prompt.sample, tier_index):
+    if not engine.takes_draft(prompt.sample, tier_index):
         return DraftOffer()
-    last = written[-1]
-    token_ids = last.outputs[0].get("output_ids")
+    written = [one for one in attempts if one.outputs and one.tier_index < tier_index]
+    score: float | None = None
+    if written:
+        last = written[-1]
+        token_ids = last.outputs[0].get("output_ids") or ()
+        # The least score of a draft is a chance, and a rank is none.
+        score = None if last.calibrated is False else last.score
+    else:
+        prediction = prompt.controls.prediction
+        token_ids = engine.token_ids(prediction) if prediction else ()
     if not token_ids:
         return DraftOffer()
-    # The least score of a draft is a chance, and a rank is none.
-    score = None if last.calibrated is False else last.score
     break_even = engine.draft_break_even(tier_index)
     if not services.drafts.is_worth_reading(tier_index, score, break_even):
         return DraftOffer()
-    # Drafts of a tier further below are others than those that the second judge was fitted on.
-    is_known = last.tier_index == tier_index - 1
+    # Drafts of a tier further below, or of the client, are others than those that the second judge
+    # was fitted on.
+    is_known = bool(written) and last.tier_index == tier_index - 1
     return DraftOffer(tuple(token_ids), _confirm_at(tier_index, prompt) if is_known else None)
 
 

@@ -69,7 +69,11 @@ class TierState(Protocol):
         ...
 
     def takes_draft(self, sample: Any, tier_index: int) -> bool:
-        """Whether the tier's answer is the same where it goes on from a smaller tier's draft."""
+        """Whether the tier's answer is the same with a smaller tier's draft as without."""
+        ...
+
+    def token_ids(self, text: str) -> Sequence[int]:
+        """The tokens of a text within an answer."""
         ...
 
     def draft_break_even(self, tier_index: int) -> float | None:

@@ -175,6 +175,9 @@ class FakeEngine:
         del tier_index
         return sample.takes_draft
 
+    def token_ids(self, text: str) -> list[int]:
+        return list(text.encode())
+
     def draft_break_even(self, tier_index: int) -> float | None:
         del tier_index
         return self.break_even

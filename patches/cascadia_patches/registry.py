@@ -80,6 +80,12 @@ CPU_SPECULATION_PATCHES = (
     "speculation.torch_native_attn_backend_forward_extend",
 )
 
+# Of an engine worker whose NGRAM speculation follows drafts.
+FOLLOW_PATCHES = ("speculation.ngram_worker_prepare_draft_tokens",)
+
+# Of such a worker whose window follows the load.
+WINDOW_PATCHES = ("speculation.ngram_worker_forward_batch_generation",)
+
 # Of an engine worker that reads drafts.
 DRAFT_PATCHES = (
     "scheduler.scheduler_add_request_to_queue",
@@ -117,6 +123,8 @@ ALL_PATCHES = (
     *JUDGE_PATCHES,
     *SPECULATION_JUDGE_PATCHES,
     *CPU_SPECULATION_PATCHES,
+    *FOLLOW_PATCHES,
+    *WINDOW_PATCHES,
     *DRAFT_PATCHES,
     *REPORT_PATCHES,
     *PROBE_PATCHES,

@@ -4,7 +4,7 @@ Upstream: turns an OpenAI request into the engine's own, which has no model name
 in a thread.
 We need: the tier that `model` pins (chat completions; Anthropic's messages come through it too).
 A name that is neither a tier nor the cascade is a 404. And whether SGLang looks for tool calls in
-the answer: its parsers read a stream token by token.
+the answer: its parsers read a stream token by token. And `prediction`, which SGLang does not read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
-from cascadia_sglang.http.trace import note_calls, with_noted_model
+from cascadia_sglang.http.trace import note_calls, note_prediction, with_noted_model
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -33,6 +33,7 @@ def _build(server: CascadeServer) -> Callable[..., Any]:
         request = with_noted_model(server.config, handler, request, raw_request)
         converted = original(handler, request, raw_request)
         if raw_request is not None:
+            note_prediction(raw_request)
             note_calls(raw_request, handler._tool_call_parsing_active(request))
         return converted
 

@@ -117,6 +117,36 @@ def test_a_refused_flag_of_a_tier_is_refused_with_its_place_unless_tiers_may_hav
     assert refused.reason in str(raised.value)
 
 
+def judged_speculation() -> CascadeConfig:
+    """A first tier that is judged and decodes by NGRAM."""
+    config = make_cascade("small", "large")
+    arguments = {"speculative_algorithm": "NGRAM"}
+    first = msgspec.structs.replace(config.tiers[0], server_args=arguments)
+    return msgspec.structs.replace(config, tiers=[first, config.tiers[1]])
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("pp_size", 2), ("speculative_accept_threshold_single", 0.5)]
+)
+def test_flags_of_the_command_line_that_a_judge_cannot_have_beside_speculation_are_refused(
+    flag: str, value: float, namespace: argparse.Namespace
+) -> None:
+    check_arguments(namespace, judged_speculation())
+    setattr(namespace, flag, value)
+    with pytest.raises(ConfigError, match=rf"tiers\[0\] decodes by NGRAM: {flag} is {value}"):
+        check_arguments(namespace, judged_speculation())
+    check_arguments(namespace, make_cascade("small", "large"))
+
+
+def test_simulated_speculation_is_refused_beside_a_judge(
+    namespace: argparse.Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SGLANG_SIMULATE_ACC_LEN", "3")
+    check_arguments(namespace, make_cascade("small", "large"))
+    with pytest.raises(ConfigError, match="SGLANG_SIMULATE_ACC_LEN is set"):
+        check_arguments(namespace, judged_speculation())
+
+
 def test_a_tiers_flag_that_sglang_does_not_know_is_refused_with_its_place(
     namespace: argparse.Namespace,
 ) -> None:
