@@ -11,11 +11,13 @@ import fastapi
 from cascadia_sglang.errors import RequestError
 
 FIELD = "prediction"
+# Of a prediction: more is no draft that a tier would use, and it is tokenised between two requests.
+MOST_CHARACTERS = 1 << 16
 ALLOWED = '{"type": "content", "content": text or a list of {"type": "text", "text": text}}'
 
 
 def predicted_text(raw_request: fastapi.Request) -> str | None:
-    """The text that a chat request predicts; None without a prediction.
+    """The beginning of the text that a chat request predicts; None without a prediction.
 
     Raises:
         RequestError: 400 for a prediction of another form.
@@ -35,7 +37,7 @@ def predicted_text(raw_request: fastapi.Request) -> str | None:
         shown = json.dumps(prediction)
         shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
         raise RequestError(400, f"{FIELD} is {shown}, allowed: {ALLOWED}", FIELD)
-    return text
+    return text[:MOST_CHARACTERS]
 
 
 def _text_of(content: Any) -> str | None:

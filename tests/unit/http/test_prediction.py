@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.http.prediction import predicted_text
+from cascadia_sglang.http.prediction import MOST_CHARACTERS, predicted_text
 
 
 def request(**fields: Any) -> Any:
@@ -61,6 +61,12 @@ def test_another_form_is_refused_with_what_is_allowed(prediction: Any) -> None:
         predicted_text(request(prediction=prediction))
     assert raised.value.status == 400
     assert json.dumps(prediction) in str(raised.value)
+
+
+def test_a_long_text_is_cut() -> None:
+    content = "ab" * MOST_CHARACTERS
+    found = predicted_text(request(prediction={"type": "content", "content": content}))
+    assert found == content[:MOST_CHARACTERS]
 
 
 def test_a_long_one_is_shown_in_part() -> None:
