@@ -92,13 +92,13 @@ def test_a_row_that_is_not_chosen_is_not_read(device: torch.device) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "rows"), [(3, None), (1, None), (3, [0])], ids=["more", "fewer", "with-rows"]
+    ("tokens", "chosen"), [(3, None), (1, None), (3, [0])], ids=["more", "fewer", "with-rows"]
 )
 def test_a_shape_that_does_not_match_is_refused(
-    tokens: int, rows: list[int] | None, device: torch.device
+    tokens: int, chosen: list[int] | None, device: torch.device
 ) -> None:
     logits_BV = make_logits(2, 20).to(device)
-    rows_R = None if rows is None else torch.tensor(rows, device=device)
+    rows_R = None if chosen is None else torch.tensor(chosen, device=device)
     statistics = row_statistics(logits_BV, rows_R=rows_R)
     tokens_B = torch.zeros(tokens, dtype=torch.int64, device=device)
     with pytest.raises(ValueError, match=rf"token_values takes .* got \[{tokens}\] tokens"):
