@@ -40,7 +40,12 @@ TREE = {
     "speculative_ngram_max_bfs_breadth": 4,
 }
 TIERS = {"chain": CHAIN, "plain": {}, "tree": TREE, "ranks": {**CHAIN, "tp_size": 2}}
-COMMON = {"max_total_tokens": 32768, "disable_radix_cache": True, "dtype": "float32"}
+COMMON = {
+    "max_total_tokens": 16384,
+    "mem_fraction_static": 0.5,
+    "disable_radix_cache": True,
+    "dtype": "float32",
+}
 PROMPTS = [row.prompt for row in sample("test", 71_000, 500)]
 SOME = PROMPTS[:100]
 GREEDY = {"temperature": 0, "max_new_tokens": 128}

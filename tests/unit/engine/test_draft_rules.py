@@ -104,4 +104,4 @@ def test_a_tier_whose_speculation_has_proposals_of_its_own_does_not(algorithm: s
 def test_a_tier_with_ngram_speculation_takes_one_for_any_request(
     params: dict[str, Any], algorithm: str
 ) -> None:
-    assert takes_draft(request(**params), speculative(algorithm))
+    assert takes_draft(request(params), speculative(algorithm))
