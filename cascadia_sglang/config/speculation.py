@@ -13,15 +13,12 @@ _LAX_FLAGS = ("speculative_accept_threshold_single", "speculative_accept_thresho
 
 
 class Speculation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a tier decodes speculatively.
-
-    Attributes:
-        algorithm: SGLang's name, in capitals.
-        draft_tokens: that a step verifies; None where SGLang chooses their number.
-    """
+    """How a tier decodes speculatively."""
 
     algorithm: str
+    """SGLang's name of the algorithm, in capitals."""
     draft_tokens: int | None = None
+    """Tokens that a step verifies. null: SGLang chooses their number."""
 
     @property
     def is_judged(self) -> bool:

@@ -61,6 +61,8 @@ class TierArguments:
     def for_server(self) -> ServerArgs:
         """Of the main process and the detokenizer: the first tier's model and tokenizer."""
         namespace = self._with_pool(pool_specs(self._config)[0])
+        # SGLang would look for counts of drafts in the outputs of every tier, and fail without.
+        namespace.speculative_algorithm = None
         if namespace.served_model_name is None:
             namespace.served_model_name = CASCADE_MODEL
         if namespace.enable_metrics:

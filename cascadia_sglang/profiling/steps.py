@@ -106,7 +106,7 @@ def read_steps(folder: Path, tier: str) -> WorkerSteps:
         host_s=[line.host_s for line in records if line.is_decode and line.host_s is not None],
         all_s=total,
         draft_rows=header.draft_rows,
-        tokens_per_step=_tokens_per_step(found),
+        tokens_per_step=_tokens_per_step(records),
     )
 
 

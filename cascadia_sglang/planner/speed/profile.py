@@ -15,8 +15,8 @@ DEFAULT_PREFILL_TOKENS = 16384
 class StepTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Durations of a tier's batch steps on a whole device.
 
-    A step takes the time of its size, plus terms that are linear in its context. Without speculative
-    decoding, a request has one row in a decode step and gets one token from it.
+    A step takes the time of its size, plus terms that are linear in its context. Without
+    speculative decoding, a request has one row in a decode step and gets one token from it.
     """
 
     decode_ms: list[tuple[int, float]]
