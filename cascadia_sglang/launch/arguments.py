@@ -26,6 +26,14 @@ Construct = Callable[[argparse.Namespace], ServerArgs]
 # SGLang accepts so many drafts whatever the model says.
 _SIMULATED_LENGTH = "SGLANG_SIMULATE_ACC_LEN"
 
+# The main process: with an algorithm, SGLang looks for counts of drafts in the outputs of every
+# tier, and fails where one has none. The other two are refused, or read, without an algorithm.
+_WITHOUT_DRAFTS = {
+    "speculative_algorithm": None,
+    "speculative_draft_model_path": None,
+    "speculative_use_block_verification": False,
+}
+
 # From this page size on, `prefix.events: auto` has workers publish what they cache.
 EVENT_PAGE_TOKENS = 16
 
@@ -61,8 +69,7 @@ class TierArguments:
     def for_server(self) -> ServerArgs:
         """Of the main process and the detokenizer: the first tier's model and tokenizer."""
         namespace = self._with_pool(pool_specs(self._config)[0])
-        # SGLang would look for counts of drafts in the outputs of every tier, and fail without.
-        namespace.speculative_algorithm = None
+        vars(namespace).update(_WITHOUT_DRAFTS)
         if namespace.served_model_name is None:
             namespace.served_model_name = CASCADE_MODEL
         if namespace.enable_metrics:

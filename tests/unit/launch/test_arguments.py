@@ -294,6 +294,26 @@ def test_the_server_is_called_cascadia_unless_the_operator_names_it(
     assert (server.served_model_name, server.model_path) == (served, "/models/small")
 
 
+def test_the_main_process_counts_no_drafts() -> None:
+    """SGLang would look for the counts in the outputs of tiers without speculation."""
+    config = make_cascade("small", "large")
+    given = argparse.Namespace(
+        served_model_name=None,
+        mem_fraction_static=None,
+        enable_metrics=False,
+        speculative_algorithm="EAGLE",
+        speculative_draft_model_path="/models/drafter",
+        speculative_use_block_verification=True,
+    )
+    arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
+    server = arguments.for_server()
+    assert (server.speculative_algorithm, server.speculative_draft_model_path) == (None, None)
+    assert not server.speculative_use_block_verification
+    worker = arguments.for_worker(pool_specs(config)[0], "small-0", None, place(0), on_host=True)
+    assert worker.speculative_algorithm == "EAGLE"
+    assert worker.speculative_draft_model_path == "/models/drafter"
+
+
 def test_metrics_of_workers_and_attempts_have_tier_and_worker_labels() -> None:
     config = make_cascade("small", "large")
     given = argparse.Namespace(
