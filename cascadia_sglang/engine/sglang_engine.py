@@ -137,6 +137,9 @@ class TokenizerEngine:
             return 0.0
         return self._choice.draft_break_even(tier_index)
 
+    def tokens_per_step(self, tier_index: int) -> float | None:
+        return self._choice.tokens_per_step(tier_index)
+
     def limits(self, tier_index: int) -> Limits | None:
         return self._pool.limits(tier_index)
 

@@ -80,6 +80,13 @@ class TierState(Protocol):
         """Share of a draft that the tier must keep for reading it to pay; None while unknown."""
         ...
 
+    def tokens_per_step(self, tier_index: int) -> float | None:
+        """Mean number of tokens that a decode step of the tier's workers gave a request.
+
+        It is 1 without speculative decoding, and None before a step.
+        """
+        ...
+
     def seconds(self, tier_index: int, prompt: Prompt) -> float | None:
         """Seconds of an attempt on the tier's best worker now; None while that is unknown."""
         ...

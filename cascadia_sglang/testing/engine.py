@@ -127,6 +127,7 @@ class FakeEngine:
         # Of an attempt on each tier; empty while that is unknown.
         self.tier_seconds: list[float] = []
         self.break_even: float | None = None
+        self.tier_tokens_per_step: dict[int, float] = {}
         # Id of a ready worker of a tier that is passed over.
         self.passed: dict[int, str] = {}
         self._changed: Callable[[], None] = lambda: None
@@ -181,6 +182,9 @@ class FakeEngine:
     def draft_break_even(self, tier_index: int) -> float | None:
         del tier_index
         return self.break_even
+
+    def tokens_per_step(self, tier_index: int) -> float | None:
+        return self.tier_tokens_per_step.get(tier_index)
 
     def limits(self, tier_index: int) -> FakeLimits | None:
         return self._limits[tier_index]
