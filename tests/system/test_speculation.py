@@ -48,6 +48,7 @@ COMMON = {
 }
 PROMPTS = [row.prompt for row in sample("test", 71_000, 500)]
 SOME = PROMPTS[:100]
+SAMPLED_TOKENS = 24
 GREEDY = {"temperature": 0, "max_new_tokens": 128}
 CALIBRATION = MODELS / "small" / "calibration.json"
 
@@ -82,7 +83,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         environment={"SGLANG_CPU_OMP_THREADS_BIND": "0|1"},
     )
     try:
-        server.wait_until_ready()
+        # The first start ever compiles SGLang's corpus of n-grams.
+        server.wait_until_ready(within_s=300)
         yield server
     finally:
         server.stop()
@@ -93,9 +95,9 @@ Answer = dict[str, Any]
 
 def ask(server: Server, prompts: list[str], headers: dict[str, str], **params: Any) -> list[Answer]:
     found: list[Answer] = []
-    with server.client() as client:
-        for first in range(0, len(prompts), 50):
-            body = {"text": prompts[first : first + 50], "sampling_params": {**GREEDY, **params}}
+    with server.client(timeout=300) as client:
+        for first in range(0, len(prompts), 100):
+            body = {"text": prompts[first : first + 100], "sampling_params": {**GREEDY, **params}}
             reply = client.post("/generate", json=body, headers=headers)
             assert reply.status_code == 200, reply.text
             found.extend(reply.json())
@@ -222,7 +224,7 @@ def test_samples_of_one_prompt_are_judged_each(server: Server) -> None:
 def test_a_stream_has_the_whole_answer(mode: str, server: Server, plain: list[Answer]) -> None:
     headers = {"x-cascadia-stream": mode, "x-cascadia-max-tier": "plain"}
     with server.client() as client:
-        for prompt, right in zip(SOME[:20], plain, strict=False):
+        for prompt, right in zip(SOME[:10], plain, strict=False):
             body = {"model": "cascadia", "prompt": prompt, "stream": True, "max_tokens": 128}
             body["temperature"] = 0
             reply = client.post("/v1/completions", json=body, headers=headers)
@@ -256,51 +258,73 @@ def assert_one_distribution(first: Counts, second: Counts) -> None:
             test = stats.chi2_contingency(table, correction=False)
             statistic, freedom = statistic + test.statistic, freedom + test.dof
     assert freedom >= 20
-    assert stats.chi2.sf(statistic, freedom) > 0.01
+    # Three tests draw anew in every run, and 1 of 300 runs fails by chance.
+    assert stats.chi2.sf(statistic, freedom) > 0.001
 
 
 @pytest.fixture(scope="module")
 def unsure(plain: list[Answer]) -> list[str]:
-    """Prompts with short answers that the model is not sure of."""
+    """Prompts with long answers that the model is not sure of, each many times."""
     entropy = FEATURES.index("mean_entropy")
-    short = [
+    long = [
         (record_of(answer)["features"][-1][entropy], prompt)
         for prompt, answer in zip(PROMPTS, plain, strict=True)
-        if len(answer["output_ids"]) <= 10
+        if len(answer["output_ids"]) >= SAMPLED_TOKENS
     ]
-    return [prompt for _, prompt in sorted(short)[-8:]]
+    return [prompt for _, prompt in sorted(long)[-4:] for _ in range(250)]
+
+
+@pytest.fixture(scope="module")
+def sampled_plainly(server: Server, unsure: list[str]) -> dict[float, list[Answer]]:
+    """By temperature."""
+    return {
+        temperature: pinned(
+            server, "plain", unsure, temperature=temperature, max_new_tokens=SAMPLED_TOKENS
+        )
+        for temperature in (0.7, 1.0)
+    }
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 def test_sampled_tokens_have_the_distribution_of_plain_decoding(
-    temperature: float, server: Server, unsure: list[str]
+    temperature: float,
+    server: Server,
+    unsure: list[str],
+    sampled_plainly: dict[float, list[Answer]],
 ) -> None:
-    prompts = [prompt for prompt in unsure for _ in range(600)]
-    sampling = {"temperature": temperature, "max_new_tokens": 24}
-    found = []
-    for tier in ("chain", "plain"):
-        answers = pinned(server, tier, prompts, **sampling)
-        found.append([answer["output_ids"] for answer in answers])
-    assert sum(map(len, found[0])) >= 20_000
-    assert_one_distribution(*(counted(prompts, answers) for answers in found))
+    sampling = {"temperature": temperature, "max_new_tokens": SAMPLED_TOKENS}
+    found = [pinned(server, "chain", unsure, **sampling), sampled_plainly[temperature]]
+    ids = [[answer["output_ids"] for answer in answers] for answers in found]
+    assert min(sum(map(len, answers)) for answers in ids) >= 20_000
+    assert_one_distribution(*(counted(unsure, answers) for answers in ids))
 
 
 # Drafts, of the client
 
 
-def predicted(server: Server, tier: str, prompt: str, draft: str, **params: Any) -> Answer:
-    body = {
-        "model": tier,
-        "messages": [{"role": "user", "content": prompt}],
-        "max_tokens": 128,
-        "temperature": 0,
-        "prediction": {"type": "content", "content": draft},
-        **params,
-    }
-    with server.client() as client:
+def predicted(
+    server: Server, tier: str, prompts: list[str], drafts: list[str], **params: Any
+) -> list[Answer]:
+    def ask(prompt: str, draft: str) -> Answer:
+        body = {
+            "model": tier,
+            "messages": [{"role": "user", "content": prompt}],
+            "max_tokens": 128,
+            "temperature": 0,
+            "prediction": {"type": "content", "content": draft},
+            **params,
+        }
         reply = client.post("/v1/chat/completions", json=body)
         assert reply.status_code == 200, reply.text
         return {**reply.json(), "total": int(reply.headers["x-cascadia-total-tokens"])}
+
+    with server.client(timeout=300) as client, ThreadPoolExecutor(16) as threads:
+        return list(threads.map(ask, prompts, drafts))
+
+
+def text_of(answer: Answer) -> str:
+    text: str = answer["choices"][0]["message"]["content"] or ""
+    return text
 
 
 def other(text: str) -> str:
@@ -313,6 +337,7 @@ DRAFTS = {
     "right": lambda text: text,
     "a difference": other,
     "garbage": lambda text: "gab" * (len(text) // 2),
+    "empty": lambda _: "",
     "too long": lambda text: 40 * (text + " "),
     "ended early": lambda text: text[: len(text) // 2],
 }
@@ -325,41 +350,31 @@ def test_a_draft_changes_no_answer(
 ) -> None:
     wanted = {prompt: answer["text"] for prompt, answer in zip(PROMPTS, plain, strict=True)}
     prompts = SOME[:60]
-    with ThreadPoolExecutor(16) as threads:
-        answers = list(
-            threads.map(
-                lambda prompt: predicted(server, tier, prompt, DRAFTS[kind](wanted[prompt])),
-                prompts,
-            )
-        )
-    texts = [answer["choices"][0]["message"]["content"] for answer in answers]
-    assert texts == [wanted[prompt] for prompt in prompts]
+    drafts = [DRAFTS[kind](wanted[prompt]) for prompt in prompts]
+    answers = predicted(server, tier, prompts, drafts)
+    assert [text_of(answer) for answer in answers] == [wanted[prompt] for prompt in prompts]
     tokens = sum(answer["usage"]["completion_tokens"] for answer in answers)
     generated = sum(answer["total"] for answer in answers)
     if kind in ("right", "too long"):
         assert generated < 0.6 * tokens
-    elif kind != "garbage":
+    elif kind in ("a difference", "ended early"):
         assert generated < 0.9 * tokens
 
 
 def test_with_a_draft_sampled_tokens_keep_their_distribution(
-    server: Server, unsure: list[str]
+    server: Server,
+    plain: list[Answer],
+    unsure: list[str],
+    sampled_plainly: dict[float, list[Answer]],
 ) -> None:
     """The draft is the likeliest answer."""
-    prompts = unsure[-4:]
-    likely = {p: a["text"] for p, a in zip(prompts, pinned(server, "plain", prompts), strict=True)}
-    many = [prompt for prompt in prompts for _ in range(400)]
-    sampling = {"temperature": 1.0, "max_tokens": 24}
-    with ThreadPoolExecutor(16) as threads:
-        answers = list(
-            threads.map(
-                lambda prompt: predicted(server, "chain", prompt, likely[prompt], **sampling), many
-            )
-        )
-    drafted = [list(a["choices"][0]["message"]["content"].encode()) for a in answers]
-    plain_answers = pinned(server, "plain", many, temperature=1.0, max_new_tokens=24)
-    plainly = [list(answer["text"].encode()) for answer in plain_answers]
-    assert_one_distribution(counted(many, drafted), counted(many, plainly))
+    likely = {prompt: answer["text"] for prompt, answer in zip(PROMPTS, plain, strict=True)}
+    prompts = unsure[::2]
+    sampling = {"temperature": 1.0, "max_tokens": SAMPLED_TOKENS}
+    answers = predicted(server, "chain", prompts, [likely[p] for p in prompts], **sampling)
+    drafted = [list(text_of(answer).encode()) for answer in answers]
+    plainly = [list(answer["text"].encode()) for answer in sampled_plainly[1.0]]
+    assert_one_distribution(counted(prompts, drafted), counted(unsure, plainly))
 
 
 def test_a_prediction_of_another_form_is_refused(server: Server) -> None:
