@@ -118,7 +118,8 @@ def _draft_reporters(
     SpeculativeAlgorithm.NGRAM.get_platform_worker_cls()
     follower = DraftFollower()
     apply_patches(FOLLOW_PATCHES, follower)
-    if spec.fits_window:
+    # A profile's steps all verify the number of tokens that its log names.
+    if spec.fits_window and not spec.environment.get(STEP_LOG_FOLDER):
         apply_patches(WINDOW_PATCHES, WindowedSteps())
     return {DRAFT_KEY: follower}
 
