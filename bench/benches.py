@@ -228,6 +228,14 @@ BENCHES: tuple[Bench, ...] = (
         writes=("results/verify.csv",),
     ),
     Bench(
+        name="drafts.replay",
+        question="How many steps per token does a draft save of real models' answers? From their "
+        "records.",
+        writes=("results/drafts_replay.csv",),
+        needs=(REAL_MODELS,),
+        inputs=("large",),
+    ),
+    Bench(
         name="drafts.second_judge",
         question="What is a second judge of drafts worth in the demo?",
         writes=("results/verify.csv",),
@@ -303,6 +311,14 @@ BENCHES: tuple[Bench, ...] = (
         writes=("results/real_judge.csv",),
         needs=(REAL_MODELS,),
         smoke=(),
+        inputs=("small", "large"),
+    ),
+    Bench(
+        name="real.drafts",
+        question="What do drafts save a real model: answers written anew, read as a prefix, found "
+        "again after each difference?",
+        writes=("results/real_drafts.csv",),
+        needs=(REAL_MODELS,),
         inputs=("small", "large"),
     ),
     Bench(

@@ -111,6 +111,7 @@ class WorkerSpec:
         pace: of an emulated device; None where the host's own speed counts.
         events: where it publishes its cache's contents; None where it does not.
         reads_drafts: whether attempts may come with a draft.
+        fits_window: whether the number of tokens that a speculative step verifies follows the load.
         host_free_bytes: of which its share of the host's memory is one; None where the worker
             looks itself.
         device_share: None where it has its devices alone.
@@ -124,6 +125,7 @@ class WorkerSpec:
     pace: PaceSpec | None
     events: EventSource | None = None
     reads_drafts: bool = False
+    fits_window: bool = False
     host_free_bytes: int | None = None
     device_share: DeviceShare | None = None
     log: WorkerLog | None = None

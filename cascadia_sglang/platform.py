@@ -5,6 +5,7 @@ wheel serve on any x86 or Arm CPU through the native (PyTorch) forwards.
 """
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -37,6 +38,31 @@ class NativeCpuPlatform(CpuDeviceMixin, SRTPlatform):
 
     def get_torch_profiler_activity(self) -> torch.profiler.ProfilerActivity:
         return torch.profiler.ProfilerActivity.CPU
+
+    # NGRAM speculation: SGLang's ordinary wheel has its operations for accelerators alone.
+
+    def get_speculative_worker_cls(self, algorithm: str) -> type | None:
+        """SGLang's own worker, once what it lacks on this host is there."""
+        if algorithm != "NGRAM":
+            return None
+        from cascadia_sglang.cpu_speculation.install import ngram_worker
+
+        return ngram_worker()
+
+    def get_speculative_cache_locs_fn(self) -> Callable[..., torch.Tensor]:
+        from cascadia_sglang.cpu_speculation.cache_slots import slots_of
+
+        return slots_of
+
+    def get_kv_pool_cls(self, *, kind: str) -> type | None:
+        """A pool whose rows can be moved, which speculation alone asks for."""
+        from sglang.srt.runtime_context import get_spec
+
+        if kind != "mha" or get_spec().speculative_algorithm is None:
+            return None
+        from cascadia_sglang.cpu_speculation.kv_pool import HostKvPool
+
+        return HostKvPool
 
     def apply_server_args_defaults(self, server_args: Any) -> None:
         """Idle workers sleep: polling schedulers would hold the cores that serve.

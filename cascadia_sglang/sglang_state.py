@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from cascadia_sglang.drafts.followed_draft import FollowedDraft
     from cascadia_sglang.drafts.session import DraftSession
     from cascadia_sglang.engine.prompt_forms import PromptForms, PromptSource
     from cascadia_sglang.judge.attempt import JudgedAttempt
@@ -73,6 +74,9 @@ JUDGED_ATTEMPT: Slot[JudgedAttempt | None] = Slot("_cascadia_attempt")
 
 # On a worker's `Req`: the draft that it began with.
 DRAFT_READING: Slot[DraftSession] = Slot("_cascadia_draft")
+
+# On a worker's `Req`: the draft that its speculation follows; None where it came without one.
+FOLLOWED_DRAFT: Slot[FollowedDraft | None] = Slot("_cascadia_followed_draft")
 
 # On a worker's `Req`: seconds that its slow searches for `stop_regex` took so far.
 SPENT_SEARCH_S: Slot[float] = Slot("_cascadia_slow_search_s")

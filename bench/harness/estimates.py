@@ -49,6 +49,18 @@ def median_ratio(after: Sequence[float], before: Sequence[float]) -> Estimate:
     return Estimate(p50=p50, p20=p20, p80=p80, low95=low, high95=high, n=count)
 
 
+def sum_ratio(above: Sequence[float], below: Sequence[float]) -> Estimate:
+    """Ratio of two sums over the same cases, with a bootstrap interval over the cases."""
+    above_P, below_P = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
+    count = len(above_P)
+    rng = np.random.default_rng(_SEED)
+    # So many draws of each case are those of as many cases drawn.
+    draws_RP = rng.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)
+    ratios_R = (draws_RP @ above_P) / (draws_RP @ below_P)
+    low, high = np.quantile(ratios_R, (0.025, 0.975)).tolist()
+    return Estimate(p50=float(above_P.sum() / below_P.sum()), low95=low, high95=high, n=count)
+
+
 def mean_difference(after: Sequence[float], before: Sequence[float]) -> Estimate:
     """Mean of the differences of pairs, with a normal interval; for many pairs."""
     differences_P = np.subtract(after, before, dtype=float)

@@ -23,11 +23,8 @@ from cascadia_kernels.row_statistics import (
     row_statistics_kernel,
 )
 from cascadia_kernels.row_summary import row_summary_kernel
-from cascadia_kernels.verify_draft import (
-    PLACES_AT_ONCE,
-    draft_rows_kernel,
-    first_disagreements_kernel,
-)
+from cascadia_kernels.token_values import token_values_kernel
+from cascadia_kernels.verify_draft import PLACES_AT_ONCE, first_disagreements_kernel
 
 COLUMNS = 151936  # Qwen3's vocabulary
 
@@ -48,6 +45,7 @@ def launches() -> Iterator[Launch]:
     yield from _row_statistics()
     yield from _second_launches()
     yield from _drafts()
+    yield from _speculation()
     yield from _probes()
 
 
@@ -65,7 +63,13 @@ def _row_statistics() -> Iterator[Launch]:
 
 
 def _row_statistics_launch(
-    title: str, dtype: torch.dtype, dtype_name: str, tempered: bool, split: Split
+    title: str,
+    dtype: torch.dtype,
+    dtype_name: str,
+    tempered: bool,
+    split: Split,
+    *,
+    chosen: bool = False,
 ) -> Launch:
     return Launch(
         name=title,
@@ -74,6 +78,7 @@ def _row_statistics_launch(
             "logits_ptr": f"*{dtype_name}",
             "stride_b": "i64",
             "temperature_ptr": "*fp32",
+            "rows_ptr": "*i32",
             "partials_ptr": "*fp32",
             "columns": "i32",
             "ranges": "i32",
@@ -82,6 +87,7 @@ def _row_statistics_launch(
             "stride_v": 1,
             "temperature_stride": 1,
             **({} if tempered else {"temperature_ptr": None}),
+            **({"rows_stride": 1} if chosen else {"rows_ptr": None, "rows_stride": 0}),
             **launch_constants(dtype, split),
         },
         warps=split.warps,
@@ -145,21 +151,7 @@ def _ranges() -> dict[str, int]:
 
 
 def _drafts() -> Iterator[Launch]:
-    yield Launch(
-        name="verify_draft rows",
-        kernel=draft_rows_kernel,
-        types={
-            "partials_ptr": "*fp32",
-            "logits_ptr": "*fp32",
-            "stride_b": "i64",
-            "token_ids_ptr": "*i64",
-            "columns": "i32",
-            "values_ptr": "*fp32",
-            "preferred_ptr": "*i64",
-        },
-        constants={"stride_v": 1, "token_ids_stride": 1, **_ranges()},
-        warps=1,
-    )
+    yield _token_values_launch("verify_draft rows", ids="*i64", chosen=False)
     yield Launch(
         name="verify_draft drafts",
         kernel=first_disagreements_kernel,
@@ -171,6 +163,38 @@ def _drafts() -> Iterator[Launch]:
             "preferred_there_ptr": "*i64",
         },
         constants={"token_ids_stride": 1, "starts_stride": 1, "BLOCK": PLACES_AT_ONCE},
+    )
+
+
+def _speculation() -> Iterator[Launch]:
+    """A step of speculative decoding, of whose rows the accepted ones are read."""
+    yield _row_statistics_launch(
+        "row_statistics fp32, chosen rows", torch.float32, "fp32", False, DEFAULT_SPLIT, chosen=True
+    )
+    yield _token_values_launch("token_values, chosen rows", ids="*i32", chosen=True)
+
+
+def _token_values_launch(title: str, *, ids: str, chosen: bool) -> Launch:
+    return Launch(
+        name=title,
+        kernel=token_values_kernel,
+        types={
+            "partials_ptr": "*fp32",
+            "logits_ptr": "*fp32",
+            "stride_b": "i64",
+            "token_ids_ptr": ids,
+            "rows_ptr": "*i32",
+            "columns": "i32",
+            "values_ptr": "*fp32",
+            "preferred_ptr": "*i64",
+        },
+        constants={
+            "stride_v": 1,
+            "token_ids_stride": 1,
+            **({"rows_stride": 1} if chosen else {"rows_ptr": None, "rows_stride": 0}),
+            **_ranges(),
+        },
+        warps=1,
     )
 
 

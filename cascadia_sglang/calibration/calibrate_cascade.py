@@ -150,6 +150,7 @@ def calibrate(
         early_abort=config.routing.early_abort,
         models=tuple(model_fingerprint(local_folder(tier.model_path)) for tier in config.tiers),
         vocabularies=tier_vocabularies(config),
+        speculations=tuple(tier.speculation for tier in config.tiers),
     )
     parts = split_sample(answers.pool)
     fitted = calibrate_parts(parts, settings)

@@ -1,7 +1,9 @@
 """Checks of a cascade file beyond the types of its fields."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cascadia_sglang.config.escalation import keeps_rate
 from cascadia_sglang.config.label_settings import label_problems
@@ -13,6 +15,7 @@ from cascadia_sglang.config.settings import (
     TierConfig,
     is_keep_alive_s,
 )
+from cascadia_sglang.config.speculation import JUDGED_ALGORITHMS, judged_problems
 from cascadia_sglang.models.hub_check import is_hub_name
 from cascadia_sglang.value_ranges import bound_problems
 
@@ -37,13 +40,15 @@ def problems_of(config: CascadeConfig) -> list[str]:
     for index, tier in enumerate(config.tiers):
         is_last = index == len(config.tiers) - 1
         is_compared = bool(config.routing.thresholds) and not config.judge.record
-        needs_calibration = is_compared and not (is_last or tier.is_speculative)
+        needs_calibration = is_compared and not (is_last or tier.hides_logits)
         problems.extend(f"tiers[{index}].{p}" for p in _tier_problems(tier, needs_calibration))
         if index == 0 and tier.draft_calibration is not None:
             problems.append("tiers[0].draft_calibration: the first tier reads no drafts")
-        if tier.is_speculative:
-            place = f"tiers[{index}].server_args.speculative_algorithm"
-            problems.extend(f"{place} {p}" for p in _speculative_problems(config, index))
+        if tier.speculation is not None:
+            problems.extend(f"tiers[{index}].{p}" for p in _speculative_problems(config, index))
+        if tier.speculation is not None and not tier.hides_logits:
+            lax = lax_flags(config, index, tier.server_args)
+            problems.extend(f"tiers[{index}].server_args.{p}" for p in lax)
         if tier.name.lower() in [earlier.name.lower() for earlier in config.tiers[:index]]:
             problems.append(f"tiers[{index}].name {tier.name!r} is used twice")
     problems.extend(f"routing.{p}" for p in routing_problems(config))
@@ -104,18 +109,33 @@ def _device_problems(devices: list[int]) -> list[str]:
 
 
 def _speculative_problems(config: CascadeConfig, index: int) -> list[str]:
-    """Of a tier that decodes speculatively, where SGLang shows the judge no logits."""
+    """Of a tier that decodes speculatively."""
+    tier, is_last = config.tiers[index], index == len(config.tiers) - 1
     problems: list[str] = []
-    if config.tiers[index].calibration is not None:
-        problems.append("turns the tier's judge off, so it cannot have a calibration")
+    if tier.draft_calibration is not None:
+        problems.append("draft_calibration: a tier with speculative decoding rates no drafts")
+    if not tier.hides_logits:
+        return problems
+    algorithm = f"server_args.speculative_algorithm {tier.server_args['speculative_algorithm']}"
+    if tier.calibration is not None:
+        problems.append(f"{algorithm} hides the tier's logits, so it cannot have a calibration")
     if config.judge.record:
-        problems.append("turns the tier's judge off, so judge.record cannot record its answers")
-    if index < len(config.tiers) - 1 and config.judge.on_error == "escalate":
         problems.append(
-            "leaves its answers without a score; allowed: on the last tier, or with "
-            "judge.on_error: accept"
+            f"{algorithm} hides the tier's logits, so judge.record cannot record its answers"
+        )
+    if not is_last and config.judge.on_error == "escalate":
+        problems.append(
+            f"{algorithm} leaves its answers without a score; allowed: on the last tier, with "
+            f"judge.on_error: accept, or one of {', '.join(JUDGED_ALGORITHMS)}"
         )
     return problems
+
+
+def lax_flags(config: CascadeConfig, index: int, flags: Mapping[str, Any]) -> list[str]:
+    """Why a tier that decodes speculatively cannot be judged with these flags, a line each."""
+    tier, is_last = config.tiers[index], index == len(config.tiers) - 1
+    is_judged = not is_last or config.judge.record or tier.calibration is not None
+    return judged_problems(flags) if is_judged else []
 
 
 def routing_problems(config: CascadeConfig) -> list[str]:

@@ -30,5 +30,5 @@ def ranked_tiers(config: CascadeConfig) -> frozenset[int]:
     """
     if not keeps_rate(config):
         return frozenset()
-    judged = [i for i, tier in enumerate(config.tiers[:-1]) if not tier.is_speculative]
+    judged = [i for i, tier in enumerate(config.tiers[:-1]) if not tier.hides_logits]
     return frozenset(i for i in judged if config.tiers[i].calibration is None)

@@ -52,7 +52,7 @@ REFUSED_FLAGS: tuple[RefusedFlag, ...] = (
     RefusedFlag(
         "speculative_algorithm",
         None,
-        f"{_NO_LOGITS}; a tier without a judge may have it in its server_args",
+        "a tier has its own, in its server_args",
         in_tiers=True,
     ),
 )

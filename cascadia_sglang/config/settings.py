@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from cascadia_sglang.config.speculation import Speculation, speculation_of
 from cascadia_sglang.value_ranges import (
     Count,
     CountOrZero,
@@ -35,7 +36,7 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     calibration: str | None = None
     """Calibration file. Without one the tier's answers are ranked and `escalation_rate` decides.
 
-    A tier with speculative decoding has no judge and takes no file.
+    A tier whose speculative decoding hides the logits takes no file.
     """
     draft_calibration: str | None = None
     """Calibration file of the second judge, which rates drafts of the tiers below."""
@@ -64,9 +65,15 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Text appended to the prompt for this tier alone."""
 
     @property
-    def is_speculative(self) -> bool:
-        """Whether it decodes speculatively; SGLang shows the judge no logits then."""
-        return self.server_args.get("speculative_algorithm") is not None
+    def speculation(self) -> Speculation | None:
+        """How it decodes speculatively; None where it does not."""
+        return speculation_of(self.server_args)
+
+    @property
+    def hides_logits(self) -> bool:
+        """Whether SGLang shows the judge no logits of its answers."""
+        speculation = self.speculation
+        return speculation is not None and not speculation.is_judged
 
 
 class DraftsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -199,7 +206,8 @@ class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     on_error: Literal["escalate", "accept"] = "escalate"
     """What to do with an answer that has no score.
 
-    A tier with speculative decoding has no judge. Below the last tier it needs `accept`.
+    A tier whose speculative decoding hides the logits has no judge. Below the last tier it needs
+    `accept`.
     """
     on_constrained: Literal["escalate", "accept"] = "escalate"
     """What to do with an answer that a grammar constrained."""

@@ -1,4 +1,4 @@
-"""Which requests may go on from a smaller tier's draft."""
+"""Which requests may be answered with a smaller tier's draft."""
 
 from typing import Any
 
@@ -38,9 +38,16 @@ _GREEDY_TEMPERATURE = 1e-6  # SGLang's
 
 
 def takes_draft(sample: GenerateReqInput, tier: TierConfig) -> bool:
-    """Whether a tier answers this the same with a draft as without: it is greedy and plain."""
-    if tier.is_speculative or sample.input_ids is None or sample.contains_mm_input():
+    """Whether a tier answers this the same with a draft as without.
+
+    NGRAM speculation follows any draft, for its verification keeps the model's distribution. The
+    other algorithms have proposals of their own. A tier without speculation reads the drafts of
+    requests that are greedy and plain.
+    """
+    if sample.input_ids is None or sample.contains_mm_input():
         return False
+    if tier.speculation is not None:
+        return tier.speculation.algorithm == "NGRAM"
     if any(getattr(sample, name, None) for name in _FIELDS):
         return False
     params = {**sample.sampling_params, **tier.sampling}

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # A shorter answer is translated in less time than a thread takes to begin, or little more.
 _LONG_ANSWER_TOKENS = 1_024
+# Characters of a text that is tokenised in a thread.
+_LONG_TEXT = 4_096
 
 # SGLang's `generate_request`: (manager, request, HTTP request).
 Generate = Callable[[Any, GenerateReqInput, None], AsyncIterator[Output]]
@@ -160,7 +162,7 @@ class TokenizerEngine:
     def is_judgeable(self, sample: GenerateReqInput, tier_index: int) -> bool:
         # A tier's own parser may constrain its answers to a chat with tools.
         params = (self._prompts.known(sample, tier_index) or sample).sampling_params
-        if self._tiers[tier_index].is_speculative:
+        if self._tiers[tier_index].hides_logits:
             return False
         if tier_index not in self._judges_constrained and any(params.get(k) for k in CONSTRAINTS):
             return False
@@ -173,12 +175,26 @@ class TokenizerEngine:
     def abort(self, rid: str) -> None:
         self._manager.abort_request(rid=rid)
 
+    async def token_ids(self, text: str, tier_index: int) -> list[int]:
+        encode = self._views.manager(tier_index).tokenizer.encode
+        if len(text) < _LONG_TEXT:
+            short: list[int] = encode(text, add_special_tokens=False)
+            return short
+        long: list[int] = await asyncio.to_thread(encode, text, add_special_tokens=False)
+        return long
+
     def takes_draft(self, sample: GenerateReqInput, tier_index: int) -> bool:
         asked = self._prompts.known(sample, tier_index)
         return asked is not None and takes_draft(asked, self._tiers[tier_index])
 
     def draft_break_even(self, tier_index: int) -> float | None:
+        if self._tiers[tier_index].speculation is not None:
+            # It verifies as many tokens in a step without a draft.
+            return 0.0
         return self._choice.draft_break_even(tier_index)
+
+    def tokens_per_step(self, tier_index: int) -> float | None:
+        return self._choice.tokens_per_step(tier_index)
 
     def limits(self, tier_index: int) -> Limits | None:
         return self._pool.limits(tier_index)

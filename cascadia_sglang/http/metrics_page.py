@@ -69,6 +69,11 @@ class Gauges:
             "cascadia_escalation_rate",
             {(tier,): _number(scores.recent_rate(index)) for index, tier in below},
         )
+        engine = self._router.services.engine
+        yield _gauge(
+            "cascadia_tokens_per_step",
+            {(tier,): _number(engine.tokens_per_step(i)) for i, tier in enumerate(tiers)},
+        )
         calibrating = self._self_calibration
         labels = {} if calibrating is None else calibrating.effective_labels()
         yield _gauge(

@@ -13,6 +13,7 @@ from cascadia_sglang.judge.agreement_watch import AgreementWatch
 from cascadia_sglang.pool.pool import WorkerHandle, WorkerPool
 from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.router.cascade import CascadeRouter
+from cascadia_sglang.router.engine_protocol import TierState
 from cascadia_sglang.router.feedback.calibration_drift import TierWatch
 from cascadia_sglang.router.feedback.scores import TierScoring
 from cascadia_sglang.router.model_names import listed_names, read_model
@@ -57,6 +58,7 @@ def status(
                 else self_calibration.summary(index),
                 "warm": _warm(services.warmer, index),
                 "drafts": _drafts(services.drafts, index),
+                "tokens_per_step": _tokens_per_step(services.engine, index),
             }
             for index, tier in enumerate(config.tiers)
         ],
@@ -185,6 +187,12 @@ def _warm(warmer: Warmer, tier_index: int) -> dict[str, int] | None:
 def _drafts(policy: DraftPolicy, tier_index: int) -> dict[str, float | None] | None:
     """What a tier read of smaller tiers' drafts, and kept; None where it reads none."""
     return None if not policy.is_on or tier_index == 0 else asdict(policy.counts[tier_index])
+
+
+def _tokens_per_step(engine: TierState, tier_index: int) -> float | None:
+    """Tokens that a decode step gave a request on average; None before the first step."""
+    tokens = engine.tokens_per_step(tier_index)
+    return None if tokens is None else round(tokens, 2)
 
 
 def _card(

@@ -12,6 +12,7 @@ import fastapi
 
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import RequestError
+from cascadia_sglang.http.prediction import predicted_text
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.model_names import read_model
 from cascadia_sglang.router.request import ResponseSummary
@@ -113,6 +114,21 @@ def named_tier(
         return read_model(model, manager.served_model_name, config).tier
     except RequestError as error:
         raise refusal(raw_request, error) from None
+
+
+def note_prediction(raw_request: fastapi.Request) -> None:
+    """Note the answer that a chat request predicts.
+
+    Raises:
+        fastapi.HTTPException: 400 for a prediction of another form.
+    """
+    trace: Trace | None = raw_request.scope.get(SCOPE_KEY)
+    try:
+        text = predicted_text(raw_request)
+    except RequestError as error:
+        raise refusal(raw_request, error) from None
+    if trace is not None and text:
+        trace.controls = dataclasses.replace(trace.controls, prediction=text)
 
 
 def note_calls(raw_request: fastapi.Request, parses_calls: bool) -> None:

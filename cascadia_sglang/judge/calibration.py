@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 from cascadia_sglang.arrays import FloatArray
+from cascadia_sglang.config.speculation import Speculation
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.files.struct_file import load_struct
 from cascadia_sglang.judge.agreement_watch import Agreement
@@ -89,17 +90,15 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     null: not known.
     """
+    speculation: Speculation | None = None
+    """Speculative decoding of these answers. null: none."""
 
     def __post_init__(self) -> None:
         if self.version not in (2, 3):
             raise ValueError(f"version is {self.version}, allowed: 2, 3; fit the calibration again")
         added = (
-            "quantile_samples",
-            "probe",
-            "agreement",
-            "model",
-            "feature_summary",
-            "draft_vocabularies",
+            *("quantile_samples", "probe", "agreement", "model", "feature_summary"),
+            *("draft_vocabularies", "speculation"),
         )
         if self.version == 2 and any(getattr(self, name) is not None for name in added):
             raise ValueError(f"{', '.join(added)} need version 3")

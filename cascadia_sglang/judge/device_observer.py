@@ -100,12 +100,13 @@ class DeviceObserver:
 
 @dataclass(frozen=True, slots=True)
 class DeviceStep:
-    """Step values on the device, copied later by SGLang."""
+    """Step values on the device, copied later by SGLang; `width` rows of a request."""
 
     values_B5: torch.Tensor
     forced_B: torch.Tensor | None
     judge: Judge
     probed: DeviceProbed | None = None
+    width: int = 1
 
     def to_pp_tensors(self) -> dict[str, torch.Tensor]:
         """What the first pipeline stage, whose scheduler commits the tokens, needs of the last."""
@@ -117,17 +118,18 @@ class DeviceStep:
     def copy_to_host(self, copy_tensor: Callable[[torch.Tensor], torch.Tensor]) -> "CopiedStep":
         forced_B = None if self.forced_B is None else copy_tensor(self.forced_B)
         probed = None if self.probed is None else self.probed.copy_to_host(copy_tensor)
-        return CopiedStep(copy_tensor(self.values_B5), forced_B, self.judge, probed)
+        return CopiedStep(copy_tensor(self.values_B5), forced_B, self.judge, probed, self.width)
 
 
 @dataclass(frozen=True, slots=True)
 class CopiedStep:
-    """Step values in the scheduler."""
+    """Step values in the scheduler; `width` rows of a request."""
 
     values_B5: torch.Tensor
     forced_B: torch.Tensor | None
     judge: Judge
     probed: DeviceProbed | None = None
+    width: int = 1
 
     def consume(self, batch: "ScheduleBatch", commits: Sequence["CommittedTokens | None"]) -> None:
         try:
@@ -136,13 +138,9 @@ class CopiedStep:
             self.judge.report_failure(error)
 
     def fold(
-        self,
-        table: StateTable,
-        states: list[int],
-        rows: list[int],
-        commits: Sequence["CommittedTokens | None"],
+        self, table: StateTable, states: list[int], rows: list[int], token_ids: list[int]
     ) -> None:
-        del commits  # the tokens' log-probabilities are among the values
+        del token_ids  # their log-probabilities are among the values
         forced_B = NO_ROW if self.forced_B is None else self.forced_B.numpy()
         fold_step(
             table.states_NS, np.array(states), np.array(rows), self.values_B5.numpy(), forced_B

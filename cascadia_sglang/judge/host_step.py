@@ -33,6 +33,44 @@ from cascadia_sglang.judge.state import (
 LOGSUMEXP, ENTROPY, MARGIN, SELF_CERTAINTY = range(4)
 
 
+@numba.njit("void(float32[:], float64[:])", cache=True, nogil=True)
+def _write_statistics(
+    logits_V: npt.NDArray[np.float32], statistics_4: npt.NDArray[np.float64]
+) -> None:
+    """Of one row, in the order of the host statistics."""
+    columns = len(logits_V)
+    first = -np.inf
+    second = -np.inf
+    for column in range(columns):
+        logit = logits_V[column]
+        if logit > first:
+            second = first
+            first = logit
+        elif logit > second:
+            second = logit
+    total = 0.0
+    weighted = 0.0
+    linear = 0.0
+    finite = 0
+    for column in range(columns):
+        logit = logits_V[column]
+        if logit != -np.inf:
+            shifted = float(logit) - float(first)
+            weight = math.exp(shifted)
+            total += weight
+            weighted += weight * shifted
+            linear += shifted
+            finite += 1
+    if finite == 0:
+        statistics_4[:] = np.nan
+        return
+    log_total = math.log(total)
+    statistics_4[LOGSUMEXP] = float(first) + log_total
+    statistics_4[ENTROPY] = log_total - weighted / total
+    statistics_4[MARGIN] = float(first) - float(second)
+    statistics_4[SELF_CERTAINTY] = log_total - linear / finite - math.log(finite)
+
+
 @numba.njit("float64[:,:](float32[:,:])", cache=True, nogil=True)
 def host_statistics(logits_BV: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Logsumexp, entropy, margin and self-certainty of each row, [B, 4], summed in float64.
@@ -40,40 +78,23 @@ def host_statistics(logits_BV: npt.NDArray[np.float32]) -> npt.NDArray[np.float6
     A row depends on itself alone. Columns at -inf have probability zero; a row that holds NaN or
     +inf, or nothing finite, is NaN.
     """
-    rows, columns = logits_BV.shape
-    statistics = np.empty((rows, 4))
+    rows = len(logits_BV)
+    statistics_B4 = np.empty((rows, 4))
     for row in range(rows):
-        first = -np.inf
-        second = -np.inf
-        for column in range(columns):
-            logit = logits_BV[row, column]
-            if logit > first:
-                second = first
-                first = logit
-            elif logit > second:
-                second = logit
-        total = 0.0
-        weighted = 0.0
-        linear = 0.0
-        finite = 0
-        for column in range(columns):
-            logit = logits_BV[row, column]
-            if logit != -np.inf:
-                shifted = float(logit) - float(first)
-                weight = math.exp(shifted)
-                total += weight
-                weighted += weight * shifted
-                linear += shifted
-                finite += 1
-        if finite == 0:
-            statistics[row, :] = np.nan
-            continue
-        log_total = math.log(total)
-        statistics[row, LOGSUMEXP] = float(first) + log_total
-        statistics[row, ENTROPY] = log_total - weighted / total
-        statistics[row, MARGIN] = float(first) - float(second)
-        statistics[row, SELF_CERTAINTY] = log_total - linear / finite - math.log(finite)
-    return statistics
+        _write_statistics(logits_BV[row], statistics_B4[row])
+    return statistics_B4
+
+
+@numba.njit("float64[:,:](float32[:,:], int64[:])", cache=True, nogil=True, boundscheck=True)
+def statistics_of_rows(
+    logits_BV: npt.NDArray[np.float32], rows_R: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """`host_statistics` of some rows, [B, 4]; NaN for the others. A negative number is no row."""
+    statistics_B4 = np.full((len(logits_BV), 4), np.nan)
+    for row in rows_R:
+        if row >= 0:
+            _write_statistics(logits_BV[row], statistics_B4[row])
+    return statistics_B4
 
 
 @numba.njit(

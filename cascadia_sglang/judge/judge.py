@@ -43,16 +43,20 @@ _UNSEEN: Any = object()
 
 
 class ObservedStep(Protocol):
-    """What a decoding step said about the rows of its batch."""
+    """What a decoding step said about the rows of its batch.
+
+    Attributes:
+        width: rows of a request, one for each token that the step may give it; 1 without
+            speculative decoding. Row `width * i + k` belongs to the k-th token of request i.
+    """
+
+    @property
+    def width(self) -> int: ...
 
     def fold(
-        self,
-        table: StateTable,
-        states: list[int],
-        rows: list[int],
-        commits: Sequence["CommittedTokens | None"],
+        self, table: StateTable, states: list[int], rows: list[int], token_ids: list[int]
     ) -> None:
-        """Fold rows of the batch, and the last tokens committed there, into some states."""
+        """Fold rows, and the tokens committed there, into some states."""
         ...
 
     def probe_log_odds(self, row: int, tier_index: int) -> float:
@@ -61,11 +65,16 @@ class ObservedStep(Protocol):
 
 
 class _Due(NamedTuple):
-    """A request to be rated after a step, and its row in it."""
+    """A request to be rated after a token, and the token's row in the step.
+
+    Attributes:
+        is_end: whether the answer ends with the token.
+    """
 
     request: "Req"
     attempt: JudgedAttempt
     row: int
+    is_end: bool
 
 
 class Judge:
@@ -110,34 +119,55 @@ class Judge:
     ) -> None:
         """Fold a committed step into its requests; rate those that ended or reached a checkpoint.
 
-        Row i of the step belongs to the i-th request; no commit means no visible token.
+        No commit means no visible token. A run of several tokens is folded token by token, so that
+        it says the same as steps of one token each.
         """
+        for place in range(step.width):
+            self._consume_token(requests, commits, step, place)
+
+    def _consume_token(
+        self,
+        requests: Sequence["Req"],
+        commits: Sequence["CommittedTokens | None"],
+        step: ObservedStep,
+        place: int,
+    ) -> None:
+        """Fold the token at one place of every request's run."""
         states: list[int] = []
         rows: list[int] = []
+        token_ids: list[int] = []
         due: list[_Due] = []
         counts_all = self._counts_reasoning
+        width = step.width
         # Every request passes here at every step: what is asked of all is asked in as few calls as
         # can be.
         attribute = JUDGED_ATTEMPT.name
         for index, (request, commit) in enumerate(zip(requests, commits, strict=True)):
             if commit is None:
                 continue
+            run = commit.token_ids
+            if place and place >= len(run):
+                continue
             attempt: JudgedAttempt | None = getattr(request, attribute, _UNSEEN)
             if attempt is _UNSEEN:
                 attempt = self._begin(request)
             if attempt is None or attempt.report is not None:
                 continue
-            # SGLang counts the tokens up to the end of the reasoning before this is called.
-            if counts_all or commit.output_index >= request.reasoning_tokens:
-                rows.append(index)
+            # SGLang ends a request with the last token of its run, before this is called.
+            is_end = request.finished_reason is not None and place == len(run) - 1
+            row = width * index + place
+            # It has counted the tokens up to the end of the reasoning, too.
+            if counts_all or commit.output_index + place >= request.reasoning_tokens:
+                rows.append(row)
                 states.append(attempt.row.index)
+                token_ids.append(run[place])
                 attempt.tokens += 1
-                if attempt.tokens == attempt.checkpoint or request.finished_reason is not None:
-                    due.append(_Due(request, attempt, index))
-            elif request.finished_reason is not None:
-                due.append(_Due(request, attempt, index))
+                if is_end or attempt.tokens == attempt.checkpoint:
+                    due.append(_Due(request, attempt, row, is_end))
+            elif is_end:
+                due.append(_Due(request, attempt, row, is_end))
         if rows:
-            step.fold(self._table, states, rows, commits)
+            step.fold(self._table, states, rows, token_ids)
         if due:
             self._rate(due, step)
 
@@ -211,17 +241,17 @@ class Judge:
             (
                 attempt.row.index,
                 len(request.origin_input_ids),
-                isinstance(request.finished_reason, FINISH_LENGTH),
+                is_end and isinstance(request.finished_reason, FINISH_LENGTH),
             )
-            for request, attempt, _ in due
+            for request, attempt, _, is_end in due
         ]
         rows_NF = features_of(self._table.states_NS, np.array(answers))
         ended: dict[ScoreModel, list[int]] = {}
-        for place, (request, attempt, _) in enumerate(due):
+        for place, (request, attempt, _, is_end) in enumerate(due):
             model = attempt.model
             if attempt.record is not None:
                 _note(attempt, attempt.record, rows_NF[place])
-            if request.finished_reason is None:
+            if not is_end:
                 if model is not None:
                     self._commit_or_end(request, attempt, model, rows_NF[place])
                 attempt.set_checkpoint()
@@ -255,7 +285,9 @@ class Judge:
             attempt.on_the_way = JudgeReport(score=chance, early_abort=False, committed=True)
         elif order.early_abort is not None and chance < order.early_abort:
             attempt.report = JudgeReport(score=chance, early_abort=True, record=attempt.record)
-            request.to_finish = FINISH_ABORT("ended by the judge: unlikely to be accepted")
+            # A run may have ended the answer itself, after this token.
+            if request.finished_reason is None:
+                request.to_finish = FINISH_ABORT("ended by the judge: unlikely to be accepted")
         elif order.tells_chance:
             attempt.on_the_way = JudgeReport(score=chance, early_abort=False)
 

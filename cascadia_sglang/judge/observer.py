@@ -35,6 +35,8 @@ def build_observer(
     device: str,
     columns: int | None = None,
     hidden_dtype: torch.dtype = torch.bfloat16,
+    *,
+    speculates: bool = False,
 ) -> "HostObserver | DeviceObserver":
     """The observer for a model runner on this device, compiled and compared with float64.
 
@@ -42,6 +44,7 @@ def build_observer(
         columns: the vocabulary that the kernels are compiled for; None to compile at first use,
             untested.
         hidden_dtype: of the hidden states that a probe reads.
+        speculates: whether the runner decodes speculatively.
 
     Raises:
         WorkerError: one line: the judge does not compile here, or gives wrong numbers. Without it
@@ -54,7 +57,9 @@ def build_observer(
         observer = DeviceObserver(judge, device)
         if columns is not None:
             probes = observer.hidden.weights
-            warm_up(device, columns, probes=probes, hidden_dtype=hidden_dtype)
+            warm_up(
+                device, columns, probes=probes, hidden_dtype=hidden_dtype, speculates=speculates
+            )
             self_test(device, columns, probes, hidden_dtype)
         return observer
     except Exception as error:  # a compiler and a driver raise errors of any kind
@@ -106,13 +111,21 @@ class HostObserver:
 
 @dataclass(frozen=True, slots=True)
 class HostStep:
-    """A step whose logits are in the host's memory."""
+    """A step whose logits are in the host's memory.
+
+    Attributes:
+        width: rows of a request.
+        nodes_R: the row of the logits that belongs to each row of the step; None where they are the
+            same.
+    """
 
     logits_BV: npt.NDArray[np.float32]
     statistics_B4: npt.NDArray[np.float64]
     forced_B: npt.NDArray[np.bool_]
     judge: Judge
     probed: HostProbed | None = None
+    width: int = 1
+    nodes_R: npt.NDArray[np.int64] | None = None
 
     def to_pp_tensors(self) -> dict[str, torch.Tensor]:
         """What the first pipeline stage, whose scheduler commits the tokens, needs of the last."""
@@ -135,17 +148,13 @@ class HostStep:
             self.judge.report_failure(error)
 
     def fold(
-        self,
-        table: StateTable,
-        states: list[int],
-        rows: list[int],
-        commits: Sequence["CommittedTokens | None"],
+        self, table: StateTable, states: list[int], rows: list[int], token_ids: list[int]
     ) -> None:
-        token_ids = [commits[row].token_ids[-1] for row in rows]  # type: ignore[union-attr]
+        own = np.array(rows)
         fold_host_step(
             table.states_NS,
             np.array(states),
-            np.array(rows),
+            own if self.nodes_R is None else self.nodes_R[own],
             np.array(token_ids),
             self.logits_BV,
             self.statistics_B4,

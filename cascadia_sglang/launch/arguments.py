@@ -11,6 +11,7 @@ from typing import Any
 from sglang.srt.server_args import ServerArgs
 
 from cascadia_sglang.capacity.types import RunningReplica
+from cascadia_sglang.config.checks import lax_flags
 from cascadia_sglang.config.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.config.refused_flags import REFUSED_FLAGS, check_tier_flags
 from cascadia_sglang.config.settings import CASCADE_MODEL, CascadeConfig
@@ -22,6 +23,17 @@ from cascadia_sglang.launch.resolution import given_nccl_variables
 from cascadia_sglang.messages import WorkerLog
 
 Construct = Callable[[argparse.Namespace], ServerArgs]
+
+# SGLang accepts so many drafts whatever the model says.
+_SIMULATED_LENGTH = "SGLANG_SIMULATE_ACC_LEN"
+
+# The main process: with an algorithm, SGLang looks for counts of drafts in the outputs of every
+# tier, and fails where one has none. The other two are refused, or read, without an algorithm.
+_WITHOUT_DRAFTS = {
+    "speculative_algorithm": None,
+    "speculative_draft_model_path": None,
+    "speculative_use_block_verification": False,
+}
 
 # From this page size on, `prefix.events: auto` has workers publish what they cache.
 EVENT_PAGE_TOKENS = 16
@@ -58,6 +70,7 @@ class TierArguments:
     def for_server(self) -> ServerArgs:
         """Of the main process and the detokenizer: the first tier's model and tokenizer."""
         namespace = self._with_pool(pool_specs(self._config)[0])
+        vars(namespace).update(_WITHOUT_DRAFTS)
         if namespace.served_model_name is None:
             namespace.served_model_name = CASCADE_MODEL
         if namespace.enable_metrics:
@@ -180,6 +193,7 @@ def check_arguments(namespace: argparse.Namespace, config: CascadeConfig) -> Non
             flag = "--" + refused.flag.replace("_", "-")
             raise ConfigError(f"{flag} is {value!r}: {refused.reason}")
     _check_device_step(namespace, config)
+    _check_speculation(namespace, config)
     if os.environ.get("SGLANG_RUST_SERVER", "0").lower() not in ("", "0", "false"):
         raise ConfigError("SGLANG_RUST_SERVER is set: the Rust server has no tokenizer manager")
     if config.tier_index(namespace.served_model_name or "") is not None:
@@ -203,6 +217,18 @@ def stages_need_neighbours(device_step: int) -> str:
         f"--gpu-id-step is {device_step}, allowed: 1 where pp_size is above 1, "
         "for SGLang steps over devices within a pipeline stage alone"
     )
+
+
+def _check_speculation(namespace: argparse.Namespace, config: CascadeConfig) -> None:
+    """Flags of the command line hold for the tiers that decode speculatively, too."""
+    for index, tier in enumerate(config.tiers):
+        if tier.speculation is None or tier.hides_logits:
+            continue
+        place = f"tiers[{index}] decodes by {tier.speculation.algorithm}"
+        for problem in lax_flags(config, index, {**vars(namespace), **tier.server_args}):
+            raise ConfigError(f"{place}: {problem}")
+        if float(os.environ.get(_SIMULATED_LENGTH) or 0) > 0:
+            raise ConfigError(f"{place}: {_SIMULATED_LENGTH} is set, which makes answers up")
 
 
 def _check_device_step(namespace: argparse.Namespace, config: CascadeConfig) -> None:

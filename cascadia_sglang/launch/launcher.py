@@ -89,7 +89,7 @@ class Launcher:
         server_ports: PortArgs,
         detokenizer_of: DetokenizerOf,
         *,
-        reads_drafts: bool,
+        drafts: str,
     ) -> None:
         self._arguments = arguments
         self._detokenizer_of = detokenizer_of
@@ -100,7 +100,7 @@ class Launcher:
         self.devices = devices
         self._start_group = start_group
         self._server_ports = server_ports
-        self._reads_drafts = reads_drafts
+        self._drafts = drafts
         self._on_host = current_platform.device_type == "cpu"
         # Readable by this user alone: events hold the prompts' tokens.
         self._sockets = tempfile.TemporaryDirectory(prefix="cascadia-events-")
@@ -157,7 +157,8 @@ class Launcher:
             environment=environment,
             pace=self._paces.get(pool.index),
             events=events,
-            reads_drafts=self._reads_drafts and max(pool.tiers) > 0,
+            reads_drafts=self._drafts != "off",
+            fits_window=self._drafts == "auto",
             host_free_bytes=None if self._memory is None else self._memory.free_of(pool),
             device_share=self.devices.share(pool),
             log=self._arguments.log_of(worker_id),
@@ -249,7 +250,7 @@ def launcher_of(
         start_group,
         server_ports,
         detokenizer_of,
-        reads_drafts=config.drafts().use != "off",
+        drafts=str(config.drafts().use),
     )
 
 

@@ -248,6 +248,14 @@ FAMILIES = (
         "NaN before the first, and where thresholds are fixed. tier: the tier left.",
     ),
     Family(
+        name="cascadia_tokens_per_step",
+        kind="gauge",
+        labels=("tier",),
+        had_colon=False,
+        meaning="Mean number of tokens that a decode step gave a request, since the start. 1 "
+        "without speculative decoding, NaN before the first step. tier: the tier of the workers.",
+    ),
+    Family(
         name="cascadia_info",
         kind="gauge",
         labels=("version", "tiers", "thresholds"),

@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.config.paths import warn_once
+from cascadia_sglang.config.settings import CascadeConfig, TierConfig
+from cascadia_sglang.config.speculation import Speculation
 from cascadia_sglang.entry.model import vocabulary_fingerprint
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations
@@ -52,6 +54,9 @@ def _vocabulary(model: TierModel) -> str:
 def loaded_calibrations(config: CascadeConfig, paths: Mapping[int, str]) -> dict[int, Calibration]:
     """Read calibrations, and see that each was fitted for its tier's place and on its model.
 
+    A warning names a file that was fitted on answers of other speculative decoding: verification
+    rounds otherwise than plain decoding, so scores differ a little.
+
     Args:
         paths: of their files, by tier index.
 
@@ -60,10 +65,11 @@ def loaded_calibrations(config: CascadeConfig, paths: Mapping[int, str]) -> dict
     """
     calibrations = load_calibrations(dict(paths))
     for index, calibration in calibrations.items():
+        tier = config.tiers[index]
+        _check_speculation(paths[index], calibration, tier)
         _check_draft_vocabularies(config, index, calibration, paths[index])
         if calibration.model is None:
             continue
-        tier = config.tiers[index]
         fingerprint = model_fingerprint(local_folder(tier.model_path))
         if fingerprint is not None and fingerprint != calibration.model:
             raise ConfigError(
@@ -86,3 +92,21 @@ def _check_draft_vocabularies(
                 f"calibration {path} was fitted on drafts in another vocabulary than that of tier "
                 f"{model.name}; fit the calibration again"
             )
+
+
+def _check_speculation(path: str, calibration: Calibration, tier: TierConfig) -> None:
+    if calibration.speculation != tier.speculation:
+        warn_once(
+            f"calibration {path} was fitted on answers {_decoded(calibration.speculation)}, tier "
+            f"{tier.name} decodes {_decoded(tier.speculation)}; fit the calibration again for "
+            "exact scores"
+        )
+    if calibration.probe is not None and tier.speculation is not None:
+        raise ConfigError(
+            f"calibration {path} has a probe of the hidden states, which tier {tier.name} does not "
+            "show under speculative decoding"
+        )
+
+
+def _decoded(speculation: Speculation | None) -> str:
+    return "without speculation" if speculation is None else f"with {speculation}"

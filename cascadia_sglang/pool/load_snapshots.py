@@ -62,8 +62,7 @@ def published_load(worker: Worker) -> PublishedLoad | None:
         max_running=snapshot.max_running_requests,
         prefilled_tokens=snapshot.total_prefill_uncached_tokens,
         prefill_us=snapshot.total_prefill_busy_us,
-        # Their sixth is the tokens generated, which need not be told apart here.
-        decode_moments=(moments[0], moments[1], moments[2], moments[3], moments[4]),
+        decode_moments=tuple(moments),
         used_tokens=snapshot.num_used_tokens,
         total_tokens=snapshot.max_total_num_tokens,
     )

@@ -99,8 +99,16 @@ class WorkerChoice:
         if speed is None or not loads:
             return None
         batch = 1.0 + sum(load.running for load in loads) / len(loads)
-        token_s = speed.decode_s(batch) / batch
+        token_s = speed.token_s(batch) / batch
         return speed.prefill_s / token_s if token_s > 0.0 else None
+
+    def tokens_per_step(self, tier_index: int) -> float | None:
+        """Mean number of tokens that a decode step of the tier's workers gave a request; above 1
+        with speculative decoding, None before a step was seen."""
+        candidates = self._pool.candidates(tier_index)
+        for worker in candidates:
+            self._last_load(worker)
+        return self._state(candidates[0]).meter.tokens_per_step() if candidates else None
 
     def offer(self, worker: Worker, prompt: Prompt) -> WorkerOffer:
         """What a worker could do for a prompt."""

@@ -2,7 +2,7 @@
 
 Everything is in seconds of the request that asks, so nothing has to be weighed against anything:
 the prompt's tokens that are cached save their prefill, the requests ahead cost theirs, and a
-crowded worker's decode steps take longer.
+crowded worker's decode steps take longer. With speculative decoding a step gives several tokens.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def attempt_s(offer: WorkerOffer, prompt_tokens: int, output_tokens: float, spee
     if places is not None and places > 0 and batch > places:
         rounds += (batch - places) / places
         batch = places
-    return prefill_s + rounds * output_tokens * speed.decode_s(batch)
+    return prefill_s + rounds * output_tokens * speed.token_s(batch)
 
 
 def cheapest(

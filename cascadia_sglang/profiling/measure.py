@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from cascadia_sglang.config.cascade_file import load_cascade
@@ -76,7 +77,12 @@ def measure(cascade: Path, flags: Sequence[str], *, start_s: float, quick: bool)
             measured_T = [read_steps(folder, tier.name) for tier in config.tiers]
             for tier, measured in zip(config.tiers, measured_T, strict=True):
                 fitted = fit_step_times(measured.steps)
-                times[tier.name], decode_error[tier.name], prefill_error[tier.name] = fitted
+                plain, decode_error[tier.name], prefill_error[tier.name] = fitted
+                times[tier.name] = msgspec.structs.replace(
+                    plain,
+                    draft_rows=measured.draft_rows,
+                    tokens_per_step=round(max(1.0, measured.tokens_per_step), 4),
+                )
     return Profile(
         version=1,
         device=f"one worker on {device_of(measured_T)}",

@@ -22,6 +22,7 @@ class _Header(msgspec.Struct):
     max_prefill_tokens: int
     new_token_ratio: float
     is_blocking: bool
+    draft_rows: int = 1
 
 
 class _Line(msgspec.Struct):
@@ -34,6 +35,7 @@ class _Line(msgspec.Struct):
     forward_s: float
     step_s: float | None
     host_s: float | None
+    given_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class WorkerSteps:
         context_tokens: prompt and answer together.
         host_s: of every decoding step: what the scheduler itself took, the device apart.
         all_s: of all its steps, those before a pause with their forward alone.
+        draft_rows, tokens_per_step: as in `StepTimes`.
     """
 
     device: str
@@ -55,6 +58,8 @@ class WorkerSteps:
     steps: Sequence[MeasuredStep]
     host_s: Sequence[float]
     all_s: float
+    draft_rows: int = 1
+    tokens_per_step: float = 1.0
 
 
 def read_steps(folder: Path, tier: str) -> WorkerSteps:
@@ -75,7 +80,7 @@ def read_steps(folder: Path, tier: str) -> WorkerSteps:
         MeasuredStep(
             is_decode=line.is_decode,
             seconds=line.step_s,
-            rows=line.rows,
+            rows=line.rows * (header.draft_rows if line.is_decode else 1),
             tokens=line.tokens,
             context_tokens=line.context_tokens,
             context_pairs=line.context_pairs,
@@ -100,7 +105,16 @@ def read_steps(folder: Path, tier: str) -> WorkerSteps:
         steps=steps,
         host_s=[line.host_s for line in records if line.is_decode and line.host_s is not None],
         all_s=total,
+        draft_rows=header.draft_rows,
+        tokens_per_step=_tokens_per_step(records),
     )
+
+
+def _tokens_per_step(lines: Sequence[_Line]) -> float:
+    """Tokens that a decoding step gave a request, mean over the steps that say it."""
+    told = [line for line in lines if line.is_decode and line.given_tokens is not None]
+    rows = sum(line.rows for line in told)
+    return sum(line.given_tokens or 0 for line in told) / rows if rows else 1.0
 
 
 def _serves(worker_id: str, tier: str) -> bool:

@@ -92,22 +92,32 @@ def _earlier_scores(tier_index: int, attempts: Sequence[Attempt]) -> tuple[float
 async def draft_for(
     tier_index: int, prompt: RequestPrompt, attempts: Sequence[Attempt], services: Services
 ) -> DraftOffer:
-    """The last answer of the tiers below in the tier's own tokens, where it is to read it."""
+    """A draft in the tier's own tokens, if the tier is to use one.
+
+    It is the answer of the last tier below, else the client's prediction.
+    """
     engine = services.engine
     if len(prompt.samples) > 1 or not services.drafts.is_on:
         return DraftOffer()
-    written = [one for one in attempts if one.outputs and one.tier_index < tier_index]
-    if not written or not engine.takes_draft(prompt.sample, tier_index):
+    if not engine.takes_draft(prompt.sample, tier_index):
         return DraftOffer()
-    last = written[-1]
-    token_ids = last.outputs[0].get("output_ids")
+    written = [one for one in attempts if one.outputs and one.tier_index < tier_index]
+    score: float | None = None
+    if written:
+        last = written[-1]
+        token_ids = last.outputs[0].get("output_ids") or ()
+        # The least score of a draft is a chance, and a rank is none.
+        score = None if last.calibrated is False else last.score
+    else:
+        prediction = prompt.controls.prediction
+        token_ids = await engine.token_ids(prediction, tier_index) if prediction else ()
     if not token_ids:
         return DraftOffer()
-    # The least score of a draft is a chance, and a rank is none.
-    score = None if last.calibrated is False else last.score
     break_even = engine.draft_break_even(tier_index)
     if not services.drafts.is_worth_reading(tier_index, score, break_even):
         return DraftOffer()
+    if not written:
+        return DraftOffer(tuple(token_ids))
     read = await engine.translated(token_ids, last.tier_index, tier_index)
     # Drafts of a tier further below are others than those that the second judge was fitted on. And
     # the answer that it lets out must be the one that was judged.

@@ -19,7 +19,7 @@ from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.warming import Warming
 from cascadia_sglang.router.attempt import Attempt
-from cascadia_sglang.router.attempt_orders import draft_for, order_for
+from cascadia_sglang.router.attempt_orders import DraftOffer, draft_for, order_for
 from cascadia_sglang.router.attempt_runner import AttemptRunner
 from cascadia_sglang.router.events import PromptEscalated, PromptFinished
 from cascadia_sglang.router.finished_attempts import (
@@ -185,9 +185,9 @@ class Climb:
         engine, sample = services.engine, self._prompt.sample
         try:
             # Should a worker have been lost over the draft, the next one is spared it.
-            draft = await draft_for(
-                tier_index, self._prompt, () if placing.is_retry else self.attempts, services
-            )
+            draft = DraftOffer()
+            if not placing.is_retry:
+                draft = await draft_for(tier_index, self._prompt, self.attempts, services)
             with services.warmer.during(
                 engine.prompt(sample, tier_index),
                 tier_index,

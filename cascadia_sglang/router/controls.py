@@ -1,4 +1,4 @@
-"""A client's controls of one request: the `x-cascadia-*` headers and `model`."""
+"""A client's controls of one request: the `x-cascadia-*` headers, `model` and `prediction`."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -26,6 +26,7 @@ class Controls:
         stream: when a streamed answer leaves, see `routing.stream`.
         allow_degraded: whether the best finished answer may go out when time or tiers run out.
         keep_alive_s: see `routing.keep_alive_s`.
+        prediction: the answer that the client expects, a draft for the first tier.
     """
 
     tier: int | None = None
@@ -35,6 +36,7 @@ class Controls:
     stream: str | None = None
     allow_degraded: bool | None = None
     keep_alive_s: float | None = None
+    prediction: str | None = None
 
     @property
     def is_own_way(self) -> bool:

@@ -126,17 +126,28 @@ class TierState(Protocol):
     def is_judgeable(self, sample: Any, tier_index: int) -> bool:
         """Whether the tier's judge can rate this sample.
 
-        It cannot under speculative decoding or for beams, and for a grammar only where its
-        calibration knows enough of them.
+        It cannot where speculative decoding hides the logits, nor for beams. It can for a grammar
+        where its calibration knows enough of them.
         """
         ...
 
     def takes_draft(self, sample: Any, tier_index: int) -> bool:
-        """Whether the tier's answer is the same where it goes on from a smaller tier's draft."""
+        """Whether the tier's answer is the same with a smaller tier's draft as without."""
+        ...
+
+    async def token_ids(self, text: str, tier_index: int) -> Sequence[int]:
+        """The tier's tokens of a text within an answer."""
         ...
 
     def draft_break_even(self, tier_index: int) -> float | None:
         """Share of a draft that the tier must keep for reading it to pay; None while unknown."""
+        ...
+
+    def tokens_per_step(self, tier_index: int) -> float | None:
+        """Mean number of tokens that a decode step of the tier's workers gave a request.
+
+        It is 1 without speculative decoding, and None before a step.
+        """
         ...
 
     def seconds(self, tier_index: int, prompt: Prompt) -> float | None:

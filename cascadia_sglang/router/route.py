@@ -159,7 +159,7 @@ def _is_wanted(tier_index: int, is_judged: bool, prompt: RequestPrompt) -> bool:
     config = prompt.config
     if is_judged or config.judge.on_constrained != "escalate":
         return True
-    return config.tiers[tier_index].is_speculative
+    return config.tiers[tier_index].hides_logits
 
 
 async def _fits(tier_index: int, tokens: int, prompt: RequestPrompt, engine: Engine) -> bool:

@@ -84,7 +84,11 @@ def digest_of(config: CascadeConfig) -> str:
     A model is known by its path.
     """
     parts = [
-        [[tier.model_path, tier.prompt_suffix, tier.sampling] for tier in config.tiers],
+        [
+            [tier.model_path, tier.prompt_suffix, tier.sampling]
+            + ([] if tier.speculation is None else [str(tier.speculation)])
+            for tier in config.tiers
+        ],
         FEATURES,
         config.judge.scope,
     ]

@@ -16,7 +16,7 @@ class JudgeState(Enum):
     RANKED = "ranked: not calibrated"
     SELF_CALIBRATING = "ranked, calibrating itself"
     OFF = "off"
-    SPECULATIVE = "off: it decodes speculatively"
+    HIDDEN = "off: its speculation hides the logits"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,8 +53,8 @@ def server_summary(
 
 def judge_state(config: CascadeConfig, tier_index: int, scores: TierScoring) -> JudgeState:
     """How a tier's answers are rated."""
-    if config.tiers[tier_index].is_speculative:
-        return JudgeState.SPECULATIVE
+    if config.tiers[tier_index].hides_logits:
+        return JudgeState.HIDDEN
     if scores.is_ranked(tier_index):
         learns = tier_index in self_calibrated_tiers(config)
         return JudgeState.SELF_CALIBRATING if learns else JudgeState.RANKED
@@ -64,7 +64,7 @@ def judge_state(config: CascadeConfig, tier_index: int, scores: TierScoring) -> 
 def acceptance(config: CascadeConfig, tier_index: int, scores: TierScoring) -> str:
     """Which of a tier's answers go out, in words."""
     threshold, rate = scores.threshold(tier_index), scores.rate(tier_index)
-    if threshold is None or config.tiers[tier_index].is_speculative:
+    if threshold is None or config.tiers[tier_index].hides_logits:
         return "every answer"
     return f"score >= {threshold:g}" if rate is None else f"all but the weakest {rate:.0%}"
 

@@ -146,6 +146,7 @@ class FakeEngine:
         # Of an attempt on each tier; empty while that is unknown.
         self.tier_seconds: list[float] = []
         self.break_even: float | None = None
+        self.tier_tokens_per_step: dict[int, float] = {}
         # Id of a ready worker of a tier that is passed over.
         self.passed: dict[int, str] = {}
         self._changed: Callable[[], None] = lambda: None
@@ -236,9 +237,15 @@ class FakeEngine:
         del tier_index
         return sample.takes_draft
 
+    def token_ids(self, text: str) -> list[int]:
+        return list(text.encode())
+
     def draft_break_even(self, tier_index: int) -> float | None:
         del tier_index
         return self.break_even
+
+    def tokens_per_step(self, tier_index: int) -> float | None:
+        return self.tier_tokens_per_step.get(tier_index)
 
     def limits(self, tier_index: int) -> FakeLimits | None:
         return self._limits[tier_index]

@@ -12,12 +12,14 @@ import torch
 from sglang.srt.managers.detokenizer_manager import run_detokenizer_process
 from sglang.srt.managers.scheduler import run_scheduler_process
 from sglang.srt.server_args import ServerArgs
+from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 
 from cascadia_patches.apply import apply_patches
 from cascadia_patches.registry import (
     CAPACITY_PATCHES,
     DRAFT_PATCHES,
     EVENT_PATCHES,
+    FOLLOW_PATCHES,
     JUDGE_PATCHES,
     LOG_PATCHES,
     MEMORY_PATCHES,
@@ -26,13 +28,18 @@ from cascadia_patches.registry import (
     PROGRESS_PATCHES,
     REPORT_PATCHES,
     SHARE_PATCHES,
+    SPECULATION_JUDGE_PATCHES,
     STEP_LOG_PATCHES,
+    WINDOW_PATCHES,
     WORKER_PATCHES,
 )
+from cascadia_sglang.drafts.follower import DraftFollower
 from cascadia_sglang.drafts.reader import DraftReader
 from cascadia_sglang.drafts.second_judge import DraftJudge
+from cascadia_sglang.drafts.verify_window import WindowedSteps
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.messages import DRAFT_KEY, REPORT_KEY, WorkerLog
+from cascadia_sglang.judge.verification import VerifyObserver
+from cascadia_sglang.messages import DRAFT_KEY, REPORT_KEY, WorkerLog, WorkerSpec
 from cascadia_sglang.processes.liveness import start_beats
 from cascadia_sglang.processes.logs import quiet_known_lines
 from cascadia_sglang.processes.parent_death import end_with_parent
@@ -73,14 +80,13 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
     if spec.judge.calibrations or spec.judge.ranked or spec.judge.record:
         judge = Judge.from_spec(spec.judge)
         apply_patches(JUDGE_PATCHES, judge)
+        if server_args.speculative_algorithm is not None:
+            apply_patches(SPECULATION_JUDGE_PATCHES, VerifyObserver(judge))
         if judge.probes():
             apply_patches(PROBE_PATCHES, judge)
         reporters[REPORT_KEY] = judge
-    # A probe wants the hidden state of the last token, of which a draft has others.
-    if spec.reads_drafts and (judge is None or not judge.probes()):
-        reader = DraftReader(judge, DraftJudge.from_spec(spec.judge))
-        apply_patches(DRAFT_PATCHES, reader)
-        reporters[DRAFT_KEY] = reader
+    if spec.reads_drafts:
+        reporters |= _draft_reporters(server_args, judge, spec)
     if reporters:
         apply_patches(REPORT_PATCHES, reporters)
     if spec.events is not None:
@@ -92,6 +98,30 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
         apply_patches(STEP_LOG_PATCHES, StepLog(folder, spec.worker_id))
     with reported(bound.arguments["pipe_writer"]):
         run_scheduler_process(*bound.args)
+
+
+def _draft_reporters(
+    server_args: ServerArgs, judge: Judge | None, spec: WorkerSpec
+) -> dict[str, Any]:
+    """Have a worker use drafts, in the way of its speculation; what reports on them, by key."""
+    algorithm = server_args.speculative_algorithm
+    if algorithm is None:
+        # A probe wants the hidden state of the last token, of which a draft has others.
+        if judge is not None and judge.probes():
+            return {}
+        reader = DraftReader(judge, DraftJudge.from_spec(spec.judge))
+        apply_patches(DRAFT_PATCHES, reader)
+        return {DRAFT_KEY: reader}
+    if algorithm.upper() != "NGRAM":
+        return {}
+    # Where SGLang's ordinary wheel lacks what the worker imports, the platform brings it.
+    SpeculativeAlgorithm.NGRAM.get_platform_worker_cls()
+    follower = DraftFollower()
+    apply_patches(FOLLOW_PATCHES, follower)
+    # A profile's steps all verify the number of tokens that its log names.
+    if spec.fits_window and not spec.environment.get(STEP_LOG_FOLDER):
+        apply_patches(WINDOW_PATCHES, WindowedSteps())
+    return {DRAFT_KEY: follower}
 
 
 def run_detokenizer(pipe: Connection, log: WorkerLog | None, *arguments: Any) -> None:

@@ -45,6 +45,7 @@ class _Open:
         number: the scheduler's count of forwards.
         after_pause: whether the scheduler had nothing to do before it.
         device_s: how long the worker has waited for the device.
+        given_tokens: to the requests of a decoding step; None where the step did not say.
     """
 
     number: int
@@ -53,6 +54,7 @@ class _Open:
     after_pause: bool
     ended_s: float
     device_s: float
+    given_tokens: int | None = None
 
 
 class StepLog:
@@ -107,10 +109,11 @@ class StepLog:
             batch: as it was launched, or SGLang's copy of it.
             result: what `run` has returned for it.
         """
-        if _is_blocking(scheduler):
-            return
         step = next((one for one in self._open if one.number == batch.forward_iter), None)
         if step is None:
+            return
+        if _is_blocking(scheduler):
+            step.given_tokens = _given_tokens(result)
             return
         asked_s = time.monotonic()
         if result.copy_done is not None:
@@ -121,6 +124,7 @@ class StepLog:
             scheduler.device_module.synchronize()
         step.ended_s = time.monotonic()
         step.device_s = step.ended_s - asked_s
+        step.given_tokens = _given_tokens(result)
         if _overlaps(scheduler):
             self._open.remove(step)
             if not step.after_pause and self._result_s is not None:
@@ -138,6 +142,7 @@ class StepLog:
                 "tokens": step.shape.tokens,
                 "context_tokens": step.shape.context_tokens,
                 "context_pairs": step.shape.context_pairs,
+                "given_tokens": step.given_tokens,
                 "started_s": step.launched_s,
                 "forward_s": step.ended_s - step.launched_s,
                 "step_s": step_s,
@@ -172,7 +177,23 @@ def _header(scheduler: Scheduler, worker_id: str) -> dict[str, Any]:
         "max_prefill_tokens": scheduler.max_prefill_tokens,
         "new_token_ratio": scheduler.new_token_ratio_tracker.init,
         "is_blocking": _is_blocking(scheduler),
+        "draft_rows": _draft_rows(scheduler),
     }
+
+
+def _given_tokens(result: GenerationBatchResult) -> int | None:
+    """Tokens that a speculative step gave its requests; None of any other step."""
+    return None if result.accept_lens is None else int(result.accept_lens.sum())
+
+
+def _draft_rows(scheduler: Scheduler) -> int:
+    """Rows of a request in a decoding step."""
+    if scheduler.spec_algorithm.is_none():
+        return 1
+    from sglang.srt.runtime_context import get_spec
+
+    rows: int = get_spec().speculative_num_draft_tokens
+    return rows
 
 
 def _device_name(device: str) -> str:

@@ -20,6 +20,7 @@ READ = {
     "SGLANG_OLLAMA_GENERATE_ROUTE": "Path of Ollama's generate route. Default: `/api/generate`.",
     "SGLANG_PLATFORM": "Platform plugin. Another one than `cascadia_cpu` turns ours off.",
     "SGLANG_RUST_SERVER": "SGLang's Rust server. A cascade refuses to start with it.",
+    "SGLANG_SIMULATE_ACC_LEN": "SGLang's made-up speculation. A judged tier refuses it.",
     "SGLANG_USE_CPU_ENGINE": "`1`: SGLang's own CPU engine in place of our CPU platform.",
     "SGLANG_USE_MODELSCOPE": "`true`: models come from ModelScope, whose names are not checked.",
     "XDG_CACHE_HOME": "The cache folder, in which logs and compiled code go to `cascadia`. "

@@ -34,6 +34,8 @@ TIER_FIELDS = {
     "self_calibration": "Progress and result of self-calibration. null for other tiers.",
     "warm": "Work of warming. null if warming is off.",
     "drafts": "Work of drafts. null if the tier reads none.",
+    "tokens_per_step": "Mean number of tokens that a decode step gave a request. 1 without "
+    "speculative decoding. null before the first step.",
 }
 
 DRIFT_FIELDS = {

@@ -3,7 +3,7 @@
 A row is split into ranges of columns; a program reads one range. The split depends on V alone, so
 a row's numbers do not depend on the batch it is in.
 
-Shape legend: B rows (one request each), V vocabulary, S ranges of a row, P partial statistics.
+Shape legend: B rows, V vocabulary, S ranges of a row, P partial statistics, R chosen rows.
 """
 
 import functools
@@ -46,6 +46,7 @@ def row_statistics(
     logits_BV: torch.Tensor,
     temperature_B: torch.Tensor | None = None,
     split: Split = DEFAULT_SPLIT,
+    rows_R: torch.Tensor | None = None,
 ) -> RowStatistics:
     """Summarise each row of logits, in one launch that reads each logit once.
 
@@ -57,6 +58,9 @@ def row_statistics(
         logits_BV: any float dtype, any strides, not modified; V up to 2^24.
         temperature_B: > 0, the sampler's temperature for the row; None for 1 throughout.
         split: of the rows over programs.
+        rows_R: the rows to summarise, in this order, any integer dtype; None for all. A negative
+            number is no row: its statistics are not set, and nothing is read. Only without
+            temperatures.
 
     Returns:
         Fresh memory of the caching allocator; an empty batch gives empty tensors.
@@ -74,9 +78,16 @@ def row_statistics(
             f"row_statistics takes one temperature a row, got {list(temperature_B.shape)} "
             f"for logits {list(logits_BV.shape)}"
         )
+    if rows_R is not None and (rows_R.ndim != 1 or temperature_B is not None):
+        raise ValueError(
+            f"row_statistics takes a list of rows without temperatures, got {list(rows_R.shape)}"
+        )
     rows, columns = logits_BV.shape
+    if rows_R is not None:
+        rows = len(rows_R)
     if not runs_triton(logits_BV):
-        return RowStatistics(row_statistics_torch(logits_BV, temperature_B), columns, columns)
+        chosen_RV = logits_BV if rows_R is None else logits_BV[rows_R.clamp(min=0).long()]
+        return RowStatistics(row_statistics_torch(chosen_RV, temperature_B), columns, columns)
     ranges = -(-columns // split.range_columns)
     partials_BSP = torch.empty(
         rows, ranges, PARTIALS_STRIDE, dtype=torch.float32, device=logits_BV.device
@@ -88,6 +99,8 @@ def row_statistics(
             logits_BV.stride(1),
             temperature_B,
             0 if temperature_B is None else temperature_B.stride(0),
+            rows_R,
+            0 if rows_R is None else rows_R.stride(0),
             partials_BSP,
             columns,
             ranges,
@@ -116,6 +129,8 @@ def row_statistics_kernel(
     stride_v,
     temperature_ptr,
     temperature_stride,
+    rows_ptr,
+    rows_stride,
     partials_ptr,
     columns,
     ranges,
@@ -126,6 +141,10 @@ def row_statistics_kernel(
 ):
     program = tl.program_id(0).to(tl.int64)
     row = program // ranges
+    if rows_ptr is not None:
+        row = tl.load(rows_ptr + row * rows_stride).to(tl.int64)
+        if row < 0:
+            return
     first = (program % ranges).to(tl.int32) * RANGE
     end = tl.minimum(first + RANGE, columns)
     row_ptr = logits_ptr + row * stride_b

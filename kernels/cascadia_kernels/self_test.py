@@ -17,6 +17,7 @@ from cascadia_kernels.layout import STEP_VALUES, KeptLogits
 from cascadia_kernels.row_statistics import row_statistics
 from cascadia_kernels.row_summary import row_summary
 from cascadia_kernels.testing import make_logits
+from cascadia_kernels.token_values import token_values
 from cascadia_kernels.verify_draft import verify_draft
 
 ROWS = 4
@@ -86,7 +87,7 @@ def self_test(
     probes: Sequence[ProbeWeights] = (),
     hidden_dtype: torch.dtype = torch.bfloat16,
 ) -> None:
-    """Run a greedy step, a sampled step, a draft, a summary and each probe on a few rows.
+    """Run each kind of step, a draft, a summary and each probe on a few rows.
 
     Args:
         columns: V, the vocabulary.
@@ -108,6 +109,14 @@ def self_test(
     probability_BV = (logits_BV / temperature_B.unsqueeze(-1)).softmax(dim=-1)
     actual_BD = fold_sampled(sampled, token_ids_B, probability_BV, temperature_B)
     compare("a sampled step", actual_BD, rows.values_BD, STEP_VALUES)
+
+    chosen_R = torch.tensor([3, -1, 0], dtype=torch.int32, device=device)
+    accepted = row_statistics(logits_BV, rows_R=chosen_R)
+    verified = token_values(accepted, logits_BV, token_ids_B.to(torch.int32), chosen_R)
+    rows_of = [0, 2]  # of the three, those that are rows
+    compare("a speculative step", verified.values_RD[rows_of], rows.values_BD[[3, 0]], STEP_VALUES)
+    preferred = [int(rows.best_ids_B[3]), -1, int(rows.best_ids_B[0])]
+    compare_ids("a speculative step", verified.preferred_R, torch.tensor(preferred))
 
     draft = verify_draft(logits_BV, token_ids_B, torch.tensor([0, ROWS], device=device))
     compare("a draft", draft.values_ND, rows.values_BD, STEP_VALUES)

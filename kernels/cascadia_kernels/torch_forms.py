@@ -1,7 +1,7 @@
 """The PyTorch forms of the operations of a decoding step and of a draft, for CPU tensors.
 
-Shape legend: B rows, V vocabulary, P partial statistics, D step values; N places of G drafts,
-H = G + 1.
+Shape legend: B rows, V vocabulary, P partial statistics, D step values; R rows that have
+statistics; N places of G drafts, H = G + 1.
 """
 
 import torch
@@ -90,17 +90,24 @@ def fold_sampled_torch(
     return torch.stack(values, dim=-1)
 
 
-def draft_values_torch(
-    partials_NP: torch.Tensor, logits_NV: torch.Tensor, token_ids_N: torch.Tensor
-) -> torch.Tensor:
-    """Step values [N, D] of tokens whose logits are at hand."""
-    peak_N, _, _, _, _, _, second_N, _ = partials_NP.unbind(-1)
-    log_total_N, _, entropy_N, certainty_N = _combined(partials_NP)
-    rows_N = torch.arange(len(token_ids_N))
-    logit_N, is_token_N = _at(logits_NV, rows_N, token_ids_N.to(torch.int64))
-    fall_N = (logit_N - peak_N).where(is_token_N, float("nan"))
-    values = (fall_N - log_total_N, entropy_N, peak_N - second_N, certainty_N, is_token_N.float())
-    return torch.stack(values, dim=-1)
+def token_values_torch(
+    partials_RP: torch.Tensor,
+    logits_BV: torch.Tensor,
+    token_ids_B: torch.Tensor,
+    rows_R: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Step values [R, D] of tokens whose logits are at hand, and the likeliest tokens [R]."""
+    peak_R, _, _, _, _, _, second_R, place_R = partials_RP.unbind(-1)
+    log_total_R, _, entropy_R, certainty_R = _combined(partials_RP)
+    at_R = torch.arange(len(token_ids_B)) if rows_R is None else rows_R.long()
+    is_row_R = at_R >= 0
+    at_R = at_R.clamp(min=0)
+    logit_R, is_token_R = _at(logits_BV, at_R, token_ids_B.to(torch.int64)[at_R])
+    fall_R = (logit_R - peak_R).where(is_token_R, float("nan"))
+    values = (fall_R - log_total_R, entropy_R, peak_R - second_R, certainty_R)
+    values_RD = torch.stack([value.where(is_row_R, float("nan")) for value in values], dim=-1)
+    known_R1 = (is_token_R & is_row_R).float().unsqueeze(-1)
+    return torch.cat((values_RD, known_R1), dim=-1), place_R.to(torch.int64).where(is_row_R, -1)
 
 
 def first_disagreements_torch(

@@ -14,14 +14,11 @@ import triton
 import triton.language as tl
 
 from cascadia_kernels.device import runs_triton
-from cascadia_kernels.layout import PARTIALS, STEP_VALUES, RowStatistics
 from cascadia_kernels.row_statistics import row_statistics
-from cascadia_kernels.row_summary import combined, range_constants
-from cascadia_kernels.torch_forms import draft_values_torch, first_disagreements_torch
+from cascadia_kernels.token_values import token_values
+from cascadia_kernels.torch_forms import first_disagreements_torch
 
 PLACES_AT_ONCE = 256  # places that a program of a draft compares at once
-
-_STEP_VALUES = tl.constexpr(len(STEP_VALUES))
 
 
 class DraftAgreement(NamedTuple):
@@ -65,29 +62,13 @@ def verify_draft(
             f"verify_draft takes the starts of G drafts and their end, [G + 1], "
             f"got {list(starts_H.shape)}"
         )
-    statistics = row_statistics(logits_NV)
+    values_ND, preferred_N = token_values(row_statistics(logits_NV), logits_NV, token_ids_N)
     if not runs_triton(logits_NV):
-        return _on_cpu(statistics, logits_NV, token_ids_N, starts_H)
-    device = logits_NV.device
-    rows, drafts = len(token_ids_N), len(starts_H) - 1
-    values_ND = torch.empty(rows, len(STEP_VALUES), dtype=torch.float32, device=device)
-    preferred_N = torch.empty(rows, dtype=torch.int64, device=device)
-    agreed_G = torch.empty(drafts, dtype=torch.int64, device=device)
-    preferred_G = torch.empty(drafts, dtype=torch.int64, device=device)
-    if rows:
-        draft_rows_kernel[(rows,)](
-            statistics.partials_BSP,
-            logits_NV,
-            logits_NV.stride(0),
-            logits_NV.stride(1),
-            token_ids_N,
-            token_ids_N.stride(0),
-            statistics.columns,
-            values_ND,
-            preferred_N,
-            **range_constants(statistics),
-            num_warps=1,
-        )
+        compared = first_disagreements_torch(preferred_N, token_ids_N, starts_H)
+        return DraftAgreement(values_ND, preferred_N, *compared)
+    drafts = len(starts_H) - 1
+    agreed_G = torch.empty(drafts, dtype=torch.int64, device=logits_NV.device)
+    preferred_G = torch.empty(drafts, dtype=torch.int64, device=logits_NV.device)
     if drafts:
         first_disagreements_kernel[(drafts,)](
             preferred_N,
@@ -100,55 +81,6 @@ def verify_draft(
             BLOCK=PLACES_AT_ONCE,
         )
     return DraftAgreement(values_ND, preferred_N, agreed_G, preferred_G)
-
-
-def _on_cpu(
-    statistics: RowStatistics,
-    logits_NV: torch.Tensor,
-    token_ids_N: torch.Tensor,
-    starts_H: torch.Tensor,
-) -> DraftAgreement:
-    partials_NP = statistics.partials_BSP[:, 0]
-    preferred_N = partials_NP[:, PARTIALS.index("place")].to(torch.int64)
-    return DraftAgreement(
-        draft_values_torch(partials_NP, logits_NV, token_ids_N),
-        preferred_N,
-        *first_disagreements_torch(preferred_N, token_ids_N, starts_H),
-    )
-
-
-@triton.jit
-def draft_rows_kernel(
-    partials_ptr,
-    logits_ptr,
-    stride_b,
-    stride_v,
-    token_ids_ptr,
-    token_ids_stride,
-    columns,
-    values_ptr,
-    preferred_ptr,
-    RANGES: tl.constexpr,
-    PADDED: tl.constexpr,
-    RANGE: tl.constexpr,
-    PARTIALS_STRIDE: tl.constexpr,
-):
-    row = tl.program_id(0).to(tl.int64)
-    peak, column, second, log_total, _tempered, entropy, certainty = combined(
-        partials_ptr, None, 0, row, RANGES, PADDED, RANGE, PARTIALS_STRIDE
-    )
-    token = tl.load(token_ids_ptr + row * token_ids_stride).to(tl.int64)
-    is_token = (token >= 0) & (token < columns)
-    # Nobody has overwritten the logits yet: the token's own is one more load.
-    place = row * stride_b + token * stride_v
-    logit = tl.load(logits_ptr + place, mask=is_token, other=float("nan")).to(tl.float32)
-    values_ptr += row * _STEP_VALUES
-    tl.store(values_ptr, logit - peak - log_total)
-    tl.store(values_ptr + 1, entropy)
-    tl.store(values_ptr + 2, peak - second)
-    tl.store(values_ptr + 3, certainty)
-    tl.store(values_ptr + 4, is_token.to(tl.float32))
-    tl.store(preferred_ptr + row, column)
 
 
 @triton.jit

@@ -9,6 +9,7 @@ from cascadia_kernels.hidden_probe import ProbeWeights, hidden_probe
 from cascadia_kernels.layout import KeptLogits
 from cascadia_kernels.row_statistics import row_statistics
 from cascadia_kernels.row_summary import row_summary
+from cascadia_kernels.token_values import token_values
 from cascadia_kernels.verify_draft import verify_draft
 
 ALIGNMENT = 16  # Triton compiles strides that are divisible by it into variants of their own
@@ -21,6 +22,8 @@ def warm_up(
     token_dtypes: Sequence[torch.dtype] = (torch.int32, torch.int64),
     probes: Sequence[ProbeWeights] = (),
     hidden_dtype: torch.dtype = torch.bfloat16,
+    *,
+    speculates: bool = False,
 ) -> None:
     """Run every variant of a decoding step's launches and of a draft's once; wait for them.
 
@@ -32,13 +35,18 @@ def warm_up(
         dtypes: of the logits.
         token_dtypes: of the sampled ids.
         hidden_dtype: of the hidden states that the probes read.
+        speculates: whether steps of speculative decoding run too, whose ids and rows are int32.
     """
     temperature_B = torch.ones(2, device=device)
     draft_N = torch.zeros(2, dtype=torch.int64, device=device)
     starts_H = torch.tensor([0, 2], device=device)
+    nodes_R = torch.zeros(2, dtype=torch.int32, device=device)
     for dtype in dtypes:
         for logits_BV in _layouts(columns, dtype, device):
             verify_draft(logits_BV, draft_N, starts_H)
+            if speculates:
+                accepted = row_statistics(logits_BV, rows_R=nodes_R)
+                token_values(accepted, logits_BV, nodes_R, nodes_R)
             kept = KeptLogits(
                 torch.zeros(2, columns, dtype=dtype, device=device),
                 torch.zeros(2, dtype=torch.int32, device=device),

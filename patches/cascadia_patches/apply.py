@@ -7,6 +7,7 @@ our hook.
 
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -52,9 +53,11 @@ def verify_patches(names: Sequence[str]) -> None:
         PatchError: one line that names the target and what differs.
     """
     for patch in map(load_patch, names):
+        loaded = [name for name in patch.called_as if name.rpartition(".")[0] in sys.modules]
+        for name in (patch.target, *loaded):
+            if not any(_calls_ours(function) for function in _wrapped_chain(_find(name))):
+                raise PatchError(f"the patch of {name} did not take")
         found = _find(patch.target)
-        if not any(_calls_ours(function) for function in _wrapped_chain(found)):
-            raise PatchError(f"the patch of {patch.target} did not take")
         original = list(_wrapped_chain(found))[-1]
         kind = function_kind(original, found)
         if kind != patch.kind:

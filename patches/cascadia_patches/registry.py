@@ -73,6 +73,26 @@ SHARE_PATCHES = ("process.get_available_gpu_memory",)
 # Of an engine worker that judges.
 JUDGE_PATCHES = ("model.model_runner_init",)
 
+# Of an engine worker that judges and decodes speculatively.
+SPECULATION_JUDGE_PATCHES = (
+    "model.model_runner_supports_sampling_observer",
+    "speculation.eagle_utils_eagle_sample",
+)
+
+# Of an engine worker that decodes speculatively on a host without an accelerator.
+CPU_SPECULATION_PATCHES = (
+    "speculation.spec_tree_verify_tree_greedy_func",
+    "speculation.allocation_assign_req_to_token_pool_func",
+    "speculation.spec_utils_move_accept_tokens_to_target_kvcache",
+    "speculation.torch_native_attn_backend_forward_extend",
+)
+
+# Of an engine worker whose NGRAM speculation follows drafts.
+FOLLOW_PATCHES = ("speculation.ngram_worker_prepare_draft_tokens",)
+
+# Of such a worker whose window follows the load.
+WINDOW_PATCHES = ("speculation.ngram_worker_forward_batch_generation",)
+
 # Of an engine worker that reads drafts.
 DRAFT_PATCHES = (
     "scheduler.scheduler_add_request_to_queue",
@@ -108,6 +128,10 @@ ALL_PATCHES = (
     *CAPACITY_PATCHES,
     *SHARE_PATCHES,
     *JUDGE_PATCHES,
+    *SPECULATION_JUDGE_PATCHES,
+    *CPU_SPECULATION_PATCHES,
+    *FOLLOW_PATCHES,
+    *WINDOW_PATCHES,
     *DRAFT_PATCHES,
     *REPORT_PATCHES,
     *PROBE_PATCHES,

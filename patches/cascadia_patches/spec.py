@@ -23,6 +23,8 @@ class PatchSpec:
         build: takes the object the hook serves, returns the hook.
         reason: why the change is needed.
         drop_when: the event that makes it unnecessary.
+        called_as: names of the function in modules that import it by name and call it. They are
+            verified where such a module is loaded.
     """
 
     target: str
@@ -32,3 +34,4 @@ class PatchSpec:
     build: Callable[[Any], Callable[..., Any]]
     reason: str
     drop_when: str
+    called_as: tuple[str, ...] = ()

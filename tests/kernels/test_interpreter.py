@@ -10,7 +10,7 @@ import pytest
 import triton
 
 FOLDER = Path(__file__).parent
-OP_TESTS = ["row_statistics", "fold_sampled", "hidden_probe", "verify_draft"]
+OP_TESTS = ["row_statistics", "fold_sampled", "hidden_probe", "token_values", "verify_draft"]
 OP_TESTS += ["warm_up", "self_test", "bench"]
 
 

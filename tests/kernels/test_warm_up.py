@@ -16,15 +16,13 @@ from cascadia_kernels.hidden_probe import (
 from cascadia_kernels.layout import KeptLogits
 from cascadia_kernels.row_statistics import row_statistics, row_statistics_kernel
 from cascadia_kernels.row_summary import row_summary, row_summary_kernel
-from cascadia_kernels.verify_draft import (
-    draft_rows_kernel,
-    first_disagreements_kernel,
-    verify_draft,
-)
+from cascadia_kernels.token_values import token_values, token_values_kernel
+from cascadia_kernels.verify_draft import first_disagreements_kernel, verify_draft
 from cascadia_kernels.warm_up import warm_up
 
 STEP = (row_statistics_kernel, fold_sampled_kernel, row_summary_kernel)
-DRAFT = (row_statistics_kernel, draft_rows_kernel, first_disagreements_kernel)
+DRAFT = (row_statistics_kernel, token_values_kernel, first_disagreements_kernel)
+SPECULATION = (row_statistics_kernel, token_values_kernel)
 PROBE = (probe_units_kernel, probe_score_kernel)
 MODULE = importlib.import_module("cascadia_kernels.warm_up")
 
@@ -71,8 +69,24 @@ def test_rows_that_are_cut_from_padded_ones_are_warmed_up_too(
     assert found == strides
 
 
-def test_every_variant_of_a_step_runs(device: torch.device) -> None:
-    warm_up(device, 20, token_dtypes=(torch.int64,))
+@pytest.mark.parametrize("speculates", [False, True])
+def test_every_variant_of_a_step_runs(speculates: bool, device: torch.device) -> None:
+    warm_up(device, 20, token_dtypes=(torch.int64,), speculates=speculates)
+
+
+def test_speculative_steps_run_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the types of SGLang's verification: int32 for the ids and for the accepted rows."""
+    right, found = MODULE.token_values, list[Any]()
+
+    def record(*arguments: Any) -> Any:
+        found.append([argument.dtype for argument in arguments[1:]])
+        return right(*arguments)
+
+    monkeypatch.setattr(MODULE, "token_values", record)
+    warm_up("cpu", 32)
+    assert found == []
+    warm_up("cpu", 32, speculates=True)
+    assert found == [[torch.float32, torch.int32, torch.int32]]
 
 
 def compiled(kernels: tuple[Any, ...]) -> int:
@@ -120,3 +134,18 @@ def test_a_draft_after_it_compiles_nothing(drafts: int) -> None:
     token_ids_N = torch.zeros(16 * drafts, dtype=torch.int64, device="cuda")
     verify_draft(logits_NV, token_ids_N, torch.arange(drafts + 1, device="cuda") * 16)
     assert compiled(DRAFT) == before
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("requests", "depth"), [(1, 4), (7, 9)])
+def test_a_speculative_step_after_it_compiles_nothing(requests: int, depth: int) -> None:
+    warm_up("cuda", 151936, speculates=True)
+    before = compiled(SPECULATION)
+    assert before > 0
+    nodes = requests * depth
+    logits_BV = torch.randn(nodes, 151936, device="cuda")
+    token_ids_B = torch.zeros(nodes, dtype=torch.int32, device="cuda")
+    rows_R = torch.arange(nodes, dtype=torch.int32, device="cuda")
+    statistics = row_statistics(logits_BV, rows_R=rows_R)
+    token_values(statistics, logits_BV, token_ids_B, rows_R)
+    assert compiled(SPECULATION) == before

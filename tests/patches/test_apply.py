@@ -256,3 +256,38 @@ def test_one_missing_patch_among_several_is_found(
     caplog.set_level(logging.CRITICAL)
     with pytest.raises(PatchError, match=r"upstream_module.gone does not exist"):
         apply_patches([patch("function"), patch("gone"), patch("Manager.method")], 100)
+
+
+IMPORTER = "upstream_importer"
+
+
+@pytest.fixture
+def importer(monkeypatch: pytest.MonkeyPatch, upstream: types.ModuleType) -> types.ModuleType:
+    """A module that has imported the function by name."""
+    module = types.ModuleType(IMPORTER)
+    vars(module)["function"] = vars(upstream)["function"]
+    monkeypatch.setitem(sys.modules, IMPORTER, module)
+    return module
+
+
+def test_a_module_that_imported_the_function_by_name_calls_the_hook(
+    patch: Callable[..., str], importer: types.ModuleType
+) -> None:
+    apply_patches([patch("function", called_as=(f"{IMPORTER}.function",))], 100)
+    assert vars(importer)["function"](5) == 105
+
+
+def test_a_name_that_still_has_the_original_is_found(
+    patch: Callable[..., str], upstream: types.ModuleType, importer: types.ModuleType
+) -> None:
+    name = patch("function", called_as=(f"{IMPORTER}.function",))
+    original = vars(upstream)["function"]
+    apply_patches([name], 100)
+    vars(importer)["function"] = original
+    with pytest.raises(PatchError, match=rf"the patch of {IMPORTER}\.function did not take"):
+        verify_patches([name])
+
+
+def test_a_module_that_is_not_loaded_is_not_verified(patch: Callable[..., str]) -> None:
+    """It gets the hook with its import."""
+    apply_patches([patch("function", called_as=("no_such_module.function",))], 100)

@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "cascadia_sglang.processes",
     ),
     (
+        "cascadia_patches.absent",
         "cascadia_patches.apply",
         "cascadia_patches.catalogue",
         "cascadia_sglang.cli",
@@ -39,6 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cascadia_sglang.__main__", "cascadia_sglang.config", "cascadia_sglang.plugin"),
     # What decides, without a server.
     (
+        "cascadia_sglang.cpu_speculation",
         "cascadia_sglang.entry",
         "cascadia_sglang.planner.workload",
         "cascadia_sglang.sglang_state",

@@ -51,8 +51,8 @@ class Server:
         main = psutil.Process(self.process.pid)
         return [main, *main.children(recursive=True)]
 
-    def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + READY_S
+    def wait_until_ready(self, within_s: float = READY_S) -> None:
+        deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the server ended:\n{self.log.read_text()[-3000:]}")
@@ -61,7 +61,7 @@ class Server:
                     return
             except httpx.TransportError:
                 time.sleep(0.25)
-        raise RuntimeError(f"not ready in {READY_S:.0f} s:\n{self.log.read_text()[-3000:]}")
+        raise RuntimeError(f"not ready in {within_s:.0f} s:\n{self.log.read_text()[-3000:]}")
 
     def stop(self) -> None:
         """End it and whatever it started, however it stands."""

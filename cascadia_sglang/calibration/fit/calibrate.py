@@ -6,6 +6,7 @@ and thresholds that were fixed before its answers were looked at.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from cascadia_sglang.calibration.fit.scores import fit_cascade
 from cascadia_sglang.calibration.fit.split import PARTS, Parts, part_of, split_sample
 from cascadia_sglang.calibration.fit.thresholds import Target, ThresholdResult, choose, outcome_of
 from cascadia_sglang.calibration.record.pool import Pool
+from cascadia_sglang.config.speculation import Speculation
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.judge.calibration import Calibration
 
@@ -32,6 +34,7 @@ class Settings:
         early_abort: of the cascade; None where it never ends an attempt early.
         models: fingerprint of each tier's weights; None where not known. Empty for none known.
         vocabularies: fingerprint of each tier's vocabulary. Empty for none known.
+        speculations: how each tier decodes speculatively. Empty for none that does.
     """
 
     tier_names: tuple[str, ...]
@@ -40,10 +43,14 @@ class Settings:
     early_abort: float | None
     models: tuple[str | None, ...] = ()
     vocabularies: tuple[str, ...] = ()
+    speculations: tuple[Speculation | None, ...] = ()
 
-    def model(self, tier_index: int) -> str | None:
-        """The fingerprint of a tier's weights."""
-        return self.models[tier_index] if self.models else None
+    def source(self, tier_index: int) -> dict[str, Any]:
+        """What a tier's calibration file says of the model that answered."""
+        return {
+            "model": self.models[tier_index] if self.models else None,
+            "speculation": self.speculations[tier_index] if self.speculations else None,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

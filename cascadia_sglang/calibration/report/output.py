@@ -104,13 +104,12 @@ def write_second_judges(
             "held_out_confirmed": told.confirmed,
             "held_out_lost": told.lost,
         }
-        model = cascade.settings.model(judge.tier)
         known = cascade.settings.vocabularies
         fitted = msgspec.structs.replace(
             judge.calibration,
             report=report,
-            model=model,
             draft_vocabularies=[known[judge.tier - 1], known[judge.tier]] if known else None,
+            **cascade.settings.source(judge.tier),
         )
         save_calibration(fitted, path)
         yield f"tier {name}: draft_calibration: {path}"

@@ -123,7 +123,7 @@ def reported_calibrations(report: Report, parts: Parts) -> dict[str, Calibration
             quantile_samples=int(finished_N.sum()),
             feature_summary=summarise_features(unfitted.tiers[index].features_NF[finished_N]),
             agreement=_agreement(unfitted.tiers[index], served.answered_by_N == index),
-            model=cascade.settings.model(index),
+            **cascade.settings.source(index),
         )
     return found
 

@@ -6,6 +6,9 @@ one can be admitted, else everything running decodes one token, after `retract_d
 lacks. The results of a batch are known only after the next one was scheduled, so an answer that
 ends by itself takes part in one step more; one that ends at its limit does not.
 
+Under speculative decoding a step gives several tokens at once; here it counts as so many steps of
+a part of its time each, which is right in the mean.
+
 Not modelled: pages of more than one token, sliding windows, priorities, mixed chunks, LoRA, the
 cache-aware orders of the waiting queue.
 

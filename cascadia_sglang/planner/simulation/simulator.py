@@ -250,7 +250,9 @@ def _replica(tier: SimulatedTier) -> Records:
     lane["ratio"] = limits.new_token_ratio
     lane["ratio_min"] = limits.new_token_ratio * _MIN_RATIO_FACTOR
     lane["ratio_decay"] = (lane["ratio"] - lane["ratio_min"]) / _RATIO_DECAY_STEPS
-    lane["decode_context_s"] = tier.times.decode_context_us / 1e6 / tier.share
+    # A step that gives several tokens counts as so many shorter ones.
+    context_us = tier.times.decode_context_us / tier.times.tokens_per_step
+    lane["decode_context_s"] = context_us / 1e6 / tier.share
     lane["prefill_row_s"] = tier.times.prefill_row_ms / 1e3 / tier.share
     lane["prefill_context_s"] = tier.times.prefill_context_ns / 1e9 / tier.share
     return lane
@@ -260,7 +262,7 @@ def _table(tier: SimulatedTier, knots: int) -> FloatArray:
     """The step-time tables of a tier, [J, K]; short ones go on in proportion to their last knot."""
     table_JK = np.empty((4, knots))
     columns = (
-        (DECODE_ROWS, DECODE_S, tier.times.decode_ms),
+        (DECODE_ROWS, DECODE_S, tier.times.token_ms),
         (PREFILL_TOKENS, PREFILL_S, tier.times.prefill_ms),
     )
     for sizes, seconds, pairs in columns:

@@ -15,11 +15,12 @@ DEFAULT_PREFILL_TOKENS = 16384
 class StepTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Durations of a tier's batch steps on a whole device.
 
-    A step takes the time of its size, plus terms that are linear in its context.
+    A step takes the time of its size, plus terms that are linear in its context. Without
+    speculative decoding, a request has one row in a decode step and gets one token from it.
     """
 
     decode_ms: list[tuple[int, float]]
-    """Pairs of a batch size and the milliseconds of a decode step. Sizes rise."""
+    """Pairs of a number of rows and the milliseconds of a decode step. Sizes rise."""
     prefill_ms: list[tuple[int, float]]
     """Pairs of a number of new tokens and the milliseconds of a prefill. Sizes rise."""
     decode_context_us: float = 0.0
@@ -28,8 +29,17 @@ class StepTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Milliseconds of a prefill per prompt after the first."""
     prefill_context_ns: float = 0.0
     """Nanoseconds of a prefill per pair of a new token and a token before it."""
+    draft_rows: int = 1
+    """Rows of a request in a decode step: tokens that a speculative step verifies."""
+    tokens_per_step: float = 1.0
+    """Mean number of tokens that a decode step gives a request."""
 
     def __post_init__(self) -> None:
+        if not 1 <= self.tokens_per_step <= self.draft_rows:
+            raise ValueError(
+                f"tokens_per_step is {self.tokens_per_step}, allowed: 1 to draft_rows, "
+                f"{self.draft_rows}"
+            )
         for name, pairs in (("decode_ms", self.decode_ms), ("prefill_ms", self.prefill_ms)):
             sizes = [size for size, _ in pairs]
             if not pairs or sizes != sorted(set(sizes)) or sizes[0] < 1:
@@ -42,8 +52,13 @@ class StepTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 raise ValueError(f"{name} is {value}, allowed: finite, 0 or more")
 
     def decode_s(self, rows: int, context_tokens: int = 0) -> float:
-        """Seconds of one decoding step of this many requests, with this context together."""
+        """Seconds of one decoding step of this many rows, with this context together."""
         return _between(self.decode_ms, rows) / 1000 + self.decode_context_us * context_tokens / 1e6
+
+    @property
+    def token_ms(self) -> list[tuple[float, float]]:
+        """Milliseconds of a token by the requests that decode, where `decode_ms` is of rows."""
+        return [(rows / self.draft_rows, ms / self.tokens_per_step) for rows, ms in self.decode_ms]
 
     def prefill_s(self, tokens: int, prompts: int = 1, context_pairs: float = 0.0) -> float:
         """Seconds of one prefill of this many new tokens.

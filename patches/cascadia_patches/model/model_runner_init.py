@@ -31,7 +31,13 @@ def _build(judge: Judge) -> Callable[..., None]:
             return
         config = runner.model_config
         try:
-            observer = build_observer(judge, runner.device, config.vocab_size, config.dtype)
+            observer = build_observer(
+                judge,
+                runner.device,
+                config.vocab_size,
+                config.dtype,
+                speculates=not runner.spec_algorithm.is_none(),
+            )
         except WorkerError as error:
             raise UnfitWorkerError(str(error)) from None
         runner.sampling_observer = observer

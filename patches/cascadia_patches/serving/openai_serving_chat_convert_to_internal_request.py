@@ -3,8 +3,9 @@
 Upstream: turns an OpenAI request into the engine's own, which has no model name and no tools. Runs
 in a thread.
 We need: the tier that `model` pins (chat completions; Anthropic's messages come through it too),
-and a prompt in that tier's voice. A name that is neither a tier nor the cascade is a 404. And
-whether SGLang looks for tool calls in the answer: its parsers read a stream token by token.
+and a prompt in that tier's voice. A name that is neither a tier nor the cascade is a 404. Whether
+SGLang looks for tool calls in the answer: its parsers read a stream token by token. And
+`prediction`, which SGLang does not read.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cascadia_patches.spec import PatchSpec
-from cascadia_sglang.http.trace import with_noted_model
+from cascadia_sglang.http.trace import note_prediction, with_noted_model
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -31,6 +32,8 @@ def _build(server: CascadeServer) -> Callable[..., Any]:
         raw_request: Request | None = None,
     ) -> Any:
         request = with_noted_model(server.config, handler, request, raw_request)
+        if raw_request is not None:
+            note_prediction(raw_request)
         return server.chat_voices.converted(original, handler, request, raw_request)
 
     return convert

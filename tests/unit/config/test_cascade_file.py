@@ -18,6 +18,7 @@ from cascadia_sglang.config.cascade_file import (
     load_uncalibrated,
 )
 from cascadia_sglang.config.settings import CascadeConfig, DraftsConfig
+from cascadia_sglang.config.speculation import JUDGED_ALGORITHMS, Speculation
 from cascadia_sglang.errors import ConfigError
 
 Data = dict[str, Any]
@@ -599,40 +600,77 @@ def test_malformed_flags_are_one_line_with_the_flag(
 # Speculative decoding
 
 
-def speculative(tier: int, accept: bool = False, calibrated: bool = False) -> Data:
-    """GOOD with a tier that decodes speculatively, and without its calibration."""
-    data = changed(f"tiers.{tier}.server_args", {"speculative_algorithm": "NGRAM"})
+def speculative(
+    tier: int,
+    accept: bool = False,
+    calibrated: bool = False,
+    algorithm: str = "DFLASH",
+    **flags: object,
+) -> Data:
+    """GOOD with a tier that decodes speculatively, and with or without its calibration."""
+    arguments = {"speculative_algorithm": algorithm, **flags}
+    data = changed(f"tiers.{tier}.server_args", arguments)
     data["tiers"][tier]["calibration"] = "small/calibration.json" if calibrated else None
     data["judge"] = {"on_error": "accept" if accept else "escalate"}
     return data
 
 
 @pytest.mark.parametrize(("tier", "accept"), [(1, False), (1, True), (0, True)])
-def test_a_tier_without_a_judge_may_decode_speculatively(tier: int, accept: bool) -> None:
+def test_a_tier_without_a_judge_may_decode_by_any_algorithm(tier: int, accept: bool) -> None:
     config = build_cascade(speculative(tier, accept), "here")
-    assert [one.is_speculative for one in config.tiers] == [tier == 0, tier == 1]
+    assert [one.hides_logits for one in config.tiers] == [tier == 0, tier == 1]
+
+
+@pytest.mark.parametrize("algorithm", [*JUDGED_ALGORITHMS, "ngram"])
+@pytest.mark.parametrize("tier", [0, 1])
+def test_a_tier_is_judged_under_algorithms_that_show_their_logits(
+    tier: int, algorithm: str
+) -> None:
+    data = speculative(tier, calibrated=True, algorithm=algorithm, speculative_num_draft_tokens=6)
+    data["judge"]["record"] = True
+    config = build_cascade(data, "here")
+    assert not config.tiers[tier].hides_logits
+    expected = Speculation(algorithm=algorithm.upper(), draft_tokens=6)
+    assert config.tiers[tier].speculation == expected
 
 
 @pytest.mark.parametrize("value", [None, {}, {"speculative_algorithm": None}])
 def test_without_an_algorithm_a_tier_is_not_speculative(value: Data | None) -> None:
     config = build_cascade(changed("tiers.1.server_args", value or {}), "here")
-    assert not config.tiers[1].is_speculative
+    assert config.tiers[1].speculation is None
+    assert not config.tiers[1].hides_logits
 
 
-PLACE = "tiers[{}].server_args.speculative_algorithm"
+PLACE = "tiers[{}].server_args.speculative_algorithm DFLASH"
 
 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
         (speculative(0), PLACE.format(0) + " leaves its answers without a score; allowed: on the"),
-        (speculative(1, calibrated=True), PLACE.format(1) + " turns the tier's judge off, so it"),
+        (speculative(1, calibrated=True), PLACE.format(1) + " hides the tier's logits, so it"),
         (
             {**speculative(1), "judge": {"record": True}},
-            PLACE.format(1) + " turns the tier's judge off, so judge.record cannot",
+            PLACE.format(1) + " hides the tier's logits, so judge.record cannot",
+        ),
+        (speculative(0, algorithm="NGRAM"), "tiers[0].calibration is missing"),
+        (
+            speculative(0, True, True, "EAGLE", speculative_accept_threshold_acc=0.9),
+            "tiers[0].server_args.speculative_accept_threshold_acc is 0.9, allowed beside a judge",
+        ),
+        (
+            speculative(1, True, True, "EAGLE3", pp_size=2),
+            "tiers[1].server_args.pp_size is 2, allowed beside a judge and speculative decoding: 1",
         ),
     ],
-    ids=["escalate", "calibration", "record"],
+    ids=["escalate", "calibration", "record", "uncalibrated", "lax", "stages"],
 )
-def test_speculative_decoding_beside_a_judge_is_refused(data: Data, said: str) -> None:
+def test_speculative_decoding_that_hides_what_a_judge_needs_is_refused(
+    data: Data, said: str
+) -> None:
     assert said in refusal(data)
+
+
+def test_a_tier_without_a_judge_may_accept_loosely() -> None:
+    data = speculative(1, algorithm="EAGLE", speculative_accept_threshold_single=0.8)
+    assert not build_cascade(data, "here").tiers[1].hides_logits

@@ -115,7 +115,7 @@ def test_a_quality_floor_needs_thresholds_and_a_sample_alone_needs_none(tmp_path
 def test_no_tier_is_ranked_where_thresholds_are_fixed_or_a_judge_is_off() -> None:
     assert ranked_tiers(make_cascade("a", "b")) == frozenset()
     data = cascade({"escalation_rate": 0.3})
-    data["tiers"][0]["server_args"] = {"speculative_algorithm": "NGRAM"}
+    data["tiers"][0]["server_args"] = {"speculative_algorithm": "DFLASH"}
     data["judge"] = {"on_error": "accept"}
     assert ranked_tiers(build_cascade(data, "here")) == frozenset()
 

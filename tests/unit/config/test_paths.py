@@ -37,15 +37,15 @@ def cascade(folder: Path, **changed: Any) -> Path:
                 "name": "small",
                 "model_path": "models/small",
                 "calibration": "calibration/small.json",
+                "server_args": {
+                    "speculative_algorithm": "EAGLE",
+                    "speculative_draft_model_path": "models/drafter",
+                },
             },
             {
                 "name": "large",
                 "model_path": "models/large",
                 "draft_calibration": "calibration/small.json",
-                "server_args": {
-                    "speculative_algorithm": "EAGLE",
-                    "speculative_draft_model_path": "models/drafter",
-                },
             },
         ],
         "routing": {"thresholds": [0.8], "entry_model": "entry.json"},
@@ -71,7 +71,7 @@ def paths_of(path: Path) -> list[str | None]:
         small.calibration,
         large.model_path,
         large.draft_calibration,
-        large.server_args["speculative_draft_model_path"],
+        small.server_args["speculative_draft_model_path"],
         config.routing.entry_model,
         config.planner.profile,
         config.planner.emulate,

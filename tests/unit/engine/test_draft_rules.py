@@ -85,7 +85,23 @@ def test_the_tiers_own_sampling_counts() -> None:
     assert not takes_draft(request(), warm)
 
 
-def test_a_tier_that_decodes_speculatively_does_not() -> None:
-    args = {"speculative_algorithm": "NGRAM"}
-    tier = TierConfig(name="large", model_path="/models/large", server_args=args)
-    assert not takes_draft(request(), tier)
+def speculative(algorithm: str) -> TierConfig:
+    args = {"speculative_algorithm": algorithm}
+    return TierConfig(name="large", model_path="/models/large", server_args=args)
+
+
+@pytest.mark.parametrize("algorithm", ["EAGLE", "EAGLE3", "STANDALONE", "DFLASH"])
+def test_a_tier_whose_speculation_has_proposals_of_its_own_does_not(algorithm: str) -> None:
+    assert not takes_draft(request(), speculative(algorithm))
+
+
+@pytest.mark.parametrize("algorithm", ["NGRAM", "ngram"])
+@pytest.mark.parametrize(
+    "params",
+    [{"temperature": 0.7}, {"stop": ["x"]}, {"regex": "[0-9]+"}, {"frequency_penalty": 1.0}],
+    ids=lambda params: next(iter(params)),
+)
+def test_a_tier_with_ngram_speculation_takes_one_for_any_request(
+    params: dict[str, Any], algorithm: str
+) -> None:
+    assert takes_draft(request(params), speculative(algorithm))

@@ -131,12 +131,15 @@ def make_sample(**fields: Any) -> GenerateReqInput:
     return engine.split(request)[0][0]
 
 
-def test_a_tier_that_decodes_speculatively_judges_nothing() -> None:
-    arguments = {"speculative_algorithm": "NGRAM"}
+@pytest.mark.parametrize(("algorithm", "is_judged"), [("NGRAM", True), ("DFLASH", False)])
+def test_a_tier_is_judged_unless_its_speculation_hides_the_logits(
+    algorithm: str, is_judged: bool
+) -> None:
+    arguments = {"speculative_algorithm": algorithm}
     tiers = [TIERS[0], TierConfig(name="large", model_path="b", server_args=arguments)]
     engine = idle_engine(tiers)
     sample = make_sample()
-    assert [engine.is_judgeable(sample, tier) for tier in (0, 1)] == [True, False]
+    assert [engine.is_judgeable(sample, tier) for tier in (0, 1)] == [True, is_judged]
 
 
 # Splitting

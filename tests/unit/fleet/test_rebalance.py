@@ -16,7 +16,7 @@ def load(waiting: int, max_running: int = 4) -> PublishedLoad:
         max_running=max_running,
         prefilled_tokens=0,
         prefill_us=0,
-        decode_moments=(0.0,) * 5,
+        decode_moments=(0.0,) * 6,
     )
 
 

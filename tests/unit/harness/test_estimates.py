@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.harness.estimates import mean, mean_difference, median_ratio, resampled_halves, spread
+from bench.harness.estimates import (
+    mean,
+    mean_difference,
+    median_ratio,
+    resampled_halves,
+    spread,
+    sum_ratio,
+)
 
 
 def test_a_spread_is_median_and_quantiles() -> None:
@@ -25,6 +32,21 @@ def test_a_ratio_is_the_second_by_the_first_pair_by_pair() -> None:
     value = median_ratio([2.0, 3.0, 40.0], [1.0, 1.0, 10.0])
     assert value.p50 == 3.0
     assert (value.low95, value.high95) == (2.0, 4.0)
+
+
+def test_a_ratio_of_sums_weighs_the_large_cases_and_holds_the_truth() -> None:
+    value = sum_ratio([1.0, 30.0], [1.0, 10.0])
+    assert value.p50 == pytest.approx(31 / 11)
+    assert (value.low95, value.high95) == (1.0, 3.0)
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(100):
+        below = rng.integers(5, 50, 100)
+        value = sum_ratio(rng.binomial(below, 0.3).tolist(), below.tolist())
+        assert value.low95 is not None
+        assert value.high95 is not None
+        held += value.low95 <= 0.3 <= value.high95
+    assert held >= 88
 
 
 def test_a_mean_difference_holds_the_truth_nineteen_times_in_twenty() -> None:

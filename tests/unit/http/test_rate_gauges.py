@@ -46,6 +46,14 @@ def test_the_label_of_fixed_thresholds_does_not_follow_those_that_move() -> None
     assert info.labels["thresholds"] == ""
 
 
+def test_a_tier_shows_the_tokens_of_a_step_once_there_was_one() -> None:
+    engine = FakeEngine()
+    engine.tier_tokens_per_step[1] = 3.5
+    found = gauges(make_router(make_cascade("a", "b"), engine))["cascadia_tokens_per_step"]
+    assert math.isnan(found["a"])
+    assert found["b"] == 3.5
+
+
 def test_fixed_thresholds_keep_no_rate() -> None:
     found = gauges(make_router(make_cascade("a", "b"), FakeEngine()))
     assert found["cascadia_threshold"] == {"a": 0.8}

@@ -83,7 +83,7 @@ def prefix(**changes: Any) -> list[dict[str, Any]]:
         ({"version": 1}, "version is 1, allowed: 2, 3"),
         (
             {"version": 2},
-            "feature_summary, draft_vocabularies need version 3",
+            "feature_summary, draft_vocabularies, speculation need version 3",
         ),
         ({"quantile_samples": None}, "quantile_samples must be 0 or more"),
         ({"quantile_samples": -1}, "quantile_samples must be 0 or more"),

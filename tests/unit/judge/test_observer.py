@@ -17,7 +17,7 @@ from sglang.srt.sampling.sampling_observer_pp import (
 from cascadia_kernels.layout import STEP_VALUES
 from cascadia_kernels.testing import make_logits
 from cascadia_kernels.verify_draft import verify_draft
-from cascadia_patches.model import model_runner_init
+from cascadia_patches.model import model_runner_init, model_runner_supports_sampling_observer
 from cascadia_sglang.judge.changed_rows import ChangedRows, forced_rows
 from cascadia_sglang.judge.device_observer import DeviceObserver
 from cascadia_sglang.judge.draft_step import DraftStep, draft_values
@@ -375,9 +375,32 @@ def test_a_step_of_the_last_pipeline_stage_is_the_same_in_the_first(
 def test_a_draft_runner_gets_no_observer(is_draft: bool) -> None:
     """Its setter would raise, and it never samples for a request."""
     model_config = SimpleNamespace(vocab_size=32, dtype=torch.bfloat16)
-    runner = SimpleNamespace(is_draft_worker=is_draft, device="cpu", model_config=model_config)
+    runner = SimpleNamespace(
+        is_draft_worker=is_draft,
+        device="cpu",
+        model_config=model_config,
+        spec_algorithm=SimpleNamespace(is_none=lambda: False),
+    )
     model_runner_init.PATCH.build(Judge({}))(None, runner)
     assert hasattr(runner, "sampling_observer") != is_draft
+
+
+@pytest.mark.parametrize(
+    ("original", "is_draft", "stages", "expected"),
+    [
+        (True, False, 2, True),
+        (False, False, 1, True),
+        (False, True, 1, False),
+        (False, False, 2, False),
+    ],
+    ids=["not-speculative", "target", "draft", "stages"],
+)
+def test_the_runner_of_the_model_itself_takes_an_observer_under_speculation(
+    original: bool, is_draft: bool, stages: int, expected: bool
+) -> None:
+    supports = model_runner_supports_sampling_observer.PATCH.build(None)
+    runner = SimpleNamespace(is_draft_worker=is_draft, pp_group=SimpleNamespace(world_size=stages))
+    assert supports(lambda _: original, runner) == expected
 
 
 # Failures

@@ -97,6 +97,7 @@ def run_failing_worker(pipe: Connection) -> None:
         is_draft_worker=False,
         device="cuda",
         model_config=SimpleNamespace(vocab_size=40, dtype=torch.bfloat16),
+        spec_algorithm=SimpleNamespace(is_none=lambda: True),
     )
     with reported(pipe):
         try:

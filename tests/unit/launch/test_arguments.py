@@ -117,6 +117,36 @@ def test_a_refused_flag_of_a_tier_is_refused_with_its_place_unless_tiers_may_hav
     assert refused.reason in str(raised.value)
 
 
+def judged_speculation() -> CascadeConfig:
+    """A first tier that is judged and decodes by NGRAM."""
+    config = make_cascade("small", "large")
+    arguments = {"speculative_algorithm": "NGRAM"}
+    first = msgspec.structs.replace(config.tiers[0], server_args=arguments)
+    return msgspec.structs.replace(config, tiers=[first, config.tiers[1]])
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("pp_size", 2), ("speculative_accept_threshold_single", 0.5)]
+)
+def test_flags_of_the_command_line_that_a_judge_cannot_have_beside_speculation_are_refused(
+    flag: str, value: float, namespace: argparse.Namespace
+) -> None:
+    check_arguments(namespace, judged_speculation())
+    setattr(namespace, flag, value)
+    with pytest.raises(ConfigError, match=rf"tiers\[0\] decodes by NGRAM: {flag} is {value}"):
+        check_arguments(namespace, judged_speculation())
+    check_arguments(namespace, make_cascade("small", "large"))
+
+
+def test_simulated_speculation_is_refused_beside_a_judge(
+    namespace: argparse.Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SGLANG_SIMULATE_ACC_LEN", "3")
+    check_arguments(namespace, make_cascade("small", "large"))
+    with pytest.raises(ConfigError, match="SGLANG_SIMULATE_ACC_LEN is set"):
+        check_arguments(namespace, judged_speculation())
+
+
 def test_a_tiers_flag_that_sglang_does_not_know_is_refused_with_its_place(
     namespace: argparse.Namespace,
 ) -> None:
@@ -262,6 +292,26 @@ def test_the_server_is_called_cascadia_unless_the_operator_names_it(
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
     server = arguments.for_server()
     assert (server.served_model_name, server.model_path) == (served, "/models/small")
+
+
+def test_the_main_process_counts_no_drafts() -> None:
+    """SGLang would look for the counts in the outputs of tiers without speculation."""
+    config = make_cascade("small", "large")
+    given = argparse.Namespace(
+        served_model_name=None,
+        mem_fraction_static=None,
+        enable_metrics=False,
+        speculative_algorithm="EAGLE",
+        speculative_draft_model_path="/models/drafter",
+        speculative_use_block_verification=True,
+    )
+    arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
+    server = arguments.for_server()
+    assert (server.speculative_algorithm, server.speculative_draft_model_path) == (None, None)
+    assert not server.speculative_use_block_verification
+    worker = arguments.for_worker(pool_specs(config)[0], "small-0", None, place(0), on_host=True)
+    assert worker.speculative_algorithm == "EAGLE"
+    assert worker.speculative_draft_model_path == "/models/drafter"
 
 
 def test_metrics_of_workers_and_attempts_have_tier_and_worker_labels() -> None:

@@ -20,6 +20,7 @@ class Loads:
         self.at_s = 0.0
         self.is_silent = False
         self.running = 0
+        self.tokens_per_step = 1.0
 
     def __call__(self, worker: Worker) -> PublishedLoad | None:
         if self.is_silent:
@@ -32,7 +33,7 @@ class Loads:
             max_running=100,
             prefilled_tokens=1_000,
             prefill_us=1_000_000,
-            decode_moments=(1.0, 1.0, 10_000.0, 1.0, 10_000.0),
+            decode_moments=(1.0, 1.0, 10_000.0, 1.0, 10_000.0, self.tokens_per_step),
         )
 
 
@@ -93,6 +94,19 @@ def test_a_draft_pays_where_a_decoded_token_costs_more_than_a_prefilled_one() ->
     assert choice.draft_break_even(1) is None
     loads.running = 3  # of the same step's ten milliseconds, a token costs a quarter
     assert choice.draft_break_even(0) == pytest.approx(0.4)
+
+
+def test_a_step_that_gives_several_tokens_makes_an_attempt_shorter() -> None:
+    choice, _, loads = make()
+    prompt = Prompt(range(100))
+    plain_s = choice.seconds(0, prompt)
+    assert choice.tokens_per_step(0) == 1.0
+    assert plain_s == pytest.approx(0.1 + 64 * 0.01)
+    choice, _, loads = make()
+    loads.tokens_per_step = 4.0
+    assert choice.seconds(0, prompt) == pytest.approx(0.1 + 16 * 0.01)
+    assert choice.tokens_per_step(0) == 4.0
+    assert choice.tokens_per_step(1) is None
 
 
 def test_without_a_load_nothing_is_said_of_drafts() -> None:

@@ -1,5 +1,6 @@
 """Seconds of an attempt, the price of a tier, and the chance that a prefix is wanted."""
 
+import dataclasses
 import itertools
 import random
 
@@ -37,6 +38,12 @@ def test_an_attempt_pays_for_what_is_not_cached_and_for_what_is_ahead() -> None:
         cached_tokens=400, attempts=3, unseen_tokens=50, load=load(waiting_tokens=250)
     )
     assert attempt_s(behind, 500, 10, SPEED) == pytest.approx(0.4 + 10 * 0.014)
+
+
+def test_a_step_that_gives_several_tokens_makes_an_answer_cheaper() -> None:
+    idle = WorkerOffer(cached_tokens=0, attempts=0, load=load())
+    faster = dataclasses.replace(SPEED, tokens_per_step=4.0)
+    assert attempt_s(idle, 500, 10, faster) == pytest.approx(0.5 + 2.5 * 0.011)
 
 
 def test_where_no_place_is_free_it_waits_for_one() -> None:
@@ -113,13 +120,13 @@ def test_the_meter_finds_the_speed_behind_the_counters() -> None:
     meter = SpeedMeter()
     assert meter.speed() is None
     tokens = micros = 0
-    moments = np.zeros(5)
+    moments = np.zeros(6)
     for number in range(200):
         new = int(rng.integers(1, 2000))
         tokens, micros = tokens + new, micros + 500 + 100 * new
         batch = float(rng.integers(1, 32))
         step = 8000.0 + 250.0 * batch
-        moments += (1.0, batch, step, batch * batch, batch * step)
+        moments += (1.0, batch, step, batch * batch, batch * step, 2.5 * batch)
         own = load(
             at_s=float(number),
             prefilled_tokens=tokens,
@@ -131,8 +138,9 @@ def test_the_meter_finds_the_speed_behind_the_counters() -> None:
     speed = meter.speed()
     assert speed is not None
     assert speed.prefill_s == pytest.approx(100e-6, rel=0.01)
-    assert speed.decode_s(1) == pytest.approx(8250e-6, rel=1e-6)
-    assert speed.decode_s(30) == pytest.approx(15500e-6, rel=1e-6)
+    assert speed.tokens_per_step == pytest.approx(2.5)
+    assert speed.token_s(1) == pytest.approx(8250e-6 / 2.5, rel=1e-6)
+    assert speed.token_s(30) == pytest.approx(15500e-6 / 2.5, rel=1e-6)
 
 
 def test_a_worker_that_starts_anew_counts_anew() -> None:

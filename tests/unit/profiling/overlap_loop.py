@@ -32,7 +32,10 @@ class _Batch:
         self.kind, self.device_s = kind, device_s
         self.forward_iter: int | None = None
         self.forward_mode = SimpleNamespace(
-            is_decode=lambda: is_decode, is_idle=lambda: False, is_extend=lambda: not is_decode
+            is_decode=lambda: is_decode,
+            is_idle=lambda: False,
+            is_extend=lambda: not is_decode,
+            is_target_verify=lambda: False,
         )
         self.reqs = [SimpleNamespace(seqlen=10)]
         self.extend_lens, self.prefix_lens, self.extend_num_tokens = [10], [0], 10
@@ -50,6 +53,7 @@ class _Scheduler:
     max_prefill_tokens = 16384
     new_token_ratio_tracker = SimpleNamespace(init=0.7)
     model_config = SimpleNamespace(vocab_size=1000, context_len=2048)
+    spec_algorithm = SimpleNamespace(is_none=lambda: True)
     is_generation, enable_unified_memory, _engine_paused = True, False, False
 
     def __init__(self, clock: Clock, todo: Sequence[tuple[str, float] | None], *, overlap: bool):
@@ -81,7 +85,7 @@ class _Scheduler:
         self._device_free_s = max(self._device_free_s, self._clock.now_s) + batch.device_s
         # SGLang's serial loop has no event: the device is waited for as a whole.
         done = _Event(self._clock, self._device_free_s) if self.enable_overlap else None
-        return SimpleNamespace(copy_done=done)
+        return SimpleNamespace(copy_done=done, accept_lens=None)
 
     @property
     def device_module(self) -> "_Event":

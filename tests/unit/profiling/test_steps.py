@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.profiling.steps import read_steps
@@ -18,11 +19,14 @@ SCHEDULER = {
     "enable_overlap": True,
     "forward_ct": 1,
     "model_config": SimpleNamespace(vocab_size=1000, context_len=2048),
+    "spec_algorithm": SimpleNamespace(is_none=lambda: True),
 }
 
 
 def _batch(lengths, *, is_decode, is_idle=False, before=(0, 0)):
-    mode = SimpleNamespace(is_decode=lambda: is_decode, is_idle=lambda: is_idle)
+    mode = SimpleNamespace(
+        is_decode=lambda: is_decode, is_idle=lambda: is_idle, is_target_verify=lambda: False
+    )
     return SimpleNamespace(
         forward_mode=mode,
         reqs=[SimpleNamespace(seqlen=length) for length in lengths],
@@ -70,6 +74,32 @@ def test_the_host_has_what_the_forward_leaves(tmp_path):
     assert len(found.host_s) == len(found.steps) == 2
     for host_s, step in zip(found.host_s, found.steps, strict=True):
         assert 0 <= host_s < step.seconds
+
+
+def test_speculative_steps_say_their_rows_and_their_tokens(tmp_path, monkeypatch):
+    spec = SimpleNamespace(speculative_num_draft_tokens=6)
+    monkeypatch.setattr("sglang.srt.runtime_context.get_spec", lambda: spec)
+    log = StepLog(tmp_path, "small-0")
+    decode = _batch([11, 21], is_decode=True)
+    speculates = {"spec_algorithm": SimpleNamespace(is_none=lambda: False)}
+    for number, accepted in enumerate(([1, 4], [2, 5], [6, 6])):
+        fields = {**SCHEDULER, **speculates, "forward_ct": number}
+        scheduler = SimpleNamespace(**fields, _sched_idled=False)
+        decode.forward_iter = number
+        result = SimpleNamespace(accept_lens=torch.tensor(accepted))
+        assert log.run(scheduler, decode, lambda result=result: result) is result
+        log.finish(scheduler, decode, result)
+    found = read_steps(tmp_path, "small")
+    assert [step.rows for step in found.steps] == [12, 12]
+    assert found.draft_rows == 6
+    assert found.tokens_per_step == 3.0
+
+
+def test_plain_steps_give_a_token_each(tmp_path):
+    decode = _batch([11, 21], is_decode=True)
+    _run(tmp_path, (decode, True), (decode, False))
+    found = read_steps(tmp_path, "small")
+    assert (found.draft_rows, found.tokens_per_step) == (1, 1.0)
 
 
 def test_idle_batches_are_no_steps(tmp_path):

@@ -655,10 +655,10 @@ def test_a_watch_sees_scores_of_whole_answers_that_came_the_cascades_own_way(
 
 
 def test_a_tier_without_a_judge_is_not_passed_over_and_its_answer_is_accepted() -> None:
-    """It decodes speculatively; the file's checks allow that with `on_error: accept` alone."""
+    """Its speculation hides the logits; the file's checks allow that with `accept` alone."""
     config = make_cascade("small", "middle", "large", judge=JudgeConfig(on_error="accept"))
     middle = msgspec.structs.replace(
-        config.tiers[1], server_args={"speculative_algorithm": "NGRAM"}
+        config.tiers[1], server_args={"speculative_algorithm": "DFLASH"}
     )
     config = msgspec.structs.replace(config, tiers=[config.tiers[0], middle, config.tiers[2]])
     engine = FakeEngine(WEAK, Reply(score=None), FOREVER)

@@ -177,3 +177,39 @@ def test_a_draft_from_further_below_is_read_and_not_confirmed() -> None:
     ask_reading(engine, config)
     assert drafts(engine)[-1] == (0, 1, 2, 3)
     assert engine.runs[-1].order.confirm_at is None
+
+
+# The client's prediction
+
+
+def test_a_prediction_is_the_draft_of_the_first_tier() -> None:
+    engine = FakeEngine(WEAK, LAST)
+    ask_reading(engine, controls=Controls(prediction="abc"))
+    # The next tier is given the first one's answer, which has read it.
+    assert drafts(engine) == [tuple(b"abc"), (0, 1, 2, 3)]
+
+
+def test_a_pinned_tier_is_given_the_prediction() -> None:
+    engine = FakeEngine(WEAK, LAST)
+    ask_reading(engine, controls=Controls(tier=1, prediction="abc"))
+    assert drafts(engine) == [tuple(b"abc")]
+
+
+def test_a_prediction_is_no_draft_that_a_second_judge_knows() -> None:
+    config = confirming("small", "large", rated_by=(1,))
+    engine = FakeEngine(WEAK, LAST)
+    ask_reading(engine, config, controls=Controls(tier=1, prediction="abc"))
+    assert [run.order.confirm_at for run in engine.runs] == [None]
+
+
+@pytest.mark.parametrize("prediction", [None, ""])
+def test_without_a_prediction_the_first_tier_has_no_draft(prediction: str | None) -> None:
+    engine = FakeEngine(WEAK, LAST)
+    ask_reading(engine, controls=Controls(prediction=prediction))
+    assert drafts(engine)[0] == ()
+
+
+def test_where_drafts_are_off_a_prediction_does_nothing() -> None:
+    engine = FakeEngine(WEAK, LAST)
+    ask(engine, make_cascade("small", "large"), controls=Controls(prediction="abc"))
+    assert drafts(engine) == [(), ()]

@@ -23,7 +23,8 @@ TIMES = StepTimes(
 
 # As much of SGLang's batch as a pace reads: one request of 8 tokens that decodes.
 DECODING = SimpleNamespace(
-    forward_mode=SimpleNamespace(is_decode=lambda: True), reqs=[SimpleNamespace(seqlen=8)]
+    forward_mode=SimpleNamespace(is_decode=lambda: True, is_target_verify=lambda: False),
+    reqs=[SimpleNamespace(seqlen=8)],
 )
 
 
@@ -83,3 +84,10 @@ def test_a_tier_that_the_profile_lacks_is_named(tmp_path):
 def test_nothing_is_paced_without_a_profile():
     tiers = [TierConfig(name="only", model_path="/models/only")]
     assert pace_specs(CascadeConfig(version=1, tiers=tiers)) == {}
+
+
+def test_a_step_that_verifies_drafts_takes_the_time_of_its_rows():
+    pace = Pace(TIMES, 1.0)
+    plain = BatchShape(is_decode=True, rows=1, tokens=1, context_tokens=8)
+    drafts = BatchShape(is_decode=True, rows=2, tokens=2, context_tokens=8)
+    assert pace.step_s(drafts) - pace.step_s(plain) == pytest.approx(0.010)

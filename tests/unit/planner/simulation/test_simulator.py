@@ -432,3 +432,19 @@ def test_a_draft_that_a_request_brings_is_read_by_its_first_tier():
     # One that reads none has nothing of it.
     anew = simulate(load, alone, [_tier()])
     assert anew.replicas[0].prefill_tokens == 200
+
+
+def test_speculation_divides_the_time_of_an_answer_by_its_tokens_a_step():
+    """Three requests of four rows each, of which two tokens are right in a step."""
+    plain = StepTimes(decode_ms=[(1, 10.0), (3, 20.0)], prefill_ms=[(1, 1.0)])
+    speculative = StepTimes(
+        decode_ms=[(4, 10.0), (12, 20.0)],
+        prefill_ms=[(1, 1.0)],
+        draft_rows=4,
+        tokens_per_step=2.0,
+    )
+    arrival_s = [0.0, 1e-6, 2e-6]
+    slow = _e2e_s(arrival_s, [41] * 3, _tier(plain))
+    fast = _e2e_s(arrival_s, [41] * 3, _tier(speculative))
+    # The prefill and what is known of it a step later take no part.
+    assert (slow[0] - 0.001) / (fast[0] - 0.001) == pytest.approx(2.0, rel=0.05)

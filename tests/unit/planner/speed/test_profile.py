@@ -25,6 +25,28 @@ def test_short_prefill_takes_as_long_as_the_shortest_measured():
     assert times.prefill_s(150) == pytest.approx(0.030)
 
 
+def test_a_step_of_several_tokens_counts_as_so_many_shorter_ones():
+    times = StepTimes(
+        decode_ms=[(8, 10.0), (64, 18.0)],
+        prefill_ms=[(1, 1.0)],
+        draft_rows=8,
+        tokens_per_step=2.5,
+    )
+    assert times.token_ms == [(1.0, 4.0), (8.0, 7.2)]
+    assert times.decode_s(8) == pytest.approx(0.010)
+
+
+def test_without_speculation_a_step_gives_a_token():
+    times = StepTimes(decode_ms=[(1, 10.0), (9, 18.0)], prefill_ms=[(1, 1.0)])
+    assert times.token_ms == times.decode_ms
+
+
+@pytest.mark.parametrize("tokens", [0.5, 4.5])
+def test_a_step_gives_a_token_at_least_and_no_more_than_it_verifies(tokens):
+    with pytest.raises(ValueError, match=r"tokens_per_step is .*, allowed: 1 to draft_rows, 4"):
+        StepTimes(decode_ms=[(1, 1.0)], prefill_ms=[(1, 1.0)], draft_rows=4, tokens_per_step=tokens)
+
+
 def _write(folder: Path, **changes: object) -> Path:
     path = folder / "profile.json"
     data = {"version": 1, "device": "none", "tiers": {"small": TIMES}, **changes}

@@ -1,0 +1,63 @@
+"""The bench of drafts on real models: which answers take part, and how its rounds are counted."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from bench.harness.ranks import ranks
+from bench.harness.rows import Facts
+from bench.real.answers import VALUES, StoredAnswer
+from bench.real.drafts import ANEW, CELLS, FOUND, PREFIX, ArmRound, rows_of, weakest
+
+ROUND = ArmRound(seconds=10.0, tokens=(50, 150), kept=(0, 0), tokens_per_step=1.0, texts=("a", "b"))
+FACTS = Facts(
+    machine="m", commit="c", dirty=False, torch="1", sglang="1", date_utc="now", command="x"
+)
+
+
+def stored(number: int, logprob: float, model: str = "small", name: str = "free") -> StoredAnswer:
+    row = {"logprob": logprob, "entropy": -logprob, "margin": 1.0, "self_certainty": 5.0}
+    return StoredAnswer(
+        id=f"{name}-{number:04d}",
+        model=model,
+        temperature=0.0,
+        right=None,
+        text_key="",
+        output_ids=[1, 2, 3],
+        values=[[row[value] for value in VALUES]] * 3,
+        prompt_tokens=10,
+        is_truncated=False,
+        seconds=1.0,
+    )
+
+
+def test_the_answers_that_the_rank_puts_last_take_part() -> None:
+    own = [stored(number, -0.1 * (number % 7)) for number in range(14)]
+    others = [stored(90, -9.0, model="large"), stored(91, -9.0, name="short")]
+    chosen = weakest([*others, *own], "free", "small", 4)
+    ranks_N = ranks(np.array([answer.features() for answer in own]))
+    assert {answer.id for answer in chosen} == {own[i].id for i in np.argsort(ranks_N)[:4]}
+    assert {int(answer.id[-4:]) % 7 for answer in chosen} == {5, 6}
+    with pytest.raises(SystemExit, match="14 answers of small to free are recorded, 15 needed"):
+        weakest(own, "free", "small", 15)
+
+
+def test_steps_are_those_of_decoding() -> None:
+    assert ROUND.steps_per_token == 1.0
+    read = dataclasses.replace(ROUND, kept=(50, 50))
+    assert read.steps_per_token == pytest.approx(0.5)
+    # Of a speculative step the kept tokens are among those that it gave.
+    followed = dataclasses.replace(ROUND, kept=(40, 100), tokens_per_step=4.0)
+    assert followed.steps_per_token == pytest.approx(0.25)
+
+
+def test_rounds_are_compared_in_pairs() -> None:
+    slow = dataclasses.replace(ROUND, seconds=40.0)
+    twice = [dataclasses.replace(one, seconds=one.seconds / 2) for one in (ROUND, slow)]
+    results = {ANEW: [ROUND, slow], PREFIX: [ROUND, slow], FOUND: twice}
+    rows = {(row.variant, row.metric): row for row in rows_of("case", CELLS[0], results, FACTS)}
+    ratio = rows[f"{FOUND} / {ANEW}", "tokens per second"]
+    assert (ratio.p50, ratio.low95, ratio.high95, ratio.n) == (2.0, 2.0, 2.0, 2)
+    assert rows[FOUND, "answers as those written anew"].p50 == 1.0
+    assert rows[PREFIX, "of answers: kept"].p50 == 0.0
