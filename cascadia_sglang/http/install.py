@@ -9,7 +9,6 @@ from sglang.srt.observability.trace import get_global_trace_level
 from starlette.routing import Route
 
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.http.browser_login import BrowserLogin
 from cascadia_sglang.http.clients.ollama import ollama_routes
 from cascadia_sglang.http.error_answers import ErrorAnswers
 from cascadia_sglang.http.errors.shaped_handlers import shape_errors
@@ -18,7 +17,8 @@ from cascadia_sglang.http.header_documents import documenting_headers
 from cascadia_sglang.http.keep_alive import KeepAlive
 from cascadia_sglang.http.metrics_page import Gauges, MetricsPage
 from cascadia_sglang.http.middleware import CascadeMiddleware
-from cascadia_sglang.http.page_routes import page_routes
+from cascadia_sglang.http.page.browser_login import BrowserLogin
+from cascadia_sglang.http.page.page_routes import page_routes
 from cascadia_sglang.http.plan import active_plan
 from cascadia_sglang.http.refusals import RefusalCounter
 from cascadia_sglang.http.running_cascade import RunningCascade

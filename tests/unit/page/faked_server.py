@@ -21,7 +21,7 @@ from cascadia_sglang.config.settings import CascadeConfig, PlannerConfig
 from cascadia_sglang.controller.gearbox import Gearbox
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.fleet.recovery import LostWorker
-from cascadia_sglang.http.page_routes import page_routes
+from cascadia_sglang.http.page.page_routes import page_routes
 from cascadia_sglang.http.status import status
 from cascadia_sglang.http.write_routes import write_routes
 from cascadia_sglang.messages import JudgeReport

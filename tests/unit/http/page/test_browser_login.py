@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from cascadia_sglang.http.browser_login import BrowserLogin
+from cascadia_sglang.http.page.browser_login import BrowserLogin
 
 
 async def answer(_: Request) -> Response:
