@@ -1,10 +1,9 @@
 """What a probe of the hidden state adds to the demo's scores, on prompts that nothing has used.
 
-A network reads the last hidden state of an answer (or the mean over its steps); half of the
-calibration split fits it, the other half the score that counts it beside the logits' features. The
-score without it is fitted on both halves. On the way, after k tokens, both foretell whether the
-committed score will reach the committed threshold. Differences are paired: every resample of the
-test prompts measures both.
+A linear probe reads the last hidden state of an answer (or the mean over its steps). The
+calibration split fits both scores. On the way, after k tokens, both foretell whether the committed
+score will reach the committed threshold. Differences are paired: every resample of the test
+prompts measures both.
 
 Example:
     python -m bench.calibration.hidden --split calibration --chunks 10
@@ -122,22 +121,18 @@ def scores(
     """Of the asked answers: by logits, with the probe beside them, by the probe alone.
 
     Args:
-        fitting: of the calibration split; its first half fits the network.
-        counted_N: the answers of it that fit scores: those that reach the tier.
+        fitting: of the calibration split.
+        counted_N: the answers of it that fit: those that reach the tier.
     """
-    half = len(counted_N) // 2
-    is_second_N = np.arange(len(counted_N)) >= half
-    is_running_N = np.isfinite(fitting.columns_NG).all(1)
-    first = fitting.take(is_running_N & ~is_second_N)
-    parameters = fit_probe(first.hidden_NH, first.right_N)
-    rows = fitting.take(counted_N & is_running_N)
+    rows_N = counted_N & np.isfinite(fitting.columns_NG).all(1)
+    rows = fitting.take(rows_N)
     width = fitting.columns_NG.shape[1] - 2 * known_NJ.shape[1]
     answers = TierAnswers(
         features_NF=rows.columns_NG[:, :width], prefix_NF={}, right_N=rows.right_N
     )
-    logits = fit_tier(answers, known_NJ[counted_N & is_running_N])
-    second = fitting.take(counted_N & is_running_N & is_second_N)
-    both = with_probe(logits, second.columns_NG, second.hidden_NH, second.right_N, parameters)
+    logits = fit_tier(answers, known_NJ[rows_N])
+    parameters, _ = fit_probe(rows.hidden_NH, rows.right_N)
+    both = with_probe(logits, rows.columns_NG, rows.hidden_NH, rows.right_N)
     return (
         sigmoid(log_odds(logits, answered)),
         sigmoid(log_odds(both, answered)),

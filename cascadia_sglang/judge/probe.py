@@ -68,13 +68,18 @@ def packed(parameters: ProbeParameters, weight: float) -> Probe:
     return Probe(hidden=hidden, units=units, parameters=flat.tobytes(), weight=weight)
 
 
+def normalised(hidden_BH: npt.NDArray[np.floating]) -> FloatArray:
+    """Each row less its mean, divided by its standard deviation, [B, H]."""
+    centred_BH = hidden_BH - hidden_BH.mean(axis=1, keepdims=True, dtype=np.float64)
+    scale_B1 = np.sqrt(np.square(centred_BH).mean(axis=1, keepdims=True) + EPSILON)
+    normed_BH: FloatArray = centred_BH / scale_B1
+    return normed_BH
+
+
 def probe_log_odds(hidden_BH: npt.NDArray[np.floating], parameters: ProbeParameters) -> FloatArray:
     """What the network says of hidden states, cut to ±14, [B]; NaN where one is not finite."""
-    hidden_BH = hidden_BH.astype(np.float64)
-    centred_BH = hidden_BH - hidden_BH.mean(axis=1, keepdims=True)
-    scale_B1 = np.sqrt(np.square(centred_BH).mean(axis=1, keepdims=True) + EPSILON)
-    normed_BH = centred_BH / scale_B1 * parameters.norm_weight_H + parameters.norm_bias_H
-    inner_BU = normed_BH @ parameters.first_HU + parameters.first_bias_U
+    scaled_BH = normalised(hidden_BH) * parameters.norm_weight_H + parameters.norm_bias_H
+    inner_BU = scaled_BH @ parameters.first_HU + parameters.first_bias_U
     active_BU = inner_BU / (1.0 + np.exp(-np.clip(inner_BU, -700.0, 700.0)))
     log_odds_B = active_BU @ parameters.second_U + parameters.second_bias_1
     cut_B: FloatArray = np.clip(log_odds_B, -LOG_ODDS_LIMIT, LOG_ODDS_LIMIT)

@@ -3,10 +3,10 @@
 import msgspec
 import numpy as np
 import pytest
-import torch
+from scipy.optimize import minimize
 
 from cascadia_sglang.arrays import FloatArray
-from cascadia_sglang.calibration.fit.probe import fit_probe, with_probe
+from cascadia_sglang.calibration.fit.probe import PENALTIES, fit_probe, with_probe
 from cascadia_sglang.calibration.fit.replay import TierReplay, sigmoid
 from cascadia_sglang.calibration.fit.scores import fit_tier
 from cascadia_sglang.calibration.fit.statistics import auroc, ece
@@ -19,31 +19,30 @@ H, COUNT = 12, 1500
 
 
 def hidden_of(answers: TierAnswers, seed: int, is_told: bool) -> FloatArray:
-    """Hidden states; where it is told, a pair of values agrees in sign where the answer is right,
-    which no linear model sees."""
+    """Hidden states; where it is told, one value is larger where the answer is right."""
     rng = np.random.default_rng(seed)
     hidden_NH = rng.normal(size=(len(answers.right_N), H))
     if is_told:
         sign_N = np.where(answers.right_N, 1.0, -1.0)
-        hidden_NH[:, 0] = sign_N * hidden_NH[:, 1] + 0.3 * hidden_NH[:, 0]
+        hidden_NH[:, 0] += 0.8 * sign_N
     return hidden_NH
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["told", "noise"])
 def fitted(request: pytest.FixtureRequest):
     """Whether the hidden states tell, the calibration with a probe, and unseen answers."""
-    torch.set_num_threads(1)
-    own, second, asked = (make_pool(COUNT, seed, skills=(0.0,)).tiers[0] for seed in (1, 2, 3))
-    parameters = fit_probe(hidden_of(own, 1, request.param), own.right_N)
-    logits = fit_tier(second, np.empty((COUNT, 0)))
-    hidden_NH = hidden_of(second, 2, request.param)
-    both = with_probe(logits, second.features_NF, hidden_NH, second.right_N, parameters)
+    own, asked = (make_pool(COUNT, seed, skills=(0.0,)).tiers[0] for seed in (1, 3))
+    logits = fit_tier(own, np.empty((COUNT, 0)))
+    hidden_NH = hidden_of(own, 1, request.param)
+    both = with_probe(logits, own.features_NF, hidden_NH, own.right_N)
     return request.param, logits, both, asked, hidden_of(asked, 3, request.param)
 
 
 def test_it_gains_where_the_hidden_states_tell_and_loses_nothing_elsewhere(fitted) -> None:
     is_told, logits, both, asked, hidden_NH = fitted
-    probed_N = probe_log_odds(hidden_NH, both.probe.unpacked())
+    probed_N = np.full(COUNT, np.nan)
+    if both.probe is not None:
+        probed_N = probe_log_odds(hidden_NH, both.probe.unpacked())
     rows = (asked.features_NF, probed_N)
     scores = [
         np.array([ScoreModel(c).score(x, (), p) for x, p in zip(*rows, strict=True)])
@@ -55,7 +54,7 @@ def test_it_gains_where_the_hidden_states_tell_and_loses_nothing_elsewhere(fitte
         assert with_ - without > 0.02
     else:
         assert abs(with_ - without) < 0.005
-        assert abs(both.probe.weight) < 0.4
+        assert both == logits
 
 
 def test_only_the_score_changes(fitted) -> None:
@@ -65,7 +64,47 @@ def test_only_the_score_changes(fitted) -> None:
 
 
 def test_answers_without_hidden_states_are_not_replayed_by_it(fitted) -> None:
-    _, logits, both, asked, _ = fitted
+    is_told, logits, both, asked, _ = fitted
+    if not is_told:
+        assert both.probe is None
+        return
     assert sigmoid(TierReplay(logits, asked, None).log_odds(np.empty((COUNT, 0)))).max() < 1.0
     with pytest.raises(ValueError, match="keep no hidden states"):
         TierReplay(both, asked, None)
+
+
+@pytest.mark.parametrize("count", [300, 60], ids=["more answers than values", "fewer"])
+def test_the_probe_is_the_penalised_regression_on_normalised_states(count: int) -> None:
+    """Beside scipy's minimiser, at each penalty that the fit may choose."""
+    rng = np.random.default_rng(7)
+    hidden_NH = rng.normal(2.0, 3.0, (count, 90))
+    right_N = hidden_NH[:, 0] + rng.normal(0.0, 2.0, count) > 2.0
+    parameters, _ = fit_probe(hidden_NH, right_N)
+    centred_NH = hidden_NH - hidden_NH.mean(axis=1, keepdims=True)
+    normed_NH = centred_NH / centred_NH.std(axis=1, keepdims=True)
+    x_NH = (normed_NH - normed_NH.mean(axis=0)) / normed_NH.std(axis=0)
+    sign_N = np.where(right_N, 1.0, -1.0)
+
+    def odds(penalty: float) -> FloatArray:
+        def loss(found: FloatArray) -> tuple[float, FloatArray]:
+            margin_N = sign_N * (x_NH @ found[:-1] + found[-1])
+            slope_N = -sign_N / (1.0 + np.exp(margin_N))
+            gradient = np.append(slope_N @ x_NH + penalty * found[:-1], slope_N.sum())
+            size = 0.5 * penalty * found[:-1] @ found[:-1]
+            return float(np.logaddexp(0.0, -margin_N).sum() + size), gradient
+
+        best = minimize(loss, np.zeros(x_NH.shape[1] + 1), jac=True, tol=1e-9).x
+        return x_NH @ best[:-1] + best[-1]
+
+    distances = [
+        np.abs(probe_log_odds(hidden_NH, parameters) - odds(penalty)).max() for penalty in PENALTIES
+    ]
+    assert min(distances) < 1e-2
+
+
+def test_the_log_odds_left_out_are_of_probes_that_never_saw_the_answer() -> None:
+    rng = np.random.default_rng(8)
+    hidden_NH, right_N = rng.normal(size=(200, 150)), rng.random(200) < 0.5
+    parameters, left_out_N = fit_probe(hidden_NH, right_N)
+    assert auroc(probe_log_odds(hidden_NH, parameters), right_N) > 0.7
+    assert 0.35 < auroc(left_out_N, right_N) < 0.65

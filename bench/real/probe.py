@@ -1,0 +1,105 @@
+"""What a probe of the hidden state adds to the judge's score on real answers.
+
+The cases are those of `bench.real.judge_quality`. Both scores are fitted on the same answers.
+Differences are paired: every resample of the answers measures both.
+
+Example:
+    python -m bench.real.hidden --model PATH
+    python -m bench.real.probe --models NAME   # adds to bench/results/real_judge.csv
+
+Shape legend: N answers, H hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from bench import RESULTS
+from bench.harness.paired import paired
+from bench.harness.rows import Told, facts_of_this_run, save_rows
+from bench.real.answers import load_answers
+from bench.real.hidden import load_hidden
+from bench.real.judge_quality import FITTED_PARTS, model_names
+from bench.real.question_sets import Question
+from bench.real.recorded_pool import recorded_pool, recorded_questions
+from cascadia_sglang.arrays import BoolArray, FloatArray
+from cascadia_sglang.calibration.fit.probe import with_probe
+from cascadia_sglang.calibration.fit.replay import sigmoid
+from cascadia_sglang.calibration.fit.scores import fit_tier
+from cascadia_sglang.calibration.fit.statistics import METRICS, RESAMPLES
+from cascadia_sglang.calibration.record.pool import TierAnswers
+from cascadia_sglang.judge.calibration import Calibration
+from cascadia_sglang.judge.probe import probe_log_odds
+
+BENCH = "real.probe"
+SETS = ("short", "reasoning")
+METRICS_TOLD = ("auroc", "ece", "brier")
+
+Case = tuple[str, BoolArray, BoolArray]
+
+
+def cases(asked: Sequence[Question]) -> Iterator[Case]:
+    """Name, answers that are fitted, answers that are measured, [N] each."""
+    part_N = np.array([question.part for question in asked])
+    kind_N = np.array([question.kind for question in asked])
+    is_fit_N = np.isin(part_N, FITTED_PARTS)
+    yield "in domain", is_fit_N, part_N == "certify"
+    yield "other wordings", is_fit_N, part_N == "test"
+    for kind in sorted(set(kind_N)):
+        yield f"kind left out: {kind}", kind_N != kind, kind_N == kind
+
+
+def score_of(
+    calibration: Calibration, features_NF: FloatArray, hidden_NH: FloatArray
+) -> FloatArray:
+    """The calibrated score of each answer, [N]."""
+    standard_NF = (features_NF - np.array(calibration.mean)) / np.array(calibration.scale)
+    odds_N = standard_NF @ np.array(calibration.weights) + calibration.bias
+    if calibration.probe is not None:
+        parameters = calibration.probe.unpacked()
+        odds_N = odds_N + calibration.probe.weight * probe_log_odds(hidden_NH, parameters)
+    return sigmoid(odds_N)
+
+
+def scores(
+    answers: TierAnswers, hidden_NH: FloatArray, fitted_N: BoolArray, measured_N: BoolArray
+) -> tuple[FloatArray, FloatArray]:
+    """Of the measured answers: by the logits' features, and with the probe beside them."""
+    fitted = answers.take(np.flatnonzero(fitted_N))
+    logits = fit_tier(fitted, np.empty((len(fitted.right_N), 0)))
+    both = with_probe(logits, fitted.features_NF, hidden_NH[fitted_N], fitted.right_N)
+    features_NF, asked_NH = answers.features_NF[measured_N], hidden_NH[measured_N]
+    return score_of(logits, features_NF, asked_NH), score_of(both, features_NF, asked_NH)
+
+
+def main() -> None:
+    """Measure every case of every set and model."""
+    models = model_names("A probe of hidden states beside the judge's features.")
+    facts = facts_of_this_run(f"bench.{BENCH}")
+    stored = load_answers()
+    rows = []
+    for model in models:
+        recorded = recorded_questions(stored, [model])
+        for name in SETS:
+            asked = [question for question in recorded if question.set == name]
+            if not asked:
+                continue
+            [answers] = recorded_pool(asked, stored, [model]).tiers
+            hidden_NH = load_hidden(model, asked)
+            for case, fitted_N, measured_N in cases(asked):
+                told = Told(facts, BENCH, f"{model}, {name}, {case}")
+                logits_N, both_N = scores(answers, hidden_NH, fitted_N, measured_N)
+                for metric in METRICS_TOLD:
+                    right_N = answers.right_N[measured_N]
+                    both = paired(METRICS[metric], logits_N, both_N, right_N, RESAMPLES)
+                    told.add("logits", metric, "1", both.before)
+                    told.add("with the probe", metric, "1", both.after)
+                    told.add("gain of the probe", metric, "1", both.gain)
+                rows += told.rows
+    save_rows(RESULTS / "real_judge.csv", rows)
+
+
+if __name__ == "__main__":
+    main()
