@@ -306,6 +306,20 @@ BENCHES: tuple[Bench, ...] = (
         is_in_all=False,
     ),
     Bench(
+        name="real.hidden",
+        question="Which hidden states gave the last tokens of real answers? Kept outside git.",
+        needs=(REAL_MODELS,),
+        smoke=(),
+        inputs=("small", "large"),
+    ),
+    Bench(
+        name="real.probe",
+        question="What does a probe of hidden states add to the judge's score on real answers?",
+        writes=("results/real_judge.csv",),
+        smoke=(),
+        is_in_all=False,
+    ),
+    Bench(
         name="real.judge_model",
         question="How well does the larger model judge the smaller one's answers over HTTP?",
         writes=("results/real_judge.csv",),

@@ -5,7 +5,7 @@ one that gave an answer's last token. Questions of a set share the beginning of 
 is computed once.
 
 Example:
-    python -m bench.real.hidden --model PATH --sets short reasoning
+    python -m bench.real.hidden --small PATH --sets short reasoning
 
 Shape legend: N answers, B answers of a batch, T positions, H hidden size.
 """
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import copy
 import itertools
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -103,7 +102,7 @@ class Reader:
         return states
 
 
-def common_beginning(texts: Sequence[Sequence[int]]) -> list[int]:
+def common_beginning(texts: Sequence[list[int]]) -> list[int]:
     """The tokens with which all texts begin."""
     first, last = min(texts), max(texts)
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
@@ -140,26 +139,36 @@ def read_set(
     return np.array([states[row] for row in range(len(texts))])
 
 
-def main() -> None:
-    """Read a model's answers to some sets."""
-    parser = argparse.ArgumentParser(description="Read hidden states of recorded answers.")
-    parser.add_argument("--model", required=True, help="the model's folder")
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=["short", "reasoning"])
-    args = parser.parse_args()
-    model = Path(args.model).name
-    stored = {a.id: a for a in load_answers() if a.model == model and a.temperature == 0.0}
-    reader = Reader(args.model)
-    for name in args.sets:
-        asked = [question for question in question_set(name) if question.id in stored]
-        started = time.monotonic()
+def read_model(folder: str, sets: Sequence[str], stored: Sequence[StoredAnswer]) -> None:
+    """Read a model's answers to some sets, and keep the states."""
+    model = Path(folder).name
+    answers = {a.id: a for a in stored if a.model == model and a.temperature == 0.0}
+    reader = Reader(folder)
+    for name in sets:
+        asked = [question for question in question_set(name) if question.id in answers]
+        if not asked:
+            continue
         title = f"{model}, {name}"
-        states_NH = read_set(reader, asked, [stored[q.id] for q in asked], title)
+        states_NH = read_set(reader, asked, [answers[q.id] for q in asked], title)
         path = hidden_file(model, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(
-            path, ids=np.array([q.id for q in asked]), last_NH=states_NH.astype(np.float16)
-        )
-        print(f"{title}: {len(asked)} answers in {time.monotonic() - started:.0f} s")
+        ids = np.array([question.id for question in asked])
+        np.savez_compressed(path, ids=ids, last_NH=states_NH.astype(np.float16))
+
+
+def main() -> None:
+    """Read the recorded answers of the models that are given."""
+    parser = argparse.ArgumentParser(description="Read hidden states of recorded answers.")
+    for tier in ("small", "large"):
+        parser.add_argument(f"--{tier}", help=f"folder of the {tier} model")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["short", "reasoning"])
+    args = parser.parse_args()
+    models = [path for path in (args.small, args.large) if path]
+    if not models:
+        parser.error("--small or --large is needed: folders of models")
+    stored = load_answers()
+    for folder in models:
+        read_model(folder, args.sets, stored)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ The cases are those of `bench.real.judge_quality`. Both scores are fitted on the
 Differences are paired: every resample of the answers measures both.
 
 Example:
-    python -m bench.real.hidden --model PATH
+    python -m bench.real.hidden --small PATH
     python -m bench.real.probe --models NAME   # adds to bench/results/real_judge.csv
 
 Shape legend: N answers, H hidden size.
