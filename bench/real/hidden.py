@@ -26,7 +26,7 @@ from bench.real.answers import StoredAnswer, load_answers
 from bench.real.question_sets import SETS, Question, question_set
 from bench.real.record import CACHE
 from cascadia_sglang.arrays import FloatArray
-from cascadia_sglang.calibration.record.progress import Progress
+from cascadia_sglang.progress import Progress
 
 BATCH = 16
 

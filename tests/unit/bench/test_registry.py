@@ -86,6 +86,8 @@ def test_a_folder_names_all_of_its_benches_in_the_order_of_the_registry() -> Non
         "share",
         "rank",
         "judge_quality",
+        "hidden",
+        "probe",
         "judge_model",
         "drafts",
         "alarm",
