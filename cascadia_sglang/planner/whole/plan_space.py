@@ -19,10 +19,9 @@ from cascadia_sglang.planner.simulation.run_limit import RunLimit
 from cascadia_sglang.planner.thresholds.frontier import ThresholdPoint
 from cascadia_sglang.planner.whole.capacity import lanes_needed, pool_work_s, windows
 from cascadia_sglang.planner.whole.choice import PlanChoice
+from cascadia_sglang.planner.whole.levels import SAME_COST
 from cascadia_sglang.planner.whole.runs import ChoiceRuns
 
-# Costs that differ by less are one.
-SAME_COST = 1e-5
 # Where a pool is looked at alone, the others have so many times the replicas that their load keeps
 # busy, and so many more. If it misses the targets by more than the margin even so, its plans are
 # left out: a replica more hardly ever makes so many requests late.

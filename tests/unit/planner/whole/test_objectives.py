@@ -144,6 +144,26 @@ def test_a_sweep_gets_better_with_every_point_and_marks_its_knee():
     assert found.first_within_slo == first
 
 
+TWO_TYPES = [{"gpu": name, "nodes": 1, "gpus_per_node": 4} for name in ("H100", "L40S")]
+
+
+def test_of_several_types_the_default_keeps_the_better_of_both_objectives_too():
+    default, bottleneck = (
+        solve(_problem(8, rate=20.0, cluster=TWO_TYPES, least_gain=0.0, **changes))
+        for changes in ({}, {"objective": "bottleneck"})
+    )
+    assert default.simulated.e2e_ms["mean"] <= bottleneck.simulated.e2e_ms["mean"]
+
+
+def test_a_sweep_of_several_types_rises_by_price():
+    prices = {"H100": 4.0, "L40S": 1.0}
+    found = sweep(_problem(8, rate=20.0, cluster=TWO_TYPES, price_per_gpu_hour=prices))
+    paid = [point.price_per_hour for point in found.points]
+    assert len(paid) > 1
+    assert paid == sorted(set(paid))
+    assert all(later.mean_s < earlier.mean_s for earlier, later in itertools.pairwise(found.points))
+
+
 def _written(tmp_path, **changes):
     path = tmp_path / "problem.json"
     workload = {**workload_data()["workload"], "requests": 60}
