@@ -197,6 +197,17 @@ def test_an_slo_that_is_met_is_code_0_and_names_the_fewest_gpus(tmp_path, capsys
     assert f"{8 - int(found[1])} of 8 GPUs are left over" in page
 
 
+def test_simulate_confirms_that_the_fewest_gpus_suffice(tmp_path, capsys):
+    path = _written(tmp_path, slo={"e2e_ms": 1500.0, "attainment": 0.9}, objective="slo")
+    assert main(["plan", "--problem", path, "--workers", "0", "--json"]) == 0
+    printed = capsys.readouterr().out
+    plan = tmp_path / "plan.json"
+    plan.write_text(printed)
+    assert main(["simulate", "--plan", str(plan), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["slo_attainment"] == json.loads(printed)["simulated"]["slo_attainment"] >= 0.9
+
+
 def test_a_sweep_from_the_shell(tmp_path, capsys):
     path = _written(tmp_path, slo={"e2e_ms": 3000.0})
     assert main(["plan", "--problem", path, "--sweep", "--gpu-budget", "6", "--json"]) == 0
