@@ -27,9 +27,10 @@ that this project has not run. It must not stand beside measured numbers.
   the Llama-like ones (8B, 70B). They come from no benchmark, and the paper's qualities are another
   scale: an external judge's, 0 to 100.
 - *A step of routed experts* reads the experts that its tokens use and computes with 37 of the 671
-  billion parameters, in four bits. By this roofline the 671B model alone answers sooner than the
-  dense 70B one, so that a cascade through the latter does not pay beside it, which decides much of
-  what follows; the paper reports its cascade ahead of either model alone.
+  billion parameters, in four bits. On eight GPUs it takes 7.5 ms with one request and 21.6 ms with
+  32; a step of the dense 70B model takes 14.8 and 15.2 ms. So the 671B model alone is ahead of a
+  cascade through the 70B one, which decides much of what follows. The paper reports its cascade
+  ahead of either model alone.
 - The judge costs nothing here: it runs inside the engine. Every answer leaves whole.
 
 All ways to serve have 32 H100 in four nodes, the same requests and the same floor on the expected

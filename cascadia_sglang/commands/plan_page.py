@@ -105,8 +105,10 @@ def _latency(problem: Problem, plan: Plan) -> list[str]:
     if plan.simulated is not None:
         told.append(
             f"the whole simulation says {plan.simulated.objective_s:.6g} s, "
-            f"{plan.simulated.above_surfaces:+.1%} beside the surfaces; {plan.status}"
+            f"{plan.simulated.above_surfaces:+.1%} beside the surfaces"
         )
+    if plan.status == "time_limit":
+        told.append("the time limit came first: there may be a better plan")
     if plan.relaxed is not None:
         told.append(
             f"of the thresholds looked at, no plan within {problem.gpu_budget} GPUs has a mean "

@@ -33,14 +33,15 @@ from cascadia_sglang.planner.whole.fewest import (
     rungs_of,
     slo_points,
 )
-from cascadia_sglang.planner.whole.ladder import Ladder, candidates, neighbours, of_objective, rungs
+from cascadia_sglang.planner.whole.ladder import Ladder, candidates, of_objective, rungs
+from cascadia_sglang.planner.whole.neighbours import neighbours
 from cascadia_sglang.planner.whole.relaxation import relaxed_bound
 from cascadia_sglang.planner.whole.runs import Best, ChoiceRun, ChoiceRuns
 from cascadia_sglang.planner.whole.sweep import sweep
 from cascadia_sglang.planner.workload.source import WorkloadSource, load_workload
 from cascadia_sglang.planner.workload.workload import Workload
 
-# Neighbours of a plan that are simulated where devices are of several types.
+# Neighbours of a plan that are simulated where a ladder would take too long.
 NEIGHBOURS = 20
 
 
@@ -91,8 +92,8 @@ class Planning:
     Attributes:
         start: the best plan on the surfaces.
         points: of thresholds to choose from.
-        ladders: the best plans on the surfaces by number of GPUs, of the problem's objective
-            first, then of the other; none where devices are of several types.
+        ladders: the best plans on the surfaces by what their GPUs cost, of the problem's objective
+            first, then of the other; none where there are too many GPUs of too many types.
     """
 
     problem: Problem
@@ -108,7 +109,8 @@ class Planning:
             return candidates(self.ladders, self.ladders[0], rungs(self.ladders))
         columns, deployments = self.latencies.deployments(self.start.shares)
         picks = [deployments.index(one) for one in self.start.deployments]
-        near = neighbours(columns, picks, columns.capacity_R.tolist(), NEIGHBOURS)
+        most = columns.capacity_R.tolist()
+        near = neighbours(columns, picks, columns.uses_CR, most, NEIGHBOURS)
         return [choice_of(columns, deployments, one, self.points[0]) for one in (picks, *near)]
 
 
@@ -147,16 +149,15 @@ def prepared(
     )
     points = [own_point]
     sample = build_sample(problem.calibration)
-    is_one_type = len(latencies.capacity) == 1
     # Thresholds of another search, or that are certified, stay as they were chosen.
-    if problem.routing.method == "exact" and start.certificate is None and is_one_type:
+    if problem.routing.method == "exact" and start.certificate is None:
         replay = Replay(sample, threshold_grid(sample, problem.routing.quantiles))
         points = frontier(replay, problem.quality_floor or 0.0) or points
-    ladders = []
-    if is_one_type:
-        both: list[LatencyObjective] = ["path", "bottleneck"]
-        both.sort(key=lambda one: one != problem.latency_objective)
-        ladders = [of_objective(latencies, points, objective) for objective in both]
+    both: list[LatencyObjective] = ["path", "bottleneck"]
+    both.sort(key=lambda one: one != problem.latency_objective)
+    ladders = [of_objective(latencies, points, objective) for objective in both]
+    if not all(ladder.has_plan for ladder in ladders):
+        ladders, points = [], [own_point]
     runs = ChoiceRuns(problem, latencies, workload, runner)
     start = msgspec.structs.replace(
         start,
@@ -210,8 +211,10 @@ def _of_least_cost(planning: Planning) -> Plan:
         ladder = planning.ladders[0]
         others = planning.candidates()
         known = incumbent(runs, ladder, rungs_of(ladder), others, planning.start)
-        gpus = problem.gpu_budget if known is None else known[0].choice.gpus
-        points = slo_points(planning.latencies, planning.points, ladder, gpus)
+        level = ladder.last
+        if known is not None:
+            level = ladder.level_of(cost_of(problem, known[0].choice))
+        points = slo_points(planning.latencies, planning.points, ladder, level)
     found = fewest(runs, planning.latencies, points, planning.start, known)
     if found.run is None or found.plan is None:
         # None meets the targets: the plan of least latency, whose attainment says what is missing.

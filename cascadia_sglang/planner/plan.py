@@ -180,7 +180,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gap: float
     """(objective_s - bound_s) / max(objective_s, 1e-9)."""
     status: Status
-    """`optimal`: proved. `feasible`: a better plan may exist. `time_limit`: the best so far."""
+    """`optimal`: proved, for what `bound_of` names, or for `least_cost` with objective `slo`.
+
+    `feasible`: a better plan may exist. `time_limit`: the best so far."""
     solve_s: float
     """Seconds that the planner took."""
     bound_of: Literal["tables", "surfaces"] = "tables"
@@ -246,7 +248,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     objective: Objective
     """The objective of the problem."""
     points: list[SweepPoint]
-    """Plans by rising GPUs. Each is better than the one before in the objective."""
+    """Plans by rising GPUs, or price. Each is better than the one before in the objective."""
     knee: int | None
     """Index of the point after which further GPUs gain little. null: fewer than three points.
 

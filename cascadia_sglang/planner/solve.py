@@ -62,10 +62,10 @@ def sweep(
     workers: int = 0,
     report: Report | None = None,
 ) -> Sweep:
-    """What every number of GPUs up to the budget gives, of a checked problem with a workload.
+    """What rising numbers of GPUs, or rising prices, give, of a checked problem with a workload.
 
     Raises:
-        ConfigError: if it has no workload, or devices are of several types.
+        ConfigError: if it has no workload, or too many GPUs of too many types.
         InfeasiblePlanError: if no plan keeps the budget and the quality floor.
         PlanTimeoutError: if the time limit comes before any plan.
     """

@@ -62,7 +62,7 @@ class ShapeLatencies:
     `bottleneck`, the mean for `path`."""
 
     def __init__(self, problem: Problem, surfaces: PoolSurfaces, rate_per_s: float) -> None:
-        self._problem = problem
+        self.problem = problem
         self._surfaces = surfaces
         self._rate_per_s = rate_per_s
         self._resources, capacity = resources_of(problem)
@@ -78,10 +78,10 @@ class ShapeLatencies:
         gpus = [
             self._gpus(pool, int(ways[pick])) for pool, pick in zip(self._pools, picks, strict=True)
         ]
-        by_pool = dict(zip(self._problem.pools, gpus, strict=True))
+        by_pool = dict(zip(self.problem.pools, gpus, strict=True))
         return BestDeployment(
             latency_s=columns.objective_s(picks),
-            allocation=tuple(by_pool[tier.pool_name] for tier in self._problem.tiers),
+            allocation=tuple(by_pool[tier.pool_name] for tier in self.problem.tiers),
         )
 
     def candidate(
@@ -105,8 +105,8 @@ class ShapeLatencies:
 
     def table(self, tier: int, share: float) -> dict[int, float]:
         """Seconds by GPUs of a tier that this share of requests reaches, alone on its workers."""
-        pool = self._pools[self._problem.pools.index(self._problem.tiers[tier].pool_name)]
-        shares = [share if index == tier else 0.0 for index in range(len(self._problem.tiers))]
+        pool = self._pools[self.problem.pools.index(self.problem.tiers[tier].pool_name)]
+        shares = [share if index == tier else 0.0 for index in range(len(self.problem.tiers))]
         seconds_n = self._latencies(pool, shares)[pool.tiers.index(tier)]
         kept_n = np.isfinite(seconds_n) & (pool.uses_nR <= self._capacity_R).all(axis=1)
         found: dict[int, float] = {}
@@ -117,12 +117,12 @@ class ShapeLatencies:
 
     def with_budget(self, gpus: int) -> ShapeLatencies:
         """The same surfaces for fewer GPUs."""
-        problem = msgspec.structs.replace(self._problem, gpu_budget=gpus)
+        problem = msgspec.structs.replace(self.problem, gpu_budget=gpus)
         return ShapeLatencies(problem, self._surfaces, self._rate_per_s)
 
     def with_objective(self, objective: LatencyObjective) -> ShapeLatencies:
         """The same surfaces for another objective."""
-        problem = msgspec.structs.replace(self._problem, objective=objective)
+        problem = msgspec.structs.replace(self.problem, objective=objective)
         return ShapeLatencies(problem, self._surfaces, self._rate_per_s)
 
     def deployments(self, shares: Sequence[float]) -> tuple[Columns, list[Deployment]]:
@@ -144,7 +144,7 @@ class ShapeLatencies:
         for pool in self._pools:
             latency_s_Tn = self._latencies(pool, shares)
             value_n = combined(
-                self._problem.latency_objective, [shares[tier] for tier in pool.tiers], latency_s_Tn
+                self.problem.latency_objective, [shares[tier] for tier in pool.tiers], latency_s_Tn
             )
             within = np.flatnonzero((pool.uses_nR <= self._capacity_R).all(axis=1)).tolist()
             found.append(
@@ -202,14 +202,14 @@ class ShapeLatencies:
         for index, pool in enumerate(self._pools):
             latency_s_Tn = self._latencies(pool, shares)
             value_n = combined(
-                self._problem.latency_objective, [shares[tier] for tier in pool.tiers], latency_s_Tn
+                self.problem.latency_objective, [shares[tier] for tier in pool.tiers], latency_s_Tn
             )
             kept = np.flatnonzero(
                 np.isfinite(value_n) & (pool.uses_nR <= self._capacity_R).all(axis=1)
             )
             parts.append((np.full(len(kept), index), kept, value_n[kept], pool))
         columns = Columns(
-            objective=self._problem.latency_objective,
+            objective=self.problem.latency_objective,
             pools=len(self._pools),
             candidate_C=np.zeros(sum(len(part[1]) for part in parts), np.int64),
             pool_C=np.concatenate([part[0] for part in parts]),
@@ -240,14 +240,14 @@ class ShapeLatencies:
         ways.sort(key=lambda way: way[:3])
         return _Pool(
             name=name,
-            tiers=self._problem.tiers_of(name),
+            tiers=self.problem.tiers_of(name),
             shapes=shapes,
             shape_n=np.array([way[1] for way in ways], np.int64),
             replicas_n=np.array([way[2] for way in ways], np.int64),
             uses_nR=np.array([way[3] for way in ways], np.int64),
             switching_n=np.array(
                 [
-                    switching_s(self._problem, self._made(name, shapes[index][0], count, []))
+                    switching_s(self.problem, self._made(name, shapes[index][0], count, []))
                     for _, index, count, _ in ways
                 ]
             ),
@@ -283,7 +283,7 @@ class ShapeLatencies:
 
     @property
     def _statistic(self) -> Statistic:
-        return "p95" if self._problem.latency_objective == "bottleneck" else "mean"
+        return "p95" if self.problem.latency_objective == "bottleneck" else "mean"
 
     def _gpus(self, pool: _Pool, way: int) -> int:
         return int(pool.shapes[pool.shape_n[way]][0].gpus * pool.replicas_n[way])
@@ -291,7 +291,7 @@ class ShapeLatencies:
     def _made(
         self, pool: str, shape: ParallelShape, count: int, seconds_T: Sequence[float]
     ) -> Deployment:
-        names = [self._problem.tiers[tier].name for tier in self._problem.tiers_of(pool)]
+        names = [self.problem.tiers[tier].name for tier in self.problem.tiers_of(pool)]
         return Deployment(
             pool=pool,
             gpu=shape.gpu,

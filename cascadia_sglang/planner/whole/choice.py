@@ -48,7 +48,9 @@ class PlanChoice:
     def price_per_hour(self, problem: Problem) -> float | None:
         """Price of all devices for an hour; None without prices."""
         prices = problem.price_per_gpu_hour
-        return sum(prices[one.gpu] * one.gpus for one in self.deployments) if prices else None
+        if not prices:
+            return None
+        return round(sum(prices[one.gpu] * one.gpus for one in self.deployments), 6)
 
     def in_plan(self, problem: Problem, plan: Plan) -> Plan:
         """A plan with this choice in place of its own; its bound stays."""

@@ -23,7 +23,8 @@ from cascadia_sglang.planner.simulation.run_limit import RunLimit
 from cascadia_sglang.planner.thresholds.frontier import ThresholdPoint
 from cascadia_sglang.planner.whole.choice import PlanChoice
 from cascadia_sglang.planner.whole.ladder import Ladder
-from cascadia_sglang.planner.whole.plan_space import SAME_COST, PlanSpace
+from cascadia_sglang.planner.whole.levels import SAME_COST
+from cascadia_sglang.planner.whole.plan_space import PlanSpace
 from cascadia_sglang.planner.whole.runs import BATCH, ChoiceRun, ChoiceRuns
 
 
@@ -48,12 +49,12 @@ class Fewest:
 
 
 def slo_points(
-    latencies: ShapeLatencies, points: Sequence[ThresholdPoint], ladder: Ladder, gpus: int
+    latencies: ShapeLatencies, points: Sequence[ThresholdPoint], ladder: Ladder, level: int
 ) -> list[ThresholdPoint]:
     """The thresholds that are looked at: those that load GPUs least, and those that are fastest on
-    the surfaces within so many GPUs."""
+    the surfaces within a level of the ladder."""
     cheapest = min(points, key=lambda point: latencies.gpu_load(point.shares))
-    fastest = ladder.best(gpus)
+    fastest = ladder.best(level)
     found = [cheapest] if fastest is None else [cheapest, fastest.point]
     return list({point.shares: point for point in found}.values())
 
@@ -197,10 +198,10 @@ def _best_placed(
 
 
 def rungs_of(ladder: Ladder) -> list[int]:
-    """Every number of GPUs at which the best plan on the surfaces gets better."""
+    """Every level at which the best plan on the surfaces gets better."""
     value_s_B = ladder.value_s_B
     return [
-        gpus
-        for gpus, (before, now) in enumerate(itertools.pairwise(value_s_B), start=1)
+        level
+        for level, (before, now) in enumerate(itertools.pairwise(value_s_B), start=1)
         if now < before
     ]

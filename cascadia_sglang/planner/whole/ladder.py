@@ -1,28 +1,29 @@
-"""Which plans are worth a simulation: the best on the surfaces at every number of GPUs, and
-plans near them.
+"""Which plans are worth a simulation: the best on the surfaces at every cost, and plans near them.
 
-A number of GPUs is a *rung* where the best plan of single replicas gains enough over the rung
-below. The rungs of a budget are those of every larger one too, so a larger budget never has worse
-candidates.
+A *level* is a cost that GPUs may have: their number, or their price for an hour where there are
+prices. With one type of GPU it counts GPUs. A level is a *rung* where the best plan of single
+replicas gains enough over the rung below. With one type the rungs of a budget are those of every
+larger one too, so a larger budget never has worse candidates.
 
-Shape legend: B numbers of GPUs from 0, C columns, n columns of one pool.
+Shape legend: B levels from 0, S numbers of GPUs of every type, C columns, L limits.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cascadia_sglang.arrays import FloatArray
+from cascadia_sglang.arrays import FloatArray, IntArray
 from cascadia_sglang.planner.deployment.columns import Columns
 from cascadia_sglang.planner.deployment.incumbent import BestByState, best_by_state, pools_of
 from cascadia_sglang.planner.latency.simulated import ShapeLatencies
 from cascadia_sglang.planner.problem.problem import Deployment, LatencyObjective
 from cascadia_sglang.planner.thresholds.frontier import ThresholdPoint
 from cascadia_sglang.planner.whole.choice import PlanChoice, choice_of
+from cascadia_sglang.planner.whole.levels import SAME_COST, Levels, levels_of
+from cascadia_sglang.planner.whole.neighbours import neighbours
 
 # What the next rung gains on the surfaces at least, as a share.
 RUNG_GAIN = 0.01
@@ -32,128 +33,134 @@ NEIGHBOURS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PointColumns:
-    """The columns of one point of thresholds, and the best plans for every number of GPUs."""
+    """The columns of one point of thresholds, and the best plans for all numbers of GPUs.
+
+    Attributes:
+        best_S: the best of a level's plans and of those before it, as a place in the tables.
+    """
 
     point: ThresholdPoint
     columns: Columns
     deployments: list[Deployment]
     tables: BestByState
+    best_S: IntArray
 
     def choice(self, picks: Sequence[int]) -> PlanChoice:
         return choice_of(self.columns, self.deployments, picks, self.point)
 
+    def values_s(self, places: IntArray) -> FloatArray:
+        """Of the best plans up to places of `best_S`."""
+        found: FloatArray = self.tables.value.ravel()[self.best_S[places]]
+        return found
+
+    def picks(self, place: int) -> list[int]:
+        """Columns of that plan; of equals the cheapest."""
+        state = np.unravel_index(int(self.best_S[place]), self.tables.value.shape)
+        return self.tables.picks([int(gpus) for gpus in state])
+
 
 class Ladder:
-    """The best plans on the surfaces by number of GPUs, for one objective.
+    """The best plans on the surfaces by level, for one objective.
 
     Args:
         points: of thresholds to choose from.
-
-    Devices need to be of one type.
     """
 
     def __init__(self, latencies: ShapeLatencies, points: Sequence[ThresholdPoint]) -> None:
+        self._budget = latencies.problem.gpu_budget
+        self._levels: Levels | None = None
         self._points: list[_PointColumns] = []
         for point in points:
             columns, deployments = latencies.deployments(point.shares)
             if len(set(columns.pool_C.tolist())) < columns.pools:
                 continue
+            columns = _by_type(columns)
             tables = best_by_state(pools_of(columns, 0), columns.capacity_R, columns.objective)
-            if tables is not None:
-                self._points.append(
-                    _PointColumns(
-                        point=point, columns=columns, deployments=deployments, tables=tables
-                    )
+            if tables is None:
+                continue
+            if self._levels is None:
+                self._levels = levels_of(latencies.problem, columns.capacity_R)
+            self._points.append(
+                _PointColumns(
+                    point=point,
+                    columns=columns,
+                    deployments=deployments,
+                    tables=tables,
+                    best_S=self._levels.best_so_far(tables.value.ravel()),
                 )
-        values = [one.tables.value for one in self._points]
-        self.value_s_B: FloatArray = np.min(values, axis=0) if values else np.full(1, np.inf)
-        self._best_B = np.argmin(values, axis=0) if values else np.zeros(1, np.int64)
+            )
+        self.value_s_B: FloatArray = np.full(1, np.inf)
+        self._best_B: IntArray = np.zeros(1, np.int64)
+        if self._levels is not None:
+            values = [one.values_s(self._levels.last_B) for one in self._points]
+            self.value_s_B = np.min(values, axis=0)
+            self._best_B = np.argmin(values, axis=0)
 
-    def best(self, gpus: int) -> PlanChoice | None:
-        """The best plan within so many GPUs; None where none fits."""
-        gpus = min(gpus, len(self.value_s_B) - 1)
-        if not np.isfinite(self.value_s_B[gpus]):
+    @property
+    def has_plan(self) -> bool:
+        """Whether the budget gives any plan; none is known where tables would take too long."""
+        return bool(np.isfinite(self.value_s_B[-1]))
+
+    @property
+    def last(self) -> int:
+        """The level of all GPUs."""
+        return len(self.value_s_B) - 1
+
+    def level_of(self, cost: float) -> int:
+        """The last level that costs no more."""
+        return 0 if self._levels is None else self._levels.level_of(cost)
+
+    def best(self, level: int) -> PlanChoice | None:
+        """The best plan within a level; None where none fits."""
+        level = min(level, self.last)
+        if self._levels is None or not np.isfinite(self.value_s_B[level]):
             return None
-        own = self._points[int(self._best_B[gpus])]
-        return own.choice(self._picks(own, gpus))
+        own = self._points[int(self._best_B[level])]
+        return own.choice(own.picks(int(self._levels.last_B[level])))
 
-    def near(self, gpus: int, number: int = NEIGHBOURS) -> list[PlanChoice]:
-        """The best plans within so many GPUs that differ from the best in two pools at most."""
-        gpus = min(gpus, len(self.value_s_B) - 1)
-        if not np.isfinite(self.value_s_B[gpus]):
+    def near(self, level: int, number: int = NEIGHBOURS) -> list[PlanChoice]:
+        """The best plans within a level that differ from the best in two pools at most."""
+        level = min(level, self.last)
+        if self._levels is None or not np.isfinite(self.value_s_B[level]):
             return []
-        own = self._points[int(self._best_B[gpus])]
-        picks = self._picks(own, gpus)
-        return [own.choice(found) for found in neighbours(own.columns, picks, [gpus], number)]
+        own = self._points[int(self._best_B[level])]
+        picks = own.picks(int(self._levels.last_B[level]))
+        uses_CR = own.columns.uses_CR
+        cost_C = uses_CR @ self._levels.price_R
+        uses_CL = np.column_stack((uses_CR, uses_CR.sum(axis=1), cost_C))
+        cost = float(self._levels.cost_B[level]) + SAME_COST
+        most_L = [*own.columns.capacity_R.tolist(), self._budget, cost]
+        near = neighbours(own.columns, picks, uses_CL, most_L, number)
+        return [own.choice(found) for found in near]
 
-    def _picks(self, own: _PointColumns, gpus: int) -> list[int]:
-        # Of equals the one with fewest GPUs.
-        value_B = own.tables.value[: gpus + 1]
-        return own.tables.picks([int(np.flatnonzero(value_B <= value_B[-1])[0])])
+
+def _by_type(columns: Columns) -> Columns:
+    """The same without the budget over all types, which the levels keep."""
+    if len(columns.resources) == 1 or columns.resources[0] != "gpu_budget":
+        return columns
+    return replace(
+        columns,
+        uses_CR=columns.uses_CR[:, 1:],
+        capacity_R=columns.capacity_R[1:],
+        resources=columns.resources[1:],
+    )
 
 
 def rungs(ladders: Sequence[Ladder], gain: float = RUNG_GAIN) -> list[int]:
-    """Numbers of GPUs at which the best plan of some ladder gains so much over the rung below."""
+    """Levels at which the best plan of some ladder gains so much over the rung below."""
     found: list[int] = []
     last_s = [np.inf] * len(ladders)
-    for gpus in range(1, max(len(ladder.value_s_B) for ladder in ladders)):
-        value_s = [float(ladder.value_s_B[gpus]) for ladder in ladders]
+    for level in range(1, max(len(ladder.value_s_B) for ladder in ladders)):
+        value_s = [float(ladder.value_s_B[level]) for ladder in ladders]
         pairs = list(zip(value_s, last_s, strict=True))
         if any(np.isfinite(now) and now <= (1.0 - gain) * before for now, before in pairs):
-            found.append(gpus)
+            found.append(level)
             last_s = value_s
     return found
 
 
-def neighbours(
-    columns: Columns, picks: Sequence[int], capacity: Sequence[int], number: int
-) -> list[list[int]]:
-    """The best plans that differ from one in one pool or two, by the columns' own values.
-
-    Of equals, as the slowest tier makes many, those whose other tiers are faster come first.
-
-    Args:
-        columns: of one candidate.
-        capacity: of each resource.
-    """
-    found: dict[tuple[int, ...], tuple[float, float]] = {}
-    groups = [np.flatnonzero(columns.pool_C == pool) for pool in range(columns.pools)]
-    pairs = list(itertools.combinations(range(columns.pools), 2)) or [(0, 0)]
-    most_R = np.asarray(capacity)
-    for first, second in pairs:
-        rest = [pick for pool, pick in enumerate(picks) if pool not in (first, second)]
-        one_n, other_n = groups[first], groups[second]
-        if first == second:
-            other_n = np.array([picks[first]])
-        index_M = np.stack(
-            [side.ravel() for side in np.meshgrid(one_n, other_n, indexing="ij")], axis=1
-        )
-        used_MR = columns.uses_CR[rest].sum(axis=0) + columns.uses_CR[index_M[:, 0]]
-        if first != second:
-            used_MR = used_MR + columns.uses_CR[index_M[:, 1]]
-        index_M = index_M[(used_MR <= most_R).all(axis=1)]
-        chosen = index_M if first != second else index_M[:, :1]
-        value_M = columns.value_C[chosen]
-        rest_s = columns.value_C[rest]
-        sum_M = value_M.sum(axis=1) + rest_s.sum()
-        worth_M = sum_M
-        if columns.objective == "bottleneck":
-            worth_M = np.maximum(value_M.max(axis=1), rest_s.max(initial=0.0))
-        worth_M = (
-            worth_M + columns.switching_C[chosen].sum(axis=1) + columns.switching_C[rest].sum()
-        )
-        for place in np.lexsort((sum_M, worth_M))[: number + 1].tolist():
-            changed = list(picks)
-            changed[first] = int(index_M[place, 0])
-            if first != second:
-                changed[second] = int(index_M[place, 1])
-            found[tuple(changed)] = (float(worth_M[place]), float(sum_M[place]))
-    found.pop(tuple(picks), None)
-    return [list(one) for one in sorted(found, key=lambda one: (found[one], one))[:number]]
-
-
 def candidates(
-    ladders: Sequence[Ladder], objective_ladder: Ladder, gpus: Sequence[int]
+    ladders: Sequence[Ladder], objective_ladder: Ladder, levels: Sequence[int]
 ) -> list[PlanChoice]:
     """The plans of these rungs, each once, best on the surfaces first.
 
@@ -161,7 +168,7 @@ def candidates(
         objective_ladder: whose neighbours count.
     """
     found: dict[object, PlanChoice] = {}
-    for rung in gpus:
+    for rung in levels:
         for ladder in ladders:
             best = ladder.best(rung)
             if best is not None:

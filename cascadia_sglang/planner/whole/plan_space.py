@@ -19,10 +19,9 @@ from cascadia_sglang.planner.simulation.run_limit import RunLimit
 from cascadia_sglang.planner.thresholds.frontier import ThresholdPoint
 from cascadia_sglang.planner.whole.capacity import lanes_needed, pool_work_s, windows
 from cascadia_sglang.planner.whole.choice import PlanChoice
+from cascadia_sglang.planner.whole.levels import SAME_COST
 from cascadia_sglang.planner.whole.runs import ChoiceRuns
 
-# Costs that differ by less are one.
-SAME_COST = 1e-5
 # Where a pool is looked at alone, the others have so many times the replicas that their load keeps
 # busy, and so many more. If it misses the targets by more than the margin even so, its plans are
 # left out: a replica more hardly ever makes so many requests late.
@@ -57,15 +56,16 @@ class PlanSpace:
         self._capacity = latencies.capacity
         self._may: dict[tuple[tuple[str, int, int], ...], bool] = {}
         self.left_out = 0
-        self._ways = [self._below(ways, most) for ways in latencies.ways(point.shares)]
+        self._most = most
+        self._ways = [self._priced(ways) for ways in latencies.ways(point.shares)]
         self._keep(self._by_work())
         if math.prod(len(ways) for ways in self._ways) > _FEW_PLANS:
-            self._keep(self._by_runs())
+            # The last pool costs most, so that what it needs leaves the others least.
+            for pool in reversed(runs.problem.pools):
+                self._keep(self._by_runs(pool))
 
-    def _below(
-        self, ways: Sequence[tuple[Deployment, tuple[int, ...], float]], most: float
-    ) -> list[_Way]:
-        """Ways to run a pool that cost less, cheapest first."""
+    def _priced(self, ways: Sequence[tuple[Deployment, tuple[int, ...], float]]) -> list[_Way]:
+        """Ways to run a pool, cheapest first."""
         prices = self._runs.problem.price_per_gpu_hour
         found = [
             _Way(
@@ -76,18 +76,27 @@ class PlanSpace:
             )
             for deployment, uses, value_s in ways
         ]
-        return sorted((way for way in found if way.cost < most), key=lambda one: one.cost)
+        return sorted(found, key=lambda one: one.cost)
 
     def _keep(self, needed: Mapping[tuple[str, str, int, int], int]) -> None:
-        """Leave out ways with fewer replicas than their shape needs."""
+        """Leave out ways with fewer replicas than their shape needs, and those that cost too much
+        beside the cheapest of the other pools.
+
+        Args:
+            needed: replicas by pool and shape; of others every number may do.
+        """
         for pool, ways in enumerate(self._ways):
             kept = [
                 way
                 for way in ways
-                if way.deployment.replicas >= needed[way.deployment.pool, *way.shape_key]
+                if way.deployment.replicas >= needed.get((way.deployment.pool, *way.shape_key), 1)
             ]
             self.left_out += len(ways) - len(kept)
             self._ways[pool] = kept
+        least = [min((way.cost for way in ways), default=math.inf) for ways in self._ways]
+        for pool, ways in enumerate(self._ways):
+            others = sum(least[:pool]) + sum(least[pool + 1 :])
+            self._ways[pool] = [way for way in ways if way.cost + others < self._most]
 
     def levels(self) -> list[float]:
         """The costs that plans have, rising."""
@@ -143,28 +152,27 @@ class PlanSpace:
     def _by_work(self) -> dict[tuple[str, str, int, int], int]:
         """Of each pool and shape the fewest replicas that hold the work in time."""
         found = {}
-        for pool, shape in self._jobs():
-            lanes = self._lanes_needed(pool, shape) if np.isfinite(self._runs.late_s) else 1
-            found[pool, shape.gpu, shape.tp, shape.pp] = -(-lanes // shape.pp)
+        for pool in self._runs.problem.pools:
+            for shape in self._latencies.shapes_of(pool):
+                lanes = self._lanes_needed(pool, shape) if np.isfinite(self._runs.late_s) else 1
+                found[pool, shape.gpu, shape.tp, shape.pp] = -(-lanes // shape.pp)
         return found
 
-    def _by_runs(self) -> dict[tuple[str, str, int, int], int]:
-        """The same, by simulations of a pool beside others without limits."""
-        jobs = self._jobs()
-        self._runs.runner.progress.begin("fewest replicas of each shape", len(jobs))
-        found = self._runs.runner.run(lambda job: self._needed(*job), jobs)
+    def _by_runs(self, pool: str) -> dict[tuple[str, str, int, int], int]:
+        """Of each shape of a pool the same, by simulations beside pools without limits."""
+        left = {way.shape_key for way in self._ways[self._runs.problem.pools.index(pool)]}
+        shapes = [
+            shape
+            for shape in self._latencies.shapes_of(pool)
+            if (shape.gpu, shape.tp, shape.pp) in left
+        ]
+        self._runs.runner.progress.begin("fewest replicas of each shape", len(shapes))
+        found = self._runs.runner.run(lambda shape: self._needed(pool, shape), shapes)
         return {
             # Where the time was over, every number may do.
             (pool, shape.gpu, shape.tp, shape.pp): 1 if number is None else number
-            for (pool, shape), number in zip(jobs, found, strict=True)
+            for shape, number in zip(shapes, found, strict=True)
         }
-
-    def _jobs(self) -> list[tuple[str, ParallelShape]]:
-        return [
-            (pool, shape)
-            for pool in self._runs.problem.pools
-            for shape in self._latencies.shapes_of(pool)
-        ]
 
     def _needed(self, pool: str, shape: ParallelShape) -> int:
         """The first number of replicas, of those that are left, that may do."""

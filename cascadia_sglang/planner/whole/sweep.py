@@ -1,4 +1,4 @@
-"""What every number of GPUs gives: mean, p95 and attainment of the best plan within it."""
+"""What every number of GPUs, or their price, gives: mean, p95 and attainment of the best plan."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from cascadia_sglang.planner.whole.runs import ChoiceRun, ChoiceRuns
 
 # What a point of the sweep gains over the one before at least, as a share of the objective.
 POINT_GAIN = 0.03
-# Plans near the best one of a number of GPUs that are simulated too.
+# Plans near the best one of a level that are simulated too.
 NEIGHBOURS = 3
 
 
 def sweep(problem: Problem, runs: ChoiceRuns, ladders: Sequence[Ladder]) -> Sweep:
-    """Simulate the best plans of rising numbers of GPUs.
+    """Simulate the best plans of rising numbers of GPUs, or of rising prices where there are some.
 
     Args:
         ladders: of the problem's objective first.
 
     Raises:
-        ConfigError: if devices are of several types.
+        ConfigError: if there are too many GPUs of too many types.
         InfeasiblePlanError: if no number of GPUs within the budget gives a plan.
     """
     if not ladders:
-        raise ConfigError("--sweep needs GPUs of one type")
+        raise ConfigError("--sweep needs fewer GPUs, or fewer types of them")
     points: list[SweepPoint] = []
     last_s = math.inf
     simulated: set[ChoiceKey] = set()
     progress = runs.runner.progress
     found = rungs(ladders, POINT_GAIN)
     progress.begin("sweep, plans to simulate", (len(ladders) + NEIGHBOURS) * len(found))
-    for gpus in found:
+    for level in found:
         if progress.is_over:
             break
-        best = [choice for ladder in ladders if (choice := ladder.best(gpus)) is not None]
-        near = ladders[0].near(gpus, NEIGHBOURS)
+        best = [choice for ladder in ladders if (choice := ladder.best(level)) is not None]
+        near = ladders[0].near(level, NEIGHBOURS)
         new = {one.key: one for one in (*best, *near) if one.key not in simulated}
         simulated |= new.keys()
         run = _best_run(runs, list(new.values()), last_s * (1.0 - POINT_GAIN))
@@ -55,17 +55,22 @@ def sweep(problem: Problem, runs: ChoiceRuns, ladders: Sequence[Ladder]) -> Swee
     return Sweep(
         objective=problem.objective,
         points=points,
-        knee=knee_of([point.gpus for point in points], [point.p95_s for point in points]),
+        knee=knee_of([cost_of(point) for point in points], [point.p95_s for point in points]),
         first_within_slo=within.index(True) if problem.slo.has_targets and any(within) else None,
         is_complete=not progress.is_over,
     )
 
 
-def knee_of(gpus: Sequence[int], p95_s: Sequence[float]) -> int | None:
+def cost_of(point: SweepPoint) -> float:
+    """The price of a point's GPUs for an hour, or their number without prices."""
+    return float(point.gpus) if point.price_per_hour is None else point.price_per_hour
+
+
+def knee_of(costs: Sequence[float], p95_s: Sequence[float]) -> int | None:
     """The point farthest below the line from the first to the last; None for fewer than three."""
-    if len(gpus) < 3:
+    if len(costs) < 3:
         return None
-    x, y = np.array(gpus, float), np.array(p95_s, float)
+    x, y = np.array(costs), np.array(p95_s)
     x, y = (x - x[0]) / (x[-1] - x[0]), (y - y[-1]) / max(y[0] - y[-1], 1e-12)
     return int(np.argmax((1.0 - x) - y))
 

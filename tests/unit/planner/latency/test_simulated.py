@@ -11,7 +11,7 @@ from cascadia_sglang.errors import ConfigError, InfeasiblePlanError
 from cascadia_sglang.planner.deployment.incumbent import best_picks
 from cascadia_sglang.planner.latency.shapes import shapes_of_pools
 from cascadia_sglang.planner.latency.simulated import ShapeLatencies
-from cascadia_sglang.planner.whole.ladder import neighbours
+from cascadia_sglang.planner.whole.neighbours import neighbours
 from cascadia_sglang.planner.workload.workload import build_workload
 from tests.unit.planner.problems import problem_of
 from tests.unit.planner.whole_problems import flat_surface, made_shape, workload_problem
@@ -201,14 +201,14 @@ def test_neighbours_are_the_best_plans_that_differ_in_a_pool_or_two():
         if (columns.uses_CR[list(picks)].sum(axis=0) <= columns.capacity_R).all()
     ]
     ranked = sorted(every, key=lambda picks: (columns.objective_s(picks), picks))
-    assert neighbours(columns, ranked[0], columns.capacity_R.tolist(), 7) == ranked[1:8]
+    assert neighbours(columns, ranked[0], columns.uses_CR, columns.capacity_R, 7) == ranked[1:8]
 
 
 def test_neighbours_with_one_slowest_tier_are_ranked_by_the_others():
     latencies = ShapeLatencies(_problem("bottleneck"), SURFACES, 2.0)
     columns, _ = latencies.deployments([1.0, 0.5])
     start = best_picks(columns, 0)
-    found = neighbours(columns, start, columns.capacity_R.tolist(), 5)
+    found = neighbours(columns, start, columns.uses_CR, columns.capacity_R, 5)
     told = [(columns.objective_s(picks), columns.value_C[picks].sum()) for picks in found]
     assert told == sorted(told)
     assert found[0] != start

@@ -76,14 +76,9 @@ def test_the_best_within_a_number_of_gpus_is_that_of_enumeration(objective):
     latencies = _latencies(14)
     ladder = of_objective(latencies, POINTS, objective)
     for gpus in range(15):
-        told = []
-        for point in POINTS:
-            columns, _ = latencies.with_objective(objective).deployments(point.shares)
-            for picks in itertools.product(
-                *(np.flatnonzero(columns.pool_C == pool).tolist() for pool in range(2))
-            ):
-                if columns.uses_CR[list(picks)].sum() <= gpus:
-                    told.append(columns.objective_s(picks))
+        told = [
+            value_s for value_s, cost in _all_plans(latencies, objective, [1.0]) if cost <= gpus
+        ]
         best = ladder.best(gpus)
         if not told:
             assert best is None
@@ -91,6 +86,61 @@ def test_the_best_within_a_number_of_gpus_is_that_of_enumeration(objective):
         assert best.surface_s == pytest.approx(min(told))
         assert best.gpus <= gpus
         assert all(one.gpus <= gpus for one in ladder.near(gpus))
+
+
+@pytest.mark.parametrize("objective", ["path", "bottleneck"])
+@pytest.mark.parametrize("prices", [{}, {"H100": 4.0, "H200": 2.5}])
+@pytest.mark.parametrize("budget", [10, 16])
+def test_the_best_of_several_types_within_a_cost_is_that_of_enumeration(objective, prices, budget):
+    """10 GPUs are fewer than those of both types together, so the budget is a limit of its own."""
+    latencies = _latencies_of_two_types(budget, prices)
+    ladder = of_objective(latencies, POINTS, objective)
+    price_R = [prices.get(name, 1.0) for name in ("H100", "H200")]
+    plans = _all_plans(latencies, objective, price_R)
+    costs = sorted({cost for _, cost in plans})
+    assert len(costs) > 5
+    for cost in costs:
+        level = ladder.level_of(cost)
+        best = ladder.best(level)
+        assert best.surface_s == pytest.approx(min(value for value, own in plans if own <= cost))
+        for one in (best, *ladder.near(level)):
+            assert one.gpus <= budget
+            paid = sum(prices.get(pool.gpu, 1.0) * pool.gpus for pool in one.deployments)
+            assert paid <= cost + 1e-9
+    assert ladder.best(ladder.level_of(costs[0] - 0.1)) is None
+
+
+def _latencies_of_two_types(budget, prices):
+    cluster = [{"gpu": name, "nodes": 1, "gpus_per_node": 8} for name in ("H100", "H200")]
+    problem = workload_problem(gpu_budget=budget, cluster=cluster, price_per_gpu_hour=prices)
+    ways = {
+        "small": [("H100", 1, 4.0, 1.0), ("H200", 1, 6.0, 0.8), ("H100", 2, 7.0, 0.6)],
+        "large": [("H100", 2, 3.0, 3.0), ("H200", 2, 4.0, 2.2), ("H200", 4, 6.0, 1.5)],
+    }
+    surfaces = {
+        pool: [
+            (made_shape(tp, gpu), [flat_surface(made_shape(tp, gpu), rate, seconds)])
+            for gpu, tp, rate, seconds in told
+        ]
+        for pool, told in ways.items()
+    }
+    return ShapeLatencies(problem, surfaces, 6.0)
+
+
+def _all_plans(latencies, objective, price_R):
+    """Value and cost of every plan within the budget."""
+    found = []
+    for point in POINTS:
+        columns, _ = latencies.with_objective(objective).deployments(point.shares)
+        by_type_CR = columns.uses_CR[:, -len(price_R) :]
+        for picks in itertools.product(
+            *(np.flatnonzero(columns.pool_C == pool).tolist() for pool in range(2))
+        ):
+            chosen = list(picks)
+            if (columns.uses_CR[chosen].sum(axis=0) <= columns.capacity_R).all():
+                cost = float((by_type_CR[chosen] @ np.array(price_R)).sum())
+                found.append((columns.objective_s(picks), cost))
+    return found
 
 
 def test_a_larger_budget_has_all_candidates_of_a_smaller_one():

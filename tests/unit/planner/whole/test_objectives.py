@@ -144,6 +144,26 @@ def test_a_sweep_gets_better_with_every_point_and_marks_its_knee():
     assert found.first_within_slo == first
 
 
+TWO_TYPES = [{"gpu": name, "nodes": 1, "gpus_per_node": 4} for name in ("H100", "L40S")]
+
+
+def test_of_several_types_the_default_keeps_the_better_of_both_objectives_too():
+    default, bottleneck = (
+        solve(_problem(8, rate=20.0, cluster=TWO_TYPES, least_gain=0.0, **changes))
+        for changes in ({}, {"objective": "bottleneck"})
+    )
+    assert default.simulated.e2e_ms["mean"] <= bottleneck.simulated.e2e_ms["mean"]
+
+
+def test_a_sweep_of_several_types_rises_by_price():
+    prices = {"H100": 4.0, "L40S": 1.0}
+    found = sweep(_problem(8, rate=20.0, cluster=TWO_TYPES, price_per_gpu_hour=prices))
+    paid = [point.price_per_hour for point in found.points]
+    assert len(paid) > 1
+    assert paid == sorted(set(paid))
+    assert all(later.mean_s < earlier.mean_s for earlier, later in itertools.pairwise(found.points))
+
+
 def _written(tmp_path, **changes):
     path = tmp_path / "problem.json"
     workload = {**workload_data()["workload"], "requests": 60}
@@ -175,6 +195,17 @@ def test_an_slo_that_is_met_is_code_0_and_names_the_fewest_gpus(tmp_path, capsys
     found = re.search(r"(\d) GPUs meet the targets; of \d choices of thresholds no plan", page)
     assert found is not None
     assert f"{8 - int(found[1])} of 8 GPUs are left over" in page
+
+
+def test_simulate_confirms_that_the_fewest_gpus_suffice(tmp_path, capsys):
+    path = _written(tmp_path, slo={"e2e_ms": 1500.0, "attainment": 0.9}, objective="slo")
+    assert main(["plan", "--problem", path, "--workers", "0", "--json"]) == 0
+    printed = capsys.readouterr().out
+    plan = tmp_path / "plan.json"
+    plan.write_text(printed)
+    assert main(["simulate", "--plan", str(plan), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["slo_attainment"] == json.loads(printed)["simulated"]["slo_attainment"] >= 0.9
 
 
 def test_a_sweep_from_the_shell(tmp_path, capsys):

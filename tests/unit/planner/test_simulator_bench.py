@@ -1,0 +1,55 @@
+"""What the bench of the simulator says of real and simulated runs."""
+
+import pytest
+from scipy.stats import t as student_t
+
+from bench.planner.report import report
+from bench.planner.simulator_cell import T_95, Cell, rows_of
+from tests.unit.harness.test_rows import FACTS
+
+
+def _cell(real, simulated, allowed=0.05):
+    return Cell(
+        arm="small, emulated",
+        load=0.6,
+        rate_per_s=3.0,
+        requests=50,
+        allowed_mean=allowed,
+        real_mean_ms=real,
+        simulated_mean_ms=simulated,
+        real_p50_ms=real,
+        simulated_p50_ms=simulated,
+        real_p95_ms=real,
+        simulated_p95_ms=simulated,
+    )
+
+
+def test_the_error_of_pairs_holds_nothing_of_what_both_share():
+    """Runs differ by a factor of three, the simulation is 2 % above each."""
+    real = [100.0, 200.0, 300.0, 150.0, 250.0]
+    cell = _cell(real, [1.02 * value for value in real])
+    assert cell.mean_error.p50 == pytest.approx(0.02)
+    assert cell.mean_error.high95 - cell.mean_error.low95 == pytest.approx(0.0, abs=1e-9)
+    assert cell.half_width > 0.4
+
+
+def test_the_interval_is_students():
+    errors = [0.01, 0.03, -0.02, 0.05]
+    cell = _cell([100.0] * 4, [100.0 * (1 + error) for error in errors])
+    spread = 0.029860788
+    assert cell.mean_error.p50 == pytest.approx(0.0175)
+    half = cell.mean_error.high95 - cell.mean_error.p50
+    assert half == pytest.approx(student_t.ppf(0.975, 3) * spread / 2, rel=1e-3)
+    for runs, value in T_95.items():
+        assert value == pytest.approx(student_t.ppf(0.975, runs - 1), abs=1e-3)
+
+
+def test_a_missed_mean_is_marked_and_written():
+    cells = [_cell([100.0] * 5, [104.0] * 5), _cell([100.0] * 5, [94.0] * 5)]
+    first, second = report(cells).splitlines()[2:4]
+    assert "missed" not in first
+    assert "-6.0 % ± 0.0 | 5 %, missed" in second
+    assert "over 2 cells: -1.0 %" in report(cells)
+    rows = {(row.variant, row.metric): row for row in rows_of(cells[1], FACTS)}
+    assert rows["simulated/real - 1", "e2e_mean"].p50 == pytest.approx(-0.06)
+    assert rows["allowed", "e2e_mean"].p50 == 0.05
