@@ -56,7 +56,8 @@ async def climb(
     chosen: Attempt | None = None
     error: BaseException | None = None
     services.observers.arrived(prompt.arrived_s)
-    services.spans.begin(prompt)
+    if services.spans.is_on:
+        services.spans.begin(prompt)
     try:
         chosen = await course.run()
         return chosen, course.attempts
@@ -269,9 +270,10 @@ class Climb:
         return None
 
     async def _run(self, order: AttemptOrder, warming: Warming | None, leaves: Leaving) -> Attempt:
+        attempt = self._traced if self._services.spans.is_on else self._attempt
         while True:
             try:
-                return await self._traced(order, warming, leaves)
+                return await attempt(order, warming, leaves)
             except AttemptMovedError:
                 # It has only waited, which counts for nothing.
                 has_worker = self._services.engine.has_worker(order.tier_index)
@@ -279,16 +281,19 @@ class Climb:
                     raise
                 self._request.check_wanted()
 
+    async def _attempt(
+        self, order: AttemptOrder, warming: Warming | None, leaves: Leaving
+    ) -> Attempt:
+        return await self._runner.attempt(order, warming, leaves, keeps=self._allows_degraded)
+
     async def _traced(
         self, order: AttemptOrder, warming: Warming | None, leaves: Leaving
     ) -> Attempt:
-        """Run an attempt in a span of its own, where requests are traced."""
+        """`_attempt`, in a span of its own."""
         spans = self._services.spans
         order = spans.attempt(self._prompt, order)
         try:
-            attempt = await self._runner.attempt(
-                order, warming, leaves, keeps=self._allows_degraded
-            )
+            attempt = await self._attempt(order, warming, leaves)
         except BaseException as error:
             spans.attempt_failed(self._prompt, error)
             raise

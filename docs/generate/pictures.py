@@ -1,21 +1,34 @@
-"""Takes the pictures of the page, `docs/pictures/`, from a server under load.
+"""Takes the pictures of the page, `docs/pictures/`, from the demo under load.
 
 It needs Chromium, and the packages of the development environment.
 
 Example:
-    python -m docs.generate.pictures http://127.0.0.1:30000
+    python -m docs.generate.pictures
 """
 
-import argparse
+import contextlib
+import itertools
+import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.unit.page.chromium import opened
+from bench.harness.client import send_all
+from bench.harness.load import questions, requests
+from bench.harness.server import running_server
+from tests.unit.page.chromium import Tab, opened
 
 FOLDER = Path(__file__).resolve().parents[1] / "pictures"
-# The page shows a chart of the last minute.
-HISTORY_S = 60.0
+PORT = 31000
+SERVER = ("--plugin", "cascadia", "--cascade-config", "demo/cascade.yaml")
+CLIENTS = 6
+STREAM_INTERVAL = 4
+# Time under load before the first picture; the rates on the page are those of the last minute.
+LOAD_S = 90.0
+# Charts follow the window's width and the colours with the next row.
+REDRAW_S = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,51 +38,65 @@ class Picture:
     Attributes:
         scheme: `light` or `dark`.
         width, height: of the window, in pixels.
-        panel: id of the panel at the top; empty for the page's begin.
+        top: selector of the element at the top.
     """
 
     name: str
     scheme: str
     width: int
     height: int
-    panel: str
+    top: str
 
 
 PICTURES = (
-    Picture(name="page-light", scheme="light", width=1180, height=1560, panel=""),
-    Picture(name="page-dark", scheme="dark", width=1180, height=1560, panel="latency"),
-    Picture(name="page-narrow", scheme="light", width=420, height=900, panel=""),
+    Picture(name="page-light", scheme="light", width=1180, height=1560, top="body"),
+    Picture(name="page-dark", scheme="dark", width=1180, height=1560, top="#latency"),
+    Picture(name="page-narrow", scheme="light", width=420, height=1100, top="body"),
 )
 
 
-def take(url: str, folder: Path, history_s: float = HISTORY_S) -> None:
-    """Write every picture into a folder.
+@contextlib.contextmanager
+def load(port: int) -> Iterator[None]:
+    """Clients that ask new questions of the demo, one after the other, meanwhile."""
+    ended = threading.Event()
 
-    Args:
-        url: of the server, without a path.
-        history_s: time that the server is watched before.
-    """
-    with opened("--hide-scrollbars") as tab:
-        tab.open(f"{url}/cascadia")
-        time.sleep(history_s)
-        for picture in PICTURES:
-            tab.prefer(picture.scheme)
-            tab.resize(picture.width, picture.height)
-            top = (
-                f"document.getElementById('{picture.panel}')" if picture.panel else "document.body"
-            )
-            tab.run(f"{top}.scrollIntoView({{behavior: 'instant'}})")
-            time.sleep(2.0)  # charts follow the width and the colours with the next row
-            tab.shoot(folder / f"{picture.name}.png")
+    def run() -> None:
+        for seed in itertools.count(1):
+            if ended.is_set():
+                return
+            batch = requests(questions(seed, 20 * CLIENTS), stream_interval=STREAM_INTERVAL)
+            send_all(port, batch, CLIENTS)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(60)
+
+
+def take(tab: Tab, picture: Picture, folder: Path) -> None:
+    """Write a picture of the open page into a folder."""
+    tab.prefer(picture.scheme)
+    tab.resize(picture.width, picture.height)
+    time.sleep(REDRAW_S)
+    tab.run(f"document.querySelector('{picture.top}').scrollIntoView({{behavior: 'instant'}})")
+    tab.shoot(folder / f"{picture.name}.png")
 
 
 def main() -> None:
-    """Take the pictures into `docs/pictures`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("url", help="of the server, as http://127.0.0.1:30000")
-    take(parser.parse_args().url.rstrip("/"), FOLDER)
+    """Start the demo, and take every picture."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_server(SERVER, port=PORT, log=Path(folder) / "server.log") as port,
+        load(port),
+        opened("--hide-scrollbars") as tab,
+    ):
+        tab.open(f"http://127.0.0.1:{port}/cascadia")
+        time.sleep(LOAD_S)
+        for picture in PICTURES:
+            take(tab, picture, FOLDER)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def prometheus(fleet: Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
             _wait_until_ready(client, process)
             with fleet.client() as asking:
-                for _ in range(8):
+                for _ in range(5):
                     for text in ("rev abcd", "mul 987 6", "steps 98765 43210"):
                         body = {
                             "text": text,

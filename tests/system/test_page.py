@@ -27,6 +27,8 @@ pytestmark = [
 ]
 
 TIERS = ("small", "large")
+# The page reads latency and scores less often than the counters.
+RECENT_S = 6.0
 READY = "Number(document.documentElement.dataset.row) > 3"
 
 
@@ -128,8 +130,29 @@ def test_the_counters_are_those_of_the_status_and_of_the_metrics(
         assert dict(workers) == {worker["id"]: worker["state"] for worker in status["workers"]}
         plan = tab.run("document.querySelector('[data-field=\"plan number\"]').textContent")
         assert int(plan) == status["plan_number"]
+        held = {name: int(text.replace(",", "")) for name, text in cells(tab, "caches-workers")}
+        assert held == status["prefixes"]["held_tokens"]
+        judge = tab.run("document.getElementById('judge-tiers').textContent")
+        assert f"{status['tiers'][0]['judge_errors']} judge errors" in judge
+        # All requests of this server are younger than an hour.
+        answered = {tier["name"]: f"{tier['answered']:,}" for tier in status["tiers"]}
+        deadline = time.monotonic() + RECENT_S
+        while (shown := dict(cells(tab, "latency-table"))) and time.monotonic() < deadline:
+            if answered.items() <= shown.items():
+                break
+            time.sleep(0.2)
+        assert answered.items() <= shown.items()
     finally:
         traffic.on()
+
+
+def cells(tab: Tab, table: str) -> list[list[str]]:
+    """The first two cells of every row of a table."""
+    rows: list[list[str]] = tab.run(
+        f"[...document.querySelectorAll('#{table} tbody tr')]"
+        ".map((row) => [row.cells[0].textContent, row.cells[1].textContent])"
+    )
+    return rows
 
 
 def test_a_slider_predicts_what_a_replay_of_the_sample_gives(fleet: Server, tab: Tab) -> None:

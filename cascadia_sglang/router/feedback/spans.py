@@ -40,14 +40,15 @@ class _PromptSpans:
 class Spans:
     """Owns the open spans, by prompt id. It makes none until it is opened.
 
-    What goes wrong here is logged once and costs no request.
+    A prompt that comes while `is_on` is false passes none of this. What goes wrong here is logged
+    once and costs no request.
     """
 
     def __init__(self, tiers: Sequence[str]) -> None:
         """`tiers` are their names, smallest first."""
         self._tiers = tiers
         self._tracer: Any = None
-        self._is_on: Callable[[], bool] = lambda: False
+        self._is_traced: Callable[[], bool] = lambda: False
         self._open: dict[int, _PromptSpans] = {}
         self._has_failed = False
 
@@ -61,12 +62,16 @@ class Spans:
 
         schema = f"https://opentelemetry.io/schemas/{CONVENTIONS}"
         self._tracer = trace.get_tracer("cascadia_sglang", __version__, schema_url=schema)
-        self._is_on = is_on
+        self._is_traced = is_on
+
+    @property
+    def is_on(self) -> bool:
+        """Whether prompts that come now are traced."""
+        return self._is_traced()
 
     def begin(self, prompt: RequestPrompt) -> None:
         """A prompt has come."""
-        if self._tracer is not None and self._is_on():
-            self._safely(self._begin, prompt)
+        self._safely(self._begin, prompt)
 
     def attempt(self, prompt: RequestPrompt, order: AttemptOrder) -> AttemptOrder:
         """An attempt begins; its order, with the span that SGLang's spans belong under."""
