@@ -10,6 +10,7 @@ from tests.repo.source import ROOT
 DEMO = ROOT / "demo" / "models"
 QWEN: dict[str, Any] = {"model_type": "qwen3", "vocab_size": 151_936, "head_dim": 128}
 LLAMA: dict[str, Any] = {"model_type": "llama", "vocab_size": 128_256}
+SMOLLM: dict[str, Any] = {"model_type": "llama", "vocab_size": 49_152}
 
 
 def _sizes(layers: int, hidden: int, heads: int, width: int, is_tied: bool) -> dict[str, Any]:
@@ -34,6 +35,10 @@ MODELS: dict[str, tuple[dict[str, Any], int]] = {
     "Llama-3.2-1B-Instruct": ({**LLAMA, **_sizes(16, 2048, 32, 8192, True)}, 2_471_628_800),
     "Llama-3.2-3B-Instruct": ({**LLAMA, **_sizes(28, 3072, 24, 8192, True)}, 6_425_499_648),
     "Llama-3.1-8B-Instruct": ({**LLAMA, **_sizes(32, 4096, 32, 14_336, False)}, 16_060_522_496),
+    "SmolLM2-360M-Instruct": (
+        {**SMOLLM, **_sizes(32, 960, 15, 2560, True), "num_key_value_heads": 5},
+        723_642_240,
+    ),
     "Llama-3.3-70B-Instruct": ({**LLAMA, **_sizes(80, 8192, 64, 28_672, False)}, 141_107_412_992),
 }
 

@@ -15,6 +15,7 @@ EXAMPLES = ROOT / "examples"
 MACHINES = {
     "qwen3-24gb.yaml": (1, "L4"),
     "llama3-24gb.yaml": (1, "L4"),
+    "smollm2-qwen3-24gb.yaml": (1, "L4"),
     "qwen3-80gb.yaml": (1, "H100"),
     "llama3-80gb.yaml": (1, "H100"),
     "qwen3-8x80gb.yaml": (8, "H100"),
