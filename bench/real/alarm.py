@@ -78,18 +78,19 @@ def main() -> None:
     facts = facts_of_this_run(f"bench.{BENCH}")
     rows = []
     stored = load_answers()
-    recorded = recorded_questions(stored, models)
-    for name in SETS:
-        asked = [question for question in recorded if question.set == name]
-        if not asked:
-            continue
-        pool = recorded_pool(asked, stored, models)
-        kind_N = np.array([question.kind for question in asked])
-        is_fit_N = np.isin([question.part for question in asked], FITTED_PARTS)
-        is_certify_N = np.array([question.part == "certify" for question in asked])
-        cases = [("in domain", is_fit_N, is_certify_N)]
-        cases += [(f"new: {kind}", kind_N != kind, kind_N == kind) for kind in sorted(set(kind_N))]
-        for model, answers in zip(models, pool.tiers, strict=True):
+    for model in models:
+        recorded = recorded_questions(stored, [model])
+        for name in SETS:
+            asked = [question for question in recorded if question.set == name]
+            if not asked:
+                continue
+            [answers] = recorded_pool(asked, stored, [model]).tiers
+            kind_N = np.array([question.kind for question in asked])
+            is_fit_N = np.isin([question.part for question in asked], FITTED_PARTS)
+            is_certify_N = np.array([question.part == "certify" for question in asked])
+            cases = [("in domain", is_fit_N, is_certify_N)]
+            kinds = sorted(set(kind_N))
+            cases += [(f"new: {kind}", kind_N != kind, kind_N == kind) for kind in kinds]
             told = Told(facts, BENCH, f"{model}, {name}, {STREAMS} streams of {LENGTH}")
             for seed, (case, is_known_N, is_asked_N) in enumerate(cases):
                 known = answers.take(np.flatnonzero(is_known_N))

@@ -34,7 +34,7 @@ from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.fit.replay import TierReplay, sigmoid
 from cascadia_sglang.calibration.fit.scores import fit_tier
 from cascadia_sglang.calibration.fit.statistics import Interval, measure
-from cascadia_sglang.calibration.record.pool import Pool, TierAnswers
+from cascadia_sglang.calibration.record.pool import TierAnswers
 from cascadia_sglang.judge.features import FEATURES
 
 BENCH = "real.judge_quality"
@@ -105,30 +105,29 @@ def measured(
         )
 
 
-def compare(asked: Sequence[Question], pool: Pool, models: Sequence[str]) -> Iterator[Measured]:
-    """Every case of every model."""
+def compare(asked: Sequence[Question], answers: TierAnswers, model: str) -> Iterator[Measured]:
+    """Every case of a model."""
     part_N = np.array([question.part for question in asked])
     set_N = np.array([question.set for question in asked])
     kind_N = np.array([question.kind for question in asked])
     is_fit_N = np.isin(part_N, FITTED_PARTS)
-    for model, answers in zip(models, pool.tiers, strict=True):
-        generated = [name for name in ("short", "reasoning") if name in set_N]
-        for name in generated:
-            is_own_N = set_N == name
-            score = fitted(answers.take(np.flatnonzero(is_own_N & is_fit_N)))
-            for case, part in (("in domain", "certify"), ("other wordings", "test")):
-                group = answers.take(np.flatnonzero(is_own_N & (part_N == part)))
-                yield from measured(case, name, model, group, score)
-            for kind in sorted(set(kind_N[is_own_N])):
-                is_kind_N = is_own_N & (kind_N == kind)
-                others = answers.take(np.flatnonzero(is_own_N & ~is_kind_N))
-                own = answers.take(np.flatnonzero(is_kind_N))
-                group_name = f"{name}: {kind}"
-                yield from measured("kind left out", group_name, model, own, fitted(others))
-        if "humaneval" in set_N:
-            score = fitted(answers.take(np.flatnonzero(np.isin(set_N, generated))))
-            code = answers.take(np.flatnonzero(set_N == "humaneval"))
-            yield from measured("across", "humaneval", model, code, score)
+    generated = [name for name in ("short", "reasoning") if name in set_N]
+    for name in generated:
+        is_own_N = set_N == name
+        score = fitted(answers.take(np.flatnonzero(is_own_N & is_fit_N)))
+        for case, part in (("in domain", "certify"), ("other wordings", "test")):
+            group = answers.take(np.flatnonzero(is_own_N & (part_N == part)))
+            yield from measured(case, name, model, group, score)
+        for kind in sorted(set(kind_N[is_own_N])):
+            is_kind_N = is_own_N & (kind_N == kind)
+            others = answers.take(np.flatnonzero(is_own_N & ~is_kind_N))
+            own = answers.take(np.flatnonzero(is_kind_N))
+            group_name = f"{name}: {kind}"
+            yield from measured("kind left out", group_name, model, own, fitted(others))
+    if "humaneval" in set_N:
+        score = fitted(answers.take(np.flatnonzero(np.isin(set_N, generated))))
+        code = answers.take(np.flatnonzero(set_N == "humaneval"))
+        yield from measured("across", "humaneval", model, code, score)
 
 
 def bound_by_trees(answers: TierAnswers) -> Estimate:
@@ -210,20 +209,22 @@ def main() -> None:
     models = model_names("The judge's score on recorded answers.")
     facts = facts_of_this_run(f"bench.{BENCH}")
     stored = load_answers()
-    # Nobody knows which free answers are right.
-    asked = [q for q in recorded_questions(stored, models) if q.set != "free"]
-    pool = recorded_pool(asked, stored, models)
-    results = list(compare(asked, pool, models))
+    results: list[Measured] = []
+    told_rows: list[Row] = []
+    for model in models:
+        # Nobody knows which free answers are right.
+        asked = [q for q in recorded_questions(stored, [model]) if q.set != "free"]
+        [answers] = recorded_pool(asked, stored, [model]).tiers
+        results += compare(asked, answers, model)
+        set_N = np.array([question.set for question in asked])
+        for name in dict.fromkeys(set_N):
+            told = Told(facts, BENCH, f"{model}, ten-fold, {name}")
+            of_set = answers.take(np.flatnonzero(set_N == name))
+            told.add("gradient-boosted trees", "auroc", "1", bound_by_trees(of_set))
+            told_rows += told.rows
     text = page(results, facts)
     print(text)
-    rows = rows_of(results, facts)
-    sets = np.array([question.set for question in asked])
-    for name in dict.fromkeys(sets):
-        for model, answers in zip(models, pool.tiers, strict=True):
-            told = Told(facts, BENCH, f"{model}, ten-fold, {name}")
-            of_set = answers.take(np.flatnonzero(sets == name))
-            told.add("gradient-boosted trees", "auroc", "1", bound_by_trees(of_set))
-            rows += told.rows
+    rows = rows_of(results, facts) + told_rows
     save_rows(RESULTS / "real_judge.csv", rows)
     (RESULTS / "real_judge.md").write_text(text)
 
