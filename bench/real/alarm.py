@@ -1,8 +1,9 @@
 """Does the drift alarm ring where a kind of question is new, and stay silent where none is?
 
-Streams of 200 answers are drawn from the recorded ones. In domain, the calibration is fitted on
-the parts `fit` and `choose`, and the stream is drawn from `certify`. Out of domain, the
-calibration is fitted on all kinds but one, and the stream is drawn from that one.
+A stream has 200 recorded answers. In domain, every stream has a calibration of its own, fitted on
+the answers that the stream does not hold: a fixed part of few answers would repeat its own chance
+difference in every stream. Out of domain, the calibration is fitted on all kinds but one, and the
+streams are drawn from that one.
 
 Example:
     python -m bench.real.alarm   # writes bench/results/real_alarm.csv
@@ -12,6 +13,7 @@ Shape legend: N answers, S streams.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import msgspec
@@ -21,7 +23,7 @@ from bench import RESULTS
 from bench.harness.estimates import Estimate
 from bench.harness.rows import Told, facts_of_this_run, save_rows
 from bench.real.answers import load_answers
-from bench.real.judge_quality import FITTED_PARTS, model_names
+from bench.real.judge_quality import model_names
 from bench.real.recorded_pool import recorded_pool, recorded_questions
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.fit.feature_summary import summarise_features
@@ -54,22 +56,34 @@ def calibrated(fitted: TierAnswers, unfitted: TierAnswers) -> Calibration:
     )
 
 
-def rings(calibration: Calibration, answers: TierAnswers, seed: int) -> Iterator[tuple[bool, bool]]:
-    """Of every stream: whether an alarm rings, and whether that of the scores does."""
-    rng = np.random.default_rng(seed)
-    score_N = scores_of(calibration, answers)
+def rings(calibration: Calibration, answers: TierAnswers) -> tuple[bool, bool]:
+    """Of one stream: whether an alarm rings, and whether that of the scores does."""
+    watch = TierWatch(calibration)
+    for score, features_F in zip(
+        scores_of(calibration, answers).tolist(), answers.features_NF.tolist(), strict=True
+    ):
+        watch.add(score, features_F)
+    drift = watch.scores.drift()
+    return watch.is_alarm, drift is not None and drift.is_alarm
+
+
+def known_streams(answers: TierAnswers) -> Iterator[tuple[bool, bool]]:
+    """Alarms of streams of the kinds that were fitted, [S]."""
+    rng = np.random.default_rng(0)
     for _ in range(STREAMS):
-        watch = TierWatch(calibration)
-        for row in rng.integers(len(score_N), size=LENGTH):
-            watch.add(float(score_N[row]), answers.features_NF[row].tolist())
-        drift = watch.scores.drift()
-        yield watch.is_alarm, drift is not None and drift.is_alarm
+        order = rng.permutation(len(answers.right_N))
+        asked, fitted, unfitted = order[:LENGTH], order[LENGTH::2], order[LENGTH + 1 :: 2]
+        calibration = calibrated(answers.take(fitted), answers.take(unfitted))
+        yield rings(calibration, answers.take(asked))
 
 
-def halves(answers: TierAnswers, seed: int) -> tuple[TierAnswers, TierAnswers]:
-    """Answers that fit the score, and others."""
-    order = np.random.default_rng(seed).permutation(len(answers.right_N))
-    return answers.take(order[::2]), answers.take(order[1::2])
+def new_streams(known: TierAnswers, new: TierAnswers, seed: int) -> Iterator[tuple[bool, bool]]:
+    """Alarms of streams of a kind that was not fitted, [S]."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(known.right_N))
+    calibration = calibrated(known.take(order[::2]), known.take(order[1::2]))
+    for _ in range(STREAMS):
+        yield rings(calibration, new.take(rng.integers(len(new.right_N), size=LENGTH)))
 
 
 def main() -> None:
@@ -85,19 +99,17 @@ def main() -> None:
             if not asked:
                 continue
             [answers] = recorded_pool(asked, stored, [model]).tiers
+            # Nothing here asks for a chance on the way.
+            answers = dataclasses.replace(answers, prefix_NF={})
             kind_N = np.array([question.kind for question in asked])
-            is_fit_N = np.isin([question.part for question in asked], FITTED_PARTS)
-            is_certify_N = np.array([question.part == "certify" for question in asked])
-            cases = [("in domain", is_fit_N, is_certify_N)]
-            kinds = sorted(set(kind_N))
-            cases += [(f"new: {kind}", kind_N != kind, kind_N == kind) for kind in kinds]
+            streams = {"in domain": list(known_streams(answers))}
+            for seed, kind in enumerate(sorted(set(kind_N))):
+                known = answers.take(np.flatnonzero(kind_N != kind))
+                new = answers.take(np.flatnonzero(kind_N == kind))
+                streams[f"new: {kind}"] = list(new_streams(known, new, seed))
             told = Told(facts, BENCH, f"{model}, {name}, {STREAMS} streams of {LENGTH}")
-            for seed, (case, is_known_N, is_asked_N) in enumerate(cases):
-                known = answers.take(np.flatnonzero(is_known_N))
-                calibration = calibrated(*halves(known, seed))
-                asked_answers = answers.take(np.flatnonzero(is_asked_N))
-                alarms_S2 = np.array(list(rings(calibration, asked_answers, seed)))
-                both, scores_alone = alarms_S2.mean(axis=0).tolist()
+            for case, alarms in streams.items():
+                both, scores_alone = np.mean(alarms, axis=0).tolist()
                 told.add(case, "rings", "1", Estimate(p50=both, n=STREAMS))
                 told.add(case, "scores_alone_ring", "1", Estimate(p50=scores_alone, n=STREAMS))
             rows += told.rows
