@@ -91,7 +91,7 @@ test-slow-q-to-z: env
 	$(python) -m pytest -m "slow and not alone" tests/system/test_[q-z]*.py
 
 test-slow-alone: env
-	$(python) -m pytest -m alone tests/system
+	$(python) -m pytest -m alone $$(grep -rl --include='test_*.py' 'mark\.alone' tests/system)
 
 test-sglang-server: env  ## SGLang's own server tests on a cascade (SMALL=folder LARGE=folder TESTS=paths)
 	$(python) -m tests.sglang_server.run --small $(SMALL) --large $(LARGE) $(ARGS) $(TESTS)
