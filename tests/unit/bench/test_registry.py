@@ -80,7 +80,7 @@ def test_the_table_in_the_document_is_that_of_the_registry() -> None:
 
 def test_a_folder_names_all_of_its_benches_in_the_order_of_the_registry() -> None:
     chosen = named(BENCHES, ["real.rank", "real"])
-    names = ("observe", "record", "share", "rank", "judge_quality", "judge_model", "alarm")
+    names = ("observe", "record", "share", "rank", "judge_quality", "gain", "judge_model", "alarm")
     assert [bench.name for bench in chosen] == [f"real.{name}" for name in names]
     with pytest.raises(ValueError, match="no bench is called rea;"):
         named(BENCHES, ["rea"])
