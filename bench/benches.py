@@ -320,6 +320,14 @@ BENCHES: tuple[Bench, ...] = (
         is_in_all=False,
     ),
     Bench(
+        name="real.gain",
+        question="What share of real answers must climb, by doubt and by expected gain? From "
+        "their records.",
+        writes=("results/real_gain.csv", "results/real_gain.md"),
+        smoke=(),
+        is_in_all=False,
+    ),
+    Bench(
         name="real.judge_model",
         question="How well does the larger model judge the smaller one's answers over HTTP?",
         writes=("results/real_judge.csv",),

@@ -10,12 +10,14 @@ that occur.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from scipy import sparse
 
 from cascadia_sglang.arrays import BoolArray, FloatArray, IntArray
 from cascadia_sglang.entry.features import prompt_features
 from cascadia_sglang.entry.model import EntryModel, TierChance
+from cascadia_sglang.entry.prompt_chance import PromptChance
 
 # Inverse L2 strengths to choose from, by the log loss of prompts left out.
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -69,32 +71,44 @@ def design(prompt_ids: Sequence[Sequence[int]], ngrams: int, bits: int) -> Desig
     )
 
 
-def fit_chance(prompts: Design, right_N: BoolArray, bits: int, skip_below: float) -> TierChance:
+def fit_chance(
+    prompts: Design, right_N: BoolArray, bits: int, strength: float | None = None
+) -> PromptChance:
     """An L2-regularised logistic regression, its standardisation folded in.
 
-    Its strength is that of `STRENGTHS` with the least cross-validated log loss. Where nearly all
-    labels are equal, the weights are 0 and the bias is the smoothed log-odds of their share.
+    Where nearly all labels are equal, the weights are 0 and the bias is the smoothed log-odds of
+    their share.
+
+    Args:
+        strength: inverse L2 strength; None for `best_strength`.
     """
     weights_B = np.zeros(1 << bits, dtype="<f4")
     right, wrong = int(right_N.sum()), int((~right_N).sum())
-    if min(right, wrong) < MIN_OF_A_KIND:
+    if has_one_kind(right_N):
         length_weight, bias = 0.0, float(np.log((right + 0.5) / (wrong + 0.5)))
     else:
         from sklearn.linear_model import LogisticRegression
 
         model = LogisticRegression(
-            C=_best_strength(prompts, right_N), solver=SOLVER, tol=TOLERANCE, max_iter=MAX_STEPS
+            C=best_strength(prompts, right_N) if strength is None else strength,
+            solver=SOLVER,
+            tol=TOLERANCE,
+            max_iter=MAX_STEPS,
         )
         weights_S = model.fit(prompts.x_NS, right_N).coef_[0]
         weights_B[prompts.buckets_S] = weights_S[:-1]
         length_weight = float(weights_S[-1]) / prompts.length_scale
         bias = float(model.intercept_[0]) - length_weight * prompts.length_mean
-    return TierChance(
-        weights=weights_B.tobytes(), length_weight=length_weight, bias=bias, skip_below=skip_below
-    )
+    return PromptChance(weights=weights_B.tobytes(), length_weight=length_weight, bias=bias)
 
 
-def _best_strength(prompts: Design, right_N: BoolArray) -> float:
+def has_one_kind(right_N: BoolArray) -> bool:
+    """Whether nearly all labels are equal."""
+    return min(int(right_N.sum()), int((~right_N).sum())) < MIN_OF_A_KIND
+
+
+def best_strength(prompts: Design, right_N: BoolArray) -> float:
+    """That of `STRENGTHS` with the least cross-validated log loss; the labels are of two kinds."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
     from sklearn.model_selection import StratifiedKFold
@@ -167,9 +181,10 @@ def fit_entry_model(
         raise ValueError("needed: at least one prompt, and costs above 0")
     prompts = design(prompt_ids, ngrams, bits)
     margins = skip_margins(right_HN, costs)
+    fitted = [fit_chance(prompts, right_N, bits) for right_N in right_HN]
     chances = [
-        fit_chance(prompts, right_N, bits, margin)
-        for right_N, margin in zip(right_HN, margins, strict=True)
+        TierChance(**msgspec.structs.asdict(chance), skip_below=margin)
+        for chance, margin in zip(fitted, margins, strict=True)
     ]
     return EntryModel(
         version=1,

@@ -1,10 +1,9 @@
 """The entry model's file, its scorer, and the decision where a prompt begins its climb.
 
-Shape legend: B buckets, H judged tiers (every tier but the last), F distinct buckets of a prompt.
+Shape legend: H judged tiers (every tier but the last).
 """
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,23 +12,15 @@ import numpy as np
 
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.config.settings import CascadeConfig
-from cascadia_sglang.entry.features import prompt_features
+from cascadia_sglang.entry.prompt_chance import PromptChance, PromptScorer, check_prompt_chances
 from cascadia_sglang.files.struct_file import check_tiers, load_struct
 
 
-class TierChance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A logistic model of one tier: the chance that its answer to a prompt is acceptable.
+class TierChance(PromptChance, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A tier's chance, and below which the tier is skipped."""
 
-    Attributes:
-        weights: of the buckets, float32, little-endian; base64 in the file.
-        length_weight: of ln(1 + prompt tokens).
-        skip_below: the tier is skipped where its chance is below, in [0, 1].
-    """
-
-    weights: bytes
-    length_weight: float
-    bias: float
     skip_below: float
+    """The tier is skipped where its chance is below, in [0, 1]."""
 
 
 class EntryModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,20 +49,8 @@ class EntryModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise ValueError(f"version is {self.version}, allowed: 1")
         if len(self.tiers) < 2 or len(self.chances) != len(self.tiers) - 1:
             raise ValueError("needed: at least two tiers, and a chance of every tier but the last")
-        if not 1 <= self.ngrams <= 8:
-            raise ValueError(f"ngrams is {self.ngrams}, allowed: 1 to 8")
-        if not 1 <= self.bits <= 24:
-            raise ValueError(f"bits is {self.bits}, allowed: 1 to 24")
+        check_prompt_chances(self.tiers, self.chances, self.ngrams, self.bits)
         for name, chance in zip(self.tiers, self.chances, strict=False):
-            if len(chance.weights) != 4 << self.bits:
-                raise ValueError(
-                    f"weights of tier {name} have {len(chance.weights)} bytes, needed: "
-                    f"{4 << self.bits}, four for each of the 2^{self.bits} buckets"
-                )
-            weights_B = np.frombuffer(chance.weights, dtype="<f4")
-            numbers = [chance.length_weight, chance.bias]
-            if not np.isfinite(weights_B).all() or not all(map(math.isfinite, numbers)):
-                raise ValueError(f"weights of tier {name} are not all finite")
             if not 0.0 <= chance.skip_below <= 1.0:
                 raise ValueError(
                     f"skip_below of tier {name} is {chance.skip_below}, allowed: 0 to 1"
@@ -83,11 +62,7 @@ class EntryScorer:
 
     def __init__(self, model: EntryModel) -> None:
         self.vocabulary = model.vocabulary
-        self._ngrams, self._bits = model.ngrams, model.bits
-        columns = [np.frombuffer(chance.weights, dtype="<f4") for chance in model.chances]
-        self._weights_BH = np.column_stack(columns).astype(np.float64)
-        self._length_weight_H = np.array([chance.length_weight for chance in model.chances])
-        self._bias_H = np.array([chance.bias for chance in model.chances])
+        self._prompts = PromptScorer(model.chances, model.ngrams, model.bits)
         self._skip_below = [chance.skip_below for chance in model.chances]
 
     def chances(self, prompt_ids: Sequence[int]) -> FloatArray:
@@ -96,9 +71,7 @@ class EntryScorer:
         Raises:
             OverflowError: if an id needs more than 64 bits.
         """
-        buckets_F, values_F, log_tokens = prompt_features(prompt_ids, self._ngrams, self._bits)
-        log_odds_H = values_F @ self._weights_BH[buckets_F]
-        log_odds_H += log_tokens * self._length_weight_H + self._bias_H
+        log_odds_H = self._prompts.log_odds(prompt_ids)
         chances_H: FloatArray = 1.0 / (1.0 + np.exp(-np.clip(log_odds_H, -700.0, 700.0)))
         return chances_H
 

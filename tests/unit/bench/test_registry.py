@@ -88,6 +88,7 @@ def test_a_folder_names_all_of_its_benches_in_the_order_of_the_registry() -> Non
         "judge_quality",
         "hidden",
         "probe",
+        "gain",
         "judge_model",
         "drafts",
         "alarm",

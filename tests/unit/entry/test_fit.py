@@ -62,7 +62,7 @@ def test_the_scorer_gives_scikit_learns_probabilities(fitted: EntryModel) -> Non
 def test_a_bucket_that_never_occurred_says_nothing() -> None:
     prompts = [[1, 2], [2, 3]] * 30
     right_N = np.arange(60) % 2 == 0
-    chance = fit_chance(design(prompts, 1, BITS), right_N, BITS, 0.5)
+    chance = fit_chance(design(prompts, 1, BITS), right_N, BITS)
     weights_B = np.frombuffer(chance.weights, dtype="<f4")
     occurring = {int(bucket) for ids in prompts for bucket in prompt_features(ids, 1, BITS)[0]}
     assert set(np.flatnonzero(weights_B)) <= occurring
@@ -85,7 +85,7 @@ def test_what_the_small_tier_can_do_is_learned(fitted: EntryModel) -> None:
 def test_labels_of_nearly_one_kind_give_their_share(right: int) -> None:
     prompts, _ = make_prompts(100, 3)
     right_N = np.arange(100) < right
-    chance = fit_chance(design(prompts, NGRAMS, BITS), right_N, BITS, 0.5)
+    chance = fit_chance(design(prompts, NGRAMS, BITS), right_N, BITS)
     assert not np.frombuffer(chance.weights, dtype="<f4").any()
     assert chance.length_weight == 0.0
     assert 1 / (1 + np.exp(-chance.bias)) == pytest.approx((right + 0.5) / 101)

@@ -1,0 +1,1 @@
+"""Which answers climb, what share must, and what that costs."""
