@@ -61,6 +61,8 @@ def missed_slo(problem: Problem, plan: Plan) -> str | None:
     )
     if problem.objective == "slo":
         told += f"; no plan with {problem.gpu_budget} GPUs was found that meets them"
+        if plan.status == "time_limit":
+            told += " before the time limit"
     elif plan.left_over is not None:
         told += f"; {plan.left_over.gpus} GPUs are left over: objective slo may use them"
     if plan.relaxed is not None and plan.relaxed.slo_attainment < slo.attainment:
