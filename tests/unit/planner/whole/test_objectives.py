@@ -52,6 +52,15 @@ def test_more_gpus_are_never_worse(objective, seed, rate):
     assert values[-1] < values[0]
 
 
+@pytest.mark.parametrize(("seed", "e2e_ms"), [(1, 300.0), (1, 350.0), (2, 350.0)])
+def test_a_larger_budget_never_makes_targets_dearer(seed, e2e_ms):
+    asked = {"objective": "slo", "slo": {"e2e_ms": e2e_ms, "attainment": 0.9}}
+    plans = [solve(_problem(gpus, seed, 40.0, **asked)) for gpus in range(2, 9)]
+    costs = [plan.least_cost.cost if plan.slo_met else float("inf") for plan in plans]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] < costs[0]
+
+
 def test_gpus_that_gain_little_are_left_over_and_named():
     all_of_them, few = (
         solve(_problem(8, rate=40.0, objective="path", least_gain=gain)) for gain in (0.0, 0.5)
