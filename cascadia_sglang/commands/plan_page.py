@@ -102,7 +102,9 @@ def _latency(problem: Problem, plan: Plan) -> list[str]:
         ]
     told = [
         f"latency of single replicas ({words}) {plan.objective_s:.6g} s, on surfaces",
-        f"on surfaces no plan is below {plan.bound_s:.6g} s: gap {plan.gap:.3%}",
+        f"on surfaces no plan is below {plan.bound_s:.6g} s: gap {plan.gap:.3%}"
+        if plan.bound_s > 0.0
+        else "on surfaces no bound is known: the time limit came before all of them were built",
     ]
     if plan.simulated is not None:
         told.append(

@@ -254,8 +254,10 @@ def test_a_time_limit_returns_what_is_known():
     assert hurried.status == "time_limit"
     assert hurried.simulated.answered == 60
     assert {(one.tp_size, one.pp_size) for one in hurried.deployments} == {(1, 1)}
-    assert hurried.bound_s <= hurried.objective_s
-    assert hurried.relaxed.mean_e2e_ms <= hurried.simulated.e2e_ms["mean"]
+    # Its bounds hold for the shapes too that there was no time for.
+    assert hurried.bound_s <= whole.objective_s < hurried.objective_s
+    assert hurried.gap == 1.0
+    assert hurried.relaxed == whole.relaxed
     assert whole.simulated.objective_s <= 1.01 * hurried.simulated.objective_s
 
 
