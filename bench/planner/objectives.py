@@ -68,7 +68,9 @@ def line(trace: str, gpus: int, objective: str, plan: Plan) -> str:
     shapes = ", ".join(f"{one.replicas} x tp {one.tp_size}" for one in plan.deployments)
     used = sum(one.gpus for one in plan.deployments)
     return (
-        f"| {trace} | {gpus} | `{objective}` | {used} | {shapes} | {mean_s:.3g} | {p95_s:.3g} "
+        f"| {trace} | {gpus} | `{objective}` "
+        f"| {used}{' (time limit)' if plan.status == 'time_limit' else ''} "
+        f"| {shapes} | {mean_s:.3g} | {p95_s:.3g} "
         f"| {100 * run.slo_attainment:.1f} %{' (missed)' if not plan.slo_met else ''} "
         f"| {plan.relaxed.mean_e2e_ms / 1e3:.3g} |"
     )

@@ -50,7 +50,7 @@ def planned(path: Path, cache: Path) -> tuple[float, dict]:
 
 
 def measured(path: Path, cache: Path, repeats: int) -> dict[str, list[float]]:
-    """Seconds of a problem's plans by what is kept from before; all plans need to be equal."""
+    """Seconds of a problem's plans by what is kept from before; all that ended need to be equal."""
     shutil.rmtree(cache, ignore_errors=True)
     runs = {"cold start": [planned(path, cache)], "surfaces cold": [], "all warm": []}
     for _ in range(repeats):
@@ -58,7 +58,9 @@ def measured(path: Path, cache: Path, repeats: int) -> dict[str, list[float]]:
         runs["surfaces cold"].append(planned(path, cache))
         runs["all warm"].append(planned(path, cache))
     plans = [{**plan, "solve_s": 0.0} for found in runs.values() for _, plan in found]
-    if any(plan != plans[0] for plan in plans):
+    # What the time limit leaves depends on what else the machine does.
+    ended = [plan for plan in plans if plan["status"] != "time_limit"]
+    if any(plan != ended[0] for plan in ended):
         raise SystemExit("two runs gave different plans")
     return {name: [seconds for seconds, _ in found] for name, found in runs.items()}
 

@@ -61,6 +61,8 @@ def missed_slo(problem: Problem, plan: Plan) -> str | None:
     )
     if problem.objective == "slo":
         told += f"; no plan with {problem.gpu_budget} GPUs was found that meets them"
+        if plan.status == "time_limit":
+            told += " before the time limit"
     elif plan.left_over is not None:
         told += f"; {plan.left_over.gpus} GPUs are left over: objective slo may use them"
     if plan.relaxed is not None and plan.relaxed.slo_attainment < slo.attainment:
@@ -100,7 +102,9 @@ def _latency(problem: Problem, plan: Plan) -> list[str]:
         ]
     told = [
         f"latency of single replicas ({words}) {plan.objective_s:.6g} s, on surfaces",
-        f"on surfaces no plan is below {plan.bound_s:.6g} s: gap {plan.gap:.3%}",
+        f"on surfaces no plan is below {plan.bound_s:.6g} s: gap {plan.gap:.3%}"
+        if plan.bound_s > 0.0
+        else "on surfaces no bound is known: the time limit came before all of them were built",
     ]
     if plan.simulated is not None:
         told.append(

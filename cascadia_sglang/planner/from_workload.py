@@ -7,7 +7,7 @@ prefixes only where they meet. So the surfaces say which plans are worth a run, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -16,7 +16,8 @@ from cascadia_sglang.errors import InfeasiblePlanError, PlanTimeoutError
 from cascadia_sglang.planner.latency.build_surfaces import build_surfaces
 from cascadia_sglang.planner.latency.shapes import shapes_of_pools
 from cascadia_sglang.planner.latency.simulated import PoolSurfaces, ShapeLatencies
-from cascadia_sglang.planner.plan import LeastCost, LeftOver, Plan, Sweep
+from cascadia_sglang.planner.latency.surfaces import ParallelShape
+from cascadia_sglang.planner.plan import LeastCost, LeftOver, Plan, Sweep, gap_of
 from cascadia_sglang.planner.problem.problem import LatencyObjective, Problem
 from cascadia_sglang.planner.progress import JobRunner
 from cascadia_sglang.planner.thresholds.frontier import ThresholdPoint, frontier
@@ -44,6 +45,8 @@ from cascadia_sglang.planner.workload.workload import Workload
 # Neighbours of a plan that are simulated where a ladder would take too long.
 NEIGHBOURS = 20
 
+PoolShapes = Mapping[str, Sequence[ParallelShape]]
+
 
 def plan_of_source(problem: Problem, runner: JobRunner, *, with_front: bool = False) -> Plan:
     """Solve a checked problem with a workload.
@@ -58,7 +61,9 @@ def plan_of_source(problem: Problem, runner: JobRunner, *, with_front: bool = Fa
 def sweep_of_source(problem: Problem, runner: JobRunner) -> Sweep:
     """What every number of GPUs gives, of a checked problem with a workload."""
     workload = load_workload(problem.workload or WorkloadSource())
-    planning = prepared(problem, workload, surfaces_of(problem, workload, runner), runner)
+    shapes = shapes_of_pools(problem, workload)
+    surfaces = build_surfaces(problem, workload, shapes, runner)
+    planning = prepared(problem, workload, surfaces, runner, shapes=shapes)
     return sweep(problem, planning.runs, planning.ladders)
 
 
@@ -66,20 +71,21 @@ def plan_of_workload(
     problem: Problem, workload: Workload, runner: JobRunner, *, with_front: bool = False
 ) -> Plan:
     """The best plan of a problem with a calibration sample and a cluster, for these requests."""
-    surfaces = surfaces_of(problem, workload, runner)
-    return plan_on_surfaces(problem, workload, surfaces, runner, with_front=with_front)
+    shapes = shapes_of_pools(problem, workload)
+    surfaces = build_surfaces(problem, workload, shapes, runner)
+    planning = prepared(problem, workload, surfaces, runner, shapes=shapes, with_front=with_front)
+    return _best_plan(planning)
 
 
 def plan_on_surfaces(
-    problem: Problem,
-    workload: Workload,
-    surfaces: PoolSurfaces,
-    runner: JobRunner,
-    *,
-    with_front: bool = False,
+    problem: Problem, workload: Workload, surfaces: PoolSurfaces, runner: JobRunner
 ) -> Plan:
     """The best plan of these shapes, whose surfaces are known."""
-    planning = prepared(problem, workload, surfaces, runner, with_front=with_front)
+    return _best_plan(prepared(problem, workload, surfaces, runner))
+
+
+def _best_plan(planning: Planning) -> Plan:
+    problem = planning.problem
     if problem.objective == "slo":
         return _of_least_cost(planning)
     return _of_least_latency(planning, problem.least_gain)
@@ -130,9 +136,15 @@ def prepared(
     surfaces: PoolSurfaces,
     runner: JobRunner,
     *,
+    shapes: PoolShapes | None = None,
     with_front: bool = False,
 ) -> Planning:
-    """Find the best plan on the surfaces, and what else is worth a run."""
+    """Find the best plan on the surfaces, and what else is worth a run.
+
+    Args:
+        shapes: that plans may have, also those whose surfaces were not built in time; None for
+            those of the surfaces.
+    """
     latencies = ShapeLatencies(problem, surfaces, workload.rate_per_s)
     runner.progress.begin("thresholds", 1)
     try:
@@ -159,17 +171,21 @@ def prepared(
     if not all(ladder.has_plan for ladder in ladders):
         ladders, points = [], [own_point]
     runs = ChoiceRuns(problem, latencies, workload, runner)
+    known = {pool: latencies.shapes_of(pool) for pool in problem.pools}
     start = msgspec.structs.replace(
         start,
         bound_of="surfaces",
         relaxed=relaxed_bound(
             problem,
             runs.least,
-            {pool: latencies.shapes_of(pool) for pool in problem.pools},
+            known if shapes is None else shapes,
             points,
             runs.late_s,
         ),
     )
+    if shapes is not None and any(len(shapes[pool]) > len(known[pool]) for pool in known):
+        # Of shapes without surfaces nothing is known.
+        start = msgspec.structs.replace(start, bound_s=0.0, gap=gap_of(start.objective_s, 0.0))
     return Planning(
         problem=problem,
         latencies=latencies,

@@ -176,7 +176,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     quality: float
     """Share of right answers."""
     bound_s: float
-    """No plan is below this: of the candidates, or of the thresholds on the exact grid."""
+    """No plan is below this: of the candidates, or of the thresholds on the exact grid.
+
+    0 where the time limit came before all surfaces were built.
+    """
     gap: float
     """(objective_s - bound_s) / max(objective_s, 1e-9)."""
     status: Status
