@@ -58,9 +58,13 @@ def test_a_forward_is_held_back_and_its_result_comes_through():
 
 
 def test_a_forward_slower_than_the_device_is_not_held_longer():
-    started = time.monotonic()
-    Pace(TIMES, 1.0).run(lambda: time.sleep(0.05), DECODING)
-    assert time.monotonic() - started < 0.069
+    seconds = []
+    for _ in range(5):
+        started = time.monotonic()
+        Pace(TIMES, 1.0).run(lambda: time.sleep(0.05), DECODING)
+        seconds.append(time.monotonic() - started)
+    # The best of some: others use this machine too.
+    assert min(seconds) < 0.069
 
 
 @pytest.mark.parametrize(
