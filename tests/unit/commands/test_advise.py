@@ -1,6 +1,7 @@
 """`cascadia advise` says when a cascade does not pay, beside each tier alone and a router."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -140,10 +141,14 @@ def test_the_slowest_tier_is_no_measure_of_what_a_request_waits(tmp_path, capsys
     assert "objective needs to be path" in capsys.readouterr().err
 
 
-@pytest.fixture
-def calibrated(tmp_path: Path) -> tuple[list[str], Path]:
-    """Arguments of `advise` for a cascade that was calibrated on a sample, and its folder."""
-    out, path = tmp_path / "out", tmp_path / "cascade.json"
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+    """Arguments of `advise` for a cascade that was calibrated on a sample, and its folder.
+
+    Shared by the tests that leave it as it is.
+    """
+    folder = tmp_path_factory.mktemp("calibrated")
+    out, path = folder / "out", folder / "cascade.json"
     tiers = [
         {
             "name": name,
@@ -154,7 +159,7 @@ def calibrated(tmp_path: Path) -> tuple[list[str], Path]:
     ]
     routing = {"thresholds": [0.5]}
     path.write_text(json.dumps({"version": 1, "tiers": tiers, "routing": routing}))
-    data = write_sample(tmp_path, 600)
+    data = write_sample(folder, 600)
     write_records(path, data, out)
     given = [str(path), "--data", str(data), "--out", str(out)]
     assert main(["calibrate", *given, "--escalation-rate", "0.5"]) == 0
@@ -189,13 +194,15 @@ def test_a_sample_is_judged_by_the_cascades_own_scores_and_makes_a_problem(
 def test_drafts_that_are_likely_to_climb_say_what_is_kept(
     calibrated: tuple[list[str], Path], tmp_path: Path
 ) -> None:
-    asked, out = calibrated
-    cascade, data = Path(asked[1]), Path(asked[3])
-    config = json.loads(cascade.read_text())
+    _, given, _, data, _, given_out, *more = calibrated[0]
+    cascade, out = tmp_path / "cascade.json", tmp_path / "out"
+    shutil.copytree(given_out, out)
+    config = json.loads(Path(given).read_text())
     config["routing"]["drafts"] = "on"
     cascade.write_text(json.dumps(config))
-    write_drafts(cascade, data, out, [1.0, 0.25])
+    write_drafts(cascade, Path(data), out, [1.0, 0.25])
     made = tmp_path / "problem.json"
+    asked = ["advise", str(cascade), "--data", data, "--out", str(out), *more]
     assert main([*asked, "--rate", "5", "--json", "--problem-out", str(made)]) == 0
     model = ScoreModel(load_calibration(out / "small.json"))
     with RecordFile(out / "records.jsonl", Record) as file:
