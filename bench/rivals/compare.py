@@ -76,6 +76,7 @@ class Size:
         served: the same of the runs of `sglang.bench_serving`.
         largest_per_s: what the largest tier answers of the mixed questions; None where the closed
             loop says it.
+        one_plain_server: see `systems.started`.
     """
 
     chosen_on: int
@@ -85,6 +86,7 @@ class Size:
     loads: Sequence[Load]
     served: tuple[int, int]
     largest_per_s: float | None = None
+    one_plain_server: bool = False
 
 
 FULL = Size(
@@ -103,6 +105,7 @@ SMOKE = Size(
     loads=OPEN[-1:],
     served=(0, 0),
     largest_per_s=20.0,
+    one_plain_server=True,
 )
 
 
@@ -181,7 +184,13 @@ def main() -> None:
     facts = facts_of_this_run("bench.rivals.compare")
     size = SMOKE if options.smoke else FULL
     with ExitStack() as stack:
-        systems = started(stack, options.port, size.chosen_on, litellm)
+        systems = started(
+            stack,
+            options.port,
+            size.chosen_on,
+            litellm,
+            one_plain_server=size.one_plain_server,
+        )
         rivals = [system for system in systems if system.is_rival]
         for mix, (rounds, count) in size.closed.items():
             close_loop(systems, mix, rounds, count)

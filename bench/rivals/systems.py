@@ -154,6 +154,8 @@ def started(
     chosen_on: int,
     litellm: Path | None = None,
     routers: Mapping[str, Router] = ROUTERS,
+    *,
+    one_plain_server: bool = False,
 ) -> list[System]:
     """All systems, ready: the cascade first, then the fronts and the tiers alone, the largest last.
 
@@ -162,9 +164,13 @@ def started(
         chosen_on: questions that choose thresholds, and that routers learn from.
         litellm: its command, where it is compared too.
         routers: that are compared too, by name.
+        one_plain_server: whether the smallest tier's server stands for every tier alone, which
+            shows in less time whether everything runs.
     """
     starter, plain = Starter(stack, port), plain_servers()
-    cascade, *alone = starter.start([*cascades(starter.folder, [{}]), *plain.values()])
+    kinds = [*plain.values()][:1] if one_plain_server else [*plain.values()]
+    cascade, *ports = starter.start([*cascades(starter.folder, [{}]), *kinds])
+    alone = ports * len(plain) if one_plain_server else ports
     sampled = ask_all(cascade, alone, SEED, chosen_on)
     found = {PROXY: found_by(sampled, climbs_from_below=True)}
     wanted = {PROXY: ("bench.rivals.fronts.proxy", before(alone, found[PROXY][0]))}
@@ -207,7 +213,7 @@ def started(
                 port=port,
                 pids=[servers[name]],
                 roles={FRONT: [servers[name]], name: workers[name]},
-                is_rival=port == alone[-1],
+                is_rival=name == [*plain][-1],
             )
             for name, port in zip(plain, alone, strict=True)
         ),
