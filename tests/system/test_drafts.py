@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,39 @@ def begin(folder: Path, routing: dict[str, Any], args: dict[str, Any], *keys: st
     return start(folder, *CASCADE[:-1], str(path), "--enable-metrics")
 
 
+@dataclass(frozen=True)
+class Setting:
+    """How the three tiers read drafts: the routing, their flags, and whose judge rates drafts."""
+
+    routing: dict[str, Any]
+    args: dict[str, Any]
+    second_judges: tuple[str, ...] = ()
+
+
+ONE_BY_ONE = Setting({"thresholds": [0.9, 0.9], "drafts": "on"}, {})
+# No answer of the small tier is good enough by itself; what larger tiers make of it may be.
+# A client's threshold leaves the second judge out.
+CONFIRMING = Setting(
+    {"thresholds": [1.0, 1.0], "drafts": {"use": "on", "second_judge": HIGH}},
+    {"page_size": 16, "chunked_prefill_size": 32},
+    ("middle",),
+)
+
+
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param({}, id="one-by-one"),
-        pytest.param({"page_size": 16, "chunked_prefill_size": 32}, id="pages-and-chunks"),
+        pytest.param(ONE_BY_ONE, id="one-by-one"),
+        pytest.param(CONFIRMING, id="pages-and-chunks"),
     ],
 )
-def reading(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def reading(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """Three tiers that read drafts: whole, or page by page and chunk by chunk."""
-    routing = {"thresholds": [0.9, 0.9], "drafts": "on"}
-    server = begin(tmp_path_factory.mktemp("drafts"), routing, request.param)
+    setting: Setting = request.param
+    folder = tmp_path_factory.mktemp("drafts")
+    server = begin(folder, setting.routing, setting.args, *setting.second_judges)
     try:
         server.wait_until_ready()
         yield server
@@ -90,6 +113,7 @@ def last(answer: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_answer_is_the_larger_tiers_own(reading: Server) -> None:
     alone = all_of(reading, ALONE)
+    before = reading.status()["tiers"][2]["drafts"]
     read = []
     for _ in range(2):  # the second time, prompts and answers are cached
         climbed = all_of(reading, CLIMBS)
@@ -98,8 +122,9 @@ def test_the_answer_is_the_larger_tiers_own(reading: Server) -> None:
         read += [last(answer) for answer in climbed if last(answer)["tier"] == "large"]
     assert {attempt["reason"] for attempt in read} == {"verified", "last_tier"}
     drafts = reading.status()["tiers"][2]["drafts"]
-    assert drafts["read"] == len(read)
-    assert drafts["kept_tokens"] == sum(attempt["kept"] for attempt in read) > 0
+    assert drafts["read"] - before["read"] == len(read)
+    kept = sum(attempt["kept"] for attempt in read)
+    assert drafts["kept_tokens"] - before["kept_tokens"] == kept > 0
 
 
 def test_the_judge_says_the_same_of_an_answer_that_began_with_a_draft(reading: Server) -> None:
@@ -185,22 +210,15 @@ def test_nothing_is_left_of_what_was_taken_back(reading: Server) -> None:
 # The second judge
 
 
-@pytest.fixture(scope="module")
-def confirming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Of the small tier nothing is good enough by itself; what larger ones make of it may be."""
-    routing = {"thresholds": [1.0, 1.0], "drafts": {"use": "on", "second_judge": HIGH}}
-    folder = tmp_path_factory.mktemp("confirming")
-    server = begin(folder, routing, {"chunked_prefill_size": 64}, "middle")
-    try:
-        server.wait_until_ready()
-        yield server
-    finally:
-        server.stop()
+confirming = pytest.mark.parametrize(
+    "reading", [pytest.param(CONFIRMING, id="pages-and-chunks")], indirect=True
+)
 
 
-def test_a_confirmed_draft_goes_out_as_the_small_tier_wrote_it(confirming: Server) -> None:
-    alone = all_of(confirming, {"x-cascadia-tier": "small"})
-    climbed = all_of(confirming, {})
+@confirming
+def test_a_confirmed_draft_goes_out_as_the_small_tier_wrote_it(reading: Server) -> None:
+    alone = all_of(reading, {"x-cascadia-tier": "small"})
+    climbed = all_of(reading, {})
     confirmed = 0
     for own, answer in zip(alone, climbed, strict=True):
         attempts = answer["meta_info"]["cascadia"]["attempts"]
@@ -218,19 +236,21 @@ def test_a_confirmed_draft_goes_out_as_the_small_tier_wrote_it(confirming: Serve
         assert middle["kept"] == len(own["output_ids"])
         assert middle["tokens"] == 0
     assert confirmed > len(PROMPTS) / 4
-    counts = confirming.status()["tiers"][1]["drafts"]
+    counts = reading.status()["tiers"][1]["drafts"]
     assert counts["confirmed"] == confirmed <= counts["verified"]
 
 
-def test_a_clients_threshold_holds_for_drafts_too(confirming: Server) -> None:
-    for answer in all_of(confirming, CLIMBS):
+@confirming
+def test_a_clients_threshold_holds_for_drafts_too(reading: Server) -> None:
+    for answer in all_of(reading, CLIMBS):
         attempts = answer["meta_info"]["cascadia"]["attempts"]
         assert len(attempts) in (1, 3) or attempts[1]["score"] == 1.0
 
 
-def test_what_was_confirmed_leaves_nothing_behind(confirming: Server) -> None:
-    before = [worker["pids"] for worker in confirming.status()["workers"]]
-    all_of(confirming, {})
-    with confirming.client() as client:
+@confirming
+def test_what_was_confirmed_leaves_nothing_behind(reading: Server) -> None:
+    before = [worker["pids"] for worker in reading.status()["workers"]]
+    all_of(reading, {})
+    with reading.client() as client:
         assert client.post("/flush_cache", params={"timeout": 20}).status_code == 200
-    assert [worker["pids"] for worker in confirming.status()["workers"]] == before
+    assert [worker["pids"] for worker in reading.status()["workers"]] == before
