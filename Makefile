@@ -24,7 +24,9 @@ litellm := $(litellm_home)/bin/litellm
 PYTHON312 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python3.12) python3.12)
 dry_machine := .gpu-check-dry/machine
 
-.PHONY: help env key lock docs serve test test-slow test-sglang-server check type test-gpu fuzz bench \
+.PHONY: help env key lock docs serve test test-units test-servers \
+	test-slow test-slow-units test-slow-a-to-p test-slow-q-to-z test-slow-alone test-sglang-server \
+	check type test-gpu fuzz bench \
 	gpu-check gpu-check-pack gpu-check-dry \
 	litellm bench-rivals bench-rivals-smoke bench-real bench-smoke bench-gpu
 
@@ -68,11 +70,28 @@ serve: export HF_HUB_OFFLINE ?= $(if $(filter demo/% bench/ladder/%,$(CONFIG)),1
 serve: env  ## serve a cascade in the foreground (PORT=30000, CONFIG=cascade.yaml, ARGS="--flag")
 	@exec $(python) -m sglang.launch_server --plugin cascadia --cascade-config $(CONFIG) --port $(PORT) $(ARGS)
 
-test: env  ## the tests that need no GPU, without the slow ones
-	$(python) -m pytest -m "not gpu and not slow"
+test: test-units test-servers  ## the tests that need no GPU, without the slow ones
 
-test-slow: env  ## the slow tests that need no GPU
-	$(python) -m pytest -m "slow and not gpu"
+test-units: env
+	$(python) -m pytest -m "not gpu and not slow" --ignore tests/system
+
+test-servers: env
+	$(python) -m pytest -m "not slow" tests/system
+
+test-slow: test-slow-units test-slow-a-to-p test-slow-q-to-z test-slow-alone  ## the slow tests that need no GPU
+
+test-slow-units: env
+	$(python) -m pytest -m "slow and not gpu" --ignore tests/system
+
+# The server's slow tests in two halves of about the same time.
+test-slow-a-to-p: env
+	$(python) -m pytest -m "slow and not alone" tests/system --ignore-glob 'tests/system/test_[q-z]*'
+
+test-slow-q-to-z: env
+	$(python) -m pytest -m "slow and not alone" tests/system/test_[q-z]*.py
+
+test-slow-alone: env
+	$(python) -m pytest -m alone $$(grep -rl --include='test_*.py' 'mark\.alone' tests/system)
 
 test-sglang-server: env  ## SGLang's own server tests on a cascade (SMALL=folder LARGE=folder TESTS=paths)
 	$(python) -m tests.sglang_server.run --small $(SMALL) --large $(LARGE) $(ARGS) $(TESTS)

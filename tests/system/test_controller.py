@@ -12,7 +12,7 @@ from cascadia_sglang.controller.decision import replay_log
 from demo.tasks.splits import sample
 from tests.system.serving import free_port
 
-pytestmark = [pytest.mark.sglang, pytest.mark.slow]
+pytestmark = [pytest.mark.sglang, pytest.mark.slow, pytest.mark.alone]
 
 STEADY = Path("bench/reallocation/steady.json")
 EASY, HARD = ("sort", "get"), ("add", "mul")

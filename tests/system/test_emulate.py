@@ -13,7 +13,7 @@ from cascadia_sglang.profiling.steps import read_steps
 from cascadia_sglang.worker.step_log import STEP_LOG_FOLDER
 from tests.system.serving import start
 
-pytestmark = [pytest.mark.sglang, pytest.mark.slow]
+pytestmark = [pytest.mark.sglang, pytest.mark.slow, pytest.mark.alone]
 
 STEP_MS = 25.0
 TOKENS = 80

@@ -13,7 +13,7 @@ import yaml
 from bench.harness.admin import KEY
 from tests.system.serving import CASCADE, ROOT, Server, gone, start
 
-pytestmark = [pytest.mark.sglang, pytest.mark.slow]
+pytestmark = [pytest.mark.sglang, pytest.mark.slow, pytest.mark.alone]
 
 BODY = {"text": "rev abc", "sampling_params": {"temperature": 0, "max_new_tokens": 8}}
 

@@ -142,6 +142,7 @@ def test_the_first_tutorial_shows_an_escalation(demo: Server, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_tutorial_on_own_models_runs_from_start_to_plan(
     own_models: Terminals, tmp_path: Path
 ) -> None:
