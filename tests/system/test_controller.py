@@ -1,12 +1,12 @@
 """Traffic turns hard, and the real server moves a worker to the large tier by itself."""
 
-import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from bench.harness.client import Reply, send_at
+from bench.harness.client import Round, send_at
 from bench.reallocation.servers import asked, cascade, plan
 from cascadia_sglang.controller.decision import replay_log
 from demo.tasks.splits import sample
@@ -16,12 +16,16 @@ pytestmark = [pytest.mark.sglang, pytest.mark.slow, pytest.mark.alone]
 
 STEADY = Path("bench/reallocation/steady.json")
 EASY, HARD = ("sort", "get"), ("add", "mul")
-PER_S = 8.0
+PER_S = 8
+EASY_S = 20
+HARD_S = 90  # at most: the traffic ends once the worker has moved
+AFTERWARDS_S = 3
 
 
-def traffic(families: tuple[str, ...], seconds: float, begin_s: float) -> tuple[list, list[float]]:
-    count = int(PER_S * seconds)
-    return asked(sample("test", 5, count, families)), [begin_s + i / PER_S for i in range(count)]
+def traffic(families: tuple[str, ...], seconds: int) -> list[list[bytes]]:
+    """Requests of every second."""
+    requests = asked(sample("test", 5, PER_S * seconds, families))
+    return [requests[i : i + PER_S] for i in range(0, len(requests), PER_S)]
 
 
 def test_it_moves_where_the_traffic_has_gone_and_no_request_is_lost(tmp_path: Path) -> None:
@@ -34,24 +38,30 @@ def test_it_moves_where_the_traffic_has_gone_and_no_request_is_lost(tmp_path: Pa
         "cooldown_s": 1.0,
         "log": str(log),
     }
-    easy, easy_at = traffic(EASY, 26.0, 0.0)
-    hard, hard_at = traffic(HARD, 35.0, 26.0)
-    replies: list[Reply] = []
-    with cascade(tmp_path, free_port(), 3, profile=STEADY, planner=planner) as port:
+    easy, hard = traffic(EASY, EASY_S), iter(traffic(HARD, HARD_S))
+    sent: list[Future[Round]] = []
+    with (
+        cascade(tmp_path, free_port(), 3, profile=STEADY, planner=planner) as port,
+        ThreadPoolExecutor(EASY_S + HARD_S) as threads,
+    ):
         before = plan(port)
+        began = time.monotonic()
 
-        def ask() -> None:
-            sent = send_at(port, easy + hard, easy_at + hard_at, width=1024, must_succeed=False)
-            replies.extend(sent.replies)
+        def send_for_a_second(requests: list[bytes]) -> None:
+            at_s = [i / PER_S for i in range(PER_S)]
+            sent.append(threads.submit(send_at, port, requests, at_s, must_succeed=False))
+            time.sleep(max(0.0, began + len(sent) - time.monotonic()))
 
-        thread = threading.Thread(target=ask)
-        thread.start()
-        deadline = time.monotonic() + 90.0
+        for requests in easy:
+            send_for_a_second(requests)
         while plan(port)["number"] == before["number"]:
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
-            time.sleep(0.5)
+            requests = next(hard, [])
+            assert requests, log.read_text()[-3000:]
+            send_for_a_second(requests)
         pools = plan(port)["pools"]
-        thread.join()
+        for _ in range(AFTERWARDS_S):
+            send_for_a_second(next(hard))
+        replies = [reply for each in sent for reply in each.result().replies]
     assert pools["large"]["replicas"] > before["pools"]["large"]["replicas"] == 1
     assert sum(pool["replicas"] for pool in pools.values()) == 4
     assert {reply.status for reply in replies} == {200}
