@@ -54,8 +54,7 @@ REASONS = {
     "early_abort": "The probability of acceptance fell below `routing.early_abort`.",
     "too_long": "The prompt does not fit the tier.",
     "other_tokenizer": "The request holds token ids, and the tier has another tokenizer.",
-    "other_voice": "The prompt can be written for one voice alone, such as one of `/v1/responses` "
-    "with `background`.",
+    "other_voice": "The prompt is for one voice alone, as `/v1/responses` with `background` is.",
     "text_only": "The prompt holds images or other media, and the tier's model reads text alone.",
     "unreadable": "The tier's chat template or tokenizer refuses the prompt.",
     "overloaded": "The tier's workers hold `routing.queue_limit` attempts each.",

@@ -17,6 +17,7 @@ from tests.unit.deploy.board import load_board, queries
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = [
     pytest.mark.sglang,
+    pytest.mark.slow,
     pytest.mark.skipif(
         PROMETHEUS is None,
         reason="prometheus is not installed (Debian: apt-get install prometheus)",

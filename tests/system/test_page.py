@@ -21,6 +21,7 @@ from tests.unit.page.chromium import BINARY, Tab, opened
 
 pytestmark = [
     pytest.mark.sglang,
+    pytest.mark.slow,
     pytest.mark.skipif(
         BINARY is None, reason="chromium is not installed (Debian: apt-get install chromium)"
     ),

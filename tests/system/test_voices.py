@@ -25,7 +25,7 @@ from demo.tasks.splits import sample
 from tests.system.serving import CASCADE, ROOT, Server, start
 from tests.system.twins import byte_model, ids_of, permuted
 
-pytestmark = pytest.mark.sglang
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 PROMPTS = [row.prompt for row in sample("test", 64_000, 24)]
 # The demo has no third tier.
@@ -440,7 +440,6 @@ def test_a_tiers_parser_reads_its_own_answers_alone(client: httpx.Client) -> Non
 # Drafts in other tokens
 
 
-@pytest.mark.slow
 def test_an_answer_that_goes_on_from_a_translated_draft_is_the_tiers_own(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
