@@ -150,7 +150,7 @@ def report(
             "ratio has a 95 % bootstrap interval.",
             "",
             f"| no page, requests/s | page, requests/s | ratio (lower end ≥ {LEAST_RATIO}) | "
-            "bytes a read |",
+            "bytes per read |",
             "|---|---|---|---|",
             f"| {values['no page'][1].p50:.4g} | {values['page'][1].p50:.4g} | {ratio.p50:.3f} "
             f"[{ratio.low95:.3f}, {ratio.high95:.3f}] | {reader.bytes // max(1, reader.reads)} |",
