@@ -237,7 +237,8 @@ class FakeEngine:
         del tier_index
         return sample.takes_draft
 
-    def token_ids(self, text: str) -> list[int]:
+    async def token_ids(self, text: str, tier_index: int) -> list[int]:
+        del tier_index
         return list(text.encode())
 
     def draft_break_even(self, tier_index: int) -> float | None:

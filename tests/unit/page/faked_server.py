@@ -18,6 +18,7 @@ import uvicorn
 from fastapi.responses import StreamingResponse
 
 from cascadia_sglang.config.settings import CascadeConfig, PlannerConfig
+from cascadia_sglang.config.voices import Voices
 from cascadia_sglang.controller.gearbox import Gearbox
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.fleet.recovery import LostWorker
@@ -49,6 +50,7 @@ SMALL = {
     "hard": Reply(score=0.31, seconds=0.03, tokens=9, text="a weak answer"),
 }
 LARGE = Reply(score=None, seconds=0.06, tokens=12, text="a good answer")
+VOICES = Voices.one(["small", "large"])
 NO_PREFIXES = {
     "held_tokens": {"small-1": 320, "large-1": 64},
     "blocks": 24,
@@ -155,7 +157,7 @@ class FakedServer:
         )
 
     def status(self) -> dict[str, Any]:
-        return status(self.config, self.pool, self.router, self.mover, NO_PREFIXES, 0)
+        return status(self.config, self.pool, self.router, self.mover, NO_PREFIXES, 0, VOICES)
 
     async def answer(self, text: str, rid: str) -> tuple[Any, ResponseSummary]:
         """One request through the router."""
@@ -220,7 +222,7 @@ def served(sample: Path | None) -> Iterator[FakedServer]:
     """A faked server that answers at its `url` under load."""
     server = FakedServer(sample)
     port = free_port()
-    config = uvicorn.Config(application(server), port=port, log_level="error")
+    config = uvicorn.Config(application(server), port=port, log_config=None)
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()

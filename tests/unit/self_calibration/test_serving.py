@@ -56,8 +56,8 @@ def made_up_engine() -> FakeEngine:
     return FakeEngine(small, large)
 
 
-async def likelihood(sample: Any, token_ids: Sequence[int]) -> float:
-    del sample, token_ids
+async def likelihood(sample: Any, writer_tier: int, token_ids: Sequence[int]) -> float:
+    del sample, writer_tier, token_ids
     return -0.3
 
 
