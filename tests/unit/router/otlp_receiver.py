@@ -3,6 +3,7 @@
 import http.server
 import threading
 import time
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -40,12 +41,12 @@ class Receiver:
         self._server.shutdown()
         self._server.server_close()
 
-    def of_trace(self, trace_id: str, least: int) -> list[Any]:
-        """Spans of a trace, once there are so many."""
+    def of_trace(self, trace_id: str, names: Collection[str]) -> list[Any]:
+        """Spans of a trace, once those of these names are among them."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             received = [span for span in self.spans if span.trace_id.hex() == trace_id]
-            if len(received) >= least:
+            if set(names) <= {span.name for span in received}:
                 return received
             time.sleep(0.2)
-        raise AssertionError(f"{len(self.spans)} spans came, fewer than {least} of {trace_id}")
+        raise AssertionError(f"{len(self.spans)} spans came, but not {names} of {trace_id}")

@@ -165,7 +165,8 @@ def test_a_receiver_of_otlp_gets_the_spans() -> None:
         traceparent = f"00-{TRACE_ID}-{PARENT_ID}-01"
         ask(FakeEngine(WEAK, GOOD), http_request=http_request(traceparent=traceparent))
     try:
-        spans = {span.name: span for span in receiver.of_trace(TRACE_ID, 3)}
+        names = ("chat cascadia", "chat small", "chat large")
+        spans = {span.name: span for span in receiver.of_trace(TRACE_ID, names)}
         request = spans["chat cascadia"]
         assert request.parent_span_id.hex() == PARENT_ID
         for name in ("chat small", "chat large"):
