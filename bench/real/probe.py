@@ -7,20 +7,23 @@ Example:
     python -m bench.real.hidden --small PATH
     python -m bench.real.probe --models NAME   # adds to bench/results/real_judge.csv
 
+A set whose hidden states were not read has no rows.
+
 Shape legend: N answers, H hidden size.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from bench import RESULTS
 from bench.harness.paired import paired
-from bench.harness.rows import Told, facts_of_this_run, save_rows
-from bench.real.answers import load_answers
-from bench.real.hidden import load_hidden
+from bench.harness.rows import Facts, Row, Told, facts_of_this_run, save_rows
+from bench.real.answers import StoredAnswer, load_answers
+from bench.real.hidden import hidden_file, load_hidden
 from bench.real.judge_quality import FITTED_PARTS, model_names
 from bench.real.question_sets import Question
 from bench.real.recorded_pool import recorded_pool, recorded_questions
@@ -74,6 +77,26 @@ def scores(
     return score_of(logits, features_NF, asked_NH), score_of(both, features_NF, asked_NH)
 
 
+def rows_of_set(
+    model: str, name: str, asked: Sequence[Question], stored: Sequence[StoredAnswer], facts: Facts
+) -> list[Row]:
+    """Every case and metric of a set."""
+    [answers] = recorded_pool(asked, stored, [model]).tiers
+    hidden_NH = load_hidden(model, asked)
+    rows: list[Row] = []
+    for case, fitted_N, measured_N in cases(asked):
+        told = Told(facts, BENCH, f"{model}, {name}, {case}")
+        logits_N, both_N = scores(answers, hidden_NH, fitted_N, measured_N)
+        for metric in METRICS_TOLD:
+            right_N = answers.right_N[measured_N]
+            both = paired(METRICS[metric], logits_N, both_N, right_N, RESAMPLES)
+            told.add("logits", metric, "1", both.before)
+            told.add("with the probe", metric, "1", both.after)
+            told.add("gain of the probe", metric, "1", both.gain)
+        rows += told.rows
+    return rows
+
+
 def main() -> None:
     """Measure every case of every set and model."""
     models = model_names("A probe of hidden states beside the judge's features.")
@@ -86,18 +109,13 @@ def main() -> None:
             asked = [question for question in recorded if question.set == name]
             if not asked:
                 continue
-            [answers] = recorded_pool(asked, stored, [model]).tiers
-            hidden_NH = load_hidden(model, asked)
-            for case, fitted_N, measured_N in cases(asked):
-                told = Told(facts, BENCH, f"{model}, {name}, {case}")
-                logits_N, both_N = scores(answers, hidden_NH, fitted_N, measured_N)
-                for metric in METRICS_TOLD:
-                    right_N = answers.right_N[measured_N]
-                    both = paired(METRICS[metric], logits_N, both_N, right_N, RESAMPLES)
-                    told.add("logits", metric, "1", both.before)
-                    told.add("with the probe", metric, "1", both.after)
-                    told.add("gain of the probe", metric, "1", both.gain)
-                rows += told.rows
+            path = hidden_file(model, name)
+            if not path.exists():
+                print(f"no rows of {name}: {path} is missing", file=sys.stderr)
+                continue
+            rows += rows_of_set(model, name, asked, stored, facts)
+    if not rows:
+        raise SystemExit("no hidden states were read: bench.real.hidden reads them")
     save_rows(RESULTS / "real_judge.csv", rows)
 
 
