@@ -97,6 +97,19 @@ def rows_of_set(
     return rows
 
 
+def sets_with_states(model: str, recorded: Sequence[Question]) -> dict[str, list[Question]]:
+    """The questions of each set whose hidden states were read; a line names each other set."""
+    found = {}
+    for name in SETS:
+        asked = [question for question in recorded if question.set == name]
+        path = hidden_file(model, name)
+        if asked and path.exists():
+            found[name] = asked
+        elif asked:
+            print(f"{model}, {name}: no rows, for {path} is missing", file=sys.stderr)
+    return found
+
+
 def main() -> None:
     """Measure every case of every set and model."""
     models = model_names("A probe of hidden states beside the judge's features.")
@@ -104,15 +117,7 @@ def main() -> None:
     stored = load_answers()
     rows = []
     for model in models:
-        recorded = recorded_questions(stored, [model])
-        for name in SETS:
-            asked = [question for question in recorded if question.set == name]
-            if not asked:
-                continue
-            path = hidden_file(model, name)
-            if not path.exists():
-                print(f"no rows of {name}: {path} is missing", file=sys.stderr)
-                continue
+        for name, asked in sets_with_states(model, recorded_questions(stored, [model])).items():
             rows += rows_of_set(model, name, asked, stored, facts)
     if not rows:
         raise SystemExit("no hidden states were read: bench.real.hidden reads them")
