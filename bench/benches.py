@@ -1,7 +1,11 @@
-"""Every bench, in the order in which `python -m bench run` takes them."""
+"""Every bench, in the order in which `python -m bench run` takes them.
+
+Those of real models: `bench.real.benches`.
+"""
 
 from __future__ import annotations
 
+from bench.real.benches import REAL_BENCHES
 from bench.registry import FILES, GPU, LITELLM, REAL_MODELS, Bench
 
 BENCHES: tuple[Bench, ...] = (
@@ -269,87 +273,7 @@ BENCHES: tuple[Bench, ...] = (
         writes=("results/rivals.svg", "results/rivals_curves.svg"),
         smoke=(),
     ),
-    Bench(
-        name="real.observe",
-        question="What do two real models answer to 1,800 questions, with which features?",
-        writes=("real/records.jsonl",),
-        needs=(REAL_MODELS,),
-        inputs=("small", "large"),
-    ),
-    Bench(
-        name="real.record",
-        question="What do two real models answer to 3,314 questions, token by token?",
-        writes=("real/answers.jsonl.gz",),
-        needs=(REAL_MODELS,),
-        inputs=("small", "large"),
-    ),
-    Bench(
-        name="real.share",
-        question="Without a calibration: what share of three mixes climbs, and how well chosen?",
-        writes=("results/real.csv", "results/real.md"),
-        needs=(REAL_MODELS,),
-        inputs=("small", "large"),
-    ),
-    Bench(
-        name="real.rank",
-        question="How well does the built-in rank order real models' answers, beside the least "
-        "log-probability of a token? From their records.",
-        writes=("results/real.csv",),
-        is_in_all=False,
-    ),
-    Bench(
-        name="real.judge_quality",
-        question="How good is the judge's score on real answers: in domain, in other wordings, on "
-        "a kind it never saw, across sets? From their records.",
-        writes=("results/real_judge.csv", "results/real_judge.md"),
-        smoke=(),
-        is_in_all=False,
-    ),
-    Bench(
-        name="real.hidden",
-        question="Which hidden states gave the last tokens of real answers? Kept outside git.",
-        needs=(REAL_MODELS,),
-        smoke=(),
-        inputs=("small", "large"),
-    ),
-    Bench(
-        name="real.probe",
-        question="What does a probe of hidden states add to the judge's score on real answers?",
-        writes=("results/real_judge.csv",),
-        smoke=(),
-        is_in_all=False,
-    ),
-    Bench(
-        name="real.gain",
-        question="What share of real answers must climb, by doubt and by expected gain? From "
-        "their records.",
-        writes=("results/real_gain.csv", "results/real_gain.md"),
-        smoke=(),
-        is_in_all=False,
-    ),
-    Bench(
-        name="real.judge_model",
-        question="How well does the larger model judge the smaller one's answers over HTTP?",
-        writes=("results/real_judge.csv",),
-        needs=(REAL_MODELS,),
-        smoke=(),
-        inputs=("small", "large"),
-    ),
-    Bench(
-        name="real.drafts",
-        question="What do drafts save a real model: answers written anew, read as a prefix, found "
-        "again after each difference?",
-        writes=("results/real_drafts.csv",),
-        needs=(REAL_MODELS,),
-        inputs=("small", "large"),
-    ),
-    Bench(
-        name="real.alarm",
-        question="Does the drift alarm ring where a kind of question is new? From real records.",
-        writes=("results/real_alarm.csv",),
-        smoke=(),
-        is_in_all=False,
-    ),
+    *REAL_BENCHES,
     Bench(
         name="kernel.run",
         question="How long do the judge's kernels take, beside PyTorch and others? Not run yet.",
