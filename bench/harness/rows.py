@@ -8,7 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -110,8 +110,14 @@ def facts_of_this_run(module: str) -> Facts:
         torch=version("torch"),
         sglang=version("sglang"),
         date_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
-        command=shlex.join(["python", "-m", module, *sys.argv[1:]]),
+        command=command_of(module, sys.argv[1:]),
     )
+
+
+def command_of(module: str, arguments: Sequence[str]) -> str:
+    """The command line of `python -m module`, with files and folders of this machine by name."""
+    named = [Path(text).name if text.startswith("/") else text for text in arguments]
+    return shlex.join(["python", "-m", module, *named])
 
 
 def machine() -> str:

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import Facts, Row, make_row, save_rows
+from bench.harness.rows import Facts, Row, command_of, make_row, save_rows
 
 FACTS = Facts(
     machine="2 cores",
@@ -49,3 +49,9 @@ def test_numbers_keep_five_digits_and_absent_ones_are_empty(tmp_path: Path) -> N
     save_rows(path, [row("a", Estimate(p50=1234.5678, n=9, low95=0.123456789))])
     (saved,) = read(path)
     assert (saved["p50"], saved["low95"], saved["p20"]) == ("1234.6", "0.12346", "")
+
+
+def test_a_command_names_no_folder_of_the_machine() -> None:
+    arguments = ["--trace", "/data/sets/trace.csv", "--rate", "0.5", "--out", "bench/results"]
+    command = "python -m bench.a --trace trace.csv --rate 0.5 --out bench/results"
+    assert command_of("bench.a", arguments) == command
