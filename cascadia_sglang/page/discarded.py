@@ -20,32 +20,34 @@ class DiscardedAnswers:
     def __init__(self, tiers: Sequence[str]) -> None:
         """`tiers` are their names, smallest first."""
         self._tiers = tiers
-        self._wanted: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
+        # By id; None until the request is over.
+        self._wanted: OrderedDict[str, list[dict[str, Any]] | None] = OrderedDict()
 
     def want(self, rid: str) -> None:
         """Keep the texts of the request that will come under this id."""
-        self._wanted[rid] = []
+        self._wanted[rid] = None
         while len(self._wanted) > MOST_REQUESTS:
             self._wanted.popitem(last=False)
 
     def take(self, rid: str) -> list[dict[str, Any]]:
         """The discarded answers of a request that is over, in order; they are kept no longer."""
-        return self._wanted.pop(rid, [])
+        return self._wanted.pop(rid, None) or []
 
     def prompt_finished(self, event: PromptFinished) -> None:
-        """Keep what was discarded on the way of a request that is wanted."""
-        kept = self._wanted.get(event.prompt.sample.rid) if self._wanted else None
-        if kept is None:
+        """Keep what was discarded on the way of a request that is wanted.
+
+        A later request under the same id may be another client's: nothing of it is kept.
+        """
+        rid = event.prompt.sample.rid
+        if rid not in self._wanted or self._wanted[rid] is not None:
             return
-        for attempt in event.attempts:
-            if attempt is event.chosen or not attempt.outputs:
-                continue
-            text = str(attempt.outputs[0].get("text", ""))
-            kept.append(
-                {
-                    "tier": self._tiers[attempt.tier_index],
-                    "reason": attempt.reason,
-                    "score": attempt.score,
-                    "text": text[:MOST_CHARACTERS],
-                }
-            )
+        self._wanted[rid] = [
+            {
+                "tier": self._tiers[attempt.tier_index],
+                "reason": attempt.reason,
+                "score": attempt.score,
+                "text": str(attempt.outputs[0].get("text", ""))[:MOST_CHARACTERS],
+            }
+            for attempt in event.attempts
+            if attempt is not event.chosen and attempt.outputs
+        ]

@@ -82,10 +82,13 @@ class Sampler:
         self._clock = clock
         self._flows: Counter[Flow] = Counter()
         self._sampled_s = clock()
-        self._has_failed = False
+        self._failures = 0
 
     async def run(self) -> None:
-        """Keep a row per interval. Runs until cancelled."""
+        """Keep a row per interval. Runs until cancelled.
+
+        The 1st, 10th, 100th ... row that fails is logged.
+        """
         due_s = self._clock()
         while True:
             # What was missed while the loop was busy is not made up for.
@@ -94,10 +97,10 @@ class Sampler:
                 await asyncio.sleep(left_s)
             try:
                 self.sample()
-            except Exception:
-                if not self._has_failed:
-                    self._has_failed = True
-                    logger.exception("the page lacks a row")
+            except Exception:  # the server goes on, whatever a row runs into
+                self._failures += 1
+                if self._failures == 10 ** (len(str(self._failures)) - 1):
+                    logger.exception("the page lacks a row, failure %d", self._failures)
 
     def sample(self) -> None:
         """Keep one row, and note what happened since the last."""

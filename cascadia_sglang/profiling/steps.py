@@ -112,9 +112,9 @@ def read_steps(folder: Path, tier: str) -> WorkerSteps:
 
 def _tokens_per_step(lines: Sequence[_Line]) -> float:
     """Tokens that a decoding step gave a request, mean over the steps that say it."""
-    told = [line for line in lines if line.is_decode and line.given_tokens is not None]
-    rows = sum(line.rows for line in told)
-    return sum(line.given_tokens or 0 for line in told) / rows if rows else 1.0
+    counted = [line for line in lines if line.is_decode and line.given_tokens is not None]
+    rows = sum(line.rows for line in counted)
+    return sum(line.given_tokens or 0 for line in counted) / rows if rows else 1.0
 
 
 def _serves(worker_id: str, tier: str) -> bool:

@@ -22,7 +22,8 @@ class BrowserLogin:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not _is_reading(scope):
+        path = _path(scope)
+        if not _is_reading(scope, path):
             await self._app(scope, receive, send)
             return
         headers = [
@@ -33,17 +34,22 @@ class BrowserLogin:
         async def ask_and_send(message: Message) -> None:
             is_refusal = message["type"] == "http.response.start" and message["status"] == 401
             # Only where a person has opened the page: a script's call must not ask.
-            if is_refusal and scope["path"].rstrip("/") == PAGE:
+            if is_refusal and path.rstrip("/") == PAGE:
                 message["headers"] = [*message.get("headers", ()), _CHALLENGE]
             await send(message)
 
         await self._app({**scope, "headers": headers}, receive, ask_and_send)
 
 
-def _is_reading(scope: Scope) -> bool:
+def _path(scope: Scope) -> str:
+    """Without the path that a proxy serves this server under (`--fastapi-root-path`)."""
+    path: str = scope.get("path", "")
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def _is_reading(scope: Scope, path: str) -> bool:
     if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
         return False
-    path: str = scope["path"]
     return path == PAGE or path.startswith(f"{PAGE}/")
 
 

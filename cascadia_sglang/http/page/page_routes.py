@@ -45,6 +45,8 @@ def page_routes(
     log, sampler, config = server.traffic_log, server.sampler, server.config
     names = [tier.name for tier in config.tiers]
     sample = _Sample(config)
+    # A replay of a large sample takes a while, and the server's other work needs threads too.
+    replay_turn = asyncio.Lock()
 
     @router.get("/cascadia")
     async def get_page(request: fastapi.Request) -> fastapi.Response:
@@ -100,7 +102,8 @@ def page_routes(
             scores = server.router.services.scores
             now = [scores.threshold(tier) or 0.0 for tier in range(len(names) - 1)]
             window, costs = entry_window(log, now[0]), _costs(log)
-            comparison = await asyncio.to_thread(what_if, rows, window, now, then, costs)
+            async with replay_turn:
+                comparison = await asyncio.to_thread(what_if, rows, window, now, then, costs)
         except CascadiaError as error:
             return cascadia_error(error)
         return _json(as_json(comparison, costs))

@@ -28,6 +28,7 @@ export class WhatIfPanel {
   }
 
   build(tiers) {
+    byId("what-if-sliders").replaceChildren();
     this.sliders = tiers.map((tier, index) => {
       const slider = element("input", {
         type: "range",

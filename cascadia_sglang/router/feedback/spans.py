@@ -40,8 +40,8 @@ class _PromptSpans:
 class Spans:
     """Owns the open spans, by prompt id. It makes none until it is opened.
 
-    A prompt that comes while `is_on` is false passes none of this. What goes wrong here is logged
-    once and costs no request.
+    A prompt that comes while `is_on` is false passes none of this. A failure here costs no request.
+    The 1st, 10th, 100th ... is logged.
     """
 
     def __init__(self, tiers: Sequence[str]) -> None:
@@ -50,7 +50,7 @@ class Spans:
         self._tracer: Any = None
         self._is_traced: Callable[[], bool] = lambda: False
         self._open: dict[int, _PromptSpans] = {}
-        self._has_failed = False
+        self._failures = 0
 
     def open(self, is_on: Callable[[], bool]) -> None:
         """Make spans from now on.
@@ -104,10 +104,10 @@ class Spans:
     def _safely(self, act: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return act(*arguments)
-        except Exception:
-            if not self._has_failed:
-                self._has_failed = True
-                logger.exception("a request has no trace")
+        except Exception:  # the request goes on, whatever a tracer runs into
+            self._failures += 1
+            if self._failures == 10 ** (len(str(self._failures)) - 1):
+                logger.exception("a request lacks a span, failure %d", self._failures)
             return None
 
     def _begin(self, prompt: RequestPrompt) -> None:

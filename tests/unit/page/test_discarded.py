@@ -27,6 +27,15 @@ def test_nothing_of_other_requests_is_kept() -> None:
     assert kept.take("mine") == []
 
 
+def test_a_later_request_under_the_same_id_adds_nothing() -> None:
+    kept = DiscardedAnswers(["small", "large"])
+    kept.want("mine")
+    theirs = Reply(score=0.3, text="an answer to another client")
+    for reply in (WEAK, theirs, theirs):
+        ask(FakeEngine(reply, GOOD), TWO, make_request(rid="mine"), others=[kept])
+    assert [attempt["text"].startswith("a weak answer") for attempt in kept.take("mine")] == [True]
+
+
 def test_a_few_requests_are_kept_at_a_time() -> None:
     kept = DiscardedAnswers(["small", "large"])
     for number in range(MOST_REQUESTS + 1):

@@ -1,16 +1,20 @@
 """The page in headless Chromium, against a faked server under load."""
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
+from cascadia_sglang.http.page import page_routes
 from cascadia_sglang.page.files import INDEX, MOST_BYTES, page_files
-from cascadia_sglang.page.what_if import what_if
+from cascadia_sglang.page.what_if import WhatIf, what_if
 from cascadia_sglang.planner.online.weighted_sample import EntryWindow
 from cascadia_sglang.planner.thresholds.sample import load_plan_sample
 from tests.unit.page.chromium import BINARY, Tab, opened
@@ -90,6 +94,28 @@ def test_thresholds_that_do_not_fit_are_refused(server: FakedServer, text: str) 
     response = httpx.get(f"{server.url}/cascadia/what-if", params={"thresholds": text})
     assert response.status_code == 400
     assert response.json()["error"]["message"].endswith("allowed: 1 numbers from 0 to 1")
+
+
+def test_replays_take_turns(server: FakedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share the process's threads with the server's other work."""
+    running, most = itertools.count(), 0
+    active: set[int] = set()
+
+    def slow(*arguments: Any) -> WhatIf:
+        nonlocal most
+        number = next(running)
+        active.add(number)
+        most = max(most, len(active))
+        time.sleep(0.05)
+        active.discard(number)
+        return what_if(*arguments)
+
+    monkeypatch.setattr(page_routes, "what_if", slow)
+    url = f"{server.url}/cascadia/what-if?thresholds=0.5"
+    with ThreadPoolExecutor(6) as pool:
+        statuses = [response.status_code for response in pool.map(httpx.get, [url] * 6)]
+    assert statuses == [200] * 6
+    assert most == 1
 
 
 def test_without_a_sample_it_says_what_is_missing() -> None:

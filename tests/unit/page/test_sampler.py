@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -119,20 +120,38 @@ def test_rows_are_kept_for_a_quarter_of_an_hour() -> None:
     assert sampler.rows.number == ROWS + 5
 
 
+def test_the_rows_of_eight_workers_take_little_memory() -> None:
+    """A part of the figure in the guide."""
+    sampler, log, _, pool = make_sampler(LOAD)
+    pool.extend(make_worker(f"small-{number}") for number in range(2, 8))
+    kinds = ("entry", "answer", "climb", "tokens", "prompt_tokens", "cached_tokens")
+    flows = [(kind, tier, "below_threshold") for kind in kinds for tier in ("s", "m", "l")]
+    tracemalloc.start()
+    try:
+        for _ in range(2 * ROWS):
+            log.flows.update(flows)
+            sampler.sample()
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert used < 1_500_000
+
+
 def test_a_look_that_fails_costs_no_later_one(caplog: pytest.LogCaptureFixture) -> None:
     sampler, _, _, pool = make_sampler()
 
     async def main() -> None:
         task = asyncio.create_task(sampler.run())
         pool.append(SimpleNamespace())
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(10.5)
         pool.pop()
         await asyncio.sleep(3.0)
         task.cancel()
 
     run_in_virtual_time(main())
     assert sampler.rows.number == 3
-    assert len([r for r in caplog.records if "lacks a row" in r.message]) == 1
+    logged = [record.args for record in caplog.records if "lacks a row" in record.message]
+    assert logged == [(1,), (10,)]
 
 
 def test_rows_are_a_second_apart_and_say_how_long_they_are() -> None:

@@ -103,7 +103,7 @@ def finished(number: int) -> PromptFinished:
 
 @pytest.mark.parametrize("times", [3 * REQUESTS])
 def test_memory_is_bounded(times: int) -> None:
-    """The figure is in the guide: 2 MB."""
+    """A part of the figure in the guide, as is the memory of the latency counts and of the rows."""
     now = [0.0]
     log = TrafficLog(["small", "middle", "large"], wall=lambda: now[0])
     tracemalloc.start()

@@ -17,7 +17,7 @@ async def answer(_: Request) -> Response:
     return PlainTextResponse("here")
 
 
-def asked(method: str, path: str, **how: object) -> httpx.Response:
+def asked(method: str, path: str, root_path: str = "", **how: object) -> httpx.Response:
     """What SGLang's check of the keys and the login make of a request."""
     paths = ("/cascadia", "/cascadia/status", "/cascadiax", "/v1/models")
     app = Starlette(routes=[Route(path, answer, methods=["GET", "POST"]) for path in paths])
@@ -26,9 +26,10 @@ def asked(method: str, path: str, **how: object) -> httpx.Response:
     add_api_key_middleware(app, api_key="the key", admin_api_key=None)
 
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app)
+        # As Uvicorn has it, the path begins with the root path.
+        transport = httpx.ASGITransport(app, root_path=root_path)
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
-            return await client.request(method, path, **how)  # type: ignore[arg-type]
+            return await client.request(method, root_path + path, **how)  # type: ignore[arg-type]
 
     return asyncio.run(ask())
 
@@ -47,6 +48,13 @@ def test_the_password_of_a_login_is_the_key(user: str) -> None:
     for path in ("/cascadia", "/cascadia/status"):
         assert asked("GET", path, auth=(user, "the key")).status_code == expected
         assert asked("GET", path, auth=(user, "another")).status_code == 401
+
+
+def test_a_login_works_under_the_path_of_a_proxy() -> None:
+    refused = asked("GET", "/cascadia", "/models")
+    assert refused.headers["www-authenticate"].startswith("Basic ")
+    assert asked("GET", "/cascadia/status", "/models", auth=("", "the key")).status_code == 200
+    assert asked("GET", "/v1/models", "/models", auth=("", "the key")).status_code == 401
 
 
 def test_a_bearer_token_is_the_key_as_everywhere() -> None:
