@@ -1,5 +1,6 @@
 """What the judge takes from a verification of drafts."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -63,11 +64,11 @@ class Batch:
         return self.output.auxiliary_device_output
 
 
-def judged(step: Any, judge: Judge) -> list[dict[str, Any]]:
+def judged(step: Any, judge: Judge, runs: Sequence[tuple[int, ...]] = RUNS) -> list[dict[str, Any]]:
     """The reports of both requests, whose answers end with the step."""
     requests: Any = [make_req(), make_req()]
     commits = []
-    for request, run in zip(requests, RUNS, strict=True):
+    for request, run in zip(requests, runs, strict=True):
         finish(request)
         commits.append(CommittedTokens(output_index=0, token_ids=run))
     copied = step.copy_to_host(lambda tensor: tensor.clone())
@@ -163,6 +164,14 @@ def test_a_row_whose_likeliest_token_the_grammar_forbids_is_forced(device: str) 
     assert_same(reports, expected(batch.logits, {2: True}))
     last = dict(zip(FEATURES, reports[0]["record"]["features"][-1], strict=True))
     assert last["forced_share"] == pytest.approx(1 / 3)
+
+
+def test_a_token_without_an_accepted_node_costs_its_own_answer_the_score(device: str) -> None:
+    """The second request commits a token more than was accepted for it."""
+    del device
+    judge, batch = Judge({0: make_model()}), Batch()
+    first, second = judged(batch.observe(judge), judge, [RUNS[0], (5, 6)])
+    assert (first["score"] is not None, second["score"]) == (True, None)
 
 
 def test_an_idle_batch_leaves_nothing() -> None:
