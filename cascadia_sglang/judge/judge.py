@@ -111,6 +111,14 @@ class Judge:
             self._failed = True
             logger.error("the judge failed, answers go without a score", exc_info=error)
 
+    def give_up(self, requests: Sequence["Req"], error: Exception) -> None:
+        """Leave requests without a score, after a step that failed; reports that are made stay."""
+        self.report_failure(error)
+        for request in requests:
+            attempt = JUDGED_ATTEMPT.get(request)
+            if attempt is None or attempt.report is None:
+                JUDGED_ATTEMPT.set(request, None)
+
     def consume(
         self,
         requests: Sequence["Req"],
@@ -129,11 +137,7 @@ class Judge:
             for place in range(step.width):
                 self._consume_token(requests, commits, step, place)
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
-            self.report_failure(error)
-            for request in requests:
-                attempt = JUDGED_ATTEMPT.get(request)
-                if attempt is None or attempt.report is None:
-                    JUDGED_ATTEMPT.set(request, None)
+            self.give_up(requests, error)
 
     def _consume_token(
         self,

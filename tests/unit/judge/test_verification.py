@@ -18,7 +18,8 @@ from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.observer import HostStep
 from cascadia_sglang.judge.verification import VerifyObserver
-from tests.unit.judge.judging import finish, make_model, make_req, report_of
+from tests.unit.judge.judging import SURE, finish, make_model, make_req, report_of
+from tests.unit.judge.judging import step as judge_step
 
 NODES, VOCABULARY = 4, 40
 # Two requests: three nodes of the first tree are accepted, only the root of the second.
@@ -45,6 +46,7 @@ class Batch:
         self.batch: Any = SimpleNamespace(
             sampling_info=SimpleNamespace(**info),
             forward_mode=SimpleNamespace(is_idle=lambda: False),
+            reqs=[],
         )
 
     def observe(self, judge: Judge, mask: Any = None) -> Any:
@@ -189,8 +191,15 @@ def test_a_failing_judge_fails_no_verification(
 
     monkeypatch.setattr(verification, "_penalise" if place == "before" else "_host_step", fail)
     batch = Batch(logit_bias=torch.ones(2, VOCABULARY))
-    assert batch.observe(Judge({})) is None
+    judge, request = Judge({0: make_model()}), make_req()
+    judge_step(judge, (request, SURE))
+    batch.batch.reqs = [request]
+    assert batch.observe(judge) is None
     assert "without a score" in caplog.text
+    # Its later steps are not rated as if they were all.
+    finish(request)
+    judge_step(judge, (request, SURE))
+    assert report_of(judge, request) is None
 
 
 def test_a_node_that_is_not_accepted_has_no_values() -> None:
