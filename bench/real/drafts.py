@@ -1,6 +1,7 @@
 """What a smaller model's answer saves the larger one: written anew, read as a prefix, found again.
 
-Three servers of the larger model alone get the same questions in turn. Each question comes with the
+A server of the larger model alone gets the same questions in each way. In every round it is started
+once for each way, in turns, so that one model has to fit into memory. Each question comes with the
 smaller model's recorded answer as its `prediction`, so that only the larger model's work counts.
 Of the recorded answers, those take part that the built-in rank puts last: they would escalate.
 Caches, the corpus of the n-grams among them, are emptied before every round.
@@ -16,15 +17,15 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench import RESULTS
-from bench.harness.admin import KEY
+from bench.harness.admin import KEY, flush_caches
 from bench.harness.admin import ask as ask_admin
 from bench.harness.client import post, send_all
 from bench.harness.estimates import Estimate, median_ratio, spread, sum_ratio
@@ -51,6 +52,7 @@ ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 START_S = 600.0
 DEMO = {"small": "demo/models/small", "large": "demo/models/large"}
 SMOKE_SEED = 83_000
+SMOKE_TOKENS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +172,7 @@ def request(question: Drafted, temperature: float) -> bytes:
 
 def ask(port: int, questions: Sequence[Drafted], cell: Cell) -> ArmRound:
     """One round of one arm."""
-    ask_admin(port, "POST", "/flush_cache")
+    flush_caches(port)
     before = decode_sums(port)
     requests = [request(question, cell.temperature) for question in questions]
     sent = send_all(port, requests, cell.concurrency)
@@ -196,19 +198,27 @@ def decode_sums(port: int) -> tuple[float, float]:
 
 
 def measure(
-    ports: Mapping[str, int], questions: Sequence[Drafted], rounds: int, cell: Cell
-) -> dict[str, list[ArmRound]]:
-    """All rounds of a cell, each with questions of its own."""
-    results: dict[str, list[ArmRound]] = {arm: [] for arm in ports}
+    serve: Callable[[str], AbstractContextManager[int]], questions: Sequence[Drafted], rounds: int
+) -> dict[Cell, dict[str, list[ArmRound]]]:
+    """All rounds of all cells, each round with questions of its own.
+
+    Args:
+        serve: starts the server of an arm; gives its port.
+    """
+    results: dict[Cell, dict[str, list[ArmRound]]] = {
+        cell: {arm: [] for arm in ARMS} for cell in CELLS
+    }
     size = len(questions) // rounds
     for number in range(rounds):
         own = questions[number * size : (number + 1) * size]
         # Every arm is first, second and last as often as the others.
-        order = [*list(ports)[number % len(ports) :], *list(ports)[: number % len(ports)]]
-        for arm in order:
-            results[arm].append(ask(ports[arm], own, cell))
-        rates = {arm: round(own_rounds[-1].tokens_per_s, 2) for arm, own_rounds in results.items()}
-        print(json.dumps({"cell": str(cell), "tokens_per_s": rates}), flush=True)
+        for arm in [*list(ARMS)[number % len(ARMS) :], *list(ARMS)[: number % len(ARMS)]]:
+            with serve(arm) as port:
+                for cell in CELLS:
+                    results[cell][arm].append(ask(port, own, cell))
+                    rate = round(results[cell][arm][-1].tokens_per_s, 2)
+                    line = {"arm": arm, "cell": str(cell), "tokens_per_s": rate}
+                    print(json.dumps(line), flush=True)
     return results
 
 
@@ -240,8 +250,8 @@ def rows_of(
     return rows.rows
 
 
-def served(stack: ExitStack, folder: Path, port: int, model_path: str, arm: str) -> int:
-    """Serve the larger model in the way of an arm; its port."""
+def served(folder: Path, port: int, model_path: str, arm: str) -> AbstractContextManager[int]:
+    """Serve the larger model in the way of an arm, at a port."""
     use, flags = ARMS[arm]
     args = {"max_total_tokens": 16384, **flags}
     config = {
@@ -251,16 +261,14 @@ def served(stack: ExitStack, folder: Path, port: int, model_path: str, arm: str)
         ],
         "routing": {"drafts": use},
     }
-    path = folder / f"cascade-{port}.json"
+    path = folder / "cascade.json"
     path.write_text(json.dumps(config))
-    return stack.enter_context(
-        running_server(
-            ["--plugin", "cascadia", "--cascade-config", str(path), "--admin-api-key", KEY],
-            port=port,
-            log=folder / f"server-{port}.log",
-            start_s=START_S,
-            environment={"HF_HUB_OFFLINE": "1"},
-        )
+    return running_server(
+        ["--plugin", "cascadia", "--cascade-config", str(path), "--admin-api-key", KEY],
+        port=port,
+        log=folder / "server.log",
+        start_s=START_S,
+        environment={"HF_HUB_OFFLINE": "1"},
     )
 
 
@@ -274,7 +282,9 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=60, help="of all rounds together")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--port", type=int, default=31_700)
-    parser.add_argument("--smoke", action="store_true", help="two questions; writes nothing")
+    parser.add_argument(
+        "--smoke", action="store_true", help="two questions, cut short; writes nothing"
+    )
     args = parser.parse_args()
     is_given = bool(args.small and args.large)
     if not (is_given or args.smoke):
@@ -290,16 +300,15 @@ def main() -> None:
         questions = drafted(
             answers, args.set, lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True))
         )
+    if args.smoke:
+        questions = [replace(question, max_tokens=SMOKE_TOKENS) for question in questions]
     facts = facts_of_this_run("bench.real.drafts")
     case = f"{' under '.join(Path(path).name for path in paths.values())}, {args.set}"
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        ports = {
-            arm: served(stack, Path(name), args.port + number, paths["large"], arm)
-            for number, arm in enumerate(ARMS)
-        }
-        for cell in CELLS:
-            rows += rows_of(case, cell, measure(ports, questions, rounds, cell), facts)
+    with tempfile.TemporaryDirectory() as name:
+        results = measure(
+            lambda arm: served(Path(name), args.port, paths["large"], arm), questions, rounds
+        )
+    rows = [row for cell, arms in results.items() for row in rows_of(case, cell, arms, facts)]
     if not args.smoke:
         save_rows(RESULTS / "real_drafts.csv", rows)
 

@@ -84,3 +84,17 @@ def until_end(token_ids: Sequence[int], end_ids: frozenset[int], most: int) -> t
         if token in end_ids:
             return tuple(draft[: index + 1])
     return tuple(draft)
+
+
+def known_tokens(token_ids: Sequence[int], vocabulary: int | None) -> Sequence[int]:
+    """A draft up to its first token that the model does not have: one such id ends the worker.
+
+    The embedding of another model may have more rows than the tokenizer that both share.
+
+    Args:
+        vocabulary: rows of the model's embedding; None where they are not known.
+    """
+    if vocabulary is None or not token_ids or 0 <= min(token_ids) <= max(token_ids) < vocabulary:
+        return token_ids
+    strange = next(i for i, token in enumerate(token_ids) if not 0 <= token < vocabulary)
+    return token_ids[:strange]

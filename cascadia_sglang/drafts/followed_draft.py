@@ -8,6 +8,7 @@ after the last place that reads like the end of the output (prompt look-up decod
 https://github.com/apoorvumang/prompt-lookup-decoding).
 """
 
+from bisect import bisect
 from collections.abc import Sequence
 
 # Tokens by which a place of the draft is found: at least so many agree. Of several places those win
@@ -20,6 +21,9 @@ EXCHANGED_TOKENS = 4
 # Of a prompt the last tokens, and of a draft the first ones, that are looked up: each takes a
 # microsecond, between two steps.
 LOOKED_UP_TOKENS = 8192
+# Of the places of a draft after the same tokens, so many that are nearest to the expected are
+# compared: a draft that repeats itself has thousands, and all requests wait for a step.
+COMPARED_PLACES = 64
 
 _Key = tuple[int, ...]
 
@@ -96,7 +100,10 @@ class FollowedDraft:
         if not places:
             return None
         expected = self._written + self._offset
-        return min(places, key=lambda place: (-self._alike(place), abs(place - expected)))
+        middle = bisect(places, expected)
+        half = COMPARED_PLACES // 2
+        near = places[max(0, middle - half) : middle + half]
+        return min(near, key=lambda place: (-self._alike(place), abs(place - expected)))
 
     def _guessed(self) -> int | None:
         """The place in the draft if the tokens since the last difference were exchanged."""

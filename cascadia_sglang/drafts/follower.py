@@ -6,12 +6,12 @@ verification keeps the model's own distribution, whatever is proposed.
 """
 
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cascadia_sglang.drafts.draft import known_tokens
 from cascadia_sglang.drafts.followed_draft import FollowedDraft
 from cascadia_sglang.messages import ATTEMPT_KEY, DraftReport
 from cascadia_sglang.sglang_state import FOLLOWED_DRAFT
@@ -25,47 +25,34 @@ logger = logging.getLogger(__name__)
 # Tokens of all trees of a batch, and the mask of each node's ancestors.
 Proposals = tuple[npt.NDArray[np.int64], npt.NDArray[Any]]
 
+_NOTHING: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
 
 class DraftFollower:
     """The drafts of one worker that decodes speculatively."""
-
-    def __init__(self) -> None:
-        self._has_failed = False
 
     def propose(
         self, found: Proposals, worker: "NGRAMWorker", batch: "ScheduleBatch"
     ) -> Proposals | None:
         """What SGLang proposes, with chains of drafts in place of some trees; None for no change.
 
-        Never raises: without its draft a request is answered as without one.
+        A request whose draft cannot be followed goes on without it; the others keep theirs.
         """
-        try:
-            return self._propose(found, worker, batch.reqs)
-        except Exception:
-            if not self._has_failed:
-                self._has_failed = True
-                logger.exception("drafts are not followed")
-            return None
-
-    def _propose(
-        self, found: Proposals, worker: "NGRAMWorker", requests: Sequence["Req"]
-    ) -> Proposals | None:
         nodes = worker.draft_token_num
-        chains: dict[int, Sequence[int]] = {}
-        for index, request in enumerate(requests):
-            draft = FOLLOWED_DRAFT.get(request) or _begin(request)
-            if draft is not None:
-                first = index * nodes
-                # Tokens of the step before that the scheduler has not added yet.
-                staged = worker.prev_token_ids[first : first + worker.prev_accept_lens[index]]
-                draft.observe(request.output_ids, staged)
-                chain = draft.propose(nodes - 1)
-                if chain:
-                    chains[index] = chain
+        chains: dict[int, npt.NDArray[np.int64]] = {}
+        for index, request in enumerate(batch.reqs):
+            try:
+                chain = _chain(request, index, worker)
+            except Exception:
+                logger.exception("request %s goes on without its draft", request.rid)
+                FOLLOWED_DRAFT.set(request, None)
+                continue
+            if len(chain):
+                chains[index] = chain
         if not chains:
             return None
         tokens, mask = found[0].copy(), found[1].copy()
-        masks = mask.reshape(len(requests), nodes, nodes)
+        masks = mask.reshape(len(batch.reqs), nodes, nodes)
         for index, chain in chains.items():
             own = tokens[index * nodes : (index + 1) * nodes]
             own[1 : 1 + len(chain)] = chain
@@ -89,12 +76,29 @@ class DraftFollower:
         return found
 
 
+def _chain(request: "Req", index: int, worker: "NGRAMWorker") -> npt.NDArray[np.int64]:
+    """The tokens that a request's draft proposes, at most a tree's without its root; or none.
+
+    Args:
+        index: of the request in its batch.
+    """
+    nodes = worker.draft_token_num
+    draft = FOLLOWED_DRAFT.get(request) or _begin(request)
+    if draft is None:
+        return _NOTHING
+    # Tokens of the step before that the scheduler has not added yet.
+    first = index * nodes
+    staged = worker.prev_token_ids[first : first + worker.prev_accept_lens[index]]
+    draft.observe(request.output_ids, staged)
+    return np.array(draft.propose(nodes - 1), dtype=np.int64)
+
+
 def _begin(request: "Req") -> FollowedDraft | None:
     """Begin to follow a request's draft, where it came with one."""
     if FOLLOWED_DRAFT.is_set(request):
         return None
     params = (request.sampling_params.custom_params or {}).get(ATTEMPT_KEY) or {}
-    token_ids = params.get("draft")
+    token_ids = known_tokens(params.get("draft") or (), request.vocab_size)
     draft = FollowedDraft(token_ids, request.origin_input_ids) if token_ids else None
     FOLLOWED_DRAFT.set(request, draft)
     return draft

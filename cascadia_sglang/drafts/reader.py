@@ -25,7 +25,7 @@ from sglang.srt.managers.schedule_batch import FINISH_ABORT
 
 from cascadia_sglang.drafts.batch_parts import LiveBatch
 from cascadia_sglang.drafts.comparer import DraftComparer
-from cascadia_sglang.drafts.draft import Draft, until_end
+from cascadia_sglang.drafts.draft import Draft, known_tokens, until_end
 from cascadia_sglang.drafts.rollback import (
     end_ids,
     failed_on_any_rank,
@@ -72,7 +72,7 @@ class DraftReader:
         # The last token that may be written is left for the decode after it.
         most = request.sampling_params.max_new_tokens - 1
         ends = end_ids(request)
-        token_ids = until_end(token_ids, ends, most)
+        token_ids = until_end(known_tokens(token_ids, request.vocab_size), ends, most)
         if not self._takes_drafts or not token_ids:
             return
         reading = DraftSession(

@@ -132,10 +132,7 @@ class CopiedStep:
     width: int = 1
 
     def consume(self, batch: "ScheduleBatch", commits: Sequence["CommittedTokens | None"]) -> None:
-        try:
-            self.judge.consume(batch.reqs, commits, self)
-        except Exception as error:  # noqa: BLE001
-            self.judge.report_failure(error)
+        self.judge.consume(batch.reqs, commits, self)
 
     def fold(
         self, table: StateTable, states: list[int], rows: list[int], token_ids: list[int]

@@ -120,10 +120,16 @@ def fold_host_step(
         token_ids_n: sampled tokens, whose log-probability is taken from the logits themselves.
         logits_BV: as they were before the sampler changed them.
         forced_B: rows whose likeliest token a grammar did not allow; they are counted, no more.
+
+    A negative number is no row: its token has no values, and its answer no score.
     """
     for index in range(len(rows_n)):
         answer = states_NS[states_n[index]]
         row = rows_n[index]
+        if row < 0:
+            answer[COUNT] += 1.0
+            answer[SUM_LOGPROB : SUM_SELF_CERTAINTY + 1] = np.nan
+            continue
         if forced_B[row]:
             answer[FORCED] += 1.0
             continue

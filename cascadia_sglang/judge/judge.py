@@ -111,6 +111,14 @@ class Judge:
             self._failed = True
             logger.error("the judge failed, answers go without a score", exc_info=error)
 
+    def give_up(self, requests: Sequence["Req"], error: Exception) -> None:
+        """Leave requests without a score, after a step that failed; reports that are made stay."""
+        self.report_failure(error)
+        for request in requests:
+            attempt = JUDGED_ATTEMPT.get(request)
+            if attempt is None or attempt.report is None:
+                JUDGED_ATTEMPT.set(request, None)
+
     def consume(
         self,
         requests: Sequence["Req"],
@@ -121,9 +129,15 @@ class Judge:
 
         No commit means no visible token. A run of several tokens is folded token by token, so that
         it says the same as steps of one token each.
+
+        Never raises: answers that lack a step go without a score, as one of the rest would be
+        wrong.
         """
-        for place in range(step.width):
-            self._consume_token(requests, commits, step, place)
+        try:
+            for place in range(step.width):
+                self._consume_token(requests, commits, step, place)
+        except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
+            self.give_up(requests, error)
 
     def _consume_token(
         self,
@@ -209,7 +223,11 @@ class Judge:
         return found
 
     def _begin(self, request: "Req") -> JudgedAttempt | None:
-        attempt = self._new_attempt(request.sampling_params)
+        attempt: JudgedAttempt | None = None
+        try:
+            attempt = self._new_attempt(request.sampling_params)
+        except Exception as error:  # noqa: BLE001  the other requests of the batch are judged
+            self.report_failure(error)
         JUDGED_ATTEMPT.set(request, attempt)
         return attempt
 

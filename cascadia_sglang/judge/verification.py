@@ -58,24 +58,26 @@ class VerifyObserver:
         if batch.forward_mode.is_idle():
             return verify()
         logits_BV = self._kept_logits(
-            logits_output.next_token_logits, nodes_of_a_tree, batch.sampling_info, grammar_mask
+            logits_output.next_token_logits, nodes_of_a_tree, batch, grammar_mask
         )
         verified = verify()
         if logits_BV is not None:
-            logits_output.auxiliary_device_output = self._step(logits_BV, verified, grammar_mask)
+            step = self._step(logits_BV, verified, batch, grammar_mask)
+            logits_output.auxiliary_device_output = step
         return verified
 
     def _kept_logits(
         self,
         logits_BV: torch.Tensor,
         nodes_of_a_tree: int,
-        sampling_info: "SamplingBatchInfo",
+        batch: "ScheduleBatch",
         grammar_mask: "GrammarMask | None",
     ) -> torch.Tensor | None:
         """The logits that the judge rates: after penalties, before anything else.
 
         A copy where SGLang goes on to change them; None where the judge fails.
         """
+        sampling_info = batch.sampling_info
         try:
             is_changed = (
                 grammar_mask is not None
@@ -88,11 +90,15 @@ class VerifyObserver:
             _penalise(kept_BV, nodes_of_a_tree, sampling_info)
             return kept_BV
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
-            self._judge.report_failure(error)
+            self._judge.give_up(batch.reqs, error)
             return None
 
     def _step(
-        self, logits_BV: torch.Tensor, verified: Verified, grammar_mask: "GrammarMask | None"
+        self,
+        logits_BV: torch.Tensor,
+        verified: Verified,
+        batch: "ScheduleBatch",
+        grammar_mask: "GrammarMask | None",
     ) -> "HostStep | DeviceStep | None":
         try:
             token_ids_B, _, accepted = verified
@@ -100,7 +106,7 @@ class VerifyObserver:
             step = _host_step if logits_BV.device.type == "cpu" else _device_step
             return step(self._judge, logits_BV, token_ids_B, accepted, mask_BW)
         except Exception as error:  # noqa: BLE001
-            self._judge.report_failure(error)
+            self._judge.give_up(batch.reqs, error)
             return None
 
 

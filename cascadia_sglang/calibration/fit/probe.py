@@ -49,15 +49,20 @@ def with_probe(
 ) -> Calibration:
     """The same tier's calibration with a score that counts a probe; its prefix models stay.
 
-    It has no probe where that would count against what it says: it knows nothing then.
+    It has no probe where that would say the same of all answers or count against what it says: it
+    knows nothing then. Nor where there are fewer right or wrong answers than folds.
 
     Args:
         columns_NG: raw columns of the answers, in the order of the calibration's features.
         hidden_NH: finite, of the same answers.
     """
+    if min(right_N.sum(), (~right_N).sum()) < _FOLDS:
+        return calibration
     parameters, log_odds_N = fit_probe(hidden_NH, right_N)
+    mean, scale = float(log_odds_N.mean()), float(log_odds_N.std())
+    if scale < _MIN_SPREAD:
+        return calibration
     scale_G, mean_G = np.array(calibration.scale), np.array(calibration.mean)
-    mean, scale = float(log_odds_N.mean()), float(log_odds_N.std()) or 1.0
     x_NG = np.column_stack(((columns_NG - mean_G) / scale_G, (log_odds_N - mean) / scale))
     weights, bias = fit_logistic(x_NG, right_N)
     weight = float(weights[-1]) / scale

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascadia_sglang.drafts.draft import Draft, until_end
+from cascadia_sglang.drafts.draft import Draft, known_tokens, until_end
 
 END = 0
 TOKENS = st.integers(1, 3)
@@ -97,3 +97,20 @@ def test_a_draft_ends_at_its_first_end_token_or_the_limit(draft: list[int], most
     assert END not in found[:-1]
     is_whole = len(found) == len(draft) or len(found) == max(0, most)
     assert is_whole or found[-1] == END
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "vocabulary", "known"),
+    [
+        ((1, 2, 3), 4, (1, 2, 3)),
+        ((1, 4, 3), 4, (1,)),
+        ((-1, 2), 4, ()),
+        ((1, 9), None, (1, 9)),
+        ((), 4, ()),
+    ],
+    ids=["all", "too-large", "negative", "unknown-vocabulary", "empty"],
+)
+def test_a_draft_ends_before_a_token_that_the_model_does_not_have(
+    token_ids: tuple[int, ...], vocabulary: int | None, known: tuple[int, ...]
+) -> None:
+    assert known_tokens(token_ids, vocabulary) == known

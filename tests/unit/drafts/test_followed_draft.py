@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascadia_sglang.drafts.followed_draft import (
+    COMPARED_PLACES,
     EXCHANGED_TOKENS,
     LEAST_TOKENS,
     FollowedDraft,
@@ -167,3 +168,24 @@ def test_staged_tokens_count_as_written_ones(
     plain.observe(answer)
     overlapped.observe(answer)
     assert plain.kept == overlapped.kept
+
+
+def test_a_draft_that_repeats_itself_is_searched_near_the_expected_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thousands of its places look alike, and every request of the worker waits for the search."""
+    compared: list[int] = []
+    alike = FollowedDraft._alike
+
+    def counted(followed: FollowedDraft, place: int) -> int:
+        compared.append(place)
+        return alike(followed, place)
+
+    monkeypatch.setattr(FollowedDraft, "_alike", counted)
+    draft = [1, 2] * 4000
+    followed = FollowedDraft(draft, [])
+    output = [*draft[:4000], 3, 1, 2]
+    followed.observe(output)
+    assert list(followed.propose(WINDOW)) == draft[:WINDOW]
+    assert len(compared) == COMPARED_PLACES
+    assert max(abs(place - len(output)) for place in compared) <= COMPARED_PLACES + 2

@@ -15,7 +15,10 @@ NODES = 4
 class FakeRequest:
     """What the follower needs of SGLang's `Req`."""
 
-    def __init__(self, draft: list[int] | None, output: list[int]) -> None:
+    vocab_size = 100
+
+    def __init__(self, draft: list[Any] | None, output: list[int], rid: str = "r") -> None:
+        self.rid = rid
         params = {"tier_index": 1, "threshold": 0.5, "draft": draft}
         self.sampling_params = SimpleNamespace(
             custom_params=None if draft is None else {ATTEMPT_KEY: params}
@@ -96,12 +99,23 @@ def test_the_report_of_a_finished_request_counts_what_it_kept() -> None:
     assert (report["kept"], none) == (2, [])
 
 
-def test_a_failure_leaves_sglangs_own_trees_and_is_logged_once(
+def test_a_draft_that_cannot_be_followed_costs_no_other_request_its_own(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """It is dropped at its first step, and the log says so once."""
     follower = DraftFollower()
-    broken: Any = SimpleNamespace()
-    found = corpus([FakeRequest(None, [5])])
-    for _ in range(3):
-        assert follower.propose(found, broken, broken) is None
-    assert [record.message for record in caplog.records] == ["drafts are not followed"]
+    odd, drafted = FakeRequest([1, "two", 3], [1], "odd"), FakeRequest([1, 2, 3, 4, 5], [1])
+    for written in range(1, 4):
+        drafted.output_ids = [1, 2, 3, 4][:written]
+        tokens, _ = propose(follower, [odd, drafted])
+        assert tokens.tolist()[:NODES] == [1, 70, 71, 72]
+        assert tokens.tolist()[NODES + 1] == written + 1
+    assert [record.message for record in caplog.records] == [
+        "request odd goes on without its draft"
+    ]
+
+
+def test_a_token_that_the_model_does_not_have_is_never_proposed() -> None:
+    request = FakeRequest([1, 2, FakeRequest.vocab_size, 4], [1])
+    tokens, _ = propose(DraftFollower(), [request])
+    assert tokens.tolist() == [1, 2, 1, 1]

@@ -110,6 +110,7 @@ class Worker:
             output_ids=array("q"),
             full_untruncated_fill_ids=array("q", PROMPT),
             eos_token_ids={END},
+            vocab_size=VOCABULARY,
             tokenizer=None,
             skip_radix_cache_insert=False,
             extend_end=0,
@@ -385,6 +386,19 @@ def test_a_draft_leaves_a_token_to_write() -> None:
     assert list(request.output_ids) == DRAFT[:2]
     worker.begin(short)
     assert not short.output_ids
+
+
+@pytest.mark.parametrize(("place", "begun"), [(2, DRAFT[:2]), (0, [])])
+def test_a_draft_ends_before_a_token_that_the_model_does_not_have(
+    place: int, begun: list[int]
+) -> None:
+    """Its embedding has no row for the token: the forward would end the worker."""
+    worker = Worker([6, 7, 8, 9, 0])
+    request = worker.request()
+    params = request.sampling_params.custom_params[ATTEMPT_KEY]
+    params["draft"] = [*DRAFT[:place], VOCABULARY, *DRAFT[place:]]
+    worker.begin(request)
+    assert list(request.output_ids) == begun
 
 
 def test_a_cache_that_is_not_plain_takes_no_draft() -> None:

@@ -13,6 +13,7 @@ from cascadia_kernels.layout import KeptLogits
 from cascadia_kernels.reference import reference_logprob, reference_row
 from cascadia_kernels.row_statistics import row_statistics
 from cascadia_kernels.testing import make_logits
+from cascadia_sglang.judge.features import FEATURES, features
 from cascadia_sglang.judge.host_step import (
     ENTROPY,
     LOGSUMEXP,
@@ -101,6 +102,17 @@ def test_a_forced_step_is_counted_and_leaves_the_rest_as_it_was() -> None:
     np.testing.assert_array_equal(folded[1], expected[1])
     assert folded[0, COUNT] == 1.0
     assert folded[0, FORCED] == 0.0
+
+
+def test_a_token_without_a_row_has_no_values() -> None:
+    """A negative number must not be taken for a row from the end: that is another answer's."""
+    logits_BV = make_logits(2, 40).numpy()
+    folded, none = empty_states(2), np.zeros(2, np.bool_)
+    states, rows, tokens = np.array([0, 1]), np.array([-1, 0]), np.array([3, 4])
+    fold_host_step(folded, states, rows, tokens, logits_BV, host_statistics(logits_BV), none)
+    assert folded[:, COUNT].tolist() == [1.0, 1.0]
+    found = features(folded, np.array([3.0, 3.0]), np.zeros(2))[:, FEATURES.index("mean_logprob")]
+    assert np.isnan(found).tolist() == [True, False]
 
 
 class _Info(SimpleNamespace):

@@ -18,7 +18,7 @@ from cascadia_sglang.judge.calibration import ScoreModel
 from cascadia_sglang.judge.device_observer import CopiedStep
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.messages import JudgeReport
+from cascadia_sglang.messages import ATTEMPT_KEY, JudgeReport
 from tests.unit.judge.judging import (
     SURE,
     UNSURE,
@@ -406,6 +406,29 @@ def test_a_failing_judge_fails_no_request_and_says_so_once(
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "without a score" in caplog.text
     assert report_of(judge, request) is None
+
+
+def test_an_answer_that_lacks_a_step_has_no_score() -> None:
+    """The score of its other tokens would be one of another answer."""
+    judge, request, later = Judge({0: make_model()}), make_req(), make_req()
+    step(judge, (request, SURE))
+    broken = CopiedStep(torch.zeros(1, 2), None, judge)  # too few columns
+    broken.consume(SimpleNamespace(reqs=[request]), [request.commit()])  # type: ignore[arg-type]
+    finish(request)
+    finish(later)
+    step(judge, (request, SURE), (later, SURE))
+    assert report_of(judge, request) is None
+    assert report_of(judge, later)["score"] is not None
+
+
+def test_an_order_that_cannot_be_read_costs_no_other_request_its_score() -> None:
+    judge, odd, request = Judge({0: make_model()}), make_req(), make_req()
+    odd.sampling_params.custom_params[ATTEMPT_KEY] = {"tier_index": 0}
+    finish(odd)
+    finish(request)
+    step(judge, (odd, SURE), (request, SURE))
+    assert report_of(judge, odd) is None
+    assert report_of(judge, request)["score"] == make_model().score(plain_features([SURE]))
 
 
 def test_an_attempt_may_ask_for_its_own_features_beside_one_that_does_not() -> None:

@@ -1,5 +1,6 @@
 """What the judge takes from a verification of drafts."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,8 @@ from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.observer import HostStep
 from cascadia_sglang.judge.verification import VerifyObserver
-from tests.unit.judge.judging import finish, make_model, make_req, report_of
+from tests.unit.judge.judging import SURE, finish, make_model, make_req, report_of
+from tests.unit.judge.judging import step as judge_step
 
 NODES, VOCABULARY = 4, 40
 # Two requests: three nodes of the first tree are accepted, only the root of the second.
@@ -44,6 +46,7 @@ class Batch:
         self.batch: Any = SimpleNamespace(
             sampling_info=SimpleNamespace(**info),
             forward_mode=SimpleNamespace(is_idle=lambda: False),
+            reqs=[],
         )
 
     def observe(self, judge: Judge, mask: Any = None) -> Any:
@@ -63,11 +66,11 @@ class Batch:
         return self.output.auxiliary_device_output
 
 
-def judged(step: Any, judge: Judge) -> list[dict[str, Any]]:
+def judged(step: Any, judge: Judge, runs: Sequence[tuple[int, ...]] = RUNS) -> list[dict[str, Any]]:
     """The reports of both requests, whose answers end with the step."""
     requests: Any = [make_req(), make_req()]
     commits = []
-    for request, run in zip(requests, RUNS, strict=True):
+    for request, run in zip(requests, runs, strict=True):
         finish(request)
         commits.append(CommittedTokens(output_index=0, token_ids=run))
     copied = step.copy_to_host(lambda tensor: tensor.clone())
@@ -165,6 +168,14 @@ def test_a_row_whose_likeliest_token_the_grammar_forbids_is_forced(device: str) 
     assert last["forced_share"] == pytest.approx(1 / 3)
 
 
+def test_a_token_without_an_accepted_node_costs_its_own_answer_the_score(device: str) -> None:
+    """The second request commits a token more than was accepted for it."""
+    del device
+    judge, batch = Judge({0: make_model()}), Batch()
+    first, second = judged(batch.observe(judge), judge, [RUNS[0], (5, 6)])
+    assert (first["score"] is not None, second["score"]) == (True, None)
+
+
 def test_an_idle_batch_leaves_nothing() -> None:
     batch = Batch()
     batch.batch.forward_mode = SimpleNamespace(is_idle=lambda: True)
@@ -180,8 +191,15 @@ def test_a_failing_judge_fails_no_verification(
 
     monkeypatch.setattr(verification, "_penalise" if place == "before" else "_host_step", fail)
     batch = Batch(logit_bias=torch.ones(2, VOCABULARY))
-    assert batch.observe(Judge({})) is None
+    judge, request = Judge({0: make_model()}), make_req()
+    judge_step(judge, (request, SURE))
+    batch.batch.reqs = [request]
+    assert batch.observe(judge) is None
     assert "without a score" in caplog.text
+    # Its later steps are not rated as if they were all.
+    finish(request)
+    judge_step(judge, (request, SURE))
+    assert report_of(judge, request) is None
 
 
 def test_a_node_that_is_not_accepted_has_no_values() -> None:

@@ -1,14 +1,28 @@
 """The bench of drafts on real models: which answers take part, and how its rounds are counted."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from bench.harness.ranks import ranks
 from bench.harness.rows import Facts
+from bench.real import drafts
 from bench.real.answers import VALUES, StoredAnswer
-from bench.real.drafts import ANEW, CELLS, FOUND, PREFIX, ArmRound, rows_of, weakest
+from bench.real.drafts import (
+    ANEW,
+    ARMS,
+    CELLS,
+    FOUND,
+    PREFIX,
+    ArmRound,
+    Drafted,
+    measure,
+    rows_of,
+    weakest,
+)
 
 ROUND = ArmRound(seconds=10.0, tokens=(50, 150), kept=(0, 0), tokens_per_step=1.0, texts=("a", "b"))
 FACTS = Facts(
@@ -61,3 +75,31 @@ def test_rounds_are_compared_in_pairs() -> None:
     assert (ratio.p50, ratio.low95, ratio.high95, ratio.n) == (2.0, 2.0, 2.0, 2)
     assert rows[FOUND, "answers as those written anew"].p50 == 1.0
     assert rows[PREFIX, "of answers: kept"].p50 == 0.0
+
+
+def test_one_server_runs_at_a_time_and_every_arm_is_first_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    questions = [Drafted(messages=(), draft=str(i), max_tokens=1) for i in range(6)]
+    started: list[str] = []
+    running: list[str] = []
+    asked: list[tuple[str, str]] = []
+
+    @contextlib.contextmanager
+    def serve(arm: str) -> Iterator[int]:
+        assert not running
+        started.append(arm)
+        running.append(arm)
+        yield 1
+        running.clear()
+
+    def ask(port: int, own: list[Drafted], cell: drafts.Cell) -> ArmRound:
+        del port
+        asked.append((str(cell), "".join(question.draft for question in own)))
+        return ROUND
+
+    monkeypatch.setattr(drafts, "ask", ask)
+    results = measure(serve, questions, 3)
+    assert [len(rounds) for arms in results.values() for rounds in arms.values()] == [3] * 9
+    assert set(started[::3]) == set(ARMS)
+    assert asked == [(str(c), own) for own in ("01", "23", "45") for _ in ARMS for c in CELLS]

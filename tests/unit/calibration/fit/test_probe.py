@@ -6,12 +6,12 @@ import pytest
 from scipy.optimize import minimize
 
 from cascadia_sglang.arrays import FloatArray
-from cascadia_sglang.calibration.fit.probe import PENALTIES, fit_probe, with_probe
+from cascadia_sglang.calibration.fit.probe import PENALTIES, _folds, fit_probe, with_probe
 from cascadia_sglang.calibration.fit.replay import TierReplay, sigmoid
 from cascadia_sglang.calibration.fit.scores import fit_tier
 from cascadia_sglang.calibration.fit.statistics import auroc, ece
 from cascadia_sglang.calibration.record.pool import TierAnswers
-from cascadia_sglang.judge.calibration import ScoreModel
+from cascadia_sglang.judge.calibration import Calibration, ScoreModel
 from cascadia_sglang.judge.probe import probe_log_odds
 from tests.unit.calibration.pools import make_pool
 
@@ -108,3 +108,44 @@ def test_the_log_odds_left_out_are_of_probes_that_never_saw_the_answer() -> None
     parameters, left_out_N = fit_probe(hidden_NH, right_N)
     assert auroc(probe_log_odds(hidden_NH, parameters), right_N) > 0.7
     assert 0.35 < auroc(left_out_N, right_N) < 0.65
+
+
+@pytest.fixture(scope="module")
+def by_logits() -> Calibration:
+    return fit_tier(make_pool(COUNT, 1, skills=(0.0,)).tiers[0], np.empty((COUNT, 0)))
+
+
+@pytest.mark.parametrize("count", [100, 101])
+@pytest.mark.parametrize("noise", [0.0, 1e-9])
+def test_hidden_states_that_are_all_alike_count_for_nothing(
+    count: int, noise: float, by_logits: Calibration
+) -> None:
+    """What is left of them is rounding, which no weight may make larger."""
+    answers = make_pool(count, 1, skills=(0.0,)).tiers[0]
+    rng = np.random.default_rng(2)
+    right_N = rng.permutation(np.arange(count) < 0.3 * count)
+    hidden_NH = np.full((count, H), 0.7)
+    hidden_NH[:, 0] += noise * (right_N + rng.normal(size=count))
+    assert with_probe(by_logits, answers.features_NF, hidden_NH, right_N) == by_logits
+
+
+@pytest.mark.parametrize("few", [0, 1, 4])
+@pytest.mark.parametrize("kind", [True, False], ids=["right", "wrong"])
+def test_fewer_answers_of_a_kind_than_folds_teach_no_probe(
+    few: int, kind: bool, by_logits: Calibration
+) -> None:
+    """A fold without one of them would be fitted to the other kind alone."""
+    answers = make_pool(60, 1, skills=(0.0,)).tiers[0]
+    is_kind_N = np.arange(60) < few
+    hidden_NH = np.random.default_rng(3).normal(size=(60, H))
+    hidden_NH[is_kind_N, 0] += 4.0
+    right_N = is_kind_N if kind else ~is_kind_N
+    assert with_probe(by_logits, answers.features_NF, hidden_NH, right_N) == by_logits
+
+
+def test_every_fold_leaves_answers_of_both_kinds_out() -> None:
+    right_N = np.arange(40) < 5
+    folds = list(_folds(right_N))
+    assert np.sum(folds, axis=0).tolist() == [1] * 40
+    for is_out_N in folds:
+        assert (right_N[is_out_N].sum(), is_out_N.sum()) == (1, 8)
