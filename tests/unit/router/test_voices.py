@@ -1,12 +1,16 @@
 """A prompt on its way through tiers of several tokenizers and templates."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from cascadia_sglang.config.settings import DraftsConfig, JudgeConfig
 from cascadia_sglang.entry.model import EntryScorer
+from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.poison_requests import Death, Place, Suspect
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing.engine import (
     FakeEngine,
     FakeLimits,
@@ -14,8 +18,10 @@ from cascadia_sglang.testing.engine import (
     make_cascade,
     make_request,
 )
+from cascadia_sglang.testing.services import make_router
+from cascadia_sglang.testing.time import run_in_virtual_time
 from tests.unit.entry.models import make_chance, make_model
-from tests.unit.router.asking import GOOD, THREE, WEAK, Answer, ask
+from tests.unit.router.asking import GOOD, THREE, TWO, WEAK, Answer, ask
 
 EARLY = Reply(score=0.1, early_abort=True)
 
@@ -229,3 +235,27 @@ def test_a_cascade_of_one_voice_looks_at_no_tier_again() -> None:
     engine = FakeEngine(WEAK, WEAK, GOOD)
     ask(engine, THREE)
     assert engine.tokenise_calls == 1
+
+
+# Suspects
+
+
+def test_a_suspect_that_is_late_before_its_attempt_leaves_the_worker_to_others() -> None:
+    """The small tier's only worker dies of it; the large tier's prompt is not made in time."""
+    engine = other_last(Reply(dies=True), GOOD, tokenise_seconds=20.0)
+    free: list[Place | None] = []
+
+    async def main() -> None:
+        router = make_router(TWO, engine)
+        controls = Controls(deadline_s=30.0)
+        with pytest.raises(RequestError, match="deadline passed"):
+            async for _ in router.answer(make_request(), None, controls, ResponseSummary()):
+                pass
+        suspects, other = router.services.suspects, Suspect()
+        suspects.accuse(other, Death("small-9", [], asyncio.get_running_loop().time()))
+        async with asyncio.timeout(5.0):
+            free.append(await suspects.place(other, [1]))
+
+    run_in_virtual_time(main())
+    assert engine.tokenised[0] == ("question", 0)
+    assert free == [Place(1, "1-0")]
