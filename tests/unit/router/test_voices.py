@@ -140,6 +140,16 @@ def test_where_the_tiers_above_cannot_be_asked_the_last_answer_goes_out() -> Non
     answer = ask(engine, request=make_request(unreadable=frozenset({1})))
     assert reasons(answer) == [("small", "last_tier"), ("large", "unreadable")]
     assert answer.summary.tier_index == 0
+    assert answer.router is not None
+    # It went out: nobody counts it as one that was not good enough.
+    assert answer.router.services.counts.escalated[0] == 0
+
+
+def test_a_tier_that_cannot_be_asked_is_no_attempt() -> None:
+    engine = FakeEngine(WEAK, GOOD, tokenizers=[1, 0])
+    config = make_cascade("small", "large", max_attempts=1)
+    answer = ask(engine, config, request=make_request(bears_ids=True))
+    assert reasons(answer) == [("small", "other_tokenizer"), ("large", "last_tier")]
 
 
 def test_a_prompt_that_no_tier_can_be_asked_is_a_400() -> None:
