@@ -40,6 +40,8 @@ class LikelihoodReader:
         prompt_ids = await self._engine.ids_for(sample, self._tier_index)
         read = await self._engine.translated(answer_ids, writer_tier, self._tier_index)
         answer_ids = read.token_ids
+        if not answer_ids:
+            return None
         limits = worker.limits
         if limits is not None and len(prompt_ids) + len(answer_ids) >= limits.input_tokens:
             return None

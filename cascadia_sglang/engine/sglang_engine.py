@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence, Set
@@ -15,7 +14,7 @@ from cascadia_sglang.engine.decoding import decoder
 from cascadia_sglang.engine.draft_rules import takes_draft
 from cascadia_sglang.engine.ended_attempts import LostAttempts, raise_if_refused
 from cascadia_sglang.engine.requests import attempt_of, prompt_of, shape_of
-from cascadia_sglang.engine.translation import translated
+from cascadia_sglang.engine.translation import DraftTranslator
 from cascadia_sglang.engine.voice_views import VoiceViews
 from cascadia_sglang.engine.voiced_prompts import VoicedPrompts
 from cascadia_sglang.errors import OverloadError, WorkerLostError, WorkerUnavailableError
@@ -30,11 +29,6 @@ from cascadia_sglang.router.output_splitting import Decode
 
 if TYPE_CHECKING:
     from sglang.srt.managers.tokenizer_manager import TokenizerManager
-
-# A shorter answer is translated in less time than a thread takes to begin, or little more.
-_LONG_ANSWER_TOKENS = 1_024
-# Characters of a text that is tokenised in a thread.
-_LONG_TEXT = 4_096
 
 # SGLang's `generate_request`: (manager, request, HTTP request).
 Generate = Callable[[Any, GenerateReqInput, None], AsyncIterator[Output]]
@@ -71,6 +65,7 @@ class TokenizerEngine:
         self._queue_limit = queue_limit
         self.guard = RequestGuard(pool, views.voices, queue_limit, max_samples)
         self._prompts = VoicedPrompts(views.voices, self.guard)
+        self._translator = DraftTranslator(views, self.guard)
         self._on_answer = on_answer
         self._lost = LostAttempts(on_fault)
         self._manager: TokenizerManager  # set by `connect`, before any request
@@ -145,12 +140,7 @@ class TokenizerEngine:
     async def translated(
         self, token_ids: Sequence[int], from_tier: int, to_tier: int
     ) -> Translation:
-        if self.shares_tokens(from_tier, to_tier):
-            return Translation(token_ids=tuple(token_ids))
-        writer, reader = (self._views.manager(tier).tokenizer for tier in (from_tier, to_tier))
-        if len(token_ids) < _LONG_ANSWER_TOKENS:
-            return translated(token_ids, writer, reader)
-        return await asyncio.to_thread(translated, token_ids, writer, reader)
+        return await self._translator.answer(token_ids, from_tier, to_tier)
 
     def seconds(self, tier_index: int, prompt: Prompt) -> float | None:
         return self._choice.seconds(tier_index, prompt)
@@ -175,13 +165,8 @@ class TokenizerEngine:
     def abort(self, rid: str) -> None:
         self._manager.abort_request(rid=rid)
 
-    async def token_ids(self, text: str, tier_index: int) -> list[int]:
-        encode = self._views.manager(tier_index).tokenizer.encode
-        if len(text) < _LONG_TEXT:
-            short: list[int] = encode(text, add_special_tokens=False)
-            return short
-        long: list[int] = await asyncio.to_thread(encode, text, add_special_tokens=False)
-        return long
+    async def token_ids(self, text: str, tier_index: int) -> Sequence[int]:
+        return await self._translator.text(text, tier_index)
 
     def takes_draft(self, sample: GenerateReqInput, tier_index: int) -> bool:
         asked = self._prompts.known(sample, tier_index)

@@ -68,6 +68,17 @@ class RequestGuard:
             raise RequestError(400, "text must hold at least one token", "text")
         check_ids(input_ids, self._scope_of(tier_index), "text")
 
+    def known_ids(self, token_ids: Sequence[int], tier_index: int) -> Sequence[int]:
+        """The leading tokens that every model of a tier's tokenizer knows, as `check_text` has it.
+
+        For what is no part of a prompt, such as a draft, and so is no reason to refuse it.
+        """
+        vocabulary = self._scope_of(tier_index).vocabulary
+        if max(token_ids, default=0) < vocabulary:
+            return token_ids
+        first = next(place for place, token in enumerate(token_ids) if token >= vocabulary)
+        return token_ids[:first]
+
     def _check_length(self, text: str) -> None:
         """Refuse a text that no tier has room for, before it is tokenised on the event loop."""
         if self._manager.server_args.allow_auto_truncate:

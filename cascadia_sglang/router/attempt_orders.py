@@ -101,23 +101,21 @@ async def draft_for(
         return DraftOffer()
     if not engine.takes_draft(prompt.sample, tier_index):
         return DraftOffer()
-    written = [one for one in attempts if one.outputs and one.tier_index < tier_index]
+    written = [a for a in attempts if a.outputs and a.tier_index < tier_index]
+    prediction = prompt.controls.prediction
     score: float | None = None
     if written:
-        last = written[-1]
-        token_ids = last.outputs[0].get("output_ids") or ()
         # The least score of a draft is a chance, and a rank is none.
-        score = None if last.calibrated is False else last.score
-    else:
-        prediction = prompt.controls.prediction
-        token_ids = await engine.token_ids(prediction, tier_index) if prediction else ()
-    if not token_ids:
+        score = None if written[-1].calibrated is False else written[-1].score
+    elif not prediction:
         return DraftOffer()
     break_even = engine.draft_break_even(tier_index)
     if not services.drafts.is_worth_reading(tier_index, score, break_even):
         return DraftOffer()
     if not written:
-        return DraftOffer(tuple(token_ids))
+        return DraftOffer(tuple(await engine.token_ids(prediction or "", tier_index)))
+    last = written[-1]
+    token_ids = last.outputs[0].get("output_ids") or ()
     read = await engine.translated(token_ids, last.tier_index, tier_index)
     # Drafts of a tier further below are others than those that the second judge was fitted on. And
     # the answer that it lets out must be the one that was judged.

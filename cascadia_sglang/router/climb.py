@@ -128,6 +128,9 @@ class Climb:
         except BaseException:  # a client that leaves, too, leaves its suspicion behind
             await self._placing.remember()
             raise
+        finally:
+            # Another suspect waits for the worker on which this one would have been asked.
+            self._placing.leave()
 
     async def _is_askable(self, tier_index: int) -> bool:
         """Make the prompt for a tier; whether it can be asked, which is noted where it cannot.

@@ -104,7 +104,10 @@ class RequestReader(Protocol):
     async def translated(
         self, token_ids: Sequence[int], from_tier: int, to_tier: int
     ) -> Translation:
-        """A tier's answer in the tokens of another one."""
+        """A tier's answer in the tokens of another one, up to the first that its models may lack.
+
+        What cannot be translated is empty, and not exact.
+        """
         ...
 
     def max_new_tokens(self, sample: Any) -> int | None:
@@ -136,7 +139,7 @@ class TierState(Protocol):
         ...
 
     async def token_ids(self, text: str, tier_index: int) -> Sequence[int]:
-        """The tier's tokens of a text within an answer."""
+        """The tier's tokens of a text within an answer; empty where its tokenizer fails on it."""
         ...
 
     def draft_break_even(self, tier_index: int) -> float | None:

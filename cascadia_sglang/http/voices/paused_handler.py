@@ -67,6 +67,8 @@ class PausedHandler:
         await asyncio.gather(self._task, return_exceptions=True)
         if isinstance(self._answer, AsyncGenerator):
             await self._answer.aclose()
+        elif inspect.iscoroutine(self._answer):
+            self._answer.close()  # it may not have begun
 
     def pause(self, request: GenerateReqInput) -> AsyncIterator[Any]:
         """Take the handler's request to the engine; its outputs, once they are given."""

@@ -7,6 +7,7 @@ voice that answers gets the outputs.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -183,13 +184,14 @@ class ResponsesRuns:
         self._create = create
         self._first = first
         self._runs: list[PausedHandler] = []
+        self._is_over = False
 
     async def __aenter__(self) -> ResponsesRuns:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for run in self._runs:
-            await run.end()
+        self._is_over = True
+        await asyncio.gather(*(run.end() for run in self._runs))
 
     def begin(self, answer: Awaitable[Any] | AsyncGenerator[str, None]) -> PausedHandler:
         """Begin a run: of a handler that was called, or of the events of a stream."""
@@ -201,7 +203,7 @@ class ResponsesRuns:
         """The request as the handler of another voice asks the engine, and its run.
 
         Raises:
-            RequestError: if the handler refuses it.
+            RequestError: if the handler refuses it, or the request is over.
         """
         handler = _handler_of(handlers, self._first)
         if handler.use_harmony:
@@ -213,6 +215,10 @@ class ResponsesRuns:
             if not isinstance(answer, AsyncGenerator):
                 raise RequestError(400, _message_of(answer))
         run = self.begin(answer)
+        if self._is_over:
+            # A prompt is made to its end, even where nobody waits for it any more.
+            await run.end()
+            raise RequestError(503, "the request is over")
         adapted = await run.request()
         if adapted is None:
             raise RequestError(400, _message_of(await run.response()))

@@ -10,7 +10,7 @@ from cascadia_sglang.engine.likelihood import LikelihoodReader
 from cascadia_sglang.engine.requests import prompt_of
 from cascadia_sglang.errors import AttemptFailedError, WorkerUnavailableError
 from cascadia_sglang.pool.pool import WritablePool
-from tests.unit.engine.test_sglang_engine import make_engine, make_sample
+from tests.unit.engine.test_sglang_engine import LIMITS, make_engine, make_sample
 
 
 class Reading:
@@ -62,6 +62,17 @@ async def test_what_does_not_fit_the_tier_is_not_read() -> None:
     sample = make_sample(text="ab")
     await engine.tokenise([sample], 0)
     assert await LikelihoodReader(pool, engine, 0)(sample, 0, range(88)) is None
+    assert reading.requests == []
+
+
+async def test_an_answer_in_tokens_that_the_model_lacks_is_not_read() -> None:
+    """The worker would end with all its other requests."""
+    reading = Reading([])
+    engine, pool, _ = make_engine(reading)  # type: ignore[arg-type]
+    sample = make_sample(text="ab")
+    await engine.tokenise([sample], 0)
+    beyond = (LIMITS.vocabulary,)
+    assert await LikelihoodReader(pool, engine, 0)(sample, 0, beyond) is None
     assert reading.requests == []
 
 

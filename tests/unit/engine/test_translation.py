@@ -1,11 +1,17 @@
 """Answers in the token ids of another tokenizer."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from tokenizers import Tokenizer, decoders
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-from cascadia_sglang.engine.translation import translated
+from cascadia_sglang.config.voices import Voice, Voices
+from cascadia_sglang.engine.translation import DraftTranslator, translated
+from cascadia_sglang.pool.pool import Limits, Worker, WritablePool
+from cascadia_sglang.request_guard.guard import RequestGuard
 
 
 def letters(offset: int, *more: str) -> PreTrainedTokenizerFast:
@@ -60,3 +66,77 @@ def test_an_empty_answer_is_empty(token_ids: list[int]) -> None:
     found = translated(token_ids, PLAIN, OTHER)
     assert list(found.token_ids) == ([OTHER.eos_token_id] if token_ids else [])
     assert found.is_exact
+
+
+def test_a_text_that_spells_a_special_token_of_the_reader_is_not_exact() -> None:
+    """The second judge must let no end token out that the first tier did not write."""
+    model = Tokenizer(BPE({"<": 1, "e": 2, "o": 3, "s": 4, ">": 5}, []))
+    model.decoder = decoders.Fuse()
+    writer = PreTrainedTokenizerFast(tokenizer_object=model)
+    read = translated([1, 2, 3, 4, 5], writer, OTHER)
+    assert OTHER.decode(read.token_ids) == "<eos>"
+    assert not read.is_exact
+
+
+# What a worker may be given
+
+
+class Broken:
+    """A model's own tokenizer that fails."""
+
+    all_special_ids: tuple[int, ...] = ()
+
+    def encode(self, *_: Any, **__: Any) -> list[int]:
+        raise OverflowError("out of range")
+
+    decode = encode
+
+
+def translator(*tokenizers: Any, vocabulary: int) -> DraftTranslator:
+    """Of a tier each; their models know the ids below `vocabulary`."""
+    pool = WritablePool()
+    voices = Voices(
+        all=tuple(
+            Voice(number=number, name=str(number), tiers=(number,), tokenizer=number)
+            for number in range(len(tokenizers))
+        )
+    )
+    for number in range(len(tokenizers)):
+        worker = Worker(worker_id=f"{number}-0", tiers=(number,), handle=None)
+        pool.add(worker)
+        pool.admit(worker, Limits(context_tokens=99, input_tokens=99, vocabulary=vocabulary))
+    managers = [
+        SimpleNamespace(
+            tokenizer=tokenizer,
+            enable_metrics=False,
+            server_args=SimpleNamespace(enable_custom_logit_processor=False),
+        )
+        for tokenizer in tokenizers
+    ]
+    guard = RequestGuard(pool, voices, 2, 2)
+    guard.connect(managers[0], tokenizers)  # type: ignore[arg-type]
+    views: Any = SimpleNamespace(voices=voices, manager=managers.__getitem__)
+    return DraftTranslator(views, guard)
+
+
+async def test_a_draft_ends_before_a_token_that_the_models_lack() -> None:
+    """A worker that looked it up would end, and all its other requests with it."""
+    plain = translator(PLAIN, OTHER, vocabulary=OTHER.convert_tokens_to_ids("c"))
+    assert await plain.text("abc", 1) == OTHER.encode("ab")
+    read = await plain.answer(ids("abc"), 0, 1)
+    assert list(read.token_ids) == OTHER.encode("ab")
+    assert not read.is_exact
+    assert (await plain.answer([1, 2, 99, 3], 1, 1)).token_ids == (1, 2)
+
+
+@pytest.mark.parametrize("length", [3, 5_000], ids=["at-once", "in-a-thread"])
+async def test_what_a_tokenizer_fails_on_is_no_draft(length: int) -> None:
+    broken = translator(PLAIN, Broken(), vocabulary=100)
+    assert not await broken.text("a" * length, 1)
+    read = await broken.answer(ids("a") * length, 0, 1)
+    assert read.token_ids == ()
+    assert not read.is_exact
+
+
+async def test_a_text_that_is_no_unicode_is_no_draft() -> None:
+    assert not await translator(PLAIN, vocabulary=100).text("a\ud800", 0)

@@ -70,7 +70,7 @@ class FakeGuard:
             raise RequestError(400, f"tier {tier_index} knows no such token", "text")
 
     def check(self, request: GenerateReqInput, tier_index: int) -> None:
-        del request, tier_index
+        self.check_text(request.input_ids, tier_index)
 
 
 def make() -> tuple[VoicedPrompts, FakeViews]:
@@ -128,6 +128,23 @@ async def test_a_text_is_encoded_once_for_each_tokenizer() -> None:
     assert await prompts.one(other, 0) is sample
     assert prompt_of(sample).token_ids == [97, 98]  # type: ignore[union-attr]
     assert prompt_of(other).token_ids == [197, 198]  # type: ignore[union-attr]
+
+
+async def test_caches_know_a_prompt_by_each_tiers_own_tokens() -> None:
+    """Also where the first tier's workers were chosen by them before."""
+    prompts, _ = make()
+    ((sample,),) = prompts.split(GenerateReqInput(text="ab", rid="x"), None)
+    first, second = [prompt_of((await prompts.all([sample], tier))[0]) for tier in (0, 2)]
+    assert first is not None
+    assert second is not None
+    assert (first.token_ids, second.token_ids) == ([97, 98], [197, 198])
+
+
+async def test_a_chat_in_another_voice_is_checked_before_a_worker_sees_it() -> None:
+    prompts, _ = make()
+    ((sample,),) = prompts.split(chat_request(chr(1000)), None)
+    with pytest.raises(UnreadablePromptError, match="tier 2 knows no such token"):
+        await prompts.all([sample], 2)
 
 
 async def test_a_text_for_a_pinned_tier_is_encoded_by_its_tokenizer_alone() -> None:

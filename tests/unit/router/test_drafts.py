@@ -213,3 +213,23 @@ def test_where_drafts_are_off_a_prediction_does_nothing() -> None:
     engine = FakeEngine(WEAK, LAST)
     ask(engine, make_cascade("small", "large"), controls=Controls(prediction="abc"))
     assert drafts(engine) == [(), ()]
+
+
+def test_a_prediction_that_is_not_worth_reading_is_not_tokenised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = FakeEngine(WEAK, LAST)
+    engine.break_even = 1.0
+    asked: list[str] = []
+
+    async def token_ids(text: str, _tier_index: int) -> list[int]:
+        asked.append(text)
+        return [1]
+
+    monkeypatch.setattr(engine, "token_ids", token_ids)
+    config = make_cascade("small", "large", drafts="auto")
+    ask_reading(engine, config, controls=Controls(prediction="abc"))
+    assert asked == []
+    engine.break_even = 0.0
+    ask_reading(engine, config, controls=Controls(prediction="abc"))
+    assert asked == ["abc"]

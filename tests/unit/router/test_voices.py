@@ -1,12 +1,16 @@
 """A prompt on its way through tiers of several tokenizers and templates."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from cascadia_sglang.config.settings import DraftsConfig, JudgeConfig
 from cascadia_sglang.entry.model import EntryScorer
+from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.poison_requests import Death, Place, Suspect
+from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing.engine import (
     FakeEngine,
     FakeLimits,
@@ -14,8 +18,10 @@ from cascadia_sglang.testing.engine import (
     make_cascade,
     make_request,
 )
+from cascadia_sglang.testing.services import make_router
+from cascadia_sglang.testing.time import run_in_virtual_time
 from tests.unit.entry.models import make_chance, make_model
-from tests.unit.router.asking import GOOD, THREE, WEAK, Answer, ask
+from tests.unit.router.asking import GOOD, THREE, TWO, WEAK, Answer, ask
 
 EARLY = Reply(score=0.1, early_abort=True)
 
@@ -134,6 +140,16 @@ def test_where_the_tiers_above_cannot_be_asked_the_last_answer_goes_out() -> Non
     answer = ask(engine, request=make_request(unreadable=frozenset({1})))
     assert reasons(answer) == [("small", "last_tier"), ("large", "unreadable")]
     assert answer.summary.tier_index == 0
+    assert answer.router is not None
+    # It went out: nobody counts it as one that was not good enough.
+    assert answer.router.services.counts.escalated[0] == 0
+
+
+def test_a_tier_that_cannot_be_asked_is_no_attempt() -> None:
+    engine = FakeEngine(WEAK, GOOD, tokenizers=[1, 0])
+    config = make_cascade("small", "large", max_attempts=1)
+    answer = ask(engine, config, request=make_request(bears_ids=True))
+    assert reasons(answer) == [("small", "other_tokenizer"), ("large", "last_tier")]
 
 
 def test_a_prompt_that_no_tier_can_be_asked_is_a_400() -> None:
@@ -229,3 +245,27 @@ def test_a_cascade_of_one_voice_looks_at_no_tier_again() -> None:
     engine = FakeEngine(WEAK, WEAK, GOOD)
     ask(engine, THREE)
     assert engine.tokenise_calls == 1
+
+
+# Suspects
+
+
+def test_a_suspect_that_is_late_before_its_attempt_leaves_the_worker_to_others() -> None:
+    """The small tier's only worker dies of it; the large tier's prompt is not made in time."""
+    engine = other_last(Reply(dies=True), GOOD, tokenise_seconds=20.0)
+    free: list[Place | None] = []
+
+    async def main() -> None:
+        router = make_router(TWO, engine)
+        controls = Controls(deadline_s=30.0)
+        with pytest.raises(RequestError, match="deadline passed"):
+            async for _ in router.answer(make_request(), None, controls, ResponseSummary()):
+                pass
+        suspects, other = router.services.suspects, Suspect()
+        suspects.accuse(other, Death("small-9", [], asyncio.get_running_loop().time()))
+        async with asyncio.timeout(5.0):
+            free.append(await suspects.place(other, [1]))
+
+    run_in_virtual_time(main())
+    assert engine.tokenised[0] == ("question", 0)
+    assert free == [Place(1, "1-0")]

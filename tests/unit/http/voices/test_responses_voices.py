@@ -14,7 +14,7 @@ from cascadia_sglang.engine.prompt_forms import Form, PromptForms, Reach
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.trace import SCOPE_KEY, Trace
 from cascadia_sglang.http.voices.paused_handler import outputs_for
-from cascadia_sglang.http.voices.responses_voices import ResponsesVoices
+from cascadia_sglang.http.voices.responses_voices import ResponsesRuns, ResponsesVoices
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.sglang_state import ASKED_TIER, CHAT_SOURCE, FORMS, SUMMARY
@@ -228,6 +228,20 @@ async def test_a_request_that_is_given_up_ends_its_runs() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ("first", "cancelled") in stage.ended
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_run_that_begins_after_its_request_is_over_is_ended(stream: bool) -> None:
+    """A prompt is made to its end for whoever waits for it, and here nobody does any more."""
+    stage = Stage(streamed=stream)
+    raw: Any = SimpleNamespace(scope={})
+    asked: Any = request(stream=stream)
+    runs = ResponsesRuns(stage.create, stage.first, asked, raw)  # type: ignore[arg-type]
+    async with runs:
+        pass
+    with pytest.raises(RequestError):
+        await runs.rendered(stage.views.handlers(TWO.of_tier(1)))
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def _forever(adapted: Any, raw: Any) -> AsyncIterator[Any]:
