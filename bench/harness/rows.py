@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,6 +19,8 @@ from bench import ROOT
 from bench.harness.estimates import Estimate
 
 _KEY = ("bench", "case", "variant", "metric", "machine")
+# The folders of a path from the root, alone or after the "=" of an option.
+_FOLDERS = re.compile(r"(?:^|(?<==))/(?:[^/]*/)*(?=[^/])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +113,13 @@ def facts_of_this_run(module: str) -> Facts:
         torch=version("torch"),
         sglang=version("sglang"),
         date_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
-        command=shlex.join(["python", "-m", module, *sys.argv[1:]]),
+        command=command_line(module, sys.argv[1:]),
     )
+
+
+def command_line(module: str, arguments: Sequence[str]) -> str:
+    """A bench's command; of a path from the root, whose folders no other machine has, the name."""
+    return shlex.join(["python", "-m", module, *(_FOLDERS.sub("", word) for word in arguments)])
 
 
 def machine() -> str:

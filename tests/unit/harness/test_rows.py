@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
+import pytest
+
+from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import Facts, Row, make_row, save_rows
+from bench.harness.rows import Facts, Row, command_line, make_row, save_rows
 
 FACTS = Facts(
     machine="2 cores",
@@ -49,3 +53,24 @@ def test_numbers_keep_five_digits_and_absent_ones_are_empty(tmp_path: Path) -> N
     save_rows(path, [row("a", Estimate(p50=1234.5678, n=9, low95=0.123456789))])
     (saved,) = read(path)
     assert (saved["p50"], saved["low95"], saved["p20"]) == ("1234.6", "0.12346", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (["--trace", "/data/of/me/azure.csv"], "--trace azure.csv"),
+        (["--trace=/data/azure.csv", "--smoke"], "--trace=azure.csv --smoke"),
+        (["--large", "/models/qwen/"], "--large qwen/"),
+        (["--trace", "data/azure.csv", "--per-gpu", "0.1"], "--trace data/azure.csv --per-gpu 0.1"),
+        (["--model", "Qwen/Qwen3-8B"], "--model Qwen/Qwen3-8B"),
+    ],
+)
+def test_a_command_holds_no_folder_of_this_machine(arguments: list[str], kept: str) -> None:
+    assert command_line("bench.x", arguments) == f"python -m bench.x {kept}"
+
+
+def test_no_row_holds_a_folder_of_a_machine() -> None:
+    held = re.compile(r"[ =]/(?:root|home|tmp|work)/\S+")
+    files = [path for path in sorted(RESULTS.iterdir()) if path.suffix in (".csv", ".md")]
+    assert len(files) > 20
+    assert [path.name for path in files if held.search(path.read_text())] == []
