@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from bench import ROOT
 from bench.harness.estimates import Estimate
 
 _KEY = ("bench", "case", "variant", "metric", "machine")
+# The folders of a path from the root, alone or after the "=" of an option.
+_FOLDERS = re.compile(r"(?:^|(?<==))/(?:[^/]*/)*(?=[^/])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,14 +113,13 @@ def facts_of_this_run(module: str) -> Facts:
         torch=version("torch"),
         sglang=version("sglang"),
         date_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
-        command=command_of(module, sys.argv[1:]),
+        command=command_line(module, sys.argv[1:]),
     )
 
 
-def command_of(module: str, arguments: Sequence[str]) -> str:
-    """The command line of `python -m module`, with files and folders of this machine by name."""
-    named = [Path(text).name if text.startswith("/") else text for text in arguments]
-    return shlex.join(["python", "-m", module, *named])
+def command_line(module: str, arguments: Sequence[str]) -> str:
+    """A bench's command; of a path from the root, whose folders no other machine has, the name."""
+    return shlex.join(["python", "-m", module, *(_FOLDERS.sub("", word) for word in arguments)])
 
 
 def machine() -> str:

@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--time-limit-s",
         type=_seconds,
         default=10.0,
-        help="seconds after which the best plan so far is printed; default: 10",
+        help="seconds after which the best plan so far is printed, from when the simulator is "
+        "compiled; default: 10",
     )
     parser.add_argument(
         "--workers", type=_count, default=2, help="threads that simulate, 0 for one; default: 2"

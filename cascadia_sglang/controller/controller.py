@@ -245,6 +245,10 @@ class Controller:
         self.entries.append(entry)
         logger.info("%s: %s", entry.decision.verdict, entry.decision.reason)
         if self._log is not None:
-            with self._log.open("ab") as file:
-                file.write(msgspec.json.encode(entry) + b"\n")
+            try:
+                with self._log.open("ab") as file:
+                    file.write(msgspec.json.encode(entry) + b"\n")
+            except OSError as error:
+                # The decision stands, and a move may have been carried out.
+                logger.warning("planner.log %s was not written: %s", self._log, error)
         return entry

@@ -112,7 +112,10 @@ class Planning:
     def candidates(self) -> list[PlanChoice]:
         """The plans that are worth a run."""
         if self.ladders:
-            return candidates(self.ladders, self.ladders[0], rungs(self.ladders))
+            progress = self.runs.runner.progress
+            return candidates(
+                self.ladders, self.ladders[0], rungs(self.ladders), lambda: progress.is_over
+            )
         columns, deployments = self.latencies.deployments(self.start.shares)
         picks = [deployments.index(one) for one in self.start.deployments]
         most = columns.capacity_R.tolist()

@@ -27,7 +27,8 @@ def solve(
     """Solve a checked problem.
 
     Args:
-        time_limit_s: seconds after which the best plan so far is returned.
+        time_limit_s: seconds after which the best plan so far is returned. They begin once the
+            simulator is compiled.
         workers: threads that simulate a problem with a workload; 0 simulates in the caller's.
         with_front: whether a plan whose thresholds were searched holds the front too.
         report: takes a line on the phase and the time left, at most once a second.
@@ -37,12 +38,15 @@ def solve(
         PlanTimeoutError: if the time limit comes before any plan.
         ConfigError, WorkloadError: if a file that the problem names cannot be read.
     """
-    begun = time.perf_counter()
-    progress = PlanProgress(time_limit_s, report)
     if problem.workload is not None:
         # It brings a compiler along, which the rest has no use for.
         from cascadia_sglang.planner.from_workload import plan_of_source
+        from cascadia_sglang.planner.simulation.compilation import compile_simulator
 
+        compile_simulator(report)
+    begun = time.perf_counter()
+    progress = PlanProgress(time_limit_s, report)
+    if problem.workload is not None:
         plan = plan_of_source(problem, JobRunner(workers, progress), with_front=with_front)
     elif problem.calibration:
         plan = choose_and_allocate(
@@ -72,5 +76,7 @@ def sweep(
     if problem.workload is None:
         raise ConfigError("--sweep needs a workload: tables say nothing of single requests")
     from cascadia_sglang.planner.from_workload import sweep_of_source
+    from cascadia_sglang.planner.simulation.compilation import compile_simulator
 
+    compile_simulator(report)
     return sweep_of_source(problem, JobRunner(workers, PlanProgress(time_limit_s, report)))

@@ -13,7 +13,12 @@ import msgspec
 import numpy as np
 
 from cascadia_sglang.planner.latency.simulated import PoolSurfaces
-from cascadia_sglang.planner.latency.surface_cache import keep_numbers, read_numbers, surface_key
+from cascadia_sglang.planner.latency.surface_cache import (
+    drop_oldest,
+    keep_numbers,
+    read_numbers,
+    surface_key,
+)
 from cascadia_sglang.planner.latency.surfaces import ParallelShape, Surface, build_surface
 from cascadia_sglang.planner.problem.problem import Problem
 from cascadia_sglang.planner.progress import JobRunner
@@ -93,6 +98,7 @@ def build_surfaces(
     rest = sorted((key for key in jobs if key[1]), key=lambda key: -_work(jobs[key].shape))
     found = runner.run(known_surface, [jobs[key] for key in rest])
     built |= {key: one for key, one in zip(rest, found, strict=True) if one is not None}
+    drop_oldest()
     return {
         pool: [
             (shape, found_T)

@@ -1,10 +1,12 @@
 """Surfaces on disk, each under a key of all that it follows from.
 
-A file holds a few numbers. What cannot be read or written is built anew, without a word.
+A file holds a few numbers. What cannot be read or written is built anew, without a word. The files
+that no plan has read for the longest time are dropped beyond `MOST_FILES`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -18,7 +20,18 @@ from cascadia_sglang.planner.simulation.numba_cache import STAMP, cache_folder
 from cascadia_sglang.planner.workload.workload import Workload
 
 # What makes a surface of a simulation, beside the compiled code.
-_SOURCES = ("latency/surfaces.py", "simulation/paths.py", "simulation/simulator.py")
+SOURCES = (
+    "latency/build_surfaces.py",
+    "latency/surfaces.py",
+    "simulation/paths.py",
+    "simulation/result.py",
+    "simulation/run_limit.py",
+    "simulation/simulator.py",
+    "speed/profile.py",
+    "workload/workload.py",
+)
+# A large plan has some hundred surfaces; a file takes a block of the disk, 4 kB.
+MOST_FILES = 10_000
 
 
 class SurfaceNumbers(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,10 +78,15 @@ def read_numbers(key: str) -> SurfaceNumbers | None:
     folder = _folder()
     if folder is None:
         return None
+    path = folder / key
     try:
-        return msgspec.msgpack.decode((folder / key).read_bytes(), type=SurfaceNumbers)
+        numbers = msgspec.msgpack.decode(path.read_bytes(), type=SurfaceNumbers)
     except (OSError, msgspec.DecodeError):
         return None
+    # Files are dropped by their last use. Who may not write here drops none either.
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    return numbers
 
 
 def keep_numbers(key: str, surface: Surface) -> None:
@@ -83,18 +101,38 @@ def keep_numbers(key: str, surface: Surface) -> None:
         mean_s_G=surface.mean_s_G.tolist(),
     )
     try:
-        handle, name = tempfile.mkstemp(dir=folder)
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.msgpack.encode(numbers))
-        Path(name).replace(folder / key)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            written = Path(file.name)
+            try:
+                file.write(msgspec.msgpack.encode(numbers))
+                file.flush()
+                written.replace(folder / key)
+            except OSError:
+                written.unlink()
+                raise
     except OSError:
         # The next plan builds it anew.
         return
 
 
+def drop_oldest(most: int = MOST_FILES) -> None:
+    """Drop the files beyond a number, those first that no plan has read for the longest time."""
+    folder = _folder()
+    if folder is None:
+        return
+    try:
+        files = [entry for entry in os.scandir(folder) if entry.is_file()]
+        files.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
+        for entry in files[most:]:
+            os.unlink(entry.path)
+    except OSError:
+        # Another process drops them, or somebody else's files lie here.
+        return
+
+
 def _code_stamp() -> str:
     digest = hashlib.sha256(STAMP.encode())
-    for name in _SOURCES:
+    for name in SOURCES:
         digest.update((Path(__file__).parent.parent / name).read_bytes())
     return digest.hexdigest()
 

@@ -41,6 +41,11 @@ def _folder() -> Path | None:
     return cache_folder(f"compiled/{STAMP[:16]}")
 
 
+def holds_compiled_code() -> bool:
+    """Whether an earlier process has left compiled code of these sources."""
+    return _FOLDER is not None and any(_FOLDER.glob("*.nbi"))
+
+
 def _writable(folder: Path) -> Path | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)

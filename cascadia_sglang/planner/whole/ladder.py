@@ -10,7 +10,7 @@ Shape legend: B levels from 0, S numbers of GPUs of every type, C columns, L lim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -160,12 +160,16 @@ def rungs(ladders: Sequence[Ladder], gain: float = RUNG_GAIN) -> list[int]:
 
 
 def candidates(
-    ladders: Sequence[Ladder], objective_ladder: Ladder, levels: Sequence[int]
+    ladders: Sequence[Ladder],
+    objective_ladder: Ladder,
+    levels: Sequence[int],
+    is_over: Callable[[], bool] = lambda: False,
 ) -> list[PlanChoice]:
-    """The plans of these rungs, each once, best on the surfaces first.
+    """The plans of these rungs, each once, rung by rung.
 
     Args:
         objective_ladder: whose neighbours count.
+        is_over: whether there is no time left for neighbours.
     """
     found: dict[object, PlanChoice] = {}
     for rung in levels:
@@ -173,7 +177,7 @@ def candidates(
             best = ladder.best(rung)
             if best is not None:
                 found.setdefault(best.key, best)
-        for near in objective_ladder.near(rung):
+        for near in [] if is_over() else objective_ladder.near(rung):
             found.setdefault(near.key, near)
     return list(found.values())
 

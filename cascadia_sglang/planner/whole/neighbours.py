@@ -1,6 +1,6 @@
 """The plans nearest to one, by the values of the surfaces.
 
-Shape legend: C columns, n columns of one pool, L limits, M pairs of columns.
+Shape legend: C columns, n columns of one pool, L limits, M pairs of columns that fit.
 """
 
 from __future__ import annotations
@@ -36,30 +36,40 @@ def neighbours(
     for first, second in pairs:
         rest = [pick for pool, pick in enumerate(picks) if pool not in (first, second)]
         one_n, other_n = groups[first], groups[second]
+        used_nL, more_nL = uses_CL[rest].sum(axis=0) + uses_CL[one_n], uses_CL[other_n]
+        more_s_n, more_switching_n = columns.value_C[other_n], columns.switching_C[other_n]
         if first == second:
-            other_n = np.array([picks[first]])
-        index_M = np.stack(
-            [side.ravel() for side in np.meshgrid(one_n, other_n, indexing="ij")], axis=1
-        )
-        used_ML = uses_CL[rest].sum(axis=0) + uses_CL[index_M[:, 0]]
-        if first != second:
-            used_ML = used_ML + uses_CL[index_M[:, 1]]
-        index_M = index_M[(used_ML <= np.asarray(most_L)).all(axis=1)]
-        chosen = index_M if first != second else index_M[:, :1]
-        value_M = columns.value_C[chosen]
+            other_n, more_nL = other_n[:1], np.zeros((1, len(most_L)))
+            more_s_n = more_switching_n = np.zeros(1)
+        fits_nn = np.ones((len(one_n), len(other_n)), bool)
+        for limit, most in enumerate(most_L):
+            fits_nn &= used_nL[:, limit, None] + more_nL[None, :, limit] <= most
+        one_M, other_M = np.nonzero(fits_nn)
+        value_M, more_s_M = columns.value_C[one_n[one_M]], more_s_n[other_M]
         rest_s = columns.value_C[rest]
-        sum_M = value_M.sum(axis=1) + rest_s.sum()
+        sum_M = value_M + more_s_M + rest_s.sum()
         worth_M = sum_M
         if columns.objective == "bottleneck":
-            worth_M = np.maximum(value_M.max(axis=1), rest_s.max(initial=0.0))
-        worth_M = (
-            worth_M + columns.switching_C[chosen].sum(axis=1) + columns.switching_C[rest].sum()
-        )
-        for place in np.lexsort((sum_M, worth_M))[: number + 1].tolist():
+            worth_M = np.maximum(np.maximum(value_M, more_s_M), rest_s.max(initial=0.0))
+        switching_M = columns.switching_C[one_n[one_M]] + more_switching_n[other_M]
+        worth_M = worth_M + switching_M + columns.switching_C[rest].sum()
+        for place in _least(worth_M, sum_M, number + 1):
             changed = list(picks)
-            changed[first] = int(index_M[place, 0])
+            changed[first] = int(one_n[one_M[place]])
             if first != second:
-                changed[second] = int(index_M[place, 1])
+                changed[second] = int(other_n[other_M[place]])
             found[tuple(changed)] = (float(worth_M[place]), float(sum_M[place]))
     found.pop(tuple(picks), None)
     return [list(one) for one in sorted(found, key=lambda one: (found[one], one))[:number]]
+
+
+def _least(worth_M: FloatArray, sum_M: FloatArray, number: int) -> list[int]:
+    """Places of the least, in order; of equals those of the least sum, then the first.
+
+    Sorts no more than those that are as little as the last of them.
+    """
+    places = np.arange(len(worth_M))
+    if len(worth_M) > number:
+        places = np.flatnonzero(worth_M <= np.partition(worth_M, number - 1)[number - 1])
+    order = np.lexsort((sum_M[places], worth_M[places]))[:number]
+    return places[order].tolist()

@@ -276,3 +276,14 @@ def test_the_real_planner_process_plans():
     proposal = asyncio.run(ask_planner(plan_asked(0.9), 120.0))
     assert proposal.pools["large"].replicas == 3
     assert proposal.solve_s > 0.0
+
+
+def test_a_log_that_cannot_be_written_takes_no_decision_back(tmp_path, caplog):
+    controller, _, mover, log = make(Planner(GAIN), tmp_path)
+    log.mkdir()
+    entry = asyncio.run(controller.look())
+    assert entry.outcome is not None
+    assert entry.outcome.startswith("moved")
+    assert capacity_of(mover.running()) == TO_LARGE
+    assert controller.summary()["outcome"] == entry.outcome
+    assert f"planner.log {log} was not written" in caplog.text

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
+import pytest
+
+from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import Facts, Row, command_of, make_row, save_rows
+from bench.harness.rows import Facts, Row, command_line, make_row, save_rows
 
 FACTS = Facts(
     machine="2 cores",
@@ -51,7 +55,22 @@ def test_numbers_keep_five_digits_and_absent_ones_are_empty(tmp_path: Path) -> N
     assert (saved["p50"], saved["low95"], saved["p20"]) == ("1234.6", "0.12346", "")
 
 
-def test_a_command_names_no_folder_of_the_machine() -> None:
-    arguments = ["--trace", "/data/sets/trace.csv", "--rate", "0.5", "--out", "bench/results"]
-    command = "python -m bench.a --trace trace.csv --rate 0.5 --out bench/results"
-    assert command_of("bench.a", arguments) == command
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (["--trace", "/data/of/me/azure.csv"], "--trace azure.csv"),
+        (["--trace=/data/azure.csv", "--smoke"], "--trace=azure.csv --smoke"),
+        (["--large", "/models/qwen/"], "--large qwen/"),
+        (["--trace", "data/azure.csv", "--per-gpu", "0.1"], "--trace data/azure.csv --per-gpu 0.1"),
+        (["--model", "Qwen/Qwen3-8B"], "--model Qwen/Qwen3-8B"),
+    ],
+)
+def test_a_command_holds_no_folder_of_this_machine(arguments: list[str], kept: str) -> None:
+    assert command_line("bench.x", arguments) == f"python -m bench.x {kept}"
+
+
+def test_no_row_holds_a_folder_of_a_machine() -> None:
+    held = re.compile(r"[ =]/(?:root|home|tmp|work)/\S+")
+    files = [path for path in sorted(RESULTS.iterdir()) if path.suffix in (".csv", ".md")]
+    assert len(files) > 20
+    assert [path.name for path in files if held.search(path.read_text())] == []

@@ -1,21 +1,30 @@
 """Surfaces on disk: read again for equal inputs, at any rate, and built anew for others."""
 
+import ast
 import dataclasses
+import os
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
+import cascadia_sglang.planner
 from cascadia_sglang.planner.latency import build_surfaces as building
+from cascadia_sglang.planner.latency import surface_cache
 from cascadia_sglang.planner.latency.build_surfaces import (
     AnswerLengths,
     SurfaceJob,
     known_surface,
     normalised,
 )
-from cascadia_sglang.planner.latency.surface_cache import surface_key
+from cascadia_sglang.planner.latency.shapes import shapes_of_pools
+from cascadia_sglang.planner.latency.surface_cache import drop_oldest, surface_key
+from cascadia_sglang.planner.progress import JobRunner
+from cascadia_sglang.planner.simulation import numba_cache
+from cascadia_sglang.planner.workload.source import load_workload
 from cascadia_sglang.planner.workload.workload import build_workload, poisson_arrivals_s
-from tests.unit.planner.whole_problems import made_shape
+from tests.unit.planner.whole_problems import made_shape, workload_problem
 
 LOAD = build_workload(poisson_arrivals_s(3.0, 40, 1), [50] * 40, [10] * 40)
 
@@ -94,3 +103,66 @@ def test_whatever_a_surface_follows_from_is_in_its_key():
         ),
     }
     assert len(keys) == 6
+
+
+def _used_modules(path: Path, root: Path) -> set[str]:
+    """The planner's modules that a file imports, and those that they import."""
+    found: set[str] = set()
+    left = [path]
+    while left:
+        for node in ast.walk(ast.parse(left.pop().read_text())):
+            if not isinstance(node, ast.ImportFrom) or node.module is None:
+                continue
+            name = node.module.removeprefix("cascadia_sglang.planner.")
+            used = f"{name.replace('.', '/')}.py"
+            if name != node.module and used not in found:
+                found.add(used)
+                left.append(root / used)
+    return found
+
+
+def test_every_module_that_makes_a_surface_is_in_its_key():
+    """A surface of older code must not be read again."""
+    root = Path(cascadia_sglang.planner.__file__).parent
+    used = _used_modules(root / "latency" / "surfaces.py", root)
+    compiled = {f"simulation/{name}.py" for name in numba_cache._SOURCES}
+    own = {"latency/surfaces.py", "latency/build_surfaces.py"}
+    # Latency targets: nothing of them is in a surface.
+    assert set(surface_cache.SOURCES) == (used - compiled - {"workload/slo.py"}) | own
+
+
+def test_the_files_that_nobody_reads_are_dropped_first(built, tmp_path):
+    known_surface(_job())
+    folder = tmp_path / "cascadia" / "surfaces"
+    (first,) = folder.iterdir()
+    (folder / "unread").write_bytes(b"x")
+    os.utime(folder / "unread", (1e9, 1e9))
+    os.utime(first, (9e8, 9e8))
+    known_surface(_job())
+    drop_oldest(1)
+    assert [path.name for path in folder.iterdir()] == [first.name]
+    assert len(built) == 1
+    drop_oldest(0)
+    assert not list(folder.iterdir())
+
+
+def test_a_plan_leaves_no_more_files_than_allowed(built, tmp_path, monkeypatch):
+    monkeypatch.setattr(surface_cache.drop_oldest, "__defaults__", (2,))
+    problem = workload_problem()
+    load = load_workload(problem.workload)
+    shapes = shapes_of_pools(problem, load)
+    building.build_surfaces(problem, load, shapes, JobRunner())
+    assert len(built) > 2
+    assert len(list((tmp_path / "cascadia" / "surfaces").iterdir())) == 2
+
+
+def test_a_write_that_fails_leaves_nothing(built, tmp_path):
+    known_surface(_job())
+    folder = tmp_path / "cascadia" / "surfaces"
+    (kept,) = folder.iterdir()
+    kept.unlink()
+    # No file can be put in place of a folder.
+    kept.mkdir()
+    known_surface(_job())
+    assert len(built) == 2
+    assert list(folder.iterdir()) == [kept]

@@ -3,13 +3,16 @@
 import itertools
 import json
 import re
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from cascadia_sglang.cli import main
+from cascadia_sglang.planner import progress
 from cascadia_sglang.planner.from_workload import prepared, surfaces_of
 from cascadia_sglang.planner.progress import JobRunner
+from cascadia_sglang.planner.simulation import compilation
 from cascadia_sglang.planner.simulation.run_limit import RunLimit
 from cascadia_sglang.planner.solve import solve, sweep
 from cascadia_sglang.planner.whole.choice import PlanChoice
@@ -253,12 +256,41 @@ def test_a_time_limit_returns_what_is_known():
     whole, hurried = solve(problem), solve(problem, time_limit_s=0.0)
     assert hurried.status == "time_limit"
     assert hurried.simulated.answered == 60
+    # Of many GPUs, looking for plans near the best ones takes long.
+    assert hurried.simulated.neighbours < whole.simulated.neighbours
     assert {(one.tp_size, one.pp_size) for one in hurried.deployments} == {(1, 1)}
     # Its bounds hold for the shapes too that there was no time for.
     assert hurried.bound_s <= whole.objective_s < hurried.objective_s
     assert hurried.gap == 1.0
     assert hurried.relaxed == whole.relaxed
     assert whole.simulated.objective_s <= 1.01 * hurried.simulated.objective_s
+
+
+def test_the_time_limit_begins_once_the_simulator_is_compiled(monkeypatch):
+    """Else the first plan on a machine would be cut short, and be a worse one."""
+    problem = _problem(4)
+    clock, compiled = [0.0], []
+
+    def compile_for_long(report):
+        clock[0] += 20.0
+        compiled.append(report)
+
+    monkeypatch.setattr(compilation, "compile_simulator", compile_for_long)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    assert solve(problem, time_limit_s=10.0).status != "time_limit"
+    assert sweep(problem, time_limit_s=10.0).is_complete
+    assert len(compiled) == 2
+
+
+def test_a_machine_without_compiled_code_is_told_why_it_waits(monkeypatch):
+    lines = []
+    monkeypatch.setattr(compilation, "holds_compiled_code", lambda: False)
+    compilation.compile_simulator(lines.append)
+    assert len(lines) == 1
+    assert lines[0].startswith("compiling the simulator")
+    monkeypatch.setattr(compilation, "holds_compiled_code", lambda: True)
+    compilation.compile_simulator(lines.append)
+    assert len(lines) == 1
 
 
 def test_a_time_limit_before_any_plan_is_code_4(tmp_path, capsys):
