@@ -79,6 +79,7 @@ class _Job:
         text: of that answer.
         last_text: the last tier's answer; None where it has not given one.
         visits: to be labelled.
+        watches: by tier index, of the calibrations that made the scores.
     """
 
     sample: Any
@@ -88,6 +89,7 @@ class _Job:
     text: str
     last_text: str | None
     visits: list[LabelledVisit]
+    watches: dict[int, AgreementWatch]
 
 
 class Shadow:
@@ -198,6 +200,7 @@ class Shadow:
             text=text,
             last_text=text if reached_last else None,
             visits=visits,
+            watches=dict(self.watches),
         )
         task = asyncio.create_task(self._run(job))
         self._running.add(task)
@@ -229,7 +232,7 @@ class Shadow:
         if job.last_text is None:
             self._show(job, last_text, visits)
         for visit, label in zip(job.visits, visits, strict=True):
-            self._keep_score(visit.tier, visit.score, label.agrees(self.likely))
+            self._keep_score(job, visit.tier, visit.score, label.agrees(self.likely))
         prompt_ids = self._engine.prompt_ids(job.sample)
         if self._labelling is not None and visits and prompt_ids is not None:
             reached_last = job.last_text is not None
@@ -283,14 +286,18 @@ class Shadow:
             agrees = own.agrees(self.likely)
         else:
             agrees = same_answer(job.text, last_text or "")
-            self._keep_score(job.chosen_tier, job.score, agrees)
+            self._keep_score(job, job.chosen_tier, job.score, agrees)
         self._count(job.chosen_tier, "agreed" if agrees else "differed")
-        if job.chosen_tier in self.watches:
+        if job.chosen_tier in self.watches and self._is_active(job, job.chosen_tier):
             self.watches[job.chosen_tier].add(bool(agrees))
 
-    def _keep_score(self, tier: int, score: float | None, agrees: bool | None) -> None:
-        """Keep a score with the last tier's opinion, where both are known."""
-        if score is not None and agrees is not None:
+    def _is_active(self, job: _Job, tier: int) -> bool:
+        """Whether the calibration that scored a job's answer of this tier is still the active one."""
+        return job.watches.get(tier) is self.watches.get(tier)
+
+    def _keep_score(self, job: _Job, tier: int, score: float | None, agrees: bool | None) -> None:
+        """Keep a score of the active calibration with the last tier's opinion, if there is one."""
+        if score is not None and agrees is not None and self._is_active(job, tier):
             self.labelled.setdefault(tier, deque(maxlen=WINDOW)).append((score, agrees))
 
     def _count(self, tier_index: int, outcome: str) -> None:

@@ -22,6 +22,7 @@ from cascadia_sglang.testing.engine import (
 )
 from cascadia_sglang.testing.services import make_router
 from cascadia_sglang.testing.time import run_in_virtual_time
+from tests.unit.judge.judging import make_calibration
 
 SMALL = Reply(score=0.9, text="fifty  six")
 SLOW = Reply(seconds=5.0)
@@ -87,6 +88,27 @@ def test_an_accepted_answer_is_given_again_after_it_went_out(
     assert second.order.early_abort is None
     assert not second.rid.startswith(first.rid)
     assert not first.rid.startswith(second.rid)
+
+
+def test_a_score_of_an_earlier_calibration_is_not_compared_with_the_active_one() -> None:
+    config = msgspec.structs.replace(
+        make_cascade("small", "large"), planner=PlannerConfig(shadow_rate=1.0)
+    )
+
+    async def main() -> None:
+        router = make_router(config, FakeEngine(SMALL, SLOW), is_last_tier_idle=lambda: True)
+        shadow = router.services.shadow
+        shadow.watch(0, make_calibration(0, 0.0))
+        async for _ in router.answer(make_request(), None, Controls(), ResponseSummary()):
+            pass
+        await asyncio.sleep(1.0)
+        shadow.watch(0, make_calibration(0, 0.0))
+        await asyncio.sleep(DEADLINE_S)
+        assert shadow.counts.total() == 1
+        assert shadow.labelled == {}
+        assert shadow.watches[0].state().now.answers == 0
+
+    run_in_virtual_time(main())
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
