@@ -27,8 +27,8 @@ _EXIT_CODES = {
     0: "The command did what it was asked for.",
     BAD_INPUT: "Bad input, or an error of the table above. One line on stderr says which.",
     INFEASIBLE: "`plan`, `advise`: nothing keeps the budget and the quality floor.",
-    NOT_REACHED: "`plan`: the plan misses the targets of `slo`, the sample does not show the floor, or "
-    "the time limit came before any plan. "
+    NOT_REACHED: "`plan`: the plan misses the targets of `slo`, the sample does not show the "
+    "floor, or the time limit came before any plan. "
     "`calibrate`: the sample does not show the target.",
     INTERRUPTED: "Ctrl-C.",
 }

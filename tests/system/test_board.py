@@ -34,7 +34,7 @@ EMPTY = {
 
 @pytest.fixture(scope="module")
 def prometheus(fleet: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of a Prometheus that has scraped the server a few times, with answers between."""
+    """A client of a Prometheus that has scraped the server between answers."""
     folder: Path = tmp_path_factory.mktemp("prometheus")
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
@@ -63,14 +63,14 @@ def prometheus(fleet: Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
             _wait_until_ready(client, process)
             with fleet.client() as asking:
-                for _ in range(5):
+                for _ in range(3):
                     for text in ("rev abcd", "mul 987 6", "steps 98765 43210"):
                         body = {
                             "text": text,
                             "sampling_params": {"temperature": 0, "max_new_tokens": 24},
                         }
                         asking.post("/generate", json=body)
-                    time.sleep(1.0)
+                    _wait_for_scrapes(client, 2)
             yield client
     finally:
         process.terminate()
@@ -91,6 +91,22 @@ def _wait_until_ready(client: httpx.Client, process: "subprocess.Popen[bytes]") 
         except httpx.TransportError:
             time.sleep(0.2)
     pytest.fail("prometheus is not ready")
+
+
+def _wait_for_scrapes(client: httpx.Client, more: int) -> None:
+    """Prometheus may take five seconds before it scrapes a new target for the first time."""
+    enough = _scrapes(client) + more
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if _scrapes(client) >= enough:
+            return
+        time.sleep(0.2)
+    pytest.fail(f"prometheus has not scraped the server {more} times within 30 s")
+
+
+def _scrapes(client: httpx.Client) -> int:
+    succeeded = asked(client, "sum_over_time(up[1h])")
+    return int(succeeded[0]["value"][1]) if succeeded else 0
 
 
 def asked(client: httpx.Client, query: str) -> list[dict]:

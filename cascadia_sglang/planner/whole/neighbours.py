@@ -72,4 +72,4 @@ def _least(worth_M: FloatArray, sum_M: FloatArray, number: int) -> list[int]:
     if len(worth_M) > number:
         places = np.flatnonzero(worth_M <= np.partition(worth_M, number - 1)[number - 1])
     order = np.lexsort((sum_M[places], worth_M[places]))[:number]
-    return places[order].tolist()
+    return [int(place) for place in places[order]]

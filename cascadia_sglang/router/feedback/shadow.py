@@ -292,7 +292,7 @@ class Shadow:
             self.watches[job.chosen_tier].add(bool(agrees))
 
     def _is_active(self, job: _Job, tier: int) -> bool:
-        """Whether the calibration that scored a job's answer of this tier is still the active one."""
+        """Whether the calibration that scored this tier's answer is still the active one."""
         return job.watches.get(tier) is self.watches.get(tier)
 
     def _keep_score(self, job: _Job, tier: int, score: float | None, agrees: bool | None) -> None:
