@@ -1,6 +1,7 @@
 """Servers for the tests of this folder."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,10 @@ ADMIN = {"authorization": f"Bearer {KEY}"}
 # Prompts with this character skip the small tier of the shared demo.
 SKIPS_SMALL = "~"
 _BITS = 12
+
+# The servers have sessions of their own. So SIGTERM must end the tests as Ctrl-C does, with every
+# fixture taken down.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def save_entry(path: Path) -> None:
