@@ -4,8 +4,8 @@ It starts the cascade and loads its workers, one tier after the other. Then it f
 batch step by rows, tokens and context.
 
 With --gpu it measures nothing. It computes the least step time of the model's shape on such a
-device, from the data sheet. That leaves out the host's work per step. --host-step-ms adds it:
-`host.step_ms` of a profile that was measured on such a host.
+device, from the data sheet. No step is shorter than the host's work per step.
+--host-step-ms sets that work: `host.step_ms` of a profile that was measured on such a host.
 
 Example:
     cascadia profile cascade.yaml --out profile.json

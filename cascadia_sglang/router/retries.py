@@ -132,7 +132,7 @@ class Placing:
             len(samples),
             self._engine.shape(samples[0]),
         )
-        raise RequestError(500, "the request ended two workers by an error of theirs; it is over")
+        raise RequestError(500, "the request ended two workers and is not tried again")
 
     async def remember(self) -> None:
         """Keep the suspicion for the next request with the same body, should one come."""
