@@ -30,7 +30,8 @@ from bench.harness.estimates import Estimate, spread
 from bench.harness.ranks import ranks
 from bench.harness.rows import facts_of_this_run, make_row, save_rows
 from cascadia_sglang.arrays import FloatArray
-from cascadia_sglang.config.settings import CascadeConfig, RoutingConfig, TierConfig
+from cascadia_sglang.config.routing_settings import RoutingConfig
+from cascadia_sglang.config.settings import CascadeConfig, TierConfig
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.feedback.scores import TierScoring
 from demo.calibrate.answers import complete_chunks, load_pool

@@ -14,7 +14,8 @@ from bench.harness.client import Round, send_at
 from bench.harness.load import questions, requests
 from cascadia_sglang.planner.simulation.paths import Paths
 from cascadia_sglang.planner.simulation.result import SimulationResult
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.simulation.simulator import simulate
+from cascadia_sglang.planner.simulation.tiers import SimulatedTier
 from cascadia_sglang.planner.speed.profile import HostTimes
 from cascadia_sglang.planner.workload.workload import Workload, build_workload
 from demo.tasks.families import MAX_ANSWER_TOKENS

@@ -30,7 +30,8 @@ from cascadia_sglang.planner.latency.shapes import shapes_of_pools
 from cascadia_sglang.planner.problem.problem import Problem
 from cascadia_sglang.planner.progress import JobRunner
 from cascadia_sglang.planner.simulation.paths import direct_paths
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.simulation.simulator import simulate
+from cascadia_sglang.planner.simulation.tiers import SimulatedTier
 from cascadia_sglang.planner.workload.workload import Workload
 
 CSV = RESULTS / "paper_simulated.csv"

@@ -24,7 +24,7 @@ from cascadia_sglang.planner.plan import Plan
 from cascadia_sglang.planner.problem.problem import Deployment, Problem
 from cascadia_sglang.planner.progress import JobRunner
 from cascadia_sglang.planner.simulation.paths import Paths, direct_paths, shared_paths
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier
+from cascadia_sglang.planner.simulation.tiers import SimulatedTier
 from cascadia_sglang.planner.thresholds.replay import build_sample
 from cascadia_sglang.planner.thresholds.search import choose_and_allocate
 from cascadia_sglang.planner.workload.workload import Workload

@@ -42,7 +42,7 @@ from bench.planner.report import report
 from bench.planner.simulator_cell import Cell, rows_of
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.config.cascade_file import read_cascade
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier
+from cascadia_sglang.planner.simulation.tiers import SimulatedTier
 from cascadia_sglang.planner.speed.profile import HostTimes, Profile, load_profile
 from cascadia_sglang.planner.workload.workload import poisson_arrivals_s
 from cascadia_sglang.processes.child_server import START_S

@@ -19,7 +19,8 @@ from bench import RESULTS
 from bench.harness.estimates import spread
 from bench.harness.rows import Row, facts_of_this_run, make_row, save_rows
 from cascadia_sglang.planner.simulation.paths import direct_paths
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.simulation.simulator import simulate
+from cascadia_sglang.planner.simulation.tiers import SimulatedTier
 from cascadia_sglang.planner.speed.profile import EngineLimits, StepTimes
 from cascadia_sglang.planner.workload.workload import build_workload, poisson_arrivals_s
 

@@ -7,14 +7,8 @@ from typing import Any
 
 from cascadia_sglang.config.escalation import keeps_rate
 from cascadia_sglang.config.label_settings import label_problems
-from cascadia_sglang.config.settings import (
-    CASCADE_MODEL,
-    KEEP_ALIVE_ALLOWED,
-    CascadeConfig,
-    PlannerConfig,
-    TierConfig,
-    is_keep_alive_s,
-)
+from cascadia_sglang.config.routing_settings import KEEP_ALIVE_ALLOWED, is_keep_alive_s
+from cascadia_sglang.config.settings import CASCADE_MODEL, CascadeConfig, PlannerConfig, TierConfig
 from cascadia_sglang.config.speculation import JUDGED_ALGORITHMS, judged_problems
 from cascadia_sglang.models.hub_check import is_hub_name
 from cascadia_sglang.value_ranges import bound_problems

@@ -6,7 +6,7 @@ the share that is kept is above what a prefilled token costs over what a decoded
 
 from dataclasses import dataclass
 
-from cascadia_sglang.config.settings import DraftsConfig
+from cascadia_sglang.config.routing_settings import DraftsConfig
 
 # Of the drafts that would not be worth it, one of so many is read: what is kept may have changed.
 EXPLORE = 32

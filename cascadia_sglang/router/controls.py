@@ -4,11 +4,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cascadia_sglang.config.settings import (
-    KEEP_ALIVE_ALLOWED,
-    CascadeConfig,
-    is_keep_alive_s,
-)
+from cascadia_sglang.config.routing_settings import KEEP_ALIVE_ALLOWED, is_keep_alive_s
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import RequestError
 
 PREFIX = "x-cascadia-"

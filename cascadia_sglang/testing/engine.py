@@ -1,12 +1,10 @@
-"""Doubles for tests of the request path: a scripted engine and its requests."""
+"""A scripted engine. With it come the other doubles that a test of the request path needs."""
 
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from cascadia_sglang.config.settings import CascadeConfig, JudgeConfig, RoutingConfig, TierConfig
 from cascadia_sglang.errors import (
     AttemptFailedError,
     UnreadablePromptError,
@@ -18,7 +16,9 @@ from cascadia_sglang.messages import DRAFT_KEY, AttemptOrder, DraftReport, Judge
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.router.engine_protocol import Output, Refusal, Translation
 from cascadia_sglang.router.poison_requests import Death
+from cascadia_sglang.testing.cascade import make_cascade
 from cascadia_sglang.testing.replies import FakeLimits, FakeRun, Reply, ReplyStep
+from cascadia_sglang.testing.requests import FakeRequest, FakeSample, make_request
 
 __all__ = [
     "FakeEngine",
@@ -31,84 +31,6 @@ __all__ = [
     "make_cascade",
     "make_request",
 ]
-
-
-def make_cascade(
-    *names: str, thresholds: Sequence[float] = (), judge: JudgeConfig | None = None, **routing: Any
-) -> CascadeConfig:
-    """A cascade without files behind it.
-
-    Args:
-        names: of the tiers, smallest first.
-        thresholds: 0.8 throughout where neither they nor an `escalation_rate` are given.
-        routing: further fields of `RoutingConfig`.
-    """
-    if "escalation_rate" not in routing:
-        routing["thresholds"] = list(thresholds) or [0.8] * (len(names) - 1)
-    return CascadeConfig(
-        version=1,
-        tiers=[TierConfig(name=name, model_path=f"/models/{name}") for name in names],
-        routing=RoutingConfig(**routing),
-        judge=judge or JudgeConfig(),
-    )
-
-
-@dataclass(slots=True, kw_only=True)
-class FakeSample:
-    """One sample of one prompt.
-
-    Attributes:
-        prompt_tokens: of the prompt; `tokens_of` has those of further tokenizers, by number.
-        bears_ids: whether token ids of the first tokenizer are in it.
-        unreadable: tiers that cannot be asked it.
-    """
-
-    rid: str
-    text: str
-    prompt_tokens: int | None = 10
-    tokens_of: Mapping[int, int] = field(default_factory=dict)
-    bears_ids: bool = False
-    unreadable: frozenset[int] = frozenset()
-    made: set[int] = field(default_factory=set)  # numbers of the tokenizers that it was made for
-    max_new_tokens: int | None = None
-    judgeable: bool | frozenset[int] = True  # or the tiers that can judge it
-    takes_draft: bool = True
-    scoring: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class FakeRequest:
-    """A client's request: prompts, each with its samples."""
-
-    prompts: list[list[FakeSample]]
-    is_single: bool
-    stream: bool = False
-
-
-def make_request(
-    *texts: str, rid: str = "caller", samples: int = 1, stream: bool = False, **sample: Any
-) -> FakeRequest:
-    """A request of one sample under `rid`, or of several under `rid_0`, `rid_1` and so on.
-
-    Args:
-        texts: one prompt each; one prompt "question" where none is given.
-        samples: of each prompt.
-        sample: further fields of `FakeSample`.
-    """
-    texts = texts or ("question",)
-    is_single = len(texts) == 1 and samples == 1
-    numbers = itertools.count()
-    return FakeRequest(
-        prompts=[
-            [
-                FakeSample(rid=rid if is_single else f"{rid}_{next(numbers)}", text=text, **sample)
-                for _ in range(samples)
-            ]
-            for text in texts
-        ],
-        is_single=is_single,
-        stream=stream,
-    )
 
 
 class FakeEngine:

@@ -114,7 +114,9 @@ OWN_IMPORTS = {
         "cascadia_sglang.judge",
         "cascadia_sglang.router",
         "cascadia_sglang.prefix",
+        "cascadia_sglang.testing.cascade",
         "cascadia_sglang.testing.replies",
+        "cascadia_sglang.testing.requests",
     ),
 }
 

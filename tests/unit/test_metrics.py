@@ -32,7 +32,8 @@ from types import SimpleNamespace
 
 import httpx
 
-from cascadia_sglang.config.settings import CascadeConfig, RoutingConfig, TierConfig
+from cascadia_sglang.config.routing_settings import RoutingConfig
+from cascadia_sglang.config.settings import CascadeConfig, TierConfig
 from cascadia_sglang.http.metrics_page import Gauges, MetricsPage
 from cascadia_sglang.messages import DraftReport
 from cascadia_sglang.metrics.counters import Metrics, forget_gauges

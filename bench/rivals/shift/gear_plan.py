@@ -22,7 +22,8 @@ from bench.rivals.fronts.thresholds import cheapest
 from bench.rivals.shift.gears_by_rate import Gear
 from cascadia_sglang.judge.state import COUNT
 from cascadia_sglang.planner.simulation.paths import climbing_paths
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.simulation.simulator import simulate
+from cascadia_sglang.planner.simulation.tiers import SimulatedTier
 from cascadia_sglang.planner.speed.profile import Profile
 from cascadia_sglang.planner.workload.slo import Slo
 from cascadia_sglang.planner.workload.workload import build_workload, poisson_arrivals_s

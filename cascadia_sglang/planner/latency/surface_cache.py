@@ -23,10 +23,12 @@ from cascadia_sglang.planner.workload.workload import Workload
 SOURCES = (
     "latency/build_surfaces.py",
     "latency/surfaces.py",
+    "simulation/initial_state.py",
     "simulation/paths.py",
     "simulation/result.py",
     "simulation/run_limit.py",
     "simulation/simulator.py",
+    "simulation/tiers.py",
     "speed/profile.py",
     "workload/workload.py",
 )

@@ -19,7 +19,8 @@ from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.simulation.paths import Paths
 from cascadia_sglang.planner.simulation.result import SimulationResult
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.simulation.simulator import simulate
+from cascadia_sglang.planner.simulation.tiers import SimulatedTier
 from cascadia_sglang.planner.speed.profile import EngineLimits, StepTimes
 from cascadia_sglang.planner.workload.workload import Workload
 

@@ -21,7 +21,8 @@ from cascadia_sglang.planner.online.weighted_sample import WeightedSample
 from cascadia_sglang.planner.problem.problem import LatencyObjective
 from cascadia_sglang.planner.simulation.paths import Paths
 from cascadia_sglang.planner.simulation.result import SimulationResult
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.simulation.simulator import simulate
+from cascadia_sglang.planner.simulation.tiers import SimulatedTier
 from cascadia_sglang.planner.workload.workload import Workload, build_workload
 
 # Requests of a simulation, repeats included, and of all simulations of a plan together.

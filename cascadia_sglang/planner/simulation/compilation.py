@@ -10,7 +10,8 @@ import numpy as np
 
 from cascadia_sglang.planner.simulation.numba_cache import holds_compiled_code
 from cascadia_sglang.planner.simulation.paths import shared_paths
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.simulation.simulator import simulate
+from cascadia_sglang.planner.simulation.tiers import SimulatedTier
 from cascadia_sglang.planner.speed.profile import EngineLimits, StepTimes
 from cascadia_sglang.planner.workload.workload import build_workload
 

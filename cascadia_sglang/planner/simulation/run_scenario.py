@@ -4,7 +4,8 @@ from cascadia_sglang.planner.simulation.paths import shared_paths
 from cascadia_sglang.planner.simulation.result import SimulationResult
 from cascadia_sglang.planner.simulation.run_limit import RunLimit
 from cascadia_sglang.planner.simulation.scenario import Scenario
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate_within
+from cascadia_sglang.planner.simulation.simulator import simulate_within
+from cascadia_sglang.planner.simulation.tiers import SimulatedTier
 from cascadia_sglang.planner.speed.profile import Profile
 from cascadia_sglang.planner.workload.workload import Workload
 

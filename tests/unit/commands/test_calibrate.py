@@ -9,7 +9,7 @@ from cascadia_sglang.calibration.fit.split import part_of
 from cascadia_sglang.calibration.record.sample import prompt_key, read_sample
 from cascadia_sglang.cli import main
 from cascadia_sglang.config.cascade_file import load_cascade, load_uncalibrated
-from cascadia_sglang.config.settings import DraftsConfig
+from cascadia_sglang.config.routing_settings import DraftsConfig
 from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.judge.calibration import load_calibration
 from cascadia_sglang.judge.features import FEATURES

@@ -17,7 +17,8 @@ from cascadia_sglang.config.cascade_file import (
     load_cascade,
     load_uncalibrated,
 )
-from cascadia_sglang.config.settings import CascadeConfig, DraftsConfig
+from cascadia_sglang.config.routing_settings import DraftsConfig
+from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.config.speculation import JUDGED_ALGORITHMS, Speculation
 from cascadia_sglang.errors import ConfigError
 

@@ -13,7 +13,8 @@ from cascadia_sglang.config.label_settings import (
     label_rate,
     self_calibrated_tiers,
 )
-from cascadia_sglang.config.settings import CascadeConfig, JudgeConfig, PlannerConfig, RoutingConfig
+from cascadia_sglang.config.routing_settings import RoutingConfig
+from cascadia_sglang.config.settings import CascadeConfig, JudgeConfig, PlannerConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.testing.engine import make_cascade
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascadia_sglang.config.settings import CascadeConfig, GearsConfig, RoutingConfig, TierConfig
+from cascadia_sglang.config.routing_settings import GearsConfig, RoutingConfig
+from cascadia_sglang.config.settings import CascadeConfig, TierConfig
 from cascadia_sglang.controller.gearbox import Gearbox
 from cascadia_sglang.controller.gears import (
     CALM_LOOKS,

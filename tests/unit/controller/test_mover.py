@@ -7,7 +7,8 @@ import pytest
 
 from cascadia_sglang.capacity.placement import capacity_of
 from cascadia_sglang.capacity.types import Capacity, Reserve
-from cascadia_sglang.config.settings import CascadeConfig, PlannerConfig, RoutingConfig, TierConfig
+from cascadia_sglang.config.routing_settings import RoutingConfig
+from cascadia_sglang.config.settings import CascadeConfig, PlannerConfig, TierConfig
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkerError
 from cascadia_sglang.metrics.counters import Metrics

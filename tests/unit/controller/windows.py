@@ -3,7 +3,8 @@
 import numpy as np
 
 from cascadia_sglang.capacity.types import Capacity
-from cascadia_sglang.config.settings import CascadeConfig, PlannerConfig, RoutingConfig, TierConfig
+from cascadia_sglang.config.routing_settings import RoutingConfig
+from cascadia_sglang.config.settings import CascadeConfig, PlannerConfig, TierConfig
 from cascadia_sglang.controller.monitor import RecordedRequest, RecordedVisit
 from cascadia_sglang.controller.window import ServingState, Traffic, plan_request, window_tiers
 from cascadia_sglang.planner.online.plan_request import PlanRequest

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascadia_sglang.config.settings import DraftsConfig
+from cascadia_sglang.config.routing_settings import DraftsConfig
 from cascadia_sglang.drafts.policy import EXPLORE, DraftPolicy
 
 ALWAYS = DraftsConfig(use="on")

@@ -21,7 +21,8 @@ from cascadia_sglang.planner.problem.checks import problems_of
 from cascadia_sglang.planner.problem.problem import Problem
 from cascadia_sglang.planner.progress import JobRunner
 from cascadia_sglang.planner.simulation.paths import Paths
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.simulation.simulator import simulate
+from cascadia_sglang.planner.simulation.tiers import SimulatedTier
 from cascadia_sglang.planner.speed.profile import EngineLimits, StepTimes
 from cascadia_sglang.planner.speed.roofline import shape_of_config
 from cascadia_sglang.planner.workload.workload import build_workload, poisson_arrivals_s

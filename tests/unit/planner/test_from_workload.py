@@ -12,7 +12,8 @@ from cascadia_sglang.planner.deployment.plan_check import check_placement
 from cascadia_sglang.planner.latency.build_surfaces import AnswerLengths, SurfaceJob, surface_of
 from cascadia_sglang.planner.latency.surfaces import ParallelShape
 from cascadia_sglang.planner.simulation.paths import shared_paths
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.simulation.simulator import simulate
+from cascadia_sglang.planner.simulation.tiers import SimulatedTier
 from cascadia_sglang.planner.solve import solve
 from cascadia_sglang.planner.speed.profile import EngineLimits, StepTimes
 from cascadia_sglang.planner.workload.workload import build_workload, poisson_arrivals_s

@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from cascadia_sglang.config.settings import CascadeConfig, DraftsConfig, JudgeConfig
+from cascadia_sglang.config.routing_settings import DraftsConfig
+from cascadia_sglang.config.settings import CascadeConfig, JudgeConfig
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.testing.engine import FakeEngine, Reply, make_cascade, make_request
 from tests.unit.router.asking import Answer, ask

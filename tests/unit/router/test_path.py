@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cascadia_sglang.config.settings import VerifyConfig
+from cascadia_sglang.config.routing_settings import VerifyConfig
 from cascadia_sglang.testing.engine import FakeEngine, make_cascade, make_request
 from tests.unit.router.asking import GOOD, WEAK, ask
 

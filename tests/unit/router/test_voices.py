@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from cascadia_sglang.config.settings import DraftsConfig, JudgeConfig
+from cascadia_sglang.config.routing_settings import DraftsConfig
+from cascadia_sglang.config.settings import JudgeConfig
 from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.controls import Controls

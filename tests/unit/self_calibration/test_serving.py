@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from cascadia_sglang.config.settings import CascadeConfig, JudgeConfig, RoutingConfig
+from cascadia_sglang.config.routing_settings import RoutingConfig
+from cascadia_sglang.config.settings import CascadeConfig, JudgeConfig
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.metrics.counters import Metrics

@@ -14,7 +14,8 @@ from cascadia_sglang.planner.latency.surfaces import (
     isotonic,
 )
 from cascadia_sglang.planner.simulation.paths import direct_paths
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.simulation.simulator import simulate
+from cascadia_sglang.planner.simulation.tiers import SimulatedTier
 from cascadia_sglang.planner.speed.profile import EngineLimits, StepTimes
 from cascadia_sglang.planner.workload.workload import build_workload, poisson_arrivals_s
 

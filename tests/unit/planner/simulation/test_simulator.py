@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.simulation import events
 from cascadia_sglang.planner.simulation.paths import Paths, climbing_paths, direct_paths
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.simulation.simulator import simulate
+from cascadia_sglang.planner.simulation.tiers import SimulatedTier
 from cascadia_sglang.planner.speed.profile import EngineLimits, HostTimes, StepTimes
 from cascadia_sglang.planner.workload.slo import Slo
 from cascadia_sglang.planner.workload.workload import build_workload, poisson_arrivals_s

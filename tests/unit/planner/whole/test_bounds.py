@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from cascadia_sglang.planner.latency.surfaces import ParallelShape
 from cascadia_sglang.planner.simulation.paths import shared_paths
-from cascadia_sglang.planner.simulation.simulator import SimulatedTier, simulate
+from cascadia_sglang.planner.simulation.simulator import simulate
+from cascadia_sglang.planner.simulation.tiers import SimulatedTier
 from cascadia_sglang.planner.speed.profile import EngineLimits, StepTimes
 from cascadia_sglang.planner.thresholds.frontier import ThresholdPoint
 from cascadia_sglang.planner.whole.capacity import lanes_needed, pool_work_s, windows
