@@ -24,7 +24,7 @@ litellm := $(litellm_home)/bin/litellm
 PYTHON312 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python3.12) python3.12)
 dry_machine := .gpu-check-dry/machine
 
-.PHONY: help env key lock docs serve test test-units test-servers \
+.PHONY: help env key lock docs serve test test-units test-servers lanes lane-servers lane-units \
 	test-slow test-slow-units test-slow-a-to-p test-slow-q-to-z test-slow-alone test-sglang-server \
 	check type test-gpu fuzz bench \
 	gpu-check gpu-check-pack gpu-check-dry \
@@ -70,7 +70,25 @@ serve: export HF_HUB_OFFLINE ?= $(if $(filter demo/% bench/ladder/%,$(CONFIG)),1
 serve: env  ## serve a cascade in the foreground (PORT=30000, CONFIG=cascade.yaml, ARGS="--flag")
 	@exec $(python) -m sglang.launch_server --plugin cascadia --cascade-config $(CONFIG) --port $(PORT) $(ARGS)
 
-test: test-units test-servers  ## the tests that need no GPU, without the slow ones
+test: lanes  ## the tests that need no GPU, without the slow ones
+
+# Two lanes at the same time: what starts servers, and what needs none. Two servers at once would take
+# more memory than 24 GB. A lane computes with one thread, and each line of its output begins with its
+# name. What writes the name outlives an interrupt, for pytest still writes while it stops its servers.
+SERVERS = test-servers
+UNITS = test-units
+lane = for target in $(2); do $(MAKE) --no-print-directory $$target; done 2>&1 \
+	| (trap '' INT TERM; sed --unbuffered 's/^/$(1): /')
+
+lanes: export OMP_NUM_THREADS = 1
+lanes: env
+	@$(MAKE) --no-print-directory --jobs 2 lane-servers lane-units
+
+lane-servers:
+	+@$(call lane,servers,$(SERVERS))
+
+lane-units:
+	+@$(call lane,units,$(UNITS))
 
 test-units: env
 	$(python) -m pytest -m "not gpu and not slow" --ignore tests/system

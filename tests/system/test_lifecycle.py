@@ -116,7 +116,12 @@ while :; do sleep 0.05; done
 def test_make_serve_passes_sigterm_on_and_waits(tmp_path):
     """As a service manager ends it. In place of Python a script, which takes a moment to end."""
     key = subprocess.run(
-        ["make", "--silent", "key"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--silent", "key"],
+        cwd=ROOT,
+        env=without_make(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").write_text(STUB)
@@ -134,12 +139,18 @@ def test_make_serve_passes_sigterm_on_and_waits(tmp_path):
     assert "draining\nended\n" in server.log.read_text()
 
 
+def without_make() -> dict[str, str]:
+    """This environment without the words of the `make` that runs the tests."""
+    return {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
+
+
 def make_serve(folder: Path, venv: Path) -> Server:
     port = free_port()
     with (folder / "make.log").open("wb") as log:
         process = subprocess.Popen(
             ["make", "serve", f"PORT={port}", f"VENV={venv}"],
             cwd=ROOT,
+            env=without_make(),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
