@@ -65,7 +65,11 @@ def seen_by_sdk(error: openai.APIError | anthropic.APIError) -> Seen:
 def by_openai(send: Callable[[openai.OpenAI, Ask], Any]) -> Callable[[Ask], Seen]:
     def ask(ask: Ask) -> Seen:
         with openai.OpenAI(
-            base_url=f"{ask.server.url}/v1", api_key="none", max_retries=0, timeout=30
+            base_url=f"{ask.server.url}/v1",
+            api_key="none",
+            max_retries=0,
+            timeout=30,
+            http_client=openai.DefaultHttpxClient(verify=False),
         ) as client:
             try:
                 ask.take(send(client, ask))
@@ -121,7 +125,11 @@ def _raising(events: Any) -> Iterator[Any]:
 
 def messages(ask: Ask) -> Seen:
     with anthropic.Anthropic(
-        base_url=ask.server.url, api_key="none", max_retries=0, timeout=30
+        base_url=ask.server.url,
+        api_key="none",
+        max_retries=0,
+        timeout=30,
+        http_client=anthropic.DefaultHttpxClient(verify=False),
     ) as client:
         try:
             ask.take(
@@ -141,7 +149,7 @@ def messages(ask: Ask) -> Seen:
 
 def by_ollama(name: str, question: dict[str, Any]) -> Callable[[Ask], Seen]:
     def ask(ask: Ask) -> Seen:
-        client = ollama.Client(host=ask.server.url, headers=ask.headers, timeout=30)
+        client = ollama.Client(host=ask.server.url, headers=ask.headers, timeout=30, verify=False)
         options = {"num_predict": 1500, "temperature": ask.temperature}
         send = getattr(client, name)
         try:

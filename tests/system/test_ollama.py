@@ -20,7 +20,7 @@ MODES = ("buffered", "commit", "direct")
 
 @pytest.fixture
 def client(demo: Server) -> ollama.Client:
-    return ollama.Client(host=demo.url, timeout=60)
+    return ollama.Client(host=demo.url, timeout=60, verify=False)
 
 
 @pytest.fixture
@@ -30,7 +30,9 @@ def http(demo: Server) -> Iterator[httpx.Client]:
 
 
 def in_mode(demo: Server, mode: str) -> ollama.Client:
-    return ollama.Client(host=demo.url, timeout=60, headers={"x-cascadia-stream": mode})
+    return ollama.Client(
+        host=demo.url, timeout=60, headers={"x-cascadia-stream": mode}, verify=False
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -1,9 +1,9 @@
 """SGLang's own route, `/generate`: a stream says what the whole answer says."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.system.client_tour.conftest import Toured
@@ -66,18 +66,18 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.fixture(scope="module")
-def answers(toured: Toured) -> Answers[Any, Answer]:
+def answers(toured: Toured) -> Iterator[Answers[Any, Answer]]:
     def ask(case: Any, way: Way) -> Answer:
         body = {"text": "rev abcd", "sampling_params": GREEDY, **case[0]}
         body["stream"] = way.mode is not None
-        url = f"{toured.server.url}/generate"
-        reply = httpx.post(url, json=body, headers=way.headers, timeout=60)
+        reply = client.post("/generate", json=body, headers=way.headers)
         if way.mode is None:
             return whole(reply.json())
         lines = [line for line in reply.text.splitlines() if line and not line.startswith(": ")]
         return joined(lines, toured.is_incremental)
 
-    return Answers(CASES, ask)
+    with toured.server.client() as client:
+        yield Answers(CASES, ask)
 
 
 @pytest.mark.parametrize("name", CASES)
