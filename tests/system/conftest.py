@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import httpx
 import msgspec
@@ -31,9 +32,17 @@ ADMIN = {"authorization": f"Bearer {KEY}"}
 SKIPS_SMALL = "~"
 _BITS = 12
 
-# The servers have sessions of their own. So SIGTERM must end the tests as Ctrl-C does, with every
-# fixture taken down.
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+def _end_as_ctrl_c_does(number: int, frame: FrameType | None) -> None:
+    """Servers have sessions of their own, so SIGTERM must take every fixture down.
+
+    `make` may send it a second time, which must not cut that short.
+    """
+    signal.signal(number, signal.SIG_IGN)
+    signal.default_int_handler(number, frame)
+
+
+signal.signal(signal.SIGTERM, _end_as_ctrl_c_does)
 
 
 def save_entry(path: Path) -> None:
