@@ -62,6 +62,8 @@ def test_an_answer_is_the_last_attempts(lost: list[dict[str, Any]]) -> None:
 
 
 def test_an_answer_with_tokens_that_were_not_recorded_is_refused() -> None:
-    with responding([attempt([4, 2], 1)]) as connection:
-        with pytest.raises(RefusedError, match="1 of 2 tokens recorded"):
-            ask(connection, QUESTION, "model", 0.0)
+    with (
+        responding([attempt([4, 2], 1)]) as connection,
+        pytest.raises(RefusedError, match="1 of 2 tokens recorded"),
+    ):
+        ask(connection, QUESTION, "model", 0.0)
