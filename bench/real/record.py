@@ -85,7 +85,8 @@ def ask(
     if response.status != 200:
         raise RefusedError(f"{question.id}: {response.status} {content[:200]!r}")
     [choice] = json.loads(content)["choices"]
-    [attempt] = choice["meta_info"]["cascadia"]["attempts"]
+    # Attempts before the last one lost their worker.
+    attempt = choice["meta_info"]["cascadia"]["attempts"][-1]
     features, output_ids = attempt["record"]["features"], attempt["output_ids"]
     if len(features) != len(output_ids):
         raise RefusedError(f"{question.id}: {len(features)} of {len(output_ids)} tokens recorded")
