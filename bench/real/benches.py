@@ -68,7 +68,6 @@ REAL_BENCHES: tuple[Bench, ...] = (
         question="How well does the larger model judge the smaller one's answers over HTTP?",
         writes=("results/real_judge.csv",),
         needs=(REAL_MODELS,),
-        smoke=(),
         inputs=("small", "large"),
     ),
     Bench(

@@ -6,6 +6,7 @@ their texts lie in the cache of `bench.real.record`.
 
 Example:
     python -m bench.real.judge_model --small PATH --large PATH   # adds to real_judge.csv
+    python -m bench.real.judge_model --smoke   # a demo model, or that of --large; writes nothing
 
 Shape legend: N answers.
 """
@@ -16,8 +17,11 @@ import argparse
 import http.client
 import json
 import math
+import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 
 import msgspec
@@ -25,16 +29,26 @@ import numpy as np
 
 from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import Told, facts_of_this_run, save_rows
+from bench.harness.rows import Facts, Row, Told, facts_of_this_run, save_rows
 from bench.real.answers import Answer
 from bench.real.question_sets import Question, question_set
-from bench.real.record import ANSWER_S, CACHE, SERVER_FLAGS, START_S, digest_of, label
+from bench.real.record import (
+    ANSWER_S,
+    CACHE,
+    DEMO,
+    SERVER_FLAGS,
+    SMOKE_SIZE,
+    START_S,
+    digest_of,
+    label,
+)
+from cascadia_sglang.arrays import BoolArray
 from cascadia_sglang.calibration.fit.statistics import measure
 from cascadia_sglang.calibration.record.recording import RecordingServer, record
 from cascadia_sglang.calibration.record.records import Key, RecordFile
 from cascadia_sglang.calibration.record.server import recording_server
 from cascadia_sglang.config.cascade_file import load_uncalibrated
-from cascadia_sglang.errors import RefusedError
+from cascadia_sglang.errors import CascadiaError, RefusedError
 
 BENCH = "real.judge_model"
 SETS = ("short", "reasoning", "humaneval")
@@ -49,7 +63,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Attributes:
         id: of the question.
-        asked: digest of question and answer.
+        asked: digest of what the judge model was sent.
         yes: probability of yes, among yes and no.
         seconds: from the request to the verdict.
     """
@@ -75,15 +89,10 @@ def probability_of_yes(top: Sequence[dict[str, object]]) -> float:
     return weights["yes"] / total if total else 0.5
 
 
-def judge(connection: http.client.HTTPConnection, question: Question, text: str) -> list[Verdict]:
-    """The verdict on one answer.
-
-    Raises:
-        RefusedError: if the server answers with an error.
-        OSError, http.client.HTTPException: if the connection breaks or times out.
-    """
+def body_of(question: Question, text: str) -> dict[str, object]:
+    """The request for a verdict on one answer."""
     content = f"Question:\n{question.messages[-1]['content']}\n\nAnswer:\n{text}\n\n{_ASKED}"
-    body = {
+    return {
         "model": "cascadia",
         "messages": [{"role": "user", "content": content}],
         "temperature": 0.0,
@@ -91,22 +100,37 @@ def judge(connection: http.client.HTTPConnection, question: Question, text: str)
         "logprobs": True,
         "top_logprobs": _TOP,
     }
+
+
+def key_of(question: Question, text: str) -> Key:
+    """Names a verdict: another answer to the same question is judged anew."""
+    content = msgspec.json.encode(body_of(question, text), order="deterministic")
+    return "judge", question.id, blake2b(content, digest_size=8).hexdigest()
+
+
+def judge(connection: http.client.HTTPConnection, question: Question, text: str) -> list[Verdict]:
+    """The verdict on one answer.
+
+    Raises:
+        RefusedError: if the server answers with an error, or without a token.
+        OSError, http.client.HTTPException: if the connection breaks or times out.
+    """
     started = time.monotonic()
     headers = {"content-type": "application/json"}
-    connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+    body = json.dumps(body_of(question, text))
+    connection.request("POST", "/v1/chat/completions", body, headers)
     response = connection.getresponse()
     reply = response.read()
     if response.status != 200:
         raise RefusedError(f"{question.id}: {response.status} {reply[:200]!r}")
+    seconds = time.monotonic() - started
     [choice] = json.loads(reply)["choices"]
-    return [
-        Verdict(
-            id=question.id,
-            asked=digest_of(question, 0.0),
-            yes=probability_of_yes(choice["logprobs"]["content"][0]["top_logprobs"]),
-            seconds=time.monotonic() - started,
-        )
-    ]
+    tokens = choice["logprobs"]["content"]
+    if not tokens:
+        raise RefusedError(f"{question.id}: the judge model wrote no token")
+    yes = probability_of_yes(tokens[0]["top_logprobs"])
+    _, _, asked = key_of(question, text)
+    return [Verdict(id=question.id, asked=asked, yes=yes, seconds=seconds)]
 
 
 def texts_of(model: str, asked: Sequence[Question]) -> dict[str, Answer]:
@@ -124,17 +148,21 @@ def texts_of(model: str, asked: Sequence[Question]) -> dict[str, Answer]:
 
 
 def verdicts(
-    path: str, asked: Sequence[Question], answers: dict[str, Answer], folder: Path
-) -> dict[Key, Verdict]:
-    """What the model at this path says of every answer; what the folder holds is not asked again.
+    path: str, asked: Sequence[Question], answers: Mapping[str, Answer], folder: Path
+) -> dict[str, Verdict]:
+    """What the model at this path says of every answer, by question.
+
+    What the folder holds is not asked again.
 
     Raises:
         CascadiaError: if the server does not start, or is lost.
+        SystemExit: if it refused a request.
     """
+    keys = {question.id: key_of(question, answers[question.id].text) for question in asked}
     folder.mkdir(parents=True, exist_ok=True)
     with RecordFile(folder / "verdicts.jsonl", Verdict) as file:
         known = file.load()
-        missing = [q for q in asked if ("judge", q.id, digest_of(q, 0.0)) not in known]
+        missing = [question for question in asked if keys[question.id] not in known]
         if missing:
             cascade = folder / "cascade.json"
             tiers = [{"name": "judge", "model_path": path}]
@@ -146,38 +174,93 @@ def verdicts(
                     server, missing, lambda c, q: judge(c, q, answers[q.id].text), file, "judge"
                 )
             known |= {verdict.key: verdict for verdict in new}
-    return known
+    refused = [name for name, key in keys.items() if key not in known]
+    if refused:
+        raise SystemExit(f"{len(refused)} answers were not judged, {refused[0]} is one")
+    return {name: known[key] for name, key in keys.items()}
+
+
+def rows_of_group(
+    told: Told, variant: str, own: Sequence[Verdict], right_N: BoolArray
+) -> list[Row]:
+    """Every metric of some verdicts, and the time that one takes."""
+    for metric, interval in measure(np.array([one.yes for one in own]), right_N).items():
+        value = Estimate(p50=interval.value, low95=interval.low, high95=interval.high, n=interval.n)
+        told.add(variant, metric, "1", value)
+    told.add(variant, "time", "s", spread([one.seconds for one in own]))
+    return told.rows
+
+
+def measured(args: argparse.Namespace, facts: Facts) -> list[Row]:
+    """Ask, and measure every set and part.
+
+    Raises:
+        CascadiaError: if the server does not start, or is lost.
+    """
+    small, large = Path(args.small).name, Path(args.large).name
+    asked = [q for name in SETS for q in question_set(name) if q.part in PARTS]
+    answers = texts_of(small, asked)
+    found = verdicts(args.large, asked, answers, CACHE / f"{large}-judges-{small}")
+    rows = []
+    for name in SETS:
+        for part in PARTS:
+            own = [q for q in asked if (q.set, q.part) == (name, part)]
+            if not own:
+                continue
+            right_N = np.array([bool(label(q, answers[q.id])) for q in own])
+            told = Told(facts, BENCH, f"{small}, {name}, {part}")
+            variant = f"{large} asked over HTTP"
+            rows += rows_of_group(told, variant, [found[q.id] for q in own], right_N)
+    return rows
+
+
+def smoke(path: str) -> None:
+    """Judge a few answers that are made up; prints a line for each.
+
+    Raises:
+        CascadiaError: if the server does not start, or is lost.
+    """
+    asked = [question for name in SETS for question in question_set(name, SMOKE_SIZE)]
+    answers = {question.id: _made_up(question) for question in asked}
+    with tempfile.TemporaryDirectory() as folder:
+        found = verdicts(path, asked, answers, Path(folder))
+    for question in asked:
+        is_right, verdict = label(question, answers[question.id]), found[question.id]
+        print(f"{question.id}: right {is_right}, yes {verdict.yes:.3f}")
+
+
+def _made_up(question: Question) -> Answer:
+    """An answer that no model wrote: the reference, where there is one."""
+    return Answer(
+        id=question.id,
+        model="nobody",
+        asked=digest_of(question, 0.0),
+        temperature=0.0,
+        text=next(iter(question.answers), "I do not know."),
+        output_ids=[],
+        values=[],
+        prompt_tokens=0,
+        is_truncated=False,
+        seconds=0.0,
+    )
 
 
 def main() -> None:
     """Ask, measure, add rows."""
     parser = argparse.ArgumentParser(description="A model that judges over HTTP.")
     for tier in ("small", "large"):
-        parser.add_argument(f"--{tier}", required=True, help=f"folder of the {tier} model")
+        parser.add_argument(f"--{tier}", help=f"folder of the {tier} model")
+    parser.add_argument("--smoke", action="store_true", help="a few answers; writes nothing")
     args = parser.parse_args()
-    small, large = Path(args.small).name, Path(args.large).name
-    asked = [q for name in SETS for q in question_set(name) if q.part in PARTS]
-    answers = texts_of(small, asked)
-    found = verdicts(args.large, asked, answers, CACHE / f"{large}-judges-{small}")
-    facts = facts_of_this_run(f"bench.{BENCH}")
-    rows = []
-    for name in SETS:
-        for part in PARTS:
-            own = [q for q in asked if (q.set, q.part) == (name, part)]
-            own_verdicts = [found["judge", q.id, digest_of(q, 0.0)] for q in own]
-            if not own:
-                continue
-            right_N = np.array([bool(label(q, answers[q.id])) for q in own])
-            told = Told(facts, BENCH, f"{small}, {name}, {part}")
-            yes_N = np.array([verdict.yes for verdict in own_verdicts])
-            for metric, interval in measure(yes_N, right_N).items():
-                value = Estimate(
-                    p50=interval.value, low95=interval.low, high95=interval.high, n=interval.n
-                )
-                told.add(f"{large} asked over HTTP", metric, "1", value)
-            seconds = spread([verdict.seconds for verdict in own_verdicts])
-            told.add(f"{large} asked over HTTP", "time", "s", seconds)
-            rows += told.rows
+    try:
+        if args.smoke:
+            smoke(args.large or DEMO)
+            return
+        if not (args.small and args.large):
+            parser.error("--small and --large are needed: folders of models")
+        rows = measured(args, facts_of_this_run(f"bench.{BENCH}"))
+    except CascadiaError as error:
+        sys.exit(str(error))
     save_rows(RESULTS / "real_judge.csv", rows)
 
 

@@ -52,3 +52,11 @@ def test_two_models_serve_by_flag_and_the_share_is_told(models: list[str]) -> No
     printed = run("share", *models, "--port", str(free_port()))
     assert printed.count("Reply(") == 6
     assert "tier='small'" in printed
+
+
+def test_a_model_judges_answers_over_http(models: list[str]) -> None:
+    printed = run("judge_model", *models[2:]).splitlines()
+    assert len(printed) == 3 * SMOKE_SIZE
+    verdicts = [float(line.rpartition(" ")[2]) for line in printed]
+    assert all(0.0 <= yes <= 1.0 for yes in verdicts)
+    assert sum("right True" in line for line in printed) == 2 * SMOKE_SIZE
