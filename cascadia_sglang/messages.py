@@ -47,6 +47,7 @@ class JudgeSpec:
         record: whether every finished attempt carries its features, by default at powers of two.
         counts_reasoning: whether the reasoning before an answer is part of what is judged.
         ranked: tier indices that the built-in rank scores, for want of a calibration file.
+        hidden: tier indices whose records hold the hidden state that gave the last token.
     """
 
     calibrations: dict[int, str]
@@ -54,6 +55,7 @@ class JudgeSpec:
     counts_reasoning: bool
     draft_calibrations: dict[int, str] = field(default_factory=dict)
     ranked: frozenset[int] = frozenset()
+    hidden: frozenset[int] = frozenset()
 
     def of_tiers(self, tiers: Collection[int]) -> "JudgeSpec":
         """With the calibrations of these tiers alone."""
@@ -62,6 +64,7 @@ class JudgeSpec:
             calibrations={t: c for t, c in self.calibrations.items() if t in tiers},
             draft_calibrations={t: c for t, c in self.draft_calibrations.items() if t in tiers},
             ranked=self.ranked.intersection(tiers),
+            hidden=self.hidden.intersection(tiers),
         )
 
 
@@ -214,7 +217,9 @@ class JudgeReport(msgspec.Struct, frozen=True, kw_only=True):
         uncut_score: of an answer that was cut off at a length limit: what its score would be had it
             ended there by itself. None for any other answer.
         record: the base features on the way, where the server records them: `tokens`, ascending and
-            ending with the whole answer's, and `features`, one list a number of tokens.
+            ending with the whole answer's, and `features`, one list a number of tokens. `hidden`,
+            where that is recorded too: the hidden state that gave the last token, as little-endian
+            float16 in base64.
         committed: whether the judge committed to the answer before its end; it ends none such.
         features: the base features of a finished answer, where the calibration has a summary of
             them to compare with, and all are finite.

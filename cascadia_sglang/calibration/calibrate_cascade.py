@@ -33,6 +33,7 @@ from cascadia_sglang.calibration.report.ready_file import Results, write_ready_f
 from cascadia_sglang.calibration.report.report import examine
 from cascadia_sglang.calibration.report.verdict import CascadeVerdict, verdict
 from cascadia_sglang.config.cascade_file import load_cascade, load_uncalibrated
+from cascadia_sglang.config.probes import hidden_recording_tiers
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.extras import install_hint, is_installed
@@ -70,6 +71,7 @@ def calibrate(
     data: Path | str,
     out: Path | str,
     label: str = DEFAULT,
+    probe: bool = False,
     target_quality: float | None = None,
     max_loss: float | None = None,
     escalation_rate: float | None = None,
@@ -96,6 +98,8 @@ def calibrate(
         out: folder of the results; created if it is missing.
         label: how answers are labelled, such as `exact`, `number` or `agreement`; `auto` by the
             form of each reference.
+        probe: whether to record hidden states and fit a probe of them, which is used where it
+            gains.
         target_quality: accuracy to reach at the least cost, in [0, 1].
         max_loss: accuracy that may be lost against the last tier alone; 0.01 without a target.
         escalation_rate: largest share of requests at the last tier, for the best accuracy.
@@ -112,7 +116,8 @@ def calibrate(
 
     Raises:
         ConfigError: if the cascade file or the profile is wrong.
-        CalibrationError: if the sample is too small, or no thresholds reach the target.
+        CalibrationError: if the sample is too small, no thresholds reach the target, or no tier can
+            have the probe that is asked for.
         CascadiaError: if the server fails; recorded answers stay, and the next call uses them.
     """
     target = _target(target_quality, max_loss, escalation_rate, max_cost)
@@ -122,7 +127,12 @@ def calibrate(
     if not is_installed("matplotlib"):
         _progress(f"no picture: {install_hint('matplotlib')}")
     cascade, out = Path(cascade), Path(out)
-    config = load_uncalibrated(cascade)
+    config = load_uncalibrated(cascade, records_hidden=probe)
+    if probe and not hidden_recording_tiers(config):
+        raise CalibrationError(
+            "a probe is asked for, and no tier can have one: the last tier needs none, and tiers "
+            "with speculative decoding show no hidden states"
+        )
     names = [tier.name for tier in config.tiers]
     cost_of = _cost_of(config, tier_cost, None if profile is None else Path(profile), gpu)
 

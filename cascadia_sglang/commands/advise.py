@@ -128,7 +128,9 @@ def _problem(args: argparse.Namespace) -> Problem:
         check_output_file(args.problem_out, "--problem-out")
     config = load_cascade(args.cascade)
     calibrations, entry = calibrations_of(config), configured_entry(config)
-    answers = recorded(recording_settings(args), load_uncalibrated(args.cascade), check_rows)
+    has_probe = any(calibration.probe is not None for calibration in calibrations)
+    recording = load_uncalibrated(args.cascade, records_hidden=has_probe)
+    answers = recorded(recording_settings(args), recording, check_rows)
     names = [tier.name for tier in config.tiers]
     problem = problem_of(
         config,

@@ -71,6 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=sorted(GPUS),
         help=f"without a profile: GPU whose step times are estimated; default: {DEFAULT_GPU}",
     )
+    parser.add_argument(
+        "--probe",
+        action="store_true",
+        help="record hidden states too, and fit a probe of them; it is used where it gains",
+    )
     add_recording_arguments(parser)
 
 
@@ -125,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
     """
     result = calibrate(
         args.cascade,
+        probe=args.probe,
         target_quality=args.target_quality,
         max_loss=args.max_loss,
         escalation_rate=args.escalation_rate,

@@ -82,10 +82,13 @@ def drafts_data(routing: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "use": use}
 
 
-def load_uncalibrated(path: Path) -> CascadeConfig:
+def load_uncalibrated(path: Path, *, records_hidden: bool = False) -> CascadeConfig:
     """Read a cascade file to record answers with; it needs no calibration and no threshold yet.
 
     What it says of them is not looked at, nor what could keep a prompt from a tier.
+
+    Args:
+        records_hidden: whether hidden states are recorded too, of the tiers that may have a probe.
 
     Raises:
         ConfigError: as `load_cascade` does.
@@ -98,7 +101,8 @@ def load_uncalibrated(path: Path) -> CascadeConfig:
         judge, routing = data.get("judge") or {}, data.get("routing") or {}
         if isinstance(judge, dict) and isinstance(routing, dict):
             # Nothing has a score: every prompt that is not pinned goes all the way.
-            judge = {**judge, "record": True, "on_error": "escalate"}
+            recording = {"record": True, "record_hidden": records_hidden}
+            judge = {**judge, **recording, "on_error": "escalate"}
             whole_way = {
                 "thresholds": [0.0] * (len(tiers) - 1),
                 "escalation_rate": None,

@@ -49,6 +49,8 @@ def problems_of(config: CascadeConfig) -> list[str]:
     problems.extend(f"planner.{p}" for p in _planner_problems(config.planner))
     if config.planner.quality_floor is not None and keeps_rate(config):
         problems.append("planner.quality_floor needs routing.thresholds: the planner moves them")
+    if config.judge.record_hidden and not config.judge.record:
+        problems.append("judge.record_hidden needs judge.record")
     problems.extend(label_problems(config))
     return problems
 

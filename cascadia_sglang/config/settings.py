@@ -91,6 +91,12 @@ class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     true: at token counts that are powers of two, and at the end. every_token: after each token; the
     token ids of the answer are shown too. No tier needs a calibration file then.
     """
+    record_hidden: bool = False
+    """Add to each record the hidden state that gave the answer's last token, for a probe.
+
+    It needs `record`. Tiers that cannot have a probe record none: the last tier, a tier with
+    speculative decoding, and a tier that reads drafts.
+    """
     label_rate: Share | None = None
     """Share of accepted answers that the last tier answers too, to see whether it agrees.
 

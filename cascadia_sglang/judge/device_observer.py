@@ -46,7 +46,7 @@ class DeviceObserver:
 
     def __init__(self, judge: Judge, device: str = "cpu") -> None:
         self._judge = judge
-        self.hidden = HiddenStates(judge.probes(), device)
+        self.hidden = HiddenStates(judge.probes(), device, records=judge.records_hidden)
         self._changed_rows = ChangedRows()
 
     def is_active(self, sampling_info: "SamplingBatchInfo") -> bool:
@@ -145,3 +145,6 @@ class CopiedStep:
 
     def probe_log_odds(self, row: int, tier_index: int) -> float:
         return math.nan if self.probed is None else self.probed.log_odds(row, tier_index)
+
+    def hidden_state(self, row: int) -> bytes | None:
+        return None if self.probed is None else self.probed.state(row)

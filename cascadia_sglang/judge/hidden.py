@@ -1,4 +1,5 @@
-"""The hidden states of a step on their way to the probes: a hook brings them, the step keeps them.
+"""The hidden states of a step on their way to probes and records: a hook brings them, a step keeps
+them.
 
 SGLang gives them with the logits where its flag `return_hidden_states_mode` is `last`; its sampling
 observer does not show them, so a hook on the sampler hands them over just before.
@@ -32,32 +33,49 @@ class HostProbed:
         hidden_1H = self.hidden_BH[row : row + 1]
         return float(probe_log_odds(hidden_1H, self.parameters[tier_index])[0])
 
+    def state(self, row: int) -> bytes:
+        """Little-endian float16."""
+        return _packed(self.hidden_BH[row])
+
     def to_pp_tensors(self) -> dict[str, torch.Tensor]:
         return {"hidden": torch.from_numpy(self.hidden_BH)}
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceProbed:
-    """What each tier's probe says of every row, on the device until it is copied."""
+    """What each tier's probe says of every row, on the device until it is copied.
+
+    Attributes:
+        hidden_BH: the hidden states themselves, where they are recorded.
+    """
 
     score_TB: torch.Tensor
     tiers: tuple[int, ...]
+    hidden_BH: torch.Tensor | None = None
 
     def log_odds(self, row: int, tier_index: int) -> float:
         score = float(self.score_TB[self.tiers.index(tier_index), row])
         return float(logit(score)) if math.isfinite(score) else math.nan
 
+    def state(self, row: int) -> bytes | None:
+        """Little-endian float16; None where hidden states are not recorded."""
+        return None if self.hidden_BH is None else _packed(self.hidden_BH[row].float().numpy())
+
     def to_pp_tensors(self) -> dict[str, torch.Tensor]:
-        return {"probed": self.score_TB}
+        recorded = {} if self.hidden_BH is None else {"hidden": self.hidden_BH}
+        return {"probed": self.score_TB, **recorded}
 
     def copy_to_host(self, copy_tensor: CopyTensor) -> "DeviceProbed":
-        return DeviceProbed(copy_tensor(self.score_TB), self.tiers)
+        hidden_BH = None if self.hidden_BH is None else copy_tensor(self.hidden_BH)
+        return DeviceProbed(copy_tensor(self.score_TB), self.tiers, hidden_BH)
 
 
 class HiddenStates:
     """Takes the hidden states of the step that is about to be sampled, once a step."""
 
-    def __init__(self, probes: dict[int, Probe], device: str) -> None:
+    def __init__(self, probes: dict[int, Probe], device: str, *, records: bool = False) -> None:
+        """`records` keeps the states themselves too."""
+        self._records = records
         self._parameters = {tier: probe.unpacked() for tier, probe in probes.items()}
         self._weights = {
             tier: ProbeWeights(
@@ -77,19 +95,23 @@ class HiddenStates:
         self._hidden_BH = hidden_BH
 
     def probed_on_host(self, rows: int) -> HostProbed | None:
-        """The step's, on a host without an accelerator; None without a probe."""
+        """The step's, on a host without an accelerator; None where nothing reads them."""
         hidden_BH = self._taken(rows)
         if hidden_BH is None:
             return None
         return HostProbed(hidden_BH.float().numpy(), self._parameters)
 
     def probed_on_device(self, rows: int) -> DeviceProbed | None:
-        """The step's, in two launches a tier with a probe; None without one."""
+        """The step's, in two launches a tier with a probe; None where nothing reads them."""
         hidden_BH = self._taken(rows)
         if hidden_BH is None:
             return None
-        scores = [hidden_probe(hidden_BH, weights) for weights in self._weights.values()]
-        return DeviceProbed(torch.stack(scores), tuple(self._weights))
+        score_TB = torch.empty(len(self._weights), rows, device=hidden_BH.device)
+        for place, weights in enumerate(self._weights.values()):
+            score_TB[place] = hidden_probe(hidden_BH, weights)
+        # A copy: SGLang may use the buffer for its next step before the host has read it.
+        kept_BH = hidden_BH.clone() if self._records else None
+        return DeviceProbed(score_TB, tuple(self._weights), kept_BH)
 
     def host_from_pp_tensors(self, tensors: Mapping[str, torch.Tensor]) -> HostProbed | None:
         """Those of another pipeline stage."""
@@ -99,13 +121,21 @@ class HiddenStates:
     def device_from_pp_tensors(self, tensors: Mapping[str, torch.Tensor]) -> DeviceProbed | None:
         """Those of another pipeline stage."""
         score_TB = tensors.get("probed")
-        return None if score_TB is None else DeviceProbed(score_TB, tuple(self._parameters))
+        if score_TB is None:
+            return None
+        return DeviceProbed(score_TB, tuple(self._parameters), tensors.get("hidden"))
 
     def _taken(self, rows: int) -> torch.Tensor | None:
         hidden_BH, self._hidden_BH = self._hidden_BH, None
-        if not self._parameters:
+        if not self._parameters and not self._records:
             return None
         if hidden_BH is None or len(hidden_BH) != rows:
             found = "none" if hidden_BH is None else str(len(hidden_BH))
-            raise ValueError(f"a probe needs a hidden state a row: {rows} rows, {found} found")
+            raise ValueError(f"the judge needs a hidden state a row: {rows} rows, {found} found")
         return hidden_BH
+
+
+def _packed(hidden_H: npt.NDArray[np.float32]) -> bytes:
+    """Little-endian float16; what it cannot hold becomes infinite, and no probe is fitted to it."""
+    with np.errstate(over="ignore"):
+        return hidden_H.astype("<f2").tobytes()

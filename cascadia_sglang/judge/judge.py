@@ -7,6 +7,7 @@ without a score; it never fails a request.
 
 import logging
 import math
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -63,6 +64,10 @@ class ObservedStep(Protocol):
         """What the tier's probe says of the hidden state at a row; NaN where there is none."""
         ...
 
+    def hidden_state(self, row: int) -> bytes | None:
+        """The hidden state at a row, little-endian float16; None where it is not recorded."""
+        ...
+
 
 class _Due(NamedTuple):
     """A request to be rated after a token, and the token's row in the step.
@@ -85,12 +90,15 @@ class Judge:
         models: dict[int, ScoreModel],
         record: Recording = False,
         counts_reasoning: bool = False,
+        hidden: frozenset[int] = frozenset(),
     ) -> None:
         """`record` keeps the features on the way of every answer, whether its tier has a model.
 
-        Without it, so does an attempt's own order.
+        Without it, so does an attempt's own order. `hidden` holds the tier indices whose records
+        hold the last hidden state too.
         """
         self._models = ScoreModels(models)
+        self._hidden = hidden
         self._record = record
         self._counts_reasoning = counts_reasoning
         self._table = StateTable()
@@ -99,11 +107,21 @@ class Judge:
     @classmethod
     def from_spec(cls, spec: JudgeSpec) -> "Judge":
         """Load the calibration file of each judged tier index, and the built-in rank."""
-        return cls(start_models(spec), spec.record, spec.counts_reasoning)
+        return cls(start_models(spec), spec.record, spec.counts_reasoning, spec.hidden)
 
     def probes(self) -> dict[int, Probe]:
         """The probe of each tier index whose score counts one."""
         return self._models.probes()
+
+    @property
+    def records_hidden(self) -> bool:
+        """Whether records of some tier hold a hidden state."""
+        return bool(self._hidden)
+
+    @property
+    def reads_hidden(self) -> bool:
+        """Whether the judge needs the hidden states of each step."""
+        return self.records_hidden or bool(self.probes())
 
     def report_failure(self, error: Exception) -> None:
         """Log the first failure with its trace; answers go without a score."""
@@ -265,10 +283,13 @@ class Judge:
         ]
         rows_NF = features_of(self._table.states_NS, np.array(answers))
         ended: dict[ScoreModel, list[int]] = {}
-        for place, (request, attempt, _, is_end) in enumerate(due):
+        for place, (request, attempt, row, is_end) in enumerate(due):
             model = attempt.model
             if attempt.record is not None:
                 _note(attempt, attempt.record, rows_NF[place])
+                if is_end and attempt.order.tier_index in self._hidden:
+                    state = step.hidden_state(row)
+                    attempt.record["hidden"] = None if state is None else b64encode(state).decode()
             if not is_end:
                 if model is not None:
                     self._commit_or_end(request, attempt, model, rows_NF[place])

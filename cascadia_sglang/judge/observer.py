@@ -72,7 +72,7 @@ class HostObserver:
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
-        self.hidden = HiddenStates(judge.probes(), "cpu")
+        self.hidden = HiddenStates(judge.probes(), "cpu", records=judge.records_hidden)
 
     def is_active(self, sampling_info: "SamplingBatchInfo") -> bool:
         del sampling_info
@@ -160,3 +160,6 @@ class HostStep:
 
     def probe_log_odds(self, row: int, tier_index: int) -> float:
         return math.nan if self.probed is None else self.probed.log_odds(row, tier_index)
+
+    def hidden_state(self, row: int) -> bytes | None:
+        return None if self.probed is None else self.probed.state(row)

@@ -55,7 +55,7 @@ class TierArguments:
         probed: Set[int] = frozenset(),
         log_folder: Path | None = None,
     ) -> None:
-        """`probed` holds the tiers whose calibration has a probe of the hidden states.
+        """`probed` holds the tiers whose hidden states the judge reads, for a probe or a record.
 
         `log_folder` holds a file for each worker; None where their lines go to the console.
         `given_nccl` are the NCCL variables that the operator has set.
@@ -122,7 +122,7 @@ class TierArguments:
             if namespace.enable_return_hidden_states or namespace.enable_return_aux_hidden_states:
                 raise ConfigError(
                     f"tier {pool.name!r}: a calibration with a probe needs the last hidden states "
-                    "alone; no flag may ask for more"
+                    "alone, and so does judge.record_hidden; no flag may ask for more"
                 )
             namespace.return_hidden_states_mode = "last"
         return self._construct(namespace)

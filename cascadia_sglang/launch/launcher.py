@@ -22,6 +22,7 @@ from sglang.srt.server_args import PortArgs, ServerArgs
 from cascadia_sglang.capacity.types import GpuType, RunningReplica
 from cascadia_sglang.config.escalation import ranked_tiers
 from cascadia_sglang.config.pool_specs import PoolSpec, pool_specs
+from cascadia_sglang.config.probes import hidden_recording_tiers
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.launch.arguments import TierArguments, worker_threads
@@ -236,6 +237,7 @@ def launcher_of(
         counts_reasoning=config.judge.scope == "all",
         draft_calibrations=config.draft_calibrations(),
         ranked=ranked_tiers(config),
+        hidden=hidden_recording_tiers(config),
     )
     return Launcher(
         arguments,

@@ -17,6 +17,7 @@ from cascadia_patches.apply import apply_patches, verify_patches
 from cascadia_patches.registry import ARGUMENT_PATCHES, SERVER_PATCHES
 from cascadia_sglang.config.cascade_file import cascade_from_flags, load_cascade
 from cascadia_sglang.config.pool_specs import pool_specs
+from cascadia_sglang.config.probes import hidden_recording_tiers
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.config.voices import voice_lines
 from cascadia_sglang.entry.model import configured_entry
@@ -62,6 +63,7 @@ def prepare_server(
     paces = pace_specs(config)
     check_tier_sampling(config.tiers)
     probed = {tier for tier, calibration in calibrations.items() if calibration.probe is not None}
+    probed |= hidden_recording_tiers(config)
     logs = worker_logs(namespace.cascade_logs, namespace.port, is_debug=is_debug)
     arguments = TierArguments(namespace, config, construct, probed, logs)
     if is_on_host:

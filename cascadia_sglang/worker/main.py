@@ -82,7 +82,7 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
         apply_patches(JUDGE_PATCHES, judge)
         if server_args.speculative_algorithm is not None:
             apply_patches(SPECULATION_JUDGE_PATCHES, VerifyObserver(judge))
-        if judge.probes():
+        if judge.reads_hidden:
             apply_patches(PROBE_PATCHES, judge)
         reporters[REPORT_KEY] = judge
     if spec.reads_drafts:
@@ -107,7 +107,7 @@ def _draft_reporters(
     algorithm = server_args.speculative_algorithm
     if algorithm is None:
         # A probe wants the hidden state of the last token, of which a draft has others.
-        if judge is not None and judge.probes():
+        if judge is not None and judge.reads_hidden:
             return {}
         reader = DraftReader(judge, DraftJudge.from_spec(spec.judge))
         apply_patches(DRAFT_PATCHES, reader)

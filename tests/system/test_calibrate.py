@@ -12,6 +12,7 @@ import psutil
 import pytest
 import torch
 
+from bench.calibration.hidden import read_hidden
 from cascadia_sglang.calibration.fit.split import part_of
 from cascadia_sglang.calibration.record.records import DraftRecord, Record, RecordFile, pool_of
 from cascadia_sglang.calibration.record.sample import Question, prompt_key, read_sample
@@ -81,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def said(folder: Path) -> tuple[str, str]:
     """What a first whole run wrote to stdout and stderr."""
-    process = start(folder, "--escalation-rate", "0.5")
+    process = start(folder, "--escalation-rate", "0.5", "--probe")
     try:
         out, err = process.communicate(timeout=280)
     finally:
@@ -182,6 +183,23 @@ def test_the_entry_model_is_fitted_on_the_ids_that_the_router_has(folder) -> Non
     for record in records(folder, "small"):
         assert record.prompt_ids == encode_prompt(ROWS[int(record.id)].prompt)
     assert all(record.prompt_ids is None for record in records(folder, "middle"))
+
+
+def test_hidden_states_are_recorded_of_the_tier_that_may_have_a_probe(
+    folder, said, monkeypatch
+) -> None:
+    """The middle one reads drafts, and is the last."""
+    monkeypatch.setattr("demo.calibrate.decode.precision", lambda: torch.float32)
+    assert "tier small: " in said[0]
+    assert "probe" in said[0]
+    assert all(record.hidden is None for record in records(folder, "middle"))
+    states = [record.hidden for record in records(folder, "small")]
+    found_NH = np.array([np.frombuffer(state, "<f2") for state in states if state is not None])
+    expected_NH = read_hidden(MODELS / "small", ROWS).last_NH
+    assert found_NH.shape == expected_NH.shape
+    is_near_N = np.isclose(found_NH, expected_NH, rtol=1e-3, atol=TOLERANCE).all(axis=1)
+    # A tie between two tokens may be broken either way; then the answers differ.
+    assert is_near_N.mean() > 0.98
 
 
 @pytest.mark.usefixtures("said")

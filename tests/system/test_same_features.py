@@ -8,6 +8,7 @@ under a grammar as it takes; that of the second knows one too few.
 import concurrent.futures
 import json
 import math
+from base64 import b64decode
 
 import msgspec
 import numpy as np
@@ -112,7 +113,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         "version": 1,
         "tiers": tiers,
         "routing": {"thresholds": [0.5, 0.5]},
-        "judge": {"record": True},
+        "judge": {"record": True, "record_hidden": True},
     }
     for tier, calibration in zip(tiers, (CALIBRATION, FEW_CONSTRAINED), strict=False):
         path = folder / f"{tier['name']}.json"
@@ -168,13 +169,19 @@ def test_features_do_not_depend_on_how_the_answer_was_computed(records, tier):
         assert_same(other, plain)
 
 
-def test_the_probe_sees_the_hidden_state_of_the_last_token(records, monkeypatch):
+def test_probe_and_record_have_the_hidden_state_of_the_last_token(records, monkeypatch):
     """As plain torch computes it, of the answers that the length limit does not cut off."""
     monkeypatch.setattr("demo.calibrate.decode.precision", lambda: torch.float32)
     ended = [n for n, (ids, _) in enumerate(records["plain"]) if ids[-1] == EOS_ID]
     assert len(ended) == len(PROMPTS) - 1
     rows = [Row(family="any", size=0, prompt=PROMPTS[n], answer="") for n in ended]
-    log_odds_N = probe_log_odds(read_hidden(MODELS / "small", rows).last_NH, PROBE.unpacked())
+    last_NH = read_hidden(MODELS / "small", rows).last_NH
+    for tier in ("plain", "chunked"):
+        recorded = [records[tier][n][1]["hidden"] for n in ended]
+        found_NH = [np.frombuffer(b64decode(state), "<f2") for state in recorded]
+        np.testing.assert_allclose(found_NH, last_NH, rtol=1e-3, atol=TOLERANCE)
+    assert all("hidden" not in record for _, record in records["parallel"])
+    log_odds_N = probe_log_odds(last_NH, PROBE.unpacked())
     expected = 1 / (1 + np.exp(-log_odds_N))
     found = [records["plain"][n][1]["score"] for n in ended]
     assert found == pytest.approx(expected.tolist(), abs=TOLERANCE)

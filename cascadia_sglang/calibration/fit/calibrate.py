@@ -12,8 +12,9 @@ import numpy as np
 
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.fit.certify import QualityCertificate, certify
+from cascadia_sglang.calibration.fit.probe import ProbeTrial
 from cascadia_sglang.calibration.fit.replay import CascadeReplay, Served, TierReplay, sigmoid
-from cascadia_sglang.calibration.fit.scores import fit_cascade
+from cascadia_sglang.calibration.fit.scores import fit_tiers
 from cascadia_sglang.calibration.fit.split import PARTS, Parts, part_of, split_sample
 from cascadia_sglang.calibration.fit.thresholds import Target, ThresholdResult, choose, outcome_of
 from cascadia_sglang.calibration.record.pool import Pool
@@ -59,6 +60,7 @@ class CalibratedCascade:
 
     Attributes:
         calibrations: of every tier, the last one's only where it could be fitted.
+        trials: of the probes of these tiers, None where none was tried; empty for none at all.
         chosen: what the thresholds make of the part that they were chosen on.
         held_out: what they make of the certifying part.
     """
@@ -68,6 +70,7 @@ class CalibratedCascade:
     chosen: ThresholdResult
     held_out: ThresholdResult
     certificate: QualityCertificate
+    trials: tuple[ProbeTrial | None, ...] = ()
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -76,6 +79,11 @@ class CalibratedCascade:
     def replay(self, pool: Pool) -> CascadeReplay:
         """These scores on any answers."""
         return CascadeReplay(self.calibrations, pool, self.settings.early_abort)
+
+    def replay_fitted(self, fit: Pool) -> CascadeReplay:
+        """These scores on the fitting part: a probe has learnt its answers, and is not asked."""
+        probed = [None if trial is None else trial.probed_N for trial in self.trials]
+        return CascadeReplay(self.calibrations, fit, self.settings.early_abort, probed=probed)
 
     def scores(self, pool: Pool, served: Served) -> list[FloatArray]:
         """Scores [N] of every tier that has a calibration, by what it knew in `served`."""
@@ -104,14 +112,20 @@ def calibrate_parts(parts: Parts, settings: Settings) -> CalibratedCascade:
             raise CalibrationError(
                 f"{len(part)} labelled prompts are left to {name}, {MIN_PART} are needed"
             )
-    calibrations = fit_cascade(parts.fit, settings.early_abort)
+    fitted = fit_tiers(parts.fit, settings.early_abort)
+    calibrations = [tier.calibration for tier in fitted]
     replay = CascadeReplay(calibrations, parts.choose, settings.early_abort)
     chosen = choose(replay, settings.tier_cost, settings.target)
-    return certified(calibrations, chosen, parts.certify, settings)
+    trials = [tier.trial for tier in fitted]
+    return certified(calibrations, chosen, parts.certify, settings, trials)
 
 
 def certified(
-    calibrations: Sequence[Calibration], chosen: ThresholdResult, part: Pool, settings: Settings
+    calibrations: Sequence[Calibration],
+    chosen: ThresholdResult,
+    part: Pool,
+    settings: Settings,
+    trials: Sequence[ProbeTrial | None] = (),
 ) -> CalibratedCascade:
     """Look at the last part, for the first time."""
     served = CascadeReplay(calibrations, part, settings.early_abort).serve(chosen.thresholds)
@@ -121,6 +135,7 @@ def certified(
         chosen=chosen,
         held_out=outcome_of(served, chosen.thresholds, settings.tier_cost),
         certificate=certify(served),
+        trials=tuple(trials),
     )
 
 

@@ -25,6 +25,7 @@ from cascadia_sglang.arrays import BoolArray, FloatArray, RowArray
 from cascadia_sglang.calibration.record.pool import Pool, TierAnswers
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.features import FEATURES, earlier_features, logit
+from cascadia_sglang.judge.probe import probe_log_odds
 
 _TRUNCATED = FEATURES.index("truncated")
 
@@ -70,10 +71,21 @@ class TierReplay:
     """Scores of one tier's recorded answers; what earlier tiers do not touch is computed once."""
 
     def __init__(
-        self, calibration: Calibration, answers: TierAnswers, early_abort: float | None
+        self,
+        calibration: Calibration,
+        answers: TierAnswers,
+        early_abort: float | None,
+        probed_N: FloatArray | None = None,
     ) -> None:
-        if calibration.probe is not None:
-            raise ValueError("a probe's score cannot be replayed: answers keep no hidden states")
+        """Prepare the scores.
+
+        Args:
+            probed_N: the probe's log-odds of answers that fitted it, by fits without each; None
+                for answers that did not, and where there is no probe.
+
+        Raises:
+            ValueError: if the calibration has a probe, and the answers have no hidden states.
+        """
         scale_G = np.array(calibration.scale)
         mean_G = np.array(calibration.mean)
 
@@ -85,7 +97,8 @@ class TierReplay:
             base_N = rows_NF @ raw_G[: len(FEATURES)] + (bias - float(raw_G @ mean_G))
             return base_N, raw_G[len(FEATURES) :]
 
-        self._final = halves(calibration.weights, calibration.bias, answers.features_NF)
+        base_N, raw_E = halves(calibration.weights, calibration.bias, answers.features_NF)
+        self._final = base_N + _by_probe(calibration, answers, probed_N), raw_E
         # What having been cut off adds to an answer's log-odds.
         cut_N = answers.features_NF[:, _TRUNCATED]
         self.cut_log_odds_N = cut_N * calibration.weights[_TRUNCATED] / scale_G[_TRUNCATED]
@@ -135,6 +148,20 @@ class TierReplay:
         return chance_N
 
 
+def _by_probe(
+    calibration: Calibration, answers: TierAnswers, probed_N: FloatArray | None
+) -> FloatArray:
+    """What the probe adds to the log-odds of whole answers, [N]."""
+    probe = calibration.probe
+    if probe is None:
+        return np.zeros(len(answers.right_N))
+    if probed_N is None:
+        if answers.hidden_NH is None:
+            raise ValueError("a probe's score cannot be replayed: answers keep no hidden states")
+        probed_N = probe_log_odds(answers.hidden_NH, probe.unpacked())
+    return probe.weight * probed_N
+
+
 class CascadeReplay:
     """A whole cascade over one pool; what two rows of thresholds share is computed once."""
 
@@ -144,15 +171,20 @@ class CascadeReplay:
         pool: Pool,
         early_abort: float | None,
         noise_NT: FloatArray | None = None,
+        probed: Sequence[FloatArray | None] = (),
     ) -> None:
         """Prepare the tiers below the last.
 
         Args:
             calibrations: of these tiers at least, smallest first.
             noise_NT: added to their log-odds, at the end and on the way, for studies.
+            probed: `probed_N` of `TierReplay` by tier, where these answers fitted the probes.
         """
         below = range(len(pool.tiers) - 1)
-        self._tiers = [TierReplay(calibrations[i], pool.tiers[i], early_abort) for i in below]
+        probed = probed or [None] * len(pool.tiers)
+        self._tiers = [
+            TierReplay(calibrations[i], pool.tiers[i], early_abort, probed[i]) for i in below
+        ]
         # A tier whose calibration saw too few answers under a grammar gives those no score.
         self._unjudged_NT = np.column_stack(
             [pool.constrained_N & (not calibrations[i].judges_constrained) for i in below]

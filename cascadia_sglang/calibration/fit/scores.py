@@ -12,10 +12,14 @@ features and logit h; sigmoid(1.702 z) stands for Phi(z), which differs by less 
 Shape legend: N prompts, F base features, J earlier tiers, G = F + 2 J columns, D draws.
 """
 
+from dataclasses import dataclass, replace
+
+import msgspec
 import numpy as np
 
-from cascadia_sglang.arrays import BoolArray, FloatArray
+from cascadia_sglang.arrays import BoolArray, FloatArray, RowArray
 from cascadia_sglang.calibration.fit.logistic import L2, fit_logistic
+from cascadia_sglang.calibration.fit.probe import ProbeTrial, try_probe
 from cascadia_sglang.calibration.fit.replay import TierReplay, ends, sigmoid
 from cascadia_sglang.calibration.record.pool import Pool, TierAnswers
 from cascadia_sglang.errors import CalibrationError
@@ -31,8 +35,30 @@ _SD_LIMITS = (0.05, 20.0)
 _SEED = 0
 
 
+@dataclass(frozen=True, slots=True)
+class FittedTier:
+    """A tier's calibration, and what the probe of its hidden states was worth.
+
+    Attributes:
+        trial: None where no hidden states were recorded.
+    """
+
+    calibration: Calibration
+    trial: ProbeTrial | None = None
+
+    def replay(self, fitted: TierAnswers, early_abort: float | None) -> TierReplay:
+        """Its scores of the answers that fitted it; a probe has learnt them, and is not asked."""
+        probed_N = None if self.trial is None else self.trial.probed_N
+        return TierReplay(self.calibration, fitted, early_abort, probed_N)
+
+
 def fit_cascade(pool: Pool, early_abort: float | None) -> list[Calibration]:
-    """A calibration of every tier, smallest first; reports and quantiles are left open.
+    """A calibration of every tier, smallest first; reports and quantiles are left open."""
+    return [tier.calibration for tier in fit_tiers(pool, early_abort)]
+
+
+def fit_tiers(pool: Pool, early_abort: float | None) -> list[FittedTier]:
+    """Fit every tier, smallest first, each with a probe where its hidden states are known.
 
     The last tier's score decides nothing. It is left out where its answers are all of one kind, as
     they are when answers are labelled by agreement with it.
@@ -43,7 +69,8 @@ def fit_cascade(pool: Pool, early_abort: float | None) -> list[Calibration]:
     rng = np.random.default_rng(_SEED)
     threshold_N = rng.uniform(*DRAWN_THRESHOLDS, len(pool))
     known_NJ = np.empty((len(pool), 0))
-    fitted: list[Calibration] = []
+    _, prompt_N = np.unique(pool.prompt_keys, return_inverse=True)
+    fitted: list[FittedTier] = []
     for index, answers in enumerate(pool.tiers):
         is_last = index == len(pool.tiers) - 1
         seen_N = np.isfinite(answers.features_NF).all(1)
@@ -58,12 +85,49 @@ def fit_cascade(pool: Pool, early_abort: float | None) -> list[Calibration]:
         rows = np.flatnonzero(seen_N)
         constrained = int(pool.constrained_N[rows].sum())
         calibration = fit_tier(answers.take(rows), known_NJ[rows], constrained)
-        fitted.append(calibration)
-        replay = TierReplay(calibration, answers, early_abort)
+        tier = _with_probe(calibration, answers, known_NJ, rows, prompt_N)
+        fitted.append(tier)
+        replay = tier.replay(answers, early_abort)
         score_N = sigmoid(replay.log_odds(known_NJ))
         ended_N = ends(replay.abort_level(known_NJ), threshold_N)
         known_NJ = np.column_stack((known_NJ, np.where(ended_N, np.nan, score_N)))
     return fitted
+
+
+def _with_probe(
+    calibration: Calibration,
+    answers: TierAnswers,
+    known_NJ: FloatArray,
+    rows: RowArray,
+    prompt_N: RowArray,
+) -> FittedTier:
+    """The tier with a probe where that gains; its prefix models then foretell the new score.
+
+    Args:
+        rows: of the answers that fitted the calibration.
+        prompt_N: equal for equal prompts.
+    """
+    if answers.hidden_NH is None:
+        return FittedTier(calibration)
+    fitted, known_nJ = answers.take(rows), known_NJ[rows]
+    columns_nG = np.column_stack((fitted.features_NF, earlier_features(known_nJ)))
+    calibration, trial = try_probe(
+        calibration, columns_nG, answers.hidden_NH[rows], fitted.right_N, prompt_N[rows]
+    )
+    if trial.is_used:
+        replay = TierReplay(calibration, fitted, None, trial.probed_N)
+        prefix = fit_prefixes(
+            fitted,
+            known_nJ,
+            np.array(calibration.mean),
+            np.array(calibration.scale),
+            replay.log_odds(known_nJ),
+            np.ones(len(rows)),
+        )
+        calibration = msgspec.structs.replace(calibration, prefix=prefix)
+    probed_N = np.full(len(answers.right_N), np.nan)
+    probed_N[rows] = trial.probed_N
+    return FittedTier(calibration, replace(trial, probed_N=probed_N))
 
 
 def fit_tier(
@@ -98,17 +162,7 @@ def fit_tier(
     l2 = L2 if near_F is None else NEAR_L2
     weights_G, bias = fit_logistic(x_NG, answers.right_N, l2, weight_N, centre_G)
     log_odds_N = x_NG @ weights_G + bias
-    prefix = []
-    for tokens, rows_NF in sorted(answers.prefix_NF.items()):
-        running_N = np.isfinite(rows_NF).all(1)
-        if running_N.sum() < MIN_PREFIX_ROWS:
-            continue
-        columns_nG = np.column_stack((rows_NF[running_N], earlier_NE[running_N]))
-        model = fit_prefix(
-            (columns_nG - mean_G) / scale_G, log_odds_N[running_N], tokens, weight_N[running_N]
-        )
-        if model is not None:
-            prefix.append(model)
+    prefix = fit_prefixes(answers, known_NJ, mean_G, scale_G, log_odds_N, weight_N)
     return Calibration(
         version=3,
         features=[*FEATURES, *earlier_names(known_NJ.shape[1])],
@@ -123,6 +177,37 @@ def fit_tier(
         report={},
         quantile_samples=0,
     )
+
+
+def fit_prefixes(
+    answers: TierAnswers,
+    known_NJ: FloatArray,
+    mean_G: FloatArray,
+    scale_G: FloatArray,
+    log_odds_N: FloatArray,
+    weight_N: FloatArray,
+) -> list[PrefixModel]:
+    """A model for every number of tokens after which enough answers still run.
+
+    Args:
+        known_NJ: scores of the tiers before, NaN where unknown.
+        mean_G, scale_G: by which the columns are standardised.
+        log_odds_N: of the final scores; an answer where it is not finite does not count.
+        weight_N: how much each answer counts.
+    """
+    earlier_NE = earlier_features(known_NJ)
+    prefix = []
+    for tokens, rows_NF in sorted(answers.prefix_NF.items()):
+        running_N = np.isfinite(rows_NF).all(1) & np.isfinite(log_odds_N)
+        if running_N.sum() < MIN_PREFIX_ROWS:
+            continue
+        columns_nG = np.column_stack((rows_NF[running_N], earlier_NE[running_N]))
+        model = fit_prefix(
+            (columns_nG - mean_G) / scale_G, log_odds_N[running_N], tokens, weight_N[running_N]
+        )
+        if model is not None:
+            prefix.append(model)
+    return prefix
 
 
 def fit_prefix(

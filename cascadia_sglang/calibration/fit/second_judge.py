@@ -78,7 +78,7 @@ def fit_second_judges(cascade: CalibratedCascade, parts: Parts) -> list[SecondJu
     """One for every tier that reads enough drafts of both kinds."""
     found: list[SecondJudge] = []
     for tier in range(1, len(parts.fit.tiers)):
-        fit = _drafts(cascade, parts.fit, tier)
+        fit = _drafts(cascade, parts.fit, tier, is_fit=True)
         if fit is None or min(fit.right_n.sum(), (~fit.right_n).sum()) < MIN_KIND:
             continue
         answers = TierAnswers(features_NF=fit.features_nF, prefix_NF={}, right_N=fit.right_n)
@@ -148,11 +148,13 @@ def suggested_low(cascade: CalibratedCascade, part: Pool) -> float:
     return round(low, 2)
 
 
-def _drafts(cascade: CalibratedCascade, part: Pool, tier: int) -> _Drafts | None:
+def _drafts(
+    cascade: CalibratedCascade, part: Pool, tier: int, *, is_fit: bool = False
+) -> _Drafts | None:
     features_NF = part.tiers[tier].draft_NF
     if features_NF is None:
         return None
-    replay = cascade.replay(part)
+    replay = cascade.replay_fitted(part) if is_fit else cascade.replay(part)
     served = replay.serve(cascade.thresholds)
     known_NJ = replay.known_scores(cascade.thresholds)[:, :tier]
     is_whole_N = served.reached_NT[:, tier] & ~served.ended_NT[:, tier - 1]

@@ -1,6 +1,6 @@
 """The answers of every tier to a sample of prompts, as arrays.
 
-Shape legend: N prompts, T tiers, F base features.
+Shape legend: N prompts, T tiers, F base features, H hidden size.
 """
 
 import dataclasses
@@ -30,6 +30,8 @@ class TierAnswers:
         draft_NF: base features of the answer of the tier before, as this tier reads it; NaN where
             it was given none. None where drafts were not recorded.
         kept_N: share of that draft's tokens that this tier keeps; NaN and None likewise.
+        hidden_NH: hidden states that gave the answers' last tokens; NaN where one is not known,
+            None where they were not recorded.
     """
 
     features_NF: FloatArray
@@ -38,6 +40,7 @@ class TierAnswers:
     same_N: BoolArray | None = None
     draft_NF: FloatArray | None = None
     kept_N: FloatArray | None = None
+    hidden_NH: npt.NDArray[np.float32] | None = None
 
     def tokens(self) -> FloatArray:
         """Of each answer, [N]; NaN where the judge had nothing to see."""
@@ -53,6 +56,7 @@ class TierAnswers:
             same_N=None if self.same_N is None else self.same_N[rows_M],
             draft_NF=None if self.draft_NF is None else self.draft_NF[rows_M],
             kept_N=None if self.kept_N is None else self.kept_N[rows_M],
+            hidden_NH=None if self.hidden_NH is None else self.hidden_NH[rows_M],
         )
 
 
@@ -108,6 +112,7 @@ class Pool:
                     same_N=_joined([part.same_N for part in parts]),
                     draft_NF=_joined([part.draft_NF for part in parts]),
                     kept_N=_joined([part.kept_N for part in parts]),
+                    hidden_NH=_joined([part.hidden_NH for part in parts]),
                 )
             )
         return cls(

@@ -3,6 +3,7 @@
 import http.client
 import json
 import time
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -100,6 +101,7 @@ def ask(
         features=record["features"],
         seconds=seconds,
         prompt_ids=story.get("prompt_ids") if story["tier_index"] == 0 else None,
+        hidden=None if record.get("hidden") is None else b64decode(record["hidden"]),
     )
 
 

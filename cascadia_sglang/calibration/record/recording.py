@@ -24,9 +24,20 @@ def missing(
     tier: TierConfig,
     sampling: Sampling,
     known: dict[Key, Record],
+    *,
+    needs_hidden: bool = False,
 ) -> list[Question]:
-    """Questions that this tier has not answered as it would be asked now."""
-    return [q for q in questions if (tier.name, q.id, digest_of(q, tier, sampling)) not in known]
+    """Questions that this tier has not answered as it would be asked now.
+
+    Args:
+        needs_hidden: whether an answer without its hidden state counts as missing.
+    """
+    found = []
+    for question in questions:
+        record = known.get((tier.name, question.id, digest_of(question, tier, sampling)))
+        if record is None or (needs_hidden and record.hidden is None):
+            found.append(question)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import BinaryIO, Generic, Protocol, Self, TypeVar
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.record.pool import Pool, TierAnswers
@@ -28,6 +29,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         seconds: from the request to the answer.
         prompt_ids: token ids of the question, with the first tier's answer; None where there are
             none, as of images.
+        hidden: the hidden state that gave the last token, little-endian float16; None where it was
+            not recorded.
     """
 
     id: str
@@ -38,6 +41,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     features: list[list[float | None]]
     seconds: float
     prompt_ids: list[int] | None = None
+    hidden: bytes | None = None
 
     def __post_init__(self) -> None:
         if not self.tokens or len(self.tokens) != len(self.features):
@@ -182,8 +186,26 @@ def _answers(
         prefix_NF=dict(sorted(prefix_NF.items())),
         right_N=np.array(right, dtype=bool),
         same_N=np.array([same_answer(a.text, b.text) for a, b in zip(records, last, strict=True)]),
+        hidden_NH=_hidden(records),
         **({} if drafts is None else _drafts(records, drafts)),
     )
+
+
+def _hidden(records: Sequence[Record]) -> npt.NDArray[np.float32] | None:
+    """NaN where an answer has none, or one that is not finite; None where no answer has one."""
+    known = {
+        row: np.frombuffer(record.hidden, "<f2")
+        for row, record in enumerate(records)
+        if record.hidden is not None
+    }
+    if not known:
+        return None
+    size = max(len(state_H) for state_H in known.values())
+    hidden_NH = np.full((len(records), size), np.nan, dtype=np.float32)
+    for row, state_H in known.items():
+        if np.isfinite(state_H).all():
+            hidden_NH[row] = state_H
+    return hidden_NH
 
 
 def _drafts(

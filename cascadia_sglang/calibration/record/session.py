@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+import msgspec
+
 from cascadia_sglang.calibration.record.labels import DEFAULT, Labeler
 from cascadia_sglang.calibration.record.pool import Pool
 from cascadia_sglang.calibration.record.questions import (
@@ -25,6 +27,7 @@ from cascadia_sglang.calibration.record.recording import RecordingServer, missin
 from cascadia_sglang.calibration.record.records import DraftRecord, Key, Record, RecordFile, pool_of
 from cascadia_sglang.calibration.record.sample import Question, prompt_key, read_sample
 from cascadia_sglang.calibration.record.server import recording_server
+from cascadia_sglang.config.probes import hidden_recording_tiers
 from cascadia_sglang.config.settings import CascadeConfig, TierConfig
 from cascadia_sglang.errors import CalibrationError
 from cascadia_sglang.files.outputs import make_output_folder
@@ -125,14 +128,17 @@ def _answered(
     Asks what the folder does not hold yet.
     """
     sampling = Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens)
-    tiers = config.tiers
+    tiers, hidden = config.tiers, hidden_recording_tiers(config)
     reads_drafts = config.drafts().use != "off" and len(tiers) > 1
     with (
         RecordFile(settings.out / "records.jsonl", Record) as file,
         RecordFile(settings.out / "drafts.jsonl", DraftRecord) as draft_file,
     ):
         known, read = file.load(), draft_file.load() if reads_drafts else {}
-        unanswered = [missing(questions, tier, sampling, known) for tier in tiers]
+        unanswered = [
+            missing(questions, tier, sampling, known, needs_hidden=index in hidden)
+            for index, tier in enumerate(tiers)
+        ]
         unread = [
             question
             for question in questions
@@ -150,6 +156,11 @@ def _answered(
                 made = record(server, unread, ask_all, draft_file, "drafts")
                 read |= {reading.key: reading for reading in made}
     asked, records = _complete(config, questions, sampling, known)
+    # The folder may hold hidden states of an earlier run, which this one does not ask for.
+    records = [
+        own if index in hidden else [msgspec.structs.replace(one, hidden=None) for one in own]
+        for index, own in enumerate(records)
+    ]
     return asked, records, _drafts(config, asked, sampling, read) if reads_drafts else None
 
 

@@ -20,6 +20,7 @@ from cascadia_sglang.calibration.fit.split import Parts, parts_of
 from cascadia_sglang.calibration.record.pool import Pool
 from cascadia_sglang.calibration.report.page import page
 from cascadia_sglang.calibration.report.picture import draw
+from cascadia_sglang.calibration.report.probes import probe_lines
 from cascadia_sglang.calibration.report.report import Report, reported_calibrations, save_json
 from cascadia_sglang.entry.model import save_entry_model, vocabulary_fingerprint
 from cascadia_sglang.judge.calibration import save_calibration
@@ -34,6 +35,7 @@ def write(report: Report, parts: Parts, folder: Path) -> Iterator[str]:
         path = folder / f"{name}.json"
         save_calibration(calibration, path)
         yield f"tier {name}: calibration: {path}"
+    yield from probe_lines(cascade)
     listed = ", ".join(f"{threshold:g}" for threshold in cascade.thresholds)
     yield f"routing: thresholds: [{listed}]"
     drawn = draw(report, parts.certify, folder / PICTURE)

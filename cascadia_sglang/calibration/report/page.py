@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from cascadia_sglang.calibration.fit.certify import promises
 from cascadia_sglang.calibration.fit.statistics import Interval
 from cascadia_sglang.calibration.fit.thresholds import ThresholdResult
+from cascadia_sglang.calibration.report.probes import probe_lines
 from cascadia_sglang.calibration.report.report import Report, target_text
 from cascadia_sglang.calibration.report.verdict import verdict
 
@@ -22,6 +23,7 @@ def page(report: Report, picture: str | None = None) -> str:
         f"{verdict(report.cascade).line().capitalize()}.",
         "## The scores",
         _scores(report),
+        "\n".join(f"- {line}." for line in probe_lines(report.cascade)),
         "## On the way",
         _prefix(report),
     ]

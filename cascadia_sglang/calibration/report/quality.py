@@ -75,7 +75,7 @@ def tier_qualities(cascade: CalibratedCascade, parts: Parts) -> list[TierQuality
     """Every tier with a calibration, on the certifying part."""
     pool = parts.certify
     served = cascade.replay(pool).serve(cascade.thresholds)
-    fitted = cascade.replay(parts.fit).serve(cascade.thresholds)
+    fitted = cascade.replay_fitted(parts.fit).serve(cascade.thresholds)
     found = []
     for tier, score_N in enumerate(cascade.scores(pool, served)):
         reached_N = served.reached_NT[:, tier] & np.isfinite(score_N)

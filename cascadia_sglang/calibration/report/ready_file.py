@@ -72,7 +72,7 @@ def ready_data(data: Mapping[str, Any], results: Results) -> dict[str, Any]:
     if results.sample is not None:
         made["planner"] = {**(data.get("planner") or {}), "sample": results.sample}
     if (data.get("judge") or {}).get("record"):
-        made["judge"] = {**data["judge"], "record": False}
+        made["judge"] = {**data["judge"], "record": False, "record_hidden": False}
     return made
 
 

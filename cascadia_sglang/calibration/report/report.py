@@ -20,6 +20,7 @@ from cascadia_sglang.calibration.fit.feature_summary import summarise_features
 from cascadia_sglang.calibration.fit.split import PARTS, Parts
 from cascadia_sglang.calibration.fit.thresholds import Target, ThresholdResult, outcome_of
 from cascadia_sglang.calibration.record.pool import Pool, TierAnswers
+from cascadia_sglang.calibration.report.probes import probes_as_builtins
 from cascadia_sglang.calibration.report.quality import (
     GroupQuality,
     TierQuality,
@@ -72,6 +73,7 @@ class Report:
             "certificate": dataclasses.asdict(cascade.certificate),
             "verdict": dataclasses.asdict(verdict(cascade)),
             "tiers": [dataclasses.asdict(tier) for tier in self.tiers],
+            "probes": probes_as_builtins(cascade),
             "out_of_group": [dataclasses.asdict(group) for group in self.groups],
             "weaker_judges": [dataclasses.asdict(weaker) for weaker in self.weaker],
             "curve": [dataclasses.asdict(point) for point in self.curve],

@@ -25,8 +25,16 @@ def write_sample(folder: Path, count: int, prompts: int | None = None) -> Path:
     return path
 
 
-def write_records(cascade: Path, data: Path, out: Path, *, prompt_ids: bool = False) -> None:
-    """As if a run had asked everything: the first feature tells whether the answer is right."""
+HIDDEN = 6
+
+
+def write_records(
+    cascade: Path, data: Path, out: Path, *, prompt_ids: bool = False, hidden: bool = False
+) -> None:
+    """As if a run had asked everything: the first feature tells whether the answer is right.
+
+    So does the first value of the small tier's hidden state, where that is recorded.
+    """
     config, rng = load_uncalibrated(cascade), np.random.default_rng(0)
     out.mkdir()
     with RecordFile(out / "records.jsonl", Record) as file:
@@ -34,6 +42,11 @@ def write_records(cascade: Path, data: Path, out: Path, *, prompt_ids: bool = Fa
             for question in read_sample(data):
                 features = rng.normal(size=len(FEATURES))
                 is_right = rng.random() < 1 / (1 + np.exp(-2 * features[0] - skill))
+                state = None
+                if hidden and tier.name == "small":
+                    state_H = rng.normal(size=HIDDEN)
+                    state_H[0] += 3.0 if is_right else -3.0
+                    state = state_H.astype("<f2").tobytes()
                 file.append(
                     Record(
                         id=question.id,
@@ -44,6 +57,7 @@ def write_records(cascade: Path, data: Path, out: Path, *, prompt_ids: bool = Fa
                         features=[features.tolist()],
                         seconds=0.1,
                         prompt_ids=[1, 2, 3] if prompt_ids and tier.name == "small" else None,
+                        hidden=state,
                     )
                 )
 

@@ -14,7 +14,7 @@ from cascadia_sglang.errors import CalibrationError, ConfigError
 from cascadia_sglang.judge.calibration import load_calibration
 from cascadia_sglang.judge.features import FEATURES
 from cascadia_sglang.planner.thresholds.sample import load_plan_sample
-from tests.unit.commands.recorded import write_drafts, write_records, write_sample
+from tests.unit.commands.recorded import HIDDEN, write_drafts, write_records, write_sample
 
 
 @pytest.fixture
@@ -315,3 +315,53 @@ def test_server_flags_with_an_open_quote_are_one_line(
     assert main([*words, "--out", str(tmp_path / "out"), "--server-flags", "--x 'a"]) == 2
     told = capsys.readouterr().err
     assert told == 'cascadia calibrate: --server-flags is "--x \'a": No closing quotation\n'
+
+
+def test_a_probe_is_fitted_to_recorded_hidden_states_and_served(
+    cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_sample(tmp_path, 600), tmp_path / "out"
+    write_records(cascade, data, out, hidden=True)
+    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    asked += ["--escalation-rate", "0.5"]
+    assert main([*asked, "--probe"]) == 0
+    told = capsys.readouterr().out
+    assert "tier small: a probe is used: log loss " in told
+    probe = load_calibration(out / "small.json").probe
+    assert probe is not None
+    assert probe.hidden == HIDDEN
+    assert load_calibration(out / "large.json").probe is None
+    assert "a probe is used" in (out / "report.md").read_text()
+    report = json.loads((out / "report.json").read_text())
+    [tried] = report["probes"]
+    assert (tried["tier"], tried["is_used"]) == ("small", True)
+    assert tried["loss_with"] + tried["gain_low95"] < tried["loss_without"]
+    assert report["tiers"][0]["by"]["score"]["auroc"]["value"] > 0.97
+    ready = out / "calibrated.yaml"
+    assert main(["validate", str(ready)]) == 0
+    served = load_cascade(ready)
+    assert not served.judge.record
+    assert not served.judge.record_hidden
+
+
+def test_hidden_states_of_an_earlier_run_count_only_where_a_probe_is_asked_for(
+    cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_sample(tmp_path, 600), tmp_path / "out"
+    write_records(cascade, data, out, hidden=True)
+    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*asked, "--escalation-rate", "0.5"]) == 0
+    assert "probe" not in capsys.readouterr().out
+    assert load_calibration(out / "small.json").probe is None
+    assert json.loads((out / "report.json").read_text())["probes"] == []
+
+
+def test_a_cascade_of_which_no_tier_can_have_a_probe_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "alone.json"
+    tiers = [{"name": "alone", "model_path": "demo/models/small"}]
+    path.write_text(json.dumps({"version": 1, "tiers": tiers}))
+    asked = ["calibrate", str(path), "--data", str(write_sample(tmp_path, 200)), "--probe"]
+    assert main([*asked, "--out", str(tmp_path / "out")]) == 2
+    assert "a probe is asked for, and no tier can have one" in capsys.readouterr().err

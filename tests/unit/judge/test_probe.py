@@ -2,6 +2,7 @@
 
 import json
 import math
+from base64 import b64decode
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -115,9 +116,8 @@ def likely_7() -> torch.Tensor:
     return logits_BV
 
 
-def observed_scores(observer_type: Any, is_moved: bool = False) -> list[float]:
-    """Scores of three one-token answers, the hidden states brought by the hook on the sampler."""
-    judge = Judge({0: ScoreModel(CALIBRATION)})
+def observed(observer_type: Any, judge: Judge, is_moved: bool = False) -> list[dict[str, Any]]:
+    """Reports of three one-token answers, the hidden states brought by the hook on the sampler."""
     observer = observer_type(judge)
     runner = SimpleNamespace(sampling_observer=observer)
     logits_BV = likely_7()
@@ -133,7 +133,12 @@ def observed_scores(observer_type: Any, is_moved: bool = False) -> list[float]:
         finish(request)
     host = output.copy_to_host(lambda tensor: tensor.clone())
     host.consume(SimpleNamespace(reqs=requests), commits)
-    return [report_of(judge, request)["score"] for request in requests]
+    return [report_of(judge, request) for request in requests]
+
+
+def observed_scores(observer_type: Any, is_moved: bool = False) -> list[float]:
+    judge = Judge({0: ScoreModel(CALIBRATION)})
+    return [report["score"] for report in observed(observer_type, judge, is_moved)]
 
 
 def expected_scores() -> list[float]:
@@ -170,7 +175,7 @@ def test_without_a_hidden_state_a_row_there_is_no_score(
     observer = HostObserver(Judge({0: ScoreModel(CALIBRATION)}))
     observer.hidden.take(None if rows is None else torch.zeros(rows, H))
     assert observer.before_grammar(make_logits(3, 100), make_info(3)) is None
-    assert "a probe needs a hidden state a row" in caplog.text
+    assert "the judge needs a hidden state a row" in caplog.text
 
 
 def test_hidden_states_are_used_once() -> None:
@@ -179,3 +184,42 @@ def test_hidden_states_are_used_once() -> None:
     observer.hidden.take(torch.zeros(3, H))
     assert observer.before_grammar(make_logits(3, 100), make_info(3)) is not None
     assert observer.before_grammar(make_logits(3, 100), make_info(3)) is None
+
+
+@pytest.mark.parametrize("is_moved", [False, True], ids=["here", "pipeline"])
+@pytest.mark.parametrize("observer_type", [HostObserver, DeviceObserver])
+def test_a_record_holds_the_hidden_state_that_gave_the_last_token(
+    observer_type: Any, is_moved: bool
+) -> None:
+    judge = Judge({}, record=True, hidden=frozenset({0}))
+    assert judge.reads_hidden
+    assert not judge.probes()
+    reports = observed(observer_type, judge, is_moved)
+    for report, hidden_H in zip(reports, HIDDEN_BH, strict=True):
+        found = np.frombuffer(b64decode(report["record"]["hidden"]), "<f2")
+        np.testing.assert_array_equal(found, hidden_H.astype(np.float16))
+
+
+def test_a_score_and_a_record_read_the_same_state() -> None:
+    judge = Judge({0: ScoreModel(CALIBRATION)}, record=True, hidden=frozenset({0}))
+    for row, report in enumerate(observed(HostObserver, judge)):
+        assert report["score"] == pytest.approx(expected_scores()[row], abs=1e-5)
+        kept_H = np.frombuffer(b64decode(report["record"]["hidden"]), "<f2")
+        log_odds = probe_log_odds(kept_H[np.newaxis], PROBE.unpacked())[0]
+        assert log_odds == pytest.approx(reference(row), abs=0.02)
+
+
+def test_records_of_other_tiers_hold_none() -> None:
+    judge = Judge({}, record=True, hidden=frozenset({1}))
+    assert all("hidden" not in one["record"] for one in observed(HostObserver, judge))
+
+
+def test_a_state_beyond_float16_is_recorded_as_infinite() -> None:
+    """No probe is fitted to it."""
+    observer = HostObserver(Judge({}, record=True, hidden=frozenset({0})))
+    observer.hidden.take(torch.full((1, H), 1e6))
+    step = observer.before_grammar(make_logits(1, 100), make_info(1))
+    assert step is not None
+    state = step.hidden_state(0)
+    assert state is not None
+    assert np.isinf(np.frombuffer(state, "<f2")).all()

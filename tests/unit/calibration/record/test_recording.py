@@ -2,6 +2,7 @@
 
 import json
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -39,7 +40,8 @@ class Recorder(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         type(self).asked.append((self.path, self.headers["x-cascadia-tier"], body))
-        attempts = [{"tier": "small", "tokens": 4, "record": RECORD}]
+        hidden = {"hidden": b64encode(b"state").decode()} if body.get("text") == "deep" else {}
+        attempts = [{"tier": "small", "tokens": 4, "record": {**RECORD, **hidden}}]
         if self.headers["x-cascadia-tier"] is None:
             draft = {"record": {**RECORD, "draft": [0.25] * len(FEATURES)}, "kept": 1}
             attempts.append({"tier": "middle", "tokens": 4, **draft})
@@ -112,6 +114,19 @@ def test_an_interrupted_run_asks_for_what_is_missing(port: int, tmp_path: Path) 
     assert missing(questions, TIER, warmer, known) == questions
     other = TierConfig(name="small", model_path="other")
     assert missing(questions, other, SAMPLING, known) == questions
+
+
+def test_an_answer_without_its_hidden_state_is_asked_again_where_that_is_needed(
+    port: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "records.jsonl"
+    plain, deep = questions = texts("plain", "deep")
+    record(port, questions, path)
+    known = RecordFile(path, Record).load()
+    assert [one.hidden for one in known.values() if one.id == "deep"] == [b"state"]
+    assert missing(questions, TIER, SAMPLING, known) == []
+    assert missing(questions, TIER, SAMPLING, known, needs_hidden=True) == [plain]
+    assert missing([deep], TIER, SAMPLING, known, needs_hidden=True) == []
 
 
 def test_a_refused_question_is_named_and_left_out(port: int, tmp_path: Path, capsys) -> None:

@@ -88,3 +88,21 @@ def test_answers_are_compared_with_the_last_tiers_word_by_word() -> None:
     assert [tier.same_N.tolist() for tier in pool.tiers] == [[True, True, False], [True] * 3]
     again = Pool.concatenated([pool.take(np.array([2])), pool.take(np.array([0]))])
     assert again.tiers[0].same_N.tolist() == [False, True]
+
+
+def test_hidden_states_are_rows_and_an_answer_without_one_is_unknown(tmp_path: Path) -> None:
+    state_H = np.array([1.5, -2.0, 0.25], dtype="<f2")
+    known = msgspec.structs.replace(record("a", [2]), hidden=state_H.tobytes())
+    path = tmp_path / "records.jsonl"
+    with RecordFile(path, Record) as file:
+        file.append(known)
+    [read] = RecordFile(path, Record).load().values()
+    assert read == known
+    questions = [Question(id=name, prompt=name) for name in "abc"]
+    endless = np.array([1.5, np.inf, 0.25], dtype="<f2").tobytes()
+    own = [read, record("b", [2]), msgspec.structs.replace(record("c", [2]), hidden=endless)]
+    tier = pool_of(questions, [own], [[True, False, True]]).tiers[0]
+    assert tier.hidden_NH is not None
+    np.testing.assert_array_equal(tier.hidden_NH, [state_H, *[[np.nan] * 3] * 2])
+    assert tier.take(np.array([1])).hidden_NH.shape == (1, 3)  # type: ignore[union-attr]
+    assert pool_of(questions[:1], [own[1:2]], [[True]]).tiers[0].hidden_NH is None
