@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sglang.srt.managers.io_struct import GenerateReqInput
@@ -33,6 +34,14 @@ def prompt_of(sample: GenerateReqInput) -> Prompt | None:
         known = Prompt(sample.input_ids)
         PROMPT.set(sample, known)
     return known
+
+
+def shared_prompt(samples: Sequence[GenerateReqInput]) -> Prompt | None:
+    """Likewise of all samples of a prompt, which hash it once."""
+    prompt = prompt_of(samples[0])
+    for sample in samples[1:]:
+        PROMPT.set(sample, prompt)
+    return prompt
 
 
 def split_request(

@@ -13,7 +13,7 @@ from cascadia_sglang.config.settings import TierConfig
 from cascadia_sglang.engine.decoding import decoder
 from cascadia_sglang.engine.draft_rules import takes_draft
 from cascadia_sglang.engine.ended_attempts import LostAttempts, raise_if_refused
-from cascadia_sglang.engine.requests import attempt_of, prompt_of, shape_of
+from cascadia_sglang.engine.requests import attempt_of, prompt_of, shape_of, shared_prompt
 from cascadia_sglang.engine.translation import DraftTranslator
 from cascadia_sglang.engine.voice_views import VoiceViews
 from cascadia_sglang.engine.voiced_prompts import VoicedPrompts
@@ -104,8 +104,17 @@ class TokenizerEngine:
 
     async def tokenise(self, samples: list[GenerateReqInput], tier_index: int) -> int | None:
         asked = await self._prompts.all(samples, tier_index)
+        prompt = shared_prompt(asked)
+        if prompt is not None and prompt.is_long:
+            await prompt.prepare(self._block_sizes(samples[0], tier_index))
         ids = asked[0].input_ids
         return None if ids is None else len(ids)
+
+    def _block_sizes(self, sample: GenerateReqInput, tier_index: int) -> set[int]:
+        """In which blocks a prompt is looked for, on any tier that is asked it in this form."""
+        tiers = range(len(self._tiers))
+        alike = [tier for tier in tiers if self._prompts.are_alike(sample, tier_index, tier)]
+        return set().union(*map(self._choice.block_sizes, alike))
 
     def is_tokenised(self, sample: GenerateReqInput, tier_index: int) -> bool:
         return self._prompts.known(sample, tier_index) is not None

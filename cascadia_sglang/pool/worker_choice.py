@@ -110,6 +110,11 @@ class WorkerChoice:
             self._last_load(worker)
         return self._state(candidates[0]).meter.tokens_per_step() if candidates else None
 
+    def block_sizes(self, tier_index: int) -> set[int]:
+        """In which blocks the tier's workers hold prompts, in tokens."""
+        workers = self._pool.candidates(tier_index)
+        return self.held.block_sizes([worker.worker_id for worker in workers])
+
     def offer(self, worker: Worker, prompt: Prompt) -> WorkerOffer:
         """What a worker could do for a prompt."""
         return self._offers([worker], prompt)[0]

@@ -86,6 +86,10 @@ class HeldPrefixes:
         """Of a worker that was taken in."""
         return self._holders[worker_id].block_tokens
 
+    def block_sizes(self, worker_ids: Sequence[str]) -> set[int]:
+        """Of those of them that were taken in."""
+        return {self._holders[w].block_tokens for w in worker_ids if w in self._holders}
+
     def all_tokens(self, worker_id: str) -> int:
         """How many tokens a worker holds; 0 for one that is not known."""
         holder = self._holders.get(worker_id)
@@ -96,7 +100,7 @@ class HeldPrefixes:
         counts = [0] * len(worker_ids)
         if prompt is None:
             return counts
-        for size in {self._holders[w].block_tokens for w in worker_ids if w in self._holders}:
+        for size in self.block_sizes(worker_ids):
             hashes = prompt.hashes(size)
             if not len(hashes):
                 continue

@@ -6,6 +6,7 @@ A batch is an array of a time, events, and a rank; an event is a map with its `t
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -35,9 +36,12 @@ class AllBlocksCleared(msgspec.Struct, tag=True, kw_only=True):
     """A worker holds nothing any more."""
 
 
+Event = BlockStored | BlockRemoved | AllBlocksCleared
+
+
 class _Batch(msgspec.Struct, array_like=True):
     ts: float
-    events: list[BlockStored | BlockRemoved | AllBlocksCleared]
+    events: list[Event]
     rank: Any = None
 
 
@@ -54,12 +58,20 @@ def take_batch(index: PrefixIndex, worker_id: str, payload: bytes) -> None:
         batch = _decoder.decode(payload)
     except msgspec.MsgspecError as error:
         raise ValueError(f"worker {worker_id} sent no batch of KV events: {error}") from error
-    for event in batch.events:
-        if isinstance(event, AllBlocksCleared):
-            index.cleared(worker_id)
-        elif event.medium not in (None, DEVICE):
-            continue
-        elif isinstance(event, BlockStored):
-            index.stored(worker_id, event.block_hashes)
+    # A long prompt comes as one event for each block. One call for each would take too long.
+    for kind, events in groupby(filter(_is_of_device, batch.events), type):
+        hashes = [block for event in events for block in _hashes(event)]
+        if kind is BlockStored:
+            index.stored(worker_id, hashes)
+        elif kind is BlockRemoved:
+            index.removed(worker_id, hashes)
         else:
-            index.removed(worker_id, event.block_hashes)
+            index.cleared(worker_id)
+
+
+def _is_of_device(event: Event) -> bool:
+    return isinstance(event, AllBlocksCleared) or event.medium in (None, DEVICE)
+
+
+def _hashes(event: Event) -> list[int]:
+    return [] if isinstance(event, AllBlocksCleared) else event.block_hashes

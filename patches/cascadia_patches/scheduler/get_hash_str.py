@@ -28,7 +28,7 @@ def _build(_: None) -> Callable[..., Any]:
         try:
             digests = block_digests(ids[: len(token_ids)], page_size, prior)
             return [digest.hex() for digest in digests]
-        except (OverflowError, TypeError, ValueError):
+        except (OverflowError, TypeError):
             # Ids of more than 32 bits, or that are no numbers, are hashed otherwise.
             return original(token_ids, prior_hash, page_size)
 

@@ -27,6 +27,7 @@ from cascadia_sglang.pool.pool import Limits, Worker, WritablePool
 from cascadia_sglang.pool.sessions import Sessions
 from cascadia_sglang.pool.worker_choice import WorkerChoice
 from cascadia_sglang.prefix.cached_prefixes import HeldPrefixes
+from cascadia_sglang.prefix.prompt import LONG_TOKENS
 
 ORDER = AttemptOrder(tier_index=0, threshold=0.8, early_abort=0.05, earlier_scores=())
 LIMITS = Limits(context_tokens=100, input_tokens=90, vocabulary=128)
@@ -101,13 +102,13 @@ def one_voice(tiers: list[TierConfig]) -> VoiceViews:
 
 
 def make_engine(
-    generate: Scripted | None = None,
+    generate: Scripted | None = None, held: HeldPrefixes | None = None
 ) -> tuple[TokenizerEngine, WritablePool, Worker]:
     pool, worker = WritablePool(), Worker(worker_id="small-0", tiers=(0, 1), handle=None)
     pool.add(worker)
     pool.admit(worker, LIMITS)
     faults: list[Worker] = []
-    choice = WorkerChoice(pool, HeldPrefixes(), load_of=lambda _: None)
+    choice = WorkerChoice(pool, held or HeldPrefixes(), load_of=lambda _: None)
     manager, views = FakeManager(), one_voice(TIERS)
     views.connect(manager)  # type: ignore[arg-type]
     engine = TokenizerEngine(
@@ -195,6 +196,22 @@ async def test_a_prompt_is_tokenised_once_for_all_samples() -> None:
     (samples,) = engine.split(GenerateReqInput(text="ab", sampling_params={"n": 2}))
     assert await engine.tokenise(samples, 0) == 2
     assert [(sample.input_ids, sample.text) for sample in samples] == [([97, 98], None)] * 2
+
+
+async def test_a_long_prompt_is_hashed_once_before_its_worker_is_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = HeldPrefixes()
+    held.add("small-0", page_tokens=16, capacity_tokens=1 << 20, has_events=True)
+    engine, _, _ = make_engine(held=held)
+    request = GenerateReqInput(input_ids=[7] * (2 * LONG_TOKENS), sampling_params={"n": 2})
+    (samples,) = engine.split(request)
+    await engine.tokenise(samples, 0)
+    # What is not hashed by now would be hashed without a turn for other requests.
+    monkeypatch.setattr("cascadia_sglang.prefix.prompt.block_hashes", None)
+    hashes = [engine.prompt(sample, tier).hashes(16) for sample in samples for tier in (0, 1)]
+    assert len(hashes[0]) == 2 * LONG_TOKENS // 16
+    assert all(one is hashes[0] for one in hashes)
 
 
 async def test_a_prompt_that_comes_as_tokens_is_left_as_it_is() -> None:

@@ -10,7 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascadia_sglang.prefix.block_hashes import block_digests, block_hashes
+from cascadia_sglang.prefix.block_hashes import (
+    block_digests,
+    block_hashes,
+    hash_parts,
+    joined_hashes,
+)
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=70), st.integers(1, 20))
@@ -27,6 +32,13 @@ def test_equal_prefixes_have_equal_hashes_and_others_do_not() -> None:
     one, other = list(range(64)), [*range(40), 999, *range(41, 64)]
     same = block_hashes(one, 16) == block_hashes(other, 16)
     assert same.tolist() == [True, True, False, False]
+
+
+def test_parts_are_short_and_together_all_hashes() -> None:
+    ids = list(range(2_500 * 4 + 3))
+    parts = list(hash_parts(ids, 4))
+    assert [len(part) for part in parts] == [1_024, 1_024, 452]
+    assert joined_hashes(parts).tolist() == block_hashes(ids, 4).tolist()
 
 
 @pytest.mark.parametrize("ids", [[-1] * 16, [2**32] * 16, [2**70] * 16, ["a"] * 16])

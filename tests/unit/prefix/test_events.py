@@ -1,5 +1,7 @@
 """Batches of KV events decode as SGLang's own structs encode them, and nothing else does."""
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from sglang.srt.disaggregation.kv_events import (
     StorageMedium,
 )
 
+from cascadia_sglang.prefix.block_table import Hashes
 from cascadia_sglang.prefix.events import take_batch
 from cascadia_sglang.prefix.index import PrefixIndex
 
@@ -73,6 +76,23 @@ def test_events_of_one_batch_are_taken_in_their_order() -> None:
     assert held(index_after(encoded(stored(1), gone)), 1) == [0]
     assert held(index_after(encoded(gone, stored(1))), 1) == [1]
     assert held(index_after(encoded(stored(1), AllBlocksCleared(), stored(2))), 1, 2) == [0, 1]
+
+
+def test_events_of_a_kind_are_taken_in_one_call() -> None:
+    class CountedIndex(PrefixIndex):
+        calls = 0
+
+        def stored(self, worker_id: str, hashes: Sequence[int] | Hashes) -> None:
+            self.calls += 1
+            super().stored(worker_id, hashes)
+
+    index = CountedIndex(1000)
+    index.add_worker("w")
+    gone = BlockRemoved(block_hashes=[2], medium=StorageMedium.GPU)
+    elsewhere = stored(9, medium=StorageMedium.CPU)
+    take_batch(index, "w", encoded(stored(1), elsewhere, stored(2), gone, stored(3), stored(4)))
+    assert index.calls == 2
+    assert held(index, 1, 2, 3, 4, 9) == [1, 0, 1, 1, 0]
 
 
 def test_the_ends_of_the_range_of_hashes_are_kept_apart() -> None:
