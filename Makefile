@@ -26,7 +26,7 @@ dry_machine := .gpu-check-dry/machine
 
 .PHONY: help env key lock docs serve test test-units test-servers lanes lane-servers lane-units \
 	test-slow test-slow-units test-slow-a-to-p test-slow-q-to-z test-slow-alone test-sglang-server \
-	check type test-gpu fuzz bench \
+	test-sglang test-release check type test-gpu fuzz bench \
 	gpu-check gpu-check-pack gpu-check-dry \
 	litellm bench-rivals bench-rivals-smoke bench-real bench-smoke bench-gpu
 
@@ -113,6 +113,14 @@ test-slow-alone: env
 
 test-sglang-server: env  ## SGLang's own server tests on a cascade (SMALL=folder LARGE=folder TESTS=paths)
 	$(python) -m tests.sglang_server.run --small $(SMALL) --large $(LARGE) $(ARGS) $(TESTS)
+
+test-sglang: env  ## SGLang's releases have what is asked of them (VERSIONS="0.5.22 0.5.23")
+	SGLANG_VERSIONS="$(VERSIONS)" $(python) -m pytest tests/sglang_releases
+
+# The environment keeps its own SGLang: the other one stands before it in the path.
+test-release: env  ## the tests of the server on another SGLang release (VERSION=0.5.22 TESTS=paths)
+	PYTHONPATH=$$($(python) -m tests.sglang_releases.wheels $(VERSION)) \
+		$(python) -m pytest -m "not slow" $(or $(TESTS),tests/system)
 
 check: env  ## lint, format and plain language
 	$(python) -m ruff check $(sources)

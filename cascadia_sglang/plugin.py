@@ -2,6 +2,9 @@
 
 from typing import Any
 
+# Of the API that the backend was written for. SGLang refuses a backend of another version.
+_SERVE_BACKEND_API_VERSION = 1
+
 
 def register() -> None:
     """SGLang's general plugin: adds the cascade's flags. Nothing else happens without them."""
@@ -14,7 +17,6 @@ def register() -> None:
 def serve_backend() -> Any:
     """Backend of `sglang serve` that needs no --model-path where --plugin cascadia is given."""
     from sglang.cli.serve_backends import (
-        SERVE_BACKEND_API_VERSION,
         ServeBackend,
         ServeBackendDetection,
         ServeRequest,
@@ -34,7 +36,7 @@ def serve_backend() -> Any:
         run_server(prepare_server_args(list(request.argv)))
 
     return ServeBackend(
-        api_version=SERVE_BACKEND_API_VERSION,
+        api_version=_SERVE_BACKEND_API_VERSION,
         run=run,
         detect=detect,
         requires_model_path=False,

@@ -8,7 +8,10 @@ from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
+from sglang.srt.platforms import current_platform
+from sglang.srt.platforms.interface import SRTPlatform
 from sglang.srt.server_args import ServerArgs
+from sglang.version import __version__ as sglang_version
 
 from cascadia_sglang.capacity.types import RunningReplica
 from cascadia_sglang.config.checks import lax_flags
@@ -21,6 +24,7 @@ from cascadia_sglang.launch.flag_table import flag_table
 from cascadia_sglang.launch.fork_server import threads_per_worker
 from cascadia_sglang.launch.resolution import given_nccl_variables
 from cascadia_sglang.messages import WorkerLog
+from cascadia_sglang.platform import NativeCpuPlatform
 
 Construct = Callable[[argparse.Namespace], ServerArgs]
 
@@ -225,10 +229,20 @@ def _check_speculation(namespace: argparse.Namespace, config: CascadeConfig) -> 
         if tier.speculation is None or tier.hides_logits:
             continue
         place = f"tiers[{index}] decodes by {tier.speculation.algorithm}"
+        if tier.speculation.algorithm == "NGRAM" and not _host_speculates():
+            raise ConfigError(
+                f"{place}: without an accelerator it needs SGLang 0.5.23, this is {sglang_version}"
+            )
         for problem in lax_flags(config, index, {**vars(namespace), **tier.server_args}):
             raise ConfigError(f"{place}: {problem}")
         if float(os.environ.get(_SIMULATED_LENGTH) or 0) > 0:
             raise ConfigError(f"{place}: {_SIMULATED_LENGTH} is set, which makes answers up")
+
+
+def _host_speculates() -> bool:
+    """Whether this SGLang asks a host's platform for what its speculation lacks there."""
+    is_on_host = isinstance(current_platform, NativeCpuPlatform)
+    return not is_on_host or hasattr(SRTPlatform, "get_speculative_worker_cls")
 
 
 def _check_device_step(namespace: argparse.Namespace, config: CascadeConfig) -> None:

@@ -43,8 +43,11 @@ class DevicePart:
         # Another worker may give memory back meanwhile; what this one holds itself is known.
         used_gib = max(begun_gib - free_gib, held_gib - begun_held_gib)
         left_gib = self._free_gib - used_gib
-        if distributed:
-            least = torch.tensor(left_gib, dtype=torch.float32)
-            torch.distributed.all_reduce(least, op=torch.distributed.ReduceOp.MIN, group=cpu_group)
-            left_gib = least.item()
-        return float(left_gib)
+        return least_of_ranks(left_gib, cpu_group) if distributed else left_gib
+
+
+def least_of_ranks(gib: float, cpu_group: ProcessGroup | None) -> float:
+    """The least of what the ranks of a group have; every rank calls it."""
+    least = torch.tensor(gib, dtype=torch.float32)
+    torch.distributed.all_reduce(least, op=torch.distributed.ReduceOp.MIN, group=cpu_group)
+    return float(least.item())

@@ -11,8 +11,8 @@ import setproctitle
 import torch
 from sglang.srt.managers.detokenizer_manager import run_detokenizer_process
 from sglang.srt.managers.scheduler import run_scheduler_process
+from sglang.srt.platforms import current_platform
 from sglang.srt.server_args import ServerArgs
-from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 
 from cascadia_patches.apply import apply_patches
 from cascadia_patches.registry import (
@@ -27,7 +27,6 @@ from cascadia_patches.registry import (
     PROBE_PATCHES,
     PROGRESS_PATCHES,
     REPORT_PATCHES,
-    SHARE_PATCHES,
     SPECULATION_JUDGE_PATCHES,
     STEP_LOG_PATCHES,
     WINDOW_PATCHES,
@@ -40,6 +39,7 @@ from cascadia_sglang.drafts.verify_window import WindowedSteps
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.verification import VerifyObserver
 from cascadia_sglang.messages import DRAFT_KEY, REPORT_KEY, WorkerLog, WorkerSpec
+from cascadia_sglang.platform import NativeCpuPlatform
 from cascadia_sglang.processes.liveness import start_beats
 from cascadia_sglang.processes.logs import quiet_known_lines
 from cascadia_sglang.processes.parent_death import end_with_parent
@@ -47,6 +47,7 @@ from cascadia_sglang.sglang_state import WORKER_SPEC
 from cascadia_sglang.worker.device_part import DevicePart
 from cascadia_sglang.worker.emulated_pace import Pace
 from cascadia_sglang.worker.failed_start import reported
+from cascadia_sglang.worker.host_part import HostPart
 from cascadia_sglang.worker.start_progress import StartProgress, without_bars
 from cascadia_sglang.worker.step_log import STEP_LOG_FOLDER, StepLog
 
@@ -72,9 +73,10 @@ def run_worker(pipe: Connection, server_args: ServerArgs, *arguments: Any) -> No
         _arrange_log(spec.log)
         _observed(bound.arguments)
     apply_patches(WORKER_PATCHES)
-    apply_patches(MEMORY_PATCHES, spec.host_free_bytes)
-    if spec.device_share is not None:
-        apply_patches((*CAPACITY_PATCHES, *SHARE_PATCHES), DevicePart(spec.device_share))
+    if spec.device_share is None:
+        apply_patches(MEMORY_PATCHES, HostPart(spec.host_free_bytes))
+    else:
+        apply_patches((*MEMORY_PATCHES, *CAPACITY_PATCHES), DevicePart(spec.device_share))
     reporters: dict[str, Any] = {}
     judge: Judge | None = None
     if spec.judge.calibrations or spec.judge.ranked or spec.judge.record:
@@ -114,8 +116,9 @@ def _draft_reporters(
         return {DRAFT_KEY: reader}
     if algorithm.upper() != "NGRAM":
         return {}
-    # Where SGLang's ordinary wheel lacks what the worker imports, the platform brings it.
-    SpeculativeAlgorithm.NGRAM.get_platform_worker_cls()
+    if isinstance(current_platform, NativeCpuPlatform):
+        # SGLang's ordinary wheel lacks what the worker imports.
+        current_platform.get_speculative_worker_cls("NGRAM")
     follower = DraftFollower()
     apply_patches(FOLLOW_PATCHES, follower)
     # A profile's steps all verify the number of tokens that its log names.

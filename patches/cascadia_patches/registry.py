@@ -61,14 +61,11 @@ LOG_PATCHES = ("process.configure_logger",)
 # Of a worker's first rank: how far its start has come.
 PROGRESS_PATCHES = ("model.default_model_loader_get_all_weights",)
 
-# Of every engine worker: how much of a host's memory is there for it.
-MEMORY_PATCHES = ("process.get_free_cpu_memory",)
+# Of every engine worker: how much memory of its devices, or of the host, is there for it.
+MEMORY_PATCHES = ("process.get_available_gpu_memory",)
 
 # Of the main process and of an engine worker, where workers share devices.
 CAPACITY_PATCHES = ("process.get_device_memory_capacity",)
-
-# Of an engine worker that shares its devices.
-SHARE_PATCHES = ("process.get_available_gpu_memory",)
 
 # Of an engine worker that judges.
 JUDGE_PATCHES = ("model.model_runner_init",)
@@ -126,7 +123,6 @@ ALL_PATCHES = (
     *PROGRESS_PATCHES,
     *MEMORY_PATCHES,
     *CAPACITY_PATCHES,
-    *SHARE_PATCHES,
     *JUDGE_PATCHES,
     *SPECULATION_JUDGE_PATCHES,
     *CPU_SPECULATION_PATCHES,

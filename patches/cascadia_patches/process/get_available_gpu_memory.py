@@ -1,9 +1,10 @@
-"""AROUND hook on get_available_gpu_memory: a worker that shares a device sees its own part alone.
+"""AROUND hook on get_available_gpu_memory: a worker sees its own part of the memory alone.
 
-Upstream: what is free on the device. `mem_fraction_static` is of what is free at the first look.
-The key-value pool takes what is free after the model was loaded, less the rest.
-We need: both of the worker's share, whatever the others on the device hold. That is the share less
-what this process has taken since its first look.
+Upstream: what is free on the device, or on the whole host for a CPU. `mem_fraction_static` is of
+what is free at the first look. The key-value pool takes what is free after the model was loaded,
+less the rest.
+We need: both of the worker's share, whatever other workers hold, take or give back. That is the
+share less what this process has taken since its first look.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
     from cascadia_sglang.worker.device_part import DevicePart
+    from cascadia_sglang.worker.host_part import HostPart
 
 
-def _build(part: DevicePart) -> Callable[..., float]:
+def _build(part: DevicePart | HostPart) -> Callable[..., float]:
     def of_share(
         original: Callable[..., float],
         device: str,
@@ -42,6 +44,6 @@ PATCH = PatchSpec(
     kind="function",
     parameters=("device", "gpu_id", "distributed", "empty_cache", "cpu_group"),
     build=_build,
-    reason="workers that share a device would each take most of what is free on it",
-    drop_when="SGLang takes a share of a device as an argument",
+    reason="workers that load at once, or share a device, would take one another's memory",
+    drop_when="SGLang takes a share of the memory as an argument, and counts its own use alone",
 )

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from sglang.srt.arg_groups.model_override_base import resolved_view
+from sglang.srt.platforms.interface import SRTPlatform
 from sglang.srt.server_args import ServerArgs
 
 from cascadia_sglang.capacity.types import RunningReplica
@@ -20,6 +21,7 @@ from cascadia_sglang.launch.arguments import TierArguments, check_arguments
 from cascadia_sglang.launch.flag_table import flag_table
 from cascadia_sglang.launch.resolution import publish_events
 from cascadia_sglang.messages import EventSource
+from cascadia_sglang.platform import NativeCpuPlatform
 from cascadia_sglang.testing.engine import make_cascade
 
 FIELDS = {field.name for field in msgspec.structs.fields(ServerArgs)}
@@ -120,8 +122,8 @@ def test_a_refused_flag_of_a_tier_is_refused_with_its_place_unless_tiers_may_hav
 def judged_speculation() -> CascadeConfig:
     """A first tier that is judged and decodes by NGRAM."""
     config = make_cascade("small", "large")
-    arguments = {"speculative_algorithm": "NGRAM"}
-    first = msgspec.structs.replace(config.tiers[0], server_args=arguments)
+    flags = {"speculative_algorithm": "NGRAM"}
+    first = msgspec.structs.replace(config.tiers[0], server_args=flags)
     return msgspec.structs.replace(config, tiers=[first, config.tiers[1]])
 
 
@@ -136,6 +138,20 @@ def test_flags_of_the_command_line_that_a_judge_cannot_have_beside_speculation_a
     with pytest.raises(ConfigError, match=rf"tiers\[0\] decodes by NGRAM: {flag} is {value}"):
         check_arguments(namespace, judged_speculation())
     check_arguments(namespace, make_cascade("small", "large"))
+
+
+def test_ngram_on_a_host_is_refused_where_sglang_asks_no_platform_for_it(
+    namespace: argparse.Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = "cascadia_sglang.launch.arguments.current_platform"
+    monkeypatch.setattr(platform, NativeCpuPlatform())
+    check_arguments(namespace, judged_speculation())
+    monkeypatch.delattr(SRTPlatform, "get_speculative_worker_cls")
+    with pytest.raises(ConfigError, match=r"tiers\[0\] decodes by NGRAM: without an accelerator"):
+        check_arguments(namespace, judged_speculation())
+    check_arguments(namespace, make_cascade("small", "large"))
+    monkeypatch.setattr(platform, SRTPlatform())
+    check_arguments(namespace, judged_speculation())
 
 
 def test_simulated_speculation_is_refused_beside_a_judge(
