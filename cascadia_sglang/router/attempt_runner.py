@@ -48,7 +48,9 @@ class AttemptRunner:
 
         Raises:
             TimeoutError: if the deadline passed, or the request was given up.
+            RequestError: if nothing ran yet, and the request was given up or aborted.
         """
+        self._request.check_wanted()
         started = time.monotonic()
         deadline, loop = self._request.deadline, asyncio.get_running_loop()
         cut = None

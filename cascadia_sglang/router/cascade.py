@@ -157,13 +157,13 @@ class CascadeRouter:
         active = self._active.get(rid)
         if active is None:
             return None
-        active.aborted = True
+        active.abort()
         return set(active.rids)
 
     def abort_all(self) -> None:
         """Let no request climb any further."""
-        for active in self._active.values():
-            active.aborted = True
+        for active in set(self._active.values()):
+            active.abort()
 
     def stop_admitting(self) -> None:
         """Refuse every request from now on; those on their way go on."""

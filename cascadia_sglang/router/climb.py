@@ -116,6 +116,7 @@ class Climb:
                     place = await self._placing.next(may_wait=not self._has_answer())
                     is_askable = place is None or await self._is_askable(place.tier_index)
                 except TimeoutError:
+                    self._request.check_wanted()
                     return self._late(self._route.tiers[-1])
                 if place is None and self._has_refusal:
                     answer = self._fallen_back()
@@ -282,7 +283,6 @@ class Climb:
                 has_worker = self._services.engine.has_worker(order.tier_index)
                 if self._runner.is_visible or not has_worker:
                     raise
-                self._request.check_wanted()
 
     async def _attempt(
         self, order: AttemptOrder, warming: Warming | None, leaves: Leaving

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +54,8 @@ class ActiveRequest:
     body: bytes | None = None  # digest of the request's body, where any body is remembered
     runs: int = 0
     rids: set[str] = field(default_factory=set)  # of the attempts that run now
-    scopes: set[asyncio.Timeout] = field(default_factory=set)  # around those attempts
+    scopes: set[asyncio.Timeout] = field(default_factory=set)  # around all that takes time
+    waits: set[asyncio.Timeout] = field(default_factory=set)  # those around a wait for a worker
     aborted: bool = False  # the client wants no more of it
     given_up: RequestError | None = None  # the server ends it with this error
     failure: BaseException | None = None  # of its first prompt that failed; ends the others
@@ -68,8 +69,11 @@ class ActiveRequest:
         return rid
 
     @contextlib.asynccontextmanager
-    async def limited(self, longer_s: float = 0.0) -> AsyncIterator[None]:
+    async def limited(self, longer_s: float = 0.0, *, is_wait: bool = False) -> AsyncIterator[None]:
         """Run the block until so long after the deadline, or until the request is given up.
+
+        Args:
+            is_wait: whether an abort ends the block too; a run ends by itself then.
 
         Raises:
             TimeoutError: when either comes.
@@ -77,10 +81,13 @@ class ActiveRequest:
         end = None if self.deadline is None else self.deadline + longer_s
         async with asyncio.timeout_at(end) as scope:
             self.scopes.add(scope)
+            if is_wait:
+                self.waits.add(scope)
             try:
                 yield
             finally:
                 self.scopes.discard(scope)
+                self.waits.discard(scope)
 
     def show(self, tier_index: int) -> None:
         """Note the tier of an answer that leaves before the whole of it is there."""
@@ -90,9 +97,12 @@ class ActiveRequest:
     def give_up(self, error: RequestError) -> None:
         """End the attempts that run; the request fails with this error."""
         self.given_up = error
-        now = asyncio.get_running_loop().time()
-        for scope in self.scopes:
-            scope.reschedule(now)
+        _end_now(self.scopes)
+
+    def abort(self) -> None:
+        """Note that the client wants no more of it; what waits for a worker ends."""
+        self.aborted = True
+        _end_now(self.waits)
 
     def fail(self, error: BaseException) -> BaseException:
         """Note that a prompt failed; why the request does, which cancels its other prompts."""
@@ -106,6 +116,14 @@ class ActiveRequest:
             raise self.given_up
         if self.aborted:
             raise RequestError(400, "the request was aborted")
+
+
+def _end_now(scopes: Iterable[asyncio.Timeout]) -> None:
+    now = asyncio.get_running_loop().time()
+    for scope in scopes:
+        # One whose deadline came in this very turn ends anyway, and takes no other end.
+        if not scope.expired():
+            scope.reschedule(now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -60,7 +60,7 @@ class Placing:
             None where no tier is available.
 
         Raises:
-            TimeoutError: if the deadline passed, or the request was given up.
+            TimeoutError: if the deadline passed, or the request was given up or aborted.
             RequestError: 500 if an equal request was named meanwhile.
         """
         suspect = self.suspect
@@ -70,7 +70,7 @@ class Placing:
             place = Place(ready[0]) if ready else self._passed_over()
         self._note_passed(place)
         if place is None and self._left and (may_wait or ready):
-            async with self._request.limited():
+            async with self._request.limited(is_wait=True):
                 place = await self._suspects.place(suspect, self._left, self._wait_limit_s())
         if self.is_retry and self._suspects.knows_bodies:
             await self._check_named()

@@ -10,9 +10,15 @@ import pytest
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.engine_protocol import attempt_rid
+from cascadia_sglang.router.engine_protocol import Translation, attempt_rid
 from cascadia_sglang.router.request import ResponseSummary
-from cascadia_sglang.testing.engine import FakeEngine, FakeRequest, Reply, make_request
+from cascadia_sglang.testing.engine import (
+    FakeEngine,
+    FakeRequest,
+    Reply,
+    make_cascade,
+    make_request,
+)
 from cascadia_sglang.testing.services import make_router
 from cascadia_sglang.testing.time import run_in_virtual_time
 from tests.unit.router.asking import FOREVER, GOOD, TWO, WEAK, after, ask
@@ -32,6 +38,55 @@ def test_an_abort_stops_the_climb_with_what_is_there() -> None:
     assert answer.reasons == [("small", "aborted")]
     assert answer.items[0]["meta_info"]["finish_reason"]["type"] == "abort"
     assert answer.seconds == 1.0
+
+
+def test_an_abort_ends_the_wait_for_a_worker() -> None:
+    engine = FakeEngine(GOOD, GOOD, workers=[0, 0])
+    answer = ask(engine, meanwhile=after(1.0, lambda router: router.abort("caller")))
+    assert (answer.status, answer.seconds) == (400, pytest.approx(1.0))
+    answer = ask(engine, meanwhile=after(1.0, CascadeRouter.abort_all))
+    assert (answer.status, answer.seconds) == (400, pytest.approx(1.0))
+
+
+@pytest.mark.parametrize("end", [CascadeRouter.end_all, CascadeRouter.abort_all])
+def test_all_requests_end_though_the_deadline_of_one_comes_at_the_same_moment(
+    end: Callable[[CascadeRouter], None],
+) -> None:
+    async def main() -> list[float]:
+        loop, ended = asyncio.get_running_loop(), []
+        loop.set_exception_handler(lambda _, context: failures.append(context))
+        router = make_router(TWO, FakeEngine(GOOD, GOOD, workers=[0, 0]))
+
+        async def send(rid: str, deadline_s: float | None) -> None:
+            controls = Controls(deadline_s=deadline_s)
+            with pytest.raises(RequestError):
+                await anext(router.answer(make_request(rid=rid), None, controls, ResponseSummary()))
+            ended.append(loop.time())
+
+        tasks = [asyncio.create_task(send("first", 1.0)), asyncio.create_task(send("other", None))]
+        await asyncio.sleep(0.5)
+        # After the timer of the deadline, in the same turn of the loop.
+        loop.call_at(1.0 + 1e-12, end, router)
+        await asyncio.gather(*tasks)
+        return ended
+
+    failures: list[dict[str, Any]] = []
+    assert run_in_virtual_time(main()) == pytest.approx([1.0, 1.0])
+    assert failures == []
+
+
+def test_an_abort_while_a_draft_is_made_ready_lets_nothing_begin() -> None:
+    engine = FakeEngine(WEAK, GOOD, tokenizers=[0, 1])
+    drafts = make_cascade("small", "large", drafts=True)
+
+    async def translated(*_: object) -> Translation:
+        await asyncio.sleep(1.0)
+        return Translation(token_ids=(1,))
+
+    engine.translated = translated  # type: ignore[method-assign]
+    answer = ask(engine, drafts, meanwhile=after(0.5, lambda router: router.abort("caller")))
+    assert answer.status == 400
+    assert engine.visits == [0]
 
 
 def test_an_abort_names_the_attempts_that_run_now() -> None:
