@@ -13,7 +13,9 @@ from cascadia_sglang.messages import AttemptOrder, JudgeReport
 from cascadia_sglang.router.engine_protocol import Output
 from cascadia_sglang.router.poison_requests import Death
 from cascadia_sglang.router.stream import is_last
-from cascadia_sglang.testing.engine import FakeEngine, FakeSample, Reply
+from cascadia_sglang.testing.engine import FakeEngine
+from cascadia_sglang.testing.replies import Reply
+from cascadia_sglang.testing.requests import FakeSample
 
 Said = tuple[Output, JudgeReport]
 

@@ -28,7 +28,8 @@ from cascadia_sglang.errors import (
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.events import PromptFinished
 from cascadia_sglang.router.request import ResponseSummary
-from cascadia_sglang.testing.engine import make_cascade, make_request
+from cascadia_sglang.testing.cascade import make_cascade
+from cascadia_sglang.testing.requests import make_request
 from cascadia_sglang.testing.services import make_router
 from cascadia_sglang.testing.time import VirtualTimeLoop
 from tests.unit.router.model.hand_engine import HandEngine, HandRun
