@@ -45,7 +45,7 @@ def test_a_step_a_draft_and_a_probe_run_in_every_variant(monkeypatch: pytest.Mon
         monkeypatch.setattr(MODULE, op, record)
     warm_up("cpu", 20, probes=[make_probe("cpu")])
     steps = {(sampled, sampled, kept) for sampled in (False, True) for kept in (False, True)}
-    expected = {("fold_sampled", (True, True, *one)) for one in steps}
+    expected = {("fold_sampled", (True, True, *step)) for step in steps}
     expected |= {
         (op, (True, given)) for op in ("row_statistics", "row_summary") for given in (0, 1)
     }

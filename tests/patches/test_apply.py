@@ -161,7 +161,7 @@ def test_nothing_changes_before_hooks_are_applied(
 
 
 @pytest.mark.parametrize(
-    ("target", "changes", "said"),
+    ("target", "changes", "message"),
     [
         ("gone", {}, "upstream_module.gone does not exist in this SGLang"),
         ("Manager.gone", {}, "upstream_module.Manager.gone does not exist in this SGLang"),
@@ -208,14 +208,14 @@ def test_nothing_changes_before_hooks_are_applied(
 def test_a_target_that_differs_is_named_with_the_difference(
     target: str,
     changes: dict[str, Any],
-    said: str,
+    message: str,
     patch: Callable[..., str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.CRITICAL)  # SGLang logs and goes on
     with pytest.raises(PatchError) as raised:
         apply_patches([patch(target, **changes)], 100)
-    assert str(raised.value) == said
+    assert str(raised.value) == message
 
 
 def test_a_patch_that_was_registered_but_not_applied_did_not_take(

@@ -47,9 +47,9 @@ def annotated(function: ast.FunctionDef) -> list[str]:
     """The parameters of a function that are batches."""
     arguments = (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)
     return [
-        one.arg
-        for one in arguments
-        if one.annotation is not None and BATCH in ast.unparse(one.annotation)
+        argument.arg
+        for argument in arguments
+        if argument.annotation is not None and BATCH in ast.unparse(argument.annotation)
     ]
 
 
@@ -121,5 +121,7 @@ def test_the_ids_of_the_requests_are_such_a_field() -> None:
     (function,) = ast.parse(source).body
     assert isinstance(function, ast.FunctionDef)
     assert fields_read(function) == {"rids"}
-    filled = [{one.arg for one in call.keywords} for calls in RUNNERS.values() for call in calls]
+    filled = [
+        {keyword.arg for keyword in call.keywords} for calls in RUNNERS.values() for call in calls
+    ]
     assert any("rids" not in fields for fields in filled)

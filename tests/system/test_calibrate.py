@@ -235,9 +235,9 @@ def test_advice_from_the_same_answers_asks_nothing_again(folder, tmp_path, capsy
     asked = ["advise", str(path), "--data", str(folder / "set.jsonl"), "--max-tokens", "128"]
     asked += ["--out", str(folder / "out"), "--gpus", "4", "--rate", "50", "--workers", "0"]
     assert main([*asked, "--json"]) == 0
-    told = capsys.readouterr()
-    assert "starting the server" not in told.err
-    advice = json.loads(told.out)
+    captured = capsys.readouterr()
+    assert "starting the server" not in captured.err
+    advice = json.loads(captured.out)
     assert [one["tier"] for one in advice["alone"]] == list(TIERS)
     assert advice["choice"] in ("cascade", "router", *TIERS)
 

@@ -174,7 +174,7 @@ def test_writing_needs_the_admin_key(server: Server, path: str, key: str | None)
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "said"),
+    ("path", "body", "message"),
     [
         ("/cascadia/thresholds", {"thresholds": [0.5, 0.5]}, "needed: 1"),
         ("/cascadia/thresholds", {"thresholds": [1.5]}, "0 to 1"),
@@ -184,11 +184,11 @@ def test_writing_needs_the_admin_key(server: Server, path: str, key: str | None)
     ],
 )
 def test_what_cannot_be_set_is_a_400_that_says_what_is_allowed(
-    admin: httpx.Client, path: str, body: dict, said: str
+    admin: httpx.Client, path: str, body: dict, message: str
 ) -> None:
     response = admin.post(path, json=body)
     assert response.status_code == 400
-    assert said in response.json()["error"]["message"]
+    assert message in response.json()["error"]["message"]
 
 
 def test_thresholds_hold_from_the_next_request_on(server: Server, admin: httpx.Client) -> None:

@@ -86,7 +86,7 @@ def test_capacity_moves_there_and_back_and_no_request_fails(
             assert moved.status_code == 200, moved.text
             assert shape(admin) == {"small": (small, 1), "large": (large, 1)}
             steps = moved.json()["last_move"]["steps"]
-            assert [one["type"] for one in steps][:3] == ["start", "drain", "stop"]
+            assert [step["type"] for step in steps][:3] == ["start", "drain", "stop"]
             ready = [w["tiers"][0] for w in server.status()["workers"] if w["state"] == "ready"]
             assert sorted(ready) == ["large"] * large + ["small"] * small
             asking.more(6)

@@ -118,7 +118,7 @@ def test_a_format_holds(client: ollama.Client) -> None:
 def test_log_probabilities_arrive(client: ollama.Client) -> None:
     found = client.chat("large", TELL, options=GREEDY, logprobs=True, top_logprobs=2)
     assert found.logprobs is not None
-    assert "".join(one.token for one in found.logprobs[:4]) == "dcba"
+    assert "".join(logprob.token for logprob in found.logprobs[:4]) == "dcba"
     assert len(found.logprobs[0].top_logprobs or ()) == 2
 
 
@@ -143,8 +143,8 @@ def test_the_documented_curl_call_works(demo: Server) -> None:
 
 def test_the_models_are_listed_shown_and_running(client: ollama.Client, http: httpx.Client) -> None:
     names = ["cascadia", "small", "large"]
-    assert [one.model for one in client.list().models] == names
-    assert [(one.model, one.context_length) for one in client.ps().models] == [
+    assert [model.model for model in client.list().models] == names
+    assert [(model.model, model.context_length) for model in client.ps().models] == [
         (name, 2048) for name in names
     ]
     shown = client.show("small:latest")

@@ -196,14 +196,14 @@ def test_an_answer_under_a_grammar_is_judged_by_the_tier_that_knows_enough_of_th
 ):
     """The other one is passed over, as `on_constrained: escalate` has it."""
     attempts = records[f"climb, {grammar}"]
-    told = [(one["tier"], one["reason"]) for one in attempts]
+    told = [(attempt["tier"], attempt["reason"]) for attempt in attempts]
     assert told == [("plain", "below_threshold"), ("parallel", "last_tier")]
     assert 0.0 < attempts[0]["score"] < 1.0
 
 
 def test_without_a_grammar_both_judge(records):
     attempts = records["climb, none"]
-    assert [one["tier"] for one in attempts] == ["plain", "chunked", "parallel"]
+    assert [attempt["tier"] for attempt in attempts] == ["plain", "chunked", "parallel"]
     assert attempts[1]["score"] == pytest.approx(0.5)
 
 

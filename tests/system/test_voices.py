@@ -196,7 +196,7 @@ def test_batches_and_samples_get_the_same_answers(pair: Pair) -> None:
         with server.client() as client:
             params = {**GREEDY, "n": 2}
             answers = generate(client, PROMPTS[:4], sampling_params=params, headers=CLIMBS)
-            found.append([(one["text"], *shape(one["meta_info"])) for one in answers])
+            found.append([(answer["text"], *shape(answer["meta_info"])) for answer in answers])
     assert found[1] == found[0]
     assert len(found[1]) == 8
 
@@ -407,7 +407,7 @@ def test_a_stop_string_of_the_tiers_own_tokens_ends_its_answer(client: httpx.Cli
     for prompt in PROMPTS:
         whole = generate(client, prompt, sampling_params=WRITES_ON, headers=BYTES)["text"]
         pieces = [whole[start : start + 3] for start in range(5, len(whole) - 3)]
-        pieces = [one for one in pieces if "\ufffd" not in one and whole.index(one) > 4]
+        pieces = [piece for piece in pieces if "\ufffd" not in piece and whole.index(piece) > 4]
         if pieces:
             break
     stop = pieces[0]

@@ -14,39 +14,39 @@ from bench.__main__ import chosen, commands, main, parsed, run
 from bench.benches import BENCHES
 
 
-def wanted(*arguments: str) -> list[str]:
+def selected_commands(*arguments: str) -> list[str]:
     """Commands of `bench run`, as lines."""
     options = parsed(["run", *arguments])
     return [" ".join(words) for words in commands(chosen(options), options)]
 
 
 def test_all_is_every_bench_that_the_machine_of_the_demo_can_run() -> None:
-    modules = {line.split()[0] for line in wanted("--all")}
+    modules = {line.split()[0] for line in selected_commands("--all")}
     assert {"bench.router.overhead", "bench.rivals.compare", "bench.planner.sample"} <= modules
     left_out = {"bench.router.fuzz", "bench.real.share", "bench.kernel.run", "bench.prefix.replay"}
     assert not left_out & modules
 
 
 def test_smoke_is_the_brief_form_of_each() -> None:
-    lines = wanted("--smoke")
+    lines = selected_commands("--smoke")
     assert len(lines) == sum(len(bench.smoke) for bench in BENCHES)
     assert "bench.real.rank --smoke" in lines
     assert [line for line in lines if "--smoke" not in line] == []
 
 
 def test_options_go_to_the_benches_that_take_them() -> None:
-    lines = wanted("rivals.compare", "rivals.parts", "--litellm", "bin/litellm")
+    lines = selected_commands("rivals.compare", "rivals.parts", "--litellm", "bin/litellm")
     assert lines == ["bench.rivals.compare --litellm bin/litellm", "bench.rivals.parts"]
 
 
 def test_what_follows_two_dashes_goes_to_the_bench() -> None:
-    assert wanted("router.fuzz", "--", "--seed", "2") == [
+    assert selected_commands("router.fuzz", "--", "--seed", "2") == [
         "bench.router.fuzz --bodies 20000 --seed 2"
     ]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["run"], "name a bench"),
         (["run", "nothing"], "no bench is called nothing"),
@@ -57,13 +57,13 @@ def test_what_follows_two_dashes_goes_to_the_bench() -> None:
 )
 def test_a_wrong_command_line_is_told_in_one_line(
     arguments: list[str],
-    told: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["bench", *arguments])
     assert main() == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_run_stops_at_the_first_command_that_fails(capfd: pytest.CaptureFixture) -> None:

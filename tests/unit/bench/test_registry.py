@@ -22,19 +22,19 @@ BENCH_MODULES = sorted({bench.module for bench in BENCHES} | MADE_BEFORE)
 
 def command_modules() -> set[str]:
     """Modules below `bench` that run as a command."""
-    found = set()
+    modules = set()
     for path in (ROOT / "bench").rglob("*.py"):
         body = ast.parse(path.read_text()).body
         if any(isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in body):
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            found.add(module.removesuffix(".__main__"))
-    return found - {"bench"}
+            modules.add(module.removesuffix(".__main__"))
+    return modules - {"bench"}
 
 
 def test_every_command_is_a_bench_or_named_as_what_one_starts() -> None:
-    known = {*BENCH_MODULES, *PROCESSES}
-    assert command_modules() - known == set()
-    assert {name for name in known if name.startswith("bench.")} - command_modules() == set()
+    registered = {*BENCH_MODULES, *PROCESSES}
+    assert command_modules() - registered == set()
+    assert {name for name in registered if name.startswith("bench.")} - command_modules() == set()
 
 
 def test_no_name_stands_twice_and_needs_are_known() -> None:
@@ -58,19 +58,24 @@ def help_of(module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def test_a_command_starts_and_knows_every_flag_that_the_registry_gives_it(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    told = help_of(module, monkeypatch, capsys)
-    own = [bench for bench in BENCHES if bench.module == module]
-    words = {word for one in own for run in (*one.runs, *one.smoke) for word in shlex.split(run)}
-    words |= {f"--{name}" for one in own for name in (*one.inputs, *one.may_take)}
-    before = [shlex.split(command) for one in BENCHES for command in one.before]
+    help_text = help_of(module, monkeypatch, capsys)
+    module_benches = [bench for bench in BENCHES if bench.module == module]
+    words = {
+        word
+        for bench in module_benches
+        for run in (*bench.runs, *bench.smoke)
+        for word in shlex.split(run)
+    }
+    words |= {f"--{name}" for bench in module_benches for name in (*bench.inputs, *bench.may_take)}
+    before = [shlex.split(command) for bench in BENCHES for command in bench.before]
     words |= {word for command in before if command[0] == module for word in command[1:]}
-    assert {word for word in words if word.startswith("--") and word not in told} == set()
+    assert {word for word in words if word.startswith("--") and word not in help_text} == set()
 
 
 def test_every_file_of_results_is_written_by_a_bench() -> None:
     patterns = {pattern for bench in BENCHES for pattern in bench.writes}
     files = [f"results/{path.name}" for path in RESULTS.iterdir()]
-    assert [file for file in files if not any(fnmatch(file, one) for one in patterns)] == []
+    assert [file for file in files if not any(fnmatch(file, pattern) for pattern in patterns)] == []
 
 
 def test_the_table_in_the_document_is_that_of_the_registry() -> None:

@@ -69,9 +69,9 @@ def test_pools_whose_workers_lie_together_are_a_block() -> None:
     ],
 )
 def test_what_shares_otherwise_stays_as_it_is(replicas: list[RunningReplica]) -> None:
-    found = blocks_of(replicas, NODE)
-    assert {"a", "wide"} <= found.fixed
-    assert found.groups == ()
+    blocks = blocks_of(replicas, NODE)
+    assert {"a", "wide"} <= blocks.fixed
+    assert blocks.groups == ()
 
 
 def test_folding_and_unfolding_are_inverse() -> None:
@@ -83,7 +83,7 @@ def test_folding_and_unfolding_are_inverse() -> None:
         ("large", 1),
         ("middle|small", 2),
     ]
-    assert {one for unit in units for one in unfolded(unit)} == set(replicas)
+    assert {replica for unit in units for replica in unfolded(unit)} == set(replicas)
 
 
 async def test_a_block_is_started_and_stopped_whole() -> None:
@@ -139,17 +139,17 @@ async def test_fixed_pools_keep_their_number() -> None:
 def test_no_step_of_any_move_puts_others_on_a_blocks_device(blocks: int, large: int) -> None:
     workers = Sharing()
     moves = mover(workers)
-    wanted = {
+    capacities = {
         "small": Capacity(replicas=blocks),
         "middle": Capacity(replicas=blocks),
         "large": Capacity(replicas=large),
     }
     if blocks + large > 4:
         with pytest.raises(InfeasiblePlanError):
-            moves.target(wanted)
+            moves.target(capacities)
         return
     plan = moves.running()
-    for action in moves.actions(moves.target(wanted)):
+    for action in moves.actions(moves.target(capacities)):
         plan = applied(plan, action)
         lies: dict[object, list[str]] = {}
         for replica in plan.replicas:

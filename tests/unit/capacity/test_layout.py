@@ -10,9 +10,11 @@ from cascadia_sglang.capacity.types import Capacity, GpuType, RunningReplica
 from cascadia_sglang.errors import InfeasiblePlanError
 
 
-def want(pool: str, gb: float = 1.0, replicas: int = 1, tp: int = 1, **place: Any) -> WantedPool:
+def want(
+    pool: str, gb: float = 1.0, replicas: int = 1, tp: int = 1, **placement: Any
+) -> WantedPool:
     capacity = Capacity(replicas=replicas, tp_size=tp)
-    return WantedPool(pool=pool, capacity=capacity, weights_bytes=gb * 1e9, **place)
+    return WantedPool(pool=pool, capacity=capacity, weights_bytes=gb * 1e9, **placement)
 
 
 def node(cards: int) -> GpuType:
@@ -24,14 +26,14 @@ def devices(replica: RunningReplica) -> list[int]:
     return [replica.base_gpu_id + rank * replica.gpu_id_step for rank in ranks]
 
 
-def lies(cards: int, *wanted: WantedPool) -> list[tuple[str, list[int]]]:
-    return [(one.pool, devices(one)) for one in lay_out_workers(wanted, node(cards))]
+def lies(cards: int, *pools: WantedPool) -> list[tuple[str, list[int]]]:
+    return [(worker.pool, devices(worker)) for worker in lay_out_workers(pools, node(cards))]
 
 
 def test_every_worker_has_a_device_of_its_own_where_there_are_enough() -> None:
-    found = dict(lies(8, want("small", 1), want("middle", 8), want("large", 64, tp=4)))
-    assert found["large"] == [0, 1, 2, 3]
-    assert not set(found["small"]) & set(found["middle"])
+    devices_by_pool = dict(lies(8, want("small", 1), want("middle", 8), want("large", 64, tp=4)))
+    assert devices_by_pool["large"] == [0, 1, 2, 3]
+    assert not set(devices_by_pool["small"]) & set(devices_by_pool["middle"])
 
 
 def test_one_card_takes_them_all() -> None:
@@ -39,8 +41,8 @@ def test_one_card_takes_them_all() -> None:
 
 
 def test_with_too_few_cards_the_smaller_ones_share() -> None:
-    found = dict(lies(2, want("small", 1), want("middle", 2), want("large", 7)))
-    assert found == {"small": [1], "middle": [1], "large": [0]}
+    devices_by_pool = dict(lies(2, want("small", 1), want("middle", 2), want("large", 7)))
+    assert devices_by_pool == {"small": [1], "middle": [1], "large": [0]}
 
 
 @pytest.mark.parametrize("cards", [1, 2, 3])
@@ -48,29 +50,29 @@ def test_shared_weights_are_spread_as_a_search_over_all_ways_would_not_do_much_w
     cards: int,
 ) -> None:
     sizes = [1.0, 2.0, 3.0, 5.0, 8.0]
-    wanted = [want(f"tier{index}", gb) for index, gb in enumerate(sizes)]
+    pools = [want(f"tier{index}", gb) for index, gb in enumerate(sizes)]
 
     def fullest(places: tuple[int, ...]) -> float:
         return max(
-            sum(gb for gb, place in zip(sizes, places, strict=True) if place == card)
+            sum(gb for gb, device in zip(sizes, places, strict=True) if device == card)
             for card in range(cards)
         )
 
     best = min(fullest(places) for places in itertools.product(range(cards), repeat=len(sizes)))
-    places = {pool: own[0] for pool, own in lies(cards, *wanted)}
+    places = {pool: pool_devices[0] for pool, pool_devices in lies(cards, *pools)}
     # The largest first is never worse than 4/3 of the best (Graham, 1969).
-    assert fullest(tuple(places[one.pool] for one in wanted)) <= 4 / 3 * best
+    assert fullest(tuple(places[pool.pool] for pool in pools)) <= 4 / 3 * best
 
 
 def test_a_tier_has_the_devices_that_it_names() -> None:
-    found = lies(
+    layout = lies(
         8,
         want("small", devices=(5,)),
         want("middle", devices=(5, 7), replicas=2),
         want("large", tp=2, devices=(0, 2)),
         want("rest"),
     )
-    assert found == [
+    assert layout == [
         ("small", [5]),
         ("middle", [5]),
         ("middle", [7]),
@@ -89,7 +91,7 @@ def test_pipeline_stages_lie_on_neighbours() -> None:
 
 
 def test_shares_fill_a_device_before_the_next_is_begun() -> None:
-    found = dict(
+    devices_by_pool = dict(
         lies(
             4,
             want("small", gpu_share=0.25),
@@ -97,12 +99,12 @@ def test_shares_fill_a_device_before_the_next_is_begun() -> None:
             want("large", 9),
         )
     )
-    assert found["small"] == found["middle"]
-    assert found["large"] != found["small"]
+    assert devices_by_pool["small"] == devices_by_pool["middle"]
+    assert devices_by_pool["large"] != devices_by_pool["small"]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("pools", "message"),
     [
         ([want("large", tp=4)], "a worker of tier large needs 4 devices, there are 2"),
         ([want("small", devices=(2,))], "tier small: device 2 is not there, there are 2"),
@@ -115,6 +117,6 @@ def test_shares_fill_a_device_before_the_next_is_begun() -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_said_in_a_line(wanted: list[WantedPool], said: str) -> None:
-    with pytest.raises(InfeasiblePlanError, match=said):
-        lay_out_workers(wanted, node(2))
+def test_what_does_not_fit_is_said_in_a_line(pools: list[WantedPool], message: str) -> None:
+    with pytest.raises(InfeasiblePlanError, match=message):
+        lay_out_workers(pools, node(2))

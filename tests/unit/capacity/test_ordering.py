@@ -32,31 +32,31 @@ def ids(replica: RunningReplica) -> set[int]:
 @st.composite
 def plans(draw: st.DrawFn) -> RunningPlan:
     """Up to six replicas of one or two devices, side by side, with gaps."""
-    device, found = draw(st.integers(0, 2)), []
+    device, replicas = draw(st.integers(0, 2)), []
     while device < NODE.gpus_per_node:
         tp_size = draw(st.sampled_from([1, 1, 2]))
         if device + tp_size <= NODE.gpus_per_node:
-            found.append(replica(draw(st.sampled_from(POOLS)), device, tp_size))
+            replicas.append(replica(draw(st.sampled_from(POOLS)), device, tp_size))
         device += tp_size + draw(st.sampled_from([0, 0, 1, 2]))
-    return running(*found, thresholds=(draw(st.sampled_from([0.2, 0.8])),))
+    return running(*replicas, thresholds=(draw(st.sampled_from([0.2, 0.8])),))
 
 
 def check(current: RunningPlan, target: RunningPlan, budget: int, actions: list) -> None:
     """Walk the actions with a bookkeeping of its own."""
-    kept = set(current.replicas) & set(target.replicas)
+    staying = set(current.replicas) & set(target.replicas)
     lasting = set(current.counts) & set(target.counts)
     held, accepting = set(current.replicas), set(current.replicas)
     thresholds = current.thresholds
-    most = max(budget, sum(one.tp_size for one in held))
+    most = max(budget, sum(replica.tp_size for replica in held))
     for action in actions:
         if isinstance(action, SetThresholds):
             thresholds = action.thresholds
             continue
-        assert action.replica not in kept
+        assert action.replica not in staying
         if isinstance(action, Start):
             held.add(action.replica)
             # While it starts it holds its devices; it accepts once it is there.
-            assert sum(one.tp_size for one in held) <= budget
+            assert sum(replica.tp_size for replica in held) <= budget
             accepting.add(action.replica)
         elif isinstance(action, Drain):
             accepting.remove(action.replica)
@@ -64,10 +64,10 @@ def check(current: RunningPlan, target: RunningPlan, budget: int, actions: list)
             assert isinstance(action, Stop)
             assert action.replica not in accepting
             held.remove(action.replica)
-        devices = [device for one in held for device in ids(one)]
+        devices = [device for replica in held for device in ids(replica)]
         assert len(devices) == len(set(devices))
         assert len(devices) <= most
-        assert lasting <= {one.pool for one in accepting}
+        assert lasting <= {replica.pool for replica in accepting}
     assert held == accepting == set(target.replicas)
     assert thresholds == target.thresholds
 
@@ -78,14 +78,14 @@ def has_order(current: RunningPlan, target: RunningPlan, budget: int) -> bool:
     lasting = set(current.counts) & set(target.counts)
     for order in itertools.permutations((old | new) - (old & new)):
         held = set(old)
-        for one in order:
-            if one in new:
-                free = all(ids(one).isdisjoint(ids(other)) for other in held)
-                held.add(one)
+        for replica in order:
+            if replica in new:
+                free = all(ids(replica).isdisjoint(ids(other)) for other in held)
+                held.add(replica)
                 if not free or sum(other.tp_size for other in held) > budget:
                     break
             else:
-                held.remove(one)
+                held.remove(replica)
                 if not lasting <= {other.pool for other in held}:
                     break
         else:
@@ -115,17 +115,19 @@ def test_the_actions_turn_one_plan_into_the_other_by_the_rules(current, target, 
     st.integers(1, 6),
 )
 def test_asked_for_by_number_what_runs_in_the_shape_stays(current, numbers, budget):
-    wanted = {pool: Capacity(replicas=count) for pool, count in numbers.items()}
+    capacities = {pool: Capacity(replicas=count) for pool, count in numbers.items()}
     try:
-        target = place_in_service(current, wanted, NODE, budget)
+        target = place_in_service(current, capacities, NODE, budget)
     except InfeasiblePlanError:
         assert sum(numbers.values()) > budget
         return
-    devices = [device for one in target for device in ids(one)]
+    devices = [device for replica in target for device in ids(replica)]
     assert len(devices) == len(set(devices))
-    assert capacity_of(running(*target)) == wanted
+    assert capacity_of(running(*target)) == capacities
     for pool, count in numbers.items():
-        alike = {one for one in current.replicas if one.pool == pool and one.tp_size == 1}
+        alike = {
+            replica for replica in current.replicas if replica.pool == pool and replica.tp_size == 1
+        }
         assert len(alike & set(target)) == min(len(alike), count)
 
 
@@ -137,20 +139,20 @@ def test_where_the_budget_allows_it_starts_before_it_stops():
         Drain(replica=replica("small", 1)),
         Stop(replica=replica("small", 1)),
     ]
-    assert [type(one) for one in order_steps(old, new, [NODE], 3)] == [Drain, Stop, Start]
+    assert [type(action) for action in order_steps(old, new, [NODE], 3)] == [Drain, Stop, Start]
 
 
 def test_the_next_one_drains_while_one_finishes_its_requests():
     old = running(*(replica("large", device) for device in range(3)), replica("small", 3))
     new = running(replica("large", 0), *(replica("small", device) for device in (1, 2, 3)))
     actions = order_steps(old, new, [NODE], 4)
-    assert [type(one) for one in actions] == [Drain, Drain, Stop, Start, Stop, Start]
+    assert [type(action) for action in actions] == [Drain, Drain, Stop, Start, Stop, Start]
     check(old, new, 4, actions)
     # The last one that accepts is drained only when another is there.
     old = running(replica("large", 0), replica("large", 1))
     new = running(replica("large", 2), replica("large", 3))
     actions = order_steps(old, new, [NODE], 3)
-    assert [type(one) for one in actions] == [Start, Drain, Drain, Stop, Start, Stop]
+    assert [type(action) for action in actions] == [Start, Drain, Drain, Stop, Start, Stop]
     check(old, new, 3, actions)
 
 
@@ -166,7 +168,7 @@ def test_a_start_that_would_block_the_way_comes_later():
 def test_thresholds_change_once_the_capacity_is_there():
     old, new = running(replica("small", 0)), running(replica("small", 0), replica("small", 1))
     actions = order_steps(old, RunningPlan(replicas=new.replicas, thresholds=(0.9,)), [NODE], None)
-    assert [type(one) for one in actions] == [Start, SetThresholds]
+    assert [type(action) for action in actions] == [Start, SetThresholds]
     assert order_steps(old, old, [NODE], 1) == []
 
 
@@ -180,7 +182,7 @@ def test_what_cannot_be_ordered_says_why():
 def test_a_plan_may_drop_a_tier():
     old = running(replica("small", 0), replica("large", 1))
     new = running(replica("large", 0), replica("large", 1))
-    assert [type(one) for one in order_steps(old, new, [NODE], 2)] == [Drain, Stop, Start]
+    assert [type(action) for action in order_steps(old, new, [NODE], 2)] == [Drain, Stop, Start]
 
 
 def test_more_than_the_devices_is_refused():

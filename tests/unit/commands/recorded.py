@@ -62,11 +62,15 @@ def write_records(
                 )
 
 
-def write_drafts(cascade: Path, data: Path, out: Path, kept: list[float]) -> None:
+def write_drafts(cascade: Path, data: Path, out: Path, kept_shares: list[float]) -> None:
     """As if the large tier had read every draft of the small one; it tells the right ones apart."""
     tiers, rng = load_uncalibrated(cascade).tiers, np.random.default_rng(1)
     with RecordFile(out / "records.jsonl", Record) as file:
-        right = {one.id: one.text == "yes" for one in file.load().values() if one.tier == "small"}
+        right = {
+            record.id: record.text == "yes"
+            for record in file.load().values()
+            if record.tier == "small"
+        }
     with RecordFile(out / "drafts.jsonl", DraftRecord) as file:
         for row, question in enumerate(read_sample(data)):
             features = rng.normal(size=len(FEATURES))
@@ -76,7 +80,7 @@ def write_drafts(cascade: Path, data: Path, out: Path, kept: list[float]) -> Non
                     id=question.id,
                     tier="large",
                     asked=draft_digest(question, tiers, SAMPLING),
-                    kept=kept[row % len(kept)],
+                    kept=kept_shares[row % len(kept_shares)],
                     features=features.tolist(),
                 )
             )

@@ -28,7 +28,9 @@ STEEP = [
 ]
 
 
-def told(tmp_path: Path, capsys: pytest.CaptureFixture[str], **changes: Any) -> tuple[int, Any]:
+def run_advise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], **changes: Any
+) -> tuple[int, Any]:
     path = tmp_path / "problem.json"
     path.write_bytes(msgspec.json.encode(routing_problem(objective="path", **changes)))
     code = main(["advise", "--problem", str(path), "--json"])
@@ -36,10 +38,10 @@ def told(tmp_path: Path, capsys: pytest.CaptureFixture[str], **changes: Any) -> 
 
 
 def test_a_cascade_that_is_faster_is_advised(tmp_path, capsys) -> None:
-    code, advice = told(tmp_path, capsys, quality_floor=0.9, latency_by_share_s=STEEP)
+    code, advice = run_advise(tmp_path, capsys, quality_floor=0.9, latency_by_share_s=STEEP)
     assert (code, advice["choice"]) == (0, "cascade")
     seconds = advice["cascade"]["objective_s"]
-    alone = [one["latency_s"] for one in advice["alone"] if one["reaches_floor"]]
+    alone = [answer["latency_s"] for answer in advice["alone"] if answer["reaches_floor"]]
     assert all(s is None or s > seconds for s in alone)
     assert seconds < advice["router"]["latency_s"] == advice["reference_s"]
     # As fast as the best without a cascade, with fewer GPUs.
@@ -47,10 +49,10 @@ def test_a_cascade_that_is_faster_is_advised(tmp_path, capsys) -> None:
 
 
 def test_a_router_without_predictions_mixes_tiers_by_chance(tmp_path, capsys) -> None:
-    code, advice = told(tmp_path, capsys, quality_floor=0.8)
+    code, advice = run_advise(tmp_path, capsys, quality_floor=0.8)
     router = advice["router"]
     assert (code, advice["choice"], router["knows"]) == (0, "router", "nothing")
-    qualities = [one["quality"] for one in advice["alone"]]
+    qualities = [answer["quality"] for answer in advice["alone"]]
     mixed = sum(share * q for share, q in zip(router["shares"], qualities, strict=True))
     assert router["quality"] == pytest.approx(mixed)
     assert mixed >= 0.8
@@ -59,12 +61,12 @@ def test_a_router_without_predictions_mixes_tiers_by_chance(tmp_path, capsys) ->
 
 def test_predictions_that_know_every_answer_beat_every_cascade(tmp_path, capsys) -> None:
     """A router that sends each prompt to the first tier that is right pays for no other."""
-    known = [
+    calibration = [
         {"scores": row.scores, "correct": row.correct, "entry": row.correct[:2]}
         for row in rows(400, 0, 3)
     ]
-    code, advice = told(
-        tmp_path, capsys, quality_floor=0.9, latency_by_share_s=STEEP, calibration=known
+    code, advice = run_advise(
+        tmp_path, capsys, quality_floor=0.9, latency_by_share_s=STEEP, calibration=calibration
     )
     router = advice["router"]
     assert (code, advice["choice"], router["knows"]) == (0, "router", "predictions")
@@ -86,33 +88,33 @@ def test_advice_from_a_workload_simulates_every_option(tmp_path, capsys) -> None
     path.write_text(json.dumps(workload_data(objective="path")))
     assert main(["advise", "--problem", str(path), "--workers", "0", "--json"]) == 0
     advice = json.loads(capsys.readouterr().out)
-    assert all(one["latency_s"] > 0 for one in advice["alone"])
+    assert all(option["latency_s"] > 0 for option in advice["alone"])
     assert all(0 < gpus <= 8 for gpus in advice["least_gpus"].values())
     assert {advice["choice"]} <= {*advice["least_gpus"]}
 
 
 def test_drafts_help_the_cascade_and_no_other(tmp_path, capsys) -> None:
     path = tmp_path / "problem.json"
-    found = []
-    for kept in (None, 0.9):
+    printed = []
+    for share in (None, 0.9):
         data = workload_data(objective="path")
-        data["tiers"][1]["kept"] = kept
+        data["tiers"][1]["kept"] = share
         path.write_text(json.dumps(data))
         assert main(["advise", "--problem", str(path), "--json", "--workers", "0"]) == 0
-        found.append(json.loads(capsys.readouterr().out))
-    anew, reading = found
+        printed.append(json.loads(capsys.readouterr().out))
+    anew, reading = printed
     assert reading["alone"] == anew["alone"]
     assert reading["router"] == anew["router"]
     assert reading["cascade"]["objective_s"] < anew["cascade"]["objective_s"]
 
 
 def test_a_tier_alone_that_is_as_fast_is_advised_instead(tmp_path, capsys) -> None:
-    code, advice = told(tmp_path, capsys, quality_floor=0.3)
+    code, advice = run_advise(tmp_path, capsys, quality_floor=0.3)
     assert (code, advice["choice"]) == (0, "t0")
 
 
 def test_nothing_that_keeps_the_floor_is_code_3(tmp_path, capsys) -> None:
-    code, advice = told(tmp_path, capsys, quality_floor=1.0)
+    code, advice = run_advise(tmp_path, capsys, quality_floor=1.0)
     assert (code, advice["choice"], advice["cascade"]) == (3, None, None)
 
 
@@ -169,22 +171,24 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Pat
 def test_a_sample_is_judged_by_the_cascades_own_scores_and_makes_a_problem(
     calibrated: tuple[list[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked, out = calibrated
+    arguments, out = calibrated
     made = tmp_path / "problem.json"
     capsys.readouterr()
-    assert main([*asked, "--rate", "5", "--json", "--problem-out", str(made)]) == 0
+    assert main([*arguments, "--rate", "5", "--json", "--problem-out", str(made)]) == 0
     advice = json.loads(capsys.readouterr().out)
-    assert [one["tier"] for one in advice["alone"]] == ["small", "large"]
+    assert [option["tier"] for option in advice["alone"]] == ["small", "large"]
     problem = load_problem(made)
     model = ScoreModel(load_calibration(out / "small.json"))
     with RecordFile(out / "records.jsonl", Record) as file:
-        records = {(one.tier, one.id): one for one in file.load().values()}
-    kept = [q.id for q in read_sample(out.parent / "set.jsonl") if part_of(prompt_key(q)) != "fit"]
-    assert len(problem.calibration) == len(kept)
-    for row, name in zip(problem.calibration, kept, strict=True):
+        records = {(record.tier, record.id): record for record in file.load().values()}
+    kept_ids = [
+        q.id for q in read_sample(out.parent / "set.jsonl") if part_of(prompt_key(q)) != "fit"
+    ]
+    assert len(problem.calibration) == len(kept_ids)
+    for row, name in zip(problem.calibration, kept_ids, strict=True):
         small, large = records["small", name], records["large", name]
         assert row.scores == pytest.approx([model.score(np.array(small.features[-1]))])
-        assert row.correct == [float(one.text == "yes") for one in (small, large)]
+        assert row.correct == [float(record.text == "yes") for record in (small, large)]
     right = [row.correct[1] for row in problem.calibration]
     assert problem.quality_floor == pytest.approx(sum(right) / len(right) - 0.01)
     assert [tier.kept for tier in problem.tiers] == [None, None]
@@ -202,17 +206,17 @@ def test_drafts_that_are_likely_to_climb_say_what_is_kept(
     cascade.write_text(json.dumps(config))
     write_drafts(cascade, Path(data), out, [1.0, 0.25])
     made = tmp_path / "problem.json"
-    asked = ["advise", str(cascade), "--data", data, "--out", str(out), *more]
-    assert main([*asked, "--rate", "5", "--json", "--problem-out", str(made)]) == 0
+    arguments = ["advise", str(cascade), "--data", data, "--out", str(out), *more]
+    assert main([*arguments, "--rate", "5", "--json", "--problem-out", str(made)]) == 0
     model = ScoreModel(load_calibration(out / "small.json"))
     with RecordFile(out / "records.jsonl", Record) as file:
-        small = {one.id: one for one in file.load().values() if one.tier == "small"}
+        small = {record.id: record for record in file.load().values() if record.tier == "small"}
     scores = [model.score(np.array(small[f"q{row}"].features[-1])) for row in range(600)]
     climbs = 1.0 - np.array(scores)
     tokens = np.exp([small[f"q{row}"].features[-1][LOG_TOKENS] for row in range(600)])
     expected = np.average(np.tile([1.0, 0.25], 300), weights=climbs * tokens)
-    kept = [tier.kept for tier in load_problem(made).tiers]
-    assert kept == [None, pytest.approx(expected)]
+    kept_shares = [tier.kept for tier in load_problem(made).tiers]
+    assert kept_shares == [None, pytest.approx(expected)]
 
 
 @pytest.mark.parametrize(
@@ -230,12 +234,12 @@ def test_what_a_sample_lacks_is_said_in_a_line(
     changed: list[str],
     message: str,
 ) -> None:
-    asked, _ = calibrated
+    arguments, _ = calibrated
     capsys.readouterr()
-    assert main([*asked, *changed]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
+    assert main([*arguments, *changed]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
     # What the sample holds may be said before.
-    *earlier, last = told.err.splitlines()
+    *earlier, last = captured.err.splitlines()
     assert message in last
     assert all(line.startswith("labels: ") for line in earlier)

@@ -12,8 +12,8 @@ from cascadia_sglang.cli import COMMANDS, main
 
 def test_a_valid_file_is_said_to_be_valid(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "demo/cascade.yaml"]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith("demo/cascade.yaml is valid: small, middle, large\n")
+    output = capsys.readouterr().out
+    assert output.startswith("demo/cascade.yaml is valid: small, middle, large\n")
 
 
 def test_bad_input_ends_with_one_line_and_code_2(
@@ -22,10 +22,10 @@ def test_bad_input_ends_with_one_line_and_code_2(
     path = tmp_path / "cascade.json"
     path.write_text(json.dumps({"version": 1, "tiers": [], "nonsense": 1}))
     assert main(["validate", str(path)]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
-    assert "nonsense" in told.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert "nonsense" in captured.err
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -42,13 +42,13 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit) as ended:
         main(["conjure"])
     assert ended.value.code == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"cascadia: unknown command 'conjure', allowed: {', '.join(COMMANDS)};")
-    assert told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"cascadia: unknown command 'conjure', allowed: {', '.join(COMMANDS)};")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["calibrat"], "cascadia: unknown command 'calibrat', did you mean calibrate?"),
         (["Plans"], "did you mean plan?"),
@@ -61,14 +61,14 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     ],
 )
 def test_a_slip_of_the_pen_is_one_line_with_the_nearest_name(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 2
-    told = capsys.readouterr().err
-    assert said in told
-    assert told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_the_version_is_that_of_the_package_and_of_sglang(
@@ -86,7 +86,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
 ) -> None:
     (tmp_path / "file").write_text("")
     cascade, nowhere = "demo/cascade.yaml", str(tmp_path / "nowhere" / "out")
-    for words, said in (
+    for words, message in (
         (["profile", cascade, "--out", nowhere], f"--out {nowhere}: the folder"),
         (["profile", cascade, "--out", str(tmp_path)], "it is a folder"),
         (["plan", "--problem", "none", "--plot", f"{nowhere}.svg"], "--plot"),
@@ -96,9 +96,9 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
         ),
     ):
         assert main(words) == 2
-        told = capsys.readouterr().err
-        assert said in told
-        assert told.count("\n") == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
 
 
 def test_a_calibration_of_another_place_is_refused(

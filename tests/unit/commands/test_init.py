@@ -26,11 +26,11 @@ def init(*words: str) -> int:
 
 def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert init(*words) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
     assert not Path("cascade.yaml").exists()
-    return told.err.removeprefix("cascadia init: ").strip()
+    return captured.err.removeprefix("cascadia init: ").strip()
 
 
 def test_tiers_stand_in_order_of_size_under_their_models_names(
@@ -46,11 +46,11 @@ def test_tiers_stand_in_order_of_size_under_their_models_names(
         *("models/small_0.5b", "models/mid (2)", "models/Big-8B")
     ]
     assert config.routing.escalation_rate == 0.3
-    told = capsys.readouterr().out
-    rows = [line.split() for line in told.splitlines() if " of the host" in line]
+    output = capsys.readouterr().out
+    rows = [line.split() for line in output.splitlines() if " of the host" in line]
     assert [row[0] for row in rows] == ["small_0.5b", "mid-2", "Big-8B"]
     assert [row[-2] for row in rows] == ["self", "self", "-"]
-    assert told.endswith(
+    assert output.endswith(
         "cascade.yaml is written. Next:\n"
         "    cascadia serve cascade.yaml\n"
         "    cascadia calibrate cascade.yaml --data sample.jsonl --out calibration\n"
@@ -74,9 +74,9 @@ def test_parsers_that_sglang_finds_in_every_template_stand_in_every_tier(folder:
     write_model(folder / "small", template=THINKING + PLAIN)
     write_model(folder / "large", template=THINKING + PLAIN, hidden=32)
     assert init("small", "large") == 0
-    found = {"tool_call_parser": "qwen", "reasoning_parser": "qwen3"}
+    parsers = {"tool_call_parser": "qwen", "reasoning_parser": "qwen3"}
     config = load_cascade(Path("cascade.yaml"))
-    assert [tier.server_args for tier in config.tiers] == [found, found]
+    assert [tier.server_args for tier in config.tiers] == [parsers, parsers]
     assert main(["validate", "cascade.yaml"]) == 0
 
 
@@ -108,9 +108,9 @@ def test_a_parser_is_found_that_reads_calls_as_the_template_writes_them(
     write_model(folder / "small", template=template)
     write_model(folder / "large", template=template, hidden=32)
     assert init("small", "large") == 0
-    wanted = {} if parser is None else {"tool_call_parser": parser}
+    expected = {} if parser is None else {"tool_call_parser": parser}
     config = load_cascade(Path("cascade.yaml"))
-    assert [tier.server_args for tier in config.tiers] == [wanted, wanted]
+    assert [tier.server_args for tier in config.tiers] == [expected, expected]
     assert main(["validate", "cascade.yaml"]) == 0
     text = Path("cascade.yaml").read_text()
     assert "# reasoning_parser: not found" in text
@@ -123,11 +123,11 @@ def test_every_tier_has_the_parsers_of_its_own_template(
     write_model(folder / "small")
     write_model(folder / "large", template=THINKING + PLAIN, hidden=32)
     assert init("small", "large") == 0
-    said = capsys.readouterr().out
-    assert "voice large: tiers large, unlike small: another chat template" in said
+    output = capsys.readouterr().out
+    assert "voice large: tiers large, unlike small: another chat template" in output
     config = load_cascade(Path("cascade.yaml"))
-    found = {"tool_call_parser": "qwen", "reasoning_parser": "qwen3"}
-    assert [tier.server_args for tier in config.tiers] == [{}, found]
+    parsers = {"tool_call_parser": "qwen", "reasoning_parser": "qwen3"}
+    assert [tier.server_args for tier in config.tiers] == [{}, parsers]
     text = Path("cascade.yaml").read_text()
     assert "# tool_call_parser: not found in the chat template of small; see" in text
 
@@ -191,7 +191,7 @@ def test_a_file_that_exists_is_left_alone(folder: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["small"], "a cascade needs two models or more"),
         (["small", "small"], "small is given twice"),
@@ -205,11 +205,11 @@ def test_a_file_that_exists_is_left_alone(folder: Path, capsys: pytest.CaptureFi
     ],
 )
 def test_models_that_one_server_cannot_serve_are_refused_and_no_file_is_written(
-    folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+    folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     write_model(folder / "small")
     (folder / "empty").mkdir()
     write_model(folder / "bare", hidden=32)
     (folder / "bare" / "model.safetensors").unlink()
     write_model(folder / "asks", template="{{ raise_exception('no') }}", hidden=32)
-    assert refusal(capsys, *words).startswith(said)
+    assert refusal(capsys, *words).startswith(message)

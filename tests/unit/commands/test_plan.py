@@ -42,9 +42,9 @@ def test_a_plan_goes_to_stdout_as_its_schema_says(
     problem: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", "--problem", str(problem), "--json"]) == 0
-    told = capfd.readouterr()
-    plan = json.loads(told.out)
-    assert told.err == ""
+    captured = capfd.readouterr()
+    plan = json.loads(captured.out)
+    assert captured.err == ""
     named = ("thresholds", "allocation", "objective_s", "quality", "bound_s", "gap", "status")
     assert [plan[name] for name in named] == [[0.7], [1, 6], 1.4, 0.88, 1.4, 0.0, "optimal"]
     assert plan["solve_s"] > 0
@@ -85,10 +85,10 @@ def test_a_plot_shows_the_front_that_the_plan_was_chosen_from(
     path.write_bytes(msgspec.json.encode(routing_problem(quality_floor=0.9, tiers=2)))
     assert main(["plan", "--problem", str(path), "--plot", str(picture), "--json"]) == 0
     front = json.loads(capsys.readouterr().out)["front"]
-    told = [(point["latency_s"], point["quality"]) for point in front]
+    points = [(point["latency_s"], point["quality"]) for point in front]
     # No point is as fast and as good as another.
-    assert all(a[0] < b[0] and a[1] < b[1] for a, b in itertools.pairwise(told))
-    assert len(told) > 3
+    assert all(a[0] < b[0] and a[1] < b[1] for a, b in itertools.pairwise(points))
+    assert len(points) > 3
     assert picture.read_text().startswith("<?xml")
 
 
@@ -103,11 +103,11 @@ def test_no_plan_is_code_3_and_one_line(
 ) -> None:
     problem.write_text(json.dumps({**PROBLEM, "gpu_budget": 3}))
     assert main(["plan", "--problem", str(problem), *flags]) == 3
-    told = capsys.readouterr()
-    assert told.err.count("\n") == 1
-    assert "tier 'large' lacks 2 GPUs" in told.err
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "tier 'large' lacks 2 GPUs" in captured.err
     if flags:
-        answer = json.loads(told.out)
+        answer = json.loads(captured.out)
         jsonschema.validate(answer, json.loads(read_schema("no-plan")))
         assert (answer["status"], answer["tier"], answer["lacks_gpus"]) == (
             "infeasible",
@@ -123,12 +123,12 @@ def test_a_floor_that_the_sample_does_not_show_is_code_4(
     problem = routing_problem(300, quality_floor=0.95, routing={"confidence": 0.999})
     path.write_bytes(msgspec.json.encode(problem))
     assert main(["plan", "--problem", str(path), "--json"]) == 4
-    told = capsys.readouterr()
-    answer = json.loads(told.out)
+    captured = capsys.readouterr()
+    answer = json.loads(captured.out)
     jsonschema.validate(answer, json.loads(read_schema("no-plan")))
     assert answer["status"] == "not_shown"
-    assert "not shown with this sample: about 1,212 more are needed" in told.err
-    assert told.err.count("\n") == 1
+    assert "not shown with this sample: about 1,212 more are needed" in captured.err
+    assert captured.err.count("\n") == 1
 
 
 def test_a_plan_is_printed_whatever_becomes_of_its_picture(
@@ -142,9 +142,9 @@ def test_a_plan_is_printed_whatever_becomes_of_its_picture(
     path.write_bytes(msgspec.json.encode(routing_problem(quality_floor=0.9, tiers=2)))
     picture = str(tmp_path / "front.svg")
     assert main(["plan", "--problem", str(path), "--plot", picture, "--json"]) == 2
-    told = capsys.readouterr()
-    assert json.loads(told.out)["front"]
-    assert "No space left" in told.err
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["front"]
+    assert "No space left" in captured.err
 
 
 def test_an_unknown_key_comes_with_the_nearest(
@@ -153,8 +153,8 @@ def test_an_unknown_key_comes_with_the_nearest(
     tiers = [{"name": "small", "max_tpp": 2}, {"name": "large"}]
     problem.write_text(json.dumps({**PROBLEM, "tiers": tiers}))
     assert main(["plan", "--problem", str(problem)]) == 2
-    told = capsys.readouterr().err
-    assert "unknown field `max_tpp` - at `$.tiers[0]`, did you mean max_tp?" in told
+    error = capsys.readouterr().err
+    assert "unknown field `max_tpp` - at `$.tiers[0]`, did you mean max_tp?" in error
 
 
 def test_bad_input_is_code_2_and_one_line(
@@ -162,9 +162,9 @@ def test_bad_input_is_code_2_and_one_line(
 ) -> None:
     problem.write_text(json.dumps({**PROBLEM, "gpu_budget": -1}))
     assert main(["plan", "--problem", str(problem)]) == 2
-    told = capsys.readouterr()
-    assert told.err.count("\n") == 1
-    assert "gpu_budget is -1" in told.err
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "gpu_budget is -1" in captured.err
 
 
 @pytest.mark.parametrize("limit", ["-1", "nan", "soon"])

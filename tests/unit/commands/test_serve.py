@@ -58,9 +58,9 @@ def test_a_file_that_is_not_valid_is_not_launched(
     path.write_text(Path(CASCADE).read_text().replace("thresholds", "tresholds"))
     assert main(["serve", str(path)]) == 2
     assert launched == []
-    told = capsys.readouterr().err
-    assert told.startswith(f"cascadia serve: cascade file {path}: ")
-    assert "did you mean thresholds?" in told
+    error = capsys.readouterr().err
+    assert error.startswith(f"cascadia serve: cascade file {path}: ")
+    assert "did you mean thresholds?" in error
 
 
 def test_flags_of_the_command_line_count_in_the_check(

@@ -43,14 +43,14 @@ def _run(files, *more):
 
 def test_a_simulation_says_who_answered_when(files, capsys):
     assert _run(files, "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["answered"] == found["requests"] == 40
-    climbed = found["tiers"][1]["answered"]
+    simulated = json.loads(capsys.readouterr().out)
+    assert simulated["answered"] == simulated["requests"] == 40
+    climbed = simulated["tiers"][1]["answered"]
     assert 0.2 < climbed < 0.8
-    assert found["tiers"][1]["reached"] == climbed
+    assert simulated["tiers"][1]["reached"] == climbed
     # 120 ms a tier.
-    assert found["e2e_ms"]["mean"] == pytest.approx(120 * (1 + climbed))
-    assert found["slo_attainment"] == pytest.approx(1 - climbed)
+    assert simulated["e2e_ms"]["mean"] == pytest.approx(120 * (1 + climbed))
+    assert simulated["slo_attainment"] == pytest.approx(1 - climbed)
 
 
 def test_a_simulation_without_json_is_a_page(files, capsys):

@@ -34,11 +34,11 @@ STATUS = status(CONFIG, WritablePool(), ROUTER, MOVER, PREFIXES, 0, VOICES)
 @contextmanager
 def serving(code: int, content: bytes) -> Iterator[tuple[str, list[Any]]]:
     """A server that says this to everything; its address and what it was asked."""
-    asked: list[Any] = []
+    requests: list[Any] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append((self.path, self.headers.get("authorization")))
+            requests.append((self.path, self.headers.get("authorization")))
             self.send_response(code)
             self.end_headers()
             self.wfile.write(content)
@@ -50,7 +50,7 @@ def serving(code: int, content: bytes) -> Iterator[tuple[str, list[Any]]]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requests
     finally:
         server.shutdown()
         thread.join()
@@ -58,21 +58,21 @@ def serving(code: int, content: bytes) -> Iterator[tuple[str, list[Any]]]:
 
 
 def test_the_server_is_asked_with_the_key(capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(200, json.dumps(STATUS).encode()) as (url, asked):
+    with serving(200, json.dumps(STATUS).encode()) as (url, requests):
         assert main(["status", "--url", url + "/", "--api-key", "k", "--json"]) == 0
-    assert asked == [("/cascadia/status", "Bearer k")]
+    assert requests == [("/cascadia/status", "Bearer k")]
     assert json.loads(capsys.readouterr().out) == STATUS
 
 
 def test_host_and_port_are_enough(capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(200, json.dumps(STATUS).encode()) as (url, asked):
+    with serving(200, json.dumps(STATUS).encode()) as (url, requests):
         assert main(["status", "--url", url.removeprefix("http://"), "--json"]) == 0
-    assert asked == [("/cascadia/status", None)]
+    assert requests == [("/cascadia/status", None)]
     assert json.loads(capsys.readouterr().out) == STATUS
 
 
 @pytest.mark.parametrize(
-    ("code", "content", "said"),
+    ("code", "content", "message"),
     [
         (401, b"", "--api-key"),
         (404, b"", "no cascade"),
@@ -82,14 +82,14 @@ def test_host_and_port_are_enough(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_any_other_answer_is_one_line_and_code_2(
-    code: int, content: bytes, said: str, capsys: pytest.CaptureFixture[str]
+    code: int, content: bytes, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(code, content) as (url, _):
         assert main(["status", "--url", url]) == 2
-    told = capsys.readouterr()
-    assert told.err.count("\n") == 1
-    assert url in told.err
-    assert said in told.err
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert url in captured.err
+    assert message in captured.err
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "nonsense", "ftp://127.0.0.1"])
@@ -103,26 +103,32 @@ def test_a_reader_sees_tiers_thresholds_workers_and_what_is_wrong() -> None:
         {**tier, "judge_errors": 3 * (number == 0)} for number, tier in enumerate(STATUS["tiers"])
     ]
     worker = {"id": "small-0", "tiers": ["small"], "state": "ready", "pids": [7], "running": 5}
-    told = list(lines({**STATUS, "tiers": tiers, "workers": [worker], "bypassed": ["large"]}))
+    table = list(lines({**STATUS, "tiers": tiers, "workers": [worker], "bypassed": ["large"]}))
     threshold = f"{STATUS['tiers'][0]['threshold']:.4f}"
-    assert [line.split()[0] for line in told[:5]] == ["tier", "small", "large", "worker", "small-0"]
-    assert threshold in told[1]
-    assert "3 errors" in told[1]
-    assert "bypassed" in told[2]
-    assert told[4].split()[1:] == ["ready", "5", "small"]
-    assert told[5] == "plan 3, gear 0, 0 on their way"
+    assert [line.split()[0] for line in table[:5]] == [
+        "tier",
+        "small",
+        "large",
+        "worker",
+        "small-0",
+    ]
+    assert threshold in table[1]
+    assert "3 errors" in table[1]
+    assert "bypassed" in table[2]
+    assert table[4].split()[1:] == ["ready", "5", "small"]
+    assert table[5] == "plan 3, gear 0, 0 on their way"
 
 
 def test_a_reader_sees_the_rate_that_is_kept() -> None:
     config = make_cascade("small", "large", escalation_rate=0.25)
     router = make_router(config, FakeEngine())
-    told = status(config, WritablePool(), router, MOVER, PREFIXES, 0, VOICES)
-    assert told["tiers"][0]["judge"] == "on"
-    assert told["tiers"][0]["calibrated"] is False
-    assert told["tiers"][0]["escalation_rate"] == 0.25
-    assert told["tiers"][0]["recent_escalation_rate"] is None
-    assert told["tiers"][1]["threshold"] is None
-    assert list(lines(told))[1].endswith("on, ranked, 0.25 escalate")
+    report = status(config, WritablePool(), router, MOVER, PREFIXES, 0, VOICES)
+    assert report["tiers"][0]["judge"] == "on"
+    assert report["tiers"][0]["calibrated"] is False
+    assert report["tiers"][0]["escalation_rate"] == 0.25
+    assert report["tiers"][0]["recent_escalation_rate"] is None
+    assert report["tiers"][1]["threshold"] is None
+    assert list(lines(report))[1].endswith("on, ranked, 0.25 escalate")
     router.services.scores.note(0, 0.5, climbed=True)
     later = status(config, WritablePool(), router, MOVER, PREFIXES, 0, VOICES)
     assert later["tiers"][0]["recent_escalation_rate"] == 1.0
@@ -130,7 +136,7 @@ def test_a_reader_sees_the_rate_that_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "line"),
+    ("counts", "line"),
     [
         ({"state": "collecting", "bound": None}, "collecting: 42 of 300 effective labels"),
         (
@@ -143,9 +149,11 @@ def test_a_reader_sees_the_rate_that_is_kept() -> None:
         ),
     ],
 )
-def test_a_tier_that_calibrates_itself_says_how_far_it_is(told: dict[str, Any], line: str) -> None:
-    own = {**STATUS["tiers"][0], "self_calibration": {**COUNTS, **told}}
-    shown = "\n".join(lines({**STATUS, "tiers": [own, STATUS["tiers"][1]]}))
+def test_a_tier_that_calibrates_itself_says_how_far_it_is(
+    counts: dict[str, Any], line: str
+) -> None:
+    tier = {**STATUS["tiers"][0], "self_calibration": {**COUNTS, **counts}}
+    shown = "\n".join(lines({**STATUS, "tiers": [tier, STATUS["tiers"][1]]}))
     assert line in shown
 
 
@@ -155,15 +163,15 @@ class StoppedError(Exception):
 
 def watched(*answers: dict[str, Any] | StatusError, as_json: bool = False) -> None:
     """Watch a server that gives these answers, a second apart."""
-    left, now = list(answers), [0.0]
+    remaining, now = list(answers), [0.0]
 
     def read() -> dict[str, Any]:
-        if not left:
+        if not remaining:
             raise StoppedError
-        found = left.pop(0)
-        if isinstance(found, StatusError):
-            raise found
-        return found
+        answer = remaining.pop(0)
+        if isinstance(answer, StatusError):
+            raise answer
+        return answer
 
     def sleep(seconds: float) -> None:
         now[0] += seconds
@@ -179,19 +187,19 @@ def answered_by_small(count: int) -> dict[str, Any]:
 
 def test_a_watch_shows_the_table_again_with_rates(capsys: pytest.CaptureFixture[str]) -> None:
     watched(answered_by_small(5), answered_by_small(12))
-    told = capsys.readouterr().out
-    assert told.count("threshold") == 2
-    assert "\x1b" not in told
-    assert told.rstrip().endswith("answers per second: small 7.0, large 0.0")
+    output = capsys.readouterr().out
+    assert output.count("threshold") == 2
+    assert "\x1b" not in output
+    assert output.rstrip().endswith("answers per second: small 7.0, large 0.0")
 
 
 def test_a_watch_goes_on_where_the_server_does_not_answer(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     watched(answered_by_small(5), StatusError("no answer"), answered_by_small(9))
-    told = capsys.readouterr()
-    assert told.err == "no answer\n"
-    assert told.out.rstrip().endswith("small 2.0, large 0.0")
+    captured = capsys.readouterr()
+    assert captured.err == "no answer\n"
+    assert captured.out.rstrip().endswith("small 2.0, large 0.0")
 
 
 def test_a_terminal_gets_one_table_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,8 +214,8 @@ def test_a_terminal_gets_one_table_that_changes(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_watch_as_json_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     watched(answered_by_small(5), answered_by_small(6), as_json=True)
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [one["tiers"][0]["answered"] for one in told] == [5, 6]
+    reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [report["tiers"][0]["answered"] for report in reports] == [5, 6]
 
 
 def test_a_watch_of_a_server_that_never_answered_ends() -> None:

@@ -18,8 +18,8 @@ CASCADE = ROOT / "tests" / "system" / "cascade.yaml"
 
 def validate(path: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, str]:
     code = main(["validate", str(path), *more])
-    told = capsys.readouterr()
-    return code, told.out + told.err
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("max_total_tokens: 65536", "max-total-tokens: 9", "did you mean max_total_tokens?"),
         (
@@ -128,14 +128,14 @@ def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     ],
 )
 def test_what_a_start_would_refuse_is_refused_in_one_line_with_its_place(
-    changed: Any, capsys: pytest.CaptureFixture[str], old: str, new: str, said: str
+    changed: Any, capsys: pytest.CaptureFixture[str], old: str, new: str, message: str
 ) -> None:
     path = changed(old, new)
-    code, told = validate(path, capsys)
+    code, output = validate(path, capsys)
     assert code == 2
-    assert said in told
-    assert told.startswith(f"cascadia validate: cascade file {path}: ")
-    assert told.count("\n") == 1
+    assert message in output
+    assert output.startswith(f"cascadia validate: cascade file {path}: ")
+    assert output.count("\n") == 1
 
 
 def test_a_key_given_twice_in_json_is_refused(
@@ -143,9 +143,9 @@ def test_a_key_given_twice_in_json_is_refused(
 ) -> None:
     path = tmp_path / "cascade.json"
     path.write_text('{"version": 1,\n "tiers": [],\n "version": 1}')
-    code, told = validate(path, capsys)
+    code, output = validate(path, capsys)
     assert code == 2
-    assert told.endswith("version is given twice (line 3, first on line 1)\n")
+    assert output.endswith("version is given twice (line 3, first on line 1)\n")
 
 
 def test_it_ends_with_a_table_of_the_tiers_on_this_host(
@@ -154,11 +154,11 @@ def test_it_ends_with_a_table_of_the_tiers_on_this_host(
     monkeypatch.setattr(host, "free_host_bytes", lambda: 8_000_000_000)
     monkeypatch.setattr(host, "has_bf16_instructions", lambda: True)
     monkeypatch.chdir(ROOT)
-    code, told = validate(CASCADE, capsys)
+    code, output = validate(CASCADE, capsys)
     assert code == 0
-    valid, place, heading, small, large = told.splitlines()
+    valid, host_line, heading, small, large = output.splitlines()
     assert valid == f"{CASCADE} is valid: small, large"
-    assert place == "this host, 8.0 GB free"
+    assert host_line == "this host, 8.0 GB free"
     assert heading.split() == [
         *("tier", "model", "parameters", "weights", "KV", "cache", "KV", "tokens", "devices"),
         *("calibration", "speculation"),
@@ -179,10 +179,10 @@ def test_speculation_and_accelerators_stand_in_the_table(
     path = changed(
         "large\n    server_args: {", "large\n    server_args: {speculative_algorithm: NGRAM, "
     )
-    code, told = validate(path, capsys, "--gpus", "1", "--gpu", "L4")
+    code, output = validate(path, capsys, "--gpus", "1", "--gpu", "L4")
     assert code == 0
-    assert "1 x L4, 24.0 GB free on each" in told
-    *_, small, large = told.splitlines()
+    assert "1 x L4, 24.0 GB free on each" in output
+    *_, small, large = output.splitlines()
     assert "0 (0." in small
     assert " of each)" in small
     assert large.endswith("NGRAM")
@@ -193,10 +193,10 @@ def test_a_model_that_does_not_fit_this_host_is_refused(
 ) -> None:
     monkeypatch.setattr(host, "free_host_bytes", lambda: 300_000_000)
     monkeypatch.chdir(ROOT)
-    code, told = validate(CASCADE, capsys)
+    code, output = validate(CASCADE, capsys)
     assert code == 2
-    assert "tier small lacks " in told
-    assert told.endswith("of the 0.3 GB that this host has free\n")
+    assert "tier small lacks " in output
+    assert output.endswith("of the 0.3 GB that this host has free\n")
 
 
 def test_tiers_of_several_voices_are_listed_by_voice(
@@ -221,9 +221,9 @@ def test_tiers_of_several_voices_are_listed_by_voice(
         "(temperature is absent and 0.5)\n"
     )
     (tmp_path / "large" / "chat_template.jinja").unlink()
-    code, said = validate(path, capsys)
+    code, output = validate(path, capsys)
     assert code == 2
-    assert f"cascade file {path}: tier large has no chat template; give it one" in said
+    assert f"cascade file {path}: tier large has no chat template; give it one" in output
 
 
 def run(*words: str) -> tuple[subprocess.CompletedProcess[str], float]:

@@ -45,10 +45,10 @@ GOOD: Data = {
 }
 
 
-def changed(place: str, value: Any) -> Data:
-    """GOOD with one place, as `tiers.0.name`, set to a value."""
+def changed(key_path: str, value: Any) -> Data:
+    """GOOD with the value at a path of keys, as `tiers.0.name`, replaced."""
     data = copy.deepcopy(GOOD)
-    *path, last = place.split(".")
+    *path, last = key_path.split(".")
     inner: Any = data
     for part in path:
         inner = inner[int(part)] if part.isdigit() else inner.setdefault(part, {})
@@ -131,10 +131,10 @@ def test_keys_that_only_ever_held_null_warn_and_do_nothing(
     (folder / "null.json").write_text(json.dumps(data))
     (folder / "without.json").write_text(json.dumps(GOOD))
     assert load_cascade(folder / "null.json") == load_cascade(folder / "without.json")
-    place = f"cascade file {folder / 'null.json'}"
+    prefix = f"cascade file {folder / 'null.json'}"
     assert [record.message for record in caplog.records] == [
-        f"{place}: routing.quality_floor does nothing; remove it",
-        f"{place}: tiers[1].reasoning does nothing; remove it",
+        f"{prefix}: routing.quality_floor does nothing; remove it",
+        f"{prefix}: tiers[1].reasoning does nothing; remove it",
     ]
 
 
@@ -205,7 +205,7 @@ def test_a_tier_is_found_by_its_name(name: str, index: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("key_path", "value", "message"),
     [
         ("cascade", {}, "unknown field `cascade`"),
         ("routng", {}, "unknown field `routng`, did you mean routing?"),
@@ -235,12 +235,12 @@ def test_a_tier_is_found_by_its_name(name: str, index: int | None) -> None:
         ("planner.budget", 4, "`budget` - at `$.planner`, did you mean gpu_budget?"),
     ],
 )
-def test_an_unknown_key_is_refused_with_its_place(place: str, value: Any, said: str) -> None:
-    assert said in refusal(changed(place, value))
+def test_an_unknown_key_is_refused_with_its_place(key_path: str, value: Any, message: str) -> None:
+    assert message in refusal(changed(key_path, value))
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("key_path", "value", "message"),
     [
         ("version", "1", "$.version"),
         ("tiers", None, "$.tiers"),
@@ -259,13 +259,13 @@ def test_an_unknown_key_is_refused_with_its_place(place: str, value: Any, said: 
     ],
 )
 def test_a_value_of_the_wrong_kind_is_refused_with_its_place(
-    place: str, value: Any, said: str
+    key_path: str, value: Any, message: str
 ) -> None:
-    assert said in refusal(changed(place, value))
+    assert message in refusal(changed(key_path, value))
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("key_path", "value", "message"),
     [
         ("version", 2, "version is 2, allowed: 1"),
         ("tiers", [], "tiers is empty, needed: at least one"),
@@ -325,9 +325,9 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_place(
     ],
 )
 def test_a_value_that_cannot_be_served_is_refused_with_what_is_allowed(
-    place: str, value: Any, said: str
+    key_path: str, value: Any, message: str
 ) -> None:
-    assert said in refusal(changed(place, value))
+    assert message in refusal(changed(key_path, value))
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_a_flag_of_a_worker_may_be_a_tiers(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    ("key_path", "value"),
     [
         ("routing.thresholds", [0]),
         ("routing.thresholds", [1]),
@@ -398,8 +398,8 @@ def test_a_flag_of_a_worker_may_be_a_tiers(key: str) -> None:
         ("tiers.1.sampling", {"temperature": 0}),
     ],
 )
-def test_values_at_the_edge_are_served(place: str, value: Any) -> None:
-    assert build_cascade(changed(place, value), "here").version == 1
+def test_values_at_the_edge_are_served(key_path: str, value: Any) -> None:
+    assert build_cascade(changed(key_path, value), "here").version == 1
 
 
 @pytest.mark.parametrize("entry", ["first", "predicted"])
@@ -427,7 +427,7 @@ def test_yaml_and_json_load_alike(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"tiers: [", "line 1"),
         (b"\tversion: 1", "cannot start any token"),
@@ -440,14 +440,14 @@ def test_yaml_and_json_load_alike(folder: Path) -> None:
     ids=["cut-off", "tab", "empty", "list", "impossible-date", "binary", "tag"],
 )
 def test_a_file_that_cannot_be_parsed_is_one_line_with_its_name(
-    folder: Path, content: bytes, said: str
+    folder: Path, content: bytes, message: str
 ) -> None:
     path = folder / "cascade.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as raised:
         load_cascade(path)
     assert str(raised.value).startswith(f"cascade file {path}: ")
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -467,7 +467,7 @@ routing: {thresholds: [0.8]}
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         (
             "routing:",
@@ -488,7 +488,7 @@ routing: {thresholds: [0.8]}
     ],
 )
 def test_what_yaml_reads_as_something_else_is_one_line(
-    folder: Path, old: str, new: str, said: str
+    folder: Path, old: str, new: str, message: str
 ) -> None:
     path = folder / "cascade.yaml"
     path.write_text(GOOD_YAML)
@@ -499,12 +499,12 @@ def test_what_yaml_reads_as_something_else_is_one_line(
         with pytest.raises(ConfigError) as raised:
             load(path)
         assert str(raised.value).startswith(f"cascade file {path}: ")
-        assert said in str(raised.value)
+        assert message in str(raised.value)
         assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("key_path", "value", "message"),
     [
         ("routing.thresholds.0", "NaN", "routing.thresholds[0] is nan, allowed: 0 to 1"),
         ("routing.deadline_s", "1e999", "routing.deadline_s is inf, allowed: above 0"),
@@ -515,13 +515,13 @@ def test_what_yaml_reads_as_something_else_is_one_line(
     ],
 )
 def test_what_json_holds_is_finite_and_given_once(
-    folder: Path, place: str, value: str, said: str
+    folder: Path, key_path: str, value: str, message: str
 ) -> None:
-    text = json.dumps(changed(place, 77777)).replace("77777", value)
+    text = json.dumps(changed(key_path, 77777)).replace("77777", value)
     (folder / "cascade.json").write_text(text)
     with pytest.raises(ConfigError) as raised:
         load_cascade(folder / "cascade.json")
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_a_number_in_json_may_have_an_exponent(folder: Path) -> None:
@@ -531,12 +531,12 @@ def test_a_number_in_json_may_have_an_exponent(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("missing.yaml", "No such file"), ("small", "Is a directory")]
+    ("name", "message"), [("missing.yaml", "No such file"), ("small", "Is a directory")]
 )
 def test_a_file_that_cannot_be_read_is_one_line_with_its_name(
-    folder: Path, name: str, said: str
+    folder: Path, name: str, message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=f"cascade file {folder / name}: {said}"):
+    with pytest.raises(ConfigError, match=f"cascade file {folder / name}: {message}"):
         load_cascade(folder / name)
 
 
@@ -571,7 +571,7 @@ def test_a_single_tier_from_flags_needs_no_threshold() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tiers", "thresholds", "said"),
+    ("tiers", "thresholds", "message"),
     [
         ("small", "0.7", "--cascade-tiers: 'small' is not NAME=PATH"),
         ("small=", "0.7", "--cascade-tiers: 'small=' is not NAME=PATH"),
@@ -589,11 +589,11 @@ def test_a_single_tier_from_flags_needs_no_threshold() -> None:
     ],
 )
 def test_malformed_flags_are_one_line_with_the_flag(
-    tiers: str, thresholds: str | None, said: str
+    tiers: str, thresholds: str | None, message: str
 ) -> None:
     with pytest.raises(ConfigError) as raised:
         cascade_from_flags(tiers, thresholds)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert "--cascade-" in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -619,7 +619,7 @@ def speculative(
 @pytest.mark.parametrize(("tier", "accept"), [(1, False), (1, True), (0, True)])
 def test_a_tier_without_a_judge_may_decode_by_any_algorithm(tier: int, accept: bool) -> None:
     config = build_cascade(speculative(tier, accept), "here")
-    assert [one.hides_logits for one in config.tiers] == [tier == 0, tier == 1]
+    assert [tier_config.hides_logits for tier_config in config.tiers] == [tier == 0, tier == 1]
 
 
 @pytest.mark.parametrize("algorithm", [*JUDGED_ALGORITHMS, "ngram"])
@@ -646,7 +646,7 @@ PLACE = "tiers[{}].server_args.speculative_algorithm DFLASH"
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (speculative(0), PLACE.format(0) + " leaves its answers without a score; allowed: on the"),
         (speculative(1, calibrated=True), PLACE.format(1) + " hides the tier's logits, so it"),
@@ -667,9 +667,9 @@ PLACE = "tiers[{}].server_args.speculative_algorithm DFLASH"
     ids=["escalate", "calibration", "record", "uncalibrated", "lax", "stages"],
 )
 def test_speculative_decoding_that_hides_what_a_judge_needs_is_refused(
-    data: Data, said: str
+    data: Data, message: str
 ) -> None:
-    assert said in refusal(data)
+    assert message in refusal(data)
 
 
 def test_a_tier_without_a_judge_may_accept_loosely() -> None:

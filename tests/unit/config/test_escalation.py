@@ -51,7 +51,7 @@ def test_tiers_from_flags_need_no_calibration_with_a_rate(
 
 
 @pytest.mark.parametrize(
-    ("tiers", "thresholds", "rate", "said"),
+    ("tiers", "thresholds", "rate", "message"),
     [
         ("small=small,large=large", None, "much", "--cascade-escalation-rate: 'much' is not a"),
         ("small=small,large=large", None, "1.5", "routing.escalation_rate is 1.5, allowed: 0 to"),
@@ -61,11 +61,11 @@ def test_tiers_from_flags_need_no_calibration_with_a_rate(
     ],
 )
 def test_a_malformed_rate_is_one_line(
-    tiers: str, thresholds: str | None, rate: str, said: str
+    tiers: str, thresholds: str | None, rate: str, message: str
 ) -> None:
     with pytest.raises(ConfigError) as raised:
         cascade_from_flags(tiers, thresholds, rate)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -86,9 +86,9 @@ def test_a_list_of_rates_is_each_tiers_own() -> None:
 
 
 def test_thresholds_without_a_calibration_name_the_rate() -> None:
-    said = refusal(cascade({"thresholds": [0.5]}))
-    assert "tiers[0].calibration is missing" in said
-    assert "without one give routing.escalation_rate" in said
+    message = refusal(cascade({"thresholds": [0.5]}))
+    assert "tiers[0].calibration is missing" in message
+    assert "without one give routing.escalation_rate" in message
 
 
 def test_neither_thresholds_nor_a_rate_is_a_rate() -> None:

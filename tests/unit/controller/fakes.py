@@ -35,9 +35,9 @@ class Workers:
     blocks = Blocks()
 
     def __init__(self, fails: Container[int] = ()) -> None:
-        wanted = {"small": Capacity(replicas=2), "large": Capacity(replicas=1)}
+        capacities = {"small": Capacity(replicas=2), "large": Capacity(replicas=1)}
         self.present = list(
-            place_in_service(RunningPlan(replicas=(), thresholds=()), wanted, NODE, None)
+            place_in_service(RunningPlan(replicas=(), thresholds=()), capacities, NODE, None)
         )
         self.fails = fails
         self.starts = 0
@@ -101,8 +101,8 @@ def applied(plan: RunningPlan, action: Action) -> RunningPlan:
     if isinstance(action, Start):
         return msgspec.structs.replace(plan, replicas=(*plan.replicas, action.replica))
     if isinstance(action, Stop):
-        left = tuple(one for one in plan.replicas if one != action.replica)
-        return msgspec.structs.replace(plan, replicas=left)
+        remaining = tuple(replica for replica in plan.replicas if replica != action.replica)
+        return msgspec.structs.replace(plan, replicas=remaining)
     if isinstance(action, SetThresholds):
         return msgspec.structs.replace(plan, thresholds=action.thresholds)
     return plan

@@ -32,11 +32,11 @@ class Planner:
 
     def __init__(self, answer: Proposal | Exception) -> None:
         self.answer = answer
-        self.asked: list[PlanRequest] = []
+        self.requests: list[PlanRequest] = []
 
     async def __call__(self, request: PlanRequest, deadline_s: float) -> Proposal:
         assert deadline_s == 60.0
-        self.asked.append(request)
+        self.requests.append(request)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -77,12 +77,12 @@ def make(
     now = clock()
     timing = Timing(look_s=10.0, reference_s=40.0, recent_s=(10.0,))
     monitor = QuietableMonitor(timing, now - 60.0)
-    slow = [one for one in requests(600, 5.0, 0.5, now - 60.0) if one.at_s < now - 10.0]
+    slow = [past for past in requests(600, 5.0, 0.5, now - 60.0) if past.at_s < now - 10.0]
     fast = requests(900, 80.0 if changed else 5.0, 0.5, now - 11.0, seed=1)
-    for one in [*slow, *(one for one in fast if one.at_s < now)]:
-        monitor.arrived(one.at_s)
-        monitor.add(one)
-        monitor.ended(one.at_s, one.seconds)
+    for past in [*slow, *(past for past in fast if past.at_s < now)]:
+        monitor.arrived(past.at_s)
+        monitor.add(past)
+        monitor.ended(past.at_s, past.seconds)
     log = tmp_path / "log.jsonl"
     controller = Controller(config, tiers(), mover, monitor, planner, Metrics(()), log, clock)
     return controller, workers, mover, log
@@ -97,9 +97,12 @@ def test_a_change_with_a_gain_moves_and_then_it_cools_down(tmp_path):
     assert entry.outcome is not None
     assert entry.outcome.startswith("moved in ")
     assert capacity_of(mover.running()) == TO_LARGE
-    assert planner.asked[0].pools == {"small": Capacity(replicas=2), "large": Capacity(replicas=1)}
+    assert planner.requests[0].pools == {
+        "small": Capacity(replicas=2),
+        "large": Capacity(replicas=1),
+    }
     again = asyncio.run(controller.look())
-    assert (again.decision.reason, len(planner.asked)) == ("no_change", 1)
+    assert (again.decision.reason, len(planner.requests)) == ("no_change", 1)
     assert [e.decision for e, _ in replay_log(log.read_bytes())] == [entry.decision, again.decision]
     assert all(entry.decision == decision for entry, decision in replay_log(log.read_bytes()))
 
@@ -108,7 +111,7 @@ def test_the_planner_is_told_what_comes_and_not_what_is_finished(tmp_path):
     planner = Planner(GAIN)
     controller, _, _, _ = make(planner, tmp_path)
     entry = asyncio.run(controller.look())
-    times = planner.asked[0].arrival_s_R
+    times = planner.requests[0].arrival_s_R
     assert (len(times) - 1) / times[-1] == pytest.approx(entry.situation.rate_per_s, rel=0.05)
     assert entry.situation.rate_per_s == pytest.approx(80.0, rel=0.2)
 
@@ -119,7 +122,7 @@ def test_the_first_move_is_priced_by_the_starts_of_the_server_itself(tmp_path):
     workers.start_s = {"small": 40.0, "large": 240.0}
     controller, _, _, _ = make(planner, tmp_path, workers=workers)
     entry = asyncio.run(controller.look())
-    assert planner.asked[0].start_s == workers.start_s
+    assert planner.requests[0].start_s == workers.start_s
     # A large worker starts on a free device, then a small one stops.
     assert entry.situation.move == MovePrice(starts=1, stops=1, moving_s=241.0)
     rate = entry.situation.rate_per_s
@@ -131,7 +134,7 @@ def test_without_a_change_nobody_is_asked(tmp_path):
     controller, workers, _, _ = make(planner, tmp_path, changed=False)
     entry = asyncio.run(controller.look())
     assert entry.decision.reason == "no_change"
-    assert planner.asked == []
+    assert planner.requests == []
     assert workers.log == []
 
 
@@ -177,9 +180,9 @@ def test_a_move_is_followed_up_by_a_plan_for_what_came_after_it(tmp_path):
     moved = asyncio.run(controller.look())
     assert moved.decision.verdict == "move"
     begun = clock()
-    for one in requests(900, 80.0, 0.5, begun + 590.0, seed=2):
-        controller.monitor.arrived(one.at_s)
-        controller.monitor.add(one)
+    for request in requests(900, 80.0, 0.5, begun + 590.0, seed=2):
+        controller.monitor.arrived(request.at_s)
+        controller.monitor.add(request)
     planner.answer = Proposal(
         pools={"small": Capacity(replicas=3), "large": Capacity(replicas=1)},
         current_s=9.0,
@@ -193,7 +196,7 @@ def test_a_move_is_followed_up_by_a_plan_for_what_came_after_it(tmp_path):
         controller.monitor.is_quiet = True
         reasons.append(asyncio.run(controller.look()).decision.reason)
     assert reasons == ["cooling_down", "gain", "no_change", "no_change"]
-    assert len(planner.asked) == 2
+    assert len(planner.requests) == 2
     assert capacity_of(mover.running()) == planner.answer.pools
     assert all(entry.decision == decision for entry, decision in replay_log(log.read_bytes()))
 
@@ -203,7 +206,7 @@ def test_a_plan_that_somebody_else_brought_is_for_the_traffic_from_then_on(tmp_p
     controller, _, mover, _ = make(planner, tmp_path)
     asyncio.run(mover.move(TO_LARGE))
     entry = asyncio.run(controller.look())
-    assert (entry.decision.reason, planner.asked) == ("no_change", [])
+    assert (entry.decision.reason, planner.requests) == ("no_change", [])
     assert entry.situation.moved_at_s == entry.situation.at_s
 
 
@@ -231,7 +234,7 @@ def ask(code: str, deadline_s: float = 10.0) -> Proposal:
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "ended with -9"),
         ("raise SystemExit('no luck')", "ended with 1: no luck"),
@@ -255,8 +258,8 @@ def ask(code: str, deadline_s: float = 10.0) -> Proposal:
     ],
     ids=["killed", "failed", "nonsense", "empty", "too-many", "none", "thresholds"],
 )
-def test_whatever_the_planners_process_does_is_one_line(code, said):
-    with pytest.raises(PlanError, match=said):
+def test_whatever_the_planners_process_does_is_one_line(code, message):
+    with pytest.raises(PlanError, match=message):
         ask(code)
 
 

@@ -85,7 +85,10 @@ def test_the_log_replayed_gives_the_same_decisions():
         msgspec.structs.replace(WORTH_IT, changes=[]),
         msgspec.structs.replace(WORTH_IT, proposal=None, failure="x"),
     ]
-    entries = [LogEntry(situation=one, decision=decide(one), outcome=None) for one in situations]
+    entries = [
+        LogEntry(situation=situation, decision=decide(situation), outcome=None)
+        for situation in situations
+    ]
     log = b"\n".join(msgspec.json.encode(entry) for entry in entries)
     again = replay_log(log)
     assert [entry for entry, _ in again] == entries

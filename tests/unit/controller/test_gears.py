@@ -29,11 +29,12 @@ def test_every_gear_accepts_no_less_than_the_one_before_and_none_is_below_the_fl
     assert table[0] == tuple(thresholds)
     assert len(table) == gears + 1
     for before, after in itertools.pairwise(table):
-        for high, low, own in zip(before, after, thresholds, strict=True):
+        for high, low, threshold in zip(before, after, thresholds, strict=True):
             assert low <= high + 1e-12
-            assert low >= min(own, floor) - 1e-12
+            assert low >= min(threshold, floor) - 1e-12
     assert all(
-        abs(last - min(own, floor)) < 1e-12 for last, own in zip(table[-1], thresholds, strict=True)
+        abs(last - min(threshold, floor)) < 1e-12
+        for last, threshold in zip(table[-1], thresholds, strict=True)
     )
 
 

@@ -22,7 +22,7 @@ def replica(pool: str, device: int, tp_size: int = 1) -> RunningReplica:
 
 
 def price(*actions: Action) -> MovePrice:
-    return price_move(actions, NODE, lambda one: START_S[one.pool], 1.0)
+    return price_move(actions, NODE, lambda replica: START_S[replica.pool], 1.0)
 
 
 def swap(old: RunningReplica, new: RunningReplica) -> list[Action]:
@@ -30,8 +30,8 @@ def swap(old: RunningReplica, new: RunningReplica) -> list[Action]:
 
 
 def test_a_device_that_passes_on_stands_still_for_the_start():
-    found = price(*swap(replica("large", 0), replica("small", 0)))
-    assert found == MovePrice(starts=1, stops=1, moving_s=41.0, idle_devices=1, idle_device_s=40.0)
+    cost = price(*swap(replica("large", 0), replica("small", 0)))
+    assert cost == MovePrice(starts=1, stops=1, moving_s=41.0, idle_devices=1, idle_device_s=40.0)
 
 
 def test_a_free_device_costs_the_start_alone():
@@ -43,24 +43,24 @@ def test_a_device_that_nobody_takes_is_given_up():
 
 
 def test_a_start_on_two_devices_waits_for_both():
-    found = price(
+    cost = price(
         Stop(replica=replica("small", 0)),
         Stop(replica=replica("small", 1)),
         Start(replica=replica("large", 0, tp_size=2)),
     )
     # The first has ended 1 s before the second.
-    assert (found.moving_s, found.idle_devices) == (242.0, 2)
-    assert found.idle_device_s == 241.0 + 240.0
-    assert found.idle_s == 240.5
+    assert (cost.moving_s, cost.idle_devices) == (242.0, 2)
+    assert cost.idle_device_s == 241.0 + 240.0
+    assert cost.idle_s == 240.5
 
 
 def test_starts_follow_one_another():
-    found = price(
+    cost = price(
         Stop(replica=replica("large", 0, tp_size=2)),
         Start(replica=replica("small", 0)),
         Start(replica=replica("small", 1)),
     )
-    assert (found.moving_s, found.idle_device_s) == (81.0, 40.0 + 80.0)
+    assert (cost.moving_s, cost.idle_device_s) == (81.0, 40.0 + 80.0)
 
 
 def ticked(before: RunningPlan, after: RunningPlan, actions: list[Action]) -> float:
@@ -77,7 +77,7 @@ def ticked(before: RunningPlan, after: RunningPlan, actions: list[Action]) -> fl
         seconds = 0 if isinstance(action, Drain) else 1 if isinstance(action, Stop) else None
         seconds = int(START_S[action.replica.pool]) if seconds is None else seconds
         for _ in range(seconds):
-            busy = {device for one in present for device in devices_of(one, NODE)}
+            busy = {device for replica in present for device in devices_of(replica, NODE)}
             idle += len((shared & touched) - busy)
         if isinstance(action, Stop):
             present.discard(action.replica)
@@ -87,23 +87,25 @@ def ticked(before: RunningPlan, after: RunningPlan, actions: list[Action]) -> fl
 
 
 def _held(plan: RunningPlan) -> list[tuple[str, int, int]]:
-    return [device for one in plan.replicas for device in devices_of(one, NODE)]
+    return [device for replica in plan.replicas for device in devices_of(replica, NODE)]
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_every_order_of_a_move_is_priced_as_a_clock_counts_it(seed):
     random = Random(seed)
     splits = [(a, b, tp) for a, b, tp in itertools.product(range(1, 4), range(1, 4), (1, 2))]
-    fitting = [one for one in splits if one[0] + one[1] * one[2] <= NODE.gpus_per_node]
+    fitting = [
+        counts for counts in splits if counts[0] + counts[1] * counts[2] <= NODE.gpus_per_node
+    ]
     plans = []
     current = RunningPlan(replicas=(), thresholds=(0.5,))
     for small, large, tp_size in random.sample(fitting, 2):
-        wanted = {
+        capacities = {
             "small": Capacity(replicas=small),
             "large": Capacity(replicas=large, tp_size=tp_size),
         }
         current = RunningPlan(
-            replicas=place_in_service(current, wanted, NODE, None), thresholds=(0.5,)
+            replicas=place_in_service(current, capacities, NODE, None), thresholds=(0.5,)
         )
         plans.append(current)
     before, after = plans
@@ -111,9 +113,9 @@ def test_every_order_of_a_move_is_priced_as_a_clock_counts_it(seed):
         actions = order_steps(before, after, [NODE], None)
     except PlanError:
         pytest.skip("no order keeps a worker of each")
-    found = price_move(actions, NODE, lambda one: START_S[one.pool], 1.0)
-    assert found.idle_device_s == pytest.approx(ticked(before, after, actions))
-    starts = [one for one in actions if isinstance(one, Start)]
-    stops = [one for one in actions if isinstance(one, Stop)]
-    assert found.moving_s == sum(START_S[one.replica.pool] for one in starts) + len(stops)
-    assert (found.starts, found.stops) == (len(starts), len(stops))
+    cost = price_move(actions, NODE, lambda replica: START_S[replica.pool], 1.0)
+    assert cost.idle_device_s == pytest.approx(ticked(before, after, actions))
+    starts = [action for action in actions if isinstance(action, Start)]
+    stops = [action for action in actions if isinstance(action, Stop)]
+    assert cost.moving_s == sum(START_S[action.replica.pool] for action in starts) + len(stops)
+    assert (cost.starts, cost.stops) == (len(starts), len(stops))

@@ -100,7 +100,7 @@ def test_moves_wait_for_one_another():
 
 
 @pytest.mark.parametrize(
-    ("wanted", "thresholds", "error"),
+    ("capacities", "thresholds", "error"),
     [
         ({"large": Capacity(replicas=0)}, None, InfeasiblePlanError),
         ({"small": Capacity(replicas=9)}, None, InfeasiblePlanError),
@@ -108,11 +108,11 @@ def test_moves_wait_for_one_another():
     ],
     ids=["no-last-tier", "too-many", "thresholds"],
 )
-def test_a_plan_that_does_not_fit_changes_nothing(wanted, thresholds, error):
+def test_a_plan_that_does_not_fit_changes_nothing(capacities, thresholds, error):
     workers = Workers()
     mover, _ = make_mover(workers)
     with pytest.raises(error):
-        asyncio.run(mover.move(wanted, thresholds))
+        asyncio.run(mover.move(capacities, thresholds))
     assert workers.log == []
 
 

@@ -19,7 +19,7 @@ from tests.unit.router.asking import GOOD, TWO, WEAK, ask
 READING = make_cascade("small", "large", drafts="on")
 
 
-def told(
+def recorded(
     *replies, controls: Controls | None = None
 ) -> tuple[Monitor, RecordedRequest, ResponseSummary]:
     """Ask once; what the monitor holds then."""
@@ -40,7 +40,7 @@ def told(
 
 
 def test_a_climb_is_told_visit_by_visit():
-    request, monitor, outcome = told(WEAK, GOOD)
+    request, monitor, outcome = recorded(WEAK, GOOD)
     assert [(visit.tier_index, visit.score) for visit in request.visits] == [(0, 0.3), (1, 0.9)]
     assert request.seconds >= 0.0
     assert outcome.gear == 2
@@ -59,13 +59,13 @@ def test_of_an_answer_that_began_with_a_draft_both_parts_are_told():
     engine = FakeEngine(dataclasses.replace(WEAK, tokens=4), Reply(tokens=6, kept=3))
     ask(engine, READING, others=[TrafficRecorder(monitor)])
     (request,) = monitor.requests(0.0, time.monotonic() + 60.0)
-    told = [(visit.output_tokens, visit.kept_tokens) for visit in request.visits]
-    assert told == [(4, None), (6, 3)]
+    token_counts = [(visit.output_tokens, visit.kept_tokens) for visit in request.visits]
+    assert token_counts == [(4, None), (6, 3)]
 
 
 @pytest.mark.parametrize("controls", [Controls(tier=0), Controls(threshold=0.1)])
 def test_scores_of_requests_with_a_way_of_their_own_are_left_out(controls):
-    request, _, _ = told(WEAK, GOOD, controls=controls)
+    request, _, _ = recorded(WEAK, GOOD, controls=controls)
     assert [visit.score for visit in request.visits] == [None]
 
 
@@ -79,7 +79,7 @@ def test_a_prompt_is_known_while_the_larger_tier_still_works_on_it():
         async for _ in router.answer(make_request(), None, Controls(), ResponseSummary()):
             pass
 
-    async def look() -> None:
+    async def check_prompt() -> None:
         task = asyncio.create_task(ask())
         while len(engine.visits) < 2:
             await asyncio.sleep(0.001)
@@ -92,7 +92,7 @@ def test_a_prompt_is_known_while_the_larger_tier_still_works_on_it():
         assert monitor.climbing() == []
         assert len(monitor.seconds(0.0, time.monotonic() + 1.0)) == 1
 
-    asyncio.run(look())
+    asyncio.run(check_prompt())
 
 
 def attempt(tier: int, prompt_tokens: int, cached_tokens: int) -> Any:
@@ -118,5 +118,5 @@ def test_every_visit_has_its_prompt_in_the_tokens_of_its_tier():
     (request,) = monitor.requests(0.0, 10.0)
     assert request.input_tokens == 40
     assert [visit.prompt_tokens for visit in request.visits] == [40, 60]
-    told = monitor.summary(10.0, ["small", "large"])["tiers"]
-    assert [told[name]["prompt_tokens"] for name in ("small", "large")] == [40.0, 60.0]
+    by_tier = monitor.summary(10.0, ["small", "large"])["tiers"]
+    assert [by_tier[name]["prompt_tokens"] for name in ("small", "large")] == [40.0, 60.0]

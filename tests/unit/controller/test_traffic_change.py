@@ -75,8 +75,8 @@ def test_a_change_is_found_within_three_minutes_and_named(changed, quantity):
         feed(monitor, rng, 0.0, 600.0, 2.0)
         feed(monitor, rng, 600.0, 180.0, **changed)
         assert monitor.look(600.0) == []
-        found = [monitor.look(600.0 + seconds) for seconds in range(30, 181, 30)]
-        named = [{change.quantity for change in changes} for changes in found]
+        changes_by_check = [monitor.look(600.0 + seconds) for seconds in range(30, 181, 30)]
+        named = [{change.quantity for change in changes} for changes in changes_by_check]
         late += not any(quantity in quantities for quantities in named)
     assert late <= 1
 

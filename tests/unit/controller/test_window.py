@@ -27,7 +27,7 @@ def seen(number: int, *visits: RecordedVisit, is_open: bool = False) -> Recorded
     )
 
 
-def asked(window: list[RecordedRequest]) -> list[list[int]]:
+def planned_tokens(window: list[RecordedRequest]) -> list[list[int]]:
     """What each is planned to write at both tiers."""
     request = plan_request(
         make_config(), tiers(), serving(2, 2), Traffic(requests=window, rate_per_s=10.0)
@@ -39,25 +39,25 @@ def test_a_long_answer_that_is_not_there_yet_is_not_taken_for_a_short_one():
     """A window of seconds holds the larger tier's short answers alone."""
     ended = [seen(number, visit(0, 10), visit(1, 12)) for number in range(20)]
     climbing = [seen(20 + number, visit(0, 100), is_open=True) for number in range(20)]
-    assert asked([*ended, *climbing])[20:] == [[100, 120]] * 20
+    assert planned_tokens([*ended, *climbing])[20:] == [[100, 120]] * 20
 
 
 def test_where_nothing_is_there_yet_answers_are_as_long_as_below():
     climbing = [seen(number, visit(0, 40), is_open=True) for number in range(30)]
-    assert asked(climbing) == [[40, 40]] * 30
+    assert planned_tokens(climbing) == [[40, 40]] * 30
 
 
 def test_an_answer_that_was_ended_early_would_have_been_as_long_as_others():
     ended = [seen(number, visit(0, 50), visit(1, 100)) for number in range(30)]
     early = seen(30, visit(0, 4, ended_early=True), is_open=True)
     late = seen(31, visit(0, 70, ended_early=True), is_open=True)
-    assert asked([*ended, early, late])[30:] == [[4, 100], [70, 140]]
+    assert planned_tokens([*ended, early, late])[30:] == [[4, 100], [70, 140]]
 
 
 @pytest.mark.parametrize("written", [0, 1])
 def test_every_visit_writes_a_token(written):
     window = [seen(number, visit(0, written)) for number in range(30)]
-    assert asked(window) == [[1, 0]] * 30
+    assert planned_tokens(window) == [[1, 0]] * 30
 
 
 def test_what_a_cache_held_is_a_share_of_the_tiers_own_tokens():

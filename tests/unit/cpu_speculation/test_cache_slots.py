@@ -15,11 +15,11 @@ def test_slots_that_are_assigned_are_found_again() -> None:
     assert req_to_token[2].tolist() == [0, 0, 0, 20, 21, 22, 0, 0, 0, 0]
     assert req_to_token[0].tolist() == [0, 30, 31, 32, 0, 0, 0, 0, 0, 0]
     assert int(req_to_token[[1, 3]].sum()) == 0
-    found = slots_of(rows, req_to_token, starts, ends, 2, 3, "cpu")
-    assert (found.dtype, found.tolist()) == (torch.int64, slots.tolist())
+    assigned = slots_of(rows, req_to_token, starts, ends, 2, 3, "cpu")
+    assert (assigned.dtype, assigned.tolist()) == (torch.int64, slots.tolist())
 
 
-class Recorded:
+class SlotCache:
     """A KV cache of one number a slot."""
 
     def __init__(self, slots: int) -> None:
@@ -30,7 +30,7 @@ class Recorded:
 
 
 def test_what_accepted_nodes_hold_moves_to_the_front_of_their_request() -> None:
-    cache: Any = Recorded(20)
+    cache: Any = SlotCache(20)
     slots = torch.tensor([4, 5, 6, 7, 12, 13, 14, 15])
     accepted = torch.tensor([[0, 2, 3, -1], [4, -1, -1, -1]], dtype=torch.int32)
     move_accepted(slots, accepted, torch.tensor([2, 0]), cache)

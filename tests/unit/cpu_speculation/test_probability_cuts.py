@@ -9,19 +9,20 @@ ROWS = torch.tensor([[0.1, 0.4, 0.2, 0.3], [0.25, 0.25, 0.25, 0.25], [0.0, 1.0, 
 
 
 def test_the_k_likeliest_tokens_are_kept() -> None:
-    found = top_k_renorm(ROWS, torch.tensor([2, 4, 1 << 30]))
-    torch.testing.assert_close(found[0], torch.tensor([0.0, 4 / 7, 0.0, 3 / 7]))
-    torch.testing.assert_close(found[1:], ROWS[1:])
+    renormed = top_k_renorm(ROWS, torch.tensor([2, 4, 1 << 30]))
+    torch.testing.assert_close(renormed[0], torch.tensor([0.0, 4 / 7, 0.0, 3 / 7]))
+    torch.testing.assert_close(renormed[1:], ROWS[1:])
 
 
 @pytest.mark.parametrize(
-    ("p", "kept"), [(0.0, [1]), (0.39, [1]), (0.5, [1, 3]), (0.8, [1, 2, 3]), (1.0, [0, 1, 2, 3])]
+    ("p", "kept_ids"),
+    [(0.0, [1]), (0.39, [1]), (0.5, [1, 3]), (0.8, [1, 2, 3]), (1.0, [0, 1, 2, 3])],
 )
-def test_the_tokens_are_kept_that_reach_p(p: float, kept: list[int]) -> None:
-    (found,) = top_p_renorm(ROWS[:1], torch.tensor([p]))
+def test_the_tokens_are_kept_that_reach_p(p: float, kept_ids: list[int]) -> None:
+    (renormed,) = top_p_renorm(ROWS[:1], torch.tensor([p]))
     expected = torch.zeros(4)
-    expected[kept] = ROWS[0, kept] / ROWS[0, kept].sum()
-    torch.testing.assert_close(found, expected)
+    expected[kept_ids] = ROWS[0, kept_ids] / ROWS[0, kept_ids].sum()
+    torch.testing.assert_close(renormed, expected)
 
 
 def test_the_cuts_are_those_of_sglangs_sampler() -> None:
@@ -42,7 +43,7 @@ def test_the_cuts_are_those_of_sglangs_sampler() -> None:
             torch.zeros(2000, dtype=torch.int64),
         )
         cut = top_k_renorm if top_p == 1.0 else top_p_renorm
-        kept = cut(probabilities, torch.tensor([top_k if top_p == 1.0 else top_p]))[0]
-        assert set(drawn.flatten().tolist()) <= set(kept.nonzero().flatten().tolist())
-        likely = (kept > 0.01).nonzero().flatten().tolist()
+        cut_V = cut(probabilities, torch.tensor([top_k if top_p == 1.0 else top_p]))[0]
+        assert set(drawn.flatten().tolist()) <= set(cut_V.nonzero().flatten().tolist())
+        likely = (cut_V > 0.01).nonzero().flatten().tolist()
         assert set(likely) <= set(drawn.flatten().tolist())

@@ -16,11 +16,11 @@ def forests(draw: st.DrawFn) -> list[list[int]]:
 
 
 def ancestors(parents: list[int], node: int) -> list[int]:
-    found = []
+    path = []
     while parents[node] >= 0:
         node = parents[node]
-        found.append(node)
-    return found
+        path.append(node)
+    return path
 
 
 def mask_of(forest: list[list[int]]) -> torch.Tensor:

@@ -35,7 +35,7 @@ def outputs(trees: int, count: int, most: int) -> tuple[torch.Tensor, torch.Tens
 
 
 @pytest.mark.parametrize(
-    ("wanted", "most", "path", "tokens"),
+    ("predicted", "most", "path", "tokens"),
     [
         ([7, 0, 0, 0, 0, 0], 6, [0], [7]),
         ([2, 0, 8, 0, 0, 0], 6, [0, 2], [2, 8]),
@@ -46,13 +46,13 @@ def outputs(trees: int, count: int, most: int) -> tuple[torch.Tensor, torch.Tens
     ids=["none", "second", "deep", "first", "limit"],
 )
 def test_greedily_a_path_continues_while_the_models_own_token_is_a_child(
-    wanted: list[int], most: int, path: list[int], tokens: list[int]
+    predicted: list[int], most: int, path: list[int], tokens: list[int]
 ) -> None:
     """The second request of the batch accepts nothing, whatever the first one does."""
     predicts, accepted, counts = outputs(2, 6, most)
     index, child, sibling = links(PARENTS, 2)
     candidates = torch.tensor([TOKENS, TOKENS])
-    target = torch.tensor([wanted, [8] * 6])
+    target = torch.tensor([predicted, [8] * 6])
     verify_greedily(predicts, accepted, counts, candidates, index, child, sibling, target)
     padded = path + [-1] * (most - len(path))
     assert accepted.tolist() == [padded, [6] + [-1] * (most - 1)]
@@ -101,9 +101,9 @@ def test_every_token_has_the_models_distribution_whatever_was_drafted() -> None:
     second = Counter(run[1] for run in runs if run[0] == 1)
     total = second.total()
     assert total > 300
-    own = probabilities[1].double()
+    model_V = probabilities[1].double()
     observed = [second[token] for token in range(8)]
-    assert stats.chisquare(observed, (own / own.sum() * total).tolist()).pvalue > 0.01
+    assert stats.chisquare(observed, (model_V / model_V.sum() * total).tolist()).pvalue > 0.01
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -70,7 +70,7 @@ def test_a_node_attends_to_its_request_and_its_ancestors(window: int | None) -> 
         req_pool_indices=torch.tensor([1, 0]),
         seq_lens=torch.tensor(lengths),
     )
-    found = tree_attention(backend, query, layer, batch)
+    attended = tree_attention(backend, query, layer, batch)
     for request, (row, length) in enumerate(zip((1, 0), lengths, strict=True)):
         for node in range(nodes):
             seen = [*range(length), *(length + other for other in path_to(node))]
@@ -79,4 +79,4 @@ def test_a_node_attends_to_its_request_and_its_ancestors(window: int | None) -> 
             slots = req_to_token[row, seen]
             at = request * nodes + node
             expected = causal(query[at].view(HEADS, SIZE), keys[slots], values[slots])
-            torch.testing.assert_close(found[at], expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(attended[at], expected, atol=1e-5, rtol=1e-5)

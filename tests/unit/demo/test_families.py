@@ -72,8 +72,8 @@ def test_recall_marks_the_right_answers_of_its_earlier_turns() -> None:
     assert max(len(row.turns) for row in rows) == MAX_TURNS - 1
     for row in rows:
         for start, end in row.turns:
-            asked, answer = row.prompt[:start].removesuffix("\n"), row.prompt[start:end]
-            assert answer == solve(asked) + "\n"
+            question, answer = row.prompt[:start].removesuffix("\n"), row.prompt[start:end]
+            assert answer == solve(question) + "\n"
 
 
 def test_sizes_fill_the_declared_range() -> None:

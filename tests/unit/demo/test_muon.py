@@ -19,13 +19,13 @@ def test_steps_are_those_of_pytorchs_muon_within_its_precision():
     start = [torch.randn(16, 24), torch.randn(16, 24), torch.randn(32, 8)]
     ours = [torch.nn.Parameter(m.clone()) for m in start]
     theirs = [torch.nn.Parameter(m.clone()) for m in start]
-    one = Muon(ours, lr=0.01)
+    optimizer = Muon(ours, lr=0.01)
     other = torch.optim.Muon(theirs, lr=0.01, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     for _ in range(3):
         for mine, its in zip(ours, theirs, strict=True):
             mine.grad = torch.randn_like(mine)
             its.grad = mine.grad.clone()
-        one.step()
+        optimizer.step()
         other.step()
     for mine, its, begin in zip(ours, theirs, start, strict=True):
         moved = (mine - begin).norm()

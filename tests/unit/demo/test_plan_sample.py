@@ -22,12 +22,12 @@ def test_the_demos_thresholds_lose_no_more_than_they_were_chosen_for() -> None:
     sample = load_plan_sample(SAMPLE, [tier.name for tier in config.tiers])
     assert len(sample.rows) == ROWS
     graded = sample.graded()
-    own = predicted(graded, config.routing.thresholds, TIER_COST)
+    chosen = predicted(graded, config.routing.thresholds, TIER_COST)
     largest = predicted(graded, [1.0] * len(config.routing.thresholds), TIER_COST)
     last = graded.mean(graded.correct_NT[:, -1])
     # On other prompts than those of the choice: within three deviations of the difference.
     gap_N = graded.correct_NT[:, -1] - graded.answered(config.routing.thresholds)
-    assert last - own.quality <= MAX_LOSS + 3 * float(np.std(gap_N)) / len(gap_N) ** 0.5
-    assert own.cost is not None
+    assert last - chosen.quality <= MAX_LOSS + 3 * float(np.std(gap_N)) / len(gap_N) ** 0.5
+    assert chosen.cost is not None
     assert largest.cost is not None
-    assert own.cost < 0.1 * largest.cost
+    assert chosen.cost < 0.1 * largest.cost

@@ -146,8 +146,8 @@ def test_the_pod_has_probes_and_time_to_end() -> None:
     cascade = yaml.safe_load(config["data"]["cascade.yaml"])
     assert [tier["name"] for tier in cascade["tiers"]] == ["small", "large"]
     assert container["image"] == f"cascadia:{__version__}"
-    known = set(CascadeConfig.__struct_fields__)
-    assert set(cascade) <= known
+    cascade_keys = set(CascadeConfig.__struct_fields__)
+    assert set(cascade) <= cascade_keys
 
 
 def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:

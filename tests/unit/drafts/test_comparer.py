@@ -65,8 +65,8 @@ def test_any_chunks_tell_the_same(
             assert torch.equal(reading.next_logits_V, logits_V)
         reported.append(
             [
-                (one.draft.agreed, one.draft.preferred, one.next_logits_V.tolist())
-                for one in unread.values()
+                (reading.draft.agreed, reading.draft.preferred, reading.next_logits_V.tolist())
+                for reading in unread.values()
             ]
         )
     assert reported[0] == reported[1]

@@ -115,7 +115,7 @@ def test_a_copy_that_waits_would_be_seen(gpu: SimpleNamespace) -> None:
 
 def test_lists_arrive_whole_and_at_places_that_kernels_are_compiled_for() -> None:
     lists = [[1, 2, 3], [], [4], [5, 6, 7, 8], [9]]
-    found = to_device(lists, torch.device("cpu"))
-    assert [one.tolist() for one in found] == lists
-    base = found[0].data_ptr()
-    assert all((one.data_ptr() - base) % 16 == 0 for one in found)
+    tensors = to_device(lists, torch.device("cpu"))
+    assert [tensor.tolist() for tensor in tensors] == lists
+    base = tensors[0].data_ptr()
+    assert all((tensor.data_ptr() - base) % 16 == 0 for tensor in tensors)

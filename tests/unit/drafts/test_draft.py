@@ -12,18 +12,18 @@ END = 0
 TOKENS = st.integers(1, 3)
 
 
-def written(own: list[int], draft: tuple[int, ...]) -> tuple[list[int], int]:
+def written(preferred: list[int], draft: tuple[int, ...]) -> tuple[list[int], int]:
     """By going token by token: what is kept of a draft, and the token after it.
 
     Args:
-        own: the token that the model prefers after each beginning of the draft.
+        preferred: the token that the model prefers after each beginning of the draft.
     """
-    kept: list[int] = []
-    for place, token in enumerate(draft):
-        if own[place] != token or place == len(draft) - 1:
+    agreed: list[int] = []
+    for index, token in enumerate(draft):
+        if preferred[index] != token or index == len(draft) - 1:
             break
-        kept.append(token)
-    return kept, own[len(kept)]
+        agreed.append(token)
+    return agreed, preferred[len(agreed)]
 
 
 def reported(draft: Draft, places: range, preferred_ids: list[int]) -> None:
@@ -36,12 +36,12 @@ def reported(draft: Draft, places: range, preferred_ids: list[int]) -> None:
 
 @given(
     draft=st.lists(TOKENS, min_size=1, max_size=12).map(tuple),
-    own=st.lists(TOKENS, min_size=12, max_size=12),
+    preferred=st.lists(TOKENS, min_size=12, max_size=12),
     prompt_tokens=st.integers(1, 9),
     data=st.data(),
 )
 def test_any_chunks_tell_the_same_as_one_token_at_a_time(
-    draft: tuple[int, ...], own: list[int], prompt_tokens: int, data: st.DataObject
+    draft: tuple[int, ...], preferred: list[int], prompt_tokens: int, data: st.DataObject
 ) -> None:
     total = prompt_tokens + len(draft)
     cached = data.draw(st.integers(0, prompt_tokens - 1))
@@ -49,14 +49,14 @@ def test_any_chunks_tell_the_same_as_one_token_at_a_time(
         st.sets(st.integers(cached + 1, total - 1)) if total > cached + 1 else st.just(set())
     )
     bounds = [cached, *sorted(inner), total]
-    found = Draft(prompt_tokens, draft)
+    read = Draft(prompt_tokens, draft)
     for first, last in itertools.pairwise(bounds):
-        places = found.places(first, last - first)
-        reported(found, places, [own[place] for place in places])
-    kept, after = written(own, draft)
-    assert (found.agreed, found.preferred) == (len(kept), after)
-    is_whole = len(kept) == len(draft) - 1 and after == draft[-1]
-    assert found.kept == (len(draft) if is_whole else len(kept))
+        places = read.places(first, last - first)
+        reported(read, places, [preferred[position] for position in places])
+    agreed, after = written(preferred, draft)
+    assert (read.agreed, read.preferred) == (len(agreed), after)
+    is_whole = len(agreed) == len(draft) - 1 and after == draft[-1]
+    assert read.kept == (len(draft) if is_whole else len(agreed))
 
 
 def test_a_draft_is_unread_until_the_place_of_its_first_difference_was_computed() -> None:
@@ -92,15 +92,15 @@ def test_a_chunk_that_is_computed_again_changes_nothing() -> None:
 
 @given(draft=st.lists(st.integers(0, 3), max_size=8), most=st.integers(-1, 8))
 def test_a_draft_ends_at_its_first_end_token_or_the_limit(draft: list[int], most: int) -> None:
-    found = until_end(draft, frozenset({END}), most)
-    assert found == tuple(draft[: len(found)])
-    assert END not in found[:-1]
-    is_whole = len(found) == len(draft) or len(found) == max(0, most)
-    assert is_whole or found[-1] == END
+    cut = until_end(draft, frozenset({END}), most)
+    assert cut == tuple(draft[: len(cut)])
+    assert END not in cut[:-1]
+    is_whole = len(cut) == len(draft) or len(cut) == max(0, most)
+    assert is_whole or cut[-1] == END
 
 
 @pytest.mark.parametrize(
-    ("token_ids", "vocabulary", "known"),
+    ("token_ids", "vocabulary", "expected"),
     [
         ((1, 2, 3), 4, (1, 2, 3)),
         ((1, 4, 3), 4, (1,)),
@@ -111,6 +111,6 @@ def test_a_draft_ends_at_its_first_end_token_or_the_limit(draft: list[int], most
     ids=["all", "too-large", "negative", "unknown-vocabulary", "empty"],
 )
 def test_a_draft_ends_before_a_token_that_the_model_does_not_have(
-    token_ids: tuple[int, ...], vocabulary: int | None, known: tuple[int, ...]
+    token_ids: tuple[int, ...], vocabulary: int | None, expected: tuple[int, ...]
 ) -> None:
-    assert known_tokens(token_ids, vocabulary) == known
+    assert known_tokens(token_ids, vocabulary) == expected

@@ -56,8 +56,8 @@ def test_it_is_found_again_after_a_difference(inserted: int, removed: int) -> No
     steps, _, proposals = verified(answer, draft)
     # The tokens that the draft lacks, those by which the place is found, and the rest by eights.
     assert steps <= 4 + inserted + LEAST_TOKENS + len(answer) // (WINDOW + 1)
-    place = draft.index(proposals[-1][0])
-    assert proposals[-1] == draft[place : place + len(proposals[-1])]
+    start = draft.index(proposals[-1][0])
+    assert proposals[-1] == draft[start : start + len(proposals[-1])]
 
 
 @pytest.mark.parametrize("exchanged", [1, 2, 4])
@@ -94,9 +94,9 @@ def test_of_several_places_the_one_that_reads_most_alike_is_taken() -> None:
 def test_of_places_that_read_alike_the_nearest_to_the_expected_is_taken() -> None:
     parts = [fresh(10) for _ in range(3)]
     draft = [token for part in parts for token in (*part, 1, 2, 3)]
-    for place, part in enumerate(parts[1:]):
+    for index, part in enumerate(parts[1:]):
         followed = FollowedDraft(draft, ())
-        followed.observe([*fresh(13 * (place + 1) - 4), 4, 1, 2, 3])
+        followed.observe([*fresh(13 * (index + 1) - 4), 4, 1, 2, 3])
         assert list(followed.propose(5)) == part[:5]
 
 
@@ -132,13 +132,13 @@ def test_what_is_kept_was_proposed_from_the_draft_and_accepted(
     answer: list[int], draft: list[int], prompt: list[int]
 ) -> None:
     """By a count of its own, over few different tokens, so that places repeat."""
-    followed, written, kept = FollowedDraft(draft, prompt), 1, 0
+    followed, written, kept_tokens = FollowedDraft(draft, prompt), 1, 0
     while written < len(answer):
         followed.observe(answer[:written])
         before = followed.kept
         proposed = list(followed.propose(WINDOW))
         is_draft = any(
-            proposed == draft[place : place + len(proposed)] for place in range(len(draft))
+            proposed == draft[start : start + len(proposed)] for start in range(len(draft))
         )
         rest = answer[written:]
         agreeing = 0
@@ -149,8 +149,8 @@ def test_what_is_kept_was_proposed_from_the_draft_and_accepted(
         gained = followed.kept - before
         assert gained in (0, min(agreeing, max(0, len(rest) - 1)))
         assert is_draft or gained == 0
-        kept += gained
-    assert followed.kept == kept
+        kept_tokens += gained
+    assert followed.kept == kept_tokens
 
 
 @given(tokens.filter(len), tokens.filter(len), st.data())
@@ -177,9 +177,9 @@ def test_a_draft_that_repeats_itself_is_searched_near_the_expected_place(
     compared: list[int] = []
     alike = FollowedDraft._alike
 
-    def counted(followed: FollowedDraft, place: int) -> int:
-        compared.append(place)
-        return alike(followed, place)
+    def counted(followed: FollowedDraft, index: int) -> int:
+        compared.append(index)
+        return alike(followed, index)
 
     monkeypatch.setattr(FollowedDraft, "_alike", counted)
     draft = [1, 2] * 4000
@@ -188,4 +188,4 @@ def test_a_draft_that_repeats_itself_is_searched_near_the_expected_place(
     followed.observe(output)
     assert list(followed.propose(WINDOW)) == draft[:WINDOW]
     assert len(compared) == COMPARED_PLACES
-    assert max(abs(place - len(output)) for place in compared) <= COMPARED_PLACES + 2
+    assert max(abs(index - len(output)) for index in compared) <= COMPARED_PLACES + 2

@@ -18,11 +18,11 @@ def test_auto_reads_while_nothing_is_known_of_the_cost() -> None:
     assert DraftPolicy(AUTO, 2).is_worth_reading(1, None, None)
 
 
-@pytest.mark.parametrize(("kept", "is_read"), [(30, True), (10, False)])
-def test_auto_compares_what_is_kept_with_the_break_even(kept: int, is_read: bool) -> None:
+@pytest.mark.parametrize(("agreed", "is_read"), [(30, True), (10, False)])
+def test_auto_compares_what_is_kept_with_the_break_even(agreed: int, is_read: bool) -> None:
     worth = DraftPolicy(AUTO, 2)
     for _ in range(1000):
-        worth.found(1, 100, kept)
+        worth.found(1, 100, agreed)
     assert worth.is_worth_reading(1, None, 0.2) is is_read
 
 

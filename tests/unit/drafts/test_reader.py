@@ -158,24 +158,24 @@ class Worker:
 
 
 @pytest.mark.parametrize(
-    ("prefers", "kept"),
+    ("prefers", "kept_tokens"),
     [([6, 7, 8, 9, 0], 4), ([6, 7, 1, 9, 0], 2), ([2, 7, 8, 9, 0], 0), ([6, 7, 8, 3, 0], 3)],
 )
 def test_what_the_model_prefers_is_kept_and_the_rest_given_back(
-    prefers: list[int], kept: int
+    prefers: list[int], kept_tokens: int
 ) -> None:
     worker = Worker(prefers)
     request = worker.request()
     worker.begin(request)
     sampled, length = worker.prefill(request, 0, 9)
-    agreed = min(kept, 3)
+    agreed = min(kept_tokens, 3)
     assert sampled == prefers[agreed]
     assert list(request.output_ids) == DRAFT[:agreed]
     assert length == request.extend_end == request.kv.kv_allocated_len == 5 + agreed
     assert list(request.full_untruncated_fill_ids) == [*PROMPT, *DRAFT[:agreed]]
     assert worker.allocator.freed == [100 + slot for slot in range(5 + agreed, 9)]
     assert worker.report(request) == {
-        "kept": kept,
+        "kept": kept_tokens,
         "score": None,
         "confirmed": False,
         "features": None,
@@ -388,15 +388,15 @@ def test_a_draft_leaves_a_token_to_write() -> None:
     assert not short.output_ids
 
 
-@pytest.mark.parametrize(("place", "begun"), [(2, DRAFT[:2]), (0, [])])
+@pytest.mark.parametrize(("index", "begun"), [(2, DRAFT[:2]), (0, [])])
 def test_a_draft_ends_before_a_token_that_the_model_does_not_have(
-    place: int, begun: list[int]
+    index: int, begun: list[int]
 ) -> None:
     """Its embedding has no row for the token: the forward would end the worker."""
     worker = Worker([6, 7, 8, 9, 0])
     request = worker.request()
     params = request.sampling_params.custom_params[ATTEMPT_KEY]
-    params["draft"] = [*DRAFT[:place], VOCABULARY, *DRAFT[place:]]
+    params["draft"] = [*DRAFT[:index], VOCABULARY, *DRAFT[index:]]
     worker.begin(request)
     assert list(request.output_ids) == begun
 

@@ -47,9 +47,9 @@ def test_a_whole_draft_is_read_in_one_step() -> None:
 def test_recorded_answers_are_compared_question_by_question() -> None:
     stored = made_up()
     Random(1).shuffle(stored)
-    found = pairs_by_set(stored, "small", "large", lambda _: ())
-    assert {name: len(pairs) for name, pairs in found.items()} == {"made": 20}
-    assert [name for name, _ in cases(found)] == ["made", "made, the draft is wrong"]
-    steps = dict(measured(found["made"]))
+    pairs_by_name = pairs_by_set(stored, "small", "large", lambda _: ())
+    assert {name: len(pairs) for name, pairs in pairs_by_name.items()} == {"made": 20}
+    assert [name for name, _ in cases(pairs_by_name)] == ["made", "made, the draft is wrong"]
+    steps = dict(measured(pairs_by_name["made"]))
     assert steps["found again, window 8"].p50 < steps["read as a prefix"].p50 < 1.0
     assert steps["a perfect draft, window 8"].p50 < steps["found again, window 8"].p50

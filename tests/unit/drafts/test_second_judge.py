@@ -40,7 +40,7 @@ def test_a_drafts_features_are_those_of_an_answer_of_its_tokens(on_device: bool)
 
 
 @pytest.mark.parametrize(
-    ("judge", "asked", "is_wanted"),
+    ("judge", "order", "is_wanted"),
     [
         (DraftJudge({1: make_model()}), order(), True),
         (DraftJudge({1: make_model()}), order(confirm_at=None), False),
@@ -51,9 +51,9 @@ def test_a_drafts_features_are_those_of_an_answer_of_its_tokens(on_device: bool)
     ids=["rates", "not-asked", "other-tier", "no-model", "records"],
 )
 def test_it_wants_what_it_can_rate_or_records(
-    judge: DraftJudge, asked: AttemptOrder, is_wanted: bool
+    judge: DraftJudge, order: AttemptOrder, is_wanted: bool
 ) -> None:
-    assert judge.wants(asked) is is_wanted
+    assert judge.wants(order) is is_wanted
 
 
 def test_a_score_is_that_of_its_tiers_model(monkeypatch: Any) -> None:

@@ -42,14 +42,14 @@ def test_each_draft_is_compared_with_rows_of_its_own(
     # A row of its own value, by which it is known again.
     logits_nV = one_hot + 2.0 * torch.arange(rows)[:, None]
     comparison = form(logits_nV, upload(rows_of(drafts), drafts, CPU))
-    found = [(reported.agreed, reported.preferred) for reported in comparison.results()]
+    compared = [(reported.agreed, reported.preferred) for reported in comparison.results()]
     expected, next_rows = [], []
     for draft, span in zip(drafts, rows_of(drafts), strict=True):
-        own = [likeliest[row] for row in span]
-        diverged = [place for place in range(len(draft)) if own[place] != draft[place]]
-        expected.append((diverged[0], own[diverged[0]]) if diverged else (len(draft), None))
+        preferred = [likeliest[row] for row in span]
+        diverged = [index for index in range(len(draft)) if preferred[index] != draft[index]]
+        expected.append((diverged[0], preferred[diverged[0]]) if diverged else (len(draft), None))
         next_rows.append(span[diverged[0]] if diverged else span[-1])
-    assert found == expected
+    assert compared == expected
     assert torch.equal(comparison.next_logits_GV, logits_nV[next_rows])
 
 
@@ -70,5 +70,5 @@ def test_both_forms_tell_the_same_values() -> None:
     logits_nV = make_logits(4, 40)
     places = upload(rows_of(drafts), drafts, CPU)
     host, device = on_host(logits_nV, places), module._on_device(logits_nV, places)
-    for one, other in zip(host.results(), device.results(), strict=True):
-        np.testing.assert_allclose(one.values_nD, other.values_nD, rtol=1e-4, atol=1e-5)
+    for from_host, from_device in zip(host.results(), device.results(), strict=True):
+        np.testing.assert_allclose(from_host.values_nD, from_device.values_nD, rtol=1e-4, atol=1e-5)

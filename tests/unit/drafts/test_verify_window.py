@@ -129,6 +129,6 @@ def test_any_other_step_runs_as_ever(changes: dict[str, Any], is_decode: bool) -
         return "result"
 
     for _ in range(3):
-        told: Any = steps.run(forward, worker, batch(is_decode))  # type: ignore[arg-type]
-        assert told == "result"
+        result: Any = steps.run(forward, worker, batch(is_decode))  # type: ignore[arg-type]
+        assert result == "result"
     assert seen == [MOST] * 3

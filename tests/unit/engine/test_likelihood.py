@@ -25,8 +25,8 @@ class Reading:
     ) -> AsyncIterator[dict[str, Any]]:
         del manager, http_request
         self.requests.append(request)
-        told = [(logprob, 0, None) for logprob in self._logprobs]
-        yield {"text": "", "meta_info": {"id": request.rid, "input_token_logprobs": told}}
+        reported = [(logprob, 0, None) for logprob in self._logprobs]
+        yield {"text": "", "meta_info": {"id": request.rid, "input_token_logprobs": reported}}
 
 
 async def test_it_is_the_mean_over_the_answers_tokens_behind_the_tiers_own_prompt() -> None:

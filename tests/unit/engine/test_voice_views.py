@@ -47,12 +47,12 @@ def views(twin: Path) -> Iterator[tuple[VoiceViews, TokenizerManager]]:
     parser = argparse.ArgumentParser()
     ServerArgs.add_cli_args(parser)
     namespace = parser.parse_args(["--model-path", str(SMALL), "--device", "cpu"])
-    own = {"reasoning_parser": "qwen3", "tool_call_parser": "qwen"}
+    parsers = {"reasoning_parser": "qwen3", "tool_call_parser": "qwen"}
     config = CascadeConfig(
         version=1,
         tiers=[
             TierConfig(name="small", model_path=str(SMALL)),
-            TierConfig(name="large", model_path=str(twin), server_args=own),
+            TierConfig(name="large", model_path=str(twin), server_args=parsers),
         ],
     )
     arguments = TierArguments(namespace, config, ServerArgs.from_cli_args)
@@ -133,12 +133,12 @@ def test_a_chat_is_rendered_by_each_voice(
     adapted, _ = convert(OpenAIServingChat(manager, templates), chat, None)
     CHAT_SOURCE.set(adapted, source)
     (samples,) = prompts.split(adapted, None)
-    own = asyncio.run(prompts.all(samples, 0))
-    other = asyncio.run(prompts.all(samples, 1))
-    assert [one.input_ids for one in own] == [ids_of(SMALL, " rev abc ")] * 2
-    assert [one.input_ids for one in other] == [ids_of(twin, "rev abc")] * 2
-    assert [one.rid for one in other] == [one.rid for one in own]
-    assert other[0].sampling_params["max_new_tokens"] == 5
+    in_small = asyncio.run(prompts.all(samples, 0))
+    in_large = asyncio.run(prompts.all(samples, 1))
+    assert [prompt.input_ids for prompt in in_small] == [ids_of(SMALL, " rev abc ")] * 2
+    assert [prompt.input_ids for prompt in in_large] == [ids_of(twin, "rev abc")] * 2
+    assert [prompt.rid for prompt in in_large] == [prompt.rid for prompt in in_small]
+    assert in_large[0].sampling_params["max_new_tokens"] == 5
 
 
 def test_the_guard_knows_the_longest_token_of_every_voice(

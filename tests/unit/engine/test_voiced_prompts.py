@@ -118,8 +118,8 @@ async def test_a_text_is_encoded_once_for_each_tokenizer() -> None:
     ((sample,),) = prompts.split(GenerateReqInput(text="ab", rid="x"), None)
     assert prompts.known(sample, 0) is None
     for _ in range(2):
-        found = [(await prompts.all([sample], tier))[0].input_ids for tier in range(3)]
-    assert found == [[97, 98], [97, 98], [197, 198]]
+        ids_by_tier = [(await prompts.all([sample], tier))[0].input_ids for tier in range(3)]
+    assert ids_by_tier == [[97, 98], [97, 98], [197, 198]]
     assert [len(manager.encoded) for manager in views.managers] == [1, 0, 1]
     assert (sample.input_ids, sample.text) == ([97, 98], None)
     other = prompts.known(sample, 2)
@@ -161,9 +161,9 @@ async def test_the_prompts_of_a_batch_have_forms_of_their_own() -> None:
     first, second = prompts.split(
         GenerateReqInput(text=["ab", "c"], sampling_params={"n": 2}), None
     )
-    found = await prompts.all(first, 2)
-    assert [one.input_ids for one in found] == [[197, 198]] * 2
-    assert [one.rid for one in found] == [one.rid for one in first]
+    forms = await prompts.all(first, 2)
+    assert [form.input_ids for form in forms] == [[197, 198]] * 2
+    assert [form.rid for form in forms] == [form.rid for form in first]
     assert (await prompts.one(second[1], 2)).input_ids == [199]
     assert (await prompts.one(second[1], 2)).rid == second[1].rid
 
@@ -215,19 +215,19 @@ async def test_a_chat_is_rendered_once_for_each_voice() -> None:
     prompts, _ = make()
     request = chat_request()
     ((sample,),) = prompts.split(request, None)
-    found = [(await prompts.all([sample], tier))[0] for tier in (0, 1, 2)]
-    assert [one.input_ids[0] for one in found] == [0, 1, 2]
-    assert [one.rid for one in found] == ["caller"] * 3
-    assert found[2].received_time == 12.5
-    assert found[2].sampling_params["structural_tag"] == "tag of 2"
-    assert await prompts.one(sample, 2) is found[2]
+    forms = [(await prompts.all([sample], tier))[0] for tier in (0, 1, 2)]
+    assert [prompt.input_ids[0] for prompt in forms] == [0, 1, 2]
+    assert [prompt.rid for prompt in forms] == ["caller"] * 3
+    assert forms[2].received_time == 12.5
+    assert forms[2].sampling_params["structural_tag"] == "tag of 2"
+    assert await prompts.one(sample, 2) is forms[2]
     form = FORMS.expect(request).known(2)
     assert form is not None
     assert form.chat.seen == 2
-    assert form.adapted is found[2]
-    own = FORMS.expect(request).known(0)
-    assert own is not None
-    assert own.chat is None
+    assert form.adapted is forms[2]
+    first_form = FORMS.expect(request).known(0)
+    assert first_form is not None
+    assert first_form.chat is None
 
 
 def test_a_text_is_alike_for_tiers_of_one_tokenizer_and_a_chat_for_those_of_one_voice() -> None:
@@ -241,11 +241,11 @@ def test_a_text_is_alike_for_tiers_of_one_tokenizer_and_a_chat_for_those_of_one_
 async def test_the_samples_of_a_chat_keep_their_rids_in_every_voice() -> None:
     prompts, _ = make()
     (samples,) = prompts.split(chat_request(n=3), None)
-    found = await prompts.all(samples, 2)
-    assert [one.rid for one in found] == [one.rid for one in samples]
-    assert len({one.rid for one in samples}) == 3
-    assert (await prompts.one(samples[1], 2)) is found[1]
-    assert (await prompts.one(found[1], 0)) is samples[1]
+    forms = await prompts.all(samples, 2)
+    assert [form.rid for form in forms] == [sample.rid for sample in samples]
+    assert len({sample.rid for sample in samples}) == 3
+    assert (await prompts.one(samples[1], 2)) is forms[1]
+    assert (await prompts.one(forms[1], 0)) is samples[1]
 
 
 async def test_a_template_that_refuses_a_chat_makes_its_tiers_unreadable() -> None:

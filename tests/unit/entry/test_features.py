@@ -38,8 +38,8 @@ def test_an_empty_prompt_has_no_buckets() -> None:
 
 
 def test_the_order_of_tokens_counts() -> None:
-    one, other = (set(prompt_features(ids, 2, BITS)[0]) for ids in ([1, 2, 3], [3, 2, 1]))
-    assert len(one & other) == 3  # the three single tokens
+    forward, backward = (set(prompt_features(ids, 2, BITS)[0]) for ids in ([1, 2, 3], [3, 2, 1]))
+    assert len(forward & backward) == 3  # the three single tokens
 
 
 def test_only_the_end_of_a_long_prompt_counts_but_for_its_length() -> None:

@@ -118,7 +118,7 @@ def test_a_tier_that_costs_more_than_the_rest_is_always_skipped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "costs", "said"),
+    ("rows", "costs", "message"),
     [
         (1, [1.0, 2.0, 3.0], "not \\(1, 30\\)"),
         (2, [1.0, 2.0], "as many costs, not 2"),
@@ -127,10 +127,10 @@ def test_a_tier_that_costs_more_than_the_rest_is_always_skipped() -> None:
     ],
 )
 def test_sizes_and_costs_that_do_not_fit_are_refused(
-    rows: int, costs: list[float], said: str
+    rows: int, costs: list[float], message: str
 ) -> None:
     prompts, right_HN = make_prompts(30, 5)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         fit_entry_model(
             prompts,
             right_HN[:rows],

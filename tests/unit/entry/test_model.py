@@ -120,12 +120,12 @@ def test_a_saved_model_is_loaded_bit_for_bit(tmp_path: Path) -> None:
     assert load_entry_model(tmp_path / "entry.json", ["a", "b"]) == model
 
 
-def broken(tmp_path: Path, place: str, value: Any) -> str:
-    """What is said of a file in which one place, as `chances.0.bias`, is set to a value."""
+def broken(tmp_path: Path, key_path: str, value: Any) -> str:
+    """The error of a file in which the value at a path of keys, as `chances.0.bias`, is replaced."""
     path = tmp_path / "entry.json"
     save_entry_model(make_model(), path)
     data = json.loads(path.read_text())
-    *way, last = place.split(".")
+    *way, last = key_path.split(".")
     inner = data
     for part in way:
         inner = inner[int(part) if part.isdigit() else part]
@@ -140,7 +140,7 @@ def broken(tmp_path: Path, place: str, value: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("key_path", "value", "message"),
     [
         ("version", 2, "version is 2, allowed: 1"),
         ("tiers", ["a"], "at least two tiers"),
@@ -159,9 +159,9 @@ def broken(tmp_path: Path, place: str, value: Any) -> str:
     ],
 )
 def test_a_bad_file_is_refused_with_its_place(
-    tmp_path: Path, place: str, value: Any, said: str
+    tmp_path: Path, key_path: str, value: Any, message: str
 ) -> None:
-    assert said in broken(tmp_path, place, value)
+    assert message in broken(tmp_path, key_path, value)
 
 
 @pytest.mark.parametrize("field", ["bias", "length_weight"])
@@ -176,14 +176,14 @@ def test_a_weight_that_is_not_finite_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"{", "truncated"), (b"[]", "Expected `object`")], ids=["cut", "list"]
+    ("content", "message"), [(b"{", "truncated"), (b"[]", "Expected `object`")], ids=["cut", "list"]
 )
 def test_a_file_that_is_no_model_is_one_line_with_its_name(
-    tmp_path: Path, content: bytes, said: str
+    tmp_path: Path, content: bytes, message: str
 ) -> None:
     path = tmp_path / "entry.json"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         load_entry_model(path, ["a", "b"])
 
 
@@ -208,8 +208,8 @@ def test_the_model_that_is_named_is_loaded(tmp_path: Path) -> None:
 
 
 def test_a_vocabulary_is_named_by_its_tokens_and_ids() -> None:
-    one = vocabulary_fingerprint({"a": 0, "b": 1})
-    assert one == vocabulary_fingerprint({"b": 1, "a": 0})
-    assert one != vocabulary_fingerprint({"a": 1, "b": 0})
-    assert one != vocabulary_fingerprint({"a": 0, "b": 1, "c": 2})
-    assert len(one) == 16
+    fingerprint = vocabulary_fingerprint({"a": 0, "b": 1})
+    assert fingerprint == vocabulary_fingerprint({"b": 1, "a": 0})
+    assert fingerprint != vocabulary_fingerprint({"a": 1, "b": 0})
+    assert fingerprint != vocabulary_fingerprint({"a": 0, "b": 1, "c": 2})
+    assert len(fingerprint) == 16

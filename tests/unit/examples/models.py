@@ -46,12 +46,12 @@ MODELS: dict[str, tuple[dict[str, Any], int]] = {
 def write_models(folder: Path) -> None:
     """Write a folder of every model, with a stand-in for its tokenizer, and two calibrations."""
     for name, (config, total) in MODELS.items():
-        own = folder / "models" / name
-        own.mkdir(parents=True)
-        (own / "config.json").write_text(json.dumps(config))
+        model_folder = folder / "models" / name
+        model_folder.mkdir(parents=True)
+        (model_folder / "config.json").write_text(json.dumps(config))
         index = {"metadata": {"total_size": total}, "weight_map": {}}
-        (own / "model.safetensors.index.json").write_text(json.dumps(index))
-        shutil.copy(DEMO / "small" / "tokenizer.json", own)
+        (model_folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        shutil.copy(DEMO / "small" / "tokenizer.json", model_folder)
     (folder / "calibration").mkdir()
     for name in ("small", "middle"):
         shutil.copy(DEMO / name / "calibration.json", folder / "calibration" / f"{name}.json")

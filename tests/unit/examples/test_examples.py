@@ -34,8 +34,8 @@ def validated(
     file: Path, gpus: int, gpu: str, capsys: pytest.CaptureFixture[str]
 ) -> tuple[int, str]:
     code = main(["validate", str(file), "--gpus", str(gpus), "--gpu", gpu])
-    told = capsys.readouterr()
-    return code, told.out + told.err
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
 
 
 def test_every_example_has_a_machine() -> None:
@@ -50,9 +50,9 @@ def test_an_example_fits_its_machine_and_the_documents_table_is_what_is_printed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(models)
-    code, told = validated(EXAMPLES / name, *MACHINES[name], capsys)
-    assert code == 0, told
-    table = told.split("\n", 1)[1].strip()
+    code, output = validated(EXAMPLES / name, *MACHINES[name], capsys)
+    assert code == 0, output
+    table = output.split("\n", 1)[1].strip()
     assert table in (EXAMPLES / "README.md").read_text()
 
 
@@ -65,13 +65,13 @@ def test_a_model_that_does_not_fit_is_one_line_with_what_it_needs_and_what_there
     monkeypatch.chdir(models)
     file = tmp_path / "cascade.yaml"
     file.write_text((EXAMPLES / "qwen3-24gb.yaml").read_text().replace("Qwen3-4B", "Qwen3-8B"))
-    code, told = validated(file, 1, "L4", capsys)
+    code, output = validated(file, 1, "L4", capsys)
     assert code == 2
-    assert told.count("\n") == 1
+    assert output.count("\n") == 1
     assert re.search(
         r"tier \w+ lacks [\d.]+ GB: a worker needs [\d.]+ GB of each device "
         r"\([\d.]+ GB of weights\), device 0 gives it [\d.]+ GB, 0\.\d+ of it",
-        told,
+        output,
     )
 
 

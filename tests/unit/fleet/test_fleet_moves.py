@@ -63,11 +63,11 @@ class Launcher:
 
     def __init__(self, folder: Path, cards: int) -> None:
         self.node = GpuType(gpu="cuda", nodes=1, gpus_per_node=cards)
-        wanted = [
+        pools = [
             WantedPool(pool=pool, capacity=Capacity(replicas=1)) for pool in ("small", "large")
         ]
         self.devices = DeviceMemory(
-            replicas=lay_out_workers(wanted, self.node), shared=frozenset(), blocks=Blocks()
+            replicas=lay_out_workers(pools, self.node), shared=frozenset(), blocks=Blocks()
         )
         self.engines: dict[str, Engine] = {}
         self.places: dict[str, RunningReplica] = {}
@@ -148,8 +148,8 @@ class Scene:
             await asyncio.sleep(0.002)
 
     async def move(self, small: int, large: int) -> list[str]:
-        wanted = {"small": Capacity(replicas=small), "large": Capacity(replicas=large)}
-        moved = await self.mover.move(wanted)
+        capacities = {"small": Capacity(replicas=small), "large": Capacity(replicas=large)}
+        moved = await self.mover.move(capacities)
         return [type(step.action).__name__ for step in moved.steps]
 
     def shown(self) -> set[tuple[str, str, int]]:
@@ -160,8 +160,8 @@ class Scene:
         }
 
     def worker(self, state: str) -> Worker:
-        (found,) = [worker for worker in self.pool if worker.state.value == state]
-        return found
+        (match,) = [worker for worker in self.pool if worker.state.value == state]
+        return match
 
 
 async def test_two_pools_take_turns_on_a_card_without_a_start(
@@ -175,11 +175,11 @@ async def test_two_pools_take_turns_on_a_card_without_a_start(
             ("small", "ready", 2),
         }
         await scene.move(1, 2)
-        (asleep,) = [one for one in scene.shown() if one[1] == "asleep"]
+        (asleep,) = [worker for worker in scene.shown() if worker[1] == "asleep"]
         started = len(scene.launcher.engines)
         for small, large in itertools.islice(itertools.cycle([(2, 1), (1, 2)]), 6):
             await scene.move(small, large)
-            awake = [one[0] for one in scene.shown() if one[1] == "ready"]
+            awake = [worker[0] for worker in scene.shown() if worker[1] == "ready"]
             assert (awake.count("small"), awake.count("large")) == (small, large)
         assert len(scene.launcher.engines) == started
         assert asleep in scene.shown()
@@ -210,7 +210,7 @@ async def test_one_that_ends_in_its_sleep_is_started_anew(
             worker.handle.replica for worker in scene.pool.ready()
         )
         await scene.move(2, 1)
-        assert len([one for one in scene.shown() if one[0] == "small"]) == 2
+        assert len([worker for worker in scene.shown() if worker[0] == "small"]) == 2
 
 
 async def test_a_standby_holds_a_card_until_a_move_takes_it_there(
@@ -249,7 +249,7 @@ async def test_a_standby_serves_on_its_own_card_for_one_that_was_lost(
         # The card of the lost one is where the next standby waits.
         while ("small", "standby", 0) not in scene.shown():
             await asyncio.sleep(0.005)
-        assert [one.base_gpu_id for one in scene.fleet.replicas()] == [1, 2]
+        assert [replica.base_gpu_id for replica in scene.fleet.replicas()] == [1, 2]
 
 
 async def test_a_start_whose_standbys_find_no_card_is_refused(

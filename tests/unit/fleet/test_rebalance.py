@@ -39,7 +39,7 @@ def make(*held: int, waiting: int = 0) -> tuple[Rebalance, WritablePool, list[tu
 
 
 @pytest.mark.parametrize(
-    ("held", "waiting", "own", "given"),
+    ("held", "waiting", "running", "given"),
     [
         # 24 for three workers.
         ([20, 4], [16, 0], 0, [12, 0]),
@@ -50,8 +50,8 @@ def make(*held: int, waiting: int = 0) -> tuple[Rebalance, WritablePool, list[tu
         ([], [], 0, []),
     ],
 )
-def test_a_worker_more_gets_its_share_of_what_waits(held, waiting, own, given):
-    assert moving(held, waiting, own) == given
+def test_a_worker_more_gets_its_share_of_what_waits(held, waiting, running, given):
+    assert moving(held, waiting, running) == given
 
 
 def test_a_worker_that_begins_to_serve_takes_from_the_fullest():

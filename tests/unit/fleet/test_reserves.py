@@ -17,7 +17,7 @@ HOST = GpuType(gpu="cpu", nodes=1, gpus_per_node=128)
 ONE, TWO = Capacity(replicas=1), Capacity(replicas=1, tp_size=2)
 
 
-def place(pool: str, device: int, tp_size: int = 1, gpu: str = "cuda") -> RunningReplica:
+def make_replica(pool: str, device: int, tp_size: int = 1, gpu: str = "cuda") -> RunningReplica:
     return RunningReplica(pool=pool, gpu=gpu, node=0, base_gpu_id=device, tp_size=tp_size)
 
 
@@ -31,7 +31,7 @@ class Scene:
         self.sleepers: Any = SimpleNamespace(
             asleep=[],
             places=lambda: tuple(self.sleepers.asleep),
-            find=lambda one: self.sleepers.asleep.count(one) or None,
+            find=lambda replica: self.sleepers.asleep.count(replica) or None,
         )
         for number, replica in enumerate(present):
             self.add(f"{replica.pool}-{number}", replica, WorkerState.READY)
@@ -52,7 +52,7 @@ class Scene:
 
 
 def test_a_start_with_standbys_that_find_no_device_is_refused() -> None:
-    replicas = [place("small", 0), place("large", 2, tp_size=2)]
+    replicas = [make_replica("small", 0), make_replica("large", 2, tp_size=2)]
     scene = Scene()
     scene.reserves.want({"small": (ONE, 1)}, CARDS, replicas)
     with pytest.raises(InfeasiblePlanError, match="no device is free for a standby of small"):
@@ -62,46 +62,50 @@ def test_a_start_with_standbys_that_find_no_device_is_refused() -> None:
 
 
 def test_a_host_has_room_for_any() -> None:
-    scene = Scene(*(place("small", device, gpu="cpu") for device in range(3)))
+    scene = Scene(*(make_replica("small", device, gpu="cpu") for device in range(3)))
     scene.reserves.want({"small": (ONE, 9)}, HOST, ())
     assert scene.reserves.shown() == Reserve()
 
 
 @pytest.mark.parametrize(
     ("lost", "expected", "device"),
-    [((), (), 1), ((place("large", 1),), (), 2), ((), (place("large", 1), place("large", 2)), 3)],
+    [
+        ((), (), 1),
+        ((make_replica("large", 1),), (), 2),
+        ((), (make_replica("large", 1), make_replica("large", 2)), 3),
+    ],
     ids=["free", "coming-back", "planned"],
 )
 async def test_a_standby_keeps_off_every_place_that_somebody_has_or_will_have(
     lost: Any, expected: Any, device: int
 ) -> None:
-    scene = Scene(place("small", 0), lost=lost)
-    scene.reserves.want({"small": (ONE, 1)}, CARDS, (place("small", 0),))
+    scene = Scene(make_replica("small", 0), lost=lost)
+    scene.reserves.want({"small": (ONE, 1)}, CARDS, (make_replica("small", 0),))
     scene.reserves.expect(expected)
     scene.reserves.standbys.refill()
     (shown,) = scene.reserves.shown().held
-    assert shown == place("small", device)
+    assert shown == make_replica("small", device)
     scene.reserves.standbys.stop()
 
 
 async def test_where_a_worker_sleeps_is_room_for_a_standby() -> None:
-    replicas = [place("small", device) for device in range(3)]
+    replicas = [make_replica("small", device) for device in range(3)]
     scene = Scene(*replicas)
     scene.reserves.want({"small": (ONE, 1)}, CARDS, replicas)
-    scene.add("large-9", place("large", 3), WorkerState.ASLEEP)
+    scene.add("large-9", make_replica("large", 3), WorkerState.ASLEEP)
     scene.reserves.standbys.refill()
-    assert scene.reserves.shown().held == (place("small", 3),)
+    assert scene.reserves.shown().held == (make_replica("small", 3),)
     scene.reserves.standbys.stop()
 
 
 async def test_the_end_of_a_move_brings_the_standbys_that_found_no_room() -> None:
-    scene = Scene(*(place("small", device) for device in range(3)))
+    scene = Scene(*(make_replica("small", device) for device in range(3)))
     scene.reserves.want({"small": (ONE, 1)}, CARDS, ())
-    scene.reserves.expect([place("large", 3)])
+    scene.reserves.expect([make_replica("large", 3)])
     scene.reserves.standbys.refill()
     assert scene.reserves.shown().held == ()
     scene.reserves.expect(())
-    assert scene.reserves.shown().held == (place("small", 3),)
+    assert scene.reserves.shown().held == (make_replica("small", 3),)
     scene.reserves.standbys.stop()
 
 
@@ -109,8 +113,8 @@ def test_a_start_is_expected_to_take_what_its_way_takes() -> None:
     scene = Scene()
     for way, seconds in ((Way.COLD, 240.0), (Way.WAKE, 0.7)):
         scene.times.note("large", way, seconds)
-    scene.sleepers.asleep.append(place("large", 1))
-    assert scene.reserves.expected_s(place("large", 1)) == 0.7
-    assert scene.reserves.expected_s(place("large", 2)) == 240.0
-    assert scene.reserves.shown().prepared == (place("large", 1),)
+    scene.sleepers.asleep.append(make_replica("large", 1))
+    assert scene.reserves.expected_s(make_replica("large", 1)) == 0.7
+    assert scene.reserves.expected_s(make_replica("large", 2)) == 240.0
+    assert scene.reserves.shown().prepared == (make_replica("large", 1),)
     assert scene.reserves.cold_s()["large"] == 240.0

@@ -190,13 +190,13 @@ def test_sleep_is_refused_where_the_memory_saver_does_not_work(
 ) -> None:
     with pytest.raises(ConfigError, match=r"planner\.sleep is true, allowed on CUDA .* has cpu"):
         check_sleep("cpu")
-    found: list[object] = []
+    specs: list[object] = []
     monkeypatch.setattr(
-        sleep_check.importlib.util, "find_spec", lambda _: found[0] if found else None
+        sleep_check.importlib.util, "find_spec", lambda _: specs[0] if specs else None
     )
     with pytest.raises(ConfigError, match="torch-memory-saver is not installed"):
         check_sleep("cuda")
-    found.append(object())
+    specs.append(object())
     check_sleep("cuda")
     monkeypatch.setenv("SGLANG_MEMORY_SAVER_CUDA_GRAPH", "1")
     with pytest.raises(ConfigError, match="breakable CUDA graphs refuse the memory saver"):

@@ -16,7 +16,7 @@ from cascadia_sglang.pool.pool import Worker, WorkerState, WritablePool
 ONE = Capacity(replicas=1)
 
 
-def place(pool: str = "small", device: int = 3, tp_size: int = 1) -> RunningReplica:
+def make_replica(pool: str = "small", device: int = 3, tp_size: int = 1) -> RunningReplica:
     return RunningReplica(pool=pool, gpu="cpu", node=0, base_gpu_id=device, tp_size=tp_size)
 
 
@@ -55,7 +55,7 @@ def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def nowhere(pool: str, _: Capacity, __: list[RunningReplica]) -> RunningReplica:
     """As on a host, where a standby lies on no device."""
-    return place(pool, -1)
+    return make_replica(pool, -1)
 
 
 def make(starts: Starts, where: Place = nowhere, **counts: int) -> Standbys:
@@ -87,23 +87,25 @@ async def test_so_many_of_each_pool_are_started_once() -> None:
 async def test_one_that_is_taken_is_at_its_new_place_and_followed_by_another() -> None:
     starts = Starts()
     standbys = await filled(starts, small=1)
-    worker = standbys.take(place())
+    worker = standbys.take(make_replica())
     assert worker is not None
-    assert worker.handle.replica == place()
+    assert worker.handle.replica == make_replica()
     # Its loss is that of a worker that starts, and nobody is given it twice.
     assert worker.state is WorkerState.STARTING
-    assert standbys.take(place()) is None
+    assert standbys.take(make_replica()) is None
     standbys.refill()
     await settled()
     assert len(starts.shapes) == 2
-    assert standbys.take(place()) is not None
+    assert standbys.take(make_replica()) is not None
 
 
-@pytest.mark.parametrize("wanted", [place("large"), place(tp_size=2)], ids=["pool", "shape"])
-async def test_one_of_another_pool_or_shape_stays(wanted: RunningReplica) -> None:
+@pytest.mark.parametrize(
+    "replica", [make_replica("large"), make_replica(tp_size=2)], ids=["pool", "shape"]
+)
+async def test_one_of_another_pool_or_shape_stays(replica: RunningReplica) -> None:
     standbys = await filled(Starts(), small=1)
-    assert standbys.take(wanted) is None
-    assert standbys.take(place()) is not None
+    assert standbys.take(replica) is None
+    assert standbys.take(make_replica()) is not None
 
 
 async def test_one_that_is_lost_is_replaced_and_not_given_out() -> None:
@@ -111,18 +113,18 @@ async def test_one_that_is_lost_is_replaced_and_not_given_out() -> None:
     standbys = await filled(starts, small=1)
     (lost,) = standbys._waiting["small"]
     standbys.lost(lost)
-    assert standbys.take(place()) is None
+    assert standbys.take(make_replica()) is None
     await settled()
     assert len(starts.shapes) == 2
-    assert standbys.take(place()) not in (None, lost)
+    assert standbys.take(make_replica()) not in (None, lost)
 
 
 async def test_one_that_has_ended_unnoticed_is_not_given_out() -> None:
     standbys = await filled(Starts(), small=2)
     ended, other = standbys._waiting["small"]
     ended.handle.is_alive = lambda: False
-    assert standbys.take(place()) is other
-    assert standbys.take(place()) is None
+    assert standbys.take(make_replica()) is other
+    assert standbys.take(make_replica()) is None
 
 
 async def test_one_that_does_not_start_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -132,9 +134,9 @@ async def test_one_that_does_not_start_is_tried_again(caplog: pytest.LogCaptureF
     for _ in range(4):
         await settled()
     assert len(starts.shapes) == 4
-    assert standbys.take(place()) is not None
-    told = [record.getMessage() for record in caplog.records if "tried again" in record.message]
-    assert [line.split(": ")[0] for line in told] == [
+    assert standbys.take(make_replica()) is not None
+    messages = [record.getMessage() for record in caplog.records if "tried again" in record.message]
+    assert [line.split(": ")[0] for line in messages] == [
         f"a standby is tried again in {seconds} s" for seconds in ("0.1", "0.1", "0.2")
     ]
 
@@ -148,7 +150,7 @@ async def test_after_a_stop_nothing_is_started() -> None:
     standbys.stop()
     starts.may_end.set()
     await settled()
-    assert standbys.take(place()) is None
+    assert standbys.take(make_replica()) is None
     standbys.refill()
     await settled()
     assert len(starts.shapes) == 1
@@ -156,43 +158,43 @@ async def test_after_a_stop_nothing_is_started() -> None:
 
 def on_devices(*devices: int) -> Place:
     """Gives these devices out, one after the other."""
-    left = list(devices)
-    return lambda pool, _, __: place(pool, left.pop(0)) if left else None
+    remaining = list(devices)
+    return lambda pool, _, __: make_replica(pool, remaining.pop(0)) if remaining else None
 
 
 async def test_one_that_holds_a_device_serves_there_alone() -> None:
     standbys = await filled(Starts(), on_devices(3), small=1)
-    assert standbys.places() == standbys.places(only_ready=True) == (place(device=3),)
-    assert not standbys.has(place(device=2))
-    assert standbys.take(place(device=2)) is None
-    assert standbys.has(place(device=3))
-    worker = standbys.take(place(device=3))
+    assert standbys.places() == standbys.places(only_ready=True) == (make_replica(device=3),)
+    assert not standbys.has(make_replica(device=2))
+    assert standbys.take(make_replica(device=2)) is None
+    assert standbys.has(make_replica(device=3))
+    worker = standbys.take(make_replica(device=3))
     assert worker is not None
-    assert worker.handle.replica == place(device=3)
+    assert worker.handle.replica == make_replica(device=3)
     assert standbys.places() == ()
 
 
 async def test_one_that_holds_a_device_stands_in_for_a_lost_worker_from_there() -> None:
     standbys = await filled(Starts(), on_devices(3), small=1)
-    worker = standbys.take_for_lost(place(device=0))
+    worker = standbys.take_for_lost(make_replica(device=0))
     assert worker is not None
-    assert worker.handle.replica == place(device=3)
+    assert worker.handle.replica == make_replica(device=3)
 
 
 async def test_where_no_device_is_free_none_is_started_until_one_is() -> None:
     starts = Starts()
-    places = [None, place(device=1)]
+    places = [None, make_replica(device=1)]
     standbys = await filled(starts, lambda *_: places.pop(0), small=1)
     assert starts.shapes == []
     standbys.refill()
     await settled()
-    assert starts.shapes == [place(device=1)]
+    assert starts.shapes == [make_replica(device=1)]
 
 
 async def test_one_that_starts_holds_its_device_already() -> None:
     starts = Starts()
     starts.may_end.clear()
     standbys = await filled(starts, on_devices(3), small=1)
-    assert (standbys.places(), standbys.places(only_ready=True)) == ((place(device=3),), ())
+    assert (standbys.places(), standbys.places(only_ready=True)) == ((make_replica(device=3),), ())
     starts.may_end.set()
     await settled()

@@ -32,7 +32,9 @@ async def test_turns_of_the_running_server_follow_one_another() -> None:
 
     wide = at("wide", 0, 2)
     async with asyncio.timeout(5):
-        await asyncio.gather(*(start(one) for one in (at("a", 0), at("b", 0), wide, at("c", 1))))
+        await asyncio.gather(
+            *(start(replica) for replica in (at("a", 0), at("b", 0), wide, at("c", 1)))
+        )
     on_first = [line for line in log if line.split()[0] in ("a", "b", "wide")]
     on_second = [line for line in log if line.split()[0] in ("c", "wide")]
     for lines in (on_first, on_second):

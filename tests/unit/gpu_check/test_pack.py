@@ -43,7 +43,7 @@ def test_unpacking_makes_this_checkouts_plugin_known(
     for _ in range(2):  # a second run finds it there
         environment.unpack(folder, site)
     assert (site / "sglang/__init__.py").exists()
-    found = {
+    entry_points = {
         (point.group, point.name): point.value
         for path in site.glob("*.dist-info")
         for point in Distribution.at(path).entry_points
@@ -51,8 +51,8 @@ def test_unpacking_makes_this_checkouts_plugin_known(
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for group, entries in project["entry-points"].items():
         for name, value in entries.items():
-            assert found[group, name] == value
-    platform = found["sglang.srt.platforms", "cascadia_gpu_check"]
+            assert entry_points[group, name] == value
+    platform = entry_points["sglang.srt.platforms", "cascadia_gpu_check"]
     assert platform == "bench.gpu_check.bare_machine.native_platform:activate"
 
 

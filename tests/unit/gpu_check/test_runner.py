@@ -58,9 +58,9 @@ print(json.dumps({one.stage: one.outcome for one in found}))
 
 def ran(tmp_path: Path, *stages: tuple[str, float, str], whole_s: float = 60.0) -> dict[str, str]:
     """Outcomes by stage of a run of stages: name, limit in seconds, script."""
-    told = json.dumps({"stages": stages, "whole_s": whole_s})
+    plan = json.dumps({"stages": stages, "whole_s": whole_s})
     done = subprocess.run(
-        [sys.executable, "-c", RUNS, str(tmp_path), told],
+        [sys.executable, "-c", RUNS, str(tmp_path), plan],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -123,7 +123,7 @@ def test_limits_leave_room_within_the_whole() -> None:
 
 
 def test_stages_are_chosen_by_name_in_their_order_and_need_the_setup() -> None:
-    assert [one.name for one in chosen("drafts, kernels")] == ["setup", "kernels", "drafts"]
+    assert [stage.name for stage in chosen("drafts, kernels")] == ["setup", "kernels", "drafts"]
     assert chosen("") == STAGES
 
 
@@ -194,4 +194,6 @@ def test_descendants_are_found_by_the_kernels_own_table() -> None:
 
 def test_the_document_tells_every_stage_and_its_limit() -> None:
     text = (ROOT / "bench" / "README.md").read_text()
-    assert [one.name for one in STAGES if f"| `{one.name}` | {one.limit_s:.0f} |" not in text] == []
+    assert [
+        stage.name for stage in STAGES if f"| `{stage.name}` | {stage.limit_s:.0f} |" not in text
+    ] == []

@@ -78,9 +78,9 @@ def test_halves_of_one_sample_have_the_interval_of_their_overlap() -> None:
             float((sample[order[100:]] != (sample[order[:100]].mean() > 0.5)).mean())
             for order in splits
         ]
-        found = resampled_halves(values)
-        assert found.low95 is not None
-        assert found.high95 is not None
-        assert found.low95 < found.p50 < found.high95
-        held += found.low95 <= 0.3 <= found.high95
+        estimate = resampled_halves(values)
+        assert estimate.low95 is not None
+        assert estimate.high95 is not None
+        assert estimate.low95 < estimate.p50 < estimate.high95
+        held += estimate.low95 <= 0.3 <= estimate.high95
     assert held / 200 > 0.9

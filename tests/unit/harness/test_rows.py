@@ -56,7 +56,7 @@ def test_numbers_keep_five_digits_and_absent_ones_are_empty(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kept"),
+    ("arguments", "written"),
     [
         (["--trace", "/data/of/me/azure.csv"], "--trace azure.csv"),
         (["--trace=/data/azure.csv", "--smoke"], "--trace=azure.csv --smoke"),
@@ -65,8 +65,8 @@ def test_numbers_keep_five_digits_and_absent_ones_are_empty(tmp_path: Path) -> N
         (["--model", "Qwen/Qwen3-8B"], "--model Qwen/Qwen3-8B"),
     ],
 )
-def test_a_command_holds_no_folder_of_this_machine(arguments: list[str], kept: str) -> None:
-    assert command_line("bench.x", arguments) == f"python -m bench.x {kept}"
+def test_a_command_holds_no_folder_of_this_machine(arguments: list[str], written: str) -> None:
+    assert command_line("bench.x", arguments) == f"python -m bench.x {written}"
 
 
 def test_no_row_holds_a_folder_of_a_machine() -> None:

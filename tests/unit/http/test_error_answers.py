@@ -55,8 +55,12 @@ async def test_an_answer_without_an_error_is_left_as_it_is() -> None:
     response = await serve(lambda: PlainTextResponse("hello", 200, {"x-own": "1"}))
     assert (response.status_code, response.text) == (200, "hello")
     assert response.headers["x-own"] == "1"
-    own = await serve(lambda: JSONResponse({"own": 1}, 503))
-    assert (own.status_code, own.json(), own.headers["retry-after"]) == (503, {"own": 1}, "1")
+    json_answer = await serve(lambda: JSONResponse({"own": 1}, 503))
+    assert (json_answer.status_code, json_answer.json(), json_answer.headers["retry-after"]) == (
+        503,
+        {"own": 1},
+        "1",
+    )
     assert (await serve(lambda: JSONResponse({}, 500))).headers["x-should-retry"] == "false"
 
 
@@ -122,8 +126,8 @@ async def test_what_no_handler_sees_has_the_shape_of_ollama_below_its_prefix() -
 
     misfit = await serve(handler, "/api/chat")
     assert (misfit.status_code, misfit.json()) == (400, {"error": "query.number: Field required"})
-    own = await serve(handler)
-    assert "detail" in own.json()
+    json_answer = await serve(handler)
+    assert "detail" in json_answer.json()
 
     def refuse(request: fastapi.Request) -> Any:
         raise refusal(request, RequestError(404, "model 'x' does not exist"))

@@ -134,8 +134,8 @@ def mutations(data: Any) -> st.SearchStrategy[Any]:
 
     def mutate(number: int, value: Any) -> Any:
         copy = json.loads(json.dumps(data))
-        found: list[tuple[Any, Any]] = []
-        places_of = found.append
+        copied_places: list[tuple[Any, Any]] = []
+        places_of = copied_places.append
 
         def again(node: Any) -> None:
             for key, inner in list(node.items() if isinstance(node, dict) else enumerate(node)):
@@ -144,7 +144,7 @@ def mutations(data: Any) -> st.SearchStrategy[Any]:
                     again(inner)
 
         again(copy)
-        node, key = found[number]
+        node, key = copied_places[number]
         node[key] = value
         return copy
 

@@ -41,10 +41,12 @@ def operations(document: dict[str, Any], path: str) -> list[dict[str, Any]]:
 
 def request_headers(operation: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Their schemas, by name."""
-    ours = [one for one in operation["parameters"] if one["name"].startswith("x-cascadia-")]
-    assert all(one["in"] == "header" and one["description"] for one in ours)
-    assert len({one["name"] for one in ours}) == len(ours)
-    return {one["name"]: one["schema"] for one in ours}
+    ours = [
+        header for header in operation["parameters"] if header["name"].startswith("x-cascadia-")
+    ]
+    assert all(header["in"] == "header" and header["description"] for header in ours)
+    assert len({header["name"] for header in ours}) == len(ours)
+    return {header["name"]: header["schema"] for header in ours}
 
 
 @pytest.mark.parametrize("path", ASKED)
@@ -105,8 +107,8 @@ def sent_headers(summary: ResponseSummary, status: int) -> set[str]:
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
             return (await client.get("/generate")).headers
 
-    known = asyncio.run(ask())
-    return {name for name in known if name.startswith("x-cascadia-") or "retry" in name}
+    headers = asyncio.run(ask())
+    return {name for name in headers if name.startswith("x-cascadia-") or "retry" in name}
 
 
 @pytest.mark.parametrize("path", ASKED)

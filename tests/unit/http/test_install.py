@@ -35,7 +35,7 @@ def installed(api_key: str | None = KEY, *, enable_trace: bool = False) -> fasta
     return app
 
 
-def asked(app: fastapi.FastAPI, *requests: tuple[str, str, dict[str, Any]]) -> list[httpx.Response]:
+def send(app: fastapi.FastAPI, *requests: tuple[str, str, dict[str, Any]]) -> list[httpx.Response]:
     async def ask() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
@@ -59,7 +59,7 @@ LOGIN = {"auth": ("", KEY)}
     ],
 )
 def test_what_the_page_reads_has_the_guard_of_the_status(path: str) -> None:
-    bare, keyed, logged_in, wrong = asked(
+    bare, keyed, logged_in, wrong = send(
         installed(),
         ("GET", path, {}),
         ("GET", path, BEARER),
@@ -72,7 +72,7 @@ def test_what_the_page_reads_has_the_guard_of_the_status(path: str) -> None:
 
 
 def test_without_a_key_the_page_is_open() -> None:
-    (page, live) = asked(
+    (page, live) = send(
         installed(api_key=None), ("GET", "/cascadia", {}), ("GET", "/cascadia/live", {})
     )
     assert page.status_code == 200
@@ -90,7 +90,7 @@ def test_without_a_key_the_page_is_open() -> None:
 )
 def test_a_login_changes_nothing(path: str, body: dict[str, Any]) -> None:
     admin = {"headers": {"authorization": f"Bearer {ADMIN_KEY}"}}
-    logged_in, as_admin, granted = asked(
+    logged_in, as_admin, granted = send(
         installed(),
         ("POST", path, {"json": body, **LOGIN}),
         ("POST", path, {"json": body, "auth": ("", ADMIN_KEY)}),

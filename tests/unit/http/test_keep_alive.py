@@ -208,8 +208,8 @@ def test_ollamas_lines_have_an_empty_frame(path: str) -> None:
 
 def test_the_native_route_is_silent_unless_asked() -> None:
     assert ask(held(60.0, DONE), "/generate").times == [60.0] * 3
-    asked = ask(held(7.0, DONE), "/generate", x_cascadia_keep_alive="3")
-    assert asked.bodies[:2] == [COMMENT, COMMENT]
+    stream = ask(held(7.0, DONE), "/generate", x_cascadia_keep_alive="3")
+    assert stream.bodies[:2] == [COMMENT, COMMENT]
 
 
 @pytest.mark.parametrize(
@@ -258,9 +258,9 @@ def test_the_usage_that_was_asked_for_says_it_too() -> None:
     running = b'data: {"id":"1","choices":[{}],"usage":{"total_tokens":3}}\n\n'
     got = ask(held(6.0, running, usage, DONE))
     assert got.bodies[1] == running
-    told = json.loads(got.bodies[2].removeprefix(b"data: "))
-    assert told["usage"]["total_tokens"] == 3
-    assert told["usage"]["cascadia"]["tier"] == "large"
+    usage_event = json.loads(got.bodies[2].removeprefix(b"data: "))
+    assert usage_event["usage"]["total_tokens"] == 3
+    assert usage_event["usage"]["cascadia"]["tier"] == "large"
     assert ask(held(1.0, usage, DONE)).bodies == [usage, DONE, b""]
 
 

@@ -24,8 +24,8 @@ def request(**fields: Any) -> Any:
     ],
 )
 def test_the_text_is_that_of_the_content(content: Any, text: str) -> None:
-    found = predicted_text(request(prediction={"type": "content", "content": content}))
-    assert found == text
+    predicted = predicted_text(request(prediction={"type": "content", "content": content}))
+    assert predicted == text
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_another_form_is_refused_with_what_is_allowed(prediction: Any) -> None:
 
 def test_a_long_text_is_cut() -> None:
     content = "ab" * MOST_CHARACTERS
-    found = predicted_text(request(prediction={"type": "content", "content": content}))
-    assert found == content[:MOST_CHARACTERS]
+    predicted = predicted_text(request(prediction={"type": "content", "content": content}))
+    assert predicted == content[:MOST_CHARACTERS]
 
 
 def test_a_long_one_is_shown_in_part() -> None:

@@ -32,7 +32,7 @@ def block(text: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("system", "left"),
+    ("system", "prompt"),
     [
         (None, None),
         ("Be brief.", "Be brief."),
@@ -43,8 +43,10 @@ def block(text: str) -> dict[str, str]:
         ([block("Be brief."), block(f"Never write {BILLING}")], None),
     ],
 )
-def test_the_billing_line_is_no_part_of_the_prompt(system: Any, left: Any) -> None:
-    assert system_of(system) == ([b["text"] for b in system] if left is None and system else left)
+def test_the_billing_line_is_no_part_of_the_prompt(system: Any, prompt: Any) -> None:
+    assert system_of(system) == (
+        [b["text"] for b in system] if prompt is None and system else prompt
+    )
 
 
 def responses(*items: dict[str, Any], tools: tuple[dict[str, Any], ...] = ()) -> ResponsesRequest:

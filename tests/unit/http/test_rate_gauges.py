@@ -17,10 +17,10 @@ from tests.unit.judge.judging import make_calibration
 def gauges(router: CascadeRouter) -> dict[str, dict[str, float]]:
     """By name and tier."""
     workers: Any = SimpleNamespace(census=Counter)
-    found = Gauges([], workers, router, SimpleNamespace(number=1)).collect()  # type: ignore[arg-type]
+    metrics = Gauges([], workers, router, SimpleNamespace(number=1)).collect()  # type: ignore[arg-type]
     return {
         metric.name: {sample.labels.get("tier", ""): sample.value for sample in metric.samples}
-        for metric in found
+        for metric in metrics
     }
 
 
@@ -41,24 +41,24 @@ def test_a_kept_rate_has_samples_from_the_start() -> None:
 def test_the_label_of_fixed_thresholds_does_not_follow_those_that_move() -> None:
     router = make_router(make_cascade("a", "b", escalation_rate=0.5), FakeEngine())
     workers: Any = SimpleNamespace(census=Counter)
-    found = Gauges([], workers, router, SimpleNamespace(number=1)).collect()  # type: ignore[arg-type]
-    (info,) = next(m for m in found if m.name == "cascadia_info").samples
+    metrics = Gauges([], workers, router, SimpleNamespace(number=1)).collect()  # type: ignore[arg-type]
+    (info,) = next(m for m in metrics if m.name == "cascadia_info").samples
     assert info.labels["thresholds"] == ""
 
 
 def test_a_tier_shows_the_tokens_of_a_step_once_there_was_one() -> None:
     engine = FakeEngine()
     engine.tier_tokens_per_step[1] = 3.5
-    found = gauges(make_router(make_cascade("a", "b"), engine))["cascadia_tokens_per_step"]
-    assert math.isnan(found["a"])
-    assert found["b"] == 3.5
+    steps = gauges(make_router(make_cascade("a", "b"), engine))["cascadia_tokens_per_step"]
+    assert math.isnan(steps["a"])
+    assert steps["b"] == 3.5
 
 
 def test_fixed_thresholds_keep_no_rate() -> None:
-    found = gauges(make_router(make_cascade("a", "b"), FakeEngine()))
-    assert found["cascadia_threshold"] == {"a": 0.8}
-    assert math.isnan(found["cascadia_escalation_rate_asked"]["a"])
-    assert math.isnan(found["cascadia_escalation_rate"]["a"])
+    values = gauges(make_router(make_cascade("a", "b"), FakeEngine()))
+    assert values["cascadia_threshold"] == {"a": 0.8}
+    assert math.isnan(values["cascadia_escalation_rate_asked"]["a"])
+    assert math.isnan(values["cascadia_escalation_rate"]["a"])
 
 
 def test_a_tier_whose_scores_drift_has_an_alarm() -> None:

@@ -18,7 +18,7 @@ from cascadia_sglang.metrics.counters import CountedAttempt, Metrics
 from cascadia_sglang.testing.engine import make_cascade
 
 
-class Counted:
+class CountingMetrics:
     """Notes what it is told; in place of the metrics."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ async def answer(request: Request) -> Response:
 
 def statuses_of(path: str, headers: dict[str, str] | None = None) -> tuple[int, list[int]]:
     """The status of a request, and what was counted."""
-    counted = Counted()
+    counted = CountingMetrics()
     app = Starlette(routes=[Route(p, answer) for p in ("/v1/chat/completions", "/health")])
     app.add_middleware(
         CascadeMiddleware,
@@ -58,8 +58,8 @@ def statuses_of(path: str, headers: dict[str, str] | None = None) -> tuple[int, 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 500, 503])
 def test_an_error_that_nobody_has_counted_is_counted_under_its_status(status: int) -> None:
-    told = statuses_of(f"/v1/chat/completions?status={status}")
-    assert told == (status, [status])
+    statuses = statuses_of(f"/v1/chat/completions?status={status}")
+    assert statuses == (status, [status])
 
 
 def test_what_the_cascade_has_counted_is_not_counted_again() -> None:

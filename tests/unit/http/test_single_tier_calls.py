@@ -34,9 +34,14 @@ def ask(
 
     async def main() -> tuple[frozenset[int] | None, bytes]:
         scope = {"type": "http", "path": path, "query_string": query.encode()}
-        known = flags or {}
+        flags_by_tier = flags or {}
         replay = await guard(
-            scope, receive, header_tier, TWO, "served", lambda tier, field: known.get((tier, field))
+            scope,
+            receive,
+            header_tier,
+            TWO,
+            "served",
+            lambda tier, field: flags_by_tier.get((tier, field)),
         )
         got = (await replay())["body"]
         assert (await replay())["type"] == "http.disconnect"

@@ -96,8 +96,8 @@ def finish(request: FakeReq, reason: Any = "stop") -> None:
 
 
 def report_of(judge: Judge, request: Any) -> Any:
-    (found,) = judge.reports([request])
-    return found[0] if found else None
+    (reports,) = judge.reports([request])
+    return reports[0] if reports else None
 
 
 def fold_values(states_NS: FloatArray, states: list[int], values: FloatArray) -> None:

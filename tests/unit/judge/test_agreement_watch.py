@@ -30,9 +30,9 @@ def state_of(count: int, share: float, seed: int, expected: Agreement | None) ->
 def test_the_p_value_is_the_hypergeometric_tail(
     now: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    wanted = hypergeom.cdf(now[0], now[1] + expected[1], now[0] + expected[0], now[1])
-    found = fisher(*(Agreement(agreed=k, answers=n) for k, n in (now, expected)))
-    assert found == pytest.approx(wanted, rel=1e-9)
+    tail = hypergeom.cdf(now[0], now[1] + expected[1], now[0] + expected[0], now[1])
+    p_value = fisher(*(Agreement(agreed=k, answers=n) for k, n in (now, expected)))
+    assert p_value == pytest.approx(tail, rel=1e-9)
 
 
 def test_answers_that_agree_as_before_raise_no_alarm() -> None:

@@ -78,7 +78,7 @@ def prefix(**changes: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"version": 1}, "version is 1, allowed: 2, 3"),
         (
@@ -115,13 +115,13 @@ def prefix(**changes: Any) -> list[dict[str, Any]]:
     ids=lambda case: ",".join(case) if isinstance(case, dict) else "",
 )
 def test_a_calibration_that_does_not_fit_is_one_line_with_file_and_place(
-    tmp_path: Path, changes: dict[str, Any], said: str
+    tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     path = written(tmp_path, **changes)
     with pytest.raises(ConfigError) as raised:
         load_calibration(path)
     assert str(path) in str(raised.value)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -148,9 +148,9 @@ def test_a_file_that_cannot_be_read_is_one_line_with_its_name(tmp_path: Path, na
 def test_a_calibration_is_of_a_tier_at_its_place(tmp_path: Path) -> None:
     path = str(written(tmp_path))
     assert load_calibrations({2: path}) == {2: CALIBRATION}
-    for place in (0, 1, 3):
-        with pytest.raises(ConfigError, match=f"behind 2 tiers, but this tier is behind {place}"):
-            load_calibrations({place: path})
+    for tier in (0, 1, 3):
+        with pytest.raises(ConfigError, match=f"behind 2 tiers, but this tier is behind {tier}"):
+            load_calibrations({tier: path})
 
 
 # The score
@@ -183,11 +183,11 @@ def test_features_far_out_do_not_overflow(size: float, sign: float) -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_feature_that_is_not_finite_leaves_no_score_and_ends_nothing(bad: float) -> None:
-    for place in range(F):
+    for feature in range(F):
         row = np.zeros(F)
-        row[place] = bad
-        assert math.isnan(MODEL.score(row, EARLIER)), FEATURES[place]
-        assert not MODEL.chance_of_acceptance(2, row, 0.5, EARLIER) < 0.05, FEATURES[place]
+        row[feature] = bad
+        assert math.isnan(MODEL.score(row, EARLIER)), FEATURES[feature]
+        assert not MODEL.chance_of_acceptance(2, row, 0.5, EARLIER) < 0.05, FEATURES[feature]
 
 
 # The chance of acceptance
@@ -205,9 +205,9 @@ def test_the_chance_is_that_of_a_normal_log_odds_above_the_threshold(
 
 @given(rows, st.floats(0.0, 1.0), st.floats(0.0, 1.0))
 def test_a_higher_threshold_never_has_the_better_chance(
-    row: np.ndarray, one: float, other: float
+    row: np.ndarray, first: float, second: float
 ) -> None:
-    low, high = sorted((one, other))
+    low, high = sorted((first, second))
     chances = [MODEL.chance_of_acceptance(2, row, t, EARLIER) for t in (low, high)]
     assert 0.0 <= chances[1] <= chances[0] <= 1.0
 

@@ -19,8 +19,8 @@ from tests.unit.judge.judging import (
 
 def make_req(**order: Any) -> FakeReq:
     values = {"tier_index": 0, "threshold": 0.5, "early_abort": 0.05, "earlier_scores": ()}
-    asked = AttemptOrder(**{**values, "commit_tokens": 2, "commit_chance": 0.9, **order})
-    sampling: Any = type("Sampling", (), {"custom_params": {ATTEMPT_KEY: asked.to_params()}})
+    attempt = AttemptOrder(**{**values, "commit_tokens": 2, "commit_chance": 0.9, **order})
+    sampling: Any = type("Sampling", (), {"custom_params": {ATTEMPT_KEY: attempt.to_params()}})
     return FakeReq(sampling)
 
 

@@ -92,9 +92,9 @@ def test_a_feature_that_never_varied_counts_with_the_least_scale() -> None:
     summary = summary_of(features_NF)
     assert summary.scale[constant] == LEAST_SCALE
     assert summary.correlation[constant][constant] == 1.0
-    one, other = FEATURES.index("mean_logprob"), FEATURES.index("mean_margin")
-    plain = np.corrcoef(features_NF[:, one], features_NF[:, other])[0, 1]
-    assert summary.correlation[one][other] == pytest.approx((1 - SHRINKAGE) * plain, abs=1e-5)
+    logprob, margin = FEATURES.index("mean_logprob"), FEATURES.index("mean_margin")
+    plain = np.corrcoef(features_NF[:, logprob], features_NF[:, margin])[0, 1]
+    assert summary.correlation[logprob][margin] == pytest.approx((1 - SHRINKAGE) * plain, abs=1e-5)
 
 
 def test_weights_stand_for_repeated_answers() -> None:

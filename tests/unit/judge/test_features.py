@@ -133,9 +133,9 @@ def test_without_earlier_tiers_there_are_no_columns() -> None:
 def test_the_log_odds_of_an_answer_keep_their_digits_and_are_cut_at_the_ends(
     logprob: float, expected: float
 ) -> None:
-    found = features_of([(logprob, 1.0, 1.0, 1.0)])
-    assert found["sequence_logit"] == pytest.approx(expected, rel=1e-9, abs=1e-12)
-    assert found["weakest_logit"] == found["sequence_logit"]
+    features = features_of([(logprob, 1.0, 1.0, 1.0)])
+    assert features["sequence_logit"] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert features["weakest_logit"] == features["sequence_logit"]
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_logit_of_nan_is_nan() -> None:
 
 
 @given(st.floats(0.0, 1.0), st.floats(0.0, 1.0))
-def test_logit_never_falls(one: float, other: float) -> None:
-    low, high = sorted((one, other))
+def test_logit_never_falls(first: float, second: float) -> None:
+    low, high = sorted((first, second))
     assert float(logit(low)) <= float(logit(high))
 
 

@@ -38,8 +38,8 @@ def test_statistics_equal_the_float64_reference(columns: int, masked: bool) -> N
     logits_BV = make_logits(5, columns).numpy()
     if masked and columns > 1:
         logits_BV[:, 1::2] = -np.inf
-    found = host_statistics(logits_BV)
-    for row, values in zip(logits_BV, found, strict=True):
+    statistics = host_statistics(logits_BV)
+    for row, values in zip(logits_BV, statistics, strict=True):
         expected = reference_row([float(x) for x in row], 1.0)
         for name, column in COLUMNS.items():
             assert values[column] == pytest.approx(expected[name], abs=1e-9, rel=1e-9), name
@@ -57,9 +57,9 @@ def test_a_broken_row_is_nan_and_leaves_its_neighbours(bad: float) -> None:
     logits_BV = make_logits(3, 50).numpy()
     clean = host_statistics(logits_BV)
     logits_BV[1, 7] = bad
-    found = host_statistics(logits_BV)
-    assert np.isnan(found[1, [LOGSUMEXP, ENTROPY, SELF_CERTAINTY]]).all()
-    np.testing.assert_array_equal(found[[0, 2]], clean[[0, 2]])
+    statistics = host_statistics(logits_BV)
+    assert np.isnan(statistics[1, [LOGSUMEXP, ENTROPY, SELF_CERTAINTY]]).all()
+    np.testing.assert_array_equal(statistics[[0, 2]], clean[[0, 2]])
 
 
 def test_a_row_without_a_finite_logit_is_nan() -> None:
@@ -80,13 +80,15 @@ def test_folding_equals_the_fold_of_the_kernels_step_values() -> None:
     for seed in range(11):
         logits_BV = make_logits(3, 40, seed=seed)
         tokens_B = logits_BV.sort(dim=-1, descending=True).indices[:, seed % 5]
-        kept = KeptLogits(logits_BV, torch.arange(3, dtype=torch.int32))
-        step = fold_sampled(row_statistics(logits_BV), tokens_B, None, None, kept)
+        original = KeptLogits(logits_BV, torch.arange(3, dtype=torch.int32))
+        step = fold_sampled(row_statistics(logits_BV), tokens_B, None, None, original)
         values = step.double().numpy()
         fold_values(device, states.tolist(), values[rows])
-        own = host_statistics(logits_BV.numpy())
+        statistics = host_statistics(logits_BV.numpy())
         tokens = tokens_B.numpy()[rows]
-        fold_host_step(host, states, rows, tokens, logits_BV.numpy(), own, np.zeros(3, np.bool_))
+        fold_host_step(
+            host, states, rows, tokens, logits_BV.numpy(), statistics, np.zeros(3, np.bool_)
+        )
     np.testing.assert_allclose(host, device, atol=1e-4, rtol=1e-5)
     np.testing.assert_array_equal(host[[1, 3, 5]], empty_states(3))
 
@@ -111,8 +113,10 @@ def test_a_token_without_a_row_has_no_values() -> None:
     states, rows, tokens = np.array([0, 1]), np.array([-1, 0]), np.array([3, 4])
     fold_host_step(folded, states, rows, tokens, logits_BV, host_statistics(logits_BV), none)
     assert folded[:, COUNT].tolist() == [1.0, 1.0]
-    found = features(folded, np.array([3.0, 3.0]), np.zeros(2))[:, FEATURES.index("mean_logprob")]
-    assert np.isnan(found).tolist() == [True, False]
+    logprobs = features(folded, np.array([3.0, 3.0]), np.zeros(2))[
+        :, FEATURES.index("mean_logprob")
+    ]
+    assert np.isnan(logprobs).tolist() == [True, False]
 
 
 class _Info(SimpleNamespace):

@@ -432,12 +432,12 @@ def test_an_order_that_cannot_be_read_costs_no_other_request_its_score() -> None
 
 
 def test_an_attempt_may_ask_for_its_own_features_beside_one_that_does_not() -> None:
-    judge, asked, other = Judge({0: make_model()}), make_req(record=True), make_req()
-    finish(asked)
+    judge, recorded, other = Judge({0: make_model()}), make_req(record=True), make_req()
+    finish(recorded)
     finish(other)
-    step(judge, (asked, SURE), (other, SURE))
-    told = report_of(judge, asked)
-    assert told["record"]["tokens"] == [1]
-    assert told["record"]["features"][-1] == plain_features([SURE]).tolist()
+    step(judge, (recorded, SURE), (other, SURE))
+    report = report_of(judge, recorded)
+    assert report["record"]["tokens"] == [1]
+    assert report["record"]["features"][-1] == plain_features([SURE]).tolist()
     assert report_of(judge, other)["record"] is None
-    assert told["score"] == report_of(judge, other)["score"]
+    assert report["score"] == report_of(judge, other)["score"]

@@ -100,9 +100,9 @@ def test_a_probe_that_the_worker_did_not_start_with_is_no_score(
 def test_a_few_files_are_kept(tmp_path: Path) -> None:
     models = ScoreModels({})
     paths = [saved(tmp_path / f"{number}.json") for number in range(KEPT + 1)]
-    found = [models.of(0, path) for path in paths]
-    assert models.of(0, paths[-1]) is found[-1]
-    assert models.of(0, paths[0]) is not found[0]
+    loaded = [models.of(0, path) for path in paths]
+    assert models.of(0, paths[-1]) is loaded[-1]
+    assert models.of(0, paths[0]) is not loaded[0]
 
 
 def test_a_tier_without_a_file_is_ranked_where_the_spec_says_so(tmp_path: Path) -> None:

@@ -169,20 +169,20 @@ def test_another_bias_names_other_rows() -> None:
     for row in (1, 2):
         bias_BV = torch.zeros(3, 100)
         bias_BV[row, 5] = 4.0
-        kept = changed_rows.keep(make_info(3, logit_bias=bias_BV), logits_BV)
-        assert kept is not None
-        assert torch.equal(kept.logits_CV, logits_BV)
-        places.append(kept.places_B.tolist())
+        rows = changed_rows.keep(make_info(3, logit_bias=bias_BV), logits_BV)
+        assert rows is not None
+        assert torch.equal(rows.logits_CV, logits_BV)
+        places.append(rows.places_B.tolist())
     assert places == [[-1, 1, -1], [-1, -1, 2]]
 
 
 def test_rows_of_all_kinds_are_kept_together() -> None:
-    kept = ChangedRows().keep(
+    rows = ChangedRows().keep(
         make_info(3, logit_bias=BIAS, grammar_mask=object(), grammars=[object(), None, None]),
         make_logits(3, 100),
     )
-    assert kept is not None
-    assert kept.places_B.tolist() == [0, 1, -1]
+    assert rows is not None
+    assert rows.places_B.tolist() == [0, 1, -1]
 
 
 def test_no_copy_is_made_where_nothing_is_changed() -> None:
@@ -270,26 +270,26 @@ def test_what_is_kept_of_a_draft_counts_as_the_steps_that_write_it(
     logits_NV = make_logits(12, 100)
     tokens = logits_NV.argmax(dim=-1).tolist()
     reports = []
-    for kept in (0, drafted):
+    for kept_tokens in (0, drafted):
         judge = Judge({0: make_model()}, record=True)
         stage = DeviceObserver(judge) if on_device else HostObserver(judge)
         request = make_req()
-        if kept:
+        if kept_tokens:
             # The place after what is kept is read too, and not folded.
-            read = slice(0, kept + 1)
+            read = slice(0, kept_tokens + 1)
             step = step_of(logits_NV[read], tokens[read], on_device)
-            judge.fold_draft(request, step, tokens[:kept])
-        for place in range(kept, 12):
-            row = slice(place, place + 1)
+            judge.fold_draft(request, step, tokens[:kept_tokens])
+        for index in range(kept_tokens, 12):
+            row = slice(index, index + 1)
             state = stage.before_grammar(logits_NV[row].clone(), make_info(1))
             output = stage.after_sample(state, torch.tensor(tokens[row]))
             host = output.copy_to_host(lambda tensor: tensor.clone())
-            if place == 11:
+            if index == 11:
                 finish(request)
-            commit = CommittedTokens(output_index=place, token_ids=(tokens[place],))
+            commit = CommittedTokens(output_index=index, token_ids=(tokens[index],))
             host.consume(SimpleNamespace(reqs=[request]), [commit])
-        found = report_of(judge, request)
-        reports.append((found["score"], found["record"]["features"][-1]))
+        report = report_of(judge, request)
+        reports.append((report["score"], report["record"]["features"][-1]))
     assert reports[1][0] == pytest.approx(reports[0][0], rel=1e-6)
     assert reports[1][1] == pytest.approx(reports[0][1], rel=1e-5)
 

@@ -45,19 +45,19 @@ def wrong_numbers(*_arguments: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "fails", "told"),
+    ("name", "fails", "message"),
     [
         ("warm_up", no_compiler, "the judge cannot run on cuda: no compiler for cuda, V = 40"),
         ("self_test", wrong_numbers, "the judge cannot run on cuda: a draft gives entropy 3"),
     ],
 )
 def test_kernels_that_do_not_compile_or_give_wrong_numbers_are_refused_in_one_line(
-    name: str, fails: Any, told: str, monkeypatch: pytest.MonkeyPatch
+    name: str, fails: Any, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(observer, "warm_up", lambda *_args, **_options: None)
     monkeypatch.setattr(observer, "self_test", lambda *_args: None)
     monkeypatch.setattr(observer, name, fails)
-    with pytest.raises(WorkerError, match=told) as raised:
+    with pytest.raises(WorkerError, match=message) as raised:
         build_observer(Judge({}), "cuda", 40)
     assert "\n" not in str(raised.value)
 

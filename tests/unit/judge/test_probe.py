@@ -77,8 +77,8 @@ def test_a_sure_probe_is_cut_and_a_broken_row_is_nan() -> None:
 def test_it_counts_in_the_score_by_its_weight() -> None:
     features_F = np.zeros(16)
     without = ScoreModel(msgspec.structs.replace(CALIBRATION, probe=None)).score(features_F)
-    found = ScoreModel(CALIBRATION).score(features_F, (), 1.4)
-    assert found == pytest.approx(1 / (1 + math.exp(-(0.1 + 0.5 * 1.4))))
+    score = ScoreModel(CALIBRATION).score(features_F, (), 1.4)
+    assert score == pytest.approx(1 / (1 + math.exp(-(0.1 + 0.5 * 1.4))))
     assert without == pytest.approx(1 / (1 + math.exp(-0.1)))
     assert math.isnan(ScoreModel(CALIBRATION).score(features_F))
 
@@ -92,17 +92,17 @@ def test_a_calibration_with_a_probe_loads_as_it_was_saved(tmp_path: Path) -> Non
     loaded = load_calibration(path)
     assert loaded == CALIBRATION
     assert loaded.probe is not None
-    for part, kept in zip(PARAMETERS, loaded.probe.unpacked(), strict=True):
-        np.testing.assert_array_equal(kept, part.astype(np.float32))
+    for part, stored in zip(PARAMETERS, loaded.probe.unpacked(), strict=True):
+        np.testing.assert_array_equal(stored, part.astype(np.float32))
     assert isinstance(json.loads(path.read_text())["probe"]["parameters"], str)
 
 
 @pytest.mark.parametrize(
-    ("sizes", "said"),
+    ("sizes", "message"),
     [((H + 1, U), "found 380"), ((H, 0), "1 or more"), ((-1, U), "1 or more")],
 )
-def test_sizes_that_do_not_fit_are_refused(sizes: tuple[int, int], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_sizes_that_do_not_fit_are_refused(sizes: tuple[int, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Probe(hidden=sizes[0], units=sizes[1], parameters=PROBE.parameters, weight=1.0)
 
 
@@ -144,7 +144,7 @@ def observed_scores(observer_type: Any, is_moved: bool = False) -> list[float]:
 def expected_scores() -> list[float]:
     logprob_B = likely_7().double().log_softmax(dim=-1)[:, 7]
     odds = [0.1 + float(logprob_B[row]) + 0.5 * reference(row) for row in range(3)]
-    return [1 / (1 + math.exp(-one)) for one in odds]
+    return [1 / (1 + math.exp(-value)) for value in odds]
 
 
 @pytest.mark.parametrize("is_moved", [False, True], ids=["here", "pipeline"])
@@ -164,8 +164,8 @@ def test_the_score_on_a_device_is_that_of_the_host(
 
     assert hidden.hidden_probe is kernels_probe
     monkeypatch.setattr(hidden, "hidden_probe", by_reference)
-    found = observed_scores(DeviceObserver, is_moved)
-    assert found == pytest.approx(expected_scores(), abs=1e-5)
+    scores = observed_scores(DeviceObserver, is_moved)
+    assert scores == pytest.approx(expected_scores(), abs=1e-5)
 
 
 @pytest.mark.parametrize("rows", [None, 2], ids=["none", "too-few"])

@@ -107,7 +107,7 @@ def answers(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def told(answer: dict[str, Any], bounds: list[tuple[int, int]], width: int) -> Answers:
+def fed_in_runs(answer: dict[str, Any], bounds: list[tuple[int, int]], width: int) -> Answers:
     request = request_with(answer["early_abort"], answer["commit_tokens"])
     request.reasoning_tokens = answer["reasoning"]
     fed = Answers(request, answer["record"])
@@ -122,18 +122,18 @@ def told(answer: dict[str, Any], bounds: list[tuple[int, int]], width: int) -> A
 def test_a_split_into_runs_changes_nothing(answer: dict[str, Any]) -> None:
     """The report of the end, the features on the way, the abort and the commitment."""
     count = len(answer["values"])
-    singly = told(answer, [(n, n + 1) for n in range(count)], 1)
-    in_runs = told(answer, answer["bounds"], WIDTH)
-    expected, found = (report_of(one.judge, one.request) for one in (singly, in_runs))
-    np.testing.assert_equal(found, expected)
+    singly = fed_in_runs(answer, [(n, n + 1) for n in range(count)], 1)
+    in_runs = fed_in_runs(answer, answer["bounds"], WIDTH)
+    expected, report = (report_of(fed.judge, fed.request) for fed in (singly, in_runs))
+    np.testing.assert_equal(report, expected)
 
 
 @given(answers())
 def test_what_is_said_on_the_way_is_said_by_the_run_that_brings_it(answer: dict[str, Any]) -> None:
     for begin, end in answer["bounds"][:-1]:
         bounds = [pair for pair in answer["bounds"] if pair[1] <= end]
-        in_runs = told({**answer, "values": [*answer["values"], "sure"]}, bounds, WIDTH)
-        singly = told(
+        in_runs = fed_in_runs({**answer, "values": [*answer["values"], "sure"]}, bounds, WIDTH)
+        singly = fed_in_runs(
             {**answer, "values": [*answer["values"], "sure"]}, [(n, n + 1) for n in range(end)], 1
         )
         assert begin < end
@@ -177,11 +177,13 @@ def test_on_a_host_a_run_reads_the_rows_of_its_nodes(run: int) -> None:
     judge.consume(requests, [None, commit], step)
 
     singly, alone = Judge({0: make_model()}, record=True), make_req()
-    for place, (node, token) in enumerate(zip(nodes, tokens, strict=True)):
-        if place == run - 1:
+    for index, (node, token) in enumerate(zip(nodes, tokens, strict=True)):
+        if index == run - 1:
             finish(alone)
         one_BV = logits_BV[node : node + 1]
         plain = HostStep(one_BV, host_statistics(one_BV), none[:1], singly)
-        one: Any = [alone]
-        singly.consume(one, [CommittedTokens(output_index=place, token_ids=(token,))], plain)
+        one_request: Any = [alone]
+        singly.consume(
+            one_request, [CommittedTokens(output_index=index, token_ids=(token,))], plain
+        )
     assert report_of(judge, request) == report_of(singly, alone)

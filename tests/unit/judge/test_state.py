@@ -27,7 +27,7 @@ steps = st.tuples(
 def plain_state(answer: list[Step]) -> FloatArray:
     """The state of an answer, from all of its steps at once."""
     expected = np.zeros(state.STATE_COLUMNS)
-    logprob, entropy, margin, certainty, known = zip(*answer, strict=True)
+    logprob, entropy, margin, certainty, known_N = zip(*answer, strict=True)
     expected[state.COUNT] = len(answer)
     expected[state.SUM_LOGPROB] = math.fsum(logprob)
     expected[state.MIN_LOGPROB] = min(logprob)
@@ -37,9 +37,9 @@ def plain_state(answer: list[Step]) -> FloatArray:
     expected[state.MIN_MARGIN] = min(margin)
     expected[state.SUM_SELF_CERTAINTY] = math.fsum(certainty)
     expected[state.MIN_SELF_CERTAINTY] = min(certainty)
-    expected[state.KNOWN] = known.count(1.0)
-    for place, value in enumerate(logprob):
-        expected[state.TAIL + place % state.TAIL_WINDOW] = value
+    expected[state.KNOWN] = known_N.count(1.0)
+    for index, value in enumerate(logprob):
+        expected[state.TAIL + index % state.TAIL_WINDOW] = value
     return expected
 
 
@@ -59,10 +59,10 @@ def test_a_folded_answer_equals_its_recomputation(answer: list[Step]) -> None:
 @given(st.lists(st.lists(steps, min_size=1, max_size=12), min_size=1, max_size=5))
 def test_answers_folded_together_are_those_folded_alone(answers: list[list[Step]]) -> None:
     states_NS = empty_states(len(answers))
-    for place in range(max(map(len, answers))):
+    for index in range(max(map(len, answers))):
         # Last request first, so that a row is not its place in the batch.
-        rows = [row for row in reversed(range(len(answers))) if place < len(answers[row])]
-        values = np.array([answers[row][place] for row in rows])
+        rows = [row for row in reversed(range(len(answers))) if index < len(answers[row])]
+        values = np.array([answers[row][index] for row in rows])
         fold_values(states_NS, rows, values)
     for row, answer in enumerate(answers):
         np.testing.assert_array_equal(states_NS[row], fold_alone(answer))
@@ -117,11 +117,11 @@ def test_a_row_is_used_again_once_its_request_is_dropped_and_starts_empty() -> N
 
 def test_a_row_in_use_is_never_given_out_twice() -> None:
     table = StateTable(capacity=2)
-    kept = table.new_row()
+    held = table.new_row()
     for _ in range(5):
         table.new_row()  # dropped at once
     others = [table.new_row() for _ in range(3)]
-    assert kept.index not in {row.index for row in others}
+    assert held.index not in {row.index for row in others}
 
 
 def test_a_table_folds_each_value_into_its_row() -> None:

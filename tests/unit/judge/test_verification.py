@@ -61,8 +61,8 @@ class Batch:
                 self.output.next_token_logits.fill_(-7.0)
             return PREDICTED, torch.tensor([3, 1]), ACCEPTED
 
-        told = VerifyObserver(judge).observe(verify, NODES, self.batch, self.output, mask)
-        assert told[2] is ACCEPTED
+        observed = VerifyObserver(judge).observe(verify, NODES, self.batch, self.output, mask)
+        assert observed[2] is ACCEPTED
         return self.output.auxiliary_device_output
 
 
@@ -80,24 +80,24 @@ def judged(step: Any, judge: Judge, runs: Sequence[tuple[int, ...]] = RUNS) -> l
 
 def expected(logits: torch.Tensor, forced: dict[int, bool] | None = None) -> list[Any]:
     """Recorded features of both answers, token by token on float64 logits."""
-    found = []
+    records = []
     for row, run in zip(ACCEPTED.tolist(), RUNS, strict=True):
         judge, request = Judge({}, record=True), make_req()
-        for place, (node, token) in enumerate(zip(row, run, strict=False)):
-            if place == len(run) - 1:
+        for index, (node, token) in enumerate(zip(row, run, strict=False)):
+            if index == len(run) - 1:
                 finish(request)
-            one = logits[node : node + 1].numpy()
-            statistics = verification.statistics_of_rows(one, np.array([0]))
+            row_BV = logits[node : node + 1].numpy()
+            statistics = verification.statistics_of_rows(row_BV, np.array([0]))
             is_forced = np.array([bool(forced and forced.get(node))])
-            commit = CommittedTokens(output_index=place, token_ids=(token,))
+            commit = CommittedTokens(output_index=index, token_ids=(token,))
             requests: Any = [request]
-            judge.consume(requests, [commit], HostStep(one, statistics, is_forced, judge))
-        found.append(report_of(judge, request)["record"])
-    return found
+            judge.consume(requests, [commit], HostStep(row_BV, statistics, is_forced, judge))
+        records.append(report_of(judge, request)["record"])
+    return records
 
 
-def assert_same(reports: list[dict[str, Any]], wanted: list[Any]) -> None:
-    for report, record in zip(reports, wanted, strict=True):
+def assert_same(reports: list[dict[str, Any]], records: list[Any]) -> None:
+    for report, record in zip(reports, records, strict=True):
         assert report["record"]["tokens"] == record["tokens"]
         rows = [[np.nan if x is None else x for x in row] for row in report["record"]["features"]]
         right = [[np.nan if x is None else x for x in row] for row in record["features"]]
@@ -182,14 +182,14 @@ def test_an_idle_batch_leaves_nothing() -> None:
     assert batch.observe(Judge({})) is None
 
 
-@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("stage", ["before", "after"])
 def test_a_failing_judge_fails_no_verification(
-    place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    stage: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any) -> Any:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(verification, "_penalise" if place == "before" else "_host_step", fail)
+    monkeypatch.setattr(verification, "_penalise" if stage == "before" else "_host_step", fail)
     batch = Batch(logit_bias=torch.ones(2, VOCABULARY))
     judge, request = Judge({0: make_model()}), make_req()
     judge_step(judge, (request, SURE))

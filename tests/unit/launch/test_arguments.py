@@ -183,8 +183,8 @@ def test_a_tiers_flag_that_sglang_does_not_know_is_refused_with_its_place(
 def test_the_nearest_flag_is_suggested(flag: str, meant: str) -> None:
     with pytest.raises(ConfigError) as raised:
         check_tier_flags(cascade_with(**{flag: 1}), flag_table())
-    place = f"tiers[1].server_args.{flag}"
-    assert str(raised.value) == f"{place} is no SGLang flag, did you mean {meant}?"
+    key_path = f"tiers[1].server_args.{flag}"
+    assert str(raised.value) == f"{key_path} is no SGLang flag, did you mean {meant}?"
     with pytest.raises(ConfigError, match=r"xyzzy is no SGLang flag$"):
         check_tier_flags(cascade_with(xyzzy=1), flag_table())
 
@@ -222,7 +222,7 @@ def test_pipeline_stages_are_refused_on_every_second_device(
     namespace.gpu_id_step = step
     config = cascade_with(pp_size=2)
     arguments = TierArguments(namespace, config, lambda given: given)  # type: ignore[arg-type]
-    replica = msgspec.structs.replace(place(0, tp_size=2), pp_size=2)
+    replica = msgspec.structs.replace(replica_at(0, tp_size=2), pp_size=2)
     spec = pool_specs(make_cascade("small"))[0]
     if not is_refused:
         check_arguments(namespace, config)
@@ -264,7 +264,7 @@ def test_tiers_that_differ_in_model_or_flags_have_workers_of_their_own(other: Ti
     assert [name for name, _, _ in pools_of(tier("one", "a"), other)] == ["one", "two"]
 
 
-def place(base: int, tp_size: int = 1) -> RunningReplica:
+def replica_at(base: int, tp_size: int = 1) -> RunningReplica:
     return RunningReplica(pool="any", gpu="cuda", tp_size=tp_size, node=0, base_gpu_id=base)
 
 
@@ -278,7 +278,9 @@ def test_a_workers_arguments_are_the_command_lines_with_the_tiers_over_them() ->
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
     small, large = (
         arguments.for_worker(spec, "w-0", 0.25, replica, on_host=False)
-        for spec, replica in zip(pool_specs(config), (place(1), place(3, tp_size=2)), strict=True)
+        for spec, replica in zip(
+            pool_specs(config), (replica_at(1), replica_at(3, tp_size=2)), strict=True
+        )
     )
     assert (small.model_path, small.context_length) == ("a", 128)
     assert (large.model_path, large.context_length) == ("b", 512)
@@ -295,16 +297,16 @@ def test_a_memory_share_of_the_operator_wins() -> None:
         served_model_name=None, mem_fraction_static=0.6, enable_metrics=False
     )
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
-    worker = arguments.for_worker(pool_specs(config)[0], "w-0", 0.1, place(0), on_host=True)
+    worker = arguments.for_worker(pool_specs(config)[0], "w-0", 0.1, replica_at(0), on_host=True)
     assert worker.mem_fraction_static == 0.6
 
 
-@pytest.mark.parametrize(("own", "served"), [(None, "cascadia"), ("mine", "mine")])
+@pytest.mark.parametrize(("given_name", "served"), [(None, "cascadia"), ("mine", "mine")])
 def test_the_server_is_called_cascadia_unless_the_operator_names_it(
-    own: str | None, served: str
+    given_name: str | None, served: str
 ) -> None:
     config = make_cascade("small", "large")
-    given = argparse.Namespace(served_model_name=own, enable_metrics=False)
+    given = argparse.Namespace(served_model_name=given_name, enable_metrics=False)
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
     server = arguments.for_server()
     assert (server.served_model_name, server.model_path) == (served, "/models/small")
@@ -325,7 +327,9 @@ def test_the_main_process_counts_no_drafts() -> None:
     server = arguments.for_server()
     assert (server.speculative_algorithm, server.speculative_draft_model_path) == (None, None)
     assert not server.speculative_use_block_verification
-    worker = arguments.for_worker(pool_specs(config)[0], "small-0", None, place(0), on_host=True)
+    worker = arguments.for_worker(
+        pool_specs(config)[0], "small-0", None, replica_at(0), on_host=True
+    )
     assert worker.speculative_algorithm == "EAGLE"
     assert worker.speculative_draft_model_path == "/models/drafter"
 
@@ -340,7 +344,9 @@ def test_metrics_of_workers_and_attempts_have_tier_and_worker_labels() -> None:
         tokenizer_metrics_allowed_custom_labels=None,
     )
     arguments = TierArguments(given, config, lambda namespace: namespace)  # type: ignore[arg-type]
-    worker = arguments.for_worker(pool_specs(config)[1], "large-7", None, place(0), on_host=True)
+    worker = arguments.for_worker(
+        pool_specs(config)[1], "large-7", None, replica_at(0), on_host=True
+    )
     labels = {"site": "here", "tier": "large", "worker": "large-7"}
     assert worker.extra_metric_labels == labels
     assert arguments.for_server().tokenizer_metrics_allowed_custom_labels == ["tier", "worker"]
@@ -372,9 +378,9 @@ def test_a_worker_that_publishes_binds_sockets_of_its_own(namespace: argparse.Na
     config = make_cascade("small", "large")
     arguments = TierArguments(namespace, config, ServerArgs.from_cli_args)
     source = EventSource(endpoint="ipc:///x/w-0", replay_endpoint="ipc:///x/w-0-replay")
-    worker = arguments.for_worker(pool_specs(config)[0], "w-0", 0.1, place(0), on_host=True)
+    worker = arguments.for_worker(pool_specs(config)[0], "w-0", 0.1, replica_at(0), on_host=True)
     publish_events(worker, source)
-    told = json.loads(resolved_view(pickle.loads(pickle.dumps(worker))).kv_events_config)
-    assert told["endpoint"] == source.endpoint
-    assert told["replay_endpoint"] == source.replay_endpoint
-    assert (told["publisher"], told["bind"]) == ("zmq", True)
+    events = json.loads(resolved_view(pickle.loads(pickle.dumps(worker))).kv_events_config)
+    assert events["endpoint"] == source.endpoint
+    assert events["replay_endpoint"] == source.replay_endpoint
+    assert (events["publisher"], events["bind"]) == ("zmq", True)

@@ -7,5 +7,5 @@ from cascadia_sglang.launch.launcher import cores_of_ranks
 
 def test_every_rank_has_a_core_and_they_are_shared_where_there_are_too_few() -> None:
     cores = sorted(os.sched_getaffinity(0))
-    told = cores_of_ranks(len(cores) + 1).split("|")
-    assert told == [*map(str, cores), str(cores[0])]
+    cores_by_rank = cores_of_ranks(len(cores) + 1).split("|")
+    assert cores_by_rank == [*map(str, cores), str(cores[0])]

@@ -60,8 +60,8 @@ def sglangs() -> list[dict[str, str]]:
         timeout=200,
         check=True,
     )
-    found: list[dict[str, str]] = msgspec.json.decode(done.stdout.splitlines()[-1])
-    return found
+    variables: list[dict[str, str]] = msgspec.json.decode(done.stdout.splitlines()[-1])
+    return variables
 
 
 @pytest.mark.parametrize("case", range(len(CASES)), ids=[str(case) for case in CASES])
@@ -72,9 +72,9 @@ def test_a_worker_has_the_variables_that_sglang_sets_for_its_arguments(
     # As the first tier's arguments have left them.
     monkeypatch.setenv("NCCL_CUMEM_ENABLE", "1")
     monkeypatch.setenv("NCCL_GRAPH_MIXING_SUPPORT", "0")
-    found = nccl_variables(ServerArgs(model_path="x", **flags), given)
+    variables = nccl_variables(ServerArgs(model_path="x", **flags), given)
     expected = {"NCCL_GRAPH_MIXING_SUPPORT": "1", **sglangs[case]}
-    assert found == expected
+    assert variables == expected
     assert os.environ["NCCL_CUMEM_ENABLE"] == "1"
 
 
@@ -87,27 +87,27 @@ def test_the_page_is_the_one_that_sglang_resolved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (ValueError("no such backend\nand much more"), "no such backend"),
         (AssertionError(), "AssertionError"),
     ],
 )
-def test_the_first_line_is_told_with_the_tier(error: Exception, told: str) -> None:
+def test_the_first_line_is_told_with_the_tier(error: Exception, message: str) -> None:
     with pytest.raises(WorkerError) as raised, one_line_errors("small"):
         raise error
-    assert str(raised.value) == f"tier small cannot be started: {told}"
+    assert str(raised.value) == f"tier small cannot be started: {message}"
 
 
 def test_a_worker_has_the_parsers_that_its_models_template_tells(tmp_path: Path) -> None:
     thinking = "{% if enable_thinking is defined and enable_thinking is false %}<think></think>"
     template = thinking + "{% endif %}" + PLAIN + "{# <tool_call> <think> #}"
-    found = []
+    parsers = []
     for name, text in (("plain", PLAIN), ("thinking", template)):
         model = write_model(tmp_path / name, template=text)
         args = ServerArgs(
             model_path=model, device="cpu", reasoning_parser="auto", tool_call_parser=None
         )
         resolve(args)
-        found.append(resolved_view(args).reasoning_parser)
-    assert found == [None, "qwen3"]
+        parsers.append(resolved_view(args).reasoning_parser)
+    assert parsers == [None, "qwen3"]

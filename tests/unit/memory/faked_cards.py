@@ -89,7 +89,7 @@ def fake_cards(count: int, mib: int) -> None:
     subprocess.run = faked_run
 
 
-class Started:
+class StartReport:
     """What a start of processes is noted as."""
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ def launched(arguments: list[str]) -> list[dict[str, Any]]:
                 "mark": spec.environment.get("FAKED_CARDS_MARK"),
             }
         )
-        return Started(), []
+        return StartReport(), []
 
     server = servers[0]
     with use_context(create_context(server_args, role="tokenizer")):

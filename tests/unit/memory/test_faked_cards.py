@@ -89,26 +89,26 @@ BY_CARDS: dict[int, list[dict[str, Any]]] = {
     "cards", [pytest.param(n, marks=[pytest.mark.slow] if n > 1 else []) for n in BY_CARDS]
 )
 def test_the_demo_starts_on_cards(cards: int) -> None:
-    found = launched(cards, DEMO)
-    assert found == BY_CARDS[cards]
-    for one in found:
-        if one.get("share") is not None:
+    starts = launched(cards, DEMO)
+    assert starts == BY_CARDS[cards]
+    for start in starts:
+        if start.get("share") is not None:
             # What a file is checked by is what SGLang keeps free.
-            size = one["share"] * H100_MIB * 2**20
+            size = start["share"] * H100_MIB * 2**20
             assert reserve_bytes(size, 1, 1) / size == pytest.approx(
-                1 - one["mem_fraction_static"], abs=0.001
+                1 - start["mem_fraction_static"], abs=0.001
             )
 
 
 @pytest.mark.slow
 def test_the_demo_starts_without_a_card() -> None:
-    found = launched(0, DEMO)
-    assert [one["ready"] for one in found[3:]] == ["small-0", "middle-1", "large-2"]
-    for one in found[:3]:
-        assert (one["platform"], one["share"], one["ranks"]) == ("cpu", None, 1)
-        assert one["host_gb"] == "of the host"
-        assert 0.0 < one["mem_fraction_static"] < 0.25
-        assert one["mark"] == "of this process"
+    starts = launched(0, DEMO)
+    assert [start["ready"] for start in starts[3:]] == ["small-0", "middle-1", "large-2"]
+    for start in starts[:3]:
+        assert (start["platform"], start["share"], start["ranks"]) == ("cpu", None, 1)
+        assert start["host_gb"] == "of the host"
+        assert 0.0 < start["mem_fraction_static"] < 0.25
+        assert start["mark"] == "of this process"
 
 
 @pytest.mark.slow
@@ -132,10 +132,10 @@ routing:
 """
     file = tmp_path / "cascade.yaml"
     file.write_text(file_lines)
-    found = launched(8, file)
+    starts = launched(8, file)
     places = [
-        one.get("ready") or (one["worker"], one["device"], one["ranks"], one["share"])
-        for one in found
+        start.get("ready") or (start["worker"], start["device"], start["ranks"], start["share"])
+        for start in starts
     ]
     assert places == [
         ("small-0", 3, 1, 0.25),

@@ -30,15 +30,19 @@ def divide(
         for name, (model, settings) in tiers.items()
     ]
     pools = pool_specs(CascadeConfig(version=1, tiers=built))
-    found = pool_memory(pools, {pool.name: MemoryShape() for pool in pools} | (shapes or {}), cards)
-    return {one.name: one for one in found}
+    memory_by_pool = pool_memory(
+        pools, {pool.name: MemoryShape() for pool in pools} | (shapes or {}), cards
+    )
+    return {memory.name: memory for memory in memory_by_pool}
 
 
 def test_on_one_card_the_larger_model_has_the_larger_share_and_both_hold_as_many_tokens(
     models: Path,
 ) -> None:
-    found = divide(models, sheet_cards(1, "H100"), small=("Qwen3-0.6B", {}), large=("Qwen3-8B", {}))
-    small, large = found["small"], found["large"]
+    memory_by_pool = divide(
+        models, sheet_cards(1, "H100"), small=("Qwen3-0.6B", {}), large=("Qwen3-8B", {})
+    )
+    small, large = memory_by_pool["small"], memory_by_pool["large"]
     assert small.share is not None
     assert large.share is not None
     assert 0.98 < small.share + large.share <= 1.0
@@ -48,29 +52,31 @@ def test_on_one_card_the_larger_model_has_the_larger_share_and_both_hold_as_many
 
 
 def test_a_worker_that_has_its_card_alone_has_no_share(models: Path) -> None:
-    found = divide(models, sheet_cards(2, "H100"), small=("Qwen3-0.6B", {}), large=("Qwen3-8B", {}))
-    assert {one.share for one in found.values()} == {None}
+    memory_by_pool = divide(
+        models, sheet_cards(2, "H100"), small=("Qwen3-0.6B", {}), large=("Qwen3-8B", {})
+    )
+    assert {memory.share for memory in memory_by_pool.values()} == {None}
 
 
 def test_a_share_that_was_given_stays_and_the_others_have_the_rest(models: Path) -> None:
-    found = divide(
+    memory_by_pool = divide(
         models,
         sheet_cards(1, "H100"),
         small=("Qwen3-0.6B", {"gpu_share": 0.25}),
         large=("Qwen3-8B", {}),
     )
-    assert found["small"].share == 0.25
-    assert 0.74 < found["large"].share <= 0.75
+    assert memory_by_pool["small"].share == 0.25
+    assert 0.74 < memory_by_pool["large"].share <= 0.75
 
 
 def test_what_others_hold_of_a_card_is_not_divided(models: Path) -> None:
     half = [Card(name="H100", total_bytes=80e9, free_bytes=40e9)]
-    found = divide(models, half, small=("Qwen3-0.6B", {}), large=("Qwen3-8B", {}))
-    assert sum(one.device_bytes for one in found.values()) <= 40e9
+    memory_by_pool = divide(models, half, small=("Qwen3-0.6B", {}), large=("Qwen3-8B", {}))
+    assert sum(memory.device_bytes for memory in memory_by_pool.values()) <= 40e9
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         (
             {"small": {"gpu_share": 0.6}, "large": {"gpu_share": 0.6}},
@@ -87,10 +93,10 @@ def test_what_others_hold_of_a_card_is_not_divided(models: Path) -> None:
     ],
 )
 def test_a_share_that_cannot_be_is_refused_in_a_line(
-    models: Path, settings: dict[str, dict[str, Any]], said: str
+    models: Path, settings: dict[str, dict[str, Any]], message: str
 ) -> None:
     tiers = {"small": ("Qwen3-0.6B", settings["small"]), "large": ("Qwen3-8B", settings["large"])}
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         divide(models, sheet_cards(1, "H100"), **tiers)
 
 
@@ -98,14 +104,14 @@ def test_a_fraction_of_the_operator_is_one_of_the_share(models: Path) -> None:
     tiers = {"small": ("Qwen3-0.6B", {}), "large": ("Qwen3-4B", {})}
     usual = divide(models, sheet_cards(1, "L4"), **tiers)
     tight = {name: MemoryShape(static=0.95) for name in tiers}
-    found = divide(models, sheet_cards(1, "L4"), tight, **tiers)
-    assert found["small"].kv_tokens > 2 * usual["small"].kv_tokens
+    memory_by_pool = divide(models, sheet_cards(1, "L4"), tight, **tiers)
+    assert memory_by_pool["small"].kv_tokens > 2 * usual["small"].kv_tokens
 
 
 def test_tensor_parallel_ranks_divide_the_weights(models: Path) -> None:
     shapes = {"large": MemoryShape(tp_size=2)}
-    found = divide(models, sheet_cards(2, "H100"), shapes, large=("Qwen3-32B", {}))
-    assert found["large"].weights_bytes == 65_524_246_528 / 2
+    memory_by_pool = divide(models, sheet_cards(2, "H100"), shapes, large=("Qwen3-32B", {}))
+    assert memory_by_pool["large"].weights_bytes == 65_524_246_528 / 2
     with pytest.raises(ConfigError, match="tier large lacks"):
         divide(models, sheet_cards(1, "H100"), large=("Qwen3-32B", {}))
 

@@ -50,8 +50,8 @@ def divide(
     monkeypatch: pytest.MonkeyPatch, pools: list[PoolSpec], free_gb: float, **flags: object
 ) -> HostMemory:
     monkeypatch.setattr(module, "free_host_bytes", lambda: int(free_gb * 1e9))
-    own = {pool.name: HostFlags.of({**flags, **pool.server_args}) for pool in pools}
-    return host_memory(pools, own)
+    flags_by_pool = {pool.name: HostFlags.of({**flags, **pool.server_args}) for pool in pools}
+    return host_memory(pools, flags_by_pool)
 
 
 def cache_bytes(memory: HostMemory, weights: int, name: str, own_bytes: float = OWN_BYTES) -> float:
@@ -102,8 +102,8 @@ def test_fp32_in_place_of_bf16_counts_twice(
     monkeypatch.setattr(module, "has_bf16_instructions", lambda: False)
     memory = divide(monkeypatch, pools, 24.0)
     assert cache_bytes(memory, 2 * LARGE_BYTES, "large") > 2 * LARGE_KV * LEAST_KV_TOKENS
-    asked = divide(monkeypatch, pools, 24.0, dtype="bfloat16")
-    assert asked.share_by_pool["large"] < memory.share_by_pool["large"]
+    in_bf16 = divide(monkeypatch, pools, 24.0, dtype="bfloat16")
+    assert in_bf16.share_by_pool["large"] < memory.share_by_pool["large"]
 
 
 def test_what_the_operator_gives_a_tier_is_not_divided(

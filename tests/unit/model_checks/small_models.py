@@ -47,8 +47,10 @@ def write_model(
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizer or Whitespace()
     tokenizer.save(str(folder / "tokenizer.json"))
-    own = {"eos_token": "<eos>", "tokenizer_class": "PreTrainedTokenizerFast"}
-    (folder / "tokenizer_config.json").write_text(json.dumps({**own, **(tokenizer_config or {})}))
+    defaults = {"eos_token": "<eos>", "tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({**defaults, **(tokenizer_config or {})})
+    )
     if template is not None:
         (folder / "chat_template.jinja").write_text(template)
     (folder / "generation_config.json").write_text(json.dumps(generation or {"eos_token_id": 1}))

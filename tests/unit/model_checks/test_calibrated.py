@@ -66,8 +66,8 @@ def test_a_model_is_known_by_weights_of_every_part(tmp_path: Path) -> None:
     before = model_fingerprint(tmp_path / "tuned")
     assert before == model_fingerprint(MODELS / "small")
     # As fine-tuning does: all values of the last quarter.
-    for place in range(3 * len(weights) // 4, len(weights)):
-        weights[place] ^= 1
+    for offset in range(3 * len(weights) // 4, len(weights)):
+        weights[offset] ^= 1
     file.write_bytes(weights)
     assert model_fingerprint(tmp_path / "tuned") != before
     assert model_fingerprint(tmp_path) is None

@@ -93,10 +93,10 @@ def test_a_missing_file_of_weights_is_named(small: str, tmp_path: Path) -> None:
 def test_a_model_of_the_hub_is_fetched_but_for_its_weights(
     small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Any] = []
+    downloads: list[Any] = []
 
     def download(name: str, allow_patterns: list[str]) -> None:
-        asked.append((name, allow_patterns))
+        downloads.append((name, allow_patterns))
         write_model(tmp_path / "cache", template=None)
         monkeypatch.setattr(
             hub, "try_to_load_from_cache", lambda *_: str(tmp_path / "cache" / "config.json")
@@ -105,7 +105,7 @@ def test_a_model_of_the_hub_is_fetched_but_for_its_weights(
     monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(hub, "snapshot_download", download)
     assert "tier large has no chat template" in refusal(small, "somebody/large")
-    assert asked == [("somebody/large", ["*.json", "*.jinja", "tokenizer*", "*.txt"])]
+    assert downloads == [("somebody/large", ["*.json", "*.jinja", "tokenizer*", "*.txt"])]
 
 
 def test_a_model_of_which_the_cache_holds_the_configuration_alone_is_fetched(
@@ -113,8 +113,8 @@ def test_a_model_of_which_the_cache_holds_the_configuration_alone_is_fetched(
 ) -> None:
     (tmp_path / "cache").mkdir()
     shutil.copy(Path(small) / "config.json", tmp_path / "cache")
-    found = str(tmp_path / "cache" / "config.json")
-    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: found)
+    cached = str(tmp_path / "cache" / "config.json")
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: cached)
     fetched: list[str] = []
 
     def download(name: str, allow_patterns: list[str]) -> None:
@@ -194,9 +194,9 @@ def test_a_template_that_the_operator_gives_all_tiers_is_not_compared(
 ) -> None:
     large = write_model(tmp_path / "large", template=PLAIN.replace("<{{", "[{{"))
     (tmp_path / "own.jinja").write_text(PLAIN)
-    own = {"chat_template": str(tmp_path / "own.jinja")}
-    assert checked(small, large, flags=own) == []
-    assert checked(small, large, small_flags=own, large_flags=own) == []
+    template_flags = {"chat_template": str(tmp_path / "own.jinja")}
+    assert checked(small, large, flags=template_flags) == []
+    assert checked(small, large, small_flags=template_flags, large_flags=template_flags) == []
     assert checked(small, large, flags={"chat_template": "chatml"}) == []
 
 
@@ -224,22 +224,22 @@ def test_templates_are_found_where_transformers_finds_them(small: str, tmp_path:
     listed = [{"name": "default", "template": PLAIN}, {"name": "rag", "template": "[{{ eos }}]"}]
     for number, templates in enumerate((PLAIN, listed)):
         folder = tmp_path / f"in-config-{number}"
-        found = write_model(folder, template=None, tokenizer_config={"chat_template": templates})
-        assert checked(small, found) == []
+        model = write_model(folder, template=None, tokenizer_config={"chat_template": templates})
+        assert checked(small, model) == []
     named = tmp_path / "in-config-1"
-    own = {"hf_chat_template_name": "rag"}
-    assert "another chat template" in checked(small, str(named), flags=own)[1]
+    named_template = {"hf_chat_template_name": "rag"}
+    assert "another chat template" in checked(small, str(named), flags=named_template)[1]
     text = refusal(str(named), small, flags={"hf_chat_template_name": "none"})
     assert text == f"tier small: {named} has no chat template 'none', it has: default, rag"
     processor = tmp_path / "processor"
-    found = write_model(processor, template="not this one")
+    model = write_model(processor, template="not this one")
     (processor / "chat_template.json").write_text(json.dumps({"chat_template": PLAIN}))
-    assert checked(small, found) == []
+    assert checked(small, model) == []
     more = tmp_path / "more"
-    found = write_model(more)
+    model = write_model(more)
     (more / "additional_chat_templates").mkdir()
     shutil.copy(more / "chat_template.jinja", more / "additional_chat_templates" / "tool_use.jinja")
-    assert checked(small, found) == []
+    assert checked(small, model) == []
 
 
 # Voices

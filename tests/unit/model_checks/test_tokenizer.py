@@ -15,19 +15,19 @@ TEXTS = ("rev hgfa", "add 12 34", "Unknown Ünïcödé  here")
 
 def test_the_file_gives_what_sglang_loads() -> None:
     folder = MODELS / "small"
-    found = load_tokenizer("small", str(folder), folder)
+    tokenizer = load_tokenizer("small", str(folder), folder)
     served = served_tokenizer("small", str(folder))
-    assert found.vocabulary == served.get_vocab()
-    assert [found.encode(text) for text in TEXTS] == [served.encode(text) for text in TEXTS]
-    known = {k: v for k, v in served.special_tokens_map.items() if k in SPECIAL_TOKENS}
-    assert found.special_tokens == known
+    assert tokenizer.vocabulary == served.get_vocab()
+    assert [tokenizer.encode(text) for text in TEXTS] == [served.encode(text) for text in TEXTS]
+    special_tokens = {k: v for k, v in served.special_tokens_map.items() if k in SPECIAL_TOKENS}
+    assert tokenizer.special_tokens == special_tokens
 
 
 def test_the_vocabulary_of_the_fit_is_known_again() -> None:
     folder = MODELS / "small"
-    found = load_tokenizer("small", str(folder), folder)
+    tokenizer = load_tokenizer("small", str(folder), folder)
     fitted = vocabulary_fingerprint(build_tokenizer().get_vocab())
-    assert vocabulary_fingerprint(found.vocabulary) == fitted
+    assert vocabulary_fingerprint(tokenizer.vocabulary) == fitted
 
 
 def test_a_folder_without_a_tokenizer_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ def grouped(*tiers: str | tuple[str, dict[str, Any]], **flags: Any) -> Voices:
     config = CascadeConfig(
         version=1,
         tiers=[
-            TierConfig(name=f"t{index}", model_path=path, server_args=own)
-            for index, (path, own) in enumerate(pairs)
+            TierConfig(name=f"t{index}", model_path=path, server_args=server_args)
+            for index, (path, server_args) in enumerate(pairs)
         ],
     )
     return voices_of(tier_models(config, flags), flags.get("tokenizer_path"))
@@ -50,18 +50,18 @@ def small(tmp_path: Path) -> str:
 
 def test_models_of_one_family_have_one_voice(small: str, tmp_path: Path) -> None:
     large = write_model(tmp_path / "large", hidden=32)
-    found = grouped(small, large, small)
-    assert found.is_one
-    assert shape(found) == [((0, 1, 2), 0)]
-    assert found.all[0].difference == ""
-    assert found == Voices.one(["t0", "t1", "t2"])
+    voices = grouped(small, large, small)
+    assert voices.is_one
+    assert shape(voices) == [((0, 1, 2), 0)]
+    assert voices.all[0].difference == ""
+    assert voices == Voices.one(["t0", "t1", "t2"])
 
 
 def test_another_vocabulary_is_another_tokenizer(small: str, tmp_path: Path) -> None:
     large = write_model(tmp_path / "large", words=OTHER_WORDS)
-    found = grouped(small, large)
-    assert shape(found) == [((0,), 0), ((1,), 1)]
-    assert found.all[1].difference == "another tokenizer (token 'hello' is 2 and 3)"
+    voices = grouped(small, large)
+    assert shape(voices) == [((0,), 0), ((1,), 1)]
+    assert voices.all[1].difference == "another tokenizer (token 'hello' is 2 and 3)"
 
 
 def test_tiers_of_one_voice_need_not_lie_side_by_side(small: str, tmp_path: Path) -> None:
@@ -81,8 +81,8 @@ def test_tiers_of_one_voice_need_not_lie_side_by_side(small: str, tmp_path: Path
 def test_what_makes_another_tokenizer(
     small: str, tmp_path: Path, difference: dict[str, Any]
 ) -> None:
-    found = grouped(small, write_model(tmp_path / "large", **difference))
-    assert [voice.tokenizer for voice in found.all] == [0, 1]
+    voices = grouped(small, write_model(tmp_path / "large", **difference))
+    assert [voice.tokenizer for voice in voices.all] == [0, 1]
 
 
 def test_a_tokenizer_in_another_notation_is_the_same(small: str, tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_another_template_is_another_voice_of_the_same_tokenizer(
     small: str, tmp_path: Path
 ) -> None:
     large = write_model(tmp_path / "large", template=PLAIN.replace("<{{", "[{{"))
-    found = grouped(small, large)
-    assert shape(found) == [((0,), 0), ((1,), 0)]
-    assert found.all[1].difference == (
+    voices = grouped(small, large)
+    assert shape(voices) == [((0,), 0), ((1,), 0)]
+    assert voices.all[1].difference == (
         "another chat template (at character 1, '<system>You answer in on' and "
         "'[system>You answer in on')"
     )
@@ -107,16 +107,16 @@ def test_another_template_is_another_voice_of_the_same_tokenizer(
 def test_a_template_in_other_words_is_another_voice(small: str, tmp_path: Path) -> None:
     """Some conversation may tell the two apart, so each tier is asked by its own."""
     large = write_model(tmp_path / "large", template="{# the same #}" + PLAIN)
-    found = grouped(small, large)
-    assert shape(found) == [((0,), 0), ((1,), 0)]
-    assert found.all[1].difference == "another chat template"
+    voices = grouped(small, large)
+    assert shape(voices) == [((0,), 0), ((1,), 0)]
+    assert voices.all[1].difference == "another chat template"
 
 
 def test_other_sampling_defaults_are_another_voice(small: str, tmp_path: Path) -> None:
     large = write_model(tmp_path / "large", generation={"temperature": 0.6})
-    found = grouped(small, large)
-    assert shape(found) == [((0,), 0), ((1,), 0)]
-    assert found.all[1].difference == (
+    voices = grouped(small, large)
+    assert shape(voices) == [((0,), 0), ((1,), 0)]
+    assert voices.all[1].difference == (
         "other defaults in generation_config.json (temperature is absent and 0.6)"
     )
     assert grouped(small, large, sampling_defaults="openai").is_one
@@ -133,9 +133,9 @@ def test_other_sampling_defaults_are_another_voice(small: str, tmp_path: Path) -
     ],
 )
 def test_a_flag_of_one_tier_alone_is_another_voice(small: str, flag: str, value: Any) -> None:
-    found = grouped(small, (small, {flag: value}))
-    assert shape(found) == [((0,), 0), ((1,), 0)]
-    assert f"{flag} is None and {value!r}" in found.all[1].difference
+    voices = grouped(small, (small, {flag: value}))
+    assert shape(voices) == [((0,), 0), ((1,), 0)]
+    assert f"{flag} is None and {value!r}" in voices.all[1].difference
     assert grouped(small, small, **{flag: value}).is_one
 
 
@@ -160,9 +160,9 @@ def test_a_model_that_takes_images_is_another_voice(small: str, tmp_path: Path) 
     large = write_model(tmp_path / "large")
     file = tmp_path / "large" / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "vision_config": {}}))
-    found = grouped(small, large)
-    assert shape(found) == [((0,), 0), ((1,), 0)]
-    assert found.all[1].difference == "other media"
+    voices = grouped(small, large)
+    assert shape(voices) == [((0,), 0), ((1,), 0)]
+    assert voices.all[1].difference == "other media"
 
 
 def test_a_template_that_takes_no_plain_conversation_is_refused(small: str, tmp_path: Path) -> None:
@@ -192,8 +192,8 @@ def test_a_tier_without_a_template_beside_one_with_is_refused(small: str, tmp_pa
 def test_tiers_are_found_by_voice_and_tokenizer(small: str, tmp_path: Path) -> None:
     asked_otherwise = (small, {"tool_call_parser": "qwen25"})
     other = write_model(tmp_path / "other", words=OTHER_WORDS)
-    found = grouped(small, asked_otherwise, other)
-    assert [found.of_tier(tier).name for tier in range(3)] == ["t0", "t1", "t2"]
-    assert [found.share_tokenizer(0, tier) for tier in range(3)] == [True, True, False]
-    assert found.tiers_of_tokenizer(0) == {0, 1}
-    assert [voice.name for voice in found.leaders] == ["t0", "t2"]
+    voices = grouped(small, asked_otherwise, other)
+    assert [voices.of_tier(tier).name for tier in range(3)] == ["t0", "t1", "t2"]
+    assert [voices.share_tokenizer(0, tier) for tier in range(3)] == [True, True, False]
+    assert voices.tiers_of_tokenizer(0) == {0, 1}
+    assert [voice.name for voice in voices.leaders] == ["t0", "t2"]

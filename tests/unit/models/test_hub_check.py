@@ -42,12 +42,12 @@ def silent() -> Iterator[str]:
 def run(words: list[str], tmp_path: Path, **environment: str) -> tuple[float, str]:
     """Seconds and the stderr of a command that must be refused."""
     code = "import sys; from cascadia_sglang.cli import main; sys.exit(main())"
-    own = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    inherited = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
     started = time.monotonic()
     ended = subprocess.run(
         [sys.executable, "-c", code, *words],
         cwd=ROOT,
-        env={**own, "HF_HUB_CACHE": str(tmp_path / "hub"), **environment},
+        env={**inherited, "HF_HUB_CACHE": str(tmp_path / "hub"), **environment},
         capture_output=True,
         text=True,
         timeout=100,
@@ -77,18 +77,18 @@ def test_every_command_tells_it_in_one_line_within_ten_seconds(
     if command == "advise":
         words += ["--out", out]
     endpoint = silent if command == "calibrate" else "http://127.0.0.1:1"
-    seconds, told = run(words, tmp_path, HF_ENDPOINT=endpoint)
+    seconds, output = run(words, tmp_path, HF_ENDPOINT=endpoint)
     assert seconds < 10
     # What is known of the sample comes before it.
-    (line,) = [line for line in told.splitlines() if NOWHERE in line]
-    assert line == told.splitlines()[-1]
+    (line,) = [line for line in output.splitlines() if NOWHERE in line]
+    assert line == output.splitlines()[-1]
     assert f"{NOWHERE} is no folder and not in the hub's cache, and it cannot be fetched" in line
     assert "does not answer" in line
-    assert "Traceback" not in told
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "message"),
     [
         ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
         ({"HF_ENDPOINT": "http://127.0.0.1:1"}, "http://127.0.0.1:1 does not answer: "),
@@ -96,12 +96,12 @@ def test_every_command_tells_it_in_one_line_within_ten_seconds(
     ],
 )
 def test_the_reason_is_told(
-    environment: dict[str, str], said: str, cascade: Path, tmp_path: Path
+    environment: dict[str, str], message: str, cascade: Path, tmp_path: Path
 ) -> None:
-    seconds, told = run(["validate", str(cascade)], tmp_path, **environment)
-    assert said in told
-    assert f"tier only: {NOWHERE}" in told
-    assert told.count("\n") == 1
+    seconds, output = run(["validate", str(cascade)], tmp_path, **environment)
+    assert message in output
+    assert f"tier only: {NOWHERE}" in output
+    assert output.count("\n") == 1
     assert seconds < 10
 
 

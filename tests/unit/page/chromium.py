@@ -153,8 +153,8 @@ def _port(path: Path, process: "subprocess.Popen[bytes]") -> int:
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise BrowserError(f"Chromium ended with {process.returncode}")
-        if path.exists() and (found := re.match(r"(\d+)\n", path.read_text())):
-            return int(found[1])
+        if path.exists() and (match := re.match(r"(\d+)\n", path.read_text())):
+            return int(match[1])
         time.sleep(0.05)
     raise BrowserError(f"Chromium opened no port within {START_S} s")
 

@@ -8,39 +8,41 @@ WEAK = Reply(score=0.3, text="a weak answer")
 
 
 def test_a_named_request_shows_what_was_discarded_once() -> None:
-    kept = DiscardedAnswers(["small", "large"])
-    kept.want("mine")
-    ask(FakeEngine(WEAK, GOOD), TWO, make_request(rid="mine"), others=[kept])
-    (attempt,) = kept.take("mine")
+    answers = DiscardedAnswers(["small", "large"])
+    answers.want("mine")
+    ask(FakeEngine(WEAK, GOOD), TWO, make_request(rid="mine"), others=[answers])
+    (attempt,) = answers.take("mine")
     assert attempt["tier"] == "small"
     assert attempt["reason"] == "below_threshold"
     assert attempt["score"] == 0.3
     assert attempt["text"].startswith("a weak answer")
-    assert kept.take("mine") == []
+    assert answers.take("mine") == []
 
 
 def test_nothing_of_other_requests_is_kept() -> None:
-    kept = DiscardedAnswers(["small", "large"])
-    kept.want("mine")
-    ask(FakeEngine(WEAK, GOOD), TWO, make_request(rid="theirs"), others=[kept])
-    assert kept.take("theirs") == []
-    assert kept.take("mine") == []
+    answers = DiscardedAnswers(["small", "large"])
+    answers.want("mine")
+    ask(FakeEngine(WEAK, GOOD), TWO, make_request(rid="theirs"), others=[answers])
+    assert answers.take("theirs") == []
+    assert answers.take("mine") == []
 
 
 def test_a_later_request_under_the_same_id_adds_nothing() -> None:
-    kept = DiscardedAnswers(["small", "large"])
-    kept.want("mine")
+    answers = DiscardedAnswers(["small", "large"])
+    answers.want("mine")
     theirs = Reply(score=0.3, text="an answer to another client")
     for reply in (WEAK, theirs, theirs):
-        ask(FakeEngine(reply, GOOD), TWO, make_request(rid="mine"), others=[kept])
-    assert [attempt["text"].startswith("a weak answer") for attempt in kept.take("mine")] == [True]
+        ask(FakeEngine(reply, GOOD), TWO, make_request(rid="mine"), others=[answers])
+    assert [attempt["text"].startswith("a weak answer") for attempt in answers.take("mine")] == [
+        True
+    ]
 
 
 def test_a_few_requests_are_kept_at_a_time() -> None:
-    kept = DiscardedAnswers(["small", "large"])
+    answers = DiscardedAnswers(["small", "large"])
     for number in range(MOST_REQUESTS + 1):
-        kept.want(f"request-{number}")
-    ask(FakeEngine(WEAK, GOOD), TWO, make_request(rid="request-0"), others=[kept])
-    ask(FakeEngine(WEAK, GOOD), TWO, make_request(rid="request-1"), others=[kept])
-    assert kept.take("request-0") == []
-    assert len(kept.take("request-1")) == 1
+        answers.want(f"request-{number}")
+    ask(FakeEngine(WEAK, GOOD), TWO, make_request(rid="request-0"), others=[answers])
+    ask(FakeEngine(WEAK, GOOD), TWO, make_request(rid="request-1"), others=[answers])
+    assert answers.take("request-0") == []
+    assert len(answers.take("request-1")) == 1

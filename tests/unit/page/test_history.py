@@ -10,16 +10,16 @@ from cascadia_sglang.page.history import EncodedRows
 
 def test_a_reader_that_asks_at_any_time_gets_every_row_that_is_kept() -> None:
     rng, rows, written, read = random.Random(0), EncodedRows(10), [], []
-    known = 0
+    last_number = 0
     for step in range(300):
         rows.add({"step": step})
         written.append(step)
         if rng.random() < 0.3:
-            got = [json.loads(bytes(raw)) for raw in rows.after(known)]
-            expected = [s for s in written if s + 1 > known][-10:]
+            got = [json.loads(bytes(raw)) for raw in rows.after(last_number)]
+            expected = [s for s in written if s + 1 > last_number][-10:]
             assert [row["step"] for row in got] == expected
             assert [row["number"] for row in got] == [step + 1 for step in expected]
-            known = rows.number
+            last_number = rows.number
             read += got
     assert rows.after(rows.number) == []
 

@@ -59,8 +59,8 @@ def test_a_file_is_sent_once_and_then_only_asked_about(server: FakedServer) -> N
     assert first.status_code == 200
     assert first.headers["content-type"].startswith("text/javascript")
     assert "default-src 'none'" in first.headers["content-security-policy"]
-    known = {"if-none-match": first.headers["etag"]}
-    again = httpx.get(f"{server.url}/cascadia/page/app.js", headers=known)
+    headers = {"if-none-match": first.headers["etag"]}
+    again = httpx.get(f"{server.url}/cascadia/page/app.js", headers=headers)
     assert (again.status_code, again.content) == (304, b"")
 
 
@@ -160,11 +160,11 @@ def test_the_histogram_is_that_of_the_scores_and_of_the_calibration(
     server: FakedServer, tab: Tab
 ) -> None:
     shape = httpx.get(f"{server.url}/cascadia/recent").json()["judge"][0]
-    bins = {place for place, count in enumerate(shape["counts"]) if count}
+    bins = {bin_ for bin_, count in enumerate(shape["counts"]) if count}
     assert bins == {6, 18}
     assert shape["expected"] == pytest.approx([0.05] * 20, abs=1e-6)
     counts = tab.run("document.querySelector('#judge-tiers svg').dataset.counts").split(",")
-    assert {place for place, count in enumerate(counts) if int(count)} == bins
+    assert {bin_ for bin_, count in enumerate(counts) if int(count)} == bins
 
 
 @needs_browser

@@ -33,9 +33,9 @@ def test_quantiles_are_within_half_a_bucket_of_those_of_the_times(seed: int) -> 
     estimated = quantiles(counts_B.astype(np.uint32))
     exact = np.quantile(times, QUANTILES, method="inverted_cdf")
     assert estimated is not None
-    for own, true in zip(estimated, exact, strict=True):
-        assert own / true < OFF + 1e-3
-        assert true / own < OFF + 1e-3
+    for estimate, true in zip(estimated, exact, strict=True):
+        assert estimate / true < OFF + 1e-3
+        assert true / estimate < OFF + 1e-3
 
 
 def test_a_bucket_holds_its_middle() -> None:
@@ -50,16 +50,16 @@ def test_no_request_has_no_percentile() -> None:
 
 
 def test_an_hour_forgets_what_is_older_and_adds_up_the_rest() -> None:
-    rng, hour, kept = random.Random(1), LatencyHour(), []
+    rng, hour, notes = random.Random(1), LatencyHour(), []
     for minute in range(100):
         for _ in range(rng.randint(0, 5)):
             at = 60.0 * minute + rng.uniform(0, 59)
             path = rng.choice(["small", "small>large", "large"])
             seconds = rng.uniform(0.01, 2.0)
-            kept.append((minute, path, seconds))
+            notes.append((minute, path, seconds))
             hour.note(at, path, seconds / 2, seconds)
     summary = hour.summary(60.0 * 99 + 59)
-    recent = [note for note in kept if note[0] > 99 - MINUTES]
+    recent = [note for note in notes if note[0] > 99 - MINUTES]
     counts = Counter(path for _, path, _ in recent)
     assert {path: latency["requests"] for path, latency in summary["hour"].items()} == counts
     by_tier = Counter(path.rpartition(">")[2] for _, path, _ in recent)

@@ -41,9 +41,9 @@ def test_reliability_is_the_share_of_agreements_of_each_bin() -> None:
     assert sum(each["answers"] for each in bins) == len(labelled)
     for each in bins:
         low = int(each["score"] * BINS) / BINS
-        own = [agrees for score, agrees in labelled if low <= score < low + 1 / BINS]
-        assert (each["answers"], each["agreed"]) == (len(own), sum(own))
-        assert each["interval"][0] <= sum(own) / len(own) <= each["interval"][1]
+        agreements = [agrees for score, agrees in labelled if low <= score < low + 1 / BINS]
+        assert (each["answers"], each["agreed"]) == (len(agreements), sum(agreements))
+        assert each["interval"][0] <= sum(agreements) / len(agreements) <= each["interval"][1]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.9, 1.0])

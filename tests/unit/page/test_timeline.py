@@ -36,11 +36,11 @@ def events_of(*looks: dict[str, Any]) -> list[dict[str, Any]]:
     """Events of looks after the first, each with what it changes."""
     timeline, now = Timeline(), FIRST
     timeline.look(now)
-    known = timeline.events.number
+    last_number = timeline.events.number
     for number, changes in enumerate(looks, 1):
         now = dataclasses.replace(now, at=100.0 + number, **changes)
         timeline.look(now)
-    return [json.loads(bytes(raw)) for raw in timeline.events.after(known)]
+    return [json.loads(bytes(raw)) for raw in timeline.events.after(last_number)]
 
 
 def test_a_quiet_server_has_no_events() -> None:
@@ -104,12 +104,12 @@ def test_equal_decisions_in_a_row_are_one_event_with_a_count() -> None:
     events: list[dict[str, Any]] = []
     timeline = Timeline()
     timeline.look(FIRST)
-    known = timeline.events.number
+    last_number = timeline.events.number
     words = [("stay", "no_change")] * 3 + [("move", "gain")] + [("stay", "no_change")] * 2
     for number, (verdict, reason) in enumerate(words, 1):
         decisions.append(entry(verdict, reason, "moved" if verdict == "move" else None))
         timeline.look(dataclasses.replace(FIRST, at=100.0 + number, decisions=tuple(decisions)))
-    for raw in timeline.events.after(known):
+    for raw in timeline.events.after(last_number):
         events.append(json.loads(bytes(raw)))
     by_key = {event["key"]: event for event in events}
     assert [(event["what"], event["count"]) for event in by_key.values()] == [

@@ -116,8 +116,8 @@ def test_memory_is_bounded(times: int) -> None:
     finally:
         tracemalloc.stop()
     assert used < 2_000_000
-    kept = log.requests_after(0)
-    assert [request.number for request in kept] == list(range(times - REQUESTS + 1, times + 1))
+    requests = log.requests_after(0)
+    assert [request.number for request in requests] == list(range(times - REQUESTS + 1, times + 1))
     assert len(log.requests_after(times - 3)) == 3
-    assert all(len(request.attempts) == MOST_ATTEMPTS for request in kept)
+    assert all(len(request.attempts) == MOST_ATTEMPTS for request in requests)
     assert all(len(scores) <= WINDOW for scores in log.scores)

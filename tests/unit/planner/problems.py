@@ -59,8 +59,10 @@ def best_by_enumeration(problem: Problem) -> float | None:
         for counts in itertools.product(*candidate.latency_s):
             if sum(counts) > problem.gpu_budget:
                 continue
-            told = [table[f] for table, f in zip(candidate.latency_s, counts, strict=True)]
+            latencies_s = [table[f] for table, f in zip(candidate.latency_s, counts, strict=True)]
             if problem.objective == "path":
-                told = [s * x for s, x in zip(candidate.shares, told, strict=True)]
-            best = min(best, max(told) if problem.objective == "bottleneck" else sum(told))
+                latencies_s = [s * x for s, x in zip(candidate.shares, latencies_s, strict=True)]
+            best = min(
+                best, max(latencies_s) if problem.objective == "bottleneck" else sum(latencies_s)
+            )
     return None if math.isinf(best) else best

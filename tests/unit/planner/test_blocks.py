@@ -52,13 +52,13 @@ def run(
         tokens_RT=np.full((count, len(tiers)), tokens),
         limit_tokens_R=np.full(count, tokens),
     )
-    found: list[float] = simulate(load, paths, tiers).e2e_s_R.tolist()
-    return found
+    e2e_s: list[float] = simulate(load, paths, tiers).e2e_s_R.tolist()
+    return e2e_s
 
 
 def test_two_tiers_that_compute_at_once_take_as_long_as_one_after_the_other() -> None:
     alone = [tier("a", 10, 100), tier("b", 10, 100)]
-    together = [replace(one, block="card") for one in alone]
+    together = [replace(tier, block="card") for tier in alone]
     arrivals, firsts = [0.0, 0.0, 9.0], [0, 1, 0]
     assert run(arrivals, firsts, 11, alone)[:2] == pytest.approx([0.2, 0.2])
     assert run(arrivals, firsts, 11, together)[:2] == pytest.approx([0.4, 0.4])
@@ -68,9 +68,9 @@ def test_two_tiers_that_compute_at_once_take_as_long_as_one_after_the_other() ->
 
 def test_the_longer_one_has_the_device_alone_once_the_other_is_done() -> None:
     tiers = [tier("a", 10, 100, block="card"), tier("b", 30, 100, block="card")]
-    found = run([0.0, 0.0, 9.0], [0, 1, 0], 11, tiers)
+    e2e_s = run([0.0, 0.0, 9.0], [0, 1, 0], 11, tiers)
     # 0.2 s of the one and 0.4 s of the other: 0.4 s together, the rest alone.
-    assert found[:2] == pytest.approx([0.4, 0.6])
+    assert e2e_s[:2] == pytest.approx([0.4, 0.6])
 
 
 @pytest.mark.parametrize("rate", [2.0, 8.0])
@@ -78,7 +78,7 @@ def test_sharing_a_device_gains_nothing(rate: float) -> None:
     arrivals = poisson_arrivals_s(rate, 200, seed=0).tolist()
     firsts = [index % 2 for index in range(200)]
     alone = [tier("a", 4, 20), tier("b", 9, 40)]
-    together = [replace(one, block="card") for one in alone]
+    together = [replace(tier, block="card") for tier in alone]
     apart_R = np.array(run(arrivals, firsts, 8, alone))
     shared_R = np.array(run(arrivals, firsts, 8, together))
     assert (shared_R >= apart_R - 1e-9).all()
@@ -93,8 +93,8 @@ def test_tiers_that_share_devices_have_as_many_replicas() -> None:
 
 def best_with_blocks(problem: Problem) -> float | None:
     """Least objective by trying every count for every block, each of which counts once."""
-    units = list(dict.fromkeys(one.block or one.name for one in problem.tiers))
-    unit_T = [units.index(one.block or one.name) for one in problem.tiers]
+    units = list(dict.fromkeys(tier.block or tier.name for tier in problem.tiers))
+    unit_T = [units.index(tier.block or tier.name) for tier in problem.tiers]
     best = math.inf
     for candidate in problem.candidates:
         if problem.quality_floor is not None and candidate.quality < problem.quality_floor:
@@ -103,12 +103,14 @@ def best_with_blocks(problem: Problem) -> float | None:
             if sum(counts) > problem.gpu_budget:
                 continue
             tables = zip(candidate.latency_s, unit_T, strict=True)
-            told = [table.get(counts[unit], math.inf) for table, unit in tables]
-            if math.inf in told:
+            latencies_s = [table.get(counts[unit], math.inf) for table, unit in tables]
+            if math.inf in latencies_s:
                 continue
             if problem.objective == "path":
-                told = [s * x for s, x in zip(candidate.shares, told, strict=True)]
-            best = min(best, max(told) if problem.objective == "bottleneck" else sum(told))
+                latencies_s = [s * x for s, x in zip(candidate.shares, latencies_s, strict=True)]
+            best = min(
+                best, max(latencies_s) if problem.objective == "bottleneck" else sum(latencies_s)
+            )
     return None if math.isinf(best) else best
 
 
@@ -117,8 +119,8 @@ def best_with_blocks(problem: Problem) -> float | None:
 def test_a_plan_with_blocks_is_the_best_of_all(problem: Problem, seed: int) -> None:
     rng = random.Random(seed)
     tiers = [
-        msgspec.structs.replace(one, block=rng.choice([None, "card", "other"]))
-        for one in problem.tiers
+        msgspec.structs.replace(tier, block=rng.choice([None, "card", "other"]))
+        for tier in problem.tiers
     ]
     problem = msgspec.structs.replace(problem, tiers=tiers, gpu_budget=min(7, problem.gpu_budget))
     best = best_with_blocks(problem)
@@ -130,10 +132,10 @@ def test_a_plan_with_blocks_is_the_best_of_all(problem: Problem, seed: int) -> N
     assert plan.objective_s == pytest.approx(best, rel=1e-12)
     assert check_plan(problem, plan) == []
     by_block = {
-        one.block: count for one, count in zip(tiers, plan.allocation, strict=True) if one.block
+        tier.block: count for tier, count in zip(tiers, plan.allocation, strict=True) if tier.block
     }
-    for one, count in zip(tiers, plan.allocation, strict=True):
-        assert one.block is None or by_block[one.block] == count
+    for tier, count in zip(tiers, plan.allocation, strict=True):
+        assert tier.block is None or by_block[tier.block] == count
 
 
 SMALLER = {**LLAMA_8B, "num_hidden_layers": 8}
@@ -173,7 +175,7 @@ def test_a_whole_plan_has_a_block_on_the_devices_of_one() -> None:
     assert plan.allocation == [deployment.gpus] * 2
     assert deployment.gpus <= 2
     assert plan.setup is not None
-    assert [one.block for one in plan.setup.tiers] == ["card", "card"]
+    assert [tier.block for tier in plan.setup.tiers] == ["card", "card"]
     assert plan.simulated is not None
     assert plan.simulated.answered == 120
 
@@ -189,7 +191,7 @@ def test_a_block_that_does_not_fit_names_the_tier_and_the_gigabytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"gpu_share": 0.5}, "tiers[0].gpu_share needs a block"),
         ({"block": "large"}, "tiers[0].block 'large' is also a tier or a pool"),
@@ -199,9 +201,9 @@ def test_a_block_that_does_not_fit_names_the_tier_and_the_gigabytes() -> None:
         ),
     ],
 )
-def test_a_block_that_cannot_be_is_one_line(changes: dict[str, object], said: str) -> None:
+def test_a_block_that_cannot_be_is_one_line(changes: dict[str, object], message: str) -> None:
     tiers = [
         {"name": "small", "model": LLAMA_8B, **changes},
         {"name": "large", "model": LLAMA_70B},
     ]
-    assert said in list(problems_of(workload_problem(tiers=tiers)))
+    assert message in list(problems_of(workload_problem(tiers=tiers)))

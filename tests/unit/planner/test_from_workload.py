@@ -32,8 +32,8 @@ def planned(request):
 
 def test_a_plan_from_a_workload_keeps_budget_floor_and_places(planned):
     problem, plan = planned
-    assert sum(one.gpus for one in plan.deployments) <= problem.gpu_budget
-    assert [one.gpus for one in plan.deployments] == plan.allocation
+    assert sum(deployment.gpus for deployment in plan.deployments) <= problem.gpu_budget
+    assert [deployment.gpus for deployment in plan.deployments] == plan.allocation
     assert plan.quality >= 0.7
     assert plan.bound_s <= plan.objective_s
     assert plan.gap == pytest.approx(1 - plan.bound_s / plan.objective_s)
@@ -57,11 +57,13 @@ def test_simulate_says_of_a_plan_what_the_plan_says(planned, tmp_path, capsys):
     path = tmp_path / "plan.json"
     path.write_bytes(msgspec.json.encode(plan))
     assert main(["simulate", "--plan", str(path), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["e2e_ms"] == plan.simulated.e2e_ms
-    assert found["ttft_ms"] == plan.simulated.ttft_ms
-    assert found["slo_attainment"] == plan.simulated.slo_attainment
-    assert found["profile"] == "roofline: " + ", ".join(f"{n.gpus} H100" for n in plan.deployments)
+    simulated = json.loads(capsys.readouterr().out)
+    assert simulated["e2e_ms"] == plan.simulated.e2e_ms
+    assert simulated["ttft_ms"] == plan.simulated.ttft_ms
+    assert simulated["slo_attainment"] == plan.simulated.slo_attainment
+    assert simulated["profile"] == "roofline: " + ", ".join(
+        f"{n.gpus} H100" for n in plan.deployments
+    )
 
 
 def test_a_trace_beside_the_plan_is_simulated_instead(planned, tmp_path, capsys):
@@ -97,10 +99,10 @@ def test_a_tier_that_keeps_most_of_a_draft_is_planned_to_be_faster():
     """It decodes less, so the same devices answer sooner, and fewer reach the same latency."""
     tiers = workload_data()["tiers"]
     plans = {
-        kept: solve(
-            workload_problem(objective="path", tiers=[tiers[0], {**tiers[1], "kept": kept}])
+        share: solve(
+            workload_problem(objective="path", tiers=[tiers[0], {**tiers[1], "kept": share}])
         )
-        for kept in (None, 0.0, 0.9)
+        for share in (None, 0.0, 0.9)
     }
     assert [plan.setup.tiers[1].kept for plan in plans.values()] == [None, 0.0, 0.9]
     assert plans[0.9].objective_s < 0.9 * plans[None].objective_s
@@ -119,8 +121,8 @@ def test_a_surface_of_drafts_says_what_a_cascade_of_them_does():
     small = SimulatedTier(name="small", times=FAST, limits=ROOMY)
     large = SimulatedTier(name="large", times=TIMES, limits=LIMITS, kept_share=0.5)
     paths = shared_paths(load, [1.0, 1.0], [1.0, 1.5], None, 0)
-    found = simulate(load.at_rate(rate), paths, [small, large])
-    mean_s = float(found.attempt_e2e_s_RT[:, 1].mean())
+    simulated = simulate(load.at_rate(rate), paths, [small, large])
+    mean_s = float(simulated.attempt_e2e_s_RT[:, 1].mean())
     assert float(surface.latency_s(rate, "mean")) == pytest.approx(mean_s, rel=0.1)
     anew = surface_of(SurfaceJob(workload=load, shape=shape, answers=AnswerLengths(length=1.5)))
     assert surface.saturation_per_s > 1.2 * anew.saturation_per_s
@@ -160,9 +162,9 @@ def test_a_trace_that_says_nothing_is_one_line(tmp_path, capsys, text, says):
     (tmp_path / "trace.csv").write_text(text)
     path.write_text(json.dumps(workload_data(workload={"trace": "trace.csv"})))
     assert main(["plan", "--problem", str(path)]) == 2
-    told = capsys.readouterr().err
-    assert says in told
-    assert told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
 
 
 def test_a_floor_above_what_the_last_tier_reaches_is_code_3(tmp_path, capsys):

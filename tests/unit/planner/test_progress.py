@@ -44,14 +44,14 @@ def test_a_report_comes_once_a_second_with_the_phase_and_what_is_left(clock):
 
 @pytest.mark.parametrize("threads", [0, 2, 3])
 def test_results_come_in_order_from_any_number_of_threads(threads):
-    known = set()
+    thread_ids = set()
 
     def square(number):
-        known.add(threading.get_ident())
+        thread_ids.add(threading.get_ident())
         return number * number
 
     assert JobRunner(threads).run(square, list(range(20))) == [n * n for n in range(20)]
-    assert len(known) <= max(1, threads)
+    assert len(thread_ids) <= max(1, threads)
 
 
 @pytest.mark.parametrize("threads", [0, 2])
@@ -65,10 +65,10 @@ def test_what_had_not_begun_in_time_has_no_result(threads):
             work._limit_s = 0.0
         return number
 
-    found = JobRunner(threads, work).run(job, list(range(50)))
-    assert [one for one in found if one is not None] == sorted(done)
+    results = JobRunner(threads, work).run(job, list(range(50)))
+    assert [result for result in results if result is not None] == sorted(done)
     assert 3 <= len(done) <= 4
-    assert found[-1] is None
+    assert results[-1] is None
 
 
 def test_an_error_of_a_job_reaches_the_caller():

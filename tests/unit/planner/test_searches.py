@@ -40,10 +40,10 @@ def test_a_held_deployment_is_as_fast_as_its_tables_say(objective: Objective) ->
     first, second = Curves(problem).tables([1.0, 0.3])
     counts = [max(first), max(second)]
     deployed = held(problem, counts)([1.0, 0.3])
-    one, two = first[counts[0]], second[counts[1]]
+    first_s, second_s = first[counts[0]], second[counts[1]]
     assert deployed is not None
     assert deployed.latency_s == pytest.approx(
-        max(one, two) if objective == "bottleneck" else one + 0.3 * two
+        max(first_s, second_s) if objective == "bottleneck" else first_s + 0.3 * second_s
     )
     assert held(problem, [99, 99])([1.0, 0.3]) is None
 

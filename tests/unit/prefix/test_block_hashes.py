@@ -29,8 +29,8 @@ def test_a_hash_is_of_the_block_and_all_before_it(ids: list[int], size: int) -> 
 
 
 def test_equal_prefixes_have_equal_hashes_and_others_do_not() -> None:
-    one, other = list(range(64)), [*range(40), 999, *range(41, 64)]
-    same = block_hashes(one, 16) == block_hashes(other, 16)
+    ids, other_ids = list(range(64)), [*range(40), 999, *range(41, 64)]
+    same = block_hashes(ids, 16) == block_hashes(other_ids, 16)
     assert same.tolist() == [True, True, False, False]
 
 
@@ -54,8 +54,10 @@ def test_sglangs_own_function_gives_the_same() -> None:
     from sglang.srt.mem_cache.utils import get_hash_str, hash_str_to_int64
 
     ids = np.random.default_rng(0).integers(0, 150_000, 100).tolist()
-    own = [digest.hex() for digest in block_digests(ids, 16)]
-    assert own == get_hash_str(ids, None, page_size=16)
-    assert own[3:] == get_hash_str(ids[48:], own[2], page_size=16)
+    digests = [digest.hex() for digest in block_digests(ids, 16)]
+    assert digests == get_hash_str(ids, None, page_size=16)
+    assert digests[3:] == get_hash_str(ids[48:], digests[2], page_size=16)
     # Of the last, which is not whole, there is no block.
-    assert block_hashes(ids, 16).tolist() == [hash_str_to_int64(one) for one in own[:-1]]
+    assert block_hashes(ids, 16).tolist() == [
+        hash_str_to_int64(block_digest) for block_digest in digests[:-1]
+    ]

@@ -27,9 +27,9 @@ def pool_of(rng: random.Random, size: int) -> list[int]:
     return [MOST, LEAST, *neighbours, *crowded]
 
 
-def check(table: BlockTable, pairs: Pairs, asked: list[int]) -> None:
-    counts = table.held(np.array(asked, np.int64), np.array(SLOTS, np.uint16)).tolist()
-    assert counts == [held(pairs, asked, slot) for slot in SLOTS]
+def check(table: BlockTable, pairs: Pairs, hashes: list[int]) -> None:
+    counts = table.held(np.array(hashes, np.int64), np.array(SLOTS, np.uint16)).tolist()
+    assert counts == [held(pairs, hashes, slot) for slot in SLOTS]
     assert table.pairs == len(pairs)
 
 
@@ -89,9 +89,9 @@ def test_a_run_over_the_end_of_the_array_is_closed_up_wherever_a_hole_is(start: 
     assert table._slot_P[[*range(60), LAST]].tolist() == [*[1] * 59, 0, 1]
     gone = crowd[start::3]
     table.delete(gone, 1)
-    kept = np.setdiff1d(crowd, gone)
-    assert table.held(kept, slot).tolist() == [len(kept)]
-    assert [table.held(one, slot)[0] for one in gone[:, None]] == [0] * len(gone)
+    remaining = np.setdiff1d(crowd, gone)
+    assert table.held(remaining, slot).tolist() == [len(remaining)]
+    assert [table.held(block_hash, slot)[0] for block_hash in gone[:, None]] == [0] * len(gone)
 
 
 def test_a_pair_named_twice_in_a_batch_is_one_and_goes_once() -> None:

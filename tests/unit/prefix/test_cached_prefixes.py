@@ -16,7 +16,7 @@ def make(*, has_events: bool, capacity_tokens: int = 10_000) -> HeldPrefixes:
 
 
 def prompt(*blocks: int) -> Prompt:
-    return Prompt([block * 1000 + place for block in blocks for place in range(SIZE)])
+    return Prompt([block * 1000 + offset for block in blocks for offset in range(SIZE)])
 
 
 def test_without_events_a_worker_holds_what_it_was_sent() -> None:

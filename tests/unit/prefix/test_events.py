@@ -50,7 +50,7 @@ def index_after(*payloads: bytes) -> PrefixIndex:
 
 def held(index: PrefixIndex, *hashes: int) -> list[int]:
     """Of each hash alone, whether the worker holds it."""
-    return [index.held(np.array([one]), ["w"])[0] for one in hashes]
+    return [index.held(np.array([block_hash]), ["w"])[0] for block_hash in hashes]
 
 
 @pytest.mark.parametrize("rank", [None, 0, 5])
@@ -60,7 +60,7 @@ def test_a_batch_of_any_rank_is_taken_with_all_its_optional_fields(rank: int | N
 
 @pytest.mark.parametrize(
     ("medium", "counts"),
-    [(None, 1), *((one, int(one is StorageMedium.GPU)) for one in StorageMedium)],
+    [(None, 1), *((storage, int(storage is StorageMedium.GPU)) for storage in StorageMedium)],
     ids=str,
 )
 def test_only_the_device_counts_in_both_directions(

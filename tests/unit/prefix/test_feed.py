@@ -103,9 +103,9 @@ async def following(
         context.destroy(linger=0)
 
 
-async def until(said: object) -> None:
+async def until(is_reached: object) -> None:
     async with asyncio.timeout(LIMIT_S):
-        while not said():  # type: ignore[operator]
+        while not is_reached():  # type: ignore[operator]
             await asyncio.sleep(0.01)
 
 

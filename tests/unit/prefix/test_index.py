@@ -17,7 +17,7 @@ class Model:
 
     def __init__(self) -> None:
         self.pairs: set[tuple[str, int]] = set()
-        self.known: set[str] = set()
+        self.workers: set[str] = set()
 
     def held(self, hashes: list[int], worker: str) -> int:
         count = 0
@@ -41,27 +41,27 @@ def test_any_course_of_events_leaves_what_the_model_holds(seed: int) -> None:
         what = rng.random()
         if what < 0.06:
             index.add_worker(worker)
-            model.known.add(worker)
+            model.workers.add(worker)
         elif what < 0.08:
             index.drop_worker(worker)
-            model.known.discard(worker)
+            model.workers.discard(worker)
             model.pairs = {pair for pair in model.pairs if pair[0] != worker}
         elif what < 0.09:
             index.cleared(worker)
             model.pairs = {pair for pair in model.pairs if pair[0] != worker}
         elif what < 0.6:
             index.stored(worker, chosen)
-            if worker in model.known:
+            if worker in model.workers:
                 model.pairs |= {(worker, block) for block in chosen}
         else:
             index.removed(worker, chosen)
             model.pairs -= {(worker, block) for block in chosen}
-        asked = rng.choices(pool, k=6)
-        expected = [model.held(asked, one) for one in WORKERS]
-        assert index.held(np.array(asked), WORKERS) == expected
+        hashes = rng.choices(pool, k=6)
+        expected = [model.held(hashes, worker) for worker in WORKERS]
+        assert index.held(np.array(hashes), WORKERS) == expected
         assert index.blocks == len(model.pairs)
-        counts = [sum(pair[0] == one for pair in model.pairs) for one in WORKERS[:1]]
-        assert [index.blocks_of(one) for one in WORKERS[:1]] == counts
+        counts = [sum(pair[0] == worker for pair in model.pairs) for worker in WORKERS[:1]]
+        assert [index.blocks_of(worker) for worker in WORKERS[:1]] == counts
     assert index.blocks > 0
 
 

@@ -69,7 +69,7 @@ def test_of_equal_offers_the_one_with_fewer_attempts_is_taken() -> None:
 
 @given(st.lists(st.tuples(st.floats(0.01, 10.0), st.floats(0.0, 1.0)), min_size=1, max_size=5))
 def test_a_price_is_the_mean_over_all_ways_up(tiers: list[tuple[float, float]]) -> None:
-    seconds, accepted = [one[0] for one in tiers], [one[1] for one in tiers[:-1]]
+    seconds, accepted = [tier[0] for tier in tiers], [tier[1] for tier in tiers[:-1]]
     prices = entry_prices(seconds, accepted)
     for entry in range(len(tiers)):
         mean = 0.0
@@ -87,13 +87,13 @@ def test_a_price_is_the_mean_over_all_ways_up(tiers: list[tuple[float, float]]) 
 )
 def test_the_chance_that_a_prefix_is_wanted_is_that_of_a_simulation(now, later, returns) -> None:
     rng = random.Random(7)
-    wanted = 0
+    wanted_count = 0
     for _ in range(20_000):
         is_wanted = rng.random() < now
         while not is_wanted and rng.random() < returns:
             is_wanted = rng.random() < later
-        wanted += is_wanted
-    assert wanted_chance(now, later, returns) == pytest.approx(wanted / 20_000, abs=0.015)
+        wanted_count += is_wanted
+    assert wanted_chance(now, later, returns) == pytest.approx(wanted_count / 20_000, abs=0.015)
 
 
 def test_busy_workers_ask_for_surer_prefixes() -> None:

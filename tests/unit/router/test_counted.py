@@ -17,7 +17,7 @@ from cascadia_sglang.testing.time import run_in_virtual_time
 from tests.unit.router.asking import FOREVER, GOOD, TWO, Answer, ask
 
 
-class Counted:
+class CountingMetrics:
     """Notes what it is told; in place of the metrics."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Counted:
 
 
 def refused(error: Exception) -> tuple[Answer, list[int]]:
-    counted = Counted()
+    counted = CountingMetrics()
     answer = ask(FakeEngine(Reply(error=error), GOOD), metrics=counted.metrics)
     return answer, counted.statuses
 
@@ -63,7 +63,7 @@ def test_an_error_counts_under_the_status_that_the_client_gets(
 
 
 def test_an_answer_counts_as_no_error() -> None:
-    counted = Counted()
+    counted = CountingMetrics()
     answer = ask(FakeEngine(GOOD, GOOD), metrics=counted.metrics)
     assert (counted.statuses, counted.answers) == ([], 1)
     assert answer.summary.is_counted
@@ -77,7 +77,7 @@ class Gone:
 
 
 def test_a_client_that_hung_up_counts_as_499() -> None:
-    counted = Counted()
+    counted = CountingMetrics()
     ask(
         FakeEngine(FOREVER, GOOD),
         http_request=Gone(),
@@ -88,7 +88,7 @@ def test_a_client_that_hung_up_counts_as_499() -> None:
 
 
 def cancelled(request: FakeRequest, engine: FakeEngine) -> list[int]:
-    counted = Counted()
+    counted = CountingMetrics()
 
     async def main() -> None:
         router = make_router(TWO, engine, metrics=counted.metrics)
@@ -109,7 +109,7 @@ def test_a_handler_that_is_cancelled_counts_as_499() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_prompts_that_end_for_another_of_their_batch_count_under_its_status(stream: bool) -> None:
-    counted = Counted()
+    counted = CountingMetrics()
     replies = {"bad": Reply(error=ValueError("bad"), seconds=1.0), "a": FOREVER, "b": FOREVER}
     ask(
         FakeEngine(replies, GOOD),
@@ -136,7 +136,7 @@ def test_a_request_without_any_prompt_yet_counts_once(
     is_admitting: bool,
     status: int,
 ) -> None:
-    counted = Counted()
+    counted = CountingMetrics()
     engine = FakeEngine(GOOD, GOOD)
     break_engine(engine)
     answer = ask(

@@ -44,7 +44,7 @@ class Path:
 
     def _holds(self, value: Any, depth: int = 2) -> bool:
         """Whether it is the samples, or an object of the router's that has them."""
-        if any(value is one for one in self._samples):
+        if any(value is sample for sample in self._samples):
             return True
         if depth == 0 or not type(value).__module__.startswith(ROUTER):
             return False

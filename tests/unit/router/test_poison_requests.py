@@ -68,7 +68,9 @@ def test_several_workers_run_suspects_at_the_same_time_the_likeliest_first() -> 
     async def main() -> None:
         suspects = Workers(["small-1", "small-2"], ["large-0"]).suspects
         prompts = suspected(suspects, died(), 4)
-        tasks = [asyncio.create_task(suspects.place(one, [0, 1])) for one in reversed(prompts)]
+        tasks = [
+            asyncio.create_task(suspects.place(prompt, [0, 1])) for prompt in reversed(prompts)
+        ]
         await asyncio.sleep(1.0)
         placed = [task.result() if task.done() else None for task in reversed(tasks)]
         expected = [Place(0, "small-1"), Place(0, "small-2"), Place(1, "large-0"), None]

@@ -43,7 +43,7 @@ def test_a_held_answer_that_fails_escalates_unseen() -> None:
     assert texts(answer) == ["question by", "question by tier 1"]
     assert answer.summary.tier_index == 1
     reasons = answer.items[-1]["meta_info"]["cascadia"]["attempts"]
-    assert [one["reason"] for one in reasons] == ["below_threshold", "last_tier"]
+    assert [reason["reason"] for reason in reasons] == ["below_threshold", "last_tier"]
 
 
 def test_a_held_answer_that_holds_goes_out_whole() -> None:

@@ -60,7 +60,7 @@ def test_the_threshold_is_that_of_the_traffic_and_not_of_the_labels(
     labels: list[Label], fresh: Traffic
 ) -> None:
     """Escalated answers are most of the labels; taken as they come they would shift it."""
-    even = [msgspec.structs.replace(one, chance=0.02) for one in labels]
+    even = [msgspec.structs.replace(label, chance=0.02) for label in labels]
     shares = []
     for taken in (labels, even):
         fit = fitted(taken)
@@ -100,7 +100,7 @@ def test_a_score_that_orders_no_better_than_chance_is_refused() -> None:
 
 @pytest.mark.parametrize("agrees", [True, False])
 def test_labels_of_one_kind_are_refused(labels: list[Label], agrees: bool) -> None:
-    of_kind = [one for one in labels if one.visits[0].same is agrees]
+    of_kind = [label for label in labels if label.visits[0].same is agrees]
     count = sum(part_of(one.prompt) == "fit" for one in of_kind)
     fit = fitted(of_kind)
     assert fit.calibration is None

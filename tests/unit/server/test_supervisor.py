@@ -50,4 +50,4 @@ def test_the_loss_of_a_detokenizer_costs_the_attempts_of_its_tiers_alone(way: st
         detokenizers[1].hangs = True
         supervisor._take_stalled()
     assert fleet.lost == [{2}]
-    assert [one.starts for one in detokenizers] == [0, 1]
+    assert [detokenizer.starts for detokenizer in detokenizers] == [0, 1]

@@ -100,14 +100,17 @@ def is_read(claim: str, write: Callable[[int], str]) -> bool:
 @given(whole_numbers, st.sampled_from(WHOLE), st.sampled_from(WHOLE), st.sampled_from(CLAIMS))
 @settings(max_examples=400, deadline=None)
 def test_a_whole_number_is_itself_however_it_is_written(
-    value: int, one: Callable[[int], str], other: Callable[[int], str], claim: str
+    value: int, form: Callable[[int], str], other_form: Callable[[int], str], claim: str
 ) -> None:
-    assume(is_read(claim, one))
-    found, wanted = answered_quantity(claim.format(one(value))), answered_quantity(other(value))
-    assert found is not None
-    assert wanted is not None
-    assert found.number == value
-    assert found.is_same(wanted)
+    assume(is_read(claim, form))
+    quantity, expected = (
+        answered_quantity(claim.format(form(value))),
+        answered_quantity(other_form(value)),
+    )
+    assert quantity is not None
+    assert expected is not None
+    assert quantity.number == value
+    assert quantity.is_same(expected)
 
 
 @given(
@@ -121,12 +124,12 @@ def test_a_whole_number_is_itself_however_it_is_written(
 def test_a_whole_number_is_never_another(
     value: int,
     other: int,
-    one: Callable[[int], str],
+    form: Callable[[int], str],
     another: Callable[[int], str],
     claim: str,
 ) -> None:
     assume(value != other)
-    assert not label("number", another(other), claim.format(one(value)))
+    assert not label("number", another(other), claim.format(form(value)))
 
 
 @given(st.integers(-(10**6), 10**6), st.integers(1, 10**4))
@@ -156,15 +159,15 @@ def test_a_fraction_is_itself_and_no_neighbour(over: int, under: int) -> None:
 )
 @settings(max_examples=200, deadline=None)
 def test_a_power_of_ten_moves_the_point(decimal: object, exponent: int) -> None:
-    wanted = Fraction(str(decimal)) * Fraction(10) ** exponent
+    expected = Fraction(str(decimal)) * Fraction(10) ** exponent
     for form in (
         f"{decimal}e{exponent}",
         f"{decimal} × 10^{exponent}",
         rf"${decimal} \times 10^{{{exponent}}}$",
     ):
-        found = answered_quantity(form)
-        assert found is not None, form
-        assert found.number == wanted, form
+        quantity = answered_quantity(form)
+        assert quantity is not None, form
+        assert quantity.number == expected, form
 
 
 @pytest.mark.parametrize("dimension", sorted(_TABLE))

@@ -54,11 +54,11 @@ def test_no_outcome_is_certified_better(prompts: int, judged: int) -> None:
         if wrong > accepted:
             continue
         for lost in range(wrong + 1):
-            told = certify(served(accepted, wrong, lost, prompts, judged))
-            if told.risks[0].risk_high is not None:
-                risks.append(told.risks[0].risk_high)
-            if told.loss.loss_high is not None:
-                losses.append(told.loss.loss_high)
+            promise = certify(served(accepted, wrong, lost, prompts, judged))
+            if promise.risks[0].risk_high is not None:
+                risks.append(promise.risks[0].risk_high)
+            if promise.loss.loss_high is not None:
+                losses.append(promise.loss.loss_high)
     qualities = [1 - largest_rate(wrong, prompts, ERROR) for wrong in range(4)]
     assert best.risk == pytest.approx(min(risks))
     assert best.risk == pytest.approx(largest_rate(0, prompts, ERROR / judged))
@@ -103,8 +103,10 @@ def test_it_is_said_in_sentences() -> None:
     assert first.startswith("300 labelled prompts: ")
     assert first.endswith(f" {certify_prompts} to certify")
     risk = 100 * (1 - ERROR ** (1 / certify_prompts))
-    (told,) = (float(part.split()[-2]) for part in second.split(";") if "no risk below" in part)
-    assert told <= risk < told + 0.011
+    (stated_risk,) = (
+        float(part.split()[-2]) for part in second.split(";") if "no risk below" in part
+    )
+    assert stated_risk <= risk < stated_risk + 0.011
     assert rest == [
         "target loss 0.01: even the best case needs 368 to certify: "
         f"about {3 * (368 - certify_prompts):,} more labelled prompts"

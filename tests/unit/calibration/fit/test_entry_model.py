@@ -83,15 +83,15 @@ def test_what_leaves_at_once_loses_no_more_than_it_may() -> None:
     rng = np.random.default_rng(1)
     prompts = [rng.integers(10, 50, 10).tolist() + [TELLS] * (row % 2) for row in range(400)]
     right_N = np.array([TELLS not in prompt for prompt in prompts])
-    found = commit_at_once(model, prompts, right_N, np.ones(400, dtype=bool))
-    assert found is not None
+    commitment = commit_at_once(model, prompts, right_N, np.ones(400, dtype=bool))
+    assert commitment is not None
     scorer = EntryScorer(model)
-    leaves_N = np.array([scorer.chance(ids, 0) >= found.chance for ids in prompts])
+    leaves_N = np.array([scorer.chance(ids, 0) >= commitment.chance for ids in prompts])
     assert (~right_N[leaves_N]).mean() <= MAX_LOSS
-    assert leaves_N.mean() == pytest.approx(found.share, abs=0.01)
-    assert found.share == pytest.approx(0.5, abs=0.05)
+    assert leaves_N.mean() == pytest.approx(commitment.share, abs=0.01)
+    assert commitment.share == pytest.approx(0.5, abs=0.05)
     # A cascade that is no better than its first tier loses nothing by it.
-    assert commit_at_once(model, prompts, right_N, right_N).share >= found.share
+    assert commit_at_once(model, prompts, right_N, right_N).share >= commitment.share
     # And where the first tier is never right, nothing may leave.
     assert commit_at_once(model, prompts, ~right_N & False, np.ones(400, dtype=bool)) is None
 
@@ -105,7 +105,7 @@ def test_too_few_prompts_with_ids_are_told_and_nothing_is_written(tmp_path: Path
         early_abort=None,
     )
     cascade = calibrate_parts(split_sample(pool), settings)
-    known = [[1, 2] if row < 20 else None for row in range(600)]
-    (line,) = write_entry_model(cascade, pool, known, {"a": 1}, tmp_path)
+    ids_by_row = [[1, 2] if row < 20 else None for row in range(600)]
+    (line,) = write_entry_model(cascade, pool, ids_by_row, {"a": 1}, tmp_path)
     assert "no entry model: 20 prompts have token ids" in line
     assert list(tmp_path.iterdir()) == []

@@ -21,8 +21,8 @@ def test_it_is_scikit_learns_at_its_default_tolerance_with_and_without_weights(l
         model = LogisticRegression(C=1 / l2, solver="newton-cholesky", max_iter=500)
         model.fit(x_NG, right_N, sample_weight=weight_N)
         weights_G, bias = fit_logistic(x_NG, right_N, l2, weight_N)
-        wanted = [*model.coef_[0], model.intercept_[0]]
-        np.testing.assert_allclose([*weights_G, bias], wanted, atol=1e-5)
+        expected = [*model.coef_[0], model.intercept_[0]]
+        np.testing.assert_allclose([*weights_G, bias], expected, atol=1e-5)
 
 
 def test_a_row_of_weight_two_is_two_rows() -> None:

@@ -39,25 +39,25 @@ def hidden_of(answers: TierAnswers, seed: int, is_told: bool) -> FloatArray:
 @pytest.fixture(scope="module", params=[True, False], ids=["told", "noise"])
 def fitted(request: pytest.FixtureRequest):
     """Whether the hidden states tell, the calibration with a probe, and unseen answers."""
-    own, asked = (make_pool(COUNT, seed, skills=(0.0,)).tiers[0] for seed in (1, 3))
-    logits = fit_tier(own, np.empty((COUNT, 0)))
-    hidden_NH = hidden_of(own, 1, request.param)
-    both = with_probe(logits, own.features_NF, hidden_NH, own.right_N)
-    return request.param, logits, both, asked, hidden_of(asked, 3, request.param)
+    fit_answers, test_answers = (make_pool(COUNT, seed, skills=(0.0,)).tiers[0] for seed in (1, 3))
+    logits = fit_tier(fit_answers, np.empty((COUNT, 0)))
+    hidden_NH = hidden_of(fit_answers, 1, request.param)
+    both = with_probe(logits, fit_answers.features_NF, hidden_NH, fit_answers.right_N)
+    return request.param, logits, both, test_answers, hidden_of(test_answers, 3, request.param)
 
 
 def test_it_gains_where_the_hidden_states_tell_and_loses_nothing_elsewhere(fitted) -> None:
-    is_told, logits, both, asked, hidden_NH = fitted
+    is_told, logits, both, answers, hidden_NH = fitted
     probed_N = np.full(COUNT, np.nan)
     if both.probe is not None:
         probed_N = probe_log_odds(hidden_NH, both.probe.unpacked())
-    rows = (asked.features_NF, probed_N)
+    rows = (answers.features_NF, probed_N)
     scores = [
         np.array([ScoreModel(c).score(x, (), p) for x, p in zip(*rows, strict=True)])
         for c in (logits, both)
     ]
-    without, with_ = (auroc(score_N, asked.right_N) for score_N in scores)
-    assert ece(scores[1], asked.right_N) < 0.04
+    without, with_ = (auroc(score_N, answers.right_N) for score_N in scores)
+    assert ece(scores[1], answers.right_N) < 0.04
     if is_told:
         assert with_ - without > 0.02
     else:
@@ -72,13 +72,13 @@ def test_only_the_score_changes(fitted) -> None:
 
 
 def test_answers_without_hidden_states_are_not_replayed_by_it(fitted) -> None:
-    is_told, logits, both, asked, _ = fitted
+    is_told, logits, both, answers, _ = fitted
     if not is_told:
         assert both.probe is None
         return
-    assert sigmoid(TierReplay(logits, asked, None).log_odds(np.empty((COUNT, 0)))).max() < 1.0
+    assert sigmoid(TierReplay(logits, answers, None).log_odds(np.empty((COUNT, 0)))).max() < 1.0
     with pytest.raises(ValueError, match="keep no hidden states"):
-        TierReplay(both, asked, None)
+        TierReplay(both, answers, None)
 
 
 @pytest.mark.parametrize("count", [300, 60], ids=["more answers than values", "fewer"])
@@ -94,11 +94,11 @@ def test_the_probe_is_the_penalised_regression_on_normalised_states(count: int) 
     sign_N = np.where(right_N, 1.0, -1.0)
 
     def odds(penalty: float) -> FloatArray:
-        def loss(found: FloatArray) -> tuple[float, FloatArray]:
-            margin_N = sign_N * (x_NH @ found[:-1] + found[-1])
+        def loss(weights: FloatArray) -> tuple[float, FloatArray]:
+            margin_N = sign_N * (x_NH @ weights[:-1] + weights[-1])
             slope_N = -sign_N / (1.0 + np.exp(margin_N))
-            gradient = np.append(slope_N @ x_NH + penalty * found[:-1], slope_N.sum())
-            size = 0.5 * penalty * found[:-1] @ found[:-1]
+            gradient = np.append(slope_N @ x_NH + penalty * weights[:-1], slope_N.sum())
+            size = 0.5 * penalty * weights[:-1] @ weights[:-1]
             return float(np.logaddexp(0.0, -margin_N).sum() + size), gradient
 
         best = minimize(loss, np.zeros(x_NH.shape[1] + 1), jac=True, tol=1e-9).x

@@ -34,19 +34,19 @@ def climb(
     calibrations: list[Calibration], pool: Pool, row: int, thresholds: tuple[float, ...]
 ) -> tuple[int, list[float | None]]:
     """The tier that answers, and the scores known on the way: as judge and router do it."""
-    known: list[float | None] = []
+    earlier_scores: list[float | None] = []
     for tier, threshold in enumerate(thresholds):
         model, answers = ScoreModel(calibrations[tier]), pool.tiers[tier]
-        score: float | None = model.score(answers.features_NF[row], known)
+        score: float | None = model.score(answers.features_NF[row], earlier_scores)
         for tokens, rows_NF in answers.prefix_NF.items():
             if not np.isnan(rows_NF[row]).any() and threshold > 0:
-                chance = model.chance_of_acceptance(tokens, rows_NF[row], threshold, known)
+                chance = model.chance_of_acceptance(tokens, rows_NF[row], threshold, earlier_scores)
                 score = None if chance < EARLY_ABORT else score
         uncut = None
         if answers.features_NF[row, TRUNCATED] == 1.0:
             uncut_F = answers.features_NF[row].copy()
             uncut_F[TRUNCATED] = 0.0
-            uncut = model.score(uncut_F, known)
+            uncut = model.score(uncut_F, earlier_scores)
         finding = Finding(
             score=score,
             early_abort=score is None,
@@ -54,20 +54,20 @@ def climb(
             next_has_room=False,
         )
         if decide(finding, threshold, "escalate")[0] is Verdict.ACCEPT:
-            return tier, [*known, score]
-        known.append(score)
-    return len(thresholds), known
+            return tier, [*earlier_scores, score]
+        earlier_scores.append(score)
+    return len(thresholds), earlier_scores
 
 
 @pytest.mark.parametrize("thresholds", [(0.9, 0.8), (0.5, 0.99), (0.0, 0.3), (1.0, 1.0)])
 def test_replay_sends_every_prompt_where_the_router_does(calibrations, pool, thresholds) -> None:
     served = CascadeReplay(calibrations, pool, EARLY_ABORT).serve(thresholds)
     for row in range(len(pool)):
-        tier, known = climb(calibrations, pool, row, thresholds)
+        tier, scores = climb(calibrations, pool, row, thresholds)
         assert served.answered_by_N[row] == tier
         assert served.right_N[row] == pool.tiers[tier].right_N[row]
         np.testing.assert_array_equal(served.reached_NT[row], [i <= tier for i in range(3)])
-        for i, score in enumerate(known):
+        for i, score in enumerate(scores):
             assert served.ended_NT[row, i] == (score is None)
             if score is not None:
                 assert served.score_NT[row, i] == pytest.approx(score, abs=1e-12)

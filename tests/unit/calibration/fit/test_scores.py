@@ -18,8 +18,8 @@ def test_prefix_fit_recovers_line_and_deviation() -> None:
     x_NG = rng.normal(size=(20_000, 2))
     log_odds_N = x_NG @ [2.0, -1.0] + 0.5 + 1.2 * rng.normal(size=20_000)
     model = fit_prefix(x_NG, log_odds_N, tokens=4)
-    found = [*model.weights, model.bias, model.residual_sd]
-    np.testing.assert_allclose(found, [2, -1, 0.5, 1.2], rtol=0.1)
+    fitted = [*model.weights, model.bias, model.residual_sd]
+    np.testing.assert_allclose(fitted, [2, -1, 0.5, 1.2], rtol=0.1)
 
 
 def test_prefix_fit_needs_final_scores_on_both_sides_of_some_threshold() -> None:

@@ -23,14 +23,14 @@ from tests.unit.calibration.pools import make_pool
 COUNT = 6000
 
 
-def with_drafts(pool: Pool, told: float, kept: float | None = None) -> Pool:
+def with_drafts(pool: Pool, signal: float, kept_share: float | None = None) -> Pool:
     """Every tier but the first tells by a draft's features whether it is right, so well."""
     rng = np.random.default_rng(7)
     tiers = [pool.tiers[0]]
     for before, tier in zip(pool.tiers, pool.tiers[1:], strict=False):
         draft_NF = rng.normal(size=(len(pool), len(FEATURES)))
-        draft_NF[:, 0] += told * (before.right_N * 2.0 - 1.0)
-        kept_N = before.right_N * 0.9 if kept is None else np.full(len(pool), kept)
+        draft_NF[:, 0] += signal * (before.right_N * 2.0 - 1.0)
+        kept_N = before.right_N * 0.9 if kept_share is None else np.full(len(pool), kept_share)
         tiers.append(dataclasses.replace(tier, draft_NF=draft_NF, kept_N=kept_N))
     return dataclasses.replace(pool, tiers=tuple(tiers))
 
@@ -48,16 +48,16 @@ def calibrated(pool: Pool) -> tuple[CalibratedCascade, Parts]:
 
 @pytest.fixture(scope="module")
 def certain() -> tuple[CalibratedCascade, Parts]:
-    return calibrated(with_drafts(make_pool(COUNT), told=4.0))
+    return calibrated(with_drafts(make_pool(COUNT), signal=4.0))
 
 
 def test_every_tier_that_reads_drafts_has_one_of_its_place(
     certain: tuple[CalibratedCascade, Parts],
 ) -> None:
-    found = fit_second_judges(*certain)
-    assert [judge.tier for judge in found] == [1, 2]
-    assert [judge.calibration.earlier_tiers for judge in found] == [1, 2]
-    for judge in found:
+    judges = fit_second_judges(*certain)
+    assert [judge.tier for judge in judges] == [1, 2]
+    assert [judge.calibration.earlier_tiers for judge in judges] == [1, 2]
+    for judge in judges:
         assert not judge.calibration.prefix
         assert judge.calibration.report["auroc"] > 0.95
 
@@ -78,8 +78,8 @@ def test_a_judge_that_knows_confirms_the_right_drafts_and_loses_none_to_speak_of
         # Right drafts are found, wrong ones are not.
         assert is_confirmed_n[drafts.right_n].mean() > 0.7
         assert is_confirmed_n[~drafts.right_n].mean() < 0.1
-        told = confirmed(judge, cascade, parts.certify, judge.high)
-        assert 0 < told.confirmed <= told.drafts < told.prompts == len(parts.certify)
+        counts = confirmed(judge, cascade, parts.certify, judge.high)
+        assert 0 < counts.confirmed <= counts.drafts < counts.prompts == len(parts.certify)
         assert confirmed(judge, cascade, parts.certify, 1.1).confirmed == 0
 
 
@@ -98,10 +98,10 @@ def test_a_draft_is_compared_with_what_would_go_out_in_its_place(
 
 
 def test_a_judge_that_knows_nothing_confirms_next_to_nothing() -> None:
-    cascade, parts = calibrated(with_drafts(make_pool(COUNT, seed=3), told=0.0))
+    cascade, parts = calibrated(with_drafts(make_pool(COUNT, seed=3), signal=0.0))
     for judge in fit_second_judges(cascade, parts):
-        told = confirmed(judge, cascade, parts.certify, judge.high or 1.1)
-        assert told.confirmed < 0.3 * told.drafts
+        counts = confirmed(judge, cascade, parts.certify, judge.high or 1.1)
+        assert counts.confirmed < 0.3 * counts.drafts
 
 
 def test_without_recorded_drafts_there_is_none() -> None:
@@ -136,7 +136,9 @@ def test_the_least_score_that_loses_no_more_than_allowed(
     assert module._high(np.array(scores), drafts, prompts=2000) == high
 
 
-@pytest.mark.parametrize(("kept", "low"), [(0.0, 0.5), (LEAST_KEPT / 2, 0.5), (0.5, 0.0)])
-def test_a_draft_of_which_nothing_is_kept_is_not_worth_reading(kept: float, low: float) -> None:
-    cascade, parts = calibrated(with_drafts(make_pool(COUNT), told=1.0, kept=kept))
+@pytest.mark.parametrize(("kept_share", "low"), [(0.0, 0.5), (LEAST_KEPT / 2, 0.5), (0.5, 0.0)])
+def test_a_draft_of_which_nothing_is_kept_is_not_worth_reading(
+    kept_share: float, low: float
+) -> None:
+    cascade, parts = calibrated(with_drafts(make_pool(COUNT), signal=1.0, kept_share=kept_share))
     assert suggested_low(cascade, parts.choose) == low

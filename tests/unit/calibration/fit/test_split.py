@@ -17,8 +17,8 @@ def test_every_prompt_is_in_one_part_and_the_parts_are_thirds() -> None:
     pool = make_pool(3_000)
     parts = split_sample(pool)
     ids = [parts.fit.ids, parts.choose.ids, parts.certify.ids]
-    assert sorted(id_ for own in ids for id_ in own) == sorted(pool.ids)
-    assert all(900 < len(own) < 1100 for own in ids)
+    assert sorted(id_ for part_ids in ids for id_ in part_ids) == sorted(pool.ids)
+    assert all(900 < len(part_ids) < 1100 for part_ids in ids)
 
 
 def test_a_part_depends_on_the_prompt_alone() -> None:
@@ -44,12 +44,12 @@ def test_rows_stay_together() -> None:
 
 def in_parts(pool: Pool) -> dict[str, set[str]]:
     """The parts that each prompt key is in."""
-    found: dict[str, set[str]] = {}
+    parts_by_key: dict[str, set[str]] = {}
     parts = split_sample(pool)
     for part in PARTS:
         for key in getattr(parts, part).prompt_keys:
-            found.setdefault(key, set()).add(part)
-    return found
+            parts_by_key.setdefault(key, set()).add(part)
+    return parts_by_key
 
 
 @given(st.lists(st.integers(0, 8), min_size=1, max_size=40), st.randoms(use_true_random=False))

@@ -81,11 +81,11 @@ def test_a_weight_of_two_counts_an_answer_twice(scored) -> None:
     score_N, right_N = scored
     weight_N = np.where(np.arange(len(score_N)) < 150, 2.0, 1.0)
     repeated_N = np.append(np.arange(len(score_N)), np.arange(150))
-    wanted = auroc(score_N[repeated_N], right_N[repeated_N])
-    assert auroc(score_N, right_N, weight_N) == pytest.approx(wanted)
+    expected = auroc(score_N[repeated_N], right_N[repeated_N])
+    assert auroc(score_N, right_N, weight_N) == pytest.approx(expected)
     for bins in (1, 7):
-        told = ece(score_N, right_N, bins, weight_N)
-        assert told == pytest.approx(ece(score_N[repeated_N], right_N[repeated_N], bins), abs=0.01)
+        error = ece(score_N, right_N, bins, weight_N)
+        assert error == pytest.approx(ece(score_N[repeated_N], right_N[repeated_N], bins), abs=0.01)
 
 
 def test_equal_weights_change_nothing(scored) -> None:

@@ -53,13 +53,13 @@ def test_no_other_thresholds_do_better(replay: CascadeReplay, target: Target) ->
 
 def test_an_outcome_is_what_the_rows_say(replay: CascadeReplay) -> None:
     served = replay.serve((0.8, 0.6))
-    told = outcome_of(served, (0.8, 0.6), COST)
+    outcome = outcome_of(served, (0.8, 0.6), COST)
     lost_N = served.last_right_N.astype(float) - served.right_N
-    assert told.quality == pytest.approx(served.right_N.mean())
-    assert told.loss == pytest.approx(served.last_right_N.mean() - told.quality)
-    assert told.loss_high95 == pytest.approx(told.loss + 1.645 * lost_N.std() / 250**0.5)
-    assert told.shares == pytest.approx(tuple(served.reached_NT.mean(0)))
-    assert told.cost == pytest.approx(1 + 2.5 * told.shares[1] + 9 * told.shares[2])
+    assert outcome.quality == pytest.approx(served.right_N.mean())
+    assert outcome.loss == pytest.approx(served.last_right_N.mean() - outcome.quality)
+    assert outcome.loss_high95 == pytest.approx(outcome.loss + 1.645 * lost_N.std() / 250**0.5)
+    assert outcome.shares == pytest.approx(tuple(served.reached_NT.mean(0)))
+    assert outcome.cost == pytest.approx(1 + 2.5 * outcome.shares[1] + 9 * outcome.shares[2])
 
 
 def test_target_out_of_reach_says_how_near_it_comes(replay: CascadeReplay) -> None:

@@ -114,7 +114,7 @@ def test_what_needs_a_reference_is_known() -> None:
 
 def test_every_question_may_have_a_kind_of_its_own() -> None:
     """A command gets the questions without one, in one run."""
-    asked = [
+    questions = [
         Question(id="n", prompt="p", reference="42", label="number"),
         Question(id="c", prompt="p", reference="a"),
         Question(id="w", prompt="p", reference="Paris", label="words"),
@@ -122,12 +122,12 @@ def test_every_question_may_have_a_kind_of_its_own() -> None:
         Question(id="d", prompt="p", reference="b"),
     ]
     labeler = Labeler(f"command:{shlex.join([sys.executable, '-c', JUDGE])}")
-    assert labeler.check(asked) == {"number": 1, "command": 2, "words": 1, "agreement": 1}
+    assert labeler.check(questions) == {"number": 1, "command": 2, "words": 1, "agreement": 1}
     answers = [
         ["42 apples", "a", "It is Paris.", "x", "c"],
         ["43 apples", "a", "It is Rome.", "x", "b"],
     ]
-    assert labeler(asked, answers) == [
+    assert labeler(questions, answers) == [
         [True, False, True, True, False],
         [False, True, False, True, True],
     ]
@@ -135,22 +135,22 @@ def test_every_question_may_have_a_kind_of_its_own() -> None:
 
 def test_auto_takes_the_kind_from_the_reference() -> None:
     references = ["42", "5 km", "3/4", "2024-03-05", "Paris", "3 musketeers", 7, 0.5]
-    asked = [question(reference, str(place)) for place, reference in enumerate(references)]
-    assert Labeler(DEFAULT).check(asked) == {"number": 5, "date": 1, "words": 2}
+    questions = [question(reference, str(row)) for row, reference in enumerate(references)]
+    assert Labeler(DEFAULT).check(questions) == {"number": 5, "date": 1, "words": 2}
 
 
 def test_an_answer_fits_one_of_several_references() -> None:
-    asked = Question(id="q", prompt="p", reference=["brown coat", 7, "2024-03-05"])
-    assert Labeler(DEFAULT).check([asked]) == {"words": 1}
+    multiple = Question(id="q", prompt="p", reference=["brown coat", 7, "2024-03-05"])
+    assert Labeler(DEFAULT).check([multiple]) == {"words": 1}
     answers = ["A brown coat.", "seven", "March 5, 2024", "coat", "8"]
-    labels = [Labeler(DEFAULT)([asked], [[answer]])[0][0] for answer in answers]
+    labels = [Labeler(DEFAULT)([multiple], [[answer]])[0][0] for answer in answers]
     assert labels == [True, True, True, False, False]
     with pytest.raises(ValueError, match="reference is empty"):
         Question(id="q", prompt="p", reference=[])
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("unlabelled", "message"),
     [
         (
             Question(id="q", prompt="p", reference="1", label="fuzzy"),
@@ -181,7 +181,7 @@ def test_an_answer_fits_one_of_several_references() -> None:
     ],
 )
 def test_a_question_that_cannot_be_labelled_is_named_before_it_is_asked(
-    asked: Question, message: str
+    unlabelled: Question, message: str
 ) -> None:
     with pytest.raises(CalibrationError, match=message):
-        Labeler(DEFAULT).check([asked])
+        Labeler(DEFAULT).check([unlabelled])

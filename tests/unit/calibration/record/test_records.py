@@ -15,10 +15,10 @@ from cascadia_sglang.judge.features import FEATURES
 WIDTH = len(FEATURES)
 
 
-def record(name: str, tokens: list[int], asked: str = "x") -> Record:
+def record(name: str, tokens: list[int], digest: str = "x") -> Record:
     rows: list[list[float | None]] = [[float(count)] * WIDTH for count in tokens]
     return Record(
-        id=name, tier="small", asked=asked, text="t", tokens=tokens, features=rows, seconds=0.1
+        id=name, tier="small", asked=digest, text="t", tokens=tokens, features=rows, seconds=0.1
     )
 
 
@@ -29,10 +29,10 @@ def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
         file.append(record("a", [2, 3]))
         file.append(record("b", [1]))
     with RecordFile(path, Record) as file:
-        file.append(record("a", [2, 4], asked="y"))
-        found = file.load()
-    assert [key[1:] for key in found] == [("a", "x"), ("b", "x"), ("a", "y")]
-    assert found["small", "a", "x"] == record("a", [2, 3])
+        file.append(record("a", [2, 4], digest="y"))
+        records = file.load()
+    assert [key[1:] for key in records] == [("a", "x"), ("b", "x"), ("a", "y")]
+    assert records["small", "a", "x"] == record("a", [2, 3])
 
 
 def test_a_line_cut_off_by_a_kill_is_dropped_and_the_file_goes_on_whole(tmp_path: Path) -> None:
@@ -66,8 +66,8 @@ def test_arrays_hold_the_end_and_what_still_ran_before() -> None:
     forced = Record(
         id="c", tier="small", asked="x", text="", tokens=[2], features=[nothing], seconds=0.1
     )
-    own = [record("a", [2, 4, 5]), record("b", [2]), forced]
-    pool = pool_of(questions, [own], [[True, False, True]])
+    records = [record("a", [2, 4, 5]), record("b", [2]), forced]
+    pool = pool_of(questions, [records], [[True, False, True]])
     (tier,) = pool.tiers
     np.testing.assert_array_equal(tier.features_NF[:, 0], [5, 2, np.nan])
     # b ended with its second token, so that no judge ever looked at its first two alone.

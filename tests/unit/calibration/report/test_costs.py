@@ -46,18 +46,20 @@ def speeds(*tiers: StepTimes, devices: tuple[int, ...] = (1, 1)) -> TierSpeeds:
 
 def test_an_answer_costs_its_prefill_and_its_share_of_the_steps() -> None:
     small, large = times(decode_ms=2.0, prefill_ms_per_token=0.01), times(8.0, 0.05)
-    own = [[record(100, 20), record(300, 40)], [record(100, 10), record(300, 10)]]
+    records = [[record(100, 20), record(300, 40)], [record(100, 10), record(300, 10)]]
     # Means of 200 and 30, and of 200 and 10 tokens; 16 rows share a step.
     small_ms = 200 * 0.01 + 29 * 2.0 / 16
     large_ms = 200 * 0.05 + 9 * 8.0 / 16
-    assert step_costs(speeds(small, large), own, 16) == pytest.approx((1.0, large_ms / small_ms))
+    assert step_costs(speeds(small, large), records, 16) == pytest.approx(
+        (1.0, large_ms / small_ms)
+    )
 
 
 def test_the_time_under_load_does_not_count_and_devices_do() -> None:
     tier = times(decode_ms=2.0, prefill_ms_per_token=0.01)
-    own = [[record(100, 20, seconds=0.1)], [record(100, 20, seconds=900.0)]]
-    assert step_costs(speeds(tier, tier), own, 8) == pytest.approx((1.0, 1.0))
-    assert step_costs(speeds(tier, tier, devices=(1, 4)), own, 8) == pytest.approx((1.0, 4.0))
+    records = [[record(100, 20, seconds=0.1)], [record(100, 20, seconds=900.0)]]
+    assert step_costs(speeds(tier, tier), records, 8) == pytest.approx((1.0, 1.0))
+    assert step_costs(speeds(tier, tier, devices=(1, 4)), records, 8) == pytest.approx((1.0, 4.0))
 
 
 def test_short_answers_share_their_prefills() -> None:
@@ -66,8 +68,8 @@ def test_short_answers_share_their_prefills() -> None:
     slow = StepTimes(decode_ms=[(1, 1.0)], prefill_ms=[(1, 10.0), (100_000, 10.0)])
     flat_ms, slow_ms = (prefill_ms / 8 + 3 * (32 / 32) for prefill_ms in (5.0, 10.0))
     # One row is the largest size: 32 rows take 32 times as long.
-    own = [[record(50, 4)], [record(50, 4)]]
-    assert step_costs(speeds(flat, slow), own, 32) == pytest.approx((1.0, slow_ms / flat_ms))
+    records = [[record(50, 4)], [record(50, 4)]]
+    assert step_costs(speeds(flat, slow), records, 32) == pytest.approx((1.0, slow_ms / flat_ms))
 
 
 def cascade(**more: object) -> CascadeConfig:
@@ -90,13 +92,13 @@ def profile(folder: Path, *tiers: str) -> Path:
 
 def test_step_times_are_those_of_a_profile_or_estimated(tmp_path: Path) -> None:
     path = profile(tmp_path, "small", "large")
-    found = tier_speeds(cascade(), path, None)
-    assert [tier.decode_ms for tier in found.times] == [[(1, 2.5)]] * 2
-    assert found.devices == (1, 2)
-    assert found.source == f"step times of {path}"
-    own = cascade(planner={"profile": str(path)})
-    assert tier_speeds(own, None, None) == found
-    estimated = tier_speeds(own, None, "L4")
+    by_profile = tier_speeds(cascade(), path, None)
+    assert [tier.decode_ms for tier in by_profile.times] == [[(1, 2.5)]] * 2
+    assert by_profile.devices == (1, 2)
+    assert by_profile.source == f"step times of {path}"
+    with_profile = cascade(planner={"profile": str(path)})
+    assert tier_speeds(with_profile, None, None) == by_profile
+    estimated = tier_speeds(with_profile, None, "L4")
     assert estimated.source == "step times estimated by the data sheet of L4"
     assert estimated.times[0].decode_ms[0][1] < estimated.times[1].decode_ms[0][1]
     assert tier_speeds(cascade(), None, None).source.endswith("the data sheet of H100")

@@ -57,7 +57,7 @@ def report(parts: Parts) -> Report:
 
 
 def test_written_files_are_served_files(report: Report, parts: Parts, tmp_path: Path) -> None:
-    said = list(write(report, parts, tmp_path))
+    printed = list(write(report, parts, tmp_path))
     paths = {i: str(tmp_path / f"{name}.json") for i, name in enumerate(SETTINGS.tier_names)}
     loaded = load_calibrations(paths)
     assert loaded == dict(enumerate(reported_calibrations(report, parts).values()))
@@ -65,9 +65,11 @@ def test_written_files_are_served_files(report: Report, parts: Parts, tmp_path: 
     assert [c.model for c in loaded.values()] == ["0a", None, "0c"]
     assert (tmp_path / "report.svg").read_text().startswith("<?xml")
     assert "](report.svg)" in (tmp_path / "report.md").read_text()
-    told = json.loads((tmp_path / "report.json").read_text())
-    assert told["thresholds"] == list(report.cascade.thresholds)
-    assert said[3] == f"routing: thresholds: [{', '.join(f'{h:g}' for h in told['thresholds'])}]"
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert written["thresholds"] == list(report.cascade.thresholds)
+    assert (
+        printed[3] == f"routing: thresholds: [{', '.join(f'{h:g}' for h in written['thresholds'])}]"
+    )
 
 
 def test_tiers_are_measured_on_what_reaches_them(report: Report, parts: Parts) -> None:
@@ -97,19 +99,21 @@ def test_quantiles_are_of_finished_answers_that_reach_the_tier(report, parts) ->
 
 
 def test_agreement_is_that_of_the_accepted_answers_with_the_last_tiers(report, parts) -> None:
-    def told(part: Pool) -> Pool:
+    def third_differs(part: Pool) -> Pool:
         """The answers to every third prompt differ."""
         same_N = np.arange(len(part)) % 3 > 0
         tiers = tuple(dataclasses.replace(tier, same_N=same_N) for tier in part.tiers)
         return dataclasses.replace(part, tiers=tiers)
 
-    known = dataclasses.replace(parts, choose=told(parts.choose), certify=told(parts.certify))
-    unfitted = Pool.concatenated([known.choose, known.certify])
+    changed = dataclasses.replace(
+        parts, choose=third_differs(parts.choose), certify=third_differs(parts.certify)
+    )
+    unfitted = Pool.concatenated([changed.choose, changed.certify])
     served = report.cascade.replay(unfitted).serve(report.cascade.thresholds)
     same_N = unfitted.tiers[1].same_N[served.answered_by_N == 1]
-    found = reported_calibrations(report, known)["middle"].agreement
-    assert found == Agreement(agreed=same_N.sum(), answers=len(same_N))
-    assert 0 < found.agreed < found.answers
+    agreement = reported_calibrations(report, changed)["middle"].agreement
+    assert agreement == Agreement(agreed=same_N.sum(), answers=len(same_N))
+    assert 0 < agreement.agreed < agreement.answers
     assert reported_calibrations(report, parts)["middle"].agreement is None
 
 
@@ -145,12 +149,12 @@ def test_noise_brings_the_auroc_down_to_its_target() -> None:
 
 
 def test_a_weaker_judge_costs_quality_or_money(report: Report) -> None:
-    own = report.cascade.held_out
+    held_out = report.cascade.held_out
     assert [weaker.auroc for weaker in report.weaker] == list(AUROCS)
     *_, middle, weakest = report.weaker
     # These tiers judge with about 0.85 by themselves, so the first of the three adds hardly any.
     assert 0 < middle.noise_sd[0] < weakest.noise_sd[0]
-    assert own.quality > middle.kept.quality > weakest.kept.quality
+    assert held_out.quality > middle.kept.quality > weakest.kept.quality
     assert weakest.rechosen is not None
     assert weakest.rechosen.shares[-1] <= SETTINGS.target.value + 0.05
 
@@ -177,9 +181,9 @@ def test_agreement_leaves_the_last_tier_without_a_calibration(
     pool = make_pool(900, seed=10)
     last = dataclasses.replace(pool.tiers[2], right_N=np.ones(900, dtype=bool))
     parts = split_sample(dataclasses.replace(pool, tiers=(*pool.tiers[:2], last)))
-    told = examine(calibrate_parts(parts, SETTINGS), parts, "agreement")
-    assert [tier.tier for tier in told.tiers] == ["small", "middle"]
-    list(write(told, parts, tmp_path))
+    examined = examine(calibrate_parts(parts, SETTINGS), parts, "agreement")
+    assert [tier.tier for tier in examined.tiers] == ["small", "middle"]
+    list(write(examined, parts, tmp_path))
     assert not (tmp_path / "large.json").exists()
 
 

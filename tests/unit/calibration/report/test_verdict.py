@@ -55,10 +55,10 @@ def cascade(
 
 def test_a_quality_is_shown_by_its_lower_bound() -> None:
     large = outcome(2000, 1960)
-    told = verdict(cascade("quality", 0.97, large, large))
-    assert told.is_reached
-    assert told.bound == pytest.approx(lower_bound(1960, 2000, 0.05))
-    assert told.line() == (
+    judged = verdict(cascade("quality", 0.97, large, large))
+    assert judged.is_reached
+    assert judged.bound == pytest.approx(lower_bound(1960, 2000, 0.05))
+    assert judged.line() == (
         "target quality at least 0.97: shown; this sample shows quality at least 0.974"
     )
 
@@ -66,41 +66,41 @@ def test_a_quality_is_shown_by_its_lower_bound() -> None:
 def test_a_sample_too_small_to_choose_by_says_how_many_more_are_needed() -> None:
     """The last tier is right on 64 of 66: as it alone, the parts must show 0.95 with a margin."""
     small = outcome(66, 63, lost=1)
-    told = verdict(cascade("quality", 0.95, small, outcome(70, 64)))
-    assert not told.is_reached
-    assert told.more is not None
-    needed = 66 + told.more // 3
+    judged = verdict(cascade("quality", 0.95, small, outcome(70, 64)))
+    assert not judged.is_reached
+    assert judged.more is not None
+    needed = 66 + judged.more // 3
     assert lower_bound(64 / 66 * needed, needed, SURE_ERROR) >= 0.95
     assert lower_bound(64 / 66 * (needed - 1), needed - 1, SURE_ERROR) < 0.95
-    assert f"not shown with this sample: about {told.more:,} more are needed; " in told.line()
-    assert told.line().endswith("this sample shows quality at least 0.8378")
+    assert f"not shown with this sample: about {judged.more:,} more are needed; " in judged.line()
+    assert judged.line().endswith("this sample shows quality at least 0.8378")
 
 
 def test_bad_luck_on_the_part_held_out_is_counted_with_the_other_part() -> None:
     chosen, held_out = outcome(1000, 980), outcome(1000, 962)
-    told = verdict(cascade("quality", 0.96, chosen, held_out))
-    assert not told.is_reached
-    assert told.more is not None
-    needed = 1000 + told.more // 3
+    judged = verdict(cascade("quality", 0.96, chosen, held_out))
+    assert not judged.is_reached
+    assert judged.more is not None
+    needed = 1000 + judged.more // 3
     assert lower_bound(0.971 * needed, needed, 0.05) >= 0.96
 
 
 def test_a_quality_above_the_last_tiers_is_never_shown_by_more_of_the_same() -> None:
     small = outcome(66, 60)
-    told = verdict(cascade("quality", 0.95, small, outcome(70, 60)))
-    assert (told.is_reached, told.more) == (False, None)
+    judged = verdict(cascade("quality", 0.95, small, outcome(70, 60)))
+    assert (judged.is_reached, judged.more) == (False, None)
     assert "not shown with this sample; more prompts like these are not expected to show it" in (
-        told.line()
+        judged.line()
     )
 
 
 def test_a_loss_is_shown_by_its_upper_bound() -> None:
     good = outcome(1000, 970, lost=1, gained=1)
     assert verdict(cascade("loss", 0.01, good, good)).is_reached
-    told = verdict(cascade("loss", 0.01, outcome(100, 97), outcome(100, 97)))
+    judged = verdict(cascade("loss", 0.01, outcome(100, 97), outcome(100, 97)))
     # Without a single lost prompt: 1 - (SURE_ERROR / 2) ** (1 / n) <= 0.01.
     needed = int(np.ceil(np.log(SURE_ERROR / 2) / np.log(0.99)))
-    assert (told.is_reached, told.more) == (False, 3 * (needed - 100))
+    assert (judged.is_reached, judged.more) == (False, 3 * (needed - 100))
 
 
 def test_a_cascade_of_one_tier_loses_nothing() -> None:
@@ -122,17 +122,17 @@ def test_a_cascade_of_one_tier_loses_nothing() -> None:
 def test_a_budget_is_kept_unless_it_is_refuted(
     kind: str, value: float, share: float, is_kept: bool
 ) -> None:
-    told = verdict(cascade(kind, value, outcome(200, 150), outcome(200, 150, share=share)))
-    assert told.is_reached is is_kept
-    assert ("not kept on the prompts held out" in told.line()) is not is_kept
-    assert told.more is None
+    judged = verdict(cascade(kind, value, outcome(200, 150), outcome(200, 150, share=share)))
+    assert judged.is_reached is is_kept
+    assert ("not kept on the prompts held out" in judged.line()) is not is_kept
+    assert judged.more is None
 
 
 def test_the_variance_of_a_cost_is_that_of_the_prompts() -> None:
     held_out = outcome(200, 150, share=0.4)
     costs_N = np.r_[np.full(120, 1.0), np.full(80, 9.0)]
-    told = verdict(cascade("cost", 3.4, held_out, held_out))
-    assert told.bound == pytest.approx(costs_N.mean() - 1.645 * costs_N.std() / 200**0.5)
+    judged = verdict(cascade("cost", 3.4, held_out, held_out))
+    assert judged.bound == pytest.approx(costs_N.mean() - 1.645 * costs_N.std() / 200**0.5)
 
 
 def test_counts_add_up_and_keep_their_rates() -> None:

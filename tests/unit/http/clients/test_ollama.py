@@ -122,8 +122,8 @@ def test_a_stream_is_the_default_and_asks_for_its_usage() -> None:
 def test_a_format_is_a_constraint() -> None:
     assert chat(format="json")["response_format"]["type"] == "json_object"
     schema = {"type": "object"}
-    found = chat(format=schema)["response_format"]
-    assert (found["type"], found["json_schema"]["schema_"]) == ("json_schema", schema)
+    constraint = chat(format=schema)["response_format"]
+    assert (constraint["type"], constraint["json_schema"]["schema_"]) == ("json_schema", schema)
     assert "response_format" not in chat(format="")
 
 
@@ -137,19 +137,19 @@ def test_results_of_tools_find_their_calls() -> None:
         {"role": "tool", "tool_name": "time", "content": "noon"},
         {"role": "tool", "content": "sunny"},
     ]
-    _, asked, time, weather = chat(messages=history)["messages"]
-    ids = [one["id"] for one in asked["tool_calls"]]
+    _, calling, time, weather = chat(messages=history)["messages"]
+    ids = [call["id"] for call in calling["tool_calls"]]
     assert [time["tool_call_id"], weather["tool_call_id"]] == [ids[1], ids[0]]
-    assert json.loads(asked["tool_calls"][0]["function"]["arguments"]) == {"city": "Paris"}
+    assert json.loads(calling["tool_calls"][0]["function"]["arguments"]) == {"city": "Paris"}
 
 
 def test_a_prompt_is_a_message_unless_it_is_raw() -> None:
-    asked = generate(system="be brief", options={"num_predict": 4})
-    assert [(one.role, one.content) for one in asked.messages] == [
+    request = generate(system="be brief", options={"num_predict": 4})
+    assert [(message.role, message.content) for message in request.messages] == [
         ("system", "be brief"),
         ("user", "hello"),
     ]
-    assert asked.model_dump()["max_tokens"] == 4
+    assert request.model_dump()["max_tokens"] == 4
     raw = generate(raw=True)
     assert (raw.prompt, raw.max_tokens) == ("hello", None)
 
@@ -164,7 +164,7 @@ def test_thinking_is_asked_of_the_handler() -> None:
     assert seen == [False, True]
 
 
-async def told(answer: Answer, *chunks: dict[str, Any]) -> list[dict[str, Any]]:
+async def lines_of(answer: Answer, *chunks: dict[str, Any]) -> list[dict[str, Any]]:
     async def events() -> AsyncIterator[str]:
         for chunk in chunks:
             yield f"data: {json.dumps(chunk)}\n\n"
@@ -181,7 +181,7 @@ USAGE = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 3}}
 
 
 async def test_every_piece_of_a_stream_arrives_and_the_last_line_counts() -> None:
-    found = await told(
+    sent = await lines_of(
         Answer("small:latest", is_chat=True),
         piece(role="assistant", content=""),
         piece(reasoning_content="well"),
@@ -189,7 +189,7 @@ async def test_every_piece_of_a_stream_arrives_and_the_last_line_counts() -> Non
         piece("length", content="b"),
         USAGE,
     )
-    frames = [ollama.ChatResponse(**line) for line in found]
+    frames = [ollama.ChatResponse(**line) for line in sent]
     assert "".join(frame.message.content or "" for frame in frames) == "dcb"
     assert frames[0].message.thinking == "well"
     assert [frame.done for frame in frames] == [False, False, False, True]
@@ -204,7 +204,7 @@ async def test_calls_of_tools_arrive_whole() -> None:
     def call(index: int, name: str | None, arguments: str) -> dict[str, Any]:
         return {"index": index, "function": {"name": name, "arguments": arguments}}
 
-    found = await told(
+    sent = await lines_of(
         Answer("small", is_chat=True),
         piece(tool_calls=[call(0, "weather", "")]),
         piece(tool_calls=[call(0, None, '{"city": ')]),
@@ -212,7 +212,7 @@ async def test_calls_of_tools_arrive_whole() -> None:
         piece("tool_calls", tool_calls=[call(1, "time", "{}")]),
         USAGE,
     )
-    (last,) = (ollama.ChatResponse(**line) for line in found)
+    (last,) = (ollama.ChatResponse(**line) for line in sent)
     calls = last.message.tool_calls or []
     assert [(c.function.name, c.function.arguments) for c in calls] == [
         ("weather", {"city": "Paris"}),
@@ -222,13 +222,13 @@ async def test_calls_of_tools_arrive_whole() -> None:
 
 
 async def test_an_error_in_a_stream_is_its_last_line() -> None:
-    found = await told(
+    sent = await lines_of(
         Answer("small", is_chat=False),
         {"choices": [{"text": "dc"}]},
         {"error": {"message": "cut"}},
     )
-    assert found[0]["response"] == "dc"
-    assert found[1:] == [{"error": "cut"}]
+    assert sent[0]["response"] == "dc"
+    assert sent[1:] == [{"error": "cut"}]
 
 
 def test_a_whole_answer() -> None:
@@ -236,5 +236,5 @@ def test_a_whole_answer() -> None:
         "choices": [{"message": {"content": "dcba"}, "finish_reason": "stop"}],
         "usage": USAGE["usage"],
     }
-    found = ollama.GenerateResponse(**Answer("small", is_chat=False).whole(content))
-    assert (found.response, found.done, found.done_reason) == ("dcba", True, "stop")
+    answer = ollama.GenerateResponse(**Answer("small", is_chat=False).whole(content))
+    assert (answer.response, answer.done, answer.done_reason) == ("dcba", True, "stop")

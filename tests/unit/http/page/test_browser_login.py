@@ -17,7 +17,7 @@ async def answer(_: Request) -> Response:
     return PlainTextResponse("here")
 
 
-def asked(method: str, path: str, root_path: str = "", **how: object) -> httpx.Response:
+def send(method: str, path: str, root_path: str = "", **how: object) -> httpx.Response:
     """What SGLang's check of the keys and the login make of a request."""
     paths = ("/cascadia", "/cascadia/status", "/cascadiax", "/v1/models")
     app = Starlette(routes=[Route(path, answer, methods=["GET", "POST"]) for path in paths])
@@ -35,31 +35,31 @@ def asked(method: str, path: str, root_path: str = "", **how: object) -> httpx.R
 
 
 def test_opening_the_page_without_a_key_asks_for_a_login() -> None:
-    refused = asked("GET", "/cascadia")
+    refused = send("GET", "/cascadia")
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"].startswith("Basic ")
     # A script's call shows no dialogue.
-    assert "www-authenticate" not in asked("GET", "/cascadia/status").headers
+    assert "www-authenticate" not in send("GET", "/cascadia/status").headers
 
 
 @pytest.mark.parametrize("user", ["", "me", "a:b"])
 def test_the_password_of_a_login_is_the_key(user: str) -> None:
     expected = 401 if ":" in user else 200  # a name has no colon; what follows it is the password
     for path in ("/cascadia", "/cascadia/status"):
-        assert asked("GET", path, auth=(user, "the key")).status_code == expected
-        assert asked("GET", path, auth=(user, "another")).status_code == 401
+        assert send("GET", path, auth=(user, "the key")).status_code == expected
+        assert send("GET", path, auth=(user, "another")).status_code == 401
 
 
 def test_a_login_works_under_the_path_of_a_proxy() -> None:
-    refused = asked("GET", "/cascadia", "/models")
+    refused = send("GET", "/cascadia", "/models")
     assert refused.headers["www-authenticate"].startswith("Basic ")
-    assert asked("GET", "/cascadia/status", "/models", auth=("", "the key")).status_code == 200
-    assert asked("GET", "/v1/models", "/models", auth=("", "the key")).status_code == 401
+    assert send("GET", "/cascadia/status", "/models", auth=("", "the key")).status_code == 200
+    assert send("GET", "/v1/models", "/models", auth=("", "the key")).status_code == 401
 
 
 def test_a_bearer_token_is_the_key_as_everywhere() -> None:
     headers = {"authorization": "Bearer the key"}
-    assert asked("GET", "/cascadia/status", headers=headers).status_code == 200
+    assert send("GET", "/cascadia/status", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_a_bearer_token_is_the_key_as_everywhere() -> None:
     [("POST", "/cascadia"), ("GET", "/v1/models"), ("GET", "/cascadiax")],
 )
 def test_a_login_counts_for_reading_the_page_alone(method: str, path: str) -> None:
-    assert asked(method, path, auth=("", "the key")).status_code == 401
+    assert send(method, path, auth=("", "the key")).status_code == 401
 
 
 @pytest.mark.parametrize("value", ["Basic", "Basic ???", "Basic dGhlIGtleQ==", "Digest x"])
 def test_a_login_that_cannot_be_read_is_refused(value: str) -> None:
-    assert asked("GET", "/cascadia", headers={"authorization": value}).status_code == 401
+    assert send("GET", "/cascadia", headers={"authorization": value}).status_code == 401

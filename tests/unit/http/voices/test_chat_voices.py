@@ -74,7 +74,7 @@ def convert(handler: Handler, chat: Chat, raw: Any) -> tuple[Any, Chat]:
     return SimpleNamespace(by=handler.name), chat
 
 
-def asked(tier: int | None) -> tuple[Any, Any, ChatVoices]:
+def converted_chat(tier: int | None) -> tuple[Any, Any, ChatVoices]:
     """A converted chat."""
     made = voices(Handler("other", [], parses=True))
     raw = http_request(tier)
@@ -87,7 +87,7 @@ def asked(tier: int | None) -> tuple[Any, Any, ChatVoices]:
 def test_a_chat_is_written_in_the_voice_of_the_tier_that_is_pinned(
     tier: int | None, name: str
 ) -> None:
-    adapted, raw, _ = asked(tier)
+    adapted, raw, _ = converted_chat(tier)
     assert adapted.by == name
     source = CHAT_SOURCE.expect(adapted)
     assert not hasattr(source.request, "seen")
@@ -103,17 +103,17 @@ def test_a_chat_whose_prompt_is_ids_cannot_be_written_again() -> None:
 
 def adapted_for(tier: int) -> tuple[Any, Any]:
     """A request of the first voice that a tier answers, and its form in the other voice."""
-    own = SimpleNamespace(samples=None, text=None, input_ids=[1])
+    adapted = SimpleNamespace(samples=None, text=None, input_ids=[1])
     other = SimpleNamespace()
     summary = ResponseSummary()
     summary.tier_index = tier
-    SUMMARY.set(own, summary)
+    SUMMARY.set(adapted, summary)
     chat: Any = SimpleNamespace()
-    forms = PromptForms(Form(samples=[own], adapted=own), 0, Reach.ALL, chat, TWO)
-    asked = SimpleNamespace(input_ids=[2], text=None)
-    forms._forms[1] = Form(samples=[asked], adapted=other, chat="other's chat")
-    FORMS.set(own, forms)
-    return own, other
+    forms = PromptForms(Form(samples=[adapted], adapted=adapted), 0, Reach.ALL, chat, TWO)
+    sample = SimpleNamespace(input_ids=[2], text=None)
+    forms._forms[1] = Form(samples=[sample], adapted=other, chat="other's chat")
+    FORMS.set(adapted, forms)
+    return adapted, other
 
 
 async def outputs_of(adapted: Any) -> list[Any]:
@@ -123,8 +123,8 @@ async def outputs_of(adapted: Any) -> list[Any]:
 async def test_the_voice_that_answers_reads_the_answer() -> None:
     first, other = Handler("first", [OUTPUT, OUTPUT]), Handler("other", [])
     made = voices(other)
-    own, others = adapted_for(tier=1)
-    handler, adapted, chat = await made.answering(first, own, "chat", None)
+    request, others = adapted_for(tier=1)
+    handler, adapted, chat = await made.answering(first, request, "chat", None)
     assert (handler, adapted, chat) == (other, others, "other's chat")
     assert await outputs_of(adapted) == [OUTPUT, OUTPUT]
     assert first.closed == 1
@@ -132,17 +132,17 @@ async def test_the_voice_that_answers_reads_the_answer() -> None:
 
 async def test_the_first_voice_reads_its_own_answers() -> None:
     first, other = Handler("first", [OUTPUT]), Handler("other", [])
-    own, _ = adapted_for(tier=0)
-    handler, adapted, chat = await voices(other).answering(first, own, "chat", None)
-    assert (handler, adapted, chat) == (first, own, "chat")
+    request, _ = adapted_for(tier=0)
+    handler, adapted, chat = await voices(other).answering(first, request, "chat", None)
+    assert (handler, adapted, chat) == (first, request, "chat")
     assert await outputs_of(adapted) == [OUTPUT]
 
 
 async def test_a_failure_before_the_first_output_is_the_handlers_to_answer() -> None:
     first = Handler("first", [ValueError("too long")])
-    own, _ = adapted_for(tier=0)
+    request, _ = adapted_for(tier=0)
     made = voices(Handler("other", []))
-    handler, adapted, _ = await made.answering(first, own, "chat", None)
+    handler, adapted, _ = await made.answering(first, request, "chat", None)
     assert handler is first
     with pytest.raises(ValueError, match="too long"):
         await outputs_of(adapted)
@@ -150,9 +150,9 @@ async def test_a_failure_before_the_first_output_is_the_handlers_to_answer() -> 
 
 async def test_a_failure_later_ends_the_outputs() -> None:
     first = Handler("first", [OUTPUT, ValueError("cut short")])
-    own, _ = adapted_for(tier=0)
+    request, _ = adapted_for(tier=0)
     made = voices(Handler("other", []))
-    _, adapted, _ = await made.answering(first, own, "chat", None)
+    _, adapted, _ = await made.answering(first, request, "chat", None)
     with pytest.raises(ValueError, match="cut short"):
         await outputs_of(adapted)
 
@@ -162,9 +162,9 @@ def test_tokens_are_those_of_the_tier_that_is_named(tier: int | None, manager: s
     other = Handler("other", [])
     made = voices(other)
     handler = SimpleNamespace(tokenizer_manager="small's", chat_serving="small's")
-    found = made.tokenizing(handler, tier)
-    assert found.tokenizer_manager == manager
-    assert found.chat_serving == ("small's" if manager == "small's" else other)
+    tokenizing = made.tokenizing(handler, tier)
+    assert tokenizing.tokenizer_manager == manager
+    assert tokenizing.chat_serving == ("small's" if manager == "small's" else other)
     assert handler.tokenizer_manager == "small's"
 
 

@@ -60,7 +60,7 @@ class Stage:
         self.seeing: set[int] = set()
         self.calls: list[tuple[str, Request]] = []
         self.ended: list[tuple[str, str]] = []
-        self.asked: list[Any] = []
+        self.adapted: list[Any] = []
         self._outputs = ["half", "whole"] if streamed else ["whole"]
         manager = SimpleNamespace(generate_request=self._generate, model_path="a model")
         self.first, self.other = (
@@ -76,21 +76,21 @@ class Stage:
         )
         self.voices = ResponsesVoices(self.views)  # type: ignore[arg-type]
 
-    async def ask(self, asked: Request, tier: int | None = None) -> Any:
+    async def ask(self, responses_request: Request, tier: int | None = None) -> Any:
         """What `create_responses` returns; of a stream, its events."""
         raw: Any = SimpleNamespace(scope={SCOPE_KEY: Trace(Controls(tier=tier))})
         self.trace = raw.scope[SCOPE_KEY]
-        return await self.voices.create(self.create, self.first, asked, raw)  # type: ignore[arg-type]
+        return await self.voices.create(self.create, self.first, responses_request, raw)  # type: ignore[arg-type]
 
-    async def create(self, handler: Any, asked: Request, raw: Any) -> Any:
+    async def create(self, handler: Any, responses_request: Request, raw: Any) -> Any:
         """SGLang's own: refuses at once, asks the engine at once or when its events are read."""
-        self.calls.append((handler.name, asked))
+        self.calls.append((handler.name, responses_request))
         if handler.name in self.refusing:
             body = json.dumps({"error": {"message": f"{handler.name} refuses"}})
             return SimpleNamespace(body=body)
         adapted = SimpleNamespace(by=handler.name)
-        asked.input = f"changed by {handler.name}"
-        if asked.stream:
+        responses_request.input = f"changed by {handler.name}"
+        if responses_request.stream:
             return self._events(handler, adapted, raw)
         try:
             async for output in handler.tokenizer_manager.generate_request(adapted, raw):
@@ -119,7 +119,7 @@ class Stage:
 
     async def _answer(self, adapted: Any, raw: Any) -> AsyncIterator[Any]:
         del raw
-        self.asked.append(adapted)
+        self.adapted.append(adapted)
         if self.error is not None:
             raise self.error
         source = CHAT_SOURCE.get(adapted)
@@ -151,7 +151,7 @@ async def test_the_first_voice_writes_its_own_responses() -> None:
     stage = Stage()
     assert await stage.ask(request()) == "first: whole"
     assert [name for name, _ in stage.calls] == ["first"]
-    assert [adapted.by for adapted in stage.asked] == ["first"]
+    assert [adapted.by for adapted in stage.adapted] == ["first"]
 
 
 async def test_the_voice_that_answers_writes_the_response() -> None:
@@ -159,7 +159,7 @@ async def test_the_voice_that_answers_writes_the_response() -> None:
     stage = Stage(answers=1)
     assert await stage.ask(request()) == "other: whole"
     assert [name for name, _ in stage.calls] == ["first", "other"]
-    assert CHAT_SOURCE.expect(stage.asked[0]).request.input == "hi"
+    assert CHAT_SOURCE.expect(stage.adapted[0]).request.input == "hi"
     assert sorted(stage.ended) == [("first", "cancelled"), ("other", "done")]
     assert all(getattr(stage.other, name) is getattr(stage.first, name) for name in SHARED)
 
@@ -179,7 +179,7 @@ async def test_the_events_of_a_stream_are_those_of_the_voice_that_answers(
 async def test_a_stream_that_nobody_reads_has_asked_nothing() -> None:
     stage = Stage(1, streamed=True)
     await stage.ask(request(stream=True))
-    assert stage.asked == []
+    assert stage.adapted == []
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
@@ -198,7 +198,7 @@ async def test_what_the_first_handler_refuses_asks_no_engine(stream: bool) -> No
     stage.refusing = {"first"}
     response = await stage.ask(request(stream=stream))
     assert json.loads(response.body)["error"]["message"] == "first refuses"
-    assert stage.asked == []
+    assert stage.adapted == []
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -235,8 +235,8 @@ async def test_a_run_that_begins_after_its_request_is_over_is_ended(stream: bool
     """A prompt is made to its end for whoever waits for it, and here nobody does any more."""
     stage = Stage(streamed=stream)
     raw: Any = SimpleNamespace(scope={})
-    asked: Any = request(stream=stream)
-    runs = ResponsesRuns(stage.create, stage.first, asked, raw)  # type: ignore[arg-type]
+    asked_request: Any = request(stream=stream)
+    runs = ResponsesRuns(stage.create, stage.first, asked_request, raw)  # type: ignore[arg-type]
     async with runs:
         pass
     with pytest.raises(RequestError):
@@ -254,7 +254,7 @@ async def test_a_pinned_tier_is_asked_by_its_own_handler_alone() -> None:
     stage = Stage(answers=1)
     assert await stage.ask(request(), tier=1) == "other: whole"
     assert [name for name, _ in stage.calls] == ["other"]
-    assert ASKED_TIER.get(stage.asked[0]) == 1
+    assert ASKED_TIER.get(stage.adapted[0]) == 1
 
 
 @pytest.mark.parametrize("fields", [{"background": True}, {"harmony": True}], ids=str)
@@ -263,7 +263,7 @@ async def test_some_requests_stay_in_their_voice(fields: dict[str, bool]) -> Non
     stage.first.use_harmony = fields.pop("harmony", False)
     assert await stage.ask(request(**fields)) == "first: whole"
     assert stage.trace.is_voice_bound
-    assert CHAT_SOURCE.get(stage.asked[0]) is None
+    assert CHAT_SOURCE.get(stage.adapted[0]) is None
 
 
 async def test_a_voice_that_builds_its_conversation_while_it_answers_is_passed_over() -> None:
@@ -309,7 +309,7 @@ async def test_in_a_cascade_of_one_voice_sglangs_handler_is_left_alone() -> None
     stage = Stage()
     views: Any = SimpleNamespace(voices=Voices.one(["a", "b"]))
     raw: Any = SimpleNamespace(scope={})
-    asked: Any = request()
+    asked_request: Any = request()
     made = ResponsesVoices(views)
-    assert await made.create(stage.create, stage.first, asked, raw) == "first: whole"
-    assert CHAT_SOURCE.get(stage.asked[0]) is None
+    assert await made.create(stage.create, stage.first, asked_request, raw) == "first: whole"
+    assert CHAT_SOURCE.get(stage.adapted[0]) is None

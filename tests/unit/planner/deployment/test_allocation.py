@@ -37,13 +37,13 @@ def test_the_programme_alone_finds_the_same(problem: Problem) -> None:
     floor = problem.quality_floor
     indices = [i for i, c in enumerate(problem.candidates) if floor is None or c.quality >= floor]
     columns, _ = build_columns(problem, indices)
-    found = solve_milp(columns, scale_s=1.0, start=None, time_limit_s=10)
+    solution = solve_milp(columns, scale_s=1.0, start=None, time_limit_s=10)
     if best is None:
-        assert found.status == "infeasible"
+        assert solution.status == "infeasible"
         return
-    assert found.picks is not None
-    assert columns.objective_s(found.picks) == pytest.approx(best, rel=1e-6, abs=2e-6)
-    assert found.bound_s == pytest.approx(best, rel=1e-6, abs=2e-6)
+    assert solution.picks is not None
+    assert columns.objective_s(solution.picks) == pytest.approx(best, rel=1e-6, abs=2e-6)
+    assert solution.bound_s == pytest.approx(best, rel=1e-6, abs=2e-6)
 
 
 @settings(max_examples=50)

@@ -59,8 +59,8 @@ def test_gaps_are_zero_and_the_solver_is_silent(capfd: pytest.CaptureFixture[str
     assert milp._OPTIONS["mip_rel_gap"] == milp._OPTIONS["mip_abs_gap"] == 0.0
     columns, _ = build_columns(two_types(2, 3), [0])
     assert milp.solve_milp(columns, scale_s=1.0, start=None, time_limit_s=9).status == "optimal"
-    told = capfd.readouterr()
-    assert told.out + told.err == ""
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
 
 
 def test_a_limit_before_any_plan_is_told_so() -> None:

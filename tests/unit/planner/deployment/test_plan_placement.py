@@ -43,7 +43,7 @@ def running(pool: str, tp: int, node: int, base: int, step: int = 1) -> Any:
 
 def shaped(deployments: list[Any], nodes: int = 2, **changes: Any) -> Problem:
     """A problem with shapes on nodes of 8; tiers are the pools of the deployments."""
-    pools = list(dict.fromkeys(one["pool"] for one in deployments))
+    pools = list(dict.fromkeys(entry["pool"] for entry in deployments))
     candidate = {
         "thresholds": [0.5] * (len(pools) - 1),
         "quality": 0.9,
@@ -73,18 +73,18 @@ def checked(problem: Problem) -> Plan:
 def test_no_device_holds_two_replicas_and_a_replica_stays_in_its_node(seed: int) -> None:
     """Powers of two fill nodes of eight whole, whatever runs before."""
     rng = random.Random(seed)
-    wanted, left = [], 32
+    deployments, remaining = [], 32
     for pool in ("a", "b", "c"):
         tp = rng.choice([1, 2, 4, 8])
-        most = left // tp - (0 if pool == "c" else 1)
+        most = remaining // tp - (0 if pool == "c" else 1)
         if most >= 1:
-            wanted.append(deployment(pool, tp, rng.randint(1, most)))
-            left -= tp * wanted[-1]["replicas"]
+            deployments.append(deployment(pool, tp, rng.randint(1, most)))
+            remaining -= tp * deployments[-1]["replicas"]
     before = shaped([deployment("a", 1, rng.randint(1, 16)), deployment("b", 2, 4)], nodes=4)
-    scattered = [one for one in checked(before).placement if rng.random() < 0.6]
-    problem = shaped(wanted, nodes=4, running=msgspec.to_builtins(scattered))
+    scattered = [replica for replica in checked(before).placement if rng.random() < 0.6]
+    problem = shaped(deployments, nodes=4, running=msgspec.to_builtins(scattered))
     plan = checked(problem)
-    devices = [one for r in plan.placement for one in devices_of(r, problem.cluster[0])]
+    devices = [device for r in plan.placement for device in devices_of(r, problem.cluster[0])]
     assert len(set(devices)) == len(devices)
     stayed = [replica for replica in plan.placement if replica in scattered]
     assert len(plan.moves) == len(plan.placement) - len(stayed)
@@ -93,7 +93,7 @@ def test_no_device_holds_two_replicas_and_a_replica_stays_in_its_node(seed: int)
 def test_replicas_that_run_in_the_wanted_shape_stay() -> None:
     runs = [running("a", 2, 1, 4), running("b", 4, 0, 1, step=2)]
     plan = checked(shaped([deployment("a", 2, 2), deployment("b", 4, 1)], running=runs))
-    assert all(msgspec.convert(one, type(plan.placement[0])) in plan.placement for one in runs)
+    assert all(msgspec.convert(run, type(plan.placement[0])) in plan.placement for run in runs)
     assert [move.kind for move in plan.moves] == ["start"]
     assert plan.switching_s == 0.25
     assert plan.objective_s == 1.25
@@ -102,41 +102,41 @@ def test_replicas_that_run_in_the_wanted_shape_stay() -> None:
 def test_a_step_between_devices_is_used_where_neighbours_are_taken() -> None:
     runs = [running("a", 1, 0, base) for base in (0, 2, 4, 6)]
     plan = checked(shaped([deployment("a", 1, 4), deployment("b", 4, 1)], nodes=1, running=runs))
-    (placed,) = (one for one in plan.placement if one.pool == "b")
+    (placed,) = (replica for replica in plan.placement if replica.pool == "b")
     assert (placed.base_gpu_id, placed.gpu_id_step) == (1, 2)
     assert [move.kind for move in plan.moves] == ["start"]
 
 
 def test_scattered_devices_cost_the_fewest_moves_there_can_be() -> None:
     """Twelve GPUs are free, six in each node; a replica of eight needs one node empty."""
-    wanted = [deployment("a", 2, 2), deployment("b", 8, 1)]
+    deployments = [deployment("a", 2, 2), deployment("b", 8, 1)]
     runs = [running("a", 2, 0, 0), running("a", 2, 1, 6)]
-    plan = checked(shaped(wanted, running=runs))
+    plan = checked(shaped(deployments, running=runs))
     assert sorted(move.kind for move in plan.moves) == ["move", "start"]
     assert [move.cost_s for move in plan.moves] == [0.25, 0.25]
 
 
 def test_of_replicas_too_many_the_one_in_the_way_stops() -> None:
     runs = [running("a", 4, 0, 0), running("a", 4, 1, 0)]
-    wanted = [deployment("a", 4, 1), deployment("b", 8, 1)]
-    plan = checked(shaped(wanted, running=runs))
+    deployments = [deployment("a", 4, 1), deployment("b", 8, 1)]
+    plan = checked(shaped(deployments, running=runs))
     assert [move.kind for move in plan.moves] == ["start"]
 
 
 def test_a_replica_larger_than_a_node_takes_whole_nodes() -> None:
-    wanted = [deployment("a", 8, 1), {**deployment("b", 8, 1), "pp_size": 2}]
-    plan = checked(shaped(wanted, nodes=3))
-    assert {one.pool: one.node for one in plan.placement} == {"b": 0, "a": 2}
+    deployments = [deployment("a", 8, 1), {**deployment("b", 8, 1), "pp_size": 2}]
+    plan = checked(shaped(deployments, nodes=3))
+    assert {replica.pool: replica.node for replica in plan.placement} == {"b": 0, "a": 2}
 
 
 def test_shapes_that_fit_no_node_or_no_memory_are_not_chosen() -> None:
-    wanted = [
+    deployments = [
         deployment("a", 16, 1, latency_s=0.1),
         deployment("a", 1, 1, latency_s=0.2),
         {**deployment("a", 4, 1, latency_s=0.3), "pp_size": 3},
         deployment("a", 2, 1, latency_s=0.4),
     ]
-    plan = checked(shaped(wanted, tiers=[{"name": "a", "memory_gib": 140}]))
+    plan = checked(shaped(deployments, tiers=[{"name": "a", "memory_gib": 140}]))
     assert plan.deployments[0].tp_size == 2
 
 
@@ -152,8 +152,8 @@ def test_a_thousand_replicas_find_their_places() -> None:
 
 def test_a_first_fit_that_fails_is_searched_further() -> None:
     """Sizes 4, 3, 3, 2, 2, 2 fill two nodes of eight in one way only: 4 + 2 + 2 and 3 + 3 + 2."""
-    wanted = [deployment("a", 4, 1), deployment("b", 3, 2), deployment("c", 2, 3)]
-    assert len(checked(shaped(wanted)).placement) == 6
+    deployments = [deployment("a", 4, 1), deployment("b", 3, 2), deployment("c", 2, 3)]
+    assert len(checked(shaped(deployments)).placement) == 6
 
 
 def test_replicas_that_no_nodes_can_hold_are_told_so() -> None:
@@ -177,20 +177,28 @@ def best_switch(problem: Problem, running_tp: dict[str, list[int]]) -> float:
     """
     (candidate,) = problem.candidates
     choices = [
-        [one for one in candidate.deployments if one.pool == tier.name] for tier in problem.tiers
+        [deployment for deployment in candidate.deployments if deployment.pool == tier.name]
+        for tier in problem.tiers
     ]
     best = math.inf
     for chosen in itertools.product(*choices):
-        if sum(one.tp_size * one.replicas for one in chosen) > problem.gpu_budget:
+        if (
+            sum(deployment.tp_size * deployment.replicas for deployment in chosen)
+            > problem.gpu_budget
+        ):
             continue
         started = sum(
-            max(0, one.replicas - running_tp.get(one.pool, []).count(one.tp_size)) for one in chosen
+            max(
+                0,
+                deployment.replicas - running_tp.get(deployment.pool, []).count(deployment.tp_size),
+            )
+            for deployment in chosen
         )
-        told = [next(iter(one.latency_s.values())) for one in chosen]
+        latencies_s = [next(iter(deployment.latency_s.values())) for deployment in chosen]
         if problem.objective == "path":
-            value = sum(s * x for s, x in zip(candidate.shares, told, strict=True))
+            value = sum(s * x for s, x in zip(candidate.shares, latencies_s, strict=True))
         else:
-            value = max(told)
+            value = max(latencies_s)
         best = min(best, value + problem.switching_cost_s * started)
     return best
 
@@ -238,7 +246,7 @@ def test_a_large_switching_cost_hides_no_difference_of_latency() -> None:
         deployment("b", 1, 2, latency_s=0.0),
     ]
     plan = checked(shaped(choices, nodes=1, objective="bottleneck", switching_cost_s=1e9 + 0.1))
-    assert [one.tp_size for one in plan.deployments] == [4, 1]
+    assert [deployment.tp_size for deployment in plan.deployments] == [4, 1]
     assert plan.objective_s == pytest.approx(3e9 + 0.3, rel=1e-15)
 
 
@@ -252,10 +260,10 @@ def test_a_small_difference_is_seen_beside_a_number_of_another_size() -> None:
     ]
     runs = [running("a", 1, 0, 0)]
     dear = checked(shaped(choices, nodes=1, objective="path", running=runs, switching_cost_s=2e9))
-    assert [one.replicas for one in dear.deployments] == [1, 2]
+    assert [deployment.replicas for deployment in dear.deployments] == [1, 2]
     assert dear.objective_s == pytest.approx(5e9, rel=1e-12)
     free = checked(shaped(choices, nodes=1, objective="path", running=runs, switching_cost_s=0.0))
-    assert [one.replicas for one in free.deployments] == [4, 2]
+    assert [deployment.replicas for deployment in free.deployments] == [4, 2]
     assert free.objective_s == pytest.approx(100.450002, rel=1e-12)
 
 
@@ -271,7 +279,7 @@ def test_types_of_gpu_are_bounded_each_by_itself() -> None:
         deployment("b", 4, 2, latency_s=4.0, gpu="l40s"),
     ]
     plan = checked(shaped(choices, cluster=cluster, gpu_budget=12, switching_cost_s=0.0))
-    assert [one.gpu for one in plan.deployments] == ["l40s", "h100"]
+    assert [deployment.gpu for deployment in plan.deployments] == ["l40s", "h100"]
     assert plan.objective_s == 2.0
     short = shaped(choices, cluster=cluster, gpu_budget=7)
     with pytest.raises(InfeasiblePlanError, match="tier 'b' lacks 1 GPU"):
@@ -309,9 +317,9 @@ def test_a_progression_is_found_where_there_is_one(free: set[int], tp: int, pp: 
         for base in free
         if devices(base, step) <= free
     ]
-    found = progression(free, tp, pp, 8)
-    assert (found is None) == (not there)
-    assert found is None or found in there
+    base_and_step = progression(free, tp, pp, 8)
+    assert (base_and_step is None) == (not there)
+    assert base_and_step is None or base_and_step in there
 
 
 def test_the_check_sees_a_replica_on_a_taken_device() -> None:

@@ -49,8 +49,14 @@ def shaped_problems(draw: st.DrawFn) -> Problem:
         for _ in range(draw(st.integers(1, 2)))
     ]
     running = [
-        RunningReplica(pool=one.pool, gpu=one.gpu, tp_size=one.tp_size, node=0, base_gpu_id=0)
-        for one in candidates[0].deployments
+        RunningReplica(
+            pool=deployment.pool,
+            gpu=deployment.gpu,
+            tp_size=deployment.tp_size,
+            node=0,
+            base_gpu_id=0,
+        )
+        for deployment in candidates[0].deployments
         if rng.random() < 0.5
     ]
     return Problem(
@@ -70,14 +76,17 @@ def best_by_enumeration(problem: Problem) -> float | None:
     best = None
     for candidate in problem.candidates:
         by_pool = [
-            [one for one in candidate.deployments if one.pool == pool] for pool in problem.pools
+            [deployment for deployment in candidate.deployments if deployment.pool == pool]
+            for pool in problem.pools
         ]
         for chosen in itertools.product(*by_pool):
-            if any(one.tp_size > kinds[one.gpu].gpus_per_node for one in chosen):
+            if any(
+                deployment.tp_size > kinds[deployment.gpu].gpus_per_node for deployment in chosen
+            ):
                 continue
             taken = dict.fromkeys(kinds, 0)
-            for one in chosen:
-                taken[one.gpu] += one.tp_size * one.replicas
+            for deployment in chosen:
+                taken[deployment.gpu] += deployment.tp_size * deployment.replicas
             if sum(taken.values()) > problem.gpu_budget:
                 continue
             if any(taken[name] > 2 * kind.gpus_per_node for name, kind in kinds.items()):
@@ -88,18 +97,18 @@ def best_by_enumeration(problem: Problem) -> float | None:
 
 
 def _objective_s(problem: Problem, candidate: Candidate, chosen: tuple[Deployment, ...]) -> float:
-    latency = {name: s for one in chosen for name, s in one.latency_s.items()}
-    told = [latency[tier.name] for tier in problem.tiers]
-    value = max(told)
+    latency = {name: s for deployment in chosen for name, s in deployment.latency_s.items()}
+    latencies_s = [latency[tier.name] for tier in problem.tiers]
+    value = max(latencies_s)
     if problem.objective == "path":
-        value = sum(share * s for share, s in zip(candidate.shares, told, strict=True))
-    for one in chosen:
+        value = sum(share * s for share, s in zip(candidate.shares, latencies_s, strict=True))
+    for deployment in chosen:
         alike = [
             r
             for r in problem.running
-            if (r.pool, r.gpu, r.tp_size) == (one.pool, one.gpu, one.tp_size)
+            if (r.pool, r.gpu, r.tp_size) == (deployment.pool, deployment.gpu, deployment.tp_size)
         ]
-        value += problem.switching_cost_s * max(0, one.replicas - len(alike))
+        value += problem.switching_cost_s * max(0, deployment.replicas - len(alike))
     return value
 
 

@@ -24,24 +24,26 @@ NODES = [
 
 
 def _keys(shapes):
-    return {pool: {(s.gpu, s.tp, s.pp) for s in known} for pool, known in shapes.items()}
+    return {
+        pool: {(s.gpu, s.tp, s.pp) for s in pool_shapes} for pool, pool_shapes in shapes.items()
+    }
 
 
 def test_tensor_parallelism_divides_heads_and_node_and_weights_need_their_devices():
-    found = _keys(shapes_of_pools(workload_problem(), LOAD))
-    assert found["small"] == {("H100", tp, 1) for tp in (1, 2, 4, 8)}
+    keys = _keys(shapes_of_pools(workload_problem(), LOAD))
+    assert keys["small"] == {("H100", tp, 1) for tp in (1, 2, 4, 8)}
     # 141 GB of weights: two devices hold them with little room, as one stage or as two.
-    assert found["large"] == {("H100", 8, 1), ("H100", 4, 1), ("H100", 2, 2), ("H100", 1, 4)}
+    assert keys["large"] == {("H100", 8, 1), ("H100", 4, 1), ("H100", 2, 2), ("H100", 1, 4)}
     six = [{"gpu": "H100", "nodes": 2, "gpus_per_node": 6}]
-    found = _keys(shapes_of_pools(workload_problem(cluster=six), LOAD))
-    assert {tp for _, tp, _ in found["small"]} == {1, 2}
+    keys = _keys(shapes_of_pools(workload_problem(cluster=six), LOAD))
+    assert {tp for _, tp, _ in keys["small"]} == {1, 2}
 
 
 def test_limits_of_parallelism_are_kept():
     tiers = [{"name": "small", "model": LLAMA_8B, "max_tp": 2, "max_pp": 2}]
     problem = workload_problem(tiers=tiers, calibration=[{"scores": [], "correct": [1]}])
-    found = _keys(shapes_of_pools(problem, LOAD))
-    assert found["small"] == {("H100", tp, pp) for tp in (1, 2) for pp in (1, 2)}
+    keys = _keys(shapes_of_pools(problem, LOAD))
+    assert keys["small"] == {("H100", tp, pp) for tp in (1, 2) for pp in (1, 2)}
 
 
 def test_a_shape_whose_cache_is_too_small_for_a_request_is_left_out():
@@ -136,8 +138,8 @@ def _enumerated(problem, shares, rate):
     """The least objective over every pair of shape and count that fits the types and the budget."""
     best = math.inf
     ways = [
-        [(shape, surface, count) for shape, (surface,) in known for count in range(1, 7)]
-        for known in SURFACES.values()
+        [(shape, surface, count) for shape, (surface,) in surfaces for count in range(1, 7)]
+        for surfaces in SURFACES.values()
     ]
     for chosen in itertools.product(*ways):
         taken = {"H100": 0, "L40S": 0}
@@ -146,12 +148,12 @@ def _enumerated(problem, shares, rate):
         if sum(taken.values()) > problem.gpu_budget or taken["H100"] > 4 or taken["L40S"] > 3:
             continue
         statistic = "p95" if problem.objective == "bottleneck" else "mean"
-        told = [
+        latencies_s = [
             float(surface.latency_s(share * rate / count, statistic))
             for share, (_, surface, count) in zip(shares, chosen, strict=True)
         ]
-        path = sum(share * s for share, s in zip(shares, told, strict=True) if share)
-        best = min(best, max(told) if problem.objective == "bottleneck" else path)
+        path = sum(share * s for share, s in zip(shares, latencies_s, strict=True) if share)
+        best = min(best, max(latencies_s) if problem.objective == "bottleneck" else path)
     return best
 
 
@@ -160,20 +162,23 @@ def test_the_best_deployment_is_that_of_enumeration_and_never_gets_better_with_l
     problem = _problem(objective)
     for rate in (1.0, 4.0, 7.0):
         latencies = ShapeLatencies(problem, SURFACES, rate)
-        found = []
+        bests = []
         for share in (0.0, 0.2, 0.45, 0.7, 1.0):
             deployed = latencies.deploy([1.0, share])
             best = _enumerated(problem, [1.0, share], rate)
             assert (math.inf if deployed is None else deployed.latency_s) == pytest.approx(best)
-            found.append(best)
-        assert found == sorted(found)
+            bests.append(best)
+        assert bests == sorted(bests)
 
 
 def test_a_load_that_nothing_carries_is_listed_with_what_it_would_take():
     latencies = ShapeLatencies(_problem("bottleneck"), SURFACES, 100.0)
     assert latencies.deploy([1.0, 1.0]) is None
     candidate = latencies.candidate([0.5], [1.0, 1.0], 0.9)
-    needed = {(one.pool, one.gpu, one.tp_size): one.replicas for one in candidate.deployments}
+    needed = {
+        (deployment.pool, deployment.gpu, deployment.tp_size): deployment.replicas
+        for deployment in candidate.deployments
+    }
     assert needed["a", "H100", 2] == 17
     assert needed["b", "H100", 2] == 51
 
@@ -185,9 +190,9 @@ def test_tiers_of_one_pool_keep_its_replicas_busy_together():
     surfaces = {"p": [(shape, [flat_surface(shape, 10.0, 1.0), flat_surface(shape, 5.0, 2.0)])]}
     latencies = ShapeLatencies(problem, surfaces, 8.0)
     # 8 of 10 and 0.5 x 8 of 5 requests/s: 1.6 replicas' work on two.
-    (one,) = latencies.candidate([0.5], [1.0, 0.5], 0.9).deployments
-    assert one.replicas == 2
-    assert one.latency_s == pytest.approx({"a": 1 + 2 * 0.7 / 0.8, "b": 2 + 4 * 0.7 / 0.8})
+    (shared,) = latencies.candidate([0.5], [1.0, 0.5], 0.9).deployments
+    assert shared.replicas == 2
+    assert shared.latency_s == pytest.approx({"a": 1 + 2 * 0.7 / 0.8, "b": 2 + 4 * 0.7 / 0.8})
 
 
 def test_neighbours_are_the_best_plans_that_differ_in_a_pool_or_two():
@@ -196,7 +201,10 @@ def test_neighbours_are_the_best_plans_that_differ_in_a_pool_or_two():
     every = [
         list(picks)
         for picks in itertools.product(
-            *([i for i, one in enumerate(deployments) if one.pool == pool] for pool in "ab")
+            *(
+                [i for i, deployment in enumerate(deployments) if deployment.pool == pool]
+                for pool in "ab"
+            )
         )
         if (columns.uses_CR[list(picks)].sum(axis=0) <= columns.capacity_R).all()
     ]
@@ -208,8 +216,8 @@ def test_neighbours_with_one_slowest_tier_are_ranked_by_the_others():
     latencies = ShapeLatencies(_problem("bottleneck"), SURFACES, 2.0)
     columns, _ = latencies.deployments([1.0, 0.5])
     start = best_picks(columns, 0)
-    found = neighbours(columns, start, columns.uses_CR, columns.capacity_R, 5)
-    told = [(columns.objective_s(picks), columns.value_C[picks].sum()) for picks in found]
-    assert told == sorted(told)
-    assert found[0] != start
-    assert told[0][0] == columns.objective_s(start)
+    nearest = neighbours(columns, start, columns.uses_CR, columns.capacity_R, 5)
+    ranks = [(columns.objective_s(picks), columns.value_C[picks].sum()) for picks in nearest]
+    assert ranks == sorted(ranks)
+    assert nearest[0] != start
+    assert ranks[0][0] == columns.objective_s(start)

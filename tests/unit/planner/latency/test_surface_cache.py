@@ -64,8 +64,8 @@ def test_equal_inputs_are_built_once_at_any_rate(built):
 
 def test_a_file_that_is_broken_is_built_anew(built, tmp_path):
     known_surface(_job())
-    (kept,) = (tmp_path / "cascadia" / "surfaces").iterdir()
-    kept.write_bytes(b"\x00broken")
+    (file,) = (tmp_path / "cascadia" / "surfaces").iterdir()
+    file.write_bytes(b"\x00broken")
     known_surface(_job())
     assert len(built) == 2
     known_surface(_job())
@@ -107,18 +107,18 @@ def test_whatever_a_surface_follows_from_is_in_its_key():
 
 def _used_modules(path: Path, root: Path) -> set[str]:
     """The planner's modules that a file imports, and those that they import."""
-    found: set[str] = set()
-    left = [path]
-    while left:
-        for node in ast.walk(ast.parse(left.pop().read_text())):
+    modules: set[str] = set()
+    remaining = [path]
+    while remaining:
+        for node in ast.walk(ast.parse(remaining.pop().read_text())):
             if not isinstance(node, ast.ImportFrom) or node.module is None:
                 continue
             name = node.module.removeprefix("cascadia_sglang.planner.")
             used = f"{name.replace('.', '/')}.py"
-            if name != node.module and used not in found:
-                found.add(used)
-                left.append(root / used)
-    return found
+            if name != node.module and used not in modules:
+                modules.add(used)
+                remaining.append(root / used)
+    return modules
 
 
 def test_every_module_that_makes_a_surface_is_in_its_key():
@@ -126,9 +126,9 @@ def test_every_module_that_makes_a_surface_is_in_its_key():
     root = Path(cascadia_sglang.planner.__file__).parent
     used = _used_modules(root / "latency" / "surfaces.py", root)
     compiled = {f"simulation/{name}.py" for name in numba_cache._SOURCES}
-    own = {"latency/surfaces.py", "latency/build_surfaces.py"}
+    makers = {"latency/surfaces.py", "latency/build_surfaces.py"}
     # Latency targets: nothing of them is in a surface.
-    assert set(surface_cache.SOURCES) == (used - compiled - {"workload/slo.py"}) | own
+    assert set(surface_cache.SOURCES) == (used - compiled - {"workload/slo.py"}) | makers
 
 
 def test_the_files_that_nobody_reads_are_dropped_first(built, tmp_path):
@@ -159,10 +159,10 @@ def test_a_plan_leaves_no_more_files_than_allowed(built, tmp_path, monkeypatch):
 def test_a_write_that_fails_leaves_nothing(built, tmp_path):
     known_surface(_job())
     folder = tmp_path / "cascadia" / "surfaces"
-    (kept,) = folder.iterdir()
-    kept.unlink()
+    (file,) = folder.iterdir()
+    file.unlink()
     # No file can be put in place of a folder.
-    kept.mkdir()
+    file.mkdir()
     known_surface(_job())
     assert len(built) == 2
-    assert list(folder.iterdir()) == [kept]
+    assert list(folder.iterdir()) == [file]

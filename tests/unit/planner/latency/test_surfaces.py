@@ -46,8 +46,8 @@ def test_a_surface_never_falls_and_ends_at_saturation(surface):
     assert surface.rates_per_s_G[-1] < surface.saturation_per_s
     assert surface.latency_s(surface.saturation_per_s) == math.inf
     rates = np.linspace(0, surface.saturation_per_s, 200)
-    found = [surface.latency_s(float(rate)) for rate in rates]
-    assert found == sorted(found)
+    latencies_s = [surface.latency_s(float(rate)) for rate in rates]
+    assert latencies_s == sorted(latencies_s)
 
 
 def test_between_its_rates_a_surface_is_near_the_simulator(surface):
@@ -62,15 +62,15 @@ def test_between_its_rates_a_surface_is_near_the_simulator(surface):
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=12))
 def test_isotonic_is_the_nearest_sequence_that_never_falls(values):
-    found = isotonic(values)
-    assert (np.diff(found) >= -1e-9).all()
+    fitted = isotonic(values)
+    assert (np.diff(fitted) >= -1e-9).all()
     # Min-max form of the same projection (Barlow et al., 1972), worked out by brute force.
     count = len(values)
     expected = [
         max(min(float(np.mean(values[i : j + 1])) for j in range(k, count)) for i in range(k + 1))
         for k in range(count)
     ]
-    assert found == pytest.approx(expected, abs=1e-9)
+    assert fitted == pytest.approx(expected, abs=1e-9)
 
 
 def test_bad_grids_rates_and_prompts_are_one_line(surface):

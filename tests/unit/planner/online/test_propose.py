@@ -48,10 +48,10 @@ def test_an_overload_shows_by_what_it_comes_to_within_the_horizon():
     means = []
     for horizon_s in (3.0, 60.0):
         config = make_config(horizon_s=horizon_s)
-        asked = plan_request(
+        request = plan_request(
             config, tiers(large_ms=60.0), serving(3, 1), Traffic(requests=window, rate_per_s=20.0)
         )
-        proposal = propose(asked)
+        proposal = propose(request)
         assert proposal.pools["large"].replicas == 3
         means.append((proposal.current_s, proposal.predicted_s))
     (short_s, _), (long_s, best_s) = means
@@ -60,13 +60,14 @@ def test_an_overload_shows_by_what_it_comes_to_within_the_horizon():
 
 
 def test_the_meanwhile_is_the_window_on_what_both_plans_have():
-    asked = msgspec.structs.replace(plan_asked(0.9, small=3), start_s={"large": 30.0})
-    proposal = propose(asked)
+    request = msgspec.structs.replace(plan_asked(0.9, small=3), start_s={"large": 30.0})
+    proposal = propose(request)
     assert proposal.pools == pools(1, 3)
     # Two large workers start, one after the other; meanwhile there is one of each.
-    meanwhile = WindowSimulation(msgspec.structs.replace(asked, horizon_s=60.0), None, 2)
+    meanwhile = WindowSimulation(msgspec.structs.replace(request, horizon_s=60.0), None, 2)
     kept_s, now_s = (
-        meanwhile.mean_s(["small", "large"], split, asked.thresholds) for split in [(1, 1), (3, 1)]
+        meanwhile.mean_s(["small", "large"], split, request.thresholds)
+        for split in [(1, 1), (3, 1)]
     )
     assert proposal.interim_extra_s == kept_s - now_s > 0.0
 
@@ -76,35 +77,35 @@ def test_a_loss_that_lasts_longer_costs_more():
     extras = []
     for start_s in (30.0, 120.0):
         window = requests(300, 12.0, 0.02)
-        asked = plan_request(
+        request = plan_request(
             make_config(),
             tiers(20.0),
             serving(2, 2, start_s={"large": start_s}),
             Traffic(requests=window, rate_per_s=12.0),
         )
-        extras.append(_interim_extra_s(asked, None, ["small", "large"], (2, 2), (1, 3)))
+        extras.append(_interim_extra_s(request, None, ["small", "large"], (2, 2), (1, 3)))
     assert 0.0 < 2 * extras[0] < extras[1]
 
 
 def test_a_plan_that_starts_nothing_loses_nothing_meanwhile():
-    asked = msgspec.structs.replace(plan_asked(0.9, small=1), start_s={"large": 30.0})
-    assert propose(asked).interim_extra_s == 0.0
+    request = msgspec.structs.replace(plan_asked(0.9, small=1), start_s={"large": 30.0})
+    assert propose(request).interim_extra_s == 0.0
     at_once = msgspec.structs.replace(plan_asked(0.9, small=3), start_s={})
     assert propose(at_once).interim_extra_s == 0.0
 
 
 def test_the_more_simulations_a_plan_takes_the_less_often_the_window_comes_again():
-    asked = msgspec.structs.replace(plan_asked(0.5), horizon_s=1e6)
+    request = msgspec.structs.replace(plan_asked(0.5), horizon_s=1e6)
     sizes = [
-        len(WindowSimulation(asked, None, count)) for count in (1, 300, 600, 1_200, 2_400, 9_000)
+        len(WindowSimulation(request, None, count)) for count in (1, 300, 600, 1_200, 2_400, 9_000)
     ]
     # Its 300 requests are cut to the newest, but not below 200.
     assert sizes == [3900, 1800, 900, 300, 250, 200]
 
 
 def test_a_window_of_one_moment_has_no_rate():
-    asked = plan_asked(0.5)
-    at_once = msgspec.structs.replace(asked, arrival_s_R=[0.0] * len(asked.arrival_s_R))
+    request = plan_asked(0.5)
+    at_once = msgspec.structs.replace(request, arrival_s_R=[0.0] * len(request.arrival_s_R))
     with pytest.raises(WorkloadError, match="come at the same time"):
         propose(at_once)
 
@@ -112,28 +113,28 @@ def test_a_window_of_one_moment_has_no_rate():
 def test_requests_are_planned_for_at_the_rate_at_which_they_come():
     """An overloaded server finishes fewer than come; by those it would look well served."""
     window = requests(300, 5.0, 0.9)
-    asked = plan_request(
+    request = plan_request(
         make_config(), tiers(), serving(3, 1), Traffic(requests=window, rate_per_s=20.0)
     )
-    times = np.array(asked.arrival_s_R)
+    times = np.array(request.arrival_s_R)
     assert (len(times) - 1) / times[-1] == pytest.approx(20.0)
-    own = plan_request(
+    alone = plan_request(
         make_config(), tiers(), serving(3, 1), Traffic(requests=window, rate_per_s=0.0)
     )
-    assert times * own.arrival_s_R[-1] / times[-1] == pytest.approx(np.array(own.arrival_s_R))
+    assert times * alone.arrival_s_R[-1] / times[-1] == pytest.approx(np.array(alone.arrival_s_R))
 
 
 def test_a_pool_that_was_dropped_stays_so():
-    asked = plan_asked(0.0, small=2)
-    dropped = msgspec.structs.replace(asked, pools=pools(2, 0))
+    request = plan_asked(0.0, small=2)
+    dropped = msgspec.structs.replace(request, pools=pools(2, 0))
     proposal = propose(dropped)
     assert proposal.pools == pools(4, 0)
     assert proposal_faults(dropped, proposal) == []
 
 
 def test_a_request_survives_the_way_to_the_planner_process():
-    asked = plan_asked(0.5)
-    assert msgspec.json.decode(msgspec.json.encode(asked), type=PlanRequest) == asked
+    request = plan_asked(0.5)
+    assert msgspec.json.decode(msgspec.json.encode(request), type=PlanRequest) == request
 
 
 def test_too_few_requests_are_no_window():
@@ -147,9 +148,9 @@ def test_too_few_requests_are_no_window():
 
 
 def test_a_budget_below_one_replica_a_pool_has_no_plan():
-    asked = msgspec.structs.replace(plan_asked(0.5), gpu_budget=1)
+    request = msgspec.structs.replace(plan_asked(0.5), gpu_budget=1)
     with pytest.raises(InfeasiblePlanError):
-        propose(asked)
+        propose(request)
 
 
 def test_a_profile_without_limits_is_refused():
@@ -166,15 +167,15 @@ def test_what_waits_for_the_large_tier_is_planned_for():
     config = make_config(objective="path", horizon_s=30.0)
     counts = []
     for climbing in ([], waiting):
-        asked = plan_request(
+        request = plan_request(
             config,
             tiers(),
             serving(2, 2),
             Traffic(requests=window, rate_per_s=12.0, climbing=climbing),
         )
-        assert len(asked.backlog_inputs_B) == len(climbing)
-        assert all(row[0] == 0 and row[1] > 0 for row in asked.backlog_tokens_BT)
-        counts.append(propose(asked).pools["large"].replicas)
+        assert len(request.backlog_inputs_B) == len(climbing)
+        assert all(row[0] == 0 and row[1] > 0 for row in request.backlog_tokens_BT)
+        counts.append(propose(request).pools["large"].replicas)
     assert counts[0] == 1
     assert counts[1] > 1
 
@@ -182,12 +183,14 @@ def test_what_waits_for_the_large_tier_is_planned_for():
 def test_tiers_of_one_pool_share_its_workers():
     """Two workers for both are fewer than two for each; four for both queue less than those."""
     window = requests(300, 1.2, 1.0)
-    own = tiers(small_ms=20.0, large_ms=20.0)
+    tier_models = tiers(small_ms=20.0, large_ms=20.0)
     config = make_config(objective="path")
-    apart = plan_request(config, own, serving(2, 2), Traffic(requests=window, rate_per_s=1.2))
+    apart = plan_request(
+        config, tier_models, serving(2, 2), Traffic(requests=window, rate_per_s=1.2)
+    )
     together = msgspec.structs.replace(
         apart,
-        tiers=[msgspec.structs.replace(tier, pool="small") for tier in own],
+        tiers=[msgspec.structs.replace(tier, pool="small") for tier in tier_models],
         pools={"small": Capacity(replicas=2)},
     )
     apart_s = WindowSimulation(apart, None, 1).mean_s(("small", "large"), (2, 2), THRESHOLDS)
@@ -215,14 +218,14 @@ def test_what_caches_hold_of_the_prompts_is_not_planned_for():
                 )
                 for visit in request.visits
             )
-        asked = plan_request(
+        request = plan_request(
             make_config(objective="path"),
             slow,
             serving(2, 2),
             Traffic(requests=window, rate_per_s=4.0),
         )
-        shares.append(asked.cached_share_T)
-        larges.append(propose(asked).pools["large"].replicas)
+        shares.append(request.cached_share_T)
+        larges.append(propose(request).pools["large"].replicas)
     assert shares == [[0.0, 0.0], [0.0, 0.95]]
     assert larges[0] == 3 > larges[1]
 
@@ -238,38 +241,38 @@ def test_what_is_kept_of_drafts_is_not_planned_for():
         for tier in tiers(large_ms=60.0)
     ]
     larges, shares = [], []
-    for kept in (None, 18):
+    for kept_tokens in (None, 18):
         for request in window:
             request.visits = tuple(
-                dataclasses.replace(visit, kept_tokens=kept if visit.tier_index else None)
+                dataclasses.replace(visit, kept_tokens=kept_tokens if visit.tier_index else None)
                 for visit in request.visits
             )
-        asked = plan_request(
+        request = plan_request(
             make_config(objective="path"),
             quick,
             serving(2, 2),
             Traffic(requests=window, rate_per_s=12.0),
         )
-        shares.append(asked.kept_share_T)
-        larges.append(propose(asked).pools["large"].replicas)
+        shares.append(request.kept_share_T)
+        larges.append(propose(request).pools["large"].replicas)
     assert shares == [[None, None], [None, 0.9]]
     assert larges[0] > larges[1]
 
 
 def test_requests_of_which_nothing_is_known_are_like_the_newest():
     window = requests(300, 12.0, 0.5)
-    asked = plan_request(
+    request = plan_request(
         make_config(),
         tiers(),
         serving(2, 2),
         Traffic(requests=window, rate_per_s=12.0, unseen=3),
     )
-    assert asked.backlog_tokens_BT == asked.tokens_RT[:-4:-1]
+    assert request.backlog_tokens_BT == request.tokens_RT[:-4:-1]
     assert (
-        len(WindowSimulation(asked, None, 1))
+        len(WindowSimulation(request, None, 1))
         == len(
             WindowSimulation(
-                msgspec.structs.replace(asked, backlog_inputs_B=[], backlog_tokens_BT=[]), None, 1
+                msgspec.structs.replace(request, backlog_inputs_B=[], backlog_tokens_BT=[]), None, 1
             )
         )
         + 3

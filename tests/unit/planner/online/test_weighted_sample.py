@@ -42,10 +42,10 @@ def window(scores: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def even(sample: PlanSample) -> WeightedSample:
-    found = weighted_sample(sample, sample.entry_values())
-    assert found is not None
-    assert found.effective_size == pytest.approx(len(sample.rows))
-    return found
+    weighted = weighted_sample(sample, sample.entry_values())
+    assert weighted is not None
+    assert weighted.effective_size == pytest.approx(len(sample.rows))
+    return weighted
 
 
 @pytest.mark.parametrize("floor", [0.7, 0.9])
@@ -53,8 +53,8 @@ def even(sample: PlanSample) -> WeightedSample:
 def test_candidates_keep_the_floor_and_none_of_the_grid_asks_less_of_every_tier(tiers, floor):
     weighted = even(make_sample(tiers=tiers, count=600))
     scores_NS, right_NT = weighted.graded.scores_NS, weighted.graded.correct_NT
-    found = weighted.candidates(floor)
-    assert found
+    candidates = weighted.candidates(floor)
+    assert candidates
 
     def ask(thresholds):
         """Quality and the share that reaches each further tier, row by row."""
@@ -67,11 +67,11 @@ def test_candidates_keep_the_floor_and_none_of_the_grid_asks_less_of_every_tier(
         return right / len(scores_NS), reached[1:] / len(scores_NS)
 
     grid = threshold_grid(weighted.graded, 8 if tiers == 3 else MOST_POINTS)
-    told = [ask(thresholds) for thresholds in itertools.product(*grid)]
-    keeping = [shares for quality, shares in told if quality >= floor]
-    for one in found:
-        quality, shares = ask(one.values)
-        assert quality == pytest.approx(one.quality)
+    outcomes = [ask(thresholds) for thresholds in itertools.product(*grid)]
+    keeping = [shares for quality, shares in outcomes if quality >= floor]
+    for candidate in candidates:
+        quality, shares = ask(candidate.values)
+        assert quality == pytest.approx(candidate.quality)
         assert quality >= floor
         assert not any((other < shares - 1e-12).all() for other in keeping)
 
@@ -83,17 +83,17 @@ def test_nothing_keeps_a_floor_above_the_last_tier():
 def test_a_window_weighs_the_sample_by_its_scores():
     """Among prompts that score 0.2 to 0.4, a threshold of 0 is right for three in ten."""
     rng = np.random.default_rng(1)
-    found = weighted_sample(make_sample(), window(rng.uniform(0.2, 0.4, 500)))
-    assert found is not None
-    assert found.effective_size < 700
-    assert found.quality([0.0]) == pytest.approx(0.3, abs=0.05)
-    assert found.quality([1.0]) == pytest.approx(0.98, abs=0.02)
-    drawn = found.drawn(5_000, seed=0)
-    paths = found.paths([0.3], drawn)
-    own = found.graded.scores_NS[drawn, 0]
+    weighted = weighted_sample(make_sample(), window(rng.uniform(0.2, 0.4, 500)))
+    assert weighted is not None
+    assert weighted.effective_size < 700
+    assert weighted.quality([0.0]) == pytest.approx(0.3, abs=0.05)
+    assert weighted.quality([1.0]) == pytest.approx(0.98, abs=0.02)
+    drawn = weighted.drawn(5_000, seed=0)
+    paths = weighted.paths([0.3], drawn)
+    scores_R = weighted.graded.scores_NS[drawn, 0]
     # Its bins are deciles of the sample, so those at the edges bring others along.
-    assert ((own >= 0.2) & (own <= 0.4)).mean() > 0.85
-    assert (paths.last_tier_R == (own < 0.3)).all()
+    assert ((scores_R >= 0.2) & (scores_R <= 0.4)).mean() > 0.85
+    assert (paths.last_tier_R == (scores_R < 0.3)).all()
 
 
 def test_a_sample_that_is_worth_too_few_prompts_says_nothing():
@@ -101,7 +101,7 @@ def test_a_sample_that_is_worth_too_few_prompts_says_nothing():
     assert weighted_sample(make_sample(300), window(rng.uniform(0.2, 0.3, 500))) is None
 
 
-def asked(hard: float, floor: float | None, thresholds: tuple[float, ...] = THRESHOLDS):
+def planned(hard: float, floor: float | None, thresholds: tuple[float, ...] = THRESHOLDS):
     """A window that keeps two workers of each tier busy."""
     made = plan_asked(hard, rate=14.0)
     return msgspec.structs.replace(made, quality_floor=floor, thresholds=thresholds)
@@ -122,7 +122,7 @@ def settle(proposal):
 
 
 def test_where_quality_is_to_spare_thresholds_fall_no_further_than_the_floor():
-    proposal = propose(asked(0.5, 0.8, (0.95,)), make_sample())
+    proposal = propose(planned(0.5, 0.8, (0.95,)), make_sample())
     assert proposal.thresholds is not None
     assert proposal.thresholds[0] < 0.95
     assert proposal.quality is not None
@@ -136,13 +136,13 @@ def test_traffic_that_nothing_of_the_sample_is_like_leaves_the_thresholds(monkey
         raise WorkloadError("no prompt of the sample is like the window")
 
     monkeypatch.setattr("cascadia_sglang.planner.online.weighted_sample.fit_window", nothing)
-    proposal = propose(asked(0.9, 0.9, (0.1,)), make_sample())
+    proposal = propose(planned(0.9, 0.9, (0.1,)), make_sample())
     assert (proposal.thresholds, proposal.quality) == (None, None)
     assert proposal.pools["large"].replicas == 3
 
 
 def test_where_the_floor_is_lost_thresholds_rise_though_that_is_slower():
-    proposal = propose(asked(0.9, 0.9, (0.1,)), make_sample())
+    proposal = propose(planned(0.9, 0.9, (0.1,)), make_sample())
     assert proposal.quality is not None
     assert proposal.quality.current < 0.9 <= proposal.quality.predicted
     assert proposal.thresholds is not None
@@ -153,7 +153,7 @@ def test_where_the_floor_is_lost_thresholds_rise_though_that_is_slower():
 
 def test_answers_that_were_ended_early_count_as_those_below_the_threshold():
     """Else traffic looks as easy as the answers that were let finish."""
-    whole = asked(0.9, 0.9, (0.5,))
+    whole = planned(0.9, 0.9, (0.5,))
     hard = [score is not None and score < 0.5 for score in whole.entry_score_R]
     ended = msgspec.structs.replace(
         whole,
@@ -161,15 +161,15 @@ def test_answers_that_were_ended_early_count_as_those_below_the_threshold():
         ended_early_R=hard,
     )
     unseen = msgspec.structs.replace(ended, ended_early_R=[False] * len(hard))
-    told, blind = (propose(one, make_sample()).quality for one in (ended, unseen))
-    assert told is not None
+    with_ended, blind = (propose(request, make_sample()).quality for request in (ended, unseen))
+    assert with_ended is not None
     # One in ten scores 0.9 and stays, of the others 98 % are right at the large tier.
-    assert told.current == pytest.approx(0.97, abs=0.02)
-    assert blind is None or blind.current < told.current - 0.03
+    assert with_ended.current == pytest.approx(0.97, abs=0.02)
+    assert blind is None or blind.current < with_ended.current - 0.03
 
 
 def test_without_a_floor_or_a_sample_thresholds_stay():
-    for proposal in (propose(asked(0.9, None), make_sample()), propose(asked(0.9, 0.9), None)):
+    for proposal in (propose(planned(0.9, None), make_sample()), propose(planned(0.9, 0.9), None)):
         assert proposal.thresholds is None
         assert proposal.quality is None
 
@@ -177,10 +177,10 @@ def test_without_a_floor_or_a_sample_thresholds_stay():
 def test_the_planners_process_reads_the_sample(tmp_path: Path):
     path = tmp_path / "sample.json"
     path.write_bytes(msgspec.json.encode(make_sample()))
-    request = asked(0.9, 0.9, (0.1,))
-    found = asyncio.run(ask_planner(request, 60.0, sample=str(path)))
+    request = planned(0.9, 0.9, (0.1,))
+    proposal = asyncio.run(ask_planner(request, 60.0, sample=str(path)))
     here = propose(request, make_sample())
-    assert msgspec.structs.replace(found, solve_s=0.0) == here
+    assert msgspec.structs.replace(proposal, solve_s=0.0) == here
 
 
 def test_a_sample_of_other_tiers_or_sizes_is_refused(tmp_path: Path):

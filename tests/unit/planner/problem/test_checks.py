@@ -35,12 +35,12 @@ SEARCH = {
 }
 
 
-def changed(base: dict[str, Any], place: list[Any], value: Any) -> dict[str, Any]:
+def changed(base: dict[str, Any], key_path: list[Any], value: Any) -> dict[str, Any]:
     data = copy.deepcopy(base)
     inner: Any = data
-    for key in place[:-1]:
+    for key in key_path[:-1]:
         inner = inner[key]
-    inner[place[-1]] = value
+    inner[key_path[-1]] = value
     return data
 
 
@@ -111,12 +111,12 @@ CASES: list[tuple[dict[str, Any], list[Any], Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("base", "place", "value", "says"), CASES, ids=[c[3] for c in CASES])
+@pytest.mark.parametrize(("base", "key_path", "value", "says"), CASES, ids=[c[3] for c in CASES])
 def test_a_file_that_does_not_fit_is_one_line_with_its_place(
-    tmp_path: Path, base: dict[str, Any], place: list[Any], value: Any, says: str
+    tmp_path: Path, base: dict[str, Any], key_path: list[Any], value: Any, says: str
 ) -> None:
     path = tmp_path / "problem.json"
-    path.write_text(json.dumps(changed(base, place, value)))
+    path.write_text(json.dumps(changed(base, key_path, value)))
     with pytest.raises(ConfigError, match="problem ") as caught:
         load_problem(path)
     assert says in str(caught.value)

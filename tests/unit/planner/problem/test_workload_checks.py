@@ -41,8 +41,8 @@ TIERS = [{"name": "small", "model": LLAMA_8B}, {"name": "large", "model": LLAMA_
     ],
 )
 def test_what_does_not_fit_is_named_with_its_place(changes, says):
-    found = list(problems_of(workload_problem(**changes)))
-    assert any(says in line for line in found), found
+    problems = list(problems_of(workload_problem(**changes)))
+    assert any(says in line for line in problems), problems
 
 
 def test_the_example_has_no_problems():

@@ -70,14 +70,14 @@ def test_a_lone_request_takes_its_prefill_and_its_steps(tokens, limit, is_blocki
 def test_a_prefill_goes_before_the_decoding_of_those_that_run():
     # The second comes during the first's decoding and stops it from 0.13 to 0.23; its token is seen
     # after the step that follows.
-    found = _e2e_s([0, 0.125], [10, 1], _tier(is_blocking=True))
-    assert found == pytest.approx([0.19 + 0.1, 0.115])
+    e2e_s = _e2e_s([0, 0.125], [10, 1], _tier(is_blocking=True))
+    assert e2e_s == pytest.approx([0.19 + 0.1, 0.115])
 
 
 def test_a_device_of_its_own_schedules_one_batch_ahead():
     # At 0.125 the step until 0.13 runs and the one until 0.14 is scheduled already.
-    found = _e2e_s([0, 0.125], [10, 1], _tier(is_blocking=False))
-    assert found == pytest.approx([0.19 + 0.1, 0.115])
+    e2e_s = _e2e_s([0, 0.125], [10, 1], _tier(is_blocking=False))
+    assert e2e_s == pytest.approx([0.19 + 0.1, 0.115])
 
 
 def test_prompts_that_wait_share_a_prefill():
@@ -89,20 +89,20 @@ def test_prompts_that_wait_share_a_prefill():
 def test_no_more_run_than_may():
     # The first is prefilled alone, the second stops it for 100 ms, the third waits for both.
     tier = _tier(is_blocking=True, max_running_requests=2)
-    found = _e2e_s([0, 0, 0, 50], [5, 5, 5, 1], tier)
-    assert found[:3] == pytest.approx([0.24, 0.24, 0.38])
+    e2e_s = _e2e_s([0, 0, 0, 50], [5, 5, 5, 1], tier)
+    assert e2e_s[:3] == pytest.approx([0.24, 0.24, 0.38])
 
 
 def test_a_long_prompt_is_cut_into_chunks():
     tier = _tier(is_blocking=True, chunked_prefill_tokens=100)
-    found = _e2e_s([0, 50], [1, 1], tier, inputs=[250, 100])
-    assert found == pytest.approx([0.3, 0.1])
+    e2e_s = _e2e_s([0, 50], [1, 1], tier, inputs=[250, 100])
+    assert e2e_s == pytest.approx([0.3, 0.1])
 
 
 def test_a_waiting_prompt_fills_the_rest_of_a_last_chunk():
     tier = _tier(is_blocking=True, chunked_prefill_tokens=100)
-    found = _e2e_s([0, 0.001, 50], [1, 1, 1], tier, inputs=[150, 50, 10])
-    assert found[:2] == pytest.approx([0.2, 0.199])
+    e2e_s = _e2e_s([0, 0.001, 50], [1, 1, 1], tier, inputs=[150, 50, 10])
+    assert e2e_s[:2] == pytest.approx([0.2, 0.199])
 
 
 def test_a_full_memory_retracts_the_one_with_the_fewest_tokens():
@@ -142,7 +142,7 @@ def test_what_a_tier_holds_of_its_prompts_takes_memory():
     load = build_workload([0, 0.01], [600, 600], [3, 3])
     plain = _tier(kv_tokens=1000)
     cached = dataclasses.replace(plain, cached_share=0.9)
-    seconds = [simulate(load, direct_paths(load), [one]).e2e_s_R for one in (plain, cached)]
+    seconds = [simulate(load, direct_paths(load), [tier]).e2e_s_R for tier in (plain, cached)]
     assert seconds[0] == pytest.approx(seconds[1])
     roomy = dataclasses.replace(_tier(kv_tokens=2000), cached_share=0.9)
     assert simulate(load, direct_paths(load), [roomy]).e2e_s_R[0] > seconds[0][0]
@@ -168,8 +168,8 @@ def test_a_cache_that_is_full_forgets_what_was_used_longest_ago():
 
 def test_the_replica_with_the_fewest_attempts_is_chosen():
     tier = _tier(replicas=2, is_blocking=True, max_running_requests=1)
-    found = _e2e_s([0, 0, 0.15, 50], [50, 1, 1, 1], tier)
-    assert found[:3] == pytest.approx([0.59, 0.1, 0.1])
+    e2e_s = _e2e_s([0, 0, 0.15, 50], [50, 1, 1, 1], tier)
+    assert e2e_s[:3] == pytest.approx([0.59, 0.1, 0.1])
 
 
 def test_half_a_device_takes_twice_as_long():
@@ -213,9 +213,9 @@ def test_a_request_climbs_until_a_score_is_enough_and_pays_every_attempt():
     load = build_workload([0, 10, 20], [10] * 3, [1] * 3)
     host = HostTimes(receive_ms=1, respond_ms=2, escalate_ms=4, wire_ms=8)
     outcome = simulate(load, paths, [_tier(), _tier()], host=host, is_buffered=True)
-    one = 0.001 + 0.120 + 0.008 + 0.002
+    attempt_s = 0.001 + 0.120 + 0.008 + 0.002
     assert outcome.e2e_s_R == pytest.approx(
-        [one, one + 0.004 + 0.110 + 0.008, one + 0.010 + 0.004 + 0.110 + 0.008]
+        [attempt_s, attempt_s + 0.004 + 0.110 + 0.008, attempt_s + 0.010 + 0.004 + 0.110 + 0.008]
     )
     assert outcome.ttft_s_R.tolist() == outcome.e2e_s_R.tolist()
     assert np.isnan(outcome.attempt_e2e_s_RT[0, 1])
@@ -235,10 +235,10 @@ def test_tiers_of_one_pool_wait_for_each_other_on_its_workers():
         limit_tokens_R=np.array([3, 3]),
     )
     load = build_workload([0, 0.05], [10, 10], [1, 1])
-    own = [_tier(is_blocking=True, max_running_requests=1)] * 2
-    apart = simulate(load, paths, own)
+    pools = [_tier(is_blocking=True, max_running_requests=1)] * 2
+    apart = simulate(load, paths, pools)
     assert apart.e2e_s_R == pytest.approx([0.12, 0.12])
-    together = simulate(load, paths, [dataclasses.replace(tier, pool="p") for tier in own])
+    together = simulate(load, paths, [dataclasses.replace(tier, pool="p") for tier in pools])
     assert len(together.replicas) == 1
     assert together.e2e_s_R == pytest.approx([0.12, 0.12 + 0.12 - 0.05])
     assert together.summary()["tiers"][1]["busy"] is None
@@ -284,7 +284,10 @@ def simulation_of(load, block=None, rate=None):
         poisson_arrivals_s(rate or load["rate"], count, load["seed"]),
         inputs,
         answers[:, 0],
-        hash_ids=[own[: int(n // load["block"])] for own, n in zip(ids, inputs, strict=True)],
+        hash_ids=[
+            request_ids[: int(n // load["block"])]
+            for request_ids, n in zip(ids, inputs, strict=True)
+        ],
         block_tokens=load["block"],
     )
     paths = climbing_paths(random.random((count, 2)), answers, [0.5], 100)
@@ -393,20 +396,20 @@ def test_a_draft_is_prefilled_and_what_is_kept_of_it_is_not_decoded():
     small, large = _tier(times), _tier(times)
     anew = simulate(load, paths, [small, large]).attempt_e2e_s_RT[0, 1]
     assert anew == pytest.approx(0.1 + 39 * 0.01)
-    for share, kept in ((0.0, 0), (0.5, 10), (1.0, 20)):
+    for share, kept_tokens in ((0.0, 0), (0.5, 10), (1.0, 20)):
         reading = dataclasses.replace(large, kept_share=share)
-        found = simulate(load, paths, [small, reading])
-        assert found.attempt_e2e_s_RT[0, 1] == pytest.approx(0.12 + (39 - kept) * 0.01)
-        assert found.replicas[1].prefill_tokens == 240
-        assert found.attempt_ttft_s_RT[0, 1] == pytest.approx(0.12)
+        result = simulate(load, paths, [small, reading])
+        assert result.attempt_e2e_s_RT[0, 1] == pytest.approx(0.12 + (39 - kept_tokens) * 0.01)
+        assert result.replicas[1].prefill_tokens == 240
+        assert result.attempt_ttft_s_RT[0, 1] == pytest.approx(0.12)
 
 
 def test_a_draft_as_long_as_the_answer_leaves_a_token_to_write():
     load = build_workload([0.0, 90.0], [100, 100], [8, 8])
     paths = climbing_paths([[0.0, 1.0]] * 2, [[30, 8]] * 2, [0.5], 64)
     reading = dataclasses.replace(_tier(), kept_share=1.0)
-    found = simulate(load, paths, [_tier(), reading])
-    assert found.attempt_e2e_s_RT[0, 1] == pytest.approx(0.1)
+    result = simulate(load, paths, [_tier(), reading])
+    assert result.attempt_e2e_s_RT[0, 1] == pytest.approx(0.1)
 
 
 def test_no_draft_goes_to_the_tier_where_a_request_begins():
@@ -415,8 +418,8 @@ def test_no_draft_goes_to_the_tier_where_a_request_begins():
         climbing_paths([[0.0, 1.0]] * 2, [[20, 40]] * 2, [0.5], 64), first_tier_R=np.array([1, 1])
     )
     reading = dataclasses.replace(_tier(), kept_share=1.0)
-    found = simulate(load, paths, [_tier(), reading])
-    assert found.replicas[1].prefill_tokens == 200
+    result = simulate(load, paths, [_tier(), reading])
+    assert result.replicas[1].prefill_tokens == 200
 
 
 def test_a_draft_that_a_request_brings_is_read_by_its_first_tier():
@@ -427,9 +430,9 @@ def test_a_draft_that_a_request_brings_is_read_by_its_first_tier():
     )
     reading = dataclasses.replace(_tier(), kept_share=0.5)
     above = simulate(load, whole, [_tier(), reading]).attempt_e2e_s_RT[:, 1]
-    found = simulate(load, alone, [reading])
-    assert found.attempt_e2e_s_RT[:, 0] == pytest.approx(above)
-    assert found.replicas[0].prefill_tokens == 240
+    result = simulate(load, alone, [reading])
+    assert result.attempt_e2e_s_RT[:, 0] == pytest.approx(above)
+    assert result.replicas[0].prefill_tokens == 240
     # One that reads none has nothing of it.
     anew = simulate(load, alone, [_tier()])
     assert anew.replicas[0].prefill_tokens == 200

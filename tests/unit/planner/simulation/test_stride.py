@@ -20,10 +20,10 @@ def test_strides_give_the_times_of_single_steps(load, block):
     )
     assert fast.e2e_s_R == pytest.approx(slow.e2e_s_R, abs=1e-8)
     assert fast.attempt_ttft_s_RT == pytest.approx(slow.attempt_ttft_s_RT, abs=1e-8, nan_ok=True)
-    for one, other in zip(fast.replicas, slow.replicas, strict=True):
-        assert one.busy_s == pytest.approx(other.busy_s)
+    for by_strides, by_steps in zip(fast.replicas, slow.replicas, strict=True):
+        assert by_strides.busy_s == pytest.approx(by_steps.busy_s)
         for name in ("steps", "row_steps", "prefill_tokens", "hit_tokens", "retracted"):
-            assert getattr(one, name) == getattr(other, name)
+            assert getattr(by_strides, name) == getattr(by_steps, name)
 
 
 @settings(max_examples=40, deadline=None)
@@ -33,8 +33,8 @@ def test_a_run_is_stopped_if_and_only_if_its_mean_exceeds_the_limit(load, factor
     whole = simulate(workload, paths, tiers, host=host)
     least_s_R = whole.e2e_s_R * np.random.default_rng(load["seed"]).random(len(workload))
     limit = RunLimit(mean_s=factor * whole.mean_s(), least_s_R=least_s_R)
-    found = simulate_within(workload, paths, tiers, limit, host=host)
-    assert (found is None) == (factor < 1.0)
+    result = simulate_within(workload, paths, tiers, limit, host=host)
+    assert (result is None) == (factor < 1.0)
 
 
 @settings(max_examples=40, deadline=None)
@@ -45,8 +45,8 @@ def test_a_run_is_stopped_if_and_only_if_too_many_requests_are_late(load, quanti
     late_s = float(np.quantile(whole.e2e_s_R, quantile)) + 1e-7
     attained = float((whole.e2e_s_R <= late_s).mean())
     limit = RunLimit(late_s=late_s, attainment=attainment)
-    found = simulate_within(workload, paths, tiers, limit, host=host)
-    assert (found is None) == (attained < attainment - 1e-8)
+    result = simulate_within(workload, paths, tiers, limit, host=host)
+    assert (result is None) == (attained < attainment - 1e-8)
 
 
 @settings(max_examples=40, deadline=None)
@@ -55,12 +55,12 @@ def test_a_run_within_its_slowest_p95_is_never_stopped(load, factor):
     workload, paths, tiers, host = simulation_of(load)
     whole = simulate(workload, paths, tiers, host=host)
     slowest_s = max(
-        float(np.quantile(known, 0.95))
+        float(np.quantile(finished_s, 0.95))
         for seconds_R in whole.attempt_e2e_s_RT.T
-        if len(known := seconds_R[np.isfinite(seconds_R)])
+        if len(finished_s := seconds_R[np.isfinite(seconds_R)])
     )
     limit = RunLimit(slowest_p95_s=factor * slowest_s)
-    found = simulate_within(workload, paths, tiers, limit, host=host)
+    result = simulate_within(workload, paths, tiers, limit, host=host)
     if factor >= 1.0:
-        assert found is not None
-        assert np.array_equal(found.e2e_s_R, whole.e2e_s_R)
+        assert result is not None
+        assert np.array_equal(result.e2e_s_R, whole.e2e_s_R)

@@ -44,8 +44,8 @@ def test_a_decoding_step_takes_no_less_than_reading_the_weights(gpu):
 
 def test_more_ranks_are_faster_but_not_in_proportion():
     shape, gpu = shape_of_config(LLAMA_70B), GPUS["H100"]
-    one, four = (roofline_times(shape, gpu, tp, 1).prefill_s(4096) for tp in (1, 4))
-    assert one / 4 < four < one / 2
+    single, four = (roofline_times(shape, gpu, tp, 1).prefill_s(4096) for tp in (1, 4))
+    assert single / 4 < four < single / 2
 
 
 def test_a_long_prefill_is_bound_by_arithmetic_and_a_step_by_memory():

@@ -47,19 +47,19 @@ def _steps(noise: float, pauses: int) -> list[MeasuredStep]:
 
 
 def test_without_noise_the_times_come_back():
-    found, decode_error, prefill_error = fit_step_times(_steps(0.0, 0))
-    assert found.decode_context_us == pytest.approx(0.8, rel=1e-3)
-    assert found.prefill_row_ms == pytest.approx(0.3, rel=1e-3)
-    assert found.prefill_context_ns == pytest.approx(200.0, rel=1e-3)
-    for (size, ms), (true_size, true_ms) in zip(found.decode_ms, TRUE.decode_ms, strict=True):
+    fitted, decode_error, prefill_error = fit_step_times(_steps(0.0, 0))
+    assert fitted.decode_context_us == pytest.approx(0.8, rel=1e-3)
+    assert fitted.prefill_row_ms == pytest.approx(0.3, rel=1e-3)
+    assert fitted.prefill_context_ns == pytest.approx(200.0, rel=1e-3)
+    for (size, ms), (true_size, true_ms) in zip(fitted.decode_ms, TRUE.decode_ms, strict=True):
         assert (size, ms) == (true_size, pytest.approx(true_ms, rel=1e-3))
     assert max(decode_error.p95, prefill_error.p95) < 1e-4
 
 
 def test_noise_and_pauses_of_the_host_shift_nothing_and_show_in_the_error():
-    found, decode_error, _ = fit_step_times(_steps(0.1, 12))
+    fitted, decode_error, _ = fit_step_times(_steps(0.1, 12))
     for rows in (1, 8, 64):
-        assert found.decode_s(rows, 100 * rows) == pytest.approx(
+        assert fitted.decode_s(rows, 100 * rows) == pytest.approx(
             TRUE.decode_s(rows, 100 * rows), rel=0.03
         )
     assert 0.05 < decode_error.median < 0.09
@@ -80,10 +80,10 @@ def test_no_time_falls_with_size_and_no_coefficient_is_negative():
         for is_decode in (True, False)
         for _ in range(60)
     ]
-    found, _, _ = fit_step_times(steps)
-    for pairs in (found.decode_ms, found.prefill_ms):
+    fitted, _, _ = fit_step_times(steps)
+    for pairs in (fitted.decode_ms, fitted.prefill_ms):
         assert [ms for _, ms in pairs] == sorted(ms for _, ms in pairs)
-    assert min(found.decode_context_us, found.prefill_row_ms, found.prefill_context_ns) >= 0
+    assert min(fitted.decode_context_us, fitted.prefill_row_ms, fitted.prefill_context_ns) >= 0
 
 
 def test_too_few_steps_are_refused():

@@ -44,11 +44,11 @@ def test_shares_and_quality_are_those_of_a_request_that_climbs(
     drawn.append(CalibrationRow(scores=[0.5] * (tiers - 1), correct=[1.0] * tiers))
     sample = build_sample(drawn)
     replay = Replay(sample, threshold_grid(sample, 6))
-    for place in itertools.product(*(range(len(grid)) for grid in replay.grids)):
-        shares, quality = row_by_row(drawn, replay.thresholds(place))
-        assert replay.shares(place) == pytest.approx(shares)
-        assert replay.quality(place) == pytest.approx(quality)
-        answered = sample.answered(replay.thresholds(place))
+    for indices in itertools.product(*(range(len(grid)) for grid in replay.grids)):
+        shares, quality = row_by_row(drawn, replay.thresholds(indices))
+        assert replay.shares(indices) == pytest.approx(shares)
+        assert replay.quality(indices) == pytest.approx(quality)
+        answered = sample.answered(replay.thresholds(indices))
         assert sample.mean(answered) == pytest.approx(quality)
 
 
@@ -62,9 +62,9 @@ def test_envelopes_hold_for_every_place_of_a_box(seed: int, data: st.DataObject)
         sides.append((first, data.draw(st.integers(first, len(grid) - 1))))
     low, high = zip(*sides, strict=True)
     most = replay.best_quality(low, high)
-    for place in itertools.product(*(range(a, b + 1) for a, b in sides)):
-        assert replay.quality(place) <= most + 1e-12
-        assert np.all(np.array(replay.shares(low)) <= np.array(replay.shares(place)) + 1e-12)
+    for indices in itertools.product(*(range(a, b + 1) for a, b in sides)):
+        assert replay.quality(indices) <= most + 1e-12
+        assert np.all(np.array(replay.shares(low)) <= np.array(replay.shares(indices)) + 1e-12)
 
 
 def test_a_grid_is_of_quantiles_between_accepting_all_and_1() -> None:

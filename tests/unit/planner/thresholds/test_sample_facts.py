@@ -13,15 +13,15 @@ def test_intervals_hold_as_often_as_they_say():
     for weights in (np.ones(60), rng.uniform(0.5, 2.0, 60)):
         held = 0
         for _ in range(400):
-            found = interval((rng.random(60) < 0.8).astype(float), weights)
-            held += found.low <= 0.8 <= found.high
+            bounds = interval((rng.random(60) < 0.8).astype(float), weights)
+            held += bounds.low <= 0.8 <= bounds.high
         assert held >= 0.93 * 400
 
 
 def test_right_and_wrong_answers_have_the_exact_interval():
     """Clopper and Pearson's of 9 in 10, as tables give it."""
-    found = interval(np.array([1.0] * 9 + [0.0]), np.ones(10))
-    assert (found.low, found.high) == pytest.approx((0.5550, 0.9975), abs=1e-4)
+    bounds = interval(np.array([1.0] * 9 + [0.0]), np.ones(10))
+    assert (bounds.low, bounds.high) == pytest.approx((0.5550, 0.9975), abs=1e-4)
 
 
 @pytest.mark.parametrize("number", [1, 2, 5, 400])
@@ -31,8 +31,8 @@ def test_however_few_rows_there_are_they_say_what_they_can(number):
     assert facts.rows == number
     assert len(facts.shares) == 3
     assert facts.shares[0].low == facts.shares[0].high == 1.0
-    for one in (facts.quality, *facts.shares):
-        assert 0.0 <= one.low <= one.high <= 1.0
+    for fact in (facts.quality, *facts.shares):
+        assert 0.0 <= fact.low <= fact.high <= 1.0
     # As many rows without a wrong answer certify so much: 200 certify 98.5 %.
     assert facts.certifiable == pytest.approx(
         {1: 0.0, 2: 0.05, 5: 0.05**0.5, 400: 0.985}[number], abs=1e-3

@@ -27,7 +27,7 @@ def points_of(problem: Problem, quantiles: int) -> GridPoints:
 
 def all_points(points: GridPoints) -> list[GridPoint]:
     sides = (range(len(grid)) for grid in points.replay.grids)
-    return [points.at(place) for place in itertools.product(*sides)]
+    return [points.at(indices) for indices in itertools.product(*sides)]
 
 
 @pytest.mark.parametrize("objective", ["bottleneck", "path"])
@@ -102,14 +102,14 @@ def test_coordinate_search_ends_where_no_single_threshold_helps(objective: str) 
     points = points_of(routing_problem(objective=objective), 21)
     start = first_place(points.replay)
     value = penalised(points, points.latency_s(start), 0.85, 100.0)
-    found = coordinate_search(points, value, start)
-    best = points.at(found.point.place)
+    optimum = coordinate_search(points, value, start)
+    best = points.at(optimum.point.place)
     for axis, grid in enumerate(points.replay.grids):
         for index in range(len(grid)):
             other = points.at((*best.place[:axis], index, *best.place[axis + 1 :]))
-            assert value(other.latency_s, other.quality) >= found.value
-    assert found.value <= value(points.latency_s(start), points.replay.quality(start))
-    assert found.rounds >= PATIENCE
+            assert value(other.latency_s, other.quality) >= optimum.value
+    assert optimum.value <= value(points.latency_s(start), points.replay.quality(start))
+    assert optimum.rounds >= PATIENCE
 
 
 def test_no_point_of_the_front_is_beaten_in_both() -> None:

@@ -36,12 +36,15 @@ def _simulated(case):
     random = np.random.default_rng(case["seed"])
     count = 60
     inputs = random.integers(1, 400, count)
-    ids = [[int(own), int(own) + 10, 100 + index] for index, own in enumerate(inputs % 5)]
+    ids = [
+        [int(request_ids), int(request_ids) + 10, 100 + index]
+        for index, request_ids in enumerate(inputs % 5)
+    ]
     load = build_workload(
         poisson_arrivals_s(case["rate"], count, case["seed"]),
         inputs,
         random.integers(1, 60, count),
-        hash_ids=[own[: n // 40] for own, n in zip(ids, inputs, strict=True)]
+        hash_ids=[request_ids[: n // 40] for request_ids, n in zip(ids, inputs, strict=True)]
         if case["blocks"]
         else (),
         block_tokens=40,

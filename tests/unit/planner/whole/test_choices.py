@@ -42,20 +42,22 @@ def test_the_frontier_is_what_no_other_place_at_the_floor_undercuts(seed, tiers,
     sample = build_sample(rows(60, seed, tiers))
     replay = Replay(sample, threshold_grid(sample, points))
     places = list(itertools.product(*(range(len(grid)) for grid in replay.grids)))
-    reaching = {tuple(replay.shares(place)) for place in places if replay.quality(place) >= floor}
+    reaching = {
+        tuple(replay.shares(indices)) for indices in places if replay.quality(indices) >= floor
+    }
     expected = {
-        one
-        for one in reaching
+        shares
+        for shares in reaching
         if not any(
-            other != one and all(a <= b for a, b in zip(other, one, strict=True))
+            other != shares and all(a <= b for a, b in zip(other, shares, strict=True))
             for other in reaching
         )
     }
-    found = frontier(replay, floor)
-    assert {point.shares for point in found} <= expected
+    front = frontier(replay, floor)
+    assert {point.shares for point in front} <= expected
     if len(expected) <= 64:
-        assert {point.shares for point in found} == expected
-    for point in found:
+        assert {point.shares for point in front} == expected
+    for point in front:
         assert point.quality >= floor
         assert sample.mean(sample.answered(point.thresholds)) == pytest.approx(point.quality)
 
@@ -67,8 +69,8 @@ def test_qualities_along_the_last_tier_are_those_of_single_places(seed, tiers):
     replay = Replay(sample, threshold_grid(sample, 6))
     last = len(replay.grids[-1])
     for prefix in itertools.product(*(range(len(grid)) for grid in replay.grids[:-1])):
-        told = [replay.quality((*prefix, index)) for index in range(last)]
-        assert replay.last_qualities(prefix).tolist() == pytest.approx(told, abs=1e-12)
+        qualities = [replay.quality((*prefix, index)) for index in range(last)]
+        assert replay.last_qualities(prefix).tolist() == pytest.approx(qualities, abs=1e-12)
 
 
 @pytest.mark.parametrize("objective", ["path", "bottleneck"])
@@ -76,16 +78,16 @@ def test_the_best_within_a_number_of_gpus_is_that_of_enumeration(objective):
     latencies = _latencies(14)
     ladder = of_objective(latencies, POINTS, objective)
     for gpus in range(15):
-        told = [
+        objectives_s = [
             value_s for value_s, cost in _all_plans(latencies, objective, [1.0]) if cost <= gpus
         ]
         best = ladder.best(gpus)
-        if not told:
+        if not objectives_s:
             assert best is None
             continue
-        assert best.surface_s == pytest.approx(min(told))
+        assert best.surface_s == pytest.approx(min(objectives_s))
         assert best.gpus <= gpus
-        assert all(one.gpus <= gpus for one in ladder.near(gpus))
+        assert all(candidate.gpus <= gpus for candidate in ladder.near(gpus))
 
 
 @pytest.mark.parametrize("objective", ["path", "bottleneck"])
@@ -102,10 +104,12 @@ def test_the_best_of_several_types_within_a_cost_is_that_of_enumeration(objectiv
     for cost in costs:
         level = ladder.level_of(cost)
         best = ladder.best(level)
-        assert best.surface_s == pytest.approx(min(value for value, own in plans if own <= cost))
-        for one in (best, *ladder.near(level)):
-            assert one.gpus <= budget
-            paid = sum(prices.get(pool.gpu, 1.0) * pool.gpus for pool in one.deployments)
+        assert best.surface_s == pytest.approx(
+            min(value for value, price in plans if price <= cost)
+        )
+        for candidate in (best, *ladder.near(level)):
+            assert candidate.gpus <= budget
+            paid = sum(prices.get(pool.gpu, 1.0) * pool.gpus for pool in candidate.deployments)
             assert paid <= cost + 1e-9
     assert ladder.best(ladder.level_of(costs[0] - 0.1)) is None
 
@@ -120,16 +124,16 @@ def _latencies_of_two_types(budget, prices):
     surfaces = {
         pool: [
             (made_shape(tp, gpu), [flat_surface(made_shape(tp, gpu), rate, seconds)])
-            for gpu, tp, rate, seconds in told
+            for gpu, tp, rate, seconds in surfaces
         ]
-        for pool, told in ways.items()
+        for pool, surfaces in ways.items()
     }
     return ShapeLatencies(problem, surfaces, 6.0)
 
 
 def _all_plans(latencies, objective, price_R):
     """Value and cost of every plan within the budget."""
-    found = []
+    plans = []
     for point in POINTS:
         columns, _ = latencies.with_objective(objective).deployments(point.shares)
         by_type_CR = columns.uses_CR[:, -len(price_R) :]
@@ -139,8 +143,8 @@ def _all_plans(latencies, objective, price_R):
             chosen = list(picks)
             if (columns.uses_CR[chosen].sum(axis=0) <= columns.capacity_R).all():
                 cost = float((by_type_CR[chosen] @ np.array(price_R)).sum())
-                found.append((columns.objective_s(picks), cost))
-    return found
+                plans.append((columns.objective_s(picks), cost))
+    return plans
 
 
 def test_a_larger_budget_has_all_candidates_of_a_smaller_one():
@@ -148,8 +152,8 @@ def test_a_larger_budget_has_all_candidates_of_a_smaller_one():
     for gpus in range(6, 15):
         latencies = _latencies(gpus)
         ladders = [of_objective(latencies, POINTS, name) for name in ("path", "bottleneck")]
-        found = candidates(ladders, ladders[0], rungs(ladders))
-        assert all(one.gpus <= gpus for one in found)
-        keys.append({one.key for one in found})
+        plans = candidates(ladders, ladders[0], rungs(ladders))
+        assert all(plan.gpus <= gpus for plan in plans)
+        keys.append({plan.key for plan in plans})
     assert all(small <= large for small, large in itertools.pairwise(keys))
     assert len(keys[-1]) > len(keys[0])

@@ -47,7 +47,7 @@ def test_more_gpus_are_never_worse(objective, seed, rate):
     values = []
     for gpus in range(2, 9):
         plan = solve(_problem(gpus, seed, rate, objective=objective, least_gain=0.0))
-        taken = sum(one.gpus for one in plan.deployments)
+        taken = sum(deployment.gpus for deployment in plan.deployments)
         assert taken <= gpus
         assert (plan.left_over.gpus if plan.left_over else 0) == gpus - taken
         values.append(plan.simulated.objective_s)
@@ -57,8 +57,8 @@ def test_more_gpus_are_never_worse(objective, seed, rate):
 
 @pytest.mark.parametrize(("seed", "e2e_ms"), [(1, 300.0), (1, 350.0), (2, 350.0)])
 def test_a_larger_budget_never_makes_targets_dearer(seed, e2e_ms):
-    asked = {"objective": "slo", "slo": {"e2e_ms": e2e_ms, "attainment": 0.9}}
-    plans = [solve(_problem(gpus, seed, 40.0, **asked)) for gpus in range(2, 9)]
+    targets = {"objective": "slo", "slo": {"e2e_ms": e2e_ms, "attainment": 0.9}}
+    plans = [solve(_problem(gpus, seed, 40.0, **targets)) for gpus in range(2, 9)]
     costs = [plan.least_cost.cost if plan.slo_met else float("inf") for plan in plans]
     assert costs == sorted(costs, reverse=True)
     assert costs[-1] < costs[0]
@@ -85,9 +85,9 @@ def test_the_default_keeps_the_better_of_both_latency_objectives():
 
 def _every_plan(problem, latencies, point):
     """All shapes and numbers of replicas within the budget."""
-    ways = [[one for one, _, _ in ways] for ways in latencies.ways(point.shares)]
+    ways = [[deployment for deployment, _, _ in ways] for ways in latencies.ways(point.shares)]
     for deployments in itertools.product(*ways):
-        if sum(one.gpus for one in deployments) <= problem.gpu_budget:
+        if sum(deployment.gpus for deployment in deployments) <= problem.gpu_budget:
             yield PlanChoice(point=point, deployments=deployments, surface_s=0.0)
 
 
@@ -100,12 +100,16 @@ def test_the_fewest_gpus_are_those_of_all_plans(seed):
     load = load_workload(problem.workload)
     planning = prepared(problem, load, surfaces_of(problem, load, runner), runner)
     plan = solve(problem)
-    gpus = sum(one.gpus for one in plan.deployments) if plan.slo_met else problem.gpu_budget
+    gpus = (
+        sum(deployment.gpus for deployment in plan.deployments)
+        if plan.slo_met
+        else problem.gpu_budget
+    )
     least = None
     points = slo_points(planning.latencies, planning.points, planning.ladders[0], gpus)
     if plan.least_cost is not None:
         looked_at = plan.least_cost.thresholds
-        points = [one for one in planning.points if list(one.thresholds) in looked_at]
+        points = [point for point in planning.points if list(point.thresholds) in looked_at]
     for choice in itertools.chain.from_iterable(
         _every_plan(problem, planning.latencies, point) for point in points
     ):
@@ -136,24 +140,24 @@ def test_the_least_price_may_take_more_gpus():
         )
     )
     assert plan.slo_met
-    assert {one.gpu for one in plan.deployments} == {"H200"}
-    taken = sum(one.gpus for one in plan.deployments)
+    assert {deployment.gpu for deployment in plan.deployments} == {"H200"}
+    taken = sum(deployment.gpus for deployment in plan.deployments)
     assert plan.price_per_hour == plan.least_cost.cost == 2.0 * taken
     assert plan.least_cost.unit == "price per hour"
 
 
 def test_a_sweep_gets_better_with_every_point_and_marks_its_knee():
     problem = _problem(8, rate=40.0, slo={"e2e_ms": 600.0})
-    found = sweep(problem)
-    gpus = [point.gpus for point in found.points]
-    means = [point.mean_s for point in found.points]
+    swept = sweep(problem)
+    gpus = [point.gpus for point in swept.points]
+    means = [point.mean_s for point in swept.points]
     assert gpus == sorted(set(gpus))
     assert max(gpus) <= 8
     assert all(later < 0.971 * earlier for earlier, later in itertools.pairwise(means))
-    assert len(found.points) < 3 or found.knee is not None
-    attained = [point.slo_attainment for point in found.points]
-    first = next((index for index, one in enumerate(attained) if one >= 0.95), None)
-    assert found.first_within_slo == first
+    assert len(swept.points) < 3 or swept.knee is not None
+    attained = [point.slo_attainment for point in swept.points]
+    first = next((index for index, share in enumerate(attained) if share >= 0.95), None)
+    assert swept.first_within_slo == first
 
 
 TWO_TYPES = [{"gpu": name, "nodes": 1, "gpus_per_node": 4} for name in ("H100", "L40S")]
@@ -169,11 +173,11 @@ def test_of_several_types_the_default_keeps_the_better_of_both_objectives_too():
 
 def test_a_sweep_of_several_types_rises_by_price():
     prices = {"H100": 4.0, "L40S": 1.0}
-    found = sweep(_problem(8, rate=20.0, cluster=TWO_TYPES, price_per_gpu_hour=prices))
-    paid = [point.price_per_hour for point in found.points]
+    swept = sweep(_problem(8, rate=20.0, cluster=TWO_TYPES, price_per_gpu_hour=prices))
+    paid = [point.price_per_hour for point in swept.points]
     assert len(paid) > 1
     assert paid == sorted(set(paid))
-    assert all(later.mean_s < earlier.mean_s for earlier, later in itertools.pairwise(found.points))
+    assert all(later.mean_s < earlier.mean_s for earlier, later in itertools.pairwise(swept.points))
 
 
 def _written(tmp_path, **changes):
@@ -186,27 +190,27 @@ def _written(tmp_path, **changes):
 def test_a_missed_slo_is_said_and_is_code_4(tmp_path, capsys):
     path = _written(tmp_path, slo={"e2e_ms": 60.0})
     assert main(["plan", "--problem", path, "--workers", "0"]) == 4
-    told = capsys.readouterr()
-    assert "slo is missed" in told.err
-    assert "none can: even without queues" in told.err
+    captured = capsys.readouterr()
+    assert "slo is missed" in captured.err
+    assert "none can: even without queues" in captured.err
     # Where it takes longer than a second, progress is told too.
-    said = [line for line in told.err.splitlines() if "left of this phase" not in line]
-    assert len(said) == 1
-    assert "simulated whole" in told.out
+    warnings = [line for line in captured.err.splitlines() if "left of this phase" not in line]
+    assert len(warnings) == 1
+    assert "simulated whole" in captured.out
     path = _written(tmp_path, slo={"e2e_ms": 60.0}, objective="slo")
     assert main(["plan", "--problem", path, "--workers", "0", "--json"]) == 4
-    told = capsys.readouterr()
-    assert "no plan with 8 GPUs was found" in told.err
-    assert json.loads(told.out)["slo_met"] is False
+    captured = capsys.readouterr()
+    assert "no plan with 8 GPUs was found" in captured.err
+    assert json.loads(captured.out)["slo_met"] is False
 
 
 def test_an_slo_that_is_met_is_code_0_and_names_the_fewest_gpus(tmp_path, capsys):
     path = _written(tmp_path, slo={"e2e_ms": 20_000.0}, objective="slo")
     assert main(["plan", "--problem", path, "--workers", "2"]) == 0
     page = capsys.readouterr().out
-    found = re.search(r"(\d) GPUs meet the targets; of \d choices of thresholds no plan", page)
-    assert found is not None
-    assert f"{8 - int(found[1])} of 8 GPUs are left over" in page
+    match = re.search(r"(\d) GPUs meet the targets; of \d choices of thresholds no plan", page)
+    assert match is not None
+    assert f"{8 - int(match[1])} of 8 GPUs are left over" in page
 
 
 def test_simulate_confirms_that_the_fewest_gpus_suffice(tmp_path, capsys):
@@ -216,15 +220,15 @@ def test_simulate_confirms_that_the_fewest_gpus_suffice(tmp_path, capsys):
     plan = tmp_path / "plan.json"
     plan.write_text(printed)
     assert main(["simulate", "--plan", str(plan), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["slo_attainment"] == json.loads(printed)["simulated"]["slo_attainment"] >= 0.9
+    simulated = json.loads(capsys.readouterr().out)
+    assert simulated["slo_attainment"] == json.loads(printed)["simulated"]["slo_attainment"] >= 0.9
 
 
 def test_a_sweep_from_the_shell(tmp_path, capsys):
     path = _written(tmp_path, slo={"e2e_ms": 3000.0})
     assert main(["plan", "--problem", path, "--sweep", "--gpu-budget", "6", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert all(point["gpus"] <= 6 for point in found["points"])
+    swept = json.loads(capsys.readouterr().out)
+    assert all(point["gpus"] <= 6 for point in swept["points"])
     picture = tmp_path / "sweep.svg"
     assert main(["plan", "--problem", path, "--sweep", "--plot", str(picture)]) == 0
     assert picture.read_text().startswith("<?xml")
@@ -258,7 +262,9 @@ def test_a_time_limit_returns_what_is_known():
     assert hurried.simulated.answered == 60
     # Of many GPUs, looking for plans near the best ones takes long.
     assert hurried.simulated.neighbours < whole.simulated.neighbours
-    assert {(one.tp_size, one.pp_size) for one in hurried.deployments} == {(1, 1)}
+    assert {(deployment.tp_size, deployment.pp_size) for deployment in hurried.deployments} == {
+        (1, 1)
+    }
     # Its bounds hold for the shapes too that there was no time for.
     assert hurried.bound_s <= whole.objective_s < hurried.objective_s
     assert hurried.gap == 1.0
@@ -299,6 +305,6 @@ def test_a_time_limit_before_any_plan_is_code_4(tmp_path, capsys):
     path = tmp_path / "problem.json"
     path.write_text(json.dumps(workload_data(workload=workload)))
     assert main(["plan", "--problem", str(path), "--time-limit-s", "0", "--json"]) == 4
-    told = capsys.readouterr()
-    assert json.loads(told.out)["status"] == "time_limit"
-    assert "no plan was found in time" in told.err
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["status"] == "time_limit"
+    assert "no plan was found in time" in captured.err

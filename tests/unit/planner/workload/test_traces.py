@@ -247,20 +247,25 @@ def test_formats_and_the_order_of_rows_make_no_difference(times, draws):
     lengths = draws.draw(st.lists(st.integers(1, 10**9), min_size=2 * count, max_size=2 * count))
     ids = [draws.draw(st.lists(st.integers(-(2**70), 2**70), max_size=3)) for _ in times]
     rows = list(zip(times, lengths[:count], lengths[count:], ids, strict=True))
-    own = "".join(
-        f"{ms / 1000!r},{inputs},{outputs},{' '.join(map(str, own))}\n"
-        for ms, inputs, outputs, own in rows
+    csv_rows = "".join(
+        f"{ms / 1000!r},{inputs},{outputs},{' '.join(map(str, hash_ids))}\n"
+        for ms, inputs, outputs, hash_ids in rows
     )
     mooncake = "".join(
         json.dumps(
-            {"timestamp": ms, "input_length": inputs, "output_length": outputs, "hash_ids": own}
+            {
+                "timestamp": ms,
+                "input_length": inputs,
+                "output_length": outputs,
+                "hash_ids": hash_ids,
+            }
         )
         + "\n"
-        for ms, inputs, outputs, own in draws.draw(st.permutations(rows))
+        for ms, inputs, outputs, hash_ids in draws.draw(st.permutations(rows))
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace"
-        path.write_text(f"\ufefftimestamp,input_tokens,output_tokens,hash_ids\n{own}")
+        path.write_text(f"\ufefftimestamp,input_tokens,output_tokens,hash_ids\n{csv_rows}")
         first = load_trace(path)
         path.write_bytes(gzip.compress(mooncake.encode()))
         second = load_trace(path)

@@ -68,17 +68,17 @@ def test_thinning_draws_requests_in_their_order_with_their_prefixes():
     load = build_workload(
         range(50), range(10, 60), [5] * 50, hash_ids=[[number % 3] for number in range(50)]
     )
-    found = load.thinned(20, seed=1)
-    assert len(found) == 20
-    assert (np.diff(found.input_tokens_R) > 0).all()
-    kept = found.input_tokens_R - 10
-    assert (np.diff(found.arrival_s_R) == np.diff(kept)).all()
+    thinned = load.thinned(20, seed=1)
+    assert len(thinned) == 20
+    assert (np.diff(thinned.input_tokens_R) > 0).all()
+    rows = thinned.input_tokens_R - 10
+    assert (np.diff(thinned.arrival_s_R) == np.diff(rows)).all()
     # Ids are numbered anew, equal ones stay equal.
-    same = found.blocks_P[:, None] == found.blocks_P
-    assert (same == (kept % 3 == (kept % 3)[:, None])).all()
-    assert found.blocks_P[0] == 0
+    same = thinned.blocks_P[:, None] == thinned.blocks_P
+    assert (same == (rows % 3 == (rows % 3)[:, None])).all()
+    assert thinned.blocks_P[0] == 0
     assert load.thinned(50) is load
-    assert (load.thinned(20, seed=1).arrival_s_R == found.arrival_s_R).all()
+    assert (load.thinned(20, seed=1).arrival_s_R == thinned.arrival_s_R).all()
 
 
 @pytest.mark.parametrize(("tokens", "count"), [(10, 1000), (600, 400), (60_000, 200)])
