@@ -99,14 +99,14 @@ def test_a_variant_that_fails_the_gate_is_not_timed(
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [("cascadia_step", "cascadia failed"), ("cascadia_draft", "cascadia, a draft failed")],
 )
 def test_kernels_that_fail_the_gate_end_the_bench(
-    name: str, told: str, monkeypatch: pytest.MonkeyPatch
+    name: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(variants, name, wrong)
-    with pytest.raises(RuntimeError, match=f"{told} the gate"):
+    with pytest.raises(RuntimeError, match=f"{message} the gate"):
         list(bench.measure(case(), HostDevice(), bench.facts(HostDevice()), 1))
 
 
@@ -134,5 +134,5 @@ def test_the_bench_imports_what_a_bare_machine_has() -> None:
         f"import sys, bench.kernel.run, bench.kernel.compiled; print({names} & sys.modules.keys())"
     )
     code = code.replace(f"{names}", f"set({names})")
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout == "set()\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -27,17 +27,17 @@ CASES = [
     ("launch", "capability"), CASES, ids=[f"{launch.name}-cuda:{c}" for launch, c in CASES]
 )
 def test_a_kernel_compiles_without_spilling(launch: Launch, capability: int) -> None:
-    found = compile_for(launch, capability)
-    assert found.spilled_bytes == 0
-    assert 0 < found.registers <= MOST_REGISTERS
-    assert found.instructions > 10
+    compiled = compile_for(launch, capability)
+    assert compiled.spilled_bytes == 0
+    assert 0 < compiled.registers <= MOST_REGISTERS
+    assert compiled.instructions > 10
 
 
 @pytest.mark.parametrize("launch", list(split_launches()), ids=lambda launch: launch.name)
 def test_every_split_compiles_without_spilling(launch: Launch) -> None:
-    found = compile_for(launch, 90)
-    assert found.spilled_bytes == 0
-    assert 0 < found.registers <= MOST_REGISTERS
+    compiled = compile_for(launch, 90)
+    assert compiled.spilled_bytes == 0
+    assert 0 < compiled.registers <= MOST_REGISTERS
 
 
 # What waits for other threads: 16 best pairs a range took 42 barriers and 137 shuffles.
@@ -47,12 +47,16 @@ COMBINING = ("fold_", "row_summary", "verify_draft rows")
 
 @pytest.mark.parametrize(
     "launch",
-    [one for one in launches() if one.name.startswith(("row_statistics fp32", *COMBINING))],
+    [
+        launch
+        for launch in launches()
+        if launch.name.startswith(("row_statistics fp32", *COMBINING))
+    ],
     ids=lambda launch: launch.name,
 )
 def test_little_is_waited_for(launch: Launch) -> None:
-    found = compile_for(launch, 90)
-    assert found.barriers <= (0 if launch.name.startswith(COMBINING) else MOST_BARRIERS)
-    assert found.shuffles <= MOST_SHUFFLES
-    assert found.exponentials > 0
-    assert found.global_loads > 0
+    compiled = compile_for(launch, 90)
+    assert compiled.barriers <= (0 if launch.name.startswith(COMBINING) else MOST_BARRIERS)
+    assert compiled.shuffles <= MOST_SHUFFLES
+    assert compiled.exponentials > 0
+    assert compiled.global_loads > 0

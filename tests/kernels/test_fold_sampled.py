@@ -138,8 +138,8 @@ def test_a_kept_row_has_its_exact_logprob_whatever_the_buffer_holds(
     temperature_B = 0.5 + make_temperatures(4).to(device) if sampled else None
     buffer_BV = torch.full((4, 100), 0.9, device=device) if sampled else None
     statistics = row_statistics(logits_BV.to(device), temperature_B)
-    kept = keep(logits_BV.to(device), kept_rows)
-    values_B5 = fold_sampled(statistics, tokens_B.to(device), buffer_BV, temperature_B, kept)
+    original = keep(logits_BV.to(device), kept_rows)
+    values_B5 = fold_sampled(statistics, tokens_B.to(device), buffer_BV, temperature_B, original)
     plain_B5 = fold_sampled(statistics, tokens_B.to(device), buffer_BV, temperature_B)
     for row, logits in enumerate(logits_BV.double().tolist()):
         if row not in kept_rows:
@@ -156,9 +156,9 @@ def test_a_kept_row_has_its_exact_logprob_whatever_the_buffer_holds(
 def test_a_token_outside_the_vocabulary_is_not_known(token: int, device: torch.device) -> None:
     logits_BV = make_logits(2, 100).to(device)
     tokens_B = torch.tensor([token, token], device=device)
-    kept = keep(logits_BV, [1])
+    original = keep(logits_BV, [1])
     buffer_BV = sampler_buffer(logits_BV, None)
-    values_B5 = fold_sampled(row_statistics(logits_BV), tokens_B, buffer_BV, None, kept)
+    values_B5 = fold_sampled(row_statistics(logits_BV), tokens_B, buffer_BV, None, original)
     assert values_B5[:, KNOWN].tolist() == [0.0, 0.0]
 
 
@@ -200,14 +200,14 @@ def test_a_row_is_bit_identical_alone_and_in_any_batch(device: torch.device) -> 
     buffer_BV = sampler_buffer(logits_BV, temperature_B)
     together = fold_sampled(statistics, tokens_B, buffer_BV, temperature_B)
     for row in range(4):
-        one = slice(row, row + 1)
+        alone_row = slice(row, row + 1)
         alone = fold_sampled(
-            row_statistics(logits_BV[one], temperature_B[one]),
-            tokens_B[one],
-            buffer_BV[one],
-            temperature_B[one],
+            row_statistics(logits_BV[alone_row], temperature_B[alone_row]),
+            tokens_B[alone_row],
+            buffer_BV[alone_row],
+            temperature_B[alone_row],
         )
-        assert torch.equal(together[one], alone), row
+        assert torch.equal(together[alone_row], alone), row
 
 
 def test_the_values_are_fresh_memory(device: torch.device) -> None:
@@ -219,7 +219,7 @@ def test_the_values_are_fresh_memory(device: torch.device) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "probability", "kept", "shown"),
+    ("tokens", "probability", "original_shapes", "shown"),
     [
         ((3,), None, None, [3]),
         ((2,), (2,), None, [2]),
@@ -232,15 +232,15 @@ def test_the_values_are_fresh_memory(device: torch.device) -> None:
 def test_a_shape_that_does_not_match_is_refused(
     tokens: tuple[int],
     probability: tuple[int, ...] | None,
-    kept: tuple[tuple[int, ...], tuple[int, ...]] | None,
+    original_shapes: tuple[tuple[int, ...], tuple[int, ...]] | None,
     shown: list[int],
     device: torch.device,
 ) -> None:
     statistics = row_statistics(make_logits(2, 20).to(device))
     given = None if probability is None else torch.ones(probability, device=device)
     rows = None
-    if kept is not None:
-        logits_CV, places_B = (torch.zeros(shape, device=device) for shape in kept)
+    if original_shapes is not None:
+        logits_CV, places_B = (torch.zeros(shape, device=device) for shape in original_shapes)
         rows = KeptLogits(logits_CV, places_B.to(torch.int32))
     token_ids_B = torch.zeros(tokens, dtype=torch.int64, device=device)
     with pytest.raises(ValueError, match="fold_sampled takes") as raised:

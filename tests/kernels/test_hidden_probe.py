@@ -38,11 +38,11 @@ def test_scores_equal_the_float64_reference(
 ) -> None:
     weights = make_weights(hidden, units, device)
     hidden_BH = make_hidden(height, hidden, dtype)
-    found = hidden_probe(hidden_BH.to(device), weights)
-    assert found.shape == (height,)
+    scores_B = hidden_probe(hidden_BH.to(device), weights)
+    assert scores_B.shape == (height,)
     for row in range(height):
         expected = reference_probe(hidden_BH[row].double().tolist(), weights, EPSILON)
-        assert found[row].item() == pytest.approx(expected, abs=1e-5), row
+        assert scores_B[row].item() == pytest.approx(expected, abs=1e-5), row
 
 
 def test_a_row_is_bit_identical_alone_and_in_any_batch(device: torch.device) -> None:

@@ -30,9 +30,9 @@ splits = pytest.mark.parametrize(
 )
 
 
-def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+def same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
     """Whether two tensors are equal, NaN being equal to itself."""
-    return torch.equal(one.nan_to_num(nan=1e30), other.nan_to_num(nan=1e30))
+    return torch.equal(first.nan_to_num(nan=1e30), second.nan_to_num(nan=1e30))
 
 
 def assert_rows_equal_reference(
@@ -135,13 +135,13 @@ def test_a_row_is_bit_identical_alone_and_in_any_batch(width: int, device: torch
 def test_a_row_does_not_depend_on_the_number_of_threads() -> None:
     logits_BV = make_logits(1, 50021)
     before = torch.get_num_threads()
-    found = []
+    by_threads = []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
-        found.append(summarise(logits_BV, torch.tensor([0.7])))
+        by_threads.append(summarise(logits_BV, torch.tensor([0.7])))
     torch.set_num_threads(before)
-    for other in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+    for other in by_threads[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(by_threads[0], other, strict=True))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf], ids=["nan", "plus-infinity"])
@@ -211,14 +211,14 @@ def test_a_shape_that_does_not_match_is_refused_with_its_numbers(
     assert str(list(shown)) in str(raised.value)
 
 
-@pytest.mark.parametrize("place", [5000, 20010] if INTERPRETED else [0, 5000, 16384, 20010])
+@pytest.mark.parametrize("token", [5000, 20010] if INTERPRETED else [0, 5000, 16384, 20010])
 @pytest.mark.parametrize("bad", [-math.inf, math.nan, math.inf], ids=["-inf", "nan", "+inf"])
 def test_one_infinite_logit_is_seen_wherever_it_stands(
-    place: int, bad: float, device: torch.device
+    token: int, bad: float, device: torch.device
 ) -> None:
     """Whole tiles are read as if every logit were finite, the rest of a row with care."""
     logits_BV = make_logits(1, 20011)
-    logits_BV[0, place] = bad
+    logits_BV[0, token] = bad
     temperature_B = make_temperatures(1)
     statistics = summarise(logits_BV.to(device), temperature_B.to(device))
     if bad == -math.inf:
@@ -237,10 +237,10 @@ def test_a_row_of_a_serving_batch_is_bit_identical_alone() -> None:
     temperature_B = make_temperatures(256).to("cuda")
     together = summarise(logits_BV, temperature_B)
     for row in (0, 1, 100, 255):
-        one = slice(row, row + 1)
-        alone = summarise(logits_BV[one], temperature_B[one])
+        row_slice = slice(row, row + 1)
+        alone = summarise(logits_BV[row_slice], temperature_B[row_slice])
         for name, values in together._asdict().items():
-            assert torch.equal(values[one], getattr(alone, name)), (name, row)
+            assert torch.equal(values[row_slice], getattr(alone, name)), (name, row)
 
 
 # The two best

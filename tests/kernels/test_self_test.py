@@ -56,7 +56,7 @@ def other_tokens(result: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("op", "spoil", "told"),
+    ("op", "spoil", "message"),
     [
         ("fold_sampled", off_by(0.1), "a greedy step gives entropy .* in row 1, float64 gives"),
         ("fold_sampled", off_by(math.nan), "a greedy step gives entropy nan in row 1"),
@@ -68,13 +68,13 @@ def other_tokens(result: Any) -> Any:
 def test_a_wrong_op_is_refused_in_one_line(
     op: str,
     spoil: Callable[[Any], Any],
-    told: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     device: torch.device,
 ) -> None:
     right = getattr(MODULE, op)
     monkeypatch.setattr(MODULE, op, lambda *arguments: spoil(right(*arguments)))
-    with pytest.raises(SelfTestError, match=told) as raised:
+    with pytest.raises(SelfTestError, match=message) as raised:
         self_test(device, 40)
     assert "\n" not in str(raised.value)
 

@@ -28,11 +28,11 @@ def test_chosen_rows_have_the_values_of_their_tokens(
     generator = torch.Generator().manual_seed(rows)
     tokens_B = torch.randint(columns, (rows,), generator=generator)
     rows_R = torch.randint(-1, rows, (2 * rows,), generator=generator)
-    found = values_of(logits_BV.to(device), tokens_B.to(device), rows_R.to(device))
-    assert found.values_RD.shape == (2 * rows, len(STEP_VALUES))
+    chosen = values_of(logits_BV.to(device), tokens_B.to(device), rows_R.to(device))
+    assert chosen.values_RD.shape == (2 * rows, len(STEP_VALUES))
     listed = logits_BV.double().tolist()
-    for place, row in enumerate(rows_R.tolist()):
-        values, preferred = found.values_RD[place].tolist(), int(found.preferred_R[place])
+    for index, row in enumerate(rows_R.tolist()):
+        values, preferred = chosen.values_RD[index].tolist(), int(chosen.preferred_R[index])
         if row < 0:
             assert all(map(math.isnan, values[:KNOWN]))
             assert (values[KNOWN], preferred) == (0.0, -1)
@@ -41,7 +41,7 @@ def test_chosen_rows_have_the_values_of_their_tokens(
         expected = {"logprob": reference_logprob(listed[row], token), "known": 1.0}
         expected |= reference_row(listed[row], 1.0)
         for actual, name in zip(values, STEP_VALUES, strict=True):
-            assert_near(actual, expected[name], TOLERANCES[dtype], f"place {place} {name}")
+            assert_near(actual, expected[name], TOLERANCES[dtype], f"place {index} {name}")
         assert preferred == listed[row].index(max(listed[row]))
 
 
@@ -54,9 +54,9 @@ def test_a_chosen_row_is_bit_identical_to_the_same_row_among_all(
     every = values_of(logits_BV, tokens_B, None)
     rows_R = torch.tensor([4, 0, -1, 4], dtype=dtype, device=device)
     chosen = values_of(logits_BV, tokens_B, rows_R)
-    for place, row in ((0, 4), (1, 0), (3, 4)):
-        assert torch.equal(chosen.values_RD[place], every.values_RD[row])
-        assert chosen.preferred_R[place] == every.preferred_R[row]
+    for index, row in ((0, 4), (1, 0), (3, 4)):
+        assert torch.equal(chosen.values_RD[index], every.values_RD[row])
+        assert chosen.preferred_R[index] == every.preferred_R[row]
 
 
 def test_strided_rows_ids_and_logits_give_the_same(device: torch.device) -> None:
@@ -64,22 +64,22 @@ def test_strided_rows_ids_and_logits_give_the_same(device: torch.device) -> None
     tokens_B = torch.arange(5, device=device)
     rows_R = torch.tensor([3, 1, -1], device=device)
     expected = values_of(logits_BV, tokens_B, rows_R)
-    found = values_of(
+    strided = values_of(
         logits_BV.t().contiguous().t(),
         torch.stack((tokens_B, tokens_B + 1), dim=-1)[:, 0],
         torch.stack((rows_R, rows_R + 1), dim=-1)[:, 0],
     )
-    torch.testing.assert_close(found.values_RD, expected.values_RD, equal_nan=True)
-    assert torch.equal(found.preferred_R, expected.preferred_R)
+    torch.testing.assert_close(strided.values_RD, expected.values_RD, equal_nan=True)
+    assert torch.equal(strided.preferred_R, expected.preferred_R)
 
 
 @pytest.mark.parametrize("token", [-1, 40])
 def test_a_token_outside_the_vocabulary_is_not_known(token: int, device: torch.device) -> None:
     logits_BV = make_logits(2, 40).to(device)
     tokens_B = torch.tensor([3, token], device=device)
-    found = values_of(logits_BV, tokens_B, torch.tensor([1], device=device))
-    assert found.values_RD[0, 0].isnan()
-    assert found.values_RD[0, KNOWN] == 0.0
+    chosen = values_of(logits_BV, tokens_B, torch.tensor([1], device=device))
+    assert chosen.values_RD[0, 0].isnan()
+    assert chosen.values_RD[0, KNOWN] == 0.0
 
 
 def test_a_row_that_is_not_chosen_is_not_read(device: torch.device) -> None:
@@ -87,8 +87,8 @@ def test_a_row_that_is_not_chosen_is_not_read(device: torch.device) -> None:
     tokens_B, rows_R = torch.arange(3), torch.tensor([2, 0])
     clean = values_of(logits_BV.to(device), tokens_B.to(device), rows_R.to(device))
     logits_BV[1] = math.nan
-    found = values_of(logits_BV.to(device), tokens_B.to(device), rows_R.to(device))
-    assert torch.equal(found.values_RD, clean.values_RD)
+    chosen = values_of(logits_BV.to(device), tokens_B.to(device), rows_R.to(device))
+    assert torch.equal(chosen.values_RD, clean.values_RD)
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ def drafted(
     """Drafts of the likeliest tokens, but for one place of each; their tokens and starts."""
     tokens_N = logits_NV.float().argmax(dim=-1)
     starts = [0, *itertools.accumulate(sizes)]
-    for start, place in zip(starts, parted, strict=False):
-        if place is not None:
-            tokens_N[start + place] = (tokens_N[start + place] + 1) % logits_NV.shape[1]
+    for start, position in zip(starts, parted, strict=False):
+        if position is not None:
+            tokens_N[start + position] = (tokens_N[start + position] + 1) % logits_NV.shape[1]
     return tokens_N, torch.tensor(starts)
 
 
@@ -34,21 +34,21 @@ def test_every_token_has_its_exact_values(
     logits_NV = make_logits(rows, columns, dtype)
     generator = torch.Generator().manual_seed(rows)
     tokens_N = torch.randint(columns, (rows,), generator=generator)
-    found = verify_draft(
+    verified = verify_draft(
         logits_NV.to(device), tokens_N.to(device), torch.tensor([0, rows], device=device)
     )
-    assert found.values_ND.shape == (rows, len(STEP_VALUES))
+    assert verified.values_ND.shape == (rows, len(STEP_VALUES))
     for row, logits in enumerate(logits_NV.double().tolist()):
         token = int(tokens_N[row])
         expected = {"logprob": reference_logprob(logits, token), "known": 1.0}
         expected |= reference_row(logits, 1.0)
         for column, name in enumerate(STEP_VALUES):
-            actual = found.values_ND[row, column].item()
+            actual = verified.values_ND[row, column].item()
             assert_near(actual, expected[name], TOLERANCES[dtype], f"row {row} {name}")
     rows_of_draft = logits_NV.float().tolist()
     agreed, preferred = reference_draft(rows_of_draft, tokens_N.tolist())
-    assert (found.agreed_G.tolist(), found.preferred_G.tolist()) == ([agreed], [preferred])
-    assert found.preferred_N.tolist() == [row.index(max(row)) for row in rows_of_draft]
+    assert (verified.agreed_G.tolist(), verified.preferred_G.tolist()) == ([agreed], [preferred])
+    assert verified.preferred_N.tolist() == [row.index(max(row)) for row in rows_of_draft]
 
 
 @pytest.mark.parametrize(
@@ -70,47 +70,50 @@ def test_a_draft_agrees_up_to_its_first_difference(
 ) -> None:
     logits_NV = make_logits(sum(sizes), 33)
     tokens_N, starts_H = drafted(logits_NV, sizes, parted)
-    found = verify_draft(logits_NV.to(device), tokens_N.to(device), starts_H.to(device))
+    verified = verify_draft(logits_NV.to(device), tokens_N.to(device), starts_H.to(device))
     bounds = list(itertools.pairwise(starts_H.tolist()))
     expected = [reference_draft(logits_NV[a:b].tolist(), tokens_N[a:b].tolist()) for a, b in bounds]
     assert [
-        size if place is None else place for size, place in zip(sizes, parted, strict=True)
+        size if position is None else position for size, position in zip(sizes, parted, strict=True)
     ] == [agreed for agreed, _ in expected]
-    assert list(zip(found.agreed_G.tolist(), found.preferred_G.tolist(), strict=True)) == expected
+    assert (
+        list(zip(verified.agreed_G.tolist(), verified.preferred_G.tolist(), strict=True))
+        == expected
+    )
 
 
 def test_of_equal_logits_the_lower_id_is_preferred(device: torch.device) -> None:
     """As SGLang's greedy sampler, `torch.argmax`, prefers it."""
     logits_NV = torch.zeros(2, 40, device=device)
     logits_NV[:, [7, 21]] = 3.0
-    found = verify_draft(
+    verified = verify_draft(
         logits_NV, torch.tensor([7, 21], device=device), torch.tensor([0, 1, 2], device=device)
     )
-    assert found.agreed_G.tolist() == [1, 0]
-    assert found.preferred_G.tolist() == [-1, 7]
+    assert verified.agreed_G.tolist() == [1, 0]
+    assert verified.preferred_G.tolist() == [-1, 7]
 
 
 def test_the_values_are_those_of_steps_that_wrote_the_tokens(device: torch.device) -> None:
     logits_NV = make_logits(6, 100).to(device)
     statistics = row_statistics(logits_NV)
     tokens_N = logits_NV.topk(4, dim=-1).indices[:, 3]
-    found = verify_draft(logits_NV, tokens_N, torch.tensor([0, 6], device=device))
-    kept = KeptLogits(logits_NV, torch.arange(6, dtype=torch.int32, device=device))
-    assert torch.equal(found.values_ND, fold_sampled(statistics, tokens_N, None, None, kept))
+    verified = verify_draft(logits_NV, tokens_N, torch.tensor([0, 6], device=device))
+    original = KeptLogits(logits_NV, torch.arange(6, dtype=torch.int32, device=device))
+    assert torch.equal(verified.values_ND, fold_sampled(statistics, tokens_N, None, None, original))
 
 
 def test_a_token_far_from_the_best_is_known_exactly(device: torch.device) -> None:
     logits_NV = make_logits(2, 100)
     tokens_N = logits_NV.argmin(dim=-1)
-    found = verify_draft(
+    verified = verify_draft(
         logits_NV.to(device), tokens_N.to(device), torch.tensor([0, 2], device=device)
     )
     for row, logits in enumerate(logits_NV.double().tolist()):
         expected = reference_logprob(logits, int(tokens_N[row]))
         assert_near(
-            found.values_ND[row, LOGPROB].item(), expected, TOLERANCES[torch.float32], "logprob"
+            verified.values_ND[row, LOGPROB].item(), expected, TOLERANCES[torch.float32], "logprob"
         )
-    assert found.values_ND[:, KNOWN].tolist() == [1.0, 1.0]
+    assert verified.values_ND[:, KNOWN].tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("token", [-1, 40, 2**31 - 1])
@@ -118,16 +121,16 @@ def test_a_token_outside_the_vocabulary_is_not_known(token: int, device: torch.d
     logits_NV = make_logits(2, 40)
     tokens_N, starts_H = drafted(logits_NV, [2], [None])
     tokens_N[1] = token
-    found = verify_draft(logits_NV.to(device), tokens_N.to(device), starts_H.to(device))
-    assert found.values_ND[1, LOGPROB].isnan()
-    assert found.values_ND[:, KNOWN].tolist() == [1.0, 0.0]
-    assert found.agreed_G.tolist() == [1]
+    verified = verify_draft(logits_NV.to(device), tokens_N.to(device), starts_H.to(device))
+    assert verified.values_ND[1, LOGPROB].isnan()
+    assert verified.values_ND[:, KNOWN].tolist() == [1.0, 0.0]
+    assert verified.agreed_G.tolist() == [1]
 
 
 @pytest.mark.parametrize("name", ["int32 ids", "strided ids", "strided logits", "int32 starts"])
 def test_any_strides_and_integers_give_the_same(name: str, device: torch.device) -> None:
     logits_NV = make_logits(7, 50).to(device)
-    tokens_N, starts_H = (one.to(device) for one in drafted(logits_NV, [3, 4], [1, None]))
+    tokens_N, starts_H = (tensor.to(device) for tensor in drafted(logits_NV, [3, 4], [1, None]))
     expected = verify_draft(logits_NV, tokens_N, starts_H)
     if name == "int32 ids":
         tokens_N = tokens_N.to(torch.int32)
@@ -137,21 +140,23 @@ def test_any_strides_and_integers_give_the_same(name: str, device: torch.device)
         logits_NV = logits_NV.t().contiguous().t()
     else:
         starts_H = starts_H.to(torch.int32)
-    for one, other in zip(expected, verify_draft(logits_NV, tokens_N, starts_H), strict=True):
-        assert torch.equal(one, other)
+    for from_contiguous, from_strided in zip(
+        expected, verify_draft(logits_NV, tokens_N, starts_H), strict=True
+    ):
+        assert torch.equal(from_contiguous, from_strided)
 
 
 @pytest.mark.usefixtures("threads")
 def test_a_row_is_bit_identical_alone_and_in_any_batch(device: torch.device) -> None:
     logits_NV = make_logits(5, 200).to(device)
-    tokens_N, starts_H = (one.to(device) for one in drafted(logits_NV, [2, 3], [1, None]))
+    tokens_N, starts_H = (tensor.to(device) for tensor in drafted(logits_NV, [2, 3], [1, None]))
     together = verify_draft(logits_NV, tokens_N, starts_H)
     one_row = torch.tensor([0, 1], device=device)
     for row in range(5):
-        one = slice(row, row + 1)
-        alone = verify_draft(logits_NV[one], tokens_N[one], one_row)
-        assert torch.equal(together.values_ND[one], alone.values_ND), row
-        assert torch.equal(together.preferred_N[one], alone.preferred_N), row
+        row_slice = slice(row, row + 1)
+        alone = verify_draft(logits_NV[row_slice], tokens_N[row_slice], one_row)
+        assert torch.equal(together.values_ND[row_slice], alone.values_ND), row
+        assert torch.equal(together.preferred_N[row_slice], alone.preferred_N), row
 
 
 def test_a_nan_row_spoils_no_other(device: torch.device) -> None:
@@ -167,7 +172,7 @@ def test_a_nan_row_spoils_no_other(device: torch.device) -> None:
 def test_the_logits_are_not_modified(device: torch.device) -> None:
     logits_NV = make_logits(3, 50).to(device)
     before = logits_NV.clone()
-    tokens_N, starts_H = (one.to(device) for one in drafted(logits_NV, [3], [1]))
+    tokens_N, starts_H = (tensor.to(device) for tensor in drafted(logits_NV, [3], [1]))
     verify_draft(logits_NV, tokens_N, starts_H)
     assert torch.equal(logits_NV, before)
 

@@ -44,7 +44,7 @@ def test_a_step_a_draft_and_a_probe_run_in_every_variant(monkeypatch: pytest.Mon
 
         monkeypatch.setattr(MODULE, op, record)
     warm_up("cpu", 20, probes=[make_probe("cpu")])
-    steps = {(sampled, sampled, kept) for sampled in (False, True) for kept in (False, True)}
+    steps = {(sampled, sampled, is_kept) for sampled in (False, True) for is_kept in (False, True)}
     expected = {("fold_sampled", (True, True, *step)) for step in steps}
     expected |= {
         (op, (True, given)) for op in ("row_statistics", "row_summary") for given in (0, 1)
@@ -58,15 +58,15 @@ def test_rows_that_are_cut_from_padded_ones_are_warmed_up_too(
     columns: int, strides: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stride that 16 divides is another variant of a kernel."""
-    right, found = MODULE.row_statistics, set()
+    right, launched_strides = MODULE.row_statistics, set()
 
     def record(logits_BV: torch.Tensor, *rest: Any) -> Any:
-        found.add(logits_BV.stride(0))
+        launched_strides.add(logits_BV.stride(0))
         return right(logits_BV, *rest)
 
     monkeypatch.setattr(MODULE, "row_statistics", record)
     warm_up("cpu", columns)
-    assert found == strides
+    assert launched_strides == strides
 
 
 @pytest.mark.parametrize("speculates", [False, True])
@@ -76,17 +76,17 @@ def test_every_variant_of_a_step_runs(speculates: bool, device: torch.device) ->
 
 def test_speculative_steps_run_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the types of SGLang's verification: int32 for the ids and for the accepted rows."""
-    right, found = MODULE.token_values, list[Any]()
+    right, launched_dtypes = MODULE.token_values, list[Any]()
 
     def record(*arguments: Any) -> Any:
-        found.append([argument.dtype for argument in arguments[1:]])
+        launched_dtypes.append([argument.dtype for argument in arguments[1:]])
         return right(*arguments)
 
     monkeypatch.setattr(MODULE, "token_values", record)
     warm_up("cpu", 32)
-    assert found == []
+    assert launched_dtypes == []
     warm_up("cpu", 32, speculates=True)
-    assert found == [[torch.float32, torch.int32, torch.int32]]
+    assert launched_dtypes == [[torch.float32, torch.int32, torch.int32]]
 
 
 def compiled(kernels: tuple[Any, ...]) -> int:
@@ -107,9 +107,9 @@ def test_a_step_after_it_compiles_nothing(height: int, tempered: bool) -> None:
     row_summary(statistics, temperature_B)
     token_ids_B = torch.zeros(height, dtype=torch.int64, device="cuda")
     places_B = torch.zeros(height, dtype=torch.int32, device="cuda")
-    for kept in (None, KeptLogits(logits_BV[:1].clone(), places_B)):
+    for original in (None, KeptLogits(logits_BV[:1].clone(), places_B)):
         buffer_BV = logits_BV if tempered else None
-        fold_sampled(statistics, token_ids_B, buffer_BV, temperature_B, kept)
+        fold_sampled(statistics, token_ids_B, buffer_BV, temperature_B, original)
     assert compiled(STEP) == before
 
 

@@ -33,11 +33,11 @@ def runners() -> dict[str, list[ast.Call]]:
         *SGLANG.glob("model_executor/runner/*.py"),
         *SGLANG.glob("**/*graph_runner*.py"),
     }
-    found = {
+    calls_by_file = {
         str(file.relative_to(SGLANG)): [*constructions(ast.parse(file.read_text("utf-8")))]
         for file in sorted(files)
     }
-    return {file: calls for file, calls in found.items() if calls}
+    return {file: calls for file, calls in calls_by_file.items() if calls}
 
 
 RUNNERS = runners()
@@ -72,7 +72,7 @@ def hooked(target_begins: str) -> set[str]:
     for name in registry.ALL_PATCHES:
         if not load_patch(name).target.startswith(target_begins):
             continue
-        (source,) = [one for one in product_files() if one.module == f"cascadia_patches.{name}"]
+        (source,) = [file for file in product_files() if file.module == f"cascadia_patches.{name}"]
         for node in ast.walk(source.tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 names.add(node.func.attr)
@@ -85,14 +85,14 @@ def reads_of_graph_batches() -> dict[str, set[str]]:
     The live batch is in the hands of what the hooks on `ModelRunner` call, and of nothing else.
     """
     has_live_batch = hooked("sglang.srt.model_executor.model_runner.ModelRunner.")
-    found: dict[str, set[str]] = {}
+    fields_by_function: dict[str, set[str]] = {}
     for source in product_files():
         for node in ast.walk(source.tree):
             if not isinstance(node, ast.FunctionDef) or node.name in has_live_batch:
                 continue
             if annotated(node):
-                found[f"{source.module}.{node.name}"] = fields_read(node)
-    return found
+                fields_by_function[f"{source.module}.{node.name}"] = fields_read(node)
+    return fields_by_function
 
 
 READS = reads_of_graph_batches()

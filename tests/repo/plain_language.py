@@ -65,13 +65,13 @@ def documents() -> list[Path]:
 def findings(path: Path) -> Iterator[str]:
     """A line for each long sentence and each avoided phrase of a document."""
     for number, sentence in sentences(path.read_text(encoding="utf-8")):
-        place = f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}:{number}"
+        location = f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}:{number}"
         words = len([word for word in sentence.split() if _WORD.search(word)])
         if words > MAX_WORDS:
-            yield f"{place}: {words} words, allowed: {MAX_WORDS}: {sentence}"
+            yield f"{location}: {words} words, allowed: {MAX_WORDS}: {sentence}"
         for pattern, better in AVOIDED.items():
             if match := re.search(pattern, sentence, re.IGNORECASE):
-                yield f"{place}: {match[0]!r}, better: {better}: {sentence}"
+                yield f"{location}: {match[0]!r}, better: {better}: {sentence}"
 
 
 def sentences(text: str) -> Iterator[tuple[int, str]]:

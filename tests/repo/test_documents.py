@@ -29,8 +29,8 @@ def test_every_relative_link_leads_somewhere(name: str) -> None:
 
 def is_module(name: str) -> bool:
     """Whether `python -m NAME` finds a module; only the packages above it are imported."""
-    own = ROOT / name.replace(".", "/")
-    if own.with_suffix(".py").is_file() or (own / "__main__.py").is_file():
+    path = ROOT / name.replace(".", "/")
+    if path.with_suffix(".py").is_file() or (path / "__main__.py").is_file():
         return True
     try:
         return importlib.util.find_spec(name) is not None

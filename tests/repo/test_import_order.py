@@ -25,9 +25,9 @@ def room_of(module: str) -> str | None:
     return name or None
 
 
-def module_of(imported: str, known: Iterable[str]) -> str | None:
-    """The module that an imported name is of; None outside of the known ones."""
-    while imported and imported not in known:
+def module_of(imported: str, modules: Iterable[str]) -> str | None:
+    """The module that an imported name is of; None where it is of none of these modules."""
+    while imported and imported not in modules:
         imported = imported.rpartition(".")[0]
     return imported or None
 
@@ -65,14 +65,14 @@ def test_every_module_lies_in_a_room_and_every_room_has_a_module() -> None:
 
 def test_no_import_runs_upward() -> None:
     """Imports within functions count too."""
-    known, upward = modules(), []
-    for name, source in known.items():
+    sources, upward = modules(), []
+    for name, source in sources.items():
         room = room_of(name)
         excused = source.annotation_imports() if name in NAMES_HIGHER_TYPES else set()
         for line, imported in source.imports():
             if imported in excused:
                 continue
-            other = room_of(module_of(imported, known) or "")
+            other = room_of(module_of(imported, sources) or "")
             if room is None or other is None or other == room:
                 continue
             if LINE_OF_ROOM[other] >= LINE_OF_ROOM[room]:
@@ -82,10 +82,10 @@ def test_no_import_runs_upward() -> None:
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     """Imports for annotations alone count too; those within functions do not."""
-    known = {source.module: source for source in product_files()}
+    sources = {source.module: source for source in product_files()}
     imports: dict[str, set[str]] = {}
-    for name, source in known.items():
-        others = (module_of(imported, known) for imported in source.module_imports())
+    for name, source in sources.items():
+        others = (module_of(imported, sources) for imported in source.module_imports())
         imports[name] = {other for other in others if other is not None and other != name}
     assert circles(imports) == []
 

@@ -238,7 +238,7 @@ def test_the_walk_sees_every_package() -> None:
 
 @pytest.mark.parametrize("layer", OWN_IMPORTS)
 def test_a_layer_imports_only_those_below_it(layer: str) -> None:
-    found = [
+    wrong_imports = [
         f"{source}:{line} imports {module}"
         for source in product_files()
         if is_within(source.module, layer)
@@ -246,42 +246,42 @@ def test_a_layer_imports_only_those_below_it(layer: str) -> None:
         if is_within(module, *PACKAGES, "bench", "demo")
         and not is_within(module, layer, *OWN_IMPORTS[layer])
     ]
-    assert found == []
+    assert wrong_imports == []
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
-    found = [
+    wrong_imports = [
         f"{source}:{line} imports {module}"
         for source in product_files()
         if not is_within(source.module, *LIBRARIES[library])
         for line, module in source.imports()
         if is_within(module, library)
     ]
-    assert found == []
+    assert wrong_imports == []
 
 
 def test_kernels_import_torch_and_triton_only() -> None:
     allowed = (*sys.stdlib_module_names, *KERNEL_LIBRARIES, "cascadia_kernels")
-    found = [
+    wrong_imports = [
         f"{source}:{line} imports {module}"
         for source in product_files()
         if is_within(source.module, "cascadia_kernels")
         for line, module in source.imports()
         if not is_within(module, *allowed)
     ]
-    assert found == []
+    assert wrong_imports == []
 
 
 def test_what_decides_on_moves_is_pure() -> None:
-    found = [
+    wrong_imports = [
         f"{source}:{line} imports {module}"
         for source in product_files()
         if source.module in PURE
         for line, module in source.imports()
         if is_within(module, *IMPURE_LIBRARIES)
     ]
-    assert found == []
+    assert wrong_imports == []
     assert {source.module for source in product_files()} >= set(PURE)
 
 
@@ -348,14 +348,14 @@ def test_the_mover_alone_changes_the_capacity() -> None:
 
 
 def test_no_package_imports_tests_or_benches() -> None:
-    found = [
+    wrong_imports = [
         f"{source}:{line} imports {module}"
         for source in product_files()
         if is_within(source.module, *PACKAGES)
         for line, module in source.imports()
         if is_within(module, "tests", "bench", "demo", "pytest", "hypothesis")
     ]
-    assert found == []
+    assert wrong_imports == []
 
 
 def test_an_import_is_seen_wherever_it_stands() -> None:

@@ -45,8 +45,8 @@ def test_every_package_carries_its_types(project: dict[str, Any]) -> None:
 def test_the_version_is_written_once(project: dict[str, Any]) -> None:
     """Its place can be read without an import, as the build does."""
     assert "version" in project["project"]["dynamic"]
-    place = project["tool"]["setuptools"]["dynamic"]["version"]["attr"]
-    assert place == "cascadia_sglang.version.__version__"
+    attribute = project["tool"]["setuptools"]["dynamic"]["version"]["attr"]
+    assert attribute == "cascadia_sglang.version.__version__"
     text = (ROOT / "cascadia_sglang" / "version.py").read_text()
     assert f'__version__ = "{__version__}"' in text
 
@@ -73,8 +73,8 @@ def test_a_package_is_found_in_this_checkout(project: dict[str, Any]) -> None:
 def defines(target: str) -> bool:
     """Whether `module:function` is there."""
     module, _, name = target.partition(":")
-    found = [source for source in product_files() if source.module == module]
-    return any(getattr(node, "name", "") == name for source in found for node in source.tree.body)
+    sources = [source for source in product_files() if source.module == module]
+    return any(getattr(node, "name", "") == name for source in sources for node in source.tree.body)
 
 
 def test_every_entry_point_names_a_function(project: dict[str, Any]) -> None:
@@ -103,7 +103,7 @@ def test_no_module_is_named_as_anothers_package() -> None:
 def test_kernels_stays_the_registrys_package_in_the_repository_root() -> None:
     """SGLang and transformers import it; a shadow would change their attention paths silently."""
     script = "import kernels; from kernels import get_kernel; print(kernels.__file__)"
-    found = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
         capture_output=True,
@@ -111,5 +111,5 @@ def test_kernels_stays_the_registrys_package_in_the_repository_root() -> None:
         check=True,
         timeout=120,
     )
-    assert "site-packages" in found.stdout
-    assert not Path(found.stdout.strip()).is_relative_to(ROOT / "kernels")
+    assert "site-packages" in done.stdout
+    assert not Path(done.stdout.strip()).is_relative_to(ROOT / "kernels")

@@ -126,8 +126,8 @@ def test_every_error_class_has_a_row() -> None:
 
 
 def test_every_environment_variable_has_a_row() -> None:
-    known = {*READ, *INTERNAL, *CHECKS}
-    own = {
+    documented = {*READ, *INTERNAL, *CHECKS}
+    defined = {
         text
         for source in product_files()
         for text in texts(source)
@@ -135,8 +135,8 @@ def test_every_environment_variable_has_a_row() -> None:
     }
     # Whatever is looked up in the environment, by a constant or by the constant's name.
     read = {name for source in package() for name in environment_reads(source)}
-    assert {"XDG_CACHE_HOME", "CUDA_VISIBLE_DEVICES", "CASCADIA_STEP_LOG"} <= own | read
-    assert (own | read) - known == set()
+    assert {"XDG_CACHE_HOME", "CUDA_VISIBLE_DEVICES", "CASCADIA_STEP_LOG"} <= defined | read
+    assert (defined | read) - documented == set()
     assert {*INTERNAL, *CHECKS} & set(READ) == set()
 
 
@@ -167,12 +167,12 @@ def environment_reads(source: Source) -> Iterator[str]:
 def test_every_route_has_a_row() -> None:
     text = page("routes.md")
     assert [path for path in HANDLING if f"`{path}`" not in text] == []
-    own = {
+    served = {
         f"{method.upper()} {path}"
         for source in package()
         for method, path in re.findall(r"@router\.(get|post)\(\"(/cascadia[^\"]*)\"", source.text)
     }
-    assert own == {route for route, _, _ in OWN_ROUTES}
+    assert served == {route for route, _, _ in OWN_ROUTES}
 
 
 def test_every_field_of_a_response_has_a_row() -> None:
@@ -207,9 +207,9 @@ def test_every_field_of_the_status_has_a_row() -> None:
         if isinstance(key, ast.Constant)
     }
     drafts = {field.name for field in dataclasses.fields(DraftCounts)}
-    known = {name for _, meanings in SECTIONS for name in meanings}
+    documented = {name for _, meanings in SECTIONS for name in meanings}
     assert len(given) > 50
-    assert given | drafts == known
+    assert given | drafts == documented
 
 
 def test_every_reason_and_every_status_has_a_row() -> None:

@@ -66,8 +66,8 @@ def command_of(command: list[str], name: str, model: str, cascade: str | None) -
         model: a model's folder.
         cascade: a cascade file, or None for plain SGLang with the model.
     """
-    place = command.index("--model-path")
-    flags = command[place + 2 :]
+    index = command.index("--model-path")
+    flags = command[index + 2 :]
     of_model = json.loads(Path(model, "config.json").read_text())["max_position_embeddings"]
     for flag, beginning, value in (
         ("--max-total-tokens", "--max-total", MAX_TOTAL_TOKENS),

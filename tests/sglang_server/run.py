@@ -38,12 +38,14 @@ def cascade_of(small: str, large: str) -> dict[str, Any]:
 
 def outcomes(report: Path) -> dict[str, str]:
     """By test: passed, failed, error or skipped, of a JUnit report."""
-    found = {}
+    outcome_by_test = {}
     for case in ET.parse(report).getroot().iter("testcase"):
         kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
         name = f"{case.get('classname', '').rpartition('.')[2]}.{case.get('name')}"
-        found[name] = {"failure": "failed"}.get(kind := min(kinds, default="passed"), kind)
-    return found
+        outcome_by_test[name] = {"failure": "failed"}.get(
+            kind := min(kinds, default="passed"), kind
+        )
+    return outcome_by_test
 
 
 def run(

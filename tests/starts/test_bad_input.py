@@ -45,20 +45,20 @@ def run(folder: Path, cascade: dict, *more: str, launcher: tuple[str, ...] = ())
     assert len(ours) == 1
     assert "Traceback" not in ended.stderr
     deadline = time.monotonic() + 5
-    while left := marked(mark):
-        assert time.monotonic() < deadline, left
+    while remaining := marked(mark):
+        assert time.monotonic() < deadline, remaining
         time.sleep(0.1)
     return ours[0]
 
 
 def marked(mark: str) -> list[psutil.Process]:
     """Live processes that the start with this mark has begotten."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.environ().get(MARK) == mark:
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def test_an_unknown_key_is_named_with_its_place(tmp_path: Path) -> None:

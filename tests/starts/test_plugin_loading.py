@@ -30,14 +30,14 @@ for _ in range(int(sys.argv[1])):
     seconds = time.process_time() - started
     from sglang.srt.plugins.hook_registry import HookRegistry
     ours = sorted(name for name in sys.modules if name.startswith("cascadia"))
-    look = {"hooks": sorted(HookRegistry._hooks), "ours": ours, "seconds": seconds}
-    print(json.dumps(look), flush=True)
+    state = {"hooks": sorted(HookRegistry._hooks), "ours": ours, "seconds": seconds}
+    print(json.dumps(state), flush=True)
     os._exit(0)
 """
 LOOKS = 3
 
 
-def look(environment: dict[str, str]) -> list[dict]:
+def loaded_state(environment: dict[str, str]) -> list[dict]:
     """What loading SGLang's plugins leaves in a process, and the CPU seconds it takes.
 
     Each look is in a fork of its own, of a process that has imported SGLang and no plugin.
@@ -56,7 +56,7 @@ def look(environment: dict[str, str]) -> list[dict]:
 def looks() -> list[tuple[dict, dict]]:
     """Pairs: with our plugin, and with the platform alone."""
     with ThreadPoolExecutor(2) as both:
-        return list(zip(*both.map(look, ({}, PLATFORM_ALONE)), strict=True))
+        return list(zip(*both.map(loaded_state, ({}, PLATFORM_ALONE)), strict=True))
 
 
 def test_only_the_two_argument_hooks_are_there(looks: list[tuple[dict, dict]]) -> None:

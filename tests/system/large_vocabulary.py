@@ -38,7 +38,7 @@ def _save_tokenizer(folder: Path) -> None:
     """Every byte is a token; all others are words that no text has."""
     bytes_alone = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = [f"word{number}" for number in range(VOCABULARY - len(bytes_alone) - 2)]
-    vocabulary = {token: place for place, token in enumerate((*bytes_alone, *words))}
+    vocabulary = {token: index for index, token in enumerate((*bytes_alone, *words))}
     tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -243,7 +243,7 @@ def test_sixty_four_clients_at_once_each_get_their_own_answer(demo):
         gate = asyncio.Semaphore(limit)
         async with httpx.AsyncClient(base_url=demo.url, timeout=60) as client:
 
-            async def one(prompt: str) -> str:
+            async def answer_of(prompt: str) -> str:
                 async with gate:
                     response = await client.post(
                         "/generate",
@@ -252,7 +252,7 @@ def test_sixty_four_clients_at_once_each_get_their_own_answer(demo):
                     )
                     return response.json()["text"]
 
-            return await asyncio.gather(*map(one, prompts))
+            return await asyncio.gather(*map(answer_of, prompts))
 
     together = asyncio.run(run({"x-cascadia-threshold": "0"}, 64))
     alone = asyncio.run(run({"x-cascadia-tier": "small"}, 1))
@@ -308,10 +308,10 @@ def test_the_continuations_of_a_question_are_scored_by_the_same_tier(demo):
             "return_logprob": True,
             "logprob_start_len": 0,
         }
-        told = client.post("/generate", json=native).json()["meta_info"]["cascadia"]
+        summary = client.post("/generate", json=native).json()["meta_info"]["cascadia"]
         low = client.post("/generate", json=native, headers={"x-cascadia-max-tier": "small"})
     assert tiers == {"large"}
-    assert (told["tier"], told["attempts"][-1]["reason"]) == ("large", "scoring")
+    assert (summary["tier"], summary["attempts"][-1]["reason"]) == ("large", "scoring")
     assert low.json()["meta_info"]["cascadia"]["tier"] == "small"
 
 
@@ -323,13 +323,13 @@ def test_a_deadline_keeps_what_was_written_where_a_degraded_answer_is_taken(demo
     headers = {"x-cascadia-tier": "large", "x-cascadia-deadline-ms": "700"}
     with demo.client() as client:
         late = client.post("/generate", json=body, headers=headers)
-        kept = client.post(
+        partial = client.post(
             "/generate", json=body, headers={**headers, "x-cascadia-allow-degraded": "true"}
         )
     assert late.status_code == 504
-    assert kept.status_code == 200
-    meta = kept.json()["meta_info"]
+    assert partial.status_code == 200
+    meta = partial.json()["meta_info"]
     assert meta["finish_reason"] == {"type": "length", "length": meta["completion_tokens"]}
     assert 0 < meta["completion_tokens"] < 1900
-    assert len(kept.json()["text"]) > 0
+    assert len(partial.json()["text"]) > 0
     assert meta["cascadia"]["attempts"][-1]["reason"] == "degraded"

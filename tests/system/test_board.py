@@ -105,28 +105,28 @@ def _wait_for_scrapes(client: httpx.Client, more: int) -> None:
 
 
 def _scrapes(client: httpx.Client) -> int:
-    succeeded = asked(client, "sum_over_time(up[1h])")
+    succeeded = query_result(client, "sum_over_time(up[1h])")
     return int(succeeded[0]["value"][1]) if succeeded else 0
 
 
-def asked(client: httpx.Client, query: str) -> list[dict]:
+def query_result(client: httpx.Client, query: str) -> list[dict]:
     answer = client.get("/api/v1/query", params={"query": query}).json()
     assert answer["status"] == "success", (query, answer.get("error"))
     return answer["data"]["result"]
 
 
 def test_every_query_of_the_board_is_answered(prometheus: httpx.Client) -> None:
-    empty = {name for name, query in queries(load_board()) if not asked(prometheus, query)}
+    empty = {name for name, query in queries(load_board()) if not query_result(prometheus, query)}
     assert empty <= EMPTY.keys()
 
 
 def test_the_board_shows_the_tiers_and_their_workers(prometheus: httpx.Client) -> None:
     by_panel = dict(queries(load_board()))
-    answers = asked(prometheus, by_panel["Answers per second, by tier"])
+    answers = query_result(prometheus, by_panel["Answers per second, by tier"])
     assert {series["metric"]["tier"] for series in answers} >= {"small", "large"}
-    shares = asked(prometheus, by_panel["Share of answers, by tier"])
+    shares = query_result(prometheus, by_panel["Share of answers, by tier"])
     assert sum(float(series["value"][1]) for series in shares) == pytest.approx(1.0)
-    running = asked(prometheus, by_panel["Running requests, by worker"])
+    running = query_result(prometheus, by_panel["Running requests, by worker"])
     assert {series["metric"]["tier"] for series in running} == {"small", "large"}
 
 

@@ -25,9 +25,9 @@ def workers(server: Server) -> list[dict]:
 
 def test_without_traffic_the_planner_has_nothing_to_plan_by(admin: httpx.Client) -> None:
     """First of this file, and of those that use this server."""
-    told = admin.post("/cascadia/plan", json={"dry_run": True})
-    assert told.status_code == 409
-    assert "0 requests are too few to plan by" in told.json()["error"]["message"]
+    reply = admin.post("/cascadia/plan", json={"dry_run": True})
+    assert reply.status_code == 409
+    assert "0 requests are too few to plan by" in reply.json()["error"]["message"]
 
 
 def test_the_state_and_the_load_of_every_worker_are_shown_with_its_name(
@@ -39,8 +39,8 @@ def test_the_state_and_the_load_of_every_worker_are_shown_with_its_name(
     assert [state["worker"] for state in states] == names
     loads = admin.get("/v1/loads").json()["loads"]
     assert [load["worker"] for load in loads] == names
-    one = admin.get("/v1/loads", params={"dp_rank": 2}).json()["loads"]
-    assert [load["worker"] for load in one] == names[2:]
+    of_one_worker = admin.get("/v1/loads", params={"dp_rank": 2}).json()["loads"]
+    assert [load["worker"] for load in of_one_worker] == names[2:]
 
 
 def test_flushing_empties_the_caches_of_all_workers(admin: httpx.Client) -> None:
@@ -100,8 +100,8 @@ def test_weights_are_updated_in_the_tier_that_is_named(admin: httpx.Client) -> N
 def test_adapters_need_a_tier(path: str, admin: httpx.Client) -> None:
     body = {"lora_name": "x", "lora_path": "y"}
     assert admin.post(path, json=body).status_code == 400
-    told = admin.post(path, json={**body, "tier": "small"})
-    assert "LoRA is not enabled" in told.text
+    reply = admin.post(path, json={**body, "tier": "small"})
+    assert "LoRA is not enabled" in reply.text
 
 
 def test_the_profiler_starts_and_stops_in_every_worker(admin: httpx.Client, tmp_path: Path) -> None:
@@ -194,8 +194,8 @@ def test_what_cannot_be_set_is_a_400_that_says_what_is_allowed(
 def test_thresholds_hold_from_the_next_request_on(server: Server, admin: httpx.Client) -> None:
     body = {"text": "rev abc", "sampling_params": {"temperature": 0, "max_new_tokens": 8}}
     for threshold, tier in ((0.0, "small"), (1.0, "large"), (0.9, "small")):
-        told = admin.post("/cascadia/thresholds", json={"thresholds": [threshold]})
-        assert told.json() == {"thresholds": [threshold]}
+        reply = admin.post("/cascadia/thresholds", json={"thresholds": [threshold]})
+        assert reply.json() == {"thresholds": [threshold]}
         assert server.status()["thresholds"] == [threshold]
         answer = admin.post("/generate", json=body).json()
         assert answer["meta_info"]["cascadia"]["tier"] == tier
@@ -247,9 +247,9 @@ def test_a_tier_gets_the_number_of_workers_that_is_asked_for(
     server: Server, admin: httpx.Client
 ) -> None:
     for replicas in (1, 2):
-        told = admin.post("/cascadia/workers", json={"tier": "small", "replicas": replicas})
-        assert told.status_code == 200, told.text
-        assert told.json()["replicas"] == replicas
+        reply = admin.post("/cascadia/workers", json={"tier": "small", "replicas": replicas})
+        assert reply.status_code == 200, reply.text
+        assert reply.json()["replicas"] == replicas
         assert len([w for w in workers(server) if w["tiers"] == ["small"]]) == replicas
 
 

@@ -91,8 +91,8 @@ def reading(
 def generate(server: Server, text: str, headers: dict[str, str], **params: Any) -> dict[str, Any]:
     body = {"text": text, "sampling_params": {**GREEDY, **params}}
     with server.client() as client:
-        found: dict[str, Any] = client.post("/generate", json=body, headers=headers).json()
-    return found
+        answer: dict[str, Any] = client.post("/generate", json=body, headers=headers).json()
+    return answer
 
 
 def all_of(server: Server, headers: dict[str, str], **params: Any) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def all_of(server: Server, headers: dict[str, str], **params: Any) -> list[dict[
         return list(threads.map(lambda text: generate(server, text, headers, **params), PROMPTS))
 
 
-def said(answer: dict[str, Any]) -> tuple[Any, ...]:
+def output_of(answer: dict[str, Any]) -> tuple[Any, ...]:
     meta = answer["meta_info"]
     usage = (meta["prompt_tokens"], meta["completion_tokens"])
     return answer["text"], answer["output_ids"], meta["finish_reason"], usage
@@ -117,14 +117,14 @@ def test_the_answer_is_the_larger_tiers_own(reading: Server) -> None:
     read = []
     for _ in range(2):  # the second time, prompts and answers are cached
         climbed = all_of(reading, CLIMBS)
-        assert [said(answer) for answer in climbed] == [said(answer) for answer in alone]
+        assert [output_of(answer) for answer in climbed] == [output_of(answer) for answer in alone]
         # A score of exactly 1 is accepted, of whatever tier.
         read += [last(answer) for answer in climbed if last(answer)["tier"] == "large"]
     assert {attempt["reason"] for attempt in read} == {"verified", "last_tier"}
     drafts = reading.status()["tiers"][2]["drafts"]
     assert drafts["read"] - before["read"] == len(read)
-    kept = sum(attempt["kept"] for attempt in read)
-    assert drafts["kept_tokens"] - before["kept_tokens"] == kept > 0
+    kept_tokens = sum(attempt["kept"] for attempt in read)
+    assert drafts["kept_tokens"] - before["kept_tokens"] == kept_tokens > 0
 
 
 def test_the_judge_says_the_same_of_an_answer_that_began_with_a_draft(reading: Server) -> None:
@@ -132,8 +132,10 @@ def test_the_judge_says_the_same_of_an_answer_that_began_with_a_draft(reading: S
     climbed = all_of(reading, CLIMBS)
     apart = []
     # Of prompts that nobody asks, scores are in doubt and differ with every rounding.
-    for one, other in list(zip(anew, climbed, strict=True))[len(CHUNKED) :]:
-        stories = [found["meta_info"]["cascadia"]["attempts"] for found in (one, other)]
+    for from_scratch, from_draft in list(zip(anew, climbed, strict=True))[len(CHUNKED) :]:
+        stories = [
+            answer["meta_info"]["cascadia"]["attempts"] for answer in (from_scratch, from_draft)
+        ]
         if min(map(len, stories)) == 1:
             continue
         first, second = (attempts[1] for attempts in stories)
@@ -149,7 +151,7 @@ def test_the_judge_says_the_same_of_an_answer_that_began_with_a_draft(reading: S
 def test_a_limit_cuts_where_it_cuts_the_larger_tiers_own(reading: Server, most: int) -> None:
     alone = all_of(reading, ALONE, max_new_tokens=most)
     climbed = all_of(reading, CLIMBS, max_new_tokens=most)
-    assert [said(answer) for answer in climbed] == [said(answer) for answer in alone]
+    assert [output_of(answer) for answer in climbed] == [output_of(answer) for answer in alone]
 
 
 def test_a_stream_begins_with_what_was_kept(reading: Server) -> None:
@@ -160,10 +162,12 @@ def test_a_stream_begins_with_what_was_kept(reading: Server) -> None:
     with reading.client() as client:
         streamed = client.post("/generate", json=body, headers=headers).text
     events = list(_events(streamed))
-    assert said(events[-1]) == said(alone)
-    kept = last(events[-1])["kept"]
-    assert kept > 0
-    assert events[0]["meta_info"]["completion_tokens"] >= kept + (kept < len(alone["output_ids"]))
+    assert output_of(events[-1]) == output_of(alone)
+    kept_tokens = last(events[-1])["kept"]
+    assert kept_tokens > 0
+    assert events[0]["meta_info"]["completion_tokens"] >= kept_tokens + (
+        kept_tokens < len(alone["output_ids"])
+    )
     assert not any("cascadia_draft" in event["meta_info"] for event in events)
 
 
@@ -181,8 +185,8 @@ def _events(text: str) -> Iterator[dict[str, Any]]:
 def test_what_a_draft_could_change_is_written_anew(reading: Server, params: Any) -> None:
     body = {"text": "add 12 34", "sampling_params": {**GREEDY, **params}}
     with reading.client() as client:
-        found = client.post("/generate", json=body, headers=CLIMBS).json()
-    answer = found[0] if isinstance(found, list) else found
+        reply = client.post("/generate", json=body, headers=CLIMBS).json()
+    answer = reply[0] if isinstance(reply, list) else reply
     assert "kept" not in last(answer)
     assert last(answer)["tier"] == "large"
 
@@ -190,9 +194,9 @@ def test_what_a_draft_could_change_is_written_anew(reading: Server, params: Any)
 def test_log_probabilities_are_of_tokens_that_were_written(reading: Server) -> None:
     body = {"text": "add 12 34", "sampling_params": GREEDY, "return_logprob": True}
     with reading.client() as client:
-        found = client.post("/generate", json=body, headers=CLIMBS).json()
-    assert "kept" not in last(found)
-    assert len(found["meta_info"]["output_token_logprobs"]) == len(found["output_ids"])
+        answer = client.post("/generate", json=body, headers=CLIMBS).json()
+    assert "kept" not in last(answer)
+    assert len(answer["meta_info"]["output_token_logprobs"]) == len(answer["output_ids"])
 
 
 def test_nothing_is_left_of_what_was_taken_back(reading: Server) -> None:
@@ -202,8 +206,10 @@ def test_nothing_is_left_of_what_was_taken_back(reading: Server) -> None:
     with reading.client() as client:
         assert client.post("/flush_cache", params={"timeout": 20}).status_code == 200
         lines = client.get("/metrics").text.splitlines()
-    kept = next(x for x in lines if x.startswith('cascadia_verify_kept_tokens_total{tier="large"}'))
-    assert float(kept.split()[-1]) > 0
+    kept_line = next(
+        x for x in lines if x.startswith('cascadia_verify_kept_tokens_total{tier="large"}')
+    )
+    assert float(kept_line.split()[-1]) > 0
     assert [worker["pids"] for worker in reading.status()["workers"]] == before
 
 
@@ -220,7 +226,7 @@ def test_a_confirmed_draft_goes_out_as_the_small_tier_wrote_it(reading: Server) 
     alone = all_of(reading, {"x-cascadia-tier": "small"})
     climbed = all_of(reading, {})
     confirmed = 0
-    for own, answer in zip(alone, climbed, strict=True):
+    for small_answer, answer in zip(alone, climbed, strict=True):
         attempts = answer["meta_info"]["cascadia"]["attempts"]
         if len(attempts) == 1:
             continue  # a score of exactly 1
@@ -232,8 +238,8 @@ def test_a_confirmed_draft_goes_out_as_the_small_tier_wrote_it(reading: Server) 
         confirmed += 1
         assert not later
         assert middle["score"] == middle["draft_score"] >= HIGH
-        assert said(answer) == said(own)
-        assert middle["kept"] == len(own["output_ids"])
+        assert output_of(answer) == output_of(small_answer)
+        assert middle["kept"] == len(small_answer["output_ids"])
         assert middle["tokens"] == 0
     assert confirmed > len(PROMPTS) / 4
     counts = reading.status()["tiers"][1]["drafts"]

@@ -19,19 +19,19 @@ def story(demo, headers=None, **body):
 
 
 def test_a_prompt_that_the_small_tier_would_fail_begins_at_the_next(demo):
-    told, _ = story(demo, text=f"rev ab{SKIPS_SMALL}")
-    assert told["entry"] == told["tier"] == "large"
-    assert [attempt["tier"] for attempt in told["attempts"]] == ["large"]
+    summary, _ = story(demo, text=f"rev ab{SKIPS_SMALL}")
+    assert summary["entry"] == summary["tier"] == "large"
+    assert [attempt["tier"] for attempt in summary["attempts"]] == ["large"]
 
 
 def test_any_other_begins_at_the_first(demo):
-    told, _ = story(demo, {"x-cascadia-threshold": "0"}, text="rev ab")
-    assert told["entry"] == told["tier"] == "small"
+    summary, _ = story(demo, {"x-cascadia-threshold": "0"}, text="rev ab")
+    assert summary["entry"] == summary["tier"] == "small"
 
 
 def test_the_highest_tier_allowed_answers_all_the_same(demo):
-    told, _ = story(demo, {"x-cascadia-max-tier": "small"}, text=f"rev ab{SKIPS_SMALL}")
-    assert told["entry"] == told["tier"] == "small"
+    summary, _ = story(demo, {"x-cascadia-max-tier": "small"}, text=f"rev ab{SKIPS_SMALL}")
+    assert summary["entry"] == summary["tier"] == "small"
 
 
 def test_token_ids_are_routed_as_their_text(demo):
@@ -40,8 +40,8 @@ def test_token_ids_are_routed_as_their_text(demo):
         body = {"model": "cascadia", "prompt": f"rev ab{SKIPS_SMALL}"}
         ids = client.post("/tokenize", json=body).json()["tokens"]
     assert len(ids) == tokens
-    told, _ = story(demo, input_ids=ids)
-    assert told["entry"] == "large"
+    summary, _ = story(demo, input_ids=ids)
+    assert summary["entry"] == "large"
 
 
 def test_a_chat_is_routed_by_its_tokens(demo):

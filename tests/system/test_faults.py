@@ -44,8 +44,8 @@ def wait_until(holds, seconds: float = 30.0) -> float:
 
 
 def serving(server: Server) -> list[str]:
-    found = [w["tiers"][0] for w in server.status()["workers"] if w["state"] == "ready"]
-    return sorted(found, reverse=True)
+    tiers = [w["tiers"][0] for w in server.status()["workers"] if w["state"] == "ready"]
+    return sorted(tiers, reverse=True)
 
 
 def pid_of(server: Server, tier: str) -> int:

@@ -110,11 +110,11 @@ def test_so_it_does_on_responses(openai_client: openai.OpenAI) -> None:
 
 def test_anthropics_client_reads_over_the_pings(demo: Server) -> None:
     claude = anthropic.Anthropic(base_url=demo.url, api_key="none", default_headers=CONTROLS)
-    asked: dict[str, Any] = {"model": "cascadia", "messages": QUESTION, "max_tokens": TOKENS}
+    body: dict[str, Any] = {"model": "cascadia", "messages": QUESTION, "max_tokens": TOKENS}
     greedy = {"temperature": 0}
-    with claude.messages.stream(**asked, extra_body=greedy) as stream:
+    with claude.messages.stream(**body, extra_body=greedy) as stream:
         text = "".join(stream.text_stream)
-    whole = claude.messages.create(**asked, extra_body=greedy)
+    whole = claude.messages.create(**body, extra_body=greedy)
     assert text == whole.content[0].text  # type: ignore[union-attr]
 
 
@@ -137,11 +137,11 @@ def test_a_client_that_leaves_between_two_signs_is_noticed(demo: Server) -> None
             headers=CONTROLS,
         ) as response:
             assert next(response.iter_lines()) == ": keep-alive"
-        left = time.monotonic()
-        while demo.status()["active"] and time.monotonic() - left < 5:
+        left_at_s = time.monotonic()
+        while demo.status()["active"] and time.monotonic() - left_at_s < 5:
             time.sleep(0.05)
         assert demo.status()["active"] == 0
-        assert time.monotonic() - left < 2
+        assert time.monotonic() - left_at_s < 2
 
 
 def test_a_wrong_request_keeps_its_status(demo: Server) -> None:

@@ -66,10 +66,10 @@ def _stop_and_check(server: Server, send_stop) -> None:
     flight = Flight(server)
     started = time.monotonic()
     send_stop()
-    left = gone(family, 12)
+    remaining = gone(family, 12)
     took = time.monotonic() - started
     ends = flight.land()
-    assert left == []
+    assert remaining == []
     assert took <= 10.5, f"took {took:.1f} s"
     assert len(ends) == 20
     assert set(ends) <= {"200", "503"}, ends
@@ -87,11 +87,11 @@ def _check_start_log(server: Server) -> None:
     for name in ("small", "middle", "large"):
         assert re.search(rf"^  {name} +demo/models/{name} +1 +CPU ", start, re.MULTILINE)
     assert f"  status   {server.url}/cascadia/status\n" in start
-    for one in ("Applied 1 hook", "Load weight", "server_args=", "Uvicorn", "shards", "AMX"):
-        assert one not in start
+    for phrase in ("Applied 1 hook", "Load weight", "server_args=", "Uvicorn", "shards", "AMX"):
+        assert phrase not in start
     command = next(line for line in log.splitlines() if line.startswith("curl -s "))
-    asked = subprocess.run(command, shell=True, capture_output=True, timeout=30, check=True)
-    assert json.loads(asked.stdout)["choices"][0]["message"]["content"]
+    answered = subprocess.run(command, shell=True, capture_output=True, timeout=30, check=True)
+    assert json.loads(answered.stdout)["choices"][0]["message"]["content"]
 
 
 def test_make_serve_starts_the_demo_and_passes_ctrl_c_on(tmp_path):
@@ -171,14 +171,14 @@ def test_one_more_worker_of_each_tier_joins_and_sigterm_drains_them_all(tmp_path
             time.sleep(0.2)
         lines = server.log.read_text().splitlines()
         added = [json.loads(line[6:]) for line in lines if line.startswith("ADDED ")]
-        assert [one["pool"] for one in added] == ["small", "large"]
-        for one in added:
-            assert one["seconds"] <= 20.0
-            assert min(one["phases"].values()) >= 0.0
-            assert one["phases"]["weights"] > 0.0
-            assert sum(one["phases"].values()) <= one["seconds"]
+        assert [addition["pool"] for addition in added] == ["small", "large"]
+        for addition in added:
+            assert addition["seconds"] <= 20.0
+            assert min(addition["phases"].values()) >= 0.0
+            assert addition["phases"]["weights"] > 0.0
+            assert sum(addition["phases"].values()) <= addition["seconds"]
         shown = [w["start_s"] for w in server.status()["workers"]]
-        assert all(set(one) == set(added[0]["phases"]) for one in shown)
+        assert all(set(worker_phases) == set(added[0]["phases"]) for worker_phases in shown)
         busy: list[int] = []
 
         def look_and_stop() -> None:

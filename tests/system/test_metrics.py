@@ -30,12 +30,12 @@ def families(admin: httpx.Client, accept: str | None = None) -> dict[str, Metric
     SGLang's are left out: their colons become underscores in the samples of OpenMetrics alone, and
     the strict parser refuses a page where names differ so.
     """
-    told = admin.get("/metrics", headers={"accept": accept} if accept else None)
-    is_open = told.headers["content-type"].startswith("application/openmetrics-text")
+    page = admin.get("/metrics", headers={"accept": accept} if accept else None)
+    is_open = page.headers["content-type"].startswith("application/openmetrics-text")
     assert is_open == (accept is not None)
     read = open_metrics if is_open else plain_text
-    ours = [line for line in told.text.splitlines(keepends=True) if OURS.match(line)]
-    return {one.name: one for one in read("".join(ours))}
+    ours = [line for line in page.text.splitlines(keepends=True) if OURS.match(line)]
+    return {family.name: family for family in read("".join(ours))}
 
 
 def documented() -> dict[str, tuple[str, set[str]]]:
@@ -46,24 +46,24 @@ def documented() -> dict[str, tuple[str, set[str]]]:
 
 def value(admin: httpx.Client, name: str, **labels: str) -> float:
     """Of the one sample with this name and these labels."""
-    (found,) = [
+    (sample_value,) = [
         sample.value
         for family in families(admin).values()
         for sample in family.samples
         if sample.name == name and sample.labels == labels
     ]
-    return found
+    return sample_value
 
 
 @pytest.mark.parametrize("accept", [None, PROMETHEUS, UNDERSCORES])
 def test_the_document_lists_what_every_reader_finds(
     admin: httpx.Client, accept: str | None
 ) -> None:
-    found = families(admin, accept)
+    by_name = families(admin, accept)
     table = documented()
-    assert {name.removesuffix("_total") for name in table} == set(found)
+    assert {name.removesuffix("_total") for name in table} == set(by_name)
     for name, (kind, labels) in table.items():
-        family = found[name.removesuffix("_total")]
+        family = by_name[name.removesuffix("_total")]
         assert family.type == kind
         assert family.samples, name
         assert family.documentation
@@ -73,7 +73,7 @@ def test_the_document_lists_what_every_reader_finds(
 
 
 def test_workers_and_their_starts_are_shown(fleet: Server, admin: httpx.Client) -> None:
-    ready = [one["tiers"] for one in fleet.status()["workers"] if one["state"] == "ready"]
+    ready = [worker["tiers"] for worker in fleet.status()["workers"] if worker["state"] == "ready"]
     for tier in ("small", "large"):
         count = ready.count([tier])
         assert value(admin, "cascadia_workers", tier=tier, state="ready") == count

@@ -42,9 +42,9 @@ class Asking:
 
     def more(self, count: int) -> None:
         """Wait for this many further answers."""
-        wanted = len(self.statuses) + count
+        target = len(self.statuses) + count
         deadline = time.monotonic() + 60
-        while len(self.statuses) < wanted:
+        while len(self.statuses) < target:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
@@ -64,9 +64,9 @@ def shape(admin: httpx.Client) -> dict[str, tuple[int, int]]:
 
 
 def test_a_dry_run_says_what_would_be_done(admin: httpx.Client) -> None:
-    told = admin.post("/cascadia/plan", json={**TO_LARGE, "dry_run": True}).json()
-    assert [one["type"] for one in told["actions"]] == ["start", "drain", "stop"]
-    assert [one["replica"]["pool"] for one in told["actions"]] == ["large", "small", "small"]
+    plan = admin.post("/cascadia/plan", json={**TO_LARGE, "dry_run": True}).json()
+    assert [action["type"] for action in plan["actions"]] == ["start", "drain", "stop"]
+    assert [action["replica"]["pool"] for action in plan["actions"]] == ["large", "small", "small"]
     assert shape(admin) == {"small": (2, 1), "large": (1, 1)}
 
 
@@ -120,7 +120,7 @@ def test_what_cannot_be_carried_out_is_refused_and_changes_nothing(
     server: Server, admin: httpx.Client
 ) -> None:
     before = shape(admin)
-    for body, status, said in (
+    for body, status, message in (
         ({"tiers": {"small": {"replicas": 9}}}, 409, "devices are needed, there are 4"),
         ({"tiers": {"large": {"replicas": 0}}}, 409, "the last tier needs"),
         ({"tiers": {"huge": {"replicas": 1}}}, 400, "small, large"),
@@ -130,7 +130,7 @@ def test_what_cannot_be_carried_out_is_refused_and_changes_nothing(
     ):
         refused = admin.post("/cascadia/plan", json=body)
         assert (refused.status_code, body) == (status, body), refused.text
-        assert said in refused.json()["error"]["message"]
+        assert message in refused.json()["error"]["message"]
     assert shape(admin) == before
     with server.client() as stranger:
         assert stranger.post("/cascadia/plan", json=TO_LARGE).status_code == 401

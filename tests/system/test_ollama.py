@@ -72,17 +72,17 @@ def test_an_answer_that_is_cut_says_so(demo: Server, mode: str) -> None:
     ],
 )
 def test_usual_options_are_taken(client: ollama.Client, options: dict[str, Any]) -> None:
-    found = client.chat("large", TELL, options=GREEDY | options)
-    assert (found.message.content, found.done_reason) == ("dcba", "stop")
+    answer = client.chat("large", TELL, options=GREEDY | options)
+    assert (answer.message.content, answer.done_reason) == ("dcba", "stop")
 
 
 def test_an_answer_has_room_up_to_the_context(client: ollama.Client) -> None:
     """SGLang's own limit of 2,048 tokens is the demo's whole context."""
-    found = client.generate("large", "count a in abacad", raw=True, options=GREEDY)
-    assert found.done_reason in ("stop", "length")
-    assert found.prompt_eval_count is not None
-    assert found.eval_count is not None
-    assert found.prompt_eval_count + found.eval_count <= 2048
+    answer = client.generate("large", "count a in abacad", raw=True, options=GREEDY)
+    assert answer.done_reason in ("stop", "length")
+    assert answer.prompt_eval_count is not None
+    assert answer.eval_count is not None
+    assert answer.prompt_eval_count + answer.eval_count <= 2048
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
@@ -108,18 +108,18 @@ def test_what_cannot_be_done_is_a_400(
 
 def test_a_format_holds(client: ollama.Client) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
-    found = client.chat(
+    answer = client.chat(
         "large", TELL, format=schema, options=GREEDY | {"num_predict": 64, "stop": []}
     )
-    assert found.message.content is not None
-    assert found.message.content.lstrip().startswith("{")
+    assert answer.message.content is not None
+    assert answer.message.content.lstrip().startswith("{")
 
 
 def test_log_probabilities_arrive(client: ollama.Client) -> None:
-    found = client.chat("large", TELL, options=GREEDY, logprobs=True, top_logprobs=2)
-    assert found.logprobs is not None
-    assert "".join(logprob.token for logprob in found.logprobs[:4]) == "dcba"
-    assert len(found.logprobs[0].top_logprobs or ()) == 2
+    answer = client.chat("large", TELL, options=GREEDY, logprobs=True, top_logprobs=2)
+    assert answer.logprobs is not None
+    assert "".join(logprob.token for logprob in answer.logprobs[:4]) == "dcba"
+    assert len(answer.logprobs[0].top_logprobs or ()) == 2
 
 
 @pytest.mark.parametrize("content_type", [None, "application/x-www-form-urlencoded", "text/plain"])

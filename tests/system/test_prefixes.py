@@ -18,12 +18,12 @@ MODELS = ROOT / "demo" / "models"
 GREEDY = {"temperature": 0, "max_new_tokens": 8}
 
 
-def tier(name: str, model: str, place: str, **settings: object) -> dict:
-    """A tier whose calibration is that of the demo's tier at its place."""
+def tier(name: str, model: str, demo_tier: str, **settings: object) -> dict:
+    """A tier whose calibration is that of the demo's tier named."""
     return {
         "name": name,
         "model_path": str(MODELS / model),
-        "calibration": str(MODELS / place / "calibration.json"),
+        "calibration": str(MODELS / demo_tier / "calibration.json"),
         "server_args": {"page_size": PAGE_TOKENS, "max_total_tokens": 16384},
         **settings,
     }
@@ -65,9 +65,9 @@ def ask(server: Server, prompt: str, threshold: str, **sampling: object) -> list
     return attempts
 
 
-def until(said: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(is_reached: Callable[[], bool], seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
-    while not said():
+    while not is_reached():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -105,14 +105,14 @@ def test_the_index_is_fed_by_events_and_keeps_its_promises(server: Server) -> No
     for _ in range(3):
         ask(server, prompt, "0")
         time.sleep(0.2)
-    told = server.status()["prefixes"]
-    assert told["events"]["batches"] > 0
-    assert told["events"]["drops"] == 0
-    assert told["blocks"] * PAGE_TOKENS >= len(prompt)
-    assert told["told"]["promises"] >= 2
-    assert told["told"]["stale_per_1000"] < 100
-    assert told["guessed"]["promises"] == 0
-    assert sum(told["held_tokens"].values()) == told["blocks"] * PAGE_TOKENS
+    prefixes = server.status()["prefixes"]
+    assert prefixes["events"]["batches"] > 0
+    assert prefixes["events"]["drops"] == 0
+    assert prefixes["blocks"] * PAGE_TOKENS >= len(prompt)
+    assert prefixes["told"]["promises"] >= 2
+    assert prefixes["told"]["stale_per_1000"] < 100
+    assert prefixes["guessed"]["promises"] == 0
+    assert sum(prefixes["held_tokens"].values()) == prefixes["blocks"] * PAGE_TOKENS
 
 
 def test_what_will_escalate_is_warmed_on_the_next_tier(server: Server) -> None:

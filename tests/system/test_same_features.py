@@ -145,17 +145,17 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     try:
         server.wait_until_ready()
         with concurrent.futures.ThreadPoolExecutor(len(PROMPTS)) as threads:
-            found = {
+            recorded = {
                 tier: list(threads.map(lambda prompt, tier=tier: ask(tier, prompt), PROMPTS))
                 for tier in TIERS
             }
             for name, regex in REGEXES.items():
-                found[name] = [ask("plain", "rev hgfabcd", regex=regex)]
+                recorded[name] = [ask("plain", "rev hgfabcd", regex=regex)]
             for name, grammar in {"none": {}, **{k: {k: v} for k, v in GRAMMARS.items()}}.items():
-                found[f"climb, {name}"] = climb("add 12 34", **grammar)
+                recorded[f"climb, {name}"] = climb("add 12 34", **grammar)
     finally:
         server.stop()
-    return found
+    return recorded
 
 
 @pytest.mark.parametrize("tier", ["chunked", "parallel"])
@@ -183,9 +183,9 @@ def test_probe_and_record_have_the_hidden_state_of_the_last_token(records, monke
     assert all("hidden" not in record for _, record in records["parallel"])
     log_odds_N = probe_log_odds(last_NH, PROBE.unpacked())
     expected = 1 / (1 + np.exp(-log_odds_N))
-    found = [records["plain"][n][1]["score"] for n in ended]
-    assert found == pytest.approx(expected.tolist(), abs=TOLERANCE)
-    assert max(found) - min(found) > 0.05
+    scores = [records["plain"][n][1]["score"] for n in ended]
+    assert scores == pytest.approx(expected.tolist(), abs=TOLERANCE)
+    assert max(scores) - min(scores) > 0.05
     # The last tier has no calibration.
     assert [record["score"] for _, record in records["parallel"]] == [None] * len(PROMPTS)
 
@@ -196,8 +196,8 @@ def test_an_answer_under_a_grammar_is_judged_by_the_tier_that_knows_enough_of_th
 ):
     """The other one is passed over, as `on_constrained: escalate` has it."""
     attempts = records[f"climb, {grammar}"]
-    told = [(attempt["tier"], attempt["reason"]) for attempt in attempts]
-    assert told == [("plain", "below_threshold"), ("parallel", "last_tier")]
+    reasons = [(attempt["tier"], attempt["reason"]) for attempt in attempts]
+    assert reasons == [("plain", "below_threshold"), ("parallel", "last_tier")]
     assert 0.0 < attempts[0]["score"] < 1.0
 
 
@@ -225,5 +225,5 @@ def test_a_grammar_that_forbids_what_the_model_wants_leaves_a_forced_share(recor
 
 def assert_same(record: dict, plain: dict) -> None:
     for row, expected in zip(record["features"], plain["features"], strict=True):
-        for name, value, wanted in zip(FEATURES, row, expected, strict=True):
-            assert math.isclose(value, wanted, rel_tol=0.0, abs_tol=TOLERANCE), name
+        for name, value, expected_value in zip(FEATURES, row, expected, strict=True):
+            assert math.isclose(value, expected_value, rel_tol=0.0, abs_tol=TOLERANCE), name

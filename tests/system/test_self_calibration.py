@@ -50,8 +50,8 @@ def ask(http: httpx.Client, prompt: str) -> dict:
     sampling = {"temperature": 0, "max_new_tokens": 32}
     answer = http.post("/generate", json={"text": prompt, "sampling_params": sampling})
     assert answer.status_code == 200
-    told: dict = answer.json()["meta_info"]["cascadia"]
-    return told
+    story: dict = answer.json()["meta_info"]["cascadia"]
+    return story
 
 
 def test_its_own_traffic_calibrates_it_without_a_restart(
@@ -63,19 +63,19 @@ def test_its_own_traffic_calibrates_it_without_a_restart(
     assert first["attempts"][0]["calibrated"] is False
     deadline = time.monotonic() + FITTED_S
     # One at a time: while the last tier is asked, prompts that arrive are not labelled.
-    while (told := server.status()["tiers"][0]["self_calibration"])["state"] != "fitted":
-        assert time.monotonic() < deadline, told
+    while (state := server.status()["tiers"][0]["self_calibration"])["state"] != "fitted":
+        assert time.monotonic() < deadline, state
         for _ in range(40):
             ask(http, next(prompts))
-    print(json.dumps(told))
-    assert told["effective_labels"] >= told["needed"]
-    assert told["failed"] == 0
-    assert told["auroc"] > 0.6
-    assert 0.0 <= told["ece"] < 0.3
-    assert 0.0 < told["bound"]["disagree_at_most"] <= 1.0
+    print(json.dumps(state))
+    assert state["effective_labels"] >= state["needed"]
+    assert state["failed"] == 0
+    assert state["auroc"] > 0.6
+    assert 0.0 <= state["ece"] < 0.3
+    assert 0.0 < state["bound"]["disagree_at_most"] <= 1.0
     later = [ask(http, next(prompts)) for _ in range(5)]
-    assert [one["attempts"][0]["calibrated"] for one in later] == [True] * 5
-    assert all("record" not in attempt for one in later for attempt in one["attempts"])
+    assert [story["attempts"][0]["calibrated"] for story in later] == [True] * 5
+    assert all("record" not in attempt for story in later for attempt in story["attempts"])
 
     labels = labels_in(server.log.parent / "state")
     visits = [visit for label in labels for visit in label["visits"]]
@@ -86,7 +86,7 @@ def test_its_own_traffic_calibrates_it_without_a_restart(
     means = {same: sum(values) / len(values) for same, values in likely.items()}
     assert means[True] > -0.1
     assert means[True] > means[False] + 0.3
-    assert told["likely"] is not None
+    assert state["likely"] is not None
 
     page = metrics(server)
     assert 'cascadia_self_calibrations_total{outcome="fitted",tier="small"} 1.0' in page

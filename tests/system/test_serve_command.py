@@ -42,7 +42,7 @@ def test_a_file_that_init_wrote_is_served_by_the_commands_own_process(
         assert len(family) > 2
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) in (0, -signal.SIGTERM)
-        _, left = psutil.wait_procs(family, timeout=10)
-        assert left == []
+        _, remaining = psutil.wait_procs(family, timeout=10)
+        assert remaining == []
     finally:
         server.stop()

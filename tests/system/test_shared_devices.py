@@ -40,17 +40,17 @@ def server(tmp_path_factory: pytest.TempPathFactory):
 
 
 def plan(client: httpx.Client, **replicas: int) -> httpx.Response:
-    wanted = {name: {"replicas": count} for name, count in replicas.items()}
+    capacities = {name: {"replicas": count} for name, count in replicas.items()}
     headers = {"Authorization": f"Bearer {KEY}"}
-    return client.post("/cascadia/plan", json={"tiers": wanted}, headers=headers)
+    return client.post("/cascadia/plan", json={"tiers": capacities}, headers=headers)
 
 
 def lies(client: httpx.Client) -> dict[str, list[int]]:
-    told = client.get("/cascadia/plan", headers={"Authorization": f"Bearer {KEY}"}).json()
-    found: dict[str, list[int]] = {}
-    for replica in told["replicas"]:
-        found.setdefault(replica["pool"], []).append(replica["base_gpu_id"])
-    return found
+    plan_now = client.get("/cascadia/plan", headers={"Authorization": f"Bearer {KEY}"}).json()
+    devices: dict[str, list[int]] = {}
+    for replica in plan_now["replicas"]:
+        devices.setdefault(replica["pool"], []).append(replica["base_gpu_id"])
+    return devices
 
 
 def test_a_block_moves_whole_and_is_not_split(server: Server) -> None:
@@ -70,7 +70,10 @@ def test_a_block_moves_whole_and_is_not_split(server: Server) -> None:
         )
         assert answer.status_code == 200
         assert plan(client, small=1, large=1).status_code == 200
-        assert {pool: len(own) for pool, own in lies(client).items()} == {"small": 1, "large": 1}
+        assert {pool: len(devices) for pool, devices in lies(client).items()} == {
+            "small": 1,
+            "large": 1,
+        }
 
 
 def test_without_a_calibration_the_share_climbs_that_was_asked_for(server: Server) -> None:
@@ -86,12 +89,12 @@ def test_without_a_calibration_the_share_climbs_that_was_asked_for(server: Serve
     # What is owed at the end is 2.5 answers, as a standard deviation.
     assert sum(climbed) / len(climbed) == pytest.approx(RATE, abs=0.09)
     for reply, has_climbed in zip(replies, climbed, strict=True):
-        told = reply.json()["meta_info"]["cascadia"]
-        first = told["attempts"][0]
+        story = reply.json()["meta_info"]["cascadia"]
+        first = story["attempts"][0]
         assert first["calibrated"] is False
         assert 0.0 < first["score"] < 1.0
         assert first["reason"] == ("below_threshold" if has_climbed else "accepted")
-        assert told["calibrated"] is (None if has_climbed else False)
+        assert story["calibrated"] is (None if has_climbed else False)
         assert reply.headers.get("x-cascadia-calibrated") == (None if has_climbed else "false")
     # The surest tasks stay, the least sure climb.
     ranks = [reply.json()["meta_info"]["cascadia"]["attempts"][0]["score"] for reply in replies]
@@ -115,11 +118,11 @@ def test_the_status_and_the_metrics_show_the_rate(server: Server) -> None:
 def test_thresholds_are_refused_with_why(server: Server) -> None:
     with server.client() as client:
         body = {"text": "rev ab", "sampling_params": {"max_new_tokens": 4}}
-        own = client.post("/generate", json=body, headers={"x-cascadia-threshold": "0.5"})
+        raised = client.post("/generate", json=body, headers={"x-cascadia-threshold": "0.5"})
         headers = {"Authorization": f"Bearer {KEY}"}
         fixed = client.post("/cascadia/thresholds", json={"thresholds": [0.5]}, headers=headers)
         planned = client.post("/cascadia/plan", json={"thresholds": [0.5]}, headers=headers)
-    assert own.status_code == fixed.status_code == planned.status_code == 400
-    assert "x-cascadia-threshold" in own.text
+    assert raised.status_code == fixed.status_code == planned.status_code == 400
+    assert "x-cascadia-threshold" in raised.text
     for refused in (fixed, planned):
         assert "small has no calibration" in refused.json()["error"]["message"]

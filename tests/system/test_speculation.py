@@ -94,14 +94,14 @@ Answer = dict[str, Any]
 
 
 def ask(server: Server, prompts: list[str], headers: dict[str, str], **params: Any) -> list[Answer]:
-    found: list[Answer] = []
+    answers: list[Answer] = []
     with server.client(timeout=300) as client:
         for first in range(0, len(prompts), 100):
             body = {"text": prompts[first : first + 100], "sampling_params": {**GREEDY, **params}}
             reply = client.post("/generate", json=body, headers=headers)
             assert reply.status_code == 200, reply.text
-            found.extend(reply.json())
-    return found
+            answers.extend(reply.json())
+    return answers
 
 
 def pinned(server: Server, tier: str, prompts: list[str], **params: Any) -> list[Answer]:
@@ -120,8 +120,8 @@ def assert_same(answers: list[Answer], plain: list[Answer]) -> None:
         assert answer["output_ids"] == expected["output_ids"]
         record, right = record_of(answer), record_of(expected)
         assert record["tokens"] == right["tokens"]
-        for row, wanted in zip(record["features"], right["features"], strict=True):
-            for name, value, other in zip(FEATURES, row, wanted, strict=True):
+        for row, expected_row in zip(record["features"], right["features"], strict=True):
+            for name, value, other in zip(FEATURES, row, expected_row, strict=True):
                 if value is None or other is None:
                     assert value == other, name
                 else:
@@ -240,8 +240,8 @@ def counted(prompts: list[str], answers: list[list[int]]) -> Counts:
     """How often each token came next, by prompt and the tokens before it."""
     counts: Counts = defaultdict(lambda: defaultdict(int))
     for prompt, tokens in zip(prompts, answers, strict=True):
-        for place, token in enumerate(tokens):
-            counts[prompt, tuple(tokens[:place])][token] += 1
+        for index, token in enumerate(tokens):
+            counts[prompt, tuple(tokens[:index])][token] += 1
     return counts
 
 
@@ -296,8 +296,8 @@ def test_sampled_tokens_have_the_distribution_of_plain_decoding(
     sampled_plainly: dict[float, list[Answer]],
 ) -> None:
     sampling = {"temperature": temperature, "max_new_tokens": SAMPLED_TOKENS}
-    found = [pinned(server, "chain", unsure, **sampling), sampled_plainly[temperature]]
-    ids = [[answer["output_ids"] for answer in answers] for answers in found]
+    sampled = [pinned(server, "chain", unsure, **sampling), sampled_plainly[temperature]]
+    ids = [[answer["output_ids"] for answer in answers] for answers in sampled]
     assert min(sum(map(len, answers)) for answers in ids) >= 20_000
     assert_one_distribution(*(counted(unsure, answers) for answers in ids))
 
@@ -351,11 +351,11 @@ DRAFTS = {
 def test_a_draft_changes_no_answer(
     kind: str, tier: str, server: Server, plain: list[Answer]
 ) -> None:
-    wanted = {prompt: answer["text"] for prompt, answer in zip(PROMPTS, plain, strict=True)}
+    text_by_prompt = {prompt: answer["text"] for prompt, answer in zip(PROMPTS, plain, strict=True)}
     prompts = SOME[:60]
-    drafts = [DRAFTS[kind](wanted[prompt]) for prompt in prompts]
+    drafts = [DRAFTS[kind](text_by_prompt[prompt]) for prompt in prompts]
     answers = predicted(server, tier, prompts, drafts)
-    assert [text_of(answer) for answer in answers] == [wanted[prompt] for prompt in prompts]
+    assert [text_of(answer) for answer in answers] == [text_by_prompt[prompt] for prompt in prompts]
     tokens = sum(answer["usage"]["completion_tokens"] for answer in answers)
     generated = sum(answer["total"] for answer in answers)
     if kind in ("right", "too long"):

@@ -64,45 +64,47 @@ def waiting(server: Server) -> dict[str, Any]:
 
 
 def test_a_standby_is_no_capacity(server: Server, admin: httpx.Client) -> None:
-    one = waiting(server)
+    standby = waiting(server)
     assert admin.get("/cascadia/plan").json()["pools"]["small"]["replicas"] == 1
     for _ in range(8):
         assert admin.post("/generate", json=BODY).status_code == 200
-    assert waiting(server)["id"] == one["id"]
-    assert one["running"] == 0
+    assert waiting(server)["id"] == standby["id"]
+    assert standby["running"] == 0
     lines = admin.get("/metrics/").text.splitlines()
     assert 'cascadia_workers{state="standby",tier="small"} 1.0' in lines
 
 
 def test_a_move_takes_it_and_another_follows(server: Server, admin: httpx.Client) -> None:
-    one = waiting(server)
-    told = admin.post("/cascadia/workers", json={"tier": "small", "replicas": 2})
-    assert told.status_code == 200, told.text
-    assert one["id"] in [worker["id"] for worker in small(server, "ready")]
+    standby = waiting(server)
+    reply = admin.post("/cascadia/workers", json={"tier": "small", "replicas": 2})
+    assert reply.status_code == 200, reply.text
+    assert standby["id"] in [worker["id"] for worker in small(server, "ready")]
     (step,) = admin.get("/cascadia/plan").json()["last_move"]["steps"]
     # Starting one takes seconds: a process alone takes one.
     assert step["seconds"] < 0.5
-    assert waiting(server)["id"] != one["id"]
+    assert waiting(server)["id"] != standby["id"]
     back = admin.post("/cascadia/workers", json={"tier": "small", "replicas": 1})
     assert back.status_code == 200
     assert len(small(server, "ready")) == 1
 
 
 def test_it_takes_the_place_of_a_lost_worker(server: Server, admin: httpx.Client) -> None:
-    one = waiting(server)
+    standby = waiting(server)
     (lost,) = small(server, "ready")
     for pid in lost["pids"]:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: [worker["id"] for worker in small(server, "ready")] == [one["id"]], within_s=2.0)
+    until(
+        lambda: [worker["id"] for worker in small(server, "ready")] == [standby["id"]], within_s=2.0
+    )
     assert admin.post("/generate", json=BODY).status_code == 200
-    assert waiting(server)["id"] not in (one["id"], lost["id"])
+    assert waiting(server)["id"] not in (standby["id"], lost["id"])
 
 
 def test_one_that_ends_is_followed_by_another(server: Server, admin: httpx.Client) -> None:
-    one = waiting(server)
-    for pid in one["pids"]:
+    standby = waiting(server)
+    for pid in standby["pids"]:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: small(server, "standby") != [one])
-    assert waiting(server)["id"] != one["id"]
+    until(lambda: small(server, "standby") != [standby])
+    assert waiting(server)["id"] != standby["id"]
     assert len(small(server, "ready")) == 1
     assert admin.post("/generate", json=BODY).status_code == 200

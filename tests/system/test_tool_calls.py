@@ -95,8 +95,8 @@ def events(server: Server) -> Iterator[Events]:
     """The events of a route's stream, by its path and the mode; all are asked for at once."""
 
     def stream(path: str, body: dict[str, Any], mode: str) -> list[dict]:
-        asked, headers = {**body, "stream": True}, {"x-cascadia-stream": mode}
-        with client.stream("POST", path, json=asked, headers=headers) as response:
+        request, headers = {**body, "stream": True}, {"x-cascadia-stream": mode}
+        with client.stream("POST", path, json=request, headers=headers) as response:
             assert response.status_code == 200
             lines = [line.removeprefix("data: ") for line in response.iter_lines()]
         return [json.loads(line) for line in lines if line.startswith("{")]

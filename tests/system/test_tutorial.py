@@ -38,8 +38,8 @@ class Block:
 
 def blocks(page: str) -> list[Block]:
     """The marked commands, in the page's order."""
-    found = BLOCK.findall((PAGES / page).read_text())
-    return [Block(mark == "serve", text) for mark, text in found]
+    marked_blocks = BLOCK.findall((PAGES / page).read_text())
+    return [Block(mark == "serve", text) for mark, text in marked_blocks]
 
 
 class Terminals:

@@ -50,11 +50,11 @@ class Pair:
 
     def both(self, ask: Any) -> tuple[list[Any], list[Any]]:
         """What both answer to every prompt."""
-        found = []
+        answers = []
         for server in (self.demo, self.twin):
             with server.client() as client, ThreadPoolExecutor(8) as threads:
-                found.append(list(threads.map(lambda text, c=client: ask(c, text), PROMPTS)))
-        return found[0], found[1]
+                answers.append(list(threads.map(lambda text, c=client: ask(c, text), PROMPTS)))
+        return answers[0], answers[1]
 
 
 @contextlib.contextmanager
@@ -66,7 +66,7 @@ def serving(folder: Path, **routing: Any) -> Iterator[tuple[Server, dict[str, Pa
         "bytes": byte_model(SMALL, folder / "bytes"),
     }
     memory = {"max_total_tokens": 65536}
-    own: dict[str, dict[str, Any]] = {
+    settings_by_tier: dict[str, dict[str, Any]] = {
         "small": {"calibration": str(SMALL / "calibration.json"), "server_args": memory},
         # Fitted for a second tier; it decides nothing here.
         "large": {
@@ -79,7 +79,9 @@ def serving(folder: Path, **routing: Any) -> Iterator[tuple[Server, dict[str, Pa
     }
     cascade = {
         "version": 1,
-        "tiers": [{"name": n, "model_path": str(m), **own[n]} for n, m in models.items()],
+        "tiers": [
+            {"name": n, "model_path": str(m), **settings_by_tier[n]} for n, m in models.items()
+        ],
         "routing": {"thresholds": [0.9, 0.0], **routing},
     }
     path = folder / "cascade.yaml"
@@ -107,7 +109,9 @@ def client(pair: Pair) -> Iterator[httpx.Client]:
 def shape(meta: dict[str, Any]) -> tuple[Any, ...]:
     """What does not depend on token ids."""
     story = meta["cascadia"]
-    attempts = [(one["tier"], one["reason"], one["tokens"]) for one in story["attempts"]]
+    attempts = [
+        (attempt["tier"], attempt["reason"], attempt["tokens"]) for attempt in story["attempts"]
+    ]
     ends = meta["finish_reason"]["type"]
     return story["tier"], attempts, ends, meta["prompt_tokens"], meta["completion_tokens"]
 
@@ -143,10 +147,11 @@ def test_chats_get_the_same_answers(pair: Pair, headers: dict[str, str]) -> None
         answer = response.json()
         (choice,) = answer["choices"]
         written = choice["logprobs"]["content"]
-        tokens = [one["token"] for one in written]
+        tokens = [token["token"] for token in written]
         # Less likely ones may be equally likely.
         tops = [
-            sorted(t["token"] for t in one["top_logprobs"] if t["logprob"] > -3) for one in written
+            sorted(t["token"] for t in token["top_logprobs"] if t["logprob"] > -3)
+            for token in written
         ]
         usage = {key: answer["usage"][key] for key in ("prompt_tokens", "completion_tokens")}
         tier = response.headers["x-cascadia-tier"]
@@ -169,8 +174,8 @@ def test_streams_say_the_same(pair: Pair, mode: str) -> None:
         with client.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
             assert response.status_code == 200
             lines = list(response.iter_lines())
-        said = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
-        chunks = [json.loads(line) for line in said if line != "[DONE]"]
+        data = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+        chunks = [json.loads(line) for line in data if line != "[DONE]"]
         choices = [choice for chunk in chunks for choice in chunk["choices"]]
         content = "".join(choice["delta"].get("content") or "" for choice in choices)
         return content, choices[-1]["finish_reason"], response.headers["x-cascadia-tier"]
@@ -191,14 +196,14 @@ def test_a_stop_string_ends_the_twins_answers(pair: Pair) -> None:
 
 
 def test_batches_and_samples_get_the_same_answers(pair: Pair) -> None:
-    found = []
+    results = []
     for server in (pair.demo, pair.twin):
         with server.client() as client:
             params = {**GREEDY, "n": 2}
             answers = generate(client, PROMPTS[:4], sampling_params=params, headers=CLIMBS)
-            found.append([(answer["text"], *shape(answer["meta_info"])) for answer in answers])
-    assert found[1] == found[0]
-    assert len(found[1]) == 8
+            results.append([(answer["text"], *shape(answer["meta_info"])) for answer in answers])
+    assert results[1] == results[0]
+    assert len(results[1]) == 8
 
 
 def test_a_pinned_tier_is_asked_in_its_own_ids(pair: Pair, client: httpx.Client) -> None:
@@ -257,7 +262,7 @@ def test_token_ids_never_reach_the_other_tokenizer(
     answer = generate(client, "rev abcdefghij", headers=CLIMBS, **fields)
     story = answer["meta_info"]["cascadia"]
     assert story["tier"] == "small"
-    reasons = {one["tier"]: one["reason"] for one in story["attempts"]}
+    reasons = {attempt["tier"]: attempt["reason"] for attempt in story["attempts"]}
     assert reasons == {"large": "other_tokenizer", "small": "last_tier"}
 
 
@@ -282,7 +287,7 @@ def test_a_completion_of_token_ids_never_reaches_the_other_tokenizer(client: htt
 def test_token_ids_reach_no_tier_above_either(client: httpx.Client) -> None:
     ids = ids_of(SMALL, "rev abcdefghij")
     answer = generate(client, "", headers={"x-cascadia-threshold": "1"}, input_ids=ids)
-    reasons = [one["reason"] for one in answer["meta_info"]["cascadia"]["attempts"]]
+    reasons = [attempt["reason"] for attempt in answer["meta_info"]["cascadia"]["attempts"]]
     assert reasons == ["other_tokenizer", "other_tokenizer", "last_tier"]
 
 
@@ -344,8 +349,10 @@ def test_status_and_models_name_the_voices(pair: Pair, client: httpx.Client) -> 
 
 def detokenizers(server: Server) -> list[Any]:
     """The detokenizers of a server, in the order of their starts."""
-    found = [one for one in server.family() if one.cmdline()[0].startswith("sglang::detok")]
-    return sorted(found, key=lambda one: one.create_time())
+    processes = [
+        process for process in server.family() if process.cmdline()[0].startswith("sglang::detok")
+    ]
+    return sorted(processes, key=lambda process: process.create_time())
 
 
 def test_each_tokenizer_has_a_detokenizer_and_a_lost_one_is_replaced(pair: Pair) -> None:
@@ -365,18 +372,18 @@ def test_each_tokenizer_has_a_detokenizer_and_a_lost_one_is_replaced(pair: Pair)
             assert time.monotonic() < deadline
             time.sleep(0.02)
         before[1].kill()
-        small, large = (one.result(120) for one in running)
+        small, large = (future.result(120) for future in running)
     assert small["meta_info"]["completion_tokens"] == 600
     assert large["meta_info"]["completion_tokens"] == 600
     reasons = [
-        [one["reason"] for one in answer["meta_info"]["cascadia"]["attempts"]]
+        [attempt["reason"] for attempt in answer["meta_info"]["cascadia"]["attempts"]]
         for answer in (small, large)
     ]
     assert reasons == [["pinned"], ["worker_lost", "pinned"]]
     after = detokenizers(pair.twin)
     assert after[0].pid == before[0].pid
     assert len(after) == 3
-    assert before[1].pid not in [one.pid for one in after]
+    assert before[1].pid not in [process.pid for process in after]
 
 
 # Another segmentation
@@ -397,8 +404,8 @@ def test_a_text_is_what_the_tiers_own_tokenizer_makes_of_its_ids(
     body = {"text": prompt, "sampling_params": WRITES_ON, "stream": True}
     with client.stream("POST", "/generate", json=body, headers=BYTES) as response:
         lines = list(response.iter_lines())
-    said = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
-    texts = [json.loads(line)["text"] for line in said if line != "[DONE]"]
+    data = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+    texts = [json.loads(line)["text"] for line in data if line != "[DONE]"]
     assert texts[-1] == answer["text"]
     assert len(texts) > 10
 
@@ -419,14 +426,14 @@ def test_a_stop_string_of_the_tiers_own_tokens_ends_its_answer(client: httpx.Cli
 
 def test_a_tiers_parser_reads_its_own_answers_alone(client: httpx.Client) -> None:
     """Without an end of its reasoning, all that the third tier writes is reasoning."""
-    found = {}
+    reasoning_by_tier = {}
     for tier in ("large", "bytes"):
         body = {"model": tier, "messages": [{"role": "user", "content": "add 1 2"}]}
         body |= {"temperature": 0, "max_tokens": 8}
         answer = client.post("/v1/chat/completions", json=body).json()
-        found[tier] = answer["choices"][0]["message"].get("reasoning_content")
-    assert found["large"] is None
-    assert found["bytes"]
+        reasoning_by_tier[tier] = answer["choices"][0]["message"].get("reasoning_content")
+    assert reasoning_by_tier["large"] is None
+    assert reasoning_by_tier["bytes"]
 
 
 # Drafts in other tokens
@@ -446,15 +453,15 @@ def test_an_answer_that_goes_on_from_a_translated_draft_is_the_tiers_own(
             return list(threads.map(lambda text: generate(client, text, headers=headers), PROMPTS))
 
         small, large, read = ask({"x-cascadia-tier": "small"}), ask(LARGE), ask(CLIMBS)
-    expected = kept = 0
+    expected = kept_tokens = 0
     for draft, alone, answer in zip(small, large, read, strict=True):
         assert answer["text"] == alone["text"]
         assert answer["output_ids"] == alone["output_ids"]
         tokens = answer["meta_info"]["completion_tokens"]
         assert tokens == alone["meta_info"]["completion_tokens"]
-        kept += answer["meta_info"]["cascadia"]["attempts"][-1].get("kept", 0)
+        kept_tokens += answer["meta_info"]["cascadia"]["attempts"][-1].get("kept", 0)
         # A piece is a character.
         pairs = zip(draft["text"], alone["text"], strict=False)
         expected += sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     assert expected > 0
-    assert abs(kept - expected) <= 2 * len(PROMPTS)
+    assert abs(kept_tokens - expected) <= 2 * len(PROMPTS)

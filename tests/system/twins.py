@@ -80,5 +80,5 @@ def byte_model(model: Path, folder: Path) -> Path:
 
 def ids_of(folder: Path, text: str) -> list[int]:
     """A text in a model's token ids, as its tokenizer prompts with it."""
-    found: list[int] = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids
-    return found
+    ids: list[int] = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids
+    return ids

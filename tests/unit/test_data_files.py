@@ -43,23 +43,23 @@ def test_a_key_given_twice_is_found_at_any_depth(
     """An object with a key twice, inside of objects (a key) and lists (a number of items)."""
     written = json.dumps(key)
     text = f"{{{written}: {json.dumps(others)},\n{written}: {json.dumps(data)}}}"
-    place = key
+    key_path = key
     for wrap in reversed(wraps):
         if isinstance(wrap, str):
             text = f"{{{json.dumps(wrap)}: {text}}}"
-            place = wrap + (place if place.startswith("[") else f".{place}")
+            key_path = wrap + (key_path if key_path.startswith("[") else f".{key_path}")
         else:
             before = "".join(f"{json.dumps(others)}, " for _ in range(wrap))
             text = f"[{before}{text}]"
-            place = f"[{wrap}]" + (place if place.startswith("[") else f".{place}")
-    said = f"{place.removeprefix('.')} is given twice (line 2, first on line 1)"
+            key_path = f"[{wrap}]" + (key_path if key_path.startswith("[") else f".{key_path}")
+    message = f"{key_path.removeprefix('.')} is given twice (line 2, first on line 1)"
     with pytest.raises(DuplicateKeyError) as in_json:
         json_data(text.encode())
     with pytest.raises(ValueError, match="is given twice") as in_yaml:
         yaml_data(text)
     if not any(isinstance(wrap, str) and wrap.startswith("[") for wrap in [*wraps, key]):
-        assert str(in_json.value) == said
-        assert str(in_yaml.value) == said
+        assert str(in_json.value) == message
+        assert str(in_yaml.value) == message
 
 
 def test_a_key_that_a_merge_brings_may_be_given_again() -> None:
@@ -189,8 +189,8 @@ def test_a_plan_has_each_key_once(tmp_path: Path) -> None:
     path.write_text('{"objective_s": 1, "setup": {"version": 1,\n"version": 1}}')
     with pytest.raises(ConfigError) as caught:
         load_scenario(path)
-    said = "setup.version is given twice (line 2, first on line 1)"
-    assert str(caught.value) == f"plan {path}: {said}"
+    message = "setup.version is given twice (line 2, first on line 1)"
+    assert str(caught.value) == f"plan {path}: {message}"
 
 
 def test_a_file_whose_name_ends_in_json_is_json(tmp_path: Path) -> None:

@@ -87,15 +87,15 @@ print(json.dumps(pages))
 
 def scraped(folder: Path, *options: str) -> dict[str, str]:
     """The pages by what was asked for; `later` and `dead` after requests and a worker's end."""
-    asked = json.dumps([OPEN_METRICS, UNDERSCORES, ALL_LETTERS, PLAIN])
-    told = subprocess.run(
-        [sys.executable, "-c", SCRIPT, asked, *options],
+    accepts = json.dumps([OPEN_METRICS, UNDERSCORES, ALL_LETTERS, PLAIN])
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, accepts, *options],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
     )
-    return json.loads(told.stdout)
+    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -127,16 +127,16 @@ def series(families: Iterable[Metric]) -> list[tuple[str, tuple[tuple[str, str],
 def test_every_metric_of_the_table_has_a_sample_from_the_start(
     pages: dict[str, str], accept: str
 ) -> None:
-    found = parsed(accept, pages[accept])
-    assert set(found) == {one.name.removesuffix("_total") for one in FAMILIES}
+    metrics = parsed(accept, pages[accept])
+    assert set(metrics) == {family_.name.removesuffix("_total") for family_ in FAMILIES}
     for family in FAMILIES:
-        told = found[family.name.removesuffix("_total")]
-        assert told.type == family.kind, family.name
-        assert told.documentation == family.meaning, family.name
-        assert told.samples, family.name
+        metric = metrics[family.name.removesuffix("_total")]
+        assert metric.type == family.kind, family.name
+        assert metric.documentation == family.meaning, family.name
+        assert metric.samples, family.name
         ends = ("_bucket", "_sum", "_count") if family.kind == "histogram" else ("",)
-        assert {sample.name for sample in told.samples} == {family.name + end for end in ends}
-        for sample in told.samples:
+        assert {sample.name for sample in metric.samples} == {family.name + end for end in ends}
+        for sample in metric.samples:
             assert set(sample.labels) - {"le"} == set(family.labels), sample
 
 
@@ -211,12 +211,12 @@ def test_old_names_stand_beside_the_new_ones_where_they_are_asked_for(
 ) -> None:
     new = series(parsed(accept, pages[accept]).values())
     both = series(parsed(accept, pages_with_old_names[accept]).values())
-    old = [one for one in both if one[0].startswith("cascadia:")]
+    old = [sample for sample in both if sample[0].startswith("cascadia:")]
     had = {family.name for family in FAMILIES if family.had_colon}
     renamed = [
         (name.replace("cascadia_", "cascadia:", 1), labels)
         for name, labels in new
-        if any(name == one or name.startswith(one + "_") for one in had)
+        if any(name == old_name or name.startswith(old_name + "_") for old_name in had)
     ]
     assert sorted(old) == sorted(renamed)
     assert sorted(both) == sorted(new + old)
@@ -226,8 +226,8 @@ def test_old_names_stand_beside_the_new_ones_where_they_are_asked_for(
 def test_no_series_stands_twice_where_colons_become_underscores(
     pages_with_old_names: dict[str, str], accept: str
 ) -> None:
-    found = series(parsed(accept, pages_with_old_names[accept]).values())
-    assert len(found) == len(set(found))
+    samples = series(parsed(accept, pages_with_old_names[accept]).values())
+    assert len(samples) == len(set(samples))
     assert "cascadia:" not in pages_with_old_names[accept]
 
 

@@ -16,7 +16,7 @@ def _defaults(monkeypatch: pytest.MonkeyPatch, has_bf16: bool, **flags: object) 
 
 
 @pytest.mark.parametrize(
-    ("has_bf16", "asked", "dtype"),
+    ("has_bf16", "flag", "dtype"),
     [
         (False, "auto", "float32"),
         (True, "auto", "auto"),
@@ -24,8 +24,8 @@ def _defaults(monkeypatch: pytest.MonkeyPatch, has_bf16: bool, **flags: object) 
         (True, "float16", "float16"),
     ],
 )
-def test_fp32_stands_in_where_the_cpu_has_no_bf16(monkeypatch, has_bf16, asked, dtype):
-    assert _defaults(monkeypatch, has_bf16, dtype=asked).dtype == dtype
+def test_fp32_stands_in_where_the_cpu_has_no_bf16(monkeypatch, has_bf16, flag, dtype):
+    assert _defaults(monkeypatch, has_bf16, dtype=flag).dtype == dtype
 
 
 def test_idle_workers_sleep_and_a_memory_flag_wins(monkeypatch):

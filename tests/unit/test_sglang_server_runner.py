@@ -29,9 +29,9 @@ def test_a_server_of_a_test_becomes_ours_under_the_name_that_the_test_knows(mode
 
 
 def test_the_limits_of_a_test_hold(model: str) -> None:
-    own = ["--max-total-token", "1536", "--context-len", "8192", "--mem-fraction-static", "0.5"]
-    command = command_of([*OF_TEST, *own], "hub/name", model, None)
-    assert command[-len(own) :] == own
+    flags = ["--max-total-token", "1536", "--context-len", "8192", "--mem-fraction-static", "0.5"]
+    command = command_of([*OF_TEST, *flags], "hub/name", model, None)
+    assert command[-len(flags) :] == flags
 
 
 def test_a_report_says_how_each_test_ended(tmp_path: Path) -> None:
@@ -44,8 +44,8 @@ def test_a_report_says_how_each_test_ended(tmp_path: Path) -> None:
         '<testcase classname="a.b.TestC" name="test_4"><error/></testcase>'
         "</testsuite></testsuites>"
     )
-    found = outcomes(report)
-    assert found == {
+    outcome_by_test = outcomes(report)
+    assert outcome_by_test == {
         "TestC.test_1": "passed",
         "TestC.test_2": "failed",
         "TestC.test_3": "skipped",

@@ -27,7 +27,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Toured:
+class TouredServer:
     """A server under tour.
 
     Attributes:
@@ -46,7 +46,7 @@ class Toured:
 )
 def toured(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Toured]:
+) -> Iterator[TouredServer]:
     """Two tiers: one whose judge rates answers under a grammar too, and one that reads drafts."""
     flags = FLAGS[request.param]
     folder = tmp_path_factory.mktemp("tour")
@@ -64,7 +64,7 @@ def toured(
     server = start(folder, *CASCADE[:-1], str(path), *PARSERS, *flags)
     try:
         server.wait_until_ready()
-        yield Toured(server, INCREMENTAL in flags)
+        yield TouredServer(server, INCREMENTAL in flags)
     finally:
         server.stop()
 
@@ -82,20 +82,20 @@ def tier(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def openai_client(toured: Toured) -> Iterator[openai.OpenAI]:
+def openai_client(toured: TouredServer) -> Iterator[openai.OpenAI]:
     url = f"{toured.server.url}/v1"
     with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=60) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
-def anthropic_client(toured: Toured) -> Iterator[anthropic.Anthropic]:
+def anthropic_client(toured: TouredServer) -> Iterator[anthropic.Anthropic]:
     url = toured.server.url
     with anthropic.Anthropic(base_url=url, api_key="none", max_retries=0, timeout=60) as client:
         yield client
 
 
 @pytest.fixture
-def http(toured: Toured) -> Iterator[httpx.Client]:
+def http(toured: TouredServer) -> Iterator[httpx.Client]:
     with toured.server.client() as client:
         yield client

@@ -7,7 +7,7 @@ import anthropic
 import pytest
 from anthropic.types import Message
 
-from tests.system.client_tour.conftest import Toured
+from tests.system.client_tour.conftest import TouredServer
 from tests.system.client_tour.tools import (
     ANSWER_SCHEMA,
     JSON_ANSWER,
@@ -28,7 +28,7 @@ class Said:
     tokens: tuple[int, int]
 
 
-def said(message: Message) -> Said:
+def content_of(message: Message) -> Said:
     blocks: list[tuple[str, Any]] = []
     for block in message.content:
         if block.type == "tool_use":
@@ -79,13 +79,13 @@ CASES: dict[str, tuple[dict[str, Any], tuple[Any, str]]] = {
 @pytest.fixture(scope="module")
 def answers(anthropic_client: anthropic.Anthropic) -> Answers[Any, Said]:
     def ask(case: Any, way: Way) -> Said:
-        asked = {**QUESTION, **case[0], "extra_headers": way.headers}
+        body = {**QUESTION, **case[0], "extra_headers": way.headers}
         # The client has no parameter for it.
-        asked["extra_body"] = {"temperature": asked.pop("temperature")}
+        body["extra_body"] = {"temperature": body.pop("temperature")}
         if way.mode is None:
-            return said(anthropic_client.messages.create(**asked))
-        with anthropic_client.messages.stream(**asked) as stream:
-            return said(stream.get_final_message())
+            return content_of(anthropic_client.messages.create(**body))
+        with anthropic_client.messages.stream(**body) as stream:
+            return content_of(stream.get_final_message())
 
     return Answers(CASES, ask)
 
@@ -106,15 +106,15 @@ def test_a_stream_says_what_the_whole_message_says(
 def test_the_clients_text_stream_is_the_text(
     anthropic_client: anthropic.Anthropic, way: Way
 ) -> None:
-    asked = {**QUESTION, "extra_headers": way.headers}
-    asked["extra_body"] = {"temperature": asked.pop("temperature")}
-    with anthropic_client.messages.stream(**asked) as stream:
+    body = {**QUESTION, "extra_headers": way.headers}
+    body["extra_body"] = {"temperature": body.pop("temperature")}
+    with anthropic_client.messages.stream(**body) as stream:
         assert "".join(stream.text_stream) == "dcba"
         assert way.keep_alive_s or stream.response.headers["x-cascadia-tier"] == way.tier
 
 
 @pytest.fixture(scope="module")
-def events(toured: Toured) -> Answers[dict[str, Any], list[str]]:
+def events(toured: TouredServer) -> Answers[dict[str, Any], list[str]]:
     """The lines of each stream of a call."""
 
     def ask(case: dict[str, Any], way: Way) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.client_tour.conftest import Toured
+from tests.system.client_tour.conftest import TouredServer
 from tests.system.client_tour.ways import Answers, Way
 
 pytestmark = pytest.mark.sglang
@@ -15,19 +15,19 @@ pytestmark = pytest.mark.sglang
 Answer = dict[int, tuple[str, list[int], str, str, int]]
 
 
-def said(text: str, ids: list[int], meta: dict[str, Any], logprobs: int) -> Any:
+def answer_of(text: str, ids: list[int], meta: dict[str, Any], logprobs: int) -> Any:
     return text, ids, meta["finish_reason"]["type"], meta["cascadia"]["tier"], logprobs
 
 
 def whole(reply: Any) -> Answer:
     return {
-        index: said(
-            one["text"],
-            one["output_ids"],
-            one["meta_info"],
-            len(one["meta_info"].get("output_token_logprobs") or []),
+        index: answer_of(
+            output["text"],
+            output["output_ids"],
+            output["meta_info"],
+            len(output["meta_info"].get("output_token_logprobs") or []),
         )
-        for index, one in enumerate(reply if isinstance(reply, list) else [reply])
+        for index, output in enumerate(reply if isinstance(reply, list) else [reply])
     }
 
 
@@ -48,7 +48,7 @@ def joined(lines: list[str], is_incremental: bool) -> Answer:
         ids[index] = (ids[index] if before else []) + output["output_ids"]
         logprobs[index] = (logprobs[index] if before else 0) + count
         if meta["finish_reason"] is not None:
-            answer[index] = said(texts[index], ids[index], meta, logprobs[index])
+            answer[index] = answer_of(texts[index], ids[index], meta, logprobs[index])
     return answer
 
 
@@ -66,7 +66,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.fixture(scope="module")
-def answers(toured: Toured) -> Iterator[Answers[Any, Answer]]:
+def answers(toured: TouredServer) -> Iterator[Answers[Any, Answer]]:
     def ask(case: Any, way: Way) -> Answer:
         body = {"text": "rev abcd", "sampling_params": GREEDY, **case[0]}
         body["stream"] = way.mode is not None
@@ -84,7 +84,7 @@ def answers(toured: Toured) -> Iterator[Answers[Any, Answer]]:
 def test_a_whole_answer_is_as_asked(answers: Answers[Any, Answer], name: str, tier: str) -> None:
     answer = answers.of(name, Way(None, tier))
     assert [text for text, *_ in answer.values()] == CASES[name][1]
-    assert {one[3] for one in answer.values()} == {tier}
+    assert {choice[3] for choice in answer.values()} == {tier}
     if name == "logprobs":
         assert answer[0][4] == len(answer[0][1]) == 5
 

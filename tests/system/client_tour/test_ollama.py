@@ -7,7 +7,7 @@ import httpx
 import ollama
 import pytest
 
-from tests.system.client_tour.conftest import Toured
+from tests.system.client_tour.conftest import TouredServer
 from tests.system.client_tour.ways import Answers, Way
 
 pytestmark = pytest.mark.sglang
@@ -70,18 +70,18 @@ CASES["chat, an endless thought"] = Case("chat", GREEDY, Said("", "dcba", "stop"
 
 
 @pytest.fixture(scope="module")
-def answers(toured: Toured) -> Answers[Case, Said]:
+def answers(toured: TouredServer) -> Answers[Case, Said]:
     def ask(case: Case, way: Way) -> Said:
         client = ollama.Client(
             host=toured.server.url, headers=way.headers, timeout=60, verify=False
         )
-        asked: dict[str, Any] = {"model": MODEL, "options": case.options, "think": case.think}
+        body: dict[str, Any] = {"model": MODEL, "options": case.options, "think": case.think}
         is_chat = case.route == "chat"
         send = client.chat if is_chat else client.generate
-        asked |= {"messages": MESSAGES} if is_chat else {"prompt": "rev abcd"}
+        body |= {"messages": MESSAGES} if is_chat else {"prompt": "rev abcd"}
         if way.mode is None:
-            return joined([send(**asked)])
-        return joined(list(send(**asked, stream=True)))
+            return joined([send(**body)])
+        return joined(list(send(**body, stream=True)))
 
     return Answers(CASES, ask)
 
@@ -109,14 +109,14 @@ def test_an_answer_is_streamed_unless_asked_otherwise(
     assert len(reply.text.splitlines()) > 1
 
 
-def test_the_models_are_listed_and_shown(toured: Toured) -> None:
+def test_the_models_are_listed_and_shown(toured: TouredServer) -> None:
     client = ollama.Client(host=toured.server.url)
     names = [model.model for model in client.list().models]
     assert {"cascadia", "small", "large"} <= {(name or "").split(":")[0] for name in names}
     assert "completion" in (client.show("cascadia").capabilities or [])
 
 
-def test_an_unknown_model_is_an_error_of_the_client(toured: Toured) -> None:
+def test_an_unknown_model_is_an_error_of_the_client(toured: TouredServer) -> None:
     client = ollama.Client(host=toured.server.url)
     with pytest.raises(ollama.ResponseError, match="huge") as refused:
         client.chat(model="huge", messages=MESSAGES)

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.sglang
 class Case:
     """What is asked besides, and what every choice of the answer is."""
 
-    asked: dict[str, Any]
+    fields: dict[str, Any]
     content: str = ""
     reasoning: str = ""
     calls: tuple[Call, ...] = ()
@@ -96,7 +96,7 @@ CASES = {
 def answers(openai_client: openai.OpenAI) -> Answers[Case, tuple[ChatAnswer, str | None]]:
     def ask(case: Case, way: Way) -> tuple[ChatAnswer, str | None]:
         """The answer, and the tier that the headers name, or else the usage."""
-        more: dict[str, Any] = {**QUESTION, **case.asked, "extra_headers": way.headers}
+        more: dict[str, Any] = {**QUESTION, **case.fields, "extra_headers": way.headers}
         if way.mode is not None:
             more |= {"stream": True, "stream_options": {"include_usage": True}}
         raw = openai_client.chat.completions.with_raw_response.create(**more)
@@ -121,9 +121,9 @@ def test_a_pinned_tiers_answer_leaves_as_it_is_written(
     headers = {name: value for name, value in pinned.items() if name != "model"}
     if mode != "default":
         headers["x-cascadia-stream"] = mode
-    asked = {**QUESTION, "model": pinned.get("model", "cascadia"), "max_tokens": 32}
-    asked["messages"] = [{"role": "user", "content": "steps 123456 654321"}]
-    chunks = openai_client.chat.completions.create(**asked, stream=True, extra_headers=headers)
+    body = {**QUESTION, "model": pinned.get("model", "cascadia"), "max_tokens": 32}
+    body["messages"] = [{"role": "user", "content": "steps 123456 654321"}]
+    chunks = openai_client.chat.completions.create(**body, stream=True, extra_headers=headers)
     texts = [choice.delta.content for chunk in chunks for choice in chunk.choices]
     assert len([text for text in texts if text]) > 5
 
@@ -153,7 +153,7 @@ def test_a_stream_says_what_the_whole_answer_says(
 
 def test_a_held_answer_is_preceded_by_signs_of_life(http: httpx.Client) -> None:
     way = STREAMS["kept-alive"]
-    body = {**QUESTION, **CASES["one call"].asked["extra_body"], "stream": True}
+    body = {**QUESTION, **CASES["one call"].fields["extra_body"], "stream": True}
     reply = http.post("/v1/chat/completions", json=body, headers=way.headers)
     events = [event for event in reply.text.split("\n\n") if event]
     assert events[0] == ": keep-alive"
@@ -162,13 +162,13 @@ def test_a_held_answer_is_preceded_by_signs_of_life(http: httpx.Client) -> None:
 
 
 def test_usage_comes_only_when_asked_for(openai_client: openai.OpenAI, way: Way) -> None:
-    asked: dict[str, Any] = {**QUESTION, "stream": True, "extra_headers": way.headers}
+    body: dict[str, Any] = {**QUESTION, "stream": True, "extra_headers": way.headers}
     create = openai_client.chat.completions.create
-    assert all(chunk.usage is None and chunk.choices for chunk in create(**asked))
+    assert all(chunk.usage is None and chunk.choices for chunk in create(**body))
     always = {"include_usage": True, "continuous_usage_stats": True}
     counts = [
         chunk.usage.completion_tokens
-        for chunk in create(**asked, stream_options=always)
+        for chunk in create(**body, stream_options=always)
         if chunk.usage is not None
     ]
     assert counts == sorted(counts)
@@ -183,8 +183,8 @@ def accumulated(openai_client: openai.OpenAI) -> Answers[str, Any]:
     """
 
     def ask(regex: str, way: Way) -> Any:
-        asked: dict[str, Any] = {**QUESTION, **plain(regex), "tools": [STRICT_CHAT_TOOL]}
-        with openai_client.chat.completions.stream(**asked, extra_headers=way.headers) as stream:
+        body: dict[str, Any] = {**QUESTION, **plain(regex), "tools": [STRICT_CHAT_TOOL]}
+        with openai_client.chat.completions.stream(**body, extra_headers=way.headers) as stream:
             return stream.get_final_completion()
 
     return Answers({"two calls": TWO_CALLS}, ask, STREAMS.values())

@@ -68,11 +68,11 @@ CASES: dict[str, tuple[dict[str, Any], list[Text]]] = {
 @pytest.fixture(scope="module")
 def answers(openai_client: openai.OpenAI) -> Answers[Any, Answer]:
     def ask(case: Any, way: Way) -> Answer:
-        asked: dict[str, Any] = {**QUESTION, **case[0], "extra_headers": way.headers}
+        body: dict[str, Any] = {**QUESTION, **case[0], "extra_headers": way.headers}
         if way.mode is None:
-            return joined([openai_client.completions.create(**asked)])
+            return joined([openai_client.completions.create(**body)])
         usage = {"include_usage": True}
-        return joined(openai_client.completions.create(**asked, stream=True, stream_options=usage))
+        return joined(openai_client.completions.create(**body, stream=True, stream_options=usage))
 
     return Answers(CASES, ask)
 
@@ -93,6 +93,6 @@ def test_a_stream_says_what_the_whole_answer_says(
 
 
 def test_usage_comes_only_when_asked_for(openai_client: openai.OpenAI, way: Way) -> None:
-    asked: dict[str, Any] = {**QUESTION, "extra_headers": way.headers}
-    chunks = list(openai_client.completions.create(**asked, stream=True))
+    body: dict[str, Any] = {**QUESTION, "extra_headers": way.headers}
+    chunks = list(openai_client.completions.create(**body, stream=True))
     assert all(chunk.usage is None and chunk.choices for chunk in chunks)

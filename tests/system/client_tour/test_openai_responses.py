@@ -29,7 +29,7 @@ class Said:
     tokens: tuple[int, int, int]
 
 
-def said(response: Response) -> Said:
+def content_of(response: Response) -> Said:
     items: list[tuple[str, Any]] = []
     for item in response.output:
         if item.type == "function_call":
@@ -44,7 +44,7 @@ def said(response: Response) -> Said:
     return Said(response.status, tuple(items), (usage.input_tokens, usage.output_tokens, reasoning))
 
 
-def said_in_events(events: Iterable[ResponseStreamEvent]) -> Said:
+def content_in_events(events: Iterable[ResponseStreamEvent]) -> Said:
     """What the last response says, once the deltas have been seen to say the same."""
     kinds: list[str] = []
     deltas: dict[int, str] = {}
@@ -70,7 +70,7 @@ def said_in_events(events: Iterable[ResponseStreamEvent]) -> Said:
     assert kinds[:2] == ["response.created", "response.in_progress"]
     assert last is not None
     assert kinds[-1] in ("response.completed", "response.incomplete")
-    answer = said(last)
+    answer = content_of(last)
     assert deltas == dones
     assert len(deltas) == len(answer.items)
     for index, (kind, value) in enumerate(answer.items):
@@ -112,10 +112,10 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, Any]]] = {
 @pytest.fixture(scope="module")
 def answers(openai_client: openai.OpenAI) -> Answers[Any, Said]:
     def ask(case: Any, way: Way) -> Said:
-        asked: dict[str, Any] = {**QUESTION, **case[0], "extra_headers": way.headers}
+        body: dict[str, Any] = {**QUESTION, **case[0], "extra_headers": way.headers}
         if way.mode is None:
-            return said(openai_client.responses.create(**asked))
-        return said_in_events(openai_client.responses.create(**asked, stream=True))
+            return content_of(openai_client.responses.create(**body))
+        return content_in_events(openai_client.responses.create(**body, stream=True))
 
     return Answers(CASES, ask)
 

@@ -121,7 +121,7 @@ def test_a_saved_model_is_loaded_bit_for_bit(tmp_path: Path) -> None:
 
 
 def broken(tmp_path: Path, key_path: str, value: Any) -> str:
-    """The error of a file in which the value at a path of keys, as `chances.0.bias`, is replaced."""
+    """The error of a file in which the value at a path of keys, as `chances.0.bias`, changed."""
     path = tmp_path / "entry.json"
     save_entry_model(make_model(), path)
     data = json.loads(path.read_text())

@@ -127,14 +127,14 @@ def test_the_meter_finds_the_speed_behind_the_counters() -> None:
         batch = float(rng.integers(1, 32))
         step = 8000.0 + 250.0 * batch
         moments += (1.0, batch, step, batch * batch, batch * step, 2.5 * batch)
-        own = load(
+        worker_load = load(
             at_s=float(number),
             prefilled_tokens=tokens,
             prefill_us=micros,
             decode_moments=tuple(moments.tolist()),
         )
-        meter.observe("w", own)
-        meter.observe("w", own)  # the same again says nothing new
+        meter.observe("w", worker_load)
+        meter.observe("w", worker_load)  # the same again says nothing new
     speed = meter.speed()
     assert speed is not None
     assert speed.prefill_s == pytest.approx(100e-6, rel=0.01)

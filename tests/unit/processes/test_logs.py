@@ -31,8 +31,8 @@ def console() -> Iterator[io.StringIO]:
     root.setLevel(logging.INFO)
     filters = {name: logging.getLogger(name).filters[:] for name, _ in KNOWN_LINES}
     yield output
-    for one in root.handlers:
-        one.close()
+    for root_handler in root.handlers:
+        root_handler.close()
     root.handlers = handlers
     root.setLevel(level)
     for name, earlier in filters.items():
@@ -115,11 +115,11 @@ def test_the_folder_of_logs_is_made_and_the_users_own_emptied_of_earlier_ones(
     monkeypatch.delenv("SGLANG_LOGGING_CONFIG_PATH", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = tmp_path / "own" if given else tmp_path / "cascadia" / "logs" / "30000"
-    asked = str(folder) if given else None
-    assert worker_logs(asked, 30000, is_debug=False) == folder
+    given_folder = str(folder) if given else None
+    assert worker_logs(given_folder, 30000, is_debug=False) == folder
     (folder / "small-7.log.1").write_text("an earlier server's")
-    assert worker_logs(asked, 30000, is_debug=False) == folder
-    assert [one.name for one in folder.iterdir()] == (["small-7.log.1"] if given else [])
+    assert worker_logs(given_folder, 30000, is_debug=False) == folder
+    assert [file.name for file in folder.iterdir()] == (["small-7.log.1"] if given else [])
 
 
 def test_there_is_no_folder_where_the_console_has_every_line(

@@ -31,10 +31,10 @@ if __name__ == "__main__":
 """
 
 
-def until(told: str, happens: object) -> None:
+def until(message: str, happens: object) -> None:
     deadline = time.monotonic() + 20.0
     while not happens():  # type: ignore[operator]
-        assert time.monotonic() < deadline, told
+        assert time.monotonic() < deadline, message
         time.sleep(0.02)
 
 

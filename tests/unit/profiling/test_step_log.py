@@ -31,23 +31,23 @@ def _logged(tmp_path, monkeypatch, todo, *, overlap):
 
 
 def test_a_step_that_overlaps_the_next_one_has_its_own_time(tmp_path, monkeypatch):
-    found = _logged(tmp_path, monkeypatch, MIXED, overlap=True)
-    assert [kind for kind, _ in found] == [kind for kind, _ in MIXED]
-    for (kind, seconds), (_, device_s) in zip(found, MIXED, strict=True):
+    steps = _logged(tmp_path, monkeypatch, MIXED, overlap=True)
+    assert [kind for kind, _ in steps] == [kind for kind, _ in MIXED]
+    for (kind, seconds), (_, device_s) in zip(steps, MIXED, strict=True):
         assert device_s <= seconds + 1e-9, kind
         assert seconds <= device_s + HOST_S, kind
 
 
 def test_no_prefill_shows_in_a_decode(tmp_path, monkeypatch):
-    found = _logged(tmp_path, monkeypatch, MIXED, overlap=True)
-    decodes = [seconds for kind, seconds in found if kind == "decode"]
+    steps = _logged(tmp_path, monkeypatch, MIXED, overlap=True)
+    decodes = [seconds for kind, seconds in steps if kind == "decode"]
     assert decodes == pytest.approx([0.008] * 7, abs=1e-6)
 
 
 def test_a_device_faster_than_its_host_shows_the_host(tmp_path, monkeypatch):
     todo = [("prefill", 0.001), *[("decode", 0.0004)] * 10]
-    found = _logged(tmp_path, monkeypatch, todo, overlap=True)
-    assert [seconds for _, seconds in found[2:-1]] == pytest.approx([HOST_S] * 8, abs=1e-6)
+    steps = _logged(tmp_path, monkeypatch, todo, overlap=True)
+    assert [seconds for _, seconds in steps[2:-1]] == pytest.approx([HOST_S] * 8, abs=1e-6)
     host_s = read_steps(tmp_path, "small").host_s
     assert host_s[1:-1] == pytest.approx([HOST_S] * 8, abs=1e-6)
 
@@ -59,21 +59,21 @@ def test_the_host_of_a_slow_device_is_what_its_wait_leaves(tmp_path, monkeypatch
 
 def test_a_pause_belongs_to_no_step(tmp_path, monkeypatch):
     todo = [("prefill", 0.02), ("decode", 0.008), None, None, ("prefill", 0.02), ("decode", 0.008)]
-    found = _logged(tmp_path, monkeypatch, todo, overlap=True)
-    assert [kind for kind, _ in found] == ["prefill", "decode"] * 2
-    for kind, seconds in found:
+    steps = _logged(tmp_path, monkeypatch, todo, overlap=True)
+    assert [kind for kind, _ in steps] == ["prefill", "decode"] * 2
+    for kind, seconds in steps:
         assert seconds < {"prefill": 0.02, "decode": 0.008}[kind] + HOST_S
 
 
 def test_prefills_in_a_row_hold_the_work_between_them(tmp_path, monkeypatch):
-    found = _logged(tmp_path, monkeypatch, [("prefill", 0.02)] * 3, overlap=True)
+    steps = _logged(tmp_path, monkeypatch, [("prefill", 0.02)] * 3, overlap=True)
     # The next is launched only when the result of the one before has been read.
     between_s = READ_S + LAUNCH_S
-    assert [seconds for _, seconds in found[1:]] == pytest.approx([0.02 + between_s] * 2, abs=1e-6)
+    assert [seconds for _, seconds in steps[1:]] == pytest.approx([0.02 + between_s] * 2, abs=1e-6)
 
 
 def test_a_serial_loop_counts_from_launch_to_launch(tmp_path, monkeypatch):
-    found = _logged(tmp_path, monkeypatch, [*MIXED, None], overlap=False)
-    for (_, seconds), (_, device_s) in zip(found, MIXED, strict=False):
+    steps = _logged(tmp_path, monkeypatch, [*MIXED, None], overlap=False)
+    for (_, seconds), (_, device_s) in zip(steps, MIXED, strict=False):
         assert seconds == pytest.approx(device_s + HOST_S, abs=1e-6)
     assert read_steps(tmp_path, "small").host_s == pytest.approx([HOST_S] * 6, abs=1e-6)

@@ -48,31 +48,31 @@ def test_steps_come_back_with_their_shapes(tmp_path):
     prefill = _batch([10, 20], is_decode=False, before=(4, 0))
     decode = _batch([11, 21], is_decode=True)
     _run(tmp_path, (prefill, True), (decode, False), (decode, False))
-    found = read_steps(tmp_path, "small")
-    assert [step.is_decode for step in found.steps] == [False, True]
-    first, second = found.steps
+    profile = read_steps(tmp_path, "small")
+    assert [step.is_decode for step in profile.steps] == [False, True]
+    first, second = profile.steps
     assert (first.rows, first.tokens, first.context_pairs) == (2, 30, 40)
     assert (second.rows, second.tokens, second.context_tokens) == (2, 2, 32)
-    assert found.limits.kv_tokens == 5000
-    assert found.limits.chunked_prefill_tokens is None
-    assert found.limits.is_blocking
-    assert (found.device, found.vocabulary, found.context_tokens) == ("cpu", 1000, 2048)
+    assert profile.limits.kv_tokens == 5000
+    assert profile.limits.chunked_prefill_tokens is None
+    assert profile.limits.is_blocking
+    assert (profile.device, profile.vocabulary, profile.context_tokens) == ("cpu", 1000, 2048)
 
 
 def test_a_step_before_a_pause_has_no_time_of_its_own(tmp_path):
     decode = _batch([11], is_decode=True)
     _run(tmp_path, (decode, True), (decode, True), (decode, False), (decode, False))
-    found = read_steps(tmp_path, "small")
-    assert len(found.steps) == 2
-    assert found.all_s > 0
+    profile = read_steps(tmp_path, "small")
+    assert len(profile.steps) == 2
+    assert profile.all_s > 0
 
 
 def test_the_host_has_what_the_forward_leaves(tmp_path):
     decode = _batch([11], is_decode=True)
     _run(tmp_path, (decode, True), (decode, False), (decode, False))
-    found = read_steps(tmp_path, "small")
-    assert len(found.host_s) == len(found.steps) == 2
-    for host_s, step in zip(found.host_s, found.steps, strict=True):
+    profile = read_steps(tmp_path, "small")
+    assert len(profile.host_s) == len(profile.steps) == 2
+    for host_s, step in zip(profile.host_s, profile.steps, strict=True):
         assert 0 <= host_s < step.seconds
 
 
@@ -89,17 +89,17 @@ def test_speculative_steps_say_their_rows_and_their_tokens(tmp_path, monkeypatch
         result = SimpleNamespace(accept_lens=torch.tensor(accepted))
         assert log.run(scheduler, decode, lambda result=result: result) is result
         log.finish(scheduler, decode, result)
-    found = read_steps(tmp_path, "small")
-    assert [step.rows for step in found.steps] == [12, 12]
-    assert found.draft_rows == 6
-    assert found.tokens_per_step == 3.0
+    profile = read_steps(tmp_path, "small")
+    assert [step.rows for step in profile.steps] == [12, 12]
+    assert profile.draft_rows == 6
+    assert profile.tokens_per_step == 3.0
 
 
 def test_plain_steps_give_a_token_each(tmp_path):
     decode = _batch([11, 21], is_decode=True)
     _run(tmp_path, (decode, True), (decode, False))
-    found = read_steps(tmp_path, "small")
-    assert (found.draft_rows, found.tokens_per_step) == (1, 1.0)
+    profile = read_steps(tmp_path, "small")
+    assert (profile.draft_rows, profile.tokens_per_step) == (1, 1.0)
 
 
 def test_idle_batches_are_no_steps(tmp_path):

@@ -56,7 +56,9 @@ def answered_of(seed: int, count: int) -> Answered:
             groups=(None,) * count,
             constrained_N=np.zeros(count, dtype=bool),
         ),
-        word_ids=tuple((1, 7 if known else 8, int(rng.integers(100, 150))) for known in is_known_N),
+        word_ids=tuple(
+            (1, 7 if is_known else 8, int(rng.integers(100, 150))) for is_known in is_known_N
+        ),
         kind_N=np.where(is_known_N, "known", "unknown"),
         small_N=small_N,
         large_N=large_N,
@@ -72,10 +74,10 @@ def test_gain_by_the_prompt_climbs_where_the_larger_tier_helps(case: Case) -> No
     others = case.others
     ranks = {rule: RANKS[rule](case) for rule in RANKS}
     measured = measure("case", "group", ranks, others.small_N, others.large_N, resamples=100)
-    found = {result.rule: result for result in measured}
+    result_by_rule = {result.rule: result for result in measured}
     wrong, helped = np.mean(~others.small_N), np.mean(others.large_N & ~others.small_N)
     needed = others.large_N.mean() - others.small_N.mean() - MARGINS[0]
-    shares = {rule: result.value[0].p50 for rule, result in found.items()}
+    shares = {rule: result.value[0].p50 for rule, result in result_by_rule.items()}
     assert shares["knowing both answers"] == pytest.approx(needed)
     assert shares["judge that is never wrong"] == pytest.approx(wrong * needed / helped)
     # Half of the prompts are beyond both tiers, and the words say which.
@@ -83,9 +85,9 @@ def test_gain_by_the_prompt_climbs_where_the_larger_tier_helps(case: Case) -> No
     assert shares["gain by kind alone"] < 0.55
     assert shares["gain by features"] > 0.8
     assert shares["score"] > 0.8
-    baseline = found["score"].ratios["score"][0]
+    baseline = result_by_rule["score"].ratios["score"][0]
     assert (baseline.p50, baseline.low95, baseline.high95) == (1.0, 1.0, 1.0)
-    assert found["gain by features and n-grams"].ratios["score"][0].high95 < 0.8
+    assert result_by_rule["gain by features and n-grams"].ratios["score"][0].high95 < 0.8
 
 
 def test_the_least_cost_is_that_of_a_setting_that_reaches_the_accuracy() -> None:

@@ -22,9 +22,9 @@ def top(**probabilities: float) -> list[dict[str, object]]:
 
 
 def test_every_spelling_of_both_words_counts() -> None:
-    said = top(yes=0.2, Yes=0.4, no=0.1, other=0.3)
-    said.append({"token": " No", "logprob": math.log(0.05)})
-    assert probability_of_yes(said) == pytest.approx(0.6 / 0.75)
+    logprobs = top(yes=0.2, Yes=0.4, no=0.1, other=0.3)
+    logprobs.append({"token": " No", "logprob": math.log(0.05)})
+    assert probability_of_yes(logprobs) == pytest.approx(0.6 / 0.75)
 
 
 def test_without_either_word_nothing_is_known() -> None:

@@ -194,14 +194,14 @@ def test_sums_and_percentages_are_right_by_arithmetic_on_the_text() -> None:
     checked = 0
     for question in of_kind(SHORT_QUESTIONS, "comparisons"):
         text = prompt(question)
-        found = re.search(r"(\d+) ([-+*]) (\d+)", text)
-        if found and "fraction" not in text:
-            left, sign, right = found.groups()
+        match = re.search(r"(\d+) ([-+*]) (\d+)", text)
+        if match and "fraction" not in text:
+            left, sign, right = match.groups()
             assert question.answers[0] == str(eval(f"{left} {sign} {right}"))
             checked += 1
         elif "%" in text or "percent" in text:
-            one, other = integers(text)
-            assert int(question.answers[0]) * 100 == one * other
+            part, whole = integers(text)
+            assert int(question.answers[0]) * 100 == part * whole
             checked += 1
     assert checked > 100
 
@@ -215,8 +215,8 @@ def test_the_order_of_people_follows_from_the_statements() -> None:
             for high, low in pairs:
                 below[high] = max(below[high], below[low] + 1)
         ranked = sorted(people, key=lambda name: -below[name])
-        place = 1 if "second" in prompt(question) else 0
-        assert question.answers == (ranked[place],)
+        index = 1 if "second" in prompt(question) else 0
+        assert question.answers == (ranked[index],)
 
 
 def test_an_order_needs_eight_different_wordings() -> None:

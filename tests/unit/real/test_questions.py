@@ -62,27 +62,27 @@ def test_arithmetic_is_right() -> None:
 
 def test_python_prints_the_answers() -> None:
     """A fresh interpreter runs the text of every prompt."""
-    asked = of_mix("python")
-    program = "\n".join(q.prompt.removeprefix("What does Python print? ") for q in asked)
+    sample = of_mix("python")
+    program = "\n".join(q.prompt.removeprefix("What does Python print? ") for q in sample)
     done = subprocess.run(
         [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines() == [question.answers[0] for question in asked]
+    assert done.stdout.splitlines() == [question.answers[0] for question in sample]
 
 
 def in_sentence(question: RealQuestion) -> str:
-    told = re.fullmatch(
+    match = re.fullmatch(
         r"(\w+), (\d+), of (\w+) sold a (\w+) (\w+) for (\d+) dollars\. (.*)", question.prompt
     )
-    assert told is not None
-    _, age, city, colour, thing, price, asked = told.groups()
+    assert match is not None
+    _, age, city, colour, thing, price, final_question = match.groups()
     return {
         "Where does the seller live?": city,
         "What colour was it?": colour,
         "How old is the seller?": age,
         "What was the price in dollars?": price,
         "What was sold?": thing,
-    }[asked]
+    }[final_question]
 
 
 def of_numeral(text: str) -> int:
@@ -102,7 +102,7 @@ def month_days(question: RealQuestion) -> str:
 
 
 def units(question: RealQuestion) -> str:
-    wanted, count, given = re.fullmatch(
+    target_unit, count, given = re.fullmatch(
         r"How many (\w+) are (\d+) (\w+)\?", question.prompt
     ).groups()
     sizes = (
@@ -110,7 +110,7 @@ def units(question: RealQuestion) -> str:
         | {"months": 1, "years": 12, "grams": 1, "kilograms": 1000, "eggs": 1, "dozens": 12}
         | {"centimeters": 1, "meters": 100, "kilometers": 100_000, "inches": 1, "feet": 12}
     )
-    value, rest = divmod(int(count) * sizes[given], sizes[wanted])
+    value, rest = divmod(int(count) * sizes[given], sizes[target_unit])
     assert rest == 0
     return str(value)
 
@@ -190,9 +190,9 @@ FACTS = {"capital": texts.CAPITALS, "symbol": texts.SYMBOLS, "opposite": texts.O
 
 @pytest.mark.parametrize("family", SOLVERS)
 def test_an_answer_on_a_text_is_right(family: str) -> None:
-    own = [question for question in of_mix("text") if question.family == family]
-    assert len(own) >= 10
-    for question in own:
+    family_questions = [question for question in of_mix("text") if question.family == family]
+    assert len(family_questions) >= 10
+    for question in family_questions:
         assert is_right(SOLVERS[family](question), question.answers), question
 
 

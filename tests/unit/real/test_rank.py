@@ -32,9 +32,9 @@ def test_a_better_order_is_better_beyond_chance_and_the_other_way_round() -> Non
 
 
 def test_every_model_and_mix_of_the_records_is_compared(tmp_path) -> None:
-    asked, lines = questions(mix_size=40), []
+    sample, lines = questions(mix_size=40), []
     for tier in TIERS:
-        for index, question in enumerate(asked):
+        for index, question in enumerate(sample):
             is_right = index % 3 > 0
             # The surer of two answers is right: every order by a log-probability is perfect.
             sure = np.full(len(FEATURES), -0.1 if is_right else -2.0).tolist()
@@ -50,20 +50,20 @@ def test_every_model_and_mix_of_the_records_is_compared(tmp_path) -> None:
             lines.append(msgspec.json.encode(packed(record)) + b"\n")
     path = tmp_path / "records.jsonl"
     path.write_bytes(b"".join(lines))
-    told = {
-        (name, metric): value for name, metric, value in by_mix(asked, load_observed(asked, path))
+    measures = {
+        (name, metric): value for name, metric, value in by_mix(sample, load_observed(sample, path))
     }
-    names = {name for name, _ in told}
+    names = {name for name, _ in measures}
     assert names == {*TIERS, *(f"{tier}, {mix}" for tier in TIERS for mix in MIXES)}
-    assert told["small", "accuracy"].p50 == pytest.approx(2 / 3)
-    assert told["small", "auroc_min_logprob"].p50 == 1.0
-    assert told["large, text", "accuracy"].n == 40
+    assert measures["small", "accuracy"].p50 == pytest.approx(2 / 3)
+    assert measures["small", "auroc_min_logprob"].p50 == 1.0
+    assert measures["large, text", "accuracy"].n == 40
 
 
 def test_the_smoke_forms_answers_are_compared_in_every_mix() -> None:
-    asked = questions(mix_size=40)
-    told = {(name, metric): value for name, metric, value in by_mix(asked, made_up(asked))}
+    sample = questions(mix_size=40)
+    measures = {(name, metric): value for name, metric, value in by_mix(sample, made_up(sample))}
     for tier in TIERS:
-        assert told[tier, "auroc_rank"].p50 > 0.6
+        assert measures[tier, "auroc_rank"].p50 > 0.6
         for mix in MIXES:
-            assert told[f"{tier}, {mix}", "accuracy"].n == 40
+            assert measures[f"{tier}, {mix}", "accuracy"].n == 40

@@ -47,14 +47,14 @@ def stored(number: int, logprob: float, model: str = "small", name: str = "free"
 
 
 def test_the_answers_that_the_rank_puts_last_take_part() -> None:
-    own = [stored(number, -0.1 * (number % 7)) for number in range(14)]
+    answers = [stored(number, -0.1 * (number % 7)) for number in range(14)]
     others = [stored(90, -9.0, model="large"), stored(91, -9.0, name="short")]
-    chosen = weakest([*others, *own], "free", "small", 4)
-    ranks_N = ranks(np.array([answer.features() for answer in own]))
-    assert {answer.id for answer in chosen} == {own[i].id for i in np.argsort(ranks_N)[:4]}
+    chosen = weakest([*others, *answers], "free", "small", 4)
+    ranks_N = ranks(np.array([answer.features() for answer in answers]))
+    assert {answer.id for answer in chosen} == {answers[i].id for i in np.argsort(ranks_N)[:4]}
     assert {int(answer.id[-4:]) % 7 for answer in chosen} == {5, 6}
     with pytest.raises(SystemExit, match="14 answers of small to free are recorded, 15 needed"):
-        weakest(own, "free", "small", 15)
+        weakest(answers, "free", "small", 15)
 
 
 def test_steps_are_those_of_decoding() -> None:
@@ -68,7 +68,7 @@ def test_steps_are_those_of_decoding() -> None:
 
 def test_rounds_are_compared_in_pairs() -> None:
     slow = dataclasses.replace(ROUND, seconds=40.0)
-    twice = [dataclasses.replace(one, seconds=one.seconds / 2) for one in (ROUND, slow)]
+    twice = [dataclasses.replace(round_, seconds=round_.seconds / 2) for round_ in (ROUND, slow)]
     results = {ANEW: [ROUND, slow], PREFIX: [ROUND, slow], FOUND: twice}
     rows = {(row.variant, row.metric): row for row in rows_of("case", CELLS[0], results, FACTS)}
     ratio = rows[f"{FOUND} / {ANEW}", "tokens per second"]
@@ -83,7 +83,7 @@ def test_one_server_runs_at_a_time_and_every_arm_is_first_once(
     questions = [Drafted(messages=(), draft=str(i), max_tokens=1) for i in range(6)]
     started: list[str] = []
     running: list[str] = []
-    asked: list[tuple[str, str]] = []
+    requests: list[tuple[str, str]] = []
 
     @contextlib.contextmanager
     def serve(arm: str) -> Iterator[int]:
@@ -93,13 +93,15 @@ def test_one_server_runs_at_a_time_and_every_arm_is_first_once(
         yield 1
         running.clear()
 
-    def ask(port: int, own: list[Drafted], cell: drafts.Cell) -> ArmRound:
+    def ask(port: int, chosen: list[Drafted], cell: drafts.Cell) -> ArmRound:
         del port
-        asked.append((str(cell), "".join(question.draft for question in own)))
+        requests.append((str(cell), "".join(question.draft for question in chosen)))
         return ROUND
 
     monkeypatch.setattr(drafts, "ask", ask)
     results = measure(serve, questions, 3)
     assert [len(rounds) for arms in results.values() for rounds in arms.values()] == [3] * 9
     assert set(started[::3]) == set(ARMS)
-    assert asked == [(str(c), own) for own in ("01", "23", "45") for _ in ARMS for c in CELLS]
+    assert requests == [
+        (str(c), numbers) for numbers in ("01", "23", "45") for _ in ARMS for c in CELLS
+    ]

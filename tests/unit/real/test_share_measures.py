@@ -16,8 +16,8 @@ ASKED = questions()
 def evenly(seed: int) -> np.ndarray:
     """Numbers in (0, 1), of which each window has the same, in an order of its own."""
     rng = np.random.default_rng(seed)
-    one = (np.arange(WINDOW) + 0.5) / WINDOW
-    return np.concatenate([rng.permutation(one) for _ in range(len(ASKED) // WINDOW)])
+    steps = (np.arange(WINDOW) + 0.5) / WINDOW
+    return np.concatenate([rng.permutation(steps) for _ in range(len(ASKED) // WINDOW)])
 
 
 RANKS = evenly(0)
@@ -92,23 +92,25 @@ def test_only_the_first_window_after_a_change_may_swing() -> None:
 
 def test_the_report_holds_the_numbers_and_says_what_is_missed() -> None:
     climbs = np.where(np.arange(len(ASKED)) < 600, 0.5, 0.3) > RANKS
-    found = measured(climbs)
-    lines = page(found, FACTS, "one and two").splitlines()
+    measures = measured(climbs)
+    lines = page(measures, FACTS, "one and two").splitlines()
     shares = [line for line in lines if line.startswith("| ")]
-    assert shares[1].startswith(f"| arithmetic | {found[0].climbed:.3f} |")
+    assert shares[1].startswith(f"| arithmetic | {measures[0].climbed:.3f} |")
     assert shares[1].endswith("| no |")
     assert shares[2].endswith("| yes |")
-    told = {(row.variant, row.metric): row for row in rows(found, FACTS, "one and two")}
-    assert told["text", "share_climbed"].p50 == pytest.approx(found[2].climbed, rel=1e-4)
-    window = told["python, questions from 800", "share_climbed"]
+    row_by_metric = {(row.variant, row.metric): row for row in rows(measures, FACTS, "one and two")}
+    assert row_by_metric["text", "share_climbed"].p50 == pytest.approx(
+        measures[2].climbed, rel=1e-4
+    )
+    window = row_by_metric["python, questions from 800", "share_climbed"]
     assert window.p50 == pytest.approx(climbs[800:1000].mean())
     assert window.n == WINDOW
 
 
 def test_replies_are_kept_and_those_to_other_questions_refused(tmp_path) -> None:
-    path, kept = tmp_path / "a" / "replies.jsonl", replies(RANKS < 0.3)
-    save_replies(path, kept)
-    assert load_replies(path, ASKED) == kept
+    path, saved = tmp_path / "a" / "replies.jsonl", replies(RANKS < 0.3)
+    save_replies(path, saved)
+    assert load_replies(path, ASKED) == saved
     with pytest.raises(SystemExit, match="other questions"):
         load_replies(path, ASKED[1:])
     with pytest.raises(SystemExit, match="missing"):

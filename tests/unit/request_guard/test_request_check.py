@@ -59,9 +59,9 @@ def refusal(**fields: Any) -> RequestError:
 )
 def test_what_sglang_takes_passes_unchanged(fields: dict[str, Any]) -> None:
     before = vars(GenerateReqInput(**fields))
-    wanted = {key: value for key, value in before.items() if key != "session_params"}
-    found = vars(check(**fields))
-    assert {key: found[key] for key in wanted} == wanted
+    expected = {key: value for key, value in before.items() if key != "session_params"}
+    checked = vars(check(**fields))
+    assert {key: checked[key] for key in expected} == expected
 
 
 def test_a_float_without_a_fraction_is_read_as_an_integer() -> None:

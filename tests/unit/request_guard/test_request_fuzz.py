@@ -54,10 +54,10 @@ def test_a_body_is_refused_or_of_the_types_that_the_scheduler_expects(body: Body
     assert refused is None or refused.status == 400
     if refused is not None:
         return
-    for sample, one in zip(samples, params, strict=True):
+    for sample, sampling in zip(samples, params, strict=True):
         # Strict: a float in place of an integer does not pass.
-        msgspec.convert(msgspec.to_builtins(one), SamplingParams, strict=True)
-        assert all(0 <= token < 128 for token in one.stop_token_ids or ())
+        msgspec.convert(msgspec.to_builtins(sampling), SamplingParams, strict=True)
+        assert all(0 <= token < 128 for token in sampling.stop_token_ids or ())
         for name, kind in SCALARS.items():
             value = getattr(sample, name)
             assert value is None or type(value) is kind, (name, value)

@@ -50,7 +50,7 @@ def read(name: str, value: Any, scope: Scope = SCOPE) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "wanted"),
+    ("name", "value", "expected"),
     [
         ("max_new_tokens", 8.0, 8),
         ("max_new_tokens", None, None),
@@ -68,10 +68,10 @@ def read(name: str, value: Any, scope: Scope = SCOPE) -> Any:
         ("stop_regex", "a+b", "a+b"),
     ],
 )
-def test_a_value_is_read_as_sglang_wants_it(name: str, value: Any, wanted: Any) -> None:
-    found = read(name, value)
-    assert found == wanted
-    assert type(found) is type(wanted)
+def test_a_value_is_read_as_sglang_wants_it(name: str, value: Any, expected: Any) -> None:
+    parsed = read(name, value)
+    assert parsed == expected
+    assert type(parsed) is type(expected)
 
 
 @pytest.mark.parametrize(

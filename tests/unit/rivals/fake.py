@@ -19,7 +19,7 @@ class JsonHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.answer(json.loads(self.rfile.read(int(self.headers["content-length"]))))
 
-    def answer(self, asked: Any) -> None:
+    def answer(self, body: Any) -> None:
         raise NotImplementedError
 
     def reply(self, answer: Any, status: int = 200) -> None:

@@ -17,15 +17,15 @@ class Once(JsonHandler):
 
     has_answered = False
 
-    def answer(self, asked: Any) -> None:
+    def answer(self, body: Any) -> None:
         if self.has_answered:
             self.close_connection = True
             return
         self.has_answered = True
         meta: dict[str, object] = {"completion_tokens": 3}
-        if asked.get("return_logprob"):
+        if body.get("return_logprob"):
             meta["output_token_logprobs"] = [[-0.2, 5], [-0.4, 6]]
-        self.reply({"text": asked["text"], "meta_info": meta})
+        self.reply({"text": body["text"], "meta_info": meta})
 
 
 @pytest.fixture

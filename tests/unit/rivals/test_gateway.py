@@ -21,11 +21,11 @@ class Gateway(JsonHandler):
 
     seen: list[dict[str, Any]]
 
-    def answer(self, asked: Any) -> None:
+    def answer(self, body: Any) -> None:
         assert self.headers["authorization"] == "Bearer k"
-        self.seen.append({"path": self.path, **asked})
-        logprobs = {"token_logprobs": [-0.2, -0.4]} if "logprobs" in asked else None
-        choice = {"text": asked["model"], "logprobs": logprobs}
+        self.seen.append({"path": self.path, **body})
+        logprobs = {"token_logprobs": [-0.2, -0.4]} if "logprobs" in body else None
+        choice = {"text": body["model"], "logprobs": logprobs}
         self.reply({"choices": [choice], "usage": {"completion_tokens": 2}})
 
 
@@ -43,13 +43,13 @@ def test_a_tier_is_asked_by_its_name_and_its_answer_climbs_below_the_threshold(
     tiers = [(name_of(0), least), (name_of(1), float("-inf"))]
     app = build_app(partial(climb, ask=partial(complete, gateway=gateway, key="k")), tiers)
     with TestClient(app) as client:
-        asked = {"text": "mul 3 4", "sampling_params": SAMPLING, "stream": True}
-        answer = client.post("/generate", json=asked).json()
+        body = {"text": "mul 3 4", "sampling_params": SAMPLING, "stream": True}
+        answer = client.post("/generate", json=body).json()
     assert answer["text"] == name_of(tier)
     assert answer["meta_info"] == {"completion_tokens": 2, "proxy_tokens": tokens}
     first = {"model": name_of(0), "prompt": "mul 3 4", "temperature": 0, "max_tokens": 9}
     assert Gateway.seen[0] == {"path": "/v1/completions", "logprobs": 0, **first}
-    assert [one["model"] for one in Gateway.seen] == [name_of(n) for n in range(tier + 1)]
+    assert [body["model"] for body in Gateway.seen] == [name_of(n) for n in range(tier + 1)]
 
 
 def test_a_gateway_that_ends_is_told() -> None:

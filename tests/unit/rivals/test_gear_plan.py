@@ -43,11 +43,11 @@ def test_the_lowest_threshold_is_the_one_that_still_keeps_the_floor():
 
 def test_a_split_carries_what_its_slower_tier_does():
     # A request takes 0.15 s: a prefill and two steps.
-    one, three = (CLUSTER.most_per_s(EASY, split, 0.5) for split in (1, 3))
-    assert one == pytest.approx(1 / 0.15, rel=0.2)
-    assert three == pytest.approx(3 * one, rel=0.2)
+    with_one, with_three = (CLUSTER.most_per_s(EASY, split, 0.5) for split in (1, 3))
+    assert with_one == pytest.approx(1 / 0.15, rel=0.2)
+    assert with_three == pytest.approx(3 * with_one, rel=0.2)
     # All of these climb.
-    assert CLUSTER.most_per_s(HARD, 3, 0.5) == pytest.approx(one, rel=0.2)
+    assert CLUSTER.most_per_s(HARD, 3, 0.5) == pytest.approx(with_one, rel=0.2)
 
 
 def test_gears_that_climb_less_are_for_higher_rates():
@@ -61,10 +61,10 @@ def test_where_phases_want_other_splits_moving_carries_more_than_any_fixed_one()
         Phase(families=EASY, rate_per_s=30.0, seconds=60.0),
         Phase(families=HARD, rate_per_s=13.0, seconds=60.0),
     ]
-    best, found = CLUSTER.best_split(phases, 0.5)
-    assert best == max(found, key=lambda split: found[split])
+    best, rates = CLUSTER.best_split(phases, 0.5)
+    assert best == max(rates, key=lambda split: rates[split])
     moved = CLUSTER.most_of(phases, (3, 2), 0.5)
-    assert moved > 1.15 * found[best]
+    assert moved > 1.15 * rates[best]
 
 
 def test_scaled_phases_keep_their_lengths():

@@ -76,7 +76,11 @@ def rows(folder: Path, *systems: System) -> list[dict[str, str]]:
             value=value,
         )
         for variant, case, metric, unit, value in (
-            *((one.name, *told) for one in systems for told in estimates(one, UNIT_MS)),
+            *(
+                (measured_system.name, *estimate)
+                for measured_system in systems
+                for estimate in estimates(measured_system, UNIT_MS)
+            ),
             *relations(systems),
         )
     ]
@@ -87,8 +91,8 @@ def rows(folder: Path, *systems: System) -> list[dict[str, str]]:
 
 def test_within_the_scale_are_the_requests_that_it_promises_and_within_less_are_fewer():
     rounds = system("one").rounds[LOAD.case]
-    for p95, one in zip(quantiles(rounds, ATTAINED), rounds, strict=True):
-        times = np.array(one.latencies_ms)
+    for p95, arm_round in zip(quantiles(rounds, ATTAINED), rounds, strict=True):
+        times = np.array(arm_round.latencies_ms)
         assert np.mean(times <= p95) == pytest.approx(ATTAINED, abs=1 / 400)
         assert np.mean(times <= 0.9 * p95) < ATTAINED
 
@@ -101,26 +105,32 @@ def test_attainment_follows_the_distribution_of_latencies():
 
 
 def test_a_system_that_takes_three_times_as_long_needs_three_times_the_scale():
-    told = {
+    estimate_by_key = {
         (variant, case, metric): value
         for variant, case, metric, _, value in relations([system("one"), system("slow", 3.0)])
     }
-    assert told["one / slow", LOAD.case, "SLO scale"].p50 == pytest.approx(1 / 3)
-    assert told["one / slow", closed(MIXED), "requests per second"].p50 == pytest.approx(3.0)
-    assert told["one / slow", closed(MIXED), "CPU a request"].p50 == pytest.approx(10 / 22)
-    assert told["one - slow", closed(MIXED), "accuracy"].p50 == 0.0
+    assert estimate_by_key["one / slow", LOAD.case, "SLO scale"].p50 == pytest.approx(1 / 3)
+    assert estimate_by_key["one / slow", closed(MIXED), "requests per second"].p50 == pytest.approx(
+        3.0
+    )
+    assert estimate_by_key["one / slow", closed(MIXED), "CPU a request"].p50 == pytest.approx(
+        10 / 22
+    )
+    assert estimate_by_key["one - slow", closed(MIXED), "accuracy"].p50 == 0.0
 
 
 def test_the_ceiling_is_of_tiers_that_each_take_what_the_smaller_ones_get_wrong():
     tiers = [system("small alone"), system("large alone", 4.0)]
-    told = {
+    estimate_by_key = {
         (variant, metric): value
         for variant, _, metric, _, value in relations([system("one", 2.0), *tiers])
     }
     # The small tier answers every question at 10/s; the quarter it gets wrong goes on, at 2.5/s.
-    assert told[CEILING, "requests per second"].p50 == pytest.approx(1 / (1 / 10 + 0.25 / 2.5))
-    assert told[CEILING, "accuracy"].p50 == 0.75
-    assert told[f"one / {CEILING}", "requests per second"].p50 == pytest.approx(1.0)
+    assert estimate_by_key[CEILING, "requests per second"].p50 == pytest.approx(
+        1 / (1 / 10 + 0.25 / 2.5)
+    )
+    assert estimate_by_key[CEILING, "accuracy"].p50 == 0.75
+    assert estimate_by_key[f"one / {CEILING}", "requests per second"].p50 == pytest.approx(1.0)
 
 
 def test_discarded_are_the_tokens_that_no_client_was_given():
@@ -128,18 +138,18 @@ def test_discarded_are_the_tokens_that_no_client_was_given():
 
 
 def test_the_pictures_draw_what_the_rows_hold_and_only_of_their_case(tmp_path):
-    found = rows(tmp_path, system("one"), system("large alone", 3.0))
-    curves = attainment(found, LOAD.case)
+    written = rows(tmp_path, system("one"), system("large alone", 3.0))
+    curves = attainment(written, LOAD.case)
     assert list(curves) == ["one", "large alone"]
     assert [scale for scale, _ in curves["one"]] == pytest.approx(CURVE, abs=1e-3)
     shares = [share for _, share in curves["one"]]
     assert shares == sorted(shares)
-    assert attainment(found, OPEN[-1].case) == {}
-    (faster, slower) = settings(found)["one"]
+    assert attainment(written, OPEN[-1].case) == {}
+    (faster, slower) = settings(written)["one"]
     assert faster == pytest.approx((100, 0.75), rel=0.15)
     assert slower == pytest.approx((200, 0.9), rel=0.15)
-    assert len(settings(found)["large alone"]) == 3
-    assert list(settings(found)) == ["one", "large alone"]
+    assert len(settings(written)["large alone"]) == 3
+    assert list(settings(written)) == ["one", "large alone"]
 
 
 def test_the_page_has_a_row_for_every_system_in_each_table_of_systems():

@@ -24,8 +24,8 @@ class Native(JsonHandler):
     requests = 0
     broken: int | None = None
 
-    def answer(self, asked: Any) -> None:
-        assert asked["sampling_params"]["ignore_eos"] is False
+    def answer(self, body: Any) -> None:
+        assert body["sampling_params"]["ignore_eos"] is False
         Native.requests += 1
         status = 500 if Native.requests == Native.broken else 200
         time.sleep(WAIT_S)
@@ -36,18 +36,18 @@ class Native(JsonHandler):
 @pytest.fixture
 def port() -> Iterator[int]:
     Native.requests, Native.broken = 0, None
-    with running(Native) as own:
-        yield own
+    with running(Native) as free_port:
+        yield free_port
 
 
 def test_its_figures_are_those_of_a_server_that_takes_a_known_time(
     tmp_path: Path, port: int
 ) -> None:
     _, (_, model, *_) = plain_servers()["small"]
-    found = served(tmp_path, port, model, sample("test", 1, 8), 50.0, 1)
-    assert set(found) == set(FIGURES)
-    assert 1000 * WAIT_S <= found["median_e2e_latency_ms"] < 20_000 * WAIT_S
-    assert found["median_ttft_ms"] == pytest.approx(found["median_e2e_latency_ms"], rel=0.1)
+    figures = served(tmp_path, port, model, sample("test", 1, 8), 50.0, 1)
+    assert set(figures) == set(FIGURES)
+    assert 1000 * WAIT_S <= figures["median_e2e_latency_ms"] < 20_000 * WAIT_S
+    assert figures["median_ttft_ms"] == pytest.approx(figures["median_e2e_latency_ms"], rel=0.1)
 
 
 def test_a_request_that_fails_is_told(tmp_path: Path, port: int) -> None:

@@ -38,14 +38,14 @@ def test_the_highest_scale_lies_between_those_that_were_run():
 def test_blocks_are_drawn_within_their_phase():
     shares = resampled(run(late=0.0), PHASES, np.random.default_rng(0))
     assert set(shares.tolist()) == {1.0}
-    one = run(late=1.0)
-    assert one.attained == pytest.approx(1 / 3)
+    late_run = run(late=1.0)
+    assert late_run.attained == pytest.approx(1 / 3)
     # Drawn from all blocks alike the share would vary.
-    assert set(resampled(one, PHASES, np.random.default_rng(0)).tolist()) == {1 / 3}
+    assert set(resampled(late_run, PHASES, np.random.default_rng(0)).tolist()) == {1 / 3}
 
 
 def test_the_ratio_is_that_of_the_first_arm_to_the_second():
-    found = Found(
+    outcome = Found(
         phases=PHASES,
         scales=(0.6, 0.8),
         slo_s=10.0,
@@ -54,7 +54,7 @@ def test_the_ratio_is_that_of_the_first_arm_to_the_second():
         moved=1.0,
         runs={"Cascadia": [run(0.0), run(0.0)], "rival": [run(0.0), run(0.15)]},
     )
-    values, ratio = goodputs(found)
+    values, ratio = goodputs(outcome)
     assert values["Cascadia"].p50 == 0.8
     assert 0.6 < values["rival"].p50 < 0.8
     assert ratio.p50 == pytest.approx(0.8 / values["rival"].p50)

@@ -15,14 +15,14 @@ def made(seed: int, count: int = 400) -> tuple[np.ndarray, np.ndarray]:
 
 def played(scores: np.ndarray, right: np.ndarray, thresholds: tuple[float, ...]) -> tuple:
     """Question by question: accuracy, and the mean number of visits to each tier."""
-    found, visits = [], np.zeros(3)
+    correct, visits = [], np.zeros(3)
     for score, label in zip(scores, right, strict=True):
         for tier in range(3):
             visits[tier] += 1
             if tier == 2 or score[tier] >= thresholds[tier]:
-                found.append(label[tier])
+                correct.append(label[tier])
                 break
-    return float(np.mean(found)), visits / len(scores)
+    return float(np.mean(correct)), visits / len(scores)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -34,9 +34,9 @@ def test_the_floor_is_kept_and_nothing_on_a_coarse_grid_is_cheaper(seed: int) ->
     accuracy, visits = played(scores, right, thresholds)
     assert accuracy >= floor - 1e-12
     cost = float(visits @ costs)
-    for one in np.quantile(scores[:, 0], np.linspace(0, 1, 64))[::8]:
-        for other in np.quantile(scores[:, 1], np.linspace(0, 1, 64))[::8]:
-            accuracy, visits = played(scores, right, (one, other))
+    for first in np.quantile(scores[:, 0], np.linspace(0, 1, 64))[::8]:
+        for second in np.quantile(scores[:, 1], np.linspace(0, 1, 64))[::8]:
+            accuracy, visits = played(scores, right, (first, second))
             assert accuracy < floor or float(visits @ costs) >= cost - 1e-12
 
 
@@ -67,16 +67,16 @@ def test_a_floor_that_nothing_reaches_gives_the_most_accurate() -> None:
 def test_a_router_pays_for_the_tier_it_picks_alone() -> None:
     scores, right = made(2)
     costs, floor = (1.0, 3.0, 9.0), right[:, 2].mean() - 0.02
-    found = cheapest(scores, right, costs, floor, climbs_from_below=False)
+    picked_thresholds = cheapest(scores, right, costs, floor, climbs_from_below=False)
 
     def paid(thresholds: tuple[float, ...]) -> tuple[float, float]:
         accuracy, visits = played(scores, right, thresholds)
         picked = visits - np.append(visits[1:], 0.0)
         return accuracy, float(picked @ costs)
 
-    accuracy, cost = paid(found)
+    accuracy, cost = paid(picked_thresholds)
     assert accuracy >= floor - 1e-12
-    for one in np.quantile(scores[:, 0], np.linspace(0, 1, 64))[::8]:
-        for other in np.quantile(scores[:, 1], np.linspace(0, 1, 64))[::8]:
-            accuracy, other_cost = paid((one, other))
+    for first in np.quantile(scores[:, 0], np.linspace(0, 1, 64))[::8]:
+        for second in np.quantile(scores[:, 1], np.linspace(0, 1, 64))[::8]:
+            accuracy, other_cost = paid((first, second))
             assert accuracy < floor or other_cost >= cost - 1e-12

@@ -11,17 +11,17 @@ from cascadia_sglang.planner.workload.traces import load_trace
 
 @pytest.mark.parametrize("mix", MIXES)
 def test_as_many_as_asked_for_and_the_same_again(mix: str) -> None:
-    asked = questions(mix, 5, 21)
-    assert len(asked) == 21
-    assert asked == questions(mix, 5, 21)
-    assert asked != questions(mix, 6, 21)
+    drawn = questions(mix, 5, 21)
+    assert len(drawn) == 21
+    assert drawn == questions(mix, 5, 21)
+    assert drawn != questions(mix, 6, 21)
 
 
 def test_first_turns_come_before_second_ones_over_the_same_system_messages() -> None:
-    asked = questions(CHATS, 1, 3 * TURNS)
+    drawn = questions(CHATS, 1, 3 * TURNS)
     for turn in range(1, TURNS):
-        for one in range(3):
-            earlier, later = asked[3 * (turn - 1) + one], asked[3 * turn + one]
+        for chat in range(3):
+            earlier, later = drawn[3 * (turn - 1) + chat], drawn[3 * turn + chat]
             assert later.prompt.startswith(f"{earlier.prompt}\n{earlier.answer}\n")
 
 
@@ -41,29 +41,29 @@ def test_without_bursts_it_is_a_poisson_process() -> None:
 
 @pytest.mark.parametrize("arrivals", [POISSON, BURSTS, *AZURE])
 def test_every_kind_of_arrivals_asks_as_many_at_rising_times_near_the_rate(arrivals: str) -> None:
-    asked, at_s = load(arrivals, 8.0, 50, 3, 1)
-    assert len(asked) == len(at_s) == 50
+    drawn, at_s = load(arrivals, 8.0, 50, 3, 1)
+    assert len(drawn) == len(at_s) == 50
     assert at_s == sorted(at_s)
     assert 50 / at_s[-1] == pytest.approx(8.0, rel=0.4)
-    assert (asked, at_s) == load(arrivals, 8.0, 50, 3, 1)
+    assert (drawn, at_s) == load(arrivals, 8.0, 50, 3, 1)
 
 
 @pytest.mark.parametrize("trace", TRACES)
 def test_prompts_are_as_many_times_as_long_as_answers_as_in_the_trace(trace: str) -> None:
     traced = load_trace(FOLDER / f"{trace}.csv")
     part, count = 2, 50
-    asked, at_s = load(f"like Azure's {trace}", 8.0, count, 3, part)
+    drawn, at_s = load(f"like Azure's {trace}", 8.0, count, 3, part)
     chosen = slice(part * count, (part + 1) * count)
-    wanted = traced.input_tokens_R[chosen] / traced.output_tokens_R[chosen]
-    got = np.array([len(row.prompt) / len(row.answer) for row in asked])
-    within = (wanted > 1.2) & (wanted < 350)  # the questions have such ratios
+    expected = traced.input_tokens_R[chosen] / traced.output_tokens_R[chosen]
+    got = np.array([len(row.prompt) / len(row.answer) for row in drawn])
+    within = (expected > 1.2) & (expected < 350)  # the questions have such ratios
     assert within.mean() > 0.7
-    assert np.abs(np.log(got / wanted))[within].max() < np.log(1.35)
+    assert np.abs(np.log(got / expected))[within].max() < np.log(1.35)
     gaps_s = np.diff(traced.arrival_s_R)[part * count : (part + 1) * count - 1]
     assert np.diff(at_s) / np.diff(at_s).sum() == pytest.approx(gaps_s / gaps_s.sum())
 
 
 def test_after_the_last_request_of_a_trace_come_the_first() -> None:
-    asked, at_s = load(next(iter(AZURE)), 8.0, 50, 3, 6)
-    assert len(asked) == 50
+    drawn, at_s = load(next(iter(AZURE)), 8.0, 50, 3, 6)
+    assert len(drawn) == 50
     assert min(np.diff(at_s)) >= 0.0

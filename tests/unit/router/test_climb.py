@@ -237,14 +237,14 @@ def test_a_deadline_that_passes_is_a_504_and_ends_the_attempt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "headers", "expected"),
+    ("configured", "headers", "expected"),
     [(5.0, 2.0, 2.0), (2.0, 5.0, 2.0), (2.0, None, 2.0), (None, 5.0, 5.0)],
     ids=["header-tightens", "header-cannot-extend", "config-alone", "header-alone"],
 )
 def test_the_tighter_of_two_deadlines_holds(
-    own: float | None, headers: float | None, expected: float
+    configured: float | None, headers: float | None, expected: float
 ) -> None:
-    config = make_cascade("small", "large", deadline_s=own)
+    config = make_cascade("small", "large", deadline_s=configured)
     answer = ask(FakeEngine(FOREVER, GOOD), config, controls=Controls(deadline_s=headers))
     assert answer.seconds == expected
 
@@ -316,14 +316,14 @@ def test_a_request_that_takes_no_degraded_answer_ends_at_the_deadline() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "header", "is_served"),
+    ("configured", "header", "is_served"),
     [(True, None, True), (False, None, False), (True, False, False), (False, True, True)],
     ids=["config-yes", "config-no", "header-no", "header-yes"],
 )
 def test_the_header_decides_over_the_config_whether_degraded_answers_go_out(
-    own: bool, header: bool | None, is_served: bool
+    configured: bool, header: bool | None, is_served: bool
 ) -> None:
-    config = make_cascade("small", "large", allow_degraded=own, deadline_s=1.0)
+    config = make_cascade("small", "large", allow_degraded=configured, deadline_s=1.0)
     answer = ask(FakeEngine(WEAK, FOREVER), config, controls=Controls(allow_degraded=header))
     assert (answer.error is None) == is_served
 

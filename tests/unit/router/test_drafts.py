@@ -162,8 +162,8 @@ def test_a_clients_own_threshold_can_only_raise_it(
     threshold: float | None, confirm_at: float
 ) -> None:
     config = confirming("small", "large", rated_by=(1,))
-    told = orders(config, WEAK, LAST, controls=Controls(threshold=threshold))
-    assert told == [None, confirm_at]
+    thresholds = orders(config, WEAK, LAST, controls=Controls(threshold=threshold))
+    assert thresholds == [None, confirm_at]
 
 
 def test_without_a_second_judge_nothing_is_confirmed() -> None:
@@ -221,16 +221,16 @@ def test_a_prediction_that_is_not_worth_reading_is_not_tokenised(
 ) -> None:
     engine = FakeEngine(WEAK, LAST)
     engine.break_even = 1.0
-    asked: list[str] = []
+    tokenised: list[str] = []
 
     async def token_ids(text: str, _tier_index: int) -> list[int]:
-        asked.append(text)
+        tokenised.append(text)
         return [1]
 
     monkeypatch.setattr(engine, "token_ids", token_ids)
     config = make_cascade("small", "large", drafts="auto")
     ask_reading(engine, config, controls=Controls(prediction="abc"))
-    assert asked == []
+    assert tokenised == []
     engine.break_even = 0.0
     ask_reading(engine, config, controls=Controls(prediction="abc"))
-    assert asked == ["abc"]
+    assert tokenised == ["abc"]

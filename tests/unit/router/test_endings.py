@@ -170,7 +170,7 @@ def test_a_router_that_admits_nothing_answers_503() -> None:
     assert run_in_virtual_time(main()).visits == []
 
 
-class Disconnected:
+class DisconnectedRequest:
     """An HTTP request whose client left after some seconds."""
 
     def __init__(self, seconds: float) -> None:
@@ -184,7 +184,7 @@ def test_a_request_that_nobody_waits_for_is_ended() -> None:
     engine = FakeEngine(FOREVER, GOOD)
     answer = ask(
         engine,
-        http_request=Disconnected(2.5),
+        http_request=DisconnectedRequest(2.5),
         meanwhile=lambda router: router.watch_disconnects(),
     )
     assert answer.status == 400

@@ -7,7 +7,7 @@ from cascadia_sglang.router.stream import Gate, Sink
 
 
 def output(text: str) -> dict[str, Any]:
-    return {"text": text, "output_ids": [ord(one) for one in text], "meta_info": {}}
+    return {"text": text, "output_ids": [ord(character) for character in text], "meta_info": {}}
 
 
 def test_a_sample_that_ends_before_another_commits_leaves_once() -> None:

@@ -28,7 +28,7 @@ LONG = "a long answer, " * 20
 EVERY = LabelRates(attempts=1.0, accepted=1.0)
 
 
-class Labelled:
+class LabelledRun:
     """The labels that a router takes of some prompts, asked one after the other."""
 
     def __init__(
@@ -80,105 +80,105 @@ class Labelled:
 
 
 def test_a_climb_to_the_last_tier_is_a_label_without_a_further_answer() -> None:
-    features = tuple(float(place) / 3 for place in range(len(FEATURES)))
+    features = tuple(float(index) / 3 for index in range(len(FEATURES)))
     weak = Reply(score=0.2, text="Fifty six.", features=features)
-    asked = Labelled(weak, Reply(text="fifty six"), rates=first_rates(0.02))
-    [label] = asked.labels
+    run = LabelledRun(weak, Reply(text="fifty six"), rates=first_rates(0.02))
+    [label] = run.labels
     assert (label.chance, label.least_chance, label.weight) == (1.0, 0.02, 1.0)
     [visit] = label.visits
     assert (visit.tier, visit.tokens, visit.same, visit.likelihood) == (0, [4], True, -0.25)
     assert visit.features[0] == pytest.approx(features, rel=1e-6)
-    assert asked.engine.visits == [0, 1]
-    assert asked.read == [(0, 1, 2, 3)]
+    assert run.engine.visits == [0, 1]
+    assert run.read == [(0, 1, 2, 3)]
 
 
 def test_an_accepted_answer_is_a_label_once_the_last_tier_was_asked() -> None:
-    asked = Labelled(Reply(score=0.9, text="5"), Reply(text="6"))
-    [label] = asked.labels
+    run = LabelledRun(Reply(score=0.9, text="5"), Reply(text="6"))
+    [label] = run.labels
     assert label.visits[0].same is False
-    assert asked.engine.visits == [0, 1]
-    assert asked.shadow.counts == {(0, "differed"): 1}
+    assert run.engine.visits == [0, 1]
+    assert run.shadow.counts == {(0, "differed"): 1}
 
 
 def test_every_tier_on_the_way_is_in_the_label() -> None:
     middle = Reply(score=0.9, text="6")
-    asked = Labelled(Reply(score=0.1, text="5"), middle, Reply(text="6"))
-    [label] = asked.labels
+    run = LabelledRun(Reply(score=0.1, text="5"), middle, Reply(text="6"))
+    [label] = run.labels
     assert [(visit.tier, visit.same) for visit in label.visits] == [(0, False), (1, True)]
 
 
-def scores(asked: Labelled) -> dict[int, list[tuple[float, bool]]]:
+def scores(run: LabelledRun) -> dict[int, list[tuple[float, bool]]]:
     """By tier: the scores that are known with the last tier's opinion."""
-    return {tier: list(kept) for tier, kept in asked.shadow.labelled.items()}
+    return {tier: list(labels) for tier, labels in run.shadow.labelled.items()}
 
 
 def test_scores_of_all_labelled_tiers_are_known_with_the_last_tiers_opinion() -> None:
     middle = Reply(score=0.9, text="6")
-    accepted = Labelled(Reply(score=0.1, text="5"), middle, Reply(text="6"))
+    accepted = LabelledRun(Reply(score=0.1, text="5"), middle, Reply(text="6"))
     assert scores(accepted) == {0: [(0.1, False)], 1: [(0.9, True)]}
-    escalated = Labelled(Reply(score=0.2, text="5"), Reply(text="5"))
+    escalated = LabelledRun(Reply(score=0.2, text="5"), Reply(text="5"))
     assert scores(escalated) == {0: [(0.2, True)]}
 
 
 def test_a_long_accepted_answer_is_read_and_not_written_again() -> None:
-    asked = Labelled(Reply(score=0.9, text=LONG), Reply(text="6"))
-    [label] = asked.labels
+    run = LabelledRun(Reply(score=0.9, text=LONG), Reply(text="6"))
+    [label] = run.labels
     assert (label.visits[0].same, label.visits[0].likelihood) == (None, -0.25)
     assert label.visits[0].kind == "likelihood"
-    assert asked.engine.visits == [0]
-    assert asked.shadow.counts == {(0, "agreed"): 1}
+    assert run.engine.visits == [0]
+    assert run.shadow.counts == {(0, "agreed"): 1}
 
 
 def test_an_answer_that_the_last_tier_finds_unlikely_differs() -> None:
-    asked = Labelled(Reply(score=0.9, text=LONG), Reply(), likelihood=-3.0)
-    assert asked.shadow.counts == {(0, "differed"): 1}
+    run = LabelledRun(Reply(score=0.9, text=LONG), Reply(), likelihood=-3.0)
+    assert run.shadow.counts == {(0, "differed"): 1}
 
 
 def test_a_long_answer_of_the_last_tier_is_not_compared_by_words() -> None:
-    asked = Labelled(Reply(score=0.2, text="6"), Reply(text=LONG))
-    assert asked.labels[0].visits[0].same is None
+    run = LabelledRun(Reply(score=0.2, text="6"), Reply(text=LONG))
+    assert run.labels[0].visits[0].same is None
 
 
 @pytest.mark.parametrize("likelihood", [None, ValueError("no")])
 def test_without_words_and_likelihood_there_is_no_label(likelihood: Exception | None) -> None:
-    asked = Labelled(Reply(score=0.9, text=LONG), Reply(), likelihood=likelihood)
-    assert asked.labels == []
-    assert asked.shadow.counts == {(0, "failed"): 1}
-    assert asked.items[0]["text"] == LONG
+    run = LabelledRun(Reply(score=0.9, text=LONG), Reply(), likelihood=likelihood)
+    assert run.labels == []
+    assert run.shadow.counts == {(0, "failed"): 1}
+    assert run.items[0]["text"] == LONG
 
 
 def test_labelled_attempts_run_to_their_end_and_the_others_do_not() -> None:
     for rates, early_abort in ((EVERY, None), (LabelRates(attempts=1e-9, accepted=1.0), 0.05)):
-        asked = Labelled(Reply(score=0.2), Reply(), rates=rates)
-        assert asked.runs[0].order.early_abort == early_abort
-        assert asked.runs[0].order.record is (early_abort is None)
+        run = LabelledRun(Reply(score=0.2), Reply(), rates=rates)
+        assert run.runs[0].order.early_abort == early_abort
+        assert run.runs[0].order.record is (early_abort is None)
 
 
 def test_features_reach_the_client_only_where_the_server_records() -> None:
     for records in (False, True):
         judge = msgspec.structs.replace(make_cascade("a").judge, record=records)
         config = make_cascade("small", "large", judge=judge)
-        asked = Labelled(Reply(score=0.2), Reply(), config=config)
-        attempts = asked.items[0]["meta_info"]["cascadia"]["attempts"]
+        run = LabelledRun(Reply(score=0.2), Reply(), config=config)
+        attempts = run.items[0]["meta_info"]["cascadia"]["attempts"]
         assert all(("record" in attempt) is records for attempt in attempts)
-        assert len(asked.labels) == 1
+        assert len(run.labels) == 1
 
 
 @pytest.mark.parametrize(
     "controls", [Controls(tier=0), Controls(max_tier=1), Controls(threshold=0.5)]
 )
 def test_what_did_not_come_the_cascades_own_way_is_no_label(controls: Controls) -> None:
-    assert Labelled(Reply(score=0.2), Reply(), controls=controls).labels == []
+    assert LabelledRun(Reply(score=0.2), Reply(), controls=controls).labels == []
 
 
 @pytest.mark.parametrize("reply", [Reply(score=None), Reply(score=0.2, early_abort=True)])
 def test_an_answer_that_no_judge_rated_whole_is_no_label(reply: Reply) -> None:
-    assert Labelled(reply, Reply()).labels == []
+    assert LabelledRun(reply, Reply()).labels == []
 
 
 def test_a_label_holds_nothing_of_the_prompt_or_the_answers() -> None:
-    asked = Labelled(Reply(score=0.2, text="secret"), Reply(text="secret"), prompts=["secret"])
-    written = msgspec.json.encode(asked.labels)
+    run = LabelledRun(Reply(score=0.2, text="secret"), Reply(text="secret"), prompts=["secret"])
+    written = msgspec.json.encode(run.labels)
     assert b"secret" not in written
     assert str(list(map(ord, "secret"))).encode() not in written
 
@@ -211,8 +211,8 @@ def test_weighted_labels_estimate_agreement_without_bias(rates: LabelRates, busy
         small[prompt] = Reply(score=0.2 if climbs else 0.9, text="yes")
         large[prompt] = Reply(text="yes" if agrees else "no")
     prompts = [f"p{number}" for number in range(400)] * 10
-    asked = Labelled(small, large, prompts=prompts, rates=rates, busy=busy)
-    labels = asked.labels
+    run = LabelledRun(small, large, prompts=prompts, rates=rates, busy=busy)
+    labels = run.labels
     weights = [label.weight for label in labels]
     same = [label.visits[0].same for label in labels]
     estimate = sum(w for w, s in zip(weights, same, strict=True) if s) / sum(weights)

@@ -13,8 +13,8 @@ SPECIAL = 7
 
 
 def decode(ids: list[int]) -> str:
-    known = [TOKENS[token] for token in ids if token != SPECIAL]
-    return b"".join(known).decode(errors="replace")
+    pieces = [TOKENS[token] for token in ids if token != SPECIAL]
+    return b"".join(pieces).decode(errors="replace")
 
 
 def make_output(ids: list[int], text: str, finish: dict[str, Any] | None = None) -> Output:
@@ -115,7 +115,7 @@ def test_an_aborted_output_is_not_cut() -> None:
 
 
 def test_samples_are_cut_apart() -> None:
-    one, other = {**WHOLE, "index": 0}, {**WHOLE, "index": 1}
-    got = cut(one, other)
+    first, second = {**WHOLE, "index": 0}, {**WHOLE, "index": 1}
+    got = cut(first, second)
     assert [piece["index"] for piece in got] == [0] * 6 + [1] * 6
     assert got[0]["text"] == got[6]["text"] == "Let"

@@ -51,7 +51,7 @@ class Path:
         inner = list(vars(value).values()) if hasattr(value, "__dict__") else []
         if is_dataclass(value):
             inner += [getattr(value, field.name, None) for field in fields(value)]
-        return any(self._holds(one, depth - 1) for one in inner)
+        return any(self._holds(field_value, depth - 1) for field_value in inner)
 
 
 def _module(frame: FrameType) -> str:

@@ -177,8 +177,8 @@ def test_who_waits_for_a_worker_takes_the_one_that_comes_back(count: int) -> Non
         waiting = asyncio.create_task(workers.suspects.place(prompt, [0, 1]))
         await asyncio.sleep(2.0)
         workers.change(1, "large-1")
-        place = await waiting
-        assert place == Place(1, "large-1" if count else None)
+        choice = await waiting
+        assert choice == Place(1, "large-1" if count else None)
         assert asyncio.get_running_loop().time() == 2.0
 
     runs(main())

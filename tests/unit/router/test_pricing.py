@@ -31,8 +31,8 @@ def ask(seconds: list[float], *, accepted: float = 0.5, **controls) -> tuple[lis
             return entry
         raise AssertionError
 
-    told = run_in_virtual_time(main())
-    return engine.visits, told
+    entry_tier = run_in_virtual_time(main())
+    return engine.visits, entry_tier
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def ask(seconds: list[float], *, accepted: float = 0.5, **controls) -> tuple[lis
     ],
 )
 def test_the_cheaper_entry_is_taken(seconds, accepted, entry) -> None:
-    visits, told = ask(seconds, accepted=accepted)
-    assert told == entry
+    visits, chosen = ask(seconds, accepted=accepted)
+    assert chosen == entry
     assert visits == [("small", "large").index(entry)]
 
 

@@ -53,9 +53,9 @@ def serve(
     router, stories = make_router(config, engine), []
 
     async def main() -> None:
-        for number, one in enumerate(controls):
+        for number, request_controls in enumerate(controls):
             request = make_request(rid=f"r{number}")
-            async for item in router.answer(request, None, one, ResponseSummary()):
+            async for item in router.answer(request, None, request_controls, ResponseSummary()):
                 stories.append(item["meta_info"]["cascadia"])
 
     run_in_virtual_time(main())
@@ -131,7 +131,8 @@ def test_an_attempt_names_the_calibration_that_took_over() -> None:
 
     async def main() -> list[Any]:
         return [
-            one async for one in router.answer(make_request(), None, Controls(), ResponseSummary())
+            item
+            async for item in router.answer(make_request(), None, Controls(), ResponseSummary())
         ]
 
     (item,) = asyncio.run(main())

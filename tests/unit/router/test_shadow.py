@@ -28,7 +28,7 @@ SMALL = Reply(score=0.9, text="fifty  six")
 SLOW = Reply(seconds=5.0)
 
 
-class Asked:
+class ShadowRun:
     """A router after some requests, each sent when the one before was answered."""
 
     def __init__(
@@ -56,8 +56,8 @@ class Asked:
             self.counts = router.services.shadow.counts
             self.labelled = router.services.shadow.labelled
             for number in range(requests):
-                asked = request or make_request(rid=f"caller-{number}")
-                given = router.answer(asked, None, controls or Controls(), ResponseSummary())
+                sent = request or make_request(rid=f"caller-{number}")
+                given = router.answer(sent, None, controls or Controls(), ResponseSummary())
                 self.items: list[Any] = [item async for item in given]
             self.answered_s = asyncio.get_running_loop().time()
             self.active = router.active_count
@@ -76,14 +76,16 @@ class Asked:
 def test_an_accepted_answer_is_given_again_after_it_went_out(
     last: str, outcome: str, agreed: int
 ) -> None:
-    asked = Asked(SMALL, Reply(seconds=5.0, text=last))
-    assert asked.items[0]["text"] == SMALL.text
-    assert (asked.answered_s, asked.active) == (0.0, 0)
-    assert asked.counts == {(0, outcome): 1}
-    assert {tier: list(kept) for tier, kept in asked.labelled.items()} == {0: [(0.9, agreed == 1)]}
-    now = asked.watch.state().now
+    run = ShadowRun(SMALL, Reply(seconds=5.0, text=last))
+    assert run.items[0]["text"] == SMALL.text
+    assert (run.answered_s, run.active) == (0.0, 0)
+    assert run.counts == {(0, outcome): 1}
+    assert {tier: list(scores) for tier, scores in run.labelled.items()} == {
+        0: [(0.9, agreed == 1)]
+    }
+    now = run.watch.state().now
     assert (now.agreed, now.answers) == (agreed, 1)
-    first, second = asked.engine.runs
+    first, second = run.engine.runs
     assert second.order.tier_index == 1
     assert second.order.early_abort is None
     assert not second.rid.startswith(first.rid)
@@ -113,10 +115,10 @@ def test_a_score_of_an_earlier_calibration_is_not_compared_with_the_active_one()
 
 @pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
 def test_the_rate_is_that_of_the_accepted_answers(rate: float) -> None:
-    asked = Asked(SMALL, Reply(), requests=400, rate=rate)
-    assert asked.counts.total() / 400 == pytest.approx(rate, abs=0.06)
+    run = ShadowRun(SMALL, Reply(), requests=400, rate=rate)
+    assert run.counts.total() / 400 == pytest.approx(rate, abs=0.06)
     # Nothing yields between these requests, so shadows wait for their turn.
-    assert set(asked.counts) <= {(0, "differed"), (0, "skipped")}
+    assert set(run.counts) <= {(0, "differed"), (0, "skipped")}
 
 
 @pytest.mark.parametrize(
@@ -125,17 +127,17 @@ def test_the_rate_is_that_of_the_accepted_answers(rate: float) -> None:
     ids=["pinned", "max-tier", "threshold"],
 )
 def test_what_did_not_come_the_cascades_own_way_is_left_alone(controls: Controls) -> None:
-    assert Asked(SMALL, SLOW, controls=controls).counts == {}
+    assert ShadowRun(SMALL, SLOW, controls=controls).counts == {}
 
 
 def test_an_answer_of_the_last_tier_or_of_several_samples_is_left_alone() -> None:
-    assert Asked(Reply(score=0.1), SLOW).counts == {}
-    assert Asked(SMALL, SLOW, request=make_request(samples=2)).counts == {}
+    assert ShadowRun(Reply(score=0.1), SLOW).counts == {}
+    assert ShadowRun(SMALL, SLOW, request=make_request(samples=2)).counts == {}
 
 
 def test_only_a_few_run_at_a_time() -> None:
-    asked = Asked(SMALL, SLOW, requests=MOST_AT_A_TIME + 3)
-    assert asked.counts == {(0, "differed"): MOST_AT_A_TIME, (0, "skipped"): 3}
+    run = ShadowRun(SMALL, SLOW, requests=MOST_AT_A_TIME + 3)
+    assert run.counts == {(0, "differed"): MOST_AT_A_TIME, (0, "skipped"): 3}
 
 
 @pytest.mark.parametrize(
@@ -144,28 +146,28 @@ def test_only_a_few_run_at_a_time() -> None:
     ids=["lost", "error", "aborted", "too-slow"],
 )
 def test_a_shadow_that_fails_says_nothing_of_agreement(last: Reply) -> None:
-    asked = Asked(SMALL, last)
-    assert asked.items[0]["text"] == SMALL.text
-    assert asked.counts == {(0, "failed"): 1}
-    assert asked.watch.state().now.answers == 0
+    run = ShadowRun(SMALL, last)
+    assert run.items[0]["text"] == SMALL.text
+    assert run.counts == {(0, "failed"): 1}
+    assert run.watch.state().now.answers == 0
 
 
 def test_without_a_worker_of_the_last_tier_none_is_tried() -> None:
-    asked = Asked(SMALL, None)
-    assert asked.counts == {(0, "skipped"): 1}
-    assert asked.engine.visits == [0]
+    run = ShadowRun(SMALL, None)
+    assert run.counts == {(0, "skipped"): 1}
+    assert run.engine.visits == [0]
 
 
 def test_the_servers_end_aborts_it() -> None:
-    asked = Asked(SMALL, Reply(seconds=50.0), stop_after=1.0)
-    assert asked.engine.runs[1].end == "cancelled"
-    assert asked.counts == {}
+    run = ShadowRun(SMALL, Reply(seconds=50.0), stop_after=1.0)
+    assert run.engine.runs[1].end == "cancelled"
+    assert run.counts == {}
 
 
 def test_a_middle_tier_is_watched_apart() -> None:
-    asked = Asked(Reply(score=0.2), SMALL, SLOW)
-    assert asked.counts == {(1, "differed"): 1}
-    assert asked.watch.state().now.answers == 0
+    run = ShadowRun(Reply(score=0.2), SMALL, SLOW)
+    assert run.counts == {(1, "differed"): 1}
+    assert run.watch.state().now.answers == 0
 
 
 @pytest.mark.parametrize("reason", ["committed", "truncated"])
@@ -174,10 +176,10 @@ def test_what_goes_out_for_the_judges_word_is_looked_at_whatever_its_reason(reas
     small = cut if reason == "truncated" else Reply(score=0.9, steps=(ReplyStep(committed=True),))
     request = make_request(stream=reason == "committed", max_new_tokens=4)
     controls = Controls(stream="commit" if reason == "committed" else None)
-    asked = Asked(small, Reply(seconds=1.0, text="fifty six"), request=request, controls=controls)
-    assert asked.items[-1]["meta_info"]["cascadia"]["attempts"][-1]["reason"] == reason
-    assert asked.counts.total() == 1
+    run = ShadowRun(small, Reply(seconds=1.0, text="fifty six"), request=request, controls=controls)
+    assert run.items[-1]["meta_info"]["cascadia"]["attempts"][-1]["reason"] == reason
+    assert run.counts.total() == 1
 
 
 def test_while_no_worker_of_the_last_tier_is_idle_none_begins() -> None:
-    assert Asked(SMALL, SLOW, idle_after=1.0).counts == {(0, "skipped"): 1}
+    assert ShadowRun(SMALL, SLOW, idle_after=1.0).counts == {(0, "skipped"): 1}

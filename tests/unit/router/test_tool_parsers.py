@@ -63,7 +63,7 @@ def streamed(name: str, deltas: list[str]) -> Got:
     results = [parser.parse_stream_chunk(delta) for delta in deltas]
     results.append(parser.parse_stream_end())
     calls: dict[int, list[str]] = {}
-    for call in [call for _, found in results for call in found]:
+    for call in [call for _, chunk_calls in results for call in chunk_calls]:
         parts = calls.setdefault(call.tool_index, ["", ""])
         parts[0] += call.name or ""
         parts[1] += call.parameters or ""

@@ -64,7 +64,7 @@ def test_a_pinned_tier_is_asked_in_its_own_tokens_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "own", "most", "expected"),
+    ("first", "tier_tokens", "most", "expected"),
     [
         (10, 10, 25, [("small", "below_threshold"), ("large", "last_tier")]),
         # Where it may not fit, it is counted before it begins, so the small tier is the last.
@@ -76,11 +76,11 @@ def test_a_pinned_tier_is_asked_in_its_own_tokens_alone() -> None:
     ids=["fits", "counted-and-too-long", "counted-and-fits", "more-than-twice-as-long"],
 )
 def test_a_tiers_own_tokens_decide_what_fits_it(
-    first: int, own: int, most: int, expected: list[tuple[str, str]]
+    first: int, tier_tokens: int, most: int, expected: list[tuple[str, str]]
 ) -> None:
     limits = [FakeLimits(), FakeLimits(input_tokens=most - 1)]
     engine = other_last(WEAK, GOOD, limits=limits)
-    answer = ask(engine, request=make_request(prompt_tokens=first, tokens_of={1: own}))
+    answer = ask(engine, request=make_request(prompt_tokens=first, tokens_of={1: tier_tokens}))
     assert reasons(answer) == expected
 
 

@@ -86,42 +86,42 @@ class Running:
             self.it.take(label)
         return self
 
-    def look(self) -> "Running":
+    def check(self) -> "Running":
         asyncio.run(self.it.look())
         return self
 
     @property
     def summary(self) -> dict:
-        told = self.it.summary(0)
-        assert told is not None
-        return told
+        summary = self.it.summary(0)
+        assert summary is not None
+        return summary
 
 
 def test_before_there_are_enough_labels_nothing_is_fitted(tmp_path: Path) -> None:
-    running = Running(tmp_path).take(some_labels(3_000)).look()
+    running = Running(tmp_path).take(some_labels(3_000)).check()
     assert running.requests == []
-    told = running.summary
-    assert told["state"] == "collecting"
-    assert 0 < told["effective_labels"] < told["needed"] == NEEDED
-    assert told["labels"] > 900  # escalated ones are many, and worth little
-    assert told["bound"] is None
+    summary = running.summary
+    assert summary["state"] == "collecting"
+    assert 0 < summary["effective_labels"] < summary["needed"] == NEEDED
+    assert summary["labels"] > 900  # escalated ones are many, and worth little
+    assert summary["bound"] is None
     assert running.serving.rates == first_rates(RATE)
 
 
 def test_with_enough_labels_the_tier_is_calibrated_without_a_restart(tmp_path: Path) -> None:
-    running = Running(tmp_path).take(some_labels(40_000)).look()
+    running = Running(tmp_path).take(some_labels(40_000)).check()
     path, calibration = running.serving.in_force[0]
     assert path == tmp_path / "tier-0-0001.json"
     assert path.exists()
     assert calibration.report["labels"] == running.summary["labels"]
     assert running.serving.rates == later_rates(RATE)
-    told = running.summary
-    assert (told["state"], told["fits"], told["why"]) == ("fitted", 1, None)
-    assert 0 < told["bound"]["disagree_at_most"] < 0.5
-    assert told["bound"]["accepted"] >= told["bound"]["needed"]
-    assert told["bound"]["confidence"] == 0.95
-    assert 0 < told["ece"] < 0.2
-    assert told["auroc"] > told["rank_auroc"]
+    summary = running.summary
+    assert (summary["state"], summary["fits"], summary["why"]) == ("fitted", 1, None)
+    assert 0 < summary["bound"]["disagree_at_most"] < 0.5
+    assert summary["bound"]["accepted"] >= summary["bound"]["needed"]
+    assert summary["bound"]["confidence"] == 0.95
+    assert 0 < summary["ece"] < 0.2
+    assert summary["auroc"] > summary["rank_auroc"]
     assert running.counted[-1] == (0, "fitted")
     assert (0, "words") in running.counted
 
@@ -129,24 +129,24 @@ def test_with_enough_labels_the_tier_is_calibrated_without_a_restart(tmp_path: P
 def test_it_is_fitted_again_when_the_labels_have_doubled_and_not_before(tmp_path: Path) -> None:
     labels = some_labels(90_000)
     third = len(labels) // 3
-    running = Running(tmp_path).take(labels[:third]).look().look()
+    running = Running(tmp_path).take(labels[:third]).check().check()
     assert len(running.requests) == 1
-    running.take(labels[third : third + third // 2]).look()
+    running.take(labels[third : third + third // 2]).check()
     assert len(running.requests) == 1
-    running.take(labels[third + third // 2 :]).look()
+    running.take(labels[third + third // 2 :]).check()
     assert len(running.requests) == 2
     assert running.serving.in_force[0][0].name == "tier-0-0002.json"
 
 
 def test_an_alarm_calls_for_a_fit_on_the_newer_labels(tmp_path: Path) -> None:
     labels = some_labels(60_000)
-    running = Running(tmp_path).take(labels[: len(labels) // 2]).look()
+    running = Running(tmp_path).take(labels[: len(labels) // 2]).check()
     running.serving.alarmed = {0}
-    running.look()
+    running.check()
     assert len(running.requests) == 1  # nothing new is known
     running.take(labels[len(labels) // 2 :])
     before = running.summary["labels"]
-    running.look()
+    running.check()
     assert len(running.requests) == 2
     assert running.requests[1].first_label == len(labels) // 2
     assert running.summary["labels"] == pytest.approx(before / 2, abs=1)
@@ -157,11 +157,11 @@ def test_a_refused_fit_leaves_the_rank_and_says_why(tmp_path: Path) -> None:
         refused = TierFit(tier=0, refusal="its AUROC is 0.5")
         return FitResult(tiers=[refused], likely=-0.4, likely_short=50, likely_same=0.9)
 
-    running = Running(tmp_path, refuse).take(some_labels(40_000)).look()
+    running = Running(tmp_path, refuse).take(some_labels(40_000)).check()
     assert running.serving.in_force == {}
-    told = running.summary
-    assert (told["state"], told["refused"]) == ("refused", 1)
-    assert told["why"] == "its AUROC is 0.5"
+    summary = running.summary
+    assert (summary["state"], summary["refused"]) == ("refused", 1)
+    assert summary["why"] == "its AUROC is 0.5"
     assert running.serving.likely == -0.4
     assert running.serving.rates == first_rates(RATE)
     assert running.counted[-1] == (0, "refused")
@@ -176,30 +176,30 @@ def test_a_failed_fit_is_counted_and_tried_again_later(tmp_path: Path, error: Ex
         raise error
 
     labels = some_labels(60_000)
-    running = Running(tmp_path, fail).take(labels[: len(labels) // 2]).look().look()
+    running = Running(tmp_path, fail).take(labels[: len(labels) // 2]).check().check()
     assert len(tried) == 1
     assert running.summary["failed"] == 1
     assert running.summary["why"] == str(error)
     assert running.counted[-1] == (0, "failed")
-    running.take(labels[len(labels) // 2 :]).look()
+    running.take(labels[len(labels) // 2 :]).check()
     assert len(tried) == 2
 
 
 def test_a_restart_goes_on_with_labels_and_calibration(tmp_path: Path) -> None:
     labels = some_labels(40_000)
-    running = Running(tmp_path).take(labels).look()
+    running = Running(tmp_path).take(labels).check()
     before = running.summary
     running.it.close()
     again = Running(tmp_path)
-    told = again.summary
+    summary = again.summary
     for key in ("state", "labels", "bound", "auroc", "ece", "likely"):
-        assert told[key] == before[key]
-    assert told["effective_labels"] == pytest.approx(before["effective_labels"])
+        assert summary[key] == before[key]
+    assert summary["effective_labels"] == pytest.approx(before["effective_labels"])
     assert again.serving.in_force[0][1] == running.serving.in_force[0][1]
     assert again.serving.rates == later_rates(RATE)
-    again.look()
+    again.check()
     assert again.requests == []
-    assert again.take(some_labels(50_000, seed=2)).look().requests != []
+    assert again.take(some_labels(50_000, seed=2)).check().requests != []
     assert again.serving.in_force[0][0].name == "tier-0-0002.json"
 
 
@@ -210,7 +210,7 @@ def test_a_full_disk_costs_labels_and_nothing_else(tmp_path: Path, caplog, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(StateFolder, "append", full)
-    running.take(some_labels(500)).look()
+    running.take(some_labels(500)).check()
     assert running.summary["labels"] == 0
     assert [r.message for r in caplog.records].count(
         f"labels are not kept: {tmp_path}: [Errno 28] No space left on device"
@@ -245,8 +245,8 @@ def test_the_process_finds_what_this_one_finds(tmp_path: Path) -> None:
     for label in labels:
         folder.append(label)
     request = request_for(folder)
-    told = asyncio.run(ask_fit(request))
-    assert told == fit_labels(labels, request.tiers, 0.05, 0.05)
+    fit = asyncio.run(ask_fit(request))
+    assert fit == fit_labels(labels, request.tiers, 0.05, 0.05)
 
 
 def test_a_process_that_fails_says_why_in_one_line(tmp_path: Path) -> None:

@@ -71,15 +71,15 @@ def test_the_threshold_is_that_of_the_traffic_and_not_of_the_labels(
 
 def test_its_calibration_loads_in_a_worker_and_tells_of_itself(labels: list[Label]) -> None:
     fit = fitted(labels)
-    told = msgspec.json.decode(msgspec.json.encode(fit), type=TierFit)
-    assert isinstance(told.calibration, Calibration)
-    score = ScoreModel(told.calibration).score(np.array(labels[0].visits[0].features[0]))
+    decoded = msgspec.json.decode(msgspec.json.encode(fit), type=TierFit)
+    assert isinstance(decoded.calibration, Calibration)
+    score = ScoreModel(decoded.calibration).score(np.array(labels[0].visits[0].features[0]))
     assert 0.0 < score < 1.0
-    assert told.calibration.report["accepted_differed_high"] == pytest.approx(
+    assert decoded.calibration.report["accepted_differed_high"] == pytest.approx(
         fit.quality.bound, abs=1e-5
     )
-    assert told.calibration.agreement.answers == fit.quality.accepted
-    assert told.calibration.quantile_samples > 100
+    assert decoded.calibration.agreement.answers == fit.quality.accepted
+    assert decoded.calibration.quantile_samples > 100
 
 
 def test_a_score_that_orders_no_better_than_chance_is_refused() -> None:
@@ -101,7 +101,7 @@ def test_a_score_that_orders_no_better_than_chance_is_refused() -> None:
 @pytest.mark.parametrize("agrees", [True, False])
 def test_labels_of_one_kind_are_refused(labels: list[Label], agrees: bool) -> None:
     of_kind = [label for label in labels if label.visits[0].same is agrees]
-    count = sum(part_of(one.prompt) == "fit" for one in of_kind)
+    count = sum(part_of(label.prompt) == "fit" for label in of_kind)
     fit = fitted(of_kind)
     assert fit.calibration is None
     kinds = (count, 0) if agrees else (0, count)

@@ -73,15 +73,15 @@ def self_calibration_of(config: CascadeConfig, router: CascadeRouter) -> SelfCal
     return configured_self_calibration(config, router.services, {}, likelihood, metrics)
 
 
-class Served:
+class ServedCascade:
     """A router with its self-calibration, while prompts come one after the other."""
 
     def __init__(self, config: CascadeConfig) -> None:
         self.engine = made_up_engine()
         self.router = make_router(config, self.engine)
-        found = self_calibration_of(config, self.router)
-        assert isinstance(found, SelfCalibration)
-        self.calibration = found
+        calibration = self_calibration_of(config, self.router)
+        assert isinstance(calibration, SelfCalibration)
+        self.calibration = calibration
         self.calibration._fit = fit_here
         self.items: list[Any] = []
 
@@ -94,7 +94,7 @@ class Served:
 
 
 def test_traffic_calibrates_the_tier_and_no_request_notices_the_swap(tmp_path: Path) -> None:
-    served = Served(cascade(tmp_path))
+    served = ServedCascade(cascade(tmp_path))
     router = served.router
     assert router.services.shadow.rates == first_rates(RATE)
     assert router.services.scores.is_ranked(0)
@@ -116,8 +116,10 @@ def test_traffic_calibrates_the_tier_and_no_request_notices_the_swap(tmp_path: P
 
     run_in_virtual_time(main())
     assert len(served.items) == 2_201
-    told = [item["meta_info"]["cascadia"]["attempts"][0]["calibrated"] for item in served.items]
-    assert told == [False] * 2_000 + [True] * 200 + [False]
+    calibrated = [
+        item["meta_info"]["cascadia"]["attempts"][0]["calibrated"] for item in served.items
+    ]
+    assert calibrated == [False] * 2_000 + [True] * 200 + [False]
     orders = [run.order for run in served.engine.runs if run.order.tier_index == 0]
     assert {order.calibration for order in orders[:2_001]} == {None}
     assert {order.calibration for order in orders[2_001:]} == {str(tmp_path / "tier-0-0001.json")}
@@ -139,7 +141,7 @@ def test_traffic_calibrates_the_tier_and_no_request_notices_the_swap(tmp_path: P
 
 
 def test_a_restart_begins_calibrated(tmp_path: Path) -> None:
-    first = Served(cascade(tmp_path))
+    first = ServedCascade(cascade(tmp_path))
 
     async def main() -> None:
         await first.ask(range(2_000))
@@ -147,7 +149,7 @@ def test_a_restart_begins_calibrated(tmp_path: Path) -> None:
 
     run_in_virtual_time(main())
     first.calibration.close()
-    again = Served(cascade(tmp_path))
+    again = ServedCascade(cascade(tmp_path))
     assert again.router.services.scores.source(0).calibration == str(tmp_path / "tier-0-0001.json")
     assert again.calibration.summary(0)["bound"] == first.calibration.summary(0)["bound"]
     run_in_virtual_time(again.ask(range(3)))
@@ -155,7 +157,7 @@ def test_a_restart_begins_calibrated(tmp_path: Path) -> None:
 
 
 def test_without_a_folder_a_temporary_one_goes_with_the_server() -> None:
-    served = Served(cascade())
+    served = ServedCascade(cascade())
     path = served.calibration._folder.path
     assert path.is_dir()
     run_in_virtual_time(served.ask(range(3)))
@@ -180,8 +182,8 @@ def test_a_cascade_that_does_not_calibrate_itself_labels_nothing(config: Cascade
 
 
 def test_a_folder_of_another_cascade_ends_the_start(tmp_path: Path) -> None:
-    Served(cascade(tmp_path)).calibration.close()
+    ServedCascade(cascade(tmp_path)).calibration.close()
     other = cascade(tmp_path)
     tiers = [msgspec.structs.replace(other.tiers[0], model_path="/models/other"), other.tiers[1]]
     with pytest.raises(ConfigError, match="made for other models"):
-        Served(msgspec.structs.replace(other, tiers=tiers))
+        ServedCascade(msgspec.structs.replace(other, tiers=tiers))

@@ -95,17 +95,17 @@ def test_a_whole_line_that_does_not_fit_is_named(tmp_path: Path, line: bytes) ->
 
 
 def test_the_files_stay_bounded_and_the_labels_count_on(tmp_path: Path) -> None:
-    one = len(msgspec.json.encode(LABELS[0]))
-    folder = opened(tmp_path, most_bytes=5 * one)
-    numbers = [folder.append(LABELS[place % len(LABELS)]) for place in range(40)]
+    label_bytes = len(msgspec.json.encode(LABELS[0]))
+    folder = opened(tmp_path, most_bytes=5 * label_bytes)
+    numbers = [folder.append(LABELS[index % len(LABELS)]) for index in range(40)]
     assert numbers == list(range(40))
     total = sum(path.stat().st_size for path in tmp_path.glob("labels*.jsonl"))
-    assert total < 13 * one
-    kept = [number for number, _ in folder.labels()]
-    assert kept == list(range(kept[0], 40))
-    assert 5 <= len(kept) <= 12
+    assert total < 13 * label_bytes
+    numbers_left = [number for number, _ in folder.labels()]
+    assert numbers_left == list(range(numbers_left[0], 40))
+    assert 5 <= len(numbers_left) <= 12
     folder.close()
-    assert opened(tmp_path, most_bytes=5 * one).append(LABELS[0]) == 40
+    assert opened(tmp_path, most_bytes=5 * label_bytes).append(LABELS[0]) == 40
 
 
 @pytest.mark.parametrize("name", ["labels.jsonl", "state.json"])
@@ -175,9 +175,9 @@ def test_nothing_of_a_prompt_is_in_the_folder(tmp_path: Path) -> None:
 def test_the_digest_is_of_models_and_their_order_alone() -> None:
     cascade = make_cascade("small", "large")
     turned = msgspec.structs.replace(cascade, tiers=cascade.tiers[::-1])
-    asked = msgspec.structs.replace(cascade.tiers[0], prompt_suffix="!")
-    suffixed = msgspec.structs.replace(cascade, tiers=[asked, cascade.tiers[1]])
+    changed_tier = msgspec.structs.replace(cascade.tiers[0], prompt_suffix="!")
+    suffixed = msgspec.structs.replace(cascade, tiers=[changed_tier, cascade.tiers[1]])
     renamed = msgspec.structs.replace(cascade.tiers[0], name="other", replicas=3)
     same = msgspec.structs.replace(cascade, tiers=[renamed, cascade.tiers[1]])
-    assert len({digest_of(one) for one in (cascade, turned, suffixed)}) == 3
+    assert len({digest_of(config) for config in (cascade, turned, suffixed)}) == 3
     assert digest_of(same) == digest_of(cascade)

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 @pytest.mark.parametrize(
-    ("cascade", "told"),
+    ("cascade", "message"),
     [
         ({**DEMO, "routing": {"treshold": [0.5]}}, "treshold"),
         (with_tiers({}, {"model_path": "/nowhere/large"}), "'/nowhere/large' does not exist"),
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
 )
 def test_a_wrong_cascade_is_refused_before_a_process_is_started(
     cascade: dict[str, Any],
-    told: str,
+    message: str,
     parser: argparse.ArgumentParser,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -75,7 +75,7 @@ def test_a_wrong_cascade_is_refused_before_a_process_is_started(
     given = ["--plugin", "cascadia", "--cascade-config", str(tmp_path / "cascade.json")]
     logs = ["--cascade-logs", str(tmp_path / "logs")]
     namespace = parser.parse_args([*given, *logs, "--port", str(free_port())])
-    with pytest.raises(ConfigError, match=told) as refused:
+    with pytest.raises(ConfigError, match=message) as refused:
         start.prepare_server(namespace, ServerArgs.from_cli_args)
     assert "\n" not in str(refused.value)
 

@@ -31,11 +31,11 @@ else:
 
 @pytest.mark.parametrize("process", ["worker", pytest.param("detokenizer", marks=pytest.mark.slow)])
 def test_an_interrupt_of_the_whole_process_group_is_left_to_the_server(process: str) -> None:
-    found = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", PROGRAM, process],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert (found.returncode, found.stdout) == (0, "outlived\n"), found.stderr
+    assert (done.returncode, done.stdout) == (0, "outlived\n"), done.stderr

@@ -33,16 +33,16 @@ def loaded(
 ) -> list[str]:
     """What is said of a load of tensors of these sizes, each of which takes this long."""
     monkeypatch.setattr(start_progress, "_stored_bytes", lambda _path: total)
-    clock, said = Clock(), list[str]()
-    progress = StartProgress(said.append, clock)
+    clock, lines = Clock(), list[str]()
+    progress = StartProgress(lines.append, clock)
     for _ in progress.counting([("w", tensor(size)) for size in sizes], "model"):
         clock.now_s += seconds_each
-    return said
+    return lines
 
 
 def test_a_slow_load_says_a_line_at_each_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = loaded([10**9] * 8, 2.0, 8e9, monkeypatch)
-    assert said == [
+    lines = loaded([10**9] * 8, 2.0, 8e9, monkeypatch)
+    assert lines == [
         "weights 25% of 8.0 GB, 4 s",
         "weights 50% of 8.0 GB, 8 s",
         "weights 75% of 8.0 GB, 12 s",
@@ -56,33 +56,33 @@ def test_a_fast_load_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_fast_load_after_a_slow_beginning_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start_progress, "_stored_bytes", lambda _path: 8e9)
-    clock, said = Clock(), list[str]()
-    progress = StartProgress(said.append, clock)
+    clock, lines = Clock(), list[str]()
+    progress = StartProgress(lines.append, clock)
     clock.now_s += 4.0
     list(progress.counting([("w", tensor(10**9))] * 8, "model"))
-    assert said == []
+    assert lines == []
 
 
 def test_a_load_of_unknown_size_says_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     monkeypatch.setattr(start_progress, "_stored_bytes", lambda _path: None)
-    progress = StartProgress(said.append, Clock())
+    progress = StartProgress(lines.append, Clock())
     weights = progress.counting([("w", tensor(10**9)), ("v", tensor(10**9))], "model")
     next(weights)
     next(weights)
     progress.tell()
-    assert said == ["weights, 1.0 GB loaded, 0 s"]
+    assert lines == ["weights, 1.0 GB loaded, 0 s"]
 
 
 def test_a_line_comes_every_few_seconds_until_the_worker_says_that_it_is_ready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(start_progress, "EVERY_S", 0.05)
-    said, three = list[str](), threading.Event()
+    lines, three = list[str](), threading.Event()
 
     def say(line: str) -> None:
-        said.append(line)
-        if len(said) == 3:
+        lines.append(line)
+        if len(lines) == 3:
             three.set()
 
     progress, sent = StartProgress(say), list[Any]()
@@ -90,15 +90,15 @@ def test_a_line_comes_every_few_seconds_until_the_worker_says_that_it_is_ready(
     progress.begin()
     assert three.wait(10)
     pipe.send({"status": "ready"})
-    count = len(said)
+    count = len(lines)
     assert sent == [{"status": "ready"}]
-    assert set(said) == {"starting, 0 s"}
-    assert not progress._ended.wait(0.2) or len(said) <= count + 1
+    assert set(lines) == {"starting, 0 s"}
+    assert not progress._ended.wait(0.2) or len(lines) <= count + 1
 
 
 def test_the_size_of_a_model_is_read_from_its_files(tmp_path: Path) -> None:
-    found = start_progress._stored_bytes(str(ROOT / "demo/models/small"))
-    assert found == 624_128
+    stored_bytes = start_progress._stored_bytes(str(ROOT / "demo/models/small"))
+    assert stored_bytes == 624_128
     assert start_progress._stored_bytes(str(tmp_path)) is None
     assert start_progress._stored_bytes("nobody/nothing") is None
 

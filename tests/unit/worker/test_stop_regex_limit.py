@@ -17,12 +17,12 @@ def search(pattern: str) -> bool:
     return re.search(pattern, TEXT) is not None
 
 
-@pytest.mark.parametrize(("pattern", "found"), [("a+", True), ("b", False)])
-def test_a_usual_search_answers(pattern: str, found: bool) -> None:
+@pytest.mark.parametrize(("pattern", "is_match"), [("a+", True), ("b", False)])
+def test_a_usual_search_answers(pattern: str, is_match: bool) -> None:
     request = SimpleNamespace()
     limit = SearchLimit()
     for _ in range(100):
-        assert limit.run(request, lambda: search(pattern)) is found
+        assert limit.run(request, lambda: search(pattern)) is is_match
     assert not vars(request)  # none of them was slow
 
 

@@ -218,14 +218,14 @@ def test_what_caches_hold_of_the_prompts_is_not_planned_for():
                 )
                 for visit in request.visits
             )
-        request = plan_request(
+        planned = plan_request(
             make_config(objective="path"),
             slow,
             serving(2, 2),
             Traffic(requests=window, rate_per_s=4.0),
         )
-        shares.append(request.cached_share_T)
-        larges.append(propose(request).pools["large"].replicas)
+        shares.append(planned.cached_share_T)
+        larges.append(propose(planned).pools["large"].replicas)
     assert shares == [[0.0, 0.0], [0.0, 0.95]]
     assert larges[0] == 3 > larges[1]
 
@@ -247,14 +247,14 @@ def test_what_is_kept_of_drafts_is_not_planned_for():
                 dataclasses.replace(visit, kept_tokens=kept_tokens if visit.tier_index else None)
                 for visit in request.visits
             )
-        request = plan_request(
+        planned = plan_request(
             make_config(objective="path"),
             quick,
             serving(2, 2),
             Traffic(requests=window, rate_per_s=12.0),
         )
-        shares.append(request.kept_share_T)
-        larges.append(propose(request).pools["large"].replicas)
+        shares.append(planned.kept_share_T)
+        larges.append(propose(planned).pools["large"].replicas)
     assert shares == [[None, None], [None, 0.9]]
     assert larges[0] > larges[1]
 
