@@ -57,7 +57,7 @@ def asked() -> Asked:
         for function, keywords in _keywords(source.tree, names):
             found.keywords.setdefault(function, set()).update(keywords)
     here = installed()
-    found.members.intersection_update({one for one in found.members if _has(here, one)})
+    found.members.intersection_update({member for member in found.members if _has(here, member)})
     for function, keywords in found.keywords.items():
         keywords -= set(_unknown(here, function, keywords))
     return found
@@ -172,7 +172,7 @@ def _annotated(annotation: ast.expr | None, names: dict[str, str]) -> str | None
         annotation = ast.parse(annotation.value, mode="eval").body
     if isinstance(annotation, ast.BinOp):
         sides = (annotation.left, annotation.right)
-        classes = [one for one in sides if ast.unparse(one) != "None"]
+        classes = [side for side in sides if ast.unparse(side) != "None"]
         annotation = classes[0] if len(classes) == 1 else None
     return None if annotation is None else _path(annotation, names)
 
@@ -181,7 +181,7 @@ def _keywords(tree: ast.Module, names: dict[str, str]) -> Iterator[tuple[str, se
     for node in ast.walk(tree):
         path = _path(node.func, names) if isinstance(node, ast.Call) else None
         if isinstance(node, ast.Call) and path is not None:
-            yield path, {one.arg for one in node.keywords if one.arg is not None}
+            yield path, {keyword.arg for keyword in node.keywords if keyword.arg is not None}
 
 
 def _path(node: ast.expr, names: dict[str, str]) -> str | None:

@@ -80,7 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def said(folder: Path) -> tuple[str, str]:
+def first_output(folder: Path) -> tuple[str, str]:
     """What a first whole run wrote to stdout and stderr."""
     process = start(folder, "--escalation-rate", "0.5", "--probe")
     try:
@@ -92,12 +92,12 @@ def said(folder: Path) -> tuple[str, str]:
 
 
 def records(folder: Path, tier: str) -> list[Record]:
-    found = RecordFile(folder / "out" / "records.jsonl", Record).load().values()
-    return sorted((r for r in found if r.tier == tier), key=lambda record: int(record.id))
+    stored = RecordFile(folder / "out" / "records.jsonl", Record).load().values()
+    return sorted((r for r in stored if r.tier == tier), key=lambda record: int(record.id))
 
 
-def test_every_tier_answers_everything_and_is_calibrated(folder, said) -> None:
-    out, err = said
+def test_every_tier_answers_everything_and_is_calibrated(folder, first_output) -> None:
+    out, err = first_output
     assert f"middle: {len(ROWS)} of {len(ROWS)} answers" in err
     assert "routing: thresholds: [" in out
     paths = {0: str(folder / "out" / "small.json"), 1: str(folder / "out" / "middle.json")}
@@ -108,29 +108,31 @@ def test_every_tier_answers_everything_and_is_calibrated(folder, said) -> None:
     assert load_entry_model(folder / "out" / "entry.json", TIERS).samples > 100
 
 
-def test_a_ready_cascade_file_can_be_served(folder, said, capsys) -> None:
+def test_a_ready_cascade_file_can_be_served(folder, first_output, capsys) -> None:
     ready = folder / "out" / "calibrated.yaml"
-    assert f"cascade file: {ready}" in said[0]
-    assert said[0].splitlines()[-1] == (
+    assert f"cascade file: {ready}" in first_output[0]
+    assert first_output[0].splitlines()[-1] == (
         "target escalation rate at most 0.5: kept on the prompts held out"
     )
     assert main(["validate", str(ready)]) == 0
     assert f"{ready} is valid: small, middle" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("said")
+@pytest.mark.usefixtures("first_output")
 @pytest.mark.parametrize("tier", TIERS)
 def test_engine_records_what_a_plain_forward_gives(folder, tier, monkeypatch) -> None:
     """The demo's calibrations are fitted on features computed without the engine."""
     monkeypatch.setattr("demo.calibrate.decode.precision", lambda: torch.float32)
-    own = records(folder, tier)
+    tier_records = records(folder, tier)
     seen = observe(MODELS / tier, ROWS)
     expected = tier_answers(seen)
-    questions = [Question(id=record.id, prompt="x") for record in own]
-    (answers,) = pool_of(questions, [own], [seen.correct_N.tolist()]).tiers
+    questions = [Question(id=record.id, prompt="x") for record in tier_records]
+    (answers,) = pool_of(questions, [tier_records], [seen.correct_N.tolist()]).tiers
     # A tie between two tokens may be broken either way; then the answers differ, not the features.
-    same_N = np.array([record.tokens[-1] for record in own]) == seen.final_NS[:, 0]
-    texts = [record.text.strip() == row.answer for record, row in zip(own, ROWS, strict=True)]
+    same_N = np.array([record.tokens[-1] for record in tier_records]) == seen.final_NS[:, 0]
+    texts = [
+        record.text.strip() == row.answer for record, row in zip(tier_records, ROWS, strict=True)
+    ]
     same_N &= np.array(texts) == seen.correct_N
     assert same_N.mean() > 0.98
     assert_same(answers.features_NF[same_N], expected.features_NF[same_N])
@@ -139,15 +141,15 @@ def test_engine_records_what_a_plain_forward_gives(folder, tier, monkeypatch) ->
 
 
 def test_the_middle_tier_reads_every_draft_as_a_plain_forward_does(
-    folder, said, monkeypatch
+    folder, first_output, monkeypatch
 ) -> None:
     monkeypatch.setattr("demo.calibrate.decode.precision", lambda: torch.float32)
-    assert f"drafts: {len(ROWS)} of {len(ROWS)} answers" in said[1]
-    assert "routing: drafts: low: " in said[0]
+    assert f"drafts: {len(ROWS)} of {len(ROWS)} answers" in first_output[1]
+    assert "routing: drafts: low: " in first_output[0]
     model = load_model(MODELS / "middle")
     drafts = RecordFile(folder / "out" / "drafts.jsonl", DraftRecord).load().values()
-    read = {int(one.id): one for one in drafts if one.features is not None}
-    assert {one.tier for one in drafts} == {"middle"}
+    read = {int(draft.id): draft for draft in drafts if draft.features is not None}
+    assert {draft.tier for draft in drafts} == {"middle"}
     assert len(read) > 0.9 * len(ROWS)
     for record in records(folder, "small"):
         draft = read.get(int(record.id))
@@ -167,9 +169,9 @@ def test_the_middle_tier_reads_every_draft_as_a_plain_forward_does(
             "mean_entropy": entropy_T.mean().item(),
             "max_entropy": entropy_T.max().item(),
         }
-        told = dict(zip(FEATURES, draft.features or [], strict=True))
+        features = dict(zip(FEATURES, draft.features or [], strict=True))
         for name, value in expected.items():
-            assert told[name] == pytest.approx(value, abs=TOLERANCE, rel=1e-3), record.id
+            assert features[name] == pytest.approx(value, abs=TOLERANCE, rel=1e-3), record.id
         agrees_T = logits_TV.argmax(dim=-1) == torch.tensor(ids)
         agreed = int(agrees_T.long().cumprod(dim=0).sum())
         gap_T = logits_TV.topk(2, dim=-1).values.diff(dim=-1).abs().squeeze(-1)
@@ -177,7 +179,7 @@ def test_the_middle_tier_reads_every_draft_as_a_plain_forward_does(
             assert draft.kept == pytest.approx(agreed / len(ids)), record.id
 
 
-@pytest.mark.usefixtures("said")
+@pytest.mark.usefixtures("first_output")
 def test_the_entry_model_is_fitted_on_the_ids_that_the_router_has(folder) -> None:
     """Texts are tokenised as they are, chats through the template; both give the same here."""
     for record in records(folder, "small"):
@@ -186,12 +188,12 @@ def test_the_entry_model_is_fitted_on_the_ids_that_the_router_has(folder) -> Non
 
 
 def test_hidden_states_are_recorded_of_the_tier_that_may_have_a_probe(
-    folder, said, monkeypatch
+    folder, first_output, monkeypatch
 ) -> None:
     """The middle one reads drafts, and is the last."""
     monkeypatch.setattr("demo.calibrate.decode.precision", lambda: torch.float32)
-    assert "tier small: " in said[0]
-    assert "probe" in said[0]
+    assert "tier small: " in first_output[0]
+    assert "probe" in first_output[0]
     assert all(record.hidden is None for record in records(folder, "middle"))
     states = [record.hidden for record in records(folder, "small")]
     found_NH = np.array([np.frombuffer(state, "<f2") for state in states if state is not None])
@@ -202,21 +204,23 @@ def test_hidden_states_are_recorded_of_the_tier_that_may_have_a_probe(
     assert is_near_N.mean() > 0.98
 
 
-@pytest.mark.usefixtures("said")
+@pytest.mark.usefixtures("first_output")
 def test_the_planners_sample_has_the_lengths_of_prompts_and_answers(folder) -> None:
     questions = read_sample(folder / "set.jsonl")
-    kept = [row for row, asked in enumerate(questions) if part_of(prompt_key(asked)) != "fit"]
+    rows = [row for row, question in enumerate(questions) if part_of(prompt_key(question)) != "fit"]
     made = load_plan_sample(folder / "out" / "sample.json", TIERS).rows
     small, middle = records(folder, "small"), records(folder, "middle")
-    assert len(made) == len(kept)
-    for row, number in zip(made, kept, strict=True):
+    assert len(made) == len(rows)
+    for row, number in zip(made, rows, strict=True):
         prompt_ids = small[number].prompt_ids
         assert prompt_ids is not None
         assert row.input_tokens == len(prompt_ids)
-        assert row.output_tokens == [own[number].tokens[-1] for own in (small, middle)]
+        assert row.output_tokens == [
+            tier_records[number].tokens[-1] for tier_records in (small, middle)
+        ]
 
 
-@pytest.mark.usefixtures("said")
+@pytest.mark.usefixtures("first_output")
 def test_advice_from_the_same_answers_asks_nothing_again(folder, tmp_path, capsys) -> None:
     tiers = [
         {
@@ -232,13 +236,13 @@ def test_advice_from_the_same_answers_asks_nothing_again(folder, tmp_path, capsy
     path = tmp_path / "cascade.json"
     cascade = {"version": 1, "tiers": tiers, "routing": {"thresholds": [0.5]}}
     path.write_text(json.dumps(cascade))
-    asked = ["advise", str(path), "--data", str(folder / "set.jsonl"), "--max-tokens", "128"]
-    asked += ["--out", str(folder / "out"), "--gpus", "4", "--rate", "50", "--workers", "0"]
-    assert main([*asked, "--json"]) == 0
+    arguments = ["advise", str(path), "--data", str(folder / "set.jsonl"), "--max-tokens", "128"]
+    arguments += ["--out", str(folder / "out"), "--gpus", "4", "--rate", "50", "--workers", "0"]
+    assert main([*arguments, "--json"]) == 0
     captured = capsys.readouterr()
     assert "starting the server" not in captured.err
     advice = json.loads(captured.out)
-    assert [one["tier"] for one in advice["alone"]] == list(TIERS)
+    assert [option["tier"] for option in advice["alone"]] == list(TIERS)
     assert advice["choice"] in ("cascade", "router", *TIERS)
 
 
@@ -250,7 +254,7 @@ def assert_same(own_NF, expected_NF) -> None:
     np.testing.assert_allclose(own_NF, expected_NF, atol=TOLERANCE, rtol=1e-3)
 
 
-@pytest.mark.usefixtures("said")
+@pytest.mark.usefixtures("first_output")
 def test_a_second_run_asks_nothing_again(folder) -> None:
     process = start(folder, "--escalation-rate", "0.5", "--tier-cost", "small=1,middle=3")
     out, err = process.communicate(timeout=120)

@@ -55,20 +55,23 @@ def test_whole_records_are_calibrated_without_a_server(
 ) -> None:
     data, out = write_sample(tmp_path, 600), tmp_path / "out"
     write_records(cascade, data, out)
-    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
-    assert main([*asked, "--escalation-rate", "0.5"]) == 0
-    told = capsys.readouterr()
-    assert "starting the server" not in told.err
-    assert "routing: thresholds: [0." in told.out
-    assert "small: at most" in told.out
-    assert "with 95 % confidence" in told.out
+    arguments = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*arguments, "--escalation-rate", "0.5"]) == 0
+    captured = capsys.readouterr()
+    assert "starting the server" not in captured.err
+    assert "routing: thresholds: [0." in captured.out
+    assert "small: at most" in captured.out
+    assert "with 95 % confidence" in captured.out
     calibration = load_calibration(out / "small.json")
     weights = dict(zip(calibration.features, calibration.weights, strict=True))
     assert max(weights, key=lambda name: abs(weights[name])) == FEATURES[0]
     report = json.loads((out / "report.json").read_text())
     small, large = report["settings"]["tier_cost"]
     assert small == 1.0 < large
-    assert f"cost of an answer: small 1, large {large:.3g}; its tokens times step times" in told.err
+    assert (
+        f"cost of an answer: small 1, large {large:.3g}; its tokens times step times"
+        in captured.err
+    )
     assert report["chosen"]["shares"][1] <= 0.5
 
 
@@ -77,8 +80,8 @@ def test_quality_shares_and_cost_are_printed(
 ) -> None:
     data, out = write_sample(tmp_path, 600), tmp_path / "out"
     write_records(cascade, data, out)
-    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
-    assert main([*asked, "--escalation-rate", "0.5", "--tier-cost", "small=1,large=4"]) == 0
+    arguments = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*arguments, "--escalation-rate", "0.5", "--tier-cost", "small=1,large=4"]) == 0
     *_, held_out, reached, target = capsys.readouterr().out.splitlines()
     report = json.loads((out / "report.json").read_text())["held_out"]
     last = report["quality"] + report["loss"]
@@ -91,7 +94,7 @@ def test_quality_shares_and_cost_are_printed(
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--target-quality", "0.8"], "target quality at least 0.8: not shown with this sample"),
         (["--max-loss", "0.02"], "target loss at most 0.02: not shown with this sample: about "),
@@ -103,14 +106,14 @@ def test_a_target_that_the_sample_does_not_show_is_code_4_with_everything_writte
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     flags: list[str],
-    said: str,
+    message: str,
 ) -> None:
     data, out = write_sample(tmp_path, 300), tmp_path / "out"
     write_records(cascade, data, out)
-    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
-    assert main([*asked, *flags]) == 4
-    told = capsys.readouterr()
-    assert told.out.splitlines()[-1].startswith(said)
+    arguments = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*arguments, *flags]) == 4
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[-1].startswith(message)
     assert (out / "calibrated.yaml").is_file()
     assert json.loads((out / "report.json").read_text())["verdict"]["is_reached"] is False
 
@@ -119,14 +122,14 @@ def test_as_many_prompts_as_were_asked_for_mostly_show_the_target(
     cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The number that is told is enough: 300 prompts name it, and so many more reach the target."""
-    asked = ["calibrate", str(cascade), "--max-loss", "0.05"]
+    arguments = ["calibrate", str(cascade), "--max-loss", "0.05"]
     counts = [300]
     for name in ("few", "many"):
         folder = tmp_path / name
         folder.mkdir()
         data = write_sample(folder, counts[-1])
         write_records(cascade, data, folder / "out")
-        code = main([*asked, "--data", str(data), "--out", str(folder / "out")])
+        code = main([*arguments, "--data", str(data), "--out", str(folder / "out")])
         verdict = json.loads((folder / "out" / "report.json").read_text())["verdict"]
         assert verdict["is_reached"] is (name == "many"), capsys.readouterr().out
         assert code == (0 if name == "many" else 4)
@@ -143,12 +146,12 @@ def test_a_ready_cascade_file_lies_beside_the_calibrations(
     cascade.write_text(json.dumps(config))
     data, out = write_sample(tmp_path, 600), tmp_path / "out"
     write_records(cascade, data, out)
-    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
-    assert main([*asked, "--escalation-rate", "0.5"]) == 0
-    told = capsys.readouterr()
+    arguments = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*arguments, "--escalation-rate", "0.5"]) == 0
+    captured = capsys.readouterr()
     ready = out / "calibrated.yaml"
-    assert f"cascade file: {ready}\n" in told.out
-    assert "cannot be served" not in told.err
+    assert f"cascade file: {ready}\n" in captured.out
+    assert "cannot be served" not in captured.err
     assert main(["validate", str(ready)]) == 0
     made = load_cascade(ready)
     report = json.loads((out / "report.json").read_text())
@@ -196,8 +199,8 @@ def test_a_sample_too_small_is_refused_before_anything_is_asked(
     parts = [part_of(prompt_key(question)) for question in read_sample(data)]
     short = 30 - min(parts.count(name) for name in ("fit", "choose", "certify"))
     assert main(["calibrate", str(cascade), "--data", str(data), "--out", str(out)]) == 2
-    told = capsys.readouterr().err
-    assert told == (
+    error = capsys.readouterr().err
+    assert error == (
         f"cascadia calibrate: the sample has {count} labelled prompts, by their hashes "
         f"{parts.count('fit')} to fit, {parts.count('choose')} to choose, "
         f"{parts.count('certify')} to certify; 30 of each are needed: {more}{3 * short} more "
@@ -219,8 +222,8 @@ def test_equal_prompts_under_other_ids_stay_in_one_part_and_are_counted(
 ) -> None:
     data, out = write_sample(tmp_path, 600, prompts=150), tmp_path / "out"
     write_records(cascade, data, out)
-    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
-    assert main([*asked, "--escalation-rate", "0.5"]) == 0
+    arguments = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*arguments, "--escalation-rate", "0.5"]) == 0
     assert "450 questions repeat an earlier prompt" in capsys.readouterr().err
     keys = {prompt_key(question) for question in read_sample(data)}
     kept = {row.prompt for row in load_plan_sample(out / "sample.json", ["small", "large"]).rows}
@@ -242,14 +245,14 @@ def test_a_cascade_that_reads_drafts_gets_a_second_judge(
     data, out = write_sample(tmp_path, 1200), tmp_path / "out"
     write_records(cascade, data, out)
     write_drafts(cascade, data, out, [0.9, 0.5])
-    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
-    assert main([*asked, "--escalation-rate", "0.5"]) == 0
-    told = capsys.readouterr()
-    assert "starting the server" not in told.err
-    assert f"tier large: draft_calibration: {out / 'large.draft.json'}" in told.out
-    assert "routing: drafts: low: 0\n" in told.out
+    arguments = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*arguments, "--escalation-rate", "0.5"]) == 0
+    captured = capsys.readouterr()
+    assert "starting the server" not in captured.err
+    assert f"tier large: draft_calibration: {out / 'large.draft.json'}" in captured.out
+    assert "routing: drafts: low: 0\n" in captured.out
     start = "routing: drafts: second_judge"
-    (high,) = [line for line in told.out.splitlines() if line.startswith(start)]
+    (high,) = [line for line in captured.out.splitlines() if line.startswith(start)]
     assert 0.5 <= float(high.split()[-1]) < 1.0
     judge = load_calibration(out / "large.draft.json")
     assert judge.earlier_tiers == 1
@@ -269,13 +272,13 @@ def test_a_target_out_of_reach_ends_with_one_line(
 ) -> None:
     data, out = write_sample(tmp_path, 600), tmp_path / "out"
     write_records(cascade, data, out)
-    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
-    assert main([*asked, "--target-quality", "0.9999"]) == 2
-    told = capsys.readouterr()
-    assert told.err.splitlines()[-1].startswith(
+    arguments = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*arguments, "--target-quality", "0.9999"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[-1].startswith(
         "cascadia calibrate: no thresholds give quality 0.9999"
     )
-    assert told.err.count("cascadia calibrate") == 1
+    assert captured.err.count("cascadia calibrate") == 1
 
 
 @pytest.mark.parametrize(
@@ -295,16 +298,16 @@ def test_bad_arguments_end_before_anything_starts(
 ) -> None:
     out = tmp_path / "out"
     data = write_sample(tmp_path, 3)
-    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out), *extra]
-    assert main(asked) == 2
+    arguments = ["calibrate", str(cascade), "--data", str(data), "--out", str(out), *extra]
+    assert main(arguments) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
 
 
 def test_two_targets_are_refused(cascade: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["calibrate", str(cascade), "--data", "x", "--out", "y"]
+    arguments = ["calibrate", str(cascade), "--data", "x", "--out", "y"]
     with pytest.raises(SystemExit):
-        main([*asked, "--target-quality", "0.9", "--escalation-rate", "0.5"])
+        main([*arguments, "--target-quality", "0.9", "--escalation-rate", "0.5"])
     assert "not allowed with" in capsys.readouterr().err
 
 
@@ -313,8 +316,8 @@ def test_server_flags_with_an_open_quote_are_one_line(
 ) -> None:
     words = ["calibrate", str(cascade), "--data", str(write_sample(tmp_path, 600))]
     assert main([*words, "--out", str(tmp_path / "out"), "--server-flags", "--x 'a"]) == 2
-    told = capsys.readouterr().err
-    assert told == 'cascadia calibrate: --server-flags is "--x \'a": No closing quotation\n'
+    error = capsys.readouterr().err
+    assert error == 'cascadia calibrate: --server-flags is "--x \'a": No closing quotation\n'
 
 
 def test_a_probe_is_fitted_to_recorded_hidden_states_and_served(
@@ -325,8 +328,8 @@ def test_a_probe_is_fitted_to_recorded_hidden_states_and_served(
     asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
     asked += ["--escalation-rate", "0.5"]
     assert main([*asked, "--probe"]) == 0
-    told = capsys.readouterr().out
-    assert "tier small: a probe is used: log loss " in told
+    output = capsys.readouterr().out
+    assert "tier small: a probe is used: log loss " in output
     probe = load_calibration(out / "small.json").probe
     assert probe is not None
     assert probe.hidden == HIDDEN
@@ -349,8 +352,8 @@ def test_hidden_states_of_an_earlier_run_count_only_where_a_probe_is_asked_for(
 ) -> None:
     data, out = write_sample(tmp_path, 600), tmp_path / "out"
     write_records(cascade, data, out, hidden=True)
-    asked = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
-    assert main([*asked, "--escalation-rate", "0.5"]) == 0
+    arguments = ["calibrate", str(cascade), "--data", str(data), "--out", str(out)]
+    assert main([*arguments, "--escalation-rate", "0.5"]) == 0
     assert "probe" not in capsys.readouterr().out
     assert load_calibration(out / "small.json").probe is None
     assert json.loads((out / "report.json").read_text())["probes"] == []
@@ -362,6 +365,6 @@ def test_a_cascade_of_which_no_tier_can_have_a_probe_is_refused(
     path = tmp_path / "alone.json"
     tiers = [{"name": "alone", "model_path": "demo/models/small"}]
     path.write_text(json.dumps({"version": 1, "tiers": tiers}))
-    asked = ["calibrate", str(path), "--data", str(write_sample(tmp_path, 200)), "--probe"]
-    assert main([*asked, "--out", str(tmp_path / "out")]) == 2
+    arguments = ["calibrate", str(path), "--data", str(write_sample(tmp_path, 200)), "--probe"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
     assert "a probe is asked for, and no tier can have one" in capsys.readouterr().err

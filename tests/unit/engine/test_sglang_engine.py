@@ -57,7 +57,7 @@ class FakeManager:
         return [ord(letter) for letter in text], None
 
 
-class Scripted:
+class ScriptedAnswers:
     """Stands in for SGLang's own `generate_request`: one answer, or an error."""
 
     def __init__(self, error: Exception | None = None) -> None:
@@ -92,7 +92,7 @@ def idle_engine(tiers: list[TierConfig]) -> TokenizerEngine:
     engine = TokenizerEngine(
         tiers, *empty(), Sessions(), 2, lambda *_: None, {1}, views=views, max_samples=2
     )
-    engine.connect(FakeManager(), Scripted())  # type: ignore[arg-type]
+    engine.connect(FakeManager(), ScriptedAnswers())  # type: ignore[arg-type]
     return engine
 
 
@@ -102,7 +102,7 @@ def one_voice(tiers: list[TierConfig]) -> VoiceViews:
 
 
 def make_engine(
-    generate: Scripted | None = None, held: HeldPrefixes | None = None
+    generate: ScriptedAnswers | None = None, held: HeldPrefixes | None = None
 ) -> tuple[TokenizerEngine, WritablePool, Worker]:
     pool, worker = WritablePool(), Worker(worker_id="small-0", tiers=(0, 1), handle=None)
     pool.add(worker)
@@ -122,7 +122,7 @@ def make_engine(
         max_samples=2,
     )
     engine.faults = faults  # type: ignore[attr-defined]
-    engine.connect(manager, generate or Scripted())  # type: ignore[arg-type]
+    engine.connect(manager, generate or ScriptedAnswers())  # type: ignore[arg-type]
     return engine, pool, worker
 
 
@@ -255,7 +255,7 @@ def test_an_answer_under_a_grammar_is_judged_where_the_calibration_knows_enough_
 
 
 async def test_a_run_gives_the_answer_and_keeps_the_judges_report_from_the_client() -> None:
-    generate = Scripted()
+    generate = ScriptedAnswers()
     engine, pool, worker = make_engine(generate)
     output, report = await engine.run(make_sample(), "attempt-1", ORDER)
     assert output == {"text": "4", "meta_info": {"id": "attempt-1"}}
@@ -266,7 +266,7 @@ async def test_a_run_gives_the_answer_and_keeps_the_judges_report_from_the_clien
 
 
 async def test_an_attempt_carries_its_order_beside_the_clients_own_parameters() -> None:
-    generate = Scripted()
+    generate = ScriptedAnswers()
     engine, _, _ = make_engine(generate)
     sample = make_sample(
         stream=True, sampling_params={"temperature": 0.5, "custom_params": {"own": 1}}
@@ -281,7 +281,7 @@ async def test_an_attempt_carries_its_order_beside_the_clients_own_parameters() 
 
 
 async def test_a_tiers_sampling_and_suffix_hold_for_that_tier_alone() -> None:
-    generate = Scripted()
+    generate = ScriptedAnswers()
     engine, _, _ = make_engine(generate)
     sample = make_sample(sampling_params={"temperature": 0.5, "top_p": 0.9})
     await engine.tokenise([sample], 0)
@@ -323,7 +323,7 @@ async def test_a_tier_without_a_worker_is_told_by_its_name() -> None:
 async def test_only_a_lost_or_failing_worker_sends_an_attempt_on(
     error: Exception, lost: bool, expected: type[Exception], faults: int
 ) -> None:
-    generate = Scripted(error)
+    generate = ScriptedAnswers(error)
     engine, pool, worker = make_engine(generate)
     run = asyncio.ensure_future(engine.run(make_sample(), "attempt-1", ORDER))
     await asyncio.sleep(0)
@@ -337,7 +337,7 @@ async def test_only_a_lost_or_failing_worker_sends_an_attempt_on(
 
 
 async def test_a_cancelled_run_closes_what_it_began() -> None:
-    generate = Scripted()
+    generate = ScriptedAnswers()
     engine, pool, _ = make_engine(generate)
     run = asyncio.ensure_future(engine.run(make_sample(), "attempt-1", ORDER))
     await asyncio.sleep(0)
@@ -369,7 +369,7 @@ def test_the_attempts_of_a_lost_worker_are_ended_as_refused() -> None:
 async def test_an_attempt_that_was_failed_over_may_run_again_though_its_worker_lives() -> None:
     """As where the detokenizer was lost: the worker itself is told to end the attempt."""
     sent: list[bytes] = []
-    generate = Scripted(KeyError("attempt-1"))
+    generate = ScriptedAnswers(KeyError("attempt-1"))
     engine, _, worker = make_engine(generate)
     worker.socket = SimpleNamespace(
         send_pyobj=lambda message, **_: sent.append(message),
@@ -385,7 +385,7 @@ async def test_an_attempt_that_was_failed_over_may_run_again_though_its_worker_l
 
 async def test_the_attempts_of_a_worker_that_died_by_its_own_error_know_its_death() -> None:
     explained: list[str] = []
-    engine, pool, worker = make_engine(Scripted(KeyError("gone")))
+    engine, pool, worker = make_engine(ScriptedAnswers(KeyError("gone")))
     rids = ["attempt-1", "attempt-2"]
     runs = [asyncio.ensure_future(engine.run(make_sample(), rid, ORDER)) for rid in rids]
     await asyncio.sleep(0)
@@ -425,7 +425,7 @@ async def test_a_full_queue_refuses_no_attempt_that_was_lost_elsewhere() -> None
 
 async def test_a_waiting_attempt_is_moved_the_youngest_first_and_its_worker_told() -> None:
     sent: list[bytes] = []
-    engine, pool, worker = make_engine(Scripted(KeyError("gone")))
+    engine, pool, worker = make_engine(ScriptedAnswers(KeyError("gone")))
     worker.socket = SimpleNamespace(send_pyobj=lambda message, **_: sent.append(message))
     runs = [
         asyncio.ensure_future(engine.run(make_sample(), f"attempt-{number}", ORDER))
