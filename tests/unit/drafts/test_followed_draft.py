@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascadia_sglang.drafts.followed_draft import (
-    COMPARED_PLACES,
+    COMPARED_POSITIONS,
     EXCHANGED_TOKENS,
     LEAST_TOKENS,
     FollowedDraft,
@@ -187,5 +187,5 @@ def test_a_draft_that_repeats_itself_is_searched_near_the_expected_place(
     output = [*draft[:4000], 3, 1, 2]
     followed.observe(output)
     assert list(followed.propose(WINDOW)) == draft[:WINDOW]
-    assert len(compared) == COMPARED_PLACES
-    assert max(abs(place - len(output)) for place in compared) <= COMPARED_PLACES + 2
+    assert len(compared) == COMPARED_POSITIONS
+    assert max(abs(place - len(output)) for place in compared) <= COMPARED_POSITIONS + 2
