@@ -95,7 +95,7 @@ class PromptForms:
 
     def __init__(
         self,
-        own: Form,
+        client_form: Form,
         tier: int,
         reach: Reach,
         chat: PromptSource | None,
@@ -107,10 +107,10 @@ class PromptForms:
         self.reach = reach
         self._blind = blind
         # The samples lose theirs once it is encoded.
-        self.text = own.samples[0].text
+        self.text = client_form.samples[0].text
         self.chat = chat
         self._voices = voices
-        self._forms = {self.key(tier): own}
+        self._forms = {self.key(tier): client_form}
         self._making: dict[int, asyncio.Task[Form]] = {}
 
     @property
@@ -125,12 +125,12 @@ class PromptForms:
 
     def refusal(self, tier_index: int) -> Refusal | None:
         """Why a tier cannot be asked this; None where it can."""
-        own, other = (self._voices.of_tier(tier) for tier in (self.tier, tier_index))
+        client_voice, other = (self._voices.of_tier(tier) for tier in (self.tier, tier_index))
         if other.number in self._blind:
             return Refusal.TEXT_ONLY
-        if self.reach is Reach.SAME_TOKENIZER and own.tokenizer != other.tokenizer:
+        if self.reach is Reach.SAME_TOKENIZER and client_voice.tokenizer != other.tokenizer:
             return Refusal.OTHER_TOKENIZER
-        if self.reach is Reach.SAME_VOICE and own is not other:
+        if self.reach is Reach.SAME_VOICE and client_voice is not other:
             return Refusal.OTHER_VOICE
         return None
 

@@ -103,11 +103,11 @@ class TokenizerEngine:
         return self._prompts.refusal(sample, tier_index)
 
     async def tokenise(self, samples: list[GenerateReqInput], tier_index: int) -> int | None:
-        asked = await self._prompts.all(samples, tier_index)
-        prompt = shared_prompt(asked)
+        tier_samples = await self._prompts.all(samples, tier_index)
+        prompt = shared_prompt(tier_samples)
         if prompt is not None and prompt.is_long:
             await prompt.prepare(self._block_sizes(samples[0], tier_index))
-        ids = asked[0].input_ids
+        ids = tier_samples[0].input_ids
         return None if ids is None else len(ids)
 
     def _block_sizes(self, sample: GenerateReqInput, tier_index: int) -> set[int]:
@@ -127,13 +127,13 @@ class TokenizerEngine:
         return self._ids(sample, 0)
 
     def _ids(self, sample: GenerateReqInput, tier_index: int) -> list[int] | None:
-        asked = self._prompts.known(sample, tier_index)
-        ids: list[int] | None = None if asked is None else asked.input_ids
+        tier_sample = self._prompts.known(sample, tier_index)
+        ids: list[int] | None = None if tier_sample is None else tier_sample.input_ids
         return ids
 
     def prompt(self, sample: GenerateReqInput, tier_index: int) -> Prompt | None:
-        asked = self._prompts.known(sample, tier_index)
-        return None if asked is None else prompt_of(asked)
+        tier_sample = self._prompts.known(sample, tier_index)
+        return None if tier_sample is None else prompt_of(tier_sample)
 
     def asks_alike(self, sample: GenerateReqInput, tier_index: int, other_tier: int) -> bool:
         return self._prompts.are_alike(sample, tier_index, other_tier)
@@ -178,8 +178,8 @@ class TokenizerEngine:
         return await self._translator.text(text, tier_index)
 
     def takes_draft(self, sample: GenerateReqInput, tier_index: int) -> bool:
-        asked = self._prompts.known(sample, tier_index)
-        return asked is not None and takes_draft(asked, self._tiers[tier_index])
+        tier_sample = self._prompts.known(sample, tier_index)
+        return tier_sample is not None and takes_draft(tier_sample, self._tiers[tier_index])
 
     def draft_break_even(self, tier_index: int) -> float | None:
         if self._tiers[tier_index].speculation is not None:
@@ -312,8 +312,8 @@ class TokenizerEngine:
 
     async def ids_for(self, sample: GenerateReqInput, tier_index: int) -> list[int]:
         """Token ids of a tokenised sample's prompt, with the suffix, as a tier is asked it."""
-        asked = await self._prompts.one(sample, tier_index)
-        return [*asked.input_ids, *self._suffixes[tier_index]]
+        tier_sample = await self._prompts.one(sample, tier_index)
+        return [*tier_sample.input_ids, *self._suffixes[tier_index]]
 
     async def _only_output(
         self, worker: Worker, attempt: GenerateReqInput, prompt: Prompt | None
