@@ -231,7 +231,8 @@ def _check_speculation(namespace: argparse.Namespace, config: CascadeConfig) -> 
         subject = f"tiers[{index}] decodes by {tier.speculation.algorithm}"
         if tier.speculation.algorithm == "NGRAM" and not _host_speculates():
             raise ConfigError(
-                f"{subject}: without an accelerator it needs SGLang 0.5.23, this is {sglang_version}"
+                f"{subject}: without an accelerator it needs SGLang 0.5.23, "
+                f"this is {sglang_version}"
             )
         for problem in lax_flags(config, index, {**vars(namespace), **tier.server_args}):
             raise ConfigError(f"{subject}: {problem}")
