@@ -90,11 +90,11 @@ class Timeline:
 
 
 def _worker_events(before: Look | None, now: Look) -> Iterator[dict[str, Any]]:
-    known: Mapping[str, str] = {} if before is None else before.workers
+    previous_states: Mapping[str, str] = {} if before is None else before.workers
     for worker, state in now.workers.items():
-        if known.get(worker) != state:
+        if previous_states.get(worker) != state:
             yield _worker(worker, state, None, now.at)
-    for worker in known.keys() - now.workers.keys():
+    for worker in previous_states.keys() - now.workers.keys():
         yield _worker(worker, "gone", now.losses.get(worker), now.at)
 
 
