@@ -151,8 +151,8 @@ def finished_attempt(
 
 def _mean(scores: list[float | None]) -> float | None:
     """None where one is missing."""
-    known = [score for score in scores if score is not None]
-    return sum(known) / len(known) if known and len(known) == len(scores) else None
+    numbers = [score for score in scores if score is not None]
+    return sum(numbers) / len(numbers) if numbers and len(numbers) == len(scores) else None
 
 
 # Why a tier is not asked a prompt at all.

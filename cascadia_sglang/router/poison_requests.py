@@ -143,8 +143,8 @@ class Suspects:
     def accuse(self, suspect: Suspect, death: Death) -> bool:
         """Note that a worker died while this prompt ran on it; whether that names the prompt."""
         if suspect.is_suspected and suspect.worker_id == death.worker_id:
-            for one in (*suspect.deaths, death):
-                one.explain()
+            for suspected_death in (*suspect.deaths, death):
+                suspected_death.explain()
             suspect.deaths.append(death)
             self.schedule()
             return True
@@ -180,12 +180,14 @@ class Suspects:
         Returns:
             None if no tier had a worker within `limit_s`.
         """
-        place = await self._wait(suspect, tiers, ISOLATION_S if suspect.is_suspected else limit_s)
-        if place is None and suspect.is_suspected:
+        assignment = await self._wait(
+            suspect, tiers, ISOLATION_S if suspect.is_suspected else limit_s
+        )
+        if assignment is None and suspect.is_suspected:
             # Too many others came first, or no worker came back.
             suspect.deaths.clear()
-            place = await self._wait(suspect, tiers, limit_s)
-        return place
+            assignment = await self._wait(suspect, tiers, limit_s)
+        return assignment
 
     def leave(self, suspect: Suspect) -> None:
         """The suspect's attempt has ended: its worker may take another suspect."""
@@ -203,7 +205,7 @@ class Suspects:
 
     async def _wait(self, suspect: Suspect, tiers: Sequence[int], limit_s: float) -> Place | None:
         waiter = _Waiter(suspect, tiers, asyncio.get_running_loop().create_future())
-        insort(self._waiting, waiter, key=lambda one: one.suspect.rank)
+        insort(self._waiting, waiter, key=lambda other: other.suspect.rank)
         self.schedule()
         try:
             async with asyncio.timeout(limit_s):
@@ -222,14 +224,14 @@ class Suspects:
     def _give_places(self) -> None:
         self._is_scheduled = False
         now = _now()
-        left = []
+        unassigned = []
         for waiter in self._waiting:
-            place = None if waiter.place.done() else self._find(waiter, now)
-            if place is not None:
-                waiter.place.set_result(place)
+            assignment = None if waiter.place.done() else self._find(waiter, now)
+            if assignment is not None:
+                waiter.place.set_result(assignment)
             elif not waiter.place.done():
-                left.append(waiter)
-        self._waiting = left
+                unassigned.append(waiter)
+        self._waiting = unassigned
 
     def _find(self, waiter: _Waiter, now: float) -> Place | None:
         suspect = waiter.suspect
@@ -246,7 +248,9 @@ class Suspects:
             return Place(ready[0].tier_index)
         if not suspect.is_suspected:
             return ready[0] if ready else None
-        free = next((place for place in ready if place.worker_id not in self._held), None)
+        free = next(
+            (assignment for assignment in ready if assignment.worker_id not in self._held), None
+        )
         if free is not None and free.worker_id is not None:
             self._held[free.worker_id] = suspect
             suspect.worker_id = free.worker_id

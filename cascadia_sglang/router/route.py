@@ -170,8 +170,8 @@ async def _fits(tier_index: int, tokens: int, prompt: RequestPrompt, engine: Eng
     """
     sample = prompt.sample
     if engine.is_tokenised(sample, tier_index):
-        own = engine.prompt_tokens(sample, tier_index)
-        return own is None or _has_room(tier_index, own, sample, engine)
+        tier_tokens = engine.prompt_tokens(sample, tier_index)
+        return tier_tokens is None or _has_room(tier_index, tier_tokens, sample, engine)
     if _has_room(tier_index, math.ceil(tokens * _MOST_RATIO), sample, engine):
         return True
     try:
@@ -192,11 +192,11 @@ def _has_room(tier_index: int, prompt_tokens: int, sample: Any, engine: Engine) 
 
 def room_tokens(tier_index: int, prompt: RequestPrompt, engine: Engine) -> float:
     """The most tokens that a tier may write: by its own or the client's limit, and its context."""
-    own: int | None = prompt.config.tiers[tier_index].sampling.get("max_new_tokens")
-    asked = engine.max_new_tokens(prompt.sample) if own is None else own
+    tier_limit: int | None = prompt.config.tiers[tier_index].sampling.get("max_new_tokens")
+    limit = engine.max_new_tokens(prompt.sample) if tier_limit is None else tier_limit
     limits = engine.limits(tier_index)
     prompt_tokens = engine.prompt_tokens(prompt.sample, tier_index)
     if limits is None or prompt_tokens is None:
-        return math.inf if asked is None else asked
+        return math.inf if limit is None else limit
     in_context = limits.context_tokens - prompt_tokens
-    return in_context if asked is None else min(asked, in_context)
+    return in_context if limit is None else min(limit, in_context)
