@@ -33,7 +33,7 @@ class Voices:
     all: tuple[Voice, ...]
 
     @classmethod
-    def one(cls, names: Sequence[str]) -> "Voices":
+    def single(cls, names: Sequence[str]) -> "Voices":
         """A single voice for tiers of these names."""
         tiers = tuple(range(len(names)))
         return cls(all=(Voice(number=0, name=names[0], tiers=tiers, tokenizer=0),))

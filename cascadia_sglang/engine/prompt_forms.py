@@ -114,7 +114,7 @@ class PromptForms:
         self._making: dict[int, asyncio.Task[Form]] = {}
 
     @property
-    def own(self) -> Form:
+    def client_form(self) -> Form:
         """The form in which the prompt came."""
         return self._forms[self.key(self.tier)]
 
@@ -134,7 +134,7 @@ class PromptForms:
             return Refusal.OTHER_VOICE
         return None
 
-    def known(self, tier_index: int) -> Form | None:
+    def ready_form(self, tier_index: int) -> Form | None:
         """The form for a tier; None where it is not made yet."""
         form = self._forms.get(self.key(tier_index))
         return None if form is None or is_unencoded(form.samples[0]) else form
@@ -145,7 +145,7 @@ class PromptForms:
         Raises:
             Exception: as `make` does.
         """
-        form = self.known(tier_index)
+        form = self.ready_form(tier_index)
         if form is not None:
             return form
         key = self.key(tier_index)

@@ -108,13 +108,13 @@ class VoicedPrompts:
         forms = FORMS.expect(sample)
         return forms.key(tier_index) == forms.key(other_tier)
 
-    def known(self, sample: GenerateReqInput, tier_index: int) -> GenerateReqInput | None:
+    def ready_sample(self, sample: GenerateReqInput, tier_index: int) -> GenerateReqInput | None:
         """A sample as a tier is asked it; None where that is not made yet."""
         if self._voices.is_one:
             return sample
         forms = FORMS.expect(sample)
-        form = forms.known(tier_index)
-        return None if form is None else form.samples[_place(forms, sample)]
+        form = forms.ready_form(tier_index)
+        return None if form is None else form.samples[_sample_index(forms, sample)]
 
     async def all(self, samples: list[GenerateReqInput], tier_index: int) -> list[GenerateReqInput]:
         """A prompt's samples as a tier is asked them, their text encoded.
@@ -127,29 +127,29 @@ class VoicedPrompts:
             await self._encode(samples, tier_index)
             return samples
         forms = FORMS.expect(samples[0])
-        form = forms.known(tier_index)
+        form = forms.ready_form(tier_index)
         if form is None:
             form = await forms.made(tier_index, lambda: self._make(forms, tier_index))
         return form.samples
 
-    async def one(self, sample: GenerateReqInput, tier_index: int) -> GenerateReqInput:
+    async def single(self, sample: GenerateReqInput, tier_index: int) -> GenerateReqInput:
         """As `all`, of one sample whose text may stay as it is in a cascade of one voice."""
         if self._voices.is_one:
             return sample
         forms = FORMS.expect(sample)
-        return (await self.all([sample], tier_index))[_place(forms, sample)]
+        return (await self.all([sample], tier_index))[_sample_index(forms, sample)]
 
     def sampling_params(self, request: GenerateReqInput, tier_index: int) -> dict[str, Any]:
         """Of a client's request as a tier was asked it."""
         forms = FORMS.get(request)
-        form = None if forms is None else forms.known(tier_index)
+        form = None if forms is None else forms.ready_form(tier_index)
         params: Any = request.sampling_params if form is None else form.samples[0].sampling_params
         if isinstance(params, list):
             params = params[0] if params else None
         return params or {}
 
     async def _make(self, forms: PromptForms, tier_index: int) -> Form:
-        client_form = forms.own
+        client_form = forms.client_form
         if forms.key(tier_index) == forms.key(forms.tier):
             await self._encode(client_form.samples, tier_index)
             return client_form
@@ -180,7 +180,7 @@ class VoicedPrompts:
         """A chat as the handler of a tier's voice makes a prompt of it."""
         handlers = self._views.handlers(self._voices.of_tier(tier_index))
         adapted, chat = await source.rendered(handlers)
-        client_form = forms.own
+        client_form = forms.client_form
         adapted.received_time = client_form.adapted.received_time
         # A long prompt takes a while to check.
         samples = await asyncio.to_thread(self._checked, adapted, tier_index)
@@ -195,9 +195,9 @@ class VoicedPrompts:
         return samples
 
 
-def _place(forms: PromptForms, sample: GenerateReqInput) -> int:
+def _sample_index(forms: PromptForms, sample: GenerateReqInput) -> int:
     """Which of a prompt's samples this is, in whatever form."""
-    rids = [client_sample.rid for client_sample in forms.own.samples]
+    rids = [client_sample.rid for client_sample in forms.client_form.samples]
     return rids.index(sample.rid)
 
 

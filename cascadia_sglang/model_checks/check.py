@@ -54,7 +54,7 @@ def check_models(
     here = [model for model in models if model.folder is not None]
     names = [tier.name for tier in config.tiers]
     if not here:
-        return Voices.one(names)
+        return Voices.single(names)
     voices = voices_of(here, flags.get("tokenizer_path"))
     if vocabulary is not None:
         check_vocabulary(here[0], vocabulary)
