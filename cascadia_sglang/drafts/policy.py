@@ -73,7 +73,7 @@ class DraftPolicy:
         counts.left += 1
         return counts.left % EXPLORE == 0
 
-    def found(
+    def learn(
         self, tier_index: int, tokens: int, kept_tokens: int, confirmed: bool = False
     ) -> None:
         """Learn how many tokens of a draft the tier kept, and whether the second judge had it."""
