@@ -6,7 +6,7 @@ from typing import NamedTuple
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.attempt import Attempt
 from cascadia_sglang.router.feedback.scores import TierScoring
-from cascadia_sglang.router.poison_requests import Place
+from cascadia_sglang.router.poison_requests import Assignment
 from cascadia_sglang.router.request import RequestPrompt
 from cascadia_sglang.router.route import Route
 from cascadia_sglang.router.services import Services
@@ -25,7 +25,7 @@ class DraftOffer(NamedTuple):
 
 
 def order_for(
-    assignment: Place,
+    assignment: Assignment,
     route: Route,
     prompt: RequestPrompt,
     attempts: Sequence[Attempt],
@@ -36,7 +36,7 @@ def order_for(
     is_warming: bool,
     is_retry: bool,
 ) -> AttemptOrder:
-    """The order of the attempt at this place.
+    """The order of the attempt of this assignment.
 
     Args:
         attempts: that the prompt took so far.

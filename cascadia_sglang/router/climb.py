@@ -30,7 +30,7 @@ from cascadia_sglang.router.finished_attempts import (
     last_complete,
     next_has_room,
 )
-from cascadia_sglang.router.poison_requests import Place
+from cascadia_sglang.router.poison_requests import Assignment
 from cascadia_sglang.router.request import RequestPrompt
 from cascadia_sglang.router.retries import Placing
 from cascadia_sglang.router.route import Route, find_route, seen_route
@@ -178,8 +178,8 @@ class Climb:
         self._placing.begin([tier_index], is_pinned=False)
         return None
 
-    async def _visit(self, assignment: Place, route: Route) -> Attempt | None:
-        """Try a place: what goes out, None where the prompt goes on."""
+    async def _visit(self, assignment: Assignment, route: Route) -> Attempt | None:
+        """Try an assignment: what goes out, None where the prompt escalates."""
         placing, services, tier_index = self._placing, self._services, assignment.tier_index
         leaves = Leaving.WHOLE
         if self._sink is not None:

@@ -63,7 +63,7 @@ class Suspect:
 
     Attributes:
         deaths: of workers that it ran on.
-        rank: its place among the suspects of its last death; the lowest runs first.
+        rank: its position among the suspects of its last death; the lowest runs first.
         worker_id: where it runs alone now, without another suspect.
     """
 
@@ -77,7 +77,7 @@ class Suspect:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Assignment:
     """Where an attempt may run.
 
     Attributes:
@@ -93,7 +93,7 @@ class Place:
 class _Waiter:
     suspect: Suspect
     tiers: Sequence[int]
-    place: asyncio.Future[Place]
+    assignment: asyncio.Future[Assignment]
 
 
 class Suspects:
@@ -170,9 +170,9 @@ class Suspects:
         if body is not None:
             self._marked.pop(body, None)
 
-    async def place(
+    async def assign(
         self, suspect: Suspect, tiers: Sequence[int], limit_s: float = RETURN_S
-    ) -> Place | None:
+    ) -> Assignment | None:
         """Wait for a worker of these tiers, the first tier that has one.
 
         A suspect waits for a worker without another suspect, and holds it until `leave`.
@@ -198,22 +198,24 @@ class Suspects:
             self.schedule()
 
     def schedule(self) -> None:
-        """Give out places in the event loop's next turn; call it whenever workers changed."""
+        """Assign workers in the event loop's next turn; call it whenever workers changed."""
         if self._waiting and not self._is_scheduled:
             self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self._give_places)
+            asyncio.get_running_loop().call_soon(self._assign_waiting)
 
-    async def _wait(self, suspect: Suspect, tiers: Sequence[int], limit_s: float) -> Place | None:
+    async def _wait(
+        self, suspect: Suspect, tiers: Sequence[int], limit_s: float
+    ) -> Assignment | None:
         waiter = _Waiter(suspect, tiers, asyncio.get_running_loop().create_future())
         insort(self._waiting, waiter, key=lambda other: other.suspect.rank)
         self.schedule()
         try:
             async with asyncio.timeout(limit_s):
-                return await waiter.place
+                return await waiter.assignment
         except TimeoutError:
-            # The place may have come in the same turn.
-            is_placed = waiter.place.done() and not waiter.place.cancelled()
-            return waiter.place.result() if is_placed else None
+            # The assignment may have come in the same turn.
+            is_placed = waiter.assignment.done() and not waiter.assignment.cancelled()
+            return waiter.assignment.result() if is_placed else None
         except asyncio.CancelledError:
             self.leave(suspect)
             raise
@@ -221,31 +223,31 @@ class Suspects:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
 
-    def _give_places(self) -> None:
+    def _assign_waiting(self) -> None:
         self._is_scheduled = False
         now = _now()
         unassigned = []
         for waiter in self._waiting:
-            assignment = None if waiter.place.done() else self._find(waiter, now)
+            assignment = None if waiter.assignment.done() else self._find(waiter, now)
             if assignment is not None:
-                waiter.place.set_result(assignment)
-            elif not waiter.place.done():
+                waiter.assignment.set_result(assignment)
+            elif not waiter.assignment.done():
                 unassigned.append(waiter)
         self._waiting = unassigned
 
-    def _find(self, waiter: _Waiter, now: float) -> Place | None:
+    def _find(self, waiter: _Waiter, now: float) -> Assignment | None:
         suspect = waiter.suspect
         if suspect.is_suspected and any(
             death.unheard and now - death.at < _SETTLE_S for death in suspect.deaths
         ):
             # A likelier culprit may still come.
             return None
-        ready = [Place(t, worker_id) for t in waiter.tiers for worker_id in self._workers(t)]
+        ready = [Assignment(t, worker_id) for t in waiter.tiers for worker_id in self._workers(t)]
         if not ready:
             others = [(t, self._passed_over(t)) for t in waiter.tiers]
-            ready = [Place(t, worker_id) for t, worker_id in others if worker_id is not None]
+            ready = [Assignment(t, worker_id) for t, worker_id in others if worker_id is not None]
         elif not suspect.is_suspected:
-            return Place(ready[0].tier_index)
+            return Assignment(ready[0].tier_index)
         if not suspect.is_suspected:
             return ready[0] if ready else None
         free = next(

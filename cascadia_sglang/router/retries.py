@@ -12,7 +12,7 @@ from cascadia_sglang.errors import (
     WorkerLostError,
 )
 from cascadia_sglang.router.attempt import NOT_SENT, Attempt
-from cascadia_sglang.router.poison_requests import MEMORY_S, RETURN_S, Place, Suspects
+from cascadia_sglang.router.poison_requests import MEMORY_S, RETURN_S, Assignment, Suspects
 from cascadia_sglang.router.request import ActiveRequest
 from cascadia_sglang.router.services import Services
 
@@ -50,7 +50,7 @@ class Placing:
         self._left = list(tiers)
         self._is_pinned = is_pinned
 
-    async def next(self, *, may_wait: bool) -> Place | None:
+    async def next(self, *, may_wait: bool) -> Assignment | None:
         """Where the next attempt runs; notes the tiers that it passes over.
 
         Args:
@@ -65,13 +65,13 @@ class Placing:
         """
         suspect = self.suspect
         ready = [tier for tier in self._left if self._engine.has_worker(tier)]
-        assignment: Place | None = None
+        assignment: Assignment | None = None
         if not suspect.is_suspected:
-            assignment = Place(ready[0]) if ready else self._passed_over()
+            assignment = Assignment(ready[0]) if ready else self._passed_over()
         self._note_passed(assignment)
         if assignment is None and self._left and (may_wait or ready):
             async with self._request.limited(is_wait=True):
-                assignment = await self._suspects.place(suspect, self._left, self._wait_limit_s())
+                assignment = await self._suspects.assign(suspect, self._left, self._wait_limit_s())
         if self.is_retry and self._suspects.knows_bodies:
             await self._check_named()
         return assignment
@@ -154,19 +154,19 @@ class Placing:
             self.leave()
             raise RequestError(500, _REFUSED)
 
-    def _passed_over(self) -> Place | None:
+    def _passed_over(self) -> Assignment | None:
         """A ready worker of a tier that is passed over after too many faults."""
         for tier in self._left:
             worker_id = self._engine.passed_over(tier)
             if worker_id is not None:
-                return Place(tier, worker_id)
+                return Assignment(tier, worker_id)
         return None
 
     def _tried(self) -> int:
         """Attempts that count: what was not made, or was lost with its worker, does not."""
         return sum(attempt.reason not in _FREE for attempt in self._attempts)
 
-    def _note_passed(self, assignment: Place | None) -> None:
+    def _note_passed(self, assignment: Assignment | None) -> None:
         for tier in self._left:
             if assignment is not None and tier == assignment.tier_index:
                 break
