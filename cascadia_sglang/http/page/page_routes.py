@@ -66,7 +66,7 @@ def page_routes(
         except RequestError as error:
             return cascadia_error(error)
         # An open page shows an event with the status that it changed, not a second later.
-        sampler.look()
+        sampler.update_timeline()
         timeline = sampler.timeline.events
         return _json(
             {
