@@ -32,11 +32,11 @@ class FollowedDraft:
     """One request's draft, and the position that its answer has reached in it.
 
     Attributes:
-        kept: tokens of the draft that were proposed and accepted.
+        kept_tokens: of the draft that were proposed and accepted.
     """
 
     def __init__(self, draft: Sequence[int], prompt: Sequence[int]) -> None:
-        self.kept = 0
+        self.kept_tokens = 0
         self._draft = list(draft[:LOOKED_UP_TOKENS])
         self._position: int | None = 0
         self._is_guess = False
@@ -63,7 +63,7 @@ class FollowedDraft:
         if not run:
             return
         # The last token of a run is the model's own.
-        self.kept += _agreeing(self._proposed, run[:-1])
+        self.kept_tokens += _agreeing(self._proposed, run[:-1])
         self._proposed = ()
         if self._position is not None:
             agreeing = _agreeing(self._draft[self._position : self._position + len(run)], run)

@@ -72,7 +72,7 @@ class DraftFollower:
             else:
                 # What a run holds after the end of the answer is not part of it.
                 draft.observe(request.output_ids_through_stop)
-                reports.append([DraftReport(kept=draft.kept).to_meta()])
+                reports.append([DraftReport(kept=draft.kept_tokens).to_meta()])
         return reports
 
 

@@ -99,7 +99,7 @@ class DraftSession:
 
     def report(self) -> DraftReport:
         """The report on a draft that is settled."""
-        kept_tokens = self.draft.kept
+        kept_tokens = self.draft.kept_tokens
         return (
             DraftReport(kept=kept_tokens)
             if self.rated is None

@@ -60,7 +60,7 @@ class Attempt:
     features: list[float] | None = None
 
     @property
-    def kept(self) -> int | None:
+    def kept_tokens(self) -> int | None:
         """Tokens of its draft that are in the answer; None where it read none."""
         return None if self.draft is None else self.draft.kept
 

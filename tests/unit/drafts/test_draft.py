@@ -56,7 +56,7 @@ def test_any_chunks_tell_the_same_as_one_token_at_a_time(
     kept, after = written(own, draft)
     assert (found.agreed, found.preferred) == (len(kept), after)
     is_whole = len(kept) == len(draft) - 1 and after == draft[-1]
-    assert found.kept == (len(draft) if is_whole else len(kept))
+    assert found.kept_tokens == (len(draft) if is_whole else len(kept))
 
 
 def test_a_draft_is_unread_until_the_place_of_its_first_difference_was_computed() -> None:
