@@ -47,8 +47,8 @@ class Progress:
             return
         self._shown_s = now
         rate = done / max(now - self._started, 1e-9)
-        left = "" if last or not done else f", {duration((self._count - done) / rate)} left"
-        self.say(f"{self._name}: {done} of {self._count} {self._unit}, {rate:.1f}/s{left}")
+        remaining = "" if last or not done else f", {duration((self._count - done) / rate)} left"
+        self.say(f"{self._name}: {done} of {self._count} {self._unit}, {rate:.1f}/s{remaining}")
 
     def say(self, line: str) -> None:
         """Write a line, above the bar where there is one."""

@@ -30,15 +30,15 @@ Count = Annotated[int, bounds(minimum=1)]
 CountOrZero = Annotated[int, bounds(minimum=0)]
 
 
-def bound_problems(settings: msgspec.Struct, place: str = "") -> Iterator[str]:
+def bound_problems(settings: msgspec.Struct, prefix: str = "") -> Iterator[str]:
     """A line for each number outside the range of its field, nested structs and lists included.
 
     Args:
-        place: of the struct, as a line names it: "" or one that ends with a dot.
+        prefix: of the struct, as a line names it: "" or one that ends with a dot.
     """
     for field in _ranged_fields(type(settings)):
         value = getattr(settings, field.name)
-        here = f"{place}{field.key}"
+        here = f"{prefix}{field.key}"
         if isinstance(value, list):
             for index, item in enumerate(value):
                 yield from _problems(f"{here}[{index}]", item, field.item_limits, field.items)
@@ -80,11 +80,11 @@ def _ranged_fields(kind: type[msgspec.Struct]) -> tuple[_RangedField, ...]:
     )
 
 
-def _problems(place: str, value: Any, limits: Mapping[str, float], words: str) -> Iterator[str]:
+def _problems(key_path: str, value: Any, limits: Mapping[str, float], words: str) -> Iterator[str]:
     if isinstance(value, msgspec.Struct):
-        yield from bound_problems(value, f"{place}.")
+        yield from bound_problems(value, f"{key_path}.")
     elif limits and isinstance(value, int | float) and not _is_within(value, limits):
-        yield f"{place} is {value}, allowed: {words}"
+        yield f"{key_path} is {value}, allowed: {words}"
 
 
 def _item_type(kind: Any) -> Any:

@@ -40,7 +40,7 @@ from cascadia_sglang.extras import install_hint, is_installed
 from cascadia_sglang.model_checks.calibrated import model_fingerprint, tier_vocabularies
 from cascadia_sglang.model_checks.folders import tier_models
 from cascadia_sglang.model_checks.tokenizer import load_tokenizer
-from cascadia_sglang.model_checks.voices import tokenizer_place
+from cascadia_sglang.model_checks.voices import tokenizer_location
 from cascadia_sglang.models.local_files import local_folder
 
 DEFAULT_MAX_LOSS = 0.01
@@ -257,7 +257,7 @@ def _write_entry_model(
     prompt_ids = [record.prompt_ids for record in answers.records[0]]
     if any(prompt_ids):
         first = tier_models(config, {})[0]
-        tokenizer = load_tokenizer(first.name, *tokenizer_place(first))
+        tokenizer = load_tokenizer(first.name, *tokenizer_location(first))
         yield from write_entry_model(fitted, answers.pool, prompt_ids, tokenizer.vocabulary, out)
 
 

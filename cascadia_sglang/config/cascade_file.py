@@ -46,10 +46,10 @@ def read_cascade(path: Path) -> DataFile:
 def _without_dropped_keys(data: Any, path: Path) -> Any:
     """The file without keys that never held anything but null; a warning names each."""
 
-    def without(settings: Any, key: str, place: str) -> Any:
+    def without(settings: Any, key: str, key_path: str) -> Any:
         if not isinstance(settings, dict) or settings.get(key, "") is not None:
             return settings
-        warn_once(f"cascade file {path}: {place}.{key} does nothing; remove it")
+        warn_once(f"cascade file {path}: {key_path}.{key} does nothing; remove it")
         return {name: value for name, value in settings.items() if name != key}
 
     if not isinstance(data, dict):
@@ -164,14 +164,14 @@ def _numbers(flag: str, text: str | None) -> list[float]:
         raise ConfigError(f"{flag}: {text!r} is not a list of numbers in [0, 1]") from error
 
 
-def build_cascade(data: Any, place: str) -> CascadeConfig:
-    """Convert and check plain data; `place` begins every error."""
+def build_cascade(data: Any, source: str) -> CascadeConfig:
+    """Convert and check plain data; `source` begins every error."""
     try:
         config = msgspec.convert(data, CascadeConfig)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{place}: {with_nearest_key(error, CascadeConfig)}") from error
+        raise ConfigError(f"{source}: {with_nearest_key(error, CascadeConfig)}") from error
     for problem in problems_of(config):
-        raise ConfigError(f"{place}: {problem}")
+        raise ConfigError(f"{source}: {problem}")
     return config
 
 

@@ -50,21 +50,21 @@ def placed(data: Any, path: Path) -> Any:
     if folder.resolve() == Path.cwd():
         return data
 
-    def from_here(place: str, written: str) -> str:
+    def from_here(key_path: str, written: str) -> str:
         if Path(written).is_absolute():
             return written
         beside, here = folder / written, Path(written)
         # Where neither is there yet, the folder of what is written may be.
         pairs = [(beside, here)]
-        if place in _WRITTEN:
+        if key_path in _WRITTEN:
             pairs.append((beside.parent, here.parent))
         for first, second in pairs:
             if first.exists():
                 return str(beside)
             if second.exists():
-                old.append(f"{place} {written!r}")
+                old.append(f"{key_path} {written!r}")
                 return written
-        is_other = ".server_args." in place or (_is_model(place) and is_hub_name(written))
+        is_other = ".server_args." in key_path or (_is_model(key_path) and is_hub_name(written))
         return written if is_other else str(beside)
 
     changed = with_paths(data, from_here)
@@ -85,9 +85,11 @@ def moved(data: Any, folder: Path) -> Any:
         folder: that the new file will lie in.
     """
 
-    def from_folder(place: str, path: str) -> str:
+    def from_folder(key_path: str, path: str) -> str:
         # A hub name, or the name of a template that SGLang has.
-        may_be_name = (_is_model(place) and is_hub_name(path)) or place.endswith(".chat_template")
+        may_be_name = (_is_model(key_path) and is_hub_name(path)) or key_path.endswith(
+            ".chat_template"
+        )
         is_name = may_be_name and not Path(path).exists()
         if is_name or Path(path).is_absolute():
             return path
@@ -100,7 +102,7 @@ def with_paths(data: Any, change: Change) -> Any:
     """The data of a cascade file with every path replaced.
 
     Args:
-        change: of a path's place, as `tiers[0].model_path`, and the path.
+        change: gives the new path for a key path, as `tiers[0].model_path`, and its path.
     """
     if not isinstance(data, dict):
         return data
@@ -114,29 +116,29 @@ def with_paths(data: Any, change: Change) -> Any:
     return changed
 
 
-def _tier(tier: Any, place: str, change: Change) -> Any:
+def _tier(tier: Any, key_path: str, change: Change) -> Any:
     if not isinstance(tier, dict):
         return tier
-    changed = _replaced(tier, _TIER, place, change)
+    changed = _replaced(tier, _TIER, key_path, change)
     flags = changed.get("server_args")
     if isinstance(flags, dict):
-        changed["server_args"] = _replaced(flags, _FLAGS, f"{place}.server_args", change)
+        changed["server_args"] = _replaced(flags, _FLAGS, f"{key_path}.server_args", change)
     return changed
 
 
 def _replaced(
-    data: dict[str, Any], names: tuple[str, ...], place: str, change: Change
+    data: dict[str, Any], names: tuple[str, ...], key_path: str, change: Change
 ) -> dict[str, Any]:
     changed = dict(data)
     for name in names:
         if isinstance(changed.get(name), str) and changed[name]:
-            changed[name] = change(f"{place}.{name}".removeprefix("."), changed[name])
+            changed[name] = change(f"{key_path}.{name}".removeprefix("."), changed[name])
     return changed
 
 
-def _is_model(place: str) -> bool:
+def _is_model(key_path: str) -> bool:
     """Whether a hub name may stand there."""
-    return place.rpartition(".")[2] in _MODELS
+    return key_path.rpartition(".")[2] in _MODELS
 
 
 @cache

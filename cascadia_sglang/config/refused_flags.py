@@ -78,14 +78,14 @@ def check_tier_flags(config: CascadeConfig, flags: Mapping[str, FlagType]) -> No
     refused = {flag.flag: flag for flag in REFUSED_FLAGS if not flag.in_tiers}
     for index, tier in enumerate(config.tiers):
         for flag, value in tier.server_args.items():
-            place = f"tiers[{index}].server_args.{flag}"
+            key_path = f"tiers[{index}].server_args.{flag}"
             if flag not in flags:
-                raise ConfigError(f"{place} is no SGLang flag{_nearest(flag, flags.keys())}")
+                raise ConfigError(f"{key_path} is no SGLang flag{_nearest(flag, flags.keys())}")
             if flag in refused and value not in (None, refused[flag].allowed):
-                raise ConfigError(f"{place} is {value!r}: {refused[flag].reason}")
+                raise ConfigError(f"{key_path} is {value!r}: {refused[flag].reason}")
             allowed = flags[flag].allowed_instead(value)
             if allowed is not None:
-                raise ConfigError(f"{place} is {value!r}, allowed: {allowed}")
+                raise ConfigError(f"{key_path} is {value!r}, allowed: {allowed}")
 
 
 def _nearest(flag: str, flags: Set[str]) -> str:

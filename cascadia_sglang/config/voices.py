@@ -33,7 +33,7 @@ class Voices:
     all: tuple[Voice, ...]
 
     @classmethod
-    def one(cls, names: Sequence[str]) -> "Voices":
+    def single(cls, names: Sequence[str]) -> "Voices":
         """A single voice for tiers of these names."""
         tiers = tuple(range(len(names)))
         return cls(all=(Voice(number=0, name=names[0], tiers=tiers, tokenizer=0),))
@@ -60,10 +60,10 @@ class Voices:
     @cached_property
     def leaders(self) -> tuple[Voice, ...]:
         """The first voice of every tokenizer, by its number."""
-        found: dict[int, Voice] = {}
+        first_voices: dict[int, Voice] = {}
         for voice in self.all:
-            found.setdefault(voice.tokenizer, voice)
-        return tuple(found[number] for number in sorted(found))
+            first_voices.setdefault(voice.tokenizer, voice)
+        return tuple(first_voices[number] for number in sorted(first_voices))
 
     def tiers_of_tokenizer(self, tokenizer: int) -> frozenset[int]:
         """The tiers to which the ids of a tokenizer mean something."""

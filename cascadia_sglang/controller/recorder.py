@@ -18,7 +18,7 @@ class RecordedAttempt(Protocol):
     @property
     def tokens(self) -> int: ...
     @property
-    def kept(self) -> int | None: ...
+    def kept_tokens(self) -> int | None: ...
     @property
     def seconds(self) -> float: ...
     @property
@@ -118,12 +118,12 @@ def _visits(event: PromptEvent) -> tuple[int, tuple[RecordedVisit, ...]]:
             RecordedVisit(
                 tier_index=attempt.tier_index,
                 score=attempt.score if is_own_way and not attempt.early_abort else None,
-                output_tokens=attempt.tokens + (attempt.kept or 0),
+                output_tokens=attempt.tokens + (attempt.kept_tokens or 0),
                 seconds=attempt.seconds,
                 prompt_tokens=prompt_tokens,
                 cached_tokens=meta.get("cached_tokens", 0),
                 ended_early=attempt.early_abort and is_own_way,
-                kept_tokens=attempt.kept,
+                kept_tokens=attempt.kept_tokens,
             )
         )
     return input_tokens, tuple(visits)

@@ -49,8 +49,8 @@ def slots_of(
     """
     del batch_size, draft_token_num
     spans = _spans(req_pool_indices, start_offset, end_offset)
-    found = [req_to_token[row, start:end] for row, start, end in spans]
-    return torch.cat(found).to(device=device, dtype=torch.int64)
+    slots = [req_to_token[row, start:end] for row, start, end in spans]
+    return torch.cat(slots).to(device=device, dtype=torch.int64)
 
 
 def move_accepted(

@@ -86,15 +86,15 @@ def verify_greedily(
     """
     results = _Results(predicts, accept_index, accept_token_num, retrieve_index)
     trees = _trees(candidates, retrieve_next_token, retrieve_next_sibling)
-    for request, (tree, wanted) in enumerate(zip(trees, target_predict.tolist(), strict=True)):
+    for request, (tree, likeliest) in enumerate(zip(trees, target_predict.tolist(), strict=True)):
         path = [0]
         while len(path) < results.most_nodes:
-            agreeing = (c for c in tree.children(path[-1]) if tree.tokens[c] == wanted[path[-1]])
+            agreeing = (c for c in tree.children(path[-1]) if tree.tokens[c] == likeliest[path[-1]])
             child = next(agreeing, None)
             if child is None:
                 break
             path.append(child)
-        results.write(request, path, tree, wanted[path[-1]])
+        results.write(request, path, tree, likeliest[path[-1]])
 
 
 def verify_by_sampling(

@@ -38,23 +38,23 @@ def tree_attention(
     rows, lengths = forward_batch.req_pool_indices.tolist(), forward_batch.seq_lens.tolist()
     first_bit = 0
     for request, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-        own = slice(request * nodes, (request + 1) * nodes)
+        request_rows = slice(request * nodes, (request + 1) * nodes)
         slots_K = backend.req_to_token_pool.req_to_token[row, : length + nodes]
         bits = nodes * (length + nodes)
         sees_NK = verify_input.custom_mask[first_bit : first_bit + bits].view(nodes, length + nodes)
         first_bit += bits
         if layer.sliding_window_size is not None and layer.sliding_window_size > -1:
-            positions_N = verify_input.positions[own]
+            positions_N = verify_input.positions[request_rows]
             sees_NK = sees_NK & _in_window(positions_N, length, layer.sliding_window_size)
         output_HND = scaled_dot_product_attention(
-            query_THD[own].transpose(0, 1).unsqueeze(0),
+            query_THD[request_rows].transpose(0, 1).unsqueeze(0),
             keys_MGD[slots_K].transpose(0, 1).unsqueeze(0).to(query.dtype),
             values_MGD[slots_K].transpose(0, 1).unsqueeze(0).to(query.dtype),
             attn_mask=sees_NK,
             scale=layer.scaling,
             enable_gqa=layer.tp_q_head_num != layer.tp_k_head_num,
         ).squeeze(0)
-        output_THD[own] = output_HND.transpose(0, 1)
+        output_THD[request_rows] = output_HND.transpose(0, 1)
     return output_THD.flatten(1)
 
 

@@ -72,7 +72,7 @@ class Draft:
         self.preferred = self.token_ids[-1]
 
     @property
-    def kept(self) -> int:
+    def kept_tokens(self) -> int:
         """Tokens of the draft that are in the tier's answer."""
         return self.agreed + (self.preferred == self.token_ids[self.agreed])
 

@@ -32,7 +32,7 @@ class DraftFollower:
     """The drafts of one worker that decodes speculatively."""
 
     def propose(
-        self, found: Proposals, worker: "NGRAMWorker", batch: "ScheduleBatch"
+        self, proposals: Proposals, worker: "NGRAMWorker", batch: "ScheduleBatch"
     ) -> Proposals | None:
         """What SGLang proposes, with chains of drafts in place of some trees; None for no change.
 
@@ -51,29 +51,29 @@ class DraftFollower:
                 chains[index] = chain
         if not chains:
             return None
-        tokens, mask = found[0].copy(), found[1].copy()
+        tokens, mask = proposals[0].copy(), proposals[1].copy()
         masks = mask.reshape(len(batch.reqs), nodes, nodes)
         for index, chain in chains.items():
-            own = tokens[index * nodes : (index + 1) * nodes]
-            own[1 : 1 + len(chain)] = chain
+            tree_tokens = tokens[index * nodes : (index + 1) * nodes]
+            tree_tokens[1 : 1 + len(chain)] = chain
             # Nodes behind the chain repeat the root; they are right as seldom as any token.
-            own[1 + len(chain) :] = own[0]
+            tree_tokens[1 + len(chain) :] = tree_tokens[0]
             masks[index] = np.tril(np.ones((nodes, nodes)))
         return tokens, mask
 
     @staticmethod
     def reports(requests: list["Req"]) -> list[list[dict[str, Any]]]:
         """One list a request: what became of its draft, where it has ended and had one."""
-        found: list[list[dict[str, Any]]] = []
+        reports: list[list[dict[str, Any]]] = []
         for request in requests:
             draft = FOLLOWED_DRAFT.get(request)
             if draft is None or not request.finished():
-                found.append([])
+                reports.append([])
             else:
                 # What a run holds after the end of the answer is not part of it.
                 draft.observe(request.output_ids_through_stop)
-                found.append([DraftReport(kept=draft.kept).to_meta()])
-        return found
+                reports.append([DraftReport(kept=draft.kept_tokens).to_meta()])
+        return reports
 
 
 def _chain(request: "Req", index: int, worker: "NGRAMWorker") -> npt.NDArray[np.int64]:

@@ -73,14 +73,16 @@ class DraftPolicy:
         counts.left += 1
         return counts.left % EXPLORE == 0
 
-    def found(self, tier_index: int, tokens: int, kept: int, confirmed: bool = False) -> None:
+    def learn(
+        self, tier_index: int, tokens: int, kept_tokens: int, confirmed: bool = False
+    ) -> None:
         """Learn how many tokens of a draft the tier kept, and whether the second judge had it."""
         counts = self.counts[tier_index]
         counts.read += 1
-        counts.verified += kept == tokens
+        counts.verified += kept_tokens == tokens
         counts.confirmed += confirmed
         counts.read_tokens += tokens
-        counts.kept_tokens += kept
+        counts.kept_tokens += kept_tokens
         fade = max(0.0, 1.0 - tokens / MEMORY_TOKENS)
         self._tokens[tier_index] = self._tokens[tier_index] * fade + tokens
-        self._kept[tier_index] = self._kept[tier_index] * fade + kept
+        self._kept[tier_index] = self._kept[tier_index] * fade + kept_tokens

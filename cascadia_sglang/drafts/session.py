@@ -99,5 +99,9 @@ class DraftSession:
 
     def report(self) -> DraftReport:
         """The report on a draft that is settled."""
-        kept = self.draft.kept
-        return DraftReport(kept=kept) if self.rated is None else replace(self.rated, kept=kept)
+        kept_tokens = self.draft.kept_tokens
+        return (
+            DraftReport(kept=kept_tokens)
+            if self.rated is None
+            else replace(self.rated, kept=kept_tokens)
+        )

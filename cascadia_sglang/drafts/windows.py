@@ -3,7 +3,7 @@
 A wider window accepts more tokens in a step and takes longer. How much longer depends on the rows
 that run with it: a device that is idle verifies eight tokens in the time of one, a busy one does
 not. So a step's time is learned for every window and size of batch; and how often a proposed token
-is right, by its place, where those before it are.
+is right, by its position, where those before it are.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 EXPLORE = 32
 # How much the last step counts.
 _FADE = 0.1
-# How often a proposed token is right before any was seen at its place.
+# How often a proposed token is right before any was seen at its position.
 _PRIOR = 0.7
 
 
@@ -48,12 +48,12 @@ class VerifyWindows:
         """
         key = (len(accepted).bit_length(), window)
         self._seconds[key] = _faded(self._seconds.get(key, seconds), seconds)
-        for place in range(1, window):
-            # So many drafts were accepted up to this place, and so many at it.
-            reached = sum(count >= place for count in accepted)
-            right = sum(count > place for count in accepted)
+        for position in range(1, window):
+            # So many drafts were accepted up to this position, and so many at it.
+            reached = sum(count >= position for count in accepted)
+            right = sum(count > position for count in accepted)
             if reached:
-                self._right[place] = _faded(self._right[place], right / reached)
+                self._right[position] = _faded(self._right[position], right / reached)
 
     def _tokens(self, window: int) -> float:
         """That a step is expected to give a request."""

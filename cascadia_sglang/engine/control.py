@@ -71,11 +71,11 @@ class ControlPlane:
 
     def members(self) -> list[Worker]:
         """Workers that a control message reaches now."""
-        wanted = target_tiers()
+        targets = target_tiers()
         return [
             worker
             for worker in self._pool.admitted()
-            if wanted is None or not wanted.isdisjoint(worker.tiers)
+            if targets is None or not targets.isdisjoint(worker.tiers)
         ]
 
     async def call(self, kind: Hashable, message: BaseReq) -> list[BaseReq]:

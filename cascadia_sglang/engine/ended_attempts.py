@@ -50,8 +50,8 @@ class LostAttempts:
 
     def forget(self, rid: str) -> None:
         """The attempt has ended, and whoever waits for it knows."""
-        for kept in (self._lost, self._moved, self._movable):
-            kept.discard(rid)
+        for rids in (self._lost, self._moved, self._movable):
+            rids.discard(rid)
         death = self._deaths.pop(rid, None)
         if death is not None:
             death.unheard.discard(rid)

@@ -37,11 +37,11 @@ def bears_ids(request: GenerateReqInput, chat: PromptSource | None) -> bool:
         return True
     params: Any = request.sampling_params
     every = params if isinstance(params, list) else [params or {}]
-    return any(_is_set(one.get(name)) for one in every for name in SAMPLING_FIELDS)
+    return any(_is_set(entry.get(name)) for entry in every for name in SAMPLING_FIELDS)
 
 
 def _is_set(value: Any) -> bool:
     """Whether a field says anything; a batch has a list, one entry a prompt."""
     if isinstance(value, list):
-        return any(_is_set(one) for one in value)
+        return any(_is_set(item) for item in value)
     return value is not None and value != {} and value != ""

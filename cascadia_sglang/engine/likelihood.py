@@ -57,8 +57,8 @@ class LikelihoodReader:
 
 def _logprobs(meta: dict[str, Any], count: int) -> list[float]:
     """Of the last `count` tokens of what was read."""
-    told = (meta.get("input_token_logprobs") or [])[-count:]
-    found = [entry[0] for entry in told if entry[0] is not None]
-    if len(found) != count:
-        raise AttemptFailedError(f"{len(found)} log-probabilities came for {count} tokens")
-    return found
+    entries = (meta.get("input_token_logprobs") or [])[-count:]
+    logprobs = [entry[0] for entry in entries if entry[0] is not None]
+    if len(logprobs) != count:
+        raise AttemptFailedError(f"{len(logprobs)} log-probabilities came for {count} tokens")
+    return logprobs

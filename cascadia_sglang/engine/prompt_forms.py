@@ -95,7 +95,7 @@ class PromptForms:
 
     def __init__(
         self,
-        own: Form,
+        client_form: Form,
         tier: int,
         reach: Reach,
         chat: PromptSource | None,
@@ -107,14 +107,14 @@ class PromptForms:
         self.reach = reach
         self._blind = blind
         # The samples lose theirs once it is encoded.
-        self.text = own.samples[0].text
+        self.text = client_form.samples[0].text
         self.chat = chat
         self._voices = voices
-        self._forms = {self.key(tier): own}
+        self._forms = {self.key(tier): client_form}
         self._making: dict[int, asyncio.Task[Form]] = {}
 
     @property
-    def own(self) -> Form:
+    def client_form(self) -> Form:
         """The form in which the prompt came."""
         return self._forms[self.key(self.tier)]
 
@@ -125,16 +125,16 @@ class PromptForms:
 
     def refusal(self, tier_index: int) -> Refusal | None:
         """Why a tier cannot be asked this; None where it can."""
-        own, other = (self._voices.of_tier(tier) for tier in (self.tier, tier_index))
+        client_voice, other = (self._voices.of_tier(tier) for tier in (self.tier, tier_index))
         if other.number in self._blind:
             return Refusal.TEXT_ONLY
-        if self.reach is Reach.SAME_TOKENIZER and own.tokenizer != other.tokenizer:
+        if self.reach is Reach.SAME_TOKENIZER and client_voice.tokenizer != other.tokenizer:
             return Refusal.OTHER_TOKENIZER
-        if self.reach is Reach.SAME_VOICE and own is not other:
+        if self.reach is Reach.SAME_VOICE and client_voice is not other:
             return Refusal.OTHER_VOICE
         return None
 
-    def known(self, tier_index: int) -> Form | None:
+    def ready_form(self, tier_index: int) -> Form | None:
         """The form for a tier; None where it is not made yet."""
         form = self._forms.get(self.key(tier_index))
         return None if form is None or is_unencoded(form.samples[0]) else form
@@ -145,7 +145,7 @@ class PromptForms:
         Raises:
             Exception: as `make` does.
         """
-        form = self.known(tier_index)
+        form = self.ready_form(tier_index)
         if form is not None:
             return form
         key = self.key(tier_index)

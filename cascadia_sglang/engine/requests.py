@@ -29,11 +29,11 @@ def prompt_of(sample: GenerateReqInput) -> Prompt | None:
     if sample.lora_path or sample.extra_key or sample.cache_salt:
         return None
     # One prompt's samples and tiers share the tokens, and so their hashes.
-    known = PROMPT.get(sample)
-    if known is None:
-        known = Prompt(sample.input_ids)
-        PROMPT.set(sample, known)
-    return known
+    prompt = PROMPT.get(sample)
+    if prompt is None:
+        prompt = Prompt(sample.input_ids)
+        PROMPT.set(sample, prompt)
+    return prompt
 
 
 def shared_prompt(samples: Sequence[GenerateReqInput]) -> Prompt | None:

@@ -103,11 +103,11 @@ class TokenizerEngine:
         return self._prompts.refusal(sample, tier_index)
 
     async def tokenise(self, samples: list[GenerateReqInput], tier_index: int) -> int | None:
-        asked = await self._prompts.all(samples, tier_index)
-        prompt = shared_prompt(asked)
+        tier_samples = await self._prompts.all(samples, tier_index)
+        prompt = shared_prompt(tier_samples)
         if prompt is not None and prompt.is_long:
             await prompt.prepare(self._block_sizes(samples[0], tier_index))
-        ids = asked[0].input_ids
+        ids = tier_samples[0].input_ids
         return None if ids is None else len(ids)
 
     def _block_sizes(self, sample: GenerateReqInput, tier_index: int) -> set[int]:
@@ -117,7 +117,7 @@ class TokenizerEngine:
         return set().union(*map(self._choice.block_sizes, alike))
 
     def is_tokenised(self, sample: GenerateReqInput, tier_index: int) -> bool:
-        return self._prompts.known(sample, tier_index) is not None
+        return self._prompts.ready_sample(sample, tier_index) is not None
 
     def prompt_tokens(self, sample: GenerateReqInput, tier_index: int) -> int | None:
         ids = self._ids(sample, tier_index)
@@ -127,13 +127,13 @@ class TokenizerEngine:
         return self._ids(sample, 0)
 
     def _ids(self, sample: GenerateReqInput, tier_index: int) -> list[int] | None:
-        asked = self._prompts.known(sample, tier_index)
-        ids: list[int] | None = None if asked is None else asked.input_ids
+        tier_sample = self._prompts.ready_sample(sample, tier_index)
+        ids: list[int] | None = None if tier_sample is None else tier_sample.input_ids
         return ids
 
     def prompt(self, sample: GenerateReqInput, tier_index: int) -> Prompt | None:
-        asked = self._prompts.known(sample, tier_index)
-        return None if asked is None else prompt_of(asked)
+        tier_sample = self._prompts.ready_sample(sample, tier_index)
+        return None if tier_sample is None else prompt_of(tier_sample)
 
     def asks_alike(self, sample: GenerateReqInput, tier_index: int, other_tier: int) -> bool:
         return self._prompts.are_alike(sample, tier_index, other_tier)
@@ -160,7 +160,7 @@ class TokenizerEngine:
 
     def is_judgeable(self, sample: GenerateReqInput, tier_index: int) -> bool:
         # A tier's own parser may constrain its answers to a chat with tools.
-        params = (self._prompts.known(sample, tier_index) or sample).sampling_params
+        params = (self._prompts.ready_sample(sample, tier_index) or sample).sampling_params
         if self._tiers[tier_index].hides_logits:
             return False
         if tier_index not in self._judges_constrained and any(params.get(k) for k in CONSTRAINTS):
@@ -178,8 +178,8 @@ class TokenizerEngine:
         return await self._translator.text(text, tier_index)
 
     def takes_draft(self, sample: GenerateReqInput, tier_index: int) -> bool:
-        asked = self._prompts.known(sample, tier_index)
-        return asked is not None and takes_draft(asked, self._tiers[tier_index])
+        tier_sample = self._prompts.ready_sample(sample, tier_index)
+        return tier_sample is not None and takes_draft(tier_sample, self._tiers[tier_index])
 
     def draft_break_even(self, tier_index: int) -> float | None:
         if self._tiers[tier_index].speculation is not None:
@@ -216,7 +216,7 @@ class TokenizerEngine:
     async def stream(
         self, sample: GenerateReqInput, rid: str, order: AttemptOrder
     ) -> AsyncGenerator[tuple[Output, JudgeReport], None]:
-        sample = await self._prompts.one(sample, order.tier_index)
+        sample = await self._prompts.single(sample, order.tier_index)
         worker = self._worker_for(sample, rid, order)
         attempt = self._attempt_object(worker, sample, rid, order)
         attempt.stream = True
@@ -237,7 +237,7 @@ class TokenizerEngine:
     async def run(
         self, sample: GenerateReqInput, rid: str, order: AttemptOrder
     ) -> tuple[Output, JudgeReport]:
-        sample = await self._prompts.one(sample, order.tier_index)
+        sample = await self._prompts.single(sample, order.tier_index)
         return await self.run_on(self._worker_for(sample, rid, order), sample, rid, order)
 
     def _worker_for(self, sample: GenerateReqInput, rid: str, order: AttemptOrder) -> Worker:
@@ -267,7 +267,7 @@ class TokenizerEngine:
         order: AttemptOrder,
     ) -> tuple[Output, JudgeReport]:
         """`run` on a given worker."""
-        sample = await self._prompts.one(sample, order.tier_index)
+        sample = await self._prompts.single(sample, order.tier_index)
         attempt = self._attempt_object(worker, sample, rid, order)
         output = await self._only_output(worker, attempt, prompt_of(sample))
         return output, JudgeReport.from_meta(output["meta_info"].pop(REPORT_KEY, None))
@@ -312,8 +312,8 @@ class TokenizerEngine:
 
     async def ids_for(self, sample: GenerateReqInput, tier_index: int) -> list[int]:
         """Token ids of a tokenised sample's prompt, with the suffix, as a tier is asked it."""
-        asked = await self._prompts.one(sample, tier_index)
-        return [*asked.input_ids, *self._suffixes[tier_index]]
+        tier_sample = await self._prompts.single(sample, tier_index)
+        return [*tier_sample.input_ids, *self._suffixes[tier_index]]
 
     async def _only_output(
         self, worker: Worker, attempt: GenerateReqInput, prompt: Prompt | None

@@ -57,9 +57,9 @@ class DraftTranslator:
             read = await self._done(lambda: translated(token_ids, writer, reader), is_long, to_tier)
         if read is None:
             return Translation(token_ids=(), is_exact=False)
-        known = self._guard.known_ids(read.token_ids, to_tier)
-        is_whole = len(known) == len(read.token_ids)
-        return Translation(token_ids=tuple(known), is_exact=read.is_exact and is_whole)
+        known_ids = self._guard.known_ids(read.token_ids, to_tier)
+        is_whole = len(known_ids) == len(read.token_ids)
+        return Translation(token_ids=tuple(known_ids), is_exact=read.is_exact and is_whole)
 
     async def _done(
         self, work: Callable[[], Result], is_long: bool, tier_index: int
@@ -84,7 +84,9 @@ def translated(token_ids: Sequence[int], writer: Any, reader: Any) -> Translatio
         reader: that of the tier that reads it.
     """
     special = set(writer.all_special_ids)
-    end = next((place for place, one in enumerate(token_ids) if one in special), len(token_ids))
+    end = next(
+        (index for index, token_id in enumerate(token_ids) if token_id in special), len(token_ids)
+    )
     text: str = _decoded(writer, token_ids[:end]).rstrip(_REPLACEMENT)
     read: list[int] = reader.encode(text, add_special_tokens=False)
     # A text may spell a special token of the reader, which is not what was written.

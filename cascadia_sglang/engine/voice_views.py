@@ -140,21 +140,21 @@ def manager_view(manager: TokenizerManager, server_args: ServerArgs) -> Tokenize
         """Its own attributes are those that SGLang's steps below set; the others are shared."""
 
         def __init__(self) -> None:
-            own = self.__dict__
-            own["is_sealed"] = False
+            attributes = self.__dict__
+            attributes["is_sealed"] = False
             self.server_args = server_args
             self.preferred_sampling_params = get_serving().preferred_sampling_params
             kind.init_model_config(self)
             kind.init_tokenizer_and_processor(self)
-            own["is_sealed"] = True
+            attributes["is_sealed"] = True
 
         def __getattr__(self, name: str) -> Any:
             return getattr(manager, name)
 
         def __setattr__(self, name: str, value: Any) -> None:
-            own = self.__dict__
-            if name in own or not own["is_sealed"]:
-                own[name] = value
+            attributes = self.__dict__
+            if name in attributes or not attributes["is_sealed"]:
+                attributes[name] = value
             else:
                 setattr(manager, name, value)
 

@@ -73,8 +73,8 @@ class VoicedPrompts:
         elif bears_ids(request, chat):
             reach = Reach.SAME_TOKENIZER
         for samples in prompts:
-            own = Form(samples=samples, adapted=request)
-            forms = PromptForms(own, tier, reach, chat, self._voices, blind)
+            client_form = Form(samples=samples, adapted=request)
+            forms = PromptForms(client_form, tier, reach, chat, self._voices, blind)
             # A chat's handler looks at its request, which may have several samples.
             FORMS.set(request, forms)
             for sample in samples:
@@ -92,9 +92,9 @@ class VoicedPrompts:
         self, request: GenerateReqInput, pinned_tier: int | None, blind: frozenset[int]
     ) -> int:
         """The tier in whose voice a request came: the first one that sees its media."""
-        asked = ASKED_TIER.get(request) if pinned_tier is None else pinned_tier
-        if asked is not None:
-            return asked
+        tier = ASKED_TIER.get(request) if pinned_tier is None else pinned_tier
+        if tier is not None:
+            return tier
         return next(v.tiers[0] for v in self._voices.all if v.number not in blind)
 
     def refusal(self, sample: GenerateReqInput, tier_index: int) -> Refusal | None:
@@ -108,13 +108,13 @@ class VoicedPrompts:
         forms = FORMS.expect(sample)
         return forms.key(tier_index) == forms.key(other_tier)
 
-    def known(self, sample: GenerateReqInput, tier_index: int) -> GenerateReqInput | None:
+    def ready_sample(self, sample: GenerateReqInput, tier_index: int) -> GenerateReqInput | None:
         """A sample as a tier is asked it; None where that is not made yet."""
         if self._voices.is_one:
             return sample
         forms = FORMS.expect(sample)
-        form = forms.known(tier_index)
-        return None if form is None else form.samples[_place(forms, sample)]
+        form = forms.ready_form(tier_index)
+        return None if form is None else form.samples[_sample_index(forms, sample)]
 
     async def all(self, samples: list[GenerateReqInput], tier_index: int) -> list[GenerateReqInput]:
         """A prompt's samples as a tier is asked them, their text encoded.
@@ -127,38 +127,38 @@ class VoicedPrompts:
             await self._encode(samples, tier_index)
             return samples
         forms = FORMS.expect(samples[0])
-        form = forms.known(tier_index)
+        form = forms.ready_form(tier_index)
         if form is None:
             form = await forms.made(tier_index, lambda: self._make(forms, tier_index))
         return form.samples
 
-    async def one(self, sample: GenerateReqInput, tier_index: int) -> GenerateReqInput:
+    async def single(self, sample: GenerateReqInput, tier_index: int) -> GenerateReqInput:
         """As `all`, of one sample whose text may stay as it is in a cascade of one voice."""
         if self._voices.is_one:
             return sample
         forms = FORMS.expect(sample)
-        return (await self.all([sample], tier_index))[_place(forms, sample)]
+        return (await self.all([sample], tier_index))[_sample_index(forms, sample)]
 
     def sampling_params(self, request: GenerateReqInput, tier_index: int) -> dict[str, Any]:
         """Of a client's request as a tier was asked it."""
         forms = FORMS.get(request)
-        form = None if forms is None else forms.known(tier_index)
+        form = None if forms is None else forms.ready_form(tier_index)
         params: Any = request.sampling_params if form is None else form.samples[0].sampling_params
         if isinstance(params, list):
             params = params[0] if params else None
         return params or {}
 
     async def _make(self, forms: PromptForms, tier_index: int) -> Form:
-        own = forms.own
+        client_form = forms.client_form
         if forms.key(tier_index) == forms.key(forms.tier):
-            await self._encode(own.samples, tier_index)
-            return own
+            await self._encode(client_form.samples, tier_index)
+            return client_form
         try:
             if forms.chat is not None:
                 form = await self._rendered(forms.chat, forms, tier_index)
             else:
-                samples = [_fresh(sample, forms.text) for sample in own.samples]
-                form = Form(samples=samples, adapted=own.adapted)
+                samples = [_fresh(sample, forms.text) for sample in client_form.samples]
+                form = Form(samples=samples, adapted=client_form.adapted)
             await self._encode(form.samples, tier_index)
         except Exception as error:
             first_line = (str(error).strip() or type(error).__name__).split("\n")[0]
@@ -180,11 +180,11 @@ class VoicedPrompts:
         """A chat as the handler of a tier's voice makes a prompt of it."""
         handlers = self._views.handlers(self._voices.of_tier(tier_index))
         adapted, chat = await source.rendered(handlers)
-        own = forms.own
-        adapted.received_time = own.adapted.received_time
+        client_form = forms.client_form
+        adapted.received_time = client_form.adapted.received_time
         # A long prompt takes a while to check.
         samples = await asyncio.to_thread(self._checked, adapted, tier_index)
-        for sample, client_sample in zip(samples, own.samples, strict=True):
+        for sample, client_sample in zip(samples, client_form.samples, strict=True):
             sample.rid = client_sample.rid
             FORMS.set(sample, forms)
         return Form(samples=samples, adapted=adapted, chat=chat)
@@ -195,9 +195,9 @@ class VoicedPrompts:
         return samples
 
 
-def _place(forms: PromptForms, sample: GenerateReqInput) -> int:
+def _sample_index(forms: PromptForms, sample: GenerateReqInput) -> int:
     """Which of a prompt's samples this is, in whatever form."""
-    rids = [one.rid for one in forms.own.samples]
+    rids = [client_sample.rid for client_sample in forms.client_form.samples]
     return rids.index(sample.rid)
 
 
@@ -217,5 +217,5 @@ async def encoded(manager: TokenizerManager, text: str) -> list[int]:
         input_ids, _ = await manager._tokenize_texts(text)
     else:
         input_ids, _ = await asyncio.to_thread(asyncio.run, manager._tokenize_texts(text))
-    found: list[int] = input_ids
-    return found
+    token_ids: list[int] = input_ids
+    return token_ids

@@ -65,49 +65,49 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return data
 
 
-def given_twice(place: str, line: int, first_line: int) -> str:
+def given_twice(key_path: str, line: int, first_line: int) -> str:
     """The line on a key that is given twice."""
     if line == first_line:
-        return f"{place} is given twice (line {line})"
-    return f"{place} is given twice (line {line}, first on line {first_line})"
+        return f"{key_path} is given twice (line {line})"
+    return f"{key_path} is given twice (line {line}, first on line {first_line})"
 
 
-def place_of(parts: Iterable[str | int]) -> str:
-    """Keys and indices as one place: `tiers[1].name`."""
+def key_path_text(parts: Iterable[str | int]) -> str:
+    """Keys and indices as one text: `tiers[1].name`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
     return text.removeprefix(".")
 
 
 def _first_duplicate(content: bytes) -> str:
     """Names the first key that is given twice, in valid JSON that has one."""
-    # Of every open object or list: where its keys stand, None for a list; and the current place.
+    # Of every open object or list: where its keys stand, None for a list; and the current key path.
     open_keys: list[dict[str, int] | None] = []
-    place: list[str | int] = []
+    key_path: list[str | int] = []
     is_key = False
     for match in _TOKEN.finditer(content):
         token = match.group()
         if token in (b"{", b"["):
             open_keys.append({} if token == b"{" else None)
-            place.append("" if token == b"{" else 0)
+            key_path.append("" if token == b"{" else 0)
             is_key = token == b"{"
         elif token in (b"}", b"]"):
             open_keys.pop()
-            place.pop()
+            key_path.pop()
             is_key = False
         elif token == b",":
-            last = place[-1]
+            last = key_path[-1]
             if isinstance(last, int):
-                place[-1] = last + 1
+                key_path[-1] = last + 1
             is_key = open_keys[-1] is not None
         elif token == b":":
             is_key = False
         elif is_key:
             key: str = json.loads(token)
-            place[-1] = key
+            key_path[-1] = key
             keys = open_keys[-1]
             line = content.count(b"\n", 0, match.start()) + 1
             if keys is not None:
                 if key in keys:
-                    return given_twice(place_of(place), line, keys[key])
+                    return given_twice(key_path_text(key_path), line, keys[key])
                 keys[key] = line
     raise AssertionError("no key is given twice")

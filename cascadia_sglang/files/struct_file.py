@@ -31,17 +31,18 @@ def load_struct(path: Path, kind: type[S], what: str) -> S:
         raise ConfigError(f"{what} {path}: {with_nearest_key(error, kind)}") from error
 
 
-def check_tiers(made_for: Sequence[str], tiers: Sequence[str], place: str) -> None:
+def check_tiers(made_for: Sequence[str], tiers: Sequence[str], source: str) -> None:
     """See that what was made for some tiers is used for them.
 
     Args:
         made_for: the tiers that it was made for.
-        place: the file, as an error begins with it.
+        source: the file, as an error begins with it.
 
     Raises:
         ConfigError: if not.
     """
     if list(made_for) != list(tiers):
         raise ConfigError(
-            f"{place}: made for tiers {', '.join(made_for)}, but the cascade has {', '.join(tiers)}"
+            f"{source}: made for tiers {', '.join(made_for)}, "
+            f"but the cascade has {', '.join(tiers)}"
         )

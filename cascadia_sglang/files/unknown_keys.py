@@ -10,7 +10,7 @@ import msgspec
 from cascadia_sglang.files.nearest import suggestion
 from cascadia_sglang.value_ranges import members_of
 
-_UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]*)`(?: - at `\$(?P<place>.*)`)?$")
+_UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]*)`(?: - at `\$(?P<key_path>.*)`)?$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[[^\]]*\]")
 
 
@@ -25,7 +25,7 @@ def with_nearest_key(error: Exception, kind: Any) -> str:
     if match is None:
         return text
     kinds = [kind]
-    for step in _STEP.finditer(match["place"] or ""):
+    for step in _STEP.finditer(match["key_path"] or ""):
         kinds = [inner for outer in kinds for inner in _inner(outer, step[1])]
     allowed = {
         field.encode_name

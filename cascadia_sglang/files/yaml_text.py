@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from cascadia_sglang.errors import ConfigError
-from cascadia_sglang.files.json_text import given_twice, json_data, place_of
+from cascadia_sglang.files.json_text import given_twice, json_data, key_path_text
 
 _INT, _FLOAT, _BOOL, _DATE, _TEXT = (
     f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "timestamp", "str")
@@ -27,7 +27,7 @@ _ODD_NUMBERS = (
 )
 _TEXT_NUMBERS = re.compile(r"[-+]?(0o[0-7]+|\.[0-9]+|([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+)")
 
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
 # Where msgspec says that a text was needed.
@@ -105,23 +105,23 @@ class _Walk:
         self._done: set[int] = set()
         self._open: set[int] = set()
 
-    def visit(self, node: yaml.Node, place: Place) -> None:
+    def visit(self, node: yaml.Node, key_path: KeyPath) -> None:
         if id(node) in self._open:
-            raise ValueError(f"{place_of(place)} contains itself (line {_line(node)})")
+            raise ValueError(f"{key_path_text(key_path)} contains itself (line {_line(node)})")
         if id(node) in self._done:
             return
         self._open.add(id(node))
         if isinstance(node, yaml.MappingNode):
-            self._visit_mapping(node, place)
+            self._visit_mapping(node, key_path)
         elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
-                self.visit(item, (*place, index))
+                self.visit(item, (*key_path, index))
         elif isinstance(node, yaml.ScalarNode) and node.style is None:
-            self._visit_plain(node, place)
+            self._visit_plain(node, key_path)
         self._open.remove(id(node))
         self._done.add(id(node))
 
-    def _visit_mapping(self, node: yaml.MappingNode, place: Place) -> None:
+    def _visit_mapping(self, node: yaml.MappingNode, key_path: KeyPath) -> None:
         lines: dict[tuple[str, str], int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -129,16 +129,16 @@ class _Walk:
             name = (key.tag, key.value)
             if name in lines:
                 raise ValueError(
-                    given_twice(place_of((*place, key.value)), _line(key), lines[name])
+                    given_twice(key_path_text((*key_path, key.value)), _line(key), lines[name])
                 )
             lines[name] = _line(key)
         for key, value in node.value:
-            self.visit(key, place)
+            self.visit(key, key_path)
             inner = key.value if isinstance(key, yaml.ScalarNode) else "..."
-            self.visit(value, (*place, inner))
+            self.visit(value, (*key_path, inner))
 
-    def _visit_plain(self, node: yaml.ScalarNode, place: Place) -> None:
-        text, where = node.value, f"{place_of(place) or 'the file'} (line {_line(node)})"
+    def _visit_plain(self, node: yaml.ScalarNode, key_path: KeyPath) -> None:
+        text, where = node.value, f"{key_path_text(key_path) or 'the file'} (line {_line(node)})"
         if node.tag == _TEXT:
             if _TEXT_NUMBERS.fullmatch(text):
                 raise ValueError(
@@ -156,7 +156,7 @@ class _Walk:
                     )
         if node.tag == _FLOAT and not _is_finite(text):
             raise ValueError(f"{where}: {text} is no finite number")
-        self.unquoted[place_of(place)] = (_line(node), text)
+        self.unquoted[key_path_text(key_path)] = (_line(node), text)
 
 
 def _is_finite(text: str) -> bool:

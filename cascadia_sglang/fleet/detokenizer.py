@@ -94,4 +94,4 @@ class Detokenizer:
         """Look for signs of life; whether they have been missing for too long."""
         assert self._pulse is not None
         pid = self.process.pid
-        return pid is not None and bool(self._pulse.look([pid]))
+        return pid is not None and bool(self._pulse.find_stalled([pid]))

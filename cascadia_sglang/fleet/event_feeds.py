@@ -59,7 +59,7 @@ class EventFeeds:
             "blocks": index.blocks,
             "bytes": index.nbytes,
             "refused": index.refused,
-            "told": _told(self._held.told),
+            "told": _told(self._held.reported),
             "guessed": _told(self._held.guessed),
             "events": dataclasses.asdict(self.counts),
         }

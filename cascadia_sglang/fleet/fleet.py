@@ -64,7 +64,7 @@ class Fleet:
     ) -> None:
         """`voices` are those of the tiers; None where all have one."""
         self.config = config
-        voices = voices or Voices.one([tier.name for tier in config.tiers])
+        voices = voices or Voices.single([tier.name for tier in config.tiers])
         self.views = VoiceViews(voices, arguments)
         self.detokenizers = Detokenizers(voices)
         self.pool: WorkerPool = pool

@@ -75,10 +75,10 @@ class Door:
         controls = trace.controls if trace is not None else Controls()
         summary = trace.summary if trace is not None else ResponseSummary()
         try:
-            asked = self._asked_tier(request, controls)
-            self._engine.guard.check(request, asked or 0)
-            if asked != controls.tier:
-                controls = dataclasses.replace(controls, tier=asked)
+            tier = self._asked_tier(request, controls)
+            self._engine.guard.check(request, tier or 0)
+            if tier != controls.tier:
+                controls = dataclasses.replace(controls, tier=tier)
             SUMMARY.set(request, summary)
             if trace is not None and trace.is_voice_bound:
                 VOICE_BOUND.set(request, True)

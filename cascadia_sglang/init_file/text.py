@@ -29,7 +29,7 @@ def cascade_text(
         table: of the tiers' memory, for the comments; empty before it is known.
     """
     missing = {
-        flag: [one.name for one in models if flag not in parsers.get(one.name, {})]
+        flag: [model.name for model in models if flag not in parsers.get(model.name, {})]
         for flag in _PARSERS
     }
     lines = [
@@ -53,8 +53,8 @@ def cascade_text(
         "tiers:",
     ]
     for model in models:
-        own = parsers.get(model.name, {})
-        lines += _tier(model, ranks[model.name], own, is_last=model is models[-1])
+        model_parsers = parsers.get(model.name, {})
+        lines += _tier(model, ranks[model.name], model_parsers, is_last=model is models[-1])
     lines += [
         "routing:",
         "  # Share of all requests that reach the last tier. The answers of a tier without a",

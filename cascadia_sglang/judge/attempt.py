@@ -52,9 +52,9 @@ class JudgedAttempt:
         if self.records_every_token:
             self.checkpoint = self.tokens + 1
             return
-        found = 0
+        checkpoint = 0
         if self.model is not None and self.is_open:
-            found = self.model.next_checkpoint(self.tokens)
-        if self.record is not None and found != 1:
-            found = max(2, 1 << self.tokens.bit_length())
-        self.checkpoint = found
+            checkpoint = self.model.next_checkpoint(self.tokens)
+        if self.record is not None and checkpoint != 1:
+            checkpoint = max(2, 1 << self.tokens.bit_length())
+        self.checkpoint = checkpoint

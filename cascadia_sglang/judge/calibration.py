@@ -253,8 +253,8 @@ class ScoreModel:
 
     def next_checkpoint(self, tokens: int) -> int:
         """The first number of tokens above this one at which a prefix can be judged; 0 for none."""
-        place = bisect.bisect_right(self._checkpoints, tokens)
-        return self._checkpoints[place] if place < len(self._checkpoints) else 0
+        index = bisect.bisect_right(self._checkpoints, tokens)
+        return self._checkpoints[index] if index < len(self._checkpoints) else 0
 
     def chance_of_acceptance(
         self,

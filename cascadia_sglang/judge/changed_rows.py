@@ -86,8 +86,8 @@ class ChangedRows:
     def _name_rows(self, key: tuple[int, tuple[int, ...]], device: torch.device) -> None:
         count, rows = key
         places = [-1] * count
-        for place, row in enumerate(rows):
-            places[row] = place
+        for index, row in enumerate(rows):
+            places[row] = index
         self._rows_C = _to_device(rows, torch.int64, device)
         self._places_B = _to_device(places, torch.int32, device)
         self._key = key

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class _Observed:
+class _Observation:
     """What `before_grammar` keeps for `after_sample` of the same step."""
 
     statistics: RowStatistics
     logits_BV: torch.Tensor  # SGLang's buffer, which the sampler overwrites
     temperature_B: torch.Tensor | None
-    kept: KeptLogits | None  # rows whose probabilities are not of these logits
+    kept_logits: KeptLogits | None  # rows whose probabilities are not of these logits
     forced_B: torch.Tensor | None  # rows whose likeliest token a grammar does not allow
     probed: DeviceProbed | None
 
@@ -55,7 +55,7 @@ class DeviceObserver:
 
     def before_grammar(
         self, logits: torch.Tensor, sampling_info: "SamplingBatchInfo"
-    ) -> _Observed | None:
+    ) -> _Observation | None:
         try:
             temperature_B = None
             if not sampling_info.is_all_greedy:
@@ -66,11 +66,11 @@ class DeviceObserver:
                 mask_BW = sampling_info.grammar_mask.vocab_mask
                 top1_ids_B = row_summary(statistics, temperature_B).best_ids_B
                 forced_B = forced_rows(mask_BW, top1_ids_B)
-            return _Observed(
+            return _Observation(
                 statistics=statistics,
                 logits_BV=logits,
                 temperature_B=temperature_B,
-                kept=self._changed_rows.keep(sampling_info, logits),
+                kept_logits=self._changed_rows.keep(sampling_info, logits),
                 forced_B=forced_B,
                 probed=self.hidden.probed_on_device(len(logits)),
             )
@@ -78,12 +78,12 @@ class DeviceObserver:
             self._judge.report_failure(error)
             return None
 
-    def after_sample(self, state: _Observed, token_ids: torch.Tensor) -> "DeviceStep | None":
+    def after_sample(self, state: _Observation, token_ids: torch.Tensor) -> "DeviceStep | None":
         try:
             # Where it sampled, the sampler left its probabilities in the buffer.
             probability_BV = None if state.temperature_B is None else state.logits_BV
             values = fold_sampled(
-                state.statistics, token_ids, probability_BV, state.temperature_B, state.kept
+                state.statistics, token_ids, probability_BV, state.temperature_B, state.kept_logits
             )
             return DeviceStep(values, state.forced_B, self._judge, state.probed)
         except Exception as error:  # noqa: BLE001

@@ -100,8 +100,8 @@ def _write_features(
         values_F[:] = np.nan
         return
     tail = 0.0
-    for place in range(TAIL, TAIL + TAIL_WINDOW):
-        tail += answer_S[place]
+    for index in range(TAIL, TAIL + TAIL_WINDOW):
+        tail += answer_S[index]
     values_F[0] = answer_S[SUM_LOGPROB] / count
     values_F[1] = answer_S[MIN_LOGPROB]
     values_F[2] = answer_S[SUM_LOGPROB]

@@ -130,8 +130,8 @@ class HiddenStates:
         if not self._parameters and not self._records:
             return None
         if hidden_BH is None or len(hidden_BH) != rows:
-            found = "none" if hidden_BH is None else str(len(hidden_BH))
-            raise ValueError(f"the judge needs a hidden state a row: {rows} rows, {found} found")
+            count = "none" if hidden_BH is None else str(len(hidden_BH))
+            raise ValueError(f"the judge needs a hidden state a row: {rows} rows, {count} found")
         return hidden_BH
 
 

@@ -152,8 +152,8 @@ class Judge:
         wrong.
         """
         try:
-            for place in range(step.width):
-                self._consume_token(requests, commits, step, place)
+            for position in range(step.width):
+                self._consume_token(requests, commits, step, position)
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
             self.give_up(requests, error)
 
@@ -162,9 +162,9 @@ class Judge:
         requests: Sequence["Req"],
         commits: Sequence["CommittedTokens | None"],
         step: ObservedStep,
-        place: int,
+        position: int,
     ) -> None:
-        """Fold the token at one place of every request's run."""
+        """Fold the token at one position of every request's run."""
         states: list[int] = []
         rows: list[int] = []
         token_ids: list[int] = []
@@ -178,7 +178,7 @@ class Judge:
             if commit is None:
                 continue
             run = commit.token_ids
-            if place and place >= len(run):
+            if position and position >= len(run):
                 continue
             attempt: JudgedAttempt | None = getattr(request, attribute, _UNSEEN)
             if attempt is _UNSEEN:
@@ -186,13 +186,13 @@ class Judge:
             if attempt is None or attempt.report is not None:
                 continue
             # SGLang ends a request with the last token of its run, before this is called.
-            is_end = request.finished_reason is not None and place == len(run) - 1
-            row = width * index + place
+            is_end = request.finished_reason is not None and position == len(run) - 1
+            row = width * index + position
             # It has counted the tokens up to the end of the reasoning, too.
-            if counts_all or commit.output_index + place >= request.reasoning_tokens:
+            if counts_all or commit.output_index + position >= request.reasoning_tokens:
                 rows.append(row)
                 states.append(attempt.row.index)
-                token_ids.append(run[place])
+                token_ids.append(run[position])
                 attempt.tokens += 1
                 if is_end or attempt.tokens == attempt.checkpoint:
                     due.append(_Due(request, attempt, row, is_end))
@@ -231,14 +231,14 @@ class Judge:
 
         That is said with every output, of which the receiver may merge several.
         """
-        found: list[list[dict[str, Any]]] = []
+        reports: list[list[dict[str, Any]]] = []
         for request in requests:
             attempt = JUDGED_ATTEMPT.get(request)
             report = None
             if attempt is not None:
                 report = attempt.report if request.finished() else attempt.on_the_way
-            found.append([] if report is None else [report.to_meta()])
-        return found
+            reports.append([] if report is None else [report.to_meta()])
+        return reports
 
     def _begin(self, request: "Req") -> JudgedAttempt | None:
         attempt: JudgedAttempt | None = None
@@ -283,31 +283,31 @@ class Judge:
         ]
         rows_NF = features_of(self._table.states_NS, np.array(answers))
         ended: dict[ScoreModel, list[int]] = {}
-        for place, (request, attempt, row, is_end) in enumerate(due):
+        for index, (request, attempt, row, is_end) in enumerate(due):
             model = attempt.model
             if attempt.record is not None:
-                _note(attempt, attempt.record, rows_NF[place])
+                _note(attempt, attempt.record, rows_NF[index])
                 if is_end and attempt.order.tier_index in self._hidden:
                     state = step.hidden_state(row)
                     attempt.record["hidden"] = None if state is None else b64encode(state).decode()
             if not is_end:
                 if model is not None:
-                    self._commit_or_end(request, attempt, model, rows_NF[place])
+                    self._commit_or_end(request, attempt, model, rows_NF[index])
                 attempt.set_checkpoint()
             elif model is None:
                 attempt.report = _final_report(attempt, None, None)
             else:
-                ended.setdefault(model, []).append(place)
-        for model, places in ended.items():
-            ones = [due[place] for place in places]
-            added_n = np.array([_added(model, one, step) for one in ones])
-            rows_nF = rows_NF if len(places) == len(due) else rows_NF[places]
+                ended.setdefault(model, []).append(index)
+        for model, indices in ended.items():
+            endings = [due[index] for index in indices]
+            added_n = np.array([_added(model, ending, step) for ending in endings])
+            rows_nF = rows_NF if len(indices) == len(due) else rows_NF[indices]
             scores = model.scores(rows_nF, added_n).tolist()
-            for place, one, (score, uncut_score) in zip(places, ones, scores, strict=True):
-                _, _, is_truncated = answers[place]
+            for index, ending, (score, uncut_score) in zip(indices, endings, scores, strict=True):
+                _, _, is_truncated = answers[index]
                 uncut = uncut_score if is_truncated else None
-                features_F = rows_NF[place] if model.reports_features else None
-                one.attempt.report = _final_report(one.attempt, score, uncut, features_F)
+                features_F = rows_NF[index] if model.reports_features else None
+                ending.attempt.report = _final_report(ending.attempt, score, uncut, features_F)
 
     @staticmethod
     def _commit_or_end(
@@ -331,11 +331,11 @@ class Judge:
             attempt.on_the_way = JudgeReport(score=chance, early_abort=False)
 
 
-def _added(model: ScoreModel, one: _Due, step: ObservedStep) -> float:
-    order = one.attempt.order
+def _added(model: ScoreModel, ending: _Due, step: ObservedStep) -> float:
+    order = ending.attempt.order
     probed = math.nan
     if model.probe is not None:
-        probed = step.probe_log_odds(one.row, order.tier_index)
+        probed = step.probe_log_odds(ending.row, order.tier_index)
     return model.added(order.earlier_scores, probed)
 
 

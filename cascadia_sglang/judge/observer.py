@@ -147,11 +147,11 @@ class HostStep:
     def fold(
         self, table: StateTable, states: list[int], rows: list[int], token_ids: list[int]
     ) -> None:
-        own = np.array(rows)
+        row_indices = np.array(rows)
         fold_host_step(
             table.states_NS,
             np.array(states),
-            own if self.nodes_R is None else self.nodes_R[own],
+            row_indices if self.nodes_R is None else self.nodes_R[row_indices],
             np.array(token_ids),
             self.logits_BV,
             self.statistics_B4,

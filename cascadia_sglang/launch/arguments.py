@@ -78,13 +78,13 @@ class TierArguments:
         if namespace.served_model_name is None:
             namespace.served_model_name = CASCADE_MODEL
         if namespace.enable_metrics:
-            own = namespace.tokenizer_metrics_allowed_custom_labels or []
-            namespace.tokenizer_metrics_allowed_custom_labels = [*own, "tier", "worker"]
+            labels = namespace.tokenizer_metrics_allowed_custom_labels or []
+            namespace.tokenizer_metrics_allowed_custom_labels = [*labels, "tier", "worker"]
         return self._construct(namespace)
 
     def for_voice(self, voice: Voice) -> ServerArgs:
         """Of a voice's tokenizer, template and parsers, and of its tokenizer's detokenizer."""
-        spec = next(one for one in pool_specs(self._config) if voice.tiers[0] in one.tiers)
+        spec = next(pool for pool in pool_specs(self._config) if voice.tiers[0] in pool.tiers)
         namespace = self._with_pool(spec)
         namespace.served_model_name = self._namespace.served_model_name or CASCADE_MODEL
         # The collectors of the first voice count the requests of all.
@@ -228,15 +228,16 @@ def _check_speculation(namespace: argparse.Namespace, config: CascadeConfig) -> 
     for index, tier in enumerate(config.tiers):
         if tier.speculation is None or tier.hides_logits:
             continue
-        place = f"tiers[{index}] decodes by {tier.speculation.algorithm}"
+        subject = f"tiers[{index}] decodes by {tier.speculation.algorithm}"
         if tier.speculation.algorithm == "NGRAM" and not _host_speculates():
             raise ConfigError(
-                f"{place}: without an accelerator it needs SGLang 0.5.23, this is {sglang_version}"
+                f"{subject}: without an accelerator it needs SGLang 0.5.23, "
+                f"this is {sglang_version}"
             )
         for problem in lax_flags(config, index, {**vars(namespace), **tier.server_args}):
-            raise ConfigError(f"{place}: {problem}")
+            raise ConfigError(f"{subject}: {problem}")
         if float(os.environ.get(_SIMULATED_LENGTH) or 0) > 0:
-            raise ConfigError(f"{place}: {_SIMULATED_LENGTH} is set, which makes answers up")
+            raise ConfigError(f"{subject}: {_SIMULATED_LENGTH} is set, which makes answers up")
 
 
 def _host_speculates() -> bool:

@@ -51,10 +51,10 @@ class DeviceMemory:
 
     def share(self, pool: PoolSpec) -> DeviceShare | None:
         """A worker's part of each of its devices; None where it has them alone."""
-        for one in self.pools:
-            if one.name == pool.name and one.share is not None:
-                free_bytes = one.device_bytes - CONTEXT_BYTES
-                return DeviceShare(share=one.share, free_bytes=free_bytes)
+        for memory in self.pools:
+            if memory.name == pool.name and memory.share is not None:
+                free_bytes = memory.device_bytes - CONTEXT_BYTES
+                return DeviceShare(share=memory.share, free_bytes=free_bytes)
         return None
 
 
@@ -66,7 +66,7 @@ def host_devices(
     Raises:
         InfeasiblePlanError: if the numbers do not make workers.
     """
-    wanted = [
+    wanted_pools = [
         WantedPool(
             pool=pool.name,
             capacity=Capacity(replicas=pool.replicas, **arguments.parallel_sizes(pool)),
@@ -75,7 +75,7 @@ def host_devices(
         )
         for pool in pools
     ]
-    replicas = lay_out_workers(wanted, kind)
+    replicas = lay_out_workers(wanted_pools, kind)
     return DeviceMemory(
         replicas=replicas,
         shared=shared_devices(replicas, kind),
@@ -96,13 +96,13 @@ def device_memory(
     cards = seen_cards()
     if len(cards) < torch.cuda.device_count() or not kind.gpus_per_node:
         # Of another make, or parts of a device: each worker has its own, as SGLang finds it.
-        found = host_devices(arguments, pools, kind)
-        if found.shared or any(pool.gpu_share is not None for pool in pools):
+        host_memory = host_devices(arguments, pools, kind)
+        if host_memory.shared or any(pool.gpu_share is not None for pool in pools):
             raise ConfigError(
-                f"{len(found.replicas)} workers want more than the {kind.gpus_per_node} devices "
-                "here, and the driver does not tell their memory, so they cannot be shared"
+                f"{len(host_memory.replicas)} workers want more than the {kind.gpus_per_node} "
+                "devices here, and the driver does not tell their memory, so they cannot be shared"
             )
-        return found
+        return host_memory
     shapes = {
         pool.name: MemoryShape(
             **arguments.parallel_sizes(pool), static=arguments.flag(pool, "mem_fraction_static")
@@ -111,8 +111,8 @@ def device_memory(
     }
     usable = cards[arguments.first_device :: arguments.device_step]
     memory = pool_memory(pools, shapes, usable)
-    replicas = tuple(replica for one in memory for replica in one.replicas)
-    if any(one.share is not None for one in memory):
+    replicas = tuple(replica for pool in memory for replica in pool.replicas)
+    if any(pool.share is not None for pool in memory):
         apply_patches(CAPACITY_PATCHES, _Resolving())
     return DeviceMemory(
         replicas=replicas,

@@ -27,7 +27,7 @@ _PARSERS = {
     ),
 }
 _TYPES = {name: getattr(typing, name) for name in ("Optional", "Union", "List", "Dict", "Literal")}
-_TYPES |= {one.__name__: one for one in (int, float, str, bool, list, dict, set, type)}
+_TYPES |= {kind.__name__: kind for kind in (int, float, str, bool, list, dict, set, type)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +54,8 @@ class Flag:
         """What may stand in place of a value of a cascade file; None where the value may stand."""
         if self.choices is not None:
             values = value if isinstance(value, list) else [value]
-            if any(one not in self.choices or isinstance(one, bool) for one in values):
-                shown = ("null" if one is None else repr(one) for one in self.choices)
+            if any(item not in self.choices or isinstance(item, bool) for item in values):
+                shown = ("null" if choice is None else repr(choice) for choice in self.choices)
                 return "one of " + ", ".join(shown)
         try:
             read = self.reader.read(value)
@@ -95,25 +95,25 @@ def _declarations(path: Path) -> Iterator[tuple[str, ast.expr]]:
             continue
         marks = {
             target.id
-            for one in statement.body
-            if isinstance(one, ast.Assign)
-            for target in one.targets
+            for member in statement.body
+            if isinstance(member, ast.Assign)
+            for target in member.targets
             if isinstance(target, ast.Name)
         }
         if _MARK in marks:
-            for one in statement.body:
-                if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name):
-                    yield one.target.id, one.annotation
+            for member in statement.body:
+                if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name):
+                    yield member.target.id, member.annotation
 
 
 def _constants(path: Path) -> Iterator[tuple[str, list[Any]]]:
     """Names and values of a file's lists."""
-    found: dict[str, list[Any]] = {}
+    constants: dict[str, list[Any]] = {}
     for statement in _parsed(path):
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            value = _value(statement.value, found)
+            value = _value(statement.value, constants)
             if isinstance(value, list):
-                found[statement.targets[0].id] = value
+                constants[statement.targets[0].id] = value
                 yield statement.targets[0].id, value
 
 
@@ -130,17 +130,19 @@ def _flag(name: str, annotation: ast.expr, constants: Mapping[str, list[Any]]) -
         assert isinstance(annotation.slice, ast.Tuple)
         kind, about = annotation.slice.elts[:2]
         if isinstance(about, ast.Call):
-            given = {one.arg: one.value for one in about.keywords if one.arg is not None}
+            given = {
+                keyword.arg: keyword.value for keyword in about.keywords if keyword.arg is not None
+            }
         if "no_cli" not in given:
-            own = _value(given["cli_name"], {}) if "cli_name" in given else _option(name)
+            option = _value(given["cli_name"], {}) if "cli_name" in given else _option(name)
             aliases = _value(given["aliases"], {}) if "aliases" in given else None
-            options = (own, *(aliases or ()))
+            options = (option, *(aliases or ()))
     read = _type(kind)
     literal = _literals(read)
     listed = _value(given["choices"], constants) if "choices" in given else None
     choices = tuple(listed) if isinstance(listed, list | tuple) else literal
     members = typing.get_args(read)
-    inner = [one for one in members if one is not type(None) and one is not None]
+    inner = [member for member in members if member is not type(None) and member is not None]
     if choices is not None and None not in choices and len(inner) < len(members):
         choices = (*choices, None)
     plain = inner[0] if typing.get_origin(read) is typing.Union and len(inner) == 1 else read
@@ -187,7 +189,7 @@ def _literals(annotation: Any) -> tuple[Any, ...] | None:
     if typing.get_origin(annotation) is typing.Literal:
         return typing.get_args(annotation)
     if typing.get_origin(annotation) is typing.Union:
-        members = [one for one in typing.get_args(annotation) if one is not type(None)]
+        members = [member for member in typing.get_args(annotation) if member is not type(None)]
         return _literals(members[0]) if len(members) == 1 else None
     return None
 

@@ -21,12 +21,12 @@ def start_phases(
         seconds: from asking for the process to its being ready.
         startup_times: SGLang's own account, one a rank; of each phase the slowest rank counts.
     """
-    told = aggregate_scheduler_startup_times(startup_times)
-    scheduler_s = min(seconds, told["scheduler_e2e"])
-    found = {
-        "weights": told["load_weight"],
-        "kv_pool": told["kv_cache_allocation"],
-        "graphs": sum(told["cuda_graph"].values()),
+    startup_s = aggregate_scheduler_startup_times(startup_times)
+    scheduler_s = min(seconds, startup_s["scheduler_e2e"])
+    phases_s = {
+        "weights": startup_s["load_weight"],
+        "kv_pool": startup_s["kv_cache_allocation"],
+        "graphs": sum(startup_s["cuda_graph"].values()),
     }
-    rest_s = max(0.0, scheduler_s - sum(found.values()))
-    return {"process": seconds - scheduler_s, "scheduler": rest_s, **found}
+    rest_s = max(0.0, scheduler_s - sum(phases_s.values()))
+    return {"process": seconds - scheduler_s, "scheduler": rest_s, **phases_s}

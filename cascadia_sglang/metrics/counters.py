@@ -37,7 +37,7 @@ class CountedAttempt(Protocol):
     @property
     def cached_tokens(self) -> int: ...
     @property
-    def kept(self) -> int | None: ...
+    def kept_tokens(self) -> int | None: ...
     @property
     def reason(self) -> str: ...
     @property
@@ -146,8 +146,8 @@ class Metrics:
                 self._tokens.labels(tier, kind).inc(attempt.tokens)
             if attempt.cached_tokens:
                 self._cached.labels(tier).inc(attempt.cached_tokens)
-            if attempt.kept:
-                self._kept.labels(tier).inc(attempt.kept)
+            if attempt.kept_tokens:
+                self._kept.labels(tier).inc(attempt.kept_tokens)
             if attempt.escalated:
                 self._escalations.labels(tier, attempt.reason).inc()
 

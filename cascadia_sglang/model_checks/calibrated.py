@@ -12,7 +12,7 @@ from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.judge.calibration import Calibration, load_calibrations
 from cascadia_sglang.model_checks.folders import TierModel, tier_models
 from cascadia_sglang.model_checks.tokenizer import load_tokenizer
-from cascadia_sglang.model_checks.voices import tokenizer_place
+from cascadia_sglang.model_checks.voices import tokenizer_location
 from cascadia_sglang.models.local_files import local_folder
 
 # A fine-tuned model differs in every layer: some values of each are enough to tell them apart.
@@ -48,7 +48,7 @@ def tier_vocabularies(config: CascadeConfig) -> tuple[str, ...]:
 
 
 def _vocabulary(model: TierModel) -> str:
-    return vocabulary_fingerprint(load_tokenizer(model.name, *tokenizer_place(model)).vocabulary)
+    return vocabulary_fingerprint(load_tokenizer(model.name, *tokenizer_location(model)).vocabulary)
 
 
 def loaded_calibrations(config: CascadeConfig, paths: Mapping[int, str]) -> dict[int, Calibration]:

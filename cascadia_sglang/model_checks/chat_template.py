@@ -21,7 +21,7 @@ class ChatTemplate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rendered:
+class RenderedPrompt:
     """What a template makes of a conversation: a prompt, or the reason why it takes none."""
 
     prompt: str
@@ -51,7 +51,7 @@ def rendered(
     messages: Sequence[Message],
     tools: list[dict[str, Any]] | None = None,
     **variables: Any,
-) -> Rendered:
+) -> RenderedPrompt:
     """What a template makes of a conversation to be answered, by the server's own renderer."""
     # The import takes a second, and templates are most often equal.
     from jinja2 import TemplateError
@@ -68,8 +68,8 @@ def rendered(
         )
     except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
         # A template is a program: it may fail by any of these, and then takes no such conversation.
-        return Rendered(prompt="", error=" ".join(str(error).split()) or type(error).__name__)
-    return Rendered(prompt=prompt)
+        return RenderedPrompt(prompt="", error=" ".join(str(error).split()) or type(error).__name__)
+    return RenderedPrompt(prompt=prompt)
 
 
 def _templates(folder: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from cascadia_sglang.model_checks.folders import TierModel, check_files, tier_mo
 from cascadia_sglang.model_checks.named_files import check_named_files
 from cascadia_sglang.model_checks.shared_flags import check_shared_flags
 from cascadia_sglang.model_checks.tokenizer import load_tokenizer
-from cascadia_sglang.model_checks.voices import tokenizer_place, voices_of
+from cascadia_sglang.model_checks.voices import tokenizer_location, voices_of
 from cascadia_sglang.models.hub_check import check_hub_names
 from cascadia_sglang.models.local_files import fetch_small_files
 
@@ -54,7 +54,7 @@ def check_models(
     here = [model for model in models if model.folder is not None]
     names = [tier.name for tier in config.tiers]
     if not here:
-        return Voices.one(names)
+        return Voices.single(names)
     voices = voices_of(here, flags.get("tokenizer_path"))
     if vocabulary is not None:
         check_vocabulary(here[0], vocabulary)
@@ -67,7 +67,7 @@ def check_vocabulary(model: TierModel, fingerprint: str) -> None:
     Raises:
         ConfigError: if they differ, as then the entry model's ids mean other tokens.
     """
-    path, folder = tokenizer_place(model)
+    path, folder = tokenizer_location(model)
     tokenizer = load_tokenizer(model.name, path, folder)
     served = vocabulary_fingerprint(tokenizer.vocabulary)
     if served != fingerprint:

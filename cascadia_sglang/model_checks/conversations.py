@@ -4,7 +4,12 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
-from cascadia_sglang.model_checks.chat_template import ChatTemplate, Message, Rendered, rendered
+from cascadia_sglang.model_checks.chat_template import (
+    ChatTemplate,
+    Message,
+    RenderedPrompt,
+    rendered,
+)
 
 _AROUND = 24
 
@@ -104,11 +109,11 @@ def rare_difference(first: ChatTemplate, second: ChatTemplate) -> str | None:
     return f"{', '.join(differences)}: {next(iter(differences.values()))}"
 
 
-def _of(template: ChatTemplate, conversation: Conversation) -> Rendered:
+def _of(template: ChatTemplate, conversation: Conversation) -> RenderedPrompt:
     return rendered(template, conversation.messages, conversation.tools, **conversation.variables)
 
 
-def _difference(first: Rendered, second: Rendered) -> str | None:
+def _difference(first: RenderedPrompt, second: RenderedPrompt) -> str | None:
     if first.error is not None or second.error is not None:
         if first.error is not None and second.error is not None:
             return None

@@ -57,9 +57,9 @@ class _Tokenizer:
 
     def difference(self, other: "_Tokenizer") -> str | None:
         """How another one differs, in words; None where it does not."""
-        for flag, own in self.flags.items():
-            if own != other.flags[flag]:
-                return f"{flag} is {own!r} and {other.flags[flag]!r}"
+        for flag, value in self.flags.items():
+            if value != other.flags[flag]:
+                return f"{flag} is {value!r} and {other.flags[flag]!r}"
         if self.path == other.path or have_equal_files(self.folder, other.folder):
             return None
         return difference(self._load(), other._load())
@@ -70,7 +70,7 @@ class _Tokenizer:
         return self.loaded
 
 
-def tokenizer_place(model: TierModel) -> tuple[str, Path | None]:
+def tokenizer_location(model: TierModel) -> tuple[str, Path | None]:
     """Path or hub name, and folder, that a tier's tokenizer is loaded from."""
     path = model.flags.get("tokenizer_path")
     if path is None:
@@ -78,8 +78,8 @@ def tokenizer_place(model: TierModel) -> tuple[str, Path | None]:
     return str(path), local_folder(str(path))
 
 
-def _tokenizer_at(model: TierModel, place: tuple[str, Path | None]) -> _Tokenizer:
-    path, folder = place
+def _tokenizer_at(model: TierModel, location: tuple[str, Path | None]) -> _Tokenizer:
+    path, folder = location
     return _Tokenizer(
         tier=model.name,
         path=path,
@@ -127,7 +127,7 @@ def voices_of(models: Sequence[TierModel], tokenizer_path: str | None = None) ->
     tokenizers: list[_Tokenizer] = []
     groups: list[_Group] = []
     for model, speech in zip(models, speeches, strict=True):
-        number = _number(_tokenizer_at(model, tokenizer_place(model)), tokenizers)
+        number = _number(_tokenizer_at(model, tokenizer_location(model)), tokenizers)
         for group in groups:
             if group.tokenizer == number and group.speech == speech:
                 group.models.append(model)
@@ -157,13 +157,13 @@ class _Group:
     models: list[TierModel]
 
 
-def _number(tokenizer: _Tokenizer, known: list[_Tokenizer]) -> int:
-    """The place of a tokenizer among the known ones, to which a new one is added."""
-    for number, other in enumerate(known):
+def _number(tokenizer: _Tokenizer, tokenizers: list[_Tokenizer]) -> int:
+    """The index of a tokenizer among these, to which a new one is added."""
+    for number, other in enumerate(tokenizers):
         if other.difference(tokenizer) is None:
             return number
-    known.append(tokenizer)
-    return len(known) - 1
+    tokenizers.append(tokenizer)
+    return len(tokenizers) - 1
 
 
 def _speech(model: TierModel) -> _Speech:
@@ -212,17 +212,18 @@ def _check_tokenizer_path(models: Sequence[TierModel], path: str | None) -> None
     """Refuse one tokenizer for models whose own differ: their ids would mean other tokens."""
     if path is None:
         return
-    own = [
+    tokenizers = [
         _tokenizer_at(model, (model.model_path, model.folder))
         for model in models
         if "tokenizer_path" not in model.own_flags
     ]
-    for other in own[1:]:
-        found = own[0].difference(other)
-        if found is not None:
+    for other in tokenizers[1:]:
+        difference_text = tokenizers[0].difference(other)
+        if difference_text is not None:
             raise ConfigError(
-                f"--tokenizer-path gives tiers {own[0].tier} and {other.tier} one tokenizer, but "
-                f"theirs differ: {found}; set tokenizer_path in a tier's server_args"
+                f"--tokenizer-path gives tiers {tokenizers[0].tier} and {other.tier} one "
+                f"tokenizer, but theirs differ: {difference_text}; "
+                "set tokenizer_path in a tier's server_args"
             )
 
 
@@ -230,26 +231,26 @@ def _words(first: _Group, other: _Group, tokenizers: Sequence[_Tokenizer]) -> It
     """How a voice differs from the first one."""
     if first is other:
         return
-    found = tokenizers[first.tokenizer].difference(tokenizers[other.tokenizer])
-    if found is not None:
-        yield f"another tokenizer ({found})"
-    own, others = first.speech, other.speech
-    if own.template != others.template:
-        yield f"another chat template{_template_words(own.template, others.template)}"
-    for flag, value in own.flags.items():
-        if value != others.flags[flag]:
-            yield f"{flag} is {value!r} and {others.flags[flag]!r}"
-    if own.defaults != others.defaults:
-        found = differing_defaults(own.defaults, others.defaults)
-        yield f"other defaults in generation_config.json ({found})"
-    if own.senses != others.senses:
+    difference_text = tokenizers[first.tokenizer].difference(tokenizers[other.tokenizer])
+    if difference_text is not None:
+        yield f"another tokenizer ({difference_text})"
+    speech, other_speech = first.speech, other.speech
+    if speech.template != other_speech.template:
+        yield f"another chat template{_template_words(speech.template, other_speech.template)}"
+    for flag, value in speech.flags.items():
+        if value != other_speech.flags[flag]:
+            yield f"{flag} is {value!r} and {other_speech.flags[flag]!r}"
+    if speech.defaults != other_speech.defaults:
+        difference_text = differing_defaults(speech.defaults, other_speech.defaults)
+        yield f"other defaults in generation_config.json ({difference_text})"
+    if speech.senses != other_speech.senses:
         yield "other media"
-    if own.model_type != others.model_type:
-        yield f"another model type ({own.model_type} and {others.model_type})"
+    if speech.model_type != other_speech.model_type:
+        yield f"another model type ({speech.model_type} and {other_speech.model_type})"
 
 
 def _template_words(first: ChatTemplate | None, other: ChatTemplate | None) -> str:
     if first is None or other is None:
         return ""
-    found = plain_difference(first, other) or rare_difference(first, other)
-    return "" if found is None else f" ({found})"
+    difference_text = plain_difference(first, other) or rare_difference(first, other)
+    return "" if difference_text is None else f" ({difference_text})"

@@ -37,14 +37,14 @@ def check_hub_names(models: Mapping[str, str]) -> None:
     if os.environ.get("SGLANG_USE_MODELSCOPE", "").lower() in ("1", "true"):
         return
     uncached = {
-        place: name
-        for place, name in models.items()
+        source: name
+        for source, name in models.items()
         if not Path(name).exists() and is_hub_name(name) and not _is_cached(name)
     }
-    for place, refusal in _refusals(uncached):
+    for source, refusal in _refusals(uncached):
         raise ConfigError(
-            f"{place}: {uncached[place]} is no folder and not in the hub's cache, and it cannot be "
-            f"fetched: {refusal}"
+            f"{source}: {uncached[source]} is no folder and not in the hub's cache, "
+            f"and it cannot be fetched: {refusal}"
         )
 
 
@@ -60,24 +60,24 @@ def _is_cached(name: str) -> bool:
 
 
 def _refusals(uncached: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    """Places whose model the hub does not give, with the reason, as the answers come."""
+    """Sources whose model the hub does not give, with the reason, as the answers come."""
     answers: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
-    for place, name in uncached.items():
+    for source, name in uncached.items():
         threading.Thread(
-            target=lambda place, name: answers.put((place, _refusal(name))),
-            args=(place, name),
+            target=lambda source, name: answers.put((source, _refusal(name))),
+            args=(source, name),
             daemon=True,
         ).start()
     waiting, ends = list(uncached), time.monotonic() + _DEADLINE_S
     while waiting:
         try:
-            place, refusal = answers.get(timeout=max(0.0, ends - time.monotonic()))
+            source, refusal = answers.get(timeout=max(0.0, ends - time.monotonic()))
         except queue.Empty:
             yield waiting[0], f"the hub does not answer within {_DEADLINE_S:.0f} s"
             return
-        waiting.remove(place)
+        waiting.remove(source)
         if refusal is not None:
-            yield place, refusal
+            yield source, refusal
 
 
 def _refusal(name: str) -> str | None:

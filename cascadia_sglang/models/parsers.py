@@ -90,8 +90,8 @@ def _reads(kind: type[BaseFormatDetector], call: str) -> bool:
         if not parser.has_tool_call(call):
             return False
         calls = parser.detect_and_parse(call, [Tool(**_TOOL)]).calls
-        return [(one.name, json.loads(one.parameters)) for one in calls] == [
-            ("get_weather", _ARGUMENTS)
-        ]
+        return [
+            (parsed_call.name, json.loads(parsed_call.parameters)) for parsed_call in calls
+        ] == [("get_weather", _ARGUMENTS)]
     except Exception:  # noqa: BLE001  of any parser, which was given what another one's model writes
         return False

@@ -34,5 +34,5 @@ class EncodedRows:
         """
         missing = self._number - number
         count = len(self._rows)
-        wanted = count if not 0 <= missing <= count else missing
-        return [msgspec.Raw(self._rows[index]) for index in range(count - wanted, count)]
+        returned_rows = count if not 0 <= missing <= count else missing
+        return [msgspec.Raw(self._rows[index]) for index in range(count - returned_rows, count)]

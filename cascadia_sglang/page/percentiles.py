@@ -107,15 +107,15 @@ class LatencyHour:
         """
         self._turn(at)
         first = int(at // 60) - MINUTES + 1
-        kept = [minute for minute in self._minutes if minute[0] >= first]
-        hour = merged([*(paths for _, paths, _ in kept), self._open])
+        minutes = [minute for minute in self._minutes if minute[0] >= first]
+        hour = merged([*(paths for _, paths, _ in minutes), self._open])
         by_tier: Paths = {}
         for path, latency in hour.items():
             by_tier.setdefault(path.rpartition(">")[2], PathLatency()).add(latency)
         return {
             "quantiles": list(QUANTILES),
             "minutes": [
-                *({"at": 60 * minute, "paths": summaries} for minute, _, summaries in kept),
+                *({"at": 60 * minute, "paths": summaries} for minute, _, summaries in minutes),
                 *self._open_minute(),
             ],
             "hour": _summaries(hour),

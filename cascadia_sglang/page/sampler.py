@@ -11,7 +11,7 @@ from cascadia_sglang.controller.decision import LogEntry
 from cascadia_sglang.controller.mover import MoveResult
 from cascadia_sglang.fleet.recovery import LostWorker
 from cascadia_sglang.page.history import EncodedRows
-from cascadia_sglang.page.timeline import Look, Timeline
+from cascadia_sglang.page.timeline import ServerState, Timeline
 from cascadia_sglang.page.traffic_log import Flow, TrafficLog
 from cascadia_sglang.pool.pool import Worker, WorkerPool
 from cascadia_sglang.prefix.speed import PublishedLoad
@@ -120,14 +120,14 @@ class Sampler:
             }
         )
         self._flows, self._sampled_s = flows.copy(), now_s
-        self.look()
+        self.update_timeline()
 
-    def look(self) -> None:
-        """Note in the timeline what happened since the last look."""
+    def update_timeline(self) -> None:
+        """Note in the timeline what happened since the last update."""
         router = self._router
         tiers = router.config.tiers
-        self.timeline.look(
-            Look(
+        self.timeline.add_changes(
+            ServerState(
                 at=round(self._wall(), 3),
                 workers={worker.worker_id: worker.state.value for worker in self._pool},
                 losses={

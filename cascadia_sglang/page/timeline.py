@@ -1,4 +1,4 @@
-"""Events of workers, plans, decisions and thresholds: what changed between two looks."""
+"""Events of workers, plans, decisions and thresholds: what changed between two states."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ MOST_EVENTS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class ServerState:
     """The state of the server at one time.
 
     Attributes:
@@ -41,12 +41,12 @@ class Timeline:
 
     def __init__(self) -> None:
         self.events = EncodedRows(MOST_EVENTS)
-        self._last: Look | None = None
+        self._last: ServerState | None = None
         self._decision: LogEntry | None = None  # the newest that is in
         self._run: dict[str, Any] = {}  # the event of equal decisions in a row
 
-    def look(self, now: Look) -> None:
-        """Add what has changed since the last look. The first one adds the workers."""
+    def add_changes(self, now: ServerState) -> None:
+        """Add what has changed since the last state. The first state adds the workers."""
         before = self._last
         for event in _worker_events(before, now):
             self.events.add({"at": now.at, **event})
@@ -89,12 +89,12 @@ class Timeline:
         self.events.add({"at": at, **self._run})
 
 
-def _worker_events(before: Look | None, now: Look) -> Iterator[dict[str, Any]]:
-    known: Mapping[str, str] = {} if before is None else before.workers
+def _worker_events(before: ServerState | None, now: ServerState) -> Iterator[dict[str, Any]]:
+    previous_states: Mapping[str, str] = {} if before is None else before.workers
     for worker, state in now.workers.items():
-        if known.get(worker) != state:
+        if previous_states.get(worker) != state:
             yield _worker(worker, state, None, now.at)
-    for worker in known.keys() - now.workers.keys():
+    for worker in previous_states.keys() - now.workers.keys():
         yield _worker(worker, "gone", now.losses.get(worker), now.at)
 
 
@@ -103,7 +103,7 @@ def _worker(worker: str, what: str, why: str | None, at: float) -> dict[str, Any
     return {"kind": "worker", "key": key, "worker": worker, "what": what, "why": why}
 
 
-def _setting_events(before: Look, now: Look) -> Iterator[dict[str, Any]]:
+def _setting_events(before: ServerState, now: ServerState) -> Iterator[dict[str, Any]]:
     def event(kind: str, what: str, **more: Any) -> dict[str, Any]:
         return {"kind": kind, "key": f"{kind} {now.at:.3f}", "what": what, "why": None, **more}
 

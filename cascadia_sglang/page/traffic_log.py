@@ -215,7 +215,7 @@ class TrafficLog:
             seconds=round(attempt.seconds, 6),
             tokens=attempt.tokens,
             cached_tokens=attempt.cached_tokens,
-            kept=attempt.kept,
+            kept=attempt.kept_tokens,
             score=attempt.score,
             calibrated=attempt.calibrated,
             reason=attempt.reason,

@@ -224,8 +224,8 @@ class WorkerPool:
 
         None before the first.
         """
-        known = [self._vocabularies[tier] for tier in tiers if tier in self._vocabularies]
-        return min(known, default=None)
+        vocabularies = [self._vocabularies[tier] for tier in tiers if tier in self._vocabularies]
+        return min(vocabularies, default=None)
 
     def assign(self, rid: str, worker: Worker) -> None:
         """Note where an attempt runs, so that its messages find the worker."""

@@ -142,7 +142,7 @@ class WorkerChoice:
         prompt, tokens = promised
         self._state(worker).answered(meta.get("completion_tokens", 0))
         cached = meta.get("cached_tokens", 0)
-        self.held.found(worker.worker_id, prompt, tokens, cached)
+        self.held.learn_cached(worker.worker_id, prompt, tokens, cached)
 
     def distrust(self, worker: Worker, rids: Iterable[str]) -> None:
         """Carry no prompt of these attempts to a new worker: one may have ended the last."""

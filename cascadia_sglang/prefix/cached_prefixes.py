@@ -54,7 +54,7 @@ class HeldPrefixes:
 
     def __init__(self) -> None:
         self.index = PrefixIndex(MAX_BLOCKS)
-        self.told = Promises()
+        self.reported = Promises()
         self.guessed = Promises()
         self._holders: dict[str, _Holder] = {}
 
@@ -120,12 +120,12 @@ class HeldPrefixes:
         if holder is not None:
             self._store(worker_id, holder, prompt.hashes(holder.block_tokens), tokens)
 
-    def found(self, worker_id: str, prompt: Prompt, promised: int, cached: int) -> None:
+    def learn_cached(self, worker_id: str, prompt: Prompt, promised: int, cached: int) -> None:
         """Compare what an attempt found in the cache with what was promised; learn from both."""
         holder = self._holders.get(worker_id)
         if holder is None:
             return
-        promises = self.told if holder.has_events else self.guessed
+        promises = self.reported if holder.has_events else self.guessed
         size = holder.block_tokens
         if promised:
             promises.made += 1

@@ -105,7 +105,7 @@ class Warming:
         self.task: asyncio.Task[None] | None = None
         self.lost: WorkerDiedError | None = None
 
-    def told(self, chance: float) -> None:
+    def learn_chance(self, chance: float) -> None:
         """Learn the chance that the answer being written will be accepted."""
         self.escalates = 1.0 - chance
 
@@ -206,7 +206,7 @@ class Warmer:
         self._escalates[next_tier].add(warming.escalated)
         warming.escalates, warming.is_settled = 0.0, True
 
-    def found(self, tier_index: int, prompt: Prompt, cached_tokens: int) -> None:
+    def learn_cached(self, tier_index: int, prompt: Prompt, cached_tokens: int) -> None:
         """Learn what an attempt on a tier found in its cache."""
         warmed = self._awaited.pop(self._key(tier_index, prompt), 0)
         if warmed:

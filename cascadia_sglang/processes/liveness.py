@@ -56,7 +56,7 @@ class Pulse:
         """Close this process's copy of the other end, once the processes have theirs."""
         self.beats_in.close()
 
-    def look(self, pids: list[int]) -> list[int]:
+    def find_stalled(self, pids: list[int]) -> list[int]:
         """Those of the processes that have given no sign of life for too long."""
         beaten = self._read()
         for pid in pids:

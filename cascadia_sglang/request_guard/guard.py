@@ -76,7 +76,7 @@ class RequestGuard:
         vocabulary = self._scope_of(tier_index).vocabulary
         if max(token_ids, default=0) < vocabulary:
             return token_ids
-        first = next(place for place, token in enumerate(token_ids) if token >= vocabulary)
+        first = next(index for index, token in enumerate(token_ids) if token >= vocabulary)
         return token_ids[:first]
 
     def _check_length(self, text: str) -> None:
@@ -84,7 +84,9 @@ class RequestGuard:
         if self._manager.server_args.allow_auto_truncate:
             return
         if self._longest_token is None:
-            self._longest_token = max(len(t) for one in self._tokenizers for t in one.get_vocab())
+            self._longest_token = max(
+                len(t) for tokenizer in self._tokenizers for t in tokenizer.get_vocab()
+            )
         context = max((w.limits.context_tokens for w in self._pool if w.limits), default=None)
         if context is not None and len(text) > context * self._longest_token:
             most = f"at most {context * self._longest_token} characters fit"

@@ -60,7 +60,7 @@ class Attempt:
     features: list[float] | None = None
 
     @property
-    def kept(self) -> int | None:
+    def kept_tokens(self) -> int | None:
         """Tokens of its draft that are in the answer; None where it read none."""
         return None if self.draft is None else self.draft.kept
 
@@ -151,8 +151,8 @@ def finished_attempt(
 
 def _mean(scores: list[float | None]) -> float | None:
     """None where one is missing."""
-    known = [score for score in scores if score is not None]
-    return sum(known) / len(known) if known and len(known) == len(scores) else None
+    numbers = [score for score in scores if score is not None]
+    return sum(numbers) / len(numbers) if numbers and len(numbers) == len(scores) else None
 
 
 # Why a tier is not asked a prompt at all.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.attempt import Attempt
 from cascadia_sglang.router.feedback.scores import TierScoring
-from cascadia_sglang.router.poison_requests import Place
+from cascadia_sglang.router.poison_requests import Assignment
 from cascadia_sglang.router.request import RequestPrompt
 from cascadia_sglang.router.route import Route
 from cascadia_sglang.router.services import Services
@@ -25,7 +25,7 @@ class DraftOffer(NamedTuple):
 
 
 def order_for(
-    place: Place,
+    assignment: Assignment,
     route: Route,
     prompt: RequestPrompt,
     attempts: Sequence[Attempt],
@@ -36,7 +36,7 @@ def order_for(
     is_warming: bool,
     is_retry: bool,
 ) -> AttemptOrder:
-    """The order of the attempt at this place.
+    """The order of the attempt of this assignment.
 
     Args:
         attempts: that the prompt took so far.
@@ -45,7 +45,7 @@ def order_for(
         is_warming: whether the next tier is warmed meanwhile.
         is_retry: whether an attempt of the prompt was lost.
     """
-    tier_index, routing, scores = place.tier_index, prompt.config.routing, services.scores
+    tier_index, routing, scores = assignment.tier_index, prompt.config.routing, services.scores
     threshold = threshold_of(tier_index, prompt, scores)
     is_final = tier_index == route.tiers[-1] or tier_index not in route.judged
     # Samples of one prompt are judged together, so none of them is ended alone; and nothing
@@ -63,7 +63,7 @@ def order_for(
         tells_chance=is_warming and may_end and not services.engine.is_incremental,
         draft=draft.token_ids,
         confirm_at=draft.confirm_at,
-        worker_id=place.worker_id,
+        worker_id=assignment.worker_id,
         is_retry=is_retry,
         calibration=scores.source(tier_index).calibration,
         record=prompt.config.judge.record,
@@ -72,9 +72,9 @@ def order_for(
 
 def threshold_of(tier_index: int, prompt: RequestPrompt, scores: TierScoring) -> float:
     """The score from which a tier's answer to a prompt is accepted, as its attempt begins."""
-    own = prompt.controls.threshold
-    if own is not None and not scores.is_ranked(tier_index):
-        return own
+    client_threshold = prompt.controls.threshold
+    if client_threshold is not None and not scores.is_ranked(tier_index):
+        return client_threshold
     fixed = prompt.config.routing.thresholds
     if fixed:
         return fixed[tier_index] if tier_index < len(fixed) else 0.0
@@ -85,8 +85,8 @@ def _earlier_scores(tier_index: int, attempts: Sequence[Attempt]) -> tuple[float
     """Final scores of the tiers below; None where there is none."""
     # Calibrations know calibrated scores of finished answers: neither a chance of acceptance nor a
     # rank is one.
-    known = {a.tier_index: a.score for a in attempts if not a.early_abort and a.calibrated}
-    return tuple(known.get(tier) for tier in range(tier_index))
+    score_by_tier = {a.tier_index: a.score for a in attempts if not a.early_abort and a.calibrated}
+    return tuple(score_by_tier.get(tier) for tier in range(tier_index))
 
 
 async def draft_for(
@@ -128,5 +128,5 @@ def _confirm_at(tier_index: int, prompt: RequestPrompt) -> float | None:
     high = prompt.config.drafts().second_judge
     if high is None or prompt.config.tiers[tier_index].draft_calibration is None:
         return None
-    own = prompt.controls.threshold
-    return high if own is None else max(high, own)
+    client_threshold = prompt.controls.threshold
+    return high if client_threshold is None else max(high, client_threshold)

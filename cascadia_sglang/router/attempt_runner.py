@@ -111,7 +111,7 @@ class AttemptRunner:
                     if is_last(output):
                         return output, report
                     if report.score is not None:
-                        warming.told(report.score)
+                        warming.learn_chance(report.score)
             raise AttemptFailedError("the stream ended before its answer")
         finally:
             self._end(rid)
@@ -134,7 +134,7 @@ class AttemptRunner:
                     if is_last(output):
                         return gate.whole(number, output), report
                     if warming is not None and report.score is not None:
-                        warming.told(report.score)
+                        warming.learn_chance(report.score)
                     gate.take(number, output, is_free or report.committed)
                     if self.is_visible:
                         self._request.show(order.tier_index)

@@ -195,8 +195,8 @@ class CascadeRouter:
         while True:
             await asyncio.sleep(DISCONNECT_POLL_S)
             now = set(self._active.values())
-            known, earlier = now & earlier, now
-            for active in known:
+            still_active, earlier = now & earlier, now
+            for active in still_active:
                 request = active.http_request
                 if request is not None and await request.is_disconnected():
                     active.give_up(HungUpError())

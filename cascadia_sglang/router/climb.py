@@ -30,7 +30,7 @@ from cascadia_sglang.router.finished_attempts import (
     last_complete,
     next_has_room,
 )
-from cascadia_sglang.router.poison_requests import Place
+from cascadia_sglang.router.poison_requests import Assignment
 from cascadia_sglang.router.request import RequestPrompt
 from cascadia_sglang.router.retries import Placing
 from cascadia_sglang.router.route import Route, find_route, seen_route
@@ -113,17 +113,17 @@ class Climb:
                 if self._placing.is_spent():
                     return self._degraded(503, "max_attempts reached")
                 try:
-                    place = await self._placing.next(may_wait=not self._has_answer())
-                    is_askable = place is None or await self._is_askable(place.tier_index)
+                    assignment = await self._placing.next(may_wait=not self._has_answer())
+                    is_askable = assignment is None or await self._is_askable(assignment.tier_index)
                 except TimeoutError:
                     self._request.check_wanted()
                     return self._late(self._route.tiers[-1])
-                if place is None and self._has_refusal:
+                if assignment is None and self._has_refusal:
                     answer = self._fallen_back()
-                elif place is None:
+                elif assignment is None:
                     return self._degraded(503, "no tier is available")
                 else:
-                    answer = await self._visit(place, self._route) if is_askable else None
+                    answer = await self._visit(assignment, self._route) if is_askable else None
                 if answer is not None:
                     return answer
         except BaseException:  # a client that leaves, too, leaves its suspicion behind
@@ -178,9 +178,9 @@ class Climb:
         self._placing.begin([tier_index], is_pinned=False)
         return None
 
-    async def _visit(self, place: Place, route: Route) -> Attempt | None:
-        """Try a place: what goes out, None where the prompt goes on."""
-        placing, services, tier_index = self._placing, self._services, place.tier_index
+    async def _visit(self, assignment: Assignment, route: Route) -> Attempt | None:
+        """Try an assignment: what goes out, None where the prompt escalates."""
+        placing, services, tier_index = self._placing, self._services, assignment.tier_index
         leaves = Leaving.WHOLE
         if self._sink is not None:
             leaves = leaving(tier_index, route, self._prompt, services)
@@ -203,7 +203,7 @@ class Climb:
                 else functools.partial(self._prompt_for, next_tier),
             ) as warming:
                 order = order_for(
-                    place,
+                    assignment,
                     route,
                     self._prompt,
                     self.attempts,

@@ -121,13 +121,19 @@ class Observers:
     """
 
     def __init__(self, observers: Iterable[AnyObserver]) -> None:
-        known = tuple(observers)
-        self._arrival = tuple(o.prompt_arrived for o in known if isinstance(o, ArrivalObserver))
-        self._escalation = tuple(
-            o.prompt_escalated for o in known if isinstance(o, EscalationObserver)
+        all_observers = tuple(observers)
+        self._arrival = tuple(
+            o.prompt_arrived for o in all_observers if isinstance(o, ArrivalObserver)
         )
-        self._finish = tuple(o.prompt_finished for o in known if isinstance(o, FinishObserver))
-        self._refusal = tuple(o.request_refused for o in known if isinstance(o, RefusalObserver))
+        self._escalation = tuple(
+            o.prompt_escalated for o in all_observers if isinstance(o, EscalationObserver)
+        )
+        self._finish = tuple(
+            o.prompt_finished for o in all_observers if isinstance(o, FinishObserver)
+        )
+        self._refusal = tuple(
+            o.request_refused for o in all_observers if isinstance(o, RefusalObserver)
+        )
         self._failures: Counter[Any] = Counter()
 
     def arrived(self, at_s: float) -> None:

@@ -44,7 +44,7 @@ def is_final(
         pinned=route.pinned,
         scoring=route.scoring,
         last=is_last,
-        verified=attempt.kept == len(order.draft) == attempt.longest,
+        verified=attempt.kept_tokens == len(order.draft) == attempt.longest,
         confirmed=attempt.confirmed,
         visible=is_visible,
         uncut_score=attempt.uncut_score,

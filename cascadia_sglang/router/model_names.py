@@ -42,8 +42,8 @@ def read_model(model: str | None, served_name: str, config: CascadeConfig) -> Mo
         if plain in tiers:
             tier = tiers[plain]
             has_colon = ":" in plain and plain != served_name
-            own = CASCADE_MODEL if tier is None else config.tiers[tier].name
-            return ModelName(tier, own if has_colon else plain)
+            tier_name = CASCADE_MODEL if tier is None else config.tiers[tier].name
+            return ModelName(tier, tier_name if has_colon else plain)
     base, colon, adapter = _split(name, served_name)
     if colon and base in tiers:
         return ModelName(tiers[base], f"{base}:{adapter}")

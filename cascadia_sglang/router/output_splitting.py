@@ -54,8 +54,8 @@ class _Sample:
     def text_of_next(self, token: int, decode: Decode) -> str:
         """Take one more token; the text that it completes, empty for a part of a character."""
         self.ids.append(token)
-        known = decode(self.ids[self.begin : self.end])
-        text = decode(self.ids[self.begin :])[len(known) :]
+        text_before = decode(self.ids[self.begin : self.end])
+        text = decode(self.ids[self.begin :])[len(text_before) :]
         if not text or text.endswith(_REPLACEMENT):
             return ""
         self.begin, self.end = self.end, len(self.ids)
@@ -93,9 +93,9 @@ class Pieces:
             yield output
             return
         begin = sent
-        for place in _places(sample, new_ids, new_text, sent, self._decode):
-            yield self._piece(output, sent, begin, place)
-            begin = place
+        for mark in _places(sample, new_ids, new_text, sent, self._decode):
+            yield self._piece(output, sent, begin, mark)
+            begin = mark
         yield self._rest(output, sent, begin)
 
     def _new_ids(self, output: Output, sample: _Sample) -> list[int]:
@@ -148,9 +148,9 @@ def _places(
         if count == len(new_ids) or not text:
             continue
         # Some tokenizers leave out a space where they do not know what was before.
-        found = new_text.find(text, chars, chars + len(text) + _SPARE_CHARS)
-        if found >= 0:
-            chars = found + len(text)
+        start = new_text.find(text, chars, chars + len(text) + _SPARE_CHARS)
+        if start >= 0:
+            chars = start + len(text)
             yield _Mark(sent.tokens + count, sent.chars + chars)
 
 

@@ -63,7 +63,7 @@ class Suspect:
 
     Attributes:
         deaths: of workers that it ran on.
-        rank: its place among the suspects of its last death; the lowest runs first.
+        rank: its position among the suspects of its last death; the lowest runs first.
         worker_id: where it runs alone now, without another suspect.
     """
 
@@ -77,7 +77,7 @@ class Suspect:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Assignment:
     """Where an attempt may run.
 
     Attributes:
@@ -93,7 +93,7 @@ class Place:
 class _Waiter:
     suspect: Suspect
     tiers: Sequence[int]
-    place: asyncio.Future[Place]
+    assignment: asyncio.Future[Assignment]
 
 
 class Suspects:
@@ -143,8 +143,8 @@ class Suspects:
     def accuse(self, suspect: Suspect, death: Death) -> bool:
         """Note that a worker died while this prompt ran on it; whether that names the prompt."""
         if suspect.is_suspected and suspect.worker_id == death.worker_id:
-            for one in (*suspect.deaths, death):
-                one.explain()
+            for suspected_death in (*suspect.deaths, death):
+                suspected_death.explain()
             suspect.deaths.append(death)
             self.schedule()
             return True
@@ -170,9 +170,9 @@ class Suspects:
         if body is not None:
             self._marked.pop(body, None)
 
-    async def place(
+    async def assign(
         self, suspect: Suspect, tiers: Sequence[int], limit_s: float = RETURN_S
-    ) -> Place | None:
+    ) -> Assignment | None:
         """Wait for a worker of these tiers, the first tier that has one.
 
         A suspect waits for a worker without another suspect, and holds it until `leave`.
@@ -180,12 +180,14 @@ class Suspects:
         Returns:
             None if no tier had a worker within `limit_s`.
         """
-        place = await self._wait(suspect, tiers, ISOLATION_S if suspect.is_suspected else limit_s)
-        if place is None and suspect.is_suspected:
+        assignment = await self._wait(
+            suspect, tiers, ISOLATION_S if suspect.is_suspected else limit_s
+        )
+        if assignment is None and suspect.is_suspected:
             # Too many others came first, or no worker came back.
             suspect.deaths.clear()
-            place = await self._wait(suspect, tiers, limit_s)
-        return place
+            assignment = await self._wait(suspect, tiers, limit_s)
+        return assignment
 
     def leave(self, suspect: Suspect) -> None:
         """The suspect's attempt has ended: its worker may take another suspect."""
@@ -196,22 +198,24 @@ class Suspects:
             self.schedule()
 
     def schedule(self) -> None:
-        """Give out places in the event loop's next turn; call it whenever workers changed."""
+        """Assign workers in the event loop's next turn; call it whenever workers changed."""
         if self._waiting and not self._is_scheduled:
             self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self._give_places)
+            asyncio.get_running_loop().call_soon(self._assign_waiting)
 
-    async def _wait(self, suspect: Suspect, tiers: Sequence[int], limit_s: float) -> Place | None:
+    async def _wait(
+        self, suspect: Suspect, tiers: Sequence[int], limit_s: float
+    ) -> Assignment | None:
         waiter = _Waiter(suspect, tiers, asyncio.get_running_loop().create_future())
-        insort(self._waiting, waiter, key=lambda one: one.suspect.rank)
+        insort(self._waiting, waiter, key=lambda other: other.suspect.rank)
         self.schedule()
         try:
             async with asyncio.timeout(limit_s):
-                return await waiter.place
+                return await waiter.assignment
         except TimeoutError:
-            # The place may have come in the same turn.
-            is_placed = waiter.place.done() and not waiter.place.cancelled()
-            return waiter.place.result() if is_placed else None
+            # The assignment may have come in the same turn.
+            is_placed = waiter.assignment.done() and not waiter.assignment.cancelled()
+            return waiter.assignment.result() if is_placed else None
         except asyncio.CancelledError:
             self.leave(suspect)
             raise
@@ -219,34 +223,36 @@ class Suspects:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
 
-    def _give_places(self) -> None:
+    def _assign_waiting(self) -> None:
         self._is_scheduled = False
         now = _now()
-        left = []
+        unassigned = []
         for waiter in self._waiting:
-            place = None if waiter.place.done() else self._find(waiter, now)
-            if place is not None:
-                waiter.place.set_result(place)
-            elif not waiter.place.done():
-                left.append(waiter)
-        self._waiting = left
+            assignment = None if waiter.assignment.done() else self._find(waiter, now)
+            if assignment is not None:
+                waiter.assignment.set_result(assignment)
+            elif not waiter.assignment.done():
+                unassigned.append(waiter)
+        self._waiting = unassigned
 
-    def _find(self, waiter: _Waiter, now: float) -> Place | None:
+    def _find(self, waiter: _Waiter, now: float) -> Assignment | None:
         suspect = waiter.suspect
         if suspect.is_suspected and any(
             death.unheard and now - death.at < _SETTLE_S for death in suspect.deaths
         ):
             # A likelier culprit may still come.
             return None
-        ready = [Place(t, worker_id) for t in waiter.tiers for worker_id in self._workers(t)]
+        ready = [Assignment(t, worker_id) for t in waiter.tiers for worker_id in self._workers(t)]
         if not ready:
             others = [(t, self._passed_over(t)) for t in waiter.tiers]
-            ready = [Place(t, worker_id) for t, worker_id in others if worker_id is not None]
+            ready = [Assignment(t, worker_id) for t, worker_id in others if worker_id is not None]
         elif not suspect.is_suspected:
-            return Place(ready[0].tier_index)
+            return Assignment(ready[0].tier_index)
         if not suspect.is_suspected:
             return ready[0] if ready else None
-        free = next((place for place in ready if place.worker_id not in self._held), None)
+        free = next(
+            (assignment for assignment in ready if assignment.worker_id not in self._held), None
+        )
         if free is not None and free.worker_id is not None:
             self._held[free.worker_id] = suspect
             suspect.worker_id = free.worker_id

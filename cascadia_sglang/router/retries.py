@@ -12,7 +12,7 @@ from cascadia_sglang.errors import (
     WorkerLostError,
 )
 from cascadia_sglang.router.attempt import NOT_SENT, Attempt
-from cascadia_sglang.router.poison_requests import MEMORY_S, RETURN_S, Place, Suspects
+from cascadia_sglang.router.poison_requests import MEMORY_S, RETURN_S, Assignment, Suspects
 from cascadia_sglang.router.request import ActiveRequest
 from cascadia_sglang.router.services import Services
 
@@ -50,7 +50,7 @@ class Placing:
         self._left = list(tiers)
         self._is_pinned = is_pinned
 
-    async def next(self, *, may_wait: bool) -> Place | None:
+    async def next(self, *, may_wait: bool) -> Assignment | None:
         """Where the next attempt runs; notes the tiers that it passes over.
 
         Args:
@@ -65,16 +65,16 @@ class Placing:
         """
         suspect = self.suspect
         ready = [tier for tier in self._left if self._engine.has_worker(tier)]
-        place: Place | None = None
+        assignment: Assignment | None = None
         if not suspect.is_suspected:
-            place = Place(ready[0]) if ready else self._passed_over()
-        self._note_passed(place)
-        if place is None and self._left and (may_wait or ready):
+            assignment = Assignment(ready[0]) if ready else self._passed_over()
+        self._note_passed(assignment)
+        if assignment is None and self._left and (may_wait or ready):
             async with self._request.limited(is_wait=True):
-                place = await self._suspects.place(suspect, self._left, self._wait_limit_s())
+                assignment = await self._suspects.assign(suspect, self._left, self._wait_limit_s())
         if self.is_retry and self._suspects.knows_bodies:
             await self._check_named()
-        return place
+        return assignment
 
     def pass_over(self, tier_index: int) -> None:
         """Ask a tier no more: the prompt cannot be put to it."""
@@ -127,7 +127,7 @@ class Placing:
         self._suspects.name(await self._body())
         logger.error(
             "a request ended two workers (%s) and is refused for %.0f s: %d sample(s) of %s",
-            ", ".join(one.worker_id for one in self.suspect.deaths),
+            ", ".join(death.worker_id for death in self.suspect.deaths),
             MEMORY_S,
             len(samples),
             self._engine.shape(samples[0]),
@@ -154,21 +154,21 @@ class Placing:
             self.leave()
             raise RequestError(500, _REFUSED)
 
-    def _passed_over(self) -> Place | None:
+    def _passed_over(self) -> Assignment | None:
         """A ready worker of a tier that is passed over after too many faults."""
         for tier in self._left:
             worker_id = self._engine.passed_over(tier)
             if worker_id is not None:
-                return Place(tier, worker_id)
+                return Assignment(tier, worker_id)
         return None
 
     def _tried(self) -> int:
         """Attempts that count: what was not made, or was lost with its worker, does not."""
         return sum(attempt.reason not in _FREE for attempt in self._attempts)
 
-    def _note_passed(self, place: Place | None) -> None:
+    def _note_passed(self, assignment: Assignment | None) -> None:
         for tier in self._left:
-            if place is not None and tier == place.tier_index:
+            if assignment is not None and tier == assignment.tier_index:
                 break
             if tier not in self._passed and not self._engine.has_worker(tier):
                 self._passed.add(tier)

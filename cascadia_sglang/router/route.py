@@ -75,28 +75,28 @@ async def find_route(prompt: RequestPrompt, services: Services) -> Route:
         return Route(tiers=[top], skipped=[], judged=frozenset(), pinned=False, scoring=True)
     judged = frozenset(tier for tier in readable if engine.is_judgeable(sample, tier))
     is_prefill_only = engine.max_new_tokens(sample) == 0
-    wanted = [
+    candidates = [
         tier
         for tier in readable
         if is_prefill_only or tier == top or _is_wanted(tier, tier in judged, prompt)
     ]
-    prompt_tokens, unreadable = await _tokenised(prompt, wanted, engine)
+    prompt_tokens, unreadable = await _tokenised(prompt, candidates, engine)
     skipped += [Attempt(tier_index=tier, reason="unreadable") for tier in unreadable]
-    wanted = [tier for tier in wanted if tier not in unreadable]
+    candidates = [tier for tier in candidates if tier not in unreadable]
     if prompt_tokens is not None:
-        fitting = [tier for tier in wanted if await _fits(tier, prompt_tokens, prompt, engine)]
+        fitting = [tier for tier in candidates if await _fits(tier, prompt_tokens, prompt, engine)]
         if fitting:
             skipped += [
                 Attempt(tier_index=tier, reason="too_long")
-                for tier in wanted
+                for tier in candidates
                 if tier not in fitting
             ]
         # Where it fits none, the engine itself says what is wrong, in its own words.
-        wanted = fitting or wanted[-1:]
+        candidates = fitting or candidates[-1:]
     if is_prefill_only:
         # No tier writes a better empty answer.
-        wanted = wanted[:1]
-    tiers = await services.entry.climb(prompt.samples, wanted)
+        candidates = candidates[:1]
+    tiers = await services.entry.climb(prompt.samples, candidates)
     return Route(
         tiers=tiers,
         skipped=sorted(skipped, key=lambda attempt: attempt.tier_index),
@@ -134,7 +134,7 @@ async def seen_route(
 
 
 async def _tokenised(
-    prompt: RequestPrompt, wanted: Sequence[int], engine: Engine
+    prompt: RequestPrompt, tiers: Sequence[int], engine: Engine
 ) -> tuple[int | None, list[int]]:
     """Tokenise a prompt for the first tier that can be asked it; its length, and those before.
 
@@ -142,7 +142,7 @@ async def _tokenised(
         RequestError: 400 where none can.
     """
     unreadable: list[int] = []
-    for tier in wanted:
+    for tier in tiers:
         try:
             return await engine.tokenise(prompt.samples, tier), unreadable
         except UnreadablePromptError as error:
@@ -170,8 +170,8 @@ async def _fits(tier_index: int, tokens: int, prompt: RequestPrompt, engine: Eng
     """
     sample = prompt.sample
     if engine.is_tokenised(sample, tier_index):
-        own = engine.prompt_tokens(sample, tier_index)
-        return own is None or _has_room(tier_index, own, sample, engine)
+        tier_tokens = engine.prompt_tokens(sample, tier_index)
+        return tier_tokens is None or _has_room(tier_index, tier_tokens, sample, engine)
     if _has_room(tier_index, math.ceil(tokens * _MOST_RATIO), sample, engine):
         return True
     try:
@@ -192,11 +192,11 @@ def _has_room(tier_index: int, prompt_tokens: int, sample: Any, engine: Engine) 
 
 def room_tokens(tier_index: int, prompt: RequestPrompt, engine: Engine) -> float:
     """The most tokens that a tier may write: by its own or the client's limit, and its context."""
-    own: int | None = prompt.config.tiers[tier_index].sampling.get("max_new_tokens")
-    asked = engine.max_new_tokens(prompt.sample) if own is None else own
+    tier_limit: int | None = prompt.config.tiers[tier_index].sampling.get("max_new_tokens")
+    limit = engine.max_new_tokens(prompt.sample) if tier_limit is None else tier_limit
     limits = engine.limits(tier_index)
     prompt_tokens = engine.prompt_tokens(prompt.sample, tier_index)
     if limits is None or prompt_tokens is None:
-        return math.inf if asked is None else asked
+        return math.inf if limit is None else limit
     in_context = limits.context_tokens - prompt_tokens
-    return in_context if asked is None else min(asked, in_context)
+    return in_context if limit is None else min(limit, in_context)

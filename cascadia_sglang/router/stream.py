@@ -118,7 +118,7 @@ class Gate:
         if is_committed:
             self.committed.add(number)
         if not self.is_incremental:
-            self.held = [one for one in self.held if one[0] != number]
+            self.held = [entry for entry in self.held if entry[0] != number]
         if len(self.committed) == len(self.rids):
             for held_number, held in self.held:
                 self.sink.send(held_number, self.rids[held_number], held)
@@ -131,7 +131,7 @@ class Gate:
         """A sample's last output with what is held of it, where outputs continue one another."""
         parts = [output for held_number, output in self.held if held_number == number]
         # The last output has them: they must not leave once more when another sample commits.
-        self.held = [one for one in self.held if one[0] != number]
+        self.held = [entry for entry in self.held if entry[0] != number]
         if not self.is_incremental or not parts:
             return last
         parts.append(last)
@@ -172,16 +172,16 @@ async def streamed(
         queue.put_nowait(_End(error))
 
     tasks = [asyncio.create_task(run(prompt, climb)) for prompt, climb in enumerate(climbs)]
-    left = len(tasks)
+    remaining = len(tasks)
     try:
-        while left:
+        while remaining:
             item = await queue.get()
             if not isinstance(item, _End):
                 yield item
             elif item.error is not None:
                 raise item.error
             else:
-                left -= 1
+                remaining -= 1
     finally:
         for task in tasks:
             task.cancel()

@@ -82,7 +82,7 @@ class Supervisor:
 
     def _take_stalled(self) -> None:
         for worker in list(self._fleet.pool):
-            silent = worker.handle.pulse.look(worker.handle.pids)
+            silent = worker.handle.pulse.find_stalled(worker.handle.pids)
             if silent:
                 end = WorkerEnd.OUTSIDE if any(map(is_stopped, silent)) else WorkerEnd.OWN_ERROR
                 self._fleet.lose(worker, "it gives no sign of life", end)

@@ -22,10 +22,10 @@ def fill_absent(target: str, stand_in: Any) -> None:
     owner_path, _, name = target.rpartition(".")
     try:
         owner = pkgutil.resolve_name(owner_path)
-        found = vars(owner)[name]
+        current = vars(owner)[name]
     except (ImportError, AttributeError, KeyError) as error:
         raise PatchError(f"{target} does not exist in this SGLang") from error
-    if found is None:
+    if current is None:
         setattr(owner, name, stand_in)
 
 

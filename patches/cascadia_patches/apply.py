@@ -57,9 +57,9 @@ def verify_patches(names: Sequence[str]) -> None:
         for name in (patch.target, *loaded):
             if not any(_calls_ours(function) for function in _wrapped_chain(_find(name))):
                 raise PatchError(f"the patch of {name} did not take")
-        found = _find(patch.target)
-        original = list(_wrapped_chain(found))[-1]
-        kind = function_kind(original, found)
+        attribute = _find(patch.target)
+        original = list(_wrapped_chain(attribute))[-1]
+        kind = function_kind(original, attribute)
         if kind != patch.kind:
             raise PatchError(f"{patch.target} is a {kind} in this SGLang, needed: {patch.kind}")
         missing = set(patch.parameters) - set(inspect.signature(original).parameters)
@@ -67,11 +67,11 @@ def verify_patches(names: Sequence[str]) -> None:
             raise PatchError(f"{patch.target} no longer takes {', '.join(sorted(missing))}")
 
 
-def function_kind(function: Any, found: Any) -> Kind:
-    """Kind of a target: `found` as its owner holds it, `function` the plain function within."""
-    if isinstance(found, classmethod):
+def function_kind(function: Any, attribute: Any) -> Kind:
+    """Kind of a target: `attribute` as its owner holds it, `function` the plain function within."""
+    if isinstance(attribute, classmethod):
         return "classmethod"
-    if isinstance(found, staticmethod):
+    if isinstance(attribute, staticmethod):
         return "staticmethod"
     if inspect.isasyncgenfunction(function):
         return "async generator"
@@ -90,9 +90,11 @@ def _find(target: str) -> Any:
         raise PatchError(f"{target} does not exist in this SGLang") from error
 
 
-def _wrapped_chain(found: Any) -> Iterator[Callable[..., Any]]:
+def _wrapped_chain(attribute: Any) -> Iterator[Callable[..., Any]]:
     """The function and what it wraps, outermost first."""
-    function = found.__func__ if isinstance(found, classmethod | staticmethod) else found
+    function = (
+        attribute.__func__ if isinstance(attribute, classmethod | staticmethod) else attribute
+    )
     while function is not None:
         yield function
         function = getattr(function, "__wrapped__", None)

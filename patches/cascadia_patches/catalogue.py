@@ -55,11 +55,12 @@ _WHERE = (
 def table() -> str:
     """Markdown, one line a patch, in the order in which a start meets them."""
     lines = ["| target | hook | in | why | drop when |", "|---|---|---|---|---|"]
-    for place, names in _WHERE:
+    for process, names in _WHERE:
         for patch in map(load_patch, names):
             target = patch.target.removeprefix("sglang.srt.")
             lines.append(
-                f"| `{target}` | {patch.hook_type} | {place} | {patch.reason} | {patch.drop_when} |"
+                f"| `{target}` | {patch.hook_type} | {process} | "
+                f"{patch.reason} | {patch.drop_when} |"
             )
     return "\n".join(lines)
 

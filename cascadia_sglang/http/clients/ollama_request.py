@@ -225,8 +225,8 @@ def _tool_calls(calls: list[dict[str, Any]], message_index: int) -> list[dict[st
     for number, call in enumerate(calls):
         function = call.get("function")
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            place = f"messages[{message_index}].tool_calls[{number}].function"
-            raise RequestError(400, f"{place} is {function!r}, needed: a name", place)
+            param = f"messages[{message_index}].tool_calls[{number}].function"
+            raise RequestError(400, f"{param} is {function!r}, needed: a name", param)
         arguments = function.get("arguments") or {}
         text = arguments if isinstance(arguments, str) else json.dumps(arguments)
         written.append(

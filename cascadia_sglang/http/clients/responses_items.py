@@ -34,7 +34,7 @@ def with_known_items(request: ResponsesRequest) -> ResponsesRequest:
     kinds = [item.get("type") if isinstance(item, dict) else None for item in request.input]
     if not any(kind in _TOOL_ITEMS or kind in _RECORDS for kind in kinds):
         return request
-    kept: list[Any] = []
+    items: list[Any] = []
     tools = list(request.tools)
     names = {tool.name for tool in tools if tool.name}
     for item, kind in zip(request.input, kinds, strict=True):
@@ -44,8 +44,8 @@ def with_known_items(request: ResponsesRequest) -> ResponsesRequest:
                     names.add(tool.name)
                     tools.append(tool)
         elif kind not in _RECORDS:
-            kept.append(item)
-    return request.model_copy(update={"input": kept, "tools": tools})
+            items.append(item)
+    return request.model_copy(update={"input": items, "tools": tools})
 
 
 def _tools_of(item: dict[str, Any]) -> list[ResponseTool]:

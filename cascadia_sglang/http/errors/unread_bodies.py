@@ -38,6 +38,6 @@ def is_about_body(error: Exception) -> bool:
     return any(map(_is(_READING_BODY), frames)) or _is(_BUILDING_REQUEST)(frames[-1])
 
 
-def _is(place: tuple[str, str]) -> Any:
-    file, function = place
+def _is(location: tuple[str, str]) -> Any:
+    file, function = location
     return lambda frame: frame.filename.endswith(file) and frame.name == function

@@ -66,7 +66,7 @@ def page_routes(
         except RequestError as error:
             return cascadia_error(error)
         # An open page shows an event with the status that it changed, not a second later.
-        sampler.look()
+        sampler.update_timeline()
         timeline = sampler.timeline.events
         return _json(
             {
@@ -181,7 +181,7 @@ def _json(content: Any) -> fastapi.Response:
 
 def _file(file: PageFile, request: fastapi.Request) -> fastapi.Response:
     headers = {**_HEADERS, "etag": file.etag}
-    known: Sequence[str] = request.headers.get("if-none-match", "").split(", ")
-    if file.etag in known:
+    client_etags: Sequence[str] = request.headers.get("if-none-match", "").split(", ")
+    if file.etag in client_etags:
         return fastapi.Response(None, 304, headers)
     return fastapi.Response(file.content, 200, headers, file.media_type)

@@ -50,7 +50,7 @@ async def begin_outputs(
     if summary is None or forms is None or summary.tier_index < 0:
         return BegunOutputs(outputs=begun)
     tier_index = summary.tier_index
-    return BegunOutputs(outputs=begun, tier_index=tier_index, form=forms.known(tier_index))
+    return BegunOutputs(outputs=begun, tier_index=tier_index, form=forms.ready_form(tier_index))
 
 
 def asked_voice(voices: Voices, http_request: fastapi.Request | None) -> Voice:

@@ -67,20 +67,23 @@ class ChatVoices:
         voice = asked_voice(self._voices, http_request)
         if self._is_blind(voice, chat) and not is_pinned(http_request):
             voice = self._seeing_voice()
-        asked = self._handler(voice, handler)
+        voice_handler = self._handler(voice, handler)
         source = ChatSource(
             request=chat.model_copy(deep=True), http_request=http_request, convert=convert
         )
         if self._is_blind(voice, chat):
             raise ValueError(f"tier {voice.name} takes text alone, and the messages hold media")
-        adapted, chat = convert(asked, chat, http_request)
+        adapted, chat = convert(voice_handler, chat, http_request)
         ASKED_TIER.set(adapted, voice.tiers[0])
         if source.request.input_ids is None:
             CHAT_SOURCE.set(adapted, source)
         if http_request is not None:
             # Any of them may answer, and none of them needs a long piece of text at once.
             handlers = [self._handler(voice, handler) for voice in self._voices.all]
-            note_calls(http_request, any(one._tool_call_parsing_active(chat) for one in handlers))
+            note_calls(
+                http_request,
+                any(candidate._tool_call_parsing_active(chat) for candidate in handlers),
+            )
         return adapted, chat
 
     async def answering(
@@ -109,20 +112,20 @@ class ChatVoices:
         if voice.number == 0:
             return handler
         handlers = self._views.handlers(voice)
-        own = copy.copy(handler)
-        own.tokenizer_manager = handlers.manager
-        if hasattr(own, "chat_serving"):
-            own.chat_serving = handlers.chat
-        return own
+        voice_handler = copy.copy(handler)
+        voice_handler.tokenizer_manager = handlers.manager
+        if hasattr(voice_handler, "chat_serving"):
+            voice_handler.chat_serving = handlers.chat
+        return voice_handler
 
     def counting(self, handler: AnthropicServing, tier_index: int | None) -> AnthropicServing:
         """SGLang's handler of Anthropic's routes, to count a tier's tokens of a message."""
         voice = self._voices.of_tier(tier_index or 0)
         if voice.number == 0:
             return handler
-        own = copy.copy(handler)
-        own.openai_serving_chat = self._views.handlers(voice).chat
-        return own
+        voice_handler = copy.copy(handler)
+        voice_handler.openai_serving_chat = self._views.handlers(voice).chat
+        return voice_handler
 
     def chat_of(self, handler: OpenAIServingChat, tier_index: int | None) -> OpenAIServingChat:
         """The chat handler of a tier; of the first voice where none is named."""

@@ -78,19 +78,19 @@ class ResponsesVoices:
         voice = asked_voice(self._voices, http_request)
         if _holds_media(request) and not self._views.sees_media(voice):
             voice = self._seeing_voice(voice, http_request)
-        asked = self._own_handler(voice, handler, http_request)
-        if request.background or asked.use_harmony:
+        voice_handler = self._own_handler(voice, handler, http_request)
+        if request.background or voice_handler.use_harmony:
             trace = http_request.scope.get(SCOPE_KEY)
             if trace is not None:
                 trace.is_voice_bound = True
-            return await create(asked, request, http_request)
+            return await create(voice_handler, request, http_request)
         runs = ResponsesRuns(create, handler, request.model_copy(deep=True), http_request)
-        answer = create(asked, request, http_request)
+        answer = create(voice_handler, request, http_request)
         if not request.stream:
-            return await self._response(runs, answer, asked, voice)
+            return await self._response(runs, answer, voice_handler, voice)
         events = await answer
         return (
-            self._events(runs, events, asked, voice)
+            self._events(runs, events, voice_handler, voice)
             if isinstance(events, AsyncGenerator)
             else events
         )
@@ -99,27 +99,31 @@ class ResponsesVoices:
         self,
         runs: ResponsesRuns,
         answer: Awaitable[Any],
-        asked: OpenAIServingResponses,
+        voice_handler: OpenAIServingResponses,
         voice: Voice,
     ) -> Any:
         async with runs:
-            run = await self._answering(runs, runs.begin(answer), asked, voice)
+            run = await self._answering(runs, runs.begin(answer), voice_handler, voice)
             return await run.response()
 
     async def _events(
         self,
         runs: ResponsesRuns,
         events: AsyncGenerator[str, None],
-        asked: OpenAIServingResponses,
+        voice_handler: OpenAIServingResponses,
         voice: Voice,
     ) -> AsyncGenerator[str, None]:
         async with runs:
-            run = await self._answering(runs, runs.begin(events), asked, voice)
+            run = await self._answering(runs, runs.begin(events), voice_handler, voice)
             async for event in run.events():
                 yield event
 
     async def _answering(
-        self, runs: ResponsesRuns, first: PausedHandler, asked: OpenAIServingResponses, voice: Voice
+        self,
+        runs: ResponsesRuns,
+        first: PausedHandler,
+        voice_handler: OpenAIServingResponses,
+        voice: Voice,
     ) -> PausedHandler:
         """Ask the engine as the first run does; the run that goes on with the outputs."""
         adapted = await first.request()
@@ -127,7 +131,7 @@ class ResponsesVoices:
             return first
         CHAT_SOURCE.set(adapted, runs)
         ASKED_TIER.set(adapted, voice.tiers[0])
-        begun = await begin_outputs(asked.tokenizer_manager, adapted, runs.http_request)
+        begun = await begin_outputs(voice_handler.tokenizer_manager, adapted, runs.http_request)
         form = begun.form
         run: PausedHandler = first if form is None or form.chat is None else form.chat
         run.give(begun.outputs)
@@ -231,13 +235,13 @@ def _handler_of(handlers: VoiceHandlers, first: OpenAIServingResponses) -> OpenA
     Raises:
         RequestError: 400 where SGLang has none for it.
     """
-    own = handlers.responses
-    if own is None:
+    voice_handler = handlers.responses
+    if voice_handler is None:
         name = handlers.manager.model_path
         raise RequestError(400, f"/v1/responses is not served by {name}")
     for name in _SHARED:
-        setattr(own, name, getattr(first, name))
-    return own
+        setattr(voice_handler, name, getattr(first, name))
+    return voice_handler
 
 
 def _message_of(response: Any) -> str:

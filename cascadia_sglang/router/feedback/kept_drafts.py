@@ -26,7 +26,7 @@ class KeptDrafts:
             # What the deadline cut off says nothing of the draft.
             if attempt.draft is not None and not attempt.is_cut:
                 draft = attempt.draft
-                self._worth.found(
+                self._worth.learn(
                     attempt.tier_index,
                     attempt.draft_tokens,
                     draft.kept,

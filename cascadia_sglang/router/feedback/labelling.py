@@ -89,7 +89,7 @@ def draw_ticket(
 
 def visits_of(attempts: Sequence[Attempt], tiers: frozenset[int]) -> list[LabelledVisit]:
     """The whole answers of these tiers that a judge rated, with their features."""
-    found = []
+    visits = []
     for attempt in attempts:
         record = attempt.record
         if attempt.tier_index not in tiers or attempt.score is None or not attempt.is_whole:
@@ -97,7 +97,7 @@ def visits_of(attempts: Sequence[Attempt], tiers: frozenset[int]) -> list[Labell
         token_ids = attempt.outputs[0].get("output_ids")
         if record is None or not record["tokens"] or not token_ids:
             continue
-        found.append(
+        visits.append(
             LabelledVisit(
                 tier=attempt.tier_index,
                 score=attempt.score,
@@ -106,7 +106,7 @@ def visits_of(attempts: Sequence[Attempt], tiers: frozenset[int]) -> list[Labell
                 record=record,
             )
         )
-    return found
+    return visits
 
 
 def label_of(

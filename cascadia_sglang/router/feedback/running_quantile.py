@@ -54,7 +54,7 @@ class RunningQuantile:
 
         Before the first score: the rate, as if scores were spread evenly.
         """
-        lowest = math.ceil(self._place())
+        lowest = math.ceil(self._target_rank())
         if not self._sorted:
             return self.rate
         if lowest == 0:
@@ -66,9 +66,9 @@ class RunningQuantile:
 
         Against n scores of the same traffic its chance to climb is the rate, whatever n is.
         """
-        place = self._place()
-        whole = int(place)
-        lowest = whole + (self._random.random() < place - whole)
+        target_rank = self._target_rank()
+        whole = int(target_rank)
+        lowest = whole + (self._random.random() < target_rank - whole)
         if lowest == 0:
             return -math.inf
         if lowest > len(self._sorted):
@@ -87,16 +87,16 @@ class RunningQuantile:
                 the threshold.
         """
         if score is None:
-            below = max(1, math.ceil(self._place()))
-            known = self._sorted[:below]
-            score = self._random.choice(known)[0] if known else None
+            below = max(1, math.ceil(self._target_rank()))
+            lowest_scores = self._sorted[:below]
+            score = self._random.choice(lowest_scores)[0] if lowest_scores else None
         if score is not None:
             self._add(score)
         self._climbed.append(climbed)
         debt = self._debt + self.rate - climbed
         self._debt = min(max(debt, -MOST_DEBT), MOST_DEBT)
 
-    def _place(self) -> float:
+    def _target_rank(self) -> float:
         """How many of the sorted scores, and of the next one, are to be below the threshold."""
         rate = min(max(self.rate + self._debt / SETTLED_OVER, 0.0), 1.0)
         return rate * (len(self._sorted) + 1)
@@ -115,12 +115,12 @@ def spread(quantiles: Sequence[float], count: int) -> list[float]:
     They are in an order in which any run of them is spread over the whole range.
     """
     last = len(quantiles) - 1
-    found = []
-    for place in itertools.islice(_van_der_corput(), count):
-        low = min(int(place * last), last - 1)
-        part = place * last - low
-        found.append(quantiles[low] * (1 - part) + quantiles[low + 1] * part)
-    return found
+    scores = []
+    for probability in itertools.islice(_van_der_corput(), count):
+        low = min(int(probability * last), last - 1)
+        part = probability * last - low
+        scores.append(quantiles[low] * (1 - part) + quantiles[low + 1] * part)
+    return scores
 
 
 def _van_der_corput() -> Iterator[float]:

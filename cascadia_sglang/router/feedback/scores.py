@@ -48,8 +48,12 @@ class TierScoring:
             for tier in range(len(config.tiers))
         ]
         # Those whose judge tells the chance of acceptance before an answer's end.
-        self._telling_early = {tier for tier, one in calibrations.items() if one.prefix}
-        judging = {tier for tier, one in calibrations.items() if one.judges_constrained}
+        self._telling_early = {
+            tier for tier, calibration in calibrations.items() if calibration.prefix
+        }
+        judging = {
+            tier for tier, calibration in calibrations.items() if calibration.judges_constrained
+        }
         # The tiers that judge answers under a grammar; the engine looks here.
         self.judges_constrained = set(self._started_ranked | judging)
         self._fixed = config.routing.thresholds or None

@@ -224,7 +224,9 @@ class Shadow:
                 last_text = job.last_text
                 if last_text is None and self._needs_answer(job):
                     last_text = await self._answer(job.sample)
-                visits = [await self._labelled(job.sample, one, last_text) for one in job.visits]
+                visits = [
+                    await self._labelled(job.sample, visit, last_text) for visit in job.visits
+                ]
         except Exception as error:  # noqa: BLE001  nobody waits for it
             logger.debug("a shadow run failed: %s", error)
             self._count(job.chosen_tier, "failed")
@@ -281,9 +283,9 @@ class Shadow:
 
     def _show(self, job: _Job, last_text: str | None, visits: list[VisitLabel]) -> None:
         """Count whether the accepted answer agrees, and show it to its tier's watch."""
-        own = next((visit for visit in visits if visit.tier == job.chosen_tier), None)
-        if own is not None:
-            agrees = own.agrees(self.likely)
+        chosen_label = next((visit for visit in visits if visit.tier == job.chosen_tier), None)
+        if chosen_label is not None:
+            agrees = chosen_label.agrees(self.likely)
         else:
             agrees = same_answer(job.text, last_text or "")
             self._keep_score(job, job.chosen_tier, job.score, agrees)

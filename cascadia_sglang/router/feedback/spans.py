@@ -169,12 +169,12 @@ class Spans:
             "gen_ai.response.model": tier,
             "gen_ai.response.finish_reasons": [str(reason) for reason in reasons if reason],
             "gen_ai.usage.input_tokens": metas[0].get("prompt_tokens") if metas else None,
-            "gen_ai.usage.output_tokens": attempt.tokens + (attempt.kept or 0),
+            "gen_ai.usage.output_tokens": attempt.tokens + (attempt.kept_tokens or 0),
             "cascadia.tier": tier,
             "cascadia.score": attempt.score,
             "cascadia.calibrated": attempt.calibrated,
             "cascadia.reason": attempt.reason,
-            "cascadia.kept_tokens": attempt.kept,
+            "cascadia.kept_tokens": attempt.kept_tokens,
             "cascadia.cached_tokens": attempt.cached_tokens,
         }
         return {name: value for name, value in attributes.items() if value is not None}

@@ -17,4 +17,4 @@ class UsedPrefixes:
         for attempt in event.attempts:
             prompt = self._engine.prompt(event.prompt.sample, attempt.tier_index)
             if prompt is not None and self._warmer.is_long(prompt):
-                self._warmer.found(attempt.tier_index, prompt, attempt.cached_tokens)
+                self._warmer.learn_cached(attempt.tier_index, prompt, attempt.cached_tokens)

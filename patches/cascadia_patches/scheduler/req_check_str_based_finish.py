@@ -24,15 +24,15 @@ def _build(_: None) -> Callable[..., bool]:
         patterns = req.sampling_params.stop_regex_strs
         if not patterns:
             return original(req, new_accepted_len)
-        found = limit.run(req, lambda: original(req, new_accepted_len))
-        if _on_any_rank(found is None):
+        is_match = limit.run(req, lambda: original(req, new_accepted_len))
+        if _on_any_rank(is_match is None):
             from sglang.srt.managers.schedule_batch import FINISH_ABORT
 
             message = f"stop_regex {patterns} takes too long to search for"
             req.finished_reason = FINISH_ABORT(message, 400, "BadRequestError")
             req.finished_len = None
             return True
-        return bool(found)
+        return bool(is_match)
 
     return check
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def _build(reader: DraftReader) -> Callable[..., int]:
-    def limit(found: int, req: Req, *_args: object, **_options: object) -> int:
-        cached: int = reader.cached_limit(req, found)
+    def limit(max_tokens: int, req: Req, *_args: object, **_options: object) -> int:
+        cached: int = reader.cached_limit(req, max_tokens)
         return cached
 
     return limit

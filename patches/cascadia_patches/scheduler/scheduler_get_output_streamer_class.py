@@ -35,8 +35,10 @@ def _build(reporters: Mapping[str, Reporter]) -> Callable[..., type]:
             __slots__ = ()
 
             def build_additional_customized_info(self, reqs: list[Req]) -> dict[str, list[Any]]:
-                found = {key: one.reports(reqs) for key, one in reporters.items()}
-                return {key: reports for key, reports in found.items() if any(reports)}
+                reports_by_key = {
+                    key: reporter.reports(reqs) for key, reporter in reporters.items()
+                }
+                return {key: reports for key, reports in reports_by_key.items() if any(reports)}
 
             def is_request_level_customized_info_key(self, key: str) -> bool:
                 return key in reporters

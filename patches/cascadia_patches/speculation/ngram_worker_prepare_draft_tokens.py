@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def _build(follower: DraftFollower) -> Callable[..., Any]:
-    def propose(found: Any, worker: NGRAMWorker, batch: ScheduleBatch) -> Any:
-        return follower.propose(found, worker, batch)
+    def propose(proposals: Any, worker: NGRAMWorker, batch: ScheduleBatch) -> Any:
+        return follower.propose(proposals, worker, batch)
 
     return propose
 

@@ -25,8 +25,8 @@ def _build(server: CascadeServer) -> Callable[..., None]:
         abort_all: bool = False,
     ) -> None:
         attempts = server.door.abort(rid, abort_all)
-        for one in [rid] if attempts is None else attempts:
-            original(manager, one, abort_all)
+        for attempt_rid in [rid] if attempts is None else attempts:
+            original(manager, attempt_rid, abort_all)
 
     return abort
 

@@ -30,12 +30,12 @@ def _build(server: CascadeServer) -> Callable[..., None]:
         if worker is None or worker.limits is None:
             original(manager, obj, input_ids)
             return
-        own = manager.context_len
+        server_context_len = manager.context_len
         manager.context_len = worker.limits.context_tokens
         try:
             original(manager, obj, input_ids)
         finally:
-            manager.context_len = own
+            manager.context_len = server_context_len
 
     return validate
 

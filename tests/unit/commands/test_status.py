@@ -23,7 +23,7 @@ from cascadia_sglang.testing.engine import FakeEngine, make_cascade
 from cascadia_sglang.testing.services import make_router
 
 CONFIG = make_cascade("small", "large")
-VOICES = Voices.one(["small", "large"])
+VOICES = Voices.single(["small", "large"])
 MOVER = SimpleNamespace(number=3)
 COUNTS = {"effective_labels": 42.3, "needed": 300.0}
 PREFIXES = EventFeeds(HeldPrefixes()).summary()

@@ -102,7 +102,7 @@ def attempt(tier: int, prompt_tokens: int, cached_tokens: int) -> Any:
         score=0.5,
         early_abort=False,
         tokens=4,
-        kept=None,
+        kept_tokens=None,
         seconds=0.5,
         outputs=[{"meta_info": meta}],
     )

@@ -56,7 +56,7 @@ def test_any_chunks_tell_the_same_as_one_token_at_a_time(
     agreed, after = written(preferred, draft)
     assert (read.agreed, read.preferred) == (len(agreed), after)
     is_whole = len(agreed) == len(draft) - 1 and after == draft[-1]
-    assert read.kept == (len(draft) if is_whole else len(agreed))
+    assert read.kept_tokens == (len(draft) if is_whole else len(agreed))
 
 
 def test_a_draft_is_unread_until_the_place_of_its_first_difference_was_computed() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascadia_sglang.drafts.followed_draft import (
-    COMPARED_PLACES,
+    COMPARED_POSITIONS,
     EXCHANGED_TOKENS,
     LEAST_TOKENS,
     FollowedDraft,
@@ -46,7 +46,7 @@ def test_a_draft_that_is_the_answer_is_kept_whole() -> None:
     answer = fresh(33)
     steps, followed, _ = verified(answer, answer)
     assert steps == 1 + 4  # the first token, and four times eight
-    assert followed.kept == 4 * WINDOW
+    assert followed.kept_tokens == 4 * WINDOW
 
 
 @pytest.mark.parametrize(("inserted", "removed"), [(1, 1), (4, 0), (0, 4), (3, 9)], ids=str)
@@ -107,7 +107,7 @@ def test_where_it_says_nothing_the_prompt_and_the_output_do() -> None:
     assert list(followed.propose(4)) == prompt[8:12]
     followed.observe([*repeated, 1, *prompt[5:8], *repeated[:3]])
     assert list(followed.propose(4)) == [*repeated[3:], 1]
-    assert followed.kept == 0
+    assert followed.kept_tokens == 0
 
 
 def test_without_any_place_it_proposes_nothing() -> None:
@@ -121,7 +121,7 @@ def test_a_short_draft_is_followed_to_its_end(length: int) -> None:
     draft = fresh(length)
     steps, followed, _ = verified([*draft, *fresh(2)], draft)
     assert steps == (3 if length == 1 else 2) + (length > 1)
-    assert followed.kept == length - 1
+    assert followed.kept_tokens == length - 1
 
 
 tokens = st.lists(st.integers(0, 3), max_size=24)
@@ -135,7 +135,7 @@ def test_what_is_kept_was_proposed_from_the_draft_and_accepted(
     followed, written, kept_tokens = FollowedDraft(draft, prompt), 1, 0
     while written < len(answer):
         followed.observe(answer[:written])
-        before = followed.kept
+        before = followed.kept_tokens
         proposed = list(followed.propose(WINDOW))
         is_draft = any(
             proposed == draft[start : start + len(proposed)] for start in range(len(draft))
@@ -146,11 +146,11 @@ def test_what_is_kept_was_proposed_from_the_draft_and_accepted(
             agreeing += 1
         written += min(agreeing + 1, len(rest))
         followed.observe(answer[:written])
-        gained = followed.kept - before
+        gained = followed.kept_tokens - before
         assert gained in (0, min(agreeing, max(0, len(rest) - 1)))
         assert is_draft or gained == 0
         kept_tokens += gained
-    assert followed.kept == kept_tokens
+    assert followed.kept_tokens == kept_tokens
 
 
 @given(tokens.filter(len), tokens.filter(len), st.data())
@@ -167,7 +167,7 @@ def test_staged_tokens_count_as_written_ones(
         assert list(plain.propose(4)) == list(overlapped.propose(4))
     plain.observe(answer)
     overlapped.observe(answer)
-    assert plain.kept == overlapped.kept
+    assert plain.kept_tokens == overlapped.kept_tokens
 
 
 def test_a_draft_that_repeats_itself_is_searched_near_the_expected_place(
@@ -187,5 +187,5 @@ def test_a_draft_that_repeats_itself_is_searched_near_the_expected_place(
     output = [*draft[:4000], 3, 1, 2]
     followed.observe(output)
     assert list(followed.propose(WINDOW)) == draft[:WINDOW]
-    assert len(compared) == COMPARED_PLACES
-    assert max(abs(index - len(output)) for index in compared) <= COMPARED_PLACES + 2
+    assert len(compared) == COMPARED_POSITIONS
+    assert max(abs(index - len(output)) for index in compared) <= COMPARED_POSITIONS + 2

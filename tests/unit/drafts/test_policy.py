@@ -22,7 +22,7 @@ def test_auto_reads_while_nothing_is_known_of_the_cost() -> None:
 def test_auto_compares_what_is_kept_with_the_break_even(agreed: int, is_read: bool) -> None:
     worth = DraftPolicy(AUTO, 2)
     for _ in range(1000):
-        worth.found(1, 100, agreed)
+        worth.learn(1, 100, agreed)
     assert worth.is_worth_reading(1, None, 0.2) is is_read
 
 
@@ -36,16 +36,16 @@ def test_what_does_not_pay_is_read_now_and_then_and_counted() -> None:
 def test_a_tier_that_agrees_again_is_found_out() -> None:
     worth = DraftPolicy(AUTO, 2)
     for _ in range(1000):
-        worth.found(1, 100, 0)
+        worth.learn(1, 100, 0)
     for _ in range(1000):
-        worth.found(1, 100, 100)
+        worth.learn(1, 100, 100)
     assert worth.is_worth_reading(1, None, 0.9)
 
 
 def test_every_tier_is_judged_by_itself() -> None:
     worth = DraftPolicy(AUTO, 3)
     for _ in range(1000):
-        worth.found(1, 100, 0)
+        worth.learn(1, 100, 0)
     assert not worth.is_worth_reading(1, None, 0.4)
     assert worth.is_worth_reading(2, None, 0.4)
 
@@ -61,9 +61,9 @@ def test_counts_say_what_became_of_the_drafts() -> None:
     worth = DraftPolicy(ALWAYS, 2)
     worth.is_worth_reading(1, 0.5, 0.25)
     assert worth.counts[1].break_even == 0.25
-    worth.found(1, 8, 8)
-    worth.found(1, 8, 3)
-    worth.found(1, 4, 4, confirmed=True)
+    worth.learn(1, 8, 8)
+    worth.learn(1, 8, 3)
+    worth.learn(1, 4, 4, confirmed=True)
     counts = worth.counts[1]
     assert (counts.read, counts.verified, counts.confirmed) == (3, 2, 1)
     assert (counts.read_tokens, counts.kept_tokens) == (20, 15)

@@ -98,7 +98,7 @@ def idle_engine(tiers: list[TierConfig]) -> TokenizerEngine:
 
 def one_voice(tiers: list[TierConfig]) -> VoiceViews:
     """Of these tiers, whose arguments nobody asks for."""
-    return VoiceViews(Voices.one([tier.name for tier in tiers]), None)  # type: ignore[arg-type]
+    return VoiceViews(Voices.single([tier.name for tier in tiers]), None)  # type: ignore[arg-type]
 
 
 def make_engine(

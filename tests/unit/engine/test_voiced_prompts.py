@@ -116,16 +116,16 @@ def chat_request(text: str = "hi", n: int = 1, **fields: Any) -> GenerateReqInpu
 async def test_a_text_is_encoded_once_for_each_tokenizer() -> None:
     prompts, views = make()
     ((sample,),) = prompts.split(GenerateReqInput(text="ab", rid="x"), None)
-    assert prompts.known(sample, 0) is None
+    assert prompts.ready_sample(sample, 0) is None
     for _ in range(2):
         ids_by_tier = [(await prompts.all([sample], tier))[0].input_ids for tier in range(3)]
     assert ids_by_tier == [[97, 98], [97, 98], [197, 198]]
     assert [len(manager.encoded) for manager in views.managers] == [1, 0, 1]
     assert (sample.input_ids, sample.text) == ([97, 98], None)
-    other = prompts.known(sample, 2)
+    other = prompts.ready_sample(sample, 2)
     assert other is not None
     assert (other.rid, other.text) == ("x", None)
-    assert await prompts.one(other, 0) is sample
+    assert await prompts.single(other, 0) is sample
     assert prompt_of(sample).token_ids == [97, 98]  # type: ignore[union-attr]
     assert prompt_of(other).token_ids == [197, 198]  # type: ignore[union-attr]
 
@@ -152,7 +152,7 @@ async def test_a_text_for_a_pinned_tier_is_encoded_by_its_tokenizer_alone() -> N
     ((sample,),) = prompts.split(GenerateReqInput(text="ab", rid="x"), 2)
     await prompts.all([sample], 2)
     assert sample.input_ids == [197, 198]
-    assert prompts.known(sample, 0) is None
+    assert prompts.ready_sample(sample, 0) is None
     assert views.managers[0].encoded == []
 
 
@@ -164,8 +164,8 @@ async def test_the_prompts_of_a_batch_have_forms_of_their_own() -> None:
     forms = await prompts.all(first, 2)
     assert [form.input_ids for form in forms] == [[197, 198]] * 2
     assert [form.rid for form in forms] == [form.rid for form in first]
-    assert (await prompts.one(second[1], 2)).input_ids == [199]
-    assert (await prompts.one(second[1], 2)).rid == second[1].rid
+    assert (await prompts.single(second[1], 2)).input_ids == [199]
+    assert (await prompts.single(second[1], 2)).rid == second[1].rid
 
 
 @pytest.mark.parametrize("extra", [-1, 0])
@@ -220,12 +220,12 @@ async def test_a_chat_is_rendered_once_for_each_voice() -> None:
     assert [prompt.rid for prompt in forms] == ["caller"] * 3
     assert forms[2].received_time == 12.5
     assert forms[2].sampling_params["structural_tag"] == "tag of 2"
-    assert await prompts.one(sample, 2) is forms[2]
-    form = FORMS.expect(request).known(2)
+    assert await prompts.single(sample, 2) is forms[2]
+    form = FORMS.expect(request).ready_form(2)
     assert form is not None
     assert form.chat.seen == 2
     assert form.adapted is forms[2]
-    first_form = FORMS.expect(request).known(0)
+    first_form = FORMS.expect(request).ready_form(0)
     assert first_form is not None
     assert first_form.chat is None
 
@@ -244,8 +244,8 @@ async def test_the_samples_of_a_chat_keep_their_rids_in_every_voice() -> None:
     forms = await prompts.all(samples, 2)
     assert [form.rid for form in forms] == [sample.rid for sample in samples]
     assert len({sample.rid for sample in samples}) == 3
-    assert (await prompts.one(samples[1], 2)) is forms[1]
-    assert (await prompts.one(forms[1], 0)) is samples[1]
+    assert (await prompts.single(samples[1], 2)) is forms[1]
+    assert (await prompts.single(forms[1], 0)) is samples[1]
 
 
 async def test_a_template_that_refuses_a_chat_makes_its_tiers_unreadable() -> None:
@@ -323,21 +323,21 @@ async def test_a_chat_with_an_image_is_rendered_by_every_tier_that_sees_it() -> 
     refusals = [prompts.refusal(sample, tier) for tier in range(3)]
     assert refusals == [Refusal.TEXT_ONLY, None, None]
     assert (await prompts.all([sample], 2))[0].input_ids[0] == 2
-    assert await prompts.one(sample, 1) is sample
+    assert await prompts.single(sample, 1) is sample
 
 
 # One voice
 
 
 async def test_in_a_cascade_of_one_voice_a_sample_is_what_every_tier_is_asked() -> None:
-    voices = Voices.one(["a", "b"])
+    voices = Voices.single(["a", "b"])
     views = FakeViews()
     prompts = VoicedPrompts(voices, FakeGuard())  # type: ignore[arg-type]
     prompts.connect(views)  # type: ignore[arg-type]
     ((sample,),) = prompts.split(GenerateReqInput(text="ab", rid="x"), None)
     assert FORMS.get(sample) is None
-    assert await prompts.one(sample, 1) is sample
+    assert await prompts.single(sample, 1) is sample
     assert sample.text == "ab"
     assert await prompts.all([sample], 1) == [sample]
     assert sample.input_ids == [97, 98]
-    assert prompts.known(sample, 1) is sample
+    assert prompts.ready_sample(sample, 1) is sample

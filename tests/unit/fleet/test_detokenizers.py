@@ -13,7 +13,7 @@ THREE = Voices(
 
 
 def test_one_tokenizer_has_the_detokenizer_that_sglang_knows() -> None:
-    (only,) = Detokenizers(Voices.one(["a", "b"]))
+    (only,) = Detokenizers(Voices.single(["a", "b"]))
     assert (only.name, only.address, only.tiers) == ("detokenizer", None, {0, 1})
 
 

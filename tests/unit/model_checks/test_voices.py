@@ -54,7 +54,7 @@ def test_models_of_one_family_have_one_voice(small: str, tmp_path: Path) -> None
     assert voices.is_one
     assert shape(voices) == [((0, 1, 2), 0)]
     assert voices.all[0].difference == ""
-    assert voices == Voices.one(["t0", "t1", "t2"])
+    assert voices == Voices.single(["t0", "t1", "t2"])
 
 
 def test_another_vocabulary_is_another_tokenizer(small: str, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ SMALL = {
     "hard": Reply(score=0.31, seconds=0.03, tokens=9, text="a weak answer"),
 }
 LARGE = Reply(score=None, seconds=0.06, tokens=12, text="a good answer")
-VOICES = Voices.one(["small", "large"])
+VOICES = Voices.single(["small", "large"])
 NO_PREFIXES = {
     "held_tokens": {"small-1": 320, "large-1": 64},
     "blocks": 24,

@@ -8,9 +8,9 @@ from cascadia_sglang.capacity.move_steps import SetThresholds
 from cascadia_sglang.capacity.types import RunningPlan
 from cascadia_sglang.controller.decision import Decision, LogEntry, Rules, Situation
 from cascadia_sglang.controller.mover import MoveResult, MoveStep
-from cascadia_sglang.page.timeline import Look, Timeline
+from cascadia_sglang.page.timeline import ServerState, Timeline
 
-FIRST = Look(
+FIRST = ServerState(
     at=100.0,
     workers={"small-1": "ready", "large-1": "ready"},
     losses={},
@@ -35,11 +35,11 @@ def entry(verdict: Any, reason: str, outcome: str | None = None) -> LogEntry:
 def events_of(*looks: dict[str, Any]) -> list[dict[str, Any]]:
     """Events of looks after the first, each with what it changes."""
     timeline, now = Timeline(), FIRST
-    timeline.look(now)
+    timeline.add_changes(now)
     last_number = timeline.events.number
     for number, changes in enumerate(looks, 1):
         now = dataclasses.replace(now, at=100.0 + number, **changes)
-        timeline.look(now)
+        timeline.add_changes(now)
     return [json.loads(bytes(raw)) for raw in timeline.events.after(last_number)]
 
 
@@ -49,7 +49,7 @@ def test_a_quiet_server_has_no_events() -> None:
 
 def test_the_first_look_adds_the_workers() -> None:
     timeline = Timeline()
-    timeline.look(FIRST)
+    timeline.add_changes(FIRST)
     events = [json.loads(bytes(raw)) for raw in timeline.events.after(0)]
     assert [(event["worker"], event["what"]) for event in events] == [
         ("small-1", "ready"),
@@ -103,12 +103,14 @@ def test_equal_decisions_in_a_row_are_one_event_with_a_count() -> None:
     decisions: list[LogEntry] = []
     events: list[dict[str, Any]] = []
     timeline = Timeline()
-    timeline.look(FIRST)
+    timeline.add_changes(FIRST)
     last_number = timeline.events.number
     words = [("stay", "no_change")] * 3 + [("move", "gain")] + [("stay", "no_change")] * 2
     for number, (verdict, reason) in enumerate(words, 1):
         decisions.append(entry(verdict, reason, "moved" if verdict == "move" else None))
-        timeline.look(dataclasses.replace(FIRST, at=100.0 + number, decisions=tuple(decisions)))
+        timeline.add_changes(
+            dataclasses.replace(FIRST, at=100.0 + number, decisions=tuple(decisions))
+        )
     for raw in timeline.events.after(last_number):
         events.append(json.loads(bytes(raw)))
     by_key = {event["key"]: event for event in events}

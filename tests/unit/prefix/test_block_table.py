@@ -6,10 +6,10 @@ import random
 import numpy as np
 import pytest
 
-from cascadia_sglang.prefix.block_table import FIRST_PLACES, FULLEST, BlockTable, _home
+from cascadia_sglang.prefix.block_table import FIRST_BUCKETS, FULLEST, BlockTable, _home
 
 MOST, LEAST = 2**63 - 1, -(2**63)
-LAST = FIRST_PLACES - 1
+LAST = FIRST_BUCKETS - 1
 # The ends of what a uint16 holds besides 0, which stands for a free place.
 SLOTS = (1, 2, 3, 32_768, 65_535)
 
@@ -53,7 +53,7 @@ def test_many_thousand_operations_leave_what_a_set_of_pairs_holds(seed: int) -> 
         check(table, pairs, rng.choices(pool, k=4))
         # What is held in a row shows a run that a deletion broke.
         check(table, pairs, [block for block, of in itertools.islice(pairs, 8) if of == slot])
-    assert most > FULLEST * FIRST_PLACES, "the table never grew"
+    assert most > FULLEST * FIRST_BUCKETS, "the table never grew"
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -82,11 +82,11 @@ def test_at_the_bound_each_new_pair_is_counted_and_room_is_used_again(seed: int)
 @pytest.mark.parametrize("start", range(0, 60, 7))
 def test_a_run_over_the_end_of_the_array_is_closed_up_wherever_a_hole_is(start: int) -> None:
     """Sixty pairs whose home is the last place: but for one they lie at the beginning."""
-    ends = (block for block in itertools.count() if _home(block, 1, FIRST_PLACES) == LAST)
+    ends = (block for block in itertools.count() if _home(block, 1, FIRST_BUCKETS) == LAST)
     crowd = np.array(list(itertools.islice(ends, 60)))
     table, slot = BlockTable(10**6), np.array([1], np.uint16)
     table.insert(crowd, 1)
-    assert table._slot_P[[*range(60), LAST]].tolist() == [*[1] * 59, 0, 1]
+    assert table._slot_B[[*range(60), LAST]].tolist() == [*[1] * 59, 0, 1]
     gone = crowd[start::3]
     table.delete(gone, 1)
     remaining = np.setdiff1d(crowd, gone)

@@ -22,7 +22,7 @@ def prompt(*blocks: int) -> Prompt:
 def test_without_events_a_worker_holds_what_it_was_sent() -> None:
     held = make(has_events=False)
     assert held.tokens(prompt(1, 2, 3), ["w"]) == [0]
-    held.found("w", prompt(1, 2, 3), promised=0, cached=0)
+    held.learn_cached("w", prompt(1, 2, 3), promised=0, cached=0)
     assert held.tokens(prompt(1, 2, 9), ["w", "unknown"]) == [2 * SIZE, 0]
     assert held.tokens(None, ["w"]) == [0]
     assert held.guessed.made == 0
@@ -30,10 +30,10 @@ def test_without_events_a_worker_holds_what_it_was_sent() -> None:
 
 def test_what_an_attempt_does_not_find_is_a_stale_promise_and_is_learned_anew() -> None:
     held = make(has_events=False)
-    held.found("w", prompt(1, 2, 3), promised=0, cached=0)
-    held.found("w", prompt(1, 2, 3, 4), promised=3 * SIZE, cached=3 * SIZE - 1)
+    held.learn_cached("w", prompt(1, 2, 3), promised=0, cached=0)
+    held.learn_cached("w", prompt(1, 2, 3, 4), promised=3 * SIZE, cached=3 * SIZE - 1)
     assert (held.guessed.made, held.guessed.stale) == (1, 0)
-    held.found("w", prompt(1, 2, 3, 4), promised=4 * SIZE, cached=SIZE)
+    held.learn_cached("w", prompt(1, 2, 3, 4), promised=4 * SIZE, cached=SIZE)
     assert (held.guessed.made, held.guessed.stale) == (2, 1)
     assert held.guessed.stale_per_1000 == 500.0
     # It has just computed all of it.
@@ -43,7 +43,7 @@ def test_what_an_attempt_does_not_find_is_a_stale_promise_and_is_learned_anew() 
 def test_a_guess_ends_where_the_workers_cache_does() -> None:
     held = make(has_events=False, capacity_tokens=10 * SIZE)
     for number in range(0, 30, 3):
-        held.found("w", prompt(number, number + 1, number + 2), promised=0, cached=0)
+        held.learn_cached("w", prompt(number, number + 1, number + 2), promised=0, cached=0)
     assert held.index.blocks <= 10
     assert held.tokens(prompt(27, 28, 29), ["w"]) == [3 * SIZE]
     assert held.tokens(prompt(0, 1, 2), ["w"]) == [0]
@@ -51,12 +51,12 @@ def test_a_guess_ends_where_the_workers_cache_does() -> None:
 
 def test_with_events_nothing_is_guessed() -> None:
     held = make(has_events=True)
-    held.found("w", prompt(1, 2), promised=0, cached=0)
+    held.learn_cached("w", prompt(1, 2), promised=0, cached=0)
     assert held.tokens(prompt(1, 2), ["w"]) == [0]
     held.index.stored("w", prompt(1, 2).hashes(SIZE))
-    held.found("w", prompt(1, 2), promised=2 * SIZE, cached=0)
+    held.learn_cached("w", prompt(1, 2), promised=2 * SIZE, cached=0)
     assert held.tokens(prompt(1, 2), ["w"]) == [2 * SIZE]
-    assert (held.told.made, held.told.stale, held.guessed.made) == (1, 1, 0)
+    assert (held.reported.made, held.reported.stale, held.guessed.made) == (1, 1, 0)
 
 
 def test_what_was_just_computed_is_expected_there() -> None:

@@ -58,7 +58,7 @@ def course(prefiller: FakePrefiller, mode: str = "auto", after_s: float = 60.0, 
         prefiller.chunks.clear()
         warming = warmer.begin(LONG, 0, 1, is_first=True)
         if "chance" in verdict:
-            warming.told(verdict["chance"])
+            warming.learn_chance(verdict["chance"])
         await asyncio.sleep(after_s)
         warming.escalated = verdict.get("escalated", True)
         warmer.settled(warming, 1)
@@ -76,8 +76,8 @@ def test_a_prompt_is_warmed_chunk_by_chunk_up_to_its_last_whole_one():
     assert prefiller.chunks == [CHUNK * n for n in range(1, 6)]
     assert warmer.counts[1].warmed_tokens == 5 * CHUNK
     assert (warmer.counts[1].finished, warmer.counts[1].left) == (1, 0)
-    warmer.found(1, LONG, 4 * CHUNK)
-    warmer.found(1, LONG, 4 * CHUNK)
+    warmer.learn_cached(1, LONG, 4 * CHUNK)
+    warmer.learn_cached(1, LONG, 4 * CHUNK)
     assert warmer.counts[1].used_tokens == 4 * CHUNK
 
 
@@ -147,7 +147,7 @@ def test_prefixes_that_come_back_are_warmed_though_this_answer_is_accepted():
         await asyncio.sleep(1.0)
         prefiller.chunks.clear()
         warming = warmer.begin(LONG, 0, 1, is_first=True)
-        warming.told(1.0)
+        warming.learn_chance(1.0)
         warmer.settled(warming, 1)
         await asyncio.sleep(LIMIT_S - 1.0)
         assert prefiller.chunks == [CHUNK * n for n in range(1, 6)]
@@ -204,7 +204,7 @@ def course_in_other_tokens(prefiller: TokenPrefiller, chance: float) -> tuple[Wa
         prefiller.prompts.clear()
         with warmer.during(LONG, 0, 1, is_first=True, next_prompt=next_prompt) as warming:
             assert warming is not None
-            warming.told(chance)
+            warming.learn_chance(chance)
             await asyncio.sleep(60.0)
             warming.escalated = True
         await asyncio.sleep(2 * LIMIT_S)

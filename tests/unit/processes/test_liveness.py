@@ -55,7 +55,7 @@ def look_for(pulse: Pulse, process: BaseProcess, seconds: float) -> list[int]:
     stalled: list[int] = []
     for _ in range(2 * PATIENCE):
         time.sleep(seconds / (2 * PATIENCE))
-        stalled = pulse.look([process.pid or 0])
+        stalled = pulse.find_stalled([process.pid or 0])
     return stalled
 
 

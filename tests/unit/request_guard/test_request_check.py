@@ -178,7 +178,7 @@ def make_guard(*vocabularies: int, **manager: Any) -> RequestGuard:
         worker = Worker(worker_id=str(number), tiers=(number,), handle=None)
         pool.add(worker)
         pool.admit(worker, Limits(context_tokens=9, input_tokens=9, vocabulary=vocabulary))
-    voices = Voices.one([str(number) for number in range(max(1, len(vocabularies)))])
+    voices = Voices.single([str(number) for number in range(max(1, len(vocabularies)))])
     guard = RequestGuard(pool, voices, 8, 4)
     arguments = SimpleNamespace(enable_custom_logit_processor=False, allow_auto_truncate=False)
     fields = {"enable_metrics": False, "server_args": arguments, **manager}

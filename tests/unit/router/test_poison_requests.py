@@ -11,8 +11,8 @@ from cascadia_sglang.router.poison_requests import (
     ISOLATION_S,
     MEMORY_S,
     RETURN_S,
+    Assignment,
     Death,
-    Place,
     Suspect,
     Suspects,
 )
@@ -53,13 +53,13 @@ def test_a_suspect_runs_with_no_other_suspect_on_its_worker() -> None:
     async def main() -> None:
         suspects = Workers(["small-1"]).suspects
         first, second = suspected(suspects, died(), 2)
-        assert await suspects.place(first, [0]) == Place(0, "small-1")
-        waiting = asyncio.create_task(suspects.place(second, [0]))
+        assert await suspects.assign(first, [0]) == Assignment(0, "small-1")
+        waiting = asyncio.create_task(suspects.assign(second, [0]))
         await asyncio.sleep(1.0)
         assert not waiting.done()
         suspects.clear(first, None)
         suspects.leave(first)
-        assert await waiting == Place(0, "small-1")
+        assert await waiting == Assignment(0, "small-1")
 
     runs(main())
 
@@ -69,11 +69,16 @@ def test_several_workers_run_suspects_at_the_same_time_the_likeliest_first() -> 
         suspects = Workers(["small-1", "small-2"], ["large-0"]).suspects
         prompts = suspected(suspects, died(), 4)
         tasks = [
-            asyncio.create_task(suspects.place(prompt, [0, 1])) for prompt in reversed(prompts)
+            asyncio.create_task(suspects.assign(prompt, [0, 1])) for prompt in reversed(prompts)
         ]
         await asyncio.sleep(1.0)
         placed = [task.result() if task.done() else None for task in reversed(tasks)]
-        expected = [Place(0, "small-1"), Place(0, "small-2"), Place(1, "large-0"), None]
+        expected = [
+            Assignment(0, "small-1"),
+            Assignment(0, "small-2"),
+            Assignment(1, "large-0"),
+            None,
+        ]
         assert placed == expected
         for task in tasks:
             task.cancel()
@@ -88,8 +93,8 @@ def test_the_second_death_names_the_suspect_that_ran_there_and_frees_all_others(
         suspects = workers.suspects
         first = Death("small-0", [], 0.0, lambda: explained.append("first"))
         culprit, other = suspected(suspects, first, 2)
-        await suspects.place(culprit, [0])
-        waiting = asyncio.create_task(suspects.place(other, [0]))
+        await suspects.assign(culprit, [0])
+        waiting = asyncio.create_task(suspects.assign(other, [0]))
         second = Death("small-1", [], 0.0, lambda: explained.append("second"))
         beside = Suspect()
         assert not suspects.accuse(beside, second)
@@ -99,8 +104,8 @@ def test_the_second_death_names_the_suspect_that_ran_there_and_frees_all_others(
         assert not beside.is_suspected
         assert not other.is_suspected
         # They run again at once and together.
-        assert await waiting == Place(0)
-        assert await suspects.place(beside, [0]) == Place(0)
+        assert await waiting == Assignment(0)
+        assert await suspects.assign(beside, [0]) == Assignment(0)
 
     runs(main())
 
@@ -109,7 +114,7 @@ def test_a_death_on_another_worker_names_nobody() -> None:
     async def main() -> None:
         suspects = Workers(["small-1"]).suspects
         (prompt,) = suspected(suspects, died(), 1)
-        await suspects.place(prompt, [0])
+        await suspects.assign(prompt, [0])
         assert not suspects.accuse(prompt, died("small-7"))
 
     runs(main())
@@ -133,12 +138,12 @@ def test_nobody_is_placed_until_all_attempts_of_the_death_are_heard() -> None:
         death = Death("small-0", [], 0.0, unheard={"likeliest"})
         late = Suspect(rank=1)
         suspects.accuse(late, death)
-        waiting = asyncio.create_task(suspects.place(late, [0]))
+        waiting = asyncio.create_task(suspects.assign(late, [0]))
         await asyncio.sleep(0.1)
         likeliest = Suspect(rank=0)
         suspects.accuse(likeliest, death)
         death.unheard.clear()
-        assert await suspects.place(likeliest, [0]) == Place(0, "small-1")
+        assert await suspects.assign(likeliest, [0]) == Assignment(0, "small-1")
         assert not waiting.done()
         waiting.cancel()
 
@@ -151,7 +156,7 @@ def test_an_attempt_that_is_never_heard_holds_nobody_up_for_long() -> None:
         death = Death("small-0", [], 0.0, unheard={"gone"})
         prompt = Suspect()
         suspects.accuse(prompt, death)
-        assert await suspects.place(prompt, [0]) == Place(0, "small-1")
+        assert await suspects.assign(prompt, [0]) == Assignment(0, "small-1")
         assert asyncio.get_running_loop().time() == 1.0
 
     runs(main())
@@ -161,8 +166,8 @@ def test_a_suspect_that_waited_too_long_is_one_no_more() -> None:
     async def main() -> None:
         suspects = Workers(["small-1"]).suspects
         first, second = suspected(suspects, died(), 2)
-        await suspects.place(first, [0])
-        assert await suspects.place(second, [0]) == Place(0)
+        await suspects.assign(first, [0])
+        assert await suspects.assign(second, [0]) == Assignment(0)
         assert asyncio.get_running_loop().time() == ISOLATION_S
         assert not second.is_suspected
 
@@ -174,11 +179,11 @@ def test_who_waits_for_a_worker_takes_the_one_that_comes_back(count: int) -> Non
     async def main() -> None:
         workers = Workers([], [])
         prompt = (suspected(workers.suspects, died(), count) or [Suspect()])[0]
-        waiting = asyncio.create_task(workers.suspects.place(prompt, [0, 1]))
+        waiting = asyncio.create_task(workers.suspects.assign(prompt, [0, 1]))
         await asyncio.sleep(2.0)
         workers.change(1, "large-1")
         choice = await waiting
-        assert choice == Place(1, "large-1" if count else None)
+        assert choice == Assignment(1, "large-1" if count else None)
         assert asyncio.get_running_loop().time() == 2.0
 
     runs(main())
@@ -186,7 +191,7 @@ def test_who_waits_for_a_worker_takes_the_one_that_comes_back(count: int) -> Non
 
 def test_nobody_waits_for_ever() -> None:
     async def main() -> None:
-        assert await Workers([]).suspects.place(Suspect(), [0]) is None
+        assert await Workers([]).suspects.assign(Suspect(), [0]) is None
         assert asyncio.get_running_loop().time() == RETURN_S
 
     runs(main())
@@ -196,10 +201,10 @@ def test_a_suspect_that_is_cancelled_leaves_its_worker_to_others() -> None:
     async def main() -> None:
         suspects = Workers(["small-1"]).suspects
         first, second = suspected(suspects, died(), 2)
-        task = asyncio.create_task(suspects.place(first, [0]))
+        task = asyncio.create_task(suspects.assign(first, [0]))
         await asyncio.sleep(0)
         task.cancel()
-        assert await suspects.place(second, [0]) == Place(0, "small-1")
+        assert await suspects.assign(second, [0]) == Assignment(0, "small-1")
 
     runs(main())
 
@@ -208,8 +213,8 @@ def test_where_all_tiers_are_passed_over_a_suspect_still_runs_alone() -> None:
     async def main() -> None:
         suspects = Suspects(lambda _: [], lambda tier: f"passed-{tier}", Metrics(()))
         first, second = suspected(suspects, died(), 2)
-        assert await suspects.place(first, [0, 1]) == Place(0, "passed-0")
-        assert await suspects.place(second, [0, 1]) == Place(1, "passed-1")
+        assert await suspects.assign(first, [0, 1]) == Assignment(0, "passed-0")
+        assert await suspects.assign(second, [0, 1]) == Assignment(1, "passed-1")
 
     runs(main())
 
@@ -236,7 +241,7 @@ def test_a_suspect_that_ended_unproven_is_one_when_it_comes_again() -> None:
         suspects.mark(BODY, prompt)
         again = suspects.suspect_of(BODY)
         assert again.is_suspected
-        await suspects.place(again, [0])
+        await suspects.assign(again, [0])
         assert suspects.accuse(again, died("small-1"))
         assert not suspects.suspect_of(None).is_suspected
         assert not suspects.suspect_of(BODY).is_suspected

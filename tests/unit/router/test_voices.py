@@ -10,7 +10,7 @@ from cascadia_sglang.config.settings import JudgeConfig
 from cascadia_sglang.entry.model import EntryScorer
 from cascadia_sglang.errors import RequestError
 from cascadia_sglang.router.controls import Controls
-from cascadia_sglang.router.poison_requests import Death, Place, Suspect
+from cascadia_sglang.router.poison_requests import Assignment, Death, Suspect
 from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.testing.engine import (
     FakeEngine,
@@ -254,7 +254,7 @@ def test_a_cascade_of_one_voice_looks_at_no_tier_again() -> None:
 def test_a_suspect_that_is_late_before_its_attempt_leaves_the_worker_to_others() -> None:
     """The small tier's only worker dies of it; the large tier's prompt is not made in time."""
     engine = other_last(Reply(dies=True), GOOD, tokenise_seconds=20.0)
-    free: list[Place | None] = []
+    free: list[Assignment | None] = []
 
     async def main() -> None:
         router = make_router(TWO, engine)
@@ -265,8 +265,8 @@ def test_a_suspect_that_is_late_before_its_attempt_leaves_the_worker_to_others()
         suspects, other = router.services.suspects, Suspect()
         suspects.accuse(other, Death("small-9", [], asyncio.get_running_loop().time()))
         async with asyncio.timeout(5.0):
-            free.append(await suspects.place(other, [1]))
+            free.append(await suspects.assign(other, [1]))
 
     run_in_virtual_time(main())
     assert engine.tokenised[0] == ("question", 0)
-    assert free == [Place(1, "1-0")]
+    assert free == [Assignment(1, "1-0")]

@@ -307,7 +307,7 @@ async def test_where_no_tier_sees_images_sglang_refuses_them_itself() -> None:
 
 async def test_in_a_cascade_of_one_voice_sglangs_handler_is_left_alone() -> None:
     stage = Stage()
-    views: Any = SimpleNamespace(voices=Voices.one(["a", "b"]))
+    views: Any = SimpleNamespace(voices=Voices.single(["a", "b"]))
     raw: Any = SimpleNamespace(scope={})
     asked_request: Any = request()
     made = ResponsesVoices(views)
