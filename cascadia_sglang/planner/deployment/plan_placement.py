@@ -12,8 +12,8 @@ from cascadia_sglang.planner.plan import Move, Plan
 from cascadia_sglang.planner.problem.problem import Problem
 
 
-def place(problem: Problem, plan: Plan) -> Plan:
-    """The plan with the place of every replica, and the moves that lead there.
+def with_placement(problem: Problem, plan: Plan) -> Plan:
+    """The plan with the devices of every replica, and the moves that lead there.
 
     Raises:
         InfeasiblePlanError: if the replicas do not fit the nodes.
