@@ -197,9 +197,9 @@ def _descend(
     for tier in range(count):
         points = np.linspace(0, 1, max(coarse, 2))
         rows = [
-            (*head, own[round(point * (len(own) - 1))])
+            (*head, grid[round(point * (len(grid) - 1))])
             for head in rows
-            for own in [tier_grid(replay, tier, head)]
+            for grid in [tier_grid(replay, tier, head)]
             for point in points
         ]
     starts = sorted((evaluate(thresholds) for thresholds in rows), key=target.rank)[:_STARTS]
