@@ -27,7 +27,7 @@ MOST_CHARACTERS = 1000
 MAX_LOSS = 0.005
 
 
-class Labelled(NamedTuple):
+class LabelledPrompts(NamedTuple):
     """Prompts, as the router has them, and which tiers but the last answer each acceptably."""
 
     prompt_ids: Sequence[Sequence[int]]
@@ -42,7 +42,7 @@ def fit_on_pool(
     tiers: Sequence[str],
     vocabulary: str,
     vocabulary_size: int,
-    more: Labelled | None = None,
+    more: LabelledPrompts | None = None,
 ) -> EntryModel | None:
     """Fit on two thirds of the sample, report on the third that certifies the calibration.
 

@@ -54,8 +54,8 @@ def _reliability(axes: Any, report: Report, certify: Pool) -> None:
         full = [bin_rows for bin_rows in bins if len(bin_rows)]
         right_N = certify.tiers[index].right_N
         axes.plot(
-            [score_N[own].mean() for own in full],
-            [right_N[own].mean() for own in full],
+            [score_N[bin_rows].mean() for bin_rows in full],
+            [right_N[bin_rows].mean() for bin_rows in full],
             ".-",
             label=cascade.settings.tier_names[index],
         )
