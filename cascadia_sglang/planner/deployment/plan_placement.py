@@ -26,7 +26,7 @@ def with_placement(problem: Problem, plan: Plan) -> Plan:
     placement: list[RunningReplica] = []
     moves: list[Move] = []
     for group in groups:
-        placement += [*group.kept, *group.started, *group.moved]
+        placement += [*group.staying, *group.started, *group.moved]
         moves += [move("start", replica) for replica in group.started]
         moves += [move("move", replica) for replica in group.moved]
     return msgspec.structs.replace(plan, placement=placement, moves=moves)
