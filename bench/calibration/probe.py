@@ -45,7 +45,7 @@ MIN_PROMPTS = 5_000
 CHECKPOINTS = (2, 4, 8, 16)
 MIN_RUNNING = 500  # answers of a checkpoint that are measured
 
-Told = tuple[str, str, Estimate]
+MetricEstimate = tuple[str, str, Estimate]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class ServedSplit:
     """A split behind the demo's committed calibrations and thresholds.
 
     Attributes:
@@ -102,11 +102,11 @@ class Served:
         return np.column_stack((rows_NF, earlier_features(self.known_NJ)))
 
 
-def served(pool: Pool, hidden: HiddenStates, tier: int) -> Served:
+def served(pool: Pool, hidden: HiddenStates, tier: int) -> ServedSplit:
     """What reaches a tier of the demo."""
     thresholds, replay = committed.thresholds(), committed.replay(pool)
     outcome = replay.serve(thresholds)
-    return Served(
+    return ServedSplit(
         answers=pool.tiers[tier],
         hidden=hidden,
         known_NJ=replay.known_scores(thresholds[:tier]),
@@ -150,7 +150,9 @@ def log_odds(calibration: Calibration, answers: Answers) -> FloatArray:
     return odds_N
 
 
-def tier_estimates(name: str, fitting: Served, asking: Served) -> Iterator[Told]:
+def tier_estimates(
+    name: str, fitting: ServedSplit, asking: ServedSplit
+) -> Iterator[MetricEstimate]:
     """At the end of the answers, for both kinds of hidden state, and on the way."""
     reached_N = asking.reached_N & np.isfinite(asking.answers.features_NF).all(1)
     for kind in ("last", "mean"):

@@ -26,10 +26,10 @@ from demo.calibrate.answers import complete_chunks, load_pool
 BENCH = "calibration"
 MIN_PROMPTS = 5_000
 
-Told = tuple[str, str, Estimate]
+MetricEstimate = tuple[str, str, Estimate]
 
 
-def tier_estimates(tier: TierQuality) -> Iterator[Told]:
+def tier_estimates(tier: TierQuality) -> Iterator[MetricEstimate]:
     """Variant, metric and value of one tier on what reaches it."""
     accuracy = Estimate(p50=tier.accuracy, n=tier.reached)
     yield tier.tier, "accuracy", accuracy
@@ -47,7 +47,7 @@ def estimate(interval: Interval) -> Estimate:
     return Estimate(p50=interval.value, low95=interval.low, high95=interval.high, n=interval.n)
 
 
-def cascade_estimates(outcome: ThresholdResult, count: int) -> Iterator[Told]:
+def cascade_estimates(outcome: ThresholdResult, count: int) -> Iterator[MetricEstimate]:
     """The cascade as a whole."""
     for metric, value in (
         ("accuracy", outcome.quality),

@@ -59,7 +59,7 @@ CANDIDATES: dict[str, dict[str, float]] = {
     },
 }
 
-Told = tuple[str, str, Estimate]
+MetricEstimate = tuple[str, str, Estimate]
 
 
 def ordered(features_NF: FloatArray, weights: dict[str, float]) -> FloatArray:
@@ -70,7 +70,7 @@ def ordered(features_NF: FloatArray, weights: dict[str, float]) -> FloatArray:
     return order_N
 
 
-def compared(features_NF: FloatArray, right_N: BoolArray) -> Iterator[Told]:
+def compared(features_NF: FloatArray, right_N: BoolArray) -> Iterator[MetricEstimate]:
     """Candidate, metric and value of one tier's answers."""
     baseline_N = ordered(features_NF, CANDIDATES[BASELINE])
     for name, weights in CANDIDATES.items():

@@ -22,7 +22,7 @@ import numpy as np
 from bench import RESULTS
 from bench.calibration.answer_pairs import AnswerPairs, demo_pairs, made_up_pairs, real_pairs
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import Row, Told, facts_of_this_run, save_rows
+from bench.harness.rows import CaseRows, Row, facts_of_this_run, save_rows
 from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.fit.calibrate import Settings, calibrate
 from cascadia_sglang.calibration.fit.replay import TierReplay, sigmoid
@@ -113,7 +113,7 @@ def calibrated(pairs: AnswerPairs, *, by_agreement: bool) -> Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Measurement:
     """AUROC and ECE of one score on prompts that shaped nothing of it."""
 
     against: str
@@ -121,11 +121,11 @@ class Measured:
     ece: float
 
 
-def measured(score: Score, pairs: AnswerPairs) -> Iterator[Measured]:
+def measured(score: Score, pairs: AnswerPairs) -> Iterator[Measurement]:
     """Against agreement with the last tier, and against truth."""
     score_N = score(pairs)
     for against, right_N in (("agreement", pairs.same_N), ("truth", pairs.right_N)):
-        yield Measured(against=against, auroc=auroc(score_N, right_N), ece=ece(score_N, right_N))
+        yield Measurement(against=against, auroc=auroc(score_N, right_N), ece=ece(score_N, right_N))
 
 
 def halves(pairs: AnswerPairs) -> tuple[AnswerPairs, AnswerPairs]:
@@ -134,7 +134,7 @@ def halves(pairs: AnswerPairs) -> tuple[AnswerPairs, AnswerPairs]:
     return pairs.take(order[::2]), pairs.take(order[1::2])
 
 
-def quality(told: Told, pairs: AnswerPairs, requests: Sequence[int], streams: int) -> None:
+def quality(rows: CaseRows, pairs: AnswerPairs, requests: Sequence[int], streams: int) -> None:
     """Every score's AUROC and ECE on the measuring half."""
     traffic, measuring = halves(pairs)
     scores: dict[str, list[Score]] = {"rank": [rank]}
@@ -144,12 +144,12 @@ def quality(told: Told, pairs: AnswerPairs, requests: Sequence[int], streams: in
         name = f"self-calibrated after {count} requests"
         fits = [fit(labels_of(traffic, count, s, keys_repeat=True)) for s in range(streams)]
         refused = sum(tier_fit.calibration is None for tier_fit in fits)
-        told.add(name, "refused_fits", "1", Estimate(p50=refused, n=streams))
+        rows.add(name, "refused_fits", "1", Estimate(p50=refused, n=streams))
         effective = [
             tier_fit.quality.effective for tier_fit in fits if tier_fit.quality is not None
         ]
         if effective:
-            told.add(name, "effective_labels", "1", spread(effective))
+            rows.add(name, "effective_labels", "1", spread(effective))
         scores[name] = [
             score_of(tier_fit.calibration) for tier_fit in fits if tier_fit.calibration is not None
         ]
@@ -159,14 +159,14 @@ def quality(told: Told, pairs: AnswerPairs, requests: Sequence[int], streams: in
             against_this = [result for result in results if result.against == against]
             if not against_this:
                 continue
-            told.add(
+            rows.add(
                 name,
                 f"auroc_against_{against}",
                 "1",
                 spread([result.auroc for result in against_this]),
             )
             if name != "rank":
-                told.add(
+                rows.add(
                     name,
                     f"ece_against_{against}",
                     "1",
@@ -174,7 +174,7 @@ def quality(told: Told, pairs: AnswerPairs, requests: Sequence[int], streams: in
                 )
 
 
-def coverage(told: Told, pairs: AnswerPairs, requests: int, streams: int) -> None:
+def coverage(rows: CaseRows, pairs: AnswerPairs, requests: int, streams: int) -> None:
     """How often the bound on disagreement does not hold."""
     bounds, true, broken = [], [], 0
     for seed in range(streams):
@@ -187,11 +187,11 @@ def coverage(told: Told, pairs: AnswerPairs, requests: int, streams: int) -> Non
         true.append(differs)
         broken += differs > tier_fit.quality.bound
     name = f"coverage after {requests} requests"
-    told.add(name, "bounds", "1", Estimate(p50=len(bounds), n=streams))
-    told.add(name, "bounds_broken", "1", Estimate(p50=broken, n=len(bounds)))
+    rows.add(name, "bounds", "1", Estimate(p50=len(bounds), n=streams))
+    rows.add(name, "bounds_broken", "1", Estimate(p50=broken, n=len(bounds)))
     if bounds:
-        told.add(name, "bound_on_disagreement", "1", spread(bounds))
-        told.add(name, "true_disagreement", "1", spread(true))
+        rows.add(name, "bound_on_disagreement", "1", spread(bounds))
+        rows.add(name, "true_disagreement", "1", spread(true))
 
 
 def _share(differs: BoolArray) -> float:
@@ -214,14 +214,17 @@ def main() -> None:
     else:
         cases = [real_pairs()] if args.real else [demo_pairs("small"), demo_pairs("middle")]
     for pairs in cases:
-        told = Told(facts, BENCH, f"{pairs.name}, {len(pairs)} prompts")
+        case_rows = CaseRows(facts, BENCH, f"{pairs.name}, {len(pairs)} prompts")
         share = Estimate(p50=float(pairs.same_N.mean()), n=len(pairs))
-        told.add("answers", "agree_with_the_last_tier", "1", share)
+        case_rows.add("answers", "agree_with_the_last_tier", "1", share)
         quality(
-            told, pairs, REQUESTS[1:2] if args.smoke else REQUESTS, 2 if args.smoke else STREAMS
+            case_rows,
+            pairs,
+            REQUESTS[1:2] if args.smoke else REQUESTS,
+            2 if args.smoke else STREAMS,
         )
-        coverage(told, pairs, REQUESTS[1], 4 if args.smoke else args.streams)
-        rows += told.rows
+        coverage(case_rows, pairs, REQUESTS[1], 4 if args.smoke else args.streams)
+        rows += case_rows.rows
     if not args.smoke:
         save_rows(RESULTS / f"{BENCH}.csv", rows)
 

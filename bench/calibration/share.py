@@ -81,7 +81,7 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class StreamReport:
     """What one stream came to.
 
     Attributes:
@@ -136,7 +136,7 @@ def _decide(scores: TierScoring, score: float) -> bool:
     return climbed
 
 
-def judged(answers: Answers, climbed_N: npt.NDArray[np.bool_], rate: float) -> Kept:
+def judged(answers: Answers, climbed_N: npt.NDArray[np.bool_], rate: float) -> StreamReport:
     """How well a stream kept to what is asked."""
     count = len(climbed_N)
     mixes = [np.arange(start, start + MIX) for start in range(0, count, MIX)]
@@ -145,7 +145,7 @@ def judged(answers: Answers, climbed_N: npt.NDArray[np.bool_], rate: float) -> K
     summed = np.concatenate(([0], np.cumsum(climbed_N)))
     slides = (summed[MIX:] - summed[:-MIX]) / MIX
     lost, ways = zip(*(_choice(answers.take(mix), climbed_N[mix]) for mix in mixes), strict=True)
-    return Kept(
+    return StreamReport(
         off_mix=max(abs(float(climbed_N[mix].mean()) - rate) for mix in mixes),
         off_slide=float(np.abs(slides - rate).max()),
         off_part=max(abs(float(climbed_N[part].mean()) - rate) for part in settled),
@@ -159,15 +159,15 @@ def _choice(answers: Answers, climbed_N: npt.NDArray[np.bool_]) -> tuple[float, 
     gain_N = answers.last_right_N.astype(float) - answers.right_N
     count = int(climbed_N.sum())
     lowest = np.argsort(answers.score_N, kind="stable")[:count]
-    best, own = gain_N[lowest].sum() / len(gain_N), gain_N[climbed_N].sum() / len(gain_N)
+    best, routed = gain_N[lowest].sum() / len(gain_N), gain_N[climbed_N].sum() / len(gain_N)
     random = gain_N.mean() * count / len(gain_N)
-    way = (own - random) / (best - random) if best - random >= SHORTEST_WAY else 1.0
-    return float(best - own), float(way)
+    way = (routed - random) / (best - random) if best - random >= SHORTEST_WAY else 1.0
+    return float(best - routed), float(way)
 
 
 def streams(
     answers: Answers, groups: Sequence[str | None], count: int, in_flight: int, rate: float
-) -> Iterator[Kept]:
+) -> Iterator[StreamReport]:
     """What as many streams come to, each of its own prompts in the order of its own mixes."""
     families = np.array([group or "" for group in groups])
     rows = [np.flatnonzero(np.isin(families, mix)) for mix in MIXES]
@@ -207,16 +207,16 @@ def stored() -> Iterator[tuple[str, Answers, list[str | None]]]:
         yield name, answers, list(pool.groups)
 
 
-METRICS: dict[str, Callable[[Kept], float]] = {
-    "off_mix": lambda kept: kept.off_mix,
-    "off_any_600": lambda kept: kept.off_slide,
-    "off_part": lambda kept: kept.off_part,
-    "accuracy_lost": lambda kept: kept.lost,
-    "part_of_the_way": lambda kept: kept.part_of_the_way,
+METRICS: dict[str, Callable[[StreamReport], float]] = {
+    "off_mix": lambda report: report.off_mix,
+    "off_any_600": lambda report: report.off_slide,
+    "off_part": lambda report: report.off_part,
+    "accuracy_lost": lambda report: report.lost,
+    "part_of_the_way": lambda report: report.part_of_the_way,
 }
 
 
-def estimates(runs: Sequence[Kept]) -> Iterator[tuple[str, Estimate]]:
+def estimates(runs: Sequence[StreamReport]) -> Iterator[tuple[str, Estimate]]:
     """Metrics over streams; the ends of an interval are the streams' 2.5 and 97.5 percent."""
     for name, metric in METRICS.items():
         values = [metric(run) for run in runs]

@@ -28,7 +28,7 @@ from bench.harness.admin import ask as ask_admin
 from bench.harness.client import send_all
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
 from bench.harness.load import requests
-from bench.harness.rows import Facts, Row, Told, facts_of_this_run, save_rows
+from bench.harness.rows import CaseRows, Facts, Row, facts_of_this_run, save_rows
 from bench.prefix.serving import serving, tier
 from demo.tasks.families import TEST_FAMILIES, is_correct
 from demo.tasks.families import Row as Question
@@ -58,17 +58,17 @@ SMOKE = Size(rounds=1, questions=48)
 
 
 @dataclass(slots=True)
-class Found:
+class ArmResult:
     """Of one arm: requests per second a round, and of every question what came of it.
 
     Attributes:
-        kept: of the drafts' tokens; None where none was read.
+        kept_share: of the drafts' tokens; None where none was read.
         break_even: the share that had to be kept when the last draft came, by the server's own
             counters.
         later: attempts of the tiers above the first, as responses tell them.
     """
 
-    kept: float | None = None
+    kept_share: float | None = None
     break_even: float | None = None
     rates: list[float] = field(default_factory=list)
     right: list[float] = field(default_factory=list)
@@ -83,7 +83,7 @@ def configured(drafts: str, threshold: float) -> dict[str, Any]:
     }
 
 
-def ask(port: int, questions: Sequence[Question], arm: Found) -> None:
+def ask(port: int, questions: Sequence[Question], arm: ArmResult) -> None:
     """One round of one arm."""
     sent = send_all(port, requests(questions), CONCURRENCY)
     arm.rates.append(sent.requests_per_s)
@@ -95,9 +95,9 @@ def ask(port: int, questions: Sequence[Question], arm: Found) -> None:
 
 def measure(
     ports: Mapping[str, int], families: Sequence[str], size: Size, seed: int
-) -> dict[str, Found]:
+) -> dict[str, ArmResult]:
     """All rounds of a workload, after one that does not count."""
-    results = {arm: Found() for arm in ports}
+    results = {arm: ArmResult() for arm in ports}
     before = {arm: drafts(port) for arm, port in ports.items()}
     for number in range(-1, size.rounds):
         questions = sample("test", seed + number, size.questions, families)
@@ -105,14 +105,14 @@ def measure(
         turn = number % len(ports)
         order = [*list(ports)[turn:], *list(ports)[:turn]]
         for arm in order:
-            ask(ports[arm], questions, Found() if number < 0 else results[arm])
+            ask(ports[arm], questions, ArmResult() if number < 0 else results[arm])
         if number >= 0:
             print(json.dumps({arm: round(results[arm].rates[-1], 2) for arm in ports}), flush=True)
     for arm, result in results.items():
         now = drafts(ports[arm])
         tokens = now["read_tokens"] - before[arm]["read_tokens"]
         if tokens:
-            result.kept = (now["kept_tokens"] - before[arm]["kept_tokens"]) / tokens
+            result.kept_share = (now["kept_tokens"] - before[arm]["kept_tokens"]) / tokens
         result.break_even = now["break_even"]
     return results
 
@@ -123,10 +123,12 @@ def drafts(port: int) -> dict[str, Any]:
     return counts or {"read_tokens": 0, "kept_tokens": 0, "break_even": None}
 
 
-def rows_of(workload: str, threshold: float, results: dict[str, Found], facts: Facts) -> list[Row]:
+def rows_of(
+    workload: str, threshold: float, results: dict[str, ArmResult], facts: Facts
+) -> list[Row]:
     """Each arm's numbers, and those of reading against writing anew."""
     case = f"{workload}, threshold {threshold:g}, concurrency {CONCURRENCY}"
-    rows = Told(facts, "verify.rate", case)
+    rows = CaseRows(facts, "verify.rate", case)
     off = results["off"]
     for arm, result in results.items():
         name = f"verify: {arm}"
@@ -150,8 +152,8 @@ def rows_of(workload: str, threshold: float, results: dict[str, Found], facts: F
                 Estimate(p50=kept_tokens / (kept_tokens + written), n=len(read)),
             )
             rows.add(name, "drafts kept whole", "1", Estimate(p50=verified, n=len(read)))
-        if result.kept is not None:
-            rows.add(name, "of drafts: kept", "1", Estimate(p50=result.kept, n=len(read)))
+        if result.kept_share is not None:
+            rows.add(name, "of drafts: kept", "1", Estimate(p50=result.kept_share, n=len(read)))
         if result.break_even is not None:
             least = Estimate(p50=result.break_even, n=1)
             rows.add(name, "of drafts: to be kept at the least", "1", least)

@@ -18,7 +18,7 @@ from random import Random
 
 from bench import RESULTS
 from bench.harness.estimates import Estimate, sum_ratio
-from bench.harness.rows import Told, facts_of_this_run, save_rows
+from bench.harness.rows import CaseRows, facts_of_this_run, save_rows
 from bench.real.answers import STORED, StoredAnswer, load_answers
 from bench.real.question_sets import SETS, question_set
 from cascadia_sglang.drafts.followed_draft import FollowedDraft
@@ -66,9 +66,9 @@ def steps_of_followed(draft: Tokens, answer: Tokens, window: int, prompt: Tokens
 
 def _shared(first: Tokens, second: Tokens) -> int:
     """How many tokens two answers begin with together."""
-    for place, (one, other) in enumerate(zip(first, second, strict=False)):
-        if one != other:
-            return place
+    for index, (first_token, other) in enumerate(zip(first, second, strict=False)):
+        if first_token != other:
+            return index
     return min(len(first), len(second))
 
 
@@ -98,7 +98,7 @@ def pairs_by_set(
 ) -> dict[str, list[Pair]]:
     """Greedy answers of at least `LEAST_TOKENS` that both models gave, by the question's set."""
     greedy = {(answer.model, answer.id): answer for answer in stored if answer.temperature == 0.0}
-    found: dict[str, list[Pair]] = {}
+    by_set: dict[str, list[Pair]] = {}
     for (model, name), answer in greedy.items():
         draft = greedy.get((small, name))
         if model != large or draft is None or len(answer.output_ids) < LEAST_TOKENS:
@@ -109,8 +109,8 @@ def pairs_by_set(
             answer=answer.output_ids,
             is_right=draft.right,
         )
-        found.setdefault(name.partition("-")[0], []).append(pair)
-    return found
+        by_set.setdefault(name.partition("-")[0], []).append(pair)
+    return by_set
 
 
 def prompts_of(model_path: str) -> Callable[[StoredAnswer], Tokens]:
@@ -122,10 +122,10 @@ def prompts_of(model_path: str) -> Callable[[StoredAnswer], Tokens]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model_path)
-    asked = {question.id: question for name in SETS for question in question_set(name)}
+    questions = {question.id: question for name in SETS for question in question_set(name)}
 
     def prompt_of(answer: StoredAnswer) -> Tokens:
-        messages = list(asked[answer.id].messages)
+        messages = list(questions[answer.id].messages)
         text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         tokens: list[int] = tokenizer.encode(text, add_special_tokens=False)
         if len(tokens) != answer.prompt_tokens:
@@ -145,9 +145,9 @@ def measured(pairs: Sequence[Pair]) -> Iterator[tuple[str, Estimate]]:
         yield name, sum_ratio([steps(pair) for pair in pairs], tokens)
 
 
-def cases(found: dict[str, list[Pair]]) -> Iterator[tuple[str, list[Pair]]]:
+def cases(by_set: dict[str, list[Pair]]) -> Iterator[tuple[str, list[Pair]]]:
     """Each set; and of a set with known answers, what the smaller model got wrong."""
-    for name, pairs in sorted(found.items()):
+    for name, pairs in sorted(by_set.items()):
         yield name, pairs
         wrong = [pair for pair in pairs if pair.is_right is False]
         if wrong:
@@ -189,17 +189,17 @@ def main() -> None:
     facts = facts_of_this_run("bench.drafts.replay")
     if args.smoke:
         small, large = "small", "large"
-        found = pairs_by_set(made_up(), small, large, lambda _: ())
+        by_set = pairs_by_set(made_up(), small, large, lambda _: ())
     elif args.large is None:
         parser.error("--large is needed: the folder of the large model")
     else:
         small, large = args.small, Path(args.large).name
-        found = pairs_by_set(load_answers(args.answers), small, large, prompts_of(args.large))
-    if not found:
+        by_set = pairs_by_set(load_answers(args.answers), small, large, prompts_of(args.large))
+    if not by_set:
         raise SystemExit(f"{args.answers}: no answers of {small} and {large} to one question")
     rows = []
-    for name, pairs in cases(found):
-        case = Told(facts, "drafts.replay", f"{small} under {large}, {name}")
+    for name, pairs in cases(by_set):
+        case = CaseRows(facts, "drafts.replay", f"{small} under {large}, {name}")
         for arm, steps in measured(pairs):
             case.add(arm, "steps per token", "1", steps)
         rows += case.rows

@@ -22,9 +22,9 @@ import numpy as np
 import yaml
 
 from bench import RESULTS
-from bench.drafts.rate import CONCURRENCY, Found, Size, measure
+from bench.drafts.rate import CONCURRENCY, ArmResult, Size, measure
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
-from bench.harness.rows import Facts, Row, Told, facts_of_this_run, save_rows
+from bench.harness.rows import CaseRows, Facts, Row, facts_of_this_run, save_rows
 from bench.prefix.serving import serving
 from demo import CASCADE
 from demo.tasks.families import TEST_FAMILIES
@@ -50,9 +50,9 @@ def configured() -> dict[str, dict[str, Any]]:
     }
 
 
-def rows_of(results: dict[str, Found], facts: Facts) -> list[Row]:
+def rows_of(results: dict[str, ArmResult], facts: Facts) -> list[Row]:
     """Each arm's numbers, and those of the second judge against the others."""
-    rows = Told(facts, "verify.second", f"the demo, all families, concurrency {CONCURRENCY}")
+    rows = CaseRows(facts, "verify.second", f"the demo, all families, concurrency {CONCURRENCY}")
     for arm, result in results.items():
         rows.add(arm, "requests per second", "1/s", spread(result.rates))
         rows.add(arm, "accuracy", "1", mean(result.right))

@@ -17,7 +17,7 @@ PAPER = "arXiv 2406.18665v4"
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedResult:
     """A line of the paper's tables 2 and 3; shares, not percent."""
 
     set_name: str
@@ -29,22 +29,22 @@ class Published:
 
 
 PUBLISHED = (
-    Published("mmlu", "arena", "BERT", 0.4943, 0.7780, 0.502),
-    Published("mmlu", "arena", "causal LLM (Llama 3 8B)", 0.4888, 0.7793, 0.499),
-    Published("mmlu", "arena", "matrix factorisation", 0.4500, 0.7686, 0.524),
-    Published("mmlu", "arena", "SW ranking", 0.5582, 0.8025, 0.473),
-    Published("mmlu", "arena + gold", "BERT", 0.4130, 0.7220, 0.572),
-    Published("mmlu", "arena + gold", "causal LLM (Llama 3 8B)", 0.3549, 0.7031, 0.600),
-    Published("mmlu", "arena + gold", "matrix factorisation", 0.3546, 0.7140, 0.597),
-    Published("mmlu", "arena + gold", "SW ranking", 0.3540, 0.7155, 0.603),
-    Published("gsm8k", "arena", "BERT", 0.5878, 0.8384, 0.438),
-    Published("gsm8k", "arena", "causal LLM (Llama 3 8B)", 0.5609, 0.8356, 0.461),
-    Published("gsm8k", "arena", "matrix factorisation", 0.5359, 0.8524, 0.4746),
-    Published("gsm8k", "arena", "SW ranking", 0.5443, 0.8211, 0.4753),
-    Published("gsm8k", "arena + judge", "BERT", 0.4476, 0.7909, 0.531),
-    Published("gsm8k", "arena + judge", "causal LLM (Llama 3 8B)", 0.3364, 0.6326, 0.622),
-    Published("gsm8k", "arena + judge", "matrix factorisation", 0.3882, 0.7262, 0.565),
-    Published("gsm8k", "arena + judge", "SW ranking", 0.4121, 0.7220, 0.568),
+    PublishedResult("mmlu", "arena", "BERT", 0.4943, 0.7780, 0.502),
+    PublishedResult("mmlu", "arena", "causal LLM (Llama 3 8B)", 0.4888, 0.7793, 0.499),
+    PublishedResult("mmlu", "arena", "matrix factorisation", 0.4500, 0.7686, 0.524),
+    PublishedResult("mmlu", "arena", "SW ranking", 0.5582, 0.8025, 0.473),
+    PublishedResult("mmlu", "arena + gold", "BERT", 0.4130, 0.7220, 0.572),
+    PublishedResult("mmlu", "arena + gold", "causal LLM (Llama 3 8B)", 0.3549, 0.7031, 0.600),
+    PublishedResult("mmlu", "arena + gold", "matrix factorisation", 0.3546, 0.7140, 0.597),
+    PublishedResult("mmlu", "arena + gold", "SW ranking", 0.3540, 0.7155, 0.603),
+    PublishedResult("gsm8k", "arena", "BERT", 0.5878, 0.8384, 0.438),
+    PublishedResult("gsm8k", "arena", "causal LLM (Llama 3 8B)", 0.5609, 0.8356, 0.461),
+    PublishedResult("gsm8k", "arena", "matrix factorisation", 0.5359, 0.8524, 0.4746),
+    PublishedResult("gsm8k", "arena", "SW ranking", 0.5443, 0.8211, 0.4753),
+    PublishedResult("gsm8k", "arena + judge", "BERT", 0.4476, 0.7909, 0.531),
+    PublishedResult("gsm8k", "arena + judge", "causal LLM (Llama 3 8B)", 0.3364, 0.6326, 0.622),
+    PublishedResult("gsm8k", "arena + judge", "matrix factorisation", 0.3882, 0.7262, 0.565),
+    PublishedResult("gsm8k", "arena + judge", "SW ranking", 0.4121, 0.7220, 0.568),
 )
 
 # Requests per second of each method, table 7.

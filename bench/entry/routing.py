@@ -33,7 +33,7 @@ RESAMPLES = 500
 Needs = Callable[[RoutingSet, RoutingSet, int], dict[str, FloatArray]]
 ROUTERS: dict[str, Needs] = {"entry": entry_needs, "encoder": encoder_needs}
 
-Told = tuple[str, str, Estimate]  # router, metric, value
+MetricEstimate = tuple[str, str, Estimate]  # router, metric, value
 
 
 def metrics(need_N: FloatArray, right_2N: BoolArray) -> dict[str, float]:
@@ -46,7 +46,7 @@ def metrics(need_N: FloatArray, right_2N: BoolArray) -> dict[str, float]:
     }
 
 
-def within(whole: RoutingSet, needs_of: Needs, seeds: int) -> Iterator[Told]:
+def within(whole: RoutingSet, needs_of: Needs, seeds: int) -> Iterator[MetricEstimate]:
     """Half against half."""
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
     for seed in range(seeds):
@@ -59,7 +59,7 @@ def within(whole: RoutingSet, needs_of: Needs, seeds: int) -> Iterator[Told]:
         yield router, metric, resampled_halves(of_halves)
 
 
-def across(fit: RoutingSet, test: RoutingSet, needs_of: Needs) -> Iterator[Told]:
+def across(fit: RoutingSet, test: RoutingSet, needs_of: Needs) -> Iterator[MetricEstimate]:
     """Fitted on one set, tested on the other; intervals by bootstrap over the test prompts."""
     count = len(test.prompts)
     picks_RN = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))

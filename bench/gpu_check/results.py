@@ -60,14 +60,14 @@ class Check:
         append_row(self.out / ROWS, row)
         self._append("number", case=case, variant=variant, metric=metric, unit=unit, value=row.p50)
 
-    def passes(self, what: str, passed: bool, **found: Any) -> bool:
+    def passes(self, what: str, passed: bool, **details: Any) -> bool:
         """Write whether something is as it must be, with what was found; gives `passed` back."""
-        self._append("check", what=what, passed=bool(passed), **found)
+        self._append("check", what=what, passed=bool(passed), **details)
         return bool(passed)
 
-    def note(self, what: str, **found: Any) -> None:
+    def note(self, what: str, **details: Any) -> None:
         """Write something that is neither a number nor right or wrong."""
-        self._append("note", what=what, **found)
+        self._append("note", what=what, **details)
 
     def left_s(self) -> float:
         """Until the stage is ended."""

@@ -150,7 +150,7 @@ async def _send_at(
     free = asyncio.Semaphore(width)
     started = time.perf_counter()
 
-    async def one(request: bytes, due: float) -> Reply:
+    async def send_when_due(request: bytes, due: float) -> Reply:
         await asyncio.sleep(max(0.0, started + due - time.perf_counter()))
         # A connection each: the server closes one that idles, just as it may be used again.
         async with free:
@@ -164,7 +164,7 @@ async def _send_at(
         return Reply(raw=raw, seconds=ended - started - due, first_byte_s=first_s)
 
     pairs = zip(requests, at_s, strict=True)
-    replies = await asyncio.gather(*(one(request, due) for request, due in pairs))
+    replies = await asyncio.gather(*(send_when_due(request, due) for request, due in pairs))
     seconds = time.perf_counter() - started
     return Round(replies=list(replies), seconds=seconds)
 

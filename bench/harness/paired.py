@@ -19,7 +19,7 @@ _AUROC_RESAMPLES = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Paired:
+class PairedEstimates:
     """A metric of two scores and their difference; `gain` is `after` less `before`."""
 
     before: Estimate
@@ -33,7 +33,7 @@ def paired(
     after_N: FloatArray,
     right_N: BoolArray,
     resamples: int,
-) -> Paired:
+) -> PairedEstimates:
     """Both scores are measured on every resample of the answers; 95 percent intervals.
 
     A resample on which a metric is not defined is left out.
@@ -52,7 +52,7 @@ def paired(
         Estimate(p50=float(value), low95=low, high95=high, n=count)
         for value, low, high in zip((before, after, after - before), low_3, high_3, strict=True)
     )
-    return Paired(**dict(zip(("before", "after", "gain"), estimates, strict=True)))
+    return PairedEstimates(**dict(zip(("before", "after", "gain"), estimates, strict=True)))
 
 
 def auroc_difference(first_N: FloatArray, other_N: FloatArray, right_N: BoolArray) -> Estimate:

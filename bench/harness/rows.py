@@ -60,7 +60,7 @@ class Row:
     command: str
 
 
-class Told:
+class CaseRows:
     """Rows of one case of a bench, each printed as it is added."""
 
     def __init__(self, facts: Facts, bench: str, case: str) -> None:

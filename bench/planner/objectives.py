@@ -65,8 +65,10 @@ def line(trace: str, gpus: int, objective: str, plan: Plan) -> str:
     if run is None or plan.relaxed is None:
         raise SystemExit("a plan without a simulation")
     mean_s, p95_s = ((run.e2e_ms[name] or 0.0) / 1e3 for name in ("mean", "p95"))
-    shapes = ", ".join(f"{one.replicas} x tp {one.tp_size}" for one in plan.deployments)
-    used = sum(one.gpus for one in plan.deployments)
+    shapes = ", ".join(
+        f"{deployment.replicas} x tp {deployment.tp_size}" for deployment in plan.deployments
+    )
+    used = sum(deployment.gpus for deployment in plan.deployments)
     return (
         f"| {trace} | {gpus} | `{objective}` "
         f"| {used}{' (time limit)' if plan.status == 'time_limit' else ''} "
@@ -79,22 +81,22 @@ def line(trace: str, gpus: int, objective: str, plan: Plan) -> str:
 def all_below(planning: Planning, plan: Plan, runner: JobRunner) -> tuple[int, int]:
     """How many plans with a GPU fewer there are, and how many of them meet the targets."""
     looked_at = [] if plan.least_cost is None else plan.least_cost.thresholds
-    points = [one for one in planning.points if list(one.thresholds) in looked_at]
-    gpus = sum(one.gpus for one in plan.deployments) - 1
+    points = [point for point in planning.points if list(point.thresholds) in looked_at]
+    gpus = sum(deployment.gpus for deployment in plan.deployments) - 1
     choices = [
         PlanChoice(point=point, deployments=deployments, surface_s=0.0)
         for point in points
         for deployments in _splits(planning, point.shares, gpus)
     ]
     runner.progress.begin("plans below", len(choices))
-    found = planning.runs.attaining(choices)
-    return len(choices), sum(meets_targets(run, planning.problem) for run in found)
+    runs = planning.runs.attaining(choices)
+    return len(choices), sum(meets_targets(run, planning.problem) for run in runs)
 
 
 def _splits(planning: Planning, shares: tuple[float, ...], gpus: int) -> Iterator[tuple]:
-    ways = [[one for one, _, _ in ways] for ways in planning.latencies.ways(shares)]
+    ways = [[deployment for deployment, _, _ in ways] for ways in planning.latencies.ways(shares)]
     for deployments in itertools.product(*ways):
-        if sum(one.gpus for one in deployments) == gpus:
+        if sum(deployment.gpus for deployment in deployments) == gpus:
             yield deployments
 
 
@@ -129,7 +131,7 @@ def main() -> None:
                     runner = JobRunner(args.threads)
                     surfaces = surfaces_of(problem, load, runner)
                     planning = prepared(problem, load, surfaces, runner)
-                    used = sum(one.gpus for one in plan.deployments)
+                    used = sum(deployment.gpus for deployment in plan.deployments)
                     number, meet = all_below(planning, plan, runner)
                     print(f"  {meet} of {number} plans with {used - 1} GPUs meet the targets")
 

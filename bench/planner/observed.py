@@ -22,7 +22,7 @@ from demo.tasks.families import MAX_ANSWER_TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
+class ObservedRun:
     """A real run.
 
     Attributes:
@@ -37,7 +37,7 @@ class Observed:
 
 def observe(
     port: int, at_s: Sequence[float], seed: int, tiers: Sequence[str], pinned: str | None
-) -> Observed:
+) -> ObservedRun:
     """Send prompts of the demo's test split at these times and note what came of them.
 
     Args:
@@ -71,10 +71,12 @@ def observe(
         tokens_RT=tokens_RT,
         limit_tokens_R=np.full(len(metas), MAX_ANSWER_TOKENS, np.int64),
     )
-    return Observed(e2e_s=_seconds(sent), workload=workload, paths=paths)
+    return ObservedRun(e2e_s=_seconds(sent), workload=workload, paths=paths)
 
 
-def replay(observed: Observed, tiers: Sequence[SimulatedTier], host: HostTimes) -> SimulationResult:
+def replay(
+    observed: ObservedRun, tiers: Sequence[SimulatedTier], host: HostTimes
+) -> SimulationResult:
     """Simulate what a real server did."""
     return simulate(observed.workload, observed.paths, tiers, host=host)
 

@@ -22,7 +22,7 @@ from bench import RESULTS
 from bench.harness.rows import facts_of_this_run, source_line
 from bench.planner.fleet import DEEPSEEK, LLAMA, drawn_workload, graded_sample
 from bench.planner.paper_page import Cell, load_cells, page, save_cells
-from bench.planner.rivals import CHUNKS, RIVALS, Case, Served, alone
+from bench.planner.rivals import CHUNKS, RIVALS, Case, ServingPlan, alone
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.latency.build_surfaces import build_surfaces
@@ -97,14 +97,14 @@ def idle_s(case: Case) -> FloatArray:
     return simulate(calm, direct_paths(calm), [simulated]).e2e_s_R
 
 
-def scale_of(served: Served, workload: Workload, idle_s_R: FloatArray) -> float:
+def scale_of(served: ServingPlan, workload: Workload, idle_s_R: FloatArray) -> float:
     """The least multiple of every request's idle latency within which 95 % are answered."""
     outcome = simulate(workload, served.paths, served.tiers, is_buffered=True)
     relative_R = np.where(outcome.is_done, outcome.e2e_s_R / idle_s_R, np.inf)
     return float(np.quantile(relative_R, ATTAINED, method="inverted_cdf"))
 
 
-def throughput_per_s(served: Served, workload: Workload) -> float:
+def throughput_per_s(served: ServingPlan, workload: Workload) -> float:
     """Answers per second where all requests wait from the start: of the middle half."""
     at_once = dataclasses.replace(workload, arrival_s_R=np.zeros(len(workload)))
     ends_R = np.sort(simulate(at_once, served.paths, served.tiers).e2e_s_R)
@@ -123,7 +123,7 @@ def cells_of(family: Family, trace: int, count: int, rows: int) -> Iterator[Cell
     case = Case(problem=problem, workload=workload, surfaces=surfaces)
     idle_s_R = idle_s(case)
 
-    def cell(floor: float | None, name: str, served: Served | None, why: str = "") -> Cell:
+    def cell(floor: float | None, name: str, served: ServingPlan | None, why: str = "") -> Cell:
         return Cell(
             family=family.name,
             trace=trace + 1,
@@ -133,7 +133,7 @@ def cells_of(family: Family, trace: int, count: int, rows: int) -> Iterator[Cell
             quality=None if served is None else served.quality,
             scale=None if served is None else scale_of(served, workload, idle_s_R),
             throughput_per_s=None if served is None else throughput_per_s(served, workload),
-            told=why if served is None else served.told,
+            told=why if served is None else served.shapes,
         )
 
     for tier in range(len(family.tiers)):

@@ -54,27 +54,27 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """A way to serve: `quality` is expected, on the sample; `told` its shapes in a few words."""
+class ServingPlan:
+    """A way to serve: `quality` is expected, on the sample; `shapes` are named in a few words."""
 
     tiers: Sequence[SimulatedTier]
     paths: Paths
     quality: float
-    told: str
+    shapes: str
 
 
-def cascadia(case: Case) -> Served:
+def cascadia(case: Case) -> ServingPlan:
     """The planner's own plan, chosen by whole simulations."""
     return _planned(case, case.surfaces)
 
 
-def cascadia_bottleneck(case: Case) -> Served:
+def cascadia_bottleneck(case: Case) -> ServingPlan:
     """The same for the paper's objective: the slowest tier's p95, and not the mean of requests."""
     problem = msgspec.structs.replace(case.problem, objective="bottleneck")
     return _planned(dataclasses.replace(case, problem=problem), case.surfaces)
 
 
-def uniform_parallelism(case: Case) -> Served:
+def uniform_parallelism(case: Case) -> ServingPlan:
     """Every replica as wide as its heads and a node allow; counts and thresholds are planned."""
     widest = {
         pool: [max((way for way in surface if way[0].pp == 1), key=lambda way: way[0].tp)]
@@ -83,18 +83,18 @@ def uniform_parallelism(case: Case) -> Served:
     return _planned(case, widest)
 
 
-def uniform_gpus(case: Case) -> Served:
+def uniform_gpus(case: Case) -> ServingPlan:
     """The same GPUs for every tier, the rest for the last; shapes and thresholds are planned."""
     problem = case.problem
     each = problem.gpu_budget // len(problem.tiers)
     counts = [each] * (len(problem.tiers) - 1)
     counts.append(problem.gpu_budget - sum(counts))
     limits = dict(zip(problem.pools, counts, strict=True))
-    capped = _Capped(problem, case.surfaces, case.workload.rate_per_s, limits)
+    capped = _CappedLatencies(problem, case.surfaces, case.workload.rate_per_s, limits)
     return _run_as(case, choose_and_allocate(problem, capped, time_limit_s=10.0), capped)
 
 
-def fixed_thresholds(case: Case) -> Served:
+def fixed_thresholds(case: Case) -> ServingPlan:
     """One threshold for all tiers, the least at the floor; the deployment is planned.
 
     Raises:
@@ -116,7 +116,7 @@ def fixed_thresholds(case: Case) -> Served:
     raise InfeasiblePlanError("no threshold for all tiers reaches the floor")
 
 
-def gears(case: Case) -> Served:
+def gears(case: Case) -> ServingPlan:
     """After CascadeServe (arXiv 2406.14424): a placement for good, thresholds by the load.
 
     Replicas have the fewest devices that hold the model, as many of each tier as balance the load
@@ -149,7 +149,7 @@ def gears(case: Case) -> Served:
     )
 
 
-def alone(case: Case, tier: int, chunk_tokens: int) -> list[Served]:
+def alone(case: Case, tier: int, chunk_tokens: int) -> list[ServingPlan]:
     """A tier with all GPUs, in every shape, with this chunked-prefill size."""
     problem, sample = case.problem, build_sample(case.problem.calibration)
     quality = sample.mean(sample.correct_NT[:, tier])
@@ -168,11 +168,11 @@ def alone(case: Case, tier: int, chunk_tokens: int) -> list[Served]:
         )
         shapes = f"{replicas} x (tp {shape.tp}, pp {shape.pp}), chunk {chunk_tokens}"
         paths = direct_paths(case.workload)
-        ways.append(Served(tiers=[simulated], paths=paths, quality=quality, told=shapes))
+        ways.append(ServingPlan(tiers=[simulated], paths=paths, quality=quality, shapes=shapes))
     return ways
 
 
-class _Capped(ShapeLatencies):
+class _CappedLatencies(ShapeLatencies):
     """Latencies of deployments in which no pool has more than its own GPUs."""
 
     def __init__(
@@ -187,12 +187,12 @@ class _Capped(ShapeLatencies):
         return columns.only(kept_C), ways_C[kept_C]
 
 
-def _planned(case: Case, surfaces: PoolSurfaces) -> Served:
+def _planned(case: Case, surfaces: PoolSurfaces) -> ServingPlan:
     plan = plan_on_surfaces(case.problem, case.workload, surfaces, JobRunner())
     return _run_as(case, plan, case.latencies_of(surfaces))
 
 
-def _run_as(case: Case, plan: Plan, latencies: ShapeLatencies) -> Served:
+def _run_as(case: Case, plan: Plan, latencies: ShapeLatencies) -> ServingPlan:
     return _served(case, plan.shares, plan.deployments, latencies, plan.quality)
 
 
@@ -202,7 +202,7 @@ def _served(
     deployments: Sequence[Deployment],
     latencies: ShapeLatencies,
     quality: float,
-) -> Served:
+) -> ServingPlan:
     tiers = []
     for tier, deployment in zip(case.problem.tiers, deployments, strict=True):
         shape = latencies.shape_of(deployment)
@@ -219,7 +219,7 @@ def _served(
         f"{deployment.replicas} x (tp {deployment.tp_size}, pp {deployment.pp_size})"
         for deployment in deployments
     )
-    return Served(tiers=tiers, paths=_paths(case, shares), quality=quality, told=shapes)
+    return ServingPlan(tiers=tiers, paths=_paths(case, shares), quality=quality, shapes=shapes)
 
 
 def _paths(case: Case, shares: Sequence[float]) -> Paths:
@@ -246,14 +246,14 @@ def _balanced(case: Case, smallest: PoolSurfaces, shares: Sequence[float]) -> li
         for share, (_, surfaces) in zip(shares, ways, strict=True)
     ]
     counts = [1] * len(tiers)
-    left = case.problem.gpu_budget - sum(shape.gpus for shape, _ in ways)
+    free_gpus = case.problem.gpu_budget - sum(shape.gpus for shape, _ in ways)
     while True:
         busiest = sorted(range(len(tiers)), key=lambda tier: -load[tier] / counts[tier])
-        fitting = [tier for tier in busiest if ways[tier][0].gpus <= left]
+        fitting = [tier for tier in busiest if ways[tier][0].gpus <= free_gpus]
         if not fitting:
             return counts
         counts[fitting[0]] += 1
-        left -= ways[fitting[0]][0].gpus
+        free_gpus -= ways[fitting[0]][0].gpus
 
 
 def _gear_of(workload: Workload) -> IntArray:
@@ -269,7 +269,7 @@ def _gear_of(workload: Workload) -> IntArray:
 
 
 # By the names that tables and rows use.
-RIVALS: dict[str, Callable[[Case], Served]] = {
+RIVALS: dict[str, Callable[[Case], ServingPlan]] = {
     "Cascadia": cascadia,
     "Cascadia, bottleneck": cascadia_bottleneck,
     "uniform GPUs": uniform_gpus,

@@ -32,7 +32,11 @@ from cascadia_sglang.planner.problem.problem import CalibrationRow, Problem
 from cascadia_sglang.planner.thresholds.chebyshev import front
 from cascadia_sglang.planner.thresholds.exact import minimise
 from cascadia_sglang.planner.thresholds.grid import GridPoints, at_the_floor, penalised
-from cascadia_sglang.planner.thresholds.penalty import GRID_POINTS, coordinate_search, first_place
+from cascadia_sglang.planner.thresholds.penalty import (
+    GRID_POINTS,
+    coordinate_search,
+    first_position,
+)
 from cascadia_sglang.planner.thresholds.replay import Replay, Sample, build_sample, threshold_grid
 
 PENALTY = 100.0
@@ -68,7 +72,7 @@ def outcome_of(problem: Problem, sample: Sample, seed: int) -> Outcome | None:
     points = GridPoints(Replay(sample, threshold_grid(sample, GRID_POINTS)), deploy)
     low, high = points.replay.ends
     nadir, last = points.replay.quality(low), points.replay.last_tier_quality()
-    start = first_place(points.replay)
+    start = first_position(points.replay)
     reference_s = points.latency_s(start)
     if not last > nadir or math.isinf(reference_s):
         return None

@@ -14,14 +14,14 @@ from cascadia_sglang.planner.latency.curves import BestDeployment, Curves, Deplo
 from cascadia_sglang.planner.problem.problem import Problem
 from cascadia_sglang.planner.thresholds.grid import GridPoints, Value
 from cascadia_sglang.planner.thresholds.penalty import PATIENCE, coordinate_search
-from cascadia_sglang.planner.thresholds.replay import Place, Replay, Sample
+from cascadia_sglang.planner.thresholds.replay import Position, Replay, Sample
 
 # Rounds after which an alternation that still moves is stopped.
 MAX_ROUNDS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class AlternationEnd:
     """Where an alternation ended: its best value, and the rounds it took."""
 
     value: float
@@ -47,28 +47,28 @@ def held(problem: Problem, allocation: Sequence[int]) -> Deploy:
 
 
 def alternate(
-    problem: Problem, points: GridPoints, deploy: Deploy, value: Value, start: Place
-) -> Ended:
+    problem: Problem, points: GridPoints, deploy: Deploy, value: Value, start: Position
+) -> AlternationEnd:
     """The paper's Algorithm 1: deployment for the thresholds, thresholds for the deployment.
 
     A round solves the deployment for the thresholds at hand and then searches thresholds with that
     deployment held. It ends when the value, with the deployment solved anew, has not changed for
     `PATIENCE` rounds; the best round counts.
     """
-    place, last, best = start, math.nan, math.inf
+    position, last, best = start, math.nan, math.inf
     rounds = same = 0
     while same < PATIENCE and rounds < MAX_ROUNDS:
-        deployed = deploy(points.replay.shares(place))
+        deployed = deploy(points.replay.shares(position))
         if deployed is None:
             break
         rounds += 1
         frozen = GridPoints(points.replay, held(problem, deployed.allocation))
-        place = coordinate_search(frozen, value, place).point.place
-        point = points.at(place)
+        position = coordinate_search(frozen, value, position).point.position
+        point = points.at(position)
         now = value(point.latency_s, point.quality)
         same = same + 1 if now == last else 0
         last, best = now, min(best, now)
-    return Ended(value=best, rounds=rounds)
+    return AlternationEnd(value=best, rounds=rounds)
 
 
 def best_shared(sample: Sample, deploy: Deploy, floor: float, quantiles: int) -> float:
@@ -83,7 +83,7 @@ def best_shared(sample: Sample, deploy: Deploy, floor: float, quantiles: int) ->
     points = GridPoints(Replay(sample, [tried] * sample.scores_NS.shape[1]), deploy)
     best_s = math.inf
     for index in range(len(tried)):
-        place = (index,) * sample.scores_NS.shape[1]
-        if points.replay.quality(place) >= floor:
-            best_s = min(best_s, points.latency_s(place))
+        position = (index,) * sample.scores_NS.shape[1]
+        if points.replay.quality(position) >= floor:
+            best_s = min(best_s, points.latency_s(position))
     return best_s

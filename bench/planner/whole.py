@@ -42,11 +42,11 @@ def planned(path: Path, cache: Path) -> tuple[float, dict]:
     command = [sys.executable, "-c", program, "plan", "--problem", str(path), "--json"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     started = time.perf_counter()
-    found = subprocess.run(command, capture_output=True, text=True, env=environment)
+    process = subprocess.run(command, capture_output=True, text=True, env=environment)
     # 4: a plan that misses its targets.
-    if found.returncode not in (0, 4):
-        raise SystemExit(found.stderr.strip())
-    return time.perf_counter() - started, json.loads(found.stdout)
+    if process.returncode not in (0, 4):
+        raise SystemExit(process.stderr.strip())
+    return time.perf_counter() - started, json.loads(process.stdout)
 
 
 def measured(path: Path, cache: Path, repeats: int) -> dict[str, list[float]]:
@@ -57,12 +57,12 @@ def measured(path: Path, cache: Path, repeats: int) -> dict[str, list[float]]:
         shutil.rmtree(cache / "cascadia" / "surfaces")
         runs["surfaces cold"].append(planned(path, cache))
         runs["all warm"].append(planned(path, cache))
-    plans = [{**plan, "solve_s": 0.0} for found in runs.values() for _, plan in found]
+    plans = [{**plan, "solve_s": 0.0} for timed_plans in runs.values() for _, plan in timed_plans]
     # What the time limit leaves depends on what else the machine does.
     ended = [plan for plan in plans if plan["status"] != "time_limit"]
     if any(plan != ended[0] for plan in ended):
         raise SystemExit("two runs gave different plans")
-    return {name: [seconds for seconds, _ in found] for name, found in runs.items()}
+    return {name: [seconds for seconds, _ in timed_plans] for name, timed_plans in runs.items()}
 
 
 def main() -> None:
@@ -87,11 +87,15 @@ def main() -> None:
                 path.write_text(
                     json.dumps(problem_data(trace, gpus, gpus * args.per_gpu, objective))
                 )
-                found = measured(path, folder / "cache", 1 if args.smoke else REPEATS)
+                measured_s = measured(path, folder / "cache", 1 if args.smoke else REPEATS)
                 case = f"3 tiers, {gpus} GPUs, {objective}, from a trace"
-                told = ", ".join(f"{key} {max(times):.2f} s" for key, times in found.items())
-                print(f"{case}: {told}; allowed with surfaces cold {target_s:g} s", flush=True)
-                for key, times in found.items():
+                times_text = ", ".join(
+                    f"{key} {max(times):.2f} s" for key, times in measured_s.items()
+                )
+                print(
+                    f"{case}: {times_text}; allowed with surfaces cold {target_s:g} s", flush=True
+                )
+                for key, times in measured_s.items():
                     value = spread(times) if len(times) > 1 else Estimate(p50=times[0], n=1)
                     rows.append(
                         make_row(

@@ -56,7 +56,7 @@ def configured(carry_s: float) -> dict[str, Any]:
     }
 
 
-def asked(count: int) -> list[bytes]:
+def requests_of(count: int) -> list[bytes]:
     """Questions over one of the system messages each."""
     rng = Random(SEED)
     some = chats(SEED, SYSTEMS)
@@ -84,7 +84,7 @@ def move(port: int, moves: int, started: float) -> list[tuple[float, float]]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class MoveResult:
     """Hit rates before each move and after it, and what the moves took."""
 
     before: list[float]
@@ -93,7 +93,7 @@ class Found:
     p95_after_s: float
 
 
-def found(sent: Round, at_s: np.ndarray, spans: Sequence[tuple[float, float]]) -> Found:
+def move_result(sent: Round, at_s: np.ndarray, spans: Sequence[tuple[float, float]]) -> MoveResult:
     """By the time a request came."""
     metas = [reply.json()["meta_info"] for reply in sent.replies]
     cached = np.array([meta["cached_tokens"] for meta in metas], float)
@@ -107,7 +107,7 @@ def found(sent: Round, at_s: np.ndarray, spans: Sequence[tuple[float, float]]) -
     after = np.zeros(len(at_s), bool)
     for _, ended in spans:
         after |= (at_s >= ended) & (at_s < ended + LOOK_S)
-    return Found(
+    return MoveResult(
         before=[hit_rate(began - 2 * LOOK_S, began) for began, _ in spans],
         after=[hit_rate(ended, ended + LOOK_S) for _, ended in spans],
         move_s=[ended - began for began, ended in spans],
@@ -115,12 +115,12 @@ def found(sent: Round, at_s: np.ndarray, spans: Sequence[tuple[float, float]]) -
     )
 
 
-def study(folder: Path, port: int, moves: int) -> dict[str, Found]:
+def study(folder: Path, port: int, moves: int) -> dict[str, MoveResult]:
     """Both arms at once."""
     seconds = (2 * moves + 1) * GAP_S
     count = round(RATE_PER_S * seconds)
     at_s = poisson_arrivals_s(RATE_PER_S, count, SEED)
-    requests = asked(count)
+    requests = requests_of(count)
     with ExitStack() as stack:
         ports = {
             name: stack.enter_context(serving(folder, port + number, configured(carry_s)))
@@ -133,10 +133,10 @@ def study(folder: Path, port: int, moves: int) -> dict[str, Found]:
             for name, port in ports.items()
         }
         moved = {name: threads.submit(move, port, moves, started) for name, port in ports.items()}
-        return {name: found(sent[name].result(), at_s, moved[name].result()) for name in ARMS}
+        return {name: move_result(sent[name].result(), at_s, moved[name].result()) for name in ARMS}
 
 
-def rows_of(results: dict[str, Found], facts: Facts) -> list[Row]:
+def rows_of(results: dict[str, MoveResult], facts: Facts) -> list[Row]:
     """Every arm's numbers."""
     rows = []
     for name, result in results.items():

@@ -87,7 +87,7 @@ def configured(arm: Arm) -> dict[str, Any]:
     }
 
 
-def asked(workload: Workload, tiers: int) -> list[bytes]:
+def requests_of(workload: Workload, tiers: int) -> list[bytes]:
     """A request each: random tokens a block, the same for the same block."""
     rng = np.random.default_rng(SEED)
     blocks = int(workload.blocks_P.max()) + 1
@@ -110,7 +110,7 @@ def asked(workload: Workload, tiers: int) -> list[bytes]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class ArmResult:
     """What an arm made of the trace."""
 
     hit_rate: float
@@ -121,7 +121,7 @@ class Found:
     failed: int
 
 
-def found(sent: Round, port: int, workload: Workload) -> Found:
+def arm_result(sent: Round, port: int, workload: Workload) -> ArmResult:
     """Token hit rate over all attempts, and latencies of requests."""
     cached = prompts = failed = 0
     starts = workload.block_starts_R
@@ -137,7 +137,7 @@ def found(sent: Round, port: int, workload: Workload) -> Found:
     seconds = np.array([reply.seconds for reply in sent.replies if reply.status == 200])
     status = ask(port, "GET", "/cascadia/status")["prefixes"]
     stale = [status[kind]["stale_per_1000"] for kind in ("told", "guessed")]
-    return Found(
+    return ArmResult(
         hit_rate=cached / prompts,
         p50_s=float(np.median(seconds)),
         p95_s=float(np.quantile(seconds, 0.95)),
@@ -161,12 +161,12 @@ def ideal_hit_rate(workload: Workload) -> float:
     return hits / len(workload.blocks_P)
 
 
-def study(workload: Workload, folder: Path, port: int) -> dict[str, Found]:
+def study(workload: Workload, folder: Path, port: int) -> dict[str, ArmResult]:
     """All arms at once, in two groups: of one tier, and of two."""
-    results: dict[str, Found] = {}
+    results: dict[str, ArmResult] = {}
     for tiers in (ONE, TWO):
         arms = [arm for arm in ARMS if arm.tiers == tiers]
-        requests = asked(workload, len(tiers))
+        requests = requests_of(workload, len(tiers))
         with ExitStack() as stack:
             ports = {
                 arm.name: stack.enter_context(serving(folder, port + number, configured(arm)))
@@ -179,12 +179,12 @@ def study(workload: Workload, folder: Path, port: int) -> dict[str, Found]:
                 for name, port in ports.items()
             }
             for name, run in runs.items():
-                results[name] = found(run.result(), ports[name], workload)
+                results[name] = arm_result(run.result(), ports[name], workload)
                 print(f"{name}: {results[name]}", flush=True)
     return results
 
 
-def rows_of(results: dict[str, Found], case: str, facts: Facts, requests: int) -> list[Row]:
+def rows_of(results: dict[str, ArmResult], case: str, facts: Facts, requests: int) -> list[Row]:
     """Every arm's numbers."""
     units = {
         "hit_rate": ("token hit rate", "1"),
@@ -210,7 +210,7 @@ def rows_of(results: dict[str, Found], case: str, facts: Facts, requests: int) -
     ]
 
 
-def report(results: dict[str, Found], ideal: float, case: str, facts: Facts) -> str:
+def report(results: dict[str, ArmResult], ideal: float, case: str, facts: Facts) -> str:
     """The table."""
     lines = [
         "# Mooncake's conversations in small, on emulated devices",

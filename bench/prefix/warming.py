@@ -99,7 +99,7 @@ def configured(warm: str, threshold: float, emulated: bool) -> dict[str, Any]:
     return config
 
 
-def asked(prompt: str) -> bytes:
+def request_of(prompt: str) -> bytes:
     """A streamed request: its first byte is the first token of the tier that answers."""
     sampling = {"temperature": 0, "max_new_tokens": MAX_ANSWER_TOKENS}
     body = {"text": prompt, "sampling_params": sampling, "stream": True}
@@ -123,7 +123,7 @@ def talk(port: int, chat: Chat, think_s: float) -> list[Turn]:
     turns = []
     for number in range(TURNS):
         time.sleep(think_s)
-        (reply,) = send_all(port, [asked(chat.prompt(number))], 1).replies
+        (reply,) = send_all(port, [request_of(chat.prompt(number))], 1).replies
         turns.append(turn_of(reply, chat.answers[number]))
     return turns
 
@@ -144,7 +144,7 @@ def threshold_of(folder: Path, port: int, count: int) -> float:
     scores = []
     with serving(folder, port, config) as ready:
         for chat in chats(SEED - 1, count):
-            prompts = [asked(chat.prompt(number)) for number in range(TURNS)]
+            prompts = [request_of(chat.prompt(number)) for number in range(TURNS)]
             for reply in send_all(ready, prompts, 2).replies:
                 scores.append(reply.json()["meta_info"]["cascadia"]["score"])
     return float(np.quantile(scores, ESCALATED))
@@ -173,10 +173,10 @@ def measure(size: Size, emulated: bool, folder: Path, port: int, facts: Facts) -
                 turns[arm].append(talk_all(ports[arm], some, size.at_once, think_s))
                 tokens[arm].append(prefilled_tokens(ports[arm]) - before)
             rows = sample("test", SEED + number, size.short, SHORT)
-            short = [asked(row.prompt) for row in rows]
+            short = [request_of(row.prompt) for row in rows]
             for arm in order:
                 rates[arm].append(send_all(ports[arm], short, 16).requests_per_s)
-            print(json.dumps(told(turns, tokens, rates)), flush=True)
+            print(json.dumps(progress_of(turns, tokens, rates)), flush=True)
     return rows_of(turns, tokens, rates, emulated, facts)
 
 
@@ -200,7 +200,7 @@ def split_by_need(turns: dict[str, list[list[Turn]]]) -> dict[str, list[tuple[Tu
     }
 
 
-def told(turns: Any, tokens: Any, rates: Any) -> dict[str, Any]:
+def progress_of(turns: Any, tokens: Any, rates: Any) -> dict[str, Any]:
     """The state so far, for whoever watches."""
     return {
         arm: {

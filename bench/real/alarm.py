@@ -21,7 +21,7 @@ import numpy as np
 
 from bench import RESULTS
 from bench.harness.estimates import Estimate
-from bench.harness.rows import Told, facts_of_this_run, save_rows
+from bench.harness.rows import CaseRows, facts_of_this_run, save_rows
 from bench.real.answers import load_answers
 from bench.real.judge_quality import model_names
 from bench.real.recorded_pool import recorded_pool, recorded_questions
@@ -72,18 +72,20 @@ def known_streams(answers: TierAnswers) -> Iterator[tuple[bool, bool]]:
     rng = np.random.default_rng(0)
     for _ in range(STREAMS):
         order = rng.permutation(len(answers.right_N))
-        asked, fitted, unfitted = order[:LENGTH], order[LENGTH::2], order[LENGTH + 1 :: 2]
+        measured, fitted, unfitted = order[:LENGTH], order[LENGTH::2], order[LENGTH + 1 :: 2]
         calibration = calibrated(answers.take(fitted), answers.take(unfitted))
-        yield rings(calibration, answers.take(asked))
+        yield rings(calibration, answers.take(measured))
 
 
-def new_streams(known: TierAnswers, new: TierAnswers, seed: int) -> Iterator[tuple[bool, bool]]:
+def new_streams(
+    known_kinds: TierAnswers, new_kind: TierAnswers, seed: int
+) -> Iterator[tuple[bool, bool]]:
     """Alarms of streams of a kind that was not fitted, [S]."""
     rng = np.random.default_rng(seed)
-    order = rng.permutation(len(known.right_N))
-    calibration = calibrated(known.take(order[::2]), known.take(order[1::2]))
+    order = rng.permutation(len(known_kinds.right_N))
+    calibration = calibrated(known_kinds.take(order[::2]), known_kinds.take(order[1::2]))
     for _ in range(STREAMS):
-        yield rings(calibration, new.take(rng.integers(len(new.right_N), size=LENGTH)))
+        yield rings(calibration, new_kind.take(rng.integers(len(new_kind.right_N), size=LENGTH)))
 
 
 def main() -> None:
@@ -95,24 +97,24 @@ def main() -> None:
     for model in models:
         recorded = recorded_questions(stored, [model])
         for name in SETS:
-            asked = [question for question in recorded if question.set == name]
-            if not asked:
+            questions = [question for question in recorded if question.set == name]
+            if not questions:
                 continue
-            [answers] = recorded_pool(asked, stored, [model]).tiers
+            [answers] = recorded_pool(questions, stored, [model]).tiers
             # Nothing here asks for a chance on the way.
             answers = dataclasses.replace(answers, prefix_NF={})
-            kind_N = np.array([question.kind for question in asked])
+            kind_N = np.array([question.kind for question in questions])
             streams = {"in domain": list(known_streams(answers))}
             for seed, kind in enumerate(sorted(set(kind_N))):
-                known = answers.take(np.flatnonzero(kind_N != kind))
+                known_kinds = answers.take(np.flatnonzero(kind_N != kind))
                 new = answers.take(np.flatnonzero(kind_N == kind))
-                streams[f"new: {kind}"] = list(new_streams(known, new, seed))
-            told = Told(facts, BENCH, f"{model}, {name}, {STREAMS} streams of {LENGTH}")
+                streams[f"new: {kind}"] = list(new_streams(known_kinds, new, seed))
+            case_rows = CaseRows(facts, BENCH, f"{model}, {name}, {STREAMS} streams of {LENGTH}")
             for case, alarms in streams.items():
                 both, scores_alone = np.mean(alarms, axis=0).tolist()
-                told.add(case, "rings", "1", Estimate(p50=both, n=STREAMS))
-                told.add(case, "scores_alone_ring", "1", Estimate(p50=scores_alone, n=STREAMS))
-            rows += told.rows
+                case_rows.add(case, "rings", "1", Estimate(p50=both, n=STREAMS))
+                case_rows.add(case, "scores_alone_ring", "1", Estimate(p50=scores_alone, n=STREAMS))
+            rows += case_rows.rows
     save_rows(RESULTS / "real_alarm.csv", rows)
 
 

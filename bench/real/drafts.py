@@ -30,7 +30,7 @@ from bench.harness.admin import ask as ask_admin
 from bench.harness.client import post, send_all
 from bench.harness.estimates import Estimate, median_ratio, spread, sum_ratio
 from bench.harness.ranks import ranks
-from bench.harness.rows import Facts, Row, Told, facts_of_this_run, save_rows
+from bench.harness.rows import CaseRows, Facts, Row, facts_of_this_run, save_rows
 from bench.real.answers import STORED, StoredAnswer, load_answers
 from bench.real.question_sets import SETS, question_set
 from cascadia_sglang.processes.child_server import running_server
@@ -74,7 +74,7 @@ CELLS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drafted:
+class DraftedQuestion:
     """A question with the smaller model's answer to it."""
 
     messages: Sequence[Mapping[str, str]]
@@ -88,14 +88,14 @@ class ArmRound:
 
     Attributes:
         seconds: from the first request to the last answer.
-        tokens, kept: of each answer; how many of them the draft gave.
+        tokens, kept_tokens: of each answer; how many of them the draft gave.
         tokens_per_step: of the round's decode steps, by the scheduler's counters.
         texts: the answers.
     """
 
     seconds: float
     tokens: Sequence[int]
-    kept: Sequence[int]
+    kept_tokens: Sequence[int]
     tokens_per_step: float
     texts: Sequence[str]
 
@@ -109,7 +109,7 @@ class ArmRound:
         decoded = sum(self.tokens)
         if self.tokens_per_step == 1.0:
             # Tokens that were kept in the prefill take no step.
-            decoded -= sum(self.kept)
+            decoded -= sum(self.kept_tokens)
         return decoded / self.tokens_per_step / sum(self.tokens)
 
 
@@ -121,43 +121,45 @@ def weakest(
     Raises:
         SystemExit: if there are fewer.
     """
-    own = [
+    answers = [
         answer
         for answer in stored
         if answer.model == model and answer.id.startswith(f"{name}-") and answer.temperature == 0.0
     ]
-    if len(own) < count:
-        raise SystemExit(f"{len(own)} answers of {model} to {name} are recorded, {count} needed")
-    ranks_N = ranks(np.array([answer.features() for answer in own]))
-    return [own[index] for index in np.argsort(ranks_N, kind="stable")[:count]]
+    if len(answers) < count:
+        raise SystemExit(
+            f"{len(answers)} answers of {model} to {name} are recorded, {count} needed"
+        )
+    ranks_N = ranks(np.array([answer.features() for answer in answers]))
+    return [answers[index] for index in np.argsort(ranks_N, kind="stable")[:count]]
 
 
 def drafted(
     answers: Sequence[StoredAnswer], name: str, text_of: Callable[[Sequence[int]], str]
-) -> list[Drafted]:
+) -> list[DraftedQuestion]:
     """Their questions, each with the answer's text."""
-    asked = {question.id: question for question in question_set(name)}
+    questions = {question.id: question for question in question_set(name)}
     return [
-        Drafted(
-            messages=asked[answer.id].messages,
+        DraftedQuestion(
+            messages=questions[answer.id].messages,
             draft=text_of(answer.output_ids),
-            max_tokens=asked[answer.id].max_tokens,
+            max_tokens=questions[answer.id].max_tokens,
         )
         for answer in answers
     ]
 
 
-def of_demo(count: int) -> list[Drafted]:
+def of_demo(count: int) -> list[DraftedQuestion]:
     """The demo's questions, with right answers as drafts."""
     return [
-        Drafted(
+        DraftedQuestion(
             messages=({"role": "user", "content": row.prompt},), draft=row.answer, max_tokens=64
         )
         for row in sample("test", SMOKE_SEED, count, ("steps",))
     ]
 
 
-def request(question: Drafted, temperature: float) -> bytes:
+def request(question: DraftedQuestion, temperature: float) -> bytes:
     """The bytes of a chat request that predicts the draft."""
     body = {
         "model": "cascadia",
@@ -170,7 +172,7 @@ def request(question: Drafted, temperature: float) -> bytes:
     return post("/v1/chat/completions", body)
 
 
-def ask(port: int, questions: Sequence[Drafted], cell: Cell) -> ArmRound:
+def ask(port: int, questions: Sequence[DraftedQuestion], cell: Cell) -> ArmRound:
     """One round of one arm."""
     flush_caches(port)
     before = decode_sums(port)
@@ -184,7 +186,7 @@ def ask(port: int, questions: Sequence[Drafted], cell: Cell) -> ArmRound:
     return ArmRound(
         seconds=sent.seconds,
         tokens=[meta["completion_tokens"] for meta in metas],
-        kept=[meta["cascadia"]["attempts"][-1].get("kept") or 0 for meta in metas],
+        kept_tokens=[meta["cascadia"]["attempts"][-1].get("kept") or 0 for meta in metas],
         tokens_per_step=tokens_of_steps / requests_of_steps if requests_of_steps else 1.0,
         texts=[choice["message"]["content"] or "" for choice in choices],
     )
@@ -198,7 +200,9 @@ def decode_sums(port: int) -> tuple[float, float]:
 
 
 def measure(
-    serve: Callable[[str], AbstractContextManager[int]], questions: Sequence[Drafted], rounds: int
+    serve: Callable[[str], AbstractContextManager[int]],
+    questions: Sequence[DraftedQuestion],
+    rounds: int,
 ) -> dict[Cell, dict[str, list[ArmRound]]]:
     """All rounds of all cells, each round with questions of its own.
 
@@ -210,12 +214,12 @@ def measure(
     }
     size = len(questions) // rounds
     for number in range(rounds):
-        own = questions[number * size : (number + 1) * size]
+        round_questions = questions[number * size : (number + 1) * size]
         # Every arm is first, second and last as often as the others.
         for arm in [*list(ARMS)[number % len(ARMS) :], *list(ARMS)[: number % len(ARMS)]]:
             with serve(arm) as port:
                 for cell in CELLS:
-                    results[cell][arm].append(ask(port, own, cell))
+                    results[cell][arm].append(ask(port, round_questions, cell))
                     rate = round(results[cell][arm][-1].tokens_per_s, 2)
                     line = {"arm": arm, "cell": str(cell), "tokens_per_s": rate}
                     print(json.dumps(line), flush=True)
@@ -226,24 +230,26 @@ def rows_of(
     case: str, cell: Cell, results: Mapping[str, Sequence[ArmRound]], facts: Facts
 ) -> list[Row]:
     """Each arm's numbers, and those beside writing anew."""
-    rows = Told(facts, "real.drafts", f"{case}, {cell}")
+    rows = CaseRows(facts, "real.drafts", f"{case}, {cell}")
     anew = results[ANEW]
     for arm, rounds in results.items():
-        rates = [one.tokens_per_s for one in rounds]
+        rates = [arm_round.tokens_per_s for arm_round in rounds]
         rows.add(arm, "tokens per second", "1/s", spread(rates))
-        rows.add(arm, "steps per token", "1", spread([one.steps_per_token for one in rounds]))
+        rows.add(
+            arm, "steps per token", "1", spread([arm_round.steps_per_token for arm_round in rounds])
+        )
         if arm == ANEW:
             continue
-        kept = [count for one in rounds for count in one.kept]
-        tokens = [count for one in rounds for count in one.tokens]
-        rows.add(arm, "of answers: kept", "1", sum_ratio(kept, tokens))
-        ratio = median_ratio(rates, [one.tokens_per_s for one in anew])
+        kept_tokens = [count for arm_round in rounds for count in arm_round.kept_tokens]
+        tokens = [count for arm_round in rounds for count in arm_round.tokens]
+        rows.add(arm, "of answers: kept", "1", sum_ratio(kept_tokens, tokens))
+        ratio = median_ratio(rates, [arm_round.tokens_per_s for arm_round in anew])
         rows.add(f"{arm} / {ANEW}", "tokens per second", "1", ratio)
         if cell.temperature == 0.0:
             same = [
-                own == other
-                for one, before in zip(rounds, anew, strict=True)
-                for own, other in zip(one.texts, before.texts, strict=True)
+                text == other
+                for arm_round, before in zip(rounds, anew, strict=True)
+                for text, other in zip(arm_round.texts, before.texts, strict=True)
             ]
             share = Estimate(p50=sum(same) / len(same), n=len(same))
             rows.add(arm, "answers as those written anew", "1", share)

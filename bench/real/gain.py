@@ -28,8 +28,8 @@ from bench.harness.estimates import Estimate
 from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows, source_line
 from bench.real.answers import StoredAnswer, load_answers
 from bench.real.climbs.costs import joined_outcomes, outcomes
-from bench.real.climbs.measures import MARGINS, Measured, measure, measure_costs
-from bench.real.climbs.ranks import RANKS, Answered, answered, case_of
+from bench.real.climbs.measures import MARGINS, Measurement, measure, measure_costs
+from bench.real.climbs.ranks import RANKS, AnsweredQuestions, answered, case_of
 from bench.real.judge_quality import model_names
 from bench.real.recorded_pool import recorded_pool, recorded_questions
 
@@ -43,15 +43,18 @@ _SEED = 0
 
 
 def compare(
-    name: str, answers: Answered, part_N: npt.NDArray[np.str_], large_costs: Sequence[float]
-) -> Iterator[Measured]:
+    name: str,
+    answers: AnsweredQuestions,
+    part_N: npt.NDArray[np.str_],
+    large_costs: Sequence[float],
+) -> Iterator[Measurement]:
     """Every case of a set.
 
     Args:
         large_costs: of an attempt of the larger tier, in attempts of the smaller one.
     """
     is_test_N = part_N == "test"
-    test, known = np.flatnonzero(is_test_N), np.flatnonzero(~is_test_N)
+    test, fitting = np.flatnonzero(is_test_N), np.flatnonzero(~is_test_N)
     fold_N = np.random.default_rng(_SEED).integers(_FOLDS, size=len(part_N))
     groups = {
         "same wordings": [np.flatnonzero(fold_N == fold) for fold in range(_FOLDS)],
@@ -72,7 +75,7 @@ def compare(
         for cost in large_costs:
             systems = joined_outcomes([outcomes(fit, cost) for fit in fits])
             yield from measure_costs(case, f"{name}, cost {cost:.2f}", systems, ranked.large_N)
-    order = np.random.default_rng(_SEED).permutation(known)
+    order = np.random.default_rng(_SEED).permutation(fitting)
     for size in [size for size in LEARNING_SIZES if size < len(order)]:
         fit = case_of(answers.take(np.sort(order[:size])), answers.take(test))
         ranks = {rule: RANKS[rule](fit) for rule in LEARNED}
@@ -80,7 +83,7 @@ def compare(
         yield from measure("learning", f"{name}, {size}", ranks, small_N, large_N)
 
 
-def rows_of(results: Sequence[Measured], facts: Facts) -> list[Row]:
+def rows_of(results: Sequence[Measurement], facts: Facts) -> list[Row]:
     """A row for every value and ratio."""
     return [
         make_row(
@@ -101,25 +104,25 @@ def rows_of(results: Sequence[Measured], facts: Facts) -> list[Row]:
     ]
 
 
-def page(results: Sequence[Measured], heads: Mapping[str, str], facts: Facts) -> str:
+def page(results: Sequence[Measurement], heads: Mapping[str, str], facts: Facts) -> str:
     """Markdown: a table of every case and group."""
     lines = ["# What share of real answers must climb, and what that costs", ""]
     lines += [f"- {name}: {head}" for name, head in heads.items()]
-    groups: dict[tuple[str, str], list[Measured]] = {}
+    groups: dict[tuple[str, str], list[Measurement]] = {}
     for result in results:
         groups.setdefault((result.case, result.group), []).append(result)
-    for (case, group), own in groups.items():
+    for (case, group), measurements in groups.items():
         names = [
             name
             for margin in MARGINS
-            for name in (_within(margin), *(f"over {base}" for base in own[0].ratios))
+            for name in (_within(margin), *(f"over {base}" for base in measurements[0].ratios))
         ]
         lines += ["", f"## {case}, {group}", "", f"| rule | {' | '.join(names)} |"]
         lines.append("|---" * (len(names) + 1) + "|")
-        for result in own:
+        for result in measurements:
             cells = [
-                _cell(values[place])
-                for place in range(len(MARGINS))
+                _cell(values[index])
+                for index in range(len(MARGINS))
                 for values in (result.value, *result.ratios.values())
             ]
             lines.append(f"| {result.rule} | {' | '.join(cells)} |")
@@ -135,7 +138,7 @@ def _cell(value: Estimate) -> str:
     return f"{value.p50:.3f} [{value.low95:.3f}, {value.high95:.3f}]"
 
 
-def _head(answers: Answered) -> str:
+def _head(answers: AnsweredQuestions) -> str:
     small_N, large_N = answers.small_N, answers.large_N
     return (
         f"{len(small_N)} questions: the smaller tier is right on {small_N.mean():.3f}, the larger "
@@ -160,19 +163,19 @@ def main() -> None:
     models = model_names("Which answers of the smaller model should climb. Name two models.")
     facts = facts_of_this_run(f"bench.{BENCH}")
     stored = load_answers()
-    asked = [q for q in recorded_questions(stored, models) if q.set != "free"]
-    whole = answered(asked, recorded_pool(asked, stored, models))
-    set_N = np.array([question.set for question in asked])
-    part_N = np.array([question.part for question in asked])
+    questions = [q for q in recorded_questions(stored, models) if q.set != "free"]
+    whole = answered(questions, recorded_pool(questions, stored, models))
+    set_N = np.array([question.set for question in questions])
+    part_N = np.array([question.part for question in questions])
     names = [name for name in ("short", "reasoning") if name in set_N]
     groups = {name: np.flatnonzero(set_N == name) for name in names}
     if len(set(set_N)) > 1:
-        groups["all sets"] = np.arange(len(asked))
-    results: list[Measured] = []
+        groups["all sets"] = np.arange(len(questions))
+    results: list[Measurement] = []
     heads = {}
     for name, rows in groups.items():
         answers = whole.take(rows)
-        ids = {asked[row].id for row in rows}
+        ids = {questions[row].id for row in rows}
         heads[name] = _head(answers)
         results += compare(
             name, answers, part_N[rows], (_large_cost(stored, models, ids), ASSUMED_COST)

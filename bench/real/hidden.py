@@ -36,23 +36,23 @@ def hidden_file(model: str, name: str) -> Path:
     return CACHE / model / f"hidden-{name}.npz"
 
 
-def load_hidden(model: str, asked: Sequence[Question]) -> FloatArray:
+def load_hidden(model: str, questions: Sequence[Question]) -> FloatArray:
     """The state that gave the last token of each answer, [N, H].
 
     Raises:
         SystemExit: if one is missing.
     """
     states: dict[str, FloatArray] = {}
-    for name in dict.fromkeys(question.set for question in asked):
+    for name in dict.fromkeys(question.set for question in questions):
         path = hidden_file(model, name)
         if not path.exists():
             raise SystemExit(f"{path} is missing: bench.real.hidden makes it")
         with np.load(path) as stored:
             states |= zip(stored["ids"].tolist(), stored["last_NH"].astype(np.float64), strict=True)
-    missing = [question.id for question in asked if question.id not in states]
+    missing = [question.id for question in questions if question.id not in states]
     if missing:
         raise SystemExit(f"{len(missing)} hidden states are missing: bench.real.hidden makes them")
-    return np.array([states[question.id] for question in asked])
+    return np.array([states[question.id] for question in questions])
 
 
 class Reader:
@@ -110,7 +110,7 @@ def common_beginning(texts: Sequence[list[int]]) -> list[int]:
 
 
 def read_set(
-    reader: Reader, asked: Sequence[Question], answers: Sequence[StoredAnswer], title: str
+    reader: Reader, questions: Sequence[Question], answers: Sequence[StoredAnswer], title: str
 ) -> FloatArray:
     """The states of all these answers, [N, H].
 
@@ -118,7 +118,7 @@ def read_set(
         SystemExit: if a prompt has not as many tokens as the recorded one.
     """
     texts = []
-    for question, answer in zip(asked, answers, strict=True):
+    for question, answer in zip(questions, answers, strict=True):
         prompt = reader.prompt_ids(question)
         if len(prompt) != answer.prompt_tokens:
             raise SystemExit(
@@ -145,14 +145,14 @@ def read_model(folder: str, sets: Sequence[str], stored: Sequence[StoredAnswer])
     answers = {a.id: a for a in stored if a.model == model and a.temperature == 0.0}
     reader = Reader(folder)
     for name in sets:
-        asked = [question for question in question_set(name) if question.id in answers]
-        if not asked:
+        questions = [question for question in question_set(name) if question.id in answers]
+        if not questions:
             continue
         title = f"{model}, {name}"
-        states_NH = read_set(reader, asked, [answers[q.id] for q in asked], title)
+        states_NH = read_set(reader, questions, [answers[q.id] for q in questions], title)
         path = hidden_file(model, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        ids = np.array([question.id for question in asked])
+        ids = np.array([question.id for question in questions])
         np.savez_compressed(path, ids=ids, last_NH=states_NH.astype(np.float16))
 
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from bench import RESULTS
 from bench.harness.estimates import Estimate, spread
-from bench.harness.rows import Facts, Row, Told, facts_of_this_run, save_rows
+from bench.harness.rows import CaseRows, Facts, Row, facts_of_this_run, save_rows
 from bench.real.answers import Answer
 from bench.real.question_sets import Question, question_set
 from bench.real.record import (
@@ -129,18 +129,18 @@ def judge(connection: http.client.HTTPConnection, question: Question, text: str)
     if not tokens:
         raise RefusedError(f"{question.id}: the judge model wrote no token")
     yes = probability_of_yes(tokens[0]["top_logprobs"])
-    _, _, asked = key_of(question, text)
-    return [Verdict(id=question.id, asked=asked, yes=yes, seconds=seconds)]
+    _, _, digest = key_of(question, text)
+    return [Verdict(id=question.id, asked=digest, yes=yes, seconds=seconds)]
 
 
-def texts_of(model: str, asked: Sequence[Question]) -> dict[str, Answer]:
+def texts_of(model: str, questions: Sequence[Question]) -> dict[str, Answer]:
     """The cached answers of a model, by question.
 
     Raises:
         SystemExit: if one is missing.
     """
     answers = RecordFile(CACHE / model / "answers.jsonl", Answer).load()
-    keys = {question.id: (model, question.id, digest_of(question, 0.0)) for question in asked}
+    keys = {question.id: (model, question.id, digest_of(question, 0.0)) for question in questions}
     missing = [name for name, key in keys.items() if key not in answers]
     if missing:
         raise SystemExit(f"{model} has not answered {missing[0]}: bench.real.record")
@@ -148,7 +148,7 @@ def texts_of(model: str, asked: Sequence[Question]) -> dict[str, Answer]:
 
 
 def verdicts(
-    path: str, asked: Sequence[Question], answers: Mapping[str, Answer], folder: Path
+    path: str, questions: Sequence[Question], answers: Mapping[str, Answer], folder: Path
 ) -> dict[str, Verdict]:
     """What the model at this path says of every answer, by question.
 
@@ -158,11 +158,11 @@ def verdicts(
         CascadiaError: if the server does not start, or is lost.
         SystemExit: if it refused a request.
     """
-    keys = {question.id: key_of(question, answers[question.id].text) for question in asked}
+    keys = {question.id: key_of(question, answers[question.id].text) for question in questions}
     folder.mkdir(parents=True, exist_ok=True)
     with RecordFile(folder / "verdicts.jsonl", Verdict) as file:
-        known = file.load()
-        missing = [question for question in asked if keys[question.id] not in known]
+        verdict_by_key = file.load()
+        missing = [question for question in questions if keys[question.id] not in verdict_by_key]
         if missing:
             cascade = folder / "cascade.json"
             tiers = [{"name": "judge", "model_path": path}]
@@ -173,22 +173,24 @@ def verdicts(
                 new = record(
                     server, missing, lambda c, q: judge(c, q, answers[q.id].text), file, "judge"
                 )
-            known |= {verdict.key: verdict for verdict in new}
-    refused = [name for name, key in keys.items() if key not in known]
+            verdict_by_key |= {verdict.key: verdict for verdict in new}
+    refused = [name for name, key in keys.items() if key not in verdict_by_key]
     if refused:
         raise SystemExit(f"{len(refused)} answers were not judged, {refused[0]} is one")
-    return {name: known[key] for name, key in keys.items()}
+    return {name: verdict_by_key[key] for name, key in keys.items()}
 
 
 def rows_of_group(
-    told: Told, variant: str, own: Sequence[Verdict], right_N: BoolArray
+    case_rows: CaseRows, variant: str, verdicts_of_group: Sequence[Verdict], right_N: BoolArray
 ) -> list[Row]:
     """Every metric of some verdicts, and the time that one takes."""
-    for metric, interval in measure(np.array([one.yes for one in own]), right_N).items():
+    for metric, interval in measure(
+        np.array([verdict.yes for verdict in verdicts_of_group]), right_N
+    ).items():
         value = Estimate(p50=interval.value, low95=interval.low, high95=interval.high, n=interval.n)
-        told.add(variant, metric, "1", value)
-    told.add(variant, "time", "s", spread([one.seconds for one in own]))
-    return told.rows
+        case_rows.add(variant, metric, "1", value)
+    case_rows.add(variant, "time", "s", spread([verdict.seconds for verdict in verdicts_of_group]))
+    return case_rows.rows
 
 
 def measured(args: argparse.Namespace, facts: Facts) -> list[Row]:
@@ -198,19 +200,19 @@ def measured(args: argparse.Namespace, facts: Facts) -> list[Row]:
         CascadiaError: if the server does not start, or is lost.
     """
     small, large = Path(args.small).name, Path(args.large).name
-    asked = [q for name in SETS for q in question_set(name) if q.part in PARTS]
-    answers = texts_of(small, asked)
-    found = verdicts(args.large, asked, answers, CACHE / f"{large}-judges-{small}")
+    questions = [q for name in SETS for q in question_set(name) if q.part in PARTS]
+    answers = texts_of(small, questions)
+    verdict_by_id = verdicts(args.large, questions, answers, CACHE / f"{large}-judges-{small}")
     rows = []
     for name in SETS:
         for part in PARTS:
-            own = [q for q in asked if (q.set, q.part) == (name, part)]
-            if not own:
+            group = [q for q in questions if (q.set, q.part) == (name, part)]
+            if not group:
                 continue
-            right_N = np.array([bool(label(q, answers[q.id])) for q in own])
-            told = Told(facts, BENCH, f"{small}, {name}, {part}")
+            right_N = np.array([bool(label(q, answers[q.id])) for q in group])
+            case_rows = CaseRows(facts, BENCH, f"{small}, {name}, {part}")
             variant = f"{large} asked over HTTP"
-            rows += rows_of_group(told, variant, [found[q.id] for q in own], right_N)
+            rows += rows_of_group(case_rows, variant, [verdict_by_id[q.id] for q in group], right_N)
     return rows
 
 
@@ -220,12 +222,12 @@ def smoke(path: str) -> None:
     Raises:
         CascadiaError: if the server does not start, or is lost.
     """
-    asked = [question for name in SETS for question in question_set(name, SMOKE_SIZE)]
-    answers = {question.id: _made_up(question) for question in asked}
+    questions = [question for name in SETS for question in question_set(name, SMOKE_SIZE)]
+    answers = {question.id: _made_up(question) for question in questions}
     with tempfile.TemporaryDirectory() as folder:
-        found = verdicts(path, asked, answers, Path(folder))
-    for question in asked:
-        is_right, verdict = label(question, answers[question.id]), found[question.id]
+        verdict_by_id = verdicts(path, questions, answers, Path(folder))
+    for question in questions:
+        is_right, verdict = label(question, answers[question.id]), verdict_by_id[question.id]
         print(f"{question.id}: right {is_right}, yes {verdict.yes:.3f}")
 
 

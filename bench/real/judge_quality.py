@@ -26,7 +26,15 @@ import numpy as np
 from bench import RESULTS
 from bench.harness.estimates import Estimate
 from bench.harness.ranks import ranks
-from bench.harness.rows import Facts, Row, Told, facts_of_this_run, make_row, save_rows, source_line
+from bench.harness.rows import (
+    CaseRows,
+    Facts,
+    Row,
+    facts_of_this_run,
+    make_row,
+    save_rows,
+    source_line,
+)
 from bench.real.answers import load_answers
 from bench.real.question_sets import Question
 from bench.real.recorded_pool import recorded_pool, recorded_questions
@@ -75,7 +83,7 @@ def fitted(answers: TierAnswers) -> Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class ScoreMeasurement:
     """One score on one group of answers."""
 
     case: str
@@ -88,14 +96,14 @@ class Measured:
 
 def measured(
     case: str, group: str, model: str, answers: TierAnswers, score: Score
-) -> Iterator[Measured]:
+) -> Iterator[ScoreMeasurement]:
     """The calibrated score and the plain ones."""
     right_N = answers.right_N
     for name, function in {"score": score, **PLAIN}.items():
         metrics = measure(function(answers), right_N)
         if name != "score":
             metrics = {metric: metrics[metric] for metric in _ORDERS}
-        yield Measured(
+        yield ScoreMeasurement(
             case=case,
             group=group,
             model=model,
@@ -105,11 +113,13 @@ def measured(
         )
 
 
-def compare(asked: Sequence[Question], answers: TierAnswers, model: str) -> Iterator[Measured]:
+def compare(
+    questions: Sequence[Question], answers: TierAnswers, model: str
+) -> Iterator[ScoreMeasurement]:
     """Every case of a model."""
-    part_N = np.array([question.part for question in asked])
-    set_N = np.array([question.set for question in asked])
-    kind_N = np.array([question.kind for question in asked])
+    part_N = np.array([question.part for question in questions])
+    set_N = np.array([question.set for question in questions])
+    kind_N = np.array([question.kind for question in questions])
     is_fit_N = np.isin(part_N, FITTED_PARTS)
     generated = [name for name in ("short", "reasoning") if name in set_N]
     for name in generated:
@@ -121,9 +131,9 @@ def compare(asked: Sequence[Question], answers: TierAnswers, model: str) -> Iter
         for kind in sorted(set(kind_N[is_own_N])):
             is_kind_N = is_own_N & (kind_N == kind)
             others = answers.take(np.flatnonzero(is_own_N & ~is_kind_N))
-            own = answers.take(np.flatnonzero(is_kind_N))
+            of_kind = answers.take(np.flatnonzero(is_kind_N))
             group_name = f"{name}: {kind}"
-            yield from measured("kind left out", group_name, model, own, fitted(others))
+            yield from measured("kind left out", group_name, model, of_kind, fitted(others))
     if "humaneval" in set_N:
         score = fitted(answers.take(np.flatnonzero(np.isin(set_N, generated))))
         code = answers.take(np.flatnonzero(set_N == "humaneval"))
@@ -146,7 +156,7 @@ def bound_by_trees(answers: TierAnswers) -> Estimate:
     return Estimate(p50=area.value, low95=area.low, high95=area.high, n=area.n)
 
 
-def rows_of(results: Sequence[Measured], facts: Facts) -> list[Row]:
+def rows_of(results: Sequence[ScoreMeasurement], facts: Facts) -> list[Row]:
     """A row for every metric."""
     return [
         make_row(
@@ -165,7 +175,7 @@ def rows_of(results: Sequence[Measured], facts: Facts) -> list[Row]:
     ]
 
 
-def page(results: Sequence[Measured], facts: Facts) -> str:
+def page(results: Sequence[ScoreMeasurement], facts: Facts) -> str:
     """Markdown: a table of every model, a line for every group."""
     lines = ["# The judge's score on real models' answers", ""]
     for model in dict.fromkeys(result.model for result in results):
@@ -176,7 +186,7 @@ def page(results: Sequence[Measured], facts: Facts) -> str:
             "| mean log-probability | least log-probability | fewest tokens |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
-        groups: dict[tuple[str, str], dict[str, Measured]] = {}
+        groups: dict[tuple[str, str], dict[str, ScoreMeasurement]] = {}
         for result in results:
             if result.model == model:
                 groups.setdefault((result.case, result.group), {})[result.score] = result
@@ -185,7 +195,7 @@ def page(results: Sequence[Measured], facts: Facts) -> str:
     return "\n".join([*lines, source_line(facts), ""])
 
 
-def _line(case: str, group: str, scores: Mapping[str, Measured]) -> str:
+def _line(case: str, group: str, scores: Mapping[str, ScoreMeasurement]) -> str:
     score = scores["score"]
     area = score.metrics["auroc"]
     plain = " | ".join(f"{scores[name].metrics['auroc'].value:.3f}" for name in PLAIN)
@@ -209,19 +219,19 @@ def main() -> None:
     models = model_names("The judge's score on recorded answers.")
     facts = facts_of_this_run(f"bench.{BENCH}")
     stored = load_answers()
-    results: list[Measured] = []
+    results: list[ScoreMeasurement] = []
     told_rows: list[Row] = []
     for model in models:
         # Nobody knows which free answers are right.
-        asked = [q for q in recorded_questions(stored, [model]) if q.set != "free"]
-        [answers] = recorded_pool(asked, stored, [model]).tiers
-        results += compare(asked, answers, model)
-        set_N = np.array([question.set for question in asked])
+        questions = [q for q in recorded_questions(stored, [model]) if q.set != "free"]
+        [answers] = recorded_pool(questions, stored, [model]).tiers
+        results += compare(questions, answers, model)
+        set_N = np.array([question.set for question in questions])
         for name in dict.fromkeys(set_N):
-            told = Told(facts, BENCH, f"{model}, ten-fold, {name}")
+            case_rows = CaseRows(facts, BENCH, f"{model}, ten-fold, {name}")
             of_set = answers.take(np.flatnonzero(set_N == name))
-            told.add("gradient-boosted trees", "auroc", "1", bound_by_trees(of_set))
-            told_rows += told.rows
+            case_rows.add("gradient-boosted trees", "auroc", "1", bound_by_trees(of_set))
+            told_rows += case_rows.rows
     text = page(results, facts)
     print(text)
     rows = rows_of(results, facts) + told_rows

@@ -32,17 +32,17 @@ SMOKE_MIX_SIZE = 2
 DEMO = {"small": "demo/models/small", "large": "demo/models/large"}
 
 
-def sample_lines(asked: Sequence[RealQuestion]) -> str:
+def sample_lines(questions: Sequence[RealQuestion]) -> str:
     """The questions as a sample for `cascadia calibrate`, a line each."""
     lines = (
         {"id": q.id, "messages": q.messages, "reference": q.answers[0], "group": q.family}
-        for q in asked
+        for q in questions
     )
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def observe(
-    asked: Sequence[RealQuestion], paths: dict[str, str], folder: Path
+    questions: Sequence[RealQuestion], paths: dict[str, str], folder: Path
 ) -> list[list[Record]]:
     """Both tiers' answers, in the order of the questions; what `folder` holds is not asked again.
 
@@ -53,7 +53,7 @@ def observe(
     cascade, data = folder / "cascade.json", folder / "questions.jsonl"
     tiers = [{"name": tier, "model_path": paths[tier]} for tier in TIERS]
     cascade.write_text(json.dumps({"version": 1, "tiers": tiers}))
-    data.write_text(sample_lines(asked))
+    data.write_text(sample_lines(questions))
     settings = RecordingSettings(
         data=data,
         out=folder,
@@ -62,22 +62,30 @@ def observe(
         concurrency=CONCURRENCY,
     )
     # Every question is asked, however few: nothing is fitted here.
-    found = recorded(settings, load_uncalibrated(cascade), lambda _keys: None).records
-    if any(len(own) != len(asked) for own in found):
-        raise SystemExit(f"{len(found[0])} of {len(asked)} questions were answered; run it again")
-    return found
+    records_of_tiers = recorded(settings, load_uncalibrated(cascade), lambda _keys: None).records
+    if any(len(tier_records) != len(questions) for tier_records in records_of_tiers):
+        raise SystemExit(
+            f"{len(records_of_tiers[0])} of {len(questions)} questions were answered; run it again"
+        )
+    return records_of_tiers
 
 
-def tell(asked: Sequence[RealQuestion], found: Sequence[Sequence[Record]]) -> None:
+def tell(questions: Sequence[RealQuestion], records_of_tiers: Sequence[Sequence[Record]]) -> None:
     """Print the share of right answers of every mix and family, a line each."""
     right = np.array(
-        [[is_right(r.text, q.answers) for q, r in zip(asked, own, strict=True)] for own in found]
+        [
+            [is_right(r.text, q.answers) for q, r in zip(questions, tier_records, strict=True)]
+            for tier_records in records_of_tiers
+        ]
     )
     for mix in MIXES:
-        families = [None, *sorted({q.family for q in asked if q.mix == mix})]
+        families = [None, *sorted({q.family for q in questions if q.mix == mix})]
         for family in families:
-            which = [q.mix == mix and family in (None, q.family) for q in asked]
-            shares = [f"{t} {own[which].mean():.3f}" for t, own in zip(TIERS, right, strict=True)]
+            which = [q.mix == mix and family in (None, q.family) for q in questions]
+            shares = [
+                f"{t} {tier_right[which].mean():.3f}"
+                for t, tier_right in zip(TIERS, right, strict=True)
+            ]
             print(f"{mix} {family or 'together'}: {', '.join(shares)}, n {sum(which)}")
 
 
@@ -92,17 +100,23 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="a few prompts; writes nothing")
     args = parser.parse_args()
     if args.smoke:
-        asked = questions(mix_size=SMOKE_MIX_SIZE)
+        real_questions = questions(mix_size=SMOKE_MIX_SIZE)
         with tempfile.TemporaryDirectory() as folder:
-            tell(asked, observe(asked, DEMO, Path(folder)))
+            tell(real_questions, observe(real_questions, DEMO, Path(folder)))
         return
     if not (args.small and args.large):
         parser.error("--small and --large are needed: folders of two models of one tokenizer")
-    asked = questions(args.seed, args.mix_size)
-    found = observe(asked, {"small": args.small, "large": args.large}, args.folder)
-    tell(asked, found)
+    real_questions = questions(args.seed, args.mix_size)
+    records_of_tiers = observe(
+        real_questions, {"small": args.small, "large": args.large}, args.folder
+    )
+    tell(real_questions, records_of_tiers)
     if (args.seed, args.mix_size) == (SEED, MIX_SIZE):
-        lines = [msgspec.json.encode(packed(record)) for own in found for record in own]
+        lines = [
+            msgspec.json.encode(packed(record))
+            for tier_records in records_of_tiers
+            for record in tier_records
+        ]
         RECORDS.write_bytes(b"\n".join(lines) + b"\n")
 
 

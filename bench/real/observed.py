@@ -24,7 +24,7 @@ _DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
+class ModelAnswers:
     """What one model answered to N questions.
 
     Attributes:
@@ -51,28 +51,34 @@ def packed(record: Record) -> Record:
     )
 
 
-def load_observed(asked: Sequence[RealQuestion], path: Path = RECORDS) -> dict[str, Observed]:
+def load_observed(
+    questions: Sequence[RealQuestion], path: Path = RECORDS
+) -> dict[str, ModelAnswers]:
     """Of every tier, in the order of the questions.
 
     Raises:
         SystemExit: if an answer to one of them is missing.
     """
-    found = {
+    record_by_key = {
         (record.tier, record.id): record for record in RecordFile(path, Record).load().values()
     }
-    missing = [(tier, q.id) for tier in TIERS for q in asked if (tier, q.id) not in found]
+    missing = [
+        (tier, q.id) for tier in TIERS for q in questions if (tier, q.id) not in record_by_key
+    ]
     if missing:
         raise SystemExit(
             f"{path} lacks {len(missing)} answers, {missing[0]} among them: bench.real.observe"
         )
-    return {tier: _observed(asked, [found[tier, q.id] for q in asked]) for tier in TIERS}
+    return {
+        tier: _observed(questions, [record_by_key[tier, q.id] for q in questions]) for tier in TIERS
+    }
 
 
-def _observed(asked: Sequence[RealQuestion], records: Sequence[Record]) -> Observed:
-    return Observed(
+def _observed(questions: Sequence[RealQuestion], records: Sequence[Record]) -> ModelAnswers:
+    return ModelAnswers(
         texts=tuple(record.text for record in records),
         features_NF=np.array([record.features[-1] for record in records], dtype=np.float64),
         right_N=np.array(
-            [is_right(r.text, q.answers) for q, r in zip(asked, records, strict=True)]
+            [is_right(r.text, q.answers) for q, r in zip(questions, records, strict=True)]
         ),
     )

@@ -21,7 +21,7 @@ import numpy as np
 
 from bench import RESULTS
 from bench.harness.paired import paired
-from bench.harness.rows import Facts, Row, Told, facts_of_this_run, save_rows
+from bench.harness.rows import CaseRows, Facts, Row, facts_of_this_run, save_rows
 from bench.real.answers import StoredAnswer, load_answers
 from bench.real.hidden import hidden_file, load_hidden
 from bench.real.judge_quality import FITTED_PARTS, model_names
@@ -43,10 +43,10 @@ METRICS_TOLD = ("auroc", "ece", "brier")
 Case = tuple[str, BoolArray, BoolArray]
 
 
-def cases(asked: Sequence[Question]) -> Iterator[Case]:
+def cases(questions: Sequence[Question]) -> Iterator[Case]:
     """Name, answers that are fitted, answers that are measured, [N] each."""
-    part_N = np.array([question.part for question in asked])
-    kind_N = np.array([question.kind for question in asked])
+    part_N = np.array([question.part for question in questions])
+    kind_N = np.array([question.kind for question in questions])
     is_fit_N = np.isin(part_N, FITTED_PARTS)
     yield "in domain", is_fit_N, part_N == "certify"
     yield "other wordings", is_fit_N, part_N == "test"
@@ -78,36 +78,40 @@ def scores(
 
 
 def rows_of_set(
-    model: str, name: str, asked: Sequence[Question], stored: Sequence[StoredAnswer], facts: Facts
+    model: str,
+    name: str,
+    questions: Sequence[Question],
+    stored: Sequence[StoredAnswer],
+    facts: Facts,
 ) -> list[Row]:
     """Every case and metric of a set."""
-    [answers] = recorded_pool(asked, stored, [model]).tiers
-    hidden_NH = load_hidden(model, asked)
+    [answers] = recorded_pool(questions, stored, [model]).tiers
+    hidden_NH = load_hidden(model, questions)
     rows: list[Row] = []
-    for case, fitted_N, measured_N in cases(asked):
-        told = Told(facts, BENCH, f"{model}, {name}, {case}")
+    for case, fitted_N, measured_N in cases(questions):
+        case_rows = CaseRows(facts, BENCH, f"{model}, {name}, {case}")
         logits_N, both_N = scores(answers, hidden_NH, fitted_N, measured_N)
         for metric in METRICS_TOLD:
             right_N = answers.right_N[measured_N]
             both = paired(METRICS[metric], logits_N, both_N, right_N, RESAMPLES)
-            told.add("logits", metric, "1", both.before)
-            told.add("with the probe", metric, "1", both.after)
-            told.add("gain of the probe", metric, "1", both.gain)
-        rows += told.rows
+            case_rows.add("logits", metric, "1", both.before)
+            case_rows.add("with the probe", metric, "1", both.after)
+            case_rows.add("gain of the probe", metric, "1", both.gain)
+        rows += case_rows.rows
     return rows
 
 
 def sets_with_states(model: str, recorded: Sequence[Question]) -> dict[str, list[Question]]:
     """The questions of each set whose hidden states were read; a line names each other set."""
-    found = {}
+    by_set = {}
     for name in SETS:
-        asked = [question for question in recorded if question.set == name]
+        questions = [question for question in recorded if question.set == name]
         path = hidden_file(model, name)
-        if asked and path.exists():
-            found[name] = asked
-        elif asked:
+        if questions and path.exists():
+            by_set[name] = questions
+        elif questions:
             print(f"{model}, {name}: no rows, for {path} is missing", file=sys.stderr)
-    return found
+    return by_set
 
 
 def main() -> None:
@@ -117,8 +121,8 @@ def main() -> None:
     stored = load_answers()
     rows = []
     for model in models:
-        for name, asked in sets_with_states(model, recorded_questions(stored, [model])).items():
-            rows += rows_of_set(model, name, asked, stored, facts)
+        for name, questions in sets_with_states(model, recorded_questions(stored, [model])).items():
+            rows += rows_of_set(model, name, questions, stored, facts)
     if not rows:
         raise SystemExit("no hidden states were read: bench.real.hidden reads them")
     save_rows(RESULTS / "real_judge.csv", rows)

@@ -107,7 +107,7 @@ def ask(
 
 
 def record_model(
-    path: str, asked: Sequence[Question], temperature: float, folder: Path, deadline: float
+    path: str, questions: Sequence[Question], temperature: float, folder: Path, deadline: float
 ) -> dict[Key, Answer]:
     """Everything that the folder holds of the model's answers, after asking what was missing.
 
@@ -122,7 +122,7 @@ def record_model(
     own_folder.mkdir(parents=True, exist_ok=True)
     with RecordFile(own_folder / "answers.jsonl", Answer) as file:
         answers = file.load()
-        missing = [q for q in asked if (model, q.id, digest_of(q, temperature)) not in answers]
+        missing = [q for q in questions if (model, q.id, digest_of(q, temperature)) not in answers]
         if not missing:
             return answers
         cascade = own_folder / "cascade.json"
@@ -149,11 +149,11 @@ def record_model(
     return answers
 
 
-def _parts(asked: Sequence[Question], size: int = 8 * CONCURRENCY) -> Iterable[list[Question]]:
+def _parts(questions: Sequence[Question], size: int = 8 * CONCURRENCY) -> Iterable[list[Question]]:
     """The questions of a set after those of another, in parts that end within minutes."""
     for name in SETS:
-        own = [question for question in asked if question.set == name]
-        yield from (own[start : start + size] for start in range(0, len(own), size))
+        of_set = [question for question in questions if question.set == name]
+        yield from (of_set[start : start + size] for start in range(0, len(of_set), size))
 
 
 def label(question: Question, answer: Answer) -> bool | None:
@@ -163,15 +163,15 @@ def label(question: Question, answer: Answer) -> bool | None:
         return succeeds(program(problem, answer.text))
     if not question.answers:
         return None
-    asked = SampleQuestion(
+    sample_question = SampleQuestion(
         id=question.id, messages=list(question.messages), reference=list(question.answers)
     )
-    [[is_right]] = Labeler(DEFAULT)([asked], [[answer.text]])
+    [[is_right]] = Labeler(DEFAULT)([sample_question], [[answer.text]])
     return is_right
 
 
 def pack(
-    asked: Sequence[Question],
+    questions: Sequence[Question],
     answers: Mapping[Key, Answer],
     models: Sequence[str],
     temperature: float,
@@ -183,7 +183,7 @@ def pack(
     """
     stored = []
     for model in models:
-        for question in asked:
+        for question in questions:
             answer = answers.get((model, question.id, digest_of(question, temperature)))
             if answer is None:
                 raise SystemExit(f"{model} has not answered {question.id}: run it again")
@@ -191,19 +191,19 @@ def pack(
     return stored
 
 
-def shares(stored: Sequence[StoredAnswer], asked: Sequence[Question]) -> Iterable[str]:
+def shares(stored: Sequence[StoredAnswer], questions: Sequence[Question]) -> Iterable[str]:
     """A line for every model, set and kind: the share of right answers."""
-    kinds = {question.id: (question.set, question.kind) for question in asked}
+    kinds = {question.id: (question.set, question.kind) for question in questions}
     for model in sorted({answer.model for answer in stored}):
         groups: dict[tuple[str, str], list[StoredAnswer]] = {}
         for answer in stored:
             if answer.model == model:
                 groups.setdefault(kinds[answer.id], []).append(answer)
-        for (name, kind), own in groups.items():
-            known = [answer.right for answer in own if answer.right is not None]
-            right = f"{sum(known) / len(known):.3f} right" if known else "not labelled"
-            tokens = sum(len(answer.output_ids) for answer in own) / len(own)
-            yield f"{model}, {name}, {kind}: {right}, {tokens:.1f} tokens, n {len(own)}"
+        for (name, kind), group in groups.items():
+            labels = [answer.right for answer in group if answer.right is not None]
+            right = f"{sum(labels) / len(labels):.3f} right" if labels else "not labelled"
+            tokens = sum(len(answer.output_ids) for answer in group) / len(group)
+            yield f"{model}, {name}, {kind}: {right}, {tokens:.1f} tokens, n {len(group)}"
 
 
 def main() -> None:
@@ -221,7 +221,7 @@ def main() -> None:
         models = [DEMO]
     if not models:
         parser.error("--small or --large is needed: folders of models")
-    asked = [
+    questions = [
         q for name in args.sets for q in question_set(name, SMOKE_SIZE if args.smoke else None)
     ]
     deadline = time.monotonic() + 60 * args.minutes
@@ -230,12 +230,12 @@ def main() -> None:
         answers: dict[Key, Answer] = {}
         try:
             for path in models:
-                answers |= record_model(path, asked, args.temperature, folder, deadline)
+                answers |= record_model(path, questions, args.temperature, folder, deadline)
         except CascadiaError as error:
             raise SystemExit(str(error)) from error
     names = [Path(path).name for path in models]
-    stored = pack(asked, answers, names, args.temperature)
-    for line in shares(stored, asked):
+    stored = pack(questions, answers, names, args.temperature)
+    for line in shares(stored, questions):
         print(line)
     if not args.smoke:
         save_answers(_merged(load_answers() if STORED.exists() else [], stored))
@@ -245,8 +245,8 @@ def _merged(
     before: Sequence[StoredAnswer], after: Sequence[StoredAnswer]
 ) -> Iterable[StoredAnswer]:
     """All answers to questions of today's sets; a later answer replaces an earlier one."""
-    known = {question.id for name in SETS for question in question_set(name)}
-    merged = {(a.model, a.id, a.temperature): a for a in (*before, *after) if a.id in known}
+    known_ids = {question.id for name in SETS for question in question_set(name)}
+    merged = {(a.model, a.id, a.temperature): a for a in (*before, *after) if a.id in known_ids}
     return merged.values()
 
 

@@ -22,14 +22,14 @@ def recorded_questions(stored: Sequence[StoredAnswer], models: Sequence[str]) ->
     sets = [question_set(name) for name in SETS]
     return [
         question
-        for asked in sets
-        if all((model, question.id) in answered for model in models for question in asked)
-        for question in asked
+        for questions in sets
+        if all((model, question.id) in answered for model in models for question in questions)
+        for question in questions
     ]
 
 
 def recorded_pool(
-    asked: Sequence[Question], stored: Sequence[StoredAnswer], models: Sequence[str]
+    questions: Sequence[Question], stored: Sequence[StoredAnswer], models: Sequence[str]
 ) -> Pool:
     """The greedy answers of these models, smallest first, in the order of the questions.
 
@@ -39,41 +39,41 @@ def recorded_pool(
         SystemExit: if an answer is missing.
     """
     answers = {(a.model, a.id): a for a in stored if a.temperature == 0.0}
-    missing = [(model, q.id) for model in models for q in asked if (model, q.id) not in answers]
+    missing = [(model, q.id) for model in models for q in questions if (model, q.id) not in answers]
     if missing:
         raise SystemExit(
             f"{len(missing)} answers are missing, {missing[0]} among them: bench.real.record"
         )
-    last = [answers[models[-1], question.id] for question in asked]
+    last = [answers[models[-1], question.id] for question in questions]
     return Pool(
         tiers=tuple(
-            _tier_answers([answers[model, question.id] for question in asked], last)
+            _tier_answers([answers[model, question.id] for question in questions], last)
             for model in models
         ),
-        ids=tuple(question.id for question in asked),
-        prompt_keys=tuple(question.id for question in asked),
-        groups=tuple(question.kind for question in asked),
-        constrained_N=np.zeros(len(asked), dtype=bool),
+        ids=tuple(question.id for question in questions),
+        prompt_keys=tuple(question.id for question in questions),
+        groups=tuple(question.kind for question in questions),
+        constrained_N=np.zeros(len(questions), dtype=bool),
     )
 
 
-def _tier_answers(own: Sequence[StoredAnswer], last: Sequence[StoredAnswer]) -> TierAnswers:
-    longest = max(len(answer.values) for answer in own)
+def _tier_answers(answers: Sequence[StoredAnswer], last: Sequence[StoredAnswer]) -> TierAnswers:
+    longest = max(len(answer.values) for answer in answers)
     checkpoints = [1 << power for power in range(1, longest.bit_length()) if 1 << power < longest]
-    same_N = np.array([a.text_key == b.text_key for a, b in zip(own, last, strict=True)])
+    same_N = np.array([a.text_key == b.text_key for a, b in zip(answers, last, strict=True)])
     right = [
         bool(same) if answer.right is None else answer.right
-        for answer, same in zip(own, same_N, strict=True)
+        for answer, same in zip(answers, same_N, strict=True)
     ]
     return TierAnswers(
-        features_NF=np.array([answer.features() for answer in own]),
-        prefix_NF={tokens: _prefix(own, tokens) for tokens in checkpoints},
+        features_NF=np.array([answer.features() for answer in answers]),
+        prefix_NF={tokens: _prefix(answers, tokens) for tokens in checkpoints},
         right_N=np.array(right, dtype=bool),
         same_N=same_N,
     )
 
 
-def _prefix(own: Sequence[StoredAnswer], tokens: int) -> FloatArray:
+def _prefix(answers: Sequence[StoredAnswer], tokens: int) -> FloatArray:
     """Features after so many tokens, [N, F]; NaN where the answer had ended by then."""
     nothing_F = np.full(len(FEATURES), np.nan)
-    return np.array([a.features(tokens) if len(a.values) > tokens else nothing_F for a in own])
+    return np.array([a.features(tokens) if len(a.values) > tokens else nothing_F for a in answers])

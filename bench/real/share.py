@@ -62,30 +62,30 @@ def ask(client: openai.OpenAI, question: RealQuestion) -> Reply:
     )
 
 
-def ask_all(port: int, asked: Sequence[RealQuestion]) -> list[Reply]:
+def ask_all(port: int, questions: Sequence[RealQuestion]) -> list[Reply]:
     """Every answer, in the order of the questions, a fixed number under way at a time."""
-    found: list[Reply] = []
+    replies: list[Reply] = []
     started = time.monotonic()
     with (
         openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none") as client,
         ThreadPoolExecutor(IN_FLIGHT) as pool,
     ):
-        for reply in pool.map(lambda question: ask(client, question), asked):
-            found.append(reply)
-            if len(found) % PROGRESS_EVERY == 0 or len(found) == len(asked):
-                climbed = sum(r.tier == TIERS[-1] for r in found[-PROGRESS_EVERY:])
+        for reply in pool.map(lambda question: ask(client, question), questions):
+            replies.append(reply)
+            if len(replies) % PROGRESS_EVERY == 0 or len(replies) == len(questions):
+                climbed = sum(r.tier == TIERS[-1] for r in replies[-PROGRESS_EVERY:])
                 seconds = time.monotonic() - started
                 print(
-                    f"{len(found)} of {len(asked)} answers in {seconds:.0f} s; "
-                    f"{climbed} of the last {min(len(found), PROGRESS_EVERY)} climbed",
+                    f"{len(replies)} of {len(questions)} answers in {seconds:.0f} s; "
+                    f"{climbed} of the last {min(len(replies), PROGRESS_EVERY)} climbed",
                     file=sys.stderr,
                     flush=True,
                 )
-    return found
+    return replies
 
 
 def serve(
-    paths: dict[str, str], port: int, asked: Sequence[RealQuestion], flags: Sequence[str] = ()
+    paths: dict[str, str], port: int, questions: Sequence[RealQuestion], flags: Sequence[str] = ()
 ) -> list[Reply]:
     """Start the command, ask everything, stop it."""
     tiers = ",".join(f"{tier}={paths[tier]}" for tier in TIERS)
@@ -95,7 +95,7 @@ def serve(
         # Nothing is asked of a model hub; all else is as an operator has it.
         offline = {"HF_HUB_OFFLINE": "1"}
         with running_server(command, port=port, log=log, start_s=START_S, environment=offline):
-            return ask_all(port, asked)
+            return ask_all(port, questions)
 
 
 def main() -> None:
@@ -110,23 +110,23 @@ def main() -> None:
     is_given = bool(args.small and args.large)
     paths = {"small": args.small, "large": args.large} if is_given else DEMO
     if args.smoke:
-        asked = questions(mix_size=SMOKE_MIX_SIZE)
-        for reply in serve(paths, args.port, asked, () if is_given else DEMO_FLAGS):
+        real_questions = questions(mix_size=SMOKE_MIX_SIZE)
+        for reply in serve(paths, args.port, real_questions, () if is_given else DEMO_FLAGS):
             print(reply)
         return
     if not is_given:
         parser.error("--small and --large are needed: folders of two models of one tokenizer")
-    asked = questions()
+    real_questions = questions()
     # Read before the run, so that a missing file is told at once.
-    observed = load_observed(asked)
+    observed = load_observed(real_questions)
     if not args.again:
-        save_replies(REPLIES, serve(paths, args.port, asked))
-    replies = load_replies(REPLIES, asked)
+        save_replies(REPLIES, serve(paths, args.port, real_questions))
+    replies = load_replies(REPLIES, real_questions)
     facts = facts_of_this_run("bench.real.share")
     case = " and ".join(Path(path).name for path in paths.values())
-    found = measure(asked, replies, observed, ranks(observed["small"].features_NF))
-    save_rows(RESULTS / "real.csv", rows(found, facts, case))
-    text = page(found, facts, case)
+    measures = measure(real_questions, replies, observed, ranks(observed["small"].features_NF))
+    save_rows(RESULTS / "real.csv", rows(measures, facts, case))
+    text = page(measures, facts, case)
     (RESULTS / "real.md").write_text(text)
     print(text)
 

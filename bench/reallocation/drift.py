@@ -34,13 +34,13 @@ import numpy as np
 from bench import RESULTS
 from bench.harness.client import send_at
 from bench.harness.rows import facts_of_this_run, save_rows
-from bench.reallocation.drift_report import Found, Run, report, rows_of
+from bench.reallocation.drift_report import DriftRuns, Run, report, rows_of
 from bench.reallocation.phases import EASY, HARD, Phase, Trace, trace
 from bench.reallocation.servers import (
     DEVICES,
-    asked,
     cascade,
     plan,
+    requests_of,
     saturation_per_s,
     scaled_profile,
     set_split,
@@ -89,7 +89,9 @@ ARMS = (
 def run(port: int, traffic: Trace, slo_s: float) -> Run:
     """Send a trace."""
     number = plan(port)["number"]
-    sent = send_at(port, asked(traffic.questions), traffic.at_s, width=1024, must_succeed=False)
+    sent = send_at(
+        port, requests_of(traffic.questions), traffic.at_s, width=1024, must_succeed=False
+    )
     seconds = np.array([reply.seconds for reply in sent.replies])
     good = np.array([reply.status == 200 for reply in sent.replies])
     right = [
@@ -141,7 +143,7 @@ def phase_rates(folder: Path, port: int, waiting: int) -> tuple[float, ...]:
     return easy / 2, hard, easy
 
 
-def study(port: int, folder: Path, seeds: int, phase_s: float, slo_s: float) -> Found:
+def study(port: int, folder: Path, seeds: int, phase_s: float, slo_s: float) -> DriftRuns:
     """All arms on all seeds."""
     rates = phase_rates(folder / "rates", port, 32 if seeds == 1 else 128)
     print("rates: " + ", ".join(f"{rate:.2f}/s" for rate in rates), flush=True)
@@ -149,7 +151,7 @@ def study(port: int, folder: Path, seeds: int, phase_s: float, slo_s: float) -> 
         Phase(families=mix, rate_per_s=rate, seconds=phase_s)
         for mix, rate in zip(MIXES, rates, strict=True)
     ]
-    results: Found = Found(rates=rates, runs={arm.name: [] for arm in ARMS})
+    results: DriftRuns = DriftRuns(rates=rates, runs={arm.name: [] for arm in ARMS})
     logs = []
     with ExitStack() as stack:
         ports = {}

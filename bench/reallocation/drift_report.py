@@ -32,7 +32,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class DriftRuns:
     """Requests per second of the phases, and the runs of every arm, one a seed."""
 
     rates: tuple[float, ...]
@@ -60,7 +60,7 @@ def mean_of(values: Sequence[float]) -> Estimate:
     return Estimate(p50=center, low95=center - half, high95=center + half, n=len(values))
 
 
-def rows_of(results: Found, slo_s: float, facts: Facts) -> list[Row]:
+def rows_of(results: DriftRuns, slo_s: float, facts: Facts) -> list[Row]:
     """Every arm's numbers, and its difference to the best fixed split, paired by seed."""
     case = f"easy, hard, easy at twice the rate; within {slo_s:g} s; emulated device"
     rows = []
@@ -88,7 +88,7 @@ def rows_of(results: Found, slo_s: float, facts: Facts) -> list[Row]:
     return rows
 
 
-def report(results: Found, slo_s: float, facts: Facts) -> str:
+def report(results: DriftRuns, slo_s: float, facts: Facts) -> str:
     """The table."""
     best = results.best_fixed()
     rates = ", ".join(f"{rate:.2f}" for rate in results.rates)

@@ -28,7 +28,7 @@ from bench import RESULTS
 from bench.harness.client import Round, send_at
 from bench.harness.estimates import Estimate, spread
 from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows
-from bench.reallocation.servers import asked, cascade, saturation_per_s, set_split
+from bench.reallocation.servers import cascade, requests_of, saturation_per_s, set_split
 from cascadia_sglang.planner.workload.workload import poisson_arrivals_s
 from demo.tasks.families import TEST_FAMILIES
 from demo.tasks.splits import sample
@@ -51,7 +51,7 @@ CONTROLS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much is asked and moved; `waiting` requests are under way while the rate is measured."""
+    """How many requests and moves; `waiting` requests run while the rate is measured."""
 
     requests: int
     moves: int
@@ -101,7 +101,7 @@ def run(port: int, size: Size) -> tuple[dict[int, float], np.ndarray, Round, Mov
     rows = sample("test", SEED, size.requests, FAMILIES)
     thread = threading.Thread(target=movers.run, args=(time.perf_counter(),), daemon=True)
     thread.start()
-    sent = send_at(port, asked(rows), at_s.tolist(), must_succeed=False)
+    sent = send_at(port, requests_of(rows), at_s.tolist(), must_succeed=False)
     thread.join()
     return most, at_s, sent, movers
 
@@ -128,22 +128,25 @@ def numbers(
         for chosen in ((at_s >= 0.2 * first) & (at_s < first), at_s >= first)
     )
 
-    def one(value: float, n: int) -> Estimate:
+    def estimate(value: float, n: int) -> Estimate:
         return Estimate(p50=value, n=n)
 
     return {
-        "requests": ("count", one(len(at_s), 1)),
-        "rate": ("1/s", one(LOAD * min(most.values()), 1)),
-        "the plan before carries": ("1/s", one(most[HERE], 1)),
-        "the plan moved to carries": ("1/s", one(most[THERE], 1)),
-        "failed requests": ("count", one(failed, len(at_s))),
-        "failed moves": ("count", one(len(movers.errors), len(durations))),
-        "e2e_p95 before": ("ms", one(1000 * p95_before, len(before))),
-        "e2e_p95 while moving": ("ms", one(1000 * p95_moving, len(moving))),
-        "e2e_p95 while moving / before": ("1", one(p95_moving / p95_before, 1)),
-        "e2e_p95 of all from the first move on / before": ("1", one(came_after / came_before, 1)),
+        "requests": ("count", estimate(len(at_s), 1)),
+        "rate": ("1/s", estimate(LOAD * min(most.values()), 1)),
+        "the plan before carries": ("1/s", estimate(most[HERE], 1)),
+        "the plan moved to carries": ("1/s", estimate(most[THERE], 1)),
+        "failed requests": ("count", estimate(failed, len(at_s))),
+        "failed moves": ("count", estimate(len(movers.errors), len(durations))),
+        "e2e_p95 before": ("ms", estimate(1000 * p95_before, len(before))),
+        "e2e_p95 while moving": ("ms", estimate(1000 * p95_moving, len(moving))),
+        "e2e_p95 while moving / before": ("1", estimate(p95_moving / p95_before, 1)),
+        "e2e_p95 of all from the first move on / before": (
+            "1",
+            estimate(came_after / came_before, 1),
+        ),
         "duration of a move": ("s", spread(durations)),
-        "longest move": ("s", one(max(durations), len(durations))),
+        "longest move": ("s", estimate(max(durations), len(durations))),
     }
 
 

@@ -88,7 +88,7 @@ def plan(port: int) -> dict[str, Any]:
     return ask(port, "GET", "/cascadia/plan")
 
 
-def asked(rows: list[Row]) -> list[bytes]:
+def requests_of(rows: list[Row]) -> list[bytes]:
     """Greedy requests to the native route."""
     params = {"temperature": 0, "max_new_tokens": MAX_ANSWER_TOKENS}
     return [post("/generate", {"text": row.prompt, "sampling_params": params}) for row in rows]
@@ -101,6 +101,6 @@ def saturation_per_s(port: int, families: tuple[str, ...], waiting: int, seed: i
     so that the beginning and the end of the loop do not count.
     """
     rows = sample("test", seed, 4 * waiting, families)
-    sent = send_all(port, asked(rows), waiting)
+    sent = send_all(port, requests_of(rows), waiting)
     full = [reply.seconds for reply in sent.replies[waiting : 3 * waiting]]
     return waiting * len(full) / sum(full)

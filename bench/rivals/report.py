@@ -10,7 +10,7 @@ import numpy as np
 from bench import RESULTS
 from bench.harness.estimates import Estimate, mean, mean_difference, median_ratio, spread
 from bench.harness.rows import Facts, make_row, save_rows
-from bench.rivals.system import CONCURRENCY, Played, System
+from bench.rivals.system import CONCURRENCY, PlayedRound, System
 from bench.rivals.workloads import AZURE, BURSTS, MIXED, POISSON
 from bench.serving.ceiling import ceiling
 
@@ -24,7 +24,7 @@ SET_TO = "set to "
 ALONE = " alone"  # how the name of a tier without the others ends
 CEILING = "a judge that is never wrong, tiers in turn"
 
-Told = tuple[str, str, Estimate]  # metric, unit, value
+MetricEstimate = tuple[str, str, Estimate]  # metric, unit, value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,35 +59,35 @@ def set_to(name: str) -> str:
     return f"{closed(MIXED)}, {SET_TO}{name}"
 
 
-def quantiles(rounds: Sequence[Played], share: float, first: bool = False) -> list[float]:
+def quantiles(rounds: Sequence[PlayedRound], share: float, first: bool = False) -> list[float]:
     """Round by round a quantile of the latencies, or of the times to the first byte; ms."""
     times = [played.first_ms if first else played.latencies_ms for played in rounds]
     return [float(np.quantile(time, share)) for time in times]
 
 
-def right(rounds: Sequence[Played]) -> list[float]:
+def right(rounds: Sequence[PlayedRound]) -> list[float]:
     """Question by question of all rounds."""
     return [is_right for played in rounds for is_right in played.right]
 
 
-def cpu_s(rounds: Sequence[Played], role: str | None = None) -> list[float]:
+def cpu_s(rounds: Sequence[PlayedRound], role: str | None = None) -> list[float]:
     """Round by round the CPU time a request, of one role or of all processes."""
     return [sum(played.cpu_s.values()) if role is None else played.cpu_s[role] for played in rounds]
 
 
-def discarded(rounds: Sequence[Played]) -> Estimate:
+def discarded(rounds: Sequence[PlayedRound]) -> Estimate:
     """The share of the generated tokens that no client was given."""
     shares = [1 - played.answered_tokens / played.generated_tokens for played in rounds]
     return spread(shares)
 
 
-def attained(rounds: Sequence[Played], scale: float, unit_ms: float) -> Estimate:
+def attained(rounds: Sequence[PlayedRound], scale: float, unit_ms: float) -> Estimate:
     """The share of all requests that are answered within a scale; n counts requests."""
     times = np.concatenate([played.latencies_ms for played in rounds])
     return Estimate(p50=float((times <= scale * unit_ms).mean()), n=len(times))
 
 
-def of_any_loop(rounds: Sequence[Played]) -> Iterator[Told]:
+def of_any_loop(rounds: Sequence[PlayedRound]) -> Iterator[MetricEstimate]:
     """Rows of a closed and of an open loop."""
     yield "accuracy", "1", mean(right(rounds))
     yield "latency mean", "ms", spread([float(np.mean(played.latencies_ms)) for played in rounds])
@@ -99,13 +99,13 @@ def of_any_loop(rounds: Sequence[Played]) -> Iterator[Told]:
         yield f"CPU a request, {role}", "s", spread(cpu_s(rounds, role))
 
 
-def of_closed_loop(rounds: Sequence[Played]) -> Iterator[Told]:
+def of_closed_loop(rounds: Sequence[PlayedRound]) -> Iterator[MetricEstimate]:
     """Rows of a closed loop."""
     yield "requests per second", "1/s", spread([played.requests_per_s for played in rounds])
     yield from of_any_loop(rounds)
 
 
-def of_open_loop(rounds: Sequence[Played], unit_ms: float) -> Iterator[Told]:
+def of_open_loop(rounds: Sequence[PlayedRound], unit_ms: float) -> Iterator[MetricEstimate]:
     """Rows of an open loop; `unit_ms` is that of the SLO scale."""
     yield "SLO scale", "1", spread([quantile / unit_ms for quantile in quantiles(rounds, ATTAINED)])
     for name, share in QUANTILES.items():

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.harness.estimates import spread
-from bench.rivals.report import Told
+from bench.rivals.report import MetricEstimate
 from demo.tasks.families import MAX_ANSWER_TOKENS, Row
 
 LIMIT_S = 180.0
@@ -66,6 +66,6 @@ def served(
     return {name: float(figures[name]) for name in FIGURES}
 
 
-def rows_of(runs: Sequence[Figures]) -> list[Told]:
+def rows_of(runs: Sequence[Figures]) -> list[MetricEstimate]:
     """Metric, unit and value of all runs of a system."""
     return [(name, unit, spread([run[name] for run in runs])) for name, unit in FIGURES.items()]

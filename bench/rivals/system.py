@@ -19,7 +19,7 @@ FRONT, SERVERS, REST = "front", "servers behind it", "other processes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Played:
+class PlayedRound:
     """One round.
 
     Attributes:
@@ -59,7 +59,7 @@ class System:
     pids: Sequence[int]
     roles: Mapping[str, Sequence[int]] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    rounds: dict[str, list[Played]] = field(default_factory=dict)
+    rounds: dict[str, list[PlayedRound]] = field(default_factory=dict)
     is_rival: bool = True
     memory_gb: float = 0.0
 
@@ -70,7 +70,7 @@ class System:
         *,
         at_s: Sequence[float] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Played:
+    ) -> PlayedRound:
         """One round: a closed loop, or with times an open one, whose answers are streamed."""
         before = self.cpu_s()
         if at_s is None:
@@ -81,7 +81,7 @@ class System:
             sent = send_at(self.port, streams, at_s)
         after = self.cpu_s()
         answers = [reply.json() for reply in sent.replies]
-        played = Played(
+        played = PlayedRound(
             right=[
                 float(is_correct(question, answer["text"]))
                 for question, answer in zip(questions, answers, strict=True)

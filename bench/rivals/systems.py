@@ -16,7 +16,7 @@ import yaml
 from bench.harness.server import running_server
 from bench.rivals.fronts import encoder, ngrams
 from bench.rivals.fronts.front import FROM_HEADER
-from bench.rivals.fronts.sampled import Sampled, ask_all, with_chances
+from bench.rivals.fronts.sampled import AnsweredSample, ask_all, with_chances
 from bench.rivals.fronts.thresholds import cheapest
 from bench.rivals.report import ALONE, DEMO
 from bench.rivals.system import (
@@ -110,7 +110,7 @@ class Starter:
                     print(f"{log.name}: {line[:300]}", file=sys.stderr)
 
 
-def found_by(sampled: Sampled, *, climbs_from_below: bool) -> list[list[float]]:
+def found_by(sampled: AnsweredSample, *, climbs_from_below: bool) -> list[list[float]]:
     """Thresholds for the cascade's accuracy on the sample, and for less and less than it."""
     return [
         list(
@@ -172,20 +172,25 @@ def started(
     cascade, *ports = starter.start([*cascades(starter.folder, [{}]), *kinds])
     alone = ports * len(plain) if one_plain_server else ports
     sampled = ask_all(cascade, alone, SEED, chosen_on)
-    found = {PROXY: found_by(sampled, climbs_from_below=True)}
-    wanted = {PROXY: ("bench.rivals.fronts.proxy", before(alone, found[PROXY][0]))}
+    thresholds_of = {PROXY: found_by(sampled, climbs_from_below=True)}
+    servers_to_start = {
+        PROXY: ("bench.rivals.fronts.proxy", before(alone, thresholds_of[PROXY][0]))
+    }
     if litellm is not None:
-        flags = [*before(alone, found[PROXY][0]), "--litellm", str(litellm)]
-        wanted[GATEWAY] = ("bench.rivals.fronts.gateway", flags)
+        flags = [*before(alone, thresholds_of[PROXY][0]), "--litellm", str(litellm)]
+        servers_to_start[GATEWAY] = ("bench.rivals.fronts.gateway", flags)
     for name, router in routers.items():
         path = starter.folder / name
         routed = with_chances(sampled, router.fit, router.load, path)
-        found[name] = found_by(routed, climbs_from_below=False)
-        flags = [*before(alone, found[name][0]), "--model", str(path)]
-        wanted[name] = (router.__name__, flags)
-    fronts = dict(zip(wanted, starter.start([*wanted.values()]), strict=True))
-    print(f"thresholds: { ({name: one[0] for name, one in found.items()}) }", file=sys.stderr)
-    servers = {name: pid_of(one) for name, one in zip(plain, alone, strict=True)}
+        thresholds_of[name] = found_by(routed, climbs_from_below=False)
+        flags = [*before(alone, thresholds_of[name][0]), "--model", str(path)]
+        servers_to_start[name] = (router.__name__, flags)
+    fronts = dict(zip(servers_to_start, starter.start([*servers_to_start.values()]), strict=True))
+    print(
+        f"thresholds: { ({name: choices[0] for name, choices in thresholds_of.items()}) }",
+        file=sys.stderr,
+    )
+    servers = {name: pid_of(plain_port) for name, plain_port in zip(plain, alone, strict=True)}
     workers = {name: workers_of(pid) for name, pid in servers.items()}
     return [
         cascade_at(CASCADE, cascade),
@@ -202,7 +207,7 @@ def started(
                 settings={
                     f"{less:.0%} less": {FROM_HEADER: ",".join(map(repr, thresholds))}
                     # LiteLLM's are the proxy's, and not asked for again.
-                    for less, thresholds in zip(LESS, found.get(name, ()), strict=False)
+                    for less, thresholds in zip(LESS, thresholds_of.get(name, ()), strict=False)
                 },
             )
             for name, front in fronts.items()

@@ -111,14 +111,14 @@ def check_same_answers(ports: tuple[int, int], second_is_cascade: bool) -> None:
     for case, interval in CASES.items():
         sent = requests(rows, stream_interval=interval, headers=BUFFERED)
         plain, cascade = (send_all(port, sent, 1).replies for port in ports)
-        for row, one, other in zip(rows, plain, cascade, strict=True):
-            if text_of(one) != text_of(other):
+        for row, plain_reply, cascade_reply in zip(rows, plain, cascade, strict=True):
+            if text_of(plain_reply) != text_of(cascade_reply):
                 raise SystemExit(
-                    f"{case}: {row.prompt!r} gives {text_of(one)!r} by plain SGLang, "
-                    f"{text_of(other)!r} by the cascade"
+                    f"{case}: {row.prompt!r} gives {text_of(plain_reply)!r} by plain SGLang, "
+                    f"{text_of(cascade_reply)!r} by the cascade"
                 )
-            if second_is_cascade and tier_of(other) != "small":
-                raise SystemExit(f"{case}: {row.prompt!r} was answered by {tier_of(other)}")
+            if second_is_cascade and tier_of(cascade_reply) != "small":
+                raise SystemExit(f"{case}: {row.prompt!r} was answered by {tier_of(cascade_reply)}")
 
 
 def rows_of(cells: Sequence[Cell], facts: Facts) -> list[Row]:

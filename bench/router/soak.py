@@ -28,7 +28,7 @@ from bench import RESULTS
 from bench.harness.estimates import Estimate
 from bench.harness.rows import Row, facts_of_this_run, make_row, save_rows
 from bench.harness.server import running_server
-from bench.router.soak_requests import KINDS, Ended, send
+from bench.router.soak_requests import KINDS, RequestEnd, send
 
 CONCURRENCY = 24
 # Between two blows. Much denser ones keep the breakers open, and then most answers are 503.
@@ -41,10 +41,10 @@ DEADLINE_MS = "45000"
 class Blows:
     """Kills or stops one process after another, at random moments."""
 
-    def __init__(self, base: str, rng: random.Random, wanted: int) -> None:
+    def __init__(self, base: str, rng: random.Random, blows: int) -> None:
         self._base = base
         self._rng = rng
-        self._wanted = wanted
+        self._wanted = blows
         self.struck: Counter[str] = Counter()
 
     async def strike(self, session: aiohttp.ClientSession, server_pid: int) -> None:
@@ -88,18 +88,18 @@ async def soak(port: int, requests: int, blows: int, seed: int) -> dict[str, flo
     server_pid = _server_pid(port)
     names, weights = list(KINDS), list(KINDS.values())
     striker = Blows(base, rng, blows)
-    ends: list[Ended] = []
+    ends: list[RequestEnd] = []
     memory: list[int] = []
 
     async def client(number: int, session: aiohttp.ClientSession) -> None:
-        own = random.Random(seed * 1000 + number)
+        client_rng = random.Random(seed * 1000 + number)
         while len(ends) < requests or striker.struck.total() < blows:
-            (kind,) = own.choices(names, weights)
+            (kind,) = client_rng.choices(names, weights)
             try:
                 async with asyncio.timeout(HANG_S):
-                    ends.append(await send(session, base, kind, own, DEADLINE_MS))
+                    ends.append(await send(session, base, kind, client_rng, DEADLINE_MS))
             except TimeoutError:
-                ends.append(Ended(kind, "hung"))
+                ends.append(RequestEnd(kind, "hung"))
             if ends[-1].is_busy:
                 # As Retry-After asks.
                 await asyncio.sleep(1.0)

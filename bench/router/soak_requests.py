@@ -27,7 +27,7 @@ CLEAR = (400, 404, 422, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RequestEnd:
     """How a request ended: answered, error, dropped, hung, twice, or broken and why."""
 
     kind: str
@@ -37,7 +37,7 @@ class Ended:
 
 async def send(
     session: aiohttp.ClientSession, base: str, kind: str, rng: random.Random, deadline_ms: str
-) -> Ended:
+) -> RequestEnd:
     """Send one request of a kind and see how it ends."""
     headers = {"x-cascadia-deadline-ms": deadline_ms}
     body = _body(kind, rng)
@@ -78,24 +78,24 @@ async def _ask(
     kind: str,
     body: dict[str, Any],
     headers: dict[str, str],
-) -> Ended:
+) -> RequestEnd:
     try:
         async with session.post(f"{base}/generate", json=body, headers=headers) as response:
             text = await response.text()
     except aiohttp.ClientError as error:
-        return Ended(kind, f"broken: {type(error).__name__}")
+        return RequestEnd(kind, f"broken: {type(error).__name__}")
     if response.status != 200:
         is_clear = response.status in CLEAR and "error" in text
         what = "error" if is_clear else f"broken: status {response.status}"
-        return Ended(kind, what, response.status == 503)
+        return RequestEnd(kind, what, response.status == 503)
     if body.get("stream"):
-        return Ended(kind, _end_of_stream(text))
+        return RequestEnd(kind, _end_of_stream(text))
     answer = json.loads(text)
     items = answer if isinstance(answer, list) else [answer]
     prompts = len(body["text"]) if isinstance(body["text"], list) else 1
     if len(items) != prompts:
-        return Ended(kind, f"broken: {len(items)} items for {prompts}")
-    return Ended(kind, "answered")
+        return RequestEnd(kind, f"broken: {len(items)} items for {prompts}")
+    return RequestEnd(kind, "answered")
 
 
 def _end_of_stream(text: str) -> str:
@@ -134,7 +134,7 @@ async def _dropped(
     body: dict[str, Any],
     headers: dict[str, str],
     rng: random.Random,
-) -> Ended:
+) -> RequestEnd:
     """The client goes away before it has its answer."""
     body["sampling_params"] |= {"max_new_tokens": 400, "ignore_eos": True}
     timeout = aiohttp.ClientTimeout(total=rng.uniform(0.05, 0.6))
@@ -144,13 +144,13 @@ async def _dropped(
         ) as response:
             await response.read()
     except TimeoutError:
-        return Ended("dropped", "dropped")
+        return RequestEnd("dropped", "dropped")
     except aiohttp.ClientError as error:
-        return Ended("dropped", f"broken: {type(error).__name__}")
-    return Ended("dropped", "answered" if response.status == 200 else "error")
+        return RequestEnd("dropped", f"broken: {type(error).__name__}")
+    return RequestEnd("dropped", "answered" if response.status == 200 else "error")
 
 
-async def _malformed(session: aiohttp.ClientSession, base: str, rng: random.Random) -> Ended:
+async def _malformed(session: aiohttp.ClientSession, base: str, rng: random.Random) -> RequestEnd:
     headers, content = rng.choice(
         (
             ({}, b'{"text": '),
@@ -165,4 +165,4 @@ async def _malformed(session: aiohttp.ClientSession, base: str, rng: random.Rand
         text = await response.text()
     is_clear = response.status in CLEAR and "error" in text
     what = "error" if is_clear else f"broken: status {response.status}"
-    return Ended("malformed", what, response.status == 503)
+    return RequestEnd("malformed", what, response.status == 503)

@@ -18,7 +18,7 @@ from cascadia_sglang.calibration.fit.split import split_sample
 from cascadia_sglang.calibration.fit.thresholds import Target, ThresholdResult
 from cascadia_sglang.calibration.record.labels import DEFAULT
 from cascadia_sglang.calibration.record.records import Record
-from cascadia_sglang.calibration.record.session import Recorded, RecordingSettings, recorded
+from cascadia_sglang.calibration.record.session import RecordedSample, RecordingSettings, recorded
 from cascadia_sglang.calibration.report.costs import fixed_costs, step_costs, tier_speeds
 from cascadia_sglang.calibration.report.output import (
     SecondJudges,
@@ -240,7 +240,9 @@ def _cost_of(
     return by_steps
 
 
-def _write_plan_sample(fitted: CalibratedCascade, answers: Recorded, out: Path) -> Iterator[str]:
+def _write_plan_sample(
+    fitted: CalibratedCascade, answers: RecordedSample, out: Path
+) -> Iterator[str]:
     """Write `sample.json` of the planner, for two tiers or more."""
     names = fitted.settings.tier_names
     if len(names) > 1:
@@ -251,7 +253,7 @@ def _write_plan_sample(fitted: CalibratedCascade, answers: Recorded, out: Path) 
 
 
 def _write_entry_model(
-    fitted: CalibratedCascade, answers: Recorded, config: CascadeConfig, out: Path
+    fitted: CalibratedCascade, answers: RecordedSample, config: CascadeConfig, out: Path
 ) -> Iterator[str]:
     """Write `entry.json`, if the records hold token ids of prompts."""
     prompt_ids = [record.prompt_ids for record in answers.records[0]]

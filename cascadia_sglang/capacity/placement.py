@@ -40,12 +40,12 @@ class PlacedGroup:
     """Where the replicas of a group lie.
 
     Attributes:
-        kept: they run there already.
+        staying: they run there already.
         started: further replicas.
         moved: they run elsewhere now.
     """
 
-    kept: list[RunningReplica]
+    staying: list[RunningReplica]
     started: list[RunningReplica]
     moved: list[RunningReplica]
 
@@ -66,12 +66,14 @@ def place_freely(
         for running_of_group, group in zip(alike, groups, strict=True)
     ]
     nothing: list[list[RunningReplica]] = [[] for _ in groups]
-    for kept in itertools.chain(itertools.islice(_choices(alike, most), MAX_CHOICES), [nothing]):
-        new = _fit(cluster, groups, kept)
+    for kept_by_group in itertools.chain(
+        itertools.islice(_choices(alike, most), MAX_CHOICES), [nothing]
+    ):
+        new = _fit(cluster, groups, kept_by_group)
         if new is not None:
             return [
                 _placed_group(group, limit, kept_of_group, new)
-                for group, limit, kept_of_group in zip(groups, most, kept, strict=True)
+                for group, limit, kept_of_group in zip(groups, most, kept_by_group, strict=True)
             ]
     raise InfeasiblePlanError(
         "the replicas fit the number of GPUs but not the nodes: "
@@ -98,12 +100,12 @@ def place_in_service(
     """
     most = kind.gpus_per_node if gpu_budget is None else min(gpu_budget, kind.gpus_per_node)
     groups = [capacity.group(pool, kind.gpu) for pool, capacity in target.items()]
-    kept = [
+    staying_by_group = [
         [replica for replica in current.replicas if group.matches(replica)][: group.replicas]
         for group in groups
     ]
-    staying = list(itertools.chain(*kept))
-    missing = _missing(groups, kept)
+    staying = list(itertools.chain(*staying_by_group))
+    missing = _missing(groups, staying_by_group)
     used = _devices(staying, kind)
     needed = len(used) + sum(group.replica_gpus for group in missing)
     if missing and needed > most:
@@ -167,9 +169,9 @@ def _prepared_places(
     group: ReplicaGroup, kind: GpuType, rooms: Sequence[Room], prepared: Sequence[RunningReplica]
 ) -> Iterator[RunningReplica]:
     for room in rooms:
-        for place in prepared:
-            if group.matches(place) and room.holds(devices_of(place, kind)):
-                yield place
+        for replica in prepared:
+            if group.matches(replica) and room.holds(devices_of(replica, kind)):
+                yield replica
 
 
 def _free_places(
@@ -185,12 +187,12 @@ def _devices(replicas: Iterable[RunningReplica], kind: GpuType) -> set[Device]:
 
 
 def _missing(
-    groups: Sequence[ReplicaGroup], kept: Sequence[list[RunningReplica]]
+    groups: Sequence[ReplicaGroup], kept_by_group: Sequence[list[RunningReplica]]
 ) -> list[ReplicaGroup]:
     """The group of every replica that is to be placed, the largest first."""
     missing = [
         group
-        for group, kept_of_group in zip(groups, kept, strict=True)
+        for group, kept_of_group in zip(groups, kept_by_group, strict=True)
         for _ in range(group.replicas - len(kept_of_group))
     ]
     # While the free devices still lie together.
@@ -204,27 +206,27 @@ def _choices(
     for moved in range(sum(most) + 1):
         for each in itertools.product(*(range(min(moved, limit) + 1) for limit in most)):
             if sum(each) == moved:
-                kept = [
+                choices = [
                     itertools.combinations(running, limit - fewer)
                     for running, limit, fewer in zip(alike, most, each, strict=True)
                 ]
-                for choice in itertools.product(*kept):
+                for choice in itertools.product(*choices):
                     yield [list(group) for group in choice]
 
 
 def _fit(
     cluster: Sequence[GpuType],
     groups: Sequence[ReplicaGroup],
-    kept: Sequence[list[RunningReplica]],
+    kept_by_group: Sequence[list[RunningReplica]],
 ) -> list[RunningReplica] | None:
     """Places for what is not kept; None where they do not fit."""
     kinds = {kind.gpu: kind for kind in cluster}
     room = Room.of(cluster).without(
         device
-        for replica in itertools.chain(*kept)
+        for replica in itertools.chain(*kept_by_group)
         for device in devices_of(replica, kinds[replica.gpu])
     )
-    missing = _missing(groups, kept)
+    missing = _missing(groups, kept_by_group)
     straight = list(_in_turn(kinds, [room], missing))
     if len(straight) == len(missing):
         return straight
@@ -256,7 +258,7 @@ def _search(
 def _placed_group(
     group: ReplicaGroup,
     most: int,
-    kept: list[RunningReplica],
+    staying: list[RunningReplica],
     new: Sequence[RunningReplica],
 ) -> PlacedGroup:
     """Of a group's new places, those beyond what runs are starts and the others moves.
@@ -266,4 +268,4 @@ def _placed_group(
     """
     placed = [replica for replica in new if group.matches(replica)]
     starts = group.replicas - most
-    return PlacedGroup(kept=kept, started=placed[:starts], moved=placed[starts:])
+    return PlacedGroup(staying=staying, started=placed[:starts], moved=placed[starts:])

@@ -133,11 +133,11 @@ def _planned(args: argparse.Namespace, problem: Problem) -> int:
 
 
 def _swept(args: argparse.Namespace, problem: Problem) -> int:
-    found = sweep(problem, time_limit_s=args.time_limit_s, workers=args.workers, report=_report)
-    told = sweep_lines(problem, found)
-    print(msgspec.json.encode(found).decode() if args.json else "\n".join(told))
+    points = sweep(problem, time_limit_s=args.time_limit_s, workers=args.workers, report=_report)
+    lines = sweep_lines(problem, points)
+    print(msgspec.json.encode(points).decode() if args.json else "\n".join(lines))
     if args.plot is not None:
-        draw_sweep(problem, found, args.plot)
+        draw_sweep(problem, points, args.plot)
     return 0
 
 

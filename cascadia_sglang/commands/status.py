@@ -98,9 +98,9 @@ def rates(before: dict[str, Any] | None, status: dict[str, Any], seconds: float)
     """Answers per second of every tier since the last look, so many seconds ago."""
     if before is None:
         return "answers per second: counting"
-    known = {tier["name"]: tier["answered"] for tier in before["tiers"]}
+    answered = {tier["name"]: tier["answered"] for tier in before["tiers"]}
     tiers = ", ".join(
-        f"{tier['name']} {max(0, tier['answered'] - known.get(tier['name'], 0)) / seconds:.1f}"
+        f"{tier['name']} {max(0, tier['answered'] - answered.get(tier['name'], 0)) / seconds:.1f}"
         for tier in status["tiers"]
     )
     return f"answers per second: {tiers}"

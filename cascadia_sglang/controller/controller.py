@@ -82,17 +82,17 @@ class Controller:
         while True:
             await asyncio.sleep(self._config.planner.interval_s)
             try:
-                await self.look()
+                await self.check()
             except Exception:
                 logger.exception("a look at the traffic failed; the plan stays")
 
-    async def look(self) -> LogEntry:
+    async def check(self) -> LogEntry:
         """Decide once, carry it out, and note both."""
         now = self._clock()
         if self._mover.number != self._plan_number:
             # Somebody else has changed the plan: it is for the traffic from now on.
             self._moved(now, now)
-        situation = self._situation(now, self.monitor.look(now))
+        situation = self._situation(now, self.monitor.check(now))
         if reason_to_stay(situation) is None:
             situation = await self._planned(situation)
         decision = decide(situation)

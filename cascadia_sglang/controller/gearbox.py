@@ -57,9 +57,9 @@ class Gearbox:
         """Look at the queues five times a second. Runs until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
-            self.look()
+            self.check()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Shift once, where the queues say so."""
         before = self.lever.gear
         pressure = pressure_of(self._attempts(), self._gears.queue)

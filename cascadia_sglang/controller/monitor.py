@@ -148,7 +148,7 @@ class Monitor:
         self._begins = start_s
         self._reference = None
 
-    def look(self, now: float) -> list[Change]:
+    def check(self, now: float) -> list[Change]:
         """What has changed since the reference, which grows until it is long enough.
 
         A recent span is compared with one that is at least as long, and ends before it.

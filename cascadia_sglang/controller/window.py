@@ -26,13 +26,13 @@ def window_tiers(
     profile: Profile,
     pool_of: Callable[[int], str],
     device_share: float,
-    place: str,
+    source: str,
 ) -> list[WindowTier]:
     """The tiers with their workers' speed.
 
     Args:
         pool_of: the name of the pool that serves a tier index.
-        place: of the profile, for errors.
+        source: of the profile, for errors.
 
     Raises:
         ConfigError: if the profile lacks a tier, or its limits.
@@ -42,7 +42,7 @@ def window_tiers(
         for data, by_tier in (("step times", profile.tiers), ("limits", profile.limits)):
             if tier.name not in by_tier:
                 raise ConfigError(
-                    f"{place}: no {data} of {tier.name!r}, it has: "
+                    f"{source}: no {data} of {tier.name!r}, it has: "
                     f"{', '.join(sorted(by_tier)) or 'none'}"
                 )
         tiers.append(
@@ -186,7 +186,7 @@ def _kept_share(requests: Sequence[RecordedRequest], tier_index: int) -> float |
         if visit.tier_index == tier_index and visit.kept_tokens is not None
     ]
     tokens = sum(tokens for _, tokens in read)
-    return min(1.0, sum(kept for kept, _ in read) / tokens) if tokens else None
+    return min(1.0, sum(kept_tokens for kept_tokens, _ in read) / tokens) if tokens else None
 
 
 def _entry_score(request: RecordedRequest) -> float | None:

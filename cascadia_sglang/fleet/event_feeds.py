@@ -55,7 +55,9 @@ class EventFeeds:
         """What is known of the workers' prefix caches, for the status."""
         index = self._held.index
         return {
-            "held_tokens": {one: self._held.all_tokens(one) for one in self._held.workers()},
+            "held_tokens": {
+                worker_id: self._held.all_tokens(worker_id) for worker_id in self._held.workers()
+            },
             "blocks": index.blocks,
             "bytes": index.nbytes,
             "refused": index.refused,

@@ -119,11 +119,11 @@ class Fleet:
             server_ports,
             self.detokenizers.address,
         )
-        wanted = {
+        capacities = {
             spec.name: Capacity(replicas=spec.replicas, **self._arguments.parallel_sizes(spec))
             for spec in self._specs
         }
-        standbys = {one.name: (wanted[one.name], one.standby) for one in self._specs}
+        standbys = {spec.name: (capacities[spec.name], spec.standby) for spec in self._specs}
         self.reserves.want(standbys, launcher.node, launcher.devices.replicas)
         return self._starts.launch(launcher)
 
@@ -170,7 +170,7 @@ class Fleet:
     def replicas(self) -> tuple[RunningReplica, ...]:
         """What runs, starts, or is to be started again after a loss; the oldest first."""
         present = [w.handle.replica for w in self.pool if not w.retired]
-        return (*present, *(one for one in self._recoveries if one not in present))
+        return (*present, *(replica for replica in self._recoveries if replica not in present))
 
     async def start(self, replica: RunningReplica) -> None:
         """Start one more worker of the running server, and admit it once it is ready.

@@ -50,7 +50,9 @@ class Rebalance:
             self._move(leaving, count)
 
     def _mates(self, worker: Worker) -> list[Worker]:
-        return [one for one in self._pool.ready() if one.tiers == worker.tiers and one != worker]
+        return [
+            mate for mate in self._pool.ready() if mate.tiers == worker.tiers and mate != worker
+        ]
 
     def _waiting(self, worker: Worker) -> int:
         """Attempts that wait, at least: what was published, or what no batch can hold."""
@@ -60,12 +62,12 @@ class Rebalance:
         return min(len(worker.rids), max(load.waiting, len(worker.rids) - load.max_running))
 
 
-def moving(held: Sequence[int], waiting: Sequence[int], own: int) -> list[int]:
+def moving(held: Sequence[int], waiting: Sequence[int], own_attempts: int) -> list[int]:
     """How many attempts each worker gives up so that one more has as many as the others.
 
     Args:
         held, waiting: attempts of each, and of them those that wait.
-        own: that the one more has.
+        own_attempts: that the one more has.
     """
-    share = -(-(sum(held) + own) // (len(held) + 1))
+    share = -(-(sum(held) + own_attempts) // (len(held) + 1))
     return [max(0, min(wait, count - share)) for count, wait in zip(held, waiting, strict=True)]

@@ -44,7 +44,7 @@ class Reserves:
 
     def want(
         self,
-        wanted: Mapping[str, tuple[Capacity, int]],
+        targets: Mapping[str, tuple[Capacity, int]],
         node: GpuType,
         replicas: Sequence[RunningReplica],
     ) -> None:
@@ -58,17 +58,17 @@ class Reserves:
         """
         self._node = node
         self._expected = tuple(replicas)
-        found: list[RunningReplica] = []
-        for pool, (capacity, count) in wanted.items():
+        planned: list[RunningReplica] = []
+        for pool, (capacity, count) in targets.items():
             for _ in range(count):
-                place = self._place(pool, capacity, found)
-                if place is None:
+                replica = self._place(pool, capacity, planned)
+                if replica is None:
                     raise InfeasiblePlanError(
                         f"no device is free for a standby of {pool}: there are {node.gpus_per_node}"
                     )
-                found.append(place)
+                planned.append(replica)
         self._expected = ()
-        self.standbys.want(wanted)
+        self.standbys.want(targets)
 
     def expect(self, replicas: Sequence[RunningReplica]) -> None:
         """Keep the places of a plan free that a move leads to; none once it has ended."""

@@ -38,7 +38,7 @@ class Sleepers:
 
     def find(self, replica: RunningReplica) -> Worker | None:
         """The worker that sleeps at a replica's place."""
-        return next((one for one in self._asleep() if one.handle.replica == replica), None)
+        return next((worker for worker in self._asleep() if worker.handle.replica == replica), None)
 
     async def put(self, worker: Worker) -> bool:
         """Put a drained worker to sleep; False where it has to be ended instead."""

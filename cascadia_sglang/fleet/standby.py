@@ -28,39 +28,41 @@ class Standbys:
         self,
         pool: WritablePool,
         start: Callable[[RunningReplica], Awaitable[Worker]],
-        place: Place,
+        find_room: Place,
     ) -> None:
         """`start` starts a worker and returns it once it stands by; else WorkerError."""
         self._pool = pool
         self._start = start
-        self._place = place
+        self._place = find_room
         self._wanted: dict[str, tuple[Capacity, int]] = {}
         self._waiting: dict[str, list[Worker]] = {}
         self._starting: dict[asyncio.Task[None], RunningReplica] = {}
         self._breakers: dict[str, Breaker] = {}
 
-    def want(self, wanted: Mapping[str, tuple[Capacity, int]]) -> None:
+    def want(self, targets: Mapping[str, tuple[Capacity, int]]) -> None:
         """Keep workers of this shape and number for each pool, from the next `refill` on."""
-        self._wanted = {pool: pair for pool, pair in wanted.items() if pair[1]}
+        self._wanted = {pool: pair for pool, pair in targets.items() if pair[1]}
 
     def refill(self, delay_s: float = 0.0) -> None:
         """Start what is missing and finds room, in the background, after so many seconds."""
         for pool, (capacity, count) in self._wanted.items():
-            starting = [one for one in self._starting.values() if one.pool == pool]
+            starting = [replica for replica in self._starting.values() if replica.pool == pool]
             for _ in range(count - len(self._waiting.get(pool, ())) - len(starting)):
-                place = self._place(pool, capacity, list(self._starting.values()))
-                if place is None:
+                replica = self._place(pool, capacity, list(self._starting.values()))
+                if replica is None:
                     logger.warning("no device is free for a standby of %s", pool)
                     break
-                task = asyncio.get_running_loop().create_task(self._fill(place, delay_s))
-                self._starting[task] = place
+                task = asyncio.get_running_loop().create_task(self._fill(replica, delay_s))
+                self._starting[task] = replica
                 task.add_done_callback(lambda done: self._starting.pop(done, None))
 
     def places(self, *, only_ready: bool = False) -> tuple[RunningReplica, ...]:
         """Where standbys lie, on a host nowhere; with those that start unless `only_ready`."""
-        waiting = [one.handle.replica for own in self._waiting.values() for one in own]
+        waiting = [
+            worker.handle.replica for workers in self._waiting.values() for worker in workers
+        ]
         starting = [] if only_ready else list(self._starting.values())
-        return tuple(one for one in (*waiting, *starting) if _has_devices(one))
+        return tuple(replica for replica in (*waiting, *starting) if _has_devices(replica))
 
     def take(self, replica: RunningReplica) -> Worker | None:
         """A started worker of the replica's pool and shape, at the replica's place from now on.
@@ -83,9 +85,9 @@ class Standbys:
 
     def _alike(self, replica: RunningReplica, *, anywhere: bool) -> Worker | None:
         for worker in self._waiting.get(replica.pool, []):
-            own = worker.handle.replica
-            is_alike = (own.tp_size, own.pp_size) == (replica.tp_size, replica.pp_size)
-            is_there = anywhere or not _has_devices(own) or own == replica
+            standby = worker.handle.replica
+            is_alike = (standby.tp_size, standby.pp_size) == (replica.tp_size, replica.pp_size)
+            is_there = anywhere or not _has_devices(standby) or standby == replica
             # One that has just ended is about to be noticed.
             if is_alike and is_there and worker.handle.is_alive():
                 return worker

@@ -54,8 +54,8 @@ class Starts:
         """Start those of the first workers whose devices have become free of other starts."""
         starting = [w.handle.replica for w in self._pool if w.state is WorkerState.STARTING]
         begun = self._turns.next(self._waiting, starting)
-        self._waiting = [one for one in self._waiting if one not in begun]
-        workers = [self.start(self.resolved(one)) for one in begun]
+        self._waiting = [start for start in self._waiting if start not in begun]
+        workers = [self.start(self.resolved(start)) for start in begun]
         if self._manager is not None:
             for worker in workers:
                 self.open_socket(worker)
@@ -109,15 +109,15 @@ class Turns:
         self, waiting: Sequence[RunningReplica], starting: Iterable[RunningReplica]
     ) -> list[RunningReplica]:
         """Those that may start while others do, in their order: one a shared device at a time."""
-        busy = {device for one in starting for device in self._shared(one)}
-        found = []
+        busy = {device for replica in starting for device in self._shared(replica)}
+        ready = []
         for replica in waiting:
             mine = self._shared(replica)
             if busy.isdisjoint(mine):
-                found.append(replica)
+                ready.append(replica)
             # One that waits keeps its place before those behind it.
             busy.update(mine)
-        return found
+        return ready
 
     @contextlib.asynccontextmanager
     async def turn(self, replica: RunningReplica) -> AsyncIterator[None]:

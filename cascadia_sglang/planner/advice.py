@@ -77,16 +77,16 @@ def advise(problem: Problem, *, time_limit_s: float = 10.0, workers: int = 0) ->
     alone = [_alone(problem, direct, tier) for tier in range(len(problem.tiers))]
     router = best_router(problem, direct) if len(problem.tiers) > 1 else None
     cascade = _cascade(problem, latencies, time_limit_s)
-    told = [(one.latency_s, one.tier) for one in alone if one.reaches_floor]
+    baselines = [(single.latency_s, single.tier) for single in alone if single.reaches_floor]
     if router is not None:
-        told.append((router.latency_s, ROUTER))
-    others = [(seconds, name) for seconds, name in told if seconds is not None]
+        baselines.append((router.latency_s, ROUTER))
+    others = [(seconds, name) for seconds, name in baselines if seconds is not None]
     # `min` keeps the first of equals: a single tier is simpler than a router, and that than a
     # cascade.
     reference_s = min((seconds for seconds, _ in others), default=None)
     if cascade is not None:
         others.append((cascade.objective_s, CASCADE))
-    choice = min(others, key=lambda one: one[0], default=(0.0, None))[1]
+    choice = min(others, key=lambda pair: pair[0], default=(0.0, None))[1]
     least: dict[str, int] = {}
     if reference_s is not None:
         least = _least_gpus(problem, latencies, direct, alone, reference_s, time_limit_s)
@@ -153,33 +153,33 @@ def _least_gpus(
         direct: of tiers that requests reach first.
     """
 
-    def smaller(known: Latencies, gpus: int) -> tuple[Problem, Latencies]:
-        return msgspec.structs.replace(problem, gpu_budget=gpus), known.with_budget(gpus)
+    def smaller(full: Latencies, gpus: int) -> tuple[Problem, Latencies]:
+        return msgspec.structs.replace(problem, gpu_budget=gpus), full.with_budget(gpus)
 
     def routed_s(gpus: int) -> float:
-        found = best_router(*smaller(direct, gpus))
-        return math.inf if found is None else found.latency_s
+        router = best_router(*smaller(direct, gpus))
+        return math.inf if router is None else router.latency_s
 
     def cascaded_s(gpus: int) -> float:
-        found = _cascade(*smaller(latencies, gpus), time_limit_s)
-        return math.inf if found is None else found.objective_s
+        cascade = _cascade(*smaller(latencies, gpus), time_limit_s)
+        return math.inf if cascade is None else cascade.objective_s
 
     least: dict[str, int] = {}
-    for tier, one in enumerate(alone):
+    for tier, single in enumerate(alone):
         fast = [
             gpus
             for gpus, seconds in direct.table(tier, 1.0).items()
             if seconds <= reference_s and gpus <= problem.gpu_budget
         ]
-        if one.reaches_floor and fast:
-            least[one.tier] = min(fast)
+        if single.reaches_floor and fast:
+            least[single.tier] = min(fast)
     searched: list[tuple[str, Callable[[int], float]]] = [(CASCADE, cascaded_s)]
     if len(alone) > 1:
         searched.insert(0, (ROUTER, routed_s))
     for name, latency_of in searched:
-        found = _first_within(reference_s, problem.gpu_budget, latency_of)
-        if found is not None:
-            least[name] = found
+        gpus = _first_within(reference_s, problem.gpu_budget, latency_of)
+        if gpus is not None:
+            least[name] = gpus
     return least
 
 

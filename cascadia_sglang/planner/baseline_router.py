@@ -86,13 +86,13 @@ def _by_predictions(rows: Sequence[CalibrationRow]) -> Iterator[RouterResult]:
     tiers = sample.correct_NT.shape[1]
     points = max(3, min(64, int(MAX_PLACES ** (1 / max(1, tiers - 1)))))
     replay = Replay(sample, threshold_grid(sample, points))
-    for place in itertools.product(*(range(len(grid)) for grid in replay.grids)):
-        reached = [*replay.shares(place), 0.0]
+    for position in itertools.product(*(range(len(grid)) for grid in replay.grids)):
+        reached = [*replay.shares(position), 0.0]
         yield RouterResult(
             knows="predictions",
-            thresholds=replay.thresholds(place),
+            thresholds=replay.thresholds(position),
             shares=[a - b for a, b in itertools.pairwise(reached)],
-            quality=replay.quality(place),
+            quality=replay.quality(position),
             latency_s=0.0,
             allocation=[],
         )

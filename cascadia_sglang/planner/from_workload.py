@@ -117,10 +117,13 @@ class Planning:
                 self.ladders, self.ladders[0], rungs(self.ladders), lambda: progress.is_over
             )
         columns, deployments = self.latencies.deployments(self.start.shares)
-        picks = [deployments.index(one) for one in self.start.deployments]
+        picks = [deployments.index(deployment) for deployment in self.start.deployments]
         most = columns.capacity_R.tolist()
         near = neighbours(columns, picks, columns.uses_CR, most, NEIGHBOURS)
-        return [choice_of(columns, deployments, one, self.points[0]) for one in (picks, *near)]
+        return [
+            choice_of(columns, deployments, columns_picked, self.points[0])
+            for columns_picked in (picks, *near)
+        ]
 
 
 def surfaces_of(problem: Problem, workload: Workload, runner: JobRunner) -> PoolSurfaces:
@@ -169,24 +172,26 @@ def prepared(
         replay = Replay(sample, threshold_grid(sample, problem.routing.quantiles))
         points = frontier(replay, problem.quality_floor or 0.0) or points
     both: list[LatencyObjective] = ["path", "bottleneck"]
-    both.sort(key=lambda one: one != problem.latency_objective)
+    both.sort(key=lambda objective: objective != problem.latency_objective)
     ladders = [of_objective(latencies, points, objective) for objective in both]
     if not all(ladder.has_plan for ladder in ladders):
         ladders, points = [], [own_point]
     runs = ChoiceRuns(problem, latencies, workload, runner)
-    known = {pool: latencies.shapes_of(pool) for pool in problem.pools}
+    known_shapes = {pool: latencies.shapes_of(pool) for pool in problem.pools}
     start = msgspec.structs.replace(
         start,
         bound_of="surfaces",
         relaxed=relaxed_bound(
             problem,
             runs.least,
-            known if shapes is None else shapes,
+            known_shapes if shapes is None else shapes,
             points,
             runs.late_s,
         ),
     )
-    if shapes is not None and any(len(shapes[pool]) > len(known[pool]) for pool in known):
+    if shapes is not None and any(
+        len(shapes[pool]) > len(known_shapes[pool]) for pool in known_shapes
+    ):
         # Of shapes without surfaces nothing is known.
         start = msgspec.structs.replace(start, bound_s=0.0, gap=gap_of(start.objective_s, 0.0))
     return Planning(
@@ -225,37 +230,37 @@ def _of_least_latency(planning: Planning, least_gain: float) -> Plan:
 
 def _of_least_cost(planning: Planning) -> Plan:
     problem, runs = planning.problem, planning.runs
-    points, known = planning.points[:1], None
+    points, best_known = planning.points[:1], None
     if planning.ladders:
         ladder = planning.ladders[0]
         others = planning.candidates()
-        known = incumbent(runs, ladder, rungs_of(ladder), others, planning.start)
+        best_known = incumbent(runs, ladder, rungs_of(ladder), others, planning.start)
         level = ladder.last
-        if known is not None:
-            level = ladder.level_of(cost_of(problem, known[0].choice))
+        if best_known is not None:
+            level = ladder.level_of(cost_of(problem, best_known[0].choice))
         points = slo_points(planning.latencies, planning.points, ladder, level)
-    found = fewest(runs, planning.latencies, points, planning.start, known)
-    if found.run is None or found.plan is None:
+    search = fewest(runs, planning.latencies, points, planning.start, best_known)
+    if search.run is None or search.plan is None:
         # None meets the targets: the plan of least latency, whose attainment says what is missing.
         return _of_least_latency(planning, least_gain=0.0)
-    plan = _finished(planning, found.run, found.plan, max(1, found.simulated))
+    plan = _finished(planning, search.run, search.plan, max(1, search.simulated))
     return msgspec.structs.replace(
         plan,
-        least_cost=_least_cost(problem, found.run, found, points),
-        status="optimal" if found.is_complete else "time_limit",
+        least_cost=_least_cost(problem, search.run, search, points),
+        status="optimal" if search.is_complete else "time_limit",
     )
 
 
 def _least_cost(
-    problem: Problem, run: ChoiceRun, found: Fewest, points: Sequence[ThresholdPoint]
+    problem: Problem, run: ChoiceRun, search: Fewest, points: Sequence[ThresholdPoint]
 ) -> LeastCost:
     return LeastCost(
         unit="price per hour" if problem.price_per_gpu_hour else "GPUs",
         cost=cost_of(problem, run.choice),
-        bound=found.bound,
+        bound=search.bound,
         thresholds=[list(point.thresholds) for point in points],
-        simulated=found.simulated,
-        left_out=found.left_out,
+        simulated=search.simulated,
+        left_out=search.left_out,
     )
 
 
@@ -263,10 +268,10 @@ def _finished(planning: Planning, run: ChoiceRun, plan: Plan, looked_at: int) ->
     """A placed plan with all that its run and the sample say of it."""
     problem = planning.problem
     plan = planning.runs.finished(run, plan, looked_at)
-    left = problem.gpu_budget - run.choice.gpus
+    remaining = problem.gpu_budget - run.choice.gpus
     return msgspec.structs.replace(
         plan,
         slo_met=meets_targets(run, problem) if problem.slo.has_targets else None,
-        left_over=LeftOver(gpus=left, gain=0.0) if left > 0 else None,
+        left_over=LeftOver(gpus=remaining, gain=0.0) if remaining > 0 else None,
         sample=sample_facts(build_sample(problem.calibration), run.choice.point.thresholds),
     )

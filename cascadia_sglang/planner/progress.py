@@ -92,7 +92,7 @@ class JobRunner:
             A result per job; None for those that had not begun when the time was over.
         """
 
-        def one(job: A) -> B | None:
+        def run_job(job: A) -> B | None:
             if self.progress.is_over and not is_needed:
                 return None
             result = function(job)
@@ -100,6 +100,6 @@ class JobRunner:
             return result
 
         if self.threads < 2 or len(jobs) < 2:
-            return [one(job) for job in jobs]
+            return [run_job(job) for job in jobs]
         with ThreadPoolExecutor(min(self.threads, len(jobs))) as pool:
-            return list(pool.map(one, jobs))
+            return list(pool.map(run_job, jobs))

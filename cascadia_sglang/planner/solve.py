@@ -8,7 +8,7 @@ import msgspec
 
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.planner.deployment.allocation import allocate
-from cascadia_sglang.planner.deployment.plan_placement import place
+from cascadia_sglang.planner.deployment.plan_placement import with_placement
 from cascadia_sglang.planner.latency.curves import Curves
 from cascadia_sglang.planner.plan import Plan, Sweep
 from cascadia_sglang.planner.problem.problem import Problem
@@ -55,7 +55,7 @@ def solve(
     else:
         plan = allocate(problem, time_limit_s=time_limit_s)
     if plan.deployments and not plan.placement:
-        plan = place(problem, plan)
+        plan = with_placement(problem, plan)
     return msgspec.structs.replace(plan, solve_s=time.perf_counter() - begun)
 
 

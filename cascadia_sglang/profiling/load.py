@@ -66,11 +66,11 @@ class Load:
         for number in range(plan.rounds):
             if number > 0 and time.monotonic() - started > plan.seconds:
                 return
-            asked = list(self._round(plan))
-            for prompts, tokens in asked:
+            requests = list(self._round(plan))
+            for prompts, tokens in requests:
                 self.ask(prompts, tokens)
                 done += 1
-                on_done(done, plan.rounds * len(asked))
+                on_done(done, plan.rounds * len(requests))
 
     def _round(self, plan: LoadPlan) -> Iterator[tuple[list[list[int]], int]]:
         """Prompts and answer tokens of every request of a round, in order."""

@@ -124,9 +124,9 @@ class SelfCalibration:
         """Fit whenever it is due. Runs until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
-            await self.look()
+            await self.check()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Fit the tiers that are due."""
         alarmed = {tier for tier in self.progress if self._serving.is_alarmed(tier)}
         due = {tier for tier, progress in self.progress.items() if progress.is_due(tier in alarmed)}

@@ -121,7 +121,7 @@ class FitResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
+class _TierScores:
     """A tier's scores [N] of all its labels, and the log-odds above which it ends attempts [N]."""
 
     score_N: FloatArray
@@ -280,14 +280,14 @@ def _scored(
     known_NJ: FloatArray,
     calibration: Calibration | None,
     early_abort: float | None,
-) -> _Scored:
+) -> _TierScores:
     if calibration is None:
-        return _Scored(_rank(rows), np.full(len(rows), np.inf))
+        return _TierScores(_rank(rows), np.full(len(rows), np.inf))
     if calibration.probe is not None:
         # Labels keep no hidden states: what such a tier said stays unknown.
-        return _Scored(np.full(len(rows), np.nan), np.full(len(rows), np.inf))
+        return _TierScores(np.full(len(rows), np.nan), np.full(len(rows), np.inf))
     replay = TierReplay(calibration, rows.answers, early_abort)
-    return _Scored(sigmoid(replay.log_odds(known_NJ)), replay.abort_level(known_NJ))
+    return _TierScores(sigmoid(replay.log_odds(known_NJ)), replay.abort_level(known_NJ))
 
 
 def _rank(rows: TierRows) -> FloatArray:

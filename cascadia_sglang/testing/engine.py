@@ -100,8 +100,8 @@ class FakeEngine:
         if not self.is_tokenised(sample, tier_index):
             await asyncio.sleep(self._tokenise_seconds)
             self.tokenised.append((sample.text, self._tokenizers[tier_index]))
-            for one in samples:
-                one.made.add(self._tokenizers[tier_index])
+            for fake in samples:
+                fake.made.add(self._tokenizers[tier_index])
         return self._length(sample, tier_index)
 
     def is_tokenised(self, sample: FakeSample, tier_index: int) -> bool:
@@ -133,8 +133,8 @@ class FakeEngine:
         """Twice as many tokens in another tokenizer; those of one that ends in 0 are not exact."""
         if self.shares_tokens(from_tier, to_tier):
             return Translation(token_ids=tuple(token_ids))
-        found = tuple(token for one in token_ids for token in (one, one + 100))
-        return Translation(token_ids=found, is_exact=token_ids[-1] != 0)
+        translated = tuple(token for source in token_ids for token in (source, source + 100))
+        return Translation(token_ids=translated, is_exact=token_ids[-1] != 0)
 
     def seconds(self, tier_index: int, prompt: Prompt) -> float | None:
         self.priced.append((tier_index, prompt.token_ids[0]))

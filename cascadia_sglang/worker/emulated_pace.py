@@ -43,8 +43,8 @@ def pace_specs(config: CascadeConfig) -> dict[int, PaceSpec]:
     for pool in pools:
         tier = config.tiers[pool.tiers[0]].name
         if tier not in profile.tiers:
-            known = ", ".join(sorted(profile.tiers))
-            raise ConfigError(f"profile {emulate}: no tier {tier!r}, it has: {known}")
+            tiers = ", ".join(sorted(profile.tiers))
+            raise ConfigError(f"profile {emulate}: no tier {tier!r}, it has: {tiers}")
         specs[pool.index] = PaceSpec(profile=emulate, tier=tier, share=share)
     return specs
 

@@ -38,7 +38,7 @@ STEP_LOG_FOLDER = "CASCADIA_STEP_LOG"
 
 
 @dataclass(slots=True, kw_only=True)
-class _Open:
+class _OpenStep:
     """A step that was launched.
 
     Attributes:
@@ -63,7 +63,7 @@ class StepLog:
     def __init__(self, folder: Path, worker_id: str) -> None:
         self._worker_id = worker_id
         self._file = (folder / f"{worker_id}.jsonl").open("w", encoding="utf-8", buffering=1)
-        self._open: deque[_Open] = deque()
+        self._open: deque[_OpenStep] = deque()
         self._result_s: float | None = None
         self._has_header = False
 
@@ -89,7 +89,7 @@ class StepLog:
         result = forward()
         ended_s = time.monotonic()
         self._open.append(
-            _Open(
+            _OpenStep(
                 number=scheduler.forward_ct,
                 shape=shape,
                 launched_s=launched_s,
@@ -109,7 +109,9 @@ class StepLog:
             batch: as it was launched, or SGLang's copy of it.
             result: what `run` has returned for it.
         """
-        step = next((one for one in self._open if one.number == batch.forward_iter), None)
+        step = next(
+            (open_step for open_step in self._open if open_step.number == batch.forward_iter), None
+        )
         if step is None:
             return
         if _is_blocking(scheduler):
@@ -132,7 +134,7 @@ class StepLog:
             self._result_s = step.ended_s
             self._close(step, step.ended_s)
 
-    def _close(self, step: _Open, until_s: float | None) -> None:
+    def _close(self, step: _OpenStep, until_s: float | None) -> None:
         """Write a step that took until then; None where the worker paused after it."""
         step_s = None if until_s is None else until_s - step.launched_s
         self._write(

@@ -53,7 +53,7 @@ class SearchLimit:
             self._is_searching = True
             try:
                 signal.setitimer(signal.ITIMER_VIRTUAL, left_s)
-                found = search()
+                match = search()
             finally:
                 self._is_searching = False
                 signal.setitimer(signal.ITIMER_VIRTUAL, 0)
@@ -62,7 +62,7 @@ class SearchLimit:
         taken_s = time.thread_time() - began
         if taken_s > SLOW_SEARCH_S:
             SPENT_SEARCH_S.set(request, spent_s + taken_s)
-        return found
+        return match
 
     def _raise_if_searching(self, *_: object) -> None:
         if self._is_searching:

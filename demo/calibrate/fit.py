@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from cascadia_sglang.calibration.fit.calibrate import Settings, calibrate_parts
-from cascadia_sglang.calibration.fit.entry_model import Labelled
+from cascadia_sglang.calibration.fit.entry_model import LabelledPrompts
 from cascadia_sglang.calibration.fit.split import split_sample
 from cascadia_sglang.calibration.fit.thresholds import Target
 from cascadia_sglang.calibration.report.output import write_entry_model
@@ -61,13 +61,13 @@ def with_thresholds(text: str, thresholds: tuple[float, ...]) -> str:
     return changed
 
 
-def labelled_prompts(chunks: Sequence[int]) -> Labelled:
+def labelled_prompts(chunks: Sequence[int]) -> LabelledPrompts:
     """Chunks that every tier but the last has answered."""
     judged = list(TIERS)[:-1]
     for chunk in chunks:
         for tier in judged:
             decode_chunk(SPLIT, chunk, tier)
-    return Labelled(
+    return LabelledPrompts(
         prompt_ids=[encode_prompt(r.prompt) for chunk in chunks for r in chunk_rows(SPLIT, chunk)],
         right_HN=np.array(
             [

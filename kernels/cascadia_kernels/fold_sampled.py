@@ -20,7 +20,7 @@ def fold_sampled(
     token_ids_B: torch.Tensor,
     probability_BV: torch.Tensor | None,
     temperature_B: torch.Tensor | None,
-    kept: KeptLogits | None = None,
+    kept_logits: KeptLogits | None = None,
 ) -> torch.Tensor:
     """Pack what one decoding step says about the token it chose, in one launch.
 
@@ -35,7 +35,7 @@ def fold_sampled(
         probability_BV: the sampler's buffer: probabilities at the row's temperature and before any
             truncation; None where it left none.
         temperature_B: as it was given to `row_statistics`; None for 1 throughout.
-        kept: rows whose probabilities are not of these logits; None for no row.
+        kept_logits: rows whose probabilities are not of these logits; None for no row.
 
     Returns:
         Step values, float32, [B, len(STEP_VALUES)], fresh memory of the caching allocator.
@@ -43,10 +43,10 @@ def fold_sampled(
     Raises:
         ValueError: if a shape does not match.
     """
-    _check_shapes(statistics, token_ids_B, probability_BV, temperature_B, kept)
+    _check_shapes(statistics, token_ids_B, probability_BV, temperature_B, kept_logits)
     if not runs_triton(statistics.partials_BSP):
         return fold_sampled_torch(
-            statistics.partials_BSP[:, 0], token_ids_B, probability_BV, temperature_B, kept
+            statistics.partials_BSP[:, 0], token_ids_B, probability_BV, temperature_B, kept_logits
         )
     rows = len(token_ids_B)
     values_BD = torch.empty(rows, len(STEP_VALUES), dtype=torch.float32, device=token_ids_B.device)
@@ -60,9 +60,9 @@ def fold_sampled(
             1 if probability_BV is None else probability_BV.stride(1),
             temperature_B,
             0 if temperature_B is None else temperature_B.stride(0),
-            None if kept is None else kept.logits_CV,
-            0 if kept is None else kept.logits_CV.stride(0),
-            None if kept is None else kept.places_B,
+            None if kept_logits is None else kept_logits.logits_CV,
+            0 if kept_logits is None else kept_logits.logits_CV.stride(0),
+            None if kept_logits is None else kept_logits.places_B,
             statistics.columns,
             values_BD,
             **range_constants(statistics),
@@ -76,7 +76,7 @@ def _check_shapes(
     token_ids_B: torch.Tensor,
     probability_BV: torch.Tensor | None,
     temperature_B: torch.Tensor | None,
-    kept: KeptLogits | None,
+    kept_logits: KeptLogits | None,
 ) -> None:
     """Refuse tensors that do not have the statistics' number of rows or columns.
 
@@ -84,7 +84,8 @@ def _check_shapes(
         ValueError: shows the shapes.
     """
     rows, columns = len(statistics.partials_BSP), statistics.columns
-    for tensor in (token_ids_B, temperature_B, None if kept is None else kept.places_B):
+    places_B = None if kept_logits is None else kept_logits.places_B
+    for tensor in (token_ids_B, temperature_B, places_B):
         if tensor is not None and (tensor.ndim != 1 or len(tensor) != rows):
             raise ValueError(
                 f"fold_sampled takes one entry a row for {rows} rows, got {list(tensor.shape)}"
@@ -94,9 +95,10 @@ def _check_shapes(
             f"fold_sampled takes probabilities [{rows}, {columns}], "
             f"got {list(probability_BV.shape)}"
         )
-    if kept is not None and kept.logits_CV.shape[1:] != (columns,):
+    if kept_logits is not None and kept_logits.logits_CV.shape[1:] != (columns,):
         raise ValueError(
-            f"fold_sampled takes kept logits [C, {columns}], got {list(kept.logits_CV.shape)}"
+            f"fold_sampled takes kept logits [C, {columns}], "
+            f"got {list(kept_logits.logits_CV.shape)}"
         )
 
 

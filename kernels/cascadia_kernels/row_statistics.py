@@ -201,8 +201,8 @@ def row_statistics_kernel(
     # One reduction of four sums, which come out in the order of PARTIALS.
     sums = tl.sum(tl.join(tl.join(total, weighted), tl.join(tempered, linear)), axis=0)
     partials_ptr += program * PARTIALS_STRIDE
-    place = tl.arange(0, 2)
-    tl.store(partials_ptr + 1 + 2 * place[:, None] + place[None, :], sums)
+    index = tl.arange(0, 2)
+    tl.store(partials_ptr + 1 + 2 * index[:, None] + index[None, :], sums)
     tl.store(partials_ptr, range_peak)
     best, second, finite_sum = two_best(
         peak, range_peak, finite, row_ptr, stride_v, first, end, RANGE, LANES

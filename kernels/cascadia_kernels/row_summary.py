@@ -115,7 +115,7 @@ def combined(
     linear = tl.load(part_ptr + 4, mask=in_row, other=0.0)
     finite = tl.load(part_ptr + 5, mask=in_row, other=0.0)
     second = tl.load(part_ptr + 6, mask=in_row, other=float("-inf"))
-    place = tl.load(part_ptr + 7, mask=in_row, other=0.0)
+    part_column = tl.load(part_ptr + 7, mask=in_row, other=0.0)
     rate = 1.0
     if temperature_ptr is not None:
         rate = 1.0 / tl.load(temperature_ptr + row * temperature_stride).to(tl.float32)
@@ -125,7 +125,7 @@ def combined(
     best_part = tl.min(tl.where(peak == row_peak, part, PADDED), axis=0)
     is_best = part == best_part
     row_second = tl.max(tl.where(is_best, second, peak), axis=0)
-    row_place = tl.sum(tl.where(is_best, place, 0.0), axis=0).to(tl.int64)
+    row_place = tl.sum(tl.where(is_best, part_column, 0.0), axis=0).to(tl.int64)
     column = best_part.to(tl.int64) * RANGE + row_place
 
     base = tl.where(row_peak == float("-inf"), 0.0, row_peak)

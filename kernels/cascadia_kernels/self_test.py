@@ -99,10 +99,10 @@ def self_test(
     rows = self_test_rows(columns)
     logits_BV, token_ids_B = rows.logits_BV.to(device), rows.token_ids_B.to(device)
     temperature_B = rows.temperature_B.to(device)
-    kept = KeptLogits(logits_BV, torch.arange(ROWS, dtype=torch.int32, device=device))
+    kept_logits = KeptLogits(logits_BV, torch.arange(ROWS, dtype=torch.int32, device=device))
 
     greedy = row_statistics(logits_BV)
-    actual_BD = fold_sampled(greedy, token_ids_B, None, None, kept)
+    actual_BD = fold_sampled(greedy, token_ids_B, None, None, kept_logits)
     compare("a greedy step", actual_BD, rows.values_BD, STEP_VALUES)
 
     sampled = row_statistics(logits_BV, temperature_B)

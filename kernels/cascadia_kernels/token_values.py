@@ -100,19 +100,19 @@ def token_values_kernel(
     RANGE: tl.constexpr,
     PARTIALS_STRIDE: tl.constexpr,
 ):
-    place = tl.program_id(0).to(tl.int64)
-    values_ptr += place * _STEP_VALUES
-    row = place
+    position = tl.program_id(0).to(tl.int64)
+    values_ptr += position * _STEP_VALUES
+    row = position
     if rows_ptr is not None:
-        row = tl.load(rows_ptr + place * rows_stride).to(tl.int64)
+        row = tl.load(rows_ptr + position * rows_stride).to(tl.int64)
         if row < 0:
             for column in tl.static_range(_STEP_VALUES - 1):
                 tl.store(values_ptr + column, float("nan"))
             tl.store(values_ptr + _STEP_VALUES - 1, 0.0)
-            tl.store(preferred_ptr + place, -1)
+            tl.store(preferred_ptr + position, -1)
             return
     peak, column, second, log_total, _tempered, entropy, certainty = combined(
-        partials_ptr, None, 0, place, RANGES, PADDED, RANGE, PARTIALS_STRIDE
+        partials_ptr, None, 0, position, RANGES, PADDED, RANGE, PARTIALS_STRIDE
     )
     token = tl.load(token_ids_ptr + row * token_ids_stride).to(tl.int64)
     is_token = (token >= 0) & (token < columns)
@@ -123,4 +123,4 @@ def token_values_kernel(
     tl.store(values_ptr + 2, peak - second)
     tl.store(values_ptr + 3, certainty)
     tl.store(values_ptr + 4, is_token.to(tl.float32))
-    tl.store(preferred_ptr + place, column)
+    tl.store(preferred_ptr + position, column)

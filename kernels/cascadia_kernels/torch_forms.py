@@ -60,7 +60,7 @@ def fold_sampled_torch(
     token_ids_B: torch.Tensor,
     probability_BV: torch.Tensor | None,
     temperature_B: torch.Tensor | None,
-    kept: KeptLogits | None,
+    kept_logits: KeptLogits | None,
 ) -> torch.Tensor:
     """Step values [B, D]."""
     peak_B, _, _, _, _, _, second_B, place_B = partials_BP.unbind(-1)
@@ -69,10 +69,10 @@ def fold_sampled_torch(
     known_B = is_best_B = token_ids_B == place_B.to(torch.int64)
     fall_B = second_B - peak_B
     is_kept_B = torch.zeros_like(is_best_B)
-    if kept is not None and len(kept.logits_CV):
-        is_kept_B = kept.places_B >= 0
-        rows_B = kept.places_B.clamp(min=0).to(torch.int64)
-        logit_B, is_token_B = _at(kept.logits_CV, rows_B, token_ids_B)
+    if kept_logits is not None and len(kept_logits.logits_CV):
+        is_kept_B = kept_logits.places_B >= 0
+        rows_B = kept_logits.places_B.clamp(min=0).to(torch.int64)
+        logit_B, is_token_B = _at(kept_logits.logits_CV, rows_B, token_ids_B)
         has_logit_B = is_kept_B & is_token_B
         fall_B = torch.where(has_logit_B, logit_B - peak_B, fall_B)
         known_B = known_B | has_logit_B

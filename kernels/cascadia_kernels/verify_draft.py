@@ -100,12 +100,12 @@ def first_disagreements_kernel(
     parted = end
     start = first
     while start < parted:
-        place = start + tl.arange(0, BLOCK)
-        in_draft = place < end
-        preferred = tl.load(preferred_ptr + place, mask=in_draft, other=0)
-        token = tl.load(token_ids_ptr + place * token_ids_stride, mask=in_draft, other=0)
+        position = start + tl.arange(0, BLOCK)
+        in_draft = position < end
+        preferred = tl.load(preferred_ptr + position, mask=in_draft, other=0)
+        token = tl.load(token_ids_ptr + position * token_ids_stride, mask=in_draft, other=0)
         differs = in_draft & (preferred != token.to(tl.int64))
-        parted = tl.minimum(parted, tl.min(tl.where(differs, place, end), axis=0))
+        parted = tl.minimum(parted, tl.min(tl.where(differs, position, end), axis=0))
         start += BLOCK
     there = tl.load(preferred_ptr + parted, mask=parted < end, other=-1)
     tl.store(agreed_ptr + draft, parted - first)

@@ -47,7 +47,7 @@ def warm_up(
             if speculates:
                 accepted = row_statistics(logits_BV, rows_R=nodes_R)
                 token_values(accepted, logits_BV, nodes_R, nodes_R)
-            kept = KeptLogits(
+            kept_logits = KeptLogits(
                 torch.zeros(2, columns, dtype=dtype, device=device),
                 torch.zeros(2, dtype=torch.int32, device=device),
             )
@@ -58,7 +58,7 @@ def warm_up(
                 row_summary(statistics, given_B)
                 for token_dtype in token_dtypes:
                     token_ids_B = torch.zeros(2, dtype=token_dtype, device=device)
-                    for changed in (None, kept):
+                    for changed in (None, kept_logits):
                         fold_sampled(statistics, token_ids_B, buffer_BV, given_B, changed)
     for weights in probes:
         hidden = weights.first_HU.shape[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.harness.client import Round, send_at
-from bench.reallocation.servers import asked, cascade, plan
+from bench.reallocation.servers import cascade, plan, requests_of
 from cascadia_sglang.controller.decision import replay_log
 from demo.tasks.splits import sample
 from tests.system.serving import free_port
@@ -24,7 +24,7 @@ AFTERWARDS_S = 3
 
 def traffic(families: tuple[str, ...], seconds: int) -> list[list[bytes]]:
     """Requests of every second."""
-    requests = asked(sample("test", 5, PER_S * seconds, families))
+    requests = requests_of(sample("test", 5, PER_S * seconds, families))
     return [requests[i : i + PER_S] for i in range(0, len(requests), PER_S)]
 
 

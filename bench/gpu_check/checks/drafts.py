@@ -28,7 +28,7 @@ CALIBRATION = f"{model(MODEL)}/calibration.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ServerAnswers:
     """What a server answered, and what a cascade says of itself afterwards.
 
     Attributes:
@@ -49,7 +49,7 @@ def run(check: Check) -> bool:
     rows = questions(24 if check.dry else 400)
     servers = every_server(check.dry)
 
-    def work(server: Server, port: int) -> Asked:
+    def work(server: Server, port: int) -> ServerAnswers:
         answers = _ask(server, port, rows, 8 if check.dry else 100)
         check.note("asked", server=server.name, lost_workers=answers.lost_workers)
         return answers
@@ -98,7 +98,7 @@ def cascade(reads: bool, **server_args: Any) -> dict[str, Any]:
     }
 
 
-def _ask(server: Server, port: int, rows: Sequence[Row], others: int) -> Asked:
+def _ask(server: Server, port: int, rows: Sequence[Row], others: int) -> ServerAnswers:
     before = _pids(port) if server.config is not None else set()
     greedy = ask(port, rows, WIDTH)
     again = ask(port, rows, WIDTH) if server.config is None else []
@@ -108,12 +108,12 @@ def _ask(server: Server, port: int, rows: Sequence[Row], others: int) -> Asked:
     pattern = json.dumps({"type": "integer"})
     mixed += ask(port, few[: others // 3], WIDTH, json_schema=pattern, max_new_tokens=12)
     if server.config is None:
-        return Asked(
+        return ServerAnswers(
             name=server.name, greedy=greedy, again=again, others=mixed, status=None, lost_workers=0
         )
     lost = len(before - _pids(port))
     tiers = status(port)
-    return Asked(
+    return ServerAnswers(
         name=server.name, greedy=greedy, again=[], others=mixed, status=tiers, lost_workers=lost
     )
 
@@ -122,7 +122,7 @@ def _pids(port: int) -> set[int]:
     return {pid for worker in status(port)["workers"] for pid in worker["pids"]}
 
 
-def _judge(check: Check, reader: Asked, plain: Asked, noise: float) -> bool:
+def _judge(check: Check, reader: ServerAnswers, plain: ServerAnswers, noise: float) -> bool:
     assert reader.status is not None
     errors = failed([*reader.greedy, *reader.others])
     judge_errors = sum(tier["judge_errors"] for tier in reader.status["tiers"])
@@ -151,7 +151,7 @@ def _judge(check: Check, reader: Asked, plain: Asked, noise: float) -> bool:
     return all(passed)
 
 
-def _reads(check: Check, reader: Asked) -> bool:
+def _reads(check: Check, reader: ServerAnswers) -> bool:
     """A draft is read of every greedy question, and nearly all of it is kept."""
     last = [answer.attempts[-1] for answer in reader.greedy if answer.attempts]
     read = [attempt for attempt in last if attempt.get("kept") is not None]

@@ -28,7 +28,9 @@ _WORKERS = 6
 
 def run(check: Check) -> bool:
     """The rows come first: they name the vocabulary and the number that is wrong."""
-    exact = [check.passes(what, passed, **found) for what, passed, found in self_test(check.dry)]
+    exact = [
+        check.passes(what, passed, **details) for what, passed, details in self_test(check.dry)
+    ]
     return all(exact) and _tests_pass(check)
 
 

@@ -92,7 +92,7 @@ def for_each(
     Where a server or the work with it fails, that is a check that did not pass, and None.
     """
 
-    def one(server: Server) -> T | None:
+    def run_one_server(server: Server) -> T | None:
         try:
             with serving(check, server) as port:
                 return work(server, port)
@@ -102,7 +102,7 @@ def for_each(
             return None
 
     with ThreadPoolExecutor(1 if check.dry else len(servers)) as threads:
-        return list(threads.map(one, servers))
+        return list(threads.map(run_one_server, servers))
 
 
 def free_port() -> int:

@@ -50,7 +50,7 @@ Work = Callable[[Step], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
+class TimedLaunch:
     """A launch, or several, to time on a step."""
 
     name: str
@@ -73,7 +73,7 @@ def run(check: Check) -> bool:
     return in_time and all(passed)
 
 
-def cases(dry: bool) -> Iterator[tuple[Case, list[Timed]]]:
+def cases(dry: bool) -> Iterator[tuple[Case, list[TimedLaunch]]]:
     """Shapes, and what is timed on each."""
     if dry:
         yield _case(1, 40, False), [*_together(), *_apart(), *_sglang(), *_splits()]
@@ -87,15 +87,15 @@ def cases(dry: bool) -> Iterator[tuple[Case, list[Timed]]]:
                 yield _case(rows, columns, tempered), [*_together(), *more]
         if columns == COLUMNS[0]:
             for places in DRAFT_PLACES:
-                yield _case(places, columns, False), [Timed(DRAFT, cascadia_draft)]
+                yield _case(places, columns, False), [TimedLaunch(DRAFT, cascadia_draft)]
             for rows in SPLIT_ROWS:
                 yield _case(rows, columns, False), _splits()
     for rows in COMPILED_ROWS:
-        compiled = Timed("torch.compile", torch.compile(torch_step, dynamic=False))
+        compiled = TimedLaunch("torch.compile", torch.compile(torch_step, dynamic=False))
         yield _case(rows, COLUMNS[0], False), [compiled]
 
 
-def measure(check: Check, device: Device, name: str, case: Case, timed: list[Timed]) -> bool:
+def measure(check: Check, device: Device, name: str, case: Case, timed: list[TimedLaunch]) -> bool:
     """Write the times of each; whether all ran. One that fails leaves the others their numbers."""
     count = 2 if check.dry else count_steps(case, device)
     steps = make_steps(case.rows, case.columns, case.dtype, case.tempered, count, device.device)
@@ -112,7 +112,7 @@ def measure(check: Check, device: Device, name: str, case: Case, timed: list[Tim
 
 
 def _measure_one(
-    check: Check, device: Device, name: str, case: Case, variant: Timed, steps: list[Step]
+    check: Check, device: Device, name: str, case: Case, variant: TimedLaunch, steps: list[Step]
 ) -> None:
     """Device time, cold and, where serving's logits fit the cache, hot; host time."""
     repetitions = 1 if check.dry else REPETITIONS
@@ -136,19 +136,21 @@ def _case(rows: int, columns: int, tempered: bool) -> Case:
     return Case(rows=rows, columns=columns, dtype=torch.float32, tempered=tempered)
 
 
-def _together() -> list[Timed]:
+def _together() -> list[TimedLaunch]:
     return [
-        Timed(OURS, cascadia_step),
-        Timed("torch", torch_step),
-        Timed(READ_ONLY, read_only_sum),
+        TimedLaunch(OURS, cascadia_step),
+        TimedLaunch("torch", torch_step),
+        TimedLaunch(READ_ONLY, read_only_sum),
     ]
 
 
-def _apart() -> list[Timed]:
+def _apart() -> list[TimedLaunch]:
     return [
-        Timed("row_statistics", lambda step: row_statistics(step.logits_BV, step.temperature_B)),
-        Timed("fold_sampled", _Fold()),
-        Timed(DRAFT, cascadia_draft),
+        TimedLaunch(
+            "row_statistics", lambda step: row_statistics(step.logits_BV, step.temperature_B)
+        ),
+        TimedLaunch("fold_sampled", _Fold()),
+        TimedLaunch(DRAFT, cascadia_draft),
     ]
 
 
@@ -165,10 +167,10 @@ class _Fold:
         return fold_sampled(self._made[key], step.token_ids_B, None, None)
 
 
-def _splits() -> list[Timed]:
+def _splits() -> list[TimedLaunch]:
     """Every way to split a row over programs that the kernel knows by name."""
     return [
-        Timed(
+        TimedLaunch(
             f"row_statistics, split {name}",
             lambda step, split=split: row_statistics(step.logits_BV, step.temperature_B, split),
         )
@@ -176,14 +178,14 @@ def _splits() -> list[Timed]:
     ]
 
 
-def _sglang() -> list[Timed]:
+def _sglang() -> list[TimedLaunch]:
     """SGLang's own sums over rows, from its file alone: the package takes seconds to import."""
     module = _sglang_logsumexp()
     if module is None:
         return []
     return [
-        Timed("SGLang row_logsumexp", lambda step: module.row_logsumexp(step.logits_BV)),
-        Timed(
+        TimedLaunch("SGLang row_logsumexp", lambda step: module.row_logsumexp(step.logits_BV)),
+        TimedLaunch(
             "SGLang row_logsumexp_topk", lambda step: module.row_logsumexp_topk(step.logits_BV, 2)
         ),
     ]

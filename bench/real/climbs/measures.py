@@ -47,7 +47,7 @@ def must_climb(rank_N: FloatArray, gain_N: FloatArray, margin: float) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Measurement:
     """One rule on one group of answers.
 
     Attributes:
@@ -71,7 +71,7 @@ def measure(
     small_N: BoolArray,
     large_N: BoolArray,
     resamples: int = _RESAMPLES,
-) -> Iterator[Measured]:
+) -> Iterator[Measurement]:
     """The share that must climb by every rule, beside the baseline's on the same draws."""
     gain_N = large_N.astype(np.float64) - small_N
     draws = _draws(len(gain_N), resamples)
@@ -91,7 +91,7 @@ def measure_costs(
     systems: Mapping[str, Outcome],
     large_N: BoolArray,
     resamples: int = _RESAMPLES,
-) -> Iterator[Measured]:
+) -> Iterator[Measurement]:
     """The cost of a request at equal accuracy, beside that of thresholds on the same draws."""
     count = len(large_N)
     counts = [np.bincount(rows, minlength=count).astype(float) for rows in _draws(count, resamples)]
@@ -123,18 +123,18 @@ def _beside(
     values: Mapping[str, Sequence[FloatArray]],
     baselines: Sequence[str],
     count: int,
-) -> Iterator[Measured]:
-    for rule, own in values.items():
-        yield Measured(
+) -> Iterator[Measurement]:
+    for rule, resampled in values.items():
+        yield Measurement(
             case=case,
             group=group,
             metric=metric,
             rule=rule,
-            value=tuple(_estimate(each, count) for each in own),
+            value=tuple(_estimate(each, count) for each in resampled),
             ratios={
                 name: tuple(
                     _estimate(each / base, count)
-                    for each, base in zip(own, values[name], strict=True)
+                    for each, base in zip(resampled, values[name], strict=True)
                 )
                 for name in baselines
             },

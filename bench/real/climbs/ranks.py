@@ -25,7 +25,7 @@ NGRAMS, BITS = 2, 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class AnsweredQuestions:
     """Questions that both tiers answered.
 
     Attributes:
@@ -40,9 +40,9 @@ class Answered:
     small_N: BoolArray
     large_N: BoolArray
 
-    def take(self, rows_M: RowArray) -> Answered:
+    def take(self, rows_M: RowArray) -> AnsweredQuestions:
         """Some of the questions."""
-        return Answered(
+        return AnsweredQuestions(
             pool=self.pool.take(rows_M),
             word_ids=tuple(self.word_ids[row] for row in rows_M),
             kind_N=self.kind_N[rows_M],
@@ -51,13 +51,13 @@ class Answered:
         )
 
 
-def answered(asked: Sequence[Question], pool: Pool) -> Answered:
+def answered(questions: Sequence[Question], pool: Pool) -> AnsweredQuestions:
     """The questions and the answers of a pool of two tiers."""
     small, large = pool.tiers
-    return Answered(
+    return AnsweredQuestions(
         pool=pool,
-        word_ids=tuple(_word_ids(question) for question in asked),
-        kind_N=np.array([question.kind for question in asked]),
+        word_ids=tuple(_word_ids(question) for question in questions),
+        kind_N=np.array([question.kind for question in questions]),
         small_N=small.right_N,
         large_N=large.right_N,
     )
@@ -79,24 +79,24 @@ class Case:
         known_nF, others_MF: features of the smaller tier's answers.
     """
 
-    known: Answered
-    others: Answered
+    fitting: AnsweredQuestions
+    others: AnsweredQuestions
     known_n2: FloatArray
     others_M2: FloatArray
     known_nF: FloatArray
     others_MF: FloatArray
 
 
-def case_of(known: Answered, others: Answered) -> Case:
+def case_of(fitting: AnsweredQuestions, others: AnsweredQuestions) -> Case:
     """Fit the models of prompts."""
-    right_n2 = np.column_stack((known.small_N, known.large_N))
-    prompts = fit_prompts(known.word_ids, right_n2, NGRAMS, BITS)
+    right_n2 = np.column_stack((fitting.small_N, fitting.large_N))
+    prompts = fit_prompts(fitting.word_ids, right_n2, NGRAMS, BITS)
     return Case(
-        known=known,
+        fitting=fitting,
         others=others,
         known_n2=prompts.log_odds_nT,
         others_M2=prompt_log_odds(PromptScorer(prompts.chances, NGRAMS, BITS), others.word_ids),
-        known_nF=known.pool.tiers[0].features_NF,
+        known_nF=fitting.pool.tiers[0].features_NF,
         others_MF=others.pool.tiers[0].features_NF,
     )
 
@@ -112,7 +112,7 @@ def _feature(name: str) -> Ranks:
 
 def score_of(case: Case) -> FloatArray:
     """The calibrated score of the others' smaller answers, [M]."""
-    return fitted(case.known.pool.tiers[0])(case.others.pool.tiers[0])
+    return fitted(case.fitting.pool.tiers[0])(case.others.pool.tiers[0])
 
 
 def chances_by_both(case: Case) -> tuple[FloatArray, FloatArray]:
@@ -120,7 +120,7 @@ def chances_by_both(case: Case) -> tuple[FloatArray, FloatArray]:
     known_nC, others_MC = _both(case)
     of_small, of_large = (
         fitted_chances(known_nC, right_n, [known_nC, others_MC])
-        for right_n in (case.known.small_N, case.known.large_N)
+        for right_n in (case.fitting.small_N, case.fitting.large_N)
     )
     return np.stack((of_small[0], of_large[0])), np.stack((of_small[1], of_large[1]))
 
@@ -149,9 +149,9 @@ def _gain_by_prompt(case: Case) -> FloatArray:
 
 
 def _gain_by_kind(case: Case) -> FloatArray:
-    kinds = np.array(sorted(set(case.known.kind_N)))
+    kinds = np.array(sorted(set(case.fitting.kind_N)))
     known_nK, others_MK = (
-        (part.kind_N[:, None] == kinds).astype(np.float64) for part in (case.known, case.others)
+        (part.kind_N[:, None] == kinds).astype(np.float64) for part in (case.fitting, case.others)
     )
     return _gain(case, known_nK, others_MK)
 
@@ -187,6 +187,6 @@ def _both(case: Case) -> tuple[FloatArray, FloatArray]:
 
 def _gain(case: Case, known_nC: FloatArray, others_MC: FloatArray) -> FloatArray:
     """Chance that the larger tier is right less chance that the smaller one is, [M]."""
-    [small_M] = fitted_chances(known_nC, case.known.small_N, [others_MC])
-    [large_M] = fitted_chances(known_nC, case.known.large_N, [others_MC])
+    [small_M] = fitted_chances(known_nC, case.fitting.small_N, [others_MC])
+    [large_M] = fitted_chances(known_nC, case.fitting.large_N, [others_MC])
     return large_M - small_M

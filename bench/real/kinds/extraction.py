@@ -21,7 +21,7 @@ def _deal(rng: Random) -> Facts:
     colour, good = rng.choice(COLOURS), rng.choice(GOODS)
     first, second = rng.sample(range(11, 95), 2)
     price, weekday = f"{rng.randint(12, 980)}", rng.choice(("Monday", "Friday", "Sunday"))
-    asked, answers = rng.choice(
+    detail, answers = rng.choice(
         (
             ("the city of the seller", (home,)),
             ("the city of the buyer", (away,)),
@@ -36,7 +36,7 @@ def _deal(rng: Random) -> Facts:
     fields = {
         "seller": seller, "buyer": buyer, "home": home, "away": away, "colour": colour,
         "good": good, "first": first, "second": second, "price": price, "day": weekday,
-        "asked": asked, "Asked": asked.capitalize(),
+        "asked": detail, "Asked": detail.capitalize(),
     }  # fmt: skip
     return Facts(fields=fields, answers=answers)
 

@@ -10,8 +10,8 @@ from bench.real.mixes.texts import CAPITALS, OPPOSITES, SYMBOLS
 
 
 def _of(table: Mapping[str, str], rng: Random) -> Facts:
-    asked = rng.choice(tuple(table))
-    return Facts(fields={"asked": asked}, answers=(table[asked],))
+    entry = rng.choice(tuple(table))
+    return Facts(fields={"asked": entry}, answers=(table[entry],))
 
 
 KIND: Kind = (

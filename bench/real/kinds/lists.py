@@ -12,9 +12,9 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 
 def _nth(rng: Random) -> Facts:
     words = rng.sample(WORDS, rng.randint(4, 7))
-    place = rng.randrange(len(words))
-    fields = {"words": ", ".join(words), "nth": ORDINALS[place]}
-    return Facts(fields=fields, answers=(words[place],))
+    index = rng.randrange(len(words))
+    fields = {"words": ", ".join(words), "nth": ORDINALS[index]}
+    return Facts(fields=fields, answers=(words[index],))
 
 
 def _alphabet(rng: Random) -> Facts:
@@ -34,9 +34,9 @@ def _sorted(rng: Random) -> Facts:
 
 def _count(rng: Random) -> Facts:
     words = [rng.choice(("apple", "bread", "cloud", "tiger")) for _ in range(rng.randint(5, 9))]
-    asked = rng.choice(sorted(set(words)))
-    fields = {"words": ", ".join(words), "word": asked}
-    return Facts(fields=fields, answers=(str(words.count(asked)),))
+    word = rng.choice(sorted(set(words)))
+    fields = {"words": ", ".join(words), "word": word}
+    return Facts(fields=fields, answers=(str(words.count(word)),))
 
 
 KIND: Kind = (

@@ -20,9 +20,9 @@ def _shopping(rng: Random) -> Facts:
     if total * (100 - percent) % 100:
         # The price after the discount is to be whole.
         return _shopping(rng)
-    one, other = rng.sample(THINGS, 2)
+    thing, other = rng.sample(THINGS, 2)
     fields = {
-        "name": rng.choice(NAMES), "one": one, "other": other, "first": first, "second": second,
+        "name": rng.choice(NAMES), "one": thing, "other": other, "first": first, "second": second,
         "price": price, "dearer": dearer, "percent": percent,
     }  # fmt: skip
     return Facts(fields=fields, answers=(str(total * (100 - percent) // 100),))
@@ -54,9 +54,9 @@ def _order(rng: Random) -> Facts:
     relation, extreme = rng.choice((("older", "oldest"), ("taller", "tallest")))
     statements = [f"{high} is {relation} than {low}." for high, low in pairwise(people)]
     rng.shuffle(statements)
-    place, asked = rng.choice(((0, extreme), (1, f"second {extreme}")))
-    fields = {"statements": " ".join(statements), "asked": asked}
-    return Facts(fields=fields, answers=(people[place],))
+    index, rank = rng.choice(((0, extreme), (1, f"second {extreme}")))
+    fields = {"statements": " ".join(statements), "asked": rank}
+    return Facts(fields=fields, answers=(people[index],))
 
 
 def _trace(rng: Random) -> Facts:

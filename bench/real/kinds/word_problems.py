@@ -44,14 +44,14 @@ def _change(rng: Random) -> Facts:
 
 def _packing(rng: Random) -> Facts:
     size, full = rng.randint(2, 6), rng.randint(2, 6)
-    left = rng.randrange(size)
+    remaining = rng.randrange(size)
     fields = {
         "name": rng.choice(NAMES),
         "things": rng.choice(THINGS),
         "size": size,
-        "total": size * full + left,
+        "total": size * full + remaining,
     }
-    return Facts(fields=fields, answers=(str(left),))
+    return Facts(fields=fields, answers=(str(remaining),))
 
 
 KIND: Kind = (

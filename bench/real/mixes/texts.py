@@ -75,15 +75,15 @@ def number_in_words(number: int) -> str:
 
 def _nth_word(rng: Random) -> Drawn:
     words = rng.sample(WORDS, rng.randint(4, 6))
-    place = rng.randrange(4)
-    prompt = f"What is the {ORDINALS[place]} word? {' '.join(words)}"
-    return Drawn(prompt=prompt, answer=words[place])
+    index = rng.randrange(4)
+    prompt = f"What is the {ORDINALS[index]} word? {' '.join(words)}"
+    return Drawn(prompt=prompt, answer=words[index])
 
 
 def _nth_from_end(rng: Random) -> Drawn:
     words = rng.sample(WORDS, rng.randint(3, 6))
-    place, name = rng.choice(((1, "last"), (2, "second to last"), (3, "third to last")))
-    return Drawn(prompt=f"What is the {name} word? {' '.join(words)}", answer=words[-place])
+    index, name = rng.choice(((1, "last"), (2, "second to last"), (3, "third to last")))
+    return Drawn(prompt=f"What is the {name} word? {' '.join(words)}", answer=words[-index])
 
 
 def _sort_words(rng: Random) -> Drawn:
@@ -120,15 +120,15 @@ def _letters_of(rng: Random) -> Drawn:
 
 
 def _nth_letter(rng: Random) -> Drawn:
-    word, place = rng.choice(WORDS), rng.randrange(5)
-    prompt = f'What is the {ORDINALS[place]} letter of "{word}"?'
-    return Drawn(prompt=prompt, answer=word[place])
+    word, index = rng.choice(WORDS), rng.randrange(5)
+    prompt = f'What is the {ORDINALS[index]} letter of "{word}"?'
+    return Drawn(prompt=prompt, answer=word[index])
 
 
 def _extract(rng: Random) -> Drawn:
     name, city, age = rng.choice(NAMES), rng.choice(CITIES), rng.randint(19, 78)
     colour, thing, price = rng.choice(COLOURS), rng.choice(THINGS), rng.randint(11, 95)
-    told = f"{name}, {age}, of {city} sold a {colour} {thing} for {price} dollars."
+    statement = f"{name}, {age}, of {city} sold a {colour} {thing} for {price} dollars."
     question, answer = rng.choice(
         (
             ("Where does the seller live?", city),
@@ -143,7 +143,7 @@ def _extract(rng: Random) -> Drawn:
         thing: (f"{colour} {thing}", f"a {colour} {thing}", f"a {thing}"),
         str(age): (f"{age} years old",),
     }
-    return Drawn(prompt=f"{told} {question}", answer=answer, also=also.get(answer, ()))
+    return Drawn(prompt=f"{statement} {question}", answer=answer, also=also.get(answer, ()))
 
 
 def _month_days(rng: Random) -> Drawn:
@@ -194,10 +194,10 @@ def _number_word(rng: Random) -> Drawn:
 
 def _next(rng: Random) -> Drawn:
     names = rng.choice((DAYS, MONTHS, MONTHS))
-    place, step, word = rng.randrange(len(names)), *rng.choice(((1, "after"), (-1, "before")))
+    index, step, word = rng.randrange(len(names)), *rng.choice(((1, "after"), (-1, "before")))
     kind = "day" if names is DAYS else "month"
-    prompt = f"Which {kind} comes right {word} {names[place]}?"
-    return Drawn(prompt=prompt, answer=names[(place + step) % len(names)])
+    prompt = f"Which {kind} comes right {word} {names[index]}?"
+    return Drawn(prompt=prompt, answer=names[(index + step) % len(names)])
 
 
 def _roman(rng: Random) -> Drawn:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.real.checker import is_right
-from bench.real.observed import TIERS, Observed
+from bench.real.observed import TIERS, ModelAnswers
 from bench.real.questions import MIXES, RealQuestion
 from bench.real.shares.choices import Choice, compare
 from bench.real.shares.replies import Reply
@@ -82,45 +82,45 @@ class MixMeasures:
 
 
 def measure(
-    asked: Sequence[RealQuestion],
+    questions: Sequence[RealQuestion],
     replies: Sequence[Reply],
-    observed: Mapping[str, Observed],
+    observed: Mapping[str, ModelAnswers],
     rank_N: FloatArray,
 ) -> list[MixMeasures]:
     """Measure every mix.
 
     Args:
-        asked: in the order of arrival, one mix after the other.
+        questions: in the order of arrival, one mix after the other.
         replies, observed, rank_N: in the same order; the ranks are of the small model's recorded
             answers.
     """
-    mixes = np.array([question.mix for question in asked])
+    mixes = np.array([question.mix for question in questions])
     climbed_N = np.array([reply.tier == TIERS[-1] for reply in replies])
     right_N = np.array(
-        [is_right(r.text, q.answers) for q, r in zip(asked, replies, strict=True)], dtype=bool
+        [is_right(r.text, q.answers) for q, r in zip(questions, replies, strict=True)], dtype=bool
     )
     score_N = np.array([np.nan if r.score is None else r.score for r in replies])
     texts = observed["small"].texts
     same_N = np.array([r.text == text for r, text in zip(replies, texts, strict=True)])
-    found = []
+    mixes_measures = []
     for number, mix in enumerate(MIXES):
         own_N = mixes == mix
         accepted_N = own_N & ~climbed_N
         same = accepted_N & same_N
         right = {tier: seen.right_N[own_N] for tier, seen in observed.items()}
-        found.append(
+        mixes_measures.append(
             MixMeasures(
                 mix=mix,
                 climbed=float(climbed_N[own_N].mean()),
                 windows=_windows(climbed_N[own_N], int(np.argmax(own_N)), number > 0),
                 right_N=right_N[own_N],
-                alone={tier: float(own.mean()) for tier, own in right.items()},
+                alone={tier: float(tier_right.mean()) for tier, tier_right in right.items()},
                 choice=compare(climbed_N[own_N], rank_N[own_N], right["small"], right["large"]),
                 same_text=_mean(same_N[accepted_N]),
                 rank_gap=_median(np.abs(score_N - rank_N)[same]),
             )
         )
-    return found
+    return mixes_measures
 
 
 def _windows(climbed_N: BoolArray, first: int, is_after_change: bool) -> tuple[Window, ...]:

@@ -33,7 +33,7 @@ def save_replies(path: Path, replies: Sequence[Reply]) -> None:
     path.write_bytes(b"".join(msgspec.json.encode(reply) + b"\n" for reply in replies))
 
 
-def load_replies(path: Path, asked: Sequence[RealQuestion]) -> list[Reply]:
+def load_replies(path: Path, questions: Sequence[RealQuestion]) -> list[Reply]:
     """The replies to these questions, in their order.
 
     Raises:
@@ -43,6 +43,6 @@ def load_replies(path: Path, asked: Sequence[RealQuestion]) -> list[Reply]:
         raise SystemExit(f"{path} is missing: a run without --again makes it")
     decoder = msgspec.json.Decoder(Reply)
     replies = [decoder.decode(line) for line in path.read_bytes().splitlines()]
-    if [reply.id for reply in replies] != [question.id for question in asked]:
+    if [reply.id for reply in replies] != [question.id for question in questions]:
         raise SystemExit(f"{path} holds replies to other questions: run without --again")
     return replies

@@ -20,13 +20,13 @@ from bench.real.shares.measures import (
 BENCH = "real.share"
 
 
-def rows(found: Sequence[MixMeasures], facts: Facts, case: str) -> list[Row]:
+def rows(measures: Sequence[MixMeasures], facts: Facts, case: str) -> list[Row]:
     """A row a number; `case` names the models."""
     return [
         make_row(
             facts, bench=BENCH, case=case, variant=variant, metric=metric, unit="1", value=value
         )
-        for mix in found
+        for mix in measures
         for variant, metric, value in _numbers(mix)
     ]
 
@@ -52,12 +52,12 @@ def _numbers(mix: MixMeasures) -> Iterator[tuple[str, str, Estimate]]:
         yield mix.mix, metric, Estimate(p50=value, n=count)
 
 
-def page(found: Sequence[MixMeasures], facts: Facts, case: str) -> str:
+def page(measures: Sequence[MixMeasures], facts: Facts, case: str) -> str:
     """Markdown: the shares, the choice, what is missed, where the numbers come from."""
     lines = [
         "# Two real models, two paths and no other flag",
         "",
-        f"{case}. The official OpenAI client streams three mixes of {len(found[0].right_N)} "
+        f"{case}. The official OpenAI client streams three mixes of {len(measures[0].right_N)} "
         f"questions, one after the other, greedy, at most {MAX_TOKENS} tokens an answer. The share "
         f"asked for is {ASKED:g}, the default. Nothing is calibrated.",
         "",
@@ -68,7 +68,7 @@ def page(found: Sequence[MixMeasures], facts: Facts, case: str) -> str:
         "",
         f"| mix | all | each {WINDOW} in order of arrival | kept |",
         "|---|---|---|---|",
-        *(_share_line(mix) for mix in found),
+        *(_share_line(mix) for mix in measures),
         "",
         "## The choice",
         "",
@@ -82,10 +82,10 @@ def page(found: Sequence[MixMeasures], facts: Facts, case: str) -> str:
         "| mix | small alone | large alone | random choice | served | served, recorded answers "
         "| best threshold | of the way | kept |",
         "|---|---|---|---|---|---|---|---|---|",
-        *(_choice_line(mix) for mix in found),
+        *(_choice_line(mix) for mix in measures),
         "",
         "Answers that the small model gave have the recorded text in "
-        f"{', '.join(f'{mix.same_text:.3f}' for mix in found)} of the cases.",
+        f"{', '.join(f'{mix.same_text:.3f}' for mix in measures)} of the cases.",
         "",
         source_line(facts),
         "",

@@ -50,8 +50,10 @@ def asked_tiers(request: fastapi.Request, tiers: Sequence[Tier]) -> Sequence[Tie
     header = request.headers.get(FROM_HEADER)
     if header is None:
         return tiers
-    own = [float(part) for part in header.split(",")]
-    return [(url, least) for (url, _), least in zip(tiers, (*own, tiers[-1][1]), strict=True)]
+    thresholds = [float(part) for part in header.split(",")]
+    return [
+        (url, least) for (url, _), least in zip(tiers, (*thresholds, tiers[-1][1]), strict=True)
+    ]
 
 
 async def post(request: fastapi.Request, url: str, body: Mapping[str, Any]) -> dict[str, Any]:

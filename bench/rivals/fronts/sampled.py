@@ -23,7 +23,7 @@ FOLDS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sampled:
+class AnsweredSample:
     """Answered questions.
 
     Attributes:
@@ -41,7 +41,7 @@ class Sampled:
     floor: float
 
 
-def ask_all(cascade: int, alone: Sequence[int], seed: int, count: int) -> Sampled:
+def ask_all(cascade: int, alone: Sequence[int], seed: int, count: int) -> AnsweredSample:
     """Ask the cascade, and every tier alone.
 
     Args:
@@ -67,7 +67,7 @@ def ask_all(cascade: int, alone: Sequence[int], seed: int, count: int) -> Sample
             [is_correct(q, answer["text"]) for q, answer in zip(questions, answers, strict=True)]
         )
         costs_s.append(sent.seconds / count)
-    return Sampled(
+    return AnsweredSample(
         prompts=[question.prompt for question in questions],
         scores_NT=np.array(scores).T,
         right_NT=np.array(right).T,
@@ -76,7 +76,7 @@ def ask_all(cascade: int, alone: Sequence[int], seed: int, count: int) -> Sample
     )
 
 
-def with_chances(sampled: Sampled, fit: Fit, load: Load, path: Path) -> Sampled:
+def with_chances(sampled: AnsweredSample, fit: Fit, load: Load, path: Path) -> AnsweredSample:
     """The same with a router's chances, each by a fit without the question; one of all is left.
 
     Args:

@@ -42,10 +42,10 @@ from bench.harness.client import send_at
 from bench.harness.rows import facts_of_this_run, save_rows
 from bench.reallocation.drift import check_log
 from bench.reallocation.phases import EASY, HARD, Phase, Trace, trace
-from bench.reallocation.servers import DEVICES, THRESHOLD, asked, cascade, plan, set_split
+from bench.reallocation.servers import DEVICES, THRESHOLD, cascade, plan, requests_of, set_split
 from bench.rivals.shift.gear_plan import Cluster, answered, lowest_threshold, scaled
 from bench.rivals.shift.gears_by_rate import Gear, GearsByRate
-from bench.rivals.shift.report import Found, Run, page, rows_of
+from bench.rivals.shift.report import Run, ShiftResult, page, rows_of
 from cascadia_sglang.controller.gears import gear_table
 from cascadia_sglang.planner.speed.profile import load_profile
 from demo.tasks.families import is_correct
@@ -91,7 +91,7 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class StudyPlan:
     """What is known before the first request: the phases at scale 1, the arms, and how much of the
     trace each fixed split, and the best split of every phase, carries by simulation."""
 
@@ -101,7 +101,7 @@ class Planned:
     moved: float
 
 
-def planned(size: Size, slo_s: float) -> Planned:
+def planned(size: Size, slo_s: float) -> StudyPlan:
     """Plan it all by simulation."""
     answers = {
         mix: answered(mix, SEED + number, size.sample) for number, mix in enumerate((EASY, HARD))
@@ -125,7 +125,7 @@ def planned(size: Size, slo_s: float) -> Planned:
         Arm(name="gears by rate", split=best, rates=cluster.gears(HARD, best, table)),
     ]
     moved = cluster.most_of(phases, (START, 1, DEVICES - 1), lowest)
-    return Planned(phases=phases, arms=arms, fixed=fixed, moved=moved)
+    return StudyPlan(phases=phases, arms=arms, fixed=fixed, moved=moved)
 
 
 def run(port: int, arm: Arm, traffic: Trace, slo_s: float) -> Run:
@@ -136,7 +136,9 @@ def run(port: int, arm: Arm, traffic: Trace, slo_s: float) -> Run:
     controller = GearsByRate(port, arm.rates, most) if arm.rates else None
     if controller is not None:
         controller.start()
-    sent = send_at(port, asked(traffic.questions), traffic.at_s, width=4096, must_succeed=False)
+    sent = send_at(
+        port, requests_of(traffic.questions), traffic.at_s, width=4096, must_succeed=False
+    )
     if controller is not None:
         controller.stop()
     good = np.array([reply.status == 200 for reply in sent.replies])
@@ -163,12 +165,12 @@ def busy_cores(began: Any, seconds: float) -> float:
     return float(psutil.cpu_count() or 1) - idle_s / seconds
 
 
-def study(port: int, folder: Path, size: Size, slo_s: float) -> Found:
+def study(port: int, folder: Path, size: Size, slo_s: float) -> ShiftResult:
     """All arms at all scales."""
     plans = planned(size, slo_s)
     for arm in plans.arms:
         print(arm, flush=True)
-    results = Found(
+    results = ShiftResult(
         phases=plans.phases,
         scales=size.scales,
         slo_s=slo_s,
@@ -211,7 +213,7 @@ def study(port: int, folder: Path, size: Size, slo_s: float) -> Found:
             ]
             for arm, outcome in zip(plans.arms, runs, strict=True):
                 results.runs[arm.name].append(outcome.result())
-                print(f"{arm.name}, scale {scale}: {outcome.result().told()}", flush=True)
+                print(f"{arm.name}, scale {scale}: {outcome.result().summary()}", flush=True)
             results.busy_cores.append(busy_cores(began, time.monotonic() - since))
             print(f"{results.busy_cores[-1]:.2f} cores busy", flush=True)
         print(f"{check_log(log)} decisions, replayed to the same")

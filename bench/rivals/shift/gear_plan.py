@@ -41,7 +41,7 @@ Families = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class PromptAnswers:
     """What both tiers make of some prompts; a score is the small tier's of its own answer."""
 
     score_N: npt.NDArray[np.float64]
@@ -50,12 +50,12 @@ class Answered:
     input_tokens_N: npt.NDArray[np.int64]
 
 
-def answered(families: Families, seed: int, count: int) -> Answered:
+def answered(families: Families, seed: int, count: int) -> PromptAnswers:
     """Have both tiers answer prompts of the calibration split, in this process."""
     torch.set_num_threads(1)
     rows = sample("calibration", seed, count, families)
     small, large = (observe(MODELS / tier, rows) for tier in TIERS)
-    return Answered(
+    return PromptAnswers(
         score_N=final_scores(TIERS[0], small, []),
         right_NT=np.stack((small.correct_N, large.correct_N), axis=1),
         tokens_NT=np.stack(
@@ -65,7 +65,7 @@ def answered(families: Families, seed: int, count: int) -> Answered:
     )
 
 
-def lowest_threshold(mixes: Sequence[Answered], floor: float) -> float:
+def lowest_threshold(mixes: Sequence[PromptAnswers], floor: float) -> float:
     """The threshold of the fewest climbs whose accuracy on these prompts is at least `floor`."""
     scores_NT = np.concatenate([np.stack((mix.score_N,) * 2, axis=1) for mix in mixes])
     right_NT = np.concatenate([mix.right_NT for mix in mixes])
@@ -79,7 +79,7 @@ class Cluster:
 
     profile: Profile
     devices: int
-    answers: Mapping[Families, Answered]
+    answers: Mapping[Families, PromptAnswers]
     slo_s: float
 
     def attained(self, phases: Sequence[Phase], splits: Sequence[int], threshold: float) -> float:

@@ -53,7 +53,7 @@ class Run:
         """Share of the requests that were answered rightly, in time or not."""
         return float(self.right.mean())
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """The run in a line."""
         p95 = float(np.quantile(self.seconds, 0.95))
         return (
@@ -63,7 +63,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class ShiftResult:
     """Everything that is reported.
 
     Attributes:
@@ -126,7 +126,7 @@ def resampled(run: Run, phases: Sequence[Phase], rng: np.random.Generator) -> Fl
     return good / np.maximum(count, 1)
 
 
-def goodputs(results: Found) -> tuple[dict[str, Estimate], Estimate]:
+def goodputs(results: ShiftResult) -> tuple[dict[str, Estimate], Estimate]:
     """The highest scale of every arm, and the first arm's over the second's, with intervals.
 
     All arms' blocks are drawn alike, as they had the same requests at the same times.
@@ -149,7 +149,7 @@ def _between(value: float, drawn: Floats, n: int) -> Estimate:
     return Estimate(p50=value, low95=low, high95=high, n=n)
 
 
-def rows_of(results: Found, facts: Facts) -> list[Row]:
+def rows_of(results: ShiftResult, facts: Facts) -> list[Row]:
     """Every number as a row."""
 
     def numbers() -> Iterator[tuple[str, str, str, str, Estimate]]:
@@ -195,7 +195,7 @@ def _one(value: float, n: int = 1) -> Estimate:
     return Estimate(p50=value, n=n)
 
 
-def page(results: Found, facts: Facts) -> str:
+def page(results: ShiftResult, facts: Facts) -> str:
     """The tables."""
     values, ratio = goodputs(results)
     phases = ", ".join(

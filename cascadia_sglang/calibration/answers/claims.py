@@ -114,7 +114,7 @@ def claimed(text: str, tokens: Sequence[Token[Value]], *, from_start: bool) -> V
 
 def _roles(text: str, tokens: Sequence[Token[Value]]) -> list[_Role]:
     roles = _roles_alone(text, tokens)
-    gaps = [text[one.end : two.start] for one, two in itertools.pairwise(tokens)]
+    gaps = [text[first.end : second.start] for first, second in itertools.pairwise(tokens)]
     _open_lists(gaps, tokens, roles)
     _resolve_calculations(gaps, roles)
     _pass_over_brackets(text, tokens, roles)
@@ -123,8 +123,8 @@ def _roles(text: str, tokens: Sequence[Token[Value]]) -> list[_Role]:
 
 def _roles_alone(text: str, tokens: Sequence[Token[Value]]) -> list[_Role]:
     """The role of every value by the words of its clause."""
-    clause_starts = [0, *(found.end() for found in _CLAUSE_START.finditer(text))]
-    ends = [(found.start(), found[0]) for found in _SENTENCE_END.finditer(text)]
+    clause_starts = [0, *(match.end() for match in _CLAUSE_START.finditer(text))]
+    ends = [(match.start(), match[0]) for match in _SENTENCE_END.finditer(text)]
     ends.append((len(text), ""))
     roles = []
     last_start = -1
@@ -158,13 +158,13 @@ def _open_lists(gaps: Sequence[str], tokens: Sequence[Token[Value]], roles: list
     """Leave open the items of a list and the ends of a range, unless all of them are the same."""
     follows = False  # whether the next value is an item before others
     for index in reversed(range(len(gaps))):
-        gap, one, two = gaps[index], tokens[index].value, tokens[index + 1].value
+        gap, first, second = gaps[index], tokens[index].value, tokens[index + 1].value
         is_joined = _LIST.fullmatch(gap) or (follows and _ITEM.fullmatch(gap))
         follows = "\n" not in gap and bool(is_joined)
-        if follows and (one is None or two is None or not one.is_same(two)):
-            for place in (index, index + 1):
-                if roles[place] is _Role.CLAIMED:
-                    roles[place] = _Role.OPEN
+        if follows and (first is None or second is None or not first.is_same(second)):
+            for item in (index, index + 1):
+                if roles[item] is _Role.CLAIMED:
+                    roles[item] = _Role.OPEN
 
 
 def _resolve_calculations(gaps: Sequence[str], roles: list[_Role]) -> None:
@@ -183,11 +183,11 @@ def _resolve_calculations(gaps: Sequence[str], roles: list[_Role]) -> None:
 
 def _pass_over_brackets(text: str, tokens: Sequence[Token[Value]], roles: list[_Role]) -> None:
     """Pass over what brackets add to a value outside of them."""
-    starts = [found.span() for found in _IN_BRACKETS.finditer(text)]
+    starts = [match.span() for match in _IN_BRACKETS.finditer(text)]
     inside = []
     for token in tokens:
-        place = bisect_right(starts, (token.start, 0)) - 1
-        inside.append(place >= 0 and token.end < starts[place][1])
+        bracket = bisect_right(starts, (token.start, 0)) - 1
+        inside.append(bracket >= 0 and token.end < starts[bracket][1])
     if not all(inside):
         for index in range(len(roles)):
             if inside[index]:

@@ -69,8 +69,8 @@ class Date:
     def fits(self, reference: "Date") -> bool:
         """Whether it has every part of a reference, with the same value."""
         return self.month == reference.month and all(
-            wanted is None or own == wanted
-            for own, wanted in ((self.year, reference.year), (self.day, reference.day))
+            expected is None or part == expected
+            for part, expected in ((self.year, reference.year), (self.day, reference.day))
         )
 
 
@@ -93,9 +93,9 @@ def whole_date(text: str, order: Order | None = None) -> Date | None:
 
 def _tokens(text: str, order: Order | None) -> list[Token[Date]]:
     """Dates of all forms; where two overlap, the earlier form of the longer one."""
-    found = [match for form in _FORMS for match in form.finditer(text)]
+    matches = [match for form in _FORMS for match in form.finditer(text)]
     tokens: list[Token[Date]] = []
-    for match in sorted(found, key=lambda one: (one.start(), -one.end())):
+    for match in sorted(matches, key=lambda match: (match.start(), -match.end())):
         if tokens and match.start() < tokens[-1].end:
             continue
         is_bound = _BOUND_BEFORE.search(text, max(0, match.start() - 20), match.start())
@@ -104,9 +104,9 @@ def _tokens(text: str, order: Order | None) -> list[Token[Date]]:
     return tokens
 
 
-def _date(found: re.Match[str], order: Order | None) -> Date | None:
+def _date(match: re.Match[str], order: Order | None) -> Date | None:
     """None where there is no such date, or it cannot be told which of two is meant."""
-    parts = {name: value for name, value in found.groupdict().items() if value is not None}
+    parts = {name: value for name, value in match.groupdict().items() if value is not None}
     year = int(parts["year"]) if "year" in parts else None
     day: int | None
     if "first" in parts:

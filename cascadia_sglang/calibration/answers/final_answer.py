@@ -73,9 +73,9 @@ def final_answer(text: str) -> FinalAnswer | None:
     correction = _last(_CORRECTION, text)
     start = 0 if correction is None else correction.end()
     markers = [
-        found
-        for found in _MARKER.finditer(text, start)
-        if not _ANOTHERS.search(text, max(start, found.start() - 80), found.start())
+        match
+        for match in _MARKER.finditer(text, start)
+        if not _ANOTHERS.search(text, max(start, match.start() - 80), match.start())
     ]
     given = text[markers[-1].end() if markers else start :]
     if _TAKEN_BACK.search(given):
@@ -85,8 +85,8 @@ def final_answer(text: str) -> FinalAnswer | None:
 
 
 def _begins_short(text: str) -> bool:
-    found = _FIRST_SENTENCE.match(text)
-    return found is not None and len(found[1].split()) <= _SHORT
+    match = _FIRST_SENTENCE.match(text)
+    return match is not None and len(match[1].split()) <= _SHORT
 
 
 def _boxed(text: str, boxes: list[re.Match[str]]) -> FinalAnswer | None:
@@ -119,7 +119,7 @@ def _closing(text: str, start: int) -> int | None:
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    found = None
-    for found in pattern.finditer(text):  # noqa: B007
+    last = None
+    for last in pattern.finditer(text):  # noqa: B007
         pass
-    return found
+    return last

@@ -40,9 +40,9 @@ _PRONOUN_AFTER = re.compile(r"\s+(?:of|another|who|that|which|can|should|must)\b
 
 def number_words(text: str) -> Iterator[tuple[int, int, int | None]]:
     """Start, end and value of every number in words; None for what is no whole number."""
-    for found in _RUN.finditer(text):
-        start, end = found.span()
-        words = re.findall(r"[a-z]+", found[0].lower())
+    for match in _RUN.finditer(text):
+        start, end = match.span()
+        words = re.findall(r"[a-z]+", match[0].lower())
         is_pronoun = words == ["one"] and (
             _PRONOUN_BEFORE.search(text, max(0, start - 20), start)
             or _PRONOUN_AFTER.match(text, end)

@@ -42,7 +42,7 @@ _DEEPEST = 4  # fractions within fractions
 def plain_text(text: str) -> str:
     """The text without its markup."""
     text = _GROUPS.sub(",", text)
-    text = _SUPERSCRIPT.sub(lambda found: "^" + found[0].translate(_SUPERSCRIPTS), text)
+    text = _SUPERSCRIPT.sub(lambda match: "^" + match[0].translate(_SUPERSCRIPTS), text)
     text = _VULGAR_FRACTION.sub(_spaced, text)
     text = unicodedata.normalize("NFKC", text).translate(_SIGNS)
     text = _EMPHASIS.sub("", text)
@@ -55,10 +55,10 @@ def _without_latex(text: str) -> str:
     text = _BRACKETS.sub(" ", _FORMULA.sub(r" \1 ", text))
     text = _SPACES.sub(" ", text).replace(r"\%", "%").replace(r"\$", "$")
     text = _DEGREES.sub("°", text)
-    text = _innermost_first(_WORDS, lambda found: " " + found[1], text)
+    text = _innermost_first(_WORDS, lambda match: " " + match[1], text)
     text = _POWER.sub(r"^\1", text)
     text = _innermost_first(_FRACTION, _division, text)
-    text = _COMMAND.sub(lambda found: _COMMANDS.get(found[1], found[0]), text)
+    text = _COMMAND.sub(lambda match: _COMMANDS.get(match[1], match[0]), text)
     return text.replace("{", "").replace("}", "")
 
 
@@ -72,21 +72,21 @@ def _innermost_first(
     return text
 
 
-def _division(found: re.Match[str]) -> str:
+def _division(match: re.Match[str]) -> str:
     """A fraction on one line; what is more than a number or a letter gets brackets."""
     over, under = (
         next(part for part in parts if part is not None).strip()
-        for parts in ((found[1], found[2]), (found[3], found[4]))
+        for parts in ((match[1], match[2]), (match[3], match[4]))
     )
     over, under = (part if _ATOM.fullmatch(part) else f"({part})" for part in (over, under))
-    return _after_whole_number(found, f"{over}/{under}")
+    return _after_whole_number(match, f"{over}/{under}")
 
 
-def _spaced(found: re.Match[str]) -> str:
-    return _after_whole_number(found, unicodedata.normalize("NFKC", found[0]))
+def _spaced(match: re.Match[str]) -> str:
+    return _after_whole_number(match, unicodedata.normalize("NFKC", match[0]))
 
 
-def _after_whole_number(found: re.Match[str], fraction: str) -> str:
+def _after_whole_number(match: re.Match[str], fraction: str) -> str:
     """The fraction, apart from the digits before it: they are the whole part of a mixed number."""
-    before = found.string[max(0, found.start() - 1) : found.start()]
+    before = match.string[max(0, match.start() - 1) : match.start()]
     return f" {fraction}" if before.isdigit() else fraction

@@ -83,19 +83,19 @@ def whole_quantity(text: str) -> Quantity | None:
     return tokens[0].value
 
 
-def _is_near(one: Fraction, other: Fraction) -> bool:
-    return abs(one - other) <= _TOLERANCE * max(abs(one), abs(other))
+def _is_near(first: Fraction, second: Fraction) -> bool:
+    return abs(first - second) <= _TOLERANCE * max(abs(first), abs(second))
 
 
 def _without_ordinals(text: str) -> str:
     """The text without the numbers of its steps, where lines count up from 1."""
     expected = 1
-    kept, start = [], 0
-    for found in _ORDINALS_OF_LINES.finditer(text):
-        if int(found[1]) == expected:
-            kept.append(text[start : found.start()])
-            start, expected = found.end(), expected + 1
-    return "".join(kept) + text[start:] if expected > 2 else text
+    parts, start = [], 0
+    for match in _ORDINALS_OF_LINES.finditer(text):
+        if int(match[1]) == expected:
+            parts.append(text[start : match.start()])
+            start, expected = match.end(), expected + 1
+    return "".join(parts) + text[start:] if expected > 2 else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class _Part:
 
 def _tokens(text: str) -> list[Token[Quantity]]:
     parts = [
-        _part(text, found.start(), found.end(), _value(found)) for found in _NUMBER.finditer(text)
+        _part(text, match.start(), match.end(), _value(match)) for match in _NUMBER.finditer(text)
     ]
     if not parts:
         parts = [
@@ -134,11 +134,11 @@ def _part(text: str, start: int, end: int, number: Fraction | None) -> _Part:
     elif ordinal := _ORDINAL.match(text, end):
         end = ordinal.end()
     unit = None
-    if found := unit_after(text, end):
-        unit, end = found
+    if unit_and_offset := unit_after(text, end):
+        unit, end = unit_and_offset
     start, number, is_signed = _with_sign(text, start, number)
-    if found := unit_before(text, start):
-        unit, start = found
+    if unit_and_offset := unit_before(text, start):
+        unit, start = unit_and_offset
         if not is_signed:
             start, number, _ = _with_sign(text, start, number)
     if _CHANGED_AFTER.match(text, end) or _CHANGED_BEFORE.search(text, max(0, start - 20), start):
@@ -153,49 +153,49 @@ def _with_sign(text: str, start: int, number: Fraction | None) -> tuple[int, Fra
 
     The value is None where the sign may be an operator.
     """
-    found = _SIGN.search(text, max(0, start - 12), start)
-    if found is None:
+    match = _SIGN.search(text, max(0, start - 12), start)
+    if match is None:
         return start, number, False
-    before = text[max(0, found.start() - 12) : found.start()]
+    before = text[max(0, match.start() - 12) : match.start()]
     last = before.rstrip(" \t")[-1:]
     if last.isdigit() or last in (")", "%"):
         return start, number, False  # an operator, or a range
-    if found["sign"] and (before[-1:].isalnum() or _VARIABLE.search(before)):
+    if match["sign"] and (before[-1:].isalnum() or _VARIABLE.search(before)):
         return start, None, False
-    if found["spaced"]:
+    if match["spaced"]:
         if last in ("", "\n"):
             return start, number, False  # an item of a list of lines
         if last not in "=≈:(":
             return start, None, False
-    is_negative = found["sign"] != "+"
-    return found.start(), None if number is None else -number if is_negative else number, True
+    is_negative = match["sign"] != "+"
+    return match.start(), None if number is None else -number if is_negative else number, True
 
 
 def _is_item(text: str, start: int, end: int) -> bool:
     """Whether a number with a comma is two items of a list in brackets."""
     before, after = text[max(0, start - 1) : start], text[end : end + 1]
-    found = text[start:end]
-    if "," not in found or before not in ("(", "[", "{") or after not in (")", "]", "}"):
+    item = text[start:end]
+    if "," not in item or before not in ("(", "[", "{") or after not in (")", "]", "}"):
         return False
-    return before != "(" or not re.fullmatch(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", found)
+    return before != "(" or not re.fullmatch(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", item)
 
 
-def _value(found: re.Match[str]) -> Fraction | None:
-    if found.end() - found.start() > _MOST_DIGITS:
+def _value(match: re.Match[str]) -> Fraction | None:
+    if match.end() - match.start() > _MOST_DIGITS:
         return None
-    if found["base"]:
-        base, power = int(found["base"]), int(found["power"])
-        is_small = abs(power) <= _LARGEST_EXPONENT and len(found["base"]) <= _MOST_BASE_DIGITS
+    if match["base"]:
+        base, power = int(match["base"]), int(match["power"])
+        is_small = abs(power) <= _LARGEST_EXPONENT and len(match["base"]) <= _MOST_BASE_DIGITS
         return Fraction(base) ** power if is_small and (base or power > 0) else None
-    if found["whole"]:
-        part = _division(found["part"], found["of"])
-        return None if part is None or part >= 1 else int(found["whole"]) + part
-    if found["over"]:
-        return _division(found["over"], found["under"])
-    exponent = int(found["e"] or found["exponent"] or 0)
+    if match["whole"]:
+        part = _division(match["part"], match["of"])
+        return None if part is None or part >= 1 else int(match["whole"]) + part
+    if match["over"]:
+        return _division(match["over"], match["under"])
+    exponent = int(match["e"] or match["exponent"] or 0)
     if abs(exponent) > _LARGEST_EXPONENT:
         return None
-    return _decimal(found["plain"]) * Fraction(10) ** exponent
+    return _decimal(match["plain"]) * Fraction(10) ** exponent
 
 
 def _division(over: str, under: str) -> Fraction | None:

@@ -92,12 +92,12 @@ _LOWER = {name.lower(): name for name in _UNITS}
 
 def _pattern(names: Iterable[str]) -> str:
     """Of any of these names, the longest first; words of more than three letters in any case."""
-    found = []
+    patterns = []
     for name in sorted(names, key=len, reverse=True):
         text = r"\s+".join(map(re.escape, name.split()))
         text = f"(?i:{text})" if len(name) > 3 else text
-        found.append(text + r"(?![A-Za-z])" if name[-1].isalpha() else text)
-    return "|".join(found)
+        patterns.append(text + r"(?![A-Za-z])" if name[-1].isalpha() else text)
+    return "|".join(patterns)
 
 
 _NAME = _pattern(_UNITS)
@@ -113,22 +113,22 @@ _WORD_FOLLOWS = re.compile(r"[ \t]+\w")
 
 def unit_before(text: str, end: int) -> tuple[Unit, int] | None:
     """The currency that stands right before `end`, and where it begins; None where none does."""
-    found = _BEFORE.search(text, max(0, end - 8), end)
-    return None if found is None else (_UNITS[found[1]], found.start())
+    match = _BEFORE.search(text, max(0, end - 8), end)
+    return None if match is None else (_UNITS[match[1]], match.start())
 
 
 def unit_after(text: str, start: int) -> tuple[Unit, int] | None:
     """The unit that a number ending at `start` has, and where it ends; None where it has none."""
-    found = _AFTER.match(text, start)
-    if found is None:
+    match = _AFTER.match(text, start)
+    if match is None:
         return None
     # A preposition far more often than inches.
-    if found["name"] == "in" and found["gap"] and _WORD_FOLLOWS.match(text, found.end()):
+    if match["name"] == "in" and match["gap"] and _WORD_FOLLOWS.match(text, match.end()):
         return None
-    unit = _raised(_unit(found["name"]), found["exponent"] or _power(found["power"]))
-    if unit is not None and found["under"]:
-        unit = _divided(unit, _raised(_unit(found["under"]), found["under_exponent"]))
-    return None if unit is None else (unit, found.end())
+    unit = _raised(_unit(match["name"]), match["exponent"] or _power(match["power"]))
+    if unit is not None and match["under"]:
+        unit = _divided(unit, _raised(_unit(match["under"]), match["under_exponent"]))
+    return None if unit is None else (unit, match.end())
 
 
 def _unit(name: str) -> Unit:

@@ -68,11 +68,11 @@ def gives_words(text: str, phrase: str) -> bool:
 
 def _begins_with(text: str, phrase: str) -> bool:
     """Whether a text begins with the phrase, and no other answer follows."""
-    found = re.match(_LEADING + _as_pattern(phrase) + _CLOSING, text)
-    if not phrase or found is None:
+    match = re.match(_LEADING + _as_pattern(phrase) + _CLOSING, text)
+    if not phrase or match is None:
         return False
-    is_verdict = phrase in _VERDICTS and _STATEMENT.match(text, found.end())
-    return bool(is_verdict or _ENDS_AFTER.match(text, found.end()))
+    is_verdict = phrase in _VERDICTS and _STATEMENT.match(text, match.end())
+    return bool(is_verdict or _ENDS_AFTER.match(text, match.end()))
 
 
 def _as_pattern(phrase: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.fit.certify import QualityCertificate, certify
 from cascadia_sglang.calibration.fit.probe import ProbeTrial
-from cascadia_sglang.calibration.fit.replay import CascadeReplay, Served, TierReplay, sigmoid
+from cascadia_sglang.calibration.fit.replay import CascadeReplay, ServedPool, TierReplay, sigmoid
 from cascadia_sglang.calibration.fit.scores import fit_tiers
 from cascadia_sglang.calibration.fit.split import PARTS, Parts, part_of, split_sample
 from cascadia_sglang.calibration.fit.thresholds import Target, ThresholdResult, choose, outcome_of
@@ -85,15 +85,15 @@ class CalibratedCascade:
         probed = [None if trial is None else trial.probed_N for trial in self.trials]
         return CascadeReplay(self.calibrations, fit, self.settings.early_abort, probed=probed)
 
-    def scores(self, pool: Pool, served: Served) -> list[FloatArray]:
+    def scores(self, pool: Pool, served: ServedPool) -> list[FloatArray]:
         """Scores [N] of every tier that has a calibration, by what it knew in `served`."""
-        found = list(served.score_NT.T)
+        scores = list(served.score_NT.T)
         last = len(pool.tiers) - 1
         if len(self.calibrations) > last:
             known_NJ = self.replay(pool).known_scores(self.thresholds)
             replay = TierReplay(self.calibrations[last], pool.tiers[last], None)
-            found.append(sigmoid(replay.log_odds(known_NJ)))
-        return found
+            scores.append(sigmoid(replay.log_odds(known_NJ)))
+        return scores
 
 
 def calibrate(pool: Pool, settings: Settings) -> CalibratedCascade:
@@ -155,7 +155,7 @@ def check_parts(prompt_keys: Sequence[str]) -> None:
         )
 
 
-def true_risks(served: Served) -> list[float]:
+def true_risks(served: ServedPool) -> list[float]:
     """Share of wrong answers among those each tier below the last accepts; NaN where none is."""
     risks = []
     for tier in range(served.score_NT.shape[1]):

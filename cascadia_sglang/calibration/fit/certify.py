@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascadia_sglang.binomial_bounds import lower_bound, upper_bound
-from cascadia_sglang.calibration.fit.replay import Served
+from cascadia_sglang.calibration.fit.replay import ServedPool
 
 CONFIDENCE = 0.95
 PROMISE = 0.1
@@ -72,7 +72,7 @@ class QualityCertificate:
     loss: LossBound
 
 
-def certify(served: Served, confidence: float = CONFIDENCE) -> QualityCertificate:
+def certify(served: ServedPool, confidence: float = CONFIDENCE) -> QualityCertificate:
     """The promises that the certifying part allows."""
     error = 1.0 - confidence
     tiers = served.score_NT.shape[1]
@@ -90,7 +90,7 @@ def certify(served: Served, confidence: float = CONFIDENCE) -> QualityCertificat
     return QualityCertificate(confidence=confidence, risks=tuple(risks), loss=_loss(served, error))
 
 
-def _loss(served: Served, error: float) -> LossBound:
+def _loss(served: ServedPool, error: float) -> LossBound:
     prompts = len(served.right_N)
     lost = int((served.last_right_N & ~served.right_N).sum())
     gained = int((served.right_N & ~served.last_right_N).sum())

@@ -27,7 +27,7 @@ MOST_CHARACTERS = 1000
 MAX_LOSS = 0.005
 
 
-class Labelled(NamedTuple):
+class LabelledPrompts(NamedTuple):
     """Prompts, as the router has them, and which tiers but the last answer each acceptably."""
 
     prompt_ids: Sequence[Sequence[int]]
@@ -42,7 +42,7 @@ def fit_on_pool(
     tiers: Sequence[str],
     vocabulary: str,
     vocabulary_size: int,
-    more: Labelled | None = None,
+    more: LabelledPrompts | None = None,
 ) -> EntryModel | None:
     """Fit on two thirds of the sample, report on the third that certifies the calibration.
 
@@ -67,10 +67,12 @@ def fit_on_pool(
     fitting_HN = right_HN[:, ~is_held_out_N]
     held_out = [prompt_ids[row] for row in np.flatnonzero(is_held_out_N)]
     if more is not None:
-        known = {tuple(ids) for ids in held_out}
-        kept = [row for row, ids in enumerate(more.prompt_ids) if tuple(ids) not in known]
-        fitting += [more.prompt_ids[row] for row in kept]
-        fitting_HN = np.hstack((fitting_HN, more.right_HN[:, kept]))
+        held_out_ids = {tuple(ids) for ids in held_out}
+        added_rows = [
+            row for row, ids in enumerate(more.prompt_ids) if tuple(ids) not in held_out_ids
+        ]
+        fitting += [more.prompt_ids[row] for row in added_rows]
+        fitting_HN = np.hstack((fitting_HN, more.right_HN[:, added_rows]))
     model = fit_entry_model(
         fitting,
         fitting_HN,
@@ -91,16 +93,16 @@ def worth(
     scorer, count = EntryScorer(model), len(model.tiers)
     chances_HN = np.array([scorer.chances(ids) for ids in prompt_ids]).T
     begins_N = np.array([scorer.climb(ids, range(count))[0] for ids in prompt_ids])
-    found = {"held_out": float(len(prompt_ids))}
+    report = {"held_out": float(len(prompt_ids))}
     for tier, name in enumerate(model.tiers[:-1]):
         is_skipped_N = begins_N > tier
-        found[f"ece_{name}"] = ece(chances_HN[tier], right_HN[tier])
-        found[f"skipped_{name}"] = float(is_skipped_N.mean())
+        report[f"ece_{name}"] = ece(chances_HN[tier], right_HN[tier])
+        report[f"skipped_{name}"] = float(is_skipped_N.mean())
         if 0 < right_HN[tier].sum() < len(prompt_ids):
-            found[f"auroc_{name}"] = auroc(chances_HN[tier], right_HN[tier])
+            report[f"auroc_{name}"] = auroc(chances_HN[tier], right_HN[tier])
         if is_skipped_N.any():
-            found[f"right_of_skipped_{name}"] = float(right_HN[tier][is_skipped_N].mean())
-    return found
+            report[f"right_of_skipped_{name}"] = float(right_HN[tier][is_skipped_N].mean())
+    return report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ class ProbeTrial:
 
 
 @dataclass(frozen=True, slots=True)
-class _Counted:
+class _ScoreWithProbe:
     """A score that counts a probe.
 
     Attributes:
@@ -150,7 +150,7 @@ def _counted(
     hidden_NH: npt.NDArray[np.floating],
     right_N: BoolArray,
     prompt_N: RowArray | None,
-) -> _Counted | None:
+) -> _ScoreWithProbe | None:
     first_K, _ = _prompts(len(right_N), prompt_N)
     if min(right_N[first_K].sum(), (~right_N[first_K]).sum()) < _FOLDS:
         return None
@@ -170,7 +170,7 @@ def _counted(
         bias=bias - weight * mean,
         probe=packed(parameters, weight),
     )
-    return _Counted(with_it, x_NC, probed_N)
+    return _ScoreWithProbe(with_it, x_NC, probed_N)
 
 
 def _losses(x_NC: FloatArray, right_N: BoolArray, folds: Sequence[BoolArray]) -> FloatArray:

@@ -46,7 +46,7 @@ class TierScores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class ServedPool:
     """What thresholds make of a pool.
 
     Attributes:
@@ -195,7 +195,7 @@ class CascadeReplay:
         self._right_NT = pool.right()
         self.tier_scores = lru_cache(maxsize=256)(self._tier_scores)
 
-    def serve(self, thresholds: Sequence[float]) -> Served:
+    def serve(self, thresholds: Sequence[float]) -> ServedPool:
         """What these thresholds, one a tier but the last, make of the pool."""
         count, last = self._count, len(self._tiers)
         waiting_N = np.ones(count, dtype=bool)
@@ -211,7 +211,7 @@ class CascadeReplay:
             answered_by_N[accepted_N] = tier
             waiting_N = waiting_N & ~accepted_N
         reached_NT[:, last] = waiting_N
-        return Served(
+        return ServedPool(
             score_NT=score_NT,
             ended_NT=ended_NT,
             reached_NT=reached_NT,

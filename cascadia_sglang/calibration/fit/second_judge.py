@@ -33,7 +33,7 @@ _LOWS = np.linspace(0.0, 0.5, 51)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Confirmed:
+class ConfirmedDrafts:
     """What confirming drafts from a score on does to one part of the sample.
 
     Attributes:
@@ -76,7 +76,7 @@ class _Drafts:
 
 def fit_second_judges(cascade: CalibratedCascade, parts: Parts) -> list[SecondJudge]:
     """One for every tier that reads enough drafts of both kinds."""
-    found: list[SecondJudge] = []
+    judges: list[SecondJudge] = []
     for tier in range(1, len(parts.fit.tiers)):
         fit = _drafts(cascade, parts.fit, tier, is_fit=True)
         if fit is None or min(fit.right_n.sum(), (~fit.right_n).sum()) < MIN_KIND:
@@ -88,31 +88,33 @@ def fit_second_judges(cascade: CalibratedCascade, parts: Parts) -> list[SecondJu
             continue
         high = _high(_score(calibration, chosen), chosen, len(parts.choose))
         score_n = _score(calibration, held_out)
-        told = {
+        report = {
             "held_out": float(len(score_n)),
             "auroc": auroc(score_n, held_out.right_n),
             "ece": ece(score_n, held_out.right_n),
         }
-        found.append(
+        judges.append(
             SecondJudge(
                 tier=tier,
                 calibration=msgspec.structs.replace(
-                    calibration, report={k: v for k, v in told.items() if np.isfinite(v)}
+                    calibration, report={k: v for k, v in report.items() if np.isfinite(v)}
                 ),
                 high=high,
             )
         )
-    return found
+    return judges
 
 
-def confirmed(judge: SecondJudge, cascade: CalibratedCascade, part: Pool, high: float) -> Confirmed:
+def confirmed(
+    judge: SecondJudge, cascade: CalibratedCascade, part: Pool, high: float
+) -> ConfirmedDrafts:
     """What confirming a tier's drafts from `high` on does to a part of the sample."""
     drafts = _drafts(cascade, part, judge.tier)
     if drafts is None:
-        return Confirmed(drafts=0, confirmed=0, lost=0, prompts=len(part))
+        return ConfirmedDrafts(drafts=0, confirmed=0, lost=0, prompts=len(part))
     is_confirmed_n = _score(judge.calibration, drafts) >= high
     lost_n = drafts.right_instead_n.astype(int) - drafts.right_n
-    return Confirmed(
+    return ConfirmedDrafts(
         drafts=len(is_confirmed_n),
         confirmed=int(is_confirmed_n.sum()),
         lost=int(lost_n[is_confirmed_n].sum()),
@@ -123,7 +125,7 @@ def confirmed(judge: SecondJudge, cascade: CalibratedCascade, part: Pool, high: 
 def suggested_low(cascade: CalibratedCascade, part: Pool) -> float:
     """The score below which the drafts of all tiers together are not worth reading; 0 for none."""
     served = cascade.replay(part).serve(cascade.thresholds)
-    scores, kept, tokens = [], [], []
+    scores, kept_shares, tokens = [], [], []
     for tier in range(1, len(part.tiers)):
         kept_N = part.tiers[tier].kept_N
         if kept_N is None:
@@ -132,11 +134,11 @@ def suggested_low(cascade: CalibratedCascade, part: Pool) -> float:
         # An attempt that was ended early says its chance of acceptance, which is next to nothing.
         ended_n = served.ended_NT[rows_n, tier - 1]
         scores.append(np.where(ended_n, 0.0, served.score_NT[rows_n, tier - 1]))
-        kept.append(kept_N[rows_n])
+        kept_shares.append(kept_N[rows_n])
         tokens.append(part.tiers[tier - 1].tokens()[rows_n])
     if not scores:
         return 0.0
-    score_n, kept_n, tokens_n = (np.concatenate(one) for one in (scores, kept, tokens))
+    score_n, kept_n, tokens_n = (np.concatenate(parts) for parts in (scores, kept_shares, tokens))
     low = 0.0
     for level in _LOWS:
         below_n = score_n < level

@@ -103,12 +103,12 @@ def measure(score_N: FloatArray, right_N: BoolArray) -> dict[str, Interval]:
     rng = np.random.default_rng(_SEED)
     count = len(score_N)
     picks_RN = rng.integers(max(count, 1), size=(RESAMPLES if count else 0, count))
-    found = {}
+    intervals = {}
     for name, metric in METRICS.items():
         resampled_R = np.array([metric(score_N[pick_N], right_N[pick_N]) for pick_N in picks_RN])
         kept_R = resampled_R[np.isfinite(resampled_R)]
         low, high = np.quantile(kept_R, (0.025, 0.975)) if len(kept_R) else (np.nan, np.nan)
-        found[name] = Interval(
+        intervals[name] = Interval(
             value=metric(score_N, right_N), low=float(low), high=float(high), n=count
         )
-    return found
+    return intervals

@@ -15,7 +15,7 @@ import numpy as np
 
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.fit.counts import Counts
-from cascadia_sglang.calibration.fit.replay import CascadeReplay, Served
+from cascadia_sglang.calibration.fit.replay import CascadeReplay, ServedPool
 from cascadia_sglang.errors import CalibrationError
 
 GRID = 64  # thresholds a tier, at most
@@ -138,7 +138,7 @@ def choose(replay: CascadeReplay, tier_cost: Sequence[float], target: Target) ->
 
 
 def outcome_of(
-    served: Served, thresholds: Sequence[float], tier_cost: Sequence[float]
+    served: ServedPool, thresholds: Sequence[float], tier_cost: Sequence[float]
 ) -> ThresholdResult:
     """Sum up what was served."""
     lost_N = served.last_right_N.astype(float) - served.right_N
@@ -197,9 +197,9 @@ def _descend(
     for tier in range(count):
         points = np.linspace(0, 1, max(coarse, 2))
         rows = [
-            (*head, own[round(point * (len(own) - 1))])
+            (*head, grid[round(point * (len(grid) - 1))])
             for head in rows
-            for own in [tier_grid(replay, tier, head)]
+            for grid in [tier_grid(replay, tier, head)]
             for point in points
         ]
     starts = sorted((evaluate(thresholds) for thresholds in rows), key=target.rank)[:_STARTS]

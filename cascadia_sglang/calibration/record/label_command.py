@@ -38,7 +38,7 @@ def ask_command(
     Raises:
         CalibrationError: if the command fails, or does not answer with one line per answer.
     """
-    asked = [
+    entries = [
         {
             "id": question.id,
             "messages": question.messages,
@@ -52,20 +52,20 @@ def ask_command(
         for tier, given in enumerate(answers)
         for question, answer in zip(questions, given, strict=True)
     ]
-    lines = _run(words, "".join(json.dumps(entry) + "\n" for entry in asked))
-    if len(lines) != len(asked):
+    lines = _run(words, "".join(json.dumps(entry) + "\n" for entry in entries))
+    if len(lines) != len(entries):
         raise CalibrationError(
-            f"the label command wrote {len(lines)} lines for {len(asked)} answers"
+            f"the label command wrote {len(lines)} lines for {len(entries)} answers"
         )
     labels = [_as_bool(line, number) for number, line in enumerate(lines, 1)]
     count = len(questions)
     return [labels[start : start + count] for start in range(0, len(labels), count)]
 
 
-def _run(words: Sequence[str], asked: str) -> list[str]:
+def _run(words: Sequence[str], text: str) -> list[str]:
     try:
         done = subprocess.run(
-            words, input=asked, capture_output=True, text=True, timeout=COMMAND_S, check=False
+            words, input=text, capture_output=True, text=True, timeout=COMMAND_S, check=False
         )
     except OSError as error:
         raise CalibrationError(f"the label command {words[0]!r}: {error.strerror}") from error

@@ -91,26 +91,26 @@ class Labeler:
         """
         labels = [[False] * len(questions) for _ in answers]
         commanded = []
-        for place, question in enumerate(questions):
+        for row, question in enumerate(questions):
             kind = self.kind_of(question)
             if kind.startswith(_COMMAND):
-                commanded.append(place)
+                commanded.append(row)
                 continue
             if kind == _AGREEMENT:
-                check: Check = partial(same_answer, other=answers[-1][place])
+                check: Check = partial(same_answer, other=answers[-1][row])
             else:
                 check = self._check_of(question)
             for tier, given in zip(labels, answers, strict=True):
-                tier[place] = check(given[place])
+                tier[row] = check(given[row])
         if commanded:
-            said = ask_command(
+            command_labels = ask_command(
                 self._words,
-                [questions[place] for place in commanded],
-                [[given[place] for place in commanded] for given in answers],
+                [questions[row] for row in commanded],
+                [[given[row] for row in commanded] for given in answers],
             )
-            for tier, own in zip(labels, said, strict=True):
-                for place, label in zip(commanded, own, strict=True):
-                    tier[place] = label
+            for tier, tier_labels in zip(labels, command_labels, strict=True):
+                for row, label in zip(commanded, tier_labels, strict=True):
+                    tier[row] = label
         return labels
 
     def _check_of(self, question: Question) -> Check:
@@ -125,13 +125,13 @@ class Labeler:
         return lambda answer: any(check(answer) for check in checks)
 
 
-def _rule(kind: str, place: str) -> Rule:
+def _rule(kind: str, subject: str) -> Rule:
     if kind in _RULES:
         return _RULES[kind]
     name, _, rest = kind.partition(":")
     if name == "regex" and rest:
-        return _pattern(rest, place)
-    raise CalibrationError(f"{place} {kind!r} is unknown, allowed: {KINDS}")
+        return _pattern(rest, subject)
+    raise CalibrationError(f"{subject} {kind!r} is unknown, allowed: {KINDS}")
 
 
 def _auto(reference: str) -> Check:
@@ -146,13 +146,13 @@ def _found_kind(reference: str) -> str:
 
 
 def _number(reference: str) -> Check:
-    wanted = answered_quantity(reference)
-    if wanted is None:
+    expected = answered_quantity(reference)
+    if expected is None:
         raise ValueError(f"the reference {reference!r} does not give one number")
 
     def check(answer: str) -> bool:
-        found = answered_quantity(answer)
-        return found is not None and found.is_same(wanted)
+        given = answered_quantity(answer)
+        return given is not None and given.is_same(expected)
 
     return check
 
@@ -166,15 +166,15 @@ def _words(reference: str) -> Check:
 
 def _date(order: Order | None) -> Rule:
     def rule(reference: str) -> Check:
-        wanted = answered_date(reference, order)
-        if wanted is None:
+        expected = answered_date(reference, order)
+        if expected is None:
             raise ValueError(
                 f"the reference {reference!r} does not give one date; write it as 2024-03-05"
             )
 
         def check(answer: str) -> bool:
-            found = answered_date(answer, order)
-            return found is not None and found.fits(wanted)
+            given = answered_date(answer, order)
+            return given is not None and given.fits(expected)
 
         return check
 
@@ -185,19 +185,19 @@ def _exact(reference: str) -> Check:
     return lambda answer: answer.strip() == reference.strip()
 
 
-def _pattern(pattern: str, place: str) -> Rule:
+def _pattern(pattern: str, subject: str) -> Rule:
     """Compares what a pattern finds last: its first group, or all of it where it has none."""
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise CalibrationError(f"{place} regex:{pattern}: {error}") from error
+        raise CalibrationError(f"{subject} regex:{pattern}: {error}") from error
 
     def rule(reference: str) -> Check:
         def check(answer: str) -> bool:
-            found = list(compiled.finditer(answer))
-            if not found:
+            matches = list(compiled.finditer(answer))
+            if not matches:
                 return False
-            value: str | None = found[-1].group(1 if compiled.groups else 0)
+            value: str | None = matches[-1].group(1 if compiled.groups else 0)
             return value is not None and value.strip() == reference.strip()
 
         return check

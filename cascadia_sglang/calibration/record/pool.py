@@ -136,5 +136,5 @@ class Pool:
 
 
 def _joined(parts: Sequence[npt.NDArray[_Entry] | None]) -> npt.NDArray[_Entry] | None:
-    known = [part for part in parts if part is not None]
-    return np.concatenate(known) if len(known) == len(parts) else None
+    arrays = [part for part in parts if part is not None]
+    return np.concatenate(arrays) if len(arrays) == len(parts) else None

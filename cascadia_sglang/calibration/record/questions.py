@@ -85,13 +85,13 @@ def ask(
         RefusedError: if the server answers with an error, or without a record.
         OSError, http.client.HTTPException: if the connection breaks or times out.
     """
-    place = f"question {question.id!r}, tier {tier.name}"
+    subject = f"question {question.id!r}, tier {tier.name}"
     started = time.monotonic()
-    text, story = _asked(connection, question, sampling, {"x-cascadia-tier": tier.name}, place)
+    text, story = _asked(connection, question, sampling, {"x-cascadia-tier": tier.name}, subject)
     seconds = time.monotonic() - started
     record = (story.get("attempts") or [{}])[-1].get("record")
     if record is None or not record["tokens"]:
-        raise RefusedError(f"{place}: nothing was recorded")
+        raise RefusedError(f"{subject}: nothing was recorded")
     return Record(
         id=question.id,
         tier=tier.name,
@@ -121,13 +121,13 @@ def ask_drafts(
     """
     _, story = _asked(connection, question, sampling, {}, f"question {question.id!r}, drafts")
     attempts = {attempt["tier"]: attempt for attempt in story.get("attempts") or []}
-    found: list[DraftRecord] = []
+    records: list[DraftRecord] = []
     for index in range(1, len(tiers)):
         before, attempt = (attempts.get(tier.name, {}) for tier in tiers[index - 1 : index + 1])
         # A tier that read a draft did not write what it kept of it.
         written = before.get("tokens", 0) + before.get("kept", 0)
         is_read = "kept" in attempt and written > 0
-        found.append(
+        records.append(
             DraftRecord(
                 id=question.id,
                 tier=tiers[index].name,
@@ -136,7 +136,7 @@ def ask_drafts(
                 features=(attempt.get("record") or {}).get("draft") if is_read else None,
             )
         )
-    return found
+    return records
 
 
 def _asked(
@@ -144,7 +144,7 @@ def _asked(
     question: Question,
     sampling: Sampling,
     headers: Mapping[str, str],
-    place: str,
+    subject: str,
 ) -> tuple[str, dict[str, Any]]:
     """Text of the answer, and what the server says of how it came about."""
     path, body = request_of(question, sampling)
@@ -154,8 +154,8 @@ def _asked(
     response = connection.getresponse()
     content = response.read()
     if response.status != 200:
-        said = " ".join(content[:300].decode(errors="replace").split())
-        raise RefusedError(f"{place}: {response.status} {said}")
+        message = " ".join(content[:300].decode(errors="replace").split())
+        raise RefusedError(f"{subject}: {response.status} {message}")
     text, meta_info = _answer(msgspec.json.decode(content))
     return text, meta_info.get("cascadia", {})
 
@@ -176,8 +176,8 @@ def message_text(message: Mapping[str, Any]) -> str:
     lines = [message["content"]] if message.get("content") else []
     for call in message.get("tool_calls") or []:
         function = call["function"]
-        told = {"name": function["name"], "arguments": _arguments(function["arguments"])}
-        lines.append(json.dumps(told, sort_keys=True, ensure_ascii=False))
+        line = {"name": function["name"], "arguments": _arguments(function["arguments"])}
+        lines.append(json.dumps(line, sort_keys=True, ensure_ascii=False))
     return "\n".join(lines)
 
 

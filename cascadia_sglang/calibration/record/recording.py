@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from cascadia_sglang.calibration.record.questions import Sampling, digest_of
-from cascadia_sglang.calibration.record.records import Kept, Key, Record, RecordFile
+from cascadia_sglang.calibration.record.records import Key, Record, RecordFile, StoredRecord
 from cascadia_sglang.calibration.record.sample import Question
 from cascadia_sglang.config.settings import TierConfig
 from cascadia_sglang.errors import CalibrationError, RefusedError
@@ -23,7 +23,7 @@ def missing(
     questions: Sequence[Question],
     tier: TierConfig,
     sampling: Sampling,
-    known: dict[Key, Record],
+    stored_records: dict[Key, Record],
     *,
     needs_hidden: bool = False,
 ) -> list[Question]:
@@ -32,12 +32,12 @@ def missing(
     Args:
         needs_hidden: whether an answer without its hidden state counts as missing.
     """
-    found = []
+    unanswered = []
     for question in questions:
-        record = known.get((tier.name, question.id, digest_of(question, tier, sampling)))
+        record = stored_records.get((tier.name, question.id, digest_of(question, tier, sampling)))
         if record is None or (needs_hidden and record.hidden is None):
-            found.append(question)
-    return found
+            unanswered.append(question)
+    return unanswered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +57,10 @@ class RecordingServer:
 def record(
     server: RecordingServer,
     questions: Sequence[Question],
-    ask: Callable[[http.client.HTTPConnection, Question], list[Kept]],
-    file: RecordFile[Kept],
+    ask: Callable[[http.client.HTTPConnection, Question], list[StoredRecord]],
+    file: RecordFile[StoredRecord],
     name: str,
-) -> list[Kept]:
+) -> list[StoredRecord]:
     """Ask every question, write the records of each to the file, and return all of them.
 
     A question that the server refuses is named on stderr and skipped.
@@ -74,7 +74,7 @@ def record(
     waiting: queue.SimpleQueue[Question] = queue.SimpleQueue()
     for question in questions:
         waiting.put(question)
-    done: queue.SimpleQueue[list[Kept] | Exception | None] = queue.SimpleQueue()
+    done: queue.SimpleQueue[list[StoredRecord] | Exception | None] = queue.SimpleQueue()
     stopping = threading.Event()
     width = min(server.concurrency, len(questions))
 
@@ -103,33 +103,33 @@ def record(
 
 
 def _collect(
-    done: "queue.SimpleQueue[list[Kept] | Exception | None]",
-    file: RecordFile[Kept],
+    done: "queue.SimpleQueue[list[StoredRecord] | Exception | None]",
+    file: RecordFile[StoredRecord],
     tell: Progress,
     stopping: threading.Event,
     width: int,
-) -> list[Kept]:
+) -> list[StoredRecord]:
     """Take what `width` threads bring until all of them have ended, also after one has failed."""
-    records: list[Kept] = []
-    asked = 0
+    records: list[StoredRecord] = []
+    answered = 0
     lost: Exception | None = None
     while width:
-        one = done.get()
-        if one is None:
+        result = done.get()
+        if result is None:
             width -= 1
-        elif isinstance(one, list):
-            for told in one:
-                file.append(told)
-            records += one
-            asked += 1
-            tell(asked)
-        elif isinstance(one, RefusedError):
-            tell.say(f"left out: {one}")
+        elif isinstance(result, list):
+            for answer in result:
+                file.append(answer)
+            records += result
+            answered += 1
+            tell(answered)
+        elif isinstance(result, RefusedError):
+            tell.say(f"left out: {result}")
         else:
-            lost = lost or one
+            lost = lost or result
             stopping.set()
     if lost is not None:
         tell.close()
         raise CalibrationError(f"the server was lost: {lost!r}") from lost
-    tell(asked, last=True)
+    tell(answered, last=True)
     return records

@@ -85,25 +85,25 @@ class DraftRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 Key = tuple[str, str, str]
 
 
-class Keyed(Protocol):
+class KeyedRecord(Protocol):
     """What a file of records may hold: msgspec structs that name themselves."""
 
     @property
     def key(self) -> Key: ...
 
 
-Kept = TypeVar("Kept", bound=Keyed)
+StoredRecord = TypeVar("StoredRecord", bound=KeyedRecord)
 
 
-class RecordFile(Generic[Kept]):
+class RecordFile(Generic[StoredRecord]):
     """Appends records to a file, each whole before the next; used as a context."""
 
-    def __init__(self, path: Path, kind: type[Kept]) -> None:
+    def __init__(self, path: Path, kind: type[StoredRecord]) -> None:
         self._path = path
-        self._kind: type[Kept] = kind
+        self._kind: type[StoredRecord] = kind
         self._file: BinaryIO | None = None
 
-    def load(self) -> dict[Key, Kept]:
+    def load(self) -> dict[Key, StoredRecord]:
         """Every record by its key.
 
         A last line without its end was being written when a run was killed: it is cut off.
@@ -118,16 +118,16 @@ class RecordFile(Generic[Kept]):
         if whole < len(content):
             os.truncate(self._path, whole)
         decoder = msgspec.json.Decoder(self._kind)
-        found: dict[Key, Kept] = {}
+        by_key: dict[Key, StoredRecord] = {}
         for number, line in enumerate(content[:whole].splitlines(), 1):
             try:
                 record = decoder.decode(line)
             except (msgspec.DecodeError, ValueError) as error:
                 raise CalibrationError(f"records {self._path}, line {number}: {error}") from error
-            found[record.key] = record
-        return found
+            by_key[record.key] = record
+        return by_key
 
-    def append(self, record: Kept) -> None:
+    def append(self, record: StoredRecord) -> None:
         """Write one record, and hand it to the system at once."""
         if self._file is None:
             self._file = self._path.open("ab")
@@ -158,8 +158,8 @@ def pool_of(
     """
     return Pool(
         tiers=tuple(
-            _answers(own, labels, records[-1], drafts)
-            for own, labels in zip(records, right, strict=True)
+            _answers(tier_records, labels, records[-1], drafts)
+            for tier_records, labels in zip(records, right, strict=True)
         ),
         ids=tuple(question.id for question in questions),
         prompt_keys=tuple(prompt_key(question) for question in questions),
@@ -193,16 +193,16 @@ def _answers(
 
 def _hidden(records: Sequence[Record]) -> npt.NDArray[np.float32] | None:
     """NaN where an answer has none, or one that is not finite; None where no answer has one."""
-    known = {
+    state_by_row = {
         row: np.frombuffer(record.hidden, "<f2")
         for row, record in enumerate(records)
         if record.hidden is not None
     }
-    if not known:
+    if not state_by_row:
         return None
-    size = max(len(state_H) for state_H in known.values())
+    size = max(len(state_H) for state_H in state_by_row.values())
     hidden_NH = np.full((len(records), size), np.nan, dtype=np.float32)
-    for row, state_H in known.items():
+    for row, state_H in state_by_row.items():
         if np.isfinite(state_H).all():
             hidden_NH[row] = state_H
     return hidden_NH

@@ -108,10 +108,10 @@ def prompt_key(question: Question) -> str:
     messages = question.messages
     if messages is None:
         messages = [{"role": "user", "content": question.prompt}]
-    stripped = [{name: _stripped(value) for name, value in one.items()} for one in messages]
-    asked = [stripped, question.tools] if question.tools else stripped
-    content = msgspec.json.encode(asked, order="deterministic")
-    return blake2b(content, digest_size=8).hexdigest()
+    stripped = [{name: _stripped(value) for name, value in message.items()} for message in messages]
+    content = [stripped, question.tools] if question.tools else stripped
+    encoded = msgspec.json.encode(content, order="deterministic")
+    return blake2b(encoded, digest_size=8).hexdigest()
 
 
 def _stripped(value: Any) -> Any:

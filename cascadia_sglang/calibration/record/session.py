@@ -35,7 +35,7 @@ from cascadia_sglang.models.hub_check import check_hub_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class RecordedSample:
     """Questions that every tier has answered, in one order.
 
     Attributes:
@@ -75,7 +75,7 @@ def recorded(
     settings: RecordingSettings,
     config: CascadeConfig,
     check_keys: Callable[[Sequence[str]], None],
-) -> Recorded:
+) -> RecordedSample:
     """Ask what the folder does not hold yet, and label every answer.
 
     Args:
@@ -97,27 +97,27 @@ def recorded(
         _tell(f"{repeats} questions repeat an earlier prompt; equal prompts stay in one part")
     make_output_folder(settings.out, "--out")
     with _ending_on_sigterm():
-        asked, records, drafts = _answered(settings, config, questions)
-    answers = [[record.text for record in own] for own in records]
-    right = labeler(asked, answers)
-    return Recorded(records=records, pool=pool_of(asked, records, right, drafts))
+        answered, records, drafts = _answered(settings, config, questions)
+    answers = [[record.text for record in tier_records] for tier_records in records]
+    right = labeler(answered, answers)
+    return RecordedSample(records=records, pool=pool_of(answered, records, right, drafts))
 
 
 def _labelled(questions: list[Question], labeler: Labeler) -> list[Question]:
     """Those that can be labelled; how many cannot is said on stderr."""
-    kept = [
+    labelled = [
         question
         for question in questions
         if question.reference is not None or not labeler.needs_reference(question)
     ]
-    if len(kept) < len(questions):
-        _tell(f"{len(questions) - len(kept)} questions without a reference are left out")
-    if not kept:
+    if len(labelled) < len(questions):
+        _tell(f"{len(questions) - len(labelled)} questions without a reference are left out")
+    if not labelled:
         kind = labeler.kind_of(questions[0])
         raise CalibrationError(
             f"no question has a reference, label {kind} needs one; --label agreement needs none"
         )
-    return kept
+    return labelled
 
 
 def _answered(
@@ -134,9 +134,9 @@ def _answered(
         RecordFile(settings.out / "records.jsonl", Record) as file,
         RecordFile(settings.out / "drafts.jsonl", DraftRecord) as draft_file,
     ):
-        known, read = file.load(), draft_file.load() if reads_drafts else {}
+        stored_records, read = file.load(), draft_file.load() if reads_drafts else {}
         unanswered = [
-            missing(questions, tier, sampling, known, needs_hidden=index in hidden)
+            missing(questions, tier, sampling, stored_records, needs_hidden=index in hidden)
             for index, tier in enumerate(tiers)
         ]
         unread = [
@@ -148,20 +148,22 @@ def _answered(
         if any(unanswered) or unread:
             check_hub_names(config.models())
             with _server(settings, config) as server:
-                for tier, own in zip(tiers, unanswered, strict=True):
+                for tier, missing_questions in zip(tiers, unanswered, strict=True):
                     ask_tier = functools.partial(_ask_tier, tier=tier, sampling=sampling)
-                    new = record(server, own, ask_tier, file, tier.name)
-                    known |= {answer.key: answer for answer in new}
+                    new = record(server, missing_questions, ask_tier, file, tier.name)
+                    stored_records |= {answer.key: answer for answer in new}
                 ask_all = functools.partial(ask_drafts, tiers=tiers, sampling=sampling)
                 made = record(server, unread, ask_all, draft_file, "drafts")
                 read |= {reading.key: reading for reading in made}
-    asked, records = _complete(config, questions, sampling, known)
+    answered, records = _complete(config, questions, sampling, stored_records)
     # The folder may hold hidden states of an earlier run, which this one does not ask for.
     records = [
-        own if index in hidden else [msgspec.structs.replace(one, hidden=None) for one in own]
-        for index, own in enumerate(records)
+        tier_records
+        if index in hidden
+        else [msgspec.structs.replace(answer, hidden=None) for answer in tier_records]
+        for index, tier_records in enumerate(records)
     ]
-    return asked, records, _drafts(config, asked, sampling, read) if reads_drafts else None
+    return answered, records, _drafts(config, answered, sampling, read) if reads_drafts else None
 
 
 @contextlib.contextmanager
@@ -182,32 +184,39 @@ def _ask_tier(
 
 def _drafts(
     config: CascadeConfig,
-    asked: Sequence[Question],
+    questions: Sequence[Question],
     sampling: Sampling,
     read: Mapping[Key, DraftRecord],
 ) -> dict[tuple[str, str], DraftRecord]:
     """How each tier read the draft of the tier before, by the tier's name and the question's id."""
-    found = {}
+    readings = {}
     for index, tier in enumerate(config.tiers):
-        for question in asked:
+        for question in questions:
             digest = draft_digest(question, config.tiers[: index + 1], sampling)
             key = (tier.name, question.id, digest)
             if key in read:
-                found[tier.name, question.id] = read[key]
-    return found
+                readings[tier.name, question.id] = read[key]
+    return readings
 
 
 def _complete(
-    config: CascadeConfig, questions: list[Question], sampling: Sampling, known: dict[Key, Record]
+    config: CascadeConfig,
+    questions: list[Question],
+    sampling: Sampling,
+    stored_records: dict[Key, Record],
 ) -> tuple[list[Question], list[list[Record]]]:
     keys = [
         [(tier.name, question.id, digest_of(question, tier, sampling)) for tier in config.tiers]
         for question in questions
     ]
-    whole = [row for row, own in enumerate(keys) if all(key in known for key in own)]
+    whole = [
+        row for row, row_keys in enumerate(keys) if all(key in stored_records for key in row_keys)
+    ]
     if not whole:
         raise CalibrationError("no question was answered by every tier")
-    records = [[known[keys[row][tier]] for row in whole] for tier in range(len(config.tiers))]
+    records = [
+        [stored_records[keys[row][tier]] for row in whole] for tier in range(len(config.tiers))
+    ]
     return [questions[row] for row in whole], records
 
 

@@ -57,15 +57,15 @@ def tier_speeds(config: CascadeConfig, profile: Path | None, gpu: str | None) ->
         measured = load_profile(profile)
         for tier in config.tiers:
             if tier.name not in measured.tiers:
-                known = ", ".join(measured.tiers)
-                raise ConfigError(f"profile {profile}: tier {tier.name} is missing, it has {known}")
+                tiers = ", ".join(measured.tiers)
+                raise ConfigError(f"profile {profile}: tier {tier.name} is missing, it has {tiers}")
         times = tuple(measured.tiers[tier.name] for tier in config.tiers)
         return TierSpeeds(times=times, devices=devices, source=f"step times of {profile}")
     if gpu is not None and gpu not in GPUS:
         raise ConfigError(f"gpu {gpu!r} is not known, known: {', '.join(GPUS)}")
     # The host's time says nothing of a model: below its floor all models would cost the same.
     sheet = replace(GPUS[gpu or DEFAULT_GPU], host_step_ms=0.0)
-    found = []
+    tier_times = []
     for tier, (tp, pp) in zip(config.tiers, ranks, strict=True):
         try:
             shape = load_shape(tier.model_path)
@@ -73,9 +73,9 @@ def tier_speeds(config: CascadeConfig, profile: Path | None, gpu: str | None) ->
             raise ConfigError(
                 f"tier {tier.name}: {error}; give --profile or --tier-cost"
             ) from error
-        found.append(roofline_times(shape, sheet, tp, pp))
+        tier_times.append(roofline_times(shape, sheet, tp, pp))
     source = f"step times estimated by the data sheet of {sheet.name}"
-    return TierSpeeds(times=tuple(found), devices=devices, source=source)
+    return TierSpeeds(times=tuple(tier_times), devices=devices, source=source)
 
 
 def step_costs(
@@ -91,11 +91,11 @@ def step_costs(
         devices
         * _answer_s(
             times,
-            prompt=float(np.mean([prompt_tokens(record) for record in own])),
-            output=float(np.mean([max(1, record.tokens[-1]) for record in own])),
+            prompt=float(np.mean([prompt_tokens(record) for record in tier_records])),
+            output=float(np.mean([max(1, record.tokens[-1]) for record in tier_records])),
             rows=rows,
         )
-        for times, devices, own in zip(speeds.times, speeds.devices, records, strict=True)
+        for times, devices, tier_records in zip(speeds.times, speeds.devices, records, strict=True)
     ]
     return tuple(value / seconds[0] for value in seconds)
 

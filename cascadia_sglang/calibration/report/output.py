@@ -9,7 +9,7 @@ import numpy as np
 
 from cascadia_sglang.calibration.fit.calibrate import CalibratedCascade
 from cascadia_sglang.calibration.fit.certify import promises
-from cascadia_sglang.calibration.fit.entry_model import Labelled, commit_at_once, fit_on_pool
+from cascadia_sglang.calibration.fit.entry_model import LabelledPrompts, commit_at_once, fit_on_pool
 from cascadia_sglang.calibration.fit.second_judge import (
     SecondJudge,
     confirmed,
@@ -89,38 +89,40 @@ def second_judges(cascade: CalibratedCascade, parts: Parts) -> SecondJudges:
 
 
 def write_second_judges(
-    found: SecondJudges, cascade: CalibratedCascade, parts: Parts, folder: Path
+    second_judges: SecondJudges, cascade: CalibratedCascade, parts: Parts, folder: Path
 ) -> Iterator[str]:
     """Write `NAME.draft.json` of every second judge; yields what the operator should read."""
-    high = 1.0 if found.high is None else found.high
-    if found.judges:
+    high = 1.0 if second_judges.high is None else second_judges.high
+    if second_judges.judges:
         yield f"routing: drafts: second_judge: {high:.6g}"
-    for judge in found.judges:
+    for judge in second_judges.judges:
         name = cascade.settings.tier_names[judge.tier]
         path = folder / f"{name}.draft.json"
-        told = confirmed(judge, cascade, parts.certify, high)
+        counts = confirmed(judge, cascade, parts.certify, high)
         report = {
             **judge.calibration.report,
             "high": high,
-            "held_out_prompts": told.prompts,
-            "held_out_confirmed": told.confirmed,
-            "held_out_lost": told.lost,
+            "held_out_prompts": counts.prompts,
+            "held_out_confirmed": counts.confirmed,
+            "held_out_lost": counts.lost,
         }
-        known = cascade.settings.vocabularies
+        vocabularies = cascade.settings.vocabularies
         fitted = msgspec.structs.replace(
             judge.calibration,
             report=report,
-            draft_vocabularies=[known[judge.tier - 1], known[judge.tier]] if known else None,
+            draft_vocabularies=[vocabularies[judge.tier - 1], vocabularies[judge.tier]]
+            if vocabularies
+            else None,
             **cascade.settings.source(judge.tier),
         )
         save_calibration(fitted, path)
         yield f"tier {name}: draft_calibration: {path}"
         yield (
-            f"tier {name}: of {told.drafts} whole drafts held out {told.confirmed} are confirmed; "
-            f"of {told.prompts} prompts that loses {told.lost} right answers"
+            f"tier {name}: of {counts.drafts} whole drafts held out {counts.confirmed} are "
+            f"confirmed; of {counts.prompts} prompts that loses {counts.lost} right answers"
         )
-    if found.low is not None:
-        yield f"routing: drafts: low: {found.low:g}"
+    if second_judges.low is not None:
+        yield f"routing: drafts: low: {second_judges.low:g}"
 
 
 def write_entry_model(
@@ -129,7 +131,7 @@ def write_entry_model(
     prompt_ids: Sequence[Sequence[int] | None],
     vocabulary: Mapping[str, int],
     folder: Path,
-    more: Labelled | None = None,
+    more: LabelledPrompts | None = None,
 ) -> Iterator[str]:
     """Fit an entry model and write `entry.json`; yields what the operator should read of it.
 
@@ -141,10 +143,10 @@ def write_entry_model(
         more: prompts outside it that fit the entry model too.
     """
     rows = np.flatnonzero([ids is not None for ids in prompt_ids])
-    known, pool = [ids for ids in prompt_ids if ids is not None], pool.take(rows)
+    known_ids, pool = [ids for ids in prompt_ids if ids is not None], pool.take(rows)
     model = fit_on_pool(
         pool,
-        known,
+        known_ids,
         cascade.settings.tier_cost,
         tiers=cascade.settings.tier_names,
         vocabulary=vocabulary_fingerprint(vocabulary),
@@ -152,20 +154,20 @@ def write_entry_model(
         more=more,
     )
     if model is None:
-        yield f"no entry model: {len(known)} prompts have token ids, too few to fit one"
+        yield f"no entry model: {len(known_ids)} prompts have token ids, too few to fit one"
         return
     path = folder / "entry.json"
     save_entry_model(model, path)
     yield f"routing: entry_model: {path}"
-    told = model.report
-    skipped = ", ".join(f"{name} by {told[f'skipped_{name}']:.1%}" for name in model.tiers[:-1])
+    report = model.report
+    skipped = ", ".join(f"{name} by {report[f'skipped_{name}']:.1%}" for name in model.tiers[:-1])
     yield f"routing: entry: predicted: of the prompts held out, {skipped} would be skipped"
     held_out = np.flatnonzero(parts_of(pool) == "certify")
     served = cascade.replay(pool.take(held_out)).serve(cascade.thresholds)
     right_N = pool.tiers[0].right_N[held_out]
-    found = commit_at_once(model, [known[row] for row in held_out], right_N, served.right_N)
-    if found is not None:
+    commit = commit_at_once(model, [known_ids[row] for row in held_out], right_N, served.right_N)
+    if commit is not None:
         yield (
-            f"routing: commit_at_once: {found.chance:g}: {found.share:.1%} of the prompts held "
-            f"out, of which {found.loss:.2%} lose a right answer"
+            f"routing: commit_at_once: {commit.chance:g}: {commit.share:.1%} of the prompts held "
+            f"out, of which {commit.loss:.2%} lose a right answer"
         )

@@ -131,9 +131,15 @@ def _interval(value: Interval) -> str:
 
 def _prefix(report: Report) -> str:
     rows = [
-        (tier.tier, str(one.tokens), str(one.n), f"{one.accepted:.3f}", f"{one.ece:.3f}")
+        (
+            tier.tier,
+            str(checkpoint.tokens),
+            str(checkpoint.n),
+            f"{checkpoint.accepted:.3f}",
+            f"{checkpoint.ece:.3f}",
+        )
         for tier in report.tiers
-        for one in tier.prefix
+        for checkpoint in tier.prefix
     ]
     if not rows:
         return ""

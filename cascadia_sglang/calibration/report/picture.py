@@ -51,11 +51,11 @@ def _reliability(axes: Any, report: Report, certify: Pool) -> None:
     for index, score_N in enumerate(cascade.scores(certify, served)):
         rows = np.flatnonzero(served.reached_NT[:, index] & np.isfinite(score_N))
         bins = np.array_split(rows[np.argsort(score_N[rows], kind="stable")], _BINS)
-        full = [own for own in bins if len(own)]
+        full = [bin_rows for bin_rows in bins if len(bin_rows)]
         right_N = certify.tiers[index].right_N
         axes.plot(
-            [score_N[own].mean() for own in full],
-            [right_N[own].mean() for own in full],
+            [score_N[bin_rows].mean() for bin_rows in full],
+            [right_N[bin_rows].mean() for bin_rows in full],
             ".-",
             label=cascade.settings.tier_names[index],
         )

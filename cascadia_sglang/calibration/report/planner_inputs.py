@@ -57,16 +57,16 @@ def plan_sample_of(
     score_NT = whole_scores(calibrations, pool.take(rows)).tolist()
     right_NT = pool.right()[rows].astype(float).tolist()
     made = []
-    for place, row in enumerate(rows):
-        own = [of_tier[row] for of_tier in records]
-        ids = own[0].prompt_ids
+    for index, row in enumerate(rows):
+        tier_records = [of_tier[row] for of_tier in records]
+        ids = tier_records[0].prompt_ids
         chances = [] if entry is None or ids is None else entry.chances(ids).tolist()
         made.append(
             SampleRow(
-                scores=score_NT[place],
-                correct=right_NT[place],
-                input_tokens=prompt_tokens(own[0]),
-                output_tokens=[max(1, record.tokens[-1]) for record in own],
+                scores=score_NT[index],
+                correct=right_NT[index],
+                input_tokens=prompt_tokens(tier_records[0]),
+                output_tokens=[max(1, record.tokens[-1]) for record in tier_records],
                 entry=chances,
                 prompt=pool.prompt_keys[row],
             )
@@ -80,12 +80,12 @@ def check_rows(prompt_keys: Sequence[str]) -> None:
     Raises:
         CalibrationError: if not; says how many more are needed, about.
     """
-    left = sum(part_of(key) != "fit" for key in prompt_keys)
-    if left < LEAST_ROWS:
-        more = math.ceil((LEAST_ROWS - left) * 3 / 2)  # a third of them fits the scores
+    remaining = sum(part_of(key) != "fit" for key in prompt_keys)
+    if remaining < LEAST_ROWS:
+        more = math.ceil((LEAST_ROWS - remaining) * 3 / 2)  # a third of them fits the scores
         raise CalibrationError(
-            f"the sample has {len(prompt_keys)} labelled prompts, of which {left} did not fit the "
-            f"scores; {LEAST_ROWS} are needed: about {more} more prompts"
+            f"the sample has {len(prompt_keys)} labelled prompts, of which {remaining} did not "
+            f"fit the scores; {LEAST_ROWS} are needed: about {more} more prompts"
         )
 
 
@@ -171,11 +171,11 @@ def problem_of(
                 name=tier.name,
                 model=tier.model_path,
                 length=tokens / tokens_T[0],
-                kept=kept,
+                kept=kept_share,
                 block=block,
                 gpu_share=None if block is None else tier.gpu_share,
             )
-            for tier, tokens, kept, block in zip(
+            for tier, tokens, kept_share, block in zip(
                 config.tiers, tokens_T, kept_share_T, _blocks(config), strict=True
             )
         ],

@@ -12,7 +12,7 @@ import numpy as np
 from cascadia_sglang.acceptance import accepts
 from cascadia_sglang.arrays import BoolArray, FloatArray
 from cascadia_sglang.calibration.fit.calibrate import CalibratedCascade
-from cascadia_sglang.calibration.fit.replay import CascadeReplay, Served, TierReplay, sigmoid
+from cascadia_sglang.calibration.fit.replay import CascadeReplay, ServedPool, TierReplay, sigmoid
 from cascadia_sglang.calibration.fit.scores import fit_alone, fit_cascade
 from cascadia_sglang.calibration.fit.split import Parts
 from cascadia_sglang.calibration.fit.statistics import Interval, ece, measure
@@ -25,7 +25,7 @@ BASELINES = {"length": "log_tokens", "mean_logprob": "mean_logprob", "min_logpro
 MIN_GROUP = 50
 MAX_GROUPS = 20
 
-Measured = dict[str, Interval]
+Measurements = dict[str, Interval]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class TierQuality:
     tier: str
     reached: int
     accuracy: float
-    by: dict[str, Measured]
+    by: dict[str, Measurements]
     prefix: list[PrefixQuality]
     prefix_ece: float | None
 
@@ -68,7 +68,7 @@ class GroupQuality:
     group: str
     tier: str
     accuracy: float
-    by: Measured
+    by: Measurements
 
 
 def tier_qualities(cascade: CalibratedCascade, parts: Parts) -> list[TierQuality]:
@@ -76,7 +76,7 @@ def tier_qualities(cascade: CalibratedCascade, parts: Parts) -> list[TierQuality
     pool = parts.certify
     served = cascade.replay(pool).serve(cascade.thresholds)
     fitted = cascade.replay_fitted(parts.fit).serve(cascade.thresholds)
-    found = []
+    qualities = []
     for tier, score_N in enumerate(cascade.scores(pool, served)):
         reached_N = served.reached_NT[:, tier] & np.isfinite(score_N)
         right_N = pool.tiers[tier].right_N[reached_N]
@@ -84,7 +84,7 @@ def tier_qualities(cascade: CalibratedCascade, parts: Parts) -> list[TierQuality
         by |= _baselines(parts.fit, fitted.reached_NT[:, tier], pool, reached_N, tier)
         by |= _constrained_apart(score_N[reached_N], right_N, pool.constrained_N[reached_N])
         prefix, prefix_ece = _prefix(cascade, pool, served, tier, score_N)
-        found.append(
+        qualities.append(
             TierQuality(
                 tier=cascade.settings.tier_names[tier],
                 reached=int(reached_N.sum()),
@@ -94,31 +94,31 @@ def tier_qualities(cascade: CalibratedCascade, parts: Parts) -> list[TierQuality
                 prefix_ece=prefix_ece,
             )
         )
-    return found
+    return qualities
 
 
 def _baselines(
     fit: Pool, fit_reached_N: BoolArray, pool: Pool, reached_N: BoolArray, tier: int
-) -> dict[str, Measured]:
+) -> dict[str, Measurements]:
     """Each baseline, fitted on what reaches the tier and measured on what does."""
     answers = fit.tiers[tier]
     rows_N = fit_reached_N & np.isfinite(answers.features_NF).all(1)
     right_n = answers.right_N[rows_N]
     if len(np.unique(right_n)) < 2:
         return {}
-    found = {}
+    baselines = {}
     for name, feature in BASELINES.items():
         column = FEATURES.index(feature)
         slope, bias = fit_alone(answers.features_NF[rows_N, column], right_n)
-        asked = pool.tiers[tier]
-        score_n = sigmoid(slope * asked.features_NF[reached_N, column] + bias)
-        found[name] = measure(score_n, asked.right_N[reached_N])
-    return found
+        tier_answers = pool.tiers[tier]
+        score_n = sigmoid(slope * tier_answers.features_NF[reached_N, column] + bias)
+        baselines[name] = measure(score_n, tier_answers.right_N[reached_N])
+    return baselines
 
 
 def _constrained_apart(
     score_N: FloatArray, right_N: BoolArray, constrained_N: BoolArray
-) -> dict[str, Measured]:
+) -> dict[str, Measurements]:
     if constrained_N.all() or not constrained_N.any():
         return {}
     return {
@@ -128,7 +128,7 @@ def _constrained_apart(
 
 
 def _prefix(
-    cascade: CalibratedCascade, pool: Pool, served: Served, tier: int, score_N: FloatArray
+    cascade: CalibratedCascade, pool: Pool, served: ServedPool, tier: int, score_N: FloatArray
 ) -> tuple[list[PrefixQuality], float | None]:
     """Per checkpoint and over all of them; nothing for the last tier, which has no threshold."""
     if tier >= len(cascade.thresholds):
@@ -136,7 +136,7 @@ def _prefix(
     threshold = cascade.thresholds[tier]
     known_NJ = cascade.replay(pool).known_scores(cascade.thresholds[:tier])
     replay = TierReplay(cascade.calibrations[tier], pool.tiers[tier], None)
-    found, chances, outcomes = [], [], []
+    checkpoints, chances, outcomes = [], [], []
     for tokens in replay.checkpoints:
         chance_N = replay.chance(tokens, threshold, known_NJ)
         rows_N = served.reached_NT[:, tier] & np.isfinite(chance_N) & np.isfinite(score_N)
@@ -145,7 +145,7 @@ def _prefix(
         reaches_N = accepts(score_N[rows_N], threshold)
         chances.append(chance_N[rows_N])
         outcomes.append(reaches_N)
-        found.append(
+        checkpoints.append(
             PrefixQuality(
                 tokens=tokens,
                 n=int(rows_N.sum()),
@@ -153,9 +153,9 @@ def _prefix(
                 ece=ece(chances[-1], reaches_N),
             )
         )
-    if not found:
+    if not checkpoints:
         return [], None
-    return found, ece(np.concatenate(chances), np.concatenate(outcomes))
+    return checkpoints, ece(np.concatenate(chances), np.concatenate(outcomes))
 
 
 def out_of_group(cascade: CalibratedCascade, parts: Parts) -> list[GroupQuality]:
@@ -163,23 +163,23 @@ def out_of_group(cascade: CalibratedCascade, parts: Parts) -> list[GroupQuality]
 
     Its answers in the other parts are measured, whichever tier they reach.
     """
-    asked = Pool.concatenated([parts.choose, parts.certify])
-    names = sorted({group for group in asked.groups if group is not None})
-    found: list[GroupQuality] = []
+    unfitted = Pool.concatenated([parts.choose, parts.certify])
+    names = sorted({group for group in unfitted.groups if group is not None})
+    qualities: list[GroupQuality] = []
     for group in names[:MAX_GROUPS] if len(names) > 1 else []:
         others = np.flatnonzero([g != group for g in parts.fit.groups])
-        own = asked.take(np.flatnonzero([g == group for g in asked.groups]))
-        if len(own) < MIN_GROUP:
+        members = unfitted.take(np.flatnonzero([g == group for g in unfitted.groups]))
+        if len(members) < MIN_GROUP:
             continue
         try:
             calibrations = fit_cascade(parts.fit.take(others), cascade.settings.early_abort)
         except CalibrationError:
             continue  # without this group, a tier's answers are all of one kind
-        replay = CascadeReplay(calibrations, own, cascade.settings.early_abort)
+        replay = CascadeReplay(calibrations, members, cascade.settings.early_abort)
         score_NT = replay.serve(cascade.thresholds).score_NT
         for tier, score_N in enumerate(score_NT.T):
-            right_N = own.tiers[tier].right_N
-            found.append(
+            right_N = members.tiers[tier].right_N
+            qualities.append(
                 GroupQuality(
                     group=group,
                     tier=cascade.settings.tier_names[tier],
@@ -187,4 +187,4 @@ def out_of_group(cascade: CalibratedCascade, parts: Parts) -> list[GroupQuality]
                     by=measure(score_N, right_N),
                 )
             )
-    return found
+    return qualities

@@ -78,8 +78,8 @@ class Report:
             "weaker_judges": [dataclasses.asdict(weaker) for weaker in self.weaker],
             "curve": [dataclasses.asdict(point) for point in self.curve],
         }
-        found: dict[str, Any] = _finite(plain)
-        return found
+        finite: dict[str, Any] = _finite(plain)
+        return finite
 
 
 def examine(cascade: CalibratedCascade, parts: Parts, label: str) -> Report:
@@ -114,11 +114,11 @@ def reported_calibrations(report: Report, parts: Parts) -> dict[str, Calibration
     served = cascade.replay(unfitted).serve(cascade.thresholds)
     scores = cascade.scores(unfitted, served)
     ended = [*served.ended_NT.T, np.zeros(len(unfitted), dtype=bool)]
-    found = {}
+    by_name = {}
     for index, (calibration, score_N) in enumerate(zip(cascade.calibrations, scores, strict=True)):
         finished_N = served.reached_NT[:, index] & ~ended[index] & np.isfinite(score_N)
         name = cascade.settings.tier_names[index]
-        found[name] = msgspec.structs.replace(
+        by_name[name] = msgspec.structs.replace(
             calibration,
             score_quantiles=score_quantiles(score_N[finished_N]),
             report=_numbers(report, index),
@@ -127,7 +127,7 @@ def reported_calibrations(report: Report, parts: Parts) -> dict[str, Calibration
             agreement=_agreement(unfitted.tiers[index], served.answered_by_N == index),
             **cascade.settings.source(index),
         )
-    return found
+    return by_name
 
 
 def _agreement(answers: TierAnswers, accepted_N: BoolArray) -> Agreement | None:
@@ -149,23 +149,23 @@ def score_quantiles(score_N: FloatArray) -> list[float]:
 def _numbers(report: Report, index: int) -> dict[str, float]:
     """What a tier's calibration file says of itself, on the certifying part."""
     tier, cascade = report.tiers[index], report.cascade
-    told: dict[str, float] = {
+    numbers: dict[str, float] = {
         "held_out": report.prompts["certify"],
         "reached": tier.reached,
         "accuracy_reached": tier.accuracy,
     }
     for name, measured in tier.by.items():
         suffix = "reached" if name == "score" else f"reached_of_{name}"
-        told |= {f"{metric}_{suffix}": interval.value for metric, interval in measured.items()}
+        numbers |= {f"{metric}_{suffix}": interval.value for metric, interval in measured.items()}
     if tier.prefix_ece is not None:
-        told["prefix_ece"] = tier.prefix_ece
+        numbers["prefix_ece"] = tier.prefix_ece
     if index < len(cascade.thresholds):
         bound = cascade.certificate.risks[index]
-        told |= {"threshold": cascade.thresholds[index], "accepted": bound.accepted}
-        told |= {"accepted_wrong": bound.wrong}
+        numbers |= {"threshold": cascade.thresholds[index], "accepted": bound.accepted}
+        numbers |= {"accepted_wrong": bound.wrong}
         if bound.risk_high is not None:
-            told["accepted_risk_high"] = bound.risk_high
-    return {key: round(float(value), 6) for key, value in told.items() if math.isfinite(value)}
+            numbers["accepted_risk_high"] = bound.risk_high
+    return {key: round(float(value), 6) for key, value in numbers.items() if math.isfinite(value)}
 
 
 def save_json(report: Report, path: Path) -> None:

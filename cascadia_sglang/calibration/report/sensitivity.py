@@ -59,7 +59,7 @@ def _weaker(cascade: CalibratedCascade, parts: Parts, target: float) -> WeakerJu
     noisy = CascadeReplay(
         cascade.calibrations, parts.certify, settings.early_abort, certify_NT * noise_sd
     )
-    kept = outcome_of(noisy.serve(cascade.thresholds), cascade.thresholds, settings.tier_cost)
+    unchanged = outcome_of(noisy.serve(cascade.thresholds), cascade.thresholds, settings.tier_cost)
     rechosen = None
     try:
         replay = CascadeReplay(
@@ -69,7 +69,7 @@ def _weaker(cascade: CalibratedCascade, parts: Parts, target: float) -> WeakerJu
         rechosen = outcome_of(noisy.serve(thresholds), thresholds, settings.tier_cost)
     except CalibrationError:
         rechosen = None
-    return WeakerJudge(auroc=target, noise_sd=tuple(noise_sd), kept=kept, rechosen=rechosen)
+    return WeakerJudge(auroc=target, noise_sd=tuple(noise_sd), kept=unchanged, rechosen=rechosen)
 
 
 def _deviations(
@@ -77,12 +77,12 @@ def _deviations(
 ) -> list[float]:
     """Of every tier's noise; measured over all prompts, each tier behind untouched ones."""
     served = cascade.replay(pool).serve(cascade.thresholds)
-    found = []
+    noise_sd = []
     for tier, score_N in enumerate(served.score_NT.T):
         seen_N = np.isfinite(score_N)
         right_N = pool.tiers[tier].right_N[seen_N]
-        found.append(noise_for(logit(score_N[seen_N]), right_N, unit_NT[seen_N, tier], target))
-    return found
+        noise_sd.append(noise_for(logit(score_N[seen_N]), right_N, unit_NT[seen_N, tier], target))
+    return noise_sd
 
 
 def noise_for(

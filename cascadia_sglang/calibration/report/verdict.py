@@ -40,20 +40,20 @@ class CascadeVerdict:
 
     def line(self) -> str:
         """For whoever asked."""
-        asked = _WORDS[self.target.kind].format(self.target.value)
+        target = _WORDS[self.target.kind].format(self.target.value)
         if self.target.kind in ("quality", "loss"):
             what = f"this sample shows {_WORDS[self.target.kind].format(self.bound)}"
             if self.is_reached:
-                return f"target {asked}: shown; {what}"
+                return f"target {target}: shown; {what}"
             if self.more is not None:
                 needed = f": about {self.more:,} more are needed"
             else:
                 needed = "; more prompts like these are not expected to show it"
-            return f"target {asked}: not shown with this sample{needed}; {what}"
+            return f"target {target}: not shown with this sample{needed}; {what}"
         if self.is_reached:
-            return f"target {asked}: kept on the prompts held out"
+            return f"target {target}: kept on the prompts held out"
         return (
-            f"target {asked}: not kept on the prompts held out: {self.bound:.4g} or more, "
+            f"target {target}: not kept on the prompts held out: {self.bound:.4g} or more, "
             "with 95 % confidence"
         )
 

@@ -61,7 +61,7 @@ def allocate(problem: Problem, *, time_limit_s: float = 10.0) -> Plan:
         candidate=index,
         shares=candidate.shares,
         switching_s=float(columns.switching_C[best.picks].sum()),
-        deployments=[one.deployment for one in picked if one.deployment is not None],
+        deployments=[choice.deployment for choice in picked if choice.deployment is not None],
     )
     broken = check_plan(problem, plan)
     if broken:
@@ -95,29 +95,29 @@ def _best(columns: Columns, incumbent: list[int] | None, time_limit_s: float) ->
         return _without_incumbent(columns, time_limit_s)
     incumbent_s = columns.objective_s(incumbent)
     kept_C = useful(columns, incumbent_s)
-    kept = np.flatnonzero(kept_C)
-    found = solve_milp(
+    kept_columns = np.flatnonzero(kept_C)
+    solution = solve_milp(
         columns.only(kept_C),
         scale_s=incumbent_s or 1.0,
-        start=np.searchsorted(kept, incumbent).tolist(),
+        start=np.searchsorted(kept_columns, incumbent).tolist(),
         time_limit_s=time_limit_s,
     )
-    if found.status == "infeasible":
+    if solution.status == "infeasible":
         raise PlanError("the solver finds no plan where one is known")
     picks, objective_s = incumbent, incumbent_s
     margin_s = TOLERANCE * incumbent_s
-    if found.picks is not None:
-        solved = kept[found.picks].tolist()
+    if solution.picks is not None:
+        solved = kept_columns[solution.picks].tolist()
         solved_s = columns.objective_s(solved)
         differ = abs(solved_s - incumbent_s) > CONTRADICTION * incumbent_s
-        if exact and differ and found.status == "optimal":
+        if exact and differ and solution.status == "optimal":
             raise PlanError(f"the solver says {solved_s} s, exact is {incumbent_s} s")
         if solved_s < incumbent_s:
             picks, objective_s = solved, solved_s
-    bound_s = objective_s if exact else min(found.bound_s, objective_s)
+    bound_s = objective_s if exact else min(solution.bound_s, objective_s)
     if objective_s - bound_s <= margin_s:
         bound_s = objective_s
-    proved = exact or found.status == "optimal"
+    proved = exact or solution.status == "optimal"
     return _Best(
         picks=picks,
         objective_s=objective_s,
@@ -128,15 +128,18 @@ def _best(columns: Columns, incumbent: list[int] | None, time_limit_s: float) ->
 
 def _without_incumbent(columns: Columns, time_limit_s: float) -> _Best | None:
     typical_s = float(np.median(columns.value_C)) if len(columns.value_C) else 0.0
-    found = solve_milp(columns, scale_s=typical_s or 1.0, start=None, time_limit_s=time_limit_s)
-    if found.status == "infeasible":
+    solution = solve_milp(columns, scale_s=typical_s or 1.0, start=None, time_limit_s=time_limit_s)
+    if solution.status == "infeasible":
         return None
-    if found.picks is None:
+    if solution.picks is None:
         raise PlanTimeoutError(f"no plan within {time_limit_s} s")
-    objective_s = columns.objective_s(found.picks)
-    bound_s = min(found.bound_s, objective_s)
+    objective_s = columns.objective_s(solution.picks)
+    bound_s = min(solution.bound_s, objective_s)
     if objective_s - bound_s <= TOLERANCE * objective_s:
         bound_s = objective_s
     return _Best(
-        picks=found.picks, objective_s=objective_s, bound_s=max(0.0, bound_s), status=found.status
+        picks=solution.picks,
+        objective_s=objective_s,
+        bound_s=max(0.0, bound_s),
+        status=solution.status,
     )

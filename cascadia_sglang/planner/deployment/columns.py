@@ -90,12 +90,12 @@ def build_columns(problem: Problem, indices: Sequence[int]) -> tuple[Columns, li
     for index in indices:
         candidate = problem.candidates[index]
         for pool, name in enumerate(problem.pools):
-            choices = sorted(choices_of(problem, candidate, name), key=lambda one: one[0].gpus)
+            choices = sorted(choices_of(problem, candidate, name), key=lambda pair: pair[0].gpus)
             for choice, value in choices:
                 uses = uses_of(choice, resources)
                 if all(used <= there for used, there in zip(uses, capacity, strict=True)):
-                    one = choice.deployment
-                    switching = 0.0 if one is None else switching_s(problem, one)
+                    deployment = choice.deployment
+                    switching = 0.0 if deployment is None else switching_s(problem, deployment)
                     rows.append((index, pool, value, switching, uses, choice))
     # No plan takes more than every pool's largest column together.
     uses_CR = np.array([row[4] for row in rows], dtype=np.int64).reshape(-1, len(resources))
@@ -135,8 +135,8 @@ def choices_of(problem: Problem, candidate: Candidate, pool: str) -> Iterator[tu
     shares_T = [candidate.shares[tier] for tier in tiers]
 
     def value_of(latencies_T: Sequence[float]) -> float:
-        one = np.array(latencies_T, np.float64)[:, None]
-        return float(combined(problem.latency_objective, shares_T, one)[0])
+        latencies_T1 = np.array(latencies_T, np.float64)[:, None]
+        return float(combined(problem.latency_objective, shares_T, latencies_T1)[0])
 
     if candidate.deployments:
         for deployment in candidate.deployments:
@@ -175,7 +175,7 @@ def fits(problem: Problem, deployment: Deployment) -> bool:
 
     Tensor parallelism stays inside a node. A replica larger than a node takes whole nodes.
     """
-    kind = next(one for one in problem.cluster if one.gpu == deployment.gpu)
+    kind = next(gpu_type for gpu_type in problem.cluster if gpu_type.gpu == deployment.gpu)
     size = deployment.replica_gpus
     if deployment.tp_size > kind.gpus_per_node:
         return False

@@ -50,7 +50,7 @@ def pools_of(columns: Columns, candidate: int) -> list[PoolColumns]:
     if columns.objective == "path":
         value_C = value_C + columns.switching_C
     groups_C = columns.groups()
-    found = []
+    pool_columns_n = []
     for pool in range(columns.pools):
         group = candidate * columns.pools + pool
         low, high = np.searchsorted(groups_C, (group, group + 1))
@@ -59,8 +59,10 @@ def pools_of(columns: Columns, candidate: int) -> list[PoolColumns]:
             value_n=value_C[low:high],
             uses_nR=columns.uses_CR[low:high],
         )
-        found.append(pool_columns.undominated() if columns.uses_CR.shape[1] == 1 else pool_columns)
-    return found
+        pool_columns_n.append(
+            pool_columns.undominated() if columns.uses_CR.shape[1] == 1 else pool_columns
+        )
+    return pool_columns_n
 
 
 def best_picks(columns: Columns, candidate: int) -> list[int] | None:
@@ -154,10 +156,10 @@ def _bisect(pools: Sequence[PoolColumns], capacity: int) -> list[int] | None:
             low = middle + 1
         else:
             high = middle
-    found = cheapest(float(limits[low])) if low < len(limits) else None
-    if found is None:
+    firsts = cheapest(float(limits[low])) if low < len(limits) else None
+    if firsts is None:
         return None
-    return [int(pool.index_n[first]) for first, pool in zip(found, pools, strict=True)]
+    return [int(pool.index_n[first]) for first, pool in zip(firsts, pools, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,13 +177,14 @@ class BestByState:
 
     def picks(self, state: Sequence[int]) -> list[int]:
         """The columns of the best plan within these amounts, one a pool."""
-        place = tuple(state)
+        amounts = tuple(state)
         picks = []
         for pool, choice in zip(reversed(self.pools), reversed(self.chosen), strict=True):
-            column = int(choice[place])
+            column = int(choice[amounts])
             picks.append(int(pool.index_n[column]))
-            place = tuple(
-                left - int(used) for left, used in zip(place, pool.uses_nR[column], strict=True)
+            amounts = tuple(
+                amount - int(used)
+                for amount, used in zip(amounts, pool.uses_nR[column], strict=True)
             )
         return picks[::-1]
 

@@ -17,12 +17,12 @@ def at_the_floor(problem: Problem) -> list[int]:
     """
     floor = problem.quality_floor
     qualities = [candidate.quality for candidate in problem.candidates]
-    found = [i for i, quality in enumerate(qualities) if floor is None or quality >= floor]
-    if not found:
+    reaching = [i for i, quality in enumerate(qualities) if floor is None or quality >= floor]
+    if not reaching:
         raise InfeasiblePlanError(
             f"quality_floor {floor} is above what any candidate reaches: at most {max(qualities)}"
         )
-    return found
+    return reaching
 
 
 def shortage(problem: Problem, indices: Sequence[int]) -> InfeasiblePlanError:
@@ -44,15 +44,15 @@ def _shortage_of(problem: Problem, candidate: Candidate) -> InfeasiblePlanError:
 
 
 def _first_short(
-    problem: Problem, candidate: Candidate, resources: tuple[str, ...], left: list[int]
+    problem: Problem, candidate: Candidate, resources: tuple[str, ...], remaining: list[int]
 ) -> InfeasiblePlanError | None:
     """Every pool in turn takes its least count; the first that finds too few is the reason."""
     least_total = 0
     short: tuple[str, int, int, int] | None = None
     for pool in problem.pools:
         name = problem.tiers[problem.tiers_of(pool)[0]].name
-        choices = [one for one, _ in choices_of(problem, candidate, pool)]
-        choices.sort(key=lambda one: one.gpus)
+        choices = [choice for choice, _ in choices_of(problem, candidate, pool)]
+        choices.sort(key=lambda choice: choice.gpus)
         if not choices:
             return InfeasiblePlanError(
                 f"no count of GPUs serves tier {name!r}: its table is empty, or no shape fits "
@@ -61,13 +61,16 @@ def _first_short(
             )
         least_total += choices[0].gpus
         lacking = [
-            max(used - there for used, there in zip(uses_of(one, resources), left, strict=True))
-            for one in choices
+            max(
+                used - there
+                for used, there in zip(uses_of(choice, resources), remaining, strict=True)
+            )
+            for choice in choices
         ]
         lacks = min(lacking)
         if lacks <= 0:
             taken = choices[next(i for i, number in enumerate(lacking) if number <= 0)]
-            left = [a - b for a, b in zip(left, uses_of(taken, resources), strict=True)]
+            remaining = [a - b for a, b in zip(remaining, uses_of(taken, resources), strict=True)]
         elif short is None:
             needs = choices[lacking.index(lacks)].gpus
             short = (name, lacks, needs, needs - lacks)

@@ -58,16 +58,16 @@ def _budget_lines(problem: Problem, plan: Plan) -> Iterator[str]:
     counts = {
         pool: {plan.allocation[tier] for tier in problem.tiers_of(pool)} for pool in problem.pools
     }
-    for pool, found in counts.items():
-        if len(found) > 1:
-            yield f"tiers of pool {pool!r} have different counts {sorted(found)}"
-    taken = sum(max(found) for found in counts.values())
+    for pool, numbers in counts.items():
+        if len(numbers) > 1:
+            yield f"tiers of pool {pool!r} have different counts {sorted(numbers)}"
+    taken = sum(max(numbers) for numbers in counts.values())
     if taken > problem.gpu_budget:
         yield f"{taken} GPUs are taken of a budget of {problem.gpu_budget}"
 
 
 def _deployment_lines(problem: Problem, candidate: Candidate, plan: Plan) -> Iterator[str]:
-    if [one.pool for one in plan.deployments] != problem.pools:
+    if [deployment.pool for deployment in plan.deployments] != problem.pools:
         yield "deployments are not one a pool, in their order"
         return
     for deployment in plan.deployments:
@@ -78,14 +78,16 @@ def _deployment_lines(problem: Problem, candidate: Candidate, plan: Plan) -> Ite
         ):
             yield f"allocation of pool {deployment.pool!r} is not what its replicas take"
     for kind in problem.cluster:
-        taken = sum(one.gpus for one in plan.deployments if one.gpu == kind.gpu)
+        taken = sum(
+            deployment.gpus for deployment in plan.deployments if deployment.gpu == kind.gpu
+        )
         if taken > kind.nodes * kind.gpus_per_node:
             yield f"{taken} GPUs of type {kind.gpu!r} are taken"
 
 
 def _value_lines(problem: Problem, candidate: Candidate, plan: Plan) -> Iterator[str]:
     latencies = []
-    by_pool = {one.pool: one for one in plan.deployments}
+    by_pool = {deployment.pool: deployment for deployment in plan.deployments}
     for index, (tier, gpus) in enumerate(zip(problem.tiers, plan.allocation, strict=True)):
         table: dict[int, float] = candidate.latency_s[index] if not by_pool else {}
         if by_pool:

@@ -12,8 +12,8 @@ from cascadia_sglang.planner.plan import Move, Plan
 from cascadia_sglang.planner.problem.problem import Problem
 
 
-def place(problem: Problem, plan: Plan) -> Plan:
-    """The plan with the place of every replica, and the moves that lead there.
+def with_placement(problem: Problem, plan: Plan) -> Plan:
+    """The plan with the devices of every replica, and the moves that lead there.
 
     Raises:
         InfeasiblePlanError: if the replicas do not fit the nodes.
@@ -26,7 +26,7 @@ def place(problem: Problem, plan: Plan) -> Plan:
     placement: list[RunningReplica] = []
     moves: list[Move] = []
     for group in groups:
-        placement += [*group.kept, *group.started, *group.moved]
+        placement += [*group.staying, *group.started, *group.moved]
         moves += [move("start", replica) for replica in group.started]
         moves += [move("move", replica) for replica in group.moved]
     return msgspec.structs.replace(plan, placement=placement, moves=moves)

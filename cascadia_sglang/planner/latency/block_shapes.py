@@ -35,14 +35,16 @@ def block_shapes(
     Raises:
         InfeasiblePlanError: if there is none; names the tier and the gigabytes that it lacks.
     """
-    by_place_T = [{(one.gpu, one.tp, one.pp): one for one in known} for known in alone_T]
-    found: list[ParallelShape] = []
+    by_place_T = [
+        {(shape.gpu, shape.tp, shape.pp): shape for shape in shapes} for shapes in alone_T
+    ]
+    common: list[ParallelShape] = []
     lacking: list[tuple[float, ProblemTier]] = []
-    for place in by_place_T[0]:
-        if not all(place in own for own in by_place_T):
+    for layout in by_place_T[0]:
+        if not all(layout in by_layout for by_layout in by_place_T):
             continue
-        shapes_T = [own[place] for own in by_place_T]
-        tokens_T = _tokens(tiers, shapes_T, sheets.get(place[0]))
+        shapes_T = [by_layout[layout] for by_layout in by_place_T]
+        tokens_T = _tokens(tiers, shapes_T, sheets.get(layout[0]))
         lacks_T = [
             _lacks_gb(tier, shape, tokens, longest_tokens)
             for tier, shape, tokens in zip(tiers, shapes_T, tokens_T, strict=True)
@@ -56,10 +58,10 @@ def block_shapes(
             )
             for tier, shape, tokens in zip(tiers, shapes_T, tokens_T, strict=True)
         }
-        found.append(replace(parts[tiers[0].name], parts=parts))
-    if not found:
+        common.append(replace(parts[tiers[0].name], parts=parts))
+    if not common:
         raise _none_fits(tiers, lacking)
-    return found
+    return common
 
 
 def model_of(tier: ProblemTier) -> ModelShape | None:
@@ -98,8 +100,8 @@ def _tokens(
     given = {name: tiers[owners[name]].gpu_share for name in sizes}
     rest = room * (1.0 - sum(share or 0.0 for share in given.values()))
     free = [name for name in sizes if given[name] is None]
-    left = rest - sum(sizes[name][0] for name in free)
-    each = left / sum(sizes[name][1] for name in free) if free else 0.0
+    remaining = rest - sum(sizes[name][0] for name in free)
+    each = remaining / sum(sizes[name][1] for name in free) if free else 0.0
     tokens = {
         name: each if share is None else (room * share - sizes[name][0]) / sizes[name][1]
         for name, share in given.items()
@@ -137,7 +139,7 @@ def _none_fits(
             "shape in common that fits their devices",
             tier=tiers[0].name,
         )
-    lacks_gb, tier = min(lacking, key=lambda one: one[0])
+    lacks_gb, tier = min(lacking, key=lambda pair: pair[0])
     return InfeasiblePlanError(
         f"tier {tier.name!r} lacks {lacks_gb:.1f} GB on each device of block {tier.block!r}",
         tier=tier.name,

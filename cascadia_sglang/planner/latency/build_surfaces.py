@@ -82,30 +82,34 @@ def build_surfaces(
     part = normalised(workload.thinned(workload.count_within(SURFACE_REQUESTS, SURFACE_TOKENS)))
     written = [answers_of(problem, tier) for tier in range(len(problem.tiers))]
     jobs: dict[tuple[str, int, str, AnswerLengths], SurfaceJob] = {}
-    for pool, known in shapes.items():
-        for index, shape in enumerate(known):
+    for pool, pool_shapes in shapes.items():
+        for index, shape in enumerate(pool_shapes):
             for tier in problem.tiers_of(pool):
-                told, answers = problem.tiers[tier], written[tier]
-                own = shape.of_tier(told.name)
-                job = SurfaceJob(workload=part, shape=own, answers=answers)
-                jobs[pool, index, told.workers, answers] = job
+                problem_tier, answers = problem.tiers[tier], written[tier]
+                tier_shape = shape.of_tier(problem_tier.name)
+                job = SurfaceJob(workload=part, shape=tier_shape, answers=answers)
+                jobs[pool, index, problem_tier.workers, answers] = job
     runner.progress.begin("latency surfaces", len(jobs))
     # One shape of every pool first, so that there is a plan however little time there is.
     first = [key for key in jobs if key[1] == 0]
-    found = runner.run(known_surface, [jobs[key] for key in first], is_needed=True)
-    built = {key: one for key, one in zip(first, found, strict=True) if one is not None}
+    surfaces = runner.run(known_surface, [jobs[key] for key in first], is_needed=True)
+    built = {
+        key: surface for key, surface in zip(first, surfaces, strict=True) if surface is not None
+    }
     # Then the slowest devices, which take the most steps: begun first, they keep no thread waiting.
     rest = sorted((key for key in jobs if key[1]), key=lambda key: -_work(jobs[key].shape))
-    found = runner.run(known_surface, [jobs[key] for key in rest])
-    built |= {key: one for key, one in zip(rest, found, strict=True) if one is not None}
+    surfaces = runner.run(known_surface, [jobs[key] for key in rest])
+    built |= {
+        key: surface for key, surface in zip(rest, surfaces, strict=True) if surface is not None
+    }
     drop_oldest()
     return {
         pool: [
             (shape, found_T)
-            for index, shape in enumerate(known)
+            for index, shape in enumerate(pool_shapes)
             if (found_T := _of_shape(problem, built, pool, index, written)) is not None
         ]
-        for pool, known in shapes.items()
+        for pool, pool_shapes in shapes.items()
     }
 
 
@@ -142,11 +146,13 @@ def known_surface(job: SurfaceJob) -> Surface:
 
 def answers_of(problem: Problem, tier: int) -> AnswerLengths:
     """What a tier of a problem writes where requests climb to it."""
-    told = problem.tiers[tier]
-    if told.kept is None:
-        return AnswerLengths(length=told.length)
+    problem_tier = problem.tiers[tier]
+    if problem_tier.kept is None:
+        return AnswerLengths(length=problem_tier.length)
     before = problem.tiers[tier - 1].length
-    return AnswerLengths(length=told.length, draft_length=before, kept_share=told.kept)
+    return AnswerLengths(
+        length=problem_tier.length, draft_length=before, kept_share=problem_tier.kept
+    )
 
 
 def _work(shape: ParallelShape) -> float:

@@ -35,27 +35,29 @@ def shapes_of_pools(problem: Problem, workload: Workload) -> dict[str, list[Para
         ConfigError: if a model or a profile cannot be read, or a type of GPU is unknown.
         InfeasiblePlanError: if a pool has no shape; names the tier.
     """
-    profiles = [(one, load_profile(Path(one.path))) for one in problem.profiles]
+    profiles = [(measured, load_profile(Path(measured.path))) for measured in problem.profiles]
     kinds = [(kind, sheet_of(problem, kind)) for kind in problem.cluster]
-    found = {}
+    by_pool = {}
     for pool in problem.pools:
         tiers = [problem.tiers[index] for index in problem.tiers_of(pool)]
         longest = _longest_tokens(tiers, workload)
         if tiers[0].block is not None:
-            found[pool] = block_shapes(
+            by_pool[pool] = block_shapes(
                 tiers,
                 [shapes_of_tier(problem, tier, profiles, kinds) for tier in tiers],
                 {kind.gpu: sheet for kind, sheet in kinds if sheet is not None},
                 longest,
             )
             continue
-        known = shapes_of_tier(problem, tiers[0], profiles, kinds)
+        tier_shapes = shapes_of_tier(problem, tiers[0], profiles, kinds)
         # A stage's lane holds its share of the cache; a prompt needs room for one token more.
-        holds = [shape for shape in known if shape.limits.kv_tokens // shape.pp > longest + 1]
+        holds = [shape for shape in tier_shapes if shape.limits.kv_tokens // shape.pp > longest + 1]
         if not holds:
-            raise InfeasiblePlanError(_too_small(tiers[0], known, longest), tier=tiers[0].name)
-        found[pool] = holds
-    return found
+            raise InfeasiblePlanError(
+                _too_small(tiers[0], tier_shapes, longest), tier=tiers[0].name
+            )
+        by_pool[pool] = holds
+    return by_pool
 
 
 def shapes_of_tier(
@@ -69,19 +71,19 @@ def shapes_of_tier(
     Raises:
         ConfigError: if it has neither a model nor a profile, or they cannot be read.
     """
-    known = list(_measured(problem, tier, profiles))
+    tier_shapes = list(_measured(problem, tier, profiles))
     model = model_of(tier)
     if model is not None:
-        taken = {(shape.gpu, shape.tp, shape.pp) for shape in known}
+        taken = {(shape.gpu, shape.tp, shape.pp) for shape in tier_shapes}
         for kind, sheet in kinds:
-            known += [
+            tier_shapes += [
                 shape
                 for shape in _estimated(tier, model, kind, sheet)
                 if (shape.gpu, shape.tp, shape.pp) not in taken
             ]
-    elif not known:
+    elif not tier_shapes:
         raise ConfigError(f"tier {tier.name!r} has neither a model nor a profile")
-    return known
+    return tier_shapes
 
 
 def sheet_of(problem: Problem, kind: GpuType) -> Gpu | None:
@@ -90,36 +92,36 @@ def sheet_of(problem: Problem, kind: GpuType) -> Gpu | None:
     Raises:
         ConfigError: if `gpu` describes a type of which a number is missing.
     """
-    known = GPUS.get(kind.gpu)
-    told = problem.gpu
-    if told is not None and told.name == kind.gpu:
+    sheet = GPUS.get(kind.gpu)
+    described = problem.gpu
+    if described is not None and described.name == kind.gpu:
         numbers = {
-            name: getattr(told, name)
+            name: getattr(described, name)
             for name in (*_NEEDED, "bandwidth_reached", "host_step_ms")
-            if getattr(told, name) is not None
+            if getattr(described, name) is not None
         }
-        if known is None and not all(name in numbers for name in _NEEDED):
+        if sheet is None and not all(name in numbers for name in _NEEDED):
             raise ConfigError(
-                f"gpu.name is {told.name!r}, known: {', '.join(GPUS)}; another needs tflops, "
+                f"gpu.name is {described.name!r}, known: {', '.join(GPUS)}; another needs tflops, "
                 "memory_gb, memory_gb_per_s and link_gb_per_s"
             )
-        known = Gpu(name=told.name, **numbers) if known is None else replace(known, **numbers)
-    if known is not None and kind.memory_gib is not None:
-        known = replace(known, memory_gb=kind.memory_gib * 2**30 / 1e9 / MEMORY_FOR_WORKER)
-    return known
+        sheet = Gpu(name=described.name, **numbers) if sheet is None else replace(sheet, **numbers)
+    if sheet is not None and kind.memory_gib is not None:
+        sheet = replace(sheet, memory_gb=kind.memory_gib * 2**30 / 1e9 / MEMORY_FOR_WORKER)
+    return sheet
 
 
 def _measured(
     problem: Problem, tier: ProblemTier, profiles: list[tuple[MeasuredProfile, Profile]]
 ) -> Iterator[ParallelShape]:
-    for one, profile in profiles:
+    for measured, profile in profiles:
         if tier.name in profile.tiers:
             if tier.name not in profile.limits:
-                raise ConfigError(f"profile {one.path} has no limits of {tier.name!r}")
+                raise ConfigError(f"profile {measured.path} has no limits of {tier.name!r}")
             yield ParallelShape(
-                gpu=one.gpu or problem.cluster[0].gpu,
-                tp=one.tp_size,
-                pp=one.pp_size,
+                gpu=measured.gpu or problem.cluster[0].gpu,
+                tp=measured.tp_size,
+                pp=measured.pp_size,
                 times=profile.tiers[tier.name],
                 limits=profile.limits[tier.name],
                 is_measured=profile.source == "measured",

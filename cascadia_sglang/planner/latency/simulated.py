@@ -109,11 +109,11 @@ class ShapeLatencies:
         shares = [share if index == tier else 0.0 for index in range(len(self.problem.tiers))]
         seconds_n = self._latencies(pool, shares)[pool.tiers.index(tier)]
         kept_n = np.isfinite(seconds_n) & (pool.uses_nR <= self._capacity_R).all(axis=1)
-        found: dict[int, float] = {}
+        best_s: dict[int, float] = {}
         for way in np.flatnonzero(kept_n).tolist():
             gpus, seconds = self._gpus(pool, way), float(seconds_n[way])
-            found[gpus] = min(seconds, found.get(gpus, math.inf))
-        return found
+            best_s[gpus] = min(seconds, best_s.get(gpus, math.inf))
+        return best_s
 
     def with_budget(self, gpus: int) -> ShapeLatencies:
         """The same surfaces for fewer GPUs."""
@@ -140,14 +140,14 @@ class ShapeLatencies:
     def ways(self, shares: Sequence[float]) -> list[list[Way]]:
         """Of each pool every shape and number of replicas within the budget, also such as the
         surfaces take for overloaded: the deployment, its GPUs of each resource, and its value."""
-        found = []
+        ways = []
         for pool in self._pools:
             latency_s_Tn = self._latencies(pool, shares)
             value_n = combined(
                 self.problem.latency_objective, [shares[tier] for tier in pool.tiers], latency_s_Tn
             )
             within = np.flatnonzero((pool.uses_nR <= self._capacity_R).all(axis=1)).tolist()
-            found.append(
+            ways.append(
                 [
                     (
                         self._made(
@@ -162,7 +162,7 @@ class ShapeLatencies:
                     for way in within
                 ]
             )
-        return found
+        return ways
 
     def shapes_of(self, pool: str) -> list[ParallelShape]:
         """The shapes of a pool."""
@@ -170,9 +170,13 @@ class ShapeLatencies:
 
     def load(self, pool: str, shape: ParallelShape, shares: Sequence[float]) -> float:
         """Replicas of a shape that the pool's requests would keep busy without a break."""
-        own = next(one for one in self._pools if one.name == pool)
-        surfaces = next(found for known, found in self._surfaces[pool] if known is shape)
-        return self._load(own, surfaces, shares)
+        own_pool = next(candidate for candidate in self._pools if candidate.name == pool)
+        surfaces = next(
+            shape_surfaces
+            for own_shape, shape_surfaces in self._surfaces[pool]
+            if own_shape is shape
+        )
+        return self._load(own_pool, surfaces, shares)
 
     def deployment(self, pool: str, shape: ParallelShape, replicas: int) -> Deployment:
         """So many replicas of a shape, whatever the budget; without latencies."""
@@ -193,8 +197,8 @@ class ShapeLatencies:
     def shape_of(self, deployment: Deployment) -> ParallelShape:
         """The shape of one of this problem's deployments."""
         pool = next(pool for pool in self._pools if pool.name == deployment.pool)
-        wanted = (deployment.gpu, deployment.tp_size, deployment.pp_size)
-        return next(shape for shape, _ in pool.shapes if (shape.gpu, shape.tp, shape.pp) == wanted)
+        target = (deployment.gpu, deployment.tp_size, deployment.pp_size)
+        return next(shape for shape, _ in pool.shapes if (shape.gpu, shape.tp, shape.pp) == target)
 
     def columns(self, shares: Sequence[float]) -> tuple[Columns, IntArray]:
         """Columns of one candidate, and the way to run its pool that each stands for, [C]."""
@@ -204,10 +208,10 @@ class ShapeLatencies:
             value_n = combined(
                 self.problem.latency_objective, [shares[tier] for tier in pool.tiers], latency_s_Tn
             )
-            kept = np.flatnonzero(
+            ways_n = np.flatnonzero(
                 np.isfinite(value_n) & (pool.uses_nR <= self._capacity_R).all(axis=1)
             )
-            parts.append((np.full(len(kept), index), kept, value_n[kept], pool))
+            parts.append((np.full(len(ways_n), index), ways_n, value_n[ways_n], pool))
         columns = Columns(
             objective=self.problem.latency_objective,
             pools=len(self._pools),
@@ -274,12 +278,12 @@ class ShapeLatencies:
 
     def _beyond(self, pool: _Pool, shares: Sequence[float]) -> list[Deployment]:
         """Of every shape the fewest replicas that carry the load."""
-        found = []
+        deployments = []
         for shape, surfaces in pool.shapes:
             count = math.floor(self._load(pool, surfaces, shares)) + 1
             seconds = [float(surface.latency_s(0.0, self._statistic)) for surface in surfaces]
-            found.append(self._made(pool.name, shape, count, seconds))
-        return found
+            deployments.append(self._made(pool.name, shape, count, seconds))
+        return deployments
 
     @property
     def _statistic(self) -> Statistic:

@@ -70,8 +70,8 @@ def surface_key(workload: Workload, shape: ParallelShape, answers: tuple[object,
         workload.blocks_P,
     ):
         digest.update(np.ascontiguousarray(column).tobytes())
-    told = (workload.block_tokens, shape.times, shape.limits, shape.tp, shape.pp, answers, GRID)
-    digest.update(msgspec.json.encode(told))
+    settings = (workload.block_tokens, shape.times, shape.limits, shape.tp, shape.pp, answers, GRID)
+    digest.update(msgspec.json.encode(settings))
     return digest.hexdigest()
 
 

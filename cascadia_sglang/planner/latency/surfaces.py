@@ -92,8 +92,8 @@ class Surface:
         left_n = self.saturation_per_s - rates_n
         with np.errstate(divide="ignore"):
             beyond_n = np.where(left_n > 0, (self.saturation_per_s - last) / left_n, np.inf)
-        found: FloatArray = np.interp(rates_n, self.rates_per_s_G, seconds_G)
-        return np.where(rates_n > last, seconds_G[-1] * beyond_n, found)
+        latency_s_n: FloatArray = np.interp(rates_n, self.rates_per_s_G, seconds_G)
+        return np.where(rates_n > last, seconds_G[-1] * beyond_n, latency_s_n)
 
 
 def build_surface(
@@ -130,7 +130,7 @@ def build_surface(
     at_once = replace(workload, arrival_s_R=np.zeros(len(workload)))
     full = _all_answered(simulate(at_once, paths, [tier]), tier)
     saturation = _answer_rate(full, shape.limits)
-    found = [
+    outcomes = [
         _all_answered(simulate(workload.at_rate(float(share) * saturation), paths, [tier]), tier)
         for share in shares
     ]
@@ -138,8 +138,8 @@ def build_surface(
         shape=shape,
         saturation_per_s=saturation,
         rates_per_s_G=shares * saturation,
-        p95_s_G=isotonic([outcome.quantile_s(0.95) for outcome in found]),
-        mean_s_G=isotonic([outcome.mean_s() for outcome in found]),
+        p95_s_G=isotonic([outcome.quantile_s(0.95) for outcome in outcomes]),
+        mean_s_G=isotonic([outcome.mean_s() for outcome in outcomes]),
     )
 
 

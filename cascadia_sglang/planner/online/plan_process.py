@@ -60,11 +60,11 @@ def proposal_faults(request: PlanRequest, proposal: Proposal) -> list[str]:
     if proposal.pools.keys() != request.pools.keys():
         lines.append(f"it is of the pools {sorted(proposal.pools)}")
     for name, pool in proposal.pools.items():
-        known = request.pools.get(name)
-        least = 0 if known is not None and known.replicas == 0 else 1
+        current = request.pools.get(name)
+        least = 0 if current is not None and current.replicas == 0 else 1
         if pool.replicas < least or pool.tp_size < 1 or pool.pp_size < 1:
             lines.append(f"pool {name} has {pool.replicas} replicas")
-    taken = sum(one.replicas * one.replica_gpus for one in proposal.pools.values())
+    taken = sum(pool.replicas * pool.replica_gpus for pool in proposal.pools.values())
     if taken > request.gpu_budget:
         lines.append(f"it takes {taken} devices of {request.gpu_budget}")
     chosen = proposal.thresholds

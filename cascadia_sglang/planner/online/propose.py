@@ -88,13 +88,15 @@ def _interim_extra_s(
     """
     pairs = list(zip(names, current, split, strict=True))
     starting_s = sum(max(0, new - old) * request.start_s.get(name, 0.0) for name, old, new in pairs)
-    kept = tuple(min(old, new) for _, old, new in pairs)
-    if starting_s <= 0.0 or kept == current:
+    remaining = tuple(min(old, new) for _, old, new in pairs)
+    if starting_s <= 0.0 or remaining == current:
         return 0.0
     meanwhile = WindowSimulation(
         msgspec.structs.replace(request, horizon_s=starting_s), weighted, 2
     )
-    now_s, kept_s = (meanwhile.mean_s(names, one, request.thresholds) for one in (current, kept))
+    now_s, kept_s = (
+        meanwhile.mean_s(names, replicas, request.thresholds) for replicas in (current, remaining)
+    )
     return max(0.0, kept_s - now_s)
 
 
@@ -123,7 +125,7 @@ def _tried(request: PlanRequest, weighted: WeightedSample | None) -> list[Candid
     others = weighted.candidates(request.quality_floor)
     if now.quality < request.quality_floor and others:
         return others
-    return [now, *(one for one in others if one.values != now.values)]
+    return [now, *(candidate for candidate in others if candidate.values != now.values)]
 
 
 def _quality(
@@ -148,27 +150,27 @@ def _splits(request: PlanRequest, names: Sequence[str]) -> Iterator[Split]:
 def _first_of_block(request: PlanRequest, name: str, names: Sequence[str]) -> str:
     """The first of the pools that a pool shares devices with; itself where it shares none."""
     block = next((block for block in request.blocks if name in block), [name])
-    return next(one for one in names if one in block)
+    return next(other for other in names if other in block)
 
 
 def _unit_splits(request: PlanRequest, units: Sequence[str]) -> Iterator[dict[str, int]]:
     """The same by the first pool of every block: its others lie on the same devices."""
     sizes = [request.pools[name].replica_gpus for name in units]
-    left = request.gpu_budget - sum(sizes)
-    if left < 0:
+    spare = request.gpu_budget - sum(sizes)
+    if spare < 0:
         return
-    if math.prod(left // size + 1 for size in sizes[1:]) > 100 * MAX_SPLITS:
+    if math.prod(spare // size + 1 for size in sizes[1:]) > 100 * MAX_SPLITS:
         raise InfeasiblePlanError(f"{request.gpu_budget} devices have too many splits to simulate")
-    found = 0
-    for more in itertools.product(*(range(left // size + 1) for size in sizes[1:])):
-        rest = left - sum(count * size for count, size in zip(more, sizes[1:], strict=True))
+    count_of_splits = 0
+    for more in itertools.product(*(range(spare // size + 1) for size in sizes[1:])):
+        rest = spare - sum(count * size for count, size in zip(more, sizes[1:], strict=True))
         if rest < 0:
             continue
         first = rest // sizes[0]
         if rest - first * sizes[0] >= min(sizes):
             continue
-        found += 1
-        if found > MAX_SPLITS:
+        count_of_splits += 1
+        if count_of_splits > MAX_SPLITS:
             raise InfeasiblePlanError(f"there are more than {MAX_SPLITS} splits to simulate")
         yield dict(zip(units, (1 + first, *(1 + count for count in more)), strict=True))
 

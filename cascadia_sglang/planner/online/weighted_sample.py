@@ -24,7 +24,7 @@ from cascadia_sglang.planner.thresholds.raking import (
     SCORE,
     fit_window,
 )
-from cascadia_sglang.planner.thresholds.replay import Place, Replay, Sample, threshold_grid
+from cascadia_sglang.planner.thresholds.replay import Position, Replay, Sample, threshold_grid
 from cascadia_sglang.planner.thresholds.sample import PlanSample
 
 # Places of the grid that are looked at, at most; fewer points a tier where there are many tiers.
@@ -112,27 +112,29 @@ class WeightedSample:
     def candidates(self, floor: float) -> list[CandidateThresholds]:
         """Those that keep the floor at the least share of requests at higher tiers, a few.
 
-        How much a tier weighs is left open: for each of several worths the cheapest place of a grid
-        of score quantiles is one of them. Empty where nothing keeps the floor.
+        How much a tier weighs is left open: for each of several worths the cheapest position of a
+        grid of score quantiles is one of them. Empty where nothing keeps the floor.
         """
         judged = self.graded.scores_NS.shape[1]
         points = min(MOST_POINTS, max(3, int(MOST_PLACES ** (1.0 / judged))))
         replay = Replay(self.graded, threshold_grid(self.graded, points))
-        kept = [
-            (np.array(replay.shares(place)), place, quality)
-            for place in _places(replay)
-            if (quality := replay.quality(place)) >= floor
+        reaching = [
+            (np.array(replay.shares(position)), position, quality)
+            for position in _positions(replay)
+            if (quality := replay.quality(position)) >= floor
         ]
-        found: dict[Place, float] = {}
+        cheapest: dict[Position, float] = {}
         for steepness in _STEEPNESS:
             worth_T = steepness ** np.arange(judged + 1)
             # Of equals the one of higher quality.
-            best = min(kept, key=lambda one: (float(one[0] @ worth_T), -one[2]), default=None)
+            best = min(
+                reaching, key=lambda entry: (float(entry[0] @ worth_T), -entry[2]), default=None
+            )
             if best is not None:
-                found[best[1]] = best[2]
+                cheapest[best[1]] = best[2]
         return [
-            CandidateThresholds(values=tuple(replay.thresholds(place)), quality=quality)
-            for place, quality in found.items()
+            CandidateThresholds(values=tuple(replay.thresholds(position)), quality=quality)
+            for position, quality in cheapest.items()
         ]
 
     def drawn(self, count: int, seed: int) -> IntArray:
@@ -177,7 +179,7 @@ def weighted_sample(sample: PlanSample, window: Mapping[str, FloatArray]) -> Wei
     )
 
 
-def _places(replay: Replay) -> Iterator[Place]:
+def _positions(replay: Replay) -> Iterator[Position]:
     first, last = replay.ends
     ranges = (range(low, high + 1) for low, high in zip(first, last, strict=True))
     return itertools.product(*ranges)

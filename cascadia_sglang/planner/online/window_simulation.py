@@ -117,9 +117,9 @@ class WindowSimulation:
                     pool=tier.pool,
                     block=tier.block,
                     cached_share=cached,
-                    kept_share=kept,
+                    kept_share=kept_share,
                 )
-                for tier, cached, kept in zip(
+                for tier, cached, kept_share in zip(
                     self._request.tiers,
                     self._request.cached_share_T,
                     self._request.kept_share_T,

@@ -90,34 +90,34 @@ def _completed(problem: Problem, folder: Path) -> Problem:
     source = problem.workload
     if source is not None and source.trace is not None:
         source = replaced(source, trace=placed(source.trace))
-    cluster, told = problem.cluster, problem.gpu
-    if told is not None and told.file is not None:
-        told = _with_sheet(told, placed(told.file))
-    if told is not None and not cluster and told.gpus_per_node >= 1:
-        nodes = -(-problem.gpu_budget // told.gpus_per_node)
-        cluster = [GpuType(gpu=told.name, nodes=nodes, gpus_per_node=told.gpus_per_node)]
+    cluster, sheet = problem.cluster, problem.gpu
+    if sheet is not None and sheet.file is not None:
+        sheet = _with_sheet(sheet, placed(sheet.file))
+    if sheet is not None and not cluster and sheet.gpus_per_node >= 1:
+        nodes = -(-problem.gpu_budget // sheet.gpus_per_node)
+        cluster = [GpuType(gpu=sheet.name, nodes=nodes, gpus_per_node=sheet.gpus_per_node)]
     return replaced(
         problem,
         tiers=[with_model(tier) for tier in problem.tiers],
-        profiles=[replaced(one, path=placed(one.path)) for one in problem.profiles],
+        profiles=[replaced(profile, path=placed(profile.path)) for profile in problem.profiles],
         workload=source,
         cluster=cluster,
-        gpu=told,
+        gpu=sheet,
     )
 
 
-def _with_sheet(told: GpuSheet, path: str) -> GpuSheet:
+def _with_sheet(inline: GpuSheet, path: str) -> GpuSheet:
     """A sheet with what its file says where it says nothing itself."""
     sheet = load_struct(Path(path), GpuSheet, "gpu sheet")
-    if sheet.name != told.name:
-        raise ConfigError(f"gpu sheet {path}: name is {sheet.name!r}, needed: {told.name!r}")
+    if sheet.name != inline.name:
+        raise ConfigError(f"gpu sheet {path}: name is {sheet.name!r}, needed: {inline.name!r}")
     given = {
-        name: getattr(told, name)
+        name: getattr(inline, name)
         for name in GpuSheet.__struct_fields__
-        if name != "file" and getattr(told, name) is not None
+        if name != "file" and getattr(inline, name) is not None
     }
     # The number of a node's devices has a default, which must not hide the file's.
-    if told.gpus_per_node == GpuSheet(name=told.name).gpus_per_node:
+    if inline.gpus_per_node == GpuSheet(name=inline.name).gpus_per_node:
         given.pop("gpus_per_node")
     return msgspec.structs.replace(sheet, **given)
 
@@ -152,13 +152,13 @@ def _block(problem: Problem, index: int, tier: ProblemTier) -> Iterator[str]:
         yield f"tiers[{index}].gpu_share needs a block"
     if tier.block is None:
         return
-    mates = [one for one in problem.tiers if one.block == tier.block]
+    mates = [other for other in problem.tiers if other.block == tier.block]
     for other in problem.tiers:
         if other.block != tier.block and tier.block in (other.name, other.pool):
             yield f"tiers[{index}].block {tier.block!r} is also a tier or a pool"
         if other.block != tier.block and other.workers == tier.workers:
             yield f"tiers[{index}].block: {tier.workers!r} has tiers outside of it"
-    shares = {one.workers: one.gpu_share or 0.0 for one in mates}
+    shares = {mate.workers: mate.gpu_share or 0.0 for mate in mates}
     if sum(shares.values()) > 1.0 + 1e-9:
         yield f"tiers[{index}].block: the gpu_share of its tiers sum to {sum(shares.values()):g}"
 
@@ -173,9 +173,9 @@ def _candidate(problem: Problem, candidate: Candidate) -> Iterator[str]:
         yield from _length("latency_s", candidate.latency_s, tiers, "one table a tier")
         for index, table in enumerate(candidate.latency_s):
             for gpus, latency_s in table.items():
-                place = f'latency_s[{index}]["{gpus}"]'
-                yield from _count(f"GPUs of {place}", gpus)
-                yield from _range(place, latency_s, 0)
+                field = f'latency_s[{index}]["{gpus}"]'
+                yield from _count(f"GPUs of {field}", gpus)
+                yield from _range(field, latency_s, 0)
     for index, deployment in enumerate(candidate.deployments):
         for line in _deployment(problem, deployment):
             yield f"deployments[{index}].{line}"
@@ -200,34 +200,34 @@ def _routing(problem: Problem) -> Iterator[str]:
     if problem.workload is None:
         yield from _length("latency_by_share_s", problem.latency_by_share_s, tiers, "one a tier")
     for index, row in enumerate(problem.calibration):
-        place = f"calibration[{index}]"
-        yield from _length(f"{place}.scores", row.scores, tiers - 1, "one a tier but the last")
-        yield from _length(f"{place}.correct", row.correct, tiers, "one a tier")
+        field = f"calibration[{index}]"
+        yield from _length(f"{field}.scores", row.scores, tiers - 1, "one a tier but the last")
+        yield from _length(f"{field}.correct", row.correct, tiers, "one a tier")
         if row.entry:
-            yield from _length(f"{place}.entry", row.entry, tiers - 1, "one a tier but the last")
+            yield from _length(f"{field}.entry", row.entry, tiers - 1, "one a tier but the last")
     if problem.calibration and not sum(row.weight for row in problem.calibration) > 0:
         yield "calibration has no row of a weight above 0"
     for index, table in enumerate(problem.latency_by_share_s):
         for gpus, pairs in table.items():
-            place = f'latency_by_share_s[{index}]["{gpus}"]'
-            yield from _count(f"GPUs of {place}", gpus)
-            yield from _curve(place, pairs)
+            field = f'latency_by_share_s[{index}]["{gpus}"]'
+            yield from _count(f"GPUs of {field}", gpus)
+            yield from _curve(field, pairs)
     settings = problem.routing
     if settings.confidence is not None and problem.quality_floor is None:
         yield "routing.confidence needs a quality_floor to certify"
 
 
-def _curve(place: str, pairs: Sequence[tuple[float, float]]) -> Iterator[str]:
+def _curve(field: str, pairs: Sequence[tuple[float, float]]) -> Iterator[str]:
     if not pairs:
-        yield f"{place} is empty, needed: at least one pair (share, seconds)"
+        yield f"{field} is empty, needed: at least one pair (share, seconds)"
     for index, (share, latency_s) in enumerate(pairs):
-        yield from _range(f"{place}[{index}][0]", share, 0, 1)
-        yield from _range(f"{place}[{index}][1]", latency_s, 0)
+        yield from _range(f"{field}[{index}][0]", share, 0, 1)
+        yield from _range(f"{field}[{index}][1]", latency_s, 0)
     for index, (before, after) in enumerate(pairwise(pairs), start=1):
         if not before[0] < after[0]:
-            yield f"{place}[{index}][0] is {after[0]}, allowed: above {before[0]}"
+            yield f"{field}[{index}][0] is {after[0]}, allowed: above {before[0]}"
         if after[1] < before[1]:
-            yield f"{place}[{index}][1] is {after[1]}, allowed: {before[1]} or more"
+            yield f"{field}[{index}][1] is {after[1]}, allowed: {before[1]} or more"
 
 
 def _cluster(problem: Problem) -> Iterator[str]:
@@ -245,17 +245,17 @@ def _cluster(problem: Problem) -> Iterator[str]:
         yield f"running[{index}]: {line}"
 
 
-def _count(place: str, number: int) -> Iterator[str]:
+def _count(field: str, number: int) -> Iterator[str]:
     if not 1 <= number <= MOST:
-        yield f"{place} is {number}, allowed: 1 to {MOST}"
+        yield f"{field} is {number}, allowed: 1 to {MOST}"
 
 
-def _range(place: str, value: float, low: float, high: float | None = None) -> Iterator[str]:
+def _range(field: str, value: float, low: float, high: float | None = None) -> Iterator[str]:
     if not isfinite(value) or value < low or (high is not None and value > high):
         allowed = f"{low} or more" if high is None else f"{low} to {high}"
-        yield f"{place} is {value}, allowed: {allowed}"
+        yield f"{field} is {value}, allowed: {allowed}"
 
 
-def _length(place: str, values: Sequence[object], wanted: int, why: str) -> Iterator[str]:
-    if len(values) != max(0, wanted):
-        yield f"{place} has {len(values)} entries, needed: {max(0, wanted)}, {why}"
+def _length(field: str, values: Sequence[object], expected: int, why: str) -> Iterator[str]:
+    if len(values) != max(0, expected):
+        yield f"{field} has {len(values)} entries, needed: {max(0, expected)}, {why}"

@@ -31,7 +31,7 @@ def _tiers(problem: Problem) -> Iterator[str]:
             yield f"tiers[{index}].kept is {tier.kept}, allowed: null"
         if tier.model is None and not problem.profiles:
             yield f"tiers[{index}].model is missing: needed where no profile was measured"
-        first = next(one for one in problem.tiers if one.workers == tier.workers)
+        first = next(other for other in problem.tiers if other.workers == tier.workers)
         for name in ("model", "max_tp", "max_pp", "chunked_prefill_tokens", "max_running_requests"):
             if getattr(tier, name) != getattr(first, name):
                 yield f"tiers[{index}].{name} is not that of {first.name!r}, whose pool it shares"
@@ -40,18 +40,18 @@ def _tiers(problem: Problem) -> Iterator[str]:
 def _profiles(problem: Problem) -> Iterator[str]:
     types = [kind.gpu for kind in problem.cluster]
     seen = set()
-    for index, one in enumerate(problem.profiles):
-        if one.gpu is not None and one.gpu not in types:
-            yield f"profiles[{index}].gpu is {one.gpu!r}, allowed: {', '.join(types)}"
-        key = (one.gpu or (types or [""])[0], one.tp_size, one.pp_size)
+    for index, profile in enumerate(problem.profiles):
+        if profile.gpu is not None and profile.gpu not in types:
+            yield f"profiles[{index}].gpu is {profile.gpu!r}, allowed: {', '.join(types)}"
+        key = (profile.gpu or (types or [""])[0], profile.tp_size, profile.pp_size)
         if key in seen:
             yield f"profiles[{index}] is of the same shape and gpu as one before"
         seen.add(key)
 
 
 def _sheet(problem: Problem) -> Iterator[str]:
-    told = problem.gpu
-    if told is None:
+    sheet = problem.gpu
+    if sheet is None:
         return
-    if problem.cluster and told.name not in [kind.gpu for kind in problem.cluster]:
-        yield f"gpu.name is {told.name!r}, which cluster does not list"
+    if problem.cluster and sheet.name not in [kind.gpu for kind in problem.cluster]:
+        yield f"gpu.name is {sheet.name!r}, which cluster does not list"

@@ -112,17 +112,17 @@ def _admit_first(state: SimulatorState, w: int, slot: int) -> bool:
     request = state.requests_R[r]
     blocks = matched_blocks(state, r, w)
     # What no block holds takes memory of the request's own, computed or not.
-    own = 0
+    cached = 0
     if request.blocks_start == request.blocks_end:
-        own = int(state.tiers_T[request.tier].cached_share * request.input_tokens)
-        own = min(own, request.input_tokens - 1)
-    hit = max(own, min(blocks * state.counts_1[0].block_tokens, request.input_tokens - 1))
+        cached = int(state.tiers_T[request.tier].cached_share * request.input_tokens)
+        cached = min(cached, request.input_tokens - 1)
+    hit = max(cached, min(blocks * state.counts_1[0].block_tokens, request.input_tokens - 1))
     extend = request.input_tokens + request.out_tokens - hit
-    left = max(request.limit_tokens - request.out_tokens, 0)
+    unwritten = max(request.limit_tokens - request.out_tokens, 0)
     free = budgets_4[TOTAL] - replica.locked_tokens - newly_locked_tokens(state, r, w, blocks)
-    free -= own
+    free -= cached
     rows = state.slots_WS[w, slot].rows
-    if extend + min(left, CLIP_NEW_TOKENS) + 1 >= free:
+    if extend + min(unwritten, CLIP_NEW_TOKENS) + 1 >= free:
         replica.is_full = 1 if rows > 0 or replica.running > 0 else 0
         return False
     if replica.chunk_tokens == 0 and rows > 0 and extend >= budgets_4[INPUT]:
@@ -135,8 +135,8 @@ def _admit_first(state: SimulatorState, w: int, slot: int) -> bool:
     replica.head = request.next_waiting
     replica.waiting -= 1
     lock_blocks(state, r, w, blocks)
-    request.own_tokens += own
-    replica.locked_tokens += own
+    request.own_tokens += cached
+    replica.locked_tokens += cached
     request.prefilled_tokens = hit
     replica.hit_tokens += hit
     _add_row(state, w, slot, r, extend, reserved)

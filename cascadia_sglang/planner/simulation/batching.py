@@ -114,15 +114,15 @@ def _join_prefilled(state: SimulatorState, w: int, last: int) -> None:
             else:
                 state.rows_WBM[w, RUNNING, replica.running] = r
                 replica.running += 1
-    kept = 0
+    remaining = 0
     for row in range(replica.running):
         r = state.rows_WBM[w, RUNNING, row]
         if not _has_left(state, r, w):
-            state.rows_WBM[w, RUNNING, kept] = r
-            kept += 1
-    if kept < replica.running:
+            state.rows_WBM[w, RUNNING, remaining] = r
+            remaining += 1
+    if remaining < replica.running:
         replica.is_full = 0
-    replica.running = kept
+    replica.running = remaining
 
 
 @compiled
@@ -130,20 +130,20 @@ def _decode(state: SimulatorState, w: int, slot: int) -> bool:
     """Fill a slot with one token of everything that runs, after making room; whether it did."""
     replica, batch = state.replicas_W[w], state.slots_WS[w, slot]
     before = replica.running
-    kept = 0
+    remaining = 0
     for row in range(before):
         r = state.rows_WBM[w, RUNNING, row]
         request = state.requests_R[r]
         if request.out_tokens + request.in_flight < request.limit_tokens:
-            state.rows_WBM[w, RUNNING, kept] = r
-            kept += 1
-    replica.running = kept
-    if kept < before:
+            state.rows_WBM[w, RUNNING, remaining] = r
+            remaining += 1
+    replica.running = remaining
+    if remaining < before:
         replica.is_full = 0
-    if kept == 0:
+    if remaining == 0:
         return False
-    if replica.locked_tokens + kept > replica.capacity_tokens:
-        if kept < before:
+    if replica.locked_tokens + remaining > replica.capacity_tokens:
+        if remaining < before:
             # The result under way frees memory at the end of this step.
             return False
         _retract(state, w)
@@ -177,10 +177,11 @@ def _retract(state: SimulatorState, w: int) -> None:
     ):
         worst = 0
         for row in range(1, replica.running):
-            one = state.requests_R[state.rows_WBM[w, RUNNING, row]]
+            candidate = state.requests_R[state.rows_WBM[w, RUNNING, row]]
             other = state.requests_R[state.rows_WBM[w, RUNNING, worst]]
-            if one.out_tokens < other.out_tokens or (
-                one.out_tokens == other.out_tokens and one.input_tokens >= other.input_tokens
+            if candidate.out_tokens < other.out_tokens or (
+                candidate.out_tokens == other.out_tokens
+                and candidate.input_tokens >= other.input_tokens
             ):
                 worst = row
         append_waiting(state, _leave(state, w, worst), w)

@@ -250,7 +250,7 @@ def _deliver(state: SimulatorState, w: int, slot: int, now_s: float) -> None:
     """See a batch's results and send the attempts that ended to the front."""
     counts = state.counts_1[0]
     for index in range(take_results(state, w, slot, now_s)):
-        place = (counts.wire_head + counts.wire) % len(state.ring_R)
-        state.ring_R[place].wire = state.ended_M[index]
-        state.ring_R[place].wire_s = now_s + counts.wire_delay_s
+        tail = (counts.wire_head + counts.wire) % len(state.ring_R)
+        state.ring_R[tail].wire = state.ended_M[index]
+        state.ring_R[tail].wire_s = now_s + counts.wire_delay_s
         counts.wire += 1

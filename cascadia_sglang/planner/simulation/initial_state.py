@@ -155,9 +155,9 @@ def _table(tier: SimulatedTier, knots: int) -> FloatArray:
         (PREFILL_TOKENS, PREFILL_S, tier.times.prefill_ms),
     )
     for sizes, seconds, pairs in columns:
-        known = np.array(pairs, np.float64)
-        more = np.arange(2, 2 + knots - len(known))[:, None] * known[-1]
-        all_of_it = np.concatenate([known, more])
+        knots_n2 = np.array(pairs, np.float64)
+        more = np.arange(2, 2 + knots - len(knots_n2))[:, None] * knots_n2[-1]
+        all_of_it = np.concatenate([knots_n2, more])
         table_JK[sizes] = all_of_it[:, 0]
         table_JK[seconds] = all_of_it[:, 1] / 1e3 / tier.share
     return table_JK

@@ -35,9 +35,9 @@ def cache_folder(name: str) -> Path | None:
 def _folder() -> Path | None:
     """Where compiled code is kept, by the sources alone. None where nothing can be written there;
     numba then finds a place."""
-    told = os.environ.get("NUMBA_CACHE_DIR")
-    if told:
-        return _writable(Path(told, STAMP[:16]))
+    folder = os.environ.get("NUMBA_CACHE_DIR")
+    if folder:
+        return _writable(Path(folder, STAMP[:16]))
     return cache_folder(f"compiled/{STAMP[:16]}")
 
 
@@ -64,13 +64,13 @@ def compiled(function: F) -> F:
     threads.
     """
     made: Any = numba.njit(cache=True, error_model="numpy", nogil=True, _nrt=False)(function)
-    kept: Any = getattr(made, "_cache", None)
-    if hasattr(kept, "_cache_file"):
+    cache: Any = getattr(made, "_cache", None)
+    if hasattr(cache, "_cache_file"):
         # Code that was compiled with another version of what it calls is not taken up again.
-        kept._cache_file._source_stamp = STAMP
+        cache._cache_file._source_stamp = STAMP
         if _FOLDER is not None:
-            kept._cache_path = str(_FOLDER)
-            kept._cache_file._cache_path = str(_FOLDER)
-            kept._cache_file._index_path = str(_FOLDER / kept._cache_file._index_name)
+            cache._cache_path = str(_FOLDER)
+            cache._cache_file._cache_path = str(_FOLDER)
+            cache._cache_file._index_path = str(_FOLDER / cache._cache_file._index_name)
     result: F = made
     return result

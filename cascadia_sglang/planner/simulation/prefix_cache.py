@@ -18,8 +18,8 @@ def matched_blocks(state: SimulatorState, r: int, w: int) -> int:
     """Number of leading blocks of a request that the replica's cache holds."""
     request = state.requests_R[r]
     count = 0
-    for place in range(request.blocks_start, request.blocks_end):
-        if state.cache_WN[w, state.blocks_P[place]].is_cached == 0:
+    for index in range(request.blocks_start, request.blocks_end):
+        if state.cache_WN[w, state.blocks_P[index]].is_cached == 0:
             break
         count += 1
     return count
@@ -30,8 +30,8 @@ def newly_locked_tokens(state: SimulatorState, r: int, w: int, blocks: int) -> i
     """Tokens that locking these leading blocks takes out of what can be evicted."""
     start = state.requests_R[r].blocks_start
     count = 0
-    for place in range(start, start + blocks):
-        if state.cache_WN[w, state.blocks_P[place]].locks == 0:
+    for index in range(start, start + blocks):
+        if state.cache_WN[w, state.blocks_P[index]].locks == 0:
             count += 1
     return int(count * state.counts_1[0].block_tokens)
 
@@ -40,10 +40,10 @@ def newly_locked_tokens(state: SimulatorState, r: int, w: int, blocks: int) -> i
 def lock_blocks(state: SimulatorState, r: int, w: int, blocks: int) -> None:
     """Lock a request's leading blocks, all of them cached."""
     start = state.requests_R[r].blocks_start
-    for place in range(start, start + blocks):
-        block = state.cache_WN[w, state.blocks_P[place]]
+    for index in range(start, start + blocks):
+        block = state.cache_WN[w, state.blocks_P[index]]
         if block.locks == 0:
-            _unlink(state, w, state.blocks_P[place])
+            _unlink(state, w, state.blocks_P[index])
             state.replicas_W[w].locked_tokens += state.counts_1[0].block_tokens
         block.locks += 1
     state.requests_R[r].locked_blocks = blocks

@@ -133,14 +133,14 @@ class SimulationResult:
 
 
 def _quantile(values: FloatArray, share: float) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.quantile(known, share)) if len(known) else float("nan")
+    finite = values[np.isfinite(values)]
+    return float(np.quantile(finite, share)) if len(finite) else float("nan")
 
 
 def _quantiles_ms(values: FloatArray) -> dict[str, float | None]:
     """None where there is no value, which JSON has no number for."""
-    known = values[np.isfinite(values)]
-    if not len(known):
+    finite = values[np.isfinite(values)]
+    if not len(finite):
         return {"mean": None, **{name: None for name, _ in _QUANTILES}}
-    ms = {name: 1000.0 * float(np.quantile(known, share)) for name, share in _QUANTILES}
-    return {"mean": 1000.0 * float(known.mean()), **ms}
+    ms = {name: 1000.0 * float(np.quantile(finite, share)) for name, share in _QUANTILES}
+    return {"mean": 1000.0 * float(finite.mean()), **ms}

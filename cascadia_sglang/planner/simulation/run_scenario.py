@@ -17,9 +17,9 @@ def run_scenario(setup: Scenario, profile: Profile, workload: Workload) -> Simul
     Args:
         profile: with step times and limits of every tier.
     """
-    found = run_scenario_within(setup, profile, workload, RunLimit())
-    assert found is not None, "a run without a limit was stopped"
-    return found
+    result = run_scenario_within(setup, profile, workload, RunLimit())
+    assert result is not None, "a run without a limit was stopped"
+    return result
 
 
 def run_scenario_within(

@@ -82,16 +82,16 @@ def load_scenario(path: Path) -> tuple[Scenario, Profile]:
     """
     setup = _setup_of_plan(path) or load_struct(path, Scenario, "plan")
     profile = setup.profile
-    told = "in it"
+    source = "in it"
     if isinstance(profile, str):
-        told = profile
+        source = profile
         profile = load_profile(path.parent / profile)
     for index, tier in enumerate(setup.tiers):
-        for what, known in (("step times", profile.tiers), ("limits", profile.limits)):
-            if tier.name not in known:
+        for what, by_tier in (("step times", profile.tiers), ("limits", profile.limits)):
+            if tier.name not in by_tier:
                 raise ConfigError(
-                    f"plan {path}: tiers[{index}]: profile {told} has no {what} of "
-                    f"{tier.name!r}, it has: {', '.join(sorted(known)) or 'none'}"
+                    f"plan {path}: tiers[{index}]: profile {source} has no {what} of "
+                    f"{tier.name!r}, it has: {', '.join(sorted(by_tier)) or 'none'}"
                 )
     return setup, profile
 

@@ -45,7 +45,7 @@ def simulate(
     Raises:
         WorkloadError: if paths and workload differ, or a tier has no replica.
     """
-    found = simulate_within(
+    outcome = simulate_within(
         workload,
         paths,
         tiers,
@@ -54,8 +54,8 @@ def simulate(
         is_buffered=is_buffered,
         has_strides=has_strides,
     )
-    assert found is not None, "a run without a limit was stopped"
-    return found
+    assert outcome is not None, "a run without a limit was stopped"
+    return outcome
 
 
 def simulate_within(
@@ -87,11 +87,11 @@ def simulate_within(
     state = initial_state(workload, paths, tiers, host or HostTimes())
     state.counts_1["has_strides"] = has_strides
     set_limit(state, limit, paths)
-    left = run_events(state)
-    if left < 0:
+    unfinished = run_events(state)
+    if unfinished < 0:
         return None
-    if left:
-        raise RuntimeError(f"{left} requests of a simulation never end")
+    if unfinished:
+        raise RuntimeError(f"{unfinished} requests of a simulation never end")
     return _outcome(state, paths, tiers, is_buffered)
 
 

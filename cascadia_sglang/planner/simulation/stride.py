@@ -119,9 +119,9 @@ def _known(state: SimulatorState, w: int) -> int:
 def _step_s(state: SimulatorState, w: int, index: int) -> float:
     """Seconds of a step, counted from the one that ran when the stride began."""
     replica = state.replicas_W[w]
-    known = _known(state, w)
-    if index >= known:
-        return float(replica.stride_step_s + replica.stride_growth_s * (index - known))
+    scheduled = _known(state, w)
+    if index >= scheduled:
+        return float(replica.stride_step_s + replica.stride_growth_s * (index - scheduled))
     return float(replica.stride_first_s if index == 0 else replica.stride_held_s)
 
 
@@ -139,8 +139,8 @@ def _work_s(state: SimulatorState, w: int, ends: int) -> float:
     if ends == 0:
         return 0.0
     replica = state.replicas_W[w]
-    known = _known(state, w)
+    scheduled = _known(state, w)
     seconds = replica.stride_first_s
     if ends >= 2:
         seconds += replica.stride_held_s
-    return float(seconds + _scheduled_s(state, w, max(0, ends - known)))
+    return float(seconds + _scheduled_s(state, w, max(0, ends - scheduled)))

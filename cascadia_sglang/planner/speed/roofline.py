@@ -145,13 +145,13 @@ def shape_of_config(data: Mapping[str, Any]) -> ModelShape:
         kv_bytes = layers * (latent + rope) * 2.0
     experts = int(data.get("n_routed_experts") or data.get("num_experts") or 0)
     dense = 3 * hidden * int(data["intermediate_size"])
-    own, active = dense, dense
+    sparse, active = dense, dense
     first_dense = layers
     if experts:
         width = int(data["moe_intermediate_size"])
         first_dense = int(data.get("first_k_dense_replace") or 0)
         shared = int(data.get("n_shared_experts") or 0)
-        own = 3 * hidden * width * (experts + shared)
+        sparse = 3 * hidden * width * (experts + shared)
         active = 3 * hidden * width * (int(data["num_experts_per_tok"]) + shared)
     embedding = int(data["vocab_size"]) * hidden
     tables = embedding * (1 if data.get("tie_word_embeddings") else 2)
@@ -161,7 +161,7 @@ def shape_of_config(data: Mapping[str, Any]) -> ModelShape:
         hidden=hidden,
         heads=heads,
         head_size=head_size,
-        parameters=float(layers * attention + first_dense * dense + rest * own + tables),
+        parameters=float(layers * attention + first_dense * dense + rest * sparse + tables),
         active=float(layers * attention + first_dense * dense + rest * active + embedding),
         kv_bytes=kv_bytes,
         kv_shards=1 if latent else kv_heads,

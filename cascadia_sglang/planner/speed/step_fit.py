@@ -51,9 +51,9 @@ def fit_step_times(steps: Sequence[MeasuredStep]) -> tuple[StepTimes, FitError, 
     """
     decode = [step for step in steps if step.is_decode]
     prefill = [step for step in steps if not step.is_decode]
-    for name, found in (("decoding steps", decode), ("prefills", prefill)):
-        if len(found) < _MIN_STEPS:
-            raise WorkloadError(f"{len(found)} {name} were measured, a fit needs {_MIN_STEPS}")
+    for name, measured in (("decoding steps", decode), ("prefills", prefill)):
+        if len(measured) < _MIN_STEPS:
+            raise WorkloadError(f"{len(measured)} {name} were measured, a fit needs {_MIN_STEPS}")
     decode_pairs, decode_more, decode_error = _fit(
         [step.tokens for step in decode],
         np.array([[step.context_tokens] for step in decode], float),
@@ -99,12 +99,12 @@ def _fit(
 
 def _knots(sizes_N: FloatArray) -> FloatArray:
     """Sizes that were measured, the smallest and the largest among them, at even ratios between."""
-    known = np.unique(sizes_N)
-    if len(known) <= _MAX_KNOTS:
-        return known
-    wanted = np.geomspace(known[0], known[-1], _MAX_KNOTS)
-    nearest = np.abs(known[None, :] - wanted[:, None]).argmin(axis=1)
-    return np.unique(known[nearest])
+    distinct = np.unique(sizes_N)
+    if len(distinct) <= _MAX_KNOTS:
+        return distinct
+    target = np.geomspace(distinct[0], distinct[-1], _MAX_KNOTS)
+    nearest = np.abs(distinct[None, :] - target[:, None]).argmin(axis=1)
+    return np.unique(distinct[nearest])
 
 
 def _hats(sizes_N: FloatArray, knots_K: FloatArray) -> FloatArray:

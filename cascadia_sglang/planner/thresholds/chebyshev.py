@@ -30,12 +30,14 @@ def front(points: GridPoints, weights: Sequence[float] = WEIGHTS) -> list[GridPo
         PlanError: if the last tier is no better than the first, or the first thresholds of the
             grid have no deployment.
     """
-    found = {}
+    by_position = {}
     for weight in weights:
         point = minimise(points, chebyshev(points, weight)).point
         if point is not None:
-            found[point.place] = point
-    return sorted(found.values(), key=lambda point: (point.latency_s, -point.quality, point.place))
+            by_position[point.position] = point
+    return sorted(
+        by_position.values(), key=lambda point: (point.latency_s, -point.quality, point.position)
+    )
 
 
 def chebyshev(points: GridPoints, weight: float) -> Value:
@@ -45,7 +47,7 @@ def chebyshev(points: GridPoints, weight: float) -> Value:
     least_s, most_s = points.latency_s(low), points.latency_s(high)
     if least_s == float("inf"):
         raise PlanError("no deployment serves the requests even where all stop at the first tier")
-    # Where the last place has no deployment, latency counts in units of the least.
+    # Where the last position has no deployment, latency counts in units of the least.
     span_s = most_s - least_s if least_s < most_s < float("inf") else max(least_s, 1e-9)
 
     def value(latency_s: float, quality: float) -> float:

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 from cascadia_sglang.planner.thresholds.grid import GridPoint, GridPoints, Value
-from cascadia_sglang.planner.thresholds.replay import Place
+from cascadia_sglang.planner.thresholds.replay import Position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ def minimise(points: GridPoints, value: Value, *, max_boxes: int = 200_000) -> P
     return Proof(point=best, value=best_value, bound=best_value, boxes=boxes)
 
 
-def _bound(points: GridPoints, value: Value, low: Place, high: Place) -> float:
+def _bound(points: GridPoints, value: Value, low: Position, high: Position) -> float:
     # The quality's envelope first: where it alone rules the box out, no deployment is solved.
     quality = points.replay.best_quality(low, high)
     if math.isinf(value(0.0, quality)):
@@ -72,8 +72,8 @@ def _bound(points: GridPoints, value: Value, low: Place, high: Place) -> float:
     return value(points.latency_s(low), quality)
 
 
-def _halves(low: Place, high: Place) -> list[tuple[Place, Place]]:
-    """Split the longest side; a box of one place has none."""
+def _halves(low: Position, high: Position) -> list[tuple[Position, Position]]:
+    """Split the longest side; a box of one position has none."""
     widths = [b - a for a, b in zip(low, high, strict=True)]
     longest = max(widths, default=0)
     if longest == 0:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascadia_sglang.planner.thresholds.replay import Place, Replay
+from cascadia_sglang.planner.thresholds.replay import Position, Replay
 
-# Points that are kept at most, and prefixes of places that are looked at.
+# Points that are kept at most, and prefixes of positions that are checked.
 MOST_POINTS = 64
 MOST_PREFIXES = 4_096
 
@@ -38,22 +38,22 @@ def frontier(replay: Replay, floor: float) -> list[ThresholdPoint]:
 
     Of more than `MOST_POINTS`, those stay that are the cheapest for some price of every tier.
     """
-    found: dict[tuple[float, ...], ThresholdPoint] = {}
-    for place in _least_places(replay, floor):
+    by_shares: dict[tuple[float, ...], ThresholdPoint] = {}
+    for position in _least_positions(replay, floor):
         point = ThresholdPoint(
-            thresholds=tuple(replay.thresholds(place)),
-            shares=tuple(replay.shares(place)),
-            quality=replay.quality(place),
+            thresholds=tuple(replay.thresholds(position)),
+            shares=tuple(replay.shares(position)),
+            quality=replay.quality(position),
         )
-        known = found.get(point.shares)
-        if known is None or point.quality > known.quality:
-            found[point.shares] = point
-    points = _undercut_by_none(list(found.values()))
+        rival = by_shares.get(point.shares)
+        if rival is None or point.quality > rival.quality:
+            by_shares[point.shares] = point
+    points = _undercut_by_none(list(by_shares.values()))
     return points if len(points) <= MOST_POINTS else _cheapest(points)
 
 
-def _least_places(replay: Replay, floor: float) -> Iterator[Place]:
-    """Of each prefix of places the least last place that reaches the floor."""
+def _least_positions(replay: Replay, floor: float) -> Iterator[Position]:
+    """Of each prefix of positions the least last position that reaches the floor."""
     if not replay.grids:
         if replay.quality(()) >= floor:
             yield ()
@@ -80,12 +80,12 @@ def _steps(sizes: list[int]) -> list[int]:
 
 def _undercut_by_none(points: list[ThresholdPoint]) -> list[ThresholdPoint]:
     shares_NT = np.array([point.shares for point in points])
-    kept = []
+    undercut_free = []
     for index, point in enumerate(points):
         is_less_N = (shares_NT <= shares_NT[index]).all(axis=1)
         if not (is_less_N & (shares_NT < shares_NT[index]).any(axis=1)).any():
-            kept.append(point)
-    return sorted(kept, key=lambda point: point.shares)
+            undercut_free.append(point)
+    return sorted(undercut_free, key=lambda point: point.shares)
 
 
 def _cheapest(points: list[ThresholdPoint]) -> list[ThresholdPoint]:

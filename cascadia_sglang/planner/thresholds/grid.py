@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cascadia_sglang.errors import PlanError
 from cascadia_sglang.planner.latency.curves import BestDeployment, Deploy
-from cascadia_sglang.planner.thresholds.replay import Place, Replay
+from cascadia_sglang.planner.thresholds.replay import Position, Replay
 
 # What a method minimises: of latency in seconds and quality. It must not fall where latency grows,
 # nor rise where quality grows; that is what bounds over boxes rest on.
@@ -17,9 +17,9 @@ Value = Callable[[float, float], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridPoint:
-    """A place, its latency with the best deployment (inf where none fits) and its quality."""
+    """A position, its latency with the best deployment (inf where none fits) and its quality."""
 
-    place: Place
+    position: Position
     latency_s: float
     quality: float
 
@@ -30,7 +30,7 @@ class GridPoints:
     def __init__(self, replay: Replay, deploy: Deploy) -> None:
         self.replay = replay
         self._deploy = deploy
-        self._points: dict[Place, GridPoint] = {}
+        self._points: dict[Position, GridPoint] = {}
         self._deployed: dict[tuple[float, ...], BestDeployment | None] = {}
 
     @property
@@ -38,19 +38,19 @@ class GridPoints:
         """How many deployments were solved so far."""
         return len(self._deployed)
 
-    def at(self, place: Place) -> GridPoint:
-        """The point of a place."""
-        if place not in self._points:
-            self._points[place] = GridPoint(
-                place=place,
-                latency_s=self.latency_s(place),
-                quality=self.replay.quality(place),
+    def at(self, position: Position) -> GridPoint:
+        """The point of a position."""
+        if position not in self._points:
+            self._points[position] = GridPoint(
+                position=position,
+                latency_s=self.latency_s(position),
+                quality=self.replay.quality(position),
             )
-        return self._points[place]
+        return self._points[position]
 
-    def latency_s(self, place: Place) -> float:
-        """Least latency that a deployment gives the place; inf where none fits."""
-        shares = tuple(self.replay.shares(place))
+    def latency_s(self, position: Position) -> float:
+        """Least latency that a deployment gives the position; inf where none fits."""
+        shares = tuple(self.replay.shares(position))
         if shares not in self._deployed:
             self._deployed[shares] = self._deploy(shares)
         deployed = self._deployed[shares]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cascadia_sglang.planner.thresholds.grid import GridPoint, GridPoints, Value
-from cascadia_sglang.planner.thresholds.replay import Place, Replay
+from cascadia_sglang.planner.thresholds.replay import Position, Replay
 
 # Score quantiles a tier, and rounds without a gain after which the search ends.
 GRID_POINTS = 21
@@ -30,20 +30,20 @@ class SearchResult:
     rounds: int
 
 
-def first_place(replay: Replay) -> Place:
+def first_position(replay: Replay) -> Position:
     """Where the paper starts: tier i, from 1, is reached by about 1 / i of the requests."""
-    place: list[int] = []
+    position: list[int] = []
     for tier, grid in enumerate(replay.grids):
         rest = [0] * (len(replay.grids) - tier - 1)
         misses = [
-            abs(replay.shares((*place, index, *rest))[tier + 1] - 1 / (tier + 2))
+            abs(replay.shares((*position, index, *rest))[tier + 1] - 1 / (tier + 2))
             for index in range(len(grid))
         ]
-        place.append(misses.index(min(misses)))
-    return tuple(place)
+        position.append(misses.index(min(misses)))
+    return tuple(position)
 
 
-def coordinate_search(points: GridPoints, value: Value, start: Place) -> SearchResult:
+def coordinate_search(points: GridPoints, value: Value, start: Position) -> SearchResult:
     """Move one tier's threshold at a time to where the value is least.
 
     Ends after `PATIENCE` rounds without a gain, and not before every tier had its turn.
@@ -58,7 +58,7 @@ def coordinate_search(points: GridPoints, value: Value, start: Place) -> SearchR
         rounds += 1
         idle += 1
         for index in range(len(grids[axis])):
-            point = points.at((*best.place[:axis], index, *best.place[axis + 1 :]))
+            point = points.at((*best.position[:axis], index, *best.position[axis + 1 :]))
             point_value = value(point.latency_s, point.quality)
             if point_value < best_value:
                 best, best_value, idle = point, point_value, 0

@@ -92,8 +92,8 @@ def _values(given: Mapping[str, npt.ArrayLike], name: str, what: str) -> FloatAr
     if len(values) == 0:
         raise WorkloadError(f"the {what} is empty")
     if not np.isfinite(values).all():
-        place = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise WorkloadError(f"the {what}'s {name}[{place}] is {values[place]}")
+        index = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise WorkloadError(f"the {what}'s {name}[{index}] is {values[index]}")
     return values
 
 

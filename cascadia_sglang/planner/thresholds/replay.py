@@ -14,8 +14,8 @@ from cascadia_sglang.acceptance import accepting_thresholds, accepts
 from cascadia_sglang.arrays import BoolArray, FloatArray, IntArray
 from cascadia_sglang.planner.problem.problem import CalibrationRow
 
-# A place on the grid of thresholds: an index a tier but the last.
-Place = tuple[int, ...]
+# A position on the grid of thresholds: an index per tier but the last.
+Position = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,16 +57,18 @@ class Sample:
 
 def build_sample(rows: Sequence[CalibrationRow]) -> Sample:
     """A sample from the rows of a problem file; rows without weight are left out."""
-    kept = [row for row in rows if row.weight > 0]
+    counted = [row for row in rows if row.weight > 0]
     numbers: dict[str | int, int] = {}
     prompts = [
         numbers.setdefault(index if row.prompt is None else row.prompt, len(numbers))
-        for index, row in enumerate(kept)
+        for index, row in enumerate(counted)
     ]
     return Sample(
-        scores_NS=np.array([row.scores for row in kept], dtype=np.float64).reshape(len(kept), -1),
-        correct_NT=np.array([row.correct for row in kept], dtype=np.float64),
-        weight_N=np.array([row.weight for row in kept], dtype=np.float64),
+        scores_NS=np.array([row.scores for row in counted], dtype=np.float64).reshape(
+            len(counted), -1
+        ),
+        correct_NT=np.array([row.correct for row in counted], dtype=np.float64),
+        weight_N=np.array([row.weight for row in counted], dtype=np.float64),
         prompt_N=np.array(prompts, dtype=np.int64),
     )
 
@@ -94,7 +96,7 @@ class Replay:
     def __init__(self, sample: Sample, grids: Sequence[FloatArray]) -> None:
         self.grids = list(grids)
         self._sample = sample
-        # How many of the tier's thresholds a score reaches: place g accepts where it is above g.
+        # How many of the tier's thresholds a score reaches: position g accepts where it is above g.
         self._reached_NS = np.stack(
             [
                 accepting_thresholds(grid, scores_N)
@@ -105,35 +107,35 @@ class Replay:
         )
 
     @property
-    def ends(self) -> tuple[Place, Place]:
-        """The first and the last place of the grid."""
+    def ends(self) -> tuple[Position, Position]:
+        """The first and the last position of the grid."""
         return (0,) * len(self.grids), tuple(len(grid) - 1 for grid in self.grids)
 
-    def thresholds(self, place: Place) -> list[float]:
-        return [float(grid[index]) for grid, index in zip(self.grids, place, strict=True)]
+    def thresholds(self, position: Position) -> list[float]:
+        return [float(grid[index]) for grid, index in zip(self.grids, position, strict=True)]
 
-    def shares(self, place: Place) -> list[float]:
+    def shares(self, position: Position) -> list[float]:
         """Share of requests that reach each tier; no higher threshold lowers one."""
         waiting_N = np.ones(len(self._sample.weight_N), dtype=bool)
         shares = [1.0]
-        for tier, index in enumerate(place):
+        for tier, index in enumerate(position):
             waiting_N &= self._reached_NS[:, tier] <= index
             shares.append(self._sample.mean(waiting_N.astype(np.float64)))
         return shares
 
-    def quality(self, place: Place) -> float:
+    def quality(self, position: Position) -> float:
         """Mean correctness of the answers that requests get."""
-        return self.best_quality(place, place)
+        return self.best_quality(position, position)
 
     def last_tier_quality(self) -> float:
         """Mean correctness where every request reaches the last tier."""
         return self._sample.mean(self._sample.correct_NT[:, -1])
 
-    def best_quality(self, low: Place, high: Place) -> float:
-        """No thresholds between these places, ends included, give a higher quality.
+    def best_quality(self, low: Position, high: Position) -> float:
+        """No thresholds between these positions, ends included, give a higher quality.
 
         Every row counts with the best of the tiers that can answer it somewhere in the box; for a
-        box of one place that is its quality.
+        box of one position that is its quality.
         """
         correct_NT = self._sample.correct_NT
         possible_N: BoolArray = np.ones(len(correct_NT), dtype=bool)
@@ -147,8 +149,8 @@ class Replay:
         best_N[possible_N] = np.maximum(best_N[possible_N], final_N)
         return self._sample.mean(best_N)
 
-    def last_qualities(self, prefix: Place) -> FloatArray:
-        """Quality by the last judged tier's place, [G]; the tiers before have these places."""
+    def last_qualities(self, prefix: Position) -> FloatArray:
+        """Quality by the position of the last judged tier, [G], for these positions before it."""
         sample, last = self._sample, len(prefix)
         waiting_N: BoolArray = np.ones(len(sample.weight_N), dtype=bool)
         right = 0.0
@@ -161,7 +163,7 @@ class Replay:
         count = len(self.grids[last])
         own_G = np.bincount(reached_N, weight_N * correct_NT[:, last], minlength=count + 1)
         next_G = np.bincount(reached_N, weight_N * correct_NT[:, last + 1], minlength=count + 1)
-        # Place g accepts what reached more than g thresholds.
+        # Position g accepts what reached more than g thresholds.
         accepted_G = own_G.sum() - np.cumsum(own_G)[:count]
         escalated_G = np.cumsum(next_G)[:count]
         found_G: FloatArray = (right + accepted_G + escalated_G) / float(sample.weight_N.sum())

@@ -34,7 +34,11 @@ from cascadia_sglang.planner.thresholds.certificate import (
 from cascadia_sglang.planner.thresholds.chebyshev import front
 from cascadia_sglang.planner.thresholds.exact import Proof, minimise
 from cascadia_sglang.planner.thresholds.grid import GridPoint, GridPoints, at_the_floor, penalised
-from cascadia_sglang.planner.thresholds.penalty import GRID_POINTS, coordinate_search, first_place
+from cascadia_sglang.planner.thresholds.penalty import (
+    GRID_POINTS,
+    coordinate_search,
+    first_position,
+)
 from cascadia_sglang.planner.thresholds.replay import Replay, Sample, build_sample, threshold_grid
 
 # Standard deviations of the certifying half's mean by which the chosen half must exceed the floor:
@@ -105,7 +109,7 @@ def front_of(sample: Sample, deploy: Deploy) -> list[FrontPoint]:
     points = GridPoints(Replay(sample, threshold_grid(sample, GRID_POINTS)), deploy)
     return [
         FrontPoint(
-            thresholds=points.replay.thresholds(point.place),
+            thresholds=points.replay.thresholds(point.position),
             quality=point.quality,
             latency_s=point.latency_s,
         )
@@ -171,7 +175,7 @@ def searcher(
             return _chosen(points, at_floor[0] if at_floor else None, len(drawn))
 
         return fastest_on_front
-    start = first_place(points.replay)
+    start = first_position(points.replay)
     reference_s = points.latency_s(start)
     if math.isinf(reference_s) or reference_s <= 0:
         # L_ref only sets the unit against which mu is weighed.
@@ -179,9 +183,9 @@ def searcher(
 
     def penalty(floor: float) -> ChosenThresholds | None:
         value = penalised(points, reference_s, floor, settings.penalty_weight)
-        found = coordinate_search(points, value, start)
-        is_good = found.point.quality >= floor and math.isfinite(found.point.latency_s)
-        return _chosen(points, found.point if is_good else None, found.rounds)
+        result = coordinate_search(points, value, start)
+        is_good = result.point.quality >= floor and math.isfinite(result.point.latency_s)
+        return _chosen(points, result.point if is_good else None, result.rounds)
 
     return penalty
 
@@ -192,8 +196,8 @@ def _chosen(points: GridPoints, point: GridPoint | None, rounds: int) -> ChosenT
     replay = points.replay
     return ChosenThresholds(
         point=point,
-        thresholds=replay.thresholds(point.place),
-        shares=replay.shares(point.place),
+        thresholds=replay.thresholds(point.position),
+        shares=replay.shares(point.position),
         rounds=rounds,
     )
 
@@ -257,6 +261,8 @@ def _infeasible(
             f"quality_floor {floor} is above what any thresholds reach: at most {reach:.4f}"
         )
     replay = points.replay
-    place = best.place
-    candidate = latencies.candidate(replay.thresholds(place), replay.shares(place), best.quality)
+    position = best.position
+    candidate = latencies.candidate(
+        replay.thresholds(position), replay.shares(position), best.quality
+    )
     return shortage(msgspec.structs.replace(problem, candidates=[candidate]), [0])

@@ -37,8 +37,8 @@ def least_work_s(least: LeastTimes, tier: int, shape: ParallelShape) -> FloatArr
         rates.append(last_ms / last_size)
     context_s = shape.times.decode_context_us / 1e6
     context_R = tokens_R * (least.input_tokens + 0.5 * (tokens_R + 1))
-    found: FloatArray = new_R * prefill_s + tokens_R * min(rates) / 1e3 + context_s * context_R
-    return found
+    work_s_R: FloatArray = new_R * prefill_s + tokens_R * min(rates) / 1e3 + context_s * context_R
+    return work_s_R
 
 
 def windows(workload: Workload, late_s: float) -> IntArray:
@@ -46,8 +46,8 @@ def windows(workload: Workload, late_s: float) -> IntArray:
     span_s = float(workload.arrival_s_R[-1])
     count = int(min(MOST_WINDOWS, max(1.0, span_s // (LEAST_LENGTH * late_s))))
     place_R = (workload.arrival_s_R / span_s * count).astype(np.int64)
-    found: IntArray = np.minimum(place_R, count - 1)
-    return found
+    window_R: IntArray = np.minimum(place_R, count - 1)
+    return window_R
 
 
 def lanes_needed(
@@ -78,8 +78,8 @@ def lanes_needed(
     needed = (cumulated_s - before_s[own_window]) / room_s_W[own_window]
     if len(needed) <= most_late:
         return 1
-    kept = np.sort(needed)[len(needed) - most_late - 1]
-    return max(1, int(np.ceil(kept * (1.0 - 1e-9))))
+    most_needed = np.sort(needed)[len(needed) - most_late - 1]
+    return max(1, int(np.ceil(most_needed * (1.0 - 1e-9))))
 
 
 def _spans(workload: Workload, window_R: IntArray) -> tuple[FloatArray, FloatArray]:

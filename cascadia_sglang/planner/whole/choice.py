@@ -36,13 +36,20 @@ class PlanChoice:
     @property
     def gpus(self) -> int:
         """Devices of all pools."""
-        return sum(one.gpus for one in self.deployments)
+        return sum(deployment.gpus for deployment in self.deployments)
 
     @property
     def key(self) -> ChoiceKey:
         """Equal for equal plans."""
         return self.point.shares, tuple(
-            (one.pool, one.gpu, one.tp_size, one.pp_size, one.replicas) for one in self.deployments
+            (
+                deployment.pool,
+                deployment.gpu,
+                deployment.tp_size,
+                deployment.pp_size,
+                deployment.replicas,
+            )
+            for deployment in self.deployments
         )
 
     def price_per_hour(self, problem: Problem) -> float | None:
@@ -50,11 +57,13 @@ class PlanChoice:
         prices = problem.price_per_gpu_hour
         if not prices:
             return None
-        return round(sum(prices[one.gpu] * one.gpus for one in self.deployments), 6)
+        return round(
+            sum(prices[deployment.gpu] * deployment.gpus for deployment in self.deployments), 6
+        )
 
     def in_plan(self, problem: Problem, plan: Plan) -> Plan:
         """A plan with this choice in place of its own; its bound stays."""
-        by_pool = {one.pool: one.gpus for one in self.deployments}
+        by_pool = {deployment.pool: deployment.gpus for deployment in self.deployments}
         gap = gap_of(self.surface_s, plan.bound_s)
         is_same = self.surface_s <= plan.objective_s
         return msgspec.structs.replace(
@@ -96,7 +105,7 @@ def scenario_of(problem: Problem, choice: PlanChoice, latencies: ShapeLatencies)
     """What to simulate of a choice, with the step times of its shapes."""
     times, limits, tiers = {}, {}, []
     measured = []
-    by_pool = {one.pool: one for one in choice.deployments}
+    by_pool = {deployment.pool: deployment for deployment in choice.deployments}
     for tier, share in zip(problem.tiers, choice.point.shares, strict=True):
         deployment = by_pool[tier.pool_name]
         shape = latencies.shape_of(deployment).of_tier(tier.name)
@@ -116,7 +125,9 @@ def scenario_of(problem: Problem, choice: PlanChoice, latencies: ShapeLatencies)
         )
     profile = Profile(
         version=1,
-        device=", ".join(f"{one.gpus} {one.gpu}" for one in choice.deployments),
+        device=", ".join(
+            f"{deployment.gpus} {deployment.gpu}" for deployment in choice.deployments
+        ),
         source="measured" if all(measured) else "roofline",
         tiers=times,
         limits=limits,

@@ -55,8 +55,8 @@ def slo_points(
     the surfaces within a level of the ladder."""
     cheapest = min(points, key=lambda point: latencies.gpu_load(point.shares))
     fastest = ladder.best(level)
-    found = [cheapest] if fastest is None else [cheapest, fastest.point]
-    return list({point.shares: point for point in found}.values())
+    fastest_last = [cheapest] if fastest is None else [cheapest, fastest.point]
+    return list({point.shares: point for point in fastest_last}.values())
 
 
 def incumbent(
@@ -71,32 +71,32 @@ def incumbent(
     It is of a low rung, by bisection. Where that of the last rung misses the targets, the others
     are looked at, the best on the surfaces first.
     """
-    found = None
+    best = None
     low, high = 0, len(rungs) - 1
-    while low <= high and not (found and runs.runner.progress.is_over):
-        middle = (low + high) // 2 if found else high
+    while low <= high and not (best and runs.runner.progress.is_over):
+        middle = (low + high) // 2 if best else high
         run = _attaining(runs, ladder.best(rungs[middle]))
         placed = None if run is None else _placed(runs, run, plan)
         if run is not None and placed is not None:
-            found, high = (run, placed), middle - 1
-        elif found is None:
+            best, high = (run, placed), middle - 1
+        elif best is None:
             return _first_attaining(runs, others, plan)
         else:
             low = middle + 1
-    return found
+    return best
 
 
 def _first_attaining(
     runs: ChoiceRuns, choices: Sequence[PlanChoice], plan: Plan
 ) -> tuple[ChoiceRun, Plan] | None:
-    ranked = sorted(choices, key=lambda one: one.surface_s)
+    ranked = sorted(choices, key=lambda choice: choice.surface_s)
     runs.runner.progress.begin("plans that may meet the targets", len(ranked))
     for start in range(0, len(ranked), BATCH):
         if runs.runner.progress.is_over:
             break
-        found = _best_placed(runs, runs.attaining(ranked[start : start + BATCH]), plan)
-        if found is not None:
-            return found
+        best = _best_placed(runs, runs.attaining(ranked[start : start + BATCH]), plan)
+        if best is not None:
+            return best
     return None
 
 
@@ -105,15 +105,15 @@ def fewest(
     latencies: ShapeLatencies,
     points: Sequence[ThresholdPoint],
     plan: Plan,
-    known: tuple[ChoiceRun, Plan] | None,
+    best_known: tuple[ChoiceRun, Plan] | None,
 ) -> Fewest:
     """Find the plan of least cost that meets the targets.
 
     Args:
         points: of thresholds that are looked at.
-        known: a plan that meets them; no plan of its cost or above is looked at.
+        best_known: a plan that meets them; no plan of its cost or above is looked at.
     """
-    most = np.inf if known is None else cost_of(runs.problem, known[0].choice)
+    most = np.inf if best_known is None else cost_of(runs.problem, best_known[0].choice)
     spaces = [PlanSpace(runs, latencies, point, most) for point in points]
     levels = sorted({level for space in spaces for level in space.levels()})
     progress = runs.runner.progress
@@ -124,19 +124,19 @@ def fewest(
             break
         choices = sorted(
             (choice for space in spaces for choice in space.choices(level)),
-            key=lambda one: (one.surface_s, one.key),
+            key=lambda choice: (choice.surface_s, choice.key),
         )
         for start in range(0, len(choices), BATCH):
-            found = runs.attaining(choices[start : start + BATCH])
+            attained = runs.attaining(choices[start : start + BATCH])
             simulated += len(choices[start : start + BATCH])
             if progress.is_over:
                 break
-            best = _best_placed(runs, found, plan)
+            best = _best_placed(runs, attained, plan)
             if best is not None:
                 return _ended(best, level, simulated, spaces, is_complete=True)
         if progress.is_over:
-            return _ended(known, level, simulated, spaces, is_complete=False)
-    return _ended(known, float(most), simulated, spaces, is_complete=True)
+            return _ended(best_known, level, simulated, spaces, is_complete=False)
+    return _ended(best_known, float(most), simulated, spaces, is_complete=True)
 
 
 def cost_of(problem: Problem, choice: PlanChoice) -> float:
@@ -185,12 +185,14 @@ def _placed(runs: ChoiceRuns, run: ChoiceRun, plan: Plan) -> Plan | None:
 
 
 def _best_placed(
-    runs: ChoiceRuns, found: Sequence[ChoiceRun], plan: Plan
+    runs: ChoiceRuns, candidates: Sequence[ChoiceRun], plan: Plan
 ) -> tuple[ChoiceRun, Plan] | None:
     """Of those that meet the targets and can be placed the one that meets them most often."""
     slo = runs.problem.slo
-    good = [run for run in found if meets_targets(run, runs.problem)]
-    for run in sorted(good, key=lambda one: (-one.outcome.attainment(slo), one.value_s)):
+    good = [run for run in candidates if meets_targets(run, runs.problem)]
+    for run in sorted(
+        good, key=lambda candidate: (-candidate.outcome.attainment(slo), candidate.value_s)
+    ):
         placed = _placed(runs, run, plan)
         if placed is not None:
             return run, placed

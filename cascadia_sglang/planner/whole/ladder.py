@@ -50,12 +50,12 @@ class _PointColumns:
 
     def values_s(self, places: IntArray) -> FloatArray:
         """Of the best plans up to places of `best_S`."""
-        found: FloatArray = self.tables.value.ravel()[self.best_S[places]]
-        return found
+        values_s: FloatArray = self.tables.value.ravel()[self.best_S[places]]
+        return values_s
 
-    def picks(self, place: int) -> list[int]:
+    def picks(self, index: int) -> list[int]:
         """Columns of that plan; of equals the cheapest."""
-        state = np.unravel_index(int(self.best_S[place]), self.tables.value.shape)
+        state = np.unravel_index(int(self.best_S[index]), self.tables.value.shape)
         return self.tables.picks([int(gpus) for gpus in state])
 
 
@@ -92,7 +92,7 @@ class Ladder:
         self.value_s_B: FloatArray = np.full(1, np.inf)
         self._best_B: IntArray = np.zeros(1, np.int64)
         if self._levels is not None:
-            values = [one.values_s(self._levels.last_B) for one in self._points]
+            values = [columns.values_s(self._levels.last_B) for columns in self._points]
             self.value_s_B = np.min(values, axis=0)
             self._best_B = np.argmin(values, axis=0)
 
@@ -115,23 +115,23 @@ class Ladder:
         level = min(level, self.last)
         if self._levels is None or not np.isfinite(self.value_s_B[level]):
             return None
-        own = self._points[int(self._best_B[level])]
-        return own.choice(own.picks(int(self._levels.last_B[level])))
+        best = self._points[int(self._best_B[level])]
+        return best.choice(best.picks(int(self._levels.last_B[level])))
 
     def near(self, level: int, number: int = NEIGHBOURS) -> list[PlanChoice]:
         """The best plans within a level that differ from the best in two pools at most."""
         level = min(level, self.last)
         if self._levels is None or not np.isfinite(self.value_s_B[level]):
             return []
-        own = self._points[int(self._best_B[level])]
-        picks = own.picks(int(self._levels.last_B[level]))
-        uses_CR = own.columns.uses_CR
+        best = self._points[int(self._best_B[level])]
+        picks = best.picks(int(self._levels.last_B[level]))
+        uses_CR = best.columns.uses_CR
         cost_C = uses_CR @ self._levels.price_R
         uses_CL = np.column_stack((uses_CR, uses_CR.sum(axis=1), cost_C))
         cost = float(self._levels.cost_B[level]) + SAME_COST
-        most_L = [*own.columns.capacity_R.tolist(), self._budget, cost]
-        near = neighbours(own.columns, picks, uses_CL, most_L, number)
-        return [own.choice(found) for found in near]
+        most_L = [*best.columns.capacity_R.tolist(), self._budget, cost]
+        near = neighbours(best.columns, picks, uses_CL, most_L, number)
+        return [best.choice(neighbour) for neighbour in near]
 
 
 def _by_type(columns: Columns) -> Columns:
@@ -148,15 +148,15 @@ def _by_type(columns: Columns) -> Columns:
 
 def rungs(ladders: Sequence[Ladder], gain: float = RUNG_GAIN) -> list[int]:
     """Levels at which the best plan of some ladder gains so much over the rung below."""
-    found: list[int] = []
+    levels: list[int] = []
     last_s = [np.inf] * len(ladders)
     for level in range(1, max(len(ladder.value_s_B) for ladder in ladders)):
         value_s = [float(ladder.value_s_B[level]) for ladder in ladders]
         pairs = list(zip(value_s, last_s, strict=True))
         if any(np.isfinite(now) and now <= (1.0 - gain) * before for now, before in pairs):
-            found.append(level)
+            levels.append(level)
             last_s = value_s
-    return found
+    return levels
 
 
 def candidates(
@@ -171,15 +171,15 @@ def candidates(
         objective_ladder: whose neighbours count.
         is_over: whether there is no time left for neighbours.
     """
-    found: dict[object, PlanChoice] = {}
+    by_key: dict[object, PlanChoice] = {}
     for rung in levels:
         for ladder in ladders:
             best = ladder.best(rung)
             if best is not None:
-                found.setdefault(best.key, best)
+                by_key.setdefault(best.key, best)
         for near in [] if is_over() else objective_ladder.near(rung):
-            found.setdefault(near.key, near)
-    return list(found.values())
+            by_key.setdefault(near.key, near)
+    return list(by_key.values())
 
 
 def of_objective(

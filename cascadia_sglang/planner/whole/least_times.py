@@ -58,16 +58,16 @@ class LeastTimes:
                 self._workload, shares, [1.0] * len(shares), None, self._problem.routing.seed
             )
             self._last_known[key] = paths.last_tier_R
-        found: BoolArray = np.arange(len(shares)) <= self._last_known[key][:, None]
-        return found
+        reached_RT: BoolArray = np.arange(len(shares)) <= self._last_known[key][:, None]
+        return reached_RT
 
     def request_s(self, shares: Sequence[float], shapes: Sequence[ParallelShape]) -> FloatArray:
         """Least seconds of every request on its way over the tiers, [R]."""
         attempts_RT = np.stack(
             [self.attempt_s(tier, shape) for tier, shape in enumerate(shapes)], axis=1
         )
-        found: FloatArray = (attempts_RT * self.reached(shares)).sum(axis=1)
-        return found
+        request_s_R: FloatArray = (attempts_RT * self.reached(shares)).sum(axis=1)
+        return request_s_R
 
     def slowest_s(self, shares: Sequence[float], shapes: Sequence[ParallelShape]) -> float:
         """The least that the p95 of the slowest tier's attempts can be."""
@@ -162,8 +162,10 @@ def least_attempt_s(
     # The context of a step: the prompt and what is written so far.
     context_R = steps_R * (whole_R + 0.5 * (steps_R + 1))
     decode_s = min(ms for _, ms in times.decode_ms) / 1e3
-    found: FloatArray = prefill_s_R + steps_R * decode_s + times.decode_context_us / 1e6 * context_R
-    return found
+    attempt_s_R: FloatArray = (
+        prefill_s_R + steps_R * decode_s + times.decode_context_us / 1e6 * context_R
+    )
+    return attempt_s_R
 
 
 def _never_falling(pairs: Sequence[tuple[int, float]]) -> tuple[FloatArray, FloatArray]:
@@ -175,5 +177,5 @@ def _never_falling(pairs: Sequence[tuple[int, float]]) -> tuple[FloatArray, Floa
 
 def _interpolated(sizes_K: FloatArray, seconds_K: FloatArray, sizes_R: IntArray) -> FloatArray:
     """As the simulator: level below the table, in proportion above."""
-    found: FloatArray = np.interp(sizes_R, sizes_K, seconds_K)
-    return np.where(sizes_R > sizes_K[-1], seconds_K[-1] * sizes_R / sizes_K[-1], found)
+    interpolated_R: FloatArray = np.interp(sizes_R, sizes_K, seconds_K)
+    return np.where(sizes_R > sizes_K[-1], seconds_K[-1] * sizes_R / sizes_K[-1], interpolated_R)

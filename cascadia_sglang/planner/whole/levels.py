@@ -47,8 +47,8 @@ class Levels:
         place_S = np.maximum.accumulate(
             np.where(ordered_s < least_s, np.arange(len(self.state_S)), 0)
         )
-        found: IntArray = self.state_S[place_S]
-        return found
+        best_S: IntArray = self.state_S[place_S]
+        return best_S
 
 
 def levels_of(problem: Problem, capacity_R: IntArray) -> Levels:

@@ -30,7 +30,7 @@ def neighbours(
         uses_CL: what each column takes of all that is limited.
         most_L: what a plan may take of it.
     """
-    found: dict[tuple[int, ...], tuple[float, float]] = {}
+    by_picks: dict[tuple[int, ...], tuple[float, float]] = {}
     groups = [np.flatnonzero(columns.pool_C == pool) for pool in range(columns.pools)]
     pairs = list(itertools.combinations(range(columns.pools), 2)) or [(0, 0)]
     for first, second in pairs:
@@ -53,14 +53,17 @@ def neighbours(
             worth_M = np.maximum(np.maximum(value_M, more_s_M), rest_s.max(initial=0.0))
         switching_M = columns.switching_C[one_n[one_M]] + more_switching_n[other_M]
         worth_M = worth_M + switching_M + columns.switching_C[rest].sum()
-        for place in _least(worth_M, sum_M, number + 1):
+        for index in _least(worth_M, sum_M, number + 1):
             changed = list(picks)
-            changed[first] = int(one_n[one_M[place]])
+            changed[first] = int(one_n[one_M[index]])
             if first != second:
-                changed[second] = int(other_n[other_M[place]])
-            found[tuple(changed)] = (float(worth_M[place]), float(sum_M[place]))
-    found.pop(tuple(picks), None)
-    return [list(one) for one in sorted(found, key=lambda one: (found[one], one))[:number]]
+                changed[second] = int(other_n[other_M[index]])
+            by_picks[tuple(changed)] = (float(worth_M[index]), float(sum_M[index]))
+    by_picks.pop(tuple(picks), None)
+    return [
+        list(picked)
+        for picked in sorted(by_picks, key=lambda picked: (by_picks[picked], picked))[:number]
+    ]
 
 
 def _least(worth_M: FloatArray, sum_M: FloatArray, number: int) -> list[int]:
@@ -72,4 +75,4 @@ def _least(worth_M: FloatArray, sum_M: FloatArray, number: int) -> list[int]:
     if len(worth_M) > number:
         places = np.flatnonzero(worth_M <= np.partition(worth_M, number - 1)[number - 1])
     order = np.lexsort((sum_M[places], worth_M[places]))[:number]
-    return [int(place) for place in places[order]]
+    return [int(index) for index in places[order]]

@@ -67,7 +67,7 @@ class PlanSpace:
     def _priced(self, ways: Sequence[tuple[Deployment, tuple[int, ...], float]]) -> list[_Way]:
         """Ways to run a pool, cheapest first."""
         prices = self._runs.problem.price_per_gpu_hour
-        found = [
+        priced = [
             _Way(
                 deployment=deployment,
                 uses=uses,
@@ -76,7 +76,7 @@ class PlanSpace:
             )
             for deployment, uses, value_s in ways
         ]
-        return sorted(found, key=lambda one: one.cost)
+        return sorted(priced, key=lambda way: way.cost)
 
     def _keep(self, needed: Mapping[tuple[str, str, int, int], int]) -> None:
         """Leave out ways with fewer replicas than their shape needs, and those that cost too much
@@ -86,13 +86,13 @@ class PlanSpace:
             needed: replicas by pool and shape; of others every number may do.
         """
         for pool, ways in enumerate(self._ways):
-            kept = [
+            kept_ways = [
                 way
                 for way in ways
                 if way.deployment.replicas >= needed.get((way.deployment.pool, *way.shape_key), 1)
             ]
-            self.left_out += len(ways) - len(kept)
-            self._ways[pool] = kept
+            self.left_out += len(ways) - len(kept_ways)
+            self._ways[pool] = kept_ways
         least = [min((way.cost for way in ways), default=math.inf) for ways in self._ways]
         for pool, ways in enumerate(self._ways):
             others = sum(least[:pool]) + sum(least[pool + 1 :])
@@ -151,38 +151,38 @@ class PlanSpace:
 
     def _by_work(self) -> dict[tuple[str, str, int, int], int]:
         """Of each pool and shape the fewest replicas that hold the work in time."""
-        found = {}
+        needed = {}
         for pool in self._runs.problem.pools:
             for shape in self._latencies.shapes_of(pool):
                 lanes = self._lanes_needed(pool, shape) if np.isfinite(self._runs.late_s) else 1
-                found[pool, shape.gpu, shape.tp, shape.pp] = -(-lanes // shape.pp)
-        return found
+                needed[pool, shape.gpu, shape.tp, shape.pp] = -(-lanes // shape.pp)
+        return needed
 
     def _by_runs(self, pool: str) -> dict[tuple[str, str, int, int], int]:
         """Of each shape of a pool the same, by simulations beside pools without limits."""
-        left = {way.shape_key for way in self._ways[self._runs.problem.pools.index(pool)]}
+        shape_keys = {way.shape_key for way in self._ways[self._runs.problem.pools.index(pool)]}
         shapes = [
             shape
             for shape in self._latencies.shapes_of(pool)
-            if (shape.gpu, shape.tp, shape.pp) in left
+            if (shape.gpu, shape.tp, shape.pp) in shape_keys
         ]
         self._runs.runner.progress.begin("fewest replicas of each shape", len(shapes))
-        found = self._runs.runner.run(lambda shape: self._needed(pool, shape), shapes)
+        replicas = self._runs.runner.run(lambda shape: self._needed(pool, shape), shapes)
         return {
             # Where the time was over, every number may do.
             (pool, shape.gpu, shape.tp, shape.pp): 1 if number is None else number
-            for shape, number in zip(shapes, found, strict=True)
+            for shape, number in zip(shapes, replicas, strict=True)
         }
 
     def _needed(self, pool: str, shape: ParallelShape) -> int:
         """The first number of replicas, of those that are left, that may do."""
-        place = self._runs.problem.pools.index(pool)
+        pool_index = self._runs.problem.pools.index(pool)
         key = (shape.gpu, shape.tp, shape.pp)
-        left = [way.deployment.replicas for way in self._ways[place] if way.shape_key == key]
-        for replicas in left:
+        counts = [way.deployment.replicas for way in self._ways[pool_index] if way.shape_key == key]
+        for replicas in counts:
             if self._runs.runner.progress.is_over or self._may_do(pool, shape, replicas):
                 return replicas
-        return max(left, default=0) + 1
+        return max(counts, default=0) + 1
 
     def _may_do(self, pool: str, shape: ParallelShape, replicas: int) -> bool:
         """Whether so many replicas may do where the other pools have no limits."""

@@ -46,13 +46,15 @@ def _least_attempts(
     problem: Problem, least: LeastTimes, shapes: Mapping[str, Sequence[ParallelShape]]
 ) -> FloatArray:
     """Least seconds of every attempt on any shape that leaves the other pools theirs, [R, T]."""
-    smallest = {pool: min(shape.gpus for shape in known) for pool, known in shapes.items()}
+    smallest = {
+        pool: min(shape.gpus for shape in pool_shapes) for pool, pool_shapes in shapes.items()
+    }
     columns = []
     for index, tier in enumerate(problem.tiers):
         pool = tier.pool_name
-        left = problem.gpu_budget - sum(smallest.values()) + smallest[pool]
-        own = [shape.of_tier(tier.name) for shape in shapes[pool] if shape.gpus <= left]
-        known = own or [shape.of_tier(tier.name) for shape in shapes[pool]]
-        columns.append(np.min([least.attempt_s(index, shape) for shape in known], axis=0))
-    found: FloatArray = np.stack(columns, axis=1)
-    return found
+        available = problem.gpu_budget - sum(smallest.values()) + smallest[pool]
+        affordable = [shape.of_tier(tier.name) for shape in shapes[pool] if shape.gpus <= available]
+        candidates = affordable or [shape.of_tier(tier.name) for shape in shapes[pool]]
+        columns.append(np.min([least.attempt_s(index, shape) for shape in candidates], axis=0))
+    least_s_RT: FloatArray = np.stack(columns, axis=1)
+    return least_s_RT

@@ -10,7 +10,7 @@ import msgspec
 
 from cascadia_sglang.capacity.placement import place_freely
 from cascadia_sglang.errors import InfeasiblePlanError
-from cascadia_sglang.planner.deployment.plan_placement import place
+from cascadia_sglang.planner.deployment.plan_placement import with_placement
 from cascadia_sglang.planner.latency.simulated import ShapeLatencies
 from cascadia_sglang.planner.latency.surfaces import ParallelShape
 from cascadia_sglang.planner.objective import run_value_s
@@ -68,7 +68,10 @@ class ChoiceRuns:
 
     def shapes(self, choice: PlanChoice) -> list[ParallelShape]:
         """The shape of every tier."""
-        by_pool = {one.pool: self._latencies.shape_of(one) for one in choice.deployments}
+        by_pool = {
+            deployment.pool: self._latencies.shape_of(deployment)
+            for deployment in choice.deployments
+        }
         return [by_pool[tier.pool_name].of_tier(tier.name) for tier in self.problem.tiers]
 
     def least_value_s(self, choice: PlanChoice) -> float:
@@ -94,10 +97,10 @@ class ChoiceRuns:
                 )
             return self.run(choice, limit)
 
-        allowed = [one for one in choices if self.least_value_s(one) <= most_s]
+        allowed = [choice for choice in choices if self.least_value_s(choice) <= most_s]
         self.runner.progress.advance(len(choices) - len(allowed))
-        found = self.runner.run(run, allowed)
-        return [one for one in found if one is not None]
+        results = self.runner.run(run, allowed)
+        return [result for result in results if result is not None]
 
     def attaining(self, choices: Sequence[PlanChoice]) -> list[ChoiceRun]:
         """Simulate choices, and leave out those that are certain to miss the targets."""
@@ -106,8 +109,8 @@ class ChoiceRuns:
             slo = self.problem.slo
             return self.run(choice, RunLimit(late_s=self.late_s, attainment=slo.attainment))
 
-        found = self.runner.run(run, choices)
-        return [one for one in found if one is not None]
+        results = self.runner.run(run, choices)
+        return [result for result in results if result is not None]
 
     def run(self, choice: PlanChoice, limit: RunLimit) -> ChoiceRun | None:
         """Simulate one choice; None where the run exceeds the limit."""
@@ -133,7 +136,7 @@ class ChoiceRuns:
         Raises:
             InfeasiblePlanError: if the replicas do not fit the nodes.
         """
-        return place(self.problem, choice.in_plan(self.problem, plan))
+        return with_placement(self.problem, choice.in_plan(self.problem, plan))
 
     def finished(self, run: ChoiceRun, plan: Plan, candidates: int) -> Plan:
         """A placed plan with its scenario and what its run came to.
@@ -163,22 +166,22 @@ class Best:
     runs: ChoiceRuns
     plan: Plan
     least_gain: float = 0.0
-    found: tuple[tuple[ChoiceRun, Plan], ...] = ()
+    placed: tuple[tuple[ChoiceRun, Plan], ...] = ()
     refused: InfeasiblePlanError | None = None
 
     @property
     def best_s(self) -> float:
         """The least value."""
-        return min((run.value_s for run, _ in self.found), default=math.inf)
+        return min((run.value_s for run, _ in self.placed), default=math.inf)
 
     @property
     def most_s(self) -> float:
         """The largest value that still counts."""
         return self.best_s * (1.0 + self.least_gain)
 
-    def add(self, found: Sequence[ChoiceRun]) -> None:
+    def add(self, runs: Sequence[ChoiceRun]) -> None:
         """Take the runs that count, and drop those that do not any more."""
-        for run in sorted(found, key=lambda one: one.value_s):
+        for run in sorted(runs, key=lambda run: run.value_s):
             if run.value_s > self.most_s or not math.isfinite(run.value_s):
                 continue
             try:
@@ -186,13 +189,13 @@ class Best:
             except InfeasiblePlanError as error:
                 self.refused = self.refused or error
                 continue
-            self.found = (*self.found, (run, placed))
-        self.found = tuple(pair for pair in self.found if pair[0].value_s <= self.most_s)
+            self.placed = (*self.placed, (run, placed))
+        self.placed = tuple(pair for pair in self.placed if pair[0].value_s <= self.most_s)
 
     def chosen(self) -> tuple[ChoiceRun, Plan] | None:
         """Of the runs that count the one with fewest GPUs; of equals the best, then the first."""
-        order = [(run.choice.gpus, run.value_s) for run, _ in self.found]
-        return self.found[order.index(min(order))] if order else None
+        order = [(run.choice.gpus, run.value_s) for run, _ in self.placed]
+        return self.placed[order.index(min(order))] if order else None
 
     def search(self, choices: Sequence[PlanChoice]) -> bool:
         """Simulate choices, the best on the surfaces first; whether there was time for all.
@@ -200,13 +203,13 @@ class Best:
         However little time there is, one that can be placed is simulated.
         """
         progress = self.runs.runner.progress
-        ranked = sorted(choices, key=lambda one: one.surface_s)
+        ranked = sorted(choices, key=lambda choice: choice.surface_s)
         for batch in _batches(ranked):
             self.add(self.runs.within(batch, self.most_s))
         if not progress.is_over:
             return True
         for choice in ranked:
-            if self.found:
+            if self.placed:
                 break
             run = self.runs.run(choice, RunLimit())
             self.add([] if run is None else [run])

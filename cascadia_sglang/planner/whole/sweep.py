@@ -36,14 +36,14 @@ def sweep(problem: Problem, runs: ChoiceRuns, ladders: Sequence[Ladder]) -> Swee
     last_s = math.inf
     simulated: set[ChoiceKey] = set()
     progress = runs.runner.progress
-    found = rungs(ladders, POINT_GAIN)
-    progress.begin("sweep, plans to simulate", (len(ladders) + NEIGHBOURS) * len(found))
-    for level in found:
+    levels = rungs(ladders, POINT_GAIN)
+    progress.begin("sweep, plans to simulate", (len(ladders) + NEIGHBOURS) * len(levels))
+    for level in levels:
         if progress.is_over:
             break
         best = [choice for ladder in ladders if (choice := ladder.best(level)) is not None]
         near = ladders[0].near(level, NEIGHBOURS)
-        new = {one.key: one for one in (*best, *near) if one.key not in simulated}
+        new = {choice.key: choice for choice in (*best, *near) if choice.key not in simulated}
         simulated |= new.keys()
         run = _best_run(runs, list(new.values()), last_s * (1.0 - POINT_GAIN))
         if run is not None:
@@ -77,8 +77,10 @@ def knee_of(costs: Sequence[float], p95_s: Sequence[float]) -> int | None:
 
 def _best_run(runs: ChoiceRuns, choices: Sequence[PlanChoice], most_s: float) -> ChoiceRun | None:
     """The best of these plans that can be placed, if its value is within a limit."""
-    found = runs.within(choices, most_s)
-    for run in sorted(found, key=lambda one: (one.value_s, one.choice.gpus)):
+    runs_within = runs.within(choices, most_s)
+    for run in sorted(
+        runs_within, key=lambda candidate: (candidate.value_s, candidate.choice.gpus)
+    ):
         if run.value_s <= most_s and runs.can_place(run.choice):
             return run
     return None

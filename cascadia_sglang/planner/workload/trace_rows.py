@@ -44,11 +44,11 @@ class SkippedRows:
 
     def __str__(self) -> str:
         """One line; empty where nothing was left out."""
-        told = [
+        counts = [
             f"{count} {reason} (first: line {self.first_lines[reason]})"
             for reason, count in self.counts.items()
         ]
-        return f"left out {', '.join(told)}" if told else ""
+        return f"left out {', '.join(counts)}" if counts else ""
 
 
 def bad_row(line: int, text: str, error: Exception) -> WorkloadError:
@@ -153,7 +153,7 @@ CSV_FORMATS = (
 def csv_format(line: str) -> CsvFormat | None:
     """The format of a file with this first line; None where it is not known."""
     header = _lowered(next(csv.reader([line]), []))
-    return next((known for known in CSV_FORMATS if known.fits(header)), None)
+    return next((layout for layout in CSV_FORMATS if layout.fits(header)), None)
 
 
 def _lowered(columns: Sequence[str]) -> list[str]:
@@ -161,7 +161,7 @@ def _lowered(columns: Sequence[str]) -> list[str]:
 
 
 def csv_requests(
-    lines: Iterable[str], known: CsvFormat, left_out: SkippedRows
+    lines: Iterable[str], layout: CsvFormat, left_out: SkippedRows
 ) -> Iterator[TraceRequest]:
     """The requests of a CSV file, its header included.
 
@@ -172,10 +172,10 @@ def csv_requests(
     names = [column.strip() for column in next(reader)]
     header = _lowered(names)
     time, inputs, outputs = (
-        header.index(name) for name in (known.time, known.inputs, known.outputs)
+        header.index(name) for name in (layout.time, layout.inputs, layout.outputs)
     )
-    ids = header.index(known.hash_ids) if known.hash_ids in header else None
-    seconds = known.seconds
+    ids = header.index(layout.hash_ids) if layout.hash_ids in header else None
+    seconds = layout.seconds
     row: list[str] = []
     try:
         for row in reader:

@@ -70,7 +70,7 @@ def session_requests(
 def _calls(
     session: _Session, line: int, left_out: SkippedRows, blocks: _Blocks
 ) -> list[TraceRequest]:
-    found: list[tuple[TraceRequest, str, int]] = []
+    calls: list[tuple[TraceRequest, str, int]] = []
     for turn_number, turn in enumerate(session.turns or []):
         for call_number, call in enumerate(turn.llm_calls or []):
             tokens = call.tokens or _Tokens()
@@ -84,15 +84,15 @@ def _calls(
             except UnusableError as error:
                 left_out.add(str(error), line)
             except ValueError as error:
-                place = f"turns[{turn_number}].llm_calls[{call_number}]"
-                raise ValueError(f"{place}: {error}") from error
+                path = f"turns[{turn_number}].llm_calls[{call_number}]"
+                raise ValueError(f"{path}: {error}") from error
             else:
-                found.append((request, call.model or "", cached))
-    found.sort(key=lambda one: one[0].arrival_s)
+                calls.append((request, call.model or "", cached))
+    calls.sort(key=lambda call: call[0].arrival_s)
     chains: dict[str, list[int]] = {}
     return [
         request._replace(hash_ids=blocks.next_of(chains, model, request.input_tokens, cached))
-        for request, model, cached in found
+        for request, model, cached in calls
     ]
 
 
@@ -117,8 +117,8 @@ class _Blocks:
         if before is None:
             before = self._shared.setdefault(model, [])
             before += self._new(cached_blocks - len(before))
-        kept = before[:cached_blocks]
-        chains[model] = kept + self._new(prompt // self._block_tokens - len(kept))
+        shared = before[:cached_blocks]
+        chains[model] = shared + self._new(prompt // self._block_tokens - len(shared))
         return chains[model]
 
     def _new(self, count: int) -> list[int]:

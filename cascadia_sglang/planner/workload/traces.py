@@ -91,8 +91,8 @@ def load_trace(
     except UnicodeDecodeError as error:
         raise WorkloadError(f"trace {path}: no UTF-8 text") from error
     except WorkloadError as error:
-        told = f"; {left_out}" if left_out.counts else ""
-        raise WorkloadError(f"trace {path}: {error}{told}") from error
+        skipped = f"; {left_out}" if left_out.counts else ""
+        raise WorkloadError(f"trace {path}: {error}{skipped}") from error
     if left_out.counts:
         _log.warning("trace %s: %s", path, left_out)
     return workload
@@ -124,10 +124,10 @@ def _chosen(
     every = itertools.chain([first], lines)
     last = None if requests is None else skip + requests
     if not first.lstrip().startswith("{"):
-        known = csv_format(first)
-        if known is None:
+        layout = csv_format(first)
+        if layout is None:
             raise WorkloadError(f"line 1 is {first.strip()[:80]!r}, known: {_KNOWN}")
-        return itertools.islice(csv_requests(every, known, left_out), skip, last)
+        return itertools.islice(csv_requests(every, layout, left_out), skip, last)
     if "turns" not in json_keys(first):
         return itertools.islice(mooncake_requests(every, left_out), skip, last)
     calls = session_requests(every, left_out, block_tokens)

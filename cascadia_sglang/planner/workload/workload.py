@@ -119,8 +119,14 @@ def build_workload(
         raise WorkloadError("times, lengths and hash ids differ in number")
     # Ids may be wider than an integer of NumPy.
     numbers: dict[int, int] = {}
-    blocks = [numbers.setdefault(block, len(numbers)) for own in hash_ids for block in own]
-    counts = [len(own) for own in hash_ids] if len(hash_ids) else np.zeros(count)
+    blocks = [
+        numbers.setdefault(block, len(numbers))
+        for request_blocks in hash_ids
+        for block in request_blocks
+    ]
+    counts = (
+        [len(request_blocks) for request_blocks in hash_ids] if len(hash_ids) else np.zeros(count)
+    )
     return workload_of_blocks(
         arrival_s_R, input_tokens_R, output_tokens_R, counts, blocks, block_tokens
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.harness.client import Reply, Round
-from bench.reallocation.drift_report import Found, Run
+from bench.reallocation.drift_report import DriftRuns, Run
 from bench.reallocation.moves import HERE, LOAD, THERE, Movers, numbers
 from bench.reallocation.phases import EASY, HARD, Phase, trace
 
@@ -69,6 +69,6 @@ def test_the_best_fixed_split_is_the_best_on_average_and_gains_are_paired():
         return [Run(attained=a, p95_s=1.0, right=1.0, failed=0, moves=0) for a in attained]
 
     made = {"re-planning": runs(1.0, 0.5), "fixed, a": runs(0.9, 0.1), "fixed, b": runs(0.6, 0.6)}
-    outcome = Found(rates=(1.0, 2.0, 3.0), runs=made)
+    outcome = DriftRuns(rates=(1.0, 2.0, 3.0), runs=made)
     assert outcome.best_fixed() == "fixed, b"
     assert outcome.gains("re-planning") == pytest.approx([0.4, -0.1])

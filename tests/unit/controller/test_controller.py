@@ -57,8 +57,8 @@ class QuietableMonitor(Monitor):
 
     is_quiet = False
 
-    def look(self, now: float) -> list[Change]:
-        return [] if self.is_quiet else super().look(now)
+    def check(self, now: float) -> list[Change]:
+        return [] if self.is_quiet else super().check(now)
 
 
 def make(
@@ -91,7 +91,7 @@ def make(
 def test_a_change_with_a_gain_moves_and_then_it_cools_down(tmp_path):
     planner = Planner(GAIN)
     controller, _, mover, log = make(planner, tmp_path)
-    entry = asyncio.run(controller.look())
+    entry = asyncio.run(controller.check())
     assert (entry.decision.verdict, entry.decision.reason) == ("move", "gain")
     assert [change.quantity for change in entry.situation.changes] == ["rate"]
     assert entry.outcome is not None
@@ -101,7 +101,7 @@ def test_a_change_with_a_gain_moves_and_then_it_cools_down(tmp_path):
         "small": Capacity(replicas=2),
         "large": Capacity(replicas=1),
     }
-    again = asyncio.run(controller.look())
+    again = asyncio.run(controller.check())
     assert (again.decision.reason, len(planner.requests)) == ("no_change", 1)
     assert [e.decision for e, _ in replay_log(log.read_bytes())] == [entry.decision, again.decision]
     assert all(entry.decision == decision for entry, decision in replay_log(log.read_bytes()))
@@ -110,7 +110,7 @@ def test_a_change_with_a_gain_moves_and_then_it_cools_down(tmp_path):
 def test_the_planner_is_told_what_comes_and_not_what_is_finished(tmp_path):
     planner = Planner(GAIN)
     controller, _, _, _ = make(planner, tmp_path)
-    entry = asyncio.run(controller.look())
+    entry = asyncio.run(controller.check())
     times = planner.requests[0].arrival_s_R
     assert (len(times) - 1) / times[-1] == pytest.approx(entry.situation.rate_per_s, rel=0.05)
     assert entry.situation.rate_per_s == pytest.approx(80.0, rel=0.2)
@@ -121,7 +121,7 @@ def test_the_first_move_is_priced_by_the_starts_of_the_server_itself(tmp_path):
     workers = Workers()
     workers.start_s = {"small": 40.0, "large": 240.0}
     controller, _, _, _ = make(planner, tmp_path, workers=workers)
-    entry = asyncio.run(controller.look())
+    entry = asyncio.run(controller.check())
     assert planner.requests[0].start_s == workers.start_s
     # A large worker starts on a free device, then a small one stops.
     assert entry.situation.move == MovePrice(starts=1, stops=1, moving_s=241.0)
@@ -132,7 +132,7 @@ def test_the_first_move_is_priced_by_the_starts_of_the_server_itself(tmp_path):
 def test_without_a_change_nobody_is_asked(tmp_path):
     planner = Planner(GAIN)
     controller, workers, _, _ = make(planner, tmp_path, changed=False)
-    entry = asyncio.run(controller.look())
+    entry = asyncio.run(controller.check())
     assert entry.decision.reason == "no_change"
     assert planner.requests == []
     assert workers.log == []
@@ -142,12 +142,12 @@ def test_without_a_change_nobody_is_asked(tmp_path):
 def test_a_planner_that_fails_leaves_the_plan_in_force(tmp_path, failure):
     planner = Planner(failure)
     controller, workers, _, _ = make(planner, tmp_path)
-    entry = asyncio.run(controller.look())
+    entry = asyncio.run(controller.check())
     assert entry.decision.reason == f"no_plan: {failure}"
     assert workers.log == []
     # The change is still there, so the next look asks again.
     planner.answer = GAIN
-    assert asyncio.run(controller.look()).decision.verdict == "move"
+    assert asyncio.run(controller.check()).decision.verdict == "move"
 
 
 def test_where_nothing_is_gained_it_plans_again_until_the_change_is_old(tmp_path):
@@ -160,16 +160,16 @@ def test_where_nothing_is_gained_it_plans_again_until_the_change_is_old(tmp_path
     reasons = []
     for later_s in (0.0, 0.1, 20.0, 20.1):
         clock.now_s = begun + later_s
-        reasons.append(asyncio.run(controller.look()).decision.reason)
+        reasons.append(asyncio.run(controller.check()).decision.reason)
     # Two recent spans later the traffic of now is the reference.
     assert reasons[:2] == ["gain_within_model_error"] * 2
     assert reasons[3] == "no_change"
     planner.answer = GAIN
     controller, _, _, _ = make(planner, tmp_path)
     planner.answer = no_gain
-    asyncio.run(controller.look())
+    asyncio.run(controller.check())
     planner.answer = GAIN
-    assert asyncio.run(controller.look()).decision.verdict == "move"
+    assert asyncio.run(controller.check()).decision.verdict == "move"
 
 
 def test_a_move_is_followed_up_by_a_plan_for_what_came_after_it(tmp_path):
@@ -177,7 +177,7 @@ def test_a_move_is_followed_up_by_a_plan_for_what_came_after_it(tmp_path):
     planner = Planner(GAIN)
     clock = Clock()
     controller, _, mover, log = make(planner, tmp_path, clock=clock)
-    moved = asyncio.run(controller.look())
+    moved = asyncio.run(controller.check())
     assert moved.decision.verdict == "move"
     begun = clock()
     for request in requests(900, 80.0, 0.5, begun + 590.0, seed=2):
@@ -194,7 +194,7 @@ def test_a_move_is_followed_up_by_a_plan_for_what_came_after_it(tmp_path):
     for later_s in (599.0, 601.0, 602.0, 1300.0):
         clock.now_s = begun + later_s
         controller.monitor.is_quiet = True
-        reasons.append(asyncio.run(controller.look()).decision.reason)
+        reasons.append(asyncio.run(controller.check()).decision.reason)
     assert reasons == ["cooling_down", "gain", "no_change", "no_change"]
     assert len(planner.requests) == 2
     assert capacity_of(mover.running()) == planner.answer.pools
@@ -205,7 +205,7 @@ def test_a_plan_that_somebody_else_brought_is_for_the_traffic_from_then_on(tmp_p
     planner = Planner(GAIN)
     controller, _, mover, _ = make(planner, tmp_path)
     asyncio.run(mover.move(TO_LARGE))
-    entry = asyncio.run(controller.look())
+    entry = asyncio.run(controller.check())
     assert (entry.decision.reason, planner.requests) == ("no_change", [])
     assert entry.situation.moved_at_s == entry.situation.at_s
 
@@ -215,14 +215,14 @@ def test_a_plan_that_does_not_fit_the_server_is_none(tmp_path):
         pools={"small": Capacity(replicas=9)}, current_s=9.0, predicted_s=1.0, solve_s=0.1
     )
     controller, workers, _, _ = make(Planner(nine), tmp_path)
-    entry = asyncio.run(controller.look())
+    entry = asyncio.run(controller.check())
     assert entry.decision.reason == "no_plan: 10 devices are needed, there are 4"
     assert workers.log == []
 
 
 def test_a_move_that_is_undone_is_noted_and_cools_down_too(tmp_path):
     controller, _, mover, _ = make(Planner(GAIN), tmp_path, workers=Workers(fails=(1,)))
-    entry = asyncio.run(controller.look())
+    entry = asyncio.run(controller.check())
     assert entry.outcome == "undone: it did not start"
     assert mover.number == 1
     assert capacity_of(mover.running()) == {"small": Capacity(replicas=2), **ONE_LARGE}
@@ -284,7 +284,7 @@ def test_the_real_planner_process_plans():
 def test_a_log_that_cannot_be_written_takes_no_decision_back(tmp_path, caplog):
     controller, _, mover, log = make(Planner(GAIN), tmp_path)
     log.mkdir()
-    entry = asyncio.run(controller.look())
+    entry = asyncio.run(controller.check())
     assert entry.outcome is not None
     assert entry.outcome.startswith("moved")
     assert capacity_of(mover.running()) == TO_LARGE

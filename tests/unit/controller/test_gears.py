@@ -81,7 +81,7 @@ def test_the_router_has_the_gears_thresholds_and_a_new_plan_keeps_the_gear():
     )
     router, held = Router(), [[0], [10]]
     box = Gearbox(config, router, lambda: held)
-    box.look()
+    box.check()
     assert (router.gear, router.thresholds) == (1, pytest.approx([0.6]))
     assert box.thresholds == [0.8]
     box.set_thresholds([0.6])
@@ -90,5 +90,5 @@ def test_the_router_has_the_gears_thresholds_and_a_new_plan_keeps_the_gear():
         box.set_thresholds([0.6, 0.6])
     held[1] = [0]
     for _ in range(CALM_LOOKS):
-        box.look()
+        box.check()
     assert (router.gear, router.thresholds) == (0, [0.6])

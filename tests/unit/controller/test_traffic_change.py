@@ -55,7 +55,7 @@ def test_stationary_half_hours_raise_no_more_alarms_than_is_stated():
         feed(monitor, rng, 0.0, 1800.0, RATE_PER_S)
         # While the reference grows, and after.
         looks = np.arange(timing.look_s, 1800.0 + timing.look_s, timing.look_s)
-        alarms += any(monitor.look(now) for now in looks)
+        alarms += any(monitor.check(now) for now in looks)
     assert alarms / RUNS <= ALPHA + 2 * (ALPHA * (1 - ALPHA) / RUNS) ** 0.5
 
 
@@ -74,8 +74,8 @@ def test_a_change_is_found_within_three_minutes_and_named(changed, quantity):
         monitor = Monitor(Timing(), 0.0)
         feed(monitor, rng, 0.0, 600.0, 2.0)
         feed(monitor, rng, 600.0, 180.0, **changed)
-        assert monitor.look(600.0) == []
-        changes_by_check = [monitor.look(600.0 + seconds) for seconds in range(30, 181, 30)]
+        assert monitor.check(600.0) == []
+        changes_by_check = [monitor.check(600.0 + seconds) for seconds in range(30, 181, 30)]
         named = [{change.quantity for change in changes} for changes in changes_by_check]
         late += not any(quantity in quantities for quantities in named)
     assert late <= 1
@@ -86,9 +86,9 @@ def test_after_a_plan_its_traffic_is_the_reference():
     monitor = Monitor(Timing(), 0.0)
     feed(monitor, rng, 0.0, 400.0, 1.0)
     feed(monitor, rng, 400.0, 800.0, 3.0)
-    assert [change.quantity for change in monitor.look(500.0)] == ["rate"]
+    assert [change.quantity for change in monitor.check(500.0)] == ["rate"]
     monitor.renew(500.0)
-    assert [monitor.look(now) for now in (501.0, 830.0, 1000.0, 1190.0)] == [[], [], [], []]
+    assert [monitor.check(now) for now in (501.0, 830.0, 1000.0, 1190.0)] == [[], [], [], []]
 
 
 def test_a_change_right_after_a_plan_is_found():
@@ -98,8 +98,8 @@ def test_a_change_right_after_a_plan_is_found():
     feed(monitor, rng, 0.0, 60.0, 6.0)
     feed(monitor, rng, 60.0, 15.0, 6.0, worse=0.4)
     monitor.renew(45.0)
-    assert monitor.look(58.0) == []
-    assert "score" in {change.quantity for change in monitor.look(70.0)}
+    assert monitor.check(58.0) == []
+    assert "score" in {change.quantity for change in monitor.check(70.0)}
 
 
 def test_bursts_that_were_always_there_are_no_change_of_the_rate():
@@ -130,7 +130,7 @@ def test_answers_that_the_judge_ended_count_as_little_score():
     rng = np.random.default_rng(3)
     monitor = Monitor(Timing(look_s=5.0, reference_s=50.0, recent_s=(5.0, 10.0, 25.0)), 0.0)
     feed(monitor, rng, 0.0, 75.0, 4.0)
-    assert monitor.look(75.0) == []
+    assert monitor.check(75.0) == []
     for number in range(40):
         is_ended = number % 2 == 0
         visit = RecordedVisit(
@@ -145,4 +145,4 @@ def test_answers_that_the_judge_ended_count_as_little_score():
         at_s = 75.0 + number / 4.0
         monitor.arrived(at_s)
         monitor.add(RecordedRequest(at_s=at_s, seconds=1.0, input_tokens=60, visits=(visit,)))
-    assert "score" in {change.quantity for change in monitor.look(85.0)}
+    assert "score" in {change.quantity for change in monitor.check(85.0)}

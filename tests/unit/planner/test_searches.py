@@ -11,7 +11,7 @@ from cascadia_sglang.planner.latency.curves import Curves
 from cascadia_sglang.planner.problem.problem import Objective
 from cascadia_sglang.planner.thresholds.exact import minimise
 from cascadia_sglang.planner.thresholds.grid import GridPoints, penalised
-from cascadia_sglang.planner.thresholds.penalty import first_place
+from cascadia_sglang.planner.thresholds.penalty import first_position
 from cascadia_sglang.planner.thresholds.replay import Replay, build_sample, threshold_grid
 
 
@@ -24,7 +24,7 @@ def test_an_alternation_ends_and_never_beats_the_proved_best(
     problem = curve_problem(rows, 8, objective, seed)
     sample, deploy = build_sample(rows), Curves(problem).deploy
     points = GridPoints(Replay(sample, threshold_grid(sample, 7)), deploy)
-    start = first_place(points.replay)
+    start = first_position(points.replay)
     value = penalised(points, 1.0, 0.7, 100.0)
     ended = alternate(problem, points, deploy, value, start)
     proof = minimise(points, value)

@@ -5,7 +5,7 @@ import pytest
 
 from bench.real.climbs.costs import SYSTEMS, Outcome, joined_outcomes, outcomes
 from bench.real.climbs.measures import MARGINS, measure, must_climb
-from bench.real.climbs.ranks import RANKS, Answered, Case, case_of
+from bench.real.climbs.ranks import RANKS, AnsweredQuestions, Case, case_of
 from cascadia_sglang.calibration.record.pool import Pool, TierAnswers
 from cascadia_sglang.judge.features import FEATURES
 
@@ -35,7 +35,7 @@ def test_nothing_climbs_where_nothing_is_gained() -> None:
     assert must_climb(np.arange(4.0), np.array([0.0, -1.0, 0.0, 0.0]), 0.01) == 0.0
 
 
-def answered_of(seed: int, count: int) -> Answered:
+def answered_of(seed: int, count: int) -> AnsweredQuestions:
     """Prompts of two words: one that both tiers know, one that neither does; doubt says nothing."""
     rng = np.random.default_rng(seed)
     is_known_N = rng.random(count) < 0.5
@@ -48,7 +48,7 @@ def answered_of(seed: int, count: int) -> Answered:
         for right_N in (small_N, large_N)
     )
     names = tuple(str(row) for row in range(count))
-    return Answered(
+    return AnsweredQuestions(
         pool=Pool(
             tiers=tiers,
             ids=names,

@@ -18,13 +18,15 @@ from bench.real.drafts import (
     FOUND,
     PREFIX,
     ArmRound,
-    Drafted,
+    DraftedQuestion,
     measure,
     rows_of,
     weakest,
 )
 
-ROUND = ArmRound(seconds=10.0, tokens=(50, 150), kept=(0, 0), tokens_per_step=1.0, texts=("a", "b"))
+ROUND = ArmRound(
+    seconds=10.0, tokens=(50, 150), kept_tokens=(0, 0), tokens_per_step=1.0, texts=("a", "b")
+)
 FACTS = Facts(
     machine="m", commit="c", dirty=False, torch="1", sglang="1", date_utc="now", command="x"
 )
@@ -59,10 +61,10 @@ def test_the_answers_that_the_rank_puts_last_take_part() -> None:
 
 def test_steps_are_those_of_decoding() -> None:
     assert ROUND.steps_per_token == 1.0
-    read = dataclasses.replace(ROUND, kept=(50, 50))
+    read = dataclasses.replace(ROUND, kept_tokens=(50, 50))
     assert read.steps_per_token == pytest.approx(0.5)
     # Of a speculative step the kept tokens are among those that it gave.
-    followed = dataclasses.replace(ROUND, kept=(40, 100), tokens_per_step=4.0)
+    followed = dataclasses.replace(ROUND, kept_tokens=(40, 100), tokens_per_step=4.0)
     assert followed.steps_per_token == pytest.approx(0.25)
 
 
@@ -80,7 +82,7 @@ def test_rounds_are_compared_in_pairs() -> None:
 def test_one_server_runs_at_a_time_and_every_arm_is_first_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    questions = [Drafted(messages=(), draft=str(i), max_tokens=1) for i in range(6)]
+    questions = [DraftedQuestion(messages=(), draft=str(i), max_tokens=1) for i in range(6)]
     started: list[str] = []
     running: list[str] = []
     requests: list[tuple[str, str]] = []
@@ -93,7 +95,7 @@ def test_one_server_runs_at_a_time_and_every_arm_is_first_once(
         yield 1
         running.clear()
 
-    def ask(port: int, chosen: list[Drafted], cell: drafts.Cell) -> ArmRound:
+    def ask(port: int, chosen: list[DraftedQuestion], cell: drafts.Cell) -> ArmRound:
         del port
         requests.append((str(cell), "".join(question.draft for question in chosen)))
         return ROUND

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.harness.rows import Facts
-from bench.real.observed import Observed
+from bench.real.observed import ModelAnswers
 from bench.real.questions import questions
 from bench.real.shares.measures import WINDOW, measure
 from bench.real.shares.replies import Reply, load_replies, save_replies
@@ -26,9 +26,9 @@ FACTS = Facts(
 )
 
 
-def observed(is_right: np.ndarray) -> Observed:
+def observed(is_right: np.ndarray) -> ModelAnswers:
     texts = tuple(q.answers[0] if r else "?" for q, r in zip(ASKED, is_right, strict=True))
-    return Observed(texts=texts, features_NF=np.zeros((len(ASKED), 0)), right_N=is_right)
+    return ModelAnswers(texts=texts, features_NF=np.zeros((len(ASKED), 0)), right_N=is_right)
 
 
 # The small model is right where its rank is high, the large one always.

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 from bench.reallocation.phases import EASY, HARD, Phase
-from bench.rivals.shift.gear_plan import Answered, Cluster, highest, lowest_threshold, scaled
+from bench.rivals.shift.gear_plan import Cluster, PromptAnswers, highest, lowest_threshold, scaled
 from cascadia_sglang.planner.speed.profile import EngineLimits, Profile, StepTimes
 
 LIMITS = EngineLimits(kv_tokens=16_384, max_running_requests=1, is_blocking=True)
 TIMES = StepTimes(decode_ms=[(1, 50.0)], prefill_ms=[(1000, 50.0)])
 
 
-def mix(score: float, right: bool) -> Answered:
+def mix(score: float, right: bool) -> PromptAnswers:
     """Alike prompts: answers of two tokens, the large tier's always right."""
     count = 10
-    return Answered(
+    return PromptAnswers(
         score_N=np.full(count, score),
         right_NT=np.tile(np.array([right, True]), (count, 1)),
         tokens_NT=np.full((count, 2), 2),

@@ -24,17 +24,17 @@ from bench.rivals.report import (
     set_to,
 )
 from bench.rivals.serving import FIGURES
-from bench.rivals.system import Played, System
+from bench.rivals.system import PlayedRound, System
 from bench.rivals.workloads import MIXED
 
 UNIT_MS = 200.0
 LOAD = OPEN[1]
 
 
-def played(slow: float, seed: int, right: float = 0.75) -> Played:
+def played(slow: float, seed: int, right: float = 0.75) -> PlayedRound:
     """400 requests, exponential latencies of 100 ms times `slow`; a fifth of the tokens is lost."""
     latencies_ms = slow * 100 * np.random.default_rng(seed).exponential(size=400)
-    return Played(
+    return PlayedRound(
         right=[float(i < 400 * right) for i in range(400)],
         latencies_ms=latencies_ms.tolist(),
         first_ms=(latencies_ms / 2).tolist(),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.reallocation.phases import EASY, HARD, Phase
-from bench.rivals.shift.report import Found, Run, goodputs, highest_scale, resampled
+from bench.rivals.shift.report import Run, ShiftResult, goodputs, highest_scale, resampled
 
 PHASES = (
     Phase(families=EASY, rate_per_s=10.0, seconds=20.0),
@@ -45,7 +45,7 @@ def test_blocks_are_drawn_within_their_phase():
 
 
 def test_the_ratio_is_that_of_the_first_arm_to_the_second():
-    outcome = Found(
+    outcome = ShiftResult(
         phases=PHASES,
         scales=(0.6, 0.8),
         slo_s=10.0,

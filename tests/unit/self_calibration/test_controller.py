@@ -87,7 +87,7 @@ class Running:
         return self
 
     def check(self) -> "Running":
-        asyncio.run(self.it.look())
+        asyncio.run(self.it.check())
         return self
 
     @property

@@ -107,7 +107,7 @@ def test_traffic_calibrates_the_tier_and_no_request_notices_the_swap(tmp_path: P
         given = router.answer(slow, None, Controls(), ResponseSummary())
         pending = asyncio.create_task(anext(given))
         await asyncio.sleep(1.0)
-        await served.calibration.look()
+        await served.calibration.check()
         assert not router.services.scores.is_ranked(0)
         self_made = router.services.scores.source(0).calibration
         assert self_made == str(tmp_path / "tier-0-0001.json")
@@ -145,7 +145,7 @@ def test_a_restart_begins_calibrated(tmp_path: Path) -> None:
 
     async def main() -> None:
         await first.ask(range(2_000))
-        await first.calibration.look()
+        await first.calibration.check()
 
     run_in_virtual_time(main())
     first.calibration.close()

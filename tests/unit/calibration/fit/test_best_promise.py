@@ -8,7 +8,7 @@ import pytest
 
 from cascadia_sglang.calibration.fit.best_promise import best_promise, least_prompts, prospect
 from cascadia_sglang.calibration.fit.certify import certify
-from cascadia_sglang.calibration.fit.replay import Served
+from cascadia_sglang.calibration.fit.replay import ServedPool
 from cascadia_sglang.calibration.fit.split import part_of
 from cascadia_sglang.calibration.fit.thresholds import Target
 
@@ -31,12 +31,12 @@ def largest_rate(count: int, trials: int, error: float) -> float:
     return low
 
 
-def served(accepted: int, wrong: int, lost: int, prompts: int, judged: int) -> Served:
+def served(accepted: int, wrong: int, lost: int, prompts: int, judged: int) -> ServedPool:
     """The first tier accepts some, of which some are wrong; the last tier answers the rest."""
     answered_by_N = np.where(np.arange(prompts) < accepted, 0, judged)
     right_N = np.arange(prompts) >= wrong
     last_right_N = right_N | (np.arange(prompts) < lost)
-    return Served(
+    return ServedPool(
         score_NT=np.zeros((prompts, judged)),
         ended_NT=np.zeros((prompts, judged), dtype=bool),
         reached_NT=np.ones((prompts, judged + 1), dtype=bool),

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from cascadia_sglang.binomial_bounds import lower_bound, upper_bound
 from cascadia_sglang.calibration.fit.certify import certify, least_accepted, promises
-from cascadia_sglang.calibration.fit.replay import Served
+from cascadia_sglang.calibration.fit.replay import ServedPool
 
 CASES = [(0, 1), (0, 36), (1, 36), (7, 100), (50, 100), (99, 100), (14, 2442)]
 
@@ -51,9 +51,9 @@ def test_a_promise_needs_just_as_many_answers_as_show_a_tenth(error: float) -> N
     assert upper_bound(0, needed, error) <= 0.1 < upper_bound(0, needed - 1, error)
 
 
-def served(answered_by: list[int], right: list[bool], last_right: list[bool]) -> Served:
+def served(answered_by: list[int], right: list[bool], last_right: list[bool]) -> ServedPool:
     count = len(right)
-    return Served(
+    return ServedPool(
         score_NT=np.zeros((count, 2)),
         ended_NT=np.zeros((count, 2), dtype=bool),
         reached_NT=np.ones((count, 3), dtype=bool),

@@ -9,7 +9,7 @@ import pytest
 from cascadia_sglang.calibration.fit.calibrate import Settings, calibrate_parts
 from cascadia_sglang.calibration.fit.entry_model import (
     MAX_LOSS,
-    Labelled,
+    LabelledPrompts,
     commit_at_once,
     fit_on_pool,
 )
@@ -58,7 +58,7 @@ def test_it_skips_what_the_first_tier_would_fail_and_says_so() -> None:
 def test_more_prompts_fit_it_but_for_those_held_out() -> None:
     pool = make_pool(600)
     prompts = [[10 + row % 40, row] for row in range(600)]
-    more = Labelled([*prompts, [1, 2], [3, 4]], np.ones((2, 602), dtype=bool))
+    more = LabelledPrompts([*prompts, [1, 2], [3, 4]], np.ones((2, 602), dtype=bool))
     model = fit_on_pool(
         pool,
         prompts,

@@ -14,7 +14,7 @@ from cascadia_sglang.planner.solve import solve
 from cascadia_sglang.planner.thresholds.chebyshev import chebyshev, front
 from cascadia_sglang.planner.thresholds.exact import minimise
 from cascadia_sglang.planner.thresholds.grid import GridPoint, GridPoints, at_the_floor, penalised
-from cascadia_sglang.planner.thresholds.penalty import PATIENCE, coordinate_search, first_place
+from cascadia_sglang.planner.thresholds.penalty import PATIENCE, coordinate_search, first_position
 from cascadia_sglang.planner.thresholds.replay import Replay, build_sample, threshold_grid
 from tests.unit.planner.problems import best_by_enumeration
 from tests.unit.planner.samples import curves, routing_problem
@@ -93,20 +93,20 @@ def test_the_papers_example_prefers_the_plan_at_the_floor() -> None:
 
 def test_the_search_starts_where_tier_i_is_reached_by_one_in_i() -> None:
     points = points_of(routing_problem(2000), 21)
-    shares = points.replay.shares(first_place(points.replay))
+    shares = points.replay.shares(first_position(points.replay))
     assert shares == pytest.approx([1, 1 / 2, 1 / 3], abs=0.03)
 
 
 @pytest.mark.parametrize("objective", ["bottleneck", "path"])
 def test_coordinate_search_ends_where_no_single_threshold_helps(objective: str) -> None:
     points = points_of(routing_problem(objective=objective), 21)
-    start = first_place(points.replay)
+    start = first_position(points.replay)
     value = penalised(points, points.latency_s(start), 0.85, 100.0)
     optimum = coordinate_search(points, value, start)
-    best = points.at(optimum.point.place)
+    best = points.at(optimum.point.position)
     for axis, grid in enumerate(points.replay.grids):
         for index in range(len(grid)):
-            other = points.at((*best.place[:axis], index, *best.place[axis + 1 :]))
+            other = points.at((*best.position[:axis], index, *best.position[axis + 1 :]))
             assert value(other.latency_s, other.quality) >= optimum.value
     assert optimum.value <= value(points.latency_s(start), points.replay.quality(start))
     assert optimum.rounds >= PATIENCE
