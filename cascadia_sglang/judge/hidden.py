@@ -107,8 +107,8 @@ class HiddenStates:
         if hidden_BH is None:
             return None
         score_TB = torch.empty(len(self._weights), rows, device=hidden_BH.device)
-        for place, weights in enumerate(self._weights.values()):
-            score_TB[place] = hidden_probe(hidden_BH, weights)
+        for tier_row, weights in enumerate(self._weights.values()):
+            score_TB[tier_row] = hidden_probe(hidden_BH, weights)
         # A copy: SGLang may use the buffer for its next step before the host has read it.
         kept_BH = hidden_BH.clone() if self._records else None
         return DeviceProbed(score_TB, tuple(self._weights), kept_BH)

@@ -43,6 +43,21 @@ AVOIDED_IN_NAMES = {
     "wishes": "requests",
 }
 
+# Names that are nothing but this word. Fields of a class may be keys of a file: they may stay.
+AVOIDED_NAMES = {
+    "asked": "request, or question",
+    "found": "result, match, or the noun",
+    "kept": "remaining, stored, or the noun",
+    "known": "the noun",
+    "look": "check",
+    "one": "the noun",
+    "own": "the noun",
+    "place": "index, path, device, or position",
+    "said": "message, or text",
+    "told": "report, or text",
+    "wanted": "expected, or target",
+}
+
 _FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _CODE = re.compile(r"`+[^`]+`+")
@@ -108,12 +123,24 @@ def _blocks(text: str) -> Iterator[tuple[int, str]]:
 
 def avoided_names(source: Source) -> Iterator[str]:
     """A line for each name that a module binds and that holds an avoided word."""
+    fields = {id(target) for target in _fields(source.tree)}
     for node in ast.walk(source.tree):
         for name in _bound(node):
+            if name in AVOIDED_NAMES and id(node) not in fields:
+                yield f"{source}:{node.lineno}: {name!r}, better: {AVOIDED_NAMES[name]}"
             parts = {part.lower() for part in _PART_OF_NAME.findall(name)}
             for word in sorted(parts & AVOIDED_IN_NAMES.keys()):
                 better = AVOIDED_IN_NAMES[word]
                 yield f"{source}:{node.lineno}: {name!r} holds {word!r}, better: {better}"
+
+
+def _fields(tree: ast.AST) -> Iterator[ast.expr]:
+    """The names that are bound in the body of a class."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            for statement in node.body:
+                if isinstance(statement, ast.AnnAssign):
+                    yield statement.target
 
 
 def _bound(node: ast.AST) -> Iterator[str]:

@@ -62,3 +62,10 @@ def test_an_avoided_word_is_found_within_a_name() -> None:
         "'SaysWhat' holds 'says', better",
         "'whoever_asks' holds 'whoever', better",
     ]
+
+
+def test_a_name_that_is_an_avoided_word_is_reported_but_for_a_field() -> None:
+    text = "class Row:\n    kept: int\n\ndef f(one):\n    found = [told for told in one]\n"
+    source = Source(ROOT / "x.py", "x", text, ast.parse(text))
+    names = {line.split("'")[1] for line in avoided_names(source)}
+    assert names == {"found", "one", "told"}
