@@ -97,7 +97,7 @@ def tab(fleet: Server, traffic: Traffic) -> Iterator[Tab]:
 def test_every_panel_has_data(tab: Tab) -> None:
     tab.wait("document.querySelectorAll('#latency-table tbody tr').length >= 2", within_s=15)
     tab.wait("document.querySelectorAll('#requests-table tbody tr').length > 5", within_s=15)
-    assert tab.run("document.querySelectorAll('#flow-lanes path').length") >= 3
+    tab.wait("document.querySelectorAll('#flow-lanes path').length >= 3", within_s=15)
     assert tab.run("document.querySelectorAll('#capacity-workers article').length") == 3
     assert tab.run("document.querySelectorAll('#caches-table tbody tr').length") == 2
     assert tab.run("document.querySelectorAll('#judge-tiers svg').length") >= 1

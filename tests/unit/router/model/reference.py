@@ -7,6 +7,7 @@ for a worker, or over. Every event changes that at once, for all requests.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -293,11 +294,17 @@ class Reference:
 
     def _give_places(self) -> None:
         """A suspect gets a worker without another suspect, anyone else any worker."""
-        while (found := self._next_place()) is not None:
-            prompt, worker_id = found
+        while assignments := list(self._assignments()):
+            for prompt, worker_id in assignments:
+                self._begin(prompt, self.ready[worker_id])
+
+    def _assignments(self) -> Iterator[tuple[Prompt, str]]:
+        """Workers for all that wait. A tier may refuse a prompt only after it has its worker."""
+        while (assignment := self._next_place()) is not None:
+            prompt, worker_id = assignment
             self._leave_queue(prompt)
             prompt.alone_on = worker_id if prompt.suspected else None
-            self._begin(prompt, self.ready[worker_id])
+            yield assignment
 
     def _next_place(self) -> tuple[Prompt, str] | None:
         held = {one.alone_on for one in self.prompts.values()}
