@@ -24,6 +24,10 @@ from cascadia_sglang.router.output_splitting import Pieces
 from cascadia_sglang.router.request import ResponseSummary
 from cascadia_sglang.sglang_state import SUMMARY, VOICE_BOUND
 
+# What SGLang asks itself before it says that it is ready (http_server._execute_server_warmup).
+WARM_UP_TEXT = "The capital city of France is"
+WARM_UP_SAMPLING = {"temperature": 0, "max_new_tokens": 8}
+
 
 class Door:
     """Sends what comes in to the cascade, or around it where it is no question to the cascade."""
@@ -68,7 +72,7 @@ class Door:
                 note_error(http_request, error)
                 raise sglang_error(error, request, http_request) from None
             return
-        if self.manager.server_status is self._starting:
+        if self.manager.server_status is self._starting and _is_warm_up(request):
             yield await self._warm_up(request)
             return
         trace = http_request.scope.get(SCOPE_KEY) if http_request is not None else None
@@ -148,3 +152,11 @@ class Door:
                 worker, samples[0], attempt_rid(base, number), order
             )
         return output
+
+
+def _is_warm_up(request: GenerateReqInput) -> bool:
+    """Whether this is SGLang's own request. A client may ask before the server is ready, too."""
+    texts = request.text if isinstance(request.text, list) else [request.text]
+    return (
+        request.sampling_params == WARM_UP_SAMPLING and bool(texts) and set(texts) == {WARM_UP_TEXT}
+    )

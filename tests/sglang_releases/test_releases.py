@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cascadia_sglang.http.generate_requests import WARM_UP_SAMPLING, WARM_UP_TEXT
 from tests.sglang_releases.asked import asked, unmet
 from tests.sglang_releases.releases import LACKS, OPTIONAL
 from tests.sglang_releases.source import Source, in_wheel, installed
@@ -52,6 +53,13 @@ def test_the_serve_backend_is_of_the_releases_api(release: Source) -> None:
     assert theirs is not None
     assert isinstance(theirs.node, ast.Assign)
     assert ast.literal_eval(theirs.node.value) == int(ours)
+
+
+def test_the_warm_up_of_a_release_is_recognized(release: Source) -> None:
+    warm_up = release.find("sglang.srt.entrypoints.http_server._execute_server_warmup")
+    assert warm_up is not None
+    constants = {node.value for node in ast.walk(warm_up.node) if isinstance(node, ast.Constant)}
+    assert {WARM_UP_TEXT, *WARM_UP_SAMPLING, 8} <= constants
 
 
 def test_the_installed_release_has_everything() -> None:
