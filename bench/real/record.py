@@ -32,9 +32,9 @@ from bench.real.answers import (
     save_answers,
     step_values,
 )
-from bench.real.humaneval import problems, program
+from bench.real.humaneval.problems import problems, program
+from bench.real.humaneval.sandbox import succeeds
 from bench.real.question_sets import SETS, Question, question_set
-from bench.real.sandbox import succeeds
 from cascadia_sglang.calibration.record.labels import DEFAULT, Labeler
 from cascadia_sglang.calibration.record.recording import RecordingServer, record
 from cascadia_sglang.calibration.record.records import Key, RecordFile

@@ -9,7 +9,7 @@ from cascadia_sglang.config.settings import CASCADE_MODEL, CascadeConfig
 from cascadia_sglang.config.voices import Voices
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.drafts.policy import DraftPolicy
-from cascadia_sglang.judge.agreement_watch import AgreementWatch
+from cascadia_sglang.judge.watch.agreement import AgreementWatch
 from cascadia_sglang.pool.pool import WorkerHandle, WorkerPool
 from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.router.cascade import CascadeRouter

@@ -15,10 +15,10 @@ from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.config.speculation import Speculation
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.files.struct_file import load_struct
-from cascadia_sglang.judge.agreement_watch import Agreement
-from cascadia_sglang.judge.feature_watch import FeatureSummary
 from cascadia_sglang.judge.features import FEATURES, earlier_features, earlier_names, logit
 from cascadia_sglang.judge.probe import Probe
+from cascadia_sglang.judge.watch.agreement import Agreement
+from cascadia_sglang.judge.watch.features import FeatureSummary
 
 # Under a grammar an answer is judged where at least this many such answers were fitted.
 MIN_CONSTRAINED_SAMPLES = 100

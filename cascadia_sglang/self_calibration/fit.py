@@ -26,10 +26,10 @@ from cascadia_sglang.calibration.fit.feature_summary import summarise_features
 from cascadia_sglang.calibration.fit.replay import TierReplay, ends, sigmoid
 from cascadia_sglang.calibration.fit.scores import fit_tier
 from cascadia_sglang.calibration.fit.statistics import auroc, ece
-from cascadia_sglang.judge.agreement_watch import Agreement
 from cascadia_sglang.judge.builtin_rank import WEIGHTS
 from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
 from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.judge.watch.agreement import Agreement
 from cascadia_sglang.self_calibration.label import Label
 from cascadia_sglang.self_calibration.likelihood_threshold import choose_likely
 from cascadia_sglang.self_calibration.rows import TierRows, rows_of, weighted_quantiles

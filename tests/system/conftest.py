@@ -20,8 +20,8 @@ from cascadia_sglang.entry.model import (
     vocabulary_fingerprint,
 )
 from cascadia_sglang.judge.calibration import load_calibration, save_calibration
-from cascadia_sglang.judge.feature_watch import FeatureSummary
 from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.judge.watch.features import FeatureSummary
 from cascadia_sglang.planner.thresholds.sample import PlanSample, SampleRow
 from demo.tasks.tokenizer import VOCABULARY, build_tokenizer
 from tests.system.serving import CASCADE, ROOT, Server, start

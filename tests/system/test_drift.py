@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cascadia_sglang.judge.feature_watch import LEAST_ANSWERS
+from cascadia_sglang.judge.watch.features import LEAST_ANSWERS
 from tests.system.serving import Server
 
 pytestmark = pytest.mark.sglang

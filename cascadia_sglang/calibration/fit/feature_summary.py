@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import f as f_distribution
 
 from cascadia_sglang.arrays import FloatArray
-from cascadia_sglang.judge.feature_watch import ALPHA, LEAST_SCALE, SHRINKAGE, FeatureSummary
+from cascadia_sglang.judge.watch.features import ALPHA, LEAST_SCALE, SHRINKAGE, FeatureSummary
 
 _DIGITS = 6
 # Fewer answers for each feature say too little of the correlations.

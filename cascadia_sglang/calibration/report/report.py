@@ -29,8 +29,8 @@ from cascadia_sglang.calibration.report.quality import (
 )
 from cascadia_sglang.calibration.report.sensitivity import WeakerJudge, weaker_judges
 from cascadia_sglang.calibration.report.verdict import verdict
-from cascadia_sglang.judge.agreement_watch import Agreement
 from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
+from cascadia_sglang.judge.watch.agreement import Agreement
 
 _QUANTILES = np.linspace(0.0, 1.0, 101)
 _CURVE = 41  # points

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from cascadia_sglang.judge.calibration import Calibration
-from cascadia_sglang.judge.drift_watch import ScoreWatch
-from cascadia_sglang.judge.feature_watch import FeatureWatch
+from cascadia_sglang.judge.watch.drift import ScoreWatch
+from cascadia_sglang.judge.watch.features import FeatureWatch
 from cascadia_sglang.router.events import PromptFinished
 
 

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import AttemptFailedError
-from cascadia_sglang.judge.agreement_watch import WINDOW, AgreementWatch
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.same_answer import is_short, same_answer
+from cascadia_sglang.judge.watch.agreement import WINDOW, AgreementWatch
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.attempt import Attempt
 from cascadia_sglang.router.controls import Controls

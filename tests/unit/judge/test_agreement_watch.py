@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import hypergeom
 
-from cascadia_sglang.judge.agreement_watch import (
+from cascadia_sglang.judge.watch.agreement import (
     LEAST_ANSWERS,
     WINDOW,
     Agreement,

@@ -5,8 +5,8 @@ import pytest
 
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge.calibration import SCORE_DIGITS, Calibration
-from cascadia_sglang.judge.drift_watch import LEAST_SCORES, WINDOW, ScoreWatch, distance
 from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.judge.watch.drift import LEAST_SCORES, WINDOW, ScoreWatch, distance
 
 PROBABILITIES = np.linspace(0.0, 1.0, 101)
 

@@ -6,7 +6,8 @@ from scipy.stats import chi2
 
 from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.fit.feature_summary import summarise_features
-from cascadia_sglang.judge.feature_watch import (
+from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.judge.watch.features import (
     LEAST_ANSWERS,
     LEAST_SCALE,
     SHRINKAGE,
@@ -14,7 +15,6 @@ from cascadia_sglang.judge.feature_watch import (
     FeatureSummary,
     FeatureWatch,
 )
-from cascadia_sglang.judge.features import FEATURES
 
 F = len(FEATURES)
 SAMPLES = 600

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from cascadia_sglang.judge.drift_watch import ScoreWatch
+from cascadia_sglang.judge.watch.drift import ScoreWatch
 from cascadia_sglang.page.score_shapes import (
     BINS,
     histogram,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.real.humaneval import Problem, chat, program
-from bench.real.sandbox import succeeds
+from bench.real.humaneval.problems import Problem, chat, program
+from bench.real.humaneval.sandbox import succeeds
 
 PROBLEM = Problem(
     number=0,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from cascadia_sglang.config.settings import PlannerConfig
-from cascadia_sglang.judge.agreement_watch import AgreementWatch
+from cascadia_sglang.judge.watch.agreement import AgreementWatch
 from cascadia_sglang.router.controls import Controls
 from cascadia_sglang.router.feedback.shadow import DEADLINE_S, MOST_AT_A_TIME
 from cascadia_sglang.router.request import ResponseSummary

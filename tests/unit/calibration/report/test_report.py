@@ -24,8 +24,8 @@ from cascadia_sglang.calibration.report.quality import tier_qualities
 from cascadia_sglang.calibration.report.report import Report, examine, reported_calibrations
 from cascadia_sglang.calibration.report.sensitivity import AUROCS, noise_for
 from cascadia_sglang.errors import CalibrationError
-from cascadia_sglang.judge.agreement_watch import Agreement
 from cascadia_sglang.judge.calibration import load_calibrations
+from cascadia_sglang.judge.watch.agreement import Agreement
 from tests.unit.calibration.pools import make_pool
 
 SETTINGS = Settings(

@@ -1,0 +1,1 @@
+"""HumanEval: its problems, and a process that runs what models write to them."""

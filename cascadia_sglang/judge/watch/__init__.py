@@ -1,0 +1,1 @@
+"""Watches that tell whether a calibration still fits the traffic."""
