@@ -135,7 +135,7 @@ def avoided_names(source: Source) -> Iterator[str]:
 
 
 def _fields(tree: ast.AST) -> Iterator[ast.expr]:
-    """The names that are bound in the body of a class."""
+    """The annotated names in the body of a class."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             for statement in node.body:
