@@ -126,6 +126,8 @@ def observed(observer_type: Any, judge: Judge, is_moved: bool = False) -> list[d
     model_runner_sample.PATCH.build(judge)(runner, SimpleNamespace(hidden_states=hidden_BH), None)
     state = observer.before_grammar(logits_BV, make_info(3))
     output = observer.after_sample(state, logits_BV.argmax(dim=-1))
+    if observer_type is DeviceObserver:
+        hidden_BH.fill_(math.nan)  # as the next step's graph overwrites SGLang's buffer
     if is_moved:
         output = observer.from_pp_tensors(output.to_pp_tensors())
     requests = [make_req() for _ in range(3)]
