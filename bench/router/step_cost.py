@@ -124,7 +124,7 @@ def step_us(batch: int, tokens: int, is_greedy: bool, steps: int) -> float:
     for _ in range(steps):
         began = time.thread_time()
         state = observer.before_grammar(logits_BV, info)
-        output: Any = observer.after_sample(state, token_ids_B)  # type: ignore[arg-type]
+        output: Any = observer.after_sample(state, token_ids_B)
         # SGLang's own copy is not the judge's work; a copy of its values stands in for it.
         host = output.copy_to_host(lambda _tensor: values_B5)
         taken_s += time.thread_time() - began

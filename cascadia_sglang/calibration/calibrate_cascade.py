@@ -131,7 +131,7 @@ def calibrate(
     if probe and not hidden_recording_tiers(config):
         raise CalibrationError(
             "a probe is asked for, and no tier can have one: the last tier needs none, and tiers "
-            "with speculative decoding show no hidden states"
+            "with speculative decoding, or whose workers read drafts, show no hidden states"
         )
     names = [tier.name for tier in config.tiers]
     cost_of = _cost_of(config, tier_cost, None if profile is None else Path(profile), gpu)

@@ -95,7 +95,7 @@ class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Add to each record the hidden state that gave the answer's last token, for a probe.
 
     It needs `record`. Tiers that cannot have a probe record none: the last tier, a tier with
-    speculative decoding, and a tier that reads drafts.
+    speculative decoding, and a tier whose workers read drafts.
     """
     label_rate: Share | None = None
     """Share of accepted answers that the last tier answers too, to see whether it agrees.

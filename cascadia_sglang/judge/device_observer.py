@@ -19,6 +19,7 @@ from cascadia_kernels.layout import KeptLogits, RowStatistics
 from cascadia_kernels.row_statistics import row_statistics
 from cascadia_kernels.row_summary import row_summary
 from cascadia_sglang.judge.changed_rows import ChangedRows, forced_rows
+from cascadia_sglang.judge.failed_step import FailedStep, is_failed
 from cascadia_sglang.judge.hidden import DeviceProbed, HiddenStates
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.state import NO_ROW, StateTable, fold_step
@@ -55,7 +56,7 @@ class DeviceObserver:
 
     def before_grammar(
         self, logits: torch.Tensor, sampling_info: "SamplingBatchInfo"
-    ) -> _Observation | None:
+    ) -> _Observation | FailedStep:
         try:
             temperature_B = None
             if not sampling_info.is_all_greedy:
@@ -76,9 +77,13 @@ class DeviceObserver:
             )
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
             self._judge.report_failure(error)
-            return None
+            return FailedStep(self._judge)
 
-    def after_sample(self, state: _Observation, token_ids: torch.Tensor) -> "DeviceStep | None":
+    def after_sample(
+        self, state: _Observation | FailedStep, token_ids: torch.Tensor
+    ) -> "DeviceStep | FailedStep":
+        if isinstance(state, FailedStep):
+            return state
         try:
             # Where it sampled, the sampler left its probabilities in the buffer.
             probability_BV = None if state.temperature_B is None else state.logits_BV
@@ -88,10 +93,12 @@ class DeviceObserver:
             return DeviceStep(values, state.forced_B, self._judge, state.probed)
         except Exception as error:  # noqa: BLE001
             self._judge.report_failure(error)
-            return None
+            return FailedStep(self._judge)
 
-    def from_pp_tensors(self, tensors: Mapping[str, torch.Tensor]) -> "DeviceStep":
+    def from_pp_tensors(self, tensors: Mapping[str, torch.Tensor]) -> "DeviceStep | FailedStep":
         """The step of another pipeline stage."""
+        if is_failed(tensors):
+            return FailedStep(self._judge)
         forced_B = tensors.get("forced")
         forced_B = None if forced_B is None else forced_B.to(torch.bool)
         probed = self.hidden.device_from_pp_tensors(tensors)

@@ -129,10 +129,16 @@ class Judge:
             self._failed = True
             logger.error("the judge failed, answers go without a score", exc_info=error)
 
-    def give_up(self, requests: Sequence["Req"], error: Exception) -> None:
-        """Leave requests without a score, after a step that failed; reports that are made stay."""
-        self.report_failure(error)
-        for request in requests:
+    def give_up(
+        self, requests: Sequence["Req"], commits: Sequence["CommittedTokens | None"]
+    ) -> None:
+        """Leave the requests that got a token in a step that failed without a score.
+
+        A score of their other tokens would be one of another answer. Reports that are made stay.
+        """
+        for request, commit in zip(requests, commits, strict=False):
+            if commit is None:
+                continue
             attempt = JUDGED_ATTEMPT.get(request)
             if attempt is None or attempt.report is None:
                 JUDGED_ATTEMPT.set(request, None)
@@ -148,14 +154,14 @@ class Judge:
         No commit means no visible token. A run of several tokens is folded token by token, so that
         it says the same as steps of one token each.
 
-        Never raises: answers that lack a step go without a score, as one of the rest would be
-        wrong.
+        Never raises.
         """
         try:
             for position in range(step.width):
                 self._consume_token(requests, commits, step, position)
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
-            self.give_up(requests, error)
+            self.report_failure(error)
+            self.give_up(requests, commits)
 
     def _consume_token(
         self,

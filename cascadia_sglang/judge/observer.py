@@ -18,6 +18,7 @@ from cascadia_kernels.warm_up import warm_up
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.judge.changed_rows import changes_logits, forced_rows
 from cascadia_sglang.judge.device_observer import DeviceObserver
+from cascadia_sglang.judge.failed_step import FailedStep, is_failed
 from cascadia_sglang.judge.hidden import HiddenStates, HostProbed
 from cascadia_sglang.judge.host_step import fold_host_step, host_statistics
 from cascadia_sglang.judge.judge import Judge
@@ -80,7 +81,7 @@ class HostObserver:
 
     def before_grammar(
         self, logits: torch.Tensor, sampling_info: "SamplingBatchInfo"
-    ) -> "HostStep | None":
+    ) -> "HostStep | FailedStep":
         try:
             is_left_alone = sampling_info.is_all_greedy and not changes_logits(sampling_info)
             logits_BV = (logits if is_left_alone else logits.clone()).float().numpy()
@@ -92,14 +93,18 @@ class HostObserver:
             return HostStep(logits_BV, host_statistics(logits_BV), forced_B, self._judge, probed)
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
             self._judge.report_failure(error)
-            return None
+            return FailedStep(self._judge)
 
-    def after_sample(self, state: "HostStep", token_ids: torch.Tensor) -> "HostStep":
+    def after_sample(
+        self, state: "HostStep | FailedStep", token_ids: torch.Tensor
+    ) -> "HostStep | FailedStep":
         del token_ids  # the scheduler's commits name them
         return state
 
-    def from_pp_tensors(self, tensors: Mapping[str, torch.Tensor]) -> "HostStep":
+    def from_pp_tensors(self, tensors: Mapping[str, torch.Tensor]) -> "HostStep | FailedStep":
         """The step of another pipeline stage."""
+        if is_failed(tensors):
+            return FailedStep(self._judge)
         return HostStep(
             tensors["logits"].numpy(),
             tensors["statistics"].numpy(),

@@ -18,6 +18,7 @@ from cascadia_kernels.row_statistics import row_statistics
 from cascadia_kernels.token_values import token_values
 from cascadia_sglang.judge.changed_rows import forced_rows
 from cascadia_sglang.judge.device_observer import DeviceStep
+from cascadia_sglang.judge.failed_step import FailedStep
 from cascadia_sglang.judge.host_step import statistics_of_rows
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.observer import HostStep
@@ -58,26 +59,23 @@ class VerifyObserver:
         if batch.forward_mode.is_idle():
             return verify()
         logits_BV = self._kept_logits(
-            logits_output.next_token_logits, nodes_of_a_tree, batch, grammar_mask
+            logits_output.next_token_logits, nodes_of_a_tree, batch.sampling_info, grammar_mask
         )
         verified = verify()
-        if logits_BV is not None:
-            step = self._step(logits_BV, verified, batch, grammar_mask)
-            logits_output.auxiliary_device_output = step
+        logits_output.auxiliary_device_output = self._step(logits_BV, verified, grammar_mask)
         return verified
 
     def _kept_logits(
         self,
         logits_BV: torch.Tensor,
         nodes_of_a_tree: int,
-        batch: "ScheduleBatch",
+        sampling_info: "SamplingBatchInfo",
         grammar_mask: "GrammarMask | None",
     ) -> torch.Tensor | None:
         """The logits that the judge rates: after penalties, before anything else.
 
         A copy where SGLang goes on to change them; None where the judge fails.
         """
-        sampling_info = batch.sampling_info
         try:
             is_changed = (
                 grammar_mask is not None
@@ -90,24 +88,25 @@ class VerifyObserver:
             _penalise(kept_BV, nodes_of_a_tree, sampling_info)
             return kept_BV
         except Exception as error:  # noqa: BLE001  an answer without a score beats no answer
-            self._judge.give_up(batch.reqs, error)
+            self._judge.report_failure(error)
             return None
 
     def _step(
         self,
-        logits_BV: torch.Tensor,
+        logits_BV: torch.Tensor | None,
         verified: Verified,
-        batch: "ScheduleBatch",
         grammar_mask: "GrammarMask | None",
-    ) -> "HostStep | DeviceStep | None":
+    ) -> HostStep | DeviceStep | FailedStep:
+        if logits_BV is None:
+            return FailedStep(self._judge)
         try:
             token_ids_B, _, accepted = verified
             mask_BW = None if grammar_mask is None else grammar_mask.vocab_mask
             step = _host_step if logits_BV.device.type == "cpu" else _device_step
             return step(self._judge, logits_BV, token_ids_B, accepted, mask_BW)
         except Exception as error:  # noqa: BLE001
-            self._judge.give_up(batch.reqs, error)
-            return None
+            self._judge.report_failure(error)
+            return FailedStep(self._judge)
 
 
 def _host_step(

@@ -15,11 +15,19 @@ NGRAM = {
 }
 
 
-def cascade(drafts: str = "off", judge: dict[str, Any] | None = None, **flags: dict[str, Any]):
+NAMES = ("small", "middle", "large")
+
+
+def cascade(
+    drafts: str = "off",
+    judge: dict[str, Any] | None = None,
+    models: tuple[str, ...] = NAMES,
+    **flags: dict[str, Any],
+):
     """Three tiers, some with flags of their own."""
     tiers = [
-        {"name": name, "model_path": "demo/models/small", "server_args": flags.get(name, {})}
-        for name in ("small", "middle", "large")
+        {"name": name, "model_path": f"demo/models/{model}", "server_args": flags.get(name, {})}
+        for name, model in zip(NAMES, models, strict=True)
     ]
     routing = {"escalation_rate": 0.3, "drafts": drafts}
     recording = {"record": True, **(judge or {})}
@@ -41,6 +49,22 @@ def test_tiers_below_the_last_that_show_the_states_of_their_own_answers(
     drafts: str, flags: dict[str, Any], expected: set[int]
 ) -> None:
     assert tiers_for_probes(cascade(drafts, **flags)) == expected
+
+
+@pytest.mark.parametrize(
+    ("drafts", "models", "expected"),
+    [
+        ("off", ("small", "small", "large"), {0, 1}),
+        ("on", ("small", "small", "large"), set()),
+        ("on", ("small", "large", "small"), set()),
+        ("on", ("small", "large", "large"), {0}),
+    ],
+)
+def test_a_tier_whose_workers_read_drafts_for_another_has_no_probe(
+    drafts: str, models: tuple[str, ...], expected: set[int]
+) -> None:
+    """Workers that keep hidden states read no drafts: a second judge would have nothing to fit."""
+    assert tiers_for_probes(cascade(drafts, models=models)) == expected
 
 
 def test_only_a_cascade_that_records_hidden_states_has_tiers_that_do() -> None:

@@ -421,6 +421,18 @@ def test_an_answer_that_lacks_a_step_has_no_score() -> None:
     assert report_of(judge, later)["score"] is not None
 
 
+def test_a_step_that_cannot_be_folded_costs_no_request_without_a_token_in_it() -> None:
+    judge, request, waiting = Judge({0: make_model()}), make_req(), make_req()
+    step(judge, (request, SURE), (waiting, SURE))
+    broken = CopiedStep(torch.zeros(2, 2), None, judge)  # too few columns
+    batch: Any = SimpleNamespace(reqs=[request, waiting])
+    broken.consume(batch, [request.commit(), None])
+    finish(waiting)
+    step(judge, (waiting, SURE))
+    assert report_of(judge, request) is None
+    assert report_of(judge, waiting)["score"] is not None
+
+
 def test_an_order_that_cannot_be_read_costs_no_other_request_its_score() -> None:
     judge, odd, request = Judge({0: make_model()}), make_req(), make_req()
     odd.sampling_params.custom_params[ATTEMPT_KEY] = {"tier_index": 0}

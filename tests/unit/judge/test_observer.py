@@ -19,16 +19,11 @@ from cascadia_kernels.testing import make_logits
 from cascadia_kernels.verify_draft import verify_draft
 from cascadia_patches.model import model_runner_init, model_runner_supports_sampling_observer
 from cascadia_sglang.judge.changed_rows import ChangedRows, forced_rows
-from cascadia_sglang.judge.device_observer import DeviceObserver
+from cascadia_sglang.judge.device_observer import DeviceObserver, DeviceStep
 from cascadia_sglang.judge.draft_step import DraftStep, draft_values
 from cascadia_sglang.judge.judge import Judge
 from cascadia_sglang.judge.observer import HostObserver
-from tests.unit.judge.judging import (
-    finish,
-    make_model,
-    make_req,
-    report_of,
-)
+from tests.unit.judge.judging import SURE, finish, make_model, make_req, report_of, step
 
 # Steps
 
@@ -61,7 +56,6 @@ def observe(
     observer = DeviceObserver(Judge({}))
     buffer_BV = logits_BV.clone()
     state = observer.before_grammar(buffer_BV, info)
-    assert state is not None
     for row in changed:
         buffer_BV[row] = buffer_BV[row].flip(0) + 7.0
     if not info.is_all_greedy:
@@ -70,7 +64,7 @@ def observe(
         buffer_BV.div_(info.temperatures)
         buffer_BV[:] = buffer_BV.softmax(dim=-1)
     values = observer.after_sample(state, tokens_B.to(torch.int32))
-    assert values is not None
+    assert isinstance(values, DeviceStep)
     host = values.copy_to_host(lambda tensor: tensor.clone())
     return host.values_B5
 
@@ -406,7 +400,46 @@ def test_the_runner_of_the_model_itself_takes_an_observer_under_speculation(
 # Failures
 
 
-def test_a_failing_observer_skips_the_step() -> None:
-    observer = DeviceObserver(Judge({}))
-    broken: Any = SimpleNamespace()
-    assert observer.before_grammar(torch.zeros(1, 4), broken) is None
+def sampled(
+    observer: Any, batch: Any, commits: Sequence[CommittedTokens | None], is_moved: bool
+) -> None:
+    """A step as SGLang has it observed, here or in another pipeline stage."""
+    logits_BV = make_logits(len(batch.reqs), 100)
+    state = observer.before_grammar(logits_BV, make_info(len(batch.reqs)))
+    output = observer.after_sample(state, logits_BV.argmax(dim=-1))
+    if is_moved:
+        tensors: dict[str, Any] = {}
+        add_auxiliary_output_to_pp_tensors(tensors, output)
+        output = pop_auxiliary_output_from_pp_tensors(tensors, observer)
+    output.copy_to_host(lambda tensor: tensor.clone()).consume(batch, commits)
+
+
+@pytest.mark.parametrize("is_moved", [False, True], ids=["here", "pipeline"])
+@pytest.mark.parametrize(
+    ("observer_type", "name"),
+    [
+        (HostObserver, "judge.observer.host_statistics"),
+        (DeviceObserver, "judge.device_observer.row_statistics"),
+        (DeviceObserver, "judge.device_observer.fold_sampled"),
+    ],
+)
+def test_a_step_that_failed_costs_the_answers_it_belongs_to_their_score(
+    observer_type: Any, name: str, is_moved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest would be the score of another answer; a request without a token lacks nothing."""
+    judge, request, waiting = Judge({0: make_model()}), make_req(), make_req()
+    observer = observer_type(judge)
+    step(judge, (request, SURE), (waiting, SURE))
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"cascadia_sglang.{name}", fail)
+        batch = SimpleNamespace(reqs=[request, waiting])
+        sampled(observer, batch, [request.commit(), None], is_moved)
+    finish(request)
+    finish(waiting)
+    step(judge, (request, SURE), (waiting, SURE))
+    assert report_of(judge, request) is None
+    assert report_of(judge, waiting)["score"] is not None

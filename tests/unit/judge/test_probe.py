@@ -19,8 +19,9 @@ from cascadia_patches.model import model_runner_sample
 from cascadia_sglang.judge import hidden
 from cascadia_sglang.judge.calibration import ScoreModel, load_calibration, save_calibration
 from cascadia_sglang.judge.device_observer import DeviceObserver
+from cascadia_sglang.judge.failed_step import FailedStep
 from cascadia_sglang.judge.judge import Judge
-from cascadia_sglang.judge.observer import HostObserver
+from cascadia_sglang.judge.observer import HostObserver, HostStep
 from cascadia_sglang.judge.probe import (
     EPSILON,
     LOG_ODDS_LIMIT,
@@ -125,6 +126,8 @@ def observed(observer_type: Any, judge: Judge, is_moved: bool = False) -> list[d
     model_runner_sample.PATCH.build(judge)(runner, SimpleNamespace(hidden_states=hidden_BH), None)
     state = observer.before_grammar(logits_BV, make_info(3))
     output = observer.after_sample(state, logits_BV.argmax(dim=-1))
+    if observer_type is DeviceObserver:
+        hidden_BH.fill_(math.nan)  # as the next step's graph overwrites SGLang's buffer
     if is_moved:
         output = observer.from_pp_tensors(output.to_pp_tensors())
     requests = [make_req() for _ in range(3)]
@@ -174,7 +177,8 @@ def test_without_a_hidden_state_a_row_there_is_no_score(
 ) -> None:
     observer = HostObserver(Judge({0: ScoreModel(CALIBRATION)}))
     observer.hidden.take(None if rows is None else torch.zeros(rows, H))
-    assert observer.before_grammar(make_logits(3, 100), make_info(3)) is None
+    step = observer.before_grammar(make_logits(3, 100), make_info(3))
+    assert isinstance(step, FailedStep)
     assert "the judge needs a hidden state a row" in caplog.text
 
 
@@ -182,8 +186,9 @@ def test_hidden_states_are_used_once() -> None:
     """Those of an earlier step say nothing of this one."""
     observer = HostObserver(Judge({0: ScoreModel(CALIBRATION)}))
     observer.hidden.take(torch.zeros(3, H))
-    assert observer.before_grammar(make_logits(3, 100), make_info(3)) is not None
-    assert observer.before_grammar(make_logits(3, 100), make_info(3)) is None
+    first, second = (observer.before_grammar(make_logits(3, 100), make_info(3)) for _ in range(2))
+    assert isinstance(first, HostStep)
+    assert isinstance(second, FailedStep)
 
 
 @pytest.mark.parametrize("is_moved", [False, True], ids=["here", "pipeline"])
@@ -219,7 +224,7 @@ def test_a_state_beyond_float16_is_recorded_as_infinite() -> None:
     observer = HostObserver(Judge({}, record=True, hidden=frozenset({0})))
     observer.hidden.take(torch.full((1, H), 1e6))
     step = observer.before_grammar(make_logits(1, 100), make_info(1))
-    assert step is not None
+    assert isinstance(step, HostStep)
     state = step.hidden_state(0)
     assert state is not None
     assert np.isinf(np.frombuffer(state, "<f2")).all()

@@ -191,11 +191,16 @@ def test_a_failing_judge_fails_no_verification(
 
     monkeypatch.setattr(verification, "_penalise" if stage == "before" else "_host_step", fail)
     batch = Batch(logit_bias=torch.ones(2, VOCABULARY))
-    judge, request = Judge({0: make_model()}), make_req()
-    judge_step(judge, (request, SURE))
-    batch.batch.reqs = [request]
-    assert batch.observe(judge) is None
+    judge, request, ending = Judge({0: make_model()}), make_req(), make_req()
+    judge_step(judge, (request, SURE), (ending, SURE))
+    batch.batch.reqs = [request, ending]
+    failed = batch.observe(judge)
     assert "without a score" in caplog.text
+    # With overlap, the step before is read after the next has run.
+    finish(ending)
+    judge_step(judge, (request, SURE), (ending, SURE))
+    failed.copy_to_host(lambda tensor: tensor).consume(batch.batch, [request.commit(), None])
+    assert report_of(judge, ending)["score"] is not None
     # Its later steps are not rated as if they were all.
     finish(request)
     judge_step(judge, (request, SURE))

@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.calibration.fit import second_judge as module
 from cascadia_sglang.calibration.fit.calibrate import CalibratedCascade, Settings, calibrate_parts
+from cascadia_sglang.calibration.fit.replay import CascadeReplay
 from cascadia_sglang.calibration.fit.second_judge import (
     LEAST_KEPT,
     MOST_LOST,
@@ -17,7 +19,7 @@ from cascadia_sglang.calibration.fit.second_judge import (
 from cascadia_sglang.calibration.fit.split import Parts, split_sample
 from cascadia_sglang.calibration.fit.thresholds import Target
 from cascadia_sglang.calibration.record.pool import Pool
-from cascadia_sglang.judge.features import FEATURES
+from cascadia_sglang.judge.features import FEATURES, earlier_features
 from tests.unit.calibration.pools import make_pool
 
 COUNT = 6000
@@ -49,6 +51,37 @@ def calibrated(pool: Pool) -> tuple[CalibratedCascade, Parts]:
 @pytest.fixture(scope="module")
 def certain() -> tuple[CalibratedCascade, Parts]:
     return calibrated(with_drafts(make_pool(COUNT), signal=4.0))
+
+
+def test_it_is_fitted_on_what_a_probe_says_of_answers_that_it_has_not_seen() -> None:
+    """With as many values as answers, a probe has learnt those that fitted it."""
+    pool = with_drafts(make_pool(1200, skills=(0.0, 1.5)), signal=1.0)
+    hidden_NH = np.random.default_rng(6).normal(size=(1200, 300))
+    hidden_NH[:, :40] += 0.15 * np.where(pool.tiers[0].right_N, 1.0, -1.0)[:, np.newaxis]
+    first = dataclasses.replace(pool.tiers[0], hidden_NH=hidden_NH)
+    parts = split_sample(dataclasses.replace(pool, tiers=(first, pool.tiers[1])))
+    settings = Settings(
+        tier_names=("small", "large"),
+        tier_cost=(1.0, 9.0),
+        target=Target(kind="escalation_rate", value=0.8),
+        early_abort=None,
+    )
+    cascade = calibrate_parts(parts, settings)
+    trial = cascade.trials[0]
+    assert trial is not None
+    assert trial.is_used
+    [judge] = fit_second_judges(cascade, parts)
+
+    def mean_of_first_scores(probed_N: FloatArray | None) -> list[float]:
+        replay = CascadeReplay(cascade.calibrations, parts.fit, None, probed=[probed_N, None])
+        is_rejected_N = replay.serve(cascade.thresholds).reached_NT[:, 1]
+        known_nJ = replay.known_scores(cascade.thresholds)[is_rejected_N]
+        mean: list[float] = earlier_features(known_nJ).mean(axis=0).tolist()
+        return mean
+
+    fitted = judge.calibration.mean[len(FEATURES) :]
+    assert fitted == pytest.approx(mean_of_first_scores(trial.probed_N), rel=1e-9)
+    assert fitted != pytest.approx(mean_of_first_scores(None), rel=1e-2)
 
 
 def test_every_tier_that_reads_drafts_has_one_of_its_place(
