@@ -68,7 +68,7 @@ class DraftTranslator:
         try:
             return await asyncio.to_thread(work) if is_long else work()
         except Exception as error:  # noqa: BLE001  a model's own tokenizer may raise anything
-            logger.warning("no draft for tier %d: its tokens: %r", tier_index, error)
+            logger.warning("tier %d reads no draft: a tokenizer failed: %r", tier_index, error)
             return None
 
 

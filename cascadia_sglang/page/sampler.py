@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from cascadia_sglang.controller.decision import LogEntry
 from cascadia_sglang.controller.mover import MoveResult
+from cascadia_sglang.failure_counts import is_logged
 from cascadia_sglang.fleet.recovery import LostWorker
 from cascadia_sglang.page.history import EncodedRows
 from cascadia_sglang.page.timeline import ServerState, Timeline
@@ -99,7 +100,7 @@ class Sampler:
                 self.sample()
             except Exception:  # the server goes on, whatever a row runs into
                 self._failures += 1
-                if self._failures == 10 ** (len(str(self._failures)) - 1):
+                if is_logged(self._failures):
                     logger.exception("the page lacks a row, failure %d", self._failures)
 
     def sample(self) -> None:

@@ -11,21 +11,22 @@ import hashlib
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
 _WORD = "I"  # of an array: four bytes on every host of SGLang
 _WORD_BYTES = 4
+# Of a part, at most.
 _PART_BLOCKS = 1_024
+_PART_TOKENS = 16_384
 
 
 def block_hashes(token_ids: Sequence[int], block_tokens: int) -> npt.NDArray[np.int64]:
     """Of the whole blocks of a prompt, int64 [blocks].
 
-    None where a token id is no unsigned 32-bit number: it is then no tokenizer's, and what is wrong
-    with it is the engine's to say.
+    They end before a token id that is no unsigned 32-bit number: no tokenizer gives it, and the
+    engine refuses it in its own words.
     """
     return joined_hashes(hash_parts(token_ids, block_tokens))
 
@@ -36,15 +37,22 @@ def joined_hashes(parts: Iterable[npt.NDArray[np.int64]]) -> npt.NDArray[np.int6
 
 
 def hash_parts(token_ids: Sequence[int], block_tokens: int) -> Iterator[npt.NDArray[np.int64]]:
-    """What `block_hashes` gives, in parts that take about a millisecond each."""
+    """What `block_hashes` gives, in parts of at most 1,024 blocks and 16,384 tokens.
+
+    Each takes about a millisecond, for the ids of a part are converted with it.
+    """
+    part_tokens = min(_PART_BLOCKS, max(1, _PART_TOKENS // block_tokens)) * block_tokens
     whole = len(token_ids) // block_tokens * block_tokens
-    digests = block_digests(token_ids[:whole], block_tokens)
-    try:
-        while firsts := b"".join([digest[:8] for digest in islice(digests, _PART_BLOCKS)]):
-            yield np.frombuffer(firsts, dtype=">i8").astype(np.int64)
-    except (OverflowError, TypeError):
-        # Raised before the first part.
-        return
+    prior: bytes | None = None
+    for start in range(0, whole, part_tokens):
+        part = token_ids[start : min(start + part_tokens, whole)]
+        try:
+            digests = list(block_digests(part, block_tokens, prior))
+        except (OverflowError, TypeError):
+            return
+        prior = digests[-1]
+        firsts = b"".join([digest[:8] for digest in digests])
+        yield np.frombuffer(firsts, dtype=">i8").astype(np.int64)
 
 
 def block_digests(

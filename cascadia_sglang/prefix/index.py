@@ -78,5 +78,5 @@ class PrefixIndex:
         """How many of a prompt's first blocks each worker holds; 0 for one that is not known."""
         slots = np.array([self._slots.get(worker_id, 0) for worker_id in worker_ids], np.uint16)
         counts: list[int] = self._table.held(hashes, slots).tolist()
-        # Slot 0 stands for a free place, and so would hold everything.
+        # Slot 0 stands for a free bucket, and so would hold everything.
         return [count if slot else 0 for count, slot in zip(counts, slots, strict=True)]

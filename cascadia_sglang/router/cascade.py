@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from cascadia_sglang.config.cascade_file import with_thresholds
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import HungUpError, RequestError
+from cascadia_sglang.failure_counts import is_logged
 from cascadia_sglang.router.attempt import story_of
 from cascadia_sglang.router.climb import climb
 from cascadia_sglang.router.controls import Controls
@@ -22,6 +24,8 @@ from cascadia_sglang.router.services import Services
 from cascadia_sglang.router.stream import Sink, streamed
 
 DISCONNECT_POLL_S = 0.4
+
+logger = logging.getLogger(__name__)
 
 
 class CascadeRouter:
@@ -40,6 +44,7 @@ class CascadeRouter:
         self._active: dict[str, ActiveRequest] = {}
         self._prompt_ids = itertools.count()
         self._is_admitting = True
+        self._unseen_clients = 0  # times that one could not be watched
 
     @property
     def active_count(self) -> int:
@@ -189,7 +194,7 @@ class CascadeRouter:
     async def watch_disconnects(self) -> None:
         """End within a second what no client waits for any more. Runs until cancelled.
 
-        What has come since the last look is left for the next: most of it will be over by then.
+        What has come since the last check is left for the next: most of it will be over by then.
         """
         earlier: set[ActiveRequest] = set()
         while True:
@@ -197,6 +202,17 @@ class CascadeRouter:
             now = set(self._active.values())
             still_active, earlier = now & earlier, now
             for active in still_active:
-                request = active.http_request
-                if request is not None and await request.is_disconnected():
+                if await self._has_hung_up(active.http_request):
                     active.give_up(HungUpError())
+
+    async def _has_hung_up(self, http_request: Any) -> bool:
+        """Whether a client has left; no, where that cannot be seen."""
+        try:
+            return http_request is not None and await http_request.is_disconnected()
+        except Exception:  # the other clients are watched all the same
+            self._unseen_clients += 1
+            if is_logged(self._unseen_clients):
+                logger.exception(
+                    "whether a client has left cannot be seen, failure %d", self._unseen_clients
+                )
+            return False

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from cascadia_sglang.errors import http_status
+from cascadia_sglang.failure_counts import is_logged
 from cascadia_sglang.router.attempt import Attempt
 from cascadia_sglang.router.request import RequestPrompt
 
@@ -159,7 +160,7 @@ class Observers:
             except Exception:  # the request goes on, whatever an observer runs into
                 self._failures[observe] += 1
                 count = self._failures[observe]
-                if count == 10 ** (len(str(count)) - 1):
+                if is_logged(count):
                     logger.exception(
                         "an observer of the requests failed: %r, failure %d", observe, count
                     )

@@ -8,6 +8,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # Leaves: no room of the project below them.
     (
         "cascadia_sglang.arrays",
+        "cascadia_sglang.failure_counts",
         "cascadia_sglang.value_ranges",
         "cascadia_sglang.field_docs",
         "cascadia_sglang.progress",

@@ -19,6 +19,7 @@ BASE = (
     "cascadia_sglang.config",
     "cascadia_sglang.errors",
     "cascadia_sglang.extras",
+    "cascadia_sglang.failure_counts",
     "cascadia_sglang.field_docs",
     "cascadia_sglang.files",
     "cascadia_sglang.messages",

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.errors import AttemptFailedError
+from cascadia_sglang.failure_counts import is_logged
 from cascadia_sglang.judge.calibration import Calibration
 from cascadia_sglang.judge.same_answer import is_short, same_answer
 from cascadia_sglang.judge.watch.agreement import WINDOW, AgreementWatch
@@ -119,7 +120,7 @@ class Shadow:
         self._metrics = metrics
         self._is_idle = is_idle
         self._last_tier = last_tier
-        self._has_failed = False
+        self._failures = 0
         self._random = Random(0)
         self._running: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(MOST_AT_A_TIME)
@@ -148,14 +149,16 @@ class Shadow:
 
         None where it is not drawn, or the cascade does not decide alone on its way.
 
-        A failure is logged once, and costs the prompt nothing.
+        A failure costs the prompt nothing. The 1st, 10th, 100th ... is logged.
         """
         try:
             return self._drawn(controls, config)
-        except Exception as error:  # noqa: BLE001  the request goes on without a ticket
-            if not self._has_failed:
-                self._has_failed = True
-                logger.error("an answer is not compared with the last tier's: %r", error)
+        except Exception:  # the request goes on without a ticket
+            self._failures += 1
+            if is_logged(self._failures):
+                logger.exception(
+                    "an answer is not compared with the last tier's, failure %d", self._failures
+                )
             return None
 
     def _drawn(self, controls: Controls, config: CascadeConfig) -> Ticket | None:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from cascadia_sglang.config.settings import CASCADE_MODEL
+from cascadia_sglang.failure_counts import is_logged
 from cascadia_sglang.messages import AttemptOrder
 from cascadia_sglang.router.attempt import Attempt
 from cascadia_sglang.router.events import PromptFinished
@@ -106,7 +107,7 @@ class Spans:
             return act(*arguments)
         except Exception:  # the request goes on, whatever a tracer runs into
             self._failures += 1
-            if self._failures == 10 ** (len(str(self._failures)) - 1):
+            if is_logged(self._failures):
                 logger.exception("a request lacks a span, failure %d", self._failures)
             return None
 

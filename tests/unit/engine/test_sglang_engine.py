@@ -214,6 +214,21 @@ async def test_a_long_prompt_is_hashed_once_before_its_worker_is_chosen(
     assert all(one is hashes[0] for one in hashes)
 
 
+async def test_a_long_prompt_is_hashed_for_the_workers_of_a_larger_tier_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = HeldPrefixes()
+    engine, pool, _ = make_engine(held=held)
+    large = Worker(worker_id="large-0", tiers=(1,), handle=None)
+    pool.add(large)
+    pool.admit(large, LIMITS)
+    held.add("large-0", page_tokens=64, capacity_tokens=1 << 20, has_events=True)
+    (samples,) = engine.split(GenerateReqInput(input_ids=[7] * LONG_TOKENS))
+    await engine.tokenise(samples, 0)
+    monkeypatch.setattr("cascadia_sglang.prefix.prompt.block_hashes", None)
+    assert len(engine.prompt(samples[0], 1).hashes(64)) == LONG_TOKENS // 64
+
+
 async def test_a_prompt_that_comes_as_tokens_is_left_as_it_is() -> None:
     engine, _, _ = make_engine()
     (samples,) = engine.split(GenerateReqInput(input_ids=[5, 6, 7]))

@@ -41,6 +41,21 @@ def test_parts_are_short_and_together_all_hashes() -> None:
     assert joined_hashes(parts).tolist() == block_hashes(ids, 4).tolist()
 
 
+@pytest.mark.parametrize(("size", "blocks"), [(1, 1_024), (128, 128), (256, 64), (1 << 15, 1)])
+def test_a_part_is_short_however_large_a_block_is(size: int, blocks: int) -> None:
+    ids = list(range(1 << 17))
+    parts = list(hash_parts(ids, size))
+    assert {len(part) for part in parts} == {blocks}
+    digests = [digest[:8] for digest in block_digests(ids, size)]
+    assert joined_hashes(parts).tolist() == [struct.unpack(">q", d)[0] for d in digests]
+
+
+@pytest.mark.parametrize("wrong", [-1, 2**32, "a"])
+def test_a_prompt_has_the_hashes_before_an_id_that_no_tokenizer_gives(wrong: object) -> None:
+    ids: list = [*range(1 << 14), *range(15), wrong]
+    assert block_hashes(ids, 16).tolist() == block_hashes(ids[: 1 << 14], 16).tolist()
+
+
 @pytest.mark.parametrize("ids", [[-1] * 16, [2**32] * 16, [2**70] * 16, ["a"] * 16])
 def test_ids_that_no_tokenizer_gives_have_no_hashes(ids: list) -> None:
     assert len(block_hashes(ids, 16)) == 0

@@ -8,6 +8,7 @@ import pytest
 from cascadia_sglang.config.routing_settings import DraftsConfig
 from cascadia_sglang.config.settings import CascadeConfig, JudgeConfig
 from cascadia_sglang.router.controls import Controls
+from cascadia_sglang.router.engine_protocol import Translation
 from cascadia_sglang.testing.engine import FakeEngine, Reply, make_cascade, make_request
 from tests.unit.router.asking import Answer, ask
 
@@ -177,6 +178,18 @@ def test_a_draft_from_further_below_is_read_and_not_confirmed() -> None:
     engine = FakeEngine(WEAK, None, LAST)
     ask_reading(engine, config)
     assert drafts(engine)[-1] == (0, 1, 2, 3)
+    assert engine.runs[-1].order.confirm_at is None
+
+
+def test_a_draft_that_is_not_the_judged_answer_is_read_and_not_confirmed() -> None:
+    engine = FakeEngine(WEAK, LAST)
+
+    async def translated(*_: object) -> Translation:
+        return Translation(token_ids=(7, 8), is_exact=False)
+
+    engine.translated = translated  # type: ignore[method-assign]
+    ask_reading(engine, confirming("small", "large", rated_by=(1,)))
+    assert drafts(engine)[-1] == (7, 8)
     assert engine.runs[-1].order.confirm_at is None
 
 

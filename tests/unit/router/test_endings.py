@@ -193,6 +193,41 @@ def test_a_request_that_nobody_waits_for_is_ended() -> None:
     assert [run.end for run in engine.runs] == ["cancelled"]
 
 
+class UnseenRequest:
+    """An HTTP request whose middleware fails where it is asked about the client."""
+
+    async def is_disconnected(self) -> bool:
+        raise RuntimeError("Unexpected message received: http.request")
+
+
+def test_a_client_that_cannot_be_seen_leaves_the_others_watched(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> float:
+        router = make_router(TWO, FakeEngine(FOREVER, GOOD))
+
+        async def answered(rid: str, http_request: Any) -> list[Any]:
+            outputs = router.answer(
+                make_request(rid=rid), http_request, Controls(), ResponseSummary()
+            )
+            return [output async for output in outputs]
+
+        watch = asyncio.create_task(router.watch_disconnects())
+        unseen = asyncio.create_task(answered("unseen", UnseenRequest()))
+        with pytest.raises(RequestError):
+            async with asyncio.timeout(10):
+                await answered("other", DisconnectedRequest(2.5))
+        ended_s = asyncio.get_running_loop().time()
+        # The client that cannot be seen is answered.
+        assert not unseen.done()
+        unseen.cancel()
+        watch.cancel()
+        return ended_s
+
+    assert 2.5 < run_in_virtual_time(main()) <= 3.5
+    assert [record.args for record in caplog.records] == [(1,)]
+
+
 # Rids and what is left
 
 

@@ -1,9 +1,11 @@
 """What a worker on a CPU takes for free memory."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cascadia_sglang.worker import host_part
 from cascadia_sglang.worker.host_part import HostPart
@@ -71,3 +73,16 @@ def test_another_device_is_looked_at_as_sglang_does() -> None:
 
     assert HostPart(20 * GIB).available_gib(look, "cuda", 1, True, False) == 70.0
     assert asked == [("cuda", 1, True, False, None)]
+
+
+@pytest.mark.usefixtures("nodes")
+def test_of_several_ranks_the_one_with_the_least_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def all_reduce(tensor: torch.Tensor, *, op: object, group: object) -> None:
+        assert (op, group) == (torch.distributed.ReduceOp.MIN, "ranks")
+        assert tensor.item() == pytest.approx(16)
+        tensor.fill_(3.0)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    ranks: Any = "ranks"
+    gib = HostPart(None).available_gib(finding(16), "cpu", 0, distributed=True, cpu_group=ranks)
+    assert gib == 3.0

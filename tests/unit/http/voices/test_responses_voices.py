@@ -1,6 +1,7 @@
 """The Responses API: the handler of the voice that answers writes the response."""
 
 import asyncio
+import inspect
 import json
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -236,12 +237,20 @@ async def test_a_run_that_begins_after_its_request_is_over_is_ended(stream: bool
     stage = Stage(streamed=stream)
     raw: Any = SimpleNamespace(scope={})
     asked_request: Any = request(stream=stream)
-    runs = ResponsesRuns(stage.create, stage.first, asked_request, raw)  # type: ignore[arg-type]
+    created: list[Any] = []
+
+    def create(*arguments: Any) -> Any:
+        created.append(stage.create(*arguments))
+        return created[-1]
+
+    runs = ResponsesRuns(create, stage.first, asked_request, raw)  # type: ignore[arg-type]
     async with runs:
         pass
     with pytest.raises(RequestError):
         await runs.rendered(stage.views.handlers(TWO.of_tier(1)))
     assert asyncio.all_tasks() == {asyncio.current_task()}
+    # One that has not begun would be reported as never awaited.
+    assert [inspect.getcoroutinestate(c) for c in created] == [inspect.CORO_CLOSED]
 
 
 async def _forever(adapted: Any, raw: Any) -> AsyncIterator[Any]:
