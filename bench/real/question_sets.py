@@ -17,7 +17,7 @@ from hashlib import blake2b
 from pathlib import Path
 from random import Random
 
-from bench.real import humaneval
+from bench.real.humaneval import problems as humaneval
 from bench.real.kinds import (
     code,
     comparisons,
