@@ -47,7 +47,7 @@ from cascadia_sglang.messages import EVERY_TOKEN
 CACHE = Path(__file__).parent / "cache"
 DEMO = "demo/models/small"
 SMOKE_SIZE = 3
-CONCURRENCY = 16
+CONCURRENCY = 32
 # Questions are short; a pool for the whole context would take gigabytes.
 SERVER_FLAGS = ("--max-total-tokens", "32768")
 START_S = 600.0
