@@ -59,9 +59,10 @@ class Endings:
     reaches_N: BoolArray
     right_N: BoolArray
 
-    @property
-    def ended_N(self) -> BoolArray:
-        return self.written_N < self.tokens_N
+    def ended(self) -> BoolArray:
+        """Whether each answer is ended early, [N]."""
+        is_ended_N: BoolArray = self.written_N < self.tokens_N
+        return is_ended_N
 
 
 def endings(
@@ -98,7 +99,7 @@ def share(chosen_N: BoolArray) -> Estimate:
 
 def measures(result: Endings) -> Iterator[tuple[str, Estimate]]:
     """Name and value of every measure; shares of ended answers only where some were ended."""
-    ended_N, climbs_N = result.ended_N, ~result.reaches_N
+    ended_N, climbs_N = result.ended(), ~result.reaches_N
     saved_N = result.tokens_N - result.written_N
     yield "ended", share(ended_N)
     yield "saved", sum_ratio(saved_N.tolist(), result.tokens_N.tolist())

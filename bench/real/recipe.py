@@ -36,10 +36,10 @@ def mean_seconds(
     questions: Sequence[Question], stored: Sequence[StoredAnswer]
 ) -> tuple[float, float]:
     """Of an answer of each model, as it was recorded, under the load of the recording."""
-    asked = {question.id for question in questions}
+    ids = {question.id for question in questions}
     seconds: dict[str, list[float]] = {model: [] for model in MODELS}
     for answer in stored:
-        if answer.id in asked and answer.model in seconds and answer.temperature == 0.0:
+        if answer.id in ids and answer.model in seconds and answer.temperature == 0.0:
             seconds[answer.model].append(answer.seconds)
     small, large = (sum(values) / len(values) for values in seconds.values())
     return small, large

@@ -38,8 +38,8 @@ def test_the_same_answers_end_as_in_the_replay_of_a_cascade(
     result = endings(TierReplay(calibration, answers, None), answers, threshold, early_abort)
     level_N = TierReplay(calibration, answers, early_abort).abort_level(nothing_N0)
     assert calibration.prefix
-    assert result.ended_N.any() or threshold < 0.5
-    assert np.array_equal(result.ended_N, ends(level_N, threshold))
+    assert result.ended().any() or threshold < 0.5
+    assert np.array_equal(result.ended(), ends(level_N, threshold))
 
 
 def test_an_answer_ends_at_its_first_hopeless_checkpoint() -> None:
@@ -47,8 +47,8 @@ def test_an_answer_ends_at_its_first_hopeless_checkpoint() -> None:
     nothing_N0 = np.empty((800, 0))
     replay = TierReplay(fit_tier(answers, nothing_N0), answers, None)
     result = endings(replay, answers, 0.7, 0.2)
-    assert result.ended_N.any()
-    for row in np.flatnonzero(result.ended_N):
+    assert result.ended().any()
+    for row in np.flatnonzero(result.ended()):
         chances = [float(replay.chance(tokens, 0.7, nothing_N0)[row]) for tokens in CHECKPOINTS]
         assert result.written_N[row] == CHECKPOINTS[[c < 0.2 for c in chances].index(True)]
 
