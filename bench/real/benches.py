@@ -79,6 +79,22 @@ REAL_BENCHES: tuple[Bench, ...] = (
         inputs=("small", "large"),
     ),
     Bench(
+        name="real.early_aborts",
+        question="How many tokens does it save to end hopeless answers early, and which are ended "
+        "wrongly? From real records.",
+        writes=("results/real_early_aborts.csv",),
+        smoke=(),
+        is_in_all=False,
+    ),
+    Bench(
+        name="real.recipe",
+        question="Which calibration do the two Qwen models in `examples/` get from their records?",
+        writes=(),
+        needs=(REAL_MODELS,),
+        inputs=("small", "large"),
+        is_in_all=False,
+    ),
+    Bench(
         name="real.alarm",
         question="Does the drift alarm ring where a kind of question is new? From real records.",
         writes=("results/real_alarm.csv",),

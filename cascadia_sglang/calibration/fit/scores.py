@@ -27,7 +27,7 @@ from cascadia_sglang.judge.calibration import Calibration, PrefixModel
 from cascadia_sglang.judge.features import FEATURES, earlier_features, earlier_names, logit
 
 MIN_PREFIX_ROWS = 100
-DRAWN_THRESHOLDS = (0.3, 0.98)  # ends of the uniform distribution of a prompt's threshold
+DRAWN_THRESHOLDS = (0.3, 0.98)  # ends of the uniform distribution of a usual threshold
 NEAR_L2 = 10.0  # where the penalty draws to a score that is good already
 _DRAWS = 4  # thresholds an answer in the fit of a prefix model
 _PROBIT = 1.702
@@ -221,7 +221,7 @@ def fit_prefix(
         weight_N: how much each answer counts; 1 where not given.
     """
     rng = np.random.default_rng(_SEED + tokens)
-    level_ND = logit(rng.uniform(*DRAWN_THRESHOLDS, (len(x_NG), _DRAWS)))
+    level_ND = _drawn_levels(rng, log_odds_N)
     reaches_ND = log_odds_N[:, None] >= level_ND
     if reaches_ND.all() or not reaches_ND.any():
         return None
@@ -235,6 +235,20 @@ def fit_prefix(
         bias=bias / _PROBIT / slope,
         residual_sd=1 / slope,
     )
+
+
+def _drawn_levels(rng: np.random.Generator, log_odds_N: FloatArray) -> FloatArray:
+    """Log-odds of the thresholds that a prefix model is fitted for, [N, D].
+
+    Half are of thresholds that good models are served at. The other half are scores of these
+    answers: where few of them are right, every threshold that divides them is lower than those, and
+    a model that never saw such a threshold ends most attempts wrongly.
+    """
+    count = len(log_odds_N)
+    usual_ND = logit(rng.uniform(*DRAWN_THRESHOLDS, (count, _DRAWS // 2)))
+    own_ND = rng.choice(log_odds_N, (count, _DRAWS - _DRAWS // 2))
+    levels_ND: FloatArray = np.column_stack((usual_ND, own_ND))
+    return levels_ND
 
 
 def fit_alone(x_N: FloatArray, right_N: BoolArray) -> tuple[float, float]:

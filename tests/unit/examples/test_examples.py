@@ -1,11 +1,14 @@
 """The ready cascades in `examples/`: valid, on the machine that each is for."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cascadia_sglang.cli import main
+from cascadia_sglang.judge.calibration import load_calibrations
 from cascadia_sglang.memory.weights import weight_bytes
 from cascadia_sglang.planner.speed.roofline import load_shape
 from tests.repo.source import ROOT
@@ -13,6 +16,7 @@ from tests.unit.examples.models import MODELS, write_models
 
 EXAMPLES = ROOT / "examples"
 MACHINES = {
+    "qwen2.5-coder-24gb.yaml": (1, "L4"),
     "qwen3-24gb.yaml": (1, "L4"),
     "llama3-24gb.yaml": (1, "L4"),
     "smollm2-qwen3-24gb.yaml": (1, "L4"),
@@ -73,6 +77,16 @@ def test_a_model_that_does_not_fit_is_one_line_with_what_it_needs_and_what_there
         r"\([\d.]+ GB of weights\), device 0 gives it [\d.]+ GB, 0\.\d+ of it",
         output,
     )
+
+
+def test_the_fitted_example_is_served_as_its_report_says() -> None:
+    data = yaml.safe_load((EXAMPLES / "qwen2.5-coder-24gb.yaml").read_text())
+    report = json.loads((EXAMPLES / "qwen2.5-coder" / "report.json").read_text())
+    assert data["routing"]["thresholds"] == report["thresholds"]
+    first = data["tiers"][0]
+    [calibration] = load_calibrations({0: str(EXAMPLES / first["calibration"])}).values()
+    assert calibration.samples == report["prompts"]["fit"]
+    assert calibration.model == report["settings"]["models"][0]
 
 
 @pytest.mark.parametrize("name", MODELS)

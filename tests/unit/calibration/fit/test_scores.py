@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from cascadia_sglang.calibration.fit.replay import CascadeReplay, TierReplay
 from cascadia_sglang.calibration.fit.scores import fit_cascade, fit_prefix
@@ -24,6 +25,23 @@ def test_prefix_fit_recovers_line_and_deviation() -> None:
 
 def test_prefix_fit_needs_final_scores_on_both_sides_of_some_threshold() -> None:
     assert fit_prefix(np.zeros((200, 1)), np.full(200, 9.0), tokens=2) is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_few_attempts_are_ended_wrongly_where_few_answers_are_right(seed: int) -> None:
+    """Every threshold that divides the scores of such answers is a low one."""
+    rng = np.random.default_rng(seed)
+    x_NG = rng.normal(size=(2_000, 10))
+    log_odds_N = x_NG[:, 0] - 2.5 + rng.normal(size=2_000)
+    fitted, others = slice(400), slice(400, None)
+    model = fit_prefix(x_NG[fitted], log_odds_N[fitted], tokens=8)
+    assert model is not None
+    level = np.median(log_odds_N)
+    chance_n = ndtr((x_NG[others] @ model.weights + model.bias - level) / model.residual_sd)
+    hopeless_n = chance_n < 0.05
+    assert hopeless_n.any()
+    assert np.mean(log_odds_N[others][hopeless_n] >= level) < 0.1
+    assert model.residual_sd == pytest.approx(1.0, rel=0.2)
 
 
 def test_scores_and_chances_mean_what_they_say_on_other_prompts() -> None:

@@ -48,7 +48,7 @@ def few_resamples_and_thresholds() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def parts() -> Parts:
-    return split_sample(make_pool(1_500, seed=8))
+    return split_sample(make_pool(1_500, seed=9))
 
 
 @pytest.fixture(scope="module")
