@@ -124,7 +124,7 @@ class Fleet:
             for spec in self._specs
         }
         standbys = {spec.name: (capacities[spec.name], spec.standby) for spec in self._specs}
-        self.reserves.want(standbys, launcher.node, launcher.devices.replicas)
+        self.reserves.want(standbys, launcher.node, launcher.replicas)
         return self._starts.launch(launcher)
 
     def admit_when_ready(self, workers: list[Worker]) -> None:
@@ -161,7 +161,7 @@ class Fleet:
     @property
     def blocks(self) -> Blocks:
         """Which pools' workers share devices."""
-        return self._starts.launcher.devices.blocks
+        return self._starts.launcher.blocks
 
     def pool_of(self, tier_index: int) -> str:
         """The name of the pool whose workers serve a tier."""
@@ -268,8 +268,7 @@ class Fleet:
         self.losses.append(LostWorker(worker_id=worker.worker_id, why=why, end=end))
         self._writable.remove(worker)
         worker.handle.kill()
-        self._starts.launcher.free(worker.handle)
-        self.start_times.forget(worker)
+        worker.handle.close()
         self.engine.fail_attempts(worker, self._faults.forgiving(worker, at, end))
         self.events.drop(worker)
         self.choice.forget(worker)

@@ -8,26 +8,25 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import zmq
 from sglang.srt.utils.network import get_zmq_socket
 
 from cascadia_sglang.capacity.types import RunningReplica
 from cascadia_sglang.config.pool_specs import PoolSpec
+from cascadia_sglang.fleet.launcher_protocol import Launcher, WorkerToStart
 from cascadia_sglang.pool.pool import Worker, WorkerState, WritablePool
 
 if TYPE_CHECKING:
     from sglang.srt.managers.tokenizer_manager import TokenizerManager
-
-    from cascadia_sglang.launch.launcher import Launcher, ResolvedWorker
 
 
 class Starts:
     """Starts workers and opens their sockets; they do not serve yet."""
 
     def __init__(self, pool: WritablePool, specs: Sequence[PoolSpec]) -> None:
-        self.launcher: Launcher  # set by `launch`, before anything is started
+        self.launcher: Launcher[Any]  # set by `launch`, before anything is started
         self._pool = pool
         self._specs = specs
         self._numbers = itertools.count()
@@ -39,15 +38,15 @@ class Starts:
         """The pool that a replica belongs to."""
         return next(spec for spec in self._specs if spec.name == replica.pool)
 
-    def launch(self, launcher: "Launcher") -> list[Worker]:
+    def launch(self, launcher: Launcher[Any]) -> list[Worker]:
         """Start the server's first workers; of those that share a device one only.
 
         Raises:
             WorkerError: if one cannot be started.
         """
         self.launcher = launcher
-        self._turns = Turns(launcher.devices.shared)
-        self._waiting = list(launcher.devices.replicas)
+        self._turns = Turns(launcher.shared)
+        self._waiting = list(launcher.replicas)
         return self.further()
 
     def further(self) -> list[Worker]:
@@ -61,16 +60,17 @@ class Starts:
                 self.open_socket(worker)
         return workers
 
-    def resolved(self, replica: RunningReplica) -> "ResolvedWorker":
+    def resolved(self, replica: RunningReplica) -> WorkerToStart:
         """A worker to start, its arguments resolved. Any thread may call it.
 
         Raises:
             WorkerError: if it cannot be started.
         """
         spec = self.spec_of(replica)
-        return self.launcher.resolved(spec, next(self._numbers), replica)
+        resolved: WorkerToStart = self.launcher.resolved(spec, next(self._numbers), replica)
+        return resolved
 
-    def start(self, resolved: "ResolvedWorker") -> Worker:
+    def start(self, resolved: WorkerToStart) -> Worker:
         """Start one worker, which is not ready yet.
 
         Raises:

@@ -10,7 +10,8 @@ from cascadia_sglang.config.voices import Voices
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.drafts.policy import DraftPolicy
 from cascadia_sglang.judge.watch.agreement import AgreementWatch
-from cascadia_sglang.pool.pool import WorkerHandle, WorkerPool
+from cascadia_sglang.pool.pool import WorkerPool
+from cascadia_sglang.pool.worker_handle import WorkerHandle
 from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.engine_protocol import TierState

@@ -41,11 +41,9 @@ class SlowLauncher:
             input_address="inproc://x",
             pids=[],
             kill=lambda: None,
+            close=lambda: None,
             wait_for_ready=lambda: time.sleep(self.ready_after_s),
         )
-
-    def free(self, handle: Any) -> None:
-        del handle
 
 
 def fleet_with(launcher: SlowLauncher, **settings: Any) -> Fleet:

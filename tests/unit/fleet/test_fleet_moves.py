@@ -21,9 +21,9 @@ from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.fleet.fleet import Fleet
 from cascadia_sglang.fleet.start_times import Way
 from cascadia_sglang.launch import launcher as launcher_module
-from cascadia_sglang.launch.device_memory import DeviceMemory
 from cascadia_sglang.metrics.counters import Metrics
-from cascadia_sglang.pool.pool import Limits, Worker, WritablePool
+from cascadia_sglang.pool.pool import Worker, WritablePool
+from cascadia_sglang.pool.worker_handle import Limits
 from cascadia_sglang.testing.engine import make_cascade
 from tests.unit.controller.fakes import Router
 
@@ -66,9 +66,9 @@ class Launcher:
         pools = [
             WantedPool(pool=pool, capacity=Capacity(replicas=1)) for pool in ("small", "large")
         ]
-        self.devices = DeviceMemory(
-            replicas=lay_out_workers(pools, self.node), shared=frozenset(), blocks=Blocks()
-        )
+        self.replicas = lay_out_workers(pools, self.node)
+        self.shared: frozenset[int] = frozenset()
+        self.blocks = Blocks()
         self.engines: dict[str, Engine] = {}
         self.places: dict[str, RunningReplica] = {}
         self.context: zmq.Context[Any] = zmq.Context()
@@ -93,8 +93,8 @@ class Launcher:
             capacity_tokens=99,
             events=None,
             pids=[],
-            processes=[],
-            loads=SimpleNamespace(read=lambda: None, close=lambda: None),
+            load=lambda: None,
+            close=lambda: None,
             wait_for_ready=lambda: None,
             is_alive=lambda: engine.alive,
             kill=engine.kill,
@@ -104,9 +104,6 @@ class Launcher:
         for name, engine in self.engines.items():
             if engine.alive and not engine.released:
                 assert self.places[name].base_gpu_id != replica.base_gpu_id, name
-
-    def free(self, handle: Any) -> None:
-        """Nothing is left open."""
 
 
 class Scene:

@@ -10,7 +10,8 @@ from cascadia_sglang.errors import InfeasiblePlanError, WorkerError
 from cascadia_sglang.fleet.reserves import Reserves
 from cascadia_sglang.fleet.start_times import StartTimes, Way
 from cascadia_sglang.metrics.counters import Metrics
-from cascadia_sglang.pool.pool import Limits, Worker, WorkerState, WritablePool
+from cascadia_sglang.pool.pool import Worker, WorkerState, WritablePool
+from cascadia_sglang.pool.worker_handle import Limits
 
 CARDS = GpuType(gpu="cuda", nodes=1, gpus_per_node=4)
 HOST = GpuType(gpu="cpu", nodes=1, gpus_per_node=128)
