@@ -10,11 +10,11 @@ from typing import Protocol
 import msgspec
 
 from cascadia_sglang.capacity.blocks import Blocks, order_block_steps, place_blocks
+from cascadia_sglang.capacity.cluster import Cluster
 from cascadia_sglang.capacity.move_steps import Action, Drain, SetThresholds, Start, Stop
-from cascadia_sglang.capacity.placement import capacity_of
+from cascadia_sglang.capacity.service_placement import capacity_of
 from cascadia_sglang.capacity.types import (
     Capacity,
-    GpuType,
     Reserve,
     RunningPlan,
     RunningReplica,
@@ -55,8 +55,8 @@ class Workers(Protocol):
     """What runs the replicas."""
 
     @property
-    def node(self) -> GpuType:
-        """The devices that there are."""
+    def cluster(self) -> Cluster:
+        """The nodes that there are."""
         ...
 
     @property
@@ -189,7 +189,7 @@ class Mover:
         replicas = place_blocks(
             current,
             capacity,
-            self._workers.node,
+            self._workers.cluster,
             self.gpu_budget,
             self._workers.reserves.shown(),
             self._workers.blocks,
@@ -202,12 +202,13 @@ class Mover:
         Raises:
             InfeasibleMoveError: if no order of them keeps the rules.
         """
-        node, blocks = self._workers.node, self._workers.blocks
-        return order_block_steps(self.running(), target, node, self.gpu_budget, blocks)
+        cluster, blocks = self._workers.cluster, self._workers.blocks
+        return order_block_steps(self.running(), target, cluster, self.gpu_budget, blocks)
 
     def price(self, actions: Sequence[Action], stop_s: float) -> MovePrice:
         """What carrying these out takes, by the start times that are known of every pool."""
-        return price_move(actions, self._workers.node, self._workers.reserves.expected_s, stop_s)
+        expected_s = self._workers.reserves.expected_s
+        return price_move(actions, self._workers.cluster, expected_s, stop_s)
 
     def cold_start_s(self) -> dict[str, float]:
         """Of every pool: seconds that a worker's start takes from nothing."""

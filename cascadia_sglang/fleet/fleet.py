@@ -8,7 +8,8 @@ from collections.abc import Set
 from typing import TYPE_CHECKING
 
 from cascadia_sglang.capacity.blocks import Blocks
-from cascadia_sglang.capacity.types import Capacity, GpuType, RunningReplica
+from cascadia_sglang.capacity.cluster import Cluster
+from cascadia_sglang.capacity.types import Capacity, RunningReplica
 from cascadia_sglang.config.pool_specs import pool_specs
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.config.voices import Voices
@@ -95,7 +96,9 @@ class Fleet:
         self._recoveries = Recoveries(lambda: self.standbys.refill())
         self.start_times = times = StartTimes((spec.name for spec in self._specs), metrics)
         sleepers = Sleepers(pool, self.control) if config.planner.sleep else None
-        self.reserves = Reserves(pool, self._recoveries, sleepers, self._start_standby, times)
+        self.reserves = Reserves(
+            pool, self._recoveries, sleepers, self._start_standby, times, lambda: self.cluster
+        )
         self.standbys = self.reserves.standbys
         self.losses: deque[LostWorker] = deque(maxlen=LOSSES_KEPT)
         self.stopping = False
@@ -111,7 +114,7 @@ class Fleet:
         # The scheduler's imports take seconds; the fork server is to begin its own before them.
         from cascadia_sglang.launch.launcher import launcher_of
 
-        launcher = launcher_of(
+        self._starts.launcher = launcher_of(
             self.config,
             self._arguments,
             self._paces,
@@ -124,8 +127,8 @@ class Fleet:
             for spec in self._specs
         }
         standbys = {spec.name: (capacities[spec.name], spec.standby) for spec in self._specs}
-        self.reserves.want(standbys, launcher.node, launcher.replicas)
-        return self._starts.launch(launcher)
+        self.reserves.want(standbys, self._starts.launcher.replicas)
+        return self._starts.launch()
 
     def admit_when_ready(self, workers: list[Worker]) -> None:
         """Block until each of these workers is ready, and let it serve.
@@ -154,9 +157,9 @@ class Fleet:
         self.views.connect(manager)
 
     @property
-    def node(self) -> GpuType:
-        """The devices that replicas lie on."""
-        return self._starts.launcher.node
+    def cluster(self) -> Cluster:
+        """The nodes that replicas lie on."""
+        return self._starts.launcher.cluster
 
     @property
     def blocks(self) -> Blocks:

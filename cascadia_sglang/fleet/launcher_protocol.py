@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from cascadia_sglang.capacity.blocks import Blocks
-from cascadia_sglang.capacity.types import GpuType, RunningReplica
+from cascadia_sglang.capacity.cluster import Cluster
+from cascadia_sglang.capacity.types import RunningReplica
 from cascadia_sglang.config.pool_specs import PoolSpec
 from cascadia_sglang.pool.worker_handle import WorkerHandle
 
@@ -28,8 +29,8 @@ class Launcher(Protocol[Resolved]):
     """Starts workers where there are devices for them."""
 
     @property
-    def node(self) -> GpuType:
-        """The devices that there are."""
+    def cluster(self) -> Cluster:
+        """The nodes that there are, each up or away as it is known now."""
         ...
 
     @property
@@ -38,13 +39,8 @@ class Launcher(Protocol[Resolved]):
         ...
 
     @property
-    def shared(self) -> frozenset[int]:
-        """Numbers of the devices that several workers lie on, so that they start in turn."""
-        ...
-
-    @property
     def blocks(self) -> Blocks:
-        """The pools that share them, which moves do not split."""
+        """The pools whose workers share devices, which moves do not split."""
         ...
 
     def resolved(self, pool: PoolSpec, number: int, replica: RunningReplica) -> Resolved:

@@ -67,7 +67,8 @@ class Standbys:
     def take(self, replica: RunningReplica) -> Worker | None:
         """A started worker of the replica's pool and shape, at the replica's place from now on.
 
-        One that holds devices is given to a replica on the same devices alone.
+        One that holds devices is given to a replica on the same devices alone, another to one on
+        the same node.
         """
         return self._given(self._alike(replica, anywhere=False), replica)
 
@@ -87,9 +88,9 @@ class Standbys:
         for worker in self._waiting.get(replica.pool, []):
             standby = worker.handle.replica
             is_alike = (standby.tp_size, standby.pp_size) == (replica.tp_size, replica.pp_size)
-            is_there = anywhere or not _has_devices(standby) or standby == replica
+            is_there = anywhere if _has_devices(standby) else standby.node == replica.node
             # One that has just ended is about to be noticed.
-            if is_alike and is_there and worker.handle.is_alive():
+            if is_alike and (is_there or standby == replica) and worker.handle.is_alive():
                 return worker
         return None
 

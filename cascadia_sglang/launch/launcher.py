@@ -20,7 +20,8 @@ from sglang.srt.runtime_context import create_context, use_context
 from sglang.srt.server_args import PortArgs, ServerArgs
 
 from cascadia_sglang.capacity.blocks import Blocks
-from cascadia_sglang.capacity.types import GpuType, RunningReplica
+from cascadia_sglang.capacity.cluster import Cluster
+from cascadia_sglang.capacity.types import Node, RunningReplica
 from cascadia_sglang.config.escalation import ranked_tiers
 from cascadia_sglang.config.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.config.probes import hidden_recording_tiers
@@ -42,6 +43,7 @@ from cascadia_sglang.launch.resolution import (
     resolve,
 )
 from cascadia_sglang.launch.scheduler_group import SchedulerGroup
+from cascadia_sglang.memory.cards import seen_cards
 from cascadia_sglang.memory.host import HostFlags, HostMemory, host_memory
 from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
 from cascadia_sglang.pool.worker_handle import Limits
@@ -88,7 +90,7 @@ class LocalLauncher:
         paces: dict[int, PaceSpec],
         memory: HostMemory | None,
         devices: DeviceMemory,
-        node: GpuType,
+        cluster: Cluster,
         threads: int,
         start_group: StartGroup,
         server_ports: PortArgs,
@@ -111,15 +113,11 @@ class LocalLauncher:
         self._sockets = tempfile.TemporaryDirectory(prefix="cascadia-events-")
         # Two resolutions at once would share what SGLang keeps of the devices.
         self._resolving = threading.Lock()
-        self.node = node
+        self.cluster = cluster
 
     @property
     def replicas(self) -> tuple[RunningReplica, ...]:
         return self._devices.replicas
-
-    @property
-    def shared(self) -> frozenset[int]:
-        return self._devices.shared
 
     @property
     def blocks(self) -> Blocks:
@@ -242,6 +240,7 @@ def launcher_of(
     on_host = current_platform.device_type == "cpu"
     pools, node = pool_specs(config), _this_node(arguments)
     places = host_devices if on_host else device_memory
+    devices = places(arguments, pools, node)
     judge = JudgeSpec(
         calibrations=config.calibrations(),
         record=config.judge.record,
@@ -257,8 +256,8 @@ def launcher_of(
         host_memory(pools, {pool.name: HostFlags.of(arguments.flags(pool)) for pool in pools})
         if on_host
         else None,
-        places(arguments, pools, node),
-        node,
+        devices,
+        Cluster(nodes=(node,), least_gib=devices.least_gib),
         worker_threads(config),
         start_group,
         server_ports,
@@ -276,11 +275,13 @@ def cores_of_ranks(ranks: int) -> str:
     return "|".join(str(cores[rank % len(cores)]) for rank in range(ranks))
 
 
-def _this_node(arguments: TierArguments) -> GpuType:
-    """Devices for workers: the accelerators from the base id on, or numbers on a host."""
+def _this_node(arguments: TierArguments) -> Node:
+    """The server's host: its accelerators from the base id on, or so many numbers."""
     kind = current_platform.device_type
     if kind == "cpu":
-        return GpuType(gpu=kind, nodes=1, gpus_per_node=HOST_DEVICES)
+        return Node(gpu=kind, devices=HOST_DEVICES)
     first, step = arguments.first_device, arguments.device_step
     count = len(range(first, torch.cuda.device_count(), step))
-    return GpuType(gpu=kind, nodes=1, gpus_per_node=count)
+    largest = max((card.free_bytes for card in seen_cards()), default=None)
+    memory_gib = None if largest is None else largest / 2**30
+    return Node(gpu=kind, devices=count, memory_gib=memory_gib)

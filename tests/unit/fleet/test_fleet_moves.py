@@ -13,8 +13,9 @@ import zmq
 from sglang.srt.managers.io_struct import sock_recv
 
 from cascadia_sglang.capacity.blocks import Blocks
+from cascadia_sglang.capacity.cluster import Cluster
 from cascadia_sglang.capacity.layout import WantedPool, lay_out_workers
-from cascadia_sglang.capacity.types import Capacity, GpuType, RunningReplica
+from cascadia_sglang.capacity.types import Capacity, Node, RunningReplica
 from cascadia_sglang.config.settings import PlannerConfig
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.errors import InfeasiblePlanError
@@ -62,12 +63,12 @@ class Launcher:
     """Starts engines at once, and checks that no device has two that hold memory."""
 
     def __init__(self, folder: Path, cards: int) -> None:
-        self.node = GpuType(gpu="cuda", nodes=1, gpus_per_node=cards)
+        node = Node(gpu="cuda", devices=cards)
+        self.cluster = Cluster(nodes=(node,))
         pools = [
             WantedPool(pool=pool, capacity=Capacity(replicas=1)) for pool in ("small", "large")
         ]
-        self.replicas = lay_out_workers(pools, self.node)
-        self.shared: frozenset[int] = frozenset()
+        self.replicas = lay_out_workers(pools, node)
         self.blocks = Blocks()
         self.engines: dict[str, Engine] = {}
         self.places: dict[str, RunningReplica] = {}
