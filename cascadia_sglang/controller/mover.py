@@ -11,6 +11,7 @@ import msgspec
 
 from cascadia_sglang.capacity.blocks import Blocks, order_block_steps, place_blocks
 from cascadia_sglang.capacity.cluster import Cluster
+from cascadia_sglang.capacity.displaced import way_back
 from cascadia_sglang.capacity.move_steps import Action, Drain, SetThresholds, Start, Stop
 from cascadia_sglang.capacity.service_placement import capacity_of
 from cascadia_sglang.capacity.types import (
@@ -90,7 +91,8 @@ class Workers(Protocol):
         ...
 
     def recover(self, replica: RunningReplica) -> None:
-        """Start one in the background, again and again until it is there."""
+        """Start one in the background, again and again until it is there; elsewhere where its node
+        is away."""
         ...
 
 
@@ -147,6 +149,11 @@ class Mover:
     @property
     def is_moving(self) -> bool:
         return self._lock.locked()
+
+    @property
+    def cluster(self) -> Cluster:
+        """The nodes that there are."""
+        return self._workers.cluster
 
     @property
     def blocks(self) -> Blocks:
@@ -269,16 +276,19 @@ class Mover:
 
     async def _undo(self, before: RunningPlan) -> None:
         """Back to what ran; a worker that does not come back is tried again in the background."""
+        back, lacking = way_back(before, self._workers.replicas(), self._workers.cluster)
+        actions: list[Action] = []
         try:
-            actions = self.actions(before)
+            actions = self.actions(back)
         except PlanError as error:
             # Another worker was lost meanwhile, and comes back by itself.
             logger.error("no way back to the plan before: %s", error)
-            return
         for action in actions:
             try:
                 await self._carry_out(action)
             except WorkerError as error:
                 logger.error("%s", error)
                 if isinstance(action, Start):
-                    self._workers.recover(action.replica)
+                    lacking.append(action.replica)
+        for replica in lacking:
+            self._workers.recover(replica)

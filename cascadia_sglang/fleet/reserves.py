@@ -1,6 +1,6 @@
 """Workers that could serve at once and do not: standbys, and workers that sleep."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 
 from cascadia_sglang.capacity.cluster import Cluster
 from cascadia_sglang.capacity.service_placement import free_place
@@ -78,6 +78,10 @@ class Reserves:
         if not replicas:
             self.standbys.refill()
 
+    def is_leaving(self, replica: RunningReplica) -> bool:
+        """Whether the move that is under way ends this one."""
+        return bool(self._expected) and replica not in self._expected
+
     def way(self, replica: RunningReplica) -> Way:
         """How a replica would come to serve now."""
         if self._sleepers is not None and self._sleepers.find(replica) is not None:
@@ -107,6 +111,13 @@ class Reserves:
         asleep = () if self._sleepers is None else self._sleepers.places()
         return Reserve(prepared=(*asleep, *ready), held=self.standbys.places())
 
+    def occupied(self, displaced: Container[RunningReplica] = ()) -> list[RunningReplica]:
+        """What holds devices, or is about to, besides standbys, and these where a plan has them."""
+        resting = (WorkerState.ASLEEP, WorkerState.STANDBY)
+        present = [worker.handle.replica for worker in self._pool if worker.state not in resting]
+        expected = [replica for replica in self._expected if replica not in displaced]
+        return [*present, *self._recovering, *expected]
+
     def _place(
         self, pool: str, capacity: Capacity, others: Sequence[RunningReplica]
     ) -> RunningReplica | None:
@@ -122,8 +133,7 @@ class Reserves:
                 node=node.number,
                 base_gpu_id=_NO_DEVICE,
             )
-        present = [
-            worker.handle.replica for worker in self._pool if worker.state is not WorkerState.ASLEEP
+        standing_by = [
+            worker.handle.replica for worker in self._pool if worker.state is WorkerState.STANDBY
         ]
-        taken = [*present, *self._recovering, *self._expected, *others]
-        return free_place(pool, capacity, cluster, taken)
+        return free_place(pool, capacity, cluster, [*self.occupied(), *standing_by, *others])

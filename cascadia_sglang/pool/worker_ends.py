@@ -1,4 +1,4 @@
-"""Why a worker ended: by an error of its own, or by something from outside."""
+"""Why a worker ended: by an error of its own, by something from outside, or with its node."""
 
 from enum import Enum
 
@@ -9,3 +9,4 @@ class WorkerEnd(Enum):
     OWN_ERROR = "its own error"
     OUTSIDE = "from outside"
     CONTROL_CALL = "a control call"
+    LOST_NODE = "with its node"

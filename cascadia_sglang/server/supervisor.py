@@ -1,4 +1,4 @@
-"""Watches the workers and the detokenizers, and answers the stop signals."""
+"""Watches the nodes, the workers and the detokenizers, and answers the stop signals."""
 
 import asyncio
 import contextlib
@@ -56,6 +56,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         next_look = loop.time()
         while True:
+            # First, so that the ends of a lost node's workers are known for what they are.
+            self._fleet.lost_nodes.check()
             self._take_ended()
             if loop.time() >= next_look:
                 next_look = loop.time() + LOOK_S

@@ -140,6 +140,7 @@ PURE = (
     "cascadia_sglang.capacity.placement",
     "cascadia_sglang.capacity.service_placement",
     "cascadia_sglang.capacity.place_search",
+    "cascadia_sglang.capacity.displaced",
     "cascadia_sglang.capacity.cluster",
 )
 IMPURE_LIBRARIES = (

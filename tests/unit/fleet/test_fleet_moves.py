@@ -24,6 +24,7 @@ from cascadia_sglang.fleet.start_times import Way
 from cascadia_sglang.launch import launcher as launcher_module
 from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.pool.pool import Worker, WritablePool
+from cascadia_sglang.pool.worker_ends import WorkerEnd
 from cascadia_sglang.pool.worker_handle import Limits
 from cascadia_sglang.testing.engine import make_cascade
 from tests.unit.controller.fakes import Router
@@ -98,6 +99,7 @@ class Launcher:
             close=lambda: None,
             wait_for_ready=lambda: None,
             is_alive=lambda: engine.alive,
+            end=lambda: WorkerEnd.OUTSIDE,
             kill=engine.kill,
         )
 
