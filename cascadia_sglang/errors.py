@@ -133,6 +133,10 @@ class WorkerDiedError(WorkerLostError):
         self.rid = rid
 
 
+class NodeLostError(WorkerError):
+    """The node of a worker was lost before the worker could serve."""
+
+
 class AttemptMovedError(WorkerLostError):
     """An attempt that waited at a worker moves to another worker."""
 

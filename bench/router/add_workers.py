@@ -22,7 +22,7 @@ ADDED = "ADDED "
 
 def add_workers() -> None:
     from cascadia_sglang import current_server
-    from cascadia_sglang.capacity.placement import capacity_of
+    from cascadia_sglang.capacity.service_placement import capacity_of
 
     server = current_server()
     while (loop := server.event_loop) is None:

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from cascadia_sglang.capacity.cluster import Cluster
 from cascadia_sglang.capacity.devices import devices_of
 from cascadia_sglang.capacity.move_steps import Action, Drain, Start, Stop
 from cascadia_sglang.capacity.ordering import order_steps
-from cascadia_sglang.capacity.placement import capacity_of, place_in_service
+from cascadia_sglang.capacity.service_placement import capacity_of, place_in_service
 from cascadia_sglang.capacity.types import (
     Capacity,
-    GpuType,
+    Node,
     Reserve,
     RunningPlan,
     RunningReplica,
@@ -44,11 +45,11 @@ class Blocks(msgspec.Struct, frozen=True, kw_only=True):
         return next((group for group in self.groups if pool in group), (pool,))
 
 
-def blocks_of(replicas: Sequence[RunningReplica], kind: GpuType) -> Blocks:
-    """The blocks of workers that lie so."""
+def blocks_of(replicas: Sequence[RunningReplica], node: Node) -> Blocks:
+    """The blocks of workers that lie so on a node."""
     lies: dict[object, list[RunningReplica]] = {}
     for replica in replicas:
-        for device in devices_of(replica, kind):
+        for device in devices_of(replica, node.devices):
             lies.setdefault(device, []).append(replica)
     groups: dict[str, set[tuple[str, ...]]] = {}
     wide: set[str] = set()
@@ -103,10 +104,18 @@ def folded_capacity(capacity: Mapping[str, Capacity], blocks: Blocks) -> dict[st
     return units
 
 
+def folded_need(least_gib: Mapping[str, float], blocks: Blocks) -> dict[str, float]:
+    """The same of what the pools' workers need of a device: that of a block is their sum."""
+    units = dict(least_gib)
+    for group in blocks.groups:
+        units[_JOINT.join(group)] = sum(least_gib.get(pool, 0.0) for pool in group)
+    return units
+
+
 def place_blocks(
     current: RunningPlan,
     target: Mapping[str, Capacity],
-    kind: GpuType,
+    cluster: Cluster,
     gpu_budget: int | None,
     reserve: Reserve,
     blocks: Blocks,
@@ -125,14 +134,15 @@ def place_blocks(
             )
     units = msgspec.structs.replace(current, replicas=folded(current.replicas, blocks))
     capacity = folded_capacity(target, blocks)
-    replicas = place_in_service(units, capacity, kind, gpu_budget, reserve)
+    nodes = msgspec.structs.replace(cluster, least_gib=folded_need(cluster.least_gib, blocks))
+    replicas = place_in_service(units, capacity, nodes, gpu_budget, reserve)
     return tuple(worker for unit in replicas for worker in unfolded(unit))
 
 
 def order_block_steps(
     current: RunningPlan,
     target: RunningPlan,
-    kind: GpuType,
+    cluster: Cluster,
     gpu_budget: int | None,
     blocks: Blocks,
 ) -> list[Action]:
@@ -141,7 +151,7 @@ def order_block_steps(
         msgspec.structs.replace(plan, replicas=folded(plan.replicas, blocks))
         for plan in (current, target)
     )
-    return unfolded_actions(order_steps(before, after, [kind], gpu_budget), current, target)
+    return unfolded_actions(order_steps(before, after, cluster, gpu_budget), current, target)
 
 
 def unfolded_actions(

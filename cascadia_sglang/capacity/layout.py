@@ -1,4 +1,4 @@
-"""The devices on which the workers of a cascade start, alone or shared. Pure.
+"""The devices of a node on which the workers of a cascade start, alone or shared. Pure.
 
 A tier that names its devices gets those. The other tiers get devices of their own, the largest
 first. Where there are too few, workers share: each takes the devices with the fewest bytes of
@@ -12,9 +12,10 @@ from itertools import pairwise
 
 import msgspec
 
-from cascadia_sglang.capacity.devices import devices_of
-from cascadia_sglang.capacity.placement import place_in_service
-from cascadia_sglang.capacity.types import Capacity, GpuType, RunningPlan, RunningReplica
+from cascadia_sglang.capacity.cluster import Cluster
+from cascadia_sglang.capacity.devices import Device, devices_of
+from cascadia_sglang.capacity.service_placement import place_in_service
+from cascadia_sglang.capacity.types import Capacity, Node, RunningPlan, RunningReplica
 from cascadia_sglang.errors import InfeasiblePlanError
 
 
@@ -41,7 +42,7 @@ class WantedPool(msgspec.Struct, frozen=True, kw_only=True):
         return self.capacity.replica_gpus
 
 
-def lay_out_workers(pools: Sequence[WantedPool], kind: GpuType) -> tuple[RunningReplica, ...]:
+def lay_out_workers(pools: Sequence[WantedPool], node: Node) -> tuple[RunningReplica, ...]:
     """A place for every worker, in the pools' order where they share devices.
 
     Raises:
@@ -49,17 +50,17 @@ def lay_out_workers(pools: Sequence[WantedPool], kind: GpuType) -> tuple[Running
             that are not there or do not make whole workers, or shares of a device exceed it.
     """
     for pool in pools:
-        if pool.capacity.replicas and pool.size > kind.gpus_per_node:
+        if pool.capacity.replicas and pool.size > node.devices:
             raise InfeasiblePlanError(
-                f"a worker of tier {pool.pool} needs {pool.size} devices, there are "
-                f"{kind.gpus_per_node}"
+                f"a worker of tier {pool.pool} needs {pool.size} devices, there are {node.devices}"
             )
     needed = sum(pool.size * pool.capacity.replicas for pool in pools)
     is_plain = all(pool.devices is None and pool.gpu_share in (None, 1.0) for pool in pools)
-    if is_plain and needed <= kind.gpus_per_node:
+    if is_plain and needed <= node.devices:
         nothing = RunningPlan(replicas=(), thresholds=())
-        return place_in_service(nothing, {pool.pool: pool.capacity for pool in pools}, kind, None)
-    cards = _Cards(kind.gpus_per_node)
+        capacities = {pool.pool: pool.capacity for pool in pools}
+        return place_in_service(nothing, capacities, Cluster(nodes=(node,)), None)
+    cards = _Cards(node.devices)
     order = sorted(range(len(pools)), key=lambda index: _rank(pools[index]))
     replicas_by_pool: dict[int, list[RunningReplica]] = {}
     unbound = sum(pool.size * pool.capacity.replicas for pool in pools if pool.is_unbound)
@@ -69,15 +70,14 @@ def lay_out_workers(pools: Sequence[WantedPool], kind: GpuType) -> tuple[Running
         if pool.is_unbound and fits_unshared is None:
             fits_unshared = cards.free >= unbound
         places = cards.places(pool, alone=bool(fits_unshared))
-        replicas_by_pool[index] = [
-            pool.capacity.group(pool.pool, kind.gpu).at(0, *location) for location in places
-        ]
+        group = pool.capacity.group(pool.pool, node.gpu)
+        replicas_by_pool[index] = [group.at(node.number, *location) for location in places]
     return tuple(replica for index in range(len(pools)) for replica in replicas_by_pool[index])
 
 
-def shared_devices(replicas: Sequence[RunningReplica], kind: GpuType) -> frozenset[int]:
-    """Numbers of the devices that more than one of these workers lies on."""
-    every = [device for replica in replicas for _, _, device in devices_of(replica, kind)]
+def shared_devices(replicas: Sequence[RunningReplica], node: Node) -> frozenset[Device]:
+    """The devices of a node that more than one of these workers lies on."""
+    every = [device for replica in replicas for device in devices_of(replica, node.devices)]
     return frozenset(device for device in every if every.count(device) > 1)
 
 

@@ -4,7 +4,7 @@ After every step, and while it is carried out:
 
 - no device belongs to two replicas;
 - the replicas hold no more devices than the budget, unless they did so before;
-- every pool of both plans has a replica that accepts requests;
+- every pool of both plans that has a replica on a node that is up has one that accepts requests;
 - a replica that both plans hold is not touched.
 
 A replica is stopped only when no further one can be started, wherever such an order exists. While
@@ -14,11 +14,12 @@ drains overlap, and never more than two, so little capacity idles.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from cascadia_sglang.capacity.devices import Device, devices_of
+from cascadia_sglang.capacity.cluster import Cluster
+from cascadia_sglang.capacity.devices import Device
 from cascadia_sglang.capacity.move_steps import Action, Drain, SetThresholds, Start, Stop
-from cascadia_sglang.capacity.types import GpuType, RunningPlan, RunningReplica
+from cascadia_sglang.capacity.types import RunningPlan, RunningReplica
 from cascadia_sglang.errors import InfeasibleMoveError
 
 # Sets of running replicas that are looked at before the search is given up.
@@ -28,7 +29,7 @@ _Present = frozenset[RunningReplica]
 
 
 def order_steps(
-    current: RunningPlan, target: RunningPlan, cluster: Sequence[GpuType], gpu_budget: int | None
+    current: RunningPlan, target: RunningPlan, cluster: Cluster, gpu_budget: int | None
 ) -> list[Action]:
     """The actions in their order; none where the plans are equal.
 
@@ -46,7 +47,7 @@ def order_steps(
     actions: list[Action] = []
     for replica, starts in path:
         actions += [Start(replica=replica)] if starts else _stopped(replica)
-    actions = _overlapped(actions, current)
+    actions = _overlapped(actions, search.accepting(current.replicas))
     if tuple(current.thresholds) != tuple(target.thresholds):
         # Last: by then the capacity that they ask for is there.
         actions.append(SetThresholds(thresholds=tuple(target.thresholds)))
@@ -57,10 +58,13 @@ def _stopped(replica: RunningReplica) -> list[Action]:
     return [Drain(replica=replica), Stop(replica=replica)]
 
 
-def _overlapped(actions: Sequence[Action], current: RunningPlan) -> list[Action]:
-    """With every drain but the first before the stop that came before it, where that may be."""
+def _overlapped(actions: Sequence[Action], accepting: set[RunningReplica]) -> list[Action]:
+    """With every drain but the first before the stop that came before it, where that may be.
+
+    Args:
+        accepting: replicas that accept requests before the first action.
+    """
     ordered: list[Action] = []
-    accepting = set(current.replicas)
     early: set[RunningReplica] = set()
     for index, action in enumerate(actions):
         if isinstance(action, Stop):
@@ -91,19 +95,19 @@ class _Search:
         self,
         current: RunningPlan,
         target: RunningPlan,
-        cluster: Sequence[GpuType],
+        cluster: Cluster,
         gpu_budget: int | None,
     ) -> None:
-        kinds = {kind.gpu: kind for kind in cluster}
         old, new = frozenset(current.replicas), frozenset(target.replicas)
         self._devices: dict[RunningReplica, frozenset[Device]] = {
-            replica: frozenset(devices_of(replica, kinds[replica.gpu])) for replica in old | new
+            replica: frozenset(cluster.devices_of(replica)) for replica in old | new
         }
         self._starts = [replica for replica in target.replicas if replica not in old]
         # The youngest first: what ran longest has the fullest cache.
         self._stops = [replica for replica in reversed(current.replicas) if replica not in new]
         self._kept_pools = {replica.pool for replica in new}
-        everything = sum(kind.nodes * kind.gpus_per_node for kind in cluster)
+        self._up = {replica for replica in old | new if cluster.is_up(replica)}
+        everything = sum(node.devices for node in cluster.nodes)
         self._budget = everything if gpu_budget is None else gpu_budget
         self._seen: set[_Present] = set()
 
@@ -131,6 +135,10 @@ class _Search:
             sets.append(after)
             stack.append(self._ways(after))
         return None
+
+    def accepting(self, replicas: Iterable[RunningReplica]) -> set[RunningReplica]:
+        """Those that accept requests where all of these run: what is on no lost node."""
+        return self._up.intersection(replicas)
 
     def reason(self) -> str:
         """Why there is no way, in a line."""
@@ -168,6 +176,6 @@ class _Search:
             yield replica, False
 
     def _may_go(self, replica: RunningReplica, present: _Present) -> bool:
-        if replica.pool not in self._kept_pools:
+        if replica.pool not in self._kept_pools or replica not in self._up:
             return True
-        return any(peer.pool == replica.pool and peer != replica for peer in present)
+        return _leaves_peer(replica, self.accepting(present))

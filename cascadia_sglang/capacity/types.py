@@ -26,6 +26,25 @@ class GpuType(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """GiB of a device that a worker can have."""
 
 
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine that a server's workers run on; without more said, the host of the server."""
+
+    gpu: str
+    """Type of its devices, as SGLang's platform has it: the same on all nodes."""
+    devices: int
+    """How many it has; on a host, workers that it may hold."""
+    number: int = 0
+    """By which replicas name it; it keeps the number while it is away."""
+    name: str = "this host"
+    """For people."""
+    memory_gib: float | None = None
+    """GiB that a worker can have of its largest device; None where that is not known."""
+    is_local: bool = True
+    """Whether the server itself runs there."""
+    is_up: bool = True
+    """Whether it answers; one that does not is away, and nothing runs on it."""
+
+
 class RunningReplica(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A worker that runs, on devices `base_gpu_id + k * gpu_id_step` of a node.
 

@@ -143,6 +143,7 @@ class Controller:
             serving = ServingState(
                 pools=self._mover.capacity(),
                 thresholds=self._mover.running().thresholds,
+                devices=self._mover.cluster.devices,
                 blocks=self._mover.blocks,
                 start_s=self._mover.cold_start_s(),
             )

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from cascadia_sglang.capacity.devices import Device, devices_of
+from cascadia_sglang.capacity.cluster import Cluster
+from cascadia_sglang.capacity.devices import Device
 from cascadia_sglang.capacity.move_steps import Action, Start, Stop
-from cascadia_sglang.capacity.types import GpuType, RunningReplica
+from cascadia_sglang.capacity.types import RunningReplica
 
 
 class MovePrice(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +36,7 @@ class MovePrice(msgspec.Struct, frozen=True, kw_only=True):
 
 def price_move(
     actions: Sequence[Action],
-    kind: GpuType,
+    cluster: Cluster,
     start_s: Callable[[RunningReplica], float],
     stop_s: float,
 ) -> MovePrice:
@@ -44,7 +45,7 @@ def price_move(
     A device that nobody takes after a stop counts as free: the plan gives it up.
 
     Args:
-        kind: where the replicas lie.
+        cluster: where the replicas lie.
         start_s: how long a replica's start takes.
         stop_s: how long a replica's last requests take.
     """
@@ -55,11 +56,11 @@ def price_move(
         if isinstance(action, Stop):
             stops += 1
             now_s += stop_s
-            free_since_s.update(dict.fromkeys(devices_of(action.replica, kind), now_s))
+            free_since_s.update(dict.fromkeys(cluster.devices_of(action.replica), now_s))
         elif isinstance(action, Start):
             starts += 1
             now_s += start_s(action.replica)
-            for device in devices_of(action.replica, kind):
+            for device in cluster.devices_of(action.replica):
                 if device in free_since_s:
                     idle_devices += 1
                     idle_device_s += now_s - free_since_s.pop(device)

@@ -10,11 +10,12 @@ from typing import Protocol
 import msgspec
 
 from cascadia_sglang.capacity.blocks import Blocks, order_block_steps, place_blocks
+from cascadia_sglang.capacity.cluster import Cluster
+from cascadia_sglang.capacity.displaced import way_back
 from cascadia_sglang.capacity.move_steps import Action, Drain, SetThresholds, Start, Stop
-from cascadia_sglang.capacity.placement import capacity_of
+from cascadia_sglang.capacity.service_placement import capacity_of
 from cascadia_sglang.capacity.types import (
     Capacity,
-    GpuType,
     Reserve,
     RunningPlan,
     RunningReplica,
@@ -55,8 +56,8 @@ class Workers(Protocol):
     """What runs the replicas."""
 
     @property
-    def node(self) -> GpuType:
-        """The devices that there are."""
+    def cluster(self) -> Cluster:
+        """The nodes that there are."""
         ...
 
     @property
@@ -90,7 +91,8 @@ class Workers(Protocol):
         ...
 
     def recover(self, replica: RunningReplica) -> None:
-        """Start one in the background, again and again until it is there."""
+        """Start one in the background, again and again until it is there; elsewhere where its node
+        is away."""
         ...
 
 
@@ -149,6 +151,11 @@ class Mover:
         return self._lock.locked()
 
     @property
+    def cluster(self) -> Cluster:
+        """The nodes that there are."""
+        return self._workers.cluster
+
+    @property
     def blocks(self) -> Blocks:
         """Which pools' workers share devices."""
         return self._workers.blocks
@@ -189,7 +196,7 @@ class Mover:
         replicas = place_blocks(
             current,
             capacity,
-            self._workers.node,
+            self._workers.cluster,
             self.gpu_budget,
             self._workers.reserves.shown(),
             self._workers.blocks,
@@ -202,12 +209,13 @@ class Mover:
         Raises:
             InfeasibleMoveError: if no order of them keeps the rules.
         """
-        node, blocks = self._workers.node, self._workers.blocks
-        return order_block_steps(self.running(), target, node, self.gpu_budget, blocks)
+        cluster, blocks = self._workers.cluster, self._workers.blocks
+        return order_block_steps(self.running(), target, cluster, self.gpu_budget, blocks)
 
     def price(self, actions: Sequence[Action], stop_s: float) -> MovePrice:
         """What carrying these out takes, by the start times that are known of every pool."""
-        return price_move(actions, self._workers.node, self._workers.reserves.expected_s, stop_s)
+        expected_s = self._workers.reserves.expected_s
+        return price_move(actions, self._workers.cluster, expected_s, stop_s)
 
     def cold_start_s(self) -> dict[str, float]:
         """Of every pool: seconds that a worker's start takes from nothing."""
@@ -268,16 +276,19 @@ class Mover:
 
     async def _undo(self, before: RunningPlan) -> None:
         """Back to what ran; a worker that does not come back is tried again in the background."""
+        back, lacking = way_back(before, self._workers.replicas(), self._workers.cluster)
+        actions: list[Action] = []
         try:
-            actions = self.actions(before)
+            actions = self.actions(back)
         except PlanError as error:
             # Another worker was lost meanwhile, and comes back by itself.
             logger.error("no way back to the plan before: %s", error)
-            return
         for action in actions:
             try:
                 await self._carry_out(action)
             except WorkerError as error:
                 logger.error("%s", error)
                 if isinstance(action, Start):
-                    self._workers.recover(action.replica)
+                    lacking.append(action.replica)
+        for replica in lacking:
+            self._workers.recover(replica)

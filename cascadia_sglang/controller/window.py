@@ -63,12 +63,14 @@ class ServingState:
 
     Attributes:
         thresholds: of every tier but the last.
+        devices: that there are on all nodes that are up.
         blocks: the pools that share devices.
         start_s: how long a worker of each pool takes to start; 0 for a pool that is not named.
     """
 
     pools: dict[str, Capacity]
     thresholds: Sequence[float]
+    devices: int
     blocks: Blocks = field(default_factory=Blocks)
     start_s: Mapping[str, float] = field(default_factory=dict)
 
@@ -125,7 +127,7 @@ def plan_request(
         blocks=[list(group) for group in groups],
         thresholds=tuple(serving.thresholds),
         quality_floor=config.planner.quality_floor,
-        gpu_budget=config.planner.gpu_budget,
+        gpu_budget=min(config.planner.gpu_budget, serving.devices),
         objective=config.planner.objective,
         arrival_s_R=[slower * (begin_s - begins_s[0]) for begin_s in begins_s],
         input_tokens_R=[max(1, request.input_tokens) for request in requests],

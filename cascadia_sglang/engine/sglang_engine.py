@@ -19,9 +19,10 @@ from cascadia_sglang.engine.voice_views import VoiceViews
 from cascadia_sglang.engine.voiced_prompts import VoicedPrompts
 from cascadia_sglang.errors import OverloadError, WorkerLostError, WorkerUnavailableError
 from cascadia_sglang.messages import CONSTRAINTS, REPORT_KEY, AttemptOrder, JudgeReport
-from cascadia_sglang.pool.pool import Limits, Worker, WorkerPool, WorkerState
+from cascadia_sglang.pool.pool import Worker, WorkerPool, WorkerState
 from cascadia_sglang.pool.sessions import Sessions
 from cascadia_sglang.pool.worker_choice import WorkerChoice
+from cascadia_sglang.pool.worker_handle import Limits
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.request_guard.guard import RequestGuard
 from cascadia_sglang.router.engine_protocol import Output, Refusal, Translation, attempt_rid

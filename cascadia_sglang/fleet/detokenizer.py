@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cascadia_sglang.config.voices import Voice, Voices
 from cascadia_sglang.launch.fork_server import ensure_fork_server
 from cascadia_sglang.processes.liveness import Pulse
+from cascadia_sglang.processes.process_ends import ProcessEnds
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -59,6 +60,7 @@ class Detokenizer:
         self._start: Callable[[Connection], BaseProcess] | None = None
         self._process: BaseProcess | None = None
         self._pulse: Pulse | None = None
+        self._ends = ProcessEnds()
 
     @property
     def name(self) -> str:
@@ -79,6 +81,7 @@ class Detokenizer:
     def restart(self) -> None:
         """End the process, should it still be there, and start the next."""
         assert self._start is not None
+        self._ends.close()
         if self._pulse is not None:
             self._pulse.close()
         if self._process is not None:
@@ -89,6 +92,10 @@ class Detokenizer:
         self._pulse = Pulse()
         self._process = self._start(self._pulse.beats_in)
         self._pulse.hand_over()
+
+    def on_end(self, wake: Callable[[], None]) -> None:
+        """Have this called on the event loop when the process ends; an earlier one no more."""
+        self._ends.watch([self.process], wake)
 
     def is_stalled(self) -> bool:
         """Look for signs of life; whether they have been missing for too long."""

@@ -1,6 +1,7 @@
 """The engine workers of a server: started, connected, admitted, lost, started again."""
 
 import asyncio
+import functools
 import logging
 import time
 from collections import deque
@@ -8,7 +9,8 @@ from collections.abc import Set
 from typing import TYPE_CHECKING
 
 from cascadia_sglang.capacity.blocks import Blocks
-from cascadia_sglang.capacity.types import Capacity, GpuType, RunningReplica
+from cascadia_sglang.capacity.cluster import Cluster
+from cascadia_sglang.capacity.types import Capacity, RunningReplica
 from cascadia_sglang.config.pool_specs import pool_specs
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.config.voices import Voices
@@ -16,9 +18,10 @@ from cascadia_sglang.engine.control import ControlPlane
 from cascadia_sglang.engine.prefiller import WorkerPrefiller
 from cascadia_sglang.engine.sglang_engine import TokenizerEngine
 from cascadia_sglang.engine.voice_views import VoiceViews
-from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.errors import NodeLostError, WorkerError
 from cascadia_sglang.fleet.detokenizer import Detokenizers
 from cascadia_sglang.fleet.event_feeds import EventFeeds
+from cascadia_sglang.fleet.lost_nodes import LostNodes
 from cascadia_sglang.fleet.rebalance import Rebalance
 from cascadia_sglang.fleet.recovery import Faults, LostWorker, Recoveries
 from cascadia_sglang.fleet.reserves import Reserves
@@ -95,8 +98,19 @@ class Fleet:
         self._recoveries = Recoveries(lambda: self.standbys.refill())
         self.start_times = times = StartTimes((spec.name for spec in self._specs), metrics)
         sleepers = Sleepers(pool, self.control) if config.planner.sleep else None
-        self.reserves = Reserves(pool, self._recoveries, sleepers, self._start_standby, times)
+        self.reserves = Reserves(
+            pool, self._recoveries, sleepers, self._start_standby, times, lambda: self.cluster
+        )
         self.standbys = self.reserves.standbys
+        self.lost_nodes = LostNodes(
+            pool,
+            lambda: self.cluster,
+            lambda: self.blocks,
+            self._recoveries,
+            self.reserves,
+            lambda worker, why: self.lose(worker, why, WorkerEnd.LOST_NODE),
+            lambda replica: self.recover(replica, 0.0),
+        )
         self.losses: deque[LostWorker] = deque(maxlen=LOSSES_KEPT)
         self.stopping = False
 
@@ -111,7 +125,7 @@ class Fleet:
         # The scheduler's imports take seconds; the fork server is to begin its own before them.
         from cascadia_sglang.launch.launcher import launcher_of
 
-        launcher = launcher_of(
+        self._starts.launcher = launcher_of(
             self.config,
             self._arguments,
             self._paces,
@@ -124,8 +138,8 @@ class Fleet:
             for spec in self._specs
         }
         standbys = {spec.name: (capacities[spec.name], spec.standby) for spec in self._specs}
-        self.reserves.want(standbys, launcher.node, launcher.devices.replicas)
-        return self._starts.launch(launcher)
+        self.reserves.want(standbys, self._starts.launcher.replicas)
+        return self._starts.launch()
 
     def admit_when_ready(self, workers: list[Worker]) -> None:
         """Block until each of these workers is ready, and let it serve.
@@ -154,23 +168,27 @@ class Fleet:
         self.views.connect(manager)
 
     @property
-    def node(self) -> GpuType:
-        """The devices that replicas lie on."""
-        return self._starts.launcher.node
+    def cluster(self) -> Cluster:
+        """The nodes that replicas lie on."""
+        return self._starts.launcher.cluster
 
     @property
     def blocks(self) -> Blocks:
         """Which pools' workers share devices."""
-        return self._starts.launcher.devices.blocks
+        return self._starts.launcher.blocks
 
     def pool_of(self, tier_index: int) -> str:
         """The name of the pool whose workers serve a tier."""
         return next(spec.name for spec in self._specs if tier_index in spec.tiers)
 
     def replicas(self) -> tuple[RunningReplica, ...]:
-        """What runs, starts, or is to be started again after a loss; the oldest first."""
+        """What runs, starts, or is to be started again after a loss; the oldest first.
+
+        Last come those that wait for a place since their node was lost.
+        """
         present = [w.handle.replica for w in self.pool if not w.retired]
-        return (*present, *(replica for replica in self._recoveries if replica not in present))
+        lost = [replica for replica in self._recoveries if replica not in present]
+        return (*present, *lost, *self.lost_nodes)
 
     async def start(self, replica: RunningReplica) -> None:
         """Start one more worker of the running server, and admit it once it is ready.
@@ -192,6 +210,7 @@ class Fleet:
     def drain(self, replica: RunningReplica) -> None:
         """Give a replica's worker no further attempts; those that wait there move."""
         self._recoveries.cancel(replica)
+        self.lost_nodes.forget(replica)
         for worker in self._workers_at(replica):
             worker.retired = True
             self._writable.drain(worker)
@@ -210,9 +229,14 @@ class Fleet:
                 self.lose(worker, "it was stopped")
 
     def recover(self, replica: RunningReplica, delay_s: float | None = None) -> None:
-        """Have a replica started, and tried again until it is there."""
+        """Have a replica started, and tried again until it is there, or elsewhere should its node
+        be away."""
+        if not self.cluster.is_up(replica):
+            self.lost_nodes.wait(replica)
+            return
         wait_s = self._faults.count(self._starts.spec_of(replica)) if delay_s is None else delay_s
-        self._recoveries.begin(replica, self._recover(replica, wait_s))
+        if not self._has_stand_in(replica):
+            self._recoveries.begin(replica, self._recover(replica, wait_s))
 
     def _workers_at(self, replica: RunningReplica) -> list[Worker]:
         return [worker for worker in self.pool if worker.handle.replica == replica]
@@ -238,10 +262,12 @@ class Fleet:
         except (WorkerError, TimeoutError) as error:
             self.start_times.failed(worker)
             self.lose(worker, "it did not start")
+            self._check_node(worker)
             if isinstance(error, TimeoutError):
                 late = f"was not ready in {self.config.start_limit_s:g} s (start_limit_s)"
                 raise WorkerError(f"worker {worker.worker_id} {late}") from None
             raise
+        self._check_node(worker)
         worker.check_alive()
         worker.limits = worker.handle.limits
         self.start_times.started(worker)
@@ -262,14 +288,17 @@ class Fleet:
         """
         if worker.state is WorkerState.DEAD:
             return
-        end = WorkerEnd.CONTROL_CALL if self.control.is_awaited(worker) else end
+        replica = worker.handle.replica
+        if self._is_lost_with_node(worker):
+            end = WorkerEnd.LOST_NODE
+        elif self.control.is_awaited(worker):
+            end = WorkerEnd.CONTROL_CALL
         at = time.monotonic()
         is_standby = worker.state is WorkerState.STANDBY
         self.losses.append(LostWorker(worker_id=worker.worker_id, why=why, end=end))
         self._writable.remove(worker)
         worker.handle.kill()
-        self._starts.launcher.free(worker.handle)
-        self.start_times.forget(worker)
+        worker.handle.close()
         self.engine.fail_attempts(worker, self._faults.forgiving(worker, at, end))
         self.events.drop(worker)
         self.choice.forget(worker)
@@ -278,11 +307,16 @@ class Fleet:
         self.control.gone(worker)
         if self.stopping or (worker.retired and not is_standby):
             return
-        logger.error("worker %s was lost: %s (%s)", worker.worker_id, why, end.value)
+        # The node's own line says it as an error.
+        level = logging.INFO if end is WorkerEnd.LOST_NODE else logging.ERROR
+        logger.log(level, "worker %s was lost: %s (%s)", worker.worker_id, why, end.value)
         if is_standby:
-            self.standbys.lost(worker)
+            self.standbys.lost(worker, is_fault=end is not WorkerEnd.LOST_NODE)
             return
-        self.recover(worker.handle.replica, self._faults.count(worker.handle.pool, at, end))
+        if end is not WorkerEnd.LOST_NODE:
+            forgive = functools.partial(self._faults.forgive, worker.handle.pool, at)
+            self.lost_nodes.note_fault(replica, forgive)
+        self.recover(replica, self._faults.count(worker.handle.pool, at, end))
 
     def lose_attempts(self, tiers: Set[int]) -> None:
         """Fail every running attempt of these tiers over: the texts so far are lost."""
@@ -302,33 +336,64 @@ class Fleet:
         self.standbys.stop()
 
     async def _recover(self, replica: RunningReplica, delay_s: float) -> None:
-        worker = self.standbys.take_for_lost(replica)
+        await asyncio.sleep(delay_s)
+        if self._has_stand_in(replica):
+            return
         try:
-            while worker is None:
-                await asyncio.sleep(delay_s)
-                worker = self.standbys.take_for_lost(replica)
+            async with self._starts.turn(replica):
+                worker = await self.reserves.take(replica)
                 if worker is None:
-                    async with self._starts.turn(replica):
-                        worker = await self._start_again(replica)
-                        if worker is not None:
-                            await self._become_ready(worker)
-                delay_s = 0.0 if worker else self._faults.count(self._starts.spec_of(replica))
-            worker.retired = False
-            await self._serve(worker)
+                    worker = await self._start_again(replica)
         except WorkerError as error:
             # As a worker lost, it has the next recovery on its way.
             logger.error("%s", error)
+            return
+        if worker is None:
+            self.recover(replica)
+        else:
+            await self._return(worker)
+
+    def _has_stand_in(self, replica: RunningReplica) -> bool:
+        """Let a standby serve for a lost replica, from its own place; False where there is none."""
+        worker = self.standbys.take_for_lost(replica)
+        if worker is not None:
+            self._recoveries.begin(worker.handle.replica, self._return(worker))
+        return worker is not None
+
+    async def _return(self, worker: Worker) -> None:
+        """Let a worker serve in the place of one that was lost."""
+        worker.retired = False
+        try:
+            await self._serve(worker)
+        except WorkerError as error:
+            logger.error("%s", error)
 
     async def _start_again(self, replica: RunningReplica) -> Worker | None:
+        """A worker that is ready; None where its start was refused."""
         try:
-            return await self._start_beside(replica)
+            worker = await self._start_beside(replica)
         except WorkerError as error:
             logger.error("%s", error)
             return None
+        await self._become_ready(worker)
+        return worker
 
     async def _start_beside(self, replica: RunningReplica) -> Worker:
         """Start a worker of a server that runs; its loop does not wait for what devices tell."""
         resolved = await asyncio.to_thread(self._starts.resolved, replica)
         if self.stopping:
             raise WorkerError("the server is shutting down")
+        if not self.cluster.is_up(replica):
+            raise NodeLostError(f"the node of a worker of {replica.pool} is away")
         return self._starts.start(resolved)
+
+    def _check_node(self, worker: Worker) -> None:
+        """Raises NodeLostError if a worker was lost with its node."""
+        if worker.state is WorkerState.DEAD and self._is_lost_with_node(worker):
+            raise NodeLostError(f"worker {worker.worker_id} was lost with its node")
+
+    def _is_lost_with_node(self, worker: Worker) -> bool:
+        """Whether a worker's node is away, or was when the worker ended."""
+        handle = worker.handle
+        has_ended = not handle.is_alive() and handle.end() is WorkerEnd.LOST_NODE
+        return has_ended or not self.cluster.is_up(handle.replica)

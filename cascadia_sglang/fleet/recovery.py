@@ -5,6 +5,7 @@ over for a while.
 """
 
 import asyncio
+import functools
 import logging
 import time
 from collections import deque
@@ -70,7 +71,7 @@ class Breaker:
             self._streak = 0
 
     def forgive(self, at: float) -> None:
-        """Count the fault of that time no longer: one request was the cause, and is named."""
+        """Count the fault of that time no longer."""
         if at not in self._faults:
             return
         self._faults.remove(at)
@@ -100,9 +101,9 @@ class Faults:
 
         Args:
             at: in monotonic seconds, to forgive it by; None for now.
-            end: a control call's fault is not the pool's.
+            end: a control call's fault is not the pool's, nor is a lost node's.
         """
-        if end is WorkerEnd.CONTROL_CALL:
+        if end in (WorkerEnd.CONTROL_CALL, WorkerEnd.LOST_NODE):
             return FIRST_DELAY_S
         now = time.monotonic() if at is None else at
         breaker = self._breakers.setdefault(spec.index, Breaker())
@@ -120,14 +121,13 @@ class Faults:
         """
         if end is not WorkerEnd.OWN_ERROR:
             return None
-        spec = worker.handle.pool
+        return functools.partial(self.forgive, worker.handle.pool, at)
 
-        def forgive() -> None:
-            if spec.index in self._breakers:
-                self._breakers[spec.index].forgive(at)
-                self._show(spec)
-
-        return forgive
+    def forgive(self, spec: PoolSpec, at: float) -> None:
+        """Count a pool's fault of that time no longer: the cause is known, and was another."""
+        if spec.index in self._breakers:
+            self._breakers[spec.index].forgive(at)
+            self._show(spec)
 
     def failed(self, worker: Worker, error: Exception) -> None:
         """Count a living worker's answer with an internal error."""

@@ -1,9 +1,10 @@
 """Workers that could serve at once and do not: standbys, and workers that sleep."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 
-from cascadia_sglang.capacity.placement import free_place
-from cascadia_sglang.capacity.types import Capacity, GpuType, Reserve, RunningReplica
+from cascadia_sglang.capacity.cluster import Cluster
+from cascadia_sglang.capacity.service_placement import free_place
+from cascadia_sglang.capacity.types import Capacity, Reserve, RunningReplica
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.fleet.sleep import Sleepers
 from cascadia_sglang.fleet.standby import Standbys
@@ -17,13 +18,14 @@ _NO_DEVICE = -1
 class Reserves:
     """Gives workers out to replicas that start, and finds places for standbys.
 
-    On a host a standby lies nowhere and takes any place. On an accelerator it holds its devices,
-    and serves there alone.
+    On a host a standby lies on no device and takes any place there. On accelerators it holds its
+    devices, and serves there alone.
 
     Args:
         start: starts a standby and returns it once it stands by; else WorkerError.
         recovering: replicas that were lost and come back.
         sleepers: None where workers that a move takes away end.
+        cluster: gives the nodes as they are now.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Reserves:
         sleepers: Sleepers | None,
         start: Callable[[RunningReplica], Awaitable[Worker]],
         times: StartTimes,
+        cluster: Callable[[], Cluster],
     ) -> None:
         self.standbys = Standbys(pool, start, self._place)
         self._sleepers = sleepers
@@ -40,12 +43,11 @@ class Reserves:
         self._recovering = recovering
         self._times = times
         self._expected: tuple[RunningReplica, ...] = ()
-        self._node: GpuType | None = None
+        self._cluster = cluster
 
     def want(
         self,
         targets: Mapping[str, tuple[Capacity, int]],
-        node: GpuType,
         replicas: Sequence[RunningReplica],
     ) -> None:
         """Keep so many standbys of each pool, from the next refill on.
@@ -56,7 +58,6 @@ class Reserves:
         Raises:
             InfeasiblePlanError: if there are no devices for them beside the replicas.
         """
-        self._node = node
         self._expected = tuple(replicas)
         planned: list[RunningReplica] = []
         for pool, (capacity, count) in targets.items():
@@ -64,7 +65,8 @@ class Reserves:
                 replica = self._place(pool, capacity, planned)
                 if replica is None:
                     raise InfeasiblePlanError(
-                        f"no device is free for a standby of {pool}: there are {node.gpus_per_node}"
+                        f"no device is free for a standby of {pool}: there are "
+                        f"{self._cluster().devices}"
                     )
                 planned.append(replica)
         self._expected = ()
@@ -75,6 +77,10 @@ class Reserves:
         self._expected = tuple(replicas)
         if not replicas:
             self.standbys.refill()
+
+    def is_leaving(self, replica: RunningReplica) -> bool:
+        """Whether the move that is under way ends this one."""
+        return bool(self._expected) and replica not in self._expected
 
     def way(self, replica: RunningReplica) -> Way:
         """How a replica would come to serve now."""
@@ -105,22 +111,29 @@ class Reserves:
         asleep = () if self._sleepers is None else self._sleepers.places()
         return Reserve(prepared=(*asleep, *ready), held=self.standbys.places())
 
+    def occupied(self, displaced: Container[RunningReplica] = ()) -> list[RunningReplica]:
+        """What holds devices, or is about to, besides standbys, and these where a plan has them."""
+        resting = (WorkerState.ASLEEP, WorkerState.STANDBY)
+        present = [worker.handle.replica for worker in self._pool if worker.state not in resting]
+        expected = [replica for replica in self._expected if replica not in displaced]
+        return [*present, *self._recovering, *expected]
+
     def _place(
         self, pool: str, capacity: Capacity, others: Sequence[RunningReplica]
     ) -> RunningReplica | None:
         """Where a standby may start; None where all devices are taken."""
-        assert self._node is not None
-        if self._node.gpu == "cpu":
+        cluster = self._cluster()
+        if cluster.gpu == "cpu":
+            node = next(node for node in cluster.nodes if node.is_up)
             return RunningReplica(
                 pool=pool,
-                gpu=self._node.gpu,
+                gpu=cluster.gpu,
                 tp_size=capacity.tp_size,
                 pp_size=capacity.pp_size,
-                node=0,
+                node=node.number,
                 base_gpu_id=_NO_DEVICE,
             )
-        present = [
-            worker.handle.replica for worker in self._pool if worker.state is not WorkerState.ASLEEP
+        standing_by = [
+            worker.handle.replica for worker in self._pool if worker.state is WorkerState.STANDBY
         ]
-        taken = [*present, *self._recovering, *self._expected, *others]
-        return free_place(pool, capacity, self._node, taken)
+        return free_place(pool, capacity, cluster, [*self.occupied(), *standing_by, *others])

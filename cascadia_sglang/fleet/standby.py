@@ -11,8 +11,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from cascadia_sglang.capacity.types import Capacity, RunningReplica
-from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.fleet.recovery import Breaker
+from cascadia_sglang.errors import NodeLostError, WorkerError
+from cascadia_sglang.fleet.recovery import FIRST_DELAY_S, Breaker
 from cascadia_sglang.pool.pool import Worker, WritablePool
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Standbys:
         self._place = find_room
         self._wanted: dict[str, tuple[Capacity, int]] = {}
         self._waiting: dict[str, list[Worker]] = {}
-        self._starting: dict[asyncio.Task[None], RunningReplica] = {}
+        self._starting: dict[asyncio.Task[float | None], RunningReplica] = {}
         self._breakers: dict[str, Breaker] = {}
 
     def want(self, targets: Mapping[str, tuple[Capacity, int]]) -> None:
@@ -54,7 +54,7 @@ class Standbys:
                     break
                 task = asyncio.get_running_loop().create_task(self._fill(replica, delay_s))
                 self._starting[task] = replica
-                task.add_done_callback(lambda done: self._starting.pop(done, None))
+                task.add_done_callback(self._tried)
 
     def places(self, *, only_ready: bool = False) -> tuple[RunningReplica, ...]:
         """Where standbys lie, on a host nowhere; with those that start unless `only_ready`."""
@@ -67,7 +67,8 @@ class Standbys:
     def take(self, replica: RunningReplica) -> Worker | None:
         """A started worker of the replica's pool and shape, at the replica's place from now on.
 
-        One that holds devices is given to a replica on the same devices alone.
+        One that holds devices is given to a replica on the same devices alone, another to one on
+        the same node.
         """
         return self._given(self._alike(replica, anywhere=False), replica)
 
@@ -87,9 +88,9 @@ class Standbys:
         for worker in self._waiting.get(replica.pool, []):
             standby = worker.handle.replica
             is_alike = (standby.tp_size, standby.pp_size) == (replica.tp_size, replica.pp_size)
-            is_there = anywhere or not _has_devices(standby) or standby == replica
+            is_there = anywhere if _has_devices(standby) else standby.node == replica.node
             # One that has just ended is about to be noticed.
-            if is_alike and is_there and worker.handle.is_alive():
+            if is_alike and (is_there or standby == replica) and worker.handle.is_alive():
                 return worker
         return None
 
@@ -97,11 +98,11 @@ class Standbys:
         """Whether a started worker waits that `take` would give this replica."""
         return self._alike(replica, anywhere=False) is not None
 
-    def lost(self, worker: Worker) -> None:
+    def lost(self, worker: Worker, *, is_fault: bool = True) -> None:
         """Start another in the place of one that has ended while it waited."""
         pool = worker.handle.replica.pool
         self._waiting[pool].remove(worker)
-        self.refill(self._delay_s(pool))
+        self.refill(self._delay_s(pool) if is_fault else FIRST_DELAY_S)
 
     def stop(self) -> None:
         """Start none any more; those that wait are the pool's to end."""
@@ -109,18 +110,28 @@ class Standbys:
         for task in self._starting:
             task.cancel()
 
-    async def _fill(self, shape: RunningReplica, delay_s: float) -> None:
-        while True:
-            await asyncio.sleep(delay_s)
-            try:
-                worker = await self._start(shape)
-            except WorkerError as error:
-                delay_s = self._delay_s(shape.pool)
-                logger.error("a standby is tried again in %.1f s: %s", delay_s, error)
-                continue
-            self._waiting.setdefault(shape.pool, []).append(worker)
-            logger.info("worker %s stands by", worker.worker_id)
-            return
+    async def _fill(self, shape: RunningReplica, delay_s: float) -> float | None:
+        """Start one; None once it is there, else the seconds until another is tried."""
+        await asyncio.sleep(delay_s)
+        try:
+            worker = await self._start(shape)
+        except NodeLostError as error:
+            logger.info("a standby is tried elsewhere: %s", error)
+            return FIRST_DELAY_S
+        except WorkerError as error:
+            delay_s = self._delay_s(shape.pool)
+            logger.error("a standby is tried again in %.1f s: %s", delay_s, error)
+            return delay_s
+        self._waiting.setdefault(shape.pool, []).append(worker)
+        logger.info("worker %s stands by", worker.worker_id)
+        return None
+
+    def _tried(self, task: asyncio.Task[float | None]) -> None:
+        """Forget a start that has ended; where it failed, try another, maybe at another place."""
+        self._starting.pop(task, None)
+        delay_s = None if task.cancelled() else task.result()
+        if delay_s is not None:
+            self.refill(delay_s)
 
     def _delay_s(self, pool: str) -> float:
         """Until the next start after one more loss; the tier itself is not passed over for it."""

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
-from cascadia_sglang.metrics.counters import Metrics, forget_gauges
+from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.pool.pool import Worker
 
 logger = logging.getLogger(__name__)
@@ -28,11 +28,6 @@ class StartTimes:
         self._pools = tuple(pools)
         self._seconds: dict[tuple[str, Way], float] = {}
         self._metrics = metrics
-
-    def forget(self, worker: Worker) -> None:
-        """Drop the metrics that only a living worker has."""
-        if self._metrics.is_open:
-            forget_gauges(worker.handle.pids)
 
     def count_earlier(self, ready: Iterable[Worker]) -> None:
         """Count the starts of workers that were ready before the metrics were opened."""

@@ -7,27 +7,28 @@ begins once the one before has its key-value pool.
 import asyncio
 import contextlib
 import itertools
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import zmq
 from sglang.srt.utils.network import get_zmq_socket
 
+from cascadia_sglang.capacity.devices import Device
 from cascadia_sglang.capacity.types import RunningReplica
 from cascadia_sglang.config.pool_specs import PoolSpec
+from cascadia_sglang.fleet.launcher_protocol import Launcher, WorkerToStart
 from cascadia_sglang.pool.pool import Worker, WorkerState, WritablePool
 
 if TYPE_CHECKING:
     from sglang.srt.managers.tokenizer_manager import TokenizerManager
-
-    from cascadia_sglang.launch.launcher import Launcher, ResolvedWorker
 
 
 class Starts:
     """Starts workers and opens their sockets; they do not serve yet."""
 
     def __init__(self, pool: WritablePool, specs: Sequence[PoolSpec]) -> None:
-        self.launcher: Launcher  # set by `launch`, before anything is started
+        self.launcher: Launcher[Any]  # set by the fleet, before anything is started
         self._pool = pool
         self._specs = specs
         self._numbers = itertools.count()
@@ -39,15 +40,13 @@ class Starts:
         """The pool that a replica belongs to."""
         return next(spec for spec in self._specs if spec.name == replica.pool)
 
-    def launch(self, launcher: "Launcher") -> list[Worker]:
+    def launch(self) -> list[Worker]:
         """Start the server's first workers; of those that share a device one only.
 
         Raises:
             WorkerError: if one cannot be started.
         """
-        self.launcher = launcher
-        self._turns = Turns(launcher.devices.shared)
-        self._waiting = list(launcher.devices.replicas)
+        self._waiting = list(self.launcher.replicas)
         return self.further()
 
     def further(self) -> list[Worker]:
@@ -61,16 +60,17 @@ class Starts:
                 self.open_socket(worker)
         return workers
 
-    def resolved(self, replica: RunningReplica) -> "ResolvedWorker":
+    def resolved(self, replica: RunningReplica) -> WorkerToStart:
         """A worker to start, its arguments resolved. Any thread may call it.
 
         Raises:
             WorkerError: if it cannot be started.
         """
         spec = self.spec_of(replica)
-        return self.launcher.resolved(spec, next(self._numbers), replica)
+        resolved: WorkerToStart = self.launcher.resolved(spec, next(self._numbers), replica)
+        return resolved
 
-    def start(self, resolved: "ResolvedWorker") -> Worker:
+    def start(self, resolved: WorkerToStart) -> Worker:
         """Start one worker, which is not ready yet.
 
         Raises:
@@ -82,7 +82,7 @@ class Starts:
         return worker
 
     def turn(self, replica: RunningReplica) -> contextlib.AbstractAsyncContextManager[None]:
-        """Within it no other worker of the running server starts on the same shared devices."""
+        """Within it no other worker of the running server starts on the same devices."""
         return self._turns.turn(replica)
 
     def connect(self, manager: "TokenizerManager") -> None:
@@ -102,17 +102,17 @@ class Starts:
 class Turns:
     """Who may start now, of workers that share devices."""
 
-    def __init__(self, shared: frozenset[int] = frozenset()) -> None:
-        self._locks = {device: asyncio.Lock() for device in sorted(shared)}
+    def __init__(self) -> None:
+        self._locks: defaultdict[Device, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def next(
         self, waiting: Sequence[RunningReplica], starting: Iterable[RunningReplica]
     ) -> list[RunningReplica]:
-        """Those that may start while others do, in their order: one a shared device at a time."""
-        busy = {device for replica in starting for device in self._shared(replica)}
+        """Those that may start while others do, in their order: one a device at a time."""
+        busy = {device for replica in starting for device in _places(replica)}
         ready = []
         for replica in waiting:
-            mine = self._shared(replica)
+            mine = _places(replica)
             if busy.isdisjoint(mine):
                 ready.append(replica)
             # One that waits keeps its place before those behind it.
@@ -121,14 +121,18 @@ class Turns:
 
     @contextlib.asynccontextmanager
     async def turn(self, replica: RunningReplica) -> AsyncIterator[None]:
-        """Within it no other worker starts on the replica's shared devices."""
+        """Within it no other worker starts on the replica's devices."""
         async with contextlib.AsyncExitStack() as held:
             # In rising order, so that two that share several do not wait for each other.
-            for device in self._shared(replica):
+            for device in _places(replica):
                 await held.enter_async_context(self._locks[device])
             yield
 
-    def _shared(self, replica: RunningReplica) -> list[int]:
-        ranks = range(replica.replica_gpus)
-        devices = (replica.base_gpu_id + rank * replica.gpu_id_step for rank in ranks)
-        return [device for device in sorted(devices) if device in self._locks]
+
+def _places(replica: RunningReplica) -> list[Device]:
+    """Where a replica's ranks lie, in rising order; nothing of one that lies on no device."""
+    if replica.base_gpu_id < 0:
+        return []
+    ranks = range(replica.replica_gpus)
+    devices = (replica.base_gpu_id + rank * replica.gpu_id_step for rank in ranks)
+    return sorted((replica.gpu, replica.node, device) for device in devices)

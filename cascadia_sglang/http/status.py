@@ -1,5 +1,6 @@
 """The answers of `GET /cascadia/status` and `GET /v1/models`."""
 
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +11,8 @@ from cascadia_sglang.config.voices import Voices
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.drafts.policy import DraftPolicy
 from cascadia_sglang.judge.watch.agreement import AgreementWatch
-from cascadia_sglang.pool.pool import WorkerHandle, WorkerPool
+from cascadia_sglang.pool.pool import WorkerPool
+from cascadia_sglang.pool.worker_handle import WorkerHandle
 from cascadia_sglang.prefix.warming import Warmer
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.router.engine_protocol import TierState
@@ -67,6 +69,7 @@ def status(
                 "id": worker.worker_id,
                 "tiers": [config.tiers[index].name for index in worker.tiers],
                 "state": worker.state.value,
+                "node": mover.cluster.node(worker.handle.replica.node).name,
                 "pids": worker.handle.pids,
                 "running": len(worker.rids),
                 "devices": _devices(worker.handle),
@@ -74,6 +77,7 @@ def status(
             }
             for worker in pool
         ],
+        "nodes": _nodes(mover),
         "prefixes": prefixes,
         "bypassed": [config.tiers[index].name for index in sorted(pool.bypassed)],
         "thresholds": router.config.routing.thresholds,
@@ -113,6 +117,26 @@ def model_card(
     )
     named = read_model(name, served_name, strict)
     return _card(name, config, pool, voices, named.tier, created)
+
+
+def _nodes(mover: Mover) -> list[dict[str, Any]]:
+    """The nodes that workers run on, and who waits since one of them was lost."""
+    replicas = mover.running().replicas
+    return [
+        {
+            "name": node.name,
+            "state": "up" if node.is_up else "away",
+            "local": node.is_local,
+            "devices": node.devices,
+            "memory_gib": None if node.memory_gib is None else round(node.memory_gib, 1),
+            "waiting": Counter(
+                replica.pool
+                for replica in replicas
+                if replica.node == node.number and not mover.cluster.is_up(replica)
+            ),
+        }
+        for node in mover.cluster.nodes
+    ]
 
 
 def _devices(handle: WorkerHandle) -> list[dict[str, Any]]:

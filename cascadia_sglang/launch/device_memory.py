@@ -12,8 +12,9 @@ import torch
 from cascadia_patches.apply import apply_patches
 from cascadia_patches.registry import CAPACITY_PATCHES
 from cascadia_sglang.capacity.blocks import Blocks, blocks_of
+from cascadia_sglang.capacity.devices import Device
 from cascadia_sglang.capacity.layout import WantedPool, lay_out_workers, shared_devices
-from cascadia_sglang.capacity.types import Capacity, GpuType, RunningReplica
+from cascadia_sglang.capacity.types import Capacity, Node, RunningReplica
 from cascadia_sglang.config.pool_specs import PoolSpec
 from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.launch.arguments import TierArguments
@@ -39,15 +40,21 @@ class DeviceMemory:
 
     Attributes:
         replicas: in the order of the pools.
-        shared: numbers of the devices that several workers lie on.
+        shared: devices that several workers lie on.
         blocks: the pools that share them, which moves do not split.
         pools: memory of each pool; empty where no pool has less than whole devices.
     """
 
     replicas: tuple[RunningReplica, ...]
-    shared: frozenset[int]
+    shared: frozenset[Device]
     blocks: Blocks
     pools: tuple[PoolMemory, ...] = ()
+
+    @property
+    def least_gib(self) -> dict[str, float]:
+        """What the weights of a worker of each pool take of each device, where that is known."""
+        sizes = ((memory.name, memory.weights_bytes) for memory in self.pools)
+        return {name: size / 2**30 for name, size in sizes if size is not None}
 
     def share(self, pool: PoolSpec) -> DeviceShare | None:
         """A worker's part of each of its devices; None where it has them alone."""
@@ -58,9 +65,7 @@ class DeviceMemory:
         return None
 
 
-def host_devices(
-    arguments: TierArguments, pools: Sequence[PoolSpec], kind: GpuType
-) -> DeviceMemory:
+def host_devices(arguments: TierArguments, pools: Sequence[PoolSpec], node: Node) -> DeviceMemory:
     """On a host, where devices are numbers alone.
 
     Raises:
@@ -75,17 +80,15 @@ def host_devices(
         )
         for pool in pools
     ]
-    replicas = lay_out_workers(wanted_pools, kind)
+    replicas = lay_out_workers(wanted_pools, node)
     return DeviceMemory(
         replicas=replicas,
-        shared=shared_devices(replicas, kind),
-        blocks=blocks_of(replicas, kind),
+        shared=shared_devices(replicas, node),
+        blocks=blocks_of(replicas, node),
     )
 
 
-def device_memory(
-    arguments: TierArguments, pools: Sequence[PoolSpec], kind: GpuType
-) -> DeviceMemory:
+def device_memory(arguments: TierArguments, pools: Sequence[PoolSpec], node: Node) -> DeviceMemory:
     """On accelerators, before any worker starts.
 
     Raises:
@@ -94,12 +97,12 @@ def device_memory(
         InfeasiblePlanError: the first, where the memory of the devices is not known.
     """
     cards = seen_cards()
-    if len(cards) < torch.cuda.device_count() or not kind.gpus_per_node:
+    if len(cards) < torch.cuda.device_count() or not node.devices:
         # Of another make, or parts of a device: each worker has its own, as SGLang finds it.
-        host_memory = host_devices(arguments, pools, kind)
+        host_memory = host_devices(arguments, pools, node)
         if host_memory.shared or any(pool.gpu_share is not None for pool in pools):
             raise ConfigError(
-                f"{len(host_memory.replicas)} workers want more than the {kind.gpus_per_node} "
+                f"{len(host_memory.replicas)} workers want more than the {node.devices} "
                 "devices here, and the driver does not tell their memory, so they cannot be shared"
             )
         return host_memory
@@ -116,8 +119,8 @@ def device_memory(
         apply_patches(CAPACITY_PATCHES, _Resolving())
     return DeviceMemory(
         replicas=replicas,
-        shared=shared_devices(replicas, kind),
-        blocks=blocks_of(replicas, kind),
+        shared=shared_devices(replicas, node),
+        blocks=blocks_of(replicas, node),
         pools=tuple(memory),
     )
 

@@ -19,7 +19,9 @@ from sglang.srt.platforms import current_platform
 from sglang.srt.runtime_context import create_context, use_context
 from sglang.srt.server_args import PortArgs, ServerArgs
 
-from cascadia_sglang.capacity.types import GpuType, RunningReplica
+from cascadia_sglang.capacity.blocks import Blocks
+from cascadia_sglang.capacity.cluster import Cluster
+from cascadia_sglang.capacity.types import Node, RunningReplica
 from cascadia_sglang.config.escalation import ranked_tiers
 from cascadia_sglang.config.pool_specs import PoolSpec, pool_specs
 from cascadia_sglang.config.probes import hidden_recording_tiers
@@ -41,9 +43,10 @@ from cascadia_sglang.launch.resolution import (
     resolve,
 )
 from cascadia_sglang.launch.scheduler_group import SchedulerGroup
+from cascadia_sglang.memory.cards import seen_cards
 from cascadia_sglang.memory.host import HostFlags, HostMemory, host_memory
 from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
-from cascadia_sglang.pool.pool import Limits, WorkerHandle
+from cascadia_sglang.pool.worker_handle import Limits
 from cascadia_sglang.processes.liveness import Pulse
 from cascadia_sglang.sglang_state import WORKER_SPEC
 from cascadia_sglang.worker.main import run_worker
@@ -74,8 +77,11 @@ class ResolvedWorker:
     server_args: ServerArgs
 
 
-class Launcher:
-    """Starts workers; knows the server's shared sockets and which devices are taken."""
+class LocalLauncher:
+    """Starts workers on this host; knows the server's shared sockets, and how they share devices.
+
+    Implements `fleet.launcher_protocol.Launcher`.
+    """
 
     def __init__(
         self,
@@ -84,7 +90,7 @@ class Launcher:
         paces: dict[int, PaceSpec],
         memory: HostMemory | None,
         devices: DeviceMemory,
-        node: GpuType,
+        cluster: Cluster,
         threads: int,
         start_group: StartGroup,
         server_ports: PortArgs,
@@ -98,7 +104,7 @@ class Launcher:
         self._paces = paces
         self._threads = threads
         self._memory = memory
-        self.devices = devices
+        self._devices = devices
         self._start_group = start_group
         self._server_ports = server_ports
         self._drafts = drafts
@@ -107,7 +113,15 @@ class Launcher:
         self._sockets = tempfile.TemporaryDirectory(prefix="cascadia-events-")
         # Two resolutions at once would share what SGLang keeps of the devices.
         self._resolving = threading.Lock()
-        self.node = node
+        self.cluster = cluster
+
+    @property
+    def replicas(self) -> tuple[RunningReplica, ...]:
+        return self._devices.replicas
+
+    @property
+    def blocks(self) -> Blocks:
+        return self._devices.blocks
 
     def resolved(self, pool: PoolSpec, number: int, replica: RunningReplica) -> ResolvedWorker:
         """A worker to start, and its arguments as SGLang resolves them. Any thread may call it.
@@ -128,7 +142,7 @@ class Launcher:
         server_args = self._arguments.for_worker(
             pool, worker_id, share, replica, on_host=self._on_host
         )
-        with self._resolving, one_line_errors(pool.name), resolving(self.devices.share(pool)):
+        with self._resolving, one_line_errors(pool.name), resolving(self._devices.share(pool)):
             resolve(server_args)
         return ResolvedWorker(pool, worker_id, replica, server_args)
 
@@ -161,7 +175,7 @@ class Launcher:
             reads_drafts=self._drafts != "off",
             fits_window=self._drafts == "auto",
             host_free_bytes=None if self._memory is None else self._memory.free_of(pool),
-            device_share=self.devices.share(pool),
+            device_share=self._devices.share(pool),
             log=self._arguments.log_of(worker_id),
         )
         WORKER_SPEC.set(server_args, spec)
@@ -194,17 +208,12 @@ class Launcher:
             ),
             started=started,
             pulse=pulse,
-            loads=create_load_snapshot_reader(ports, caller="TokenizerManager"),
+            reader=create_load_snapshot_reader(ports, caller="TokenizerManager"),
             events=events,
             page_tokens=tokens,
             devices=() if self._on_host else _numbers(server_args),
-            device_share=self.devices.share(pool),
+            device_share=self._devices.share(pool),
         )
-
-    def free(self, handle: WorkerHandle) -> None:
-        """Close what was open towards a worker that has ended."""
-        handle.pulse.close()
-        handle.loads.close()
 
 
 def _numbers(server_args: ServerArgs) -> tuple[int, ...]:
@@ -221,7 +230,7 @@ def launcher_of(
     start_group: StartGroup,
     server_ports: PortArgs,
     detokenizer_of: DetokenizerOf,
-) -> Launcher:
+) -> LocalLauncher:
     """The launcher of a cascade's workers.
 
     Raises:
@@ -231,6 +240,7 @@ def launcher_of(
     on_host = current_platform.device_type == "cpu"
     pools, node = pool_specs(config), _this_node(arguments)
     places = host_devices if on_host else device_memory
+    devices = places(arguments, pools, node)
     judge = JudgeSpec(
         calibrations=config.calibrations(),
         record=config.judge.record,
@@ -239,15 +249,15 @@ def launcher_of(
         ranked=ranked_tiers(config),
         hidden=hidden_recording_tiers(config),
     )
-    return Launcher(
+    return LocalLauncher(
         arguments,
         judge,
         paces,
         host_memory(pools, {pool.name: HostFlags.of(arguments.flags(pool)) for pool in pools})
         if on_host
         else None,
-        places(arguments, pools, node),
-        node,
+        devices,
+        Cluster(nodes=(node,), least_gib=devices.least_gib),
         worker_threads(config),
         start_group,
         server_ports,
@@ -265,11 +275,13 @@ def cores_of_ranks(ranks: int) -> str:
     return "|".join(str(cores[rank % len(cores)]) for rank in range(ranks))
 
 
-def _this_node(arguments: TierArguments) -> GpuType:
-    """Devices for workers: the accelerators from the base id on, or numbers on a host."""
+def _this_node(arguments: TierArguments) -> Node:
+    """The server's host: its accelerators from the base id on, or so many numbers."""
     kind = current_platform.device_type
     if kind == "cpu":
-        return GpuType(gpu=kind, nodes=1, gpus_per_node=HOST_DEVICES)
+        return Node(gpu=kind, devices=HOST_DEVICES)
     first, step = arguments.first_device, arguments.device_step
     count = len(range(first, torch.cuda.device_count(), step))
-    return GpuType(gpu=kind, nodes=1, gpus_per_node=count)
+    largest = max((card.free_bytes for card in seen_cards()), default=None)
+    memory_gib = None if largest is None else largest / 2**30
+    return Node(gpu=kind, devices=count, memory_gib=memory_gib)

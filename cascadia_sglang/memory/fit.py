@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from cascadia_sglang.capacity.devices import devices_of
 from cascadia_sglang.capacity.layout import WantedPool, lay_out_workers, shared_devices
-from cascadia_sglang.capacity.types import Capacity, GpuType, RunningReplica
+from cascadia_sglang.capacity.types import Capacity, Node, RunningReplica
 from cascadia_sglang.config.pool_specs import PoolSpec
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError
 from cascadia_sglang.memory.cards import Card
@@ -73,7 +73,7 @@ def pool_memory(
         ConfigError: if the workers find no devices, or a model does not fit; names the tier, what
             it needs and what there is.
     """
-    kind = GpuType(gpu="cuda", nodes=1, gpus_per_node=len(cards))
+    node = Node(gpu="cuda", devices=len(cards))
     needs = {pool.name: _need(pool, sizes[pool.name]) for pool in pools}
     requests = [
         WantedPool(
@@ -90,10 +90,10 @@ def pool_memory(
         for pool in pools
     ]
     try:
-        replicas = lay_out_workers(requests, kind)
+        replicas = lay_out_workers(requests, node)
     except InfeasiblePlanError as error:
         raise ConfigError(str(error)) from error
-    shares = _shares(pools, sizes, needs, replicas, kind, cards)
+    shares = _shares(pools, sizes, needs, replicas, node, cards)
     memory = []
     for pool in pools:
         pool_replicas = tuple(replica for replica in replicas if replica.pool == pool.name)
@@ -101,7 +101,7 @@ def pool_memory(
             (
                 cards[d].free_bytes
                 for replica in pool_replicas
-                for _, _, d in devices_of(replica, kind)
+                for _, _, d in devices_of(replica, node.devices)
             )
         )
         share = shares.get(pool.name)
@@ -118,17 +118,17 @@ def _shares(
     sizes: Mapping[str, MemoryShape],
     needs: Mapping[str, Need],
     replicas: Sequence[RunningReplica],
-    kind: GpuType,
+    node: Node,
     cards: Sequence[Card],
 ) -> dict[str, float]:
     """The least share of any of its devices, of each pool that shares one or was given a share."""
     configured = {pool.name: pool.gpu_share for pool in pools if pool.gpu_share is not None}
     shares = dict(configured)
-    for device in sorted(shared_devices(replicas, kind)):
+    for _, _, device in sorted(shared_devices(replicas, node)):
         names = [
             replica.pool
             for replica in replicas
-            for _, _, number in devices_of(replica, kind)
+            for _, _, number in devices_of(replica, node.devices)
             if number == device
         ]
         configured_sum = sum(configured.get(name, 0.0) for name in names)

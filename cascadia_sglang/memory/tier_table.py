@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cascadia_sglang.capacity.devices import devices_of
-from cascadia_sglang.capacity.types import GpuType
+from cascadia_sglang.capacity.types import Node
 from cascadia_sglang.config.escalation import ranked_tiers
 from cascadia_sglang.config.label_settings import self_calibrated_tiers
 from cascadia_sglang.config.pool_specs import PoolSpec, pool_specs
@@ -90,11 +90,11 @@ def _on_cards(
         )
         for name, pool_flags in flags.items()
     }
-    kind = GpuType(gpu=cards[0].name, nodes=1, gpus_per_node=len(cards))
+    node = Node(gpu=cards[0].name, devices=len(cards))
     memory = {
         pool.name: _Memory(
             weights=_gigabytes(pool.weights_bytes),
-            devices=_devices(pool, kind),
+            devices=_devices(pool, node),
             **_cache(flags[pool.name], pool.kv_bytes, pool.kv_tokens),
         )
         for pool in pool_memory(pools, shapes, cards)
@@ -149,9 +149,9 @@ def _cache(
     }
 
 
-def _devices(memory: PoolMemory, kind: GpuType) -> str:
+def _devices(memory: PoolMemory, node: Node) -> str:
     places = " ".join(
-        "+".join(str(device) for _, _, device in devices_of(replica, kind))
+        "+".join(str(device) for _, _, device in devices_of(replica, node.devices))
         for replica in memory.replicas
     )
     return places if memory.share is None else f"{places} ({memory.share:.3f} of each)"

@@ -74,7 +74,6 @@ class Metrics:
         self._tiers = tiers
         self._pools = pools
         self._phases = phases
-        self.is_open = False
         unwritten: Any = _Unwritten()
         self._requests = self._escalations = self._poison = self._shadows = unwritten
         self._labels = self._fits = self._tokens = self._cached = self._kept = unwritten
@@ -113,7 +112,6 @@ class Metrics:
         self._start = _family("cascadia_worker_start_seconds", pools)
         self._moves = _family("cascadia_reallocation_seconds")
         self._solve = _family("cascadia_plan_solve_seconds")
-        self.is_open = True
 
     def answered(
         self,

@@ -1,6 +1,5 @@
-"""The load of every worker, read from the shared memory into which its scheduler writes it."""
+"""The loads of the workers, as their schedulers publish them."""
 
-import fcntl
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,7 +27,7 @@ def read_loads(workers: Iterable[Worker], only_index: int | None) -> list[Worker
     for index, worker in enumerate(workers):
         if only_index is not None and only_index != index:
             continue
-        for snapshot in worker.handle.loads.read_all():
+        for snapshot in worker.handle.snapshots():
             values = {name: getattr(snapshot, name) for name in snapshot.__struct_fields__}
             values["dp_rank"] = index
             loads.append(WorkerLoad(worker=worker.worker_id, **values))
@@ -36,33 +35,5 @@ def read_loads(workers: Iterable[Worker], only_index: int | None) -> list[Worker
 
 
 def published_load(worker: Worker) -> PublishedLoad | None:
-    """A worker's load for the choice of one; None where it has written none, or is writing.
-
-    Never blocks: it is read on the event loop.
-    """
-    reader = worker.handle.loads
-    if not reader._attach():
-        return None
-    try:
-        fcntl.flock(reader.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
-    try:
-        snapshot: LoadSnapshot | None = reader._read_slot(0)
-    finally:
-        fcntl.flock(reader.fd, fcntl.LOCK_UN)
-    if snapshot is None or not snapshot.max_running_requests:
-        return None
-    moments = snapshot.decode_moments or [0.0] * 6
-    return PublishedLoad(
-        at_s=snapshot.timestamp,
-        running=snapshot.num_running_reqs,
-        waiting=snapshot.num_waiting_reqs,
-        waiting_tokens=snapshot.num_waiting_uncached_tokens,
-        max_running=snapshot.max_running_requests,
-        prefilled_tokens=snapshot.total_prefill_uncached_tokens,
-        prefill_us=snapshot.total_prefill_busy_us,
-        decode_moments=tuple(moments),
-        used_tokens=snapshot.num_used_tokens,
-        total_tokens=snapshot.max_total_num_tokens,
-    )
+    """A worker's load for the choice of one; None where none can be read now. Never blocks."""
+    return worker.handle.load()

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from cascadia_sglang.capacity.types import RunningReplica
-from cascadia_sglang.config.pool_specs import PoolSpec
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.messages import DeviceShare, EventSource
-from cascadia_sglang.pool.worker_ends import WorkerEnd
-from cascadia_sglang.processes.liveness import Pulse
+from cascadia_sglang.pool.worker_handle import Limits, WorkerHandle
 
 if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
-
     import zmq
-    from sglang.srt.entrypoints.engine import SchedulerInitResult
-    from sglang.srt.managers.load_snapshot import ShmLoadSnapshotReader
 
 _LOOK_S = 0.05
 
@@ -37,80 +29,6 @@ class WorkerState(Enum):
     DEAD = "dead"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What fits a worker, in tokens.
-
-    Attributes:
-        context_tokens: prompt and answer together.
-        input_tokens: a prompt must be shorter.
-        vocabulary: how many token ids its model knows.
-    """
-
-    context_tokens: int
-    input_tokens: int
-    vocabulary: int
-
-
-class WorkerHandle(Protocol):
-    """The processes of a worker, as those who hold one of its pool's workers need them.
-
-    Attributes:
-        pool: whose replica it is.
-        replica: its shape, and the devices that it holds; on a CPU they are numbers alone.
-        limits: what fits it; without the length of a prompt until it is ready.
-        processes: one per rank.
-        result: SGLang's launch result, with the schedulers' infos.
-        input_address: where its requests go.
-        pulse: tells whether its processes live.
-        loads: SGLang's reader of the load that its scheduler writes into shared memory.
-        started: on the monotonic clock, in seconds.
-        phases: seconds of each phase of its start; empty until it is ready.
-        events: where it publishes what its prefix cache holds; None where it does not.
-        page_tokens: of its KV pool.
-        capacity_tokens: of its KV pool; 0 until it is ready.
-        devices: numbers of its accelerators; none on a host.
-        device_share: its part of each, where it shares them.
-    """
-
-    pool: PoolSpec
-    replica: RunningReplica
-    limits: Limits
-    processes: Sequence[BaseProcess]
-    result: SchedulerInitResult
-    input_address: str
-    pulse: Pulse
-    loads: ShmLoadSnapshotReader
-    started: float
-    phases: Mapping[str, float]
-    events: EventSource | None
-    page_tokens: int
-    capacity_tokens: int
-    devices: tuple[int, ...]
-    device_share: DeviceShare | None
-
-    @property
-    def pids(self) -> list[int]: ...
-
-    def is_alive(self) -> bool: ...
-
-    def end(self) -> WorkerEnd:
-        """Whose doing the end of its ranks is, of those that have ended."""
-        ...
-
-    def wait_for_ready(self) -> None:
-        """Block until every rank is ready; WorkerError if one of them died on the way."""
-        ...
-
-    def kill(self) -> None:
-        """End every rank at once."""
-        ...
-
-    def join(self, deadline: float) -> bool:
-        """Wait for the ranks until the monotonic deadline; whether all ended."""
-        ...
-
-
 @dataclass(slots=True, kw_only=True, eq=False)
 class Worker:
     """One running SGLang scheduler group.
@@ -118,7 +36,7 @@ class Worker:
     Attributes:
         worker_id: `<tier>-<number>`, unique in the server.
         tiers: indices of the tiers it serves.
-        handle: its processes and their addresses.
+        handle: what runs it.
         retired: whether it is to end, so that its end is no fault.
         socket: where its requests go; None until the tokenizer manager exists.
         rids: attempts it runs now.

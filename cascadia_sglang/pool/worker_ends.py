@@ -1,18 +1,6 @@
-"""Why a worker ended: by an error of its own, or by something from outside."""
+"""Why a worker ended: by an error of its own, by something from outside, or with its node."""
 
-import signal
-from collections.abc import Sequence
 from enum import Enum
-
-# What someone sends to end a process. The kernel sends SIGKILL where memory runs out.
-_FROM_OUTSIDE = {
-    -signal.SIGKILL,
-    -signal.SIGTERM,
-    -signal.SIGINT,
-    -signal.SIGHUP,
-}
-# What Python says of a child whose fork server was lost: nobody knows how it ended.
-_UNKNOWN = 255
 
 
 class WorkerEnd(Enum):
@@ -21,19 +9,4 @@ class WorkerEnd(Enum):
     OWN_ERROR = "its own error"
     OUTSIDE = "from outside"
     CONTROL_CALL = "a control call"
-
-
-def end_of(exit_codes: Sequence[int | None]) -> WorkerEnd:
-    """Whose doing the end of a worker is, by the exit codes of its ranks.
-
-    A scheduler that meets an exception logs it and returns, so that its exit code is 0; a
-    worker that was asked to end is not judged here. Where one rank was killed from outside, its
-    mates fail for want of it.
-
-    Args:
-        exit_codes: as `multiprocessing` has them, negative for a signal; None for a running rank.
-    """
-    ended = [code for code in exit_codes if code is not None]
-    if not ended or any(code in _FROM_OUTSIDE or code == _UNKNOWN for code in ended):
-        return WorkerEnd.OUTSIDE
-    return WorkerEnd.OWN_ERROR
+    LOST_NODE = "with its node"

@@ -1,16 +1,14 @@
-"""Watches the worker processes and the detokenizers, and answers the stop signals."""
+"""Watches the nodes, the workers and the detokenizers, and answers the stop signals."""
 
 import asyncio
 import contextlib
 import logging
 import signal
-from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING
 
 from cascadia_sglang.fleet.detokenizer import Detokenizer, Detokenizers
 from cascadia_sglang.fleet.fleet import Fleet
-from cascadia_sglang.pool.worker_ends import WorkerEnd
-from cascadia_sglang.processes.liveness import LOOK_S, is_stopped
+from cascadia_sglang.processes.liveness import LOOK_S
 from cascadia_sglang.router.cascade import CascadeRouter
 from cascadia_sglang.server.shutdown import stop_server
 
@@ -29,8 +27,6 @@ class Supervisor:
         self._router = router
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
-        # By sentinel; held so that no descriptor is closed, and its number reused, while watched.
-        self._processes: dict[int, BaseProcess] = {}
 
     async def run(self, manager: "TokenizerManager") -> None:
         """Watch until asked to stop, then drain and end the server within ten seconds."""
@@ -38,14 +34,12 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         # SGLang brings everything down on SIGQUIT, which a failing worker sends; here its end is
-        # seen by its sentinel.
+        # seen by itself.
         loop.add_signal_handler(signal.SIGQUIT, lambda: None)
         watch = asyncio.create_task(self._keep_watching())
         await self._stopping.wait()
         watch.cancel()
         self._fleet.stop()
-        for sentinel in self._processes:
-            loop.remove_reader(sentinel)
         await stop_server(manager, self._fleet, self._router)
 
     async def _keep_watching(self) -> None:
@@ -58,15 +52,18 @@ class Supervisor:
                 await asyncio.sleep(LOOK_S)
 
     async def _watch(self) -> None:
-        """Look at every process: at once when one ends, and once a second for signs of life."""
+        """Look at all of them: at once when one ends, and once a second for signs of life."""
         loop = asyncio.get_running_loop()
         next_look = loop.time()
         while True:
+            # First, so that the ends of a lost node's workers are known for what they are.
+            self._fleet.lost_nodes.check()
             self._take_ended()
             if loop.time() >= next_look:
                 next_look = loop.time() + LOOK_S
                 self._take_stalled()
-            self._wait_for_ends()
+            for watched in (*(worker.handle for worker in self._fleet.pool), *self._detokenizers):
+                watched.on_end(self._ended.set)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(next_look):
                     await self._ended.wait()
@@ -82,9 +79,8 @@ class Supervisor:
 
     def _take_stalled(self) -> None:
         for worker in list(self._fleet.pool):
-            silent = worker.handle.pulse.find_stalled(worker.handle.pids)
-            if silent:
-                end = WorkerEnd.OUTSIDE if any(map(is_stopped, silent)) else WorkerEnd.OWN_ERROR
+            end = worker.handle.stall()
+            if end is not None:
                 self._fleet.lose(worker, "it gives no sign of life", end)
         for detokenizer in self._detokenizers:
             if detokenizer.is_stalled():
@@ -94,15 +90,3 @@ class Supervisor:
         logger.error("the %s was lost: %s", detokenizer.name, why)
         detokenizer.restart()
         self._fleet.lose_attempts(detokenizer.tiers)
-
-    def _wait_for_ends(self) -> None:
-        """Be woken by the end of any process that is there now."""
-        loop = asyncio.get_running_loop()
-        processes = [p for worker in self._fleet.pool for p in worker.handle.processes]
-        processes += [detokenizer.process for detokenizer in self._detokenizers]
-        present = {process.sentinel: process for process in processes}
-        for sentinel in self._processes.keys() - present.keys():
-            loop.remove_reader(sentinel)
-        for sentinel in present.keys() - self._processes.keys():
-            loop.add_reader(sentinel, self._ended.set)
-        self._processes = present

@@ -5,6 +5,7 @@ from docs.generate.markdown import code, document, paragraph, table
 SERVER_FIELDS = {
     "tiers": "An item per tier, smallest first. See below.",
     "workers": "An item per worker. See below.",
+    "nodes": "An item per node, the host of the server first. See below.",
     "prefixes": "The prefix index. See below.",
     "bypassed": "Names of the tiers that the breaker bypasses.",
     "thresholds": "The configured thresholds, as a list. Empty with an escalation rate.",
@@ -112,7 +113,8 @@ WORKER_FIELDS = {
     "id": "Name of the worker.",
     "tiers": "Names of the tiers that it serves.",
     "state": "`starting`, `standby`, `asleep`, `ready`, `draining` or `dead`.",
-    "pids": "Its process ids.",
+    "node": "Name of the node that it runs on.",
+    "pids": "Its process ids, if it runs on the host of the server.",
     "running": "Attempts that it runs or holds in its queue.",
     "devices": "An item per accelerator.",
     "start_s": "Seconds of each phase of its start.",
@@ -122,6 +124,15 @@ DEVICE_FIELDS = {
     "device": "Number of the accelerator.",
     "gpu_share": "The worker's part of its memory, if it is shared.",
     "memory_gb": "The same in gigabytes.",
+}
+
+NODE_FIELDS = {
+    "name": "Name of the node.",
+    "state": "`up`, or `away` if it does not answer.",
+    "local": "Whether the server itself runs there.",
+    "devices": "Its accelerators. On a host without any: workers that it may hold.",
+    "memory_gib": "Free GiB of its largest accelerator when the server started. null if unknown.",
+    "waiting": "Workers by pool that were lost with the node and have found no other place.",
 }
 
 PREFIX_FIELDS = {
@@ -148,6 +159,7 @@ SECTIONS = (
     ("`drafts` of a tier", DRAFTS_FIELDS),
     ("An item of `workers`", WORKER_FIELDS),
     ("An item of `devices`", DEVICE_FIELDS),
+    ("An item of `nodes`", NODE_FIELDS),
     ("`prefixes`", PREFIX_FIELDS),
 )
 

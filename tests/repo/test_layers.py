@@ -138,6 +138,10 @@ PURE = (
     "cascadia_sglang.planner.online.propose",
     "cascadia_sglang.planner.online.window_simulation",
     "cascadia_sglang.capacity.placement",
+    "cascadia_sglang.capacity.service_placement",
+    "cascadia_sglang.capacity.place_search",
+    "cascadia_sglang.capacity.displaced",
+    "cascadia_sglang.capacity.cluster",
 )
 IMPURE_LIBRARIES = (
     "asyncio",

@@ -190,7 +190,7 @@ def test_every_field_of_a_response_has_a_row() -> None:
 def test_every_field_of_the_status_has_a_row() -> None:
     builders = {
         "cascadia_sglang.http.status": {
-            *("status", "_devices", "_escalation", "_drift", "_shadow", "_warm"),
+            *("status", "_devices", "_escalation", "_drift", "_shadow", "_warm", "_nodes"),
         },
         "cascadia_sglang.self_calibration.controller": {"summary", "_shown"},
         "cascadia_sglang.fleet.event_feeds": {"summary", "_told"},

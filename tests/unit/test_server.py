@@ -13,7 +13,6 @@ def test_a_server_is_complete_once_it_is_built() -> None:
     server = CascadeServer(config, None, {}, {}, is_forking=False)  # type: ignore[arg-type]
     assert server.event_loop is None
     assert server.controller is None
-    assert not server.metrics.is_open
     server.gearbox.set_thresholds([0.5])
     assert server.router.config.routing.thresholds == [0.5]
     make_current(server)

@@ -39,7 +39,7 @@ def _build(server: CascadeServer) -> Callable[..., Any]:
             with one_line_exit():
                 server.fleet.admit_when_ready(workers)
             for worker in workers:
-                infos.extend(worker.handle.result.scheduler_infos)
+                infos.extend(worker.handle.scheduler_infos)
 
         pids = [pid for worker in workers for pid in worker.handle.pids]
         return SchedulerInitResult(

@@ -5,9 +5,10 @@ import itertools
 import pytest
 
 from cascadia_sglang.capacity.blocks import Blocks, blocks_of, folded, unfolded
+from cascadia_sglang.capacity.cluster import Cluster
 from cascadia_sglang.capacity.devices import devices_of
 from cascadia_sglang.capacity.move_steps import Drain, Start, Stop
-from cascadia_sglang.capacity.types import Capacity, GpuType, RunningPlan, RunningReplica
+from cascadia_sglang.capacity.types import Capacity, Node, RunningPlan, RunningReplica
 from cascadia_sglang.config.settings import CascadeConfig, PlannerConfig
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.errors import InfeasiblePlanError
@@ -15,7 +16,7 @@ from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.testing.engine import make_cascade
 from tests.unit.controller.fakes import Router, Workers, applied
 
-NODE = GpuType(gpu="cuda", nodes=1, gpus_per_node=4)
+NODE = Node(gpu="cuda", devices=4)
 
 
 def at(pool: str, device: int, tp_size: int = 1) -> RunningReplica:
@@ -25,7 +26,7 @@ def at(pool: str, device: int, tp_size: int = 1) -> RunningReplica:
 class Sharing(Workers):
     """`small` and `middle` on one device, `large` on one of its own."""
 
-    node = NODE
+    cluster = Cluster(nodes=(NODE,))
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,7 +154,7 @@ def test_no_step_of_any_move_puts_others_on_a_blocks_device(blocks: int, large: 
         plan = applied(plan, action)
         lies: dict[object, list[str]] = {}
         for replica in plan.replicas:
-            for device in devices_of(replica, NODE):
+            for device in devices_of(replica, NODE.devices):
                 lies.setdefault(device, []).append(replica.pool)
         for here in lies.values():
             assert here == ["large"] or ("large" not in here and len(set(here)) == len(here))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cascadia_sglang.capacity.layout import WantedPool, lay_out_workers, shared_devices
-from cascadia_sglang.capacity.types import Capacity, GpuType, RunningReplica
+from cascadia_sglang.capacity.types import Capacity, Node, RunningReplica
 from cascadia_sglang.errors import InfeasiblePlanError
 
 
@@ -17,8 +17,8 @@ def want(
     return WantedPool(pool=pool, capacity=capacity, weights_bytes=gb * 1e9, **placement)
 
 
-def node(cards: int) -> GpuType:
-    return GpuType(gpu="cuda", nodes=1, gpus_per_node=cards)
+def node(cards: int) -> Node:
+    return Node(gpu="cuda", devices=cards)
 
 
 def devices(replica: RunningReplica) -> list[int]:
@@ -80,7 +80,7 @@ def test_a_tier_has_the_devices_that_it_names() -> None:
         ("rest", [1]),
     ]
     replicas = lay_out_workers([want("a", devices=(1,)), want("b", devices=(1,))], node(2))
-    assert shared_devices(replicas, node(2)) == {1}
+    assert shared_devices(replicas, node(2)) == {("cuda", 0, 1)}
 
 
 def test_pipeline_stages_lie_on_neighbours() -> None:

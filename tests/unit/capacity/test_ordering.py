@@ -6,14 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascadia_sglang.capacity.cluster import Cluster
 from cascadia_sglang.capacity.move_steps import Drain, SetThresholds, Start, Stop
 from cascadia_sglang.capacity.ordering import order_steps
-from cascadia_sglang.capacity.placement import capacity_of, place_in_service
-from cascadia_sglang.capacity.types import Capacity, GpuType, RunningPlan, RunningReplica
+from cascadia_sglang.capacity.service_placement import capacity_of, place_in_service
+from cascadia_sglang.capacity.types import Capacity, Node, RunningPlan, RunningReplica
 from cascadia_sglang.errors import InfeasibleMoveError, InfeasiblePlanError
 from tests.unit.controller.fakes import applied
 
-NODE = GpuType(gpu="cpu", nodes=1, gpus_per_node=6)
+NODE = Node(gpu="cpu", devices=6)
+CLUSTER = Cluster(nodes=(NODE,))
 POOLS = ("small", "middle", "large")
 
 
@@ -33,9 +35,9 @@ def ids(replica: RunningReplica) -> set[int]:
 def plans(draw: st.DrawFn) -> RunningPlan:
     """Up to six replicas of one or two devices, side by side, with gaps."""
     device, replicas = draw(st.integers(0, 2)), []
-    while device < NODE.gpus_per_node:
+    while device < NODE.devices:
         tp_size = draw(st.sampled_from([1, 1, 2]))
-        if device + tp_size <= NODE.gpus_per_node:
+        if device + tp_size <= NODE.devices:
             replicas.append(replica(draw(st.sampled_from(POOLS)), device, tp_size))
         device += tp_size + draw(st.sampled_from([0, 0, 1, 2]))
     return running(*replicas, thresholds=(draw(st.sampled_from([0.2, 0.8])),))
@@ -96,7 +98,7 @@ def has_order(current: RunningPlan, target: RunningPlan, budget: int) -> bool:
 @given(plans(), plans(), st.integers(1, 6))
 def test_the_actions_turn_one_plan_into_the_other_by_the_rules(current, target, budget):
     try:
-        actions = order_steps(current, target, [NODE], budget)
+        actions = order_steps(current, target, CLUSTER, budget)
     except InfeasibleMoveError:
         if len(set(current.replicas) ^ set(target.replicas)) <= 6:
             assert not has_order(current, target, budget)
@@ -117,7 +119,7 @@ def test_the_actions_turn_one_plan_into_the_other_by_the_rules(current, target, 
 def test_asked_for_by_number_what_runs_in_the_shape_stays(current, numbers, budget):
     capacities = {pool: Capacity(replicas=count) for pool, count in numbers.items()}
     try:
-        target = place_in_service(current, capacities, NODE, budget)
+        target = place_in_service(current, capacities, CLUSTER, budget)
     except InfeasiblePlanError:
         assert sum(numbers.values()) > budget
         return
@@ -134,24 +136,24 @@ def test_asked_for_by_number_what_runs_in_the_shape_stays(current, numbers, budg
 def test_where_the_budget_allows_it_starts_before_it_stops():
     old = running(replica("small", 0), replica("small", 1), replica("large", 2))
     new = running(replica("small", 0), replica("large", 2), replica("large", 3))
-    assert order_steps(old, new, [NODE], 4) == [
+    assert order_steps(old, new, CLUSTER, 4) == [
         Start(replica=replica("large", 3)),
         Drain(replica=replica("small", 1)),
         Stop(replica=replica("small", 1)),
     ]
-    assert [type(action) for action in order_steps(old, new, [NODE], 3)] == [Drain, Stop, Start]
+    assert [type(action) for action in order_steps(old, new, CLUSTER, 3)] == [Drain, Stop, Start]
 
 
 def test_the_next_one_drains_while_one_finishes_its_requests():
     old = running(*(replica("large", device) for device in range(3)), replica("small", 3))
     new = running(replica("large", 0), *(replica("small", device) for device in (1, 2, 3)))
-    actions = order_steps(old, new, [NODE], 4)
+    actions = order_steps(old, new, CLUSTER, 4)
     assert [type(action) for action in actions] == [Drain, Drain, Stop, Start, Stop, Start]
     check(old, new, 4, actions)
     # The last one that accepts is drained only when another is there.
     old = running(replica("large", 0), replica("large", 1))
     new = running(replica("large", 2), replica("large", 3))
-    actions = order_steps(old, new, [NODE], 3)
+    actions = order_steps(old, new, CLUSTER, 3)
     assert [type(action) for action in actions] == [Start, Drain, Drain, Stop, Start, Stop]
     check(old, new, 3, actions)
 
@@ -160,31 +162,33 @@ def test_a_start_that_would_block_the_way_comes_later():
     # The tier of one worker must start its larger one first; the other tier's would take its room.
     old = running(replica("large", 0), replica("small", 1))
     new = running(replica("small", 1), replica("small", 5), replica("large", 2, tp_size=2))
-    actions = order_steps(old, new, [NODE], 4)
+    actions = order_steps(old, new, CLUSTER, 4)
     assert actions[0] == Start(replica=replica("large", 2, tp_size=2))
     check(old, new, 4, actions)
 
 
 def test_thresholds_change_once_the_capacity_is_there():
     old, new = running(replica("small", 0)), running(replica("small", 0), replica("small", 1))
-    actions = order_steps(old, RunningPlan(replicas=new.replicas, thresholds=(0.9,)), [NODE], None)
+    actions = order_steps(old, RunningPlan(replicas=new.replicas, thresholds=(0.9,)), CLUSTER, None)
     assert [type(action) for action in actions] == [Start, SetThresholds]
-    assert order_steps(old, old, [NODE], 1) == []
+    assert order_steps(old, old, CLUSTER, 1) == []
 
 
 def test_what_cannot_be_ordered_says_why():
     old = running(replica("small", 0), replica("large", 1))
     new = running(replica("small", 0), replica("large", 1, tp_size=2))
     with pytest.raises(InfeasibleMoveError, match="within 3 devices leaves each of large"):
-        order_steps(old, new, [NODE], 3)
+        order_steps(old, new, CLUSTER, 3)
 
 
 def test_a_plan_may_drop_a_tier():
     old = running(replica("small", 0), replica("large", 1))
     new = running(replica("large", 0), replica("large", 1))
-    assert [type(action) for action in order_steps(old, new, [NODE], 2)] == [Drain, Stop, Start]
+    assert [type(action) for action in order_steps(old, new, CLUSTER, 2)] == [Drain, Stop, Start]
 
 
 def test_more_than_the_devices_is_refused():
     with pytest.raises(InfeasiblePlanError, match="7 devices are needed, there are 6"):
-        place_in_service(running(replica("small", 0)), {"small": Capacity(replicas=7)}, NODE, None)
+        place_in_service(
+            running(replica("small", 0)), {"small": Capacity(replicas=7)}, CLUSTER, None
+        )

@@ -4,18 +4,18 @@ from random import Random
 
 import pytest
 
-from cascadia_sglang.capacity.devices import devices_of
-from cascadia_sglang.capacity.placement import free_place, place_in_service
+from cascadia_sglang.capacity.cluster import Cluster
+from cascadia_sglang.capacity.service_placement import free_place, place_in_service
 from cascadia_sglang.capacity.types import (
     Capacity,
-    GpuType,
+    Node,
     Reserve,
     RunningPlan,
     RunningReplica,
 )
 from cascadia_sglang.errors import InfeasiblePlanError
 
-NODE = GpuType(gpu="cuda", nodes=1, gpus_per_node=4)
+NODE = Cluster(nodes=(Node(gpu="cuda", devices=4),))
 
 
 def make_replica(pool: str, device: int, tp_size: int = 1) -> RunningReplica:
@@ -72,7 +72,7 @@ def test_a_standby_of_another_pool_keeps_its_device():
 @pytest.mark.parametrize("seed", range(40))
 def test_no_plan_shares_a_device_or_takes_one_that_is_held_by_others(seed):
     random = Random(seed)
-    node = GpuType(gpu="cuda", nodes=1, gpus_per_node=8)
+    node = Cluster(nodes=(Node(gpu="cuda", devices=8),))
 
     def some(count: int, taken: list[RunningReplica]) -> list[RunningReplica]:
         chosen: list[RunningReplica] = []
@@ -96,18 +96,18 @@ def test_no_plan_shares_a_device_or_takes_one_that_is_held_by_others(seed):
         target = place_in_service(plan(*current), targets, node, None, reserve)
     except InfeasiblePlanError:
         return
-    devices = [device for replica in target for device in devices_of(replica, node)]
+    devices = [device for replica in target for device in node.devices_of(replica)]
     assert len(devices) == len(set(devices))
     for replica in set(target) - set(current):
-        mine = set(devices_of(replica, node))
+        mine = set(node.devices_of(replica))
         for standby in standbys:
-            assert replica == standby or mine.isdisjoint(devices_of(standby, node))
+            assert replica == standby or mine.isdisjoint(node.devices_of(standby))
     # Whoever is placed anew where nobody is prepared finds none of its own that is free.
     for replica in set(target) - set(current) - set(reserve.prepared):
         free_alike = [
             other
             for other in reserve.prepared
             if (other.pool, other.tp_size) == (replica.pool, replica.tp_size)
-            and set(devices_of(other, node)).isdisjoint(devices)
+            and set(node.devices_of(other)).isdisjoint(devices)
         ]
         assert free_alike == []

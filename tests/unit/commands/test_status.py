@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cascadia_sglang.capacity.types import RunningPlan
 from cascadia_sglang.cli import main
 from cascadia_sglang.commands.status import lines, watch
 from cascadia_sglang.config.voices import Voices
@@ -21,10 +22,12 @@ from cascadia_sglang.pool.pool import WritablePool
 from cascadia_sglang.prefix.cached_prefixes import HeldPrefixes
 from cascadia_sglang.testing.engine import FakeEngine, make_cascade
 from cascadia_sglang.testing.services import make_router
+from tests.unit.controller.fakes import CLUSTER
 
 CONFIG = make_cascade("small", "large")
 VOICES = Voices.single(["small", "large"])
-MOVER = SimpleNamespace(number=3)
+PLAN = RunningPlan(replicas=(), thresholds=())
+MOVER = SimpleNamespace(number=3, cluster=CLUSTER, running=lambda: PLAN)
 COUNTS = {"effective_labels": 42.3, "needed": 300.0}
 PREFIXES = EventFeeds(HeldPrefixes()).summary()
 ROUTER = make_router(CONFIG, FakeEngine())

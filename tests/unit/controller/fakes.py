@@ -6,18 +6,19 @@ from collections.abc import Container, Sequence
 import msgspec
 
 from cascadia_sglang.capacity.blocks import Blocks
+from cascadia_sglang.capacity.cluster import Cluster
 from cascadia_sglang.capacity.move_steps import Action, SetThresholds, Start, Stop
-from cascadia_sglang.capacity.placement import place_in_service
+from cascadia_sglang.capacity.service_placement import place_in_service
 from cascadia_sglang.capacity.types import (
     Capacity,
-    GpuType,
+    Node,
     Reserve,
     RunningPlan,
     RunningReplica,
 )
 from cascadia_sglang.errors import WorkerError
 
-NODE = GpuType(gpu="cpu", nodes=1, gpus_per_node=8)
+CLUSTER = Cluster(nodes=(Node(gpu="cpu", devices=8),))
 
 
 class Router:
@@ -31,13 +32,13 @@ class Router:
 class Workers:
     """Workers that start as they are told; `fails` holds the numbers of starts that do not."""
 
-    node = NODE
+    cluster = CLUSTER
     blocks = Blocks()
 
     def __init__(self, fails: Container[int] = ()) -> None:
         capacities = {"small": Capacity(replicas=2), "large": Capacity(replicas=1)}
         self.present = list(
-            place_in_service(RunningPlan(replicas=(), thresholds=()), capacities, NODE, None)
+            place_in_service(RunningPlan(replicas=(), thresholds=()), capacities, CLUSTER, None)
         )
         self.fails = fails
         self.starts = 0

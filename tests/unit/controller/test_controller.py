@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from cascadia_sglang.capacity.placement import capacity_of
+from cascadia_sglang.capacity.service_placement import capacity_of
 from cascadia_sglang.capacity.types import Capacity
 from cascadia_sglang.controller.controller import Controller
 from cascadia_sglang.controller.decision import replay_log

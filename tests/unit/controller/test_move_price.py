@@ -5,15 +5,15 @@ from random import Random
 
 import pytest
 
-from cascadia_sglang.capacity.devices import devices_of
+from cascadia_sglang.capacity.cluster import Cluster
 from cascadia_sglang.capacity.move_steps import Action, Drain, Start, Stop
 from cascadia_sglang.capacity.ordering import order_steps
-from cascadia_sglang.capacity.placement import place_in_service
-from cascadia_sglang.capacity.types import Capacity, GpuType, RunningPlan, RunningReplica
+from cascadia_sglang.capacity.service_placement import place_in_service
+from cascadia_sglang.capacity.types import Capacity, Node, RunningPlan, RunningReplica
 from cascadia_sglang.controller.move_price import MovePrice, price_move
 from cascadia_sglang.errors import PlanError
 
-NODE = GpuType(gpu="cuda", nodes=1, gpus_per_node=4)
+CLUSTER = Cluster(nodes=(Node(gpu="cuda", devices=4),))
 START_S = {"small": 40.0, "large": 240.0}
 
 
@@ -22,7 +22,7 @@ def replica(pool: str, device: int, tp_size: int = 1) -> RunningReplica:
 
 
 def price(*actions: Action) -> MovePrice:
-    return price_move(actions, NODE, lambda replica: START_S[replica.pool], 1.0)
+    return price_move(actions, CLUSTER, lambda replica: START_S[replica.pool], 1.0)
 
 
 def swap(old: RunningReplica, new: RunningReplica) -> list[Action]:
@@ -71,13 +71,13 @@ def ticked(before: RunningPlan, after: RunningPlan, actions: list[Action]) -> fl
         device
         for action in actions
         if not isinstance(action, Drain)
-        for device in devices_of(action.replica, NODE)
+        for device in CLUSTER.devices_of(action.replica)
     }
     for action in actions:
         seconds = 0 if isinstance(action, Drain) else 1 if isinstance(action, Stop) else None
         seconds = int(START_S[action.replica.pool]) if seconds is None else seconds
         for _ in range(seconds):
-            busy = {device for replica in present for device in devices_of(replica, NODE)}
+            busy = {device for replica in present for device in CLUSTER.devices_of(replica)}
             idle += len((shared & touched) - busy)
         if isinstance(action, Stop):
             present.discard(action.replica)
@@ -87,16 +87,14 @@ def ticked(before: RunningPlan, after: RunningPlan, actions: list[Action]) -> fl
 
 
 def _held(plan: RunningPlan) -> list[tuple[str, int, int]]:
-    return [device for replica in plan.replicas for device in devices_of(replica, NODE)]
+    return [device for replica in plan.replicas for device in CLUSTER.devices_of(replica)]
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_every_order_of_a_move_is_priced_as_a_clock_counts_it(seed):
     random = Random(seed)
     splits = [(a, b, tp) for a, b, tp in itertools.product(range(1, 4), range(1, 4), (1, 2))]
-    fitting = [
-        counts for counts in splits if counts[0] + counts[1] * counts[2] <= NODE.gpus_per_node
-    ]
+    fitting = [counts for counts in splits if counts[0] + counts[1] * counts[2] <= CLUSTER.devices]
     plans = []
     current = RunningPlan(replicas=(), thresholds=(0.5,))
     for small, large, tp_size in random.sample(fitting, 2):
@@ -105,15 +103,15 @@ def test_every_order_of_a_move_is_priced_as_a_clock_counts_it(seed):
             "large": Capacity(replicas=large, tp_size=tp_size),
         }
         current = RunningPlan(
-            replicas=place_in_service(current, capacities, NODE, None), thresholds=(0.5,)
+            replicas=place_in_service(current, capacities, CLUSTER, None), thresholds=(0.5,)
         )
         plans.append(current)
     before, after = plans
     try:
-        actions = order_steps(before, after, [NODE], None)
+        actions = order_steps(before, after, CLUSTER, None)
     except PlanError:
         pytest.skip("no order keeps a worker of each")
-    cost = price_move(actions, NODE, lambda replica: START_S[replica.pool], 1.0)
+    cost = price_move(actions, CLUSTER, lambda replica: START_S[replica.pool], 1.0)
     assert cost.idle_device_s == pytest.approx(ticked(before, after, actions))
     starts = [action for action in actions if isinstance(action, Start)]
     stops = [action for action in actions if isinstance(action, Stop)]

@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
-from cascadia_sglang.capacity.placement import capacity_of
+from cascadia_sglang.capacity.service_placement import capacity_of
 from cascadia_sglang.capacity.types import Capacity, Reserve
 from cascadia_sglang.config.routing_settings import RoutingConfig
 from cascadia_sglang.config.settings import CascadeConfig, PlannerConfig, TierConfig

@@ -68,3 +68,10 @@ def test_what_a_cache_held_is_a_share_of_the_tiers_own_tokens():
         make_config(), tiers(), serving(2, 2), Traffic(requests=window, rate_per_s=10.0)
     )
     assert request.cached_share_T == [0.0, 0.5]
+
+
+@pytest.mark.parametrize(("devices", "budget"), [(3, 3), (4, 4), (128, 4)])
+def test_no_plan_is_asked_for_devices_that_are_away(devices, budget):
+    window = Traffic(requests=[seen(number, visit(0, 10)) for number in range(30)], rate_per_s=10.0)
+    request = plan_request(make_config(), tiers(), serving(2, 2, devices), window)
+    assert request.gpu_budget == budget

@@ -65,8 +65,9 @@ def pools(small: int, large: int) -> dict[str, Capacity]:
     return {"small": Capacity(replicas=small), "large": Capacity(replicas=large)}
 
 
-def serving(small: int, large: int, **more) -> ServingState:
-    return ServingState(pools=pools(small, large), thresholds=THRESHOLDS, **more)
+def serving(small: int, large: int, devices: int = 128, **more) -> ServingState:
+    shapes = pools(small, large)
+    return ServingState(pools=shapes, thresholds=THRESHOLDS, devices=devices, **more)
 
 
 def plan_asked(hard: float, small: int = 2, rate: float = 12.0, **planner) -> PlanRequest:

@@ -9,7 +9,8 @@ import pytest
 from cascadia_sglang.engine.control import CALL_S, ControlPlane
 from cascadia_sglang.engine.target_tiers import set_target_tier
 from cascadia_sglang.errors import RequestError
-from cascadia_sglang.pool.pool import Limits, Worker, WritablePool
+from cascadia_sglang.pool.pool import Worker, WritablePool
+from cascadia_sglang.pool.worker_handle import Limits
 from cascadia_sglang.testing.time import run_in_virtual_time
 
 

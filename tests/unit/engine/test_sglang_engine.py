@@ -23,9 +23,10 @@ from cascadia_sglang.errors import (
     WorkerUnavailableError,
 )
 from cascadia_sglang.messages import ATTEMPT_KEY, REPORT_KEY, AttemptOrder, JudgeReport
-from cascadia_sglang.pool.pool import Limits, Worker, WritablePool
+from cascadia_sglang.pool.pool import Worker, WritablePool
 from cascadia_sglang.pool.sessions import Sessions
 from cascadia_sglang.pool.worker_choice import WorkerChoice
+from cascadia_sglang.pool.worker_handle import Limits
 from cascadia_sglang.prefix.cached_prefixes import HeldPrefixes
 from cascadia_sglang.prefix.prompt import LONG_TOKENS
 

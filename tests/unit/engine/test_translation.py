@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 from cascadia_sglang.config.voices import Voice, Voices
 from cascadia_sglang.engine.translation import DraftTranslator, translated
-from cascadia_sglang.pool.pool import Limits, Worker, WritablePool
+from cascadia_sglang.pool.pool import Worker, WritablePool
+from cascadia_sglang.pool.worker_handle import Limits
 from cascadia_sglang.request_guard.guard import RequestGuard
 
 

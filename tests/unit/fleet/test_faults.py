@@ -4,8 +4,9 @@ import time
 from types import SimpleNamespace
 
 from cascadia_sglang.fleet.recovery import FAULTS_TO_TRIP, FIRST_DELAY_S, Faults
-from cascadia_sglang.pool.pool import Limits, Worker, WritablePool
+from cascadia_sglang.pool.pool import Worker, WritablePool
 from cascadia_sglang.pool.worker_ends import WorkerEnd
+from cascadia_sglang.pool.worker_handle import Limits
 
 SPEC = SimpleNamespace(index=0, tiers=(0,))
 

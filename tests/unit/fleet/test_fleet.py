@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from cascadia_sglang.capacity.types import RunningReplica
+from cascadia_sglang.capacity.cluster import Cluster
+from cascadia_sglang.capacity.types import Node, RunningReplica
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.fleet.fleet import Fleet
 from cascadia_sglang.metrics.counters import Metrics
@@ -21,6 +22,8 @@ REPLICA = RunningReplica(pool="small", gpu="cuda", tp_size=1, node=0, base_gpu_i
 
 class SlowLauncher:
     """Takes its time to resolve arguments, and starts workers that are never ready."""
+
+    cluster = Cluster(nodes=(Node(gpu="cuda", devices=1),))
 
     def __init__(self, resolving_s: float = 0.0, ready_after_s: float = 0.0) -> None:
         self.resolving_s = resolving_s
@@ -41,11 +44,10 @@ class SlowLauncher:
             input_address="inproc://x",
             pids=[],
             kill=lambda: None,
+            close=lambda: None,
+            is_alive=lambda: True,
             wait_for_ready=lambda: time.sleep(self.ready_after_s),
         )
-
-    def free(self, handle: Any) -> None:
-        del handle
 
 
 def fleet_with(launcher: SlowLauncher, **settings: Any) -> Fleet:

@@ -13,17 +13,19 @@ import zmq
 from sglang.srt.managers.io_struct import sock_recv
 
 from cascadia_sglang.capacity.blocks import Blocks
+from cascadia_sglang.capacity.cluster import Cluster
 from cascadia_sglang.capacity.layout import WantedPool, lay_out_workers
-from cascadia_sglang.capacity.types import Capacity, GpuType, RunningReplica
+from cascadia_sglang.capacity.types import Capacity, Node, RunningReplica
 from cascadia_sglang.config.settings import PlannerConfig
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.fleet.fleet import Fleet
 from cascadia_sglang.fleet.start_times import Way
 from cascadia_sglang.launch import launcher as launcher_module
-from cascadia_sglang.launch.device_memory import DeviceMemory
 from cascadia_sglang.metrics.counters import Metrics
-from cascadia_sglang.pool.pool import Limits, Worker, WritablePool
+from cascadia_sglang.pool.pool import Worker, WritablePool
+from cascadia_sglang.pool.worker_ends import WorkerEnd
+from cascadia_sglang.pool.worker_handle import Limits
 from cascadia_sglang.testing.engine import make_cascade
 from tests.unit.controller.fakes import Router
 
@@ -62,13 +64,13 @@ class Launcher:
     """Starts engines at once, and checks that no device has two that hold memory."""
 
     def __init__(self, folder: Path, cards: int) -> None:
-        self.node = GpuType(gpu="cuda", nodes=1, gpus_per_node=cards)
+        node = Node(gpu="cuda", devices=cards)
+        self.cluster = Cluster(nodes=(node,))
         pools = [
             WantedPool(pool=pool, capacity=Capacity(replicas=1)) for pool in ("small", "large")
         ]
-        self.devices = DeviceMemory(
-            replicas=lay_out_workers(pools, self.node), shared=frozenset(), blocks=Blocks()
-        )
+        self.replicas = lay_out_workers(pools, node)
+        self.blocks = Blocks()
         self.engines: dict[str, Engine] = {}
         self.places: dict[str, RunningReplica] = {}
         self.context: zmq.Context[Any] = zmq.Context()
@@ -93,10 +95,11 @@ class Launcher:
             capacity_tokens=99,
             events=None,
             pids=[],
-            processes=[],
-            loads=SimpleNamespace(read=lambda: None, close=lambda: None),
+            load=lambda: None,
+            close=lambda: None,
             wait_for_ready=lambda: None,
             is_alive=lambda: engine.alive,
+            end=lambda: WorkerEnd.OUTSIDE,
             kill=engine.kill,
         )
 
@@ -104,9 +107,6 @@ class Launcher:
         for name, engine in self.engines.items():
             if engine.alive and not engine.released:
                 assert self.places[name].base_gpu_id != replica.base_gpu_id, name
-
-    def free(self, handle: Any) -> None:
-        """Nothing is left open."""
 
 
 class Scene:

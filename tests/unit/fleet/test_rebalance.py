@@ -3,7 +3,8 @@
 import pytest
 
 from cascadia_sglang.fleet.rebalance import Rebalance, moving
-from cascadia_sglang.pool.pool import Limits, Worker, WritablePool
+from cascadia_sglang.pool.pool import Worker, WritablePool
+from cascadia_sglang.pool.worker_handle import Limits
 from cascadia_sglang.prefix.speed import PublishedLoad
 
 

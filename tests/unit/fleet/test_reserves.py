@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
-from cascadia_sglang.capacity.types import Capacity, GpuType, Reserve, RunningReplica
+from cascadia_sglang.capacity.cluster import Cluster
+from cascadia_sglang.capacity.types import Capacity, Node, Reserve, RunningReplica
 from cascadia_sglang.errors import InfeasiblePlanError, WorkerError
 from cascadia_sglang.fleet.reserves import Reserves
 from cascadia_sglang.fleet.start_times import StartTimes, Way
 from cascadia_sglang.metrics.counters import Metrics
-from cascadia_sglang.pool.pool import Limits, Worker, WorkerState, WritablePool
+from cascadia_sglang.pool.pool import Worker, WorkerState, WritablePool
+from cascadia_sglang.pool.worker_handle import Limits
 
-CARDS = GpuType(gpu="cuda", nodes=1, gpus_per_node=4)
-HOST = GpuType(gpu="cpu", nodes=1, gpus_per_node=128)
+CARDS = Cluster(nodes=(Node(gpu="cuda", devices=4),))
+HOST = Cluster(nodes=(Node(gpu="cpu", devices=128),))
 ONE, TWO = Capacity(replicas=1), Capacity(replicas=1, tp_size=2)
 
 
@@ -35,7 +37,10 @@ class Scene:
         )
         for number, replica in enumerate(present):
             self.add(f"{replica.pool}-{number}", replica, WorkerState.READY)
-        self.reserves = Reserves(self.pool, lost, self.sleepers, self._start, self.times)
+        self.cluster = CARDS
+        self.reserves = Reserves(
+            self.pool, lost, self.sleepers, self._start, self.times, lambda: self.cluster
+        )
 
     def add(self, name: str, replica: RunningReplica, state: WorkerState) -> Worker:
         handle = SimpleNamespace(replica=replica, is_alive=lambda: True)
@@ -54,16 +59,17 @@ class Scene:
 def test_a_start_with_standbys_that_find_no_device_is_refused() -> None:
     replicas = [make_replica("small", 0), make_replica("large", 2, tp_size=2)]
     scene = Scene()
-    scene.reserves.want({"small": (ONE, 1)}, CARDS, replicas)
+    scene.reserves.want({"small": (ONE, 1)}, replicas)
     with pytest.raises(InfeasiblePlanError, match="no device is free for a standby of small"):
-        scene.reserves.want({"small": (ONE, 2)}, CARDS, replicas)
+        scene.reserves.want({"small": (ONE, 2)}, replicas)
     with pytest.raises(InfeasiblePlanError, match="standby of large: there are 4"):
-        scene.reserves.want({"large": (TWO, 1)}, CARDS, replicas)
+        scene.reserves.want({"large": (TWO, 1)}, replicas)
 
 
 def test_a_host_has_room_for_any() -> None:
     scene = Scene(*(make_replica("small", device, gpu="cpu") for device in range(3)))
-    scene.reserves.want({"small": (ONE, 9)}, HOST, ())
+    scene.cluster = HOST
+    scene.reserves.want({"small": (ONE, 9)}, ())
     assert scene.reserves.shown() == Reserve()
 
 
@@ -80,7 +86,7 @@ async def test_a_standby_keeps_off_every_place_that_somebody_has_or_will_have(
     lost: Any, expected: Any, device: int
 ) -> None:
     scene = Scene(make_replica("small", 0), lost=lost)
-    scene.reserves.want({"small": (ONE, 1)}, CARDS, (make_replica("small", 0),))
+    scene.reserves.want({"small": (ONE, 1)}, (make_replica("small", 0),))
     scene.reserves.expect(expected)
     scene.reserves.standbys.refill()
     (shown,) = scene.reserves.shown().held
@@ -91,7 +97,7 @@ async def test_a_standby_keeps_off_every_place_that_somebody_has_or_will_have(
 async def test_where_a_worker_sleeps_is_room_for_a_standby() -> None:
     replicas = [make_replica("small", device) for device in range(3)]
     scene = Scene(*replicas)
-    scene.reserves.want({"small": (ONE, 1)}, CARDS, replicas)
+    scene.reserves.want({"small": (ONE, 1)}, replicas)
     scene.add("large-9", make_replica("large", 3), WorkerState.ASLEEP)
     scene.reserves.standbys.refill()
     assert scene.reserves.shown().held == (make_replica("small", 3),)
@@ -100,7 +106,7 @@ async def test_where_a_worker_sleeps_is_room_for_a_standby() -> None:
 
 async def test_the_end_of_a_move_brings_the_standbys_that_found_no_room() -> None:
     scene = Scene(*(make_replica("small", device) for device in range(3)))
-    scene.reserves.want({"small": (ONE, 1)}, CARDS, ())
+    scene.reserves.want({"small": (ONE, 1)}, ())
     scene.reserves.expect([make_replica("large", 3)])
     scene.reserves.standbys.refill()
     assert scene.reserves.shown().held == ()

@@ -12,7 +12,8 @@ from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.fleet.sleep import MEMORY_S, Sleepers
 from cascadia_sglang.launch import sleep_check
 from cascadia_sglang.launch.sleep_check import check_sleep
-from cascadia_sglang.pool.pool import Limits, Worker, WorkerState, WritablePool
+from cascadia_sglang.pool.pool import Worker, WorkerState, WritablePool
+from cascadia_sglang.pool.worker_handle import Limits
 from cascadia_sglang.testing.time import run_in_virtual_time
 
 LIMITS = Limits(context_tokens=9, input_tokens=9, vocabulary=9)

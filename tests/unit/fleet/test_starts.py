@@ -1,6 +1,9 @@
 """Starts on a device that workers share."""
 
 import asyncio
+import contextlib
+
+import msgspec
 
 from cascadia_sglang.capacity.types import RunningReplica
 from cascadia_sglang.fleet.starts import Turns
@@ -11,7 +14,7 @@ def at(pool: str, device: int, tp_size: int = 1) -> RunningReplica:
 
 
 def test_of_a_shared_device_one_starts_at_a_time_and_nobody_is_passed() -> None:
-    turns = Turns(frozenset({0, 1}))
+    turns = Turns()
     wide, first, second, apart = at("wide", 0, 2), at("first", 0), at("second", 1), at("apart", 2)
     assert turns.next([first, wide, second, apart], []) == [first, apart]
     # What is behind the wide one waits too, or that might wait for ever.
@@ -21,7 +24,7 @@ def test_of_a_shared_device_one_starts_at_a_time_and_nobody_is_passed() -> None:
 
 
 async def test_turns_of_the_running_server_follow_one_another() -> None:
-    turns = Turns(frozenset({0, 1}))
+    turns = Turns()
     log: list[str] = []
 
     async def start(replica: RunningReplica) -> None:
@@ -43,7 +46,7 @@ async def test_turns_of_the_running_server_follow_one_another() -> None:
 
 
 async def test_a_start_that_fails_gives_the_turn_back() -> None:
-    turns = Turns(frozenset({0}))
+    turns = Turns()
     for _ in range(2):
         try:
             async with asyncio.timeout(5), turns.turn(at("a", 0)):
@@ -52,7 +55,10 @@ async def test_a_start_that_fails_gives_the_turn_back() -> None:
             pass
 
 
-async def test_devices_that_nobody_shares_are_not_waited_for() -> None:
-    turns = Turns(frozenset())
-    async with asyncio.timeout(5), turns.turn(at("a", 0)), turns.turn(at("b", 0)):
-        pass
+async def test_who_lies_elsewhere_or_on_no_device_is_not_waited_for() -> None:
+    turns = Turns()
+    other_node = msgspec.structs.replace(at("c", 0), node=1)
+    on_host = [at("d", -1), at("e", -1)]
+    async with asyncio.timeout(5), contextlib.AsyncExitStack() as held:
+        for replica in (at("a", 0), at("b", 1), other_node, *on_host):
+            await held.enter_async_context(turns.turn(replica))

@@ -12,6 +12,7 @@ from sglang.srt.utils.auth import add_api_key_middleware
 from cascadia_sglang.http.install import install
 from cascadia_sglang.server.server import CascadeServer
 from cascadia_sglang.testing.engine import make_cascade
+from tests.unit.controller.fakes import CLUSTER
 
 KEY, ADMIN_KEY = "the key", "the admin key"
 
@@ -19,6 +20,8 @@ KEY, ADMIN_KEY = "the key", "the admin key"
 def installed(api_key: str | None = KEY, *, enable_trace: bool = False) -> fastapi.FastAPI:
     """An application with the routes of a server that has no workers yet."""
     server = CascadeServer(make_cascade("small", "large"), None, {}, {}, is_forking=False)  # type: ignore[arg-type]
+    launcher: Any = SimpleNamespace(cluster=CLUSTER)
+    server.fleet._starts.launcher = launcher
     manager: Any = SimpleNamespace(
         served_model_name="served",
         enable_metrics=False,

@@ -125,6 +125,7 @@ class FakedServer:
         """A worker that serves at once."""
         handle: Any = SimpleNamespace(
             pids=[1000 + len(list(self.pool))],
+            replica=SimpleNamespace(node=0),
             devices=(),
             device_share=None,
             phases={},

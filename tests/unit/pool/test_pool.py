@@ -2,7 +2,8 @@
 
 import pytest
 
-from cascadia_sglang.pool.pool import Limits, Worker, WorkerState, WritablePool
+from cascadia_sglang.pool.pool import Worker, WorkerState, WritablePool
+from cascadia_sglang.pool.worker_handle import Limits
 
 LIMITS = Limits(context_tokens=100, input_tokens=90, vocabulary=128)
 

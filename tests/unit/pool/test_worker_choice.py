@@ -2,8 +2,9 @@
 
 import pytest
 
-from cascadia_sglang.pool.pool import Limits, Worker, WritablePool
+from cascadia_sglang.pool.pool import Worker, WritablePool
 from cascadia_sglang.pool.worker_choice import WorkerChoice
+from cascadia_sglang.pool.worker_handle import Limits
 from cascadia_sglang.prefix.cached_prefixes import GUESSED_BLOCK_TOKENS, HeldPrefixes
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.speed import PublishedLoad

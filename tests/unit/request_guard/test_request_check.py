@@ -9,7 +9,8 @@ from sglang.srt.managers.io_struct import GenerateReqInput
 from cascadia_sglang.config.settings import TierConfig
 from cascadia_sglang.config.voices import Voices
 from cascadia_sglang.errors import ConfigError, RequestError
-from cascadia_sglang.pool.pool import Limits, Worker, WritablePool
+from cascadia_sglang.pool.pool import Worker, WritablePool
+from cascadia_sglang.pool.worker_handle import Limits
 from cascadia_sglang.request_guard.guard import RequestGuard
 from cascadia_sglang.request_guard.request_check import check_ids, check_request
 from cascadia_sglang.request_guard.request_table import Scope

@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from cascadia_sglang.pool.worker_ends import WorkerEnd, end_of
+from cascadia_sglang.launch.exit_codes import end_of
+from cascadia_sglang.pool.worker_ends import WorkerEnd
 
 
 @pytest.mark.parametrize(
