@@ -1,8 +1,11 @@
 """What the bench of the simulator says of real and simulated runs."""
 
+import dataclasses
+
 import pytest
 from scipy.stats import t as student_t
 
+from bench.planner.kept_cells import KeptCells
 from bench.planner.report import report
 from bench.planner.simulator_cell import T_95, Cell, rows_of
 from tests.unit.harness.test_rows import FACTS
@@ -53,3 +56,17 @@ def test_a_missed_mean_is_marked_and_written():
     rows = {(row.variant, row.metric): row for row in rows_of(cells[1], FACTS)}
     assert rows["simulated/real - 1", "e2e_mean"].p50 == pytest.approx(-0.06)
     assert rows["allowed", "e2e_mean"].p50 == 0.05
+
+
+def test_a_stopped_run_goes_on_with_the_cells_of_its_own_commit(tmp_path):
+    kept = KeptCells(folder=tmp_path / "kept", settings="commit, 5 runs")
+    cell = _cell([100.0, 110.0], [101.0, 108.0])
+    assert kept.find(cell.arm, cell.load) is None
+    kept.keep(cell)
+    assert kept.find(cell.arm, cell.load) == cell
+    assert kept.find(cell.arm, 0.75) is None
+    assert kept.find("large, emulated", cell.load) is None
+    assert dataclasses.replace(kept, settings="other, 5 runs").find(cell.arm, cell.load) is None
+    nothing = dataclasses.replace(kept, folder=None)
+    nothing.keep(cell)
+    assert nothing.find(cell.arm, cell.load) is None
