@@ -73,9 +73,7 @@ def main() -> None:
     )
     parser.add_argument("--trace", type=Path, help="instead of one drawn from a seed")
     parser.add_argument("--per-gpu", type=float, default=0.375, help="requests a second")
-    parser.add_argument(
-        "--gpus", type=int, choices=TARGET_S, nargs="+", default=list(TARGET_S)
-    )
+    parser.add_argument("--gpus", type=int, choices=TARGET_S, nargs="+", default=list(TARGET_S))
     parser.add_argument("--objective", choices=OBJECTIVES, nargs="+", default=list(OBJECTIVES))
     parser.add_argument("--smoke", action="store_true")
     args = parser.parse_args()

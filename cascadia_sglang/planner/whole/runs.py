@@ -18,9 +18,10 @@ from cascadia_sglang.planner.objective import run_value_s
 from cascadia_sglang.planner.plan import CascadeSimulation, Plan
 from cascadia_sglang.planner.problem.problem import Problem
 from cascadia_sglang.planner.progress import JobRunner
+from cascadia_sglang.planner.simulation.paths import Paths
 from cascadia_sglang.planner.simulation.result import SimulationResult
 from cascadia_sglang.planner.simulation.run_limit import RunLimit
-from cascadia_sglang.planner.simulation.run_scenario import run_scenario_within
+from cascadia_sglang.planner.simulation.run_scenario import run_scenario_within, scenario_paths
 from cascadia_sglang.planner.speed.profile import Profile
 from cascadia_sglang.planner.whole.choice import PlanChoice, scenario_of
 from cascadia_sglang.planner.whole.least_times import LeastTimes
@@ -63,6 +64,7 @@ class ChoiceRuns:
         self.runner = runner
         self.least = LeastTimes(problem, workload)
         self._latencies = latencies
+        self._paths: dict[tuple[float, ...], Paths] = {}
         # An answer leaves whole, so its first token comes with its last.
         targets = [ms for ms in (problem.slo.e2e_ms, problem.slo.ttft_ms) if ms is not None]
         self.late_s = min(targets, default=math.inf) / 1e3
@@ -119,7 +121,12 @@ class ChoiceRuns:
         """Simulate one choice; None where the run exceeds the limit."""
         scenario = scenario_of(self.problem, choice, self._latencies)
         assert isinstance(scenario.profile, Profile)
-        outcome = run_scenario_within(scenario, scenario.profile, self.workload, limit)
+        shares = choice.point.shares
+        if shares not in self._paths:
+            self._paths[shares] = scenario_paths(scenario, self.workload)
+        outcome = run_scenario_within(
+            scenario, scenario.profile, self.workload, self._paths[shares], limit
+        )
         if outcome is None:
             return None
         value_s = run_value_s(outcome, self.problem.latency_objective) + choice.switching_s
