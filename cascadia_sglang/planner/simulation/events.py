@@ -18,7 +18,7 @@ import numpy as np
 
 from cascadia_sglang.planner.simulation.admission import append_waiting
 from cascadia_sglang.planner.simulation.batching import schedule, take_results
-from cascadia_sglang.planner.simulation.compiled import compiled, inlined
+from cascadia_sglang.planner.simulation.compiled import compiled
 from cascadia_sglang.planner.simulation.state import (
     DONE,
     NONE,
@@ -160,7 +160,7 @@ def _front_work_s(state: SimulatorState) -> float:
     return float(counts.escalate_s)
 
 
-@inlined
+@compiled
 def _finish_front(state: SimulatorState, now_s: float) -> None:
     """The front is done with the first of its queue: dispatch it, answer it or let it climb."""
     counts = state.counts_1[0]
@@ -201,7 +201,7 @@ def _finish_front(state: SimulatorState, now_s: float) -> None:
         _start_next(state, chosen, now_s)
 
 
-@inlined
+@compiled
 def _finish_step(state: SimulatorState, w: int, now_s: float) -> None:
     """A batch has run: see the results that are there now, and go on."""
     replica = state.replicas_W[w]
@@ -219,7 +219,7 @@ def _finish_step(state: SimulatorState, w: int, now_s: float) -> None:
         _start_next(state, w, now_s)
 
 
-@inlined
+@compiled
 def _start_next(state: SimulatorState, w: int, now_s: float) -> None:
     """Schedule and start a batch; a pass without one sees the last results and tries again."""
     while True:
@@ -232,7 +232,7 @@ def _start_next(state: SimulatorState, w: int, now_s: float) -> None:
         _deliver(state, w, last, now_s)
 
 
-@inlined
+@compiled
 def _start(state: SimulatorState, w: int, slot: int, now_s: float) -> None:
     replica = state.replicas_W[w]
     replica.running_slot = slot
@@ -245,7 +245,7 @@ def _start(state: SimulatorState, w: int, slot: int, now_s: float) -> None:
     begin_stride(state, w, now_s)
 
 
-@inlined
+@compiled
 def _deliver(state: SimulatorState, w: int, slot: int, now_s: float) -> None:
     """See a batch's results and send the attempts that ended to the front."""
     counts = state.counts_1[0]

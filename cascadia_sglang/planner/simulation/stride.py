@@ -9,7 +9,7 @@ Shape legend: as in `state`; r a request, w a replica.
 """
 
 from cascadia_sglang.planner.simulation.admission import interpolate
-from cascadia_sglang.planner.simulation.compiled import compiled, inlined
+from cascadia_sglang.planner.simulation.compiled import compiled
 from cascadia_sglang.planner.simulation.prefix_cache import evict
 from cascadia_sglang.planner.simulation.state import (
     DECODE,
@@ -30,7 +30,7 @@ def begin_work(state: SimulatorState, entity: int, now_s: float, seconds: float)
     state.work_s_E[entity] = now_s + seconds if is_independent else seconds
 
 
-@inlined
+@compiled
 def begin_stride(state: SimulatorState, w: int, now_s: float) -> None:
     """Take as many steps at once as change nothing but lengths, up to the next that does."""
     replica = state.replicas_W[w]
