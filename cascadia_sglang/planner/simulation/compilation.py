@@ -1,6 +1,6 @@
 """Compiles the simulator before a plan's clock begins.
 
-It takes some 15 s, once for every version of the sources on a machine. A limit of 10 s would end
+It takes some 20 s, once for every version of the sources on a machine. A limit of 10 s would end
 the first plan before it has looked at anything.
 """
 
