@@ -4,10 +4,18 @@ import msgspec
 import pytest
 
 from cascadia_sglang.capacity.types import Capacity
-from cascadia_sglang.controller.decision import LogEntry, Rules, Situation, decide, replay_log
+from cascadia_sglang.config.settings import PlannerConfig
+from cascadia_sglang.controller.decision import (
+    Decision,
+    LogEntry,
+    Rules,
+    Situation,
+    decide,
+    replay_log,
+)
 from cascadia_sglang.controller.move_price import MovePrice
 from cascadia_sglang.controller.traffic_change import Change
-from cascadia_sglang.planner.online.proposal import Proposal
+from cascadia_sglang.planner.online.proposal import PredictedQuality, Proposal
 
 CHANGE = Change(quantity="rate", p_bound=1e-9, before=1.0, now=2.0)
 PROPOSAL = Proposal(
@@ -46,13 +54,72 @@ def test_a_gain_above_the_cost_moves_and_both_are_told():
             {"proposal": msgspec.structs.replace(PROPOSAL, predicted_s=3.7)},
             "gain_within_model_error",
         ),
+        # A quarter of 4 s, exactly what a prediction may be off.
+        (
+            {
+                "proposal": msgspec.structs.replace(PROPOSAL, predicted_s=3.0),
+                "rules": Rules(model_error=0.25),
+            },
+            "gain_within_model_error",
+        ),
         ({"extra_s": 250.0}, "gain_below_cost"),
+        # 238 s x 3/s x 5 s are the gain.
+        ({"extra_s": 238.0}, "gain_below_cost"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_it_stays_and_says_why(differs, reason):
     decision = decide(msgspec.structs.replace(WORTH_IT, **differs))
     assert (decision.verdict, decision.reason) == ("stay", reason)
+
+
+@pytest.mark.parametrize(
+    "differs",
+    [
+        {"changes": [], "is_followed_up": True},
+        {"move": MovePrice(starts=1)},
+        {"move": MovePrice(stops=1)},
+        {"move": MovePrice(), "proposal": msgspec.structs.replace(PROPOSAL, thresholds=(0.5,))},
+        {"extra_s": 237.9},
+        {"rules": Rules(horizon_s=601.0, model_error=0.49)},
+    ],
+    ids=["followed up", "starts", "stops", "thresholds", "gain just above", "error just below"],
+)
+def test_it_moves_where_one_reason_not_to_is_just_missed(differs):
+    decision = decide(msgspec.structs.replace(WORTH_IT, **differs))
+    assert (decision.verdict, decision.reason) == ("move", "gain")
+
+
+def test_it_tells_the_numbers_of_a_move_that_it_does_not_make():
+    slight = msgspec.structs.replace(PROPOSAL, predicted_s=3.75)
+    decision = decide(msgspec.structs.replace(WORTH_IT, proposal=slight))
+    assert (decision.gain_s, decision.cost_s) == (446.25, 15.0)
+    assert decide(msgspec.structs.replace(WORTH_IT, changes=[])) == Decision(
+        verdict="stay", reason="no_change", gain_s=0.0, cost_s=0.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("current", "predicted", "verdict", "reason"),
+    [
+        (0.79, 0.8, "move", "quality"),
+        (0.79, 0.79, "stay", "gain_within_model_error"),
+        (0.8, 0.9, "stay", "gain_within_model_error"),
+    ],
+)
+def test_a_move_that_restores_the_quality_is_made_whatever_it_costs(
+    current, predicted, verdict, reason
+):
+    slower = msgspec.structs.replace(
+        PROPOSAL,
+        predicted_s=4.5,
+        quality=PredictedQuality(
+            floor=0.8, current=current, predicted=predicted, effective_size=100.0
+        ),
+    )
+    decision = decide(msgspec.structs.replace(WORTH_IT, proposal=slower))
+    assert (decision.verdict, decision.reason) == (verdict, reason)
+    assert (decision.gain_s, decision.cost_s) == (-892.5, 15.0)
 
 
 def test_devices_that_stand_still_cost_what_requests_wait_for_them():
@@ -75,8 +142,16 @@ def test_a_start_longer_than_the_horizon_gains_nothing():
     assert (decision.verdict, decision.gain_s) == ("stay", 0.0)
 
 
-def test_after_the_cool_down_it_moves_again():
-    assert decide(msgspec.structs.replace(WORTH_IT, moved_at_s=940.0)).verdict == "move"
+@pytest.mark.parametrize("moved_at_s", [330.0, 940.0])
+def test_after_the_cool_down_it_moves_again(moved_at_s):
+    assert decide(msgspec.structs.replace(WORTH_IT, moved_at_s=moved_at_s)).verdict == "move"
+
+
+def test_the_rules_are_those_that_the_settings_name():
+    settings = PlannerConfig()
+    assert Rules() == Rules(
+        horizon_s=settings.horizon_s, cooldown_s=settings.cooldown_s, model_error=0.1
+    )
 
 
 def test_the_log_replayed_gives_the_same_decisions():

@@ -1,0 +1,28 @@
+"""Changes that mean the same, so that no test can notice them."""
+
+from __future__ import annotations
+
+import re
+
+# Operator, line, and why the change means the same.
+EQUIVALENT = (
+    (
+        "ReplaceTrueWithFalse",
+        r"@dataclass\(|class \w+\(msgspec\.Struct, ",
+        "how a record is stored and made: the type checker refuses what these forbid",
+    ),
+    ("RemoveDecorator", r"@overload", "only type checkers read it"),
+    (
+        "ReplaceComparisonOperator_Eq_LtE",
+        r'.* if on_error == "accept" else ',
+        "of the two words that are allowed, none is before it",
+    ),
+)
+
+
+def is_equivalent(operator: str, line: str) -> bool:
+    """Whether a change of a line means the same."""
+    return any(
+        re.fullmatch(known, operator) is not None and re.match(pattern, line) is not None
+        for known, pattern, _ in EQUIVALENT
+    )
