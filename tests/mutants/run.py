@@ -40,8 +40,11 @@ TESTS = {
 TARGET = 0.9
 # A change that makes a test run for so long is noticed too.
 TIMEOUT_S = 60.0
-# Of all plugins that are installed the two that the settings name: the rest take two seconds.
-PLUGINS = ("-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider")
+# Of the plugins that are installed those that the settings name: the rest take two seconds.
+PLUGINS = (
+    *("-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider"),
+    *("-p", "tests.mutants.unshrunk"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,14 +5,7 @@ import pytest
 
 from cascadia_sglang.capacity.types import Capacity
 from cascadia_sglang.config.settings import PlannerConfig
-from cascadia_sglang.controller.decision import (
-    Decision,
-    LogEntry,
-    Rules,
-    Situation,
-    decide,
-    replay_log,
-)
+from cascadia_sglang.controller.decision import LogEntry, Rules, Situation, decide, replay_log
 from cascadia_sglang.controller.move_price import MovePrice
 from cascadia_sglang.controller.traffic_change import Change
 from cascadia_sglang.planner.online.proposal import PredictedQuality, Proposal
@@ -54,17 +47,7 @@ def test_a_gain_above_the_cost_moves_and_both_are_told():
             {"proposal": msgspec.structs.replace(PROPOSAL, predicted_s=3.7)},
             "gain_within_model_error",
         ),
-        # A quarter of 4 s, exactly what a prediction may be off.
-        (
-            {
-                "proposal": msgspec.structs.replace(PROPOSAL, predicted_s=3.0),
-                "rules": Rules(model_error=0.25),
-            },
-            "gain_within_model_error",
-        ),
         ({"extra_s": 250.0}, "gain_below_cost"),
-        # 238 s x 3/s x 5 s are the gain.
-        ({"extra_s": 238.0}, "gain_below_cost"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -80,12 +63,10 @@ def test_it_stays_and_says_why(differs, reason):
         {"move": MovePrice(starts=1)},
         {"move": MovePrice(stops=1)},
         {"move": MovePrice(), "proposal": msgspec.structs.replace(PROPOSAL, thresholds=(0.5,))},
-        {"extra_s": 237.9},
-        {"rules": Rules(horizon_s=601.0, model_error=0.49)},
     ],
-    ids=["followed up", "starts", "stops", "thresholds", "gain just above", "error just below"],
+    ids=["followed up", "starts", "stops", "thresholds"],
 )
-def test_it_moves_where_one_reason_not_to_is_just_missed(differs):
+def test_one_thing_that_changes_is_enough_to_move(differs):
     decision = decide(msgspec.structs.replace(WORTH_IT, **differs))
     assert (decision.verdict, decision.reason) == ("move", "gain")
 
@@ -93,10 +74,7 @@ def test_it_moves_where_one_reason_not_to_is_just_missed(differs):
 def test_it_tells_the_numbers_of_a_move_that_it_does_not_make():
     slight = msgspec.structs.replace(PROPOSAL, predicted_s=3.75)
     decision = decide(msgspec.structs.replace(WORTH_IT, proposal=slight))
-    assert (decision.gain_s, decision.cost_s) == (446.25, 15.0)
-    assert decide(msgspec.structs.replace(WORTH_IT, changes=[])) == Decision(
-        verdict="stay", reason="no_change", gain_s=0.0, cost_s=0.0
-    )
+    assert (decision.verdict, decision.gain_s, decision.cost_s) == ("stay", 446.25, 15.0)
 
 
 @pytest.mark.parametrize(
@@ -110,16 +88,16 @@ def test_it_tells_the_numbers_of_a_move_that_it_does_not_make():
 def test_a_move_that_restores_the_quality_is_made_whatever_it_costs(
     current, predicted, verdict, reason
 ):
-    slower = msgspec.structs.replace(
-        PROPOSAL,
-        predicted_s=4.5,
-        quality=PredictedQuality(
-            floor=0.8, current=current, predicted=predicted, effective_size=100.0
-        ),
-    )
+    quality = PredictedQuality(floor=0.8, current=current, predicted=predicted, effective_size=9.0)
+    slower = msgspec.structs.replace(PROPOSAL, predicted_s=4.5, quality=quality)
     decision = decide(msgspec.structs.replace(WORTH_IT, proposal=slower))
     assert (decision.verdict, decision.reason) == (verdict, reason)
     assert (decision.gain_s, decision.cost_s) == (-892.5, 15.0)
+
+
+def test_the_rules_are_those_that_the_settings_name():
+    settings = PlannerConfig()
+    assert (Rules().horizon_s, Rules().cooldown_s) == (settings.horizon_s, settings.cooldown_s)
 
 
 def test_devices_that_stand_still_cost_what_requests_wait_for_them():
@@ -142,16 +120,36 @@ def test_a_start_longer_than_the_horizon_gains_nothing():
     assert (decision.verdict, decision.gain_s) == ("stay", 0.0)
 
 
-@pytest.mark.parametrize("moved_at_s", [330.0, 940.0])
+@pytest.mark.parametrize("moved_at_s", [940.0, 480.0])
 def test_after_the_cool_down_it_moves_again(moved_at_s):
     assert decide(msgspec.structs.replace(WORTH_IT, moved_at_s=moved_at_s)).verdict == "move"
 
 
-def test_the_rules_are_those_that_the_settings_name():
-    settings = PlannerConfig()
-    assert Rules() == Rules(
-        horizon_s=settings.horizon_s, cooldown_s=settings.cooldown_s, model_error=0.1
-    )
+def test_a_gain_that_only_covers_the_cost_is_none():
+    decision = decide(msgspec.structs.replace(WORTH_IT, extra_s=238.0))
+    assert decision.gain_s == decision.cost_s == 3570.0
+    assert (decision.verdict, decision.reason) == ("stay", "gain_below_cost")
+
+
+@pytest.mark.parametrize(
+    ("rules", "predicted_s", "verdict"),
+    [
+        (Rules(model_error=0.5), 2.0, "stay"),
+        (Rules(model_error=0.5), 1.9, "move"),
+        # A tenth, where nobody says more.
+        (Rules(), 3.7, "stay"),
+        (Rules(), 3.5, "move"),
+    ],
+)
+def test_a_gain_must_exceed_what_a_prediction_may_be_off(rules, predicted_s, verdict):
+    proposal = msgspec.structs.replace(PROPOSAL, predicted_s=predicted_s)
+    decision = decide(msgspec.structs.replace(WORTH_IT, rules=rules, proposal=proposal))
+    assert decision.verdict == verdict
+
+
+def test_without_a_plan_nothing_is_gained_or_lost():
+    decision = decide(msgspec.structs.replace(WORTH_IT, proposal=None, failure="x"))
+    assert (decision.gain_s, decision.cost_s) == (0.0, 0.0)
 
 
 def test_the_log_replayed_gives_the_same_decisions():

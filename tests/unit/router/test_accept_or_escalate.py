@@ -63,7 +63,7 @@ TABLE = {
         ESCALATE,
         "below_threshold",
     ),
-    "cut, good so far, and nothing known of the next": (
+    "cut, good so far, nothing known of room above": (
         Finding(score=0.1, uncut_score=0.8),
         0.8,
         "escalate",
