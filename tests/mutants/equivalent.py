@@ -17,6 +17,26 @@ EQUIVALENT = (
         r'.* if on_error == "accept" else ',
         "of the two words that are allowed, none is before it",
     ),
+    (
+        "ReplaceBinaryOperator_(Sub|BitOr)_BitXor",
+        r"after = sets\[-1\]",
+        "a replica that starts is not in the set, and one that stops is",
+    ),
+    (
+        "ReplaceComparisonOperator_GtE_Eq",
+        r"if len\(self\._seen\) >= MAX_STATES",
+        "no set is added beyond the limit",
+    ),
+    (
+        "ReplaceComparisonOperator_NotEq_IsNot",
+        r"return any\(peer\.pool == replica\.pool and peer != replica",
+        "a set holds a replica once, as the object that is asked for",
+    ),
+    (
+        "ReplaceBinaryOperator_Mul_LShift",
+        r"everything = sum\(",
+        "it is never less, and no plan holds more devices than there are",
+    ),
 )
 
 

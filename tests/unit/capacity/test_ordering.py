@@ -2,6 +2,7 @@
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -170,6 +171,19 @@ def test_thresholds_change_once_the_capacity_is_there():
     actions = order_steps(old, RunningPlan(replicas=new.replicas, thresholds=(0.9,)), [NODE], None)
     assert [type(action) for action in actions] == [Start, SetThresholds]
     assert order_steps(old, old, [NODE], 1) == []
+
+
+def test_plans_that_were_read_are_ordered_like_those_that_were_made():
+    """Their names and thresholds are equal, and other objects."""
+    old = running(*(replica("large", device) for device in range(3)), replica("small", 3))
+    new = running(replica("large", 0), *(replica("small", device) for device in (1, 2, 3)))
+    read = [msgspec.json.decode(msgspec.json.encode(plan), type=RunningPlan) for plan in (old, new)]
+    assert order_steps(*read, [NODE], 4) == order_steps(old, new, [NODE], 4)
+    old = running(replica("large", 0), replica("large", 1))
+    new = running(replica("large", 2), replica("large", 3))
+    read = [msgspec.json.decode(msgspec.json.encode(plan), type=RunningPlan) for plan in (old, new)]
+    assert order_steps(*read, [NODE], 2) == order_steps(old, new, [NODE], 2)
+    assert order_steps(read[0], old, [NODE], 2) == []
 
 
 def test_what_cannot_be_ordered_says_why():
