@@ -34,8 +34,8 @@ class KeptCells:
         path = self._path(arm, load)
         if path is None or not path.exists():
             return None
-        kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
-        return kept.cell if kept.settings == self.settings else None
+        stored = msgspec.json.decode(path.read_bytes(), type=_Kept)
+        return stored.cell if stored.settings == self.settings else None
 
     def keep(self, cell: Cell) -> None:
         """Leave a cell for the next run."""

@@ -109,11 +109,11 @@ def saturation_per_s(arm: Arm, count: int) -> float:
     return send_all(arm.port, sent, 96).requests_per_s
 
 
-def cells(arm: Arm, runs: int, smoke: bool, kept: KeptCells) -> Iterator[Cell]:
+def cells(arm: Arm, runs: int, smoke: bool, store: KeptCells) -> Iterator[Cell]:
     """Every load of an arm, measured unless it is kept."""
-    kept_cells = [kept.find(arm.name, load) for load in LOADS]
-    known = [cell.rate_per_s / cell.load for cell in kept_cells if cell is not None]
-    most = known[0] if known else saturation_per_s(arm, 64 if smoke else 96)
+    kept_cells = [store.find(arm.name, load) for load in LOADS]
+    rates_per_s = [cell.rate_per_s / cell.load for cell in kept_cells if cell is not None]
+    most = rates_per_s[0] if rates_per_s else saturation_per_s(arm, 64 if smoke else 96)
     print(f"{arm.name}: carries {most:.1f}/s", file=sys.stderr, flush=True)
     for index, (load, kept_cell) in enumerate(zip(LOADS, kept_cells, strict=True)):
         if kept_cell is not None:
@@ -143,7 +143,7 @@ def cells(arm: Arm, runs: int, smoke: bool, kept: KeptCells) -> Iterator[Cell]:
             simulated_p50_ms=[p50 for _, p50, _ in simulated],
             simulated_p95_ms=[p95 for _, _, p95 in simulated],
         )
-        kept.keep(cell)
+        store.keep(cell)
         yield cell
 
 
@@ -248,16 +248,18 @@ def main() -> None:
     facts = facts_of_this_run("bench.planner.simulator")
     tiers = [tier["name"] for tier in read_cascade(_config(args)).data["tiers"]]
     settings = f"{facts.commit}, {args.runs} runs of {RUN_S} s and {FEWEST} requests"
-    kept = KeptCells(folder=None if args.smoke else args.kept, settings=settings)
+    store = KeptCells(folder=None if args.smoke else args.kept, settings=settings)
     measured: list[Cell] = []
     arms_to_run = []
     for name in [*tiers, CASCADE] if args.arm == "all" else [args.arm]:
-        known = [kept.find(label(name, args.emulated), load) for load in LOADS]
-        measured += [cell for cell in known if None not in known and cell is not None]
-        arms_to_run += [name] if None in known else []
+        kept_cells = [store.find(label(name, args.emulated), load) for load in LOADS]
+        if None in kept_cells:
+            arms_to_run.append(name)
+        else:
+            measured += [cell for cell in kept_cells if cell is not None]
     with ExitStack() as stack:
         for arm in arms(args, tiers, arms_to_run, stack) if arms_to_run else ():
-            for cell in cells(arm, args.runs, args.smoke, kept):
+            for cell in cells(arm, args.runs, args.smoke, store):
                 print(report([cell]), file=sys.stderr, flush=True)
                 measured.append(cell)
                 if not args.smoke:

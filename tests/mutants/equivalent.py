@@ -24,7 +24,7 @@ EQUIVALENT = (
     ),
     (
         "ReplaceComparisonOperator_GtE_Eq",
-        r"if len\(self\._seen\) >= MAX_STATES",
+        r"if (after in self\._seen or )?len\(self\._seen\) >= MAX_STATES",
         "no set is added beyond the limit",
     ),
     (

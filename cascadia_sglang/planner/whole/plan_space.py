@@ -185,11 +185,11 @@ class PlanSpace:
         missing, enough, step = -1, len(counts), 1
         while enough - missing > 1 and not self._runs.runner.progress.is_over:
             is_bounded = enough < len(counts)
-            place = (missing + enough) // 2 if is_bounded else min(missing + step, enough - 1)
-            if self._may_do(pool, shape, counts[place]):
-                enough = place
+            index = (missing + enough) // 2 if is_bounded else min(missing + step, enough - 1)
+            if self._may_do(pool, shape, counts[index]):
+                enough = index
             else:
-                missing, step = place, 2 * step
+                missing, step = index, 2 * step
         fewest = missing + 1
         return counts[fewest] if fewest < len(counts) else max(counts, default=0) + 1
 

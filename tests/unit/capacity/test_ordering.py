@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascadia_sglang.capacity import ordering
 from cascadia_sglang.capacity.move_steps import Drain, SetThresholds, Start, Stop
 from cascadia_sglang.capacity.ordering import order_steps
 from cascadia_sglang.capacity.placement import capacity_of, place_in_service
@@ -184,6 +185,17 @@ def test_plans_that_were_read_are_ordered_like_those_that_were_made():
     read = [msgspec.json.decode(msgspec.json.encode(plan), type=RunningPlan) for plan in (old, new)]
     assert order_steps(*read, [NODE], 2) == order_steps(old, new, [NODE], 2)
     assert order_steps(read[0], old, [NODE], 2) == []
+
+
+def test_a_search_that_takes_too_long_is_given_up(monkeypatch):
+    old = running(replica("small", 0), replica("small", 1), replica("large", 2))
+    new = running(replica("small", 0), replica("large", 2), replica("large", 3))
+    # A start and a stop, so two sets besides the first.
+    monkeypatch.setattr(ordering, "MAX_STATES", 2)
+    assert len(order_steps(old, new, [NODE], 4)) == 3
+    monkeypatch.setattr(ordering, "MAX_STATES", 1)
+    with pytest.raises(InfeasibleMoveError, match="was found among 1 tried"):
+        order_steps(old, new, [NODE], 4)
 
 
 def test_what_cannot_be_ordered_says_why():
