@@ -12,7 +12,7 @@ of the five.
 With --emulated the tiers run on emulated devices (bench/planner/emulated.yaml), so that step times
 are known and the workers do not disturb each other.
 
-With --kept the same command goes on where it was stopped.
+With --kept the same command continues where it was stopped.
 
 Example:
     python -m bench.planner.simulator --arm small              # writes bench/results/simulator.csv
