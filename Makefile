@@ -20,13 +20,16 @@ installed := $(VENV)/.installed-$(key)
 # A rival with pins of its own, in an environment of its own.
 litellm_home := $(VENV)/.litellm-1.108.7
 litellm := $(litellm_home)/bin/litellm
+# What changes modules to see whether tests notice, in an environment of its own too.
+cosmic_ray_home := $(VENV)/.cosmic-ray-8.7.0
+cosmic_ray := $(cosmic_ray_home)/bin/cosmic-ray
 # A bare CUDA machine without its device, as the dry run of gpu-check imitates it.
 PYTHON312 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python3.12) python3.12)
 dry_machine := .gpu-check-dry/machine
 
 .PHONY: help env key lock docs serve test test-units test-servers lanes lane-servers lane-units \
 	test-slow test-slow-units test-slow-a-to-p test-slow-q-to-z test-slow-alone test-sglang-server \
-	test-sglang test-release check type test-gpu fuzz bench \
+	test-sglang test-release check type test-gpu fuzz mutants bench \
 	gpu-check gpu-check-pack gpu-check-dry \
 	litellm bench-rivals bench-rivals-smoke bench-real bench-smoke bench-gpu
 
@@ -171,6 +174,13 @@ bench: env litellm  ## the CPU benches; results go to bench/results
 
 fuzz: env  ## 20,000 odd request bodies to the demo; adds rows to bench/results
 	$(python) -m bench run router.fuzz -- $(ARGS)
+
+$(cosmic_ray): | $(installed)
+	$(PYTHON) -m venv $(cosmic_ray_home)
+	$(cosmic_ray_home)/bin/python -m pip install --quiet --disable-pip-version-check 'cosmic-ray==8.7.0'
+
+mutants: env $(cosmic_ray)  ## change the modules that decide, and count the changes that tests notice
+	$(python) -m tests.mutants.run --tool $(cosmic_ray) $(ARGS)
 
 $(litellm): | $(installed)
 	$(PYTHON) -m venv $(litellm_home)

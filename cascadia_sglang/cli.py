@@ -9,7 +9,6 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -48,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     named = words[0] if words and words[0] in COMMANDS else None
     parser = _Parser(prog="cascadia", description="Cascades of models in SGLang.")
-    parser.add_argument("--version", action="version", version=_version())
+    if named is None:
+        parser.add_argument("--version", action="version", version=_version())
     if words and named is None and not words[0].startswith("-"):
         parser.error(
             f"unknown command {words[0]!r}{suggestion(words[0], COMMANDS)}, "
@@ -87,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _version() -> str:
     """This package's version and SGLang's."""
+    # A command needs none of it, and starts sooner without.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         sglang = version("sglang")
     except PackageNotFoundError:

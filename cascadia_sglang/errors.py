@@ -3,7 +3,6 @@
 The first paragraph of a class says when it is raised; the page of errors shows it.
 """
 
-import asyncio
 from typing import Any
 
 
@@ -83,6 +82,9 @@ def http_status(error: BaseException) -> int:
     SGLang and its handlers raise `ValueError` for what a client may not ask, and errors with a
     `status_code` for the rest.
     """
+    # Servers ask this; a command starts sooner without.
+    import asyncio
+
     if isinstance(error, asyncio.CancelledError | GeneratorExit | HungUpError):
         return 499
     for name in ("status", "status_code"):

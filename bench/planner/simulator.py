@@ -12,9 +12,11 @@ of the five.
 With --emulated the tiers run on emulated devices (bench/planner/emulated.yaml), so that step times
 are known and the workers do not disturb each other.
 
+With --kept the same command continues where it was stopped.
+
 Example:
     python -m bench.planner.simulator --arm small              # writes bench/results/simulator.csv
-    python -m bench.planner.simulator --emulated
+    python -m bench.planner.simulator --emulated --kept /tmp/simulator
     python -m bench.planner.simulator --emulated --smoke       # a few requests; writes nothing
 """
 
@@ -37,6 +39,7 @@ from bench.harness.client import send_all
 from bench.harness.load import questions, requests
 from bench.harness.rows import facts_of_this_run, save_rows
 from bench.harness.server import running_server
+from bench.planner.kept_cells import KeptCells
 from bench.planner.observed import observe, replay
 from bench.planner.report import report
 from bench.planner.simulator_cell import Cell, rows_of
@@ -53,8 +56,9 @@ REAL, EMULATED = Path("demo/cascade.yaml"), Path("bench/planner/emulated.yaml")
 FLAGS = ("--max-running-requests", "128", "--log-level", "warning")
 LOADS = (0.3, 0.6, 0.75)
 RUNS = 5
-RUN_S = 8.0
-FEWEST = 50
+# Of a run: seconds of arrivals, and requests at least.
+RUN_S = 6.0
+FEWEST = 30
 SEED = 70_000
 # Error of the mean latency that is allowed, on emulated devices and at the host's own speed.
 ALLOWED_EMULATED, ALLOWED_HOST = 0.05, 0.15
@@ -78,6 +82,7 @@ def profile_of(config: Path, stored: Path | None, emulated: bool) -> Profile:
         return load_profile(stored)
     profile = measure(config, FLAGS, start_s=START_S, quick=emulated)
     if stored is not None:
+        stored.parent.mkdir(parents=True, exist_ok=True)
         stored.write_text(json.dumps(msgspec.to_builtins(profile), indent=1) + "\n")
     return profile
 
@@ -89,6 +94,13 @@ def start(stack: ExitStack, command: Sequence[str], port: int) -> int:
     return stack.enter_context(running_server(flags, port=port, log=logs / "log"))
 
 
+def label(name: str, emulated: bool) -> str:
+    """An arm as its cells name it."""
+    if emulated:
+        return f"{name}, emulated"
+    return name if name == CASCADE else f"{name} alone"
+
+
 def saturation_per_s(arm: Arm, count: int) -> float:
     """Requests per second with more waiting than run."""
     headers = None if arm.pinned is None else {"x-cascadia-tier": arm.pinned}
@@ -97,11 +109,16 @@ def saturation_per_s(arm: Arm, count: int) -> float:
     return send_all(arm.port, sent, 96).requests_per_s
 
 
-def cells(arm: Arm, runs: int, smoke: bool) -> Iterator[Cell]:
-    """Every load of an arm."""
-    most = saturation_per_s(arm, 64 if smoke else 192)
+def cells(arm: Arm, runs: int, smoke: bool, store: KeptCells) -> Iterator[Cell]:
+    """Every load of an arm, measured unless it is kept."""
+    kept_cells = [store.find(arm.name, load) for load in LOADS]
+    rates_per_s = [cell.rate_per_s / cell.load for cell in kept_cells if cell is not None]
+    most = rates_per_s[0] if rates_per_s else saturation_per_s(arm, 64 if smoke else 96)
     print(f"{arm.name}: carries {most:.1f}/s", file=sys.stderr, flush=True)
-    for index, load in enumerate(LOADS):
+    for index, (load, kept_cell) in enumerate(zip(LOADS, kept_cells, strict=True)):
+        if kept_cell is not None:
+            yield kept_cell
+            continue
         rate = load * most
         count = 24 if smoke else max(FEWEST, int(RUN_S * rate))
         real, simulated = [], []
@@ -113,7 +130,7 @@ def cells(arm: Arm, runs: int, smoke: bool) -> Iterator[Cell]:
             real.append(_summary_ms(observed.e2e_s))
             outcome = replay(observed, arm.tiers, arm.host)
             simulated.append(_summary_ms(outcome.e2e_s_R))
-        yield Cell(
+        cell = Cell(
             arm=arm.name,
             load=load,
             rate_per_s=rate,
@@ -126,6 +143,8 @@ def cells(arm: Arm, runs: int, smoke: bool) -> Iterator[Cell]:
             simulated_p50_ms=[p50 for _, p50, _ in simulated],
             simulated_p95_ms=[p95 for _, _, p95 in simulated],
         )
+        store.keep(cell)
+        yield cell
 
 
 def _summary_ms(seconds: Sequence[float] | FloatArray) -> tuple[float, float, float]:
@@ -134,22 +153,23 @@ def _summary_ms(seconds: Sequence[float] | FloatArray) -> tuple[float, float, fl
     return 1000 * float(np.mean(seconds)), 1000 * p50, 1000 * p95
 
 
-def arms(args: argparse.Namespace, stack: ExitStack) -> Iterator[Arm]:
+def arms(
+    args: argparse.Namespace, tiers: Sequence[str], arms_to_run: Sequence[str], stack: ExitStack
+) -> Iterator[Arm]:
     """Start what was asked for; each arm's servers end before the next one's begin."""
-    config = EMULATED if args.emulated else REAL
-    names = [tier["name"] for tier in read_cascade(config).data["tiers"]]
-    arms_to_run = [*names, CASCADE] if args.arm == "all" else [args.arm]
+    config = _config(args)
+    names = list(tiers)
     if args.emulated:
-        profile = profile_of(config, args.profile, emulated=True)
+        profile = profile_of(config, _stored(args, "emulated"), emulated=True)
         command = ("--plugin", "cascadia", "--cascade-config", str(config))
         port = start(stack, command, args.port)
         for name in arms_to_run:
             used = names if name == CASCADE else [name]
             pinned = None if name == CASCADE else name
-            yield _arm(f"{name}, emulated", port, pinned, profile, used, ALLOWED_EMULATED)
+            yield _arm(label(name, emulated=True), port, pinned, profile, used, ALLOWED_EMULATED)
         return
     for name in arms_to_run:
-        stored = None if args.profile is None else args.profile.with_suffix(f".{name}.json")
+        stored = _stored(args, name)
         with ExitStack() as servers:
             folder = Path(servers.enter_context(tempfile.TemporaryDirectory()))
             if name == CASCADE:
@@ -157,9 +177,9 @@ def arms(args: argparse.Namespace, stack: ExitStack) -> Iterator[Arm]:
                 anew.write_text(json.dumps(_writing_anew(config)))
                 profile = profile_of(anew, stored, emulated=False)
                 command = ("--plugin", "cascadia", "--cascade-config", str(anew))
-                yield _arm(
-                    name, start(servers, command, args.port), None, profile, names, ALLOWED_HOST
-                )
+                port = start(servers, command, args.port)
+                own_label = label(name, emulated=False)
+                yield _arm(own_label, port, None, profile, names, ALLOWED_HOST)
                 continue
             alone = folder / "cascade.json"
             alone.write_text(json.dumps(_alone(config, name)))
@@ -167,7 +187,16 @@ def arms(args: argparse.Namespace, stack: ExitStack) -> Iterator[Arm]:
             tier = _alone(config, name)["tiers"][0]
             command = ("--model-path", tier["model_path"], "--max-total-tokens", "65536")
             port = start(servers, command, args.port)
-            yield _arm(f"{name} alone", port, None, profile, [name], ALLOWED_HOST)
+            yield _arm(label(name, emulated=False), port, None, profile, [name], ALLOWED_HOST)
+
+
+def _config(args: argparse.Namespace) -> Path:
+    return EMULATED if args.emulated else REAL
+
+
+def _stored(args: argparse.Namespace, name: str) -> Path | None:
+    """Where measured step times are kept."""
+    return None if args.kept is None else Path(args.kept) / f"profile-{name}.json"
 
 
 def _alone(config: Path, name: str) -> dict:
@@ -211,16 +240,26 @@ def main() -> None:
     )
     parser.add_argument("--arm", default="all", help="small, middle, large, cascade or all")
     parser.add_argument("--emulated", action="store_true")
-    parser.add_argument("--profile", type=Path, help="keep measured step times here, or take them")
+    parser.add_argument("--kept", type=Path, help="folder of step times and cells of a stopped run")
     parser.add_argument("--runs", type=int, choices=range(2, 11), default=RUNS, help="of each load")
     parser.add_argument("--port", type=int, default=31000)
     parser.add_argument("--smoke", action="store_true", help="24 requests; writes nothing")
     args = parser.parse_args()
     facts = facts_of_this_run("bench.planner.simulator")
+    tiers = [tier["name"] for tier in read_cascade(_config(args)).data["tiers"]]
+    settings = f"{facts.commit}, {args.runs} runs of {RUN_S} s and {FEWEST} requests"
+    store = KeptCells(folder=None if args.smoke else args.kept, settings=settings)
     measured: list[Cell] = []
+    arms_to_run = []
+    for name in [*tiers, CASCADE] if args.arm == "all" else [args.arm]:
+        kept_cells = [store.find(label(name, args.emulated), load) for load in LOADS]
+        if None in kept_cells:
+            arms_to_run.append(name)
+        else:
+            measured += [cell for cell in kept_cells if cell is not None]
     with ExitStack() as stack:
-        for arm in arms(args, stack):
-            for cell in cells(arm, args.runs, args.smoke):
+        for arm in arms(args, tiers, arms_to_run, stack) if arms_to_run else ():
+            for cell in cells(arm, args.runs, args.smoke, store):
                 print(report([cell]), file=sys.stderr, flush=True)
                 measured.append(cell)
                 if not args.smoke:

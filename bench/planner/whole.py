@@ -2,6 +2,7 @@
 
 Example:
     python -m bench.planner.whole --trace FILE --per-gpu 0.375   # writes results/planner.csv
+    python -m bench.planner.whole --trace FILE --per-gpu 0.1 --gpus 32 --objective slo
     python -m bench.planner.whole              # a trace drawn from a seed
     python -m bench.planner.whole --smoke      # a short one; writes nothing
 
@@ -31,8 +32,8 @@ from bench.harness.rows import Row, facts_of_this_run, make_row, save_rows
 from bench.planner.fleet import drawn_workload, save_trace
 from bench.planner.objectives import OBJECTIVES, problem_data
 
-# GPUs, and seconds that a plan with cold surfaces may take.
-CASES = ((32, 2.0), (80, 5.0))
+# Of GPUs: seconds that a plan with cold surfaces may take.
+TARGET_S = {32: 2.0, 80: 5.0}
 REPEATS = 3
 
 
@@ -72,6 +73,8 @@ def main() -> None:
     )
     parser.add_argument("--trace", type=Path, help="instead of one drawn from a seed")
     parser.add_argument("--per-gpu", type=float, default=0.375, help="requests a second")
+    parser.add_argument("--gpus", type=int, choices=TARGET_S, nargs="+", default=list(TARGET_S))
+    parser.add_argument("--objective", choices=OBJECTIVES, nargs="+", default=list(OBJECTIVES))
     parser.add_argument("--smoke", action="store_true")
     args = parser.parse_args()
     facts = facts_of_this_run("bench.planner.whole")
@@ -81,8 +84,8 @@ def main() -> None:
         trace = args.trace or folder / "trace.csv"
         if args.trace is None:
             save_trace(drawn_workload(10.0, 300 if args.smoke else 10_000, 3), trace)
-        for gpus, target_s in CASES[: 1 if args.smoke else 2]:
-            for objective in OBJECTIVES[: 1 if args.smoke else None]:
+        for gpus in args.gpus[: 1 if args.smoke else None]:
+            for objective in args.objective[: 1 if args.smoke else None]:
                 path = folder / f"{gpus}-{objective}.json"
                 path.write_text(
                     json.dumps(problem_data(trace, gpus, gpus * args.per_gpu, objective))
@@ -93,7 +96,8 @@ def main() -> None:
                     f"{key} {max(times):.2f} s" for key, times in measured_s.items()
                 )
                 print(
-                    f"{case}: {times_text}; allowed with surfaces cold {target_s:g} s", flush=True
+                    f"{case}: {times_text}; allowed with surfaces cold {TARGET_S[gpus]:g} s",
+                    flush=True,
                 )
                 for key, times in measured_s.items():
                     value = spread(times) if len(times) > 1 else Estimate(p50=times[0], n=1)

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from cascadia_sglang.planner.latency.surfaces import GRID, ParallelShape, Surface
-from cascadia_sglang.planner.simulation.numba_cache import STAMP, cache_folder
+from cascadia_sglang.planner.simulation.code_stamp import STAMP, cache_folder
 from cascadia_sglang.planner.workload.workload import Workload
 
 # What makes a surface of a simulation, beside the compiled code.

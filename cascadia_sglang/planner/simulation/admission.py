@@ -10,7 +10,7 @@ Shape legend: as in `state`; r a request, w a replica.
 import numpy as np
 
 from cascadia_sglang.arrays import FloatArray
-from cascadia_sglang.planner.simulation.numba_cache import compiled
+from cascadia_sglang.planner.simulation.compiled import compiled
 from cascadia_sglang.planner.simulation.prefix_cache import (
     evict,
     lock_blocks,

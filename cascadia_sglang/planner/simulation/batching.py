@@ -18,7 +18,7 @@ Shape legend: as in `state`; r a request, w a replica.
 import numpy as np
 
 from cascadia_sglang.planner.simulation.admission import admit, append_waiting, interpolate
-from cascadia_sglang.planner.simulation.numba_cache import compiled
+from cascadia_sglang.planner.simulation.compiled import compiled
 from cascadia_sglang.planner.simulation.prefix_cache import evict, insert_blocks, release
 from cascadia_sglang.planner.simulation.state import (
     DECODE,

@@ -18,7 +18,7 @@ import numpy as np
 
 from cascadia_sglang.planner.simulation.admission import append_waiting
 from cascadia_sglang.planner.simulation.batching import schedule, take_results
-from cascadia_sglang.planner.simulation.numba_cache import compiled
+from cascadia_sglang.planner.simulation.compiled import compiled
 from cascadia_sglang.planner.simulation.state import (
     DONE,
     NONE,
@@ -176,7 +176,7 @@ def _finish_front(state: SimulatorState, now_s: float) -> None:
             counts.settled += 1
             e2e_s = now_s - request.arrival_s
             counts.excess_left_s -= e2e_s - request.least_s
-            if e2e_s > counts.late_s:
+            if request.least_s <= counts.late_s < e2e_s:
                 counts.late_left -= 1.0
             if counts.excess_left_s < 0.0 or counts.late_left < 0.0:
                 counts.is_stopped = 1

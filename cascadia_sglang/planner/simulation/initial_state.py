@@ -91,7 +91,7 @@ def initial_state(
         tiers_T,
         replicas_W,
         np.concatenate(tables),
-        workload.blocks_P,
+        np.ascontiguousarray(workload.blocks_P),
         counts_1,
     )
 

@@ -9,7 +9,7 @@ no trace tells who would reuse them.
 Shape legend: as in `state`; r a request, w a replica.
 """
 
-from cascadia_sglang.planner.simulation.numba_cache import compiled
+from cascadia_sglang.planner.simulation.compiled import compiled
 from cascadia_sglang.planner.simulation.state import SimulatorState
 
 

@@ -44,7 +44,9 @@ def set_limit(state: SimulatorState, limit: RunLimit, paths: Paths) -> None:
     most_s = limit.mean_s * requests * (1.0 + _ROUNDING)
     state.counts_1["excess_left_s"] = most_s - float(state.requests_R["least_s"].sum())
     state.counts_1["late_s"] = limit.late_s
-    state.counts_1["late_left"] = (1.0 - limit.attainment + _ROUNDING) * requests
+    # Those that no run answers in time are counted at once.
+    are_late = int((state.requests_R["least_s"] > limit.late_s).sum())
+    state.counts_1["late_left"] = (1.0 - limit.attainment + _ROUNDING) * requests - are_late
     state.tiers_T["late_s"] = limit.slowest_p95_s * (1.0 + _ROUNDING)
     for tier in range(len(state.tiers_T)):
         visits = (paths.first_tier_R <= tier) & (tier <= paths.last_tier_R)

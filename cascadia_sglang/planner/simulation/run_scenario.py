@@ -1,6 +1,6 @@
 """Simulates a scenario on a workload."""
 
-from cascadia_sglang.planner.simulation.paths import shared_paths
+from cascadia_sglang.planner.simulation.paths import Paths, shared_paths
 from cascadia_sglang.planner.simulation.result import SimulationResult
 from cascadia_sglang.planner.simulation.run_limit import RunLimit
 from cascadia_sglang.planner.simulation.scenario import Scenario
@@ -17,15 +17,31 @@ def run_scenario(setup: Scenario, profile: Profile, workload: Workload) -> Simul
     Args:
         profile: with step times and limits of every tier.
     """
-    result = run_scenario_within(setup, profile, workload, RunLimit())
+    paths = scenario_paths(setup, workload)
+    result = run_scenario_within(setup, profile, workload, paths, RunLimit())
     assert result is not None, "a run without a limit was stopped"
     return result
 
 
+def scenario_paths(setup: Scenario, workload: Workload) -> Paths:
+    """The way of every request: the same whatever replicas and step times."""
+    return shared_paths(
+        workload,
+        [tier.share for tier in setup.tiers],
+        [tier.length for tier in setup.tiers],
+        setup.max_new_tokens,
+        setup.seed,
+    )
+
+
 def run_scenario_within(
-    setup: Scenario, profile: Profile, workload: Workload, limit: RunLimit
+    setup: Scenario, profile: Profile, workload: Workload, paths: Paths, limit: RunLimit
 ) -> SimulationResult | None:
-    """The same, stopped where the run is certain to exceed a limit; then None."""
+    """The same, stopped where the run is certain to exceed a limit; then None.
+
+    Args:
+        paths: of the scenario.
+    """
     tiers = [
         SimulatedTier(
             name=tier.name,
@@ -40,13 +56,6 @@ def run_scenario_within(
         )
         for tier in setup.tiers
     ]
-    paths = shared_paths(
-        workload,
-        [tier.share for tier in setup.tiers],
-        [tier.length for tier in setup.tiers],
-        setup.max_new_tokens,
-        setup.seed,
-    )
     return simulate_within(
         workload, paths, tiers, limit, host=profile.host, is_buffered=setup.is_buffered
     )

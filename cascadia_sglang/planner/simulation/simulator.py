@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cascadia_sglang.errors import WorkloadError
-from cascadia_sglang.planner.simulation.events import run_events
 from cascadia_sglang.planner.simulation.initial_state import initial_state
+from cascadia_sglang.planner.simulation.machine_code import run_events
 from cascadia_sglang.planner.simulation.paths import Paths
 from cascadia_sglang.planner.simulation.result import Replica, SimulationResult
 from cascadia_sglang.planner.simulation.run_limit import RunLimit, set_limit
@@ -87,6 +87,8 @@ def simulate_within(
     state = initial_state(workload, paths, tiers, host or HostTimes())
     state.counts_1["has_strides"] = has_strides
     set_limit(state, limit, paths)
+    if state.counts_1["late_left"][0] < 0.0:
+        return None
     unfinished = run_events(state)
     if unfinished < 0:
         return None

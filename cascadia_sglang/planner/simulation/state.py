@@ -126,7 +126,7 @@ COUNTS = np.dtype(
         # A run that exceeds one of these stops: it is worse than another that is known.
         ("excess_left_s", "f8"),  # of all requests together, above their `least_s`
         ("late_s", "f8"),  # a request that takes longer is late
-        ("late_left", "f8"),
+        ("late_left", "f8"),  # below 0 even before the first event, if enough must be late
         ("is_stopped", "i8"),
     ]
 )
@@ -139,6 +139,26 @@ TIER = np.dtype(
         ("late_left", "f8"),
     ]
 )
+
+
+# What the arrays of a state hold, and their axes.
+ARRAYS: dict[str, tuple[npt.DTypeLike, int]] = {
+    "requests_R": (REQUEST, 1),
+    "attempts_RT": (ATTEMPT, 2),
+    "tiers_T": (TIER, 1),
+    "replicas_W": (REPLICA, 1),
+    "slots_WS": (SLOT, 2),
+    "rows_WBM": (np.int64, 3),
+    "knots_WJK": (np.float64, 3),
+    "blocks_P": (np.int64, 1),
+    "cache_WN": (BLOCK, 2),
+    "work_s_E": (np.float64, 1),
+    "busy_W": (np.int64, 1),
+    "ring_R": (RING, 1),
+    "ended_M": (np.int64, 1),
+    "budgets_4": (np.float64, 1),
+    "counts_1": (COUNTS, 1),
+}
 
 
 class SimulatorState(NamedTuple):

@@ -9,7 +9,7 @@ Shape legend: as in `state`; r a request, w a replica.
 """
 
 from cascadia_sglang.planner.simulation.admission import interpolate
-from cascadia_sglang.planner.simulation.numba_cache import compiled
+from cascadia_sglang.planner.simulation.compiled import compiled
 from cascadia_sglang.planner.simulation.prefix_cache import evict
 from cascadia_sglang.planner.simulation.state import (
     DECODE,

@@ -19,7 +19,6 @@ from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.latency.simulated import ShapeLatencies
 from cascadia_sglang.planner.plan import Plan
 from cascadia_sglang.planner.problem.problem import Problem
-from cascadia_sglang.planner.simulation.run_limit import RunLimit
 from cascadia_sglang.planner.thresholds.frontier import ThresholdPoint
 from cascadia_sglang.planner.whole.choice import PlanChoice
 from cascadia_sglang.planner.whole.ladder import Ladder
@@ -172,8 +171,7 @@ def _ended(
 def _attaining(runs: ChoiceRuns, choice: PlanChoice | None) -> ChoiceRun | None:
     if choice is None:
         return None
-    slo = runs.problem.slo
-    run = runs.run(choice, RunLimit(late_s=runs.late_s, attainment=slo.attainment))
+    run = runs.attaining_run(choice)
     return run if run is not None and meets_targets(run, runs.problem) else None
 
 

@@ -30,7 +30,8 @@ class LeastTimes:
         self._workload = workload
         self._held_R = held_tokens(workload)
         self._known: dict[tuple[int, ParallelKey], FloatArray] = {}
-        self._last_known: dict[tuple[float, ...], IntArray] = {}
+        self._known_reached: dict[tuple[float, ...], BoolArray] = {}
+        self._known_requests: dict[RequestKey, FloatArray] = {}
         lengths = [tier.length for tier in problem.tiers]
         # What each tier writes does not depend on who climbs.
         paths = shared_paths(workload, [1.0] * len(lengths), lengths, None, problem.routing.seed)
@@ -53,21 +54,24 @@ class LeastTimes:
     def reached(self, shares: Sequence[float]) -> BoolArray:
         """Which requests reach each tier, as a simulation draws them."""
         key = tuple(shares)
-        if key not in self._last_known:
+        if key not in self._known_reached:
             paths = shared_paths(
                 self._workload, shares, [1.0] * len(shares), None, self._problem.routing.seed
             )
-            self._last_known[key] = paths.last_tier_R
-        reached_RT: BoolArray = np.arange(len(shares)) <= self._last_known[key][:, None]
-        return reached_RT
+            reached_RT: BoolArray = np.arange(len(shares)) <= paths.last_tier_R[:, None]
+            self._known_reached[key] = reached_RT
+        return self._known_reached[key]
 
     def request_s(self, shares: Sequence[float], shapes: Sequence[ParallelShape]) -> FloatArray:
         """Least seconds of every request on its way over the tiers, [R]."""
-        attempts_RT = np.stack(
-            [self.attempt_s(tier, shape) for tier, shape in enumerate(shapes)], axis=1
-        )
-        request_s_R: FloatArray = (attempts_RT * self.reached(shares)).sum(axis=1)
-        return request_s_R
+        key = (tuple(shares), tuple((shape.gpu, shape.tp, shape.pp) for shape in shapes))
+        if key not in self._known_requests:
+            attempts_RT = np.stack(
+                [self.attempt_s(tier, shape) for tier, shape in enumerate(shapes)], axis=1
+            )
+            request_s_R: FloatArray = (attempts_RT * self.reached(shares)).sum(axis=1)
+            self._known_requests[key] = request_s_R
+        return self._known_requests[key]
 
     def slowest_s(self, shares: Sequence[float], shapes: Sequence[ParallelShape]) -> float:
         """The least that the p95 of the slowest tier's attempts can be."""
@@ -108,6 +112,8 @@ class LeastTimes:
 
 # Type of GPU, tensor parallel size, pipeline stages.
 ParallelKey = tuple[str, int, int]
+# Shares, and a shape of every tier.
+RequestKey = tuple[tuple[float, ...], tuple[ParallelKey, ...]]
 
 
 def held_tokens(workload: Workload) -> IntArray:

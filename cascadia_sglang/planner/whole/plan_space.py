@@ -15,7 +15,6 @@ from cascadia_sglang.arrays import BoolArray
 from cascadia_sglang.planner.latency.simulated import ShapeLatencies
 from cascadia_sglang.planner.latency.surfaces import ParallelShape
 from cascadia_sglang.planner.problem.problem import Deployment
-from cascadia_sglang.planner.simulation.run_limit import RunLimit
 from cascadia_sglang.planner.thresholds.frontier import ThresholdPoint
 from cascadia_sglang.planner.whole.capacity import lanes_needed, pool_work_s, windows
 from cascadia_sglang.planner.whole.choice import PlanChoice
@@ -175,14 +174,24 @@ class PlanSpace:
         }
 
     def _needed(self, pool: str, shape: ParallelShape) -> int:
-        """The first number of replicas, of those that are left, that may do."""
+        """The fewest replicas, of those that are left, that may do.
+
+        They are looked for in steps that double, then by halves between the last that misses the
+        targets and the first that may meet them.
+        """
         pool_index = self._runs.problem.pools.index(pool)
         key = (shape.gpu, shape.tp, shape.pp)
         counts = [way.deployment.replicas for way in self._ways[pool_index] if way.shape_key == key]
-        for replicas in counts:
-            if self._runs.runner.progress.is_over or self._may_do(pool, shape, replicas):
-                return replicas
-        return max(counts, default=0) + 1
+        missing, enough, step = -1, len(counts), 1
+        while enough - missing > 1 and not self._runs.runner.progress.is_over:
+            is_bounded = enough < len(counts)
+            index = (missing + enough) // 2 if is_bounded else min(missing + step, enough - 1)
+            if self._may_do(pool, shape, counts[index]):
+                enough = index
+            else:
+                missing, step = index, 2 * step
+        fewest = missing + 1
+        return counts[fewest] if fewest < len(counts) else max(counts, default=0) + 1
 
     def _may_do(self, pool: str, shape: ParallelShape, replicas: int) -> bool:
         """Whether so many replicas may do where the other pools have no limits."""
@@ -196,9 +205,7 @@ class PlanSpace:
                 many = _TIMES_LOAD * math.ceil(load) + _MORE
                 deployments.append(self._latencies.deployment(other, fastest, many))
         choice = PlanChoice(point=self._point, deployments=tuple(deployments), surface_s=0.0)
-        attainment = self._runs.problem.slo.attainment - _MARGIN
-        limit = RunLimit(late_s=self._runs.late_s, attainment=max(0.0, attainment))
-        return self._runs.run(choice, limit) is not None
+        return self._runs.attaining_run(choice, _MARGIN) is not None
 
     def _fastest(self, pool: str) -> ParallelShape:
         """The shape of a pool on which requests alone take least time."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.capacity.placement import place_freely
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.deployment.plan_placement import with_placement
@@ -17,9 +18,10 @@ from cascadia_sglang.planner.objective import run_value_s
 from cascadia_sglang.planner.plan import CascadeSimulation, Plan
 from cascadia_sglang.planner.problem.problem import Problem
 from cascadia_sglang.planner.progress import JobRunner
+from cascadia_sglang.planner.simulation.paths import Paths
 from cascadia_sglang.planner.simulation.result import SimulationResult
 from cascadia_sglang.planner.simulation.run_limit import RunLimit
-from cascadia_sglang.planner.simulation.run_scenario import run_scenario_within
+from cascadia_sglang.planner.simulation.run_scenario import run_scenario_within, scenario_paths
 from cascadia_sglang.planner.speed.profile import Profile
 from cascadia_sglang.planner.whole.choice import PlanChoice, scenario_of
 from cascadia_sglang.planner.whole.least_times import LeastTimes
@@ -62,6 +64,7 @@ class ChoiceRuns:
         self.runner = runner
         self.least = LeastTimes(problem, workload)
         self._latencies = latencies
+        self._paths: dict[tuple[float, ...], Paths] = {}
         # An answer leaves whole, so its first token comes with its last.
         targets = [ms for ms in (problem.slo.e2e_ms, problem.slo.ttft_ms) if ms is not None]
         self.late_s = min(targets, default=math.inf) / 1e3
@@ -74,13 +77,16 @@ class ChoiceRuns:
         }
         return [by_pool[tier.pool_name].of_tier(tier.name) for tier in self.problem.tiers]
 
+    def least_s(self, choice: PlanChoice) -> FloatArray:
+        """Seconds that every request takes at least, whatever the replicas, [R]."""
+        return self.least.request_s(choice.point.shares, self.shapes(choice))
+
     def least_value_s(self, choice: PlanChoice) -> float:
         """What the objective is at least, whatever the replicas."""
-        shapes = self.shapes(choice)
         if self.problem.latency_objective == "bottleneck":
-            least_s = self.least.slowest_s(choice.point.shares, shapes)
+            least_s = self.least.slowest_s(choice.point.shares, self.shapes(choice))
         else:
-            least_s = float(self.least.request_s(choice.point.shares, shapes).mean())
+            least_s = float(self.least_s(choice).mean())
         # Rounding must not cut off a plan that is as good.
         return least_s * (1.0 - 1e-9) + choice.switching_s
 
@@ -91,10 +97,7 @@ class ChoiceRuns:
         def run(choice: PlanChoice) -> ChoiceRun | None:
             limit = RunLimit(slowest_p95_s=most_s - choice.switching_s)
             if self.problem.latency_objective == "path":
-                limit = RunLimit(
-                    mean_s=most_s - choice.switching_s,
-                    least_s_R=self.least.request_s(choice.point.shares, self.shapes(choice)),
-                )
+                limit = RunLimit(mean_s=most_s - choice.switching_s, least_s_R=self.least_s(choice))
             return self.run(choice, limit)
 
         allowed = [choice for choice in choices if self.least_value_s(choice) <= most_s]
@@ -104,19 +107,26 @@ class ChoiceRuns:
 
     def attaining(self, choices: Sequence[PlanChoice]) -> list[ChoiceRun]:
         """Simulate choices, and leave out those that are certain to miss the targets."""
-
-        def run(choice: PlanChoice) -> ChoiceRun | None:
-            slo = self.problem.slo
-            return self.run(choice, RunLimit(late_s=self.late_s, attainment=slo.attainment))
-
-        results = self.runner.run(run, choices)
+        results = self.runner.run(self.attaining_run, choices)
         return [result for result in results if result is not None]
+
+    def attaining_run(self, choice: PlanChoice, margin: float = 0.0) -> ChoiceRun | None:
+        """Simulate one choice; None where it is certain to miss the targets, by more than a
+        margin."""
+        attainment = max(0.0, self.problem.slo.attainment - margin)
+        limit = RunLimit(late_s=self.late_s, attainment=attainment, least_s_R=self.least_s(choice))
+        return self.run(choice, limit)
 
     def run(self, choice: PlanChoice, limit: RunLimit) -> ChoiceRun | None:
         """Simulate one choice; None where the run exceeds the limit."""
         scenario = scenario_of(self.problem, choice, self._latencies)
         assert isinstance(scenario.profile, Profile)
-        outcome = run_scenario_within(scenario, scenario.profile, self.workload, limit)
+        shares = choice.point.shares
+        if shares not in self._paths:
+            self._paths[shares] = scenario_paths(scenario, self.workload)
+        outcome = run_scenario_within(
+            scenario, scenario.profile, self.workload, self._paths[shares], limit
+        )
         if outcome is None:
             return None
         value_s = run_value_s(outcome, self.problem.latency_objective) + choice.switching_s

@@ -2,10 +2,12 @@
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascadia_sglang.capacity import ordering
 from cascadia_sglang.capacity.cluster import Cluster
 from cascadia_sglang.capacity.move_steps import Drain, SetThresholds, Start, Stop
 from cascadia_sglang.capacity.ordering import order_steps
@@ -172,6 +174,30 @@ def test_thresholds_change_once_the_capacity_is_there():
     actions = order_steps(old, RunningPlan(replicas=new.replicas, thresholds=(0.9,)), CLUSTER, None)
     assert [type(action) for action in actions] == [Start, SetThresholds]
     assert order_steps(old, old, CLUSTER, 1) == []
+
+
+def test_plans_that_were_read_are_ordered_like_those_that_were_made():
+    """Their names and thresholds are equal, and other objects."""
+    old = running(*(replica("large", device) for device in range(3)), replica("small", 3))
+    new = running(replica("large", 0), *(replica("small", device) for device in (1, 2, 3)))
+    read = [msgspec.json.decode(msgspec.json.encode(plan), type=RunningPlan) for plan in (old, new)]
+    assert order_steps(*read, CLUSTER, 4) == order_steps(old, new, CLUSTER, 4)
+    old = running(replica("large", 0), replica("large", 1))
+    new = running(replica("large", 2), replica("large", 3))
+    read = [msgspec.json.decode(msgspec.json.encode(plan), type=RunningPlan) for plan in (old, new)]
+    assert order_steps(*read, CLUSTER, 2) == order_steps(old, new, CLUSTER, 2)
+    assert order_steps(read[0], old, CLUSTER, 2) == []
+
+
+def test_a_search_that_takes_too_long_is_given_up(monkeypatch):
+    old = running(replica("small", 0), replica("small", 1), replica("large", 2))
+    new = running(replica("small", 0), replica("large", 2), replica("large", 3))
+    # A start and a stop, so two sets besides the first.
+    monkeypatch.setattr(ordering, "MAX_STATES", 2)
+    assert len(order_steps(old, new, CLUSTER, 4)) == 3
+    monkeypatch.setattr(ordering, "MAX_STATES", 1)
+    with pytest.raises(InfeasibleMoveError, match="was found among 1 tried"):
+        order_steps(old, new, CLUSTER, 4)
 
 
 def test_what_cannot_be_ordered_says_why():

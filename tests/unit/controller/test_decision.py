@@ -4,10 +4,11 @@ import msgspec
 import pytest
 
 from cascadia_sglang.capacity.types import Capacity
+from cascadia_sglang.config.settings import PlannerConfig
 from cascadia_sglang.controller.decision import LogEntry, Rules, Situation, decide, replay_log
 from cascadia_sglang.controller.move_price import MovePrice
 from cascadia_sglang.controller.traffic_change import Change
-from cascadia_sglang.planner.online.proposal import Proposal
+from cascadia_sglang.planner.online.proposal import PredictedQuality, Proposal
 
 CHANGE = Change(quantity="rate", p_bound=1e-9, before=1.0, now=2.0)
 PROPOSAL = Proposal(
@@ -55,6 +56,50 @@ def test_it_stays_and_says_why(differs, reason):
     assert (decision.verdict, decision.reason) == ("stay", reason)
 
 
+@pytest.mark.parametrize(
+    "differs",
+    [
+        {"changes": [], "is_followed_up": True},
+        {"move": MovePrice(starts=1)},
+        {"move": MovePrice(stops=1)},
+        {"move": MovePrice(), "proposal": msgspec.structs.replace(PROPOSAL, thresholds=(0.5,))},
+    ],
+    ids=["followed up", "starts", "stops", "thresholds"],
+)
+def test_one_thing_that_changes_is_enough_to_move(differs):
+    decision = decide(msgspec.structs.replace(WORTH_IT, **differs))
+    assert (decision.verdict, decision.reason) == ("move", "gain")
+
+
+def test_it_tells_the_numbers_of_a_move_that_it_does_not_make():
+    slight = msgspec.structs.replace(PROPOSAL, predicted_s=3.75)
+    decision = decide(msgspec.structs.replace(WORTH_IT, proposal=slight))
+    assert (decision.verdict, decision.gain_s, decision.cost_s) == ("stay", 446.25, 15.0)
+
+
+@pytest.mark.parametrize(
+    ("current", "predicted", "verdict", "reason"),
+    [
+        (0.79, 0.8, "move", "quality"),
+        (0.79, 0.79, "stay", "gain_within_model_error"),
+        (0.8, 0.9, "stay", "gain_within_model_error"),
+    ],
+)
+def test_a_move_that_restores_the_quality_is_made_whatever_it_costs(
+    current, predicted, verdict, reason
+):
+    quality = PredictedQuality(floor=0.8, current=current, predicted=predicted, effective_size=9.0)
+    slower = msgspec.structs.replace(PROPOSAL, predicted_s=4.5, quality=quality)
+    decision = decide(msgspec.structs.replace(WORTH_IT, proposal=slower))
+    assert (decision.verdict, decision.reason) == (verdict, reason)
+    assert (decision.gain_s, decision.cost_s) == (-892.5, 15.0)
+
+
+def test_the_rules_are_those_that_the_settings_name():
+    settings = PlannerConfig()
+    assert (Rules().horizon_s, Rules().cooldown_s) == (settings.horizon_s, settings.cooldown_s)
+
+
 def test_devices_that_stand_still_cost_what_requests_wait_for_them():
     waited = msgspec.structs.replace(PROPOSAL, interim_extra_s=10.0)
     decision = decide(msgspec.structs.replace(WORTH_IT, proposal=waited, move=SLOW))
@@ -75,8 +120,36 @@ def test_a_start_longer_than_the_horizon_gains_nothing():
     assert (decision.verdict, decision.gain_s) == ("stay", 0.0)
 
 
-def test_after_the_cool_down_it_moves_again():
-    assert decide(msgspec.structs.replace(WORTH_IT, moved_at_s=940.0)).verdict == "move"
+@pytest.mark.parametrize("moved_at_s", [940.0, 480.0])
+def test_after_the_cool_down_it_moves_again(moved_at_s):
+    assert decide(msgspec.structs.replace(WORTH_IT, moved_at_s=moved_at_s)).verdict == "move"
+
+
+def test_a_gain_that_only_covers_the_cost_is_none():
+    decision = decide(msgspec.structs.replace(WORTH_IT, extra_s=238.0))
+    assert decision.gain_s == decision.cost_s == 3570.0
+    assert (decision.verdict, decision.reason) == ("stay", "gain_below_cost")
+
+
+@pytest.mark.parametrize(
+    ("rules", "predicted_s", "verdict"),
+    [
+        (Rules(model_error=0.5), 2.0, "stay"),
+        (Rules(model_error=0.5), 1.9, "move"),
+        # A tenth, where nobody says more.
+        (Rules(), 3.7, "stay"),
+        (Rules(), 3.5, "move"),
+    ],
+)
+def test_a_gain_must_exceed_what_a_prediction_may_be_off(rules, predicted_s, verdict):
+    proposal = msgspec.structs.replace(PROPOSAL, predicted_s=predicted_s)
+    decision = decide(msgspec.structs.replace(WORTH_IT, rules=rules, proposal=proposal))
+    assert decision.verdict == verdict
+
+
+def test_without_a_plan_nothing_is_gained_or_lost():
+    decision = decide(msgspec.structs.replace(WORTH_IT, proposal=None, failure="x"))
+    assert (decision.gain_s, decision.cost_s) == (0.0, 0.0)
 
 
 def test_the_log_replayed_gives_the_same_decisions():

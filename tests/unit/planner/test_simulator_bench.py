@@ -1,10 +1,17 @@
 """What the bench of the simulator says of real and simulated runs."""
 
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 from scipy.stats import t as student_t
 
+from bench.planner import simulator
+from bench.planner.kept_cells import KeptCells
 from bench.planner.report import report
 from bench.planner.simulator_cell import T_95, Cell, rows_of
+from cascadia_sglang.planner.speed.profile import HostTimes
 from tests.unit.harness.test_rows import FACTS
 
 
@@ -53,3 +60,54 @@ def test_a_missed_mean_is_marked_and_written():
     rows = {(row.variant, row.metric): row for row in rows_of(cells[1], FACTS)}
     assert rows["simulated/real - 1", "e2e_mean"].p50 == pytest.approx(-0.06)
     assert rows["allowed", "e2e_mean"].p50 == 0.05
+
+
+def test_a_stopped_run_goes_on_with_the_cells_of_its_own_commit(tmp_path):
+    kept = KeptCells(folder=tmp_path / "kept", settings="commit, 5 runs")
+    cell = _cell([100.0, 110.0], [101.0, 108.0])
+    assert kept.find(cell.arm, cell.load) is None
+    kept.keep(cell)
+    assert kept.find(cell.arm, cell.load) == cell
+    assert kept.find(cell.arm, 0.75) is None
+    assert kept.find("large, emulated", cell.load) is None
+    assert dataclasses.replace(kept, settings="other, 5 runs").find(cell.arm, cell.load) is None
+    nothing = dataclasses.replace(kept, folder=None)
+    nothing.keep(cell)
+    assert nothing.find(cell.arm, cell.load) is None
+
+
+def test_a_cell_is_measured_once_and_the_rate_stays_that_of_the_first(tmp_path, monkeypatch):
+    asked, loads = [], []
+
+    def observe(_port, at_s, seed, _names, _pinned):
+        asked.append(seed)
+        return SimpleNamespace(e2e_s=[1.0] * len(at_s))
+
+    def saturation_per_s(_arm, count):
+        loads.append(count)
+        return 10.0
+
+    monkeypatch.setattr(simulator, "observe", observe)
+    monkeypatch.setattr(simulator, "saturation_per_s", saturation_per_s)
+    monkeypatch.setattr(
+        simulator, "replay", lambda seen, *_: SimpleNamespace(e2e_s_R=np.array(seen.e2e_s))
+    )
+    kept = KeptCells(folder=tmp_path, settings="commit, 2 runs")
+    arm = simulator.Arm(
+        name="large, emulated",
+        port=1,
+        pinned="large",
+        tiers=[],
+        host=HostTimes(),
+        allowed_mean=0.05,
+    )
+    first = next(simulator.cells(arm, 2, False, kept))
+    assert first.rate_per_s == pytest.approx(3.0)
+    cells = list(simulator.cells(arm, 2, False, kept))
+    assert cells[0] == first
+    assert [cell.load for cell in cells] == list(simulator.LOADS)
+    assert cells[2].rate_per_s == pytest.approx(7.5)
+    assert list(simulator.cells(arm, 2, False, kept)) == cells
+    # Two runs of three cells, at a rate that was measured once.
+    assert len(asked) == len(set(asked)) == 6
+    assert len(loads) == 1

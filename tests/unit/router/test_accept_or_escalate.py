@@ -63,6 +63,13 @@ TABLE = {
         ESCALATE,
         "below_threshold",
     ),
+    "cut, good so far, nothing known of room above": (
+        Finding(score=0.1, uncut_score=0.8),
+        0.8,
+        "escalate",
+        ESCALATE,
+        "below_threshold",
+    ),
     "cut, weak so far, no room above": (
         Finding(score=0.1, uncut_score=0.79, next_has_room=False),
         0.8,
@@ -127,6 +134,12 @@ def test_a_finding_has_one_verdict_and_reason(
     finding: Finding, threshold: float, on_error: str, verdict: Verdict, reason: str
 ) -> None:
     assert decide(finding, threshold, on_error) == (verdict, reason)  # type: ignore[arg-type]
+
+
+def test_a_word_that_a_file_gave_counts_as_the_same() -> None:
+    """A word that is read is equal to the one in the code, and another object."""
+    on_error = "".join(("acc", "ept"))
+    assert decide(Finding(score=None), 0.8, on_error)[0] is ACCEPT  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("on_error", ["accept", "escalate"])

@@ -21,7 +21,7 @@ from cascadia_sglang.planner.latency.build_surfaces import (
 from cascadia_sglang.planner.latency.shapes import shapes_of_pools
 from cascadia_sglang.planner.latency.surface_cache import drop_oldest, surface_key
 from cascadia_sglang.planner.progress import JobRunner
-from cascadia_sglang.planner.simulation import numba_cache
+from cascadia_sglang.planner.simulation import code_stamp
 from cascadia_sglang.planner.workload.source import load_workload
 from cascadia_sglang.planner.workload.workload import build_workload, poisson_arrivals_s
 from tests.unit.planner.whole_problems import made_shape, workload_problem
@@ -125,7 +125,7 @@ def test_every_module_that_makes_a_surface_is_in_its_key():
     """A surface of older code must not be read again."""
     root = Path(cascadia_sglang.planner.__file__).parent
     used = _used_modules(root / "latency" / "surfaces.py", root)
-    compiled = {f"simulation/{name}.py" for name in numba_cache._SOURCES}
+    compiled = {f"simulation/{name}.py" for name in code_stamp._SOURCES}
     makers = {"latency/surfaces.py", "latency/build_surfaces.py"}
     # Latency targets: nothing of them is in a surface.
     assert set(surface_cache.SOURCES) == (used - compiled - {"workload/slo.py"}) | makers

@@ -1,9 +1,7 @@
 """The simulator against schedules worked out by hand, and against what must hold of any load."""
 
 import dataclasses
-import hashlib
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadia_sglang.errors import WorkloadError
-from cascadia_sglang.planner.simulation import events
 from cascadia_sglang.planner.simulation.paths import Paths, climbing_paths, direct_paths
 from cascadia_sglang.planner.simulation.simulator import simulate
 from cascadia_sglang.planner.simulation.tiers import SimulatedTier
@@ -370,22 +367,6 @@ def test_scores_that_are_not_numbers_are_refused():
         climbing_paths([[math.nan, 0.0]], [[1, 1]], [0.5], 10)
     with pytest.raises(WorkloadError, match="2 thresholds differ"):
         climbing_paths([[0.1, 0.0]], [[1, 1]], [0.5, 0.5], 10)
-
-
-def test_compiled_code_is_kept_by_the_sources_of_all_that_it_calls():
-    """Numba by itself looks at the file of the function alone."""
-    digest = hashlib.sha256()
-    for name in (
-        "admission",
-        "batching",
-        "events",
-        "numba_cache",
-        "prefix_cache",
-        "state",
-        "stride",
-    ):
-        digest.update(Path(events.__file__).with_name(f"{name}.py").read_bytes())
-    assert events.run_events._cache._cache_file._source_stamp == digest.hexdigest()
 
 
 def test_a_draft_is_prefilled_and_what_is_kept_of_it_is_not_decoded():
