@@ -1,8 +1,8 @@
-"""The benches of two real models: what they are asked, and what their records show."""
+"""The benches of real models: what they are asked, and what their records show."""
 
 from __future__ import annotations
 
-from bench.registry import REAL_MODELS, Bench
+from bench.registry import REAL_LADDER, REAL_MODELS, Bench
 
 REAL_BENCHES: tuple[Bench, ...] = (
     Bench(
@@ -77,6 +77,14 @@ REAL_BENCHES: tuple[Bench, ...] = (
         writes=("results/real_drafts.csv",),
         needs=(REAL_MODELS,),
         inputs=("small", "large"),
+    ),
+    Bench(
+        name="drafts.ladder",
+        question="Across tokenizers: do answers with drafts differ from those without only at "
+        "near ties?",
+        writes=("results/drafts_ladder.csv",),
+        needs=(REAL_LADDER,),
+        inputs=("tiny", "small", "large"),
     ),
     Bench(
         name="real.alarm",
