@@ -87,6 +87,13 @@ REAL_BENCHES: tuple[Bench, ...] = (
         inputs=("tiny", "small", "large"),
     ),
     Bench(
+        name="real.ladder",
+        question="What calibrations does a ladder of two tokenizers get on 300 short questions?",
+        writes=("../examples/smollm2-qwen2.5-coder/*.json",),
+        needs=(REAL_LADDER,),
+        inputs=("tiny", "small", "large"),
+    ),
+    Bench(
         name="real.alarm",
         question="Does the drift alarm ring where a kind of question is new? From real records.",
         writes=("results/real_alarm.csv",),
