@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 CPU, GPU, LITELLM, REAL_MODELS = "cpu", "gpu", "litellm", "real models"
+REAL_LADDER = "real ladder"
 FILES = "files of others"
 
 NEEDS: Mapping[str, str] = {
@@ -14,6 +15,7 @@ NEEDS: Mapping[str, str] = {
     GPU: "a CUDA device",
     LITELLM: "LiteLLM in an environment of its own; the bench leaves it out where it is missing",
     REAL_MODELS: "folders of two instruction models of one tokenizer",
+    REAL_LADDER: "these two models, and a smaller one of another tokenizer",
     FILES: "questions or a trace that are not part of this project",
 }
 

@@ -1,8 +1,8 @@
-"""The benches of two real models: what they are asked, and what their records show."""
+"""The benches of real models: what they are asked, and what their records show."""
 
 from __future__ import annotations
 
-from bench.registry import REAL_MODELS, Bench
+from bench.registry import REAL_LADDER, REAL_MODELS, Bench
 
 REAL_BENCHES: tuple[Bench, ...] = (
     Bench(
@@ -93,6 +93,21 @@ REAL_BENCHES: tuple[Bench, ...] = (
         needs=(REAL_MODELS,),
         inputs=("small", "large"),
         is_in_all=False,
+    ),
+    Bench(
+        name="drafts.ladder",
+        question="Across tokenizers: do answers with drafts differ from those without only at "
+        "near ties?",
+        writes=("results/drafts_ladder.csv",),
+        needs=(REAL_LADDER,),
+        inputs=("tiny", "small", "large"),
+    ),
+    Bench(
+        name="real.ladder",
+        question="What calibrations does a ladder of two tokenizers get on 300 short questions?",
+        writes=("../examples/smollm2-qwen2.5-coder/*.json",),
+        needs=(REAL_LADDER,),
+        inputs=("tiny", "small", "large"),
     ),
     Bench(
         name="real.alarm",

@@ -33,6 +33,7 @@ from cascadia_sglang.calibration.report.planner_inputs import (
     kept_shares,
     plan_sample_of,
     problem_of,
+    prompt_lengths,
 )
 from cascadia_sglang.commands import INFEASIBLE
 from cascadia_sglang.commands.calibrate import add_recording_arguments, recording_settings
@@ -135,6 +136,7 @@ def _problem(args: argparse.Namespace) -> Problem:
     problem = problem_of(
         config,
         plan_sample_of(names, calibrations, answers.records, answers.pool, entry),
+        prompt_lengths(answers.records),
         kept_shares(calibrations, answers.pool),
         ProblemSettings(
             gpus=args.gpus,

@@ -11,7 +11,8 @@ import msgspec
 from cascadia_sglang.capacity.blocks import Blocks
 from cascadia_sglang.capacity.types import Capacity
 from cascadia_sglang.config.settings import CascadeConfig
-from cascadia_sglang.controller.monitor import RecordedRequest, RecordedVisit
+from cascadia_sglang.controller.monitor import RecordedRequest
+from cascadia_sglang.controller.window_lengths import ClimbLengths, input_tokens, prompt_lengths
 from cascadia_sglang.errors import ConfigError, InfeasiblePlanError, WorkloadError
 from cascadia_sglang.planner.online.plan_request import PlanRequest, WindowTier
 from cascadia_sglang.planner.speed.profile import Profile
@@ -119,7 +120,8 @@ def plan_request(
         (len(requests) - 1) / seconds / rate_per_s if seconds > 0.0 and rate_per_s > 0.0 else 1.0
     )
     lengths = ClimbLengths(requests, len(tiers))
-    inputs_B, tokens_BT = _backlog(requests, traffic, lengths)
+    prompt_length_T = prompt_lengths(requests, [tier.pool for tier in tiers])
+    inputs_B, tokens_BT = _backlog(requests, traffic, lengths, prompt_length_T)
     assert config.planner.gpu_budget is not None
     return PlanRequest(
         tiers=[_in_block(tier, groups) for tier in tiers],
@@ -130,10 +132,11 @@ def plan_request(
         gpu_budget=min(config.planner.gpu_budget, serving.devices),
         objective=config.planner.objective,
         arrival_s_R=[slower * (begin_s - begins_s[0]) for begin_s in begins_s],
-        input_tokens_R=[max(1, request.input_tokens) for request in requests],
+        input_tokens_R=[input_tokens(request, prompt_length_T) for request in requests],
         entry_score_R=[_entry_score(request) for request in requests],
         ended_early_R=[_ended_early(request) for request in requests],
         tokens_RT=[lengths.tokens(request) for request in requests],
+        prompt_length_T=prompt_length_T,
         cached_share_T=[_cached_share(requests, index) for index in range(len(tiers))],
         kept_share_T=[_kept_share(requests, index) for index in range(len(tiers))],
         start_s=dict(serving.start_s),
@@ -149,7 +152,10 @@ def _in_block(tier: WindowTier, groups: Sequence[tuple[str, ...]]) -> WindowTier
 
 
 def _backlog(
-    requests: Sequence[RecordedRequest], traffic: Traffic, lengths: ClimbLengths
+    requests: Sequence[RecordedRequest],
+    traffic: Traffic,
+    lengths: ClimbLengths,
+    prompt_length_T: Sequence[float],
 ) -> tuple[list[int], list[list[int]]]:
     """The requests under way; what is not known of them is as with the newest of the window."""
     inputs, tokens = [], []
@@ -158,11 +164,11 @@ def _backlog(
         for visit in request.visits:
             row[visit.tier_index] = 0
         if any(row):
-            inputs.append(max(1, request.input_tokens))
+            inputs.append(input_tokens(request, prompt_length_T))
             tokens.append(row)
     for number in range(min(traffic.unseen, MOST_REQUESTS)):
         like = requests[-1 - number % len(requests)]
-        inputs.append(max(1, like.input_tokens))
+        inputs.append(input_tokens(like, prompt_length_T))
         tokens.append(lengths.tokens(like))
     return inputs, tokens
 
@@ -199,60 +205,3 @@ def _entry_score(request: RecordedRequest) -> float | None:
 def _ended_early(request: RecordedRequest) -> bool:
     first = request.visits[0]
     return first.tier_index == 0 and first.ended_early
-
-
-class ClimbLengths:
-    """How long answers are at the tiers that requests of a window are on their way to.
-
-    The answers of a larger tier that are there already are the short ones: a window of some seconds
-    holds no other where an answer takes longer. So a request on its way is taken to write what it
-    wrote at the tier below, times how much more those wrote that have been at both.
-    """
-
-    def __init__(self, requests: Sequence[RecordedRequest], tier_count: int) -> None:
-        self._tier_count = tier_count
-        whole = [
-            {visit.tier_index: visit.output_tokens for visit in request.visits if _is_whole(visit)}
-            for request in requests
-        ]
-        self._growth_T = [1.0]
-        for tier_index in range(1, tier_count):
-            pairs = [
-                (tokens[tier_index - 1], tokens[tier_index])
-                for tokens in whole
-                if tier_index in tokens and tier_index - 1 in tokens
-            ]
-            below = sum(first for first, _ in pairs)
-            self._growth_T.append(sum(second for _, second in pairs) / below if below else 1.0)
-        lengths = [tokens[0] for tokens in whole if 0 in tokens]
-        self._first = sum(lengths) / len(lengths) if lengths else 1.0
-
-    def tokens(self, request: RecordedRequest) -> list[int]:
-        """What it wrote at every tier, and will at the next where it climbs; 0 where it was not."""
-        tokens = [0] * self._tier_count
-        for visit in request.visits:
-            tokens[visit.tier_index] = max(1, visit.output_tokens)
-        following = 1 + max((visit.tier_index for visit in request.visits), default=-1)
-        if request.is_open and following < self._tier_count:
-            tokens[following] = max(1, round(self._next(request, following)))
-        return tokens
-
-    def _next(self, request: RecordedRequest, following: int) -> float:
-        """Of an answer that was ended early nothing is known but that it was not shorter."""
-        expected = self._first
-        for tier_index in range(following):
-            visit = next(
-                (visit for visit in request.visits if visit.tier_index == tier_index), None
-            )
-            expected *= self._growth_T[tier_index]
-            if visit is not None:
-                expected = (
-                    max(expected, visit.output_tokens)
-                    if visit.ended_early
-                    else float(visit.output_tokens)
-                )
-        return expected * self._growth_T[following]
-
-
-def _is_whole(visit: RecordedVisit) -> bool:
-    return not visit.ended_early

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from cascadia_sglang.errors import WorkerDiedError
+from cascadia_sglang.prefix.block_hashes import block_hashes
 from cascadia_sglang.prefix.prompt import Prompt
 from cascadia_sglang.prefix.reuse import Share, is_worth_warming, wanted_chance
 
@@ -303,5 +304,6 @@ class Warmer:
 
     def _key(self, tier_index: int, prompt: Prompt) -> tuple[int, int]:
         """A prompt's first chunk, which all prompts share that could use what was warmed."""
-        hashes = prompt.hashes(self._chunk_tokens)
+        # The event loop does not wait until all of a long prompt is hashed.
+        hashes = block_hashes(prompt.token_ids[: self._chunk_tokens], self._chunk_tokens)
         return tier_index, int(hashes[0]) if len(hashes) else 0

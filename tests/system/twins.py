@@ -52,8 +52,15 @@ def permuted(model: Path, folder: Path, seed: int = 1) -> Path:
     return folder
 
 
-def byte_model(model: Path, folder: Path) -> Path:
-    """A model of the same shape over pieces of bytes, to be served with made-up weights."""
+LEARNED = "add the numbers and reverse the letters again"
+
+
+def byte_model(model: Path, folder: Path, text: str = LEARNED) -> Path:
+    """A model of the same shape over pieces of bytes, to be served with made-up weights.
+
+    Args:
+        text: of which the tokenizer learns its pieces.
+    """
     folder.mkdir()
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -64,7 +71,7 @@ def byte_model(model: Path, folder: Path) -> Path:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(["add the numbers and reverse the letters again"] * 9, trainer)
+    tokenizer.train_from_iterator([text] * 9, trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = json.loads((model / "config.json").read_text())
     settings |= {"vocab_size": 320, "eos_token_id": 0, "pad_token_id": 1}

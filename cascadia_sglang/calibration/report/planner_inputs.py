@@ -121,6 +121,16 @@ def kept_shares(calibrations: Sequence[Calibration], pool: Pool) -> list[float |
     return shares
 
 
+def prompt_lengths(records: Sequence[Sequence[Record]]) -> list[float]:
+    """Tokens of the sample's prompts at each tier, relative to the first, [T].
+
+    Args:
+        records: of every tier, in the same order.
+    """
+    tokens_T = [sum(map(prompt_tokens, tier_records)) for tier_records in records]
+    return [tokens / tokens_T[0] for tokens in tokens_T]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemSettings:
     """GPUs, quality and load of a problem, as the operator asks for them.
@@ -143,12 +153,14 @@ class ProblemSettings:
 def problem_of(
     config: CascadeConfig,
     sample: PlanSample,
+    prompt_length_T: Sequence[float],
     kept_share_T: Sequence[float | None],
     settings: ProblemSettings,
 ) -> Problem:
     """A problem with requests like the sample's, answered and judged like them.
 
     Args:
+        prompt_length_T: by `prompt_lengths`.
         kept_share_T: by `kept_shares`.
     """
     tokens_T = sample.output_tokens().mean(axis=0).tolist()
@@ -171,12 +183,18 @@ def problem_of(
                 name=tier.name,
                 model=tier.model_path,
                 length=tokens / tokens_T[0],
+                prompt_length=prompt_length,
                 kept=kept_share,
                 block=block,
                 gpu_share=None if block is None else tier.gpu_share,
             )
-            for tier, tokens, kept_share, block in zip(
-                config.tiers, tokens_T, kept_share_T, _blocks(config), strict=True
+            for tier, tokens, prompt_length, kept_share, block in zip(
+                config.tiers,
+                tokens_T,
+                prompt_length_T,
+                kept_share_T,
+                _blocks(config),
+                strict=True,
             )
         ],
         calibration=[row.as_calibration() for row in sample.rows],

@@ -1,7 +1,7 @@
 """Builds the latency surfaces of a problem's pools, or reads those of an earlier run.
 
-A shape is simulated once for what a tier writes, however many replicas, shares and candidates are
-looked at later.
+A shape is simulated once for what a tier reads and writes, however many replicas, shares and
+candidates are looked at later.
 """
 
 from __future__ import annotations
@@ -32,16 +32,18 @@ SURFACE_REQUESTS, SURFACE_TOKENS = 1_000, 240_000
 _DECIMALS = 9
 
 
-class AnswerLengths(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tier writes.
+class TierLengths(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tier reads and writes, relative to the workload's tokens.
 
     Attributes:
-        length: of its answers, relative to the workload's.
-        draft_length: the same of the tier's before, whose answers it reads; 0 where it reads none.
+        length: of its answers.
+        prompt_length: of its prompts.
+        draft_length: of the answers before, which it reads; 0 where it reads none.
         kept_share: of those, what it keeps; None where it reads none.
     """
 
     length: float
+    prompt_length: float = 1.0
     draft_length: float = 0.0
     kept_share: float | None = None
 
@@ -52,17 +54,18 @@ class SurfaceJob:
 
     workload: Workload
     shape: ParallelShape
-    answers: AnswerLengths
+    lengths: TierLengths
 
 
 def surface_of(job: SurfaceJob) -> Surface:
     """Build the surface of a job."""
-    answers = job.answers
-    paths = shared_paths(job.workload, [1.0], [answers.length], None, 0)
-    if answers.kept_share is not None:
-        drafts = shared_paths(job.workload, [1.0], [answers.draft_length], None, 0)
+    lengths = job.lengths
+    paths = shared_paths(job.workload, [1.0], [lengths.length], None, 0)
+    if lengths.kept_share is not None:
+        drafts = shared_paths(job.workload, [1.0], [lengths.draft_length], None, 0)
         paths = replace(paths, draft_tokens_R=drafts.tokens_RT[:, 0])
-    return build_surface(job.workload, paths, job.shape, kept_share=answers.kept_share)
+    own_workload = job.workload.with_prompts(lengths.prompt_length)
+    return build_surface(own_workload, paths, job.shape, kept_share=lengths.kept_share)
 
 
 def build_surfaces(
@@ -80,15 +83,15 @@ def build_surfaces(
         At least one shape of every pool, all of them unless the time is over before.
     """
     part = normalised(workload.thinned(workload.count_within(SURFACE_REQUESTS, SURFACE_TOKENS)))
-    written = [answers_of(problem, tier) for tier in range(len(problem.tiers))]
-    jobs: dict[tuple[str, int, str, AnswerLengths], SurfaceJob] = {}
+    lengths_T = [lengths_of(problem, tier) for tier in range(len(problem.tiers))]
+    jobs: dict[tuple[str, int, str, TierLengths], SurfaceJob] = {}
     for pool, pool_shapes in shapes.items():
         for index, shape in enumerate(pool_shapes):
             for tier in problem.tiers_of(pool):
-                problem_tier, answers = problem.tiers[tier], written[tier]
+                problem_tier, lengths = problem.tiers[tier], lengths_T[tier]
                 tier_shape = shape.of_tier(problem_tier.name)
-                job = SurfaceJob(workload=part, shape=tier_shape, answers=answers)
-                jobs[pool, index, problem_tier.workers, answers] = job
+                job = SurfaceJob(workload=part, shape=tier_shape, lengths=lengths)
+                jobs[pool, index, problem_tier.workers, lengths] = job
     runner.progress.begin("latency surfaces", len(jobs))
     # One shape of every pool first, so that there is a plan however little time there is.
     first = [key for key in jobs if key[1] == 0]
@@ -107,7 +110,7 @@ def build_surfaces(
         pool: [
             (shape, found_T)
             for index, shape in enumerate(pool_shapes)
-            if (found_T := _of_shape(problem, built, pool, index, written)) is not None
+            if (found_T := _of_shape(problem, built, pool, index, lengths_T)) is not None
         ]
         for pool, pool_shapes in shapes.items()
     }
@@ -115,14 +118,15 @@ def build_surfaces(
 
 def _of_shape(
     problem: Problem,
-    built: Mapping[tuple[str, int, str, AnswerLengths], Surface],
+    built: Mapping[tuple[str, int, str, TierLengths], Surface],
     pool: str,
     index: int,
-    written: Sequence[AnswerLengths],
+    lengths_T: Sequence[TierLengths],
 ) -> list[Surface] | None:
     """The surfaces of the pool's tiers on one shape; None where one is missing."""
     keys = [
-        (pool, index, problem.tiers[tier].workers, written[tier]) for tier in problem.tiers_of(pool)
+        (pool, index, problem.tiers[tier].workers, lengths_T[tier])
+        for tier in problem.tiers_of(pool)
     ]
     return [built[key] for key in keys] if all(key in built for key in keys) else None
 
@@ -135,7 +139,7 @@ def normalised(workload: Workload) -> Workload:
 
 def known_surface(job: SurfaceJob) -> Surface:
     """The surface of a job: read from the cache, or built and kept there."""
-    key = surface_key(job.workload, job.shape, msgspec.structs.astuple(job.answers))
+    key = surface_key(job.workload, job.shape, msgspec.structs.astuple(job.lengths))
     numbers = read_numbers(key)
     if numbers is not None:
         return numbers.surface(job.shape)
@@ -144,14 +148,18 @@ def known_surface(job: SurfaceJob) -> Surface:
     return surface
 
 
-def answers_of(problem: Problem, tier: int) -> AnswerLengths:
-    """What a tier of a problem writes where requests climb to it."""
-    problem_tier = problem.tiers[tier]
-    if problem_tier.kept is None:
-        return AnswerLengths(length=problem_tier.length)
-    before = problem.tiers[tier - 1].length
-    return AnswerLengths(
-        length=problem_tier.length, draft_length=before, kept_share=problem_tier.kept
+def lengths_of(problem: Problem, tier: int) -> TierLengths:
+    """What a tier of a problem reads and writes where requests climb to it."""
+    reader = problem.tiers[tier]
+    if reader.kept is None:
+        return TierLengths(length=reader.length, prompt_length=reader.prompt_length)
+    before = problem.tiers[tier - 1]
+    return TierLengths(
+        length=reader.length,
+        prompt_length=reader.prompt_length,
+        # In the tokens of the tier that reads.
+        draft_length=before.length * reader.prompt_length / before.prompt_length,
+        kept_share=reader.kept,
     )
 
 

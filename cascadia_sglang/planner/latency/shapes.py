@@ -174,8 +174,15 @@ def _divides(model: ModelShape, tp: int) -> bool:
 
 def _longest_tokens(tiers: list[ProblemTier], workload: Workload) -> int:
     """KV of the longest request, answer included."""
-    length = max(tier.length for tier in tiers)
-    return int((workload.input_tokens_R + length * workload.output_tokens_R).max()) + 1
+    return 1 + max(
+        int(
+            (
+                tier.prompt_length * workload.input_tokens_R
+                + tier.length * workload.output_tokens_R
+            ).max()
+        )
+        for tier in tiers
+    )
 
 
 def _too_small(tier: ProblemTier, shapes: list[ParallelShape], longest: int) -> str:

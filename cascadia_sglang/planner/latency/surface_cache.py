@@ -55,11 +55,11 @@ class SurfaceNumbers(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def surface_key(workload: Workload, shape: ParallelShape, answers: tuple[object, ...]) -> str:
+def surface_key(workload: Workload, shape: ParallelShape, lengths: tuple[object, ...]) -> str:
     """Equal for equal surfaces: a digest of requests, step times, limits and the simulator.
 
     Args:
-        answers: what the tier writes.
+        lengths: of what the tier reads and writes.
     """
     digest = hashlib.sha256(_code_stamp().encode())
     for column in (
@@ -70,7 +70,7 @@ def surface_key(workload: Workload, shape: ParallelShape, answers: tuple[object,
         workload.blocks_P,
     ):
         digest.update(np.ascontiguousarray(column).tobytes())
-    settings = (workload.block_tokens, shape.times, shape.limits, shape.tp, shape.pp, answers, GRID)
+    settings = (workload.block_tokens, shape.times, shape.limits, shape.tp, shape.pp, lengths, GRID)
     digest.update(msgspec.json.encode(settings))
     return digest.hexdigest()
 

@@ -35,7 +35,9 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
             devices of one.
         thresholds: in force.
         quality_floor: that other thresholds keep; None where they stay.
-        arrival_s_R, input_tokens_R: of the window's requests, in order.
+        arrival_s_R, input_tokens_R: of the window's requests, in order; prompts are in the first
+            tier's tokens.
+        prompt_length_T: tokens of a prompt at each tier, relative to the first.
         entry_score_R: of the first tier's answer; None where that was not the first, or not scored.
         ended_early_R: whether the judge ended the first tier's answer.
         tokens_RT: of each request's answer at every tier; 0 where it was not.
@@ -61,6 +63,7 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
     entry_score_R: list[float | None]
     ended_early_R: list[bool]
     tokens_RT: list[list[int]]
+    prompt_length_T: list[float]
     cached_share_T: list[float]
     kept_share_T: list[float | None]
     start_s: dict[str, float] = {}

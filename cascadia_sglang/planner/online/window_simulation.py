@@ -118,9 +118,11 @@ class WindowSimulation:
                     block=tier.block,
                     cached_share=cached,
                     kept_share=kept_share,
+                    prompt_length=prompt_length,
                 )
-                for tier, cached, kept_share in zip(
+                for tier, prompt_length, cached, kept_share in zip(
                     self._request.tiers,
+                    self._request.prompt_length_T,
                     self._request.cached_share_T,
                     self._request.kept_share_T,
                     strict=True,

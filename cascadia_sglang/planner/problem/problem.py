@@ -59,6 +59,11 @@ class ProblemTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Largest number of pipeline stages. null: as many as the weights need."""
     length: Positive = 1.0
     """Length of the tier's answers, relative to the workload's."""
+    prompt_length: Positive = 1.0
+    """Tokens of a prompt at the tier, relative to the workload's.
+
+    Another tokenizer or template makes another number of the same text.
+    """
     kept: Share | None = None
     """Share of the draft of the tier below that the tier keeps. null: it reads no drafts."""
     chunked_prefill_tokens: Count = 8192

@@ -7,6 +7,16 @@ from collections.abc import Iterator
 from cascadia_sglang.planner.problem.problem import Problem
 from cascadia_sglang.planner.workload.source import WorkloadSource, source_problems
 
+# What tiers that share workers agree in.
+_OF_A_POOL = (
+    "model",
+    "max_tp",
+    "max_pp",
+    "prompt_length",
+    "chunked_prefill_tokens",
+    "max_running_requests",
+)
+
 
 def workload_problems(problem: Problem, source: WorkloadSource) -> Iterator[str]:
     """Everything that is wrong, a line each with its place."""
@@ -32,7 +42,7 @@ def _tiers(problem: Problem) -> Iterator[str]:
         if tier.model is None and not problem.profiles:
             yield f"tiers[{index}].model is missing: needed where no profile was measured"
         first = next(other for other in problem.tiers if other.workers == tier.workers)
-        for name in ("model", "max_tp", "max_pp", "chunked_prefill_tokens", "max_running_requests"):
+        for name in _OF_A_POOL:
             if getattr(tier, name) != getattr(first, name):
                 yield f"tiers[{index}].{name} is not that of {first.name!r}, whose pool it shares"
 

@@ -116,7 +116,7 @@ def _admit_first(state: SimulatorState, w: int, slot: int) -> bool:
     if request.blocks_start == request.blocks_end:
         cached = int(state.tiers_T[request.tier].cached_share * request.input_tokens)
         cached = min(cached, request.input_tokens - 1)
-    hit = max(cached, min(blocks * state.counts_1[0].block_tokens, request.input_tokens - 1))
+    hit = max(cached, min(blocks * replica.block_tokens, request.input_tokens - 1))
     extend = request.input_tokens + request.out_tokens - hit
     unwritten = max(request.limit_tokens - request.out_tokens, 0)
     free = budgets_4[TOTAL] - replica.locked_tokens - newly_locked_tokens(state, r, w, blocks)

@@ -133,7 +133,8 @@ def _arrive(state: SimulatorState, r: int) -> None:
     request = state.requests_R[r]
     for tier in range(request.tier, request.last_tier + 1):
         replica = state.replicas_W[state.tiers_T[tier].start]
-        if request.input_tokens + request.limit_tokens + 1 >= replica.capacity_tokens:
+        input_tokens = state.attempts_RT[r, tier].input_tokens
+        if input_tokens + request.limit_tokens + 1 >= replica.capacity_tokens:
             request.status = TOO_LONG
             state.counts_1[0].settled += 1
             return
@@ -190,6 +191,7 @@ def _finish_front(state: SimulatorState, now_s: float) -> None:
     attempt.dispatched_s = now_s
     state.replicas_W[chosen].load += 1
     request.replica = chosen
+    request.input_tokens = attempt.input_tokens
     request.out_tokens = attempt.kept
     request.draft_tokens = attempt.taken_back
     request.in_flight = 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cascadia_sglang.arrays import FloatArray
+from cascadia_sglang.arrays import FloatArray, IntArray
 from cascadia_sglang.errors import WorkloadError
 from cascadia_sglang.planner.simulation.paths import Paths
 from cascadia_sglang.planner.simulation.state import (
@@ -27,7 +27,7 @@ from cascadia_sglang.planner.simulation.state import (
 )
 from cascadia_sglang.planner.simulation.tiers import SimulatedTier, owners_of
 from cascadia_sglang.planner.speed.profile import HostTimes
-from cascadia_sglang.planner.workload.workload import Workload
+from cascadia_sglang.planner.workload.workload import Workload, scaled_tokens
 
 # SGLang's defaults: SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR, SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS.
 _MIN_RATIO_FACTOR, _RATIO_DECAY_STEPS = 0.14, 600
@@ -40,12 +40,12 @@ def initial_state(
     """The state before the first event. Arguments as `simulate` takes them.
 
     Raises:
-        WorkloadError: if tiers that share devices have different numbers of replicas or stages.
+        WorkloadError: if tiers that share devices have different numbers of replicas or stages, or
+            tiers that share workers another `prompt_length`.
     """
     R, T = len(workload), len(tiers)
     requests_R = np.zeros(R, REQUEST)
     requests_R["arrival_s"] = workload.arrival_s_R
-    requests_R["input_tokens"] = workload.input_tokens_R
     requests_R["limit_tokens"] = paths.limit_tokens_R
     requests_R["tier"] = paths.first_tier_R
     requests_R["last_tier"] = paths.last_tier_R
@@ -53,10 +53,17 @@ def initial_state(
     requests_R["blocks_end"] = workload.block_starts_R[1:]
     attempts_RT = np.zeros((R, T), ATTEMPT)
     attempts_RT["tokens"] = paths.tokens_RT
-    for t, tier in enumerate(tiers):
-        if tier.kept_share is not None:
-            _read_drafts(attempts_RT, paths, t, tier.kept_share)
     owners_T = owners_of(tiers)
+    for t, tier in enumerate(tiers):
+        owner = tiers[owners_T[t]]
+        if tier.prompt_length != owner.prompt_length:
+            raise WorkloadError(
+                f"tiers {owner.name} and {tier.name} share workers: they need one prompt_length"
+            )
+        own_workload = workload.with_prompts(tier.prompt_length)
+        attempts_RT["input_tokens"][:, t] = own_workload.input_tokens_R
+        if tier.kept_share is not None:
+            attempts_RT["kept"][:, t], attempts_RT["taken_back"][:, t] = _drafts(paths, tiers, t)
     lanes_T = [
         tier.replicas * tier.stages if owner == index else 0
         for index, (owner, tier) in enumerate(zip(owners_T, tiers, strict=True))
@@ -68,7 +75,7 @@ def initial_state(
     tiers_T["cached_share"] = [tier.cached_share for tier in tiers]
     knots = max(len(pairs) for t in tiers for pairs in (t.times.decode_ms, t.times.prefill_ms))
     replicas_W = np.concatenate(
-        [np.repeat(_replica(tier), n) for tier, n in zip(tiers, lanes_T, strict=True)]
+        [np.repeat(_replica(tier, workload), n) for tier, n in zip(tiers, lanes_T, strict=True)]
     )
     replicas_W["device"] = _devices(tiers, tiers_T)
     tables = [
@@ -81,7 +88,6 @@ def initial_state(
     counts_1["respond_s"] = host.respond_ms / 1e3
     counts_1["escalate_s"] = host.escalate_ms / 1e3
     counts_1["wire_delay_s"] = host.wire_ms / 1e3
-    counts_1["block_tokens"] = workload.block_tokens
     devices_W = replicas_W["device"]
     has_own_device = len(np.unique(devices_W)) == len(devices_W)
     counts_1["is_independent"] = has_own_device and host.shared_cores == 0.0
@@ -96,17 +102,21 @@ def initial_state(
     )
 
 
-def _read_drafts(attempts_RT: Records, paths: Paths, tier: int, kept_share: float) -> None:
-    """Let a tier's attempts begin with what they keep of the answers before."""
+def _drafts(paths: Paths, tiers: Sequence[SimulatedTier], tier: int) -> tuple[IntArray, IntArray]:
+    """What a tier's attempts keep of the answers before, and what they take back, [R] each."""
     brought_R = 0 if paths.draft_tokens_R is None else paths.draft_tokens_R
+    before = max(0, tier - 1)
+    # An answer has as many more or fewer tokens for its reader as a prompt has.
+    length = tiers[tier].prompt_length / tiers[before].prompt_length
     is_first_R = paths.first_tier_R >= tier
-    draft_R = np.where(is_first_R, brought_R, paths.tokens_RT[:, max(0, tier - 1)])
+    draft_R = np.where(is_first_R, brought_R, scaled_tokens(paths.tokens_RT[:, before], length))
     draft_R = np.minimum(draft_R, paths.limit_tokens_R)
     longest_R = np.minimum(paths.tokens_RT[:, tier], paths.limit_tokens_R)
     # The token after what is kept is written.
+    kept_share = tiers[tier].kept_share or 0.0
     kept_R = np.minimum(np.rint(kept_share * draft_R), np.maximum(0, longest_R - 1))
-    attempts_RT["kept"][:, tier] = kept_R
-    attempts_RT["taken_back"][:, tier] = draft_R - kept_R
+    kept_R = kept_R.astype(np.int64)
+    return kept_R, draft_R - kept_R
 
 
 def _devices(tiers: Sequence[SimulatedTier], tiers_T: Records) -> npt.NDArray[np.int64]:
@@ -127,10 +137,11 @@ def _devices(tiers: Sequence[SimulatedTier], tiers_T: Records) -> npt.NDArray[np
     return device_W
 
 
-def _replica(tier: SimulatedTier) -> Records:
+def _replica(tier: SimulatedTier, workload: Workload) -> Records:
     """The constants of one lane of a tier, [1]."""
     limits = tier.limits
     lane = np.zeros(1, REPLICA)
+    lane["block_tokens"] = workload.with_prompts(tier.prompt_length).block_tokens
     lane["capacity_tokens"] = limits.kv_tokens // tier.stages
     lane["max_running"] = max(1, limits.max_running_requests // tier.stages)
     lane["chunk_tokens"] = limits.chunked_prefill_tokens or _NO_CHUNK

@@ -33,7 +33,7 @@ def newly_locked_tokens(state: SimulatorState, r: int, w: int, blocks: int) -> i
     for index in range(start, start + blocks):
         if state.cache_WN[w, state.blocks_P[index]].locks == 0:
             count += 1
-    return int(count * state.counts_1[0].block_tokens)
+    return int(count * state.replicas_W[w].block_tokens)
 
 
 @compiled
@@ -44,7 +44,7 @@ def lock_blocks(state: SimulatorState, r: int, w: int, blocks: int) -> None:
         block = state.cache_WN[w, state.blocks_P[index]]
         if block.locks == 0:
             _unlink(state, w, state.blocks_P[index])
-            state.replicas_W[w].locked_tokens += state.counts_1[0].block_tokens
+            state.replicas_W[w].locked_tokens += state.replicas_W[w].block_tokens
         block.locks += 1
     state.requests_R[r].locked_blocks = blocks
 
@@ -53,7 +53,7 @@ def lock_blocks(state: SimulatorState, r: int, w: int, blocks: int) -> None:
 def insert_blocks(state: SimulatorState, r: int, w: int) -> None:
     """Put the whole blocks of a computed prompt into the cache, locked; copies are freed."""
     request, replica = state.requests_R[r], state.replicas_W[w]
-    size = state.counts_1[0].block_tokens
+    size = replica.block_tokens
     whole = min(request.blocks_end - request.blocks_start, request.input_tokens // size)
     for index in range(request.locked_blocks, whole):
         number = state.blocks_P[request.blocks_start + index]
@@ -79,7 +79,7 @@ def release(state: SimulatorState, r: int, w: int) -> None:
         block.locks -= 1
         if block.locks == 0:
             _link(state, w, number)
-            replica.locked_tokens -= state.counts_1[0].block_tokens
+            replica.locked_tokens -= replica.block_tokens
     request.locked_blocks = 0
     replica.locked_tokens -= request.own_tokens
     request.own_tokens = 0
@@ -107,7 +107,7 @@ def _link(state: SimulatorState, w: int, number: int) -> None:
     state.cache_WN[w, number].older = newest
     state.cache_WN[w, number].newer = anchor
     state.cache_WN[w, anchor].older = number
-    state.replicas_W[w].cached_tokens += state.counts_1[0].block_tokens
+    state.replicas_W[w].cached_tokens += state.replicas_W[w].block_tokens
 
 
 @compiled
@@ -116,4 +116,4 @@ def _unlink(state: SimulatorState, w: int, number: int) -> None:
     block = state.cache_WN[w, number]
     state.cache_WN[w, block.older].newer = block.newer
     state.cache_WN[w, block.newer].older = block.older
-    state.replicas_W[w].cached_tokens -= state.counts_1[0].block_tokens
+    state.replicas_W[w].cached_tokens -= state.replicas_W[w].block_tokens

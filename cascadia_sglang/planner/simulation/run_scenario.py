@@ -48,6 +48,7 @@ def run_scenario_within(
             pool=tier.pool,
             block=tier.block,
             kept_share=tier.kept,
+            prompt_length=tier.prompt_length,
             times=profile.tiers[tier.name],
             limits=profile.limits[tier.name],
             replicas=tier.replicas,

@@ -1,5 +1,6 @@
 """The scenario that `cascadia simulate` reads: replicas, a profile, and how requests climb."""
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,8 @@ class ScenarioTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Share of the requests that reach the tier. 1 for the first tier."""
     length: float = 1.0
     """Tokens of the tier's answers, relative to the trace's."""
+    prompt_length: float = 1.0
+    """Tokens of a prompt at the tier, relative to the trace's. Tiers of a `pool` share it."""
     device_share: float = 1.0
     """Share of a device that each replica has."""
     stages: int = 1
@@ -64,11 +67,13 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for index, tier in enumerate(self.tiers):
             if tier.replicas < 1 or tier.stages < 1:
                 raise ValueError(f"tiers[{index}] needs replicas and stages of 1 or more")
-            if not 0 <= tier.share <= 1 or not 0 < tier.device_share <= 1 or not tier.length > 0:
+            if not 0 <= tier.share <= 1 or not 0 < tier.device_share <= 1:
                 raise ValueError(
-                    f"tiers[{index}] needs a share of 0 to 1, a device_share above 0 and at most "
-                    "1, and a length above 0"
+                    f"tiers[{index}] needs a share of 0 to 1, and a device_share above 0 and at "
+                    "most 1"
                 )
+            if not 0 < tier.length < math.inf or not 0 < tier.prompt_length < math.inf:
+                raise ValueError(f"tiers[{index}] needs a length and a prompt_length above 0")
             if tier.kept is not None and (index == 0 or not 0 <= tier.kept <= 1):
                 raise ValueError(f"tiers[{index}] needs a kept of 0 to 1, or null, the first null")
 

@@ -33,7 +33,7 @@ REQUEST = np.dtype(
         ("arrival_s", "f8"),
         ("finish_s", "f8"),
         ("least_s", "f8"),  # no run answers it sooner
-        ("input_tokens", "i8"),
+        ("input_tokens", "i8"),  # of the prompt, as its tier counts them
         ("limit_tokens", "i8"),  # `max_new_tokens`, which admission reserves for
         ("last_tier", "i8"),
         ("blocks_start", "i8"),  # its prefix blocks are blocks_P[start:end]
@@ -55,6 +55,7 @@ REQUEST = np.dtype(
 )
 ATTEMPT = np.dtype(
     [
+        ("input_tokens", "i8"),
         ("tokens", "i8"),
         ("kept", "i8"),  # of them, from the draft that it read
         ("taken_back", "i8"),  # of that draft
@@ -66,6 +67,7 @@ ATTEMPT = np.dtype(
 REPLICA = np.dtype(
     [
         ("capacity_tokens", "i8"),
+        ("block_tokens", "i8"),  # of a prefix block
         ("max_running", "i8"),
         ("chunk_tokens", "i8"),  # 0 for no chunked prefill
         ("max_prefill_tokens", "i8"),
@@ -120,7 +122,6 @@ COUNTS = np.dtype(
         ("respond_s", "f8"),
         ("escalate_s", "f8"),
         ("wire_delay_s", "f8"),
-        ("block_tokens", "i8"),
         ("is_independent", "i8"),  # every replica has a device of its own, and nobody shares cores
         ("has_strides", "i8"),
         # A run that exceeds one of these stops: it is worse than another that is known.

@@ -24,6 +24,7 @@ class SimulatedTier:
             where it writes anew.
         cached_share: of a prompt without block ids, from 0 to 1, what the tier's workers hold
             already and need not compute; it takes memory all the same, as a chat's own past does.
+        prompt_length: tokens of a prompt, relative to the workload's; one for tiers of a pool.
     """
 
     name: str
@@ -36,6 +37,7 @@ class SimulatedTier:
     block: str | None = None
     cached_share: float = 0.0
     kept_share: float | None = None
+    prompt_length: float = 1.0
 
 
 def owners_of(tiers: Sequence[SimulatedTier]) -> list[int]:

@@ -36,7 +36,7 @@ def least_work_s(least: LeastTimes, tier: int, shape: ParallelShape) -> FloatArr
     if most_rows > last_size:
         rates.append(last_ms / last_size)
     context_s = shape.times.decode_context_us / 1e6
-    context_R = tokens_R * (least.input_tokens + 0.5 * (tokens_R + 1))
+    context_R = tokens_R * (least.input_tokens(tier) + 0.5 * (tokens_R + 1))
     work_s_R: FloatArray = new_R * prefill_s + tokens_R * min(rates) / 1e3 + context_s * context_R
     return work_s_R
 

@@ -119,6 +119,7 @@ def scenario_of(problem: Problem, choice: PlanChoice, latencies: ShapeLatencies)
                 replicas=deployment.replicas,
                 share=share,
                 length=tier.length,
+                prompt_length=tier.prompt_length,
                 kept=tier.kept,
                 stages=deployment.pp_size,
             )

@@ -19,7 +19,7 @@ from cascadia_sglang.planner.latency.surfaces import ParallelShape
 from cascadia_sglang.planner.problem.problem import Problem
 from cascadia_sglang.planner.simulation.paths import shared_paths
 from cascadia_sglang.planner.speed.profile import StepTimes
-from cascadia_sglang.planner.workload.workload import Workload
+from cascadia_sglang.planner.workload.workload import Workload, scaled_tokens
 
 
 class LeastTimes:
@@ -28,7 +28,9 @@ class LeastTimes:
     def __init__(self, problem: Problem, workload: Workload) -> None:
         self._problem = problem
         self._workload = workload
-        self._held_R = held_tokens(workload)
+        # As each tier's tokenizer counts the prompts.
+        self._workloads = [workload.with_prompts(tier.prompt_length) for tier in problem.tiers]
+        self._held_T = [held_tokens(own_workload) for own_workload in self._workloads]
         self._known: dict[tuple[int, ParallelKey], FloatArray] = {}
         self._known_reached: dict[tuple[float, ...], BoolArray] = {}
         self._known_requests: dict[RequestKey, FloatArray] = {}
@@ -44,8 +46,8 @@ class LeastTimes:
             self._known[key] = least_attempt_s(
                 shape.times,
                 shape.limits.chunked_prefill_tokens or 0,
-                self._workload.input_tokens_R,
-                self._held_R,
+                self.input_tokens(tier),
+                self._held_T[tier],
                 self._tokens_RT[:, tier],
                 self._kept(tier),
             )
@@ -89,13 +91,12 @@ class LeastTimes:
         """
         kept_R = self._kept(tier)
         begun_R = 0 if kept_R is None else kept_R
-        new_R = self._workload.input_tokens_R - self._held_R
+        new_R = self.input_tokens(tier) - self._held_T[tier]
         return new_R, np.maximum(0, self._tokens_RT[:, tier] - begun_R - 1)
 
-    @property
-    def input_tokens(self) -> IntArray:
-        """Tokens of the prompts."""
-        return self._workload.input_tokens_R
+    def input_tokens(self, tier: int) -> IntArray:
+        """Tokens of the prompts at a tier, [R]."""
+        return self._workloads[tier].input_tokens_R
 
     def _kept(self, tier: int) -> IntArray | None:
         """Tokens that an attempt keeps of the answer before; None where the tier writes anew."""
@@ -103,7 +104,10 @@ class LeastTimes:
         if share is None:
             return None
         tokens_R = self._tokens_RT[:, tier]
-        draft_R = np.minimum(self._tokens_RT[:, tier - 1], self._tokens_RT.max(axis=1))
+        tiers = self._problem.tiers
+        length = tiers[tier].prompt_length / tiers[tier - 1].prompt_length
+        draft_R = scaled_tokens(self._tokens_RT[:, tier - 1], length)
+        draft_R = np.minimum(draft_R, self._tokens_RT.max(axis=1))
         kept_R: IntArray = np.minimum(
             np.rint(share * draft_R).astype(np.int64), np.maximum(0, tokens_R - 1)
         )

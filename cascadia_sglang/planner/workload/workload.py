@@ -57,6 +57,20 @@ class Workload:
         scale = self.rate_per_s / rate_per_s
         return replace(self, arrival_s_R=self.arrival_s_R * scale)
 
+    def with_prompts(self, length: float) -> "Workload":
+        """The same requests with prompts, and prefix blocks, of another tokenizer's tokens.
+
+        Args:
+            length: tokens of a prompt there, relative to here.
+        """
+        if length == 1.0:
+            return self
+        return replace(
+            self,
+            input_tokens_R=scaled_tokens(self.input_tokens_R, length),
+            block_tokens=max(1, round(length * self.block_tokens)),
+        )
+
     def part(self, start: int, end: int) -> "Workload":
         """Requests [start, end) alone.
 
@@ -177,6 +191,12 @@ def workload_of_blocks(
         blocks_P=_renumbered(blocks),
         block_tokens=block_tokens,
     )
+
+
+def scaled_tokens(tokens: IntArray, length: float) -> IntArray:
+    """Tokens of the same texts where they are so many times as many; at least one each."""
+    scaled: IntArray = np.clip(np.rint(length * tokens), 1, MOST_TOKENS).astype(np.int64)
+    return scaled
 
 
 def _lengths(values: npt.ArrayLike, name: str, count: int) -> IntArray:

@@ -98,6 +98,7 @@ def test_a_folder_names_all_of_its_benches_in_the_order_of_the_registry() -> Non
         "drafts",
         "early_aborts",
         "recipe",
+        "ladder",
         "alarm",
     )
     assert [bench.name for bench in chosen] == [f"real.{name}" for name in names]

@@ -21,6 +21,7 @@ from tests.unit.planner.samples import curves, routing_problem, rows
 from tests.unit.planner.whole_problems import workload_data
 
 LOG_TOKENS = FEATURES.index("log_tokens")
+LOG_PROMPT_TOKENS = FEATURES.index("log_prompt_tokens")
 # Larger tiers much slower than smaller ones.
 STEEP = [
     {gpus: [[share, seconds * factor] for share, seconds in pairs] for gpus, pairs in table.items()}
@@ -217,6 +218,30 @@ def test_drafts_that_are_likely_to_climb_say_what_is_kept(
     expected = np.average(np.tile([1.0, 0.25], 300), weights=climbs * tokens)
     kept_shares = [tier.kept for tier in load_problem(made).tiers]
     assert kept_shares == [None, pytest.approx(expected)]
+
+
+def test_a_sample_says_how_many_tokens_each_tier_makes_of_a_prompt(
+    calibrated: tuple[list[str], Path], tmp_path: Path
+) -> None:
+    """A prompt of 20 tokens at the small tier is one of 30 at the large one."""
+    _, given, _, data, _, given_out, *more = calibrated[0]
+    out, made = tmp_path / "out", tmp_path / "problem.json"
+    shutil.copytree(given_out, out)
+    with RecordFile(out / "records.jsonl", Record) as file:
+        records = list(file.load().values())
+    (out / "records.jsonl").unlink()
+    with RecordFile(out / "records.jsonl", Record) as file:
+        for record in records:
+            tokens = 20 if record.tier == "small" else 30
+            features = [*record.features[-1]]
+            features[LOG_PROMPT_TOKENS] = float(np.log1p(tokens))
+            file.append(msgspec.structs.replace(record, features=[features]))
+    arguments = ["advise", given, "--data", data, "--out", str(out), *more]
+    assert main([*arguments, "--rate", "5", "--json", "--problem-out", str(made)]) == 0
+    problem = load_problem(made)
+    assert problem.workload is not None
+    assert problem.workload.input_tokens == 20
+    assert [tier.prompt_length for tier in problem.tiers] == [1.0, 1.5]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from cascadia_sglang.controller.monitor import RecordedRequest, RecordedVisit
 from cascadia_sglang.controller.window import Traffic, plan_request
+from cascadia_sglang.controller.window_lengths import prompt_lengths
 from tests.unit.controller.windows import make_config, serving, tiers
 
 
@@ -75,3 +76,27 @@ def test_no_plan_is_asked_for_devices_that_are_away(devices, budget):
     window = Traffic(requests=[seen(number, visit(0, 10)) for number in range(30)], rate_per_s=10.0)
     request = plan_request(make_config(), tiers(), serving(2, 2, devices), window)
     assert request.gpu_budget == budget
+
+
+def test_prompts_are_counted_as_each_tier_counts_them():
+    """Where the large tier makes twice as many tokens of a prompt, those of a request that it saw
+    first are counted as the small one would."""
+    twice = dataclasses.replace(visit(1, 10), prompt_tokens=60)
+    window = [seen(number, visit(0, 10), twice) for number in range(29)]
+    pinned = dataclasses.replace(seen(29, twice), input_tokens=60)
+    request = plan_request(
+        make_config(), tiers(), serving(2, 2), Traffic(requests=[*window, pinned], rate_per_s=10.0)
+    )
+    assert request.prompt_length_T == [1.0, 2.0]
+    assert request.input_tokens_R == [30] * 30
+
+
+def test_a_prompt_that_no_request_took_to_a_tier_counts_as_below():
+    window = [seen(number, visit(0, 10)) for number in range(30)]
+    assert prompt_lengths(window, ["small", "large"]) == [1.0, 1.0]
+
+
+def test_tiers_that_share_workers_count_alike():
+    twice = dataclasses.replace(visit(1, 10), prompt_tokens=60)
+    window = [seen(number, visit(0, 10), twice) for number in range(30)]
+    assert prompt_lengths(window, ["both", "both"]) == [1.0, 1.0]

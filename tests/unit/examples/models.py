@@ -12,6 +12,7 @@ QWEN: dict[str, Any] = {"model_type": "qwen3", "vocab_size": 151_936, "head_dim"
 QWEN_CODER: dict[str, Any] = {"model_type": "qwen2", "vocab_size": 151_936}
 LLAMA: dict[str, Any] = {"model_type": "llama", "vocab_size": 128_256}
 SMOLLM: dict[str, Any] = {"model_type": "llama", "vocab_size": 49_152}
+CODER: dict[str, Any] = {"model_type": "qwen2", "vocab_size": 151_936, "attention_bias": True}
 
 
 def _sizes(layers: int, hidden: int, heads: int, width: int, is_tied: bool) -> dict[str, Any]:
@@ -47,6 +48,18 @@ MODELS: dict[str, tuple[dict[str, Any], int]] = {
     "SmolLM2-360M-Instruct": (
         {**SMOLLM, **_sizes(32, 960, 15, 2560, True), "num_key_value_heads": 5},
         723_642_240,
+    ),
+    "SmolLM2-135M-Instruct": (
+        {**SMOLLM, **_sizes(30, 576, 9, 1536, True), "num_key_value_heads": 3},
+        269_030_016,
+    ),
+    "Qwen2.5-Coder-0.5B-Instruct": (
+        {**CODER, **_sizes(24, 896, 14, 4864, True), "num_key_value_heads": 2},
+        988_065_536,
+    ),
+    "Qwen2.5-Coder-1.5B-Instruct": (
+        {**CODER, **_sizes(28, 1536, 12, 8960, True), "num_key_value_heads": 2},
+        3_087_428_608,
     ),
     "Llama-3.3-70B-Instruct": ({**LLAMA, **_sizes(80, 8192, 64, 28_672, False)}, 141_107_412_992),
 }

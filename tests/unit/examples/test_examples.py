@@ -20,6 +20,7 @@ MACHINES = {
     "qwen3-24gb.yaml": (1, "L4"),
     "llama3-24gb.yaml": (1, "L4"),
     "smollm2-qwen3-24gb.yaml": (1, "L4"),
+    "smollm2-qwen2.5-coder-24gb.yaml": (1, "L4"),
     "qwen3-80gb.yaml": (1, "H100"),
     "llama3-80gb.yaml": (1, "H100"),
     "qwen3-8x80gb.yaml": (8, "H100"),
@@ -58,6 +59,24 @@ def test_an_example_fits_its_machine_and_the_documents_table_is_what_is_printed(
     assert code == 0, output
     table = output.split("\n", 1)[1].strip()
     assert table in (EXAMPLES / "README.md").read_text()
+
+
+def test_every_calibration_of_the_examples_is_of_its_tier() -> None:
+    """The other files name one that their users make: `cascadia calibrate` does."""
+    named: dict[Path, int] = {}
+    for path in EXAMPLES.glob("*.yaml"):
+        cascade = yaml.safe_load(path.read_text())
+        for index, tier in enumerate(cascade["tiers"]):
+            file = Path(tier.get("calibration") or "calibration/none")
+            if file.parts[0] != "calibration":
+                named[EXAMPLES / file] = index
+        assert len(cascade["routing"]["thresholds"]) == len(cascade["tiers"]) - 1
+    assert set(named) == set(EXAMPLES.glob("*/*.json"))
+    for file, index in named.items():
+        fitted = load_calibrations({index: str(file)})[index]
+        # Users have other files of the same weights.
+        assert fitted.model is None
+        assert fitted.samples > 50
 
 
 def test_a_model_that_does_not_fit_is_one_line_with_what_it_needs_and_what_there_is(

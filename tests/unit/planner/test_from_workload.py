@@ -9,7 +9,7 @@ import pytest
 from cascadia_sglang.cli import main
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.planner.deployment.plan_check import check_placement
-from cascadia_sglang.planner.latency.build_surfaces import AnswerLengths, SurfaceJob, surface_of
+from cascadia_sglang.planner.latency.build_surfaces import SurfaceJob, TierLengths, surface_of
 from cascadia_sglang.planner.latency.surfaces import ParallelShape
 from cascadia_sglang.planner.simulation.paths import shared_paths
 from cascadia_sglang.planner.simulation.simulator import simulate
@@ -115,8 +115,8 @@ def test_a_surface_of_drafts_says_what_a_cascade_of_them_does():
     """One replica that begins with drafts, beside the last tier of a cascade that always climbs."""
     load = build_workload(poisson_arrivals_s(2.0, 400, 1), [400] * 400, [60] * 400)
     shape = ParallelShape(tp=1, pp=1, times=TIMES, limits=LIMITS, gpu="H100")
-    answers = AnswerLengths(length=1.5, draft_length=1.0, kept_share=0.5)
-    surface = surface_of(SurfaceJob(workload=load, shape=shape, answers=answers))
+    lengths = TierLengths(length=1.5, draft_length=1.0, kept_share=0.5)
+    surface = surface_of(SurfaceJob(workload=load, shape=shape, lengths=lengths))
     rate = 0.5 * surface.saturation_per_s
     small = SimulatedTier(name="small", times=FAST, limits=ROOMY)
     large = SimulatedTier(name="large", times=TIMES, limits=LIMITS, kept_share=0.5)
@@ -124,7 +124,7 @@ def test_a_surface_of_drafts_says_what_a_cascade_of_them_does():
     simulated = simulate(load.at_rate(rate), paths, [small, large])
     mean_s = float(simulated.attempt_e2e_s_RT[:, 1].mean())
     assert float(surface.latency_s(rate, "mean")) == pytest.approx(mean_s, rel=0.1)
-    anew = surface_of(SurfaceJob(workload=load, shape=shape, answers=AnswerLengths(length=1.5)))
+    anew = surface_of(SurfaceJob(workload=load, shape=shape, lengths=TierLengths(length=1.5)))
     assert surface.saturation_per_s > 1.2 * anew.saturation_per_s
 
 

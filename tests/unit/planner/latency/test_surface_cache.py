@@ -13,8 +13,8 @@ import cascadia_sglang.planner
 from cascadia_sglang.planner.latency import build_surfaces as building
 from cascadia_sglang.planner.latency import surface_cache
 from cascadia_sglang.planner.latency.build_surfaces import (
-    AnswerLengths,
     SurfaceJob,
+    TierLengths,
     known_surface,
     normalised,
 )
@@ -47,7 +47,7 @@ def built(tmp_path, monkeypatch):
 def _job(load=LOAD, **changes):
     shape = made_shape(1)
     return SurfaceJob(
-        workload=normalised(load), shape=shape, answers=AnswerLengths(length=1.0, **changes)
+        workload=normalised(load), shape=shape, lengths=TierLengths(length=1.0, **changes)
     )
 
 

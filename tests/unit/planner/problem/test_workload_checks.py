@@ -26,11 +26,16 @@ TIERS = [{"name": "small", "model": LLAMA_8B}, {"name": "large", "model": LLAMA_
         ({"tiers": [{"name": "small"}, TIERS[1]]}, "tiers[0].model is missing"),
         ({"tiers": [{**TIERS[0], "max_tp": 0}, TIERS[1]]}, "tiers[0].max_tp is 0"),
         ({"tiers": [{**TIERS[0], "length": 0}, TIERS[1]]}, "tiers[0].length is 0"),
+        ({"tiers": [{**TIERS[0], "prompt_length": 0}, TIERS[1]]}, "tiers[0].prompt_length is 0"),
         ({"tiers": [TIERS[0], {**TIERS[1], "kept": 1.5}]}, "tiers[1].kept is 1.5"),
         ({"tiers": [{**TIERS[0], "kept": 0.5}, TIERS[1]]}, "tiers[0].kept is 0.5, allowed: null"),
         (
             {"tiers": [{**TIERS[0], "pool": "p"}, {**TIERS[1], "pool": "p", "max_tp": 2}]},
             "tiers[1].max_tp is not that of 'small'",
+        ),
+        (
+            {"tiers": [{**TIERS[0], "pool": "p"}, {**TIERS[1], "pool": "p", "prompt_length": 2.0}]},
+            "tiers[1].prompt_length is not that of 'small'",
         ),
         ({"profiles": [{"path": "p.json", "gpu": "T4"}]}, "profiles[0].gpu is 'T4'"),
         ({"profiles": [{"path": "p.json", "tp_size": 0}]}, "profiles[0].tp_size is 0"),

@@ -23,6 +23,7 @@ CASES = st.fixed_dictionaries(
         "rate": st.sampled_from([0.5, 3.0, 20.0]),
         "blocks": st.booleans(),
         "kept": st.sampled_from([None, 0.0, 0.6]),
+        "prompt_length": st.sampled_from([1.0, 0.7, 2.0]),
         "chunk": st.sampled_from([32, 200]),
         "replicas": st.tuples(st.integers(1, 3), st.integers(1, 2)),
         "stages": st.integers(1, 2),
@@ -62,7 +63,15 @@ def _simulated(case):
     )
     shape = ParallelShape(tp=1, pp=case["stages"], times=times, limits=limits, gpu="H100")
     problem = workload_problem(
-        tiers=[{"name": "small"}, {"name": "large", "length": 1.5, "kept": case["kept"]}]
+        tiers=[
+            {"name": "small"},
+            {
+                "name": "large",
+                "length": 1.5,
+                "kept": case["kept"],
+                "prompt_length": case["prompt_length"],
+            },
+        ]
     )
     tiers = [
         SimulatedTier(
@@ -72,6 +81,7 @@ def _simulated(case):
             replicas=replicas,
             stages=case["stages"],
             kept_share=tier.kept,
+            prompt_length=tier.prompt_length,
         )
         for tier, replicas in zip(problem.tiers, case["replicas"], strict=True)
     ]
