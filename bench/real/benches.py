@@ -87,11 +87,9 @@ REAL_BENCHES: tuple[Bench, ...] = (
         is_in_all=False,
     ),
     Bench(
-        name="real.recipe",
+        name="real.calibrations.pair",
         question="Which calibration do the two Qwen models in `examples/` get from their records?",
-        writes=(),
-        needs=(REAL_MODELS,),
-        inputs=("small", "large"),
+        writes=("../examples/qwen2.5-coder/*",),
         is_in_all=False,
     ),
     Bench(
@@ -103,7 +101,7 @@ REAL_BENCHES: tuple[Bench, ...] = (
         inputs=("tiny", "small", "large"),
     ),
     Bench(
-        name="real.ladder",
+        name="real.calibrations.ladder",
         question="What calibrations does a ladder of two tokenizers get on 300 short questions?",
         writes=("../examples/smollm2-qwen2.5-coder/*.json",),
         needs=(REAL_LADDER,),

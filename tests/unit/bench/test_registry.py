@@ -97,8 +97,8 @@ def test_a_folder_names_all_of_its_benches_in_the_order_of_the_registry() -> Non
         "judge_model",
         "drafts",
         "early_aborts",
-        "recipe",
-        "ladder",
+        "calibrations.pair",
+        "calibrations.ladder",
         "alarm",
     )
     assert [bench.name for bench in chosen] == [f"real.{name}" for name in names]

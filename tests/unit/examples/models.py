@@ -9,7 +9,6 @@ from tests.repo.source import ROOT
 
 DEMO = ROOT / "demo" / "models"
 QWEN: dict[str, Any] = {"model_type": "qwen3", "vocab_size": 151_936, "head_dim": 128}
-QWEN_CODER: dict[str, Any] = {"model_type": "qwen2", "vocab_size": 151_936}
 LLAMA: dict[str, Any] = {"model_type": "llama", "vocab_size": 128_256}
 SMOLLM: dict[str, Any] = {"model_type": "llama", "vocab_size": 49_152}
 CODER: dict[str, Any] = {"model_type": "qwen2", "vocab_size": 151_936, "attention_bias": True}
@@ -34,14 +33,6 @@ MODELS: dict[str, tuple[dict[str, Any], int]] = {
     "Qwen3-8B": ({**QWEN, **_sizes(36, 4096, 32, 12_288, False)}, 16_381_470_720),
     "Qwen3-14B": ({**QWEN, **_sizes(40, 5120, 40, 17_408, False)}, 29_536_614_400),
     "Qwen3-32B": ({**QWEN, **_sizes(64, 5120, 64, 25_600, False)}, 65_524_246_528),
-    "Qwen2.5-Coder-0.5B-Instruct": (
-        {**QWEN_CODER, **_sizes(24, 896, 14, 4864, True), "num_key_value_heads": 2},
-        988_065_536,
-    ),
-    "Qwen2.5-Coder-1.5B-Instruct": (
-        {**QWEN_CODER, **_sizes(28, 1536, 12, 8960, True), "num_key_value_heads": 2},
-        3_087_428_608,
-    ),
     "Llama-3.2-1B-Instruct": ({**LLAMA, **_sizes(16, 2048, 32, 8192, True)}, 2_471_628_800),
     "Llama-3.2-3B-Instruct": ({**LLAMA, **_sizes(28, 3072, 24, 8192, True)}, 6_425_499_648),
     "Llama-3.1-8B-Instruct": ({**LLAMA, **_sizes(32, 4096, 32, 14_336, False)}, 16_060_522_496),

@@ -4,7 +4,7 @@ import json
 
 import yaml
 
-from bench.real.ladder import CALIBRATIONS, EXAMPLE, TIERS, into_example, sample_lines
+from bench.real.calibrations.ladder import CALIBRATIONS, EXAMPLE, TIERS, into_example, sample_lines
 from bench.real.question_sets import question_set
 from cascadia_sglang.calibration.fit.split import part_of
 from cascadia_sglang.calibration.record.labels import DEFAULT, Labeler

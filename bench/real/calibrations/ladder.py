@@ -5,8 +5,8 @@ answers, and `cascadia calibrate` does the rest. Its calibrations and thresholds
 `examples/`. An interrupted run goes on where it stopped.
 
 Example:
-    python -m bench.real.ladder --tiny PATH --small PATH --large PATH
-    python -m bench.real.ladder --smoke   # the demo's models; writes nothing
+    python -m bench.real.calibrations.ladder --tiny PATH --small PATH --large PATH
+    python -m bench.real.calibrations.ladder --smoke   # the demo's models; writes nothing
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from demo.tasks.splits import sample
 
 EXAMPLE = ROOT / "examples" / "smollm2-qwen2.5-coder-24gb.yaml"
 CALIBRATIONS = EXAMPLE.parent / "smollm2-qwen2.5-coder"
-CACHE = Path(__file__).parent / "cache" / "ladder"
+CACHE = Path(__file__).parents[1] / "cache" / "ladder"
 TIERS = ("tiny", "small", "large")
 DEMO = {"tiny": "demo/models/small", "small": "demo/models/middle", "large": "demo/models/large"}
 SET = "short"

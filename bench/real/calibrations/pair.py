@@ -3,17 +3,19 @@
 All questions with a known answer are taken, and divided as `cascadia calibrate` divides a sample.
 
 Example:
-    python -m bench.real.recipe --small PATH --large PATH   # writes into examples/qwen2.5-coder/
-    python -m bench.real.recipe --smoke   # a quarter of the short questions; writes nothing
+    python -m bench.real.calibrations.pair   # writes into examples/qwen2.5-coder/
+    python -m bench.real.calibrations.pair --smoke   # writes nothing
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench import ROOT
 from bench.real.answers import StoredAnswer, load_answers
 from bench.real.judge_quality import MODELS
 from bench.real.question_sets import Question
@@ -25,10 +27,11 @@ from cascadia_sglang.calibration.report.output import summary, write
 from cascadia_sglang.calibration.report.report import examine
 from cascadia_sglang.config.cascade_file import read_cascade
 from cascadia_sglang.config.routing_settings import RoutingConfig
-from cascadia_sglang.model_checks.calibrated import model_fingerprint
 
-CASCADE = Path(__file__).parents[2] / "examples" / "qwen2.5-coder-24gb.yaml"
-FOLDER = CASCADE.parent / "qwen2.5-coder"
+CASCADE = ROOT / "examples" / "qwen2.5-coder-24gb.yaml"
+CALIBRATIONS = CASCADE.parent / "qwen2.5-coder"
+# The last tier accepts whatever it answers, and needs no score.
+FILES = ("small.json", "report.md", "report.svg")
 MAX_LOSS = 0.05
 
 
@@ -46,10 +49,7 @@ def mean_seconds(
 
 
 def fit(
-    questions: Sequence[Question],
-    stored: Sequence[StoredAnswer],
-    folder: Path,
-    fingerprints: tuple[str | None, ...],
+    questions: Sequence[Question], stored: Sequence[StoredAnswer], folder: Path
 ) -> Iterator[str]:
     """Fit, and write every file into an existing folder; yields what a reader should know."""
     # The models lie elsewhere, so the file cannot be loaded whole.
@@ -60,7 +60,6 @@ def fit(
         tier_cost=mean_seconds(questions, stored),
         target=Target(kind="loss", value=MAX_LOSS),
         early_abort=RoutingConfig().early_abort,
-        models=fingerprints,
     )
     fitted = calibrate_parts(parts, settings)
     yield from write(examine(fitted, parts, "auto"), parts, folder)
@@ -70,23 +69,18 @@ def fit(
 def main() -> None:
     """Fit, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--small", type=Path, help="folder of the model that answered first")
-    parser.add_argument("--large", type=Path, help="folder of the model that answered second")
     parser.add_argument("--smoke", action="store_true", help="few questions, and nothing is kept")
-    arguments = parser.parse_args()
+    is_smoke = parser.parse_args().smoke
     stored = load_answers()
     questions = [q for q in recorded_questions(stored, MODELS) if q.set != "free"]
-    if arguments.smoke:
-        with tempfile.TemporaryDirectory() as folder:
-            short = [question for question in questions if question.set == "short"][::4]
-            for line in fit(short, stored, Path(folder), ()):
-                print(line)
-        return
-    folders = (arguments.small, arguments.large)
-    if None in folders:
-        parser.error("--small and --large are needed: the calibration names the models' weights")
-    for line in fit(questions, stored, FOLDER, tuple(map(model_fingerprint, folders))):
-        print(line)
+    if is_smoke:
+        questions = [question for question in questions if question.set == "short"][::4]
+    with tempfile.TemporaryDirectory() as folder:
+        for line in fit(questions, stored, Path(folder)):
+            print(line)
+        if not is_smoke:
+            for name in FILES:
+                shutil.copy(Path(folder) / name, CALIBRATIONS)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Calibrations of real models for the ready cascades in `examples/`."""
