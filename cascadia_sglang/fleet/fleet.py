@@ -26,6 +26,7 @@ from cascadia_sglang.fleet.sleep import Sleepers
 from cascadia_sglang.fleet.start_times import StartTimes
 from cascadia_sglang.fleet.starts import Starts
 from cascadia_sglang.launch.arguments import TierArguments
+from cascadia_sglang.launch.fork_server import await_fork_server
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.pool.pool import Worker, WorkerPool, WorkerState, WritablePool
@@ -329,6 +330,7 @@ class Fleet:
     async def _start_beside(self, replica: RunningReplica) -> Worker:
         """Start a worker of a server that runs; its loop does not wait for what devices tell."""
         resolved = await asyncio.to_thread(self._starts.resolved, replica)
+        await await_fork_server()
         if self.stopping:
             raise WorkerError("the server is shutting down")
         return self._starts.start(resolved)

@@ -7,6 +7,7 @@ import signal
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING
 
+from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.fleet.detokenizer import Detokenizer, Detokenizers
 from cascadia_sglang.fleet.fleet import Fleet
 from cascadia_sglang.pool.worker_ends import WorkerEnd
@@ -29,6 +30,7 @@ class Supervisor:
         self._router = router
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
+        self._starting: dict[Detokenizer, asyncio.Task[None]] = {}
         # By sentinel; held so that no descriptor is closed, and its number reused, while watched.
         self._processes: dict[int, BaseProcess] = {}
 
@@ -43,6 +45,8 @@ class Supervisor:
         watch = asyncio.create_task(self._keep_watching())
         await self._stopping.wait()
         watch.cancel()
+        for task in self._starting.values():
+            task.cancel()
         self._fleet.stop()
         for sentinel in self._processes:
             loop.remove_reader(sentinel)
@@ -76,7 +80,7 @@ class Supervisor:
         for worker in list(self._fleet.pool):
             if not worker.handle.is_alive():
                 self._fleet.lose(worker, "its process ended", worker.handle.end())
-        for detokenizer in self._detokenizers:
+        for detokenizer in self._watched():
             if not detokenizer.process.is_alive():
                 self._replace(detokenizer, "its process ended")
 
@@ -86,20 +90,37 @@ class Supervisor:
             if silent:
                 end = WorkerEnd.OUTSIDE if any(map(is_stopped, silent)) else WorkerEnd.OWN_ERROR
                 self._fleet.lose(worker, "it gives no sign of life", end)
-        for detokenizer in self._detokenizers:
+        for detokenizer in self._watched():
             if detokenizer.is_stalled():
                 self._replace(detokenizer, "it gives no sign of life")
 
+    def _watched(self) -> list[Detokenizer]:
+        """The detokenizers that run, or should."""
+        return [detok for detok in self._detokenizers if detok not in self._starting]
+
     def _replace(self, detokenizer: Detokenizer, why: str) -> None:
         logger.error("the %s was lost: %s", detokenizer.name, why)
-        detokenizer.restart()
+        detokenizer.end()
+        self._starting[detokenizer] = asyncio.create_task(self._start_again(detokenizer))
         self._fleet.lose_attempts(detokenizer.tiers)
+
+    async def _start_again(self, detokenizer: Detokenizer) -> None:
+        """Start the next, and try again until it is there: without it no answer is read."""
+        try:
+            while True:
+                try:
+                    return await detokenizer.start_again()
+                except (WorkerError, OSError, EOFError) as error:
+                    logger.error("the %s did not start: %r", detokenizer.name, error)
+                    await asyncio.sleep(LOOK_S)
+        finally:
+            del self._starting[detokenizer]
 
     def _wait_for_ends(self) -> None:
         """Be woken by the end of any process that is there now."""
         loop = asyncio.get_running_loop()
         processes = [p for worker in self._fleet.pool for p in worker.handle.processes]
-        processes += [detokenizer.process for detokenizer in self._detokenizers]
+        processes += [detokenizer.process for detokenizer in self._watched()]
         present = {process.sentinel: process for process in processes}
         for sentinel in self._processes.keys() - present.keys():
             loop.remove_reader(sentinel)
