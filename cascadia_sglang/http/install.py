@@ -22,6 +22,7 @@ from cascadia_sglang.http.page.page_routes import page_routes
 from cascadia_sglang.http.plan import active_plan
 from cascadia_sglang.http.refusals import RefusalCounter
 from cascadia_sglang.http.running_cascade import RunningCascade
+from cascadia_sglang.http.server_info import server_info_routes
 from cascadia_sglang.http.status import model_card, model_cards, status
 from cascadia_sglang.http.write_routes import write_routes
 
@@ -88,6 +89,7 @@ def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerMan
         write_routes(server, manager),
         page_routes(server, status_now),
         ollama_routes(server, manager, created),
+        server_info_routes(manager.server_args),
     ]
     _insert_routes(app.router.routes, [route for part in ours for route in part.routes])
     names = [tier.name for tier in server.config.tiers]
