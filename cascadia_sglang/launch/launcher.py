@@ -3,7 +3,6 @@
 import functools
 import multiprocessing
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -41,6 +40,7 @@ from cascadia_sglang.launch.resolution import (
     resolve,
 )
 from cascadia_sglang.launch.scheduler_group import SchedulerGroup
+from cascadia_sglang.launch.worker_files import WorkerFiles
 from cascadia_sglang.memory.host import HostFlags, HostMemory, host_memory
 from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
 from cascadia_sglang.pool.pool import Limits, WorkerHandle
@@ -103,8 +103,7 @@ class Launcher:
         self._server_ports = server_ports
         self._drafts = drafts
         self._on_host = current_platform.device_type == "cpu"
-        # Readable by this user alone: events hold the prompts' tokens.
-        self._sockets = tempfile.TemporaryDirectory(prefix="cascadia-events-")
+        self._files = WorkerFiles()
         # Two resolutions at once would share what SGLang keeps of the devices.
         self._resolving = threading.Lock()
         self.node = node
@@ -144,7 +143,7 @@ class Launcher:
         server_args = resolved.server_args
         events, tokens = None, page_tokens(server_args)
         if self._arguments.publishes_events(pool, tokens):
-            base = f"ipc://{self._sockets.name}/{worker_id}"
+            base = self._files.address(f"{worker_id}-events")
             events = EventSource(endpoint=base, replay_endpoint=f"{base}-replay")
             publish_events(server_args, events)
         nccl = nccl_variables(server_args, self._arguments.given_nccl)
@@ -171,6 +170,9 @@ class Launcher:
         with ExitStack() as on_error, one_line_errors(pool.name):
             on_error.callback(pulse.close)
             ports = PortArgs.init_new(server_args)
+            sources = () if events is None else (events.endpoint, events.replay_endpoint)
+            self._files.take(worker_id, ports, *sources)
+            on_error.callback(self._files.remove, ports.scheduler_input_ipc_name)
             ports.tokenizer_ipc_name = self._server_ports.tokenizer_ipc_name
             shared = self._server_ports.detokenizer_ipc_name
             ports.detokenizer_ipc_name = self._detokenizer_of(pool.tiers[0]) or shared
@@ -202,9 +204,10 @@ class Launcher:
         )
 
     def free(self, handle: WorkerHandle) -> None:
-        """Close what was open towards a worker that has ended."""
+        """Close what was open towards a worker that has ended, and remove its files."""
         handle.pulse.close()
         handle.loads.close()
+        self._files.remove(handle.input_address)
 
 
 def _numbers(server_args: ServerArgs) -> tuple[int, ...]:
