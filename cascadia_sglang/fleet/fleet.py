@@ -272,6 +272,7 @@ class Fleet:
         self._starts.launcher.free(worker.handle)
         self.start_times.forget(worker)
         self.engine.fail_attempts(worker, self._faults.forgiving(worker, at, end))
+        self.engine.end_sessions(worker)
         self.events.drop(worker)
         self.choice.forget(worker)
         if worker.socket is not None:

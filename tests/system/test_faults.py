@@ -133,6 +133,18 @@ def test_a_lost_detokenizer_is_replaced_and_every_running_attempt_run_again(
     assert [worker["running"] for worker in status["workers"]] == [0, 0]
 
 
+@pytest.mark.parametrize("blow", BLOWS)
+def test_a_session_that_a_lost_worker_was_to_open_is_refused(
+    server: Server, blow: signal.Signals
+) -> None:
+    os.kill(pid_of(server, "small"), blow)
+    body = {"capacity_of_str_len": 1000, "tier": "small"}
+    with server.client(timeout=20) as client:
+        reply = client.post("/open_session", json=body)
+    assert reply.status_code == 400
+    assert "was lost" in reply.text or "no worker" in reply.text
+
+
 def fork_server_of(server: Server) -> psutil.Process:
     return next(p for p in server.family() if "multiprocessing.forkserver" in " ".join(p.cmdline()))
 
