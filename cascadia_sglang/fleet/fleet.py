@@ -297,6 +297,10 @@ class Fleet:
         for worker in self.pool:
             self._writable.drain(worker)
 
+    def end(self) -> None:
+        """Remove what the workers leave behind, once they have ended."""
+        self._starts.launcher.end()
+
     def stop(self) -> None:
         """Start nothing any more."""
         self.stopping = True

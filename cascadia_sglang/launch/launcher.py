@@ -209,6 +209,10 @@ class Launcher:
         handle.loads.close()
         self._files.remove(handle.input_address)
 
+    def end(self) -> None:
+        """Remove the files of all workers, once they have ended."""
+        self._files.remove_all()
+
 
 def _numbers(server_args: ServerArgs) -> tuple[int, ...]:
     """Of a worker's accelerators, in the order of its ranks."""

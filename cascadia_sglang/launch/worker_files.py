@@ -51,9 +51,10 @@ class WorkerFiles:
             path.unlink(missing_ok=True)
 
     def remove_all(self) -> None:
-        """Remove what is left of every worker."""
+        """Remove what is left of every worker, and the folder."""
         for address in list(self._files):
             self.remove(address)
+        self._folder.cleanup()
 
 
 def _path(address: str) -> Path:
