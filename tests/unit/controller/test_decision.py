@@ -75,8 +75,36 @@ def test_a_start_longer_than_the_horizon_gains_nothing():
     assert (decision.verdict, decision.gain_s) == ("stay", 0.0)
 
 
-def test_after_the_cool_down_it_moves_again():
-    assert decide(msgspec.structs.replace(WORTH_IT, moved_at_s=940.0)).verdict == "move"
+@pytest.mark.parametrize("moved_at_s", [940.0, 480.0])
+def test_after_the_cool_down_it_moves_again(moved_at_s):
+    assert decide(msgspec.structs.replace(WORTH_IT, moved_at_s=moved_at_s)).verdict == "move"
+
+
+def test_a_gain_that_only_covers_the_cost_is_none():
+    decision = decide(msgspec.structs.replace(WORTH_IT, extra_s=238.0))
+    assert decision.gain_s == decision.cost_s == 3570.0
+    assert (decision.verdict, decision.reason) == ("stay", "gain_below_cost")
+
+
+@pytest.mark.parametrize(
+    ("rules", "predicted_s", "verdict"),
+    [
+        (Rules(model_error=0.5), 2.0, "stay"),
+        (Rules(model_error=0.5), 1.9, "move"),
+        # A tenth, where nobody says more.
+        (Rules(), 3.7, "stay"),
+        (Rules(), 3.5, "move"),
+    ],
+)
+def test_a_gain_must_exceed_what_a_prediction_may_be_off(rules, predicted_s, verdict):
+    proposal = msgspec.structs.replace(PROPOSAL, predicted_s=predicted_s)
+    decision = decide(msgspec.structs.replace(WORTH_IT, rules=rules, proposal=proposal))
+    assert decision.verdict == verdict
+
+
+def test_without_a_plan_nothing_is_gained_or_lost():
+    decision = decide(msgspec.structs.replace(WORTH_IT, proposal=None, failure="x"))
+    assert (decision.gain_s, decision.cost_s) == (0.0, 0.0)
 
 
 def test_the_log_replayed_gives_the_same_decisions():

@@ -63,6 +63,13 @@ TABLE = {
         ESCALATE,
         "below_threshold",
     ),
+    "cut, good so far, nothing known of room above": (
+        Finding(score=0.1, uncut_score=0.8),
+        0.8,
+        "escalate",
+        ESCALATE,
+        "below_threshold",
+    ),
     "cut, weak so far, no room above": (
         Finding(score=0.1, uncut_score=0.79, next_has_room=False),
         0.8,
