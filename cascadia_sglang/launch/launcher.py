@@ -104,6 +104,7 @@ class Launcher:
         self._drafts = drafts
         self._on_host = current_platform.device_type == "cpu"
         self._files = WorkerFiles()
+        self._files.remove_at_the_end(server_ports)
         # Two resolutions at once would share what SGLang keeps of the devices.
         self._resolving = threading.Lock()
         self.node = node
@@ -210,7 +211,7 @@ class Launcher:
         self._files.remove(handle.input_address)
 
     def end(self) -> None:
-        """Remove the files of all workers, once they have ended."""
+        """Remove the files of the server and of all workers, once they have ended."""
         self._files.remove_all()
 
 

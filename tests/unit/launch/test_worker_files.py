@@ -53,6 +53,15 @@ def test_a_worker_leaves_nothing_and_its_neighbour_keeps_all(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_servers_own_sockets_go_at_the_end(tmp_path: Path) -> None:
+    files, server = WorkerFiles(), ports_of(tmp_path, "server")
+    (tmp_path / "loads-server").unlink()
+    files.remove_at_the_end(server)
+    assert len(list(tmp_path.iterdir())) == len(SOCKETS)
+    files.remove_all()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_gone_already_is_no_error(tmp_path: Path) -> None:
     files, ports = WorkerFiles(), ports_of(tmp_path, "small-1")
     files.take("small-1", ports)
