@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from cascadia_sglang.capacity.types import Capacity
+from cascadia_sglang.config.settings import PlannerConfig
 from cascadia_sglang.controller.decision import LogEntry, Rules, Situation, decide, replay_log
 from cascadia_sglang.controller.move_price import MovePrice
 from cascadia_sglang.controller.traffic_change import Change
@@ -100,6 +101,17 @@ def test_a_gain_must_exceed_what_a_prediction_may_be_off(rules, predicted_s, ver
     proposal = msgspec.structs.replace(PROPOSAL, predicted_s=predicted_s)
     decision = decide(msgspec.structs.replace(WORTH_IT, rules=rules, proposal=proposal))
     assert decision.verdict == verdict
+
+
+@pytest.mark.parametrize(("starts", "stops"), [(1, 0), (0, 1)])
+def test_a_plan_that_only_starts_or_only_stops_moves_too(starts, stops):
+    move = MovePrice(starts=starts, stops=stops, moving_s=5.0)
+    assert decide(msgspec.structs.replace(WORTH_IT, move=move)).verdict == "move"
+
+
+def test_rules_of_no_settings_are_those_of_a_cascade_file_without_them():
+    planner = PlannerConfig()
+    assert Rules() == Rules(horizon_s=planner.horizon_s, cooldown_s=planner.cooldown_s)
 
 
 def test_without_a_plan_nothing_is_gained_or_lost():
