@@ -188,3 +188,15 @@ def test_a_plan_may_drop_a_tier():
 def test_more_than_the_devices_is_refused():
     with pytest.raises(InfeasiblePlanError, match="7 devices are needed, there are 6"):
         place_in_service(running(replica("small", 0)), {"small": Capacity(replicas=7)}, NODE, None)
+
+
+def test_without_a_budget_every_device_of_every_node_may_be_held():
+    """Four devices on two nodes: neither number alone says how many there are."""
+    nodes = GpuType(gpu="cpu", nodes=2, gpus_per_node=2)
+    all_four = [
+        RunningReplica(pool="small", gpu="cpu", tp_size=1, node=node, base_gpu_id=device)
+        for node in range(2)
+        for device in range(2)
+    ]
+    actions = order_steps(running(*all_four[:3]), running(*all_four), [nodes], None)
+    assert actions == [Start(replica=all_four[3])]
