@@ -161,6 +161,13 @@ def test_other_values_are_taken_or_refused_with_one_line(name: str, data: st.Dat
     read_or_refuse(read, file, json.dumps(other).encode())
 
 
+@pytest.mark.parametrize("name", TREES)
+def test_a_key_with_a_line_break_is_told_in_one_line(name: str) -> None:
+    read, file, tree = TREES[name]
+    read_or_refuse(read, file, json.dumps({**tree, "a\nb": 1}).encode())
+    read_or_refuse(read, file, json.dumps({"\n": None}).encode())
+
+
 @given(lines=st.lists(st.sampled_from(QUESTIONS).flatmap(mutated) | JSON, max_size=3))
 @settings(max_examples=EXAMPLES)
 def test_other_questions_are_taken_or_refused_with_one_line(lines: list[Any]) -> None:
