@@ -29,7 +29,7 @@ dry_machine := .gpu-check-dry/machine
 
 .PHONY: help env key lock docs serve test test-units test-servers lanes lane-servers lane-units \
 	test-slow test-slow-units test-slow-a-to-p test-slow-q-to-z test-slow-alone test-sglang-server \
-	test-sglang test-release check type test-gpu fuzz mutants bench \
+	test-sglang test-release check type test-gpu fuzz fuzz-readers soak mutants bench \
 	gpu-check gpu-check-pack gpu-check-dry \
 	litellm bench-rivals bench-rivals-smoke bench-real bench-smoke bench-gpu
 
@@ -181,6 +181,12 @@ $(cosmic_ray): | $(installed)
 
 mutants: env $(cosmic_ray)  ## change the modules that decide, and count the changes that tests notice
 	$(python) -m tests.mutants.run --tool $(cosmic_ray) $(ARGS)
+
+fuzz-readers: env  ## odd files and admin calls for 30 minutes (ARGS="--minutes 5")
+	$(python) -m tests.unit.fuzz.long $(ARGS)
+
+soak: env  ## a piece of the long soak: 20,000 requests, 40 faults; adds to bench/results
+	$(python) -m bench run soak.run -- $(ARGS)
 
 $(litellm): | $(installed)
 	$(PYTHON) -m venv $(litellm_home)

@@ -14,11 +14,12 @@ def running_server(
     *,
     port: int,
     log: Path,
+    start_s: float = child_server.START_S,
     environment: Mapping[str, str] | None = None,
     module: str = "sglang.launch_server",
 ) -> AbstractContextManager[int]:
     """`child_server.running_server` with these settings; `environment` goes above them."""
     variables = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **(environment or {})}
     return child_server.running_server(
-        arguments, port=port, log=log, environment=variables, module=module
+        arguments, port=port, log=log, start_s=start_s, environment=variables, module=module
     )

@@ -17,7 +17,12 @@ from cascadia_sglang.engine.requests import attempt_of, prompt_of, shape_of, sha
 from cascadia_sglang.engine.translation import DraftTranslator
 from cascadia_sglang.engine.voice_views import VoiceViews
 from cascadia_sglang.engine.voiced_prompts import VoicedPrompts
-from cascadia_sglang.errors import OverloadError, WorkerLostError, WorkerUnavailableError
+from cascadia_sglang.errors import (
+    OverloadError,
+    RequestError,
+    WorkerLostError,
+    WorkerUnavailableError,
+)
 from cascadia_sglang.messages import CONSTRAINTS, REPORT_KEY, AttemptOrder, JudgeReport
 from cascadia_sglang.pool.pool import Worker, WorkerPool, WorkerState
 from cascadia_sglang.pool.sessions import Sessions
@@ -284,6 +289,17 @@ class TokenizerEngine:
         if on_explained is not None and rids:
             self._lost.blame(worker, rids, on_explained)
             self._choice.distrust(worker, rids)
+
+    def end_sessions(self, worker: Worker) -> None:
+        """Forget the sessions of a worker that is gone, and answer who waits for one to open.
+
+        SGLang waits for that worker's reply, without an end.
+        """
+        for name in self._sessions.lose(worker):
+            opening = self._manager.session_futures.get(name)
+            if opening is not None and not opening.done():
+                lost = f"worker {worker.worker_id} was lost while it opened a session; try again"
+                opening.set_exception(RequestError(503, lost))
 
     def move_attempts(self, worker: Worker, count: int) -> None:
         """As `LostAttempts.move`."""

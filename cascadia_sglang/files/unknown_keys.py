@@ -15,12 +15,13 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[[^\]]*\]")
 
 
 def with_nearest_key(error: Exception, kind: Any) -> str:
-    """The text of msgspec's error; where a key is not known, with the nearest one that is.
+    """The text of msgspec's error in one line; where a key is not known, with the nearest known.
 
     Args:
         kind: the type that the file was read as.
     """
-    text = str(error)
+    # A key may hold line breaks.
+    text = "\\n".join(str(error).split("\n"))
     match = _UNKNOWN.search(text)
     if match is None:
         return text

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from cascadia_sglang.config.voices import Voice, Voices
-from cascadia_sglang.launch.fork_server import ensure_fork_server
+from cascadia_sglang.launch.fork_server import await_fork_server, ensure_fork_server
 from cascadia_sglang.processes.liveness import Pulse
 from cascadia_sglang.processes.process_ends import ProcessEnds
 
@@ -76,17 +76,27 @@ class Detokenizer:
     def launch(self, start: Callable[[Connection], BaseProcess]) -> None:
         """Start the first; `start` takes the pipe to beat on and returns the process."""
         self._start = start
-        self.restart()
+        self._begin()
 
-    def restart(self) -> None:
-        """End the process, should it still be there, and start the next."""
-        assert self._start is not None
+    def end(self) -> None:
+        """End the process, should it still be there."""
         self._ends.close()
         if self._pulse is not None:
             self._pulse.close()
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
+        self.process.kill()
+        self.process.join()
+
+    async def start_again(self) -> None:
+        """Start the next, on the event loop of the main thread.
+
+        Raises:
+            WorkerError: if nothing can be forked.
+        """
+        await await_fork_server()
+        self._begin()
+
+    def _begin(self) -> None:
+        assert self._start is not None
         if multiprocessing.get_start_method() == "forkserver":
             ensure_fork_server()
         self._pulse = Pulse()

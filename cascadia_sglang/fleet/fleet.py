@@ -29,6 +29,7 @@ from cascadia_sglang.fleet.sleep import Sleepers
 from cascadia_sglang.fleet.start_times import StartTimes
 from cascadia_sglang.fleet.starts import Starts
 from cascadia_sglang.launch.arguments import TierArguments
+from cascadia_sglang.launch.fork_server import await_fork_server
 from cascadia_sglang.messages import PaceSpec
 from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.pool.pool import Worker, WorkerPool, WorkerState, WritablePool
@@ -300,6 +301,7 @@ class Fleet:
         worker.handle.kill()
         worker.handle.close()
         self.engine.fail_attempts(worker, self._faults.forgiving(worker, at, end))
+        self.engine.end_sessions(worker)
         self.events.drop(worker)
         self.choice.forget(worker)
         if worker.socket is not None:
@@ -328,6 +330,10 @@ class Fleet:
         """Give no worker any further attempts: the server ends."""
         for worker in self.pool:
             self._writable.drain(worker)
+
+    def end(self) -> None:
+        """Remove what the workers leave behind, once they have ended."""
+        self._starts.launcher.end()
 
     def stop(self) -> None:
         """Start nothing any more."""
@@ -381,6 +387,7 @@ class Fleet:
     async def _start_beside(self, replica: RunningReplica) -> Worker:
         """Start a worker of a server that runs; its loop does not wait for what devices tell."""
         resolved = await asyncio.to_thread(self._starts.resolved, replica)
+        await await_fork_server()
         if self.stopping:
             raise WorkerError("the server is shutting down")
         if not self.cluster.is_up(replica):

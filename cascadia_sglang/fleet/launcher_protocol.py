@@ -62,3 +62,7 @@ class Launcher(Protocol[Resolved]):
             WorkerError: if it cannot be started.
         """
         ...
+
+    def end(self) -> None:
+        """Remove what the workers leave behind, once all have ended."""
+        ...

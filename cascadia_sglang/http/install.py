@@ -12,6 +12,7 @@ from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.clients.ollama import ollama_routes
 from cascadia_sglang.http.error_answers import ErrorAnswers
 from cascadia_sglang.http.errors.shaped_handlers import shape_errors
+from cascadia_sglang.http.errors.told_errors import log_told_errors_in_one_line
 from cascadia_sglang.http.errors.unread_bodies import answer_unread_bodies
 from cascadia_sglang.http.header_documents import documenting_headers
 from cascadia_sglang.http.keep_alive import KeepAlive
@@ -22,6 +23,7 @@ from cascadia_sglang.http.page.page_routes import page_routes
 from cascadia_sglang.http.plan import active_plan
 from cascadia_sglang.http.refusals import RefusalCounter
 from cascadia_sglang.http.running_cascade import RunningCascade
+from cascadia_sglang.http.server_info import server_info_routes
 from cascadia_sglang.http.status import model_card, model_cards, status
 from cascadia_sglang.http.write_routes import write_routes
 
@@ -88,6 +90,7 @@ def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerMan
         write_routes(server, manager),
         page_routes(server, status_now),
         ollama_routes(server, manager, created),
+        server_info_routes(manager.server_args),
     ]
     _insert_routes(app.router.routes, [route for part in ours for route in part.routes])
     names = [tier.name for tier in server.config.tiers]
@@ -103,6 +106,7 @@ def install(app: fastapi.FastAPI, server: RunningCascade, manager: "TokenizerMan
     if manager.enable_trace:
         server.router.services.spans.open(lambda: get_global_trace_level() > 0)
     shape_errors(app)
+    log_told_errors_in_one_line()
     answer_unread_bodies(app)
     # The one that is added last is the outermost.
     keep_alive_s = server.config.routing.keep_alive_s

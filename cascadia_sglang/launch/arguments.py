@@ -111,6 +111,8 @@ class TierArguments:
         """
         namespace = self._with_pool(pool)
         namespace.served_model_name = pool.name
+        # HTTP alone checks them.
+        namespace.api_key = namespace.admin_api_key = None
         namespace.tp_size, namespace.pp_size = replica.tp_size, replica.pp_size
         if not on_host:
             if replica.pp_size > 1 and self.device_step > 1:

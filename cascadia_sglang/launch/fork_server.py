@@ -4,12 +4,15 @@ Importing this module *in the fork server* prepares that process, so it stands f
 preload list. A worker forked from it skips SGLang's imports (about ten seconds).
 """
 
+import asyncio
 import logging
 import multiprocessing
 import os
 import signal
 from multiprocessing import forkserver
 
+from cascadia_sglang.errors import WorkerError
+from cascadia_sglang.processes.liveness import is_stopped
 from cascadia_sglang.processes.logs import quiet_known_lines
 from cascadia_sglang.processes.parent_death import end_with_parent
 
@@ -27,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 _ROLE_VARIABLE = "CASCADIA_FORK_SERVER_PARENT"
 _EVERY_LINE_VARIABLE = "CASCADIA_EVERY_LINE"
+_LOOK_S = 0.5
+# Each may be killed before it has forked anything.
+_ATTEMPTS = 5
 
 
 def threads_per_worker(worker_count: int) -> int:
@@ -81,6 +87,52 @@ def ensure_fork_server() -> None:
     os.environ[_ROLE_VARIABLE] = str(os.getpid())
     forkserver.ensure_running()
     del os.environ[_ROLE_VARIABLE]
+    _continue_stopped()
+
+
+async def await_fork_server() -> None:
+    """Wait until the fork server forks, and start or continue it where it does not.
+
+    Python's start of a process blocks until then, seconds after the loss of a fork server, which
+    has to import first, and for good while it is stopped (SIGSTOP). Call this on the event loop,
+    in the main thread, before a process is forked from it. Without a fork server it does nothing.
+
+    Raises:
+        WorkerError: if it ends again and again.
+    """
+    if multiprocessing.get_start_method() != "forkserver":
+        return
+    for _ in range(_ATTEMPTS):
+        ensure_fork_server()
+        forking = asyncio.ensure_future(asyncio.to_thread(_fork_once))
+        while not (await asyncio.wait([forking], timeout=_LOOK_S))[0]:
+            _continue_stopped()
+        error = forking.exception()
+        if error is None:
+            return
+        if not isinstance(error, EOFError | OSError):
+            raise error
+        logger.warning("the fork server has ended before it forked: %r", error)
+    raise WorkerError(f"the fork server ended {_ATTEMPTS} times before it forked")
+
+
+def _fork_once() -> None:
+    process = multiprocessing.Process(target=_nothing)
+    process.start()
+    process.join()
+
+
+def _nothing() -> None:
+    """What a process does that only shows that one can be forked."""
+
+
+def _continue_stopped() -> None:
+    """Continue the fork server if it was stopped: nobody could start anything."""
+    # Python tells its process id nowhere else.
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    if pid is not None and is_stopped(pid):
+        logger.warning("the fork server was stopped; it is continued")
+        os.kill(pid, signal.SIGCONT)
 
 
 def _prepare_this_process() -> None:

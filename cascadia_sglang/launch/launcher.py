@@ -3,7 +3,6 @@
 import functools
 import multiprocessing
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -43,6 +42,7 @@ from cascadia_sglang.launch.resolution import (
     resolve,
 )
 from cascadia_sglang.launch.scheduler_group import SchedulerGroup
+from cascadia_sglang.launch.worker_files import WorkerFiles
 from cascadia_sglang.memory.cards import seen_cards
 from cascadia_sglang.memory.host import HostFlags, HostMemory, host_memory
 from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
@@ -109,8 +109,8 @@ class LocalLauncher:
         self._server_ports = server_ports
         self._drafts = drafts
         self._on_host = current_platform.device_type == "cpu"
-        # Readable by this user alone: events hold the prompts' tokens.
-        self._sockets = tempfile.TemporaryDirectory(prefix="cascadia-events-")
+        self._files = WorkerFiles()
+        self._files.remove_at_the_end(server_ports)
         # Two resolutions at once would share what SGLang keeps of the devices.
         self._resolving = threading.Lock()
         self.cluster = cluster
@@ -158,7 +158,7 @@ class LocalLauncher:
         server_args = resolved.server_args
         events, tokens = None, page_tokens(server_args)
         if self._arguments.publishes_events(pool, tokens):
-            base = f"ipc://{self._sockets.name}/{worker_id}"
+            base = self._files.address(f"{worker_id}-events")
             events = EventSource(endpoint=base, replay_endpoint=f"{base}-replay")
             publish_events(server_args, events)
         nccl = nccl_variables(server_args, self._arguments.given_nccl)
@@ -185,6 +185,9 @@ class LocalLauncher:
         with ExitStack() as on_error, one_line_errors(pool.name):
             on_error.callback(pulse.close)
             ports = PortArgs.init_new(server_args)
+            sources = () if events is None else (events.endpoint, events.replay_endpoint)
+            self._files.take(worker_id, ports, *sources)
+            on_error.callback(self._files.remove, ports.scheduler_input_ipc_name)
             ports.tokenizer_ipc_name = self._server_ports.tokenizer_ipc_name
             shared = self._server_ports.detokenizer_ipc_name
             ports.detokenizer_ipc_name = self._detokenizer_of(pool.tiers[0]) or shared
@@ -209,11 +212,16 @@ class LocalLauncher:
             started=started,
             pulse=pulse,
             reader=create_load_snapshot_reader(ports, caller="TokenizerManager"),
+            remove_files=functools.partial(self._files.remove, ports.scheduler_input_ipc_name),
             events=events,
             page_tokens=tokens,
             devices=() if self._on_host else _numbers(server_args),
             device_share=self._devices.share(pool),
         )
+
+    def end(self) -> None:
+        """Remove the files of the server and of all workers, once they have ended."""
+        self._files.remove_all()
 
 
 def _numbers(server_args: ServerArgs) -> tuple[int, ...]:

@@ -31,7 +31,8 @@ def one_line_errors(tier: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, RuntimeError, AssertionError) as error:
+    # EOFError: the fork server ended while it forked.
+    except (ValueError, OSError, RuntimeError, AssertionError, EOFError) as error:
         first_line = str(error).strip().split("\n")[0] or type(error).__name__
         raise WorkerError(f"tier {tier} cannot be started: {first_line}") from error
 

@@ -40,6 +40,7 @@ class SchedulerGroup:
         processes: one per rank.
         pulse: tells whether its processes live.
         reader: SGLang's, of the load that its scheduler writes into shared memory.
+        remove_files: removes its sockets and its load, once it has ended.
     """
 
     pool: PoolSpec
@@ -51,6 +52,7 @@ class SchedulerGroup:
     started: float
     pulse: Pulse
     reader: ShmLoadSnapshotReader
+    remove_files: Callable[[], None]
     phases: Mapping[str, float] = field(default_factory=dict)
     events: EventSource | None = None
     page_tokens: int = 1
@@ -119,4 +121,5 @@ class SchedulerGroup:
         self._ends.close()
         self.pulse.close()
         self.reader.close()
+        self.remove_files()
         forget_gauges(self.pids)

@@ -29,6 +29,13 @@ class Sessions:
         session = self._open.pop(session_id, None)
         return None if session is None else session.worker
 
+    def lose(self, worker: Worker) -> list[str]:
+        """Forget the sessions of a worker that is gone; their ids."""
+        lost = [name for name, session in self._open.items() if session.worker is worker]
+        for name in lost:
+            del self._open[name]
+        return lost
+
     def worker_of(self, params: dict[str, Any]) -> Worker:
         """The worker that a request with these session parameters goes to.
 

@@ -1,6 +1,7 @@
 """Asks a process of its own for something that takes long, so that the server serves on."""
 
 import asyncio
+import contextlib
 import os
 
 
@@ -32,9 +33,13 @@ async def ask_process(command: tuple[str, ...], request: bytes, deadline_s: floa
     try:
         async with asyncio.timeout(deadline_s):
             answer, complaint = await process.communicate(request)
+    except RuntimeError as error:
+        # The server's event loop writes to no process that has ended.
+        raise ProcessFailedError(f"ended before it was asked: {error}") from error
     finally:
         if process.returncode is None:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             await process.wait()
     if process.returncode != 0:
         last = complaint.decode(errors="replace").strip().rpartition("\n")[2][:200]

@@ -48,6 +48,7 @@ async def stop_server(manager: "TokenizerManager", fleet: Fleet, router: Cascade
     for worker in workers:
         sock_send(worker.socket, ShutdownReq())
     await asyncio.to_thread(_join, workers, started + JOIN_S)
+    fleet.end()
     atexit.register(_end_without_finalizing)
     if manager._server_stop_hook is not None:
         manager._server_stop_hook()

@@ -6,6 +6,7 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
+from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.fleet.detokenizer import Detokenizer, Detokenizers
 from cascadia_sglang.fleet.fleet import Fleet
 from cascadia_sglang.processes.liveness import LOOK_S
@@ -27,6 +28,7 @@ class Supervisor:
         self._router = router
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
+        self._starting: dict[Detokenizer, asyncio.Task[None]] = {}
 
     async def run(self, manager: "TokenizerManager") -> None:
         """Watch until asked to stop, then drain and end the server within ten seconds."""
@@ -39,6 +41,8 @@ class Supervisor:
         watch = asyncio.create_task(self._keep_watching())
         await self._stopping.wait()
         watch.cancel()
+        for task in self._starting.values():
+            task.cancel()
         self._fleet.stop()
         await stop_server(manager, self._fleet, self._router)
 
@@ -62,7 +66,7 @@ class Supervisor:
             if loop.time() >= next_look:
                 next_look = loop.time() + LOOK_S
                 self._take_stalled()
-            for watched in (*(worker.handle for worker in self._fleet.pool), *self._detokenizers):
+            for watched in (*(worker.handle for worker in self._fleet.pool), *self._watched()):
                 watched.on_end(self._ended.set)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(next_look):
@@ -73,7 +77,7 @@ class Supervisor:
         for worker in list(self._fleet.pool):
             if not worker.handle.is_alive():
                 self._fleet.lose(worker, "its process ended", worker.handle.end())
-        for detokenizer in self._detokenizers:
+        for detokenizer in self._watched():
             if not detokenizer.process.is_alive():
                 self._replace(detokenizer, "its process ended")
 
@@ -82,11 +86,28 @@ class Supervisor:
             end = worker.handle.stall()
             if end is not None:
                 self._fleet.lose(worker, "it gives no sign of life", end)
-        for detokenizer in self._detokenizers:
+        for detokenizer in self._watched():
             if detokenizer.is_stalled():
                 self._replace(detokenizer, "it gives no sign of life")
 
+    def _watched(self) -> list[Detokenizer]:
+        """The detokenizers that run, or should."""
+        return [detok for detok in self._detokenizers if detok not in self._starting]
+
     def _replace(self, detokenizer: Detokenizer, why: str) -> None:
         logger.error("the %s was lost: %s", detokenizer.name, why)
-        detokenizer.restart()
+        detokenizer.end()
+        self._starting[detokenizer] = asyncio.create_task(self._start_again(detokenizer))
         self._fleet.lose_attempts(detokenizer.tiers)
+
+    async def _start_again(self, detokenizer: Detokenizer) -> None:
+        """Start the next, and try again until it is there: without it no answer is read."""
+        try:
+            while True:
+                try:
+                    return await detokenizer.start_again()
+                except (WorkerError, OSError, EOFError) as error:
+                    logger.error("the %s did not start: %r", detokenizer.name, error)
+                    await asyncio.sleep(LOOK_S)
+        finally:
+            del self._starting[detokenizer]

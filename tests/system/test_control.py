@@ -9,6 +9,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.system.conftest import KEY
 from tests.system.serving import Server
 
 pytestmark = pytest.mark.sglang
@@ -41,6 +42,17 @@ def test_the_state_and_the_load_of_every_worker_are_shown_with_its_name(
     assert [load["worker"] for load in loads] == names
     of_one_worker = admin.get("/v1/loads", params={"dp_rank": 2}).json()["loads"]
     assert [load["worker"] for load in of_one_worker] == names[2:]
+
+
+@pytest.mark.parametrize("path", ["/server_info", "/get_server_info"])
+def test_no_key_is_told_to_who_asks_for_the_flags(server: Server, path: str) -> None:
+    with server.client() as client:
+        reply = client.get(path)
+    info = reply.json()
+    assert (info["api_key"], info["admin_api_key"]) == (None, "<redacted>")
+    assert "--admin-api-key '<redacted>'" in info["launch_command"]
+    assert {state["admin_api_key"] for state in info["internal_states"]} == {None}
+    assert f'"{KEY}"' not in reply.text
 
 
 def test_flushing_empties_the_caches_of_all_workers(admin: httpx.Client) -> None:

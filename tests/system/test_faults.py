@@ -133,6 +133,46 @@ def test_a_lost_detokenizer_is_replaced_and_every_running_attempt_run_again(
     assert [worker["running"] for worker in status["workers"]] == [0, 0]
 
 
+@pytest.mark.parametrize("blow", BLOWS)
+def test_a_session_that_a_lost_worker_was_to_open_is_refused(
+    server: Server, blow: signal.Signals
+) -> None:
+    os.kill(pid_of(server, "small"), blow)
+    body = {"capacity_of_str_len": 1000, "tier": "small"}
+    with server.client(timeout=20) as client:
+        reply = client.post("/open_session", json=body)
+    assert reply.status_code == 400
+    assert "was lost" in reply.text or "no worker" in reply.text
+
+
+def fork_server_of(server: Server) -> psutil.Process:
+    return next(p for p in server.family() if "multiprocessing.forkserver" in " ".join(p.cmdline()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blow", BLOWS)
+def test_the_server_answers_while_its_fork_server_is_replaced_or_goes_on(
+    server: Server, blow: signal.Signals
+) -> None:
+    """One that dies takes all workers with it; the next one imports SGLang first."""
+    before, pid = fork_server_of(server), pid_of(server, "small")
+    before.send_signal(blow)
+    os.kill(pid, signal.SIGKILL)
+    body = {"text": "rev abc", "sampling_params": SHORT}
+    headers = {"x-cascadia-deadline-ms": "500"}
+    slowest_s, codes, is_over = 0.0, set(), time.monotonic() + 90
+    while pid in pids_of(server, "small") or serving(server) != ["small", "large"]:
+        assert time.monotonic() < is_over
+        started = time.monotonic()
+        with server.client() as client:
+            codes.add(client.post("/generate", json=body, headers=headers).status_code)
+        slowest_s = max(slowest_s, time.monotonic() - started)
+    # A loaded machine is late, but not by the seconds of the imports.
+    assert slowest_s < 4
+    assert codes <= {200, 503, 504}
+    assert (fork_server_of(server) == before) == (blow is signal.SIGSTOP)
+
+
 def test_a_busy_worker_is_not_taken_for_a_stalled_one(server: Server) -> None:
     """More work than it gets done in the time after which a silent worker is given up."""
     pid = pid_of(server, "small")

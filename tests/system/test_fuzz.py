@@ -1,15 +1,18 @@
 """Bodies with types, ranges and sizes off, sent to the real server for 45 seconds."""
 
 import asyncio
+import re
 import socket
 import time
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from bench.router.fuzz import fuzz
 from bench.router.fuzz_bodies import ROUTES
 from cascadia_sglang.http.size_limits import MOST_HEADER_BYTES
+from cascadia_sglang.metrics.labels import ANSWER_REASONS, ESCALATION_REASONS
 from tests.system.serving import Server
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]
@@ -26,10 +29,25 @@ def worker_pids(server: Server) -> list[list[int]]:
     return [worker["pids"] for worker in server.status()["workers"]]
 
 
+def label_values(server: Server) -> set[str]:
+    """The values of all labels of all metrics."""
+    with server.client() as client:
+        page = client.get("/metrics", follow_redirects=True).text
+    families = text_string_to_metric_families(page)
+    return {value for each in families for s in each.samples for value in s.labels.values()}
+
+
+def is_of_the_code(value: str) -> bool:
+    """Whether a label's value is a number, or a word of the lists that labels are taken from."""
+    words = {*ANSWER_REASONS, *ESCALATION_REASONS}
+    return value in words or re.fullmatch(r"error_[45]\d\d|[-+.\de]+|\+?Inf", value) is not None
+
+
 def test_no_body_ends_a_worker_or_is_answered_by_a_500_or_costs_another_its_answer(
     server: Server,
 ) -> None:
     before = worker_pids(server)
+    labels = label_values(server)
     report = asyncio.run(fuzz(server.url, seconds=SECONDS))
     assert report.is_clean, "\n".join(report.lines())
     assert {path for path, _ in report.statuses} == set(ROUTES)
@@ -37,6 +55,8 @@ def test_no_body_ends_a_worker_or_is_answered_by_a_500_or_costs_another_its_answ
     assert {status // 100 for _, status in report.statuses} == {2, 4}
     assert report.neighbours[True] > 0
     assert worker_pids(server) == before
+    # Labels may gain values of the lists in the code, and none of a client's.
+    assert {value for value in label_values(server) - labels if not is_of_the_code(value)} == set()
 
 
 @pytest.mark.parametrize(

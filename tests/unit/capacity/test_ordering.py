@@ -218,3 +218,16 @@ def test_more_than_the_devices_is_refused():
         place_in_service(
             running(replica("small", 0)), {"small": Capacity(replicas=7)}, CLUSTER, None
         )
+
+
+def test_without_a_budget_every_device_of_every_node_may_be_held():
+    """Four devices on two nodes: neither number alone says how many there are."""
+    nodes = tuple(msgspec.structs.replace(NODE, number=number, devices=2) for number in range(2))
+    all_four = [
+        RunningReplica(pool="small", gpu="cpu", tp_size=1, node=node, base_gpu_id=device)
+        for node in range(2)
+        for device in range(2)
+    ]
+    cluster = Cluster(nodes=nodes)
+    actions = order_steps(running(*all_four[:3]), running(*all_four), cluster, None)
+    assert actions == [Start(replica=all_four[3])]

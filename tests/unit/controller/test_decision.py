@@ -147,6 +147,12 @@ def test_a_gain_must_exceed_what_a_prediction_may_be_off(rules, predicted_s, ver
     assert decision.verdict == verdict
 
 
+@pytest.mark.parametrize(("starts", "stops"), [(1, 0), (0, 1)])
+def test_a_plan_that_only_starts_or_only_stops_moves_too(starts, stops):
+    move = MovePrice(starts=starts, stops=stops, moving_s=5.0)
+    assert decide(msgspec.structs.replace(WORTH_IT, move=move)).verdict == "move"
+
+
 def test_without_a_plan_nothing_is_gained_or_lost():
     decision = decide(msgspec.structs.replace(WORTH_IT, proposal=None, failure="x"))
     assert (decision.gain_s, decision.cost_s) == (0.0, 0.0)

@@ -18,6 +18,7 @@ from cascadia_sglang.errors import (
     AttemptFailedError,
     AttemptMovedError,
     OverloadError,
+    RequestError,
     WorkerDiedError,
     WorkerLostError,
     WorkerUnavailableError,
@@ -47,6 +48,7 @@ class FakeManager:
     def __init__(self) -> None:
         self.tokenizer = SimpleNamespace(encode=lambda text, **_: [len(text)])
         self.rid_to_state: dict[str, Any] = {}
+        self.session_futures: dict[str, asyncio.Future[str]] = {}
         self.enable_metrics = False
         self.server_args = SimpleNamespace(enable_custom_logit_processor=False)
         self.async_dynamic_batch_tokenizer = None
@@ -380,6 +382,23 @@ def test_the_attempts_of_a_lost_worker_are_ended_as_refused() -> None:
     assert states["lost-1"].out_list[0]["meta_info"]["finish_reason"]["status_code"] == 503
     assert not states["other-1"].finished
     assert engine._manager.rid_to_state.keys() == {"other-1"}
+
+
+async def test_who_waits_for_a_session_of_a_lost_worker_is_told_and_others_wait_on() -> None:
+    engine, _, worker = make_engine()
+    other = Worker(worker_id="small-1", tiers=(0, 1), handle=None)
+    opening, elsewhere = asyncio.Future[str](), asyncio.Future[str]()
+    engine._manager.session_futures.update(opening=opening, elsewhere=elsewhere)
+    for name, holder in (("opening", worker), ("open", worker), ("elsewhere", other)):
+        engine._sessions.open(name, holder)
+    engine.end_sessions(worker)
+    with pytest.raises(RequestError, match="worker small-0 was lost while it opened a session"):
+        await opening
+    assert not elsewhere.done()
+    for name in ("opening", "open"):
+        with pytest.raises(RequestError, match="is not open"):
+            engine._sessions.worker_of({"id": name})
+    assert engine._sessions.worker_of({"id": "elsewhere"}) is other
 
 
 async def test_an_attempt_that_was_failed_over_may_run_again_though_its_worker_lives() -> None:

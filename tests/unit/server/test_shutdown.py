@@ -21,7 +21,7 @@ held = Slow()
 atexit.register(print, "the first")
 atexit.register(print, "the second", end="")
 manager = SimpleNamespace(_subprocess_watchdog=None, _server_stop_hook=None)
-fleet = SimpleNamespace(pool=[], drain_all=lambda: None)
+fleet = SimpleNamespace(pool=[], drain_all=lambda: None, end=lambda: None)
 router = SimpleNamespace(active_count=0, stop_admitting=lambda: None, end_all=lambda: None)
 asyncio.run(stop_server(manager, fleet, router))
 """

@@ -1,22 +1,19 @@
-"""Whatever is sent to the cascade's own routes or written into a cascade file, nothing breaks."""
+"""Whatever is sent to the cascade's own routes, nothing breaks."""
 
 import json
+import urllib.parse
 from types import SimpleNamespace
-from typing import Any
 
 import fastapi
 import pytest
 import schemathesis
-import yaml
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from cascadia_sglang.config.cascade_file import build_cascade
 from cascadia_sglang.controller.gearbox import Gearbox
 from cascadia_sglang.controller.mover import Mover
-from cascadia_sglang.errors import ConfigError
 from cascadia_sglang.http.middleware import CascadeMiddleware
 from cascadia_sglang.http.write_routes import write_routes
 from cascadia_sglang.metrics.counters import Metrics
@@ -24,12 +21,9 @@ from cascadia_sglang.page.discarded import DiscardedAnswers
 from cascadia_sglang.testing.engine import FakeEngine, make_cascade
 from cascadia_sglang.testing.services import make_router
 from tests.unit.controller.fakes import Workers
+from tests.unit.fuzz.damage import EXAMPLES, JSON
+from tests.unit.http.test_install import ADMIN_KEY, installed
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=8,
-)
 BODY = (
     st.binary(max_size=40)
     | JSON.map(lambda value: json.dumps(value).encode())
@@ -47,6 +41,8 @@ BODY = (
             )
             | JSON,
             "dry_run": st.booleans(),
+            "rid": st.text(max_size=8) | JSON,
+            "begin": st.booleans() | JSON,
         },
     ).map(lambda value: json.dumps(value).encode())
 )
@@ -86,18 +82,19 @@ CLIENT = TestClient(APP, raise_server_exceptions=True)
 SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", APP)
 
 
-@pytest.mark.parametrize("path", ["/cascadia/thresholds", "/cascadia/workers", "/cascadia/plan"])
+@pytest.mark.parametrize("name", ["thresholds", "workers", "plan", "discarded"])
 @given(body=BODY)
-@settings(max_examples=60)
-def test_a_body_is_taken_or_refused_in_one_shape(path: str, body: bytes) -> None:
-    reply = CLIENT.post(path, content=body, headers={"authorization": "Bearer key"})
+@settings(max_examples=EXAMPLES)
+def test_a_body_is_taken_or_refused_in_one_shape(name: str, body: bytes) -> None:
+    url = f"/cascadia/{name}"
+    reply = CLIENT.post(url, content=body, headers={"authorization": "Bearer key"})
     assert reply.status_code in (200, 400, 409, 503)
     if reply.status_code != 200:
         assert set(reply.json()["error"]) == {"message", "type", "param"}
 
 
 @SCHEMA.parametrize()
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_the_documented_routes_answer_as_documented(case: schemathesis.Case) -> None:
     """No 500, no undocumented status, content type or shape, nothing unauthorised."""
     case.call_and_validate(
@@ -111,65 +108,47 @@ HEADER_TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_si
 
 
 @given(name=HEADER_TEXT.filter(str.isalpha), value=HEADER_TEXT)
-@settings(max_examples=60)
+@settings(max_examples=EXAMPLES)
 def test_a_control_header_is_taken_or_refused(name: str, value: str) -> None:
     headers = {f"x-cascadia-{name}": value.strip()}
     reply = CLIENT.get("/nowhere", headers=headers)
     assert reply.status_code in (400, 404)
 
 
-def mutations(data: Any) -> st.SearchStrategy[Any]:
-    """The same data with one place replaced, or one key more."""
-    places: list[tuple[Any, Any]] = []
-
-    def walk(node: Any) -> None:
-        items = node.items() if isinstance(node, dict) else enumerate(node)
-        for key, value in list(items):
-            places.append((node, key))
-            if isinstance(value, dict | list):
-                walk(value)
-
-    walk(data)
-    numbers = st.integers(0, len(places) - 1)
-
-    def mutate(number: int, value: Any) -> Any:
-        copy = json.loads(json.dumps(data))
-        copied_places: list[tuple[Any, Any]] = []
-        places_of = copied_places.append
-
-        def again(node: Any) -> None:
-            for key, inner in list(node.items() if isinstance(node, dict) else enumerate(node)):
-                places_of((node, key))
-                if isinstance(inner, dict | list):
-                    again(inner)
-
-        again(copy)
-        node, key = copied_places[number]
-        node[key] = value
-        return copy
-
-    return st.builds(mutate, numbers, JSON)
+READ = (
+    "/cascadia",
+    "/cascadia/page/",
+    "/cascadia/status",
+    "/cascadia/plan",
+    "/cascadia/live",
+    "/cascadia/recent",
+    "/cascadia/what-if",
+)
+QUERY = st.dictionaries(
+    st.sampled_from(["since", "requests", "events", "thresholds", "tier"]) | st.text(max_size=4),
+    st.text(max_size=8)
+    | st.integers().map(str)
+    | st.floats().map(str)
+    | st.lists(st.floats(0, 1).map(str), max_size=3).map(",".join),
+    max_size=3,
+)
+WHOLE = TestClient(installed(None), raise_server_exceptions=True)
 
 
-EXAMPLE = {
-    "version": 1,
-    "tiers": [
-        {"name": "small", "model_path": "a/b", "calibration": "x", "replicas": 1},
-        {"name": "large", "model_path": "a/c", "server_args": {"dtype": "x"}, "sampling": {}},
-    ],
-    "routing": {"thresholds": [0.5], "deadline_s": 1.0, "early_abort": 0.1, "gears": {}},
-    "judge": {"on_error": "accept"},
-    "planner": {"emulate": None, "gpu_budget": 2, "interval_s": 5.0},
-}
-
-
-@given(data=mutations(EXAMPLE) | JSON)
-@settings(max_examples=150)
-def test_a_cascade_file_is_taken_or_refused_with_one_line(data: Any) -> None:
-    line = "here"
-    try:
-        build_cascade(yaml.safe_load(yaml.safe_dump(data)), "here")
-    except ConfigError as error:
-        line = str(error)
-    assert line.startswith("here")
-    assert "\n" not in line
+@pytest.mark.parametrize("path", READ)
+@given(data=st.data())
+@settings(max_examples=EXAMPLES)
+def test_a_query_is_answered_or_refused_in_one_shape(path: str, data: st.DataObject) -> None:
+    name = data.draw(st.text(max_size=12)) if path.endswith("/") else ""
+    key = data.draw(st.sampled_from(["", f"Bearer {ADMIN_KEY}", "Basic ===", "Basic " + "A" * 40]))
+    method = data.draw(st.sampled_from(["GET", "GET", "GET", "HEAD", "POST", "DELETE", "OPTIONS"]))
+    reply = WHOLE.request(
+        method,
+        f"{path}{urllib.parse.quote(name, safe='')}",
+        params=data.draw(QUERY),
+        headers={"authorization": key} if key else {},
+    )
+    assert reply.status_code in (200, 304, 400, 401, 404, 405, 409)
+    assert "Traceback" not in reply.text
+    if reply.status_code in (400, 409):
+        assert set(reply.json()["error"]) == {"message", "type", "param"}
