@@ -66,8 +66,10 @@ class Supervisor:
             if loop.time() >= next_look:
                 next_look = loop.time() + LOOK_S
                 self._take_stalled()
-            for watched in (*(worker.handle for worker in self._fleet.pool), *self._watched()):
-                watched.on_end(self._ended.set)
+            for worker in self._fleet.pool:
+                worker.handle.on_end(self._ended.set)
+            for detokenizer in self._watched():
+                detokenizer.on_end(self._ended.set)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(next_look):
                     await self._ended.wait()
