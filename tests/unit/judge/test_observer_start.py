@@ -129,7 +129,8 @@ def test_a_judge_that_cannot_run_ends_the_start_with_exit_code_2(
         limits=None,  # type: ignore[arg-type]
         started=0.0,
         pulse=None,  # type: ignore[arg-type]
-        loads=None,
+        reader=None,  # type: ignore[arg-type]
+        remove_files=lambda: None,
     )
     with pytest.raises(SystemExit) as ended, one_line_exit():
         handle.wait_for_ready()

@@ -30,7 +30,7 @@ class Process:
 
 def make_group(*processes: Process, silent: tuple[int, ...] = ()) -> SchedulerGroup:
     fields: dict[str, Any] = dict.fromkeys(
-        ("pool", "input_address", "replica", "limits", "started", "reader")
+        ("pool", "input_address", "replica", "limits", "started", "reader", "remove_files")
     )
     pulse: Any = SimpleNamespace(find_stalled=lambda pids: [pid for pid in pids if pid in silent])
     result: Any = SimpleNamespace(scheduler_infos=[{"max_total_num_tokens": 9}])
