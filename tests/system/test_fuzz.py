@@ -39,7 +39,7 @@ def label_values(server: Server) -> set[str]:
 
 def is_of_the_code(value: str) -> bool:
     """Whether a label's value is a number, or a word of the lists that labels are taken from."""
-    words = {*ANSWER_REASONS, *ESCALATION_REASONS}
+    words = {*ANSWER_REASONS, *ESCALATION_REASONS, *ROUTES, "true", "false"}
     return value in words or re.fullmatch(r"error_[45]\d\d|[-+.\de]+|\+?Inf", value) is not None
 
 
