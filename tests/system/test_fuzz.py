@@ -30,16 +30,19 @@ def worker_pids(server: Server) -> list[list[int]]:
 
 
 def label_values(server: Server) -> set[str]:
-    """The values of all labels of all metrics."""
+    """The values of all labels of the cascade's metrics; SGLang's own are its own lists."""
     with server.client() as client:
         page = client.get("/metrics", follow_redirects=True).text
     families = text_string_to_metric_families(page)
-    return {value for each in families for s in each.samples for value in s.labels.values()}
+    ours = (each for each in families if each.name.startswith("cascadia_"))
+    values = {value for each in ours for s in each.samples for value in s.labels.values()}
+    assert values
+    return values
 
 
 def is_of_the_code(value: str) -> bool:
     """Whether a label's value is a number, or a word of the lists that labels are taken from."""
-    words = {*ANSWER_REASONS, *ESCALATION_REASONS, *ROUTES, "true", "false"}
+    words = {*ANSWER_REASONS, *ESCALATION_REASONS}
     return value in words or re.fullmatch(r"error_[45]\d\d|[-+.\de]+|\+?Inf", value) is not None
 
 
