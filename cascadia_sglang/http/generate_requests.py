@@ -109,11 +109,9 @@ class Door:
             note_error(http_request, RequestError(400, str(error)))
             raise
         except fastapi.HTTPException as error:
-            note_error(http_request, RequestError(error.status_code, str(error.detail)))
-            if not summary.is_early:
-                raise
-            # Its status is out already.
-            raise ValueError(error.detail) from None
+            told = RequestError(error.status_code, str(error.detail))
+            note_error(http_request, told)
+            raise sglang_error(told, request, http_request, summary.is_early) from None
 
     def _asked_tier(self, request: GenerateReqInput, controls: Controls) -> int | None:
         """The only tier that a request may go to; None for any.

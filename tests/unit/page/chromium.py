@@ -113,7 +113,9 @@ class Tab:
 def opened(*flags: str) -> Iterator[Tab]:
     """A browser with one page, ended at the end."""
     assert BINARY is not None
-    with tempfile.TemporaryDirectory() as profile, asyncio.Runner() as runner:
+    # Its helper processes outlive it by a moment, and may write while the folder is removed.
+    folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with folder as profile, asyncio.Runner() as runner:
         process = subprocess.Popen(
             [
                 BINARY,

@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import fastapi
 import pytest
 
+from cascadia_sglang.errors import RequestError
 from cascadia_sglang.http.errors.told_errors import LOGGERS, log_told_errors_in_one_line
+from cascadia_sglang.http.trace import sglang_error
 
 
 @pytest.fixture
@@ -41,3 +44,25 @@ def test_these_are_loggers_of_sglang() -> None:
     for name in LOGGERS:
         __import__(name)
         assert name in logging.Logger.manager.loggerDict
+
+
+def told(path: str, is_stream: bool, is_visible: bool) -> Exception:
+    http_request = fastapi.Request({"type": "http", "path": path, "headers": []})
+    request = SimpleNamespace(stream=is_stream)
+    return sglang_error(RequestError(503, "worker lost"), request, http_request, is_visible)
+
+
+@pytest.mark.parametrize("is_visible", [False, True])
+def test_a_streamed_response_names_the_status_and_has_no_traceback(
+    is_visible: bool, log: Callable[[str, Exception], str]
+) -> None:
+    error = told("/v1/responses", True, is_visible)
+    assert str(error) == "503: worker lost"
+    assert "Traceback" not in log("while streaming %s", error)
+
+
+@pytest.mark.parametrize("path", ["/generate", "/v1/chat/completions"])
+def test_a_stream_that_is_visible_ends_with_an_error_event(path: str) -> None:
+    error = told(path, True, True)
+    assert isinstance(error, ValueError)
+    assert vars(error) == {"status_code": 503}
