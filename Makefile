@@ -28,7 +28,8 @@ PYTHON312 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python3.1
 dry_machine := .gpu-check-dry/machine
 
 .PHONY: help env key lock docs serve test test-units test-servers lanes lane-servers lane-units \
-	test-slow test-slow-units test-slow-a-to-p test-slow-q-to-z test-slow-alone test-sglang-server \
+	test-slow test-slow-units test-slow-a-to-p test-slow-q-to-z test-slow-alone long-chat \
+	test-sglang-server \
 	test-sglang test-release check type test-gpu fuzz fuzz-readers soak mutants bench \
 	gpu-check gpu-check-pack gpu-check-dry \
 	litellm bench-rivals bench-rivals-smoke bench-real bench-smoke bench-gpu
@@ -112,7 +113,10 @@ test-slow-q-to-z: env
 	$(python) -m pytest -m "slow and not alone" tests/system/test_[q-z]*.py
 
 test-slow-alone: env
-	$(python) -m pytest -m alone $$(grep -rl --include='test_*.py' 'mark\.alone' tests/system)
+	$(python) -m pytest -m "alone and not long" $$(grep -rl --include='test_*.py' 'mark\.alone' tests/system)
+
+long-chat: env  ## what a chat of 100,000 tokens holds the event loop for (5 minutes, nothing beside it)
+	$(python) -m pytest -s -m long tests/system/test_long_chat.py
 
 test-sglang-server: env  ## SGLang's own server tests on a cascade (SMALL=folder LARGE=folder TESTS=paths)
 	$(python) -m tests.sglang_server.run --small $(SMALL) --large $(LARGE) $(ARGS) $(TESTS)

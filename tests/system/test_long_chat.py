@@ -26,7 +26,13 @@ from tests.system.serving import CASCADE, PLATFORM_ALONE, ROOT, start
 from tests.system.twins import byte_model
 from tests.system.watched_server import stretches
 
-pytestmark = [pytest.mark.sglang, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.sglang,
+    pytest.mark.slow,
+    pytest.mark.alone,
+    pytest.mark.long,
+    pytest.mark.timeout(900),
+]
 
 CONTEXT, TOKENS = 131_072, 100_000
 REPEATS = 3
