@@ -156,17 +156,17 @@ def _parts(questions: Sequence[Question], size: int = 8 * CONCURRENCY) -> Iterab
         yield from (of_set[start : start + size] for start in range(0, len(of_set), size))
 
 
-def label(question: Question, answer: Answer) -> bool | None:
-    """Whether an answer is right; None where nobody knows."""
+def label(question: Question, text: str) -> bool | None:
+    """Whether an answer's text is right; None where nobody knows."""
     if question.set == "humaneval":
         problem = problems()[int(question.id.split("-")[1])]
-        return succeeds(program(problem, answer.text))
+        return succeeds(program(problem, text))
     if not question.answers:
         return None
     sample_question = SampleQuestion(
         id=question.id, messages=list(question.messages), reference=list(question.answers)
     )
-    [[is_right]] = Labeler(DEFAULT)([sample_question], [[answer.text]])
+    [[is_right]] = Labeler(DEFAULT)([sample_question], [[text]])
     return is_right
 
 
@@ -187,7 +187,7 @@ def pack(
             answer = answers.get((model, question.id, digest_of(question, temperature)))
             if answer is None:
                 raise SystemExit(f"{model} has not answered {question.id}: run it again")
-            stored.append(packed(answer, label(question, answer)))
+            stored.append(packed(answer, label(question, answer.text)))
     return stored
 
 

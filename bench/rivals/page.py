@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from bench.harness.estimates import Estimate
 from bench.rivals.report import (
     ATTAINED,
     OPEN,
@@ -42,9 +43,9 @@ def closed_table(systems: Sequence[System]) -> Iterator[str]:
         )
 
 
-def cpu_table(systems: Sequence[System]) -> Iterator[str]:
-    """Where the CPU time of the mixed questions goes."""
-    rounds = {system.name: system.rounds[closed(MIXED)] for system in systems}
+def cpu_table(systems: Sequence[System], case: str = closed(MIXED)) -> Iterator[str]:
+    """Where the CPU time of a closed loop goes."""
+    rounds = {system.name: system.rounds[case] for system in systems}
     roles = list(dict.fromkeys(role for played in rounds.values() for role in played[0].cpu_s))
     yield "CPU time a request of these by process, in ms; a tier's workers by its name:"
     yield ""
@@ -118,11 +119,11 @@ def served_table(served: Mapping[str, Sequence[Figures]]) -> Iterator[str]:
         yield f"| {name} | {' | '.join(cells)} |"
 
 
-def relations_table(systems: Sequence[System]) -> Iterator[str]:
-    """The first system beside every other, and all beside the ceiling."""
+def relations_table(rows: Iterable[tuple[str, str, str, str, Estimate]]) -> Iterator[str]:
+    """What `report.relations` has found."""
     yield "| | what | where | value | 95 % interval |"
     yield "|---|---|---|---|---|"
-    for variant, case, metric, _, value in relations(systems):
+    for variant, case, metric, _, value in rows:
         has_interval = value.low95 is not None and value.high95 is not None
         interval = f"{value.low95:.3f} to {value.high95:.3f}" if has_interval else ""
         yield f"| {variant} | {metric} | {case} | {value.p50:.3f} | {interval} |"
@@ -130,7 +131,7 @@ def relations_table(systems: Sequence[System]) -> Iterator[str]:
 
 def mixed_page(systems: Sequence[System]) -> str:
     """The tables of the mixed questions alone."""
-    tables = (closed_table(systems), cpu_table(systems), relations_table(systems))
+    tables = (closed_table(systems), cpu_table(systems), relations_table(relations(systems)))
     return "\n\n".join("\n".join(lines) for lines in tables)
 
 
@@ -144,6 +145,6 @@ def page(
         mixes_table(systems),
         open_table(systems, full, unit_ms),
         *([served_table(served)] if served else []),
-        relations_table(systems),
+        relations_table(relations(systems)),
     )
     return "\n\n".join("\n".join(lines) for lines in tables)

@@ -148,6 +148,12 @@ def ceilings(systems: Sequence[System]) -> Iterator[tuple[str, str, str, str, Es
 
 def relations(systems: Sequence[System]) -> Iterator[tuple[str, str, str, str, Estimate]]:
     """Variant, case, metric, unit and value: the first system beside every other; the ceiling."""
+    yield from beside(systems)
+    yield from ceilings(systems)
+
+
+def beside(systems: Sequence[System]) -> Iterator[tuple[str, str, str, str, Estimate]]:
+    """The same of the first system and every other, over the rounds that both have played."""
     first, *later = systems
     loads = {load.case for load in OPEN}
     for second in later:
@@ -155,7 +161,8 @@ def relations(systems: Sequence[System]) -> Iterator[tuple[str, str, str, str, E
         for case in first.rounds:
             if SET_TO in case or case not in second.rounds:
                 continue
-            ours, theirs = first.rounds[case], second.rounds[case]
+            both = list(zip(first.rounds[case], second.rounds[case], strict=False))
+            ours, theirs = [pair[0] for pair in both], [pair[1] for pair in both]
             if case in loads:
                 # What a request is measured by falls out of the ratio.
                 ratio = median_ratio(quantiles(ours, ATTAINED), quantiles(theirs, ATTAINED))
@@ -165,7 +172,6 @@ def relations(systems: Sequence[System]) -> Iterator[tuple[str, str, str, str, E
             yield over, case, "requests per second", "1", median_ratio(*rates)
             yield over, case, "CPU a request", "1", median_ratio(cpu_s(ours), cpu_s(theirs))
             yield less, case, "accuracy", "1", mean_difference(right(ours), right(theirs))
-    yield from ceilings(systems)
 
 
 def of_mixed(
@@ -181,18 +187,23 @@ def of_mixed(
 
 
 def save(
-    facts: Facts, bench: str, estimated: Iterable[tuple[str, str, str, str, Estimate]], page: str
+    facts: Facts,
+    bench: str,
+    estimated: Iterable[tuple[str, str, str, str, Estimate]],
+    page: str,
+    models: str = DEMO,
 ) -> None:
-    """Write the rows of a bench over the demo, and its page.
+    """Write the rows of a bench, and its page.
 
     Args:
         estimated: variant, case, metric, unit and value of every row.
+        models: that were asked; each case begins with them.
     """
     rows = [
         make_row(
             facts,
             bench=bench,
-            case=f"{DEMO}, {case}",
+            case=f"{models}, {case}",
             variant=variant,
             metric=metric,
             unit=unit,

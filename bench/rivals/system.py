@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,12 +10,36 @@ import psutil
 
 from bench.harness.admin import ask
 from bench.harness.client import send_all, send_at
-from bench.harness.load import BUFFERED, requests
-from demo.tasks.families import Row as Question
-from demo.tasks.families import is_correct
+from bench.harness.load import BUFFERED, Prompted, requests
+from demo.tasks.families import MAX_ANSWER_TOKENS, is_correct
 
 CONCURRENCY = 64
 FRONT, SERVERS, REST = "front", "servers behind it", "other processes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exam:
+    """How questions are asked, and what makes an answer right.
+
+    Attributes:
+        is_right: of a question and the text of its answer.
+        max_tokens: of an answer.
+        concurrency: of a closed loop.
+        streamed: headers of a streamed request.
+    """
+
+    is_right: Callable[[Any, str], bool]
+    max_tokens: int
+    concurrency: int
+    streamed: Mapping[str, str]
+
+
+DEMO_EXAM = Exam(
+    is_right=is_correct,
+    max_tokens=MAX_ANSWER_TOKENS,
+    concurrency=CONCURRENCY,
+    streamed=BUFFERED,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,24 +90,30 @@ class System:
     def play(
         self,
         case: str,
-        questions: Sequence[Question],
+        questions: Sequence[Prompted],
         *,
         at_s: Sequence[float] | None = None,
         headers: Mapping[str, str] | None = None,
+        exam: Exam = DEMO_EXAM,
     ) -> PlayedRound:
         """One round: a closed loop, or with times an open one, whose answers are streamed."""
         before = self.cpu_s()
         if at_s is None:
-            sent = send_all(self.port, requests(questions, headers=headers), CONCURRENCY)
+            asked = requests(questions, max_tokens=exam.max_tokens, headers=headers)
+            sent = send_all(self.port, asked, exam.concurrency)
         else:
-            streamed = {**BUFFERED, **(headers or {})}
-            streams = requests(questions, stream_interval=1, headers=streamed)
-            sent = send_at(self.port, streams, at_s)
+            asked = requests(
+                questions,
+                max_tokens=exam.max_tokens,
+                stream_interval=1,
+                headers={**exam.streamed, **(headers or {})},
+            )
+            sent = send_at(self.port, asked, at_s)
         after = self.cpu_s()
         answers = [reply.json() for reply in sent.replies]
         played = PlayedRound(
             right=[
-                float(is_correct(question, answer["text"]))
+                float(exam.is_right(question, answer["text"]))
                 for question, answer in zip(questions, answers, strict=True)
             ],
             latencies_ms=sent.latencies_ms,

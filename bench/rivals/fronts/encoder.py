@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from bench.entry.encoder import Encoder, encoder_chances, fit_encoder
-from bench.rivals.fronts.router import BoolArray, Chances, serve_by
+from bench.rivals.fronts.router import BoolArray, Chances, router_settings, serve_by
 from demo.tasks.tokenizer import build_tokenizer, encode_prompt
 
 
@@ -34,4 +34,5 @@ def fit(prompts: Sequence[str], right_HN: BoolArray, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    serve_by(load, __doc__)
+    options = router_settings(__doc__).parse_args()
+    serve_by(load(options.model), options.tier, options.port)

@@ -6,6 +6,7 @@ It takes the smallest tier whose chance to be right is high enough. `bench.rival
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,15 @@ Fit = Callable[[Sequence[str], BoolArray, Path], None]
 Load = Callable[[Path], Chances]
 
 
-def serve_by(load: Load, about: str | None) -> None:
-    """Serve, as the command line says."""
+def router_settings(about: str | None) -> argparse.ArgumentParser:
+    """The options that every router has."""
     parser = settings(about)
     parser.add_argument("--model", type=Path, required=True, help="what a fit has written")
-    options = parser.parse_args()
-    chances = load(options.model)
+    return parser
+
+
+def serve_by(chances: Chances, tiers: Sequence[Tier], port: int) -> None:
+    """Until the process is ended."""
 
     async def route(request: fastapi.Request, tiers: Sequence[Tier]) -> Any:
         body = await request.json()
@@ -42,4 +46,4 @@ def serve_by(load: Load, about: str | None) -> None:
             return stream(request, url, body)
         return await post(request, url, body)
 
-    serve(build_app(route, options.tier), options.port)
+    serve(build_app(route, tiers), port)

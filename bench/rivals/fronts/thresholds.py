@@ -21,25 +21,26 @@ def cheapest(
     floor: float,
     *,
     climbs_from_below: bool = True,
+    levels: int | None = QUANTILES,
 ) -> tuple[float, ...]:
     """Thresholds of the least mean cost whose accuracy is at least `floor`.
 
-    Every combination of the scores' quantiles is tried. An answer is accepted from its threshold
+    Every combination of the scores' quantiles, or of the scores, is tried. An answer is accepted from its threshold
     on; the last tier's always is.
 
     Args:
         costs_T: of an answer of each tier.
         climbs_from_below: whether an answer costs what the tiers below it took too, as in a
             cascade; a router pays for the tier it picks alone.
+        levels: quantiles of a tier's scores that are tried; None for every score.
 
     Returns:
         One threshold a tier but the last; the most accurate ones where none reaches the floor.
     """
     tiers = scores_NT.shape[1]
-    levels = np.linspace(0.0, 1.0, QUANTILES)
     grids = [
-        [float("-inf"), *np.quantile(scores_NT[:, t], levels).tolist(), float("inf")]
-        for t in range(tiers - 1)
+        [float("-inf"), *_tried(scores_NT[:, tier], levels), float("inf")]
+        for tier in range(tiers - 1)
     ]
     best: tuple[float, float] | None = None  # accuracy up to the floor, and less cost
     chosen: tuple[float, ...] = ()
@@ -57,3 +58,10 @@ def cheapest(
         if best is None or value > best:
             best, chosen = value, thresholds
     return chosen
+
+
+def _tried(scores_N: npt.NDArray[np.float64], levels: int | None) -> list[float]:
+    tried: list[float] = (
+        np.unique(scores_N) if levels is None else np.quantile(scores_N, np.linspace(0, 1, levels))
+    ).tolist()
+    return tried

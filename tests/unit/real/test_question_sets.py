@@ -10,7 +10,6 @@ from random import Random
 
 import pytest
 
-from bench.real.answers import Answer
 from bench.real.kinds.task import Facts, Task
 from bench.real.question_sets import (
     REASONING,
@@ -98,30 +97,14 @@ def test_every_answer_is_labelled_right_however_it_is_said(name: str) -> None:
     for question in question_set(name):
         for answer in question.answers:
             for text in (answer, f"{answer}.", f"The answer is {answer}."):
-                assert label(question, answered(text)), (question, text)
-
-
-def answered(text: str) -> Answer:
-    """A recorded answer of this text."""
-    return Answer(
-        id="q",
-        model="m",
-        asked="a",
-        temperature=0.0,
-        text=text,
-        output_ids=[],
-        values=[],
-        prompt_tokens=1,
-        is_truncated=False,
-        seconds=0.0,
-    )
+                assert label(question, text), (question, text)
 
 
 def test_another_questions_answer_is_labelled_wrong() -> None:
     for questions in (SHORT_QUESTIONS, REASONING_QUESTIONS):
         for question, other in itertools.pairwise(questions):
             if not set(question.answers) & set(other.answers):
-                assert not label(question, answered(other.answers[0])), (question, other.answers)
+                assert not label(question, other.answers[0]), (question, other.answers)
 
 
 def test_python_prints_the_answers_to_code() -> None:
