@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.registry import REAL_LADDER, REAL_MODELS, Bench
+from bench.registry import LITELLM, REAL_LADDER, REAL_MODELS, Bench
 
 REAL_BENCHES: tuple[Bench, ...] = (
     Bench(
@@ -77,6 +77,18 @@ REAL_BENCHES: tuple[Bench, ...] = (
         writes=("results/real_drafts.csv",),
         needs=(REAL_MODELS,),
         inputs=("small", "large"),
+    ),
+    Bench(
+        name="real.live",
+        question="How does a cascade of two real models compare with each alone, a proxy that reads "
+        "log-probabilities, that proxy behind LiteLLM, and a router, at equal accuracy?",
+        writes=("results/real_live.csv", "results/real_live.md"),
+        needs=(REAL_MODELS, LITELLM),
+        # In one piece; by itself it ends after 40 minutes, and goes on when it is run again.
+        runs=("--minutes 240",),
+        smoke=(),
+        inputs=("small", "large"),
+        may_take=("litellm",),
     ),
     Bench(
         name="real.early_aborts",

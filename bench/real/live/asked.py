@@ -28,9 +28,7 @@ def _is_right(asked: Asked, text: str) -> bool:
 
 
 # Streams leave as they do without a header.
-EXAM = Exam(
-    is_right=_is_right, max_tokens=MAX_TOKENS[SET], concurrency=CONCURRENCY, streamed={}
-)
+EXAM = Exam(is_right=_is_right, max_tokens=MAX_TOKENS[SET], concurrency=CONCURRENCY, streamed={})
 
 
 def asked_live(

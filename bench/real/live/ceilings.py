@@ -60,9 +60,7 @@ def begins_alike(first: Sequence[int], second: Sequence[int]) -> int:
     return same
 
 
-def replay_of(
-    answers: Sequence[tuple[StoredAnswer, StoredAnswer]], right_N2: BoolArray
-) -> Replay:
+def replay_of(answers: Sequence[tuple[StoredAnswer, StoredAnswer]], right_N2: BoolArray) -> Replay:
     """Of the smaller and the larger tier's answers, whose tokenizers are the same."""
     return Replay(
         small_N=right_N2[:, 0],

@@ -51,8 +51,8 @@ class Records:
         """The questions of some parts."""
         return np.flatnonzero([question.part in parts for question in self.questions])
 
-    def right_N2(self, rows: RowArray) -> BoolArray:
-        """Whether each tier answers these questions right."""
+    def labels(self, rows: RowArray) -> BoolArray:
+        """Whether each tier answers these questions right, [N, 2]."""
         return np.column_stack([tier.right_N[rows] for tier in self.pool.tiers])
 
     def costs_s(self, rows: RowArray) -> list[float]:
@@ -169,12 +169,12 @@ def choose(
     nothing_N0 = np.empty((len(rows), 0))
     ngrams.fit(
         [prompts[row] for row in fit_rows],
-        records.right_N2(fit_rows)[:, :1].T,
+        records.labels(fit_rows)[:, :1].T,
         router,
         tokenizer,
     )
     chances = ngrams.load(router, tokenizer)
-    right_N2 = records.right_N2(rows)
+    right_N2 = records.labels(rows)
     larger = float(right_N2[:, 1].mean())
     scores = {
         CASCADE: sigmoid(TierReplay(calibration, smaller, None).log_odds(nothing_N0)),

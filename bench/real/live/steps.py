@@ -44,14 +44,12 @@ class PlayedStep:
     """What a step has shown.
 
     Attributes:
-        run: names models and settings, as all steps of one measurement have them.
         seconds: it took, with the start of the servers.
         rounds: by system and case.
         memory_gb: by system, after the closed loop.
         one_at_a_time: of the larger tier, in its first step.
     """
 
-    run: str
     step: Step
     seconds: float
     rounds: Mapping[str, Mapping[str, PlayedRound]]
@@ -77,17 +75,17 @@ def steps(rounds: int, *, with_small: bool = True) -> list[Step]:
     return found
 
 
-def load_steps(path: Path, run: str) -> list[PlayedStep]:
-    """Those of a measurement that are kept; a line that was cut short does not count."""
-    if not path.exists():
-        return []
-    kept = []
-    for line in path.read_bytes().splitlines(keepends=True):
-        if line.endswith(b"\n"):
-            played = msgspec.json.decode(line, type=PlayedStep)
-            if played.run == run:
-                kept.append(played)
-    return kept
+def load_steps(path: Path) -> list[PlayedStep]:
+    """Those that a file keeps; none where it is not there."""
+    return msgspec.json.decode(path.read_bytes(), type=list[PlayedStep]) if path.exists() else []
+
+
+def save_steps(path: Path, done: Sequence[PlayedStep]) -> None:
+    """Write them; an interrupted write leaves the file as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = path.with_suffix(".new")
+    written.write_bytes(msgspec.json.encode(done))
+    written.replace(path)
 
 
 def time_left_s(missing: Sequence[Step], done: Sequence[PlayedStep]) -> float | None:
@@ -108,7 +106,6 @@ def time_left_s(missing: Sequence[Step], done: Sequence[PlayedStep]) -> float | 
 def play_missing(
     path: Path,
     planned: Sequence[Step],
-    run: str,
     minutes: float,
     play: Callable[[Step, Sequence[PlayedStep]], PlayedStep],
 ) -> list[PlayedStep] | None:
@@ -116,34 +113,25 @@ def play_missing(
 
     Args:
         path: of the file that keeps them.
-        minutes: no step begins that would end later, by how long the longest took; but one does.
+        minutes: no step begins that would end later, if it took as long as the longest; but the
+            first does.
         play: one step, given those before.
 
     Returns:
-        All steps; None where some are left.
+        All steps in their order; None where some are left.
     """
-    done = load_steps(path, run)
-    began = time.monotonic()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for step in planned:
-        if any(played.step == step for played in done):
-            continue
-        longest_s = max((played.seconds for played in done), default=0.0)
-        elapsed_s = time.monotonic() - began
-        missing = [s for s in planned if all(played.step != s for played in done)]
+    done = load_steps(path)
+    began, played = time.monotonic(), 0
+    while missing := [step for step in planned if all(each.step != step for each in done)]:
         left_s = time_left_s(missing, done)
-        told = "not known yet" if left_s is None else f"about {left_s / 60:.0f} min"
-        print(
-            f"{step.group}, round {step.number + 1}; {len(missing)} of {len(planned)} steps are "
-            f"left, time: {told}",
-            file=sys.stderr,
-            flush=True,
-        )
-        if elapsed_s and elapsed_s + longest_s > 60 * minutes and len(missing) < len(planned):
-            print("the time is up; run the same command again", file=sys.stderr)
+        told = "" if left_s is None else f", about {left_s / 60:.0f} min"
+        print(f"{len(missing)} of {len(planned)} steps are left{told}", file=sys.stderr, flush=True)
+        elapsed_s = time.monotonic() - began
+        longest_s = max((each.seconds for each in done), default=0.0)
+        if played and elapsed_s + longest_s > 60 * minutes:
+            print("the time is up: the same command goes on", file=sys.stderr)
             return None
-        played_step = play(step, done)
-        with path.open("ab") as file:
-            file.write(msgspec.json.encode(played_step) + b"\n")
-        done.append(played_step)
-    return [played for step in planned for played in done if played.step == step]
+        done.append(play(missing[0], done))
+        save_steps(path, done)
+        played += 1
+    return [each for step in planned for each in done if each.step == step]

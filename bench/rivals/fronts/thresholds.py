@@ -25,8 +25,8 @@ def cheapest(
 ) -> tuple[float, ...]:
     """Thresholds of the least mean cost whose accuracy is at least `floor`.
 
-    Every combination of the scores' quantiles, or of the scores, is tried. An answer is accepted from its threshold
-    on; the last tier's always is.
+    Every combination of the scores' quantiles, or of the scores, is tried. An answer is accepted
+    from its threshold on; the last tier's always is.
 
     Args:
         costs_T: of an answer of each tier.

@@ -96,6 +96,7 @@ def test_a_folder_names_all_of_its_benches_in_the_order_of_the_registry() -> Non
         "gain",
         "judge_model",
         "drafts",
+        "live",
         "early_aborts",
         "calibrations.pair",
         "calibrations.ladder",
