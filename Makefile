@@ -206,8 +206,8 @@ bench-rivals: env litellm  ## the cascade beside what people use in its place
 bench-rivals-smoke: env  ## the same with a few prompts; writes nothing
 	$(python) -m bench run rivals.compare --smoke
 
-bench-real: env  ## two real models of one tokenizer, uncalibrated (SMALL=folder LARGE=folder)
-	$(python) -m bench run real --small $(SMALL) --large $(LARGE)
+bench-real: env litellm  ## two real models of one tokenizer (SMALL=folder LARGE=folder)
+	$(python) -m bench run real --small $(SMALL) --large $(LARGE) --litellm $(litellm)
 
 bench-smoke: env  ## every CPU bench once, briefly; writes nothing
 	$(python) -m bench run --smoke

@@ -80,8 +80,8 @@ REAL_BENCHES: tuple[Bench, ...] = (
     ),
     Bench(
         name="real.live",
-        question="How does a cascade of two real models compare with each alone, a proxy that reads "
-        "log-probabilities, that proxy behind LiteLLM, and a router, at equal accuracy?",
+        question="How does a cascade of two real models compare with each alone, a proxy that "
+        "reads log-probabilities, that proxy behind LiteLLM, and a router, at equal accuracy?",
         writes=("results/real_live.csv", "results/real_live.md"),
         needs=(REAL_MODELS, LITELLM),
         # In one piece; by itself it ends after 40 minutes, and goes on when it is run again.

@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
+from bench.real.live.choice import ROUTER
 from bench.real.question_sets import SETS
 from bench.real.record import SMOKE_SIZE
+from bench.rivals.systems import CASCADE, PROXY
 from tests.system.large_vocabulary import save_model
 from tests.system.serving import ROOT, free_port
 from tests.system.twins import permuted
@@ -53,6 +55,16 @@ def test_two_models_serve_by_flag_and_the_share_is_told(models: list[str]) -> No
     printed = run("real.share", *models, "--port", str(free_port()))
     assert printed.count("Reply(") == 6
     assert "tier='small'" in printed
+
+
+def test_two_models_serve_live_beside_a_proxy_and_a_router(models: list[str]) -> None:
+    printed = run("real.live", *models, "--port", str(free_port()))
+    closed, opened = printed.split("Open loops:")
+    for system in (CASCADE, PROXY, ROUTER, "large alone"):
+        # Settings or none, the closed loop, and where the CPU time goes.
+        assert closed.count(f"\n| {system} |") == (2 if system == "large alone" else 3)
+        assert opened.count(f"\n| {system} |") == 1
+    assert f"| {CASCADE} / {PROXY} | requests per second |" in opened
 
 
 def test_a_model_judges_answers_over_http(models: list[str]) -> None:
