@@ -76,7 +76,7 @@ class Size:
 
 
 FULL = Size(rounds=3, asked=150, warm=8, alone=20, every=1, with_small=True)
-SMOKE = Size(rounds=1, asked=6, warm=2, alone=2, every=4, with_small=False)
+SMOKE = Size(rounds=1, asked=6, warm=2, alone=2, every=5, with_small=False)
 
 
 class Player:

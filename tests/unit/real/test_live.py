@@ -31,7 +31,7 @@ DEMO_MODEL = Path("demo/models/small")
 
 @pytest.fixture(scope="module")
 def records() -> Records:
-    return load_records(MODELS, every=4)
+    return load_records(MODELS, every=5)
 
 
 def brute_force(
