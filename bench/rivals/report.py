@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -165,13 +165,19 @@ def beside(systems: Sequence[System]) -> Iterator[tuple[str, str, str, str, Esti
             ours, theirs = [pair[0] for pair in both], [pair[1] for pair in both]
             if case in loads:
                 # What a request is measured by falls out of the ratio.
-                ratio = median_ratio(quantiles(ours, ATTAINED), quantiles(theirs, ATTAINED))
+                ratio = _ratio(quantiles(ours, ATTAINED), quantiles(theirs, ATTAINED))
                 yield over, case, "SLO scale", "1", ratio
                 continue
             rates = [[played.requests_per_s for played in rounds] for rounds in (ours, theirs)]
-            yield over, case, "requests per second", "1", median_ratio(*rates)
-            yield over, case, "CPU a request", "1", median_ratio(cpu_s(ours), cpu_s(theirs))
+            yield over, case, "requests per second", "1", _ratio(*rates)
+            yield over, case, "CPU a request", "1", _ratio(cpu_s(ours), cpu_s(theirs))
             yield less, case, "accuracy", "1", mean_difference(right(ours), right(theirs))
+
+
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
+    """Of paired rounds; one pair alone has no interval."""
+    ratio = median_ratio(ours, theirs)
+    return ratio if len(ours) > 1 else replace(ratio, low95=None, high95=None)
 
 
 def of_mixed(

@@ -16,6 +16,7 @@ from bench.rivals.report import (
     CURVE,
     OPEN,
     attained,
+    beside,
     closed,
     discarded,
     estimates,
@@ -117,6 +118,16 @@ def test_a_system_that_takes_three_times_as_long_needs_three_times_the_scale():
         10 / 22
     )
     assert estimate_by_key["one - slow", closed(MIXED), "accuracy"].p50 == 0.0
+
+
+def test_a_system_that_played_fewer_rounds_is_paired_with_those_of_the_same_number() -> None:
+    one, once = system("one"), system("once")
+    once.rounds = {closed(MIXED): [played(2.0, 0, right=0.5)]}
+    ratio, cpu, accuracy = [value for *_, value in beside([one, once])]
+    # Of one pair nobody knows how much it varies.
+    assert (ratio.p50, ratio.n, ratio.low95) == (pytest.approx(2.0), 1, None)
+    assert (cpu.n, cpu.low95) == (1, None)
+    assert (accuracy.p50, accuracy.n) == (pytest.approx(0.25), 400)
 
 
 def test_the_ceiling_is_of_tiers_that_each_take_what_the_smaller_ones_get_wrong():
