@@ -19,7 +19,7 @@ FRONT, SERVERS, REST = "front", "servers behind it", "other processes"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exam:
-    """How questions are asked, and what makes an answer right.
+    """How questions are bodies, and what makes an answer right.
 
     Attributes:
         is_right: of a question and the text of its answer.
@@ -74,7 +74,7 @@ class System:
             what speaks HTTP and tokenizes behind it `SERVERS`, a tier's workers its name.
         settings: headers that make it more, or less, content with small tiers, by name.
         rounds: that were played, by case.
-        is_rival: whether it is asked in open loops too.
+        is_rival: whether it is bodies in open loops too.
         memory_gb: of all processes, once the closed loop is over.
     """
 
@@ -99,16 +99,16 @@ class System:
         """One round: a closed loop, or with times an open one, whose answers are streamed."""
         before = self.cpu_s()
         if at_s is None:
-            asked = requests(questions, max_tokens=exam.max_tokens, headers=headers)
-            sent = send_all(self.port, asked, exam.concurrency)
+            bodies = requests(questions, max_tokens=exam.max_tokens, headers=headers)
+            sent = send_all(self.port, bodies, exam.concurrency)
         else:
-            asked = requests(
+            bodies = requests(
                 questions,
                 max_tokens=exam.max_tokens,
                 stream_interval=1,
                 headers={**exam.streamed, **(headers or {})},
             )
-            sent = send_at(self.port, asked, at_s)
+            sent = send_at(self.port, bodies, at_s)
         after = self.cpu_s()
         answers = [reply.json() for reply in sent.replies]
         played = PlayedRound(

@@ -38,7 +38,7 @@ from bench.harness.client import send_all
 from bench.harness.load import requests
 from bench.harness.rows import facts_of_this_run, source_line
 from bench.real.judge_quality import MODELS
-from bench.real.live.asked import EXAM, Asked, asked_live, taken
+from bench.real.live.live_questions import EXAM, LiveQuestion, live_questions, taken
 from bench.real.live.ceilings import replay_of
 from bench.real.live.choice import CHOOSE, TEST, Records, choose, load_records, prompts_of
 from bench.real.live.groups import LARGE, TIERS, Group, Lineup, start
@@ -60,7 +60,7 @@ class Size:
 
     Attributes:
         rounds: of the cascade, the proxy and the larger tier.
-        asked: questions of a loop.
+        questions: of a loop.
         warm: questions before it that do not count.
         alone: questions that the larger tier is asked one at a time.
         every: of the recorded questions, each one after so many chooses.
@@ -68,30 +68,34 @@ class Size:
     """
 
     rounds: int
-    asked: int
+    questions: int
     warm: int
     alone: int
     every: int
     with_small: bool
 
 
-FULL = Size(rounds=3, asked=150, warm=8, alone=20, every=1, with_small=True)
-SMOKE = Size(rounds=1, asked=6, warm=2, alone=2, every=5, with_small=False)
+FULL = Size(rounds=3, questions=150, warm=8, alone=20, every=1, with_small=True)
+SMOKE = Size(rounds=1, questions=6, warm=2, alone=2, every=5, with_small=False)
 
 
 class Player:
     """Plays steps.
 
     Args:
-        asked: all questions that may be asked live.
+        questions: all that may be asked live.
         others: that warm caches, or are asked one at a time.
     """
 
     def __init__(
-        self, lineup: Lineup, size: Size, asked: Sequence[Asked], others: Sequence[Asked]
+        self,
+        lineup: Lineup,
+        size: Size,
+        questions: Sequence[LiveQuestion],
+        others: Sequence[LiveQuestion],
     ) -> None:
         self._lineup, self._size = lineup, size
-        self._asked, self._others = asked, others
+        self._questions, self._others = questions, others
 
     def play(self, step: Step, done: Sequence[PlayedStep]) -> PlayedStep:
         """Start a step's servers and play both loops of its round."""
@@ -100,7 +104,7 @@ class Player:
         with ExitStack() as stack:
             group = start(stack, step.group, step.number, self._lineup)
             for system in group.systems:
-                self._told(system, CLOSED, group, step.number)
+                self._play_loop(system, CLOSED, group, step.number)
                 system.memory_gb = memory_gb(processes(system.pids))
             if step == Step(number=0, group=LARGE):
                 alone = self._one_at_a_time(group)
@@ -109,8 +113,8 @@ class Player:
                 full = _full(done)
             for system in group.systems:
                 if system.is_rival:
-                    at_s = poisson_arrivals_s(OPEN.share * full, size.asked, SEED + step.number)
-                    self._told(system, OPEN.case, group, step.number, at_s.tolist())
+                    at_s = poisson_arrivals_s(OPEN.share * full, size.questions, SEED + step.number)
+                    self._play_loop(system, OPEN.case, group, step.number, at_s.tolist())
         return PlayedStep(
             step=step,
             seconds=time.monotonic() - began,
@@ -122,7 +126,7 @@ class Player:
             one_at_a_time=alone,
         )
 
-    def _told(
+    def _play_loop(
         self,
         system: System,
         case: str,
@@ -134,8 +138,8 @@ class Player:
         group.refresh(system, taken(self._others, 0, self._size.warm), EXAM)
         # Every loop of a round has questions of its own, as long as there are enough.
         part = number if at_s is None else self._size.rounds + number
-        asked = taken(self._asked, part, self._size.asked)
-        played = system.play(case, asked, at_s=at_s, exam=EXAM)
+        questions = taken(self._questions, part, self._size.questions)
+        played = system.play(case, questions, at_s=at_s, exam=EXAM)
         share = sum(played.right) / len(played.right)
         print(
             f"round {number + 1}, {system.name}, {case}: {played.requests_per_s:.2f}/s, "
@@ -147,8 +151,8 @@ class Player:
     def _one_at_a_time(self, group: Group) -> OneAtATime:
         [system] = group.systems
         group.refresh(system, taken(self._others, 0, self._size.warm), EXAM)
-        asked = taken(self._others, 1, self._size.alone)
-        bodies = requests(asked, max_tokens=EXAM.max_tokens, stream_interval=1)
+        questions = taken(self._others, 1, self._size.alone)
+        bodies = requests(questions, max_tokens=EXAM.max_tokens, stream_interval=1)
         sent = send_all(system.port, bodies, 1)
         return OneAtATime(
             latencies_ms=sent.latencies_ms,
@@ -191,8 +195,8 @@ def measure(
     player = Player(
         lineup,
         size,
-        asked_live(records, prompts, TEST),
-        asked_live(records, prompts, CHOOSE),
+        live_questions(records, prompts, TEST),
+        live_questions(records, prompts, CHOOSE),
     )
     names = [path.name for path in models.values()]
     run = run_name(names, records.answers, options.margin, size, options.litellm is not None)

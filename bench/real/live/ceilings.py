@@ -53,8 +53,8 @@ class Ceiling:
 def begins_alike(first: Sequence[int], second: Sequence[int]) -> int:
     """Length of the longest beginning that both have."""
     same = 0
-    for one, other in zip(first, second, strict=False):
-        if one != other:
+    for token, other in zip(first, second, strict=False):
+        if token != other:
             break
         same += 1
     return same
@@ -83,14 +83,14 @@ def ceilings(
     """
     climbs = {JUDGE: ~replay.small_N, RULE: replay.large_N & ~replay.small_N}
     accuracy = float((replay.small_N | replay.large_N).mean())
-    found = {}
+    ceiling_by_name = {}
     for name, climbs_N in climbs.items():
         climb = float(climbs_N.mean())
         tokens = int(replay.tokens_N[climbs_N].sum())
-        kept = int(replay.kept_N[climbs_N].sum()) / tokens if tokens else 0.0
-        for suffix, spared in (("", 0.0), (WITH_DRAFTS, decoding * kept)):
+        kept_share = int(replay.kept_N[climbs_N].sum()) / tokens if tokens else 0.0
+        for suffix, spared in (("", 0.0), (WITH_DRAFTS, decoding * kept_share)):
             seconds = 1 / small_per_s + climb * (1 - spared) / large_per_s
-            found[name + suffix] = Ceiling(
+            ceiling_by_name[name + suffix] = Ceiling(
                 requests_per_s=1 / seconds, accuracy=accuracy, climb=climb
             )
-    return found
+    return ceiling_by_name

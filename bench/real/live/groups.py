@@ -16,8 +16,8 @@ from pathlib import Path
 from bench.harness.admin import KEY, flush_caches
 from bench.harness.client import send_all
 from bench.harness.load import requests
-from bench.real.live.asked import Asked
 from bench.real.live.choice import ROUTER, Choice
+from bench.real.live.live_questions import LiveQuestion
 from bench.rivals.fronts import ngrams
 from bench.rivals.system import Exam, System
 from bench.rivals.systems import (
@@ -87,11 +87,11 @@ class Group:
     systems: Sequence[System]
     servers: Sequence[int]
 
-    def refresh(self, system: System, asked: Sequence[Asked], exam: Exam) -> None:
+    def refresh(self, system: System, questions: Sequence[LiveQuestion], exam: Exam) -> None:
         """Empty the caches, and answer some questions that do not count."""
         for port in self.servers:
             flush_caches(port)
-        bodies = requests(asked, max_tokens=exam.max_tokens)
+        bodies = requests(questions, max_tokens=exam.max_tokens)
         send_all(system.port, bodies, exam.concurrency)
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.harness.estimates import Estimate, mean, spread
-from bench.real.live.asked import CONCURRENCY
 from bench.real.live.ceilings import Ceiling, Replay, ceilings
 from bench.real.live.choice import SET, Choice
 from bench.real.live.groups import TIERS
+from bench.real.live.live_questions import CONCURRENCY
 from bench.real.live.steps import OneAtATime, PlayedStep
 from bench.rivals.page import cpu_table, open_table, relations_table
 from bench.rivals.report import (
@@ -73,11 +73,13 @@ def comparison(choice: Choice, played: Sequence[PlayedStep], replay: Replay) -> 
     order = {CASCADE: 0, small: 2, large: 3}
     systems = sorted(by_name.values(), key=lambda system: order.get(system.name, 1))
     [one_at_a_time] = [each.one_at_a_time for each in played if each.one_at_a_time is not None]
-    found = {}
+    ceiling_by_name = {}
     if small in by_name:
         rates = [rate_of(by_name[name]) for name in (small, large)]
-        found = ceilings(replay, *rates, decoding=one_at_a_time.decoding)
-    return Comparison(choice=choice, systems=systems, one_at_a_time=one_at_a_time, ceilings=found)
+        ceiling_by_name = ceilings(replay, *rates, decoding=one_at_a_time.decoding)
+    return Comparison(
+        choice=choice, systems=systems, one_at_a_time=one_at_a_time, ceilings=ceiling_by_name
+    )
 
 
 def rate_of(system: System) -> float:
@@ -87,7 +89,7 @@ def rate_of(system: System) -> float:
 
 def estimates(result: Comparison) -> Iterator[Estimated]:
     """Every row."""
-    choice, one = result.choice, result.one_at_a_time
+    choice, alone = result.choice, result.one_at_a_time
     where = "recorded questions that chose"
     for name, setting in choice.settings.items():
         for metric, value in (
@@ -98,9 +100,9 @@ def estimates(result: Comparison) -> Iterator[Estimated]:
             yield name, where, metric, "1", Estimate(p50=value, n=choice.questions)
     largest = result.systems[-1].name
     yield largest, where, "accuracy", "1", Estimate(p50=choice.larger, n=choice.questions)
-    yield largest, "one at a time", "latency mean", "ms", mean(one.latencies_ms)
-    yield largest, "one at a time", "first token mean", "ms", mean(one.first_ms)
-    unit_ms = mean(one.latencies_ms).p50
+    yield largest, "one at a time", "latency mean", "ms", mean(alone.latencies_ms)
+    yield largest, "one at a time", "first token mean", "ms", mean(alone.first_ms)
+    unit_ms = mean(alone.latencies_ms).p50
     for system in result.systems:
         memory = Estimate(p50=system.memory_gb, n=1)
         yield system.name, CLOSED, "memory after it", "GB", memory

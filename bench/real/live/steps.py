@@ -66,13 +66,13 @@ def steps(rounds: int, *, with_small: bool = True) -> list[Step]:
         with_small: whether the smaller tier alone is asked too, once.
     """
     groups = (LARGE, CASCADES, FRONTS)
-    found = []
+    planned = []
     for number in range(rounds):
         first = number % len(groups)
-        found += [Step(number=number, group=g) for g in (*groups[first:], *groups[:first])]
+        planned += [Step(number=number, group=g) for g in (*groups[first:], *groups[:first])]
         if number == 0 and with_small:
-            found.append(Step(number=number, group=SMALL))
-    return found
+            planned.append(Step(number=number, group=SMALL))
+    return planned
 
 
 def load_steps(path: Path) -> list[PlayedStep]:
@@ -124,8 +124,12 @@ def play_missing(
     began, played = time.monotonic(), 0
     while missing := [step for step in planned if all(each.step != step for each in done)]:
         left_s = time_left_s(missing, done)
-        told = "" if left_s is None else f", about {left_s / 60:.0f} min"
-        print(f"{len(missing)} of {len(planned)} steps are left{told}", file=sys.stderr, flush=True)
+        estimate = "" if left_s is None else f", about {left_s / 60:.0f} min"
+        print(
+            f"{len(missing)} of {len(planned)} steps are left{estimate}",
+            file=sys.stderr,
+            flush=True,
+        )
         elapsed_s = time.monotonic() - began
         longest_s = max((each.seconds for each in done), default=0.0)
         if played and elapsed_s + longest_s > 60 * minutes:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from bench.real.judge_quality import MODELS, column
-from bench.real.live.asked import asked_live, taken
 from bench.real.live.ceilings import JUDGE, RULE, WITH_DRAFTS, Replay, begins_alike, ceilings
 from bench.real.live.choice import (
     CHOOSE,
@@ -20,6 +19,7 @@ from bench.real.live.choice import (
     load_records,
 )
 from bench.real.live.groups import CASCADES, FRONTS, LARGE, SMALL
+from bench.real.live.live_questions import live_questions, taken
 from bench.real.live.report import CLOSED, OPEN, comparison
 from bench.real.live.steps import OneAtATime, PlayedStep, Step, play_missing, steps, time_left_s
 from bench.rivals.fronts import ngrams
@@ -87,7 +87,7 @@ def test_nothing_that_is_asked_live_has_fitted_or_chosen_and_loops_share_no_ques
     parts = [set(records.rows(part).tolist()) for part in (FIT, CHOOSE, TEST)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == len(records.questions)
     prompts = [str(row) for row in range(len(records.questions))]
-    asked = asked_live(records, prompts)
+    asked = live_questions(records, prompts)
     assert {int(each.prompt) for each in asked} == parts[2]
     assert all(each.question.part == "test" for each in asked)
     loops = [taken(asked, number, 20) for number in range(len(asked) // 20)]

@@ -16,32 +16,33 @@ _SEED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class LiveQuestion:
     """A question, and the text that is sent."""
 
     question: Question
     prompt: str
 
 
-def _is_right(asked: Asked, text: str) -> bool:
-    return bool(label(asked.question, text))
+def _is_right(question: LiveQuestion, text: str) -> bool:
+    return bool(label(question.question, text))
 
 
 # Streams leave as they do without a header.
 EXAM = Exam(is_right=_is_right, max_tokens=MAX_TOKENS[SET], concurrency=CONCURRENCY, streamed={})
 
 
-def asked_live(
+def live_questions(
     records: Records, prompts: Sequence[str], parts: Sequence[str] = TEST
-) -> list[Asked]:
+) -> list[LiveQuestion]:
     """The questions of some parts, shuffled."""
-    asked = [
-        Asked(question=records.questions[row], prompt=prompts[row]) for row in records.rows(parts)
+    questions = [
+        LiveQuestion(question=records.questions[row], prompt=prompts[row])
+        for row in records.rows(parts)
     ]
-    Random(_SEED).shuffle(asked)
-    return asked
+    Random(_SEED).shuffle(questions)
+    return questions
 
 
-def taken(asked: Sequence[Asked], number: int, count: int) -> list[Asked]:
+def taken(questions: Sequence[LiveQuestion], number: int, count: int) -> list[LiveQuestion]:
     """The part of this number, of so many questions; after the last come the first again."""
-    return [asked[i % len(asked)] for i in range(number * count, (number + 1) * count)]
+    return [questions[i % len(questions)] for i in range(number * count, (number + 1) * count)]
