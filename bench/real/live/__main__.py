@@ -38,10 +38,10 @@ from bench.harness.client import send_all
 from bench.harness.load import requests
 from bench.harness.rows import facts_of_this_run, source_line
 from bench.real.judge_quality import MODELS
-from bench.real.live.live_questions import EXAM, LiveQuestion, live_questions, taken
 from bench.real.live.ceilings import replay_of
 from bench.real.live.choice import CHOOSE, TEST, Records, choose, load_records, prompts_of
 from bench.real.live.groups import LARGE, TIERS, Group, Lineup, start
+from bench.real.live.live_questions import EXAM, LiveQuestion, live_questions, taken
 from bench.real.live.report import CLOSED, OPEN, comparison, estimates, page, rate_of
 from bench.real.live.steps import OneAtATime, PlayedStep, Step, play_missing, steps
 from bench.real.record import CACHE
