@@ -28,9 +28,8 @@ PYTHON312 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python3.1
 dry_machine := .gpu-check-dry/machine
 
 .PHONY: help env key lock docs serve test test-units test-servers lanes lane-servers lane-units \
-	test-slow test-slow-units test-slow-a-to-p test-slow-q-to-z test-slow-alone long-chat \
-	test-sglang-server \
-	test-sglang test-release check type test-gpu fuzz fuzz-readers soak mutants bench \
+	test-slow test-slow-units test-slow-tour test-slow-a-to-p test-slow-q-to-z test-slow-alone \
+	long-chat test-sglang-server test-sglang test-release check type test-gpu fuzz fuzz-readers soak mutants bench \
 	gpu-check gpu-check-pack gpu-check-dry \
 	litellm bench-rivals bench-rivals-smoke bench-real bench-smoke bench-gpu
 
@@ -76,9 +75,10 @@ serve: env  ## serve a cascade in the foreground (PORT=30000, CONFIG=cascade.yam
 
 test: lanes  ## the tests that need no GPU, without the slow ones
 
-# Two lanes at the same time: what starts servers, and what needs none. Two servers at once would take
-# more memory than 24 GB. A lane computes with one thread, and each line of its output begins with its
-# name. What writes the name outlives an interrupt, for pytest still writes while it stops its servers.
+# Two lanes at the same time: what starts servers, and what needs none. Two of the larger servers at
+# once would take more memory than 24 GB. A lane computes with one thread, and each line of its output
+# begins with its name. What writes the name outlives an interrupt, for pytest still writes while it
+# stops its servers.
 SERVERS = test-servers
 UNITS = test-units
 lane = for target in $(2); do $(MAKE) --no-print-directory $$target; done 2>&1 \
@@ -100,14 +100,19 @@ test-units: env
 test-servers: env
 	$(python) -m pytest -m "not slow" tests/system
 
-test-slow: test-slow-units test-slow-a-to-p test-slow-q-to-z test-slow-alone  ## the slow tests that need no GPU
+test-slow: test-slow-units test-slow-tour test-slow-a-to-p test-slow-q-to-z test-slow-alone  ## the slow tests that need no GPU
 
 test-slow-units: env
 	$(python) -m pytest -m "slow and not gpu" --ignore tests/system
 
-# The server's slow tests in two halves of about the same time.
+# One server of three tiers: small enough for a lane beside another server.
+test-slow-tour: env
+	$(python) -m pytest -m "slow and not alone" tests/system/client_tour
+
+# The other slow tests of the server in two halves of about the same time.
 test-slow-a-to-p: env
-	$(python) -m pytest -m "slow and not alone" tests/system --ignore-glob 'tests/system/test_[q-z]*'
+	$(python) -m pytest -m "slow and not alone" tests/system --ignore tests/system/client_tour \
+		--ignore-glob 'tests/system/test_[q-z]*'
 
 test-slow-q-to-z: env
 	$(python) -m pytest -m "slow and not alone" tests/system/test_[q-z]*.py

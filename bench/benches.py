@@ -6,7 +6,7 @@ Those of real models: `bench.real.benches`.
 from __future__ import annotations
 
 from bench.real.benches import REAL_BENCHES
-from bench.registry import FILES, GPU, LITELLM, REAL_MODELS, Bench
+from bench.registry import CHECKOUT, FILES, GPU, LITELLM, REAL_MODELS, Bench
 
 BENCHES: tuple[Bench, ...] = (
     Bench(
@@ -18,6 +18,15 @@ BENCHES: tuple[Bench, ...] = (
         name="router.page",
         question="What does an open page cost in requests per second?",
         writes=("results/page.csv", "results/page.md"),
+    ),
+    Bench(
+        name="router.versions",
+        question="What does this version of the cascade cost against another?",
+        writes=("results/versions.csv", "results/versions.md"),
+        needs=(CHECKOUT,),
+        inputs=("before",),
+        smoke=("--before . --smoke",),
+        is_in_all=False,
     ),
     Bench(
         name="router.start",

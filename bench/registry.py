@@ -9,6 +9,7 @@ from dataclasses import dataclass
 CPU, GPU, LITELLM, REAL_MODELS = "cpu", "gpu", "litellm", "real models"
 REAL_LADDER = "real ladder"
 FILES = "files of others"
+CHECKOUT = "another checkout"
 
 NEEDS: Mapping[str, str] = {
     CPU: "the machine that runs the demo, without a GPU",
@@ -16,6 +17,7 @@ NEEDS: Mapping[str, str] = {
     LITELLM: "LiteLLM in an environment of its own; the bench leaves it out where it is missing",
     REAL_MODELS: "folders of two instruction models of one tokenizer",
     REAL_LADDER: "these two models, and a smaller one of another tokenizer",
+    CHECKOUT: "a checkout of another commit of this project",
     FILES: "questions or a trace that are not part of this project",
 }
 

@@ -1,7 +1,8 @@
 """How near simulated latencies come to those of the real server.
 
-An arm is a tier alone or the cascade. Its step times are measured first, by random prompts
-(`cascadia profile`). Then prompts of the test split come as a Poisson process at 30, 60 and 75 % of
+An arm is a tier alone or the cascade. Its step times are measured first, by random prompts (as
+`cascadia profile` does), on the server that then serves: servers of one machine differ by a third.
+Then prompts of the test split come as a Poisson process at 30, 60 and 75 % of
 what the arm can carry, five runs each with prompts of their own, and every run is simulated with
 its own arrival times, lengths and paths. So every run is a pair, and its error holds nothing of
 what its arrivals happened to be. The targets: the mean latency is within 5 % in each cell with
@@ -31,7 +32,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from bench import RESULTS
@@ -44,12 +44,12 @@ from bench.planner.observed import observe, replay
 from bench.planner.report import report
 from bench.planner.simulator_cell import Cell, rows_of
 from cascadia_sglang.arrays import FloatArray
-from cascadia_sglang.config.cascade_file import read_cascade
+from cascadia_sglang.config.cascade_file import load_cascade, read_cascade
 from cascadia_sglang.planner.simulation.tiers import SimulatedTier
-from cascadia_sglang.planner.speed.profile import HostTimes, Profile, load_profile
+from cascadia_sglang.planner.speed.profile import HostTimes, Profile
 from cascadia_sglang.planner.workload.workload import poisson_arrivals_s
-from cascadia_sglang.processes.child_server import START_S
-from cascadia_sglang.profiling.measure import measure
+from cascadia_sglang.profiling.measure import measure_server
+from cascadia_sglang.worker.step_log import STEP_LOG_FOLDER
 
 CASCADE = "cascade"
 REAL, EMULATED = Path("demo/cascade.yaml"), Path("bench/planner/emulated.yaml")
@@ -76,22 +76,17 @@ class Arm:
     allowed_mean: float
 
 
-def profile_of(config: Path, stored: Path | None, emulated: bool) -> Profile:
-    """Measured now, or read from where it was kept."""
-    if stored is not None and stored.exists():
-        return load_profile(stored)
-    profile = measure(config, FLAGS, start_s=START_S, quick=emulated)
-    if stored is not None:
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        stored.write_text(json.dumps(msgspec.to_builtins(profile), indent=1) + "\n")
-    return profile
-
-
-def start(stack: ExitStack, command: Sequence[str], port: int) -> int:
-    """A server that ends with the stack."""
-    logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    flags = (*command, *FLAGS)
-    return stack.enter_context(running_server(flags, port=port, log=logs / "log"))
+def start(stack: ExitStack, config: Path, port: int, *, quick: bool) -> tuple[int, Profile]:
+    """A server that ends with the stack, and the step times of its workers."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    running = running_server(
+        ("--plugin", "cascadia", "--cascade-config", str(config), *FLAGS),
+        port=port,
+        log=folder / "log",
+        environment={STEP_LOG_FOLDER: str(folder)},
+    )
+    stack.enter_context(running)
+    return port, measure_server(load_cascade(config), port, folder, quick=quick)
 
 
 def label(name: str, emulated: bool) -> str:
@@ -160,47 +155,29 @@ def arms(
     config = _config(args)
     names = list(tiers)
     if args.emulated:
-        profile = profile_of(config, _stored(args, "emulated"), emulated=True)
-        command = ("--plugin", "cascadia", "--cascade-config", str(config))
-        port = start(stack, command, args.port)
+        port, profile = start(stack, config, args.port, quick=True)
         for name in arms_to_run:
             used = names if name == CASCADE else [name]
             pinned = None if name == CASCADE else name
             yield _arm(label(name, emulated=True), port, pinned, profile, used, ALLOWED_EMULATED)
         return
     for name in arms_to_run:
-        stored = _stored(args, name)
         with ExitStack() as servers:
             folder = Path(servers.enter_context(tempfile.TemporaryDirectory()))
-            if name == CASCADE:
-                anew = folder / "cascade.json"
-                anew.write_text(json.dumps(_writing_anew(config)))
-                profile = profile_of(anew, stored, emulated=False)
-                command = ("--plugin", "cascadia", "--cascade-config", str(anew))
-                port = start(servers, command, args.port)
-                own_label = label(name, emulated=False)
-                yield _arm(own_label, port, None, profile, names, ALLOWED_HOST)
-                continue
-            alone = folder / "cascade.json"
-            alone.write_text(json.dumps(_alone(config, name)))
-            profile = profile_of(alone, stored, emulated=False)
-            tier = _alone(config, name)["tiers"][0]
-            command = ("--model-path", tier["model_path"], "--max-total-tokens", "65536")
-            port = start(servers, command, args.port)
-            yield _arm(label(name, emulated=False), port, None, profile, [name], ALLOWED_HOST)
+            served = folder / "cascade.json"
+            data = _writing_anew(config) if name == CASCADE else _alone(config, name)
+            served.write_text(json.dumps(data))
+            port, profile = start(servers, served, args.port, quick=False)
+            used = names if name == CASCADE else [name]
+            yield _arm(label(name, emulated=False), port, None, profile, used, ALLOWED_HOST)
 
 
 def _config(args: argparse.Namespace) -> Path:
     return EMULATED if args.emulated else REAL
 
 
-def _stored(args: argparse.Namespace, name: str) -> Path | None:
-    """Where measured step times are kept."""
-    return None if args.kept is None else Path(args.kept) / f"profile-{name}.json"
-
-
 def _alone(config: Path, name: str) -> dict:
-    """A cascade of one tier without a judge, to measure what plain SGLang's worker does."""
+    """A cascade of one tier without a judge."""
     tiers = read_cascade(config).data["tiers"]
     (tier,) = (tier for tier in tiers if tier["name"] == name)
     return {"version": 1, "tiers": [{k: v for k, v in tier.items() if "calibration" not in k}]}
@@ -240,7 +217,7 @@ def main() -> None:
     )
     parser.add_argument("--arm", default="all", help="small, middle, large, cascade or all")
     parser.add_argument("--emulated", action="store_true")
-    parser.add_argument("--kept", type=Path, help="folder of step times and cells of a stopped run")
+    parser.add_argument("--kept", type=Path, help="folder of the cells of a stopped run")
     parser.add_argument("--runs", type=int, choices=range(2, 11), default=RUNS, help="of each load")
     parser.add_argument("--port", type=int, default=31000)
     parser.add_argument("--smoke", action="store_true", help="24 requests; writes nothing")

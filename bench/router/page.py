@@ -1,10 +1,8 @@
 """What an open page costs the cascade: requests per second with and without its reader.
 
-One server of the demo's three tiers with threshold 0, so that the front is the busiest part. Four
-rounds of the same prompts are a block: without a reader, with it, with it, without; the next block
-begins with it. So neither side has the prompts more often when they are new, and a drift of the
-machine cancels. The reader asks for what the page asks for: `live` every second and `recent` every
-five.
+One server of the demo's three tiers with threshold 0, so that the front is the busiest part. Rounds
+with and without a reader alternate in blocks of four. The reader asks for what the page asks for:
+`live` every second and `recent` every five.
 
 Example:
     python -m bench.router.page                     # writes bench/results/page.{csv,md}
@@ -22,12 +20,12 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench import RESULTS
+from bench.harness.blocks import Block, measure_blocks, throughputs
 from bench.harness.client import Round, send_all
-from bench.harness.estimates import Estimate, median_ratio, spread
+from bench.harness.estimates import Estimate
 from bench.harness.load import BUFFERED, questions, requests
 from bench.harness.rows import Facts, Row, facts_of_this_run, make_row, save_rows, source_line
 from bench.harness.server import running_server
@@ -91,50 +89,29 @@ def reading(reader: Reader) -> Iterator[None]:
         thread.join(60)
 
 
-@dataclass(slots=True)
-class Sent:
-    """The rounds of one side in a block."""
-
-    requests: int = 0
-    seconds: float = 0.0
-
-    def add(self, sent: Round) -> None:
-        self.requests += len(sent.replies)
-        self.seconds += sent.seconds
-
-    @property
-    def requests_per_s(self) -> float:
-        return self.requests / self.seconds
-
-
-def measure(port: int, reader: Reader, blocks: int, round_s: float) -> list[dict[bool, Sent]]:
-    """Of every block, the rounds by whether the reader read meanwhile."""
+def measure(port: int, reader: Reader, count: int, round_s: float) -> list[Block]:
+    """Blocks of rounds without the reader and with it."""
     seeds = itertools.count(1000)
 
-    def batch(count: int) -> list[bytes]:
-        return requests(questions(next(seeds), count), stream_interval=None, headers=BUFFERED)
+    def batch(size: int) -> list[bytes]:
+        return requests(questions(next(seeds), size), stream_interval=None, headers=BUFFERED)
 
-    warm = [send_all(port, batch(4 * CONCURRENCY), CONCURRENCY) for _ in range(2)]
-    count = max(CONCURRENCY, math.ceil(round_s * warm[-1].requests_per_s))
-    done: list[dict[bool, Sent]] = []
-    for number in range(blocks):
-        sent = batch(count)
-        sides = {False: Sent(), True: Sent()}
-        first = number % 2 == 1
-        for is_read in (first, not first, not first, first):
-            with reading(reader) if is_read else nullcontext():
-                sides[is_read].add(send_all(port, sent, CONCURRENCY))
-        done.append(sides)
-    return done
+    def send(is_read: bool, sent: list[bytes]) -> Round:
+        with reading(reader) if is_read else nullcontext():
+            return send_all(port, sent, CONCURRENCY)
+
+    warm = [send(False, batch(4 * CONCURRENCY)) for _ in range(2)]
+    size = max(CONCURRENCY, math.ceil(round_s * warm[-1].requests_per_s))
+    return measure_blocks(lambda: batch(size), send, count)
 
 
-def values_of(blocks: list[dict[bool, Sent]]) -> dict[str, tuple[str, Estimate]]:
+def values_of(blocks: list[Block]) -> dict[str, tuple[str, Estimate]]:
     """Unit and value by variant."""
-    before, after = ([each[side].requests_per_s for each in blocks] for side in (False, True))
+    alone, read, ratio = throughputs(blocks)
     return {
-        "no page": ("1/s", spread(before)),
-        "page": ("1/s", spread(after)),
-        "page/no page": ("1", median_ratio(after, before)),
+        "no page": ("1/s", alone),
+        "page": ("1/s", read),
+        "page/no page": ("1", ratio),
     }
 
 

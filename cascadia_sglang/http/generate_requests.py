@@ -109,9 +109,9 @@ class Door:
             note_error(http_request, RequestError(400, str(error)))
             raise
         except fastapi.HTTPException as error:
-            told = RequestError(error.status_code, str(error.detail))
-            note_error(http_request, told)
-            raise sglang_error(told, request, http_request, summary.is_early) from None
+            answer = RequestError(error.status_code, str(error.detail))
+            note_error(http_request, answer)
+            raise sglang_error(answer, request, http_request, summary.is_early) from None
 
     def _asked_tier(self, request: GenerateReqInput, controls: Controls) -> int | None:
         """The only tier that a request may go to; None for any.

@@ -158,8 +158,9 @@ def sglang_error(
     Args:
         is_visible: whether the client has some of the answer; an error event then ends it.
     """
-    is_stream = http_request is not None and getattr(request, "stream", False)
-    streamed = http_request.url.path if is_stream else None
+    streamed = None
+    if http_request is not None and getattr(request, "stream", False):
+        streamed = http_request.url.path
     # The handler of streamed responses tells an error as its text, which has no other status.
     if streamed != "/v1/responses" and (
         error.status == 400 or is_visible or streamed == "/generate" or http_request is None

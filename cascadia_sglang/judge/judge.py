@@ -1,4 +1,4 @@
-"""The judge of one worker: chooses the requests that it rates, and reports their scores.
+"""The judge of one worker: chooses the requests that it rates, and follows their tokens.
 
 What the judge learns of a request lives on the request, so retraction, chunked prefill and overlap
 cannot mix two requests up. A judge that fails says so once in the log and leaves the answer
@@ -6,28 +6,21 @@ without a score; it never fails a request.
 """
 
 import logging
-import math
-from base64 import b64encode
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from sglang.srt.managers.schedule_batch import FINISH_ABORT, FINISH_LENGTH
-
-from cascadia_sglang.arrays import FloatArray
 from cascadia_sglang.judge.attempt import JudgedAttempt
 from cascadia_sglang.judge.calibration import ScoreModel
 from cascadia_sglang.judge.draft_step import DraftStep
-from cascadia_sglang.judge.features import features_of
 from cascadia_sglang.judge.models import ScoreModels, start_models
 from cascadia_sglang.judge.probe import Probe
+from cascadia_sglang.judge.rating import Due, ObservedStep, rate
 from cascadia_sglang.judge.state import StateTable
 from cascadia_sglang.messages import (
     ATTEMPT_KEY,
     CONSTRAINTS,
     EVERY_TOKEN,
     AttemptOrder,
-    JudgeReport,
     JudgeSpec,
     Recording,
 )
@@ -41,45 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _UNSEEN: Any = object()
-
-
-class ObservedStep(Protocol):
-    """What a decoding step said about the rows of its batch.
-
-    Attributes:
-        width: rows of a request, one for each token that the step may give it; 1 without
-            speculative decoding. Row `width * i + k` belongs to the k-th token of request i.
-    """
-
-    @property
-    def width(self) -> int: ...
-
-    def fold(
-        self, table: StateTable, states: list[int], rows: list[int], token_ids: list[int]
-    ) -> None:
-        """Fold rows, and the tokens committed there, into some states."""
-        ...
-
-    def probe_log_odds(self, row: int, tier_index: int) -> float:
-        """What the tier's probe says of the hidden state at a row; NaN where there is none."""
-        ...
-
-    def hidden_state(self, row: int) -> bytes | None:
-        """The hidden state at a row, little-endian float16; None where it is not recorded."""
-        ...
-
-
-class _Due(NamedTuple):
-    """A request to be rated after a token, and the token's row in the step.
-
-    Attributes:
-        is_end: whether the answer ends with the token.
-    """
-
-    request: "Req"
-    attempt: JudgedAttempt
-    row: int
-    is_end: bool
 
 
 class Judge:
@@ -174,7 +128,7 @@ class Judge:
         states: list[int] = []
         rows: list[int] = []
         token_ids: list[int] = []
-        due: list[_Due] = []
+        due: list[Due] = []
         counts_all = self._counts_reasoning
         width = step.width
         # Every request passes here at every step: what is asked of all is asked in as few calls as
@@ -201,13 +155,13 @@ class Judge:
                 token_ids.append(run[position])
                 attempt.tokens += 1
                 if is_end or attempt.tokens == attempt.checkpoint:
-                    due.append(_Due(request, attempt, row, is_end))
+                    due.append(Due(request, attempt, row, is_end))
             elif is_end:
-                due.append(_Due(request, attempt, row, is_end))
+                due.append(Due(request, attempt, row, is_end))
         if rows:
             step.fold(self._table, states, rows, token_ids)
         if due:
-            self._rate(due, step)
+            rate(due, step, self._table.states_NS, self._hidden)
 
     def fold_draft(self, request: "Req", step: DraftStep | None, token_ids: Sequence[int]) -> None:
         """Fold what a request keeps of a draft, as if it had been decoded.
@@ -277,96 +231,6 @@ class Judge:
         )
         attempt.set_checkpoint()
         return attempt
-
-    def _rate(self, due: list[_Due], step: ObservedStep) -> None:
-        answers = [
-            (
-                attempt.row.index,
-                len(request.origin_input_ids),
-                is_end and isinstance(request.finished_reason, FINISH_LENGTH),
-            )
-            for request, attempt, _, is_end in due
-        ]
-        rows_NF = features_of(self._table.states_NS, np.array(answers))
-        ended: dict[ScoreModel, list[int]] = {}
-        for index, (request, attempt, row, is_end) in enumerate(due):
-            model = attempt.model
-            if attempt.record is not None:
-                _note(attempt, attempt.record, rows_NF[index])
-                if is_end and attempt.order.tier_index in self._hidden:
-                    state = step.hidden_state(row)
-                    attempt.record["hidden"] = None if state is None else b64encode(state).decode()
-            if not is_end:
-                if model is not None:
-                    self._commit_or_end(request, attempt, model, rows_NF[index])
-                attempt.set_checkpoint()
-            elif model is None:
-                attempt.report = _final_report(attempt, None, None)
-            else:
-                ended.setdefault(model, []).append(index)
-        for model, indices in ended.items():
-            endings = [due[index] for index in indices]
-            added_n = np.array([_added(model, ending, step) for ending in endings])
-            rows_nF = rows_NF if len(indices) == len(due) else rows_NF[indices]
-            scores = model.scores(rows_nF, added_n).tolist()
-            for index, ending, (score, uncut_score) in zip(indices, endings, scores, strict=True):
-                _, _, is_truncated = answers[index]
-                uncut = uncut_score if is_truncated else None
-                features_F = rows_NF[index] if model.reports_features else None
-                ending.attempt.report = _final_report(ending.attempt, score, uncut, features_F)
-
-    @staticmethod
-    def _commit_or_end(
-        request: "Req", attempt: JudgedAttempt, model: ScoreModel, features_F: FloatArray
-    ) -> None:
-        order = attempt.order
-        if not attempt.is_open or not model.has_checkpoint(attempt.tokens):
-            return
-        chance = model.chance_of_acceptance(
-            attempt.tokens, features_F, order.threshold, order.earlier_scores
-        )
-        is_due = order.commit_tokens is not None and attempt.tokens >= order.commit_tokens
-        if is_due and chance >= order.commit_chance:
-            attempt.on_the_way = JudgeReport(score=chance, early_abort=False, committed=True)
-        elif order.early_abort is not None and chance < order.early_abort:
-            attempt.report = JudgeReport(score=chance, early_abort=True, record=attempt.record)
-            # A run may have ended the answer itself, after this token.
-            if request.finished_reason is None:
-                request.to_finish = FINISH_ABORT("ended by the judge: unlikely to be accepted")
-        elif order.tells_chance:
-            attempt.on_the_way = JudgeReport(score=chance, early_abort=False)
-
-
-def _added(model: ScoreModel, ending: _Due, step: ObservedStep) -> float:
-    order = ending.attempt.order
-    probed = math.nan
-    if model.probe is not None:
-        probed = step.probe_log_odds(ending.row, order.tier_index)
-    return model.added(order.earlier_scores, probed)
-
-
-def _note(attempt: JudgedAttempt, record: dict[str, Any], features_F: FloatArray) -> None:
-    record["tokens"].append(attempt.tokens)
-    # As JSON says it: where every step was forced, there is no number.
-    record["features"].append([x if math.isfinite(x) else None for x in features_F.tolist()])
-
-
-def _final_report(
-    attempt: JudgedAttempt,
-    score: float | None,
-    uncut_score: float | None,
-    features_F: FloatArray | None = None,
-) -> JudgeReport:
-    is_known = score is not None and math.isfinite(score)
-    return JudgeReport(
-        score=score if is_known else None,
-        early_abort=False,
-        uncut_score=uncut_score if uncut_score is not None and math.isfinite(uncut_score) else None,
-        record=attempt.record,
-        committed=attempt.is_committed,
-        # A score is finite where all features are.
-        features=None if features_F is None or not is_known else features_F.tolist(),
-    )
 
 
 def _is_constrained(sampling_params: "SamplingParams") -> bool:

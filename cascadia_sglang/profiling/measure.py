@@ -53,36 +53,50 @@ def measure(cascade: Path, flags: Sequence[str], *, start_s: float, quick: bool)
     """
     config = load_cascade(cascade)
     check_hub_names(config.models())
-    times: dict[str, StepTimes] = {}
-    limits: dict[str, EngineLimits] = {}
-    decode_error: dict[str, FitError] = {}
-    prefill_error: dict[str, FitError] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = ("--plugin", "cascadia", "--cascade-config", str(cascade), *flags)
-        environment = {STEP_LOG_FOLDER: name}
-        log = folder / "server.log"
         with running_server(
-            command, port=free_port(), log=log, start_s=start_s, environment=environment
+            command,
+            port=free_port(),
+            log=folder / "server.log",
+            start_s=start_s,
+            environment={STEP_LOG_FOLDER: name},
         ) as port:
-            server = _server_process(port)
-            for tier in config.tiers:
-                print(f"measuring {tier.name}", file=sys.stderr, flush=True)
-                load = _load(port, folder, tier.name, seed=0)
-                measured = read_steps(folder, tier.name)
-                with StageProgress("requests") as progress:
-                    load.run(_plan(measured, quick), functools.partial(progress, tier.name))
-                limits[tier.name] = measured.limits
-            host = _host_times(config, port, folder, server, limits)
-            measured_T = [read_steps(folder, tier.name) for tier in config.tiers]
-            for tier, measured in zip(config.tiers, measured_T, strict=True):
-                fitted = fit_step_times(measured.steps)
-                plain, decode_error[tier.name], prefill_error[tier.name] = fitted
-                times[tier.name] = msgspec.structs.replace(
-                    plain,
-                    draft_rows=measured.draft_rows,
-                    tokens_per_step=round(max(1.0, measured.tokens_per_step), 4),
-                )
+            return measure_server(config, port, folder, quick=quick)
+
+
+def measure_server(config: CascadeConfig, port: int, folder: Path, *, quick: bool) -> Profile:
+    """Load a child process that serves a cascade, tier by tier, and fit what it did.
+
+    Args:
+        folder: to which its workers write their steps.
+        quick: few, small sizes.
+
+    Raises:
+        WorkerError: if a tier does not answer.
+    """
+    server = _server_process(port)
+    limits: dict[str, EngineLimits] = {}
+    for tier in config.tiers:
+        print(f"measuring {tier.name}", file=sys.stderr, flush=True)
+        load = _load(port, folder, tier.name, seed=0)
+        measured = read_steps(folder, tier.name)
+        with StageProgress("requests") as progress:
+            load.run(_plan(measured, quick), functools.partial(progress, tier.name))
+        limits[tier.name] = measured.limits
+    host = _host_times(config, port, folder, server, limits)
+    times: dict[str, StepTimes] = {}
+    decode_error: dict[str, FitError] = {}
+    prefill_error: dict[str, FitError] = {}
+    measured_T = [read_steps(folder, tier.name) for tier in config.tiers]
+    for tier, measured in zip(config.tiers, measured_T, strict=True):
+        plain, decode_error[tier.name], prefill_error[tier.name] = fit_step_times(measured.steps)
+        times[tier.name] = msgspec.structs.replace(
+            plain,
+            draft_rows=measured.draft_rows,
+            tokens_per_step=round(max(1.0, measured.tokens_per_step), 4),
+        )
     return Profile(
         version=1,
         device=f"one worker on {device_of(measured_T)}",

@@ -173,6 +173,7 @@ LIBRARIES = {
         "cascadia_sglang.judge.failed_step",
         "cascadia_sglang.judge.judge",
         "cascadia_sglang.judge.observer",
+        "cascadia_sglang.judge.rating",
         "cascadia_sglang.judge.verification",
         "cascadia_sglang.cpu_speculation",
         "cascadia_sglang.drafts.follower",
