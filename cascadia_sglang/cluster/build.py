@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Agents import SGLang first, from a disk that may be cold.
-CONNECT_S = 60.0
 OPEN_S = 180.0
 _IPC = "ipc://"
 
@@ -51,7 +50,7 @@ def cluster_launcher_of(
     Raises:
         CascadiaError: if a node does not answer or cannot serve, or the workers find no devices.
     """
-    addresses = Addresses(nodes.address(CONNECT_S), config.cluster.ports)
+    addresses = Addresses(nodes.address, config.cluster.ports)
     _move_sockets(server_ports, detokenizers, addresses)
     shared = server_ports.detokenizer_ipc_name
     order = node_order(

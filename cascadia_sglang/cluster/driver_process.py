@@ -176,7 +176,11 @@ class DriverProcess:
 
     def _take(self, message: Connected | Trouble | Sign | Answer, listener: Listener) -> None:
         if not isinstance(message, Answer):
-            listener.heard(message)
+            # One message that fails must not leave the server deaf.
+            try:
+                listener.heard(message)
+            except Exception:
+                logger.exception("a message of the cluster failed")
         elif message.error is not None:
             self._fail(message.call_id, message.error)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import pickle
 import threading
 import time
@@ -112,7 +113,8 @@ class RemoteHandle:
         loop = asyncio.get_running_loop()
 
         def wake_there() -> None:
-            if not loop.is_closed():
+            # The loop is closed when the server ends.
+            with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(wake)
 
         with self._lock:

@@ -31,6 +31,8 @@ from cascadia_sglang.pool.worker_ends import WorkerEnd
 
 logger = logging.getLogger(__name__)
 
+# The driver itself gives up sooner, and says why.
+CONNECT_S = 40.0
 # Before an agent that could not serve is asked again.
 _AGAIN_S = 5.0
 
@@ -78,13 +80,17 @@ class RemoteNodes:
         self._trouble: str | None = None
         link.begin(self)
 
-    def address(self, limit_s: float) -> str:
-        """Where workers reach this host.
+    def connect(self) -> None:
+        """Wait until Ray answers.
 
         Raises:
             StartError: if the cluster cannot be used; one line.
         """
-        self._await(lambda: self._address is not None, limit_s, "Ray gives no sign")
+        self._await(lambda: self._address is not None, CONNECT_S, "Ray gives no sign")
+
+    @property
+    def address(self) -> str:
+        """Where workers reach this host, once Ray has answered."""
         assert self._address is not None
         return self._settings.address or self._address
 

@@ -103,12 +103,18 @@ def prepare_server(
 
 
 def _begin_cluster(config: CascadeConfig) -> "RemoteNodes":
-    """The machines that take workers too. Their agents begin; nobody waits for them yet."""
+    """The machines that take workers too. Their agents begin; nobody waits for them yet.
+
+    Raises:
+        StartError: if Ray does not answer, or knows too few machines.
+    """
     from cascadia_sglang.cluster.driver_process import DriverProcess
     from cascadia_sglang.cluster.orders import driver_order
     from cascadia_sglang.cluster.remote_nodes import RemoteNodes
 
-    return RemoteNodes(config.cluster, DriverProcess(driver_order(config.cluster)))
+    nodes = RemoteNodes(config.cluster, DriverProcess(driver_order(config.cluster)))
+    nodes.connect()
+    return nodes
 
 
 def _read_config(namespace: argparse.Namespace) -> CascadeConfig:
