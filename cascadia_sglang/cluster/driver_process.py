@@ -118,7 +118,11 @@ class DriverProcess:
         with theirs:
             command = [sys.executable, "-m", _MODULE, str(theirs.fileno())]
             self._process = subprocess.Popen(
-                command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL
+                command,
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                # Ctrl-C is the server's to handle.
+                start_new_session=True,
             )
         ours.send(order)
         with self._lock:

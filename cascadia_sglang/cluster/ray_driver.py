@@ -49,6 +49,9 @@ _CALLS_AT_ONCE = 64
 # Ray's own threads may hang when its head is gone.
 _END_S = 3.0
 
+# What Ray raises where its head is gone, a name is not free again, or a method failed.
+_RAY_ERRORS = (RayError, ConnectionError, RuntimeError, ValueError)
+
 
 class NoClusterError(Exception):
     """Why there is no cluster; one line."""
@@ -132,9 +135,13 @@ class RayDriver:
     def _keep_agent(self, number: int) -> None:
         """Have an agent on a node, for the life of the driver."""
         while True:
-            agent = self._agents.get(number) or self._start(number)
-            if agent is not None:
-                self._follow(number, agent)
+            try:
+                agent = self._agents.get(number) or self._start(number)
+                if agent is not None:
+                    self._follow(number, agent)
+            except _RAY_ERRORS as error:
+                self.send(Trouble(text=f"no agent on node {number}: {last_line(error)}"))
+            else:
                 self._agents.pop(number, None)
                 with self._choosing:
                     self._machines.pop(number, None)
@@ -240,7 +247,7 @@ def connect(address: str) -> None:
             log_to_driver=False,
             logging_level="ERROR",
         )
-    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+    except _RAY_ERRORS as error:
         raise NoClusterError(f"cluster.ray {address}: {last_line(error)}") from error
 
 

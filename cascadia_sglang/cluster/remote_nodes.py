@@ -26,7 +26,7 @@ from cascadia_sglang.cluster.wire import (
     WorkerOrder,
 )
 from cascadia_sglang.config.cluster_settings import ClusterConfig
-from cascadia_sglang.errors import CascadiaError, NodeLostError, StartError
+from cascadia_sglang.errors import CascadiaError, ClusterError, NodeLostError
 from cascadia_sglang.pool.worker_ends import WorkerEnd
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class RemoteNodes:
         """Wait until Ray answers.
 
         Raises:
-            StartError: if the cluster cannot be used; one line.
+            ClusterError: if the cluster cannot be used; one line.
         """
         self._await(lambda: self._address is not None, CONNECT_S, "Ray gives no sign")
 
@@ -98,7 +98,7 @@ class RemoteNodes:
         """Have every agent begin, and wait until all nodes are up.
 
         Raises:
-            StartError: if one cannot serve, or does not in time; names it.
+            ClusterError: if one cannot serve, or does not in time; names it.
         """
         with self._changed:
             self._order = order
@@ -233,6 +233,6 @@ class RemoteNodes:
         with self._changed:
             while not reached():
                 if self._trouble is not None:
-                    raise StartError(self._trouble)
+                    raise ClusterError(self._trouble)
                 if not self._changed.wait(deadline - time.monotonic()):
-                    raise StartError(f"cluster: {late} in {limit_s:g} s")
+                    raise ClusterError(f"cluster: {late} in {limit_s:g} s")

@@ -106,7 +106,7 @@ def _begin_cluster(config: CascadeConfig) -> "RemoteNodes":
     """The machines that take workers too. Their agents begin; nobody waits for them yet.
 
     Raises:
-        StartError: if Ray does not answer, or knows too few machines.
+        ClusterError: if Ray does not answer, or knows too few machines.
     """
     from cascadia_sglang.cluster.driver_process import DriverProcess
     from cascadia_sglang.cluster.orders import driver_order

@@ -185,9 +185,9 @@ class FakedLink:
     def end_agent(self, number: int) -> None:
         """End a node's agent with its workers; another takes its place."""
         node = self.nodes[number]
+        node.agent = node.new_agent()
         for worker in node.workers:
             worker.die(WorkerEnd.OUTSIDE)
-        node.agent = node.new_agent()
 
     def _thread(self, run: Callable[..., None], *arguments: Any) -> None:
         thread = threading.Thread(target=run, args=arguments, daemon=True)
@@ -215,7 +215,7 @@ class FakedLink:
                 continue
             agent, name = node.agent, f"agent {node.incarnation}"
             seen = agent.look(self._wanted.get(node.number), seen, 0.05)
-            if not node.is_silent:
+            if not node.is_silent and agent is node.agent:
                 number = node.number
                 listener.heard(Sign(number=number, agent=name, host="host", ended=seen))
 

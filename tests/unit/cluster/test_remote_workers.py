@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cascadia_sglang.errors import NodeLostError, StartError, WorkerError
+from cascadia_sglang.errors import ClusterError, NodeLostError, WorkerError
 from cascadia_sglang.pool.worker_ends import WorkerEnd
 from tests.unit.cluster.faked_nodes import HEARTBEAT_S, LIMITS, ORDER, Scene, stays, until
 
@@ -174,11 +174,11 @@ def test_two_nodes_are_lost_one_after_the_other() -> None:
 
 def test_a_server_does_not_start_without_its_nodes(scene: Scene) -> None:
     scene.link.nodes[1].problem = "tier small: '/models/small' does not exist there"
-    with pytest.raises(StartError, match=r"node 1 \(host\): tier small: '/models/small'"):
+    with pytest.raises(ClusterError, match=r"node 1 \(host\): tier small: '/models/small'"):
         scene.nodes.open(ORDER, 5.0)
 
 
 def test_a_node_without_an_agent_is_named_at_the_start(scene: Scene) -> None:
     scene.link.nodes[1].is_silent = True
-    with pytest.raises(StartError, match="not every node has an agent"):
+    with pytest.raises(ClusterError, match="not every node has an agent"):
         scene.nodes.open(ORDER, 0.2)
