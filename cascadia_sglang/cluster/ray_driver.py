@@ -188,7 +188,16 @@ class RayDriver:
             if machine is None:
                 return None
             self._machines[number] = machine
-        agent = (
+        try:
+            agent = self._made(number, machine)
+        except _RAY_ERRORS:
+            del self._machines[number]
+            raise
+        self._agents[number] = agent
+        return agent
+
+    def _made(self, number: int, machine: str) -> Any:
+        return (
             ray.remote(AgentActor)
             .options(
                 name=self._name(number),
@@ -202,8 +211,6 @@ class RayDriver:
             )
             .remote(self._order.agent, number, machine)
         )
-        self._agents[number] = agent
-        return agent
 
     def _free_machines(self) -> list[str]:
         """Ray's ids of the machines that could have an agent, and have none of this server's."""
