@@ -15,7 +15,7 @@ from cascadia_sglang.capacity.types import RunningReplica
 from cascadia_sglang.cluster.wire import ReadyWorker, WorkerOrder
 from cascadia_sglang.config.pool_specs import PoolSpec
 from cascadia_sglang.errors import CascadiaError, WorkerError
-from cascadia_sglang.messages import DeviceShare
+from cascadia_sglang.messages import DeviceShare, EventSource
 from cascadia_sglang.pool.worker_ends import WorkerEnd
 from cascadia_sglang.pool.worker_handle import Limits
 from cascadia_sglang.prefix.speed import PublishedLoad
@@ -44,7 +44,7 @@ class RemoteHandle:
     """
 
     # What it holds in its cache does not leave its host.
-    events = None
+    events: EventSource | None = None
     # Those of another host mean other processes here.
     pids: Sequence[int] = ()
 

@@ -226,6 +226,7 @@ class RemoteNodes:
             memory_gib=facts.memory_gib,
             is_local=False,
             is_up=node.facts is not None,
+            silent_s=node.silent_s,
         )
 
     def _await(self, reached: Callable[[], bool], limit_s: float, late: str) -> None:
