@@ -87,17 +87,19 @@ class RemoteHandle:
         with self._lock:
             self._end = self._end or end
             wake = self._wake
-        self._answered.set()
+        if end is WorkerEnd.LOST_NODE:
+            # Otherwise the agent says why a start failed.
+            self._answered.set()
         self._gone.set()
         wake()
 
     def wait_for_ready(self) -> None:
         self._answered.wait()
         name = f"a worker of tier {self.pool.name} ({self.pool.model_path})"
-        if self._end is not None:
-            raise WorkerError(f"{name} ended before it was ready: {self._end.value}")
         if self._problem is not None:
             raise WorkerError(f"{name} did not start: {self._problem}")
+        if self._end is not None:
+            raise WorkerError(f"{name} ended before it was ready: {self._end.value}")
 
     def is_alive(self) -> bool:
         return self._end is None
