@@ -16,6 +16,16 @@ import psutil
 from tests.system.serving import free_port
 
 UP_S = 60.0
+# `ray start`, which lets a further machine have the loopback address too.
+_START = """
+import sys
+from ray._private import ray_constants, services
+from ray.scripts.scripts import main
+
+ray_constants.ENABLE_RAY_CLUSTER = True
+services.resolve_ip_for_localhost = lambda host: host
+sys.exit(main())
+"""
 
 
 @dataclass
@@ -85,8 +95,10 @@ class RayMachines:
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block"),
+                    *(sys.executable, "-c", _START, "start", "--block"),
                     *("--node-ip-address=127.0.0.1", "--num-cpus=0", "--num-gpus=0"),
+                    *("--min-worker-port=0", "--max-worker-port=0"),
+                    f"--dashboard-agent-listen-port={free_port()}",
                     *("--object-store-memory=80000000", "--disable-usage-stats"),
                     *role,
                 ],
