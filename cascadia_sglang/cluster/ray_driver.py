@@ -113,7 +113,8 @@ class RayDriver:
     def _answer(self, call_id: int, done: Future[tuple[bytes, str | None]]) -> None:
         error = done.exception()
         if error is not None:
-            self.send(Answer(call_id=call_id, error=f"its node was lost: {last_line(error)}"))
+            why = "its node was lost: " if isinstance(error, RayActorError) else ""
+            self.send(Answer(call_id=call_id, error=f"{why}{last_line(error)}"))
             return
         value, told = done.result()
         self.send(Answer(call_id=call_id, value=value, error=told))

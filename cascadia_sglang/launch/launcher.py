@@ -205,6 +205,8 @@ class LocalLauncher:
                 raise WorkerError("CUDA is initialised in the main process; forking is unsafe")
             with use_context(create_context(server_args, role="tokenizer")):
                 model = ModelConfig.from_server_args(server_args)
+                reader = create_load_snapshot_reader(ports, caller="TokenizerManager")
+                on_error.callback(reader.close)
                 result, processes = self._start_group(
                     server_args, ports, functools.partial(run_worker, pulse.beats_in)
                 )
@@ -221,7 +223,7 @@ class LocalLauncher:
             ),
             started=started,
             pulse=pulse,
-            reader=create_load_snapshot_reader(ports, caller="TokenizerManager"),
+            reader=reader,
             remove_files=remove_files,
             events=events,
             page_tokens=tokens,
