@@ -39,21 +39,21 @@ class AgentActor:
         except CascadiaError as error:
             self._problem = str(error)
 
-    def look(self, wanted: Wanted | None, seen: dict[str, str], wait_s: float) -> tuple[Sign, str]:
+    def check(self, target: Wanted | None, seen: dict[str, str], wait_s: float) -> tuple[Sign, str]:
         """A sign of life, at once where other workers have ended than are `seen`; and the machine.
 
         Args:
-            wanted: the workers that are to be here; None where the server has not said.
+            target: the workers that are to be here; None where the server has not said.
             wait_s: how long it may take.
         """
-        ended = {} if self._agent is None else self._agent.look(wanted, seen, wait_s)
+        ended = {} if self._agent is None else self._agent.check(target, seen, wait_s)
         host = socket.gethostname()
         return Sign(number=self._number, agent=self._name, host=host, ended=ended), self._machine
 
-    def keep(self, wanted: Wanted) -> None:
+    def keep(self, target: Wanted) -> None:
         """End the workers that are not wanted any more."""
         if self._agent is not None:
-            self._agent.keep(wanted)
+            self._agent.keep(target)
 
     def call(self, method: str, argument: bytes) -> tuple[bytes, str | None]:
         """What a method of the agent returns, pickled; or one line where it fails."""

@@ -58,7 +58,7 @@ class NodeAgent:
         lease_s: float,
         end_process: Callable[[], Any] = lambda: os._exit(1),
     ) -> None:
-        """Without a `look` for `lease_s`, it ends the workers and calls `end_process`."""
+        """Without a `check` for `lease_s`, it ends the workers and calls `end_process`."""
         self._open_launcher = open_launcher
         self._lease_s = lease_s
         self._end_process = end_process
@@ -108,25 +108,25 @@ class NodeAgent:
             scheduler_infos=[dict(info) for info in handle.scheduler_infos],
         )
 
-    def look(self, wanted: Wanted | None, seen: dict[str, str], wait_s: float) -> dict[str, str]:
+    def check(self, target: Wanted | None, seen: dict[str, str], wait_s: float) -> dict[str, str]:
         """How the workers ended that have ended; at once where others have than are `seen`.
 
         Args:
-            wanted: the workers that are to be here; None where nothing is said.
+            target: the workers that are to be here; None where nothing is said.
             wait_s: how long it may take.
         """
-        if wanted is not None:
-            self.keep(wanted)
+        if target is not None:
+            self.keep(target)
         self._looked_s = time.monotonic()
         with self._changed:
             self._changed.wait_for(lambda: self._ended() != seen, wait_s)
             return self._ended()
 
-    def keep(self, wanted: Wanted) -> None:
+    def keep(self, target: Wanted) -> None:
         """End the workers that are not wanted any more; a list older than the last is ignored."""
         with self._changed:
-            if wanted.version > self._wanted.version:
-                self._wanted = wanted
+            if target.version > self._wanted.version:
+                self._wanted = target
 
     def _ended(self) -> dict[str, str]:
         return {

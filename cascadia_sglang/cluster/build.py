@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cascadia_sglang.capacity.types import Capacity
 from cascadia_sglang.cluster.addresses import Addresses
@@ -23,13 +24,19 @@ from cascadia_sglang.messages import PaceSpec
 if TYPE_CHECKING:
     from sglang.srt.server_args import PortArgs
 
-    from cascadia_sglang.fleet.detokenizer import Detokenizers
-
 logger = logging.getLogger(__name__)
 
 # Agents import SGLang first, from a disk that may be cold.
 OPEN_S = 180.0
 _IPC = "ipc://"
+
+
+class OutputSockets(Protocol):
+    """Where the detokenizers listen; `fleet.Detokenizers`."""
+
+    def address(self, tier_index: int) -> str | None: ...
+
+    def listen_at(self, take: Callable[[], str]) -> None: ...
 
 
 def cluster_launcher_of(
@@ -38,7 +45,7 @@ def cluster_launcher_of(
     paces: dict[int, PaceSpec],
     start_group: StartGroup,
     server_ports: PortArgs,
-    detokenizers: Detokenizers,
+    detokenizers: OutputSockets,
     nodes: RemoteNodes,
 ) -> ClusterLauncher:
     """The launcher of a cascade whose workers run on this host and others.
@@ -87,7 +94,9 @@ def cluster_launcher_of(
     return ClusterLauncher(local, nodes, replicas, addresses, LoadReceiver())
 
 
-def _move_sockets(server_ports: PortArgs, detokenizers: Detokenizers, addresses: Addresses) -> None:
+def _move_sockets(
+    server_ports: PortArgs, detokenizers: OutputSockets, addresses: Addresses
+) -> None:
     """Have the tokenizer manager and the detokenizers listen where other hosts reach them."""
     for name in ("tokenizer_ipc_name", "detokenizer_ipc_name"):
         # SGLang has made an empty file for the name.

@@ -20,7 +20,15 @@ from concurrent.futures import Future
 from multiprocessing.connection import Connection
 from typing import Protocol
 
-from cascadia_sglang.cluster.wire import Answer, Call, Connected, DriverOrder, Keep, Sign, Trouble
+from cascadia_sglang.cluster.wire import (
+    AgentAnswer,
+    Call,
+    Connected,
+    DriverOrder,
+    Keep,
+    Sign,
+    Trouble,
+)
 from cascadia_sglang.errors import WorkerError
 
 logger = logging.getLogger(__name__)
@@ -127,8 +135,8 @@ class DriverProcess:
         ours.send(order)
         with self._lock:
             self._pipe = ours
-            kept = list(self._kept.values())
-        for keep in kept:
+            remaining = list(self._kept.values())
+        for keep in remaining:
             self._send(keep)
 
     def _run(self, listener: Listener) -> None:
@@ -178,8 +186,8 @@ class DriverProcess:
         while time.monotonic() < deadline and not self._closing.wait(TICK_S):
             listener.passed(TICK_S)
 
-    def _take(self, message: Connected | Trouble | Sign | Answer, listener: Listener) -> None:
-        if not isinstance(message, Answer):
+    def _take(self, message: Connected | Trouble | Sign | AgentAnswer, listener: Listener) -> None:
+        if not isinstance(message, AgentAnswer):
             # One message that fails must not leave the server deaf.
             try:
                 listener.heard(message)

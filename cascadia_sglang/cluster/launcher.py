@@ -13,7 +13,7 @@ from cascadia_sglang.capacity.cluster import Cluster
 from cascadia_sglang.capacity.service_placement import place_in_service
 from cascadia_sglang.capacity.types import Capacity, Node, RunningPlan, RunningReplica
 from cascadia_sglang.cluster.addresses import Addresses
-from cascadia_sglang.cluster.remote_handle import Load, RemoteHandle
+from cascadia_sglang.cluster.remote_handle import RemoteHandle, RemoteLoad
 from cascadia_sglang.cluster.remote_nodes import RemoteNodes
 from cascadia_sglang.cluster.wire import WorkerOrder
 from cascadia_sglang.config.pool_specs import PoolSpec
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Loads(Protocol):
     """Takes in the loads of workers elsewhere."""
 
-    def listen(self, address: str) -> Load: ...
+    def listen(self, address: str) -> RemoteLoad: ...
 
     def close(self) -> None: ...
 

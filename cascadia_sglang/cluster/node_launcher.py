@@ -96,9 +96,9 @@ def _node(arguments: TierArguments, devices: int) -> Node:
 
 
 def _check_models(config: CascadeConfig) -> None:
-    for place, model in config.models().items():
+    for key, model in config.models().items():
         if Path(model).is_absolute() and not Path(model).exists():
-            raise ConfigError(f"{place}: {model!r} does not exist there")
+            raise ConfigError(f"{key}: {model!r} does not exist there")
 
 
 def _with_files(order: NodeOrder, folder: Path) -> CascadeConfig:

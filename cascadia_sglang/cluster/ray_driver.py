@@ -25,7 +25,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cascadia_sglang.cluster.actor import AgentActor
 from cascadia_sglang.cluster.wire import (
-    Answer,
+    AgentAnswer,
     Call,
     Connected,
     DriverOrder,
@@ -93,7 +93,7 @@ class RayDriver:
         for agent in list(self._agents.values()):
             ray.kill(agent)
 
-    def send(self, message: Connected | Trouble | Sign | Answer) -> None:
+    def send(self, message: Connected | Trouble | Sign | AgentAnswer) -> None:
         # Whoever receives sees the end of a server, and ends this process.
         with self._sending, contextlib.suppress(OSError):
             self._pipe.send(message)
@@ -105,7 +105,7 @@ class RayDriver:
             if agent is not None:
                 agent.keep.remote(message.wanted)
         elif agent is None:
-            self.send(Answer(call_id=message.call_id, error="its node is away"))
+            self.send(AgentAnswer(call_id=message.call_id, error="its node is away"))
         else:
             future = agent.call.remote(message.method, message.argument).future()
             future.add_done_callback(functools.partial(self._answer, message.call_id))
@@ -114,21 +114,21 @@ class RayDriver:
         error = done.exception()
         if error is not None:
             why = "its node was lost: " if isinstance(error, RayActorError) else ""
-            self.send(Answer(call_id=call_id, error=f"{why}{last_line(error)}"))
+            self.send(AgentAnswer(call_id=call_id, error=f"{why}{last_line(error)}"))
             return
-        value, told = done.result()
-        self.send(Answer(call_id=call_id, value=value, error=told))
+        value, problem = done.result()
+        self.send(AgentAnswer(call_id=call_id, value=value, error=problem))
 
     def _await_machines(self) -> None:
         """Raises NoClusterError if there are too few machines for the agents."""
         deadline = time.monotonic() + _NODES_S
         while len(self._machines) + len(self._free_machines()) < self._order.nodes:
             if time.monotonic() > deadline:
-                found = len(self._free_machines())
+                count = len(self._free_machines())
                 gpus = self._gpus()
                 having = f" with {gpus} free GPUs or more" if gpus else ""
                 raise NoClusterError(
-                    f"the Ray cluster at {self._order.address} has {found} machines{having} "
+                    f"the Ray cluster at {self._order.address} has {count} machines{having} "
                     f"besides this host, cluster.nodes is {self._order.nodes}"
                 )
             time.sleep(_AGAIN_S / 4)
@@ -153,7 +153,7 @@ class RayDriver:
         seen: dict[str, str] = {}
         wait_s, has_answered = self._order.heartbeat_s / _LOOK_PART, False
         while True:
-            looking = agent.look.remote(self._wanted.get(number), seen, wait_s)
+            looking = agent.check.remote(self._wanted.get(number), seen, wait_s)
             try:
                 sign, machine = ray.get(looking, timeout=self._order.heartbeat_s)
             except (GetTimeoutError, ActorUnavailableError):
@@ -175,7 +175,7 @@ class RayDriver:
             self._agents[number] = ray.get_actor(self._name(number), namespace=_NAMESPACE)
         except ValueError:
             return
-        looking = self._agents[number].look.remote(None, {}, 0.0)
+        looking = self._agents[number].check.remote(None, {}, 0.0)
         try:
             _, self._machines[number] = ray.get(looking, timeout=self._order.heartbeat_s)
         except (GetTimeoutError, RayActorError):

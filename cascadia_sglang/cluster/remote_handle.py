@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _UNKNOWN = Limits(context_tokens=0, input_tokens=0, vocabulary=0)
 
 
-class Load(Protocol):
+class RemoteLoad(Protocol):
     """What the worker publishes of its load."""
 
     def load(self) -> PublishedLoad | None: ...
@@ -52,7 +52,7 @@ class RemoteHandle:
         self,
         pool: PoolSpec,
         order: WorkerOrder,
-        load: Load,
+        load: RemoteLoad,
         release: Callable[[RemoteHandle], None],
     ) -> None:
         """`release` has the agent end the worker, and gives its addresses back."""
@@ -153,6 +153,6 @@ class RemoteHandle:
             self.device_share = ready.device_share
             self.scheduler_infos = ready.scheduler_infos
         else:
-            known = isinstance(error, CascadiaError)
-            self._problem = str(error) if known else repr(error)
+            is_ours = isinstance(error, CascadiaError)
+            self._problem = str(error) if is_ours else repr(error)
         self._answered.set()

@@ -203,8 +203,8 @@ class RemoteNodes:
             if error is None:
                 node.facts = node.known = pickle.loads(answer.result())
             else:
-                known = isinstance(error, CascadiaError)
-                text = f"{node.name}: {error if known else repr(error)}"
+                is_ours = isinstance(error, CascadiaError)
+                text = f"{node.name}: {error if is_ours else repr(error)}"
                 if text != self._trouble:
                     logger.warning("cluster: %s", text)
                 self._trouble, node.again_s = text, time.monotonic() + _AGAIN_S
@@ -212,8 +212,8 @@ class RemoteNodes:
 
     def _keep(self, node: _RemoteNode) -> None:
         node.version += 1
-        wanted = Wanted(version=node.version, worker_ids=frozenset(node.handles))
-        self._link.keep(Keep(number=node.number, wanted=wanted))
+        target = Wanted(version=node.version, worker_ids=frozenset(node.handles))
+        self._link.keep(Keep(number=node.number, wanted=target))
 
     def _shown(self, node: _RemoteNode) -> Node:
         facts = node.facts or node.known

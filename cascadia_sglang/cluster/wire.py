@@ -100,7 +100,7 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class AgentAnswer:
     """To a call: what the method returned, pickled; or one line where it failed."""
 
     call_id: int

@@ -4,7 +4,7 @@ import os
 import sys
 from multiprocessing.connection import Connection
 
-from cascadia_sglang.cluster.wire import Answer, Call, Connected, Keep, Sign
+from cascadia_sglang.cluster.wire import AgentAnswer, Call, Connected, Keep, Sign
 
 pipe = Connection(int(sys.argv[1]))
 order = pipe.recv()
@@ -22,6 +22,6 @@ while True:
     elif isinstance(message, Call) and message.method == "end":
         os._exit(3)
     elif isinstance(message, Call) and message.method == "fail":
-        pipe.send(Answer(call_id=message.call_id, error="its node was lost"))
+        pipe.send(AgentAnswer(call_id=message.call_id, error="its node was lost"))
     elif isinstance(message, Call) and message.method == "echo":
-        pipe.send(Answer(call_id=message.call_id, value=message.argument))
+        pipe.send(AgentAnswer(call_id=message.call_id, value=message.argument))

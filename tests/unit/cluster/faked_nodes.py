@@ -214,7 +214,7 @@ class FakedLink:
             if node.is_silent:
                 continue
             agent, name = node.agent, f"agent {node.incarnation}"
-            seen = agent.look(self._wanted.get(node.number), seen, 0.05)
+            seen = agent.check(self._wanted.get(node.number), seen, 0.05)
             if not node.is_silent and agent is node.agent:
                 number = node.number
                 listener.heard(Sign(number=number, agent=name, host="host", ended=seen))

@@ -50,7 +50,7 @@ def test_an_agent_that_nobody_asks_ends_its_workers_and_itself() -> None:
     node.agent.open(ORDER)
     node.agent.start(order("small-0", 1))
     for _ in range(10):
-        node.agent.look(wanted(1, "small-0"), {}, 0.1)
+        node.agent.check(wanted(1, "small-0"), {}, 0.1)
     assert node.living() == ["small-0"]
     until(node.agent_ended.is_set)
     assert node.living() == []
