@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 import yaml
 
@@ -191,73 +189,18 @@ def test_answers_and_scores_are_those_of_one_host(
     assert answers(server) == alone
 
 
-def test_nothing_listens_on_every_address_for_a_worker_elsewhere(server: Server) -> None:
-    listening = [
-        connection.laddr
-        for process in server.family()
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    ]
-    everywhere = {"0.0.0.0", "::"}
-    sockets = [a for a in listening if 22000 <= a.port <= 29999 and a.ip not in everywhere]
-    # The tokenizer manager's, a detokenizer's, and two of the worker's.
-    assert len(sockets) >= 4
-    assert {address.ip for address in sockets} == {"127.0.0.1"}
-
-
-@pytest.mark.parametrize(
-    ("blow", "seen_s"), [("worker", 3.0), ("agent", 3.0), ("stopped agent", 9.0)]
-)
-def test_no_request_fails_when_what_is_elsewhere_ends(
-    server: Server, machines: RayMachines, blow: str, seen_s: float
+def test_no_request_fails_when_a_worker_elsewhere_ends(
+    server: Server, machines: RayMachines
 ) -> None:
     wait_until(lambda: whole(server))
-    machine = remote(machines)
-    victims = machine.workers() if blow == "worker" else machine.agents()
-    workers = machine.workers()
+    workers = remote(machines).workers()
     before = {worker["id"] for worker in server.status()["workers"]}
     requests = Requests(server)
     wait_until(lambda: requests.answered >= 8)
-    for victim in victims:
-        victim.send_signal(signal.SIGSTOP if blow.startswith("stopped") else signal.SIGKILL)
-    seen = wait_until(lambda: {w["id"] for w in server.status()["workers"]} != before, seen_s)
+    for worker in workers:
+        worker.kill()
+    wait_until(lambda: {w["id"] for w in server.status()["workers"]} != before, 3.0)
     time.sleep(1.0)
-    for victim in victims if blow.startswith("stopped") else ():
-        victim.send_signal(signal.SIGCONT)
     wait_until(lambda: whole(server), 90)
     requests.land()
-    print(f"{blow}: seen after {seen:.1f} s, {requests.answered} answered, {requests.reasons}")
     assert gone(workers, 5.0) == []
-
-
-def test_a_lost_machine_costs_no_request_and_another_takes_its_place(
-    server: Server, machines: RayMachines
-) -> None:
-    wait_until(lambda: whole(server))
-    lost = remote(machines)
-    requests = Requests(server)
-    wait_until(lambda: requests.answered >= 8)
-    lost.kill()
-    wait_until(lambda: ("away", False) in nodes(server), 7.0)
-    # There is room on the server's own host.
-    wait_until(lambda: len(set(places(server).values())) == 1 and len(places(server)) == 2)
-    machines.add()
-    wait_until(lambda: ("away", False) not in nodes(server), 90)
-    requests.land()
-
-
-def test_without_ray_s_head_the_tiers_of_this_host_go_on(
-    server: Server, machines: RayMachines
-) -> None:
-    pid = server.process.pid
-    machines.machines[0].head.kill()
-    deadline = time.monotonic() + 75.0
-    with server.client() as client:
-        while time.monotonic() < deadline:
-            body = {"text": "rev abc", "sampling_params": SHORT}
-            response = client.post("/generate", json=body, headers={"x-cascadia-tier": "large"})
-            assert response.status_code == 200
-            time.sleep(1.0)
-    assert server.process.poll() is None
-    assert server.process.pid == pid
-    wait_until(lambda: ("away", False) in nodes(server))
