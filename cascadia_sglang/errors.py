@@ -105,6 +105,10 @@ class StartError(CascadiaError):
     """A server that a command started ended, or was not ready in time."""
 
 
+class ClusterError(CascadiaError):
+    """Ray does not answer, or a machine that it names cannot take workers."""
+
+
 class StatusError(CascadiaError):
     """A running server does not answer, or is no cascade."""
 

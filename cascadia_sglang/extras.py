@@ -5,7 +5,11 @@ import importlib.util
 from cascadia_sglang.errors import ConfigError
 
 # Module, its name for an installer, and the extra.
-_EXTRAS = {"sklearn": ("scikit-learn", "calibrate"), "matplotlib": ("matplotlib", "plot")}
+_EXTRAS = {
+    "sklearn": ("scikit-learn", "calibrate"),
+    "matplotlib": ("matplotlib", "plot"),
+    "ray": ("ray", "ray"),
+}
 
 
 def install_hint(module: str) -> str:

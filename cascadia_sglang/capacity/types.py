@@ -43,6 +43,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the server itself runs there."""
     is_up: bool = True
     """Whether it answers; one that does not is away, and nothing runs on it."""
+    silent_s: float | None = None
+    """Seconds since its last sign; None of the server's own host."""
 
 
 class RunningReplica(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

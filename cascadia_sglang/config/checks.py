@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cascadia_sglang.config.cluster_settings import cluster_problems
 from cascadia_sglang.config.escalation import keeps_rate
-from cascadia_sglang.config.label_settings import label_problems
+from cascadia_sglang.config.label_settings import label_problems, self_calibrated_tiers
 from cascadia_sglang.config.routing_settings import KEEP_ALIVE_ALLOWED, is_keep_alive_s
 from cascadia_sglang.config.settings import CASCADE_MODEL, CascadeConfig, PlannerConfig, TierConfig
 from cascadia_sglang.config.speculation import JUDGED_ALGORITHMS, judged_problems
@@ -52,6 +53,25 @@ def problems_of(config: CascadeConfig) -> list[str]:
     if config.judge.record_hidden and not config.judge.record:
         problems.append("judge.record_hidden needs judge.record")
     problems.extend(label_problems(config))
+    problems.extend(problems_on_several_machines(config))
+    return problems
+
+
+def problems_on_several_machines(config: CascadeConfig) -> list[str]:
+    """What a cascade cannot have where workers run on other machines too, a line each."""
+    if not config.cluster.is_on:
+        return []
+    problems = [f"cluster.{problem}" for problem in cluster_problems(config.cluster)]
+    for index, tier in enumerate(config.tiers):
+        for key in ("devices", "gpu_share"):
+            if getattr(tier, key) is not None:
+                problems.append(f"tiers[{index}].{key} is of one machine: cluster.ray excludes it")
+    learning = sorted(self_calibrated_tiers(config))
+    if learning and config.state is None:
+        problems.append(
+            f"tiers[{learning[0]}] calibrates itself, and workers on other machines read the file: "
+            "give it a calibration, say calibration: off, or give state, a folder that all see"
+        )
     return problems
 
 

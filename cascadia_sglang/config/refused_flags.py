@@ -21,7 +21,7 @@ class RefusedFlag(NamedTuple):
 
 
 _BYPASS = "gRPC bypasses the router"
-_ONE_HOST = "workers are started in this host"
+_ONE_HOST = "other machines are named by `cluster`, which gives each its workers"
 _OWN_PORTS = "every worker takes a free port of its own; two cannot share one"
 _NO_ENCODER = "encoder disaggregation has no tier to answer"
 _NO_LOGITS = "it does not show the judge the logits that a token is chosen from"

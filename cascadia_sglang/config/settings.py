@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from cascadia_sglang.config.cluster_settings import ClusterConfig
 from cascadia_sglang.config.routing_settings import DraftsConfig, RoutingConfig
 from cascadia_sglang.config.speculation import Speculation, speculation_of
 from cascadia_sglang.value_ranges import (
@@ -205,6 +206,8 @@ class CascadeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How prefix caches are used."""
     planner: PlannerConfig = PlannerConfig()
     """Where capacity goes."""
+    cluster: ClusterConfig = ClusterConfig()
+    """On which machines workers run besides this host."""
     start_limit_s: Positive = 1200.0
     """Seconds that a worker of the running server may take to start. A slower start is retried."""
     # Without quotes, YAML reads `off` as a boolean.

@@ -41,6 +41,12 @@ class Detokenizers:
         """Where the workers of a tier send their outputs; None for where SGLang wants them."""
         return self._all[self._voices.of_tier(tier_index).tokenizer].address
 
+    def listen_at(self, take: Callable[[], str]) -> None:
+        """Have each but the first listen at an address that is taken for it."""
+        for detokenizer in self._all:
+            if detokenizer.address is not None:
+                detokenizer.address = take()
+
 
 class Detokenizer:
     """Owns the process of one detokenizer.

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Set
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cascadia_sglang.capacity.blocks import Blocks
 from cascadia_sglang.capacity.cluster import Cluster
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from sglang.srt.managers.tokenizer_manager import TokenizerManager
     from sglang.srt.server_args import PortArgs
 
+    from cascadia_sglang.cluster.remote_nodes import RemoteNodes
+    from cascadia_sglang.fleet.launcher_protocol import Launcher
     from cascadia_sglang.launch.launcher import StartGroup
 
 logger = logging.getLogger(__name__)
@@ -65,9 +67,14 @@ class Fleet:
         metrics: Metrics,
         judges_constrained: Set[int] = frozenset(),
         voices: Voices | None = None,
+        nodes: "RemoteNodes | None" = None,
     ) -> None:
-        """`voices` are those of the tiers; None where all have one."""
+        """`voices` are those of the tiers; None where all have one.
+
+        `nodes` are the machines besides this host that take workers; None where there are none.
+        """
         self.config = config
+        self._nodes = nodes
         voices = voices or Voices.single([tier.name for tier in config.tiers])
         self.views = VoiceViews(voices, arguments)
         self.detokenizers = Detokenizers(voices)
@@ -123,17 +130,7 @@ class Fleet:
         Raises:
             CascadiaError: if a worker cannot be started.
         """
-        # The scheduler's imports take seconds; the fork server is to begin its own before them.
-        from cascadia_sglang.launch.launcher import launcher_of
-
-        self._starts.launcher = launcher_of(
-            self.config,
-            self._arguments,
-            self._paces,
-            start_group,
-            server_ports,
-            self.detokenizers.address,
-        )
+        self._starts.launcher = self._launcher(start_group, server_ports)
         capacities = {
             spec.name: Capacity(replicas=spec.replicas, **self._arguments.parallel_sizes(spec))
             for spec in self._specs
@@ -141,6 +138,31 @@ class Fleet:
         standbys = {spec.name: (capacities[spec.name], spec.standby) for spec in self._specs}
         self.reserves.want(standbys, self._starts.launcher.replicas)
         return self._starts.launch()
+
+    def _launcher(self, start_group: "StartGroup", server_ports: "PortArgs") -> "Launcher[Any]":
+        # The scheduler's imports take seconds; the fork server is to begin its own before them.
+        if self._nodes is None:
+            from cascadia_sglang.launch.this_host import launcher_of
+
+            return launcher_of(
+                self.config,
+                self._arguments,
+                self._paces,
+                start_group,
+                server_ports,
+                self.detokenizers.address,
+            )
+        from cascadia_sglang.cluster.build import cluster_launcher_of
+
+        return cluster_launcher_of(
+            self.config,
+            self._arguments,
+            self._paces,
+            start_group,
+            server_ports,
+            self.detokenizers,
+            self._nodes,
+        )
 
     def admit_when_ready(self, workers: list[Worker]) -> None:
         """Block until each of these workers is ready, and let it serve.

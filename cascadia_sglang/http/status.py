@@ -129,6 +129,7 @@ def _nodes(mover: Mover) -> list[dict[str, Any]]:
             "local": node.is_local,
             "devices": node.devices,
             "memory_gib": None if node.memory_gib is None else round(node.memory_gib, 1),
+            "silent_s": None if node.silent_s is None else round(node.silent_s, 1),
             "waiting": Counter(
                 replica.pool
                 for replica in replicas

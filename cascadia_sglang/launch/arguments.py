@@ -59,14 +59,16 @@ class TierArguments:
         probed: Set[int] = frozenset(),
         log_folder: Path | None = None,
     ) -> None:
-        """`probed` holds the tiers whose hidden states the judge reads, for a probe or a record.
+        """`namespace` holds SGLang's flags, as the command line has them.
+
+        `probed` holds the tiers whose hidden states the judge reads, for a probe or a record.
 
         `log_folder` holds a file for each worker; None where their lines go to the console.
         `given_nccl` are the NCCL variables that the operator has set.
         """
-        self._probed = probed
+        self.probed = probed
         self.log_folder = log_folder
-        self._namespace = namespace
+        self.namespace = namespace
         self._config = config
         self._construct = construct
         self.given_nccl = given_nccl_variables()
@@ -86,7 +88,7 @@ class TierArguments:
         """Of a voice's tokenizer, template and parsers, and of its tokenizer's detokenizer."""
         spec = next(pool for pool in pool_specs(self._config) if voice.tiers[0] in pool.tiers)
         namespace = self._with_pool(spec)
-        namespace.served_model_name = self._namespace.served_model_name or CASCADE_MODEL
+        namespace.served_model_name = self.namespace.served_model_name or CASCADE_MODEL
         # The collectors of the first voice count the requests of all.
         namespace.enable_metrics = False
         return self._construct(namespace)
@@ -124,7 +126,7 @@ class TierArguments:
             namespace.extra_metric_labels = {**(namespace.extra_metric_labels or {}), **labels}
         if namespace.mem_fraction_static is None:
             namespace.mem_fraction_static = memory_share
-        if self._probed & set(pool.tiers):
+        if self.probed & set(pool.tiers):
             if namespace.enable_return_hidden_states or namespace.enable_return_aux_hidden_states:
                 raise ConfigError(
                     f"tier {pool.name!r}: a calibration with a probe needs the last hidden states "
@@ -142,13 +144,13 @@ class TierArguments:
     @property
     def first_device(self) -> int:
         """The number of the first accelerator that workers may have."""
-        first: int = self._namespace.base_gpu_id
+        first: int = self.namespace.base_gpu_id
         return first
 
     @property
     def device_step(self) -> int:
         """From one such accelerator to the next."""
-        step: int = self._namespace.gpu_id_step
+        step: int = self.namespace.gpu_id_step
         return step
 
     def publishes_events(self, pool: PoolSpec, page_tokens: int) -> bool:
@@ -176,7 +178,7 @@ class TierArguments:
         return {"tp_size": namespace.tp_size, "pp_size": namespace.pp_size}
 
     def _with_pool(self, pool: PoolSpec) -> argparse.Namespace:
-        namespace = copy.copy(self._namespace)
+        namespace = copy.copy(self.namespace)
         namespace.model_path = pool.model_path
         for key, value in pool.server_args.items():
             setattr(namespace, key, value)

@@ -125,6 +125,11 @@ def device_memory(arguments: TierArguments, pools: Sequence[PoolSpec], node: Nod
     )
 
 
+def whole_devices(replicas: tuple[RunningReplica, ...] = ()) -> DeviceMemory:
+    """Every worker has its devices alone, wherever these replicas and further ones lie."""
+    return DeviceMemory(replicas=replicas, shared=frozenset(), blocks=Blocks())
+
+
 @contextlib.contextmanager
 def resolving(share: DeviceShare | None) -> Iterator[None]:
     """Within it SGLang resolves arguments for a worker with this part of its devices."""

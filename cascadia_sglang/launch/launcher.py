@@ -20,19 +20,11 @@ from sglang.srt.server_args import PortArgs, ServerArgs
 
 from cascadia_sglang.capacity.blocks import Blocks
 from cascadia_sglang.capacity.cluster import Cluster
-from cascadia_sglang.capacity.types import Node, RunningReplica
-from cascadia_sglang.config.escalation import ranked_tiers
-from cascadia_sglang.config.pool_specs import PoolSpec, pool_specs
-from cascadia_sglang.config.probes import hidden_recording_tiers
-from cascadia_sglang.config.settings import CascadeConfig
+from cascadia_sglang.capacity.types import RunningReplica
+from cascadia_sglang.config.pool_specs import PoolSpec
 from cascadia_sglang.errors import WorkerError
-from cascadia_sglang.launch.arguments import TierArguments, worker_threads
-from cascadia_sglang.launch.device_memory import (
-    DeviceMemory,
-    device_memory,
-    host_devices,
-    resolving,
-)
+from cascadia_sglang.launch.arguments import TierArguments
+from cascadia_sglang.launch.device_memory import DeviceMemory, resolving
 from cascadia_sglang.launch.fork_server import ensure_fork_server
 from cascadia_sglang.launch.resolution import (
     nccl_variables,
@@ -43,8 +35,7 @@ from cascadia_sglang.launch.resolution import (
 )
 from cascadia_sglang.launch.scheduler_group import SchedulerGroup
 from cascadia_sglang.launch.worker_files import WorkerFiles
-from cascadia_sglang.memory.cards import seen_cards
-from cascadia_sglang.memory.host import HostFlags, HostMemory, host_memory
+from cascadia_sglang.memory.host import HostMemory
 from cascadia_sglang.messages import EventSource, JudgeSpec, PaceSpec, WorkerSpec
 from cascadia_sglang.pool.worker_handle import Limits
 from cascadia_sglang.processes.liveness import Pulse
@@ -54,8 +45,6 @@ from cascadia_sglang.worker.main import run_worker
 if TYPE_CHECKING:
     from sglang.srt.entrypoints.engine import SchedulerInitResult
 
-# More workers than a host serves.
-HOST_DEVICES = 128
 _RANK_CORES = "SGLANG_CPU_OMP_THREADS_BIND"
 
 # SGLang's `Engine._launch_scheduler_processes`, bound: (server_args, port_args, function).
@@ -65,16 +54,31 @@ StartGroup = Callable[
 
 # The address of a tier's detokenizer; None for the server's own.
 DetokenizerOf = Callable[[int], str | None]
+# Without shared memory between them, a scheduler sends its load to the server.
+_SENDS_LOAD = {"SGLANG_LOAD_SNAPSHOT_USE_ZMQ": "1"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteSockets:
+    """Where a worker on another machine than the server takes requests, and sends its load."""
+
+    input_address: str
+    load_address: str
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedWorker:
-    """A worker to start, with its arguments as SGLang resolved them."""
+    """A worker to start, with its arguments as SGLang resolved them.
+
+    Attributes:
+        sockets: None where the server runs on this host.
+    """
 
     pool: PoolSpec
     worker_id: str
     replica: RunningReplica
     server_args: ServerArgs
+    sockets: RemoteSockets | None = None
 
 
 class LocalLauncher:
@@ -163,6 +167,8 @@ class LocalLauncher:
             publish_events(server_args, events)
         nccl = nccl_variables(server_args, self._arguments.given_nccl)
         environment = {**os.environ, **nccl}
+        if resolved.sockets is not None:
+            environment |= _SENDS_LOAD
         if self._on_host and replica.replica_gpus > 1:
             environment.setdefault(_RANK_CORES, cores_of_ranks(replica.replica_gpus))
         spec = WorkerSpec(
@@ -187,7 +193,11 @@ class LocalLauncher:
             ports = PortArgs.init_new(server_args)
             sources = () if events is None else (events.endpoint, events.replay_endpoint)
             self._files.take(worker_id, ports, *sources)
-            on_error.callback(self._files.remove, ports.scheduler_input_ipc_name)
+            remove_files = functools.partial(self._files.remove, ports.scheduler_input_ipc_name)
+            on_error.callback(remove_files)
+            if resolved.sockets is not None:
+                ports.scheduler_input_ipc_name = resolved.sockets.input_address
+                ports.load_collector_ipc_name = resolved.sockets.load_address
             ports.tokenizer_ipc_name = self._server_ports.tokenizer_ipc_name
             shared = self._server_ports.detokenizer_ipc_name
             ports.detokenizer_ipc_name = self._detokenizer_of(pool.tiers[0]) or shared
@@ -195,6 +205,8 @@ class LocalLauncher:
                 raise WorkerError("CUDA is initialised in the main process; forking is unsafe")
             with use_context(create_context(server_args, role="tokenizer")):
                 model = ModelConfig.from_server_args(server_args)
+                reader = create_load_snapshot_reader(ports, caller="TokenizerManager")
+                on_error.callback(reader.close)
                 result, processes = self._start_group(
                     server_args, ports, functools.partial(run_worker, pulse.beats_in)
                 )
@@ -211,8 +223,8 @@ class LocalLauncher:
             ),
             started=started,
             pulse=pulse,
-            reader=create_load_snapshot_reader(ports, caller="TokenizerManager"),
-            remove_files=functools.partial(self._files.remove, ports.scheduler_input_ipc_name),
+            reader=reader,
+            remove_files=remove_files,
             events=events,
             page_tokens=tokens,
             devices=() if self._on_host else _numbers(server_args),
@@ -231,49 +243,6 @@ def _numbers(server_args: ServerArgs) -> tuple[int, ...]:
     return tuple(range(first, first + ranks * step, step))
 
 
-def launcher_of(
-    config: CascadeConfig,
-    arguments: TierArguments,
-    paces: dict[int, PaceSpec],
-    start_group: StartGroup,
-    server_ports: PortArgs,
-    detokenizer_of: DetokenizerOf,
-) -> LocalLauncher:
-    """The launcher of a cascade's workers.
-
-    Raises:
-        CascadiaError: if the models do not fit the memory, or the workers find no devices; names
-            the tier, what it needs and what there is.
-    """
-    on_host = current_platform.device_type == "cpu"
-    pools, node = pool_specs(config), _this_node(arguments)
-    places = host_devices if on_host else device_memory
-    devices = places(arguments, pools, node)
-    judge = JudgeSpec(
-        calibrations=config.calibrations(),
-        record=config.judge.record,
-        counts_reasoning=config.judge.scope == "all",
-        draft_calibrations=config.draft_calibrations(),
-        ranked=ranked_tiers(config),
-        hidden=hidden_recording_tiers(config),
-    )
-    return LocalLauncher(
-        arguments,
-        judge,
-        paces,
-        host_memory(pools, {pool.name: HostFlags.of(arguments.flags(pool)) for pool in pools})
-        if on_host
-        else None,
-        devices,
-        Cluster(nodes=(node,), least_gib=devices.least_gib),
-        worker_threads(config),
-        start_group,
-        server_ports,
-        detokenizer_of,
-        drafts=str(config.drafts().use),
-    )
-
-
 def cores_of_ranks(ranks: int) -> str:
     """A core for every rank of a worker on a host, in SGLang's notation; shared where too few.
 
@@ -281,15 +250,3 @@ def cores_of_ranks(ranks: int) -> str:
     """
     cores = sorted(os.sched_getaffinity(0))
     return "|".join(str(cores[rank % len(cores)]) for rank in range(ranks))
-
-
-def _this_node(arguments: TierArguments) -> Node:
-    """The server's host: its accelerators from the base id on, or so many numbers."""
-    kind = current_platform.device_type
-    if kind == "cpu":
-        return Node(gpu=kind, devices=HOST_DEVICES)
-    first, step = arguments.first_device, arguments.device_step
-    count = len(range(first, torch.cuda.device_count(), step))
-    largest = max((card.free_bytes for card in seen_cards()), default=None)
-    memory_gib = None if largest is None else largest / 2**30
-    return Node(gpu=kind, devices=count, memory_gib=memory_gib)

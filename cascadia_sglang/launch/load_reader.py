@@ -1,4 +1,4 @@
-"""The load of a worker, read from the shared memory into which its scheduler writes it."""
+"""The load of a worker, as its scheduler publishes it: on this host in shared memory."""
 
 from __future__ import annotations
 
@@ -26,11 +26,20 @@ def published_load(reader: ShmLoadSnapshotReader) -> PublishedLoad | None:
         snapshot: LoadSnapshot | None = reader._read_slot(0)
     finally:
         fcntl.flock(reader.fd, fcntl.LOCK_UN)
-    if snapshot is None or not snapshot.max_running_requests:
+    return None if snapshot is None else load_of(snapshot, at_s=snapshot.timestamp)
+
+
+def load_of(snapshot: LoadSnapshot, *, at_s: float) -> PublishedLoad | None:
+    """What a scheduler's snapshot says of its load; None of one that it wrote before it served.
+
+    Args:
+        at_s: when that was so, on this host's clock, in seconds.
+    """
+    if not snapshot.max_running_requests:
         return None
     moments = snapshot.decode_moments or [0.0] * 6
     return PublishedLoad(
-        at_s=snapshot.timestamp,
+        at_s=at_s,
         running=snapshot.num_running_reqs,
         waiting=snapshot.num_waiting_reqs,
         waiting_tokens=snapshot.num_waiting_uncached_tokens,

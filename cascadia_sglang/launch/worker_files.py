@@ -32,9 +32,10 @@ class WorkerFiles:
         return f"{_SCHEME}{self._folder.name}/{name}"
 
     def remove_at_the_end(self, ports: "PortArgs") -> None:
-        """Remove the server's own sockets with everything else."""
+        """Remove the server's own sockets with everything else, those that are files."""
         addresses = (getattr(ports, f"{name}_ipc_name") for name in _SOCKETS)
-        self._files[ports.scheduler_input_ipc_name] = [_path(address) for address in addresses]
+        files = [_path(address) for address in addresses if address.startswith(_SCHEME)]
+        self._files[ports.scheduler_input_ipc_name] = files
 
     def take(self, worker_id: str, ports: "PortArgs", *addresses: str) -> None:
         """Have a worker's sockets in the folder, in place of where SGLang wants them.

@@ -84,12 +84,13 @@ class StartQuiet:
 START = StartQuiet()
 
 
-def worker_logs(folder: str | None, port: int, *, is_debug: bool) -> Path | None:
+def worker_logs(folder: str | None, port: int | str, *, is_debug: bool) -> Path | None:
     """The folder of the workers' logs; None where their lines go to the console.
 
     Args:
         folder: that the operator asks for, whose files are added to; None for the one of this user
             and port, which is emptied.
+        port: of the server; another name for workers that are not on its host.
 
     Raises:
         ConfigError: if the folder that was asked for cannot be made.

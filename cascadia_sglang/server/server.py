@@ -6,7 +6,7 @@ Composition only: holds the pieces that the patches' hooks call.
 import asyncio
 import gc
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascadia_sglang.config.pool_specs import pool_specs
 from cascadia_sglang.config.settings import CascadeConfig
@@ -40,6 +40,9 @@ from cascadia_sglang.router.services import build_services
 from cascadia_sglang.server.ready_block import ready_block
 from cascadia_sglang.server.self_calibration_setup import configured_self_calibration
 from cascadia_sglang.server.summary import server_summary
+
+if TYPE_CHECKING:
+    from cascadia_sglang.cluster.remote_nodes import RemoteNodes
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +84,12 @@ class CascadeServer:
         is_forking: bool,
         shows_old_metric_names: bool = False,
         voices: Voices | None = None,
+        nodes: "RemoteNodes | None" = None,
     ) -> None:
-        """`voices` are those of the tiers; None where all have one."""
+        """`voices` are those of the tiers; None where all have one.
+
+        `nodes` are the machines besides this host that take workers; None where there are none.
+        """
         self.config = config
         self.shows_old_metric_names = shows_old_metric_names
         self.is_forking = is_forking
@@ -94,7 +101,7 @@ class CascadeServer:
         self._manager: Any = None
         scores = TierScoring(config, calibrations)
         self.fleet = Fleet(
-            config, arguments, paces, pool, self.metrics, scores.judges_constrained, voices
+            config, arguments, paces, pool, self.metrics, scores.judges_constrained, voices, nodes
         )
         self.control = self.fleet.control
         self.dispatch = Dispatch(self.pool, self.control, self.fleet.sessions)

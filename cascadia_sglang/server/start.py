@@ -8,7 +8,7 @@ import argparse
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sglang.srt.platforms import current_platform
@@ -16,12 +16,14 @@ from sglang.srt.platforms import current_platform
 from cascadia_patches.apply import apply_patches, verify_patches
 from cascadia_patches.registry import ARGUMENT_PATCHES, SERVER_PATCHES
 from cascadia_sglang.config.cascade_file import cascade_from_flags, load_cascade
+from cascadia_sglang.config.checks import problems_on_several_machines
 from cascadia_sglang.config.pool_specs import pool_specs
 from cascadia_sglang.config.probes import hidden_recording_tiers
 from cascadia_sglang.config.settings import CascadeConfig
 from cascadia_sglang.config.voices import voice_lines
 from cascadia_sglang.entry.model import configured_entry
 from cascadia_sglang.errors import ConfigError
+from cascadia_sglang.extras import require
 from cascadia_sglang.launch.arguments import TierArguments, check_arguments, worker_threads
 from cascadia_sglang.launch.fork_server import start_fork_server
 from cascadia_sglang.launch.resolution import one_line_errors
@@ -31,7 +33,11 @@ from cascadia_sglang.model_checks.calibrated import loaded_calibrations
 from cascadia_sglang.model_checks.check import check_models
 from cascadia_sglang.processes.logs import START, quiet_known_lines, worker_logs
 from cascadia_sglang.request_guard.sampling_check import check_tier_sampling
+from cascadia_sglang.value_ranges import bound_problems
 from cascadia_sglang.worker.emulated_pace import pace_specs
+
+if TYPE_CHECKING:
+    from cascadia_sglang.cluster.remote_nodes import RemoteNodes
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +77,8 @@ def prepare_server(
         host_memory(pools, {pool.name: HostFlags.of(arguments.flags(pool)) for pool in pools})
         # It imports SGLang while this process does.
         start_fork_server(worker_threads(config), shows_every_line=is_debug)
+    # The agents import SGLang while this process does.
+    nodes = _begin_cluster(config) if config.cluster.is_on else None
 
     from cascadia_sglang.server.server import CascadeServer, make_current
 
@@ -83,6 +91,7 @@ def prepare_server(
         is_on_host,
         shows_old_metric_names=namespace.cascade_old_metric_names,
         voices=voices,
+        nodes=nodes,
     )
     make_current(server)
     apply_patches(SERVER_PATCHES, server)
@@ -93,11 +102,27 @@ def prepare_server(
     return server_args
 
 
+def _begin_cluster(config: CascadeConfig) -> "RemoteNodes":
+    """The machines that take workers too. Their agents begin; nobody waits for them yet.
+
+    Raises:
+        ClusterError: if Ray does not answer, or knows too few machines.
+    """
+    from cascadia_sglang.cluster.driver_process import DriverProcess
+    from cascadia_sglang.cluster.orders import driver_order
+    from cascadia_sglang.cluster.remote_nodes import RemoteNodes
+
+    nodes = RemoteNodes(config.cluster, DriverProcess(driver_order(config.cluster)))
+    nodes.connect()
+    return nodes
+
+
 def _read_config(namespace: argparse.Namespace) -> CascadeConfig:
     path, tiers = namespace.cascade_config, namespace.cascade_tiers
     if (path is None) == (tiers is None):
         raise ConfigError("--plugin cascadia needs one of --cascade-config and --cascade-tiers")
-    return _with_state(_read_tiers(namespace), namespace.cascade_state)
+    config = _with_state(_read_tiers(namespace), namespace.cascade_state)
+    return _with_cluster(config, namespace)
 
 
 def _read_tiers(namespace: argparse.Namespace) -> CascadeConfig:
@@ -114,3 +139,22 @@ def _read_tiers(namespace: argparse.Namespace) -> CascadeConfig:
 def _with_state(config: CascadeConfig, folder: str | None) -> CascadeConfig:
     """The same cascade, with the folder that the command line names in place of its own."""
     return config if folder is None else msgspec.structs.replace(config, state=folder)
+
+
+def _with_cluster(config: CascadeConfig, namespace: argparse.Namespace) -> CascadeConfig:
+    """The same cascade, with what the command line says of the machines that take workers.
+
+    Raises:
+        ConfigError: if it cannot be served on several machines, or Ray is missing.
+    """
+    given = {"ray": namespace.cascade_ray, "nodes": namespace.cascade_nodes}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if namespace.cascade_private_network:
+        changes["private_network"] = True
+    cluster = msgspec.structs.replace(config.cluster, **changes)
+    config = msgspec.structs.replace(config, cluster=cluster)
+    for problem in (*bound_problems(config), *problems_on_several_machines(config)):
+        raise ConfigError(problem)
+    if cluster.is_on:
+        require("ray")
+    return config

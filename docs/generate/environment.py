@@ -36,6 +36,8 @@ INTERNAL = {
     "NCCL_GRAPH_MIXING_SUPPORT": "Passed on to the workers as SGLang sets it.",
     "NCCL_NVLS_ENABLE": "Passed on to the workers as SGLang sets it.",
     "PYTORCH_NVML_BASED_CUDA_CHECK": "Set to 1, so that the main process does not initialise CUDA.",
+    "SGLANG_LOAD_SNAPSHOT_USE_ZMQ": "Set to 1 for workers on other machines: their loads cross the "
+    "network.",
     "SGLANG_KILLPG_ON_SCHEDULER_EXCEPTION": "Set to false: one worker's error ends no other.",
 }
 

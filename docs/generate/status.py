@@ -132,6 +132,7 @@ NODE_FIELDS = {
     "local": "Whether the server itself runs there.",
     "devices": "Its accelerators. On a host without any: workers that it may hold.",
     "memory_gib": "Free GiB of its largest accelerator when the server started. null if unknown.",
+    "silent_s": "Seconds since its last sign. null for the server's own host.",
     "waiting": "Workers by pool that were lost with the node and have found no other place.",
 }
 

@@ -84,7 +84,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # The server, by the process in which a line runs.
     ("cascadia_sglang.pool", "cascadia_sglang.worker"),
     ("cascadia_sglang.launch", "cascadia_sglang.request_guard"),
-    ("cascadia_sglang.engine", "cascadia_sglang.init_file", "cascadia_sglang.profiling"),
+    (
+        "cascadia_sglang.cluster",
+        "cascadia_sglang.engine",
+        "cascadia_sglang.init_file",
+        "cascadia_sglang.profiling",
+    ),
     ("cascadia_sglang.controller", "cascadia_sglang.fleet"),
     ("cascadia_sglang.page",),
     ("cascadia_sglang.commands", "cascadia_sglang.http", "cascadia_sglang.testing"),

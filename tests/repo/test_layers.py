@@ -161,6 +161,7 @@ LIBRARIES = {
         "cascadia_sglang.plugin",
         "cascadia_sglang.platform",
         "cascadia_sglang.server",
+        "cascadia_sglang.cluster",
         "cascadia_sglang.engine",
         "cascadia_sglang.fleet",
         "cascadia_sglang.launch",
@@ -204,6 +205,7 @@ LIBRARIES = {
         "cascadia_sglang.drafts.rollback",
         "cascadia_sglang.drafts.device_copies",
         "cascadia_sglang.drafts.verify_window",
+        "cascadia_sglang.cluster.node_launcher",
         "cascadia_sglang.engine",
         "cascadia_sglang.fleet",
         "cascadia_sglang.launch",
@@ -229,6 +231,8 @@ LIBRARIES = {
         "bench",
     ),
     "starlette": ("cascadia_sglang.http",),
+    # A process of its own: nothing of Ray is in the server's.
+    "ray": ("cascadia_sglang.cluster.ray_driver",),
 }
 
 # All that the kernels may import besides Python's own library.

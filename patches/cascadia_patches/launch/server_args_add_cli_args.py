@@ -1,7 +1,7 @@
 """AFTER hook on ServerArgs.add_cli_args: the cascade's flags.
 
 Upstream: adds SGLang's flags to the parser, with --model-path required.
-We need: eight more flags, and no --model-path where a cascade names its models. Without
+We need: eleven more flags, and no --model-path where a cascade names its models. Without
 `--plugin cascadia` the parser behaves as before.
 """
 
@@ -63,6 +63,24 @@ def _build(_: None) -> Callable[..., None]:
             "--cascade-state",
             metavar="DIR",
             help="Folder that keeps labels and self-made calibrations between starts.",
+        )
+        group.add_argument(
+            "--cascade-ray",
+            metavar="HOST:PORT",
+            help="Head of a Ray cluster whose machines take workers too, or auto for the cluster "
+            "that this host belongs to.",
+        )
+        group.add_argument(
+            "--cascade-nodes",
+            metavar="COUNT",
+            type=int,
+            help="Machines of that cluster that take workers, besides this host.",
+        )
+        group.add_argument(
+            "--cascade-private-network",
+            action="store_true",
+            help="Say that only trusted machines reach this host's and Ray's ports. A cluster "
+            "needs it: what server and workers send is not encrypted.",
         )
         group.add_argument(
             "--cascade-old-metric-names",

@@ -18,7 +18,7 @@ from cascadia_sglang.capacity.types import Capacity, Node, RunningPlan, RunningR
 from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.errors import WorkerError
 from cascadia_sglang.fleet.fleet import Fleet
-from cascadia_sglang.launch import launcher as launcher_module
+from cascadia_sglang.launch import this_host
 from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.pool.pool import WorkerState, WritablePool
 from cascadia_sglang.pool.worker_ends import WorkerEnd
@@ -155,7 +155,7 @@ class Scene:
         self.launcher.replicas = replicas or place_in_service(
             nothing, capacities, self.launcher.cluster, None
         )
-        monkeypatch.setattr(launcher_module, "launcher_of", lambda *_: self.launcher)
+        monkeypatch.setattr(this_host, "launcher_of", lambda *_: self.launcher)
         monkeypatch.setattr(supervisor_module, "LOOK_S", 0.02)
         config = make_cascade(*capacities)
         tiers = [

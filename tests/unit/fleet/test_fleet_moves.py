@@ -21,7 +21,7 @@ from cascadia_sglang.controller.mover import Mover
 from cascadia_sglang.errors import InfeasiblePlanError
 from cascadia_sglang.fleet.fleet import Fleet
 from cascadia_sglang.fleet.start_times import Way
-from cascadia_sglang.launch import launcher as launcher_module
+from cascadia_sglang.launch import this_host
 from cascadia_sglang.metrics.counters import Metrics
 from cascadia_sglang.pool.pool import Worker, WritablePool
 from cascadia_sglang.pool.worker_ends import WorkerEnd
@@ -119,7 +119,7 @@ class Scene:
         planner = PlannerConfig(**how)
         self.config = msgspec.structs.replace(config, tiers=tiers, planner=planner)
         self.launcher = Launcher(folder, cards)
-        monkeypatch.setattr(launcher_module, "launcher_of", lambda *_: self.launcher)
+        monkeypatch.setattr(this_host, "launcher_of", lambda *_: self.launcher)
         arguments: Any = SimpleNamespace(parallel_sizes=lambda _: {"tp_size": 1, "pp_size": 1})
         self.pool = WritablePool()
         self.fleet = Fleet(self.config, arguments, {}, self.pool, Metrics(()))
