@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sglang.srt.platforms import current_platform
+from sglang.srt.utils import network
 
 from cascadia_patches.apply import apply_patches, verify_patches
 from cascadia_patches.registry import ARGUMENT_PATCHES, SERVER_PATCHES
@@ -145,7 +146,7 @@ def _with_cluster(config: CascadeConfig, namespace: argparse.Namespace) -> Casca
     """The same cascade, with what the command line says of the machines that take workers.
 
     Raises:
-        ConfigError: if it cannot be served on several machines, or Ray is missing.
+        ConfigError: if it cannot be served on several machines, Ray is missing, or SGLang is older.
     """
     given = {"ray": namespace.cascade_ray, "nodes": namespace.cascade_nodes}
     changes = {name: value for name, value in given.items() if value is not None}
@@ -157,4 +158,9 @@ def _with_cluster(config: CascadeConfig, namespace: argparse.Namespace) -> Casca
         raise ConfigError(problem)
     if cluster.is_on:
         require("ray")
+        if not hasattr(network, "restrict_zmq_peers"):
+            raise ConfigError(
+                f"cluster.ray is {cluster.ray!r}, allowed with this SGLang release: null; from "
+                "0.5.23 on, SGLang can refuse connections of other machines"
+            )
     return config

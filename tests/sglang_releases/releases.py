@@ -1,9 +1,11 @@
 """The SGLang releases whose source is compared with what the packages ask for."""
 
-# What only NGRAM speculation on a host without an accelerator needs. A start without it says so.
+# What only some cascades need: NGRAM speculation on a host without an accelerator, and workers on
+# several machines. A start without it says so.
 OPTIONAL = (
     "sglang.kernels.ops.speculative.spec_tree.verify_tree_greedy_func",
     "sglang.srt.platforms.interface.SRTPlatform.get_speculative_worker_cls",
+    "sglang.srt.utils.network.restrict_zmq_peers",
 )
 
 # What each release lacks.
