@@ -209,7 +209,7 @@ def measured(args: argparse.Namespace, facts: Facts) -> list[Row]:
             group = [q for q in questions if (q.set, q.part) == (name, part)]
             if not group:
                 continue
-            right_N = np.array([bool(label(q, answers[q.id])) for q in group])
+            right_N = np.array([bool(label(q, answers[q.id].text)) for q in group])
             case_rows = CaseRows(facts, BENCH, f"{small}, {name}, {part}")
             variant = f"{large} asked over HTTP"
             rows += rows_of_group(case_rows, variant, [verdict_by_id[q.id] for q in group], right_N)
@@ -227,7 +227,7 @@ def smoke(path: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         verdict_by_id = verdicts(path, questions, answers, Path(folder))
     for question in questions:
-        is_right, verdict = label(question, answers[question.id]), verdict_by_id[question.id]
+        is_right, verdict = label(question, answers[question.id].text), verdict_by_id[question.id]
         print(f"{question.id}: right {is_right}, yes {verdict.yes:.3f}")
 
 
