@@ -10,8 +10,8 @@ from bench.harness.estimates import Estimate, median_ratio, spread
 
 
 @dataclass(slots=True)
-class Sent:
-    """The rounds of one side in a block."""
+class SideRounds:
+    """All rounds of one side in a block, added up."""
 
     requests: int = 0
     seconds: float = 0.0
@@ -29,8 +29,8 @@ class Sent:
 class Block:
     """What both sides did with the same requests."""
 
-    before: Sent
-    after: Sent
+    before: SideRounds
+    after: SideRounds
 
 
 def measure_blocks(
@@ -47,7 +47,7 @@ def measure_blocks(
     blocks: list[Block] = []
     for number in range(count):
         sent = batch()
-        block = Block(before=Sent(), after=Sent())
+        block = Block(before=SideRounds(), after=SideRounds())
         first = number % 2 == 1
         for is_after in (first, not first, not first, first):
             (block.after if is_after else block.before).add(send(is_after, sent))

@@ -120,7 +120,7 @@ def served_table(served: Mapping[str, Sequence[Figures]]) -> Iterator[str]:
 
 
 def relations_table(rows: Iterable[tuple[str, str, str, str, Estimate]]) -> Iterator[str]:
-    """What `report.relations` has found."""
+    """The rows of `report.relations` as a table."""
     yield "| | what | where | value | 95 % interval |"
     yield "|---|---|---|---|---|"
     for variant, case, metric, _, value in rows:

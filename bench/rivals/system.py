@@ -19,7 +19,7 @@ FRONT, SERVERS, REST = "front", "servers behind it", "other processes"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exam:
-    """How questions are bodies, and what makes an answer right.
+    """How questions are asked, and what makes an answer right.
 
     Attributes:
         is_right: of a question and the text of its answer.
@@ -74,7 +74,7 @@ class System:
             what speaks HTTP and tokenizes behind it `SERVERS`, a tier's workers its name.
         settings: headers that make it more, or less, content with small tiers, by name.
         rounds: that were played, by case.
-        is_rival: whether it is bodies in open loops too.
+        is_rival: whether it is asked in open loops too.
         memory_gb: of all processes, once the closed loop is over.
     """
 

@@ -72,6 +72,7 @@ class RemoteHandle:
         self._load = load
         self._release = release
         self._lock = threading.Lock()
+        self._is_released = False
         self._end: WorkerEnd | None = None
         self._problem: str | None = None
         self._answered = threading.Event()
@@ -132,14 +133,21 @@ class RemoteHandle:
         with self._lock:
             self._end = self._end or WorkerEnd.OUTSIDE
         self._answered.set()
-        self._release(self)
+        self._release_once()
 
     def join(self, deadline: float) -> bool:
         return self._gone.wait(max(0.0, deadline - time.monotonic()))
 
     def close(self) -> None:
         self._load.close()
-        self._release(self)
+        self._release_once()
+
+    def _release_once(self) -> None:
+        # Its addresses may be another worker's by the second time.
+        with self._lock:
+            is_released, self._is_released = self._is_released, True
+        if not is_released:
+            self._release(self)
 
     def _take(self, answer: Future[bytes]) -> None:
         error = answer.exception()

@@ -109,9 +109,9 @@ class Door:
             note_error(http_request, RequestError(400, str(error)))
             raise
         except fastapi.HTTPException as error:
-            answer = RequestError(error.status_code, str(error.detail))
-            note_error(http_request, answer)
-            raise sglang_error(answer, request, http_request, summary.is_early) from None
+            refusal = RequestError(error.status_code, str(error.detail))
+            note_error(http_request, refusal)
+            raise sglang_error(refusal, request, http_request, summary.is_early) from None
 
     def _asked_tier(self, request: GenerateReqInput, controls: Controls) -> int | None:
         """The only tier that a request may go to; None for any.

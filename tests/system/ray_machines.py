@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,6 +123,18 @@ class RayMachines:
             if machine.process.poll() is None:
                 machine.kill()
             machine.process.wait(15)
+
+
+@contextlib.contextmanager
+def two_machines(folder: Path) -> Iterator[RayMachines]:
+    """The server's machine and one more, while the block runs."""
+    machines = RayMachines(folder)
+    try:
+        machines.add()
+        machines.add()
+        yield machines
+    finally:
+        machines.stop()
 
 
 def _title(process: psutil.Process) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.system.ray_machines import RayMachines
+from tests.system.ray_machines import RayMachines, two_machines
 from tests.system.serving import CASCADE, ROOT, free_port, gone, start
 
 pytestmark = [
@@ -23,13 +23,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayMachines]:
-    machines = RayMachines(tmp_path_factory.mktemp("ray"))
-    try:
-        machines.add()
-        machines.add()
+    with two_machines(tmp_path_factory.mktemp("ray")) as machines:
         yield machines
-    finally:
-        machines.stop()
 
 
 def cascade_file(folder: Path, **cluster: Any) -> str:

@@ -55,6 +55,16 @@ def test_a_start_that_is_refused_says_why(opened: Scene) -> None:
     assert opened.addresses.given == set()
 
 
+def test_addresses_are_given_back_once(opened: Scene) -> None:
+    handle = opened.start()
+    handle.wait_for_ready()
+    handle.kill()
+    # Another worker gets them, before the first is let go of.
+    opened.addresses.given = {handle.input_address, handle.load_address}
+    handle.close()
+    assert opened.addresses.given == {handle.input_address, handle.load_address}
+
+
 def test_a_worker_that_ends_while_it_starts_fails_its_start(opened: Scene) -> None:
     opened.link.nodes[1].holds_starts = True
     handle = opened.start()
